@@ -1,0 +1,3 @@
+"""The agent's wire and the transports over it; no Airflow here."""
+
+from __future__ import annotations

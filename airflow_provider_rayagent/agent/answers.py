@@ -1,0 +1,117 @@
+"""Read the agent's answers: a value of the expected shape, or an error that says what came instead."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_rayagent.agent.errors import RayAgentRedirectError, RayAgentResponseError, for_status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from airflow_provider_rayagent.agent.wire import Call
+
+MAX_SHOWN = 300
+"""Characters of a body that an error message shows."""
+
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(r"<(style|script).*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+
+
+def read_answer(
+    call: Call, status: int, headers: Mapping[str, str], body: bytes, redact: Callable[[str], str] = str
+) -> Any:
+    """Return what a whole answer holds: a dict, a list of dicts, or ``None``, as ``call.shape`` says.
+
+    :param headers: the answer's headers; looked up without regard to case by the mapping itself.
+    :param redact: takes secrets out of a text that is to be shown.
+    :raises RayAgentHTTPError: for an error status.
+    :raises RayAgentRedirectError: for a redirect that was not followed.
+    :raises RayAgentResponseError: for a body of another kind or shape.
+    """
+    check_status(call, status, headers, body, redact)
+    if call.shape == "nothing":
+        return None
+    text = body.decode("utf-8", "replace").strip()
+    where = f"{call.method} /{call.path} answered {status}"
+    if not text:
+        raise RayAgentResponseError(f"{where} with an empty body; expected JSON.", status)
+    if is_html(headers, text):
+        raise RayAgentResponseError(f"{where} with an HTML page; this is no agent: {_cut(_page(text), redact)}", status)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise RayAgentResponseError(f"{where} with something that is not JSON: {_cut(text, redact)}", status) from None
+    if call.shape == "list":
+        if isinstance(value, dict) and isinstance(value.get("results"), list):
+            value = value["results"]
+        good = isinstance(value, list) and all(isinstance(item, dict) for item in value)
+        wanted = "a JSON list of objects"
+    else:
+        good, wanted = isinstance(value, dict), "a JSON object"
+    if not good:
+        raise RayAgentResponseError(f"{where} with another shape than {wanted}: {_cut(text, redact)}", status)
+    return value
+
+
+def check_status(
+    call: Call, status: int, headers: Mapping[str, str], body: bytes, redact: Callable[[str], str] = str
+) -> None:
+    """Raise the error that stands for a status other than 2xx.
+
+    :raises RayAgentHTTPError: for an error status.
+    :raises RayAgentRedirectError: for a redirect.
+    """
+    if 200 <= status < 300:
+        return
+    where = f"{call.method} /{call.path} answered {status}"
+    if status < 400:
+        target = redact(headers.get("location", "nowhere"))
+        raise RayAgentRedirectError(
+            f"{where}, a redirect to {_cut(target, redact)}; it was not followed, since the token must not go there. "
+            "If that is the agent's address, enter it in the connection.",
+            status,
+        )
+    text = body.decode("utf-8", "replace").strip()
+    reason = _page(text) if is_html(headers, text) else _reason(text)
+    raise for_status(status, f"{where}: {_cut(reason, redact)}" if reason else f"{where}.")
+
+
+def is_html(headers: Mapping[str, str], text: str) -> bool:
+    """Whether a body is an HTML page, as proxies and login walls send them."""
+    return "text/html" in headers.get("content-type", "").lower() or text[:200].lstrip().lower().startswith(
+        ("<!doctype", "<html")
+    )
+
+
+def _reason(text: str) -> str:
+    """Return the words of a FastAPI error (``detail``), of Ray's or the agent's (``message``), or the text."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if not isinstance(value, dict):
+        return text
+    detail = value.get("detail", value.get("message", text))
+    if isinstance(detail, list):
+        return "; ".join(_problem(item) for item in detail)
+    return detail if isinstance(detail, str) else json.dumps(detail)
+
+
+def _problem(item: object) -> str:
+    if not isinstance(item, dict):
+        return str(item)
+    place = ".".join(str(part) for part in item.get("loc", ()))
+    return f"{place}: {item.get('msg', 'invalid')}" if place else str(item.get("msg", "invalid"))
+
+
+def _page(text: str) -> str:
+    title = _TITLE.search(text)
+    return title.group(1) if title else _TAG.sub(" ", text)
+
+
+def _cut(text: str, redact: Callable[[str], str]) -> str:
+    text = " ".join(redact(text).split())
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"

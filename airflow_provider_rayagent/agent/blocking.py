@@ -1,0 +1,222 @@
+"""The blocking transport: ``requests`` for calls and bodies, one pooled session."""
+
+from __future__ import annotations
+
+import random
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+import certifi
+import requests
+import tenacity
+from requests.auth import AuthBase
+from typing_extensions import Self
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError, InvalidHeader
+from urllib3.util import Retry
+
+from airflow_provider_rayagent.agent import answers, retry
+from airflow_provider_rayagent.agent.errors import RayAgentError, RayAgentHTTPError
+from airflow_provider_rayagent.agent.failures import as_agent_error
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator, Mapping
+
+    from airflow_provider_rayagent.agent.config import AgentConfig
+    from airflow_provider_rayagent.agent.wire import Call
+
+Answer = TypeVar("Answer")
+
+MAX_REDIRECTS = 3
+POOL_SIZE = 4
+
+
+class _Headers(AuthBase):
+    """Our headers, set as an ``auth`` so that ``requests`` puts no entry of a ``.netrc`` in their place."""
+
+    def __init__(self, config: AgentConfig) -> None:
+        self._headers = config.headers
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers.update(self._headers)
+        return request
+
+
+class _SocketKept:
+    """A connection that still knows its socket after it has handed it to a response."""
+
+    kept_socket: socket.socket | None = None
+
+
+class _HTTPConnection(_SocketKept, HTTPConnection):
+    def connect(self) -> None:
+        super().connect()
+        self.kept_socket = self.sock
+
+
+class _HTTPSConnection(_SocketKept, HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        self.kept_socket = self.sock
+
+
+class _HTTPPool(HTTPConnectionPool):
+    ConnectionCls = _HTTPConnection
+
+
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _HTTPSConnection
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+
+
+def socket_of(response: requests.Response) -> socket.socket | None:
+    """Return the socket that an unread response comes from, to change its timeout or to end a read of it."""
+    return getattr(response.raw.connection, "kept_socket", None)
+
+
+class BlockingAgent:
+    """One agent, spoken to from blocking code. Use it as a context manager, or call :meth:`close`.
+
+    :param sleep: called with the seconds to wait before another try.
+    """
+
+    def __init__(self, config: AgentConfig, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.config = config
+        self._sleep = sleep
+        self._session = requests.Session()
+        adapter = _Adapter(pool_connections=1, pool_maxsize=POOL_SIZE)
+        self._session.mount("http://", adapter)
+        self._session.mount("https://", adapter)
+        self._session.auth = _Headers(config)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self._session.close()
+
+    def verify_with(self) -> str | None:
+        """Return the path of the CA bundle that certificates are checked with, ``None`` if they are not checked."""
+        settings = self._session.merge_environment_settings(
+            self.config.base_url, {}, None, self.config.verify, self.config.client_cert
+        )
+        verify = settings["verify"]
+        if verify is True:
+            return certifi.where()
+        return str(verify) if verify else None
+
+    def send(self, call: Call, *, tries: int = retry.MAX_TRIES, read_timeout: float | None = None) -> Any:
+        """Return the answer's value: a dict, a list of dicts or ``None``, as ``call.shape`` says.
+
+        :param tries: how often it may be sent, within what :func:`retry.may_retry` allows.
+        :param read_timeout: seconds, instead of the connection's.
+        :raises RayAgentError: for every failure.
+        """
+        attempts = iter(range(1, tries + 1))
+        return self.repeated(call, lambda: self._send_once(call, next(attempts), read_timeout), tries=tries)
+
+    def repeated(self, call: Call, send: Callable[[], Answer], *, tries: int = retry.MAX_TRIES) -> Answer:
+        """Return what ``send`` returns, which sends ``call``, trying again where that is allowed."""
+        retrying = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(tries),
+            retry=tenacity.retry_if_exception(lambda error: retry.may_retry(call, error)),
+            wait=_pause,
+            sleep=self._sleep,
+            reraise=True,
+        )
+        return retrying(send)
+
+    def _send_once(self, call: Call, attempt: int, read_timeout: float | None) -> Any:
+        with self.opened(call, read_timeout=read_timeout) as response:
+            body = response.content
+        if call.method == "DELETE" and response.status_code == 404 and attempt > 1:
+            return None
+        try:
+            return answers.read_answer(call, response.status_code, response.headers, body, self.config.redact)
+        except RayAgentHTTPError as error:
+            error.retry_after = retry_after(response.headers)
+            raise
+
+    @contextmanager
+    def opened(self, call: Call, *, read_timeout: float | None = None) -> Iterator[requests.Response]:
+        """Give the response to ``call``, its body unread; what breaks while it is read is raised as ours.
+
+        :raises RayAgentError: for every failure of the connection, but not for an error status.
+        """
+        response = None
+        try:
+            response = self._open(call, read_timeout or self.config.read_timeout)
+            yield response
+        except RayAgentError:
+            raise
+        except (requests.RequestException, HTTPError, OSError) as error:
+            raise as_agent_error(error, self.config) from None
+        finally:
+            if response is not None:
+                response.close()
+
+    def _open(self, call: Call, read_timeout: float) -> requests.Response:
+        url = self.config.url(call.path)
+        for _ in range(MAX_REDIRECTS):
+            response = self._request(call, url, read_timeout)
+            target = _safe_target(call, url, response)
+            if target is None:
+                return response
+            response.close()
+            url = target
+        return self._request(call, url, read_timeout)
+
+    def _request(self, call: Call, url: str, read_timeout: float) -> requests.Response:
+        config = self.config
+        return self._session.request(
+            call.method,
+            url,
+            json=call.body,
+            timeout=(config.connect_timeout, read_timeout),
+            verify=config.verify,
+            cert=config.client_cert,
+            stream=True,
+            allow_redirects=False,
+        )
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that a ``Retry-After`` header asks to wait, ``None`` if there is no usable one."""
+    value = headers.get("Retry-After")
+    if value is None:
+        return None
+    try:
+        return Retry().parse_retry_after(value)
+    except InvalidHeader:
+        return None
+
+
+def _pause(state: tenacity.RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    return retry.pause(state.attempt_number, error or RuntimeError(), random.random())  # noqa: S311
+
+
+def _safe_target(call: Call, url: str, response: requests.Response) -> str | None:
+    """Return where to follow a redirect to: the same host, never from https to http, never turning into a GET."""
+    location = response.headers.get("Location")
+    followed = (307, 308) if call.method != "GET" else (301, 302, 303, 307, 308)
+    if response.status_code not in followed or location is None:
+        return None
+    target = urljoin(url, location)
+    old, new = urlsplit(url), urlsplit(target)
+    same = (old.scheme, old.netloc) == (new.scheme, new.netloc)
+    upgraded = (old.scheme, new.scheme) == ("http", "https") and old.hostname == new.hostname
+    return target if same or upgraded else None

@@ -1,0 +1,86 @@
+"""Decode the whole log's body piece by piece, so that no log is ever held whole."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+
+_OPENING = re.compile(r'\s*(?:\{\s*"logs"\s*:\s*)?"')
+_MAX_OPENING = 200
+_CUT_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?$")
+
+
+class LogBodyDecoder:
+    """Turn the bytes of a whole log, cut anywhere, into text.
+
+    The log is plain text, or, where the content type says JSON, a JSON string (FastAPI's way to return a
+    ``str``) or Ray's ``{"logs": "…"}``. JSON of any other kind is a log that happens to look like it.
+
+    :param content_type: of the answer.
+    """
+
+    def __init__(self, content_type: str) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held = ""
+        self._state = "opening" if "json" in content_type.lower() else "plain"
+
+    def feed(self, chunk: bytes) -> str:
+        """Return the text that ``chunk`` completes."""
+        return self._text(self._decoder.decode(chunk), final=False)
+
+    def end(self) -> str:
+        """Return what is left at the body's end.
+
+        :raises ValueError: if the body broke off within a JSON string.
+        """
+        text = self._text(self._decoder.decode(b"", final=True), final=True)
+        if self._state == "string":
+            raise ValueError("the JSON string with the log has no end")
+        return text
+
+    def _text(self, text: str, *, final: bool) -> str:
+        if self._state == "plain":
+            return text
+        if self._state == "ended":
+            return ""
+        text, self._held = self._held + text, ""
+        if self._state == "opening":
+            opening = _OPENING.match(text)
+            if opening is None:
+                if len(text) < _MAX_OPENING and not final:
+                    self._held = text
+                    return ""
+                self._state = "plain"
+                return text
+            self._state, text = "string", text[opening.end() :]
+        return self._string(text)
+
+    def _string(self, text: str) -> str:
+        end = _string_end(text)
+        if end is not None:
+            self._state, text = "ended", text[:end]
+        else:
+            cut = _cut_at(text)
+            text, self._held = text[:cut], text[cut:]
+        return str(json.loads(f'"{text}"', strict=False))
+
+
+def _string_end(text: str) -> int | None:
+    """Return where the first quote stands that no backslash escapes."""
+    position = text.find('"')
+    while position >= 0:
+        if (position - len(text[:position].rstrip("\\"))) % 2 == 0:
+            return position
+        position = text.find('"', position + 1)
+    return None
+
+
+def _cut_at(text: str) -> int:
+    """Return where an escape that ``text`` does not complete begins; its length if there is none."""
+    match = _CUT_ESCAPE.search(text[-6:])
+    if match is None:
+        return len(text)
+    start = max(len(text) - 6, 0) + match.start()
+    backslashes = start + 1 - len(text[: start + 1].rstrip("\\"))
+    return start if backslashes % 2 else len(text)

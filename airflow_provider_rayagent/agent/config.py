@@ -1,0 +1,230 @@
+"""Where an agent is and how to speak to it: read once from the parts of a connection."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from airflow_provider_rayagent.agent import wire
+from airflow_provider_rayagent.agent.errors import RayAgentConfigError
+
+DEFAULT_CONNECT_TIMEOUT = 3.0
+DEFAULT_READ_TIMEOUT = 10.0
+EXTRA_FIELDS = (
+    "user_token",
+    "tenant",
+    "headers",
+    "connect_timeout",
+    "read_timeout",
+    "verify",
+    "ca_bundle",
+    "client_cert",
+    "client_key",
+)
+"""The fields of a connection's extra that are read; others are left alone."""
+
+_REDACTED = "***"
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """How to reach one agent.
+
+    :param base_url: absolute ``http`` or ``https`` URL, ending in a slash.
+    :param headers: all request headers of ours, the secret ones included.
+    :param connect_timeout: seconds to connect, and for a log stream to be accepted.
+    :param read_timeout: seconds without a byte of an answer.
+    :param verify: whether the server's certificate is checked, or the path of the CA bundle to check it with.
+    :param client_cert: paths of certificate and key, or of one file with both.
+    :param secrets: values that must not appear in any message.
+    """
+
+    base_url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    connect_timeout: float = DEFAULT_CONNECT_TIMEOUT
+    read_timeout: float = DEFAULT_READ_TIMEOUT
+    verify: bool | str = True
+    client_cert: str | tuple[str, str] | None = None
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    def url(self, path: str) -> str:
+        """Return the absolute URL of a path below the base URL."""
+        return self.base_url + path
+
+    def websocket_url(self, path: str) -> str:
+        """Return the same with ``ws`` or ``wss``."""
+        return "ws" + self.url(path).removeprefix("http")
+
+    def redact(self, text: str) -> str:
+        """Return ``text`` with every secret replaced."""
+        for secret in self.secrets:
+            text = text.replace(secret, _REDACTED)
+        return text
+
+
+def read_config(
+    *,
+    host: str | None,
+    port: object = None,
+    schema: str | None = None,
+    token: str | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> AgentConfig:
+    """Return the configuration that a connection's parts describe.
+
+    :param host: host name or address, or a whole URL (scheme, port and path prefix are taken from it).
+    :param port: port number; one in ``host`` wins.
+    :param schema: ``http`` (the default) or ``https``; one in ``host`` wins.
+    :param token: the agent token.
+    :param extra: the connection's extra, see :data:`EXTRA_FIELDS`.
+    :raises RayAgentConfigError: for what is missing or malformed, naming the field.
+    """
+    extra = {key: value for key, value in (extra or {}).items() if value not in (None, "")}
+    headers, secrets = _headers(token, extra)
+    return AgentConfig(
+        base_url=_base_url(host, port, schema),
+        headers=headers,
+        connect_timeout=_seconds(extra, "connect_timeout", DEFAULT_CONNECT_TIMEOUT),
+        read_timeout=_seconds(extra, "read_timeout", DEFAULT_READ_TIMEOUT),
+        verify=_verify(extra),
+        client_cert=_client_cert(extra),
+        secrets=secrets,
+    )
+
+
+def _base_url(host: str | None, port: object, schema: str | None) -> str:
+    text = (host or "").strip()
+    if not text:
+        raise RayAgentConfigError(
+            "The connection has no host: enter the agent's URL, such as https://agent.example.com."
+        )
+    if "://" not in text:
+        scheme = (schema or "http").strip().lower()
+        bare_ipv6 = text.count(":") > 1 and not text.startswith("[")
+        text = f"{scheme}://[{text}]" if bare_ipv6 else f"{scheme}://{text}"
+    try:
+        parts = urlsplit(text)
+        number = parts.port
+    except ValueError as error:
+        raise RayAgentConfigError(f"The connection's host {host!r} is not a valid URL: {error}.") from None
+    if parts.scheme not in ("http", "https"):
+        raise RayAgentConfigError(f"The connection's scheme must be http or https, not {parts.scheme!r}.")
+    if parts.username is not None or parts.password is not None:
+        raise RayAgentConfigError(
+            "The connection's host holds a user or a password: the token goes to the password field."
+        )
+    if parts.query or parts.fragment:
+        raise RayAgentConfigError("The connection's host must be a URL without '?' and '#'.")
+    name = parts.hostname
+    if not name or re.search(r"[\s\x00-\x20\\%]", text):
+        raise RayAgentConfigError(f"The connection's host {host!r} is not a host name or URL.")
+    if number is None:
+        number = _port(port)
+    netloc = f"[{name}]" if ":" in name else name
+    if number is not None:
+        netloc = f"{netloc}:{number}"
+    return urlunsplit((parts.scheme, netloc, parts.path.rstrip("/") + "/", "", ""))
+
+
+def _port(port: object) -> int | None:
+    if port in (None, ""):
+        return None
+    try:
+        number = int(str(port))
+    except ValueError:
+        number = 0
+    if isinstance(port, bool) or not 1 <= number <= 65535:
+        raise RayAgentConfigError(f"The connection's port must be a number from 1 to 65535, not {port!r}.")
+    return number
+
+
+def _headers(token: str | None, extra: Mapping[str, Any]) -> tuple[dict[str, str], tuple[str, ...]]:
+    headers = _extra_headers(extra)
+    secrets = list(headers.values())
+    fields: tuple[tuple[str, str, object, str], ...] = (
+        (wire.AUTHORIZATION_HEADER, "password (the agent token)", token, ""),
+        (wire.USER_HEADER, "user_token", extra.get("user_token"), "Token "),
+        (wire.TENANT_HEADER, "tenant", extra.get("tenant"), "Token "),
+    )
+    for name, field_name, value, prefix in fields:
+        if value in (None, ""):
+            continue
+        if not isinstance(value, str):
+            raise RayAgentConfigError(f"The connection's {field_name} must be text.")
+        headers[name] = _header_value(field_name, prefix + value)
+        if name != wire.TENANT_HEADER:
+            secrets.append(value)
+    return headers, tuple(sorted({secret for secret in secrets if len(secret) > 2}, key=len, reverse=True))
+
+
+def _extra_headers(extra: Mapping[str, Any]) -> dict[str, str]:
+    value = extra.get("headers", {})
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise RayAgentConfigError('The connection\'s headers are not JSON: use {"Name": "value"}.') from None
+    if not isinstance(value, Mapping):
+        raise RayAgentConfigError('The connection\'s headers must be a JSON object: {"Name": "value"}.')
+    headers = {}
+    for name, text in value.items():
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            raise RayAgentConfigError(f"The connection's headers hold an invalid name: {name!r}.")
+        if not isinstance(text, str):
+            raise RayAgentConfigError(f"The value of the connection's header {name!r} must be text.")
+        headers[name] = _header_value(f"header {name!r}", text)
+    return headers
+
+
+def _header_value(name: str, value: str) -> str:
+    try:
+        value.encode("latin-1")
+    except UnicodeEncodeError:
+        raise RayAgentConfigError(f"The connection's {name} has a character that a header cannot carry.") from None
+    if _BAD_VALUE.search(value) or value != value.strip():
+        raise RayAgentConfigError(f"The connection's {name} has a line break, control character or outer space.")
+    return value
+
+
+def _seconds(extra: Mapping[str, Any], name: str, default: float) -> float:
+    value = extra.get(name, default)
+    try:
+        seconds = float(value) if not isinstance(value, bool) else 0.0
+    except (TypeError, ValueError):
+        seconds = 0.0
+    if not 0 < seconds <= wire.MAX_TIMEOUT:
+        raise RayAgentConfigError(
+            f"The connection's {name} must be a number of seconds over 0 and up to {wire.MAX_TIMEOUT:g}, not {value!r}."
+        )
+    return seconds
+
+
+def _verify(extra: Mapping[str, Any]) -> bool | str:
+    value = extra.get("verify", True)
+    if isinstance(value, str):
+        known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        value = known.get(value.strip().lower(), value)
+    if not isinstance(value, bool):
+        raise RayAgentConfigError(f"The connection's verify must be true or false, not {value!r} (a CA: ca_bundle).")
+    bundle = _text(extra, "ca_bundle")
+    return bundle if value and bundle else value
+
+
+def _client_cert(extra: Mapping[str, Any]) -> str | tuple[str, str] | None:
+    cert, key = _text(extra, "client_cert"), _text(extra, "client_key")
+    if key and not cert:
+        raise RayAgentConfigError("The connection has a client_key but no client_cert.")
+    return (cert, key) if cert and key else cert
+
+
+def _text(extra: Mapping[str, Any], name: str) -> str | None:
+    value = extra.get(name)
+    if value is not None and not isinstance(value, str):
+        raise RayAgentConfigError(f"The connection's {name} must be a path, not {value!r}.")
+    return value

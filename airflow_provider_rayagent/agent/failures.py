@@ -1,0 +1,64 @@
+"""Name what the transport libraries raise: which error of ours stands for it, in words."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+from airflow_provider_rayagent.agent.errors import (
+    RayAgentConfigError,
+    RayAgentConnectionError,
+    RayAgentConnectionRefusedError,
+    RayAgentConnectTimeoutError,
+    RayAgentError,
+    RayAgentNameResolutionError,
+    RayAgentTimeoutError,
+    RayAgentTLSError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_provider_rayagent.agent.config import AgentConfig
+
+
+def as_agent_error(error: BaseException, config: AgentConfig) -> RayAgentError:
+    """Return the error of our tree for one that ``requests``, ``websocket-client`` or the socket raised."""
+    if isinstance(error, RayAgentError):
+        return error
+    where = config.base_url
+    names = {type(cause).__name__ for cause in _causes(error)}
+    causes = tuple(_causes(error))
+    words = config.redact(str(causes[-1]) or type(causes[-1]).__name__)[:200]
+    if names & {"InvalidURL", "InvalidHeader", "InvalidSchema", "MissingSchema", "LocationParseError"}:
+        return RayAgentConfigError(f"The connection cannot be used: {words}")
+    if any(isinstance(cause, socket.gaierror) for cause in causes):
+        return RayAgentNameResolutionError(f"The host name in {where} is not known: check the connection's host.")
+    if any(isinstance(cause, ssl.SSLError) for cause in causes):
+        return RayAgentTLSError(
+            f"No TLS with {where}: {words}. Check the scheme (http or https), and the CA bundle if the certificate is "
+            "signed by a CA of your own."
+        )
+    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
+        return RayAgentConnectionRefusedError(f"Nothing listens at {where}: check host and port; does the agent run?")
+    if names & {"ConnectTimeout", "ConnectTimeoutError"}:
+        return RayAgentConnectTimeoutError(f"No connection to {where} within {config.connect_timeout:g} seconds.")
+    if names & {"ReadTimeout", "ReadTimeoutError", "WebSocketTimeoutException", "TimeoutError"}:
+        return RayAgentTimeoutError(f"No answer from {where} within {config.read_timeout:g} seconds.")
+    if isinstance(error, FileNotFoundError) or "Could not find" in words:
+        return RayAgentConfigError(f"The connection's CA bundle or client certificate cannot be read: {words}")
+    return RayAgentConnectionError(f"The connection to {where} failed: {words}")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error and what it wraps; the libraries use arguments and ``reason`` as well as causes."""
+    seen: list[BaseException] = []
+    waiting: list[object] = [error]
+    while waiting:
+        found = waiting.pop(0)
+        if not isinstance(found, BaseException) or found in seen or len(seen) > 20:
+            continue
+        seen.append(found)
+        yield found
+        waiting += [getattr(found, "reason", None), found.__cause__, found.__context__, *found.args]

@@ -1,0 +1,51 @@
+"""Which failed requests may be sent again, and when."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow_provider_rayagent.agent.errors import (
+    RayAgentConnectionError,
+    RayAgentConnectionRefusedError,
+    RayAgentConnectTimeoutError,
+    RayAgentHTTPError,
+    RayAgentNameResolutionError,
+    RayAgentTLSError,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_rayagent.agent.wire import Call
+
+MAX_TRIES = 4
+FIRST_PAUSE = 0.5
+"""Seconds before the second try; doubled for each further one, and jittered."""
+MAX_PAUSE = 8.0
+MAX_RETRY_AFTER = 30.0
+"""Seconds that are waited at the most because a ``Retry-After`` asks for it."""
+
+_NEVER_SENT = (RayAgentNameResolutionError, RayAgentConnectionRefusedError, RayAgentConnectTimeoutError)
+
+
+def may_retry(call: Call, error: BaseException) -> bool:
+    """Whether ``call`` may be sent again after ``error``.
+
+    A POST is sent again only if it can't have been received.
+    """
+    if isinstance(error, _NEVER_SENT):
+        return True
+    if isinstance(error, RayAgentTLSError) or not call.idempotent:
+        return False
+    if isinstance(error, RayAgentHTTPError):
+        return error.status_code in (429, 502, 503, 504)
+    return isinstance(error, RayAgentConnectionError)
+
+
+def pause(tries: int, error: BaseException, jitter: float) -> float:
+    """Return the seconds to wait before the next try.
+
+    :param tries: how many were made, at least 1.
+    :param jitter: a number in [0, 1).
+    """
+    if isinstance(error, RayAgentHTTPError) and error.retry_after is not None:
+        return min(error.retry_after, MAX_RETRY_AFTER)
+    return min(FIRST_PAUSE * 2.0 ** (tries - 1), MAX_PAUSE) * (0.5 + jitter / 2)

@@ -1,0 +1,297 @@
+"""The blocking log transports: thin, each knows its protocol and no rule of the tail."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import select
+import socket
+import ssl
+import threading
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import requests
+import websocket
+from urllib3.exceptions import HTTPError
+
+from airflow_provider_rayagent.agent import answers, wire
+from airflow_provider_rayagent.agent.blocking import socket_of
+from airflow_provider_rayagent.agent.bodies import LogBodyDecoder
+from airflow_provider_rayagent.agent.errors import RayAgentConnectionError, RayAgentResponseError
+from airflow_provider_rayagent.agent.failures import as_agent_error
+from airflow_provider_rayagent.logs.events import Event, decode_event
+from airflow_provider_rayagent.logs.sse import SseDecoder
+
+if TYPE_CHECKING:
+    from airflow_provider_rayagent.agent.blocking import BlockingAgent
+
+READ_BYTES = 65_536
+BATCH_MESSAGES = 256
+"""Messages that one read gives at the most, so that a fast stream does not keep the reader from its other work."""
+PING_SECONDS = 10.0
+QUEUED_CHUNKS = 16
+
+
+class StreamEndedError(Exception):
+    """The stream has ended, in whatever way; its text says how."""
+
+
+class LogStream(Protocol):
+    """A live log stream."""
+
+    def read(self, seconds: float) -> tuple[list[Event], bool]:
+        """Return the messages that came within ``seconds``, and whether the peer gave any sign of life.
+
+        :raises StreamEndedError: once the stream has ended.
+        """
+
+    def close(self) -> None:
+        """Close the connection at once."""
+
+
+class WebSocketStream:
+    """The log stream over WebSocket, with ``websocket-client``.
+
+    :raises RayAgentError: if it can't be opened.
+    """
+
+    def __init__(self, agent: BlockingAgent, job_id: str) -> None:
+        config = agent.config
+        call = wire.get_job_logs(job_id)
+        sslopt = _ssl_options(agent) if config.base_url.startswith("https") else {}
+        self._socket = websocket.WebSocket(sslopt=sslopt, skip_utf8_validation=True)
+        try:
+            self._socket.connect(
+                config.websocket_url(call.path),
+                header=[f"{name}: {value}" for name, value in config.headers.items()],
+                timeout=config.connect_timeout,
+                redirect_limit=0,
+                suppress_origin=True,
+            )
+        except websocket.WebSocketBadStatusException as error:
+            body = error.resp_body or b""
+            answers.check_status(call, error.status_code, error.resp_headers or {}, body, config.redact)
+            raise RayAgentResponseError(f"GET /{call.path} answered {error.status_code}, not a WebSocket.") from None
+        except (websocket.WebSocketException, OSError, ValueError) as error:
+            raise as_agent_error(error, config) from None
+        self._pinged_at = time.monotonic()
+
+    def read(self, seconds: float) -> tuple[list[Event], bool]:
+        """Return the messages that came within ``seconds``, and whether the peer gave any sign of life."""
+        events: list[Event] = []
+        alive = False
+        deadline = time.monotonic() + seconds
+        try:
+            while len(events) < BATCH_MESSAGES:
+                if not self._wait(0.0 if events else max(deadline - time.monotonic(), 0.0)):
+                    break
+                alive = True
+                opcode, frame = self._socket.recv_data_frame(control_frame=True)
+                if opcode in (websocket.ABNF.OPCODE_TEXT, websocket.ABNF.OPCODE_BINARY):
+                    events.append(decode_event(frame.data))
+                elif opcode == websocket.ABNF.OPCODE_CLOSE:
+                    if events:
+                        break
+                    raise StreamEndedError("closed by the agent")
+        except websocket.WebSocketTimeoutException:
+            pass
+        except (websocket.WebSocketException, OSError) as error:
+            if not events:
+                raise StreamEndedError(str(error) or type(error).__name__) from None
+        return events, alive
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait for something to read; a ping now and then makes a living peer show itself."""
+        connection = self._socket.sock
+        if connection is None:
+            raise StreamEndedError("closed")
+        if getattr(connection, "pending", int)():
+            return True
+        while True:
+            now = time.monotonic()
+            pause = min(seconds, max(self._pinged_at + PING_SECONDS - now, 0.0))
+            if select.select([connection], [], [], pause)[0]:
+                return True
+            seconds -= time.monotonic() - now
+            if time.monotonic() >= self._pinged_at + PING_SECONDS:
+                self._pinged_at = time.monotonic()
+                self._socket.ping()
+            if seconds <= 0:
+                return False
+
+    def close(self) -> None:
+        """Say goodbye and close the connection without waiting for an answer."""
+        with contextlib.suppress(websocket.WebSocketException, OSError):
+            self._socket.settimeout(0.2)
+            self._socket.send_close()
+        self._socket.shutdown()
+
+
+class SseStream:
+    """The log stream as server-sent events, with ``requests``.
+
+    A thread reads, since a read of ``requests`` that timed out can't be taken up again; a full queue stops it,
+    so that a slow reader slows the agent.
+
+    :raises RayAgentError: if it can't be opened.
+    """
+
+    def __init__(self, agent: BlockingAgent, job_id: str) -> None:
+        call = wire.stream_job_logs(job_id)
+        self._opened = contextlib.ExitStack()
+        with self._opened:
+            response = self._opened.enter_context(agent.opened(call, read_timeout=agent.config.connect_timeout))
+            _check(call, response, agent)
+            self._opened = self._opened.pop_all()
+        self._response = response
+        self._socket = socket_of(response)
+        if self._socket is not None:
+            self._socket.settimeout(None)
+        self._decoder = SseDecoder()
+        self._chunks: queue.Queue[bytes | str] = queue.Queue(QUEUED_CHUNKS)
+        self._closed = threading.Event()
+        self._ended: str | None = None
+        self._thread = threading.Thread(target=self._pump, name=f"rayagent-sse-{job_id}", daemon=True)
+        self._thread.start()
+
+    def read(self, seconds: float) -> tuple[list[Event], bool]:
+        """Return the messages that came within ``seconds``, and whether the peer gave any sign of life."""
+        if self._ended is not None:
+            raise StreamEndedError(self._ended)
+        events: list[Event] = []
+        alive = False
+        try:
+            chunk = self._chunks.get(timeout=seconds) if seconds > 0 else self._chunks.get_nowait()
+            while True:
+                if isinstance(chunk, str):
+                    self._ended = chunk
+                    break
+                alive = True
+                events += [decode_event(event.data, event.name) for event in self._decoder.feed(chunk)]
+                if len(events) >= BATCH_MESSAGES:
+                    break
+                chunk = self._chunks.get_nowait()
+        except queue.Empty:
+            pass
+        if self._ended is not None and not events:
+            raise StreamEndedError(self._ended)
+        return events, alive
+
+    def _pump(self) -> None:
+        end = "ended by the agent"
+        try:
+            while chunk := self._response.raw.read1(READ_BYTES, decode_content=True):
+                self._put(chunk)
+        except (HTTPError, OSError, ValueError, AttributeError) as error:
+            end = str(error) or type(error).__name__
+        self._put(end)
+
+    def _put(self, item: bytes | str) -> None:
+        while not self._closed.is_set():
+            try:
+                self._chunks.put(item, timeout=0.5)
+            except queue.Full:
+                continue
+            return
+
+    def close(self) -> None:
+        """Close the connection and wait for the thread to end."""
+        self._closed.set()
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+        while self._thread.is_alive():
+            with contextlib.suppress(queue.Empty):
+                self._chunks.get_nowait()
+            self._thread.join(0.05)
+        self._opened.close()
+
+
+class WholeLog:
+    """The whole log, read piece by piece, with ``requests``.
+
+    :raises RayAgentError: if it can't be had.
+    """
+
+    def __init__(self, agent: BlockingAgent, job_id: str) -> None:
+        call = wire.get_job_logs(job_id)
+        self._agent = agent
+        self._opened = contextlib.ExitStack()
+        with self._opened:
+            response = self._opened.enter_context(agent.opened(call))
+            _check(call, response, agent)
+            self._opened = self._opened.pop_all()
+        self._raw = response.raw
+        self._decoder = LogBodyDecoder(response.headers.get("content-type", ""))
+        self._at_end = False
+        self.delimited = "content-length" in response.headers or (
+            "chunked" in response.headers.get("transfer-encoding", "").lower()
+        )
+        """Whether the answer itself says where it ends, so that a cut one is noticed."""
+
+    def read(self) -> str | None:
+        """Return the next piece of text, ``None`` at the end.
+
+        :raises RayAgentError: if the answer breaks off.
+        """
+        if self._at_end:
+            return None
+        try:
+            chunk = self._raw.read1(READ_BYTES, decode_content=True)
+            if chunk:
+                return self._decoder.feed(chunk)
+            self._at_end = True
+            return self._decoder.end()
+        except (requests.RequestException, HTTPError, OSError) as error:
+            raise as_agent_error(error, self._agent.config) from None
+        except ValueError as error:
+            raise RayAgentConnectionError(f"The log's text broke off: {error}.") from None
+
+    def close(self) -> None:
+        """Close the answer; its connection goes back to the pool if it was read whole."""
+        self._opened.close()
+
+
+def read_whole_log(agent: BlockingAgent, job_id: str) -> str:
+    """Return the whole log of a job.
+
+    :raises RayAgentError: if it can't be had; tried again as calls are.
+    """
+
+    def read() -> str:
+        log = WholeLog(agent, job_id)
+        try:
+            return "".join(iter(log.read, None))
+        finally:
+            log.close()
+
+    return agent.repeated(wire.get_job_logs(job_id), read)
+
+
+def _check(call: wire.Call, response: requests.Response, agent: BlockingAgent) -> None:
+    headers = response.headers
+    if not 200 <= response.status_code < 300:
+        body = response.raw.read(READ_BYTES, decode_content=True)
+        answers.check_status(call, response.status_code, headers, body, agent.config.redact)
+    if answers.is_html(headers, ""):
+        raise RayAgentResponseError(f"GET /{call.path} answered with an HTML page, not with a log.", 502)
+
+
+def _ssl_options(agent: BlockingAgent) -> dict[str, object]:
+    verify, client_cert = agent.verify_with(), agent.config.client_cert
+    options: dict[str, object] = {"ca_certs": verify}
+    if verify is None:
+        options = {"cert_reqs": ssl.CERT_NONE, "check_hostname": False}
+    if client_cert:
+        cert, key = client_cert if isinstance(client_cert, tuple) else (client_cert, None)
+        options.update(certfile=cert, keyfile=key)
+    return options
+
+
+def open_stream(agent: BlockingAgent, job_id: str, source: str) -> LogStream:
+    """Open the log stream of a source.
+
+    :raises RayAgentError: if it can't be opened.
+    """
+    return WebSocketStream(agent, job_id) if source == "websocket" else SseStream(agent, job_id)

@@ -1,0 +1,215 @@
+"""The agent's wire: its paths, headers, ids and statuses, defined once for every client and for the local agent.
+
+The agent's server is not public; what is certain comes from its Python client, ``synapse_sdk.clients.agent``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
+
+from airflow_provider_rayagent.agent.errors import RayAgentInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+AUTHORIZATION_HEADER = "Authorization"
+USER_HEADER = "SYNAPSE-User"
+TENANT_HEADER = "SYNAPSE-Tenant"
+
+MAX_ID_LENGTH = 100
+MAX_TIMEOUT = 300.0
+"""Longest timeout, in seconds, that the agent's client takes for a stream."""
+
+PROTOCOLS = ("auto", "websocket", "http")
+Protocol = Literal["auto", "websocket", "http"]
+
+_ID = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_ID_LENGTH}}}", re.ASCII)
+
+
+class JobStatus(str, Enum):
+    """Status of a job as Ray names it (``ray.job_submission.JobStatus``)."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    STOPPED = "STOPPED"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the job has ended; a terminal status never changes."""
+        return self in (JobStatus.STOPPED, JobStatus.SUCCEEDED, JobStatus.FAILED)
+
+
+class ServeStatus(str, Enum):
+    """Status of a Serve application (``ray.serve.schema.ApplicationStatus``)."""
+
+    NOT_STARTED = "NOT_STARTED"
+    DEPLOYING = "DEPLOYING"
+    RUNNING = "RUNNING"
+    UNHEALTHY = "UNHEALTHY"
+    DEPLOY_FAILED = "DEPLOY_FAILED"
+    DELETING = "DELETING"
+    UNAVAILABLE = "UNAVAILABLE"
+
+
+def validate_id(value: object, kind: str) -> str:
+    """Return ``value`` if it is an id that the agent takes: 1 to 100 characters of ``A-Z a-z 0-9 _ -``.
+
+    :param kind: what the id names (``job``, ``node``, ``task``), for the message.
+    :raises RayAgentInputError: for anything else.
+    """
+    if not isinstance(value, str) or not value:
+        raise RayAgentInputError(f"The {kind} id must be a non-empty string, not {_shown(value)}.")
+    if not _ID.fullmatch(value):
+        raise RayAgentInputError(
+            f"The {kind} id {_shown(value)} is not valid: 1 to {MAX_ID_LENGTH} letters, digits, '_' or '-'."
+        )
+    return value
+
+
+def quote_application_name(value: object) -> str:
+    """Return a Serve application's name quoted for one path segment; Ray allows any characters in it.
+
+    :raises RayAgentInputError: if it is empty, ``.`` or ``..``, or has a control character or a lone surrogate.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise RayAgentInputError(f"The application name must be a non-empty string, not {_shown(value)}.")
+    if value in (".", ".."):
+        raise RayAgentInputError(f"The application name {_shown(value)} cannot be sent in a URL path.")
+    if any(ord(char) < 0x20 or ord(char) == 0x7F or 0xD800 <= ord(char) <= 0xDFFF for char in value):
+        raise RayAgentInputError(f"The application name {_shown(value)} has a control character.")
+    if "/" in value:
+        raise RayAgentInputError(
+            f"The application name {_shown(value)} has a slash, which the agent's URL paths cannot carry."
+        )
+    return quote(value, safe="")
+
+
+def validate_timeout(value: object, name: str = "timeout") -> float:
+    """Return ``value`` as seconds, if it is a number with 0 < value <= 300, as the agent's client demands.
+
+    :raises RayAgentInputError: for anything else, booleans and NaN included.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= MAX_TIMEOUT:
+        raise RayAgentInputError(
+            f"{name} must be a number of seconds over 0 and up to {MAX_TIMEOUT:g}, not {_shown(value)}."
+        )
+    return float(value)
+
+
+def validate_duration(value: object, name: str) -> float:
+    """Return ``value`` as seconds, if it is a finite number over 0.
+
+    :raises RayAgentInputError: for anything else, booleans and NaN included.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+        raise RayAgentInputError(f"{name} must be a number of seconds over 0, not {_shown(value)}.")
+    return float(value)
+
+
+def validate_count(value: object, name: str) -> int:
+    """Return ``value``, if it is a whole number over 0.
+
+    :raises RayAgentInputError: for anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise RayAgentInputError(f"{name} must be a whole number over 0, not {_shown(value)}.")
+    return value
+
+
+def validate_protocol(value: object) -> Protocol:
+    """Return ``value`` if it is one of :data:`PROTOCOLS`.
+
+    :raises RayAgentInputError: for anything else.
+    """
+    for protocol in PROTOCOLS:
+        if value == protocol:
+            return protocol  # type: ignore[return-value]
+    raise RayAgentInputError(f"Unknown protocol {_shown(value)}: use one of {', '.join(PROTOCOLS)}.")
+
+
+def _shown(value: object) -> str:
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request to the agent.
+
+    :param method: HTTP method.
+    :param path: path below the base URL, quoted, with its trailing slash.
+    :param shape: what a good answer holds: a JSON object, a JSON list of objects, text, or nothing.
+    :param body: JSON body, or ``None``.
+    """
+
+    method: Literal["GET", "POST", "DELETE"]
+    path: str
+    shape: Literal["object", "list", "text", "nothing"] = "object"
+    body: Mapping[str, Any] | None = None
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether sending it twice does no more than sending it once."""
+        return self.method != "POST"
+
+
+def list_jobs() -> Call:
+    return Call("GET", "jobs/", "list")
+
+
+def get_job(job_id: str) -> Call:
+    return Call("GET", f"jobs/{validate_id(job_id, 'job')}/")
+
+
+def get_job_logs(job_id: str) -> Call:
+    return Call("GET", f"jobs/{validate_id(job_id, 'job')}/logs/", "text")
+
+
+def stream_job_logs(job_id: str) -> Call:
+    return Call("GET", f"jobs/{validate_id(job_id, 'job')}/logs/stream/", "text")
+
+
+def stop_job(job_id: str) -> Call:
+    return Call("POST", f"jobs/{validate_id(job_id, 'job')}/stop/")
+
+
+def list_nodes() -> Call:
+    return Call("GET", "nodes/", "list")
+
+
+def get_node(node_id: str) -> Call:
+    return Call("GET", f"nodes/{validate_id(node_id, 'node')}/")
+
+
+def list_tasks() -> Call:
+    return Call("GET", "tasks/", "list")
+
+
+def get_task(task_id: str) -> Call:
+    return Call("GET", f"tasks/{validate_id(task_id, 'task')}/")
+
+
+def list_serve_applications() -> Call:
+    return Call("GET", "serve_applications/", "list")
+
+
+def get_serve_application(name: str) -> Call:
+    return Call("GET", f"serve_applications/{quote_application_name(name)}/")
+
+
+def delete_serve_application(name: str) -> Call:
+    return Call("DELETE", f"serve_applications/{quote_application_name(name)}/", "nothing")
+
+
+def get_gpu_status() -> Call:
+    return Call("GET", "gpu_status/")
+
+
+def health_check() -> Call:
+    return Call("GET", "health/")

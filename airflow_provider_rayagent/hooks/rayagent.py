@@ -1,0 +1,333 @@
+"""Hook for a Ray agent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook
+from typing_extensions import Self
+
+from airflow_provider_rayagent.agent import wire
+from airflow_provider_rayagent.agent.config import AgentConfig, read_config
+from airflow_provider_rayagent.agent.errors import (
+    RayAgentAuthenticationError,
+    RayAgentConfigError,
+    RayAgentError,
+    RayAgentLogsUnavailableError,
+    RayAgentNotFoundError,
+    RayAgentPermissionError,
+    RayAgentResponseError,
+    RayAgentStreamLimitError,
+)
+
+if TYPE_CHECKING:
+    import threading
+
+    from airflow_provider_rayagent.agent.blocking import BlockingAgent
+    from airflow_provider_rayagent.agent.follow import Follower
+    from airflow_provider_rayagent.logs.commands import StreamSource, TailSettings
+    from airflow_provider_rayagent.logs.cursor import Cursor
+
+DEFAULT_MAX_LINE_LENGTH = 8_000_000
+"""Characters; the longest line that the hook's log methods yield in one piece."""
+
+SOURCES: dict[str, tuple[StreamSource, ...]] = {
+    "auto": ("websocket", "http"),
+    "websocket": ("websocket",),
+    "http": ("http",),
+}
+
+
+@dataclass
+class StreamLimits:
+    """Limits of one log stream, for those who want a stream to end early; ``None``, the default, is no limit.
+
+    :param max_messages: messages that may come over WebSocket.
+    :param max_lines: lines that may be yielded.
+    :param max_bytes: bytes (UTF-8) of the lines that may be yielded.
+    :param max_message_size: characters of the longest line; a longer one is yielded in marked pieces.
+    :param queue_size: kept for the client's sake; what is read ahead is bounded by itself.
+
+    Whatever is over ``max_messages``, ``max_lines`` or ``max_bytes`` raises :class:`RayAgentStreamLimitError`.
+    """
+
+    max_messages: int | None = None
+    max_lines: int | None = None
+    max_bytes: int | None = None
+    max_message_size: int | None = None
+    queue_size: int = 1_000
+
+
+class RayAgentHook(BaseHook):
+    """Talk to a Ray agent: its jobs and their logs, nodes, tasks, Serve applications.
+
+    The methods have the names, arguments and results of the agent's own client,
+    ``synapse_sdk.clients.agent.AgentClient``. Use the hook as a context manager, or call :meth:`close`.
+
+    :param rayagent_conn_id: the Airflow connection of type ``rayagent``.
+
+    Every method raises errors of :mod:`airflow_provider_rayagent.exceptions`: a :class:`RayAgentConfigError` for a
+    connection that can't be used, a :class:`RayAgentInputError` for an argument that is refused before anything is
+    sent, a :class:`RayAgentConnectionError` where no answer was had and a :class:`RayAgentHTTPError` for an answer
+    with an error status.
+    """
+
+    conn_name_attr = "rayagent_conn_id"
+    default_conn_name = "rayagent_default"
+    conn_type = "rayagent"
+    hook_name = "Ray agent"
+
+    def __init__(self, rayagent_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.rayagent_conn_id = rayagent_conn_id
+        self._stream_limits = StreamLimits()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @cached_property
+    def config(self) -> AgentConfig:
+        """The connection, read once."""
+        return config_from_connection(self.get_connection(self.rayagent_conn_id))
+
+    @cached_property
+    def _agent(self) -> BlockingAgent:
+        from airflow_provider_rayagent.agent.blocking import BlockingAgent
+
+        if self.config.verify is False:
+            self.log.warning("The certificate of %s is not checked: 'verify' is off.", self.config.base_url)
+        return BlockingAgent(self.config)
+
+    def get_conn(self) -> BlockingAgent:
+        """Return the transport with its pooled session, opened at the first use."""
+        return self._agent
+
+    def close(self) -> None:
+        """Close every connection. The hook can be used again; it then opens new ones."""
+        agent = self.__dict__.pop("_agent", None)
+        if agent is not None:
+            agent.close()
+
+    @property
+    def stream_limits(self) -> StreamLimits:
+        """The limits of the log streams."""
+        return self._stream_limits
+
+    @stream_limits.setter
+    def stream_limits(self, value: StreamLimits) -> None:
+        self._stream_limits = value
+
+    # Jobs
+
+    def list_jobs(self) -> list[dict[str, Any]]:
+        """Return every job that the agent knows, each as :meth:`get_job` does."""
+        jobs: list[dict[str, Any]] = self._agent.send(wire.list_jobs())
+        return jobs
+
+    def get_job(self, job_id: str) -> dict[str, Any]:
+        """Return a job's details: Ray's ``JobDetails``; times in ms since the epoch.
+
+        ``runtime_env`` may hold secrets of the job.
+
+        :raises RayAgentNotFoundError: if the agent does not know it, which a job just queued may be for a while.
+        """
+        job: dict[str, Any] = self._agent.send(wire.get_job(job_id))
+        return job
+
+    def get_job_logs(self, job_id: str) -> str:
+        """Return the whole log of a job as it is now; for a long one :meth:`tail_job_logs` is better."""
+        from airflow_provider_rayagent.agent.streams import read_whole_log
+
+        return read_whole_log(self._agent, job_id)
+
+    def stop_job(self, job_id: str) -> dict[str, Any]:
+        """Ask for a job to be stopped, and return the agent's answer, such as ``{"stopped": true}``.
+
+        That is no promise: ask the status until it is terminal. The request is not sent again once it may have
+        been received.
+        """
+        answer: dict[str, Any] = self._agent.send(wire.stop_job(job_id))
+        return answer
+
+    # Job logs
+
+    def websocket_tail_job_logs(self, job_id: str, timeout: float = 30.0) -> Iterator[str]:
+        """Yield a job's lines over WebSocket; see :meth:`tail_job_logs`."""
+        return self.tail_job_logs(job_id, timeout, protocol="websocket")
+
+    def stream_tail_job_logs(self, job_id: str, timeout: float = 30.0) -> Iterator[str]:
+        """Yield a job's lines over server-sent events; see :meth:`tail_job_logs`."""
+        return self.tail_job_logs(job_id, timeout, protocol="http")
+
+    def tail_job_logs(self, job_id: str, timeout: float = 30.0, *, protocol: wire.Protocol = "auto") -> Iterator[str]:
+        """Yield every line of a job's log, once and in order, without its newline, until the job has ended.
+
+        The end of a stream is not the job's end: the stream is opened again, at the right line, while the job's
+        status is not terminal. What the streams did not bring is read from the whole log. Whether the job succeeded
+        is for :meth:`get_job` to say.
+
+        :param timeout: seconds of silence after which a stream is looked at again, 0 < timeout <= 300.
+        :param protocol: ``websocket``, ``http`` (server-sent events), or ``auto``: WebSocket, and the other where
+            that can't be had. Where neither can, the whole log is polled.
+        :raises RayAgentInputError: at once, for a bad id, timeout or protocol.
+        :raises RayAgentNotFoundError: if the agent does not know the job for a minute.
+        :raises RayAgentConnectionError: (or the agent's last error) if the status can't be had for five minutes.
+        :raises RayAgentLogsUnavailableError: after the last line that could be had, if the log's end could not.
+        :raises RayAgentStreamLimitError: if one of :attr:`stream_limits` is reached.
+        """
+        from airflow_provider_rayagent.logs.commands import TailSettings
+
+        settings = TailSettings(
+            sources=SOURCES[wire.validate_protocol(protocol)],
+            silence_timeout=wire.validate_timeout(timeout),
+            max_line_length=self.stream_limits.max_message_size or DEFAULT_MAX_LINE_LENGTH,
+        )
+        return self._lines(self.follow_job(job_id, settings), self.stream_limits)
+
+    def follow_job(
+        self,
+        job_id: str,
+        settings: TailSettings,
+        *,
+        cursor: Cursor | None = None,
+        deadline: float | None = None,
+        stopped: threading.Event | None = None,
+    ) -> Follower:
+        """Return a follower of a job, which gives lines, notices and changes of status; see :class:`Follower`."""
+        from airflow_provider_rayagent.agent.follow import Follower
+
+        return Follower(self._agent, job_id, settings, cursor=cursor, deadline=deadline, stopped=stopped)
+
+    def _lines(self, follower: Follower, limits: StreamLimits) -> Iterator[str]:
+        from airflow_provider_rayagent.logs.commands import End, Notice
+
+        lines = size = 0
+        for items in follower.items():
+            for item in items:
+                if isinstance(item, Notice):
+                    self.log.warning("%s", item.text)
+                if not isinstance(item, str):
+                    continue
+                lines += 1
+                if limits.max_bytes is not None:
+                    size += len(item.encode("utf-8", "replace"))
+                _check_limits(limits, messages=follower.messages, lines=lines, size=size)
+                yield item
+        if follower.end is End.JOB_MISSING:
+            raise RayAgentNotFoundError(f"The agent does not know the job {follower.job_id}.", 404)
+        if follower.end is End.AGENT_UNREACHABLE and follower.error is not None:
+            raise follower.error
+        if not follower.log_is_whole:
+            raise RayAgentLogsUnavailableError(f"The end of the log of job {follower.job_id} could not be read.")
+
+    # Cluster
+
+    def list_nodes(self) -> list[dict[str, Any]]:
+        """Return the nodes of the Ray cluster."""
+        nodes: list[dict[str, Any]] = self._agent.send(wire.list_nodes())
+        return nodes
+
+    def get_node(self, node_id: str) -> dict[str, Any]:
+        """Return one node."""
+        node: dict[str, Any] = self._agent.send(wire.get_node(node_id))
+        return node
+
+    def list_tasks(self) -> list[dict[str, Any]]:
+        """Return the Ray tasks that the cluster remembers."""
+        tasks: list[dict[str, Any]] = self._agent.send(wire.list_tasks())
+        return tasks
+
+    def get_task(self, task_id: str) -> dict[str, Any]:
+        """Return one Ray task."""
+        task: dict[str, Any] = self._agent.send(wire.get_task(task_id))
+        return task
+
+    def get_gpu_status(self) -> dict[str, Any]:
+        """Return the GPUs of the cluster, added up over its nodes."""
+        status: dict[str, Any] = self._agent.send(wire.get_gpu_status())
+        return status
+
+    def health_check(self) -> dict[str, Any]:
+        """Return what the agent says of its own health; the token is checked too."""
+        health: dict[str, Any] = self._agent.send(wire.health_check())
+        return health
+
+    # Serve
+
+    def list_serve_applications(self) -> list[dict[str, Any]]:
+        """Return the Serve applications, each with ``name`` and ``status``."""
+        applications: list[dict[str, Any]] = self._agent.send(wire.list_serve_applications())
+        return applications
+
+    def get_serve_application(self, name: str) -> dict[str, Any]:
+        """Return one Serve application."""
+        application: dict[str, Any] = self._agent.send(wire.get_serve_application(name))
+        return application
+
+    def delete_serve_application(self, name: str) -> None:
+        """Ask for one Serve application to be deleted; the others stay as they are."""
+        self._agent.send(wire.delete_serve_application(name))
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Return whether the connection can be used, and what is wrong or which agent answered, in words."""
+        try:
+            health = self.health_check()
+        except (RayAgentAuthenticationError, RayAgentPermissionError) as error:
+            return False, f"The agent refused the token ({error.status_code}): check the connection's password."
+        except RayAgentConfigError as error:
+            return False, error.detail
+        except (RayAgentNotFoundError, RayAgentResponseError) as error:
+            return False, f"Something answers at {self.config.base_url}, but it is not an agent. {error.detail}"
+        except RayAgentError as error:
+            return False, error.detail
+        return _describe_health(self.config.base_url, health)
+
+
+def config_from_connection(connection: Any) -> AgentConfig:
+    """Return the configuration that an Airflow connection describes, and have its secrets masked in logs.
+
+    :raises RayAgentConfigError: naming the field that is missing or malformed.
+    """
+    from airflow.sdk.log import mask_secret
+
+    try:
+        extra = connection.extra_dejson
+    except ValueError:
+        extra = None
+    if not isinstance(extra, Mapping):
+        raise RayAgentConfigError("The connection's extra must be a JSON object.")
+    config = read_config(
+        host=connection.host,
+        port=connection.port,
+        schema=connection.schema,
+        token=connection.password,
+        extra=extra,
+    )
+    for secret in config.secrets:
+        mask_secret(secret)
+    return config
+
+
+def _describe_health(url: str, health: Mapping[str, Any]) -> tuple[bool, str]:
+    version = health.get("version") or health.get("agent_version")
+    agent = f"agent {version}" if isinstance(version, str) else "an agent"
+    ray = health.get("ray")
+    ray_status = ray.get("status") if isinstance(ray, Mapping) else health.get("ray_status")
+    words = {"down", "error", "failed", "unavailable", "unhealthy", "disconnected", "false"}
+    for what, status in (("Ray", ray_status), ("it", health.get("status"))):
+        if status is False or str(status).lower() in words:
+            return False, f"At {url} {agent} answers, but says that {what} is {status}."
+    return True, f"Connected to {agent} at {url}."
+
+
+def _check_limits(limits: StreamLimits, *, messages: int, lines: int, size: int) -> None:
+    for name, value in (("max_messages", messages), ("max_lines", lines), ("max_bytes", size)):
+        limit = getattr(limits, name)
+        if limit is not None and value > limit:
+            raise RayAgentStreamLimitError(f"The log stream went over the limit {name}={limit} that was set for it.")

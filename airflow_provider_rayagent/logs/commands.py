@@ -1,0 +1,107 @@
+"""What a tail tells its driver to do, how it is set, and what it says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+StreamSource = Literal["websocket", "http"]
+
+
+class End(str, Enum):
+    """Why a tail ended."""
+
+    JOB_ENDED = "job ended"
+    JOB_MISSING = "job missing"
+    AGENT_UNREACHABLE = "agent unreachable"
+    TIMED_OUT = "timed out"
+    LOOKED = "looked once"
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A sentence for the task log about the log itself; not a line of the job."""
+
+    text: str
+    warning: bool = True
+
+
+@dataclass(frozen=True)
+class AskStatus:
+    """Ask the job's status; then call ``status``, ``status_missing`` or ``status_failed``."""
+
+
+@dataclass(frozen=True)
+class OpenStream:
+    """Open a live log stream; then call ``stream_opened`` or ``stream_failed``."""
+
+    source: StreamSource
+
+
+@dataclass(frozen=True)
+class ReadStream:
+    """Read the stream for up to ``seconds``; then call ``stream_events``, ``stream_silent`` or ``stream_ended``."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class CloseStream:
+    """Close the stream; no answer."""
+
+
+@dataclass(frozen=True)
+class OpenText:
+    """Ask for the whole log; then call ``text_opened`` or ``text_failed``."""
+
+
+@dataclass(frozen=True)
+class ReadText:
+    """Read more of the whole log; then call ``text_chunk``, ``text_ended`` or ``text_failed``."""
+
+
+@dataclass(frozen=True)
+class CloseText:
+    """Close the answer with the whole log; no answer."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Do nothing for ``seconds``."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Finish:
+    """The tail has ended."""
+
+    end: End
+
+
+Command = AskStatus | OpenStream | ReadStream | CloseStream | OpenText | ReadText | CloseText | Wait | Finish
+
+
+@dataclass(frozen=True)
+class TailSettings:
+    """How a tail goes about its work; all times in seconds.
+
+    :param sources: stream protocols to use, the preferred one first; the whole log is always the last resort.
+    :param poll_interval: between two questions for the job's status.
+    :param silence_timeout: a stream that says nothing for so long is taken for dead.
+    :param missing_timeout: how long the agent may not know the job (a queued job is unknown for a while).
+    :param unreachable_timeout: how long the status may be unreadable.
+    :param max_line_length: characters; a longer line is given out in pieces.
+    :param forward: whether the log is read at all.
+    :param once: look once (status, then the whole log) and end.
+    """
+
+    sources: tuple[StreamSource, ...] = ("websocket", "http")
+    poll_interval: float = 5.0
+    silence_timeout: float = 30.0
+    missing_timeout: float = 60.0
+    unreachable_timeout: float = 300.0
+    max_line_length: int = 1_000_000
+    forward: bool = True
+    once: bool = False

@@ -1,0 +1,70 @@
+"""Decode what a log stream delivers: JSON events, or plain text from an agent that sends lines as they are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+EventKind = Literal["log", "complete", "error", "other"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One message of a log stream.
+
+    :param kind: ``log`` for log text, ``complete`` and ``error`` as the agent says, ``other`` for what is
+        neither (``ping``, ``connected``, an event without a message).
+    :param message: the log text, or the words of the error; empty for the other kinds.
+    """
+
+    kind: EventKind
+    message: str = ""
+
+
+OTHER = Event("other")
+COMPLETE = Event("complete")
+
+_KINDS: dict[str, EventKind] = {
+    "log": "log",
+    "message": "log",
+    "": "log",
+    "complete": "complete",
+    "error": "error",
+}
+
+
+def decode_event(data: str | bytes, name: str = "") -> Event:
+    """Return the event that one WebSocket message or the data of one server-sent event holds.
+
+    JSON objects that carry a ``type`` are events, and so is ``{"message": …}``. All other text is log text.
+
+    :param data: the payload; bytes are read as UTF-8, a bad byte as U+FFFD.
+    :param name: the ``event`` field of a server-sent event, which counts where the payload has no type.
+    """
+    text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
+    payload = _json_object(text)
+    if payload is None or not ("type" in payload or "message" in payload):
+        kind = _KINDS.get(name, "other")
+        return Event(kind, text) if kind in ("log", "error") else Event(kind)
+    kind = _KINDS.get(str(payload.get("type") or name), "other")
+    message = payload.get("message")
+    if kind == "log":
+        return OTHER if message is None else Event("log", _text(message))
+    if kind == "error":
+        return Event("error", _text(message) if message is not None else "no reason given")
+    return Event(kind)
+
+
+def _json_object(text: str) -> dict[str, Any] | None:
+    if not text.lstrip(" \t\r\n").startswith("{"):
+        return None
+    try:
+        payload = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return payload if isinstance(payload, dict) else None
+
+
+def _text(message: object) -> str:
+    return message if isinstance(message, str) else json.dumps(message, ensure_ascii=False)

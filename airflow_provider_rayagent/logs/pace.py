@@ -1,0 +1,36 @@
+"""Jittered exponential back-off."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Backoff:
+    """When the next try may be made: at once, then after ever longer pauses until a success resets it.
+
+    :param first: seconds after the first failure.
+    :param longest: seconds at the most.
+    :param jitter: returns a number in [0, 1); a pause is 0.5 to 1 times its nominal length.
+    """
+
+    def __init__(self, first: float, longest: float, jitter: Callable[[], float]) -> None:
+        self._first = first
+        self._longest = longest
+        self._jitter = jitter
+        self.failures = 0
+        self.due = 0.0
+        """The moment of the next try, on the caller's clock."""
+
+    def failed(self, now: float) -> None:
+        """Count a failure and put the next try off."""
+        pause = min(self._first * 2.0 ** min(self.failures, 30), self._longest)
+        self.failures += 1
+        self.due = now + pause * (0.5 + self._jitter() / 2)
+
+    def succeeded(self, now: float = 0.0) -> None:
+        """Forget the failures; the next try may be made at ``now``."""
+        self.failures = 0
+        self.due = now

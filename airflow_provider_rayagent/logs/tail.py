@@ -1,0 +1,424 @@
+"""The tail of one job: what to do next, given what was heard. No I/O, no clock, no threads.
+
+A driver asks :meth:`Tail.next` what to do, does it, and tells the outcome by the method that the command names;
+:meth:`Tail.take` gives the lines and notices to forward. Blocking and asyncio drivers share every rule.
+
+The rules in short. The job's *status* alone says when it has ended. A *stream* brings lines early; each stream
+begins at the first character, and what was forwarded is counted off and verified. The *whole log* is the last
+word: it settles how messages make up the text, replaces streams that can't be had, and is read once the job
+has ended until nothing new is in it.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from airflow_provider_rayagent.logs import commands as do
+from airflow_provider_rayagent.logs.commands import Command, End, Notice, StreamSource, TailSettings
+from airflow_provider_rayagent.logs.cursor import Cursor, ForeignTextError
+from airflow_provider_rayagent.logs.pace import Backoff
+from airflow_provider_rayagent.logs.reading import StreamReading, TextReading
+from airflow_provider_rayagent.logs.status import StatusWatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from airflow_provider_rayagent.logs.events import Event
+
+SETTLE_SECONDS = 1.0
+"""The whole log is read again this long after the job's end, in case its last lines came after its status."""
+LARGE_LOG_CHARS = 32_000_000
+"""A longer log is not read a second time for that, if its answer was whole."""
+MAX_FINAL_READS = 6
+MAX_FINAL_FAILURES = 3
+"""Refusals of the whole log, after the job's end, before a stream is tried for its end."""
+FINAL_SECONDS = 60.0
+"""How long after the job's end its log is asked for while the agent is not to be reached."""
+MAX_FINAL_STREAMS = 2
+FINAL_STREAM_SECONDS = 8.0
+"""How long a stream may stay silent after the job's end; Ray's own lags the status by 3 to 6 seconds."""
+UNREADABLE_SECONDS = 60.0
+"""After so long without any log text the task log is told that there is a problem."""
+MIN_FAILURES_TO_TELL = 4
+MAX_SILENCE_SECONDS = 600.0
+MAX_SUSPICIONS = 3
+QUESTION_SECONDS = 1.0
+MAX_QUESTION_FAILURES = 10
+REOPEN_SECONDS = 0.5
+MAX_PAUSE_SECONDS = 15.0
+MAX_POLL_SECONDS = 5.0
+"""Between two readings of the whole log where no stream can be had; ten times as long as one takes, if that is more."""
+
+
+class Tail:
+    """Follow one job to its end.
+
+    :param cursor: what was forwarded before, to go on from there.
+    :param deadline: moment at which to give up, on the driver's clock.
+    :param jitter: returns a number in [0, 1).
+    """
+
+    def __init__(
+        self,
+        settings: TailSettings | None = None,
+        cursor: Cursor | None = None,
+        *,
+        deadline: float | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._settings = settings or TailSettings()
+        self.cursor = cursor or Cursor()
+        self._watch = StatusWatch(self._settings, deadline, jitter)
+        self._out: list[str | Notice] = []
+
+        self._stream: StreamReading | None = None
+        self._source: StreamSource = "websocket"
+        self._backoff = {source: Backoff(1.0, MAX_PAUSE_SECONDS, jitter) for source in self._settings.sources}
+        self._suspects: set[StreamSource] = set()
+        self._suspicions = 0
+        self._opened_at = self._heard_at = 0.0
+        self._silence = self._settings.silence_timeout
+        self._complete = False
+        self._agent_error = ""
+
+        self._text: TextReading | None = None
+        self._text_open = False
+        self._asking: list[str] | None = None
+        self._question_failures = 0
+        self._question_due = 0.0
+        self._text_backoff = Backoff(0.5, MAX_PAUSE_SECONDS, jitter)
+        self._text_opened_at = 0.0
+
+        self._close_stream = self._close_text = False
+        self._trouble_since: float | None = None
+        self._trouble_said = False
+        self._final_reads = self._final_failures = self._final_streams = 0
+        self._final_chars = -1
+        self._log_done = not self._settings.forward
+        self._log_lost = False
+        self._looked = False
+
+    @property
+    def log_is_whole(self) -> bool:
+        """Whether the log was read to its end, the job having ended."""
+        return self._log_done and not self._log_lost
+
+    def take(self) -> list[str | Notice]:
+        """Return the lines and notices that are ready to be forwarded, in order, and forget them."""
+        out, self._out = self._out, []
+        return out
+
+    def next(self, now: float) -> Command:
+        """Return what to do next. ``now`` is a monotonic clock in seconds."""
+        if self._close_text:
+            self._close_text = self._text_open = False
+            return do.CloseText()
+        if self._close_stream:
+            self._close_stream, self._stream = False, None
+            return do.CloseStream()
+        if self._watch.is_due(now):
+            return do.AskStatus()
+        end = self._end()
+        if end is not None:
+            return self._finish(end)
+        if self._text_open:
+            return do.ReadText()
+        if self._watch.ended_at is not None:
+            return self._next_final(now)
+        return self._next_live(now)
+
+    # What the driver tells.
+
+    def status(self, now: float, status: str, *, terminal: bool) -> None:
+        """The agent told the job's status."""
+        if self._watch.answered(now, status, terminal=terminal):
+            for backoff in (*self._backoff.values(), self._text_backoff):
+                backoff.succeeded(now)
+
+    def status_missing(self, now: float) -> None:
+        """The agent does not know the job."""
+        self._watch.missing(now)
+
+    def status_failed(self, now: float, *, hopeless: bool = False) -> None:
+        """The status could not be had; ``hopeless`` if another try is of no use (a refused token)."""
+        self._watch.failed(now, hopeless=hopeless)
+
+    def stream_opened(self, now: float) -> None:
+        """The stream is open."""
+        self._stream = StreamReading(self.cursor, self._settings.max_line_length)
+        self._opened_at = self._heard_at = now
+        self._complete = False
+
+    def stream_failed(self, now: float) -> None:
+        """The stream could not be opened."""
+        self._backoff[self._source].failed(now)
+        self._final_streams += self._watch.ended_at is not None
+
+    def stream_events(self, now: float, events: Sequence[Event]) -> None:
+        """The stream brought messages."""
+        reading = self._stream
+        if reading is None:
+            return
+        self._heard_at = now
+        messages = []
+        for event in events:
+            if event.kind == "log":
+                messages.append(event.message)
+            elif event.kind == "error" and event.message != self._agent_error:
+                self._agent_error = event.message
+                self._out.append(Notice(f"The agent reports a problem with the log stream: {event.message}"))
+            elif event.kind == "complete":
+                self._complete = True
+                break
+        self._read_stream(now, lambda: reading.feed(messages))
+        if self._complete and not self._close_stream and reading.question is None:
+            self._stream_over(now)
+
+    def stream_silent(self, now: float, *, alive: bool = False) -> None:
+        """The stream brought nothing in the time given; ``alive`` if the peer gave another sign of life."""
+        if alive:
+            self._heard_at = now
+
+    def stream_ended(self, now: float) -> None:
+        """The stream ended, in whatever way, and the driver has closed it."""
+        if self._stream is not None:
+            self._stream_over(now)
+            self._close_stream, self._stream = False, None
+
+    def text_opened(self, now: float) -> None:
+        """The whole log begins to come."""
+        self._text_open = True
+        self._text_opened_at = now
+        if self._asking is None:
+            self._text = TextReading(self.cursor, self._settings.max_line_length)
+
+    def text_chunk(self, now: float, text: str) -> None:
+        """A piece of the whole log came."""
+        if self._asking is not None:
+            self._asking.append(text)
+            question = self._stream.question if self._stream else None
+            if question is None or sum(map(len, self._asking)) >= question:
+                self._close_text = True
+                self._answer(now, "".join(self._asking))
+            return
+        reading = self._text
+        if reading is None:
+            return
+        try:
+            self._out += reading.feed_text(text)
+        except ForeignTextError:
+            self._close_text = True
+            self._rewritten(now)
+            return
+        if reading.advanced:
+            self._readable()
+            self._close_stream = self._stream is not None
+
+    def text_ended(self, now: float, *, delimited: bool = True) -> None:
+        """The whole log came to its end; ``delimited`` if the answer itself said so (a length, a last chunk)."""
+        self._text_open = False
+        if self._asking is not None:
+            self._answer(now, "".join(self._asking))
+            return
+        reading, self._text = self._text, None
+        if reading is None:
+            return
+        self._readable()
+        self._looked = True
+        ended_at = self._watch.ended_at
+        if ended_at is None:
+            pause = max(min(self._settings.poll_interval, MAX_POLL_SECONDS), 10 * (now - self._text_opened_at))
+            self._text_backoff.succeeded(now + pause)
+            return
+        self._text_backoff.succeeded(now)
+        if self._text_opened_at >= ended_at:
+            self._final_text_ended(now, reading, delimited=delimited)
+
+    def text_failed(self, now: float, detail: str, *, passing: bool = True) -> None:
+        """The whole log could not be had, or broke off; ``passing`` if another try may well do better."""
+        self._text_open = False
+        if self._asking is not None:
+            self._question_failures += 1 if passing else MAX_QUESTION_FAILURES // 2
+            self._question_due = now + QUESTION_SECONDS
+            self._asking = None
+            if self._question_failures >= MAX_QUESTION_FAILURES:
+                self._answer(now, None)
+            return
+        self._text = None
+        self._looked = True
+        self._text_backoff.failed(now)
+        self._trouble(now, detail)
+        if self._watch.ended_at is not None and (not passing or now >= self._watch.ended_at + FINAL_SECONDS):
+            self._final_failures += 1
+        if self._suspects:
+            self._suspicions += 1
+            if self._suspicions >= MAX_SUSPICIONS:
+                self._rewritten(now)
+            self._suspects.clear()
+
+    # Rules.
+
+    def _end(self) -> End | None:
+        if self._watch.given_up is not None:
+            return self._watch.given_up
+        if self._watch.ended_at is not None:
+            return End.JOB_ENDED if self._log_done else None
+        if self._settings.once and (self._looked or self._log_done) and self._watch.status is not None:
+            return End.LOOKED
+        return None
+
+    def _finish(self, end: End) -> Command:
+        if self._text_open:
+            self._text_open = False
+            return do.CloseText()
+        if self._stream is not None:
+            self._stream = None
+            return do.CloseStream()
+        return do.Finish(end)
+
+    def _next_live(self, now: float) -> Command:
+        if self._stream is not None:
+            since = self._heard_at if self._stream.heard else self._opened_at
+            if now < since + self._silence:
+                return self._ask_or_read(now, min(self._watch.next_moment(), since + self._silence))
+            self._silence = min(2 * self._silence, MAX_SILENCE_SECONDS)
+            self._stream_over(now)
+            return self.next(now)
+        if not self._settings.forward or (self._settings.once and self._watch.status is None):
+            return self._wait(now, self._watch.next_moment())
+        due = self._text_backoff.due
+        for source, backoff in self._backoff.items():
+            if self._settings.once or source in self._suspects:
+                continue
+            if now >= backoff.due:
+                self._source = source
+                return do.OpenStream(source)
+            due = min(due, backoff.due)
+        return self._open_text() if now >= self._text_backoff.due else self._wait(now, due)
+
+    def _next_final(self, now: float) -> Command:
+        """Read what is still to be read of an ended job's log, within bounds."""
+        if self._final_failures < MAX_FINAL_FAILURES:
+            due = self._text_backoff.due
+            return self._open_text() if now >= due else self._wait(now, due)
+        if self._stream is not None:
+            until = self._heard_at + FINAL_STREAM_SECONDS
+            if now < until:
+                return self._ask_or_read(now, until)
+            self._stream_over(now)
+            return self.next(now)
+        usable = [source for source in self._backoff if source not in self._suspects]
+        if self._final_streams >= MAX_FINAL_STREAMS or not usable:
+            self._out.append(Notice("The end of the job's log could not be read; lines may be missing here."))
+            self._log_done = self._log_lost = True
+            return self.next(now)
+        self._source = min(usable, key=lambda source: self._backoff[source].due)
+        due = self._backoff[self._source].due
+        return do.OpenStream(self._source) if now >= due else self._wait(now, due)
+
+    def _ask_or_read(self, now: float, until: float) -> Command:
+        if self._stream is not None and self._stream.question is not None:
+            if now >= self._question_due:
+                return self._open_text(asking=True)
+            until = min(until, self._question_due)
+        return do.ReadStream(max(until - now, 0.0))
+
+    def _final_text_ended(self, now: float, reading: TextReading, *, delimited: bool) -> None:
+        self._final_reads += 1
+        settled = reading.chars == self._final_chars
+        whole = delimited and reading.chars > LARGE_LOG_CHARS
+        if not (settled or whole or self._final_reads >= MAX_FINAL_READS):
+            self._final_chars = reading.chars
+            self._text_backoff.succeeded(max(now, (self._watch.ended_at or now) + SETTLE_SECONDS))
+            return
+        try:
+            self._out += reading.flush()
+        except ForeignTextError:
+            self._rewritten(now)
+            return
+        if reading.is_short:
+            self._out.append(Notice("The job's log has become shorter than what was forwarded of it."))
+        self._log_done = True
+
+    def _open_text(self, *, asking: bool = False) -> Command:
+        self._asking = [] if asking else None
+        return do.OpenText()
+
+    def _answer(self, now: float, whole: str | None) -> None:
+        reading, self._asking = self._stream, None
+        if reading is None:
+            return
+        if whole is not None:
+            self._question_failures = 0
+        self._question_due = now + QUESTION_SECONDS
+        self._read_stream(now, lambda: reading.answer(whole))
+        if self._complete and not self._close_stream and reading.question is None:
+            self._stream_over(now)
+
+    def _read_stream(self, now: float, read: Callable[[], list[str]]) -> None:
+        reading = self._stream
+        try:
+            self._out += read()
+        except ForeignTextError:
+            self._suspects.add(self._source)
+            self._close_stream = True
+            self._text_backoff.succeeded(now)
+            return
+        if reading is not None and reading.advanced:
+            self._silence = self._settings.silence_timeout
+            self._backoff[self._source].succeeded(now)
+            self._readable()
+
+    def _stream_over(self, now: float) -> None:
+        """The stream is of no more use: ask what has become of the job, and come back to the stream later."""
+        reading = self._stream
+        self._close_stream = True
+        if self._watch.ended_at is not None:
+            self._final_stream_over(reading)
+        if reading is not None and reading.advanced:
+            self._backoff[self._source].succeeded(now + REOPEN_SECONDS)
+        else:
+            self._backoff[self._source].failed(now)
+        self._watch.hurry(now)
+
+    def _final_stream_over(self, reading: StreamReading | None) -> None:
+        self._final_streams += 1
+        if self._final_failures < MAX_FINAL_FAILURES or reading is None or reading.is_short:
+            return
+        if self._complete or self._final_streams >= MAX_FINAL_STREAMS:
+            self._out += reading.flush()
+            self._log_done = self._complete
+
+    def _rewritten(self, now: float) -> None:
+        self._out.append(
+            Notice(
+                "The job's log is not the one that was forwarded so far (rotated or rewritten); it is forwarded anew."
+            )
+        )
+        self.cursor = Cursor()
+        self._suspects.clear()
+        self._suspicions = 0
+        self._close_stream = self._stream is not None
+        self._text = None
+        self._text_backoff.failed(now)
+
+    def _trouble(self, now: float, detail: str) -> None:
+        if self._trouble_since is None:
+            self._trouble_since = now
+        elif (
+            not self._trouble_said
+            and self._text_backoff.failures >= MIN_FAILURES_TO_TELL
+            and now - self._trouble_since >= UNREADABLE_SECONDS
+        ):
+            self._trouble_said = True
+            self._out.append(Notice(f"The job's log cannot be read: {detail} Its status is still watched."))
+
+    def _readable(self) -> None:
+        self._trouble_since = None
+        self._trouble_said = False
+
+    def _wait(self, now: float, until: float) -> Command:
+        if self._watch.ended_at is None:
+            until = min(until, self._watch.next_moment())
+        return do.Wait(max(until - now, 0.0))

@@ -1,0 +1,222 @@
+#!/usr/bin/env python3
+"""Set up and run what a developer needs, from a clean clone, with nothing but Python and git.
+
+    python3 dev.py demo        a Ray job's lines arrive in an Airflow task log (--keep: leave it up)
+    python3 dev.py test        all tests; with arguments: pytest with these (test tests/unit -k cursor)
+    python3 dev.py lint        ruff
+    python3 dev.py types       mypy
+    python3 dev.py floor       the unit tests at the oldest Python and Airflow
+
+The environments are described in setup.cfg and made below .tox/; nothing is installed elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+import urllib.parse
+import urllib.request
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+ROOT = Path(__file__).resolve().parent
+WORK = ROOT / ".tox"
+TOOLS = WORK / ".tools"
+REPORTS = WORK / "reports"
+REQUIREMENTS = ("tox>=4.30", "tox-uv>=1.28")
+OLDEST = (3, 10)
+FLOOR = "3.10"
+INTERRUPTED = 130
+SUITES = ("unit", "scripted", "local", "contract", "system", "packaging")
+PIP_WHEEL = r'<a\s[^>]*href="([^"]*/pip-(25(?:\.\d+)+)-py3-none-any\.whl[^"]*)"'
+# What pip's own settings are called in uv, which does the installing for tox.
+UV_NAMES = {
+    "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
+    "PIP_EXTRA_INDEX_URL": "UV_INDEX",
+    "PIP_FIND_LINKS": "UV_FIND_LINKS",
+    "PIP_DEFAULT_TIMEOUT": "UV_HTTP_TIMEOUT",
+    "PIP_CERT": "SSL_CERT_FILE",
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; return its exit code."""
+    if sys.version_info < OLDEST:
+        wanted, found = (".".join(map(str, version[:2])) for version in (OLDEST, sys.version_info))
+        sys.stderr.write(f"dev.py needs Python {wanted} or newer; {sys.executable} is {found}.\n")
+        return 2
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        sys.stdout.write(__doc__ or "")
+        return 0 if arguments else 2
+    command, rest = arguments[0], arguments[1:]
+    set_up_tools()
+    if command == "test" and not rest:
+        return test_all()
+    return tox(command, *rest)
+
+
+def test_all() -> int:
+    """Run the suites one by one, add them up, and print the closing line; return the exit code."""
+    shutil.rmtree(REPORTS, ignore_errors=True)
+    runs = [(suite, "test", [f"tests/{suite}"]) for suite in SUITES]
+    if os.environ.get("CI") or succeeds([str(TOOLS / "bin" / "uv"), "python", "find", FLOOR]):
+        runs.append(("floor", "floor", []))
+    total = {"passed": 0, "failed": 0, "skipped": 0}
+    lines = []
+    for name, env, arguments in runs:
+        report = REPORTS / f"{name}.xml"
+        code = tox(env, *arguments, PYTEST_ADDOPTS=f"--durations=3 --junit-xml='{report}'")
+        counts, seconds = counted(report)
+        if code and not counts["failed"]:
+            counts["failed"] = 1
+        lines.append(f"{name:<10}{seconds:>7.1f} s  " + ", ".join(f"{counts[each]} {each}" for each in counts))
+        total = {each: total[each] + counts[each] for each in total}
+        if code == INTERRUPTED:
+            return code
+    if len(runs) == len(SUITES):
+        lines.append(f"floor       not run: no Python {FLOOR} here")
+    sys.stdout.write("\n" + "\n".join([*lines, ", ".join(f"{total[each]} {each}" for each in total)]) + "\n")
+    return 1 if total["failed"] or not total["passed"] else 0
+
+
+def counted(report: Path) -> tuple[dict[str, int], float]:
+    """Return what a JUnit report counts, and its seconds; nothing when there is no report."""
+    counts = {"passed": 0, "failed": 0, "skipped": 0}
+    seconds = 0.0
+    for suite in ET.parse(report).iter("testsuite") if report.is_file() else ():
+        tests, failures, errors, skipped = (
+            int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")
+        )
+        counts["failed"] += failures + errors
+        counts["skipped"] += skipped
+        counts["passed"] += tests - failures - errors - skipped
+        seconds += float(suite.get("time", 0))
+    return counts, seconds
+
+
+def set_up_tools() -> None:
+    """Make the private environment that holds tox and uv, unless it is there."""
+    python = TOOLS / "bin" / "python"
+    stamp = TOOLS / "stamp"
+    # An environment knows its own place and interpreter: after a move or an upgrade it is made again.
+    wanted = f"{TOOLS} {sys.executable} {sys.version} {REQUIREMENTS}"
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
+        return
+    sys.stderr.write(f"dev.py: setting up tox in {TOOLS.relative_to(ROOT)} (once)\n")
+    shutil.rmtree(WORK, ignore_errors=True)
+    if run([sys.executable, "-m", "venv", "--without-pip", str(TOOLS)]):
+        raise SystemExit(f"dev.py: {sys.executable} cannot make a virtual environment.")
+    if run([*pip_for(python), "--disable-pip-version-check", "install", "--quiet", *REQUIREMENTS]):
+        raise SystemExit(f"dev.py: could not install {' and '.join(REQUIREMENTS)}.")
+    stamp.write_text(wanted, encoding="utf-8")
+
+
+def pip_for(python: Path) -> list[str]:
+    """Return a command that is pip for ``python``: its own, this interpreter's, or one fetched for it."""
+    own = [str(python), "-m", "pip"]
+    if succeeds([str(python), "-m", "ensurepip"]) and succeeds([*own, "--version"]):
+        return own
+    ours = [sys.executable, "-m", "pip", "--python", str(python)]
+    if succeeds([*ours, "--version"]):
+        return ours
+    return [str(python), str(fetched_pip() / "pip")]
+
+
+def succeeds(command: list[str]) -> bool:
+    """Tell whether a command exits with 0; its output is dropped."""
+    done = subprocess.run(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    return done.returncode == 0
+
+
+def fetched_pip() -> Path:
+    """Download pip's wheel, which runs as it is, from the package index; return its path."""
+    index = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/") + "/pip/"
+    context = ssl.create_default_context(cafile=os.environ.get("PIP_CERT") or None)
+
+    def get(url: str) -> bytes:
+        request = urllib.request.Request(url, headers={"Accept": "text/html"})
+        with urllib.request.urlopen(request, timeout=60, context=context) as answer:
+            content: bytes = answer.read()
+            return content
+
+    links = re.findall(PIP_WHEEL, get(index).decode())
+    if not links:
+        raise SystemExit(f"dev.py: no pip here, and none at {index}: install pip for {sys.executable}.")
+    link, _ = max(links, key=lambda found: [int(part) for part in found[1].split(".")])
+    url, _, fragment = urllib.parse.urljoin(index, link).partition("#")
+    content = get(url)
+    if fragment.startswith("sha256=") and hashlib.sha256(content).hexdigest() != fragment[7:]:
+        raise SystemExit(f"dev.py: {url} is not what {index} says it is.")
+    wheel = TOOLS / Path(url).name
+    wheel.write_bytes(content)
+    return wheel
+
+
+def tox(env: str, *arguments: str, **variables: str) -> int:
+    """Run one tox environment; when told to stop, let it end what it started, then give INTERRUPTED."""
+    command = [str(TOOLS / "bin" / "python"), "-m", "tox", "run", "--conf", str(ROOT / "setup.cfg"), "-e", env]
+    if arguments:
+        command += ["--", *arguments]
+    return run(command, cwd=ROOT, env=environment() | variables)
+
+
+def run(command: list[str], **options: Any) -> int:
+    """Run a command; when told to stop, let it and its children end, once, and give INTERRUPTED."""
+    interrupted = False
+    child: subprocess.Popen[bytes] | None = None
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        nonlocal interrupted
+        if child and not interrupted:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGINT)
+        interrupted = True
+
+    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    # In a session of its own, so that one Ctrl-C is one signal to each process.
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, **options)
+    if interrupted:
+        os.killpg(child.pid, signal.SIGINT)
+    code = child.wait()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    return INTERRUPTED if interrupted else code
+
+
+def environment() -> dict[str, str]:
+    """Return the environment for tox: uv set up as pip is, and every Python of pyenv within reach."""
+    env = dict(os.environ)
+    env["PATH"] = os.pathsep.join([str(TOOLS / "bin"), env.get("PATH", os.defpath)])
+    env["UV_PYTHON_DOWNLOADS"] = "never"
+    for theirs, name in UV_NAMES.items():
+        if theirs in env:
+            env.setdefault(name, env[theirs])
+    if shutil.which("pyenv"):
+        chosen = pyenv("version-name").replace(":", " ").split()
+        others = [name for name in pyenv("versions", "--bare").split() if re.match(r"3\.\d\d\.", name)]
+        env["PYENV_VERSION"] = ":".join(dict.fromkeys(chosen + others))
+    return env
+
+
+def pyenv(*arguments: str) -> str:
+    """Return what pyenv says, nothing if it fails."""
+    done = subprocess.run(["pyenv", *arguments], stdout=subprocess.PIPE, text=True, check=False)
+    return done.stdout if done.returncode == 0 else ""
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

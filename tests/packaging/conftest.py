@@ -1,0 +1,70 @@
+"""The built wheel, and an environment that holds Airflow and the wheel only."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+UV = (sys.executable, "-m", "uv")
+# The moment that the files in a wheel are dated with: any will do, as long as it is the same.
+EPOCH = "1767225600"
+
+
+def run(*command: str | Path, **variables: str) -> str:
+    """Run a command in an environment with more variables; return what it prints."""
+    env = os.environ | variables
+    done = subprocess.run(list(map(str, command)), env=env, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command} exited with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def build_wheel(folder: Path) -> Path:
+    """Build the wheel into a folder."""
+    run(*UV, "build", "--quiet", "--wheel", "--out-dir", folder, SOURCE_DATE_EPOCH=EPOCH)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+@dataclass(frozen=True)
+class BareAirflow:
+    """An environment into which Airflow was installed, then the wheel."""
+
+    folder: Path
+    home: Path
+    before: frozenset[str]
+    after: frozenset[str]
+
+    def python(self, code: str) -> str:
+        """Run code in this environment's interpreter; return what it prints."""
+        return run(self.folder / "bin" / "python", "-c", code, AIRFLOW_HOME=str(self.home))
+
+    def airflow(self, *arguments: str) -> str:
+        """Run the command ``airflow``; return what it prints."""
+        return run(self.folder / "bin" / "airflow", *arguments, AIRFLOW_HOME=str(self.home), COLUMNS="250")
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout."""
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="session")
+def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> BareAirflow:
+    """The wheel in an environment that has Airflow, of the version used here, and nothing else."""
+    folder = tmp_path_factory.mktemp("bare") / "venv"
+    run(*UV, "venv", "--quiet", "--python", sys.executable, folder)
+
+    def install(requirement: str) -> frozenset[str]:
+        run(*UV, "pip", "install", "--quiet", "--python", folder, requirement)
+        return frozenset(run(*UV, "pip", "freeze", "--quiet", "--python", folder).split("\n"))
+
+    before = install(f"apache-airflow=={version('apache-airflow')}")
+    return BareAirflow(folder, tmp_path_factory.mktemp("home"), before, install(str(wheel)))

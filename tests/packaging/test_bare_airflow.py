@@ -1,0 +1,76 @@
+"""What the wheel does to an Airflow that has nothing else: little is added, and Airflow knows it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_rayagent.get_provider_info import get_provider_info
+
+if TYPE_CHECKING:
+    from tests.packaging.conftest import BareAirflow
+
+NAME = "airflow-provider-rayagent"
+INFO = get_provider_info()
+
+
+def registered_classes() -> list[str]:
+    """Return the full names of the classes that the metadata names."""
+    hooks = [each["hook-class-name"] for each in INFO.get("connection-types", [])]
+    return [*hooks, *INFO.get("extra-links", [])]
+
+
+def registered_modules() -> list[str]:
+    """Return the names of the modules that the metadata names."""
+    kinds = ("operators", "sensors", "hooks", "triggers")
+    return [name for kind in kinds for group in INFO.get(kind, []) for name in group["python-modules"]]
+
+
+def test_installing_adds_only_the_provider_and_websocket_client(bare: BareAirflow) -> None:
+    added = {re.split(r"==| @ ", line)[0] for line in bare.after - bare.before}
+    assert added == {NAME, "websocket-client"}
+    assert bare.before <= bare.after
+
+
+def test_airflow_lists_the_provider(bare: BareAirflow) -> None:
+    assert NAME in bare.airflow("providers", "list")
+
+
+def test_airflow_shows_the_metadata(bare: BareAirflow) -> None:
+    shown = bare.airflow("providers", "get", NAME, "--full", "--output", "json")
+    assert f'"{NAME}"' in shown
+    for name in (*registered_classes(), *registered_modules()):
+        assert name in shown
+
+
+def test_airflow_lists_the_hook(bare: BareAirflow) -> None:
+    shown = bare.airflow("providers", "hooks", "--output", "json")
+    for each in INFO.get("connection-types", []):
+        assert each["connection-type"] in shown
+        assert each["hook-class-name"] in shown
+
+
+def test_airflow_lists_the_links(bare: BareAirflow) -> None:
+    shown = bare.airflow("providers", "links", "--output", "json")
+    for name in INFO.get("extra-links", []):
+        assert name in shown
+
+
+def test_the_metadata_registers_a_hook_an_operator_a_sensor_and_a_link() -> None:
+    assert INFO["connection-types"]
+    assert INFO["operators"]
+    assert INFO["sensors"]
+    assert INFO["extra-links"]
+
+
+@pytest.mark.parametrize("name", registered_classes())
+def test_registered_class_imports(bare: BareAirflow, name: str) -> None:
+    module, _, attribute = name.rpartition(".")
+    assert bare.python(f"from {module} import {attribute}; print({attribute}.__name__)").strip() == attribute
+
+
+@pytest.mark.parametrize("name", registered_modules())
+def test_registered_module_imports(bare: BareAirflow, name: str) -> None:
+    bare.python(f"import {name}")

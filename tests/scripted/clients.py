@@ -1,0 +1,72 @@
+"""Clients for the tests of the scripted agent: the usual libraries, and bare sockets that see every byte."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.scripted.server import ScriptedAgent
+
+
+def get(agent: ScriptedAgent, path: str, **options: Any) -> Any:
+    import requests
+
+    return requests.get(agent.url + path, timeout=10, **options)
+
+
+def ws_events(agent: ScriptedAgent, job_id: str = "j1") -> tuple[list[str], str]:
+    """Return the messages of one WebSocket, and the name of what ended it (``closed CODE``)."""
+    import websocket
+
+    messages: list[str] = []
+    ws: Any = websocket.create_connection(f"{agent.ws_url}jobs/{job_id}/logs/", timeout=10)
+    try:
+        while True:
+            opcode, data = ws.recv_data(control_frame=True)
+            if opcode == websocket.ABNF.OPCODE_CLOSE:
+                return messages, f"closed {int.from_bytes(data[:2], 'big')}"
+            if opcode in (websocket.ABNF.OPCODE_TEXT, websocket.ABNF.OPCODE_BINARY):
+                messages.append(data.decode())
+    except (websocket.WebSocketException, OSError) as error:
+        return messages, type(error).__name__
+    finally:
+        ws.shutdown()
+
+
+def text_of(messages: list[str]) -> str:
+    return "".join(json.loads(message).get("message", "") for message in messages)
+
+
+def raw_request(agent: ScriptedAgent, path: str, upgrade: bool = False) -> socket.socket:
+    """Return a socket on which a request was sent and nothing read."""
+    sock = socket.create_connection(("127.0.0.1", agent.port), timeout=10)
+    lines = [f"GET {agent.base_path}{path} HTTP/1.1", "Host: x"]
+    if upgrade:
+        lines += ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="]
+    sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+    return sock
+
+
+def read_all(sock: socket.socket) -> tuple[bytes, str]:
+    """Return what comes until the end, and how it ended."""
+    data = b""
+    with sock:
+        try:
+            while block := sock.recv(65536):
+                data += block
+        except ConnectionResetError:
+            return data, "reset"
+        except TimeoutError:
+            return data, "silent"
+    return data, "fin"
+
+
+def body_of(answer: bytes) -> bytes:
+    """Return the body of a chunked answer."""
+    rest, body = answer.partition(b"\r\n\r\n")[2], b""
+    while rest:
+        size, _, rest = rest.partition(b"\r\n")
+        body, rest = body + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
+    return body

@@ -1,0 +1,298 @@
+"""A real Airflow (``standalone``: scheduler, dag processor, triggerer, API server) and its client."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from urllib.parse import quote
+
+import requests
+
+from tests.stack.processes import Server, free_ports, signals_held
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+FINAL_RUN_STATES = ("success", "failed")
+FINAL_TASK_STATES = ("success", "failed", "skipped", "upstream_failed", "removed")
+COMPONENTS = ("metadatabase", "scheduler", "dag_processor", "triggerer")
+
+
+class AirflowError(Exception):
+    """Airflow did not start, answered with an error, or was not done in time."""
+
+
+class Airflow:
+    """A client of a running Airflow; every user of it is an admin, so it needs no token."""
+
+    def __init__(self, url: str, home: Path, server: Server) -> None:
+        self.url = url
+        self.home = home
+        self.server = server
+        self.pid = server.pid
+        self._http = requests.Session()
+        self._http.trust_env = False
+
+    def trigger(self, dag_id: str, conf: Json | None = None, *, timeout: float = 60.0) -> str:
+        """Start a run and return its id; a DAG that is not parsed yet is waited for."""
+        run_id = f"test__{uuid.uuid4().hex[:12]}"
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": conf or {}}
+
+        def post() -> str | None:
+            answer = self._send("POST", f"dags/{_part(dag_id)}/dagRuns", json=body)
+            if answer.status_code == 404:
+                return None
+            # 409: the run was made though the answer before said 500.
+            return run_id if answer.status_code == 409 or _checked(answer) else None
+
+        try:
+            return self._until(post, timeout, f"Airflow knows no DAG {dag_id!r}")
+        except AirflowError as err:
+            raise AirflowError(f"{err}; import errors: {self.import_errors()}") from None
+
+    def import_errors(self) -> list[str]:
+        """Return the DAG files' import errors."""
+        return [each["stack_trace"] for each in self._get("importErrors")["import_errors"]]
+
+    def run(self, dag_id: str, run_id: str) -> Json:
+        """Return a DAG run as the API gives it."""
+        return self._get(f"dags/{_part(dag_id)}/dagRuns/{_part(run_id)}")
+
+    def wait_for_run(self, dag_id: str, run_id: str, timeout: float = 120.0) -> str:
+        """Wait until the run is over; return ``success`` or ``failed``."""
+
+        def state() -> str | None:
+            found: str = self.run(dag_id, run_id)["state"]
+            return found if found in FINAL_RUN_STATES else None
+
+        return self._until(state, timeout, f"run {run_id} of {dag_id} is not over")
+
+    def wait_for_task(
+        self,
+        dag_id: str,
+        run_id: str,
+        task_id: str,
+        states: tuple[str, ...] = FINAL_TASK_STATES,
+        timeout: float = 120.0,
+        map_index: int = -1,
+    ) -> str:
+        """Wait until the task instance is in one of ``states``; return that state."""
+
+        def state() -> str | None:
+            found: str | None = self.task_instance(dag_id, run_id, task_id, map_index)["state"]
+            return found if found in states else None
+
+        return self._until(state, timeout, f"{task_id} in run {run_id} of {dag_id} is in none of {states}")
+
+    def task_instance(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Json:
+        """Return one task instance as the API gives it (``state``, ``try_number``, ``trigger``, …)."""
+        return self._get(_ti_path(dag_id, run_id, task_id, map_index))
+
+    def task_instances(self, dag_id: str, run_id: str) -> list[Json]:
+        """Return all task instances of a run, mapped ones one by one."""
+        found: list[Json] = []
+        while True:
+            query = {"limit": 100, "offset": len(found)}
+            page = self._get(f"{_run_path(dag_id, run_id)}/taskInstances", query)
+            found += page["task_instances"]
+            if len(found) >= page["total_entries"] or not page["task_instances"]:
+                return found
+
+    def log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> list[Json]:
+        """Return what the task log holds now: records with ``timestamp``, ``level``, ``event`` and more.
+
+        The reader's own header, which names the sources, is left out.
+        """
+        path = f"{_ti_path(dag_id, run_id, task_id)}/logs/{try_number}"
+        query = {"map_index": map_index, "full_content": "true"}
+        answer = self._send("GET", path, params=query, headers={"Accept": "application/x-ndjson"})
+        _checked(answer)
+        records = [json.loads(line) for line in answer.content.splitlines() if line.strip()]
+        return _without_header(records)
+
+    def lines(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> list[str]:
+        """Return the events of :meth:`log`."""
+        return [record["event"] for record in self.log(dag_id, run_id, task_id, try_number, map_index)]
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
+        """Return an XCom's value, or None when there is no such XCom."""
+        path = f"{_ti_path(dag_id, run_id, task_id)}/xcomEntries/{_part(key)}"
+        answer = self._send("GET", path, params={"map_index": map_index, "deserialize": "false"})
+        if answer.status_code == 404:
+            return None
+        return _checked(answer)["value"]
+
+    def extra_links(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> dict[str, str | None]:
+        """Return the task instance's extra links by name."""
+        path = f"{_ti_path(dag_id, run_id, task_id)}/links"
+        links: dict[str, str | None] = self._get(path, {"map_index": map_index})["extra_links"]
+        return links
+
+    def clear(self, dag_id: str, run_id: str, *task_ids: str) -> list[Json]:
+        """Clear task instances (all of the run without ids), whatever their state; return those."""
+        body: Json = {"dry_run": False, "dag_run_id": run_id, "only_failed": False, "reset_dag_runs": True}
+        if task_ids:
+            body["task_ids"] = list(task_ids)
+        path = f"dags/{_part(dag_id)}/clearTaskInstances"
+        cleared: list[Json] = _checked(self._send("POST", path, json=body))["task_instances"]
+        return cleared
+
+    def set_state(
+        self,
+        dag_id: str,
+        run_id: str,
+        task_id: str,
+        state: Literal["success", "failed", "skipped"],
+        map_index: int = -1,
+    ) -> None:
+        """Mark a task instance, as the buttons of the UI do."""
+        path = _ti_path(dag_id, run_id, task_id, map_index)
+        _checked(self._send("PATCH", path, json={"new_state": state}))
+
+    def unhealthy(self) -> list[str]:
+        """Return the names of the components that do not report as healthy."""
+        health = self._get("monitor/health")
+        return [name for name in COMPONENTS if (health.get(name) or {}).get("status") != "healthy"]
+
+    def wait_until_healthy(self, timeout: float) -> None:
+        """Wait for every component's first heartbeat."""
+
+        def healthy() -> bool | None:
+            with contextlib.suppress(requests.RequestException, AirflowError):
+                return not self.unhealthy() or None
+            return None
+
+        self._until(healthy, timeout, "Airflow is not healthy")
+
+    def close(self) -> None:
+        """Close the client's connections; Airflow itself goes on."""
+        self._http.close()
+
+    def _until(self, look: Callable[[], T | None], timeout: float, complaint: str) -> T:
+        deadline = time.monotonic() + timeout
+        while True:
+            found = look()
+            if found is not None:
+                return found
+            if self.server.returncode() is not None:
+                raise AirflowError(f"Airflow ended with {self.server.returncode()}:\n{self.server.tail()}")
+            if time.monotonic() > deadline:
+                raise AirflowError(f"{complaint} after {timeout:g} s")
+            time.sleep(0.3)
+
+    def _get(self, path: str, query: Mapping[str, object] | None = None) -> Json:
+        return _checked(self._send("GET", path, params=query))
+
+    def _send(self, method: str, path: str, **options: Any) -> requests.Response:
+        """Send a request; SQLite answers a lock with a 500, which is worth another try."""
+        for pause in (0.5, 1.0, 2.0, 4.0):
+            answer = self._http.request(method, f"{self.url}/api/v2/{path}", timeout=60, **options)
+            if answer.status_code != 500:
+                return answer
+            time.sleep(pause)
+        return answer
+
+
+@contextlib.contextmanager
+def airflow(
+    dags: Path,
+    *,
+    connections: Mapping[str, Json] | None = None,
+    settings: Mapping[str, str] | None = None,
+    keep: bool = False,
+    timeout: float = 180.0,
+) -> Iterator[Airflow]:
+    """Run ``airflow standalone`` of this interpreter's environment until the block ends.
+
+    :param dags: the folder with the DAG files.
+    :param connections: connection id to its JSON form, as in ``AIRFLOW_CONN_…``.
+    :param settings: more environment variables (``AIRFLOW__SECTION__KEY``), over the defaults.
+    :param keep: leave ``AIRFLOW_HOME`` (logs, database) on the disk.
+    :param timeout: seconds until every component has to be healthy.
+    """
+    with contextlib.ExitStack() as stack:
+        with signals_held():
+            home = Path(tempfile.mkdtemp(prefix="airflow-home-"))
+            if not keep:
+                stack.callback(shutil.rmtree, home, ignore_errors=True)
+            port, worker_logs, trigger_logs = free_ports(3)
+            url = f"http://127.0.0.1:{port}"
+            env = _environment(home, dags, url, worker_logs, trigger_logs)
+            for conn_id, connection in (connections or {}).items():
+                env[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps(connection)
+            env.update(settings or {})
+            command = [sys.executable, "-m", "airflow", "standalone"]
+            server = Server(command, env=env, cwd=home, output=home / "standalone.log")
+            stack.callback(server.stop)
+        client = Airflow(url, home, server)
+        stack.callback(client.close)
+        try:
+            client.wait_until_healthy(timeout)
+        except AirflowError as err:
+            raise AirflowError(f"{err}\n{server.tail()}") from None
+        yield client
+
+
+def _environment(home: Path, dags: Path, url: str, worker_logs: int, trigger_logs: int) -> dict[str, str]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    # `standalone` starts its parts by the name `airflow`.
+    env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env.get("PATH", os.defpath)])
+    env["AIRFLOW_HOME"] = str(home)
+    values = {
+        "API__BASE_URL": url,
+        "API__HOST": "127.0.0.1",
+        "API__PORT": url.rpartition(":")[2],
+        "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "CORE__DAGS_FOLDER": str(dags.resolve()),
+        "CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+        "CORE__LOAD_EXAMPLES": "False",
+        "CORE__PARALLELISM": "2",
+        "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_logs),
+        "LOGGING__WORKER_LOG_SERVER_PORT": str(worker_logs),
+        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+        "SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "2",
+        "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+    }
+    return env | {f"AIRFLOW__{name}": value for name, value in values.items()}
+
+
+def _without_header(records: list[Json]) -> list[Json]:
+    """Drop the undated records up to the first end of a group, which name the log's sources."""
+    undated = list(itertools.takewhile(lambda record: not record.get("timestamp"), records))
+    events = [record["event"] for record in undated]
+    return records[events.index("::endgroup::") + 1 :] if "::endgroup::" in events else records
+
+
+def _checked(answer: requests.Response) -> Json:
+    if not answer.ok:
+        raise AirflowError(f"{answer.request.method} {answer.url}: {answer.status_code} {answer.text[:500]}")
+    if answer.headers.get("Content-Type", "").startswith("application/json"):
+        found: Json = answer.json()
+        return found
+    return {}
+
+
+def _part(name: str) -> str:
+    return quote(name, safe="")
+
+
+def _run_path(dag_id: str, run_id: str) -> str:
+    return f"dags/{_part(dag_id)}/dagRuns/{_part(run_id)}"
+
+
+def _ti_path(dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> str:
+    path = f"{_run_path(dag_id, run_id)}/taskInstances/{_part(task_id)}"
+    return path if map_index == -1 else f"{path}/{map_index}"

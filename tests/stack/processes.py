@@ -1,0 +1,109 @@
+"""Start a server in a session of its own, and end that session and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+
+def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
+    """Return ``count`` different ports that nobody listens on at this moment."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind((host, 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """Hold Ctrl-C and TERM back until the block's end, so that none falls between a start and its note."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda each, _frame: held.append(each)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for each in held:
+            signal.raise_signal(each)
+
+
+class Server:
+    """A child process that leads its own session, with its output in a file.
+
+    Children may open process groups of their own (an Airflow task does): the session is what
+    holds them together, so :meth:`stop` ends every process that is still in it.
+    """
+
+    def __init__(self, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, output: Path) -> None:
+        self.output = output
+        with output.open("ab") as stream:
+            self._process = subprocess.Popen(
+                list(command),
+                env=dict(env),
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.pid = self._process.pid
+
+    def returncode(self) -> int | None:
+        """Return the leader's exit code, or None while it runs."""
+        return self._process.poll()
+
+    def tail(self, lines: int = 40) -> str:
+        """Return the last lines of the output."""
+        text = self.output.read_text(encoding="utf-8", errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
+
+    def members(self) -> list[int]:
+        """Return the ids of the processes that are in the session and not dead."""
+        return [pid for pid in _all_pids() if _session_of(pid) == self.pid]
+
+    def stop(self, grace: float = 6.0) -> None:
+        """End the session: TERM, then KILL for what is left after ``grace`` seconds."""
+        for name, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
+            deadline = time.monotonic() + patience
+            self._signal(name)
+            while time.monotonic() < deadline:
+                self._process.poll()
+                if not self.members():
+                    return
+                if name == signal.SIGKILL:
+                    self._signal(name)
+                time.sleep(0.1)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for pid in self.members():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+
+def _all_pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _session_of(pid: int) -> int | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    state, _parent, _group, session = stat.rpartition(")")[2].split()[:4]
+    return None if state == "Z" else int(session)
