@@ -1,0 +1,127 @@
+"""The command ``rayagent-local``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.util
+import logging
+import secrets
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from airflow_provider_rayagent.local.errors import LocalAgentError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_provider_rayagent.local.server import Options
+
+NO_RAY = "Ray is not installed: pip install 'airflow-provider-rayagent[local]'"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the local agent until Ctrl-C or TERM; return the exit code."""
+    parsed = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO if parsed.verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    if importlib.util.find_spec("ray") is None:
+        return _fail(NO_RAY)
+    try:
+        from airflow_provider_rayagent.local.server import run
+
+        return asyncio.run(run(_options(parsed)))
+    except LocalAgentError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return 130
+
+
+def _fail(reason: str) -> int:
+    sys.stderr.write(f"rayagent-local: {reason}\n")
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rayagent-local",
+        description="A small Ray agent on this machine, over a real Ray: for trying and testing.",
+        allow_abbrev=False,
+    )
+    ray = parser.add_argument_group("Ray")
+    ray.add_argument(
+        "--address",
+        metavar="URL",
+        help="dashboard of an existing Ray, for instance http://127.0.0.1:8265; default: start a light head",
+    )
+    ray.add_argument(
+        "--gcs-address",
+        metavar="HOST:PORT",
+        help="the existing Ray's own address, to delete Serve applications; default: look for it on this machine",
+    )
+    ray.add_argument("--num-cpus", type=_positive, default=4, help="CPUs that the own head offers (default: 4)")
+    ray.add_argument(
+        "--start-timeout", type=_positive, default=90, metavar="S", help="seconds for the head (default: 90)"
+    )
+    agent = parser.add_argument_group("agent")
+    agent.add_argument("--host", default="127.0.0.1", help="loopback address to listen on (default: 127.0.0.1)")
+    agent.add_argument("--port", type=_port, default=0, help="port to listen on (default: a free one)")
+    token = agent.add_mutually_exclusive_group()
+    token.add_argument("--token", help="agent token; other users can see it in the process list")
+    token.add_argument("--token-file", type=Path, metavar="PATH", help="file that holds the agent token")
+    agent.add_argument(
+        "--info-file",
+        type=Path,
+        metavar="PATH",
+        help="write a JSON file with url, token, ray_address, gcs_address and pid once ready; removed at the end",
+    )
+    agent.add_argument("--verbose", action="store_true", help="log more")
+    return parser
+
+
+def _options(parsed: argparse.Namespace) -> Options:
+    from airflow_provider_rayagent.local.access import check_token
+    from airflow_provider_rayagent.local.server import Options
+
+    if parsed.gcs_address and not parsed.address:
+        raise LocalAgentError("--gcs-address belongs to --address: a head of its own is known.")
+    given = _read_token(parsed.token_file) if parsed.token_file else parsed.token
+    return Options(
+        token=check_token(secrets.token_urlsafe(24) if given is None else given),
+        token_is_new=given is None,
+        address=parsed.address,
+        gcs_address=parsed.gcs_address,
+        host=parsed.host,
+        port=parsed.port,
+        num_cpus=parsed.num_cpus,
+        start_timeout=parsed.start_timeout,
+        info_file=parsed.info_file,
+    )
+
+
+def _read_token(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise LocalAgentError(f"Cannot read the token file {path}: {error}") from error
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError("must be from 0 to 65535")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,26 @@
+"""What can go wrong behind the local agent."""
+
+from __future__ import annotations
+
+
+class LocalAgentError(Exception):
+    """The local agent cannot do what was asked; the message says why."""
+
+
+class RayUnavailableError(LocalAgentError):
+    """Ray does not answer, or its control service is down."""
+
+
+class RayAnswerError(LocalAgentError):
+    """Ray refused or failed.
+
+    :param status_code: the HTTP status with which the agent passes it on.
+    """
+
+    def __init__(self, detail: str, status_code: int) -> None:
+        super().__init__(detail)
+        self.status_code = status_code
+
+
+class RayHeadError(LocalAgentError):
+    """The agent's own Ray head did not start, or ended."""

@@ -1,0 +1,270 @@
+"""Ray's dashboard, asked over HTTP and WebSocket; nothing here joins the cluster as a driver.
+
+Every call raises :class:`RayUnavailableError` where Ray does not answer and :class:`RayAnswerError` where it refuses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote, urlsplit
+
+from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    import httpx
+    from websockets.asyncio.client import ClientConnection
+
+CONNECT_TIMEOUT = 3.0
+READ_TIMEOUT = 8.0
+"""Seconds; under the 10 s that the agent's client waits for an answer."""
+LONG_READ_TIMEOUT = 60.0
+"""Seconds for calls whose answer may be large or slow: a whole log, a submission, a stop."""
+MAX_ROWS = 10_000
+"""Most rows that Ray's state API gives."""
+# Ray itself ends a tail at messages over 4 MB.
+MAX_TAIL_MESSAGE = 16 * 1024 * 1024
+
+Row = dict[str, Any]
+
+_EXCEPTION_LINE = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Timeout|Exit)\b.*", re.MULTILINE)
+
+
+class RayDashboard:
+    """A client of one Ray dashboard.
+
+    :param url: address of the dashboard, ``http://host:port``.
+    """
+
+    def __init__(self, url: str) -> None:
+        import httpx
+
+        self.url = check_dashboard_url(url)
+        # Proxy settings of the environment are for the world, not for a loopback address.
+        self._http = httpx.AsyncClient(
+            base_url=self.url,
+            timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def version(self) -> Row:
+        """Return Ray's ``{"ray_version", "session_name", ...}``."""
+        return _object(await self._json("GET", "/api/version"))
+
+    async def health(self) -> Row:
+        """Return what :meth:`version` does, once Ray's control service (GCS) has answered too."""
+        version, _ = await asyncio.gather(self.version(), self._request("GET", "/api/gcs_healthz"))
+        return version
+
+    async def list_jobs(self) -> list[Row]:
+        """Return all jobs as Ray lists them, drivers included."""
+        return _rows(await self._json("GET", "/api/jobs/"))
+
+    async def get_job(self, job_id: str) -> Row:
+        """Return Ray's details of one job, by its submission id or its job id."""
+        return _object(await self._json("GET", f"/api/jobs/{quote(job_id, safe='')}"))
+
+    async def get_job_logs(self, job_id: str) -> str:
+        """Return all that the job has logged so far."""
+        response = await self._request("GET", f"/api/jobs/{quote(job_id, safe='')}/logs", timeout=LONG_READ_TIMEOUT)
+        answer = await asyncio.to_thread(_parse, response)
+        return str(_object(answer).get("logs") or "")
+
+    async def submit_job(self, request: Mapping[str, Any]) -> Row:
+        """Submit a job; ``request`` has the fields of Ray's own submit call."""
+        try:
+            return _object(await self._json("POST", "/api/jobs/", body=request, timeout=LONG_READ_TIMEOUT))
+        except RayAnswerError as error:
+            # Ray says 500 to an id that is taken.
+            if "already exists" in str(error):
+                raise RayAnswerError(f"Job {request.get('submission_id')} already exists", 409) from error
+            raise
+
+    async def stop_job(self, job_id: str) -> Row:
+        """Ask Ray to stop a job; return ``{"stopped": bool}``."""
+        path = f"/api/jobs/{quote(job_id, safe='')}/stop"
+        return _object(await self._json("POST", path, timeout=LONG_READ_TIMEOUT))
+
+    @contextlib.asynccontextmanager
+    async def tail_job_logs(self, job_id: str) -> AsyncIterator[ClientConnection]:
+        """Open Ray's live log of a job: text messages from the first byte on, each a chunk of the log."""
+        from websockets.asyncio.client import connect
+        from websockets.exceptions import InvalidStatus, WebSocketException
+
+        parts = urlsplit(self.url)
+        scheme = "wss" if parts.scheme == "https" else "ws"
+        url = f"{scheme}://{parts.netloc}{parts.path}/api/jobs/{quote(job_id, safe='')}/logs/tail"
+        try:
+            # Ray never reads from this socket while it sends, so it answers no pings.
+            connection = await connect(
+                url,
+                compression=None,
+                ping_interval=None,
+                open_timeout=READ_TIMEOUT,
+                close_timeout=1,
+                max_size=MAX_TAIL_MESSAGE,
+                max_queue=4,
+                proxy=None,
+            )
+        except InvalidStatus as error:
+            body = bytes(error.response.body or b"").decode("utf-8", "replace")
+            raise _answer_error(error.response.status_code, body) from error
+        except (OSError, WebSocketException) as error:
+            raise RayUnavailableError(f"Ray at {self.url} does not open its live log: {error}") from error
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def list_nodes(self) -> list[Row]:
+        """Return all nodes, dead ones included, with their resources."""
+        return await self._state("nodes", detail="1")
+
+    async def get_node(self, node_id: str) -> Row | None:
+        """Return one node, or ``None``."""
+        rows = await self._with_id("nodes", "node_id", node_id)
+        return rows[0] if rows else None
+
+    async def list_tasks(self) -> list[Row]:
+        """Return the tasks that Ray still remembers, at most :data:`MAX_ROWS`."""
+        return await self._state("tasks")
+
+    async def get_task(self, task_id: str) -> Row | None:
+        """Return the last attempt of one task, in detail, or ``None``."""
+        rows = await self._with_id("tasks", "task_id", task_id)
+        return max(rows, key=lambda row: row.get("attempt_number") or 0, default=None)
+
+    async def resource_usage(self) -> dict[str, Row] | None:
+        """Return ``{node_id: {resource: [used, total]}}``, or ``None`` where Ray does not report it."""
+        answer: Any = await self._json("GET", "/api/cluster_status")
+        for key in ("data", "clusterStatus", "loadMetricsReport", "usageByNode"):
+            answer = answer.get(key) if isinstance(answer, dict) else None
+        return answer if isinstance(answer, dict) else None
+
+    async def list_serve_applications(self) -> list[Row]:
+        """Return Serve's applications; none if Serve is not running."""
+        answer = _object(await self._json("GET", "/api/serve/applications/"))
+        return [{"name": name, **details} for name, details in (answer.get("applications") or {}).items()]
+
+    async def get_serve_application(self, name: str) -> Row | None:
+        """Return one Serve application, or ``None``."""
+        return next((app for app in await self.list_serve_applications() if app["name"] == name), None)
+
+    async def _with_id(self, resource: str, column: str, value: str) -> list[Row]:
+        filters = {"filter_keys": column, "filter_predicates": "=", "filter_values": value}
+        try:
+            return await self._state(resource, detail="1", **filters)
+        except RayAnswerError as error:
+            # Ray refuses to look for an id that is not of its own form; then nothing has it.
+            if error.status_code == 400:
+                return []
+            raise
+
+    async def _state(self, resource: str, **parameters: str) -> list[Row]:
+        query = {"limit": str(MAX_ROWS), "timeout": str(int(READ_TIMEOUT) - 1), **parameters}
+        answer: Any = await self._json("GET", f"/api/v0/{resource}", query=query)
+        for key in ("data", "result", "result"):
+            answer = answer.get(key) if isinstance(answer, dict) else None
+        return _rows(answer)
+
+    async def _json(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        timeout: float = READ_TIMEOUT,
+    ) -> Any:
+        return _parse(await self._request(method, path, query=query, body=body, timeout=timeout))
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        timeout: float = READ_TIMEOUT,
+    ) -> httpx.Response:
+        import httpx
+
+        limits = httpx.Timeout(timeout, connect=CONNECT_TIMEOUT)
+        try:
+            response = await self._http.request(method, path, params=query, json=body, timeout=limits)
+        except httpx.TimeoutException as error:
+            raise RayUnavailableError(f"Ray at {self.url} did not answer in time.") from error
+        except httpx.HTTPError as error:
+            raise RayUnavailableError(f"Ray does not answer at {self.url}: {error or type(error).__name__}") from error
+        if response.status_code >= 500 and not path.endswith("gcs_healthz"):
+            # With its control service gone the dashboard still answers, with 500 to everything.
+            await self._request("GET", "/api/gcs_healthz")
+        if response.is_success:
+            return response
+        if path.endswith("gcs_healthz"):
+            raise RayUnavailableError(f"Ray at {self.url} says that its control service (GCS) is down.")
+        raise _answer_error(response.status_code, response.text)
+
+
+def check_dashboard_url(url: str) -> str:
+    """Return the address of a dashboard without its trailing slash.
+
+    :raises LocalAgentError: if it is not an ``http://`` or ``https://`` address, or its port is no port.
+    """
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or parts.query or parts.fragment or parts.username is not None:
+        raise LocalAgentError(f"The address of a Ray dashboard looks like http://127.0.0.1:8265, not {url!r}.")
+    return url.rstrip("/")
+
+
+def plain_words(text: str, limit: int = 500) -> str:
+    """Return what a person wants of Ray's error text: of a traceback, its last exception; cut to ``limit``."""
+    text = text.strip()
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        text = str(json.loads(text)["msg"])
+    if "Traceback (most recent call last)" in text:
+        *_, last = [None, *_EXCEPTION_LINE.finditer(text)]
+        text = text[last.start() :] if last else text.splitlines()[-1]
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def _answer_error(status_code: int, text: str) -> RayAnswerError:
+    words = plain_words(text) or "no reason given"
+    if status_code in (401, 403):
+        # Passed on as it is, it would read as if the agent's own token were wrong.
+        return RayAnswerError(f"Ray refuses the agent ({status_code}): {words}", 502)
+    if status_code >= 500:
+        return RayAnswerError(f"Ray failed ({status_code}): {words}", 500)
+    return RayAnswerError(words, status_code)
+
+
+def _parse(response: httpx.Response) -> Any:
+    try:
+        return json.loads(response.content)
+    except ValueError as error:
+        raise RayAnswerError(f"Ray answered {response.request.url.path} with something else than JSON.", 502) from error
+
+
+def _object(answer: Any) -> Row:
+    if not isinstance(answer, dict):
+        raise RayAnswerError("Ray's answer is not a JSON object.", 502)
+    return cast("Row", answer)
+
+
+def _rows(answer: Any) -> list[Row]:
+    if not isinstance(answer, list):
+        raise RayAnswerError("Ray's answer is not a list.", 502)
+    return cast("list[Row]", answer)

@@ -1,0 +1,207 @@
+"""The agent as a process: its socket, its Ray, its server, and their end in the right order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import json
+import os
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_rayagent.local.errors import LocalAgentError, RayHeadError, RayUnavailableError
+from airflow_provider_rayagent.local.head import RayHead
+from airflow_provider_rayagent.local.ray_api import RayDashboard
+from airflow_provider_rayagent.local.serve_delete import ServeDeleter
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    import uvicorn
+    from fastapi import FastAPI
+
+STREAMS_GRACE = 3
+"""Seconds for open requests to end when the server stops."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run the agent.
+
+    :param token: what every request must carry.
+    :param token_is_new: whether the token was made up, and so has to be told.
+    :param address: dashboard of an existing Ray; ``None``: start a head.
+    :param gcs_address: the existing Ray's own address; ``None``: look for it on this machine when it is needed.
+    :param port: 0 for a free one.
+    :param start_timeout: seconds for a head to be ready.
+    """
+
+    token: str
+    token_is_new: bool = False
+    address: str | None = None
+    gcs_address: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 0
+    num_cpus: int = 4
+    start_timeout: float = 90.0
+    info_file: Path | None = None
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on a loopback address.
+
+    :raises LocalAgentError: if the address is not loopback, or is taken.
+    """
+    try:
+        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host.strip("[]"))
+    except ValueError as error:
+        raise LocalAgentError(f"--host takes a loopback address such as 127.0.0.1, not {host!r}.") from error
+    if not address.is_loopback:
+        raise LocalAgentError(f"The local agent serves this machine alone: {host} is not a loopback address.")
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    try:
+        return socket.create_server((str(address), port), family=family, backlog=512)
+    except (OSError, OverflowError) as error:
+        raise LocalAgentError(f"Cannot listen on {address} port {port}: {error}") from error
+
+
+async def run(options: Options) -> int:
+    """Run the agent until a signal comes or its Ray head ends; return the exit code.
+
+    :raises LocalAgentError: if it cannot start.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop.set)
+    async with contextlib.AsyncExitStack() as stack:
+        listener = stack.enter_context(listen(options.host, options.port))
+        head = None if options.address else RayHead(options.num_cpus)
+        ray = RayDashboard(options.address or (head.dashboard_url if head else ""))
+        stack.push_async_callback(ray.close)
+        if head:
+            stack.push_async_callback(head.stop)
+            say("Starting a Ray head of its own ...")
+            await head.start()
+            if not await _unless(stop, head.wait_ready(ray, options.start_timeout)):
+                return 0
+        deleter = ServeDeleter(ray, head.gcs_address if head else options.gcs_address)
+        stack.push_async_callback(deleter.close)
+        return await _serve(options, listener, ray, deleter, head, stop)
+
+
+async def _serve(
+    options: Options,
+    listener: socket.socket,
+    ray: RayDashboard,
+    deleter: ServeDeleter,
+    head: RayHead | None,
+    stop: asyncio.Event,
+) -> int:
+    from airflow_provider_rayagent.local.app import create_app
+
+    stopping = asyncio.Event()
+    server = make_server(create_app(ray, deleter, options.token, stopping))
+    serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+    url = url_of(listener)
+    info = {
+        "url": url,
+        "token": options.token,
+        "ray_address": ray.url,
+        "gcs_address": head.gcs_address if head else options.gcs_address,
+        "pid": os.getpid(),
+    }
+    with contextlib.ExitStack() as files:
+        say(f"Ray: {await _ray_line(ray)}")
+        if options.token_is_new:
+            say(f"Token: {options.token}")
+        say(f"The local agent listens on {url} (Ctrl-C ends it; API: {url}/docs)")
+        if options.info_file:
+            files.callback(options.info_file.unlink, missing_ok=True)
+            write_private(options.info_file, json.dumps(info))
+        ended = asyncio.ensure_future(head.wait_ended() if head else asyncio.Event().wait())
+        stopped = asyncio.ensure_future(stop.wait())
+        await asyncio.wait({ended, stopped, serving}, return_when=asyncio.FIRST_COMPLETED)
+        head_ended = ended.done()
+        stopping.set()
+        server.should_exit = True
+        await serving
+        ended.cancel()
+        stopped.cancel()
+    if head_ended:
+        raise RayHeadError("The Ray head has ended, so the local agent ends too.")
+    return 0
+
+
+def make_server(app: FastAPI) -> uvicorn.Server:
+    """Return a server that leaves the signals to its caller."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        @contextlib.contextmanager
+        def capture_signals(self) -> Generator[None, None, None]:
+            yield
+
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=STREAMS_GRACE,
+    )
+    return Server(config)
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return the base URL of a listening socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read; it appears whole or not at all.
+
+    :raises LocalAgentError: if it cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise LocalAgentError(f"Cannot write {path}: {error.strerror}") from error
+
+
+def say(line: str) -> None:
+    """Tell the person who started the agent."""
+    with contextlib.suppress(OSError):
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+
+
+async def _ray_line(ray: RayDashboard) -> str:
+    try:
+        return f"{(await ray.health()).get('ray_version')} at {ray.url}"
+    except RayUnavailableError as error:
+        return f"not there yet. {error} Until it is, every request is answered with 503."
+
+
+async def _unless(stop: asyncio.Event, work: Any) -> bool:
+    """Await ``work`` and return ``True``, or ``False`` if ``stop`` came first."""
+    working = asyncio.ensure_future(work)
+    stopped = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if not working.done():
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        return False
+    working.result()
+    return True

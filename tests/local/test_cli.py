@@ -1,0 +1,151 @@
+"""The command line, without a Ray."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+import websocket
+
+from airflow_provider_rayagent.local.cli import main
+from tests.stack.agent import LocalAgent, start_agent, stop_agent, wait_for_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SECRET = "not-to-be-seen"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--host", "0.0.0.0"], "not a loopback address"),
+        (["--host", "example.com"], "takes a loopback address"),
+        (["--address", "nonsense"], "looks like http://127.0.0.1:8265"),
+        (["--gcs-address", "127.0.0.1:1"], "belongs to --address"),
+        (["--token", ""], "visible ASCII"),
+        (["--token", "two words"], "visible ASCII"),
+        (["--token-file", "/nowhere/token"], "Cannot read the token file"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_starts(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 1
+    printed = capsys.readouterr()
+    assert words in printed.err
+    assert "Traceback" not in printed.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--port", "x"],
+        ["--port", "65536"],
+        ["--port", "-1"],
+        ["--num-cpus", "0"],
+        ["--tok", "a"],
+        ["--token", "a", "--token-file", "b"],
+    ],
+)
+def test_bad_arguments_are_refused_with_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        main(arguments)
+    assert error.value.code == 2
+    assert "usage" in capsys.readouterr().err
+
+
+def test_an_empty_token_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "token"
+    path.write_text("\n")
+
+    assert main(["--token-file", str(path)]) == 1
+    assert "visible ASCII" in capsys.readouterr().err
+
+
+def test_without_ray_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "ray" else find(name, *rest))
+
+    assert main([]) == 1
+    assert "pip install 'airflow-provider-rayagent[local]'" in capsys.readouterr().err
+
+
+def test_importing_it_imports_neither_airflow_nor_ray() -> None:
+    code = (
+        "import sys; import airflow_provider_rayagent.local.app, airflow_provider_rayagent.local.server;"
+        "print([name for name in ('airflow', 'ray') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.fixture(scope="module")
+def without_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAgent]:
+    directory = tmp_path_factory.mktemp("without_ray")
+    info, output, token = directory / "info.json", directory / "output.log", directory / "token"
+    token.write_text(f"{SECRET}\n")
+    # Port 9 is in nobody's use: a connection to it is refused.
+    process = start_agent(
+        *("--address", "http://127.0.0.1:9", "--token-file", str(token), "--info-file", str(info), "--verbose"),
+        output=output,
+    )
+    try:
+        wait_for_file(info, process, output)
+        yield LocalAgent(**json.loads(info.read_text()), output=output)
+    finally:
+        stop_agent(process)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options"),
+    [
+        ("GET", "health/", {}),
+        ("GET", "jobs/", {}),
+        ("POST", "jobs/", {"json": {"entrypoint": "true"}}),
+        ("GET", "jobs/a/", {}),
+        ("GET", "jobs/a/logs/", {}),
+        ("GET", "jobs/a/logs/stream/", {}),
+        ("POST", "jobs/a/stop/", {}),
+        ("GET", "nodes/", {}),
+        ("GET", "nodes/a/", {}),
+        ("GET", "tasks/", {}),
+        ("GET", "tasks/a/", {}),
+        ("GET", "serve_applications/", {}),
+        ("GET", "serve_applications/a/", {}),
+        ("DELETE", "serve_applications/a/", {}),
+        ("GET", "gpu_status/", {}),
+    ],
+)
+def test_while_ray_is_down_every_call_is_answered_with_503(
+    without_ray: LocalAgent, method: str, path: str, options: dict[str, Any]
+) -> None:
+    response = without_ray.request(method, path, **options)
+
+    assert response.status_code == 503
+    assert "Ray does not answer at http://127.0.0.1:9" in response.json()["detail"]
+
+
+def test_while_ray_is_down_a_websocket_is_refused_with_503(without_ray: LocalAgent) -> None:
+    url = f"{without_ray.url.replace('http', 'ws')}/jobs/a/logs/"
+    with pytest.raises(websocket.WebSocketBadStatusException) as error:
+        websocket.create_connection(url, header=[f"Authorization: {without_ray.token}"], timeout=10)
+    assert error.value.status_code == 503
+
+
+def test_a_given_token_is_in_no_output(without_ray: LocalAgent) -> None:
+    without_ray.request("GET", "health/")
+    requests.get(f"{without_ray.url}/health/", headers={"Authorization": f"{SECRET}x"}, timeout=10)
+
+    text = without_ray.output.read_text()
+    assert without_ray.token == SECRET
+    assert without_ray.url in text
+    assert SECRET not in text

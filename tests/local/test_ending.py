@@ -1,0 +1,154 @@
+"""Whatever ends the local agent, nothing that it started stays."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+import websocket
+
+from tests.stack.agent import LocalAgent, start_agent, stop_agent, wait_for_file
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.ray
+
+GRACE = 10.0
+# A process that left its job's session and group, and does not mind TERM.
+STUBBORN = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+)
+
+
+@dataclass
+class Started:
+    process: subprocess.Popen[bytes]
+    info: Path
+    output: Path
+
+    def wait_ready(self) -> LocalAgent:
+        wait_for_file(self.info, self.process, self.output)
+        return LocalAgent(**json.loads(self.info.read_text()), output=self.output)
+
+    def descendants(self) -> list[Any]:
+        return list(psutil.Process(self.process.pid).children(recursive=True))
+
+    def text(self) -> str:
+        return self.output.read_text()
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Started]:
+    info, output = tmp_path / "info.json", tmp_path / "output.log"
+    running = Started(start_agent("--info-file", str(info), output=output), info, output)
+    try:
+        yield running
+    finally:
+        stop_agent(running.process)
+
+
+def assert_all_end(processes: list[Any], within: float = GRACE) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=within)
+    assert [process.cmdline() for process in alive] == []
+
+
+def temp_dirs_of(processes: list[Any]) -> set[Path]:
+    words = []
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            words += process.cmdline()
+    return {Path(word.partition("=")[2]) for word in words if word.startswith("--temp-dir=")}
+
+
+def test_term_ends_the_streams_the_jobs_and_ray(started: Started) -> None:
+    agent = started.wait_ready()
+    job_id = agent.submit(f'setsid python -c "{STUBBORN}"')
+    agent.wait(job_id, statuses=["RUNNING"])
+    sse: list[bytes] = []
+    response = agent.request("GET", f"jobs/{job_id}/logs/stream/", stream=True)
+    reader = threading.Thread(target=lambda: sse.extend(response.iter_content(None)))
+    reader.start()
+    socket = websocket.create_connection(
+        f"{agent.url.replace('http', 'ws')}/jobs/{job_id}/logs/", header=[f"Authorization: {agent.token}"], timeout=20
+    )
+    deadline = time.monotonic() + 20
+    while b"up" not in b"".join(sse) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    processes, temp_dirs = started.descendants(), temp_dirs_of(started.descendants())
+    assert any(STUBBORN in process.cmdline() for process in processes)
+    assert len(temp_dirs) == 1
+
+    begin = time.monotonic()
+    assert stop_agent(started.process) == 0
+
+    assert time.monotonic() - begin < GRACE
+    assert_all_end(processes, within=1)
+    assert not any(path.exists() for path in temp_dirs)
+    assert not started.info.exists()
+    reader.join(5)
+    assert not reader.is_alive()
+    assert b"complete" not in b"".join(sse)
+    opcode, data = websocket.ABNF.OPCODE_TEXT, b""
+    while opcode == websocket.ABNF.OPCODE_TEXT:
+        opcode, data = socket.recv_data()
+        assert b"complete" not in data
+    assert opcode == websocket.ABNF.OPCODE_CLOSE
+    assert int.from_bytes(data[:2], "big") == 1012
+
+
+@pytest.mark.parametrize("after", [0.0, 2.0, 4.0])
+def test_an_interrupt_while_ray_starts_ends_all(started: Started, after: float) -> None:
+    deadline = time.monotonic() + 20
+    while "Starting" not in started.text() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(after)
+    processes, temp_dirs = started.descendants(), temp_dirs_of(started.descendants())
+
+    assert stop_agent(started.process, signal.SIGINT) == 0
+
+    assert_all_end(processes, within=1)
+    assert not any(path.exists() for path in temp_dirs)
+    assert not started.info.exists()
+
+
+def test_ray_does_not_outlive_an_agent_that_was_killed(started: Started) -> None:
+    started.wait_ready()
+    processes = started.descendants()
+    assert len(processes) > 5
+
+    started.process.kill()
+
+    assert_all_end(processes)
+
+
+def test_the_agent_ends_with_an_error_when_its_ray_ends(started: Started) -> None:
+    started.wait_ready()
+    processes = started.descendants()
+    with contextlib.suppress(psutil.Error):
+        next(process for process in processes if process.name() == "gcs_server").kill()
+
+    assert started.process.wait(60) == 1
+
+    assert "Ray head has ended" in started.text()
+    assert_all_end(processes, within=1)
+
+
+def test_two_interrupts_are_no_more_than_one(started: Started) -> None:
+    started.wait_ready()
+    processes = started.descendants()
+    os.kill(started.process.pid, signal.SIGINT)
+    time.sleep(0.3)
+
+    assert stop_agent(started.process, signal.SIGINT) == 0
+    assert_all_end(processes, within=1)

@@ -1,0 +1,159 @@
+"""Whole logs and live logs of real jobs."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+import websocket
+
+from tests.local.conftest import LINES, LONG_LINE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.stack.agent import LocalAgent
+
+pytestmark = pytest.mark.ray
+
+BROKEN = "import sys, time; sys.stdout.buffer.write(b'good\\n\\xff\\xfe\\n'); sys.stdout.flush(); time.sleep(300)"
+Event = dict[str, str]
+
+
+def sse_events(agent: LocalAgent, job_id: str) -> Iterator[Event]:
+    with agent.request("GET", f"jobs/{job_id}/logs/stream/", stream=True, timeout=(5, 40)) as response:
+        assert response.status_code == 200
+        assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+        for line in response.iter_lines():
+            if line:
+                assert line.startswith(b"data: ")
+                yield json.loads(line[6:])
+
+
+def open_socket(agent: LocalAgent, job_id: str) -> websocket.WebSocket:
+    url = f"{agent.url.replace('http', 'ws')}/jobs/{job_id}/logs/"
+    return websocket.create_connection(url, header=[f"Authorization: {agent.token}"], timeout=40)
+
+
+def socket_events(agent: LocalAgent, job_id: str) -> tuple[list[Event], int]:
+    events: list[Event] = []
+    socket = open_socket(agent, job_id)
+    while True:
+        opcode, data = socket.recv_data()
+        if opcode == websocket.ABNF.OPCODE_CLOSE:
+            socket.shutdown()
+            return events, int.from_bytes(data[:2], "big")
+        events.append(json.loads(data))
+
+
+def text_of(events: list[Event]) -> str:
+    return "".join(event["message"] for event in events if event["type"] == "log")
+
+
+def whole_log(agent: LocalAgent, job_id: str) -> str:
+    response = agent.request("GET", f"jobs/{job_id}/logs/")
+    assert response.status_code == 200, response.text
+    assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
+    return response.content.decode("utf-8")
+
+
+def test_the_whole_log_is_what_the_job_printed(agent: LocalAgent, finished_job: dict[str, Any]) -> None:
+    printed = "\n".join([*LINES, LONG_LINE, "  indented\ttab", "", "last", ""])
+
+    assert whole_log(agent, "finished_job").endswith(printed)
+
+
+def test_both_streams_equal_the_whole_log_and_then_say_complete(
+    agent: LocalAgent, finished_job: dict[str, Any]
+) -> None:
+    whole = whole_log(agent, "finished_job")
+
+    by_sse = list(sse_events(agent, "finished_job"))
+    by_socket, code = socket_events(agent, "finished_job")
+
+    for events in (by_sse, by_socket):
+        assert text_of(events) == whole
+        assert [event for event in events if event["type"] != "log"] == [{"type": "complete"}]
+        assert events[-1] == {"type": "complete"}
+        assert max(len(json.dumps(event, ensure_ascii=False)) for event in events) <= 10_000
+    assert code == 1000
+
+
+def test_a_job_is_followed_while_it_runs(agent: LocalAgent) -> None:
+    job_id = agent.submit("for i in 1 2 3 4; do echo tick $i; sleep 1; done")
+    statuses, events = [], []
+
+    for event in sse_events(agent, job_id):
+        events.append(event)
+        statuses.append(agent.job(job_id)["status"])
+
+    assert text_of(events) == whole_log(agent, job_id)
+    assert [line for line in text_of(events).splitlines() if line.startswith("tick")] == [
+        f"tick {i}" for i in range(1, 5)
+    ]
+    assert "RUNNING" in statuses[:-1]
+    assert events[-1] == {"type": "complete"}
+    assert statuses[-1] == "SUCCEEDED"
+
+
+def test_a_log_that_is_not_text_ends_the_streams_without_complete(agent: LocalAgent) -> None:
+    job_id = agent.submit(f'python -c "{BROKEN}"')
+
+    events = list(sse_events(agent, job_id))
+    assert agent.job(job_id)["status"] == "RUNNING"
+    assert {event["type"] for event in events} <= {"log"}
+    _, code = socket_events(agent, job_id)
+    assert code == 1011
+
+    agent.request("POST", f"jobs/{job_id}/stop/")
+    assert agent.wait(job_id)["status"] == "STOPPED"
+    response = agent.request("GET", f"jobs/{job_id}/logs/")
+    assert response.status_code == 500
+    assert "UnicodeDecodeError" in response.json()["detail"]
+    *_, last = sse_events(agent, job_id)
+    assert last["type"] == "error"
+    assert "cannot give the whole log" in last["message"]
+
+
+def test_a_job_whose_environment_fails_says_why_and_its_log_ends(agent: LocalAgent) -> None:
+    job_id = agent.submit("true", runtime_env={"conda": "no-such-environment"})
+
+    *_, last = sse_events(agent, job_id)
+
+    assert last == {"type": "complete"}
+    job = agent.wait(job_id)
+    assert (job["status"], job["error_type"]) == ("FAILED", "RUNTIME_ENV_SETUP_FAILURE")
+    assert "conda" in job["message"]
+
+
+def test_a_client_that_goes_away_leaves_no_tail_behind(agent: LocalAgent) -> None:
+    job_id = agent.submit("echo up; sleep 300")
+    agent.wait(job_id, statuses=["RUNNING"])
+    dashboard_port = int(agent.ray_address.rpartition(":")[2])
+
+    def tails() -> int:
+        connections = psutil.Process(agent.pid).net_connections()
+        return sum(bool(each.raddr) and each.raddr.port == dashboard_port for each in connections)
+
+    before = tails()
+    sockets = [open_socket(agent, job_id) for _ in range(3)]
+    streams = [agent.request("GET", f"jobs/{job_id}/logs/stream/", stream=True) for _ in range(3)]
+    for socket in sockets:
+        assert json.loads(socket.recv())["type"] == "log"
+    for stream in streams:
+        assert next(stream.iter_lines())
+    assert tails() >= before + 6
+
+    for socket in sockets:
+        socket.shutdown()
+    for stream in streams:
+        stream.close()
+
+    deadline = time.monotonic() + 10
+    while tails() > before + 1 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert tails() <= before + 1
+    agent.request("POST", f"jobs/{job_id}/stop/")

@@ -1,0 +1,188 @@
+"""The local agent's parts that need neither Ray nor a socket."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_rayagent.local.access import check_token
+from airflow_provider_rayagent.local.errors import LocalAgentError
+from airflow_provider_rayagent.local.follow import MAX_EVENT, Sent, as_json, has_ended, log_events
+from airflow_provider_rayagent.local.gpus import gpu_status
+from airflow_provider_rayagent.local.head import HeadPorts, head_environment, start_command
+from airflow_provider_rayagent.local.ray_api import check_dashboard_url, plain_words
+from airflow_provider_rayagent.local.server import listen, url_of, write_private
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a", "a\n" * 20_000, "x" * 50_000, "\x1b[1m" * 9_000, "漢字\n\n" * 9_000, "😀" * 15_000, "\n" * 30_000],
+)
+def test_events_hold_the_text_unchanged_and_are_short_enough_for_every_client(text: str) -> None:
+    events = log_events(text)
+
+    assert "".join(event["message"] for event in events) == text
+    assert all(event["message"] for event in events)
+    assert all(len(as_json(event)) <= MAX_EVENT for event in events)
+
+
+def test_an_event_is_cut_after_a_newline_where_there_is_one() -> None:
+    events = log_events("".join(f"line {number}\n" for number in range(5_000)))
+
+    assert len(events) > 1
+    assert all(event["message"].endswith("\n") for event in events)
+
+
+def test_a_chunk_that_fits_is_one_event() -> None:
+    assert log_events("one\ntwo\n") == [{"type": "log", "message": "one\ntwo\n"}]
+
+
+def test_an_event_in_ascii_has_no_separator_that_a_client_could_cut_at() -> None:
+    line = as_json({"type": "log", "message": "a\u2028b\x85c\x1cd\r\ne"}, ascii_only=True)
+
+    assert line.splitlines() == [line]
+    assert json.loads(line)["message"] == "a\u2028b\x85c\x1cd\r\ne"
+
+
+def test_the_rest_of_a_log_is_what_was_not_sent() -> None:
+    sent = Sent()
+    sent.add("é1\n")
+    sent.add("2\n")
+
+    assert sent.rest_of("é1\n2\n") == ""
+    assert sent.rest_of("é1\n2\n3\n") == "3\n"
+
+
+@pytest.mark.parametrize("whole", ["", "é1\n", "e1\n2\n", "é1\n3\n4\n"])
+def test_a_log_that_does_not_begin_with_what_was_sent_has_no_rest(whole: str) -> None:
+    sent = Sent()
+    sent.add("é1\n2\n")
+
+    assert sent.rest_of(whole) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "ended"),
+    [("PENDING", False), ("RUNNING", False), ("SUCCEEDED", True), ("FAILED", True), ("STOPPED", True), ("NEW", False)],
+)
+def test_a_job_has_ended_if_its_status_is_terminal(status: str, ended: bool) -> None:
+    assert has_ended({"status": status}) is ended
+
+
+def test_gpus_are_added_up_over_the_living_nodes() -> None:
+    nodes = [
+        {"node_id": "a", "node_ip": "1", "state": "ALIVE", "resources_total": {"GPU": 4.0, "accelerator_type:H100": 1}},
+        {"node_id": "b", "node_ip": "2", "state": "ALIVE", "resources_total": {"CPU": 4.0}},
+        {"node_id": "c", "node_ip": "3", "state": "DEAD", "resources_total": {"GPU": 8.0}},
+    ]
+
+    status = gpu_status(nodes, {"a": {"GPU": [1.5, 4.0]}, "b": {}})
+
+    assert (status["total_gpus"], status["used_gpus"], status["available_gpus"]) == (4.0, 1.5, 2.5)
+    assert [node["node_id"] for node in status["nodes"]] == ["a", "b"]
+    assert status["nodes"][0]["types"] == ["H100"]
+
+
+def test_what_is_not_known_of_gpus_is_not_made_up() -> None:
+    nodes = [{"node_id": "a", "state": "ALIVE", "resources_total": {"GPU": 4.0}}]
+
+    status = gpu_status(nodes, None)
+
+    assert (status["total_gpus"], status["used_gpus"], status["available_gpus"]) == (4.0, None, None)
+
+
+def test_a_cluster_without_gpus_uses_none() -> None:
+    status = gpu_status([{"node_id": "a", "state": "ALIVE", "resources_total": {}}], None)
+
+    assert (status["total_gpus"], status["used_gpus"], status["available_gpus"]) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("token", ["", " ", "a b", "a\n", "é", "a\x00"])
+def test_a_token_that_no_header_can_carry_is_refused(token: str) -> None:
+    with pytest.raises(LocalAgentError, match="visible ASCII"):
+        check_token(token)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "127.0.0.1:8265",
+        "ftp://h",
+        "http://",
+        "http://h:x",
+        "http://h:0",
+        "http://h:99999",
+        "http://u:p@h",
+        "http://h?a",
+    ],
+)
+def test_an_address_that_is_no_dashboard_is_refused(url: str) -> None:
+    with pytest.raises(LocalAgentError, match="looks like"):
+        check_dashboard_url(url)
+
+
+def test_a_dashboard_may_have_a_path() -> None:
+    assert check_dashboard_url("https://h:8265/ray/") == "https://h:8265/ray"
+
+
+def test_of_a_traceback_the_last_exception_is_told() -> None:
+    text = (
+        "Traceback (most recent call last):\n  File x\nKeyError: 1\n\n"
+        "Traceback (most recent call last):\n  File y\nray.exceptions.RayError: no\nreason\n"
+    )
+
+    assert plain_words(text) == "ray.exceptions.RayError: no\nreason"
+    assert plain_words("Job x does not exist") == "Job x does not exist"
+    assert plain_words('{"result": false, "msg": "bad", "data": null}') == "bad"
+    assert len(plain_words("x" * 9_000)) == 500
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.1", "8.8.8.8", "example.com", "", "127.0.0.1:80"])
+def test_only_a_loopback_address_is_listened_on(host: str) -> None:
+    with pytest.raises(LocalAgentError, match="loopback"):
+        listen(host, 0)
+
+
+def test_a_taken_port_is_told() -> None:
+    with listen("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        assert url_of(first) == f"http://127.0.0.1:{port}"
+        with pytest.raises(LocalAgentError, match=f"port {port}"):
+            listen("localhost", port)
+
+
+def test_the_info_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "info.json"
+    path.write_text("old")
+    path.chmod(0o644)
+
+    write_private(path, "new")
+
+    assert path.read_text() == "new"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_info_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with pytest.raises(LocalAgentError, match="Cannot write"):
+        write_private(tmp_path / "missing" / "info.json", "x")
+
+
+def test_the_head_is_light_on_loopback_and_without_a_daemon() -> None:
+    command = start_command(HeadPorts(gcs=1, dashboard=2, client=3), Path("t"), num_cpus=3)
+
+    assert {"--head", "--block", "--disable-usage-stats", "--temp-dir=t", "--num-cpus=3"} <= set(command)
+    assert {"--node-ip-address=127.0.0.2", "--dashboard-host=127.0.0.1", "--port=1", "--dashboard-port=2"} <= set(
+        command
+    )
+
+
+def test_the_head_does_not_join_the_cluster_that_the_environment_names() -> None:
+    environment = head_environment({"RAY_ADDRESS": "elsewhere:1", "PATH": "/usr/bin", "HOME": "/h"})
+
+    assert "RAY_ADDRESS" not in environment
+    assert environment["PATH"].endswith(":/usr/bin")
+    assert environment["HOME"] == "/h"

@@ -1,0 +1,252 @@
+"""Every route of the local agent over a real Ray, good and bad."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+import websocket
+
+from airflow_provider_rayagent import __version__
+
+if TYPE_CHECKING:
+    from tests.stack.agent import LocalAgent
+
+pytestmark = pytest.mark.ray
+
+BAD_IDS = ["a%20b", "a.b", "a" * 101, "%2e%2e", "a%0Ab", "%C3%A9", "a;b", "a%3Fb", "a:b"]
+PROTECTED = [
+    ("GET", "health/"),
+    ("GET", "jobs/"),
+    ("POST", "jobs/"),
+    ("GET", "jobs/finished_job/"),
+    ("GET", "jobs/finished_job/logs/"),
+    ("GET", "jobs/finished_job/logs/stream/"),
+    ("POST", "jobs/finished_job/stop/"),
+    ("GET", "nodes/"),
+    ("GET", "tasks/"),
+    ("GET", "serve_applications/"),
+    ("DELETE", "serve_applications/a/"),
+    ("GET", "gpu_status/"),
+    ("POST", "plugin_releases/a/run/"),
+    ("GET", "nothing/"),
+    ("GET", "jobs"),
+]
+
+
+def get(agent: LocalAgent, path: str) -> Any:
+    response = agent.request("GET", path)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def refused(response: requests.Response, status_code: int) -> str:
+    assert response.status_code == status_code, response.text
+    assert list(response.json()) == ["detail"]
+    return str(response.json()["detail"])
+
+
+@pytest.mark.parametrize(("method", "path"), PROTECTED)
+def test_nothing_is_answered_without_the_token(agent: LocalAgent, method: str, path: str) -> None:
+    with requests.Session() as session:
+        session.trust_env = False
+        without = session.request(method, f"{agent.url}/{path}", timeout=10)
+        assert "No agent token" in refused(without, 401)
+        for wrong in ("wrong", agent.token[:-1], f"Token {agent.token}", f"{agent.token}x", ""):
+            answer = session.request(method, f"{agent.url}/{path}", headers={"Authorization": wrong}, timeout=10)
+            assert agent.token not in refused(answer, 401)
+
+
+def test_health_names_the_versions_and_ray(agent: LocalAgent) -> None:
+    health = get(agent, "health/")
+
+    assert health["status"] == "ok"
+    assert health["version"] == __version__
+    assert health["ray"]["status"] == "ok"
+    assert health["ray"]["address"] == agent.ray_address
+    assert health["ray"]["version"].startswith("2.")
+
+
+def test_the_description_of_the_api_is_open_and_names_every_route(agent: LocalAgent) -> None:
+    description = requests.get(f"{agent.url}/openapi.json", timeout=10).json()
+
+    assert "Local" in description["info"]["title"]
+    paths = description["paths"]
+    assert {"/jobs/{job_id}/logs/stream/", "/serve_applications/{name}/", "/gpu_status/", "/tasks/{task_id}/"} <= set(
+        paths
+    )
+    assert all(call["summary"] for path in paths.values() for call in path.values())
+    assert requests.get(f"{agent.url}/docs", timeout=10).status_code == 200
+
+
+def test_a_job_is_as_ray_describes_it(agent: LocalAgent, finished_job: dict[str, Any]) -> None:
+    job = get(agent, "jobs/finished_job/")
+
+    assert job == finished_job
+    assert (job["type"], job["submission_id"], job["status"]) == ("SUBMISSION", "finished_job", "SUCCEEDED")
+    assert job["metadata"] == {"who": "test"}
+    assert job["end_time"] > job["start_time"] > 1_500_000_000_000
+    assert job["driver_exit_code"] == 0
+    assert job in get(agent, "jobs/")
+
+
+def test_a_job_that_fails_says_why(agent: LocalAgent) -> None:
+    job = agent.wait(agent.submit("python -c 'print(41); raise SystemExit(3)'"))
+
+    assert (job["status"], job["error_type"]) == ("FAILED", "JOB_ENTRYPOINT_COMMAND_ERROR")
+    assert "41" in job["message"]
+
+
+def test_an_id_can_be_used_once(agent: LocalAgent, finished_job: dict[str, Any]) -> None:
+    answer = agent.request("POST", "jobs/", json={"entrypoint": "true", "submission_id": "finished_job"})
+
+    assert refused(answer, 409) == "Job finished_job already exists"
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"entrypoint": ""}, {"entrypoint": 1}, {"entrypoint": "true", "other": 1}, [], "x"]
+)
+def test_a_submission_that_is_none_is_refused(agent: LocalAgent, body: object) -> None:
+    answer = agent.request("POST", "jobs/", json=body)
+
+    assert answer.status_code == 422
+    assert {"loc", "msg", "type"} <= set(answer.json()["detail"][0])
+
+
+@pytest.mark.parametrize("job_id", ["", "a b", "../a", "a" * 101, "é"])
+def test_a_submission_under_a_bad_id_is_refused(agent: LocalAgent, job_id: str) -> None:
+    answer = agent.request("POST", "jobs/", json={"entrypoint": "true", "submission_id": job_id})
+
+    assert "job id" in refused(answer, 400)
+
+
+def test_a_running_job_is_stopped_and_a_finished_one_is_left(agent: LocalAgent) -> None:
+    job_id = agent.submit("sleep 300")
+    agent.wait(job_id, statuses=["RUNNING"])
+
+    first = agent.request("POST", f"jobs/{job_id}/stop/")
+    assert (first.status_code, first.json()) == (200, {"stopped": True})
+    assert agent.wait(job_id)["status"] == "STOPPED"
+    again = agent.request("POST", f"jobs/{job_id}/stop/")
+    assert (again.status_code, again.json()) == (200, {"stopped": False})
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "jobs/unknown/"),
+        ("GET", "jobs/unknown/logs/"),
+        ("GET", "jobs/unknown/logs/stream/"),
+        ("POST", "jobs/unknown/stop/"),
+        ("GET", "nodes/unknown/"),
+        ("GET", f"nodes/{'ab' * 28}/"),
+        ("GET", "nodes/ab/"),
+        ("GET", "tasks/unknown/"),
+        ("GET", f"tasks/{'ab' * 24}/"),
+        ("GET", "tasks/ab/"),
+        ("GET", "serve_applications/unknown/"),
+        ("DELETE", "serve_applications/unknown/"),
+    ],
+)
+def test_what_is_not_there_is_404(agent: LocalAgent, method: str, path: str) -> None:
+    assert refused(agent.request(method, path), 404)
+
+
+@pytest.mark.parametrize("bad_id", BAD_IDS)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "jobs/{}/"),
+        ("GET", "jobs/{}/logs/"),
+        ("GET", "jobs/{}/logs/stream/"),
+        ("POST", "jobs/{}/stop/"),
+        ("GET", "nodes/{}/"),
+        ("GET", "tasks/{}/"),
+    ],
+)
+def test_a_bad_id_is_refused(agent: LocalAgent, method: str, path: str, bad_id: str) -> None:
+    session = requests.Session()
+    # As it is: requests would tidy '%2e%2e' away.
+    request = session.prepare_request(requests.Request(method, agent.url, headers={"Authorization": agent.token}))
+    request.url = f"{agent.url}/{path.format(bad_id)}"
+    assert "is not valid" in refused(session.send(request, timeout=10), 400)
+
+
+@pytest.mark.parametrize(("job_id", "status_code"), [("unknown", 404), ("a%20b", 400), ("a" * 101, 400), ("a.b", 400)])
+def test_a_websocket_to_no_job_is_refused(agent: LocalAgent, job_id: str, status_code: int) -> None:
+    url = f"{agent.url.replace('http', 'ws')}/jobs/{job_id}/logs/"
+    with pytest.raises(websocket.WebSocketBadStatusException) as error:
+        websocket.create_connection(url, header=[f"Authorization: {agent.token}"], timeout=10)
+    assert error.value.status_code == status_code
+    assert b"detail" in (error.value.resp_body or b"")
+
+
+@pytest.mark.parametrize("header", [[], ["Authorization: wrong"]])
+def test_a_websocket_without_the_token_is_refused(agent: LocalAgent, header: list[str]) -> None:
+    url = f"{agent.url.replace('http', 'ws')}/jobs/finished_job/logs/"
+    with pytest.raises(websocket.WebSocketBadStatusException) as error:
+        websocket.create_connection(url, header=header, timeout=10)
+    assert error.value.status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "plugin_releases/a/run/"),
+        ("POST", "plugin_releases/run_debug/"),
+        ("GET", "plugin_releases/"),
+        ("GET", "plugin_releases/a"),
+        ("GET", "builds/a/"),
+        ("GET", "containers/docker/"),
+        ("GET", "resources/cluster/"),
+        ("PATCH", "resources/policy/"),
+        ("GET", "system/status/"),
+    ],
+)
+def test_what_the_local_agent_cannot_do_is_501_in_plain_words(agent: LocalAgent, method: str, path: str) -> None:
+    assert "local agent has no" in refused(agent.request(method, path, json={"action": "x"}), 501)
+
+
+def test_nodes_and_gpus_are_those_of_the_machine(agent: LocalAgent) -> None:
+    (node,) = get(agent, "nodes/")
+
+    assert node["state"] == "ALIVE"
+    assert node["resources_total"]["CPU"] == 4
+    assert get(agent, f"nodes/{node['node_id']}/") == node
+    gpus = get(agent, "gpu_status/")
+    assert (gpus["total_gpus"], gpus["used_gpus"], gpus["available_gpus"]) == (0, 0, 0)
+    assert [row["node_id"] for row in gpus["nodes"]] == [node["node_id"]]
+
+
+def test_tasks_and_drivers_are_seen(agent: LocalAgent) -> None:
+    code = (
+        "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False)\n"
+        "@ray.remote(num_cpus=0.1)\ndef double(x): return 2 * x\n"
+        "print(ray.get(double.remote(21)), ray.get_runtime_context().get_job_id())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(agent.gcs_address)], capture_output=True, text=True, check=True, timeout=60
+    )
+    answer, driver_id = done.stdout.split()
+    assert answer == "42"
+
+    (driver,) = [job for job in get(agent, "jobs/") if job["type"] == "DRIVER"]
+    assert (driver["job_id"], driver["submission_id"]) == (driver_id, None)
+    assert get(agent, f"jobs/{driver_id}/")["type"] == "DRIVER"
+    for method, path in (("GET", "logs/"), ("GET", "logs/stream/"), ("POST", "stop/")):
+        assert "submission" in refused(agent.request(method, f"jobs/{driver_id}/{path}"), 400)
+
+    (task,) = [task for task in get(agent, "tasks/") if task["name"] == "double"]
+    assert {"task_id", "name", "state", "job_id", "type", "node_id", "worker_pid", "error_type"} <= set(task)
+    assert task["job_id"] == driver_id
+    assert get(agent, f"tasks/{task['task_id']}/")["name"] == "double"
+
+
+def test_a_missing_slash_is_redirected(agent: LocalAgent) -> None:
+    response = agent.request("GET", "jobs", allow_redirects=False)
+
+    assert response.status_code == 307
+    assert response.headers["Location"] == f"{agent.url}/jobs/"

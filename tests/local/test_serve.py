@@ -1,0 +1,102 @@
+"""Serve applications on a real Ray."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.stack.agent import LocalAgent, start_agent, stop_agent, wait_for_file
+from tests.stack.processes import free_ports
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.ray
+
+# Ray 2.60 never finishes to deploy a name that is not ASCII, nor anything after it.
+ODD = "an app? 50% off #1; a&b+c"
+OTHER = "other"
+LAST = "last"
+DEPLOY = """
+import sys
+from ray import serve
+serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[1])})
+@serve.deployment(ray_actor_options={"num_cpus": 0.1})
+class App:
+    def __call__(self):
+        return "hello"
+for number, name in enumerate(sys.argv[2:]):
+    serve.run(App.bind(), name=name, route_prefix=f"/{number}")
+"""
+
+
+def applications(agent: LocalAgent) -> dict[str, str]:
+    response = agent.request("GET", "serve_applications/")
+    assert response.status_code == 200, response.text
+    return {application["name"]: application["status"] for application in response.json()}
+
+
+def wait_for(agent: LocalAgent, wanted: dict[str, str], timeout: float = 60) -> None:
+    deadline = time.monotonic() + timeout
+    while (found := applications(agent)) != wanted:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.3)
+
+
+@pytest.fixture(scope="module")
+def deployed(agent: LocalAgent, tmp_path_factory: pytest.TempPathFactory) -> LocalAgent:
+    script = tmp_path_factory.mktemp("serve") / "deploy.py"
+    script.write_text(DEPLOY)
+    names = " ".join(f"'{name}'" for name in (ODD, OTHER, LAST))
+    job = agent.wait(agent.submit(f"python {script} {free_ports(1)[0]} {names}"))
+    assert job["status"] == "SUCCEEDED", job["message"]
+    wait_for(agent, dict.fromkeys((ODD, OTHER, LAST), "RUNNING"))
+    return agent
+
+
+def delete(agent: LocalAgent, name: str) -> Any:
+    return agent.request("DELETE", f"serve_applications/{quote(name, safe='')}/")
+
+
+def test_an_application_is_deleted_and_the_others_stay(deployed: LocalAgent) -> None:
+    one = deployed.request("GET", f"serve_applications/{quote(ODD, safe='')}/")
+    assert (one.status_code, one.json()["name"], one.json()["status"]) == (200, ODD, "RUNNING")
+    jobs = deployed.request("GET", "jobs/").json()
+
+    begin = time.monotonic()
+    answer = delete(deployed, ODD)
+
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert time.monotonic() - begin < 10, "the agent's client waits no longer for an answer"
+    assert applications(deployed).get(ODD) in (None, "DELETING")
+    wait_for(deployed, {OTHER: "RUNNING", LAST: "RUNNING"})
+    assert delete(deployed, ODD).status_code == 404
+    assert deployed.request("GET", "jobs/").json() == jobs
+
+
+def test_an_agent_beside_a_ray_that_it_did_not_start_deletes_too(deployed: LocalAgent, tmp_path: Path) -> None:
+    info, output = tmp_path / "info.json", tmp_path / "output.log"
+    process = start_agent("--address", deployed.ray_address, "--info-file", str(info), output=output)
+    try:
+        wait_for_file(info, process, output)
+        second = LocalAgent(**json.loads(info.read_text()), output=output)
+        assert second.token in output.read_text()
+        assert delete(second, OTHER).status_code == 204
+        wait_for(second, {LAST: "RUNNING"})
+    finally:
+        assert stop_agent(process) == 0
+    assert applications(deployed) == {LAST: "RUNNING"}
+
+
+def test_an_application_is_deleted_once_though_asked_twice(deployed: LocalAgent) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda _: delete(deployed, LAST).status_code, range(2)))
+
+    assert answers == [204, 204]
+    wait_for(deployed, {})
