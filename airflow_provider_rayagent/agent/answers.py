@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
 
 from airflow_provider_rayagent.agent.errors import RayAgentRedirectError, RayAgentResponseError, for_status
 
@@ -77,6 +78,25 @@ def check_status(
     text = body.decode("utf-8", "replace").strip()
     reason = _page(text) if is_html(headers, text) else _reason(text)
     raise for_status(status, f"{where}: {_cut(reason, redact)}" if reason else f"{where}.")
+
+
+def safe_target(call: Call, url: str, status: int, headers: Mapping[str, str]) -> str | None:
+    """Return where to follow a redirect to: the same host, never from https to http, never turning into a GET.
+
+    :param url: where the redirect came from.
+    """
+    location = headers.get("location")
+    followed = (307, 308) if call.method != "GET" else (301, 302, 303, 307, 308)
+    if status not in followed or location is None:
+        return None
+    try:
+        target = urljoin(url, location)
+        old, new = urlsplit(url), urlsplit(target)
+    except ValueError:
+        return None
+    same = (old.scheme, old.netloc) == (new.scheme, new.netloc)
+    upgraded = (old.scheme, new.scheme) == ("http", "https") and old.hostname == new.hostname
+    return target if same or upgraded else None
 
 
 def is_html(headers: Mapping[str, str], text: str) -> bool:

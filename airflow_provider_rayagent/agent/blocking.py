@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import random
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urljoin, urlsplit
 
 import certifi
 import requests
@@ -15,8 +13,7 @@ from requests.auth import AuthBase
 from typing_extensions import Self
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import HTTPError, InvalidHeader
-from urllib3.util import Retry
+from urllib3.exceptions import HTTPError
 
 from airflow_provider_rayagent.agent import answers, retry
 from airflow_provider_rayagent.agent.errors import RayAgentError, RayAgentHTTPError
@@ -24,7 +21,7 @@ from airflow_provider_rayagent.agent.failures import as_agent_error
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from airflow_provider_rayagent.agent.config import AgentConfig
     from airflow_provider_rayagent.agent.wire import Call
@@ -76,6 +73,15 @@ class _Adapter(requests.adapters.HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+
+    def close(self) -> None:
+        """Close every idle connection now; ``requests`` leaves it to whoever drops the last reference to a pool."""
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            for key in manager.pools.keys():  # noqa: SIM118
+                pool = manager.pools.get(key)
+                if pool is not None:
+                    pool.close()
+        super().close()
 
 
 def socket_of(response: requests.Response) -> socket.socket | None:
@@ -130,14 +136,7 @@ class BlockingAgent:
 
     def repeated(self, call: Call, send: Callable[[], Answer], *, tries: int = retry.MAX_TRIES) -> Answer:
         """Return what ``send`` returns, which sends ``call``, trying again where that is allowed."""
-        retrying = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(tries),
-            retry=tenacity.retry_if_exception(lambda error: retry.may_retry(call, error)),
-            wait=_pause,
-            sleep=self._sleep,
-            reraise=True,
-        )
-        return retrying(send)
+        return tenacity.Retrying(sleep=self._sleep, **retry.policy(call, tries))(send)
 
     def _send_once(self, call: Call, attempt: int, read_timeout: float | None) -> Any:
         with self.opened(call, read_timeout=read_timeout) as response:
@@ -147,7 +146,7 @@ class BlockingAgent:
         try:
             return answers.read_answer(call, response.status_code, response.headers, body, self.config.redact)
         except RayAgentHTTPError as error:
-            error.retry_after = retry_after(response.headers)
+            error.retry_after = retry.retry_after(response.headers)
             raise
 
     @contextmanager
@@ -162,7 +161,7 @@ class BlockingAgent:
             yield response
         except RayAgentError:
             raise
-        except (requests.RequestException, HTTPError, OSError) as error:
+        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
             raise as_agent_error(error, self.config) from None
         finally:
             if response is not None:
@@ -172,7 +171,7 @@ class BlockingAgent:
         url = self.config.url(call.path)
         for _ in range(MAX_REDIRECTS):
             response = self._request(call, url, read_timeout)
-            target = _safe_target(call, url, response)
+            target = answers.safe_target(call, url, response.status_code, response.headers)
             if target is None:
                 return response
             response.close()
@@ -191,32 +190,3 @@ class BlockingAgent:
             stream=True,
             allow_redirects=False,
         )
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that a ``Retry-After`` header asks to wait, ``None`` if there is no usable one."""
-    value = headers.get("Retry-After")
-    if value is None:
-        return None
-    try:
-        return Retry().parse_retry_after(value)
-    except InvalidHeader:
-        return None
-
-
-def _pause(state: tenacity.RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    return retry.pause(state.attempt_number, error or RuntimeError(), random.random())  # noqa: S311
-
-
-def _safe_target(call: Call, url: str, response: requests.Response) -> str | None:
-    """Return where to follow a redirect to: the same host, never from https to http, never turning into a GET."""
-    location = response.headers.get("Location")
-    followed = (307, 308) if call.method != "GET" else (301, 302, 303, 307, 308)
-    if response.status_code not in followed or location is None:
-        return None
-    target = urljoin(url, location)
-    old, new = urlsplit(url), urlsplit(target)
-    same = (old.scheme, old.netloc) == (new.scheme, new.netloc)
-    upgraded = (old.scheme, new.scheme) == ("http", "https") and old.hostname == new.hostname
-    return target if same or upgraded else None

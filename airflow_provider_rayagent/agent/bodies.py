@@ -8,7 +8,8 @@ import re
 
 _OPENING = re.compile(r'\s*(?:\{\s*"logs"\s*:\s*)?"')
 _MAX_OPENING = 200
-_CUT_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?$")
+_CUT_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?|\\u[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?")
+_LONGEST_CUT_ESCAPE = 11
 
 
 class LogBodyDecoder:
@@ -77,10 +78,11 @@ def _string_end(text: str) -> int | None:
 
 
 def _cut_at(text: str) -> int:
-    """Return where an escape that ``text`` does not complete begins; its length if there is none."""
-    match = _CUT_ESCAPE.search(text[-6:])
-    if match is None:
-        return len(text)
-    start = max(len(text) - 6, 0) + match.start()
-    backslashes = start + 1 - len(text[: start + 1].rstrip("\\"))
-    return start if backslashes % 2 else len(text)
+    """Return where an escape, or a pair of surrogate escapes, begins that ``text`` does not complete; else its length."""
+    start = text.find("\\", max(len(text) - _LONGEST_CUT_ESCAPE, 0))
+    while start >= 0:
+        backslashes = start + 1 - len(text[: start + 1].rstrip("\\"))
+        if backslashes % 2 and _CUT_ESCAPE.fullmatch(text, start):
+            return start
+        start = text.find("\\", start + 1)
+    return len(text)

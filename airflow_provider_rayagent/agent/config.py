@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from airflow_provider_rayagent.agent import wire
 from airflow_provider_rayagent.agent.errors import RayAgentConfigError
@@ -62,9 +62,10 @@ class AgentConfig:
         return "ws" + self.url(path).removeprefix("http")
 
     def redact(self, text: str) -> str:
-        """Return ``text`` with every secret replaced."""
+        """Return ``text`` with every secret replaced, also where it stands escaped in JSON or quoted in a URL."""
         for secret in self.secrets:
-            text = text.replace(secret, _REDACTED)
+            for form in (secret, json.dumps(secret)[1:-1], quote(secret, safe="")):
+                text = text.replace(form, _REDACTED)
         return text
 
 
@@ -104,6 +105,10 @@ def _base_url(host: str | None, port: object, schema: str | None) -> str:
         raise RayAgentConfigError(
             "The connection has no host: enter the agent's URL, such as https://agent.example.com."
         )
+    if re.match(r"[^/?#]*(//)?[^/?#]*@", text):
+        raise RayAgentConfigError(
+            "The connection's host holds a user or a password: the token goes to the password field."
+        )
     if "://" not in text:
         scheme = (schema or "http").strip().lower()
         bare_ipv6 = text.count(":") > 1 and not text.startswith("[")
@@ -115,17 +120,12 @@ def _base_url(host: str | None, port: object, schema: str | None) -> str:
         raise RayAgentConfigError(f"The connection's host {host!r} is not a valid URL: {error}.") from None
     if parts.scheme not in ("http", "https"):
         raise RayAgentConfigError(f"The connection's scheme must be http or https, not {parts.scheme!r}.")
-    if parts.username is not None or parts.password is not None:
-        raise RayAgentConfigError(
-            "The connection's host holds a user or a password: the token goes to the password field."
-        )
     if parts.query or parts.fragment:
         raise RayAgentConfigError("The connection's host must be a URL without '?' and '#'.")
     name = parts.hostname
     if not name or re.search(r"[\s\x00-\x20\\%]", text):
         raise RayAgentConfigError(f"The connection's host {host!r} is not a host name or URL.")
-    if number is None:
-        number = _port(port)
+    number = _port(port if number is None else number)
     netloc = f"[{name}]" if ":" in name else name
     if number is not None:
         netloc = f"{netloc}:{number}"
@@ -157,6 +157,8 @@ def _headers(token: str | None, extra: Mapping[str, Any]) -> tuple[dict[str, str
             continue
         if not isinstance(value, str):
             raise RayAgentConfigError(f"The connection's {field_name} must be text.")
+        for other in [other for other in headers if other.lower() == name.lower()]:
+            del headers[other]
         headers[name] = _header_value(field_name, prefix + value)
         if name != wire.TENANT_HEADER:
             secrets.append(value)

@@ -61,4 +61,10 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             continue
         seen.append(found)
         yield found
-        waiting += [getattr(found, "reason", None), found.__cause__, found.__context__, *found.args]
+        waiting += [
+            getattr(found, "reason", None),
+            found.__cause__,
+            found.__context__,
+            *found.args,
+            *getattr(found, "exceptions", ()),
+        ]

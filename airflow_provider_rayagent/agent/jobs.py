@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ MAX_TEXT = 4_000
 MAX_METADATA = 4_000
 """Characters of a summary's metadata as JSON; larger metadata is left out, and said to be."""
 
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 _FIELDS = (
     "job_id",
     "submission_id",
@@ -104,16 +107,25 @@ def _metadata(value: object) -> Any:
     if not value:
         return None
     try:
-        text = json.dumps(value)
-    except (TypeError, ValueError):
-        return None
-    return json.loads(text) if len(text) <= MAX_METADATA else f"left out: {len(text)} characters"
+        text = json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return "left out: not plain JSON"
+    return _storable(json.loads(text)) if len(text) <= MAX_METADATA else f"left out: {len(text)} characters"
 
 
 def _primitive(value: object) -> str | int | float | bool | None:
-    if value is None or isinstance(value, (bool, int, float)):
+    if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    return _cut(str(value), MAX_TEXT)
+    return _cut(str(_storable(str(value))), MAX_TEXT)
+
+
+def _storable(value: Any) -> Any:
+    """Return a JSON value without what a database's JSON column refuses: NUL and halves of a surrogate pair."""
+    if isinstance(value, str):
+        return _UNSTORABLE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {_storable(key): _storable(item) for key, item in value.items()}
+    return [_storable(item) for item in value] if isinstance(value, list) else value
 
 
 def _cut(text: str, length: int) -> str:

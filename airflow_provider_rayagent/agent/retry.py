@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import random
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.agent.errors import (
     RayAgentConnectionError,
@@ -14,6 +15,10 @@ from airflow_provider_rayagent.agent.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import tenacity
+
     from airflow_provider_rayagent.agent.wire import Call
 
 MAX_TRIES = 4
@@ -49,3 +54,33 @@ def pause(tries: int, error: BaseException, jitter: float) -> float:
     if isinstance(error, RayAgentHTTPError) and error.retry_after is not None:
         return min(error.retry_after, MAX_RETRY_AFTER)
     return min(FIRST_PAUSE * 2.0 ** (tries - 1), MAX_PAUSE) * (0.5 + jitter / 2)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that a ``Retry-After`` header asks to wait, ``None`` if there is no usable one."""
+    from urllib3.exceptions import InvalidHeader
+    from urllib3.util import Retry
+
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    try:
+        return Retry().parse_retry_after(value)
+    except InvalidHeader:
+        return None
+
+
+def policy(call: Call, tries: int) -> dict[str, Any]:
+    """Return the arguments of a ``tenacity`` retrying that sends ``call`` up to ``tries`` times."""
+    import tenacity
+
+    def wait(state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        return pause(state.attempt_number, error or RuntimeError(), random.random())  # noqa: S311
+
+    return {
+        "stop": tenacity.stop_after_attempt(tries),
+        "retry": tenacity.retry_if_exception(lambda error: may_retry(call, error)),
+        "wait": wait,
+        "reraise": True,
+    }

@@ -20,21 +20,21 @@ from airflow_provider_rayagent.agent.blocking import socket_of
 from airflow_provider_rayagent.agent.bodies import LogBodyDecoder
 from airflow_provider_rayagent.agent.errors import RayAgentConnectionError, RayAgentResponseError
 from airflow_provider_rayagent.agent.failures import as_agent_error
+from airflow_provider_rayagent.agent.logstreams import (
+    BATCH_MESSAGES,
+    PING_SECONDS,
+    READ_BYTES,
+    StreamEndedError,
+    check_log_answer,
+    is_delimited,
+)
 from airflow_provider_rayagent.logs.events import Event, decode_event
 from airflow_provider_rayagent.logs.sse import SseDecoder
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.agent.blocking import BlockingAgent
 
-READ_BYTES = 65_536
-BATCH_MESSAGES = 256
-"""Messages that one read gives at the most, so that a fast stream does not keep the reader from its other work."""
-PING_SECONDS = 10.0
 QUEUED_CHUNKS = 16
-
-
-class StreamEndedError(Exception):
-    """The stream has ended, in whatever way; its text says how."""
 
 
 class LogStream(Protocol):
@@ -225,9 +225,7 @@ class WholeLog:
         self._raw = response.raw
         self._decoder = LogBodyDecoder(response.headers.get("content-type", ""))
         self._at_end = False
-        self.delimited = "content-length" in response.headers or (
-            "chunked" in response.headers.get("transfer-encoding", "").lower()
-        )
+        self.delimited = is_delimited(response.headers)
         """Whether the answer itself says where it ends, so that a cut one is noticed."""
 
     def read(self) -> str | None:
@@ -270,12 +268,9 @@ def read_whole_log(agent: BlockingAgent, job_id: str) -> str:
 
 
 def _check(call: wire.Call, response: requests.Response, agent: BlockingAgent) -> None:
-    headers = response.headers
-    if not 200 <= response.status_code < 300:
-        body = response.raw.read(READ_BYTES, decode_content=True)
-        answers.check_status(call, response.status_code, headers, body, agent.config.redact)
-    if answers.is_html(headers, ""):
-        raise RayAgentResponseError(f"GET /{call.path} answered with an HTML page, not with a log.", 502)
+    good = 200 <= response.status_code < 300
+    body = b"" if good else response.raw.read(READ_BYTES, decode_content=True)
+    check_log_answer(call, response.status_code, response.headers, body, agent.config.redact)
 
 
 def _ssl_options(agent: BlockingAgent) -> dict[str, object]:

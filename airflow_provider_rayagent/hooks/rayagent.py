@@ -1,64 +1,44 @@
-"""Hook for a Ray agent."""
+"""Hooks for a Ray agent, blocking and asyncio."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
-from typing_extensions import Self
 
 from airflow_provider_rayagent.agent import wire
-from airflow_provider_rayagent.agent.config import AgentConfig, read_config
 from airflow_provider_rayagent.agent.errors import (
     RayAgentAuthenticationError,
     RayAgentConfigError,
     RayAgentError,
-    RayAgentLogsUnavailableError,
     RayAgentNotFoundError,
     RayAgentPermissionError,
     RayAgentResponseError,
-    RayAgentStreamLimitError,
 )
+from airflow_provider_rayagent.hooks.aio import RayAgentAsyncHook
+from airflow_provider_rayagent.hooks.common import (
+    LimitedLines,
+    StreamLimits,
+    config_from_connection,
+    raise_unless_whole,
+    tail_settings,
+)
+from airflow_provider_rayagent.logs.commands import Notice
 
 if TYPE_CHECKING:
     import threading
 
+    from typing_extensions import Self
+
     from airflow_provider_rayagent.agent.blocking import BlockingAgent
+    from airflow_provider_rayagent.agent.config import AgentConfig
     from airflow_provider_rayagent.agent.follow import Follower
-    from airflow_provider_rayagent.logs.commands import StreamSource, TailSettings
+    from airflow_provider_rayagent.logs.commands import TailSettings
     from airflow_provider_rayagent.logs.cursor import Cursor
 
-DEFAULT_MAX_LINE_LENGTH = 8_000_000
-"""Characters; the longest line that the hook's log methods yield in one piece."""
-
-SOURCES: dict[str, tuple[StreamSource, ...]] = {
-    "auto": ("websocket", "http"),
-    "websocket": ("websocket",),
-    "http": ("http",),
-}
-
-
-@dataclass
-class StreamLimits:
-    """Limits of one log stream, for those who want a stream to end early; ``None``, the default, is no limit.
-
-    :param max_messages: messages that may come over WebSocket.
-    :param max_lines: lines that may be yielded.
-    :param max_bytes: bytes (UTF-8) of the lines that may be yielded.
-    :param max_message_size: characters of the longest line; a longer one is yielded in marked pieces.
-    :param queue_size: kept for the client's sake; what is read ahead is bounded by itself.
-
-    Whatever is over ``max_messages``, ``max_lines`` or ``max_bytes`` raises :class:`RayAgentStreamLimitError`.
-    """
-
-    max_messages: int | None = None
-    max_lines: int | None = None
-    max_bytes: int | None = None
-    max_message_size: int | None = None
-    queue_size: int = 1_000
+__all__ = ["RayAgentAsyncHook", "RayAgentHook", "StreamLimits"]
 
 
 class RayAgentHook(BaseHook):
@@ -181,14 +161,7 @@ class RayAgentHook(BaseHook):
         :raises RayAgentLogsUnavailableError: after the last line that could be had, if the log's end could not.
         :raises RayAgentStreamLimitError: if one of :attr:`stream_limits` is reached.
         """
-        from airflow_provider_rayagent.logs.commands import TailSettings
-
-        settings = TailSettings(
-            sources=SOURCES[wire.validate_protocol(protocol)],
-            silence_timeout=wire.validate_timeout(timeout),
-            max_line_length=self.stream_limits.max_message_size or DEFAULT_MAX_LINE_LENGTH,
-        )
-        return self._lines(self.follow_job(job_id, settings), self.stream_limits)
+        return self._lines(self.follow_job(job_id, tail_settings(self.stream_limits, timeout, protocol)))
 
     def follow_job(
         self,
@@ -204,27 +177,16 @@ class RayAgentHook(BaseHook):
 
         return Follower(self._agent, job_id, settings, cursor=cursor, deadline=deadline, stopped=stopped)
 
-    def _lines(self, follower: Follower, limits: StreamLimits) -> Iterator[str]:
-        from airflow_provider_rayagent.logs.commands import End, Notice
-
-        lines = size = 0
+    def _lines(self, follower: Follower) -> Iterator[str]:
+        limited = LimitedLines(self.stream_limits)
         for items in follower.items():
             for item in items:
                 if isinstance(item, Notice):
                     self.log.warning("%s", item.text)
-                if not isinstance(item, str):
-                    continue
-                lines += 1
-                if limits.max_bytes is not None:
-                    size += len(item.encode("utf-8", "replace"))
-                _check_limits(limits, messages=follower.messages, lines=lines, size=size)
-                yield item
-        if follower.end is End.JOB_MISSING:
-            raise RayAgentNotFoundError(f"The agent does not know the job {follower.job_id}.", 404)
-        if follower.end is End.AGENT_UNREACHABLE and follower.error is not None:
-            raise follower.error
-        if not follower.log_is_whole:
-            raise RayAgentLogsUnavailableError(f"The end of the log of job {follower.job_id} could not be read.")
+                elif isinstance(item, str):
+                    limited.count(item, follower)
+                    yield item
+        raise_unless_whole(follower)
 
     # Cluster
 
@@ -289,45 +251,13 @@ class RayAgentHook(BaseHook):
         return _describe_health(self.config.base_url, health)
 
 
-def config_from_connection(connection: Any) -> AgentConfig:
-    """Return the configuration that an Airflow connection describes, and have its secrets masked in logs.
-
-    :raises RayAgentConfigError: naming the field that is missing or malformed.
-    """
-    from airflow.sdk.log import mask_secret
-
-    try:
-        extra = connection.extra_dejson
-    except ValueError:
-        extra = None
-    if not isinstance(extra, Mapping):
-        raise RayAgentConfigError("The connection's extra must be a JSON object.")
-    config = read_config(
-        host=connection.host,
-        port=connection.port,
-        schema=connection.schema,
-        token=connection.password,
-        extra=extra,
-    )
-    for secret in config.secrets:
-        mask_secret(secret)
-    return config
-
-
 def _describe_health(url: str, health: Mapping[str, Any]) -> tuple[bool, str]:
     version = health.get("version") or health.get("agent_version")
     agent = f"agent {version}" if isinstance(version, str) else "an agent"
     ray = health.get("ray")
-    ray_status = ray.get("status") if isinstance(ray, Mapping) else health.get("ray_status")
+    ray_status = ray.get("status") if isinstance(ray, Mapping) else health.get("ray_status", ray)
     words = {"down", "error", "failed", "unavailable", "unhealthy", "disconnected", "false"}
     for what, status in (("Ray", ray_status), ("it", health.get("status"))):
         if status is False or str(status).lower() in words:
             return False, f"At {url} {agent} answers, but says that {what} is {status}."
     return True, f"Connected to {agent} at {url}."
-
-
-def _check_limits(limits: StreamLimits, *, messages: int, lines: int, size: int) -> None:
-    for name, value in (("max_messages", messages), ("max_lines", lines), ("max_bytes", size)):
-        limit = getattr(limits, name)
-        if limit is not None and value > limit:
-            raise RayAgentStreamLimitError(f"The log stream went over the limit {name}={limit} that was set for it.")

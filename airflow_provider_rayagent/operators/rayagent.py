@@ -11,7 +11,12 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_rayagent.agent import jobs, wire
-from airflow_provider_rayagent.agent.errors import RayAgentConnectionError, RayAgentError, RayAgentHTTPError
+from airflow_provider_rayagent.agent.errors import (
+    RayAgentConnectionError,
+    RayAgentError,
+    RayAgentHTTPError,
+    RayAgentResponseError,
+)
 from airflow_provider_rayagent.exceptions import (
     RayAgentInputError,
     RayAgentJobMissingError,
@@ -65,7 +70,7 @@ class _RayAgentWaitingOperator(BaseOperator):
                 if is_done():
                     return
                 trouble = ""
-            except (RayAgentConnectionError, RayAgentHTTPError) as error:
+            except (RayAgentConnectionError, RayAgentHTTPError, RayAgentResponseError) as error:
                 if not _may_pass(error):
                     raise
                 trouble = f" The last look failed: {error}"
@@ -142,28 +147,29 @@ class RayAgentStopJobOperator(_RayAgentWaitingOperator):
     def _request_stop(self, hook: RayAgentHook) -> dict[str, Any] | None:
         """Return the agent's answer, ``None`` if the job turns out to have ended meanwhile."""
         try:
-            return hook.stop_job(self.job_id)
+            answer = hook.stop_job(self.job_id)
         except RayAgentNotFoundError:
             raise
         except RayAgentHTTPError as error:
             if error.status_code == 400 and jobs.has_ended(hook.get_job(self.job_id)):
                 return None
             raise
+        nothing_stopped = answer.get("stopped") is False and jobs.has_ended(hook.get_job(self.job_id))
+        return None if nothing_stopped else answer
 
     def _wait_for_end(self, hook: RayAgentHook, job: dict[str, Any]) -> dict[str, Any]:
         seen = job
 
         def is_done() -> bool:
             nonlocal seen
-            try:
-                seen = hook.get_job(self.job_id)
-            except RayAgentNotFoundError:
-                self.log.warning("The agent no longer knows job %s.", self.job_id)
-                seen = {"status": None}
-                return True
+            seen = hook.get_job(self.job_id)
             return jobs.has_ended(seen)
 
-        self._wait(is_done, lambda: f"Job {self.job_id} was asked to stop and is still {seen.get('status')}")
+        try:
+            self._wait(is_done, lambda: f"Job {self.job_id} was asked to stop and is still {seen.get('status')}")
+        except RayAgentNotFoundError:
+            self.log.warning("The agent no longer knows job %s.", self.job_id)
+            return {"status": None}
         self.log.info("%s", jobs.describe(seen, self.job_id))
         return seen
 

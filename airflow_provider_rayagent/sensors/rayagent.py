@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,8 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentJobStoppedError,
     RayAgentJobTimeoutError,
 )
-from airflow_provider_rayagent.hooks.rayagent import SOURCES, RayAgentHook
+from airflow_provider_rayagent.hooks.common import SOURCES
+from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 from airflow_provider_rayagent.logs.commands import End, Notice, TailSettings
 from airflow_provider_rayagent.logs.cursor import Cursor
 from airflow_provider_rayagent.logs.present import neutralize
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from airflow_provider_rayagent.agent.follow import Follower, Item
+    from airflow_provider_rayagent.agent.follow import Follower
+    from airflow_provider_rayagent.agent.following import Item
 
 POKE_INTERVAL = 5.0
 RESCHEDULE_INTERVAL = 60.0
@@ -88,6 +91,7 @@ class RayAgentJobSensor(BaseSensorOperator):
         self.agent_unreachable_timeout = wire.validate_duration(agent_unreachable_timeout, "agent_unreachable_timeout")
         self.max_line_length = wire.validate_count(max_line_length, "max_line_length")
         self._forwarded: Cursor | None = None
+        self._started: float | None = None
 
     @cached_property
     def hook(self) -> RayAgentHook:
@@ -97,6 +101,11 @@ class RayAgentJobSensor(BaseSensorOperator):
     @cached_property
     def _stopped(self) -> threading.Event:
         return threading.Event()
+
+    def execute(self, context: Context) -> Any:
+        """Follow the job from its first line; ``timeout`` counts from here."""
+        self._forwarded = self._started = None
+        return super().execute(context)
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """Follow the job to its end; in ``mode="reschedule"`` look once."""
@@ -123,6 +132,7 @@ class RayAgentJobSensor(BaseSensorOperator):
         return follower
 
     def _follow(self, forward: bool, *, once: bool = False) -> Follower:
+        started = self._started = self._started or time.monotonic()
         settings = TailSettings(
             sources=SOURCES[self.protocol],
             poll_interval=max(self.poke_interval, 0.5),
@@ -136,7 +146,7 @@ class RayAgentJobSensor(BaseSensorOperator):
             self.job_id,
             settings,
             cursor=self._forwarded,
-            deadline=None if once else self.timeout,
+            deadline=None if once else max(self.timeout - (time.monotonic() - started), 0.0),
             stopped=self._stopped,
         )
         try:
@@ -151,9 +161,9 @@ class RayAgentJobSensor(BaseSensorOperator):
         if isinstance(item, str):
             self.log.info("%s", neutralize(item))
         elif isinstance(item, Notice):
-            self.log.log(30 if item.warning else 20, "%s", item.text)
+            self.log.log(30 if item.warning else 20, "%s", neutralize(item.text))
         else:
-            self.log.info("%s", jobs.describe(item.details, self.job_id))
+            self.log.info("%s", neutralize(jobs.describe(item.details, self.job_id)))
             if jobs.known_status(item.details) is None:
                 self.log.warning(
                     "The status %r is not one that Ray has; the job is watched on.", item.details["status"]
@@ -183,7 +193,7 @@ class RayAgentJobSensor(BaseSensorOperator):
         if status is wire.JobStatus.SUCCEEDED:
             return summary
         context["ti"].xcom_push(key="return_value", value=summary)
-        reason = jobs.why_it_ended(job, self.job_id)
+        reason = neutralize(jobs.why_it_ended(job, self.job_id))
         raise (RayAgentJobStoppedError if status is wire.JobStatus.STOPPED else RayAgentJobFailedError)(reason)
 
 

@@ -1,0 +1,148 @@
+"""The asyncio transport: ``httpx`` for calls and bodies, one pooled client."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import tenacity
+
+from airflow_provider_rayagent.agent import answers, retry
+from airflow_provider_rayagent.agent.errors import RayAgentError, RayAgentHTTPError
+from airflow_provider_rayagent.agent.failures import as_agent_error
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from typing_extensions import Self
+
+    from airflow_provider_rayagent.agent.config import AgentConfig
+    from airflow_provider_rayagent.agent.wire import Call
+
+MAX_REDIRECTS = 3
+
+
+class AsyncAgent:
+    """One agent, spoken to from asyncio code. Use it as an async context manager, or await :meth:`close`.
+
+    :param sleep: awaited with the seconds to wait before another try.
+    """
+
+    def __init__(self, config: AgentConfig, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self.config = config
+        self._sleep = sleep
+        self._client: httpx.AsyncClient | None = None
+        self._opening = asyncio.Lock()
+        self.ssl_context: ssl.SSLContext | None = None
+        """How TLS connections are made; ``None`` before the first request, and for plain HTTP."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every pooled connection."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    async def client(self) -> httpx.AsyncClient:
+        """Return the pooled client, made at the first call.
+
+        :raises RayAgentConfigError: if the CA bundle or the client certificate can't be read.
+        """
+        async with self._opening:
+            if self._client is None:
+                config = self.config
+                try:
+                    if config.base_url.startswith("https"):
+                        self.ssl_context = await asyncio.to_thread(_ssl_context, config)
+                except OSError as error:
+                    raise as_agent_error(error, config) from None
+                self._client = httpx.AsyncClient(
+                    headers=dict(config.headers),
+                    verify=self.ssl_context or False,
+                    follow_redirects=False,
+                    timeout=httpx.Timeout(config.read_timeout, connect=config.connect_timeout),
+                    limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
+                )
+            return self._client
+
+    async def send(self, call: Call, *, tries: int = retry.MAX_TRIES) -> Any:
+        """Return the answer's value: a dict, a list of dicts or ``None``, as ``call.shape`` says.
+
+        :param tries: how often it may be sent, within what :func:`retry.may_retry` allows.
+        :raises RayAgentError: for every failure.
+        """
+        attempts = iter(range(1, tries + 1))
+
+        async def send_once() -> Any:
+            return await self._send_once(call, next(attempts))
+
+        return await self.repeated(call, send_once, tries=tries)
+
+    async def repeated(self, call: Call, send: Callable[[], Awaitable[Any]], *, tries: int = retry.MAX_TRIES) -> Any:
+        """Return what ``send`` returns, which sends ``call``, trying again where that is allowed."""
+        return await tenacity.AsyncRetrying(sleep=self._sleep, **retry.policy(call, tries))(send)
+
+    async def _send_once(self, call: Call, attempt: int) -> Any:
+        async with self.opened(call) as response:
+            body = await response.aread()
+        if call.method == "DELETE" and response.status_code == 404 and attempt > 1:
+            return None
+        try:
+            return answers.read_answer(call, response.status_code, response.headers, body, self.config.redact)
+        except RayAgentHTTPError as error:
+            error.retry_after = retry.retry_after(response.headers)
+            raise
+
+    @asynccontextmanager
+    async def opened(self, call: Call, *, timeout: httpx.Timeout | None = None) -> AsyncIterator[httpx.Response]:
+        """Give the response to ``call``, its body unread; what breaks while it is read is raised as ours.
+
+        :raises RayAgentError: for every failure of the connection, but not for an error status.
+        """
+        response = None
+        try:
+            response = await self._open(call, timeout)
+            yield response
+        except RayAgentError:
+            raise
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
+            raise as_agent_error(error, self.config) from None
+        finally:
+            if response is not None:
+                await response.aclose()
+
+    async def _open(self, call: Call, timeout: httpx.Timeout | None) -> httpx.Response:
+        client = await self.client()
+        url = self.config.url(call.path)
+        options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
+        for redirects in range(MAX_REDIRECTS + 1):
+            response = await client.send(client.build_request(call.method, url, json=call.body, **options), stream=True)
+            target = answers.safe_target(call, url, response.status_code, response.headers)
+            if target is None or redirects == MAX_REDIRECTS:
+                break
+            await response.aclose()
+            url = target
+        return response
+
+
+def _ssl_context(config: AgentConfig) -> ssl.SSLContext:
+    if config.verify is True:
+        context = httpx.create_ssl_context()
+    elif config.verify is False:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    else:
+        context = ssl.create_default_context(cafile=config.verify)
+    if config.client_cert:
+        cert, key = config.client_cert if isinstance(config.client_cert, tuple) else (config.client_cert, None)
+        context.load_cert_chain(cert, key)
+    return context

@@ -1,0 +1,166 @@
+"""The asyncio hook; ``hooks.rayagent`` gives it its public name."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook
+
+from airflow_provider_rayagent.agent import wire
+from airflow_provider_rayagent.hooks.common import (
+    LimitedLines,
+    StreamLimits,
+    config_from_connection,
+    raise_unless_whole,
+    tail_settings,
+)
+from airflow_provider_rayagent.logs.commands import Notice
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from typing_extensions import Self
+
+    from airflow_provider_rayagent.agent.aio import AsyncAgent
+    from airflow_provider_rayagent.agent.aio_follow import AsyncFollower
+    from airflow_provider_rayagent.logs.commands import TailSettings
+    from airflow_provider_rayagent.logs.cursor import Cursor
+
+
+class RayAgentAsyncHook(BaseHook):
+    """Talk to a Ray agent from asyncio code; every method does what its namesake of ``RayAgentHook`` does.
+
+    Use it as an async context manager, or await :meth:`close`.
+
+    :param rayagent_conn_id: the Airflow connection of type ``rayagent``.
+    """
+
+    def __init__(self, rayagent_conn_id: str = "rayagent_default", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.rayagent_conn_id = rayagent_conn_id
+        self.stream_limits = StreamLimits()
+        self._agent: AsyncAgent | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def get_async_conn(self) -> AsyncAgent:
+        """Return the transport with its pooled client, made at the first use.
+
+        :raises RayAgentConfigError: if the connection can't be used.
+        """
+        if self._agent is None:
+            from airflow_provider_rayagent.agent.aio import AsyncAgent
+
+            self._agent = AsyncAgent(config_from_connection(await self.aget_connection(self.rayagent_conn_id)))
+        return self._agent
+
+    async def close(self) -> None:
+        """Close every connection. The hook can be used again; it then opens new ones."""
+        agent, self._agent = self._agent, None
+        if agent is not None:
+            await agent.close()
+
+    async def list_jobs(self) -> list[dict[str, Any]]:
+        """Return every job that the agent knows."""
+        return await self._list(wire.list_jobs())
+
+    async def get_job(self, job_id: str) -> dict[str, Any]:
+        """Return a job's details."""
+        return await self._object(wire.get_job(job_id))
+
+    async def get_job_logs(self, job_id: str) -> str:
+        """Return the whole log of a job as it is now."""
+        from airflow_provider_rayagent.agent.aio_streams import read_whole_log
+
+        wire.validate_id(job_id, "job")
+        return await read_whole_log(await self.get_async_conn(), job_id)
+
+    async def stop_job(self, job_id: str) -> dict[str, Any]:
+        """Ask for a job to be stopped, and return the agent's answer."""
+        return await self._object(wire.stop_job(job_id))
+
+    def websocket_tail_job_logs(self, job_id: str, timeout: float = 30.0) -> AsyncGenerator[str, None]:
+        """Yield a job's lines over WebSocket."""
+        return self.tail_job_logs(job_id, timeout, protocol="websocket")
+
+    def stream_tail_job_logs(self, job_id: str, timeout: float = 30.0) -> AsyncGenerator[str, None]:
+        """Yield a job's lines over server-sent events."""
+        return self.tail_job_logs(job_id, timeout, protocol="http")
+
+    def tail_job_logs(
+        self, job_id: str, timeout: float = 30.0, *, protocol: wire.Protocol = "auto"
+    ) -> AsyncGenerator[str, None]:
+        """Yield every line of a job's log, once and in order, until the job has ended."""
+        wire.validate_id(job_id, "job")
+        return self._lines(job_id, tail_settings(self.stream_limits, timeout, protocol))
+
+    async def follow_job(
+        self, job_id: str, settings: TailSettings, *, cursor: Cursor | None = None, deadline: float | None = None
+    ) -> AsyncFollower:
+        """Return a follower of a job, which gives lines, notices and changes of status."""
+        from airflow_provider_rayagent.agent.aio_follow import AsyncFollower
+
+        return AsyncFollower(await self.get_async_conn(), job_id, settings, cursor=cursor, deadline=deadline)
+
+    async def _lines(self, job_id: str, settings: TailSettings) -> AsyncGenerator[str, None]:
+        limited = LimitedLines(self.stream_limits)
+        follower = await self.follow_job(job_id, settings)
+        async with aclosing(follower.items()) as found:
+            async for items in found:
+                for item in items:
+                    if isinstance(item, Notice):
+                        self.log.warning("%s", item.text)
+                    elif isinstance(item, str):
+                        limited.count(item, follower)
+                        yield item
+        raise_unless_whole(follower)
+
+    async def list_nodes(self) -> list[dict[str, Any]]:
+        """Return the nodes of the Ray cluster."""
+        return await self._list(wire.list_nodes())
+
+    async def get_node(self, node_id: str) -> dict[str, Any]:
+        """Return one node."""
+        return await self._object(wire.get_node(node_id))
+
+    async def list_tasks(self) -> list[dict[str, Any]]:
+        """Return the Ray tasks that the cluster remembers."""
+        return await self._list(wire.list_tasks())
+
+    async def get_task(self, task_id: str) -> dict[str, Any]:
+        """Return one Ray task."""
+        return await self._object(wire.get_task(task_id))
+
+    async def get_gpu_status(self) -> dict[str, Any]:
+        """Return the GPUs of the cluster, added up over its nodes."""
+        return await self._object(wire.get_gpu_status())
+
+    async def health_check(self) -> dict[str, Any]:
+        """Return what the agent says of its own health."""
+        return await self._object(wire.health_check())
+
+    async def list_serve_applications(self) -> list[dict[str, Any]]:
+        """Return the Serve applications."""
+        return await self._list(wire.list_serve_applications())
+
+    async def get_serve_application(self, name: str) -> dict[str, Any]:
+        """Return one Serve application."""
+        return await self._object(wire.get_serve_application(name))
+
+    async def delete_serve_application(self, name: str) -> None:
+        """Ask for one Serve application to be deleted."""
+        call = wire.delete_serve_application(name)
+        await (await self.get_async_conn()).send(call)
+
+    async def _object(self, call: wire.Call) -> dict[str, Any]:
+        value: dict[str, Any] = await (await self.get_async_conn()).send(call)
+        return value
+
+    async def _list(self, call: wire.Call) -> list[dict[str, Any]]:
+        value: list[dict[str, Any]] = await (await self.get_async_conn()).send(call)
+        return value
