@@ -1,0 +1,191 @@
+"""Followed jobs of a real Ray, with what Ray's own log tail trips over: every line once, for every driver."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_rayagent.agent.aio import AsyncAgent
+from airflow_provider_rayagent.agent.aio_follow import AsyncFollower
+from airflow_provider_rayagent.agent.blocking import BlockingAgent
+from airflow_provider_rayagent.agent.config import AgentConfig, read_config
+from airflow_provider_rayagent.agent.follow import Follower
+from airflow_provider_rayagent.logs.commands import End, Notice, StreamSource, TailSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow_provider_rayagent.agent.following import Following, Item
+    from tests.stack.agent import LocalAgent
+
+pytestmark = pytest.mark.ray
+
+POLL_INTERVAL = 1.0
+MANY = 150_000
+LONG = 5_000_000
+
+PROGRAMS = {
+    "partial": "w('a'); s(2); w('b\\n\\n  c\\t\\n'); s(2); w('without a newline')",
+    "progress": "[(w(f'\\r{n:3d}%|' + '#' * n), s(0.05)) for n in range(60)]; w('\\ndone\\n')",
+    "bytes": "[(b(bytes([x])), s(0.4)) for x in 'é漢😀\\n'.encode()]; w('end\\n')",
+    "silent": "w('before\\n'); s(30); w('after\\n')",
+    "many": f"w(''.join(f'line {{n}}\\n' for n in range({MANY})))",
+    "long": f"w('x' * {LONG} + '\\n' + 'short\\n'); s(3); w('y' * {LONG}); w('\\nend\\n')",
+    "identical": "[(w('same\\n' * 7), s(0.3)) for _ in range(20)]",
+    "stopped": "w('waits\\n'); s(300)",
+    "failed": "w('about to fail\\n'); raise SystemExit(3)",
+    "invalid": "b(b'good\\n'); s(15); b(b'\\xff\\xfe\\n'); s(4); w('unreadable\\n')",
+}
+LAST_LINES = {
+    "partial": ["ab", "", "  c\t", "without a newline"],
+    "bytes": ["é漢😀", "end"],
+    "silent": ["before", "after"],
+    "many": [f"line {number}" for number in range(MANY)],
+    "long": ["x" * LONG, "short", "y" * LONG, "end"],
+    "identical": ["same"] * 140,
+    "stopped": ["waits"],
+    "failed": ["about to fail"],
+}
+# The pause: Ray writes two lines of its own at about the time at which a program begins.
+PREAMBLE = """import sys, time
+s = time.sleep
+def w(text): b(text.encode())
+def b(data): sys.stdout.buffer.write(data); sys.stdout.buffer.flush()
+s(2)
+"""
+
+
+@dataclass
+class Followed:
+    """What a driver told of one job, and when."""
+
+    lines: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    end: End | None = None
+    is_whole: bool = False
+    job: dict[str, Any] = field(default_factory=dict)
+    ended_at: float = 0.0
+
+    def tell(self, items: list[Item]) -> None:
+        self.lines += [item for item in items if isinstance(item, str)]
+        self.notices += [item.text for item in items if isinstance(item, Notice)]
+
+    def finish(self, following: Following) -> Followed:
+        self.end, self.is_whole, self.job = following.end, following.log_is_whole, dict(following.job or {})
+        self.ended_at = time.time()
+        return self
+
+
+def settings(source: StreamSource) -> TailSettings:
+    return TailSettings(sources=(source,), poll_interval=POLL_INTERVAL, max_line_length=2 * LONG)
+
+
+def follow_blocking(config: AgentConfig, job_id: str, source: StreamSource) -> Followed:
+    with BlockingAgent(config) as agent:
+        follower = Follower(agent, job_id, settings(source))
+        followed = Followed()
+        for items in follower.items():
+            followed.tell(items)
+        return followed.finish(follower)
+
+
+def follow_async(config: AgentConfig, job_id: str, source: StreamSource) -> Followed:
+    async def follow() -> Followed:
+        async with AsyncAgent(config) as agent:
+            follower = AsyncFollower(agent, job_id, settings(source))
+            followed = Followed()
+            async with aclosing(follower.items()) as found:
+                async for items in found:
+                    followed.tell(items)
+            return followed.finish(follower)
+
+    return asyncio.run(follow())
+
+
+DRIVERS = {
+    "blocking-websocket": (follow_blocking, "websocket"),
+    "blocking-http": (follow_blocking, "http"),
+    "async-websocket": (follow_async, "websocket"),
+    "async-http": (follow_async, "http"),
+}
+Results = dict[tuple[str, str], Followed]
+
+
+def entrypoint(directory: Path, name: str) -> str:
+    program = directory / f"{name}.py"
+    program.write_text(PREAMBLE + PROGRAMS[name] + "\n", encoding="utf-8")
+    return f"python -u {program}"
+
+
+def stop_when_it_waits(agent: LocalAgent, job_id: str) -> None:
+    deadline = time.monotonic() + 60
+    while not agent.request("GET", f"jobs/{job_id}/logs/").text.endswith("waits\n") and time.monotonic() < deadline:
+        time.sleep(0.5)
+    agent.request("POST", f"jobs/{job_id}/stop/")
+
+
+@pytest.fixture(scope="module")
+def results(agent: LocalAgent, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """All jobs, each followed by every driver at the same time."""
+    directory = tmp_path_factory.mktemp("programs")
+    config = read_config(host=agent.url, token=agent.token)
+    jobs = {name: agent.submit(entrypoint(directory, name)) for name in PROGRAMS}
+    jobs["environment"] = agent.submit("echo never", runtime_env={"working_dir": "https://127.0.0.1:1/nothing.zip"})
+    with ThreadPoolExecutor(len(jobs) * len(DRIVERS)) as pool:
+        futures = {
+            (name, driver): pool.submit(follow, config, job_id, source)
+            for name, job_id in jobs.items()
+            for driver, (follow, source) in DRIVERS.items()
+        }
+        stop_when_it_waits(agent, jobs["stopped"])
+        return {key: future.result(timeout=150) for key, future in futures.items()}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("name", [name for name in PROGRAMS if name != "invalid"])
+def test_every_line_is_there_once(results: Results, agent: LocalAgent, name: str, driver: str) -> None:
+    followed = results[name, driver]
+    whole = agent.request("GET", f"jobs/{followed.job['submission_id']}/logs/").content.decode()
+    truth = whole.split("\n")
+
+    assert followed.end is End.JOB_ENDED
+    assert followed.is_whole
+    assert followed.notices == []
+    assert followed.lines == (truth[:-1] if truth[-1] == "" else truth)
+    if name in LAST_LINES:
+        assert followed.lines[-len(LAST_LINES[name]) :] == LAST_LINES[name]
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize(
+    ("name", "status"), [("failed", "FAILED"), ("stopped", "STOPPED"), ("many", "SUCCEEDED"), ("invalid", "SUCCEEDED")]
+)
+def test_the_outcome_is_the_status(results: Results, name: str, status: str, driver: str) -> None:
+    assert results[name, driver].job["status"] == status
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_failed_environment_has_an_empty_log_and_a_message(results: Results, driver: str) -> None:
+    followed = results["environment", driver]
+
+    assert followed.job["status"] == "FAILED"
+    assert "runtime" in followed.job["message"].lower()
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_log_that_ray_cannot_read_does_not_decide_the_outcome(results: Results, driver: str) -> None:
+    followed = results["invalid", driver]
+
+    assert followed.end is End.JOB_ENDED
+    assert "good" in followed.lines
+    assert followed.lines.count("good") == 1
+    assert not followed.is_whole
+    assert len(followed.notices) <= 3
+    assert any("could not be read" in notice for notice in followed.notices)
