@@ -27,13 +27,16 @@ class LogBodyDecoder:
         self._state = "opening" if "json" in content_type.lower() else "plain"
 
     def feed(self, chunk: bytes) -> str:
-        """Return the text that ``chunk`` completes."""
+        """Return the text that ``chunk`` completes.
+
+        :raises ValueError: if a JSON string has an escape that JSON does not know.
+        """
         return self._text(self._decoder.decode(chunk), final=False)
 
     def end(self) -> str:
         """Return what is left at the body's end.
 
-        :raises ValueError: if the body broke off within a JSON string.
+        :raises ValueError: as :meth:`feed`, and if the body broke off within a JSON string.
         """
         text = self._text(self._decoder.decode(b"", final=True), final=True)
         if self._state == "string":
@@ -78,7 +81,7 @@ def _string_end(text: str) -> int | None:
 
 
 def _cut_at(text: str) -> int:
-    """Return where an escape, or a pair of surrogate escapes, begins that ``text`` does not complete; else its length."""
+    """Return where an escape (or a pair of surrogates) begins that ``text`` does not complete; else its length."""
     start = text.find("\\", max(len(text) - _LONGEST_CUT_ESCAPE, 0))
     while start >= 0:
         backslashes = start + 1 - len(text[: start + 1].rstrip("\\"))

@@ -24,6 +24,7 @@ EXTRA_FIELDS = (
     "ca_bundle",
     "client_cert",
     "client_key",
+    "job_url",
 )
 """The fields of a connection's extra that are read; others are left alone."""
 
@@ -42,6 +43,7 @@ class AgentConfig:
     :param read_timeout: seconds without a byte of an answer.
     :param verify: whether the server's certificate is checked, or the path of the CA bundle to check it with.
     :param client_cert: paths of certificate and key, or of one file with both.
+    :param job_url: address of a job's page for people, with ``{job_id}`` where the id goes.
     :param secrets: values that must not appear in any message.
     """
 
@@ -51,6 +53,7 @@ class AgentConfig:
     read_timeout: float = DEFAULT_READ_TIMEOUT
     verify: bool | str = True
     client_cert: str | tuple[str, str] | None = None
+    job_url: str | None = None
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
     def url(self, path: str) -> str:
@@ -60,6 +63,13 @@ class AgentConfig:
     def websocket_url(self, path: str) -> str:
         """Return the same with ``ws`` or ``wss``."""
         return "ws" + self.url(path).removeprefix("http")
+
+    def job_link(self, job_id: str) -> str:
+        """Return the address of a job's page, empty if the connection names none.
+
+        :raises RayAgentInputError: for a bad id.
+        """
+        return (self.job_url or "").replace("{job_id}", wire.validate_id(job_id, "job"))
 
     def redact(self, text: str) -> str:
         """Return ``text`` with every secret replaced, also where it stands escaped in JSON or quoted in a URL."""
@@ -95,6 +105,7 @@ def read_config(
         read_timeout=_seconds(extra, "read_timeout", DEFAULT_READ_TIMEOUT),
         verify=_verify(extra),
         client_cert=_client_cert(extra),
+        job_url=_job_url(extra),
         secrets=secrets,
     )
 
@@ -223,6 +234,18 @@ def _client_cert(extra: Mapping[str, Any]) -> str | tuple[str, str] | None:
     if key and not cert:
         raise RayAgentConfigError("The connection has a client_key but no client_cert.")
     return (cert, key) if cert and key else cert
+
+
+def _job_url(extra: Mapping[str, Any]) -> str | None:
+    value = extra.get("job_url")
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.startswith(("http://", "https://")) or "{job_id}" not in value:
+        raise RayAgentConfigError(
+            "The connection's job_url must be an http or https URL with {job_id} in it, "
+            "such as https://ray.example.com/#/jobs/{job_id}."
+        )
+    return value
 
 
 def _text(extra: Mapping[str, Any], name: str) -> str | None:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.agent.config import AgentConfig
 
+_WAITING = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
+"""How the asyncio transport's TLS says that bytes are to come; the context of whatever ends its waiting for them."""
+
 
 def as_agent_error(error: BaseException, config: AgentConfig) -> RayAgentError:
     """Return the error of our tree for one that ``requests``, ``websocket-client`` or the socket raised."""
@@ -35,13 +38,17 @@ def as_agent_error(error: BaseException, config: AgentConfig) -> RayAgentError:
         return RayAgentConfigError(f"The connection cannot be used: {words}")
     if any(isinstance(cause, socket.gaierror) for cause in causes):
         return RayAgentNameResolutionError(f"The host name in {where} is not known: check the connection's host.")
-    if any(isinstance(cause, ssl.SSLError) for cause in causes):
+    if any(isinstance(cause, ssl.SSLError) and not isinstance(cause, _WAITING) for cause in causes):
         return RayAgentTLSError(
             f"No TLS with {where}: {words}. Check the scheme (http or https), and the CA bundle if the certificate is "
             "signed by a CA of your own."
         )
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
         return RayAgentConnectionRefusedError(f"Nothing listens at {where}: check host and port; does the agent run?")
+    if any("handshake operation timed out" in str(cause) for cause in causes):
+        return RayAgentConnectTimeoutError(
+            f"No TLS handshake with {where} within {config.connect_timeout:g} seconds: does TLS (https) belong there?"
+        )
     if names & {"ConnectTimeout", "ConnectTimeoutError"}:
         return RayAgentConnectTimeoutError(f"No connection to {where} within {config.connect_timeout:g} seconds.")
     if names & {"ReadTimeout", "ReadTimeoutError", "WebSocketTimeoutException", "TimeoutError"}:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_rayagent.agent.wire import JobStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 MAX_TEXT = 4_000
 """Characters of one text in a summary; a longer one is cut visibly."""
@@ -48,15 +48,16 @@ def has_ended(job: Mapping[str, Any]) -> bool:
     return bool(job.get("end_time")) if status is None else status.is_terminal
 
 
-def summarize(job: Mapping[str, Any], job_id: str) -> dict[str, Any]:
+def summarize(job: Mapping[str, Any], job_id: str, redact: Callable[[str], str] = str) -> dict[str, Any]:
     """Return what of a job's details goes to XCom: JSON primitives, small, without ``runtime_env`` (secrets).
 
     :param job_id: the id that was asked for; it stands in where the details have none.
+    :param redact: takes secrets out of a text; a job may have printed one, and Ray's message has its last lines.
     """
-    summary: dict[str, Any] = {name: _primitive(job.get(name)) for name in _FIELDS}
+    summary: dict[str, Any] = {name: _primitive(job.get(name), redact) for name in _FIELDS}
     summary["job_id"] = summary["job_id"] or summary["submission_id"] or job_id
     summary["duration"] = _duration(job)
-    summary["metadata"] = _metadata(job.get("metadata"))
+    summary["metadata"] = _metadata(job.get("metadata"), redact)
     return summary
 
 
@@ -103,29 +104,29 @@ def _moment(value: object) -> datetime | None:
     return datetime.fromtimestamp(value / 1000, tz=timezone.utc)
 
 
-def _metadata(value: object) -> Any:
+def _metadata(value: object, redact: Callable[[str], str]) -> Any:
     if not value:
         return None
     try:
         text = json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
         return "left out: not plain JSON"
-    return _storable(json.loads(text)) if len(text) <= MAX_METADATA else f"left out: {len(text)} characters"
+    return _storable(json.loads(text), redact) if len(text) <= MAX_METADATA else f"left out: {len(text)} characters"
 
 
-def _primitive(value: object) -> str | int | float | bool | None:
+def _primitive(value: object, redact: Callable[[str], str]) -> str | int | float | bool | None:
     if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    return _cut(str(_storable(str(value))), MAX_TEXT)
+    return _cut(str(_storable(str(value), redact)), MAX_TEXT)
 
 
-def _storable(value: Any) -> Any:
-    """Return a JSON value without what a database's JSON column refuses: NUL and halves of a surrogate pair."""
+def _storable(value: Any, redact: Callable[[str], str]) -> Any:
+    """Return a JSON value without secrets, and without what a database's JSON column refuses: NUL, half characters."""
     if isinstance(value, str):
-        return _UNSTORABLE.sub("\ufffd", value)
+        return redact(_UNSTORABLE.sub("\ufffd", value))
     if isinstance(value, dict):
-        return {_storable(key): _storable(item) for key, item in value.items()}
-    return [_storable(item) for item in value] if isinstance(value, list) else value
+        return {_storable(key, redact): _storable(item, redact) for key, item in value.items()}
+    return [_storable(item, redact) for item in value] if isinstance(value, list) else value
 
 
 def _cut(text: str, length: int) -> str:

@@ -24,6 +24,7 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentWaitTimeoutError,
 )
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+from airflow_provider_rayagent.links.rayagent import RayAgentJobLink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,6 +107,7 @@ class RayAgentStopJobOperator(_RayAgentWaitingOperator):
     """
 
     template_fields: Sequence[str] = ("job_id", "rayagent_conn_id")
+    operator_extra_links = (RayAgentJobLink(),)
     ui_color = "#f9e2d2"
 
     def __init__(

@@ -19,6 +19,7 @@ from airflow_provider_rayagent.exceptions import (
 )
 from airflow_provider_rayagent.hooks.common import SOURCES
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, job_link
 from airflow_provider_rayagent.logs.commands import End, Notice, TailSettings
 from airflow_provider_rayagent.logs.cursor import Cursor
 from airflow_provider_rayagent.logs.present import neutralize
@@ -65,6 +66,7 @@ class RayAgentJobSensor(BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("job_id", "rayagent_conn_id")
+    operator_extra_links = (RayAgentJobLink(),)
     ui_color = "#d9edf7"
 
     def __init__(
@@ -110,11 +112,20 @@ class RayAgentJobSensor(BaseSensorOperator):
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """Follow the job to its end; in ``mode="reschedule"`` look once."""
         wire.validate_id(self.job_id, "job")
+        link = job_link(self)
+        if link:
+            context["ti"].xcom_push(key=RayAgentJobLink().xcom_key, value=link)
         with self.hook:
             follower = self._look(context) if self.reschedule else self._follow(self.forward_logs)
         if follower.end is End.LOOKED or follower.end is None:
             return False
-        return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, follower))
+        try:
+            return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, follower))
+        except RayAgentError as error:
+            if self.soft_fail or self.never_fail:
+                # Airflow drops the error of a task that it skips.
+                self.log.error("%s", error)  # noqa: TRY400
+            raise
 
     def on_kill(self) -> None:
         """End the following; the job itself is not touched."""
@@ -188,12 +199,13 @@ class RayAgentJobSensor(BaseSensorOperator):
         return self._result(context, job or {})
 
     def _result(self, context: Context, job: Mapping[str, Any]) -> dict[str, Any]:
-        summary = jobs.summarize(job, self.job_id)
+        redact = self.hook.config.redact
+        summary = jobs.summarize(job, self.job_id, redact)
         status = jobs.known_status(job)
         if status is wire.JobStatus.SUCCEEDED:
             return summary
         context["ti"].xcom_push(key="return_value", value=summary)
-        reason = neutralize(jobs.why_it_ended(job, self.job_id))
+        reason = neutralize(redact(jobs.why_it_ended(job, self.job_id)))
         raise (RayAgentJobStoppedError if status is wire.JobStatus.STOPPED else RayAgentJobFailedError)(reason)
 
 

@@ -19,6 +19,7 @@ from airflow_provider_rayagent.agent.follow import Follower
 from airflow_provider_rayagent.logs.commands import End, Notice, StreamSource, TailSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from airflow_provider_rayagent.agent.following import Following, Item
@@ -108,7 +109,7 @@ def follow_async(config: AgentConfig, job_id: str, source: StreamSource) -> Foll
     return asyncio.run(follow())
 
 
-DRIVERS = {
+DRIVERS: dict[str, tuple[Callable[[AgentConfig, str, StreamSource], Followed], StreamSource]] = {
     "blocking-websocket": (follow_blocking, "websocket"),
     "blocking-http": (follow_blocking, "http"),
     "async-websocket": (follow_async, "websocket"),

@@ -1,0 +1,72 @@
+"""An Airflow home of its own, a quiet environment, and connections that are made as an operator makes them."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.unit.support import Connect
+
+_HOME = tempfile.TemporaryDirectory(prefix="airflow-home-")
+os.environ["AIRFLOW_HOME"] = _HOME.name
+
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+
+@pytest.fixture(autouse=True)
+def _quiet_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in _PROXIES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_task_runner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ``execute`` be called by a test."""
+    from airflow.sdk.bases.operator import ExecutorSafeguard
+
+    monkeypatch.setattr(ExecutorSafeguard, "test_mode", True)
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten pauses that no test is about."""
+    from airflow_provider_rayagent.agent import retry
+    from airflow_provider_rayagent.logs import status, tail
+
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(tail, "SETTLE_SECONDS", 0.05)
+    monkeypatch.setattr(tail, "REOPEN_SECONDS", 0.1)
+    monkeypatch.setattr(status, "MIN_GAP_SECONDS", 0.1)
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_left() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    left = [thread for thread in threading.enumerate() if thread not in before]
+    for thread in left:
+        thread.join(1)
+    assert [thread.name for thread in left if thread.is_alive()] == []
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
+    """Return what defines an Airflow connection to an agent, or to a URL."""
+    from tests.unit.support import TOKEN
+
+    def connect(agent: Any, conn_id: str = "rayagent_default", **parts: Any) -> str:
+        host = agent if isinstance(agent, str) else agent.url
+        value = {"conn_type": "rayagent", "host": host, "password": TOKEN, **parts}
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(value))
+        return conn_id
+
+    return connect

@@ -1,0 +1,152 @@
+"""The operator that deletes a Serve application."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowSkipException
+
+from airflow_provider_rayagent.exceptions import (
+    RayAgentInputError,
+    RayAgentNotFoundError,
+    RayAgentServerError,
+    RayAgentWaitTimeoutError,
+)
+from airflow_provider_rayagent.operators.rayagent import RayAgentDeleteServeApplicationOperator
+from tests.scripted import DEFAULT, Application, Down, Html, Play, Refuse, Reset, ScriptedAgent, Step
+from tests.unit.support import make_context, named, task_log
+
+if TYPE_CHECKING:
+    from tests.unit.support import Connect
+
+GET = "GET serve_applications/app/"
+DELETE = "DELETE serve_applications/app/"
+CHOICES = ["succeed", "skip", "fail"]
+
+
+def make_operator(**overrides: Any) -> RayAgentDeleteServeApplicationOperator:
+    arguments = {"task_id": "delete", "name": "app", "poll_interval": 0.05, "timeout": 10, **overrides}
+    return RayAgentDeleteServeApplicationOperator(**arguments)
+
+
+def run(**overrides: Any) -> Any:
+    return make_operator(**overrides).execute(make_context())
+
+
+@pytest.mark.parametrize("status", ["RUNNING", "DEPLOYING", "DEPLOY_FAILED", "UNHEALTHY", "DELETING"])
+def test_one_application_is_deleted_and_the_others_stay(status: str, connect: Connect) -> None:
+    apps = [Application("app", status, gone_after=0.2), Application("app2"), Application("other")]
+    with ScriptedAgent(applications=apps) as agent, task_log() as log:
+        connect(agent)
+        assert run() == {"name": "app", "status": status, "deleted": True}
+        assert [app.deleted is not None for app in apps] == [True, False, False]
+        assert [request.route for request in agent.of("DELETE")] == [DELETE]
+        agent.wait_until(lambda: agent.open_connections == 0)
+    assert log.messages[-1] == "The Serve application 'app' is gone."
+
+
+def test_without_waiting_the_request_is_enough(connect: Connect) -> None:
+    with ScriptedAgent(applications=[Application("app", gone_after=None)]) as agent:
+        connect(agent)
+        assert run(wait_for_deletion=False) == {"name": "app", "status": "RUNNING", "deleted": True}
+
+
+def test_a_re_run_is_harmless(connect: Connect) -> None:
+    with ScriptedAgent(applications=[Application("app"), Application("other")]) as agent:
+        connect(agent)
+        assert [run()["deleted"], run()["deleted"]] == [True, False]
+        assert agent.applications["other"].deleted is None
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("present", [False, True], ids=["at first", "at the deletion"])
+def test_the_author_chooses_what_a_missing_application_means(choice: Any, present: bool, connect: Connect) -> None:
+    apps = [Application("app")] if present else []
+    with ScriptedAgent(applications=apps, answers={DELETE: [Refuse(404)]}) as agent:
+        connect(agent)
+        if choice == "succeed":
+            assert run(if_missing=choice) == {"name": "app", "status": None, "deleted": False}
+        else:
+            error: type[Exception] = AirflowSkipException if choice == "skip" else RayAgentNotFoundError
+            with pytest.raises(error, match="no Serve application 'app'"):
+                run(if_missing=choice)
+
+
+@pytest.mark.parametrize(
+    "away", [[Down(0.3)], [Refuse(503)] * 5, [Html(502)] * 5, [Html(200)] * 2, [Play(Reset())] * 5], ids=named
+)
+def test_an_agent_that_is_away_for_a_moment_while_waiting_is_asked_again(away: list[Step], connect: Connect) -> None:
+    with ScriptedAgent(
+        applications=[Application("app", gone_after=0.4)], answers={GET: [DEFAULT, *away, DEFAULT]}
+    ) as agent:
+        connect(agent)
+        assert run()["deleted"] is True
+
+
+def test_a_deletion_that_is_interrupted_is_sent_again(connect: Connect) -> None:
+    with ScriptedAgent(applications=[Application("app")], answers={DELETE: [Play(Reset()), DEFAULT]}) as agent:
+        connect(agent)
+        assert run()["deleted"] is True
+        assert len(agent.of(DELETE)) == 2
+
+
+def test_a_deletion_that_the_agent_cannot_do_is_an_error(connect: Connect) -> None:
+    with ScriptedAgent(applications=[Application("app")], answers={DELETE: [Refuse(500, "no Serve")]}) as agent:
+        connect(agent)
+        with pytest.raises(RayAgentServerError, match="no Serve"):
+            run()
+
+
+def test_an_application_that_stays_is_a_named_error_with_its_status(connect: Connect) -> None:
+    with ScriptedAgent(applications=[Application("app", gone_after=None)]) as agent:
+        connect(agent)
+        with pytest.raises(RayAgentWaitTimeoutError, match=r"'app' is still there \(DELETING\) after 0.3 seconds"):
+            run(timeout=0.3)
+
+
+def test_a_kill_ends_the_waiting_at_once(connect: Connect) -> None:
+    with ScriptedAgent(applications=[Application("app", gone_after=None)]) as agent:
+        connect(agent)
+        operator = make_operator(poll_interval=60, timeout=600)
+        killer = threading.Timer(0.3, operator.on_kill)
+        killer.start()
+        begun = time.monotonic()
+        with pytest.raises(RayAgentWaitTimeoutError):
+            operator.execute(make_context())
+        assert time.monotonic() - begun < 5
+        killer.join()
+
+
+@pytest.mark.parametrize("name", ["my app", "漢é", "a?b", "a#b", "100%"])
+def test_a_name_of_any_characters_works(name: str, connect: Connect) -> None:
+    with ScriptedAgent(applications=[Application(name), Application("a"), Application("my")]) as agent:
+        connect(agent)
+        assert json.loads(json.dumps(run(name=name))) == {"name": name, "status": "RUNNING", "deleted": True}
+        assert [app.deleted is not None for app in agent.applications.values()] == [True, False, False]
+
+
+@pytest.mark.parametrize("name", ["", " ", "a/b", "..", "a\nb"])
+def test_a_hostile_name_is_refused_before_anything_is_sent(name: str, connect: Connect) -> None:
+    with ScriptedAgent() as agent:
+        connect(agent)
+        with pytest.raises(RayAgentInputError, match="application name"):
+            run(name=name)
+        assert agent.connections == 0
+
+
+@pytest.mark.parametrize("overrides", [{"timeout": 0}, {"poll_interval": -1}, {"if_missing": "never"}])
+def test_a_bad_argument_is_refused_when_the_dag_is_read(overrides: dict[str, Any]) -> None:
+    with pytest.raises(RayAgentInputError, match=next(iter(overrides))):
+        make_operator(**overrides)
+
+
+def test_the_name_and_the_connection_are_templates(connect: Connect) -> None:
+    with ScriptedAgent(applications=[Application("canary-7")]) as agent:
+        connect(agent, "team_a")
+        operator = make_operator(name="canary-{{ night }}", rayagent_conn_id="team_{{ team }}")
+        operator.render_template_fields({"night": "7", "team": "a"})  # type: ignore[typeddict-unknown-key]
+        assert operator.execute(make_context())["name"] == "canary-7"

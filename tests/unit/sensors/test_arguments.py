@@ -1,0 +1,74 @@
+"""The sensor's arguments: refused when the DAG is read, or rendered when the task runs."""
+
+from __future__ import annotations
+
+import copy
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_provider_rayagent.exceptions import RayAgentInputError
+from tests.scripted import Job, ScriptedAgent
+from tests.unit.sensors.factory import make_sensor
+from tests.unit.support import make_context
+
+if TYPE_CHECKING:
+    from tests.unit.support import Connect
+
+
+@pytest.mark.parametrize(
+    ("overrides", "word"),
+    [
+        ({"protocol": "grpc"}, "protocol"),
+        ({"protocol": None}, "protocol"),
+        ({"job_missing_timeout": 0}, "job_missing_timeout"),
+        ({"job_missing_timeout": "60"}, "job_missing_timeout"),
+        ({"agent_unreachable_timeout": -1}, "agent_unreachable_timeout"),
+        ({"agent_unreachable_timeout": float("nan")}, "agent_unreachable_timeout"),
+        ({"agent_unreachable_timeout": True}, "agent_unreachable_timeout"),
+        ({"max_line_length": 0}, "max_line_length"),
+        ({"max_line_length": 1.5}, "max_line_length"),
+        ({"max_line_length": None}, "max_line_length"),
+    ],
+)
+def test_a_bad_argument_is_refused_when_the_dag_is_read(overrides: dict[str, Any], word: str) -> None:
+    with pytest.raises(RayAgentInputError, match=word):
+        make_sensor(**overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [{"timeout": -1}, {"timeout": "abc"}, {"poke_interval": -1}, {"poke_interval": "abc"}, {"mode": "sometimes"}],
+)
+def test_airflows_own_checks_of_a_sensors_arguments_hold(overrides: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(overrides))):
+        make_sensor(**overrides)
+
+
+def test_an_unknown_argument_is_refused() -> None:
+    with pytest.raises(TypeError, match="job_ids"):
+        make_sensor(job_ids="x")
+
+
+def test_the_id_and_the_connection_are_templates(connect: Connect) -> None:
+    with ScriptedAgent(Job(job_id="train-7")) as agent:
+        connect(agent, "team_a")
+        sensor = make_sensor(job_id="train-{{ night }}", rayagent_conn_id="team_{{ team }}")
+        sensor.render_template_fields({"night": "7", "team": "a"})  # type: ignore[typeddict-unknown-key]
+        assert sensor.execute(make_context())["submission_id"] == "train-7"
+
+
+def test_a_sensor_can_be_copied_as_airflow_does_and_belongs_to_a_dag() -> None:
+    with DAG("night", schedule=None) as dag:
+        sensor = make_sensor(timeout=timedelta(hours=2))
+    again = copy.deepcopy(sensor)
+    assert dag.task_ids == ["follow"]
+    assert (again.job_id, again.timeout) == ("j1", 7200)
+
+
+def test_reading_a_dag_opens_no_connection_and_asks_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow.sdk.BaseHook.get_connection", lambda *_: pytest.fail("asked for a connection"))
+    sensor = make_sensor(rayagent_conn_id="nowhere")
+    assert sensor.hook.rayagent_conn_id == "nowhere"

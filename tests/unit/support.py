@@ -1,0 +1,126 @@
+"""What the unit tests share: factories, a task's surroundings, and what the task log got."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import structlog.testing
+
+from airflow_provider_rayagent.agent.blocking import BlockingAgent
+from airflow_provider_rayagent.agent.config import read_config
+from tests.scripted import Action, Answer, Play
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.scripted import ScriptedAgent
+
+TOKEN = "agent-s3cret-token"
+NO_AGENT = "http://127.0.0.1:1"
+"""A URL where nothing listens."""
+HOSTILE_IDS: list[Any] = [
+    "",
+    " ",
+    "../nodes",
+    "..",
+    "j1/stop",
+    "j1?x=1",
+    "j1#x",
+    "j 1",
+    "j1\n",
+    "j1\r\nX: y",
+    "j1%2e",
+    "jé",
+    "٣",
+    "a" * 101,
+    None,
+    7,
+    b"j1",
+    ["j1"],
+]
+
+
+class Connect(Protocol):
+    """Define an Airflow connection."""
+
+    def __call__(self, agent: ScriptedAgent | str, conn_id: str = ..., **parts: Any) -> str: ...
+
+
+def make_agent(agent: ScriptedAgent | str, *, sleep: Callable[[float], None] | None = None, **parts: Any) -> Any:
+    """Return a blocking transport to an agent, with our token.
+
+    :param sleep: gets the seconds of every pause; default: no pause at all.
+    """
+    url = agent if isinstance(agent, str) else agent.url
+    return BlockingAgent(read_config(**{"host": url, "token": TOKEN, **parts}), sleep=sleep or _no_pause)
+
+
+def _no_pause(seconds: float) -> None:
+    """Do not wait."""
+
+
+@dataclass
+class TaskInstance:
+    """As much of a running task instance as operators and sensors use."""
+
+    try_number: int = 1
+    first_reschedule_date: Any = None
+    xcoms: dict[str, Any] = field(default_factory=dict)
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.xcoms[key] = value
+
+    def get_first_reschedule_date(self, context: Any) -> Any:
+        return self.first_reschedule_date
+
+
+class StateStore(dict[str, Any]):
+    """Airflow's task state store, in memory."""
+
+    def set(self, key: str, value: Any) -> None:
+        self[key] = value
+
+
+def make_context(ti: TaskInstance | None = None, **more: Any) -> Any:
+    return {"ti": ti or TaskInstance(), **more}
+
+
+class TaskLog:
+    """What ``self.log`` of hooks, operators and sensors got."""
+
+    def __init__(self, entries: list[Any]) -> None:
+        self._entries = entries
+
+    @property
+    def messages(self) -> list[str]:
+        """The messages at INFO and above, in order."""
+        return [entry["event"] for entry in self._entries if entry["log_level"] != "debug"]
+
+    @property
+    def warnings(self) -> list[str]:
+        return [entry["event"] for entry in self._entries if entry["log_level"] == "warning"]
+
+    def lines_of(self, text: str) -> list[str]:
+        """Return the messages that are lines of this job log, in the order in which they came."""
+        lines = set(text.splitlines())
+        return [message for message in self.messages if message in lines]
+
+
+@contextmanager
+def task_log() -> Iterator[TaskLog]:
+    """Give the task log of what is done meanwhile."""
+    with structlog.testing.capture_logs() as entries:
+        yield TaskLog(entries)
+
+
+def named(step: object) -> str:
+    """Return a short name of a script's step, for a test's id."""
+    if isinstance(step, list):
+        return " then ".join(dict.fromkeys(map(named, step)))
+    if isinstance(step, Play):
+        return " ".join(map(named, step.actions))
+    if isinstance(step, Answer):
+        return f"{step.status}{' page' if step.content_type else ''}{' cut' if step.length else ''}"
+    return type(step).__name__ if isinstance(step, Action) else ascii(step)

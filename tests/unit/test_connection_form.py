@@ -1,0 +1,39 @@
+"""The connection form, the hook and the README know the same fields."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_rayagent.agent.config import EXTRA_FIELDS
+from airflow_provider_rayagent.get_provider_info import get_provider_info
+
+README = Path(__file__).parents[2] / "README.md"
+SECRETS = {"user_token"}
+
+
+def form() -> dict[str, Any]:
+    fields: dict[str, Any] = get_provider_info()["connection-types"][0]["conn-fields"]
+    return fields
+
+
+def test_the_form_has_the_fields_that_the_hook_reads() -> None:
+    assert sorted(form()) == sorted(EXTRA_FIELDS)
+
+
+def test_the_readme_names_every_field() -> None:
+    connection = README.read_text(encoding="utf-8").split("## The connection")[1].split("## ")[0]
+
+    assert [name for name in EXTRA_FIELDS if f"`{name}`" not in connection] == []
+
+
+def test_every_field_has_a_label_and_says_what_goes_there() -> None:
+    for field in form().values():
+        assert field["label"]
+        assert field["description"].endswith(".")
+
+
+def test_secrets_are_masked_in_the_form() -> None:
+    masked = {name for name, field in form().items() if field["schema"].get("format") == "password"}
+
+    assert masked == SECRETS

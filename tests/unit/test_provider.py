@@ -1,0 +1,127 @@
+"""What Airflow learns of the provider, and what a DAG file pays for importing it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import airflow
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+from airflow.sdk import DAG
+
+from airflow_provider_rayagent import exceptions
+from airflow_provider_rayagent.get_provider_info import get_provider_info
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = sorted((ROOT / "example_dags").glob("rayagent_*.py"))
+HEAVY = ("requests", "httpx", "websocket", "websockets", "ray", "uvicorn", "fastapi", "tenacity", "urllib3")
+
+
+def classes_of(info: dict[str, Any]) -> list[str]:
+    """Return every class that the metadata names."""
+    return [
+        *(connection["hook-class-name"] for connection in info.get("connection-types", ())),
+        *info.get("extra-links", ()),
+        *(trigger for entry in info.get("triggers", ()) for trigger in entry.get("class-names", ())),
+    ]
+
+
+def modules_of(info: dict[str, Any]) -> list[str]:
+    kinds = ("hooks", "operators", "sensors", "triggers")
+    return [module for kind in kinds for entry in info.get(kind, ()) for module in entry["python-modules"]]
+
+
+def test_the_metadata_fits_airflows_schema() -> None:
+    schema = json.loads((Path(airflow.__file__).parent / "provider_info.schema.json").read_text())
+    jsonschema.validate(get_provider_info(), schema)
+
+
+def test_the_metadata_is_found_under_the_distributions_name() -> None:
+    [entry] = [
+        entry
+        for entry in importlib.metadata.entry_points(group="apache_airflow_provider")
+        if entry.value.startswith("airflow_provider_rayagent")
+    ]
+    assert entry.name == "provider_info"
+    assert entry.load()() == get_provider_info()
+    assert entry.dist is not None
+    assert entry.dist.name == get_provider_info()["package-name"] == "airflow-provider-rayagent"
+
+
+def test_every_class_and_module_that_the_metadata_names_can_be_imported() -> None:
+    info = get_provider_info()
+    assert classes_of(info)
+    assert {module.split(".")[1] for module in modules_of(info)} >= {"hooks", "operators", "sensors"}
+    for name in classes_of(info):
+        module, _, attribute = name.rpartition(".")
+        assert isinstance(getattr(importlib.import_module(module), attribute), type)
+    for name in modules_of(info):
+        importlib.import_module(name)
+
+
+def test_the_connection_type_belongs_to_its_hook() -> None:
+    from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+
+    [connection] = get_provider_info()["connection-types"]
+    assert connection["hook-class-name"] == f"{RayAgentHook.__module__}.{RayAgentHook.__qualname__}"
+    assert connection["connection-type"] == RayAgentHook.conn_type == "rayagent"
+    assert connection["hook-name"] == RayAgentHook.hook_name
+    assert (RayAgentHook.conn_name_attr, RayAgentHook.default_conn_name) == ("rayagent_conn_id", "rayagent_default")
+
+
+def test_every_error_of_the_package_is_in_one_tree() -> None:
+    for name in exceptions.__all__:
+        error = getattr(exceptions, name)("so it is")
+        assert isinstance(error, exceptions.RayAgentError)
+        assert str(error) == error.detail == "so it is"
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_dag_can_be_read_without_an_agent(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dags: list[DAG] = []
+    enter = DAG.__enter__
+
+    def entered(dag: DAG) -> DAG:
+        dags.append(dag)
+        return enter(dag)
+
+    monkeypatch.setattr(DAG, "__enter__", entered)
+    runpy.run_path(str(path))
+    assert [dag.dag_id for dag in dags] == [path.stem]
+    dags[0].check_cycle()
+    assert dags[0].tasks
+
+
+def imported_by(code: str) -> set[str]:
+    """Return the heavy modules that a fresh interpreter has loaded after some code."""
+    program = f"import sys\n{code}\nprint(' '.join(name for name in {HEAVY!r} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_importing_the_operators_and_sensors_loads_nothing_heavy() -> None:
+    airflows_own = imported_by("from airflow.sdk import DAG, BaseOperator, BaseSensorOperator, BaseHook, Context")
+    ours = imported_by(
+        "import airflow_provider_rayagent.operators.rayagent, airflow_provider_rayagent.sensors.rayagent\n"
+        "import airflow_provider_rayagent.hooks.rayagent, airflow_provider_rayagent.exceptions"
+    )
+    assert ours <= airflows_own
+
+
+def test_the_wire_and_the_log_know_no_airflow() -> None:
+    names = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for room in ("agent", "logs")
+        for path in sorted((ROOT / "airflow_provider_rayagent" / room).glob("*.py"))
+        if path.stem != "__init__"
+    ]
+    program = f"import sys, {', '.join(names)}\nprint('airflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == "False"
