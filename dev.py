@@ -38,7 +38,7 @@ REQUIREMENTS = ("tox>=4.30", "tox-uv>=1.28")
 OLDEST = (3, 10)
 FLOOR = "3.10"
 INTERRUPTED = 130
-SUITES = ("unit", "scripted", "local", "contract", "system", "packaging")
+SUITES = ("unit", "scripted", "tail", "local", "contract", "system", "packaging")
 PIP_WHEEL = r'<a\s[^>]*href="([^"]*/pip-(25(?:\.\d+)+)-py3-none-any\.whl[^"]*)"'
 # What pip's own settings are called in uv, which does the installing for tox.
 UV_NAMES = {

@@ -29,6 +29,7 @@ EXTRA_FIELDS = (
 """The fields of a connection's extra that are read; others are left alone."""
 
 _REDACTED = "***"
+_SECRET_HEADER = re.compile(r"auth|cookie|credential|key|pass|secret|session|token", re.IGNORECASE)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -157,7 +158,7 @@ def _port(port: object) -> int | None:
 
 def _headers(token: str | None, extra: Mapping[str, Any]) -> tuple[dict[str, str], tuple[str, ...]]:
     headers = _extra_headers(extra)
-    secrets = list(headers.values())
+    secrets = [value for name, value in headers.items() if _SECRET_HEADER.search(name)]
     fields: tuple[tuple[str, str, object, str], ...] = (
         (wire.AUTHORIZATION_HEADER, "password (the agent token)", token, ""),
         (wire.USER_HEADER, "user_token", extra.get("user_token"), "Token "),

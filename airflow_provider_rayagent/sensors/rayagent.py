@@ -175,7 +175,7 @@ class RayAgentJobSensor(BaseSensorOperator):
             self.log.log(30 if item.warning else 20, "%s", neutralize(item.text))
         else:
             self.log.info("%s", neutralize(jobs.describe(item.details, self.job_id)))
-            if jobs.known_status(item.details) is None:
+            if jobs.known_status(item.details) is None and not jobs.has_ended(item.details):
                 self.log.warning(
                     "The status %r is not one that Ray has; the job is watched on.", item.details["status"]
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import socket
 import struct
@@ -184,7 +185,8 @@ class Link(asyncio.Protocol):
         """Send a FIN, and close when the client does, or after :data:`LINGER`."""
         if self.writable:
             self._shut = True
-            self.transport.write_eof()
+            with contextlib.suppress(OSError):  # the client's RST was faster
+                self.transport.write_eof()
             self._linger = asyncio.get_running_loop().call_later(LINGER, self.transport.close)
 
     async def reset(self, patience: float = 1.0) -> None:

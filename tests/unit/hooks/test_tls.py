@@ -173,7 +173,7 @@ def test_https_to_a_plain_port_is_a_tls_error(use: str, agent: ScriptedAgent, co
     connect(agent.url.replace("http:", "https:"))
     with RayAgentHook() as hook, pytest.raises(RayAgentTLSError):
         USES[use](hook)
-    assert agent.requests == []
+    assert not [request for request in agent.requests if TOKEN in str(request)]
 
 
 @pytest.mark.parametrize("use", ["call", "stop", "http"])
