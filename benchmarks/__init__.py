@@ -1,0 +1,3 @@
+"""Measurements, each a module to run."""
+
+from __future__ import annotations

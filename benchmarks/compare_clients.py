@@ -1,0 +1,190 @@
+"""The fault table of the log tail, played to our hook and to the agent's own Python client, side by side.
+
+    RAYAGENT_CONTRACT_PYTHON=…/bin/python python -m benchmarks.compare_clients
+
+needs an interpreter that has ``synapse-sdk`` (the test environment makes one). The client's own stream timeout of 30 s
+is shortened to 3 s, so that what it takes for the end comes soon. What a client yields is read in the way that is best
+for it: as pieces of text or as lines, whichever is nearer to the truth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.tail.drivers import PROTOCOLS, Outcome, hook_generator
+from tests.tail.faults import FAULTS
+from tests.tail.stage import play
+from tests.unit.logs.history import lines_of
+
+if TYPE_CHECKING:
+    from tests.tail.drivers import Driver
+    from tests.tail.stage import Fault
+
+CLIENT_DRIVER = Path(__file__).parents[1] / "tests" / "contract" / "driver.py"
+METHODS = {"websocket": "websocket_tail_job_logs", "http": "stream_tail_job_logs", "auto": "tail_job_logs"}
+CLIENT_TIMEOUT = 3
+HANGS_AFTER = 30.0
+LATE_AFTER = 10.0
+PLAYED_AT_ONCE = 8
+KINDS = ("right", "silently wrong", "raises", "hangs")
+
+
+class ReferenceClient:
+    """The agent's own client, in an interpreter of its own for each thread."""
+
+    def __init__(self, python: str) -> None:
+        self._python = python
+        self._local = threading.local()
+        self._processes: list[subprocess.Popen[str]] = []
+
+    def __call__(self, url: str, job_id: str, protocol: str) -> Outcome:
+        request = {
+            "method": METHODS[protocol],
+            "args": [job_id],
+            "kwargs": {"timeout": CLIENT_TIMEOUT},
+            "client": {"base_url": url, "agent_token": "t"},
+        }
+        answer = self._ask(request)
+        if answer is None:
+            return Outcome(error=TimeoutError("hangs"))
+        failed = answer.get("error")
+        items = failed["items"] if failed else answer["value"]
+        error = RuntimeError(failed["text"] or failed["names"][0]) if failed else None
+        return Outcome(lines=items, error=error)
+
+    def close(self) -> None:
+        """End every interpreter."""
+        for process in self._processes:
+            process.kill()
+            process.wait()
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any] | None:
+        process = self._process()
+        timer = threading.Timer(HANGS_AFTER, process.kill)
+        timer.start()
+        try:
+            if process.stdin is None or process.stdout is None:
+                raise AssertionError
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
+        finally:
+            timer.cancel()
+        return json.loads(answer) if answer else None
+
+    def _process(self) -> subprocess.Popen[str]:
+        process: subprocess.Popen[str] | None = getattr(self._local, "process", None)
+        if process is None or process.poll() is not None:
+            process = subprocess.Popen(
+                [self._python, str(CLIENT_DRIVER)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                env={**os.environ, "NO_PROXY": "*"},
+            )
+            self._local.process = process
+            self._processes.append(process)
+        return process
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a client made of one fault.
+
+    :param kind: one of :data:`KINDS`.
+    :param detail: lines lost and repeated, or how it ended.
+    """
+
+    kind: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.detail}" if self.detail else self.kind
+
+
+def judge(row: Fault, outcome: Outcome, got: list[str]) -> Verdict:
+    """Return the verdict on the lines that a client gave."""
+    if isinstance(outcome.error, TimeoutError):
+        return Verdict("hangs")
+    truth = [] if row.lost else [*row.before, *lines_of(outcome.truth, 8_000_000)]
+    lost = sum((Counter(truth) - Counter(got)).values())
+    extra = sum((Counter(got) - Counter(truth)).values())
+    problems = [f"{lost} lost"] if lost else []
+    problems += [f"{extra} repeated or foreign"] if extra else []
+    if not problems and got != truth:
+        problems.append("another order")
+    if outcome.error is not None and not row.lost:
+        return Verdict("raises", ", ".join(problems))
+    if outcome.late == 0:
+        problems.append("ended before the job")
+    elif outcome.late > LATE_AFTER:
+        problems.append(f"{outcome.late:.0f} s late")
+    return Verdict("silently wrong", ", ".join(problems)) if problems else Verdict("right")
+
+
+def ways_to_read(items: list[str]) -> list[list[str]]:
+    """Return the lines that a client's items may stand for: pieces of text, or one line each."""
+    return [lines_of("".join(items), 8_000_000), items]
+
+
+def run_cell(name: str, driver: Driver, protocol: str, *, pieces: bool) -> Verdict:
+    """Play one fault to one client."""
+    outcome = play(FAULTS[name], driver, protocol)
+    readings = ways_to_read(outcome.lines) if pieces else [outcome.lines]
+    verdicts = [judge(FAULTS[name], outcome, lines) for lines in readings]
+    return min(verdicts, key=lambda verdict: (KINDS.index(verdict.kind), verdict.detail))
+
+
+def main() -> int:
+    """Run the table and print it."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--only", default="", help="play faults whose name holds this text")
+    options = parser.parse_args()
+    python = os.environ.get("RAYAGENT_CONTRACT_PYTHON", "")
+    if not Path(python).is_file():
+        parser.error("RAYAGENT_CONTRACT_PYTHON must name an interpreter that has synapse-sdk.")
+    reference = ReferenceClient(python)
+    names = [name for name in FAULTS if options.only in name]
+    columns = [(who, protocol) for protocol in PROTOCOLS for who in ("ours", "synapse_sdk")]
+    with ThreadPoolExecutor(PLAYED_AT_ONCE) as pool:
+        futures = {
+            (name, who, protocol): pool.submit(
+                run_cell, name, hook_generator if who == "ours" else reference, protocol, pieces=who != "ours"
+            )
+            for name in names
+            for who, protocol in columns
+        }
+        found = {cell: future.result() for cell, future in futures.items()}
+    reference.close()
+    print_table(names, columns, found)
+    wrong = [cell for cell, verdict in found.items() if cell[1] == "ours" and verdict.kind != "right"]
+    return 1 if wrong else 0
+
+
+def print_table(names: list[str], columns: list[tuple[str, str]], found: dict[tuple[str, str, str], Verdict]) -> None:
+    """Print every cell, and how often each kind of verdict was reached."""
+    write = sys.stdout.write
+    write("| fault | " + " | ".join(f"{who}, {protocol}" for who, protocol in columns) + " |\n")
+    write("|---" * (len(columns) + 1) + "|\n")
+    for name in names:
+        write(f"| {name} | " + " | ".join(str(found[name, who, protocol]) for who, protocol in columns) + " |\n")
+    write("\n| of " + str(len(names)) + " | " + " | ".join(f"{who}, {protocol}" for who, protocol in columns) + " |\n")
+    write("|---" * (len(columns) + 1) + "|\n")
+    for kind in KINDS:
+        counts = [sum(found[name, who, protocol].kind == kind for name in names) for who, protocol in columns]
+        write(f"| {kind} | " + " | ".join(map(str, counts)) + " |\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,3 @@
+"""The agent's own client and our hook against one agent: the same answers."""
+
+from __future__ import annotations

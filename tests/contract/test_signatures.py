@@ -1,0 +1,67 @@
+"""Whoever knows the agent's client knows our hook: the same names, arguments and results."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_rayagent.agent.wire import PROTOCOLS
+from airflow_provider_rayagent.hooks.rayagent import RayAgentHook, StreamLimits
+
+if TYPE_CHECKING:
+    from tests.contract.client import Client
+
+# The client keeps it for callers of an older one.
+ALIASES = {"list_job_logs": "get_job_logs"}
+
+
+@pytest.fixture(scope="module")
+def theirs(client: Client) -> dict[str, Any]:
+    return client.describe()
+
+
+def test_every_method_of_the_client_is_a_method_of_the_hook(theirs: dict[str, Any]) -> None:
+    assert len(theirs["methods"]) >= 17
+    missing = [
+        name
+        for name in theirs["methods"]
+        if not inspect.isfunction(inspect.getattr_static(RayAgentHook, ALIASES.get(name, name), None))
+    ]
+    assert missing == []
+
+
+def test_every_parameter_has_the_same_name_place_and_default(theirs: dict[str, Any]) -> None:
+    ours = {}
+    for name in theirs["methods"]:
+        parameters = inspect.signature(getattr(RayAgentHook, ALIASES.get(name, name))).parameters.values()
+        ours[name] = [
+            [each.name, each.kind.name, None if each.default is each.empty else repr(each.default)]
+            for each in parameters
+            if each.name != "self"
+        ]
+    assert ours == {name: signature["parameters"] for name, signature in theirs["methods"].items()}
+
+
+def test_every_method_returns_the_same_type(theirs: dict[str, Any]) -> None:
+    def returns(name: str) -> str:
+        annotation = str(inspect.signature(getattr(RayAgentHook, ALIASES.get(name, name))).return_annotation)
+        return annotation.replace("dict[str, Any]", "dict").replace("Iterator[str]", "Generator[str, None, None]")
+
+    assert {name: returns(name) for name in theirs["methods"]} == {
+        name: signature["returns"] for name, signature in theirs["methods"].items()
+    }
+
+
+def test_the_stream_limits_are_a_property_with_the_same_fields(theirs: dict[str, Any]) -> None:
+    assert theirs["properties"] == ["stream_limits"]
+    ours = inspect.getattr_static(RayAgentHook, "stream_limits")
+    assert isinstance(ours, property)
+    assert ours.fset
+    assert [field.name for field in dataclasses.fields(StreamLimits)] == theirs["limits"]
+
+
+def test_the_protocols_are_the_same(theirs: dict[str, Any]) -> None:
+    assert sorted(PROTOCOLS) == sorted(theirs["protocols"])

@@ -1,0 +1,81 @@
+"""Deploy Ray Serve applications by a Ray job, and see what became of them."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from tests.stack.processes import free_ports
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tests.stack.agent import LocalAgent
+
+DEPLOY = """
+import sys
+from ray import serve
+
+serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[1])})
+
+
+@serve.deployment(ray_actor_options={"num_cpus": 0.1})
+class Application:
+    def __init__(self, name):
+        self.name = name
+
+    def __call__(self):
+        return f"this is {self.name}"
+
+
+for name in sys.argv[2:]:
+    serve.run(Application.bind(name), name=name, route_prefix=f"/{name}")
+"""
+
+
+class Serve:
+    """The Serve of an agent's Ray, with an HTTP proxy at a port that was free.
+
+    :param directory: where the program that deploys may lie.
+    """
+
+    def __init__(self, agent: LocalAgent, directory: Path) -> None:
+        self.agent = agent
+        self.port = free_ports(1)[0]
+        self._script = directory / "deploy.py"
+        self._script.write_text(DEPLOY, encoding="utf-8")
+
+    def deploy(self, *names: str) -> None:
+        """Deploy an application for each name, and wait until all are RUNNING."""
+        words = [sys.executable, str(self._script), str(self.port), *names]
+        job = self.agent.wait(self.agent.submit(shlex.join(words)))
+        assert job["status"] == "SUCCEEDED", job["message"]
+        self.wait_for(self.statuses() | dict.fromkeys(names, "RUNNING"))
+
+    def statuses(self) -> dict[str, str]:
+        """Return the applications' statuses by name."""
+        response = self.agent.request("GET", "serve_applications/")
+        response.raise_for_status()
+        return {each["name"]: each["status"] for each in response.json()}
+
+    def wait_for(self, wanted: Mapping[str, str], timeout: float = 60.0) -> None:
+        """Wait until the applications' statuses are just these.
+
+        :param timeout: seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while (found := self.statuses()) != wanted:
+            assert time.monotonic() < deadline, f"{found} after {timeout:g} s, not {wanted}"
+            time.sleep(0.3)
+
+    def answer(self, name: str) -> tuple[int, str]:
+        """Ask an application itself; return the status code and the text of what it answers."""
+        import requests
+
+        with requests.Session() as session:
+            session.trust_env = False
+            response = session.get(f"http://127.0.0.1:{self.port}/{name}", timeout=30)
+        return response.status_code, response.text

@@ -1,0 +1,61 @@
+"""One Airflow and one Ray for all tests of this folder."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.stack.agent import LocalAgent, local_agent
+from tests.stack.airflow import airflow
+from tests.stack.serve import Serve
+from tests.system.support import System
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HERE = Path(__file__).parent
+EXAMPLES = HERE.parents[1] / "example_dags"
+BUNDLES = [
+    {"name": name, "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": {"path": str(path)}}
+    for name, path in (("examples", EXAMPLES), ("system-tests", HERE / "dags"))
+]
+LAST = "test_secrets.py"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of this folder; the one that reads all that was written comes last."""
+    ours = [item for item in items if HERE in item.path.parents]
+    for item in ours:
+        item.add_marker(pytest.mark.system)
+    last = [item for item in ours if item.path.name == LAST]
+    items[:] = [item for item in items if item not in last] + last
+
+
+@pytest.fixture(scope="session")
+def agent() -> Iterator[LocalAgent]:
+    with local_agent() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def system(agent: LocalAgent, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    connection = {"conn_type": "rayagent", "host": agent.url, "password": agent.token}
+    settings = {
+        "AIRFLOW__CORE__PARALLELISM": "8",
+        "AIRFLOW__CORE__DEFAULT_TASK_RETRIES": "2",
+        "AIRFLOW__CORE__FERNET_KEY": base64.urlsafe_b64encode(os.urandom(32)).decode(),
+        "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(BUNDLES),
+    }
+    with airflow(EXAMPLES, connections={"rayagent_default": connection}, settings=settings) as running:
+        yield System(running, agent, tmp_path_factory.mktemp("programs"))
+
+
+@pytest.fixture(scope="session")
+def serve(agent: LocalAgent, tmp_path_factory: pytest.TempPathFactory) -> Serve:
+    return Serve(agent, tmp_path_factory.mktemp("serve"))

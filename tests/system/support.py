@@ -1,0 +1,120 @@
+"""What the system tests say to the agent and to Airflow."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from tests.stack.airflow import FINAL_TASK_STATES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.stack.agent import LocalAgent
+    from tests.stack.airflow import Airflow, Json
+
+SENSOR = "RayAgentJobSensor"
+# Ray writes a line of its own into the log about when the program starts: let it come first.
+LATER = "import time\ntime.sleep(0.8)\n"
+# With retries set (see conftest.py), a task that is to be tried again does not go on by itself within a test.
+ENDED_FOR_NOW = (*FINAL_TASK_STATES, "up_for_retry")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of one run."""
+
+    airflow: Airflow
+    dag_id: str
+    run_id: str
+    task_id: str
+
+    def wait(self, timeout: float = 90.0) -> str:
+        """Wait until the task's try is over; return the state."""
+        return self.airflow.wait_for_task(self.dag_id, self.run_id, self.task_id, ENDED_FOR_NOW, timeout)
+
+    def assert_ends(self, *states: str) -> None:
+        """Wait until the task's try is over, and fail with its log unless the state is one of these."""
+        assert (state := self.wait()) in states, f"{self.dag_id}: {state}\n{self.text()}"
+
+    def instance(self) -> Json:
+        """Return the task instance as the API gives it."""
+        return self.airflow.task_instance(self.dag_id, self.run_id, self.task_id)
+
+    def xcom(self) -> Any:
+        """Return what the task returned, or pushed in its place."""
+        return self.airflow.xcom(self.dag_id, self.run_id, self.task_id)
+
+    def records(self, try_number: int = 1) -> list[Json]:
+        """Return the records of the task log."""
+        return self.airflow.log(self.dag_id, self.run_id, self.task_id, try_number)
+
+    def text(self, try_number: int = 1) -> str:
+        """Return all that the task log says, errors and reasons included, as one text."""
+        return "\n".join(
+            f"{record['event']} {json.dumps([record[key] for key in ('reason', 'error_detail') if record.get(key)])}"
+            for record in self.records(try_number)
+        )
+
+    def forwarded(self, job_id: str, try_number: int = 1) -> list[str]:
+        """Return what the sensor wrote to the task log, but for its own sentences about the job."""
+        return [
+            record["event"]
+            for record in self.records(try_number)
+            if str(record.get("logger", "")).endswith(SENSOR)
+            and record.get("filename") == "rayagent.py"
+            and not record["event"].startswith((f"Job {job_id} is ", f"Job {job_id} ended "))
+        ]
+
+
+@dataclass(frozen=True)
+class System:
+    """An Airflow, and the agent that its connection ``rayagent_default`` names.
+
+    :param programs: a folder for the programs of the jobs.
+    """
+
+    airflow: Airflow
+    agent: LocalAgent
+    programs: Path
+
+    def submit(self, program: str, **fields: Any) -> str:
+        """Submit a Python program as a Ray job; return its id."""
+        script = self.programs / f"job{len(list(self.programs.iterdir()))}.py"
+        script.write_text(LATER + program, encoding="utf-8")
+        return self.agent.submit(shlex.join([sys.executable, str(script)]), **fields)
+
+    def api(self, method: str, path: str, **body: Any) -> Any:
+        """Call Airflow's REST API, ``body`` being JSON; return the answer."""
+        with requests.Session() as session:
+            session.trust_env = False
+            response = session.request(method, f"{self.airflow.url}/api/v2/{path}", json=body or None, timeout=60)
+        response.raise_for_status()
+        return response.json() if response.content else None
+
+    def start(self, dag_id: str, task_id: str, **conf: Any) -> Task:
+        """Start a run of a DAG; return one of its tasks."""
+        return Task(self.airflow, dag_id, self.airflow.trigger(dag_id, conf), task_id)
+
+    def follow(self, job_id: str, dag_id: str = "rayagent_follow_job", **conf: Any) -> Task:
+        """Start a run of a DAG that follows a job."""
+        return self.start(dag_id, "follow_job", job_id=job_id, **conf)
+
+    def stop(self, job_id: str) -> Task:
+        """Start a run of the DAG that stops a job."""
+        return self.start("rayagent_stop_job", "stop_job", job_id=job_id)
+
+    def delete_application(self, name: str) -> Task:
+        """Start a run of the DAG that deletes a Serve application."""
+        return self.start("rayagent_delete_serve_application", "delete_application", name=name)
+
+    def log_of(self, job_id: str) -> list[str]:
+        """Return the lines of a job's log as the agent has them."""
+        response = self.agent.request("GET", f"jobs/{job_id}/logs/")
+        response.raise_for_status()
+        return response.content.decode().removesuffix("\n").split("\n")

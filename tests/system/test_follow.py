@@ -1,0 +1,134 @@
+"""The example DAG that follows a job."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.system.support import System, Task
+
+LINES = [
+    "first",
+    "",
+    "    four spaces before, and four after    ",
+    "\ta tab before\tand within\t",
+    "the same",
+    "the same",
+    "the same",
+    "",
+    "",
+    "é 漢字 😀 \u2028 \u202e \x1b[31mred\x1b[0m",
+    '{"type": "complete"}',
+    "100% %s %d {} {0}",
+    "x" * 15_000,
+    *(f"many {number}" for number in range(500)),
+    "the last one has no newline",
+]
+PRINTS = f"import sys; sys.stdout.write('\\n'.join({LINES!r}))"
+FAILS = "print('about to fail', flush=True); raise SystemExit(3)"
+STEPS, GAP = 10, 12.0
+LONG = f"""
+import time
+for step in range({2 * STEPS}):
+    if step == {STEPS}:
+        time.sleep({GAP})
+    print(time.time(), "step", step, flush=True)
+    time.sleep(0.9)
+"""
+
+
+@pytest.fixture(scope="module")
+def followed(system: System) -> dict[str, tuple[str, Task]]:
+    """Jobs by what they do, each with the task that follows it; all at once, since time is short."""
+    jobs = {
+        "long": system.submit(LONG),
+        "prints": system.submit(PRINTS, metadata={"team": "tests"}),
+        "fails": system.submit(FAILS),
+    }
+    return {name: (job_id, system.follow(job_id)) for name, job_id in jobs.items()}
+
+
+def test_every_line_of_the_job_is_in_the_task_log_once_in_order_and_unchanged(
+    system: System, followed: dict[str, tuple[str, Task]]
+) -> None:
+    job_id, task = followed["prints"]
+    task.assert_ends("success")
+    assert system.airflow.wait_for_run(task.dag_id, task.run_id) == "success"
+    lines = task.forwarded(job_id)
+    assert lines[-len(LINES) :] == LINES
+    assert lines == system.log_of(job_id)
+
+
+def test_the_details_of_the_job_are_in_the_tasks_xcom(system: System, followed: dict[str, tuple[str, Task]]) -> None:
+    job_id, task = followed["prints"]
+    task.wait()
+    details, job = task.xcom(), system.agent.job(job_id)
+    assert details.pop("duration") == pytest.approx((job["end_time"] - job["start_time"]) / 1000)
+    assert details == {
+        "job_id": job_id,
+        "submission_id": job_id,
+        "type": "SUBMISSION",
+        "status": "SUCCEEDED",
+        "message": job["message"],
+        "error_type": None,
+        "entrypoint": job["entrypoint"],
+        "start_time": job["start_time"],
+        "end_time": job["end_time"],
+        "driver_exit_code": 0,
+        "driver_node_id": job["driver_node_id"],
+        "metadata": {"team": "tests"},
+    }
+
+
+def test_a_job_that_fails_fails_the_task_without_a_retry_and_with_the_words_of_ray(
+    system: System, followed: dict[str, tuple[str, Task]]
+) -> None:
+    job_id, task = followed["fails"]
+    task.assert_ends("failed")
+    instance = task.instance()
+    assert (instance["try_number"], instance["max_tries"]) == (1, 2)
+    assert task.forwarded(job_id) == system.log_of(job_id)
+    assert f"Job {job_id} ended as FAILED" in task.text()
+    assert "Job entrypoint command failed with exit code 3" in task.text()
+    details = task.xcom()
+    assert (details["status"], details["driver_exit_code"]) == ("FAILED", 3)
+    assert "exit code 3" in details["message"]
+
+
+def test_following_a_job_again_gives_the_same_lines_again(
+    system: System, followed: dict[str, tuple[str, Task]]
+) -> None:
+    job_id, task = followed["prints"]
+    task.wait()
+    before = task.forwarded(job_id)
+    system.airflow.clear(task.dag_id, task.run_id)
+    system.airflow.wait_for_run(task.dag_id, task.run_id)
+    instance = task.instance()
+    assert (instance["state"], instance["try_number"]) == ("success", 2)
+    assert task.forwarded(job_id, try_number=2) == task.forwarded(job_id) == before
+
+
+def test_a_job_that_the_agent_does_not_know_is_named_and_tried_again_later(system: System) -> None:
+    job_id = "nobody-knows-this-job"
+    task = system.follow(job_id, "system_missing")
+    task.assert_ends("up_for_retry")
+    assert f"The agent does not know the job {job_id}" in task.text()
+
+
+def test_lines_come_while_the_job_runs_and_go_on_after_a_silence(
+    system: System, followed: dict[str, tuple[str, Task]]
+) -> None:
+    job_id, task = followed["long"]
+    task.assert_ends("success")
+    assert task.forwarded(job_id) == system.log_of(job_id)
+    steps = [record for record in task.records() if " step " in record["event"]]
+    assert [record["event"].split(" ", 1)[1] for record in steps[-2 * STEPS :]] == [
+        f"step {step}" for step in range(2 * STEPS)
+    ]
+    # What was printed before the task began to follow comes all at once; the rest within a few seconds.
+    for record in steps[-STEPS:]:
+        came = datetime.fromisoformat(record["timestamp"].replace("Z", "+00:00")).timestamp()
+        assert came - float(record["event"].split(" ", 1)[0]) < 8
