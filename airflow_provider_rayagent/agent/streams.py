@@ -21,6 +21,7 @@ from airflow_provider_rayagent.agent.bodies import LogBodyDecoder
 from airflow_provider_rayagent.agent.errors import RayAgentConnectionError, RayAgentResponseError
 from airflow_provider_rayagent.agent.failures import as_agent_error
 from airflow_provider_rayagent.agent.logstreams import (
+    BATCH_BYTES,
     BATCH_MESSAGES,
     PING_SECONDS,
     READ_BYTES,
@@ -80,16 +81,18 @@ class WebSocketStream:
     def read(self, seconds: float) -> tuple[list[Event], bool]:
         """Return the messages that came within ``seconds``, and whether the peer gave any sign of life."""
         events: list[Event] = []
+        size = 0
         alive = False
         deadline = time.monotonic() + seconds
         try:
-            while len(events) < BATCH_MESSAGES:
+            while len(events) < BATCH_MESSAGES and size < BATCH_BYTES:
                 if not self._wait(0.0 if events else max(deadline - time.monotonic(), 0.0)):
                     break
                 alive = True
                 opcode, frame = self._socket.recv_data_frame(control_frame=True)
                 if opcode in (websocket.ABNF.OPCODE_TEXT, websocket.ABNF.OPCODE_BINARY):
                     events.append(decode_event(frame.data))
+                    size += len(frame.data)
                 elif opcode == websocket.ABNF.OPCODE_CLOSE:
                     if events:
                         break
@@ -160,6 +163,7 @@ class SseStream:
         if self._ended is not None:
             raise StreamEndedError(self._ended)
         events: list[Event] = []
+        size = 0
         alive = False
         try:
             chunk = self._chunks.get(timeout=seconds) if seconds > 0 else self._chunks.get_nowait()
@@ -169,7 +173,8 @@ class SseStream:
                     break
                 alive = True
                 events += [decode_event(event.data, event.name) for event in self._decoder.feed(chunk)]
-                if len(events) >= BATCH_MESSAGES:
+                size += len(chunk)
+                if len(events) >= BATCH_MESSAGES or size >= BATCH_BYTES:
                     break
                 chunk = self._chunks.get_nowait()
         except queue.Empty:

@@ -59,10 +59,13 @@ class Cursor:
                 joining=value["joining"],
                 marks=[(int(chars), str(digest)) for chars, digest in value["marks"]],
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError("not a log cursor") from error
-        if cursor.joining not in ("unknown", "raw", "lines") or (
-            cursor.chars and (not cursor.marks or cursor.marks[-1][0] != cursor.chars)
+        ends = [chars for chars, _ in cursor.marks]
+        if (
+            cursor.joining not in ("unknown", "raw", "lines")
+            or [0, *ends] != sorted({0, *ends})
+            or cursor.chars != (ends[-1] if ends else 0)
         ):
             raise ValueError("not a log cursor")
         return cursor
@@ -80,6 +83,8 @@ class Replay:
         self._expected = list(cursor.marks)
         self.chars = 0
         """Characters read so far, the held ones included."""
+        self.recognised = False
+        """Whether a prefix was compared with what was forwarded, and found the same."""
 
     @property
     def behind(self) -> int:
@@ -100,6 +105,7 @@ class Replay:
             if self.chars == chars:
                 if self._hash.hexdigest() != digest:
                     raise ForeignTextError
+                self.recognised = True
                 del self._expected[0]
         self.chars += len(text)
         return text

@@ -16,10 +16,12 @@ class Event:
     :param kind: ``log`` for log text, ``complete`` and ``error`` as the agent says, ``other`` for what is
         neither (``ping``, ``connected``, an event without a message).
     :param message: the log text, or the words of the error; empty for the other kinds.
+    :param plain: the log text was the payload itself, not in a JSON event.
     """
 
     kind: EventKind
     message: str = ""
+    plain: bool = False
 
 
 OTHER = Event("other")
@@ -46,7 +48,7 @@ def decode_event(data: str | bytes, name: str = "") -> Event:
     payload = _json_object(text)
     if payload is None or not ("type" in payload or "message" in payload):
         kind = _KINDS.get(name, "other")
-        return Event(kind, text) if kind in ("log", "error") else Event(kind)
+        return Event(kind, text, plain=kind == "log") if kind in ("log", "error") else Event(kind)
     kind = _KINDS.get(str(payload.get("type") or name), "other")
     message = payload.get("message")
     if kind == "log":

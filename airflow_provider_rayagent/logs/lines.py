@@ -26,6 +26,12 @@ class SurrogateJoiner:
             self._high, text = text[-1], text[:-1]
         return _PAIR.sub(_joined, text)
 
+    def peek(self, text: str) -> str:
+        """Return what :meth:`feed` would, and change nothing."""
+        other = SurrogateJoiner()
+        other._high = self._high
+        return other.feed(text)
+
     def flush(self) -> str:
         """Return the half that was kept back, if its partner never came."""
         high, self._high = self._high, ""

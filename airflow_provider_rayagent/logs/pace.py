@@ -30,6 +30,10 @@ class Backoff:
         self.failures += 1
         self.due = now + pause * (0.5 + self._jitter() / 2)
 
+    def hasten(self, now: float) -> None:
+        """Let the next try be made at ``now``; if it fails, the pauses go on growing."""
+        self.due = min(self.due, now)
+
     def succeeded(self, now: float = 0.0) -> None:
         """Forget the failures; the next try may be made at ``now``."""
         self.failures = 0

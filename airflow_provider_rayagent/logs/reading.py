@@ -32,6 +32,11 @@ class TextReading:
         return self._replay.chars
 
     @property
+    def recognised(self) -> bool:
+        """Whether any of the text was compared with what was forwarded, and found the same."""
+        return self._replay.recognised
+
+    @property
     def is_short(self) -> bool:
         """Whether the reading has not come as far as the cursor."""
         return self._replay.behind > 0
@@ -73,31 +78,68 @@ class TextReading:
         self._replay.advance(consumed, len(lines))
 
 
+class Question:
+    """A stretch of the whole log, to compare a stream's messages with; nothing else of the log is kept.
+
+    :param skip: characters before it.
+    :param length: characters of it.
+    """
+
+    def __init__(self, skip: int, length: int) -> None:
+        self._pairs = SurrogateJoiner()
+        self._skip = skip
+        self._missing = length
+        self._parts: list[str] = []
+
+    @property
+    def known(self) -> str:
+        """What came of it."""
+        return "".join(self._parts)
+
+    def feed(self, text: str) -> bool:
+        """Take more of the whole log, and return whether all of the stretch is known now."""
+        text = self._pairs.feed(text)
+        skipped = min(self._skip, len(text))
+        self._skip -= skipped
+        part = text[skipped : skipped + self._missing]
+        self._missing -= len(part)
+        self._parts.append(part)
+        return self._missing == 0
+
+
 class StreamReading(TextReading):
     """A reading of a stream's messages, which also finds out how they make up the text.
 
     An agent may send pieces of the text, newlines included, or one line a message without its newline, and
-    nothing in the stream tells which. Where it matters (a message follows one that has no newline at its end)
-    the whole log, which has no messages, is asked. It is also asked at the very beginning, because a stream
+    nothing in the stream tells which. The whole log, which has no messages, is asked: where a second message
+    follows the first, if it is not known by then. It is also asked at the very beginning, because a stream
     that begins somewhere in the middle would look like one that begins at the first character.
 
-    While :attr:`question` is set, messages are kept back; :meth:`answer` goes on with them.
+    While :attr:`in_question`, messages are kept back; :meth:`answer` goes on with them.
     """
 
     def __init__(self, cursor: Cursor, max_line_length: int) -> None:
         super().__init__(cursor, max_line_length)
         self._waiting: list[str] = []
+        self._waiting_chars = 0
         self._questions = 0
         self._begun = cursor.chars > 0
-        self._open_ended = False
+        self._after_message = False
         self._newline_seen = False
 
     @property
-    def question(self) -> int | None:
-        """How many characters of the whole log must be known to go on; ``None`` while nothing is in question."""
-        if not self._waiting:
-            return None
-        return self._replay.chars + sum(len(message) + 1 for message in self._waiting)
+    def in_question(self) -> bool:
+        """Whether the whole log must be asked to go on. Messages without a character in them can wait for more."""
+        return self._waiting_chars > len(self._waiting) or self.is_full
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits that no more should be read."""
+        return self._waiting_chars >= _MAX_WAITING_CHARS
+
+    def ask(self) -> Question:
+        """Return what of the whole log must be known to go on."""
+        return Question(self._replay.chars, self._waiting_chars + 1)
 
     def feed(self, messages: list[str]) -> list[str]:
         """Return the new lines that ``messages`` complete, as far as they are not in question.
@@ -105,70 +147,83 @@ class StreamReading(TextReading):
         :raises ForeignTextError: as :meth:`feed_text`.
         """
         if self._waiting:
-            self._waiting += messages
+            self._wait(messages)
             return []
-        if self._begun and self._cursor.joining == "raw":
-            return self.feed_text("".join(messages))
+        if self._begun and self._cursor.joining != "unknown":
+            return self.feed_text("".join(messages) if self._cursor.joining == "raw" else _as_lines(messages))
         lines: list[str] = []
         for position, message in enumerate(messages):
-            if not self._begun or (self._open_ended and self._cursor.joining == "unknown"):
-                self._waiting = messages[position:]
+            if not self._begun or self._after_message:
+                self._wait(messages[position:])
                 break
-            lines += self._message(message)
+            self._newline_seen = self._newline_seen or "\n" in message
+            self._after_message = True
+            lines += self.feed_text(message)
         return lines
 
-    def answer(self, whole: str | None) -> list[str]:
+    def answer(self, known: str | None) -> list[str]:
         """Go on with what is known of the whole log.
 
-        :param whole: its first characters, up to :attr:`question` of them; ``None`` if it can't be read.
-        :raises ForeignTextError: if the stream does not begin where the log begins.
+        :param known: what came of the stretch that :meth:`ask` gave; ``None`` if the whole log can't be read.
+        :raises ForeignTextError: if the stream does not bring the log.
         """
-        waiting, self._waiting = self._waiting, []
-        known = None if whole is None else whole[self._replay.chars :]
-        lines: list[str] = []
-        if not self._begun:
-            self._begin(waiting, known)
-        elif not self._decide(waiting, known):
-            self._waiting = waiting
-        elif self._cursor.joining == "lines":
-            lines = self.feed_text("\n")
-        return lines if self._waiting else lines + self.feed(waiting)
-
-    def _begin(self, waiting: list[str], known: str | None) -> None:
+        waiting, self._waiting, self._waiting_chars = self._waiting, [], 0
+        begun = self._begun
+        decided = self._decide(waiting, known) if begun else self._begin(waiting, known)
+        if not decided:
+            self._wait(waiting)
+            return []
         self._begun = True
+        lines = self.feed_text("\n") if begun and self._cursor.joining == "lines" else []
+        return lines + self.feed(waiting)
+
+    def flush(self) -> list[str]:
+        """Return the last lines: what is still in question is decided without the whole log."""
+        lines: list[str] = []
+        while self._waiting:
+            lines += self.answer(None)
+        return lines + super().flush()
+
+    def _wait(self, messages: list[str]) -> None:
+        self._waiting += messages
+        self._waiting_chars += sum(map(len, messages)) + len(messages)
+
+    def _begin(self, waiting: list[str], known: str | None) -> bool:
+        """Find out whether the waiting messages are the log's beginning."""
         if known is None:
-            return
-        raw, separate = _agrees(known, "".join(waiting)), _agrees(known, _as_lines(waiting))
+            return True
+        if not (known and self._pairs.peek("".join(waiting))) and self._may_ask_again():
+            return False
+        raw, separate = self._agrees(known, "".join(waiting)), self._agrees(known, _as_lines(waiting))
         if not raw and not separate:
             raise ForeignTextError
         if raw != separate and self._cursor.joining == "unknown":
             self._cursor.joining = "raw" if raw else "lines"
+        return True
 
     def _decide(self, waiting: list[str], known: str | None) -> bool:
-        """Decide whether a newline belongs between the open-ended message before and the waiting ones."""
-        raw = known is not None and _agrees(known, "".join(waiting))
-        separate = known is not None and _agrees(known, "\n" + _as_lines(waiting))
-        if raw and separate:
-            self._questions += 1
-            if self._questions < _MAX_QUESTIONS and sum(map(len, waiting)) < _MAX_WAITING_CHARS:
+        """Decide whether a newline belongs between the message before and the waiting ones."""
+        if known is None:
+            raw = self._newline_seen or any("\n" in message for message in waiting)
+        else:
+            raw = self._agrees(known, "".join(waiting))
+            separate = self._agrees(known, "\n" + _as_lines(waiting))
+            if not raw and not separate:
+                raise ForeignTextError
+            if raw and separate and self._may_ask_again():
                 return False
-        elif not raw and not separate:
-            raw = self._newline_seen
         self._cursor.joining = "raw" if raw else "lines"
         return True
 
-    def _message(self, message: str) -> list[str]:
-        if self._cursor.joining == "lines":
-            return self.feed_text(message if message.endswith("\n") else f"{message}\n")
-        self._newline_seen = self._newline_seen or "\n" in message
-        self._open_ended = not message.endswith("\n")
-        return self.feed_text(message)
+    def _may_ask_again(self) -> bool:
+        self._questions += 1
+        return self._questions < _MAX_QUESTIONS and not self.is_full
+
+    def _agrees(self, known: str, text: str) -> bool:
+        text = self._pairs.peek(text)
+        length = min(len(known), len(text))
+        return known[:length] == text[:length]
 
 
 def _as_lines(messages: list[str]) -> str:
-    return "".join(message if message.endswith("\n") else f"{message}\n" for message in messages)
-
-
-def _agrees(known: str, text: str) -> bool:
-    length = min(len(known), len(text))
-    return known[:length] == text[:length]
+    return "".join(f"{message}\n" for message in messages)

@@ -57,9 +57,14 @@ class StatusWatch:
         if not self._trouble.failures:
             self.due = min(self.due, max(now, self._asked_at + MIN_GAP_SECONDS))
 
+    @property
+    def in_trouble(self) -> bool:
+        """Whether the last questions, and not only one of them, had no status for an answer."""
+        return self._trouble.failures > 1 or self._missing_since is not None
+
     def answered(self, now: float, status: str, *, terminal: bool) -> bool:
-        """Take a status. Return whether it is news: another status, or the first after a failure."""
-        news = status != self.status or self._trouble.failures > 0 or self._missing_since is not None
+        """Take a status. Return whether it is news: another one than before, or the end."""
+        news = terminal or status != self.status
         self.status = status
         self._answered = True
         self._missing_since = self._failing_since = None

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING
 from airflow_provider_rayagent.logs import commands as do
 from airflow_provider_rayagent.logs.commands import Command, End, Notice, StreamSource, TailSettings
 from airflow_provider_rayagent.logs.cursor import Cursor, ForeignTextError
+from airflow_provider_rayagent.logs.doubt import Doubts
 from airflow_provider_rayagent.logs.pace import Backoff
-from airflow_provider_rayagent.logs.reading import StreamReading, TextReading
+from airflow_provider_rayagent.logs.reading import Question, StreamReading, TextReading
 from airflow_provider_rayagent.logs.status import StatusWatch
+from airflow_provider_rayagent.logs.telling import Telling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,15 +40,12 @@ FINAL_SECONDS = 60.0
 MAX_FINAL_STREAMS = 2
 FINAL_STREAM_SECONDS = 8.0
 """How long a stream may stay silent after the job's end; Ray's own lags the status by 3 to 6 seconds."""
-UNREADABLE_SECONDS = 60.0
-"""After so long without any log text the task log is told that there is a problem."""
-MIN_FAILURES_TO_TELL = 4
 MAX_SILENCE_SECONDS = 600.0
-MAX_SUSPICIONS = 3
 QUESTION_SECONDS = 1.0
 MAX_QUESTION_FAILURES = 10
-REOPEN_SECONDS = 0.5
+REOPEN_SECONDS = 1.0
 MAX_PAUSE_SECONDS = 15.0
+MIN_POLL_SECONDS = 1.0
 MAX_POLL_SECONDS = 5.0
 """Between two readings of the whole log where no stream can be had; ten times as long as one takes, if that is more."""
 
@@ -70,29 +69,26 @@ class Tail:
         self._settings = settings or TailSettings()
         self.cursor = cursor or Cursor()
         self._watch = StatusWatch(self._settings, deadline, jitter)
-        self._out: list[str | Notice] = []
+        self._telling = Telling()
+        self._doubts = Doubts()
 
         self._stream: StreamReading | None = None
         self._source: StreamSource = "websocket"
         self._backoff = {source: Backoff(1.0, MAX_PAUSE_SECONDS, jitter) for source in self._settings.sources}
-        self._suspects: set[StreamSource] = set()
-        self._suspicions = 0
         self._opened_at = self._heard_at = 0.0
         self._silence = self._settings.silence_timeout
         self._complete = False
-        self._agent_error = ""
+        self._said_at = 0.0
 
         self._text: TextReading | None = None
         self._text_open = False
-        self._asking: list[str] | None = None
+        self._asking: Question | None = None
         self._question_failures = 0
         self._question_due = 0.0
         self._text_backoff = Backoff(0.5, MAX_PAUSE_SECONDS, jitter)
         self._text_opened_at = 0.0
 
         self._close_stream = self._close_text = False
-        self._trouble_since: float | None = None
-        self._trouble_said = False
         self._final_reads = self._final_failures = self._final_streams = 0
         self._final_chars = -1
         self._log_done = not self._settings.forward
@@ -106,8 +102,7 @@ class Tail:
 
     def take(self) -> list[str | Notice]:
         """Return the lines and notices that are ready to be forwarded, in order, and forget them."""
-        out, self._out = self._out, []
-        return out
+        return self._telling.take()
 
     def next(self, now: float) -> Command:
         """Return what to do next. ``now`` is a monotonic clock in seconds."""
@@ -132,9 +127,13 @@ class Tail:
 
     def status(self, now: float, status: str, *, terminal: bool) -> None:
         """The agent told the job's status."""
-        if self._watch.answered(now, status, terminal=terminal):
-            for backoff in (*self._backoff.values(), self._text_backoff):
+        recovered = self._watch.in_trouble
+        news = self._watch.answered(now, status, terminal=terminal)
+        for backoff in (*self._backoff.values(), self._text_backoff):
+            if news:
                 backoff.succeeded(now)
+            elif recovered:
+                backoff.hasten(now)
 
     def status_missing(self, now: float) -> None:
         """The agent does not know the job."""
@@ -147,8 +146,9 @@ class Tail:
     def stream_opened(self, now: float) -> None:
         """The stream is open."""
         self._stream = StreamReading(self.cursor, self._settings.max_line_length)
-        self._opened_at = self._heard_at = now
+        self._opened_at = self._heard_at = self._said_at = now
         self._complete = False
+        self._doubts.new_stream()
 
     def stream_failed(self, now: float) -> None:
         """The stream could not be opened."""
@@ -161,19 +161,25 @@ class Tail:
         if reading is None:
             return
         self._heard_at = now
-        messages = []
+        messages: list[str] = []
+        odd = False
         for event in events:
+            odd = self._doubts.is_odd(event)
+            if odd:
+                break
             if event.kind == "log":
                 messages.append(event.message)
-            elif event.kind == "error" and event.message != self._agent_error:
-                self._agent_error = event.message
-                self._out.append(Notice(f"The agent reports a problem with the log stream: {event.message}"))
+            elif event.kind == "error":
+                self._telling.agent_error(event.message)
             elif event.kind == "complete":
                 self._complete = True
                 break
+        if any(messages):
+            self._said_at = now
         self._read_stream(now, lambda: reading.feed(messages))
-        if self._complete and not self._close_stream and reading.question is None:
-            self._stream_over(now)
+        if odd:
+            self._suspect(now, odd=True)
+        self._end_if_complete(now, reading)
 
     def stream_silent(self, now: float, *, alive: bool = False) -> None:
         """The stream brought nothing in the time given; ``alive`` if the peer gave another sign of life."""
@@ -196,39 +202,41 @@ class Tail:
     def text_chunk(self, now: float, text: str) -> None:
         """A piece of the whole log came."""
         if self._asking is not None:
-            self._asking.append(text)
-            question = self._stream.question if self._stream else None
-            if question is None or sum(map(len, self._asking)) >= question:
+            if self._asking.feed(text):
                 self._close_text = True
-                self._answer(now, "".join(self._asking))
+                self._answer(now, self._asking.known)
             return
         reading = self._text
         if reading is None:
             return
         try:
-            self._out += reading.feed_text(text)
+            self._telling.lines(reading.feed_text(text))
         except ForeignTextError:
             self._close_text = True
             self._rewritten(now)
             return
         if reading.advanced:
-            self._readable()
+            self._telling.readable()
+            self._silence = self._settings.silence_timeout
             self._close_stream = self._stream is not None
 
     def text_ended(self, now: float, *, delimited: bool = True) -> None:
         """The whole log came to its end; ``delimited`` if the answer itself said so (a length, a last chunk)."""
         self._text_open = False
         if self._asking is not None:
-            self._answer(now, "".join(self._asking))
+            self._answer(now, self._asking.known)
             return
         reading, self._text = self._text, None
         if reading is None:
             return
-        self._readable()
+        self._telling.readable()
+        self._doubts.text_read()
+        self._question_failures = 0
         self._looked = True
         ended_at = self._watch.ended_at
         if ended_at is None:
-            pause = max(min(self._settings.poll_interval, MAX_POLL_SECONDS), 10 * (now - self._text_opened_at))
+            pause = min(max(self._settings.poll_interval, MIN_POLL_SECONDS), MAX_POLL_SECONDS)
+            pause = max(pause, 10 * (now - self._text_opened_at))
             self._text_backoff.succeeded(now + pause)
             return
         self._text_backoff.succeeded(now)
@@ -248,14 +256,11 @@ class Tail:
         self._text = None
         self._looked = True
         self._text_backoff.failed(now)
-        self._trouble(now, detail)
+        self._telling.unreadable(now, detail, self._text_backoff.failures)
         if self._watch.ended_at is not None and (not passing or now >= self._watch.ended_at + FINAL_SECONDS):
             self._final_failures += 1
-        if self._suspects:
-            self._suspicions += 1
-            if self._suspicions >= MAX_SUSPICIONS:
-                self._rewritten(now)
-            self._suspects.clear()
+        if self._doubts.text_failed(now, passing=passing):
+            self._rewritten(now)
 
     # Rules.
 
@@ -289,7 +294,7 @@ class Tail:
             return self._wait(now, self._watch.next_moment())
         due = self._text_backoff.due
         for source, backoff in self._backoff.items():
-            if self._settings.once or source in self._suspects:
+            if self._settings.once or source in self._doubts.sources:
                 continue
             if now >= backoff.due:
                 self._source = source
@@ -303,14 +308,14 @@ class Tail:
             due = self._text_backoff.due
             return self._open_text() if now >= due else self._wait(now, due)
         if self._stream is not None:
-            until = self._heard_at + FINAL_STREAM_SECONDS
+            until = max(self._said_at, self._watch.ended_at or now) + FINAL_STREAM_SECONDS
             if now < until:
                 return self._ask_or_read(now, until)
             self._stream_over(now)
             return self.next(now)
-        usable = [source for source in self._backoff if source not in self._suspects]
+        usable = [source for source in self._backoff if source not in self._doubts.sources]
         if self._final_streams >= MAX_FINAL_STREAMS or not usable:
-            self._out.append(Notice("The end of the job's log could not be read; lines may be missing here."))
+            self._telling.lost()
             self._log_done = self._log_lost = True
             return self.next(now)
         self._source = min(usable, key=lambda source: self._backoff[source].due)
@@ -318,10 +323,13 @@ class Tail:
         return do.OpenStream(self._source) if now >= due else self._wait(now, due)
 
     def _ask_or_read(self, now: float, until: float) -> Command:
-        if self._stream is not None and self._stream.question is not None:
+        reading = self._stream
+        if reading is not None and reading.in_question:
             if now >= self._question_due:
-                return self._open_text(asking=True)
+                return self._open_text(reading.ask())
             until = min(until, self._question_due)
+            if reading.is_full:
+                return do.Wait(max(until - now, 0.0))
         return do.ReadStream(max(until - now, 0.0))
 
     def _final_text_ended(self, now: float, reading: TextReading, *, delimited: bool) -> None:
@@ -333,42 +341,53 @@ class Tail:
             self._text_backoff.succeeded(max(now, (self._watch.ended_at or now) + SETTLE_SECONDS))
             return
         try:
-            self._out += reading.flush()
+            self._telling.lines(reading.flush())
         except ForeignTextError:
             self._rewritten(now)
             return
         if reading.is_short:
-            self._out.append(Notice("The job's log has become shorter than what was forwarded of it."))
+            if reading.chars and not reading.recognised:
+                self._rewritten(now)
+                return
+            self._telling.shorter()
         self._log_done = True
 
-    def _open_text(self, *, asking: bool = False) -> Command:
-        self._asking = [] if asking else None
+    def _open_text(self, question: Question | None = None) -> Command:
+        self._asking = question
         return do.OpenText()
 
-    def _answer(self, now: float, whole: str | None) -> None:
+    def _answer(self, now: float, known: str | None) -> None:
         reading, self._asking = self._stream, None
         if reading is None:
             return
-        if whole is not None:
+        if known is not None:
             self._question_failures = 0
+            self._doubts.text_read()
         self._question_due = now + QUESTION_SECONDS
-        self._read_stream(now, lambda: reading.answer(whole))
-        if self._complete and not self._close_stream and reading.question is None:
-            self._stream_over(now)
+        self._read_stream(now, lambda: reading.answer(known))
+        self._end_if_complete(now, reading)
 
     def _read_stream(self, now: float, read: Callable[[], list[str]]) -> None:
         reading = self._stream
         try:
-            self._out += read()
+            self._telling.lines(read())
         except ForeignTextError:
-            self._suspects.add(self._source)
-            self._close_stream = True
-            self._text_backoff.succeeded(now)
+            self._suspect(now)
             return
         if reading is not None and reading.advanced:
             self._silence = self._settings.silence_timeout
             self._backoff[self._source].succeeded(now)
-            self._readable()
+            self._telling.readable()
+
+    def _suspect(self, now: float, *, odd: bool = False) -> None:
+        """The stream may not bring the log as it is: let the whole log decide."""
+        self._doubts.suspect(self._source, now, odd=odd)
+        self._close_stream = True
+        self._text_backoff.succeeded(now)
+
+    def _end_if_complete(self, now: float, reading: StreamReading) -> None:
+        if self._complete and not self._close_stream and not reading.in_question:
+            self._stream_over(now)
 
     def _stream_over(self, now: float) -> None:
         """The stream is of no more use: ask what has become of the job, and come back to the stream later."""
@@ -387,36 +406,16 @@ class Tail:
         if self._final_failures < MAX_FINAL_FAILURES or reading is None or reading.is_short:
             return
         if self._complete or self._final_streams >= MAX_FINAL_STREAMS:
-            self._out += reading.flush()
+            self._telling.lines(reading.flush())
             self._log_done = self._complete
 
     def _rewritten(self, now: float) -> None:
-        self._out.append(
-            Notice(
-                "The job's log is not the one that was forwarded so far (rotated or rewritten); it is forwarded anew."
-            )
-        )
+        self._telling.rewritten()
         self.cursor = Cursor()
-        self._suspects.clear()
-        self._suspicions = 0
+        self._doubts.clear()
         self._close_stream = self._stream is not None
         self._text = None
         self._text_backoff.failed(now)
-
-    def _trouble(self, now: float, detail: str) -> None:
-        if self._trouble_since is None:
-            self._trouble_since = now
-        elif (
-            not self._trouble_said
-            and self._text_backoff.failures >= MIN_FAILURES_TO_TELL
-            and now - self._trouble_since >= UNREADABLE_SECONDS
-        ):
-            self._trouble_said = True
-            self._out.append(Notice(f"The job's log cannot be read: {detail} Its status is still watched."))
-
-    def _readable(self) -> None:
-        self._trouble_since = None
-        self._trouble_said = False
 
     def _wait(self, now: float, until: float) -> Command:
         if self._watch.ended_at is None:

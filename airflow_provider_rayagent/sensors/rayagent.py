@@ -55,7 +55,8 @@ class RayAgentJobSensor(BaseSensorOperator):
     :param rayagent_conn_id: the Airflow connection of the agent. (templated)
     :param forward_logs: whether the job's log is forwarded.
     :param protocol: how the log is streamed: ``auto``, ``websocket`` or ``http`` (server-sent events).
-    :param poke_interval: seconds between two looks at the job's status; default 5, or 60 in ``mode="reschedule"``.
+    :param poke_interval: seconds between two looks at the job's status; default 5, or 60 in ``mode="reschedule"``,
+        where less than 5 can hit a race in Airflow's scheduler.
     :param job_missing_timeout: seconds for which the agent may not know the job; a job in the agent's queue is not
         known for a while.
     :param agent_unreachable_timeout: seconds for which the job's status may be unreadable.

@@ -1,0 +1,57 @@
+"""An Airflow home of its own, short connect timeouts, and the whole table played in parallel."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.tail.figures import load_profile, pytest_terminal_summary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.tail.drivers import Outcome
+
+__all__ = ["pytest_terminal_summary"]
+
+_HOME = tempfile.TemporaryDirectory(prefix="airflow-home-")
+os.environ.setdefault("AIRFLOW_HOME", _HOME.name)
+os.environ.setdefault("AIRFLOW__CORE__UNIT_TEST_MODE", "True")
+os.environ.setdefault("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
+for _name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+    os.environ.pop(_name, None)
+    os.environ.pop(_name.lower(), None)
+
+PLAYED_AT_ONCE = 24
+"""Most of a case is waiting."""
+
+load_profile()
+
+Cell = tuple[str, str, str]
+
+
+@pytest.fixture(scope="session")
+def outcome_of(request: pytest.FixtureRequest) -> Callable[[Cell], Outcome]:
+    """Return what gives the outcome of a cell of the table; the cells that this session asks for play in parallel."""
+    from tests.tail.columns import DRIVERS
+    from tests.tail.faults import FAULTS
+    from tests.tail.stage import play
+
+    asked = dict.fromkeys(_cells(request.session.items))
+    futures: dict[Cell, Future[Any]] = {}
+    with ThreadPoolExecutor(PLAYED_AT_ONCE) as pool:
+        for name, driver, protocol in asked:
+            futures[name, driver, protocol] = pool.submit(play, FAULTS[name], DRIVERS[driver], protocol)
+    # Not while tests run: pytest changes the environment then, which the transports read.
+    return lambda cell: futures[cell].result()
+
+
+def _cells(items: list[pytest.Item]) -> Iterator[Cell]:
+    for item in items:
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        if {"fault", "driver", "protocol"} <= params.keys():
+            yield params["fault"], params["driver"], params["protocol"]

@@ -1,0 +1,39 @@
+"""Follow a job in a process of its own and print, as JSON, how many lines came and how its memory grew."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+
+from tests.tail.drivers import follower_of
+
+WARM_LINES = 200_000
+
+
+def main(url: str, job_id: str, protocol: str) -> None:
+    began = time.monotonic()
+    lines = chars = warm = 0
+    follower, agent = follower_of(url, job_id, protocol, silence_timeout=30.0)
+    with agent:
+        for items in follower.items():
+            for item in items:
+                if isinstance(item, str):
+                    lines += 1
+                    chars += len(item) + 1
+            if not warm and lines >= WARM_LINES:
+                warm = _peak()
+    seconds = time.monotonic() - began
+    grown = _peak() - (warm or _peak())
+    peak = _peak()
+    print(json.dumps({"lines": lines, "chars": chars, "peak": peak, "grown": grown, "seconds": seconds}))
+
+
+def _peak() -> int:
+    """Return the largest resident size so far, in KB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

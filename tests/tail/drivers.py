@@ -1,0 +1,90 @@
+"""What follows a job for the table: how it is set, what it tells, and the hook's generator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_rayagent.agent.blocking import BlockingAgent
+from airflow_provider_rayagent.agent.config import AgentConfig, read_config
+from airflow_provider_rayagent.agent.errors import RayAgentError
+from airflow_provider_rayagent.agent.follow import Follower
+from airflow_provider_rayagent.logs.commands import StreamSource, TailSettings
+
+if TYPE_CHECKING:
+    from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+
+POLL_SECONDS = 0.3
+PROTOCOLS: dict[str, tuple[StreamSource, ...]] = {
+    "websocket": ("websocket",),
+    "http": ("http",),
+    "auto": ("websocket", "http"),
+}
+SETTINGS = TailSettings(
+    poll_interval=POLL_SECONDS,
+    silence_timeout=0.7,
+    missing_timeout=5.0,
+    unreachable_timeout=20.0,
+    max_line_length=8_000_000,
+)
+
+
+@dataclass
+class Outcome:
+    """What came of following one job.
+
+    :param error: what was raised at the end.
+    :param late: seconds from the job's end to the end of the following; filled in by the stage.
+    :param streams: the most that were open at once; filled in by the stage.
+    :param truth: the log at the end; filled in by the stage.
+    """
+
+    lines: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    error: Exception | None = None
+    late: float = 0.0
+    streams: int = 0
+    truth: str = ""
+
+
+Driver = Callable[[str, str, str], Outcome]
+"""Called with the agent's URL, the job's id and the protocol; returns when the following has ended."""
+
+
+def config_of(url: str) -> AgentConfig:
+    return read_config(host=url, token="t", extra={"connect_timeout": 1, "read_timeout": 2})
+
+
+def settings_for(protocol: str, **changes: Any) -> TailSettings:
+    return replace(SETTINGS, sources=PROTOCOLS[protocol], **changes)
+
+
+def follower_of(url: str, job_id: str, protocol: str, **changes: Any) -> tuple[Follower, BlockingAgent]:
+    """Return a follower and the transport to close after it."""
+    agent = BlockingAgent(config_of(url))
+    return Follower(agent, job_id, settings_for(protocol, **changes)), agent
+
+
+def quick_hook(url: str) -> RayAgentHook:
+    """Return a hook that knows its connection and polls quickly."""
+    from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+
+    class QuickHook(RayAgentHook):
+        def follow_job(self, job_id: str, settings: TailSettings, **more: Any) -> Follower:
+            return super().follow_job(job_id, replace(SETTINGS, sources=settings.sources), **more)
+
+    hook = QuickHook()
+    hook.__dict__["config"] = config_of(url)
+    return hook
+
+
+def hook_generator(url: str, job_id: str, protocol: str) -> Outcome:
+    """Follow with ``RayAgentHook.tail_job_logs``, which gives lines and logs notices."""
+    outcome = Outcome()
+    with quick_hook(url) as hook:
+        try:
+            outcome.lines += hook.tail_job_logs(job_id, protocol=protocol)  # type: ignore[arg-type]
+        except RayAgentError as error:
+            outcome.error = error
+    return outcome

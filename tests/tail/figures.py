@@ -1,0 +1,37 @@
+"""Figures that tests measure, printed below the test report, and how thorough random tests are."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    import pytest
+
+IN_CI = bool(os.environ.get("CI"))
+
+_figures: list[str] = []
+
+
+def figure(text: str) -> None:
+    """Have a line printed below the report."""
+    _figures.append(text)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures, once."""
+    if _figures:
+        terminalreporter.section("figures of the log tail")
+        for text in _figures:
+            terminalreporter.write_line(text)
+        _figures.clear()
+
+
+def load_profile() -> None:
+    """Make hypothesis deterministic in CI, and thorough."""
+    common = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+    settings.register_profile("rayagent", common, max_examples=100)
+    settings.register_profile("rayagent-ci", common, max_examples=300, derandomize=True, database=None)
+    settings.load_profile("rayagent-ci" if IN_CI else "rayagent")

@@ -1,0 +1,68 @@
+"""The jobs that the table is played with: what they write, and when."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.scripted import DEFAULT, Grow, Hold, Job, Log, Play, SetStatus, Sleep
+from tests.scripted.chunks import by_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tests.scripted import Action, Step
+
+LINES = [
+    "2025-01-01 00:00:00,000\tINFO job_manager.py -- Runtime env is set up.\n",
+    "\n",
+    "    indented, and trailing   \n",
+    "same\n",
+    "same\n",
+    "same\n",
+    "\ttab\u2028one line\u2029still\x85one\x0cline\x0b\x1c\n",
+    "progress 10%\rprogress 100%\n",
+    "\x1b[31mred\x1b[0m \x00 \U0001f680\U0001f600\u00e9\n",
+    '{"type": "complete"}\n',
+    "\n",
+    "\n",
+    *(f"step {number}: loss {1 / (number + 1):.4f} \U0001f680\n" for number in range(20)),
+    "no newline at the end",
+]
+TEXT = "".join(LINES)
+EARLY, MIDDLE = len("".join(LINES[:4])) + 3, len("".join(LINES[:9])) - 5
+"""Places within a line; the latter in front of a character beyond the basic plane."""
+
+
+def live(*both: Step, text: str = TEXT, seconds: float = 0.9, **parts: object) -> Callable[[], Job]:
+    """Return what makes a job that writes ``text`` by and by and then succeeds.
+
+    :param both: what the first streams of either protocol meet; the later ones are served well.
+    """
+    lines = list(by_lines(text))
+    steps: list[Action] = [SetStatus("RUNNING")]
+    size = max(len(lines) // 6, 1)
+    for at in range(0, len(lines), size):
+        steps += [Grow("".join(lines[at : at + size])), Sleep(seconds / 6)]
+    streams = [*both, DEFAULT]
+    return lambda: Job(
+        status="PENDING",
+        timeline=[*steps, SetStatus("SUCCEEDED")],
+        **{"ws": streams, "sse": streams, **parts},  # type: ignore[arg-type]
+    )
+
+
+def ever(*both: Step, text: str = TEXT, seconds: float = 0.9, **parts: object) -> Callable[[], Job]:
+    """Return the same, where the last of ``both`` meets every later stream too."""
+    return live(text=text, seconds=seconds, **{"ws": both, "sse": both, **parts})
+
+
+def written(*actions: Action, text: str = TEXT, seconds: float = 1.0) -> Callable[[], Job]:
+    """Return what makes a job whose log is there, but which runs on; its first stream plays ``actions``."""
+    play = Play(*actions, Hold())
+    timeline: Sequence[Action] = [Sleep(seconds), SetStatus("SUCCEEDED")]
+    return lambda: Job(text, "RUNNING", timeline=timeline, ws=[play, DEFAULT], sse=[play, DEFAULT])
+
+
+def logs(pieces: Sequence[str]) -> list[Action]:
+    """Return one event a piece."""
+    return [Log(piece) for piece in pieces]

@@ -1,0 +1,166 @@
+"""What following costs: memory, sockets, threads, requests; and that a slow reader slows the agent."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_rayagent.agent.blocking import BlockingAgent
+from airflow_provider_rayagent.agent.follow import Follower
+from airflow_provider_rayagent.logs.commands import TailSettings
+from tests.scripted import Action, Bulk, Complete, Do, Follow, Hold, Job, Play, Refuse, ScriptedAgent, every
+from tests.scripted.messages import log_payload
+from tests.tail.drivers import PROTOCOLS, config_of, follower_of, quick_hook
+from tests.tail.figures import IN_CI, figure
+from tests.tail.stage import most_at_once
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_provider_rayagent.agent.following import Item
+    from tests.scripted.exchange import Exchange
+
+ROOT = Path(__file__).parents[2]
+MANY_LINES = 10_000_000 if IN_CI else 1_000_000
+BLOCK_LINES = 10
+MEMORY_KB = 48 * 1024
+UNAVAILABLE_SECONDS = 60.0 if IN_CI else 12.0
+
+
+@dataclass(frozen=True)
+class Repeated(Action):
+    """The same log message many times, as fast as the client reads."""
+
+    text: str
+    times: int
+
+    async def run(self, x: Exchange) -> None:
+        payload = log_payload(self.text)
+        await x.send_all(payload for _ in range(self.times))
+
+
+def threads() -> set[str]:
+    return {thread.name for thread in threading.enumerate() if "rayagent" in thread.name}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_generator_closed_half_way_leaves_no_thread_and_no_socket(protocol: str) -> None:
+    play = Play(Follow(), Hold())
+    job = Job("".join(f"line {number}\n" for number in range(1000)), "RUNNING", ws=[play], sse=[play])
+    with ScriptedAgent(job) as agent:
+        with quick_hook(agent.url) as hook:
+            lines = hook.tail_job_logs("j1", protocol=protocol)  # type: ignore[arg-type]
+            assert [next(lines) for _ in range(3)] == ["line 0", "line 1", "line 2"]
+            assert agent.open_streams["j1"] == 1
+            lines.close()  # type: ignore[attr-defined]
+            agent.wait_until(lambda: agent.open_streams["j1"] == 0)
+            assert threads() == set()
+        agent.wait_until(lambda: agent.open_connections == 0)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_follower_stopped_on_a_silent_stream_ends_soon_and_leaves_nothing(protocol: str) -> None:
+    job = Job("a\n", "RUNNING", ws=[Play(Follow(), Hold())], sse=[Play(Follow(), Hold())])
+    stopped = threading.Event()
+    with ScriptedAgent(job) as agent, BlockingAgent(config_of(agent.url)) as transport:
+        settings = TailSettings(sources=PROTOCOLS[protocol], poll_interval=30.0)
+        follower = Follower(transport, "j1", settings, stopped=stopped)
+        thread = threading.Thread(target=lambda: list(follower.items()))
+        thread.start()
+        agent.wait_until(lambda: follower.messages)
+        stopped.set()
+        thread.join(3)
+        assert not thread.is_alive()
+        agent.wait_until(lambda: agent.open_streams["j1"] == 0)
+    assert threads() == set()
+
+
+@pytest.mark.parametrize("protocol", ["websocket", "http"])
+def test_a_slow_reader_slows_the_agent_and_loses_nothing(protocol: str) -> None:
+    text = "".join(f"{number:07d} {'x' * 92}\n" for number in range(150_000))
+    play = Play(Bulk(every(101 * 40)(text)), Complete())
+    job = Job(text, "RUNNING", ws=[play, Hold()], sse=[play, Hold()])
+    with ScriptedAgent(job, send_buffer=65_536) as agent:
+        follower, transport = follower_of(agent.url, "j1", protocol, poll_interval=60.0)
+        with transport:
+            lines = follower.items()
+            got = _count(lines, 1000)
+            sent = _settled(agent)
+            assert sent < 12_000_000
+            got += _count(lines, 150_000 - got)
+            assert got == 150_000
+            lines.close()  # type: ignore[attr-defined]
+    figure(f"bytes sent to a reader that sleeps ({protocol}): {sent / 1e6:.1f} of {len(text) / 1e6:.0f} MB")
+
+
+def _count(lines: Iterator[list[Item]], wanted: int) -> int:
+    got = 0
+    while got < wanted:
+        got += sum(isinstance(item, str) for item in next(lines))
+    return got
+
+
+def _settled(agent: ScriptedAgent) -> int:
+    """Return the bytes sent once no more are."""
+    sent = -1
+    while sent != agent.bytes_sent:
+        sent = agent.bytes_sent
+        time.sleep(0.5)
+    return sent
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("protocol", ["websocket", "http"])
+def test_memory_is_constant_in_the_length_of_the_log(protocol: str) -> None:
+    count = MANY_LINES
+    block = "".join(f"line {number:05d} of a long log\n" for number in range(BLOCK_LINES))
+
+    def text() -> Iterator[str]:
+        return (block for _ in range(count // BLOCK_LINES))
+
+    job = Job(text, "RUNNING")
+    play = Play(Repeated(block, count // BLOCK_LINES), Do(lambda: job.set_status("SUCCEEDED")), Complete())
+    job.ws = job.sse = [play]
+    with ScriptedAgent(job) as agent:
+        told = subprocess.run(
+            [sys.executable, "-m", "tests.tail.count_lines", agent.url, "j1", protocol],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=500,
+        )
+        assert most_at_once(agent) == 1
+        assert max(request.messages for request in agent.requests) >= count // BLOCK_LINES
+    assert told.returncode == 0, told.stderr
+    result = json.loads(told.stdout)
+    assert (result["lines"], result["chars"]) == (count, len(block) * (count // BLOCK_LINES))
+    assert result["grown"] < MEMORY_KB
+    figure(
+        f"memory over {count:,} lines ({protocol}): grew by {result['grown'] / 1024:.1f} MB after the first 200,000 "
+        f"lines, to {result['peak'] / 1024:.0f} MB, in {result['seconds']:.0f} s"
+    )
+
+
+def test_a_permanent_503_costs_few_requests_a_minute() -> None:
+    stopped = threading.Event()
+    timer = threading.Timer(UNAVAILABLE_SECONDS, stopped.set)
+    with (
+        ScriptedAgent(Job("a\n"), answers={"*": [Refuse(503)]}) as agent,
+        BlockingAgent(config_of(agent.url)) as transport,
+    ):
+        agent.jobs["j1"].ws = agent.jobs["j1"].sse = agent.jobs["j1"].full = [Refuse(503)]
+        timer.start()
+        assert list(Follower(transport, "j1", TailSettings(), stopped=stopped).items()) == []
+        requests = len(agent.requests)
+    assert requests <= 45
+    figure(f"requests in the first {UNAVAILABLE_SECONDS:g} s of a permanent 503 (real sockets): {requests}")

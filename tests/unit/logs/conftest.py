@@ -1,0 +1,16 @@
+"""Thorough random tests, and the real pauses: the clock is virtual."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.tail.figures import load_profile, pytest_terminal_summary
+
+__all__ = ["pytest_terminal_summary"]
+
+load_profile()
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses() -> None:
+    """Leave the pauses as they are."""
