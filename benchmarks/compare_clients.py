@@ -104,10 +104,12 @@ class Verdict:
 
     :param kind: one of :data:`KINDS`.
     :param detail: lines lost and repeated, or how it ended.
+    :param wrong_lines: how many lines were lost or are not of the log.
     """
 
     kind: str
     detail: str = ""
+    wrong_lines: int = 0
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.detail}" if self.detail else self.kind
@@ -125,12 +127,12 @@ def judge(row: Fault, outcome: Outcome, got: list[str]) -> Verdict:
     if not problems and got != truth:
         problems.append("another order")
     if outcome.error is not None and not row.lost:
-        return Verdict("raises", ", ".join(problems))
-    if outcome.late == 0:
+        return Verdict("raises", ", ".join(problems), lost + extra)
+    if outcome.early:
         problems.append("ended before the job")
     elif outcome.late > LATE_AFTER:
         problems.append(f"{outcome.late:.0f} s late")
-    return Verdict("silently wrong", ", ".join(problems)) if problems else Verdict("right")
+    return Verdict("silently wrong", ", ".join(problems), lost + extra) if problems else Verdict("right")
 
 
 def ways_to_read(items: list[str]) -> list[list[str]]:
@@ -143,7 +145,7 @@ def run_cell(name: str, driver: Driver, protocol: str, *, pieces: bool) -> Verdi
     outcome = play(FAULTS[name], driver, protocol)
     readings = ways_to_read(outcome.lines) if pieces else [outcome.lines]
     verdicts = [judge(FAULTS[name], outcome, lines) for lines in readings]
-    return min(verdicts, key=lambda verdict: (KINDS.index(verdict.kind), verdict.detail))
+    return min(verdicts, key=lambda verdict: (KINDS.index(verdict.kind), verdict.wrong_lines))
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ import httpx
 import tenacity
 
 from airflow_provider_rayagent.agent import answers, retry
-from airflow_provider_rayagent.agent.errors import RayAgentError, RayAgentHTTPError
+from airflow_provider_rayagent.agent.errors import RayAgentError
 from airflow_provider_rayagent.agent.failures import as_agent_error
 
 if TYPE_CHECKING:
@@ -95,11 +95,7 @@ class AsyncAgent:
             body = await response.aread()
         if call.method == "DELETE" and response.status_code == 404 and attempt > 1:
             return None
-        try:
-            return answers.read_answer(call, response.status_code, response.headers, body, self.config.redact)
-        except RayAgentHTTPError as error:
-            error.retry_after = retry.retry_after(response.headers)
-            raise
+        return answers.read_answer(call, response.status_code, response.headers, body, self.config.redact)
 
     @asynccontextmanager
     async def opened(self, call: Call, *, timeout: httpx.Timeout | None = None) -> AsyncIterator[httpx.Response]:

@@ -77,7 +77,23 @@ def check_status(
         )
     text = body.decode("utf-8", "replace").strip()
     reason = _page(text) if is_html(headers, text) else _reason(text)
-    raise for_status(status, f"{where}: {_cut(reason, redact)}" if reason else f"{where}.")
+    error = for_status(status, f"{where}: {_cut(reason, redact)}" if reason else f"{where}.")
+    error.retry_after = retry_after(headers)
+    raise error
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that a ``Retry-After`` header asks to wait, ``None`` if there is no usable one."""
+    from urllib3.exceptions import InvalidHeader
+    from urllib3.util import Retry
+
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    try:
+        return Retry().parse_retry_after(value)
+    except InvalidHeader:
+        return None
 
 
 def safe_target(call: Call, url: str, status: int, headers: Mapping[str, str]) -> str | None:

@@ -16,7 +16,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
 from airflow_provider_rayagent.agent import answers, retry
-from airflow_provider_rayagent.agent.errors import RayAgentError, RayAgentHTTPError
+from airflow_provider_rayagent.agent.errors import RayAgentError
 from airflow_provider_rayagent.agent.failures import as_agent_error
 
 if TYPE_CHECKING:
@@ -143,11 +143,7 @@ class BlockingAgent:
             body = response.content
         if call.method == "DELETE" and response.status_code == 404 and attempt > 1:
             return None
-        try:
-            return answers.read_answer(call, response.status_code, response.headers, body, self.config.redact)
-        except RayAgentHTTPError as error:
-            error.retry_after = retry.retry_after(response.headers)
-            raise
+        return answers.read_answer(call, response.status_code, response.headers, body, self.config.redact)
 
     @contextmanager
     def opened(self, call: Call, *, read_timeout: float | None = None) -> Iterator[requests.Response]:

@@ -15,8 +15,6 @@ from airflow_provider_rayagent.agent.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import tenacity
 
     from airflow_provider_rayagent.agent.wire import Call
@@ -54,20 +52,6 @@ def pause(tries: int, error: BaseException, jitter: float) -> float:
     if isinstance(error, RayAgentHTTPError) and error.retry_after is not None:
         return min(error.retry_after, MAX_RETRY_AFTER)
     return min(FIRST_PAUSE * 2.0 ** (tries - 1), MAX_PAUSE) * (0.5 + jitter / 2)
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that a ``Retry-After`` header asks to wait, ``None`` if there is no usable one."""
-    from urllib3.exceptions import InvalidHeader
-    from urllib3.util import Retry
-
-    value = headers.get("retry-after")
-    if value is None:
-        return None
-    try:
-        return Retry().parse_retry_after(value)
-    except InvalidHeader:
-        return None
 
 
 def policy(call: Call, tries: int) -> dict[str, Any]:

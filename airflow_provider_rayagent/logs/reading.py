@@ -210,7 +210,7 @@ class StreamReading(TextReading):
             separate = self._agrees(known, "\n" + _as_lines(waiting))
             if not raw and not separate:
                 raise ForeignTextError
-            if raw and separate and self._may_ask_again():
+            if separate and (raw or len(known) == 1) and self._may_ask_again():
                 return False
         self._cursor.joining = "raw" if raw else "lines"
         return True

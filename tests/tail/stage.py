@@ -43,6 +43,7 @@ def play(fault: Fault, driver: Driver, protocol: str) -> Outcome:
     job = fault.job()
     with ScriptedAgent(job, answers=fault.answers, connects=fault.connects) as agent:
         outcome = driver(agent.url, JOB_ID, protocol)
+        outcome.early = job.status in ("PENDING", "RUNNING")
         ended_at = (job.ended or 0) / 1000
         outcome.late = time.time() - ended_at if ended_at else 0.0
         outcome.streams = most_at_once(agent)
