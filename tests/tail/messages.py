@@ -85,7 +85,7 @@ MESSAGES = {
 }  # fmt: skip
 
 TEXTS = {
-    f"a log with {name}": Fault(live(text=text, text_as_json=as_json))
+    f"a log with {name}": Fault(live(text=text, text_as_json=as_json), slow=len(text) > 100_000)
     for name, text, as_json in (
         ("nothing in it", "", False),
         ("one character", "a", False),

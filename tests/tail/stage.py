@@ -27,7 +27,8 @@ class Fault:
     :param connects: what meets the first connections.
     :param before: lines of an older log that are forwarded before the log is rewritten.
     :param lost: the log's end can't be had, and that is said.
-    :param slow: the end may take longer than promised, since the whole log is not there or a request hangs.
+    :param slow: the end may take longer than promised, since the whole log is not there, a request hangs, or
+        the log is so long that a busy machine takes a while over it.
     """
 
     job: Callable[[], Job]
