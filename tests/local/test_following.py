@@ -33,7 +33,7 @@ LONG = 5_000_000
 
 PROGRAMS = {
     "partial": "w('a'); s(2); w('b\\n\\n  c\\t\\n'); s(2); w('without a newline')",
-    "progress": "[(w(f'\\r{n:3d}%|' + '#' * n), s(0.05)) for n in range(60)]; w('\\ndone\\n')",
+    "progress": "from tqdm import tqdm; [s(0.05) for _ in tqdm(range(60), file=sys.stdout)]; w('\\ndone\\n')",
     "bytes": "[(b(bytes([x])), s(0.4)) for x in 'é漢😀\\n'.encode()]; w('end\\n')",
     "silent": "w('before\\n'); s(30); w('after\\n')",
     "many": f"w(''.join(f'line {{n}}\\n' for n in range({MANY})))",
