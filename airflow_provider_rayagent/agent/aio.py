@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.agent.config import AgentConfig
     from airflow_provider_rayagent.agent.wire import Call
 
-MAX_REDIRECTS = 3
-
 
 class AsyncAgent:
     """One agent, spoken to from asyncio code. Use it as an async context manager, or await :meth:`close`.
@@ -119,10 +117,10 @@ class AsyncAgent:
         client = await self.client()
         url = self.config.url(call.path)
         options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
-        for redirects in range(MAX_REDIRECTS + 1):
+        for redirects in range(answers.MAX_REDIRECTS + 1):
             response = await client.send(client.build_request(call.method, url, json=call.body, **options), stream=True)
             target = answers.safe_target(call, url, response.status_code, response.headers)
-            if target is None or redirects == MAX_REDIRECTS:
+            if target is None or redirects == answers.MAX_REDIRECTS:
                 break
             await response.aclose()
             url = target

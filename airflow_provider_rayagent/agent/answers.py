@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MAX_SHOWN = 300
 """Characters of a body that an error message shows."""
+MAX_REDIRECTS = 3
 
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<(style|script).*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-MAX_REDIRECTS = 3
 POOL_SIZE = 4
 
 
@@ -124,22 +123,21 @@ class BlockingAgent:
             return certifi.where()
         return str(verify) if verify else None
 
-    def send(self, call: Call, *, tries: int = retry.MAX_TRIES, read_timeout: float | None = None) -> Any:
+    def send(self, call: Call, *, tries: int = retry.MAX_TRIES) -> Any:
         """Return the answer's value: a dict, a list of dicts or ``None``, as ``call.shape`` says.
 
         :param tries: how often it may be sent, within what :func:`retry.may_retry` allows.
-        :param read_timeout: seconds, instead of the connection's.
         :raises RayAgentError: for every failure.
         """
         attempts = iter(range(1, tries + 1))
-        return self.repeated(call, lambda: self._send_once(call, next(attempts), read_timeout), tries=tries)
+        return self.repeated(call, lambda: self._send_once(call, next(attempts)), tries=tries)
 
     def repeated(self, call: Call, send: Callable[[], Answer], *, tries: int = retry.MAX_TRIES) -> Answer:
         """Return what ``send`` returns, which sends ``call``, trying again where that is allowed."""
         return tenacity.Retrying(sleep=self._sleep, **retry.policy(call, tries))(send)
 
-    def _send_once(self, call: Call, attempt: int, read_timeout: float | None) -> Any:
-        with self.opened(call, read_timeout=read_timeout) as response:
+    def _send_once(self, call: Call, attempt: int) -> Any:
+        with self.opened(call) as response:
             body = response.content
         if call.method == "DELETE" and response.status_code == 404 and attempt > 1:
             return None
@@ -165,7 +163,7 @@ class BlockingAgent:
 
     def _open(self, call: Call, read_timeout: float) -> requests.Response:
         url = self.config.url(call.path)
-        for _ in range(MAX_REDIRECTS):
+        for _ in range(answers.MAX_REDIRECTS):
             response = self._request(call, url, read_timeout)
             target = answers.safe_target(call, url, response.status_code, response.headers)
             if target is None:
