@@ -1,4 +1,4 @@
-"""What Airflow learns of this provider: its connection type, hook, operators and sensors."""
+"""What Airflow learns of this provider: its connection type, hook, operators, sensors and triggers."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": [{"integration-name": _NAME, "python-modules": ["airflow_provider_rayagent.hooks.rayagent"]}],
         "operators": [{"integration-name": _NAME, "python-modules": ["airflow_provider_rayagent.operators.rayagent"]}],
         "sensors": [{"integration-name": _NAME, "python-modules": ["airflow_provider_rayagent.sensors.rayagent"]}],
+        "triggers": [{"integration-name": _NAME, "python-modules": ["airflow_provider_rayagent.triggers.rayagent"]}],
         "extra-links": ["airflow_provider_rayagent.links.rayagent.RayAgentJobLink"],
         "connection-types": [
             {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,8 @@ from airflow_provider_rayagent.hooks.common import (
 from airflow_provider_rayagent.logs.commands import Notice
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
+    from types import ModuleType
 
     from typing_extensions import Self
 
@@ -49,21 +52,22 @@ class RayAgentAsyncHook(BaseHook):
         await self.close()
 
     async def get_async_conn(self) -> AsyncAgent:
-        """Return the transport with its pooled client, made at the first use.
+        """Return the transport with its pooled client; every hook for the same agent in this event loop shares it.
 
         :raises RayAgentConfigError: if the connection can't be used.
         """
         if self._agent is None:
-            from airflow_provider_rayagent.agent.aio import AsyncAgent
-
-            self._agent = AsyncAgent(config_from_connection(await self.aget_connection(self.rayagent_conn_id)))
+            config = config_from_connection(await self.aget_connection(self.rayagent_conn_id))
+            pool = await asyncio.to_thread(_load_transport)
+            if self._agent is None:
+                self._agent = pool.lease(config)
         return self._agent
 
     async def close(self) -> None:
-        """Close every connection. The hook can be used again; it then opens new ones."""
+        """Give the transport back; the last hook closes its connections. The hook can be used again."""
         agent, self._agent = self._agent, None
         if agent is not None:
-            await agent.close()
+            await _load_transport().release(agent)
 
     async def list_jobs(self) -> list[dict[str, Any]]:
         """Return every job that the agent knows."""
@@ -100,12 +104,19 @@ class RayAgentAsyncHook(BaseHook):
         return self._lines(job_id, tail_settings(self.stream_limits, timeout, protocol))
 
     async def follow_job(
-        self, job_id: str, settings: TailSettings, *, cursor: Cursor | None = None, deadline: float | None = None
+        self,
+        job_id: str,
+        settings: TailSettings,
+        *,
+        cursor: Cursor | None = None,
+        deadline: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> AsyncFollower:
-        """Return a follower of a job, which gives lines, notices and changes of status."""
+        """Return a follower of a job, which gives lines, notices and changes of status; see :class:`AsyncFollower`."""
+        agent = await self.get_async_conn()
         from airflow_provider_rayagent.agent.aio_follow import AsyncFollower
 
-        return AsyncFollower(await self.get_async_conn(), job_id, settings, cursor=cursor, deadline=deadline)
+        return AsyncFollower(agent, job_id, settings, cursor=cursor, deadline=deadline, clock=clock)
 
     async def _lines(self, job_id: str, settings: TailSettings) -> AsyncGenerator[str, None]:
         limited = LimitedLines(self.stream_limits)
@@ -164,3 +175,11 @@ class RayAgentAsyncHook(BaseHook):
     async def _list(self, call: wire.Call) -> list[dict[str, Any]]:
         value: list[dict[str, Any]] = await (await self.get_async_conn()).send(call)
         return value
+
+
+def _load_transport() -> ModuleType:
+    """Import what speaks to the agent, which takes too long for an event loop."""
+    from airflow_provider_rayagent.agent import aio_follow  # noqa: F401
+    from airflow_provider_rayagent.hooks import pool
+
+    return pool

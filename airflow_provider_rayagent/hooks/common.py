@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 DEFAULT_MAX_LINE_LENGTH = 8_000_000
 """Characters; the longest line that the hook's log methods yield in one piece."""
 
+TIMEOUT_MARGIN = 60.0
+"""Seconds after a trigger's own deadline at which Airflow ends a deferral, should no triggerer have done so."""
+
 SOURCES: dict[str, tuple[StreamSource, ...]] = {
     "auto": ("websocket", "http"),
     "websocket": ("websocket",),

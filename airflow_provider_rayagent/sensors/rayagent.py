@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
-import threading
 import time
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseSensorOperator, PokeReturnValue
-
-from airflow_provider_rayagent.agent import jobs, wire
-from airflow_provider_rayagent.agent.errors import RayAgentError
-from airflow_provider_rayagent.exceptions import (
-    RayAgentJobFailedError,
-    RayAgentJobMissingError,
-    RayAgentJobStoppedError,
-    RayAgentJobTimeoutError,
+from airflow.sdk import BaseOperator, BaseSensorOperator, PokeReturnValue
+from airflow.sdk.configuration import conf
+from airflow.sdk.exceptions import (
+    AirflowFailException,
+    AirflowRescheduleException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    TaskDeferralError,
+    TaskDeferralTimeout,
 )
-from airflow_provider_rayagent.hooks.common import SOURCES
+
+from airflow_provider_rayagent.agent import wire
+from airflow_provider_rayagent.agent.outcome import Outcome
+from airflow_provider_rayagent.exceptions import RayAgentInputError, RayAgentJobTimeoutError
+from airflow_provider_rayagent.hooks.common import SOURCES, TIMEOUT_MARGIN
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+from airflow_provider_rayagent.hooks.watch import JobWatch
 from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, job_link
-from airflow_provider_rayagent.logs.commands import End, Notice, TailSettings
+from airflow_provider_rayagent.logs.commands import End, TailSettings
 from airflow_provider_rayagent.logs.cursor import Cursor
 from airflow_provider_rayagent.logs.present import neutralize
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import timedelta
+    from collections.abc import Iterator, Sequence
 
     from airflow.sdk import Context
 
     from airflow_provider_rayagent.agent.follow import Follower
-    from airflow_provider_rayagent.agent.following import Item
+    from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 
 POKE_INTERVAL = 5.0
 RESCHEDULE_INTERVAL = 60.0
@@ -61,6 +68,14 @@ class RayAgentJobSensor(BaseSensorOperator):
         known for a while.
     :param agent_unreachable_timeout: seconds for which the job's status may be unreadable.
     :param max_line_length: characters; a longer line is forwarded in marked pieces.
+    :param deferrable: follow the job in the triggerer, without a worker; the default is ``[operators]
+        default_deferrable``. ``mode`` has no effect then.
+    :param start_from_trigger: defer without a worker having run at all; not for mapped tasks.
+    :param stop_job_on_kill: stop the job when a user ends the task (marks it, clears it), or when ``timeout`` or
+        ``execution_timeout`` does. A task that goes on (another triggerer, the next try) leaves it alone. Deferred,
+        a user's act is noticed on Airflow 3.3 and newer only.
+    :param resume_log: let a new try go on in the log where the last one stopped, as far as that is known (Airflow
+        3.3 and newer), and not at the first line.
 
     ``timeout``, ``soft_fail``, ``mode`` and the other arguments are those of every sensor; ``timeout`` covers the
     whole time that the job is followed.
@@ -81,10 +96,15 @@ class RayAgentJobSensor(BaseSensorOperator):
         job_missing_timeout: float = 60.0,
         agent_unreachable_timeout: float = 300.0,
         max_line_length: int = MAX_LINE_LENGTH,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        start_from_trigger: bool = False,
+        stop_job_on_kill: bool = False,
+        resume_log: bool = False,
         **kwargs: Any,
     ) -> None:
         if poke_interval is None:
-            poke_interval = RESCHEDULE_INTERVAL if kwargs.get("mode") == "reschedule" else POKE_INTERVAL
+            reschedule = kwargs.get("mode") == "reschedule" and not deferrable
+            poke_interval = RESCHEDULE_INTERVAL if reschedule else POKE_INTERVAL
         super().__init__(poke_interval=poke_interval, **kwargs)
         self.job_id = job_id
         self.rayagent_conn_id = rayagent_conn_id
@@ -93,128 +113,249 @@ class RayAgentJobSensor(BaseSensorOperator):
         self.job_missing_timeout = wire.validate_duration(job_missing_timeout, "job_missing_timeout")
         self.agent_unreachable_timeout = wire.validate_duration(agent_unreachable_timeout, "agent_unreachable_timeout")
         self.max_line_length = wire.validate_count(max_line_length, "max_line_length")
-        self._forwarded: Cursor | None = None
+        self.deferrable = deferrable or start_from_trigger
+        self.stop_job_on_kill = stop_job_on_kill
+        self.resume_log = resume_log
+        self._watch: JobWatch | None = None
         self._started: float | None = None
+        if start_from_trigger:
+            self._start_from_trigger()
 
     @cached_property
     def hook(self) -> RayAgentHook:
         """The hook for the agent."""
         return RayAgentHook(rayagent_conn_id=self.rayagent_conn_id)
 
-    @cached_property
-    def _stopped(self) -> threading.Event:
-        return threading.Event()
-
     def execute(self, context: Context) -> Any:
-        """Follow the job from its first line; ``timeout`` counts from here."""
-        self._forwarded = self._started = None
-        return super().execute(context)
+        """Follow the job, here or deferred; ``timeout`` counts from here."""
+        self._watch = self._started = None
+        if self.start_from_trigger and context["ti"].map_index not in (None, -1):
+            raise RayAgentInputError(
+                "start_from_trigger cannot be used with a mapped task: Airflow starts it in a worker all the same. "
+                "Leave start_from_trigger out; deferrable=True alone frees the worker after a few seconds."
+            )
+        with self._skipping():
+            return self._execute_deferred(context) if self.deferrable else super().execute(context)
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """Follow the job to its end; in ``mode="reschedule"`` look once."""
-        wire.validate_id(self.job_id, "job")
-        link = job_link(self)
-        if link:
-            context["ti"].xcom_push(key=RayAgentJobLink().xcom_key, value=link)
+        watch = self._begin(context)
         with self.hook:
-            follower = self._look(context) if self.reschedule else self._follow(self.forward_logs)
+            follower = self._look(context, watch) if self.reschedule else self._follow(context, watch)
         if follower.end is End.LOOKED or follower.end is None:
             return False
+        return PokeReturnValue(is_done=True, xcom_value=self._conclude(watch, Outcome.of(follower)))
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
+        """Conclude from the trigger's event."""
+        watch = self._begin(context)
+        with self._skipping(), self.hook:
+            outcome = Outcome.from_event(event)
+            if outcome.end is End.JOB_ENDED:
+                outcome = replace(outcome, job=watch.details(outcome.job or {}))
+            self._take_over(context)
+            return self._conclude(watch, outcome)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after a deferral; one that no triggerer ended in time ends with one more look."""
         try:
-            return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, follower))
-        except RayAgentError as error:
-            if self.soft_fail or self.never_fail:
-                # Airflow drops the error of a task that it skips.
-                self.log.error("%s", error)  # noqa: TRY400
+            return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
+        except TaskDeferralTimeout:
+            watch = self._begin(context)
+            watch.cursor = self._position(context)[1] or watch.cursor
+            with self._skipping(), self.hook:
+                outcome = self._look_before_the_end(watch)
+                return self._conclude(watch, replace(outcome, end=outcome.end or End.TIMED_OUT))
+        except TaskDeferralError as error:
+            if self.never_fail:
+                raise AirflowSkipException("Skipping due to never_fail is set to True.") from error
             raise
 
     def on_kill(self) -> None:
-        """End the following; the job itself is not touched."""
-        self._stopped.set()
+        """End the following; with ``stop_job_on_kill`` stop the job, unless the task goes on elsewhere."""
+        if self._watch is not None:
+            self._watch.killed()
 
-    def _look(self, context: Context) -> Follower:
-        store = context.get("task_state_store")
-        if store is None or not self.forward_logs:
-            follower = self._follow(False, once=True)
-            return self._follow(self.forward_logs) if follower.end is End.JOB_ENDED else follower
-        attempt = context["ti"].try_number
-        self._forwarded = _saved_cursor(store.get(CURSOR_KEY), attempt)
-        follower = self._follow(True, once=True)
-        store.set(CURSOR_KEY, {"try_number": attempt, "cursor": follower.cursor.to_json()})
-        return follower
+    def _begin(self, context: Context) -> JobWatch:
+        wire.validate_id(self.job_id, "job")
+        if self._watch is None:
+            settings = TailSettings(
+                sources=SOURCES[self.protocol],
+                poll_interval=max(self.poke_interval, 0.5),
+                missing_timeout=self.job_missing_timeout,
+                unreachable_timeout=self.agent_unreachable_timeout,
+                max_line_length=self.max_line_length,
+                forward=self.forward_logs,
+            )
+            self._watch = JobWatch(
+                self.hook, self.job_id, self.log, context["ti"], settings, owns=self.stop_job_on_kill
+            )
+            if self.resume_log:
+                self._watch.cursor = _recall(context, same_try=False)
+            link = job_link(self)
+            if link:
+                context["ti"].xcom_push(key=RayAgentJobLink().xcom_key, value=link)
+        return self._watch
 
-    def _follow(self, forward: bool, *, once: bool = False) -> Follower:
-        started = self._started = self._started or time.monotonic()
-        settings = TailSettings(
-            sources=SOURCES[self.protocol],
-            poll_interval=max(self.poke_interval, 0.5),
-            missing_timeout=self.job_missing_timeout,
-            unreachable_timeout=self.agent_unreachable_timeout,
-            max_line_length=self.max_line_length,
-            forward=forward,
-            once=once,
-        )
-        follower = self.hook.follow_job(
-            self.job_id,
-            settings,
-            cursor=self._forwarded,
-            deadline=None if once else max(self.timeout - (time.monotonic() - started), 0.0),
-            stopped=self._stopped,
-        )
+    def _conclude(self, watch: JobWatch, outcome: Outcome) -> dict[str, Any]:
+        if outcome.end is End.TIMED_OUT:
+            limit = self.execution_timeout
+            if self.deferrable and limit is not None and limit.total_seconds() < self.timeout:
+                watch.time_out("execution_timeout", limit.total_seconds(), outcome.job, AirflowTaskTimeout)
+            watch.time_out("timeout", self.timeout, outcome.job, RayAgentJobTimeoutError)
+        return watch.conclude(outcome)
+
+    # In a worker
+
+    def _follow(self, context: Context, watch: JobWatch) -> Follower:
+        self._started = self._started or time.monotonic()
         try:
-            for items in follower.items():
-                for item in items:
-                    self._tell(item)
+            return watch.follow(max(self.timeout - (time.monotonic() - self._started), 0.0))
         finally:
-            self._forwarded = follower.cursor
+            if self.resume_log and watch.cursor:
+                _remember(context, watch.cursor)
+
+    def _look(self, context: Context, watch: JobWatch) -> Follower:
+        if not self.forward_logs or context.get("task_state_store") is None:
+            follower = watch.look()
+            return watch.follow() if follower.end is End.JOB_ENDED else follower
+        watch.cursor = _recall(context, same_try=not self.resume_log)
+        follower = watch.look_at_log()
+        _remember(context, follower.cursor)
         return follower
 
-    def _tell(self, item: Item) -> None:
-        if isinstance(item, str):
-            self.log.info("%s", neutralize(item))
-        elif isinstance(item, Notice):
-            self.log.log(30 if item.warning else 20, "%s", neutralize(item.text))
-        else:
-            self.log.info("%s", neutralize(jobs.describe(item.details, self.job_id)))
-            if jobs.known_status(item.details) is None and not jobs.has_ended(item.details):
-                self.log.warning(
-                    "The status %r is not one that Ray has; the job is watched on.", item.details["status"]
-                )
+    # Deferred
 
-    def _conclude(self, context: Context, follower: Follower) -> dict[str, Any]:
-        job = follower.job
-        if follower.end is End.JOB_MISSING:
-            raise RayAgentJobMissingError(
-                f"The agent does not know the job {self.job_id}"
-                + (", though it did before." if job else f" after {self.job_missing_timeout:g} seconds.")
-                + " Check the id and the agent's connection; an agent that was set up anew forgets its jobs.",
-                404,
+    def _execute_deferred(self, context: Context) -> Any:
+        watch = self._begin(context)
+        with self.hook:
+            outcome = self._look_before_the_end(watch)
+        if outcome.end is not None:
+            return self._conclude(watch, outcome)
+        self.log.info(
+            "The triggerer follows job %s from here on, without a worker; its lines come into this log meanwhile.",
+            self.job_id,
+        )
+        from airflow_provider_rayagent.triggers.position import POSITION_KEY, first_position
+
+        context["ti"].xcom_push(key=POSITION_KEY, value=first_position(context["ti"]))
+        seconds = self._seconds()
+        return self.defer(
+            trigger=self._trigger(deadline=time.time() + seconds, cursor=watch.cursor),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=seconds + TIMEOUT_MARGIN),
+        )
+
+    def _seconds(self) -> float:
+        """Return for how long the job may be followed."""
+        limit = self.execution_timeout
+        return min(self.timeout, limit.total_seconds()) if limit else self.timeout
+
+    def _look_before_the_end(self, watch: JobWatch) -> Outcome:
+        """Look at the job, and forward its log if it has ended; an outcome without an end means that it goes on."""
+        follower = watch.ask()
+        if follower.end is End.JOB_ENDED:
+            follower = watch.follow()
+        outcome = Outcome.of(follower)
+        return replace(outcome, end=None) if follower.end is End.TIMED_OUT else outcome
+
+    def _trigger(self, deadline: float | None = None, cursor: Cursor | None = None) -> RayAgentJobTrigger:
+        from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
+
+        return RayAgentJobTrigger(
+            job_id=self.job_id,
+            rayagent_conn_id=self.rayagent_conn_id,
+            forward_logs=self.forward_logs,
+            protocol=self.protocol,
+            poll_interval=max(self.poke_interval, 0.5),
+            job_missing_timeout=self.job_missing_timeout,
+            agent_unreachable_timeout=self.agent_unreachable_timeout,
+            max_line_length=self.max_line_length,
+            deadline=deadline,
+            cursor=cursor.to_json() if cursor else None,
+            stop_job_on_kill=self.stop_job_on_kill,
+        )
+
+    def _start_from_trigger(self) -> None:
+        from airflow.triggers.base import StartTriggerArgs
+
+        if not isinstance(self.job_id, str):
+            raise RayAgentInputError(
+                "start_from_trigger takes a job_id that is a text or a template, not the result of another task: "
+                "write \"{{ ti.xcom_pull('other_task') }}\"."
             )
-        if follower.end is End.AGENT_UNREACHABLE:
-            raise follower.error or RayAgentError("The job's status could not be read.")
-        if follower.end is End.TIMED_OUT:
-            status = job.get("status") if job else "not known"
-            raise RayAgentJobTimeoutError(
-                f"Job {self.job_id} has not ended within the timeout of {self.timeout:g} seconds; it is {status}."
+        path, arguments = self._trigger().serialize()
+        self.start_from_trigger = True
+        self.start_trigger_args = StartTriggerArgs(
+            trigger_cls=path,
+            trigger_kwargs=arguments,
+            next_method="execute_complete",
+            timeout=timedelta(seconds=self._seconds() + TIMEOUT_MARGIN),
+        )
+
+    def _take_over(self, context: Context) -> None:
+        """Take note of where the trigger came to; repeat the last lines of a failure, whose own log may be lost."""
+        saved, cursor = self._position(context)
+        if cursor is None:
+            return
+        if self.resume_log:
+            _remember(context, cursor)
+        if self.forward_logs:
+            self.log.info("The triggerer forwarded %d lines of job %s.", cursor.lines, self.job_id)
+        lines = saved.get("last_lines")
+        if lines:
+            text = self.hook.config.redact("\n".join(lines))
+            self.log.info("The last lines of job %s:\n%s", self.job_id, neutralize(text))
+
+    def _position(self, context: Context) -> tuple[Any, Cursor | None]:
+        """Return what the triggers of this try saved, and where in the log they came to."""
+        from airflow_provider_rayagent.triggers.position import POSITION_KEY, read_cursor
+
+        ti = context["ti"]
+        saved = ti.xcom_pull(key=POSITION_KEY, task_ids=ti.task_id, map_indexes=ti.map_index)
+        return saved, read_cursor(saved, ti)
+
+    @contextmanager
+    def _skipping(self) -> Iterator[None]:
+        """Skip the task where ``BaseSensorOperator.execute`` would, deferred too; say why, which Airflow does not."""
+        try:
+            yield
+        except AirflowRescheduleException:
+            raise
+        except AirflowSkipException as skip:
+            self._failed(skip.__cause__)
+            raise
+        except (Exception, AirflowTaskTimeout) as error:
+            name = "soft_fail" if self.soft_fail else "never_fail"
+            soft = self.soft_fail and isinstance(
+                error, (AirflowSensorTimeout, AirflowTaskTimeout, AirflowFailException)
             )
-        return self._result(context, job or {})
+            skipped = soft or self.never_fail
+            self._failed(error if skipped or isinstance(error, AirflowTaskTimeout) else None)
+            if not skipped:
+                raise
+            raise AirflowSkipException(f"Skipping due to {name} is set to True.") from error
 
-    def _result(self, context: Context, job: Mapping[str, Any]) -> dict[str, Any]:
-        redact = self.hook.config.redact
-        summary = jobs.summarize(job, self.job_id, redact)
-        status = jobs.known_status(job)
-        if status is wire.JobStatus.SUCCEEDED:
-            return summary
-        context["ti"].xcom_push(key="return_value", value=summary)
-        reason = neutralize(redact(jobs.why_it_ended(job, self.job_id)))
-        raise (RayAgentJobStoppedError if status is wire.JobStatus.STOPPED else RayAgentJobFailedError)(reason)
+    def _failed(self, error: BaseException | None) -> None:
+        if isinstance(error, AirflowTaskTimeout) and self._watch is not None:
+            self._watch.stop("The task's execution_timeout is over")
+        if error is not None:
+            self.log.error("%s", error)
 
 
-def _saved_cursor(saved: object, attempt: int) -> Cursor | None:
-    """Return the cursor that this try saved; another try begins at the first line."""
-    if not isinstance(saved, dict) or saved.get("try_number") != attempt:
+def _recall(context: Context, *, same_try: bool) -> Cursor | None:
+    """Return where in the log an earlier look, or an earlier try, has come to."""
+    store = context.get("task_state_store")
+    saved = store.get(CURSOR_KEY) if store is not None else None
+    if not isinstance(saved, dict) or (same_try and saved.get("try_number") != context["ti"].try_number):
         return None
     try:
-        return Cursor.from_json(saved["cursor"])
-    except (KeyError, ValueError):
+        return Cursor.from_json(saved["cursor"])  # type: ignore[arg-type]
+    except (KeyError, TypeError, ValueError):
         return None
+
+
+def _remember(context: Context, cursor: Cursor) -> None:
+    store = context.get("task_state_store")
+    if store is not None:
+        store.set(CURSOR_KEY, {"try_number": context["ti"].try_number, "cursor": cursor.to_json()})

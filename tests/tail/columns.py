@@ -3,82 +3,103 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.agent.aio import AsyncAgent
 from airflow_provider_rayagent.agent.errors import RayAgentError
+from airflow_provider_rayagent.agent.outcome import Outcome as TriggerOutcome
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobStoppedError
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook
+from airflow_provider_rayagent.hooks.watch import JobWatch
 from airflow_provider_rayagent.logs.commands import Notice
 from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
-from tests.tail.drivers import SETTINGS, Driver, Outcome, config_of, hook_generator, quick_hook
+from airflow_provider_rayagent.triggers import tasklog
+from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
+from tests.tail.drivers import SETTINGS, Driver, Outcome, config_of, hook_generator, quick_hook, settings_for
 from tests.unit.support import make_context
 
 if TYPE_CHECKING:
-    from airflow_provider_rayagent.agent.aio_follow import AsyncFollower
     from airflow_provider_rayagent.agent.following import Item
     from airflow_provider_rayagent.logs.commands import TailSettings
 
+tasklog.BLIND_DRAIN_SECONDS = 0.0
+
+
+class RecordingWatch(JobWatch):
+    """A sensor's watch that keeps what it tells the task log."""
+
+    outcome: Outcome
+
+    def tell(self, items: list[Item]) -> None:
+        keep(items, self.outcome)
+        super().tell(items)
+
+
+def keep(items: list[Item], outcome: Outcome) -> None:
+    outcome.lines += [item for item in items if isinstance(item, str)]
+    outcome.notices += [item.text for item in items if isinstance(item, Notice)]
+
+
+def sensor(url: str, job_id: str, protocol: str) -> Outcome:
+    """Follow with ``RayAgentJobSensor``, as a task that runs in a worker does."""
+    task = RayAgentJobSensor(
+        task_id="follow",
+        job_id=job_id,
+        protocol=protocol,  # type: ignore[arg-type]
+        timeout=60,
+    )
+    hook = task.__dict__["hook"] = quick_hook(url)
+    context = make_context()
+    watch = RecordingWatch(hook, job_id, task.log, context["ti"], settings_for(protocol))
+    watch.outcome = Outcome()
+    task._watch = watch
+    try:
+        task.poke(context)
+    except (RayAgentJobFailedError, RayAgentJobStoppedError):
+        pass
+    except RayAgentError as error:
+        watch.outcome.error = error
+    return watch.outcome
+
 
 class QuickAsyncHook(RayAgentAsyncHook):
-    """A hook that knows its connection and polls quickly."""
+    """A hook that knows its connection."""
 
     def __init__(self, url: str) -> None:
         super().__init__()
         self._agent = AsyncAgent(config_of(url))
 
-    async def follow_job(self, job_id: str, settings: TailSettings, **more: Any) -> AsyncFollower:
-        return await super().follow_job(job_id, replace(SETTINGS, sources=settings.sources), **more)
 
+class RecordingTrigger(RayAgentJobTrigger):
+    """A trigger that polls quickly, and keeps what it tells the task log."""
 
-def async_hook(url: str, job_id: str, protocol: str) -> Outcome:
-    """Follow with ``RayAgentAsyncHook.tail_job_logs``."""
-    outcome = Outcome()
-
-    async def follow() -> None:
-        async with QuickAsyncHook(url) as hook:
-            async for line in hook.tail_job_logs(job_id, protocol=protocol):  # type: ignore[arg-type]
-                outcome.lines.append(line)  # what came before an error counts too
-
-    try:
-        asyncio.run(follow())
-    except RayAgentError as error:
-        outcome.error = error
-    return outcome
-
-
-class RecordingSensor(RayAgentJobSensor):
-    """A sensor that keeps what it tells the task log."""
-
+    url: str
     outcome: Outcome
 
-    def _tell(self, item: Item) -> None:
-        if isinstance(item, str):
-            self.outcome.lines.append(item)
-        elif isinstance(item, Notice):
-            self.outcome.notices.append(item.text)
-        super()._tell(item)
+    def _hook(self) -> RayAgentAsyncHook:
+        return QuickAsyncHook(self.url)
+
+    def _settings(self) -> TailSettings:
+        return replace(SETTINGS, sources=super()._settings().sources)
+
+    async def _tell(self, log: tasklog.TaskLog, items: list[Item]) -> None:
+        keep(items, self.outcome)
+        await super()._tell(log, items)
 
 
-def sensor(url: str, job_id: str, protocol: str) -> Outcome:
-    """Follow with ``RayAgentJobSensor``, as a task that runs in a worker does."""
-    task = RecordingSensor(
-        task_id="follow",
-        job_id=job_id,
-        protocol=protocol,  # type: ignore[arg-type]
-        poke_interval=SETTINGS.poll_interval,
-        timeout=60,
-    )
-    task.outcome = Outcome()
-    task.__dict__["hook"] = quick_hook(url)
-    try:
-        task.poke(make_context())
-    except (RayAgentJobFailedError, RayAgentJobStoppedError):
-        pass
-    except RayAgentError as error:
-        task.outcome.error = error
+def trigger(url: str, job_id: str, protocol: str) -> Outcome:
+    """Follow with ``RayAgentJobTrigger``, as a deferred task does."""
+    task = RecordingTrigger(job_id=job_id, protocol=protocol)  # type: ignore[arg-type]
+    task.url, task.outcome = url, Outcome()
+
+    async def event() -> Any:
+        async with aclosing(task.run()) as events:
+            return (await anext(events)).payload
+
+    task.outcome.error = TriggerOutcome.from_event(asyncio.run(event())).error
     return task.outcome
 
 
-DRIVERS: dict[str, Driver] = {"hook": hook_generator, "async hook": async_hook, "sensor": sensor}
+DRIVERS: dict[str, Driver] = {"hook": hook_generator, "sensor": sensor, "trigger": trigger}

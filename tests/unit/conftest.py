@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import tempfile
@@ -41,11 +42,22 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten pauses that no test is about."""
     from airflow_provider_rayagent.agent import retry
     from airflow_provider_rayagent.logs import status, tail
+    from airflow_provider_rayagent.triggers import position, tasklog
 
     monkeypatch.setattr(retry, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(tail, "SETTLE_SECONDS", 0.05)
     monkeypatch.setattr(tail, "REOPEN_SECONDS", 0.1)
     monkeypatch.setattr(status, "MIN_GAP_SECONDS", 0.1)
+    monkeypatch.setattr(position, "SAVE_SECONDS", 0.1)
+    monkeypatch.setattr(tasklog, "BLIND_DRAIN_SECONDS", 0.0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _airflows_own_thread() -> None:
+    """Start the thread in which Airflow looks a connection up for asyncio code; it stays."""
+    from asgiref.sync import sync_to_async
+
+    asyncio.run(sync_to_async(int)())
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID, uuid4
 
 import structlog.testing
 
@@ -63,14 +64,23 @@ def _no_pause(seconds: float) -> None:
 
 @dataclass
 class TaskInstance:
-    """As much of a running task instance as operators and sensors use."""
+    """As much of a running task instance as operators, sensors and triggers use."""
 
     try_number: int = 1
     first_reschedule_date: Any = None
     xcoms: dict[str, Any] = field(default_factory=dict)
+    dag_id: str = "night"
+    task_id: str = "follow"
+    run_id: str = "run-7"
+    map_index: int = -1
+    id: UUID = field(default_factory=uuid4)
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms[key] = value
+
+    def xcom_pull(self, task_ids: str, key: str, map_indexes: int) -> Any:
+        assert (task_ids, map_indexes) == (self.task_id, self.map_index)
+        return self.xcoms.get(key)
 
     def get_first_reschedule_date(self, context: Any) -> Any:
         return self.first_reschedule_date

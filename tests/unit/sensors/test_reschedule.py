@@ -129,6 +129,14 @@ def test_the_timeout_counts_from_the_first_look(soft_fail: bool, connect: Connec
         assert look(StateStore(), ti)["status"] == "SUCCEEDED"
 
 
+@pytest.mark.parametrize("option", ["soft_fail", "never_fail"])
+def test_what_skips_a_failure_does_not_skip_a_job_that_goes_on(option: str, connect: Connect) -> None:
+    with ScriptedAgent(Job("a\n", status="RUNNING")) as agent, task_log() as log:
+        connect(agent)
+        assert look(StateStore(), None, **{option: True}) is None
+        assert "" not in log.messages
+
+
 def test_the_default_interval_depends_on_the_mode() -> None:
     assert make_sensor().poke_interval == 5
     assert make_sensor(mode="reschedule").poke_interval == 60

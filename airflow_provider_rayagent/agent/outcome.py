@@ -1,0 +1,81 @@
+"""How the following of a job ended, in a form that a trigger's event can carry."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_rayagent.agent import errors
+from airflow_provider_rayagent.agent.errors import RayAgentError, RayAgentResponseError
+from airflow_provider_rayagent.logs.commands import End
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider_rayagent.agent.following import Following
+
+MAX_DETAIL = 1_000
+"""Characters of an error's words in an event, which Airflow prints whole into the task log."""
+
+MAX_STATUS = 100
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the following of a job ended.
+
+    :param end: why; ``None`` if it was stopped before an end, or if ``error`` kept it from beginning.
+    :param job: the job's details as last seen; of an event, its ``status`` alone.
+    :param error: the last failure to ask for the status.
+    """
+
+    end: End | None
+    job: Mapping[str, Any] | None = None
+    error: RayAgentError | None = None
+
+    @classmethod
+    def of(cls, following: Following) -> Outcome:
+        """Return how ``following`` ended."""
+        return cls(following.end, following.job, following.error)
+
+    def to_event(self) -> dict[str, Any]:
+        """Return JSON primitives, under 2 KB, without a secret."""
+        error = self.error
+        return {
+            "end": self.end.value if self.end else None,
+            "status": str(self.job.get("status"))[:MAX_STATUS] if self.job else None,
+            "error": None if error is None else [type(error).__name__, _short(error.detail), error.status_code],
+        }
+
+    @classmethod
+    def from_event(cls, event: object) -> Outcome:
+        """Return the outcome that :meth:`to_event` gave.
+
+        :raises RayAgentResponseError: if ``event`` is not one.
+        """
+        try:
+            end, status, error = (event[key] for key in ("end", "status", "error"))  # type: ignore[index]
+            return cls(
+                End(end) if end is not None else None,
+                {"status": status} if status is not None else None,
+                _error(*error) if error is not None else None,
+            )
+        except (KeyError, TypeError, ValueError):
+            raise RayAgentResponseError(
+                f"The trigger's event is not one of RayAgentJobTrigger: {event!r:.200}"
+            ) from None
+
+
+def _short(text: str) -> str:
+    text = text[:MAX_DETAIL]
+    while len(json.dumps(text)) > 1.5 * MAX_DETAIL:
+        text = text[: len(text) // 2]
+    return text
+
+
+def _error(name: str, detail: str, status_code: int | None) -> RayAgentError:
+    kind = getattr(errors, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, RayAgentError)):
+        kind = RayAgentError
+    return kind(detail, status_code)

@@ -1,0 +1,169 @@
+"""Watch a job from a worker: its log goes to the task log, its end becomes a result or an error."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow_provider_rayagent.agent import jobs, wire
+from airflow_provider_rayagent.agent.errors import RayAgentError
+from airflow_provider_rayagent.agent.records import records
+from airflow_provider_rayagent.exceptions import (
+    RayAgentJobFailedError,
+    RayAgentJobMissingError,
+    RayAgentJobStoppedError,
+)
+from airflow_provider_rayagent.hooks.kill import GOES_ON, stop_soon, task_state
+from airflow_provider_rayagent.logs.commands import End
+from airflow_provider_rayagent.logs.present import neutralize
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider_rayagent.agent.follow import Follower
+    from airflow_provider_rayagent.agent.following import Item
+    from airflow_provider_rayagent.agent.outcome import Outcome
+    from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+    from airflow_provider_rayagent.logs.commands import TailSettings
+    from airflow_provider_rayagent.logs.cursor import Cursor
+
+HANDLER_SECONDS = 1.0
+KILL_SECONDS = 4.0
+"""How long a killed task waits for its job to be stopped; Airflow gives it 5 seconds."""
+
+
+@dataclass
+class JobWatch:
+    """One job that a task watches.
+
+    :param log: the task's logger.
+    :param ti: the task instance.
+    :param settings: how the job is followed.
+    :param owns: whether the job is stopped when the task is killed.
+    """
+
+    hook: RayAgentHook
+    job_id: str
+    log: Any
+    ti: Any
+    settings: TailSettings
+    owns: bool = False
+    cursor: Cursor | None = None
+    """What of the log was forwarded so far."""
+    _stopped: threading.Event = field(default_factory=threading.Event)
+    _stop_asked: bool = False
+    _stopper: threading.Thread | None = None
+
+    def look(self) -> Follower:
+        """Look at the status alone."""
+        return self._run(replace(self.settings, forward=False, once=True), None)
+
+    def ask(self) -> Follower:
+        """Ask for the status once; the end is ``TIMED_OUT`` where the job goes on, as far as can be known."""
+        return self._run(replace(self.settings, forward=False), 0.0)
+
+    def look_at_log(self) -> Follower:
+        """Look at the status, and forward what is new in the log."""
+        return self._run(replace(self.settings, once=True), None)
+
+    def follow(self, seconds: float | None = None) -> Follower:
+        """Follow the job to its end, or for so many seconds."""
+        return self._run(self.settings, seconds)
+
+    def _run(self, settings: TailSettings, seconds: float | None) -> Follower:
+        follower = self.hook.follow_job(
+            self.job_id, settings, cursor=self.cursor, deadline=seconds, stopped=self._stopped
+        )
+        try:
+            for items in follower.items():
+                self.tell(items)
+        finally:
+            if settings.forward:
+                self.cursor = follower.cursor
+            if self._stopper is not None:
+                self._stopper.join(KILL_SECONDS - HANDLER_SECONDS)
+        return follower
+
+    def tell(self, items: list[Item]) -> None:
+        """Write to the task log what there is to tell."""
+        for record in records(items, self.job_id):
+            self.log.log(record.level, "%s", record.text)
+
+    def details(self, seen: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the details of a job that was seen to have ended; its status stays the one that was seen."""
+        try:
+            job = self.hook.get_job(self.job_id)
+        except RayAgentError as error:
+            self.log.warning("The details of job %s could not be read: %s", self.job_id, error)
+            return seen
+        if job.get("status") != seen.get("status"):
+            self.log.warning("Job %s ended as %s, and is %s now.", self.job_id, seen.get("status"), job.get("status"))
+            return seen
+        return job
+
+    def conclude(self, outcome: Outcome) -> dict[str, Any]:
+        """Return what goes to XCom of a job that succeeded.
+
+        :raises RayAgentJobFailedError: or :class:`RayAgentJobStoppedError`, after the XCom was pushed.
+        :raises RayAgentJobMissingError: if the agent does not know the job.
+        :raises RayAgentError: the last failure to ask for the status.
+        """
+        if outcome.end is End.JOB_ENDED:
+            return self._result(outcome.job or {})
+        if outcome.end is End.JOB_MISSING:
+            raise RayAgentJobMissingError(
+                f"The agent does not know the job {self.job_id}"
+                + (", though it did before." if outcome.job else f" after {self.settings.missing_timeout:g} seconds.")
+                + " Check the id and the agent's connection; an agent that was set up anew forgets its jobs.",
+                404,
+            )
+        raise outcome.error or RayAgentError(f"The status of job {self.job_id} could not be read.")
+
+    def _result(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        redact = self.hook.config.redact
+        summary = jobs.summarize(job, self.job_id, redact)
+        status = jobs.known_status(job)
+        if status is wire.JobStatus.SUCCEEDED:
+            return summary
+        self.ti.xcom_push(key="return_value", value=summary)
+        reason = neutralize(redact(jobs.why_it_ended(job, self.job_id)))
+        raise (RayAgentJobStoppedError if status is wire.JobStatus.STOPPED else RayAgentJobFailedError)(reason)
+
+    def time_out(
+        self, name: str, seconds: float, job: Mapping[str, Any] | None, error: type[BaseException]
+    ) -> NoReturn:
+        """Stop a job that is owned, and raise ``error``: the job has not ended within the task's timeout ``name``."""
+        self.stop(f"The task's {name} is over")
+        status = job.get("status") if job else "not known"
+        raise error(f"Job {self.job_id} has not ended within the {name} of {seconds:g} seconds; it is {status}.")
+
+    def killed(self) -> None:
+        """End the following, from a signal handler; stop a job that is owned unless the task goes on elsewhere."""
+        self._stopped.set()
+        if self.owns and not self._stop_asked and self._stopper is None:
+            # The signal may have come in the middle of a write to the log, or of a talk with Airflow's supervisor,
+            # whose lock is held until the handler returns: what is not done by then is waited for afterwards.
+            self._stopper = threading.Thread(target=self._stop_unless_task_goes_on, daemon=True)
+            self._stopper.start()
+            self._stopper.join(HANDLER_SECONDS)
+
+    def _stop_unless_task_goes_on(self) -> None:
+        state = task_state(self.ti)
+        if state in GOES_ON:
+            self.log.info("This process ends; the task goes on (%s), and job %s is left alone.", state, self.job_id)
+        else:
+            self.stop(f"The task was ended from outside (state: {state})")
+
+    def stop(self, why: str) -> None:
+        """Stop the job if it is owned, once; a failure is said in the log."""
+        if not self.owns or self._stop_asked:
+            return
+        self._stop_asked = True
+        self.log.info("%s; stopping job %s.", why, self.job_id)
+        try:
+            answer = stop_soon(self.hook.config, self.job_id)
+        except RayAgentError as error:
+            self.log.error("Job %s could not be stopped: %s", self.job_id, error)  # noqa: TRY400
+        else:
+            self.log.info("The agent was asked to stop job %s: %s", self.job_id, answer)

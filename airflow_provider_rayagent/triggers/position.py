@@ -1,0 +1,140 @@
+"""Where in a job's log a trigger has come to, kept in an XCom for the next trigger of the same try."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_rayagent.logs.cursor import Cursor
+from airflow_provider_rayagent.triggers.tasklog import Channel
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from airflow_provider_rayagent.agent.following import Item
+
+POSITION_KEY = "rayagent_log_position"
+NOBODY = ""
+SAVE_SECONDS = 1.0
+"""How long after the position moved it is saved."""
+LAST_LINES = 20
+LAST_LINE_CHARS = 500
+
+
+class Position:
+    """The position of one trigger.
+
+    A triggerer that is killed leaves the lines behind that it wrote since the last save: they are written again. A
+    position is saved only after all that it covers was read by the supervisor, so that no line is ever missing.
+
+    :param ti: the trigger's task instance; without one (``dag.test()``) nothing is kept.
+    :param log: the trigger's logger.
+    """
+
+    def __init__(self, ti: Any, log: Any) -> None:
+        from airflow.sdk.execution_time.xcom import XCom
+
+        # Before Airflow 3.3 asyncio code has no XComs.
+        self._ti: Any = ti if hasattr(XCom, "aset") else None
+        self._log = log
+        self._owner = uuid.uuid4().hex
+        self._channel = Channel.of_loop()
+        self._cursor: dict[str, Any] | None = None
+        self._moved = asyncio.Event()
+        self._saved = self._failed = False
+        self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
+
+    async def load(self) -> Cursor | None:
+        """Return where an earlier trigger of this try has come to, and take its place."""
+        value = await self._read()
+        cursor = read_cursor(value, self._ti)
+        if cursor is not None:
+            self._cursor = cursor.to_json()
+            await self._write(self._cursor)
+        return cursor
+
+    def moved(self, cursor: Cursor, items: Sequence[Item]) -> None:
+        """Take note that ``items`` were written, up to ``cursor``."""
+        self._cursor = cursor.to_json()
+        self._last_lines.extend(item[:LAST_LINE_CHARS] for item in items[-LAST_LINES:] if isinstance(item, str))
+        self._moved.set()
+
+    async def keep(self, replaced: Callable[[], Awaitable[bool]]) -> None:
+        """Save the position whenever it has moved, until this is cancelled; not while ``replaced()``."""
+        while self._ti is not None:
+            await self._moved.wait()
+            await asyncio.sleep(SAVE_SECONDS)
+            async with self._channel.saving():
+                if not await replaced():
+                    await self.save()
+
+    async def save(self, *, redact: Callable[[str], str] | None = None) -> None:
+        """Save the position, once the lines that it covers are on disk.
+
+        :param redact: if given, the last lines are saved too, without what this takes out.
+        """
+        async with self._channel.drained():
+            self._moved.clear()
+            cursor = self._cursor
+        more = {} if redact is None else {"last_lines": [redact(line) for line in self._last_lines]}
+        await self._write(cursor, **more)
+
+    async def is_ours(self) -> bool:
+        """Whether no other trigger has taken this one's place since."""
+        value = await self._read()
+        if not isinstance(value, dict) or (not self._saved and value.get("try") != str(self._ti.id)):
+            return True
+        return value.get("owner") in (self._owner, NOBODY)
+
+    async def _read(self) -> Any:
+        from airflow.sdk.execution_time.xcom import XCom
+
+        if self._ti is None:
+            return None
+        try:
+            return await XCom.aget_one(key=POSITION_KEY, **_ids(self._ti))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the job is followed on
+            self._say(error)
+            return None
+
+    async def _write(self, cursor: Mapping[str, Any] | None, **more: Any) -> None:
+        from airflow.sdk.execution_time.xcom import XCom
+
+        if self._ti is None:
+            return
+        value = {"try": str(self._ti.id), "owner": self._owner, "cursor": cursor, **more}
+        try:
+            await XCom.aset(POSITION_KEY, value, **_ids(self._ti))
+            self._saved = True
+        except Exception as error:  # noqa: BLE001 - whatever it is, the job is followed on
+            self._say(error)
+
+    def _say(self, error: Exception) -> None:
+        if not self._failed:
+            self._failed = True
+            self._log.warning(
+                "The position in the log could not be saved or read; where the triggerer is restarted, lines are "
+                "repeated: %s",
+                error,
+            )
+
+
+def first_position(ti: Any) -> dict[str, Any]:
+    """Return the position before any trigger; without one Airflow logs an error when the first trigger looks for it."""
+    return {"try": str(ti.id), "owner": NOBODY, "cursor": None}
+
+
+def read_cursor(value: object, ti: Any) -> Cursor | None:
+    """Return the cursor of a saved position, ``None`` if there is none or it is of another try."""
+    if not isinstance(value, dict) or value.get("try") != str(ti.id):
+        return None
+    try:
+        return Cursor.from_json(value["cursor"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _ids(ti: Any) -> dict[str, Any]:
+    return {"dag_id": ti.dag_id, "task_id": ti.task_id, "run_id": ti.run_id, "map_index": ti.map_index}

@@ -1,0 +1,244 @@
+"""Trigger that follows a Ray job to its end in the triggerer."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_rayagent.agent import jobs, wire
+from airflow_provider_rayagent.agent.errors import RayAgentError
+from airflow_provider_rayagent.agent.outcome import Outcome
+from airflow_provider_rayagent.agent.records import records
+from airflow_provider_rayagent.hooks.common import SOURCES, TIMEOUT_MARGIN
+from airflow_provider_rayagent.hooks.kill import GOES_ON, task_state
+from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook
+from airflow_provider_rayagent.logs.commands import TailSettings
+from airflow_provider_rayagent.logs.cursor import Cursor
+from airflow_provider_rayagent.triggers.position import Position
+from airflow_provider_rayagent.triggers.tasklog import TaskLog
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from datetime import datetime
+
+    from airflow_provider_rayagent.agent.aio_follow import AsyncFollower
+    from airflow_provider_rayagent.agent.following import Item
+
+MAX_LINE_LENGTH = 16_000
+"""Characters of a line in one record; the event loop would stand still for a second over one of a megabyte."""
+TAKE_OVER_SECONDS = 3.0
+"""Triggers that take over from another begin within this time, so that a restart does not storm the agent."""
+KILL_SECONDS = 20.0
+"""How long a killed trigger tries to stop its job; Airflow gives it 30 seconds."""
+STALL_SECONDS = 10.0
+"""A triggerer that stood still for so long may have been taken for dead and replaced."""
+
+SILENT_SECONDS = 120.0
+"""How long a trigger that was replaced waits for its triggerer to end it, before it goes on in spite of that."""
+
+
+class RayAgentJobTrigger(BaseTrigger):
+    """Follow a Ray job: write its log to the task log, and fire one event when the job has ended.
+
+    The event's payload is :meth:`airflow_provider_rayagent.agent.outcome.Outcome.to_event`. All arguments are JSON
+    primitives, and none of them is a secret.
+
+    :param job_id: the job's id.
+    :param rayagent_conn_id: the Airflow connection of the agent.
+    :param forward_logs: whether the job's log is forwarded.
+    :param protocol: how the log is streamed: ``auto``, ``websocket`` or ``http``.
+    :param poll_interval: seconds between two looks at the job's status.
+    :param job_missing_timeout: seconds for which the agent may not know the job.
+    :param agent_unreachable_timeout: seconds for which the job's status may be unreadable.
+    :param max_line_length: characters; a longer line is forwarded in marked pieces, of at most 16,000.
+    :param deadline: the moment (seconds since the epoch) at which to give up, after one more look; by default
+        a minute before Airflow's own timeout of the deferral.
+    :param cursor: where in the log to begin, as :meth:`Cursor.to_json` gives it.
+    :param stop_job_on_kill: whether the job is stopped when a user ends the task.
+    """
+
+    def __init__(
+        self,
+        *,
+        job_id: str,
+        rayagent_conn_id: str = RayAgentHook.default_conn_name,
+        forward_logs: bool = True,
+        protocol: wire.Protocol = "auto",
+        poll_interval: float = 5.0,
+        job_missing_timeout: float = 60.0,
+        agent_unreachable_timeout: float = 300.0,
+        max_line_length: int = MAX_LINE_LENGTH,
+        deadline: float | None = None,
+        cursor: dict[str, Any] | None = None,
+        stop_job_on_kill: bool = False,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.job_id = job_id
+        self.rayagent_conn_id = rayagent_conn_id
+        self.forward_logs = forward_logs
+        self.protocol = protocol
+        self.poll_interval = poll_interval
+        self.job_missing_timeout = job_missing_timeout
+        self.agent_unreachable_timeout = agent_unreachable_timeout
+        self.max_line_length = max_line_length
+        self.deadline = deadline
+        self.cursor = cursor
+        self.stop_job_on_kill = stop_job_on_kill
+        self.timeout_after: datetime | None = None
+        """Set by the triggerer: when Airflow ends the deferral."""
+        self._position: Position | None = None
+        self._clock = StallClock()
+        self._fired = False
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments."""
+        names = (
+            "job_id",
+            "rayagent_conn_id",
+            "forward_logs",
+            "protocol",
+            "poll_interval",
+            "job_missing_timeout",
+            "agent_unreachable_timeout",
+            "max_line_length",
+            "deadline",
+            "cursor",
+            "stop_job_on_kill",
+        )
+        return f"{__name__}.{type(self).__name__}", {name: getattr(self, name) for name in names}
+
+    async def run(self) -> AsyncGenerator[TriggerEvent, None]:
+        """Follow the job, then fire the event and return at once: Airflow kills a trigger that lives on after it."""
+        try:
+            outcome = await self._follow()
+        except RayAgentError as error:
+            outcome = Outcome(None, error=error)
+        self._fired = True
+        yield TriggerEvent(outcome.to_event())  # type: ignore[no-untyped-call]
+
+    async def on_kill(self) -> None:
+        """Stop the job, if that is wanted and it was a user who ended the task.
+
+        Airflow also calls this where a triggerer that was taken for dead comes back: then the task is still deferred.
+        """
+        if not self.stop_job_on_kill or self._fired or self.task_instance is None or self._position is None:
+            return
+        stopping = asyncio.ensure_future(asyncio.wait_for(self._stop_unless_task_goes_on(self._position), KILL_SECONDS))
+        while not stopping.done():
+            # Airflow cancels this again about once a second.
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait((stopping,))
+        stopping.result()
+
+    async def _stop_unless_task_goes_on(self, position: Position) -> None:
+        state = await asyncio.to_thread(task_state, self.task_instance)
+        if state in GOES_ON or not await position.is_ours():
+            self.log.info("This trigger ends; the task goes on (%s), and job %s is left alone.", state, self.job_id)
+            return
+        self.log.info("The task was ended from outside (state: %s); stopping job %s.", state, self.job_id)
+        try:
+            async with self._hook() as hook:
+                answer = await hook.stop_job(self.job_id)
+        except RayAgentError as error:
+            self.log.error("Job %s could not be stopped: %s", self.job_id, error)  # noqa: TRY400
+        else:
+            self.log.info("The agent was asked to stop job %s: %s", self.job_id, answer)
+
+    async def _follow(self) -> Outcome:
+        log = TaskLog(self.log)
+        self._position = position = Position(self.task_instance, self.log)
+        cursor = await self._begin(position)
+        async with self._hook() as hook:
+            follower = await hook.follow_job(
+                self.job_id,
+                self._settings(),
+                cursor=cursor,
+                deadline=self._seconds_left(),
+                clock=self._clock,
+            )
+            keeper = asyncio.create_task(position.keep(lambda: self._is_replaced(position)))
+            try:
+                async with aclosing(follower.items()) as found:
+                    async for items in found:
+                        await self._yield_to_a_successor(position)
+                        await self._tell(log, items)
+                        position.moved(follower.cursor, items)
+            finally:
+                keeper.cancel()
+                with suppress(asyncio.CancelledError):
+                    await keeper
+            await self._yield_to_a_successor(position)
+            redact = (await hook.get_async_conn()).config.redact
+            await position.save(redact=redact if _failed(follower) else None)
+        return Outcome.of(follower)
+
+    def _hook(self) -> RayAgentAsyncHook:
+        return RayAgentAsyncHook(self.rayagent_conn_id)
+
+    async def _tell(self, log: TaskLog, items: list[Item]) -> None:
+        await log.write(records(items, self.job_id))
+
+    async def _begin(self, position: Position) -> Cursor | None:
+        """Return where in the log to begin."""
+        saved = await position.load()
+        if saved is None:
+            return Cursor.from_json(self.cursor) if self.cursor else None
+        self.log.warning(
+            "Going on at line %d of job %s: another triggerer followed it before this one. Lines that it wrote in its "
+            "last seconds may appear twice; none is missing.",
+            saved.lines + 1,
+            self.job_id,
+        )
+        await asyncio.sleep(random.uniform(0, TAKE_OVER_SECONDS))  # noqa: S311 - no secret
+        return saved
+
+    async def _yield_to_a_successor(self, position: Position) -> None:
+        """Wait to be cancelled, if this triggerer stood still and another has taken the job over meanwhile."""
+        if await self._is_replaced(position):
+            self.log.info("Another triggerer follows job %s now; this one is silent.", self.job_id)
+            await asyncio.sleep(SILENT_SECONDS)
+            self._clock()
+        self._clock.stalled = False
+
+    async def _is_replaced(self, position: Position) -> bool:
+        self._clock()
+        return self._clock.stalled and not await position.is_ours()
+
+    def _seconds_left(self) -> float | None:
+        deadline = self.deadline
+        if deadline is None and self.timeout_after is not None:
+            deadline = self.timeout_after.timestamp() - TIMEOUT_MARGIN
+        return None if deadline is None else max(deadline - time.time(), 0.0)
+
+    def _settings(self) -> TailSettings:
+        return TailSettings(
+            sources=SOURCES[wire.validate_protocol(self.protocol)],
+            poll_interval=self.poll_interval,
+            missing_timeout=self.job_missing_timeout,
+            unreachable_timeout=self.agent_unreachable_timeout,
+            max_line_length=min(self.max_line_length, MAX_LINE_LENGTH),
+            forward=self.forward_logs,
+        )
+
+
+class StallClock:
+    """A monotonic clock in seconds that notices when it was not asked for long. A follower asks every second."""
+
+    def __init__(self) -> None:
+        self._asked = time.monotonic()
+        self.stalled = False
+
+    def __call__(self) -> float:
+        now = time.monotonic()
+        self.stalled = self.stalled or now - self._asked > STALL_SECONDS
+        self._asked = now
+        return now
+
+
+def _failed(follower: AsyncFollower) -> bool:
+    return follower.job is not None and jobs.known_status(follower.job) is not wire.JobStatus.SUCCEEDED

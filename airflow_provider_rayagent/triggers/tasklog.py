@@ -1,0 +1,146 @@
+"""The way of a trigger's records into the task log.
+
+A triggerer carries the records of all its triggers over one socket to its supervisor, which reads 4096 bytes of it
+between two looks at its database (``airflow.jobs.triggerer_job_runner``). A write to that socket when it is full
+blocks the event loop of every trigger; what is still in it when the trigger has ended is lost to the task log. So a
+record is written only while there is room, one trigger after the other, and the end waits until all was read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import select
+import stat
+import struct
+import termios
+import time
+from contextlib import asynccontextmanager
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from airflow_provider_rayagent.agent.records import Record, grouped
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+QUIET_RECORDS = 20
+"""More at once are joined into larger ones, which cost Airflow a tenth."""
+POLL_SECONDS = 0.01
+DRAIN_SECONDS = 30.0
+"""How long at most the end waits for what was written to be read."""
+STUCK_SECONDS = 1.0
+"""A supervisor that takes longer to save a position is waited for before more is written."""
+BLIND_DRAIN_SECONDS = 1.0
+"""How long it waits where there is no socket to look at."""
+
+
+class Channel:
+    """The socket to the supervisor, shared by all triggers of an event loop. Made by :meth:`of_loop`.
+
+    :param fd: the socket; ``None`` outside a triggerer.
+    """
+
+    def __init__(self, fd: int | None) -> None:
+        self._fd = fd
+        self._poll = select.poll()
+        if fd is not None:
+            self._poll.register(fd, select.POLLOUT)
+        self._turn = asyncio.Lock()
+        self._saving = asyncio.Lock()
+        self._saving_since: float | None = None
+
+    @classmethod
+    def of_loop(cls) -> Channel:
+        """Return the channel of the running loop."""
+        loop = asyncio.get_running_loop()
+        if loop not in _channels:
+            _channels[loop] = cls(_supervisor_socket())
+        return _channels[loop]
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a record would have to wait."""
+        return self._turn.locked() or not self._has_room()
+
+    @asynccontextmanager
+    async def room(self) -> AsyncIterator[None]:
+        """Give the turn, once a record can be written without blocking."""
+        async with self._turn:
+            while not self._has_room() or self._is_stuck():  # noqa: ASYNC110 - no event tells of it
+                await asyncio.sleep(POLL_SECONDS)
+            yield
+
+    @asynccontextmanager
+    async def saving(self) -> AsyncIterator[None]:
+        """Give the turn to save a position, one trigger after the other, in up to half of the supervisor's time."""
+        async with self._saving:
+            self._saving_since = time.monotonic()
+            try:
+                yield
+                took = time.monotonic() - self._saving_since
+            finally:
+                self._saving_since = None
+            await asyncio.sleep(took)
+
+    @asynccontextmanager
+    async def drained(self) -> AsyncIterator[None]:
+        """Give the turn, once all that was written has been read, and with that is on disk."""
+        async with self._turn:
+            if self._fd is None:
+                await asyncio.sleep(BLIND_DRAIN_SECONDS)
+            else:
+                for _ in range(int(DRAIN_SECONDS / POLL_SECONDS)):
+                    if not self._unread(self._fd):
+                        break
+                    await asyncio.sleep(POLL_SECONDS)
+            yield
+
+    def _has_room(self) -> bool:
+        """Whether the socket is at most a quarter full: Linux calls it writable only then."""
+        return self._fd is None or bool(self._poll.poll(0))
+
+    def _is_stuck(self) -> bool:
+        """Whether a position waits to be saved: what is written now would be repeated, should this triggerer die."""
+        return self._saving_since is not None and time.monotonic() - self._saving_since > STUCK_SECONDS
+
+    @staticmethod
+    def _unread(fd: int) -> int:
+        return int(struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, b"\0\0\0\0"))[0])
+
+
+_channels: WeakKeyDictionary[asyncio.AbstractEventLoop, Channel] = WeakKeyDictionary()
+
+
+def _supervisor_socket() -> int | None:
+    import structlog
+
+    output = getattr(structlog.get_config().get("logger_factory"), "io", None)
+    try:
+        fd = int(output.fileno())  # type: ignore[union-attr]
+        return fd if stat.S_ISSOCK(os.fstat(fd).st_mode) else None
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+class TaskLog:
+    """The task log of one trigger.
+
+    :param log: the trigger's own logger, which is what binds a record to its task.
+    """
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+        self._channel = Channel.of_loop()
+
+    async def write(self, found: Iterable[Record]) -> None:
+        """Write records, as they are while it is quiet, joined into larger ones under load."""
+        some = iter(found)
+        first = list(islice(some, QUIET_RECORDS + 1))
+        under_load = len(first) > QUIET_RECORDS or (len(first) > 1 and self._channel.is_busy)
+        for record in grouped(chain(first, some)) if under_load else first:
+            async with self._channel.room():
+                self._log.log(record.level, "%s", record.text)
+            await asyncio.sleep(0)

@@ -1,0 +1,250 @@
+"""``stop_job_on_kill`` in a worker: the job is stopped only if that is wanted, and only where the task is over."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowTaskTimeout
+from airflow.sdk.execution_time import timeout as airflows
+
+from airflow_provider_rayagent.agent import follow
+from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobTimeoutError
+from airflow_provider_rayagent.hooks import watch
+from airflow_provider_rayagent.hooks.watch import KILL_SECONDS
+from tests.scripted import Follow, Hold, Job, Play, Refuse, ScriptedAgent, Silence
+from tests.unit.sensors.deferral import resume
+from tests.unit.sensors.factory import make_sensor
+from tests.unit.supervisor import supervise
+from tests.unit.support import TaskInstance, make_context, task_log
+from tests.unit.triggers.sink import logging_to
+from tests.unit.triggers.test_kill import ENDED_BY_A_USER, GOES_ON, STOP
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
+    from tests.scripted import Step
+    from tests.unit.support import Connect
+
+
+@pytest.fixture(autouse=True)
+def _looks_up_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "SLICE_SECONDS", 0.1)
+
+
+def make_job() -> Job:
+    return Job("a\n", "RUNNING", ws=[Play(Follow(), Hold())])
+
+
+@contextmanager
+def killing(sensor: RayAgentJobSensor) -> Iterator[list[float]]:
+    """Have a signal kill the sensor meanwhile, as Airflow does; give the seconds that its handler took."""
+    took: list[float] = []
+
+    def on_signal(*_: object) -> None:
+        begun = time.monotonic()
+        sensor.on_kill()
+        took.append(time.monotonic() - begun)
+
+    before = signal.signal(signal.SIGUSR1, on_signal)
+    try:
+        yield took
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def send_signal() -> None:
+    os.kill(os.getpid(), signal.SIGUSR1)
+
+
+def killed(agent: ScriptedAgent, ti: TaskInstance, **overrides: Any) -> float:
+    """Run a sensor until a signal kills it as it waits; return the seconds that the signal's handler took."""
+    sensor = make_sensor(**{"stop_job_on_kill": True, "poke_interval": 60, **overrides})
+    timer = threading.Timer(0.3, send_signal)
+    timer.start()
+    with killing(sensor) as took:
+        assert sensor.poke(make_context(ti)) is False
+        timer.join()
+    return took[0]
+
+
+class KillingOutput(io.BytesIO):
+    """A log into which a signal comes in the middle of a write, whose lock is held then."""
+
+    def write(self, data: Any) -> int:
+        if b"the fatal line" in data:
+            send_signal()
+        return super().write(data)
+
+
+@pytest.mark.parametrize("state", ENDED_BY_A_USER[:4])
+def test_a_task_that_is_ended_from_outside_stops_the_job_once(
+    state: str | None, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ti = TaskInstance()
+    supervise(ti, monkeypatch).state = state
+    job = make_job()
+    with ScriptedAgent(job) as agent, task_log() as log:
+        connect(agent)
+        killed(agent, ti)
+        agent.wait_until(lambda: agent.open_connections == 0)
+    assert job.stop_calls == 1
+    assert any("was asked to stop job j1" in message for message in log.messages)
+
+
+@pytest.mark.parametrize("state", GOES_ON)
+def test_a_task_that_goes_on_leaves_the_job_alone(
+    state: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ti = TaskInstance()
+    supervise(ti, monkeypatch).state = state
+    job = make_job()
+    with ScriptedAgent(job) as agent:
+        connect(agent)
+        killed(agent, ti)
+    assert job.stop_calls == 0
+
+
+def test_by_default_the_job_is_left_alone_and_nothing_is_asked(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ti = TaskInstance()
+    supervisor = supervise(ti, monkeypatch)
+    supervisor.state = "failed"
+    job = make_job()
+    with ScriptedAgent(job) as agent:
+        connect(agent)
+        killed(agent, ti, stop_job_on_kill=False)
+    assert job.stop_calls == 0
+    assert "GetTaskStates" not in supervisor.asked
+
+
+@pytest.mark.parametrize("answer", [Refuse(500, "no luck"), Play(Silence())])
+def test_a_stop_that_fails_is_said_and_does_not_hold_the_task_up(
+    answer: Step, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ti = TaskInstance()
+    supervise(ti, monkeypatch).state = "failed"
+    with ScriptedAgent(make_job(), answers={STOP: [answer]}) as agent, task_log() as log:
+        connect(agent)
+        assert killed(agent, ti) < KILL_SECONDS + 0.5
+        assert len(agent.of(STOP)) == 1
+    assert any("could not be stopped" in message for message in log.messages)
+
+
+def test_airflow_that_does_not_answer_does_not_hold_the_task_up(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = threading.Event()
+    monkeypatch.setattr(watch, "task_state", lambda _: answered.wait() and None)
+    monkeypatch.setattr(watch, "KILL_SECONDS", 0.3)
+    with ScriptedAgent(make_job()) as agent:
+        connect(agent)
+        assert killed(agent, TaskInstance()) < 3
+        answered.set()
+        agent.wait_until(lambda: agent.of(STOP))
+
+
+def test_a_signal_in_the_middle_of_a_write_to_the_log_does_not_hold_the_stop_up(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ti = TaskInstance()
+    supervise(ti, monkeypatch).state = "failed"
+    job = Job("the fatal line\n", "RUNNING", ws=[Play(Follow(), Hold())])
+    with ScriptedAgent(job) as agent, logging_to(KillingOutput()):
+        connect(agent)
+        sensor = make_sensor(stop_job_on_kill=True, poke_interval=60)
+        with killing(sensor) as took:
+            assert sensor.poke(make_context(ti)) is False
+        assert job.stop_calls == 1
+    assert took[0] < KILL_SECONDS - 1
+
+
+def test_a_second_signal_stops_nothing_again(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    ti = TaskInstance()
+    supervise(ti, monkeypatch).state = "failed"
+    with ScriptedAgent(make_job()) as agent:
+        connect(agent)
+        sensor = make_sensor(stop_job_on_kill=True, timeout=0)
+        with pytest.raises(RayAgentJobTimeoutError):
+            sensor.poke(make_context(ti))
+        for _ in range(3):
+            sensor.on_kill()
+        assert len(agent.of(STOP)) == 1
+
+
+def test_a_kill_before_anything_has_begun_is_no_error() -> None:
+    make_sensor(stop_job_on_kill=True).on_kill()
+
+
+def in_worker(**overrides: Any) -> Any:
+    return make_sensor(poke_interval=60, **overrides).execute(make_context())
+
+
+def deferred(**overrides: Any) -> Any:
+    return resume("execute_complete", {"event": {"end": "timed out", "status": "RUNNING", "error": None}}, **overrides)
+
+
+def without_triggerer(**overrides: Any) -> Any:
+    return resume("__fail__", {"error": "Trigger timeout"}, **overrides)
+
+
+@pytest.mark.parametrize("way", [in_worker, deferred, without_triggerer])
+@pytest.mark.parametrize("owns", [True, False])
+def test_a_timeout_stops_the_job_if_that_is_wanted(way: Callable[..., Any], owns: bool, connect: Connect) -> None:
+    job = make_job()
+    with ScriptedAgent(job) as agent:
+        connect(agent)
+        with pytest.raises(RayAgentJobTimeoutError):
+            way(timeout=0.3, stop_job_on_kill=owns)
+    assert job.stop_calls == owns
+
+
+@pytest.mark.parametrize("way", [deferred, without_triggerer])
+@pytest.mark.parametrize("owns", [True, False])
+def test_so_does_an_execution_timeout_that_came_while_the_task_was_deferred(
+    way: Callable[..., Any], owns: bool, connect: Connect
+) -> None:
+    job = make_job()
+    with ScriptedAgent(job) as agent:
+        connect(agent)
+        with pytest.raises(AirflowTaskTimeout):
+            way(execution_timeout=timedelta(seconds=5), stop_job_on_kill=owns)
+    assert job.stop_calls == owns
+
+
+@pytest.mark.parametrize("owns", [True, False])
+def test_so_does_an_execution_timeout_in_the_worker(owns: bool, connect: Connect) -> None:
+    job = make_job()
+    with ScriptedAgent(job) as agent:
+        connect(agent)
+        ends: Any = airflows.timeout
+        with pytest.raises(AirflowTaskTimeout), ends(0.5):
+            in_worker(stop_job_on_kill=owns)
+        agent.wait_until(lambda: agent.open_connections == 0)
+    assert job.stop_calls == owns
+
+
+def test_a_job_that_ended_by_itself_is_not_stopped(connect: Connect) -> None:
+    job = Job("a\n", "FAILED")
+    with ScriptedAgent(job) as agent:
+        connect(agent)
+        with pytest.raises(RayAgentJobFailedError):
+            in_worker(stop_job_on_kill=True)
+    assert job.stop_calls == 0
+
+
+def test_a_stop_that_fails_at_the_timeout_leaves_the_timeout_the_error(connect: Connect) -> None:
+    with ScriptedAgent(make_job(), answers={STOP: [Refuse(500)]}) as agent, task_log() as log:
+        connect(agent)
+        with pytest.raises(RayAgentJobTimeoutError):
+            deferred(stop_job_on_kill=True)
+    assert any("could not be stopped" in message for message in log.messages)

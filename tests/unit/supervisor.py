@@ -1,0 +1,65 @@
+"""Airflow's supervisor of a task or a triggerer, as far as one task instance needs it, in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk.bases.xcom import BaseXCom
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from airflow.sdk.execution_time import comms, task_runner
+
+if TYPE_CHECKING:
+    from tests.unit.support import TaskInstance
+
+needs_xcoms = pytest.mark.skipif(not hasattr(BaseXCom, "aset"), reason="no XComs for asyncio code in this Airflow")
+
+
+class Supervisor:
+    """What Airflow's own code sends its requests to: the task's XComs, and its state.
+
+    :param ti: the task instance whose XComs these are.
+    """
+
+    def __init__(self, ti: TaskInstance) -> None:
+        self.ti = ti
+        self.state: str | None = "deferred"
+        self.saved: list[Any] = []
+        """The values of all XComs that were set, in order."""
+        self.refused: set[type] = set()
+        """Kinds of requests that are answered with an error."""
+        self.asked: list[str] = []
+
+    async def asend(self, message: Any) -> Any:
+        await asyncio.sleep(0)
+        return self.send(message)
+
+    def send(self, message: Any) -> Any:
+        kind = type(message)
+        self.asked.append(kind.__name__)
+        if kind in self.refused:
+            raise AirflowRuntimeError(comms.ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"why": "no luck"}))
+        if isinstance(message, comms.SetXCom):
+            self._check(message)
+            self.saved.append(message.value)
+            self.ti.xcoms[message.key] = message.value
+        elif isinstance(message, comms.GetXCom):
+            self._check(message)
+            return comms.XComResult(key=message.key, value=self.ti.xcoms.get(message.key))
+        elif isinstance(message, comms.GetTaskStates):
+            assert (message.dag_id, message.run_ids) == (self.ti.dag_id, [self.ti.run_id])
+            assert (message.task_ids, message.map_index) == ([self.ti.task_id], self.ti.map_index)
+            return comms.TaskStatesResult(task_states={self.ti.run_id: {self.ti.task_id: self.state}})
+        return None
+
+    def _check(self, message: comms.SetXCom | comms.GetXCom) -> None:
+        asked_for = (message.dag_id, message.task_id, message.run_id, message.map_index)
+        assert asked_for == (self.ti.dag_id, self.ti.task_id, self.ti.run_id, self.ti.map_index)
+
+
+def supervise(ti: TaskInstance, monkeypatch: pytest.MonkeyPatch) -> Supervisor:
+    """Put a supervisor in the place of Airflow's."""
+    supervisor = Supervisor(ti)
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", supervisor, raising=False)
+    return supervisor

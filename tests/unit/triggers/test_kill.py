@@ -1,0 +1,209 @@
+"""``on_kill`` of the trigger: the job is stopped only if that is wanted, and only where a user ended the task."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_rayagent.triggers import rayagent as triggers
+from airflow_provider_rayagent.triggers.position import POSITION_KEY
+from tests.scripted import Hold, Job, Play, Refuse, ScriptedAgent, Silence
+from tests.unit.supervisor import needs_xcoms, supervise
+from tests.unit.support import TaskInstance, task_log
+from tests.unit.triggers.driver import fired, make_trigger, running
+
+if TYPE_CHECKING:
+    from tests.scripted import Step
+    from tests.unit.support import Connect
+
+STOP = "POST jobs/j1/stop/"
+ENDED_BY_A_USER = [
+    None,
+    "failed",
+    "success",
+    "skipped",
+    "removed",
+    "scheduled",
+    "queued",
+    "restarting",
+    "upstream_failed",
+]
+GOES_ON = ["deferred", "running", "up_for_retry", "up_for_reschedule"]
+
+
+def make_job() -> Job:
+    return Job("a\n", "RUNNING", ws=[Play(Hold())])
+
+
+def kill(
+    agent: ScriptedAgent, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch, *, replaced: bool = False, **overrides: Any
+) -> None:
+    """Run a trigger, then cancel it and call ``on_kill``, as a triggerer does on a user's act."""
+
+    async def run() -> None:
+        trigger = make_trigger(ti, **{"stop_job_on_kill": True, **overrides})
+        async with running(trigger):
+            await agent.reached(lambda: agent.open_streams["j1"])
+            if replaced:
+                await agent.reached(lambda: POSITION_KEY in ti.xcoms)
+                ti.xcoms[POSITION_KEY] = {"try": str(ti.id), "owner": "another", "cursor": {}}
+        await trigger.on_kill()
+        await agent.reached(lambda: agent.open_connections == 0)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("state", ENDED_BY_A_USER)
+def test_a_user_who_ends_the_task_stops_the_job_once(
+    state: str | None, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ti = TaskInstance()
+    supervise(ti, monkeypatch).state = state
+    job = make_job()
+    with ScriptedAgent(job) as agent, task_log() as log:
+        connect(agent)
+        kill(agent, ti, monkeypatch)
+    assert job.stop_calls == 1
+    assert any("was asked to stop job j1" in message for message in log.messages)
+
+
+@pytest.mark.parametrize("state", GOES_ON)
+def test_a_task_that_goes_on_leaves_the_job_alone(
+    state: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ti = TaskInstance()
+    supervise(ti, monkeypatch).state = state
+    job = make_job()
+    with ScriptedAgent(job) as agent:
+        connect(agent)
+        kill(agent, ti, monkeypatch)
+    assert job.stop_calls == 0
+
+
+def test_by_default_the_job_is_left_alone_and_nothing_is_asked(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ti = TaskInstance()
+    supervisor = supervise(ti, monkeypatch)
+    supervisor.state = "failed"
+    job = make_job()
+    with ScriptedAgent(job) as agent:
+        connect(agent)
+        kill(agent, ti, monkeypatch, stop_job_on_kill=False)
+    assert job.stop_calls == 0
+    assert "GetTaskStates" not in supervisor.asked
+
+
+@needs_xcoms
+def test_a_trigger_that_another_has_taken_over_from_leaves_the_job_alone(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ti = TaskInstance()
+    supervise(ti, monkeypatch).state = "failed"
+    job = Job("a\n", "RUNNING")
+    with ScriptedAgent(job) as agent:
+        connect(agent)
+        kill(agent, ti, monkeypatch, replaced=True)
+    assert job.stop_calls == 0
+
+
+def test_a_trigger_that_has_fired_leaves_the_job_alone(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        trigger = make_trigger(ti, stop_job_on_kill=True)
+        await fired(trigger)
+        await trigger.on_kill()
+
+    ti = TaskInstance()
+    supervise(ti, monkeypatch).state = "success"
+    with ScriptedAgent(Job("a\n")) as agent:
+        connect(agent)
+        asyncio.run(run())
+        assert agent.of(STOP) == []
+
+
+def test_where_there_is_no_task_instance_the_job_is_left_alone(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job()
+    with ScriptedAgent(job) as agent:
+        connect(agent)
+        kill(agent, None, monkeypatch)  # type: ignore[arg-type]
+    assert job.stop_calls == 0
+
+
+@pytest.mark.parametrize("answer", [Refuse(500, "no luck"), Refuse(404)])
+def test_a_stop_that_fails_is_said_and_not_raised(
+    answer: Step, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ti = TaskInstance()
+    supervise(ti, monkeypatch).state = "failed"
+    with ScriptedAgent(make_job(), answers={STOP: [answer]}) as agent, task_log() as log:
+        connect(agent)
+        kill(agent, ti, monkeypatch)
+        assert len(agent.of(STOP)) == 1
+    assert any("could not be stopped" in message for message in log.messages)
+
+
+def test_an_agent_that_does_not_answer_is_not_waited_for_longer_than_its_connection_says(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ti = TaskInstance()
+    supervise(ti, monkeypatch).state = "failed"
+    with ScriptedAgent(make_job(), answers={STOP: [Play(Silence())]}) as agent, task_log() as log:
+        connect(agent, extra={"read_timeout": 0.3})
+        kill(agent, ti, monkeypatch)
+    assert any("could not be stopped" in message for message in log.messages)
+
+
+def test_a_kill_that_is_repeated_while_the_job_is_being_stopped_does_not_end_that(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        trigger = make_trigger(ti, stop_job_on_kill=True)
+        async with running(trigger):
+            await agent.reached(lambda: agent.open_streams["j1"])
+        killing = asyncio.create_task(trigger.on_kill())
+        while not killing.done():
+            await asyncio.sleep(0.02)
+            killing.cancel()
+        await killing
+
+    def slow(_: object) -> str:
+        time.sleep(0.3)
+        return "failed"
+
+    ti = TaskInstance()
+    supervise(ti, monkeypatch)
+    monkeypatch.setattr(triggers, "task_state", slow)
+    job = make_job()
+    with ScriptedAgent(job) as agent:
+        connect(agent)
+        asyncio.run(run())
+    assert job.stop_calls == 1
+
+
+def test_asking_for_the_state_does_not_block_the_event_loop(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> int:
+        trigger = make_trigger(ti, stop_job_on_kill=True)
+        ticks = 0
+        async with running(trigger):
+            await agent.reached(lambda: agent.open_streams["j1"])
+        killing = asyncio.create_task(trigger.on_kill())
+        while not killing.done():
+            ticks += 1
+            await asyncio.sleep(0.01)
+        return ticks
+
+    def slow(_: object) -> str:
+        time.sleep(0.5)
+        return "running"
+
+    ti = TaskInstance()
+    supervise(ti, monkeypatch)
+    monkeypatch.setattr(triggers, "task_state", slow)
+    with ScriptedAgent(make_job()) as agent:
+        connect(agent)
+        assert asyncio.run(run()) > 5

@@ -1,0 +1,256 @@
+"""A trigger that takes over from another of the same try goes on where that one stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+from airflow.sdk.bases.xcom import BaseXCom
+from airflow.sdk.execution_time import comms
+
+from airflow_provider_rayagent.logs.commands import End
+from airflow_provider_rayagent.logs.cursor import Cursor
+from airflow_provider_rayagent.triggers import position
+from airflow_provider_rayagent.triggers import rayagent as triggers
+from airflow_provider_rayagent.triggers.position import LAST_LINE_CHARS, LAST_LINES, POSITION_KEY, read_cursor
+from tests.scripted import Grow, Job, ScriptedAgent, SetStatus, Sleep
+from tests.unit.supervisor import needs_xcoms, supervise
+from tests.unit.support import TaskInstance, task_log
+from tests.unit.triggers.driver import follow, make_trigger, running
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
+    from tests.unit.support import Connect, TaskLog
+
+LINES = [f"line {number}" for number in range(1, 61)]
+
+
+@pytest.fixture(autouse=True)
+def _take_over_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triggers, "TAKE_OVER_SECONDS", 0.05)
+
+
+def make_job(*, status: str = "RUNNING", lines: int = len(LINES), **overrides: Any) -> Job:
+    return Job("".join(f"{line}\n" for line in LINES[:lines]), status, **overrides)
+
+
+def lines_in(log: TaskLog) -> list[str]:
+    known = set(LINES)
+    return [line for message in log.messages for line in message.split("\n") if line in known]
+
+
+async def killed(trigger: RayAgentJobTrigger, agent: ScriptedAgent, reached: Callable[[], object]) -> None:
+    """Run a trigger until something is reached, and no further."""
+    async with running(trigger):
+        await agent.reached(reached)
+
+
+def saved_lines(ti: TaskInstance) -> int:
+    cursor = read_cursor(ti.xcoms.get(POSITION_KEY), ti)
+    return cursor.lines if cursor else 0
+
+
+def position_of(ti: TaskInstance, lines: int) -> dict[str, Any]:
+    """Return what a trigger that has written so many lines saves."""
+    from airflow_provider_rayagent.logs.reading import TextReading
+
+    cursor = Cursor()
+    TextReading(cursor, 16_000).feed_text("".join(f"{line}\n" for line in LINES[:lines]))
+    return {"try": str(ti.id), "owner": "another", "cursor": cursor.to_json()}
+
+
+@needs_xcoms
+def test_a_new_trigger_of_the_same_try_goes_on_at_the_position(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ti = TaskInstance()
+    supervise(ti, monkeypatch)
+    job = make_job(lines=30)
+    with ScriptedAgent(job) as agent:
+        connect(agent)
+        with task_log() as first:
+            asyncio.run(killed(make_trigger(ti), agent, lambda: saved_lines(ti) == 30))
+        job.grow("".join(f"{line}\n" for line in LINES[30:]))
+        job.set_status("SUCCEEDED")
+        with task_log() as second:
+            assert follow(make_trigger(ti)).job == {"status": "SUCCEEDED"}
+    assert lines_in(first) == LINES[:30]
+    assert lines_in(second) == LINES[30:]
+    assert [message.split(" of job")[0] for message in second.warnings] == ["Going on at line 31"]
+    assert saved_lines(ti) == 60
+
+
+@needs_xcoms
+def test_what_was_written_since_the_last_save_is_repeated_and_nothing_is_missing(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run(agent: ScriptedAgent) -> None:
+        async with running(make_trigger(ti)):
+            await agent.reached(lambda: saved_lines(ti) == 20)
+            monkeypatch.setattr(position, "SAVE_SECONDS", 60.0)
+            job.grow("".join(f"{line}\n" for line in LINES[20:40]))
+            await agent.reached(lambda: len(lines_in(first)) == 40)
+
+    ti = TaskInstance()
+    supervise(ti, monkeypatch)
+    job = make_job(lines=20)
+    with ScriptedAgent(job) as agent:
+        connect(agent)
+        with task_log() as first:
+            asyncio.run(run(agent))
+        job.set_status("SUCCEEDED")
+        with task_log() as second:
+            follow(make_trigger(ti))
+    assert (lines_in(first), lines_in(second)) == (LINES[:40], LINES[20:40])
+
+
+@needs_xcoms
+def test_a_new_try_begins_at_the_first_line(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    ti = TaskInstance()
+    ti.xcoms[POSITION_KEY] = position_of(ti, 30)
+    new_try = replace(ti, try_number=2, id=uuid4())
+    supervise(new_try, monkeypatch)
+    with ScriptedAgent(make_job(status="SUCCEEDED")) as agent, task_log() as log:
+        connect(agent)
+        follow(make_trigger(new_try))
+    assert lines_in(log) == LINES
+    assert log.warnings == []
+
+
+@needs_xcoms
+@pytest.mark.parametrize("saved", [None, False, True])
+def test_the_position_of_the_same_try_comes_before_the_one_in_the_arguments(
+    saved: bool | None, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ti = TaskInstance()
+    supervise(ti, monkeypatch)
+    if saved is not None:
+        ti.xcoms[POSITION_KEY] = position_of(ti if saved else TaskInstance(), 40)
+    with ScriptedAgent(make_job(status="SUCCEEDED")) as agent, task_log() as log:
+        connect(agent)
+        follow(make_trigger(ti, cursor=position_of(ti, 10)["cursor"]))
+    assert lines_in(log) == LINES[40 if saved else 10 :]
+
+
+@needs_xcoms
+def test_a_position_that_does_not_fit_the_log_means_the_whole_log_and_is_said(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ti = TaskInstance()
+    supervise(ti, monkeypatch)
+    ti.xcoms[POSITION_KEY] = position_of(ti, 30)
+    ti.xcoms[POSITION_KEY]["cursor"]["marks"][-1][1] = "00" * 16
+    with ScriptedAgent(make_job(status="SUCCEEDED")) as agent, task_log() as log:
+        connect(agent)
+        follow(make_trigger(ti))
+    assert lines_in(log) == LINES
+    assert any("forwarded anew" in warning for warning in log.warnings)
+
+
+@pytest.mark.parametrize("value", [None, "x", 7, [], {}, {"cursor": {}}, {"cursor": None}, {"cursor": {"chars": -1}}])
+def test_what_is_no_position_is_none(value: Any) -> None:
+    ti = TaskInstance()
+    if isinstance(value, dict):
+        value = {"try": str(ti.id), **value}
+    assert read_cursor(value, ti) is None
+
+
+@needs_xcoms
+def test_the_position_is_saved_a_while_after_it_moved_and_not_while_it_rests(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ti = TaskInstance()
+    supervisor = supervise(ti, monkeypatch)
+    writing = [action for line in LINES for action in (Grow(f"{line}\n"), Sleep(0.005))]
+    job = Job("", "RUNNING", timeline=[*writing, Sleep(1.0), SetStatus("SUCCEEDED")])
+    begun = time.monotonic()
+    with ScriptedAgent(job) as agent:
+        connect(agent)
+        follow(make_trigger(ti))
+    took = time.monotonic() - begun
+    counts = [value["cursor"]["lines"] for value in supervisor.saved]
+    *meanwhile, last = counts
+    assert meanwhile == sorted(set(meanwhile))
+    assert last == len(LINES)
+    assert 1 < len(counts) <= took / position.SAVE_SECONDS + 2
+    assert len({value["owner"] for value in supervisor.saved}) == 1
+
+
+@needs_xcoms
+def test_a_position_is_small_and_json(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    ti = TaskInstance()
+    supervisor = supervise(ti, monkeypatch)
+    with ScriptedAgent(Job("漢\n" * 30_000)) as agent:
+        connect(agent)
+        follow(make_trigger(ti))
+    assert all(len(json.dumps(value)) < 2_000 for value in supervisor.saved)
+
+
+@needs_xcoms
+@pytest.mark.parametrize(("status", "kept"), [("SUCCEEDED", False), ("FAILED", True), ("STOPPED", True)])
+def test_the_last_lines_are_saved_where_the_job_did_not_succeed(
+    status: str, kept: bool, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ti = TaskInstance()
+    supervisor = supervise(ti, monkeypatch)
+    with ScriptedAgent(Job("\n".join([*LINES, "y" * 9_000]), status)) as agent:
+        connect(agent)
+        follow(make_trigger(ti))
+    last = [*LINES[-LAST_LINES + 1 :], "y" * LAST_LINE_CHARS]
+    assert supervisor.saved[-1].get("last_lines") == (last if kept else None)
+    assert not [value for value in supervisor.saved[:-1] if "last_lines" in value]
+
+
+@needs_xcoms
+def test_a_position_that_cannot_be_saved_is_said_once_and_the_job_is_followed_on(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ti = TaskInstance()
+    supervisor = supervise(ti, monkeypatch)
+    supervisor.refused = {comms.SetXCom}
+    writing = [action for line in LINES for action in (Grow(f"{line}\n"), Sleep(0.01))]
+    with ScriptedAgent(Job("", "RUNNING", timeline=[*writing, SetStatus("SUCCEEDED")])) as agent, task_log() as log:
+        connect(agent)
+        assert follow(make_trigger(ti)).job == {"status": "SUCCEEDED"}
+    assert supervisor.asked.count("SetXCom") > 1
+    assert len([warning for warning in log.warnings if "could not be saved" in warning]) == 1
+    assert lines_in(log) == LINES
+
+
+@needs_xcoms
+def test_a_position_that_cannot_be_read_means_the_first_line(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    ti = TaskInstance()
+    supervise(ti, monkeypatch).refused = {comms.GetXCom}
+    with ScriptedAgent(make_job(status="SUCCEEDED")) as agent, task_log() as log:
+        connect(agent)
+        assert follow(make_trigger(ti)).end is End.JOB_ENDED
+    assert lines_in(log) == LINES
+
+
+def test_an_airflow_without_xcoms_for_asyncio_code_keeps_no_position(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("aset", "aget_one"):
+        monkeypatch.delattr(BaseXCom, name, raising=False)
+    ti = TaskInstance()
+    supervise(ti, monkeypatch)
+    with ScriptedAgent(make_job(status="FAILED")) as agent, task_log() as log:
+        connect(agent)
+        assert follow(make_trigger(ti)).job == {"status": "FAILED"}
+    assert lines_in(log) == LINES
+
+
+def test_without_a_task_instance_nothing_is_kept(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    supervisor = supervise(TaskInstance(), monkeypatch)
+    with ScriptedAgent(make_job(status="FAILED")) as agent, task_log() as log:
+        connect(agent)
+        assert follow(make_trigger()).job == {"status": "FAILED"}
+    assert {"SetXCom", "GetXCom"}.isdisjoint(supervisor.asked)
+    assert lines_in(log) == LINES

@@ -1,0 +1,183 @@
+"""A triggerer that stood still for long, was taken for dead and replaced, and wakes up."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_rayagent.triggers import position
+from airflow_provider_rayagent.triggers import rayagent as triggers
+from airflow_provider_rayagent.triggers.position import POSITION_KEY, Position
+from airflow_provider_rayagent.triggers.rayagent import StallClock
+from tests.scripted import Job, ScriptedAgent
+from tests.unit.supervisor import needs_xcoms, supervise
+from tests.unit.support import TaskInstance, task_log
+from tests.unit.triggers.driver import make_trigger, running
+
+if TYPE_CHECKING:
+    from tests.unit.support import Connect, TaskLog
+
+STALL_SECONDS = 0.6
+
+
+@pytest.fixture(autouse=True)
+def _stalls_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triggers, "STALL_SECONDS", STALL_SECONDS)
+
+
+def freeze() -> None:
+    """Stop the event loop for as long as it takes to be taken for dead."""
+    time.sleep(STALL_SECONDS + 0.3)
+
+
+def owned_by_another(ti: TaskInstance) -> dict[str, Any]:
+    return {"try": str(ti.id), "owner": "another", "cursor": {}}
+
+
+async def seconds_of_silence(log: TaskLog, task: asyncio.Task[Any]) -> None:
+    """Wait for as long as a trigger that goes on would need to write, save and fire."""
+    told = len(log.messages)
+    await asyncio.sleep(1.0)
+    assert not task.done()
+    assert len(log.messages) == told
+
+
+@needs_xcoms
+@pytest.mark.parametrize("had_saved", [True, False])
+def test_a_trigger_that_was_replaced_meanwhile_neither_writes_nor_saves_nor_fires(
+    had_saved: bool, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run(agent: ScriptedAgent) -> None:
+        async with running(make_trigger(ti)) as task:
+            await agent.reached(lambda: "a" in log.messages)
+            if had_saved:
+                await agent.reached(lambda: POSITION_KEY in ti.xcoms)
+            freeze()
+            ti.xcoms[POSITION_KEY] = owned_by_another(ti)
+            job.grow("b\n")
+            job.set_status("SUCCEEDED")
+            await agent.reached(lambda: any("silent" in message for message in log.messages))
+            await seconds_of_silence(log, task)
+        assert task.cancelled()
+
+    ti = TaskInstance()
+    supervise(ti, monkeypatch)
+    if not had_saved:
+        monkeypatch.setattr(position, "SAVE_SECONDS", 60.0)
+    job = Job("a\n", "RUNNING")
+    with ScriptedAgent(job) as agent, task_log() as log:
+        connect(agent)
+        asyncio.run(run(agent))
+    assert "b" not in log.messages
+    assert ti.xcoms[POSITION_KEY] == owned_by_another(ti)
+
+
+@needs_xcoms
+def test_a_trigger_that_stood_still_with_a_position_to_save_does_not_save_it_over_its_successors(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run(agent: ScriptedAgent) -> None:
+        async with running(make_trigger(ti)) as task:
+            await agent.reached(lambda: POSITION_KEY in ti.xcoms)
+            job.grow("b\n")
+            await agent.reached(lambda: "b" in log.messages)
+            freeze()
+            ti.xcoms[POSITION_KEY] = owned_by_another(ti)
+            job.grow("c\n")
+            await asyncio.sleep(0.5)
+            assert ti.xcoms[POSITION_KEY] == owned_by_another(ti)
+            await seconds_of_silence(log, task)
+
+    ti = TaskInstance()
+    supervise(ti, monkeypatch)
+    monkeypatch.setattr(position, "SAVE_SECONDS", 0.3)
+    job = Job("a\n", "RUNNING")
+    with ScriptedAgent(job) as agent, task_log() as log:
+        connect(agent)
+        asyncio.run(run(agent))
+    assert "c" not in log.messages
+
+
+@needs_xcoms
+def test_a_trigger_that_stood_still_and_was_not_replaced_goes_on(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run(agent: ScriptedAgent) -> Any:
+        async with running(make_trigger(ti)) as task:
+            await agent.reached(lambda: POSITION_KEY in ti.xcoms)
+            freeze()
+            job.grow("b\n")
+            job.set_status("SUCCEEDED")
+            return await asyncio.wait_for(task, 10)
+
+    ti = TaskInstance()
+    supervise(ti, monkeypatch)
+    job = Job("a\n", "RUNNING")
+    with ScriptedAgent(job) as agent, task_log() as log:
+        connect(agent)
+        assert asyncio.run(run(agent))["status"] == "SUCCEEDED"
+    assert log.lines_of("a\nb\n") == ["a", "b"]
+
+
+@needs_xcoms
+def test_a_trigger_that_nobody_ends_though_it_was_replaced_goes_on_after_a_while(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run(agent: ScriptedAgent) -> Any:
+        async with running(make_trigger(ti)) as task:
+            await agent.reached(lambda: POSITION_KEY in ti.xcoms)
+            freeze()
+            ti.xcoms[POSITION_KEY] = owned_by_another(ti)
+            job.grow("b\n")
+            await agent.reached(lambda: "b" in log.messages)
+            job.set_status("SUCCEEDED")
+            return await asyncio.wait_for(task, 10)
+
+    ti = TaskInstance()
+    supervise(ti, monkeypatch)
+    monkeypatch.setattr(triggers, "SILENT_SECONDS", STALL_SECONDS + 0.2)
+    job = Job("a\n", "RUNNING")
+    with ScriptedAgent(job) as agent, task_log() as log:
+        connect(agent)
+        assert asyncio.run(run(agent))["status"] == "SUCCEEDED"
+    assert len([message for message in log.messages if "silent" in message]) == 1
+
+
+@needs_xcoms
+@pytest.mark.parametrize(
+    ("saved", "owner", "ours"),
+    [(False, None, True), (False, "another", False), (True, "me", True), (True, "another", False), (True, None, True)],
+)
+def test_a_position_is_ours_unless_another_trigger_has_put_its_own_there(
+    saved: bool, owner: str | None, ours: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> bool:
+        place = Position(ti, None)
+        if saved:
+            await place.save()
+        if owner == "another":
+            ti.xcoms[POSITION_KEY] = owned_by_another(ti)
+        elif owner is None:
+            ti.xcoms.pop(POSITION_KEY, None)
+        return await place.is_ours()
+
+    ti = TaskInstance()
+    supervise(ti, monkeypatch)
+    assert asyncio.run(run()) is ours
+
+
+def test_a_clock_that_is_asked_often_has_not_stalled_and_one_that_was_not_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    clock = StallClock()
+    for _ in range(5):
+        now[0] += STALL_SECONDS - 0.1
+        assert clock() == now[0]
+        assert not clock.stalled
+    now[0] += STALL_SECONDS + 0.1
+    clock()
+    clock()
+    assert clock.stalled

@@ -1,0 +1,253 @@
+"""The way of records to the supervisor's socket: nothing lost, in order, in turn, and the event loop never blocked."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+
+from airflow_provider_rayagent.agent.records import RECORD_BYTES, Record
+from airflow_provider_rayagent.triggers import tasklog
+from airflow_provider_rayagent.triggers.tasklog import QUIET_RECORDS, Channel, TaskLog
+from tests.unit.triggers.sink import logging_to, slow_sink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from pathlib import Path
+
+    from tests.unit.triggers.sink import Sink
+
+READ_PAUSE = 0.001
+STANDSTILL_SECONDS = 1.5
+
+
+def make_records(name: str, count: int, length: int = 100) -> list[Record]:
+    return [Record(logging.INFO, f"{name} {number:06d} ".ljust(length, "x")) for number in range(count)]
+
+
+def make_log(name: str = "one") -> TaskLog:
+    return TaskLog(structlog.get_logger(name))
+
+
+def lines_in(sink: Sink, name: str = "one") -> list[str]:
+    """Return the lines that came of one trigger, in the order in which they came."""
+    return [line for record in sink.records() for line in record["event"].split("\n") if line.startswith(name)]
+
+
+def texts(found: Sequence[Record]) -> list[str]:
+    return [record.text for record in found]
+
+
+async def written_and_drained(found: Sequence[Record]) -> None:
+    await make_log().write(found)
+    async with Channel.of_loop().drained():
+        pass
+
+
+async def longest_block(work: asyncio.Task[None]) -> float:
+    """Return for how long the event loop did not come back to a watcher while ``work`` went on."""
+    longest, last = 0.0, time.monotonic()
+    while not work.done():
+        await asyncio.sleep(0)
+        now = time.monotonic()
+        longest, last = max(longest, now - last), now
+    await work
+    return longest
+
+
+@pytest.mark.parametrize("length", [30, 100, 15_000])
+def test_nothing_is_lost_and_the_order_is_kept_however_slow_the_reader_is(length: int) -> None:
+    found = make_records("one", 3_000_000 // max(length, 3_000), length)
+
+    with slow_sink(READ_PAUSE) as sink:
+        asyncio.run(written_and_drained(found))
+        assert lines_in(sink) == texts(found)
+
+
+async def write_carefully(found: Sequence[Record]) -> None:
+    await make_log().write(found)
+
+
+async def write_anyhow(found: Sequence[Record]) -> None:
+    log = structlog.get_logger("one")
+    for record in found:
+        log.info("%s", record.text)
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(("write", "blocks"), [(write_carefully, False), (write_anyhow, True)])
+def test_the_event_loop_goes_on_while_the_reader_stands_still_as_it_would_not_without_us(
+    write: Callable[[Sequence[Record]], Coroutine[Any, Any, None]], blocks: bool
+) -> None:
+    found = make_records("one", 100, 10_000)
+
+    async def run() -> float:
+        return await longest_block(asyncio.create_task(write(found)))
+
+    with slow_sink() as sink:
+        sink.reads.clear()
+        timer = threading.Timer(STANDSTILL_SECONDS, sink.reads.set)
+        timer.start()
+        block = asyncio.run(run())
+        timer.join()
+    assert (block > STANDSTILL_SECONDS / 2) is blocks
+
+
+def test_two_triggers_take_turns() -> None:
+    few, many = make_records("few", 200, 1_000), make_records("many", 2_000, 1_000)
+
+    async def run() -> None:
+        busy = asyncio.create_task(make_log("many").write(many))
+        await asyncio.sleep(0.05)
+        await make_log("few").write(few)
+        assert not busy.done()
+        await busy
+        async with Channel.of_loop().drained():
+            pass
+
+    with slow_sink(READ_PAUSE) as sink:
+        asyncio.run(run())
+        assert lines_in(sink, "many") == texts(many)
+        assert lines_in(sink, "few") == texts(few)
+        names = [record["event"].split()[0] for record in sink.records()]
+    assert names.index("few") < len(names) / 2
+    assert "many" in names[names.index("few") : len(names) - names[::-1].index("few")]
+
+
+def test_drained_waits_until_the_last_byte_was_read() -> None:
+    async def run(sink: Sink) -> None:
+        await make_log().write(make_records("one", 100, 1_000))
+        assert sink.bytes_read < 100 * 1_000
+        async with Channel.of_loop().drained():
+            assert sink.bytes_read >= 100 * 1_000
+
+    with slow_sink(READ_PAUSE) as sink:
+        asyncio.run(run(sink))
+        assert len(lines_in(sink)) == 100
+
+
+def test_drained_gives_up_on_a_reader_that_has_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasklog, "DRAIN_SECONDS", 0.2)
+    with slow_sink() as sink:
+        sink.reads.clear()
+        asyncio.run(written_and_drained(make_records("one", 10, 1_000)))
+        assert sink.bytes_read < 10_000
+
+
+@pytest.mark.parametrize(("count", "alone"), [(1, True), (QUIET_RECORDS, True), (QUIET_RECORDS + 1, False)])
+def test_records_are_joined_only_when_there_are_many(count: int, alone: bool) -> None:
+    found = make_records("one", count)
+    with slow_sink() as sink:
+        asyncio.run(written_and_drained(found))
+        assert len(sink.records()) == (count if alone else 1)
+        assert lines_in(sink) == texts(found)
+
+
+def test_a_few_records_are_joined_too_while_the_socket_is_full() -> None:
+    async def run() -> None:
+        busy = asyncio.create_task(make_log("many").write(make_records("many", 1_000, 1_000)))
+        await asyncio.sleep(0.05)
+        await make_log("few").write(make_records("few", 5))
+        await busy
+        async with Channel.of_loop().drained():
+            pass
+
+    with slow_sink(READ_PAUSE) as sink:
+        asyncio.run(run())
+        assert len([record for record in sink.records() if record["event"].startswith("few")]) == 1
+
+
+def test_joined_records_are_of_one_level_and_of_a_size_that_suits_airflow() -> None:
+    levels = [logging.INFO] * 400 + [logging.WARNING] * 2 + [logging.INFO] * 400
+    found = [Record(level, "x" * 99) for level in levels]
+    with slow_sink() as sink:
+        asyncio.run(written_and_drained(found))
+        records = sink.records()
+    assert max(len(record["event"]) for record in records) <= RECORD_BYTES
+    assert [len(record["event"].split("\n")) for record in records].count(2) == 1
+    assert sum(len(record["event"].split("\n")) for record in records) == len(found)
+
+
+def test_records_are_taken_as_they_are_written_and_not_all_before() -> None:
+    taken = 0
+
+    def found() -> Iterator[Record]:
+        nonlocal taken
+        for record in make_records("one", 2_000, 1_000):
+            taken += 1
+            yield record
+
+    async def run() -> int:
+        writing = asyncio.create_task(make_log().write(found()))
+        await asyncio.sleep(0.02)
+        so_far = taken
+        await writing
+        return so_far
+
+    with slow_sink(READ_PAUSE):
+        assert 0 < asyncio.run(run()) < 2_000
+
+
+@pytest.mark.parametrize("name", ["file", "nothing"])
+def test_where_there_is_no_socket_it_is_written_all_the_same(name: str, tmp_path: Path) -> None:
+    found = make_records("one", 50)
+
+    async def run() -> None:
+        assert not Channel.of_loop().is_busy
+        await written_and_drained(found)
+
+    if name == "nothing":
+        with structlog.testing.capture_logs() as entries:
+            asyncio.run(run())
+        assert "\n".join(entry["event"] for entry in entries) == "\n".join(texts(found))
+    else:
+        path = tmp_path / "log"
+        with path.open("wb", buffering=0) as output, logging_to(output):
+            asyncio.run(run())
+        assert path.read_text().count(" 0000") == 50
+
+
+def test_all_triggers_of_a_loop_share_one_channel_and_another_loop_has_its_own() -> None:
+    async def run() -> Channel:
+        assert Channel.of_loop() is Channel.of_loop()
+        return Channel.of_loop()
+
+    assert asyncio.run(run()) is not asyncio.run(run())
+
+
+def test_the_socket_of_a_triggerer_that_airflow_set_up_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    import logging.config
+
+    from airflow.sdk.log import configure_logging
+
+    async def run() -> None:
+        channel = Channel.of_loop()
+        async with channel.drained():
+            assert sink.near.fileno() == channel._fd
+
+    monkeypatch.setattr(logging.config, "dictConfig", lambda _: None)
+    with slow_sink() as sink, sink.near.makefile("wb", buffering=0) as output:
+        configure_logging(json_output=True, output=output)
+        asyncio.run(run())
+
+
+def test_nothing_is_written_while_a_position_takes_too_long_to_be_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        async with Channel.of_loop().saving():
+            await asyncio.sleep(2 * tasklog.STUCK_SECONDS)
+            writing = asyncio.create_task(make_log().write(make_records("one", 1)))
+            await asyncio.sleep(10 * tasklog.POLL_SECONDS)
+            assert not writing.done()
+        await writing
+        async with Channel.of_loop().drained():
+            pass
+
+    monkeypatch.setattr(tasklog, "STUCK_SECONDS", 0.02)
+    with slow_sink() as sink:
+        asyncio.run(run())
+        assert len(lines_in(sink)) == 1
