@@ -37,10 +37,11 @@ class AirflowError(Exception):
 class Airflow:
     """A client of a running Airflow; every user of it is an admin, so it needs no token."""
 
-    def __init__(self, url: str, home: Path, server: Server) -> None:
+    def __init__(self, url: str, home: Path, server: Server, env: Mapping[str, str]) -> None:
         self.url = url
         self.home = home
         self.server = server
+        self.env = env
         self.pid = server.pid
         self._http = requests.Session()
         self._http.trust_env = False
@@ -58,7 +59,7 @@ class Airflow:
             return run_id if answer.status_code == 409 or _checked(answer) else None
 
         try:
-            return self._until(post, timeout, f"Airflow knows no DAG {dag_id!r}")
+            return self.until(post, timeout, f"Airflow knows no DAG {dag_id!r}")
         except AirflowError as err:
             raise AirflowError(f"{err}; import errors: {self.import_errors()}") from None
 
@@ -77,7 +78,7 @@ class Airflow:
             found: str = self.run(dag_id, run_id)["state"]
             return found if found in FINAL_RUN_STATES else None
 
-        return self._until(state, timeout, f"run {run_id} of {dag_id} is not over")
+        return self.until(state, timeout, f"run {run_id} of {dag_id} is not over")
 
     def wait_for_task(
         self,
@@ -94,7 +95,7 @@ class Airflow:
             found: str | None = self.task_instance(dag_id, run_id, task_id, map_index)["state"]
             return found if found in states else None
 
-        return self._until(state, timeout, f"{task_id} in run {run_id} of {dag_id} is in none of {states}")
+        return self.until(state, timeout, f"{task_id} in run {run_id} of {dag_id} is in none of {states}")
 
     def task_instance(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Json:
         """Return one task instance as the API gives it (``state``, ``try_number``, ``trigger``, …)."""
@@ -161,6 +162,22 @@ class Airflow:
         path = _ti_path(dag_id, run_id, task_id, map_index)
         _checked(self._send("PATCH", path, json={"new_state": state}))
 
+    @contextlib.contextmanager
+    def no_task_starts(self) -> Iterator[None]:
+        """Let no task of the default pool start; what runs goes on."""
+        path = "pools/default_pool"
+        slots = self._get(path)["slots"]
+        _checked(self._send("PATCH", path, params={"update_mask": "slots"}, json={"slots": 0}))
+        try:
+            yield
+        finally:
+            _checked(self._send("PATCH", path, params={"update_mask": "slots"}, json={"slots": slots}))
+
+    def live_jobs(self, kind: str) -> set[int]:
+        """Return the ids of Airflow's own jobs of a kind (``TriggererJob``) that it takes to be alive."""
+        found = self._get("jobs", {"job_type": kind, "limit": 100, "is_alive": True})["jobs"]
+        return {job["id"] for job in found}
+
     def unhealthy(self) -> list[str]:
         """Return the names of the components that do not report as healthy."""
         health = self._get("monitor/health")
@@ -174,13 +191,14 @@ class Airflow:
                 return not self.unhealthy() or None
             return None
 
-        self._until(healthy, timeout, "Airflow is not healthy")
+        self.until(healthy, timeout, "Airflow is not healthy")
 
     def close(self) -> None:
         """Close the client's connections; Airflow itself goes on."""
         self._http.close()
 
-    def _until(self, look: Callable[[], T | None], timeout: float, complaint: str) -> T:
+    def until(self, look: Callable[[], T | None], timeout: float, complaint: str) -> T:
+        """Look until something is found; fail with the complaint after ``timeout`` seconds, or if Airflow has ended."""
         deadline = time.monotonic() + timeout
         while True:
             found = look()
@@ -236,7 +254,7 @@ def airflow(
             command = [sys.executable, "-m", "airflow", "standalone"]
             server = Server(command, env=env, cwd=home, output=home / "standalone.log")
             stack.callback(server.stop)
-        client = Airflow(url, home, server)
+        client = Airflow(url, home, server, env)
         stack.callback(client.close)
         try:
             client.wait_until_healthy(timeout)

@@ -77,23 +77,45 @@ class Server:
         """Return the ids of the processes that are in the session and not dead."""
         return [pid for pid in _all_pids() if _session_of(pid) == self.pid]
 
+    def send(self, number: signal.Signals, pid: int) -> None:
+        """Send a signal to one process of the session.
+
+        :raises ProcessLookupError: if it is not, or no longer, in the session.
+        """
+        if pid not in self.members():
+            raise ProcessLookupError(f"no process {pid} in the session of {self.pid}")
+        os.kill(pid, number)
+
     def stop(self, grace: float = 6.0) -> None:
         """End the session: TERM, then KILL for what is left after ``grace`` seconds."""
         for name, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
             deadline = time.monotonic() + patience
-            self._signal(name)
+            self._signal_all(name)
             while time.monotonic() < deadline:
                 self._process.poll()
                 if not self.members():
                     return
                 if name == signal.SIGKILL:
-                    self._signal(name)
+                    self._signal_all(name)
                 time.sleep(0.1)
 
-    def _signal(self, number: signal.Signals) -> None:
+    def _signal_all(self, number: signal.Signals) -> None:
         for pid in self.members():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+
+
+def parent_of(pid: int) -> int | None:
+    """Return the id of a process's parent, or None if there is no such process."""
+    fields = _stat(pid)
+    return None if fields is None else int(fields[1])
+
+
+def command_of(pid: int) -> list[str]:
+    """Return a process's command line, empty if there is no such process."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace").rstrip("\0").split("\0")
+    return []
 
 
 def _all_pids() -> list[int]:
@@ -101,9 +123,14 @@ def _all_pids() -> list[int]:
 
 
 def _session_of(pid: int) -> int | None:
+    fields = _stat(pid)
+    return None if fields is None or fields[0] == "Z" else int(fields[3])
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Return a process's state, parent, process group, session and what follows."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    state, _parent, _group, session = stat.rpartition(")")[2].split()[:4]
-    return None if state == "Z" else int(session)
+    return stat.rpartition(")")[2].split()

@@ -13,10 +13,14 @@ import pytest
 from tests.stack.agent import LocalAgent, local_agent
 from tests.stack.airflow import airflow
 from tests.stack.serve import Serve
+from tests.stack.triggerers import FAST_TAKEOVER, Triggerers, triggerers_of
+from tests.system.kill_table import pytest_terminal_summary
 from tests.system.support import System
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+__all__ = ["pytest_terminal_summary"]
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "example_dags"
@@ -46,6 +50,7 @@ def agent() -> Iterator[LocalAgent]:
 def system(agent: LocalAgent, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     connection = {"conn_type": "rayagent", "host": agent.url, "password": agent.token}
     settings = {
+        **FAST_TAKEOVER,
         "AIRFLOW__CORE__PARALLELISM": "8",
         "AIRFLOW__CORE__DEFAULT_TASK_RETRIES": "2",
         "AIRFLOW__CORE__FERNET_KEY": base64.urlsafe_b64encode(os.urandom(32)).decode(),
@@ -54,6 +59,13 @@ def system(agent: LocalAgent, tmp_path_factory: pytest.TempPathFactory) -> Itera
     }
     with airflow(EXAMPLES, connections={"rayagent_default": connection}, settings=settings) as running:
         yield System(running, agent, tmp_path_factory.mktemp("programs"))
+
+
+@pytest.fixture(scope="session")
+def triggerers(system: System) -> Iterator[Triggerers]:
+    """Airflow's triggerers; those that replace a killed one stay for the tests that follow."""
+    with triggerers_of(system.airflow) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,27 @@ if TYPE_CHECKING:
     from tests.stack.airflow import Airflow, Json
 
 SENSOR = "RayAgentJobSensor"
+TRIGGER = "RayAgentJobTrigger"
+WRITES_LINES = {SENSOR: "watch.py", TRIGGER: "tasklog.py"}
+"""Where in the package each of them writes the job's lines."""
 # Ray writes a line of its own into the log about when the program starts: let it come first.
 LATER = "import time\ntime.sleep(0.8)\n"
 # With retries set (see conftest.py), a task that is to be tried again does not go on by itself within a test.
 ENDED_FOR_NOW = (*FINAL_TASK_STATES, "up_for_retry")
+LINES_A_SECOND = 20
+STEADY = f"""
+import pathlib
+for number in range(6000):
+    print("line", number, flush=True)
+    if pathlib.Path(RELEASE).exists():
+        break
+    time.sleep({1 / LINES_A_SECOND})
+"""
+WAITING = """
+import pathlib
+while not pathlib.Path(RELEASE).exists():
+    time.sleep(0.1)
+"""
 
 
 @dataclass(frozen=True)
@@ -33,10 +51,28 @@ class Task:
     dag_id: str
     run_id: str
     task_id: str
+    map_index: int = -1
 
     def wait(self, timeout: float = 90.0) -> str:
         """Wait until the task's try is over; return the state."""
-        return self.airflow.wait_for_task(self.dag_id, self.run_id, self.task_id, ENDED_FOR_NOW, timeout)
+        return self.wait_for(*ENDED_FOR_NOW, timeout=timeout)
+
+    def wait_for(self, *states: str, timeout: float = 90.0) -> str:
+        """Wait until the task is in one of these states; return it."""
+        return self.airflow.wait_for_task(self.dag_id, self.run_id, self.task_id, states, timeout, self.map_index)
+
+    def wait_for_lines(self, job_id: str, count: int) -> None:
+        """Wait until so many of the job's lines are in the task log."""
+
+        def enough() -> bool | None:
+            return len(self.forwarded(job_id) + self.deferred(job_id)) >= count or None
+
+        self.airflow.until(enough, 60.0, f"fewer than {count} lines in the log of {self.dag_id}")
+
+    def wait_for_text(self, text: str) -> None:
+        """Wait until the task log has a text."""
+        complaint = f"the log of {self.dag_id} does not say {text!r}"
+        self.airflow.until(lambda: text in self.text() or None, 60.0, complaint)
 
     def assert_ends(self, *states: str) -> None:
         """Wait until the task's try is over, and fail with its log unless the state is one of these."""
@@ -44,15 +80,15 @@ class Task:
 
     def instance(self) -> Json:
         """Return the task instance as the API gives it."""
-        return self.airflow.task_instance(self.dag_id, self.run_id, self.task_id)
+        return self.airflow.task_instance(self.dag_id, self.run_id, self.task_id, self.map_index)
 
     def xcom(self) -> Any:
         """Return what the task returned, or pushed in its place."""
-        return self.airflow.xcom(self.dag_id, self.run_id, self.task_id)
+        return self.airflow.xcom(self.dag_id, self.run_id, self.task_id, map_index=self.map_index)
 
     def records(self, try_number: int = 1) -> list[Json]:
         """Return the records of the task log."""
-        return self.airflow.log(self.dag_id, self.run_id, self.task_id, try_number)
+        return self.airflow.log(self.dag_id, self.run_id, self.task_id, try_number, self.map_index)
 
     def text(self, try_number: int = 1) -> str:
         """Return all that the task log says, errors and reasons included, as one text."""
@@ -62,13 +98,26 @@ class Task:
         )
 
     def forwarded(self, job_id: str, try_number: int = 1) -> list[str]:
-        """Return what the sensor wrote to the task log, but for its own sentences about the job."""
+        """Return what the sensor wrote in a worker, but for its own sentences about the job."""
+        return self._lines(SENSOR, job_id, try_number)
+
+    def deferred(self, job_id: str, try_number: int = 1) -> list[str]:
+        """Return what the trigger wrote, but for its own sentences about the job."""
+        return self._lines(TRIGGER, job_id, try_number)
+
+    def _lines(self, logger: str, job_id: str, try_number: int) -> list[str]:
+        notices = (
+            f"Job {job_id} is ",
+            "The task's ",
+            "The task was ended ",
+            f"The agent was asked to stop job {job_id}",
+        )
         return [
-            record["event"]
+            line
             for record in self.records(try_number)
-            if str(record.get("logger", "")).endswith(SENSOR)
-            and record.get("filename") == "rayagent.py"
-            and not record["event"].startswith((f"Job {job_id} is ", f"Job {job_id} ended "))
+            if str(record.get("logger", "")).endswith(logger) and record.get("filename") == WRITES_LINES[logger]
+            for line in record["event"].split("\n")
+            if not line.startswith(notices)
         ]
 
 
@@ -88,6 +137,23 @@ class System:
         script = self.programs / f"job{len(list(self.programs.iterdir()))}.py"
         script.write_text(LATER + program, encoding="utf-8")
         return self.agent.submit(shlex.join([sys.executable, str(script)]), **fields)
+
+    def submit_steady(self) -> str:
+        """Submit a job that prints LINES_A_SECOND until it is released (five minutes at most); return its id."""
+        return self._submit_to_release(STEADY)
+
+    def submit_waiting(self, program: str) -> str:
+        """Submit a Python program that begins when it is released; return the job's id."""
+        return self._submit_to_release(WAITING + program)
+
+    def release(self, *job_ids: str) -> None:
+        """Let steady jobs end well, and waiting ones begin."""
+        for job_id in job_ids:
+            (self.programs / job_id).touch()
+
+    def _submit_to_release(self, program: str) -> str:
+        job_id = f"job-{uuid.uuid4().hex[:8]}"
+        return self.submit(f"RELEASE = {str(self.programs / job_id)!r}\n{program}", submission_id=job_id)
 
     def api(self, method: str, path: str, **body: Any) -> Any:
         """Call Airflow's REST API, ``body`` being JSON; return the answer."""

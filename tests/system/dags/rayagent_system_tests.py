@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, Param
@@ -11,13 +12,31 @@ from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
 # A task that is looked at again within a second or two can overtake Airflow's own note that its last look is over,
 # which Airflow takes for a crash; so no shorter interval than this with mode="reschedule".
 RESCHEDULE = {"mode": "reschedule", "poke_interval": 5}
+WORKER = {"deferrable": False}
+DEFERRED = {"deferrable": True}
+STOPS = {"stop_job_on_kill": True}
+TIMEOUT = {"timeout": 6, "poke_interval": 1}
+EXECUTION_TIMEOUT = {"execution_timeout": timedelta(seconds=6)}
 VARIANTS: dict[str, dict[str, Any]] = {
-    "system_plain": {},
+    "system_plain": WORKER,
     "system_missing": {"job_missing_timeout": 5},
     "system_soft_fail": {"soft_fail": True},
     "system_reschedule": RESCHEDULE,
-    "system_timeout": {"timeout": 6, "poke_interval": 1},
+    "system_timeout": TIMEOUT,
     "system_timeout_soft_fail": {**RESCHEDULE, "timeout": 6, "soft_fail": True},
+    "system_stops": WORKER | STOPS,
+    "system_timeout_stops": WORKER | STOPS | TIMEOUT,
+    "system_execution_timeout_stops": WORKER | STOPS | EXECUTION_TIMEOUT,
+    "system_deferred": DEFERRED,
+    "system_deferred_soft_fail": DEFERRED | {"soft_fail": True},
+    "system_deferred_timeout": DEFERRED | TIMEOUT,
+    "system_deferred_timeout_soft_fail": DEFERRED | TIMEOUT | {"soft_fail": True},
+    "system_deferred_execution_timeout": DEFERRED | EXECUTION_TIMEOUT,
+    "system_deferred_from_trigger": DEFERRED | {"start_from_trigger": True},
+    "system_deferred_resume": DEFERRED | EXECUTION_TIMEOUT | {"resume_log": True},
+    "system_deferred_stops": DEFERRED | STOPS,
+    "system_deferred_timeout_stops": DEFERRED | STOPS | TIMEOUT,
+    "system_deferred_execution_timeout_stops": DEFERRED | STOPS | EXECUTION_TIMEOUT,
 }
 
 for dag_id, arguments in VARIANTS.items():
@@ -35,3 +54,8 @@ for dag_id, arguments in VARIANTS.items():
             rayagent_conn_id="{{ params.conn_id }}",
             **arguments,
         )
+
+with DAG(dag_id="system_deferred_mapped", schedule=None, params={"first": "job-id", "second": "job-id"}):
+    RayAgentJobSensor.partial(task_id="follow_job", deferrable=True).expand(
+        job_id=["{{ params.first }}", "{{ params.second }}"]
+    )

@@ -1,0 +1,128 @@
+"""The triggerers of a running Airflow: its own and more, each to be ended, killed or frozen by process id.
+
+with triggerers_of(airflow) as triggerers:
+    second = triggerers.start()
+    triggerers.holding(airflow.task_instance(dag_id, run_id, task_id)).kill()
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.stack.processes import Server, command_of, parent_of, signals_held
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.stack.airflow import Airflow, Json
+
+KIND = "TriggererJob"
+# The log server of Airflow's own triggerer serves for all: they write to one folder.
+COMMAND = (sys.executable, "-m", "airflow", "triggerer", "--skip-serve-logs")
+START_TIMEOUT = 60.0
+
+FAST_TAKEOVER = {
+    "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
+    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
+}
+"""Settings with which a triggerer that says nothing is taken for dead after seconds rather than half a minute."""
+
+
+@dataclass(frozen=True)
+class Triggerer:
+    """A triggerer: a supervisor, which speaks to the database, and its child, which runs the triggers.
+
+    :param job_id: the id of its job in Airflow.
+    :param server: the server whose session its processes are in.
+    """
+
+    airflow: Airflow
+    job_id: int
+    server: Server
+    supervisor: int
+    runner: int
+
+    def terminate(self) -> None:
+        """Ask it to end, as a rolling restart does."""
+        self.server.send(signal.SIGTERM, self.supervisor)
+
+    def kill(self) -> None:
+        """Kill the supervisor; the runner ends by itself when it notices."""
+        self.server.send(signal.SIGKILL, self.supervisor)
+
+    def kill_runner(self) -> None:
+        """Kill the process that runs the triggers; the supervisor ends by itself when it notices."""
+        self.server.send(signal.SIGKILL, self.runner)
+
+    def freeze(self) -> None:
+        """Stop both processes where they are, as a suspended machine does."""
+        for pid in (self.supervisor, self.runner):
+            self.server.send(signal.SIGSTOP, pid)
+
+    def thaw(self) -> None:
+        """Let both processes go on."""
+        for pid in (self.supervisor, self.runner):
+            self.server.send(signal.SIGCONT, pid)
+
+    def is_alive(self) -> bool:
+        """Tell whether Airflow takes it to be alive."""
+        return self.job_id in self.airflow.live_jobs(KIND)
+
+
+class Triggerers:
+    """All triggerers of an Airflow, by the ids of their jobs."""
+
+    def __init__(self, airflow: Airflow) -> None:
+        self.airflow = airflow
+        self._started: list[Server] = []
+        self._all: dict[int, Triggerer] = {}
+        self._find(airflow.server)
+
+    def start(self) -> Triggerer:
+        """Start one more, and wait until it runs."""
+        output = self.airflow.home / f"triggerer{len(self._started) + 1}.log"
+        with signals_held():
+            server = Server(COMMAND, env=self.airflow.env, cwd=self.airflow.home, output=output)
+            self._started.append(server)
+        return self._find(server)
+
+    def holding(self, task_instance: Json) -> Triggerer:
+        """Return the one that runs the trigger of a deferred task instance."""
+        return self._all[task_instance["trigger"]["triggerer_id"]]
+
+    def stop(self) -> None:
+        """End those that were started here."""
+        for server in self._started:
+            server.stop()
+
+    def _find(self, server: Server) -> Triggerer:
+        """Wait for the only triggerer of a server, and take it in."""
+
+        def look() -> Triggerer | None:
+            new = self.airflow.live_jobs(KIND) - self._all.keys()
+            processes = _processes(server)
+            return Triggerer(self.airflow, new.pop(), server, *processes) if new and processes else None
+
+        found = self.airflow.until(look, START_TIMEOUT, f"no new triggerer, see {server.output},")
+        self._all[found.job_id] = found
+        return found
+
+
+def _processes(server: Server) -> tuple[int, int] | None:
+    """Return the triggerer's supervisor and its child, the runner, as soon as there are both."""
+    parents = {pid: parent_of(pid) for pid in server.members() if "triggerer" in command_of(pid)}
+    return next(((parent, pid) for pid, parent in parents.items() if parent in parents), None)
+
+
+@contextlib.contextmanager
+def triggerers_of(airflow: Airflow) -> Iterator[Triggerers]:
+    """Yield an Airflow's triggerers; at the end of the block, end those that were started in it."""
+    triggerers = Triggerers(airflow)
+    try:
+        yield triggerers
+    finally:
+        triggerers.stop()

@@ -1,0 +1,154 @@
+"""The sensor with deferrable=True: the same outcomes and lines as in a worker, without a worker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.stack.agent import local_agent
+from tests.stack.processes import free_ports
+from tests.system.support import SENSOR, Task
+from tests.system.test_follow import FAILS, LINES, PRINTS
+
+if TYPE_CHECKING:
+    from tests.system.support import System
+
+MANY = 100_000
+PRINTS_MANY = f"for number in range({MANY}): print('line', number)"
+NOTHING = "print('nothing to wait for')"
+DEFERS = "The triggerer follows job {job_id} from here on"
+
+
+class Deferred:
+    """Jobs by what they do, and the tasks that follow them; all at once, since time is short."""
+
+    def __init__(self, system: System) -> None:
+        self.jobs = {
+            "steady": system.submit_steady(),
+            "prints": system.submit_waiting(PRINTS),
+            "many": system.submit_waiting(PRINTS_MANY),
+            "fails": system.submit_waiting(FAILS),
+            "is stopped": system.submit_waiting(NOTHING),
+        }
+        self.tasks = {name: system.follow(job_id, "system_deferred") for name, job_id in self.jobs.items()}
+        self.twin = system.follow(self.jobs["prints"], "system_deferred")
+        self.soft = system.follow(self.jobs["fails"], "system_deferred_soft_fail")
+        self.workerless = system.follow(self.jobs["steady"], "system_deferred_from_trigger")
+        run = system.start(
+            "system_deferred_mapped", "follow_job", first=self.jobs["prints"], second=self.jobs["steady"]
+        )
+        self.mapped = [Task(run.airflow, run.dag_id, run.run_id, run.task_id, index) for index in (0, 1)]
+        for task in (*self.tasks.values(), self.twin, self.soft, self.workerless):
+            task.wait_for("deferred")
+        run.airflow.until(
+            lambda: len(run.airflow.task_instances(run.dag_id, run.run_id)) == 2 or None, 60, "not mapped"
+        )
+        for task in self.mapped:
+            task.wait_for("deferred")
+
+    def named(self, name: str) -> tuple[str, Task]:
+        """Return a job and its task."""
+        return self.jobs[name], self.tasks[name]
+
+
+@pytest.fixture(scope="module")
+def deferred(system: System) -> Deferred:
+    return Deferred(system)
+
+
+def test_lines_come_while_the_task_is_deferred_and_has_no_process(system: System, deferred: Deferred) -> None:
+    job_id, task = deferred.named("steady")
+    task.wait_for_lines(job_id, 20)
+    task.wait_for_lines(job_id, len(task.deferred(job_id)) + 20)
+    instance = task.instance()
+    assert instance["state"] == "deferred"
+    assert instance["pid"] not in system.airflow.server.members()
+    assert DEFERS.format(job_id=job_id) in task.text()
+    assert task.forwarded(job_id) == []
+
+
+def test_every_line_of_a_job_is_in_the_task_log_once_in_order_and_unchanged(system: System, deferred: Deferred) -> None:
+    job_id, task = deferred.named("prints")
+    system.release(job_id)
+    for each in (task, deferred.twin, deferred.mapped[0]):
+        each.assert_ends("success")
+        lines = each.deferred(job_id)
+        assert lines[-len(LINES) :] == LINES
+        assert lines == system.log_of(job_id)
+        assert each.xcom()["status"] == "SUCCEEDED"
+
+
+def test_the_last_of_very_many_lines_is_there_when_the_task_is_green(system: System, deferred: Deferred) -> None:
+    job_id, task = deferred.named("many")
+    system.release(job_id)
+    task.assert_ends("success")
+    lines = task.deferred(job_id)
+    assert len(lines) > MANY
+    assert lines == system.log_of(job_id)
+
+
+def test_a_job_that_fails_fails_the_task_and_the_worker_repeats_why(system: System, deferred: Deferred) -> None:
+    job_id, task = deferred.named("fails")
+    system.release(job_id)
+    task.assert_ends("failed")
+    assert task.instance()["try_number"] == 1, "there is no retry"
+    assert task.deferred(job_id) == system.log_of(job_id)
+    in_worker = [record["event"] for record in task.records() if str(record.get("logger")).endswith(SENSOR)]
+    assert any("about to fail" in event for event in in_worker)
+    assert f"Job {job_id} ended as FAILED" in task.text()
+    assert "Job entrypoint command failed with exit code 3" in task.text()
+    details = task.xcom()
+    assert (details["status"], details["driver_exit_code"]) == ("FAILED", 3)
+    deferred.soft.assert_ends("skipped")
+
+
+def test_a_job_that_is_stopped_fails_the_task(system: System, deferred: Deferred) -> None:
+    job_id, task = deferred.named("is stopped")
+    system.stop(job_id).assert_ends("success")
+    task.assert_ends("failed")
+    assert f"Job {job_id} ended as STOPPED" in task.text()
+    assert task.deferred(job_id) == system.log_of(job_id)
+    assert task.xcom()["status"] == "STOPPED"
+
+
+def test_a_task_can_start_in_the_triggerer_without_a_worker(system: System, deferred: Deferred) -> None:
+    job_id, task = deferred.jobs["steady"], deferred.workerless
+    task.wait_for_lines(job_id, 20)
+    assert (task.instance()["state"], task.instance()["pid"]) == ("deferred", None)
+
+
+def test_all_tasks_of_a_job_end_with_it(system: System, deferred: Deferred) -> None:
+    job_id, task = deferred.named("steady")
+    system.release(job_id)
+    for each in (task, deferred.workerless, deferred.mapped[1]):
+        each.assert_ends("success")
+        assert each.deferred(job_id) == system.log_of(job_id)
+
+
+def test_a_job_that_has_ended_is_concluded_without_a_deferral(system: System) -> None:
+    job_id = system.submit(NOTHING)
+    system.agent.wait(job_id)
+    task = system.follow(job_id, "system_deferred")
+    task.assert_ends("success")
+    assert task.forwarded(job_id) == system.log_of(job_id)
+    assert DEFERS.format(job_id=job_id) not in task.text()
+    assert task.xcom()["status"] == "SUCCEEDED"
+
+
+def test_a_restart_of_the_agent_costs_no_line(system: System) -> None:
+    port = free_ports(1)[0]
+    options = ("--address", system.agent.ray_address, "--port", str(port), "--token", system.agent.token)
+    connection = {"conn_type": "rayagent", "host": f"http://127.0.0.1:{port}", "password": system.agent.token}
+    system.api("POST", "connections", connection_id="rayagent_restarted", **connection)
+    job_id = system.submit_steady()
+    with local_agent(*options):
+        task = system.follow(job_id, "system_deferred", conn_id="rayagent_restarted")
+        task.wait_for("deferred")
+        task.wait_for_lines(job_id, 20)
+    before = len(task.deferred(job_id))
+    with local_agent(*options):
+        task.wait_for_lines(job_id, before + 20)
+        system.release(job_id)
+        task.assert_ends("success")
+    assert task.deferred(job_id) == system.log_of(job_id)

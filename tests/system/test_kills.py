@@ -1,0 +1,142 @@
+"""A user or a timeout ends a task: its job runs on, or is stopped where that is asked for; in a worker and deferred."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.system.kill_table import Row, record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.stack.airflow import Airflow
+    from tests.system.support import System, Task
+
+WORKER, WORKER_STOPS = "worker", "worker, stops the job"
+DEFERRED, DEFERRED_STOPS = "deferred", "deferred, stops the job"
+SENSORS = {
+    WORKER: "system_plain",
+    WORKER_STOPS: "system_stops",
+    DEFERRED: "system_deferred",
+    DEFERRED_STOPS: "system_deferred_stops",
+}
+STOPS = (WORKER_STOPS, DEFERRED_STOPS)
+FAILED, SUCCESS, CLEARED = "user: marks failed", "user: marks success", "user: clears"
+ACTS: dict[str, Callable[[Airflow, Task], object]] = {
+    FAILED: lambda airflow, task: airflow.set_state(task.dag_id, task.run_id, task.task_id, "failed"),
+    SUCCESS: lambda airflow, task: airflow.set_state(task.dag_id, task.run_id, task.task_id, "success"),
+    CLEARED: lambda airflow, task: airflow.clear(task.dag_id, task.run_id),
+}
+TIMEOUT, EXECUTION_TIMEOUT = "timeout", "execution_timeout"
+TIMEOUTS = {
+    (TIMEOUT, WORKER_STOPS): "system_timeout_stops",
+    (TIMEOUT, DEFERRED): "system_deferred_timeout",
+    (TIMEOUT, DEFERRED_STOPS): "system_deferred_timeout_stops",
+    (EXECUTION_TIMEOUT, WORKER_STOPS): "system_execution_timeout_stops",
+    (EXECUTION_TIMEOUT, DEFERRED): "system_deferred_execution_timeout",
+    (EXECUTION_TIMEOUT, DEFERRED_STOPS): "system_deferred_execution_timeout_stops",
+}
+Cell = tuple[str, str]
+USERS: list[Cell] = [(act, sensor) for act in ACTS for sensor in SENSORS if act != SUCCESS or sensor in STOPS]
+CELLS: list[Cell] = [*USERS, *TIMEOUTS]
+
+
+class Killed:
+    """All kills at once: a job of its own for each sensor that stops it, one for all others together."""
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+        self.shared = system.submit_steady()
+        self.jobs = {cell: system.submit_steady() if cell[1] in STOPS else self.shared for cell in CELLS}
+        self.tasks = {cell: system.follow(self.jobs[cell], SENSORS[cell[1]]) for cell in USERS}
+        for cell, task in self.tasks.items():
+            task.wait_for("running" if cell[1] in (WORKER, WORKER_STOPS) else "deferred")
+            task.wait_for_lines(self.jobs[cell], 1)
+        # A next try that is there when the end of the last one is noticed keeps the job: none is to start yet.
+        with system.airflow.no_task_starts():
+            for cell, task in self.tasks.items():
+                ACTS[cell[0]](system.airflow, task)
+            self._wait_for_stops(USERS)
+        timeouts = {cell: system.follow(self.jobs[cell], dag_id) for cell, dag_id in TIMEOUTS.items()}
+        self.resumed = system.follow(self.shared, "system_deferred_resume")
+        self.skipped = system.follow(self.shared, "system_deferred_timeout_soft_fail")
+        for task in (*timeouts.values(), self.resumed, self.skipped):
+            task.wait()
+        self.tasks |= timeouts
+        self._wait_for_stops(list(TIMEOUTS))
+        self.statuses = {cell: system.agent.job(self.jobs[cell])["status"] for cell in CELLS}
+        system.release(*self.jobs.values())
+        for cell, task in self.tasks.items():
+            if cell[0] == CLEARED:
+                task.wait()
+        self.rows = {cell: record(self._row(cell)) for cell in CELLS}
+
+    def _wait_for_stops(self, cells: list[Cell]) -> None:
+        """Wait until the jobs that should stop have stopped, or are not likely to do so any more."""
+        deadline = time.monotonic() + 20
+        for cell in cells:
+            if cell[1] in STOPS:
+                with contextlib.suppress(AssertionError):
+                    self.system.agent.wait(self.jobs[cell], max(deadline - time.monotonic(), 0), ("STOPPED",))
+
+    def _row(self, cell: Cell) -> Row:
+        """Compare the lines with those that the job had written when the task was ended."""
+        job_id, task = self.jobs[cell], self.tasks[cell]
+        read = task.forwarded(job_id) + task.deferred(job_id)
+        return Row(*cell, self.statuses[cell], self.system.log_of(job_id)[: len(set(read))], read)
+
+
+@pytest.fixture(scope="module")
+def killed(system: System) -> Killed:
+    return Killed(system)
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=" / ".join)
+def test_the_job_is_stopped_where_that_is_asked_for_and_there_only(killed: Killed, cell: Cell) -> None:
+    assert killed.statuses[cell] == ("STOPPED" if cell[1] in STOPS else "RUNNING"), killed.tasks[cell].text()
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=" / ".join)
+def test_the_lines_up_to_the_kill_are_there_once_and_in_order(killed: Killed, cell: Cell) -> None:
+    row = killed.rows[cell]
+    assert row.read == row.written
+    assert row.read or cell in TIMEOUTS
+
+
+@pytest.mark.parametrize("sensor", SENSORS)
+def test_a_cleared_task_follows_its_job_from_the_first_line(killed: Killed, sensor: str) -> None:
+    job_id, task = killed.jobs[CLEARED, sensor], killed.tasks[CLEARED, sensor]
+    instance = task.instance()
+    assert (instance["state"], instance["try_number"]) == ("failed" if sensor in STOPS else "success", 2)
+    lines = task.forwarded(job_id, try_number=2) + task.deferred(job_id, try_number=2)
+    assert lines == killed.system.log_of(job_id)
+
+
+@pytest.mark.parametrize("cell", TIMEOUTS, ids=" / ".join)
+def test_a_timeout_ends_the_task_deferred_as_in_a_worker(killed: Killed, cell: Cell) -> None:
+    name = cell[0]
+    job_id, task = killed.jobs[cell], killed.tasks[cell]
+    instance = task.instance()
+    assert (instance["state"], instance["try_number"]) == ("failed" if name == TIMEOUT else "up_for_retry", 1)
+    if cell == (EXECUTION_TIMEOUT, WORKER_STOPS):
+        assert "AirflowTaskTimeout" in task.text()
+    else:
+        assert f"Job {job_id} has not ended within the {name} of 6 seconds; it is RUNNING." in task.text()
+
+
+def test_with_soft_fail_a_timeout_skips_the_task(killed: Killed) -> None:
+    assert killed.skipped.instance()["state"] == "skipped"
+    assert f"Job {killed.shared} has not ended within the timeout of 6 seconds" in killed.skipped.text()
+
+
+def test_a_new_try_can_go_on_in_the_log_where_the_last_one_stopped(killed: Killed) -> None:
+    job_id, task = killed.shared, killed.resumed
+    killed.system.agent.wait(job_id)
+    killed.system.airflow.clear(task.dag_id, task.run_id)
+    task.wait_for("success")
+    assert task.instance()["try_number"] == 2
+    assert task.deferred(job_id) + task.forwarded(job_id, try_number=2) == killed.system.log_of(job_id)

@@ -1,0 +1,108 @@
+"""A triggerer that is ended, killed or frozen: the next one goes on, and the job is left alone."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_rayagent.triggers.rayagent import STALL_SECONDS
+from tests.stack.triggerers import Triggerer
+from tests.system.kill_table import Row, record
+from tests.system.support import LINES_A_SECOND
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.stack.triggerers import Triggerers
+    from tests.system.support import System, Task
+
+FROZEN = "triggerer: STOP, taken over, CONT"
+KILLS: dict[str, Callable[[Triggerer], None]] = {
+    "triggerer: TERM": Triggerer.terminate,
+    "triggerer: KILL": Triggerer.kill,
+    "triggerer: KILL of its runner": Triggerer.kill_runner,
+    FROZEN: Triggerer.freeze,
+}
+SENSORS = {"deferred": "system_deferred", "deferred, stops the job": "system_deferred_stops"}
+Cell = tuple[str, str]
+CELLS: list[Cell] = [(kill, sensor) for kill in KILLS for sensor in SENSORS]
+GOING_ON = "Going on at line "
+REPEATED_AT_MOST = 4 * LINES_A_SECOND
+"""The promise is about two seconds of output; the other two are for a machine under load."""
+
+
+class HandOvers:
+    """One kill after the other, each of the triggerer that runs both sensors, with another one there to take over."""
+
+    def __init__(self, system: System, triggerers: Triggerers) -> None:
+        self._system = system
+        self._triggerers = triggerers
+        self._jobs: dict[str, str] = {}
+        self._statuses: dict[str, str] = {}
+        self.tasks: dict[Cell, Task] = {}
+        names = list(KILLS)
+        self._follow(names[0])
+        for name, following in zip(names, [*names[1:], None], strict=True):
+            self._hand_over(name, following)
+        for task in self.tasks.values():
+            task.wait()
+        self.rows = {cell: record(self._row(*cell)) for cell in CELLS}
+
+    def _follow(self, name: str) -> None:
+        self._jobs[name] = self._system.submit_steady()
+        for sensor, dag_id in SENSORS.items():
+            self.tasks[name, sensor] = self._system.follow(self._jobs[name], dag_id)
+
+    def _hand_over(self, name: str, following: str | None) -> None:
+        job_id, tasks = self._jobs[name], [self.tasks[name, sensor] for sensor in SENSORS]
+        for task in tasks:
+            task.wait_for("deferred")
+            task.wait_for_lines(job_id, 3 * LINES_A_SECOND)
+        (holder,) = {self._triggerers.holding(task.instance()) for task in tasks}
+        self._triggerers.start()
+        killed = time.monotonic()
+        KILLS[name](holder)
+        if following:
+            self._follow(following)
+        for task in tasks:
+            task.wait_for_text(GOING_ON)
+            task.wait_for_lines(job_id, len(task.deferred(job_id)) + LINES_A_SECOND)
+        if name == FROZEN:
+            time.sleep(max(STALL_SECONDS + 1 - (time.monotonic() - killed), 0))
+            holder.thaw()
+            for task in tasks:
+                task.wait_for_text("invoking on_kill")
+            time.sleep(2)
+        self._statuses[name] = self._system.agent.job(job_id)["status"]
+        self._system.release(job_id)
+
+    def _row(self, name: str, sensor: str) -> Row:
+        job_id = self._jobs[name]
+        written, read = self._system.log_of(job_id), self.tasks[name, sensor].deferred(job_id)
+        return Row(name, sensor, self._statuses[name], written, read)
+
+
+@pytest.fixture(scope="module")
+def hand_overs(system: System, triggerers: Triggerers) -> HandOvers:
+    return HandOvers(system, triggerers)
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=" / ".join)
+def test_the_task_goes_on_at_the_next_triggerer_and_its_job_runs_on(hand_overs: HandOvers, cell: Cell) -> None:
+    assert hand_overs.rows[cell].job == "RUNNING"
+    task = hand_overs.tasks[cell]
+    assert task.instance()["state"] == "success", task.text()
+    assert task.instance()["try_number"] == 1
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=" / ".join)
+def test_no_line_is_missing_few_are_repeated_and_the_task_log_says_so(hand_overs: HandOvers, cell: Cell) -> None:
+    row = hand_overs.rows[cell]
+    assert row.missing == []
+    assert row.is_in_order
+    # On a busy machine a living triggerer may be taken for dead as well.
+    takeovers = hand_overs.tasks[cell].text().count(GOING_ON)
+    assert takeovers >= 1
+    assert len(row.repeated) <= takeovers * REPEATED_AT_MOST
