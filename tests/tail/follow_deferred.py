@@ -67,9 +67,10 @@ async def follow(job_id: str, protocol: Any) -> Any:
 async def run(protocol: str, blocks: Blocks) -> dict[str, Any]:
     await follow("warm-up", protocol)
     blocks.measure()
-    begun = time.monotonic()
+    begun, cpu = time.monotonic(), time.thread_time()
     payload = await follow("j1", protocol)
-    return {"seconds": time.monotonic() - begun, "status": payload["status"], **blocks.told()}
+    spent = {"seconds": time.monotonic() - begun, "cpu": (time.thread_time() - cpu) * 1_000}
+    return {"status": payload["status"], **spent, **blocks.told()}
 
 
 def main(protocol: str, marker: str) -> None:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 LINE = f"{'of a long log':x<100}\n"
 LINES = 1_000_000
 MESSAGE_LINES = 10
-MAX_BLOCK_MS = 50.0
+MAX_BLOCK = 1 / 40
+"""Of the whole work; what reads or writes a log at one go takes most of it."""
 
 
 @pytest.mark.timeout(600)
@@ -48,7 +49,7 @@ def test_much_log_passes_without_a_long_block(protocol: str) -> None:
     assert told.returncode == 0, told.stderr
     result = json.loads(told.stdout.splitlines()[-1])
     assert (result["status"], result["lines"]) == ("SUCCEEDED", LINES + 1)
-    assert result["cpu_max"] < MAX_BLOCK_MS
+    assert result["cpu_max"] < MAX_BLOCK * result["cpu"]
     figure(
         f"event loop while {LINES * len(LINE) / 1e6:.0f} MB pass a trigger ({protocol}): longest block "
         f"{result['cpu_max']:.1f} ms of work ({result['wall_max']:.1f} ms on the clock), 99% under "
