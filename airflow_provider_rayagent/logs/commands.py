@@ -21,10 +21,17 @@ class End(str, Enum):
 
 @dataclass(frozen=True)
 class Notice:
-    """A sentence for the task log about the log itself; not a line of the job."""
+    """A sentence for the task log that is not a line of the job: about the log itself, or :class:`Progress`."""
 
     text: str
     warning: bool = True
+
+
+@dataclass(frozen=True)
+class Progress(Notice):
+    """What an unfinished line that the job draws again and again shows at the moment."""
+
+    warning: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,9 @@ class TailSettings:
     :param missing_timeout: how long the agent may not know the job (a queued job is unknown for a while).
     :param unreachable_timeout: how long the status may be unreadable.
     :param max_line_length: characters; a longer line is given out in pieces.
+    :param progress_interval: seconds between two states that are told of a line that the job draws again and again,
+        each time after ``\\r``; when such a line is complete it is given out in its last state. ``None``: ``\\r`` is a
+        character like any other, and nothing is told before the line is complete.
     :param forward: whether the log is read at all.
     :param once: look once (status, then the whole log) and end.
     """
@@ -103,5 +113,6 @@ class TailSettings:
     missing_timeout: float = 60.0
     unreachable_timeout: float = 300.0
     max_line_length: int = 1_000_000
+    progress_interval: float | None = None
     forward: bool = True
     once: bool = False

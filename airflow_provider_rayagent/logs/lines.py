@@ -8,6 +8,7 @@ CONTINUES = " [line continues]"
 CONTINUED = "[continued] "
 
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+_REDRAWS = re.compile(r"\r(?=[^\r\n])")
 
 
 class SurrogateJoiner:
@@ -59,6 +60,11 @@ class LineAssembler:
         self._partial_length = 0
         self.mid_line = mid_line
 
+    @property
+    def state(self) -> str:
+        """What an unfinished line shows by now that it was drawn more than once; here no line is."""
+        return ""
+
     def feed(self, text: str) -> tuple[list[str], str]:
         """Return the lines that ``text`` completes, and the text that they consumed (newlines included)."""
         if self._partial_length + len(text) <= self._max_length and "\n" not in text:
@@ -102,3 +108,41 @@ class LineAssembler:
 
     def _piece(self, text: str) -> str:
         return CONTINUED + text if self.mid_line else text
+
+
+class RedrawingAssembler(LineAssembler):
+    """As :class:`LineAssembler`, for the log of a program that draws a line again and again, each time after ``\\r``.
+
+    Only the last state of a line is given out. The states before it are consumed without a line as soon as the next
+    one begins, so that however often a line is drawn only one state is held. ``\\r`` before ``\\n`` or at the end draws
+    nothing. A state longer than ``max_length`` is no progress: pieces of it are given out as they come.
+    """
+
+    def __init__(self, max_length: int, *, mid_line: bool = False) -> None:
+        super().__init__(max_length, mid_line=mid_line)
+        self._redrawn = False
+
+    @property
+    def state(self) -> str:
+        """What the unfinished line shows now, if it was drawn more than once; else empty."""
+        return "".join(self._partial).rstrip("\r") if self._redrawn else ""
+
+    def feed(self, text: str) -> tuple[list[str], str]:
+        """Return the lines that ``text`` completes, and the text that they and superseded states consumed."""
+        if self._partial and self._partial[-1].endswith("\r"):
+            text = "".join((*self._partial, text))
+            self._partial, self._partial_length = [], 0
+        if "\r" not in text:
+            self._redrawn = self._redrawn and "\n" not in text
+            return super().feed(text)
+        lines: list[str] = []
+        consumed: list[str] = []
+        *superseded, last = _REDRAWS.split(text)
+        for state in superseded:
+            more, used = super().feed(state + "\r")
+            lines += more
+            consumed += (used, *self._partial)
+            self._partial, self._partial_length = [], 0
+        more, used = super().feed(last)
+        self._redrawn = (self._redrawn or bool(superseded)) and "\n" not in last
+        return lines + more, "".join((*consumed, used))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from airflow_provider_rayagent.logs.cursor import Cursor, ForeignTextError, Replay
-from airflow_provider_rayagent.logs.lines import LineAssembler, SurrogateJoiner
+from airflow_provider_rayagent.logs.lines import LineAssembler, RedrawingAssembler, SurrogateJoiner
 
 _MAX_QUESTIONS = 20
 _MAX_WAITING_CHARS = 1_000_000
@@ -14,13 +14,15 @@ class TextReading:
 
     :param cursor: the forwarded part; moved on as lines are given out.
     :param max_line_length: see :class:`LineAssembler`.
+    :param redraws: whether ``\\r`` draws a line anew; see :class:`RedrawingAssembler`.
     """
 
-    def __init__(self, cursor: Cursor, max_line_length: int) -> None:
+    def __init__(self, cursor: Cursor, max_line_length: int, *, redraws: bool = False) -> None:
         self._cursor = cursor
         self._replay = Replay(cursor)
         self._pairs = SurrogateJoiner()
-        self._assembler = LineAssembler(max_line_length, mid_line=cursor.mid_line)
+        assembler = RedrawingAssembler if redraws else LineAssembler
+        self._assembler = assembler(max_line_length, mid_line=cursor.mid_line)
         self.heard = False
         """Whether any text came."""
         self.advanced = False
@@ -40,6 +42,11 @@ class TextReading:
     def is_short(self) -> bool:
         """Whether the reading has not come as far as the cursor."""
         return self._replay.behind > 0
+
+    @property
+    def state(self) -> str:
+        """What an unfinished line shows that was drawn more than once; else empty."""
+        return self._assembler.state
 
     def feed_text(self, text: str) -> list[str]:
         """Return the new lines that ``text`` completes.
@@ -118,8 +125,8 @@ class StreamReading(TextReading):
     While :attr:`in_question`, messages are kept back; :meth:`answer` goes on with them.
     """
 
-    def __init__(self, cursor: Cursor, max_line_length: int) -> None:
-        super().__init__(cursor, max_line_length)
+    def __init__(self, cursor: Cursor, max_line_length: int, *, redraws: bool = False) -> None:
+        super().__init__(cursor, max_line_length, redraws=redraws)
         self._waiting: list[str] = []
         self._waiting_chars = 0
         self._questions = 0

@@ -12,7 +12,7 @@ has ended until nothing new is in it.
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_rayagent.logs import commands as do
 from airflow_provider_rayagent.logs.commands import Command, End, Notice, StreamSource, TailSettings
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from airflow_provider_rayagent.logs.events import Event
+
+ReadingT = TypeVar("ReadingT", bound=TextReading)
 
 SETTLE_SECONDS = 1.0
 """The whole log is read again this long after the job's end, in case its last lines came after its status."""
@@ -106,6 +108,7 @@ class Tail:
 
     def next(self, now: float) -> Command:
         """Return what to do next. ``now`` is a monotonic clock in seconds."""
+        self._tell_progress(now)
         if self._close_text:
             self._close_text = self._text_open = False
             return do.CloseText()
@@ -145,7 +148,7 @@ class Tail:
 
     def stream_opened(self, now: float) -> None:
         """The stream is open."""
-        self._stream = StreamReading(self.cursor, self._settings.max_line_length)
+        self._stream = self._reading(StreamReading)
         self._opened_at = self._heard_at = self._said_at = now
         self._complete = False
         self._doubts.new_stream()
@@ -197,7 +200,7 @@ class Tail:
         self._text_open = True
         self._text_opened_at = now
         if self._asking is None:
-            self._text = TextReading(self.cursor, self._settings.max_line_length)
+            self._text = self._reading(TextReading)
 
     def text_chunk(self, now: float, text: str) -> None:
         """A piece of the whole log came."""
@@ -263,6 +266,16 @@ class Tail:
             self._rewritten(now)
 
     # Rules.
+
+    def _reading(self, kind: type[ReadingT]) -> ReadingT:
+        redraws = self._settings.progress_interval is not None
+        return kind(self.cursor, self._settings.max_line_length, redraws=redraws)
+
+    def _tell_progress(self, now: float) -> None:
+        interval = self._settings.progress_interval
+        for reading in (self._stream, self._text):
+            if interval is not None and reading is not None:
+                self._telling.progress(now, reading.state, interval)
 
     def _end(self) -> End | None:
         if self._watch.given_up is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow_provider_rayagent.logs.commands import Notice
+from airflow_provider_rayagent.logs.commands import Notice, Progress
 
 UNREADABLE_SECONDS = 60.0
 """After so long without any log text the task log is told that there is a problem."""
@@ -16,6 +16,8 @@ class Telling:
 
     def __init__(self) -> None:
         self._items: list[str | Notice] = []
+        self._progress_due: float | None = None
+        self._state = ""
         self._agent_errors: list[str] = []
         self._trouble_since: float | None = None
         self._trouble_said = False
@@ -28,6 +30,20 @@ class Telling:
     def lines(self, lines: list[str]) -> None:
         """Tell lines of the job."""
         self._items += lines
+
+    def progress(self, now: float, state: str, interval: float) -> None:
+        """Tell what an unfinished line shows, if it is news and ``interval`` seconds have passed since the last time.
+
+        The first state waits for as long, so that a bar that is soon complete is one line.
+        """
+        if not state or state == self._state:
+            return
+        if self._progress_due is None:
+            self._progress_due = now + interval
+        if now >= self._progress_due:
+            self._progress_due = now + interval
+            self._state = state
+            self._items.append(Progress(state))
 
     def agent_error(self, message: str) -> None:
         """Tell what the agent said is wrong."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -61,6 +62,7 @@ class History:
     :param duration: of the job.
     :param growth: when the log is written.
     :param late: how long after the job's end the last characters come.
+    :param progress_interval: see :class:`TailSettings`.
     :param slow: seconds that the task log takes for a batch of lines, at the most.
     :param restarts: share of steps after which another tail takes over from the cursor.
     """
@@ -97,6 +99,7 @@ class History:
     poll_interval: float = 5.0
     silence_timeout: float = 30.0
     max_line_length: int = 1_000_000
+    progress_interval: float | None = None
     slow: float = 0.0
     restarts: float = 0.0
 
@@ -109,6 +112,11 @@ class History:
     def text_can_be_had(self) -> bool:
         """Whether neither the status nor the whole log is ever refused, and nobody is slow."""
         return not (self.status_fails or self.text_fails or self.text_cut or self.text_gone or self.slow)
+
+    def truth(self, text: str) -> list[str]:
+        """What should be forwarded of ``text``."""
+        lines = lines_of if self.progress_interval is None else drawn_lines_of
+        return lines(text, self.max_line_length)
 
 
 _WS: tuple[StreamSource, ...] = ("websocket",)
@@ -198,3 +206,21 @@ def lines_of(text: str, max_length: int = 1_000_000) -> list[str]:
             after = " [line continues]" if number < len(cut) - 1 else ""
             pieces.append(f"{before}{piece}{after}")
     return pieces
+
+
+def drawn_lines_of(text: str, max_length: int = 1_000_000) -> list[str]:
+    """Return the same where ``\\r`` draws a line anew: its last state, and pieces of those that are too long."""
+    lines = text.split("\n")
+    if not lines[-1]:
+        del lines[-1]
+    drawn: list[str] = []
+    for line in lines:
+        *superseded, last = re.split("\r(?=[^\r])", line)
+        before = ""
+        for state in (*(f"{state}\r" for state in superseded), last):
+            whole = (len(state) - 1) // max_length * max_length if state else 0
+            for at in range(0, whole, max_length):
+                drawn.append(f"{before}{state[at : at + max_length]} [line continues]")
+                before = "[continued] "
+        drawn.append(before + last[whole:])
+    return drawn

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.logs.commands import End
-from tests.unit.logs.history import lines_of
 
 if TYPE_CHECKING:
     from tests.unit.logs.world import World
@@ -18,7 +17,7 @@ MOST_REQUESTS_IN_10_SECONDS_BY_DEFAULT = 45
 def complaint(world: World) -> str:
     """Return what is wrong with the outcome, empty if nothing is."""
     history = world.history
-    truth = lines_of(history.text, history.max_line_length)
+    truth = history.truth(history.text)
     said = [notice.text for notice in world.notices if "The agent reports" not in notice.text]
     busiest = 0 if world.restarts else world.busiest(10)
     if world.end is not End.JOB_ENDED or not world.tail.log_is_whole:
@@ -39,7 +38,7 @@ def complaint(world: World) -> str:
 def complaint_about_rewriting(world: World) -> str:
     """Return the same for a history in which the log is rewritten."""
     history = world.history
-    old, new = (lines_of(text, history.max_line_length) for text in (history.text, history.rewritten))
+    old, new = map(history.truth, (history.text, history.rewritten))
     before = len(world.lines) - len(new)
     said = sum("rewritten" in notice.text for notice in world.notices)
     if before < 0 or world.lines[:before] != old[:before] or world.lines[before:] != new:

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.logs import commands as do
-from airflow_provider_rayagent.logs.commands import End, Notice, TailSettings
+from airflow_provider_rayagent.logs.commands import End, Notice, Progress, TailSettings
 from airflow_provider_rayagent.logs.cursor import Cursor
 from airflow_provider_rayagent.logs.events import COMPLETE, OTHER, Event
 from airflow_provider_rayagent.logs.tail import Tail
@@ -65,7 +65,8 @@ class LiveStream:
 class World:
     """Everything outside a tail.
 
-    Attributes tell what came of it: ``lines``, ``notices``, ``requests`` (moment and kind), ``now``, ``end``.
+    Attributes tell what came of it: ``lines``, ``notices``, ``progress`` (moment and text), ``requests`` (moment and
+    kind), ``now``, ``end``.
     """
 
     def __init__(self, history: History) -> None:
@@ -73,6 +74,7 @@ class World:
         self.now = 0.0
         self.lines: list[str] = []
         self.notices: list[Notice] = []
+        self.progress: list[tuple[float, str]] = []
         self.requests: list[tuple[float, str]] = []
         self.end: End | None = None
         self.steps = 0
@@ -88,6 +90,7 @@ class World:
             poll_interval=history.poll_interval,
             silence_timeout=history.silence_timeout,
             max_line_length=history.max_line_length,
+            progress_interval=history.progress_interval,
         )
         self.tail = self._new_tail(None)
 
@@ -143,7 +146,9 @@ class World:
     def _forward(self) -> None:
         items = self.tail.take()
         for item in items:
-            if isinstance(item, Notice):
+            if isinstance(item, Progress):
+                self.progress.append((self.now, item.text))
+            elif isinstance(item, Notice):
                 self.notices.append(item)
             else:
                 self.lines.append(item)
