@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import psutil  # type: ignore[import-untyped]
 import requests
 
+from airflow_provider_rayagent.hooks.common import JOB_LOGGER
 from tests.scripted import Job, ScriptedAgent
 from tests.stack.airflow import Airflow, airflow
 from tests.stack.triggerers import triggerers_of
@@ -145,7 +146,7 @@ def lines_of(instance: Airflow, run_id: str, jobs: int, seconds: int, began: flo
     for n in range(jobs):
         seen: list[int] = []
         for record in instance.log(DAG_ID, run_id, f"follow_{n}"):
-            if not str(record.get("logger", "")).endswith("RayAgentJobTrigger"):
+            if record.get("logger") != JOB_LOGGER:
                 continue
             written = datetime.fromisoformat(record["timestamp"].replace("Z", "+00:00")).timestamp()
             for line in record["event"].split("\n"):

@@ -43,13 +43,11 @@ class AsyncFollower(Following):
         self._whole: AsyncWholeLog | None = None
 
     async def items(self) -> AsyncGenerator[list[Item], None]:
-        """Yield lists of lines, notices and job news until the end; closing the iterator closes every connection."""
+        """Yield lists, empty ones too, of lines, notices and job news, until the end; closing it closes all."""
         try:
             while self.end is None:
                 await self._step()
-                items = self.take()
-                if items:
-                    yield items
+                yield self.take()
         finally:
             await self._close_stream()
             await self._close_whole()

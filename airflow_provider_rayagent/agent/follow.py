@@ -46,13 +46,11 @@ class Follower(Following):
         self._whole: WholeLog | None = None
 
     def items(self) -> Iterator[list[Item]]:
-        """Yield lists of lines, notices and job news until the end; closing the iterator closes every connection."""
+        """Yield lists, empty ones too, of lines, notices and job news, until the end; closing it closes all."""
         try:
             while self.end is None and not self._stopped.is_set():
                 self._step()
-                items = self.take()
-                if items:
-                    yield items
+                yield self.take()
         finally:
             self._close_stream()
             self._close_whole()

@@ -56,42 +56,29 @@ def summarize(job: Mapping[str, Any], job_id: str, redact: Callable[[str], str] 
     """
     summary: dict[str, Any] = {name: _primitive(job.get(name), redact) for name in _FIELDS}
     summary["job_id"] = summary["job_id"] or summary["submission_id"] or job_id
-    summary["duration"] = _duration(job)
+    summary["duration"] = duration_of(job)
     summary["metadata"] = _metadata(job.get("metadata"), redact)
     return summary
 
 
-def describe(job: Mapping[str, Any], job_id: str) -> str:
-    """Return one sentence for the task log: which job, its status, since when, how long."""
+def describe(job: Mapping[str, Any], job_id: str, where: str = "") -> str:
+    """Return one sentence for the task log: which job, its status, since when, how long, where."""
     words = [f"Job {job_id} is {job.get('status')}"]
     start = _moment(job.get("start_time"))
     if start is not None:
         words.append(f"started {start:%Y-%m-%d %H:%M:%S} UTC")
-    duration = _duration(job)
+    duration = duration_of(job)
     if has_ended(job) and duration is not None:
         words.append(f"ran {duration:.1f} s")
     if job.get("entrypoint"):
-        words.append(f"entrypoint: {_cut(str(job['entrypoint']), 200)}")
+        words.append(f"entrypoint: {cut(str(job['entrypoint']), 200)}")
+    if where and not has_ended(job):
+        words.append(f"agent: {where}")
     return ", ".join(words) + "."
 
 
-def why_it_ended(job: Mapping[str, Any], job_id: str) -> str:
-    """Return why a job did not succeed, in Ray's words: status, error type, exit code, message."""
-    details = [
-        f"{name}: {job[key]}"
-        for name, key in (("error", "error_type"), ("exit code", "driver_exit_code"))
-        if _said(job, key)
-    ]
-    reason = f" ({', '.join(details)})" if details else ""
-    message = f"\n{_cut(str(job['message']).strip(), MAX_TEXT)}" if _said(job, "message") else ""
-    return f"Job {job_id} ended as {job.get('status')}{reason}.{message}"
-
-
-def _said(job: Mapping[str, Any], key: str) -> bool:
-    return job.get(key) not in (None, "")
-
-
-def _duration(job: Mapping[str, Any]) -> float | None:
+def duration_of(job: Mapping[str, Any]) -> float | None:
+    """Return how long a job ran, in seconds, ``None`` if that is not known."""
     start, end = job.get("start_time"), job.get("end_time")
     if isinstance(start, (int, float)) and isinstance(end, (int, float)) and 0 < start <= end:
         return (end - start) / 1000
@@ -111,23 +98,24 @@ def _metadata(value: object, redact: Callable[[str], str]) -> Any:
         text = json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
         return "left out: not plain JSON"
-    return _storable(json.loads(text), redact) if len(text) <= MAX_METADATA else f"left out: {len(text)} characters"
+    return storable(json.loads(text), redact) if len(text) <= MAX_METADATA else f"left out: {len(text)} characters"
 
 
 def _primitive(value: object, redact: Callable[[str], str]) -> str | int | float | bool | None:
     if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    return _cut(str(_storable(str(value), redact)), MAX_TEXT)
+    return cut(str(storable(str(value), redact)), MAX_TEXT)
 
 
-def _storable(value: Any, redact: Callable[[str], str]) -> Any:
+def storable(value: Any, redact: Callable[[str], str]) -> Any:
     """Return a JSON value without secrets, and without what a database's JSON column refuses: NUL, half characters."""
     if isinstance(value, str):
         return redact(_UNSTORABLE.sub("\ufffd", value))
     if isinstance(value, dict):
-        return {_storable(key, redact): _storable(item, redact) for key, item in value.items()}
-    return [_storable(item, redact) for item in value] if isinstance(value, list) else value
+        return {storable(key, redact): storable(item, redact) for key, item in value.items()}
+    return [storable(item, redact) for item in value] if isinstance(value, list) else value
 
 
-def _cut(text: str, length: int) -> str:
+def cut(text: str, length: int) -> str:
+    """Return a text, or its beginning and how much more there is."""
     return text if len(text) <= length else f"{text[:length]}… [{len(text) - length} characters cut]"

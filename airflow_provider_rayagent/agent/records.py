@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.agent import jobs
-from airflow_provider_rayagent.logs.commands import Notice
+from airflow_provider_rayagent.agent.following import JobSeen
+from airflow_provider_rayagent.logs.cursor import Cursor
 from airflow_provider_rayagent.logs.present import neutralize
+from airflow_provider_rayagent.logs.presenter import Presenter, PresentSettings, Record
+from airflow_provider_rayagent.logs.result import ResultFinder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from airflow_provider_rayagent.agent.following import Item
 
@@ -18,46 +21,106 @@ RECORD_BYTES = 12_000
 """What a record of several lines holds at most; a longer line is a record of its own."""
 
 
-class Record(NamedTuple):
-    """One record of the task log.
+class JobRecords:
+    """Turn what there is to tell of one job into records, and find its result among its lines.
 
-    :param level: of :mod:`logging`.
-    :param text: one line, or several lines joined by newlines.
+    :param settings: how the lines look.
+    :param markers: between which the result stands; ``None``: no result is looked for.
+    :param shown: whether the job's lines are shown at all.
+    :param redact: takes secrets out of a text that may become a part of the result.
+    :param where: the agent's address.
+    :param position: what :meth:`position` gave the one that is taken over from.
     """
 
-    level: int
-    text: str
+    def __init__(
+        self,
+        job_id: str,
+        settings: PresentSettings | None = None,
+        *,
+        markers: tuple[str, str] | None = None,
+        shown: bool = True,
+        redact: Callable[[str], str] = str,
+        where: str = "",
+        position: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._job_id = job_id
+        self._presenter = Presenter(settings, position)
+        self._shown = shown
+        self._redact = redact
+        self._where = where
+        self._result_state = (position or {}).get("result")
+        self.result = ResultFinder(markers, self._result_state) if markers else None
+        """The result, as far as it was found."""
+
+    def of(self, items: Sequence[Item], now: float) -> list[Record]:
+        """Return the records that tell ``items``, in order.
+
+        :param now: seconds on a monotonic clock; ask now and then with no items too, for what is due by itself.
+        """
+        found: list[Record] = []
+        rest: list[Any] = []
+        for item in items:
+            if isinstance(item, JobSeen):
+                found += self._presenter.records(rest, now)
+                found += self._job(item.details)
+                rest = []
+            elif not isinstance(item, str):
+                rest.append(item)
+            else:
+                if self.result is not None:
+                    self.result.feed(self._redact(item))
+                if self._shown:
+                    rest.append(item)
+        return found + self._presenter.records(rest, now)
+
+    def finish(self) -> list[Record]:
+        """Return the records for what was held back: at the job's end, or when the task gives up."""
+        return self._presenter.finish()
+
+    def position(self, cursor: Cursor) -> dict[str, Any]:
+        """Return what another one needs to go on from here, as JSON primitives; :class:`Cursor` can read it too."""
+        position = self._presenter.position(cursor)
+        if self.result is not None:
+            # Lines that were held back are read again by the next one, for the result too.
+            if position["chars"] == cursor.chars:
+                self._result_state = self.result.state()
+            position["result"] = self._result_state
+        return position
+
+    def _job(self, details: Mapping[str, Any]) -> Iterator[Record]:
+        yield Record(logging.INFO, neutralize(jobs.describe(details, self._job_id, self._where)))
+        if jobs.known_status(details) is None and not jobs.has_ended(details):
+            text = f"The status {details['status']!r} is not one that Ray has; the job is watched on."
+            yield Record(logging.WARNING, text)
 
 
-def records(items: Iterable[Item], job_id: str) -> Iterator[Record]:
-    """Yield the records that tell ``items``, one for each line."""
-    for item in items:
-        if isinstance(item, str):
-            yield Record(logging.INFO, neutralize(item))
-        elif isinstance(item, Notice):
-            yield Record(logging.WARNING if item.warning else logging.INFO, neutralize(item.text))
-        else:
-            yield Record(logging.INFO, neutralize(jobs.describe(item.details, job_id)))
-            if jobs.known_status(item.details) is None and not jobs.has_ended(item.details):
-                status = item.details["status"]
-                yield Record(logging.WARNING, f"The status {status!r} is not one that Ray has; the job is watched on.")
+def as_position(value: object) -> dict[str, Any] | None:
+    """Return a value if it is what :meth:`JobRecords.position` gives, else ``None``."""
+    if not isinstance(value, dict):
+        return None
+    try:
+        Cursor.from_json(value)
+    except ValueError:
+        return None
+    return value
 
 
 def grouped(found: Iterable[Record], size: int = RECORD_BYTES) -> Iterator[Record]:
-    """Join neighbours of one level into records of up to ``size`` bytes of UTF-8."""
-    level = room = 0
+    """Join neighbours of one level into records of up to ``size`` bytes of UTF-8; ours and the job's stay apart."""
+    first: Record | None = None
     lines: list[str] = []
+    room = 0
     for record in found:
         length = _length(record.text) + 1
-        if lines and (record.level != level or length > room):
-            yield Record(level, "\n".join(lines))
-            lines = []
-        if not lines:
-            level, room = record.level, size
+        if first is not None and (record.level != first.level or record.of_job != first.of_job or length > room):
+            yield first._replace(text="\n".join(lines))
+            first = None
+        if first is None:
+            first, lines, room = record, [], size
         lines.append(record.text)
         room -= length
-    if lines:
-        yield Record(level, "\n".join(lines))
+    if first is not None:
+        yield first._replace(text="\n".join(lines))
 
 
 def _length(text: str) -> int:

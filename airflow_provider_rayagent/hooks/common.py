@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 DEFAULT_MAX_LINE_LENGTH = 8_000_000
 """Characters; the longest line that the hook's log methods yield in one piece."""
 
+JOB_LOGGER = "airflow_provider_rayagent.job"
+"""The logger of a job's own lines in a task log, by which they can be told from ours."""
 TIMEOUT_MARGIN = 60.0
 """Seconds after a trigger's own deadline at which Airflow ends a deferral, should no triggerer have done so."""
 

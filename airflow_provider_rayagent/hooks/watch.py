@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import structlog
+
 from airflow_provider_rayagent.agent import jobs, wire
 from airflow_provider_rayagent.agent.errors import RayAgentError
-from airflow_provider_rayagent.agent.records import records
+from airflow_provider_rayagent.agent.reasons import explain
+from airflow_provider_rayagent.agent.records import JobRecords
 from airflow_provider_rayagent.exceptions import (
     RayAgentJobFailedError,
     RayAgentJobMissingError,
     RayAgentJobStoppedError,
 )
+from airflow_provider_rayagent.hooks.common import JOB_LOGGER
 from airflow_provider_rayagent.hooks.kill import GOES_ON, stop_soon, task_state
 from airflow_provider_rayagent.logs.commands import End
+from airflow_provider_rayagent.logs.cursor import Cursor
 from airflow_provider_rayagent.logs.present import neutralize
+from airflow_provider_rayagent.logs.presenter import PresentSettings
+from airflow_provider_rayagent.logs.result import BadResultError, ResultFinder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +34,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.agent.outcome import Outcome
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
     from airflow_provider_rayagent.logs.commands import TailSettings
-    from airflow_provider_rayagent.logs.cursor import Cursor
+    from airflow_provider_rayagent.logs.presenter import Record
 
 HANDLER_SECONDS = 1.0
 KILL_SECONDS = 4.0
@@ -40,6 +48,10 @@ class JobWatch:
     :param log: the task's logger.
     :param ti: the task instance.
     :param settings: how the job is followed.
+    :param present: how its lines look.
+    :param shown: whether its lines are shown.
+    :param markers: between which it prints its result; ``None``: it has none.
+    :param link: the address of the job's page, if there is one.
     :param owns: whether the job is stopped when the task is killed.
     """
 
@@ -48,12 +60,18 @@ class JobWatch:
     log: Any
     ti: Any
     settings: TailSettings
+    present: PresentSettings = field(default_factory=PresentSettings)
+    shown: bool = True
+    markers: tuple[str, str] | None = None
+    link: str = ""
     owns: bool = False
-    cursor: Cursor | None = None
-    """What of the log was forwarded so far."""
+    position: Mapping[str, Any] | None = None
+    """Where in the log the following has come to; see :meth:`JobRecords.position`."""
+    result: ResultFinder | None = None
     _stopped: threading.Event = field(default_factory=threading.Event)
     _stop_asked: bool = False
     _stopper: threading.Thread | None = None
+    _job_log: Any = field(default_factory=lambda: structlog.get_logger(JOB_LOGGER))
 
     def look(self) -> Follower:
         """Look at the status alone."""
@@ -72,23 +90,37 @@ class JobWatch:
         return self._run(self.settings, seconds)
 
     def _run(self, settings: TailSettings, seconds: float | None) -> Follower:
-        follower = self.hook.follow_job(
-            self.job_id, settings, cursor=self.cursor, deadline=seconds, stopped=self._stopped
+        records = JobRecords(
+            self.job_id,
+            self.present,
+            markers=self.markers,
+            shown=self.shown,
+            redact=self.hook.config.redact,
+            where=self.hook.config.base_url,
+            position=self.position,
         )
+        cursor = Cursor.from_json(dict(self.position)) if self.position else None
+        follower = self.hook.follow_job(self.job_id, settings, cursor=cursor, deadline=seconds, stopped=self._stopped)
         try:
             for items in follower.items():
-                self.tell(items)
+                self.tell(records, items)
         finally:
             if settings.forward:
-                self.cursor = follower.cursor
+                if follower.end is not End.LOOKED:
+                    self._write(records.finish())
+                self.position = records.position(follower.cursor)
+                self.result = records.result
             if self._stopper is not None:
                 self._stopper.join(KILL_SECONDS - HANDLER_SECONDS)
         return follower
 
-    def tell(self, items: list[Item]) -> None:
+    def tell(self, records: JobRecords, items: list[Item]) -> None:
         """Write to the task log what there is to tell."""
-        for record in records(items, self.job_id):
-            self.log.log(record.level, "%s", record.text)
+        self._write(records.of(items, time.monotonic()))
+
+    def _write(self, records: list[Record]) -> None:
+        for record in records:
+            (self._job_log if record.of_job else self.log).log(record.level, "%s", record.text)
 
     def details(self, seen: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the details of a job that was seen to have ended; its status stays the one that was seen."""
@@ -101,6 +133,22 @@ class JobWatch:
             self.log.warning("Job %s ended as %s, and is %s now.", self.job_id, seen.get("status"), job.get("status"))
             return seen
         return job
+
+    def find_result(self, state: Mapping[str, Any] | None) -> None:
+        """Go on looking for the job's result where another one stopped; see :meth:`ResultFinder.state`."""
+        if self.markers is not None:
+            self.result = ResultFinder(self.markers, state)
+
+    def find_result_again(self) -> None:
+        """Look for the job's result in its whole log, once more; a log that can't be read is said."""
+        if self.markers is None:
+            return
+        self.result = ResultFinder(self.markers)
+        try:
+            for line in self.hook.tail_job_logs(self.job_id):
+                self.result.feed(self.hook.config.redact(line))
+        except RayAgentError as error:
+            self.log.warning("The log of job %s could not be read for its result: %s", self.job_id, error)
 
     def conclude(self, outcome: Outcome) -> dict[str, Any]:
         """Return what goes to XCom of a job that succeeded.
@@ -125,10 +173,20 @@ class JobWatch:
         summary = jobs.summarize(job, self.job_id, redact)
         status = jobs.known_status(job)
         if status is wire.JobStatus.SUCCEEDED:
+            if self.markers is not None:
+                summary["result"] = self._printed_result(self.markers)
             return summary
         self.ti.xcom_push(key="return_value", value=summary)
-        reason = neutralize(redact(jobs.why_it_ended(job, self.job_id)))
-        raise (RayAgentJobStoppedError if status is wire.JobStatus.STOPPED else RayAgentJobFailedError)(reason)
+        reason = explain(job, self.job_id, log_is_shown=self.shown, link=self.link)
+        kind = RayAgentJobStoppedError if status is wire.JobStatus.STOPPED else RayAgentJobFailedError
+        raise kind(neutralize(redact(reason)))
+
+    def _printed_result(self, markers: tuple[str, str]) -> Any:
+        try:
+            return jobs.storable((self.result or ResultFinder(markers)).value(), self.hook.config.redact)
+        except BadResultError as error:
+            self.log.warning("The result of job %s can't be used: %s.", self.job_id, error)
+            return None
 
     def time_out(
         self, name: str, seconds: float, job: Mapping[str, Any] | None, error: type[BaseException]

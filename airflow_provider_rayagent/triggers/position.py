@@ -7,7 +7,7 @@ import uuid
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.logs.cursor import Cursor
+from airflow_provider_rayagent.agent.records import as_position
 from airflow_provider_rayagent.triggers.tasklog import Channel
 
 if TYPE_CHECKING:
@@ -41,23 +41,22 @@ class Position:
         self._log = log
         self._owner = uuid.uuid4().hex
         self._channel = Channel.of_loop()
-        self._cursor: dict[str, Any] | None = None
+        self._position: dict[str, Any] | None = None
         self._moved = asyncio.Event()
         self._saved = self._failed = False
         self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
 
-    async def load(self) -> Cursor | None:
+    async def load(self) -> dict[str, Any] | None:
         """Return where an earlier trigger of this try has come to, and take its place."""
-        value = await self._read()
-        cursor = read_cursor(value, self._ti)
-        if cursor is not None:
-            self._cursor = cursor.to_json()
-            await self._write(self._cursor)
-        return cursor
+        position = read_position(await self._read(), self._ti)
+        if position is not None:
+            self._position = position
+            await self._write(position)
+        return position
 
-    def moved(self, cursor: Cursor, items: Sequence[Item]) -> None:
-        """Take note that ``items`` were written, up to ``cursor``."""
-        self._cursor = cursor.to_json()
+    def moved(self, position: dict[str, Any], items: Sequence[Item]) -> None:
+        """Take note that ``items`` were written, up to ``position`` (see :meth:`JobRecords.position`)."""
+        self._position = position
         self._last_lines.extend(item[:LAST_LINE_CHARS] for item in items[-LAST_LINES:] if isinstance(item, str))
         self._moved.set()
 
@@ -70,16 +69,16 @@ class Position:
                 if not await replaced():
                     await self.save()
 
-    async def save(self, *, redact: Callable[[str], str] | None = None) -> None:
-        """Save the position, once the lines that it covers are on disk.
-
-        :param redact: if given, the last lines are saved too, without what this takes out.
-        """
+    async def save(self, **more: Any) -> None:
+        """Save the position, and more, once the lines that it covers are on disk."""
         async with self._channel.drained():
             self._moved.clear()
-            cursor = self._cursor
-        more = {} if redact is None else {"last_lines": [redact(line) for line in self._last_lines]}
-        await self._write(cursor, **more)
+            position = self._position
+        await self._write(position, **more)
+
+    def last_lines(self, redact: Callable[[str], str]) -> list[str]:
+        """Return the last lines that were written, without what ``redact`` takes out."""
+        return [redact(line) for line in self._last_lines]
 
     async def is_ours(self) -> bool:
         """Whether no other trigger has taken this one's place since."""
@@ -99,12 +98,12 @@ class Position:
             self._say(error)
             return None
 
-    async def _write(self, cursor: Mapping[str, Any] | None, **more: Any) -> None:
+    async def _write(self, position: Mapping[str, Any] | None, **more: Any) -> None:
         from airflow.sdk.execution_time.xcom import XCom
 
         if self._ti is None:
             return
-        value = {"try": str(self._ti.id), "owner": self._owner, "cursor": cursor, **more}
+        value = {"try": str(self._ti.id), "owner": self._owner, "cursor": position, **more}
         try:
             await XCom.aset(POSITION_KEY, value, **_ids(self._ti))
             self._saved = True
@@ -126,14 +125,11 @@ def first_position(ti: Any) -> dict[str, Any]:
     return {"try": str(ti.id), "owner": NOBODY, "cursor": None}
 
 
-def read_cursor(value: object, ti: Any) -> Cursor | None:
-    """Return the cursor of a saved position, ``None`` if there is none or it is of another try."""
+def read_position(value: object, ti: Any) -> dict[str, Any] | None:
+    """Return the position that was saved, ``None`` if there is none or it is of another try."""
     if not isinstance(value, dict) or value.get("try") != str(ti.id):
         return None
-    try:
-        return Cursor.from_json(value["cursor"])
-    except (KeyError, TypeError, ValueError):
-        return None
+    return as_position(value.get("cursor"))
 
 
 def _ids(ti: Any) -> dict[str, Any]:

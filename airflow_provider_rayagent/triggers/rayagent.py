@@ -13,12 +13,13 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_rayagent.agent import jobs, wire
 from airflow_provider_rayagent.agent.errors import RayAgentError
 from airflow_provider_rayagent.agent.outcome import Outcome
-from airflow_provider_rayagent.agent.records import records
+from airflow_provider_rayagent.agent.records import JobRecords
 from airflow_provider_rayagent.hooks.common import SOURCES, TIMEOUT_MARGIN
 from airflow_provider_rayagent.hooks.kill import GOES_ON, task_state
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook
 from airflow_provider_rayagent.logs.commands import TailSettings
 from airflow_provider_rayagent.logs.cursor import Cursor
+from airflow_provider_rayagent.logs.presenter import PresentSettings
 from airflow_provider_rayagent.triggers.position import Position
 from airflow_provider_rayagent.triggers.tasklog import TaskLog
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 MAX_LINE_LENGTH = 16_000
 """Characters of a line in one record; the event loop would stand still for a second over one of a megabyte."""
+ITEMS_AT_ONCE = 500
+"""Lines that are made into records at a stretch, some milliseconds' work."""
 TAKE_OVER_SECONDS = 3.0
 """Triggers that take over from another begin within this time, so that a restart does not storm the agent."""
 KILL_SECONDS = 20.0
@@ -58,8 +61,10 @@ class RayAgentJobTrigger(BaseTrigger):
     :param max_line_length: characters; a longer line is forwarded in marked pieces, of at most 16,000.
     :param deadline: the moment (seconds since the epoch) at which to give up, after one more look; by default
         a minute before Airflow's own timeout of the deferral.
-    :param cursor: where in the log to begin, as :meth:`Cursor.to_json` gives it.
+    :param cursor: where in the log to begin, as :meth:`JobRecords.position` or :meth:`Cursor.to_json` give it.
     :param stop_job_on_kill: whether the job is stopped when a user ends the task.
+    :param present: how the job's lines look, the fields of :class:`PresentSettings`.
+    :param result_markers: between which two texts the job prints its result.
     """
 
     def __init__(
@@ -76,6 +81,8 @@ class RayAgentJobTrigger(BaseTrigger):
         deadline: float | None = None,
         cursor: dict[str, Any] | None = None,
         stop_job_on_kill: bool = False,
+        present: dict[str, Any] | None = None,
+        result_markers: list[str] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.job_id = job_id
@@ -89,6 +96,8 @@ class RayAgentJobTrigger(BaseTrigger):
         self.deadline = deadline
         self.cursor = cursor
         self.stop_job_on_kill = stop_job_on_kill
+        self.present = present
+        self.result_markers = result_markers
         self.timeout_after: datetime | None = None
         """Set by the triggerer: when Airflow ends the deferral."""
         self._position: Position | None = None
@@ -109,6 +118,8 @@ class RayAgentJobTrigger(BaseTrigger):
             "deadline",
             "cursor",
             "stop_job_on_kill",
+            "present",
+            "result_markers",
         )
         return f"{__name__}.{type(self).__name__}", {name: getattr(self, name) for name in names}
 
@@ -152,12 +163,22 @@ class RayAgentJobTrigger(BaseTrigger):
     async def _follow(self) -> Outcome:
         log = TaskLog(self.log)
         self._position = position = Position(self.task_instance, self.log)
-        cursor = await self._begin(position)
+        begin = await self._begin(position)
         async with self._hook() as hook:
+            config = (await hook.get_async_conn()).config
+            records = JobRecords(
+                self.job_id,
+                PresentSettings(**(self.present or {})),
+                markers=self._markers,
+                shown=self.forward_logs,
+                redact=config.redact,
+                where=config.base_url,
+                position=begin,
+            )
             follower = await hook.follow_job(
                 self.job_id,
                 self._settings(),
-                cursor=cursor,
+                cursor=Cursor.from_json(begin) if begin else None,
                 deadline=self._seconds_left(),
                 clock=self._clock,
             )
@@ -166,32 +187,40 @@ class RayAgentJobTrigger(BaseTrigger):
                 async with aclosing(follower.items()) as found:
                     async for items in found:
                         await self._yield_to_a_successor(position)
-                        await self._tell(log, items)
-                        position.moved(follower.cursor, items)
+                        await self._tell(log, records, items)
+                        if items:
+                            position.moved(records.position(follower.cursor), items)
+                await self._yield_to_a_successor(position)
+                await log.write(records.finish())
             finally:
                 keeper.cancel()
                 with suppress(asyncio.CancelledError):
                     await keeper
-            await self._yield_to_a_successor(position)
-            redact = (await hook.get_async_conn()).config.redact
-            await position.save(redact=redact if _failed(follower) else None)
+            more: dict[str, Any] = {"lines": follower.cursor.lines}
+            if records.result is not None:
+                more["result"] = records.result.state()
+            if _failed(follower) and self.forward_logs:
+                more["last_lines"] = position.last_lines(config.redact)
+            await position.save(**more)
         return Outcome.of(follower)
 
     def _hook(self) -> RayAgentAsyncHook:
         return RayAgentAsyncHook(self.rayagent_conn_id)
 
-    async def _tell(self, log: TaskLog, items: list[Item]) -> None:
-        await log.write(records(items, self.job_id))
+    async def _tell(self, log: TaskLog, records: JobRecords, items: list[Item]) -> None:
+        """Write to the task log what there is to tell, so much at a time that the event loop is not held up."""
+        for start in range(0, max(len(items), 1), ITEMS_AT_ONCE):
+            await log.write(records.of(items[start : start + ITEMS_AT_ONCE], time.monotonic()))
 
-    async def _begin(self, position: Position) -> Cursor | None:
+    async def _begin(self, position: Position) -> dict[str, Any] | None:
         """Return where in the log to begin."""
         saved = await position.load()
         if saved is None:
-            return Cursor.from_json(self.cursor) if self.cursor else None
+            return self.cursor
         self.log.warning(
             "Going on at line %d of job %s: another triggerer followed it before this one. Lines that it wrote in its "
             "last seconds may appear twice; none is missing.",
-            saved.lines + 1,
+            saved["lines"] + 1,
             self.job_id,
         )
         await asyncio.sleep(random.uniform(0, TAKE_OVER_SECONDS))  # noqa: S311 - no secret
@@ -222,8 +251,13 @@ class RayAgentJobTrigger(BaseTrigger):
             missing_timeout=self.job_missing_timeout,
             unreachable_timeout=self.agent_unreachable_timeout,
             max_line_length=min(self.max_line_length, MAX_LINE_LENGTH),
-            forward=self.forward_logs,
+            progress_interval=PresentSettings(**(self.present or {})).progress_interval,
+            forward=self.forward_logs or self._markers is not None,
         )
+
+    @property
+    def _markers(self) -> tuple[str, str] | None:
+        return (self.result_markers[0], self.result_markers[1]) if self.result_markers else None
 
 
 class StallClock:

@@ -21,10 +21,15 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from airflow_provider_rayagent.agent.records import Record, grouped
+import structlog
+
+from airflow_provider_rayagent.agent.records import grouped
+from airflow_provider_rayagent.hooks.common import JOB_LOGGER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
+
+    from airflow_provider_rayagent.logs.presenter import Record
 
 QUIET_RECORDS = 20
 """More at once are joined into larger ones, which cost Airflow a tenth."""
@@ -115,8 +120,6 @@ _channels: WeakKeyDictionary[asyncio.AbstractEventLoop, Channel] = WeakKeyDictio
 
 
 def _supervisor_socket() -> int | None:
-    import structlog
-
     output = getattr(structlog.get_config().get("logger_factory"), "io", None)
     try:
         fd = int(output.fileno())  # type: ignore[union-attr]
@@ -128,11 +131,12 @@ def _supervisor_socket() -> int | None:
 class TaskLog:
     """The task log of one trigger.
 
-    :param log: the trigger's own logger, which is what binds a record to its task.
+    :param log: the trigger's own logger, for what is not a line of the job.
     """
 
     def __init__(self, log: Any) -> None:
         self._log = log
+        self._job_log = structlog.get_logger(JOB_LOGGER)
         self._channel = Channel.of_loop()
 
     async def write(self, found: Iterable[Record]) -> None:
@@ -142,5 +146,5 @@ class TaskLog:
         under_load = len(first) > QUIET_RECORDS or (len(first) > 1 and self._channel.is_busy)
         for record in grouped(chain(first, some)) if under_load else first:
             async with self._channel.room():
-                self._log.log(record.level, "%s", record.text)
+                (self._job_log if record.of_job else self._log).log(record.level, "%s", record.text)
             await asyncio.sleep(0)

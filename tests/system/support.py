@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
+from airflow_provider_rayagent.hooks.common import JOB_LOGGER
 from tests.stack.airflow import FINAL_TASK_STATES
 
 if TYPE_CHECKING:
@@ -19,10 +20,8 @@ if TYPE_CHECKING:
     from tests.stack.agent import LocalAgent
     from tests.stack.airflow import Airflow, Json
 
-SENSOR = "RayAgentJobSensor"
-TRIGGER = "RayAgentJobTrigger"
-WRITES_LINES = {SENSOR: "watch.py", TRIGGER: "tasklog.py"}
-"""Where in the package each of them writes the job's lines."""
+IN_WORKER, IN_TRIGGERER = "watch.py", "tasklog.py"
+"""Where in the package the job's lines are written."""
 # Ray writes a line of its own into the log about when the program starts: let it come first.
 LATER = "import time\ntime.sleep(0.8)\n"
 # With retries set (see conftest.py), a task that is to be tried again does not go on by itself within a test.
@@ -61,11 +60,11 @@ class Task:
         """Wait until the task is in one of these states; return it."""
         return self.airflow.wait_for_task(self.dag_id, self.run_id, self.task_id, states, timeout, self.map_index)
 
-    def wait_for_lines(self, job_id: str, count: int) -> None:
+    def wait_for_lines(self, count: int) -> None:
         """Wait until so many of the job's lines are in the task log."""
 
         def enough() -> bool | None:
-            return len(self.forwarded(job_id) + self.deferred(job_id)) >= count or None
+            return len(self.forwarded() + self.deferred()) >= count or None
 
         self.airflow.until(enough, 60.0, f"fewer than {count} lines in the log of {self.dag_id}")
 
@@ -97,27 +96,20 @@ class Task:
             for record in self.records(try_number)
         )
 
-    def forwarded(self, job_id: str, try_number: int = 1) -> list[str]:
-        """Return what the sensor wrote in a worker, but for its own sentences about the job."""
-        return self._lines(SENSOR, job_id, try_number)
+    def forwarded(self, try_number: int = 1) -> list[str]:
+        """Return the job's lines that were written in a worker."""
+        return self._lines(IN_WORKER, try_number)
 
-    def deferred(self, job_id: str, try_number: int = 1) -> list[str]:
-        """Return what the trigger wrote, but for its own sentences about the job."""
-        return self._lines(TRIGGER, job_id, try_number)
+    def deferred(self, try_number: int = 1) -> list[str]:
+        """Return the job's lines that were written in the triggerer."""
+        return self._lines(IN_TRIGGERER, try_number)
 
-    def _lines(self, logger: str, job_id: str, try_number: int) -> list[str]:
-        notices = (
-            f"Job {job_id} is ",
-            "The task's ",
-            "The task was ended ",
-            f"The agent was asked to stop job {job_id}",
-        )
+    def _lines(self, filename: str, try_number: int) -> list[str]:
         return [
             line
             for record in self.records(try_number)
-            if str(record.get("logger", "")).endswith(logger) and record.get("filename") == WRITES_LINES[logger]
+            if record.get("logger") == JOB_LOGGER and record.get("filename") == filename
             for line in record["event"].split("\n")
-            if not line.startswith(notices)
         ]
 
 

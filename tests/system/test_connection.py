@@ -74,7 +74,7 @@ def test_a_connection_in_the_database_is_used_like_one_in_the_environment(system
     job_id = system.submit("print('hello')")
     task = system.follow(job_id, "system_plain", conn_id=stored)
     task.assert_ends("success")
-    assert task.forwarded(job_id) == system.log_of(job_id)
+    assert task.forwarded() == system.log_of(job_id)
 
 
 def test_a_task_with_a_wrong_token_fails_and_says_so(system: System) -> None:

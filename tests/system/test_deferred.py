@@ -8,8 +8,8 @@ import pytest
 
 from tests.stack.agent import local_agent
 from tests.stack.processes import free_ports
-from tests.system.support import SENSOR, Task
-from tests.system.test_follow import FAILS, LINES, PRINTS
+from tests.system.support import Task
+from tests.system.test_follow import FAILS, LINES, PRINTS, shown
 
 if TYPE_CHECKING:
     from tests.system.support import System
@@ -59,13 +59,13 @@ def deferred(system: System) -> Deferred:
 
 def test_lines_come_while_the_task_is_deferred_and_has_no_process(system: System, deferred: Deferred) -> None:
     job_id, task = deferred.named("steady")
-    task.wait_for_lines(job_id, 20)
-    task.wait_for_lines(job_id, len(task.deferred(job_id)) + 20)
+    task.wait_for_lines(20)
+    task.wait_for_lines(len(task.deferred()) + 20)
     instance = task.instance()
     assert instance["state"] == "deferred"
     assert instance["pid"] not in system.airflow.server.members()
     assert DEFERS.format(job_id=job_id) in task.text()
-    assert task.forwarded(job_id) == []
+    assert task.forwarded() == []
 
 
 def test_every_line_of_a_job_is_in_the_task_log_once_in_order_and_unchanged(system: System, deferred: Deferred) -> None:
@@ -73,9 +73,9 @@ def test_every_line_of_a_job_is_in_the_task_log_once_in_order_and_unchanged(syst
     system.release(job_id)
     for each in (task, deferred.twin, deferred.mapped[0]):
         each.assert_ends("success")
-        lines = each.deferred(job_id)
-        assert lines[-len(LINES) :] == LINES
-        assert lines == system.log_of(job_id)
+        lines = each.deferred()
+        assert lines[-len(LINES) :] == shown(LINES)
+        assert lines == shown(system.log_of(job_id))
         assert each.xcom()["status"] == "SUCCEEDED"
 
 
@@ -83,7 +83,7 @@ def test_the_last_of_very_many_lines_is_there_when_the_task_is_green(system: Sys
     job_id, task = deferred.named("many")
     system.release(job_id)
     task.assert_ends("success")
-    lines = task.deferred(job_id)
+    lines = task.deferred()
     assert len(lines) > MANY
     assert lines == system.log_of(job_id)
 
@@ -93,9 +93,9 @@ def test_a_job_that_fails_fails_the_task_and_the_worker_repeats_why(system: Syst
     system.release(job_id)
     task.assert_ends("failed")
     assert task.instance()["try_number"] == 1, "there is no retry"
-    assert task.deferred(job_id) == system.log_of(job_id)
-    in_worker = [record["event"] for record in task.records() if str(record.get("logger")).endswith(SENSOR)]
-    assert any("about to fail" in event for event in in_worker)
+    assert task.deferred() == system.log_of(job_id)
+    of_sensor = [record for record in task.records() if str(record.get("logger")).endswith("RayAgentJobSensor")]
+    assert any("about to fail" in record["event"] for record in of_sensor)
     assert f"Job {job_id} ended as FAILED" in task.text()
     assert "Job entrypoint command failed with exit code 3" in task.text()
     details = task.xcom()
@@ -108,13 +108,13 @@ def test_a_job_that_is_stopped_fails_the_task(system: System, deferred: Deferred
     system.stop(job_id).assert_ends("success")
     task.assert_ends("failed")
     assert f"Job {job_id} ended as STOPPED" in task.text()
-    assert task.deferred(job_id) == system.log_of(job_id)
+    assert task.deferred() == system.log_of(job_id)
     assert task.xcom()["status"] == "STOPPED"
 
 
 def test_a_task_can_start_in_the_triggerer_without_a_worker(system: System, deferred: Deferred) -> None:
-    job_id, task = deferred.jobs["steady"], deferred.workerless
-    task.wait_for_lines(job_id, 20)
+    task = deferred.workerless
+    task.wait_for_lines(20)
     assert (task.instance()["state"], task.instance()["pid"]) == ("deferred", None)
 
 
@@ -123,7 +123,7 @@ def test_all_tasks_of_a_job_end_with_it(system: System, deferred: Deferred) -> N
     system.release(job_id)
     for each in (task, deferred.workerless, deferred.mapped[1]):
         each.assert_ends("success")
-        assert each.deferred(job_id) == system.log_of(job_id)
+        assert each.deferred() == system.log_of(job_id)
 
 
 def test_a_job_that_has_ended_is_concluded_without_a_deferral(system: System) -> None:
@@ -131,7 +131,7 @@ def test_a_job_that_has_ended_is_concluded_without_a_deferral(system: System) ->
     system.agent.wait(job_id)
     task = system.follow(job_id, "system_deferred")
     task.assert_ends("success")
-    assert task.forwarded(job_id) == system.log_of(job_id)
+    assert task.forwarded() == system.log_of(job_id)
     assert DEFERS.format(job_id=job_id) not in task.text()
     assert task.xcom()["status"] == "SUCCEEDED"
 
@@ -145,10 +145,10 @@ def test_a_restart_of_the_agent_costs_no_line(system: System) -> None:
     with local_agent(*options):
         task = system.follow(job_id, "system_deferred", conn_id="rayagent_restarted")
         task.wait_for("deferred")
-        task.wait_for_lines(job_id, 20)
-    before = len(task.deferred(job_id))
+        task.wait_for_lines(20)
+    before = len(task.deferred())
     with local_agent(*options):
-        task.wait_for_lines(job_id, before + 20)
+        task.wait_for_lines(before + 20)
         system.release(job_id)
         task.assert_ends("success")
-    assert task.deferred(job_id) == system.log_of(job_id)
+    assert task.deferred() == system.log_of(job_id)

@@ -55,7 +55,7 @@ class Killed:
         self.tasks = {cell: system.follow(self.jobs[cell], SENSORS[cell[1]]) for cell in USERS}
         for cell, task in self.tasks.items():
             task.wait_for("running" if cell[1] in (WORKER, WORKER_STOPS) else "deferred")
-            task.wait_for_lines(self.jobs[cell], 1)
+            task.wait_for_lines(1)
         # A next try that is there when the end of the last one is noticed keeps the job: none is to start yet.
         with system.airflow.no_task_starts():
             for cell, task in self.tasks.items():
@@ -86,7 +86,7 @@ class Killed:
     def _row(self, cell: Cell) -> Row:
         """Compare the lines with those that the job had written when the task was ended."""
         job_id, task = self.jobs[cell], self.tasks[cell]
-        read = task.forwarded(job_id) + task.deferred(job_id)
+        read = task.forwarded() + task.deferred()
         return Row(*cell, self.statuses[cell], self.system.log_of(job_id)[: len(set(read))], read)
 
 
@@ -112,7 +112,7 @@ def test_a_cleared_task_follows_its_job_from_the_first_line(killed: Killed, sens
     job_id, task = killed.jobs[CLEARED, sensor], killed.tasks[CLEARED, sensor]
     instance = task.instance()
     assert (instance["state"], instance["try_number"]) == ("failed" if sensor in STOPS else "success", 2)
-    lines = task.forwarded(job_id, try_number=2) + task.deferred(job_id, try_number=2)
+    lines = task.forwarded(try_number=2) + task.deferred(try_number=2)
     assert lines == killed.system.log_of(job_id)
 
 
@@ -139,4 +139,4 @@ def test_a_new_try_can_go_on_in_the_log_where_the_last_one_stopped(killed: Kille
     killed.system.airflow.clear(task.dag_id, task.run_id)
     task.wait_for("success")
     assert task.instance()["try_number"] == 2
-    assert task.deferred(job_id) + task.forwarded(job_id, try_number=2) == killed.system.log_of(job_id)
+    assert task.deferred() + task.forwarded(try_number=2) == killed.system.log_of(job_id)

@@ -20,7 +20,7 @@ def test_the_log_page_shows_the_jobs_lines_while_the_task_is_deferred_and_why_it
     job_id = system.submit_steady()
     task = system.follow(job_id, "system_deferred")
     task.wait_for("deferred")
-    task.wait_for_lines(job_id, 20)
+    task.wait_for_lines(20)
     url = f"{system.airflow.url}/dags/{task.dag_id}/runs/{task.run_id}/tasks/{task.task_id}"
     with browser_page(url, tmp_path) as page:
         page.wait_until(lambda text: "Deferred" in text and last_line(text) > 20)

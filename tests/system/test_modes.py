@@ -19,7 +19,7 @@ def test_with_soft_fail_a_job_that_fails_skips_the_task(system: System) -> None:
     job_id = system.submit("raise SystemExit('no luck')")
     task = system.follow(job_id, "system_soft_fail")
     task.assert_ends("skipped")
-    assert task.forwarded(job_id) == system.log_of(job_id)
+    assert task.forwarded() == system.log_of(job_id)
     assert f"Job {job_id} ended as FAILED" in task.text()
     assert task.xcom()["status"] == "FAILED"
 
@@ -33,13 +33,13 @@ def test_with_reschedule_the_slot_is_free_between_looks_and_no_line_comes_twice(
     while (instance := task.instance())["state"] not in FINAL_TASK_STATES:
         assert time.monotonic() < deadline, instance["state"]
         if instance["state"] == "up_for_reschedule":
-            between.append(len(task.forwarded(job_id)))
+            between.append(len(task.forwarded()))
         processes.add(instance["pid"])
         time.sleep(0.3)
 
     assert instance["state"] == "success"
     assert len(processes - {None}) >= 3, "each look is a process of its own"
-    lines = task.forwarded(job_id)
+    lines = task.forwarded()
     assert lines == system.log_of(job_id)
     assert lines[-2 * STEPS :] == [line for step in range(STEPS) for line in (f"step {step}", "")]
     assert any(0 < count < len(lines) for count in between), "each look forwards what is new"
@@ -54,7 +54,7 @@ def test_a_job_that_runs_longer_than_the_timeout_fails_the_task_and_runs_on(syst
 
     hard.assert_ends("failed")
     assert hard.instance()["try_number"] == 1, "there is no retry after a timeout"
-    assert "asleep" in hard.forwarded(job_id)
+    assert "asleep" in hard.forwarded()
     assert f"Job {job_id} has not ended within the timeout of 6 seconds; it is RUNNING." in hard.text()
     assert hard.instance()["duration"] < 20
     soft.assert_ends("skipped")

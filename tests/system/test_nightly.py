@@ -74,7 +74,7 @@ def scheduled_run(system: System) -> str:
 def assert_all_is_done(system: System, run_id: str, night: str, canary: dict[str, object]) -> None:
     assert system.airflow.wait_for_run(DAG_ID, run_id) == "success"
     training, retiring, stopping = (Task(system.airflow, DAG_ID, run_id, name) for name in TASKS)
-    assert training.forwarded(f"train-{night}")[-len(EPOCHS) :] == EPOCHS
+    assert training.forwarded()[-len(EPOCHS) :] == EPOCHS
     assert training.xcom()["status"] == "SUCCEEDED"
     assert retiring.xcom() == canary
     assert stopping.xcom() == {"job_id": f"watch-{night}", "status": "STOPPED", "stop_requested": True}

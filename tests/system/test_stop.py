@@ -23,7 +23,7 @@ def test_a_job_is_stopped_while_another_dag_follows_it_and_stopping_it_again_is_
     follow.assert_ends("failed")
     assert follow.instance()["try_number"] == 1
     assert f"Job {job_id} ended as STOPPED" in follow.text()
-    assert follow.forwarded(job_id) == system.log_of(job_id)
+    assert follow.forwarded() == system.log_of(job_id)
     assert follow.xcom()["status"] == "STOPPED"
 
     again = system.stop(job_id)

@@ -59,7 +59,7 @@ class HandOvers:
         job_id, tasks = self._jobs[name], [self.tasks[name, sensor] for sensor in SENSORS]
         for task in tasks:
             task.wait_for("deferred")
-            task.wait_for_lines(job_id, 3 * LINES_A_SECOND)
+            task.wait_for_lines(3 * LINES_A_SECOND)
         (holder,) = {self._triggerers.holding(task.instance()) for task in tasks}
         self._triggerers.start()
         killed = time.monotonic()
@@ -68,7 +68,7 @@ class HandOvers:
             self._follow(following)
         for task in tasks:
             task.wait_for_text(GOING_ON)
-            task.wait_for_lines(job_id, len(task.deferred(job_id)) + LINES_A_SECOND)
+            task.wait_for_lines(len(task.deferred()) + LINES_A_SECOND)
         if name == FROZEN:
             time.sleep(max(STALL_SECONDS + 1 - (time.monotonic() - killed), 0))
             holder.thaw()
@@ -80,7 +80,7 @@ class HandOvers:
 
     def _row(self, name: str, sensor: str) -> Row:
         job_id = self._jobs[name]
-        written, read = self._system.log_of(job_id), self.tasks[name, sensor].deferred(job_id)
+        written, read = self._system.log_of(job_id), self.tasks[name, sensor].deferred()
         return Row(name, sensor, self._statuses[name], written, read)
 
 

@@ -22,6 +22,7 @@ from tests.unit.support import make_context
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.agent.following import Item
+    from airflow_provider_rayagent.agent.records import JobRecords
     from airflow_provider_rayagent.logs.commands import TailSettings
 
 tasklog.BLIND_DRAIN_SECONDS = 0.0
@@ -32,9 +33,9 @@ class RecordingWatch(JobWatch):
 
     outcome: Outcome
 
-    def tell(self, items: list[Item]) -> None:
+    def tell(self, records: JobRecords, items: list[Item]) -> None:
         keep(items, self.outcome)
-        super().tell(items)
+        super().tell(records, items)
 
 
 def keep(items: list[Item], outcome: Outcome) -> None:
@@ -47,7 +48,7 @@ def sensor(url: str, job_id: str, protocol: str) -> Outcome:
     task = RayAgentJobSensor(
         task_id="follow",
         job_id=job_id,
-        protocol=protocol,  # type: ignore[arg-type]
+        protocol=protocol,
         timeout=60,
     )
     hook = task.__dict__["hook"] = quick_hook(url)
@@ -84,9 +85,9 @@ class RecordingTrigger(RayAgentJobTrigger):
     def _settings(self) -> TailSettings:
         return replace(SETTINGS, sources=super()._settings().sources)
 
-    async def _tell(self, log: tasklog.TaskLog, items: list[Item]) -> None:
+    async def _tell(self, log: tasklog.TaskLog, records: JobRecords, items: list[Item]) -> None:
         keep(items, self.outcome)
-        await super()._tell(log, items)
+        await super()._tell(log, records, items)
 
 
 def trigger(url: str, job_id: str, protocol: str) -> Outcome:

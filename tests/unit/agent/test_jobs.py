@@ -125,14 +125,6 @@ def test_a_job_is_described_in_one_sentence() -> None:
     assert len(jobs.describe(make_details(entrypoint="x" * 9_999), "j1")) < 400
 
 
-def test_why_a_job_ended_is_told_in_rays_words() -> None:
-    details = make_details(
-        status="FAILED",
-        error_type="JOB_ENTRYPOINT_COMMAND_ERROR",
-        driver_exit_code=0,
-        message="  it broke\nlast line\n",
-    )
-    assert jobs.why_it_ended(details, "j1") == (
-        "Job j1 ended as FAILED (error: JOB_ENTRYPOINT_COMMAND_ERROR, exit code: 0).\nit broke\nlast line"
-    )
-    assert jobs.why_it_ended({"status": "STOPPED", "message": ""}, "j1") == "Job j1 ended as STOPPED."
+def test_a_running_jobs_description_says_where_it_runs() -> None:
+    assert jobs.describe({"status": "RUNNING"}, "j1", "http://a:1") == "Job j1 is RUNNING, agent: http://a:1."
+    assert "http://a:1" not in jobs.describe(make_details(), "j1", "http://a:1")

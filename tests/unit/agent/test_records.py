@@ -1,7 +1,8 @@
-"""Items of a followed job as records of the task log, and records joined into larger ones."""
+"""Items of a followed job as records of the task log, its result, and records joined into larger ones."""
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -10,18 +11,28 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from airflow_provider_rayagent.agent.following import JobSeen
-from airflow_provider_rayagent.agent.records import RECORD_BYTES, Record, grouped, records
+from airflow_provider_rayagent.agent.records import RECORD_BYTES, JobRecords, as_position, grouped
 from airflow_provider_rayagent.logs.commands import Notice
+from airflow_provider_rayagent.logs.cursor import Cursor
+from airflow_provider_rayagent.logs.presenter import PresentSettings, Record
+from airflow_provider_rayagent.logs.reading import TextReading
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.agent.following import Item
 
 INFO, WARNING = logging.INFO, logging.WARNING
-FOUND = some.lists(some.tuples(some.sampled_from([INFO, WARNING]), some.text(max_size=12)).map(lambda x: Record(*x)))
+FOUND = some.lists(
+    some.tuples(some.sampled_from([INFO, WARNING]), some.text(max_size=12), some.booleans()).map(lambda x: Record(*x))
+)
+MARKERS = ("<<", ">>")
 
 
 def told(*items: Item) -> list[Record]:
-    return list(records(items, "j1"))
+    return JobRecords("j1").of(items, 0.0)
+
+
+def lines_of(found: list[Record]) -> list[Record]:
+    return [record._replace(text=line) for record in found for line in record.text.split("\n")]
 
 
 def seen(status: str, **details: Any) -> JobSeen:
@@ -29,7 +40,7 @@ def seen(status: str, **details: Any) -> JobSeen:
 
 
 def test_a_line_is_one_record_as_it_is() -> None:
-    assert told("", "\ta  ", "a") == [Record(INFO, ""), Record(INFO, "\ta  "), Record(INFO, "a")]
+    assert told("", "\ta  ", "a") == [Record(INFO, text, of_job=True) for text in ("", "\ta  ", "a")]
 
 
 def test_a_notice_says_how_grave_it_is() -> None:
@@ -57,11 +68,60 @@ def test_nothing_that_airflows_view_would_obey_is_left() -> None:
         assert "::endgroup::" not in record.text
 
 
+def test_ours_and_the_jobs_words_keep_their_order() -> None:
+    items: list[Item] = ["a", seen("RUNNING"), "ERROR:root:b", Notice("c"), "d", seen("FAILED")]
+    assert [(record.level, record.text[:12], record.of_job) for record in told(*items)] == [
+        (INFO, "a", True),
+        (INFO, "Job j1 is RU", False),
+        (logging.ERROR, "ERROR:root:b", True),
+        (WARNING, "c", False),
+        (INFO, "d", True),
+        (INFO, "Job j1 is FA", False),
+    ]
+
+
+def test_lines_that_are_not_shown_are_looked_through_for_the_result() -> None:
+    records = JobRecords("j1", markers=MARKERS, shown=False, where="http://a")
+    found = records.of(["x", '<<{"a": 1}>>', Notice("hm"), seen("RUNNING")], 0.0) + records.finish()
+    assert [record.text for record in found] == ["hm", "Job j1 is RUNNING, agent: http://a."]
+    assert records.result is not None
+    assert records.result.value() == {"a": 1}
+
+
+@given(some.lists(some.sampled_from(["x", "<<", ">>", "<<1>>", "50%|#####     | 1/2 [00:01<00:01]", "2"])), some.data())
+def test_the_result_is_the_same_when_others_take_over(lines: list[str], data: Any) -> None:
+    whole = JobRecords("j1", markers=MARKERS)
+    whole.of(lines, 0.0)
+    assert whole.result is not None
+    text = "".join(f"{line}\n" for line in lines)
+    position: dict[str, Any] | None = None
+    records, done = JobRecords("j1", markers=MARKERS), 0
+    while done < len(lines):
+        records = JobRecords("j1", PresentSettings(max_lines=3), markers=MARKERS, position=position)
+        cursor = Cursor.from_json(position) if position else Cursor()
+        reading = TextReading(cursor, 16_000)
+        upto = data.draw(some.integers(done + 1, len(lines)))
+        news = list(reading.feed_text("".join(f"{line}\n" for line in lines[:upto])))
+        records.of(news, 0.0)
+        position, done = json.loads(json.dumps(records.position(cursor))), upto
+        assert as_position(position) == position
+    assert text.count("\n") == len(lines)
+    if lines:
+        assert records.result is not None
+        assert records.result.state() == whole.result.state()
+
+
+@pytest.mark.parametrize("value", [None, "x", 7, [], {}, {"chars": -1}, {**Cursor().to_json(), "marks": 5}])
+def test_what_is_no_position_is_none(value: Any) -> None:
+    assert as_position(value) is None
+
+
 @given(FOUND, some.integers(1, 30))
-def test_joined_records_hold_the_same_lines_in_order_with_levels_apart(found: list[Record], size: int) -> None:
+def test_joined_records_hold_the_same_lines_in_order_with_levels_and_speakers_apart(
+    found: list[Record], size: int
+) -> None:
     joined = list(grouped(found, size))
-    parts = [(record.level, line) for record in joined for line in record.text.split("\n")]
-    assert parts == [(record.level, line) for record in found for line in record.text.split("\n")]
+    assert lines_of(joined) == lines_of(found)
 
 
 @given(FOUND, some.integers(1, 30))

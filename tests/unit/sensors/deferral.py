@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
@@ -12,9 +13,6 @@ from airflow.sdk.exceptions import TaskDeferred
 from tests.unit.sensors.factory import make_sensor, run
 from tests.unit.support import TaskInstance, make_context
 from tests.unit.triggers.driver import fired, make_trigger
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def deferral(ti: TaskInstance | None = None, context: Any = None, **overrides: Any) -> TaskDeferred:
@@ -47,4 +45,5 @@ def run_deferred(ti: TaskInstance | None = None, context: Any = None, **override
         return resume(str(deferred.method_name), {"event": event_of(ti, deferred)}, context, **overrides)
 
 
-WAYS: dict[str, Callable[..., Any]] = {"worker": run, "deferred": run_deferred}
+Way = Callable[..., Any]
+WAYS: dict[str, Way] = {"worker": run, "deferred": run_deferred}

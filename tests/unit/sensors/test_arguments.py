@@ -31,6 +31,14 @@ if TYPE_CHECKING:
         ({"max_line_length": 0}, "max_line_length"),
         ({"max_line_length": 1.5}, "max_line_length"),
         ({"max_line_length": None}, "max_line_length"),
+        ({"progress_interval": 0}, "progress_interval"),
+        ({"max_lines": 0}, "max_lines"),
+        ({"tail_lines": -1}, "tail_lines"),
+        ({"tail_lines": None}, "tail_lines"),
+        ({"result_markers": "ab"}, "result_markers"),
+        ({"result_markers": ("a",)}, "result_markers"),
+        ({"result_markers": ("a", "")}, "result_markers"),
+        ({"result_markers": ("a", 1)}, "result_markers"),
     ],
 )
 def test_a_bad_argument_is_refused_when_the_dag_is_read(overrides: dict[str, Any], word: str) -> None:

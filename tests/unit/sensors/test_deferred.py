@@ -24,7 +24,7 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentResponseError,
 )
 from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
-from airflow_provider_rayagent.sensors.rayagent import CURSOR_KEY
+from airflow_provider_rayagent.tasks.following import CURSOR_KEY
 from airflow_provider_rayagent.triggers.position import POSITION_KEY
 from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 from tests.scripted import DEFAULT, Job, Play, Refuse, ScriptedAgent, SetStatus, Silence, Sleep
@@ -220,7 +220,7 @@ def test_the_last_lines_of_a_failure_are_repeated_where_the_worker_logs(
         assert "line 20" not in message.split("\n")
         assert TOKEN not in message
         assert "::group::" not in message
-    assert any("forwarded 42 lines" in message for message in log.messages)
+    assert any("has read 42 lines" in message for message in log.messages)
     assert TOKEN not in str(ti.xcoms)
 
 

@@ -10,7 +10,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSensorTimeout, AirflowSkipException
 
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError
-from airflow_provider_rayagent.sensors.rayagent import CURSOR_KEY
+from airflow_provider_rayagent.tasks.following import CURSOR_KEY
 from tests.scripted import Html, Job, Refuse, ScriptedAgent
 from tests.unit.sensors.factory import make_sensor, run
 from tests.unit.support import StateStore, TaskInstance, make_context, task_log

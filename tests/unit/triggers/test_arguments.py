@@ -31,6 +31,8 @@ EVERY_ARGUMENT: dict[str, Any] = {
     "deadline": 1_800_000_000.5,
     "cursor": Cursor(6, 2, marks=[(6, "ab" * 16)]).to_json(),
     "stop_job_on_kill": True,
+    "present": {"levels": False, "colours": False, "progress_interval": None, "max_lines": 9, "tail_lines": 3},
+    "result_markers": ["<<", ">>"],
 }
 FIRST_FORM: tuple[str, dict[str, Any]] = (
     "airflow_provider_rayagent.triggers.rayagent.RayAgentJobTrigger",

@@ -17,7 +17,7 @@ from airflow_provider_rayagent.logs.commands import End
 from airflow_provider_rayagent.logs.cursor import Cursor
 from airflow_provider_rayagent.triggers import position
 from airflow_provider_rayagent.triggers import rayagent as triggers
-from airflow_provider_rayagent.triggers.position import LAST_LINE_CHARS, LAST_LINES, POSITION_KEY, read_cursor
+from airflow_provider_rayagent.triggers.position import LAST_LINE_CHARS, LAST_LINES, POSITION_KEY, read_position
 from tests.scripted import Grow, Job, ScriptedAgent, SetStatus, Sleep
 from tests.unit.supervisor import needs_xcoms, supervise
 from tests.unit.support import TaskInstance, task_log
@@ -53,8 +53,8 @@ async def killed(trigger: RayAgentJobTrigger, agent: ScriptedAgent, reached: Cal
 
 
 def saved_lines(ti: TaskInstance) -> int:
-    cursor = read_cursor(ti.xcoms.get(POSITION_KEY), ti)
-    return cursor.lines if cursor else 0
+    found = read_position(ti.xcoms.get(POSITION_KEY), ti)
+    return found["lines"] if found else 0
 
 
 def position_of(ti: TaskInstance, lines: int) -> dict[str, Any]:
@@ -159,7 +159,7 @@ def test_what_is_no_position_is_none(value: Any) -> None:
     ti = TaskInstance()
     if isinstance(value, dict):
         value = {"try": str(ti.id), **value}
-    assert read_cursor(value, ti) is None
+    assert read_position(value, ti) is None
 
 
 @needs_xcoms

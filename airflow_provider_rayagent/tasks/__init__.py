@@ -1,0 +1,1 @@
+"""What tasks of several kinds share. Not named in a DAG file."""

@@ -1,0 +1,350 @@
+"""A task that follows a job to its end: in a worker, or deferred in the triggerer."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Asset, BaseOperator
+from airflow.sdk.configuration import conf
+from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferralTimeout
+
+from airflow_provider_rayagent.agent import wire
+from airflow_provider_rayagent.agent.outcome import Outcome
+from airflow_provider_rayagent.exceptions import RayAgentInputError
+from airflow_provider_rayagent.hooks.common import SOURCES, TIMEOUT_MARGIN
+from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, job_link
+from airflow_provider_rayagent.logs.commands import End, TailSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from airflow.sdk import Context
+
+    from airflow_provider_rayagent.agent.follow import Follower
+    from airflow_provider_rayagent.hooks.watch import JobWatch
+    from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
+
+POLL_INTERVAL = 5.0
+MAX_LINE_LENGTH = 16_000
+CURSOR_KEY = "rayagent_log_cursor"
+RESULT_MARKERS = ("__SYNAPSE_RESULT_START__", "__SYNAPSE_RESULT_END__")
+"""Between which the platform's plugin runner prints an action's result."""
+
+
+class RayAgentJobFollowingMixin(BaseOperator):
+    """What tasks that follow a job have in common.
+
+    :param rayagent_conn_id: the Airflow connection of the agent. (templated)
+    :param forward_logs: whether the job's log is forwarded.
+    :param detect_levels: whether a line of the job has the level that it tells itself (Python's logging, Ray's own,
+        glog, JSON; the lines of a traceback are errors), so that the log view's filter works; else all are INFO.
+    :param colors: whether terminal colours are kept, which the log view shows; else they are dropped.
+    :param progress_interval: seconds between two states of a progress bar that are shown; its last one always is.
+        ``None``: every state is shown.
+    :param max_lines: lines of the job that are shown as they come; ``None``: all. Of those that follow only the last
+        ones are shown, at the job's end, and how many were left out is said.
+    :param tail_lines: how many of these last ones.
+    :param max_line_length: characters; a longer line is forwarded in marked pieces.
+    :param read_result: whether the JSON that the job prints between ``result_markers`` goes to XCom, as ``result``.
+        What can't be used (none, no JSON, over 64,000 characters) is said in the log, and ``None``.
+    :param result_markers: the two texts between which the job prints its result; the last one that it prints counts.
+    :param protocol: how the log is streamed: ``auto``, ``websocket`` or ``http`` (server-sent events).
+    :param job_missing_timeout: seconds for which the agent may not know the job; a job in the agent's queue is not
+        known for a while.
+    :param agent_unreachable_timeout: seconds for which the job's status may be unreadable.
+    :param deferrable: follow the job in the triggerer, without a worker; the default is ``[operators]
+        default_deferrable``.
+    :param stop_job_on_kill: stop the job when a user ends the task (marks it, clears it), or when its timeout does.
+        A task that goes on (another triggerer, the next try) leaves it alone. Deferred, a user's act is noticed on
+        Airflow 3.3 and newer only.
+    :param resume_log: let a new try go on in the log where the last one stopped, as far as that is known (Airflow
+        3.3 and newer), and not at the first line.
+    """
+
+    template_fields: Sequence[str] = ("job_id", "rayagent_conn_id")
+    operator_extra_links = (RayAgentJobLink(),)
+    job_id: str
+
+    def __init__(
+        self,
+        *,
+        rayagent_conn_id: str = RayAgentHook.default_conn_name,
+        forward_logs: bool = True,
+        detect_levels: bool = True,
+        colors: bool = True,
+        progress_interval: float | None = 5.0,
+        max_lines: int | None = None,
+        tail_lines: int = 200,
+        max_line_length: int = MAX_LINE_LENGTH,
+        read_result: bool = False,
+        result_markers: tuple[str, str] = RESULT_MARKERS,
+        protocol: wire.Protocol = "auto",
+        job_missing_timeout: float = 60.0,
+        agent_unreachable_timeout: float = 300.0,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        stop_job_on_kill: bool = False,
+        resume_log: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.rayagent_conn_id = rayagent_conn_id
+        self.forward_logs = forward_logs
+        self.detect_levels = detect_levels
+        self.colors = colors
+        self.progress_interval = (
+            None if progress_interval is None else wire.validate_duration(progress_interval, "progress_interval")
+        )
+        self.max_lines = None if max_lines is None else wire.validate_count(max_lines, "max_lines")
+        self.tail_lines = 0 if tail_lines == 0 else wire.validate_count(tail_lines, "tail_lines")
+        self.max_line_length = wire.validate_count(max_line_length, "max_line_length")
+        self.read_result = read_result
+        self.result_markers = _validate_markers(result_markers)
+        self.protocol = wire.validate_protocol(protocol)
+        self.job_missing_timeout = wire.validate_duration(job_missing_timeout, "job_missing_timeout")
+        self.agent_unreachable_timeout = wire.validate_duration(agent_unreachable_timeout, "agent_unreachable_timeout")
+        self.deferrable = deferrable
+        self.stop_job_on_kill = stop_job_on_kill
+        self.resume_log = resume_log
+        self._watch: JobWatch | None = None
+
+    @cached_property
+    def hook(self) -> RayAgentHook:
+        """The hook for the agent."""
+        return RayAgentHook(rayagent_conn_id=self.rayagent_conn_id)
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
+        """Conclude from the trigger's event."""
+        watch = self._begin(context)
+        with self._ending(), self.hook:
+            outcome = Outcome.from_event(event)
+            if outcome.end is End.JOB_ENDED:
+                outcome = replace(outcome, job=watch.details(outcome.job or {}))
+            self._take_over(context, watch)
+            return self._conclude(context, watch, outcome)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after a deferral; one that no triggerer ended in time ends with one more look."""
+        try:
+            return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
+        except TaskDeferralTimeout:
+            watch = self._begin(context)
+            watch.position = self._triggers_position(context)[1] or watch.position
+            with self._ending(), self.hook:
+                outcome = self._look_before_the_end(watch)
+                return self._conclude(context, watch, replace(outcome, end=outcome.end or End.TIMED_OUT))
+
+    def on_kill(self) -> None:
+        """End the following; with ``stop_job_on_kill`` stop the job, unless the task goes on elsewhere."""
+        if self._watch is not None:
+            self._watch.killed()
+
+    def _poll_seconds(self) -> float:
+        """Return the seconds between two looks at the job's status."""
+        raise NotImplementedError
+
+    def _seconds(self) -> float | None:
+        """Return for how long the job may be followed; ``None``: as long as it takes."""
+        return self.execution_timeout.total_seconds() if self.execution_timeout else None
+
+    def _time_out(self, watch: JobWatch, job: Mapping[str, Any] | None) -> None:
+        """Raise that the job has not ended in time."""
+        watch.time_out("execution_timeout", self._seconds() or 0.0, job, AirflowTaskTimeout)
+
+    @contextmanager
+    def _ending(self) -> Iterator[None]:
+        """Say why the task ends where Airflow does not."""
+        try:
+            yield
+        except AirflowTaskTimeout as error:
+            self._say_why(error)
+            raise
+
+    def _say_why(self, error: BaseException | None) -> None:
+        if isinstance(error, AirflowTaskTimeout) and self._watch is not None:
+            self._watch.stop("The task's execution_timeout is over")
+        if error is not None:
+            self.log.error("%s", error)
+
+    def _begin(self, context: Context) -> JobWatch:
+        from airflow_provider_rayagent.hooks.watch import JobWatch
+        from airflow_provider_rayagent.logs.presenter import PresentSettings
+
+        wire.validate_id(self.job_id, "job")
+        if self._watch is None:
+            settings = TailSettings(
+                sources=SOURCES[self.protocol],
+                poll_interval=max(self._poll_seconds(), 0.5),
+                missing_timeout=self.job_missing_timeout,
+                unreachable_timeout=self.agent_unreachable_timeout,
+                max_line_length=self.max_line_length,
+                progress_interval=self.progress_interval,
+                forward=self.forward_logs or self.read_result,
+            )
+            link = job_link(self)
+            if link:
+                context["ti"].xcom_push(key=RayAgentJobLink().xcom_key, value=link)
+            self._watch = JobWatch(
+                self.hook,
+                self.job_id,
+                self.log,
+                context["ti"],
+                settings,
+                present=PresentSettings(**self._present()),
+                shown=self.forward_logs,
+                markers=self.result_markers if self.read_result else None,
+                link=link,
+                owns=self.stop_job_on_kill,
+                position=_recall(context, same_try=False) if self.resume_log else None,
+            )
+        return self._watch
+
+    def _present(self) -> dict[str, Any]:
+        return {
+            "levels": self.detect_levels,
+            "colours": self.colors,
+            "progress_interval": self.progress_interval,
+            "max_lines": self.max_lines,
+            "tail_lines": self.tail_lines,
+        }
+
+    def _conclude(self, context: Context, watch: JobWatch, outcome: Outcome) -> dict[str, Any]:
+        if outcome.end is End.TIMED_OUT:
+            self._time_out(watch, outcome.job)
+        result = watch.conclude(outcome)
+        for outlet in self.outlets:
+            if isinstance(outlet, Asset):
+                context["outlet_events"][outlet].extra.update(job_id=self.job_id, duration=result["duration"])
+        return result
+
+    # In a worker
+
+    def _follow(self, context: Context, watch: JobWatch, seconds: float | None = None) -> Follower:
+        try:
+            return watch.follow(seconds)
+        finally:
+            if self.resume_log:
+                _remember(context, watch)
+
+    def _look(self, context: Context, watch: JobWatch) -> Follower:
+        if not watch.settings.forward or context.get("task_state_store") is None:
+            follower = watch.look()
+            return watch.follow() if follower.end is End.JOB_ENDED else follower
+        watch.position = _recall(context, same_try=not self.resume_log)
+        follower = watch.look_at_log()
+        _remember(context, watch)
+        return follower
+
+    def _look_before_the_end(self, watch: JobWatch) -> Outcome:
+        """Look at the job, and forward its log if it has ended; an outcome without an end means that it goes on."""
+        follower = watch.ask()
+        if follower.end is End.JOB_ENDED:
+            follower = watch.follow()
+        outcome = Outcome.of(follower)
+        return replace(outcome, end=None) if follower.end is End.TIMED_OUT else outcome
+
+    # Deferred
+
+    def _execute_deferred(self, context: Context) -> Any:
+        watch = self._begin(context)
+        with self.hook:
+            outcome = self._look_before_the_end(watch)
+        if outcome.end is not None:
+            return self._conclude(context, watch, outcome)
+        self.log.info(
+            "The triggerer follows job %s from here on, without a worker; its lines come into this log meanwhile.",
+            self.job_id,
+        )
+        from airflow_provider_rayagent.triggers.position import POSITION_KEY, first_position
+
+        context["ti"].xcom_push(key=POSITION_KEY, value=first_position(context["ti"]))
+        seconds = self._seconds()
+        return self.defer(
+            trigger=self._trigger(
+                deadline=None if seconds is None else time.time() + seconds,
+                cursor=dict(watch.position) if watch.position else None,
+            ),
+            method_name="execute_complete",
+            timeout=None if seconds is None else timedelta(seconds=seconds + TIMEOUT_MARGIN),
+        )
+
+    def _trigger(self, deadline: float | None = None, cursor: dict[str, Any] | None = None) -> RayAgentJobTrigger:
+        from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
+
+        return RayAgentJobTrigger(
+            job_id=self.job_id,
+            rayagent_conn_id=self.rayagent_conn_id,
+            forward_logs=self.forward_logs,
+            protocol=self.protocol,
+            poll_interval=max(self._poll_seconds(), 0.5),
+            job_missing_timeout=self.job_missing_timeout,
+            agent_unreachable_timeout=self.agent_unreachable_timeout,
+            max_line_length=self.max_line_length,
+            deadline=deadline,
+            cursor=cursor,
+            stop_job_on_kill=self.stop_job_on_kill,
+            present=self._present(),
+            result_markers=list(self.result_markers) if self.read_result else None,
+        )
+
+    def _take_over(self, context: Context, watch: JobWatch) -> None:
+        """Take note of where the trigger came to; repeat the last lines of a failure, whose own log may be lost."""
+        from airflow_provider_rayagent.logs.present import neutralize
+
+        saved, position = self._triggers_position(context)
+        if position is None:
+            watch.find_result_again()
+            return
+        watch.position = position
+        watch.find_result(saved.get("result"))
+        if self.resume_log:
+            _remember(context, watch)
+        if self.forward_logs:
+            read = saved.get("lines", position["lines"])
+            self.log.info("The triggerer has read %d lines of the log of job %s.", read, self.job_id)
+        lines = saved.get("last_lines")
+        if lines:
+            text = self.hook.config.redact("\n".join(lines))
+            self.log.info("The last lines of job %s:\n%s", self.job_id, neutralize(text))
+
+    def _triggers_position(self, context: Context) -> tuple[Any, dict[str, Any] | None]:
+        """Return what the triggers of this try saved, and where in the log they came to."""
+        from airflow_provider_rayagent.triggers.position import POSITION_KEY, read_position
+
+        ti = context["ti"]
+        saved = ti.xcom_pull(key=POSITION_KEY, task_ids=ti.task_id, map_indexes=ti.map_index)
+        return saved, read_position(saved, ti)
+
+
+def _validate_markers(value: object) -> tuple[str, str]:
+    if not isinstance(value, (tuple, list)) or len(value) != 2 or not all(isinstance(m, str) and m for m in value):
+        raise RayAgentInputError(f"result_markers must be two texts, not {value!r:.100}.")
+    return (value[0], value[1])
+
+
+def _recall(context: Context, *, same_try: bool) -> dict[str, Any] | None:
+    """Return where in the log an earlier look, or an earlier try, has come to."""
+    from airflow_provider_rayagent.agent.records import as_position
+
+    store = context.get("task_state_store")
+    saved: Any = store.get(CURSOR_KEY) if store is not None else None
+    if not isinstance(saved, dict):
+        return None
+    position = as_position(saved.get("cursor"))
+    if saved.get("try_number") == context["ti"].try_number:
+        return position
+    if same_try or position is None:
+        return None
+    # max_lines is counted anew in the log of each try.
+    return {**position, "shown": 0}
+
+
+def _remember(context: Context, watch: JobWatch) -> None:
+    store = context.get("task_state_store")
+    if store is not None and watch.position is not None:
+        store.set(CURSOR_KEY, {"try_number": context["ti"].try_number, "cursor": dict(watch.position)})

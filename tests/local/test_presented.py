@@ -1,0 +1,56 @@
+"""What the task log shows of a job of a real Ray: levels, and a bar whose states come as lines."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_rayagent.agent.blocking import BlockingAgent
+from airflow_provider_rayagent.agent.config import read_config
+from airflow_provider_rayagent.agent.follow import Follower
+from airflow_provider_rayagent.agent.following import JobSeen
+from airflow_provider_rayagent.logs.commands import TailSettings
+from airflow_provider_rayagent.logs.presenter import Presenter, PresentSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.stack.agent import LocalAgent
+
+pytestmark = pytest.mark.ray
+
+STEPS = 120
+PROGRAM = f"""
+import logging, time
+from tqdm import tqdm
+time.sleep(2)
+logging.warning("old\\x07 data")
+for _ in tqdm(range({STEPS}), desc="train", mininterval=0):
+    time.sleep(0.05)
+{{}}["missing"]
+"""
+
+
+def test_a_bar_is_thinned_and_errors_are_errors(agent: LocalAgent, tmp_path: Path) -> None:
+    program = tmp_path / "job.py"
+    program.write_text(PROGRAM, encoding="utf-8")
+    job_id = agent.submit(f"python -u {program}")
+    presenter = Presenter(PresentSettings(progress_interval=2.0))
+    records = []
+    with BlockingAgent(read_config(host=agent.url, token=agent.token)) as transport:
+        for items in Follower(transport, job_id, TailSettings(poll_interval=1.0, progress_interval=2.0)).items():
+            told = [item for item in items if not isinstance(item, JobSeen)]
+            records += presenter.records(told, time.monotonic())
+    records += presenter.finish()
+
+    states = [record.text for record in records if "%|" in record.text]
+    levels = {record.text.strip(): record.level for record in records}
+    assert f"0/{STEPS}" in states[0]
+    assert f"{STEPS}/{STEPS}" in states[-1]
+    assert len(states) < STEPS / 10
+    assert levels["WARNING:root:old\\x07 data"] == logging.WARNING
+    assert levels["Traceback (most recent call last):"] == logging.ERROR
+    assert levels["KeyError: 'missing'"] == logging.ERROR

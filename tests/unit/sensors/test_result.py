@@ -1,0 +1,135 @@
+"""What a job printed as its result, and what an asset's event carries, in a worker and deferred."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk import Asset, AssetAlias
+
+from airflow_provider_rayagent.exceptions import RayAgentJobFailedError
+from tests.scripted import Grow, Job, Refuse, ScriptedAgent, SetStatus, Sleep
+from tests.unit.support import TOKEN, make_context, task_log
+
+if TYPE_CHECKING:
+    from tests.unit.sensors.deferral import Way
+    from tests.unit.support import Connect
+
+START, END = "__SYNAPSE_RESULT_START__", "__SYNAPSE_RESULT_END__"
+PRINTED = f'epoch 1\n{START}\n{{"loss": 0.5, "é": [1, null]}}\n{END}\nbye\n'
+RESULT = {"loss": 0.5, "é": [1, None]}
+
+
+def running(text: str, status: str = "SUCCEEDED", **overrides: Any) -> Job:
+    at = len(text) // 2
+    timeline = [Sleep(0.3), Grow(text[:at]), Sleep(0.1), Grow(text[at:]), Sleep(0.1), SetStatus(status)]
+    return Job("", **{"status": "RUNNING", "timeline": timeline, **overrides})
+
+
+@pytest.mark.parametrize("forward_logs", [True, False])
+@pytest.mark.parametrize("ended", [True, False])
+def test_the_result_is_in_the_xcom(ended: bool, forward_logs: bool, follow: Way, connect: Connect) -> None:
+    job = Job(PRINTED) if ended else running(PRINTED)
+    with ScriptedAgent(job) as agent, task_log() as log:
+        connect(agent)
+        assert follow(read_result=True, poke_interval=0.5, forward_logs=forward_logs)["result"] == RESULT
+    assert ("epoch 1" in log.messages) is forward_logs
+    assert ("bye" in log.messages) is forward_logs
+    assert log.warnings == []
+
+
+def test_a_result_that_stands_before_many_lines_is_found(follow: Way, connect: Connect) -> None:
+    with ScriptedAgent(running(PRINTED + "x\n" * 3_000)) as agent:
+        connect(agent)
+        assert follow(read_result=True, poke_interval=0.5, max_lines=2, tail_lines=1)["result"] == RESULT
+
+
+def test_the_markers_can_be_chosen(follow: Way, connect: Connect) -> None:
+    with ScriptedAgent(running("<<7>>\n")) as agent:
+        connect(agent)
+        assert follow(read_result=True, poke_interval=0.5, result_markers=["<<", ">>"])["result"] == 7
+
+
+def test_without_read_result_there_is_none(follow: Way, connect: Connect) -> None:
+    with ScriptedAgent(running(PRINTED)) as agent:
+        connect(agent)
+        assert "result" not in follow(read_result=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("x\n", "printed no result"),
+        (f"{START}1\n", f"printed no {END}"),
+        (f"{START}x{END}\n", "no JSON"),
+    ],
+)
+def test_what_cannot_be_used_is_said_and_does_not_decide_the_outcome(
+    text: str, why: str, follow: Way, connect: Connect
+) -> None:
+    with ScriptedAgent(running(text)) as agent, task_log() as log:
+        connect(agent)
+        details = follow(read_result=True, poke_interval=0.5)
+    assert (details["status"], details["result"]) == ("SUCCEEDED", None)
+    assert [warning for warning in log.warnings if why in warning and "j1" in warning]
+
+
+def test_a_failed_job_has_no_result(follow: Way, connect: Connect) -> None:
+    context = make_context()
+    with ScriptedAgent(running(PRINTED, "FAILED")) as agent:
+        connect(agent)
+        with pytest.raises(RayAgentJobFailedError):
+            follow(read_result=True, poke_interval=0.5, context=context)
+    assert "result" not in context["ti"].xcoms["return_value"]
+
+
+def test_a_token_in_the_result_is_taken_out(follow: Way, connect: Connect) -> None:
+    context = make_context()
+    with ScriptedAgent(running(f'{START}{{"key": "{TOKEN}"}}{END}\n')) as agent:
+        connect(agent)
+        assert TOKEN not in str(follow(read_result=True, poke_interval=0.5, context=context))
+    assert TOKEN not in str(context["ti"].xcoms)
+
+
+def test_a_result_whose_position_was_not_saved_is_read_from_the_log_again(
+    follow: Way, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_rayagent.triggers.position.Position._write", forget)
+    with ScriptedAgent(running(PRINTED)) as agent:
+        connect(agent)
+        assert follow(read_result=True, poke_interval=0.5)["result"] == RESULT
+
+
+async def forget(*_: Any, **__: Any) -> None:
+    """Save nothing."""
+
+
+def test_a_log_that_cannot_be_read_gives_no_result_and_no_failure(follow: Way, connect: Connect) -> None:
+    refused = [Refuse(500)]
+    with ScriptedAgent(running(PRINTED, ws=refused, sse=refused, full=refused)) as agent, task_log() as log:
+        connect(agent)
+        assert follow(read_result=True, poke_interval=0.5)["result"] is None
+    assert log.warnings
+
+
+class Events(defaultdict[Any, Any]):
+    def __init__(self) -> None:
+        super().__init__(lambda: SimpleNamespace(extra={"by": "another"}))
+
+
+@pytest.mark.parametrize("status", ["SUCCEEDED", "FAILED"])
+def test_the_event_of_an_asset_carries_the_job_and_its_duration(status: str, follow: Way, connect: Connect) -> None:
+    asset, alias, events = Asset("model"), AssetAlias("models"), Events()
+    context = make_context(outlet_events=events)
+    job = running("x\n", status, details={"start_time": 1_000, "end_time": 3_500})
+    with ScriptedAgent(job) as agent:
+        connect(agent)
+        if status == "SUCCEEDED":
+            follow(read_result=True, poke_interval=0.5, context=context, outlets=[asset, alias])
+            assert events == {asset: SimpleNamespace(extra={"by": "another", "job_id": "j1", "duration": 2.5})}
+        else:
+            with pytest.raises(RayAgentJobFailedError):
+                follow(read_result=True, poke_interval=0.5, context=context, outlets=[asset, alias])
+            assert events == {}
