@@ -1,0 +1,44 @@
+"""How Sphinx builds these pages: ``python3 dev.py docs``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_rayagent import __version__
+
+project = "airflow-provider-rayagent"
+version = release = __version__
+html_title = f"Ray agent provider {__version__}"
+
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+# A reference to a class or error of ours must lead somewhere. Those of Airflow, of Python and of our own inner rooms
+# are not looked up: a build needs no network.
+nitpicky = True
+nitpick_ignore_regex = [("py:.*", r"(?!(.*\.)?(RayAgent\w+|StreamLimits|Outcome|PresentSettings)(\.\w+)?$).*")]
+
+myst_heading_anchors = 3
+# A message must be found as the task log has it: no curly quotes.
+smartquotes = False
+
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_member_order = "bysource"
+
+html_theme = "furo"
+html_copy_source = False
+html_show_copyright = False
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
+
+
+def setup(app: Any) -> None:
+    """Find a reference that the docstrings make by a class's last name alone."""
+    app.connect("missing-reference", _by_last_name)
+
+
+def _by_last_name(app: Any, env: Any, node: Any, contnode: Any) -> Any:
+    if node.get("refdomain") != "py" or node.get("refspecific"):
+        return None
+    node["refspecific"] = True
+    target = node["reftarget"].removeprefix("airflow_provider_rayagent.hooks.common.")
+    return env.domains["py"].resolve_xref(env, node["refdoc"], app.builder, node["reftype"], target, node, contnode)
