@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 from airflow_provider_rayagent import __version__
@@ -16,7 +19,17 @@ extensions = ["myst_parser", "sphinx.ext.autodoc"]
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!(.*\.)?(RayAgent\w+|StreamLimits|Outcome|PresentSettings)(\.\w+)?$).*")]
 
+_HELP = subprocess.run(
+    [sys.executable, "-m", "airflow_provider_rayagent.local.cli", "--help"],
+    env={**os.environ, "COLUMNS": "100"},
+    capture_output=True,
+    text=True,
+    check=True,
+).stdout
+
 myst_heading_anchors = 3
+myst_enable_extensions = ["substitution"]
+myst_substitutions = {"rayagent_local_help": f"```text\n{_HELP}```"}
 # A message must be found as the task log has it: no curly quotes.
 smartquotes = False
 
