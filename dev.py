@@ -5,6 +5,7 @@
     python3 dev.py test        all tests; with arguments: pytest with these (test tests/unit -k cursor)
     python3 dev.py lint        ruff
     python3 dev.py types       mypy
+    python3 dev.py docs        the documentation, into build/docs
     python3 dev.py floor       the unit tests at the oldest Python and Airflow
 
 The environments are described in setup.cfg and made below .tox/; nothing is installed elsewhere.
@@ -38,7 +39,7 @@ REQUIREMENTS = ("tox>=4.30", "tox-uv>=1.28")
 OLDEST = (3, 10)
 FLOOR = "3.10"
 INTERRUPTED = 130
-SUITES = ("unit", "scripted", "tail", "local", "contract", "system", "packaging")
+SUITES = ("unit", "scripted", "tail", "local", "contract", "system", "docs", "packaging")
 PIP_WHEEL = r'<a\s[^>]*href="([^"]*/pip-(25(?:\.\d+)+)-py3-none-any\.whl[^"]*)"'
 # What pip's own settings are called in uv, which does the installing for tox.
 UV_NAMES = {
