@@ -1,14 +1,12 @@
-"""The connection form, the hook and the README know the same fields."""
+"""The connection form and the hook know the same fields; `tests/docs` looks at their page."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from airflow_provider_rayagent.agent.config import EXTRA_FIELDS
 from airflow_provider_rayagent.get_provider_info import get_provider_info
 
-README = Path(__file__).parents[2] / "README.md"
 SECRETS = {"user_token"}
 
 
@@ -19,12 +17,6 @@ def form() -> dict[str, Any]:
 
 def test_the_form_has_the_fields_that_the_hook_reads() -> None:
     assert sorted(form()) == sorted(EXTRA_FIELDS)
-
-
-def test_the_readme_names_every_field() -> None:
-    connection = README.read_text(encoding="utf-8").split("## The connection")[1].split("## ")[0]
-
-    assert [name for name in EXTRA_FIELDS if f"`{name}`" not in connection] == []
 
 
 def test_every_field_has_a_label_and_says_what_goes_there() -> None:
