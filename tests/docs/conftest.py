@@ -1,4 +1,4 @@
-"""The built pages, and an Airflow home in which the examples run."""
+"""The pages, as Sphinx builds them."""
 
 from __future__ import annotations
 
@@ -30,11 +30,3 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     run(sys.executable, "-m", "sphinx", "-W", "--keep-going", "--quiet", PAGES, folder, AIRFLOW_HOME=str(home))
     return folder
-
-
-@pytest.fixture(scope="session")
-def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An Airflow home with a database."""
-    home = tmp_path_factory.mktemp("airflow-home")
-    run(sys.executable, "-m", "airflow", "db", "migrate", AIRFLOW_HOME=str(home))
-    return home

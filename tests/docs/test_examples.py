@@ -1,132 +1,163 @@
-"""Every example DAG of the pages can be read by Airflow, and runs as the page says."""
+"""Every example DAG of the pages can be read by Airflow, and does what its page says."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.docs.conftest import PAGES, ROOT, run
+from tests.docs.run_dags import MARK
 from tests.scripted import Application, Job, ScriptedAgent
 from tests.stack.agent import local_agent
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-EXAMPLES = {path.stem: path for path in sorted((ROOT / "example_dags").glob("*.py"))}
+EXAMPLES = ROOT / "example_dags"
 TOKEN = "agent-s3cret-token"
 LOG = "step 1 of 2\nERROR step 2 went wrong\n"
 TIMES = {"start_time": 1_767_225_600_000, "end_time": 1_767_225_612_500}
+RUNS: dict[str, tuple[str, dict[str, Any]]] = {
+    "follow": ("rayagent_follow_job", {"job_id": "done"}),
+    "failed": ("rayagent_follow_job", {"job_id": "broken"}),
+    "many": ("rayagent_follow_many", {"job_ids": ["first", "second"]}),
+    "own operator": ("rayagent_own_operator", {"job_id": "done"}),
+    "stop": ("rayagent_stop_job", {"job_id": "endless"}),
+    "delete": ("rayagent_delete_serve_application", {"name": "application"}),
+    "night": ("rayagent_nightly", {"night": "20260131"}),
+    "hook": ("rayagent_report_cluster", {"job_id": "done"}),
+    "asyncio hook": ("rayagent_compare_jobs", {"job_ids": ["timed"]}),
+}
 
 
-def agent_with(*jobs: Job, **parts: Any) -> ScriptedAgent:
-    return ScriptedAgent(*jobs, token=TOKEN, **parts)
+@dataclass(frozen=True)
+class Ended:
+    """What came of a run.
+
+    :param tasks: the states of its tasks.
+    :param printed: all that was printed meanwhile, the task logs included.
+    """
+
+    state: str
+    tasks: dict[str, str]
+    printed: str
 
 
-def run_example(
-    name: str, home: Path, url: str, conf: dict[str, Any] | None = None, token: str = TOKEN, **extra: Any
-) -> tuple[dict[str, Any], str]:
-    """Run an example's DAG; return what came of it, and all that was printed."""
-    connection = {"conn_type": "rayagent", "host": url, "password": token, "extra": extra}
+@pytest.fixture(scope="module")
+def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An Airflow home with a database."""
+    home = tmp_path_factory.mktemp("airflow-home")
+    run(sys.executable, "-m", "airflow", "db", "migrate", AIRFLOW_HOME=str(home))
+    return home
+
+
+@pytest.fixture(scope="module")
+def agent() -> Any:
+    """An agent with a job or an application for each run."""
+    jobs = [
+        Job(LOG, job_id="done"),
+        Job(LOG, "FAILED", job_id="broken"),
+        *(
+            Job(f"line of {name}\n", polls=["RUNNING", "RUNNING", "SUCCEEDED"], job_id=name)
+            for name in ("first", "second")
+        ),
+        Job(LOG, "RUNNING", job_id="endless"),
+        Job(LOG, job_id="train-20260131"),
+        Job(LOG, "RUNNING", job_id="watch-20260131"),
+        Job(job_id="timed", details=TIMES),
+    ]
+    apps = [Application(name) for name in ("application", "canary", "other")]
+    with ScriptedAgent(*jobs, applications=apps, token=TOKEN) as agent:
+        yield agent
+
+
+@pytest.fixture(scope="module")
+def ended(airflow_home: Path, agent: ScriptedAgent) -> dict[str, Ended]:
+    """What came of each of :data:`RUNS`."""
+    found = run_dags(airflow_home, agent.url, TOKEN, *RUNS.values())
+    return dict(zip(RUNS, found, strict=True))
+
+
+def run_dags(home: Path, url: str, token: str, *runs: tuple[str, dict[str, Any]]) -> list[Ended]:
+    """Run example DAGs one after the other; return what came of each."""
     settings = {
         "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(EXAMPLES),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW_CONN_RAYAGENT_DEFAULT": json.dumps(connection),
+        "AIRFLOW_CONN_RAYAGENT_DEFAULT": json.dumps({"conn_type": "rayagent", "host": url, "password": token}),
         "NO_PROXY": "127.0.0.1",
     }
-    printed = run(sys.executable, "-m", "tests.docs.run_dag", EXAMPLES[name], json.dumps(conf or {}), **settings)
-    ended: dict[str, Any] = json.loads(printed.splitlines()[-1])
+    arguments = [argument for name, conf in runs for argument in (name, json.dumps(conf))]
+    printed = run(sys.executable, "-m", "tests.docs.run_dags", *arguments, **settings)
     assert token not in printed
-    return ended, printed
+    pieces = re.split(rf"^{MARK}(.*)$", printed, flags=re.MULTILINE)
+    return [Ended(**json.loads(told), printed=text) for text, told in zip(pieces[::2], pieces[1::2], strict=False)]
 
 
 def test_every_example_is_on_a_page_and_runs_in_a_test() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in PAGES.glob("*.md"))
     shown = set(re.findall(r"```\{literalinclude\} \.\./example_dags/(\w+)\.py", text))
-    tested = set(re.findall(r'run_example\(\s*"(\w+)"', (ROOT / "tests/docs/test_examples.py").read_text()))
 
-    assert shown == tested == set(EXAMPLES)
-
-
-def test_the_sensor_follows_a_job_and_links_to_its_page(airflow_home: Path) -> None:
-    with agent_with(Job(LOG, job_id="job-id")) as agent:
-        ended, printed = run_example(
-            "rayagent_follow_job", airflow_home, agent.url, job_url="https://ray.example.com/#/jobs/{job_id}"
-        )
-    assert ended == {"state": "success", "tasks": {"follow_job": "success"}}
-    assert all(line in printed for line in LOG.splitlines())
+    assert shown == {path.stem for path in EXAMPLES.glob("*.py")}
+    assert shown == {name for name, _ in RUNS.values()} | {"rayagent_local_job"}
 
 
-def test_the_sensor_is_red_when_the_job_failed(airflow_home: Path) -> None:
-    with agent_with(Job(LOG, "FAILED", job_id="job-id")) as agent:
-        ended, printed = run_example("rayagent_follow_job", airflow_home, agent.url)
-    assert ended == {"state": "failed", "tasks": {"follow_job": "failed"}}
-    assert "Job job-id ended as FAILED" in printed
+def test_the_sensor_follows_a_job(ended: dict[str, Ended]) -> None:
+    assert ended["follow"].tasks == {"follow_job": "success"}
+    assert all(line in ended["follow"].printed for line in LOG.splitlines())
 
 
-def test_many_jobs_are_followed_by_mapped_deferred_sensors(airflow_home: Path) -> None:
-    jobs = [
-        Job(f"line of {name}\n", "RUNNING", job_id=name, polls=["RUNNING", "RUNNING", "SUCCEEDED"]) for name in "ab"
-    ]
-    with agent_with(*jobs) as agent:
-        ended, printed = run_example("rayagent_follow_many", airflow_home, agent.url, {"job_ids": ["a", "b"]})
-    assert ended["state"] == "success"
-    assert all(f"line of {name}" in printed for name in "ab")
+def test_the_sensor_is_red_when_the_job_failed(ended: dict[str, Ended]) -> None:
+    assert ended["failed"].tasks == {"follow_job": "failed"}
+    assert "Job broken ended as FAILED" in ended["failed"].printed
 
 
-def test_the_trigger_follows_a_job_for_an_operator_of_ones_own(airflow_home: Path) -> None:
-    with agent_with(Job(LOG, job_id="job-id")) as agent:
-        ended, printed = run_example("rayagent_own_operator", airflow_home, agent.url)
-    assert ended == {"state": "success", "tasks": {"retrain": "success"}}
-    assert all(line in printed for line in LOG.splitlines())
+def test_many_jobs_are_followed_by_mapped_deferred_sensors(ended: dict[str, Ended]) -> None:
+    assert ended["many"].state == "success"
+    assert all(f"line of {name}" in ended["many"].printed for name in ("first", "second"))
+    assert "The triggerer follows job first" in ended["many"].printed
 
 
-def test_the_stop_operator_stops_a_job(airflow_home: Path) -> None:
-    job = Job(LOG, "RUNNING", job_id="job-id")
-    with agent_with(job) as agent:
-        ended, _ = run_example("rayagent_stop_job", airflow_home, agent.url)
-    assert ended == {"state": "success", "tasks": {"stop_job": "success"}}
-    assert job.status == "STOPPED"
+def test_the_trigger_follows_a_job_for_an_operator_of_ones_own(ended: dict[str, Ended]) -> None:
+    assert ended["own operator"].tasks == {"retrain": "success"}
+    assert all(line in ended["own operator"].printed for line in LOG.splitlines())
 
 
-def test_the_delete_operator_deletes_one_application(airflow_home: Path) -> None:
-    apps = [Application("application"), Application("other")]
-    with agent_with(applications=apps) as agent:
-        ended, _ = run_example("rayagent_delete_serve_application", airflow_home, agent.url)
-    assert ended == {"state": "success", "tasks": {"delete_application": "success"}}
-    assert [app.deleted is not None for app in apps] == [True, False]
+def test_the_stop_operator_stops_a_job(ended: dict[str, Ended], agent: ScriptedAgent) -> None:
+    assert ended["stop"].tasks == {"stop_job": "success"}
+    assert agent.jobs["endless"].status == "STOPPED"
 
 
-def test_a_nights_work_is_done(airflow_home: Path) -> None:
-    watch = Job(LOG, "RUNNING", job_id="watch-20260131")
-    canary = Application("canary")
-    with agent_with(Job(LOG, job_id="train-20260131"), watch, applications=[canary]) as agent:
-        ended, _ = run_example("rayagent_nightly", airflow_home, agent.url, {"night": "20260131"})
-    assert ended["state"] == "success"
-    assert watch.status == "STOPPED"
-    assert canary.deleted is not None
+def test_the_delete_operator_deletes_one_application(ended: dict[str, Ended], agent: ScriptedAgent) -> None:
+    assert ended["delete"].tasks == {"delete_application": "success"}
+    assert agent.applications["application"].deleted is not None
+    assert agent.applications["other"].deleted is None
 
 
-def test_the_hook_reports_a_cluster_and_searches_a_log(airflow_home: Path) -> None:
-    with agent_with(Job(LOG, job_id="job-id")) as agent:
-        ended, printed = run_example("rayagent_report_cluster", airflow_home, agent.url)
-    assert ended == {"state": "success", "tasks": {"report_cluster": "success", "find_in_log": "success"}}
-    assert "ERROR step 2 went wrong" in printed
+def test_a_nights_work_is_done(ended: dict[str, Ended], agent: ScriptedAgent) -> None:
+    assert set(ended["night"].tasks.values()) == {"success"}
+    assert agent.jobs["watch-20260131"].status == "STOPPED"
+    assert agent.applications["canary"].deleted is not None
 
 
-def test_the_asyncio_hook_compares_jobs(airflow_home: Path) -> None:
-    with agent_with(Job(job_id="job-id", details=TIMES)) as agent:
-        ended, printed = run_example("rayagent_compare_jobs", airflow_home, agent.url)
-    assert ended == {"state": "success", "tasks": {"compare_jobs": "success"}}
-    assert "{'job-id': 12.5}" in printed
+def test_the_hook_reports_a_cluster_and_searches_a_log(ended: dict[str, Ended]) -> None:
+    assert ended["hook"].tasks == {"report_cluster": "success", "find_in_log": "success"}
+    assert "ERROR step 2 went wrong" in ended["hook"].printed
+
+
+def test_the_asyncio_hook_compares_jobs(ended: dict[str, Ended]) -> None:
+    assert ended["asyncio hook"].tasks == {"compare_jobs": "success"}
+    assert "{'timed': 12.5}" in ended["asyncio hook"].printed
 
 
 @pytest.mark.ray
 def test_a_job_of_the_local_agent_is_submitted_and_followed(airflow_home: Path) -> None:
     with local_agent() as agent:
-        ended, printed = run_example("rayagent_local_job", airflow_home, agent.url, token=agent.token)
-    assert ended == {"state": "success", "tasks": {"submit_job": "success", "follow_job": "success"}}
-    assert all(f"step {step} of 10" in printed for step in range(1, 11))
+        (ended,) = run_dags(airflow_home, agent.url, agent.token, ("rayagent_local_job", {}))
+    assert ended.tasks == {"submit_job": "success", "follow_job": "success"}
+    assert all(f"step {step} of 10" in ended.printed for step in range(1, 11))
