@@ -4,25 +4,40 @@ from __future__ import annotations
 
 from typing import Any
 
+from airflow_provider_rayagent.agent.config import EXTRA_FIELDS, FIELDS
+from airflow_provider_rayagent.agent.wire import MAX_TIMEOUT
+
 _NAME = "Ray agent"
 
 
-def _field(label: str, description: str, kind: str = "string", **schema: Any) -> dict[str, Any]:
-    return {"label": label, "description": description, "schema": {"type": [kind, "null"], **schema}}
+def _field(description: str, kind: str = "string", **schema: Any) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": [kind, "null"], **schema}}
 
 
-_SECONDS = {"exclusiveMinimum": 0, "maximum": 300}
+_SECONDS = {"minimum": 0.1, "maximum": MAX_TIMEOUT}
 _FIELDS = {
-    "user_token": _field("User token", "Sent as SYNAPSE-User, for the user on whose behalf we act.", format="password"),
-    "tenant": _field("Tenant", "Sent as SYNAPSE-Tenant."),
-    "verify": _field("Verify TLS", "Check the agent's certificate. Leave it on.", "boolean", default=True),
-    "ca_bundle": _field("CA bundle", "Path, on every worker, of the CA certificates to check it with."),
-    "client_cert": _field("Client certificate", "Path, on every worker, of a certificate that the agent asks for."),
-    "client_key": _field("Client key", "Path of its key, if the certificate's file does not hold it."),
-    "headers": _field("Headers", 'More request headers, as JSON: {"Name": "value"}.'),
-    "connect_timeout": _field("Connect timeout", "Seconds to connect; 3 if empty.", "number", **_SECONDS),
-    "read_timeout": _field("Read timeout", "Seconds without a byte of an answer; 10 if empty.", "number", **_SECONDS),
-    "job_url": _field("Job page", "Address of a job's page, with {job_id} in it: the link on a task."),
+    "user_token": _field(
+        "Of the user on whose behalf requests are made; sent as SYNAPSE-User. Empty: not sent.", format="password"
+    ),
+    "tenant": _field("Sent as SYNAPSE-Tenant. Empty: not sent."),
+    "verify": _field("Check the agent's certificate. Leave it on.", "boolean", default=True),
+    "ca_bundle": _field(
+        "File with the CA certificates to check it with. This path, like the two below, must be there on every worker "
+        "and triggerer, and on the API server for its Test button. Empty: the CAs that everyone trusts."
+    ),
+    "client_cert": _field("File with the certificate that shows who we are, if the agent asks for one."),
+    "client_key": _field("File with its key. Empty: the key is in the same file."),
+    "headers": _field(
+        'More request headers: {"Name": "value"}. Airflow hides a value whose name has token, secret, password, '
+        "authorization or api-key in it.",
+        "object",
+    ),
+    "connect_timeout": _field("Seconds to connect. Empty: 3.", "number", **_SECONDS),
+    "read_timeout": _field("Seconds without a byte of an answer. Empty: 10.", "number", **_SECONDS),
+    "job_url": _field(
+        "Address of a job's page with {job_id} in it, such as https://ray.example.com/#/jobs/{job_id}: where the link "
+        '"Ray job" on a task leads. Empty: no link.'
+    ),
 }
 
 
@@ -50,11 +65,11 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-name": _NAME,
                 "hook-class-name": "airflow_provider_rayagent.hooks.rayagent.RayAgentHook",
                 "ui-field-behaviour": {
-                    "hidden-fields": ["login", "port", "schema"],
-                    "relabeling": {"host": "Agent URL", "password": "Agent token"},
-                    "placeholders": {"host": "https://agent.example.com"},
+                    "hidden-fields": ["login", "schema"],
+                    "relabeling": FIELDS,
+                    "placeholders": {"host": "https://agent.example.com", "port": "443"},
                 },
-                "conn-fields": _FIELDS,
+                "conn-fields": {name: {"label": label, **_FIELDS[name]} for name, label in EXTRA_FIELDS.items()},
             }
         ],
     }

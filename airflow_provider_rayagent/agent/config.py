@@ -14,24 +14,34 @@ from airflow_provider_rayagent.agent.errors import RayAgentConfigError
 
 DEFAULT_CONNECT_TIMEOUT = 3.0
 DEFAULT_READ_TIMEOUT = 10.0
-EXTRA_FIELDS = (
-    "user_token",
-    "tenant",
-    "headers",
-    "connect_timeout",
-    "read_timeout",
-    "verify",
-    "ca_bundle",
-    "client_cert",
-    "client_key",
-    "job_url",
-)
-"""The fields of a connection's extra that are read; others are left alone."""
+FIELDS = {"host": "Agent URL", "password": "Agent token"}
+"""The fields of every connection that have another label in the form of ours."""
+
+EXTRA_FIELDS = {
+    "user_token": "User token",
+    "tenant": "Tenant",
+    "verify": "Verify TLS",
+    "ca_bundle": "CA bundle",
+    "client_cert": "Client certificate",
+    "client_key": "Client key",
+    "headers": "Headers",
+    "connect_timeout": "Connect timeout",
+    "read_timeout": "Read timeout",
+    "job_url": "Job page",
+}
+"""The fields of a connection's extra that are read, with their labels in the form; others are left alone."""
 
 _REDACTED = "***"
 _SECRET_HEADER = re.compile(r"auth|cookie|credential|key|pass|secret|session|token", re.IGNORECASE)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_PAGE = re.compile(r"https?://[^\s/?#\\]+([/?#]\S*)?")
+_PLACEHOLDER = re.compile(r"\{\w*\}")
+
+
+def field_name(name: str) -> str:
+    """Return how a message calls a connection's field: its label in the form, and its name."""
+    return f"{(FIELDS | EXTRA_FIELDS)[name]} ({name})"
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,8 @@ class AgentConfig:
     :param read_timeout: seconds without a byte of an answer.
     :param verify: whether the server's certificate is checked, or the path of the CA bundle to check it with.
     :param client_cert: paths of certificate and key, or of one file with both.
-    :param job_url: address of a job's page for people, with ``{job_id}`` where the id goes.
+    :param job_url: address of a job's page for people, with ``{job_id}`` where the id goes; as the connection has it,
+        since a bad one must not keep a task from its work.
     :param secrets: values that must not appear in any message.
     """
 
@@ -54,7 +65,7 @@ class AgentConfig:
     read_timeout: float = DEFAULT_READ_TIMEOUT
     verify: bool | str = True
     client_cert: str | tuple[str, str] | None = None
-    job_url: str | None = None
+    job_url: object = None
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
     def url(self, path: str) -> str:
@@ -68,9 +79,10 @@ class AgentConfig:
     def job_link(self, job_id: str) -> str:
         """Return the address of a job's page, empty if the connection names none.
 
+        :raises RayAgentConfigError: for an address that can't be one.
         :raises RayAgentInputError: for a bad id.
         """
-        return (self.job_url or "").replace("{job_id}", wire.validate_id(job_id, "job"))
+        return _job_url(self.job_url).replace("{job_id}", wire.validate_id(job_id, "job"))
 
     def redact(self, text: str) -> str:
         """Return ``text`` with every secret replaced, also where it stands escaped in JSON or quoted in a URL."""
@@ -97,7 +109,7 @@ def read_config(
     :param extra: the connection's extra, see :data:`EXTRA_FIELDS`.
     :raises RayAgentConfigError: for what is missing or malformed, naming the field.
     """
-    extra = {key: value for key, value in (extra or {}).items() if value not in (None, "")}
+    extra = {key: value for key, value in (extra or {}).items() if key in EXTRA_FIELDS and value not in (None, "")}
     headers, secrets = _headers(token, extra)
     return AgentConfig(
         base_url=_base_url(host, port, schema),
@@ -106,20 +118,21 @@ def read_config(
         read_timeout=_seconds(extra, "read_timeout", DEFAULT_READ_TIMEOUT),
         verify=_verify(extra),
         client_cert=_client_cert(extra),
-        job_url=_job_url(extra),
+        job_url=extra.get("job_url"),
         secrets=secrets,
     )
 
 
 def _base_url(host: str | None, port: object, schema: str | None) -> str:
+    called = field_name("host")
     text = (host or "").strip()
     if not text:
         raise RayAgentConfigError(
-            "The connection has no host: enter the agent's URL, such as https://agent.example.com."
+            f"The connection has no {called}: enter the agent's, such as https://agent.example.com."
         )
     if re.match(r"[^/?#]*(//)?[^/?#]*@", text):
         raise RayAgentConfigError(
-            "The connection's host holds a user or a password: the token goes to the password field."
+            f"The connection's {called} holds a user or a password: the token goes to the {field_name('password')}."
         )
     if "://" not in text:
         scheme = (schema or "http").strip().lower()
@@ -129,14 +142,16 @@ def _base_url(host: str | None, port: object, schema: str | None) -> str:
         parts = urlsplit(text)
         number = parts.port
     except ValueError as error:
-        raise RayAgentConfigError(f"The connection's host {host!r} is not a valid URL: {error}.") from None
+        raise RayAgentConfigError(f"The connection's {called} {host!r} is not a valid URL: {error}.") from None
     if parts.scheme not in ("http", "https"):
-        raise RayAgentConfigError(f"The connection's scheme must be http or https, not {parts.scheme!r}.")
+        raise RayAgentConfigError(
+            f"The scheme of the connection's {called} must be http or https, not {parts.scheme!r}."
+        )
     if parts.query or parts.fragment:
-        raise RayAgentConfigError("The connection's host must be a URL without '?' and '#'.")
+        raise RayAgentConfigError(f"The connection's {called} must be a URL without '?' and '#'.")
     name = parts.hostname
     if not name or re.search(r"[\s\x00-\x20\\%]", text):
-        raise RayAgentConfigError(f"The connection's host {host!r} is not a host name or URL.")
+        raise RayAgentConfigError(f"The connection's {called} {host!r} is not a host name or URL.")
     number = _port(port if number is None else number)
     netloc = f"[{name}]" if ":" in name else name
     if number is not None:
@@ -160,36 +175,39 @@ def _headers(token: str | None, extra: Mapping[str, Any]) -> tuple[dict[str, str
     headers = _extra_headers(extra)
     secrets = [value for name, value in headers.items() if _SECRET_HEADER.search(name)]
     fields: tuple[tuple[str, str, object, str], ...] = (
-        (wire.AUTHORIZATION_HEADER, "password (the agent token)", token, ""),
+        (wire.AUTHORIZATION_HEADER, "password", token, ""),
         (wire.USER_HEADER, "user_token", extra.get("user_token"), "Token "),
         (wire.TENANT_HEADER, "tenant", extra.get("tenant"), "Token "),
     )
-    for name, field_name, value, prefix in fields:
+    for name, label, value, prefix in fields:
         if value in (None, ""):
             continue
-        if not isinstance(value, str):
-            raise RayAgentConfigError(f"The connection's {field_name} must be text.")
+        # A number may have been text: a connection's URI can't tell.
+        text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        if not isinstance(text, str):
+            raise RayAgentConfigError(f"The connection's {field_name(label)} must be text.")
         for other in [other for other in headers if other.lower() == name.lower()]:
             del headers[other]
-        headers[name] = _header_value(field_name, prefix + value)
+        headers[name] = _header_value(field_name(label), prefix + text)
         if name != wire.TENANT_HEADER:
-            secrets.append(value)
+            secrets.append(text)
     return headers, tuple(sorted({secret for secret in secrets if len(secret) > 2}, key=len, reverse=True))
 
 
 def _extra_headers(extra: Mapping[str, Any]) -> dict[str, str]:
     value = extra.get("headers", {})
+    called = field_name("headers")
     if isinstance(value, str):
         try:
             value = json.loads(value)
         except ValueError:
-            raise RayAgentConfigError('The connection\'s headers are not JSON: use {"Name": "value"}.') from None
+            raise RayAgentConfigError(f'The connection\'s {called} are not JSON: use {{"Name": "value"}}.') from None
     if not isinstance(value, Mapping):
-        raise RayAgentConfigError('The connection\'s headers must be a JSON object: {"Name": "value"}.')
+        raise RayAgentConfigError(f'The connection\'s {called} must be a JSON object: {{"Name": "value"}}.')
     headers = {}
     for name, text in value.items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
-            raise RayAgentConfigError(f"The connection's headers hold an invalid name: {name!r}.")
+            raise RayAgentConfigError(f"The connection's {called} hold an invalid name: {name!r}.")
         if not isinstance(text, str):
             raise RayAgentConfigError(f"The value of the connection's header {name!r} must be text.")
         headers[name] = _header_value(f"header {name!r}", text)
@@ -214,7 +232,8 @@ def _seconds(extra: Mapping[str, Any], name: str, default: float) -> float:
         seconds = 0.0
     if not 0 < seconds <= wire.MAX_TIMEOUT:
         raise RayAgentConfigError(
-            f"The connection's {name} must be a number of seconds over 0 and up to {wire.MAX_TIMEOUT:g}, not {value!r}."
+            f"The connection's {field_name(name)} must be a number of seconds over 0 and up to {wire.MAX_TIMEOUT:g}, "
+            f"not {value!r}."
         )
     return seconds
 
@@ -225,7 +244,10 @@ def _verify(extra: Mapping[str, Any]) -> bool | str:
         known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
         value = known.get(value.strip().lower(), value)
     if not isinstance(value, bool):
-        raise RayAgentConfigError(f"The connection's verify must be true or false, not {value!r} (a CA: ca_bundle).")
+        raise RayAgentConfigError(
+            f"The connection's {field_name('verify')} must be true or false, not {value!r}; "
+            f"the path of a CA's file goes to the {field_name('ca_bundle')}."
+        )
     bundle = _text(extra, "ca_bundle")
     return bundle if value and bundle else value
 
@@ -233,24 +255,32 @@ def _verify(extra: Mapping[str, Any]) -> bool | str:
 def _client_cert(extra: Mapping[str, Any]) -> str | tuple[str, str] | None:
     cert, key = _text(extra, "client_cert"), _text(extra, "client_key")
     if key and not cert:
-        raise RayAgentConfigError("The connection has a client_key but no client_cert.")
+        raise RayAgentConfigError(
+            f"The connection has a {field_name('client_key')} but no {field_name('client_cert')}."
+        )
     return (cert, key) if cert and key else cert
 
 
-def _job_url(extra: Mapping[str, Any]) -> str | None:
-    value = extra.get("job_url")
+def _job_url(value: object) -> str:
     if value is None:
-        return None
-    if not isinstance(value, str) or not value.startswith(("http://", "https://")) or "{job_id}" not in value:
+        return ""
+    called = f"The connection's {field_name('job_url')}"
+    text = value.strip() if isinstance(value, str) else ""
+    if not _PAGE.fullmatch(text) or "{job_id}" not in text:
         raise RayAgentConfigError(
-            "The connection's job_url must be an http or https URL with {job_id} in it, "
-            "such as https://ray.example.com/#/jobs/{job_id}."
+            f"{called} must be an http or https URL with {{job_id}} in it, such as "
+            "https://ray.example.com/#/jobs/{job_id}."
         )
-    return value
+    if "@" in re.split("[/?#]", text.split("://", 1)[1], maxsplit=1)[0]:
+        raise RayAgentConfigError(f"{called} holds a user or a password, and whoever sees the task would see it.")
+    for placeholder in _PLACEHOLDER.findall(text):
+        if placeholder != "{job_id}":
+            raise RayAgentConfigError(f"{called} has {placeholder} in it, but only {{job_id}} is filled in.")
+    return text
 
 
 def _text(extra: Mapping[str, Any], name: str) -> str | None:
     value = extra.get(name)
     if value is not None and not isinstance(value, str):
-        raise RayAgentConfigError(f"The connection's {name} must be a path, not {value!r}.")
+        raise RayAgentConfigError(f"The connection's {field_name(name)} must be a path, not {value!r}.")
     return value

@@ -6,6 +6,7 @@ import socket
 import ssl
 from typing import TYPE_CHECKING
 
+from airflow_provider_rayagent.agent.config import field_name
 from airflow_provider_rayagent.agent.errors import (
     RayAgentConfigError,
     RayAgentConnectionError,
@@ -37,25 +38,39 @@ def as_agent_error(error: BaseException, config: AgentConfig) -> RayAgentError:
     if names & {"InvalidURL", "InvalidHeader", "InvalidSchema", "MissingSchema", "LocationParseError"}:
         return RayAgentConfigError(f"The connection cannot be used: {words}")
     if any(isinstance(cause, socket.gaierror) for cause in causes):
-        return RayAgentNameResolutionError(f"The host name in {where} is not known: check the connection's host.")
+        return RayAgentNameResolutionError(f"The host name in {where} is not known: check the {field_name('host')}.")
     if any(isinstance(cause, ssl.SSLError) and not isinstance(cause, _WAITING) for cause in causes):
-        return RayAgentTLSError(
-            f"No TLS with {where}: {words}. Check the scheme (http or https), and the CA bundle if the certificate is "
-            "signed by a CA of your own."
-        )
+        return RayAgentTLSError(f"No TLS with {where}: {words}. {_tls_remedy(words)}")
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
-        return RayAgentConnectionRefusedError(f"Nothing listens at {where}: check host and port; does the agent run?")
+        return RayAgentConnectionRefusedError(
+            f"Nothing listens at {where}: check {field_name('host')} and port; does the agent run?"
+        )
     if any("handshake operation timed out" in str(cause) for cause in causes):
         return RayAgentConnectTimeoutError(
             f"No TLS handshake with {where} within {config.connect_timeout:g} seconds: does TLS (https) belong there?"
         )
     if names & {"ConnectTimeout", "ConnectTimeoutError"}:
-        return RayAgentConnectTimeoutError(f"No connection to {where} within {config.connect_timeout:g} seconds.")
+        return RayAgentConnectTimeoutError(
+            f"No connection to {where} within {config.connect_timeout:g} seconds: check {field_name('host')} and port; "
+            "is a firewall in between?"
+        )
     if names & {"ReadTimeout", "ReadTimeoutError", "WebSocketTimeoutException", "TimeoutError"}:
         return RayAgentTimeoutError(f"No answer from {where} within {config.read_timeout:g} seconds.")
     if isinstance(error, FileNotFoundError) or "Could not find" in words:
         return RayAgentConfigError(f"The connection's CA bundle or client certificate cannot be read: {words}")
     return RayAgentConnectionError(f"The connection to {where} failed: {words}")
+
+
+def _tls_remedy(words: str) -> str:
+    bundle = field_name("ca_bundle")
+    remedies = {
+        "mismatch": f"Enter the name that the agent's certificate is for as {field_name('host')}.",
+        "expired": "The agent needs a new certificate.",
+        "CERTIFICATE_VERIFY_FAILED": f"Enter the file of the CA that signed the agent's certificate as {bundle}.",
+        "WRONG_VERSION_NUMBER": f"Does the agent speak plain http? Then the {field_name('host')} begins with http://.",
+    }
+    other = f"Check the scheme (http or https), and the {bundle} if the certificate is signed by a CA of your own."
+    return next((remedy for sign, remedy in remedies.items() if sign in words), other)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

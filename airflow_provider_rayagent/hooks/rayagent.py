@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook
 
 from airflow_provider_rayagent.agent import wire
+from airflow_provider_rayagent.agent.config import field_name
 from airflow_provider_rayagent.agent.errors import (
     RayAgentAuthenticationError,
     RayAgentConfigError,
@@ -241,14 +242,26 @@ class RayAgentHook(BaseHook):
         try:
             health = self.health_check()
         except (RayAgentAuthenticationError, RayAgentPermissionError) as error:
-            return False, f"The agent refused the token ({error.status_code}): check the connection's password."
+            return False, self._describe_refusal(error.status_code)
         except RayAgentConfigError as error:
             return False, error.detail
         except (RayAgentNotFoundError, RayAgentResponseError) as error:
-            return False, f"Something answers at {self.config.base_url}, but it is not an agent. {error.detail}"
+            what = f"Something answers at {self.config.base_url}, but it is not an agent"
+            return False, f"{what}: check the {field_name('host')}, its port and path. {error.detail}"
         except RayAgentError as error:
             return False, error.detail
-        return _describe_health(self.config.base_url, health)
+        good, words = _describe_health(self.config.base_url, health)
+        try:
+            self.config.job_link("job")
+        except RayAgentConfigError as error:
+            return False, f"{words} But tasks have no link to their job's page: {error.detail}" if good else words
+        return good, words
+
+    def _describe_refusal(self, status: int | None) -> str:
+        if wire.AUTHORIZATION_HEADER not in self.config.headers:
+            return f"The agent wants a token ({status}), and the connection has no {field_name('password')}."
+        others = f"{field_name('user_token')} and {field_name('tenant')}"
+        return f"The agent refused the token ({status}): check the {field_name('password')}, and the {others} if any."
 
 
 def _describe_health(url: str, health: Mapping[str, Any]) -> tuple[bool, str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperatorLink
+from airflow.sdk.exceptions import AirflowException, AirflowRuntimeError
 
 from airflow_provider_rayagent.agent.errors import RayAgentError
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseOperator
+    from airflow.sdk import BaseOperator, Context
     from airflow.sdk.types import TaskInstanceKey
 
 
@@ -24,8 +25,18 @@ class RayAgentJobLink(BaseOperatorLink):
 
 
 def job_link(operator: Any) -> str:
-    """Return the address of the page of ``operator.job_id``, empty if the connection names none."""
+    """Return the address of the page of ``operator.job_id``, empty if the connection names none or none that is good.
+
+    Raises nothing for a connection that is not there: that is for the task's own work to say.
+    """
     try:
         return str(operator.hook.config.job_link(operator.job_id))
-    except RayAgentError:
+    except (RayAgentError, AirflowException, AirflowRuntimeError):
         return ""
+
+
+def push_job_link(operator: Any, context: Context) -> None:
+    """Show the link from now on; Airflow itself asks for it when the task's run is over."""
+    link = job_link(operator)
+    if link:
+        context["ti"].xcom_push(key=RayAgentJobLink().xcom_key, value=link)

@@ -24,7 +24,7 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentWaitTimeoutError,
 )
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
-from airflow_provider_rayagent.links.rayagent import RayAgentJobLink
+from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, push_job_link
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -128,9 +128,10 @@ class RayAgentStopJobOperator(_RayAgentWaitingOperator):
         self.if_missing = _choice(if_missing, "if_missing")
         self.if_finished = _choice(if_finished, "if_finished")
 
-    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
+    def execute(self, context: Context) -> dict[str, Any]:
         """Stop the job, and wait until it has ended."""
         wire.validate_id(self.job_id, "job")
+        push_job_link(self, context)
         with self.hook as hook:
             try:
                 job = hook.get_job(self.job_id)

@@ -1,31 +1,119 @@
-"""The connection form and the hook know the same fields; `tests/docs` looks at their page."""
+"""The connection form, the hook and the documentation know the same fields."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
-from airflow_provider_rayagent.agent.config import EXTRA_FIELDS
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+from airflow.sdk.log import redact
+
+from airflow_provider_rayagent.agent.config import EXTRA_FIELDS, FIELDS, AgentConfig, field_name, read_config
 from airflow_provider_rayagent.get_provider_info import get_provider_info
 
+ROOT = Path(__file__).parents[2]
 SECRETS = {"user_token"}
+OWN_FIELDS = {"host", "schema", "port", "password"}
+"""The fields of every connection that the hook reads."""
+SAMPLES: dict[str, Any] = {
+    "user_token": "user-token",
+    "tenant": "acme",
+    "verify": False,
+    "ca_bundle": "/ca.pem",
+    "client_cert": "/client.pem",
+    "client_key": "/client-key.pem",
+    "headers": {"X-Key": "value"},
+    "connect_timeout": 5,
+    "read_timeout": 2.5,
+    "job_url": "https://ray.example.com/{job_id}",
+}
+
+
+def connection_type() -> dict[str, Any]:
+    found: dict[str, Any] = get_provider_info()["connection-types"][0]
+    return found
 
 
 def form() -> dict[str, Any]:
-    fields: dict[str, Any] = get_provider_info()["connection-types"][0]["conn-fields"]
+    fields: dict[str, Any] = connection_type()["conn-fields"]
     return fields
 
 
-def test_the_form_has_the_fields_that_the_hook_reads() -> None:
-    assert sorted(form()) == sorted(EXTRA_FIELDS)
+def read(**extra: Any) -> AgentConfig:
+    return read_config(host="agent", extra=extra)
+
+
+def documented() -> str:
+    """Return the documentation of the connection's fields."""
+    page = ROOT / "docs" / "connection.md"
+    if page.exists():
+        return page.read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    return readme.split("## The connection")[1].split("\n## ")[0]
+
+
+def test_the_form_has_the_fields_that_the_hook_reads_under_the_names_that_its_messages_use() -> None:
+    assert {name: field["label"] for name, field in form().items()} == EXTRA_FIELDS
+    assert connection_type()["ui-field-behaviour"]["relabeling"] == FIELDS
+
+
+@pytest.mark.parametrize("name", EXTRA_FIELDS)
+def test_what_is_entered_in_a_field_reaches_the_hook(name: str) -> None:
+    together = {"client_cert": SAMPLES["client_cert"]} if name == "client_key" else {}
+
+    jsonschema.validate(SAMPLES[name], form()[name]["schema"])
+    assert read(**together, **{name: SAMPLES[name]}) != read(**together)
+
+
+def test_a_form_that_is_left_as_it_comes_up_is_no_extra_at_all() -> None:
+    extra = {name: field["schema"].get("default") for name, field in form().items()}
+
+    assert read(**extra) == read()
+
+
+@pytest.mark.parametrize("name", ["connect_timeout", "read_timeout"])
+def test_the_hook_takes_the_least_and_the_most_that_the_form_does(name: str) -> None:
+    schema = form()[name]["schema"]
+
+    for seconds in (schema["minimum"], schema["maximum"]):
+        assert getattr(read(**{name: seconds}), name) == seconds
+
+
+def test_the_help_tells_the_timeouts_that_apply_without_an_entry() -> None:
+    for name in ("connect_timeout", "read_timeout"):
+        assert f"Empty: {getattr(read(), name):g}." in form()[name]["description"]
+
+
+def test_the_fields_that_do_not_apply_are_hidden() -> None:
+    assert set(connection_type()["ui-field-behaviour"]["hidden-fields"]) == {"login", "schema"}
+
+
+def test_the_documentation_has_the_same_fields_as_the_form() -> None:
+    rows = re.findall(r"^\| *([^|]+?) *\|", documented(), re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`([a-z_]+)`", row)}
+
+    assert named - OWN_FIELDS == set(EXTRA_FIELDS)
+    assert named >= OWN_FIELDS
+    assert [field for field in (FIELDS | EXTRA_FIELDS).values() if field not in documented()] == []
 
 
 def test_every_field_has_a_label_and_says_what_goes_there() -> None:
-    for field in form().values():
-        assert field["label"]
+    for name, field in form().items():
         assert field["description"].endswith(".")
+        assert field_name(name) == f"{field['label']} ({name})"
 
 
 def test_secrets_are_masked_in_the_form() -> None:
     masked = {name for name, field in form().items() if field["schema"].get("format") == "password"}
 
     assert masked == SECRETS
+
+
+def test_airflow_hides_the_secrets_of_the_extra_wherever_it_shows_a_connection() -> None:
+    headers = dict.fromkeys(("Authorization", "X-Api-Key", "X-Auth-Token", "Client-Secret", "X-Password"), "s3cret")
+    shown = str(redact({**SAMPLES, "headers": headers, "user_token": "s3cret"}))
+
+    assert "s3cret" not in shown
+    assert [name for name in headers if name not in shown] == []

@@ -47,7 +47,7 @@ def test_host_port_and_schema_make_the_base_url(parts: dict[str, Any], base_url:
 
 @pytest.mark.parametrize("host", [None, "", "  ", "\n"])
 def test_a_connection_without_a_host_is_refused(host: str | None) -> None:
-    with pytest.raises(RayAgentConfigError, match="no host"):
+    with pytest.raises(RayAgentConfigError, match=r"no Agent URL \(host\)"):
         make_config(host=host)
 
 
@@ -144,10 +144,17 @@ def test_a_value_that_would_break_a_header_is_refused_by_the_fields_name(name: s
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("value", [7.5, True, ["x"], {"x": "y"}])
 @pytest.mark.parametrize("name", ["user_token", "tenant"])
-def test_a_token_that_is_no_text_is_refused(name: str) -> None:
+def test_a_token_that_is_no_text_is_refused(name: str, value: object) -> None:
     with pytest.raises(RayAgentConfigError, match=name):
-        make_config(extra={name: 7})
+        make_config(extra={name: value})
+
+
+def test_a_token_that_is_a_whole_number_is_taken_for_its_text() -> None:
+    config = make_config(token=None, extra={"user_token": 12345, "tenant": 7})
+    assert config.headers == {"SYNAPSE-User": "Token 12345", "SYNAPSE-Tenant": "Token 7"}
+    assert config.redact("user 12345") == "user ***"
 
 
 @pytest.mark.parametrize("name", ["connect_timeout", "read_timeout"])

@@ -54,12 +54,14 @@ def test_a_name_that_is_not_known_is_told(connect: Connect) -> None:
     assert not good
     assert "host name" in words
     assert "not known" in words
+    assert "check the Agent URL (host)" in words
 
 
 def test_an_address_where_nothing_listens_is_told(connect: Connect) -> None:
     good, words = verdict(connect, NO_AGENT)
     assert not good
     assert "Nothing listens" in words
+    assert "check Agent URL (host) and port" in words
 
 
 def test_tls_spoken_to_a_plain_port_is_told(connect: Connect) -> None:
@@ -67,6 +69,7 @@ def test_tls_spoken_to_a_plain_port_is_told(connect: Connect) -> None:
         good, words = verdict(connect, agent.url.replace("http:", "https:"))
     assert not good
     assert "TLS" in words
+    assert "begins with http://" in words
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -74,7 +77,7 @@ def test_a_refused_token_is_told(status: int, connect: Connect) -> None:
     good, words = health(connect, Refuse(status, f"bad token {TOKEN}"))
     assert not good
     assert f"refused the token ({status})" in words
-    assert "password" in words
+    assert "check the Agent token (password)" in words
 
 
 def test_a_wrong_token_is_told(connect: Connect) -> None:
@@ -82,6 +85,26 @@ def test_a_wrong_token_is_told(connect: Connect) -> None:
         good, words = verdict(connect, agent)
     assert not good
     assert "refused the token (401)" in words
+
+
+def test_a_token_that_is_wanted_and_not_there_is_told(connect: Connect) -> None:
+    with ScriptedAgent(token=TOKEN) as agent:
+        good, words = verdict(connect, agent, password=None)
+    assert not good
+    assert words == "The agent wants a token (401), and the connection has no Agent token (password)."
+
+
+def test_a_link_template_that_is_no_good_is_told_after_all_that_matters_more(connect: Connect) -> None:
+    extra = {"job_url": "https://ray.example.com/{job}"}
+    with ScriptedAgent(token=TOKEN) as agent:
+        good, words = verdict(connect, agent, extra=extra)
+    assert not good
+    assert words.startswith(f"Connected to an agent at {agent.url}. But")
+    assert "Job page (job_url)" in words
+    for step in (Answer(200, {"ray_status": "down"}), Refuse(401)):
+        good, words = health(connect, step, extra=extra)
+        assert not good
+        assert "job_url" not in words
 
 
 @pytest.mark.parametrize(
@@ -101,7 +124,7 @@ def test_a_wrong_token_is_told(connect: Connect) -> None:
 def test_something_that_is_no_agent_is_told(step: Step, connect: Connect) -> None:
     good, words = health(connect, step)
     assert not good
-    assert "not an agent" in words
+    assert "not an agent: check the Agent URL (host)" in words
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.agent.config import read_config
-from airflow_provider_rayagent.exceptions import RayAgentConfigError, RayAgentJobFailedError
+from airflow_provider_rayagent.exceptions import RayAgentConfigError, RayAgentJobFailedError, RayAgentJobMissingError
 from airflow_provider_rayagent.links.rayagent import RayAgentJobLink
 from airflow_provider_rayagent.operators.rayagent import RayAgentStopJobOperator
 from tests.scripted import Job, ScriptedAgent
@@ -20,17 +20,40 @@ if TYPE_CHECKING:
 TEMPLATE = "https://ray.example.com/#/jobs/{job_id}"
 PAGE = "https://ray.example.com/#/jobs/j1"
 KEY = "_link_RayAgentJobLink"
+BAD_TEMPLATES = [
+    "javascript:alert('{job_id}')",
+    "https://ray.example.com/",
+    "https://ray.example.com/{job}",
+    "https:///jobs/{job_id}",
+    "https://ray.example.com/my jobs/{job_id}",
+    "/jobs/{job_id}",
+    "ray.example.com/{job_id}",
+    "{job_id}",
+    7,
+    ["https://ray.example.com/{job_id}"],
+]
 
 
 def link_of(operator: Any) -> str:
     return RayAgentJobLink().get_link(operator, ti_key=None)  # type: ignore[arg-type]
 
 
+def make_stop(**arguments: Any) -> RayAgentStopJobOperator:
+    return RayAgentStopJobOperator(**{"task_id": "stop", "job_id": "j1", **arguments})
+
+
 def test_sensor_and_stop_operator_link_to_the_jobs_page(connect: Connect) -> None:
     connect(NO_AGENT, extra={"job_url": TEMPLATE})
 
     assert link_of(make_sensor()) == PAGE
-    assert link_of(RayAgentStopJobOperator(task_id="stop", job_id="j1")) == PAGE
+    assert link_of(make_stop()) == PAGE
+
+
+def test_the_link_is_that_of_the_tasks_own_connection(connect: Connect) -> None:
+    connect(NO_AGENT, extra={"job_url": TEMPLATE})
+    other = connect(NO_AGENT, "other", extra={"job_url": "http://other.example.com/{job_id}?tab={job_id}"})
+
+    assert link_of(make_sensor(rayagent_conn_id=other)) == "http://other.example.com/j1?tab=j1"
 
 
 def test_the_link_is_there_before_the_waiting_begins_and_when_the_job_fails(connect: Connect) -> None:
@@ -43,14 +66,28 @@ def test_the_link_is_there_before_the_waiting_begins_and_when_the_job_fails(conn
     assert ti.xcoms[KEY] == PAGE
 
 
-def test_without_a_template_there_is_no_link(connect: Connect) -> None:
+def test_the_link_of_a_stop_is_there_before_the_waiting_begins_and_when_it_fails(connect: Connect) -> None:
+    ti = TaskInstance()
+    with ScriptedAgent() as agent:
+        connect(agent, extra={"job_url": TEMPLATE})
+        with pytest.raises(RayAgentJobMissingError):
+            make_stop().execute(make_context(ti))
+
+    assert ti.xcoms[KEY] == PAGE
+
+
+@pytest.mark.parametrize("template", [None, "", *BAD_TEMPLATES])
+def test_without_a_template_or_with_a_bad_one_the_task_does_its_work_and_has_no_link(
+    template: object, connect: Connect
+) -> None:
     ti = TaskInstance()
     with ScriptedAgent(Job("fine\n", status="SUCCEEDED")) as agent:
-        connect(agent)
-        sensor = make_sensor()
+        connect(agent, extra={"job_url": template})
+        sensor, stop = make_sensor(), make_stop()
         sensor.execute(make_context(ti))
+        stop.execute(make_context(ti))
 
-        assert link_of(sensor) == ""
+        assert link_of(sensor) == link_of(stop) == ""
     assert KEY not in ti.xcoms
 
 
@@ -60,13 +97,41 @@ def test_a_job_id_that_was_never_rendered_gives_no_link(connect: Connect) -> Non
     assert link_of(make_sensor(job_id="{{ params.job_id }}")) == ""
 
 
-def test_a_connection_that_cannot_be_used_gives_no_link(connect: Connect) -> None:
+def test_a_connection_that_cannot_be_used_or_is_not_there_gives_no_link(connect: Connect) -> None:
     connect("", extra={"job_url": TEMPLATE})
 
     assert link_of(make_sensor()) == ""
+    assert link_of(make_sensor(rayagent_conn_id="no_such_connection")) == ""
 
 
-@pytest.mark.parametrize("template", ["javascript:alert('{job_id}')", "https://ray.example.com/", 7, "/jobs/{job_id}"])
-def test_a_template_that_is_no_url_with_a_job_id_is_refused(template: object) -> None:
-    with pytest.raises(RayAgentConfigError, match="job_url"):
-        read_config(host="agent", extra={"job_url": template})
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        *((bad, "must be an http or https URL with {job_id} in it") for bad in BAD_TEMPLATES),
+        ("https://ray.example.com/{cluster}/{job_id}", "{cluster}"),
+        ("https://ray.example.com/{}/{job_id}", "{}"),
+        ("https://me:s3cret@ray.example.com/{job_id}", "a user or a password"),
+    ],
+)
+def test_a_bad_template_is_told_when_a_link_is_asked_for(template: object, words: str) -> None:
+    config = read_config(host="agent", extra={"job_url": template})
+
+    with pytest.raises(RayAgentConfigError) as caught:
+        config.job_link("j1")
+    assert words in caught.value.detail
+    assert caught.value.detail.startswith("The connection's Job page (job_url) ")
+    assert "s3cret" not in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("template", "page"),
+    [
+        ("  https://ray.example.com/{job_id}\n", "https://ray.example.com/j1"),
+        ("http://[::1]:8265/#/jobs/{job_id}", "http://[::1]:8265/#/jobs/j1"),
+        ("http://{job_id}.ray.example.com", "http://j1.ray.example.com"),
+        ('https://logs.example.com?q={"job":"{job_id}"}', 'https://logs.example.com?q={"job":"j1"}'),
+        ("https://ray.example.com/team@home/{job_id}", "https://ray.example.com/team@home/j1"),
+    ],
+)
+def test_a_template_may_be_any_web_address_with_the_job_id_in_it(template: str, page: str) -> None:
+    assert read_config(host="agent", extra={"job_url": template}).job_link("j1") == page
