@@ -28,8 +28,8 @@ _FIELDS = {
     "client_cert": _field("File with the certificate that shows who we are, if the agent asks for one."),
     "client_key": _field("File with its key. Empty: the key is in the same file."),
     "headers": _field(
-        'More request headers: {"Name": "value"}. Airflow hides a value whose name has token, secret, password, '
-        "authorization or api-key in it.",
+        'More request headers: {"Name": "value"}. Airflow hides a value whose name has token, secret, password or '
+        "authorization in it, and no other.",
         "object",
     ),
     "connect_timeout": _field("Seconds to connect. Empty: 3.", "number", **_SECONDS),

@@ -135,10 +135,13 @@ class Airflow:
             return None
         return _checked(answer)["value"]
 
-    def extra_links(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> dict[str, str | None]:
-        """Return the task instance's extra links by name."""
+    def extra_links(
+        self, dag_id: str, run_id: str, task_id: str, map_index: int = -1, try_number: int | None = None
+    ) -> dict[str, str | None]:
+        """Return the task instance's extra links by name, of its newest try if none is given."""
         path = f"{_ti_path(dag_id, run_id, task_id)}/links"
-        links: dict[str, str | None] = self._get(path, {"map_index": map_index})["extra_links"]
+        query = {"map_index": map_index, "try_number": try_number}
+        links: dict[str, str | None] = self._get(path, query)["extra_links"]
         return links
 
     def clear(self, dag_id: str, run_id: str, *task_ids: str) -> list[Json]:

@@ -1,4 +1,4 @@
-"""A page in a real browser without a screen: its text, and a picture of it."""
+"""A page in a real browser without a screen: its text, a picture of it, and what a person does with it."""
 
 from __future__ import annotations
 
@@ -35,6 +35,21 @@ FLAGS = (
     "--remote-debugging-port=0",
 )
 START_TIMEOUT = 30.0
+# The elements that can be seen, match a selector and, where one is given, have this text or label; the innermost come
+# last, since an element's text is also that of those around it.
+FIND = """
+(selector, text) => [...document.querySelectorAll(selector)].filter(
+    (each) => each.getClientRects().length && (!text || [each.innerText?.trim(), each.ariaLabel].includes(text))
+)
+"""
+CENTRE = """
+(each) => {
+    each.scrollIntoView({block: "center"});
+    const box = each.getBoundingClientRect();
+    return [box.x + box.width / 2, box.y + box.height / 2];
+}
+"""
+SELECT = "(each) => { each.focus(); each.select?.(); return document.activeElement === each; }"
 
 
 class BrowserError(Exception):
@@ -50,8 +65,7 @@ class Page:
 
     def text(self) -> str:
         """Return the text that the page shows."""
-        answer = self._call("Runtime.evaluate", expression="document.body.innerText")
-        return str(answer["result"].get("value", ""))
+        return str(self._value("document.body.innerText") or "")
 
     def wait_until(self, shows: Callable[[str], bool], timeout: float = 60.0) -> None:
         """Wait until the text of the page is as it should be."""
@@ -61,10 +75,60 @@ class Page:
                 raise BrowserError(f"after {timeout:g} s the page shows:\n{text}")
             time.sleep(0.3)
 
+    def open(self, url: str) -> None:
+        """Go to another page."""
+        self._call("Page.navigate", url=url)
+
+    def look(self, selector: str, text: str = "", see: str = "(each) => each.innerText") -> list[Any]:
+        """Return what a JavaScript function gives for each visible element.
+
+        :param selector: of CSS.
+        :param text: the whole text, or the label for those who can't see, that the element must have.
+        """
+        found: list[Any] = self._value(f"({FIND})({json.dumps(selector)}, {json.dumps(text)}).map({see})")
+        return found
+
+    def click(self, selector: str, text: str = "", timeout: float = 20.0) -> None:
+        """Wait for an element, and click on its centre when it has stopped moving."""
+        before, places = None, self._wait_for(selector, text, CENTRE, timeout)
+        while before != places[-1]:
+            time.sleep(0.1)
+            before, places = places[-1], self._wait_for(selector, text, CENTRE, timeout)
+        x, y = places[-1]
+        for kind, buttons in (("mouseMoved", 0), ("mousePressed", 1), ("mouseReleased", 0)):
+            self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=buttons, clickCount=1)
+
+    def enter(self, selector: str, text: str, timeout: float = 20.0) -> None:
+        """Wait for a field, and type a text in place of what it holds."""
+        if not self._wait_for(selector, "", SELECT, timeout)[-1]:
+            raise BrowserError(f"{selector} takes no input")
+        self._call("Input.insertText", text=text)
+
+    def press(self, key: str, *, control: bool = False) -> None:
+        """Press a key, such as ``Enter``, where the cursor is."""
+        code = {"Enter": 13, "Escape": 27, "Backspace": 8}.get(key, ord(key[0].upper()))
+        common = {"key": key, "code": key, "windowsVirtualKeyCode": code, "modifiers": 2 if control else 0}
+        self._call("Input.dispatchKeyEvent", type="keyDown", **common, **({"text": "\r"} if key == "Enter" else {}))
+        self._call("Input.dispatchKeyEvent", type="keyUp", **common)
+
     def save_picture(self, path: Path) -> None:
         """Write what the page looks like to a PNG file."""
         answer = self._call("Page.captureScreenshot", format="png")
         path.write_bytes(base64.b64decode(answer["data"]))
+
+    def _wait_for(self, selector: str, text: str, see: str, timeout: float) -> list[Any]:
+        deadline = time.monotonic() + timeout
+        while not (found := self.look(selector, text, see)):
+            if time.monotonic() > deadline:
+                raise BrowserError(f"after {timeout:g} s no {selector} {text!r} on a page that shows:\n{self.text()}")
+            time.sleep(0.1)
+        return found
+
+    def _value(self, expression: str) -> Any:
+        answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True)
+        if "exceptionDetails" in answer:
+            raise BrowserError(f"{expression}: {answer['exceptionDetails']}")
+        return answer["result"].get("value")
 
     def _call(self, method: str, **params: Any) -> dict[str, Any]:
         number = next(self._ids)

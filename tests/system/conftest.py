@@ -48,7 +48,8 @@ def agent() -> Iterator[LocalAgent]:
 
 @pytest.fixture(scope="session")
 def system(agent: LocalAgent, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    connection = {"conn_type": "rayagent", "host": agent.url, "password": agent.token}
+    job_page = {"job_url": f"{agent.ray_address}/#/jobs/{{job_id}}"}
+    connection = {"conn_type": "rayagent", "host": agent.url, "password": agent.token, "extra": job_page}
     settings = {
         **FAST_TAKEOVER,
         "AIRFLOW__CORE__PARALLELISM": "8",

@@ -85,6 +85,11 @@ class Task:
         """Return what the task returned, or pushed in its place."""
         return self.airflow.xcom(self.dag_id, self.run_id, self.task_id, map_index=self.map_index)
 
+    def link(self, try_number: int | None = None) -> str | None:
+        """Return the link to the job's page."""
+        links = self.airflow.extra_links(self.dag_id, self.run_id, self.task_id, self.map_index, try_number)
+        return links["Ray job"]
+
     def records(self, try_number: int = 1) -> list[Json]:
         """Return the records of the task log."""
         return self.airflow.log(self.dag_id, self.run_id, self.task_id, try_number, self.map_index)
@@ -154,6 +159,14 @@ class System:
             response = session.request(method, f"{self.airflow.url}/api/v2/{path}", json=body or None, timeout=60)
         response.raise_for_status()
         return response.json() if response.content else None
+
+    def connect(self, conn_id: str, *, extra: Json | None = None, **parts: Any) -> str:
+        """Store a connection of type ``rayagent`` in Airflow's database; return its id."""
+        connection = {"password": self.agent.token, "host": self.agent.url, **parts}
+        if extra is not None:
+            connection["extra"] = json.dumps(extra)
+        self.api("POST", "connections", connection_id=conn_id, conn_type="rayagent", **connection)
+        return conn_id
 
     def start(self, dag_id: str, task_id: str, **conf: Any) -> Task:
         """Start a run of a DAG; return one of its tasks."""

