@@ -99,17 +99,17 @@ class Page:
             self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=buttons, clickCount=1)
 
     def enter(self, selector: str, text: str, timeout: float = 20.0) -> None:
-        """Wait for a field, and type a text in place of what it holds."""
+        """Wait for a field, and type a text in place of what it holds, key by key."""
         if not self._wait_for(selector, "", SELECT, timeout)[-1]:
             raise BrowserError(f"{selector} takes no input")
-        self._call("Input.insertText", text=text)
+        for character in text:
+            self._call("Input.dispatchKeyEvent", type="char", text=character)
 
-    def press(self, key: str, *, control: bool = False) -> None:
-        """Press a key, such as ``Enter``, where the cursor is."""
-        code = {"Enter": 13, "Escape": 27, "Backspace": 8}.get(key, ord(key[0].upper()))
-        common = {"key": key, "code": key, "windowsVirtualKeyCode": code, "modifiers": 2 if control else 0}
-        self._call("Input.dispatchKeyEvent", type="keyDown", **common, **({"text": "\r"} if key == "Enter" else {}))
-        self._call("Input.dispatchKeyEvent", type="keyUp", **common)
+    def press_enter(self) -> None:
+        """Press the key *Enter* where the cursor is."""
+        key = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13}
+        self._call("Input.dispatchKeyEvent", type="keyDown", text="\r", **key)
+        self._call("Input.dispatchKeyEvent", type="keyUp", **key)
 
     def save_picture(self, path: Path) -> None:
         """Write what the page looks like to a PNG file."""

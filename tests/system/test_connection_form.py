@@ -1,0 +1,235 @@
+"""The connection's form and its button *Test*, in a browser.
+
+Pictures of them are in pytest's folder ``form``.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_rayagent.agent.config import EXTRA_FIELDS, FIELDS
+from airflow_provider_rayagent.get_provider_info import get_provider_info
+from tests.scripted import Html, ScriptedAgent
+from tests.stack.browser import Page, browser_page
+from tests.stack.processes import free_ports
+from tests.unit.certificates import Authority, TlsFront
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.stack.airflow import Json
+    from tests.system.support import System
+
+CONN = "rayagent_form"
+TOKEN, USER_TOKEN, HEADER = "token-of-the-form", "user-token-of-the-form", "header-of-the-form"
+HEADERS = {"X-Auth-Token": HEADER, "X-Team": "blue"}
+JOB_URL = "https://ray.example.com/#/jobs/{job_id}"
+SECTIONS = {
+    field["schema"]["section"]: None for field in get_provider_info()["connection-types"][0]["conn-fields"].values()
+}
+SWITCH = "[data-scope=switch][data-part=control]"
+GOOD, BAD = "Test Connection Successful", "Test Connection Failed"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("form", numbered=False)
+
+
+@pytest.fixture(scope="module")
+def scripted() -> Iterator[ScriptedAgent]:
+    with ScriptedAgent(token=TOKEN) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def page(system: System, folder: Path) -> Iterator[Page]:
+    with browser_page(list_of(system, CONN), folder, size=(1400, 1200)) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def saved(system: System, scripted: ScriptedAgent, page: Page, folder: Path) -> str:
+    """The id of a connection that was entered in the form."""
+    page.click("button", "Add Connection")
+    page.enter("input[name=connection_id]", CONN)
+    page.enter("input[role=combobox]", "Ray agent")
+    page.press_enter()
+    page.click("button", "TLS")
+    page.save_picture(folder / "form-empty.png")
+    page.click(SWITCH)
+    page.click("button", "User and tenant")
+    page.enter("[name=element_user_token]", USER_TOKEN)
+    page.enter("[name=element_tenant]", "acme")
+    page.click("button", "Headers and timeouts")
+    page.enter("[name=element_headers]", json.dumps(HEADERS))
+    page.enter("[name=element_read_timeout]", "20")
+    page.save_picture(folder / "form-headers.png")
+    page.click("button", "Links")
+    page.enter("[name=element_job_url]", JOB_URL)
+    page.click("button", "Standard Fields")
+    page.enter("input[name=host]", scripted.url.rstrip("/"))
+    page.enter("input[name=port]", str(scripted.port))
+    page.enter("input[name=password]", TOKEN)
+    page.save_picture(folder / "form-filled.png")
+    save(page)
+    return CONN
+
+
+def list_of(system: System, conn_id: str) -> str:
+    """Return the address of the list of the connections whose ids begin so."""
+    return f"{system.airflow.url}/connections?name_pattern={conn_id}"
+
+
+def save(page: Page) -> None:
+    page.click("button", "Save")
+    page.wait_until(lambda text: "Standard Fields" not in text and CONN in text)
+
+
+def stored(system: System, conn_id: str) -> tuple[Json, Json]:
+    """Return a connection, and its extra, as Airflow's API shows them."""
+    connection = system.api("GET", f"connections/{conn_id}")
+    return connection, json.loads(connection["extra"])
+
+
+def press_test(page: Page) -> str:
+    """Press *Test* for the only connection that is listed; return all that the page says then."""
+    page.click("button", "Test Connection")
+    page.wait_until(lambda text: GOOD in text or BAD in text)
+    return page.text()
+
+
+def test_the_form_has_every_field_with_its_label_and_not_those_that_do_not_apply(system: System, page: Page) -> None:
+    page.click("button", "Add Connection")
+    page.enter("input[role=combobox]", "Ray agent")
+    page.press_enter()
+    page.wait_until(lambda text: "Agent URL" in text)
+    labels = page.look("label")
+    assert page.look("input[name=login], input[name=schema], input[name=url_schema]") == []
+    for section in SECTIONS:
+        page.click("button", section)
+        page.wait_until(lambda text: any(label in text for label in EXTRA_FIELDS.values()))
+        labels += page.look("label")
+    page.open(list_of(system, CONN))
+
+    assert [label for label in (FIELDS | EXTRA_FIELDS).values() if label not in map(first_line, labels)] == []
+
+
+def first_line(text: str) -> str:
+    return text.strip().split("\n")[0]
+
+
+def test_what_was_entered_is_stored_and_no_secret_is_shown(system: System, saved: str, page: Page) -> None:
+    connection, extra = stored(system, saved)
+
+    assert connection["password"] == "***"
+    assert {name: value for name, value in extra.items() if value is not None} == {
+        "user_token": "***",
+        "tenant": "acme",
+        "verify": False,
+        "headers": {"X-Auth-Token": "***", "X-Team": "blue"},
+        "read_timeout": 20,
+        "job_url": JOB_URL,
+    }
+    assert_no_secret(json.dumps(connection) + page.text())
+
+
+def assert_no_secret(text: str) -> None:
+    assert [secret for secret in (TOKEN, USER_TOKEN, HEADER) if secret in text] == []
+
+
+def test_the_test_button_sends_what_was_entered_and_says_that_all_is_well(
+    saved: str, scripted: ScriptedAgent, page: Page, folder: Path
+) -> None:
+    words = press_test(page)
+    page.save_picture(folder / "form-test-ok.png")
+
+    assert GOOD in words
+    assert f"Connected to an agent at {scripted.url}" in words
+    assert_sent(scripted)
+
+
+def assert_sent(scripted: ScriptedAgent) -> None:
+    """The agent got the secrets that were entered in the form."""
+    sent = scripted.of("GET health/")[-1].headers
+    wanted = {"authorization": TOKEN, "synapse-user": f"Token {USER_TOKEN}", "synapse-tenant": "Token acme"}
+    wanted |= {name.lower(): value for name, value in HEADERS.items()}
+    assert {name: sent.get(name) for name in wanted} == wanted
+
+
+def test_an_edit_begins_with_what_is_stored_and_keeps_the_secrets(
+    system: System, saved: str, scripted: ScriptedAgent, page: Page, folder: Path
+) -> None:
+    page.open(list_of(system, saved))
+    page.click("button", "Edit Connection")
+    page.wait_until(lambda text: "Agent URL" in text)
+    shown = page.look("input[name=host], input[name=password]", see="(each) => [each.value, each.type]")
+    assert shown == [[scripted.url.rstrip("/"), "text"], ["***", "password"]]
+    page.save_picture(folder / "form-edit.png")
+    page.click("button", "TLS")
+    assert page.look(f"{SWITCH}[data-state=checked]") == []
+    page.click("button", "User and tenant")
+    page.enter("[name=element_tenant]", "acme")
+    shown = page.look("[name=element_user_token]", see="(each) => [each.value, each.type]")
+    assert shown == [["***", "password"]]
+    page.click("button", "Headers and timeouts")
+    shown = page.look("[name=element_headers]", see="(each) => each.value")
+    assert json.loads(shown[0]) == {**HEADERS, "X-Auth-Token": "***"}
+    assert_no_secret(page.text())
+    page.enter("[name=element_read_timeout]", "30")
+    save(page)
+
+    _, extra = stored(system, saved)
+    assert (extra["read_timeout"], extra["verify"]) == (30, False)
+    before = len(scripted.requests)
+    assert GOOD in press_test(page)
+    assert len(scripted.requests) > before
+    assert_sent(scripted)
+
+
+@pytest.fixture(scope="module")
+def peers(scripted: ScriptedAgent, folder: Path) -> Iterator[dict[str, str]]:
+    """Addresses of what is not a good agent."""
+    with (
+        TlsFront(Authority(folder).issue("server"), scripted.port) as front,
+        ScriptedAgent(answers={"*": [Html(404)]}) as page,
+    ):
+        yield {
+            "token": scripted.url,
+            "nobody": f"http://127.0.0.1:{free_ports(1)[0]}",
+            "name": f"http://no-such-agent.invalid:{scripted.port}",
+            "tls": front.url,
+            "page": page.url,
+            "link": scripted.url,
+        }
+
+
+@pytest.mark.parametrize(
+    ("peer", "what", "remedy"),
+    [
+        ("token", "refused the token (401)", "check the Agent token (password)"),
+        ("nobody", "Nothing listens at", "check Agent URL (host) and port; does the agent run?"),
+        ("name", "is not known", "check the Agent URL (host)"),
+        ("tls", "No TLS with", "as CA bundle (ca_bundle)"),
+        ("page", "it is not an agent", "check the Agent URL (host), its port and path"),
+        ("link", "Connected to an agent", "Job page (job_url) must be an http or https URL with {job_id} in it"),
+    ],
+)
+def test_the_test_button_says_what_is_wrong_and_what_to_do(
+    peer: str, what: str, remedy: str, system: System, peers: dict[str, str], page: Page, folder: Path
+) -> None:
+    url = peers[peer].rstrip("/")
+    password, extra = ("wrong", None) if peer == "token" else (TOKEN, {"job_url": "https://ray.example.com/"})
+    conn_id = system.connect(f"rayagent_bad_{peer}", host=url, port=int(url[-5:]), password=password, extra=extra)
+    page.open(list_of(system, conn_id))
+    words = press_test(page)
+    page.save_picture(folder / f"form-test-{peer}.png")
+
+    assert BAD in words
+    assert what in words
+    assert remedy in words
+    assert_no_secret(words)
