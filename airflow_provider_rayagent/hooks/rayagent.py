@@ -260,8 +260,9 @@ class RayAgentHook(BaseHook):
     def _describe_refusal(self, status: int | None) -> str:
         if wire.AUTHORIZATION_HEADER not in self.config.headers:
             return f"The agent wants a token ({status}), and the connection has no {field_name('password')}."
-        others = f"{field_name('user_token')} and {field_name('tenant')}"
-        return f"The agent refused the token ({status}): check the {field_name('password')}, and the {others} if any."
+        others = {"user_token": wire.USER_HEADER, "tenant": wire.TENANT_HEADER}
+        names = ["password", *(name for name, header in others.items() if header in self.config.headers)]
+        return f"The agent refused the token ({status}): check the {' and the '.join(map(field_name, names))}."
 
 
 def _describe_health(url: str, health: Mapping[str, Any]) -> tuple[bool, str]:

@@ -49,6 +49,9 @@ CENTRE = """
     return [box.x + box.width / 2, box.y + box.height / 2];
 }
 """
+MOVING = """
+document.getAnimations().some((each) => each.playState === "running" && isFinite(each.effect.getTiming().iterations))
+"""
 SELECT = "(each) => { each.focus(); each.select?.(); return document.activeElement === each; }"
 
 
@@ -112,7 +115,10 @@ class Page:
         self._call("Input.dispatchKeyEvent", type="keyUp", **key)
 
     def save_picture(self, path: Path) -> None:
-        """Write what the page looks like to a PNG file."""
+        """Write what the page looks like, when it has stopped moving, to a PNG file."""
+        deadline = time.monotonic() + 1.0
+        while self._value(MOVING) and time.monotonic() < deadline:
+            time.sleep(0.1)
         answer = self._call("Page.captureScreenshot", format="png")
         path.write_bytes(base64.b64decode(answer["data"]))
 

@@ -59,8 +59,9 @@ def saved(system: System, scripted: ScriptedAgent, page: Page, folder: Path) -> 
     page.enter("input[name=connection_id]", CONN)
     page.enter("input[role=combobox]", "Ray agent")
     page.press_enter()
-    page.click("button", "TLS")
+    page.wait_until(lambda text: "Agent URL" in text)
     page.save_picture(folder / "form-empty.png")
+    page.click("button", "TLS")
     page.click(SWITCH)
     page.click("button", "User and tenant")
     page.enter("[name=element_user_token]", USER_TOKEN)
@@ -224,8 +225,9 @@ def test_the_test_button_says_what_is_wrong_and_what_to_do(
 ) -> None:
     url = peers[peer].rstrip("/")
     password, extra = ("wrong", None) if peer == "token" else (TOKEN, {"job_url": "https://ray.example.com/"})
-    conn_id = system.connect(f"rayagent_bad_{peer}", host=url, port=int(url[-5:]), password=password, extra=extra)
+    conn_id = system.connect(f"{CONN}_bad_{peer}", host=url, port=int(url[-5:]), password=password, extra=extra)
     page.open(list_of(system, conn_id))
+    page.wait_until(lambda text: conn_id in text)
     words = press_test(page)
     page.save_picture(folder / f"form-test-{peer}.png")
 

@@ -14,15 +14,23 @@ if TYPE_CHECKING:
 
     from tests.system.support import System, Task
 
+NOBODY = "nobody-knows-this-job"
 WITHOUT = {"rayagent_no_page": None, "rayagent_bad_page": "https://ray.example.com/{job}"}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _connections(system: System) -> None:
-    """Connections without a job page, and with one that is no good."""
-    host, port = system.agent.url.removeprefix("http://").split(":")
+def missing(system: System) -> Task:
+    """A task whose job does not exist; it takes its time to find that out."""
+    return system.follow(NOBODY, "system_missing")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def others(system: System) -> list[Task]:
+    """Tasks that follow one job: with a job page, without one, and with one that is no good."""
+    job_id = system.submit("print('hello')")
     for conn_id, template in WITHOUT.items():
-        system.connect(conn_id, host=host, port=int(port), extra={"job_url": template})
+        system.connect(conn_id, extra={"job_url": template})
+    return [system.follow(job_id, "system_plain", conn_id=each) for each in ("rayagent_default", *WITHOUT)]
 
 
 def page_of(system: System, job_id: str) -> str:
@@ -35,6 +43,7 @@ def test_every_kind_of_task_links_to_its_jobs_page_from_the_start_and_when_it_ha
     page = page_of(system, job_id)
     deferred = system.follow(job_id, "system_deferred")
     mapped = system.start("system_deferred_mapped", "follow_job", first=other, second=job_id)
+    triggered = system.follow(job_id, "system_deferred_from_trigger")
     tasks = {
         "running": system.follow(job_id, "system_plain"),
         "up_for_reschedule": system.follow(job_id, "system_reschedule"),
@@ -49,48 +58,42 @@ def test_every_kind_of_task_links_to_its_jobs_page_from_the_start_and_when_it_ha
 
     stop.assert_ends("success")
     assert stop.link() == page
-    for task in (*tasks.values(), deferred, elements[1]):
+    for task in (*tasks.values(), deferred, elements[1], triggered):
         task.assert_ends("failed")
         assert task.link() == page
     elements[0].assert_ends("success")
     assert elements[0].link() == page_of(system, other)
 
 
-def test_the_link_is_there_in_every_try(system: System) -> None:
-    task = system.follow("nobody-knows-this-job", "system_missing")
-    task.assert_ends("up_for_retry")
-    page = page_of(system, "nobody-knows-this-job")
-    assert task.link() == page
+def test_the_link_is_there_in_every_try(system: System, missing: Task) -> None:
+    missing.assert_ends("up_for_retry")
+    page = page_of(system, NOBODY)
+    assert missing.link() == page
 
-    system.airflow.clear(task.dag_id, task.run_id)
-    system.airflow.until(lambda: task.instance()["try_number"] == 2 or None, 60, "no second try")
-    task.assert_ends("up_for_retry")
+    system.airflow.clear(missing.dag_id, missing.run_id)
+    system.airflow.until(lambda: missing.instance()["try_number"] == 2 or None, 60, "no second try")
+    missing.assert_ends("up_for_retry")
 
-    assert [task.link(number) for number in (1, 2)] == [page, page]
-
-
-def test_a_task_that_was_started_by_the_trigger_links_to_the_page_when_it_has_ended(system: System) -> None:
-    job_id = system.submit("print('hello')")
-    task = system.follow(job_id, "system_deferred_from_trigger")
-    task.assert_ends("success")
-    assert task.link() == page_of(system, job_id)
+    assert [missing.link(number) for number in (1, 2)] == [page, page]
 
 
-def test_without_a_good_template_the_task_does_its_work_and_has_no_link(system: System, tmp_path: Path) -> None:
+def test_without_a_good_template_the_task_does_its_work_and_has_no_link(
+    system: System, others: list[Task], tmp_path: Path
+) -> None:
     """The pictures ``link.png`` and ``no-link.png`` are in pytest's folder for this test."""
-    job_id = system.submit("print('hello')")
-    linked, *others = (system.follow(job_id, "system_plain", conn_id=each) for each in ("rayagent_default", *WITHOUT))
-    for task in (linked, *others):
+    linked, *unlinked = others
+    for task in others:
         task.assert_ends("success")
-        assert task.forwarded(job_id) == system.log_of(job_id)
-    assert [task.link() for task in others] == [None, None]
+        assert task.xcom()["status"] == "SUCCEEDED"
+    assert [task.link() for task in unlinked] == [None, None]
+    job_id = linked.xcom()["submission_id"]
 
     with browser_page(details_of(linked), tmp_path) as page:
         page.wait_until(lambda text: "Ray job" in text)
         assert page.look("a", "Ray job", "(each) => each.href") == [page_of(system, job_id)]
         page.save_picture(tmp_path / "link.png")
-        page.open(details_of(others[0]))
-        page.wait_until(lambda text: others[0].run_id in text and "Extra Links" in text)
+        page.open(details_of(unlinked[0]))
+        page.wait_until(lambda text: unlinked[0].run_id in text and "Extra Links" in text)
         assert page.look("a, button", "Ray job") == []
         page.save_picture(tmp_path / "no-link.png")
 

@@ -87,6 +87,11 @@ def test_a_wrong_token_is_told(connect: Connect) -> None:
     assert "refused the token (401)" in words
 
 
+def test_a_refused_token_may_be_another_one(connect: Connect) -> None:
+    _, words = health(connect, Refuse(401), extra={"user_token": "user-tok", "tenant": "acme"})
+    assert "check the Agent token (password) and the User token (user_token) and the Tenant (tenant)." in words
+
+
 def test_a_token_that_is_wanted_and_not_there_is_told(connect: Connect) -> None:
     with ScriptedAgent(token=TOKEN) as agent:
         good, words = verdict(connect, agent, password=None)
