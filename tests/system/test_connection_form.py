@@ -15,6 +15,7 @@ from airflow_provider_rayagent.get_provider_info import get_provider_info
 from tests.scripted import Html, ScriptedAgent
 from tests.stack.browser import Page, browser_page
 from tests.stack.processes import free_ports
+from tests.system.test_secrets import files_with
 from tests.unit.certificates import Authority, TlsFront
 
 if TYPE_CHECKING:
@@ -235,3 +236,8 @@ def test_the_test_button_says_what_is_wrong_and_what_to_do(
     assert what in words
     assert remedy in words
     assert_no_secret(words)
+
+
+def test_no_secret_of_the_form_is_in_anything_that_airflow_has_written(system: System, saved: str) -> None:
+    for secret in (TOKEN, USER_TOKEN, HEADER):
+        assert files_with(system.airflow.home, secret) == []
