@@ -46,6 +46,10 @@ class Airflow:
         self._http = requests.Session()
         self._http.trust_env = False
 
+    def call(self, method: str, path: str, body: Json | None = None) -> Any:
+        """Call the REST API, ``body`` being JSON; return the answer."""
+        return _checked(self._send(method, path, json=body))
+
     def trigger(self, dag_id: str, conf: Json | None = None, *, timeout: float = 60.0) -> str:
         """Start a run and return its id; a DAG that is not parsed yet is waited for."""
         run_id = f"test__{uuid.uuid4().hex[:12]}"

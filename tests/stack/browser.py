@@ -68,7 +68,7 @@ class Page:
 
     def text(self) -> str:
         """Return the text that the page shows."""
-        return str(self._value("document.body.innerText") or "")
+        return str(self._value("document.body?.innerText") or "")
 
     def wait_until(self, shows: Callable[[str], bool], timeout: float = 60.0) -> None:
         """Wait until the text of the page is as it should be."""

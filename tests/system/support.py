@@ -9,8 +9,6 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import requests
-
 from airflow_provider_rayagent.hooks.common import JOB_LOGGER
 from tests.stack.airflow import FINAL_TASK_STATES
 
@@ -154,11 +152,7 @@ class System:
 
     def api(self, method: str, path: str, **body: Any) -> Any:
         """Call Airflow's REST API, ``body`` being JSON; return the answer."""
-        with requests.Session() as session:
-            session.trust_env = False
-            response = session.request(method, f"{self.airflow.url}/api/v2/{path}", json=body or None, timeout=60)
-        response.raise_for_status()
-        return response.json() if response.content else None
+        return self.airflow.call(method, path, body or None)
 
     def connect(self, conn_id: str, *, extra: Json | None = None, **parts: Any) -> str:
         """Store a connection of type ``rayagent`` in Airflow's database; return its id."""

@@ -19,18 +19,18 @@ WITHOUT = {"rayagent_no_page": None, "rayagent_bad_page": "https://ray.example.c
 
 
 @pytest.fixture(scope="module", autouse=True)
-def missing(system: System) -> Task:
-    """A task whose job does not exist; it takes its time to find that out."""
-    return system.follow(NOBODY, "system_missing")
+def others(system: System) -> list[Task]:
+    """Tasks that follow one job: with a job page, without one, and with one that is no good."""
+    for conn_id, template in WITHOUT.items():
+        system.connect(conn_id, extra={"job_url": template})
+    job_id = system.submit("print('hello')")
+    return [system.follow(job_id, "system_plain", conn_id=each) for each in ("rayagent_default", *WITHOUT)]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def others(system: System) -> list[Task]:
-    """Tasks that follow one job: with a job page, without one, and with one that is no good."""
-    job_id = system.submit("print('hello')")
-    for conn_id, template in WITHOUT.items():
-        system.connect(conn_id, extra={"job_url": template})
-    return [system.follow(job_id, "system_plain", conn_id=each) for each in ("rayagent_default", *WITHOUT)]
+def missing(system: System) -> Task:
+    """A task whose job does not exist; it takes its time to find that out."""
+    return system.follow(NOBODY, "system_missing")
 
 
 def page_of(system: System, job_id: str) -> str:
