@@ -11,6 +11,7 @@ from airflow_provider_rayagent.agent.errors import (
     RayAgentConnectionRefusedError,
     RayAgentConnectTimeoutError,
     RayAgentError,
+    RayAgentGPUUnavailableError,
     RayAgentHTTPError,
     RayAgentInputError,
     RayAgentLogsUnavailableError,
@@ -38,12 +39,28 @@ class RayAgentJobStoppedError(RayAgentError, AirflowFailException):  # type: ign
     """The job was STOPPED before its end: the task fails and is not retried."""
 
 
+class RayAgentRunFailedError(RayAgentError):
+    """The job that the task itself started ended as FAILED; another try of the task starts a new one."""
+
+
+class RayAgentJobNotStartedError(RayAgentError):
+    """The job had not started within the task's ``start_timeout``."""
+
+
 class RayAgentJobMissingError(RayAgentError):
     """The agent does not know the job, or no longer knows it."""
 
 
 class RayAgentJobTimeoutError(RayAgentError, AirflowSensorTimeout):  # type: ignore[misc]
     """The job had not ended within the task's ``timeout``."""
+
+
+class RayAgentServeApplicationFailedError(RayAgentError, AirflowFailException):  # type: ignore[misc]
+    """The Serve application is DEPLOY_FAILED or UNHEALTHY: the task fails and is not retried."""
+
+
+class RayAgentServeApplicationTimeoutError(RayAgentError, AirflowSensorTimeout):  # type: ignore[misc]
+    """The Serve application was not as wanted within the task's ``timeout``."""
 
 
 class RayAgentWaitTimeoutError(RayAgentError):
@@ -57,10 +74,12 @@ __all__ = [
     "RayAgentConnectionError",
     "RayAgentConnectionRefusedError",
     "RayAgentError",
+    "RayAgentGPUUnavailableError",
     "RayAgentHTTPError",
     "RayAgentInputError",
     "RayAgentJobFailedError",
     "RayAgentJobMissingError",
+    "RayAgentJobNotStartedError",
     "RayAgentJobStoppedError",
     "RayAgentJobTimeoutError",
     "RayAgentLogsUnavailableError",
@@ -70,6 +89,9 @@ __all__ = [
     "RayAgentRateLimitError",
     "RayAgentRedirectError",
     "RayAgentResponseError",
+    "RayAgentRunFailedError",
+    "RayAgentServeApplicationFailedError",
+    "RayAgentServeApplicationTimeoutError",
     "RayAgentServerError",
     "RayAgentStreamLimitError",
     "RayAgentTLSError",

@@ -7,7 +7,12 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
-from airflow_provider_rayagent.agent.errors import RayAgentRedirectError, RayAgentResponseError, for_status
+from airflow_provider_rayagent.agent.errors import (
+    RayAgentGPUUnavailableError,
+    RayAgentRedirectError,
+    RayAgentResponseError,
+    for_status,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,6 +22,8 @@ if TYPE_CHECKING:
 MAX_SHOWN = 300
 """Characters of a body that an error message shows."""
 MAX_REDIRECTS = 3
+GPU_UNAVAILABLE = "gpu_unavailable"
+"""The ``error_type`` of a 503 that is an answer: the cluster has not the GPUs that were asked for."""
 
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<(style|script).*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
@@ -26,6 +33,9 @@ def read_answer(
     call: Call, status: int, headers: Mapping[str, str], body: bytes, redact: Callable[[str], str] = str
 ) -> Any:
     """Return what a whole answer holds: a dict, a list of dicts, or ``None``, as ``call.shape`` says.
+
+    Of a call whose answer may have any shape, an object is returned as it is, nothing (or ``null``) as ``{}``, all
+    else as ``{"answer": …}``.
 
     :param headers: the answer's headers; looked up without regard to case by the mapping itself.
     :param redact: takes secrets out of a text that is to be shown.
@@ -38,6 +48,9 @@ def read_answer(
         return None
     text = body.decode("utf-8", "replace").strip()
     where = f"{call.method} /{call.path} answered {status}"
+    if call.shape == "any" and not is_html(headers, text):
+        value = {} if text in ("", "null") else _parsed(text)
+        return value if isinstance(value, dict) else {"answer": text if value is None else value}
     if not text:
         raise RayAgentResponseError(f"{where} with an empty body; expected JSON.", status)
     if is_html(headers, text):
@@ -63,7 +76,7 @@ def check_status(
 ) -> None:
     """Raise the error that stands for a status other than 2xx.
 
-    :raises RayAgentHTTPError: for an error status.
+    :raises RayAgentHTTPError: for an error status; :class:`RayAgentGPUUnavailableError` if GPUs are what is missing.
     :raises RayAgentRedirectError: for a redirect.
     """
     if 200 <= status < 300:
@@ -77,6 +90,9 @@ def check_status(
             status,
         )
     text = body.decode("utf-8", "replace").strip()
+    missing = _missing_gpus(text) if status == 503 else None
+    if missing is not None:
+        raise RayAgentGPUUnavailableError(f"{where}: {_cut(missing, redact)}", status)
     reason = _page(text) if is_html(headers, text) else _reason(text)
     error = for_status(status, f"{where}: {_cut(reason, redact)}" if reason else f"{where}.")
     error.retry_after = retry_after(headers)
@@ -125,16 +141,37 @@ def is_html(headers: Mapping[str, str], text: str) -> bool:
 
 def _reason(text: str) -> str:
     """Return the words of a FastAPI error (``detail``), of Ray's or the agent's (``message``), or the text."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
+    value = _parsed(text)
     if not isinstance(value, dict):
         return text
     detail = value.get("detail", value.get("message", text))
     if isinstance(detail, list):
         return "; ".join(_problem(item) for item in detail)
     return detail if isinstance(detail, str) else json.dumps(detail)
+
+
+def _missing_gpus(text: str) -> str | None:
+    """Return the words of an answer that GPUs are missing, with what else it tells; ``None`` for any other answer."""
+    value = _parsed(text)
+    if isinstance(value, dict) and isinstance(value.get("detail"), dict):
+        value = value["detail"]
+    if not isinstance(value, dict) or value.get("error_type") != GPU_UNAVAILABLE:
+        return None
+    facts = ", ".join(
+        f"{name}: {fact if isinstance(fact, str) else json.dumps(fact)}"
+        for name, fact in value.items()
+        if name not in ("message", "error_type")
+    )
+    words = str(value.get("message") or "The GPUs that were asked for are not available")
+    return f"{words} ({facts})" if facts else words
+
+
+def _parsed(text: str) -> Any:
+    """Return what a JSON text holds, ``None`` if it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _problem(item: object) -> str:

@@ -100,6 +100,10 @@ class RayAgentServerError(RayAgentHTTPError):
     """5xx: the agent, Ray or a proxy before it failed."""
 
 
+class RayAgentGPUUnavailableError(RayAgentHTTPError):
+    """503 with ``gpu_unavailable``: the cluster has not the GPUs that were asked for. An answer, not an outage."""
+
+
 class RayAgentResponseError(RayAgentError):
     """The answer came with a good status but is not what an agent sends: not JSON, another shape, empty."""
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SLICE_SECONDS = 1.0
 """A wait or read is never longer at a stretch, so that a request to stop is seen soon."""
 
-_HOPELESS = (
+HOPELESS = (
     RayAgentAuthenticationError,
     RayAgentConfigError,
     RayAgentPermissionError,
@@ -113,7 +113,7 @@ class Following:
         if isinstance(error, RayAgentNotFoundError):
             self.tail.status_missing(self.clock())
         else:
-            self.tail.status_failed(self.clock(), hopeless=isinstance(error, _HOPELESS))
+            self.tail.status_failed(self.clock(), hopeless=isinstance(error, HOPELESS))
 
     def heard_events(self, events: list[Event], *, alive: bool) -> None:
         """Take what a read of the stream brought."""

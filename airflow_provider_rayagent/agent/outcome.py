@@ -41,11 +41,10 @@ class Outcome:
 
     def to_event(self) -> dict[str, Any]:
         """Return JSON primitives, under 2 KB, without a secret."""
-        error = self.error
         return {
             "end": self.end.value if self.end else None,
             "status": str(self.job.get("status"))[:MAX_STATUS] if self.job else None,
-            "error": None if error is None else [type(error).__name__, _short(error.detail), error.status_code],
+            "error": error_to_json(self.error),
         }
 
     @classmethod
@@ -59,12 +58,25 @@ class Outcome:
             return cls(
                 End(end) if end is not None else None,
                 {"status": status} if status is not None else None,
-                _error(*error) if error is not None else None,
+                error_from_json(error),
             )
         except (KeyError, TypeError, ValueError):
             raise RayAgentResponseError(
                 f"The trigger's event is not one of RayAgentJobTrigger: {event!r:.200}"
             ) from None
+
+
+def error_to_json(error: RayAgentError | None) -> list[Any] | None:
+    """Return an error as JSON primitives, its words cut."""
+    return None if error is None else [type(error).__name__, _short(error.detail), error.status_code]
+
+
+def error_from_json(value: Any) -> RayAgentError | None:
+    """Return the error that :func:`error_to_json` gave.
+
+    :raises TypeError: if ``value`` is nothing of the kind.
+    """
+    return None if value is None else _error(*value)
 
 
 def _short(text: str) -> str:

@@ -9,6 +9,7 @@ from airflow_provider_rayagent.agent.errors import (
     RayAgentConnectionError,
     RayAgentConnectionRefusedError,
     RayAgentConnectTimeoutError,
+    RayAgentGPUUnavailableError,
     RayAgentHTTPError,
     RayAgentNameResolutionError,
     RayAgentTLSError,
@@ -36,7 +37,7 @@ def may_retry(call: Call, error: BaseException) -> bool:
     """
     if isinstance(error, _NEVER_SENT):
         return True
-    if isinstance(error, RayAgentTLSError) or not call.idempotent:
+    if isinstance(error, (RayAgentTLSError, RayAgentGPUUnavailableError)) or not call.idempotent:
         return False
     if isinstance(error, RayAgentHTTPError):
         return error.status_code in (429, 502, 503, 504)

@@ -64,10 +64,10 @@ def validate_id(value: object, kind: str) -> str:
     :raises RayAgentInputError: for anything else.
     """
     if not isinstance(value, str) or not value:
-        raise RayAgentInputError(f"The {kind} id must be a non-empty string, not {_shown(value)}.")
+        raise RayAgentInputError(f"The {kind} id must be a non-empty string, not {shown(value)}.")
     if not _ID.fullmatch(value):
         raise RayAgentInputError(
-            f"The {kind} id {_shown(value)} is not valid: 1 to {MAX_ID_LENGTH} letters, digits, '_' or '-'."
+            f"The {kind} id {shown(value)} is not valid: 1 to {MAX_ID_LENGTH} letters, digits, '_' or '-'."
         )
     return value
 
@@ -75,19 +75,36 @@ def validate_id(value: object, kind: str) -> str:
 def quote_application_name(value: object) -> str:
     """Return a Serve application's name quoted for one path segment; Ray allows any characters in it.
 
-    :raises RayAgentInputError: if it is empty, ``.`` or ``..``, or has a control character or a lone surrogate.
+    :raises RayAgentInputError: if it is empty, ``.`` or ``..``, or has a slash or a control character.
+    """
+    return quote(validate_segment(value, "application name"), safe="")
+
+
+def validate_segment(value: object, what: str) -> str:
+    """Return ``value`` if one segment of a URL path can carry it, once quoted.
+
+    :param what: what it is, for the message.
+    :raises RayAgentInputError: if it is blank, ``.`` or ``..``, or has a slash, a control character or a surrogate.
+    """
+    text = validate_text(value, what)
+    if text in (".", ".."):
+        raise RayAgentInputError(f"The {what} {shown(value)} cannot be sent in a URL path.")
+    if "/" in text:
+        raise RayAgentInputError(f"The {what} {shown(value)} has a slash, which the agent's URL paths cannot carry.")
+    return text
+
+
+def validate_text(value: object, what: str) -> str:
+    """Return ``value`` if it is a string of visible characters.
+
+    :param what: what it is, for the message.
+    :raises RayAgentInputError: if it is blank, or has a control character or a lone surrogate.
     """
     if not isinstance(value, str) or not value.strip():
-        raise RayAgentInputError(f"The application name must be a non-empty string, not {_shown(value)}.")
-    if value in (".", ".."):
-        raise RayAgentInputError(f"The application name {_shown(value)} cannot be sent in a URL path.")
+        raise RayAgentInputError(f"The {what} must be a non-empty string, not {shown(value)}.")
     if any(ord(char) < 0x20 or ord(char) == 0x7F or 0xD800 <= ord(char) <= 0xDFFF for char in value):
-        raise RayAgentInputError(f"The application name {_shown(value)} has a control character.")
-    if "/" in value:
-        raise RayAgentInputError(
-            f"The application name {_shown(value)} has a slash, which the agent's URL paths cannot carry."
-        )
-    return quote(value, safe="")
+        raise RayAgentInputError(f"The {what} {shown(value)} has a control character.")
+    return value
 
 
 def validate_timeout(value: object, name: str = "timeout") -> float:
@@ -97,7 +114,7 @@ def validate_timeout(value: object, name: str = "timeout") -> float:
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= MAX_TIMEOUT:
         raise RayAgentInputError(
-            f"{name} must be a number of seconds over 0 and up to {MAX_TIMEOUT:g}, not {_shown(value)}."
+            f"{name} must be a number of seconds over 0 and up to {MAX_TIMEOUT:g}, not {shown(value)}."
         )
     return float(value)
 
@@ -108,7 +125,7 @@ def validate_duration(value: object, name: str) -> float:
     :raises RayAgentInputError: for anything else, booleans and NaN included.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-        raise RayAgentInputError(f"{name} must be a number of seconds over 0, not {_shown(value)}.")
+        raise RayAgentInputError(f"{name} must be a number of seconds over 0, not {shown(value)}.")
     return float(value)
 
 
@@ -118,7 +135,7 @@ def validate_count(value: object, name: str) -> int:
     :raises RayAgentInputError: for anything else.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise RayAgentInputError(f"{name} must be a whole number over 0, not {_shown(value)}.")
+        raise RayAgentInputError(f"{name} must be a whole number over 0, not {shown(value)}.")
     return value
 
 
@@ -130,10 +147,11 @@ def validate_protocol(value: object) -> Protocol:
     for protocol in PROTOCOLS:
         if value == protocol:
             return protocol  # type: ignore[return-value]
-    raise RayAgentInputError(f"Unknown protocol {_shown(value)}: use one of {', '.join(PROTOCOLS)}.")
+    raise RayAgentInputError(f"Unknown protocol {shown(value)}: use one of {', '.join(PROTOCOLS)}.")
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """Return a value as a message shows it: in ASCII, and cut to 60 characters."""
     text = ascii(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -143,14 +161,15 @@ class Call:
     """One request to the agent.
 
     :param method: HTTP method.
-    :param path: path below the base URL, quoted, with its trailing slash.
-    :param shape: what a good answer holds: a JSON object, a JSON list of objects, text, or nothing.
+    :param path: path below the base URL, quoted, with its trailing slash if the agent's client sends one.
+    :param shape: what a good answer holds: a JSON object, a JSON list of objects, text, or nothing; ``any`` where that
+        is not known.
     :param body: JSON body, or ``None``.
     """
 
     method: Literal["GET", "POST", "DELETE"]
     path: str
-    shape: Literal["object", "list", "text", "nothing"] = "object"
+    shape: Literal["object", "list", "text", "nothing", "any"] = "object"
     body: Mapping[str, Any] | None = None
 
     @property

@@ -14,9 +14,11 @@ from airflow_provider_rayagent.hooks.common import (
     LimitedLines,
     StreamLimits,
     config_from_connection,
+    config_with_timeout,
     raise_unless_whole,
     tail_settings,
 )
+from airflow_provider_rayagent.hooks.plugins import AsyncPluginMethods
 from airflow_provider_rayagent.logs.commands import Notice
 
 if TYPE_CHECKING:
@@ -27,11 +29,12 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.agent.aio import AsyncAgent
     from airflow_provider_rayagent.agent.aio_follow import AsyncFollower
+    from airflow_provider_rayagent.hooks.plugins import Timeout
     from airflow_provider_rayagent.logs.commands import TailSettings
     from airflow_provider_rayagent.logs.cursor import Cursor
 
 
-class RayAgentAsyncHook(BaseHook):
+class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
     """Talk to a Ray agent from asyncio code; every method does what its namesake of ``RayAgentHook`` does.
 
     Use it as an async context manager, or await :meth:`close`.
@@ -165,16 +168,22 @@ class RayAgentAsyncHook(BaseHook):
 
     async def delete_serve_application(self, name: str) -> None:
         """Ask for one Serve application to be deleted."""
-        call = wire.delete_serve_application(name)
-        await (await self.get_async_conn()).send(call)
+        await self._send(wire.delete_serve_application(name))
 
     async def _object(self, call: wire.Call) -> dict[str, Any]:
-        value: dict[str, Any] = await (await self.get_async_conn()).send(call)
+        value: dict[str, Any] = await self._send(call)
         return value
 
     async def _list(self, call: wire.Call) -> list[dict[str, Any]]:
-        value: list[dict[str, Any]] = await (await self.get_async_conn()).send(call)
+        value: list[dict[str, Any]] = await self._send(call)
         return value
+
+    async def _send(self, call: wire.Call, timeout: Timeout | None = None) -> Any:
+        agent = await self.get_async_conn()
+        if timeout is None:
+            return await agent.send(call)
+        async with type(agent)(config_with_timeout(agent.config, timeout)) as patient:
+            return await patient.send(call)
 
 
 def _load_transport() -> ModuleType:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.agent import wire
@@ -15,6 +15,7 @@ from airflow_provider_rayagent.agent.errors import (
     RayAgentNotFoundError,
     RayAgentStreamLimitError,
 )
+from airflow_provider_rayagent.agent.plugins import validate_timeout_pair
 from airflow_provider_rayagent.logs.commands import End, StreamSource, TailSettings
 
 if TYPE_CHECKING:
@@ -78,6 +79,16 @@ def config_from_connection(connection: Any) -> AgentConfig:
     for secret in config.secrets:
         mask_secret(secret)
     return config
+
+
+def config_with_timeout(config: AgentConfig, timeout: object) -> AgentConfig:
+    """Return a connection's configuration with other timeouts.
+
+    :param timeout: seconds to connect and to wait for an answer, as a pair.
+    :raises RayAgentInputError: for anything else.
+    """
+    connect, read = validate_timeout_pair(timeout)
+    return replace(config, connect_timeout=connect, read_timeout=read)
 
 
 def tail_settings(limits: StreamLimits, timeout: object, protocol: object) -> TailSettings:

@@ -23,9 +23,11 @@ from airflow_provider_rayagent.hooks.common import (
     LimitedLines,
     StreamLimits,
     config_from_connection,
+    config_with_timeout,
     raise_unless_whole,
     tail_settings,
 )
+from airflow_provider_rayagent.hooks.plugins import PluginMethods
 from airflow_provider_rayagent.logs.commands import Notice
 
 if TYPE_CHECKING:
@@ -36,14 +38,15 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.agent.blocking import BlockingAgent
     from airflow_provider_rayagent.agent.config import AgentConfig
     from airflow_provider_rayagent.agent.follow import Follower
+    from airflow_provider_rayagent.hooks.plugins import Timeout
     from airflow_provider_rayagent.logs.commands import TailSettings
     from airflow_provider_rayagent.logs.cursor import Cursor
 
 __all__ = ["RayAgentAsyncHook", "RayAgentHook", "StreamLimits"]
 
 
-class RayAgentHook(BaseHook):
-    """Talk to a Ray agent: its jobs and their logs, nodes, tasks, Serve applications.
+class RayAgentHook(PluginMethods, BaseHook):
+    """Talk to a Ray agent: its plugins, jobs and their logs, nodes, tasks, Serve applications.
 
     The methods have the names, arguments and results of the agent's own client,
     ``synapse_sdk.clients.agent.AgentClient``. Use the hook as a context manager, or call :meth:`close`.
@@ -236,6 +239,14 @@ class RayAgentHook(BaseHook):
     def delete_serve_application(self, name: str) -> None:
         """Ask for one Serve application to be deleted; the others stay as they are."""
         self._agent.send(wire.delete_serve_application(name))
+
+    def _send(self, call: wire.Call, timeout: Timeout | None = None) -> Any:
+        if timeout is None:
+            return self._agent.send(call)
+        from airflow_provider_rayagent.agent.blocking import BlockingAgent
+
+        with BlockingAgent(config_with_timeout(self.config, timeout)) as agent:
+            return agent.send(call)
 
     def test_connection(self) -> tuple[bool, str]:
         """Return whether the connection can be used, and what is wrong or which agent answered, in words."""

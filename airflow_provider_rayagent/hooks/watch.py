@@ -53,6 +53,7 @@ class JobWatch:
     :param markers: between which it prints its result; ``None``: it has none.
     :param link: the address of the job's page, if there is one.
     :param owns: whether the job is stopped when the task is killed.
+    :param failed_error: what is raised for a job that FAILED.
     """
 
     hook: RayAgentHook
@@ -65,6 +66,7 @@ class JobWatch:
     markers: tuple[str, str] | None = None
     link: str = ""
     owns: bool = False
+    failed_error: type[RayAgentError] = RayAgentJobFailedError
     position: Mapping[str, Any] | None = None
     """Where in the log the following has come to; see :meth:`JobRecords.position`."""
     result: ResultFinder | None = None
@@ -178,7 +180,7 @@ class JobWatch:
             return summary
         self.ti.xcom_push(key="return_value", value=summary)
         reason = explain(job, self.job_id, log_is_shown=self.shown, link=self.link)
-        kind = RayAgentJobStoppedError if status is wire.JobStatus.STOPPED else RayAgentJobFailedError
+        kind = RayAgentJobStoppedError if status is wire.JobStatus.STOPPED else self.failed_error
         raise kind(neutralize(redact(reason)))
 
     def _printed_result(self, markers: tuple[str, str]) -> Any:
@@ -195,6 +197,14 @@ class JobWatch:
         self.stop(f"The task's {name} is over")
         status = job.get("status") if job else "not known"
         raise error(f"Job {self.job_id} has not ended within the {name} of {seconds:g} seconds; it is {status}.")
+
+    def job_was_started(self) -> None:
+        """Take note that the job now exists; one whose task was killed meanwhile is stopped, or stopped again."""
+        if self._stopper is not None:
+            self._stopper.join(KILL_SECONDS - HANDLER_SECONDS)
+            if self._stop_asked:
+                self._stop_asked = False
+                self.stop("The task was ended while the job was being started")
 
     def killed(self) -> None:
         """End the following, from a signal handler; stop a job that is owned unless the task goes on elsewhere."""

@@ -14,6 +14,7 @@ class End(str, Enum):
 
     JOB_ENDED = "job ended"
     JOB_MISSING = "job missing"
+    NOT_STARTED = "not started"
     AGENT_UNREACHABLE = "agent unreachable"
     TIMED_OUT = "timed out"
     LOOKED = "looked once"
@@ -98,6 +99,8 @@ class TailSettings:
     :param poll_interval: between two questions for the job's status.
     :param silence_timeout: a stream that says nothing for so long is taken for dead.
     :param missing_timeout: how long the agent may not know the job (a queued job is unknown for a while).
+    :param start_timeout: how long, from the first question on, a job that was never known may stay unknown, or be
+        PENDING; ``None``: PENDING for ever, and unknown for ``missing_timeout``.
     :param unreachable_timeout: how long the status may be unreadable.
     :param max_line_length: characters; a longer line is given out in pieces.
     :param progress_interval: seconds between two states that are told of a line that the job draws again and again,
@@ -111,6 +114,7 @@ class TailSettings:
     poll_interval: float = 5.0
     silence_timeout: float = 30.0
     missing_timeout: float = 60.0
+    start_timeout: float | None = None
     unreachable_timeout: float = 300.0
     max_line_length: int = 1_000_000
     progress_interval: float | None = None

@@ -14,6 +14,8 @@ MIN_GAP_SECONDS = 0.5
 """Between two questions, however much one is wanted."""
 MAX_GAP_SECONDS = 30.0
 """Between two questions while they fail, unless the poll interval is longer."""
+PENDING = "PENDING"
+"""Ray's status of a job that has not started."""
 
 
 class StatusWatch:
@@ -29,6 +31,7 @@ class StatusWatch:
         self._asked_at = float("-inf")
         self._missing_since: float | None = None
         self._failing_since: float | None = None
+        self._start_by: float | None = None
         self._last_look = False
         self._answered = False
         self.due = float("-inf")
@@ -71,7 +74,11 @@ class StatusWatch:
         self._trouble.succeeded()
         if terminal:
             self.ended_at = now
-        self._asked(now, now + self._settings.poll_interval)
+        limit = self._start_limit(now) if status == PENDING else None
+        if limit is not None and now >= limit:
+            self.given_up = End.NOT_STARTED
+        due = now + self._settings.poll_interval
+        self._asked(now, due if limit is None else min(due, limit))
         return news
 
     def missing(self, now: float) -> None:
@@ -80,9 +87,12 @@ class StatusWatch:
         self._trouble.succeeded()
         if self._missing_since is None:
             self._missing_since = now
-        if now - self._missing_since >= self._settings.missing_timeout:
-            self.given_up = End.JOB_MISSING
-        self._asked(now, min(now + self._settings.poll_interval, self._missing_since + self._settings.missing_timeout))
+        limit, end = self._start_limit(now) if self.status is None else None, End.NOT_STARTED
+        if limit is None:
+            limit, end = self._missing_since + self._settings.missing_timeout, End.JOB_MISSING
+        if now >= limit:
+            self.given_up = end
+        self._asked(now, min(now + self._settings.poll_interval, limit))
 
     def failed(self, now: float, *, hopeless: bool) -> None:
         """Take the failure of a question.
@@ -96,6 +106,12 @@ class StatusWatch:
             self.given_up = End.AGENT_UNREACHABLE
         self._trouble.failed(now)
         self._asked(now, min(self._trouble.due, limit))
+
+    def _start_limit(self, now: float) -> float | None:
+        """Return the moment by which the job has to have started, ``None`` if there is none."""
+        if self._start_by is None and self._settings.start_timeout is not None:
+            self._start_by = now + self._settings.start_timeout
+        return self._start_by
 
     def _asked(self, now: float, due: float) -> None:
         self._asked_at = now

@@ -1,83 +1,46 @@
-"""Operators that stop a Ray job and delete a Serve application."""
+"""Operators that run a plugin's action, stop a Ray job and delete a Serve application."""
 
 from __future__ import annotations
 
-import threading
-import time
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_rayagent.agent import jobs, wire
-from airflow_provider_rayagent.agent.errors import (
-    RayAgentConnectionError,
-    RayAgentError,
-    RayAgentHTTPError,
-    RayAgentResponseError,
-)
+from airflow_provider_rayagent.agent.applications import ApplicationOutcome, Arrival
+from airflow_provider_rayagent.agent.errors import RayAgentError, RayAgentHTTPError
+from airflow_provider_rayagent.agent.outcome import Outcome
 from airflow_provider_rayagent.exceptions import (
     RayAgentInputError,
     RayAgentJobMissingError,
     RayAgentNotFoundError,
-    RayAgentWaitTimeoutError,
 )
-from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, push_job_link
+from airflow_provider_rayagent.logs.commands import End
+from airflow_provider_rayagent.operators.run_plugin import RayAgentRunPluginOperator
+from airflow_provider_rayagent.tasks.waiting import RayAgentWaitingOperator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from airflow.sdk import Context
+    from airflow.triggers.base import BaseTrigger
+
+    from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+
+__all__ = ["RayAgentDeleteServeApplicationOperator", "RayAgentRunPluginOperator", "RayAgentStopJobOperator"]
 
 IfDone = Literal["succeed", "skip", "fail"]
 """What becomes of the task if there is nothing left to do."""
 
+MISSING_SECONDS = 10.0
+"""How long the agent may not know a job that was asked to stop, before it counts as gone."""
+
 _IF_DONE = ("succeed", "skip", "fail")
 
 
-class _RayAgentWaitingOperator(BaseOperator):
-    """What both operators share: the connection, and waiting for what was asked for."""
-
-    def __init__(self, *, rayagent_conn_id: str, timeout: float, poll_interval: float, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.rayagent_conn_id = rayagent_conn_id
-        self.timeout = wire.validate_duration(timeout, "timeout")
-        self.poll_interval = wire.validate_duration(poll_interval, "poll_interval")
-
-    @cached_property
-    def hook(self) -> RayAgentHook:
-        """The hook for the agent."""
-        return RayAgentHook(rayagent_conn_id=self.rayagent_conn_id)
-
-    @cached_property
-    def _stopped(self) -> threading.Event:
-        return threading.Event()
-
-    def on_kill(self) -> None:
-        """End the waiting; what was asked for is not taken back."""
-        self._stopped.set()
-
-    def _wait(self, is_done: Callable[[], bool], describe: Callable[[], str]) -> None:
-        """Wait until ``is_done``; an agent that can't be reached meanwhile is asked again.
-
-        :raises RayAgentWaitTimeoutError: with what ``describe`` says, after ``timeout`` seconds.
-        """
-        deadline = time.monotonic() + self.timeout
-        trouble = ""
-        while True:
-            try:
-                if is_done():
-                    return
-                trouble = ""
-            except (RayAgentConnectionError, RayAgentHTTPError, RayAgentResponseError) as error:
-                if not _may_pass(error):
-                    raise
-                trouble = f" The last look failed: {error}"
-            left = deadline - time.monotonic()
-            if left <= 0 or self._stopped.wait(min(self.poll_interval, left)):
-                raise RayAgentWaitTimeoutError(f"{describe()} after {self.timeout:g} seconds.{trouble}", 408)
+class _IfDone(RayAgentWaitingOperator):
+    """What is left to the author of a DAG where there is nothing to do."""
 
     def _nothing_to_do(self, choice: IfDone, error: RayAgentError) -> None:
         """Succeed, skip or fail, as the operator's argument says."""
@@ -88,7 +51,7 @@ class _RayAgentWaitingOperator(BaseOperator):
         self.log.info("%s Nothing to do.", error.detail)
 
 
-class RayAgentStopJobOperator(_RayAgentWaitingOperator):
+class RayAgentStopJobOperator(_IfDone):
     """Stop a Ray job.
 
     The defaults make a re-run harmless: a job that has ended already is a success. A job that the agent does not
@@ -100,8 +63,9 @@ class RayAgentStopJobOperator(_RayAgentWaitingOperator):
     :param rayagent_conn_id: the Airflow connection of the agent. (templated)
     :param wait_for_termination: whether to wait until the job has ended. The agent's answer to a stop is no promise:
         a job that waits for resources can stay PENDING for minutes.
-    :param timeout: seconds to wait for that.
-    :param poll_interval: seconds between two looks at the job's status.
+    :param timeout: seconds to wait for that; default 300.
+    :param poll_interval: seconds between two looks at the job's status; default 2.
+    :param deferrable: wait in the triggerer, without a worker; the default is ``[operators] default_deferrable``.
     :param if_missing: if the agent does not know the job: ``fail``, ``skip`` or ``succeed``.
     :param if_finished: if the job has ended already: ``succeed``, ``skip`` or ``fail``.
     """
@@ -114,15 +78,12 @@ class RayAgentStopJobOperator(_RayAgentWaitingOperator):
         self,
         *,
         job_id: str,
-        rayagent_conn_id: str = RayAgentHook.default_conn_name,
         wait_for_termination: bool = True,
-        timeout: float = 300.0,
-        poll_interval: float = 2.0,
         if_missing: IfDone = "fail",
         if_finished: IfDone = "succeed",
         **kwargs: Any,
     ) -> None:
-        super().__init__(rayagent_conn_id=rayagent_conn_id, timeout=timeout, poll_interval=poll_interval, **kwargs)
+        super().__init__(**kwargs)
         self.job_id = job_id
         self.wait_for_termination = wait_for_termination
         self.if_missing = _choice(if_missing, "if_missing")
@@ -143,9 +104,39 @@ class RayAgentStopJobOperator(_RayAgentWaitingOperator):
             if answer is None:
                 return self._finished(hook.get_job(self.job_id))
             self.log.info("Asked the agent to stop job %s, which was %s.", self.job_id, job.get("status"))
+            if self.wait_for_termination and self.deferrable:
+                self._defer_wait(self._trigger)
             if self.wait_for_termination:
                 job = self._wait_for_end(hook, job)
         return self._result(job, stop_requested=True)
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:  # noqa: ARG002
+        """Conclude from the trigger's event."""
+        outcome = Outcome.from_event(event)
+        job = dict(outcome.job or {"status": None})
+        if outcome.end is End.TIMED_OUT:
+            raise self._timed_out(f"Job {self.job_id} was asked to stop and is still {job['status']}")
+        if outcome.end is End.JOB_MISSING:
+            self.log.warning("The agent no longer knows job %s.", self.job_id)
+            job = {"status": None}
+        elif outcome.end is not End.JOB_ENDED:
+            raise outcome.error or RayAgentError(f"The status of job {self.job_id} could not be read.")
+        else:
+            self.log.info("Job %s is %s.", self.job_id, job["status"])
+        return self._result(job, stop_requested=True)
+
+    def _trigger(self, deadline: float) -> BaseTrigger:
+        from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
+
+        return RayAgentJobTrigger(
+            job_id=self.job_id,
+            rayagent_conn_id=self.rayagent_conn_id,
+            forward_logs=False,
+            poll_interval=max(self.poll_interval, 0.5),
+            job_missing_timeout=MISSING_SECONDS,
+            agent_unreachable_timeout=self.timeout,
+            deadline=deadline,
+        )
 
     def _request_stop(self, hook: RayAgentHook) -> dict[str, Any] | None:
         """Return the agent's answer, ``None`` if the job turns out to have ended meanwhile."""
@@ -190,7 +181,7 @@ class RayAgentStopJobOperator(_RayAgentWaitingOperator):
         return {"job_id": self.job_id, "status": job.get("status"), "stop_requested": stop_requested}
 
 
-class RayAgentDeleteServeApplicationOperator(_RayAgentWaitingOperator):
+class RayAgentDeleteServeApplicationOperator(_IfDone):
     """Delete one Ray Serve application; the others stay as they are.
 
     The defaults make a re-run harmless: an application that is not there is a success.
@@ -200,8 +191,9 @@ class RayAgentDeleteServeApplicationOperator(_RayAgentWaitingOperator):
     :param name: the application's name. (templated)
     :param rayagent_conn_id: the Airflow connection of the agent. (templated)
     :param wait_for_deletion: whether to wait until the application is gone.
-    :param timeout: seconds to wait for that.
-    :param poll_interval: seconds between two looks.
+    :param timeout: seconds to wait for that; default 300.
+    :param poll_interval: seconds between two looks; default 2.
+    :param deferrable: wait in the triggerer, without a worker; the default is ``[operators] default_deferrable``.
     :param if_missing: if there is no such application: ``succeed``, ``skip`` or ``fail``.
     """
 
@@ -212,14 +204,11 @@ class RayAgentDeleteServeApplicationOperator(_RayAgentWaitingOperator):
         self,
         *,
         name: str,
-        rayagent_conn_id: str = RayAgentHook.default_conn_name,
         wait_for_deletion: bool = True,
-        timeout: float = 300.0,
-        poll_interval: float = 2.0,
         if_missing: IfDone = "succeed",
         **kwargs: Any,
     ) -> None:
-        super().__init__(rayagent_conn_id=rayagent_conn_id, timeout=timeout, poll_interval=poll_interval, **kwargs)
+        super().__init__(**kwargs)
         self.name = name
         self.wait_for_deletion = wait_for_deletion
         self.if_missing = _choice(if_missing, "if_missing")
@@ -236,9 +225,38 @@ class RayAgentDeleteServeApplicationOperator(_RayAgentWaitingOperator):
                 self._nothing_to_do(self.if_missing, error)
                 return {"name": self.name, "status": None, "deleted": False}
             self.log.info("Asked the agent to delete the Serve application %r, which was %s.", self.name, status)
+            if self.wait_for_deletion and self.deferrable:
+                self._defer_wait(self._trigger, status=status)
             if self.wait_for_deletion:
                 self._wait_until_gone(hook)
         return {"name": self.name, "status": status, "deleted": True}
+
+    def execute_complete(
+        self,
+        context: Context,  # noqa: ARG002
+        event: dict[str, Any] | None = None,
+        status: object = None,
+    ) -> dict[str, Any]:
+        """Conclude from the trigger's event."""
+        outcome = ApplicationOutcome.from_event(event)
+        if outcome.arrival is Arrival.TIMED_OUT:
+            raise self._timed_out(f"The Serve application {self.name!r} is still there ({outcome.status})")
+        if outcome.arrival is not Arrival.REACHED:
+            raise outcome.error or RayAgentError(f"The status of {self.name!r} could not be read.")
+        self.log.info("The Serve application %r is gone.", self.name)
+        return {"name": self.name, "status": status, "deleted": True}
+
+    def _trigger(self, deadline: float) -> BaseTrigger:
+        from airflow_provider_rayagent.triggers.applications import RayAgentServeApplicationTrigger
+
+        return RayAgentServeApplicationTrigger(
+            name=self.name,
+            rayagent_conn_id=self.rayagent_conn_id,
+            target="gone",
+            poll_interval=max(self.poll_interval, 0.5),
+            agent_unreachable_timeout=self.timeout,
+            deadline=deadline,
+        )
 
     def _wait_until_gone(self, hook: RayAgentHook) -> None:
         status: object = None
@@ -260,7 +278,3 @@ def _choice(value: str, name: str) -> IfDone:
         if value == choice:
             return choice  # type: ignore[return-value]
     raise RayAgentInputError(f"{name} must be one of {', '.join(_IF_DONE)}, not {value!r}.")
-
-
-def _may_pass(error: RayAgentError) -> bool:
-    return not isinstance(error, RayAgentHTTPError) or error.status_code in (429, 500, 502, 503, 504)

@@ -1,39 +1,34 @@
-"""Sensor that follows a Ray job to its end."""
+"""Sensors that follow a Ray job to its end, and that wait for a Serve application."""
 
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
-from airflow.sdk.exceptions import (
-    AirflowFailException,
-    AirflowRescheduleException,
-    AirflowSensorTimeout,
-    AirflowSkipException,
-    AirflowTaskTimeout,
-    TaskDeferralError,
-)
 
 from airflow_provider_rayagent.agent.outcome import Outcome
 from airflow_provider_rayagent.exceptions import RayAgentInputError, RayAgentJobTimeoutError
 from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
 from airflow_provider_rayagent.logs.commands import End
+from airflow_provider_rayagent.sensors.applications import RayAgentServeApplicationSensor
 from airflow_provider_rayagent.tasks.following import POLL_INTERVAL, RayAgentJobFollowingMixin
+from airflow_provider_rayagent.tasks.skipping import SkippingMixin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from airflow.sdk import Context
 
     from airflow_provider_rayagent.hooks.watch import JobWatch
 
+__all__ = ["RayAgentJobSensor", "RayAgentServeApplicationSensor"]
+
 RESCHEDULE_INTERVAL = 60.0
 
 
-class RayAgentJobSensor(RayAgentJobFollowingMixin, BaseSensorOperator):
+class RayAgentJobSensor(SkippingMixin, RayAgentJobFollowingMixin, BaseSensorOperator):
     """Follow a Ray job: forward its log, line by line, to the task log until the job has ended.
 
     The task succeeds exactly when the job does. A job that FAILED or was STOPPED fails the task without a retry,
@@ -98,15 +93,6 @@ class RayAgentJobSensor(RayAgentJobFollowingMixin, BaseSensorOperator):
             return False
         return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, watch, Outcome.of(follower)))
 
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on after a deferral."""
-        try:
-            return super().resume_execution(next_method, next_kwargs, context)
-        except TaskDeferralError as error:
-            if self.never_fail:
-                raise AirflowSkipException("Skipping due to never_fail is set to True.") from error
-            raise
-
     def _poll_seconds(self) -> float:
         return float(self.poke_interval)
 
@@ -139,24 +125,3 @@ class RayAgentJobSensor(RayAgentJobFollowingMixin, BaseSensorOperator):
             next_method="execute_complete",
             timeout=timedelta(seconds=self._seconds() + TIMEOUT_MARGIN),
         )
-
-    @contextmanager
-    def _ending(self) -> Iterator[None]:
-        """Skip the task where ``BaseSensorOperator.execute`` would, deferred too; say why, which Airflow does not."""
-        try:
-            yield
-        except AirflowRescheduleException:
-            raise
-        except AirflowSkipException as skip:
-            self._say_why(skip.__cause__)
-            raise
-        except (Exception, AirflowTaskTimeout) as error:
-            name = "soft_fail" if self.soft_fail else "never_fail"
-            soft = self.soft_fail and isinstance(
-                error, (AirflowSensorTimeout, AirflowTaskTimeout, AirflowFailException)
-            )
-            skipped = soft or self.never_fail
-            self._say_why(error if skipped or isinstance(error, AirflowTaskTimeout) else None)
-            if not skipped:
-                raise
-            raise AirflowSkipException(f"Skipping due to {name} is set to True.") from error

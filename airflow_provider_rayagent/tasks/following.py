@@ -15,7 +15,7 @@ from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferralTimeout
 
 from airflow_provider_rayagent.agent import wire
 from airflow_provider_rayagent.agent.outcome import Outcome
-from airflow_provider_rayagent.exceptions import RayAgentInputError
+from airflow_provider_rayagent.exceptions import RayAgentError, RayAgentInputError, RayAgentJobFailedError
 from airflow_provider_rayagent.hooks.common import SOURCES, TIMEOUT_MARGIN
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, job_link
@@ -70,6 +70,7 @@ class RayAgentJobFollowingMixin(BaseOperator):
     template_fields: Sequence[str] = ("job_id", "rayagent_conn_id")
     operator_extra_links = (RayAgentJobLink(),)
     job_id: str
+    _failed_error: type[RayAgentError] = RayAgentJobFailedError
 
     def __init__(
         self,
@@ -112,6 +113,8 @@ class RayAgentJobFollowingMixin(BaseOperator):
         self.stop_job_on_kill = stop_job_on_kill
         self.resume_log = resume_log
         self._watch: JobWatch | None = None
+        self._start_by: float | None = None
+        """The moment (seconds since the epoch) by which the job has to have started, if there is one."""
 
     @cached_property
     def hook(self) -> RayAgentHook:
@@ -181,6 +184,7 @@ class RayAgentJobFollowingMixin(BaseOperator):
                 sources=SOURCES[self.protocol],
                 poll_interval=max(self._poll_seconds(), 0.5),
                 missing_timeout=self.job_missing_timeout,
+                start_timeout=None if self._start_by is None else max(self._start_by - time.time(), 0.0),
                 unreachable_timeout=self.agent_unreachable_timeout,
                 max_line_length=self.max_line_length,
                 progress_interval=self.progress_interval,
@@ -200,6 +204,7 @@ class RayAgentJobFollowingMixin(BaseOperator):
                 markers=self.result_markers if self.read_result else None,
                 link=link,
                 owns=self.stop_job_on_kill,
+                failed_error=self._failed_error,
                 position=_recall(context, same_try=False) if self.resume_log else None,
             )
         return self._watch
@@ -262,7 +267,8 @@ class RayAgentJobFollowingMixin(BaseOperator):
         )
         from airflow_provider_rayagent.triggers.position import POSITION_KEY, first_position
 
-        context["ti"].xcom_push(key=POSITION_KEY, value=first_position(context["ti"]))
+        if watch.settings.forward:
+            context["ti"].xcom_push(key=POSITION_KEY, value=first_position(context["ti"]))
         seconds = self._seconds()
         return self.defer(
             trigger=self._trigger(
@@ -286,6 +292,7 @@ class RayAgentJobFollowingMixin(BaseOperator):
             agent_unreachable_timeout=self.agent_unreachable_timeout,
             max_line_length=self.max_line_length,
             deadline=deadline,
+            start_deadline=self._start_by,
             cursor=cursor,
             stop_job_on_kill=self.stop_job_on_kill,
             present=self._present(),

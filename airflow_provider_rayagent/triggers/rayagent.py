@@ -61,6 +61,7 @@ class RayAgentJobTrigger(BaseTrigger):
     :param max_line_length: characters; a longer line is forwarded in marked pieces, of at most 16,000.
     :param deadline: the moment (seconds since the epoch) at which to give up, after one more look; by default
         a minute before Airflow's own timeout of the deferral.
+    :param start_deadline: the moment (seconds since the epoch) by which the job must have started, if there is one.
     :param cursor: where in the log to begin, as :meth:`JobRecords.position` or :meth:`Cursor.to_json` give it.
     :param stop_job_on_kill: whether the job is stopped when a user ends the task.
     :param present: how the job's lines look, the fields of :class:`PresentSettings`.
@@ -83,6 +84,7 @@ class RayAgentJobTrigger(BaseTrigger):
         stop_job_on_kill: bool = False,
         present: dict[str, Any] | None = None,
         result_markers: list[str] | None = None,
+        start_deadline: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.job_id = job_id
@@ -98,6 +100,7 @@ class RayAgentJobTrigger(BaseTrigger):
         self.stop_job_on_kill = stop_job_on_kill
         self.present = present
         self.result_markers = result_markers
+        self.start_deadline = start_deadline
         self.timeout_after: datetime | None = None
         """Set by the triggerer: when Airflow ends the deferral."""
         self._position: Position | None = None
@@ -120,6 +123,7 @@ class RayAgentJobTrigger(BaseTrigger):
             "stop_job_on_kill",
             "present",
             "result_markers",
+            "start_deadline",
         )
         return f"{__name__}.{type(self).__name__}", {name: getattr(self, name) for name in names}
 
@@ -162,7 +166,7 @@ class RayAgentJobTrigger(BaseTrigger):
 
     async def _follow(self) -> Outcome:
         log = TaskLog(self.log)
-        self._position = position = Position(self.task_instance, self.log)
+        self._position = position = Position(self.task_instance if self._settings().forward else None, self.log)
         begin = await self._begin(position)
         async with self._hook() as hook:
             config = (await hook.get_async_conn()).config
@@ -249,6 +253,7 @@ class RayAgentJobTrigger(BaseTrigger):
             sources=SOURCES[wire.validate_protocol(self.protocol)],
             poll_interval=self.poll_interval,
             missing_timeout=self.job_missing_timeout,
+            start_timeout=None if self.start_deadline is None else max(self.start_deadline - time.time(), 0.0),
             unreachable_timeout=self.agent_unreachable_timeout,
             max_line_length=min(self.max_line_length, MAX_LINE_LENGTH),
             progress_interval=PresentSettings(**(self.present or {})).progress_interval,

@@ -131,3 +131,41 @@ def test_pauses_grow_to_the_longest_and_are_jittered() -> None:
         assert (backoff.due, backoff.failures) == (101, len(expected))
         backoff.succeeded(102)
         assert (backoff.due, backoff.failures) == (102, 0)
+
+
+def test_a_job_may_be_unknown_and_then_pending_for_the_start_timeout_as_a_whole() -> None:
+    status = watch(poll_interval=5, missing_timeout=10, start_timeout=100)
+    now = 0.0
+    while now < 60:
+        status.missing(now)
+        now = status.due
+    asked = 0.0
+    while status.given_up is None:
+        status.answered(now, "PENDING", terminal=False)
+        asked, now = now, status.due
+    assert (status.given_up, asked) == (End.NOT_STARTED, 100)
+
+
+def test_a_job_that_stays_unknown_has_not_started() -> None:
+    status = watch(poll_interval=7, missing_timeout=10, start_timeout=20)
+    asked = []
+    while status.given_up is None:
+        asked.append(status.due)
+        status.missing(max(status.due, 0.0))
+    assert (status.given_up, asked[-1]) == (End.NOT_STARTED, 20)
+
+
+def test_a_job_that_was_known_and_no_longer_is_has_vanished() -> None:
+    status = watch(poll_interval=5, missing_timeout=10, start_timeout=100)
+    status.answered(0, "PENDING", terminal=False)
+    while status.given_up is None:
+        status.missing(status.due)
+    assert status.given_up is End.JOB_MISSING
+
+
+def test_a_job_that_has_started_is_not_bound() -> None:
+    status = watch(poll_interval=5, start_timeout=20)
+    status.answered(0, "PENDING", terminal=False)
+    for now in range(5, 500, 5):
+        status.answered(now, "RUNNING", terminal=False)
+    assert status.given_up is None

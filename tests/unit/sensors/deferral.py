@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
+from tests.unit.both_ways import execute
 from tests.unit.sensors.factory import make_sensor, run
 from tests.unit.support import TaskInstance, make_context
-from tests.unit.triggers.driver import fired, make_trigger
 
 
 def deferral(ti: TaskInstance | None = None, context: Any = None, **overrides: Any) -> TaskDeferred:
@@ -20,12 +18,6 @@ def deferral(ti: TaskInstance | None = None, context: Any = None, **overrides: A
     with pytest.raises(TaskDeferred) as caught:
         run(ti, context, **{"deferrable": True, **overrides})
     return caught.value
-
-
-def event_of(ti: TaskInstance | None, deferred: TaskDeferred) -> Any:
-    """Run the trigger of a deferral in a triggerer; return its event's payload."""
-    _, arguments = deferred.trigger.serialize()
-    return asyncio.run(fired(make_trigger(ti, **json.loads(json.dumps(arguments)))))
 
 
 def resume(next_method: str, next_kwargs: dict[str, Any] | None, context: Any = None, **overrides: Any) -> Any:
@@ -36,13 +28,7 @@ def resume(next_method: str, next_kwargs: dict[str, Any] | None, context: Any = 
 
 def run_deferred(ti: TaskInstance | None = None, context: Any = None, **overrides: Any) -> Any:
     """Do as :func:`tests.unit.sensors.factory.run`, deferred."""
-    ti = ti or (context or make_context())["ti"]
-    context = context or make_context(ti)
-    overrides = {"deferrable": True, **overrides}
-    try:
-        return run(ti, context, **overrides)
-    except TaskDeferred as deferred:
-        return resume(str(deferred.method_name), {"event": event_of(ti, deferred)}, context, **overrides)
+    return execute(lambda: make_sensor(**{"deferrable": True, **overrides}), context or make_context(ti))
 
 
 Way = Callable[..., Any]

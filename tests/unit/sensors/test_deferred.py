@@ -28,7 +28,8 @@ from airflow_provider_rayagent.tasks.following import CURSOR_KEY
 from airflow_provider_rayagent.triggers.position import POSITION_KEY
 from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 from tests.scripted import DEFAULT, Job, Play, Refuse, ScriptedAgent, SetStatus, Silence, Sleep
-from tests.unit.sensors.deferral import deferral, event_of, resume, run_deferred
+from tests.unit.both_ways import event_of
+from tests.unit.sensors.deferral import deferral, resume, run_deferred
 from tests.unit.sensors.factory import make_sensor, run
 from tests.unit.supervisor import needs_xcoms, supervise
 from tests.unit.support import TOKEN, StateStore, TaskInstance, make_context, named, task_log

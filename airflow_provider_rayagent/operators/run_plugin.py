@@ -1,0 +1,277 @@
+"""The operator that runs a plugin's action; ``operators.rayagent`` gives it its public name."""
+
+from __future__ import annotations
+
+import time
+from itertools import count
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from airflow_provider_rayagent.agent import jobs, wire
+from airflow_provider_rayagent.agent.errors import (
+    RayAgentConnectionError,
+    RayAgentConnectionRefusedError,
+    RayAgentConnectTimeoutError,
+    RayAgentError,
+    RayAgentHTTPError,
+    RayAgentNameResolutionError,
+    RayAgentNotFoundError,
+    RayAgentResponseError,
+    RayAgentTLSError,
+)
+from airflow_provider_rayagent.agent.job_ids import derived_id, numbered, validate_root
+from airflow_provider_rayagent.agent.outcome import Outcome
+from airflow_provider_rayagent.agent.plugins import job_id_in
+from airflow_provider_rayagent.exceptions import (
+    RayAgentGPUUnavailableError,
+    RayAgentInputError,
+    RayAgentJobMissingError,
+    RayAgentJobNotStartedError,
+    RayAgentRunFailedError,
+)
+from airflow_provider_rayagent.logs.commands import End
+from airflow_provider_rayagent.tasks.following import POLL_INTERVAL, RayAgentJobFollowingMixin
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from airflow.sdk import Context
+
+    from airflow_provider_rayagent.hooks.watch import JobWatch
+
+IfSucceeded = Literal["reuse", "run_again"]
+
+JOB_ID_KEY = "job_id"
+STOP_SECONDS = 6.0
+"""How long a job that is being stopped can still be seen RUNNING; Ray kills it after 3 seconds."""
+LOOK_SECONDS = 0.5
+TAKEN = 409
+"""The status of an answer that a job of this id is there, or waits in the agent's queue."""
+_NOT_SENT = (
+    RayAgentNameResolutionError,
+    RayAgentConnectionRefusedError,
+    RayAgentConnectTimeoutError,
+    RayAgentTLSError,
+)
+_PROXY_LOST_IT = (408, 502, 503, 504)
+
+
+class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
+    """Run an action of a plugin as a Ray job, and follow the job to its end.
+
+    The job's id is the task's own: it follows from the DAG, the run, the task and the map index. So a retry, a cleared
+    task and a task whose worker died find their job again instead of starting a second one:
+
+    - it runs, or waits in the agent's queue: it is followed;
+    - it has succeeded: its result is taken (see ``if_succeeded``);
+    - it failed or was stopped: a new one is started, whose id has a number at its end.
+
+    A job that FAILED fails the task, which Airflow tries again where it has ``retries``; a job that was STOPPED from
+    outside fails the task without a retry. The job's id is in the XCom ``job_id``, and the link to its page works,
+    before the waiting begins. XCom (``return_value``): the job's final details as
+    :class:`~airflow_provider_rayagent.sensors.rayagent.RayAgentJobSensor` gives them, and ``result``; with
+    ``wait=False`` the job's id.
+
+    :param lookup: which plugin release, as the agent looks it up. (templated)
+    :param action: the plugin's action. (templated)
+    :param action_params: its parameters: JSON. (``params`` are Airflow's own, those of the DAG.) (templated)
+    :param requirements: further Python requirements of the job. (templated)
+    :param language: the language of the plugin's messages. (templated)
+    :param job_id: an id of your own in place of the derived one, of at most 90 characters; it has to differ from run
+        to run. (templated)
+    :param wait: whether the job is followed to its end.
+    :param if_succeeded: what becomes of a job of this task that has succeeded before: ``reuse`` its result, or
+        ``run_again``, which also runs again where a worker died after the job's success.
+    :param start_timeout: seconds for which the job may wait for its start, in the agent's queue (unknown to the agent
+        for a while) or PENDING on Ray; then it is stopped and the task fails. ``None``: as long as it takes.
+    :param poll_interval: seconds between two looks at the job's status.
+    :param read_result: whether what the job prints between ``result_markers`` is its result; default on.
+    :param stop_job_on_kill: stop the job when a user ends the task, or its ``execution_timeout`` does; default on.
+
+    The arguments of :class:`~airflow_provider_rayagent.tasks.following.RayAgentJobFollowingMixin` say how the log is
+    shown, and whether the job is followed in the triggerer (``deferrable``).
+    """
+
+    template_fields: Sequence[str] = (
+        "lookup",
+        "action",
+        "action_params",
+        "requirements",
+        "language",
+        "job_id",
+        "rayagent_conn_id",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"action_params": "json", "requirements": "json"}
+    ui_color = "#e2f0d9"
+    _failed_error = RayAgentRunFailedError
+
+    def __init__(
+        self,
+        *,
+        lookup: str,
+        action: str,
+        action_params: Mapping[str, Any] | None = None,
+        requirements: Sequence[str] | None = None,
+        language: str | None = None,
+        job_id: str | None = None,
+        wait: bool = True,
+        if_succeeded: IfSucceeded = "reuse",
+        start_timeout: float | None = 3600.0,
+        poll_interval: float = POLL_INTERVAL,
+        read_result: bool = True,
+        stop_job_on_kill: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(read_result=read_result, stop_job_on_kill=stop_job_on_kill, **kwargs)
+        self.lookup = lookup
+        self.action = action
+        self.action_params = action_params
+        self.requirements = requirements
+        self.language = language
+        self.job_id = job_id  # type: ignore[assignment]
+        self.wait = wait
+        if if_succeeded not in ("reuse", "run_again"):
+            raise RayAgentInputError(f"if_succeeded must be reuse or run_again, not {if_succeeded!r}.")
+        self.if_succeeded = if_succeeded
+        self.start_timeout = None if start_timeout is None else wire.validate_duration(start_timeout, "start_timeout")
+        self.poll_interval = wire.validate_duration(poll_interval, "poll_interval")
+        self._is_chosen = False
+
+    def execute(self, context: Context) -> Any:
+        """Start the job, or find it again, and follow it."""
+        with self._ending():
+            with self.hook:
+                job = self._choose(context)
+                watch = self._begin(context)
+                if job is None:
+                    watch = self._start(context, watch)
+            if not self.wait:
+                return self.job_id
+            if self.deferrable:
+                return self._execute_deferred(context)
+            with self.hook:
+                return self._conclude(context, watch, Outcome.of(self._follow(context, watch)))
+
+    def _begin(self, context: Context) -> JobWatch:
+        if not self._is_chosen:
+            ti = context["ti"]
+            self.job_id = ti.xcom_pull(key=JOB_ID_KEY, task_ids=ti.task_id, map_indexes=ti.map_index)
+            self._is_chosen = True
+        return super()._begin(context)
+
+    def _poll_seconds(self) -> float:
+        return self.poll_interval
+
+    def _choose(self, context: Context) -> Mapping[str, Any] | None:
+        """Find the job of this task that counts, and push its id; ``None`` if it is to be started."""
+        ti = context["ti"]
+        root = validate_root(self.job_id or derived_id(ti.dag_id, ti.run_id, ti.task_id, ti.map_index))
+        for number in count(1):
+            job_id = numbered(root, number)
+            job = self._settled(job_id)
+            if job is None or self._counts(job_id, job):
+                break
+        self._call(context, job_id)
+        if self.start_timeout is not None:
+            self._start_by = time.time() + self.start_timeout
+        return job
+
+    def _call(self, context: Context, job_id: str) -> None:
+        self.job_id, self._is_chosen = job_id, True
+        context["ti"].xcom_push(key=JOB_ID_KEY, value=job_id)
+
+    def _settled(self, job_id: str) -> Mapping[str, Any] | None:
+        """Return a job's details; one that an earlier try may just have asked to stop is looked at for a while."""
+        until = time.monotonic() + STOP_SECONDS
+        while True:
+            try:
+                job = self.hook.get_job(job_id)
+            except RayAgentNotFoundError:
+                return None
+            if jobs.has_ended(job) or time.monotonic() >= until:
+                return job
+            time.sleep(LOOK_SECONDS)
+
+    def _counts(self, job_id: str, job: Mapping[str, Any]) -> bool:
+        status = job.get("status")
+        if not jobs.has_ended(job):
+            self.log.info("Job %s of this task is there already, and %s: it is followed.", job_id, status)
+            return True
+        if jobs.known_status(job) is wire.JobStatus.SUCCEEDED and self.if_succeeded == "reuse":
+            self.log.info("Job %s of this task has already succeeded: its result is taken, nothing is run.", job_id)
+            return True
+        self.log.info("Job %s of this task has ended as %s before: a new one is started.", job_id, status)
+        return False
+
+    def _start(self, context: Context, watch: JobWatch) -> JobWatch:
+        try:
+            answer = self.hook.run_plugin_release(
+                self.lookup,
+                self.action,
+                self.action_params,
+                requirements=self.requirements,
+                job_id=self.job_id,
+                language=self.language,
+            )
+        except RayAgentGPUUnavailableError:
+            raise
+        except (RayAgentConnectionError, RayAgentHTTPError, RayAgentResponseError) as error:
+            if getattr(error, "status_code", None) == TAKEN:
+                self.log.info("The agent has a job %s already, which an earlier try has started.", self.job_id)
+            elif _may_have_started(error) or self._is_known():
+                self._await_known(watch, error)
+            else:
+                raise
+        else:
+            named = job_id_in(answer, self.job_id)
+            if named is not None and named != self.job_id:
+                self.log.warning(
+                    "The agent calls its job %s, not %s as it was asked to: another try cannot find it again.",
+                    named,
+                    self.job_id,
+                )
+                self._call(context, named)
+                self._watch = None
+                watch = self._begin(context)
+            self.log.info("Started job %s: %s of %s.", self.job_id, self.action, self.lookup)
+        finally:
+            watch.job_was_started()
+        return watch
+
+    def _is_known(self) -> bool:
+        try:
+            self.hook.get_job(self.job_id)
+        except RayAgentError:
+            return False
+        return True
+
+    def _await_known(self, watch: JobWatch, lost: RayAgentError) -> None:
+        """Wait for a job of which it is not known whether it was started."""
+        self.log.warning("Whether job %s was started is not known yet: %s", self.job_id, lost)
+        until = time.monotonic() + self.job_missing_timeout
+        while not self._is_known():
+            if time.monotonic() >= until:
+                watch.stop("The job did not appear")
+                raise lost
+            time.sleep(LOOK_SECONDS)
+        self.log.info("Job %s was started.", self.job_id)
+
+    def _conclude(self, context: Context, watch: JobWatch, outcome: Outcome) -> dict[str, Any]:
+        if outcome.end is End.NOT_STARTED:
+            watch.stop("The task's start_timeout is over")
+            status = outcome.job.get("status") if outcome.job else "not known to the agent"
+            raise RayAgentJobNotStartedError(
+                f"Job {self.job_id} has not started within the start_timeout of {self.start_timeout:g} seconds; it is "
+                f"{status}. Look at the agent's queue, and at what the cluster has free."
+            )
+        try:
+            return super()._conclude(context, watch, outcome)
+        except RayAgentJobMissingError:
+            watch.stop("The agent does not know the job")
+            raise
+
+
+def _may_have_started(error: RayAgentError) -> bool:
+    """Whether the agent may have received the request to start a job, though no good answer came."""
+    if isinstance(error, RayAgentHTTPError):
+        return error.status_code in _PROXY_LOST_IT
+    return not isinstance(error, _NOT_SENT)

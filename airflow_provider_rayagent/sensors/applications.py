@@ -1,0 +1,185 @@
+"""The sensor for a Serve application; ``sensors.rayagent`` gives it its public name."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseSensorOperator, PokeReturnValue
+from airflow.sdk.configuration import conf
+from airflow.sdk.exceptions import TaskDeferralTimeout
+
+from airflow_provider_rayagent.agent import wire
+from airflow_provider_rayagent.agent.applications import TARGETS, ApplicationOutcome, ApplicationWait, Arrival, Target
+from airflow_provider_rayagent.agent.errors import RayAgentError
+from airflow_provider_rayagent.exceptions import (
+    RayAgentInputError,
+    RayAgentServeApplicationFailedError,
+    RayAgentServeApplicationTimeoutError,
+)
+from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
+from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+from airflow_provider_rayagent.logs.present import neutralize
+from airflow_provider_rayagent.tasks.skipping import SkippingMixin
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.sdk import Context
+
+DOUBT_SECONDS = 1.0
+"""Between two looks while the application fails or the agent is out of reach."""
+
+
+class RayAgentServeApplicationSensor(SkippingMixin, BaseSensorOperator):
+    """Wait until a Serve application is RUNNING, or gone.
+
+    The task fails, without a retry, if the application is DEPLOY_FAILED or UNHEALTHY for longer than
+    ``grace_period``, with the application's own message. An application that is not there yet is waited for until
+    ``timeout``. XCom (``return_value``): ``name``, ``status``, ``message``, ``route_prefix``, ``docs_path``,
+    ``last_deployed_time_s`` (seconds since the epoch), ``deployments`` (each one's status); ``None`` if it is gone.
+
+    :param name: the application's name. (templated)
+    :param rayagent_conn_id: the Airflow connection of the agent. (templated)
+    :param target: ``running`` or ``gone``.
+    :param grace_period: seconds for which it may be DEPLOY_FAILED (an earlier deployment may be) or UNHEALTHY (which
+        Ray tries to mend).
+    :param poke_interval: seconds between two looks.
+    :param agent_unreachable_timeout: seconds for which its status may be unreadable.
+    :param deferrable: wait in the triggerer, without a worker; the default is ``[operators] default_deferrable``.
+        ``mode`` has no effect then.
+
+    ``timeout``, ``soft_fail``, ``mode`` and the other arguments are those of every sensor.
+    """
+
+    template_fields: Sequence[str] = ("name", "rayagent_conn_id")
+    ui_color = "#d9edf7"
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        rayagent_conn_id: str = RayAgentHook.default_conn_name,
+        target: Target = "running",
+        grace_period: float = 30.0,
+        poke_interval: timedelta | float = 5.0,
+        agent_unreachable_timeout: float = 300.0,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(poke_interval=poke_interval, **kwargs)
+        self.name = name
+        self.rayagent_conn_id = rayagent_conn_id
+        if target not in TARGETS:
+            raise RayAgentInputError(f"target must be one of {', '.join(TARGETS)}, not {target!r}.")
+        self.target: Target = target
+        self.grace_period = grace_period if grace_period == 0 else wire.validate_duration(grace_period, "grace_period")
+        self.agent_unreachable_timeout = wire.validate_duration(agent_unreachable_timeout, "agent_unreachable_timeout")
+        self.deferrable = deferrable
+        self._told: str | None = None
+
+    @cached_property
+    def hook(self) -> RayAgentHook:
+        """The hook for the agent."""
+        return RayAgentHook(rayagent_conn_id=self.rayagent_conn_id)
+
+    def execute(self, context: Context) -> Any:
+        """Wait for the application, here or deferred."""
+        wire.quote_application_name(self.name)
+        with self._ending():
+            return self._execute_deferred() if self.deferrable else super().execute(context)
+
+    def poke(self, context: Context) -> bool | PokeReturnValue:  # noqa: ARG002
+        """Look at the application; while it fails or can't be seen, look on until that is decided."""
+        with self.hook as hook:
+            wait = self._new_wait()
+            outcome = self._look(hook, wait)
+            while outcome.arrival is None and wait.is_in_doubt:
+                time.sleep(min(DOUBT_SECONDS, self.poke_interval))
+                outcome = self._look(hook, wait)
+        return False if outcome.arrival is None else PokeReturnValue(True, self._conclude(outcome))
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:  # noqa: ARG002
+        """Conclude from the trigger's event."""
+        with self._ending():
+            return self._conclude(ApplicationOutcome.from_event(event))
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after a deferral; one that no triggerer ended in time has timed out."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except TaskDeferralTimeout:
+            with self._ending():
+                return self._conclude(ApplicationOutcome(Arrival.TIMED_OUT))
+
+    def _say_why(self, error: BaseException | None) -> None:
+        if error is not None:
+            self.log.error("%s", error)
+
+    def _new_wait(self) -> ApplicationWait:
+        return ApplicationWait(self.target, self.grace_period, self.agent_unreachable_timeout, self.hook.config.redact)
+
+    def _look(self, hook: RayAgentHook, wait: ApplicationWait) -> ApplicationOutcome:
+        try:
+            outcome = wait.seen(hook.get_serve_application(self.name), time.monotonic())
+        except RayAgentError as error:
+            outcome = wait.failed(error, time.monotonic())
+        if outcome.status != self._told:
+            self._told = outcome.status
+            self.log.info("The Serve application %r is %s.", self.name, outcome.status)
+        return outcome
+
+    def _execute_deferred(self) -> Any:
+        from airflow_provider_rayagent.triggers.applications import RayAgentServeApplicationTrigger
+
+        with self.hook as hook:
+            outcome = self._look(hook, self._new_wait())
+        if outcome.arrival is not None:
+            return self._conclude(outcome)
+        self.log.info("The triggerer waits for the Serve application %r from here on, without a worker.", self.name)
+        return self.defer(
+            trigger=RayAgentServeApplicationTrigger(
+                name=self.name,
+                rayagent_conn_id=self.rayagent_conn_id,
+                target=self.target,
+                poll_interval=max(float(self.poke_interval), 0.5),
+                grace_period=self.grace_period,
+                agent_unreachable_timeout=self.agent_unreachable_timeout,
+                deadline=time.time() + self.timeout,
+            ),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=self.timeout + TIMEOUT_MARGIN),
+        )
+
+    def _conclude(self, outcome: ApplicationOutcome) -> dict[str, Any] | None:
+        what = f"The Serve application {self.name!r}"
+        if outcome.arrival is Arrival.REACHED:
+            return outcome.application
+        if outcome.arrival is Arrival.FAILED:
+            message = str((outcome.application or {}).get("message") or "").strip()
+            failing = [
+                f"{name} {status}"
+                for name, status in (outcome.application or {}).get("deployments", {}).items()
+                if status not in ("HEALTHY", "RUNNING")
+            ]
+            raise RayAgentServeApplicationFailedError(
+                neutralize(
+                    "\n".join(
+                        [
+                            f"{what} is {outcome.status}, for {self.grace_period:g} seconds.",
+                            *([f"Its deployments: {', '.join(failing)}."] if failing else []),
+                            *([f"Ray says: {message}"] if message else []),
+                            "Look at the Serve page of the Ray dashboard, and at the logs of its replicas.",
+                        ]
+                    )
+                )
+            )
+        if outcome.arrival is Arrival.TIMED_OUT:
+            wanted = "RUNNING" if self.target == "running" else "gone"
+            last = f" The last look failed: {outcome.error}" if outcome.error else f" It is {outcome.status}."
+            raise RayAgentServeApplicationTimeoutError(
+                f"{what} is not {wanted} within the timeout of {self.timeout:g} seconds.{last}"
+            )
+        raise outcome.error or RayAgentError(f"The status of the Serve application {self.name!r} could not be read.")

@@ -1,0 +1,65 @@
+"""What ``soft_fail`` and ``never_fail`` of a sensor mean, in a worker and deferred."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import (
+    AirflowFailException,
+    AirflowRescheduleException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    TaskDeferralError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow.sdk import Context
+
+
+class SkippingMixin:
+    """Skip a sensor's task where ``BaseSensorOperator.execute`` would, deferred too; say why, which Airflow does not.
+
+    To be named before ``BaseSensorOperator``.
+    """
+
+    soft_fail: bool
+    never_fail: bool
+    log: Any
+
+    if TYPE_CHECKING:
+
+        def _say_why(self, error: BaseException | None) -> None:
+            """Write to the task log why the task ends, if there is an error."""
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after a deferral."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)  # type: ignore[misc]
+        except TaskDeferralError as error:
+            if self.never_fail:
+                raise AirflowSkipException("Skipping due to never_fail is set to True.") from error
+            raise
+
+    @contextmanager
+    def _ending(self) -> Iterator[None]:
+        try:
+            yield
+        except AirflowRescheduleException:
+            raise
+        except AirflowSkipException as skip:
+            self._say_why(skip.__cause__)
+            raise
+        except (Exception, AirflowTaskTimeout) as error:
+            name = "soft_fail" if self.soft_fail else "never_fail"
+            soft = self.soft_fail and isinstance(
+                error, (AirflowSensorTimeout, AirflowTaskTimeout, AirflowFailException)
+            )
+            skipped = soft or self.never_fail
+            self._say_why(error if skipped or isinstance(error, AirflowTaskTimeout) else None)
+            if not skipped:
+                raise
+            raise AirflowSkipException(f"Skipping due to {name} is set to True.") from error

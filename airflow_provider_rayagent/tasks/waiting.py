@@ -1,0 +1,115 @@
+"""A task that asks the agent for something and waits until it is done: in a worker, or deferred in the triggerer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.configuration import conf
+from airflow.sdk.exceptions import TaskDeferralTimeout
+
+from airflow_provider_rayagent.agent import wire
+from airflow_provider_rayagent.agent.errors import (
+    RayAgentConnectionError,
+    RayAgentError,
+    RayAgentHTTPError,
+    RayAgentResponseError,
+)
+from airflow_provider_rayagent.exceptions import RayAgentWaitTimeoutError
+from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
+from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow.sdk import Context
+    from airflow.triggers.base import BaseTrigger
+
+
+class RayAgentWaitingOperator(BaseOperator):
+    """What operators that wait share.
+
+    :param rayagent_conn_id: the Airflow connection of the agent. (templated)
+    :param timeout: seconds to wait.
+    :param poll_interval: seconds between two looks.
+    :param deferrable: wait in the triggerer, without a worker; the default is ``[operators] default_deferrable``.
+    """
+
+    def __init__(
+        self,
+        *,
+        rayagent_conn_id: str = RayAgentHook.default_conn_name,
+        timeout: float = 300.0,
+        poll_interval: float = 2.0,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.rayagent_conn_id = rayagent_conn_id
+        self.timeout = wire.validate_duration(timeout, "timeout")
+        self.poll_interval = wire.validate_duration(poll_interval, "poll_interval")
+        self.deferrable = deferrable
+
+    @cached_property
+    def hook(self) -> RayAgentHook:
+        """The hook for the agent."""
+        return RayAgentHook(rayagent_conn_id=self.rayagent_conn_id)
+
+    @cached_property
+    def _stopped(self) -> threading.Event:
+        return threading.Event()
+
+    def on_kill(self) -> None:
+        """End the waiting; what was asked for is not taken back."""
+        self._stopped.set()
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after a deferral; one that no triggerer ended in time has timed out."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except TaskDeferralTimeout:
+            raise self._timed_out("No triggerer said what became of it") from None
+
+    def _wait(self, is_done: Callable[[], bool], describe: Callable[[], str]) -> None:
+        """Wait until ``is_done``; an agent that can't be reached meanwhile is asked again.
+
+        :raises RayAgentWaitTimeoutError: with what ``describe`` says, after ``timeout`` seconds.
+        """
+        deadline = time.monotonic() + self.timeout
+        trouble = ""
+        while True:
+            try:
+                if is_done():
+                    return
+                trouble = ""
+            except (RayAgentConnectionError, RayAgentHTTPError, RayAgentResponseError) as error:
+                if not _may_pass(error):
+                    raise
+                trouble = f" The last look failed: {error}"
+            left = deadline - time.monotonic()
+            if left <= 0 or self._stopped.wait(min(self.poll_interval, left)):
+                raise self._timed_out(describe(), trouble)
+
+    def _defer_wait(self, make_trigger: Callable[[float], BaseTrigger], **kwargs: Any) -> None:
+        """Wait in the triggerer; ``execute_complete`` gets the trigger's event, and ``kwargs``.
+
+        :param make_trigger: gets the moment (seconds since the epoch) at which to give up.
+        """
+        self.log.info("The triggerer waits for that from here on, without a worker.")
+        self.defer(
+            trigger=make_trigger(time.time() + self.timeout),
+            method_name="execute_complete",
+            kwargs=kwargs,
+            timeout=timedelta(seconds=self.timeout + TIMEOUT_MARGIN),
+        )
+
+    def _timed_out(self, what: str, trouble: str = "") -> RayAgentWaitTimeoutError:
+        return RayAgentWaitTimeoutError(f"{what} after {self.timeout:g} seconds.{trouble}", 408)
+
+
+def _may_pass(error: RayAgentError) -> bool:
+    return not isinstance(error, RayAgentHTTPError) or error.status_code in (429, 500, 502, 503, 504)

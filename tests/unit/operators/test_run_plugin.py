@@ -1,0 +1,362 @@
+"""The operator that runs a plugin: one job a task, found again whatever happened, followed to its end, both ways."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+
+from airflow_provider_rayagent.agent.job_ids import MAX_ROOT, derived_id
+from airflow_provider_rayagent.exceptions import (
+    RayAgentConnectionError,
+    RayAgentGPUUnavailableError,
+    RayAgentHTTPError,
+    RayAgentInputError,
+    RayAgentJobNotStartedError,
+    RayAgentJobStoppedError,
+    RayAgentNotFoundError,
+    RayAgentRunFailedError,
+)
+from airflow_provider_rayagent.operators import run_plugin
+from airflow_provider_rayagent.operators.rayagent import RayAgentRunPluginOperator
+from tests.scripted import Action, Answer, Do, Grow, Html, Job, Play, Refuse, Reset, ScriptedAgent, SetStatus, Sleep
+from tests.unit.both_ways import execute
+from tests.unit.supervisor import supervise
+from tests.unit.support import NO_AGENT, TaskInstance, make_context, task_log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.scripted import Request, Step
+    from tests.unit.support import Connect
+
+RUN = "POST plugin_releases/train@1.0/run/"
+ROOT = derived_id("night", "run-7", "follow", -1)
+PRINTED = 'epoch 1\n__SYNAPSE_RESULT_START__{"loss": 0.5}__SYNAPSE_RESULT_END__\n'
+
+
+@pytest.fixture(autouse=True)
+def _short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_plugin, "STOP_SECONDS", 0.3)
+    monkeypatch.setattr(run_plugin, "LOOK_SECONDS", 0.05)
+
+
+@pytest.fixture(params=["worker", "deferred"])
+def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Execute an operator, in a worker or deferred; the arguments are ``context`` and the operator's own."""
+
+    def executed(**options: Any) -> Any:
+        context = options.pop("context", None) or make_context()
+        supervise(context["ti"], monkeypatch)
+        return execute(lambda: make_operator(deferrable=request.param == "deferred", **options), context)
+
+    return executed
+
+
+def make_operator(**options: Any) -> RayAgentRunPluginOperator:
+    arguments = {"task_id": "follow", "lookup": "train@1.0", "action": "train", "poll_interval": 0.5, **options}
+    return RayAgentRunPluginOperator(**arguments)
+
+
+def starting(
+    agent: ScriptedAgent, *then: Play | Action, status: str = "SUCCEEDED", **details: Any
+) -> Callable[[Request], Play | Action]:
+    """Return a step that starts the job that is asked for, and then answers."""
+
+    def start(request: Request) -> Play | Action:
+        job_id = json.loads(request.body)["job_id"]
+        timeline = [Sleep(0.2), Grow(PRINTED), Sleep(0.2), SetStatus(status)]
+        agent.jobs[job_id] = Job("", **{"status": "RUNNING", "job_id": job_id, "timeline": timeline, **details})
+        return then[0] if then else Answer(200, {"job_id": job_id})
+
+    return start
+
+
+def test_the_action_runs_and_is_followed_and_its_result_returned(run: Callable[..., Any], connect: Connect) -> None:
+    context = make_context()
+    with ScriptedAgent() as agent, task_log() as log:
+        connect(agent)
+        agent.answers[RUN] = [starting(agent)]
+        details = run(context=context, action_params={"epochs": 3}, requirements=["torch"], language="en")
+        (sent,) = agent.of(RUN)
+    assert json.loads(sent.body) == {
+        "action": "train",
+        "params": {"epochs": 3},
+        "requirements": ["torch"],
+        "job_id": ROOT,
+        "language": "en",
+    }
+    assert (details["submission_id"], details["status"], details["result"]) == (ROOT, "SUCCEEDED", {"loss": 0.5})
+    assert context["ti"].xcoms["job_id"] == ROOT
+    assert log.lines_of(PRINTED) == PRINTED.splitlines()
+    assert f"Started job {ROOT}: train of train@1.0." in log.messages
+
+
+def test_the_id_and_the_link_are_known_before_the_agent_is_asked(run: Callable[..., Any], connect: Connect) -> None:
+    context = make_context()
+    seen: list[dict[str, Any]] = []
+    with ScriptedAgent() as agent:
+        connect(agent, extra={"job_url": "http://dash/#/jobs/{job_id}"})
+        start = starting(agent)
+
+        def note(request: Request) -> Play | Action:
+            seen.append(dict(context["ti"].xcoms))
+            return start(request)
+
+        agent.answers[RUN] = [note]
+        run(context=context)
+    assert seen[0]["job_id"] == ROOT
+    assert f"http://dash/#/jobs/{ROOT}" in seen[0].values()
+
+
+def test_a_task_that_goes_on_elsewhere_follows_its_own_job(connect: Connect) -> None:
+    connect(NO_AGENT)
+    operator = make_operator()
+    ti = TaskInstance(xcoms={"job_id": f"{ROOT}-2"})
+    assert operator._begin(make_context(ti)).job_id == f"{ROOT}-2"
+    assert operator.job_id == f"{ROOT}-2"
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "task_id", "map_index"),
+    [("night", "train", -1), ("nacht.täglich", "größe.x", 3), ("d" * 250, "t" * 250, 1023), ("…", "…", None)],
+)
+def test_a_derived_id_is_valid_and_the_tasks_own(dag_id: str, task_id: str, map_index: int | None) -> None:
+    job_id = derived_id(dag_id, "manual__2026-01-31T00:00:00+00:00", task_id, map_index)
+    assert re.fullmatch("[a-zA-Z0-9_-]+", job_id)
+    assert len(job_id) <= MAX_ROOT
+    others = {
+        derived_id(dag_id, "another", task_id, map_index),
+        derived_id(f"{dag_id}x", "manual__2026-01-31T00:00:00+00:00", task_id, map_index),
+        derived_id(dag_id, "manual__2026-01-31T00:00:00+00:00", f"{task_id}x", map_index),
+        derived_id(dag_id, "manual__2026-01-31T00:00:00+00:00", task_id, 7),
+    }
+    assert len(others | {job_id}) == 5
+    assert derived_id(dag_id, "manual__2026-01-31T00:00:00+00:00", task_id, map_index) == job_id
+
+
+def test_a_derived_id_never_changes() -> None:
+    """The jobs of tasks that run while the package is upgraded are found by it."""
+    assert derived_id("night", "run-7", "train", -1) == "night-train-5852e91e08c4057b"
+
+
+def test_a_job_that_runs_already_is_followed_and_no_other_is_started(run: Callable[..., Any], connect: Connect) -> None:
+    job = Job("", "RUNNING", ROOT, timeline=[Sleep(0.6), Grow(PRINTED), SetStatus("SUCCEEDED")])
+    with ScriptedAgent(job) as agent, task_log() as log:
+        connect(agent)
+        assert run()["result"] == {"loss": 0.5}
+        assert agent.of("POST") == []
+    assert log.lines_of(PRINTED) == PRINTED.splitlines()
+    assert any("is there already" in message for message in log.messages)
+
+
+def test_the_result_of_a_job_that_has_succeeded_is_taken(run: Callable[..., Any], connect: Connect) -> None:
+    with ScriptedAgent(Job(PRINTED, "SUCCEEDED", ROOT)) as agent, task_log() as log:
+        connect(agent)
+        assert run()["result"] == {"loss": 0.5}
+        assert agent.of("POST") == []
+    assert any("has already succeeded" in message for message in log.messages)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "options", "number"),
+    [
+        (["FAILED"], {}, 2),
+        (["STOPPED"], {}, 2),
+        (["FAILED", "STOPPED", "EVICTED"], {}, 4),
+        (["SUCCEEDED"], {"if_succeeded": "run_again"}, 2),
+    ],
+)
+def test_after_jobs_that_do_not_count_a_new_one_is_started(
+    earlier: list[str], options: dict[str, Any], number: int, run: Callable[..., Any], connect: Connect
+) -> None:
+    names = [ROOT, *(f"{ROOT}-{at}" for at in range(2, 5))]
+    jobs = [Job("old\n", status, name, details={"end_time": 5}) for status, name in zip(earlier, names, strict=False)]
+    context = make_context()
+    with ScriptedAgent(*jobs) as agent, task_log() as log:
+        connect(agent)
+        agent.answers[RUN] = [starting(agent)]
+        assert run(context=context, **options)["submission_id"] == f"{ROOT}-{number}"
+        assert len(agent.of(RUN)) == 1
+    assert context["ti"].xcoms["job_id"] == f"{ROOT}-{number}"
+    assert log.lines_of("old\n") == []
+    assert len([message for message in log.messages if "a new one is started" in message]) == len(earlier)
+
+
+def test_a_job_that_is_just_being_stopped_does_not_count(run: Callable[..., Any], connect: Connect) -> None:
+    job = Job("", "RUNNING", ROOT, timeline=[Sleep(0.15), SetStatus("STOPPED")])
+    with ScriptedAgent(job) as agent:
+        connect(agent)
+        agent.answers[RUN] = [starting(agent)]
+        assert run()["submission_id"] == f"{ROOT}-2"
+
+
+@pytest.mark.parametrize("lost", [Play(Reset()), Refuse(502), Refuse(504), Html(200)], ids=str)
+def test_a_lost_answer_does_not_start_a_second_job(lost: Any, run: Callable[..., Any], connect: Connect) -> None:
+    with ScriptedAgent() as agent, task_log() as log:
+        connect(agent)
+        agent.answers[RUN] = [starting(agent, lost)]
+        assert run()["result"] == {"loss": 0.5}
+        assert len(agent.of(RUN)) == 1
+    assert any("is not known yet" in warning for warning in log.warnings)
+
+
+def test_a_request_that_was_lost_before_the_agent_had_it_fails_the_try_in_time(
+    run: Callable[..., Any], connect: Connect
+) -> None:
+    with ScriptedAgent() as agent:
+        connect(agent)
+        agent.answers[RUN] = [Play(Reset())]
+        with pytest.raises(RayAgentConnectionError):
+            run(job_missing_timeout=0.5)
+        assert len(agent.of(f"POST jobs/{ROOT}/stop/")) == 1, "it may wait in the agent's queue"
+        agent.answers[RUN] = [starting(agent)]
+        assert run()["submission_id"] == ROOT
+
+
+def test_a_job_that_the_agent_has_already_is_waited_for(run: Callable[..., Any], connect: Connect) -> None:
+    """An earlier try has put it into the agent's queue, where it is not known yet."""
+    with ScriptedAgent() as agent:
+        connect(agent)
+        begin = starting(agent)
+
+        def taken(request: Request) -> Play | Action:
+            threading.Timer(1.0, begin, [request]).start()
+            return Refuse(409, "there is such a job")
+
+        agent.answers[RUN] = [taken]
+        assert run(job_missing_timeout=0.3)["result"] == {"loss": 0.5}
+        assert len(agent.of(RUN)) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (Answer(503, {"message": "no GPU", "error_type": "gpu_unavailable"}), RayAgentGPUUnavailableError),
+        (Refuse(404, "no such plugin"), RayAgentNotFoundError),
+        (Refuse(422, "no such action"), RayAgentHTTPError),
+        (Refuse(500), RayAgentHTTPError),
+    ],
+    ids=str,
+)
+def test_a_refusal_fails_the_try_at_once(
+    answer: Step, error: type[Exception], run: Callable[..., Any], connect: Connect
+) -> None:
+    with ScriptedAgent() as agent:
+        connect(agent)
+        agent.answers[RUN] = [answer]
+        with pytest.raises(error) as caught:
+            run()
+        assert len(agent.of(RUN)) == 1
+    assert not isinstance(caught.value, AirflowFailException), "another try may succeed"
+
+
+def test_an_agent_that_names_the_job_itself_is_believed(run: Callable[..., Any], connect: Connect) -> None:
+    context = make_context()
+    with ScriptedAgent(Job(PRINTED, "SUCCEEDED", "its-own")) as agent, task_log() as log:
+        connect(agent)
+        agent.answers[RUN] = [Answer(200, {"job_id": "its-own"})]
+        assert run(context=context)["result"] == {"loss": 0.5}
+    assert context["ti"].xcoms["job_id"] == "its-own"
+    assert any("its-own" in warning for warning in log.warnings)
+
+
+def test_a_job_in_the_agents_queue_may_be_unknown_for_longer_than_another(
+    run: Callable[..., Any], connect: Connect
+) -> None:
+    with ScriptedAgent() as agent:
+        connect(agent)
+        begin = starting(agent)
+
+        def queued(request: Request) -> Play | Action:
+            threading.Timer(1.5, begin, [request]).start()
+            return Answer(200, {"job_id": ROOT})
+
+        agent.answers[RUN] = [queued]
+        assert run(job_missing_timeout=0.3)["result"] == {"loss": 0.5}
+
+
+@pytest.mark.parametrize("status", ["PENDING", None])
+def test_a_job_that_does_not_start_in_time_is_stopped(
+    status: str | None, run: Callable[..., Any], connect: Connect
+) -> None:
+    with ScriptedAgent() as agent:
+        connect(agent)
+        start = starting(agent, status="PENDING", timeline=(), polls=["PENDING"])
+        agent.answers[RUN] = [start if status else Answer(200, {})]
+        with pytest.raises(RayAgentJobNotStartedError, match=f"start_timeout of 1 seconds; it is {status or 'not kn'}"):
+            run(start_timeout=1.0)
+        assert len(agent.of(f"POST jobs/{ROOT}/stop/")) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [("FAILED", RayAgentRunFailedError), ("STOPPED", RayAgentJobStoppedError)]
+)
+def test_a_failed_job_is_tried_again_by_airflow_and_a_stopped_one_is_not(
+    status: str, error: type[Exception], run: Callable[..., Any], connect: Connect
+) -> None:
+    with ScriptedAgent() as agent:
+        connect(agent)
+        agent.answers[RUN] = [starting(agent, status=status, message="it broke")]
+        with pytest.raises(error, match="it broke") as caught:
+            run()
+    assert isinstance(caught.value, AirflowFailException) is (status == "STOPPED")
+
+
+def test_without_waiting_the_id_is_returned(run: Callable[..., Any], connect: Connect) -> None:
+    context = make_context()
+    with ScriptedAgent() as agent:
+        connect(agent)
+        agent.answers[RUN] = [starting(agent)]
+        assert run(context=context, wait=False) == ROOT
+        assert agent.of("WS") == []
+    assert context["ti"].xcoms["job_id"] == ROOT
+
+
+def test_an_id_of_ones_own_is_taken(run: Callable[..., Any], connect: Connect) -> None:
+    with ScriptedAgent(Job("", "FAILED", "mine")) as agent:
+        connect(agent)
+        agent.answers[RUN] = [starting(agent)]
+        assert run(job_id="mine")["submission_id"] == "mine-2"
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"if_succeeded": "never"}, "if_succeeded"),
+        ({"start_timeout": 0}, "start_timeout"),
+        ({"poll_interval": 0}, "poll_interval"),
+        ({"job_id": "a b"}, "job id"),
+        ({"job_id": "x" * (MAX_ROOT + 1)}, "at most 90"),
+        ({"action_params": [1]}, "params"),
+    ],
+)
+def test_a_bad_argument_is_refused_before_anything_is_started(
+    options: dict[str, Any], word: str, run: Callable[..., Any], connect: Connect
+) -> None:
+    with ScriptedAgent() as agent:
+        connect(agent)
+        with pytest.raises(RayAgentInputError, match=word):
+            run(**options)
+        assert agent.of("POST") == []
+
+
+@pytest.mark.parametrize(("state", "stops"), [("failed", True), ("success", True), ("running", False)])
+def test_a_task_that_is_ended_while_the_job_starts_stops_it_once_it_is_there(
+    state: str, stops: bool, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = make_context()
+    supervise(context["ti"], monkeypatch).state = state
+    operator = make_operator()
+    with ScriptedAgent() as agent:
+        connect(agent)
+        start = starting(agent, Play(Sleep(0.3), Do(lambda: None)), timeline=())
+        agent.answers[RUN] = [start]
+        agent.on_request = lambda request: operator.on_kill() if request.route == RUN and not request.ended else None
+        with pytest.raises(Exception, match=r"."):
+            operator.execute(context)
+        assert bool(agent.jobs[ROOT].stop_calls) is stops
