@@ -15,17 +15,25 @@ from airflow_provider_rayagent.agent.errors import RayAgentInputError
 from airflow_provider_rayagent.agent.wire import AUTHORIZATION_HEADER, validate_id
 from airflow_provider_rayagent.local.access import TokenRequired, refuse
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError
-from airflow_provider_rayagent.local.follow import follow
+from airflow_provider_rayagent.local.follow import COMPLETE, follow
 from airflow_provider_rayagent.local.gpus import gpu_status
+from airflow_provider_rayagent.local.plugin_routes import answer_missing_gpus, plugin_routes
+from airflow_provider_rayagent.local.plugin_runs import GpuUnavailableError, PluginRuns
 from airflow_provider_rayagent.local.streams import EventStream, stream_to_websocket
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from airflow_provider_rayagent.local.follow import Event
+    from airflow_provider_rayagent.local.jobqueue import JobQueue
+    from airflow_provider_rayagent.local.plugins import PluginFolder
     from airflow_provider_rayagent.local.ray_api import RayDashboard
     from airflow_provider_rayagent.local.serve_delete import ServeDeleter
 
 DESCRIPTION = """\
 The wire of a Ray agent, served over a real Ray on this machine, for trying and testing.
-It takes jobs by `POST /jobs/`, which is its own addition; what it cannot do it answers with 501.
+It takes jobs by `POST /jobs/`, which is its own addition, and runs the plugins of a folder if it was given one;
+what it cannot do it answers with 501.
 Jobs are shown as Ray shows them, environment variables of their runtime environment included."""
 
 NOT_HERE = ("plugin_releases", "builds", "containers", "resources", "system")
@@ -57,40 +65,56 @@ class SubmitRequest(BaseModel):
 class Agent:
     """What the routes share.
 
+    :param queue: jobs of plugins that are not on Ray.
     :param stopping: to be set when the server stops: open streams end.
     """
 
-    def __init__(self, ray: RayDashboard, deleter: ServeDeleter, stopping: asyncio.Event) -> None:
+    def __init__(self, ray: RayDashboard, deleter: ServeDeleter, queue: JobQueue, stopping: asyncio.Event) -> None:
         self.ray = ray
         self.deleter = deleter
+        self.queue = queue
         self.stopping = stopping
 
-    async def submitted(self, job_id: str) -> str:
-        """Return the submission id of a job that has a log.
+    async def job(self, job_id: str) -> Row:
+        """Return a job's details; a job that waits in the queue is not known.
+
+        :raises RayAnswerError: 404 if there is no such job.
+        """
+        return self.queue.find_ended(job_id) or await self.ray.get_job(job_id)
+
+    async def events(self, job_id: str) -> AsyncGenerator[Event | None, None]:
+        """Return a job's live log; of a job that never was on Ray it is empty.
 
         :raises RayAnswerError: 404 if there is no such job, 400 if it is a driver that nobody submitted.
         """
-        submission_id = (await self.ray.get_job(job_id)).get("submission_id")
+        submission_id = (await self.job(job_id)).get("submission_id")
         if not submission_id:
             raise RayAnswerError("Can only get logs of submission type jobs", 400)
-        return str(submission_id)
+        return _nothing() if self.queue.find_ended(job_id) else follow(self.ray, str(submission_id))
 
 
-def create_app(ray: RayDashboard, deleter: ServeDeleter, token: str, stopping: asyncio.Event) -> FastAPI:
+def create_app(agent: Agent, token: str, plugins: PluginFolder | None) -> FastAPI:
     """Return the agent as an ASGI application.
 
     :param token: what every request must carry; see :class:`TokenRequired`.
-    :param stopping: to be set when the server stops: open streams end.
+    :param plugins: to run; ``None``: there are none.
     """
     app = FastAPI(title="Local Ray agent", version=__version__, description=DESCRIPTION, redoc_url=None)
-    app.state.agent = Agent(ray, deleter, stopping)
+    app.state.agent = agent
     app.include_router(routes)
     app.add_api_websocket_route("/jobs/{job_id}/logs/", tail_over_websocket)
+    if plugins is not None:
+        app.include_router(
+            plugin_routes(PluginRuns(plugins, agent.queue, agent.ray)),
+            dependencies=[Security(_token_header)],
+            responses={**_errors, **_unknown, **_taken},
+        )
     for prefix in NOT_HERE:
         for path in (f"/{prefix}", f"/{prefix}/{{rest:path}}"):
             app.add_api_route(path, not_here, methods=METHODS, include_in_schema=False)
     app.add_exception_handler(RayAgentInputError, _answer_error)
     app.add_exception_handler(LocalAgentError, _answer_error)
+    app.add_exception_handler(GpuUnavailableError, answer_missing_gpus)
     app.add_middleware(TokenRequired, token=token)
     return app
 
@@ -132,10 +156,8 @@ Row = dict[str, Any]
 _token_header = APIKeyHeader(name=AUTHORIZATION_HEADER, auto_error=False, description="The agent token, as it is.")
 _unknown: dict[int | str, dict[str, Any]] = {404: {"model": ErrorAnswer}}
 _taken: dict[int | str, dict[str, Any]] = {409: {"model": ErrorAnswer}}
-routes = APIRouter(
-    dependencies=[Security(_token_header)],
-    responses={code: {"model": ErrorAnswer} for code in (400, 401, 503)},
-)
+_errors: dict[int | str, dict[str, Any]] = {code: {"model": ErrorAnswer} for code in (400, 401, 503)}
+routes = APIRouter(dependencies=[Security(_token_header)], responses=_errors)
 
 
 @routes.get("/health/", summary="Whether the token is right and Ray answers")
@@ -147,19 +169,19 @@ async def health(agent: OurAgent) -> Row:
 
 @routes.get("/jobs/", summary="All jobs, as Ray lists them")
 async def list_jobs(agent: OurAgent) -> list[Row]:
-    return await agent.ray.list_jobs()
+    return [*await agent.ray.list_jobs(), *agent.queue.ended()]
 
 
 @routes.post("/jobs/", summary="Submit a job (an addition of the local agent)", responses=_taken)
 async def submit_job(agent: OurAgent, job: SubmitRequest) -> Row:
     if job.submission_id is not None:
-        validate_id(job.submission_id, "job")
+        agent.queue.refuse_known(validate_id(job.submission_id, "job"))
     return await agent.ray.submit_job(job.model_dump(exclude_none=True))
 
 
 @routes.get("/jobs/{job_id}/", summary="Ray's details of one job", responses=_unknown)
 async def get_job(agent: OurAgent, job_id: JobId) -> Row:
-    return await agent.ray.get_job(job_id)
+    return await agent.job(job_id)
 
 
 @routes.get(
@@ -169,7 +191,7 @@ async def get_job(agent: OurAgent, job_id: JobId) -> Row:
     responses=_unknown,
 )
 async def get_job_logs(agent: OurAgent, job_id: JobId) -> PlainTextResponse:
-    return PlainTextResponse(await agent.ray.get_job_logs(job_id))
+    return PlainTextResponse("" if agent.queue.find_ended(job_id) else await agent.ray.get_job_logs(job_id))
 
 
 @routes.get(
@@ -179,13 +201,13 @@ async def get_job_logs(agent: OurAgent, job_id: JobId) -> PlainTextResponse:
     responses={200: {"content": {"text/event-stream": {}}}, **_unknown},
 )
 async def stream_job_logs(agent: OurAgent, job_id: JobId) -> EventStream:
-    submission_id = await agent.submitted(job_id)
-    return EventStream(follow(agent.ray, submission_id), agent.stopping)
+    return EventStream(await agent.events(job_id), agent.stopping)
 
 
-@routes.post("/jobs/{job_id}/stop/", summary="Ask Ray to stop a job", responses=_unknown)
+@routes.post("/jobs/{job_id}/stop/", summary="Ask Ray to stop a job, or take it out of the queue", responses=_unknown)
 async def stop_job(agent: OurAgent, job_id: JobId) -> Row:
-    return await agent.ray.stop_job(job_id)
+    stopped = await agent.queue.stop(job_id)
+    return await agent.ray.stop_job(job_id) if stopped is None else {"stopped": stopped}
 
 
 @routes.get("/nodes/", summary="All nodes, dead ones included")
@@ -236,21 +258,27 @@ async def get_gpu_status(agent: OurAgent) -> Row:
     return gpu_status(nodes, usage)
 
 
-@routes.post("/plugin_releases/run_debug/", summary="Not in the local agent", status_code=501)
-@routes.post("/plugin_releases/{lookup}/run/", summary="Not in the local agent", status_code=501)
-async def not_here() -> JSONResponse:
-    detail = "The local agent has no plugin store, containers or policies. It takes jobs by POST /jobs/."
+async def not_here(request: Request) -> JSONResponse:
+    path = request.url.path
+    if path.startswith("/plugin_releases"):
+        detail = "The local agent has no plugin store. It runs the plugins of a folder: rayagent-local --plugins DIR."
+    else:
+        detail = "The local agent has no containers or policies. It takes jobs by POST /jobs/."
     return JSONResponse({"detail": detail}, 501)
 
 
 async def tail_over_websocket(websocket: WebSocket, job_id: str) -> None:
     agent: Agent = websocket.app.state.agent
     try:
-        submission_id = await agent.submitted(validate_id(job_id, "job"))
+        events = await agent.events(validate_id(job_id, "job"))
     except (RayAgentInputError, LocalAgentError) as error:
         await refuse(websocket.scope, websocket.send, status_of(error), str(error))
         return
-    await stream_to_websocket(websocket, follow(agent.ray, submission_id), agent.stopping)
+    await stream_to_websocket(websocket, events, agent.stopping)
+
+
+async def _nothing() -> AsyncGenerator[Event | None, None]:
+    yield COMPLETE
 
 
 def _found(row: Row | None, what: str) -> Row:

@@ -16,6 +16,7 @@ from airflow_provider_rayagent.local.errors import LocalAgentError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from airflow_provider_rayagent.local.plugins import PluginFolder
     from airflow_provider_rayagent.local.server import Options
 
 NO_RAY = "Ray is not installed: pip install 'airflow-provider-rayagent[local]'"
@@ -78,6 +79,17 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="write a JSON file with url, token, ray_address, gcs_address and pid once ready; removed at the end",
     )
+    plugins = parser.add_argument_group("plugins")
+    plugins.add_argument(
+        "--plugins", type=Path, metavar="DIR", help="folder of plugins to run; each sub-folder has a plugin.yaml"
+    )
+    plugins.add_argument(
+        "--max-running-jobs",
+        type=_positive,
+        default=3,
+        metavar="N",
+        help="jobs of plugins that are on Ray at once; later ones wait (default: 3)",
+    )
     agent.add_argument("--verbose", action="store_true", help="log more")
     return parser
 
@@ -99,7 +111,20 @@ def _options(parsed: argparse.Namespace) -> Options:
         num_cpus=parsed.num_cpus,
         start_timeout=parsed.start_timeout,
         info_file=parsed.info_file,
+        plugins=_plugins(parsed.plugins),
+        max_running_jobs=parsed.max_running_jobs,
     )
+
+
+def _plugins(path: Path | None) -> PluginFolder | None:
+    """Return the folder of plugins, once each of them was read."""
+    if path is None:
+        return None
+    from airflow_provider_rayagent.local.plugins import PluginFolder
+
+    folder = PluginFolder(path)
+    folder.all()
+    return folder
 
 
 def _read_token(path: Path) -> str:

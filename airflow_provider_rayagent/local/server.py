@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayHeadError, RayUnavailableError
 from airflow_provider_rayagent.local.head import RayHead
+from airflow_provider_rayagent.local.jobqueue import JobQueue
 from airflow_provider_rayagent.local.ray_api import RayDashboard
 from airflow_provider_rayagent.local.serve_delete import ServeDeleter
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
     import uvicorn
     from fastapi import FastAPI
+
+    from airflow_provider_rayagent.local.app import Agent
+    from airflow_provider_rayagent.local.plugins import PluginFolder
 
 STREAMS_GRACE = 3
 """Seconds for open requests to end when the server stops."""
@@ -39,6 +43,8 @@ class Options:
     :param gcs_address: the existing Ray's own address; ``None``: look for it on this machine when it is needed.
     :param port: 0 for a free one.
     :param start_timeout: seconds for a head to be ready.
+    :param plugins: to run; ``None``: there are none.
+    :param max_running_jobs: jobs of plugins that may be PENDING or RUNNING on Ray at once.
     """
 
     token: str
@@ -50,6 +56,8 @@ class Options:
     num_cpus: int = 4
     start_timeout: float = 90.0
     info_file: Path | None = None
+    plugins: PluginFolder | None = None
+    max_running_jobs: int = 3
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -92,32 +100,33 @@ async def run(options: Options) -> int:
                 return 0
         deleter = ServeDeleter(ray, head.gcs_address if head else options.gcs_address)
         stack.push_async_callback(deleter.close)
-        return await _serve(options, listener, ray, deleter, head, stop)
+        queue = JobQueue(ray, options.max_running_jobs)
+        stack.push_async_callback(queue.close)
+        from airflow_provider_rayagent.local.app import Agent
+
+        return await _serve(options, listener, Agent(ray, deleter, queue, asyncio.Event()), head, stop)
 
 
 async def _serve(
-    options: Options,
-    listener: socket.socket,
-    ray: RayDashboard,
-    deleter: ServeDeleter,
-    head: RayHead | None,
-    stop: asyncio.Event,
+    options: Options, listener: socket.socket, agent: Agent, head: RayHead | None, stop: asyncio.Event
 ) -> int:
     from airflow_provider_rayagent.local.app import create_app
 
-    stopping = asyncio.Event()
-    server = make_server(create_app(ray, deleter, options.token, stopping))
+    server = make_server(create_app(agent, options.token, options.plugins))
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))
     url = url_of(listener)
     info = {
         "url": url,
         "token": options.token,
-        "ray_address": ray.url,
+        "ray_address": agent.ray.url,
         "gcs_address": head.gcs_address if head else options.gcs_address,
         "pid": os.getpid(),
     }
     with contextlib.ExitStack() as files:
-        say(f"Ray: {await _ray_line(ray)}")
+        say(f"Ray: {await _ray_line(agent.ray)}")
+        if options.plugins:
+            names = ", ".join(plugin.lookup for plugin in options.plugins.all())
+            say(f"Plugins in {options.plugins.path}: {names or 'none yet'} ({options.max_running_jobs} jobs at once)")
         if options.token_is_new:
             say(f"Token: {options.token}")
         say(f"The local agent listens on {url} (Ctrl-C ends it; API: {url}/docs)")
@@ -128,7 +137,7 @@ async def _serve(
         stopped = asyncio.ensure_future(stop.wait())
         await asyncio.wait({ended, stopped, serving}, return_when=asyncio.FIRST_COMPLETED)
         head_ended = ended.done()
-        stopping.set()
+        agent.stopping.set()
         server.should_exit = True
         await serving
         ended.cancel()

@@ -32,6 +32,7 @@ SECRET = "not-to-be-seen"
         (["--token", ""], "visible ASCII"),
         (["--token", "two words"], "visible ASCII"),
         (["--token-file", "/nowhere/token"], "Cannot read the token file"),
+        (["--plugins", "/nowhere/plugins"], "Cannot read the folder of plugins /nowhere/plugins"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_starts(
@@ -50,6 +51,7 @@ def test_what_cannot_work_is_refused_before_anything_starts(
         ["--port", "65536"],
         ["--port", "-1"],
         ["--num-cpus", "0"],
+        ["--max-running-jobs", "0"],
         ["--tok", "a"],
         ["--token", "a", "--token-file", "b"],
     ],
@@ -139,6 +141,23 @@ def test_while_ray_is_down_a_websocket_is_refused_with_503(without_ray: LocalAge
     with pytest.raises(websocket.WebSocketBadStatusException) as error:
         websocket.create_connection(url, header=[f"Authorization: {without_ray.token}"], timeout=10)
     assert error.value.status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "plugin_releases/"),
+        ("GET", "plugin_releases/a"),
+        ("GET", "plugin_releases/a/"),
+        ("POST", "plugin_releases/a/run/"),
+        ("POST", "plugin_releases/run_debug/"),
+    ],
+)
+def test_without_a_folder_of_plugins_their_routes_are_501(without_ray: LocalAgent, method: str, path: str) -> None:
+    response = without_ray.request(method, path, json={"action": "train"})
+
+    assert response.status_code == 501
+    assert "rayagent-local --plugins DIR" in response.json()["detail"]
 
 
 def test_a_given_token_is_in_no_output(without_ray: LocalAgent) -> None:

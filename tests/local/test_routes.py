@@ -195,10 +195,8 @@ def test_a_websocket_without_the_token_is_refused(agent: LocalAgent, header: lis
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("POST", "plugin_releases/a/run/"),
-        ("POST", "plugin_releases/run_debug/"),
-        ("GET", "plugin_releases/"),
-        ("GET", "plugin_releases/a"),
+        ("POST", "plugin_releases/"),
+        ("DELETE", "plugin_releases/train@1.0"),
         ("GET", "builds/a/"),
         ("GET", "containers/docker/"),
         ("GET", "resources/cluster/"),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 START_TIMEOUT = 120.0
 STOP_TIMEOUT = 30.0
+EXAMPLE_PLUGINS = Path(__file__).parents[2] / "example_dags" / "plugins"
 TERMINAL = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
@@ -67,6 +68,15 @@ class LocalAgent:
             raise AssertionError(f"submit: {response.status_code} {response.text}")
         return str(response.json()["submission_id"])
 
+    def run(self, lookup: str, action: str, params: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+        """Run an action of a plugin and return the agent's answer; ``fields`` are those of the call's body."""
+        body = {"action": action, "params": params or {}, **fields}
+        response = self.request("POST", f"plugin_releases/{lookup}/run/", json=body)
+        if not response.ok:
+            raise AssertionError(f"run: {response.status_code} {response.text}")
+        answer: dict[str, Any] = response.json()
+        return answer
+
     def job(self, job_id: str) -> dict[str, Any]:
         """Return the details of a job."""
         response = self.request("GET", f"jobs/{job_id}/")
@@ -88,15 +98,25 @@ class LocalAgent:
 
 
 @contextlib.contextmanager
-def local_agent(*arguments: str, python: str = sys.executable, cwd: Path | None = None) -> Iterator[LocalAgent]:
+def local_agent(
+    *arguments: str,
+    plugins: Path | None = EXAMPLE_PLUGINS,
+    max_running_jobs: int | None = None,
+    python: str = sys.executable,
+    cwd: Path | None = None,
+) -> Iterator[LocalAgent]:
     """Start the local agent as a process, wait until it is ready, yield it, and end it with its Ray.
 
     :param arguments: more arguments for ``rayagent-local``.
+    :param plugins: folder of plugins; ``None``: none.
+    :param max_running_jobs: plugin jobs that are on Ray at once; ``None``: the command's own default.
     :param python: a Python that has this package with its extra ``local``.
     """
     with tempfile.TemporaryDirectory(prefix="rayagent-") as directory:
         info, output = Path(directory, "agent.json"), Path(directory, "agent.log")
-        process = start_agent("--info-file", str(info), *arguments, output=output, python=python, cwd=cwd)
+        options = {"--info-file": info, "--plugins": plugins, "--max-running-jobs": max_running_jobs}
+        given = [word for name, value in options.items() if value is not None for word in (name, str(value))]
+        process = start_agent(*given, *arguments, output=output, python=python, cwd=cwd)
         try:
             wait_for_file(info, process, output)
             yield LocalAgent(**json.loads(info.read_text(encoding="utf-8")), output=output)

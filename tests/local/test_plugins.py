@@ -1,0 +1,186 @@
+"""Plugins run on a real Ray: what reaches the command, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_rayagent.local.plugin_runs import MAX_PARAMS
+from airflow_provider_rayagent.logs.result import ResultFinder
+from tests.stack.agent import EXAMPLE_PLUGINS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import requests
+
+    from tests.stack.agent import LocalAgent
+
+pytestmark = pytest.mark.ray
+
+SHOWS = """name: shows
+version: "2"
+actions:
+  show:
+    command: python -c 'import json, os; print(json.dumps({**os.environ, "folder":os.getcwd()}))'
+"""
+
+
+def run(agent: LocalAgent, lookup: str = "train@1.0", **body: Any) -> requests.Response:
+    return agent.request("POST", f"plugin_releases/{lookup}/run/", json={"action": "train", **body})
+
+
+def refused(response: requests.Response, status_code: int) -> str:
+    assert response.status_code == status_code, response.text
+    assert list(response.json()) == ["detail"]
+    return str(response.json()["detail"])
+
+
+def log_of(agent: LocalAgent, job_id: str) -> str:
+    return agent.request("GET", f"jobs/{job_id}/logs/").text
+
+
+@pytest.fixture(scope="module")
+def shows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A plugin, outside of the folder of plugins, that shows what its command is given."""
+    folder = tmp_path_factory.mktemp("a plugin's folder")
+    (folder / "plugin.yaml").write_text(SHOWS)
+    return folder
+
+
+def test_the_plugins_of_the_folder_are_listed_and_shown(agent: LocalAgent) -> None:
+    answer = agent.request("GET", "plugin_releases/").json()
+    (train,) = answer["results"]
+
+    assert (answer["count"], answer["next"]) == (1, None)
+    assert (train["plugin"], train["version"], train["path"]) == ("train", "1.0", str(EXAMPLE_PLUGINS / "train"))
+    assert set(train["actions"]) == {"train", "train_on_gpu"}
+    for lookup in ("train@1.0/", "train/", "train@1.0", "train", "train%401.0/"):
+        assert agent.request("GET", f"plugin_releases/{lookup}").json() == train
+    for lookup in ("train@2/", "other", "train@/"):
+        assert "There is no plugin" in refused(agent.request("GET", f"plugin_releases/{lookup}"), 404)
+
+
+def test_the_example_runs_to_its_result_under_the_callers_id(agent: LocalAgent) -> None:
+    answer = agent.run("train@1.0", "train", {"epochs": 2, "seconds": 0.1}, job_id="plugin-train-1")
+
+    names = {"plugin": "train", "version": "1.0", "action": "train"}
+    assert answer == {"job_id": "plugin-train-1", "submission_id": "plugin-train-1", "status": "PENDING", **names}
+    job = agent.wait("plugin-train-1")
+    assert (job["status"], job["submission_id"]) == ("SUCCEEDED", "plugin-train-1")
+    assert names.items() <= job["metadata"].items()
+    lines = log_of(agent, "plugin-train-1").splitlines()
+    assert {"train: 2 epochs, as job plugin-train-1", "epoch 1/2: loss 0.5000", "epoch 2/2: loss 0.2500"} <= set(lines)
+    assert any("100%|####################| 20/20" in line for line in lines)
+    finder = ResultFinder(("__SYNAPSE_RESULT_START__", "__SYNAPSE_RESULT_END__"))
+    for line in lines:
+        finder.feed(line)
+    assert finder.value() == {"epochs": 2, "loss": 0.25}
+
+
+def test_a_run_without_an_id_says_which_job_it_is(agent: LocalAgent) -> None:
+    job_id = agent.run("train", "train", {"epochs": 1, "seconds": 0})["job_id"]
+
+    assert job_id.startswith("train-")
+    assert agent.wait(job_id)["status"] == "SUCCEEDED"
+
+
+def test_the_example_fails_where_it_is_told_to(agent: LocalAgent) -> None:
+    job_id = agent.run("train", "train", {"fail_at": 2, "seconds": 0})["job_id"]
+
+    assert agent.wait(job_id)["status"] == "FAILED"
+    assert "ValueError: the loss is not a number in epoch 2" in log_of(agent, job_id)
+
+
+def test_the_command_is_given_params_and_names_and_runs_in_the_plugins_folder(agent: LocalAgent, shows: Path) -> None:
+    params: dict[str, Any] = {
+        "text": "é 漢 😀 \n ' \" \\ $HOME ${PATH} $(id)",
+        "none": None,
+        "numbers": [1, 2.5],
+        "n": {"a": {}},
+    }
+    long = {"x": "'\"\\" * ((MAX_PARAMS - 99) // 5)}
+    bodies: list[dict[str, Any]] = [{}, {"params": params, "language": "ko"}, {"params": long}]
+    for body in bodies:
+        answer = agent.request(
+            "POST", "plugin_releases/run_debug/", json={"action": "show", "plugin_path": str(shows), **body}
+        )
+        assert answer.status_code == 200, answer.text
+        job = agent.wait(answer.json()["job_id"])
+        assert job["status"] == "SUCCEEDED", job["message"]
+        (shown,) = [line for line in log_of(agent, job["submission_id"]).splitlines() if line.startswith("{")]
+        environment = json.loads(shown)
+        assert environment["folder"] == str(shows)
+        assert json.loads(environment["RAYAGENT_PARAMS"]) == body.get("params", {})
+        assert environment["RAYAGENT_ACTION"] == "show"
+        assert environment["RAYAGENT_JOB_ID"] == job["submission_id"]
+        assert environment.get("RAYAGENT_LANGUAGE") == body.get("language")
+
+
+def test_a_debug_path_may_be_within_the_folder_of_plugins(agent: LocalAgent) -> None:
+    body = {"action": "train", "plugin_path": "train", "job_id": "plugin-debug-1", "params": {"epochs": 1}}
+    answer = agent.request("POST", "plugin_releases/run_debug/", json=body)
+
+    assert answer.json()["job_id"] == "plugin-debug-1"
+    assert agent.wait("plugin-debug-1")["status"] == "SUCCEEDED"
+
+
+def test_gpus_that_the_cluster_has_not_are_503_in_the_words_of_an_agent(agent: LocalAgent) -> None:
+    answer = run(agent, action="train_on_gpu", job_id="plugin-gpu-1")
+
+    assert answer.status_code == 503
+    body = answer.json()
+    assert (body["error_type"], body["requested_gpus"], body["gpus_of_largest_node"]) == ("gpu_unavailable", 1, 0)
+    assert "needs 1 GPUs" in body["message"]
+    assert agent.request("GET", "jobs/plugin-gpu-1/").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("lookup", "body", "status_code", "words"),
+    [
+        ("other", {}, 404, "There is no plugin 'other'"),
+        ("train@1.0", {"action": "other"}, 400, "has no action 'other'"),
+        ("train@1.0", {"job_id": "a b"}, 400, "job id"),
+        ("train@1.0", {"job_id": ""}, 400, "job id"),
+        ("train@1.0", {"params": {"x": "x" * MAX_PARAMS}}, 413, "params"),
+        ("train@1.0", {"requirements": ["torch"]}, 501, "requirements"),
+    ],
+)
+def test_a_run_that_cannot_be_one_is_refused(
+    agent: LocalAgent, lookup: str, body: dict[str, Any], status_code: int, words: str
+) -> None:
+    assert words in refused(run(agent, lookup, **body), status_code)
+
+
+@pytest.mark.parametrize("body", [{"action": 1}, {"params": []}, {"language": "a b"}, {"other": 1}])
+def test_a_run_with_a_malformed_body_is_422(agent: LocalAgent, body: dict[str, Any]) -> None:
+    assert run(agent, **body).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("body", "status_code", "words"),
+    [
+        ({}, 400, "needs the path"),
+        ({"plugin_path": "/nowhere"}, 400, "/nowhere has no plugin.yaml"),
+        ({"plugin_path": "train", "config": {}}, 501, "config"),
+        ({"plugin_path": "train", "modules": {"main": "x"}}, 501, "modules"),
+    ],
+)
+def test_a_debug_run_that_cannot_be_one_is_refused(
+    agent: LocalAgent, body: dict[str, Any], status_code: int, words: str
+) -> None:
+    answer = agent.request("POST", "plugin_releases/run_debug/", json={"action": "train", **body})
+    assert words in refused(answer, status_code)
+
+
+def test_a_manifest_that_breaks_later_is_told(agent: LocalAgent, shows: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(shows, folder)
+    (folder / "plugin.yaml").write_text("name: broken\n")
+    body = {"action": "show", "plugin_path": str(folder)}
+
+    words = refused(agent.request("POST", "plugin_releases/run_debug/", json=body), 500)
+    assert words.startswith(f"{folder}/plugin.yaml: version: Field required; actions: Field required")

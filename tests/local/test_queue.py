@@ -1,0 +1,143 @@
+"""The agent's queue over a real Ray: so many jobs at once, the others in order and unknown until their turn."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_rayagent.agent.config import read_config
+from airflow_provider_rayagent.logs.commands import End
+from tests.local.test_following import DRIVERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import requests
+
+    from tests.stack.agent import LocalAgent
+
+pytestmark = pytest.mark.ray
+
+LIMIT = 3
+"""The command's default."""
+LONG = {"epochs": 10_000, "seconds": 0.2}
+SHORT = {"epochs": 1, "seconds": 0.1}
+
+
+def stop(agent: LocalAgent, job_id: str) -> requests.Response:
+    return agent.request("POST", f"jobs/{job_id}/stop/")
+
+
+def is_known(agent: LocalAgent, job_id: str) -> bool:
+    response = agent.request("GET", f"jobs/{job_id}/")
+    assert response.status_code in (200, 404)
+    return response.ok
+
+
+def wait_until_known(agent: LocalAgent, job_id: str) -> None:
+    deadline = time.monotonic() + 60
+    while not is_known(agent, job_id):
+        assert time.monotonic() < deadline, f"{job_id} is still unknown"
+        time.sleep(0.2)
+
+
+@pytest.fixture
+def full(agent: LocalAgent) -> Iterator[list[str]]:
+    """Ids of jobs that take every place; none that is left goes on afterwards."""
+    ids = [f"full-{uuid.uuid4()}" for _ in range(LIMIT)]
+    try:
+        for job_id in ids:
+            assert agent.run("train", "train", LONG, job_id=job_id)["status"] == "PENDING"
+        yield ids
+    finally:
+        for job_id in ids:
+            stop(agent, job_id)
+        for job_id in ids:
+            agent.wait(job_id)
+
+
+def test_later_jobs_wait_unknown_and_run_in_order_as_places_are_free(agent: LocalAgent, full: list[str]) -> None:
+    later = [
+        agent.run("train", "train", LONG if number == 0 else SHORT, job_id=f"later-{number}") for number in range(3)
+    ]
+    assert [answer["status"] for answer in later] == ["QUEUED"] * 3
+    agent.wait(full[0], statuses=["RUNNING"])
+    assert not any(is_known(agent, answer["job_id"]) for answer in later)
+    assert not {answer["job_id"] for answer in later} & {
+        job["submission_id"] for job in agent.request("GET", "jobs/").json()
+    }
+
+    stop(agent, full[0])
+    agent.wait(full[0])
+    wait_until_known(agent, "later-0")
+    time.sleep(2)
+    assert not is_known(agent, "later-1"), "the first of them took the place that was free"
+
+    stop(agent, "later-0")
+    starts = [agent.wait("later-0")["start_time"]]
+    for job_id in ("later-1", "later-2"):
+        wait_until_known(agent, job_id)
+        job = agent.wait(job_id)
+        assert job["status"] == "SUCCEEDED"
+        starts.append(job["start_time"])
+    assert starts == sorted(starts)
+
+
+def test_other_jobs_take_no_place(agent: LocalAgent, full: list[str]) -> None:
+    assert agent.wait(agent.submit("echo here"))["status"] == "SUCCEEDED"
+
+
+def test_a_waiting_job_that_is_stopped_is_stopped_from_then_on(agent: LocalAgent, full: list[str]) -> None:
+    agent.run("train", "train", SHORT, job_id="stopped-in-queue")
+
+    assert stop(agent, "stopped-in-queue").json() == {"stopped": True}
+    assert stop(agent, "stopped-in-queue").json() == {"stopped": False}
+    job = agent.job("stopped-in-queue")
+    assert (job["submission_id"], job["status"], job["type"]) == ("stopped-in-queue", "STOPPED", "SUBMISSION")
+    assert "waited in the agent's queue" in job["message"]
+    assert job["end_time"] >= job["start_time"] > 1_500_000_000_000
+    assert set(job) == set(agent.job(full[0])), "it looks as Ray's own jobs do"
+    assert job in agent.request("GET", "jobs/").json()
+    assert agent.request("GET", "jobs/stopped-in-queue/logs/").text == ""
+
+    stop(agent, full[0])
+    agent.wait(full[0])
+    time.sleep(2)
+    assert agent.job("stopped-in-queue") == job, "and it is not started later"
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_who_follows_a_job_that_was_stopped_in_the_queue_sees_its_end(
+    agent: LocalAgent, full: list[str], driver: str
+) -> None:
+    job_id = f"followed-{driver.replace(' ', '-')}"
+    agent.run("train", "train", SHORT, job_id=job_id)
+    stop(agent, job_id)
+
+    follow, source = DRIVERS[driver]
+    followed = follow(read_config(host=agent.url, token=agent.token), job_id, source)
+    assert followed.end is End.JOB_ENDED
+    assert (followed.job["status"], followed.lines) == ("STOPPED", [])
+
+
+def test_an_id_that_is_known_is_409_wherever_it_is_known(agent: LocalAgent, full: list[str]) -> None:
+    agent.run("train", "train", SHORT, job_id="waits")
+    agent.run("train", "train", SHORT, job_id="ended-here")
+    stop(agent, "ended-here")
+
+    def again(job_id: str) -> list[Any]:
+        run = {"action": "train", "job_id": job_id}
+        answers = [
+            agent.request("POST", "plugin_releases/train/run/", json=run),
+            agent.request("POST", "jobs/", json={"entrypoint": "true", "submission_id": job_id}),
+        ]
+        assert [answer.status_code for answer in answers] == [409, 409]
+        return [answer.json()["detail"] for answer in answers]
+
+    assert again(full[0]) == [f"Job {full[0]} already exists"] * 2
+    assert again("waits") == ["Job waits already exists: it waits in the agent's queue"] * 2
+    assert again("ended-here") == ["Job ended-here already exists"] * 2
+    stop(agent, "waits")
