@@ -64,12 +64,14 @@ def describe() -> dict[str, Any]:
     """Return the client's methods with their parameters, its version, and what its streams can be told."""
     ray = _ray()
     client = importlib.import_module("synapse_sdk.clients.agent").AgentClient
+    plugins = importlib.import_module("synapse_sdk.clients.agent.plugin").PluginClientMixin
     names = [name for name in vars(ray.RayClientMixin) if not name.startswith("_")] + ["health_check"]
     found = {name: inspect.getattr_static(client, name) for name in names}
     return {
         "version": importlib.import_module("importlib.metadata").version("synapse-sdk"),
         "properties": [name for name, member in found.items() if isinstance(member, property)],
         "methods": {name: _signature(member) for name, member in found.items() if inspect.isfunction(member)},
+        "plugins": {name: _signature(member) for name, member in vars(plugins).items() if inspect.isfunction(member)},
         "limits": [field.name for field in dataclasses.fields(ray.StreamLimits)],
         "protocols": list(typing.get_args(ray.StreamProtocol)),
     }

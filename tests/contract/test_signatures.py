@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.agent.wire import PROTOCOLS
-from airflow_provider_rayagent.hooks.rayagent import RayAgentHook, StreamLimits
+from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook, StreamLimits
 
 if TYPE_CHECKING:
     from tests.contract.client import Client
 
 # The client keeps it for callers of an older one.
 ALIASES = {"list_job_logs": "get_job_logs"}
+# What the hook has in another way: it lists without paging, and takes no body that is made by hand.
+NOT_OURS = {"list_plugin_releases": ["params", "list_all"], "run_plugin_release": ["data"]}
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +45,25 @@ def test_every_parameter_has_the_same_name_place_and_default(theirs: dict[str, A
             if each.name != "self"
         ]
     assert ours == {name: signature["parameters"] for name, signature in theirs["methods"].items()}
+
+
+@pytest.mark.parametrize("hook", [RayAgentHook, RayAgentAsyncHook])
+@pytest.mark.parametrize(
+    "method", ["run_plugin_release", "run_debug_plugin_release", "get_plugin_release", "list_plugin_releases"]
+)
+def test_plugins_are_run_with_the_clients_arguments(theirs: dict[str, Any], hook: type, method: str) -> None:
+    """Same names, places, kinds; the same defaults, but that an action must be named."""
+    ours = [
+        [each.name, each.kind.name, None if each.default is each.empty else repr(each.default)]
+        for each in inspect.signature(getattr(hook, method)).parameters.values()
+        if each.name != "self"
+    ]
+    expected = [
+        [name, kind, None if name == "action" else default]
+        for name, kind, default in theirs["plugins"][method]["parameters"]
+        if name not in NOT_OURS.get(method, [])
+    ]
+    assert ours == expected
 
 
 def test_every_method_returns_the_same_type(theirs: dict[str, Any]) -> None:
