@@ -52,6 +52,7 @@ _FIELDS = {
         '"Ray job" on a task leads. Empty: no link.',
     ),
 }
+_TRIGGERS = ["airflow_provider_rayagent.triggers.rayagent", "airflow_provider_rayagent.triggers.applications"]
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -70,7 +71,7 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": [{"integration-name": _NAME, "python-modules": ["airflow_provider_rayagent.hooks.rayagent"]}],
         "operators": [{"integration-name": _NAME, "python-modules": ["airflow_provider_rayagent.operators.rayagent"]}],
         "sensors": [{"integration-name": _NAME, "python-modules": ["airflow_provider_rayagent.sensors.rayagent"]}],
-        "triggers": [{"integration-name": _NAME, "python-modules": ["airflow_provider_rayagent.triggers.rayagent"]}],
+        "triggers": [{"integration-name": _NAME, "python-modules": _TRIGGERS}],
         "extra-links": ["airflow_provider_rayagent.links.rayagent.RayAgentJobLink"],
         "connection-types": [
             {

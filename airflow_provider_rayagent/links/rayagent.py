@@ -35,8 +35,9 @@ def job_link(operator: Any) -> str:
         return ""
 
 
-def push_job_link(operator: Any, context: Context) -> None:
-    """Show the link from now on; Airflow itself asks for it when the task's run is over."""
+def push_job_link(operator: Any, context: Context) -> str:
+    """Show the link from now on, and return it; Airflow itself asks for it when the task's run is over."""
     link = job_link(operator)
     if link:
         context["ti"].xcom_push(key=RayAgentJobLink().xcom_key, value=link)
+    return link

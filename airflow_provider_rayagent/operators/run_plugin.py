@@ -44,6 +44,8 @@ JOB_ID_KEY = "job_id"
 STOP_SECONDS = 6.0
 """How long a job that is being stopped can still be seen RUNNING; Ray kills it after 3 seconds."""
 LOOK_SECONDS = 0.5
+FOREVER = 10 * 365 * 86_400.0
+"""Seconds that are as good as no bound, and that JSON can hold."""
 TAKEN = 409
 """The status of an answer that a job of this id is there, or waits in the agent's queue."""
 _NOT_SENT = (
@@ -171,8 +173,7 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
             if job is None or self._counts(job_id, job):
                 break
         self._call(context, job_id)
-        if self.start_timeout is not None:
-            self._start_by = time.time() + self.start_timeout
+        self._start_by = time.time() + (FOREVER if self.start_timeout is None else self.start_timeout)
         return job
 
     def _call(self, context: Context, job_id: str) -> None:

@@ -18,7 +18,7 @@ from airflow_provider_rayagent.agent.outcome import Outcome
 from airflow_provider_rayagent.exceptions import RayAgentError, RayAgentInputError, RayAgentJobFailedError
 from airflow_provider_rayagent.hooks.common import SOURCES, TIMEOUT_MARGIN
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
-from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, job_link
+from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, push_job_link
 from airflow_provider_rayagent.logs.commands import End, TailSettings
 
 if TYPE_CHECKING:
@@ -190,9 +190,6 @@ class RayAgentJobFollowingMixin(BaseOperator):
                 progress_interval=self.progress_interval,
                 forward=self.forward_logs or self.read_result,
             )
-            link = job_link(self)
-            if link:
-                context["ti"].xcom_push(key=RayAgentJobLink().xcom_key, value=link)
             self._watch = JobWatch(
                 self.hook,
                 self.job_id,
@@ -202,7 +199,7 @@ class RayAgentJobFollowingMixin(BaseOperator):
                 present=PresentSettings(**self._present()),
                 shown=self.forward_logs,
                 markers=self.result_markers if self.read_result else None,
-                link=link,
+                link=push_job_link(self, context),
                 owns=self.stop_job_on_kill,
                 failed_error=self._failed_error,
                 position=_recall(context, same_try=False) if self.resume_log else None,

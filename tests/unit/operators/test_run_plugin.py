@@ -265,8 +265,9 @@ def test_an_agent_that_names_the_job_itself_is_believed(run: Callable[..., Any],
     assert any("its-own" in warning for warning in log.warnings)
 
 
+@pytest.mark.parametrize("start_timeout", [60.0, None])
 def test_a_job_in_the_agents_queue_may_be_unknown_for_longer_than_another(
-    run: Callable[..., Any], connect: Connect
+    start_timeout: float | None, run: Callable[..., Any], connect: Connect
 ) -> None:
     with ScriptedAgent() as agent:
         connect(agent)
@@ -277,7 +278,7 @@ def test_a_job_in_the_agents_queue_may_be_unknown_for_longer_than_another(
             return Answer(200, {"job_id": ROOT})
 
         agent.answers[RUN] = [queued]
-        assert run(job_missing_timeout=0.3)["result"] == {"loss": 0.5}
+        assert run(job_missing_timeout=0.3, start_timeout=start_timeout)["result"] == {"loss": 0.5}
 
 
 @pytest.mark.parametrize("status", ["PENDING", None])
