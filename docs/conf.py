@@ -40,8 +40,6 @@ autodoc_member_order = "bysource"
 html_theme = "furo"
 html_copy_source = False
 html_show_copyright = False
-html_static_path = ["_static"]
-html_css_files = ["pages.css"]
 
 
 def setup(app: Any) -> None:
