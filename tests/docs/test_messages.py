@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_rayagent.agent import reasons
+from airflow_provider_rayagent.agent.config import field_name
 from tests.docs.conftest import PAGES, ROOT
 
 if TYPE_CHECKING:
@@ -41,7 +42,9 @@ def _texts(node: ast.AST) -> list[str]:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return [re.sub(r"%[.0-9]*[a-z]", "…", node.value)]
     if isinstance(node, ast.JoinedStr):
-        return ["".join(_texts(part)[0] if isinstance(part, ast.Constant) else "…" for part in node.values)]
+        return ["".join(_texts(part)[0] for part in node.values)]
+    if isinstance(node, ast.FormattedValue) and ast.unparse(node.value).startswith("field_name('"):
+        return [field_name(ast.unparse(node.value).split("'")[1])]
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return ["".join(pair) for pair in itertools.product(_texts(node.left), _texts(node.right))]
     if isinstance(node, ast.IfExp):
