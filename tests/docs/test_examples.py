@@ -12,14 +12,18 @@ import pytest
 
 from tests.docs.conftest import PAGES, ROOT, run
 from tests.docs.run_dags import MARK
-from tests.scripted import Application, Job, ScriptedAgent
+from tests.scripted import Answer, Application, Job, ScriptedAgent
 from tests.stack.agent import local_agent
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.scripted import Request
+
 EXAMPLES = ROOT / "example_dags"
 TOKEN = "agent-s3cret-token"
+RUN_PLUGIN = "POST plugin_releases/train@1.0/run/"
+RESULT = '__SYNAPSE_RESULT_START__{"epochs": 5, "loss": 0.5}__SYNAPSE_RESULT_END__\n'
 LOG = "step 1 of 2\nERROR step 2 went wrong\n"
 TIMES = {"start_time": 1_767_225_600_000, "end_time": 1_767_225_612_500}
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -28,6 +32,8 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "many": ("rayagent_follow_many", {"job_ids": ["first", "second"]}),
     "own operator": ("rayagent_own_operator", {"job_id": "done"}),
     "stop": ("rayagent_stop_job", {"job_id": "endless"}),
+    "plugin": ("rayagent_run_plugin", {"epochs": 5}),
+    "wait": ("rayagent_wait_for_application", {"name": "other"}),
     "delete": ("rayagent_delete_serve_application", {"name": "application"}),
     "night": ("rayagent_nightly", {"night": "20260131"}),
     "hook": ("rayagent_report_cluster", {"job_id": "done"}),
@@ -73,6 +79,13 @@ def agent() -> Any:
     ]
     apps = [Application(name) for name in ("application", "canary", "other")]
     with ScriptedAgent(*jobs, applications=apps, token=TOKEN) as agent:
+
+        def start(request: Request) -> Answer:
+            job_id = json.loads(request.body)["job_id"]
+            agent.jobs[job_id] = Job(LOG + RESULT, job_id=job_id)
+            return Answer(200, {"job_id": job_id})
+
+        agent.answers[RUN_PLUGIN] = [start]
         yield agent
 
 
@@ -128,6 +141,18 @@ def test_the_trigger_follows_a_job_for_an_operator_of_ones_own(ended: dict[str, 
     assert all(line in ended["own operator"].printed for line in LOG.splitlines())
 
 
+def test_a_plugin_is_run_and_its_result_used(ended: dict[str, Ended], agent: ScriptedAgent) -> None:
+    assert ended["plugin"].tasks == {"train": "success", "keep_loss": "success"}
+    (sent,) = agent.of(RUN_PLUGIN)
+    assert json.loads(sent.body)["params"] == {"epochs": 5}
+    assert "Returned value was: 0.5" in ended["plugin"].printed
+
+
+def test_an_application_is_waited_for(ended: dict[str, Ended]) -> None:
+    assert ended["wait"].tasks == {"wait_for_application": "success"}
+    assert "The Serve application 'other' is RUNNING." in ended["wait"].printed
+
+
 def test_the_stop_operator_stops_a_job(ended: dict[str, Ended], agent: ScriptedAgent) -> None:
     assert ended["stop"].tasks == {"stop_job": "success"}
     assert agent.jobs["endless"].status == "STOPPED"
@@ -161,3 +186,11 @@ def test_a_job_of_the_local_agent_is_submitted_and_followed(airflow_home: Path) 
         (ended,) = run_dags(airflow_home, agent.url, agent.token, ("rayagent_local_job", {}))
     assert ended.tasks == {"submit_job": "success", "follow_job": "success"}
     assert all(f"step {step} of 10" in ended.printed for step in range(1, 11))
+
+
+@pytest.mark.ray
+def test_a_plugin_of_the_local_agent_is_run(airflow_home: Path) -> None:
+    with local_agent() as agent:
+        (ended,) = run_dags(airflow_home, agent.url, agent.token, ("rayagent_run_plugin", {"epochs": 2}))
+    assert ended.tasks == {"train": "success", "keep_loss": "success"}
+    assert "Returned value was: 0.25" in ended.printed
