@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_rayagent.agent.errors import RayAgentError, RayAgentNotFoundError
+from airflow_provider_rayagent.agent.errors import RayAgentError, RayAgentNotFoundError, RayAgentResponseError
 from airflow_provider_rayagent.agent.following import HOPELESS
-from airflow_provider_rayagent.agent.jobs import MAX_TEXT, cut, storable
+from airflow_provider_rayagent.agent.jobs import cut, primitive, storable
 from airflow_provider_rayagent.agent.outcome import error_from_json, error_to_json
 
 if TYPE_CHECKING:
@@ -18,6 +18,13 @@ Target = Literal["running", "gone"]
 TARGETS: tuple[Target, ...] = ("running", "gone")
 FAILING = ("DEPLOY_FAILED", "UNHEALTHY")
 """Statuses of an application that does not work; Ray tries to mend an UNHEALTHY one."""
+
+DOUBT_SECONDS = 1.0
+"""Between two looks while the application fails or the agent is out of reach, at most."""
+MAX_DEPLOYMENTS = 100
+"""Deployments in a summary; more are left out."""
+MAX_NAME = 200
+"""Characters of a deployment's name in a summary."""
 
 _FIELDS = ("name", "status", "message", "route_prefix", "docs_path", "last_deployed_time_s")
 
@@ -61,13 +68,17 @@ class ApplicationOutcome:
     def from_event(cls, event: object) -> ApplicationOutcome:
         """Return the outcome that :meth:`to_event` gave.
 
-        :raises RayAgentError: if ``event`` is not one.
+        :raises RayAgentResponseError: if ``event`` is not one.
         """
         try:
             arrival, application, error = (event[key] for key in ("arrival", "application", "error"))  # type: ignore[index]
+            if application is not None:
+                application = {"status": None, "deployments": {}, **application}
             return cls(Arrival(arrival) if arrival is not None else None, application, error_from_json(error))
         except (KeyError, TypeError, ValueError):
-            raise RayAgentError(f"The trigger's event is not one of a Serve application: {event!r:.200}") from None
+            raise RayAgentResponseError(
+                f"The trigger's event is not one of RayAgentServeApplicationTrigger: {event!r:.200}"
+            ) from None
 
 
 @dataclass
@@ -131,18 +142,12 @@ def summarize(application: Mapping[str, Any], redact: Callable[[str], str] = str
     The keys are ``name``, ``status``, ``message``, ``route_prefix``, ``docs_path``, ``last_deployed_time_s`` (seconds
     since the epoch) and ``deployments``, each deployment's status by its name.
     """
-    summary: dict[str, Any] = {name: _primitive(application.get(name), redact) for name in _FIELDS}
+    summary: dict[str, Any] = {name: primitive(application.get(name), redact) for name in _FIELDS}
     deployments = application.get("deployments")
     found = deployments.items() if isinstance(deployments, dict) else ()
     summary["deployments"] = {
-        str(storable(str(name), redact)): _primitive(each.get("status"), redact)
-        for name, each in list(found)[:100]
+        cut(str(storable(str(name), redact)), MAX_NAME): primitive(each.get("status"), redact)
+        for name, each in list(found)[:MAX_DEPLOYMENTS]
         if isinstance(each, dict)
     }
     return summary
-
-
-def _primitive(value: object, redact: Callable[[str], str]) -> str | int | float | bool | None:
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    return cut(str(storable(str(value), redact)), MAX_TEXT)

@@ -54,7 +54,7 @@ def summarize(job: Mapping[str, Any], job_id: str, redact: Callable[[str], str] 
     :param job_id: the id that was asked for; it stands in where the details have none.
     :param redact: takes secrets out of a text; a job may have printed one, and Ray's message has its last lines.
     """
-    summary: dict[str, Any] = {name: _primitive(job.get(name), redact) for name in _FIELDS}
+    summary: dict[str, Any] = {name: primitive(job.get(name), redact) for name in _FIELDS}
     summary["job_id"] = summary["job_id"] or summary["submission_id"] or job_id
     summary["duration"] = duration_of(job)
     summary["metadata"] = _metadata(job.get("metadata"), redact)
@@ -101,7 +101,8 @@ def _metadata(value: object, redact: Callable[[str], str]) -> Any:
     return storable(json.loads(text), redact) if len(text) <= MAX_METADATA else f"left out: {len(text)} characters"
 
 
-def _primitive(value: object, redact: Callable[[str], str]) -> str | int | float | bool | None:
+def primitive(value: object, redact: Callable[[str], str]) -> str | int | float | bool | None:
+    """Return a value as a JSON primitive: a text without secrets, and cut."""
     if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
         return value
     return cut(str(storable(str(value), redact)), MAX_TEXT)

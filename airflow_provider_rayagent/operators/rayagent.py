@@ -15,6 +15,7 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentJobMissingError,
     RayAgentNotFoundError,
 )
+from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
 from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, push_job_link
 from airflow_provider_rayagent.logs.commands import End
 from airflow_provider_rayagent.operators.run_plugin import RayAgentRunPluginOperator
@@ -115,7 +116,7 @@ class RayAgentStopJobOperator(_IfDone):
         outcome = Outcome.from_event(event)
         job = dict(outcome.job or {"status": None})
         if outcome.end is End.TIMED_OUT:
-            raise self._timed_out(f"Job {self.job_id} was asked to stop and is still {job['status']}")
+            raise self._timed_out(f"Job {self.job_id} was asked to stop and is still {job['status']}", outcome.error)
         if outcome.end is End.JOB_MISSING:
             self.log.warning("The agent no longer knows job %s.", self.job_id)
             job = {"status": None}
@@ -134,7 +135,7 @@ class RayAgentStopJobOperator(_IfDone):
             forward_logs=False,
             poll_interval=max(self.poll_interval, 0.5),
             job_missing_timeout=MISSING_SECONDS,
-            agent_unreachable_timeout=self.timeout,
+            agent_unreachable_timeout=self.timeout + TIMEOUT_MARGIN,
             deadline=deadline,
         )
 
@@ -240,7 +241,9 @@ class RayAgentDeleteServeApplicationOperator(_IfDone):
         """Conclude from the trigger's event."""
         outcome = ApplicationOutcome.from_event(event)
         if outcome.arrival is Arrival.TIMED_OUT:
-            raise self._timed_out(f"The Serve application {self.name!r} is still there ({outcome.status})")
+            raise self._timed_out(
+                f"The Serve application {self.name!r} is still there ({outcome.status})", outcome.error
+            )
         if outcome.arrival is not Arrival.REACHED:
             raise outcome.error or RayAgentError(f"The status of {self.name!r} could not be read.")
         self.log.info("The Serve application %r is gone.", self.name)
@@ -254,7 +257,7 @@ class RayAgentDeleteServeApplicationOperator(_IfDone):
             rayagent_conn_id=self.rayagent_conn_id,
             target="gone",
             poll_interval=max(self.poll_interval, 0.5),
-            agent_unreachable_timeout=self.timeout,
+            agent_unreachable_timeout=self.timeout + TIMEOUT_MARGIN,
             deadline=deadline,
         )
 

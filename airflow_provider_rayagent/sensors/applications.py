@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseSensorOperator, PokeReturnValue
+from airflow.sdk import BaseOperator, BaseSensorOperator, PokeReturnValue
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import TaskDeferralTimeout
 
 from airflow_provider_rayagent.agent import wire
-from airflow_provider_rayagent.agent.applications import TARGETS, ApplicationOutcome, ApplicationWait, Arrival, Target
+from airflow_provider_rayagent.agent.applications import (
+    DOUBT_SECONDS,
+    TARGETS,
+    ApplicationOutcome,
+    ApplicationWait,
+    Arrival,
+    Target,
+)
 from airflow_provider_rayagent.agent.errors import RayAgentError
 from airflow_provider_rayagent.exceptions import (
     RayAgentInputError,
@@ -28,9 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow.sdk import Context
-
-DOUBT_SECONDS = 1.0
-"""Between two looks while the application fails or the agent is out of reach."""
 
 
 class RayAgentServeApplicationSensor(SkippingMixin, BaseSensorOperator):
@@ -75,10 +80,12 @@ class RayAgentServeApplicationSensor(SkippingMixin, BaseSensorOperator):
         if target not in TARGETS:
             raise RayAgentInputError(f"target must be one of {', '.join(TARGETS)}, not {target!r}.")
         self.target: Target = target
-        self.grace_period = grace_period if grace_period == 0 else wire.validate_duration(grace_period, "grace_period")
+        at_once = grace_period == 0 and not isinstance(grace_period, bool)
+        self.grace_period = 0.0 if at_once else wire.validate_duration(grace_period, "grace_period")
         self.agent_unreachable_timeout = wire.validate_duration(agent_unreachable_timeout, "agent_unreachable_timeout")
         self.deferrable = deferrable
         self._told: str | None = None
+        self._ends = float("inf")
 
     @cached_property
     def hook(self) -> RayAgentHook:
@@ -88,44 +95,46 @@ class RayAgentServeApplicationSensor(SkippingMixin, BaseSensorOperator):
     def execute(self, context: Context) -> Any:
         """Wait for the application, here or deferred."""
         wire.quote_application_name(self.name)
+        self._ends = time.monotonic() + self.timeout
         with self._ending():
             return self._execute_deferred() if self.deferrable else super().execute(context)
 
     def poke(self, context: Context) -> bool | PokeReturnValue:  # noqa: ARG002
         """Look at the application; while it fails or can't be seen, look on until that is decided."""
         with self.hook as hook:
-            wait = self._new_wait()
-            outcome = self._look(hook, wait)
-            while outcome.arrival is None and wait.is_in_doubt:
+            outcome = self._look(hook)
+            while outcome.arrival is None and self._wait.is_in_doubt and time.monotonic() < self._ends:
                 time.sleep(min(DOUBT_SECONDS, self.poke_interval))
-                outcome = self._look(hook, wait)
+                outcome = self._look(hook)
         return False if outcome.arrival is None else PokeReturnValue(True, self._conclude(outcome))
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:  # noqa: ARG002
         """Conclude from the trigger's event."""
-        with self._ending():
-            return self._conclude(ApplicationOutcome.from_event(event))
+        return self._conclude(ApplicationOutcome.from_event(event))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on after a deferral; one that no triggerer ended in time has timed out."""
-        try:
-            return super().resume_execution(next_method, next_kwargs, context)
-        except TaskDeferralTimeout:
-            with self._ending():
-                return self._conclude(ApplicationOutcome(Arrival.TIMED_OUT))
+        """Go on after a deferral; one that no triggerer ended in time ends with one more look."""
+        with self._ending():
+            try:
+                return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
+            except TaskDeferralTimeout:
+                with self.hook as hook:
+                    outcome = self._look(hook)
+                return self._conclude(replace(outcome, arrival=outcome.arrival or Arrival.TIMED_OUT))
 
     def _say_why(self, error: BaseException | None) -> None:
         if error is not None:
             self.log.error("%s", error)
 
-    def _new_wait(self) -> ApplicationWait:
+    @cached_property
+    def _wait(self) -> ApplicationWait:
         return ApplicationWait(self.target, self.grace_period, self.agent_unreachable_timeout, self.hook.config.redact)
 
-    def _look(self, hook: RayAgentHook, wait: ApplicationWait) -> ApplicationOutcome:
+    def _look(self, hook: RayAgentHook) -> ApplicationOutcome:
         try:
-            outcome = wait.seen(hook.get_serve_application(self.name), time.monotonic())
+            outcome = self._wait.seen(hook.get_serve_application(self.name), time.monotonic())
         except RayAgentError as error:
-            outcome = wait.failed(error, time.monotonic())
+            outcome = self._wait.failed(error, time.monotonic())
         if outcome.status != self._told:
             self._told = outcome.status
             self.log.info("The Serve application %r is %s.", self.name, outcome.status)
@@ -135,7 +144,7 @@ class RayAgentServeApplicationSensor(SkippingMixin, BaseSensorOperator):
         from airflow_provider_rayagent.triggers.applications import RayAgentServeApplicationTrigger
 
         with self.hook as hook:
-            outcome = self._look(hook, self._new_wait())
+            outcome = self._look(hook)
         if outcome.arrival is not None:
             return self._conclude(outcome)
         self.log.info("The triggerer waits for the Serve application %r from here on, without a worker.", self.name)

@@ -80,16 +80,16 @@ class RayAgentWaitingOperator(BaseOperator):
         :raises RayAgentWaitTimeoutError: with what ``describe`` says, after ``timeout`` seconds.
         """
         deadline = time.monotonic() + self.timeout
-        trouble = ""
+        trouble: RayAgentError | None = None
         while True:
             try:
                 if is_done():
                     return
-                trouble = ""
+                trouble = None
             except (RayAgentConnectionError, RayAgentHTTPError, RayAgentResponseError) as error:
                 if not _may_pass(error):
                     raise
-                trouble = f" The last look failed: {error}"
+                trouble = error
             left = deadline - time.monotonic()
             if left <= 0 or self._stopped.wait(min(self.poll_interval, left)):
                 raise self._timed_out(describe(), trouble)
@@ -107,7 +107,8 @@ class RayAgentWaitingOperator(BaseOperator):
             timeout=timedelta(seconds=self.timeout + TIMEOUT_MARGIN),
         )
 
-    def _timed_out(self, what: str, trouble: str = "") -> RayAgentWaitTimeoutError:
+    def _timed_out(self, what: str, error: RayAgentError | None = None) -> RayAgentWaitTimeoutError:
+        trouble = f" The last look failed: {error}" if error else ""
         return RayAgentWaitTimeoutError(f"{what} after {self.timeout:g} seconds.{trouble}", 408)
 
 

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_rayagent.agent.applications import ApplicationOutcome, ApplicationWait, Arrival, Target
+from airflow_provider_rayagent.agent.applications import (
+    DOUBT_SECONDS,
+    ApplicationOutcome,
+    ApplicationWait,
+    Arrival,
+    Target,
+)
 from airflow_provider_rayagent.agent.errors import RayAgentError
 from airflow_provider_rayagent.hooks.aio import RayAgentAsyncHook
 
@@ -89,4 +95,5 @@ class RayAgentServeApplicationTrigger(BaseTrigger):
                     return outcome
                 if left is not None and left <= 0:
                     return ApplicationOutcome(Arrival.TIMED_OUT, outcome.application, outcome.error)
-                await asyncio.sleep(self.poll_interval if left is None else min(self.poll_interval, left))
+                pause = min(self.poll_interval, DOUBT_SECONDS) if wait.is_in_doubt else self.poll_interval
+                await asyncio.sleep(pause if left is None else min(pause, left))

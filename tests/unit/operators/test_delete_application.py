@@ -8,16 +8,19 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException, TaskDeferralError, TaskDeferred
 
 from airflow_provider_rayagent.exceptions import (
+    RayAgentAuthenticationError,
     RayAgentInputError,
     RayAgentNotFoundError,
+    RayAgentResponseError,
     RayAgentServerError,
     RayAgentWaitTimeoutError,
 )
 from airflow_provider_rayagent.operators.rayagent import RayAgentDeleteServeApplicationOperator
 from tests.scripted import DEFAULT, Application, Down, Html, Play, Refuse, Reset, ScriptedAgent, Step
+from tests.unit.both_ways import event_of, execute
 from tests.unit.support import make_context, named, task_log
 
 if TYPE_CHECKING:
@@ -150,3 +153,97 @@ def test_the_name_and_the_connection_are_templates(connect: Connect) -> None:
         operator = make_operator(name="canary-{{ night }}", rayagent_conn_id="team_{{ team }}")
         operator.render_template_fields({"night": "7", "team": "a"})  # type: ignore[typeddict-unknown-key]
         assert operator.execute(make_context())["name"] == "canary-7"
+
+
+def run_deferred(**overrides: Any) -> Any:
+    return execute(lambda: make_operator(deferrable=True, **overrides), make_context())
+
+
+@pytest.mark.parametrize("status", ["RUNNING", "DEPLOY_FAILED", "UNHEALTHY"])
+def test_deferred_the_result_is_the_same(status: str, connect: Connect) -> None:
+    with ScriptedAgent(applications=[Application("app", status, gone_after=0.2)]) as agent, task_log() as log:
+        connect(agent)
+        assert run_deferred() == {"name": "app", "status": status, "deleted": True}
+        assert len(agent.of(DELETE)) == 1
+        agent.wait_until(lambda: agent.open_connections == 0)
+    assert log.messages[-1] == "The Serve application 'app' is gone."
+
+
+@pytest.mark.parametrize(
+    ("apps", "options", "result"),
+    [
+        ([], {}, {"name": "app", "status": None, "deleted": False}),
+        (["app"], {"wait_for_deletion": False}, {"name": "app", "status": "RUNNING", "deleted": True}),
+    ],
+    ids=["missing", "not waited for"],
+)
+def test_without_anything_to_wait_for_there_is_no_deferral(
+    apps: list[str], options: dict[str, Any], result: dict[str, Any], connect: Connect
+) -> None:
+    with ScriptedAgent(applications=[Application(name, gone_after=None) for name in apps]) as agent:
+        connect(agent)
+        assert run(deferrable=True, **options) == result
+
+
+@pytest.mark.parametrize(
+    "away", [[Down(0.3)], [Refuse(503)] * 2, [Html(502)], [Html(200)], [Play(Reset())] * 2], ids=named
+)
+def test_deferred_an_agent_that_is_away_for_a_moment_is_asked_again(away: list[Step], connect: Connect) -> None:
+    with ScriptedAgent(
+        applications=[Application("app", gone_after=0.4)], answers={GET: [DEFAULT, *away, DEFAULT]}
+    ) as agent:
+        connect(agent)
+        assert run_deferred()["deleted"] is True
+
+
+def test_deferred_an_application_that_stays_is_a_named_error_with_its_status(connect: Connect) -> None:
+    with ScriptedAgent(applications=[Application("app", gone_after=None)]) as agent:
+        connect(agent)
+        with pytest.raises(
+            RayAgentWaitTimeoutError, match=r"'app' is still there \(DELETING\) after 0.3 seconds"
+        ) as caught:
+            run_deferred(timeout=0.3)
+    assert caught.value.status_code == 408
+
+
+def test_deferred_a_time_out_tells_of_the_agent_that_was_away(connect: Connect) -> None:
+    answers: dict[str, list[Step]] = {GET: [DEFAULT, Refuse(503, "maintenance")]}
+    with ScriptedAgent(applications=[Application("app", gone_after=None)], answers=answers) as agent:
+        connect(agent)
+        with pytest.raises(RayAgentWaitTimeoutError, match="maintenance"):
+            run_deferred(timeout=0.3)
+
+
+def test_deferred_a_refused_token_ends_it_at_once(connect: Connect) -> None:
+    with ScriptedAgent(applications=[Application("app")], answers={GET: [DEFAULT, Refuse(401)]}) as agent:
+        connect(agent)
+        with pytest.raises(RayAgentAuthenticationError):
+            run_deferred(timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error"),
+    [({"error": "Trigger timeout"}, RayAgentWaitTimeoutError), ({"error": "Trigger failure"}, TaskDeferralError)],
+)
+def test_a_deferral_that_no_triggerer_ended_is_a_named_error(kwargs: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        make_operator(deferrable=True).resume_execution("__fail__", kwargs, make_context())
+
+
+def test_an_event_that_is_not_ours_is_an_error() -> None:
+    with pytest.raises(RayAgentResponseError, match="event is not one of"):
+        make_operator().resume_execution("execute_complete", {"event": {}, "status": "RUNNING"}, make_context())
+
+
+def test_the_trigger_waits_as_the_operator_would(connect: Connect) -> None:
+    with ScriptedAgent(applications=[Application("app", gone_after=0.1)]) as agent:
+        connect(agent, "team_a")
+        begun = time.time()
+        with pytest.raises(TaskDeferred) as caught:
+            run(deferrable=True, rayagent_conn_id="team_a", poll_interval=0.7, timeout=100)
+        given = caught.value.trigger.serialize()[1]
+        assert (given["name"], given["rayagent_conn_id"], given["target"]) == ("app", "team_a", "gone")
+        assert given["poll_interval"] == 0.7
+        assert begun + 100 <= given["deadline"] <= time.time() + 100
+        assert caught.value.kwargs == {"status": "RUNNING"}
+        assert event_of(None, caught.value)["arrival"] == "reached"
