@@ -1,9 +1,9 @@
 """A night's work around a training job.
 
-The training itself is started by the team's own release pipeline, under an id that carries the date
-(``train-20260131``), and so is a job that evaluates it while it trains (``watch-20260131``). This DAG follows the
-training; when it has succeeded, yesterday's canary application makes room for the new one. The evaluating job would
-run for ever, so it is stopped in any case, also when the training failed.
+The plugin ``train`` is run as a Ray job, whose log and result come into the task. The team's release pipeline then
+rolls the trained model out as a Serve application; once that is RUNNING, the application that it replaces is deleted.
+A job that evaluates the training (``watch-20260131``) would run for ever, so it is stopped in any case, also when the
+training failed.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from airflow.sdk import DAG, Param, TriggerRule
 
 from airflow_provider_rayagent.operators.rayagent import (
     RayAgentDeleteServeApplicationOperator,
+    RayAgentRunPluginOperator,
     RayAgentStopJobOperator,
 )
-from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
+from airflow_provider_rayagent.sensors.rayagent import RayAgentServeApplicationSensor
 
 NIGHT = "{{ params.night or logical_date | ds_nodash }}"
 
 with DAG(
     dag_id="rayagent_nightly",
-    description="Follow the night's training, retire the old canary, stop the evaluation.",
+    description="Train, wait for the new application, delete the old one, stop the evaluation.",
     schedule="0 1 * * *",
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
     catchup=False,
@@ -31,20 +32,32 @@ with DAG(
     tags=["example", "rayagent"],
     params={
         "night": Param("", type="string", description="Which night, as YYYYMMDD; empty: the run's own."),
-        "canary": Param("canary", type="string", description="The Serve application to retire."),
+        "epochs": Param(3, type="integer", minimum=1, description="How long to train."),
+        "application": Param("production", type="string", description="The Serve application that has to run."),
+        "old_application": Param("canary", type="string", description="The Serve application that it replaces."),
     },
 ):
-    follow_training = RayAgentJobSensor(
-        task_id="follow_training",
-        job_id=f"train-{NIGHT}",
-        job_missing_timeout=1800,
-        timeout=timedelta(hours=5).total_seconds(),
+    train = RayAgentRunPluginOperator(
+        task_id="train",
+        lookup="train@1.0",
+        action="train",
+        action_params={"night": NIGHT, "epochs": "{{ params.epochs }}"},
+        execution_timeout=timedelta(hours=5),
     )
-    retire_canary = RayAgentDeleteServeApplicationOperator(task_id="retire_canary", name="{{ params.canary }}")
+    check_deployment = RayAgentServeApplicationSensor(
+        task_id="check_deployment",
+        name="{{ params.application }}",
+        deferrable=True,
+        timeout=timedelta(hours=1).total_seconds(),
+    )
+    delete_old_application = RayAgentDeleteServeApplicationOperator(
+        task_id="delete_old_application",
+        name="{{ params.old_application }}",
+    )
     stop_evaluation = RayAgentStopJobOperator(
         task_id="stop_evaluation",
         job_id=f"watch-{NIGHT}",
         if_missing="succeed",
         trigger_rule=TriggerRule.ALL_DONE,
     )
-    follow_training >> [retire_canary, stop_evaluation]
+    train >> check_deployment >> [delete_old_application, stop_evaluation]

@@ -79,9 +79,9 @@ class Task:
         """Return the task instance as the API gives it."""
         return self.airflow.task_instance(self.dag_id, self.run_id, self.task_id, self.map_index)
 
-    def xcom(self) -> Any:
-        """Return what the task returned, or pushed in its place."""
-        return self.airflow.xcom(self.dag_id, self.run_id, self.task_id, map_index=self.map_index)
+    def xcom(self, key: str = "return_value") -> Any:
+        """Return what the task returned, or pushed."""
+        return self.airflow.xcom(self.dag_id, self.run_id, self.task_id, key, self.map_index)
 
     def link(self, try_number: int | None = None) -> str | None:
         """Return the link to the job's page."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from airflow_provider_rayagent.agent.job_ids import derived_id
 from tests.system.support import Task
 
 if TYPE_CHECKING:
@@ -14,10 +15,9 @@ if TYPE_CHECKING:
     from tests.system.support import System
 
 DAG_ID = "rayagent_nightly"
-TASKS = ("follow_training", "retire_canary", "stop_evaluation")
-EPOCHS = [f"epoch {number}" for number in range(5)]
-TRAINS = f"import time\nfor line in {EPOCHS!r}: print(line, flush=True); time.sleep(0.5)"
+TASKS = ("train", "check_deployment", "delete_old_application", "stop_evaluation")
 WATCHES = "import time; print('watching', flush=True); time.sleep(600)"
+LOSSES = ["epoch 1/3: loss 0.5000", "epoch 2/3: loss 0.2500", "epoch 3/3: loss 0.1250"]
 
 
 @pytest.fixture(scope="module")
@@ -26,35 +26,42 @@ def deployed(serve: Serve) -> Serve:
     return serve
 
 
-def test_the_nights_that_the_scheduler_and_an_operator_start(system: System, deployed: Serve) -> None:
-    """The scheduler's own run waits for its job since Airflow is up; the operator's run has to wait for that one."""
+def test_the_nights_that_the_scheduler_and_an_operator_start(
+    system: System, serve: Serve, request: pytest.FixtureRequest
+) -> None:
+    """The scheduler's own run waits for its application since Airflow is up; the operator's waits for that run."""
     scheduled = scheduled_run(system)
-    training = Task(system.airflow, DAG_ID, scheduled, "follow_training")
-    system.airflow.wait_for_task(DAG_ID, scheduled, training.task_id, ("running",))
-    night = training.instance()["rendered_fields"]["job_id"].removeprefix("train-")
-    assert night == scheduled.removeprefix("scheduled__")[:10].replace("-", "")
-    operators = system.start(DAG_ID, "follow_training", night="20260131").run_id
+    checking = Task(system.airflow, DAG_ID, scheduled, "check_deployment")
+    checking.wait_for("deferred")
+    assert "production" not in serve.statuses()
+    night = scheduled.removeprefix("scheduled__")[:10].replace("-", "")
+    operators = system.start(DAG_ID, "train", night="20260131").run_id
 
     for each in ("20260131", night):
         system.submit(WATCHES, submission_id=f"watch-{each}")
         system.agent.wait(f"watch-{each}", statuses=("RUNNING",))
-        system.submit(TRAINS, submission_id=f"train-{each}")
-    assert_all_is_done(system, scheduled, night, canary={"name": "canary", "status": "RUNNING", "deleted": True})
-    assert_all_is_done(system, operators, "20260131", canary={"name": "canary", "status": None, "deleted": False})
+    deployed = request.getfixturevalue("deployed")
+    assert_all_is_done(system, scheduled, night, old={"name": "canary", "status": "RUNNING", "deleted": True})
+    assert_all_is_done(system, operators, "20260131", old={"name": "canary", "status": None, "deleted": False})
     assert "canary" not in deployed.statuses()
     assert deployed.answer("production") == (200, "this is production")
 
 
-def test_a_night_that_fails_keeps_the_canary_and_stops_the_evaluation(system: System, deployed: Serve) -> None:
+def test_a_night_whose_training_is_stopped_keeps_the_old_application_and_stops_the_evaluation(
+    system: System, deployed: Serve
+) -> None:
     system.submit(WATCHES, submission_id="watch-20260201")
-    system.submit("raise SystemExit('diverged')", submission_id="train-20260201")
-    training = system.start(DAG_ID, "follow_training", night="20260201", canary="production")
+    train = system.start(DAG_ID, "train", night="20260201", epochs=600, old_application="production")
+    train.wait_for_text("epoch 1/600: loss")
+    job_id = train.xcom("job_id")
+    system.agent.request("POST", f"jobs/{job_id}/stop/").raise_for_status()
 
-    assert system.airflow.wait_for_run(DAG_ID, training.run_id) == "failed"
+    assert system.airflow.wait_for_run(DAG_ID, train.run_id) == "failed"
 
-    tasks = {name: Task(system.airflow, DAG_ID, training.run_id, name) for name in TASKS}
-    assert [tasks[name].instance()["state"] for name in TASKS] == ["failed", "upstream_failed", "success"]
-    assert "diverged" in tasks["follow_training"].text()
+    tasks = [Task(system.airflow, DAG_ID, train.run_id, name) for name in TASKS]
+    states = [task.instance()["state"] for task in tasks]
+    assert states == ["failed", "upstream_failed", "upstream_failed", "success"]
+    assert f"Job {job_id} ended as STOPPED" in train.text()
     assert system.agent.job("watch-20260201")["status"] == "STOPPED"
     assert deployed.answer("production") == (200, "this is production")
 
@@ -71,11 +78,24 @@ def scheduled_run(system: System) -> str:
         time.sleep(0.5)
 
 
-def assert_all_is_done(system: System, run_id: str, night: str, canary: dict[str, object]) -> None:
+def assert_all_is_done(system: System, run_id: str, night: str, old: dict[str, object]) -> None:
     assert system.airflow.wait_for_run(DAG_ID, run_id) == "success"
-    training, retiring, stopping = (Task(system.airflow, DAG_ID, run_id, name) for name in TASKS)
-    assert training.forwarded()[-len(EPOCHS) :] == EPOCHS
-    assert training.xcom()["status"] == "SUCCEEDED"
-    assert retiring.xcom() == canary
-    assert stopping.xcom() == {"job_id": f"watch-{night}", "status": "STOPPED", "stop_requested": True}
+    train, check, delete, stop = (Task(system.airflow, DAG_ID, run_id, name) for name in TASKS)
+    assert_trained(system, train, derived_id(DAG_ID, run_id, "train", -1))
+    assert (check.xcom()["name"], check.xcom()["status"]) == ("production", "RUNNING")
+    assert "The Serve application 'production' is RUNNING." in check.text()
+    assert delete.xcom() == old
+    assert stop.xcom() == {"job_id": f"watch-{night}", "status": "STOPPED", "stop_requested": True}
     assert system.agent.job(f"watch-{night}")["status"] == "STOPPED"
+
+
+def assert_trained(system: System, train: Task, job_id: str) -> None:
+    assert train.xcom("job_id") == job_id
+    details = train.xcom()
+    assert (details["submission_id"], details["status"]) == (job_id, "SUCCEEDED")
+    assert details["result"] == {"epochs": 3, "loss": 0.125}
+    lines = train.forwarded()
+    assert f"train: 3 epochs, as job {job_id}" in lines
+    assert [line for line in lines if ": loss " in line] == LOSSES
+    assert f"Started job {job_id}: train of train@1.0." in train.text()
+    assert train.link() == f"{system.agent.ray_address}/#/jobs/{job_id}"

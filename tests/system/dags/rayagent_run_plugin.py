@@ -1,0 +1,30 @@
+"""The operator that runs a plugin, in a worker and deferred, with a second try that comes soon."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, Param
+
+from airflow_provider_rayagent.operators.rayagent import RayAgentRunPluginOperator
+
+for dag_id, deferrable in (("system_run_plugin", False), ("system_run_plugin_deferred", True)):
+    with DAG(
+        dag_id=dag_id,
+        schedule=None,
+        params={
+            "epochs": Param(3, type="integer"),
+            "conn_id": Param("rayagent_default", type="string"),
+        },
+    ):
+        RayAgentRunPluginOperator(
+            task_id="run_plugin",
+            lookup="train@1.0",
+            action="train",
+            action_params={"epochs": "{{ params.epochs }}", "seconds": 1},
+            rayagent_conn_id="{{ params.conn_id }}",
+            deferrable=deferrable,
+            poll_interval=1,
+            retries=1,
+            retry_delay=timedelta(seconds=1),
+        )
