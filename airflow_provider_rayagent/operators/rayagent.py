@@ -96,7 +96,7 @@ class RayAgentStopJobOperator(_IfDone):
         push_job_link(self, context)
         with self.hook as hook:
             try:
-                job = hook.get_job(self.job_id)
+                job = self._look(hook)
                 if jobs.has_ended(job):
                     return self._finished(job)
                 answer = self._request_stop(hook)
@@ -104,7 +104,7 @@ class RayAgentStopJobOperator(_IfDone):
                 return self._missing()
             if answer is None:
                 return self._finished(hook.get_job(self.job_id))
-            self.log.info("Asked the agent to stop job %s, which was %s.", self.job_id, job.get("status"))
+            self.log.info("Asked the agent to stop job %s, which was %s.", self.job_id, job["status"] or "not known")
             if self.wait_for_termination and self.deferrable:
                 self._defer_wait(self._trigger)
             if self.wait_for_termination:
@@ -138,6 +138,13 @@ class RayAgentStopJobOperator(_IfDone):
             agent_unreachable_timeout=self.timeout + TIMEOUT_MARGIN,
             deadline=deadline,
         )
+
+    def _look(self, hook: RayAgentHook) -> dict[str, Any]:
+        """Return the job's details; of one that is not known, which may wait in the agent's queue, no status."""
+        try:
+            return hook.get_job(self.job_id)
+        except RayAgentNotFoundError:
+            return {"status": None}
 
     def _request_stop(self, hook: RayAgentHook) -> dict[str, Any] | None:
         """Return the agent's answer, ``None`` if the job turns out to have ended meanwhile."""

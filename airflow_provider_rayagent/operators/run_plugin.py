@@ -84,7 +84,8 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
     :param if_succeeded: what becomes of a job of this task that has succeeded before: ``reuse`` its result, or
         ``run_again``, which also runs again where a worker died after the job's success.
     :param start_timeout: seconds for which the job may wait for its start, in the agent's queue (unknown to the agent
-        for a while) or PENDING on Ray; then it is stopped and the task fails. ``None``: as long as it takes.
+        for a while) or PENDING on Ray; then the task fails, and stops the job if ``stop_job_on_kill``. ``None``: as
+        long as it takes.
     :param poll_interval: seconds between two looks at the job's status.
     :param read_result: whether what the job prints between ``result_markers`` is its result; default on.
     :param stop_job_on_kill: stop the job when a user ends the task, or its ``execution_timeout`` does; default on.

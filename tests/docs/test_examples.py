@@ -35,7 +35,8 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "plugin": ("rayagent_run_plugin", {"epochs": 5}),
     "wait": ("rayagent_wait_for_application", {"name": "other"}),
     "delete": ("rayagent_delete_serve_application", {"name": "application"}),
-    "night": ("rayagent_nightly", {"night": "20260131"}),
+    "night": ("rayagent_nightly", {"night": "20260131", "application": "other"}),
+    "fan out": ("rayagent_fan_out", {"epochs": [7, 8]}),
     "hook": ("rayagent_report_cluster", {"job_id": "done"}),
     "asyncio hook": ("rayagent_compare_jobs", {"job_ids": ["timed"]}),
 }
@@ -73,7 +74,6 @@ def agent() -> Any:
             for name in ("first", "second")
         ),
         Job(LOG, "RUNNING", job_id="endless"),
-        Job(LOG, job_id="train-20260131"),
         Job(LOG, "RUNNING", job_id="watch-20260131"),
         Job(job_id="timed", details=TIMES),
     ]
@@ -143,8 +143,8 @@ def test_the_trigger_follows_a_job_for_an_operator_of_ones_own(ended: dict[str, 
 
 def test_a_plugin_is_run_and_its_result_used(ended: dict[str, Ended], agent: ScriptedAgent) -> None:
     assert ended["plugin"].tasks == {"train": "success", "keep_loss": "success"}
-    (sent,) = agent.of(RUN_PLUGIN)
-    assert json.loads(sent.body)["params"] == {"epochs": 5}
+    sent = [json.loads(request.body)["params"] for request in agent.of(RUN_PLUGIN)]
+    assert sent.count({"epochs": 5}) == 1
     assert "Returned value was: 0.5" in ended["plugin"].printed
 
 
@@ -168,6 +168,12 @@ def test_a_nights_work_is_done(ended: dict[str, Ended], agent: ScriptedAgent) ->
     assert set(ended["night"].tasks.values()) == {"success"}
     assert agent.jobs["watch-20260131"].status == "STOPPED"
     assert agent.applications["canary"].deleted is not None
+
+
+def test_a_plugin_is_run_for_each_of_many_parameters(ended: dict[str, Ended], agent: ScriptedAgent) -> None:
+    assert set(ended["fan out"].tasks.values()) == {"success"}
+    sent = [json.loads(request.body)["params"]["epochs"] for request in agent.of(RUN_PLUGIN)]
+    assert {7, 8} <= set(sent)
 
 
 def test_the_hook_reports_a_cluster_and_searches_a_log(ended: dict[str, Ended]) -> None:

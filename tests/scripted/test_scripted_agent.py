@@ -115,6 +115,14 @@ def test_the_nth_request_meets_the_nth_step_and_the_last_repeats() -> None:
         assert get(agent, "health/").status_code == 429
 
 
+def end_of_request(agent: ScriptedAgent) -> str:
+    """Return how a request ends; a connection that is reset at once may be so before the request is sent."""
+    try:
+        return read_all(raw_request(agent, "jobs/j1/"))[1]
+    except ConnectionResetError:
+        return "reset"
+
+
 def test_answers_that_break_off_or_never_come() -> None:
     script: list[Step] = [
         Answer(200, {"status": "RUNNING"}, length=500),
@@ -126,7 +134,7 @@ def test_answers_that_break_off_or_never_come() -> None:
         Play(Silence()),
     ]
     with ScriptedAgent(Job(), answers={"GET jobs/j1/": script}, connects=[Reset(), Drop(), DEFAULT]) as agent:
-        assert [read_all(raw_request(agent, "jobs/j1/"))[1] for _ in range(2)] == ["reset", "fin"]
+        assert [end_of_request(agent) for _ in range(2)] == ["reset", "fin"]
         assert agent.requests == []
         answers = [read_all(raw_request(agent, "jobs/j1/")) for _ in range(2)]
         assert [(b"RUNNING" in data, end) for data, end in answers] == [(True, "fin"), (True, "reset")]

@@ -41,7 +41,7 @@ def jobs_of(system: System) -> list[str]:
     return [job_id for job_id in found if job_id.startswith(f"{DAG_ID}-")]
 
 
-def most_at_once(spans: list[tuple[Any, Any]]) -> int:
+def most_at_once(spans: list[tuple[str, str]]) -> int:
     """Return how many of the spans of time, beginning and end, overlap at most."""
     overlaps = [sum(begin <= moment < end for begin, end in spans) for moment, _end in spans]
     return max(overlaps)

@@ -260,3 +260,11 @@ def test_a_job_that_takes_its_time_is_followed_through_its_statuses(connect: Con
     with ScriptedAgent(job) as agent:
         connect(agent)
         assert run()["status"] == "STOPPED"
+
+
+def test_a_job_that_waits_in_the_agents_queue_is_stopped(connect: Connect) -> None:
+    """Such a job is not known yet, but an agent may take it out of its queue all the same."""
+    job = Job(status="RUNNING", stop_delay=0.2)
+    with ScriptedAgent(job, answers={GET: [Refuse(404), DEFAULT]}) as agent:
+        connect(agent)
+        assert run(if_missing="succeed") == {"job_id": "j1", "status": "STOPPED", "stop_requested": True}
