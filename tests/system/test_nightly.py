@@ -56,6 +56,7 @@ def test_a_night_whose_training_is_stopped_keeps_the_old_application_and_stops_t
 ) -> None:
     system.submit(WATCHES, submission_id="watch-20260201")
     train = system.start(DAG_ID, "train", night="20260201", epochs=600, old_application="production")
+    train.wait_for("running")
     train.wait_for_text("epoch 1/600: loss")
     job_id = train.xcom("job_id")
     system.agent.request("POST", f"jobs/{job_id}/stop/").raise_for_status()
@@ -101,5 +102,7 @@ def assert_trained(system: System, train: Task, job_id: str) -> None:
     lines = train.forwarded(try_number := train.instance()["try_number"])
     assert f"train: 3 epochs, as job {job_id}" in lines
     assert [line for line in lines if ": loss " in line] == LOSSES
+    states = [line.partition("|")[0] for line in lines if "%|" in line]
+    assert states == [f"epoch {epoch}: {percent:3}%" for epoch in (1, 2, 3) for percent in (0, 100)]
     assert f"Started job {job_id}: train of train@1.0." in train.text(try_number)
     assert train.link() == f"{system.agent.ray_address}/#/jobs/{job_id}"

@@ -5,25 +5,49 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.stack.holding import holding_proxy
 
 if TYPE_CHECKING:
     from tests.stack.triggerers import Triggerers
     from tests.system.support import System, Task
 
-EPOCHS = 12
-"""Of a second each: the job outlives the kill, so that the second try sees it run."""
+EPOCHS = {"system_run_plugin": 12, "system_run_plugin_deferred": 30}
+"""Of a second each: the job outlives the kill, so that the second try, or triggerer, sees it run."""
 
 
-def test_a_worker_killed_before_the_agents_answer_leaves_a_job_that_the_next_try_finds(system: System) -> None:
-    with holding_proxy(system.agent.url, "/run/") as proxy:
-        conn_id = system.connect("rayagent_held", host=proxy.url)
-        task = system.start("system_run_plugin", "run_plugin", epochs=EPOCHS, conn_id=conn_id)
-        proxy.wait_for_answer(60)
-        system.airflow.server.send(signal.SIGKILL, task.instance()["pid"])
-        assert task.wait_for("success", "failed") == "success", task.text(try_number=2)
+class Killed:
+    """A worker that is killed before it has the agent's answer, and a triggerer that is killed while a task waits."""
 
-    assert task.instance()["try_number"] == 2
+    def __init__(self, system: System, triggerers: Triggerers) -> None:
+        with holding_proxy(system.agent.url, "/run/") as proxy:
+            conn_ids = (system.connect("rayagent_held", host=proxy.url), "rayagent_default")
+            self.worker, self.deferred = (
+                system.start(dag_id, "run_plugin", epochs=epochs, conn_id=conn_id)
+                for (dag_id, epochs), conn_id in zip(EPOCHS.items(), conn_ids, strict=True)
+            )
+            proxy.wait_for_answer(60)
+            system.airflow.server.send(signal.SIGKILL, self.worker.instance()["pid"])
+            self.deferred.wait_for("deferred")
+            self.deferred.wait_for_lines(3)
+            holder = triggerers.holding(self.deferred.instance())
+            triggerers.start()
+            holder.kill()
+            self.worker.wait_for("success", "failed")
+        self.deferred.wait()
+
+
+@pytest.fixture(scope="module")
+def killed(system: System, triggerers: Triggerers) -> Killed:
+    return Killed(system, triggerers)
+
+
+def test_a_worker_killed_before_the_agents_answer_leaves_a_job_that_the_next_try_finds(
+    system: System, killed: Killed
+) -> None:
+    task = killed.worker
+    assert (task.instance()["state"], task.instance()["try_number"]) == ("success", 2), task.text(try_number=2)
     assert "Started job" not in task.text(), "the first try does not know that its job was started"
     job_id = only_job(system, task)
     assert f"Job {job_id} of this task is there already, and RUNNING: it is followed." in task.text(try_number=2)
@@ -31,17 +55,10 @@ def test_a_worker_killed_before_the_agents_answer_leaves_a_job_that_the_next_try
 
 
 def test_a_triggerer_killed_while_the_task_waits_costs_neither_the_job_nor_the_task(
-    system: System, triggerers: Triggerers
+    system: System, killed: Killed
 ) -> None:
-    task = system.start("system_run_plugin_deferred", "run_plugin", epochs=2 * EPOCHS)
-    task.wait_for("deferred")
-    task.wait_for_lines(3)
-    holder = triggerers.holding(task.instance())
-    triggerers.start()
-    holder.kill()
-    assert task.wait_for("success", "failed", "up_for_retry") == "success", task.text()
-
-    assert task.instance()["try_number"] == 1
+    task = killed.deferred
+    assert (task.instance()["state"], task.instance()["try_number"]) == ("success", 1), task.text()
     assert "Going on at line " in task.text()
     assert_is_told(system, task, only_job(system, task), task.deferred())
 
@@ -59,7 +76,7 @@ def assert_is_told(system: System, task: Task, job_id: str, lines: list[str]) ->
     details = task.xcom()
     assert task.xcom("job_id") == details["submission_id"] == job_id
     assert details["status"] == "SUCCEEDED"
-    epochs = details["result"]["epochs"]
+    epochs = EPOCHS[task.dag_id]
     assert details["result"] == {"epochs": epochs, "loss": 0.5**epochs}
     losses = [line for line in system.log_of(job_id) if ": loss " in line]
     assert len(losses) == epochs

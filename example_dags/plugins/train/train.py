@@ -10,6 +10,19 @@ import time
 STEPS = 20
 
 
+def bar(epoch: int, step: int, seconds: float) -> str:
+    """Return a state of the epoch's progress bar, in the form of tqdm's."""
+    drawn = "#" * step + " " * (STEPS - step)
+    done = seconds * step / STEPS
+    times = f"{clock(done)}<{clock(seconds - done)}, {STEPS / max(seconds, 0.001):5.2f}it/s"
+    return f"epoch {epoch}: {step * 100 // STEPS:3}%|{drawn}| {step}/{STEPS} [{times}]"
+
+
+def clock(seconds: float) -> str:
+    """Return minutes and seconds."""
+    return f"{int(seconds) // 60:02}:{int(seconds) % 60:02}"
+
+
 def main() -> int:
     """Train as the parameters say; return the exit code."""
     params = json.loads(os.environ["RAYAGENT_PARAMS"])
@@ -22,10 +35,7 @@ def main() -> int:
         if epoch == fail_at:
             raise ValueError(f"the loss is not a number in epoch {epoch}")
         for step in range(STEPS + 1):
-            bar = "#" * step + "." * (STEPS - step)
-            print(
-                f"\repoch {epoch}: {step * 100 // STEPS:3}%|{bar}| {step}/{STEPS}", end="", file=sys.stderr, flush=True
-            )
+            print(f"\r{bar(epoch, step, seconds)}", end="", file=sys.stderr, flush=True)
             time.sleep(seconds / (STEPS + 1))
         print(file=sys.stderr, flush=True)
         loss /= 2
