@@ -224,7 +224,7 @@ class RayAgentJobTrigger(BaseTrigger):
         self.log.warning(
             "Going on at line %d of job %s: another triggerer followed it before this one. Lines that it wrote in its "
             "last seconds may appear twice; none is missing.",
-            saved["lines"] + 1,
+            saved["lines"] + saved.get("again", 0) + 1,
             self.job_id,
         )
         await asyncio.sleep(random.uniform(0, TAKE_OVER_SECONDS))  # noqa: S311 - no secret

@@ -88,6 +88,22 @@ def test_a_new_trigger_of_the_same_try_goes_on_at_the_position(
 
 
 @needs_xcoms
+def test_lines_that_are_only_read_again_count_for_the_line_that_it_goes_on_at(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ti = TaskInstance()
+    supervise(ti, monkeypatch)
+    saved = position_of(ti, 10)
+    saved["cursor"]["again"] = 5
+    ti.xcoms[POSITION_KEY] = saved
+    with ScriptedAgent(make_job(status="SUCCEEDED")) as agent, task_log() as log:
+        connect(agent)
+        follow(make_trigger(ti))
+    assert [message.split(" of job")[0] for message in log.warnings] == ["Going on at line 16"]
+    assert lines_in(log) == LINES[15:]
+
+
+@needs_xcoms
 def test_what_was_written_since_the_last_save_is_repeated_and_nothing_is_missing(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
