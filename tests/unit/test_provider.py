@@ -125,3 +125,12 @@ def test_the_wire_and_the_log_know_no_airflow() -> None:
     program = f"import sys, {', '.join(names)}\nprint('airflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("safe_mode", [True, False])
+def test_airflow_takes_the_example_dags_for_dags_and_their_plugins_for_none(safe_mode: bool) -> None:
+    from airflow.utils.file import list_py_file_paths
+
+    found = list_py_file_paths(ROOT / "example_dags", safe_mode=safe_mode)
+    assert sorted(map(Path, found)) == EXAMPLES
+    assert list((ROOT / "example_dags" / "plugins").rglob("*.py"))
