@@ -50,10 +50,11 @@ def loggers() -> Iterator[list[tuple[str, str]]]:
         found.append((logger.name, event["event"]))
         raise structlog.DropEvent
 
+    factory: Any = LoggerFactory(NamedBytesLogger, io=BytesIO())
+    if factory("a").name is None:
+        pytest.skip("this Airflow loses the names of loggers with this structlog")
     before = structlog.get_config()
-    structlog.configure(
-        processors=[keep], logger_factory=LoggerFactory(NamedBytesLogger, io=BytesIO()), cache_logger_on_first_use=False
-    )
+    structlog.configure(processors=[keep], logger_factory=factory, cache_logger_on_first_use=False)
     try:
         yield found
     finally:
