@@ -128,7 +128,7 @@ class RayAgentJobFollowingMixin(BaseOperator):
             outcome = Outcome.from_event(event)
             if outcome.end is End.JOB_ENDED:
                 outcome = replace(outcome, job=watch.details(outcome.job or {}))
-            self._take_over(context, watch)
+            self._take_over(context, watch, outcome)
             return self._conclude(context, watch, outcome)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -296,13 +296,14 @@ class RayAgentJobFollowingMixin(BaseOperator):
             result_markers=list(self.result_markers) if self.read_result else None,
         )
 
-    def _take_over(self, context: Context, watch: JobWatch) -> None:
+    def _take_over(self, context: Context, watch: JobWatch, outcome: Outcome) -> None:
         """Take note of where the trigger came to; repeat the last lines of a failure, whose own log may be lost."""
         from airflow_provider_rayagent.logs.present import neutralize
 
         saved, position = self._triggers_position(context)
         if position is None:
-            watch.find_result_again()
+            if outcome.end is End.JOB_ENDED:
+                watch.find_result_again()
             return
         watch.position = position
         watch.find_result(saved.get("result"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk import Asset, AssetAlias
 
-from airflow_provider_rayagent.exceptions import RayAgentJobFailedError
+from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobTimeoutError
 from tests.scripted import Grow, Job, Refuse, ScriptedAgent, SetStatus, Sleep
 from tests.unit.support import TOKEN, make_context, task_log
 
@@ -100,6 +100,16 @@ def test_a_result_whose_position_was_not_saved_is_read_from_the_log_again(
     with ScriptedAgent(running(PRINTED)) as agent:
         connect(agent)
         assert follow(read_result=True, poke_interval=0.5)["result"] == RESULT
+
+
+def test_the_result_of_a_job_that_goes_on_is_not_looked_for(
+    follow: Way, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_rayagent.triggers.position.Position._write", forget)
+    with ScriptedAgent(Job(PRINTED, "RUNNING")) as agent:
+        connect(agent)
+        with pytest.raises(RayAgentJobTimeoutError):
+            follow(read_result=True, poke_interval=0.5, timeout=1)
 
 
 async def forget(*_: Any, **__: Any) -> None:
