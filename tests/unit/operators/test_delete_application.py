@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowSkipException, TaskDeferralError, TaskDeferred
+from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 
 from airflow_provider_rayagent.exceptions import (
     RayAgentAuthenticationError,
@@ -219,15 +219,6 @@ def test_deferred_a_refused_token_ends_it_at_once(connect: Connect) -> None:
         connect(agent)
         with pytest.raises(RayAgentAuthenticationError):
             run_deferred(timeout=60)
-
-
-@pytest.mark.parametrize(
-    ("kwargs", "error"),
-    [({"error": "Trigger timeout"}, RayAgentWaitTimeoutError), ({"error": "Trigger failure"}, TaskDeferralError)],
-)
-def test_a_deferral_that_no_triggerer_ended_is_a_named_error(kwargs: dict[str, Any], error: type[Exception]) -> None:
-    with pytest.raises(error):
-        make_operator(deferrable=True).resume_execution("__fail__", kwargs, make_context())
 
 
 def test_an_event_that_is_not_ours_is_an_error() -> None:
