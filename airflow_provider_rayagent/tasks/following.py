@@ -13,7 +13,7 @@ from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferralTimeout
 
-from airflow_provider_rayagent.agent import wire
+from airflow_provider_rayagent.agent import jobs, wire
 from airflow_provider_rayagent.agent.outcome import Outcome
 from airflow_provider_rayagent.exceptions import RayAgentError, RayAgentInputError, RayAgentJobFailedError
 from airflow_provider_rayagent.hooks.common import SOURCES, TIMEOUT_MARGIN
@@ -302,7 +302,7 @@ class RayAgentJobFollowingMixin(BaseOperator):
 
         saved, position = self._triggers_position(context)
         if position is None:
-            if outcome.end is End.JOB_ENDED:
+            if jobs.known_status(outcome.job or {}) is wire.JobStatus.SUCCEEDED:
                 watch.find_result_again()
             return
         watch.position = position

@@ -112,6 +112,17 @@ def test_the_result_of_a_job_that_goes_on_is_not_looked_for(
             follow(read_result=True, poke_interval=0.5, timeout=1)
 
 
+def test_the_log_of_a_failed_job_is_not_read_again_for_a_result(
+    follow: Way, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_rayagent.triggers.position.Position._write", forget)
+    monkeypatch.delattr("airflow_provider_rayagent.hooks.rayagent.RayAgentHook.tail_job_logs")
+    with ScriptedAgent(running(PRINTED, "FAILED")) as agent:
+        connect(agent)
+        with pytest.raises(RayAgentJobFailedError):
+            follow(read_result=True, poke_interval=0.5)
+
+
 async def forget(*_: Any, **__: Any) -> None:
     """Save nothing."""
 
