@@ -26,7 +26,7 @@ from airflow_provider_rayagent.operators.rayagent import RayAgentRunPluginOperat
 from tests.scripted import Action, Answer, Do, Grow, Html, Job, Play, Refuse, Reset, ScriptedAgent, SetStatus, Sleep
 from tests.unit.both_ways import execute
 from tests.unit.supervisor import supervise
-from tests.unit.support import NO_AGENT, TaskInstance, make_context, task_log
+from tests.unit.support import NO_AGENT, TaskInstance, make_context, named, task_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -195,7 +195,7 @@ def test_a_job_that_is_just_being_stopped_does_not_count(run: Callable[..., Any]
         assert run()["submission_id"] == f"{ROOT}-2"
 
 
-@pytest.mark.parametrize("lost", [Play(Reset()), Refuse(502), Refuse(504), Html(200)], ids=str)
+@pytest.mark.parametrize("lost", [Play(Reset()), Refuse(502), Refuse(504), Html(200)], ids=named)
 def test_a_lost_answer_does_not_start_a_second_job(lost: Any, run: Callable[..., Any], connect: Connect) -> None:
     with ScriptedAgent() as agent, task_log() as log:
         connect(agent)
