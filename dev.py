@@ -39,6 +39,8 @@ REQUIREMENTS = ("tox>=4.30", "tox-uv>=1.28")
 OLDEST = (3, 10)
 FLOOR = "3.10"
 INTERRUPTED = 130
+PARALLEL = {"unit": ["-n", "4", "--dist", "worksteal"]}
+"""Most of a unit test is waiting."""
 SUITES = ("unit", "scripted", "tail", "local", "contract", "system", "docs", "packaging")
 PIP_WHEEL = r'<a\s[^>]*href="([^"]*/pip-(25(?:\.\d+)+)-py3-none-any\.whl[^"]*)"'
 # What pip's own settings are called in uv, which does the installing for tox.
@@ -70,7 +72,7 @@ def main(arguments: list[str]) -> int:
 def test_all() -> int:
     """Run the suites one by one, add them up, and print the closing line; return the exit code."""
     shutil.rmtree(REPORTS, ignore_errors=True)
-    runs = [(suite, "test", [f"tests/{suite}"]) for suite in SUITES]
+    runs = [(suite, "test", [*PARALLEL.get(suite, ()), f"tests/{suite}"]) for suite in SUITES]
     if os.environ.get("CI") or succeeds([str(TOOLS / "bin" / "uv"), "python", "find", FLOOR]):
         runs.append(("floor", "floor", []))
     total = {"passed": 0, "failed": 0, "skipped": 0}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    import pytest
+    from typing import Any
 
 IN_CI = bool(os.environ.get("CI"))
 
@@ -18,6 +19,18 @@ _figures: list[str] = []
 def figure(text: str) -> None:
     """Have a line printed below the report."""
     _figures.append(text)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the figures over, in a process that runs tests for another."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["figures"] = _figures
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take the figures of a process that has run tests for this one."""
+    _figures.extend(getattr(node, "workeroutput", {}).get("figures", ()))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.tail.figures import pytest_sessionfinish, pytest_terminal_summary, pytest_testnodedown
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.unit.support import Connect
+
+__all__ = ["pytest_sessionfinish", "pytest_terminal_summary", "pytest_testnodedown"]
 
 _HOME = tempfile.TemporaryDirectory(prefix="airflow-home-")
 os.environ["AIRFLOW_HOME"] = _HOME.name

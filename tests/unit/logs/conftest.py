@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.tail.figures import load_profile, pytest_terminal_summary
-
-__all__ = ["pytest_terminal_summary"]
+from tests.tail.figures import load_profile
 
 load_profile()
 
