@@ -183,15 +183,26 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
 
     def _settled(self, job_id: str) -> Mapping[str, Any] | None:
         """Return a job's details; one that an earlier try may just have asked to stop is looked at for a while."""
+        job = self._found(job_id)
+        if job is None or jobs.has_ended(job):
+            return job
+        self.log.info(
+            "Job %s of this task is %s; it is looked at for %g seconds, as an earlier try may have asked to stop it.",
+            job_id,
+            job.get("status"),
+            STOP_SECONDS,
+        )
         until = time.monotonic() + STOP_SECONDS
-        while True:
-            try:
-                job = self.hook.get_job(job_id)
-            except RayAgentNotFoundError:
-                return None
-            if jobs.has_ended(job) or time.monotonic() >= until:
-                return job
+        while job is not None and not jobs.has_ended(job) and time.monotonic() < until:
             time.sleep(LOOK_SECONDS)
+            job = self._found(job_id)
+        return job
+
+    def _found(self, job_id: str) -> Mapping[str, Any] | None:
+        try:
+            return self.hook.get_job(job_id)
+        except RayAgentNotFoundError:
+            return None
 
     def _counts(self, job_id: str, job: Mapping[str, Any]) -> bool:
         status = job.get("status")

@@ -160,6 +160,7 @@ def test_the_result_of_a_job_that_has_succeeded_is_taken(run: Callable[..., Any]
         assert run()["result"] == {"loss": 0.5}
         assert agent.of("POST") == []
     assert any("has already succeeded" in message for message in log.messages)
+    assert not any("is looked at" in message for message in log.messages)
 
 
 @pytest.mark.parametrize(
@@ -189,10 +190,11 @@ def test_after_jobs_that_do_not_count_a_new_one_is_started(
 
 def test_a_job_that_is_just_being_stopped_does_not_count(run: Callable[..., Any], connect: Connect) -> None:
     job = Job("", "RUNNING", ROOT, timeline=[Sleep(0.15), SetStatus("STOPPED")])
-    with ScriptedAgent(job) as agent:
+    with ScriptedAgent(job) as agent, task_log() as log:
         connect(agent)
         agent.answers[RUN] = [starting(agent)]
         assert run()["submission_id"] == f"{ROOT}-2"
+    assert log.messages[0].startswith(f"Job {ROOT} of this task is RUNNING; it is looked at for 0.3 seconds")
 
 
 @pytest.mark.parametrize("lost", [Play(Reset()), Refuse(502), Refuse(504), Html(200)], ids=named)
