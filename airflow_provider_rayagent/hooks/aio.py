@@ -60,7 +60,11 @@ class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
         :raises RayAgentConfigError: if the connection can't be used.
         """
         if self._agent is None:
-            config = config_from_connection(await self.aget_connection(self.rayagent_conn_id))
+            from asgiref.sync import sync_to_async
+
+            connection = await self.aget_connection(self.rayagent_conn_id)
+            # On the event loop Airflow may fail to tell its supervisor what to mask in a trigger's log, and be silent.
+            config = await sync_to_async(config_from_connection)(connection)
             pool = await asyncio.to_thread(_load_transport)
             if self._agent is None:
                 self._agent = pool.lease(config)
