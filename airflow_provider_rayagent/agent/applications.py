@@ -7,7 +7,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_rayagent.agent.errors import RayAgentError, RayAgentNotFoundError, RayAgentResponseError
-from airflow_provider_rayagent.agent.following import HOPELESS
 from airflow_provider_rayagent.agent.jobs import cut, primitive, storable
 from airflow_provider_rayagent.agent.outcome import error_from_json, error_to_json
 
@@ -127,6 +126,8 @@ class ApplicationWait:
 
     def failed(self, error: RayAgentError, now: float) -> ApplicationOutcome:
         """Take a failure to ask; return the outcome so far."""
+        from airflow_provider_rayagent.agent.following import HOPELESS
+
         if isinstance(error, RayAgentNotFoundError):
             return self.seen(None, now)
         self._unreadable_since = now if self._unreadable_since is None else self._unreadable_since

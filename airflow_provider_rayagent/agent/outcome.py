@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.agent import errors
 from airflow_provider_rayagent.agent.errors import RayAgentError, RayAgentResponseError
-from airflow_provider_rayagent.logs.commands import End
+from airflow_provider_rayagent.logs.end import End
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

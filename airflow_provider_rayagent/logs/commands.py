@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from typing import Literal
 
+from airflow_provider_rayagent.logs.end import End as End  # noqa: PLC0414, TC001  # has its name here too
+
 StreamSource = Literal["websocket", "http"]
-
-
-class End(str, Enum):
-    """Why a tail ended."""
-
-    JOB_ENDED = "job ended"
-    JOB_MISSING = "job missing"
-    NOT_STARTED = "not started"
-    AGENT_UNREACHABLE = "agent unreachable"
-    TIMED_OUT = "timed out"
-    LOOKED = "looked once"
 
 
 @dataclass(frozen=True)

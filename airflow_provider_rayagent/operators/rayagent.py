@@ -15,9 +15,8 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentJobMissingError,
     RayAgentNotFoundError,
 )
-from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
 from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, push_job_link
-from airflow_provider_rayagent.logs.commands import End
+from airflow_provider_rayagent.logs.end import End
 from airflow_provider_rayagent.operators.run_plugin import RayAgentRunPluginOperator
 from airflow_provider_rayagent.tasks.waiting import RayAgentWaitingOperator
 
@@ -127,6 +126,7 @@ class RayAgentStopJobOperator(_IfDone):
         return self._result(job, stop_requested=True)
 
     def _trigger(self, deadline: float) -> BaseTrigger:
+        from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
         from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 
         return RayAgentJobTrigger(
@@ -257,6 +257,7 @@ class RayAgentDeleteServeApplicationOperator(_IfDone):
         return {"name": self.name, "status": status, "deleted": True}
 
     def _trigger(self, deadline: float) -> BaseTrigger:
+        from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
         from airflow_provider_rayagent.triggers.applications import RayAgentServeApplicationTrigger
 
         return RayAgentServeApplicationTrigger(

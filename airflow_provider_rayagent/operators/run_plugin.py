@@ -28,7 +28,7 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentJobNotStartedError,
     RayAgentRunFailedError,
 )
-from airflow_provider_rayagent.logs.commands import End
+from airflow_provider_rayagent.logs.end import End
 from airflow_provider_rayagent.tasks.following import POLL_INTERVAL, RayAgentJobFollowingMixin
 
 if TYPE_CHECKING:

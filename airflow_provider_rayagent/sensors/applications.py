@@ -27,15 +27,14 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentServeApplicationFailedError,
     RayAgentServeApplicationTimeoutError,
 )
-from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
-from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
-from airflow_provider_rayagent.logs.present import neutralize
 from airflow_provider_rayagent.tasks.skipping import SkippingMixin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow.sdk import Context
+
+    from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 
 
 class RayAgentServeApplicationSensor(SkippingMixin, BaseSensorOperator):
@@ -66,7 +65,7 @@ class RayAgentServeApplicationSensor(SkippingMixin, BaseSensorOperator):
         self,
         *,
         name: str,
-        rayagent_conn_id: str = RayAgentHook.default_conn_name,
+        rayagent_conn_id: str = "rayagent_default",
         target: Target = "running",
         grace_period: float = 30.0,
         poke_interval: timedelta | float = 5.0,
@@ -90,6 +89,8 @@ class RayAgentServeApplicationSensor(SkippingMixin, BaseSensorOperator):
     @cached_property
     def hook(self) -> RayAgentHook:
         """The hook for the agent."""
+        from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+
         return RayAgentHook(rayagent_conn_id=self.rayagent_conn_id)
 
     def execute(self, context: Context) -> Any:
@@ -141,6 +142,7 @@ class RayAgentServeApplicationSensor(SkippingMixin, BaseSensorOperator):
         return outcome
 
     def _execute_deferred(self) -> Any:
+        from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
         from airflow_provider_rayagent.triggers.applications import RayAgentServeApplicationTrigger
 
         with self.hook as hook:
@@ -163,6 +165,8 @@ class RayAgentServeApplicationSensor(SkippingMixin, BaseSensorOperator):
         )
 
     def _conclude(self, outcome: ApplicationOutcome) -> dict[str, Any] | None:
+        from airflow_provider_rayagent.logs.present import neutralize
+
         what = f"The Serve application {self.name!r}"
         if outcome.arrival is Arrival.REACHED:
             return outcome.application

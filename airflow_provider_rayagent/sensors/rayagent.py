@@ -10,8 +10,7 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_provider_rayagent.agent.outcome import Outcome
 from airflow_provider_rayagent.exceptions import RayAgentInputError, RayAgentJobTimeoutError
-from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
-from airflow_provider_rayagent.logs.commands import End
+from airflow_provider_rayagent.logs.end import End
 from airflow_provider_rayagent.sensors.applications import RayAgentServeApplicationSensor
 from airflow_provider_rayagent.tasks.following import POLL_INTERVAL, RayAgentJobFollowingMixin
 from airflow_provider_rayagent.tasks.skipping import SkippingMixin
@@ -111,6 +110,8 @@ class RayAgentJobSensor(SkippingMixin, RayAgentJobFollowingMixin, BaseSensorOper
 
     def _start_from_trigger(self) -> None:
         from airflow.triggers.base import StartTriggerArgs
+
+        from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
 
         if not isinstance(self.job_id, str):
             raise RayAgentInputError(

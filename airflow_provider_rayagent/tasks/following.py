@@ -16,10 +16,8 @@ from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferralTimeout
 from airflow_provider_rayagent.agent import jobs, wire
 from airflow_provider_rayagent.agent.outcome import Outcome
 from airflow_provider_rayagent.exceptions import RayAgentError, RayAgentInputError, RayAgentJobFailedError
-from airflow_provider_rayagent.hooks.common import SOURCES, TIMEOUT_MARGIN
-from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, push_job_link
-from airflow_provider_rayagent.logs.commands import End, TailSettings
+from airflow_provider_rayagent.logs.end import End
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_rayagent.agent.follow import Follower
+    from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
     from airflow_provider_rayagent.hooks.watch import JobWatch
     from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 
@@ -75,7 +74,7 @@ class RayAgentJobFollowingMixin(BaseOperator):
     def __init__(
         self,
         *,
-        rayagent_conn_id: str = RayAgentHook.default_conn_name,
+        rayagent_conn_id: str = "rayagent_default",
         forward_logs: bool = True,
         detect_levels: bool = True,
         colors: bool = True,
@@ -119,6 +118,8 @@ class RayAgentJobFollowingMixin(BaseOperator):
     @cached_property
     def hook(self) -> RayAgentHook:
         """The hook for the agent."""
+        from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+
         return RayAgentHook(rayagent_conn_id=self.rayagent_conn_id)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
@@ -175,7 +176,9 @@ class RayAgentJobFollowingMixin(BaseOperator):
             self.log.error("%s", error)
 
     def _begin(self, context: Context) -> JobWatch:
+        from airflow_provider_rayagent.hooks.common import SOURCES
         from airflow_provider_rayagent.hooks.watch import JobWatch
+        from airflow_provider_rayagent.logs.commands import TailSettings
         from airflow_provider_rayagent.logs.presenter import PresentSettings
 
         wire.validate_id(self.job_id, "job")
@@ -262,6 +265,7 @@ class RayAgentJobFollowingMixin(BaseOperator):
             "The triggerer follows job %s from here on, without a worker; its lines come into this log meanwhile.",
             self.job_id,
         )
+        from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
         from airflow_provider_rayagent.triggers.position import POSITION_KEY, first_position
 
         if watch.settings.forward:

@@ -20,14 +20,14 @@ from airflow_provider_rayagent.agent.errors import (
     RayAgentResponseError,
 )
 from airflow_provider_rayagent.exceptions import RayAgentWaitTimeoutError
-from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
-from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow.sdk import Context
     from airflow.triggers.base import BaseTrigger
+
+    from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 
 
 class RayAgentWaitingOperator(BaseOperator):
@@ -42,7 +42,7 @@ class RayAgentWaitingOperator(BaseOperator):
     def __init__(
         self,
         *,
-        rayagent_conn_id: str = RayAgentHook.default_conn_name,
+        rayagent_conn_id: str = "rayagent_default",
         timeout: float = 300.0,
         poll_interval: float = 2.0,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -57,6 +57,8 @@ class RayAgentWaitingOperator(BaseOperator):
     @cached_property
     def hook(self) -> RayAgentHook:
         """The hook for the agent."""
+        from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+
         return RayAgentHook(rayagent_conn_id=self.rayagent_conn_id)
 
     @cached_property
@@ -99,6 +101,8 @@ class RayAgentWaitingOperator(BaseOperator):
 
         :param make_trigger: gets the moment (seconds since the epoch) at which to give up.
         """
+        from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
+
         self.log.info("The triggerer waits for that from here on, without a worker.")
         self.defer(
             trigger=make_trigger(time.time() + self.timeout),

@@ -18,6 +18,13 @@ from airflow.sdk import DAG
 
 from airflow_provider_rayagent import exceptions
 from airflow_provider_rayagent.get_provider_info import get_provider_info
+from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+from airflow_provider_rayagent.operators.rayagent import (
+    RayAgentDeleteServeApplicationOperator,
+    RayAgentRunPluginOperator,
+    RayAgentStopJobOperator,
+)
+from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor, RayAgentServeApplicationSensor
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "example_dags").glob("rayagent_*.py"))
@@ -67,8 +74,6 @@ def test_every_class_and_module_that_the_metadata_names_can_be_imported() -> Non
 
 
 def test_the_connection_type_belongs_to_its_hook() -> None:
-    from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
-
     [connection] = get_provider_info()["connection-types"]
     assert connection["hook-class-name"] == f"{RayAgentHook.__module__}.{RayAgentHook.__qualname__}"
     assert connection["connection-type"] == RayAgentHook.conn_type == "rayagent"
@@ -100,19 +105,68 @@ def test_an_example_dag_can_be_read_without_an_agent(path: Path, monkeypatch: py
 
 
 def imported_by(code: str) -> set[str]:
-    """Return the heavy modules that a fresh interpreter has loaded after some code."""
-    program = f"import sys\n{code}\nprint(' '.join(name for name in {HEAVY!r} if name in sys.modules))"
+    """Return the modules that a fresh interpreter has loaded after some code."""
+    program = f"import sys\n{code}\nprint(' '.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
     return set(done.stdout.splitlines()[-1].split())
 
 
-def test_importing_the_operators_and_sensors_loads_nothing_heavy() -> None:
-    airflows_own = imported_by("from airflow.sdk import DAG, BaseOperator, BaseSensorOperator, BaseHook, Context")
-    ours = imported_by(
-        "import airflow_provider_rayagent.operators.rayagent, airflow_provider_rayagent.sensors.rayagent\n"
-        "import airflow_provider_rayagent.hooks.rayagent, airflow_provider_rayagent.exceptions"
+AIRFLOWS_OWN = "from airflow.sdk import DAG, BaseOperator, BaseSensorOperator, Context"
+DAG_FILES = """
+from airflow_provider_rayagent.exceptions import RayAgentJobFailedError
+from airflow_provider_rayagent.operators.rayagent import (
+    RayAgentDeleteServeApplicationOperator, RayAgentRunPluginOperator, RayAgentStopJobOperator,
+)
+from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor, RayAgentServeApplicationSensor
+"""
+ONE_OF_EACH = """
+with DAG("d"):
+    RayAgentJobSensor(task_id="a", job_id="j")
+    RayAgentServeApplicationSensor(task_id="b", name="s")
+    RayAgentRunPluginOperator(task_id="c", lookup="l", action="a", deferrable=True)
+    RayAgentStopJobOperator(task_id="d", job_id="j")
+    RayAgentDeleteServeApplicationOperator(task_id="e", name="s")
+"""
+WHEN_IT_RUNS = (
+    "agent.blocking",
+    "agent.aio",
+    "agent.following",
+    "hooks",
+    "local",
+    "logs.commands",
+    "logs.tail",
+    "triggers",
+)
+"""Modules of ours, and folders of them, that a task loads when it runs."""
+
+
+@pytest.mark.parametrize("code", [DAG_FILES, DAG_FILES + ONE_OF_EACH], ids=["imported", "one of each made"])
+def test_a_dag_file_loads_no_transport_and_nothing_that_only_a_running_task_needs(code: str) -> None:
+    loaded = imported_by(AIRFLOWS_OWN + code) - imported_by(AIRFLOWS_OWN)
+    assert "airflow_provider_rayagent.operators.rayagent" in loaded
+    assert {name for name in loaded if name.split(".")[0] in HEAVY} == set()
+    late = [f"airflow_provider_rayagent.{name}" for name in WHEN_IT_RUNS]
+    assert {name for name in loaded for module in late if f"{name}.".startswith(f"{module}.")} == set()
+
+
+def test_importing_the_hooks_and_triggers_loads_no_transport() -> None:
+    loaded = imported_by(
+        "import airflow_provider_rayagent.hooks.rayagent\n"
+        "import airflow_provider_rayagent.triggers.rayagent, airflow_provider_rayagent.triggers.applications"
     )
-    assert ours <= airflows_own
+    airflows_own = imported_by("from airflow.sdk import BaseHook\nimport airflow.triggers.base")
+    assert {name for name in loaded - airflows_own if name.split(".")[0] in HEAVY} == set()
+
+
+def test_every_task_takes_the_hooks_connection_by_default() -> None:
+    tasks = [
+        RayAgentDeleteServeApplicationOperator(task_id="delete", name="s"),
+        RayAgentJobSensor(task_id="follow", job_id="j"),
+        RayAgentRunPluginOperator(task_id="run", lookup="l", action="a"),
+        RayAgentServeApplicationSensor(task_id="wait", name="s"),
+        RayAgentStopJobOperator(task_id="stop", job_id="j"),
+    ]
+    assert {task.rayagent_conn_id for task in tasks} == {RayAgentHook.default_conn_name}
 
 
 def test_the_wire_and_the_log_know_no_airflow() -> None:

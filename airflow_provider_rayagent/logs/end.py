@@ -1,0 +1,16 @@
+"""Why a tail ends; apart from the commands, since every DAG file loads it."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class End(str, Enum):
+    """Why a tail ended."""
+
+    JOB_ENDED = "job ended"
+    JOB_MISSING = "job missing"
+    NOT_STARTED = "not started"
+    AGENT_UNREACHABLE = "agent unreachable"
+    TIMED_OUT = "timed out"
+    LOOKED = "looked once"
