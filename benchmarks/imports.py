@@ -1,0 +1,189 @@
+"""What a DAG file pays for importing our operators and sensors, over what Airflow's own base classes cost it.
+
+Each import is made in an interpreter of its own, which has imported Airflow's base classes before and has its byte code
+from a cache. Time is the process's CPU time. Python's garbage collector is off meanwhile: a full collection of all that
+Airflow itself has loaded takes longer than an import, and which import meets it is chance.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.measure import Aim, Line, in_turn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[1]
+TRANSPORTS = ("aiohttp", "httpx", "ray", "requests", "tenacity", "urllib3", "websocket", "websockets")
+AIM_MS = 15.0
+
+PROGRAM = """
+import gc, json, sys, time, tracemalloc
+from airflow.sdk import DAG, BaseOperator, BaseSensorOperator
+imports, tasks, traced = json.loads(sys.argv[1])
+before = set(sys.modules)
+gc.collect()
+gc.disable()
+if traced:
+    tracemalloc.start()
+clock = time.process_time()
+for module in imports:
+    __import__(module)
+imported = time.process_time() - clock
+memory = tracemalloc.get_traced_memory()[0] if traced else 0
+loaded = sorted(set(sys.modules) - before)
+made = 0.0
+with DAG("d"):
+    for module, name, arguments in tasks:
+        kind = getattr(sys.modules[module], name)
+        clock = time.process_time()
+        kind(task_id=name, **arguments)
+        made += time.process_time() - clock
+print(json.dumps([imported, memory, made, loaded]))
+"""
+DISCOVERY = """
+import dataclasses, enum, json, re, time, typing, urllib.parse
+clock = time.process_time()
+from airflow_provider_rayagent.get_provider_info import get_provider_info
+get_provider_info()
+print(time.process_time() - clock)
+"""
+
+
+@dataclass(frozen=True)
+class Package:
+    """What is imported: classes by module, each with the arguments of one task."""
+
+    name: str
+    tasks: tuple[tuple[str, str, dict[str, str]], ...]
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it is installed."""
+        try:
+            return all(find_spec(module) for module, _, _ in self.tasks)
+        except ModuleNotFoundError:
+            return False
+
+
+OURS = Package(
+    "ours",
+    (
+        ("airflow_provider_rayagent.sensors.rayagent", "RayAgentJobSensor", {"job_id": "j"}),
+        ("airflow_provider_rayagent.sensors.rayagent", "RayAgentServeApplicationSensor", {"name": "s"}),
+        ("airflow_provider_rayagent.operators.rayagent", "RayAgentRunPluginOperator", {"lookup": "p", "action": "a"}),
+        ("airflow_provider_rayagent.operators.rayagent", "RayAgentStopJobOperator", {"job_id": "j"}),
+        ("airflow_provider_rayagent.operators.rayagent", "RayAgentDeleteServeApplicationOperator", {"name": "s"}),
+    ),
+)
+PEERS = (
+    Package(
+        "HttpSensor, HttpOperator",
+        (
+            ("airflow.providers.http.sensors.http", "HttpSensor", {"endpoint": "e"}),
+            ("airflow.providers.http.operators.http", "HttpOperator", {"endpoint": "e"}),
+        ),
+    ),
+    Package(
+        "ExternalTaskSensor",
+        (
+            (
+                "airflow.providers.standard.sensors.external_task",
+                "ExternalTaskSensor",
+                {"external_dag_id": "d", "external_task_id": "t"},
+            ),
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one import cost.
+
+    :param imported: seconds.
+    :param memory: bytes that Python has allocated; 0 where they were not traced.
+    :param made: seconds that one task of each class took.
+    :param modules: what was loaded.
+    """
+
+    imported: float
+    memory: int
+    made: float
+    modules: tuple[str, ...]
+
+    @property
+    def transports(self) -> str:
+        """The transport libraries that were loaded, in words."""
+        names = {name.partition(".")[0] for name in self.modules}
+        return ", ".join(sorted(names.intersection(TRANSPORTS))) or "none"
+
+
+def measure(*, short: bool) -> Iterator[Line]:
+    """Import, again and again."""
+    rounds = 3 if short else 9
+    with tempfile.TemporaryDirectory() as cache:
+        everyone = (OURS, *(peer for peer in PEERS if peer.is_there))
+        traced = [_cost(package, cache, traced=True) for package in everyone]
+        ours, *others = in_turn(rounds, *((lambda each=each: _cost(each, cache)) for each in everyone))  # type: ignore[misc]
+        for peer, costs, memory in zip(everyone[1:], others, traced[1:], strict=True):
+            yield Line(
+                "imports",
+                "operators and sensors imported, CPU time",
+                "ms",
+                [cost.imported * 1e3 for cost in ours],
+                [cost.imported * 1e3 for cost in costs],
+                peer.name,
+                Aim(most=AIM_MS, of="figure"),
+                f"transports loaded: {ours[0].transports}; theirs: {costs[0].transports}",
+            )
+            yield Line(
+                "imports",
+                "the same, memory",
+                "MB",
+                [traced[0].memory / 1e6],
+                [memory.memory / 1e6],
+                peer.name,
+                note=f"{len(traced[0].modules)} modules; theirs: {len(memory.modules)}",
+            )
+            yield Line(
+                "imports",
+                "a task made, CPU time",
+                "ms",
+                [cost.made * 1e3 / len(OURS.tasks) for cost in ours],
+                [cost.made * 1e3 / len(peer.tasks) for cost in costs],
+                peer.name,
+                note="the first of each class",
+            )
+        discovered = [float(_run(DISCOVERY, cache)) for _ in range(rounds + 1)][1:]
+        yield Line(
+            "imports",
+            "what Airflow's start learns of the provider, CPU time",
+            "ms",
+            [seconds * 1e3 for seconds in discovered],
+            note="once in every process of Airflow",
+        )
+
+
+def _cost(package: Package, cache: str, *, traced: bool = False) -> Cost:
+    modules = list(dict.fromkeys(module for module, _, _ in package.tasks))
+    imported, memory, made, loaded = json.loads(_run(PROGRAM, cache, json.dumps([modules, package.tasks, traced])))
+    return Cost(imported, memory, made, tuple(loaded))
+
+
+def _run(program: str, cache: str, *arguments: str) -> str:
+    """Run a program in a fresh interpreter, its byte code in ``cache``; return the last line that it prints."""
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    env |= {"PYTHONPYCACHEPREFIX": cache, "PYTHONPATH": os.pathsep.join([str(ROOT), env.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=300)
+    return done.stdout.splitlines()[-1]
