@@ -1,0 +1,250 @@
+"""Delays that the user of a real Ray feels: from a job's end to its task's end, and from a ``print`` to the task log.
+
+A job prints the moment a few times a second, and says when it ends in its last line; Ray notes a job's end up to 0.2
+seconds later. Two tasks follow it: our sensor, and one that writes what ``synapse_sdk`` yields, both with their
+defaults. Each reaches the agent through a relay, which notes when a line came from there: what is later is the
+follower's. The jobs' lengths differ, so that they end at any moment between two looks at the status.
+
+The short version runs both in this process; else they are tasks of a real Airflow, whose log files are read as they
+grow, and the tasks' ends are Airflow's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.measure import Aim, Line
+from benchmarks.relay import Marks, Relay, watched_file
+from tests.stack.agent import LocalAgent, local_agent
+from tests.stack.airflow import Airflow, airflow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+DAG_ID = "delays"
+OURS, THEIRS = "ours", "theirs"
+POLL_INTERVAL = 5.0
+WARM_UP_SECONDS = 2.0
+"""Lines that were printed before a follower's first one, and this much later, came to it in a heap."""
+PROGRAM = """
+import random, time
+ends = time.time() + {seconds}
+while time.time() < ends:
+    print(f"@{{time.time():.6f}}@", flush=True)
+    time.sleep(random.uniform(0.3, 1.0))
+print(f"@{{time.time():.6f}}@", flush=True)
+"""
+DAG = """
+import logging
+from airflow.sdk import DAG, task
+from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
+
+with DAG({dag_id!r}, schedule=None):
+    RayAgentJobSensor(task_id={ours!r}, job_id="{{{{ dag_run.conf['job_id'] }}}}")
+
+    @task(task_id={theirs!r})
+    def follow(job_id):
+        from synapse_sdk.clients.agent import AgentClient
+
+        for text in AgentClient({url!r}, agent_token={token!r}).tail_job_logs(job_id):
+            logging.getLogger("job").info("%s", text)
+
+    follow("{{{{ dag_run.conf['job_id'] }}}}")
+"""
+
+
+@dataclass
+class Followed:
+    """One job that one follower followed.
+
+    :param came: from the agent: when each line did, by the moment at which it was printed.
+    :param told: to the task log, likewise.
+    :param ended: when the task was over.
+    """
+
+    came: Marks = field(default_factory=Marks)
+    told: Marks = field(default_factory=Marks)
+    ended: float = 0.0
+
+    @property
+    def after_end(self) -> float:
+        """Seconds from the job's end to the task's."""
+        return self.ended - max(self.told.came)
+
+    def _live(self) -> list[float]:
+        since = min(self.came.came.values()) + WARM_UP_SECONDS
+        return [printed for printed in self.told.came if printed > since]
+
+    @property
+    def delays(self) -> list[float]:
+        """Seconds from ``print`` to the task log, line by line."""
+        return [self.told.came[printed] - printed for printed in self._live()]
+
+    @property
+    def added(self) -> list[float]:
+        """Seconds of these after the line had come from the agent."""
+        return [self.told.came[printed] - self.came.came[printed] for printed in self._live()]
+
+
+Pair = tuple[Followed, Followed]
+"""One job, as ours and theirs followed it."""
+
+
+def measure(*, short: bool) -> Iterator[Line]:
+    """Follow jobs, each by both."""
+    jobs, at_once, seconds = (4, 4, 8.0) if short else (10, 2, 25.0)
+    lengths = [seconds + POLL_INTERVAL * number / jobs for number in range(jobs)]
+    with local_agent() as agent, (_in_process if short else _in_airflow)(agent) as follow:  # noqa: SIM117
+        with ThreadPoolExecutor(at_once) as pool:
+            pairs = list(pool.map(lambda length: follow(_submit(agent, length)), lengths))
+    yield from _lines(pairs, "in this process" if short else "in Airflow")
+
+
+def _lines(pairs: Sequence[Pair], where: str) -> Iterator[Line]:
+    ours, theirs = zip(*pairs, strict=True)
+    ends = [each.after_end for each in ours]
+    yield Line(
+        "delays",
+        "from the job's end to the task's",
+        "s",
+        ends,
+        [each.after_end for each in theirs],
+        "synapse_sdk",
+        Aim(most=0.5),
+        f"{where}; {len(pairs)} jobs, at defaults",
+    )
+    yield Line(
+        "delays",
+        "the same, longest",
+        "s",
+        [max(ends)],
+        [max(each.after_end for each in theirs)],
+        "synapse_sdk",
+        Aim(most=POLL_INTERVAL + 2, of="figure"),
+        "poll_interval + 2 s",
+    )
+    for name, at in (("p50", 50), ("p99", 99)):
+        yield Line(
+            "delays",
+            f"from print to the task log, {name}",
+            "s",
+            [_percentile([delay for each in ours for delay in each.delays], at)],
+            [_percentile([delay for each in theirs for delay in each.delays], at)],
+            "synapse_sdk",
+            note=f"{sum(len(each.delays) for each in ours)} lines; the agent's own delay included",
+        )
+        yield Line(
+            "delays",
+            f"of that, after the line came from the agent, {name}",
+            "ms",
+            [_percentile([delay for each in ours for delay in each.added], at) * 1e3],
+            [_percentile([delay for each in theirs for delay in each.added], at) * 1e3],
+            "synapse_sdk",
+            Aim(most=100.0, of="figure"),
+        )
+
+
+def _percentile(values: Sequence[float], at: int) -> float:
+    return statistics.quantiles(values, n=100, method="inclusive")[at - 1]
+
+
+def _submit(agent: LocalAgent, seconds: float) -> str:
+    """Start a job of so many seconds; return its id once it runs."""
+    job_id = agent.submit(shlex.join([sys.executable, "-c", PROGRAM.format(seconds=seconds)]))
+    agent.wait(job_id, statuses=("RUNNING",))
+    return job_id
+
+
+# In this process
+
+
+@contextmanager
+def _in_process(agent: LocalAgent) -> Iterator[Callable[[str], Pair]]:
+    import structlog
+    from airflow.sdk.bases.operator import ExecutorSafeguard
+    from synapse_sdk.clients.agent import AgentClient
+
+    from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
+    from tests.unit.support import make_context
+
+    told: dict[int, Marks] = {}
+
+    def write(_logger: Any, _method: str, record: Any) -> Any:
+        told[threading.get_ident()].take(str(record["event"]).encode(), time.time())
+        raise structlog.DropEvent
+
+    def ours(job_id: str, followed: Followed) -> None:
+        relay = Relay(agent.url, followed.came)
+        told[threading.get_ident()] = followed.told
+        conn_id = f"relay_{job_id}"
+        connection = {"conn_type": "rayagent", "host": relay.url, "password": agent.token}
+        os.environ[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps(connection)
+        RayAgentJobSensor(task_id=OURS, job_id=job_id, rayagent_conn_id=conn_id).execute(make_context())
+        followed.ended = time.time()
+        relay.close()
+
+    def theirs(job_id: str, followed: Followed) -> None:
+        relay = Relay(agent.url, followed.came)
+        for text in AgentClient(relay.url, agent_token=agent.token).tail_job_logs(job_id):
+            followed.told.take(text.encode(), time.time())
+        followed.ended = time.time()
+        relay.close()
+
+    def follow(job_id: str) -> Pair:
+        pair = Followed(), Followed()
+        with ThreadPoolExecutor(2) as pool:
+            running = [pool.submit(task, job_id, each) for task, each in zip((ours, theirs), pair, strict=True)]
+        for each in running:
+            each.result()
+        return pair
+
+    ExecutorSafeguard.test_mode = True
+    structlog.configure(processors=[write])
+    try:
+        yield follow
+    finally:
+        structlog.reset_defaults()
+
+
+# In Airflow
+
+
+@contextmanager
+def _in_airflow(agent: LocalAgent) -> Iterator[Callable[[str], Pair]]:
+    came = {OURS: Marks(), THEIRS: Marks()}
+    relays = {name: Relay(agent.url, marks) for name, marks in came.items()}
+    connection = {"conn_type": "rayagent", "host": relays[OURS].url, "password": agent.token}
+    with tempfile.TemporaryDirectory() as dags:
+        text = DAG.format(dag_id=DAG_ID, ours=OURS, theirs=THEIRS, url=relays[THEIRS].url, token=agent.token)
+        Path(dags, "delays.py").write_text(text, encoding="utf-8")
+        settings = {"AIRFLOW__CORE__PARALLELISM": "4"}
+        with airflow(Path(dags), connections={"rayagent_default": connection}, settings=settings) as instance:
+            yield lambda job_id: _follow(instance, came, job_id)
+
+
+def _follow(instance: Airflow, came: dict[str, Marks], job_id: str) -> Pair:
+    run_id = instance.trigger(DAG_ID, {"job_id": job_id})
+    folder = instance.home / "logs" / f"dag_id={DAG_ID}" / f"run_id={run_id}"
+    with ExitStack() as stack:
+        told = {name: stack.enter_context(watched_file(folder / f"task_id={name}" / "attempt=1.log")) for name in came}
+        instance.wait_for_run(DAG_ID, run_id)
+    followed = []
+    for name, marks in told.items():
+        ended = datetime.fromisoformat(instance.task_instance(DAG_ID, run_id, name)["end_date"].replace("Z", "+00:00"))
+        from_agent = Marks()
+        from_agent.came = {printed: came[name].came[printed] for printed in marks.came}
+        followed.append(Followed(from_agent, marks, ended.timestamp()))
+    return followed[0], followed[1]
