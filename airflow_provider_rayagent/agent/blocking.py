@@ -23,12 +23,17 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator
 
+    from urllib3.response import HTTPResponse
+
     from airflow_provider_rayagent.agent.config import AgentConfig
     from airflow_provider_rayagent.agent.wire import Call
 
 Answer = TypeVar("Answer")
 
 POOL_SIZE = 4
+MAX_IDLE_SECONDS = 4.0
+"""A connection that was idle for longer is not used again: uvicorn closes one after 5 seconds, just when a job's status
+is asked for again, and a request that meets the close is lost."""
 
 
 class _Headers(AuthBase):
@@ -42,22 +47,29 @@ class _Headers(AuthBase):
         return request
 
 
-class _SocketKept:
-    """A connection that still knows its socket after it has handed it to a response."""
+class _HTTPConnection(HTTPConnection):
+    """A connection that still knows its socket after it has handed it to a response, and is not kept idle for long."""
 
     kept_socket: socket.socket | None = None
+    _answered_at = float("inf")
 
-
-class _HTTPConnection(_SocketKept, HTTPConnection):
     def connect(self) -> None:
         super().connect()
         self.kept_socket = self.sock
 
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]
+        response = super().getresponse()
+        self._answered_at = time.monotonic()
+        return response
 
-class _HTTPSConnection(_SocketKept, HTTPSConnection):
-    def connect(self) -> None:
-        super().connect()
-        self.kept_socket = self.sock
+    @property
+    def is_connected(self) -> bool:
+        """Whether the pool may use it again."""
+        return time.monotonic() < self._answered_at + MAX_IDLE_SECONDS and super().is_connected
+
+
+class _HTTPSConnection(_HTTPConnection, HTTPSConnection):
+    """The same over TLS."""
 
 
 class _HTTPPool(HTTPConnectionPool):
