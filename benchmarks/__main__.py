@@ -28,7 +28,7 @@ from benchmarks.measure import table
 if TYPE_CHECKING:
     from benchmarks.measure import Line
 
-CASES = ("tails", "imports", "delays")
+CASES = ("tails", "imports", "delays", "load")
 """Modules of this package; each has ``measure(*, short: bool)``, which yields the lines of the table."""
 PACKAGES = ("apache-airflow", "ray", "synapse-sdk", "requests", "websocket-client", "httpx", "websockets")
 

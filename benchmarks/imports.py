@@ -134,7 +134,7 @@ def measure(*, short: bool) -> Iterator[Line]:
     with tempfile.TemporaryDirectory() as cache:
         everyone = (OURS, *(peer for peer in PEERS if peer.is_there))
         traced = [_cost(package, cache, traced=True) for package in everyone]
-        ours, *others = in_turn(rounds, *((lambda each=each: _cost(each, cache)) for each in everyone))  # type: ignore[misc]
+        ours, *others = in_turn(rounds, *((lambda each=each: _cost(each, cache)) for each in everyone))
         for peer, costs, memory in zip(everyone[1:], others, traced[1:], strict=True):
             yield Line(
                 "imports",

@@ -159,7 +159,7 @@ def test_importing_the_hooks_and_triggers_loads_no_transport() -> None:
 
 
 def test_every_task_takes_the_hooks_connection_by_default() -> None:
-    tasks = [
+    tasks: list[Any] = [
         RayAgentDeleteServeApplicationOperator(task_id="delete", name="s"),
         RayAgentJobSensor(task_id="follow", job_id="j"),
         RayAgentRunPluginOperator(task_id="run", lookup="l", action="a"),
