@@ -11,6 +11,7 @@ import httpx
 import tenacity
 
 from airflow_provider_rayagent.agent import answers, retry
+from airflow_provider_rayagent.agent.config import MAX_IDLE_SECONDS
 from airflow_provider_rayagent.agent.errors import RayAgentError
 from airflow_provider_rayagent.agent.failures import as_agent_error
 
@@ -67,7 +68,9 @@ class AsyncAgent:
                     verify=self.ssl_context or False,
                     follow_redirects=False,
                     timeout=httpx.Timeout(config.read_timeout, connect=config.connect_timeout),
-                    limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
+                    limits=httpx.Limits(
+                        max_connections=None, max_keepalive_connections=20, keepalive_expiry=MAX_IDLE_SECONDS
+                    ),
                 )
             return self._client
 

@@ -16,6 +16,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
 from airflow_provider_rayagent.agent import answers, retry
+from airflow_provider_rayagent.agent.config import MAX_IDLE_SECONDS
 from airflow_provider_rayagent.agent.errors import RayAgentError
 from airflow_provider_rayagent.agent.failures import as_agent_error
 
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 POOL_SIZE = 4
-MAX_IDLE_SECONDS = 4.0
-"""A connection that was idle for longer is not used again: uvicorn closes one after 5 seconds, just when a job's status
-is asked for again, and a request that meets the close is lost."""
 
 
 class _Headers(AuthBase):

@@ -14,6 +14,9 @@ from airflow_provider_rayagent.agent.errors import RayAgentConfigError
 
 DEFAULT_CONNECT_TIMEOUT = 3.0
 DEFAULT_READ_TIMEOUT = 10.0
+MAX_IDLE_SECONDS = 4.0
+"""A connection that was idle for longer is not used again: uvicorn closes one after 5 seconds, just when a job's status
+is asked for again, and a request that meets the close is lost."""
 FIELDS = {"host": "Agent URL", "password": "Agent token"}
 """The fields of every connection that have another label in the form of ours."""
 

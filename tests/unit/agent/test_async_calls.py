@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.agent import wire
+from airflow_provider_rayagent.agent import aio, wire
 from airflow_provider_rayagent.agent.aio import AsyncAgent
 from airflow_provider_rayagent.agent.config import read_config
 from airflow_provider_rayagent.agent.errors import (
@@ -64,6 +64,13 @@ def send(server: ScriptedAgent | str, *calls: wire.Call, pauses: list[float] | N
             return [await agent.send(call) for call in calls]
 
     return asyncio.run(run())
+
+
+def test_a_connection_that_was_idle_for_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aio, "MAX_IDLE_SECONDS", 0.0)
+    with ScriptedAgent() as server:
+        send(server, *[wire.list_jobs()] * 3)
+        assert server.connections == 3
 
 
 def test_calls_send_every_header_and_share_a_connection() -> None:
