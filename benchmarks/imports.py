@@ -183,7 +183,11 @@ def _cost(package: Package, cache: str, *, traced: bool = False) -> Cost:
 def _run(program: str, cache: str, *arguments: str) -> str:
     """Run a program in a fresh interpreter, its byte code in ``cache``; return the last line that it prints."""
     env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    env |= {"PYTHONPYCACHEPREFIX": cache, "PYTHONPATH": os.pathsep.join([str(ROOT), env.get("PYTHONPATH", "")])}
+    env |= {
+        "AIRFLOW_HOME": cache,
+        "PYTHONPYCACHEPREFIX": cache,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), env.get("PYTHONPATH", "")]),
+    }
     command = [sys.executable, "-c", program, *arguments]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=300)
     return done.stdout.splitlines()[-1]
