@@ -1,0 +1,107 @@
+"""What runs within a benchmark's Airflow: tasks and triggers that log lines from memory, and a probe of an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from airflow.sdk import BaseOperator
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from benchmarks.feeder import BLOCK, BLOCK_LINES, MIXED
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from airflow.sdk import Context
+
+MEMORY_LOGGER = "benchmark.from_memory"
+PROBE_SECONDS = 0.005
+
+
+class LogFromMemory(BaseOperator):
+    """Log lines from memory, one a record.
+
+    :param mixed: whether they are those of :data:`MIXED`.
+    """
+
+    def __init__(self, *, lines: int, mixed: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.lines = lines
+        self.mixed = mixed
+
+    def execute(self, context: Context) -> None:
+        """Log them."""
+        log = structlog.get_logger(MEMORY_LOGGER)
+        block = [line[:-1] for line in (MIXED if self.mixed else BLOCK)]
+        for _ in range(self.lines // BLOCK_LINES):
+            for line in block:
+                log.info(line)
+
+
+class LogFromMemoryTrigger(BaseTrigger):
+    """Log lines from memory, one a record, as a trigger that was written without further thought does."""
+
+    def __init__(self, lines: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.lines = lines
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments."""
+        return f"{__name__}.{type(self).__name__}", {"lines": self.lines}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Log them, and wait until they can have come into the log file."""
+        log = structlog.get_logger(MEMORY_LOGGER)
+        block = [line[:-1] for line in BLOCK]
+        for _ in range(self.lines // BLOCK_LINES):
+            for line in block:
+                log.info(line)
+                await asyncio.sleep(0)
+        await asyncio.sleep(3.0)
+        yield TriggerEvent(None)  # type: ignore[no-untyped-call]
+
+
+class ProbeTrigger(BaseTrigger):
+    """Write to a file how late a timer of 5 ms comes, until this is cancelled: pairs of a moment and seconds."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.path = path
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments."""
+        return f"{__name__}.{type(self).__name__}", {"path": self.path}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Look until the file's end."""
+        with Path(self.path).open("w", buffering=1, encoding="utf-8") as file:  # noqa: ASYNC230 - a line at a time
+            while True:
+                due = time.monotonic() + PROBE_SECONDS
+                await asyncio.sleep(PROBE_SECONDS)
+                json.dump([time.time(), time.monotonic() - due], file)
+                file.write("\n")
+        yield TriggerEvent(None)  # type: ignore[no-untyped-call]
+
+
+class DeferTo(BaseOperator):
+    """Defer to a trigger, and succeed with it.
+
+    :param trigger: the name of a class of this module, and its argument.
+    """
+
+    def __init__(self, *, trigger: tuple[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.trigger = trigger
+
+    def execute(self, context: Context) -> None:
+        """Defer."""
+        name, argument = self.trigger
+        self.defer(trigger=globals()[name](argument), method_name="done")
+
+    def done(self, context: Context, event: Any) -> None:
+        """Succeed."""

@@ -1,0 +1,93 @@
+"""A real Airflow whose tasks log in turn, and what came into their log files."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.feeder import ROOT, feeder
+from tests.stack.airflow import airflow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tests.stack.airflow import Airflow
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A record in a log file.
+
+    :param moment: when it was written, in seconds since the epoch.
+    """
+
+    moment: float
+    logger: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Logged:
+    """The lines that came into the log file of one task.
+
+    :param began: when the first one was written, in seconds since the epoch.
+    :param ended: when the last one was.
+    """
+
+    lines: int
+    records: int
+    began: float
+    ended: float
+
+    @property
+    def rate(self) -> float:
+        """Lines a second."""
+        return self.lines / (self.ended - self.began)
+
+
+@contextmanager
+def benchmark_airflow(dags: str, job_ids: Sequence[str], settings: dict[str, str] | None = None) -> Iterator[Airflow]:
+    """Run an Airflow with a DAG file and an agent that has these jobs; see :mod:`benchmarks.feeder`."""
+    with tempfile.TemporaryDirectory() as folder, feeder(job_ids) as url:
+        (Path(folder) / "benchmark.py").write_text(dags, encoding="utf-8")
+        connection = {"conn_type": "rayagent", "host": url, "password": "t"}
+        with airflow(
+            Path(folder),
+            connections={"rayagent_default": connection},
+            settings={"PYTHONPATH": str(ROOT), **(settings or {})},
+        ) as instance:
+            yield instance
+
+
+def run_and_read(instance: Airflow, dag_id: str, job_id: str, logger: str, lines: int) -> Logged:
+    """Run a DAG with one task of the same name; return what ``logger`` brought into its log file.
+
+    :raises AssertionError: if that is another number of lines, or the task did not succeed.
+    """
+    run_id = instance.trigger(dag_id, {"job_id": job_id})
+    state = instance.wait_for_run(dag_id, run_id, timeout=600)
+    found = [each for each in entries(instance, dag_id, run_id, dag_id) if each.logger == logger]
+    logged = Logged(
+        sum(each.text.count("\n") + 1 for each in found),
+        len(found),
+        min(each.moment for each in found),
+        max(each.moment for each in found),
+    )
+    assert (state, logged.lines) == ("success", lines), (state, logged)
+    return logged
+
+
+def entries(instance: Airflow, dag_id: str, run_id: str, task_id: str) -> Iterator[Entry]:
+    """Yield the records in the log files of a task."""
+    folder = instance.home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
+    for path in sorted(folder.glob("attempt=1.log*")):
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                record = json.loads(line)
+                moment = datetime.fromisoformat(record["timestamp"].replace("Z", "+00:00")).timestamp()
+                yield Entry(moment, record.get("logger", ""), record["event"])

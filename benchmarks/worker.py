@@ -1,0 +1,63 @@
+"""Lines a second that a sensor in a worker brings into its task log, against a task that logs them from memory.
+
+Both are tasks of one real Airflow, run in turn; what counts is what stands in their log files. The lines come from the
+agent as fast as they are read. In one log no line is of the level of the one before, so that each is a record of its
+own however much comes; in the other they are joined.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING
+
+from airflow_provider_rayagent.hooks.common import JOB_LOGGER
+from benchmarks.in_airflow import MEMORY_LOGGER
+from benchmarks.measure import Aim, Line, in_turn
+from benchmarks.task_logs import Logged, benchmark_airflow, run_and_read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DAGS = """
+from airflow.sdk import DAG
+from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
+from benchmarks.in_airflow import LogFromMemory
+
+with DAG("from_memory", schedule=None):
+    LogFromMemory(task_id="from_memory", lines={lines})
+with DAG("mixed_from_memory", schedule=None):
+    LogFromMemory(task_id="mixed_from_memory", lines={lines}, mixed=True)
+with DAG("sensor", schedule=None):
+    RayAgentJobSensor(task_id="sensor", job_id="{{{{ dag_run.conf['job_id'] }}}}")
+"""
+CASES = (
+    ("each line a record", "m", "mixed_from_memory", 0.9),
+    ("joined under load", "j", "from_memory", 4.0),
+)
+
+
+def measure(*, short: bool) -> Iterator[Line]:
+    """Measure both ways."""
+    lines, rounds = (20_000, 2) if short else (60_000, 5)
+    ids = {kind: [f"ending-{lines}-1-{kind}{number}" for number in range(rounds)] for _, kind, _, _ in CASES}
+    with benchmark_airflow(DAGS.format(lines=lines), sum(ids.values(), [])) as instance:
+        for what, kind, memory, least in CASES:
+            numbers = count()
+
+            def sensor(kind: str = kind, numbers: Iterator[int] = numbers) -> Logged:
+                return run_and_read(instance, "sensor", ids[kind][next(numbers)], JOB_LOGGER, lines)
+
+            def from_memory(memory: str = memory) -> Logged:
+                return run_and_read(instance, memory, "", MEMORY_LOGGER, lines)
+
+            ours, theirs = in_turn(rounds, sensor, from_memory)
+            yield Line(
+                "worker",
+                f"sensor, {what}",
+                "lines/s",
+                [logged.rate for logged in ours],
+                [logged.rate for logged in theirs],
+                "a task that logs them from memory",
+                Aim(least=least),
+                f"{ours[0].lines / ours[0].records:.1f} lines a record",
+            )
