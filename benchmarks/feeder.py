@@ -29,7 +29,7 @@ LINE_BYTES = 100
 BLOCK_LINES = 1_000
 BLOCK = [f"{number:07d} {'of a long log':<{LINE_BYTES - 9}}\n" for number in range(BLOCK_LINES)]
 """The log is this, again and again."""
-MIXED = [f"WARNING: {line[:-10]}\n" if number % 2 else line for number, line in enumerate(BLOCK)]
+MIXED = [f"WARNING: line {line[:-15]}\n" if number % 2 else line for number, line in enumerate(BLOCK)]
 """The same, in which no line is of the level of the one before."""
 
 

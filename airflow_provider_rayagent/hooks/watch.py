@@ -12,7 +12,7 @@ import structlog
 from airflow_provider_rayagent.agent import jobs, wire
 from airflow_provider_rayagent.agent.errors import RayAgentError
 from airflow_provider_rayagent.agent.reasons import explain
-from airflow_provider_rayagent.agent.records import JobRecords
+from airflow_provider_rayagent.agent.records import JobRecords, Joiner
 from airflow_provider_rayagent.exceptions import (
     RayAgentJobFailedError,
     RayAgentJobMissingError,
@@ -74,6 +74,7 @@ class JobWatch:
     _stop_asked: bool = False
     _stopper: threading.Thread | None = None
     _job_log: Any = field(default_factory=lambda: structlog.get_logger(JOB_LOGGER))
+    _joiner: Joiner = field(default_factory=Joiner)
 
     def look(self) -> Follower:
         """Look at the status alone."""
@@ -109,7 +110,7 @@ class JobWatch:
         finally:
             if settings.forward:
                 if follower.end is not End.LOOKED:
-                    self._write(records.finish())
+                    self._write(records.finish(), time.monotonic())
                 self.position = records.position(follower.cursor)
                 self.result = records.result
             if self._stopper is not None:
@@ -118,10 +119,11 @@ class JobWatch:
 
     def tell(self, records: JobRecords, items: list[Item]) -> None:
         """Write to the task log what there is to tell."""
-        self._write(records.of(items, time.monotonic()))
+        now = time.monotonic()
+        self._write(records.of(items, now), now)
 
-    def _write(self, records: list[Record]) -> None:
-        for record in records:
+    def _write(self, records: list[Record], now: float) -> None:
+        for record in self._joiner.joined(records, now):
             (self._job_log if record.of_job else self.log).log(record.level, "%s", record.text)
 
     def details(self, seen: Mapping[str, Any]) -> Mapping[str, Any]:
