@@ -99,6 +99,8 @@ class Bars:
             self._states[name] = line
 
     def _release(self) -> list[Line]:
+        if not self._states and not self._empty:
+            return []
         held = sorted((*self._states.values(), *self._empty))
         self._states.clear()
         self._empty.clear()

@@ -1,0 +1,83 @@
+"""Lines a second that a trigger brings into its log file, and how long it keeps the other triggers waiting.
+
+Against a trigger that logs the same lines from memory, one a record, in the same triggerer of a real Airflow, in turn.
+A third trigger looks how late a timer of 5 ms comes meanwhile: for so long the event loop was blocked.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from airflow_provider_rayagent.hooks.common import JOB_LOGGER
+from benchmarks.in_airflow import MEMORY_LOGGER
+from benchmarks.measure import Aim, Line, in_turn
+from benchmarks.task_logs import Logged, benchmark_airflow, run_and_read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DAGS = """
+from airflow.sdk import DAG
+from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
+from benchmarks.in_airflow import DeferTo
+
+with DAG("from_memory", schedule=None):
+    DeferTo(task_id="from_memory", trigger=("LogFromMemoryTrigger", {lines}))
+with DAG("sensor", schedule=None):
+    RayAgentJobSensor(task_id="sensor", job_id="{{{{ dag_run.conf['job_id'] }}}}", deferrable=True)
+with DAG("probe", schedule=None):
+    DeferTo(task_id="probe", trigger=("ProbeTrigger", {probe!r}))
+"""
+
+
+def measure(*, short: bool) -> Iterator[Line]:
+    """Measure both triggers."""
+    lines, rounds = (6_000, 2) if short else (30_000, 5)
+    ids = [f"ending-{lines}-1-{number}" for number in range(rounds)]
+    numbers = count()
+    with tempfile.TemporaryDirectory() as folder:
+        probe = Path(folder) / "probe"
+        with benchmark_airflow(DAGS.format(lines=lines, probe=str(probe)), ids) as instance:
+            run_id = instance.trigger("probe")
+            instance.wait_for_task("probe", run_id, "probe", ("deferred",))
+            ours, theirs = in_turn(
+                rounds,
+                lambda: run_and_read(instance, "sensor", ids[next(numbers)], JOB_LOGGER, lines),
+                lambda: run_and_read(instance, "from_memory", "", MEMORY_LOGGER, lines),
+            )
+        late = [json.loads(line) for line in probe.read_text(encoding="utf-8").splitlines()]
+    against = "a trigger that logs them from memory"
+    yield Line(
+        "triggerer",
+        "deferred sensor",
+        "lines/s",
+        [logged.rate for logged in ours],
+        [logged.rate for logged in theirs],
+        against,
+        Aim(least=4.0),
+        f"{ours[0].lines / ours[0].records:.1f} lines a record",
+    )
+    for what, worst, aim in (("longest block", 100, Aim(most=50.0, of="figure")), ("99% of the time under", 99, None)):
+        yield Line(
+            "triggerer",
+            f"event loop meanwhile, {what}",
+            "ms",
+            [lateness(late, logged, worst) for logged in ours],
+            [lateness(late, logged, worst) for logged in theirs],
+            against,
+            aim,
+        )
+
+
+def lateness(late: list[list[float]], logged: Logged, percentile: int) -> float:
+    """Return how late the timer came, in milliseconds, while lines were logged.
+
+    :param late: pairs of a moment and of seconds.
+    """
+    found = sorted(seconds for moment, seconds in late if logged.began <= moment <= logged.ended + seconds)
+    return 1_000 * (found[-1] if percentile == 100 else statistics.quantiles(found, n=100)[percentile - 1])
