@@ -1,4 +1,4 @@
-"""What runs within a benchmark's Airflow: tasks and triggers that log lines from memory, and a probe of an event loop."""
+"""What runs within a benchmark's Airflow: what logs lines from memory, and a probe of the triggerer's event loop."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class LogFromMemoryTrigger(BaseTrigger):
 
 
 class ProbeTrigger(BaseTrigger):
-    """Write to a file how late a timer of 5 ms comes, until this is cancelled: pairs of a moment and seconds."""
+    """Write to a file how late a timer of 5 ms comes, until the file is removed: pairs of a moment and seconds."""
 
     def __init__(self, path: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -78,9 +78,9 @@ class ProbeTrigger(BaseTrigger):
         return f"{__name__}.{type(self).__name__}", {"path": self.path}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look until the file's end."""
+        """Look."""
         with Path(self.path).open("w", buffering=1, encoding="utf-8") as file:  # noqa: ASYNC230 - a line at a time
-            while True:
+            while Path(self.path).exists():  # noqa: ASYNC240 - some microseconds
                 due = time.monotonic() + PROBE_SECONDS
                 await asyncio.sleep(PROBE_SECONDS)
                 json.dump([time.time(), time.monotonic() - due], file)

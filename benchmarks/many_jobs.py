@@ -1,187 +1,260 @@
-"""Many deferred jobs on one triggerer: worker slots, lines, delays, and what the triggerer costs.
+"""Many deferred jobs on one triggerer, each of which prints a line a second: lines, delays, and what a job costs.
 
-    python -m benchmarks.many_jobs --jobs 100 --seconds 60
+    python -m benchmarks many_jobs
 
-A scripted agent, in a process of its own, runs the jobs, each of which prints a line a second. A real Airflow follows
-each with a deferred sensor. A line holds the moment at which it was printed, its record that at which it was written.
+A scripted agent, in a process of its own, runs the jobs. A real Airflow follows each in a DAG run of its own. A line
+holds the moment at which it was printed; it has come once it can be read in the log file of its task, which is looked
+at five times a second.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
 
 import psutil  # type: ignore[import-untyped]
-import requests
 
 from airflow_provider_rayagent.hooks.common import JOB_LOGGER
+from benchmarks.feeder import ROOT
+from benchmarks.measure import Aim, Line
+from benchmarks.task_logs import airflow_with, log_files
 from tests.scripted import Job, ScriptedAgent
-from tests.stack.airflow import Airflow, airflow
 from tests.stack.triggerers import triggerers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-DAG_ID = "many_jobs"
-DAG = """
+    from tests.stack.airflow import Airflow
+
+DAG_ID = "follow"
+DAGS = """
 from airflow.sdk import DAG
 from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
 
-with DAG({dag_id!r}, schedule=None, max_active_tasks={jobs}):
-    for n in range({jobs}):
-        RayAgentJobSensor(task_id=f"follow_{{n}}", job_id=f"job_{{n}}", deferrable=True, start_from_trigger={direct})
+with DAG("follow", schedule=None, max_active_runs={jobs}, max_active_tasks={jobs}):
+    RayAgentJobSensor(task_id="follow", job_id="{{{{ dag_run.conf['job_id'] }}}}", start_from_trigger=True)
 """
-WARM_UP_SECONDS = 10.0
-"""Lines of a job's first seconds of being followed count as lines, but not as delays: they were printed before."""
+SETTLE_SECONDS = 5.0
+LOOK_SECONDS = 0.2
+LAST_SECONDS = 30.0
+"""How long the last lines are waited for."""
 
 
-def serve(jobs: int, seconds: int) -> None:
-    """Be the agent: print its URL, begin when a line comes in, and run until the input ends."""
-    all_jobs = [Job(job_id=f"job_{n}", status="RUNNING") for n in range(jobs)]
+def serve(jobs: int) -> None:
+    """Be the agent: print its URL, then read lines of how many jobs are to print, and for how many seconds."""
+    all_jobs = [Job(job_id=f"job-{n}", status="RUNNING") for n in range(jobs)]
     with ScriptedAgent(*all_jobs) as agent:
         print(agent.url, flush=True)
-        sys.stdin.readline()
-        began = time.time()
-        for second in range(seconds):
-            for n, job in enumerate(all_jobs):
-                time.sleep(max(began + second + n / jobs - time.time(), 0.0))
-                job.grow(f"{second} {time.time():.3f}\n")
-        for job in all_jobs:
-            job.set_status("SUCCEEDED")
-        sys.stdin.read()
+        printed = [0] * jobs
+        for line in sys.stdin:
+            printing, seconds = map(int, line.split())
+            agent.wait_until(partial(followed, agent, printing), timeout=600)
+            time.sleep(SETTLE_SECONDS)
+            print("prints", flush=True)
+            began = time.time()
+            for second in range(seconds):
+                for n in range(printing):
+                    time.sleep(max(began + second + n / printing - time.time(), 0.0))
+                    all_jobs[n].grow(f"{printed[n]} {time.time():.3f}\n")
+                    printed[n] += 1
+
+
+def followed(agent: ScriptedAgent, jobs: int) -> bool:
+    """Whether so many jobs have been streamed."""
+    return len(agent.open_streams) >= jobs
+
+
+class Agent:
+    """The agent's process."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._in, self._out = process.stdin, process.stdout
+        self.process = psutil.Process(process.pid)
+        self.url = self._out.readline().strip()
+
+    def print_lines(self, jobs: int, seconds: int) -> None:
+        """Let so many jobs print for so long, once all of them are followed."""
+        self._in.write(f"{jobs} {seconds}\n")
+        self._in.flush()
+        self._out.readline()
 
 
 @contextmanager
-def agent_process(jobs: int, seconds: int) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "benchmarks.many_jobs", "--serve", "--jobs", str(jobs), "--seconds", str(seconds)]
+def agent_process(jobs: int) -> Iterator[Agent]:
+    """Run the agent."""
+    command = [sys.executable, "-m", "benchmarks.many_jobs", str(jobs)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        yield process
-        assert process.stdin is not None
-        process.stdin.close()
+        agent = Agent(process)
+        yield agent
+        process.stdin.close()  # type: ignore[union-attr]
 
 
 @dataclass
-class Counts:
-    """Task instances by state, at one moment."""
+class Arrivals:
+    """What has come into the log files of the runs of :data:`DAG_ID`."""
 
-    deferred: int
-    running: int
-    ended: int
+    airflow: Airflow
+    numbers: dict[Path, list[int]] = field(default_factory=dict)
+    """By log file, the numbers of the lines, in the order in which they came."""
+    delays: list[float] = field(default_factory=list)
+    """In seconds, of every line since this was last emptied."""
+    _read: dict[Path, int] = field(default_factory=dict)
+
+    def look(self, *, again: bool = False) -> None:
+        """Read what is new; ``again``: also in files that are new."""
+        if again:
+            for path in log_files(self.airflow, DAG_ID, "*", DAG_ID):
+                self._read.setdefault(path, 0)
+        for path, done in self._read.items():
+            if path.stat().st_size > done:
+                self._read_file(path, done)
+
+    def _read_file(self, path: Path, done: int) -> None:
+        with path.open("rb") as file:
+            file.seek(done)
+            text = file.read()
+        now = time.time()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._read[path] = done + len(whole)
+        for record in map(json.loads, whole.splitlines()):
+            if record.get("logger") == JOB_LOGGER:
+                for line in record["event"].split("\n"):
+                    number, printed = line.split()
+                    self.numbers.setdefault(path, []).append(int(number))
+                    self.delays.append(now - float(printed))
 
 
-def counts_of(instance: Airflow, run_id: str) -> Counts:
-    def total(*states: str) -> int:
-        answer = requests.get(
-            f"{instance.url}/api/v2/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances",
-            params=[("limit", "1"), *(("state", state) for state in states)],
-            timeout=60,
+@dataclass(frozen=True)
+class Step:
+    """What was seen while so many jobs printed.
+
+    :param cpu: seconds a second, of the process that runs the triggers and of its supervisor.
+    :param memory: bytes, of the former.
+    """
+
+    jobs: int
+    lines: int
+    lost: int
+    repeated: int
+    delays: list[float]
+    cpu: tuple[float, float]
+    memory: int
+    agent_cpu: float
+
+    def cost(self, idle: Step) -> float:
+        """Return milliseconds of CPU a job and second, beyond what is used without any."""
+        return 1_000 * (sum(self.cpu) - sum(idle.cpu)) / self.jobs
+
+
+def measure(*, short: bool) -> Iterator[Line]:
+    """Measure more and more jobs."""
+    numbers, seconds = ((1, 20), 15) if short else ((1, 10, 100, 1_000), 60)
+    steps = run(numbers, seconds)
+    idle, first, last = steps[0], steps[1], steps[-1]
+    what = f"{last.jobs:,} deferred jobs at a line a second"
+    cuts = statistics.quantiles(last.delays, n=100)
+    note = f"CPU: triggers {last.cpu[0]:.0%}, supervisor {last.cpu[1]:.0%}, agent {last.agent_cpu:.0%}"
+    yield Line("many_jobs", f"{what}, lost", f"of {last.lines:,} lines", [last.lost], aim=Aim(most=0.0, of="figure"))
+    yield Line("many_jobs", f"{what}, repeated", f"of {last.lines:,} lines", [last.repeated])
+    yield Line("many_jobs", f"{what}, delay p50", "s", [cuts[49]])
+    yield Line("many_jobs", f"{what}, delay p99", "s", [cuts[98]], aim=Aim(most=3.0, of="figure"), note=note)
+    memory = (last.memory - first.memory) / (last.jobs - first.jobs) / 1e6
+    yield Line("many_jobs", f"{what}, memory a job", "MB", [memory], aim=Aim(most=0.5, of="figure"))
+    reference = next(step for step in steps if step.jobs >= 100 or step is last)
+    for step in steps[1:]:
+        yield Line(
+            "many_jobs",
+            f"CPU of {step.jobs:,} deferred job{'s' if step.jobs > 1 else ''}, a job",
+            "ms a second",
+            [step.cost(idle)],
+            [reference.cost(idle)],
+            f"{reference.jobs} jobs",
+            None if short or step is reference else Aim(most=1.2, of="figure"),
         )
-        answer.raise_for_status()
-        return int(answer.json()["total_entries"])
-
-    return Counts(total("deferred"), total("running", "queued"), total("success", "failed"))
 
 
-def measure(jobs: int, seconds: int, *, direct: bool) -> dict[str, Any]:
-    """Run the benchmark; return its figures."""
-    with tempfile.TemporaryDirectory() as dags, agent_process(jobs, seconds) as agent:
-        assert agent.stdout is not None
-        assert agent.stdin is not None
-        url = agent.stdout.readline().strip()
-        (Path(dags) / "many.py").write_text(DAG.format(dag_id=DAG_ID, jobs=jobs, direct=direct), encoding="utf-8")
-        connection = {"conn_type": "rayagent", "host": url, "password": "t"}
-        settings = {
-            "AIRFLOW__CORE__PARALLELISM": "4",
-            "AIRFLOW__TRIGGERER__CAPACITY": str(jobs + 10),
-            "AIRFLOW__SCHEDULER__MAX_TIS_PER_QUERY": "64",
-        }
-        with (
-            airflow(Path(dags), connections={"rayagent_default": connection}, settings=settings) as instance,
-            triggerers_of(instance) as triggerers,
-        ):
-            run_id = instance.trigger(DAG_ID, {})
-            while counts_of(instance, run_id).deferred < jobs:
-                time.sleep(1.0)
-            triggerer = triggerers.holding(instance.task_instance(DAG_ID, run_id, "follow_0"))
-            runner, supervisor = psutil.Process(triggerer.runner), psutil.Process(triggerer.supervisor)
-            used = cpu_seconds(runner), cpu_seconds(supervisor)
-            began = time.time()
-            agent.stdin.write("go\n")
-            agent.stdin.flush()
-            watched = []
-            while time.time() < began + seconds - 2:
-                time.sleep(1.0)
-                watched.append(counts_of(instance, run_id))
-            elapsed = time.time() - began
-            figures = {
-                "worker slots while watched, most": max(each.running for each in watched),
-                "runner: CPU of one core": (cpu_seconds(runner) - used[0]) / elapsed,
-                "supervisor: CPU of one core": (cpu_seconds(supervisor) - used[1]) / elapsed,
-                "runner: MB": runner.memory_info().rss / 1e6,
-            }
-            instance.wait_for_run(DAG_ID, run_id, timeout=60 + 4 * jobs)
-            return figures | lines_of(instance, run_id, jobs, seconds, began)
+def run(numbers: tuple[int, ...], seconds: int) -> list[Step]:
+    """Follow more and more jobs; return what was seen with none and with each number of them."""
+    jobs = numbers[-1]
+    settings = {
+        "AIRFLOW__TRIGGERER__CAPACITY": str(jobs + 10),
+        "AIRFLOW__SCHEDULER__MAX_DAGRUNS_TO_CREATE_PER_LOOP": "50",
+        "AIRFLOW__SCHEDULER__MAX_DAGRUNS_PER_LOOP_TO_SCHEDULE": "50",
+    }
+    with (
+        agent_process(jobs) as agent,
+        airflow_with(DAGS.format(jobs=jobs), agent.url, settings) as instance,
+        triggerers_of(instance) as triggerers,
+    ):
+        arrivals = Arrivals(instance)
+        triggerer = triggerers.only()
+        processes = [psutil.Process(triggerer.runner), psutil.Process(triggerer.supervisor)]
+        steps = [watch(agent, arrivals, processes, 0, seconds)]
+        followed = 0
+        for number in numbers:
+            for n in range(followed, number):
+                instance.trigger(DAG_ID, {"job_id": f"job-{n}"})
+            followed = number
+            wait_until_deferred(instance, number)
+            steps.append(watch(agent, arrivals, processes, number, seconds))
+        return steps
+
+
+def wait_until_deferred(instance: Airflow, number: int) -> None:
+    """Wait until so many tasks are deferred."""
+
+    def deferred() -> bool | None:
+        query = "dags/~/dagRuns/~/taskInstances?limit=1&state=deferred"
+        return instance.call("GET", query)["total_entries"] >= number or None
+
+    instance.until(deferred, 120 + 2 * number, f"fewer than {number} tasks are deferred")
+
+
+def watch(agent: Agent, arrivals: Arrivals, triggerer: list[psutil.Process], jobs: int, seconds: int) -> Step:
+    """Let jobs print, and look what comes of it."""
+    before = sum(map(len, arrivals.numbers.values()))
+    known = sum(len(set(numbers)) for numbers in arrivals.numbers.values())
+    agent.print_lines(jobs, seconds)
+    arrivals.look(again=True)
+    arrivals.delays = []
+    processes = [*triggerer, agent.process]
+    used = [cpu_seconds(each) for each in processes]
+    began = time.monotonic()
+    while time.monotonic() < began + seconds:
+        arrivals.look()
+        time.sleep(LOOK_SECONDS)
+    elapsed = time.monotonic() - began
+    cpu = [(cpu_seconds(each) - then) / elapsed for each, then in zip(processes, used, strict=True)]
+    memory = int(triggerer[0].memory_info().rss)
+    expected = known + jobs * seconds
+    while known < expected and time.monotonic() < began + seconds + LAST_SECONDS:
+        time.sleep(LOOK_SECONDS)
+        arrivals.look(again=True)
+        known = sum(len(set(numbers)) for numbers in arrivals.numbers.values())
+    came = sum(map(len, arrivals.numbers.values())) - before
+    lost = expected - known
+    step = Step(
+        jobs, jobs * seconds, lost, came - jobs * seconds + lost, arrivals.delays, (cpu[0], cpu[1]), memory, cpu[2]
+    )
+    print(f"{jobs} jobs: CPU {cpu}, {memory / 1e6:.1f} MB, {lost} lost, {step.repeated} repeated", flush=True)
+    return step
 
 
 def cpu_seconds(process: psutil.Process) -> float:
+    """Return the seconds that a process has used."""
     times = process.cpu_times()
     return float(times.user + times.system)
 
 
-def lines_of(instance: Airflow, run_id: str, jobs: int, seconds: int, began: float) -> dict[str, Any]:
-    """Return what became of the lines."""
-    missing = repeated = 0
-    delays = []
-    for n in range(jobs):
-        seen: list[int] = []
-        for record in instance.log(DAG_ID, run_id, f"follow_{n}"):
-            if record.get("logger") != JOB_LOGGER:
-                continue
-            written = datetime.fromisoformat(record["timestamp"].replace("Z", "+00:00")).timestamp()
-            for line in record["event"].split("\n"):
-                number, _, printed = line.partition(" ")
-                if not number.isdigit():
-                    continue
-                seen.append(int(number))
-                if float(printed) > began + WARM_UP_SECONDS:
-                    delays.append(written - float(printed))
-        missing += seconds - len(set(seen))
-        repeated += len(seen) - len(set(seen))
-    cuts = statistics.quantiles(delays, n=100)
-    return {
-        "lines": jobs * seconds,
-        "missing": missing,
-        "repeated": repeated,
-        "delay p50, s": cuts[49],
-        "delay p99, s": cuts[98],
-        "delay longest, s": max(delays),
-    }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.many_jobs", description=__doc__)
-    parser.add_argument("--jobs", type=int, default=100)
-    parser.add_argument("--seconds", type=int, default=60, help="how long each job prints")
-    parser.add_argument("--direct", action="store_true", help="start_from_trigger, without a worker at the beginning")
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.serve:
-        serve(options.jobs, options.seconds)
-        return
-    figures = measure(options.jobs, options.seconds, direct=options.direct)
-    print(json.dumps({name: round(value, 3) for name, value in figures.items()}, indent=2))
-
-
 if __name__ == "__main__":
-    main()
+    serve(int(sys.argv[1]))

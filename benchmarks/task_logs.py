@@ -10,11 +10,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.feeder import ROOT, feeder
+from benchmarks.feeder import ROOT
 from tests.stack.airflow import airflow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping
 
     from tests.stack.airflow import Airflow
 
@@ -51,17 +51,22 @@ class Logged:
 
 
 @contextmanager
-def benchmark_airflow(dags: str, job_ids: Sequence[str], settings: dict[str, str] | None = None) -> Iterator[Airflow]:
-    """Run an Airflow with a DAG file and an agent that has these jobs; see :mod:`benchmarks.feeder`."""
-    with tempfile.TemporaryDirectory() as folder, feeder(job_ids) as url:
+def airflow_with(dags: str, agent_url: str, settings: Mapping[str, str] | None = None) -> Iterator[Airflow]:
+    """Run an Airflow with the text of a DAG file and a connection to an agent."""
+    with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "benchmark.py").write_text(dags, encoding="utf-8")
-        connection = {"conn_type": "rayagent", "host": url, "password": "t"}
         with airflow(
             Path(folder),
-            connections={"rayagent_default": connection},
+            connections={"rayagent_default": {"conn_type": "rayagent", "host": agent_url, "password": "t"}},
             settings={"PYTHONPATH": str(ROOT), **(settings or {})},
         ) as instance:
             yield instance
+
+
+def log_files(instance: Airflow, dag_id: str, run_id: str, task_id: str) -> Iterator[Path]:
+    """Yield the log files of the first try of a task, in the worker and in the triggerer; ``*`` for all runs."""
+    folder = instance.home / "logs"
+    yield from folder.glob(f"dag_id={dag_id}/run_id={run_id}/task_id={task_id}/attempt=1.log*")
 
 
 def run_and_read(instance: Airflow, dag_id: str, job_id: str, logger: str, lines: int) -> Logged:
@@ -84,8 +89,7 @@ def run_and_read(instance: Airflow, dag_id: str, job_id: str, logger: str, lines
 
 def entries(instance: Airflow, dag_id: str, run_id: str, task_id: str) -> Iterator[Entry]:
     """Yield the records in the log files of a task."""
-    folder = instance.home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
-    for path in sorted(folder.glob("attempt=1.log*")):
+    for path in log_files(instance, dag_id, run_id, task_id):
         with path.open(encoding="utf-8") as file:
             for line in file:
                 record = json.loads(line)

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.hooks.common import JOB_LOGGER
+from benchmarks.feeder import feeder
 from benchmarks.in_airflow import MEMORY_LOGGER
 from benchmarks.measure import Aim, Line, in_turn
-from benchmarks.task_logs import Logged, benchmark_airflow, run_and_read
+from benchmarks.task_logs import Logged, airflow_with, run_and_read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +43,7 @@ def measure(*, short: bool) -> Iterator[Line]:
     numbers = count()
     with tempfile.TemporaryDirectory() as folder:
         probe = Path(folder) / "probe"
-        with benchmark_airflow(DAGS.format(lines=lines, probe=str(probe)), ids) as instance:
+        with feeder(ids) as url, airflow_with(DAGS.format(lines=lines, probe=str(probe)), url) as instance:
             run_id = instance.trigger("probe")
             instance.wait_for_task("probe", run_id, "probe", ("deferred",))
             ours, theirs = in_turn(
@@ -80,4 +81,5 @@ def lateness(late: list[list[float]], logged: Logged, percentile: int) -> float:
     :param late: pairs of a moment and of seconds.
     """
     found = sorted(seconds for moment, seconds in late if logged.began <= moment <= logged.ended + seconds)
-    return 1_000 * (found[-1] if percentile == 100 else statistics.quantiles(found, n=100)[percentile - 1])
+    cuts = statistics.quantiles(found, n=100, method="inclusive")
+    return 1_000 * [*cuts, found[-1]][percentile - 1]

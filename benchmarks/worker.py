@@ -7,13 +7,14 @@ own however much comes; in the other they are joined.
 
 from __future__ import annotations
 
-from itertools import count
+from itertools import chain, count
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.hooks.common import JOB_LOGGER
+from benchmarks.feeder import feeder
 from benchmarks.in_airflow import MEMORY_LOGGER
 from benchmarks.measure import Aim, Line, in_turn
-from benchmarks.task_logs import Logged, benchmark_airflow, run_and_read
+from benchmarks.task_logs import Logged, airflow_with, run_and_read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +41,7 @@ def measure(*, short: bool) -> Iterator[Line]:
     """Measure both ways."""
     lines, rounds = (20_000, 2) if short else (60_000, 5)
     ids = {kind: [f"ending-{lines}-1-{kind}{number}" for number in range(rounds)] for _, kind, _, _ in CASES}
-    with benchmark_airflow(DAGS.format(lines=lines), sum(ids.values(), [])) as instance:
+    with feeder(list(chain(*ids.values()))) as url, airflow_with(DAGS.format(lines=lines), url) as instance:
         for what, kind, memory, least in CASES:
             numbers = count()
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 RECORD_BYTES = 12_000
 """What a record of several lines holds at most; a longer line is a record of its own."""
 QUIET_RECORDS_A_SECOND = 500
-"""What comes beyond in the same second is joined: a worker writes about 6,000 records a second, and nothing else then."""
+"""What comes beyond in the same second is joined; a worker that writes 6,000 records a second does nothing else."""
 
 
 class JobRecords:

@@ -94,6 +94,11 @@ class Triggerers:
         """Return the one that runs the trigger of a deferred task instance."""
         return self._all[task_instance["trigger"]["triggerer_id"]]
 
+    def only(self) -> Triggerer:
+        """Return the one that there is."""
+        (found,) = self._all.values()
+        return found
+
     def stop(self) -> None:
         """End those that were started here."""
         for server in self._started:

@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from airflow_provider_rayagent.agent.following import JobSeen
-from airflow_provider_rayagent.agent.records import RECORD_BYTES, JobRecords, as_position, grouped
+from airflow_provider_rayagent.agent.records import (
+    QUIET_RECORDS_A_SECOND,
+    RECORD_BYTES,
+    JobRecords,
+    Joiner,
+    as_position,
+    grouped,
+)
 from airflow_provider_rayagent.logs.commands import Notice
 from airflow_provider_rayagent.logs.cursor import Cursor
 from airflow_provider_rayagent.logs.presenter import PresentSettings, Record
@@ -135,6 +142,15 @@ def test_lines_are_joined_up_to_the_size_in_bytes_of_utf8() -> None:
     joined = list(grouped(Record(INFO, "漢" * 33) for _ in range(1_000)))
     assert len(joined) == -(-1_000 // (RECORD_BYTES // 100))
     assert all(RECORD_BYTES * 0.9 < len(record.text.encode()) <= RECORD_BYTES for record in joined[:-1])
+
+
+def test_in_a_worker_lines_are_joined_once_many_come_within_a_second() -> None:
+    joiner = Joiner()
+    few, many = ([Record(INFO, "a")] * count for count in (5, QUIET_RECORDS_A_SECOND))
+    moments = [(0.0, few, 5), (0.1, many, 1), (0.9, few, 1), (1.0, many, len(many)), (1.1, few, 1), (2.5, few, 5)]
+    for now, found, count in moments:
+        joined = list(joiner.joined(found, now))
+        assert (len(joined), lines_of(joined)) == (count, found)
 
 
 def test_half_characters_do_not_stop_the_joining() -> None:
