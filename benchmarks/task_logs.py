@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from tests.stack.airflow import Airflow
+
+DATABASE = "RAYAGENT_BENCH_DATABASE"
 
 
 @dataclass(frozen=True)
@@ -53,14 +56,21 @@ class Logged:
 @contextmanager
 def airflow_with(dags: str, agent_url: str, settings: Mapping[str, str] | None = None) -> Iterator[Airflow]:
     """Run an Airflow with the text of a DAG file and a connection to an agent."""
+    python_path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "benchmark.py").write_text(dags, encoding="utf-8")
         with airflow(
             Path(folder),
             connections={"rayagent_default": {"conn_type": "rayagent", "host": agent_url, "password": "t"}},
-            settings={"PYTHONPATH": str(ROOT), **(settings or {})},
+            settings={**database(), "PYTHONPATH": python_path, **(settings or {})},
         ) as instance:
             yield instance
+
+
+def database() -> dict[str, str]:
+    """Return the settings for the database whose SQLAlchemy URL is in ``RAYAGENT_BENCH_DATABASE``; default: SQLite."""
+    url = os.environ.get(DATABASE)
+    return {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url} if url else {}
 
 
 def log_files(instance: Airflow, dag_id: str, run_id: str, task_id: str) -> Iterator[Path]:

@@ -74,7 +74,8 @@ class Position:
         async with self._channel.drained():
             self._moved.clear()
             position = self._position
-        await self._write(position, **more)
+        with self._channel.storing():
+            await self._write(position, **more)
 
     def last_lines(self, redact: Callable[[str], str]) -> list[str]:
         """Return the last lines that were written, without what ``redact`` takes out."""

@@ -16,7 +16,7 @@ import stat
 import struct
 import termios
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -27,7 +27,7 @@ from airflow_provider_rayagent.agent.records import grouped
 from airflow_provider_rayagent.hooks.common import JOB_LOGGER
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Iterator
 
     from airflow_provider_rayagent.logs.presenter import Record
 
@@ -54,8 +54,9 @@ class Channel:
         if fd is not None:
             self._poll.register(fd, select.POLLOUT)
         self._turn = asyncio.Lock()
+        self._pen = asyncio.Lock()
         self._saving = asyncio.Lock()
-        self._saving_since: float | None = None
+        self._storing: list[float] = []
 
     @classmethod
     def of_loop(cls) -> Channel:
@@ -68,12 +69,12 @@ class Channel:
     @property
     def is_busy(self) -> bool:
         """Whether a record would have to wait."""
-        return self._turn.locked() or not self._has_room()
+        return self._turn.locked() or self._pen.locked() or not self._has_room()
 
     @asynccontextmanager
     async def room(self) -> AsyncIterator[None]:
         """Give the turn, once a record can be written without blocking."""
-        async with self._turn:
+        async with self._turn, self._pen:
             while not self._has_room() or self._is_stuck():  # noqa: ASYNC110 - no event tells of it
                 await asyncio.sleep(POLL_SECONDS)
             yield
@@ -82,18 +83,27 @@ class Channel:
     async def saving(self) -> AsyncIterator[None]:
         """Give the turn to save a position, one trigger after the other, in up to half of the supervisor's time."""
         async with self._saving:
-            self._saving_since = time.monotonic()
-            try:
-                yield
-                took = time.monotonic() - self._saving_since
-            finally:
-                self._saving_since = None
-            await asyncio.sleep(took)
+            began = time.monotonic()
+            yield
+            await asyncio.sleep(time.monotonic() - began)
+
+    @contextmanager
+    def storing(self) -> Iterator[None]:
+        """Say that the supervisor stores a position meanwhile; should that take too long, nothing more is written."""
+        since = time.monotonic()
+        self._storing.append(since)
+        try:
+            yield
+        finally:
+            self._storing.remove(since)
 
     @asynccontextmanager
     async def drained(self) -> AsyncIterator[None]:
-        """Give the turn, once all that was written has been read, and with that is on disk."""
-        async with self._turn:
+        """Let nobody write, once all that was written has been read, and with that is on disk.
+
+        It does not queue up with those that write: of a thousand triggers one could save its position a second.
+        """
+        async with self._pen:
             if self._fd is None:
                 await asyncio.sleep(BLIND_DRAIN_SECONDS)
             else:
@@ -108,8 +118,8 @@ class Channel:
         return self._fd is None or bool(self._poll.poll(0))
 
     def _is_stuck(self) -> bool:
-        """Whether a position waits to be saved: what is written now would be repeated, should this triggerer die."""
-        return self._saving_since is not None and time.monotonic() - self._saving_since > STUCK_SECONDS
+        """Whether a position waits to be stored: what is written now would be repeated, should this triggerer die."""
+        return bool(self._storing) and time.monotonic() - self._storing[0] > STUCK_SECONDS
 
     @staticmethod
     def _unread(fd: int) -> int:

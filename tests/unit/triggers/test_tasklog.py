@@ -237,9 +237,24 @@ def test_the_socket_of_a_triggerer_that_airflow_set_up_is_found(monkeypatch: pyt
         asyncio.run(run())
 
 
+def test_who_saves_a_position_does_not_wait_for_all_that_write_nor_they_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run(sink: Sink) -> None:
+        logs = [make_log(f"{number}") for number in range(100)]
+        writing = [asyncio.create_task(log.write(make_records("one", 10, 10_000))) for log in logs]
+        await asyncio.sleep(0.05)
+        channel = Channel.of_loop()
+        async with channel.saving(), channel.drained():
+            assert sink.bytes_read < 100 * 10 * 10_000 / 2
+        await asyncio.wait_for(asyncio.gather(*writing), 60)
+
+    monkeypatch.setattr(tasklog, "STUCK_SECONDS", 0.001)
+    with slow_sink(READ_PAUSE) as sink:
+        asyncio.run(run(sink))
+
+
 def test_nothing_is_written_while_a_position_takes_too_long_to_be_saved(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
-        async with Channel.of_loop().saving():
+        with Channel.of_loop().storing():
             await asyncio.sleep(2 * tasklog.STUCK_SECONDS)
             writing = asyncio.create_task(make_log().write(make_records("one", 1)))
             await asyncio.sleep(10 * tasklog.POLL_SECONDS)
