@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -24,11 +24,13 @@ from airflow_provider_rayagent.triggers.position import Position
 from airflow_provider_rayagent.triggers.tasklog import TaskLog
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Coroutine
     from datetime import datetime
 
     from airflow_provider_rayagent.agent.aio_follow import AsyncFollower
     from airflow_provider_rayagent.agent.following import Item
+
+T = TypeVar("T")
 
 MAX_LINE_LENGTH = 16_000
 """Characters of a line in one record; the event loop would stand still for a second over one of a megabyte."""
@@ -167,7 +169,7 @@ class RayAgentJobTrigger(BaseTrigger):
     async def _follow(self) -> Outcome:
         log = TaskLog(self.log)
         self._position = position = Position(self.task_instance if self._settings().forward else None, self.log)
-        begin = await self._begin(position)
+        begin = await self._clock.ticking(self._begin(position))
         async with self._hook() as hook:
             config = (await hook.get_async_conn()).config
             records = JobRecords(
@@ -232,15 +234,19 @@ class RayAgentJobTrigger(BaseTrigger):
 
     async def _yield_to_a_successor(self, position: Position) -> None:
         """Wait to be cancelled, if this triggerer stood still and another has taken the job over meanwhile."""
-        if await self._is_replaced(position):
-            self.log.info("Another triggerer follows job %s now; this one is silent.", self.job_id)
-            await asyncio.sleep(SILENT_SECONDS)
-            self._clock()
-        self._clock.stalled = False
+        self._clock()
+        while self._clock.stalled:
+            stalls = self._clock.stalls
+            if await self._is_replaced(position):
+                self.log.info("Another triggerer follows job %s now; this one is silent.", self.job_id)
+                await asyncio.sleep(SILENT_SECONDS)
+                self._clock()
+                stalls = self._clock.stalls
+            self._clock.handled = stalls
 
     async def _is_replaced(self, position: Position) -> bool:
         self._clock()
-        return self._clock.stalled and not await position.is_ours()
+        return self._clock.stalled and not await self._clock.ticking(position.is_ours())
 
     def _seconds_left(self) -> float | None:
         deadline = self.deadline
@@ -270,13 +276,29 @@ class StallClock:
 
     def __init__(self) -> None:
         self._asked = time.monotonic()
-        self.stalled = False
+        self.stalls = self.handled = 0
+
+    @property
+    def stalled(self) -> bool:
+        """Whether there was a stall that is not handled."""
+        return self.stalls > self.handled
 
     def __call__(self) -> float:
         now = time.monotonic()
-        self.stalled = self.stalled or now - self._asked > STALL_SECONDS
+        self.stalls += now - self._asked > STALL_SECONDS
         self._asked = now
         return now
+
+    async def ticking(self, work: Coroutine[Any, Any, T]) -> T:
+        """Ask the clock while ``work`` goes on: what takes long, such as an answer of Airflow's, is no standstill."""
+        task = asyncio.create_task(work)
+        try:
+            while not task.done():
+                await asyncio.wait((task,), timeout=STALL_SECONDS / 4)
+                self()
+        finally:
+            task.cancel()
+        return task.result()
 
 
 def _failed(follower: AsyncFollower) -> bool:

@@ -18,6 +18,8 @@ from tests.unit.support import TaskInstance, task_log
 from tests.unit.triggers.driver import make_trigger, running
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.unit.support import Connect, TaskLog
 
 STALL_SECONDS = 0.6
@@ -181,3 +183,17 @@ def test_a_clock_that_is_asked_often_has_not_stalled_and_one_that_was_not_has(mo
     clock()
     clock()
     assert clock.stalled
+
+
+def test_a_clock_is_asked_while_work_takes_long_but_not_while_all_stands_still() -> None:
+    async def stalled(work: Callable[[], object]) -> bool:
+        async def long() -> None:
+            await asyncio.sleep(STALL_SECONDS + 0.3)
+            work()
+
+        clock = StallClock()
+        await clock.ticking(long())
+        return clock.stalled
+
+    assert not asyncio.run(stalled(lambda: None))
+    assert asyncio.run(stalled(freeze))
