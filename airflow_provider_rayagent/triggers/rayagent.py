@@ -21,7 +21,7 @@ from airflow_provider_rayagent.logs.commands import TailSettings
 from airflow_provider_rayagent.logs.cursor import Cursor
 from airflow_provider_rayagent.logs.presenter import PresentSettings
 from airflow_provider_rayagent.triggers.position import Position
-from airflow_provider_rayagent.triggers.tasklog import TaskLog
+from airflow_provider_rayagent.triggers.tasklog import STANDSTILL_SECONDS, TaskLog
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine
@@ -40,8 +40,7 @@ TAKE_OVER_SECONDS = 3.0
 """Triggers that take over from another begin within this time, so that a restart does not storm the agent."""
 KILL_SECONDS = 20.0
 """How long a killed trigger tries to stop its job; Airflow gives it 30 seconds."""
-STALL_SECONDS = 10.0
-"""A triggerer that stood still for so long may have been taken for dead and replaced."""
+STALL_SECONDS = STANDSTILL_SECONDS
 
 SILENT_SECONDS = 120.0
 """How long a trigger that was replaced waits for its triggerer to end it, before it goes on in spite of that."""
@@ -216,7 +215,10 @@ class RayAgentJobTrigger(BaseTrigger):
     async def _tell(self, log: TaskLog, records: JobRecords, items: list[Item]) -> None:
         """Write to the task log what there is to tell, so much at a time that the event loop is not held up."""
         for start in range(0, max(len(items), 1), ITEMS_AT_ONCE):
-            await log.write(records.of(items[start : start + ITEMS_AT_ONCE], time.monotonic()))
+            if found := records.of(items[start : start + ITEMS_AT_ONCE], time.monotonic()):
+                before = log.standstills
+                await self._clock.ticking(log.write(found))
+                self._clock.stalls += log.standstills - before
 
     async def _begin(self, position: Position) -> dict[str, Any] | None:
         """Return where in the log to begin."""
@@ -290,7 +292,7 @@ class StallClock:
         return now
 
     async def ticking(self, work: Coroutine[Any, Any, T]) -> T:
-        """Ask the clock while ``work`` goes on: what takes long, such as an answer of Airflow's, is no standstill."""
+        """Ask the clock while ``work`` goes on: to wait for an answer of Airflow's, or for a turn, is no standstill."""
         task = asyncio.create_task(work)
         try:
             while not task.done():

@@ -36,6 +36,8 @@ QUIET_RECORDS = 20
 POLL_SECONDS = 0.01
 DRAIN_SECONDS = 30.0
 """How long at most the end waits for what was written to be read."""
+STANDSTILL_SECONDS = 10.0
+"""A triggerer that stood still for so long may have been taken for dead and replaced."""
 STUCK_SECONDS = 1.0
 """A supervisor that takes longer to save a position is waited for before more is written."""
 BLIND_DRAIN_SECONDS = 1.0
@@ -57,6 +59,8 @@ class Channel:
         self._pen = asyncio.Lock()
         self._saving = asyncio.Lock()
         self._storing: list[float] = []
+        self.standstills = 0
+        """How often nothing was read for so long that the triggerer may have been taken for dead."""
 
     @classmethod
     def of_loop(cls) -> Channel:
@@ -75,8 +79,10 @@ class Channel:
     async def room(self) -> AsyncIterator[None]:
         """Give the turn, once a record can be written without blocking."""
         async with self._turn, self._pen:
+            since = time.monotonic()
             while not self._has_room() or self._is_stuck():  # noqa: ASYNC110 - no event tells of it
                 await asyncio.sleep(POLL_SECONDS)
+            self.standstills += time.monotonic() - since > STANDSTILL_SECONDS
             yield
 
     @asynccontextmanager
@@ -148,6 +154,11 @@ class TaskLog:
         self._log = log
         self._job_log = structlog.get_logger(JOB_LOGGER)
         self._channel = Channel.of_loop()
+
+    @property
+    def standstills(self) -> int:
+        """See :attr:`Channel.standstills`."""
+        return self._channel.standstills
 
     async def write(self, found: Iterable[Record]) -> None:
         """Write records, as they are while it is quiet, joined into larger ones under load."""

@@ -99,6 +99,24 @@ def test_the_event_loop_goes_on_while_the_reader_stands_still_as_it_would_not_wi
     assert (block > STANDSTILL_SECONDS / 2) is blocks
 
 
+@pytest.mark.parametrize(("too_long", "noticed"), [(60.0, False), (0.05, True)])
+def test_a_reader_that_stands_still_for_too_long_is_noticed(
+    too_long: float, noticed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> bool:
+        log = make_log()
+        await log.write(make_records("one", 200, 10_000))
+        return bool(log.standstills)
+
+    monkeypatch.setattr(tasklog, "STANDSTILL_SECONDS", too_long)
+    with slow_sink() as sink:
+        sink.reads.clear()
+        timer = threading.Timer(0.3, sink.reads.set)
+        timer.start()
+        assert asyncio.run(run()) is noticed
+        timer.join()
+
+
 def test_two_triggers_take_turns() -> None:
     few, many = make_records("few", 200, 1_000), make_records("many", 2_000, 1_000)
 
