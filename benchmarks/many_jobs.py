@@ -2,7 +2,8 @@
 
     python -m benchmarks many_jobs
 
-A scripted agent, in a process of its own, runs the jobs. A real Airflow follows each in a DAG run of its own. A line
+A scripted agent, in a process of its own, runs the jobs. A real Airflow follows them, in DAG runs of one or ten tasks:
+each trigger holds a copy of its whole DAG, and each run is a task of the scheduler's. A line
 holds the moment at which it was printed; it has come once it can be read in the log file of its task, which is looked
 at five times a second. SQLite, Airflow's database without further settings, lets one write at a time, which a thousand
 DAG runs do not bear; ``RAYAGENT_BENCH_DATABASE`` names another one, an empty PostgreSQL database, as a SQLAlchemy URL
@@ -36,13 +37,15 @@ if TYPE_CHECKING:
 
     from tests.stack.airflow import Airflow
 
-DAG_ID = "follow"
 DAGS = """
 from airflow.sdk import DAG
 from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
 
-with DAG("follow", schedule=None, max_active_runs={jobs}, max_active_tasks={jobs}):
-    RayAgentJobSensor(task_id="follow", job_id="{{{{ dag_run.conf['job_id'] }}}}", start_from_trigger=True)
+for size in (1, 10):
+    with DAG(f"follow_{{size}}", schedule=None, max_active_runs={jobs}, max_active_tasks={jobs}):
+        for n in range(size):
+            job_id = f"job-{{{{{{{{ dag_run.conf['first'] + {{n}} }}}}}}}}"
+            RayAgentJobSensor(task_id=f"follow_{{n}}", job_id=job_id, start_from_trigger=True)
 """
 SETTLE_SECONDS = 5.0
 LOOK_SECONDS = 0.2
@@ -103,7 +106,7 @@ def agent_process(jobs: int) -> Iterator[Agent]:
 
 @dataclass
 class Arrivals:
-    """What has come into the log files of the runs of :data:`DAG_ID`."""
+    """What has come into the log files of all tasks."""
 
     airflow: Airflow
     numbers: dict[Path, list[int]] = field(default_factory=dict)
@@ -115,7 +118,7 @@ class Arrivals:
     def look(self, *, again: bool = False) -> None:
         """Read what is new; ``again``: also in files that are new."""
         if again:
-            for path in log_files(self.airflow, DAG_ID, "*", DAG_ID):
+            for path in log_files(self.airflow, "follow_*", "*", "*"):
                 self._read.setdefault(path, 0)
         for path, done in self._read.items():
             if path.stat().st_size > done:
@@ -191,8 +194,7 @@ def run(numbers: tuple[int, ...], seconds: int) -> list[Step]:
     jobs = numbers[-1]
     settings = {
         "AIRFLOW__TRIGGERER__CAPACITY": str(jobs + 10),
-        "AIRFLOW__SCHEDULER__MAX_DAGRUNS_TO_CREATE_PER_LOOP": "50",
-        "AIRFLOW__SCHEDULER__MAX_DAGRUNS_PER_LOOP_TO_SCHEDULE": "50",
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "2",
     }
     with (
         agent_process(jobs) as agent,
@@ -205,9 +207,10 @@ def run(numbers: tuple[int, ...], seconds: int) -> list[Step]:
         steps = [watch(agent, arrivals, processes, 0, seconds)]
         followed = 0
         for number in numbers:
-            for n in range(followed, number):
-                instance.trigger(DAG_ID, {"job_id": f"job-{n}"})
-            followed = number
+            while followed < number:
+                size = 10 if number - followed >= 10 else 1
+                instance.trigger(f"follow_{size}", {"first": followed})
+                followed += size
             wait_until_deferred(instance, number)
             steps.append(watch(agent, arrivals, processes, number, seconds))
         return steps
