@@ -47,7 +47,10 @@ for size in (1, 10):
             job_id = f"job-{{{{{{{{ dag_run.conf['first'] + {{n}} }}}}}}}}"
             RayAgentJobSensor(task_id=f"follow_{{n}}", job_id=job_id, start_from_trigger=True)
 """
-SETTLE_SECONDS = 5.0
+SETTLE_SECONDS = 10.0
+"""After the last job's stream was opened, before the first line is printed."""
+BEGIN_SECONDS = 40.0
+"""Of a step; what is printed meanwhile has to come, but its delay is not counted: triggers still begin."""
 LOOK_SECONDS = 0.2
 LAST_SECONDS = 30.0
 """How long the last lines are waited for."""
@@ -112,7 +115,8 @@ class Arrivals:
     numbers: dict[Path, list[int]] = field(default_factory=dict)
     """By log file, the numbers of the lines, in the order in which they came."""
     delays: list[float] = field(default_factory=list)
-    """In seconds, of every line since this was last emptied."""
+    """In seconds, of every line that was printed from a moment on, :attr:`since`."""
+    since: float = 0.0
     _read: dict[Path, int] = field(default_factory=dict)
 
     def look(self, *, again: bool = False) -> None:
@@ -136,7 +140,8 @@ class Arrivals:
                 for line in record["event"].split("\n"):
                     number, printed = line.split()
                     self.numbers.setdefault(path, []).append(int(number))
-                    self.delays.append(now - float(printed))
+                    if float(printed) >= self.since:
+                        self.delays.append(now - float(printed))
 
 
 @dataclass(frozen=True)
@@ -163,7 +168,7 @@ class Step:
 
 def measure(*, short: bool) -> Iterator[Line]:
     """Measure more and more jobs."""
-    numbers, seconds = ((1, 20), 15) if short else ((1, 10, 100), 60)
+    numbers, seconds = ((1, 20), 15) if short else ((1, 10, 100), 90)
     if database() and not short:
         numbers = (*numbers, 1_000)
     steps = run(numbers, seconds)
@@ -232,7 +237,7 @@ def watch(agent: Agent, arrivals: Arrivals, triggerer: list[psutil.Process], job
     known = sum(len(set(numbers)) for numbers in arrivals.numbers.values())
     agent.print_lines(jobs, seconds)
     arrivals.look(again=True)
-    arrivals.delays = []
+    arrivals.delays, arrivals.since = [], time.time() + min(BEGIN_SECONDS, seconds / 2)
     processes = [*triggerer, agent.process]
     used = [cpu_seconds(each) for each in processes]
     began = time.monotonic()

@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -21,16 +21,14 @@ from airflow_provider_rayagent.logs.commands import TailSettings
 from airflow_provider_rayagent.logs.cursor import Cursor
 from airflow_provider_rayagent.logs.presenter import PresentSettings
 from airflow_provider_rayagent.triggers.position import Position
-from airflow_provider_rayagent.triggers.tasklog import STANDSTILL_SECONDS, TaskLog
+from airflow_provider_rayagent.triggers.tasklog import Channel, TaskLog
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine
+    from collections.abc import AsyncGenerator
     from datetime import datetime
 
     from airflow_provider_rayagent.agent.aio_follow import AsyncFollower
     from airflow_provider_rayagent.agent.following import Item
-
-T = TypeVar("T")
 
 MAX_LINE_LENGTH = 16_000
 """Characters of a line in one record; the event loop would stand still for a second over one of a megabyte."""
@@ -40,8 +38,6 @@ TAKE_OVER_SECONDS = 3.0
 """Triggers that take over from another begin within this time, so that a restart does not storm the agent."""
 KILL_SECONDS = 20.0
 """How long a killed trigger tries to stop its job; Airflow gives it 30 seconds."""
-STALL_SECONDS = STANDSTILL_SECONDS
-
 SILENT_SECONDS = 120.0
 """How long a trigger that was replaced waits for its triggerer to end it, before it goes on in spite of that."""
 
@@ -105,7 +101,6 @@ class RayAgentJobTrigger(BaseTrigger):
         self.timeout_after: datetime | None = None
         """Set by the triggerer: when Airflow ends the deferral."""
         self._position: Position | None = None
-        self._clock = StallClock()
         self._fired = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -167,8 +162,9 @@ class RayAgentJobTrigger(BaseTrigger):
 
     async def _follow(self) -> Outcome:
         log = TaskLog(self.log)
+        self._clock = StallClock(Channel.of_loop())
         self._position = position = Position(self.task_instance if self._settings().forward else None, self.log)
-        begin = await self._clock.ticking(self._begin(position))
+        begin = await self._begin(position)
         async with self._hook() as hook:
             config = (await hook.get_async_conn()).config
             records = JobRecords(
@@ -215,10 +211,7 @@ class RayAgentJobTrigger(BaseTrigger):
     async def _tell(self, log: TaskLog, records: JobRecords, items: list[Item]) -> None:
         """Write to the task log what there is to tell, so much at a time that the event loop is not held up."""
         for start in range(0, max(len(items), 1), ITEMS_AT_ONCE):
-            if found := records.of(items[start : start + ITEMS_AT_ONCE], time.monotonic()):
-                before = log.standstills
-                await self._clock.ticking(log.write(found))
-                self._clock.stalls += log.standstills - before
+            await log.write(records.of(items[start : start + ITEMS_AT_ONCE], time.monotonic()))
 
     async def _begin(self, position: Position) -> dict[str, Any] | None:
         """Return where in the log to begin."""
@@ -248,7 +241,7 @@ class RayAgentJobTrigger(BaseTrigger):
 
     async def _is_replaced(self, position: Position) -> bool:
         self._clock()
-        return self._clock.stalled and not await self._clock.ticking(position.is_ours())
+        return self._clock.stalled and not await position.is_ours()
 
     def _seconds_left(self) -> float | None:
         deadline = self.deadline
@@ -274,33 +267,28 @@ class RayAgentJobTrigger(BaseTrigger):
 
 
 class StallClock:
-    """A monotonic clock in seconds that notices when it was not asked for long. A follower asks every second."""
+    """A monotonic clock in seconds that knows of standstills of the triggerer; see :meth:`Channel.beat`.
 
-    def __init__(self) -> None:
-        self._asked = time.monotonic()
-        self.stalls = self.handled = 0
+    One trigger that waits, for an answer or for its turn to write, is none: of a thousand each waits for long.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        channel.beat()
+        self._channel = channel
+        self.handled = self.stalls
+
+    @property
+    def stalls(self) -> int:
+        """How many there were."""
+        return self._channel.standstills
 
     @property
     def stalled(self) -> bool:
-        """Whether there was a stall that is not handled."""
+        """Whether there was one that is not handled."""
         return self.stalls > self.handled
 
     def __call__(self) -> float:
-        now = time.monotonic()
-        self.stalls += now - self._asked > STALL_SECONDS
-        self._asked = now
-        return now
-
-    async def ticking(self, work: Coroutine[Any, Any, T]) -> T:
-        """Ask the clock while ``work`` goes on: to wait for an answer of Airflow's, or for a turn, is no standstill."""
-        task = asyncio.create_task(work)
-        try:
-            while not task.done():
-                await asyncio.wait((task,), timeout=STALL_SECONDS / 4)
-                self()
-        finally:
-            task.cancel()
-        return task.result()
+        return self._channel.beat()
 
 
 def _failed(follower: AsyncFollower) -> bool:

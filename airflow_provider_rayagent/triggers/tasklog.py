@@ -36,7 +36,7 @@ QUIET_RECORDS = 20
 POLL_SECONDS = 0.01
 DRAIN_SECONDS = 30.0
 """How long at most the end waits for what was written to be read."""
-STANDSTILL_SECONDS = 10.0
+STALL_SECONDS = 10.0
 """A triggerer that stood still for so long may have been taken for dead and replaced."""
 STUCK_SECONDS = 1.0
 """A supervisor that takes longer to save a position is waited for before more is written."""
@@ -59,8 +59,9 @@ class Channel:
         self._pen = asyncio.Lock()
         self._saving = asyncio.Lock()
         self._storing: list[float] = []
+        self._beat = time.monotonic()
         self.standstills = 0
-        """How often nothing was read for so long that the triggerer may have been taken for dead."""
+        """How often the event loop, or who reads the socket, stood still for :data:`STALL_SECONDS`."""
 
     @classmethod
     def of_loop(cls) -> Channel:
@@ -69,6 +70,13 @@ class Channel:
         if loop not in _channels:
             _channels[loop] = cls(_supervisor_socket())
         return _channels[loop]
+
+    def beat(self) -> float:
+        """Return the monotonic clock, in seconds; each trigger asks every few seconds. None for long: a standstill."""
+        now = time.monotonic()
+        self.standstills += now - self._beat > STALL_SECONDS
+        self._beat = now
+        return now
 
     @property
     def is_busy(self) -> bool:
@@ -82,7 +90,7 @@ class Channel:
             since = time.monotonic()
             while not self._has_room() or self._is_stuck():  # noqa: ASYNC110 - no event tells of it
                 await asyncio.sleep(POLL_SECONDS)
-            self.standstills += time.monotonic() - since > STANDSTILL_SECONDS
+            self.standstills += time.monotonic() - since > STALL_SECONDS
             yield
 
     @asynccontextmanager
@@ -154,11 +162,6 @@ class TaskLog:
         self._log = log
         self._job_log = structlog.get_logger(JOB_LOGGER)
         self._channel = Channel.of_loop()
-
-    @property
-    def standstills(self) -> int:
-        """See :attr:`Channel.standstills`."""
-        return self._channel.standstills
 
     async def write(self, found: Iterable[Record]) -> None:
         """Write records, as they are while it is quiet, joined into larger ones under load."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_rayagent.triggers.rayagent import STALL_SECONDS
+from airflow_provider_rayagent.triggers.tasklog import STALL_SECONDS
 from tests.stack.triggerers import Triggerer
 from tests.system.kill_table import Row, record
 from tests.system.support import LINES_A_SECOND

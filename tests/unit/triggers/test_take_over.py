@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.triggers import position
+from airflow_provider_rayagent.triggers import position, tasklog
 from airflow_provider_rayagent.triggers import rayagent as triggers
 from airflow_provider_rayagent.triggers.position import POSITION_KEY, Position
 from airflow_provider_rayagent.triggers.rayagent import StallClock
+from airflow_provider_rayagent.triggers.tasklog import Channel
 from tests.scripted import Job, ScriptedAgent
 from tests.unit.supervisor import needs_xcoms, supervise
 from tests.unit.support import TaskInstance, task_log
 from tests.unit.triggers.driver import make_trigger, running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.unit.support import Connect, TaskLog
 
 STALL_SECONDS = 0.6
@@ -27,7 +26,7 @@ STALL_SECONDS = 0.6
 
 @pytest.fixture(autouse=True)
 def _stalls_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triggers, "STALL_SECONDS", STALL_SECONDS)
+    monkeypatch.setattr(tasklog, "STALL_SECONDS", STALL_SECONDS)
 
 
 def freeze() -> None:
@@ -174,26 +173,15 @@ def test_a_position_is_ours_unless_another_trigger_has_put_its_own_there(
 def test_a_clock_that_is_asked_often_has_not_stalled_and_one_that_was_not_has(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    clock = StallClock()
-    for _ in range(5):
+    channel = Channel(None)
+    clock, other = StallClock(channel), StallClock(channel)
+    for asked in (clock, other) * 3:
         now[0] += STALL_SECONDS - 0.1
-        assert clock() == now[0]
+        assert asked() == now[0]
         assert not clock.stalled
     now[0] += STALL_SECONDS + 0.1
+    other()
     clock()
-    clock()
-    assert clock.stalled
-
-
-def test_a_clock_is_asked_while_work_takes_long_but_not_while_all_stands_still() -> None:
-    async def stalled(work: Callable[[], object]) -> bool:
-        async def long() -> None:
-            await asyncio.sleep(STALL_SECONDS + 0.3)
-            work()
-
-        clock = StallClock()
-        await clock.ticking(long())
-        return clock.stalled
-
-    assert not asyncio.run(stalled(lambda: None))
-    assert asyncio.run(stalled(freeze))
+    assert (clock.stalled, other.stalled, StallClock(channel).stalled) == (True, True, False)
+    clock.handled = clock.stalls
+    assert (clock.stalled, other.stalled) == (False, True)

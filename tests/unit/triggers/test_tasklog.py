@@ -106,9 +106,9 @@ def test_a_reader_that_stands_still_for_too_long_is_noticed(
     async def run() -> bool:
         log = make_log()
         await log.write(make_records("one", 200, 10_000))
-        return bool(log.standstills)
+        return bool(Channel.of_loop().standstills)
 
-    monkeypatch.setattr(tasklog, "STANDSTILL_SECONDS", too_long)
+    monkeypatch.setattr(tasklog, "STALL_SECONDS", too_long)
     with slow_sink() as sink:
         sink.reads.clear()
         timer = threading.Timer(0.3, sink.reads.set)
