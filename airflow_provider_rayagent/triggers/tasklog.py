@@ -56,6 +56,7 @@ class Channel:
         if fd is not None:
             self._poll.register(fd, select.POLLOUT)
         self._turn = asyncio.Lock()
+        self._writers = 0
         self._pen = asyncio.Lock()
         self._saving = asyncio.Lock()
         self._storing: list[float] = []
@@ -81,17 +82,21 @@ class Channel:
     @property
     def is_busy(self) -> bool:
         """Whether a record would have to wait."""
-        return self._turn.locked() or self._pen.locked() or not self._has_room()
+        return self._writers > 0 or self._pen.locked() or not self._has_room()
 
     @asynccontextmanager
     async def room(self) -> AsyncIterator[None]:
         """Give the turn, once a record can be written without blocking."""
-        async with self._turn, self._pen:
-            since = time.monotonic()
-            while not self._has_room() or self._is_stuck():  # noqa: ASYNC110 - no event tells of it
-                await asyncio.sleep(POLL_SECONDS)
-            self.standstills += time.monotonic() - since > STALL_SECONDS
-            yield
+        self._writers += 1
+        try:
+            async with self._turn, self._pen:
+                since = time.monotonic()
+                while not self._has_room() or self._is_stuck():  # noqa: ASYNC110 - no event tells of it
+                    await asyncio.sleep(POLL_SECONDS)
+                self.standstills += time.monotonic() - since > STALL_SECONDS
+                yield
+        finally:
+            self._writers -= 1
 
     @asynccontextmanager
     async def saving(self) -> AsyncIterator[None]:

@@ -181,6 +181,21 @@ def test_a_few_records_are_joined_too_while_the_socket_is_full() -> None:
         assert len([record for record in sink.records() if record["event"].startswith("few")]) == 1
 
 
+def test_the_channel_is_busy_for_as_long_as_a_trigger_waits_for_its_turn() -> None:
+    async def run() -> None:
+        channel = Channel.of_loop()
+        writing = [asyncio.create_task(make_log().write(make_records("one", 1, 1_000))) for _ in range(100)]
+        await asyncio.sleep(0)
+        while sum(not task.done() for task in writing) > 1:
+            assert channel.is_busy
+            await asyncio.sleep(0)
+        await asyncio.gather(*writing)
+        assert not channel._writers
+
+    with slow_sink(READ_PAUSE):
+        asyncio.run(run())
+
+
 def test_joined_records_are_of_one_level_and_of_a_size_that_suits_airflow() -> None:
     levels = [logging.INFO] * 400 + [logging.WARNING] * 2 + [logging.INFO] * 400
     found = [Record(level, "x" * 99) for level in levels]
