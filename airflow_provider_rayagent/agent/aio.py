@@ -1,11 +1,11 @@
-"""The asyncio transport: ``httpx`` for calls and bodies, one pooled client."""
+"""The asyncio transport: ``httpx`` for calls and bodies, two pooled clients."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 import tenacity
@@ -16,12 +16,19 @@ from airflow_provider_rayagent.agent.errors import RayAgentError
 from airflow_provider_rayagent.agent.failures import as_agent_error
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from typing_extensions import Self
 
     from airflow_provider_rayagent.agent.config import AgentConfig
     from airflow_provider_rayagent.agent.wire import Call
+
+
+class _Clients(NamedTuple):
+    """Two clients, since each call looks at all connections of its client, and there is one for each stream."""
+
+    calls: httpx.AsyncClient
+    streams: httpx.AsyncClient
 
 
 class AsyncAgent:
@@ -33,10 +40,8 @@ class AsyncAgent:
     def __init__(self, config: AgentConfig, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self.config = config
         self._sleep = sleep
-        self._client: httpx.AsyncClient | None = None
+        self._clients: _Clients | None = None
         self._opening = asyncio.Lock()
-        self.ssl_context: ssl.SSLContext | None = None
-        """How TLS connections are made; ``None`` before the first request, and for plain HTTP."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -46,33 +51,26 @@ class AsyncAgent:
 
     async def close(self) -> None:
         """Close every pooled connection."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        clients, self._clients = self._clients, None
+        if clients is not None:
+            await clients.calls.aclose()
+            await clients.streams.aclose()
 
-    async def client(self) -> httpx.AsyncClient:
-        """Return the pooled client, made at the first call.
-
-        :raises RayAgentConfigError: if the CA bundle or the client certificate can't be read.
-        """
+    async def _opened_clients(self) -> _Clients:
         async with self._opening:
-            if self._client is None:
+            if self._clients is None:
                 config = self.config
+                context: ssl.SSLContext | bool = False
                 try:
                     if config.base_url.startswith("https"):
-                        self.ssl_context = await asyncio.to_thread(_ssl_context, config)
+                        context = await asyncio.to_thread(_ssl_context, config)
                 except OSError as error:
                     raise as_agent_error(error, config) from None
-                self._client = httpx.AsyncClient(
-                    headers=dict(config.headers),
-                    verify=self.ssl_context or False,
-                    follow_redirects=False,
-                    timeout=httpx.Timeout(config.read_timeout, connect=config.connect_timeout),
-                    limits=httpx.Limits(
-                        max_connections=None, max_keepalive_connections=20, keepalive_expiry=MAX_IDLE_SECONDS
-                    ),
+                self._clients = _Clients(
+                    _client(config, context, httpx.Timeout(config.read_timeout, connect=config.connect_timeout)),
+                    _client(config, context, httpx.Timeout(None, connect=config.connect_timeout)),
                 )
-            return self._client
+            return self._clients
 
     async def send(self, call: Call, *, tries: int = retry.MAX_TRIES) -> Any:
         """Return the answer's value: a dict, a list of dicts or ``None``, as ``call.shape`` says.
@@ -99,14 +97,19 @@ class AsyncAgent:
         return answers.read_answer(call, response.status_code, response.headers, body, self.config.redact)
 
     @asynccontextmanager
-    async def opened(self, call: Call, *, timeout: httpx.Timeout | None = None) -> AsyncIterator[httpx.Response]:
+    async def opened(
+        self, call: Call, *, stream: bool = False, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[httpx.Response]:
         """Give the response to ``call``, its body unread; what breaks while it is read is raised as ours.
+
+        :param stream: whether the response goes on for long, with silences of any length.
+        :param headers: more headers of the request.
 
         :raises RayAgentError: for every failure of the connection, but not for an error status.
         """
         response = None
         try:
-            response = await self._open(call, timeout)
+            response = await self._open(call, headers, stream=stream)
             yield response
         except RayAgentError:
             raise
@@ -116,18 +119,30 @@ class AsyncAgent:
             if response is not None:
                 await response.aclose()
 
-    async def _open(self, call: Call, timeout: httpx.Timeout | None) -> httpx.Response:
-        client = await self.client()
+    async def _open(self, call: Call, headers: Mapping[str, str] | None, *, stream: bool) -> httpx.Response:
+        clients = await self._opened_clients()
+        client = clients.streams if stream else clients.calls
         url = self.config.url(call.path)
-        options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
         for redirects in range(answers.MAX_REDIRECTS + 1):
-            response = await client.send(client.build_request(call.method, url, json=call.body, **options), stream=True)
+            response = await client.send(
+                client.build_request(call.method, url, json=call.body, headers=headers), stream=True
+            )
             target = answers.safe_target(call, url, response.status_code, response.headers)
             if target is None or redirects == answers.MAX_REDIRECTS:
                 break
             await response.aclose()
             url = target
         return response
+
+
+def _client(config: AgentConfig, context: ssl.SSLContext | bool, timeout: httpx.Timeout) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        headers=dict(config.headers),
+        verify=context,
+        follow_redirects=False,
+        timeout=timeout,
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=MAX_IDLE_SECONDS),
+    )
 
 
 def _ssl_context(config: AgentConfig) -> ssl.SSLContext:

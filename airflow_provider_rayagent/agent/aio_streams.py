@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+import os
+import time
+from typing import TYPE_CHECKING, Protocol
 
+import anyio
+import httpcore
 import httpx
-from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus, WebSocketException
 
-from airflow_provider_rayagent.agent import answers, wire
+from airflow_provider_rayagent.agent import wire
 from airflow_provider_rayagent.agent.bodies import LogBodyDecoder
 from airflow_provider_rayagent.agent.errors import RayAgentConnectionError, RayAgentResponseError
 from airflow_provider_rayagent.agent.failures import as_agent_error
@@ -22,22 +25,28 @@ from airflow_provider_rayagent.agent.logstreams import (
     is_delimited,
 )
 from airflow_provider_rayagent.logs.events import Event, decode_event
+from airflow_provider_rayagent.logs.frames import (
+    CLOSE,
+    PING,
+    PONG,
+    FrameDecoder,
+    accept_key,
+    frame,
+    upgrade_headers,
+)
 from airflow_provider_rayagent.logs.sse import SseDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from websockets.asyncio.client import ClientConnection
+    from collections.abc import AsyncIterator, Mapping
 
     from airflow_provider_rayagent.agent.aio import AsyncAgent
 
-PONG_SECONDS = 20.0
-"""A WebSocket peer that does not answer a ping for so long is taken for dead."""
+SEND_SECONDS = 0.2
+"""How long at most a frame of ours, of a few bytes, may take to be handed over."""
+MIN_WAIT = 0.01
 MAX_READ_AHEAD = 64
-"""Messages or chunks that are read ahead; then the agent is made to wait."""
+"""Chunks that are read ahead; then the agent is made to wait."""
 MAX_READ_AHEAD_BYTES = 1_000_000
-
-_Data = TypeVar("_Data", str, bytes)
 
 
 class AsyncLogStream(Protocol):
@@ -53,26 +62,27 @@ class AsyncLogStream(Protocol):
         """Close the connection."""
 
 
-class _ReadAhead(Generic[_Data]):
+class _ReadAhead:
     """A task that reads a source ahead, within bounds, so that a read can be given up without losing anything."""
 
-    def __init__(self, source: AsyncIterator[_Data], what_ends_it: tuple[type[BaseException], ...]) -> None:
+    def __init__(self, source: AsyncIterator[bytes], what_ends_it: tuple[type[BaseException], ...]) -> None:
         self._what_ends_it = what_ends_it
-        self._items: list[_Data] = []
+        self._items: list[bytes] = []
         self._bytes = 0
         self._ended: str | None = None
         self._ready = asyncio.Event()
         self._space = asyncio.Event()
         self._task = asyncio.create_task(self._run(source))
 
-    async def take(self, seconds: float) -> list[_Data]:
+    async def take(self, seconds: float) -> list[bytes]:
         """Return what has come, after at most ``seconds``.
 
         :raises StreamEndedError: once all has been returned and the source has ended.
         """
         if not self._ready.is_set():
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._ready.wait(), seconds)
+            # Before Python 3.12, asyncio.wait_for loses a cancellation that comes just when what it waits for does.
+            with anyio.move_on_after(seconds):
+                await self._ready.wait()
         items, self._items, self._bytes = self._items, [], 0
         if not items and self._ended is not None:
             raise StreamEndedError(self._ended)
@@ -86,7 +96,7 @@ class _ReadAhead(Generic[_Data]):
         self._task.cancel()
         await asyncio.wait((self._task,))
 
-    async def _run(self, source: AsyncIterator[_Data]) -> None:
+    async def _run(self, source: AsyncIterator[bytes]) -> None:
         end = "ended by the agent"
         try:
             async for item in source:
@@ -102,19 +112,14 @@ class _ReadAhead(Generic[_Data]):
         self._ready.set()
 
 
-class _Connect(connect):
-    """A connect that follows no redirect, since the token must not go elsewhere."""
-
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        return exc
-
-
 class AsyncWebSocketStream:
-    """The log stream over WebSocket, with ``websockets``. Made by :meth:`open`."""
+    """The log stream over WebSocket, on a connection that ``httpx`` opened. Made by :meth:`open`."""
 
-    def __init__(self, connection: ClientConnection) -> None:
-        self._connection = connection
-        self._ahead = _ReadAhead(_messages(connection), (WebSocketException, OSError))
+    def __init__(self, stream: httpcore.AsyncNetworkStream, opened: contextlib.AsyncExitStack) -> None:
+        self._stream = stream
+        self._opened = opened
+        self._frames = FrameDecoder()
+        self._ping_due = time.monotonic() + PING_SECONDS
 
     @classmethod
     async def open(cls, agent: AsyncAgent, job_id: str) -> AsyncWebSocketStream:
@@ -122,43 +127,58 @@ class AsyncWebSocketStream:
 
         :raises RayAgentError: if it can't be opened.
         """
-        config = agent.config
         call = wire.get_job_logs(job_id)
-        await agent.client()
-        try:
-            connection = await _Connect(
-                config.websocket_url(call.path),
-                additional_headers=dict(config.headers),
-                open_timeout=config.connect_timeout,
-                ping_interval=PING_SECONDS,
-                ping_timeout=PONG_SECONDS,
-                close_timeout=0.2,
-                max_size=None,
-                ssl=agent.ssl_context,
-            )
-        except InvalidStatus as error:
-            response = error.response
-            answers.check_status(
-                call, response.status_code, response.headers, bytes(response.body or b""), config.redact
-            )
-            raise RayAgentResponseError(f"GET /{call.path} answered {response.status_code}, not a WebSocket.") from None
-        except (WebSocketException, OSError, ValueError, asyncio.TimeoutError) as error:
-            raise as_agent_error(error, config) from None
-        return cls(connection)
+        key = base64.b64encode(os.urandom(16)).decode()
+        async with contextlib.AsyncExitStack() as opened:
+            response = await _open(opened, agent, call, headers=upgrade_headers(key))
+            if response.status_code != 101:
+                await _check(call, response, agent)
+                raise RayAgentResponseError(f"GET /{call.path} answered {response.status_code}, not a WebSocket.")
+            if response.headers.get("sec-websocket-accept") != accept_key(key):
+                raise RayAgentResponseError(f"GET /{call.path} answered with the handshake of another WebSocket.")
+            return cls(response.extensions["network_stream"], opened.pop_all())
 
     async def read(self, seconds: float) -> tuple[list[Event], bool]:
-        """Return the messages that came within ``seconds``; the peer is alive, since ``websockets`` pings it."""
-        return [decode_event(data) for data in await self._ahead.take(seconds)], True
+        """Return the messages that came within ``seconds``, and whether the peer gave any sign of life."""
+        if self._frames.ended is not None:
+            raise StreamEndedError(self._frames.ended)
+        try:
+            data = await self._receive(time.monotonic() + seconds)
+        except (httpcore.NetworkError, httpcore.TimeoutException, OSError) as error:
+            raise StreamEndedError(str(error) or type(error).__name__) from None
+        if data is None:
+            return [], False
+        if not data:
+            raise StreamEndedError("the connection was closed")
+        messages = self._frames.feed(data)
+        for payload in self._frames.take_pings():
+            with contextlib.suppress(httpcore.NetworkError, httpcore.TimeoutException, OSError):
+                await self._send(PONG, payload)
+        return [decode_event(message) for message in messages], True
+
+    async def _receive(self, until: float) -> bytes | None:
+        """Return what comes next; a ping now and then makes a living peer show itself."""
+        while True:
+            now = time.monotonic()
+            if now >= self._ping_due:
+                self._ping_due = now + PING_SECONDS
+                await self._send(PING, b"")
+            try:
+                return await self._stream.read(READ_BYTES, timeout=max(min(until, self._ping_due) - now, MIN_WAIT))
+            except httpcore.ReadTimeout:
+                if time.monotonic() >= until:
+                    return None
+
+    async def _send(self, opcode: int, payload: bytes) -> None:
+        await self._stream.write(frame(opcode, payload, os.urandom(4)), timeout=SEND_SECONDS)
 
     async def close(self) -> None:
-        """Close the connection."""
-        await self._ahead.cancel()
-        await self._connection.close()
-
-
-async def _messages(connection: ClientConnection) -> AsyncIterator[bytes]:
-    while True:
-        yield await connection.recv(decode=False)
+        """Say goodbye and close the connection without waiting for an answer."""
+        try:
+            with contextlib.suppress(httpcore.NetworkError, httpcore.TimeoutException, OSError):
+                await self._send(CLOSE, b"\x03\xe8")
+        finally:
+            await self._opened.aclose()
 
 
 class AsyncSseStream:
@@ -175,15 +195,9 @@ class AsyncSseStream:
 
         :raises RayAgentError: if it can't be opened.
         """
-        config = agent.config
         call = wire.stream_job_logs(job_id)
-        timeout = httpx.Timeout(None, connect=config.connect_timeout)
         async with contextlib.AsyncExitStack() as opened:
-            opening = opened.enter_async_context(agent.opened(call, timeout=timeout))
-            try:
-                response = await asyncio.wait_for(opening, 2 * config.connect_timeout)
-            except asyncio.TimeoutError as error:
-                raise as_agent_error(error, config) from None
+            response = await _open(opened, agent, call)
             await _check(call, response, agent)
             return cls(response, opened.pop_all())
 
@@ -243,6 +257,17 @@ class AsyncWholeLog:
     async def close(self) -> None:
         """Close the answer; its connection goes back to the pool if it was read whole."""
         await self._opened.aclose()
+
+
+async def _open(
+    opened: contextlib.AsyncExitStack, agent: AsyncAgent, call: wire.Call, headers: Mapping[str, str] | None = None
+) -> httpx.Response:
+    """Return the response that a stream begins with; only its head has to come soon."""
+    try:
+        with anyio.fail_after(2 * agent.config.connect_timeout):
+            return await opened.enter_async_context(agent.opened(call, stream=True, headers=headers))
+    except TimeoutError as error:
+        raise as_agent_error(error, agent.config) from None
 
 
 async def _check(call: wire.Call, response: httpx.Response, agent: AsyncAgent) -> None:

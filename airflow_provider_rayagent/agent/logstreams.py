@@ -13,10 +13,6 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.agent.wire import Call
 
 READ_BYTES = 65_536
-BATCH_MESSAGES = 256
-"""Messages that one read gives at the most, so that a fast stream does not keep the reader from its other work."""
-BATCH_BYTES = 1_000_000
-"""Bytes after which one read gives what it has, so that long messages take no more memory than short ones."""
 PING_SECONDS = 10.0
 """Between two pings that make a living WebSocket peer show itself."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import queue
 import select
 import socket
 import ssl
@@ -21,8 +20,6 @@ from airflow_provider_rayagent.agent.bodies import LogBodyDecoder
 from airflow_provider_rayagent.agent.errors import RayAgentConnectionError, RayAgentResponseError
 from airflow_provider_rayagent.agent.failures import as_agent_error
 from airflow_provider_rayagent.agent.logstreams import (
-    BATCH_BYTES,
-    BATCH_MESSAGES,
     PING_SECONDS,
     READ_BYTES,
     StreamEndedError,
@@ -30,12 +27,18 @@ from airflow_provider_rayagent.agent.logstreams import (
     is_delimited,
 )
 from airflow_provider_rayagent.logs.events import Event, decode_event
+from airflow_provider_rayagent.logs.frames import FrameDecoder
 from airflow_provider_rayagent.logs.sse import SseDecoder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from urllib3.response import HTTPResponse
+
     from airflow_provider_rayagent.agent.blocking import BlockingAgent
 
-QUEUED_CHUNKS = 16
+READ_AHEAD_BYTES = 262_144
+"""Of server-sent events; then the agent is made to wait."""
 
 
 class LogStream(Protocol):
@@ -52,7 +55,7 @@ class LogStream(Protocol):
 
 
 class WebSocketStream:
-    """The log stream over WebSocket, with ``websocket-client``.
+    """The log stream over WebSocket, with ``websocket-client``, whose own reading takes ten times as long as ours.
 
     :raises RayAgentError: if it can't be opened.
     """
@@ -61,7 +64,7 @@ class WebSocketStream:
         config = agent.config
         call = wire.get_job_logs(job_id)
         sslopt = _ssl_options(agent) if config.base_url.startswith("https") else {}
-        self._socket = websocket.WebSocket(sslopt=sslopt, skip_utf8_validation=True)
+        self._socket = websocket.WebSocket(sslopt=sslopt)
         try:
             self._socket.connect(
                 config.websocket_url(call.path),
@@ -76,39 +79,34 @@ class WebSocketStream:
             raise RayAgentResponseError(f"GET /{call.path} answered {error.status_code}, not a WebSocket.") from None
         except (websocket.WebSocketException, OSError, ValueError) as error:
             raise as_agent_error(error, config) from None
+        self._frames = FrameDecoder()
         self._pinged_at = time.monotonic()
 
     def read(self, seconds: float) -> tuple[list[Event], bool]:
         """Return the messages that came within ``seconds``, and whether the peer gave any sign of life."""
-        events: list[Event] = []
-        size = 0
-        alive = False
-        deadline = time.monotonic() + seconds
-        try:
-            while len(events) < BATCH_MESSAGES and size < BATCH_BYTES:
-                if not self._wait(0.0 if events else max(deadline - time.monotonic(), 0.0)):
-                    break
-                alive = True
-                opcode, frame = self._socket.recv_data_frame(control_frame=True)
-                if opcode in (websocket.ABNF.OPCODE_TEXT, websocket.ABNF.OPCODE_BINARY):
-                    events.append(decode_event(frame.data))
-                    size += len(frame.data)
-                elif opcode == websocket.ABNF.OPCODE_CLOSE:
-                    if events:
-                        break
-                    raise StreamEndedError("closed by the agent")
-        except websocket.WebSocketTimeoutException:
-            pass
-        except (websocket.WebSocketException, OSError) as error:
-            if not events:
-                raise StreamEndedError(str(error) or type(error).__name__) from None
-        return events, alive
-
-    def _wait(self, seconds: float) -> bool:
-        """Wait for something to read; a ping now and then makes a living peer show itself."""
+        if self._frames.ended is not None:
+            raise StreamEndedError(self._frames.ended)
         connection = self._socket.sock
         if connection is None:
             raise StreamEndedError("closed")
+        try:
+            if not self._wait(connection, max(seconds, 0.0)):
+                return [], False
+            data = connection.recv(READ_BYTES)
+        except TimeoutError:
+            return [], False
+        except (websocket.WebSocketException, OSError) as error:
+            raise StreamEndedError(str(error) or type(error).__name__) from None
+        if not data:
+            raise StreamEndedError("the connection was closed")
+        messages = self._frames.feed(data)
+        for payload in self._frames.take_pings():
+            with contextlib.suppress(websocket.WebSocketException, OSError):
+                self._socket.pong(payload)
+        return [decode_event(message) for message in messages], True
+
+    def _wait(self, connection: socket.socket, seconds: float) -> bool:
+        """Wait for something to read; a ping now and then makes a living peer show itself."""
         if getattr(connection, "pending", int)():
             return True
         while True:
@@ -134,7 +132,7 @@ class WebSocketStream:
 class SseStream:
     """The log stream as server-sent events, with ``requests``.
 
-    A thread reads, since a read of ``requests`` that timed out can't be taken up again; a full queue stops it,
+    A thread reads, since a read of ``requests`` that timed out can't be taken up again; it stops while much is unread,
     so that a slow reader slows the agent.
 
     :raises RayAgentError: if it can't be opened.
@@ -152,65 +150,64 @@ class SseStream:
         if self._socket is not None:
             self._socket.settimeout(None)
         self._decoder = SseDecoder()
-        self._chunks: queue.Queue[bytes | str] = queue.Queue(QUEUED_CHUNKS)
-        self._closed = threading.Event()
+        self._news = threading.Condition()
+        self._chunks: list[bytes] = []
+        self._held = 0
+        self._closed = False
         self._ended: str | None = None
         self._thread = threading.Thread(target=self._pump, name=f"rayagent-sse-{job_id}", daemon=True)
         self._thread.start()
 
     def read(self, seconds: float) -> tuple[list[Event], bool]:
         """Return the messages that came within ``seconds``, and whether the peer gave any sign of life."""
-        if self._ended is not None:
-            raise StreamEndedError(self._ended)
-        events: list[Event] = []
-        size = 0
-        alive = False
-        try:
-            chunk = self._chunks.get(timeout=seconds) if seconds > 0 else self._chunks.get_nowait()
-            while True:
-                if isinstance(chunk, str):
-                    self._ended = chunk
-                    break
-                alive = True
-                events += [decode_event(event.data, event.name) for event in self._decoder.feed(chunk)]
-                size += len(chunk)
-                if len(events) >= BATCH_MESSAGES or size >= BATCH_BYTES:
-                    break
-                chunk = self._chunks.get_nowait()
-        except queue.Empty:
-            pass
-        if self._ended is not None and not events:
-            raise StreamEndedError(self._ended)
-        return events, alive
+        with self._news:
+            self._news.wait_for(lambda: self._chunks or self._ended is not None, max(seconds, 0.0))
+            data, ended = b"".join(self._chunks), self._ended
+            self._chunks.clear()
+            self._held = 0
+            self._news.notify_all()
+        if data:
+            return [decode_event(event.data, event.name) for event in self._decoder.feed(data)], True
+        if ended is not None:
+            raise StreamEndedError(ended)
+        return [], False
 
     def _pump(self) -> None:
         end = "ended by the agent"
         try:
-            while chunk := self._response.raw.read1(READ_BYTES, decode_content=True):
-                self._put(chunk)
+            for chunk in _pieces(self._response.raw):
+                with self._news:
+                    self._news.wait_for(lambda: self._held < READ_AHEAD_BYTES or self._closed)
+                    if self._closed:
+                        return
+                    self._chunks.append(chunk)
+                    self._held += len(chunk)
+                    self._news.notify_all()
         except (HTTPError, OSError, ValueError, AttributeError) as error:
             end = str(error) or type(error).__name__
-        self._put(end)
-
-    def _put(self, item: bytes | str) -> None:
-        while not self._closed.is_set():
-            try:
-                self._chunks.put(item, timeout=0.5)
-            except queue.Full:
-                continue
-            return
+        with self._news:
+            self._ended = end
+            self._news.notify_all()
 
     def close(self) -> None:
         """Close the connection and wait for the thread to end."""
-        self._closed.set()
+        with self._news:
+            self._closed = True
+            self._news.notify_all()
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
-        while self._thread.is_alive():
-            with contextlib.suppress(queue.Empty):
-                self._chunks.get_nowait()
-            self._thread.join(0.05)
+        self._thread.join()
         self._opened.close()
+
+
+def _pieces(raw: HTTPResponse) -> Iterator[bytes]:
+    """Yield what comes of a body as soon as it has come. An agent sends an event a chunk, which has a shorter way."""
+    if raw.chunked and raw.supports_chunked_reads():
+        yield from raw.read_chunked(READ_BYTES, decode_content=True)
+        return
+    while chunk := raw.read1(READ_BYTES, decode_content=True):
+        yield chunk
 
 
 class WholeLog:

@@ -76,7 +76,7 @@ class LineAssembler:
         end = text.rfind("\n") + 1
         lines = text[: end - 1].split("\n") if end else []
         if len(text) > self._max_length or self.mid_line:
-            if self.mid_line or any(len(line) > self._max_length for line in lines):
+            if self.mid_line or max(map(len, lines), default=0) > self._max_length:
                 lines = self._cut(lines)
             while len(text) - end > self._max_length:
                 lines.append(self._piece(text[end : end + self._max_length]) + CONTINUES)

@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_rayagent.logs.events import COMPLETE, OTHER, Event, decode_event
+from airflow_provider_rayagent.logs.events import COMPLETE, OTHER, Event, _decode_any, decode_event
+
+NEAR_EVENTS = (
+    rb'{"type": "log", "message": "abc\n"}',
+    '{"type": "log", "message": "\\ud83d\\ude00 é x"}'.encode(),
+    b'{"message":"x","type":"log","n":[1,2.5,{"a":null}],"message":"y"}',
+    rb'{"type":"log","message":"\ud83d"}',
+    b'{"type":"log","message":12345678901234567890123}',
+    b' \r\n{"type":"log","message":"q"} ',
+)
+STRANGE = (*(bytes([byte]) for byte in b'\0\n\x1f\x7f\xff"\\{},'), b"", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"1e999")
 
 
 def log(text: str) -> Event:
@@ -140,3 +150,13 @@ def test_every_message_survives_its_way_through_json(text: str) -> None:
     assert decode_event(json.dumps(payload)) == log(text)
     kept = json.dumps(payload, ensure_ascii=False)
     assert decode_event(kept) == log(text)
+
+
+@given(st.data())
+def test_what_is_parsed_fast_is_what_the_standard_library_parses(data: st.DataObject) -> None:
+    """Bytes around those of an event: bad UTF-8, control characters, halves of surrogate pairs, broken JSON."""
+    payload = bytearray(data.draw(st.sampled_from(NEAR_EVENTS)))
+    for _ in range(data.draw(st.integers(0, 4))):
+        at = data.draw(st.integers(0, len(payload)))
+        payload[at : at + data.draw(st.integers(0, 1))] = data.draw(st.sampled_from(STRANGE))
+    assert decode_event(bytes(payload)) == _decode_any(bytes(payload), "")
