@@ -126,16 +126,17 @@ class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
         return AsyncFollower(agent, job_id, settings, cursor=cursor, deadline=deadline, clock=clock)
 
     async def _lines(self, job_id: str, settings: TailSettings) -> AsyncGenerator[str, None]:
-        limited = LimitedLines(self.stream_limits)
+        limited = LimitedLines(self.stream_limits) if self.stream_limits.are_set else None
         follower = await self.follow_job(job_id, settings)
         async with aclosing(follower.items()) as found:
             async for items in found:
                 for item in items:
-                    if isinstance(item, Notice):
-                        self.log.warning("%s", item.text)
-                    elif isinstance(item, str):
-                        limited.count(item, follower)
+                    if isinstance(item, str):
+                        if limited is not None:
+                            limited.count(item, follower)
                         yield item
+                    elif isinstance(item, Notice):
+                        self.log.warning("%s", item.text)
         raise_unless_whole(follower)
 
     async def list_nodes(self) -> list[dict[str, Any]]:

@@ -55,6 +55,11 @@ class StreamLimits:
     max_message_size: int | None = None
     queue_size: int = 1_000
 
+    @property
+    def are_set(self) -> bool:
+        """Whether there is a limit on what a stream brings as a whole."""
+        return not (self.max_messages is None and self.max_lines is None and self.max_bytes is None)
+
 
 def config_from_connection(connection: Any) -> AgentConfig:
     """Return the configuration that an Airflow connection describes, and have its secrets masked in logs.

@@ -182,14 +182,15 @@ class RayAgentHook(PluginMethods, BaseHook):
         return Follower(self._agent, job_id, settings, cursor=cursor, deadline=deadline, stopped=stopped)
 
     def _lines(self, follower: Follower) -> Iterator[str]:
-        limited = LimitedLines(self.stream_limits)
+        limited = LimitedLines(self.stream_limits) if self.stream_limits.are_set else None
         for items in follower.items():
             for item in items:
-                if isinstance(item, Notice):
-                    self.log.warning("%s", item.text)
-                elif isinstance(item, str):
-                    limited.count(item, follower)
+                if isinstance(item, str):
+                    if limited is not None:
+                        limited.count(item, follower)
                     yield item
+                elif isinstance(item, Notice):
+                    self.log.warning("%s", item.text)
         raise_unless_whole(follower)
 
     # Cluster
