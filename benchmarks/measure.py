@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 NOISE = 2.0
-"""A ratio is taken for wrong, not for noise, if it misses its aim by this factor."""
+"""A ratio that misses its aim by more than this factor is wrong, and not noise."""
 
 
 def in_turn(rounds: int, *runs: Callable[[], T]) -> list[list[T]]:
@@ -32,18 +32,26 @@ class Aim:
     :param least: it should be at least so much.
     :param most: it should be at most so much.
     :param of: whether that is said of the ratio to what is compared with, or of the figure itself.
+    :param usual: the ratio where the aim is known to be missed.
     """
 
     least: float | None = None
     most: float | None = None
     of: Literal["ratio", "figure"] = "ratio"
+    usual: float | None = None
 
-    def is_met(self, value: float, slack: float = 1.0) -> bool:
-        """Whether ``value`` is as it should be, or misses it by a factor of at most ``slack``."""
-        return (self.least is None or value * slack >= self.least) and (self.most is None or value <= self.most * slack)
+    def is_met(self, value: float) -> bool:
+        """Whether ``value`` is as it should be."""
+        return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
 
-    def __str__(self) -> str:
-        unit = "×" if self.of == "ratio" else ""
+    def is_far_from(self, ratio: float) -> bool:
+        """Whether ``ratio`` misses the aim, or what is usual, by more than noise explains; see :data:`NOISE`."""
+        least, most = (None if bound is None else self.usual or bound for bound in (self.least, self.most))
+        return (least is not None and ratio < least / NOISE) or (most is not None and ratio > most * NOISE)
+
+    def in_words(self, unit: str) -> str:
+        """Return the aim with the unit of the figure that it may be about."""
+        unit = "×" if self.of == "ratio" else f" {unit}"
         bounds = (("≥", self.least), ("≤", self.most))
         return " and ".join(f"{sign} {bound:g}{unit}" for sign, bound in bounds if bound is not None)
 
@@ -89,8 +97,8 @@ class Line:
 
     @property
     def is_wrong(self) -> bool:
-        """Whether the aim is missed by more than noise explains. Of a bare figure, which is the machine's, it is not."""
-        return self.aim is not None and self.aim.of == "ratio" and not self.aim.is_met(self.judged, NOISE)
+        """Whether a ratio misses its aim by more than noise explains; a bare figure is the machine's."""
+        return self.aim is not None and self.aim.of == "ratio" and self.aim.is_far_from(self.judged)
 
     def cells(self) -> list[str]:
         """Return the line as cells of a Markdown table; see :data:`HEAD`."""
@@ -102,7 +110,7 @@ class Line:
             spread(self.ours, self.unit),
             theirs,
             ratios,
-            str(self.aim or ""),
+            "" if self.aim is None else self.aim.in_words(self.unit),
             self.verdict,
             self.note,
         ]

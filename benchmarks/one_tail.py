@@ -1,0 +1,101 @@
+"""Tail one job with one client, in a process of its own; print, as JSON, what that took.
+
+The lines are counted and dropped. Our hooks use the Airflow connection ``rayagent_default``, for the same agent. The
+clock runs from the call to the last of the lines that are awaited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import os
+import sys
+import time
+from contextlib import aclosing
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook
+from benchmarks.feeder import WARM_UP, WARM_UP_LINES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterator
+
+UNLIMITED = 1 << 60
+SETTLED = 2_000
+"""Items after which ours knows how the messages make up the log, and asks the agent no more."""
+
+
+def _theirs(url: str, name: str) -> Any:
+    agent, network = map(importlib.import_module, ("synapse_sdk.clients.agent", "synapse_sdk.utils.network"))
+    client = getattr(agent, name)(base_url=url.rstrip("/"), agent_token="t")
+    client.stream_limits = network.StreamLimits(
+        max_messages=UNLIMITED, max_lines=UNLIMITED, max_bytes=UNLIMITED, max_message_size=UNLIMITED
+    )
+    if not hasattr(client, "_get_url"):
+        client._get_url = str  # The asyncio tails of 2026.2.17 call it, and it is not there.
+    return client
+
+
+BLOCKING: dict[str, Callable[[str], Any]] = {
+    "ours": lambda _: RayAgentHook(),
+    "synapse_sdk": lambda url: _theirs(url, "AgentClient"),
+}
+ASYNCHRONOUS: dict[str, Callable[[str], Any]] = {
+    "ours-async": lambda _: RayAgentAsyncHook(),
+    "synapse_sdk-async": lambda url: _theirs(url, "AsyncAgentClient"),
+}
+
+
+def take(items: Iterator[str], awaited: int) -> None:
+    """Take so many items."""
+    taken = sum(1 for _ in islice(items, awaited))
+    if taken != awaited:
+        raise AssertionError(f"{awaited - taken} items did not come")
+
+
+async def take_async(items: AsyncGenerator[str, None], awaited: int) -> None:
+    """Take so many items."""
+    async with aclosing(items):
+        async for _ in items:
+            awaited -= 1
+            if not awaited:
+                return
+    raise AssertionError(f"{awaited} items did not come")
+
+
+async def measured_async(client: Any, protocol: str, job_id: str, items: int) -> dict[str, float]:
+    """Tail the warm-up, then ``job_id``; return the seconds of that, by the clock and of this process."""
+    await take_async(client.tail_job_logs(WARM_UP, protocol=protocol), WARM_UP_LINES)
+    begun, cpu = time.perf_counter(), time.process_time()
+    await take_async(client.tail_job_logs(job_id, protocol=protocol), items)
+    return {"seconds": time.perf_counter() - begun, "cpu": time.process_time() - cpu}
+
+
+def measured(client: Any, protocol: str, job_id: str, items: int) -> dict[str, float]:
+    """Do what :func:`measured_async` does; ``later`` is the CPU seconds after the first :data:`SETTLED` items."""
+    take(client.tail_job_logs(WARM_UP, protocol=protocol), WARM_UP_LINES)
+    begun, cpu = time.perf_counter(), time.process_time()
+    tail = client.tail_job_logs(job_id, protocol=protocol)
+    take(tail, SETTLED)
+    settled = time.process_time()
+    take(tail, items - SETTLED)
+    ended = time.process_time()
+    return {"seconds": time.perf_counter() - begun, "cpu": ended - cpu, "later": ended - settled}
+
+
+def main(who: str, protocol: str, url: str, job_id: str) -> None:
+    """Tail ``job_id``, of which ours gives the lines and theirs the messages."""
+    _, lines, size = job_id.split("-")
+    items = int(lines) if who.startswith("ours") else int(lines) // int(size)
+    if who in BLOCKING:
+        told = measured(BLOCKING[who](url), protocol, job_id, items)
+    else:
+        told = asyncio.run(measured_async(ASYNCHRONOUS[who](url), protocol, job_id, items))
+    print(json.dumps(told), flush=True)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

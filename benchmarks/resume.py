@@ -1,0 +1,99 @@
+"""How long a tail takes to the next new line where a stream begins anew: it reads again what it has forwarded."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+import websocket
+
+from airflow_provider_rayagent.agent.blocking import BlockingAgent
+from airflow_provider_rayagent.agent.config import read_config
+from airflow_provider_rayagent.agent.follow import Follower
+from airflow_provider_rayagent.logs.commands import TailSettings
+from airflow_provider_rayagent.logs.cursor import Cursor, Replay
+from benchmarks.feeder import BLOCK, BLOCK_LINES, ROOT, feeder
+from benchmarks.measure import Aim, Line, in_turn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LINES = 1_000_000
+SHORT_LINES = 200_000
+LINES_A_MESSAGE = 10
+
+
+def measure(*, short: bool) -> Iterator[Line]:
+    """Measure the seconds from opening the stream to the line after all that was forwarded."""
+    lines, rounds = (SHORT_LINES, 3) if short else (LINES, 5)
+    names = list(CLIENTS)
+    with feeder([job_id(lines)]) as url:
+        ours, *others = in_turn(rounds, *(partial(resume, name, url, lines) for name in names))
+    for name, theirs in zip(names[1:], others, strict=True):
+        aim = Aim(most=2.0, usual=7.0) if name == BARE else None
+        yield Line("resume", f"hook, WebSocket, to the line after {lines:,}", "s", ours, theirs, name, aim)
+
+
+def job_id(lines: int) -> str:
+    """Return the id of a job with so many lines that were forwarded, and a block of new ones."""
+    return f"running-{lines + BLOCK_LINES}-{LINES_A_MESSAGE}"
+
+
+def resume(who: str, url: str, lines: int) -> float:
+    """Let one client do it, in a process of its own; return its seconds."""
+    command = [sys.executable, "-m", "benchmarks.resume", who, url, str(lines)]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    return float(json.loads(done.stdout))
+
+
+def ours(url: str, lines: int) -> float:
+    """Follow from a position after ``lines`` lines."""
+    cursor = Cursor(joining="raw")
+    replay = Replay(cursor)
+    for _ in range(lines // BLOCK_LINES):
+        replay.advance("".join(BLOCK), BLOCK_LINES)
+    with BlockingAgent(read_config(host=url, token="t")) as agent:
+        follower = Follower(agent, job_id(lines), TailSettings(sources=("websocket",)), cursor=cursor)
+        begun = time.perf_counter()
+        items = follower.items()
+        while not any(isinstance(item, str) for item in next(items)):
+            pass
+        return time.perf_counter() - begun
+
+
+def _opened(url: str, lines: int) -> websocket.WebSocket:
+    connection = websocket.WebSocket(skip_utf8_validation=True)
+    connection.connect(f"{url.replace('http', 'ws', 1)}jobs/{job_id(lines)}/logs/", header=["Authorization: t"])
+    return connection
+
+
+def bare(url: str, lines: int) -> float:
+    """Receive as many bytes and drop them."""
+    begun = time.perf_counter()
+    connection = _opened(url, lines)
+    missing = lines // LINES_A_MESSAGE * len(json.dumps({"type": "log", "message": "".join(BLOCK[:LINES_A_MESSAGE])}))
+    assert connection.sock is not None
+    while missing > 0:
+        missing -= len(connection.sock.recv(65_536))
+    return time.perf_counter() - begun
+
+
+def library(url: str, lines: int) -> float:
+    """Receive as many messages with ``websocket-client`` and drop them."""
+    begun = time.perf_counter()
+    connection = _opened(url, lines)
+    for _ in range(lines // LINES_A_MESSAGE):
+        connection.recv_data()
+    return time.perf_counter() - begun
+
+
+BARE = "a socket's bytes, unread"
+CLIENTS: dict[str, Callable[[str, int], float]] = {"ours": ours, BARE: bare, "websocket-client, unread": library}
+
+
+if __name__ == "__main__":
+    print(json.dumps(CLIENTS[sys.argv[1]](sys.argv[2], int(sys.argv[3]))))

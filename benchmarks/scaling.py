@@ -1,0 +1,48 @@
+"""What a line costs the hook's tail, in logs of different lengths."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from benchmarks.feeder import feeder
+from benchmarks.measure import Aim, Line, in_turn
+from benchmarks.one_tail import SETTLED
+from benchmarks.tails import tail
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LENGTHS = (100_000, 1_000_000, 10_000_000)
+SHORT_LENGTHS = (100_000, 1_000_000)
+FIRST = 10_000
+LINES_A_MESSAGE = 10
+
+
+def measure(*, short: bool) -> Iterator[Line]:
+    """Measure the CPU time of a line."""
+    lengths = (FIRST, *(SHORT_LENGTHS if short else LENGTHS))
+    with feeder([job_id(length) for length in lengths]) as url:
+        runs = in_turn(3 if short else 5, *(partial(cost, url, length) for length in lengths))
+    first, *others = runs
+    for length, costs in zip(lengths[1:], others, strict=True):
+        yield Line(
+            "scaling",
+            f"hook, WebSocket: CPU time of a line, of {length:,}",
+            "µs",
+            costs,
+            first,
+            f"of {FIRST:,}",
+            Aim(most=1.2),
+        )
+
+
+def job_id(length: int) -> str:
+    """Return the id of a job with so many lines."""
+    return f"running-{length}-{LINES_A_MESSAGE}"
+
+
+def cost(url: str, length: int) -> float:
+    """Return the microseconds of CPU time that a line takes, after the first ones."""
+    told = tail("ours", "websocket", url, job_id(length))
+    return told["later"] / (length - SETTLED) * 1e6

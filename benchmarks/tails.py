@@ -1,0 +1,73 @@
+"""Lines a second of the hooks' tails, against those of the agent's own Python client.
+
+Both run in processes of the same interpreter, with the same transport libraries. Ours does all that it promises: it
+finds out how messages make up the text, and verifies what it reads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from functools import partial
+from typing import TYPE_CHECKING
+
+from benchmarks.feeder import ROOT, feeder
+from benchmarks.measure import Aim, Line, in_turn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROWS = (
+    ("hook", "websocket", 1, 2.5),
+    ("hook", "websocket", 10, 10.0),
+    ("hook", "http", 1, 1.0),
+    ("hook", "http", 10, 1.0),
+    ("async hook", "websocket", 1, 1.5),
+    ("async hook", "websocket", 10, 1.5),
+    # Theirs gives the events as they are, undecoded.
+    ("async hook", "http", 1, None),
+    ("async hook", "http", 10, None),
+)
+NAMES = {"websocket": "WebSocket", "http": "SSE"}
+
+
+def measure(*, short: bool) -> Iterator[Line]:
+    """Measure every tail."""
+    lines, rounds = (50_000, 2) if short else (200_000, 5)
+    for which, protocol, size, least in ROWS:
+        if short and least is None:
+            continue
+        suffix = "-async" if which == "async hook" else ""
+        job_id = f"running-{lines}-{size}"
+        with feeder([job_id]) as url:
+            ours, theirs = in_turn(
+                rounds,
+                *(partial(tail, f"{who}{suffix}", protocol, url, job_id) for who in ("ours", "synapse_sdk")),
+            )
+        yield Line(
+            "tails",
+            f"{which}, {NAMES[protocol]}, {size} line{'s' if size > 1 else ''} a message",
+            "lines/s",
+            [lines / told["seconds"] for told in ours],
+            [lines / told["seconds"] for told in theirs],
+            "synapse_sdk",
+            Aim(least=least) if least else None,
+            f"CPU {sum(told['cpu'] for told in ours) / sum(told['cpu'] for told in theirs):.2f}×",
+        )
+
+
+def tail(who: str, protocol: str, url: str, job_id: str) -> dict[str, float]:
+    """Let one client tail a job; return the seconds that it took, and its CPU seconds."""
+    command = [sys.executable, "-m", "benchmarks.one_tail", who, protocol, url, job_id]
+    connection = json.dumps({"conn_type": "rayagent", "host": url, "password": "t"})
+    env = {**os.environ, "AIRFLOW_CONN_RAYAGENT_DEFAULT": connection}
+    done = subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True, check=True)
+    told: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+if __name__ == "__main__":
+    for line in measure(short="--short" in sys.argv):
+        print(line.cells())
