@@ -16,7 +16,9 @@ from contextlib import aclosing
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_rayagent.hooks.common import SOURCES
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook
+from airflow_provider_rayagent.logs.commands import TailSettings
 from benchmarks.feeder import WARM_UP, WARM_UP_LINES
 
 if TYPE_CHECKING:
@@ -38,12 +40,14 @@ def _theirs(url: str, name: str) -> Any:
     return client
 
 
+BATCHES = "ours-batches"
 BLOCKING: dict[str, Callable[[str], Any]] = {
     "ours": lambda _: RayAgentHook(),
     "synapse_sdk": lambda url: _theirs(url, "AgentClient"),
 }
 ASYNCHRONOUS: dict[str, Callable[[str], Any]] = {
     "ours-async": lambda _: RayAgentAsyncHook(),
+    BATCHES: lambda _: RayAgentAsyncHook(),
     "synapse_sdk-async": lambda url: _theirs(url, "AsyncAgentClient"),
 }
 
@@ -65,11 +69,28 @@ async def take_async(items: AsyncGenerator[str, None], awaited: int) -> None:
     raise AssertionError(f"{awaited} items did not come")
 
 
-async def measured_async(client: Any, protocol: str, job_id: str, items: int) -> dict[str, float]:
+async def take_batches(hook: RayAgentAsyncHook, job_id: str, protocol: str, awaited: int) -> None:
+    """Take so many lines as a trigger does, in lists."""
+    follower = await hook.follow_job(job_id, TailSettings(sources=SOURCES[protocol]))
+    async with aclosing(follower.items()) as found:
+        async for items in found:
+            awaited -= sum(type(item) is str for item in items)
+            if awaited <= 0:
+                return
+
+
+async def measured_async(client: Any, protocol: str, job_id: str, items: int, *, batches: bool) -> dict[str, float]:
     """Tail the warm-up, then ``job_id``; return the seconds of that, by the clock and of this process."""
-    await take_async(client.tail_job_logs(WARM_UP, protocol=protocol), WARM_UP_LINES)
+
+    async def tail(job_id: str, items: int) -> None:
+        if batches:
+            await take_batches(client, job_id, protocol, items)
+        else:
+            await take_async(client.tail_job_logs(job_id, protocol=protocol), items)
+
+    await tail(WARM_UP, WARM_UP_LINES)
     begun, cpu = time.perf_counter(), time.process_time()
-    await take_async(client.tail_job_logs(job_id, protocol=protocol), items)
+    await tail(job_id, items)
     return {"seconds": time.perf_counter() - begun, "cpu": time.process_time() - cpu}
 
 
@@ -92,7 +113,7 @@ def main(who: str, protocol: str, url: str, job_id: str) -> None:
     if who in BLOCKING:
         told = measured(BLOCKING[who](url), protocol, job_id, items)
     else:
-        told = asyncio.run(measured_async(ASYNCHRONOUS[who](url), protocol, job_id, items))
+        told = asyncio.run(measured_async(ASYNCHRONOUS[who](url), protocol, job_id, items, batches=who == BATCHES))
     print(json.dumps(told), flush=True)
     os._exit(0)
 

@@ -34,7 +34,7 @@ def measure(*, short: bool) -> Iterator[Line]:
     with feeder([job_id(lines)]) as url:
         ours, *others = in_turn(rounds, *(partial(resume, name, url, lines) for name in names))
     for name, theirs in zip(names[1:], others, strict=True):
-        aim = Aim(most=2.0, usual=7.0) if name == BARE else None
+        aim = Aim(most=2.0, usual=12.0) if name == BARE else None
         yield Line("resume", f"hook, WebSocket, to the line after {lines:,}", "s", ours, theirs, name, aim)
 
 

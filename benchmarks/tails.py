@@ -19,16 +19,20 @@ from benchmarks.measure import Aim, Line, in_turn
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+HOOK = ("hook", "ours", "synapse_sdk")
+ASYNC = ("async hook", "ours-async", "synapse_sdk-async")
+TRIGGER = ("async hook as a trigger reads it", "ours-batches", "synapse_sdk-async")
 ROWS = (
-    ("hook", "websocket", 1, 2.5),
-    ("hook", "websocket", 10, 10.0),
-    ("hook", "http", 1, 1.0),
-    ("hook", "http", 10, 1.0),
-    ("async hook", "websocket", 1, 1.5),
-    ("async hook", "websocket", 10, 1.5),
+    (HOOK, "websocket", 1, 2.5),
+    (HOOK, "websocket", 10, 10.0),
+    (HOOK, "http", 1, 1.0),
+    (HOOK, "http", 10, 1.0),
+    (ASYNC, "websocket", 1, 1.5),
+    (ASYNC, "websocket", 10, 1.5),
+    (TRIGGER, "websocket", 10, 1.5),
     # Theirs gives the events as they are, undecoded.
-    ("async hook", "http", 1, None),
-    ("async hook", "http", 10, None),
+    (ASYNC, "http", 1, None),
+    (ASYNC, "http", 10, None),
 )
 NAMES = {"websocket": "WebSocket", "http": "SSE"}
 
@@ -36,19 +40,15 @@ NAMES = {"websocket": "WebSocket", "http": "SSE"}
 def measure(*, short: bool) -> Iterator[Line]:
     """Measure every tail."""
     lines, rounds = (50_000, 2) if short else (200_000, 5)
-    for which, protocol, size, least in ROWS:
+    for (what, *clients), protocol, size, least in ROWS:
         if short and least is None:
             continue
-        suffix = "-async" if which == "async hook" else ""
         job_id = f"running-{lines}-{size}"
         with feeder([job_id]) as url:
-            ours, theirs = in_turn(
-                rounds,
-                *(partial(tail, f"{who}{suffix}", protocol, url, job_id) for who in ("ours", "synapse_sdk")),
-            )
+            ours, theirs = in_turn(rounds, *(partial(tail, who, protocol, url, job_id) for who in clients))
         yield Line(
             "tails",
-            f"{which}, {NAMES[protocol]}, {size} line{'s' if size > 1 else ''} a message",
+            f"{what}, {NAMES[protocol]}, {size} line{'s' if size > 1 else ''} a message",
             "lines/s",
             [lines / told["seconds"] for told in ours],
             [lines / told["seconds"] for told in theirs],

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.agent.aio import AsyncAgent
 
-SEND_SECONDS = 0.2
-"""How long at most a frame of ours, of a few bytes, may take to be handed over."""
+SEND_SECONDS = 5.0
+"""How long at most a frame of ours may take to be handed over; of a few bytes, it waits for the event loop alone."""
 MIN_WAIT = 0.01
 MAX_READ_AHEAD = 64
 """Chunks that are read ahead; then the agent is made to wait."""

@@ -25,7 +25,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 _parse = msgspec.json.Decoder().decode
-"""Stricter than :mod:`json` in all that it does not read alike, and four times as fast."""
+"""Four times as fast as :mod:`json`, and reads everything alike but for what it refuses."""
 
 OTHER = Event("other")
 COMPLETE = Event("complete")
@@ -37,8 +37,6 @@ _KINDS: dict[str, EventKind] = {
     "complete": "complete",
     "error": "error",
 }
-
-_parsed = msgspec.json.Decoder().decode
 
 
 def decode_event(data: str | bytes, name: str = "") -> Event:
