@@ -64,9 +64,9 @@ def main() -> int:
             print(" | ".join(cell for cell in line.cells() if cell), flush=True)
             lines.append(line)
         print(f"-- {case} took {time.monotonic() - began:.0f} s", flush=True)
+        if options.json:
+            options.json.write_text(json.dumps([asdict(line) for line in lines], indent=1), encoding="utf-8")
     print(f"\n{machine()}\n\n{table(lines)}")
-    if options.json:
-        options.json.write_text(json.dumps([asdict(line) for line in lines], indent=1), encoding="utf-8")
     wrong = [line for line in lines if line.is_wrong]
     for line in wrong:
         print(f"WRONG: {line.case}, {line.what}: {line.judged:.3g}, where {line.cells()[5]} is the aim")
