@@ -53,8 +53,10 @@ class AsyncAgent:
         """Close every pooled connection."""
         clients, self._clients = self._clients, None
         if clients is not None:
-            await clients.calls.aclose()
-            await clients.streams.aclose()
+            try:
+                await clients.calls.aclose()
+            finally:
+                await clients.streams.aclose()
 
     async def _opened_clients(self) -> _Clients:
         async with self._opening:
