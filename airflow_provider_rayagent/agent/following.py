@@ -16,13 +16,14 @@ from airflow_provider_rayagent.agent.errors import (
     RayAgentRedirectError,
     RayAgentResponseError,
 )
-from airflow_provider_rayagent.logs.commands import End, Notice, TailSettings
+from airflow_provider_rayagent.logs.commands import Notice, TailSettings
 from airflow_provider_rayagent.logs.tail import Tail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from airflow_provider_rayagent.logs.cursor import Cursor
+    from airflow_provider_rayagent.logs.end import End
     from airflow_provider_rayagent.logs.events import Event
 
 SLICE_SECONDS = 1.0

@@ -16,7 +16,8 @@ from airflow_provider_rayagent.agent.errors import (
     RayAgentStreamLimitError,
 )
 from airflow_provider_rayagent.agent.plugins import validate_timeout_pair
-from airflow_provider_rayagent.logs.commands import End, StreamSource, TailSettings
+from airflow_provider_rayagent.logs.commands import StreamSource, TailSettings
+from airflow_provider_rayagent.logs.end import End
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.agent.following import Following

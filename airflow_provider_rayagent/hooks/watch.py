@@ -20,8 +20,8 @@ from airflow_provider_rayagent.exceptions import (
 )
 from airflow_provider_rayagent.hooks.common import JOB_LOGGER
 from airflow_provider_rayagent.hooks.kill import GOES_ON, stop_soon, task_state
-from airflow_provider_rayagent.logs.commands import End
 from airflow_provider_rayagent.logs.cursor import Cursor
+from airflow_provider_rayagent.logs.end import End
 from airflow_provider_rayagent.logs.present import neutralize
 from airflow_provider_rayagent.logs.presenter import PresentSettings
 from airflow_provider_rayagent.logs.result import BadResultError, ResultFinder

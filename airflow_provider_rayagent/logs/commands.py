@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from airflow_provider_rayagent.logs.end import End as End  # noqa: PLC0414, TC001  # has its name here too
+if TYPE_CHECKING:
+    from airflow_provider_rayagent.logs.end import End
 
 StreamSource = Literal["websocket", "http"]
 

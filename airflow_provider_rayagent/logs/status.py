@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.logs.commands import End, TailSettings
+from airflow_provider_rayagent.logs.end import End
 from airflow_provider_rayagent.logs.pace import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from airflow_provider_rayagent.logs.commands import TailSettings
 
 MIN_GAP_SECONDS = 0.5
 """Between two questions, however much one is wanted."""

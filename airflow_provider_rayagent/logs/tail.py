@@ -15,9 +15,10 @@ import random
 from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_rayagent.logs import commands as do
-from airflow_provider_rayagent.logs.commands import Command, End, Notice, StreamSource, TailSettings
+from airflow_provider_rayagent.logs.commands import Command, Notice, StreamSource, TailSettings
 from airflow_provider_rayagent.logs.cursor import Cursor, ForeignTextError
 from airflow_provider_rayagent.logs.doubt import Doubts
+from airflow_provider_rayagent.logs.end import End
 from airflow_provider_rayagent.logs.pace import Backoff
 from airflow_provider_rayagent.logs.reading import Question, StreamReading, TextReading
 from airflow_provider_rayagent.logs.status import StatusWatch

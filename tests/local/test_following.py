@@ -16,7 +16,8 @@ from airflow_provider_rayagent.agent.aio_follow import AsyncFollower
 from airflow_provider_rayagent.agent.blocking import BlockingAgent
 from airflow_provider_rayagent.agent.config import AgentConfig, read_config
 from airflow_provider_rayagent.agent.follow import Follower
-from airflow_provider_rayagent.logs.commands import End, Notice, StreamSource, TailSettings
+from airflow_provider_rayagent.logs.commands import Notice, StreamSource, TailSettings
+from airflow_provider_rayagent.logs.end import End
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.agent.config import read_config
-from airflow_provider_rayagent.logs.commands import End
+from airflow_provider_rayagent.logs.end import End
 from tests.local.test_following import DRIVERS
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import requests
 
 from airflow_provider_rayagent.agent.config import read_config
 from airflow_provider_rayagent.local.head import free_ports, head_environment, start_command
-from airflow_provider_rayagent.logs.commands import End
+from airflow_provider_rayagent.logs.end import End
 from tests.local.test_following import DRIVERS
 from tests.stack.agent import start_agent, stop_agent, wait_for_file
 

@@ -10,7 +10,7 @@ import pytest
 from airflow_provider_rayagent.agent import errors
 from airflow_provider_rayagent.agent.errors import RayAgentError, RayAgentResponseError
 from airflow_provider_rayagent.agent.outcome import Outcome
-from airflow_provider_rayagent.logs.commands import End
+from airflow_provider_rayagent.logs.end import End
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, RayAgentError)]
 MAX_EVENT_BYTES = 2_000

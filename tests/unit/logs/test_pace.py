@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_rayagent.logs.commands import End
+from airflow_provider_rayagent.logs.end import End
 from tests.tail.figures import figure
 from tests.unit.logs.history import History
 from tests.unit.logs.world import World

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_rayagent.logs.commands import End, TailSettings
+from airflow_provider_rayagent.logs.commands import TailSettings
+from airflow_provider_rayagent.logs.end import End
 from airflow_provider_rayagent.logs.pace import Backoff
 from airflow_provider_rayagent.logs.status import StatusWatch
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_rayagent.logs import commands as do
-from airflow_provider_rayagent.logs.commands import Command, End, Notice, TailSettings
+from airflow_provider_rayagent.logs.commands import Command, Notice, TailSettings
+from airflow_provider_rayagent.logs.end import End
 from airflow_provider_rayagent.logs.events import COMPLETE, OTHER, Event
 from airflow_provider_rayagent.logs.tail import Tail
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.logs.commands import End
+from airflow_provider_rayagent.logs.end import End
 
 if TYPE_CHECKING:
     from tests.unit.logs.world import World

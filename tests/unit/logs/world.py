@@ -8,13 +8,14 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.logs import commands as do
-from airflow_provider_rayagent.logs.commands import End, Notice, Progress, TailSettings
+from airflow_provider_rayagent.logs.commands import Notice, Progress, TailSettings
 from airflow_provider_rayagent.logs.cursor import Cursor
 from airflow_provider_rayagent.logs.events import COMPLETE, OTHER, Event
 from airflow_provider_rayagent.logs.tail import Tail
 from tests.unit.logs.history import halved
 
 if TYPE_CHECKING:
+    from airflow_provider_rayagent.logs.end import End
     from tests.unit.logs.history import History
 
 MAX_STEPS = 100_000
