@@ -14,7 +14,7 @@ from airflow_provider_rayagent.agent.streams import LogStream, WholeLog, open_st
 from airflow_provider_rayagent.logs import commands as do
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     from airflow_provider_rayagent.agent.blocking import BlockingAgent
     from airflow_provider_rayagent.logs.commands import TailSettings
@@ -45,7 +45,7 @@ class Follower(Following):
         self._stream: LogStream | None = None
         self._whole: WholeLog | None = None
 
-    def items(self) -> Iterator[list[Item]]:
+    def items(self) -> Generator[list[Item], None, None]:
         """Yield lists, empty ones too, of lines, notices and job news, until the end; closing it closes all."""
         try:
             while self.end is None and not self._stopped.is_set():

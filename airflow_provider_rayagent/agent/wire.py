@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import quote
 
 from airflow_provider_rayagent.agent.errors import RayAgentInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 AUTHORIZATION_HEADER = "Authorization"
 USER_HEADER = "SYNAPSE-User"
@@ -24,8 +24,9 @@ MAX_ID_LENGTH = 100
 MAX_TIMEOUT = 300.0
 """Longest timeout, in seconds, that the agent's client takes for a stream."""
 
-PROTOCOLS = ("auto", "websocket", "http")
 Protocol = Literal["auto", "websocket", "http"]
+PROTOCOLS: tuple[Protocol, ...] = ("auto", "websocket", "http")
+ChoiceT = TypeVar("ChoiceT", bound=str)
 
 _ID = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_ID_LENGTH}}}", re.ASCII)
 
@@ -144,10 +145,18 @@ def validate_protocol(value: object) -> Protocol:
 
     :raises RayAgentInputError: for anything else.
     """
-    for protocol in PROTOCOLS:
-        if value == protocol:
-            return protocol  # type: ignore[return-value]
-    raise RayAgentInputError(f"Unknown protocol {shown(value)}: use one of {', '.join(PROTOCOLS)}.")
+    return validate_choice(value, "protocol", PROTOCOLS)
+
+
+def validate_choice(value: object, name: str, choices: Sequence[ChoiceT]) -> ChoiceT:
+    """Return ``value`` if it is one of ``choices``.
+
+    :raises RayAgentInputError: for anything else.
+    """
+    for choice in choices:
+        if value == choice:
+            return choice
+    raise RayAgentInputError(f"Unknown {name} {shown(value)}: use one of {', '.join(choices)}.")
 
 
 def shown(value: object) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -27,10 +29,11 @@ from airflow_provider_rayagent.logs.presenter import PresentSettings
 from airflow_provider_rayagent.logs.result import BadResultError, ResultFinder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from airflow_provider_rayagent.agent.follow import Follower
     from airflow_provider_rayagent.agent.following import Item
+    from airflow_provider_rayagent.agent.gaps import Gap
     from airflow_provider_rayagent.agent.outcome import Outcome
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
     from airflow_provider_rayagent.logs.commands import TailSettings
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
 HANDLER_SECONDS = 1.0
 KILL_SECONDS = 4.0
 """How long a killed task waits for its job to be stopped; Airflow gives it 5 seconds."""
+AGAIN_SECONDS = 600.0
+"""How long the lines of a trigger whose log file is lost may take to be forwarded again."""
 
 
 @dataclass
@@ -92,18 +97,50 @@ class JobWatch:
         """Follow the job to its end, or for so many seconds."""
         return self._run(self.settings, seconds)
 
-    def _run(self, settings: TailSettings, seconds: float | None) -> Follower:
-        records = JobRecords(
+    def forward_again(self, gap: Gap, max_line_length: int) -> str:
+        """Write the lines of a gap; return why some can't be had, nothing if all are written.
+
+        :param max_line_length: that of the trigger which counted the lines.
+        """
+        settings = replace(self.settings, max_line_length=min(self.settings.max_line_length, max_line_length))
+        records = self._records(gap.start)
+        cursor = Cursor.from_json(dict(gap.start))
+        follower = self._follower(settings, cursor, AGAIN_SECONDS)
+        left = sys.maxsize if gap.until is None else gap.until - cursor.lines
+        with closing(follower.items()) as found:
+            for items in found:
+                if follower.cursor is not cursor:
+                    return "the job's log was rewritten since"
+                lines = [item for item in items if isinstance(item, str)][:left]
+                left -= len(lines)
+                self.tell(records, lines)
+                if not left:
+                    break
+        self._write(records.finish(), time.monotonic())
+        if not left or (gap.until is None and follower.log_is_whole):
+            return ""
+        if follower.end is End.TIMED_OUT:
+            return f"reading them took more than {AGAIN_SECONDS:g} seconds"
+        return str(follower.error or "the job's log can't be read")
+
+    def _records(self, position: Mapping[str, Any] | None, markers: tuple[str, str] | None = None) -> JobRecords:
+        return JobRecords(
             self.job_id,
             self.present,
-            markers=self.markers,
+            markers=markers,
             shown=self.shown,
             redact=self.hook.config.redact,
             where=self.hook.config.base_url,
-            position=self.position,
+            position=position,
         )
+
+    def _follower(self, settings: TailSettings, cursor: Cursor | None, seconds: float | None) -> Follower:
+        return self.hook.follow_job(self.job_id, settings, cursor=cursor, deadline=seconds, stopped=self._stopped)
+
+    def _run(self, settings: TailSettings, seconds: float | None) -> Follower:
+        records = self._records(self.position, self.markers)
         cursor = Cursor.from_json(dict(self.position)) if self.position else None
-        follower = self.hook.follow_job(self.job_id, settings, cursor=cursor, deadline=seconds, stopped=self._stopped)
+        follower = self._follower(settings, cursor, seconds)
         try:
             for items in follower.items():
                 self.tell(records, items)
@@ -117,7 +154,7 @@ class JobWatch:
                 self._stopper.join(KILL_SECONDS - HANDLER_SECONDS)
         return follower
 
-    def tell(self, records: JobRecords, items: list[Item]) -> None:
+    def tell(self, records: JobRecords, items: Sequence[Item]) -> None:
         """Write to the task log what there is to tell."""
         now = time.monotonic()
         self._write(records.of(items, now), now)

@@ -18,6 +18,7 @@ from airflow_provider_rayagent.agent.outcome import Outcome
 from airflow_provider_rayagent.exceptions import RayAgentError, RayAgentInputError, RayAgentJobFailedError
 from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, push_job_link
 from airflow_provider_rayagent.logs.end import End
+from airflow_provider_rayagent.triggers.logfiles import LOG_STORAGES, LogStorage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.agent.follow import Follower
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
     from airflow_provider_rayagent.hooks.watch import JobWatch
+    from airflow_provider_rayagent.tasks.triggers import TriggersOfTry
     from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 
 POLL_INTERVAL = 5.0
@@ -62,6 +64,9 @@ class RayAgentJobFollowingMixin(BaseOperator):
     :param stop_job_on_kill: stop the job when a user ends the task (marks it, clears it), or when its timeout does.
         A task that goes on (another triggerer, the next try) leaves it alone. Deferred, a user's act is noticed on
         Airflow 3.3 and newer only.
+    :param log_storage: how the log files of a deferred task are kept, which decides what is forwarded again where a
+        triggerer ends early: ``shared`` (all components of Airflow use one log folder), ``remote`` (files are uploaded
+        when a task or trigger ends), ``separate`` (each component keeps its own). ``auto`` finds out.
     :param resume_log: let a new try go on in the log where the last one stopped, as far as that is known (Airflow
         3.3 and newer), and not at the first line.
     """
@@ -90,6 +95,7 @@ class RayAgentJobFollowingMixin(BaseOperator):
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         stop_job_on_kill: bool = False,
         resume_log: bool = False,
+        log_storage: LogStorage = "auto",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -111,6 +117,7 @@ class RayAgentJobFollowingMixin(BaseOperator):
         self.deferrable = deferrable
         self.stop_job_on_kill = stop_job_on_kill
         self.resume_log = resume_log
+        self.log_storage = wire.validate_choice(log_storage, "log_storage", LOG_STORAGES)
         self._watch: JobWatch | None = None
         self._start_by: float | None = None
         """The moment (seconds since the epoch) by which the job has to have started, if there is one."""
@@ -129,7 +136,7 @@ class RayAgentJobFollowingMixin(BaseOperator):
             outcome = Outcome.from_event(event)
             if outcome.end is End.JOB_ENDED:
                 outcome = replace(outcome, job=watch.details(outcome.job or {}))
-            self._take_over(context, watch, outcome)
+            self._after_triggers(context, watch, outcome)
             return self._conclude(context, watch, outcome)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -138,8 +145,11 @@ class RayAgentJobFollowingMixin(BaseOperator):
             return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
         except TaskDeferralTimeout:
             watch = self._begin(context)
-            watch.position = self._triggers_position(context)[1] or watch.position
+            triggers = self._triggers(context, watch, ended_early=True)
+            watch.position = triggers.position or watch.position
             with self._ending(), self.hook:
+                if self.forward_logs:
+                    triggers.forward_gaps(Outcome(End.TIMED_OUT))
                 outcome = self._look_before_the_end(watch)
                 return self._conclude(context, watch, replace(outcome, end=outcome.end or End.TIMED_OUT))
 
@@ -298,36 +308,29 @@ class RayAgentJobFollowingMixin(BaseOperator):
             stop_job_on_kill=self.stop_job_on_kill,
             present=self._present(),
             result_markers=list(self.result_markers) if self.read_result else None,
+            log_storage=self.log_storage,
         )
 
-    def _take_over(self, context: Context, watch: JobWatch, outcome: Outcome) -> None:
-        """Take note of where the trigger came to; repeat the last lines of a failure, whose own log may be lost."""
-        from airflow_provider_rayagent.logs.present import neutralize
+    def _triggers(self, context: Context, watch: JobWatch, *, ended_early: bool = False) -> TriggersOfTry:
+        from airflow_provider_rayagent.tasks.triggers import TriggersOfTry
 
-        saved, position = self._triggers_position(context)
+        return TriggersOfTry(watch, context["ti"], self.log_storage, ended_early=ended_early)
+
+    def _after_triggers(self, context: Context, watch: JobWatch, outcome: Outcome) -> None:
+        """Go on where the triggers of this try stopped; forward what they wrote to files that are lost."""
+        triggers = self._triggers(context, watch)
+        position = triggers.position
         if position is None:
             if jobs.known_status(outcome.job or {}) is wire.JobStatus.SUCCEEDED:
                 watch.find_result_again()
             return
         watch.position = position
-        watch.find_result(saved.get("result"))
+        watch.find_result(triggers.saved.get("result"))
+        if self.forward_logs:
+            triggers.forward_gaps(outcome)
+            triggers.tell()
         if self.resume_log:
             _remember(context, watch)
-        if self.forward_logs:
-            read = saved.get("lines", position["lines"])
-            self.log.info("The triggerer has read %d lines of the log of job %s.", read, self.job_id)
-        lines = saved.get("last_lines")
-        if lines:
-            text = self.hook.config.redact("\n".join(lines))
-            self.log.info("The last lines of job %s:\n%s", self.job_id, neutralize(text))
-
-    def _triggers_position(self, context: Context) -> tuple[Any, dict[str, Any] | None]:
-        """Return what the triggers of this try saved, and where in the log they came to."""
-        from airflow_provider_rayagent.triggers.position import POSITION_KEY, read_position
-
-        ti = context["ti"]
-        saved = ti.xcom_pull(key=POSITION_KEY, task_ids=ti.task_id, map_indexes=ti.map_index)
-        return saved, read_position(saved, ti)
 
 
 def _validate_markers(value: object) -> tuple[str, str]:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import uuid
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_rayagent.agent.gaps import TakeOver, take_over
 from airflow_provider_rayagent.agent.records import as_position
+from airflow_provider_rayagent.logs.cursor import Cursor
+from airflow_provider_rayagent.triggers.logfiles import LogStorage, log_folder_id, storage_of
 from airflow_provider_rayagent.triggers.tasklog import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from airflow_provider_rayagent.agent.following import Item
+    from airflow_provider_rayagent.agent.gaps import Gap
 
 POSITION_KEY = "rayagent_log_position"
 NOBODY = ""
@@ -27,13 +32,19 @@ class Position:
     """The position of one trigger.
 
     A triggerer that is killed leaves the lines behind that it wrote since the last save: they are written again. A
-    position is saved only after all that it covers was read by the supervisor, so that no line is ever missing.
+    position is saved only after all that it covers was read by the supervisor, so that no line is ever missing. Where
+    the lines before it are in a file that is lost with the triggerer, they are forwarded again: see
+    :mod:`airflow_provider_rayagent.agent.gaps`.
 
     :param ti: the trigger's task instance; without one (``dag.test()``) nothing is kept.
     :param log: the trigger's logger.
+    :param start: the position at which the first trigger of this try begins; ``None``: the first line.
+    :param storage: where log files are kept.
     """
 
-    def __init__(self, ti: Any, log: Any) -> None:
+    def __init__(
+        self, ti: Any, log: Any, *, start: Mapping[str, Any] | None = None, storage: LogStorage = "auto"
+    ) -> None:
         from airflow.sdk.execution_time.xcom import XCom
 
         # Before Airflow 3.3 asyncio code has no XComs.
@@ -41,18 +52,36 @@ class Position:
         self._log = log
         self._owner = uuid.uuid4().hex
         self._channel = Channel.of_loop()
-        self._position: dict[str, Any] | None = None
+        self._position: Mapping[str, Any] | None = None
+        self._start = start
+        self._began: Mapping[str, Any] = start or Cursor().to_json()
+        self._storage = storage
+        self._folder: str | None = None
+        self.gaps: list[Gap] = []
+        """What the worker that ends the task has to forward again."""
         self._moved = asyncio.Event()
         self._saved = self._failed = False
         self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
 
-    async def load(self) -> dict[str, Any] | None:
-        """Return where an earlier trigger of this try has come to, and take its place."""
-        position = read_position(await self._read(), self._ti)
-        if position is not None:
-            self._position = position
-            await self._write(position)
-        return position
+    async def load(self) -> TakeOver | None:
+        """Take the place of an earlier trigger of this try, if there was one; return how to go on from it."""
+        saved = await self._read()
+        if self._ti is not None:
+            self._folder = await asyncio.to_thread(log_folder_id)
+        if read_position(saved, self._ti) is None:
+            return None
+        storage = await asyncio.to_thread(storage_of, self._storage, saved.get("folder"))
+        found = take_over(saved, self._start, is_kept=storage == "shared")
+        self._position = self._began = found.position
+        self.gaps = found.gaps
+        await self._write(self._position)
+        return found
+
+    def log_was_rewritten(self) -> list[Gap]:
+        """Take note that the job's log begins anew; return the gaps that can't be filled any more."""
+        self._began = Cursor().to_json()
+        lost, self.gaps = self.gaps, []
+        return lost
 
     def moved(self, position: dict[str, Any], items: Sequence[Item]) -> None:
         """Take note that ``items`` were written, up to ``position`` (see :meth:`JobRecords.position`)."""
@@ -104,7 +133,16 @@ class Position:
 
         if self._ti is None:
             return
-        value = {"try": str(self._ti.id), "owner": self._owner, "cursor": position, **more}
+        value = {
+            "try": str(self._ti.id),
+            "owner": self._owner,
+            "cursor": position,
+            "began": self._began,
+            "gaps": [gap.to_json() for gap in self.gaps],
+            "folder": self._folder,
+            "host": socket.gethostname(),
+            **more,
+        }
         try:
             await XCom.aset(POSITION_KEY, value, **_ids(self._ti))
             self._saved = True

@@ -12,6 +12,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_rayagent.agent import jobs, wire
 from airflow_provider_rayagent.agent.errors import RayAgentError
+from airflow_provider_rayagent.agent.gaps import MISSING_LINES, lines_shown
 from airflow_provider_rayagent.agent.outcome import Outcome
 from airflow_provider_rayagent.agent.records import JobRecords
 from airflow_provider_rayagent.hooks.common import SOURCES, TIMEOUT_MARGIN
@@ -24,11 +25,13 @@ from airflow_provider_rayagent.triggers.position import Position
 from airflow_provider_rayagent.triggers.tasklog import Channel, TaskLog
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
     from datetime import datetime
 
     from airflow_provider_rayagent.agent.aio_follow import AsyncFollower
     from airflow_provider_rayagent.agent.following import Item
+    from airflow_provider_rayagent.agent.gaps import Gap, TakeOver
+    from airflow_provider_rayagent.triggers.logfiles import LogStorage
 
 MAX_LINE_LENGTH = 16_000
 """Characters of a line in one record; the event loop would stand still for a second over one of a megabyte."""
@@ -63,6 +66,7 @@ class RayAgentJobTrigger(BaseTrigger):
     :param stop_job_on_kill: whether the job is stopped when a user ends the task.
     :param present: how the job's lines look, the fields of :class:`PresentSettings`.
     :param result_markers: between which two texts the job prints its result.
+    :param log_storage: where log files are kept: ``auto``, ``shared``, ``remote`` or ``separate``.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class RayAgentJobTrigger(BaseTrigger):
         present: dict[str, Any] | None = None,
         result_markers: list[str] | None = None,
         start_deadline: float | None = None,
+        log_storage: LogStorage = "auto",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.job_id = job_id
@@ -98,6 +103,7 @@ class RayAgentJobTrigger(BaseTrigger):
         self.present = present
         self.result_markers = result_markers
         self.start_deadline = start_deadline
+        self.log_storage = log_storage
         self.timeout_after: datetime | None = None
         """Set by the triggerer: when Airflow ends the deferral."""
         self._position: Position | None = None
@@ -120,6 +126,7 @@ class RayAgentJobTrigger(BaseTrigger):
             "present",
             "result_markers",
             "start_deadline",
+            "log_storage",
         )
         return f"{__name__}.{type(self).__name__}", {name: getattr(self, name) for name in names}
 
@@ -133,24 +140,36 @@ class RayAgentJobTrigger(BaseTrigger):
         yield TriggerEvent(outcome.to_event())  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
-        """Stop the job, if that is wanted and it was a user who ended the task.
+        """Stop the job, if that is wanted and it was a user who ended the task; say which lines the log lacks.
 
         Airflow also calls this where a triggerer that was taken for dead comes back: then the task is still deferred.
         """
-        if not self.stop_job_on_kill or self._fired or self.task_instance is None or self._position is None:
+        position = self._position
+        if self._fired or self.task_instance is None or position is None:
             return
-        stopping = asyncio.ensure_future(asyncio.wait_for(self._stop_unless_task_goes_on(self._position), KILL_SECONDS))
+        if not self.stop_job_on_kill and not position.gaps:
+            return
+        stopping = asyncio.ensure_future(asyncio.wait_for(self._end_unless_task_goes_on(position), KILL_SECONDS))
         while not stopping.done():
             # Airflow cancels this again about once a second.
             with suppress(asyncio.CancelledError):
                 await asyncio.wait((stopping,))
         stopping.result()
 
-    async def _stop_unless_task_goes_on(self, position: Position) -> None:
+    async def _end_unless_task_goes_on(self, position: Position) -> None:
         state = await asyncio.to_thread(task_state, self.task_instance)
         if state in GOES_ON or not await position.is_ours():
             self.log.info("This trigger ends; the task goes on (%s), and job %s is left alone.", state, self.job_id)
             return
+        for gap in position.gaps:
+            self._say_missing(gap, "no worker ends the task")
+        if self.stop_job_on_kill:
+            await self._stop(state)
+
+    def _say_missing(self, gap: Gap, why: str) -> None:
+        self.log.warning(MISSING_LINES, self.job_id, gap, why)
+
+    async def _stop(self, state: str | None) -> None:
         self.log.info("The task was ended from outside (state: %s); stopping job %s.", state, self.job_id)
         try:
             async with self._hook() as hook:
@@ -163,7 +182,12 @@ class RayAgentJobTrigger(BaseTrigger):
     async def _follow(self) -> Outcome:
         log = TaskLog(self.log)
         self._clock = StallClock(Channel.of_loop())
-        self._position = position = Position(self.task_instance if self._settings().forward else None, self.log)
+        self._position = position = Position(
+            self.task_instance if self._settings().forward else None,
+            self.log,
+            start=self.cursor,
+            storage=self.log_storage,
+        )
         begin = await self._begin(position)
         async with self._hook() as hook:
             config = (await hook.get_async_conn()).config
@@ -179,15 +203,20 @@ class RayAgentJobTrigger(BaseTrigger):
             follower = await hook.follow_job(
                 self.job_id,
                 self._settings(),
-                cursor=Cursor.from_json(begin) if begin else None,
+                cursor=Cursor.from_json(dict(begin)) if begin else None,
                 deadline=self._seconds_left(),
                 clock=self._clock,
             )
             keeper = asyncio.create_task(position.keep(lambda: self._is_replaced(position)))
+            text = follower.cursor
             try:
                 async with aclosing(follower.items()) as found:
                     async for items in found:
                         await self._yield_to_a_successor(position)
+                        if follower.cursor is not text:
+                            text = follower.cursor
+                            for gap in position.log_was_rewritten():
+                                self._say_missing(gap, "the job's log was rewritten since")
                         await self._tell(log, records, items)
                         if items:
                             position.moved(records.position(follower.cursor), items)
@@ -213,19 +242,19 @@ class RayAgentJobTrigger(BaseTrigger):
         for start in range(0, max(len(items), 1), ITEMS_AT_ONCE):
             await log.write(records.of(items[start : start + ITEMS_AT_ONCE], time.monotonic()))
 
-    async def _begin(self, position: Position) -> dict[str, Any] | None:
+    async def _begin(self, position: Position) -> Mapping[str, Any] | None:
         """Return where in the log to begin."""
-        saved = await position.load()
-        if saved is None:
+        found = await position.load()
+        if found is None:
             return self.cursor
         self.log.warning(
-            "Going on at line %d of job %s: another triggerer followed it before this one. Lines that it wrote in its "
-            "last seconds may appear twice; none is missing.",
-            saved["lines"] + saved.get("again", 0) + 1,
+            "Going on at line %d of job %s: another triggerer followed it before this one. %s",
+            lines_shown(found.position) + 1,
             self.job_id,
+            _fate_of_lines(found),
         )
         await asyncio.sleep(random.uniform(0, TAKE_OVER_SECONDS))  # noqa: S311 - no secret
-        return saved
+        return found.position
 
     async def _yield_to_a_successor(self, position: Position) -> None:
         """Wait to be cancelled, if this triggerer stood still and another has taken the job over meanwhile."""
@@ -289,6 +318,13 @@ class StallClock:
 
     def __call__(self) -> float:
         return self._channel.beat()
+
+
+def _fate_of_lines(found: TakeOver) -> str:
+    if found.lost is None:
+        return "Lines that it wrote in its last seconds may appear twice; none is missing."
+    lost = f"Its log file does not become part of the finished log: {found.lost} are forwarded again"
+    return f"{lost} here." if found.is_repeated else f"{lost} by the worker that ends this task."
 
 
 def _failed(follower: AsyncFollower) -> bool:

@@ -21,6 +21,8 @@ from tests.tail.drivers import SETTINGS, Driver, Outcome, config_of, hook_genera
 from tests.unit.support import make_context
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from airflow_provider_rayagent.agent.following import Item
     from airflow_provider_rayagent.agent.records import JobRecords
     from airflow_provider_rayagent.logs.commands import TailSettings
@@ -33,12 +35,12 @@ class RecordingWatch(JobWatch):
 
     outcome: Outcome
 
-    def tell(self, records: JobRecords, items: list[Item]) -> None:
+    def tell(self, records: JobRecords, items: Sequence[Item]) -> None:
         keep(items, self.outcome)
         super().tell(records, items)
 
 
-def keep(items: list[Item], outcome: Outcome) -> None:
+def keep(items: Sequence[Item], outcome: Outcome) -> None:
     outcome.lines += [item for item in items if isinstance(item, str)]
     outcome.notices += [item.text for item in items if isinstance(item, Notice)]
 

@@ -98,7 +98,7 @@ def test_a_slow_reader_slows_the_agent_and_loses_nothing(protocol: str) -> None:
             assert sent < 12_000_000
             got += _count(lines, 150_000 - got)
             assert got == 150_000
-            lines.close()  # type: ignore[attr-defined]
+            lines.close()
     figure(f"bytes sent to a reader that sleeps ({protocol}): {sent / 1e6:.1f} of {len(text) / 1e6:.0f} MB")
 
 

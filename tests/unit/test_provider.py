@@ -135,7 +135,10 @@ WHEN_IT_RUNS = (
     "local",
     "logs.commands",
     "logs.tail",
-    "triggers",
+    "triggers.applications",
+    "triggers.position",
+    "triggers.rayagent",
+    "triggers.tasklog",
 )
 """Modules of ours, and folders of them, that a task loads when it runs."""
 

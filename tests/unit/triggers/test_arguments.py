@@ -34,6 +34,7 @@ EVERY_ARGUMENT: dict[str, Any] = {
     "present": {"levels": False, "colours": False, "progress_interval": None, "max_lines": 9, "tail_lines": 3},
     "result_markers": ["<<", ">>"],
     "start_deadline": 1_800_000_001.5,
+    "log_storage": "remote",
 }
 FIRST_FORM: tuple[str, dict[str, Any]] = (
     "airflow_provider_rayagent.triggers.rayagent.RayAgentJobTrigger",

@@ -1,0 +1,93 @@
+"""What the triggers of a try have done, as the worker sees it that ends the task."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_rayagent.agent.gaps import (
+    MISSING_LINES,
+    Gap,
+    add_gap,
+    began_at,
+    lines_shown,
+    saved_gaps,
+)
+from airflow_provider_rayagent.logs.end import End
+
+if TYPE_CHECKING:
+    from airflow_provider_rayagent.agent.outcome import Outcome
+    from airflow_provider_rayagent.hooks.watch import JobWatch
+    from airflow_provider_rayagent.triggers.logfiles import LogStorage
+
+
+class TriggersOfTry:
+    """What the triggers of a task instance's try saved.
+
+    :param watch: of the worker that ends the task; its position is where the first trigger began.
+    :param ti: the task instance.
+    :param storage: where log files are kept.
+    :param ended_early: whether the last trigger ended before it fired, so that Airflow did not upload its file.
+    """
+
+    def __init__(self, watch: JobWatch, ti: Any, storage: LogStorage, *, ended_early: bool = False) -> None:
+        from airflow_provider_rayagent.triggers.position import POSITION_KEY, read_position
+
+        self._watch = watch
+        self._storage = storage
+        self._ended_early = ended_early
+        self._start = watch.position
+        found = ti.xcom_pull(key=POSITION_KEY, task_ids=ti.task_id, map_indexes=ti.map_index)
+        self.position = read_position(found, ti)
+        """Where in the log they have come to; ``None`` if that is not known."""
+        self.saved: dict[str, Any] = found if self.position is not None else {}
+        """All that the last one saved."""
+
+    @cached_property
+    def _last_is_lost(self) -> bool:
+        """Whether the finished log lacks the last trigger's file too."""
+        from airflow_provider_rayagent.triggers.logfiles import storage_of
+
+        if self.position is None:
+            return False
+        storage = storage_of(self._storage, self.saved.get("folder"))
+        return storage == "separate" or (storage == "remote" and self._ended_early)
+
+    def forward_gaps(self, outcome: Outcome) -> None:
+        """Write the lines that the finished log lacks into this worker's log, or say which are missing."""
+        gaps = saved_gaps(self.saved)
+        if self._last_is_lost and self.position is not None:
+            # What the last trigger held back (see max_lines) it wrote at the job's end.
+            until = None if outcome.end is End.JOB_ENDED else lines_shown(self.position)
+            gaps = add_gap(gaps, Gap(began_at(self.saved, self._start), until))
+        for gap in gaps:
+            if not gap.is_empty:
+                self._forward(gap, outcome)
+
+    def tell(self) -> None:
+        """Say how far the triggers have read, and the last lines of a failure that are not forwarded here."""
+        from airflow_provider_rayagent.logs.present import neutralize
+
+        watch = self._watch
+        lines = self.saved.get("lines", (self.position or {}).get("lines"))
+        watch.log.info("The triggerer has read %d lines of the log of job %s.", lines, watch.job_id)
+        last = self.saved.get("last_lines")
+        if last and not self._last_is_lost:
+            text = watch.hook.config.redact("\n".join(last))
+            watch.log.info("The last lines of job %s:\n%s", watch.job_id, neutralize(text))
+
+    def _forward(self, gap: Gap, outcome: Outcome) -> None:
+        from airflow_provider_rayagent.triggers.rayagent import MAX_LINE_LENGTH
+
+        watch = self._watch
+        if outcome.end in (End.JOB_MISSING, End.AGENT_UNREACHABLE, None):
+            why = str(outcome.error or "the agent does not know the job")
+        else:
+            watch.log.info(
+                "Forwarding %s of job %s again: the log file of the triggerer that wrote them is not part of this log.",
+                gap,
+                watch.job_id,
+            )
+            why = watch.forward_again(gap, MAX_LINE_LENGTH)
+        if why:
+            watch.log.warning(MISSING_LINES, watch.job_id, gap, why)
