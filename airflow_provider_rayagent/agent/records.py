@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.agent import jobs
 from airflow_provider_rayagent.agent.following import JobSeen
+from airflow_provider_rayagent.logs.commands import LogRewritten
 from airflow_provider_rayagent.logs.cursor import Cursor
 from airflow_provider_rayagent.logs.present import neutralize
 from airflow_provider_rayagent.logs.presenter import Presenter, PresentSettings, Record
@@ -50,6 +51,7 @@ class JobRecords:
         self._shown = shown
         self._redact = redact
         self._where = where
+        self._markers = markers
         self._result_state = (position or {}).get("result")
         self.result = ResultFinder(markers, self._result_state) if markers else None
         """The result, as far as it was found."""
@@ -67,6 +69,8 @@ class JobRecords:
                 found += self._job(item.details)
                 rest = []
             elif not isinstance(item, str):
+                if isinstance(item, LogRewritten):
+                    self._forget_result()
                 rest.append(item)
             else:
                 if self.result is not None:
@@ -88,6 +92,12 @@ class JobRecords:
                 self._result_state = self.result.state()
             position["result"] = self._result_state
         return position
+
+    def _forget_result(self) -> None:
+        """Look for the result anew: what was found is of a log that is no longer there."""
+        if self._markers is not None:
+            self.result = ResultFinder(self._markers)
+            self._result_state = None
 
     def _job(self, details: Mapping[str, Any]) -> Iterator[Record]:
         yield Record(logging.INFO, neutralize(jobs.describe(details, self._job_id, self._where)))

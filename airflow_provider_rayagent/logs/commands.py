@@ -20,6 +20,11 @@ class Notice:
 
 
 @dataclass(frozen=True)
+class LogRewritten(Notice):
+    """What follows begins at the first line of another log than the one that was forwarded so far."""
+
+
+@dataclass(frozen=True)
 class Progress(Notice):
     """What an unfinished line that the job draws again and again shows at the moment."""
 

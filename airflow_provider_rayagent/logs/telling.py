@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow_provider_rayagent.logs.commands import Notice, Progress
+from airflow_provider_rayagent.logs.commands import LogRewritten, Notice, Progress
 
 UNREADABLE_SECONDS = 60.0
 """After so long without any log text the task log is told that there is a problem."""
@@ -70,9 +70,8 @@ class Telling:
 
     def rewritten(self) -> None:
         """Tell that another log is there now."""
-        self._say(
-            "The job's log is not the one that was forwarded so far (rotated or rewritten); it is forwarded anew."
-        )
+        text = "The job's log is not the one that was forwarded so far (rotated or rewritten); it is forwarded anew."
+        self._items.append(LogRewritten(text))
 
     def shorter(self) -> None:
         """Tell that the log ends before what was forwarded does."""

@@ -215,7 +215,7 @@ class RayAgentJobFollowingMixin(BaseOperator):
                 link=push_job_link(self, context),
                 owns=self.stop_job_on_kill,
                 failed_error=self._failed_error,
-                position=_recall(context, same_try=False) if self.resume_log else None,
+                position=_recall(context, self.job_id, same_try=False) if self.resume_log else None,
             )
         return self._watch
 
@@ -250,7 +250,7 @@ class RayAgentJobFollowingMixin(BaseOperator):
         if not watch.settings.forward or context.get("task_state_store") is None:
             follower = watch.look()
             return watch.follow() if follower.end is End.JOB_ENDED else follower
-        watch.position = _recall(context, same_try=not self.resume_log)
+        watch.position = _recall(context, self.job_id, same_try=not self.resume_log)
         follower = watch.look_at_log()
         _remember(context, watch)
         return follower
@@ -339,15 +339,18 @@ def _validate_markers(value: object) -> tuple[str, str]:
     return (value[0], value[1])
 
 
-def _recall(context: Context, *, same_try: bool) -> dict[str, Any] | None:
-    """Return where in the log an earlier look, or an earlier try, has come to."""
+def _recall(context: Context, job_id: str, *, same_try: bool) -> dict[str, Any] | None:
+    """Return where in a job's log an earlier look, or an earlier try, has come to."""
     from airflow_provider_rayagent.agent.records import as_position
 
     store = context.get("task_state_store")
     saved: Any = store.get(CURSOR_KEY) if store is not None else None
-    if not isinstance(saved, dict):
+    if not isinstance(saved, dict) or saved.get("job_id", job_id) != job_id:
         return None
     position = as_position(saved.get("cursor"))
+    if position is not None and "job_id" not in saved:
+        # Of which job this is, the release that wrote it did not say: the text is verified, a result could not be.
+        position = {**position, "result": None}
     if saved.get("try_number") == context["ti"].try_number:
         return position
     if same_try or position is None:
@@ -359,4 +362,9 @@ def _recall(context: Context, *, same_try: bool) -> dict[str, Any] | None:
 def _remember(context: Context, watch: JobWatch) -> None:
     store = context.get("task_state_store")
     if store is not None and watch.position is not None:
-        store.set(CURSOR_KEY, {"try_number": context["ti"].try_number, "cursor": dict(watch.position)})
+        saved: dict[str, Any] = {
+            "try_number": context["ti"].try_number,
+            "job_id": watch.job_id,
+            "cursor": dict(watch.position),
+        }
+        store.set(CURSOR_KEY, saved)

@@ -26,7 +26,7 @@ from airflow_provider_rayagent.operators.rayagent import RayAgentRunPluginOperat
 from tests.scripted import Action, Answer, Do, Grow, Html, Job, Play, Refuse, Reset, ScriptedAgent, SetStatus, Sleep
 from tests.unit.both_ways import execute
 from tests.unit.supervisor import supervise
-from tests.unit.support import NO_AGENT, TaskInstance, make_context, named, task_log
+from tests.unit.support import NO_AGENT, StateStore, TaskInstance, make_context, named, task_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -363,3 +363,33 @@ def test_a_task_that_is_ended_while_the_job_starts_stops_it_once_it_is_there(
         with pytest.raises(Exception, match=r"."):
             operator.execute(context)
         assert bool(agent.jobs[ROOT].stop_calls) is stops
+
+
+@pytest.mark.parametrize("printed", ["", "__SYNAPSE_RESULT_START__2__SYNAPSE_RESULT_END__\n"])
+def test_the_next_job_of_a_task_takes_neither_the_place_nor_the_result_of_the_one_before(
+    printed: str, run: Callable[..., Any], connect: Connect
+) -> None:
+    store = StateStore()
+    text = f"epoch 1\n{printed}"
+    with ScriptedAgent() as agent, task_log() as log:
+        connect(agent)
+        agent.answers[RUN] = [starting(agent, status="FAILED"), printing(agent, text)]
+        with pytest.raises(RayAgentRunFailedError):
+            run(context=make_context(task_state_store=store), resume_log=True)
+        first = len(log.messages)
+        details = run(context=make_context(TaskInstance(2), task_state_store=store), resume_log=True)
+        told = [message for message in log.messages[first:] if message in text.splitlines()]
+    assert told == text.splitlines()
+    assert details["result"] == (2 if printed else None)
+
+
+def printing(agent: ScriptedAgent, text: str) -> Callable[[Request], Answer]:
+    """Return a step that starts a job which prints a text and succeeds."""
+
+    def start(request: Request) -> Answer:
+        job_id = json.loads(request.body)["job_id"]
+        timeline = [Sleep(0.2), Grow(text), Sleep(0.2), SetStatus("SUCCEEDED")]
+        agent.jobs[job_id] = Job("", "RUNNING", job_id, timeline=timeline)
+        return Answer(200, {"job_id": job_id})
+
+    return start

@@ -10,8 +10,10 @@ import pytest
 from airflow.sdk import Asset, AssetAlias
 
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobTimeoutError
+from airflow_provider_rayagent.tasks.following import CURSOR_KEY
 from tests.scripted import Grow, Job, Refuse, ScriptedAgent, SetStatus, Sleep
-from tests.unit.support import TOKEN, make_context, task_log
+from tests.unit.sensors.factory import run
+from tests.unit.support import TOKEN, StateStore, TaskInstance, make_context, task_log
 
 if TYPE_CHECKING:
     from tests.unit.sensors.deferral import Way
@@ -133,6 +135,23 @@ def test_a_log_that_cannot_be_read_gives_no_result_and_no_failure(follow: Way, c
         connect(agent)
         assert follow(read_result=True, poke_interval=0.5)["result"] is None
     assert log.warnings
+
+
+@pytest.mark.parametrize("text", ["another log\n" * 9, f"another log\n{START}2{END}\n" + "x\n" * 9])
+def test_the_result_of_a_log_that_was_rewritten_since_the_last_try_does_not_count(
+    text: str, follow: Way, connect: Connect
+) -> None:
+    store = StateStore()
+    with ScriptedAgent(running(PRINTED, "RUNNING")) as agent:
+        connect(agent)
+        with pytest.raises(RayAgentJobTimeoutError):
+            run(context=make_context(task_state_store=store), read_result=True, resume_log=True, timeout=2)
+        assert store[CURSOR_KEY]["cursor"]["result"]["found"]
+    with ScriptedAgent(Job(text, "RUNNING", timeline=[Sleep(0.3), SetStatus("SUCCEEDED")])) as agent:
+        connect(agent)
+        context = make_context(TaskInstance(2), task_state_store=store)
+        details = follow(read_result=True, resume_log=True, poke_interval=0.5, context=context)
+    assert details["result"] == (2 if START in text else None)
 
 
 class Events(defaultdict[Any, Any]):
