@@ -78,6 +78,7 @@ def check_status(
 
     :raises RayAgentHTTPError: for an error status; :class:`RayAgentGPUUnavailableError` if GPUs are what is missing.
     :raises RayAgentRedirectError: for a redirect.
+    :raises RayAgentResponseError: for a 404 that is not the agent's own.
     """
     if 200 <= status < 300:
         return
@@ -93,7 +94,15 @@ def check_status(
     missing = _missing_gpus(text) if status == 503 else None
     if missing is not None:
         raise RayAgentGPUUnavailableError(f"{where}: {_cut(missing, redact)}", status)
-    reason = _page(text) if is_html(headers, text) else _reason(text)
+    page = is_html(headers, text)
+    if page and status == 404:
+        # A wrong path, or the default page of an ingress: it does not tell what the agent knows.
+        raise RayAgentResponseError(
+            f"{where} with an HTML page, which an agent does not send; is this the agent's URL? "
+            f"{_cut(_page(text), redact)}",
+            status,
+        )
+    reason = _page(text) if page else _reason(text)
     error = for_status(status, f"{where}: {_cut(reason, redact)}" if reason else f"{where}.")
     error.retry_after = retry_after(headers)
     raise error

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_rayagent.agent.errors import RayAgentError, RayAgentNotFoundError, RayAgentResponseError
+from airflow_provider_rayagent.agent.errors import RayAgentError, RayAgentResponseError
 from airflow_provider_rayagent.agent.jobs import cut, primitive, storable
 from airflow_provider_rayagent.agent.outcome import error_from_json, error_to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 Target = Literal["running", "gone"]
 TARGETS: tuple[Target, ...] = ("running", "gone")
@@ -128,13 +128,19 @@ class ApplicationWait:
         """Take a failure to ask; return the outcome so far."""
         from airflow_provider_rayagent.agent.following import HOPELESS
 
-        if isinstance(error, RayAgentNotFoundError):
-            return self.seen(None, now)
         self._unreadable_since = now if self._unreadable_since is None else self._unreadable_since
         hopeless = isinstance(error, HOPELESS) and not self._answered
         given_up = hopeless or now - self._unreadable_since >= self.unreachable_timeout
         self.last = ApplicationOutcome(Arrival.AGENT_UNREACHABLE if given_up else None, self.last.application, error)
         return self.last
+
+
+def find_by_name(applications: Iterable[dict[str, Any]], name: str) -> dict[str, Any] | None:
+    """Return the application of that name from the agent's list, ``None`` if it is not there.
+
+    That is what tells that an application is gone: a 404 for it alone may come from a wrong path or from a proxy.
+    """
+    return next((each for each in applications if each.get("name") == name), None)
 
 
 def summarize(application: Mapping[str, Any], redact: Callable[[str], str] = str) -> dict[str, Any]:

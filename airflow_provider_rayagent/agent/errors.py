@@ -105,7 +105,7 @@ class RayAgentGPUUnavailableError(RayAgentHTTPError):
 
 
 class RayAgentResponseError(RayAgentError):
-    """The answer came with a good status but is not what an agent sends: not JSON, another shape, empty."""
+    """The answer is not what an agent sends: not JSON, another shape, empty, or a 404 that is an HTML page."""
 
 
 class RayAgentStreamLimitError(RayAgentError):

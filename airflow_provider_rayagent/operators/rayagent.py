@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk.exceptions import AirflowSkipException
@@ -18,6 +20,7 @@ from airflow_provider_rayagent.exceptions import (
 from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, push_job_link
 from airflow_provider_rayagent.logs.end import End
 from airflow_provider_rayagent.operators.run_plugin import RayAgentRunPluginOperator
+from airflow_provider_rayagent.tasks.applications import find_application
 from airflow_provider_rayagent.tasks.waiting import RayAgentWaitingOperator
 
 if TYPE_CHECKING:
@@ -94,25 +97,30 @@ class RayAgentStopJobOperator(_IfDone):
         wire.validate_id(self.job_id, "job")
         push_job_link(self, context)
         with self.hook as hook:
-            try:
+            job = self._look(hook)
+            if not jobs.has_ended(job):
+                try:
+                    is_asked = self._request_stop(hook, job)
+                except RayAgentNotFoundError:
+                    return self._missing()
+                if is_asked:
+                    return self._after_request(hook, job)
                 job = self._look(hook)
-                if jobs.has_ended(job):
-                    return self._finished(job)
-                answer = self._request_stop(hook)
-            except RayAgentNotFoundError:
-                return self._missing()
-            if answer is None:
-                return self._finished(hook.get_job(self.job_id))
-            self.log.info("Asked the agent to stop job %s, which was %s.", self.job_id, job["status"] or "not known")
-            if self.wait_for_termination and self.deferrable:
-                self._defer_wait(self._trigger)
-            if self.wait_for_termination:
-                job = self._wait_for_end(hook, job)
-        return self._result(job, stop_requested=True)
+            return self._finished(job)
+
+    def _after_request(self, hook: RayAgentHook, job: dict[str, Any]) -> dict[str, Any]:
+        self.log.info("Asked the agent to stop job %s, which was %s.", self.job_id, job["status"] or "not known")
+        if not self.wait_for_termination:
+            return self._result(job, stop_requested=True)
+        if self.deferrable:
+            self._defer_wait(self._trigger)
+        return self._stopped_job(self._wait_for_end(hook))
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:  # noqa: ARG002
         """Conclude from the trigger's event."""
-        outcome = Outcome.from_event(event)
+        return self._stopped_job(Outcome.from_event(event))
+
+    def _stopped_job(self, outcome: Outcome) -> dict[str, Any]:
         job = dict(outcome.job or {"status": None})
         if outcome.end is End.TIMED_OUT:
             raise self._timed_out(f"Job {self.job_id} was asked to stop and is still {job['status']}", outcome.error)
@@ -146,34 +154,52 @@ class RayAgentStopJobOperator(_IfDone):
         except RayAgentNotFoundError:
             return {"status": None}
 
-    def _request_stop(self, hook: RayAgentHook) -> dict[str, Any] | None:
-        """Return the agent's answer, ``None`` if the job turns out to have ended meanwhile."""
+    def _request_stop(self, hook: RayAgentHook, job: dict[str, Any]) -> bool:
+        """Return whether the agent took the request; ``False`` if the job has ended meanwhile.
+
+        :raises RayAgentNotFoundError: if the agent does not know the job; one that it knew, not for a while.
+        """
+        until = time.monotonic() + (0.0 if job["status"] is None else MISSING_SECONDS)
+        while True:
+            answer = self._send_stop(hook)
+            if isinstance(answer, dict):
+                return answer.get("stopped") is not False or not jobs.has_ended(self._look(hook))
+            job = self._look(hook)
+            if jobs.has_ended(job):
+                return False
+            if not isinstance(answer, RayAgentNotFoundError):
+                raise answer
+            if time.monotonic() >= until or self._stopped.wait(min(self.poll_interval, 1.0)):
+                if job["status"] is None:
+                    raise answer
+                raise RayAgentError(f"Job {self.job_id} is {job['status']} and was not stopped: {answer}", 404)
+
+    def _send_stop(self, hook: RayAgentHook) -> dict[str, Any] | RayAgentHTTPError:
+        """Ask the agent to stop the job; return its answer, an error if there is nothing to stop."""
         try:
-            answer = hook.stop_job(self.job_id)
-        except RayAgentNotFoundError:
-            raise
+            return hook.stop_job(self.job_id)
         except RayAgentHTTPError as error:
-            if error.status_code == 400 and jobs.has_ended(hook.get_job(self.job_id)):
-                return None
-            raise
-        nothing_stopped = answer.get("stopped") is False and jobs.has_ended(hook.get_job(self.job_id))
-        return None if nothing_stopped else answer
+            if error.status_code not in (400, 404):
+                raise
+            return error
 
-    def _wait_for_end(self, hook: RayAgentHook, job: dict[str, Any]) -> dict[str, Any]:
-        seen = job
+    def _wait_for_end(self, hook: RayAgentHook) -> Outcome:
+        """Look until the job has ended, with the patience of the trigger (:meth:`_trigger`)."""
+        from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
+        from airflow_provider_rayagent.logs.commands import TailSettings
 
-        def is_done() -> bool:
-            nonlocal seen
-            seen = hook.get_job(self.job_id)
-            return jobs.has_ended(seen)
-
-        try:
-            self._wait(is_done, lambda: f"Job {self.job_id} was asked to stop and is still {seen.get('status')}")
-        except RayAgentNotFoundError:
-            self.log.warning("The agent no longer knows job %s.", self.job_id)
-            return {"status": None}
-        self.log.info("%s", jobs.describe(seen, self.job_id))
-        return seen
+        settings = TailSettings(
+            poll_interval=self.poll_interval,
+            missing_timeout=MISSING_SECONDS,
+            unreachable_timeout=self.timeout + TIMEOUT_MARGIN,
+            forward=False,
+        )
+        follower = hook.follow_job(self.job_id, settings, deadline=self.timeout, stopped=self._stopped)
+        for _ in follower.items():
+            pass
+        outcome = Outcome.of(follower)
+        # The task is being killed.
+        return replace(outcome, end=End.TIMED_OUT) if outcome.end is None else outcome
 
     def _finished(self, job: dict[str, Any]) -> dict[str, Any]:
         error = RayAgentError(f"Job {self.job_id} has already ended as {job.get('status')}.", 400)
@@ -225,13 +251,12 @@ class RayAgentDeleteServeApplicationOperator(_IfDone):
         """Delete the application, and wait until it is gone."""
         wire.quote_application_name(self.name)
         with self.hook as hook:
-            try:
-                status = hook.get_serve_application(self.name).get("status")
-                hook.delete_serve_application(self.name)
-            except RayAgentNotFoundError:
+            application = find_application(hook, self.name)
+            if application is None or not self._request_deletion(hook):
                 error = RayAgentNotFoundError(f"There is no Serve application {self.name!r}.", 404)
                 self._nothing_to_do(self.if_missing, error)
                 return {"name": self.name, "status": None, "deleted": False}
+            status = application.get("status")
             self.log.info("Asked the agent to delete the Serve application %r, which was %s.", self.name, status)
             if self.wait_for_deletion and self.deferrable:
                 self._defer_wait(self._trigger, status=status)
@@ -269,16 +294,24 @@ class RayAgentDeleteServeApplicationOperator(_IfDone):
             deadline=deadline,
         )
 
+    def _request_deletion(self, hook: RayAgentHook) -> bool:
+        """Return whether the agent took the request; ``False`` if the application is gone meanwhile."""
+        try:
+            hook.delete_serve_application(self.name)
+        except RayAgentNotFoundError:
+            if find_application(hook, self.name) is None:
+                return False
+            raise
+        return True
+
     def _wait_until_gone(self, hook: RayAgentHook) -> None:
         status: object = None
 
         def is_done() -> bool:
             nonlocal status
-            try:
-                status = hook.get_serve_application(self.name).get("status")
-            except RayAgentNotFoundError:
-                return True
-            return False
+            application = find_application(hook, self.name)
+            status = application.get("status") if application else None
+            return application is None
 
         self._wait(is_done, lambda: f"The Serve application {self.name!r} is still there ({status})")
         self.log.info("The Serve application %r is gone.", self.name)

@@ -27,6 +27,7 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentServeApplicationFailedError,
     RayAgentServeApplicationTimeoutError,
 )
+from airflow_provider_rayagent.tasks.applications import find_application
 from airflow_provider_rayagent.tasks.skipping import SkippingMixin
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class RayAgentServeApplicationSensor(SkippingMixin, BaseSensorOperator):
 
     def _look(self, hook: RayAgentHook) -> ApplicationOutcome:
         try:
-            outcome = self._wait.seen(hook.get_serve_application(self.name), time.monotonic())
+            outcome = self._wait.seen(find_application(hook, self.name), time.monotonic())
         except RayAgentError as error:
             outcome = self._wait.failed(error, time.monotonic())
         if outcome.status != self._told:

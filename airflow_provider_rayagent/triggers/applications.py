@@ -14,8 +14,9 @@ from airflow_provider_rayagent.agent.applications import (
     ApplicationWait,
     Arrival,
     Target,
+    find_by_name,
 )
-from airflow_provider_rayagent.agent.errors import RayAgentError
+from airflow_provider_rayagent.agent.errors import RayAgentError, RayAgentNotFoundError
 from airflow_provider_rayagent.hooks.aio import RayAgentAsyncHook
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class RayAgentServeApplicationTrigger(BaseTrigger):
             while True:
                 left = None if self.deadline is None else self.deadline - time.time()
                 try:
-                    outcome = wait.seen(await hook.get_serve_application(self.name), time.monotonic())
+                    outcome = wait.seen(await self._find(hook), time.monotonic())
                 except RayAgentError as error:
                     outcome = wait.failed(error, time.monotonic())
                 if outcome.status != told:
@@ -97,3 +98,9 @@ class RayAgentServeApplicationTrigger(BaseTrigger):
                     return ApplicationOutcome(Arrival.TIMED_OUT, outcome.application, outcome.error)
                 pause = min(self.poll_interval, DOUBT_SECONDS) if wait.is_in_doubt else self.poll_interval
                 await asyncio.sleep(pause if left is None else min(pause, left))
+
+    async def _find(self, hook: RayAgentAsyncHook) -> dict[str, Any] | None:
+        try:
+            return await hook.get_serve_application(self.name)
+        except RayAgentNotFoundError:
+            return find_by_name(await hook.list_serve_applications(), self.name)

@@ -61,20 +61,23 @@ def test_only_running_is_what_is_waited_for_and_nothing_that_is_there_is_gone(ta
 
 
 @pytest.mark.parametrize(("target", "arrival"), [("running", None), ("gone", Arrival.REACHED)])
-@pytest.mark.parametrize("error", [None, GONE])
-def test_one_that_is_not_there_is_gone_or_still_to_come(
-    error: RayAgentError | None, target: Target, arrival: Arrival | None
-) -> None:
+def test_one_that_is_not_there_is_gone_or_still_to_come(target: Target, arrival: Arrival | None) -> None:
     wait = make_wait(target)
-    outcome = wait.failed(error, 0) if error else wait.seen(None, 0)
+    outcome = wait.seen(None, 0)
     assert outcome == ApplicationOutcome(arrival)
     assert outcome.status == "not there"
     assert not wait.is_in_doubt
 
 
+def test_a_404_for_all_applications_does_not_tell_that_one_is_gone() -> None:
+    wait = make_wait("gone")
+    assert wait.failed(GONE, 0).arrival is None
+    assert wait.is_in_doubt
+
+
 def test_one_that_never_comes_is_waited_for_without_an_end_of_its_own() -> None:
     wait = make_wait()
-    assert [wait.failed(GONE, now).arrival for now in (0, GRACE, UNREACHABLE, 1e6)] == [None] * 4
+    assert [wait.seen(None, now).arrival for now in (0, GRACE, UNREACHABLE, 1e6)] == [None] * 4
 
 
 @pytest.mark.parametrize("status", FAILING)
@@ -147,7 +150,7 @@ def test_a_refusal_ends_it_at_once_unless_the_agent_has_answered_before(kind: ty
     refusal = kind("no", 401)
     assert make_wait().failed(refusal, 0).arrival is Arrival.AGENT_UNREACHABLE
     wait = make_wait()
-    wait.failed(GONE, 0)
+    wait.seen(None, 0)
     assert wait.failed(refusal, 1).arrival is None
     assert wait.failed(refusal, 1 + UNREACHABLE).arrival is Arrival.AGENT_UNREACHABLE
 

@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 
 from airflow_provider_rayagent.exceptions import (
     RayAgentAuthenticationError,
+    RayAgentError,
     RayAgentInputError,
     RayAgentNotFoundError,
     RayAgentResponseError,
@@ -19,7 +20,7 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentWaitTimeoutError,
 )
 from airflow_provider_rayagent.operators.rayagent import RayAgentDeleteServeApplicationOperator
-from tests.scripted import DEFAULT, Application, Down, Html, Play, Refuse, Reset, ScriptedAgent, Step
+from tests.scripted import DEFAULT, Answer, Application, Down, Html, Play, Refuse, Reset, ScriptedAgent, Step
 from tests.unit.both_ways import event_of, execute
 from tests.unit.support import make_context, named, task_log
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 GET = "GET serve_applications/app/"
 DELETE = "DELETE serve_applications/app/"
+LIST = "GET serve_applications/"
 CHOICES = ["succeed", "skip", "fail"]
 
 
@@ -69,7 +71,10 @@ def test_a_re_run_is_harmless(connect: Connect) -> None:
 @pytest.mark.parametrize("present", [False, True], ids=["at first", "at the deletion"])
 def test_the_author_chooses_what_a_missing_application_means(choice: Any, present: bool, connect: Connect) -> None:
     apps = [Application("app")] if present else []
-    with ScriptedAgent(applications=apps, answers={DELETE: [Refuse(404)]}) as agent:
+    answers: dict[str, list[Step]] = {DELETE: [Refuse(404)], LIST: [Answer(200, [])]}
+    if present:
+        answers[GET] = [DEFAULT, Refuse(404)]
+    with ScriptedAgent(applications=apps, answers=answers) as agent:
         connect(agent)
         if choice == "succeed":
             assert run(if_missing=choice) == {"name": "app", "status": None, "deleted": False}
@@ -77,6 +82,36 @@ def test_the_author_chooses_what_a_missing_application_means(choice: Any, presen
             error: type[Exception] = AirflowSkipException if choice == "skip" else RayAgentNotFoundError
             with pytest.raises(error, match="no Serve application 'app'"):
                 run(if_missing=choice)
+
+
+NOT_THE_AGENTS: list[list[Step]] = [[Html(404)], [Refuse(404)]]
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("away", NOT_THE_AGENTS, ids=named)
+def test_a_404_while_the_application_is_still_listed_is_not_its_end(
+    away: list[Step], deferrable: bool, connect: Connect
+) -> None:
+    with ScriptedAgent(applications=[Application("app", gone_after=None)], answers={GET: [DEFAULT, *away]}) as agent:
+        connect(agent)
+        with pytest.raises(RayAgentWaitTimeoutError):
+            execute(lambda: make_operator(deferrable=deferrable, timeout=0.5), make_context())
+
+
+@pytest.mark.parametrize("away", NOT_THE_AGENTS, ids=named)
+def test_a_wrong_path_deletes_nothing_and_is_an_error(away: list[Step], connect: Connect) -> None:
+    answers = {GET: away, DELETE: away, LIST: away}
+    with ScriptedAgent(applications=[Application("app")], answers=answers) as agent:
+        connect(agent)
+        with pytest.raises(RayAgentError, match="404"):
+            run()
+
+
+def test_an_application_that_is_listed_and_not_deleted_is_an_error(connect: Connect) -> None:
+    with ScriptedAgent(applications=[Application("app")], answers={DELETE: [Refuse(404)]}) as agent:
+        connect(agent)
+        with pytest.raises(RayAgentNotFoundError):
+            run()
 
 
 @pytest.mark.parametrize(

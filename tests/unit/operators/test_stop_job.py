@@ -19,8 +19,10 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentJobMissingError,
     RayAgentWaitTimeoutError,
 )
+from airflow_provider_rayagent.operators import rayagent
 from airflow_provider_rayagent.operators.rayagent import RayAgentStopJobOperator
 from tests.scripted import DEFAULT, Answer, Down, Html, Job, Play, Refuse, Reset, ScriptedAgent, SetStatus, Sleep, Step
+from tests.unit.both_ways import execute
 from tests.unit.support import HOSTILE_IDS, TOKEN, make_context, named, task_log
 
 if TYPE_CHECKING:
@@ -29,6 +31,11 @@ if TYPE_CHECKING:
 GET = "GET jobs/j1/"
 STOP = "POST jobs/j1/stop/"
 CHOICES = ["succeed", "skip", "fail"]
+
+
+@pytest.fixture(autouse=True)
+def _short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rayagent, "MISSING_SECONDS", 0.5)
 
 
 def make_operator(**overrides: Any) -> RayAgentStopJobOperator:
@@ -114,9 +121,38 @@ def test_the_author_chooses_what_a_finished_job_means(choice: Any, status: str, 
 @pytest.mark.parametrize("known", [False, True], ids=["at first", "at the stop"])
 def test_the_author_chooses_what_an_unknown_job_means(choice: Any, known: bool, connect: Connect) -> None:
     jobs = [Job(status="RUNNING")] if known else []
-    with ScriptedAgent(*jobs, answers={STOP: [Answer(404, "Job j1 does not exist")]}) as agent:
+    answers: dict[str, list[Step]] = {STOP: [Answer(404, "Job j1 does not exist")]}
+    if known:
+        answers[GET] = [DEFAULT, Refuse(404)]
+    with ScriptedAgent(*jobs, answers=answers) as agent:
         connect(agent)
         expect(choice, lambda: run(if_missing=choice), None)
+
+
+def test_a_job_that_goes_on_though_its_stop_was_answered_with_404_is_an_error(connect: Connect) -> None:
+    with ScriptedAgent(Job(status="RUNNING"), answers={STOP: [Answer(404, "no")]}) as agent:
+        connect(agent)
+        with pytest.raises(RayAgentError, match=r"Job j1 is RUNNING and was not stopped: .*404"):
+            run(if_missing="succeed")
+
+
+def test_a_stop_that_is_answered_with_404_for_a_moment_is_sent_again(connect: Connect) -> None:
+    answers: dict[str, list[Step]] = {STOP: [Answer(404, "no"), DEFAULT], GET: [DEFAULT, Refuse(404), DEFAULT]}
+    with ScriptedAgent(Job(status="RUNNING", stop_delay=0.2), answers=answers) as agent:
+        connect(agent)
+        assert run(if_missing="succeed") == {"job_id": "j1", "status": "STOPPED", "stop_requested": True}
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("away", [[Refuse(404)], [Html(404)] * 3], ids=named)
+def test_a_job_that_is_not_known_for_a_moment_after_its_stop_is_not_gone(
+    away: list[Step], deferrable: bool, connect: Connect
+) -> None:
+    job = Job(status="RUNNING", stop_delay=0.6)
+    with ScriptedAgent(job, answers={GET: [DEFAULT, *away, DEFAULT]}) as agent:
+        connect(agent)
+        result = execute(lambda: make_operator(deferrable=deferrable), make_context())
+    assert result == {"job_id": "j1", "status": "STOPPED", "stop_requested": True}
 
 
 def test_by_default_an_unknown_job_is_a_failure(connect: Connect) -> None:

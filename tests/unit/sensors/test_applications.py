@@ -80,7 +80,7 @@ def test_one_that_is_gone_already_is_done(run: Callable[..., Any], connect: Conn
     with ScriptedAgent(applications=[Application("another")]) as agent:
         connect(agent)
         assert run(target="gone") is None
-        assert len(agent.requests) == 1
+        assert len(agent.of(GET)) == 1
 
 
 def test_each_status_is_told_once_by_each_process(run: Callable[..., Any], connect: Connect) -> None:
@@ -182,7 +182,7 @@ def test_a_refused_token_is_an_error_at_once(run: Callable[..., Any], connect: C
         connect(agent)
         with pytest.raises(RayAgentAuthenticationError) as caught:
             run()
-        assert len(agent.requests) == 1
+        assert len(agent.of(GET)) == 1
     assert TOKEN not in str(caught.value)
 
 

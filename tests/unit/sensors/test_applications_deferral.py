@@ -54,7 +54,7 @@ def test_the_trigger_gets_what_the_sensor_was_given(connect: Connect) -> None:
         begun = time.time()
         with pytest.raises(TaskDeferred) as caught:
             make_sensor(deferrable=True, poke_interval=9, timeout=100, **arguments).execute(make_context())
-        assert len(agent.requests) == 1
+        assert len(agent.of(GET)) == 1
         agent.wait_until(lambda: agent.open_connections == 0)
     deferred = caught.value
     assert isinstance(deferred.trigger, RayAgentServeApplicationTrigger)
@@ -88,7 +88,7 @@ def test_a_deferral_that_no_triggerer_ended_is_looked_at_once_more(connect: Conn
         connect(agent)
         with pytest.raises(RayAgentServeApplicationTimeoutError, match=r"timeout of 30 seconds\. It is DEPLOYING"):
             resume(FAIL, TIMED_OUT)
-        assert len(agent.requests) == 1
+        assert len(agent.of(GET)) == 1
 
 
 def test_one_that_is_running_without_a_triggerer_is_no_timeout(connect: Connect) -> None:
@@ -139,7 +139,7 @@ def test_a_look_frees_the_slot_and_comes_back_after_the_interval(answer: Step, c
         with pytest.raises(AirflowRescheduleException) as caught:
             make_sensor(mode="reschedule", poke_interval=90).execute(make_context())
         assert caught.value.reschedule_date - before >= timedelta(seconds=89)
-        assert len(agent.requests) == 1
+        assert len(agent.of(GET)) == 1
         agent.wait_until(lambda: agent.open_connections == 0)
 
 
