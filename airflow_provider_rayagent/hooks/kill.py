@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 1.0
 ANSWER_SECONDS = 2.0
-GOES_ON = frozenset({"running", "deferred", "up_for_retry", "up_for_reschedule"})
+GOES_ON = frozenset({"running", "deferred", "up_for_retry", "up_for_reschedule", "scheduled", "queued"})
 """States of a task instance whose job must not be stopped: this try goes on elsewhere, or the next one follows."""
 
 

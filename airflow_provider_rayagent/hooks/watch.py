@@ -97,15 +97,16 @@ class JobWatch:
         """Follow the job to its end, or for so many seconds."""
         return self._run(self.settings, seconds)
 
-    def forward_again(self, gap: Gap, max_line_length: int) -> str:
+    def forward_again(self, gap: Gap, max_line_length: int, seconds: float = AGAIN_SECONDS) -> str:
         """Write the lines of a gap; return why some can't be had, nothing if all are written.
 
         :param max_line_length: that of the trigger which counted the lines.
+        :param seconds: how long it may take.
         """
         settings = replace(self.settings, max_line_length=min(self.settings.max_line_length, max_line_length))
         records = self._records(gap.start)
         cursor = Cursor.from_json(dict(gap.start))
-        follower = self._follower(settings, cursor, AGAIN_SECONDS)
+        follower = self._follower(settings, cursor, seconds)
         left = sys.maxsize if gap.until is None else gap.until - cursor.lines
         with closing(follower.items()) as found:
             for items in found:
@@ -120,7 +121,7 @@ class JobWatch:
         if not left or (gap.until is None and follower.log_is_whole):
             return ""
         if follower.end is End.TIMED_OUT:
-            return f"reading them took more than {AGAIN_SECONDS:g} seconds"
+            return f"reading them took more than {seconds:g} seconds"
         return str(follower.error or "the job's log can't be read")
 
     def _records(self, position: Mapping[str, Any] | None, markers: tuple[str, str] | None = None) -> JobRecords:
@@ -150,8 +151,7 @@ class JobWatch:
                     self._write(records.finish(), time.monotonic())
                 self.position = records.position(follower.cursor)
                 self.result = records.result
-            if self._stopper is not None:
-                self._stopper.join(KILL_SECONDS - HANDLER_SECONDS)
+            self.await_stop()
         return follower
 
     def tell(self, records: JobRecords, items: Sequence[Item]) -> None:
@@ -239,11 +239,19 @@ class JobWatch:
 
     def job_was_started(self) -> None:
         """Take note that the job now exists; one whose task was killed meanwhile is stopped, or stopped again."""
+        self.await_stop()
+        if self._stopper is not None and self._stop_asked:
+            self._stop_asked = False
+            self.stop("The task was ended while the job was being started")
+
+    def await_stop(self) -> None:
+        """Where the task is being killed, give the stop of its job the time that there is for it."""
         if self._stopper is not None:
             self._stopper.join(KILL_SECONDS - HANDLER_SECONDS)
-            if self._stop_asked:
-                self._stop_asked = False
-                self.stop("The task was ended while the job was being started")
+
+    def is_killed_within(self, seconds: float) -> bool:
+        """Wait; return at once, and whether, the task is killed."""
+        return self._stopped.wait(seconds)
 
     def killed(self) -> None:
         """End the following, from a signal handler; stop a job that is owned unless the task goes on elsewhere."""

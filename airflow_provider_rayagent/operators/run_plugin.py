@@ -19,7 +19,6 @@ from airflow_provider_rayagent.agent.errors import (
     RayAgentTLSError,
 )
 from airflow_provider_rayagent.agent.job_ids import derived_id, numbered, validate_root
-from airflow_provider_rayagent.agent.outcome import Outcome
 from airflow_provider_rayagent.agent.plugins import job_id_in
 from airflow_provider_rayagent.exceptions import (
     RayAgentGPUUnavailableError,
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+    from airflow_provider_rayagent.agent.outcome import Outcome
     from airflow_provider_rayagent.hooks.watch import JobWatch
 
 IfSucceeded = Literal["reuse", "run_again"]
@@ -152,7 +152,7 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
             if self.deferrable:
                 return self._execute_deferred(context)
             with self.hook:
-                return self._conclude(context, watch, Outcome.of(self._follow(context, watch)))
+                return self._conclude(context, watch, self._follow(context, watch))
 
     def _begin(self, context: Context) -> JobWatch:
         if not self._is_chosen:
@@ -168,20 +168,39 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
         """Find the job of this task that counts, and push its id; ``None`` if it is to be started."""
         ti = context["ti"]
         root = validate_root(self.job_id or derived_id(ti.dag_id, ti.run_id, ti.task_id, ti.map_index))
+        self._start_by = time.time() + (FOREVER if self.start_timeout is None else self.start_timeout)
         for number in count(1):
             job_id = numbered(root, number)
-            job = self._settled(job_id)
+            job = self._settled(context, job_id)
             if job is None or self._counts(job_id, job):
                 break
-        self._call(context, job_id)
-        self._start_by = time.time() + (FOREVER if self.start_timeout is None else self.start_timeout)
+        self._watch_job(context, job_id)
         return job
+
+    def _watch_job(self, context: Context, job_id: str) -> JobWatch:
+        """Make a job this task's, unless it is; push its id.
+
+        :raises RayAgentError: if the task was killed: no job may be started any more.
+        """
+        self._raise_if_killed(job_id)
+        if self._watch is None or self._watch.job_id != job_id:
+            self._call(context, job_id)
+            self._watch = None
+        watch = self._begin(context)
+        self._raise_if_killed(job_id)
+        return watch
+
+    def _raise_if_killed(self, job_id: str) -> None:
+        if self._is_killed:
+            if self._watch is not None:
+                self._watch.await_stop()
+            raise RayAgentError(f"The task was ended while it looked for its job {job_id}.")
 
     def _call(self, context: Context, job_id: str) -> None:
         self.job_id, self._is_chosen = job_id, True
         context["ti"].xcom_push(key=JOB_ID_KEY, value=job_id)
 
-    def _settled(self, job_id: str) -> Mapping[str, Any] | None:
+    def _settled(self, context: Context, job_id: str) -> Mapping[str, Any] | None:
         """Return a job's details; one that an earlier try may just have asked to stop is looked at for a while."""
         job = self._found(job_id)
         if job is None or jobs.has_ended(job):
@@ -192,9 +211,12 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
             job.get("status"),
             STOP_SECONDS,
         )
+        # Should the task be killed meanwhile, this is the job that is stopped.
+        watch = self._watch_job(context, job_id)
         until = time.monotonic() + STOP_SECONDS
         while job is not None and not jobs.has_ended(job) and time.monotonic() < until:
-            time.sleep(LOOK_SECONDS)
+            if watch.is_killed_within(LOOK_SECONDS):
+                break
             job = self._found(job_id)
         return job
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
-from airflow_provider_rayagent.agent.outcome import Outcome
 from airflow_provider_rayagent.exceptions import RayAgentInputError, RayAgentJobTimeoutError
 from airflow_provider_rayagent.logs.end import End
 from airflow_provider_rayagent.sensors.applications import RayAgentServeApplicationSensor
@@ -85,12 +84,16 @@ class RayAgentJobSensor(SkippingMixin, RayAgentJobFollowingMixin, BaseSensorOper
         """Follow the job to its end; in ``mode="reschedule"`` look once."""
         watch = self._begin(context)
         with self.hook:
-            follower = (
-                self._look(context, watch) if self.reschedule else self._follow(context, watch, self._seconds_left())
-            )
-        if follower.end is End.LOOKED or follower.end is None:
+            if self.reschedule:
+                outcome = self._look(context, watch)
+            else:
+                outcome = self._follow(context, watch, self._seconds_left(context))
+        if outcome.end is End.LOOKED and self._seconds_left(context) <= 0:
+            # Airflow would end the task just after this, without a word to the job.
+            self._time_out(watch, outcome.job)
+        if outcome.end is End.LOOKED or outcome.end is None:
             return False
-        return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, watch, Outcome.of(follower)))
+        return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, watch, outcome))
 
     def _poll_seconds(self) -> float:
         return float(self.poke_interval)
@@ -99,9 +102,14 @@ class RayAgentJobSensor(SkippingMixin, RayAgentJobFollowingMixin, BaseSensorOper
         limit = self.execution_timeout
         return min(self.timeout, limit.total_seconds()) if limit else self.timeout
 
-    def _seconds_left(self) -> float:
-        self._started = self._started or time.monotonic()
-        return max(self.timeout - (time.monotonic() - self._started), 0.0)
+    def _seconds_left(self, context: Context) -> float:
+        if self.reschedule:
+            first = context["ti"].get_first_reschedule_date(context)
+            gone = (datetime.now(tz=timezone.utc) - first).total_seconds() if first else 0.0
+        else:
+            self._started = self._started or time.monotonic()
+            gone = time.monotonic() - self._started
+        return max(self.timeout - gone, 0.0)
 
     def _time_out(self, watch: JobWatch, job: Mapping[str, Any] | None) -> None:
         if self.deferrable and self._seconds() < self.timeout:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from airflow_provider_rayagent.agent.follow import Follower
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
     from airflow_provider_rayagent.hooks.watch import JobWatch
     from airflow_provider_rayagent.tasks.triggers import TriggersOfTry
@@ -119,6 +118,7 @@ class RayAgentJobFollowingMixin(BaseOperator):
         self.resume_log = resume_log
         self.log_storage = wire.validate_choice(log_storage, "log_storage", LOG_STORAGES)
         self._watch: JobWatch | None = None
+        self._is_killed = False
         self._start_by: float | None = None
         """The moment (seconds since the epoch) by which the job has to have started, if there is one."""
 
@@ -149,12 +149,13 @@ class RayAgentJobFollowingMixin(BaseOperator):
             watch.position = triggers.position or watch.position
             with self._ending(), self.hook:
                 if self.forward_logs:
-                    triggers.forward_gaps(Outcome(End.TIMED_OUT))
+                    triggers.forward_gaps(Outcome(End.TIMED_OUT), self.execution_timeout)
                 outcome = self._look_before_the_end(watch)
                 return self._conclude(context, watch, replace(outcome, end=outcome.end or End.TIMED_OUT))
 
     def on_kill(self) -> None:
         """End the following; with ``stop_job_on_kill`` stop the job, unless the task goes on elsewhere."""
+        self._is_killed = True
         if self._watch is not None:
             self._watch.killed()
 
@@ -239,21 +240,27 @@ class RayAgentJobFollowingMixin(BaseOperator):
 
     # In a worker
 
-    def _follow(self, context: Context, watch: JobWatch, seconds: float | None = None) -> Follower:
+    def _follow(self, context: Context, watch: JobWatch, seconds: float | None = None) -> Outcome:
         try:
-            return watch.follow(seconds)
+            return Outcome.of(watch.follow(seconds))
+        except AirflowTaskTimeout:
+            # Airflow raises it wherever the task is at that moment; the job may have ended by then.
+            outcome = self._look_before_the_end(watch)
+            if outcome.end is End.JOB_ENDED:
+                return outcome
+            raise
         finally:
             if self.resume_log:
                 _remember(context, watch)
 
-    def _look(self, context: Context, watch: JobWatch) -> Follower:
+    def _look(self, context: Context, watch: JobWatch) -> Outcome:
         if not watch.settings.forward or context.get("task_state_store") is None:
             follower = watch.look()
-            return watch.follow() if follower.end is End.JOB_ENDED else follower
+            return Outcome.of(watch.follow() if follower.end is End.JOB_ENDED else follower)
         watch.position = _recall(context, self.job_id, same_try=not self.resume_log)
         follower = watch.look_at_log()
         _remember(context, watch)
-        return follower
+        return Outcome.of(follower)
 
     def _look_before_the_end(self, watch: JobWatch) -> Outcome:
         """Look at the job, and forward its log if it has ended; an outcome without an end means that it goes on."""
@@ -327,7 +334,7 @@ class RayAgentJobFollowingMixin(BaseOperator):
         watch.position = position
         watch.find_result(triggers.saved.get("result"))
         if self.forward_logs:
-            triggers.forward_gaps(outcome)
+            triggers.forward_gaps(outcome, self.execution_timeout)
             triggers.tell()
         if self.resume_log:
             _remember(context, watch)

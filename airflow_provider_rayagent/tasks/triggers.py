@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from airflow_provider_rayagent.agent.gaps import (
 from airflow_provider_rayagent.logs.end import End
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from airflow_provider_rayagent.agent.outcome import Outcome
     from airflow_provider_rayagent.hooks.watch import JobWatch
     from airflow_provider_rayagent.triggers.logfiles import LogStorage
@@ -53,8 +56,16 @@ class TriggersOfTry:
         storage = storage_of(self._storage, self.saved.get("folder"))
         return storage == "separate" or (storage == "remote" and self._ended_early)
 
-    def forward_gaps(self, outcome: Outcome) -> None:
-        """Write the lines that the finished log lacks into this worker's log, or say which are missing."""
+    def forward_gaps(self, outcome: Outcome, execution_timeout: timedelta | None = None) -> None:
+        """Write the lines that the finished log lacks into this worker's log, or say which are missing.
+
+        :param execution_timeout: the task's; Airflow gives it anew to the worker that ends a deferred task. Half of it
+            is left for the outcome, which the log must not decide.
+        """
+        from airflow_provider_rayagent.hooks.watch import AGAIN_SECONDS
+
+        limit = execution_timeout.total_seconds() / 2 if execution_timeout else AGAIN_SECONDS
+        deadline = time.monotonic() + min(limit, AGAIN_SECONDS)
         gaps = saved_gaps(self.saved)
         if self._last_is_lost and self.position is not None:
             # What the last trigger held back (see max_lines) it wrote at the job's end.
@@ -62,7 +73,7 @@ class TriggersOfTry:
             gaps = add_gap(gaps, Gap(began_at(self.saved, self._start), until))
         for gap in gaps:
             if not gap.is_empty:
-                self._forward(gap, outcome)
+                self._forward(gap, outcome, max(deadline - time.monotonic(), 0.0))
 
     def tell(self) -> None:
         """Say how far the triggers have read, and the last lines of a failure that are not forwarded here."""
@@ -76,7 +87,7 @@ class TriggersOfTry:
             text = watch.hook.config.redact("\n".join(last))
             watch.log.info("The last lines of job %s:\n%s", watch.job_id, neutralize(text))
 
-    def _forward(self, gap: Gap, outcome: Outcome) -> None:
+    def _forward(self, gap: Gap, outcome: Outcome, seconds: float) -> None:
         from airflow_provider_rayagent.triggers.rayagent import MAX_LINE_LENGTH
 
         watch = self._watch
@@ -88,6 +99,6 @@ class TriggersOfTry:
                 gap,
                 watch.job_id,
             )
-            why = watch.forward_again(gap, MAX_LINE_LENGTH)
+            why = watch.forward_again(gap, MAX_LINE_LENGTH, seconds)
         if why:
             watch.log.warning(MISSING_LINES, watch.job_id, gap, why)

@@ -20,7 +20,7 @@ import requests
 from tests.stack.processes import Server, free_ports, signals_held
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -170,15 +170,16 @@ class Airflow:
         _checked(self._send("PATCH", path, json={"new_state": state}))
 
     @contextlib.contextmanager
-    def no_task_starts(self) -> Iterator[None]:
-        """Let no task of the default pool start; what runs goes on."""
-        path = "pools/default_pool"
-        slots = self._get(path)["slots"]
-        _checked(self._send("PATCH", path, params={"update_mask": "slots"}, json={"slots": 0}))
+    def paused(self, dag_ids: Iterable[str]) -> Iterator[None]:
+        """Let no task of these DAGs be scheduled; what runs goes on."""
+        paths = [f"dags/{dag_id}" for dag_id in dict.fromkeys(dag_ids)]
+        for path in paths:
+            _checked(self._send("PATCH", path, json={"is_paused": True}))
         try:
             yield
         finally:
-            _checked(self._send("PATCH", path, params={"update_mask": "slots"}, json={"slots": slots}))
+            for path in paths:
+                _checked(self._send("PATCH", path, json={"is_paused": False}))
 
     def live_jobs(self, kind: str) -> set[int]:
         """Return the ids of Airflow's own jobs of a kind (``TriggererJob``) that it takes to be alive."""

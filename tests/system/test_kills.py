@@ -56,8 +56,8 @@ class Killed:
         for cell, task in self.tasks.items():
             task.wait_for("running" if cell[1] in (WORKER, WORKER_STOPS) else "deferred")
             task.wait_for_lines(1)
-        # A next try that is there when the end of the last one is noticed keeps the job: none is to start yet.
-        with system.airflow.no_task_starts():
+        # A next try that is scheduled when the end of the last one is noticed keeps the job: none is to be yet.
+        with system.airflow.paused(SENSORS.values()):
             for cell, task in self.tasks.items():
                 ACTS[cell[0]](system.airflow, task)
             self._wait_for_stops(USERS)

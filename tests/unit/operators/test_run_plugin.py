@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow_provider_rayagent.agent.job_ids import MAX_ROOT, derived_id
 from airflow_provider_rayagent.exceptions import (
     RayAgentConnectionError,
+    RayAgentError,
     RayAgentGPUUnavailableError,
     RayAgentHTTPError,
     RayAgentInputError,
@@ -393,3 +394,23 @@ def printing(agent: ScriptedAgent, text: str) -> Callable[[Request], Answer]:
         return Answer(200, {"job_id": job_id})
 
     return start
+
+
+@pytest.mark.parametrize("owns", [True, False])
+def test_a_kill_while_a_job_that_runs_is_looked_at_stops_it_and_starts_no_other(
+    owns: bool, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_plugin, "STOP_SECONDS", 60.0)
+    ti = TaskInstance(2)
+    supervise(ti, monkeypatch).state = "failed"
+    job = Job("", "RUNNING", ROOT, stop_delay=0.1)
+    with ScriptedAgent(job) as agent:
+        connect(agent)
+        operator = make_operator(stop_job_on_kill=owns)
+        killer = threading.Timer(0.3, operator.on_kill)
+        killer.start()
+        with pytest.raises(RayAgentError, match="task was ended"):
+            operator.execute(make_context(ti))
+        killer.join()
+        agent.wait_until(lambda: job.stop_calls == owns)
+        assert agent.of(RUN) == []

@@ -8,11 +8,11 @@ import signal
 import threading
 import time
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowTaskTimeout
+from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 from airflow.sdk.execution_time import timeout as airflows
 
 from airflow_provider_rayagent.agent import follow
@@ -230,6 +230,43 @@ def test_so_does_an_execution_timeout_in_the_worker(owns: bool, connect: Connect
         with pytest.raises(AirflowTaskTimeout), ends(0.5):
             in_worker(stop_job_on_kill=owns)
         agent.wait_until(lambda: agent.open_connections == 0)
+    assert job.stop_calls == owns
+
+
+@pytest.mark.parametrize("status", ["SUCCEEDED", "FAILED"])
+def test_a_job_that_had_ended_when_the_execution_timeout_came_decides_the_outcome(
+    status: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The worker sleeps between two looks at the status when Airflow's alarm comes.
+    job = Job("a\n", "RUNNING", ws=[Play(Follow(), Hold())])
+    with ScriptedAgent(job) as agent, task_log() as log:
+        connect(agent)
+        ends: Any = airflows.timeout
+        ender = threading.Timer(0.3, job.set_status, [status])
+        ender.start()
+        with ends(1.0):
+            if status == "SUCCEEDED":
+                assert in_worker(stop_job_on_kill=True)["status"] == status
+            else:
+                with pytest.raises(RayAgentJobFailedError):
+                    in_worker(stop_job_on_kill=True)
+        ender.join()
+    assert job.stop_calls == 0
+    assert log.lines_of("a\n") == ["a"]
+
+
+@pytest.mark.parametrize("owns", [True, False])
+@pytest.mark.parametrize("soft_fail", [True, False])
+def test_a_timeout_between_two_looks_stops_the_job_if_that_is_wanted(
+    owns: bool, soft_fail: bool, connect: Connect
+) -> None:
+    ti = TaskInstance(first_reschedule_date=datetime.now(tz=timezone.utc) - timedelta(seconds=31))
+    job = make_job()
+    with ScriptedAgent(job) as agent:
+        connect(agent)
+        sensor = make_sensor(mode="reschedule", stop_job_on_kill=owns, soft_fail=soft_fail)
+        with pytest.raises(AirflowSkipException if soft_fail else RayAgentJobTimeoutError):
+            sensor.execute(make_context(ti))
     assert job.stop_calls == owns
 
 

@@ -26,12 +26,10 @@ ENDED_BY_A_USER = [
     "success",
     "skipped",
     "removed",
-    "scheduled",
-    "queued",
     "restarting",
     "upstream_failed",
 ]
-GOES_ON = ["deferred", "running", "up_for_retry", "up_for_reschedule"]
+GOES_ON = ["deferred", "running", "up_for_retry", "up_for_reschedule", "scheduled", "queued"]
 
 
 def make_job() -> Job:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -308,15 +309,12 @@ def test_where_the_agent_is_gone_the_lines_are_said_to_be_missing(
     assert why in warning
 
 
-def test_a_log_that_cannot_be_read_again_does_not_decide_the_outcome(
-    story: Story, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_log_that_cannot_be_read_again_does_not_decide_the_outcome(story: Story) -> None:
     story.kill_at(LONG)
     _, event = story.end()
     story.job.full = [Refuse(404)]
     story.job.ws = story.job.sse = [Refuse(404)]
-    monkeypatch.setattr("airflow_provider_rayagent.hooks.watch.AGAIN_SECONDS", 8.0)
-    worker = story.conclude(event)
+    worker = story.conclude(event, execution_timeout=timedelta(seconds=4))
     assert [warning for warning in worker.warnings if MISSING in warning]
 
 
