@@ -17,7 +17,7 @@ def _field(section: str, description: str, *kinds: str, **schema: Any) -> dict[s
     }
 
 
-_USER, _TLS, _REQUESTS, _LINKS = "User and tenant", "TLS", "Headers and timeouts", "Links"
+_USER, _TLS, _REQUESTS, _JOBS = "User and tenant", "TLS", "Headers and timeouts", "Jobs"
 _SECONDS = {"minimum": 0.1, "maximum": MAX_TIMEOUT}
 _FIELDS = {
     "user_token": _field(
@@ -47,9 +47,14 @@ _FIELDS = {
     "connect_timeout": _field(_REQUESTS, "Seconds to connect. Empty: 3.", "number", **_SECONDS),
     "read_timeout": _field(_REQUESTS, "Seconds without a byte of an answer. Empty: 10.", "number", **_SECONDS),
     "job_url": _field(
-        _LINKS,
+        _JOBS,
         "Address of a job's page with {job_id} in it, such as https://ray.example.com/#/jobs/{job_id}: where the link "
         '"Ray job" on a task leads. Empty: no link.',
+    ),
+    "job_namespace": _field(
+        _JOBS,
+        "Name of this Airflow deployment, such as production. It is part of the ids of the jobs that tasks start, so that "
+        "several deployments can share one agent. Empty: the address of this Airflow ([api] base_url).",
     ),
 }
 _TRIGGERS = ["airflow_provider_rayagent.triggers.rayagent", "airflow_provider_rayagent.triggers.applications"]

@@ -17,6 +17,7 @@ DEFAULT_READ_TIMEOUT = 10.0
 MAX_IDLE_SECONDS = 4.0
 """A connection that was idle for longer is not used again: uvicorn closes one after 5 seconds, just when a job's status
 is asked for again, and a request that meets the close is lost."""
+MAX_NAMESPACE = 100
 FIELDS = {"host": "Agent URL", "password": "Agent token"}
 """The fields of every connection that have another label in the form of ours."""
 
@@ -31,6 +32,7 @@ EXTRA_FIELDS = {
     "connect_timeout": "Connect timeout",
     "read_timeout": "Read timeout",
     "job_url": "Job page",
+    "job_namespace": "Job namespace",
 }
 """The fields of a connection's extra that are read, with their labels in the form; others are left alone."""
 
@@ -59,6 +61,7 @@ class AgentConfig:
     :param client_cert: paths of certificate and key, or of one file with both.
     :param job_url: address of a job's page for people, with ``{job_id}`` where the id goes; as the connection has it,
         since a bad one must not keep a task from its work.
+    :param job_namespace: what tells the ids of this Airflow's jobs from those of others; ``None``: not given.
     :param secrets: values that must not appear in any message.
     """
 
@@ -69,6 +72,7 @@ class AgentConfig:
     verify: bool | str = True
     client_cert: str | tuple[str, str] | None = None
     job_url: object = None
+    job_namespace: str | None = None
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
     def url(self, path: str) -> str:
@@ -122,6 +126,7 @@ def read_config(
         verify=_verify(extra),
         client_cert=_client_cert(extra),
         job_url=extra.get("job_url"),
+        job_namespace=_job_namespace(extra),
         secrets=secrets,
     )
 
@@ -280,6 +285,18 @@ def _job_url(value: object) -> str:
         if placeholder != "{job_id}":
             raise RayAgentConfigError(f"{called} has {placeholder} in it, but only {{job_id}} is filled in.")
     return text
+
+
+def _job_namespace(extra: Mapping[str, Any]) -> str | None:
+    value = extra.get("job_namespace")
+    # A number may have been text: a connection's URI can't tell.
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if text is not None and (not isinstance(text, str) or not text.strip() or len(text) > MAX_NAMESPACE):
+        raise RayAgentConfigError(
+            f"The connection's {field_name('job_namespace')} must be a text of up to {MAX_NAMESPACE} characters, such as "
+            f"production, not {wire.shown(value)}."
+        )
+    return None if text is None else text.strip()
 
 
 def _text(extra: Mapping[str, Any], name: str) -> str | None:

@@ -71,7 +71,7 @@ def saved(system: System, scripted: ScriptedAgent, page: Page, folder: Path) -> 
     page.enter("[name=element_headers]", json.dumps(HEADERS))
     page.enter("[name=element_read_timeout]", "20")
     page.save_picture(folder / "form-headers.png")
-    page.click("button", "Links")
+    page.click("button", "Jobs")
     page.enter("[name=element_job_url]", JOB_URL)
     page.click("button", "Standard Fields")
     page.enter("input[name=host]", scripted.url.rstrip("/"))
