@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.agent.config import AgentConfig
 
-_WAITING = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
-"""How the asyncio transport's TLS says that bytes are to come; the context of whatever ends its waiting for them."""
-
 
 def as_agent_error(error: BaseException, config: AgentConfig) -> RayAgentError:
     """Return the error of our tree for one that ``requests``, ``websocket-client`` or the socket raised."""
@@ -39,7 +36,7 @@ def as_agent_error(error: BaseException, config: AgentConfig) -> RayAgentError:
         return RayAgentConfigError(f"The connection cannot be used: {words}")
     if any(isinstance(cause, socket.gaierror) for cause in causes):
         return RayAgentNameResolutionError(f"The host name in {where} is not known: check the {field_name('host')}.")
-    if any(isinstance(cause, ssl.SSLError) and not isinstance(cause, _WAITING) for cause in causes):
+    if any(isinstance(cause, ssl.SSLError) for cause in causes):
         return RayAgentTLSError(f"No TLS with {where}: {words}. {_tls_remedy(words)}")
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
         return RayAgentConnectionRefusedError(
@@ -74,7 +71,11 @@ def _tls_remedy(words: str) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error and what it wraps; the libraries use arguments and ``reason`` as well as causes."""
+    """Yield the error and what it wraps; the libraries use arguments, ``reason`` and groups as well as causes.
+
+    Never ``__context__``: where the caller is handling an exception, that one is the context of whatever is raised
+    meanwhile (Python reference, "The raise statement"), and it says nothing of the request.
+    """
     seen: list[BaseException] = []
     waiting: list[object] = [error]
     while waiting:
@@ -86,7 +87,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         waiting += [
             getattr(found, "reason", None),
             found.__cause__,
-            found.__context__,
             *found.args,
             *getattr(found, "exceptions", ()),
         ]
