@@ -13,7 +13,7 @@ import tenacity
 from airflow_provider_rayagent.agent import answers, retry
 from airflow_provider_rayagent.agent.config import MAX_IDLE_SECONDS
 from airflow_provider_rayagent.agent.errors import RayAgentError
-from airflow_provider_rayagent.agent.failures import as_agent_error
+from airflow_provider_rayagent.agent.failures import LibraryErrors, as_agent_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.agent.config import AgentConfig
     from airflow_provider_rayagent.agent.wire import Call
+
+
+HTTPX_ERRORS = LibraryErrors(
+    unusable=(httpx.InvalidURL, httpx.UnsupportedProtocol),
+    connect_timeout=(httpx.ConnectTimeout,),
+    read_timeout=(httpx.ReadTimeout, httpx.WriteTimeout),
+)
 
 
 class _Clients(NamedTuple):
@@ -67,7 +74,7 @@ class AsyncAgent:
                     if config.base_url.startswith("https"):
                         context = await asyncio.to_thread(_ssl_context, config)
                 except OSError as error:
-                    raise as_agent_error(error, config) from None
+                    raise as_agent_error(error, config, HTTPX_ERRORS) from None
                 self._clients = _Clients(
                     _client(config, context, httpx.Timeout(config.read_timeout, connect=config.connect_timeout)),
                     _client(config, context, httpx.Timeout(None, connect=config.connect_timeout)),
@@ -116,7 +123,7 @@ class AsyncAgent:
         except RayAgentError:
             raise
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
-            raise as_agent_error(error, self.config) from None
+            raise as_agent_error(error, self.config, HTTPX_ERRORS) from None
         finally:
             if response is not None:
                 await response.aclose()

@@ -14,6 +14,7 @@ import httpcore
 import httpx
 
 from airflow_provider_rayagent.agent import wire
+from airflow_provider_rayagent.agent.aio import HTTPX_ERRORS
 from airflow_provider_rayagent.agent.bodies import LogBodyDecoder
 from airflow_provider_rayagent.agent.errors import RayAgentConnectionError, RayAgentResponseError
 from airflow_provider_rayagent.agent.failures import as_agent_error
@@ -250,7 +251,7 @@ class AsyncWholeLog:
             self._at_end = True
             return self._decoder.end()
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
-            raise as_agent_error(error, self._config) from None
+            raise as_agent_error(error, self._config, HTTPX_ERRORS) from None
         except ValueError as error:
             raise RayAgentConnectionError(f"The log's text broke off: {error}.") from None
 
@@ -267,7 +268,7 @@ async def _open(
         with anyio.fail_after(2 * agent.config.connect_timeout):
             return await opened.enter_async_context(agent.opened(call, stream=True, headers=headers))
     except TimeoutError as error:
-        raise as_agent_error(error, agent.config) from None
+        raise as_agent_error(error, agent.config, HTTPX_ERRORS) from None
 
 
 async def _check(call: wire.Call, response: httpx.Response, agent: AsyncAgent) -> None:

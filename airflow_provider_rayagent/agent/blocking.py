@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,12 +14,12 @@ from requests.auth import AuthBase
 from typing_extensions import Self
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, LocationParseError, ReadTimeoutError
 
 from airflow_provider_rayagent.agent import answers, retry
 from airflow_provider_rayagent.agent.config import MAX_IDLE_SECONDS
 from airflow_provider_rayagent.agent.errors import RayAgentError
-from airflow_provider_rayagent.agent.failures import as_agent_error
+from airflow_provider_rayagent.agent.failures import LibraryErrors, as_agent_error
 
 if TYPE_CHECKING:
     import socket
@@ -32,6 +33,18 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 POOL_SIZE = 4
+REQUESTS_ERRORS = LibraryErrors(
+    unusable=(
+        requests.exceptions.InvalidURL,
+        requests.exceptions.InvalidHeader,
+        requests.exceptions.InvalidSchema,
+        requests.exceptions.MissingSchema,
+        http.client.InvalidURL,
+        LocationParseError,
+    ),
+    connect_timeout=(requests.ConnectTimeout,),
+    read_timeout=(requests.ReadTimeout, ReadTimeoutError),
+)
 
 
 class _Headers(AuthBase):
@@ -82,6 +95,13 @@ class _Adapter(requests.adapters.HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+
+    def cert_verify(self, *args: Any, **kwargs: Any) -> None:
+        """Name the error of a file that is not there, for which ``requests`` raises a plain ``OSError``."""
+        try:
+            super().cert_verify(*args, **kwargs)  # type: ignore[no-untyped-call]
+        except OSError as error:
+            raise FileNotFoundError(str(error)) from None
 
     def close(self) -> None:
         """Close every idle connection now; ``requests`` leaves it to whoever drops the last reference to a pool."""
@@ -166,7 +186,7 @@ class BlockingAgent:
         except RayAgentError:
             raise
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-            raise as_agent_error(error, self.config) from None
+            raise as_agent_error(error, self.config, REQUESTS_ERRORS) from None
         finally:
             if response is not None:
                 response.close()

@@ -15,10 +15,10 @@ import websocket
 from urllib3.exceptions import HTTPError
 
 from airflow_provider_rayagent.agent import answers, wire
-from airflow_provider_rayagent.agent.blocking import socket_of
+from airflow_provider_rayagent.agent.blocking import REQUESTS_ERRORS, socket_of
 from airflow_provider_rayagent.agent.bodies import LogBodyDecoder
 from airflow_provider_rayagent.agent.errors import RayAgentConnectionError, RayAgentResponseError
-from airflow_provider_rayagent.agent.failures import as_agent_error
+from airflow_provider_rayagent.agent.failures import LibraryErrors, as_agent_error
 from airflow_provider_rayagent.agent.logstreams import (
     PING_SECONDS,
     READ_BYTES,
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 READ_AHEAD_BYTES = 262_144
 """Of server-sent events; then the agent is made to wait."""
+# The library turns a timeout into its own type only once it is connected (websocket-client's ``_socket.py``).
+WEBSOCKET_ERRORS = LibraryErrors(connect_timeout=(TimeoutError,), read_timeout=(websocket.WebSocketTimeoutException,))
 
 
 class LogStream(Protocol):
@@ -78,7 +80,7 @@ class WebSocketStream:
             answers.check_status(call, error.status_code, error.resp_headers or {}, body, config.redact)
             raise RayAgentResponseError(f"GET /{call.path} answered {error.status_code}, not a WebSocket.") from None
         except (websocket.WebSocketException, OSError, ValueError) as error:
-            raise as_agent_error(error, config) from None
+            raise as_agent_error(error, config, WEBSOCKET_ERRORS) from None
         self._frames = FrameDecoder()
         self._pinged_at = time.monotonic()
 
@@ -244,7 +246,7 @@ class WholeLog:
             self._at_end = True
             return self._decoder.end()
         except (requests.RequestException, HTTPError, OSError) as error:
-            raise as_agent_error(error, self._agent.config) from None
+            raise as_agent_error(error, self._agent.config, REQUESTS_ERRORS) from None
         except ValueError as error:
             raise RayAgentConnectionError(f"The log's text broke off: {error}.") from None
 
