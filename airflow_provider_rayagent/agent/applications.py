@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow_provider_rayagent.agent.errors import RayAgentError, RayAgentResponseError
 from airflow_provider_rayagent.agent.jobs import cut, primitive, storable
 from airflow_provider_rayagent.agent.outcome import error_from_json, error_to_json
+from airflow_provider_rayagent.agent.transience import is_permanent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -126,10 +127,8 @@ class ApplicationWait:
 
     def failed(self, error: RayAgentError, now: float) -> ApplicationOutcome:
         """Take a failure to ask; return the outcome so far."""
-        from airflow_provider_rayagent.agent.following import HOPELESS
-
         self._unreadable_since = now if self._unreadable_since is None else self._unreadable_since
-        hopeless = isinstance(error, HOPELESS) and not self._answered
+        hopeless = is_permanent(error) and not self._answered
         given_up = hopeless or now - self._unreadable_since >= self.unreachable_timeout
         self.last = ApplicationOutcome(Arrival.AGENT_UNREACHABLE if given_up else None, self.last.application, error)
         return self.last

@@ -6,16 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from airflow_provider_rayagent.agent import jobs, wire
-from airflow_provider_rayagent.agent.errors import (
-    RayAgentAuthenticationError,
-    RayAgentConfigError,
-    RayAgentError,
-    RayAgentHTTPError,
-    RayAgentNotFoundError,
-    RayAgentPermissionError,
-    RayAgentRedirectError,
-    RayAgentResponseError,
-)
+from airflow_provider_rayagent.agent.errors import RayAgentError, RayAgentNotFoundError, RayAgentResponseError
+from airflow_provider_rayagent.agent.transience import is_log_unreadable, is_permanent
 from airflow_provider_rayagent.logs.commands import Notice, TailSettings
 from airflow_provider_rayagent.logs.tail import Tail
 
@@ -28,13 +20,6 @@ if TYPE_CHECKING:
 
 SLICE_SECONDS = 1.0
 """A wait or read is never longer at a stretch, so that a request to stop is seen soon."""
-
-HOPELESS = (
-    RayAgentAuthenticationError,
-    RayAgentConfigError,
-    RayAgentPermissionError,
-    RayAgentRedirectError,
-)
 
 
 @dataclass(frozen=True)
@@ -114,7 +99,7 @@ class Following:
         if isinstance(error, RayAgentNotFoundError):
             self.tail.status_missing(self.clock())
         else:
-            self.tail.status_failed(self.clock(), hopeless=isinstance(error, HOPELESS))
+            self.tail.status_failed(self.clock(), hopeless=is_permanent(error))
 
     def heard_events(self, events: list[Event], *, alive: bool) -> None:
         """Take what a read of the stream brought."""
@@ -126,5 +111,4 @@ class Following:
 
     def whole_log_failed(self, error: RayAgentError) -> None:
         """Take the failure to open or read the whole log."""
-        passing = not isinstance(error, RayAgentHTTPError) or error.status_code in (401, 403, 408, 429, 502, 503, 504)
-        self.tail.text_failed(self.clock(), error.detail, passing=passing)
+        self.tail.text_failed(self.clock(), error.detail, passing=not is_log_unreadable(error))

@@ -5,15 +5,8 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.agent.errors import (
-    RayAgentConnectionError,
-    RayAgentConnectionRefusedError,
-    RayAgentConnectTimeoutError,
-    RayAgentGPUUnavailableError,
-    RayAgentHTTPError,
-    RayAgentNameResolutionError,
-    RayAgentTLSError,
-)
+from airflow_provider_rayagent.agent.errors import RayAgentHTTPError
+from airflow_provider_rayagent.agent.transience import is_transient, may_have_been_received
 
 if TYPE_CHECKING:
     import tenacity
@@ -27,21 +20,13 @@ MAX_PAUSE = 8.0
 MAX_RETRY_AFTER = 30.0
 """Seconds that are waited at the most because a ``Retry-After`` asks for it."""
 
-_NEVER_SENT = (RayAgentNameResolutionError, RayAgentConnectionRefusedError, RayAgentConnectTimeoutError)
-
 
 def may_retry(call: Call, error: BaseException) -> bool:
     """Whether ``call`` may be sent again after ``error``.
 
     A POST is sent again only if it can't have been received.
     """
-    if isinstance(error, _NEVER_SENT):
-        return True
-    if isinstance(error, (RayAgentTLSError, RayAgentGPUUnavailableError)) or not call.idempotent:
-        return False
-    if isinstance(error, RayAgentHTTPError):
-        return error.status_code in (429, 502, 503, 504)
-    return isinstance(error, RayAgentConnectionError)
+    return is_transient(error) and (call.idempotent or not may_have_been_received(error))
 
 
 def pause(tries: int, error: BaseException, jitter: float) -> float:

@@ -9,17 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from airflow_provider_rayagent.agent import jobs, wire
 from airflow_provider_rayagent.agent.errors import (
     RayAgentConnectionError,
-    RayAgentConnectionRefusedError,
-    RayAgentConnectTimeoutError,
     RayAgentError,
     RayAgentHTTPError,
-    RayAgentNameResolutionError,
     RayAgentNotFoundError,
     RayAgentResponseError,
-    RayAgentTLSError,
 )
 from airflow_provider_rayagent.agent.job_ids import derived_id, numbered, validate_root
 from airflow_provider_rayagent.agent.plugins import job_id_in
+from airflow_provider_rayagent.agent.transience import is_outcome_unknown
 from airflow_provider_rayagent.exceptions import (
     RayAgentGPUUnavailableError,
     RayAgentInputError,
@@ -48,13 +45,6 @@ FOREVER = 10 * 365 * 86_400.0
 """Seconds that are as good as no bound, and that JSON can hold."""
 TAKEN = 409
 """The status of an answer that a job of this id is there, or waits in the agent's queue."""
-_NOT_SENT = (
-    RayAgentNameResolutionError,
-    RayAgentConnectionRefusedError,
-    RayAgentConnectTimeoutError,
-    RayAgentTLSError,
-)
-_PROXY_LOST_IT = (408, 502, 503, 504)
 
 
 class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
@@ -252,7 +242,7 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
         except (RayAgentConnectionError, RayAgentHTTPError, RayAgentResponseError) as error:
             if getattr(error, "status_code", None) == TAKEN:
                 self.log.info("The agent has a job %s already, which an earlier try has started.", self.job_id)
-            elif _may_have_started(error) or self._is_known():
+            elif is_outcome_unknown(error) or self._is_known():
                 self._await_known(watch, error)
             else:
                 raise
@@ -303,10 +293,3 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
         except RayAgentJobMissingError:
             watch.stop("The agent does not know the job")
             raise
-
-
-def _may_have_started(error: RayAgentError) -> bool:
-    """Whether the agent may have received the request to start a job, though no good answer came."""
-    if isinstance(error, RayAgentHTTPError):
-        return error.status_code in _PROXY_LOST_IT
-    return not isinstance(error, _NOT_SENT)

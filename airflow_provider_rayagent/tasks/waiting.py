@@ -13,12 +13,8 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import TaskDeferralTimeout
 
 from airflow_provider_rayagent.agent import wire
-from airflow_provider_rayagent.agent.errors import (
-    RayAgentConnectionError,
-    RayAgentError,
-    RayAgentHTTPError,
-    RayAgentResponseError,
-)
+from airflow_provider_rayagent.agent.errors import RayAgentError
+from airflow_provider_rayagent.agent.transience import is_permanent
 from airflow_provider_rayagent.exceptions import RayAgentWaitTimeoutError
 
 if TYPE_CHECKING:
@@ -88,8 +84,8 @@ class RayAgentWaitingOperator(BaseOperator):
                 if is_done():
                     return
                 trouble = None
-            except (RayAgentConnectionError, RayAgentHTTPError, RayAgentResponseError) as error:
-                if not _may_pass(error):
+            except RayAgentError as error:
+                if is_permanent(error):
                     raise
                 trouble = error
             left = deadline - time.monotonic()
@@ -114,7 +110,3 @@ class RayAgentWaitingOperator(BaseOperator):
     def _timed_out(self, what: str, error: RayAgentError | None = None) -> RayAgentWaitTimeoutError:
         trouble = f" The last look failed: {error}" if error else ""
         return RayAgentWaitTimeoutError(f"{what} after {self.timeout:g} seconds.{trouble}", 408)
-
-
-def _may_pass(error: RayAgentError) -> bool:
-    return not isinstance(error, RayAgentHTTPError) or error.status_code in (429, 500, 502, 503, 504)

@@ -48,6 +48,7 @@ OUTAGES: list[Step] = [
     Refuse(502),
     Refuse(503),
     Refuse(504),
+    Refuse(408),
     Refuse(429),
     Html(502),
     Answer(200, b'{"status', length=500),
@@ -65,7 +66,7 @@ def test_a_get_is_sent_again_after_an_outage(outage: Step) -> None:
         assert len(server.of(GET)) == 3
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 408, 409, 422, 500, 501])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422, 500, 501, 505, 520])
 def test_a_get_is_not_sent_again_after_an_answer_that_would_stay_the_same(status: int) -> None:
     with ScriptedAgent(Job(), answers={GET: [Refuse(status)]}) as server, make_agent(server) as agent:
         with pytest.raises(RayAgentHTTPError) as caught:

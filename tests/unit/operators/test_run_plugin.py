@@ -208,6 +208,22 @@ def test_a_lost_answer_does_not_start_a_second_job(lost: Any, run: Callable[...,
     assert any("is not known yet" in warning for warning in log.warnings)
 
 
+@pytest.mark.parametrize("lost", [Play(Reset()), Refuse(408), Refuse(503), Refuse(520), Html(200)], ids=named)
+def test_a_job_that_may_still_start_is_waited_for(lost: Any, connect: Connect) -> None:
+    with ScriptedAgent() as agent, task_log() as log:
+        connect(agent)
+        begin = starting(agent)
+
+        def start_later(request: Request) -> Any:
+            threading.Timer(0.5, begin, [request]).start()
+            return lost
+
+        agent.answers[RUN] = [start_later]
+        assert make_operator().execute(make_context())["result"] == {"loss": 0.5}
+        assert len(agent.of(RUN)) == 1
+    assert any("is not known yet" in warning for warning in log.warnings)
+
+
 def test_a_request_that_was_lost_before_the_agent_had_it_fails_the_try_in_time(
     run: Callable[..., Any], connect: Connect
 ) -> None:
@@ -242,7 +258,9 @@ def test_a_job_that_the_agent_has_already_is_waited_for(run: Callable[..., Any],
         (Answer(503, {"message": "no GPU", "error_type": "gpu_unavailable"}), RayAgentGPUUnavailableError),
         (Refuse(404, "no such plugin"), RayAgentNotFoundError),
         (Refuse(422, "no such action"), RayAgentHTTPError),
+        (Refuse(429), RayAgentHTTPError),
         (Refuse(500), RayAgentHTTPError),
+        (Refuse(501), RayAgentHTTPError),
     ],
     ids=str,
 )
