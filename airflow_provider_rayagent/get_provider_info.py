@@ -53,7 +53,7 @@ _FIELDS = {
     ),
     "job_namespace": _field(
         _JOBS,
-        "Name of this Airflow deployment, such as production. It is part of the ids of the jobs that tasks start, so that "
+        "Name of this Airflow deployment, such as production. The ids of the jobs that tasks start depend on it, so that "
         "several deployments can share one agent. Empty: the address of this Airflow ([api] base_url).",
     ),
 }

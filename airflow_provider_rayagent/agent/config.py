@@ -235,15 +235,12 @@ def _header_value(name: str, value: str) -> str:
 def _seconds(extra: Mapping[str, Any], name: str, default: float) -> float:
     value = extra.get(name, default)
     try:
-        seconds = float(value) if not isinstance(value, bool) else 0.0
-    except (TypeError, ValueError):
-        seconds = 0.0
-    if not 0 < seconds <= wire.MAX_TIMEOUT:
+        return wire.validate_timeout(float(value) if isinstance(value, str) else value, name)
+    except ValueError:
         raise RayAgentConfigError(
             f"The connection's {field_name(name)} must be a number of seconds over 0 and up to {wire.MAX_TIMEOUT:g}, "
-            f"not {value!r}."
-        )
-    return seconds
+            f"not {wire.shown(value)}."
+        ) from None
 
 
 def _verify(extra: Mapping[str, Any]) -> bool | str:
@@ -293,8 +290,8 @@ def _job_namespace(extra: Mapping[str, Any]) -> str | None:
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if text is not None and (not isinstance(text, str) or not text.strip() or len(text) > MAX_NAMESPACE):
         raise RayAgentConfigError(
-            f"The connection's {field_name('job_namespace')} must be a text of up to {MAX_NAMESPACE} characters, such as "
-            f"production, not {wire.shown(value)}."
+            f"The connection's {field_name('job_namespace')} must be a text of up to {MAX_NAMESPACE} characters, "
+            f"not {wire.shown(value)}."
         )
     return None if text is None else text.strip()
 

@@ -5,8 +5,10 @@ The agent's server is not public; what is certain comes from its Python client, 
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import quote
@@ -23,6 +25,8 @@ TENANT_HEADER = "SYNAPSE-Tenant"
 MAX_ID_LENGTH = 100
 MAX_TIMEOUT = 300.0
 """Longest timeout, in seconds, that the agent's client takes for a stream."""
+MAX_DURATION = 100 * 365 * 86_400.0
+"""Seconds; as good as no bound, and still a time that Python can wait for (``threading.TIMEOUT_MAX``) and date."""
 
 Protocol = Literal["auto", "websocket", "http"]
 PROTOCOLS: tuple[Protocol, ...] = ("auto", "websocket", "http")
@@ -109,25 +113,39 @@ def validate_text(value: object, what: str) -> str:
 
 
 def validate_timeout(value: object, name: str = "timeout") -> float:
-    """Return ``value`` as seconds, if it is a number with 0 < value <= 300, as the agent's client demands.
+    """Return ``value`` as seconds, if it is a duration of at most 300 seconds, as the agent's client demands.
 
+    :raises RayAgentInputError: for anything else.
+    """
+    return validate_duration(value, name, at_most=MAX_TIMEOUT)
+
+
+def validate_duration(value: object, name: str, *, at_most: float = MAX_DURATION, or_zero: bool = False) -> float:
+    """Return ``value`` as seconds, if it is a ``timedelta`` or a number of seconds over 0.
+
+    :param name: what it is, for the message.
+    :param at_most: seconds.
+    :param or_zero: whether it may be 0.
     :raises RayAgentInputError: for anything else, booleans and NaN included.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= MAX_TIMEOUT:
+    seconds = _seconds(value)
+    if seconds is None or not (0 < seconds <= at_most or (or_zero and seconds == 0)):
+        least = "from 0 to" if or_zero else "over 0 and up to"
         raise RayAgentInputError(
-            f"{name} must be a number of seconds over 0 and up to {MAX_TIMEOUT:g}, not {shown(value)}."
+            f"{name} must be a number of seconds {least} {at_most:.0f}, or a timedelta, not {shown(value)}."
         )
-    return float(value)
+    return seconds
 
 
-def validate_duration(value: object, name: str) -> float:
-    """Return ``value`` as seconds, if it is a finite number over 0.
-
-    :raises RayAgentInputError: for anything else, booleans and NaN included.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-        raise RayAgentInputError(f"{name} must be a number of seconds over 0, not {shown(value)}.")
-    return float(value)
+def _seconds(value: object) -> float | None:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def validate_count(value: object, name: str) -> int:
@@ -161,7 +179,10 @@ def validate_choice(value: object, name: str, choices: Sequence[ChoiceT]) -> Cho
 
 def shown(value: object) -> str:
     """Return a value as a message shows it: in ASCII, and cut to 60 characters."""
-    text = ascii(value)
+    try:
+        text = ascii(value)
+    except ValueError:  # An int with more digits than Python turns into text (sys.set_int_max_str_digits).
+        text = f"a huge {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

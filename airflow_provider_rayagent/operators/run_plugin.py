@@ -29,6 +29,7 @@ from airflow_provider_rayagent.tasks.following import POLL_INTERVAL, RayAgentJob
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import timedelta
 
     from airflow.sdk import Context
 
@@ -41,8 +42,6 @@ JOB_ID_KEY = "job_id"
 STOP_SECONDS = 6.0
 """How long a job that is being stopped can still be seen RUNNING; Ray kills it after 3 seconds."""
 LOOK_SECONDS = 0.5
-FOREVER = 10 * 365 * 86_400.0
-"""Seconds that are as good as no bound, and that JSON can hold."""
 TAKEN = 409
 """The status of an answer that a job of this id is there, or waits in the agent's queue."""
 
@@ -108,8 +107,8 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
         job_id: str | None = None,
         wait: bool = True,
         if_succeeded: IfSucceeded = "reuse",
-        start_timeout: float | None = 3600.0,
-        poll_interval: float = POLL_INTERVAL,
+        start_timeout: timedelta | float | None = 3600.0,
+        poll_interval: timedelta | float = POLL_INTERVAL,
         read_result: bool = True,
         stop_job_on_kill: bool = True,
         **kwargs: Any,
@@ -158,7 +157,7 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
         """Find the job of this task that counts, and push its id; ``None`` if it is to be started."""
         ti = context["ti"]
         root = validate_root(self.job_id or derived_id(ti.dag_id, ti.run_id, ti.task_id, ti.map_index))
-        self._start_by = time.time() + (FOREVER if self.start_timeout is None else self.start_timeout)
+        self._start_by = time.time() + (wire.MAX_DURATION if self.start_timeout is None else self.start_timeout)
         for number in count(1):
             job_id = numbered(root, number)
             job = self._settled(context, job_id)

@@ -68,9 +68,9 @@ class RayAgentServeApplicationSensor(SkippingMixin, BaseSensorOperator):
         name: str,
         rayagent_conn_id: str = "rayagent_default",
         target: Target = "running",
-        grace_period: float = 30.0,
+        grace_period: timedelta | float = 30.0,
         poke_interval: timedelta | float = 5.0,
-        agent_unreachable_timeout: float = 300.0,
+        agent_unreachable_timeout: timedelta | float = 300.0,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
@@ -80,8 +80,7 @@ class RayAgentServeApplicationSensor(SkippingMixin, BaseSensorOperator):
         if target not in TARGETS:
             raise RayAgentInputError(f"target must be one of {', '.join(TARGETS)}, not {target!r}.")
         self.target: Target = target
-        at_once = grace_period == 0 and not isinstance(grace_period, bool)
-        self.grace_period = 0.0 if at_once else wire.validate_duration(grace_period, "grace_period")
+        self.grace_period = wire.validate_duration(grace_period, "grace_period", or_zero=True)
         self.agent_unreachable_timeout = wire.validate_duration(agent_unreachable_timeout, "agent_unreachable_timeout")
         self.deferrable = deferrable
         self._told: str | None = None

@@ -39,8 +39,8 @@ class RayAgentWaitingOperator(BaseOperator):
         self,
         *,
         rayagent_conn_id: str = "rayagent_default",
-        timeout: float = 300.0,
-        poll_interval: float = 2.0,
+        timeout: timedelta | float = 300.0,
+        poll_interval: timedelta | float = 2.0,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:

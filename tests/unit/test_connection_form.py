@@ -26,6 +26,7 @@ SAMPLES: dict[str, Any] = {
     "connect_timeout": 5,
     "read_timeout": 2.5,
     "job_url": "https://ray.example.com/{job_id}",
+    "job_namespace": "production",
 }
 
 

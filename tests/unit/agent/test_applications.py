@@ -70,9 +70,10 @@ def test_one_that_is_not_there_is_gone_or_still_to_come(target: Target, arrival:
 
 
 def test_a_404_for_all_applications_does_not_tell_that_one_is_gone() -> None:
+    assert make_wait("gone").failed(GONE, 0).arrival is Arrival.AGENT_UNREACHABLE
     wait = make_wait("gone")
-    assert wait.failed(GONE, 0).arrival is None
-    assert wait.is_in_doubt
+    wait.seen(app(), 0)
+    assert wait.failed(GONE, 1).arrival is None
 
 
 def test_one_that_never_comes_is_waited_for_without_an_end_of_its_own() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -10,7 +12,10 @@ from airflow_provider_rayagent.agent import wire
 from airflow_provider_rayagent.agent.errors import RayAgentInputError
 from tests.unit.support import HOSTILE_IDS
 
-NOT_SECONDS: list[Any] = [0, -1, "abc", "5", True, None, float("nan"), float("inf"), [], 1j]
+NOT_SECONDS: list[Any] = [
+    *(0, -1, "abc", "5", True, None, float("nan"), float("inf"), [], 1j, 10**400, 10**5_000),
+    *(timedelta(), timedelta(seconds=-1), timedelta.max),
+]
 
 
 @pytest.mark.parametrize("value", ["j", "raysubmit_1-A", "0" * 100])
@@ -49,12 +54,34 @@ def test_a_name_that_no_path_can_carry_is_refused(name: object) -> None:
         wire.quote_application_name(name)
 
 
-@pytest.mark.parametrize("value", NOT_SECONDS, ids=repr)
+@pytest.mark.parametrize("value", NOT_SECONDS, ids=wire.shown)
 def test_a_time_that_is_none_is_refused(value: object) -> None:
-    with pytest.raises(RayAgentInputError, match="patience"):
+    with pytest.raises(RayAgentInputError, match="patience must be a number of seconds over 0") as caught:
         wire.validate_duration(value, "patience")
+    assert len(str(caught.value)) < 200
     with pytest.raises(RayAgentInputError, match="timeout"):
         wire.validate_timeout(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [(timedelta(minutes=5), 300.0), (timedelta(milliseconds=1), 0.001), (7, 7.0)]
+)
+def test_a_time_is_a_number_of_seconds_or_a_timedelta(value: Any, seconds: float) -> None:
+    assert wire.validate_duration(value, "patience") == seconds
+    assert wire.validate_timeout(value) == seconds
+
+
+@pytest.mark.parametrize("value", [0, 0.0, timedelta()])
+def test_a_time_of_zero_is_taken_where_it_has_a_meaning(value: Any) -> None:
+    assert wire.validate_duration(value, "patience", or_zero=True) == 0.0
+    with pytest.raises(RayAgentInputError, match="from 0 to"):
+        wire.validate_duration(-1, "patience", or_zero=True)
+
+
+def test_the_longest_time_can_be_waited_and_dated() -> None:
+    longest = wire.validate_duration(wire.MAX_DURATION, "patience")
+    assert longest < threading.TIMEOUT_MAX
+    assert datetime.now(timezone.utc) + timedelta(seconds=longest)
 
 
 def test_a_stream_timeout_is_bounded_and_a_duration_is_not() -> None:
