@@ -53,8 +53,8 @@ _FIELDS = {
     ),
     "job_namespace": _field(
         _JOBS,
-        "Name of this Airflow deployment, such as production. The ids of the jobs that tasks start depend on it, so that "
-        "several deployments can share one agent. Empty: the address of this Airflow ([api] base_url).",
+        "Name of this Airflow deployment, such as production. The ids of the jobs that tasks start depend on it, so "
+        "that deployments can share one agent. Empty: the address of this Airflow ([api] base_url).",
     ),
 }
 _TRIGGERS = ["airflow_provider_rayagent.triggers.rayagent", "airflow_provider_rayagent.triggers.applications"]
