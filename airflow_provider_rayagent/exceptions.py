@@ -47,6 +47,13 @@ class RayAgentJobNotStartedError(RayAgentError):
     """The job had not started within the task's ``start_timeout``."""
 
 
+class RayAgentTaskIdentityError(RayAgentError, AirflowFailException):  # type: ignore[misc]
+    """Airflow tells the task's instances apart by something that this version of the provider does not know.
+
+    A job id could not be derived that is the task's own: the task fails and is not retried.
+    """
+
+
 class RayAgentJobMissingError(RayAgentError):
     """The agent does not know the job, or no longer knows it."""
 
@@ -95,6 +102,7 @@ __all__ = [
     "RayAgentServerError",
     "RayAgentStreamLimitError",
     "RayAgentTLSError",
+    "RayAgentTaskIdentityError",
     "RayAgentTimeoutError",
     "RayAgentWaitTimeoutError",
 ]

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import re
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.agent import wire
 from airflow_provider_rayagent.agent.errors import RayAgentInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MAX_ROOT = 90
 """Characters of an id to which a number may be added; the agent takes 100."""
 _NAME_CHARS = 60
 
 
-def derived_id(dag_id: str, run_id: str, task_id: str, map_index: int | None) -> str:
-    """Return the id of the job that belongs to one task of one run.
+def derived_id(key: Sequence[str]) -> str:
+    """Return the id of the job that belongs to one task instance.
 
-    It begins with the DAG's and the task's name, for people, and ends in a digest of all four, which tells runs and
-    mapped tasks apart.
+    It begins with the DAG's and the task's name, for people, and ends in a digest of the whole key.
+
+    :param key: what tells the task instance apart from all others; it begins with the ids of the DAG, the run and the
+        task.
     """
-    key = "\0".join((dag_id, run_id, task_id, str(-1 if map_index is None else map_index)))
-    digest = blake2b(key.encode(), digest_size=8).hexdigest()
+    dag_id, _, task_id, *_ = key
+    digest = blake2b("\0".join(key).encode(), digest_size=8).hexdigest()
     name = re.sub("[^a-zA-Z0-9_-]+", "-", f"{dag_id}-{task_id}")[:_NAME_CHARS].strip("-")
     return f"{name}-{digest}" if name else digest
 

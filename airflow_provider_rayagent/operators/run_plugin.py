@@ -24,6 +24,7 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentJobNotStartedError,
     RayAgentRunFailedError,
 )
+from airflow_provider_rayagent.hooks.identity import TaskIdentity, job_key
 from airflow_provider_rayagent.logs.end import End
 from airflow_provider_rayagent.tasks.following import POLL_INTERVAL, RayAgentJobFollowingMixin
 
@@ -49,8 +50,8 @@ TAKEN = 409
 class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
     """Run an action of a plugin as a Ray job, and follow the job to its end.
 
-    The job's id is the task's own: it follows from the DAG, the run, the task and the map index. So a retry, a cleared
-    task and a task whose worker died find their job again instead of starting a second one:
+    The job's id is the task's own: it follows from the DAG, the run, the task, the map index and the iteration of a
+    loop. So a retry, a cleared task and a task whose worker died find their job again instead of starting a second one:
 
     - it runs, or waits in the agent's queue: it is followed;
     - it has succeeded: its result is taken (see ``if_succeeded``);
@@ -68,7 +69,7 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
     :param requirements: further Python requirements of the job. (templated)
     :param language: the language of the plugin's messages. (templated)
     :param job_id: an id of your own in place of the derived one, of at most 90 characters; it has to differ from run
-        to run. (templated)
+        to run, and from iteration to iteration of a loop. (templated)
     :param wait: whether the job is followed to its end.
     :param if_succeeded: what becomes of a job of this task that has succeeded before: ``reuse`` its result, or
         ``run_again``, which also runs again where a worker died after the job's success.
@@ -146,7 +147,7 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
     def _begin(self, context: Context) -> JobWatch:
         if not self._is_chosen:
             ti = context["ti"]
-            self.job_id = ti.xcom_pull(key=JOB_ID_KEY, task_ids=ti.task_id, map_indexes=ti.map_index)
+            self.job_id = TaskIdentity.of(ti).pull(ti, JOB_ID_KEY)
             self._is_chosen = True
         return super()._begin(context)
 
@@ -155,8 +156,7 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
 
     def _choose(self, context: Context) -> Mapping[str, Any] | None:
         """Find the job of this task that counts, and push its id; ``None`` if it is to be started."""
-        ti = context["ti"]
-        root = validate_root(self.job_id or derived_id(ti.dag_id, ti.run_id, ti.task_id, ti.map_index))
+        root = validate_root(self.job_id or derived_id(job_key(context)))
         self._start_by = time.time() + (wire.MAX_DURATION if self.start_timeout is None else self.start_timeout)
         for number in count(1):
             job_id = numbered(root, number)

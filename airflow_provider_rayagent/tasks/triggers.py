@@ -14,6 +14,7 @@ from airflow_provider_rayagent.agent.gaps import (
     lines_shown,
     saved_gaps,
 )
+from airflow_provider_rayagent.hooks.identity import TaskIdentity
 from airflow_provider_rayagent.logs.end import End
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class TriggersOfTry:
         self._storage = storage
         self._ended_early = ended_early
         self._start = watch.position
-        found = ti.xcom_pull(key=POSITION_KEY, task_ids=ti.task_id, map_indexes=ti.map_index)
+        found = TaskIdentity.of(ti).pull(ti, POSITION_KEY)
         self.position = read_position(found, ti)
         """Where in the log they have come to; ``None`` if that is not known."""
         self.saved: dict[str, Any] = found if self.position is not None else {}

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.agent.gaps import TakeOver, take_over
 from airflow_provider_rayagent.agent.records import as_position
+from airflow_provider_rayagent.hooks.identity import TaskIdentity
+from airflow_provider_rayagent.hooks.kill import is_of_an_archived_try
 from airflow_provider_rayagent.logs.cursor import Cursor
 from airflow_provider_rayagent.triggers.logfiles import LogStorage, log_folder_id, storage_of
 from airflow_provider_rayagent.triggers.tasklog import Channel
@@ -123,7 +125,7 @@ class Position:
         if self._ti is None:
             return None
         try:
-            return await XCom.aget_one(key=POSITION_KEY, **_ids(self._ti))
+            return await XCom.aget_one(key=POSITION_KEY, **TaskIdentity.of(self._ti).xcom)
         except Exception as error:  # noqa: BLE001 - whatever it is, the job is followed on
             self._say(error)
             return None
@@ -144,13 +146,13 @@ class Position:
             **more,
         }
         try:
-            await XCom.aset(POSITION_KEY, value, **_ids(self._ti))
+            await XCom.aset(POSITION_KEY, value, **TaskIdentity.of(self._ti).xcom)
             self._saved = True
         except Exception as error:  # noqa: BLE001 - whatever it is, the job is followed on
             self._say(error)
 
     def _say(self, error: Exception) -> None:
-        if not self._failed:
+        if not self._failed and not is_of_an_archived_try(error):
             self._failed = True
             self._log.warning(
                 "The position in the log could not be saved or read; where the triggerer is restarted, lines are "
@@ -169,7 +171,3 @@ def read_position(value: object, ti: Any) -> dict[str, Any] | None:
     if not isinstance(value, dict) or value.get("try") != str(ti.id):
         return None
     return as_position(value.get("cursor"))
-
-
-def _ids(ti: Any) -> dict[str, Any]:
-    return {"dag_id": ti.dag_id, "task_id": ti.task_id, "run_id": ti.run_id, "map_index": ti.map_index}

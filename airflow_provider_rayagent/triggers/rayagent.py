@@ -157,7 +157,7 @@ class RayAgentJobTrigger(BaseTrigger):
         stopping.result()
 
     async def _end_unless_task_goes_on(self, position: Position) -> None:
-        state = await asyncio.to_thread(task_state, self.task_instance)
+        state = await asyncio.to_thread(task_state, self.task_instance, deferred=True)
         if state in GOES_ON or not await position.is_ours():
             self.log.info("This trigger ends; the task goes on (%s), and job %s is left alone.", state, self.job_id)
             return

@@ -86,7 +86,7 @@ def scheduled_run(system: System) -> str:
 def assert_all_is_done(system: System, run_id: str, night: str, old: dict[str, object]) -> None:
     assert system.airflow.wait_for_run(DAG_ID, run_id) == "success"
     train, check, delete, stop = (Task(system.airflow, DAG_ID, run_id, name) for name in TASKS)
-    assert_trained(system, train, derived_id(DAG_ID, run_id, "train", -1))
+    assert_trained(system, train, derived_id((DAG_ID, run_id, "train", "-1")))
     assert (check.xcom()["name"], check.xcom()["status"]) == ("production", "RUNNING")
     assert "The Serve application 'production' is RUNNING." in check.text()
     assert delete.xcom() == old

@@ -27,8 +27,12 @@ class Supervisor:
         self.state: str | None = "deferred"
         self.saved: list[Any] = []
         """The values of all XComs that were set, in order."""
+        self.ended: list[dict[str, Any]] = []
+        """The task instances of the run that have ended, as Airflow lists them."""
         self.refused: set[type] = set()
         """Kinds of requests that are answered with an error."""
+        self.archived = False
+        """Whether the task was cleared and this try's XComs are refused to its trigger, as Airflow 3.4 does."""
         self.asked: list[str] = []
 
     async def asend(self, message: Any) -> Any:
@@ -39,7 +43,9 @@ class Supervisor:
         kind = type(message)
         self.asked.append(kind.__name__)
         if kind in self.refused:
-            raise AirflowRuntimeError(comms.ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"why": "no luck"}))
+            raise _error(500, "no luck")
+        if self.archived and kind in (comms.SetXCom, comms.GetXCom):
+            raise _error(403, "Task instance is not a live attempt")
         if isinstance(message, comms.SetXCom):
             self._check(message)
             self.saved.append(message.value)
@@ -51,11 +57,19 @@ class Supervisor:
             assert (message.dag_id, message.run_ids) == (self.ti.dag_id, [self.ti.run_id])
             assert (message.task_ids, message.map_index) == ([self.ti.task_id], self.ti.map_index)
             return comms.TaskStatesResult(task_states={self.ti.run_id: {self.ti.task_id: self.state}})
+        elif isinstance(message, comms.GetTaskBreadcrumbs):
+            assert (message.dag_id, message.run_id) == (self.ti.dag_id, self.ti.run_id)
+            return comms.TaskBreadcrumbsResult(breadcrumbs=self.ended)
         return None
 
     def _check(self, message: comms.SetXCom | comms.GetXCom) -> None:
         asked_for = (message.dag_id, message.task_id, message.run_id, message.map_index)
         assert asked_for == (self.ti.dag_id, self.ti.task_id, self.ti.run_id, self.ti.map_index)
+
+
+def _error(status: int, message: str) -> AirflowRuntimeError:
+    detail = {"status_code": status, "message": message}
+    return AirflowRuntimeError(comms.ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=detail))
 
 
 def supervise(ti: TaskInstance, monkeypatch: pytest.MonkeyPatch) -> Supervisor:

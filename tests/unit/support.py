@@ -73,6 +73,8 @@ class TaskInstance:
     task_id: str = "follow"
     run_id: str = "run-7"
     map_index: int = -1
+    region_id: UUID | None = None
+    region_index: int | None = None
     id: UUID = field(default_factory=uuid4)
 
     def xcom_push(self, key: str, value: Any) -> None:
@@ -84,6 +86,14 @@ class TaskInstance:
 
     def get_first_reschedule_date(self, context: Any) -> Any:
         return self.first_reschedule_date
+
+
+@dataclass
+class LoopTaskInstance(TaskInstance):
+    """A task instance of the second iteration of a loop."""
+
+    region_id: UUID | None = field(default_factory=uuid4)
+    region_index: int | None = 1
 
 
 class StateStore(dict[str, Any]):

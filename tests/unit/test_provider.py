@@ -185,9 +185,13 @@ def test_the_wire_and_the_log_know_no_airflow() -> None:
 
 
 @pytest.mark.parametrize("safe_mode", [True, False])
-def test_airflow_takes_the_example_dags_for_dags_and_their_plugins_for_none(safe_mode: bool) -> None:
-    from airflow.utils.file import list_py_file_paths
+def test_airflow_takes_the_example_dags_for_dags_and_their_plugins_for_none(
+    safe_mode: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.dag_processing.dagbag import DagBag
 
-    found = list_py_file_paths(ROOT / "example_dags", safe_mode=safe_mode)
-    assert sorted(map(Path, found)) == EXAMPLES
+    monkeypatch.setenv("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
+    bag = DagBag(ROOT / "example_dags", safe_mode=safe_mode)
+    assert bag.import_errors == {}
+    assert sorted(Path(each.file).name for each in bag.dagbag_stats) == [path.name for path in EXAMPLES]
     assert list((ROOT / "example_dags" / "plugins").rglob("*.py"))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
@@ -21,13 +23,15 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentJobStoppedError,
     RayAgentNotFoundError,
     RayAgentRunFailedError,
+    RayAgentTaskIdentityError,
 )
+from airflow_provider_rayagent.hooks.identity import job_key
 from airflow_provider_rayagent.operators import run_plugin
 from airflow_provider_rayagent.operators.rayagent import RayAgentRunPluginOperator
 from tests.scripted import Action, Answer, Do, Grow, Html, Job, Play, Refuse, Reset, ScriptedAgent, SetStatus, Sleep
 from tests.unit.both_ways import execute
 from tests.unit.supervisor import supervise
-from tests.unit.support import NO_AGENT, StateStore, TaskInstance, make_context, named, task_log
+from tests.unit.support import NO_AGENT, LoopTaskInstance, StateStore, TaskInstance, make_context, named, task_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +40,8 @@ if TYPE_CHECKING:
     from tests.unit.support import Connect
 
 RUN = "POST plugin_releases/train@1.0/run/"
-ROOT = derived_id("night", "run-7", "follow", -1)
+RUN_ID = "manual__2026-01-31T00:00:00+00:00"
+ROOT = derived_id(("night", "run-7", "follow", "-1"))
 PRINTED = 'epoch 1\n__SYNAPSE_RESULT_START__{"loss": 0.5}__SYNAPSE_RESULT_END__\n'
 
 
@@ -127,22 +132,56 @@ def test_a_task_that_goes_on_elsewhere_follows_its_own_job(connect: Connect) -> 
     [("night", "train", -1), ("nacht.täglich", "größe.x", 3), ("d" * 250, "t" * 250, 1023), ("…", "…", None)],
 )
 def test_a_derived_id_is_valid_and_the_tasks_own(dag_id: str, task_id: str, map_index: int | None) -> None:
-    job_id = derived_id(dag_id, "manual__2026-01-31T00:00:00+00:00", task_id, map_index)
+    ti = TaskInstance(dag_id=dag_id, run_id=RUN_ID, task_id=task_id, map_index=map_index)  # type: ignore[arg-type]
+    job_id = id_of(ti)
     assert re.fullmatch("[a-zA-Z0-9_-]+", job_id)
     assert len(job_id) <= MAX_ROOT
-    others = {
-        derived_id(dag_id, "another", task_id, map_index),
-        derived_id(f"{dag_id}x", "manual__2026-01-31T00:00:00+00:00", task_id, map_index),
-        derived_id(dag_id, "manual__2026-01-31T00:00:00+00:00", f"{task_id}x", map_index),
-        derived_id(dag_id, "manual__2026-01-31T00:00:00+00:00", task_id, 7),
-    }
-    assert len(others | {job_id}) == 5
-    assert derived_id(dag_id, "manual__2026-01-31T00:00:00+00:00", task_id, map_index) == job_id
+    others = [
+        replace(ti, run_id="another"),
+        replace(ti, dag_id=f"{dag_id}x"),
+        replace(ti, task_id=f"{task_id}x"),
+        replace(ti, map_index=7),
+    ]
+    assert len({job_id, *map(id_of, others)}) == 5
+    assert id_of(replace(ti, try_number=2, id=uuid4())) == job_id
+
+
+def id_of(ti: TaskInstance) -> str:
+    return derived_id(job_key(make_context(ti)))
 
 
 def test_a_derived_id_never_changes() -> None:
     """The jobs of tasks that run while the package is upgraded are found by it."""
-    assert derived_id("night", "run-7", "train", -1) == "night-train-5852e91e08c4057b"
+    assert id_of(TaskInstance(task_id="train")) == "night-train-5852e91e08c4057b"
+    assert id_of(TaskInstance(task_id="train", map_index=3)) == "night-train-8092115747605a22"
+    region = UUID("01a215cb-ae51-7556-8fc7-b09cbe61d2e2")
+    looped = LoopTaskInstance(task_id="train", region_id=region, region_index=1)
+    assert derived_id(job_key(make_context(looped, loop=object()))) == "night-train-a1fef90556251802"
+
+
+def test_each_iteration_of_a_loop_has_a_job_of_its_own(run: Callable[..., Any], connect: Connect) -> None:
+    region = uuid4()
+    iterations = [LoopTaskInstance(region_id=region, region_index=index) for index in (0, 1)]
+    with ScriptedAgent() as agent:
+        connect(agent)
+        agent.answers[RUN] = [starting(agent), starting(agent)]
+        ids = [run(context=make_context(ti, loop=object()))["submission_id"] for ti in iterations]
+        assert [json.loads(sent.body)["job_id"] for sent in agent.of(RUN)] == ids
+    assert len({*ids, ROOT}) == 3
+    assert [ti.xcoms["job_id"] for ti in iterations] == ids
+
+
+def test_where_airflow_tells_tasks_apart_in_an_unknown_way_no_job_is_started(
+    run: Callable[..., Any], connect: Connect
+) -> None:
+    with ScriptedAgent() as agent:
+        connect(agent)
+        agent.answers[RUN] = [starting(agent)]
+        with pytest.raises(RayAgentTaskIdentityError, match="apart by region_index, which") as caught:
+            run(context=make_context(LoopTaskInstance()))
+        assert agent.of(RUN) == []
+        assert run(context=make_context(LoopTaskInstance()), job_id="mine")["submission_id"] == "mine"
+    assert isinstance(caught.value, AirflowFailException)
 
 
 def test_a_job_that_runs_already_is_followed_and_no_other_is_started(run: Callable[..., Any], connect: Connect) -> None:

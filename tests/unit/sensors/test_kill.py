@@ -10,6 +10,7 @@ import time
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
@@ -23,7 +24,7 @@ from tests.scripted import Follow, Hold, Job, Play, Refuse, ScriptedAgent, Silen
 from tests.unit.sensors.deferral import resume
 from tests.unit.sensors.factory import make_sensor
 from tests.unit.supervisor import supervise
-from tests.unit.support import TaskInstance, make_context, task_log
+from tests.unit.support import LoopTaskInstance, TaskInstance, make_context, task_log
 from tests.unit.triggers.sink import logging_to
 from tests.unit.triggers.test_kill import ENDED_BY_A_USER, GOES_ON, STOP
 
@@ -111,6 +112,40 @@ def test_a_task_that_goes_on_leaves_the_job_alone(
         connect(agent)
         killed(agent, ti)
     assert job.stop_calls == 0
+
+
+@pytest.mark.parametrize(
+    ("newest", "ended", "stops"),
+    [
+        ("running", "failed", 1),
+        ("deferred", "success", 1),
+        ("restarting", None, 1),
+        ("success", None, 0),
+        ("scheduled", None, 0),
+        (None, None, 0),
+    ],
+)
+def test_in_a_loop_the_iterations_own_end_counts_and_not_the_state_of_the_newest(
+    newest: str | None, ended: str | None, stops: int, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ti = LoopTaskInstance(region_index=1)
+    supervisor = supervise(ti, monkeypatch)
+    supervisor.state = newest
+    supervisor.ended = [listed(ti, region_index=0), listed(ti, region_id=str(uuid4())), listed(ti, task_id="another")]
+    if ended:
+        supervisor.ended.append(listed(ti, state=ended))
+    job = make_job()
+    with ScriptedAgent(job) as agent:
+        connect(agent)
+        killed(agent, ti)
+        agent.wait_until(lambda: agent.open_connections == 0)
+    assert job.stop_calls == stops
+
+
+def listed(ti: TaskInstance, **other: Any) -> dict[str, Any]:
+    """Return what Airflow tells of a task instance that has ended."""
+    found = {"task_id": ti.task_id, "map_index": ti.map_index, "state": "failed", "region_id": str(ti.region_id)}
+    return {**found, "region_index": ti.region_index, **other}
 
 
 def test_by_default_the_job_is_left_alone_and_nothing_is_asked(

@@ -7,12 +7,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.sdk.execution_time import comms
 
 from airflow_provider_rayagent.triggers import rayagent as triggers
 from airflow_provider_rayagent.triggers.position import POSITION_KEY
 from tests.scripted import Hold, Job, Play, Refuse, ScriptedAgent, Silence
 from tests.unit.supervisor import needs_xcoms, supervise
-from tests.unit.support import TaskInstance, task_log
+from tests.unit.support import LoopTaskInstance, TaskInstance, task_log
 from tests.unit.triggers.driver import fired, make_trigger, running
 
 if TYPE_CHECKING:
@@ -74,6 +75,52 @@ def test_a_task_that_goes_on_leaves_the_job_alone(
 ) -> None:
     ti = TaskInstance()
     supervise(ti, monkeypatch).state = state
+    job = make_job()
+    with ScriptedAgent(job) as agent:
+        connect(agent)
+        kill(agent, ti, monkeypatch)
+    assert job.stop_calls == 0
+
+
+@pytest.mark.parametrize("map_index", [-1, 1])
+@pytest.mark.parametrize("newest", [*ENDED_BY_A_USER, *GOES_ON])
+def test_a_marked_iteration_of_a_loop_stops_its_job_whatever_the_newest_iteration_does(
+    newest: str | None, map_index: int, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ti = LoopTaskInstance(map_index=map_index)
+    supervise(ti, monkeypatch).state = newest
+    job = make_job()
+    with ScriptedAgent(job) as agent:
+        connect(agent)
+        kill(agent, ti, monkeypatch)
+    assert job.stop_calls == 1
+
+
+@pytest.mark.parametrize("newest", ["running", None])
+@pytest.mark.parametrize(("map_index", "goes_on"), [(-1, False), (1, True)])
+def test_a_cleared_iteration_of_a_loop_stops_its_job_unless_the_next_try_may_follow_it_already(
+    newest: str | None, map_index: int, goes_on: bool, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only of a mapped task the state that Airflow gives may be that of the next try."""
+    ti = LoopTaskInstance(map_index=map_index)
+    supervisor = supervise(ti, monkeypatch)
+    supervisor.state = newest
+    supervisor.archived = True
+    job = make_job()
+    with ScriptedAgent(job) as agent, task_log() as log:
+        connect(agent)
+        kill(agent, ti, monkeypatch)
+    assert job.stop_calls == (0 if goes_on and newest else 1)
+    assert log.warnings == []
+
+
+def test_where_the_iterations_own_state_cannot_be_had_the_newest_counts(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ti = LoopTaskInstance()
+    supervisor = supervise(ti, monkeypatch)
+    supervisor.state = "deferred"
+    supervisor.refused = {comms.GetXCom}
     job = make_job()
     with ScriptedAgent(job) as agent:
         connect(agent)
@@ -169,7 +216,7 @@ def test_a_kill_that_is_repeated_while_the_job_is_being_stopped_does_not_end_tha
             killing.cancel()
         await killing
 
-    def slow(_: object) -> str:
+    def slow(_: object, *, deferred: bool) -> str:
         time.sleep(0.3)
         return "failed"
 
@@ -195,7 +242,7 @@ def test_asking_for_the_state_does_not_block_the_event_loop(connect: Connect, mo
             await asyncio.sleep(0.01)
         return ticks
 
-    def slow(_: object) -> str:
+    def slow(_: object, *, deferred: bool) -> str:
         time.sleep(0.5)
         return "running"
 
