@@ -17,16 +17,19 @@ MAX_ROOT = 90
 _NAME_CHARS = 60
 
 
-def derived_id(key: Sequence[str]) -> str:
+def derived_id(key: Sequence[str], namespace: str = "") -> str:
     """Return the id of the job that belongs to one task instance.
 
-    It begins with the DAG's and the task's name, for people, and ends in a digest of the whole key.
+    It begins with the DAG's and the task's name, for people, and ends in a digest of the whole key and the namespace.
 
     :param key: what tells the task instance apart from all others; it begins with the ids of the DAG, the run and the
         task.
+    :param namespace: what tells the Airflow deployment apart from others with the same DAGs.
     """
     dag_id, _, task_id, *_ = key
-    digest = blake2b("\0".join(key).encode(), digest_size=8).hexdigest()
+    digest = blake2b(
+        "\0".join(key).encode(), digest_size=8, key=blake2b(namespace.encode()).digest() if namespace else b""
+    ).hexdigest()
     name = re.sub("[^a-zA-Z0-9_-]+", "-", f"{dag_id}-{task_id}")[:_NAME_CHARS].strip("-")
     return f"{name}-{digest}" if name else digest
 

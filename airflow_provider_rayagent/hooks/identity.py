@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from airflow_provider_rayagent.exceptions import RayAgentTaskIdentityError
@@ -90,6 +91,15 @@ def job_key(context: Mapping[str, Any]) -> tuple[str, ...]:
             "started. Install a newer version, or give the operator a job_id that differs from instance to instance."
         )
     return key
+
+
+def deployment_namespace() -> str:
+    """Return what tells this Airflow deployment apart from others: its address, empty if it has none of its own."""
+    from airflow.sdk.configuration import conf
+
+    url: str = conf.get("api", "base_url", fallback="") or ""
+    host = urlsplit(url).hostname or "localhost"
+    return "" if host in ("localhost", "::1", "0.0.0.0") or host.startswith("127.") else url.rstrip("/")  # noqa: S104
 
 
 def unknown_dimensions(kind: type) -> list[str]:

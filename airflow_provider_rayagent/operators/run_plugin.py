@@ -24,7 +24,7 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentJobNotStartedError,
     RayAgentRunFailedError,
 )
-from airflow_provider_rayagent.hooks.identity import TaskIdentity, job_key
+from airflow_provider_rayagent.hooks.identity import TaskIdentity, deployment_namespace, job_key
 from airflow_provider_rayagent.logs.end import End
 from airflow_provider_rayagent.tasks.following import POLL_INTERVAL, RayAgentJobFollowingMixin
 
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 IfSucceeded = Literal["reuse", "run_again"]
 
 JOB_ID_KEY = "job_id"
+ROOT_KEY = "rayagent_job_root"
+"""In the task's state store: the id from which those of its jobs are made."""
 STOP_SECONDS = 6.0
 """How long a job that is being stopped can still be seen RUNNING; Ray kills it after 3 seconds."""
 LOOK_SECONDS = 0.5
@@ -156,15 +158,43 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
 
     def _choose(self, context: Context) -> Mapping[str, Any] | None:
         """Find the job of this task that counts, and push its id; ``None`` if it is to be started."""
-        root = validate_root(self.job_id or derived_id(job_key(context)))
+        is_derived = not self.job_id
+        roots = self._derived_roots(context) if is_derived else [self.job_id]
         self._start_by = time.time() + (wire.MAX_DURATION if self.start_timeout is None else self.start_timeout)
+        for root in map(validate_root, roots):
+            job_id, job = self._last_of(context, root)
+            if job is not None:
+                break
+        self._watch_job(context, job_id)
+        if is_derived:
+            self._remember_root(context, root)
+        return job
+
+    def _derived_roots(self, context: Context) -> list[str]:
+        """Return the ids that this task's job may have, the one of a job that is to be started last."""
+        key, namespace = job_key(context), self.hook.config.job_namespace or deployment_namespace()
+        store = context.get("task_state_store")
+        remembered = store.get(ROOT_KEY) if store is not None else None
+        if isinstance(remembered, str):
+            return [remembered]
+        # Before there were namespaces, another try of this task may have started a job without one.
+        without = [derived_id(key)] if namespace and context["ti"].try_number > 1 else []
+        return [*without, derived_id(key, namespace)]
+
+    def _remember_root(self, context: Context, root: str) -> None:
+        """Let the tries to come find their job where the namespace changes meanwhile (Airflow 3.3 and newer)."""
+        store = context.get("task_state_store")
+        if store is not None:
+            store.set(ROOT_KEY, root)
+
+    def _last_of(self, context: Context, root: str) -> tuple[str, Mapping[str, Any] | None]:
+        """Return the last job of those that a task starts under an id; ``None`` as its details if it is not there."""
         for number in count(1):
             job_id = numbered(root, number)
             job = self._settled(context, job_id)
             if job is None or self._counts(job_id, job):
                 break
-        self._watch_job(context, job_id)
-        return job
+        return job_id, job
 
     def _watch_job(self, context: Context, job_id: str) -> JobWatch:
         """Make a job this task's, unless it is; push its id.

@@ -471,3 +471,65 @@ def test_a_kill_while_a_job_that_runs_is_looked_at_stops_it_and_starts_no_other(
         killer.join()
         agent.wait_until(lambda: job.stop_calls == owns)
         assert agent.of(RUN) == []
+
+
+NAMESPACED = derived_id(("night", "run-7", "follow", "-1"), "production")
+
+
+@pytest.mark.parametrize(
+    ("extra", "base_url", "expected"),
+    [
+        ({}, "http://localhost:8080", ROOT),
+        ({}, "http://127.0.0.1:8080/", ROOT),
+        ({"job_namespace": "production"}, "http://localhost:8080", NAMESPACED),
+        ({"job_namespace": " production "}, "https://airflow.example.com", NAMESPACED),
+        (
+            {},
+            "https://airflow.example.com/",
+            derived_id(("night", "run-7", "follow", "-1"), "https://airflow.example.com"),
+        ),
+        (
+            {},
+            "https://staging.example.com",
+            derived_id(("night", "run-7", "follow", "-1"), "https://staging.example.com"),
+        ),
+    ],
+)
+def test_two_airflows_on_one_agent_have_jobs_of_their_own(
+    extra: dict[str, Any], base_url: str, expected: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", base_url)
+    with ScriptedAgent() as agent:
+        connect(agent, extra=extra)
+        agent.answers[RUN] = [starting(agent)]
+        assert make_operator(wait=False).execute(make_context()) == expected
+
+
+def test_a_given_id_is_taken_as_it_is(connect: Connect) -> None:
+    with ScriptedAgent() as agent:
+        connect(agent, extra={"job_namespace": "production"})
+        agent.answers[RUN] = [starting(agent)]
+        assert make_operator(wait=False, job_id="mine").execute(make_context()) == "mine"
+
+
+@pytest.mark.parametrize(("status", "found"), [("RUNNING", ROOT), ("SUCCEEDED", ROOT), ("FAILED", NAMESPACED)])
+@pytest.mark.parametrize("try_number", [1, 2])
+def test_another_try_finds_the_job_that_was_started_before_there_were_namespaces(
+    status: str, found: str, try_number: int, connect: Connect
+) -> None:
+    with ScriptedAgent(Job("", status, ROOT)) as agent:
+        connect(agent, extra={"job_namespace": "production"})
+        agent.answers[RUN] = [starting(agent)]
+        got = make_operator(wait=False).execute(make_context(TaskInstance(try_number)))
+    assert got == (found if try_number > 1 else NAMESPACED)
+
+
+def test_another_try_finds_its_job_though_the_namespace_has_changed(connect: Connect) -> None:
+    store = StateStore()
+    with ScriptedAgent() as agent:
+        agent.answers[RUN] = [starting(agent)]
+        for try_number, name in ((1, "production"), (2, "live")):
+            connect(agent, extra={"job_namespace": name})
+            context = make_context(TaskInstance(try_number), task_state_store=store)
+            assert make_operator(wait=False).execute(context) == NAMESPACED
+        assert len(agent.of(RUN)) == 1
