@@ -10,9 +10,10 @@ import subprocess
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pwd
     from collections.abc import Iterator, Mapping, Sequence
 
 
@@ -48,10 +49,23 @@ class Server:
 
     Children may open process groups of their own (an Airflow task does): the session is what
     holds them together, so :meth:`stop` ends every process that is still in it.
+
+    :param account: the system account that runs it, with its own group alone; by default ours.
+    :param stop_signal: what asks it to end.
     """
 
-    def __init__(self, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, output: Path) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        output: Path,
+        account: pwd.struct_passwd | None = None,
+        stop_signal: signal.Signals = signal.SIGTERM,
+    ) -> None:
         self.output = output
+        self._stop_signal = stop_signal
         with output.open("ab") as stream:
             self._process = subprocess.Popen(
                 list(command),
@@ -61,6 +75,7 @@ class Server:
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                **identity(account),
             )
         self.pid = self._process.pid
 
@@ -87,8 +102,8 @@ class Server:
         os.kill(pid, number)
 
     def stop(self, grace: float = 6.0) -> None:
-        """End the session: TERM, then KILL for what is left after ``grace`` seconds."""
-        for name, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
+        """End the session: the stop signal, then KILL for what is left after ``grace`` seconds."""
+        for name, patience in ((self._stop_signal, grace), (signal.SIGKILL, 5.0)):
             deadline = time.monotonic() + patience
             self._signal_all(name)
             while time.monotonic() < deadline:
@@ -105,6 +120,11 @@ class Server:
                 os.kill(pid, number)
 
 
+def identity(account: pwd.struct_passwd | None) -> dict[str, Any]:
+    """Return the options of :class:`subprocess.Popen` that let a process run as ``account``."""
+    return {} if account is None else {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+
+
 def parent_of(pid: int) -> int | None:
     """Return the id of a process's parent, or None if there is no such process."""
     fields = _stat(pid)
@@ -112,9 +132,10 @@ def parent_of(pid: int) -> int | None:
 
 
 def command_of(pid: int) -> list[str]:
-    """Return a process's command line, empty if there is no such process."""
+    """Return a process's command line, empty if there is no such process or it is dead."""
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace").rstrip("\0").split("\0")
+        line = Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace").rstrip("\0")
+        return line.split("\0") if line else []
     return []
 
 

