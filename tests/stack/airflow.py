@@ -255,7 +255,7 @@ def airflow(
                 stack.callback(shutil.rmtree, home, ignore_errors=True)
             port, worker_logs, trigger_logs = free_ports(3)
             url = f"http://127.0.0.1:{port}"
-            env = _environment(home, dags, url, worker_logs, trigger_logs)
+            env = environment(home, dags, url, worker_logs, trigger_logs)
             for conn_id, connection in (connections or {}).items():
                 env[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps(connection)
             env.update(settings or {})
@@ -271,7 +271,8 @@ def airflow(
         yield client
 
 
-def _environment(home: Path, dags: Path, url: str, worker_logs: int, trigger_logs: int) -> dict[str, str]:
+def environment(home: Path, dags: Path, url: str, worker_logs: int, trigger_logs: int) -> dict[str, str]:
+    """Return the environment of every component of an Airflow whose API server is at ``url``."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
     # `standalone` starts its parts by the name `airflow`.
     env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env.get("PATH", os.defpath)])

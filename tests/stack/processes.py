@@ -105,16 +105,17 @@ class Server:
         """End the session: the stop signal, then KILL for what is left after ``grace`` seconds."""
         for name, patience in ((self._stop_signal, grace), (signal.SIGKILL, 5.0)):
             deadline = time.monotonic() + patience
-            self._signal_all(name)
+            self.send_to_all(name)
             while time.monotonic() < deadline:
                 self._process.poll()
                 if not self.members():
                     return
                 if name == signal.SIGKILL:
-                    self._signal_all(name)
+                    self.send_to_all(name)
                 time.sleep(0.1)
 
-    def _signal_all(self, number: signal.Signals) -> None:
+    def send_to_all(self, number: signal.Signals) -> None:
+        """Send a signal to every process of the session."""
         for pid in self.members():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
