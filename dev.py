@@ -42,7 +42,9 @@ FLOOR = "3.10"
 INTERRUPTED = 130
 PARALLEL = {"unit": ["-n", "4", "--dist", "worksteal"]}
 """Most of a unit test is waiting."""
-SUITES = ("unit", "scripted", "tail", "local", "contract", "system", "docs", "packaging")
+SUITES = ("unit", "scripted", "tail", "local", "contract", "system", "deployed", "docs", "packaging")
+ENVIRONMENTS = {"deployed": "deployed"}
+"""The environments of those suites that do not run in ``test``."""
 PIP_WHEEL = r'<a\s[^>]*href="([^"]*/pip-(25(?:\.\d+)+)-py3-none-any\.whl[^"]*)"'
 # What pip's own settings are called in uv, which does the installing for tox.
 UV_NAMES = {
@@ -67,13 +69,21 @@ def main(arguments: list[str]) -> int:
     set_up_tools()
     if command == "test" and not rest:
         return test_all()
+    if command == "test":
+        command = environment_for(rest)
     return tox(command, *rest)
+
+
+def environment_for(arguments: list[str]) -> str:
+    """Return the environment that pytest needs with these arguments: a suite's own where they name tests of it."""
+    suites = (suite for suite in ENVIRONMENTS if any(f"tests/{suite}" in each for each in arguments))
+    return next((ENVIRONMENTS[suite] for suite in suites), "test")
 
 
 def test_all() -> int:
     """Run the suites one by one, add them up, and print the closing line; return the exit code."""
     shutil.rmtree(REPORTS, ignore_errors=True)
-    runs = [(suite, "test", [*PARALLEL.get(suite, ()), f"tests/{suite}"]) for suite in SUITES]
+    runs = [(suite, ENVIRONMENTS.get(suite, "test"), [*PARALLEL.get(suite, ()), f"tests/{suite}"]) for suite in SUITES]
     if os.environ.get("CI") or succeeds([str(TOOLS / "bin" / "uv"), "python", "find", FLOOR]):
         runs.append(("floor", "floor", []))
     total = {"passed": 0, "failed": 0, "skipped": 0}
