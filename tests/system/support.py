@@ -135,18 +135,19 @@ class System:
 
     def submit_steady(self) -> str:
         """Submit a job that prints LINES_A_SECOND until it is released (five minutes at most); return its id."""
-        return self._submit_to_release(STEADY)
+        return self.submit_to_release(STEADY)
 
     def submit_waiting(self, program: str) -> str:
         """Submit a Python program that begins when it is released; return the job's id."""
-        return self._submit_to_release(WAITING + program)
+        return self.submit_to_release(WAITING + program)
 
     def release(self, *job_ids: str) -> None:
         """Let steady jobs end well, and waiting ones begin."""
         for job_id in job_ids:
             (self.programs / job_id).touch()
 
-    def _submit_to_release(self, program: str) -> str:
+    def submit_to_release(self, program: str) -> str:
+        """Submit a Python program that looks for the file ``RELEASE`` to know when it is released."""
         job_id = f"job-{uuid.uuid4().hex[:8]}"
         return self.submit(f"RELEASE = {str(self.programs / job_id)!r}\n{program}", submission_id=job_id)
 

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.system.kill_table import Row, record
+from tests.system.kill_table import record
+from tests.system.user_acts import (
+    ACTS,
+    CLEARED,
+    DEFERRED,
+    DEFERRED_STOPS,
+    SENSORS,
+    STOPS,
+    SUCCESS,
+    WORKER,
+    WORKER_STOPS,
+    Cell,
+    UserActs,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from tests.system.support import System
 
-    from tests.stack.airflow import Airflow
-    from tests.system.support import System, Task
-
-WORKER, WORKER_STOPS = "worker", "worker, stops the job"
-DEFERRED, DEFERRED_STOPS = "deferred", "deferred, stops the job"
-SENSORS = {
+DAGS = {
     WORKER: "system_plain",
     WORKER_STOPS: "system_stops",
     DEFERRED: "system_deferred",
     DEFERRED_STOPS: "system_deferred_stops",
-}
-STOPS = (WORKER_STOPS, DEFERRED_STOPS)
-FAILED, SUCCESS, CLEARED = "user: marks failed", "user: marks success", "user: clears"
-ACTS: dict[str, Callable[[Airflow, Task], object]] = {
-    FAILED: lambda airflow, task: airflow.set_state(task.dag_id, task.run_id, task.task_id, "failed"),
-    SUCCESS: lambda airflow, task: airflow.set_state(task.dag_id, task.run_id, task.task_id, "success"),
-    CLEARED: lambda airflow, task: airflow.clear(task.dag_id, task.run_id),
 }
 TIMEOUT, EXECUTION_TIMEOUT = "timeout", "execution_timeout"
 TIMEOUTS = {
@@ -40,54 +39,24 @@ TIMEOUTS = {
     (EXECUTION_TIMEOUT, DEFERRED): "system_deferred_execution_timeout",
     (EXECUTION_TIMEOUT, DEFERRED_STOPS): "system_deferred_execution_timeout_stops",
 }
-Cell = tuple[str, str]
 USERS: list[Cell] = [(act, sensor) for act in ACTS for sensor in SENSORS if act != SUCCESS or sensor in STOPS]
 CELLS: list[Cell] = [*USERS, *TIMEOUTS]
 
 
-class Killed:
-    """All kills at once: a job of its own for each sensor that stops it, one for all others together."""
+class Killed(UserActs):
+    """All kills: those by users at once, then those by timeouts."""
 
     def __init__(self, system: System) -> None:
-        self.system = system
-        self.shared = system.submit_steady()
-        self.jobs = {cell: system.submit_steady() if cell[1] in STOPS else self.shared for cell in CELLS}
-        self.tasks = {cell: system.follow(self.jobs[cell], SENSORS[cell[1]]) for cell in USERS}
-        for cell, task in self.tasks.items():
-            task.wait_for("running" if cell[1] in (WORKER, WORKER_STOPS) else "deferred")
-            task.wait_for_lines(1)
-        # A next try that is scheduled when the end of the last one is noticed keeps the job: none is to be yet.
-        with system.airflow.paused(SENSORS.values()):
-            for cell, task in self.tasks.items():
-                ACTS[cell[0]](system.airflow, task)
-            self._wait_for_stops(USERS)
+        super().__init__(system, DAGS, USERS, more=TIMEOUTS)
         timeouts = {cell: system.follow(self.jobs[cell], dag_id) for cell, dag_id in TIMEOUTS.items()}
         self.resumed = system.follow(self.shared, "system_deferred_resume")
         self.skipped = system.follow(self.shared, "system_deferred_timeout_soft_fail")
         for task in (*timeouts.values(), self.resumed, self.skipped):
             task.wait()
         self.tasks |= timeouts
-        self._wait_for_stops(list(TIMEOUTS))
-        self.statuses = {cell: system.agent.job(self.jobs[cell])["status"] for cell in CELLS}
-        system.release(*self.jobs.values())
-        for cell, task in self.tasks.items():
-            if cell[0] == CLEARED:
-                task.wait()
-        self.rows = {cell: record(self._row(cell)) for cell in CELLS}
-
-    def _wait_for_stops(self, cells: list[Cell]) -> None:
-        """Wait until the jobs that should stop have stopped, or are not likely to do so any more."""
-        deadline = time.monotonic() + 20
-        for cell in cells:
-            if cell[1] in STOPS:
-                with contextlib.suppress(AssertionError):
-                    self.system.agent.wait(self.jobs[cell], max(deadline - time.monotonic(), 0), ("STOPPED",))
-
-    def _row(self, cell: Cell) -> Row:
-        """Compare the lines with those that the job had written when the task was ended."""
-        job_id, task = self.jobs[cell], self.tasks[cell]
-        read = task.forwarded() + task.deferred()
-        return Row(*cell, self.statuses[cell], self.system.log_of(job_id)[: len(set(read))], read)
+        self.wait_for_stops(TIMEOUTS)
+        self.finish()
+        self.rows = {cell: record(self.row(cell)) for cell in CELLS}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,75 @@
+"""Users end tasks: the jobs that should stop, those that should not, and the lines up to that moment."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+from tests.system.kill_table import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from tests.stack.airflow import Airflow
+    from tests.system.support import System, Task
+
+WORKER, WORKER_STOPS = "worker", "worker, stops the job"
+DEFERRED, DEFERRED_STOPS = "deferred", "deferred, stops the job"
+SENSORS = (WORKER, WORKER_STOPS, DEFERRED, DEFERRED_STOPS)
+STOPS = (WORKER_STOPS, DEFERRED_STOPS)
+FAILED, SUCCESS, CLEARED = "user: marks failed", "user: marks success", "user: clears"
+ACTS: dict[str, Callable[[Airflow, Task], object]] = {
+    FAILED: lambda airflow, task: airflow.set_state(task.dag_id, task.run_id, task.task_id, "failed"),
+    SUCCESS: lambda airflow, task: airflow.set_state(task.dag_id, task.run_id, task.task_id, "success"),
+    CLEARED: lambda airflow, task: airflow.clear(task.dag_id, task.run_id),
+}
+Cell = tuple[str, str]
+"""What was done, and to which sensor."""
+
+
+class UserActs:
+    """All acts at once: a job of its own for each sensor that stops it, one for all others together.
+
+    :param dags: the DAG of each sensor.
+    :param cells: what is done.
+    :param more: cells whose jobs are wanted too.
+    """
+
+    def __init__(
+        self, system: System, dags: Mapping[str, str], cells: Iterable[Cell], more: Iterable[Cell] = ()
+    ) -> None:
+        self.system = system
+        self.shared = system.submit_steady()
+        self.jobs = {cell: system.submit_steady() if cell[1] in STOPS else self.shared for cell in (*cells, *more)}
+        self.tasks = {cell: system.follow(self.jobs[cell], dags[cell[1]]) for cell in cells}
+        for cell, task in self.tasks.items():
+            task.wait_for("running" if cell[1] in (WORKER, WORKER_STOPS) else "deferred")
+            task.wait_for_lines(1)
+        # A next try that is scheduled when the end of the last one is noticed keeps the job: none is to be yet.
+        with system.airflow.paused(dags.values()):
+            for cell, task in self.tasks.items():
+                ACTS[cell[0]](system.airflow, task)
+            self.wait_for_stops(self.tasks)
+        self.statuses: dict[Cell, str] = {}
+
+    def wait_for_stops(self, cells: Iterable[Cell]) -> None:
+        """Wait until the jobs that should stop have stopped, or are not likely to do so any more."""
+        deadline = time.monotonic() + 20
+        for cell in cells:
+            if cell[1] in STOPS:
+                with contextlib.suppress(AssertionError):
+                    self.system.agent.wait(self.jobs[cell], max(deadline - time.monotonic(), 0), ("STOPPED",))
+
+    def finish(self) -> None:
+        """Note what became of the jobs, let those that run end, and with them the tasks that were cleared."""
+        self.statuses = {cell: self.system.agent.job(job_id)["status"] for cell, job_id in self.jobs.items()}
+        self.system.release(*self.jobs.values())
+        for task in self.tasks.values():
+            task.wait()
+
+    def row(self, cell: Cell) -> Row:
+        """Compare the lines with those that the job had written when the task was ended."""
+        job_id, task = self.jobs[cell], self.tasks[cell]
+        read = task.forwarded() + task.deferred()
+        return Row(*cell, self.statuses[cell], self.system.log_of(job_id)[: len(set(read))], read)
