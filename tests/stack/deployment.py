@@ -46,9 +46,8 @@ COMPONENTS = {
 TRIGGERER_JOB = "TriggererJob"
 TASKS_AT_ONCE = 16
 """Of one worker."""
-GRACE_SECONDS = 60.0
-"""How long a machine that is shut down has to end by itself; a Celery worker waits for its tasks."""
-START_SECONDS = 120.0
+PATIENCE_SECONDS = 240.0
+"""How long a machine has to start, and to end by itself when it is shut down; a Celery worker waits for its tasks."""
 
 
 class Machine:
@@ -93,7 +92,7 @@ class Machine:
         self.server.send_to_all(signal.SIGKILL)
         self._wait_for_the_end()
 
-    def wait_for_output(self, text: str, timeout: float = 60.0) -> None:
+    def wait_for_output(self, text: str, timeout: float = PATIENCE_SECONDS) -> None:
         """Wait until it has printed a text.
 
         :raises AirflowError: if it has not within ``timeout`` seconds.
@@ -109,7 +108,7 @@ class Machine:
         self.server.stop(grace=0.0)
 
     def _wait_for_the_end(self) -> None:
-        deadline = time.monotonic() + GRACE_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while self.server.returncode() is None or self.server.members():
             if time.monotonic() > deadline:
                 raise AirflowError(f"{self.name} runs on:\n{self.server.tail()}")
@@ -161,7 +160,7 @@ class Deployment:
             new = self.airflow.live_jobs(TRIGGERER_JOB) - self._triggerer_jobs
             return new.pop() if new else None
 
-        found = self.airflow.until(look, START_SECONDS, f"no new triggerer, see {machine.output},")
+        found = self.airflow.until(look, PATIENCE_SECONDS, f"no new triggerer, see {machine.output},")
         self._triggerer_jobs.add(found)
 
     def wait_until_healthy(self, timeout: float) -> None:
@@ -227,7 +226,7 @@ def deployment(
     *,
     connections: Mapping[str, Json] | None = None,
     settings: Mapping[str, str] | None = None,
-    timeout: float = 240.0,
+    timeout: float = PATIENCE_SECONDS,
 ) -> Iterator[Deployment]:
     """Run a deployment, with one triggerer and a worker for the queue ``default``, until the block ends.
 

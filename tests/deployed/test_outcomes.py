@@ -1,0 +1,139 @@
+"""How jobs end, in a worker, deferred and rescheduled, and an agent that is restarted meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.stack.agent import start_agent, stop_agent, wait_for_file
+from tests.stack.processes import free_ports
+from tests.system.kill_table import Row, record
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.deployed.support import Deployed, DeployedTask
+
+SUCCEEDED, FAILED, STOPPED, RESTARTED = "SUCCEEDED", "FAILED", "STOPPED", "agent restarted, SUCCEEDED"
+WORKER, DEFERRED, RESCHEDULE = "worker", "deferred", "reschedule"
+DAGS = {WORKER: "deployed_worker", DEFERRED: "deployed_deferred", RESCHEDULE: "deployed_reschedule"}
+Cell = tuple[str, str]
+ENDS = (SUCCEEDED, FAILED, STOPPED, RESTARTED)
+CELLS: list[Cell] = [(end, way) for end in ENDS for way in DAGS if (end, way) != (RESTARTED, RESCHEDULE)]
+FAILING = """
+for number in range(400):
+    print("line", number, flush=True)
+    time.sleep(0.02)
+raise ValueError("the job has failed")
+"""
+SOME_LINES = 40
+
+
+class RestartedAgent:
+    """A second agent of the same Ray, which is ended and started again at its port.
+
+    :param ray_address: the Ray's dashboard.
+    """
+
+    def __init__(self, ray_address: str, token: str, folder: Path) -> None:
+        self._folder = folder
+        self._info = folder / "agent.json"
+        token_file = folder / "token"
+        token_file.write_text(token, encoding="utf-8")
+        [port] = free_ports(1)
+        self.url = f"http://127.0.0.1:{port}"
+        self._arguments = ("--address", ray_address, "--port", str(port), "--token-file", str(token_file))
+        self._process = self._start()
+
+    def restart(self) -> None:
+        """End it, and start it again."""
+        stop_agent(self._process)
+        self._process = self._start()
+
+    def stop(self) -> None:
+        """End it."""
+        stop_agent(self._process)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._info.unlink(missing_ok=True)
+        output = self._folder / "agent.log"
+        process = start_agent(*self._arguments, "--info-file", str(self._info), output=output)
+        wait_for_file(self._info, process, output)
+        return process
+
+
+@contextlib.contextmanager
+def restarted_agent(deployed: Deployed, folder: Path) -> Iterator[RestartedAgent]:
+    agent = RestartedAgent(deployed.agent.ray_address, deployed.agent.token, folder)
+    try:
+        yield agent
+    finally:
+        agent.stop()
+
+
+class Ended:
+    """Every end in every way, all at once: a job for each end."""
+
+    def __init__(self, deployed: Deployed, folder: Path) -> None:
+        self.deployed = deployed
+        self.jobs = {
+            SUCCEEDED: deployed.submit_stream(),
+            FAILED: deployed.submit(FAILING),
+            STOPPED: deployed.submit_stream(),
+            RESTARTED: deployed.submit_stream(),
+        }
+        with restarted_agent(deployed, folder) as second:
+            conn_ids = {RESTARTED: deployed.connect("rayagent_restarted", host=second.url)}
+            self.tasks = {
+                (end, way): deployed.follow(self.jobs[end], DAGS[way], conn_id=conn_ids.get(end, "rayagent_default"))
+                for end, way in CELLS
+            }
+            for cell, task in self.tasks.items():
+                self._wait_for_lines(cell, task)
+            second.restart()
+            deployed.agent.request("POST", f"jobs/{self.jobs[STOPPED]}/stop/").raise_for_status()
+            deployed.release(*self.jobs.values())
+            for task in self.tasks.values():
+                task.wait()
+        self.rows = {cell: record(self._row(*cell)) for cell in CELLS}
+
+    def _wait_for_lines(self, cell: Cell, task: DeployedTask) -> None:
+        """Wait until the task has written lines, where it writes them."""
+        if cell[1] == RESCHEDULE or cell[0] == FAILED:
+            return
+        deployment = self.deployed.deployment
+        machine = deployment.triggerers[-1] if cell[1] == DEFERRED else deployment.workers[0]
+        task.wait_for_lines_on(machine, SOME_LINES)
+
+    def _row(self, end: str, way: str) -> Row:
+        job_id = self.jobs[end]
+        status = self.deployed.agent.job(job_id)["status"]
+        return Row(end, way, status, self.deployed.log_of(job_id), self.tasks[end, way].lines())
+
+
+@pytest.fixture(scope="module")
+def ended(deployed: Deployed, tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    return Ended(deployed, tmp_path_factory.mktemp("agent"))
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=" / ".join)
+def test_the_task_ends_as_its_job_does(ended: Ended, cell: Cell) -> None:
+    end, task = cell[0], ended.tasks[cell]
+    status = {RESTARTED: SUCCEEDED}.get(end, end)
+    assert ended.rows[cell].job == status
+    expected = "success" if status == SUCCEEDED else "failed"
+    assert (task.instance()["state"], task.instance()["try_number"]) == (expected, 1), task.text()
+    assert task.xcom()["status"] == status
+    if expected == "failed":
+        assert f"Job {ended.jobs[end]} ended as {status}" in task.text()
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=" / ".join)
+def test_every_line_is_in_the_finished_log_once_and_in_order(ended: Ended, cell: Cell) -> None:
+    row = ended.rows[cell]
+    assert row.missing == []
+    assert list(row.read) == list(row.written)

@@ -1,0 +1,132 @@
+"""A triggerer ends or is killed, its log files are gone with its disk, and another one goes on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.deployed.support import LINES_A_SECOND, without_bars
+from tests.system.kill_table import Row, record
+
+if TYPE_CHECKING:
+    from tests.deployed.support import Deployed, DeployedTask
+
+PLAIN, RESULT, MAX_LINES, LONG = "all lines", "read_result", "max_lines", "long log"
+DAGS = {
+    PLAIN: "deployed_deferred",
+    RESULT: "deployed_deferred_result",
+    MAX_LINES: "deployed_deferred_max_lines",
+    LONG: "deployed_deferred",
+}
+SHOWN, LAST_SHOWN = 30, 10
+"""Of the log of the sensor with max_lines."""
+BURST = 20_000
+TERM, KILL, THREE = "triggerer: TERM, then its successor", "triggerer: KILL, another one is there", "TERM, KILL, TERM"
+MARKED = "triggerer: KILL, then user: marks failed"
+Cell = tuple[str, str]
+CELLS: list[Cell] = [
+    *((TERM, way) for way in (PLAIN, RESULT, MAX_LINES, LONG)),
+    *((KILL, way) for way in (PLAIN, RESULT, MAX_LINES, LONG)),
+    *((THREE, way) for way in (PLAIN, RESULT)),
+    (MARKED, PLAIN),
+]
+SOME_LINES = 3 * LINES_A_SECOND
+LOSES = pytest.mark.xfail(strict=True, reason="the log file of a triggerer that has ended is not uploaded")
+
+
+class TakeOvers:
+    """One end of a triggerer after the other; some tasks live through all of them."""
+
+    def __init__(self, deployed: Deployed) -> None:
+        self.deployed = deployed
+        self.jobs: dict[Cell, str] = {}
+        self.tasks: dict[Cell, DeployedTask] = {}
+        self._begin(TERM, THREE)
+        [first] = deployed.deployment.triggerers
+        first.terminate()
+        second = deployed.deployment.start_triggerer()
+        self._wait_for_more_lines(TERM, THREE)
+        self._release(TERM)
+
+        self._begin(KILL, MARKED)
+        third = deployed.deployment.start_triggerer()
+        second.kill()
+        self._wait_for_more_lines(KILL, MARKED, THREE)
+        marked = self.tasks[MARKED, PLAIN]
+        deployed.airflow.set_state(marked.dag_id, marked.run_id, marked.task_id, "failed")
+        self._release(KILL)
+
+        deployed.deployment.start_triggerer()
+        third.terminate(all_processes=True)
+        self._wait_for_more_lines(THREE)
+        self._release(THREE, MARKED)
+        for task in self.tasks.values():
+            task.wait()
+        self.rows = {cell: record(self._row(*cell)) for cell in CELLS}
+
+    def _begin(self, *whats: str) -> None:
+        """Start the jobs and their tasks, and wait until triggers have forwarded a part of every log."""
+        new = [cell for cell in CELLS if cell[0] in whats]
+        for what in whats:
+            job_id = self.deployed.submit_stream(bars=what == THREE)
+            self.jobs |= {cell: job_id for cell in new if cell[0] == what}
+            if (what, LONG) in new:
+                self.jobs[what, LONG] = self.deployed.submit_stream(burst=BURST)
+        self.tasks |= {cell: self.deployed.follow(self.jobs[cell], DAGS[cell[1]]) for cell in new}
+        for cell in new:
+            self.tasks[cell].wait_for_position({LONG: BURST, MAX_LINES: SHOWN}.get(cell[1], SOME_LINES))
+
+    def _wait_for_more_lines(self, *whats: str) -> None:
+        """Wait until the next trigger has forwarded lines too; with max_lines there may be none to forward."""
+        before = {
+            cell: task.position() for cell, task in self.tasks.items() if cell[0] in whats and cell[1] != MAX_LINES
+        }
+        for cell, count in before.items():
+            self.tasks[cell].wait_for_position(count + SOME_LINES)
+
+    def _release(self, *whats: str) -> None:
+        self.deployed.release(*{job_id for cell, job_id in self.jobs.items() if cell[0] in whats})
+
+    def _row(self, what: str, way: str) -> Row:
+        job_id = self.jobs[what, way]
+        written = without_bars(self.deployed.log_of(job_id))
+        read = without_bars(self.tasks[what, way].lines())
+        if way == MAX_LINES:
+            written = written[:SHOWN] + written[-LAST_SHOWN:]
+        if what == MARKED:
+            # What the job wrote after the user ended the task is not in the task log.
+            written = written[: written.index(read[-1]) + 1]
+        return Row(what, way, self.deployed.agent.job(job_id)["status"], written, read)
+
+
+@pytest.fixture(scope="module")
+def take_overs(deployed: Deployed) -> TakeOvers:
+    return TakeOvers(deployed)
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=" / ".join)
+def test_the_job_runs_on_and_the_task_ends_with_it_in_one_try(take_overs: TakeOvers, cell: Cell) -> None:
+    assert take_overs.rows[cell].job == "SUCCEEDED"
+    task = take_overs.tasks[cell]
+    state = "failed" if cell[0] == MARKED else "success"
+    assert (task.instance()["state"], task.instance()["try_number"]) == (state, 1), task.text()
+
+
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell[1] == RESULT], ids=" / ".join)
+def test_the_result_is_the_jobs(take_overs: TakeOvers, cell: Cell) -> None:
+    lines = [line for line in take_overs.rows[cell].written if line.startswith("line ")]
+    assert take_overs.tasks[cell].xcom()["result"] == {"lines": len(lines)}
+
+
+@LOSES
+@pytest.mark.parametrize("cell", CELLS, ids=" / ".join)
+def test_no_line_is_missing(take_overs: TakeOvers, cell: Cell) -> None:
+    assert take_overs.rows[cell].missing == []
+
+
+@LOSES
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell[1] != LONG], ids=" / ".join)
+def test_the_lines_are_in_order(take_overs: TakeOvers, cell: Cell) -> None:
+    """But for those of a long gap, which the worker forwards at the end, under a sentence that says which they are."""
+    assert take_overs.rows[cell].is_in_order

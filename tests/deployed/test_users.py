@@ -1,0 +1,59 @@
+"""A user marks a task failed or clears it: its job runs on, or is stopped where that is asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.system.kill_table import record
+from tests.system.user_acts import (
+    CLEARED,
+    DEFERRED,
+    DEFERRED_STOPS,
+    FAILED,
+    SENSORS,
+    STOPS,
+    WORKER,
+    WORKER_STOPS,
+    Cell,
+    UserActs,
+)
+
+if TYPE_CHECKING:
+    from tests.deployed.support import Deployed
+
+DAGS = {
+    WORKER: "deployed_worker",
+    WORKER_STOPS: "deployed_worker_stops",
+    DEFERRED: "deployed_deferred",
+    DEFERRED_STOPS: "deployed_deferred_stops",
+}
+CELLS: list[Cell] = [(act, sensor) for act in (FAILED, CLEARED) for sensor in SENSORS]
+
+
+@pytest.fixture(scope="module")
+def acts(deployed: Deployed) -> UserActs:
+    done = UserActs(deployed, DAGS, CELLS)
+    done.finish()
+    return done
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=" / ".join)
+def test_the_job_is_stopped_where_that_is_asked_for_and_there_only(acts: UserActs, cell: Cell) -> None:
+    assert acts.statuses[cell] == ("STOPPED" if cell[1] in STOPS else "RUNNING"), acts.tasks[cell].text()
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=" / ".join)
+def test_the_lines_up_to_the_act_are_there_once_and_in_order(acts: UserActs, cell: Cell) -> None:
+    row = record(acts.row(cell))
+    assert row.read
+    assert row.read == row.written
+
+
+@pytest.mark.parametrize("sensor", SENSORS)
+def test_a_cleared_task_follows_its_job_from_the_first_line(acts: UserActs, sensor: str) -> None:
+    job_id, task = acts.jobs[CLEARED, sensor], acts.tasks[CLEARED, sensor]
+    instance = task.instance()
+    assert (instance["state"], instance["try_number"]) == ("failed" if sensor in STOPS else "success", 2)
+    assert task.forwarded(try_number=2) + task.deferred(try_number=2) == acts.system.log_of(job_id)

@@ -1,0 +1,108 @@
+"""A worker is shut down or killed, its log files are gone with its disk, and its tasks go on or are tried again."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.deployed.support import LINES_A_SECOND
+from tests.stack.holding import holding_proxy
+from tests.system.kill_table import Row, record
+
+if TYPE_CHECKING:
+    from tests.deployed.support import Deployed, DeployedTask
+
+QUEUE = "replaced"
+EPOCHS = 12
+"""Of a second each: the plugin's job outlives its task's first try."""
+TERM, KILL = "worker: TERM", "worker: KILL, then its successor"
+SENSOR, PLUGIN = "worker, sensor", "worker, run plugin"
+SOME_LINES = 3 * LINES_A_SECOND
+
+
+class Replaced:
+    """A worker that is killed, and its successor, which is shut down while it runs the second tries."""
+
+    def __init__(self, deployed: Deployed) -> None:
+        self.deployed = deployed
+        self.job_id = deployed.submit_stream()
+        first = deployed.deployment.start_worker(QUEUE)
+        with holding_proxy(deployed.agent.url, "/run/") as proxy:
+            conn_id = deployed.connect("rayagent_held", host=proxy.url)
+            self.plugin = deployed.start("deployed_run_plugin", "run_plugin", epochs=EPOCHS, conn_id=conn_id)
+            self.killed = deployed.follow(self.job_id, "deployed_worker_replaced")
+            proxy.wait_for_answer(90)
+            self.killed.wait_for_lines_on(first, SOME_LINES)
+            first.kill()
+            proxy.holds = False
+            second = deployed.deployment.start_worker(QUEUE)
+            self.plugin.wait()
+        self.shut_down = deployed.follow(self.job_id, "deployed_worker_replaced")
+        self.killed.wait_for_lines_on(second, SOME_LINES, try_number=2)
+        self.shut_down.wait_for_lines_on(second, SOME_LINES)
+        with ThreadPoolExecutor() as pool:
+            end = pool.submit(second.terminate)
+            second.wait_for_output("Warm shutdown")
+            deployed.release(self.job_id)
+            end.result()
+        for task in (self.killed, self.shut_down):
+            task.wait()
+        self.rows = {
+            PLUGIN: record(self._row(KILL, PLUGIN, self.plugin, 2)),
+            SENSOR: record(self._row(KILL, SENSOR, self.killed, 2)),
+            TERM: record(self._row(TERM, SENSOR, self.shut_down, 1)),
+        }
+
+    def job_of(self, task: DeployedTask) -> str:
+        """Return the id of the one job that Ray has had of a task that started it."""
+        if task is not self.plugin:
+            return self.job_id
+        beginning = f"{task.dag_id}-{task.task_id}-"
+        jobs = self.deployed.agent.request("GET", "jobs/").json()
+        (found,) = [job["submission_id"] for job in jobs if str(job["submission_id"]).startswith(beginning)]
+        return str(found)
+
+    def _row(self, what: str, which: str, task: DeployedTask, try_number: int) -> Row:
+        job_id = self.job_of(task)
+        written, read = self.deployed.log_of(job_id), task.lines(try_number)
+        if task is self.plugin:
+            written, read = ([line for line in lines if ": loss " in line] for lines in (written, read))
+        return Row(what, which, self.deployed.agent.job(job_id)["status"], written, read)
+
+
+@pytest.fixture(scope="module")
+def replaced(deployed: Deployed) -> Replaced:
+    return Replaced(deployed)
+
+
+def test_after_a_worker_was_killed_the_next_try_succeeds_with_the_same_job(replaced: Replaced) -> None:
+    instance = replaced.killed.instance()
+    assert (instance["state"], instance["try_number"]) == ("success", 2), replaced.killed.text(try_number=2)
+    assert replaced.rows[SENSOR].job == "SUCCEEDED"
+
+
+def test_its_log_has_every_line_from_the_first_one(replaced: Replaced) -> None:
+    row = replaced.rows[SENSOR]
+    assert row.missing == []
+    assert list(row.read) == list(row.written)
+
+
+def test_a_worker_that_is_shut_down_lets_its_task_end_and_uploads_its_log(replaced: Replaced) -> None:
+    task, row = replaced.shut_down, replaced.rows[TERM]
+    assert (task.instance()["state"], task.instance()["try_number"]) == ("success", 1), task.text()
+    assert row.missing == []
+    assert list(row.read) == list(row.written)
+
+
+def test_a_plugin_whose_worker_was_killed_before_the_agents_answer_runs_once(replaced: Replaced) -> None:
+    task = replaced.plugin
+    assert (task.instance()["state"], task.instance()["try_number"]) == ("success", 2), task.text(try_number=2)
+    job_id = replaced.job_of(task)
+    assert f"Job {job_id} of this task is there already, and RUNNING: it is followed." in task.text(try_number=2)
+    assert task.xcom("job_id") == job_id
+    assert task.xcom()["result"] == {"epochs": EPOCHS, "loss": 0.5**EPOCHS}
+    row = replaced.rows[PLUGIN]
+    assert len(row.written) == EPOCHS
+    assert list(row.read) == list(row.written)
