@@ -38,6 +38,7 @@ CASES = (
     "worker",
     "triggerer",
     "many_jobs",
+    "take_over",
 )
 """Modules of this package; each has ``measure(*, short: bool)``, which yields the lines of the table."""
 SHORT = ("tails", "scaling", "resume", "imports", "worker", "triggerer")

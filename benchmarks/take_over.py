@@ -1,0 +1,288 @@
+"""Deferred jobs with long logs whose triggerer is killed: what it costs the next one to take them over.
+
+    python -m benchmarks take_over
+
+The Airflow is one of many machines (:mod:`tests.stack.deployment`): task logs are in an object store, and the log files
+of the triggerer that is killed are gone. A scripted agent, in a process of its own, runs the jobs: each has a long log
+at first, and prints a line a second from then on. A job is followed again once a line that it printed after the kill is
+in a log file of the next triggerer, which is there when the first one is killed; Airflow itself needs ten seconds to
+notice. Then the jobs end, and what the finished logs have is counted. Needs a ``redis-server``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil  # type: ignore[import-untyped]
+
+from airflow_provider_rayagent.hooks.common import JOB_LOGGER
+from benchmarks.feeder import LINE_BYTES, ROOT
+from benchmarks.many_jobs import cpu_seconds, wait_until_deferred
+from benchmarks.measure import Aim, Line
+from tests.scripted import Job, ScriptedAgent
+from tests.stack.deployment import Deployment, deployment
+from tests.stack.triggerers import FAST_TAKEOVER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.stack.deployment import Machine
+
+TASKS_A_RUN = 10
+DAGS = """
+from airflow.sdk import DAG
+from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
+from benchmarks.in_airflow import DeferTo
+
+with DAG("follow", schedule=None, max_active_runs={jobs}, max_active_tasks={jobs}):
+    for n in range({tasks}):
+        job_id = f"job-{{{{{{{{ dag_run.conf['first'] + {{n}} }}}}}}}}"
+        RayAgentJobSensor(task_id=f"follow_{{n}}", job_id=job_id, start_from_trigger=True)
+with DAG("probe", schedule=None):
+    DeferTo(task_id="probe", trigger=("ProbeTrigger", {probe!r}))
+"""
+CHUNK_LINES = 1_000
+SETTLE_SECONDS = 20.0
+"""After the long logs were forwarded, before the kill: positions are saved one after the other."""
+WATCH_SECONDS = 30.0
+"""How long is looked what the take-over still costs, after all jobs are followed again."""
+PATIENCE_SECONDS = 1_200.0
+
+
+def serve(jobs: int, lines: int) -> None:
+    """Be the agent: print the URL, then answer every line of the input with how many lines each job has printed."""
+    all_jobs = [Job(partial(long_log, lines), "RUNNING", job_id=f"job-{n}") for n in range(jobs)]
+    printed = lines
+    ends = threading.Event()
+
+    def go_on() -> None:
+        nonlocal printed
+        while not ends.wait(1.0):
+            for job in all_jobs:
+                job.grow(line(printed))
+            printed += 1
+
+    with ScriptedAgent(*all_jobs) as agent:
+        printer = threading.Thread(target=go_on)
+        printer.start()
+        print(agent.url, flush=True)
+        for command in sys.stdin:
+            if command == "end\n":
+                ends.set()
+                printer.join()
+                for job in all_jobs:
+                    job.set_status("SUCCEEDED")
+            print(printed, flush=True)
+        ends.set()
+
+
+def long_log(lines: int) -> Iterator[str]:
+    """Yield a log of so many lines."""
+    for start in range(0, lines, CHUNK_LINES):
+        yield "".join(map(line, range(start, min(start + CHUNK_LINES, lines))))
+
+
+def line(number: int) -> str:
+    """Return a line that begins with its number."""
+    return f"{number:07d} {'of a long log':<{LINE_BYTES - 9}}\n"
+
+
+class Agent:
+    """The agent's process."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._in, self._out = process.stdin, process.stdout
+        self.url = self._out.readline().strip()
+
+    def ask(self, command: str = "") -> int:
+        """Give a command, ``end``, or none; return how many lines each job has printed."""
+        self._in.write(f"{command}\n")
+        self._in.flush()
+        return int(self._out.readline())
+
+
+@contextmanager
+def agent_process(jobs: int, lines: int) -> Iterator[Agent]:
+    """Run the agent."""
+    command = [sys.executable, "-m", "benchmarks.take_over", str(jobs), str(lines)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield Agent(process)
+        process.stdin.close()  # type: ignore[union-attr]
+
+
+@dataclass
+class Arrivals:
+    """What a triggerer has written to its log files."""
+
+    machine: Machine
+    last: dict[Path, int] = field(default_factory=dict)
+    """By log file, the number of the job's newest line."""
+    bytes: int = 0
+    _read: dict[Path, int] = field(default_factory=dict)
+
+    def look(self) -> None:
+        """Read what is new."""
+        for path in (self.machine.disk / "logs").glob("dag_id=follow/*/*/attempt=1.log.trigger.*"):
+            with path.open("rb") as file:
+                file.seek(self._read.get(path, 0))
+                text = file.read()
+            whole = text[: text.rfind(b"\n") + 1]
+            self._read[path] = self._read.get(path, 0) + len(whole)
+            self.bytes += len(whole)
+            if numbers := list(numbers_in(whole)):
+                self.last[path] = max(numbers)
+
+    def wait_for(self, jobs: int, number: int) -> None:
+        """Wait until every job's line of that number, or a later one, has come."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while sum(last >= number for last in self.last.values()) < jobs:
+            assert time.monotonic() < deadline, sorted(self.last.values())
+            time.sleep(0.2)
+            self.look()
+
+
+def numbers_in(log: bytes) -> Iterator[int]:
+    """Yield the numbers of a job's lines in a task log."""
+    for record in map(json.loads, log.splitlines()):
+        if record.get("logger") == JOB_LOGGER:
+            yield from (int(each[:7]) for each in record["event"].split("\n"))
+
+
+@dataclass(frozen=True)
+class TakeOver:
+    """What was seen.
+
+    :param again: seconds from the kill until all jobs were followed again.
+    :param written: bytes that the next triggerer had then written to task logs, and :data:`WATCH_SECONDS` later.
+    :param cpu: seconds that its two processes had used by then, from before the kill.
+    :param late: seconds that a timer of 5 ms came late in its event loop, every one of that time.
+    :param concluded: seconds from the jobs' end until all tasks had succeeded.
+    :param lines: what the jobs had printed.
+    :param missing: those of them that are not in the finished logs.
+    """
+
+    again: float
+    written: int
+    cpu: float
+    late: list[float]
+    concluded: float
+    lines: int
+    missing: int
+
+
+def measure(*, short: bool) -> Iterator[Line]:
+    """Measure one take-over."""
+    jobs, lines = (10, 2_000) if short else (100, 20_000)
+    seen = run(jobs, lines)
+    what = f"take-over of {jobs} jobs with {lines * LINE_BYTES / 1e6:g} MB of log each"
+    lost = Aim(most=0.0, of="figure")
+    yield Line("take_over", f"{what}, lost", f"of {seen.lines:,} lines", [seen.missing], aim=lost)
+    yield Line("take_over", f"{what}, followed again after", "s", [seen.again])
+    yield Line("take_over", f"{what}, written by the next triggerer", "MB", [seen.written / 1e6])
+    yield Line("take_over", f"{what}, its CPU", "s", [seen.cpu])
+    yield Line("take_over", f"{what}, longest block of its event loop", "ms", [1_000 * max(seen.late)])
+    p99 = statistics.quantiles(seen.late, n=100)[98]
+    yield Line("take_over", f"{what}, event loop, 99% of the time under", "ms", [1_000 * p99])
+    yield Line("take_over", f"{what}, concluded after the jobs' end in", "s", [seen.concluded])
+
+
+def run(jobs: int, lines: int) -> TakeOver:
+    """Follow jobs, kill their triggerer, and see what the next one does."""
+    with tempfile.TemporaryDirectory() as folder, agent_process(jobs, lines) as agent:
+        probe = Path(folder) / "probe"
+        dags = Path(folder) / "dags"
+        dags.mkdir()
+        (dags / "benchmark.py").write_text(DAGS.format(jobs=jobs, tasks=TASKS_A_RUN, probe=str(probe)))
+        settings = {
+            **FAST_TAKEOVER,
+            "AIRFLOW__TRIGGERER__CAPACITY": str(jobs + 10),
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+        }
+        connection = {"conn_type": "rayagent", "host": agent.url, "password": "t"}
+        with deployment(dags, connections={"rayagent_default": connection}, settings=settings) as running:
+            return take_over(running, agent, probe, jobs, lines)
+
+
+def take_over(running: Deployment, agent: Agent, probe: Path, jobs: int, lines: int) -> TakeOver:
+    """Do as :func:`run`, in a deployment that runs."""
+    airflow, [first] = running.airflow, running.triggerers
+    airflow.trigger("probe")
+    for start in range(0, jobs, TASKS_A_RUN):
+        airflow.trigger("follow", {"first": start})
+    wait_until_deferred(airflow, jobs + 1)
+    Arrivals(first).wait_for(jobs, lines)
+    time.sleep(SETTLE_SECONDS)
+
+    second = running.start_triggerer()
+    processes = [psutil.Process(pid) for pid in second.server.members()]
+    used = sum(map(cpu_seconds, processes))
+    arrivals = Arrivals(second)
+    printed, killed = agent.ask(), time.time()
+    first.kill()
+    arrivals.wait_for(jobs, printed)
+    again = time.time() - killed
+    time.sleep(WATCH_SECONDS)
+    arrivals.look()
+    cpu = sum(map(cpu_seconds, processes)) - used
+    late = [json.loads(text) for text in probe.read_text(encoding="utf-8").splitlines()]
+    probe.unlink()
+
+    printed, ended = agent.ask("end"), time.time()
+    wait_until_succeeded(running, jobs)
+    concluded = time.time() - ended
+    wait_for_uploads(running)
+    return TakeOver(
+        again,
+        arrivals.bytes,
+        cpu,
+        [seconds for moment, seconds in late if moment >= killed],
+        concluded,
+        jobs * printed,
+        jobs * printed - sum(lines_of_every_task(running).values()),
+    )
+
+
+def wait_until_succeeded(running: Deployment, number: int) -> None:
+    """Wait until so many tasks have succeeded."""
+
+    def succeeded() -> bool | None:
+        query = "dags/follow/dagRuns/~/taskInstances?limit=1&state=success"
+        return running.airflow.call("GET", query)["total_entries"] >= number or None
+
+    running.airflow.until(succeeded, PATIENCE_SECONDS, f"fewer than {number} tasks have succeeded")
+
+
+def wait_for_uploads(running: Deployment) -> None:
+    """Wait until every log file is empty, as Airflow leaves those that it has uploaded."""
+
+    def uploaded() -> bool | None:
+        files = [file for machine in running.machines for file in machine.log_files("dag_id=follow/*/*/attempt")]
+        return not any(file.stat().st_size for file in files) or None
+
+    running.airflow.until(uploaded, PATIENCE_SECONDS, "log files that are not uploaded")
+
+
+def lines_of_every_task(running: Deployment) -> dict[str, int]:
+    """Return how many different lines of the jobs are in the finished logs, by run and task."""
+    numbers: dict[str, set[int]] = {}
+    for key in running.store.keys("dag_id=follow/"):
+        numbers.setdefault(key.rpartition("/")[0], set()).update(numbers_in(running.store.read(key)))
+    return {task: len(found) for task, found in numbers.items()}
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]), int(sys.argv[2]))
