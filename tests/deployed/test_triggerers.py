@@ -32,7 +32,6 @@ CELLS: list[Cell] = [
     (MARKED, PLAIN),
 ]
 SOME_LINES = 3 * LINES_A_SECOND
-LOSES = pytest.mark.xfail(strict=True, reason="the log file of a triggerer that has ended is not uploaded")
 
 
 class TakeOvers:
@@ -119,13 +118,11 @@ def test_the_result_is_the_jobs(take_overs: TakeOvers, cell: Cell) -> None:
     assert take_overs.tasks[cell].xcom()["result"] == {"lines": len(lines)}
 
 
-@LOSES
 @pytest.mark.parametrize("cell", CELLS, ids=" / ".join)
 def test_no_line_is_missing(take_overs: TakeOvers, cell: Cell) -> None:
     assert take_overs.rows[cell].missing == []
 
 
-@LOSES
 @pytest.mark.parametrize("cell", [cell for cell in CELLS if cell[1] != LONG], ids=" / ".join)
 def test_the_lines_are_in_order(take_overs: TakeOvers, cell: Cell) -> None:
     """But for those of a long gap, which the worker forwards at the end, under a sentence that says which they are."""
