@@ -3,7 +3,7 @@
 
     python3 dev.py demo        a Ray job's lines arrive in an Airflow task log (--keep: leave it up)
     python3 dev.py test        all tests; with arguments: pytest with these (test tests/unit -k cursor)
-    python3 dev.py lint        ruff
+    python3 dev.py lint        ruff, and deptry: whether what is imported is declared
     python3 dev.py types       mypy
     python3 dev.py docs        the documentation, into build/docs
     python3 dev.py floor       the unit tests at the oldest Python and Airflow

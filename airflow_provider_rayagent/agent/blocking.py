@@ -7,11 +7,10 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import certifi
 import requests
 import tenacity
 from requests.auth import AuthBase
-from typing_extensions import Self
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, LocationParseError, ReadTimeoutError
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator
 
+    from typing_extensions import Self
     from urllib3.response import HTTPResponse
 
     from airflow_provider_rayagent.agent.config import AgentConfig
@@ -150,7 +150,7 @@ class BlockingAgent:
         )
         verify = settings["verify"]
         if verify is True:
-            return certifi.where()
+            return DEFAULT_CA_BUNDLE_PATH
         return str(verify) if verify else None
 
     def send(self, call: Call, *, tries: int = retry.MAX_TRIES) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from starlette.responses import Response
+from fastapi.responses import Response
 
 from airflow_provider_rayagent.local.follow import Event, as_json, relay
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncGenerator
 
+    from fastapi import WebSocket
     from starlette.types import Receive, Scope, Send
-    from starlette.websockets import WebSocket
 
     Events = AsyncGenerator[Event | None, None]
 
