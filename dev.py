@@ -6,7 +6,7 @@
     python3 dev.py lint        ruff, and deptry: whether what is imported is declared
     python3 dev.py types       mypy
     python3 dev.py docs        the documentation, into build/docs
-    python3 dev.py floor       the unit tests at the oldest Python and Airflow
+    python3 dev.py floor       the unit tests at the oldest Python, Airflow and libraries
     python3 dev.py bench       the benchmarks (--short: a little of each)
 
 The environments are described in setup.cfg and made below .tox/; nothing is installed elsewhere.

@@ -8,7 +8,8 @@ import socket
 import ssl
 import threading
 import time
-from typing import TYPE_CHECKING, Protocol
+from http import HTTPStatus
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import requests
 import websocket
@@ -31,11 +32,12 @@ from airflow_provider_rayagent.logs.frames import FrameDecoder
 from airflow_provider_rayagent.logs.sse import SseDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from urllib3.response import HTTPResponse
 
     from airflow_provider_rayagent.agent.blocking import BlockingAgent
+    from airflow_provider_rayagent.agent.config import AgentConfig
 
 READ_AHEAD_BYTES = 262_144
 """Of server-sent events; then the agent is made to wait."""
@@ -76,11 +78,14 @@ class WebSocketStream:
                 suppress_origin=True,
             )
         except websocket.WebSocketBadStatusException as error:
-            body = error.resp_body or b""
-            answers.check_status(call, error.status_code, error.resp_headers or {}, body, config.redact)
-            raise RayAgentResponseError(f"GET /{call.path} answered {error.status_code}, not a WebSocket.") from None
+            _refuse(call, error.status_code, error.resp_headers, error.resp_body, config)
         except (websocket.WebSocketException, OSError, ValueError) as error:
             raise as_agent_error(error, config, WEBSOCKET_ERRORS) from None
+        status = self._socket.getstatus()
+        if status is not None and status != HTTPStatus.SWITCHING_PROTOCOLS:
+            # Before 1.9.1 the library takes a redirect that it does not follow for an accepted handshake.
+            self._socket.shutdown()
+            _refuse(call, status, self._socket.getheaders(), None, config)
         self._frames = FrameDecoder()
         self._pinged_at = time.monotonic()
 
@@ -275,6 +280,14 @@ def _check(call: wire.Call, response: requests.Response, agent: BlockingAgent) -
     good = 200 <= response.status_code < 300
     body = b"" if good else response.raw.read(READ_BYTES, decode_content=True)
     check_log_answer(call, response.status_code, response.headers, body, agent.config.redact)
+
+
+def _refuse(
+    call: wire.Call, status: int, headers: Mapping[str, str] | None, body: bytes | None, config: AgentConfig
+) -> NoReturn:
+    """Raise what an answer to a handshake means that is not a WebSocket."""
+    answers.check_status(call, status, headers or {}, body or b"", config.redact)
+    raise RayAgentResponseError(f"GET /{call.path} answered {status}, not a WebSocket.") from None
 
 
 def _ssl_options(agent: BlockingAgent) -> dict[str, object]:

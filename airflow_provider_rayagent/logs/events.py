@@ -52,7 +52,8 @@ def decode_event(data: str | bytes, name: str = "") -> Event:
         message = payload["message"]
         if payload["type"] == "log" and type(message) is str:
             return Event("log", message)
-    except (ValueError, TypeError, LookupError, RecursionError):
+    except (msgspec.DecodeError, ValueError, TypeError, LookupError, RecursionError):
+        # Only from msgspec 0.21 on is a DecodeError a ValueError.
         pass
     return _decode_any(data, name)
 

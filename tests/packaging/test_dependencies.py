@@ -18,7 +18,7 @@ TEXT = PYPROJECT.read_text(encoding="utf-8")
 def declared(name: str) -> list[str]:
     """Return the lines of a list of dependencies."""
     (block,) = re.findall(rf"^{name} = \[\n(.*?)^\]", TEXT, flags=re.MULTILINE | re.DOTALL)
-    return re.findall(r"^ .*\n", block, flags=re.MULTILINE)
+    return re.findall(r'^ +".*\n', block, flags=re.MULTILINE)
 
 
 BASE, EXTRA = declared("dependencies"), declared("local")
