@@ -37,7 +37,8 @@ class AsyncFollower(Following):
         deadline: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(job_id, settings, cursor=cursor, deadline=deadline, clock=clock)
+        redact = agent.config.redact
+        super().__init__(job_id, settings, cursor=cursor, deadline=deadline, clock=clock, redact=redact)
         self._agent = agent
         self._stream: AsyncLogStream | None = None
         self._whole: AsyncWholeLog | None = None

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from airflow_provider_rayagent.agent import wire
 from airflow_provider_rayagent.agent.errors import RayAgentConfigError
+from airflow_provider_rayagent.logs.redaction import MIN_LENGTH, Redactor
 
 DEFAULT_CONNECT_TIMEOUT = 3.0
 DEFAULT_READ_TIMEOUT = 10.0
@@ -36,7 +40,6 @@ EXTRA_FIELDS = {
 }
 """The fields of a connection's extra that are read, with their labels in the form; others are left alone."""
 
-_REDACTED = "***"
 _SECRET_HEADER = re.compile(r"auth|cookie|credential|key|pass|secret|session|token", re.IGNORECASE)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -91,12 +94,10 @@ class AgentConfig:
         """
         return _job_url(self.job_url).replace("{job_id}", wire.validate_id(job_id, "job"))
 
-    def redact(self, text: str) -> str:
-        """Return ``text`` with every secret replaced, also where it stands escaped in JSON or quoted in a URL."""
-        for secret in self.secrets:
-            for form in (secret, json.dumps(secret)[1:-1], quote(secret, safe="")):
-                text = text.replace(form, _REDACTED)
-        return text
+    @cached_property
+    def redact(self) -> Redactor:
+        """What takes :attr:`secrets` out of a text: call it."""
+        return Redactor(self.secrets)
 
 
 def read_config(
@@ -181,7 +182,9 @@ def _port(port: object) -> int | None:
 
 def _headers(token: str | None, extra: Mapping[str, Any]) -> tuple[dict[str, str], tuple[str, ...]]:
     headers = _extra_headers(extra)
-    secrets = [value for name, value in headers.items() if _SECRET_HEADER.search(name)]
+    secrets = [
+        part for name, value in headers.items() if _SECRET_HEADER.search(name) for part in _secret_parts(name, value)
+    ]
     fields: tuple[tuple[str, str, object, str], ...] = (
         (wire.AUTHORIZATION_HEADER, "password", token, ""),
         (wire.USER_HEADER, "user_token", extra.get("user_token"), "Token "),
@@ -198,8 +201,28 @@ def _headers(token: str | None, extra: Mapping[str, Any]) -> tuple[dict[str, str
             del headers[other]
         headers[name] = _header_value(field_name(label), prefix + text)
         if name != wire.TENANT_HEADER:
-            secrets.append(text)
-    return headers, tuple(sorted({secret for secret in secrets if len(secret) > 2}, key=len, reverse=True))
+            secrets += _secret_parts(name, text)
+    return headers, tuple(sorted({secret for secret in secrets if len(secret) >= MIN_LENGTH}, key=len, reverse=True))
+
+
+def _secret_parts(header: str, value: str) -> Iterator[str]:
+    """Yield the value of a header, and what of it is a secret by itself.
+
+    That is what follows the scheme in ``Bearer …`` or ``Token …`` (RFC 9110, section 11.4), the password in a ``Basic``
+    value (RFC 7617, section 2), and the value of each cookie (RFC 6265, section 4.2.1).
+    """
+    yield value
+    scheme, _, credentials = value.partition(" ")
+    yield credentials.strip()
+    if scheme.lower() == "basic":
+        try:
+            user_and_password = base64.b64decode(credentials, validate=True).decode("utf-8", "replace")
+        except binascii.Error:
+            return
+        yield user_and_password.partition(":")[2]
+    if header.lower() == "cookie":
+        for pair in value.split(";"):
+            yield pair.partition("=")[2].strip()
 
 
 def _extra_headers(extra: Mapping[str, Any]) -> dict[str, str]:

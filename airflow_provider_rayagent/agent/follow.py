@@ -39,7 +39,8 @@ class Follower(Following):
         stopped: threading.Event | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(job_id, settings, cursor=cursor, deadline=deadline, clock=clock)
+        redact = agent.config.redact
+        super().__init__(job_id, settings, cursor=cursor, deadline=deadline, clock=clock, redact=redact)
         self._agent = agent
         self._stopped = stopped or threading.Event()
         self._stream: LogStream | None = None

@@ -9,6 +9,7 @@ from airflow_provider_rayagent.agent import jobs, wire
 from airflow_provider_rayagent.agent.errors import RayAgentError, RayAgentNotFoundError, RayAgentResponseError
 from airflow_provider_rayagent.agent.transience import is_log_unreadable, is_permanent
 from airflow_provider_rayagent.logs.commands import Notice, TailSettings
+from airflow_provider_rayagent.logs.redaction import NO_SECRETS
 from airflow_provider_rayagent.logs.tail import Tail
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.logs.cursor import Cursor
     from airflow_provider_rayagent.logs.end import End
     from airflow_provider_rayagent.logs.events import Event
+    from airflow_provider_rayagent.logs.redaction import Redactor
 
 SLICE_SECONDS = 1.0
 """A wait or read is never longer at a stretch, so that a request to stop is seen soon."""
@@ -41,6 +43,7 @@ class Following:
 
     :param deadline: seconds from now after which to give up.
     :param clock: monotonic, in seconds.
+    :param redact: knows the connection's secrets.
     """
 
     def __init__(
@@ -51,10 +54,13 @@ class Following:
         cursor: Cursor | None,
         deadline: float | None,
         clock: Callable[[], float],
+        redact: Redactor = NO_SECRETS,
     ) -> None:
         self.job_id = wire.validate_id(job_id, "job")
         self.clock = clock
-        self.tail = Tail(settings, cursor, deadline=None if deadline is None else clock() + deadline)
+        self.redact = redact
+        until = None if deadline is None else clock() + deadline
+        self.tail = Tail(settings, cursor, deadline=until, redact=redact)
         self.end: End | None = None
         """Why it ended; ``None`` while it goes on, or if it was stopped."""
         self.job: Mapping[str, Any] | None = None

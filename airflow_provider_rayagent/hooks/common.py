@@ -82,8 +82,8 @@ def config_from_connection(connection: Any) -> AgentConfig:
         token=connection.password,
         extra=extra,
     )
-    for secret in config.secrets:
-        mask_secret(secret)
+    for form in config.redact.forms:
+        mask_secret(form)
     return config
 
 

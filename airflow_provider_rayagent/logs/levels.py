@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from airflow_provider_rayagent.logs.bars import BAR
-from airflow_provider_rayagent.logs.lines import CONTINUED
+from airflow_provider_rayagent.logs.lines import Piece
 from airflow_provider_rayagent.logs.markers import TERMINAL_SEQUENCES, marked_level
 from airflow_provider_rayagent.logs.tracebacks import (
     begins_traceback,
@@ -59,7 +59,7 @@ class LevelFinder:
 
     def level_of(self, line: str) -> int | None:
         """Return the level as a number of :mod:`logging`, ``None`` if the line tells none."""
-        if line.startswith(CONTINUED):
+        if isinstance(line, Piece) and line.continued:
             return self._last
         if "\x1b" in line:
             line = TERMINAL_SEQUENCES.sub("", line)

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from airflow_provider_rayagent.logs.cursor import Cursor, ForeignTextError, Replay
 from airflow_provider_rayagent.logs.lines import LineAssembler, RedrawingAssembler, SurrogateJoiner
+from airflow_provider_rayagent.logs.redaction import NO_SECRETS
+
+if TYPE_CHECKING:
+    from airflow_provider_rayagent.logs.redaction import Redactor
 
 _MAX_QUESTIONS = 20
 _MAX_WAITING_CHARS = 1_000_000
@@ -15,14 +21,17 @@ class TextReading:
     :param cursor: the forwarded part; moved on as lines are given out.
     :param max_line_length: see :class:`LineAssembler`.
     :param redraws: whether ``\\r`` draws a line anew; see :class:`RedrawingAssembler`.
+    :param redact: knows the secrets that no cut may divide.
     """
 
-    def __init__(self, cursor: Cursor, max_line_length: int, *, redraws: bool = False) -> None:
+    def __init__(
+        self, cursor: Cursor, max_line_length: int, *, redraws: bool = False, redact: Redactor = NO_SECRETS
+    ) -> None:
         self._cursor = cursor
         self._replay = Replay(cursor)
         self._pairs = SurrogateJoiner()
         assembler = RedrawingAssembler if redraws else LineAssembler
-        self._assembler = assembler(max_line_length, mid_line=cursor.mid_line)
+        self._assembler = assembler(max_line_length, mid_line=cursor.mid_line, redact=redact)
         self.heard = False
         """Whether any text came."""
         self.advanced = False
@@ -125,8 +134,10 @@ class StreamReading(TextReading):
     While :attr:`in_question`, messages are kept back; :meth:`answer` goes on with them.
     """
 
-    def __init__(self, cursor: Cursor, max_line_length: int, *, redraws: bool = False) -> None:
-        super().__init__(cursor, max_line_length, redraws=redraws)
+    def __init__(
+        self, cursor: Cursor, max_line_length: int, *, redraws: bool = False, redact: Redactor = NO_SECRETS
+    ) -> None:
+        super().__init__(cursor, max_line_length, redraws=redraws, redact=redact)
         self._waiting: list[str] = []
         self._waiting_chars = 0
         self._questions = 0

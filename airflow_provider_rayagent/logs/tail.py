@@ -21,6 +21,7 @@ from airflow_provider_rayagent.logs.doubt import Doubts
 from airflow_provider_rayagent.logs.end import End
 from airflow_provider_rayagent.logs.pace import Backoff
 from airflow_provider_rayagent.logs.reading import Question, StreamReading, TextReading
+from airflow_provider_rayagent.logs.redaction import NO_SECRETS
 from airflow_provider_rayagent.logs.status import StatusWatch
 from airflow_provider_rayagent.logs.telling import Telling
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from airflow_provider_rayagent.logs.events import Event
+    from airflow_provider_rayagent.logs.redaction import Redactor
 
 ReadingT = TypeVar("ReadingT", bound=TextReading)
 
@@ -59,6 +61,7 @@ class Tail:
     :param cursor: what was forwarded before, to go on from there.
     :param deadline: moment at which to give up, on the driver's clock.
     :param jitter: returns a number in [0, 1).
+    :param redact: knows the secrets that a piece of a long line may not divide; none is taken out here.
     """
 
     def __init__(
@@ -68,9 +71,11 @@ class Tail:
         *,
         deadline: float | None = None,
         jitter: Callable[[], float] = random.random,
+        redact: Redactor = NO_SECRETS,
     ) -> None:
         self._settings = settings or TailSettings()
         self.cursor = cursor or Cursor()
+        self._redact = redact
         self._watch = StatusWatch(self._settings, deadline, jitter)
         self._telling = Telling()
         self._doubts = Doubts()
@@ -270,7 +275,7 @@ class Tail:
 
     def _reading(self, kind: type[ReadingT]) -> ReadingT:
         redraws = self._settings.progress_interval is not None
-        return kind(self.cursor, self._settings.max_line_length, redraws=redraws)
+        return kind(self.cursor, self._settings.max_line_length, redraws=redraws, redact=self._redact)
 
     def _tell_progress(self, now: float) -> None:
         interval = self._settings.progress_interval

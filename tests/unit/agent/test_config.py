@@ -225,5 +225,27 @@ def test_every_secret_is_redacted_in_every_form_that_an_answer_may_echo() -> Non
     assert config.redact(text) == "*** *** *** *** *** end"
 
 
+@pytest.mark.parametrize(
+    ("header", "value", "printed"),
+    [
+        ("Authorization", "Bearer abc-123", "abc-123"),
+        ("X-Auth", "Token  abc-123", "abc-123"),
+        ("Authorization", "Basic dXNlcjpwYTpzcw==", "dXNlcjpwYTpzcw=="),
+        ("Authorization", "Basic dXNlcjpwYTpzcw==", "pa:ss"),
+        ("Cookie", "id=abc-123; lang=en", "abc-123"),
+    ],
+)
+def test_what_of_a_secret_is_one_by_itself_is_redacted_too(header: str, value: str, printed: str) -> None:
+    config = make_config(token=None, extra={"headers": {header: value}})
+    assert config.redact(f"{value} or {printed}") == "*** or ***"
+    assert config.redact("Bearer, Token, Basic, user, id, lang, en") == "Bearer, Token, Basic, user, id, lang, en"
+
+
+@pytest.mark.parametrize(("token", "printed"), [("Bearer abc-123", "abc-123"), ("Token abc", "abc"), ("x-1", "x-1")])
+def test_a_token_with_its_scheme_and_a_short_one_are_redacted(token: str, printed: str) -> None:
+    assert make_config(token=token).redact(f"{token}|{printed}") == "***|***"
+    assert make_config(token=None, extra={"user_token": token}).redact(f"{token}|{printed}") == "***|***"
+
+
 def test_a_longer_secret_is_redacted_before_one_that_it_contains() -> None:
     assert make_config(token="abc", extra={"user_token": "abc-def"}).redact("abc-def abc") == "*** ***"

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
     from tests.unit.support import Connect
 
-SECRETS = {TOKEN, "user-tok-77", "header-val-77"}
+SECRETS = {TOKEN, "user-tok-77", "header/val-77"}
+FORMS = {*SECRETS, "header%2Fval-77"}
+"""Also in URLs, where the value alone is not found."""
 
 
 async def supervise(sock: socket.socket, masked: list[object]) -> None:
@@ -34,7 +36,7 @@ async def supervise(sock: socket.socket, masked: list[object]) -> None:
 
 
 def test_the_supervisor_is_told_every_secret_of_a_connection(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    connect(NO_AGENT, extra={"user_token": "user-tok-77", "headers": {"X-Key": "header-val-77"}})
+    connect(NO_AGENT, extra={"user_token": "user-tok-77", "headers": {"X-Key": "header/val-77"}})
     masked: list[object] = []
 
     async def in_a_triggerer() -> None:
@@ -53,4 +55,4 @@ def test_the_supervisor_is_told_every_secret_of_a_connection(connect: Connect, m
         theirs.close()
 
     asyncio.run(in_a_triggerer())
-    assert [secret for secret in SECRETS if secret not in masked] == []
+    assert [secret for secret in FORMS if secret not in masked] == []

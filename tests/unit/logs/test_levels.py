@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_rayagent.logs.levels import MAX_BLOCKS, LevelFinder
+from airflow_provider_rayagent.logs.lines import LineAssembler
 from tests.unit.logs.corpus import LETTERS
 
 LONG = 16_000
@@ -155,7 +156,9 @@ def test_a_warning_is_followed_by_one_line_of_source() -> None:
 
 
 def test_the_pieces_of_a_long_line_have_the_level_of_the_first() -> None:
-    assert letters("ERROR:root:x [line continues]", "[continued] y [line continues]", "[continued] z", "next") == "EEE-"
+    lines, _ = LineAssembler(15).feed("ERROR:root:xxxxxxxxxxxxxxxxxxxxxxxxxxxx\nnext\n")
+    assert letters(*lines) == "EEE-"
+    assert letters("ERROR:root:x", "[continued] a line that looks like a piece of one") == "E-"
 
 
 def test_tracebacks_that_never_end_are_forgotten_when_there_are_too_many() -> None:

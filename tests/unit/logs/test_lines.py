@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_rayagent.logs.lines import LineAssembler, SurrogateJoiner
-from airflow_provider_rayagent.logs.present import neutralize
 from tests.unit.logs.history import halved, joined, lines_of
 
 if TYPE_CHECKING:
@@ -118,9 +117,3 @@ def test_a_half_without_its_partner_is_kept() -> None:
     assert joiner.feed("\ud83d") == ""
     assert joiner.flush() == "\ud83d"
     assert joiner.flush() == ""
-
-
-def test_fold_markers_are_broken_and_nothing_else_is_changed() -> None:
-    assert neutralize("x ::group::a ::endgroup::") == "x ::\u200bgroup::a ::\u200bendgroup::"
-    for line in ("group::", "::Group::", "::group:", "plain", ""):
-        assert neutralize(line) == line
