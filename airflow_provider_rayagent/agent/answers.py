@@ -13,6 +13,7 @@ from airflow_provider_rayagent.agent.errors import (
     RayAgentResponseError,
     for_status,
 )
+from airflow_provider_rayagent.logs.present import showable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,11 +55,13 @@ def read_answer(
     if not text:
         raise RayAgentResponseError(f"{where} with an empty body; expected JSON.", status)
     if is_html(headers, text):
-        raise RayAgentResponseError(f"{where} with an HTML page; this is no agent: {_cut(_page(text), redact)}", status)
+        raise RayAgentResponseError(
+            f"{where} with an HTML page; this is no agent: {brief(_page(text), redact)}", status
+        )
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        raise RayAgentResponseError(f"{where} with something that is not JSON: {_cut(text, redact)}", status) from None
+        raise RayAgentResponseError(f"{where} with something that is not JSON: {brief(text, redact)}", status) from None
     if call.shape == "list":
         if isinstance(value, dict) and isinstance(value.get("results"), list):
             value = value["results"]
@@ -67,7 +70,7 @@ def read_answer(
     else:
         good, wanted = isinstance(value, dict), "a JSON object"
     if not good:
-        raise RayAgentResponseError(f"{where} with another shape than {wanted}: {_cut(text, redact)}", status)
+        raise RayAgentResponseError(f"{where} with another shape than {wanted}: {brief(text, redact)}", status)
     return value
 
 
@@ -84,26 +87,26 @@ def check_status(
         return
     where = f"{call.method} /{call.path} answered {status}"
     if status < 400:
-        target = redact(headers.get("location", "nowhere"))
+        target = headers.get("location", "nowhere")
         raise RayAgentRedirectError(
-            f"{where}, a redirect to {_cut(target, redact)}; it was not followed, since the token must not go there. "
+            f"{where}, a redirect to {brief(target, redact)}; it was not followed, since the token must not go there. "
             "If that is the agent's address, enter it in the connection.",
             status,
         )
     text = body.decode("utf-8", "replace").strip()
     missing = _missing_gpus(text) if status == 503 else None
     if missing is not None:
-        raise RayAgentGPUUnavailableError(f"{where}: {_cut(missing, redact)}", status)
+        raise RayAgentGPUUnavailableError(f"{where}: {brief(missing, redact)}", status)
     page = is_html(headers, text)
     if page and status == 404:
         # A wrong path, or the default page of an ingress: it does not tell what the agent knows.
         raise RayAgentResponseError(
             f"{where} with an HTML page, which an agent does not send; is this the agent's URL? "
-            f"{_cut(_page(text), redact)}",
+            f"{brief(_page(text), redact)}",
             status,
         )
     reason = _page(text) if page else _reason(text)
-    error = for_status(status, f"{where}: {_cut(reason, redact)}" if reason else f"{where}.")
+    error = for_status(status, f"{where}: {brief(reason, redact)}" if reason else f"{where}.")
     error.retry_after = retry_after(headers)
     raise error
 
@@ -139,6 +142,11 @@ def safe_target(call: Call, url: str, status: int, headers: Mapping[str, str]) -
     same = (old.scheme, old.netloc) == (new.scheme, new.netloc)
     upgraded = (old.scheme, new.scheme) == ("http", "https") and old.hostname == new.hostname
     return target if same or upgraded else None
+
+
+def brief(answer: object, redact: Callable[[str], str]) -> str:
+    """Return an answer, or a part of one, as one short line that the task log may show."""
+    return showable(" ".join(redact(str(answer)).split()), length=MAX_SHOWN)
 
 
 def is_html(headers: Mapping[str, str], text: str) -> bool:
@@ -193,8 +201,3 @@ def _problem(item: object) -> str:
 def _page(text: str) -> str:
     title = _TITLE.search(text)
     return title.group(1) if title else _TAG.sub(" ", text)
-
-
-def _cut(text: str, redact: Callable[[str], str]) -> str:
-    text = " ".join(redact(text).split())
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"

@@ -7,9 +7,11 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_rayagent.agent.errors import RayAgentError, RayAgentResponseError
-from airflow_provider_rayagent.agent.jobs import cut, primitive, storable
+from airflow_provider_rayagent.agent.jobs import primitive, shown_status
 from airflow_provider_rayagent.agent.outcome import error_from_json, error_to_json
 from airflow_provider_rayagent.agent.transience import is_permanent
+from airflow_provider_rayagent.logs.present import cut
+from airflow_provider_rayagent.logs.storable import storable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -53,16 +55,18 @@ class ApplicationOutcome:
 
     @property
     def status(self) -> str:
-        """The status in words."""
-        return str(self.application["status"]) if self.application else "not there"
+        """The status, as a sentence may show it."""
+        return shown_status(self.application) if self.application else "not there"
 
     def to_event(self) -> dict[str, Any]:
-        """Return JSON primitives for a trigger's event."""
-        return {
-            "arrival": self.arrival.value if self.arrival else None,
-            "application": self.application,
-            "error": error_to_json(self.error),
-        }
+        """Return a storable object for a trigger's event."""
+        return storable(
+            {
+                "arrival": self.arrival.value if self.arrival else None,
+                "application": self.application,
+                "error": error_to_json(self.error),
+            }
+        )
 
     @classmethod
     def from_event(cls, event: object) -> ApplicationOutcome:
@@ -143,7 +147,7 @@ def find_by_name(applications: Iterable[dict[str, Any]], name: str) -> dict[str,
 
 
 def summarize(application: Mapping[str, Any], redact: Callable[[str], str] = str) -> dict[str, Any]:
-    """Return what of an application's details goes to XCom: JSON primitives, small.
+    """Return what of an application's details goes to XCom: a storable object, small.
 
     The keys are ``name``, ``status``, ``message``, ``route_prefix``, ``docs_path``, ``last_deployed_time_s`` (seconds
     since the epoch) and ``deployments``, each deployment's status by its name.
@@ -152,8 +156,8 @@ def summarize(application: Mapping[str, Any], redact: Callable[[str], str] = str
     deployments = application.get("deployments")
     found = deployments.items() if isinstance(deployments, dict) else ()
     summary["deployments"] = {
-        cut(str(storable(str(name), redact)), MAX_NAME): primitive(each.get("status"), redact)
+        cut(redact(str(name)), MAX_NAME): primitive(each.get("status"), redact)
         for name, each in list(found)[:MAX_DEPLOYMENTS]
         if isinstance(each, dict)
     }
-    return summary
+    return storable(summary)

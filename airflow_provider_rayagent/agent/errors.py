@@ -1,22 +1,25 @@
 """Errors of the agent's wire: one small tree that says whose fault it was and what to do.
 
 Every error carries ``status_code`` (the HTTP status, or the nearest one where there was no answer:
-400 invalid input, 408 timeout, 503 no connection) and ``detail``, the words for a person. No error holds a token.
+400 invalid input, 408 timeout, 503 no connection) and ``detail``, the words for a person, which a task log may show
+(:func:`showable`). No error holds a token.
 """
 
 from __future__ import annotations
+
+from airflow_provider_rayagent.logs.present import showable
 
 
 class RayAgentError(Exception):
     """Base of every error that this package raises for an agent, a request or a job.
 
-    :param detail: what was wrong and what to do, in words.
+    :param detail: what was wrong and what to do, in words; those that are not ours are redacted and cut before.
     :param status_code: an HTTP status, or ``None`` where none applies.
     """
 
     def __init__(self, detail: str, status_code: int | None = None) -> None:
-        super().__init__(detail)
-        self.detail = detail
+        self.detail = showable(detail, lines=True)
+        super().__init__(self.detail)
         self.status_code = status_code
 
     def __str__(self) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.agent.wire import JobStatus
+from airflow_provider_rayagent.logs.present import cut, showable
+from airflow_provider_rayagent.logs.storable import storable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,10 +18,12 @@ MAX_TEXT = 4_000
 """Characters of one text in a summary; a longer one is cut visibly."""
 MAX_METADATA = 4_000
 """Characters of a summary's metadata as JSON; larger metadata is left out, and said to be."""
+MAX_STATUS = 100
+"""Characters of a status that Ray does not have."""
+MAX_ENTRYPOINT = 200
+"""Characters of the entrypoint in a sentence."""
 
-_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 _FIELDS = (
-    "job_id",
     "submission_id",
     "type",
     "status",
@@ -48,22 +51,33 @@ def has_ended(job: Mapping[str, Any]) -> bool:
     return bool(job.get("end_time")) if status is None else status.is_terminal
 
 
-def summarize(job: Mapping[str, Any], job_id: str, redact: Callable[[str], str] = str) -> dict[str, Any]:
-    """Return what of a job's details goes to XCom: JSON primitives, small, without ``runtime_env`` (secrets).
+def shown_status(job: Mapping[str, Any], redact: Callable[[str], str] = str) -> str:
+    """Return a job's status, or an application's, as a sentence may show it."""
+    return showable(str(job.get("status")), redact, length=MAX_STATUS)
 
-    :param job_id: the id that was asked for; it stands in where the details have none.
+
+def summarize(job: Mapping[str, Any], job_id: str, redact: Callable[[str], str] = str) -> dict[str, Any]:
+    """Return what of a job's details goes to XCom: a storable object, small, without ``runtime_env`` (secrets).
+
+    Its ``job_id`` is the id that was asked for, by which the agent knows the job; the one that Ray gives the job's
+    driver, which the agent calls ``job_id``, is ``driver_job_id``.
+
     :param redact: takes secrets out of a text; a job may have printed one, and Ray's message has its last lines.
     """
-    summary: dict[str, Any] = {name: primitive(job.get(name), redact) for name in _FIELDS}
-    summary["job_id"] = summary["job_id"] or summary["submission_id"] or job_id
-    summary["duration"] = duration_of(job)
-    summary["metadata"] = _metadata(job.get("metadata"), redact)
-    return summary
+    return storable(
+        {
+            "job_id": job_id,
+            **{name: primitive(job.get(name), redact) for name in _FIELDS},
+            "driver_job_id": primitive(job.get("job_id"), redact),
+            "duration": duration_of(job),
+            "metadata": _metadata(job.get("metadata"), redact),
+        }
+    )
 
 
-def describe(job: Mapping[str, Any], job_id: str, where: str = "") -> str:
+def describe(job: Mapping[str, Any], job_id: str, where: str = "", *, redact: Callable[[str], str] = str) -> str:
     """Return one sentence for the task log: which job, its status, since when, how long, where."""
-    words = [f"Job {job_id} is {job.get('status')}"]
+    words = [f"Job {job_id} is {shown_status(job, redact)}"]
     start = _moment(job.get("start_time"))
     if start is not None:
         words.append(f"started {start:%Y-%m-%d %H:%M:%S} UTC")
@@ -71,7 +85,7 @@ def describe(job: Mapping[str, Any], job_id: str, where: str = "") -> str:
     if has_ended(job) and duration is not None:
         words.append(f"ran {duration:.1f} s")
     if job.get("entrypoint"):
-        words.append(f"entrypoint: {cut(str(job['entrypoint']), 200)}")
+        words.append(f"entrypoint: {showable(str(job['entrypoint']), redact, length=MAX_ENTRYPOINT)}")
     if where and not has_ended(job):
         words.append(f"agent: {where}")
     return ", ".join(words) + "."
@@ -79,16 +93,20 @@ def describe(job: Mapping[str, Any], job_id: str, where: str = "") -> str:
 
 def duration_of(job: Mapping[str, Any]) -> float | None:
     """Return how long a job ran, in seconds, ``None`` if that is not known."""
-    start, end = job.get("start_time"), job.get("end_time")
-    if isinstance(start, (int, float)) and isinstance(end, (int, float)) and 0 < start <= end:
-        return (end - start) / 1000
-    return None
+    start, end = _milliseconds(job.get("start_time")), _milliseconds(job.get("end_time"))
+    return (end - start) / 1000 if start is not None and end is not None and start <= end else None
 
 
 def _moment(value: object) -> datetime | None:
+    milliseconds = _milliseconds(value)
+    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, tz=timezone.utc)
+
+
+def _milliseconds(value: object) -> float | None:
+    """Return a moment in ms since the epoch, ``None`` if it is none within a few thousand years."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e14:
         return None
-    return datetime.fromtimestamp(value / 1000, tz=timezone.utc)
+    return value
 
 
 def _metadata(value: object, redact: Callable[[str], str]) -> Any:
@@ -98,25 +116,11 @@ def _metadata(value: object, redact: Callable[[str], str]) -> Any:
         text = json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
         return "left out: not plain JSON"
-    return storable(json.loads(text), redact) if len(text) <= MAX_METADATA else f"left out: {len(text)} characters"
+    return storable(value, redact) if len(text) <= MAX_METADATA else f"left out: {len(text)} characters"
 
 
 def primitive(value: object, redact: Callable[[str], str]) -> str | int | float | bool | None:
     """Return a value as a JSON primitive: a text without secrets, and cut."""
     if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    return cut(str(storable(str(value), redact)), MAX_TEXT)
-
-
-def storable(value: Any, redact: Callable[[str], str]) -> Any:
-    """Return a JSON value without secrets, and without what a database's JSON column refuses: NUL, half characters."""
-    if isinstance(value, str):
-        return redact(_UNSTORABLE.sub("\ufffd", value))
-    if isinstance(value, dict):
-        return {storable(key, redact): storable(item, redact) for key, item in value.items()}
-    return [storable(item, redact) for item in value] if isinstance(value, list) else value
-
-
-def cut(text: str, length: int) -> str:
-    """Return a text, or its beginning and how much more there is."""
-    return text if len(text) <= length else f"{text[:length]}… [{len(text) - length} characters cut]"
+    return cut(redact(str(value)), MAX_TEXT)

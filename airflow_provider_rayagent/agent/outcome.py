@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.agent import errors
 from airflow_provider_rayagent.agent.errors import RayAgentError, RayAgentResponseError
+from airflow_provider_rayagent.agent.jobs import shown_status
 from airflow_provider_rayagent.logs.end import End
+from airflow_provider_rayagent.logs.storable import storable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from airflow_provider_rayagent.agent.following import Following
 
 MAX_DETAIL = 1_000
 """Characters of an error's words in an event, which Airflow prints whole into the task log."""
-
-MAX_STATUS = 100
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,18 @@ class Outcome:
         """Return how ``following`` ended."""
         return cls(following.end, following.job, following.error)
 
-    def to_event(self) -> dict[str, Any]:
-        """Return JSON primitives, under 2 KB, without a secret."""
-        return {
-            "end": self.end.value if self.end else None,
-            "status": str(self.job.get("status"))[:MAX_STATUS] if self.job else None,
-            "error": error_to_json(self.error),
-        }
+    def to_event(self, redact: Callable[[str], str] = str) -> dict[str, Any]:
+        """Return a storable object, under 2 KB.
+
+        :param redact: takes secrets out of the status; an error has none.
+        """
+        return storable(
+            {
+                "end": self.end.value if self.end else None,
+                "status": shown_status(self.job, redact) if self.job else None,
+                "error": error_to_json(self.error),
+            }
+        )
 
     @classmethod
     def from_event(cls, event: object) -> Outcome:
@@ -80,6 +85,7 @@ def error_from_json(value: Any) -> RayAgentError | None:
 
 
 def _short(text: str) -> str:
+    # An error's words have no secret any more that a cut could divide.
     text = text[:MAX_DETAIL]
     while len(json.dumps(text)) > 1.5 * MAX_DETAIL:
         text = text[: len(text) // 2]

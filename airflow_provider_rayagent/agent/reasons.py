@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.agent.jobs import MAX_TEXT, cut, duration_of, known_status
+from airflow_provider_rayagent.agent.jobs import MAX_TEXT, duration_of, known_status, shown_status
 from airflow_provider_rayagent.agent.wire import JobStatus
+from airflow_provider_rayagent.logs.present import showable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+MAX_FACT = 200
+"""Characters of one fact that is not Ray's message."""
 
 _LOG_EXCERPT = ", last available logs"
 """What Ray puts into its message before the log's last lines."""
@@ -30,18 +34,27 @@ _HINTS = {
 _PROGRAM = "the job's last lines: the program itself failed"
 
 
-def explain(job: Mapping[str, Any], job_id: str, *, log_is_shown: bool, link: str = "") -> str:
+def explain(
+    job: Mapping[str, Any],
+    job_id: str,
+    *,
+    log_is_shown: bool,
+    link: str = "",
+    redact: Callable[[str], str] = str,
+) -> str:
     """Return what became of a job that did not succeed, one fact a line.
 
     :param log_is_shown: whether the job's log is in the task log, so that Ray need not repeat its end.
     :param link: the address of the job's page, if there is one.
+    :param redact: takes secrets out of what is not ours.
     """
     seconds = duration_of(job)
     lines = [
-        f"Job {job_id} ended as {job.get('status')}" + (f" after {seconds:.1f} s." if seconds is not None else ".")
+        f"Job {job_id} ended as {shown_status(job, redact)}"
+        + (f" after {seconds:.1f} s." if seconds is not None else ".")
     ]
     facts = [
-        f"{name} {job[key]}"
+        f"{name} {showable(str(job[key]), redact, length=MAX_FACT)}"
         for name, key in (("error", "error_type"), ("exit code", "driver_exit_code"), ("node", "driver_node_id"))
         if job.get(key) not in (None, "")
     ]
@@ -51,7 +64,7 @@ def explain(job: Mapping[str, Any], job_id: str, *, log_is_shown: bool, link: st
     if log_is_shown:
         message = message.partition(_LOG_EXCERPT)[0]
     if message:
-        lines.append(f"Ray says: {cut(message, MAX_TEXT)}")
+        lines.append(f"Ray says: {showable(message, redact, length=MAX_TEXT, lines=True)}")
     lines.append(f"Look at {_look_at(job)}.")
     if link:
         lines.append(f"The job's page: {link}")

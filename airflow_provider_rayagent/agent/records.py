@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.agent import jobs
 from airflow_provider_rayagent.agent.following import JobSeen
-from airflow_provider_rayagent.logs.commands import LogRewritten
+from airflow_provider_rayagent.logs.commands import LogRewritten, Progress
 from airflow_provider_rayagent.logs.cursor import Cursor
-from airflow_provider_rayagent.logs.present import neutralize
+from airflow_provider_rayagent.logs.lines import changed
+from airflow_provider_rayagent.logs.present import showable
 from airflow_provider_rayagent.logs.presenter import Presenter, PresentSettings, Record
+from airflow_provider_rayagent.logs.redaction import NO_SECRETS
 from airflow_provider_rayagent.logs.result import ResultFinder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from airflow_provider_rayagent.agent.following import Item
+    from airflow_provider_rayagent.logs.redaction import Redactor
 
 RECORD_BYTES = 12_000
 """What a record of several lines holds at most; a longer line is a record of its own."""
 QUIET_RECORDS_A_SECOND = 500
 """What comes beyond in the same second is joined; a worker that writes 6,000 records a second does nothing else."""
+LAST_LINES = 20
+LAST_LINE_CHARS = 500
 
 
 class JobRecords:
@@ -30,7 +37,7 @@ class JobRecords:
     :param settings: how the lines look.
     :param markers: between which the result stands; ``None``: no result is looked for.
     :param shown: whether the job's lines are shown at all.
-    :param redact: takes secrets out of a text that may become a part of the result.
+    :param redact: takes secrets out of what the job and the agent say.
     :param where: the agent's address.
     :param position: what :meth:`position` gave the one that is taken over from.
     """
@@ -42,7 +49,7 @@ class JobRecords:
         *,
         markers: tuple[str, str] | None = None,
         shown: bool = True,
-        redact: Callable[[str], str] = str,
+        redact: Redactor = NO_SECRETS,
         where: str = "",
         position: Mapping[str, Any] | None = None,
     ) -> None:
@@ -55,6 +62,12 @@ class JobRecords:
         self._result_state = (position or {}).get("result")
         self.result = ResultFinder(markers, self._result_state) if markers else None
         """The result, as far as it was found."""
+        self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
+
+    @property
+    def last_lines(self) -> list[str]:
+        """The last lines of the job, each cut to its first :data:`LAST_LINE_CHARS` characters."""
+        return [showable(line) for line in self._last_lines]
 
     def of(self, items: Sequence[Item], now: float) -> list[Record]:
         """Return the records that tell ``items``, in order.
@@ -63,20 +76,25 @@ class JobRecords:
         """
         found: list[Record] = []
         rest: list[Any] = []
+        told: list[str] = []
         for item in items:
             if isinstance(item, JobSeen):
                 found += self._presenter.records(rest, now)
                 found += self._job(item.details)
                 rest = []
-            elif not isinstance(item, str):
+            elif isinstance(item, str):
+                line = changed(item, self._redact)
+                told.append(line)
+                if self.result is not None:
+                    self.result.feed(line)
+                if self._shown:
+                    rest.append(line)
+            else:
                 if isinstance(item, LogRewritten):
                     self._forget_result()
-                rest.append(item)
-            else:
-                if self.result is not None:
-                    self.result.feed(self._redact(item))
-                if self._shown:
-                    rest.append(item)
+                redact = self._redact.unfinished if isinstance(item, Progress) else self._redact
+                rest.append(replace(item, text=redact(item.text)))
+        self._last_lines.extend(line[:LAST_LINE_CHARS] for line in told[-LAST_LINES:])
         return found + self._presenter.records(rest, now)
 
     def finish(self) -> list[Record]:
@@ -100,9 +118,10 @@ class JobRecords:
             self._result_state = None
 
     def _job(self, details: Mapping[str, Any]) -> Iterator[Record]:
-        yield Record(logging.INFO, neutralize(jobs.describe(details, self._job_id, self._where)))
+        yield Record(logging.INFO, jobs.describe(details, self._job_id, self._where, redact=self._redact))
         if jobs.known_status(details) is None and not jobs.has_ended(details):
-            text = f"The status {details['status']!r} is not one that Ray has; the job is watched on."
+            status = jobs.shown_status(details, self._redact)
+            text = f"The status '{status}' is not one that Ray has; the job is watched on."
             yield Record(logging.WARNING, text)
 
 

@@ -16,6 +16,7 @@ from airflow_provider_rayagent.hooks.common import (
     config_from_connection,
     config_with_timeout,
     raise_unless_whole,
+    shown_notice,
     tail_settings,
 )
 from airflow_provider_rayagent.hooks.plugins import AsyncPluginMethods
@@ -136,7 +137,7 @@ class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
                             limited.count(item, follower)
                         yield item
                     elif isinstance(item, Notice):
-                        self.log.warning("%s", item.text)
+                        self.log.warning("%s", shown_notice(item, follower))
         raise_unless_whole(follower)
 
     async def list_nodes(self) -> list[dict[str, Any]]:

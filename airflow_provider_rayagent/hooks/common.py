@@ -18,9 +18,12 @@ from airflow_provider_rayagent.agent.errors import (
 from airflow_provider_rayagent.agent.plugins import validate_timeout_pair
 from airflow_provider_rayagent.logs.commands import StreamSource, TailSettings
 from airflow_provider_rayagent.logs.end import End
+from airflow_provider_rayagent.logs.present import showable
+from airflow_provider_rayagent.logs.presenter import MAX_NOTICE
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.agent.following import Following
+    from airflow_provider_rayagent.logs.commands import Notice
 
 DEFAULT_MAX_LINE_LENGTH = 8_000_000
 """Characters; the longest line that the hook's log methods yield in one piece."""
@@ -131,6 +134,11 @@ class LimitedLines:
                 raise RayAgentStreamLimitError(
                     f"The log stream went over the limit {name}={limit} that was set for it."
                 )
+
+
+def shown_notice(notice: Notice, following: Following) -> str:
+    """Return a sentence about a log as the task log may show it."""
+    return showable(notice.text, following.redact, length=MAX_NOTICE)
 
 
 def raise_unless_whole(following: Following) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook
 
 from airflow_provider_rayagent.agent import wire
+from airflow_provider_rayagent.agent.answers import brief
 from airflow_provider_rayagent.agent.config import field_name
 from airflow_provider_rayagent.agent.errors import (
     RayAgentAuthenticationError,
@@ -25,6 +26,7 @@ from airflow_provider_rayagent.hooks.common import (
     config_from_connection,
     config_with_timeout,
     raise_unless_whole,
+    shown_notice,
     tail_settings,
 )
 from airflow_provider_rayagent.hooks.plugins import PluginMethods
@@ -190,7 +192,7 @@ class RayAgentHook(PluginMethods, BaseHook):
                         limited.count(item, follower)
                     yield item
                 elif isinstance(item, Notice):
-                    self.log.warning("%s", item.text)
+                    self.log.warning("%s", shown_notice(item, follower))
         raise_unless_whole(follower)
 
     # Cluster
@@ -262,7 +264,7 @@ class RayAgentHook(PluginMethods, BaseHook):
             return False, f"{what}: check the {field_name('host')}, its port and path. {error.detail}"
         except RayAgentError as error:
             return False, error.detail
-        good, words = _describe_health(self.config.base_url, health)
+        good, words = _describe_health(self.config, health)
         try:
             self.config.job_link("job")
         except RayAgentConfigError as error:
@@ -277,13 +279,14 @@ class RayAgentHook(PluginMethods, BaseHook):
         return f"The agent refused the token ({status}): check the {' and the '.join(map(field_name, names))}."
 
 
-def _describe_health(url: str, health: Mapping[str, Any]) -> tuple[bool, str]:
+def _describe_health(config: AgentConfig, health: Mapping[str, Any]) -> tuple[bool, str]:
+    url = config.base_url
     version = health.get("version") or health.get("agent_version")
-    agent = f"agent {version}" if isinstance(version, str) else "an agent"
+    agent = f"agent {brief(version, config.redact)}" if isinstance(version, str) else "an agent"
     ray = health.get("ray")
     ray_status = ray.get("status") if isinstance(ray, Mapping) else health.get("ray_status", ray)
     words = {"down", "error", "failed", "unavailable", "unhealthy", "disconnected", "false"}
     for what, status in (("Ray", ray_status), ("it", health.get("status"))):
         if status is False or str(status).lower() in words:
-            return False, f"At {url} {agent} answers, but says that {what} is {status}."
+            return False, f"At {url} {agent} answers, but says that {what} is {brief(status, config.redact)}."
     return True, f"Connected to {agent} at {url}."

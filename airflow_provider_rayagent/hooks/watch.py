@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import structlog
 
 from airflow_provider_rayagent.agent import jobs, wire
+from airflow_provider_rayagent.agent.answers import brief
 from airflow_provider_rayagent.agent.errors import RayAgentError
 from airflow_provider_rayagent.agent.reasons import explain
 from airflow_provider_rayagent.agent.records import JobRecords, Joiner
@@ -24,9 +25,10 @@ from airflow_provider_rayagent.hooks.common import JOB_LOGGER
 from airflow_provider_rayagent.hooks.kill import GOES_ON, stop_soon, task_state
 from airflow_provider_rayagent.logs.cursor import Cursor
 from airflow_provider_rayagent.logs.end import End
-from airflow_provider_rayagent.logs.present import neutralize
+from airflow_provider_rayagent.logs.lines import changed
 from airflow_provider_rayagent.logs.presenter import PresentSettings
 from airflow_provider_rayagent.logs.result import BadResultError, ResultFinder
+from airflow_provider_rayagent.logs.storable import storable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,6 +77,10 @@ class JobWatch:
     position: Mapping[str, Any] | None = None
     """Where in the log the following has come to; see :meth:`JobRecords.position`."""
     result: ResultFinder | None = None
+    """What was found of the job's result, up to the log's end."""
+    _older_result: ResultFinder | None = None
+    _result_is_sure: bool = False
+    """Whether it was looked for here from the first line on."""
     _stopped: threading.Event = field(default_factory=threading.Event)
     _stop_asked: bool = False
     _stopper: threading.Thread | None = None
@@ -147,6 +153,7 @@ class JobWatch:
                 self.tell(records, items)
         finally:
             if settings.forward:
+                self._result_is_sure = cursor is None
                 if follower.end is not End.LOOKED:
                     self._write(records.finish(), time.monotonic())
                 self.position = records.position(follower.cursor)
@@ -171,25 +178,22 @@ class JobWatch:
             self.log.warning("The details of job %s could not be read: %s", self.job_id, error)
             return seen
         if job.get("status") != seen.get("status"):
-            self.log.warning("Job %s ended as %s, and is %s now.", self.job_id, seen.get("status"), job.get("status"))
+            self.log.warning("Job %s ended as %s, and is %s now.", self.job_id, self._status(seen), self._status(job))
             return seen
         return job
 
-    def find_result(self, state: Mapping[str, Any] | None) -> None:
-        """Go on looking for the job's result where another one stopped; see :meth:`ResultFinder.state`."""
-        if self.markers is not None:
-            self.result = ResultFinder(self.markers, state)
+    def take_result(self, final: Mapping[str, Any] | None, older: Mapping[str, Any] | None) -> None:
+        """Take what triggers have found of the job's result; see :meth:`ResultFinder.state`.
 
-    def find_result_again(self) -> None:
-        """Look for the job's result in its whole log, once more; a log that can't be read is said."""
+        If the job succeeded and that is no result that can be used, the whole log is looked through once more.
+
+        :param final: what was found when the log had been read to its end; ``None`` if that was not saved.
+        :param older: what was found before; it counts if the log cannot be read again, since a job may print several.
+        """
         if self.markers is None:
             return
-        self.result = ResultFinder(self.markers)
-        try:
-            for line in self.hook.tail_job_logs(self.job_id):
-                self.result.feed(self.hook.config.redact(line))
-        except RayAgentError as error:
-            self.log.warning("The log of job %s could not be read for its result: %s", self.job_id, error)
+        self.result = None if final is None else ResultFinder(self.markers, final)
+        self._older_result = None if older is None else ResultFinder(self.markers, older)
 
     def conclude(self, outcome: Outcome) -> dict[str, Any]:
         """Return what goes to XCom of a job that succeeded.
@@ -217,24 +221,47 @@ class JobWatch:
             if self.markers is not None:
                 summary["result"] = self._printed_result(self.markers)
             return summary
-        self.ti.xcom_push(key="return_value", value=summary)
-        reason = explain(job, self.job_id, log_is_shown=self.shown, link=self.link)
+        self.ti.xcom_push(key="return_value", value=storable(summary))
+        reason = explain(job, self.job_id, log_is_shown=self.shown, link=self.link, redact=redact)
         kind = RayAgentJobStoppedError if status is wire.JobStatus.STOPPED else self.failed_error
-        raise kind(neutralize(redact(reason)))
+        raise kind(reason)
+
+    def _status(self, job: Mapping[str, Any]) -> str:
+        return jobs.shown_status(job, self.hook.config.redact)
 
     def _printed_result(self, markers: tuple[str, str]) -> Any:
         try:
-            return jobs.storable((self.result or ResultFinder(markers)).value(), self.hook.config.redact)
+            if self.result is not None:
+                return self.result.value(self.hook.config.redact)
         except BadResultError as error:
-            self.log.warning("The result of job %s can't be used: %s.", self.job_id, error)
+            if self._result_is_sure:
+                return self._no_result(error)
+        found = self._found_again(markers) or self.result or self._older_result or ResultFinder(markers)
+        try:
+            return found.value(self.hook.config.redact)
+        except BadResultError as error:
+            return self._no_result(error)
+
+    def _no_result(self, why: BadResultError) -> None:
+        self.log.warning("The result of job %s can't be used: %s.", self.job_id, why)
+
+    def _found_again(self, markers: tuple[str, str]) -> ResultFinder | None:
+        """Look for the job's result in its whole log; ``None``, and a warning, if that can't be read."""
+        finder = ResultFinder(markers)
+        try:
+            for line in self.hook.tail_job_logs(self.job_id):
+                finder.feed(changed(line, self.hook.config.redact))
+        except RayAgentError as error:
+            self.log.warning("The log of job %s could not be read for its result: %s", self.job_id, error)
             return None
+        return finder
 
     def time_out(
         self, name: str, seconds: float, job: Mapping[str, Any] | None, error: type[BaseException]
     ) -> NoReturn:
         """Stop a job that is owned, and raise ``error``: the job has not ended within the task's timeout ``name``."""
         self.stop(f"The task's {name} is over")
-        status = job.get("status") if job else "not known"
+        status = self._status(job) if job else "not known"
         raise error(f"Job {self.job_id} has not ended within the {name} of {seconds:g} seconds; it is {status}.")
 
     def job_was_started(self) -> None:
@@ -281,4 +308,5 @@ class JobWatch:
         except RayAgentError as error:
             self.log.error("Job %s could not be stopped: %s", self.job_id, error)  # noqa: TRY400
         else:
-            self.log.info("The agent was asked to stop job %s: %s", self.job_id, answer)
+            shown = brief(answer, self.hook.config.redact)
+            self.log.info("The agent was asked to stop job %s: %s", self.job_id, shown)

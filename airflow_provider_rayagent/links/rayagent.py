@@ -8,6 +8,7 @@ from airflow.sdk import BaseOperatorLink
 from airflow.sdk.exceptions import AirflowException, AirflowRuntimeError
 
 from airflow_provider_rayagent.agent.errors import RayAgentError
+from airflow_provider_rayagent.logs.storable import storable
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context
@@ -39,5 +40,5 @@ def push_job_link(operator: Any, context: Context) -> str:
     """Show the link from now on, and return it; Airflow itself asks for it when the task's run is over."""
     link = job_link(operator)
     if link:
-        context["ti"].xcom_push(key=RayAgentJobLink().xcom_key, value=link)
+        context["ti"].xcom_push(key=RayAgentJobLink().xcom_key, value=storable(link))
     return link

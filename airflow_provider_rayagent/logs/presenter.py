@@ -11,10 +11,14 @@ from airflow_provider_rayagent.logs.commands import Notice, Progress
 from airflow_provider_rayagent.logs.cursor import Cursor
 from airflow_provider_rayagent.logs.excerpt import Excerpt
 from airflow_provider_rayagent.logs.levels import LevelFinder
-from airflow_provider_rayagent.logs.present import readable
+from airflow_provider_rayagent.logs.present import showable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+
+MAX_NOTICE = 1_000
+"""Characters of a sentence about the log, which may repeat what the agent said of it."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Presenter:
     """Turn what a tail tells of one job into records of the task log.
 
     Lines that are held back (the last ones of an excerpt, a bar's latest state) are not lost where another takes over:
-    what must be saved for that is :meth:`position`, not the cursor alone.
+    what must be saved for that is :meth:`position`, not the cursor alone. What it is given has no secrets.
 
     :param position: what :meth:`position` gave the one that is taken over from.
     """
@@ -85,7 +89,8 @@ class Presenter:
             elif not isinstance(item, Progress):
                 self._show(self._bars.flush(), found)
                 self._again = 0 if item.warning else self._again
-                found.append(Record(logging.WARNING if item.warning else logging.INFO, readable(item.text)))
+                level = logging.WARNING if item.warning else logging.INFO
+                found.append(Record(level, showable(item.text, length=MAX_NOTICE)))
             elif not self._excerpt.is_full:
                 found.append(self._record(logging.INFO, item.text))
         self._show(self._bars.overdue(now), found)
@@ -139,4 +144,4 @@ class Presenter:
                 found.append(Record(logging.INFO, text))
 
     def _record(self, level: int, text: str) -> Record:
-        return Record(max(level, logging.INFO), readable(text, colours=self._settings.colours), of_job=True)
+        return Record(max(level, logging.INFO), showable(text, colors=self._settings.colours), of_job=True)

@@ -19,12 +19,13 @@ from airflow_provider_rayagent.exceptions import (
 )
 from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, push_job_link
 from airflow_provider_rayagent.logs.end import End
+from airflow_provider_rayagent.logs.storable import storable
 from airflow_provider_rayagent.operators.run_plugin import RayAgentRunPluginOperator
 from airflow_provider_rayagent.tasks.applications import find_application
 from airflow_provider_rayagent.tasks.waiting import RayAgentWaitingOperator
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from airflow.sdk import Context
     from airflow.triggers.base import BaseTrigger
@@ -52,6 +53,12 @@ class _IfDone(RayAgentWaitingOperator):
         if choice == "skip":
             raise AirflowSkipException(error.detail)
         self.log.info("%s Nothing to do.", error.detail)
+
+    def _status(self, seen: Mapping[str, Any] | None) -> str | None:
+        """Return a job's or an application's status as the task log and XCom may have it, ``None`` if it has none."""
+        if seen is None or seen.get("status") is None:
+            return None
+        return jobs.shown_status(seen, self.hook.config.redact)
 
 
 class RayAgentStopJobOperator(_IfDone):
@@ -109,7 +116,7 @@ class RayAgentStopJobOperator(_IfDone):
             return self._finished(job)
 
     def _after_request(self, hook: RayAgentHook, job: dict[str, Any]) -> dict[str, Any]:
-        self.log.info("Asked the agent to stop job %s, which was %s.", self.job_id, job["status"] or "not known")
+        self.log.info("Asked the agent to stop job %s, which was %s.", self.job_id, self._status(job) or "not known")
         if not self.wait_for_termination:
             return self._result(job, stop_requested=True)
         if self.deferrable:
@@ -122,15 +129,16 @@ class RayAgentStopJobOperator(_IfDone):
 
     def _stopped_job(self, outcome: Outcome) -> dict[str, Any]:
         job = dict(outcome.job or {"status": None})
+        status = self._status(job)
         if outcome.end is End.TIMED_OUT:
-            raise self._timed_out(f"Job {self.job_id} was asked to stop and is still {job['status']}", outcome.error)
+            raise self._timed_out(f"Job {self.job_id} was asked to stop and is still {status}", outcome.error)
         if outcome.end is End.JOB_MISSING:
             self.log.warning("The agent no longer knows job %s.", self.job_id)
             job = {"status": None}
         elif outcome.end is not End.JOB_ENDED:
             raise outcome.error or RayAgentError(f"The status of job {self.job_id} could not be read.")
         else:
-            self.log.info("Job %s is %s.", self.job_id, job["status"])
+            self.log.info("Job %s is %s.", self.job_id, status)
         return self._result(job, stop_requested=True)
 
     def _trigger(self, deadline: float) -> BaseTrigger:
@@ -172,7 +180,7 @@ class RayAgentStopJobOperator(_IfDone):
             if time.monotonic() >= until or self._stopped.wait(min(self.poll_interval, 1.0)):
                 if job["status"] is None:
                     raise answer
-                raise RayAgentError(f"Job {self.job_id} is {job['status']} and was not stopped: {answer}", 404)
+                raise RayAgentError(f"Job {self.job_id} is {self._status(job)} and was not stopped: {answer}", 404)
 
     def _send_stop(self, hook: RayAgentHook) -> dict[str, Any] | RayAgentHTTPError:
         """Ask the agent to stop the job; return its answer, an error if there is nothing to stop."""
@@ -202,7 +210,7 @@ class RayAgentStopJobOperator(_IfDone):
         return replace(outcome, end=End.TIMED_OUT) if outcome.end is None else outcome
 
     def _finished(self, job: dict[str, Any]) -> dict[str, Any]:
-        error = RayAgentError(f"Job {self.job_id} has already ended as {job.get('status')}.", 400)
+        error = RayAgentError(f"Job {self.job_id} has already ended as {self._status(job)}.", 400)
         self._nothing_to_do(self.if_finished, error)
         return self._result(job, stop_requested=False)
 
@@ -212,7 +220,7 @@ class RayAgentStopJobOperator(_IfDone):
         return self._result({"status": None}, stop_requested=False)
 
     def _result(self, job: dict[str, Any], *, stop_requested: bool) -> dict[str, Any]:
-        return {"job_id": self.job_id, "status": job.get("status"), "stop_requested": stop_requested}
+        return storable({"job_id": self.job_id, "status": self._status(job), "stop_requested": stop_requested})
 
 
 class RayAgentDeleteServeApplicationOperator(_IfDone):
@@ -255,20 +263,20 @@ class RayAgentDeleteServeApplicationOperator(_IfDone):
             if application is None or not self._request_deletion(hook):
                 error = RayAgentNotFoundError(f"There is no Serve application {self.name!r}.", 404)
                 self._nothing_to_do(self.if_missing, error)
-                return {"name": self.name, "status": None, "deleted": False}
-            status = application.get("status")
+                return self._result(None, deleted=False)
+            status = self._status(application)
             self.log.info("Asked the agent to delete the Serve application %r, which was %s.", self.name, status)
             if self.wait_for_deletion and self.deferrable:
-                self._defer_wait(self._trigger, status=status)
+                self._defer_wait(self._trigger, status=storable(status))
             if self.wait_for_deletion:
                 self._wait_until_gone(hook)
-        return {"name": self.name, "status": status, "deleted": True}
+        return self._result(status, deleted=True)
 
     def execute_complete(
         self,
         context: Context,  # noqa: ARG002
         event: dict[str, Any] | None = None,
-        status: object = None,
+        status: str | None = None,
     ) -> dict[str, Any]:
         """Conclude from the trigger's event."""
         outcome = ApplicationOutcome.from_event(event)
@@ -279,7 +287,7 @@ class RayAgentDeleteServeApplicationOperator(_IfDone):
         if outcome.arrival is not Arrival.REACHED:
             raise outcome.error or RayAgentError(f"The status of {self.name!r} could not be read.")
         self.log.info("The Serve application %r is gone.", self.name)
-        return {"name": self.name, "status": status, "deleted": True}
+        return self._result(status, deleted=True)
 
     def _trigger(self, deadline: float) -> BaseTrigger:
         from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
@@ -304,13 +312,16 @@ class RayAgentDeleteServeApplicationOperator(_IfDone):
             raise
         return True
 
+    def _result(self, status: str | None, *, deleted: bool) -> dict[str, Any]:
+        return storable({"name": self.name, "status": status, "deleted": deleted})
+
     def _wait_until_gone(self, hook: RayAgentHook) -> None:
-        status: object = None
+        status: str | None = None
 
         def is_done() -> bool:
             nonlocal status
             application = find_application(hook, self.name)
-            status = application.get("status") if application else None
+            status = self._status(application)
             return application is None
 
         self._wait(is_done, lambda: f"The Serve application {self.name!r} is still there ({status})")

@@ -26,6 +26,7 @@ from airflow_provider_rayagent.exceptions import (
 )
 from airflow_provider_rayagent.hooks.identity import TaskIdentity, deployment_namespace, job_key
 from airflow_provider_rayagent.logs.end import End
+from airflow_provider_rayagent.logs.storable import storable
 from airflow_provider_rayagent.tasks.following import POLL_INTERVAL, RayAgentJobFollowingMixin
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
                 if job is None:
                     watch = self._start(context, watch)
             if not self.wait:
-                return self.job_id
+                return storable(self.job_id)
             if self.deferrable:
                 return self._execute_deferred(context)
             with self.hook:
@@ -217,7 +218,7 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
 
     def _call(self, context: Context, job_id: str) -> None:
         self.job_id, self._is_chosen = job_id, True
-        context["ti"].xcom_push(key=JOB_ID_KEY, value=job_id)
+        context["ti"].xcom_push(key=JOB_ID_KEY, value=storable(job_id))
 
     def _settled(self, context: Context, job_id: str) -> Mapping[str, Any] | None:
         """Return a job's details; one that an earlier try may just have asked to stop is looked at for a while."""
@@ -227,7 +228,7 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
         self.log.info(
             "Job %s of this task is %s; it is looked at for %g seconds, as an earlier try may have asked to stop it.",
             job_id,
-            job.get("status"),
+            self._status(job),
             STOP_SECONDS,
         )
         # Should the task be killed meanwhile, this is the job that is stopped.
@@ -246,7 +247,7 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
             return None
 
     def _counts(self, job_id: str, job: Mapping[str, Any]) -> bool:
-        status = job.get("status")
+        status = self._status(job)
         if not jobs.has_ended(job):
             self.log.info("Job %s of this task is there already, and %s: it is followed.", job_id, status)
             return True
@@ -291,6 +292,9 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
             watch.job_was_started()
         return watch
 
+    def _status(self, job: Mapping[str, Any]) -> str:
+        return jobs.shown_status(job, self.hook.config.redact)
+
     def _is_known(self) -> bool:
         try:
             self.hook.get_job(self.job_id)
@@ -312,7 +316,7 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
     def _conclude(self, context: Context, watch: JobWatch, outcome: Outcome) -> dict[str, Any]:
         if outcome.end is End.NOT_STARTED:
             watch.stop("The task's start_timeout is over")
-            status = outcome.job.get("status") if outcome.job else "not known to the agent"
+            status = self._status(outcome.job) if outcome.job else "not known to the agent"
             raise RayAgentJobNotStartedError(
                 f"Job {self.job_id} has not started within the start_timeout of {self.start_timeout:g} seconds; it is "
                 f"{status}. Look at the agent's queue, and at what the cluster has free."

@@ -27,6 +27,7 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentServeApplicationFailedError,
     RayAgentServeApplicationTimeoutError,
 )
+from airflow_provider_rayagent.logs.storable import storable
 from airflow_provider_rayagent.tasks.applications import find_application
 from airflow_provider_rayagent.tasks.skipping import SkippingMixin
 
@@ -165,28 +166,26 @@ class RayAgentServeApplicationSensor(SkippingMixin, BaseSensorOperator):
         )
 
     def _conclude(self, outcome: ApplicationOutcome) -> dict[str, Any] | None:
-        from airflow_provider_rayagent.logs.present import neutralize
+        from airflow_provider_rayagent.logs.present import showable
 
         what = f"The Serve application {self.name!r}"
         if outcome.arrival is Arrival.REACHED:
-            return outcome.application
+            return storable(outcome.application)
         if outcome.arrival is Arrival.FAILED:
             message = str((outcome.application or {}).get("message") or "").strip()
             failing = [
-                f"{name} {status}"
+                f"{showable(name)} {showable(str(status))}"
                 for name, status in (outcome.application or {}).get("deployments", {}).items()
                 if status not in ("HEALTHY", "RUNNING")
             ]
             raise RayAgentServeApplicationFailedError(
-                neutralize(
-                    "\n".join(
-                        [
-                            f"{what} is {outcome.status}, for {self.grace_period:g} seconds.",
-                            *([f"Its deployments: {', '.join(failing)}."] if failing else []),
-                            *([f"Ray says: {message}"] if message else []),
-                            "Look at the Serve page of the Ray dashboard, and at the logs of its replicas.",
-                        ]
-                    )
+                "\n".join(
+                    [
+                        f"{what} is {outcome.status}, for {self.grace_period:g} seconds.",
+                        *([f"Its deployments: {', '.join(failing)}."] if failing else []),
+                        *([f"Ray says: {message}"] if message else []),
+                        "Look at the Serve page of the Ray dashboard, and at the logs of its replicas.",
+                    ]
                 )
             )
         if outcome.arrival is Arrival.TIMED_OUT:

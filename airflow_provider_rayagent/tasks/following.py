@@ -13,11 +13,12 @@ from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferralTimeout
 
-from airflow_provider_rayagent.agent import jobs, wire
+from airflow_provider_rayagent.agent import wire
 from airflow_provider_rayagent.agent.outcome import Outcome
 from airflow_provider_rayagent.exceptions import RayAgentError, RayAgentInputError, RayAgentJobFailedError
 from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, push_job_link
 from airflow_provider_rayagent.logs.end import End
+from airflow_provider_rayagent.logs.storable import storable
 from airflow_provider_rayagent.triggers.logfiles import LOG_STORAGES, LogStorage
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ class RayAgentJobFollowingMixin(BaseOperator):
     :param tail_lines: how many of these last ones.
     :param max_line_length: characters; a longer line is forwarded in marked pieces.
     :param read_result: whether the JSON that the job prints between ``result_markers`` goes to XCom, as ``result``.
-        What can't be used (none, no JSON, over 64,000 characters) is said in the log, and ``None``.
+        Where it can't be used (none, not JSON, over 64,000 characters, not to be stored in Airflow), the log says why,
+        and it is ``None``.
     :param result_markers: the two texts between which the job prints its result; the last one that it prints counts.
     :param protocol: how the log is streamed: ``auto``, ``websocket`` or ``http`` (server-sent events).
     :param job_missing_timeout: seconds for which the agent may not know the job; a job in the agent's queue is not
@@ -235,7 +237,8 @@ class RayAgentJobFollowingMixin(BaseOperator):
         result = watch.conclude(outcome)
         for outlet in self.outlets:
             if isinstance(outlet, Asset):
-                context["outlet_events"][outlet].extra.update(job_id=self.job_id, duration=result["duration"])
+                extra = storable({"job_id": self.job_id, "duration": result["duration"]})
+                context["outlet_events"][outlet].extra.update(extra)
         return result
 
     # In a worker
@@ -286,12 +289,12 @@ class RayAgentJobFollowingMixin(BaseOperator):
         from airflow_provider_rayagent.triggers.position import POSITION_KEY, first_position
 
         if watch.settings.forward:
-            context["ti"].xcom_push(key=POSITION_KEY, value=first_position(context["ti"]))
+            context["ti"].xcom_push(key=POSITION_KEY, value=storable(first_position(context["ti"])))
         seconds = self._seconds()
         return self.defer(
             trigger=self._trigger(
                 deadline=None if seconds is None else time.time() + seconds,
-                cursor=dict(watch.position) if watch.position else None,
+                cursor=storable(dict(watch.position)) if watch.position else None,
             ),
             method_name="execute_complete",
             timeout=None if seconds is None else timedelta(seconds=seconds + TIMEOUT_MARGIN),
@@ -327,12 +330,10 @@ class RayAgentJobFollowingMixin(BaseOperator):
         """Go on where the triggers of this try stopped; forward what they wrote to files that are lost."""
         triggers = self._triggers(context, watch)
         position = triggers.position
+        watch.take_result(triggers.saved.get("result"), (position or {}).get("result"))
         if position is None:
-            if jobs.known_status(outcome.job or {}) is wire.JobStatus.SUCCEEDED:
-                watch.find_result_again()
             return
         watch.position = position
-        watch.find_result(triggers.saved.get("result"))
         if self.forward_logs:
             triggers.forward_gaps(outcome, self.execution_timeout)
             triggers.tell()
@@ -374,4 +375,4 @@ def _remember(context: Context, watch: JobWatch) -> None:
             "job_id": watch.job_id,
             "cursor": dict(watch.position),
         }
-        store.set(CURSOR_KEY, saved)
+        store.set(CURSOR_KEY, storable(saved))

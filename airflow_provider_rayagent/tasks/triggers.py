@@ -78,15 +78,15 @@ class TriggersOfTry:
 
     def tell(self) -> None:
         """Say how far the triggers have read, and the last lines of a failure that are not forwarded here."""
-        from airflow_provider_rayagent.logs.present import neutralize
+        from airflow_provider_rayagent.logs.present import showable
 
         watch = self._watch
         lines = self.saved.get("lines", (self.position or {}).get("lines"))
         watch.log.info("The triggerer has read %d lines of the log of job %s.", lines, watch.job_id)
         last = self.saved.get("last_lines")
         if last and not self._last_is_lost:
-            text = watch.hook.config.redact("\n".join(last))
-            watch.log.info("The last lines of job %s:\n%s", watch.job_id, neutralize(text))
+            text = showable("\n".join(last), watch.hook.config.redact, lines=True)
+            watch.log.info("The last lines of job %s:\n%s", watch.job_id, text)
 
     def _forward(self, gap: Gap, outcome: Outcome, seconds: float) -> None:
         from airflow_provider_rayagent.triggers.rayagent import MAX_LINE_LENGTH

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import uuid
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.agent.gaps import TakeOver, take_over
@@ -13,21 +12,22 @@ from airflow_provider_rayagent.agent.records import as_position
 from airflow_provider_rayagent.hooks.identity import TaskIdentity
 from airflow_provider_rayagent.hooks.kill import is_of_an_archived_try
 from airflow_provider_rayagent.logs.cursor import Cursor
+from airflow_provider_rayagent.logs.present import showable
+from airflow_provider_rayagent.logs.storable import storable
 from airflow_provider_rayagent.triggers.logfiles import LogStorage, log_folder_id, storage_of
 from airflow_provider_rayagent.triggers.tasklog import Channel
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping
 
-    from airflow_provider_rayagent.agent.following import Item
     from airflow_provider_rayagent.agent.gaps import Gap
 
 POSITION_KEY = "rayagent_log_position"
 NOBODY = ""
 SAVE_SECONDS = 1.0
 """How long after the position moved it is saved."""
-LAST_LINES = 20
-LAST_LINE_CHARS = 500
+MAX_ERROR = 500
+"""Characters of an error of Airflow's in a sentence."""
 
 
 class Position:
@@ -63,7 +63,6 @@ class Position:
         """What the worker that ends the task has to forward again."""
         self._moved = asyncio.Event()
         self._saved = self._failed = False
-        self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
 
     async def load(self) -> TakeOver | None:
         """Take the place of an earlier trigger of this try, if there was one; return how to go on from it."""
@@ -85,10 +84,9 @@ class Position:
         lost, self.gaps = self.gaps, []
         return lost
 
-    def moved(self, position: dict[str, Any], items: Sequence[Item]) -> None:
-        """Take note that ``items`` were written, up to ``position`` (see :meth:`JobRecords.position`)."""
+    def moved(self, position: dict[str, Any]) -> None:
+        """Take note that all was written up to ``position`` (see :meth:`JobRecords.position`)."""
         self._position = position
-        self._last_lines.extend(item[:LAST_LINE_CHARS] for item in items[-LAST_LINES:] if isinstance(item, str))
         self._moved.set()
 
     async def keep(self, replaced: Callable[[], Awaitable[bool]]) -> None:
@@ -107,10 +105,6 @@ class Position:
             position = self._position
         with self._channel.storing():
             await self._write(position, **more)
-
-    def last_lines(self, redact: Callable[[str], str]) -> list[str]:
-        """Return the last lines that were written, without what ``redact`` takes out."""
-        return [redact(line) for line in self._last_lines]
 
     async def is_ours(self) -> bool:
         """Whether no other trigger has taken this one's place since."""
@@ -146,7 +140,7 @@ class Position:
             **more,
         }
         try:
-            await XCom.aset(POSITION_KEY, value, **TaskIdentity.of(self._ti).xcom)
+            await XCom.aset(POSITION_KEY, storable(value), **TaskIdentity.of(self._ti).xcom)
             self._saved = True
         except Exception as error:  # noqa: BLE001 - whatever it is, the job is followed on
             self._say(error)
@@ -157,7 +151,7 @@ class Position:
             self._log.warning(
                 "The position in the log could not be saved or read; where the triggerer is restarted, lines are "
                 "repeated: %s",
-                error,
+                showable(str(error), length=MAX_ERROR),
             )
 
 

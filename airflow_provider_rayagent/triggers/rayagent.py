@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_rayagent.agent import jobs, wire
+from airflow_provider_rayagent.agent.answers import brief
 from airflow_provider_rayagent.agent.errors import RayAgentError
 from airflow_provider_rayagent.agent.gaps import MISSING_LINES, lines_shown
 from airflow_provider_rayagent.agent.outcome import Outcome
@@ -21,6 +22,7 @@ from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgent
 from airflow_provider_rayagent.logs.commands import TailSettings
 from airflow_provider_rayagent.logs.cursor import Cursor
 from airflow_provider_rayagent.logs.presenter import PresentSettings
+from airflow_provider_rayagent.logs.redaction import NO_SECRETS
 from airflow_provider_rayagent.triggers.position import Position
 from airflow_provider_rayagent.triggers.tasklog import Channel, TaskLog
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.agent.aio_follow import AsyncFollower
     from airflow_provider_rayagent.agent.following import Item
     from airflow_provider_rayagent.agent.gaps import Gap, TakeOver
+    from airflow_provider_rayagent.logs.redaction import Redactor
     from airflow_provider_rayagent.triggers.logfiles import LogStorage
 
 MAX_LINE_LENGTH = 16_000
@@ -107,6 +110,7 @@ class RayAgentJobTrigger(BaseTrigger):
         self.timeout_after: datetime | None = None
         """Set by the triggerer: when Airflow ends the deferral."""
         self._position: Position | None = None
+        self._redact: Redactor = NO_SECRETS
         self._fired = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -137,7 +141,7 @@ class RayAgentJobTrigger(BaseTrigger):
         except RayAgentError as error:
             outcome = Outcome(None, error=error)
         self._fired = True
-        yield TriggerEvent(outcome.to_event())  # type: ignore[no-untyped-call]
+        yield TriggerEvent(outcome.to_event(self._redact))  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
         """Stop the job, if that is wanted and it was a user who ended the task; say which lines the log lacks.
@@ -174,10 +178,11 @@ class RayAgentJobTrigger(BaseTrigger):
         try:
             async with self._hook() as hook:
                 answer = await hook.stop_job(self.job_id)
+                shown = brief(answer, (await hook.get_async_conn()).config.redact)
         except RayAgentError as error:
             self.log.error("Job %s could not be stopped: %s", self.job_id, error)  # noqa: TRY400
         else:
-            self.log.info("The agent was asked to stop job %s: %s", self.job_id, answer)
+            self.log.info("The agent was asked to stop job %s: %s", self.job_id, shown)
 
     async def _follow(self) -> Outcome:
         log = TaskLog(self.log)
@@ -191,6 +196,7 @@ class RayAgentJobTrigger(BaseTrigger):
         begin = await self._begin(position)
         async with self._hook() as hook:
             config = (await hook.get_async_conn()).config
+            self._redact = config.redact
             records = JobRecords(
                 self.job_id,
                 PresentSettings(**(self.present or {})),
@@ -219,7 +225,7 @@ class RayAgentJobTrigger(BaseTrigger):
                                 self._say_missing(gap, "the job's log was rewritten since")
                         await self._tell(log, records, items)
                         if items:
-                            position.moved(records.position(follower.cursor), items)
+                            position.moved(records.position(follower.cursor))
                 await self._yield_to_a_successor(position)
                 await log.write(records.finish())
             finally:
@@ -230,7 +236,7 @@ class RayAgentJobTrigger(BaseTrigger):
             if records.result is not None:
                 more["result"] = records.result.state()
             if _failed(follower) and self.forward_logs:
-                more["last_lines"] = position.last_lines(config.redact)
+                more["last_lines"] = records.last_lines
             await position.save(**more)
         return Outcome.of(follower)
 

@@ -21,6 +21,7 @@ from airflow_provider_rayagent.logs.cursor import Cursor
 from airflow_provider_rayagent.logs.end import End
 from airflow_provider_rayagent.logs.presenter import PresentSettings
 from airflow_provider_rayagent.logs.reading import TextReading
+from airflow_provider_rayagent.logs.redaction import NO_SECRETS
 from tests.unit.support import task_log
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class Hook:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self.config = SimpleNamespace(redact=str, base_url="")
+        self.config = SimpleNamespace(redact=NO_SECRETS, base_url="")
 
     def follow_job(self, job_id: str, settings: TailSettings, *, cursor: Cursor, **_: Any) -> Any:
         reading = TextReading(cursor, settings.max_line_length, redraws=settings.progress_interval is not None)

@@ -54,8 +54,9 @@ def test_a_summary_is_small_json_without_the_runtime_environment() -> None:
     summary = jobs.summarize(make_details(), "j1")
     assert json.loads(json.dumps(summary)) == summary
     assert summary == {
-        "job_id": "01000000",
+        "job_id": "j1",
         "submission_id": "j1",
+        "driver_job_id": "01000000",
         "type": "SUBMISSION",
         "status": "SUCCEEDED",
         "message": "Job finished successfully.",
@@ -70,8 +71,9 @@ def test_a_summary_is_small_json_without_the_runtime_environment() -> None:
     }
 
 
-def test_the_id_that_was_asked_for_stands_in_for_a_missing_one() -> None:
-    assert jobs.summarize({"status": "PENDING"}, "j1")["job_id"] == "j1"
+@pytest.mark.parametrize("details", [{"status": "PENDING"}, make_details(), make_details(submission_id="another")])
+def test_the_id_is_the_one_that_was_asked_for(details: dict[str, Any]) -> None:
+    assert jobs.summarize(details, "j1")["job_id"] == "j1"
 
 
 @pytest.mark.parametrize(
@@ -110,6 +112,8 @@ def test_metadata_with_what_looks_like_an_escape_is_kept() -> None:
         (None, 5, None),
         (5, None, None),
         (9, 5, None),
+        (1, 10**400, None),
+        (1, float("inf"), None),
         ("1", "2", None),
     ],
 )

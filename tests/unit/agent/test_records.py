@@ -12,6 +12,8 @@ from hypothesis import strategies as some
 
 from airflow_provider_rayagent.agent.following import JobSeen
 from airflow_provider_rayagent.agent.records import (
+    LAST_LINE_CHARS,
+    LAST_LINES,
     QUIET_RECORDS_A_SECOND,
     RECORD_BYTES,
     JobRecords,
@@ -19,10 +21,12 @@ from airflow_provider_rayagent.agent.records import (
     as_position,
     grouped,
 )
-from airflow_provider_rayagent.logs.commands import Notice
+from airflow_provider_rayagent.logs.commands import Notice, Progress
 from airflow_provider_rayagent.logs.cursor import Cursor
 from airflow_provider_rayagent.logs.presenter import PresentSettings, Record
 from airflow_provider_rayagent.logs.reading import TextReading
+from airflow_provider_rayagent.logs.redaction import Redactor
+from airflow_provider_rayagent.logs.result import ResultFinder
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.agent.following import Item
@@ -116,6 +120,50 @@ def test_the_result_is_the_same_when_others_take_over(lines: list[str], data: An
     if lines:
         assert records.result is not None
         assert records.result.state() == whole.result.state()
+
+
+@given(some.text("<> 12\n", max_size=50), some.integers(1, 7), some.data())
+def test_the_result_is_the_same_when_others_take_over_within_a_line(text: str, size: int, data: Any) -> None:
+    whole = ResultFinder(MARKERS)
+    for line in text.removesuffix("\n").split("\n") if text else ():
+        whole.feed(line)
+    position: dict[str, Any] | None = None
+    records, read = JobRecords("j1", markers=MARKERS), 0
+    while read < len(text):
+        records = JobRecords("j1", PresentSettings(max_lines=3), markers=MARKERS, position=position)
+        cursor = Cursor.from_json(position) if position else Cursor()
+        reading = TextReading(cursor, size)
+        read = data.draw(some.integers(read + 1, len(text)))
+        records.of(list(reading.feed_text(text[:read])), 0.0)
+        if read == len(text):
+            records.of(list(reading.flush()), 0.0)
+        position = json.loads(json.dumps(records.position(cursor)))
+    assert records.result is not None
+    assert records.result.state() == whole.state()
+
+
+def test_the_last_lines_are_kept_without_secrets_and_short() -> None:
+    records = JobRecords("j1", redact=Redactor(["s3cret"]), shown=False)
+    records.of([f"line {number}" for number in range(100)], 0.0)
+    records.of(["x" * (LAST_LINE_CHARS - 3) + "s3cret", "\x1b[2J\x00"], 0.0)
+    assert records.last_lines == [
+        *(f"line {number}" for number in range(102 - LAST_LINES, 100)),
+        "x" * (LAST_LINE_CHARS - 3) + "***",
+        "\\x1b[2J\\x00",
+    ]
+
+
+def test_no_secret_is_in_a_record_or_in_what_is_drawn_of_one() -> None:
+    records = JobRecords("j1", redact=Redactor(["s3cret"]), where="http://a")
+    items: list[Item] = [
+        "a s3cret",
+        Notice("b s3cret"),
+        Progress("c s3cret s3cr"),
+        seen("s3cret", entrypoint="d s3cret"),
+    ]
+    text = "\n".join(record.text for record in records.of(items, 0.0))
+    assert "s3c" not in text
+    assert text.count("***") == 7
 
 
 @pytest.mark.parametrize("value", [None, "x", 7, [], {}, {"chars": -1}, {**Cursor().to_json(), "marks": 5}])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_rayagent.logs.present import readable
+from airflow_provider_rayagent.logs.present import showable
 
 
 @pytest.mark.parametrize(
@@ -36,17 +36,17 @@ from airflow_provider_rayagent.logs.present import readable
     ],
 )
 def test_what_a_line_looks_like_is_kept_and_what_it_would_do_is_shown(line: str, shown: str) -> None:
-    assert readable(line) == shown
+    assert showable(line, colors=True) == shown
 
 
 def test_colours_are_dropped_where_they_are_not_wanted() -> None:
-    assert readable("\x1b[1;31mred\x1b[0m \x1b[2Jx", colours=False) == "red \\x1b[2Jx"
-    assert readable("::gr\x1b[1moup::x", colours=False) == "::\u200bgroup::x"
+    assert showable("\x1b[1;31mred\x1b[0m \x1b[2Jx") == "red \\x1b[2Jx"
+    assert showable("::gr\x1b[1moup::x") == "::\u200bgroup::x"
 
 
 @given(st.text(st.characters() | st.sampled_from("\x1b[];m8\x07\\::group::"), max_size=60), st.booleans())
 def test_nothing_but_colours_is_left_to_obey(line: str, colours: bool) -> None:
-    shown = readable(line, colours=colours)
+    shown = showable(line, colors=colours)
     assert "::group::" not in shown
     assert "::endgroup::" not in shown
     shown.encode()
@@ -56,6 +56,29 @@ def test_nothing_but_colours_is_left_to_obey(line: str, colours: bool) -> None:
     assert not any(ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 for piece in rest for char in piece if char != "\t")
 
 
+def test_line_breaks_are_kept_where_they_are_wanted_alone() -> None:
+    assert showable("a\r\n\x1b[2Jb\n", lines=True) == "a\n\\x1b[2Jb\n"
+    assert showable("a\r\n\x1b[2Jb\n") == "a\\x0d\\x0a\\x1b[2Jb\\x0a"
+
+
+def test_secrets_are_taken_out_before_the_text_is_cut() -> None:
+    def redact(text: str) -> str:
+        return text.replace("s3cret", "***")
+
+    assert showable("12345 s3cret 7", redact, length=9) == "12345 ***… [2 characters cut]"
+
+
+@given(st.text(st.characters() | st.sampled_from("\x1b[];m8\x07\\::group::\n"), max_size=60), st.booleans())
+def test_applied_twice_it_does_no_more_than_once(text: str, lines: bool) -> None:
+    once = showable(text, lines=lines)
+    assert showable(once, lines=lines) == once
+
+
+@pytest.mark.parametrize("line", ["group::", "::Group::", "::group:", "plain", ""])
+def test_what_only_looks_like_a_fold_marker_is_kept(line: str) -> None:
+    assert showable(line) == line
+
+
 @pytest.mark.parametrize("unit", ["\x1b[", "\x1b[1;", "\x1b]8;", "::group::", "\x07"])
 def test_a_hostile_line_grows_in_proportion(unit: str) -> None:
-    assert len(readable(unit * 4_000)) == 4_000 * len(readable(unit))
+    assert len(showable(unit * 4_000, colors=True)) == 4_000 * len(showable(unit, colors=True))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from airflow_provider_rayagent.logs.lines import LineAssembler
 from airflow_provider_rayagent.logs.result import MAX_RESULT, BadResultError, ResultFinder
 
 MARKERS = ("<START>", "<END>")
@@ -43,9 +44,9 @@ def test_the_last_complete_result_is_taken_wherever_its_markers_stand(lines: lis
         ([], "printed no result"),
         (["START 1 END"], "printed no result"),
         (["<START>1"], "printed no <END>"),
-        (["<START><END>"], "no JSON"),
-        (["<START>{'a': 1}<END>"], "no JSON"),
-        (["<START>" + "[" * 60_000 + "<END>"], "no JSON"),
+        (["<START><END>"], "not JSON"),
+        (["<START>{'a': 1}<END>"], "not JSON"),
+        (["<START>" + "[" * 60_000 + "<END>"], "more than 100 lists"),
         (["<START>" + "1" * (MAX_RESULT + 1) + "<END>"], "more than 64,000 characters"),
         (["<START>", *["1" * 1000] * 100, "<END>"], "more than 64,000 characters"),
     ],
@@ -58,6 +59,34 @@ def test_what_cannot_be_used_says_why(lines: list[str], words: str) -> None:
 def test_a_start_that_never_ends_takes_no_more_memory_than_a_result() -> None:
     finder = fed("<START>", *["x" * 1_000] * 1_000)
     assert len(json.dumps(finder.state())) < MAX_RESULT + 2_000
+
+
+def test_a_line_with_many_results_is_no_problem() -> None:
+    finder = ResultFinder(("<", ">"))
+    finder.feed("<1>" * 5_000 + "<2>")
+    assert finder.value() == 2
+
+
+@given(some.text("<>START/END 12\n", max_size=60), some.integers(1, 9), some.data())
+def test_pieces_of_a_long_line_are_put_together_again_by_whoever_goes_on(text: str, size: int, data: Any) -> None:
+    text = text.replace("T", "<START>").replace("D", "<END>")
+    whole = ResultFinder(MARKERS)
+    for line in text.split("\n"):
+        whole.feed(line)
+    assembler = LineAssembler(size)
+    finder = ResultFinder(MARKERS)
+    for piece in [*assembler.feed(f"{text}\n")[0], *assembler.flush()[0]]:
+        if data.draw(some.booleans()):
+            finder = ResultFinder(MARKERS, json.loads(json.dumps(finder.state())))
+        finder.feed(piece)
+    assert finder.state() == whole.state()
+
+
+def test_what_the_release_before_saved_is_understood() -> None:
+    finder = ResultFinder(MARKERS, {"inside": "[1,\n", "found": None})
+    finder.feed("2]<END>")
+    assert finder.value() == [1, 2]
+    assert ResultFinder(MARKERS, {"inside": None, "found": "7"}).value() == 7
 
 
 @given(some.lists(some.sampled_from(["x", "<START>", "<END>", "<START>1<END>", "2", "<START>3"])), some.integers(0, 20))

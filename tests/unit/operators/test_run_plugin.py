@@ -102,6 +102,20 @@ def test_the_action_runs_and_is_followed_and_its_result_returned(run: Callable[.
     assert f"Started job {ROOT}: train of train@1.0." in log.messages
 
 
+def test_the_xcom_with_the_id_stays_where_the_details_are_xcoms_of_their_own(
+    run: Callable[..., Any], connect: Connect
+) -> None:
+    context = make_context()
+    with ScriptedAgent() as agent:
+        connect(agent)
+        agent.answers[RUN] = [starting(agent)]
+        details = run(context=context, multiple_outputs=True)
+    # As airflow.sdk.execution_time.task_runner does after the task.
+    for key, value in details.items():
+        context["ti"].xcom_push(key, value)
+    assert (context["ti"].xcoms["job_id"], context["ti"].xcoms["driver_job_id"]) == (ROOT, "01000000")
+
+
 def test_the_id_and_the_link_are_known_before_the_agent_is_asked(run: Callable[..., Any], connect: Connect) -> None:
     context = make_context()
     seen: list[dict[str, Any]] = []

@@ -65,7 +65,7 @@ def test_without_read_result_there_is_none(follow: Way, connect: Connect) -> Non
     [
         ("x\n", "printed no result"),
         (f"{START}1\n", f"printed no {END}"),
-        (f"{START}x{END}\n", "no JSON"),
+        (f"{START}x{END}\n", "not JSON"),
     ],
 )
 def test_what_cannot_be_used_is_said_and_does_not_decide_the_outcome(

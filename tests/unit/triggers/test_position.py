@@ -13,11 +13,12 @@ import pytest
 from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.execution_time import comms
 
+from airflow_provider_rayagent.agent.records import LAST_LINE_CHARS, LAST_LINES
 from airflow_provider_rayagent.logs.cursor import Cursor
 from airflow_provider_rayagent.logs.end import End
 from airflow_provider_rayagent.triggers import position
 from airflow_provider_rayagent.triggers import rayagent as triggers
-from airflow_provider_rayagent.triggers.position import LAST_LINE_CHARS, LAST_LINES, POSITION_KEY, read_position
+from airflow_provider_rayagent.triggers.position import POSITION_KEY, read_position
 from tests.scripted import Grow, Job, ScriptedAgent, SetStatus, Sleep
 from tests.unit.supervisor import needs_xcoms, supervise
 from tests.unit.support import TaskInstance, task_log

@@ -1,0 +1,156 @@
+"""Results that Airflow cannot store, that are very long, or that a trigger could not hand over: worker and deferred."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk.execution_time import comms
+
+from airflow_provider_rayagent.hooks.watch import JobWatch
+from airflow_provider_rayagent.logs.storable import MAX_DEPTH
+from tests.scripted import Grow, Job, ScriptedAgent, SetStatus, Sleep, WaitFor
+from tests.unit.foreign import END, START, through_airflow
+from tests.unit.sensors.deferral import run_deferred
+from tests.unit.supervisor import needs_xcoms, supervise
+from tests.unit.support import TaskInstance, task_log
+
+if TYPE_CHECKING:
+    from tests.unit.sensors.deferral import Way
+    from tests.unit.support import Connect
+
+INFINITE = "a number that is not finite"
+LONG_INTEGER = "an integer of more than 64 bits"
+TOO_DEEP = f"more than {MAX_DEPTH} lists or objects within one another"
+
+
+def nested(depth: int) -> str:
+    return "[" * depth + "]" * depth
+
+
+@pytest.mark.parametrize(
+    ("printed", "why"),
+    [
+        ('{"loss": NaN}', INFINITE),
+        ("[-Infinity]", INFINITE),
+        ("1e999", INFINITE),
+        (str(2**64), LONG_INTEGER),
+        (str(-(2**63) - 1), LONG_INTEGER),
+        ("1" * 5_000, LONG_INTEGER),
+        (nested(MAX_DEPTH + 1), TOO_DEEP),
+        (nested(300), TOO_DEEP),
+        ("[" * 30_000, TOO_DEEP),
+        ('[{"__classname__": "a.B", "__version__": 1}]', "the key __classname__, which Airflow reserves"),
+        ('{"a": {"__type": "os.system", "__var": "x"}}', "the key __type, which Airflow reserves"),
+        ('{"__\\u0069d__": 1}', "the key __id__, which Airflow reserves"),
+    ],
+    ids=lambda text: text[:24],
+)
+def test_what_airflow_cannot_store_is_said_and_the_task_is_green(
+    printed: str, why: str, follow: Way, connect: Connect
+) -> None:
+    with ScriptedAgent(Job(f"{START}{printed}{END}\n")) as agent, task_log() as log:
+        connect(agent)
+        details = follow(read_result=True)
+    assert (details["status"], details["result"]) == ("SUCCEEDED", None)
+    assert log.warnings == [f"The result of job j1 can't be used: it has {why}."]
+    assert through_airflow(details) == details
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        2**64 - 1,
+        -(2**63),
+        1e308,
+        json.loads(nested(MAX_DEPTH)),
+        {"type": "os.system", "var": "x", "__main__": {"": None}},
+        ["\u2028\x1b[31m\\u0000", "\U0001f680"],
+    ],
+    ids=lambda value: ascii(value)[:24],
+)
+def test_what_airflow_can_store_is_the_result_as_it_was_printed(result: Any, follow: Way, connect: Connect) -> None:
+    with ScriptedAgent(Job(f"{START}{json.dumps(result)}{END}\n")) as agent:
+        connect(agent)
+        details = follow(read_result=True)
+    assert details["result"] == result
+    assert through_airflow(details) == details
+
+
+@pytest.mark.parametrize("length", [15_000, 16_001, 40_000, 63_000])
+def test_a_result_in_one_line_is_found_wherever_the_line_is_cut(length: int, follow: Way, connect: Connect) -> None:
+    result = ["é" * (length // 2), *range(length // 20)]
+    before = f"{'x' * 15_990} {START}"
+    text = f"epoch 1\n{before}{json.dumps(result, ensure_ascii=False)}{END} and more\nbye\n"
+    half = len(text) // 2
+    timeline = [Sleep(0.2), Grow(text[:half]), Sleep(0.2), Grow(text[half:]), SetStatus("SUCCEEDED")]
+    with ScriptedAgent(Job("", "RUNNING", timeline=timeline)) as agent, task_log() as log:
+        connect(agent)
+        assert follow(read_result=True, poke_interval=0.5)["result"] == result
+    assert log.warnings == []
+
+
+def test_a_result_that_is_too_long_is_said(follow: Way, connect: Connect) -> None:
+    with ScriptedAgent(Job(f'{START}"{"x" * 64_000}"{END}\n')) as agent, task_log() as log:
+        connect(agent)
+        assert follow(read_result=True)["result"] is None
+    assert log.warnings == ["The result of job j1 can't be used: it has more than 64,000 characters."]
+
+
+@needs_xcoms
+@pytest.mark.parametrize("is_readable", [True, False])
+@pytest.mark.parametrize(
+    ("before", "after", "saved"),
+    [
+        ("x\n", f"{START}2{END}\n", None),
+        (f"{START}1{END}\n", f"{START}2{END}\n", 1),
+        (f"{START}1{END}\n{START}\n", f"2{END}\n", 1),
+    ],
+    ids=["after the last save", "another one after it", "about the last save"],
+)
+def test_where_the_last_position_could_not_be_saved_the_whole_log_is_looked_through(
+    before: str, after: str, saved: Any, is_readable: bool, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ti = TaskInstance()
+    supervisor = supervise(ti, monkeypatch)
+    send = supervisor.send
+
+    def hiccup(message: Any) -> Any:
+        if isinstance(message, comms.SetXCom) and "result" in message.value:  # type: ignore[operator]
+            supervisor.refused.add(comms.SetXCom)
+        return send(message)
+
+    monkeypatch.setattr(supervisor, "send", hiccup)
+    if not is_readable:
+        monkeypatch.setattr(JobWatch, "_found_again", lambda self, markers: None)
+    timeline = [Grow(before), WaitFor(lambda: supervisor.saved), Grow(after), SetStatus("SUCCEEDED")]
+    with ScriptedAgent(Job("", "RUNNING", timeline=timeline)) as agent, task_log() as log:
+        connect(agent)
+        found = run_deferred(ti, read_result=True, poke_interval=0.5)["result"]
+    assert found == (2 if is_readable else saved)
+    assert comms.SetXCom in supervisor.refused
+    assert any("could not be saved" in warning for warning in log.warnings)
+
+
+@needs_xcoms
+def test_what_a_trigger_of_the_release_before_saved_of_a_long_line_is_looked_up_in_the_log(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It kept the marks of a long line, and could lose a marker that was cut."""
+    ti = TaskInstance()
+    supervisor = supervise(ti, monkeypatch)
+    send = supervisor.send
+    old = {"inside": None, "found": '"aaa [line continues]\n[continued] bbb"'}
+
+    def as_before(message: Any) -> Any:
+        if isinstance(message, comms.SetXCom) and "result" in message.value:  # type: ignore[operator]
+            message = message.model_copy(update={"value": {**message.value, "result": old}})  # type: ignore[dict-item]
+        return send(message)
+
+    monkeypatch.setattr(supervisor, "send", as_before)
+    timeline = [Sleep(0.3), Grow(f'{START}"aaabbb"{END}\n'), SetStatus("SUCCEEDED")]
+    with ScriptedAgent(Job("", "RUNNING", timeline=timeline)) as agent:
+        connect(agent)
+        assert run_deferred(ti, read_result=True, poke_interval=0.5)["result"] == "aaabbb"
+    assert ti.xcoms["rayagent_log_position"]["result"] == old
