@@ -51,6 +51,7 @@ CLASSES = {
             "RayAgentJobFailedError",
             "RayAgentJobStoppedError",
             "RayAgentRunFailedError",
+            "RayAgentTaskIdentityError",
             "RayAgentJobNotStartedError",
             "RayAgentJobMissingError",
             "RayAgentJobTimeoutError",

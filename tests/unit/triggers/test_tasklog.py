@@ -168,16 +168,20 @@ def test_records_are_joined_only_when_there_are_many(count: int, alone: bool) ->
 
 
 def test_a_few_records_are_joined_too_while_the_socket_is_full() -> None:
-    async def run() -> None:
+    async def run(sink: Sink) -> None:
+        sink.reads.clear()
         busy = asyncio.create_task(make_log("many").write(make_records("many", 1_000, 1_000)))
-        await asyncio.sleep(0.05)
-        await make_log("few").write(make_records("few", 5))
-        await busy
+        while not Channel.of_loop().is_busy:  # noqa: ASYNC110 - no event tells of it
+            await asyncio.sleep(0.01)
+        few = asyncio.create_task(make_log("few").write(make_records("few", 5)))
+        await asyncio.sleep(0)
+        sink.reads.set()
+        await asyncio.gather(busy, few)
         async with Channel.of_loop().drained():
             pass
 
     with slow_sink(READ_PAUSE) as sink:
-        asyncio.run(run())
+        asyncio.run(run(sink))
         assert len([record for record in sink.records() if record["event"].startswith("few")]) == 1
 
 
@@ -216,15 +220,18 @@ def test_records_are_taken_as_they_are_written_and_not_all_before() -> None:
             taken += 1
             yield record
 
-    async def run() -> int:
+    async def run(sink: Sink) -> int:
+        sink.reads.clear()
         writing = asyncio.create_task(make_log().write(found()))
-        await asyncio.sleep(0.02)
+        while not (taken and Channel.of_loop().is_busy):  # noqa: ASYNC110 - no event tells of it
+            await asyncio.sleep(0.01)
         so_far = taken
+        sink.reads.set()
         await writing
         return so_far
 
-    with slow_sink(READ_PAUSE):
-        assert 0 < asyncio.run(run()) < 2_000
+    with slow_sink(READ_PAUSE) as sink:
+        assert asyncio.run(run(sink)) < 2_000
 
 
 @pytest.mark.parametrize("name", ["file", "nothing"])
