@@ -70,8 +70,10 @@ class Telling:
 
     def rewritten(self) -> None:
         """Tell that another log is there now."""
-        text = "The job's log is not the one that was forwarded so far (rotated or rewritten); it is forwarded anew."
-        self._items.append(LogRewritten(text))
+        self._say(
+            "The job's log is not the one that was forwarded so far (rotated or rewritten); it is forwarded anew.",
+            LogRewritten,
+        )
 
     def shorter(self) -> None:
         """Tell that the log ends before what was forwarded does."""
@@ -81,5 +83,5 @@ class Telling:
         """Tell that the log's end could not be had."""
         self._say("The end of the job's log could not be read; lines may be missing here.")
 
-    def _say(self, text: str) -> None:
-        self._items.append(Notice(text))
+    def _say(self, text: str, kind: type[Notice] = Notice) -> None:
+        self._items.append(kind(text))

@@ -31,10 +31,10 @@ class RayAgentJobSensor(SkippingMixin, RayAgentJobFollowingMixin, BaseSensorOper
 
     The task succeeds exactly when the job does. A job that FAILED or was STOPPED fails the task without a retry,
     since a job that has ended stays as it is. The final details of the job go to XCom (``return_value``), also when
-    the task fails: ``job_id``, ``submission_id``, ``type``, ``status``, ``message``, ``error_type``, ``entrypoint``,
-    ``start_time`` and ``end_time`` (ms since the epoch), ``duration`` (seconds), ``driver_exit_code``,
-    ``driver_node_id``, ``metadata``; with ``read_result`` and success, ``result``. The events of assets among the
-    task's ``outlets`` carry ``job_id`` and ``duration``.
+    the task fails: ``job_id`` (the argument's), ``submission_id``, ``driver_job_id`` (Ray's id of the job's driver),
+    ``type``, ``status``, ``message``, ``error_type``, ``entrypoint``, ``start_time`` and ``end_time`` (ms since the
+    epoch), ``duration`` (seconds), ``driver_exit_code``, ``driver_node_id``, ``metadata``; with ``read_result`` and
+    success, ``result``. The events of assets among the task's ``outlets`` carry ``job_id`` and ``duration``.
 
     In ``mode="reschedule"`` the worker slot is free between two looks; each look forwards what is new in the log.
     (Before Airflow 3.3 a task keeps no state between looks, so that the log is forwarded when the job has ended.)
