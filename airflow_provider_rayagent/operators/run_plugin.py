@@ -186,7 +186,7 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
         """Let the tries to come find their job where the namespace changes meanwhile (Airflow 3.3 and newer)."""
         store = context.get("task_state_store")
         if store is not None:
-            store.set(ROOT_KEY, root)
+            store.set(ROOT_KEY, storable(root))
 
     def _last_of(self, context: Context, root: str) -> tuple[str, Mapping[str, Any] | None]:
         """Return the last job of those that a task starts under an id; ``None`` as its details if it is not there."""
