@@ -7,6 +7,7 @@
     python3 dev.py types       mypy
     python3 dev.py docs        the documentation, into build/docs
     python3 dev.py floor       the unit tests at the oldest Python, Airflow and libraries
+    python3 dev.py prerelease  unit and system tests on the newest Airflow, pre-releases included
     python3 dev.py bench       the benchmarks (--short: a little of each)
 
 The environments are described in setup.cfg and made below .tox/; nothing is installed elsewhere.
@@ -30,7 +31,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import FrameType
+
+    Run = tuple[str, str, list[str]]
+    """A name for the closing lines, a tox environment, and the arguments of pytest."""
 
 ROOT = Path(__file__).resolve().parent
 WORK = ROOT / ".tox"
@@ -40,11 +45,16 @@ REQUIREMENTS = ("tox>=4.30", "tox-uv>=1.28")
 OLDEST = (3, 10)
 FLOOR = "3.10"
 INTERRUPTED = 130
-PARALLEL = {"unit": ["-n", "4", "--dist", "worksteal"]}
+PARALLEL = ["-n", "4", "--dist", "worksteal"]
 """Most of a unit test is waiting."""
 SUITES = ("unit", "scripted", "tail", "local", "contract", "system", "deployed", "docs", "packaging")
 ENVIRONMENTS = {"deployed": "deployed"}
 """The environments of those suites that do not run in ``test``."""
+PRERELEASE = {
+    "prerelease": [*PARALLEL, "tests/unit", "tests/scripted"],
+    "prerelease system": ["-m", "prerelease", "tests/system"],
+}
+"""What is run on the newest Airflow, and what it is called in the closing lines."""
 PIP_WHEEL = r'<a\s[^>]*href="([^"]*/pip-(25(?:\.\d+)+)-py3-none-any\.whl[^"]*)"'
 # What pip's own settings are called in uv, which does the installing for tox.
 UV_NAMES = {
@@ -71,6 +81,8 @@ def main(arguments: list[str]) -> int:
         return test_all()
     if command == "test":
         command = environment_for(rest)
+    if command == "prerelease" and not rest:
+        return run_all(prerelease_runs())
     return tox(command, *rest)
 
 
@@ -81,25 +93,43 @@ def environment_for(arguments: list[str]) -> str:
 
 
 def test_all() -> int:
-    """Run the suites one by one, add them up, and print the closing line; return the exit code."""
-    shutil.rmtree(REPORTS, ignore_errors=True)
-    runs = [(suite, ENVIRONMENTS.get(suite, "test"), [*PARALLEL.get(suite, ()), f"tests/{suite}"]) for suite in SUITES]
-    if os.environ.get("CI") or succeeds([str(TOOLS / "bin" / "uv"), "python", "find", FLOOR]):
+    """Run every suite; return the exit code."""
+    runs = [
+        (suite, ENVIRONMENTS.get(suite, "test"), [*(PARALLEL if suite == "unit" else ()), f"tests/{suite}"])
+        for suite in SUITES
+    ]
+    has_floor = os.environ.get("CI") or succeeds([str(TOOLS / "bin" / "uv"), "python", "find", FLOOR])
+    if has_floor:
         runs.append(("floor", "floor", []))
+    missing = [] if has_floor else [f"floor       not run: no Python {FLOOR} here"]
+    return run_all([*runs, *prerelease_runs()], missing)
+
+
+def prerelease_runs() -> list[Run]:
+    """Return what is run on the newest Airflow, pre-releases included."""
+    return [(name, "prerelease", arguments) for name, arguments in PRERELEASE.items()]
+
+
+def run_all(runs: list[Run], remarks: Sequence[str] = ()) -> int:
+    """Run suites one by one, add them up, and print the closing line; return the exit code.
+
+    :param remarks: what else the closing lines say.
+    """
+    shutil.rmtree(REPORTS, ignore_errors=True)
     total = {"passed": 0, "failed": 0, "skipped": 0}
+    width = max(len(name) for name, *_ in runs)
     lines = []
     for name, env, arguments in runs:
-        report = REPORTS / f"{name}.xml"
+        report = REPORTS / f"{name.replace(' ', '-')}.xml"
         code = tox(env, *arguments, PYTEST_ADDOPTS=f"--durations=3 --junit-xml='{report}'")
         counts, seconds = counted(report)
         if code and not counts["failed"]:
             counts["failed"] = 1
-        lines.append(f"{name:<10}{seconds:>7.1f} s  " + ", ".join(f"{counts[each]} {each}" for each in counts))
+        lines.append(f"{name:<{width}}{seconds:>7.1f} s  " + ", ".join(f"{counts[each]} {each}" for each in counts))
         total = {each: total[each] + counts[each] for each in total}
         if code == INTERRUPTED:
             return code
-    if len(runs) == len(SUITES):
-        lines.append(f"floor       not run: no Python {FLOOR} here")
+    lines += remarks
     sys.stdout.write("\n" + "\n".join([*lines, ", ".join(f"{total[each]} {each}" for each in total)]) + "\n")
     return 1 if total["failed"] or not total["passed"] else 0
 
