@@ -123,7 +123,9 @@ def test_no_line_is_missing(take_overs: TakeOvers, cell: Cell) -> None:
     assert take_overs.rows[cell].missing == []
 
 
-@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell[1] != LONG], ids=" / ".join)
-def test_the_lines_are_in_order(take_overs: TakeOvers, cell: Cell) -> None:
-    """But for those of a long gap, which the worker forwards at the end, under a sentence that says which they are."""
-    assert take_overs.rows[cell].is_in_order
+@pytest.mark.parametrize("cell", CELLS, ids=" / ".join)
+def test_the_lines_are_in_order_but_for_those_that_the_worker_adds(take_overs: TakeOvers, cell: Cell) -> None:
+    """It adds those of a long gap at the end, under a sentence that says which; a slow machine makes a gap long."""
+    added = "Forwarding lines " in take_overs.tasks[cell].text()
+    assert take_overs.rows[cell].is_in_order is not added or cell[0] == MARKED
+    assert added or cell[1] != LONG
