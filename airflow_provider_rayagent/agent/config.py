@@ -41,6 +41,8 @@ EXTRA_FIELDS = {
 """The fields of a connection's extra that are read, with their labels in the form; others are left alone."""
 
 _SECRET_HEADER = re.compile(r"auth|cookie|credential|key|pass|secret|session|token", re.IGNORECASE)
+_MIN_COOKIE = 8
+"""Characters; a shorter value of a cookie is no secret, but a word such as ``true``."""
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _PAGE = re.compile(r"https?://[^\s/?#\\]+([/?#]\S*)?")
@@ -221,8 +223,8 @@ def _secret_parts(header: str, value: str) -> Iterator[str]:
             return
         yield user_and_password.partition(":")[2]
     if header.lower() == "cookie":
-        for pair in value.split(";"):
-            yield pair.partition("=")[2].strip()
+        values = (pair.partition("=")[2].strip() for pair in value.split(";"))
+        yield from (each for each in values if len(each) >= _MIN_COOKIE)
 
 
 def _extra_headers(extra: Mapping[str, Any]) -> dict[str, str]:

@@ -33,8 +33,11 @@ class Redactor:
 
     def __call__(self, text: str) -> str:
         """Return ``text`` without the secrets."""
-        # Looking for each is several times as fast as the pattern, and few texts have any.
-        return self._pattern.sub(REDACTED, text) if any(form in text for form in self.forms) else text
+        # To look for each first is several times as fast as the pattern, and few texts have any.
+        for form in self.forms:
+            if form in text:
+                return self._pattern.sub(REDACTED, text)
+        return text
 
     def unfinished(self, text: str) -> str:
         """Return a text that is still being written, also without the beginning of a secret at its end."""

@@ -59,7 +59,7 @@ def test_no_secret_and_no_piece_of_one_is_in_what_is_said(
     name: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever is cut is cut within one of them: the agent and the job say nothing else."""
-    connection = {"password": f"Bearer {LONG}", "extra": {"headers": {"X-Key": FOUR, "Cookie": f"id={THREE}; lang=en"}}}
+    connection = {"password": f"Bearer {LONG}", "extra": {"user_token": f"Token {FOUR}", "headers": {"X-Key": THREE}}}
     scene = Scene(f"{LONG}{FOUR}{THREE} " * 400, connect, monkeypatch, **connection)
     WAYS[name](scene)
     pieces = {THREE, FOUR, *(LONG[at : at + 6] for at in range(len(LONG) - 5))}

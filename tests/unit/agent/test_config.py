@@ -232,13 +232,16 @@ def test_every_secret_is_redacted_in_every_form_that_an_answer_may_echo() -> Non
         ("X-Auth", "Token  abc-123", "abc-123"),
         ("Authorization", "Basic dXNlcjpwYTpzcw==", "dXNlcjpwYTpzcw=="),
         ("Authorization", "Basic dXNlcjpwYTpzcw==", "pa:ss"),
-        ("Cookie", "id=abc-123; lang=en", "abc-123"),
+        ("Cookie", "id=abc-1234; lang=en; secure=true", "abc-1234"),
     ],
 )
 def test_what_of_a_secret_is_one_by_itself_is_redacted_too(header: str, value: str, printed: str) -> None:
     config = make_config(token=None, extra={"headers": {header: value}})
     assert config.redact(f"{value} or {printed}") == "*** or ***"
-    assert config.redact("Bearer, Token, Basic, user, id, lang, en") == "Bearer, Token, Basic, user, id, lang, en"
+    assert (
+        config.redact("Bearer, Token, Basic, user, id, lang, en, true")
+        == "Bearer, Token, Basic, user, id, lang, en, true"
+    )
 
 
 @pytest.mark.parametrize(("token", "printed"), [("Bearer abc-123", "abc-123"), ("Token abc", "abc"), ("x-1", "x-1")])

@@ -16,9 +16,11 @@ from airflow.sdk.execution_time import comms
 from airflow_provider_rayagent.agent.records import LAST_LINE_CHARS, LAST_LINES
 from airflow_provider_rayagent.logs.cursor import Cursor
 from airflow_provider_rayagent.logs.end import End
+from airflow_provider_rayagent.logs.result import ResultFinder
 from airflow_provider_rayagent.triggers import position
 from airflow_provider_rayagent.triggers import rayagent as triggers
 from airflow_provider_rayagent.triggers.position import POSITION_KEY, read_position
+from airflow_provider_rayagent.triggers.rayagent import MAX_LINE_LENGTH
 from tests.scripted import Grow, Job, ScriptedAgent, SetStatus, Sleep
 from tests.unit.supervisor import needs_xcoms, supervise
 from tests.unit.support import TaskInstance, task_log
@@ -126,6 +128,28 @@ def test_what_was_written_since_the_last_save_is_repeated_and_nothing_is_missing
         with task_log() as second:
             follow(make_trigger(ti))
     assert (lines_in(first), lines_in(second)) == (LINES[:40], LINES[20:40])
+
+
+@needs_xcoms
+def test_a_result_in_a_line_that_two_triggers_have_read_is_whole(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    markers = ("<START>", "<END>")
+    result = "x" * 40_000
+    ti = TaskInstance()
+    supervise(ti, monkeypatch)
+    job = Job(f'{"y" * (MAX_LINE_LENGTH - 3)}<START>"{result[:20_000]}', "RUNNING")
+    with ScriptedAgent(job) as agent:
+        connect(agent)
+        first = make_trigger(ti, result_markers=list(markers))
+        asyncio.run(killed(first, agent, lambda: saved_lines(ti) == 2))
+        saved = ti.xcoms[POSITION_KEY]["cursor"]
+        assert saved["mid_line"]
+        assert ResultFinder(markers, saved["result"]).state()["inside"]
+        job.grow(f'{result[20_000:]}"<END>\n')
+        job.set_status("SUCCEEDED")
+        follow(make_trigger(ti, result_markers=list(markers)))
+    assert ResultFinder(markers, ti.xcoms[POSITION_KEY]["result"]).value() == result
 
 
 @needs_xcoms
