@@ -24,7 +24,6 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentJobNotStartedError,
     RayAgentRunFailedError,
 )
-from airflow_provider_rayagent.hooks.identity import TaskIdentity, deployment_namespace, job_key
 from airflow_provider_rayagent.logs.end import End
 from airflow_provider_rayagent.logs.storable import storable
 from airflow_provider_rayagent.tasks.following import POLL_INTERVAL, RayAgentJobFollowingMixin
@@ -149,6 +148,8 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
 
     def _begin(self, context: Context) -> JobWatch:
         if not self._is_chosen:
+            from airflow_provider_rayagent.hooks.identity import TaskIdentity
+
             ti = context["ti"]
             self.job_id = TaskIdentity.of(ti).pull(ti, JOB_ID_KEY)
             self._is_chosen = True
@@ -173,6 +174,8 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
 
     def _derived_roots(self, context: Context) -> list[str]:
         """Return the ids that this task's job may have, the one of a job that is to be started last."""
+        from airflow_provider_rayagent.hooks.identity import deployment_namespace, job_key
+
         key, namespace = job_key(context), self.hook.config.job_namespace or deployment_namespace()
         store = context.get("task_state_store")
         remembered = store.get(ROOT_KEY) if store is not None else None
