@@ -63,6 +63,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="HOST:PORT",
         help="the existing Ray's own address, to delete Serve applications; default: look for it on this machine",
     )
+    ray.add_argument(
+        "--ray-token-file",
+        type=Path,
+        metavar="PATH",
+        help="file that holds the existing Ray's token; default: where Ray's own tools find it",
+    )
     ray.add_argument("--num-cpus", type=_positive, default=4, help="CPUs that the own head offers (default: 4)")
     ray.add_argument(
         "--start-timeout", type=_positive, default=90, metavar="S", help="seconds for the head (default: 90)"
@@ -77,7 +83,8 @@ def _parser() -> argparse.ArgumentParser:
         "--info-file",
         type=Path,
         metavar="PATH",
-        help="write a JSON file with url, token, ray_address, gcs_address and pid once ready; removed at the end",
+        help="write a JSON file with url, token, ray_address, ray_token_file, gcs_address and pid once ready; "
+        "removed at the end",
     )
     plugins = parser.add_argument_group("plugins")
     plugins.add_argument(
@@ -96,16 +103,22 @@ def _parser() -> argparse.ArgumentParser:
 
 def _options(parsed: argparse.Namespace) -> Options:
     from airflow_provider_rayagent.local.access import check_token
+    from airflow_provider_rayagent.local.ray_token import find_token
     from airflow_provider_rayagent.local.server import Options
 
     if parsed.gcs_address and not parsed.address:
         raise LocalAgentError("--gcs-address belongs to --address: a head of its own is known.")
+    if parsed.ray_token_file and not parsed.address:
+        raise LocalAgentError("--ray-token-file belongs to --address: a head of its own gets a token of its own.")
+    if parsed.ray_token_file:
+        find_token(parsed.ray_token_file, {})
     given = _read_token(parsed.token_file) if parsed.token_file else parsed.token
     return Options(
         token=check_token(secrets.token_urlsafe(24) if given is None else given),
         token_is_new=given is None,
         address=parsed.address,
         gcs_address=parsed.gcs_address,
+        ray_token_file=parsed.ray_token_file,
         host=parsed.host,
         port=parsed.port,
         num_cpus=parsed.num_cpus,

@@ -22,5 +22,13 @@ class RayAnswerError(LocalAgentError):
         self.status_code = status_code
 
 
+class RayTokenError(RayAnswerError):
+    """Ray asks for a token, and there is none or not the right one."""
+
+    def __init__(self, detail: str) -> None:
+        # 401 would read as if the agent's own token were wrong.
+        super().__init__(detail, 502)
+
+
 class RayHeadError(LocalAgentError):
     """The agent's own Ray head did not start, or ended."""

@@ -5,28 +5,42 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
+import secrets
 import shutil
 import socket
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.local.errors import RayHeadError, RayUnavailableError
+from airflow_provider_rayagent.local.files import write_private
+from airflow_provider_rayagent.local.ray_token import AUTH_VARIABLES, MODE, TOKEN_PATH, RayToken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_provider_rayagent.local.ray_api import RayDashboard
 
-# Ray silently replaces 127.0.0.1 as a node's address by the machine's own.
-NODE_ADDRESS = "127.0.0.2"
-DASHBOARD_HOST = "127.0.0.1"
+ADDRESS = "127.0.0.1"
+ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Environment of every process of a cluster whose nodes have loopback addresses, drivers included.
+
+Without it Ray replaces 127.0.0.1 by the machine's own address, and listens on all interfaces (`get_node_ip_address` in
+Ray's `_private/services.py`). It is how Ray runs on macOS.
+"""
+STANDS_OPEN = (
+    ((2, 52), "anywhere: every user of this machine can run commands as you"),
+    ((2, 54), "at its node agent: every user of this machine can run commands as you"),
+    ((2, 58), "at the replicas of Serve applications, which listen on all interfaces"),
+)
+"""What asks for no token in a head with one, in versions of Ray before these; measured."""
 OBJECT_STORE_BYTES = 80_000_000
 STOP_PATIENCE = 20.0
-# Ray's sockets lie some 70 characters below the directory and may have a path of 107.
-_LONGEST_TEMP_ROOT = 25
+# A socket's path may have 107 characters. The longest is /ra-XXXXXXXX/ray with some 68 of Ray's own below it.
+_LONGEST_TEMP_ROOT = 22
 
 
 @dataclass(frozen=True)
@@ -36,25 +50,30 @@ class HeadPorts:
     gcs: int
     dashboard: int
     client: int
+    agent: int
 
 
 def free_ports() -> HeadPorts:
     """Return ports that nobody listens on at this moment."""
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(3)]
+        sockets = [stack.enter_context(socket.socket()) for _ in fields(HeadPorts)]
         for each in sockets:
-            each.bind((NODE_ADDRESS, 0))
+            each.bind((ADDRESS, 0))
         return HeadPorts(*(each.getsockname()[1] for each in sockets))
 
 
 def start_command(ports: HeadPorts, temp_dir: Path, num_cpus: int) -> list[str]:
-    """Return the ``ray start`` command of a light head."""
+    """Return the ``ray start`` command of a light head.
+
+    :param temp_dir: for Ray's files. Ray lets every user write there: its parent must keep them out.
+    """
     options = {
-        "node-ip-address": NODE_ADDRESS,
+        "node-ip-address": ADDRESS,
         "port": ports.gcs,
-        "dashboard-host": DASHBOARD_HOST,
+        "dashboard-host": ADDRESS,
         "dashboard-port": ports.dashboard,
-        "dashboard-agent-listen-port": 0,
+        # With 0, Ray 2.50 to 2.53 records a wrong port, and no log can be read.
+        "dashboard-agent-listen-port": ports.agent,
         "ray-client-server-port": ports.client,
         "min-worker-port": 0,
         "max-worker-port": 0,
@@ -67,13 +86,27 @@ def start_command(ports: HeadPorts, temp_dir: Path, num_cpus: int) -> list[str]:
     return [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats", *flags]
 
 
-def head_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of the head: its own cluster, and this Python first, for jobs that say ``python``."""
-    kept = {name: value for name, value in environment.items() if name not in ("RAY_ADDRESS", "RAY_AUTH_MODE")}
+def head_environment(environment: Mapping[str, str], token_file: Path) -> dict[str, str]:
+    """Return the environment of a head, which its jobs inherit.
+
+    It is a cluster of its own, on loopback, with its own token, and this Python is the first for jobs that say
+    ``python``.
+    """
+    kept = {name: value for name, value in environment.items() if name not in ("RAY_ADDRESS", *AUTH_VARIABLES)}
     # Else a head whose parts died, or that is told to end, waits 30 s for traffic to go elsewhere.
     kept["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"
     kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
-    return kept
+    # A path, not the token: whoever prints the environment in a job's log must not print the token.
+    return {**kept, **ON_LOOPBACK, MODE: "token", TOKEN_PATH: str(token_file)}
+
+
+def what_stands_open(ray_version: str) -> str | None:
+    """Return one line on what anybody can use of a head, though it has a token; ``None`` if that is nothing."""
+    found = re.match(r"(\d+)\.(\d+)", ray_version)
+    version = (int(found[1]), int(found[2])) if found else (0, 0)
+    where = next((where for before, where in STANDS_OPEN if version < before), None)
+    newest = ".".join(map(str, STANDS_OPEN[-1][0]))
+    return where and f"Ray {ray_version} asks for no token {where}. Ray {newest} and newer ask for it everywhere."
 
 
 class RayHead:
@@ -86,25 +119,28 @@ class RayHead:
         self._num_cpus = num_cpus
         self._ports = free_ports()
         self._keeper: asyncio.subprocess.Process | None = None
-        self._temp_dir: Path | None = None
-        self.dashboard_url = f"http://{DASHBOARD_HOST}:{self._ports.dashboard}"
-        self.gcs_address = f"{NODE_ADDRESS}:{self._ports.gcs}"
+        self._directory: Path | None = None
+        self.token = RayToken(secrets.token_hex(32), "the local agent")
+        self.dashboard_url = f"http://{ADDRESS}:{self._ports.dashboard}"
+        self.gcs_address = f"{ADDRESS}:{self._ports.gcs}"
 
     async def start(self) -> None:
         """Start the process; it is not ready before :meth:`wait_ready` returns."""
         root = tempfile.gettempdir()
-        self._temp_dir = Path(
+        # Only its owner may enter a directory of mkdtemp.
+        self._directory = Path(
             tempfile.mkdtemp(prefix="ra-", dir=root if len(root) <= _LONGEST_TEMP_ROOT else "/tmp")  # noqa: S108
         )
-        command = start_command(self._ports, self._temp_dir, self._num_cpus)
+        write_private(self.token_file, self.token.value)
+        command = start_command(self._ports, self._directory / "ray", self._num_cpus)
         with self._output.open("wb") as output:
             self._keeper = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 "airflow_provider_rayagent.local.keeper",
-                str(self._temp_dir),
+                str(self._directory),
                 *command,
-                env=head_environment(os.environ),
+                env=head_environment(os.environ, self.token_file),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=output,
                 stderr=output,
@@ -123,7 +159,7 @@ class RayHead:
             try:
                 await asyncio.wait({ended, ready}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
                 if ready.done() and not ended.done():
-                    return
+                    return ready.result()
                 what = "ended while it started" if ended.done() else f"was not ready after {timeout:g} s"
                 raise RayHeadError(f"Ray {what}. Its last lines:\n{_last_lines(output.read())}")
             finally:
@@ -145,14 +181,22 @@ class RayHead:
             except asyncio.TimeoutError:
                 self._keeper.kill()
                 await self._keeper.wait()
-        if self._temp_dir is not None:
-            shutil.rmtree(self._temp_dir, ignore_errors=True)
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+    @property
+    def token_file(self) -> Path:
+        """The file with the token, which only its owner may read; it is there until the head is stopped."""
+        return self._in_directory("token")
 
     @property
     def _output(self) -> Path:
-        if self._temp_dir is None:
+        return self._in_directory("head.log")
+
+    def _in_directory(self, name: str) -> Path:
+        if self._directory is None:
             raise RayHeadError("The Ray head was not started.")
-        return self._temp_dir / "head.log"
+        return self._directory / name
 
 
 async def _answering(ray: RayDashboard) -> None:

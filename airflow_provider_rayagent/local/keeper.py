@@ -4,7 +4,7 @@ Ray's processes open process groups and sessions of their own (a job's entrypoin
 them all. The keeper makes itself the parent that orphans fall to, which lets it find every descendant and only
 those. It ends them when its standard input closes, which the kernel sees to even if the agent is killed.
 
-Run as ``python -m airflow_provider_rayagent.local.keeper TEMP_DIR COMMAND...``; ``TEMP_DIR`` is removed at the end.
+Run as ``python -m airflow_provider_rayagent.local.keeper DIRECTORY COMMAND...``; ``DIRECTORY`` is removed at the end.
 It exits with 0 if it was asked to end, and with 1 if the command ended by itself.
 """
 
@@ -44,7 +44,7 @@ def die_with_parent(signal_number: int) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command until it ends, standard input closes or TERM comes; return the exit code."""
-    temp_dir, *command = arguments
+    directory, *command = arguments
     asked = _catch_signals()
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     child = subprocess.Popen(  # noqa: S603
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
             ended_by_itself = True
             break
     end_descendants()
-    shutil.rmtree(temp_dir, ignore_errors=True)
+    shutil.rmtree(directory, ignore_errors=True)
     return 1 if ended_by_itself else 0
 
 

@@ -12,7 +12,9 @@ import re
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlsplit
 
+from airflow_provider_rayagent.agent.wire import AUTHORIZATION_HEADER
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError
+from airflow_provider_rayagent.local.ray_token import RayCredentials
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -39,12 +41,14 @@ class RayDashboard:
     """A client of one Ray dashboard.
 
     :param url: address of the dashboard, ``http://host:port``.
+    :param credentials: the token, for a Ray that asks for one.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, credentials: RayCredentials | None = None) -> None:
         import httpx
 
         self.url = check_dashboard_url(url)
+        self.credentials = credentials or RayCredentials(lambda: None)
         # Proxy settings of the environment are for the world, not for a loopback address.
         self._http = httpx.AsyncClient(
             base_url=self.url,
@@ -103,10 +107,15 @@ class RayDashboard:
         parts = urlsplit(self.url)
         scheme = "wss" if parts.scheme == "https" else "ws"
         url = f"{scheme}://{parts.netloc}{parts.path}/api/jobs/{quote(job_id, safe='')}/logs/tail"
+        headers = self.credentials.headers()
         try:
             # Ray never reads from this socket while it sends, so it answers no pings.
             connection = await connect(
                 url,
+                # With a host that was named, no redirect to another one is followed, and the token does not go there.
+                host=parts.hostname,
+                port=parts.port or (443 if scheme == "wss" else 80),
+                additional_headers=headers,
                 compression=None,
                 ping_interval=None,
                 open_timeout=READ_TIMEOUT,
@@ -117,8 +126,8 @@ class RayDashboard:
             )
         except InvalidStatus as error:
             body = bytes(error.response.body or b"").decode("utf-8", "replace")
-            raise _answer_error(error.response.status_code, body) from error
-        except (OSError, WebSocketException) as error:
+            raise self._answer_error(error.response.status_code, body, headers) from error
+        except (OSError, ValueError, WebSocketException) as error:
             raise RayUnavailableError(f"Ray at {self.url} does not open its live log: {error}") from error
         try:
             yield connection
@@ -199,8 +208,17 @@ class RayDashboard:
         import httpx
 
         limits = httpx.Timeout(timeout, connect=CONNECT_TIMEOUT)
+
+        async def send() -> httpx.Response:
+            headers = self.credentials.headers()
+            return await self._http.request(method, path, params=query, json=body, headers=headers, timeout=limits)
+
         try:
-            response = await self._http.request(method, path, params=query, json=body, timeout=limits)
+            response = await send()
+            if response.status_code == 401 and AUTHORIZATION_HEADER not in response.request.headers:
+                # Ray refuses before it does anything, so that even a submission can be sent again.
+                self.credentials.asked = True
+                response = await send()
         except httpx.TimeoutException as error:
             raise RayUnavailableError(f"Ray at {self.url} did not answer in time.") from error
         except httpx.HTTPError as error:
@@ -210,9 +228,20 @@ class RayDashboard:
             await self._request("GET", "/api/gcs_healthz")
         if response.is_success:
             return response
-        if path.endswith("gcs_healthz"):
+        if path.endswith("gcs_healthz") and response.status_code not in (401, 403):
             raise RayUnavailableError(f"Ray at {self.url} says that its control service (GCS) is down.")
-        raise _answer_error(response.status_code, response.text)
+        raise self._answer_error(response.status_code, response.text, response.request.headers)
+
+    def _answer_error(self, status_code: int, text: str, sent: Mapping[str, str]) -> RayAnswerError:
+        if status_code == 401 or (status_code == 403 and AUTHORIZATION_HEADER in sent):
+            return self.credentials.refusal(self.url)
+        words = plain_words(text) or "no reason given"
+        if status_code == 403:
+            # Passed on as it is, it would read as if the agent's own token were wrong.
+            return RayAnswerError(f"Ray refuses the agent (403): {words}", 502)
+        if status_code >= 500:
+            return RayAnswerError(f"Ray failed ({status_code}): {words}", 500)
+        return RayAnswerError(words, status_code)
 
 
 def check_dashboard_url(url: str) -> str:
@@ -239,16 +268,6 @@ def plain_words(text: str, limit: int = 500) -> str:
         *_, last = [None, *_EXCEPTION_LINE.finditer(text)]
         text = text[last.start() :] if last else text.splitlines()[-1]
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
-
-
-def _answer_error(status_code: int, text: str) -> RayAnswerError:
-    words = plain_words(text) or "no reason given"
-    if status_code in (401, 403):
-        # Passed on as it is, it would read as if the agent's own token were wrong.
-        return RayAnswerError(f"Ray refuses the agent ({status_code}): {words}", 502)
-    if status_code >= 500:
-        return RayAnswerError(f"Ray failed ({status_code}): {words}", 500)
-    return RayAnswerError(words, status_code)
 
 
 def _parse(response: httpx.Response) -> Any:

@@ -1,7 +1,8 @@
 """Delete one Serve application. Ray's REST interface deletes only all of them, so a short-lived driver does it.
 
 Run as ``python -m airflow_provider_rayagent.local.serve_delete``; standard input has ``{"name", "gcs_address",
-"session_name"}`` as JSON. The driver must run on a machine of the cluster, as Ray demands of every driver.
+"session_name", "environment"}`` as JSON, where no other process can read the token that the environment holds. The
+driver must run on a machine of the cluster, as Ray demands of every driver.
 """
 
 from __future__ import annotations
@@ -9,25 +10,32 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import re
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil  # type: ignore[import-untyped]
 
 from airflow_provider_rayagent.agent.wire import ServeStatus
 from airflow_provider_rayagent.local.errors import RayAnswerError
+from airflow_provider_rayagent.local.head import ON_LOOPBACK
 from airflow_provider_rayagent.local.keeper import die_with_parent
 from airflow_provider_rayagent.local.ray_api import plain_words
+from airflow_provider_rayagent.local.ray_token import AUTH_VARIABLES
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.local.ray_api import RayDashboard, Row
+    from airflow_provider_rayagent.local.ray_token import RayCredentials
 
 TIMEOUT = 60.0
 """Seconds for the driver to connect and pass the deletion on."""
 SETTLE = 10.0
 """Seconds for the application to show that it is being deleted."""
+
+LOOPBACK = ("127.0.0.1", "::1")
+"""What Ray takes for loopback addresses (`is_localhost` in Ray's `network_util.cc`)."""
 
 # Ray leaves drivers of its own namespaces out of its list of jobs.
 _NAMESPACE = "_ray_internal_rayagent_local"
@@ -68,13 +76,29 @@ class ServeDeleter:
             raise RayAnswerError(f"There is no Serve application {name!r}.", 404)
         if _going(application):
             return
-        version = await self._ray.version()
-        await _run_driver({"name": name, "gcs_address": self._gcs_address, "session_name": version.get("session_name")})
+        version, nodes = await asyncio.gather(self._ray.version(), self._ray.list_nodes())
+        await _run_driver(
+            {
+                "name": name,
+                "gcs_address": self._gcs_address,
+                "session_name": version.get("session_name"),
+                "environment": driver_environment(nodes, self._ray.credentials),
+            }
+        )
         deadline = asyncio.get_running_loop().time() + SETTLE
         while not _going(await self._ray.get_serve_application(name)):
             if asyncio.get_running_loop().time() > deadline:
                 raise RayAnswerError(f"Ray Serve took the deletion of {name!r} but did not begin it.", 500)
             await asyncio.sleep(0.3)
+
+
+def driver_environment(nodes: list[Row], credentials: RayCredentials) -> dict[str, str]:
+    """Return what a driver needs in its environment to join the cluster of these nodes.
+
+    :raises RayTokenError: if the cluster asks for a token and the one that is found cannot be used.
+    """
+    on_loopback = any(node.get("state") == "ALIVE" and node.get("node_ip") in LOOPBACK for node in nodes)
+    return {**(ON_LOOPBACK if on_loopback else {}), **credentials.environment()}
 
 
 def gcs_address_of(session_name: str) -> str | None:
@@ -97,6 +121,10 @@ def main() -> int:
         sys.stderr.write("no process of this Ray cluster runs on this machine, so no driver can join it\n")
         return 1
 
+    for variable in AUTH_VARIABLES:
+        os.environ.pop(variable, None)
+    os.environ.update(order["environment"])
+    # Ray reads them when it is imported.
     import ray
     from ray import serve
 
@@ -112,7 +140,7 @@ def _going(application: Row | None) -> bool:
     return application is None or application.get("status") == ServeStatus.DELETING.value
 
 
-async def _run_driver(order: dict[str, str | None]) -> None:
+async def _run_driver(order: dict[str, Any]) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

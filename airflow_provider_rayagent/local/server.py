@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import json
 import os
@@ -14,9 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayHeadError, RayUnavailableError
-from airflow_provider_rayagent.local.head import RayHead
+from airflow_provider_rayagent.local.files import write_private
+from airflow_provider_rayagent.local.head import RayHead, what_stands_open
 from airflow_provider_rayagent.local.jobqueue import JobQueue
 from airflow_provider_rayagent.local.ray_api import RayDashboard
+from airflow_provider_rayagent.local.ray_token import RayCredentials, find_token
 from airflow_provider_rayagent.local.serve_delete import ServeDeleter
 
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ class Options:
     :param token_is_new: whether the token was made up, and so has to be told.
     :param address: dashboard of an existing Ray; ``None``: start a head.
     :param gcs_address: the existing Ray's own address; ``None``: look for it on this machine when it is needed.
+    :param ray_token_file: has the existing Ray's token; ``None``: it is where Ray's own tools find it.
     :param port: 0 for a free one.
     :param start_timeout: seconds for a head to be ready.
     :param plugins: to run; ``None``: there are none.
@@ -51,6 +55,7 @@ class Options:
     token_is_new: bool = False
     address: str | None = None
     gcs_address: str | None = None
+    ray_token_file: Path | None = None
     host: str = "127.0.0.1"
     port: int = 0
     num_cpus: int = 4
@@ -90,7 +95,7 @@ async def run(options: Options) -> int:
     async with contextlib.AsyncExitStack() as stack:
         listener = stack.enter_context(listen(options.host, options.port))
         head = None if options.address else RayHead(options.num_cpus)
-        ray = RayDashboard(options.address or (head.dashboard_url if head else ""))
+        ray = _dashboard(options, head)
         stack.push_async_callback(ray.close)
         if head:
             stack.push_async_callback(head.stop)
@@ -107,23 +112,34 @@ async def run(options: Options) -> int:
         return await _serve(options, listener, Agent(ray, deleter, queue, asyncio.Event()), head, stop)
 
 
+def _dashboard(options: Options, head: RayHead | None) -> RayDashboard:
+    if head:
+        return RayDashboard(head.dashboard_url, RayCredentials(lambda: head.token))
+    find = functools.partial(find_token, options.ray_token_file, os.environ)
+    return RayDashboard(options.address or "", RayCredentials(find))
+
+
 async def _serve(
     options: Options, listener: socket.socket, agent: Agent, head: RayHead | None, stop: asyncio.Event
 ) -> int:
     from airflow_provider_rayagent.local.app import create_app
 
+    lines = await _ray_lines(agent.ray, head)
     server = make_server(create_app(agent, options.token, options.plugins))
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))
     url = url_of(listener)
+    ray_token_file = head.token_file if head else options.ray_token_file
     info = {
         "url": url,
         "token": options.token,
         "ray_address": agent.ray.url,
+        "ray_token_file": ray_token_file and str(ray_token_file),
         "gcs_address": head.gcs_address if head else options.gcs_address,
         "pid": os.getpid(),
     }
     with contextlib.ExitStack() as files:
-        say(f"Ray: {await _ray_line(agent.ray)}")
+        for line in lines:
+            say(line)
         if options.plugins:
             names = ", ".join(plugin.lookup for plugin in options.plugins.all())
             say(f"Plugins in {options.plugins.path}: {names or 'none yet'} ({options.max_running_jobs} jobs at once)")
@@ -173,21 +189,6 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read; it appears whole or not at all.
-
-    :raises LocalAgentError: if it cannot be written.
-    """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(text)
-        draft.replace(path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise LocalAgentError(f"Cannot write {path}: {error.strerror}") from error
-
-
 def say(line: str) -> None:
     """Tell the person who started the agent."""
     with contextlib.suppress(OSError):
@@ -195,11 +196,22 @@ def say(line: str) -> None:
         sys.stdout.flush()
 
 
-async def _ray_line(ray: RayDashboard) -> str:
+async def _ray_lines(ray: RayDashboard, head: RayHead | None) -> list[str]:
+    """Return what the person who started the agent should know of its Ray.
+
+    :raises RayAnswerError: if Ray refuses the agent.
+    """
     try:
-        return f"{(await ray.health()).get('ray_version')} at {ray.url}"
+        version = str((await ray.health()).get("ray_version"))
     except RayUnavailableError as error:
-        return f"not there yet. {error} Until it is, every request is answered with 503."
+        return [f"Ray: not there yet. {error} Until it is, every request is answered with 503."]
+    line = f"Ray: {version} at {ray.url}"
+    if head is None:
+        return [line]
+    if ray.credentials.asked:
+        line += f"; its token is in {head.token_file}"
+    stands_open = what_stands_open(version)
+    return [line, stands_open] if stands_open else [line]
 
 
 async def _unless(stop: asyncio.Event, work: Any) -> bool:

@@ -63,12 +63,12 @@ def assert_all_end(processes: list[Any], within: float = GRACE) -> None:
     assert [process.cmdline() for process in alive] == []
 
 
-def temp_dirs_of(processes: list[Any]) -> set[Path]:
+def directories_of(processes: list[Any]) -> set[Path]:
     words = []
     for process in processes:
         with contextlib.suppress(psutil.Error):
             words += process.cmdline()
-    return {Path(word.partition("=")[2]) for word in words if word.startswith("--temp-dir=")}
+    return {Path(word.partition("=")[2]).parent for word in words if word.startswith("--temp-dir=")}
 
 
 def test_term_ends_the_streams_the_jobs_and_ray(started: Started) -> None:
@@ -85,16 +85,16 @@ def test_term_ends_the_streams_the_jobs_and_ray(started: Started) -> None:
     deadline = time.monotonic() + 20
     while b"up" not in b"".join(sse) and time.monotonic() < deadline:
         time.sleep(0.1)
-    processes, temp_dirs = started.descendants(), temp_dirs_of(started.descendants())
+    processes, directories = started.descendants(), directories_of(started.descendants())
     assert any(STUBBORN in process.cmdline() for process in processes)
-    assert len(temp_dirs) == 1
+    assert len(directories) == 1
 
     begin = time.monotonic()
     assert stop_agent(started.process) == 0
 
     assert time.monotonic() - begin < GRACE
     assert_all_end(processes, within=1)
-    assert not any(path.exists() for path in temp_dirs)
+    assert not any(path.exists() for path in directories)
     assert not started.info.exists()
     reader.join(5)
     assert not reader.is_alive()
@@ -113,12 +113,12 @@ def test_an_interrupt_while_ray_starts_ends_all(started: Started, after: float) 
     while "Starting" not in started.text() and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(after)
-    processes, temp_dirs = started.descendants(), temp_dirs_of(started.descendants())
+    processes, directories = started.descendants(), directories_of(started.descendants())
 
     assert stop_agent(started.process, signal.SIGINT) == 0
 
     assert_all_end(processes, within=1)
-    assert not any(path.exists() for path in temp_dirs)
+    assert not any(path.exists() for path in directories)
     assert not started.info.exists()
 
 

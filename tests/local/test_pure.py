@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
 
 from airflow_provider_rayagent.local.access import check_token
 from airflow_provider_rayagent.local.errors import LocalAgentError
+from airflow_provider_rayagent.local.files import write_private
 from airflow_provider_rayagent.local.follow import MAX_EVENT, Sent, as_json, has_ended, log_events
 from airflow_provider_rayagent.local.gpus import gpu_status
-from airflow_provider_rayagent.local.head import HeadPorts, head_environment, start_command
+from airflow_provider_rayagent.local.head import (
+    HeadPorts,
+    free_ports,
+    head_environment,
+    start_command,
+    what_stands_open,
+)
 from airflow_provider_rayagent.local.ray_api import check_dashboard_url, plain_words
-from airflow_provider_rayagent.local.server import listen, url_of, write_private
+from airflow_provider_rayagent.local.server import listen, url_of
 
 
 @pytest.mark.parametrize(
@@ -172,17 +180,70 @@ def test_an_info_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 
 def test_the_head_is_light_on_loopback_and_without_a_daemon() -> None:
-    command = start_command(HeadPorts(gcs=1, dashboard=2, client=3), Path("t"), num_cpus=3)
+    command = start_command(HeadPorts(gcs=1, dashboard=2, client=3, agent=4), Path("t"), num_cpus=3)
 
     assert {"--head", "--block", "--disable-usage-stats", "--temp-dir=t", "--num-cpus=3"} <= set(command)
-    assert {"--node-ip-address=127.0.0.2", "--dashboard-host=127.0.0.1", "--port=1", "--dashboard-port=2"} <= set(
+    assert {"--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", "--port=1", "--dashboard-port=2"} <= set(
         command
     )
 
 
+def test_the_head_has_ports_of_its_own() -> None:
+    ports = astuple(free_ports())
+
+    assert len(set(ports)) == len(ports) == 4
+    assert 0 not in ports, "with port 0 for its node agent, Ray 2.50 to 2.53 can read no log"
+
+
 def test_the_head_does_not_join_the_cluster_that_the_environment_names() -> None:
-    environment = head_environment({"RAY_ADDRESS": "elsewhere:1", "PATH": "/usr/bin", "HOME": "/h"})
+    environment = head_environment({"RAY_ADDRESS": "elsewhere:1", "PATH": "/usr/bin", "HOME": "/h"}, Path("/t"))
 
     assert "RAY_ADDRESS" not in environment
     assert environment["PATH"].endswith(":/usr/bin")
     assert environment["HOME"] == "/h"
+
+
+def test_the_head_has_its_own_token_whatever_the_environment_says() -> None:
+    hostile = {
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_AUTH_TOKEN": "theirs",
+        "RAY_AUTH_TOKEN_PATH": "/theirs",
+        "RAY_ENABLE_K8S_TOKEN_AUTH": "1",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",
+    }
+
+    environment = head_environment(hostile, Path("/ours/token"))
+
+    del environment["PATH"]
+    assert environment == {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": "/ours/token",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+    }
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        ("2.50.1", "asks for no token anywhere"),
+        ("2.51.0", "asks for no token anywhere"),
+        ("2.52.0", "asks for no token at its node agent"),
+        ("2.53.0", "asks for no token at its node agent"),
+        ("2.54.0", "asks for no token at the replicas of Serve"),
+        ("2.57.3", "asks for no token at the replicas of Serve"),
+        ("unknown", "asks for no token anywhere"),
+    ],
+)
+def test_what_stands_open_in_an_older_ray_is_said_in_one_line(version: str, words: str) -> None:
+    line = what_stands_open(version)
+
+    assert line is not None
+    assert f"Ray {version} {words}" in line
+    assert "Ray 2.58 and newer" in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize("version", ["2.58.0", "2.60.0", "3.0.0.dev0"])
+def test_of_a_newer_ray_nothing_stands_open(version: str) -> None:
+    assert what_stands_open(version) is None

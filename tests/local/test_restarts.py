@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-import subprocess
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil  # type: ignore[import-untyped]
 import pytest
 import requests
 
 from airflow_provider_rayagent.agent.config import read_config
-from airflow_provider_rayagent.local.head import free_ports, head_environment, start_command
 from airflow_provider_rayagent.logs.end import End
 from tests.local.test_following import DRIVERS
 from tests.stack.agent import start_agent, stop_agent, wait_for_file
+from tests.stack.processes import free_ports
+from tests.stack.ray import Cluster, cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.ray
 
@@ -36,66 +32,10 @@ for number in range({SECONDS * 10}):
 " """
 
 
-class Cluster:
-    """A Ray head that outlives the death of its dashboard."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._ports = free_ports()
-        self.dashboard_url = f"http://127.0.0.1:{self._ports.dashboard}"
-        self.gcs_address = f"127.0.0.2:{self._ports.gcs}"
-
-    def start(self) -> None:
-        command = start_command(self._ports, self._directory, 4)
-        command.remove("--block")
-        subprocess.run(command, env=head_environment({}), check=True, timeout=120, capture_output=True)
-        self.wait_for_dashboard()
-
-    def wait_for_dashboard(self) -> None:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            with contextlib.suppress(requests.RequestException):
-                if requests.get(f"{self.dashboard_url}/api/version", timeout=2).ok:
-                    return
-            time.sleep(0.3)
-        raise AssertionError("Ray's dashboard does not answer")
-
-    def processes(self) -> list[psutil.Process]:
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if str(self._directory) in " ".join(process.cmdline()):
-                    found.append(process)
-        return found
-
-    def restart_dashboard(self, pause: float) -> subprocess.Popen[bytes]:
-        dashboard = next(
-            process for process in self.processes() if "dashboard/dashboard.py" in " ".join(process.cmdline()[:3])
-        )
-        command, environment = dashboard.cmdline(), dashboard.environ()
-        dashboard.kill()
-        time.sleep(pause)
-        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def stop(self) -> None:
-        for _ in range(3):
-            processes = self.processes()
-            for process in processes:
-                with contextlib.suppress(psutil.Error):
-                    process.kill()
-            psutil.wait_procs(processes, timeout=10)
-
-
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    directory = Path(tempfile.mkdtemp(prefix="rr-", dir="/tmp"))
-    cluster = Cluster(directory)
-    try:
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.stop()
-        shutil.rmtree(directory, ignore_errors=True)
+def ray_cluster() -> Iterator[Cluster]:
+    with cluster(token="ray-restarts") as running:
+        yield running
 
 
 def submit(url: str) -> str:
@@ -105,12 +45,14 @@ def submit(url: str) -> str:
 
 
 @pytest.mark.timeout(300)
-def test_no_line_is_lost_or_repeated_when_agent_and_dashboard_are_restarted(cluster: Cluster, tmp_path: Path) -> None:
-    port = free_ports().client
+def test_no_line_is_lost_or_repeated_when_agent_and_dashboard_are_restarted(
+    ray_cluster: Cluster, tmp_path: Path
+) -> None:
+    port = free_ports(1)[0]
     url = f"http://127.0.0.1:{port}"
     info, output = tmp_path / "agent.json", tmp_path / "agent.log"
-    arguments = ["--address", cluster.dashboard_url, "--gcs-address", cluster.gcs_address, "--port", str(port)]
-    arguments += ["--token", TOKEN, "--info-file", str(info)]
+    arguments = ["--address", ray_cluster.dashboard_url, "--ray-token-file", str(ray_cluster.token_file)]
+    arguments += ["--port", str(port), "--token", TOKEN, "--info-file", str(info)]
     agent = start_agent(*arguments, output=output)
     dashboard = None
     try:
@@ -125,8 +67,8 @@ def test_no_line_is_lost_or_repeated_when_agent_and_dashboard_are_restarted(clus
             agent = start_agent(*arguments, output=output)
             wait_for_file(info, agent, output)
             time.sleep(5)
-            dashboard = cluster.restart_dashboard(pause=3)
-            cluster.wait_for_dashboard()
+            dashboard = ray_cluster.restart_dashboard(pause=3)
+            ray_cluster.wait_for_dashboard()
             results = [future.result(timeout=120) for future in futures]
     finally:
         stop_agent(agent)

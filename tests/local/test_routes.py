@@ -11,8 +11,11 @@ import requests
 import websocket
 
 from airflow_provider_rayagent import __version__
+from tests.stack.ray import driver_environment
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.stack.agent import LocalAgent
 
 pytestmark = pytest.mark.ray
@@ -219,14 +222,19 @@ def test_nodes_and_gpus_are_those_of_the_machine(agent: LocalAgent) -> None:
     assert [row["node_id"] for row in gpus["nodes"]] == [node["node_id"]]
 
 
-def test_tasks_and_drivers_are_seen(agent: LocalAgent) -> None:
+def test_tasks_and_drivers_are_seen(agent: LocalAgent, tmp_path: Path) -> None:
     code = (
         "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False)\n"
         "@ray.remote(num_cpus=0.1)\ndef double(x): return 2 * x\n"
         "print(ray.get(double.remote(21)), ray.get_runtime_context().get_job_id())"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(agent.gcs_address)], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code, str(agent.gcs_address)],
+        env=driver_environment(tmp_path, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(agent.ray_token_file)}),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     answer, driver_id = done.stdout.split()
     assert answer == "42"

@@ -80,7 +80,8 @@ def test_an_application_is_deleted_and_the_others_stay(deployed: LocalAgent) -> 
 
 def test_an_agent_beside_a_ray_that_it_did_not_start_deletes_too(deployed: LocalAgent, tmp_path: Path) -> None:
     info, output = tmp_path / "info.json", tmp_path / "output.log"
-    process = start_agent("--address", deployed.ray_address, "--info-file", str(info), output=output)
+    ray = ("--address", deployed.ray_address, "--ray-token-file", str(deployed.ray_token_file))
+    process = start_agent(*ray, "--info-file", str(info), output=output)
     try:
         wait_for_file(info, process, output)
         second = LocalAgent(**json.loads(info.read_text()), output=output)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import requests
 
@@ -39,6 +39,7 @@ class LocalAgent:
     :param url: base URL, without a trailing slash.
     :param token: the agent token.
     :param ray_address: URL of the Ray dashboard behind it.
+    :param ray_token_file: file with the token of that Ray; ``None`` if the agent was given none.
     :param gcs_address: address of the Ray cluster itself, for drivers; ``None`` if not known.
     :param pid: process id of the agent.
     :param output: file with what the agent printed.
@@ -47,6 +48,7 @@ class LocalAgent:
     url: str
     token: str
     ray_address: str
+    ray_token_file: str | None
     gcs_address: str | None
     pid: int
     output: Path
@@ -104,6 +106,7 @@ def local_agent(
     max_running_jobs: int | None = None,
     python: str = sys.executable,
     cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[LocalAgent]:
     """Start the local agent as a process, wait until it is ready, yield it, and end it with its Ray.
 
@@ -111,12 +114,13 @@ def local_agent(
     :param plugins: folder of plugins; ``None``: none.
     :param max_running_jobs: plugin jobs that are on Ray at once; ``None``: the command's own default.
     :param python: a Python that has this package with its extra ``local``.
+    :param environment: of the agent; ``None``: that of this process.
     """
     with tempfile.TemporaryDirectory(prefix="rayagent-") as directory:
         info, output = Path(directory, "agent.json"), Path(directory, "agent.log")
         options = {"--info-file": info, "--plugins": plugins, "--max-running-jobs": max_running_jobs}
         given = [word for name, value in options.items() if value is not None for word in (name, str(value))]
-        process = start_agent(*given, *arguments, output=output, python=python, cwd=cwd)
+        process = start_agent(*given, *arguments, output=output, python=python, cwd=cwd, environment=environment)
         try:
             wait_for_file(info, process, output)
             yield LocalAgent(**json.loads(info.read_text(encoding="utf-8")), output=output)
@@ -125,14 +129,21 @@ def local_agent(
 
 
 def start_agent(
-    *arguments: str, output: Path, python: str = sys.executable, cwd: Path | None = None
+    *arguments: str,
+    output: Path,
+    python: str = sys.executable,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start ``rayagent-local`` in a session of its own, with its output in a file."""
+    """Start ``rayagent-local`` in a session of its own, with its output in a file.
+
+    :param environment: ``None``: that of this process.
+    """
     with output.open("ab") as stream:
         return subprocess.Popen(
             [python, "-m", "airflow_provider_rayagent.local.cli", *arguments],
             cwd=cwd,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**(os.environ if environment is None else environment), "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,

@@ -138,7 +138,8 @@ def test_a_job_that_has_ended_is_concluded_without_a_deferral(system: System) ->
 
 def test_a_restart_of_the_agent_costs_no_line(system: System) -> None:
     port = free_ports(1)[0]
-    options = ("--address", system.agent.ray_address, "--port", str(port), "--token", system.agent.token)
+    ray = ("--address", system.agent.ray_address, "--ray-token-file", str(system.agent.ray_token_file))
+    options = (*ray, "--port", str(port), "--token", system.agent.token)
     connection = {"conn_type": "rayagent", "host": f"http://127.0.0.1:{port}", "password": system.agent.token}
     system.api("POST", "connections", connection_id="rayagent_restarted", **connection)
     job_id = system.submit_steady()

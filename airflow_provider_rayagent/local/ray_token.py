@@ -1,0 +1,128 @@
+"""The token that a Ray cluster asks for: where it is found, and when it is sent.
+
+Ray has tokens from 2.52 on. One token opens the whole cluster: its dashboard, its control service and its nodes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from airflow_provider_rayagent.agent.wire import AUTHORIZATION_HEADER
+from airflow_provider_rayagent.local.access import check_token
+from airflow_provider_rayagent.local.errors import LocalAgentError, RayTokenError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+MODE, TOKEN, TOKEN_PATH, KUBERNETES = (
+    "RAY_AUTH_MODE",
+    "RAY_AUTH_TOKEN",
+    "RAY_AUTH_TOKEN_PATH",
+    "RAY_ENABLE_K8S_TOKEN_AUTH",
+)
+AUTH_VARIABLES = (MODE, TOKEN, TOKEN_PATH, KUBERNETES)
+"""Environment variables that decide whether a Ray process asks for or sends a token, and which."""
+
+_KUBERNETES_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+
+
+@dataclass(frozen=True)
+class RayToken:
+    """A token.
+
+    :param source: where it was found, in words for an error message.
+    """
+
+    value: str = field(repr=False)
+    source: str
+
+
+def find_token(file: Path | None, environment: Mapping[str, str]) -> RayToken | None:
+    """Return the token of ``file``; without one, the token that Ray's own tools would use.
+
+    They look in the order of Ray's ``src/ray/rpc/authentication/authentication_token_loader.cc``: the environment
+    variable with the token, the one with a path, the Kubernetes service account, the home directory.
+
+    :raises RayTokenError: if the token, or the file that was named, cannot be used.
+    """
+    if file is not None:
+        return _from_file(file, f"--ray-token-file {file}")
+    if token := environment.get(TOKEN):
+        return _token(token, TOKEN)
+    if path := environment.get(TOKEN_PATH):
+        return _from_file(Path(path), f"{TOKEN_PATH}={path}")
+    defaults = [Path(environment.get("HOME") or Path.home(), ".ray", "auth_token")]
+    if environment.get(KUBERNETES, "").lower() in ("1", "true"):
+        defaults.insert(0, _KUBERNETES_FILE)
+    for each in defaults:
+        if each.is_file() and (found := _token(_first_line(each), str(each))):
+            return found
+    return None
+
+
+class RayCredentials:
+    """Sends nothing until Ray asks for a token, then the one that is found at the time.
+
+    A token that was replaced in its file is so used from the next request on.
+
+    :param find: returns the token, ``None`` if there is none; may raise :class:`RayTokenError`.
+    """
+
+    def __init__(self, find: Callable[[], RayToken | None]) -> None:
+        self._find = find
+        self.asked = False
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers of a request to Ray; none where no token can be had, which :meth:`refusal` explains."""
+        with contextlib.suppress(RayTokenError):
+            if self.asked and (token := self._find()):
+                # Ray accepts neither another spelling of "Bearer" nor the token alone.
+                return {AUTHORIZATION_HEADER: f"Bearer {token.value}"}
+        return {}
+
+    def environment(self) -> dict[str, str]:
+        """Return the values of :data:`AUTH_VARIABLES` for a driver that joins the cluster; the others must be unset.
+
+        :raises RayTokenError: if the token that is found cannot be used.
+        """
+        token = self._find() if self.asked else None
+        return {MODE: "token", TOKEN: token.value} if token else {MODE: "disabled"}
+
+    def refusal(self, url: str) -> RayTokenError:
+        """Return the error for a request that Ray refused for its token, or for the lack of one."""
+        try:
+            token = self._find()
+        except RayTokenError as error:
+            return error
+        if token is None:
+            return RayTokenError(
+                f"Ray at {url} asks for a token, and none was found: give --ray-token-file, set {TOKEN} or "
+                f"{TOKEN_PATH}, or write it to ~/.ray/auth_token."
+            )
+        return RayTokenError(f"Ray at {url} refuses the token from {token.source}.")
+
+
+def _from_file(path: Path, source: str) -> RayToken:
+    try:
+        token = _token(_first_line(path), source)
+    except OSError as error:
+        raise RayTokenError(f"Cannot read the Ray token from {source}: {error.strerror}.") from error
+    if token is None:
+        raise RayTokenError(f"Cannot read the Ray token from {source}: its first line is empty.")
+    return token
+
+
+def _token(text: str, source: str) -> RayToken | None:
+    """Return the token without the whitespace around it, ``None`` if nothing is left."""
+    text = text.strip()
+    try:
+        return RayToken(check_token(text), source) if text else None
+    except LocalAgentError as error:
+        raise RayTokenError(f"Cannot use the Ray token from {source}. {error}") from error
+
+
+def _first_line(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]

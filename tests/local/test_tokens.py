@@ -1,0 +1,304 @@
+"""A Ray that asks for a token: the agent's own, whatever the user's home and environment hold, and one that runs."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc  # type: ignore[import-untyped]
+import psutil  # type: ignore[import-untyped]
+import pytest
+import requests
+
+from tests.stack.agent import LocalAgent, local_agent, start_agent, stop_agent
+from tests.stack.ray import Cluster, cluster, driver_environment
+from tests.stack.serve import Serve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+pytestmark = pytest.mark.ray
+
+THEIRS = "the-user-s-own-token"
+SECRET = "the-token-of-a-cluster"
+PROGRAM = "import ray; ray.init(); print('the answer is', ray.get(ray.remote(lambda: 42).remote()))"
+DRIVER = "import sys, ray; ray.init(sys.argv[1]); print('the answer is', ray.get(ray.remote(lambda: 42).remote()))"
+# One call each of the services that a head's processes offer, by the names in Ray's protocol files.
+CALLS = (
+    "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo",
+    "/ray.rpc.InternalKVGcsService/InternalKVKeys",
+    "/ray.rpc.NodeManagerService/GetNodeStats",
+    "/ray.rpc.ObjectManagerService/Pull",
+    "/ray.rpc.CoreWorkerService/GetCoreWorkerStats",
+    "/ray.rpc.ReporterService/GetTraceback",
+    "/ray.rpc.LogService/ListLogs",
+    "/ray.rpc.RayletDriver/ClusterInfo",
+)
+
+
+def run_on_ray(agent: LocalAgent) -> None:
+    """Run a job that uses Ray itself, and read its log in both forms."""
+    job = agent.wait(agent.submit(f'python -c "{PROGRAM}"'))
+    log = agent.request("GET", f"jobs/{job['submission_id']}/logs/").text
+    assert job["status"] == "SUCCEEDED", log
+    assert "the answer is 42" in log
+    assert "the answer is 42" in agent.request("GET", f"jobs/{job['submission_id']}/logs/stream/").text
+
+
+def delete_an_application(agent: LocalAgent, directory: Path) -> None:
+    serve = Serve(agent, directory)
+    serve.deploy("hello")
+    assert agent.request("DELETE", "serve_applications/hello/").status_code == 204
+    serve.wait_for({})
+
+
+def driver(address: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", DRIVER, address], env=environment, capture_output=True, text=True)
+
+
+def contents(home: Path) -> dict[Path, str]:
+    return {path: path.read_text() for path in home.rglob("*") if path.is_file()}
+
+
+@dataclass
+class Own:
+    """An agent with a head of its own, the home of its user, and what the home held before the start."""
+
+    agent: LocalAgent
+    home: Path
+    before: dict[Path, str]
+
+    def processes(self) -> list[Any]:
+        return list(psutil.Process(self.agent.pid).children(recursive=True))
+
+    def listening(self) -> set[tuple[str, int]]:
+        addresses = set()
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                connections = process.net_connections("tcp")
+                addresses |= {each.laddr for each in connections if each.status == psutil.CONN_LISTEN}
+        return {(host.removeprefix("::ffff:"), port) for host, port in addresses}
+
+    @property
+    def token(self) -> str:
+        return Path(str(self.agent.ray_token_file)).read_text()
+
+
+@contextlib.contextmanager
+def own_head(home: Path, *, token_in_home: bool, variables: Mapping[str, str]) -> Iterator[Own]:
+    if token_in_home:
+        (home / ".ray").mkdir()
+        (home / ".ray" / "auth_token").write_text(THEIRS)
+    before = contents(home)
+    with local_agent("--verbose", environment=driver_environment(home, variables)) as agent:
+        yield Own(agent, home, before)
+
+
+def assert_works(own: Own) -> None:
+    run_on_ray(own.agent)
+    assert {path: text for path, text in contents(own.home).items() if ".ray" in path.parts} == own.before
+
+
+@pytest.mark.parametrize(
+    ("token_in_home", "variables"), [(False, {}), (True, {}), (True, {"RAY_AUTH_MODE": "disabled"})]
+)
+def test_a_head_of_its_own_works_whatever_the_home_holds(
+    tmp_path: Path, token_in_home: bool, variables: dict[str, str]
+) -> None:
+    with own_head(tmp_path, token_in_home=token_in_home, variables=variables) as own:
+        assert_works(own)
+        directory = Path(str(own.agent.ray_token_file)).parent
+        assert directory.exists()
+    assert not directory.exists()
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Own]:
+    variables = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": THEIRS,
+        "RAY_AUTH_TOKEN_PATH": "/missing",
+        "RAY_ENABLE_K8S_TOKEN_AUTH": "1",
+    }
+    with own_head(tmp_path_factory.mktemp("home"), token_in_home=True, variables=variables) as running:
+        yield running
+
+
+def test_a_head_of_its_own_works_whatever_the_environment_says(own: Own) -> None:
+    assert_works(own)
+
+
+def test_nothing_of_it_is_reached_from_another_machine(own: Own) -> None:
+    listening = own.listening()
+
+    assert len(listening) > 5
+    assert {host for host, _ in listening} == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("authorization", [None, f"Bearer {THEIRS}"])
+def test_its_dashboard_and_its_node_agent_start_nothing_without_its_token(own: Own, authorization: str | None) -> None:
+    job_id = own.agent.submit("true")
+    node = own.agent.wait(job_id)["driver_agent_http_address"]
+    headers = {"Authorization": authorization} if authorization else {}
+    job = {"entrypoint": "true", "submission_id": "a_stranger"}
+
+    for url in (f"{own.agent.ray_address}/api/jobs/", f"{node}/api/job_agent/jobs/"):
+        assert requests.post(url, json=job, headers=headers).status_code in (401, 403)
+    assert own.agent.request("GET", "jobs/a_stranger/").status_code == 404
+
+
+@pytest.mark.parametrize("metadata", [None, [("authorization", f"Bearer {THEIRS}")]])
+def test_none_of_its_services_answers_without_its_token(own: Own, metadata: Any) -> None:
+    refused = set()
+    for host, port in own.listening():
+        with grpc.insecure_channel(f"{host}:{port}") as channel:
+            for call in CALLS:
+                with pytest.raises(grpc.RpcError) as error:
+                    channel.unary_unary(call)(b"", metadata=metadata)
+                code = error.value.code()
+                # The other two: no such service at this port, and no gRPC at all.
+                assert code in (
+                    grpc.StatusCode.UNAUTHENTICATED,
+                    grpc.StatusCode.UNIMPLEMENTED,
+                    grpc.StatusCode.UNAVAILABLE,
+                ), (call, code)
+                if code is grpc.StatusCode.UNAUTHENTICATED:
+                    refused.add(call)
+
+    assert refused == set(CALLS)
+
+
+def test_ray_s_own_tools_need_its_token(own: Own, tmp_path: Path) -> None:
+    stranger = driver_environment(tmp_path)
+    submit = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--address", own.agent.ray_address]
+    submit += ["--", "echo", "stranger"]
+    refused = subprocess.run(submit, env=stranger, capture_output=True, text=True)
+    assert refused.returncode != 0
+    assert "authentication" in refused.stderr.lower()
+    refused = driver(str(own.agent.gcs_address), stranger)
+    assert refused.returncode != 0
+    assert "the answer" not in refused.stdout
+
+    friend = stranger | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(own.agent.ray_token_file)}
+    assert subprocess.run(submit, env=friend, capture_output=True).returncode == 0
+    done = driver(str(own.agent.gcs_address), friend)
+    assert "the answer is 42" in done.stdout, done.stderr
+
+
+def test_its_token_is_for_its_owner_and_nowhere_else(own: Own) -> None:
+    file = Path(str(own.agent.ray_token_file))
+    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    run_on_ray(own.agent)
+    own.agent.wait(own.agent.submit("env"))
+
+    shown = own.agent.output.read_text() + own.agent.output.with_name("agent.json").read_text()
+    shown += "".join(own.agent.request("GET", path).text for path in ("jobs/", "nodes/", "tasks/", "health/"))
+    for process in own.processes():
+        with contextlib.suppress(psutil.Error):
+            shown += " ".join(process.cmdline())
+    for path in file.parent.rglob("*"):
+        if path.is_file() and path != file:
+            shown += path.read_text(errors="replace")
+    assert "RAY_AUTH_TOKEN_PATH" in shown, "the job's environment is there"
+    assert own.token not in shown
+
+
+def test_an_application_of_it_can_be_deleted(own: Own, tmp_path: Path) -> None:
+    delete_an_application(own.agent, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def existing() -> Iterator[Cluster]:
+    with cluster(token=SECRET) as running:
+        yield running
+
+
+@pytest.mark.parametrize("place", ["argument", "variable", "path", "home"])
+def test_an_existing_ray_gets_the_token_from_where_it_is(existing: Cluster, tmp_path: Path, place: str) -> None:
+    file = tmp_path / ".ray" / "auth_token" if place == "home" else tmp_path / "token"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(f"{SECRET}\n")
+    arguments = ["--ray-token-file", str(file)] if place == "argument" else []
+    variables = {"variable": {"RAY_AUTH_TOKEN": SECRET}, "path": {"RAY_AUTH_TOKEN_PATH": str(file)}}.get(place, {})
+    home = tmp_path if place == "home" else tmp_path / "empty"
+
+    with local_agent(
+        "--address", existing.dashboard_url, "--verbose", *arguments, environment=driver_environment(home, variables)
+    ) as agent:
+        if place == "home":
+            run_on_ray(agent)
+        else:
+            assert agent.wait(agent.submit("true"))["status"] == "SUCCEEDED"
+        assert SECRET not in agent.output.read_text() + agent.output.with_name("agent.json").read_text()
+
+
+def test_an_application_of_an_existing_ray_can_be_deleted(existing: Cluster, tmp_path: Path) -> None:
+    # The agent decides by what the cluster asks for, not by the mode that is set for Ray's own tools.
+    environment = driver_environment(tmp_path, {"RAY_AUTH_TOKEN": SECRET, "RAY_AUTH_MODE": "disabled"})
+    with local_agent("--address", existing.dashboard_url, environment=environment) as agent:
+        delete_an_application(agent, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({}, r"asks for a token, and none was found: give --ray-token-file, .*"),
+        ({"RAY_AUTH_TOKEN": THEIRS}, r"refuses the token from RAY_AUTH_TOKEN\."),
+        ({"RAY_AUTH_TOKEN_PATH": "/missing"}, r"from RAY_AUTH_TOKEN_PATH=/missing: No such file or directory\."),
+    ],
+)
+def test_without_the_right_token_it_does_not_start_and_says_why(
+    existing: Cluster, tmp_path: Path, variables: dict[str, str], words: str
+) -> None:
+    output = tmp_path / "output"
+    process = start_agent(
+        "--address", existing.dashboard_url, output=output, environment=driver_environment(tmp_path, variables)
+    )
+
+    try:
+        assert process.wait() == 1
+    finally:
+        stop_agent(process)
+    (line,) = output.read_text().splitlines()
+    assert re.fullmatch(f"rayagent-local: .*{words}", line)
+    assert THEIRS not in line
+
+
+def test_a_token_that_turns_wrong_is_told_to_every_request_until_it_is_renewed(
+    existing: Cluster, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    file.write_text(SECRET)
+    arguments = ("--address", existing.dashboard_url, "--ray-token-file", str(file))
+    with local_agent(*arguments, environment=driver_environment(tmp_path)) as agent:
+        job_id = agent.submit("true")
+
+        file.write_text(THEIRS)
+        for method, path in (("GET", "health/"), ("GET", f"jobs/{job_id}/logs/stream/"), ("POST", "jobs/")):
+            answer = agent.request(method, path, json={"entrypoint": "true"})
+            assert answer.status_code == 502
+            assert answer.json()["detail"] == (
+                f"Ray at {existing.dashboard_url} refuses the token from --ray-token-file {file}."
+            )
+        file.unlink()
+        answer = agent.request("GET", "health/")
+        assert (answer.status_code, "No such file" in answer.json()["detail"]) == (502, True)
+
+        file.write_text(SECRET)
+        assert agent.wait(job_id)["status"] == "SUCCEEDED"
+
+
+def test_a_ray_without_tokens_needs_none_whatever_the_environment_says(tmp_path: Path) -> None:
+    variables = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": "/missing"}
+    with (
+        cluster() as open_to_all,
+        local_agent(
+            "--address", open_to_all.dashboard_url, environment=driver_environment(tmp_path, variables)
+        ) as agent,
+    ):
+        delete_an_application(agent, tmp_path)

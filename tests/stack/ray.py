@@ -1,0 +1,112 @@
+"""A Ray head that no agent started, and the environments in which Ray's own tools reach a head."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil  # type: ignore[import-untyped]
+import requests
+
+from airflow_provider_rayagent.local.head import ON_LOOPBACK, free_ports, head_environment, start_command
+from airflow_provider_rayagent.local.ray_token import AUTH_VARIABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+def driver_environment(home: Path, variables: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment of a user of Ray on this machine: a home, and these variables on top of what runs here."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", *AUTH_VARIABLES)}
+    return {**kept, **ON_LOOPBACK, "HOME": str(home), **(variables or {})}
+
+
+class Cluster:
+    """A Ray head that outlives the death of its dashboard.
+
+    :param directory: has all its files.
+    :param token: what it asks for; ``None``: it asks for nothing.
+    :param log_monitor: whether drivers are shown the lines of their workers.
+    """
+
+    def __init__(self, directory: Path, *, token: str | None = None, log_monitor: bool = False) -> None:
+        self.directory = directory
+        self._ports = free_ports()
+        self._log_monitor = log_monitor
+        self._token = token
+        self.token_file = directory / "token"
+        self.dashboard_url = f"http://127.0.0.1:{self._ports.dashboard}"
+        self.gcs_address = f"127.0.0.1:{self._ports.gcs}"
+
+    def start(self) -> None:
+        """Start it, and wait until its dashboard answers."""
+        command = start_command(self._ports, self.directory / "ray", 4)
+        command.remove("--block")
+        if self._log_monitor:
+            command.remove("--include-log-monitor=false")
+        environment = head_environment(os.environ, self.token_file)
+        if self._token is None:
+            environment["RAY_AUTH_MODE"] = "disabled"
+        else:
+            self.token_file.write_text(self._token, encoding="utf-8")
+        subprocess.run(command, env=environment, check=True, timeout=120, capture_output=True)
+        self.wait_for_dashboard()
+
+    def wait_for_dashboard(self) -> None:
+        """Wait until the dashboard answers, jobs included."""
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with contextlib.suppress(requests.RequestException):
+                if requests.get(f"{self.dashboard_url}/api/jobs/", headers=headers, timeout=10).ok:
+                    return
+            time.sleep(0.3)
+        raise AssertionError("Ray's dashboard does not answer")
+
+    def restart_dashboard(self, pause: float) -> subprocess.Popen[bytes]:
+        """Kill the dashboard and start another one after ``pause`` seconds; return its process."""
+        dashboard = next(
+            process for process in self.processes() if "dashboard/dashboard.py" in " ".join(process.cmdline()[:3])
+        )
+        command, environment = dashboard.cmdline(), dashboard.environ()
+        dashboard.kill()
+        time.sleep(pause)
+        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def processes(self) -> list[psutil.Process]:
+        """Return the processes that were told of the directory."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if str(self.directory) in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
+
+    def stop(self) -> None:
+        """Kill it."""
+        for _ in range(3):
+            processes = self.processes()
+            for process in processes:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            psutil.wait_procs(processes, timeout=10)
+
+
+@contextlib.contextmanager
+def cluster(*, token: str | None = None, log_monitor: bool = False) -> Iterator[Cluster]:
+    """Start a :class:`Cluster`, yield it, and end it and remove its files."""
+    # Ray's sockets lie below it, and their paths must be short.
+    directory = Path(tempfile.mkdtemp(prefix="rr-", dir="/tmp"))
+    running = Cluster(directory, token=token, log_monitor=log_monitor)
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
+        shutil.rmtree(directory, ignore_errors=True)
