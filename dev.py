@@ -47,7 +47,7 @@ FLOOR = "3.10"
 INTERRUPTED = 130
 PARALLEL = ["-n", "4", "--dist", "worksteal"]
 """Most of a unit test is waiting."""
-SUITES = ("unit", "scripted", "tail", "local", "contract", "system", "deployed", "docs", "packaging")
+SUITES = ("unit", "scripted", "tail", "stack", "local", "contract", "system", "deployed", "docs", "packaging")
 ENVIRONMENTS = {"deployed": "deployed"}
 """The environments of those suites that do not run in ``test``."""
 PRERELEASE = {

@@ -31,6 +31,7 @@ from benchmarks.measure import Aim, Line
 from benchmarks.relay import Marks, Relay, watched_file
 from tests.stack.agent import LocalAgent, local_agent
 from tests.stack.airflow import Airflow, airflow
+from tests.stack.postgres import postgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -245,7 +246,15 @@ def _in_airflow(agent: LocalAgent) -> Iterator[Callable[[str], Pair]]:
         text = DAG.format(dag_id=DAG_ID, ours=OURS, theirs=THEIRS, url=relays[THEIRS].url, token=agent.token)
         Path(dags, "delays.py").write_text(text, encoding="utf-8")
         settings = {"AIRFLOW__CORE__PARALLELISM": "4"}
-        with airflow(Path(dags), connections={"rayagent_default": connection}, settings=settings) as instance:
+        with (
+            postgres() as server,
+            airflow(
+                Path(dags),
+                database=server.create_database("airflow"),
+                connections={"rayagent_default": connection},
+                settings=settings,
+            ) as instance,
+        ):
             yield lambda job_id: _follow(instance, came, job_id)
 
 

@@ -5,9 +5,7 @@
 A scripted agent, in a process of its own, runs the jobs. A real Airflow follows them, in DAG runs of one or ten tasks:
 each trigger holds a copy of its whole DAG, and each run is a task of the scheduler's. A line
 holds the moment at which it was printed; it has come once it can be read in the log file of its task, which is looked
-at five times a second. SQLite, Airflow's database without further settings, lets one write at a time, which a thousand
-DAG runs do not bear; ``RAYAGENT_BENCH_DATABASE`` names another one, an empty PostgreSQL database, as a SQLAlchemy URL
-(``postgresql+psycopg2://user@127.0.0.1/airflow``). Without it a hundred jobs are followed.
+at five times a second.
 """
 
 from __future__ import annotations
@@ -27,9 +25,10 @@ import psutil  # type: ignore[import-untyped]
 from airflow_provider_rayagent.hooks.common import JOB_LOGGER
 from benchmarks.feeder import ROOT
 from benchmarks.measure import Aim, Line
-from benchmarks.task_logs import airflow_with, database, log_files
+from benchmarks.task_logs import airflow_with, log_files
 from tests.scripted import Job, ScriptedAgent
 from tests.stack.triggerers import triggerers_of
+from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,9 +167,7 @@ class Step:
 
 def measure(*, short: bool) -> Iterator[Line]:
     """Measure more and more jobs."""
-    numbers, seconds = ((1, 20), 15) if short else ((1, 10, 100), 90)
-    if database() and not short:
-        numbers = (*numbers, 1_000)
+    numbers, seconds = ((1, 20), 15) if short else ((1, 10, 100, 1_000), 90)
     steps = run(numbers, seconds)
     idle, first, last = steps[0], steps[1], steps[-1]
     what = f"{last.jobs:,} deferred jobs at a line a second"
@@ -228,7 +225,7 @@ def wait_until_deferred(instance: Airflow, number: int) -> None:
         query = "dags/~/dagRuns/~/taskInstances?limit=1&state=deferred"
         return instance.call("GET", query)["total_entries"] >= number or None
 
-    instance.until(deferred, 120 + 2 * number, f"fewer than {number} tasks are deferred")
+    wait_until(deferred, f"fewer than {number} tasks are deferred")
 
 
 def watch(agent: Agent, arrivals: Arrivals, triggerer: list[psutil.Process], jobs: int, seconds: int) -> Step:

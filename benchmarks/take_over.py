@@ -33,7 +33,7 @@ from benchmarks.many_jobs import cpu_seconds, wait_until_deferred
 from benchmarks.measure import Aim, Line
 from tests.scripted import Job, ScriptedAgent
 from tests.stack.deployment import Deployment, deployment
-from tests.stack.triggerers import FAST_TAKEOVER
+from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -208,7 +208,6 @@ def run(jobs: int, lines: int) -> TakeOver:
         dags.mkdir()
         (dags / "benchmark.py").write_text(DAGS.format(jobs=jobs, tasks=TASKS_A_RUN, probe=str(probe)))
         settings = {
-            **FAST_TAKEOVER,
             "AIRFLOW__TRIGGERER__CAPACITY": str(jobs + 10),
             "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
         }
@@ -263,7 +262,7 @@ def wait_until_succeeded(running: Deployment, number: int) -> None:
         query = "dags/follow/dagRuns/~/taskInstances?limit=1&state=success"
         return running.airflow.call("GET", query)["total_entries"] >= number or None
 
-    running.airflow.until(succeeded, PATIENCE_SECONDS, f"fewer than {number} tasks have succeeded")
+    wait_until(succeeded, f"fewer than {number} tasks have succeeded")
 
 
 def wait_for_uploads(running: Deployment) -> None:
@@ -273,7 +272,7 @@ def wait_for_uploads(running: Deployment) -> None:
         files = [file for machine in running.machines for file in machine.log_files("dag_id=follow/*/*/attempt")]
         return not any(file.stat().st_size for file in files) or None
 
-    running.airflow.until(uploaded, PATIENCE_SECONDS, "log files that are not uploaded")
+    wait_until(uploaded, "log files that are not uploaded")
 
 
 def lines_of_every_task(running: Deployment) -> dict[str, int]:

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 
 from benchmarks.feeder import ROOT
 from tests.stack.airflow import airflow
+from tests.stack.postgres import postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from tests.stack.airflow import Airflow
-
-DATABASE = "RAYAGENT_BENCH_DATABASE"
 
 
 @dataclass(frozen=True)
@@ -59,18 +58,16 @@ def airflow_with(dags: str, agent_url: str, settings: Mapping[str, str] | None =
     python_path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "benchmark.py").write_text(dags, encoding="utf-8")
-        with airflow(
-            Path(folder),
-            connections={"rayagent_default": {"conn_type": "rayagent", "host": agent_url, "password": "t"}},
-            settings={**database(), "PYTHONPATH": python_path, **(settings or {})},
-        ) as instance:
+        with (
+            postgres() as server,
+            airflow(
+                Path(folder),
+                database=server.create_database("airflow"),
+                connections={"rayagent_default": {"conn_type": "rayagent", "host": agent_url, "password": "t"}},
+                settings={"PYTHONPATH": python_path, **(settings or {})},
+            ) as instance,
+        ):
             yield instance
-
-
-def database() -> dict[str, str]:
-    """Return the settings for the database whose SQLAlchemy URL is in ``RAYAGENT_BENCH_DATABASE``; default: SQLite."""
-    url = os.environ.get(DATABASE)
-    return {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url} if url else {}
 
 
 def log_files(instance: Airflow, dag_id: str, run_id: str, task_id: str) -> Iterator[Path]:
@@ -85,7 +82,7 @@ def run_and_read(instance: Airflow, dag_id: str, job_id: str, logger: str, lines
     :raises AssertionError: if that is another number of lines, or the task did not succeed.
     """
     run_id = instance.trigger(dag_id, {"job_id": job_id})
-    state = instance.wait_for_run(dag_id, run_id, timeout=600)
+    state = instance.wait_for_run(dag_id, run_id)
     found = [each for each in entries(instance, dag_id, run_id, dag_id) if each.logger == logger]
     logged = Logged(
         sum(each.text.count("\n") + 1 for each in found),

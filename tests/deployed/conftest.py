@@ -12,7 +12,6 @@ from tests.deployed.support import Deployed
 from tests.stack.agent import LocalAgent, local_agent
 from tests.stack.deployment import deployment
 from tests.stack.redis import PROGRAMS, find_redis
-from tests.stack.triggerers import FAST_TAKEOVER
 from tests.system.kill_table import pytest_terminal_summary
 
 if TYPE_CHECKING:
@@ -24,9 +23,8 @@ HERE = Path(__file__).parent
 LAST = "test_secrets.py"
 MODULE_SECONDS = 1_200
 SETTINGS = {
-    **FAST_TAKEOVER,
     # A task whose worker is killed is tried again after so many seconds, plus the retry's own delay.
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
 }
 
@@ -57,4 +55,5 @@ def agent() -> Iterator[LocalAgent]:
 def deployed(agent: LocalAgent, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     connection = {"conn_type": "rayagent", "host": agent.url, "password": agent.token}
     with deployment(HERE / "dags", connections={"rayagent_default": connection}, settings=SETTINGS) as running:
-        yield Deployed(running.airflow, agent, tmp_path_factory.mktemp("programs"), deployment=running)
+        programs = tmp_path_factory.mktemp("programs")
+        yield Deployed(running.airflow, agent, running.database, programs, deployment=running)

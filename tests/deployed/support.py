@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.hooks.common import JOB_LOGGER
 from airflow_provider_rayagent.triggers.position import POSITION_KEY
-from tests.stack.deployment import PATIENCE_SECONDS
+from tests.stack.watch import wait_until
 from tests.system.support import System, Task
 
 if TYPE_CHECKING:
@@ -57,15 +57,11 @@ class DeployedTask(Task):
         """Return the job's lines that lie on one machine's disk and are not uploaded yet."""
         return [line for record in _records_on(machine, self.path(try_number)) for line in _lines_of(record)]
 
-    def wait(self, timeout: float = PATIENCE_SECONDS) -> str:
+    def wait(self) -> str:
         """Wait until the task's try is over and its log is where it stays; return the state."""
-        state = super().wait(timeout)
+        state = super().wait()
         self.wait_for_uploads()
         return state
-
-    def wait_for(self, *states: str, timeout: float = PATIENCE_SECONDS) -> str:
-        """Wait until the task is in one of these states; return it."""
-        return super().wait_for(*states, timeout=timeout)
 
     def wait_for_lines(self, count: int) -> None:
         """Wait until so many of the job's lines are on the disks."""
@@ -95,11 +91,7 @@ class DeployedTask(Task):
         self._until(lambda: not any(self._sizes(tries)), "log files that are not uploaded")
 
     def _until(self, done: Callable[[], bool], complaint: str) -> None:
-        def look() -> bool | None:
-            self.deployment.check()
-            return done() or None
-
-        self.airflow.until(look, PATIENCE_SECONDS, f"{self.dag_id}: {complaint}")
+        wait_until(lambda: done() or None, f"{self.dag_id}: {complaint}")
 
     def _sizes(self, tries: Iterable[int]) -> Iterator[int]:
         for machine in self.deployment.machines:

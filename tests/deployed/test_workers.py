@@ -33,7 +33,7 @@ class Replaced:
             conn_id = deployed.connect("rayagent_held", host=proxy.url)
             self.plugin = deployed.start("deployed_run_plugin", "run_plugin", epochs=EPOCHS, conn_id=conn_id)
             self.killed = deployed.follow(self.job_id, "deployed_worker_replaced")
-            proxy.wait_for_answer(90)
+            proxy.wait_for_answer()
             self.killed.wait_for_lines_on(first, SOME_LINES)
             first.kill()
             proxy.holds = False

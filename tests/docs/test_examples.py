@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -14,9 +15,11 @@ from tests.docs.conftest import PAGES, ROOT, run
 from tests.docs.run_dags import MARK
 from tests.scripted import Answer, Application, Job, ScriptedAgent
 from tests.stack.agent import local_agent
+from tests.stack.airflow import migrate_database
+from tests.stack.postgres import postgres
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from tests.scripted import Request
 
@@ -56,11 +59,14 @@ class Ended:
 
 
 @pytest.fixture(scope="module")
-def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An Airflow home with a database."""
-    home = tmp_path_factory.mktemp("airflow-home")
-    run(sys.executable, "-m", "airflow", "db", "migrate", AIRFLOW_HOME=str(home))
-    return home
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment variables that name an Airflow's home and its database."""
+    with postgres() as server:
+        url = server.create_database("airflow")
+        home = tmp_path_factory.mktemp("airflow-home")
+        variables = {"AIRFLOW_HOME": str(home), "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url}
+        migrate_database(os.environ | variables)
+        yield variables
 
 
 @pytest.fixture(scope="module")
@@ -90,16 +96,16 @@ def agent() -> Any:
 
 
 @pytest.fixture(scope="module")
-def ended(airflow_home: Path, agent: ScriptedAgent) -> dict[str, Ended]:
+def ended(database: dict[str, str], agent: ScriptedAgent) -> dict[str, Ended]:
     """What came of each of :data:`RUNS`."""
-    found = run_dags(airflow_home, agent.url, TOKEN, *RUNS.values())
+    found = run_dags(database, agent.url, TOKEN, *RUNS.values())
     return dict(zip(RUNS, found, strict=True))
 
 
-def run_dags(home: Path, url: str, token: str, *runs: tuple[str, dict[str, Any]]) -> list[Ended]:
+def run_dags(database: dict[str, str], url: str, token: str, *runs: tuple[str, dict[str, Any]]) -> list[Ended]:
     """Run example DAGs one after the other; return what came of each."""
     settings = {
-        "AIRFLOW_HOME": str(home),
+        **database,
         "AIRFLOW__CORE__DAGS_FOLDER": str(EXAMPLES),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW_CONN_RAYAGENT_DEFAULT": json.dumps({"conn_type": "rayagent", "host": url, "password": token}),
@@ -187,16 +193,16 @@ def test_the_asyncio_hook_compares_jobs(ended: dict[str, Ended]) -> None:
 
 
 @pytest.mark.ray
-def test_a_job_of_the_local_agent_is_submitted_and_followed(airflow_home: Path) -> None:
+def test_a_job_of_the_local_agent_is_submitted_and_followed(database: dict[str, str]) -> None:
     with local_agent() as agent:
-        (ended,) = run_dags(airflow_home, agent.url, agent.token, ("rayagent_local_job", {}))
+        (ended,) = run_dags(database, agent.url, agent.token, ("rayagent_local_job", {}))
     assert ended.tasks == {"submit_job": "success", "follow_job": "success"}
     assert all(f"step {step} of 10" in ended.printed for step in range(1, 11))
 
 
 @pytest.mark.ray
-def test_a_plugin_of_the_local_agent_is_run(airflow_home: Path) -> None:
+def test_a_plugin_of_the_local_agent_is_run(database: dict[str, str]) -> None:
     with local_agent() as agent:
-        (ended,) = run_dags(airflow_home, agent.url, agent.token, ("rayagent_run_plugin", {"epochs": 2}))
+        (ended,) = run_dags(database, agent.url, agent.token, ("rayagent_run_plugin", {"epochs": 2}))
     assert ended.tasks == {"train": "success", "keep_loss": "success"}
     assert "Returned value was: 0.25" in ended.printed

@@ -18,6 +18,7 @@ from airflow_provider_rayagent.agent.config import AgentConfig, read_config
 from airflow_provider_rayagent.agent.follow import Follower
 from airflow_provider_rayagent.logs.commands import Notice, StreamSource, TailSettings
 from airflow_provider_rayagent.logs.end import End
+from tests.stack.watch import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,9 +127,8 @@ def entrypoint(directory: Path, name: str) -> str:
 
 
 def stop_when_it_waits(agent: LocalAgent, job_id: str) -> None:
-    deadline = time.monotonic() + 60
-    while not agent.request("GET", f"jobs/{job_id}/logs/").text.endswith("waits\n") and time.monotonic() < deadline:
-        time.sleep(0.5)
+    path = f"jobs/{job_id}/logs/"
+    wait_until(lambda: agent.request("GET", path).text.endswith("waits\n") or None, f"{job_id} does not wait")
     agent.request("POST", f"jobs/{job_id}/stop/")
 
 
@@ -146,10 +146,9 @@ def results(agent: LocalAgent, tmp_path_factory: pytest.TempPathFactory) -> Resu
             for driver, (follow, source) in DRIVERS.items()
         }
         stop_when_it_waits(agent, jobs["stopped"])
-        return {key: future.result(timeout=150) for key, future in futures.items()}
+        return {key: future.result(timeout=PATIENCE) for key, future in futures.items()}
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.parametrize("name", [name for name in PROGRAMS if name != "invalid"])
 def test_every_line_is_there_once(results: Results, agent: LocalAgent, name: str, driver: str) -> None:

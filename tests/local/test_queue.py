@@ -11,6 +11,7 @@ import pytest
 from airflow_provider_rayagent.agent.config import read_config
 from airflow_provider_rayagent.logs.end import End
 from tests.local.test_following import DRIVERS
+from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,10 +39,7 @@ def is_known(agent: LocalAgent, job_id: str) -> bool:
 
 
 def wait_until_known(agent: LocalAgent, job_id: str) -> None:
-    deadline = time.monotonic() + 60
-    while not is_known(agent, job_id):
-        assert time.monotonic() < deadline, f"{job_id} is still unknown"
-        time.sleep(0.2)
+    wait_until(lambda: is_known(agent, job_id) or None, f"{job_id} is still unknown")
 
 
 @pytest.fixture

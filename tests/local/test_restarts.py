@@ -15,6 +15,7 @@ from tests.local.test_following import DRIVERS
 from tests.stack.agent import start_agent, stop_agent, wait_for_file
 from tests.stack.processes import free_ports
 from tests.stack.ray import Cluster, cluster
+from tests.stack.watch import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +45,6 @@ def submit(url: str) -> str:
     return str(answer.json()["submission_id"])
 
 
-@pytest.mark.timeout(300)
 def test_no_line_is_lost_or_repeated_when_agent_and_dashboard_are_restarted(
     ray_cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -69,7 +69,7 @@ def test_no_line_is_lost_or_repeated_when_agent_and_dashboard_are_restarted(
             time.sleep(5)
             dashboard = ray_cluster.restart_dashboard(pause=3)
             ray_cluster.wait_for_dashboard()
-            results = [future.result(timeout=120) for future in futures]
+            results = [future.result(timeout=PATIENCE) for future in futures]
     finally:
         stop_agent(agent)
         if dashboard is not None:

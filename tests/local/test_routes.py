@@ -234,7 +234,6 @@ def test_tasks_and_drivers_are_seen(agent: LocalAgent, tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
     )
     answer, driver_id = done.stdout.split()
     assert answer == "42"

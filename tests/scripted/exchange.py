@@ -135,6 +135,10 @@ class Exchange:
             raise LookupError("This action needs a job, and the request names none.")
         return self._job
 
+    def is_about(self, job: Job) -> bool:
+        """Tell whether the request names this job."""
+        return self._job is job
+
     @property
     def link(self) -> Link:
         raise TypeError("This action needs a connection; a job's timeline has none.")

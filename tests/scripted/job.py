@@ -55,6 +55,8 @@ class Job:
     details: Mapping[str, Any] = field(default_factory=dict)
     started: int = field(default_factory=lambda: int(time.time() * 1000))
     ended: int | None = None
+    over_at: float | None = None
+    """``time.monotonic()`` of the end."""
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -93,6 +95,7 @@ class Job:
                 self.message = message
             if self.is_over and self.ended is None:
                 self.ended = int(time.time() * 1000)
+                self.over_at = time.monotonic()
         self._tell()
 
     def poll(self) -> str:

@@ -23,6 +23,9 @@ HIGH_WATER = 64 * 1024
 LINGER = 0.25
 """Seconds from a FIN to the end of the socket, where the client does not close its side."""
 
+ESTABLISHED = 1
+"""``TCP_ESTABLISHED`` of Linux's ``tcp_states.h``, the first byte of ``struct tcp_info``."""
+
 
 class GoneError(Exception):
     """The connection is closed; nothing more can be read from it or written to it."""
@@ -145,6 +148,14 @@ class Link(asyncio.Protocol):
     def writable(self) -> bool:
         """Whether this side has not ended the connection."""
         return not (self._shut or self.transport.is_closing())
+
+    @property
+    def is_established(self) -> bool:
+        """Whether neither side has ended the connection, as the kernel knows it: this loop may learn it later."""
+        if self.ended.is_set():
+            return False
+        state = self._socket().getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+        return state == ESTABLISHED
 
     def client_left(self) -> None:
         """End the play, unless it was the play that ended the connection."""

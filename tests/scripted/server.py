@@ -15,6 +15,7 @@ from tests.scripted.exchange import Action, Ending, Exchange, HttpExchange, SseE
 from tests.scripted.link import GoneError, Link, Request, Tally, read_request
 from tests.scripted.routes import usual
 from tests.scripted.websocket import WsExchange
+from tests.stack.watch import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -159,7 +160,7 @@ class ScriptedAgent:
         """Return the requests so far of one route (``"GET jobs/j1/"``), or of one method (``"WS"``)."""
         return [request for request in tuple(self.requests) if route in (request.route, request.method)]
 
-    def wait_until(self, done: Callable[[], object], timeout: float = 5.0) -> None:
+    def wait_until(self, done: Callable[[], object], timeout: float = PATIENCE) -> None:
         """Wait, in a thread, until ``done()`` is true.
 
         :raises TimeoutError: if that takes longer than ``timeout`` seconds.
@@ -170,7 +171,7 @@ class ScriptedAgent:
                 raise TimeoutError(f"Not so after {timeout:g} s; requests: {[r.route for r in self.requests]}")
             time.sleep(0.003)
 
-    async def reached(self, done: Callable[[], object], within: float = 5.0) -> None:
+    async def reached(self, done: Callable[[], object], within: float = PATIENCE) -> None:
         """Do as :meth:`wait_until`, in a coroutine of any event loop."""
         await asyncio.wait_for(reached(done), within)
 
@@ -191,7 +192,6 @@ class ScriptedAgent:
 
     def stream_opened(self, job_id: str) -> None:
         self.open_streams[job_id] += 1
-        self.max_open_streams[job_id] = max(self.max_open_streams[job_id], self.open_streams[job_id])
 
     def stream_closed(self, job_id: str) -> None:
         self.open_streams[job_id] -= 1
@@ -303,6 +303,8 @@ class ScriptedAgent:
             step = usual(self, request)
         exchange = self._exchange(link, request, job)
         self._exchanges[link] = exchange
+        if exchange.stream and job is not None:
+            self.max_open_streams[job.job_id] = max(self.max_open_streams[job.job_id], self._streams_of(job))
         link.on_end = exchange.release
         try:
             await self._perform(step, exchange)
@@ -310,6 +312,17 @@ class ScriptedAgent:
             exchange.release()
             request.ended = time.monotonic()
             self.on_request(request)
+
+    def _streams_of(self, job: Job) -> int:
+        """Return how many streams of a job clients ask for or read at this moment."""
+        return sum(
+            exchange.stream
+            and exchange.is_about(job)
+            and link.request is not None
+            and link.request.ended is None
+            and link.is_established
+            for link, exchange in self._exchanges.items()
+        )
 
     def _script(self, request: Request, job: Job | None) -> Sequence[Step]:
         script = self.answers.get(request.route)
@@ -366,7 +379,7 @@ class ScriptedAgent:
             self.errors.append(error)
 
     def _call(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
 
     async def _end(self) -> None:
         self._refuse()

@@ -16,18 +16,19 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tests.stack.watch import PATIENCE, check_servers, tail, unwatch, wait_until, watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     import requests
 
-START_TIMEOUT = 120.0
-STOP_TIMEOUT = 30.0
+STOP_PATIENCE = 30.0
+"""Seconds that the agent has to end its Ray when nobody looks at how it does."""
 EXAMPLE_PLUGINS = Path(__file__).parents[2] / "example_dags" / "plugins"
 TERMINAL = ("SUCCEEDED", "FAILED", "STOPPED")
 
@@ -57,11 +58,16 @@ class LocalAgent:
         """Send one request with the token; ``options`` are those of ``requests.request``."""
         import requests
 
-        options.setdefault("timeout", 60)
+        check_servers()
+        options.setdefault("timeout", PATIENCE)
         headers = {"Authorization": self.token, **options.pop("headers", {})}
         with requests.Session() as session:
             session.trust_env = False
-            return session.request(method, f"{self.url}/{path}", headers=headers, **options)
+            try:
+                return session.request(method, f"{self.url}/{path}", headers=headers, **options)
+            except requests.RequestException:
+                check_servers()
+                raise
 
     def submit(self, entrypoint: str, **fields: Any) -> str:
         """Submit a job and return its id; ``fields`` are those of Ray's submit call."""
@@ -81,21 +87,24 @@ class LocalAgent:
 
     def job(self, job_id: str) -> dict[str, Any]:
         """Return the details of a job."""
+        return wait_until(lambda: self._details(job_id), f"no details of job {job_id}")
+
+    def wait(self, job_id: str, statuses: Sequence[str] = TERMINAL) -> dict[str, Any]:
+        """Wait until the job has one of ``statuses``; return its details."""
+
+        def look() -> dict[str, Any] | None:
+            details = self._details(job_id)
+            return details if details and details["status"] in statuses else None
+
+        return wait_until(look, f"job {job_id} is in none of {statuses}")
+
+    def _details(self, job_id: str) -> dict[str, Any] | None:
+        """Return a job's details, None where the agent has none of its Ray: if that has died, the agent ends soon."""
         response = self.request("GET", f"jobs/{job_id}/")
+        if response.status_code == 503:
+            return None
         response.raise_for_status()
         details: dict[str, Any] = response.json()
-        return details
-
-    def wait(self, job_id: str, timeout: float = 90.0, statuses: Sequence[str] = TERMINAL) -> dict[str, Any]:
-        """Wait until the job has one of ``statuses``; return its details.
-
-        :param timeout: seconds.
-        """
-        deadline = time.monotonic() + timeout
-        while (details := self.job(job_id))["status"] not in statuses:
-            if time.monotonic() > deadline:
-                raise AssertionError(f"{job_id} is {details['status']} after {timeout:g} s")
-            time.sleep(0.3)
         return details
 
 
@@ -123,9 +132,11 @@ def local_agent(
         process = start_agent(*given, *arguments, output=output, python=python, cwd=cwd, environment=environment)
         try:
             wait_for_file(info, process, output)
+            watch("the local agent", process, output)
             yield LocalAgent(**json.loads(info.read_text(encoding="utf-8")), output=output)
         finally:
-            stop_agent(process)
+            unwatch(process)
+            stop_agent(process, patience=STOP_PATIENCE)
 
 
 def start_agent(
@@ -154,22 +165,21 @@ def start_agent(
 def wait_for_file(path: Path, process: subprocess.Popen[bytes], output: Path) -> None:
     """Wait until the agent has written its info file.
 
-    :raises AssertionError: with its output, if it ended or was not ready in time.
+    :raises ServerDiedError: with its output, if it ended.
     """
-    deadline = time.monotonic() + START_TIMEOUT
-    while not path.exists():
-        if process.poll() is not None or time.monotonic() > deadline:
-            text = output.read_text(encoding="utf-8", errors="replace")
-            raise AssertionError(f"the local agent did not start (exit code {process.poll()}):\n{text}")
-        time.sleep(0.1)
+    watch("the local agent", process, output)
+    try:
+        wait_until(lambda: path.exists() or None, lambda: f"the local agent is not ready:\n{tail(output)}\n")
+    finally:
+        unwatch(process)
 
 
-def stop_agent(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> int:
-    """Ask the agent to end and return its exit code; kill it if it does not."""
+def stop_agent(process: subprocess.Popen[bytes], number: int = signal.SIGTERM, *, patience: float = PATIENCE) -> int:
+    """Ask the agent to end and return its exit code; kill it if it does not within ``patience`` seconds."""
     if process.poll() is None:
         process.send_signal(number)
     try:
-        return process.wait(STOP_TIMEOUT)
+        return process.wait(patience)
     except subprocess.TimeoutExpired:
         process.kill()
         return process.wait()

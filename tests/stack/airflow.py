@@ -1,4 +1,4 @@
-"""A real Airflow (``standalone``: scheduler, dag processor, triggerer, API server) and its client."""
+"""A real Airflow (scheduler, DAG processor, triggerer, API server), each part a process of its own, and its client."""
 
 from __future__ import annotations
 
@@ -7,42 +7,69 @@ import itertools
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 import requests
 
-from tests.stack.processes import Server, free_ports, signals_held
+from tests.stack.processes import Server, free_ports, signals_held, stop_servers
+from tests.stack.watch import PATIENCE, check_servers, ending, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 Json = dict[str, Any]
-T = TypeVar("T")
 
 FINAL_RUN_STATES = ("success", "failed")
 FINAL_TASK_STATES = ("success", "failed", "skipped", "upstream_failed", "removed")
-COMPONENTS = ("metadatabase", "scheduler", "dag_processor", "triggerer")
+HEALTH = ("metadatabase", "scheduler", "dag_processor", "triggerer")
+COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+"""As the command line names them."""
+SQLITE_PATIENCE = 60
+"""Seconds for which a writer waits for its turn; sqlite3's own 5 are too few on a busy machine."""
+PATIENT = dict.fromkeys(
+    (
+        "CORE__DAGBAG_IMPORT_TIMEOUT",
+        "DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT",
+        "DAG_PROCESSOR__STALE_DAG_THRESHOLD",
+        "EXECUTION_API__JWT_EXPIRATION_TIME",
+        "API__LOG_FETCH_TIMEOUT_SEC",
+        "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD",
+        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT",
+        "SCHEDULER__TASK_QUEUED_TIMEOUT",
+        "TRIGGERER__RUNNER_HEALTH_CHECK_THRESHOLD",
+        "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD",
+        "WORKERS__EXECUTION_API_TIMEOUT",
+    ),
+    f"{PATIENCE:.0f}",
+)
+"""Settings in seconds after which Airflow takes for dead or broken what is only late on a busy machine."""
 
 
 class AirflowError(Exception):
-    """Airflow did not start, answered with an error, or was not done in time."""
+    """Airflow did not start, or answered with an error."""
 
 
 class Airflow:
-    """A client of a running Airflow; every user of it is an admin, so it needs no token."""
+    """A client of a running Airflow; every user of it is an admin, so it needs no token.
 
-    def __init__(self, url: str, home: Path, server: Server, env: Mapping[str, str]) -> None:
+    What waits, and every request, raises :class:`tests.stack.watch.ServerDiedError` as soon as a component has died.
+
+    :param components: its processes, by the names of :data:`COMPONENTS`.
+    :param env: the environment that they run in.
+    """
+
+    def __init__(self, url: str, home: Path, components: Mapping[str, Server], env: Mapping[str, str]) -> None:
         self.url = url
         self.home = home
-        self.server = server
+        self.components = components
         self.env = env
-        self.pid = server.pid
         self._http = requests.Session()
         self._http.trust_env = False
 
@@ -50,7 +77,7 @@ class Airflow:
         """Call the REST API, ``body`` being JSON; return the answer."""
         return _checked(self._send(method, path, json=body))
 
-    def trigger(self, dag_id: str, conf: Json | None = None, *, timeout: float = 60.0) -> str:
+    def trigger(self, dag_id: str, conf: Json | None = None) -> str:
         """Start a run and return its id; a DAG that is not parsed yet is waited for."""
         run_id = f"test__{uuid.uuid4().hex[:12]}"
         body = {"dag_run_id": run_id, "logical_date": None, "conf": conf or {}}
@@ -62,10 +89,7 @@ class Airflow:
             # 409: the run was made though the answer before said 500.
             return run_id if answer.status_code == 409 or _checked(answer) else None
 
-        try:
-            return self.until(post, timeout, f"Airflow knows no DAG {dag_id!r}")
-        except AirflowError as err:
-            raise AirflowError(f"{err}; import errors: {self.import_errors()}") from None
+        return wait_until(post, lambda: f"no DAG {dag_id!r}; import errors: {self.import_errors()};")
 
     def import_errors(self) -> list[str]:
         """Return the DAG files' import errors."""
@@ -75,14 +99,14 @@ class Airflow:
         """Return a DAG run as the API gives it."""
         return self._get(f"dags/{_part(dag_id)}/dagRuns/{_part(run_id)}")
 
-    def wait_for_run(self, dag_id: str, run_id: str, timeout: float = 120.0) -> str:
+    def wait_for_run(self, dag_id: str, run_id: str) -> str:
         """Wait until the run is over; return ``success`` or ``failed``."""
 
         def state() -> str | None:
             found: str = self.run(dag_id, run_id)["state"]
             return found if found in FINAL_RUN_STATES else None
 
-        return self.until(state, timeout, f"run {run_id} of {dag_id} is not over")
+        return wait_until(state, f"run {run_id} of {dag_id} is not over")
 
     def wait_for_task(
         self,
@@ -90,16 +114,22 @@ class Airflow:
         run_id: str,
         task_id: str,
         states: tuple[str, ...] = FINAL_TASK_STATES,
-        timeout: float = 120.0,
         map_index: int = -1,
     ) -> str:
-        """Wait until the task instance is in one of ``states``; return that state."""
+        """Wait until the task instance is in one of ``states``; return that state.
+
+        :raises AirflowError: if it is over in another one.
+        """
+
+        complaint = f"{task_id} in run {run_id} of {dag_id} is in none of {states}"
 
         def state() -> str | None:
             found: str | None = self.task_instance(dag_id, run_id, task_id, map_index)["state"]
+            if found in FINAL_TASK_STATES and found not in states:
+                raise AirflowError(f"{complaint}, and stays {found}")
             return found if found in states else None
 
-        return self.until(state, timeout, f"{task_id} in run {run_id} of {dag_id} is in none of {states}")
+        return wait_until(state, complaint)
 
     def task_instance(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Json:
         """Return one task instance as the API gives it (``state``, ``try_number``, ``trigger``, …)."""
@@ -189,9 +219,9 @@ class Airflow:
     def unhealthy(self) -> list[str]:
         """Return the names of the components that do not report as healthy."""
         health = self._get("monitor/health")
-        return [name for name in COMPONENTS if (health.get(name) or {}).get("status") != "healthy"]
+        return [name for name in HEALTH if (health.get(name) or {}).get("status") != "healthy"]
 
-    def wait_until_healthy(self, timeout: float) -> None:
+    def wait_until_healthy(self) -> None:
         """Wait for every component's first heartbeat."""
 
         def healthy() -> bool | None:
@@ -199,24 +229,11 @@ class Airflow:
                 return not self.unhealthy() or None
             return None
 
-        self.until(healthy, timeout, "Airflow is not healthy")
+        wait_until(healthy, "Airflow is not healthy")
 
     def close(self) -> None:
         """Close the client's connections; Airflow itself goes on."""
         self._http.close()
-
-    def until(self, look: Callable[[], T | None], timeout: float, complaint: str) -> T:
-        """Look until something is found; fail with the complaint after ``timeout`` seconds, or if Airflow has ended."""
-        deadline = time.monotonic() + timeout
-        while True:
-            found = look()
-            if found is not None:
-                return found
-            if self.server.returncode() is not None:
-                raise AirflowError(f"Airflow ended with {self.server.returncode()}:\n{self.server.tail()}")
-            if time.monotonic() > deadline:
-                raise AirflowError(f"{complaint} after {timeout:g} s")
-            time.sleep(0.3)
 
     def _get(self, path: str, query: Mapping[str, object] | None = None) -> Json:
         return _checked(self._send("GET", path, params=query))
@@ -224,7 +241,12 @@ class Airflow:
     def _send(self, method: str, path: str, **options: Any) -> requests.Response:
         """Send a request; SQLite answers a lock with a 500, which is worth another try."""
         for pause in (0.5, 1.0, 2.0, 4.0):
-            answer = self._http.request(method, f"{self.url}/api/v2/{path}", timeout=60, **options)
+            check_servers()
+            try:
+                answer = self._http.request(method, f"{self.url}/api/v2/{path}", timeout=PATIENCE, **options)
+            except requests.RequestException:
+                check_servers()
+                raise
             if answer.status_code != 500:
                 return answer
             time.sleep(pause)
@@ -235,47 +257,62 @@ class Airflow:
 def airflow(
     dags: Path,
     *,
+    database: str | None = None,
     connections: Mapping[str, Json] | None = None,
     settings: Mapping[str, str] | None = None,
-    keep: bool = False,
-    timeout: float = 180.0,
 ) -> Iterator[Airflow]:
-    """Run ``airflow standalone`` of this interpreter's environment until the block ends.
+    """Run the components of Airflow, of this interpreter's environment, until the block ends.
 
     :param dags: the folder with the DAG files.
+    :param database: SQLAlchemy URL of an empty database; by default SQLite, which does for one user.
     :param connections: connection id to its JSON form, as in ``AIRFLOW_CONN_…``.
     :param settings: more environment variables (``AIRFLOW__SECTION__KEY``), over the defaults.
-    :param keep: leave ``AIRFLOW_HOME`` (logs, database) on the disk.
-    :param timeout: seconds until every component has to be healthy.
     """
     with contextlib.ExitStack() as stack:
         with signals_held():
             home = Path(tempfile.mkdtemp(prefix="airflow-home-"))
-            if not keep:
-                stack.callback(shutil.rmtree, home, ignore_errors=True)
-            port, worker_logs, trigger_logs = free_ports(3)
-            url = f"http://127.0.0.1:{port}"
-            env = environment(home, dags, url, worker_logs, trigger_logs)
-            for conn_id, connection in (connections or {}).items():
-                env[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps(connection)
-            env.update(settings or {})
-            command = [sys.executable, "-m", "airflow", "standalone"]
-            server = Server(command, env=env, cwd=home, output=home / "standalone.log")
-            stack.callback(server.stop)
-        client = Airflow(url, home, server, env)
+            stack.callback(shutil.rmtree, home, ignore_errors=True)
+        port, worker_logs, trigger_logs = free_ports(3)
+        url = f"http://127.0.0.1:{port}"
+        env = environment(home, dags, url, worker_logs, trigger_logs)
+        env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = database or sqlite_url(home)
+        for conn_id, connection in (connections or {}).items():
+            env[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps(connection)
+        env.update(settings or {})
+        migrate_database(env)
+        servers: dict[str, Server] = {}
+        stack.callback(lambda: stop_servers(list(servers.values())))
+        for name in COMPONENTS:
+            command = [sys.executable, "-m", "airflow", name]
+            with signals_held():
+                servers[name] = Server(
+                    command, name=f"Airflow's {name}", env=env, cwd=home, output=home / f"{name}.log"
+                )
+        client = Airflow(url, home, servers, env)
         stack.callback(client.close)
-        try:
-            client.wait_until_healthy(timeout)
-        except AirflowError as err:
-            raise AirflowError(f"{err}\n{server.tail()}") from None
+        client.wait_until_healthy()
         yield client
+
+
+def sqlite_url(home: Path) -> str:
+    """Return the URL of a database file in Airflow's home."""
+    return f"sqlite:///{home}/airflow.db?timeout={SQLITE_PATIENCE}"
+
+
+def migrate_database(env: Mapping[str, str]) -> None:
+    """Make Airflow's tables in the database that an environment names.
+
+    :raises AirflowError: with what Airflow printed, if it could not.
+    """
+    command = [sys.executable, "-m", "airflow", "db", "migrate"]
+    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        raise AirflowError(f"{' '.join(command)} {ending(done.returncode)}:\n{done.stdout}")
 
 
 def environment(home: Path, dags: Path, url: str, worker_logs: int, trigger_logs: int) -> dict[str, str]:
     """Return the environment of every component of an Airflow whose API server is at ``url``."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
-    # `standalone` starts its parts by the name `airflow`.
-    env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env.get("PATH", os.defpath)])
     env["AIRFLOW_HOME"] = str(home)
     values = {
         "API__BASE_URL": url,
@@ -293,7 +330,7 @@ def environment(home: Path, dags: Path, url: str, worker_logs: int, trigger_logs
         "SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "2",
         "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
     }
-    return env | {f"AIRFLOW__{name}": value for name, value in values.items()}
+    return env | {f"AIRFLOW__{name}": value for name, value in (PATIENT | values).items()}
 
 
 def _without_header(records: list[Json]) -> list[Json]:

@@ -15,6 +15,7 @@ import requests
 from websockets.sync.client import ClientConnection, connect
 
 from tests.stack.processes import Server, signals_held
+from tests.stack.watch import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +35,6 @@ FLAGS = (
     "--no-proxy-server",
     "--remote-debugging-port=0",
 )
-START_TIMEOUT = 30.0
 # The elements that can be seen, match a selector and, where one is given, have this text or label; the innermost come
 # last, since an element's text is also that of those around it.
 FIND = """
@@ -53,10 +53,11 @@ MOVING = """
 document.getAnimations().some((each) => each.playState === "running" && isFinite(each.effect.getTiming().iterations))
 """
 SELECT = "(each) => { each.focus(); each.select?.(); return document.activeElement === each; }"
+TEXT = "(each) => each.innerText"
 
 
 class BrowserError(Exception):
-    """There is no browser, it did not start, or the page does not show what it should."""
+    """There is no browser, or it did not do what it was told to."""
 
 
 class Page:
@@ -70,19 +71,15 @@ class Page:
         """Return the text that the page shows."""
         return str(self._value("document.body?.innerText") or "")
 
-    def wait_until(self, shows: Callable[[str], bool], timeout: float = 60.0) -> None:
+    def wait_until(self, shows: Callable[[str], bool]) -> None:
         """Wait until the text of the page is as it should be."""
-        deadline = time.monotonic() + timeout
-        while not shows(text := self.text()):
-            if time.monotonic() > deadline:
-                raise BrowserError(f"after {timeout:g} s the page shows:\n{text}")
-            time.sleep(0.3)
+        wait_until(lambda: shows(self.text()) or None, lambda: f"the page shows:\n{self.text()}\n")
 
     def open(self, url: str) -> None:
         """Go to another page."""
         self._call("Page.navigate", url=url)
 
-    def look(self, selector: str, text: str = "", see: str = "(each) => each.innerText") -> list[Any]:
+    def look(self, selector: str, text: str = "", see: str = TEXT) -> list[Any]:
         """Return what a JavaScript function gives for each visible element.
 
         :param selector: of CSS.
@@ -91,19 +88,24 @@ class Page:
         found: list[Any] = self._value(f"({FIND})({json.dumps(selector)}, {json.dumps(text)}).map({see})")
         return found
 
-    def click(self, selector: str, text: str = "", timeout: float = 20.0) -> None:
+    def find(self, selector: str, text: str = "", see: str = TEXT) -> list[Any]:
+        """Wait for an element, and return what :meth:`look` does."""
+        complaint = f"no {selector} {text!r} on a page that shows:\n"
+        return wait_until(lambda: self.look(selector, text, see) or None, lambda: f"{complaint}{self.text()}\n")
+
+    def click(self, selector: str, text: str = "") -> None:
         """Wait for an element, and click on its centre when it has stopped moving."""
-        before, places = None, self._wait_for(selector, text, CENTRE, timeout)
+        before, places = None, self.find(selector, text, CENTRE)
         while before != places[-1]:
             time.sleep(0.1)
-            before, places = places[-1], self._wait_for(selector, text, CENTRE, timeout)
+            before, places = places[-1], self.find(selector, text, CENTRE)
         x, y = places[-1]
         for kind, buttons in (("mouseMoved", 0), ("mousePressed", 1), ("mouseReleased", 0)):
             self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=buttons, clickCount=1)
 
-    def enter(self, selector: str, text: str, timeout: float = 20.0) -> None:
+    def enter(self, selector: str, text: str) -> None:
         """Wait for a field, and type a text in place of what it holds, key by key."""
-        if not self._wait_for(selector, "", SELECT, timeout)[-1]:
+        if not self.find(selector, see=SELECT)[-1]:
             raise BrowserError(f"{selector} takes no input")
         for character in text:
             self._call("Input.dispatchKeyEvent", type="char", text=character)
@@ -122,14 +124,6 @@ class Page:
         answer = self._call("Page.captureScreenshot", format="png")
         path.write_bytes(base64.b64decode(answer["data"]))
 
-    def _wait_for(self, selector: str, text: str, see: str, timeout: float) -> list[Any]:
-        deadline = time.monotonic() + timeout
-        while not (found := self.look(selector, text, see)):
-            if time.monotonic() > deadline:
-                raise BrowserError(f"after {timeout:g} s no {selector} {text!r} on a page that shows:\n{self.text()}")
-            time.sleep(0.1)
-        return found
-
     def _value(self, expression: str) -> Any:
         answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True)
         if "exceptionDetails" in answer:
@@ -140,7 +134,7 @@ class Page:
         number = next(self._ids)
         self._connection.send(json.dumps({"id": number, "method": method, "params": params}))
         while True:
-            message = json.loads(self._connection.recv(timeout=30))
+            message = json.loads(self._connection.recv(timeout=PATIENCE))
             if message.get("id") == number:
                 if "error" in message:
                     raise BrowserError(f"{method}: {message['error']}")
@@ -164,21 +158,23 @@ def browser_page(url: str, directory: Path, size: tuple[int, int] = (1600, 1000)
     with contextlib.ExitStack() as stack:
         with signals_held():
             command = (executable, *flags, url)
-            server = Server(command, env=os.environ, cwd=directory, output=directory / "browser.log")
+            server = Server(
+                command, name="the browser", env=os.environ, cwd=directory, output=directory / "browser.log"
+            )
             stack.callback(server.stop)
-        yield Page(stack.enter_context(connect(_debugger(server, profile), max_size=None, proxy=None)))
+        yield Page(stack.enter_context(connect(_debugger(profile), max_size=None, proxy=None)))
 
 
-def _debugger(server: Server, profile: Path) -> str:
+def _debugger(profile: Path) -> str:
     """Return the address at which the page can be spoken to, once it is there."""
-    deadline = time.monotonic() + START_TIMEOUT
-    with requests.Session() as session:
-        session.trust_env = False
-        while time.monotonic() < deadline and server.returncode() is None:
-            with contextlib.suppress(OSError, requests.RequestException):
-                port = (profile / "DevToolsActivePort").read_text(encoding="utf-8").split()[0]
-                for target in session.get(f"http://127.0.0.1:{port}/json/list", timeout=5).json():
-                    if target["type"] == "page":
-                        return str(target["webSocketDebuggerUrl"])
-            time.sleep(0.1)
-    raise BrowserError(f"the browser did not start:\n{server.tail()}")
+
+    def look() -> str | None:
+        with contextlib.suppress(OSError, IndexError, requests.RequestException), requests.Session() as session:
+            session.trust_env = False
+            port = (profile / "DevToolsActivePort").read_text(encoding="utf-8").split()[0]
+            for target in session.get(f"http://127.0.0.1:{port}/json/list", timeout=10).json():
+                if target["type"] == "page":
+                    return str(target["webSocketDebuggerUrl"])
+        return None
+
+    return wait_until(look, "the browser has no page")

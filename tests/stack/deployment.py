@@ -17,25 +17,24 @@ import os
 import secrets
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import requests
-
-from tests.stack.airflow import Airflow, AirflowError, environment
+from tests.stack.airflow import Airflow, environment, migrate_database
 from tests.stack.postgres import postgres
-from tests.stack.processes import Server, free_ports, signals_held
+from tests.stack.processes import Server, free_ports, signals_held, stop_servers
 from tests.stack.redis import redis
 from tests.stack.s3 import ObjectStore, object_store
+from tests.stack.triggerers import forget_heartbeat
+from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from tests.stack.airflow import Json
+    from tests.stack.postgres import Postgres
 
 AIRFLOW = (sys.executable, "-m", "airflow")
 COMPONENTS = {
@@ -46,25 +45,26 @@ COMPONENTS = {
 TRIGGERER_JOB = "TriggererJob"
 TASKS_AT_ONCE = 16
 """Of one worker."""
-PATIENCE_SECONDS = 240.0
-"""How long a machine has to start, and to end by itself when it is shut down; a Celery worker waits for its tasks."""
 
 
 class Machine:
     """A machine, or a pod, that runs one component of Airflow. Its disk is empty at first.
 
     :param folder: where its disk is to be.
+    :ivar job_id: of a triggerer, the id of its job in Airflow; of another component, or before that is known, ``None``.
     :ivar disk: holds all that the component writes, its ``base_log_folder`` among it; gone after the machine's end.
     :ivar output: what it printed; stays.
     """
 
     def __init__(self, name: str, *command: str, env: Mapping[str, str], folder: Path) -> None:
         self.name = name
+        self.env = env
+        self.job_id: int | None = None
         self.disk = folder / name
         self.disk.mkdir()
         self.output = folder / f"{name}.out"
         own = {"AIRFLOW_HOME": str(self.disk), "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.disk / "logs")}
-        self.server = Server([*AIRFLOW, *command], env={**env, **own}, cwd=self.disk, output=self.output)
+        self.server = Server([*AIRFLOW, *command], name=name, env={**env, **own}, cwd=self.disk, output=self.output)
 
     @property
     def is_up(self) -> bool:
@@ -79,40 +79,35 @@ class Machine:
         """Send TERM, wait until every process has ended, and remove the disk, as where a pod is deleted.
 
         :param all_processes: send it not to the first process alone, but to all of them, as ``dumb-init`` does.
-        :raises AirflowError: if that takes too long.
         """
+        self.server.expect_end()
         if all_processes:
-            self.server.send_to_all(signal.SIGTERM)
+            self.server.send_all(signal.SIGTERM)
         else:
             self.server.send(signal.SIGTERM, self.server.pid)
         self._wait_for_the_end()
 
     def kill(self) -> None:
-        """Kill every process at once, and remove the disk, as where a node is lost."""
-        self.server.send_to_all(signal.SIGKILL)
+        """Kill every process at once, and remove the disk, as where a node is lost; Airflow notices at once."""
+        self.server.expect_end()
+        self.server.send_all(signal.SIGKILL)
         self._wait_for_the_end()
+        if self.job_id is not None:
+            forget_heartbeat(self.env, self.job_id)
 
-    def wait_for_output(self, text: str, timeout: float = PATIENCE_SECONDS) -> None:
-        """Wait until it has printed a text.
-
-        :raises AirflowError: if it has not within ``timeout`` seconds.
-        """
-        deadline = time.monotonic() + timeout
-        while text not in self.output.read_text(encoding="utf-8", errors="replace"):
-            if time.monotonic() > deadline:
-                raise AirflowError(f"{self.name} has not printed {text!r}:\n{self.server.tail()}")
-            time.sleep(0.1)
+    def wait_for_output(self, text: str) -> None:
+        """Wait until it has printed a text."""
+        wait_until(
+            lambda: text in self.output.read_text(encoding="utf-8", errors="replace") or None,
+            lambda: f"{self.name} has not printed {text!r}:\n{self.server.tail()}\n",
+        )
 
     def stop(self) -> None:
         """Kill what still runs."""
-        self.server.stop(grace=0.0)
+        stop_servers([self.server], grace=0.0)
 
     def _wait_for_the_end(self) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while self.server.returncode() is None or self.server.members():
-            if time.monotonic() > deadline:
-                raise AirflowError(f"{self.name} runs on:\n{self.server.tail()}")
-            time.sleep(0.1)
+        wait_until(lambda: not self.server.is_up() or None, lambda: f"{self.name} runs on:\n{self.server.tail()}\n")
         shutil.rmtree(self.disk)
 
 
@@ -120,18 +115,20 @@ class Deployment:
     """An Airflow of many machines.
 
     :ivar airflow: a client of its REST API.
+    :ivar database: the server that has Airflow's database.
     :ivar store: the object store that holds the task logs.
     :ivar machines: all that were ever started, in that order.
     """
 
-    def __init__(self, folder: Path, env: Mapping[str, str], store: ObjectStore) -> None:
+    def __init__(self, folder: Path, env: Mapping[str, str], store: ObjectStore, database: Postgres) -> None:
         self.folder = folder
+        self.database = database
         self.store = store
         self.machines: list[Machine] = []
         self._env = env
         self._triggerer_jobs: set[int] = set()
-        [api_server, *_] = [self._start(name, *command) for name, command in COMPONENTS.items()]
-        self.airflow = Airflow(env["AIRFLOW__API__BASE_URL"], folder, api_server.server, env)
+        components = {name: self._start(name, *command).server for name, command in COMPONENTS.items()}
+        self.airflow = Airflow(env["AIRFLOW__API__BASE_URL"], folder, components, env)
 
     @property
     def triggerers(self) -> list[Machine]:
@@ -160,37 +157,8 @@ class Deployment:
             new = self.airflow.live_jobs(TRIGGERER_JOB) - self._triggerer_jobs
             return new.pop() if new else None
 
-        found = self.airflow.until(look, PATIENCE_SECONDS, f"no new triggerer, see {machine.output},")
-        self._triggerer_jobs.add(found)
-
-    def wait_until_healthy(self, timeout: float) -> None:
-        """Wait until every component reports to be healthy.
-
-        :raises AirflowError: if one of them ends, or ``timeout`` seconds were not enough.
-        """
-        deadline = time.monotonic() + timeout
-        unhealthy = ["api-server"]
-        while True:
-            self.check()
-            with contextlib.suppress(requests.RequestException, AirflowError):
-                if not (unhealthy := self.airflow.unhealthy()):
-                    return
-            if time.monotonic() > deadline:
-                raise AirflowError(f"{unhealthy} not healthy after {timeout:g} s\n{self.last_words()}")
-            time.sleep(0.3)
-
-    def check(self) -> None:
-        """Fail with its last words if a machine has ended by itself.
-
-        :raises AirflowError: then.
-        """
-        for machine in self.machines:
-            if machine.is_up and (code := machine.server.returncode()) is not None:
-                raise AirflowError(f"{machine.name} ended with {code}:\n{machine.server.tail()}")
-
-    def last_words(self) -> str:
-        """Return the last lines of every machine's output."""
-        return "\n".join(f"{each.name}:\n{each.server.tail(15)}" for each in self.machines)
+        machine.job_id = wait_until(look, f"no new triggerer, see {machine.output},")
+        self._triggerer_jobs.add(machine.job_id)
 
     def start_worker(self, *queues: str) -> Machine:
         """Start another Celery worker, for the tasks of these queues; which may come before it is ready."""
@@ -226,31 +194,29 @@ def deployment(
     *,
     connections: Mapping[str, Json] | None = None,
     settings: Mapping[str, str] | None = None,
-    timeout: float = PATIENCE_SECONDS,
 ) -> Iterator[Deployment]:
     """Run a deployment, with one triggerer and a worker for the queue ``default``, until the block ends.
 
     :param dags: the folder with the DAG files, which every machine has.
     :param connections: connection id to its JSON form, as in ``AIRFLOW_CONN_…``.
     :param settings: more environment variables (``AIRFLOW__SECTION__KEY``), over the defaults.
-    :param timeout: seconds until every component has to be healthy.
     """
     with contextlib.ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="deployment-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         broker = stack.enter_context(redis())
         store = stack.enter_context(object_store())
-        database = stack.enter_context(postgres()).create_database("airflow")
-        env = _environment(folder, dags, broker, store, database)
+        database = stack.enter_context(postgres())
+        env = _environment(folder, dags, broker, store, database.create_database("airflow"))
         for conn_id, connection in (connections or {}).items():
             env[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps(connection)
         env.update(settings or {})
-        _migrate(folder, env)
-        running = Deployment(folder, env, store)
+        migrate_database(env)
+        running = Deployment(folder, env, store, database)
         stack.callback(running.stop)
         running.start_worker("default")
         first = running.start_triggerer(wait=False)
-        running.wait_until_healthy(timeout)
+        running.airflow.wait_until_healthy()
         running.wait_for_triggerer(first)
         yield running
 
@@ -275,10 +241,3 @@ def _environment(folder: Path, dags: Path, broker: str, store: ObjectStore, data
     env = environment(folder, dags, f"http://127.0.0.1:{port}", worker_logs, trigger_logs)
     env["AIRFLOW_CONN_OBJECT_STORE"] = json.dumps(store.connection())
     return env | {f"AIRFLOW__{name}": value for name, value in values.items()}
-
-
-def _migrate(folder: Path, env: Mapping[str, str]) -> None:
-    command = [*AIRFLOW, "db", "migrate"]
-    done = subprocess.run(command, env=env, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if done.returncode:
-        raise AirflowError(f"airflow db migrate ended with {done.returncode}:\n{done.stdout}")

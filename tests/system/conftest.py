@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.stack.agent import LocalAgent, local_agent
+from tests.stack.agent import EXAMPLE_PLUGINS, LocalAgent, local_agent
 from tests.stack.airflow import airflow
+from tests.stack.postgres import postgres
 from tests.stack.serve import Serve
-from tests.stack.triggerers import FAST_TAKEOVER, Triggerers, triggerers_of
+from tests.stack.triggerers import Triggerers, triggerers_of
 from tests.system.kill_table import pytest_terminal_summary
-from tests.system.support import System
+from tests.system.support import DATABASE, System
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,8 +42,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def agent() -> Iterator[LocalAgent]:
-    with local_agent() as running:
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAgent]:
+    """An agent with the plugins of the examples and of these tests."""
+    plugins = tmp_path_factory.mktemp("plugins")
+    for folder in (*EXAMPLE_PLUGINS.iterdir(), *(HERE / "plugins").iterdir()):
+        (plugins / folder.name).symlink_to(folder)
+    with local_agent(plugins=plugins) as running:
         yield running
 
 
@@ -51,15 +56,21 @@ def system(agent: LocalAgent, tmp_path_factory: pytest.TempPathFactory) -> Itera
     job_page = {"job_url": f"{agent.ray_address}/#/jobs/{{job_id}}"}
     connection = {"conn_type": "rayagent", "host": agent.url, "password": agent.token, "extra": job_page}
     settings = {
-        **FAST_TAKEOVER,
         "AIRFLOW__CORE__PARALLELISM": "8",
         "AIRFLOW__CORE__DEFAULT_TASK_RETRIES": "2",
+        "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "86400",
         "AIRFLOW__CORE__FERNET_KEY": base64.urlsafe_b64encode(os.urandom(32)).decode(),
         "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(BUNDLES),
     }
-    with airflow(EXAMPLES, connections={"rayagent_default": connection}, settings=settings) as running:
-        yield System(running, agent, tmp_path_factory.mktemp("programs"))
+    connections = {"rayagent_default": connection}
+    with (
+        postgres() as server,
+        airflow(
+            EXAMPLES, database=server.create_database(DATABASE), connections=connections, settings=settings
+        ) as running,
+    ):
+        yield System(running, agent, server, tmp_path_factory.mktemp("programs"))
 
 
 @pytest.fixture(scope="session")

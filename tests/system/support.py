@@ -11,23 +11,29 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.hooks.common import JOB_LOGGER
 from tests.stack.airflow import FINAL_TASK_STATES
+from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.stack.agent import LocalAgent
     from tests.stack.airflow import Airflow, Json
+    from tests.stack.postgres import Postgres
 
 IN_WORKER, IN_TRIGGERER = "watch.py", "tasklog.py"
 """Where in the package the job's lines are written."""
+DEFERS = "The triggerer follows job {job_id} from here on"
+"""What a task says when it defers."""
 # Ray writes a line of its own into the log about when the program starts: let it come first.
 LATER = "import time\ntime.sleep(0.8)\n"
 # With retries set (see conftest.py), a task that is to be tried again does not go on by itself within a test.
 ENDED_FOR_NOW = (*FINAL_TASK_STATES, "up_for_retry")
+DATABASE = "airflow"
 LINES_A_SECOND = 20
 STEADY = f"""
 import pathlib
-for number in range(6000):
+for number in range({3600 * LINES_A_SECOND}):
     print("line", number, flush=True)
     if pathlib.Path(RELEASE).exists():
         break
@@ -50,26 +56,23 @@ class Task:
     task_id: str
     map_index: int = -1
 
-    def wait(self, timeout: float = 90.0) -> str:
+    def wait(self) -> str:
         """Wait until the task's try is over; return the state."""
-        return self.wait_for(*ENDED_FOR_NOW, timeout=timeout)
+        return self.wait_for(*ENDED_FOR_NOW)
 
-    def wait_for(self, *states: str, timeout: float = 90.0) -> str:
+    def wait_for(self, *states: str) -> str:
         """Wait until the task is in one of these states; return it."""
-        return self.airflow.wait_for_task(self.dag_id, self.run_id, self.task_id, states, timeout, self.map_index)
+        return self.airflow.wait_for_task(self.dag_id, self.run_id, self.task_id, states, self.map_index)
 
     def wait_for_lines(self, count: int) -> None:
         """Wait until so many of the job's lines are in the task log."""
 
-        def enough() -> bool | None:
-            return len(self.forwarded() + self.deferred()) >= count or None
+        self._wait_for_log(lambda: len(self.forwarded() + self.deferred()) >= count, f"has fewer than {count} lines")
 
-        self.airflow.until(enough, 60.0, f"fewer than {count} lines in the log of {self.dag_id}")
-
-    def wait_for_text(self, text: str) -> None:
+    def wait_for_text(self, text: str, try_number: int = 1) -> None:
         """Wait until the task log has a text."""
-        complaint = f"the log of {self.dag_id} does not say {text!r}"
-        self.airflow.until(lambda: text in self.text() or None, 60.0, complaint)
+        wait_until(lambda: self.instance()["try_number"] >= try_number or None, f"{self.dag_id}: no try {try_number}")
+        self._wait_for_log(lambda: text in self.text(try_number), f"of try {try_number} does not say {text!r}")
 
     def assert_ends(self, *states: str) -> None:
         """Wait until the task's try is over, and fail with its log unless the state is one of these."""
@@ -107,6 +110,17 @@ class Task:
         """Return the job's lines that were written in the triggerer."""
         return self._lines(IN_TRIGGERER, try_number)
 
+    def _wait_for_log(self, shows: Callable[[], bool], complaint: str) -> None:
+        """Wait until the task log is as it should be; fail if the task is over before."""
+
+        def look() -> bool | None:
+            is_over = self.instance()["state"] in FINAL_TASK_STATES
+            shown = shows()
+            assert shown or not is_over, f"the task is over and its log {complaint}:\n{self.text()}"
+            return shown or None
+
+        wait_until(look, f"the log of {self.dag_id} {complaint}")
+
     def _lines(self, filename: str, try_number: int) -> list[str]:
         return [
             line
@@ -120,11 +134,13 @@ class Task:
 class System:
     """An Airflow, and the agent that its connection ``rayagent_default`` names.
 
+    :param database: the server that has Airflow's database, :data:`DATABASE`.
     :param programs: a folder for the programs of the jobs.
     """
 
     airflow: Airflow
     agent: LocalAgent
+    database: Postgres
     programs: Path
 
     def submit(self, program: str, **fields: Any) -> str:
@@ -134,7 +150,7 @@ class System:
         return self.agent.submit(shlex.join([sys.executable, str(script)]), **fields)
 
     def submit_steady(self) -> str:
-        """Submit a job that prints LINES_A_SECOND until it is released (five minutes at most); return its id."""
+        """Submit a job that prints LINES_A_SECOND until it is released (an hour at most); return its id."""
         return self.submit_to_release(STEADY)
 
     def submit_waiting(self, program: str) -> str:
@@ -142,12 +158,12 @@ class System:
         return self.submit_to_release(WAITING + program)
 
     def release(self, *job_ids: str) -> None:
-        """Let steady jobs end well, and waiting ones begin."""
+        """Make the files that jobs look for: steady ones end well then, and waiting ones begin."""
         for job_id in job_ids:
             (self.programs / job_id).touch()
 
     def submit_to_release(self, program: str) -> str:
-        """Submit a Python program that looks for the file ``RELEASE`` to know when it is released."""
+        """Submit a Python program with ``RELEASE``, the file that :meth:`release` makes; return the job's id."""
         job_id = f"job-{uuid.uuid4().hex[:8]}"
         return self.submit(f"RELEASE = {str(self.programs / job_id)!r}\n{program}", submission_id=job_id)
 

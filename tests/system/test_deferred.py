@@ -8,7 +8,8 @@ import pytest
 
 from tests.stack.agent import local_agent
 from tests.stack.processes import free_ports
-from tests.system.support import Task
+from tests.stack.watch import wait_until
+from tests.system.support import DEFERS, Task
 from tests.system.test_follow import FAILS, LINES, PRINTS, shown
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 MANY = 100_000
 PRINTS_MANY = f"for number in range({MANY}): print('line', number)"
 NOTHING = "print('nothing to wait for')"
-DEFERS = "The triggerer follows job {job_id} from here on"
 
 
 class Deferred:
@@ -41,9 +41,7 @@ class Deferred:
         self.mapped = [Task(run.airflow, run.dag_id, run.run_id, run.task_id, index) for index in (0, 1)]
         for task in (*self.tasks.values(), self.twin, self.soft, self.workerless):
             task.wait_for("deferred")
-        run.airflow.until(
-            lambda: len(run.airflow.task_instances(run.dag_id, run.run_id)) == 2 or None, 60, "not mapped"
-        )
+        wait_until(lambda: len(run.airflow.task_instances(run.dag_id, run.run_id)) == 2 or None, "not mapped")
         for task in self.mapped:
             task.wait_for("deferred")
 
@@ -63,7 +61,7 @@ def test_lines_come_while_the_task_is_deferred_and_has_no_process(system: System
     task.wait_for_lines(len(task.deferred()) + 20)
     instance = task.instance()
     assert instance["state"] == "deferred"
-    assert instance["pid"] not in system.airflow.server.members()
+    assert instance["pid"] not in system.airflow.components["scheduler"].members()
     assert DEFERS.format(job_id=job_id) in task.text()
     assert task.forwarded() == []
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.system.kill_table import record
+from tests.system.support import DEFERS
 from tests.system.user_acts import (
     ACTS,
     CLEARED,
@@ -91,7 +92,9 @@ def test_a_timeout_ends_the_task_deferred_as_in_a_worker(killed: Killed, cell: C
     job_id, task = killed.jobs[cell], killed.tasks[cell]
     instance = task.instance()
     assert (instance["state"], instance["try_number"]) == ("failed" if name == TIMEOUT else "up_for_retry", 1)
-    if cell == (EXECUTION_TIMEOUT, WORKER_STOPS):
+    # On a busy machine the time can be up before the worker has deferred the task.
+    in_worker = DEFERS.format(job_id=job_id) not in task.text()
+    if name == EXECUTION_TIMEOUT and in_worker:
         assert "AirflowTaskTimeout" in task.text()
     else:
         assert f"Job {job_id} has not ended within the {name} of 6 seconds; it is RUNNING." in task.text()
@@ -108,4 +111,5 @@ def test_a_new_try_can_go_on_in_the_log_where_the_last_one_stopped(killed: Kille
     killed.system.airflow.clear(task.dag_id, task.run_id)
     task.wait_for("success")
     assert task.instance()["try_number"] == 2
-    assert task.deferred() + task.forwarded(try_number=2) == killed.system.log_of(job_id)
+    lines = [line for number in (1, 2) for line in task.forwarded(number) + task.deferred(number)]
+    assert lines == killed.system.log_of(job_id)

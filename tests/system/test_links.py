@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.stack.browser import browser_page
+from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,7 +72,7 @@ def test_the_link_is_there_in_every_try(system: System, missing: Task) -> None:
     assert missing.link() == page
 
     system.airflow.clear(missing.dag_id, missing.run_id)
-    system.airflow.until(lambda: missing.instance()["try_number"] == 2 or None, 60, "no second try")
+    wait_until(lambda: missing.instance()["try_number"] == 2 or None, "no second try")
     missing.assert_ends("up_for_retry")
 
     assert [missing.link(number) for number in (1, 2)] == [page, page]

@@ -10,6 +10,7 @@ import pytest
 from airflow import sdk
 
 from airflow_provider_rayagent.hooks.common import JOB_LOGGER
+from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,7 +90,7 @@ def looped(system: System, dag_id: str, run_id: str) -> list[Looped]:
 def done(system: System) -> list[Looped]:
     """The task instances of a run that is over."""
     run_id = system.airflow.trigger("system_loop")
-    state = system.airflow.wait_for_run("system_loop", run_id, timeout=180)
+    state = system.airflow.wait_for_run("system_loop", run_id)
     found = looped(system, "system_loop", run_id)
     assert state == "success", [(each.place, each.iteration, each.records()) for each in found]
     return found
@@ -147,7 +148,7 @@ class Run:
             instances = looped(self.system, "system_loop_overlap", self.run_id)
             return instances if look(instances) else None
 
-        return self.system.airflow.until(found, 120, f"not: {what}")
+        return wait_until(found, f"not: {what}")
 
     def jobs(self) -> list[str]:
         """Return the ids of all jobs that the DAG's tasks have started."""

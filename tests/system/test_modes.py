@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from tests.stack.airflow import FINAL_TASK_STATES
+from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
     from tests.system.support import System
 
-SLEEPS = "import time; print('asleep', flush=True); time.sleep(600)"
-STEPS = 20
-STEADY = f"import time\nfor n in range({STEPS}): print('step', n, flush=True); print(flush=True); time.sleep(0.6)"
+SLEEPS = "import time; print('asleep', flush=True); time.sleep(3600)"
+STEADY = """
+import pathlib
+for n in range(6000):
+    print("step", n, flush=True)
+    print(flush=True)
+    if pathlib.Path(RELEASE).exists():
+        break
+    time.sleep(0.6)
+"""
 
 
 def test_with_soft_fail_a_job_that_fails_skips_the_task(system: System) -> None:
@@ -25,24 +32,26 @@ def test_with_soft_fail_a_job_that_fails_skips_the_task(system: System) -> None:
 
 
 def test_with_reschedule_the_slot_is_free_between_looks_and_no_line_comes_twice(system: System) -> None:
-    job_id = system.submit(STEADY)
+    job_id = system.submit_to_release(STEADY)
     task = system.follow(job_id, "system_reschedule")
-    between: list[int] = []
-    processes = set()
-    deadline = time.monotonic() + 90
-    while (instance := task.instance())["state"] not in FINAL_TASK_STATES:
-        assert time.monotonic() < deadline, instance["state"]
-        if instance["state"] == "up_for_reschedule":
-            between.append(len(task.forwarded()))
-        processes.add(instance["pid"])
-        time.sleep(0.3)
+    processes, counts = set(), set()
 
-    assert instance["state"] == "success"
-    assert len(processes - {None}) >= 3, "each look is a process of its own"
+    def has_looked_often() -> bool | None:
+        instance = task.instance()
+        assert instance["state"] not in FINAL_TASK_STATES, task.text()
+        processes.add(instance["pid"])
+        if instance["state"] == "up_for_reschedule":
+            counts.add(len(task.forwarded()))
+        return (len(processes - {None}) >= 3 and len(counts - {0}) >= 2) or None
+
+    # Each look is a process of its own, and forwards what is new.
+    wait_until(has_looked_often, "not looked at three times")
+    system.release(job_id)
+    task.assert_ends("success")
     lines = task.forwarded()
     assert lines == system.log_of(job_id)
-    assert lines[-2 * STEPS :] == [line for step in range(STEPS) for line in (f"step {step}", "")]
-    assert any(0 < count < len(lines) for count in between), "each look forwards what is new"
+    steps = (len(lines) - lines.index("step 0")) // 2
+    assert lines[-2 * steps :] == [line for step in range(steps) for line in (f"step {step}", "")]
     assert task.xcom()["status"] == "SUCCEEDED"
 
 
@@ -56,7 +65,6 @@ def test_a_job_that_runs_longer_than_the_timeout_fails_the_task_and_runs_on(syst
     assert hard.instance()["try_number"] == 1, "there is no retry after a timeout"
     assert "asleep" in hard.forwarded()
     assert f"Job {job_id} has not ended within the timeout of 6 seconds; it is RUNNING." in hard.text()
-    assert hard.instance()["duration"] < 20
     soft.assert_ends("skipped")
     assert "timeout" in soft.text() or "timed out" in soft.text(), "a skipped task says why"
     assert system.agent.job(job_id)["status"] == "RUNNING"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from airflow_provider_rayagent.agent.job_ids import derived_id
+from tests.stack.watch import wait_until
 from tests.system.support import Task
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 DAG_ID = "rayagent_nightly"
 TASKS = ("train", "check_deployment", "delete_old_application", "stop_evaluation")
-WATCHES = "import time; print('watching', flush=True); time.sleep(600)"
+WATCHES = "import time; print('watching', flush=True); time.sleep(3600)"
 LOSSES = ["epoch 1/3: loss 0.5000", "epoch 2/3: loss 0.2500", "epoch 3/3: loss 0.1250"]
 
 
@@ -73,14 +73,12 @@ def test_a_night_whose_training_is_stopped_keeps_the_old_application_and_stops_t
 
 def scheduled_run(system: System) -> str:
     """Return the id of the run that the scheduler made by itself."""
-    deadline = time.monotonic() + 60
-    while True:
+
+    def look() -> str | None:
         runs = system.api("GET", f"dags/{DAG_ID}/dagRuns")["dag_runs"]
-        found = [run["dag_run_id"] for run in runs if run["run_type"] == "scheduled"]
-        if found:
-            return str(found[0])
-        assert time.monotonic() < deadline, runs
-        time.sleep(0.5)
+        return next((run["dag_run_id"] for run in runs if run["run_type"] == "scheduled"), None)
+
+    return wait_until(look, f"no scheduled run of {DAG_ID}")
 
 
 def assert_all_is_done(system: System, run_id: str, night: str, old: dict[str, object]) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.system.support import DATABASE
 
+if TYPE_CHECKING:
     from tests.system.support import System, Task
 
 PASSWORD = "the-password-in-the-jobs-environment"
@@ -26,7 +29,7 @@ def ended(system: System) -> Task:
 def test_no_secret_is_in_a_task_log_an_xcom_or_the_database(system: System, ended: Task) -> None:
     """Looks through all that the tests before this one have made Airflow write, its own output included."""
     for secret in (system.agent.token, PASSWORD):
-        assert files_with(system.airflow.home, secret) == []
+        assert places_with(system, secret) == set()
 
 
 def test_a_token_that_the_job_itself_prints_is_masked(system: System, ended: Task) -> None:
@@ -36,13 +39,21 @@ def test_a_token_that_the_job_itself_prints_is_masked(system: System, ended: Tas
     for task, state in zip(tasks, ("success", "failed"), strict=True):
         task.assert_ends(state)
         assert "the token is ***" in [record["event"] for record in task.records()]
-    # Airflow repeats the task logs, unmasked, on the output of its standalone form.
-    assert set(files_with(system.airflow.home, system.agent.token)) <= {"standalone.log"}
+    # Airflow repeats the task logs, unmasked, on the output of what runs the tasks.
+    assert places_with(system, system.agent.token) <= {"scheduler.log"}
 
 
-def files_with(home: Path, secret: str) -> list[str]:
-    """Return the files below Airflow's home, its database among them, that hold a text."""
-    contents = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
-    assert any(path.suffix == ".db" for path in contents)
-    assert any(path.name == "attempt=1.log" for path in contents)
-    return [str(path.relative_to(home)) for path, content in contents.items() if secret.encode() in content]
+def places_with(system: System, secret: str) -> set[str]:
+    """Return the files of Airflow and of its database that hold a text, and the database's name if a value does."""
+    found, logs = set(), 0
+    for folder in (system.airflow.home, system.database.data):
+        for path in (Path(parent, name) for parent, _folders, names in os.walk(folder) for name in names):
+            logs += path.name == "attempt=1.log"
+            # PostgreSQL removes files at any time.
+            with contextlib.suppress(FileNotFoundError):
+                if secret.encode() in path.read_bytes():
+                    found.add(str(path.relative_to(folder)))
+    assert logs
+    dump = system.database.dump(DATABASE)
+    assert "rayagent_follow_job" in dump
+    return found | ({DATABASE} if secret in dump else set())

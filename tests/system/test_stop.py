@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tests.system.support import System
 
-SLEEPS = "import time; print('asleep', flush=True); time.sleep(600)"
+SLEEPS = "import time; print('asleep', flush=True); time.sleep(3600)"
 
 
 def test_a_job_is_stopped_while_another_dag_follows_it_and_stopping_it_again_is_harmless(system: System) -> None:

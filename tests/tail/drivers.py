@@ -36,6 +36,7 @@ class Outcome:
 
     :param error: what was raised at the end.
     :param late: seconds from the job's end to the end of the following; filled in by the stage.
+    :param after: the routes of the requests in that time; filled in by the stage.
     :param early: whether the following ended before the job did; filled in by the stage.
     :param streams: the most that were open at once; filled in by the stage.
     :param truth: the log at the end; filled in by the stage.
@@ -45,6 +46,7 @@ class Outcome:
     notices: list[str] = field(default_factory=list)
     error: Exception | None = None
     late: float = 0.0
+    after: list[str] = field(default_factory=list)
     early: bool = False
     streams: int = 0
     truth: str = ""

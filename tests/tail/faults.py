@@ -30,11 +30,10 @@ from tests.scripted import (
     every,
     lines_without_newline,
 )
-from tests.tail.jobs import EARLY, LINES, MIDDLE, TEXT, ever, live
+from tests.tail.jobs import EARLY, LINES, MIDDLE, STATUS, TEXT, UntilRead, ever, live
 from tests.tail.messages import MESSAGES, TEXTS
 from tests.tail.stage import Fault
 
-STATUS = "GET jobs/j1/"
 WHOLE = "GET jobs/j1/logs/"
 CODES = (401, 403, 404, 429, 500, 502, 503, 504)
 CLOSES = (1000, 1001, 1006, 1009, 1011, 1012, 3000, None)
@@ -116,7 +115,7 @@ REPLAY = {
             status="RUNNING",
             timeline=[
                 Grow("old 1\nold 2\n"),
-                Sleep(0.8),
+                UntilRead(),
                 Rewrite("new 1\n"),
                 Sleep(0.4),
                 Grow("new 2\nnew 3\n"),
@@ -129,7 +128,7 @@ REPLAY = {
     "rewritten to something shorter": Fault(
         lambda: Job(
             status="RUNNING",
-            timeline=[Grow("an old line\n"), Sleep(0.8), Rewrite("new\n"), Sleep(0.5), SetStatus("SUCCEEDED")],
+            timeline=[Grow("an old line\n"), UntilRead(), Rewrite("new\n"), Sleep(0.5), SetStatus("SUCCEEDED")],
         ),
         before=["an old line"],
     ),

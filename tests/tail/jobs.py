@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
-from tests.scripted import DEFAULT, Grow, Hold, Job, Log, Play, SetStatus, Sleep
+from tests.scripted import DEFAULT, Action, Grow, Hold, Job, Log, Play, SetStatus, Sleep
+from tests.scripted.actions import reached
 from tests.scripted.chunks import by_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tests.scripted import Action, Step
+    from tests.scripted import ScriptedAgent, Step
+    from tests.scripted.exchange import Exchange
 
+STATUS = "GET jobs/j1/"
 LINES = [
     "2025-01-01 00:00:00,000\tINFO job_manager.py -- Runtime env is set up.\n",
     "\n",
@@ -31,6 +35,17 @@ LINES = [
 TEXT = "".join(LINES)
 EARLY, MIDDLE = len("".join(LINES[:4])) + 3, len("".join(LINES[:9])) - 5
 """Places within a line; the latter in front of a character beyond the basic plane."""
+
+
+@dataclass(frozen=True)
+class UntilRead(Action):
+    """Wait until a stream has brought something and the status was asked for twice after it: the client has read it."""
+
+    async def run(self, x: Exchange) -> None:
+        agent = cast("ScriptedAgent", x.agent)
+        await reached(lambda: any(request.messages for request in agent.requests))
+        asked = len(agent.of(STATUS))
+        await reached(lambda: len(agent.of(STATUS)) >= asked + 2)
 
 
 def live(*both: Step, text: str = TEXT, seconds: float = 0.9, **parts: object) -> Callable[[], Job]:

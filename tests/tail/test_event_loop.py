@@ -24,7 +24,6 @@ MAX_BLOCK = 1 / 40
 """Of the whole work; what reads or writes a log at one go takes most of it."""
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("protocol", ["websocket", "http"])
 def test_much_log_passes_without_a_long_block(protocol: str) -> None:
     """The time that the loop's thread was at work is what counts: a busy machine takes others from it."""
@@ -44,7 +43,6 @@ def test_much_log_passes_without_a_long_block(protocol: str) -> None:
             env={**os.environ, "PYTHONPATH": str(ROOT), "AIRFLOW_CONN_RAYAGENT_DEFAULT": connection},
             capture_output=True,
             text=True,
-            timeout=500,
         )
     assert told.returncode == 0, told.stderr
     result = json.loads(told.stdout.splitlines()[-1])

@@ -7,8 +7,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.scripted import (
     DEFAULT,
     Close,
@@ -147,7 +145,6 @@ def try_history(seed: int) -> str:
     return ""
 
 
-@pytest.mark.timeout(600)
 def test_random_histories_over_real_sockets_give_every_line_once_and_in_order() -> None:
     began = time.monotonic()
     with ThreadPoolExecutor(PLAYED_AT_ONCE) as pool:

@@ -19,9 +19,9 @@ from airflow_provider_rayagent.agent.follow import Follower
 from airflow_provider_rayagent.logs.commands import TailSettings
 from tests.scripted import Action, Bulk, Complete, Do, Follow, Hold, Job, Play, Refuse, ScriptedAgent, every
 from tests.scripted.messages import log_payload
+from tests.stack.watch import PATIENCE
 from tests.tail.drivers import PROTOCOLS, config_of, follower_of, quick_hook
 from tests.tail.figures import IN_CI, figure
-from tests.tail.stage import most_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,13 +72,13 @@ def test_a_follower_stopped_on_a_silent_stream_ends_soon_and_leaves_nothing(prot
     job = Job("a\n", "RUNNING", ws=[Play(Follow(), Hold())], sse=[Play(Follow(), Hold())])
     stopped = threading.Event()
     with ScriptedAgent(job) as agent, BlockingAgent(config_of(agent.url)) as transport:
-        settings = TailSettings(sources=PROTOCOLS[protocol], poll_interval=30.0)
+        settings = TailSettings(sources=PROTOCOLS[protocol], poll_interval=3600.0)
         follower = Follower(transport, "j1", settings, stopped=stopped)
         thread = threading.Thread(target=lambda: list(follower.items()))
         thread.start()
         agent.wait_until(lambda: follower.messages)
         stopped.set()
-        thread.join(3)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
         agent.wait_until(lambda: agent.open_streams["j1"] == 0)
     assert threads() == set()
@@ -118,7 +118,6 @@ def _settled(agent: ScriptedAgent) -> int:
     return sent
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("protocol", ["websocket", "http"])
 def test_memory_is_constant_in_the_length_of_the_log(protocol: str) -> None:
     count = MANY_LINES
@@ -137,9 +136,8 @@ def test_memory_is_constant_in_the_length_of_the_log(protocol: str) -> None:
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
-            timeout=500,
         )
-        assert most_at_once(agent) == 1
+        assert agent.max_open_streams["j1"] == 1
         assert max(request.messages for request in agent.requests) >= count // BLOCK_LINES
     assert told.returncode == 0, told.stderr
     result = json.loads(told.stdout)
@@ -159,9 +157,10 @@ def test_a_permanent_503_costs_few_requests_a_minute() -> None:
         BlockingAgent(config_of(agent.url)) as transport,
     ):
         agent.jobs["j1"].ws = agent.jobs["j1"].sse = agent.jobs["j1"].full = [Refuse(503)]
+        begun = time.monotonic()
         timer.start()
         follower = Follower(transport, "j1", TailSettings(), stopped=stopped)
         assert not [item for items in follower.items() for item in items]
-        requests = len(agent.requests)
+        requests = sum(request.time < begun + UNAVAILABLE_SECONDS for request in agent.requests)
     assert requests <= 45
     figure(f"requests in the first {UNAVAILABLE_SECONDS:g} s of a permanent 503 (real sockets): {requests}")

@@ -1,31 +1,50 @@
-"""Every fault, by every protocol, through every driver: every line once, in order, unchanged, and in time."""
+"""Every fault, by every protocol, through every driver: every line once, in order, unchanged, and the end soon."""
 
 from __future__ import annotations
 
+import statistics
 from typing import TYPE_CHECKING
 
 import pytest
 
 from airflow_provider_rayagent.agent.errors import RayAgentLogsUnavailableError
 from tests.tail.columns import DRIVERS
-from tests.tail.drivers import POLL_SECONDS, PROTOCOLS
+from tests.tail.drivers import PROTOCOLS
 from tests.tail.faults import FAULTS
+from tests.tail.figures import figure
+from tests.tail.jobs import STATUS
 from tests.unit.logs.history import lines_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.tail.drivers import Outcome
 
-BUSY_MACHINE_SECONDS = 5.0
+STATUS_REQUESTS = 3
+"""The most after the job's end: one that was under way, one that learns of the end, one for the details."""
+REQUESTS = 12
+"""The most after the job's end, those for its status and those that are redirected among them."""
 
 
-@pytest.mark.timeout(900)
+@pytest.fixture(scope="module")
+def late() -> Iterator[list[float]]:
+    """Seconds from the end of each job to that of its following."""
+    seconds: list[float] = []
+    yield seconds
+    if len(seconds) > 1:
+        cuts = statistics.quantiles(seconds, n=100)
+        figure(f"from a job's end to that of its following: median {cuts[49]:.1f} s, 99% under {cuts[98]:.1f} s")
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_line_comes_once_in_order_and_the_end_in_time(
-    fault: str, driver: str, protocol: str, outcome_of: Callable[[tuple[str, str, str]], Outcome]
+def test_every_line_comes_once_in_order_and_the_end_soon(
+    fault: str,
+    driver: str,
+    protocol: str,
+    outcome_of: Callable[[tuple[str, str, str]], Outcome],
+    late: list[float],
 ) -> None:
     row = FAULTS[fault]
     outcome = outcome_of((fault, driver, protocol))
@@ -39,4 +58,7 @@ def test_every_line_comes_once_in_order_and_the_end_in_time(
     assert len(said) <= bool(row.before)
     assert outcome.streams <= 1
     if not row.slow:
-        assert outcome.late < POLL_SECONDS + 2 + BUSY_MACHINE_SECONDS
+        # How long that takes depends on the machine, and is printed below the report.
+        assert outcome.after.count(STATUS) <= STATUS_REQUESTS
+        assert len(outcome.after) <= REQUESTS
+        late.append(outcome.late)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -41,6 +42,12 @@ HOSTILE_IDS: list[Any] = [
     b"j1",
     ["j1"],
 ]
+
+
+def until(moment: float) -> Iterator[str]:
+    """Yield RUNNING before a moment, in seconds since the epoch, and SUCCEEDED from then on: a job's ``polls``."""
+    while True:
+        yield "RUNNING" if time.time() < moment else "SUCCEEDED"
 
 
 class Connect(Protocol):

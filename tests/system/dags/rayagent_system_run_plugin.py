@@ -13,15 +13,15 @@ for dag_id, deferrable in (("system_run_plugin", False), ("system_run_plugin_def
         dag_id=dag_id,
         schedule=None,
         params={
-            "epochs": Param(3, type="integer"),
+            "release": Param("/nowhere", type="string"),
             "conn_id": Param("rayagent_default", type="string"),
         },
     ):
         RayAgentRunPluginOperator(
             task_id="run_plugin",
-            lookup="train@1.0",
-            action="train",
-            action_params={"epochs": "{{ params.epochs }}", "seconds": 1},
+            lookup="held@1.0",
+            action="print",
+            action_params={"release": "{{ params.release }}"},
             rayagent_conn_id="{{ params.conn_id }}",
             deferrable=deferrable,
             poll_interval=1,

@@ -201,10 +201,8 @@ def test_a_get_that_is_never_answered_ends_within_its_timeouts() -> None:
         ScriptedAgent(Job(), answers={GET: [Play(Silence())]}) as server,
         make_agent(server, extra={"read_timeout": 0.1}) as agent,
     ):
-        begun = time.monotonic()
-        with pytest.raises(RayAgentTimeoutError) as caught:
+        with pytest.raises(RayAgentTimeoutError, match=r"within 0\.1 seconds") as caught:
             agent.send(wire.get_job("j1"))
-        assert time.monotonic() - begun < 5
         assert caught.value.status_code == 408
 
 

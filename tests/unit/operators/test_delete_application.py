@@ -21,6 +21,7 @@ from airflow_provider_rayagent.exceptions import (
 )
 from airflow_provider_rayagent.operators.rayagent import RayAgentDeleteServeApplicationOperator
 from tests.scripted import DEFAULT, Answer, Application, Down, Html, Play, Refuse, Reset, ScriptedAgent, Step
+from tests.stack.watch import PATIENCE
 from tests.unit.both_ways import event_of, execute
 from tests.unit.support import make_context, named, task_log
 
@@ -149,13 +150,13 @@ def test_an_application_that_stays_is_a_named_error_with_its_status(connect: Con
 def test_a_kill_ends_the_waiting_at_once(connect: Connect) -> None:
     with ScriptedAgent(applications=[Application("app", gone_after=None)]) as agent:
         connect(agent)
-        operator = make_operator(poll_interval=60, timeout=600)
+        operator = make_operator(poll_interval=PATIENCE, timeout=2 * PATIENCE)
         killer = threading.Timer(0.3, operator.on_kill)
         killer.start()
         begun = time.monotonic()
         with pytest.raises(RayAgentWaitTimeoutError):
             operator.execute(make_context())
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < PATIENCE
         killer.join()
 
 

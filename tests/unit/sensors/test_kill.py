@@ -17,10 +17,12 @@ from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 from airflow.sdk.execution_time import timeout as airflows
 
 from airflow_provider_rayagent.agent import follow
+from airflow_provider_rayagent.agent.wire import MAX_TIMEOUT
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobTimeoutError
 from airflow_provider_rayagent.hooks import watch
-from airflow_provider_rayagent.hooks.watch import KILL_SECONDS
+from airflow_provider_rayagent.hooks.watch import HANDLER_SECONDS
 from tests.scripted import Follow, Hold, Job, Play, Refuse, ScriptedAgent, Silence
+from tests.stack.watch import PATIENCE
 from tests.unit.sensors.deferral import resume
 from tests.unit.sensors.factory import make_sensor
 from tests.unit.supervisor import supervise
@@ -37,8 +39,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def _looks_up_often(monkeypatch: pytest.MonkeyPatch) -> None:
+def _looks_up_often_and_is_patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(follow, "SLICE_SECONDS", 0.1)
+    monkeypatch.setattr(watch, "KILL_SECONDS", PATIENCE)
 
 
 def make_job() -> Job:
@@ -68,12 +71,14 @@ def send_signal() -> None:
 
 def killed(agent: ScriptedAgent, ti: TaskInstance, **overrides: Any) -> float:
     """Run a sensor until a signal kills it as it waits; return the seconds that the signal's handler took."""
-    sensor = make_sensor(**{"stop_job_on_kill": True, "poke_interval": 60, **overrides})
+    sensor = make_sensor(**{"stop_job_on_kill": True, "poke_interval": PATIENCE, **overrides})
     timer = threading.Timer(0.3, send_signal)
-    timer.start()
     with killing(sensor) as took:
-        assert sensor.poke(make_context(ti)) is False
-        timer.join()
+        timer.start()
+        try:
+            assert sensor.poke(make_context(ti)) is False
+        finally:
+            timer.join()
     return took[0]
 
 
@@ -169,8 +174,8 @@ def test_a_stop_that_fails_is_said_and_does_not_hold_the_task_up(
     ti = TaskInstance()
     supervise(ti, monkeypatch).state = "failed"
     with ScriptedAgent(make_job(), answers={STOP: [answer]}) as agent, task_log() as log:
-        connect(agent)
-        assert killed(agent, ti) < KILL_SECONDS + 0.5
+        connect(agent, extra={"read_timeout": MAX_TIMEOUT})
+        assert killed(agent, ti) < MAX_TIMEOUT
         assert len(agent.of(STOP)) == 1
     assert any("could not be stopped" in message for message in log.messages)
 
@@ -183,7 +188,7 @@ def test_airflow_that_does_not_answer_does_not_hold_the_task_up(
     monkeypatch.setattr(watch, "KILL_SECONDS", 0.3)
     with ScriptedAgent(make_job()) as agent:
         connect(agent)
-        assert killed(agent, TaskInstance()) < 3
+        assert killed(agent, TaskInstance()) < PATIENCE
         answered.set()
         agent.wait_until(lambda: agent.of(STOP))
 
@@ -196,11 +201,11 @@ def test_a_signal_in_the_middle_of_a_write_to_the_log_does_not_hold_the_stop_up(
     job = Job("the fatal line\n", "RUNNING", ws=[Play(Follow(), Hold())])
     with ScriptedAgent(job) as agent, logging_to(KillingOutput()):
         connect(agent)
-        sensor = make_sensor(stop_job_on_kill=True, poke_interval=60)
+        sensor = make_sensor(stop_job_on_kill=True, poke_interval=PATIENCE)
         with killing(sensor) as took:
             assert sensor.poke(make_context(ti)) is False
         assert job.stop_calls == 1
-    assert took[0] < KILL_SECONDS - 1
+    assert took[0] < PATIENCE - HANDLER_SECONDS
 
 
 def test_a_second_signal_stops_nothing_again(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,7 +185,7 @@ def test_a_timeout_is_not_extended_by_silent_fail(connect: Connect) -> None:
         begun = time.monotonic()
         with pytest.raises(AirflowSensorTimeout):
             run(silent_fail=True, timeout=1.5, poke_interval=0.1, job_missing_timeout=0.6)
-        assert time.monotonic() - begun < 2.5
+        assert sum(request.time > begun + 1.5 for request in agent.requests) <= 1, "there is one last look"
 
 
 def test_the_tokens_of_the_connection_are_nowhere_in_the_task_log(connect: Connect) -> None:

@@ -36,8 +36,9 @@ from tests.scripted import (
     Sleep,
     Step,
 )
+from tests.stack.watch import PATIENCE
 from tests.unit.sensors.factory import make_sensor, run
-from tests.unit.support import HOSTILE_IDS, NO_AGENT, TOKEN, TaskInstance, make_context, named, task_log
+from tests.unit.support import HOSTILE_IDS, NO_AGENT, TOKEN, TaskInstance, make_context, named, task_log, until
 
 if TYPE_CHECKING:
     from tests.unit.support import Connect
@@ -122,7 +123,7 @@ def test_a_job_that_is_never_known_is_missing_after_its_time(mode: str, connect:
         begun = time.monotonic()
         with pytest.raises(RayAgentJobMissingError, match=r"does not know the job j1 after 0\.6 seconds") as caught:
             run(job_missing_timeout=0.6, mode=mode)
-        assert 0.5 < time.monotonic() - begun < 5
+        assert time.monotonic() - begun > 0.5
     assert caught.value.status_code == 404
     assert AirflowFailException not in caught.type.__mro__
 
@@ -158,7 +159,7 @@ def test_an_agent_that_stays_away_is_the_agents_last_error(connect: Connect) -> 
     begun = time.monotonic()
     with pytest.raises(RayAgentConnectionError, match="Nothing listens"):
         run(agent_unreachable_timeout=1, poke_interval=0.3)
-    assert 0.9 < time.monotonic() - begun < 5
+    assert time.monotonic() - begun > 0.9
 
 
 @pytest.mark.parametrize("mode", ["poke", "reschedule"])
@@ -180,18 +181,20 @@ def test_a_job_that_goes_on_past_the_timeout_is_a_sensors_timeout(
         connect(agent)
         begun = time.monotonic()
         with pytest.raises(RayAgentJobTimeoutError, match=f"timeout of {timeout} seconds; it is {status}") as caught:
-            run(timeout=timeout, poke_interval=30)
-        assert time.monotonic() - begun < timeout + 3
-        assert len(agent.of(GET)) == (2 if timeout else 1)
+            run(timeout=timeout, poke_interval=PATIENCE)
+        assert time.monotonic() - begun < PATIENCE
+        *earlier, last = agent.of(GET)
+        assert len(earlier) <= (1 if timeout else 0)
+        assert last.time >= begun + timeout
     assert isinstance(caught.value, AirflowSensorTimeout)
 
 
 @pytest.mark.parametrize("timeout", [0, 0.5])
 def test_the_last_look_at_the_timeout_still_sees_the_end(timeout: float, connect: Connect) -> None:
-    polls = ["SUCCEEDED"] if timeout == 0 else ["RUNNING", "SUCCEEDED"]
-    with ScriptedAgent(Job("a\n", status="RUNNING", polls=polls, ws=[Play(Hold())])) as agent:
+    job = Job("a\n", status="RUNNING", polls=until(time.time() + timeout), ws=[Play(Hold())])
+    with ScriptedAgent(job) as agent:
         connect(agent)
-        assert run(timeout=timeout, poke_interval=30)["status"] == "SUCCEEDED"
+        assert run(timeout=timeout, poke_interval=PATIENCE)["status"] == "SUCCEEDED"
 
 
 def test_a_timeout_covers_an_agent_that_never_answers(connect: Connect) -> None:
@@ -245,12 +248,12 @@ def test_a_kill_ends_the_following_at_once_and_leaves_the_job_alone(connect: Con
     with ScriptedAgent(job) as agent:
         server = set(threading.enumerate()) - before
         connect(agent)
-        sensor = make_sensor(poke_interval=60)
+        sensor = make_sensor(poke_interval=PATIENCE)
         killer = threading.Timer(0.5, sensor.on_kill)
         killer.start()
         begun = time.monotonic()
         assert sensor.poke(make_context()) is False
-        assert time.monotonic() - begun < 4
+        assert time.monotonic() - begun < PATIENCE
         killer.join()
         assert job.stop_calls == 0
         agent.wait_until(lambda: agent.open_connections == 0)

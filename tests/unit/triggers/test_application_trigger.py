@@ -20,6 +20,7 @@ from airflow_provider_rayagent.exceptions import (
 )
 from airflow_provider_rayagent.triggers.applications import RayAgentServeApplicationTrigger
 from tests.scripted import Application, Refuse, ScriptedAgent
+from tests.stack.watch import PATIENCE
 from tests.unit.sensors.applications import GET, said
 from tests.unit.support import NO_AGENT, TOKEN, task_log
 from tests.unit.triggers.driver import fired
@@ -101,8 +102,8 @@ def test_one_that_fails_is_looked_at_soon_again_whatever_the_interval(connect: C
     with ScriptedAgent(answers={GET: [said("UNHEALTHY"), said("RUNNING")]}) as agent:
         connect(agent)
         begun = time.monotonic()
-        assert wait(poll_interval=120).arrival is Arrival.REACHED
-        assert time.monotonic() - begun < 60
+        assert wait(poll_interval=PATIENCE).arrival is Arrival.REACHED
+        assert time.monotonic() - begun < PATIENCE
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from airflow.sdk.execution_time import comms
 from airflow_provider_rayagent.triggers import rayagent as triggers
 from airflow_provider_rayagent.triggers.position import POSITION_KEY
 from tests.scripted import Hold, Job, Play, Refuse, ScriptedAgent, Silence
+from tests.stack.watch import PATIENCE
 from tests.unit.supervisor import needs_xcoms, supervise
 from tests.unit.support import LoopTaskInstance, TaskInstance, task_log
 from tests.unit.triggers.driver import fired, make_trigger, running
@@ -231,7 +233,7 @@ def test_a_kill_that_is_repeated_while_the_job_is_being_stopped_does_not_end_tha
 
 
 def test_asking_for_the_state_does_not_block_the_event_loop(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def run() -> int:
+    async def run() -> None:
         trigger = make_trigger(ti, stop_job_on_kill=True)
         ticks = 0
         async with running(trigger):
@@ -239,16 +241,20 @@ def test_asking_for_the_state_does_not_block_the_event_loop(connect: Connect, mo
         killing = asyncio.create_task(trigger.on_kill())
         while not killing.done():
             ticks += 1
+            if ticks == 10:
+                ticked.set()
             await asyncio.sleep(0.01)
-        return ticks
 
     def slow(_: object, *, deferred: bool) -> str:
-        time.sleep(0.5)
+        assert ticked.wait(PATIENCE), "the event loop stands still"
         return "running"
+
+    ticked = threading.Event()
 
     ti = TaskInstance()
     supervise(ti, monkeypatch)
     monkeypatch.setattr(triggers, "task_state", slow)
     with ScriptedAgent(make_job()) as agent:
         connect(agent)
-        assert asyncio.run(run()) > 5
+        asyncio.run(run())
+    assert ticked.is_set()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +14,7 @@ from airflow_provider_rayagent.agent.records import RECORD_BYTES
 from airflow_provider_rayagent.logs.presenter import Record
 from airflow_provider_rayagent.triggers import tasklog
 from airflow_provider_rayagent.triggers.tasklog import QUIET_RECORDS, Channel, TaskLog
+from tests.stack.watch import PATIENCE
 from tests.unit.triggers.sink import logging_to, slow_sink
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 READ_PAUSE = 0.001
 STANDSTILL_SECONDS = 1.5
+TURNS = 50
 
 
 def make_records(name: str, count: int, length: int = 100) -> list[Record]:
@@ -50,15 +51,22 @@ async def written_and_drained(found: Sequence[Record]) -> None:
         pass
 
 
-async def longest_block(work: asyncio.Task[None]) -> float:
-    """Return for how long the event loop did not come back to a watcher while ``work`` went on."""
-    longest, last = 0.0, time.monotonic()
-    while not work.done():
-        await asyncio.sleep(0)
-        now = time.monotonic()
-        longest, last = max(longest, now - last), now
+async def turns_while_still(work: asyncio.Task[None], sink: Sink, patience: float) -> int:
+    """Return how often the event loop came round to a watcher while ``work`` went on and the reader stood still.
+
+    The reader goes on after :data:`TURNS` of them, or after ``patience`` seconds.
+    """
+    turns = 0
+    timer = threading.Timer(patience, sink.reads.set)
+    timer.start()
+    while not work.done() and not sink.reads.is_set():
+        await asyncio.sleep(0.01)
+        turns += 1
+        if turns == TURNS:
+            sink.reads.set()
+    timer.cancel()
     await work
-    return longest
+    return turns
 
 
 @pytest.mark.parametrize("length", [30, 100, 15_000])
@@ -81,25 +89,24 @@ async def write_anyhow(found: Sequence[Record]) -> None:
         await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize(("write", "blocks"), [(write_carefully, False), (write_anyhow, True)])
+@pytest.mark.parametrize(
+    ("write", "patience", "goes_on"), [(write_carefully, PATIENCE, True), (write_anyhow, STANDSTILL_SECONDS, False)]
+)
 def test_the_event_loop_goes_on_while_the_reader_stands_still_as_it_would_not_without_us(
-    write: Callable[[Sequence[Record]], Coroutine[Any, Any, None]], blocks: bool
+    write: Callable[[Sequence[Record]], Coroutine[Any, Any, None]], patience: float, goes_on: bool
 ) -> None:
     found = make_records("one", 100, 10_000)
 
-    async def run() -> float:
-        return await longest_block(asyncio.create_task(write(found)))
+    async def run(sink: Sink) -> int:
+        return await turns_while_still(asyncio.create_task(write(found)), sink, patience)
 
     with slow_sink() as sink:
         sink.reads.clear()
-        timer = threading.Timer(STANDSTILL_SECONDS, sink.reads.set)
-        timer.start()
-        block = asyncio.run(run())
-        timer.join()
-    assert (block > STANDSTILL_SECONDS / 2) is blocks
+        turns = asyncio.run(run(sink))
+    assert (turns >= TURNS) is goes_on
 
 
-@pytest.mark.parametrize(("too_long", "noticed"), [(60.0, False), (0.05, True)])
+@pytest.mark.parametrize(("too_long", "noticed"), [(PATIENCE, False), (0.05, True)])
 def test_a_reader_that_stands_still_for_too_long_is_noticed(
     too_long: float, noticed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
             variables = environment | ({"RAY_LOG_TO_STDERR": "1"} if name == "ray_core.py" else {})
             command = "bash" if name.endswith(".sh") else "python"
             job_id = agent.submit(f"cd $(mktemp -d) && {command} {JOBS / name}", runtime_env={"env_vars": variables})
-            status = agent.wait(job_id, timeout=240)["status"]
+            status = agent.wait(job_id)["status"]
             log = anonymous(agent.request("GET", f"jobs/{job_id}/logs/").text, ray.directory)
             (HERE / f"{Path(name).stem}.txt").write_text(lettered(log), encoding="utf-8")
             print(name, status, log.count("\n"), flush=True)

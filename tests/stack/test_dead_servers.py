@@ -1,0 +1,78 @@
+"""What the stack says when a part of it dies: the tests that need it end at once, with its name and its last lines."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from tests.stack.agent import local_agent
+from tests.stack.airflow import COMPONENTS, Airflow, airflow
+from tests.stack.postgres import Postgres, postgres
+from tests.stack.watch import ServerDiedError, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.stack.processes import Server
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[Postgres]:
+    with postgres() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def instance(database: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+    """An Airflow without a DAG."""
+    with airflow(tmp_path_factory.mktemp("dags"), database=database.create_database("airflow")) as running:
+        yield running
+
+
+@pytest.mark.parametrize("name", COMPONENTS)
+def test_a_request_and_a_wait_fail_when_a_component_of_airflow_has_died(instance: Airflow, name: str) -> None:
+    server = instance.components[name]
+    die(server)
+    assert_is_named(instance, server, f"Airflow's {name} was killed by SIGKILL")
+
+
+def test_a_request_and_a_wait_fail_when_the_database_has_died(instance: Airflow, database: Postgres) -> None:
+    die(database.server)
+    assert_is_named(instance, database.server, "PostgreSQL was killed by SIGKILL")
+
+
+def test_a_request_and_a_wait_fail_when_ray_has_died(tmp_path: Path) -> None:
+    with local_agent() as agent:
+        job_id = agent.submit("sleep 3600")
+        agent.wait(job_id, statuses=["RUNNING"])
+        children = psutil.Process(agent.pid).children(recursive=True)
+        next(child for child in children if child.name() == "gcs_server").kill()
+        with pytest.raises(
+            ServerDiedError, match=r"^the local agent ended with exit code 1; (.*\n)*.*Ray head has ended"
+        ):
+            agent.wait(job_id)
+        with pytest.raises(ServerDiedError, match=r"^the local agent "):
+            agent.request("GET", "health/")
+
+
+def die(server: Server) -> None:
+    """Kill a server that nobody expects to end, and wait until it has."""
+    os.kill(server.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
+
+
+def assert_is_named(instance: Airflow, server: Server, words: str) -> None:
+    with pytest.raises(ServerDiedError) as wait:
+        wait_until(lambda: None, "nothing")
+    with pytest.raises(ServerDiedError) as request:
+        instance.unhealthy()
+    server.expect_end()
+    last_line = server.tail().splitlines()[-1]
+    for error in (wait, request):
+        assert str(error.value).startswith(f"{words}; its last lines:\n")
+        assert str(error.value).endswith(last_line)

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.stack import watch
+from tests.stack.processes import Server
+from tests.stack.watch import ServerDiedError, WaitError, check_servers, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+pytest_plugins = ["pytester"]
+
+RUNS = "import time; print('up', flush=True); time.sleep(600)"
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[[str], Server]]:
+    """Start a server that is a Python program, and wait for its first line."""
+    started: list[Server] = []
+
+    def start(program: str) -> Server:
+        output = tmp_path / f"{len(started)}.log"
+        server = Server([sys.executable, "-c", program], name="the server", env={}, cwd=tmp_path, output=output)
+        started.append(server)
+        wait_until(lambda: output.read_text() or None, "nothing printed")
+        return server
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+def never() -> None:
+    """Find nothing."""
+
+
+def test_a_server_that_is_killed_ends_a_wait_with_its_last_lines(start: Callable[[str], Server]) -> None:
+    server = start(RUNS)
+    looks = 0
+
+    def look() -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            os.kill(server.pid, signal.SIGKILL)
+            os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
+
+    with pytest.raises(ServerDiedError, match=r"^the server was killed by SIGKILL; its last lines:\nup$"):
+        wait_until(look, "nothing")
+    assert looks == 2
+
+
+def test_a_server_that_fails_is_reported_with_its_exit_code(start: Callable[[str], Server]) -> None:
+    server = start("import sys; print('first', flush=True); input(); print('no more'); sys.exit(3)")
+    os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
+    with pytest.raises(ServerDiedError, match=r"ended with exit code 1; its last lines:\nfirst\n(.*\n)*EOFError"):
+        check_servers()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_an_end_that_was_asked_for_is_no_error(start: Callable[[str], Server], number: signal.Signals) -> None:
+    server, other = start(RUNS), start(RUNS)
+    server.send(number, server.pid)
+    os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
+    check_servers()
+    other.stop()
+    check_servers()
+
+
+def test_what_does_not_come_is_not_waited_for_any_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "PATIENCE", 0.0)
+    with pytest.raises(WaitError, match=r"^no answer, the 3rd, after 0 s$"):
+        wait_until(never, lambda: "no answer, the 3rd,")
+
+
+SUITE = """
+    import os, signal, sys
+
+    import pytest
+    from tests.stack.processes import Server
+    from tests.stack.watch import wait_until
+
+    @pytest.fixture(scope="session")
+    def server(tmp_path_factory):
+        folder = tmp_path_factory.mktemp("server")
+        command = [sys.executable, "-c", {runs!r}]
+        server = Server(command, name="the server", env={{}}, cwd=folder, output=folder / "output")
+        wait_until(lambda: server.output.read_text() or None, "nothing printed")
+        yield server
+        server.stop()
+
+    def test_it_runs(server):
+        pass
+
+    def test_it_dies(server):
+        os.kill(server.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
+        {step}
+
+    def test_would_wait_for_it(server):
+        wait_until(lambda: None, "nothing")
+"""
+
+
+@pytest.mark.parametrize("step", ["wait_until(lambda: None, 'nothing')", "assert 'it answers' is None"])
+def test_the_run_ends_after_the_test_whose_server_died(pytester: pytest.Pytester, step: str) -> None:
+    pytester.makeconftest("from tests.conftest import pytest_runtest_makereport")
+    pytester.makepyfile(SUITE.format(runs=RUNS, step=step))
+    result = pytester.runpytest()
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*the server was killed by SIGKILL; its last lines:*",
+            "*test_it_dies needs servers that*",
+        ]
+    )
