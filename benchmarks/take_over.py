@@ -136,7 +136,7 @@ class Arrivals:
 
     def look(self) -> None:
         """Read what is new."""
-        for path in (self.machine.disk / "logs").glob("dag_id=follow/*/*/attempt=1.log.trigger.*"):
+        for path in self.machine.log_files("dag_id=follow/*/*/attempt=1.log"):
             with path.open("rb") as file:
                 file.seek(self._read.get(path, 0))
                 text = file.read()

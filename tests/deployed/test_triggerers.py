@@ -22,12 +22,16 @@ DAGS = {
 SHOWN, LAST_SHOWN = 30, 10
 """Of the log of the sensor with max_lines."""
 BURST = 20_000
-TERM, KILL, THREE = "triggerer: TERM, then its successor", "triggerer: KILL, another one is there", "TERM, KILL, TERM"
+TERM = "triggerer: TERM, then its successor"
+KILL = "triggerer: KILL, another one is there"
+VOLUME = "triggerer: TERM, restarted on its disk"
+THREE = "all three, one after the other"
 MARKED = "triggerer: KILL, then user: marks failed"
 Cell = tuple[str, str]
 CELLS: list[Cell] = [
     *((TERM, way) for way in (PLAIN, RESULT, MAX_LINES, LONG)),
     *((KILL, way) for way in (PLAIN, RESULT, MAX_LINES, LONG)),
+    *((VOLUME, way) for way in (PLAIN, LONG)),
     *((THREE, way) for way in (PLAIN, RESULT)),
     (MARKED, PLAIN),
 ]
@@ -56,10 +60,11 @@ class TakeOvers:
         deployed.airflow.set_state(marked.dag_id, marked.run_id, marked.task_id, "failed")
         self._release(KILL)
 
-        deployed.deployment.start_triggerer()
-        third.terminate(all_processes=True)
-        self._wait_for_more_lines(THREE)
-        self._release(THREE, MARKED)
+        self._begin(VOLUME)
+        third.terminate(all_processes=True, keep_disk=True)
+        deployed.deployment.start_triggerer(disk=third.disk)
+        self._wait_for_more_lines(VOLUME, THREE)
+        self._release(VOLUME, THREE, MARKED)
         for task in self.tasks.values():
             task.wait()
         self.rows = {cell: record(self._row(*cell)) for cell in CELLS}

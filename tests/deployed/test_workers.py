@@ -38,7 +38,8 @@ class Replaced:
             first.kill()
             proxy.holds = False
             second = deployed.deployment.start_worker(QUEUE)
-            self.plugin.wait()
+            # Not until the task is up for retry, which is where `wait` ends.
+            self.plugin.wait_for("success", "failed")
         self.shut_down = deployed.follow(self.job_id, "deployed_worker_replaced")
         self.killed.wait_for_lines_on(second, SOME_LINES, try_number=2)
         self.shut_down.wait_for_lines_on(second, SOME_LINES)
@@ -47,7 +48,7 @@ class Replaced:
             second.wait_for_output("Warm shutdown")
             deployed.release(self.job_id)
             end.result()
-        for task in (self.killed, self.shut_down):
+        for task in (self.plugin, self.killed, self.shut_down):
             task.wait()
         self.rows = {
             PLUGIN: record(self._row(KILL, PLUGIN, self.plugin, 2)),

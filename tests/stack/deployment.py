@@ -27,7 +27,7 @@ from tests.stack.postgres import postgres
 from tests.stack.processes import Server, free_ports, signals_held, stop_servers
 from tests.stack.redis import redis
 from tests.stack.s3 import ObjectStore, object_store
-from tests.stack.triggerers import forget_heartbeat
+from tests.stack.triggerers import KIND, forget_heartbeat
 from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
@@ -42,50 +42,51 @@ COMPONENTS = {
     "scheduler": ("scheduler", "--skip-serve-logs"),
     "dag-processor": ("dag-processor",),
 }
-TRIGGERER_JOB = "TriggererJob"
 TASKS_AT_ONCE = 16
 """Of one worker."""
 
 
 class Machine:
-    """A machine, or a pod, that runs one component of Airflow. Its disk is empty at first.
+    """A machine, or a pod, that runs one component of Airflow.
 
-    :param folder: where its disk is to be.
-    :ivar job_id: of a triggerer, the id of its job in Airflow; of another component, or before that is known, ``None``.
+    :param folder: where its output is to be, and its disk, which is empty at first.
+    :param disk: one that another machine has left, as a volume; default: its own.
     :ivar disk: holds all that the component writes, its ``base_log_folder`` among it; gone after the machine's end.
     :ivar output: what it printed; stays.
+    :ivar is_up: whether it has not been ended here.
+    :ivar job_id: of a triggerer, the id of its job in Airflow, which is in the names of its log files.
     """
 
-    def __init__(self, name: str, *command: str, env: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self, name: str, *command: str, env: Mapping[str, str], folder: Path, disk: Path | None = None
+    ) -> None:
         self.name = name
         self.env = env
-        self.job_id: int | None = None
-        self.disk = folder / name
-        self.disk.mkdir()
+        self.disk = disk or folder / name
+        self.disk.mkdir(exist_ok=True)
         self.output = folder / f"{name}.out"
+        self.is_up = True
+        self.job_id: int | None = None
         own = {"AIRFLOW_HOME": str(self.disk), "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.disk / "logs")}
         self.server = Server([*AIRFLOW, *command], name=name, env={**env, **own}, cwd=self.disk, output=self.output)
 
-    @property
-    def is_up(self) -> bool:
-        """Whether there is still a disk."""
-        return self.disk.exists()
-
     def log_files(self, path: str) -> list[Path]:
-        """Return the files that hold a part of a task log, a try's worker and trigger, by its path in the store."""
-        return sorted((self.disk / "logs").glob(f"{path}*"))
+        """Return the files to which it writes a part of a task log, whose path below the log folder begins so."""
+        own = "" if self.job_id is None else f".trigger.{self.job_id}.log"
+        return sorted((self.disk / "logs").glob(f"{path}*{own}")) if self.is_up else []
 
-    def terminate(self, *, all_processes: bool = False) -> None:
+    def terminate(self, *, all_processes: bool = False, keep_disk: bool = False) -> None:
         """Send TERM, wait until every process has ended, and remove the disk, as where a pod is deleted.
 
         :param all_processes: send it not to the first process alone, but to all of them, as ``dumb-init`` does.
+        :param keep_disk: leave the disk to a successor, as where it is a volume.
         """
         self.server.expect_end()
         if all_processes:
             self.server.send_all(signal.SIGTERM)
         else:
             self.server.send(signal.SIGTERM, self.server.pid)
-        self._wait_for_the_end()
+        self._wait_for_the_end(keep_disk)
 
     def kill(self) -> None:
         """Kill every process at once, and remove the disk, as where a node is lost; Airflow notices at once."""
@@ -106,9 +107,11 @@ class Machine:
         """Kill what still runs."""
         stop_servers([self.server], grace=0.0)
 
-    def _wait_for_the_end(self) -> None:
+    def _wait_for_the_end(self, keep_disk: bool = False) -> None:
         wait_until(lambda: not self.server.is_up() or None, lambda: f"{self.name} runs on:\n{self.server.tail()}\n")
-        shutil.rmtree(self.disk)
+        self.is_up = False
+        if not keep_disk:
+            shutil.rmtree(self.disk)
 
 
 class Deployment:
@@ -126,7 +129,6 @@ class Deployment:
         self.store = store
         self.machines: list[Machine] = []
         self._env = env
-        self._triggerer_jobs: set[int] = set()
         components = {name: self._start(name, *command).server for name, command in COMPONENTS.items()}
         self.airflow = Airflow(env["AIRFLOW__API__BASE_URL"], folder, components, env)
 
@@ -140,12 +142,13 @@ class Deployment:
         """The workers that are up, the oldest one first."""
         return [machine for machine in self.machines if machine.name.startswith("worker") and machine.is_up]
 
-    def start_triggerer(self, *, wait: bool = True) -> Machine:
+    def start_triggerer(self, *, disk: Path | None = None, wait: bool = True) -> Machine:
         """Start another triggerer.
 
+        :param disk: that of an earlier one, if it was kept.
         :param wait: until Airflow takes it to be alive.
         """
-        machine = self._start(self._name("triggerer"), "triggerer", "--skip-serve-logs")
+        machine = self._start(self._name("triggerer"), "triggerer", "--skip-serve-logs", disk=disk)
         if wait:
             self.wait_for_triggerer(machine)
         return machine
@@ -154,11 +157,10 @@ class Deployment:
         """Wait until Airflow takes the triggerer that was started last to be alive."""
 
         def look() -> int | None:
-            new = self.airflow.live_jobs(TRIGGERER_JOB) - self._triggerer_jobs
+            new = self.airflow.live_jobs(KIND) - {each.job_id for each in self.machines}
             return new.pop() if new else None
 
         machine.job_id = wait_until(look, f"no new triggerer, see {machine.output},")
-        self._triggerer_jobs.add(machine.job_id)
 
     def start_worker(self, *queues: str) -> Machine:
         """Start another Celery worker, for the tasks of these queues; which may come before it is ready."""
@@ -181,9 +183,9 @@ class Deployment:
     def _name(self, kind: str) -> str:
         return f"{kind}{sum(machine.name.startswith(kind) for machine in self.machines) + 1}"
 
-    def _start(self, name: str, *command: str) -> Machine:
+    def _start(self, name: str, *command: str, disk: Path | None = None) -> Machine:
         with signals_held():
-            machine = Machine(name, *command, env=self._env, folder=self.folder)
+            machine = Machine(name, *command, env=self._env, folder=self.folder, disk=disk)
             self.machines.append(machine)
         return machine
 
