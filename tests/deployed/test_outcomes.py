@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.deployed.support import Deployed, DeployedTask
+    from tests.stack.agent import LocalAgent
 
 SUCCEEDED, FAILED, STOPPED, RESTARTED = "SUCCEEDED", "FAILED", "STOPPED", "agent restarted, SUCCEEDED"
 WORKER, DEFERRED, RESCHEDULE = "worker", "deferred", "reschedule"
@@ -34,19 +35,18 @@ SOME_LINES = 40
 
 
 class RestartedAgent:
-    """A second agent of the same Ray, which is ended and started again at its port.
+    """A second agent of the same Ray as another one, which is ended and started again at its port."""
 
-    :param ray_address: the Ray's dashboard.
-    """
-
-    def __init__(self, ray_address: str, token: str, folder: Path) -> None:
+    def __init__(self, other: LocalAgent, folder: Path) -> None:
         self._folder = folder
         self._info = folder / "agent.json"
         token_file = folder / "token"
-        token_file.write_text(token, encoding="utf-8")
+        token_file.write_text(other.token, encoding="utf-8")
         [port] = free_ports(1)
         self.url = f"http://127.0.0.1:{port}"
-        self._arguments = ("--address", ray_address, "--port", str(port), "--token-file", str(token_file))
+        self._arguments = ["--address", other.ray_address, "--port", str(port), "--token-file", str(token_file)]
+        if other.ray_token_file is not None:
+            self._arguments += ["--ray-token-file", other.ray_token_file]
         self._process = self._start()
 
     def restart(self) -> None:
@@ -68,7 +68,7 @@ class RestartedAgent:
 
 @contextlib.contextmanager
 def restarted_agent(deployed: Deployed, folder: Path) -> Iterator[RestartedAgent]:
-    agent = RestartedAgent(deployed.agent.ray_address, deployed.agent.token, folder)
+    agent = RestartedAgent(deployed.agent, folder)
     try:
         yield agent
     finally:
