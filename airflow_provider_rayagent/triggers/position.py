@@ -86,8 +86,9 @@ class Position:
 
     def moved(self, position: dict[str, Any]) -> None:
         """Take note that all was written up to ``position`` (see :meth:`JobRecords.position`)."""
-        self._position = position
-        self._moved.set()
+        if position != self._position:
+            self._position = position
+            self._moved.set()
 
     async def keep(self, replaced: Callable[[], Awaitable[bool]]) -> None:
         """Save the position whenever it has moved, until this is cancelled; not while ``replaced()``."""

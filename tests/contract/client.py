@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.stack.watch import PATIENCE
+
 if TYPE_CHECKING:
     from tests.stack.agent import LocalAgent
 
@@ -77,7 +79,7 @@ class Client:
     def close(self) -> None:
         """End the process."""
         self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(PATIENCE)
         for stream in (self._process.stdin, self._process.stdout):
             if stream:
                 stream.close()
@@ -89,6 +91,6 @@ class Client:
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
-            raise AssertionError(f"the client's process ended with {self._process.wait(10)}")
+            raise AssertionError(f"the client's process ended with {self._process.wait(PATIENCE)}")
         answer: dict[str, Any] = json.loads(line)
         return answer

@@ -130,7 +130,7 @@ def submit(agent: LocalAgent, program: str, **fields: Any) -> str:
 
 def same_answer(client: Client, hook: RayAgentHook, method: str, *args: Any) -> Any:
     """Ask both, again while Ray is still moving between the two questions; return the answer."""
-    for _ in range(6):
+    for _ in range(60):
         theirs, kind = client.call_for(method, *args)
         ours = getattr(hook, method)(*args)
         if ours == theirs:

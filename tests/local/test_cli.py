@@ -14,6 +14,7 @@ import websocket
 
 from airflow_provider_rayagent.local.cli import main
 from tests.stack.agent import LocalAgent, start_agent, stop_agent, wait_for_file
+from tests.stack.watch import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,7 +140,7 @@ def test_while_ray_is_down_every_call_is_answered_with_503(
 def test_while_ray_is_down_a_websocket_is_refused_with_503(without_ray: LocalAgent) -> None:
     url = f"{without_ray.url.replace('http', 'ws')}/jobs/a/logs/"
     with pytest.raises(websocket.WebSocketBadStatusException) as error:
-        websocket.create_connection(url, header=[f"Authorization: {without_ray.token}"], timeout=10)
+        websocket.create_connection(url, header=[f"Authorization: {without_ray.token}"], timeout=PATIENCE)
     assert error.value.status_code == 503
 
 
@@ -162,7 +163,7 @@ def test_without_a_folder_of_plugins_their_routes_are_501(without_ray: LocalAgen
 
 def test_a_given_token_is_in_no_output(without_ray: LocalAgent) -> None:
     without_ray.request("GET", "health/")
-    requests.get(f"{without_ray.url}/health/", headers={"Authorization": f"{SECRET}x"}, timeout=10)
+    requests.get(f"{without_ray.url}/health/", headers={"Authorization": f"{SECRET}x"}, timeout=PATIENCE)
 
     text = without_ray.output.read_text()
     assert without_ray.token == SECRET

@@ -40,7 +40,9 @@ def ray_cluster() -> Iterator[Cluster]:
 
 
 def submit(url: str) -> str:
-    answer = requests.post(f"{url}/jobs/", json={"entrypoint": PROGRAM}, headers={"Authorization": TOKEN}, timeout=30)
+    answer = requests.post(
+        f"{url}/jobs/", json={"entrypoint": PROGRAM}, headers={"Authorization": TOKEN}, timeout=PATIENCE
+    )
     answer.raise_for_status()
     return str(answer.json()["submission_id"])
 

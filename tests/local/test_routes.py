@@ -12,6 +12,7 @@ import websocket
 
 from airflow_provider_rayagent import __version__
 from tests.stack.ray import driver_environment
+from tests.stack.watch import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,10 +57,10 @@ def refused(response: requests.Response, status_code: int) -> str:
 def test_nothing_is_answered_without_the_token(agent: LocalAgent, method: str, path: str) -> None:
     with requests.Session() as session:
         session.trust_env = False
-        without = session.request(method, f"{agent.url}/{path}", timeout=10)
+        without = session.request(method, f"{agent.url}/{path}", timeout=PATIENCE)
         assert "No agent token" in refused(without, 401)
         for wrong in ("wrong", agent.token[:-1], f"Token {agent.token}", f"{agent.token}x", ""):
-            answer = session.request(method, f"{agent.url}/{path}", headers={"Authorization": wrong}, timeout=10)
+            answer = session.request(method, f"{agent.url}/{path}", headers={"Authorization": wrong}, timeout=PATIENCE)
             assert agent.token not in refused(answer, 401)
 
 
@@ -74,7 +75,7 @@ def test_health_names_the_versions_and_ray(agent: LocalAgent) -> None:
 
 
 def test_the_description_of_the_api_is_open_and_names_every_route(agent: LocalAgent) -> None:
-    description = requests.get(f"{agent.url}/openapi.json", timeout=10).json()
+    description = requests.get(f"{agent.url}/openapi.json", timeout=PATIENCE).json()
 
     assert "Local" in description["info"]["title"]
     paths = description["paths"]
@@ -82,7 +83,7 @@ def test_the_description_of_the_api_is_open_and_names_every_route(agent: LocalAg
         paths
     )
     assert all(call["summary"] for path in paths.values() for call in path.values())
-    assert requests.get(f"{agent.url}/docs", timeout=10).status_code == 200
+    assert requests.get(f"{agent.url}/docs", timeout=PATIENCE).status_code == 200
 
 
 def test_a_job_is_as_ray_describes_it(agent: LocalAgent, finished_job: dict[str, Any]) -> None:
@@ -175,14 +176,14 @@ def test_a_bad_id_is_refused(agent: LocalAgent, method: str, path: str, bad_id: 
     # As it is: requests would tidy '%2e%2e' away.
     request = session.prepare_request(requests.Request(method, agent.url, headers={"Authorization": agent.token}))
     request.url = f"{agent.url}/{path.format(bad_id)}"
-    assert "is not valid" in refused(session.send(request, timeout=10), 400)
+    assert "is not valid" in refused(session.send(request, timeout=PATIENCE), 400)
 
 
 @pytest.mark.parametrize(("job_id", "status_code"), [("unknown", 404), ("a%20b", 400), ("a" * 101, 400), ("a.b", 400)])
 def test_a_websocket_to_no_job_is_refused(agent: LocalAgent, job_id: str, status_code: int) -> None:
     url = f"{agent.url.replace('http', 'ws')}/jobs/{job_id}/logs/"
     with pytest.raises(websocket.WebSocketBadStatusException) as error:
-        websocket.create_connection(url, header=[f"Authorization: {agent.token}"], timeout=10)
+        websocket.create_connection(url, header=[f"Authorization: {agent.token}"], timeout=PATIENCE)
     assert error.value.status_code == status_code
     assert b"detail" in (error.value.resp_body or b"")
 
@@ -191,7 +192,7 @@ def test_a_websocket_to_no_job_is_refused(agent: LocalAgent, job_id: str, status
 def test_a_websocket_without_the_token_is_refused(agent: LocalAgent, header: list[str]) -> None:
     url = f"{agent.url.replace('http', 'ws')}/jobs/finished_job/logs/"
     with pytest.raises(websocket.WebSocketBadStatusException) as error:
-        websocket.create_connection(url, header=header, timeout=10)
+        websocket.create_connection(url, header=header, timeout=PATIENCE)
     assert error.value.status_code == 401
 
 

@@ -6,6 +6,8 @@ import json
 import socket
 from typing import TYPE_CHECKING, Any
 
+from tests.stack.watch import PATIENCE
+
 if TYPE_CHECKING:
     from tests.scripted.server import ScriptedAgent
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 def get(agent: ScriptedAgent, path: str, **options: Any) -> Any:
     import requests
 
-    return requests.get(agent.url + path, timeout=10, **options)
+    return requests.get(agent.url + path, timeout=PATIENCE, **options)
 
 
 def ws_events(agent: ScriptedAgent, job_id: str = "j1") -> tuple[list[str], str]:
@@ -21,7 +23,7 @@ def ws_events(agent: ScriptedAgent, job_id: str = "j1") -> tuple[list[str], str]
     import websocket
 
     messages: list[str] = []
-    ws: Any = websocket.create_connection(f"{agent.ws_url}jobs/{job_id}/logs/", timeout=10)
+    ws: Any = websocket.create_connection(f"{agent.ws_url}jobs/{job_id}/logs/", timeout=PATIENCE)
     try:
         while True:
             opcode, data = ws.recv_data(control_frame=True)
@@ -41,7 +43,7 @@ def text_of(messages: list[str]) -> str:
 
 def raw_request(agent: ScriptedAgent, path: str, upgrade: bool = False) -> socket.socket:
     """Return a socket on which a request was sent and nothing read."""
-    sock = socket.create_connection(("127.0.0.1", agent.port), timeout=10)
+    sock = socket.create_connection(("127.0.0.1", agent.port), timeout=PATIENCE)
     lines = [f"GET {agent.base_path}{path} HTTP/1.1", "Host: x"]
     if upgrade:
         lines += ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="]

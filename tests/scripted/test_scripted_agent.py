@@ -41,6 +41,7 @@ from tests.scripted import (
 from tests.scripted.__main__ import main
 from tests.scripted.clients import get, raw_request, read_all, text_of, ws_events
 from tests.scripted.scenarios import SCENARIOS
+from tests.stack.watch import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,7 +83,7 @@ def test_plain_routes_and_unknown_things() -> None:
             assert get(agent, path).json() == {"detail": "Not Found"}
         assert get(agent, "jobs/d/logs/").status_code == 400
         assert get(agent, "health", allow_redirects=False).headers["Location"] == f"{agent.url}health/"
-        assert requests.delete(f"{agent.url}serve_applications/a%20b/", timeout=5).status_code == 204
+        assert requests.delete(f"{agent.url}serve_applications/a%20b/", timeout=PATIENCE).status_code == 204
         assert get(agent, "serve_applications/a%20b/").json()["status"] == "DELETING"
         agent.wait_until(lambda: get(agent, "serve_applications/").json() == [])
 
@@ -95,10 +96,10 @@ def test_stop_token_and_details_of_a_job_that_runs() -> None:
         assert get(agent, "health/").status_code == 401
         assert get(agent, "health/", headers={"Authorization": "Bearer s3cret"}).status_code == 401
         stop = f"{agent.url}jobs/j1/stop/"
-        assert requests.post(stop, headers=headers, timeout=5).json() == {"stopped": True}
+        assert requests.post(stop, headers=headers, timeout=PATIENCE).json() == {"stopped": True}
         agent.wait_until(lambda: agent.jobs["j1"].is_over)
         assert get(agent, "jobs/j1/", headers=headers).json()["status"] == "STOPPED"
-        assert requests.post(stop, headers=headers, timeout=5).json() == {"stopped": False}
+        assert requests.post(stop, headers=headers, timeout=PATIENCE).json() == {"stopped": False}
         assert agent.of("POST")[0].headers["authorization"] == "s3cret"
 
 

@@ -51,6 +51,7 @@ from tests.scripted import (
     with_surrogates,
 )
 from tests.scripted.clients import body_of, get, raw_request, read_all, text_of, ws_events
+from tests.stack.watch import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,7 +100,7 @@ def test_a_quiet_peer_answers_pings_and_a_dead_one_does_not() -> None:
 
     with ScriptedAgent(Job(ws=[Hold(), Play(Open(), Silence())])) as agent:
         for heard in (True, False):
-            ws: Any = websocket.create_connection(f"{agent.ws_url}jobs/j1/logs/", timeout=0.3)
+            ws: Any = websocket.create_connection(f"{agent.ws_url}jobs/j1/logs/", timeout=PATIENCE if heard else 0.3)
             ws.ping("p")
             if heard:
                 assert ws.recv_data(control_frame=True) == (websocket.ABNF.OPCODE_PONG, b"p")
@@ -188,21 +189,20 @@ def test_a_slow_reader_slows_the_play() -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32_768)
         sock.connect(("127.0.0.1", agent.port))
         sock.sendall(b"GET /jobs/j1/logs/ HTTP/1.1\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n")
+        agent.wait_until(lambda: agent.bytes_sent)
         time.sleep(0.5)
-        assert 0 < agent.bytes_sent < 1_000_000
+        assert agent.bytes_sent < 1_000_000
         assert len(read_all(sock)[0]) > 3_000_000
 
 
-def test_bulk_is_fast_and_a_generated_log_is_never_held() -> None:
+def test_a_bulk_is_whole_and_a_generated_log_is_never_held() -> None:
     def lines() -> Iterator[str]:
         for block in range(100):
             yield "".join(f"{block} {n}\n" for n in range(5000))
 
     with ScriptedAgent(Job(sse=[Play(Bulk(["a line\n"] * 200_000))]), Job(lines, job_id="j2")) as agent:
-        get(agent, "jobs/j1/logs/stream/")
-        began = time.monotonic()
-        assert get(agent, "jobs/j1/logs/stream/").content.count(b"\n\n") == 200_000
-        assert time.monotonic() - began < 5
+        for _ in range(2):
+            assert get(agent, "jobs/j1/logs/stream/").content.count(b"\n\n") == 200_000
         assert agent.requests[-1].messages == 200_000
         tracemalloc.start()
         try:

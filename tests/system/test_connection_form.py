@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tests.stack.airflow import Json
     from tests.system.support import System
 
+pytestmark = pytest.mark.prerelease
+
 CONN = "rayagent_form"
 TOKEN, USER_TOKEN, HEADER = "token-of-the-form", "user-token-of-the-form", "header-of-the-form"
 HEADERS = {"X-Auth-Token": HEADER, "X-Team": "blue"}

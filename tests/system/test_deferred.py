@@ -55,6 +55,7 @@ def deferred(system: System) -> Deferred:
     return Deferred(system)
 
 
+@pytest.mark.prerelease
 def test_lines_come_while_the_task_is_deferred_and_has_no_process(system: System, deferred: Deferred) -> None:
     job_id, task = deferred.named("steady")
     task.wait_for_lines(20)
@@ -66,6 +67,7 @@ def test_lines_come_while_the_task_is_deferred_and_has_no_process(system: System
     assert task.forwarded() == []
 
 
+@pytest.mark.prerelease
 def test_every_line_of_a_job_is_in_the_task_log_once_in_order_and_unchanged(system: System, deferred: Deferred) -> None:
     job_id, task = deferred.named("prints")
     system.release(job_id)
@@ -86,6 +88,7 @@ def test_the_last_of_very_many_lines_is_there_when_the_task_is_green(system: Sys
     assert lines == system.log_of(job_id)
 
 
+@pytest.mark.prerelease
 def test_a_job_that_fails_fails_the_task_and_the_worker_repeats_why(system: System, deferred: Deferred) -> None:
     job_id, task = deferred.named("fails")
     system.release(job_id)
@@ -110,6 +113,7 @@ def test_a_job_that_is_stopped_fails_the_task(system: System, deferred: Deferred
     assert task.xcom()["status"] == "STOPPED"
 
 
+@pytest.mark.prerelease
 def test_a_task_can_start_in_the_triggerer_without_a_worker(system: System, deferred: Deferred) -> None:
     task = deferred.workerless
     task.wait_for_lines(20)

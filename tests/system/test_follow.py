@@ -58,6 +58,7 @@ def followed(system: System) -> dict[str, tuple[str, Task]]:
     return {name: (job_id, system.follow(job_id)) for name, job_id in jobs.items()}
 
 
+@pytest.mark.prerelease
 def test_every_line_of_the_job_is_in_the_task_log_once_in_order_and_unchanged(
     system: System, followed: dict[str, tuple[str, Task]]
 ) -> None:

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from tests.stack.airflow import Json
     from tests.system.support import System
 
-pytestmark = pytest.mark.skipif(not hasattr(sdk, "LoopDecision"), reason="no loops before Airflow 3.4")
+pytestmark = [
+    pytest.mark.prerelease,
+    pytest.mark.skipif(not hasattr(sdk, "LoopDecision"), reason="no loops before Airflow 3.4"),
+    pytest.mark.timeout(1800),
+]
 
 RUNS = {"in_worker": "running", "deferred": "deferred"}
 """The state of a task that follows its job."""

@@ -17,6 +17,7 @@ from airflow_provider_rayagent.logs.commands import Notice
 from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
 from airflow_provider_rayagent.triggers import tasklog
 from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
+from tests.stack.watch import PATIENCE
 from tests.tail.drivers import SETTINGS, Driver, Outcome, config_of, hook_generator, quick_hook, settings_for
 from tests.unit.support import make_context
 
@@ -51,7 +52,7 @@ def sensor(url: str, job_id: str, protocol: str) -> Outcome:
         task_id="follow",
         job_id=job_id,
         protocol=protocol,
-        timeout=60,
+        timeout=PATIENCE,
     )
     hook = task.__dict__["hook"] = quick_hook(url)
     context = make_context()

@@ -11,6 +11,7 @@ from airflow_provider_rayagent.agent.config import AgentConfig, read_config
 from airflow_provider_rayagent.agent.errors import RayAgentError
 from airflow_provider_rayagent.agent.follow import Follower
 from airflow_provider_rayagent.logs.commands import StreamSource, TailSettings
+from tests.stack.watch import PATIENCE
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
@@ -24,8 +25,8 @@ PROTOCOLS: dict[str, tuple[StreamSource, ...]] = {
 SETTINGS = TailSettings(
     poll_interval=POLL_SECONDS,
     silence_timeout=0.7,
-    missing_timeout=5.0,
-    unreachable_timeout=20.0,
+    missing_timeout=PATIENCE,
+    unreachable_timeout=PATIENCE,
     max_line_length=8_000_000,
 )
 

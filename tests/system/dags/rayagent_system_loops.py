@@ -52,7 +52,7 @@ def add_overlapping_loops() -> None:
         def overlapping(deferrable: bool = deferrable) -> None:
             ready = EmptyOperator(task_id="ready")
             job = RayAgentRunPluginOperator(
-                **ARGUMENTS, action_params=train("200", seconds=1), deferrable=deferrable, retries=0
+                **ARGUMENTS, action_params=train("10000", seconds=1), deferrable=deferrable, retries=0
             )
             [ready, job] >> EmptyOperator(task_id="end", trigger_rule="one_success")
 

@@ -12,6 +12,7 @@ from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import _ResponseFrame
 
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook
+from tests.stack.watch import PATIENCE
 from tests.unit.support import NO_AGENT, TOKEN
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def test_the_supervisor_is_told_every_secret_of_a_connection(connect: Connect, m
             await comms.start_reader()
         monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", comms, raising=False)
         async with RayAgentAsyncHook() as hook:
-            config = (await asyncio.wait_for(hook.get_async_conn(), 30)).config
+            config = (await asyncio.wait_for(hook.get_async_conn(), PATIENCE)).config
             assert set(config.secrets) == SECRETS
         supervisor.cancel()
         writer.close()

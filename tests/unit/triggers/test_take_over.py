@@ -14,6 +14,7 @@ from airflow_provider_rayagent.triggers.position import POSITION_KEY, Position
 from airflow_provider_rayagent.triggers.rayagent import StallClock
 from airflow_provider_rayagent.triggers.tasklog import Channel
 from tests.scripted import Job, ScriptedAgent
+from tests.stack.watch import PATIENCE
 from tests.unit.supervisor import needs_xcoms, supervise
 from tests.unit.support import TaskInstance, task_log
 from tests.unit.triggers.driver import make_trigger, running
@@ -67,7 +68,7 @@ def test_a_trigger_that_was_replaced_meanwhile_neither_writes_nor_saves_nor_fire
     ti = TaskInstance()
     supervise(ti, monkeypatch)
     if not had_saved:
-        monkeypatch.setattr(position, "SAVE_SECONDS", 60.0)
+        monkeypatch.setattr(position, "SAVE_SECONDS", PATIENCE)
     job = Job("a\n", "RUNNING")
     with ScriptedAgent(job) as agent, task_log() as log:
         connect(agent)
@@ -112,7 +113,7 @@ def test_a_trigger_that_stood_still_and_was_not_replaced_goes_on(
             freeze()
             job.grow("b\n")
             job.set_status("SUCCEEDED")
-            return await asyncio.wait_for(task, 10)
+            return await asyncio.wait_for(task, PATIENCE)
 
     ti = TaskInstance()
     supervise(ti, monkeypatch)
@@ -135,7 +136,7 @@ def test_a_trigger_that_nobody_ends_though_it_was_replaced_goes_on_after_a_while
             job.grow("b\n")
             await agent.reached(lambda: "b" in log.messages)
             job.set_status("SUCCEEDED")
-            return await asyncio.wait_for(task, 10)
+            return await asyncio.wait_for(task, PATIENCE)
 
     ti = TaskInstance()
     supervise(ti, monkeypatch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from airflow_provider_rayagent.agent.records import RECORD_BYTES
 from airflow_provider_rayagent.logs.presenter import Record
 from airflow_provider_rayagent.triggers import tasklog
 from airflow_provider_rayagent.triggers.tasklog import QUIET_RECORDS, Channel, TaskLog
+from tests.scripted.actions import reached
 from tests.stack.watch import PATIENCE
 from tests.unit.triggers.sink import logging_to, slow_sink
 
@@ -49,6 +51,15 @@ async def written_and_drained(found: Sequence[Record]) -> None:
     await make_log().write(found)
     async with Channel.of_loop().drained():
         pass
+
+
+async def until_full(sink: Sink, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Begin to write, let the socket fill up while the reader stands still for a moment, and return what goes on."""
+    sink.reads.clear()
+    task = asyncio.create_task(work)
+    await reached(lambda: not select.select([], [sink.near], [], 0)[1])
+    asyncio.get_running_loop().call_later(0.1, sink.reads.set)
+    return task
 
 
 async def turns_while_still(work: asyncio.Task[None], sink: Sink, patience: float) -> int:
@@ -127,9 +138,8 @@ def test_a_reader_that_stands_still_for_too_long_is_noticed(
 def test_two_triggers_take_turns() -> None:
     few, many = make_records("few", 200, 1_000), make_records("many", 2_000, 1_000)
 
-    async def run() -> None:
-        busy = asyncio.create_task(make_log("many").write(many))
-        await asyncio.sleep(0.05)
+    async def run(sink: Sink) -> None:
+        busy = await until_full(sink, make_log("many").write(many))
         await make_log("few").write(few)
         assert not busy.done()
         await busy
@@ -137,7 +147,7 @@ def test_two_triggers_take_turns() -> None:
             pass
 
     with slow_sink(READ_PAUSE) as sink:
-        asyncio.run(run())
+        asyncio.run(run(sink))
         assert lines_in(sink, "many") == texts(many)
         assert lines_in(sink, "few") == texts(few)
         names = [record["event"].split()[0] for record in sink.records()]
@@ -147,14 +157,16 @@ def test_two_triggers_take_turns() -> None:
 
 def test_drained_waits_until_the_last_byte_was_read() -> None:
     async def run(sink: Sink) -> None:
-        await make_log().write(make_records("one", 100, 1_000))
-        assert sink.bytes_read < 100 * 1_000
+        sink.reads.clear()
+        await make_log().write(make_records("one", 10, 1_000))
+        assert sink.bytes_read < 10 * 1_000
+        asyncio.get_running_loop().call_later(0.1, sink.reads.set)
         async with Channel.of_loop().drained():
-            assert sink.bytes_read >= 100 * 1_000
+            assert sink.bytes_read >= 10 * 1_000
 
     with slow_sink(READ_PAUSE) as sink:
         asyncio.run(run(sink))
-        assert len(lines_in(sink)) == 100
+        assert len(lines_in(sink)) == 10
 
 
 def test_drained_gives_up_on_a_reader_that_has_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,14 +188,9 @@ def test_records_are_joined_only_when_there_are_many(count: int, alone: bool) ->
 
 def test_a_few_records_are_joined_too_while_the_socket_is_full() -> None:
     async def run(sink: Sink) -> None:
-        sink.reads.clear()
-        busy = asyncio.create_task(make_log("many").write(make_records("many", 1_000, 1_000)))
-        while not Channel.of_loop().is_busy:  # noqa: ASYNC110 - no event tells of it
-            await asyncio.sleep(0.01)
-        few = asyncio.create_task(make_log("few").write(make_records("few", 5)))
-        await asyncio.sleep(0)
-        sink.reads.set()
-        await asyncio.gather(busy, few)
+        busy = await until_full(sink, make_log("many").write(make_records("many", 1_000, 1_000)))
+        await make_log("few").write(make_records("few", 5))
+        await busy
         async with Channel.of_loop().drained():
             pass
 
@@ -292,7 +299,7 @@ def test_who_saves_a_position_does_not_wait_for_all_that_write_nor_they_for_it(m
         channel = Channel.of_loop()
         async with channel.saving(), channel.drained():
             assert sink.bytes_read < 100 * 10 * 10_000 / 2
-        await asyncio.wait_for(asyncio.gather(*writing), 60)
+        await asyncio.wait_for(asyncio.gather(*writing), PATIENCE)
 
     monkeypatch.setattr(tasklog, "STUCK_SECONDS", 0.001)
     with slow_sink(READ_PAUSE) as sink:
