@@ -34,9 +34,17 @@ Ray's `_private/services.py`). It is how Ray runs on macOS.
 STANDS_OPEN = (
     ((2, 52), "anywhere: every user of this machine can run commands as you"),
     ((2, 54), "at its node agent: every user of this machine can run commands as you"),
-    ((2, 58), "at the replicas of Serve applications, which listen on all interfaces"),
+    (
+        (2, 58),
+        "at the replicas of Serve applications, which listen on all interfaces: while one is deployed, whoever can "
+        "reach this machine can run commands as you",
+    ),
 )
-"""What asks for no token in a head with one, in versions of Ray before these; measured."""
+"""What a head with a token leaves open in versions of Ray before these.
+
+Ray's `dashboard/http_server_agent.py` checks tokens from 2.54 on; its `serve/_private/replica.py` listens from 2.54 on
+and checks tokens from 2.58 on.
+"""
 OBJECT_STORE_BYTES = 80_000_000
 STOP_PATIENCE = 20.0
 # A socket's path may have 107 characters. The longest is /ra-XXXXXXXX/ray with some 68 of Ray's own below it.

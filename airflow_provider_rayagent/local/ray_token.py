@@ -58,8 +58,9 @@ def find_token(file: Path | None, environment: Mapping[str, str]) -> RayToken | 
     if environment.get(KUBERNETES, "").lower() in ("1", "true"):
         defaults.insert(0, _KUBERNETES_FILE)
     for each in defaults:
-        if each.is_file() and (found := _token(_first_line(each), str(each))):
-            return found
+        with contextlib.suppress(OSError):
+            if found := _token(_first_line(each), str(each)):
+                return found
     return None
 
 

@@ -30,6 +30,8 @@ SECRET = "not-to-be-seen"
         (["--host", "example.com"], "takes a loopback address"),
         (["--address", "nonsense"], "looks like http://127.0.0.1:8265"),
         (["--gcs-address", "127.0.0.1:1"], "belongs to --address"),
+        (["--ray-token-file", "/nowhere/token"], "belongs to --address"),
+        (["--address", "http://127.0.0.1:9", "--ray-token-file", "/nowhere/token"], "Cannot read the Ray token from"),
         (["--token", ""], "visible ASCII"),
         (["--token", "two words"], "visible ASCII"),
         (["--token-file", "/nowhere/token"], "Cannot read the token file"),

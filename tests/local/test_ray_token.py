@@ -80,6 +80,12 @@ def test_a_home_without_a_token_has_none(home: Path, content: str | None) -> Non
     assert find_token(None, {"HOME": str(home)}) is None
 
 
+def test_a_home_whose_token_cannot_be_read_has_none(tmp_path: Path) -> None:
+    (tmp_path / ".ray" / "auth_token").mkdir(parents=True)
+
+    assert find_token(None, {"HOME": str(tmp_path)}) is None
+
+
 def test_a_mode_in_the_environment_hides_no_token(home: Path) -> None:
     assert find_token(None, {"HOME": str(home), "RAY_AUTH_MODE": "disabled"}) is not None
 
