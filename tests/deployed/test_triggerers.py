@@ -124,8 +124,15 @@ def test_the_result_is_the_jobs(take_overs: TakeOvers, cell: Cell) -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=" / ".join)
-def test_no_line_is_missing(take_overs: TakeOvers, cell: Cell) -> None:
-    assert take_overs.rows[cell].missing == []
+def test_no_line_is_missing_or_where_nobody_could_add_them_the_log_says_which(
+    take_overs: TakeOvers, cell: Cell
+) -> None:
+    missing = take_overs.rows[cell].missing
+    if missing and cell[0] == MARKED:
+        # A long gap is left to the worker that ends the task, and here a user did that.
+        assert f"is incomplete here: lines 1 to {len(missing)} were in" in take_overs.tasks[cell].text()
+    else:
+        assert missing == []
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=" / ".join)
