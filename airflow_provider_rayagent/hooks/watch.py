@@ -286,9 +286,10 @@ class JobWatch:
         if self.owns and not self._stop_asked and self._stopper is None:
             # The signal may have come in the middle of a write to the log, or of a talk with Airflow's supervisor,
             # whose lock is held until the handler returns: what is not done by then is waited for afterwards.
-            self._stopper = threading.Thread(target=self._stop_unless_task_goes_on, daemon=True)
-            self._stopper.start()
-            self._stopper.join(HANDLER_SECONDS)
+            stopper = threading.Thread(target=self._stop_unless_task_goes_on, daemon=True)
+            stopper.start()
+            self._stopper = stopper
+            stopper.join(HANDLER_SECONDS)
 
     def _stop_unless_task_goes_on(self) -> None:
         state = task_state(self.ti)
