@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.stack.watch import PATIENCE, check_servers, tail, unwatch, wait_until, watch
+from tests.stack.watch import PATIENCE, check_servers, check_servers_soon, tail, unwatch, wait_until, watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -66,7 +66,7 @@ class LocalAgent:
             try:
                 return session.request(method, f"{self.url}/{path}", headers=headers, **options)
             except requests.RequestException:
-                check_servers()
+                check_servers_soon()
                 raise
 
     def submit(self, entrypoint: str, **fields: Any) -> str:

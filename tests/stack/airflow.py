@@ -19,7 +19,7 @@ from urllib.parse import quote
 import requests
 
 from tests.stack.processes import Server, free_ports, signals_held, stop_servers
-from tests.stack.watch import PATIENCE, check_servers, ending, wait_until
+from tests.stack.watch import PATIENCE, check_servers, check_servers_soon, ending, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -70,6 +70,7 @@ class Airflow:
         self.home = home
         self.components = components
         self.env = env
+        self._was_healthy = False
         self._http = requests.Session()
         self._http.trust_env = False
 
@@ -230,6 +231,7 @@ class Airflow:
             return None
 
         wait_until(healthy, "Airflow is not healthy")
+        self._was_healthy = True
 
     def close(self) -> None:
         """Close the client's connections; Airflow itself goes on."""
@@ -245,7 +247,9 @@ class Airflow:
             try:
                 answer = self._http.request(method, f"{self.url}/api/v2/{path}", timeout=PATIENCE, **options)
             except requests.RequestException:
-                check_servers()
+                # Before it was healthy, the API server may not listen yet.
+                if self._was_healthy:
+                    check_servers_soon()
                 raise
             if answer.status_code != 500:
                 return answer

@@ -22,6 +22,8 @@ PATIENCE = 600.0
 """Seconds after which nothing is waited for any longer. A guard against hangs, far from what a slow machine takes."""
 PAUSE = 0.2
 """Seconds between two looks."""
+ENDING_SECONDS = 20.0
+"""How long a server may take from the close of its sockets to its end."""
 LAST_LINES = 40
 
 
@@ -72,6 +74,17 @@ def check_servers() -> None:
     for each in _watched.values():
         if (code := each.process.poll()) is not None:
             raise ServerDiedError(f"{each.name} {ending(code)}; its last lines:\n{tail(each.output)}")
+
+
+def check_servers_soon() -> None:
+    """Look whether all servers run after a connection broke: one that is ending closes its sockets before it has ended.
+
+    :raises ServerDiedError: as :func:`check_servers`.
+    """
+    deadline = time.monotonic() + ENDING_SECONDS
+    while time.monotonic() < deadline:
+        check_servers()
+        time.sleep(PAUSE)
 
 
 def wait_until(look: Callable[[], T | None], complaint: Callable[[], str] | str) -> T:
