@@ -78,6 +78,7 @@ def test_the_details_of_the_job_are_in_the_tasks_xcom(system: System, followed: 
     assert details == {
         "job_id": job_id,
         "submission_id": job_id,
+        "driver_job_id": job["job_id"],
         "type": "SUBMISSION",
         "status": "SUCCEEDED",
         "message": job["message"],
