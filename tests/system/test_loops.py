@@ -71,11 +71,6 @@ class Looped:
         ours = [record["event"] for record in self.records() if record.get("logger") == JOB_LOGGER]
         return "\n".join(ours).split("\n")
 
-    def job(self) -> Json:
-        """Return the task's job as the agent knows it."""
-        job: Json = self.system.agent.request("GET", f"jobs/{self.job_id()}/").json()
-        return job
-
     def mark_failed(self) -> None:
         """Mark the task instance, as the button of the UI does."""
         self.system.api("PATCH", self.path, new_state="failed", **self.region)
@@ -115,57 +110,56 @@ def test_each_iteration_has_a_job_a_log_and_a_result_of_its_own(done: list[Loope
     assert len({each.job_id() for each in done}) == len(done)
 
 
-def test_an_iteration_is_ended_by_itself_and_leaves_no_job(system: System) -> None:
-    """The jobs of two iterations run at the same time, in a worker and deferred."""
-    run = Run(system, system.airflow.trigger("system_loop_overlap"))
-    before = run.until(lambda found: len(found) == 4 and all(map(is_followed, found)), "two iterations run")
-    first, second = ([each for each in before if each.iteration == number] for number in (0, 1))
+@pytest.mark.parametrize("place", RUNS)
+def test_an_iteration_is_ended_by_itself_and_leaves_no_job(place: str, system: System) -> None:
+    """The jobs of two iterations run at the same time."""
+    run = Overlapping(system, f"system_loop_overlap_{place}")
+    first, second = run.two_iterations("two iterations run")
+    jobs = [each.job_id() for each in (first, second)]
 
-    for each in first:
-        each.mark_failed()
-    run.until(lambda _: all(map(is_stopped, first)), "the jobs of the marked tasks are stopped")
-    assert [each.job()["status"] for each in second] == ["RUNNING", "RUNNING"]
+    first.mark_failed()
+    run.until(lambda: run.statuses()[jobs[0]] == "STOPPED", "the job of the marked task is stopped")
+    assert run.statuses() == {jobs[0]: "STOPPED", jobs[1]: "RUNNING"}
 
-    jobs = [each.job_id() for each in second]
-    system.airflow.clear("system_loop_overlap", run.run_id)
-    run.until(lambda _: run.statuses(jobs) == ["STOPPED"] * 2, "the jobs of the iteration that is gone are stopped")
-    again = run.until(lambda found: len(found) == 4 and all(map(is_followed, found)), "two iterations run again")
-    assert {each.job_id() for each in again if each.iteration == 0} == {f"{each.job_id()}-2" for each in first}
-    assert not {each.job_id() for each in again} & set(jobs)
+    # This clears the gate of the first iteration, so that Airflow drops the second one and makes another.
+    system.airflow.clear(run.dag_id, run.run_id)
+    run.until(lambda: run.statuses()[jobs[1]] == "STOPPED", "the job of the dropped iteration is stopped")
+    again, another = run.two_iterations("two iterations run again")
+    assert again.job_id() == f"{jobs[0]}-2"
+    assert another.job_id() not in jobs
 
-    system.api("PATCH", f"dags/system_loop_overlap/dagRuns/{run.run_id}", state="failed")
-    run.until(lambda _: set(run.statuses(run.jobs())) == {"STOPPED"}, "no job is left")
-    assert len(run.jobs()) == 8
+    system.api("PATCH", f"dags/{run.dag_id}/dagRuns/{run.run_id}", state="failed")
+    run.until(lambda: set(run.statuses().values()) == {"STOPPED"}, "no job is left")
+    assert set(run.statuses()) == {*jobs, again.job_id(), another.job_id()}
 
 
-@dataclass(frozen=True)
-class Run:
-    """One run of the DAG with the overlapping loops."""
+class Overlapping:
+    """One run of a DAG whose loop begins its second iteration while the job of the first one runs."""
 
-    system: System
-    run_id: str
+    def __init__(self, system: System, dag_id: str) -> None:
+        self.system = system
+        self.dag_id = dag_id
+        self.run_id = system.airflow.trigger(dag_id)
 
-    def until(self, look: Callable[[list[Looped]], bool], what: str) -> list[Looped]:
-        """Wait until something is so; return the task instances that run a plugin then."""
+    def until(self, look: Callable[[], bool], what: str) -> None:
+        """Wait until something is so."""
+        wait_until(lambda: look() or None, f"not: {what}")
+
+    def two_iterations(self, what: str) -> list[Looped]:
+        """Wait until the jobs of two iterations are followed; return the two tasks."""
 
         def found() -> list[Looped] | None:
-            instances = looped(self.system, "system_loop_overlap", self.run_id)
-            return instances if look(instances) else None
+            instances = looped(self.system, self.dag_id, self.run_id)
+            return instances if len(instances) == 2 and all(map(is_followed, instances)) else None
 
-        return wait_until(found, f"not: {what}")
+        return sorted(wait_until(found, f"not: {what}"), key=lambda each: each.iteration)
 
-    def jobs(self) -> list[str]:
-        """Return the ids of all jobs that the DAG's tasks have started."""
-        ids = [str(job["submission_id"]) for job in self.system.agent.request("GET", "jobs/").json()]
-        return [job_id for job_id in ids if job_id.startswith("system_loop_overlap-")]
-
-    def statuses(self, job_ids: list[str]) -> list[str]:
-        return [str(self.system.agent.request("GET", f"jobs/{job_id}/").json()["status"]) for job_id in job_ids]
+    def statuses(self) -> dict[str, str]:
+        """Return the status of every job that the DAG's tasks have started, by its id."""
+        found = self.system.agent.request("GET", "jobs/").json()
+        statuses = {str(job["submission_id"]): str(job["status"]) for job in found}
+        return {job_id: status for job_id, status in statuses.items() if job_id.startswith(f"{self.dag_id}-")}
 
 
 def is_followed(each: Looped) -> bool:
     return each.instance["state"] == RUNS[each.place] and any(": loss " in line for line in each.lines())
-
-
-def is_stopped(each: Looped) -> bool:
-    return bool(each.job()["status"] == "STOPPED")

@@ -45,22 +45,22 @@ def add_loops() -> None:
     loop(mapped, "mapped")
 
 
-def add_overlapping_loops() -> None:
-    """Add loops whose second iteration begins while the job of the first one runs."""
-    for name, deferrable in PLACES.items():
+def add_overlapping_loop(name: str) -> None:
+    """Add a loop whose second iteration begins while the job of the first one runs."""
 
-        def overlapping(deferrable: bool = deferrable) -> None:
-            ready = EmptyOperator(task_id="ready")
-            job = RayAgentRunPluginOperator(
-                **ARGUMENTS, action_params=train("10000", seconds=1), deferrable=deferrable, retries=0
-            )
-            [ready, job] >> EmptyOperator(task_id="end", trigger_rule="one_success")
+    def overlapping() -> None:
+        ready = EmptyOperator(task_id="ready")
+        parameters = train("10000", seconds=1)
+        job = RayAgentRunPluginOperator(**ARGUMENTS, action_params=parameters, deferrable=PLACES[name], retries=0)
+        [ready, job] >> EmptyOperator(task_id="end", trigger_rule="one_success")
 
-        loop(overlapping, name)
+    loop(overlapping, name)
 
 
 if hasattr(sdk, "LoopDecision"):
     with DAG(dag_id="system_loop", schedule=None):
         add_loops()
-    with DAG(dag_id="system_loop_overlap", schedule=None):
-        add_overlapping_loops()
+    # One DAG for each, as the local agent lets three plugin jobs run at once and queues the others.
+    for place in PLACES:
+        with DAG(dag_id=f"system_loop_overlap_{place}", schedule=None):
+            add_overlapping_loop(place)
