@@ -1,8 +1,10 @@
-"""What holds for all suites: none goes on over servers that have died."""
+"""What holds for all suites: none goes on over servers that have died, and none leaves servers behind."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import signal
+import threading
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
@@ -10,6 +12,18 @@ from tests.stack.watch import ServerDiedError, StackError, check_servers
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from types import FrameType
+
+
+def pytest_configure() -> None:
+    """Let TERM end the fixtures too, as Ctrl-C does: by default it ends this process, and its servers stay."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _end)
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)
+    pytest.exit(f"ended by {signal.Signals(number).name}", 128 + number)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -3,20 +3,21 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.stack import watch
-from tests.stack.processes import Server
+from tests.stack.processes import Server, command_of
 from tests.stack.watch import ServerDiedError, WaitError, check_servers, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 pytest_plugins = ["pytester"]
 
+ROOT = Path(__file__).parents[2]
 RUNS = "import time; print('up', flush=True); time.sleep(600)"
 
 
@@ -81,7 +82,8 @@ def test_what_does_not_come_is_not_waited_for_any_longer(monkeypatch: pytest.Mon
 
 
 SUITE = """
-    import os, signal, sys
+    import os, signal, sys, time
+    from pathlib import Path
 
     import pytest
     from tests.stack.processes import Server
@@ -99,25 +101,40 @@ SUITE = """
     def test_it_runs(server):
         pass
 
-    def test_it_dies(server):
-        os.kill(server.pid, signal.SIGKILL)
-        os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
+    def test_it_is_used(server):
         {step}
 
     def test_would_wait_for_it(server):
         wait_until(lambda: None, "nothing")
 """
+DIES = "os.kill(server.pid, signal.SIGKILL); os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)"
+
+
+def test_a_run_that_is_told_to_end_ends_its_servers(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest("from tests.conftest import pytest_configure")
+    pytester.makepyfile(SUITE.format(runs=RUNS, step="Path('pid').write_text(str(server.pid)); time.sleep(3600)"))
+    command = [sys.executable, "-m", "pytest", "-k", "used", "-p", "no:cacheprovider"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    run = Server(command, name="the run", env=environment, cwd=pytester.path, output=pytester.path / "output")
+    noted = pytester.path / "pid"
+    try:
+        pid = int(wait_until(lambda: (noted.exists() and noted.read_text()) or None, "the server is not started"))
+        run.send(signal.SIGTERM, run.pid)
+        assert wait_until(run.returncode, "the run goes on") == 128 + signal.SIGTERM
+        assert command_of(pid) == []
+    finally:
+        run.stop()
 
 
 @pytest.mark.parametrize("step", ["wait_until(lambda: None, 'nothing')", "assert 'it answers' is None"])
 def test_the_run_ends_after_the_test_whose_server_died(pytester: pytest.Pytester, step: str) -> None:
     pytester.makeconftest("from tests.conftest import pytest_runtest_makereport")
-    pytester.makepyfile(SUITE.format(runs=RUNS, step=step))
+    pytester.makepyfile(SUITE.format(runs=RUNS, step=f"{DIES}; {step}"))
     result = pytester.runpytest()
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
         [
             "*the server was killed by SIGKILL; its last lines:*",
-            "*test_it_dies needs servers that*",
+            "*test_it_is_used needs servers that*",
         ]
     )
