@@ -13,11 +13,11 @@ from tests.system.user_acts import (
     DEFERRED_STOPS,
     FAILED,
     SENSORS,
-    STOPS,
     WORKER,
     WORKER_STOPS,
     Cell,
     UserActs,
+    stops_job,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def acts(deployed: Deployed) -> UserActs:
 
 @pytest.mark.parametrize("cell", CELLS, ids=" / ".join)
 def test_the_job_is_stopped_where_that_is_asked_for_and_there_only(acts: UserActs, cell: Cell) -> None:
-    assert acts.statuses[cell] == ("STOPPED" if cell[1] in STOPS else "RUNNING"), acts.tasks[cell].text()
+    assert acts.statuses[cell] == ("STOPPED" if stops_job(cell) else "RUNNING"), acts.tasks[cell].text()
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=" / ".join)
@@ -55,5 +55,5 @@ def test_the_lines_up_to_the_act_are_there_once_and_in_order(acts: UserActs, cel
 def test_a_cleared_task_follows_its_job_from_the_first_line(acts: UserActs, sensor: str) -> None:
     job_id, task = acts.jobs[CLEARED, sensor], acts.tasks[CLEARED, sensor]
     instance = task.instance()
-    assert (instance["state"], instance["try_number"]) == ("failed" if sensor in STOPS else "success", 2)
+    assert (instance["state"], instance["try_number"]) == ("failed" if stops_job((CLEARED, sensor)) else "success", 2)
     assert task.forwarded(try_number=2) + task.deferred(try_number=2) == acts.system.log_of(job_id)

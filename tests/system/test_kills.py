@@ -20,6 +20,7 @@ from tests.system.user_acts import (
     WORKER_STOPS,
     Cell,
     UserActs,
+    stops_job,
 )
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def killed(system: System) -> Killed:
 
 @pytest.mark.parametrize("cell", CELLS, ids=" / ".join)
 def test_the_job_is_stopped_where_that_is_asked_for_and_there_only(killed: Killed, cell: Cell) -> None:
-    assert killed.statuses[cell] == ("STOPPED" if cell[1] in STOPS else "RUNNING"), killed.tasks[cell].text()
+    assert killed.statuses[cell] == ("STOPPED" if stops_job(cell) else "RUNNING"), killed.tasks[cell].text()
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=" / ".join)
@@ -81,7 +82,7 @@ def test_the_lines_up_to_the_kill_are_there_once_and_in_order(killed: Killed, ce
 def test_a_cleared_task_follows_its_job_from_the_first_line(killed: Killed, sensor: str) -> None:
     job_id, task = killed.jobs[CLEARED, sensor], killed.tasks[CLEARED, sensor]
     instance = task.instance()
-    assert (instance["state"], instance["try_number"]) == ("failed" if sensor in STOPS else "success", 2)
+    assert (instance["state"], instance["try_number"]) == ("failed" if stops_job((CLEARED, sensor)) else "success", 2)
     lines = task.forwarded(try_number=2) + task.deferred(try_number=2)
     assert lines == killed.system.log_of(job_id)
 
