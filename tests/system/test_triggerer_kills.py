@@ -49,8 +49,6 @@ class HandOvers:
         self._follow(names[0])
         for name, following in zip(names, [*names[1:], None], strict=True):
             self._hand_over(name, following)
-        for task in self.tasks.values():
-            task.wait()
         self.rows = {cell: record(self._row(*cell)) for cell in CELLS}
 
     def _follow(self, name: str) -> None:
@@ -82,6 +80,8 @@ class HandOvers:
             time.sleep(2)
         self._statuses[name] = self._system.agent.job(job_id)["status"]
         self._system.release(job_id)
+        for task in tasks:  # So that the next kill does not end their triggers once more.
+            task.wait()
 
     def _wait_for_position(self, task: Task) -> int:
         """Wait until a second's lines are covered by the saved position; return how many are."""
