@@ -1,4 +1,4 @@
-"""Jittered exponential back-off."""
+"""How often something is done: jittered exponential back-off, and the polling of the whole log. Pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+MIN_POLL_SECONDS = 1.0
+MAX_POLL_SECONDS = 5.0
+
+
+def pause_between_readings(poll_interval: float, seconds: float) -> float:
+    """Return the pause after a reading of the whole log while no stream can be had, in seconds.
+
+    :param poll_interval: that of the job's status.
+    :param seconds: how long the reading took; the pause is ten times as long, so that polling stays a small load.
+    """
+    return max(min(max(poll_interval, MIN_POLL_SECONDS), MAX_POLL_SECONDS), 10 * seconds)
 
 
 class Backoff:

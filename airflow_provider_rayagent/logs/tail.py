@@ -15,11 +15,12 @@ import random
 from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_rayagent.logs import commands as do
+from airflow_provider_rayagent.logs import ending
 from airflow_provider_rayagent.logs.commands import Command, Notice, StreamSource, TailSettings
 from airflow_provider_rayagent.logs.cursor import Cursor, ForeignTextError
 from airflow_provider_rayagent.logs.doubt import Doubts
 from airflow_provider_rayagent.logs.end import End
-from airflow_provider_rayagent.logs.pace import Backoff
+from airflow_provider_rayagent.logs.pace import Backoff, pause_between_readings
 from airflow_provider_rayagent.logs.reading import Question, StreamReading, TextReading
 from airflow_provider_rayagent.logs.redaction import NO_SECRETS
 from airflow_provider_rayagent.logs.status import StatusWatch
@@ -33,26 +34,11 @@ if TYPE_CHECKING:
 
 ReadingT = TypeVar("ReadingT", bound=TextReading)
 
-SETTLE_SECONDS = 1.0
-"""The whole log is read again this long after the job's end, in case its last lines came after its status."""
-LARGE_LOG_CHARS = 32_000_000
-"""A longer log is not read a second time for that, if its answer was whole."""
-MAX_FINAL_READS = 6
-MAX_FINAL_FAILURES = 3
-"""Refusals of the whole log, after the job's end, before a stream is tried for its end."""
-FINAL_SECONDS = 60.0
-"""How long after the job's end its log is asked for while the agent is not to be reached."""
-MAX_FINAL_STREAMS = 2
-FINAL_STREAM_SECONDS = 8.0
-"""How long a stream may stay silent after the job's end; Ray's own lags the status by 3 to 6 seconds."""
 MAX_SILENCE_SECONDS = 600.0
 QUESTION_SECONDS = 1.0
 MAX_QUESTION_FAILURES = 10
 REOPEN_SECONDS = 1.0
 MAX_PAUSE_SECONDS = 15.0
-MIN_POLL_SECONDS = 1.0
-MAX_POLL_SECONDS = 5.0
-"""Between two readings of the whole log where no stream can be had; ten times as long as one takes, if that is more."""
 
 
 class Tail:
@@ -97,8 +83,7 @@ class Tail:
         self._text_opened_at = 0.0
 
         self._close_stream = self._close_text = False
-        self._final_reads = self._final_failures = self._final_streams = 0
-        self._final_chars = -1
+        self._ending = ending.Ending()
         self._log_done = not self._settings.forward
         self._log_lost = False
         self._looked = False
@@ -162,7 +147,8 @@ class Tail:
     def stream_failed(self, now: float) -> None:
         """The stream could not be opened."""
         self._backoff[self._source].failed(now)
-        self._final_streams += self._watch.ended_at is not None
+        if self._watch.ended_at is not None:
+            self._ending.stream_tried()
 
     def stream_events(self, now: float, events: Sequence[Event]) -> None:
         """The stream brought messages."""
@@ -244,8 +230,7 @@ class Tail:
         self._looked = True
         ended_at = self._watch.ended_at
         if ended_at is None:
-            pause = min(max(self._settings.poll_interval, MIN_POLL_SECONDS), MAX_POLL_SECONDS)
-            pause = max(pause, 10 * (now - self._text_opened_at))
+            pause = pause_between_readings(self._settings.poll_interval, now - self._text_opened_at)
             self._text_backoff.succeeded(now + pause)
             return
         self._text_backoff.succeeded(now)
@@ -266,8 +251,8 @@ class Tail:
         self._looked = True
         self._text_backoff.failed(now)
         self._telling.unreadable(now, detail, self._text_backoff.failures)
-        if self._watch.ended_at is not None and (not passing or now >= self._watch.ended_at + FINAL_SECONDS):
-            self._final_failures += 1
+        if self._watch.ended_at is not None:
+            self._ending.text_failed(now - self._watch.ended_at, passing=passing)
         if self._doubts.text_failed(now, passing=passing):
             self._rewritten(now)
 
@@ -323,17 +308,17 @@ class Tail:
 
     def _next_final(self, now: float) -> Command:
         """Read what is still to be read of an ended job's log, within bounds."""
-        if self._final_failures < MAX_FINAL_FAILURES:
+        if not self._ending.is_text_refused:
             due = self._text_backoff.due
             return self._open_text() if now >= due else self._wait(now, due)
         if self._stream is not None:
-            until = max(self._said_at, self._watch.ended_at or now) + FINAL_STREAM_SECONDS
+            until = max(self._said_at, self._watch.ended_at or now) + ending.STREAM_SECONDS
             if now < until:
                 return self._ask_or_read(now, until)
             self._stream_over(now)
             return self.next(now)
         usable = [source for source in self._backoff if source not in self._doubts.sources]
-        if self._final_streams >= MAX_FINAL_STREAMS or not usable:
+        if self._ending.is_last_stream or not usable:
             self._telling.lost()
             self._log_done = self._log_lost = True
             return self.next(now)
@@ -352,12 +337,8 @@ class Tail:
         return do.ReadStream(max(until - now, 0.0))
 
     def _final_text_ended(self, now: float, reading: TextReading, *, delimited: bool) -> None:
-        self._final_reads += 1
-        settled = reading.chars == self._final_chars
-        whole = delimited and reading.chars > LARGE_LOG_CHARS
-        if not (settled or whole or self._final_reads >= MAX_FINAL_READS):
-            self._final_chars = reading.chars
-            self._text_backoff.succeeded(max(now, (self._watch.ended_at or now) + SETTLE_SECONDS))
+        if not self._ending.text_read(reading.chars, delimited=delimited):
+            self._text_backoff.succeeded(max(now, (self._watch.ended_at or now) + ending.SETTLE_SECONDS))
             return
         try:
             self._telling.lines(reading.flush())
@@ -421,10 +402,10 @@ class Tail:
         self._watch.hurry(now)
 
     def _final_stream_over(self, reading: StreamReading | None) -> None:
-        self._final_streams += 1
-        if self._final_failures < MAX_FINAL_FAILURES or reading is None or reading.is_short:
+        self._ending.stream_tried()
+        if not self._ending.is_text_refused or reading is None or reading.is_short:
             return
-        if self._complete or self._final_streams >= MAX_FINAL_STREAMS:
+        if self._complete or self._ending.is_last_stream:
             self._telling.lines(reading.flush())
             self._log_done = self._complete
 
