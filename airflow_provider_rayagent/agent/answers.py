@@ -22,12 +22,15 @@ if TYPE_CHECKING:
 
 MAX_SHOWN = 300
 """Characters of a body that an error message shows."""
+MAX_PAGE = 65_536
+"""Characters of an HTML page that are searched for its words."""
 MAX_REDIRECTS = 3
 GPU_UNAVAILABLE = "gpu_unavailable"
 """The ``error_type`` of a 503 that is an answer: the cluster has not the GPUs that were asked for."""
 
-_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
-_TAG = re.compile(r"<(style|script).*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(r"<([^<>]*)>")
+"""Of HTML. Every character is looked at once, whatever the page: what looks for a tag's end in all that follows takes
+two seconds for 64 KB of ``<``."""
 
 
 def read_answer(
@@ -120,8 +123,9 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     if value is None:
         return None
     try:
-        return Retry().parse_retry_after(value)
-    except InvalidHeader:
+        return float(Retry().parse_retry_after(value))
+    except (InvalidHeader, ValueError, OverflowError):
+        # More digits, or a later year, than Python has numbers and days for.
         return None
 
 
@@ -199,5 +203,19 @@ def _problem(item: object) -> str:
 
 
 def _page(text: str) -> str:
-    title = _TITLE.search(text)
-    return title.group(1) if title else _TAG.sub(" ", text)
+    """Return the title of an HTML page; if it has none, its text."""
+    title, words = "", []
+    within = ""
+    # Between two tags is text.
+    for number, part in enumerate(_TAG.split(text[:MAX_PAGE])):
+        if number % 2:
+            tag = (part[:20].lower().split() or [""])[0]
+            if not within and tag in ("title", "style", "script"):
+                within = tag
+            elif tag == f"/{within}":
+                within = ""
+        elif within == "title":
+            title = title or part.strip()
+        elif not within:
+            words.append(part)
+    return title or " ".join(words)

@@ -74,7 +74,7 @@ def _string_end(text: str) -> int | None:
     """Return where the first quote stands that no backslash escapes."""
     position = text.find('"')
     while position >= 0:
-        if (position - len(text[:position].rstrip("\\"))) % 2 == 0:
+        if _backslashes_before(text, position) % 2 == 0:
             return position
         position = text.find('"', position + 1)
     return None
@@ -84,8 +84,15 @@ def _cut_at(text: str) -> int:
     """Return where an escape (or a pair of surrogates) begins that ``text`` does not complete; else its length."""
     start = text.find("\\", max(len(text) - _LONGEST_CUT_ESCAPE, 0))
     while start >= 0:
-        backslashes = start + 1 - len(text[: start + 1].rstrip("\\"))
-        if backslashes % 2 and _CUT_ESCAPE.fullmatch(text, start):
+        if _backslashes_before(text, start) % 2 == 0 and _CUT_ESCAPE.fullmatch(text, start):
             return start
         start = text.find("\\", start + 1)
     return len(text)
+
+
+def _backslashes_before(text: str, position: int) -> int:
+    """Return how many there are in a row; a copy of the text before would make a text of quotes quadratic."""
+    start = position
+    while start > 0 and text[start - 1] == "\\":
+        start -= 1
+    return position - start

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from typing import Any
 
 import pytest
 
-from airflow_provider_rayagent.agent import wire
+from airflow_provider_rayagent.agent import answers, wire
 from airflow_provider_rayagent.agent.answers import MAX_SHOWN
 from airflow_provider_rayagent.agent.errors import (
     RayAgentAuthenticationError,
@@ -195,6 +196,38 @@ def test_a_proxys_page_is_reduced_to_its_title() -> None:
     assert str(refused(Html(502))) == "GET /jobs/j1/ answered 502: 502"
     page = "<html><style>p {}</style><body><p>Down for <b>maintenance</b></p></body></html>"
     assert str(refused(Answer(503, page))) == "GET /jobs/j1/ answered 503: Down for maintenance"
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("<title>Down</title><p>more</p><title>again</title>", "Down"),
+        ("<TITLE lang='en'>a &amp; <b>b</b></TITLE>x", "a &amp;"),
+        ("<title></title><body>words</body>", "words"),
+        ("<script>if (a<b && c>d) x()</script>text<style>p {}", "text"),
+        ("1 < 2 <br/>and 3 > 2", "1 < 2 and 3 > 2"),
+        ("<>< >text", "text"),
+        ("<title>never ends", "never ends"),
+    ],
+)
+def test_an_odd_page_is_reduced_to_its_words(page: str, words: str) -> None:
+    answer = Answer(502, page, content_type="text/html")
+    assert str(refused(answer)) == f"GET /jobs/j1/ answered 502: {words}"
+
+
+@pytest.mark.parametrize("piece", ["<", "<style", "<style>", "<title", "<title>", "<a ", "<>", "<script>x", "</title>"])
+def test_a_page_is_read_in_linear_time(piece: str) -> None:
+    def seconds(size: int) -> float:
+        page = (piece * size)[:size].encode()
+        taken = []
+        for _ in range(3):
+            began = time.process_time()
+            with pytest.raises(RayAgentServerError):
+                answers.check_status(wire.get_job("j1"), 502, {"content-type": "text/html"}, page)
+            taken.append(time.process_time() - began)
+        return min(taken)
+
+    assert seconds(64_000) < 10 * max(seconds(16_000), 0.005)
 
 
 @pytest.mark.parametrize("depth", [100, 900, 990, 5_000, 100_000])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from itertools import pairwise
 
 import pytest
@@ -89,6 +90,20 @@ def test_a_large_log_is_decoded_in_linear_time() -> None:
     text = 'a "quoted" \\ line\n' * 100_000
     body = json.dumps(text).encode()
     assert decoded(body, JSON, list(range(1, len(body), 4096))) == text
+
+
+@pytest.mark.parametrize("piece", ['"', "\\", '\\"', "x"])
+def test_a_chunk_is_decoded_in_linear_time(piece: str) -> None:
+    def seconds(size: int) -> float:
+        body = json.dumps(piece * size).encode()
+        taken = []
+        for _ in range(3):
+            began = time.process_time()
+            assert decoded(body, JSON) == piece * size
+            taken.append(time.process_time() - began)
+        return min(taken)
+
+    assert seconds(400_000) < 10 * max(seconds(100_000), 0.005)
 
 
 @pytest.mark.parametrize("as_json", [False, True])

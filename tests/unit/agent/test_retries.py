@@ -108,6 +108,30 @@ def test_a_retry_after_that_says_nothing_is_left_alone(value: str) -> None:
     assert 0 < pauses[0] <= 1
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "9" * 400,
+        "9" * 5_000,
+        "Fri, 31 Dec 99999 23:59:59 GMT",
+        "Fri, 31 Dec 9999999999999999999 23:59:59 GMT",
+        f"Fri, {'9' * 5_000} Dec 2026 23:59:59 GMT",
+        f"Fri, 31 Dec 2026 23:59:{'9' * 400} GMT",
+        "Fri, 31 Dec 2026 23:59:59 +99999999999999999999",
+    ],
+    ids=lambda value: value[:40],
+)
+def test_an_absurd_retry_after_is_no_error_of_its_own(value: str) -> None:
+    pauses: list[float] = []
+    with (
+        ScriptedAgent(Job(), answers={GET: [Refuse(503, headers={"Retry-After": value}), DEFAULT]}) as server,
+        make_agent(server, sleep=pauses.append) as agent,
+    ):
+        agent.send(wire.get_job("j1"))
+    assert len(pauses) == 1
+    assert 0 <= pauses[0] <= MAX_RETRY_AFTER
+
+
 def test_pauses_grow_with_jitter_and_stay_bounded() -> None:
     error = RayAgentConnectionError("x")
     longest = [pause(tries, error, 0.999) for tries in range(1, 12)]
