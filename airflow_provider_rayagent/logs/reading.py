@@ -238,9 +238,11 @@ class StreamReading(TextReading):
         return self._questions < _MAX_QUESTIONS and not self.is_full
 
     def _agrees(self, known: str, text: str) -> bool:
+        ends_in_half = "\ud800" <= text[-1:] <= "\udbff"
         text = self._pairs.peek(text)
         length = min(len(known), len(text))
-        return known[:length] == text[:length]
+        # What becomes of a half at the end is open, but a newline it is not.
+        return known[:length] == text[:length] and not (ends_in_half and known[length : length + 1] == "\n")
 
 
 def _as_lines(messages: list[str]) -> str:

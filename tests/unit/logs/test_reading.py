@@ -57,6 +57,19 @@ def test_halves_of_a_surrogate_pair_in_two_messages_do_not_look_like_another_log
     assert read(text, list(halved(text)), batch=batch)[0] == lines_of(text)
 
 
+def test_a_line_that_ends_in_half_a_character_is_a_line_however_long_the_next_one_stays_away() -> None:
+    text = "a\n\ud800\nb\n"
+    reading = StreamReading(Cursor(), 1_000_000)
+    lines: list[str] = []
+    for messages in (["a"], ["\ud800"], *[[]] * 30, ["b"]):
+        lines += reading.feed(messages)
+        if reading.in_question:
+            question = reading.ask()
+            question.feed(text)
+            lines += reading.answer(question.known)
+    assert lines + reading.flush() == ["a", "\ud800", "b"]
+
+
 def test_pieces_with_their_newlines_raise_one_question_at_the_beginning() -> None:
     pieces = [f"line {number}\n" for number in range(100)]
     lines, questions, _ = read("".join(pieces), pieces)
