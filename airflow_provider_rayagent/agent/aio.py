@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import ssl
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import anyio
 import httpx
 import tenacity
 
-from airflow_provider_rayagent.agent import answers, retry
+from airflow_provider_rayagent.agent import answers, limits, retry
 from airflow_provider_rayagent.agent.config import MAX_IDLE_SECONDS
+from airflow_provider_rayagent.agent.environment import Environment, read_environment
 from airflow_provider_rayagent.agent.errors import RayAgentError
 from airflow_provider_rayagent.agent.failures import LibraryErrors, as_agent_error
 
@@ -29,11 +32,14 @@ HTTPX_ERRORS = LibraryErrors(
     connect_timeout=(httpx.ConnectTimeout,),
     read_timeout=(httpx.ReadTimeout, httpx.WriteTimeout),
 )
+BROKEN = (httpx.HTTPError, httpx.StreamError, OSError)
+"""What is raised where the reading of a body breaks off."""
 
 
 class _Clients(NamedTuple):
     """Two clients, since each call looks at all connections of its client, and there is one for each stream."""
 
+    environment: Environment
     calls: httpx.AsyncClient
     streams: httpx.AsyncClient
 
@@ -69,15 +75,14 @@ class AsyncAgent:
         async with self._opening:
             if self._clients is None:
                 config = self.config
-                context: ssl.SSLContext | bool = False
                 try:
-                    if config.base_url.startswith("https"):
-                        context = await asyncio.to_thread(_ssl_context, config)
+                    environment, context = await asyncio.to_thread(_environment_and_tls, config)
                 except OSError as error:
-                    raise as_agent_error(error, config, HTTPX_ERRORS) from None
+                    raise self.error(error) from None
                 self._clients = _Clients(
-                    _client(config, context, httpx.Timeout(config.read_timeout, connect=config.connect_timeout)),
-                    _client(config, context, httpx.Timeout(None, connect=config.connect_timeout)),
+                    environment,
+                    _client(config, environment, context, config.read_timeout),
+                    _client(config, environment, context, None),
                 )
             return self._clients
 
@@ -100,7 +105,7 @@ class AsyncAgent:
 
     async def _send_once(self, call: Call, attempt: int) -> Any:
         async with self.opened(call) as response:
-            body = await response.aread()
+            body = await read_body(call, response)
         if call.method == "DELETE" and response.status_code == 404 and attempt > 1:
             return None
         return answers.read_answer(call, response.status_code, response.headers, body, self.config.redact)
@@ -111,28 +116,38 @@ class AsyncAgent:
     ) -> AsyncIterator[httpx.Response]:
         """Give the response to ``call``, its body unread; what breaks while it is read is raised as ours.
 
-        :param stream: whether the response goes on for long, with silences of any length.
+        :param stream: whether the response may go on for long, with silences of any length. Its head has to come within
+            twice the ``connect_timeout``: one for the connection, one for the answer.
         :param headers: more headers of the request.
 
         :raises RayAgentError: for every failure of the connection, but not for an error status.
         """
+        config = self.config
         response = None
         try:
-            response = await self._open(call, headers, stream=stream)
+            seconds = 2 * config.connect_timeout if stream else config.read_timeout + limits.ANSWER.seconds
+            with anyio.fail_after(seconds):
+                response = await self._open(call, headers, stream=stream)
             yield response
         except RayAgentError:
             raise
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
-            raise as_agent_error(error, self.config, HTTPX_ERRORS) from None
+        except (*BROKEN, httpx.InvalidURL) as error:
+            raise self.error(error) from None
         finally:
             if response is not None:
                 await response.aclose()
+
+    def error(self, error: BaseException) -> RayAgentError:
+        """Return our error for what the libraries raise."""
+        proxy = self._clients.environment.proxy(self.config.base_url) if self._clients is not None else None
+        return as_agent_error(error, self.config, HTTPX_ERRORS, proxy)
 
     async def _open(self, call: Call, headers: Mapping[str, str] | None, *, stream: bool) -> httpx.Response:
         clients = await self._opened_clients()
         client = clients.streams if stream else clients.calls
         url = self.config.url(call.path)
         for redirects in range(answers.MAX_REDIRECTS + 1):
+            clients.environment.proxy(url)  # raises if it can't be used; ``mounts`` leaves such a one out
             response = await client.send(
                 client.build_request(call.method, url, json=call.body, headers=headers), stream=True
             )
@@ -144,25 +159,67 @@ class AsyncAgent:
         return response
 
 
-def _client(config: AgentConfig, context: ssl.SSLContext | bool, timeout: httpx.Timeout) -> httpx.AsyncClient:
+async def read_body(call: Call, response: httpx.Response) -> bytes:
+    """Return the body of an answer; of an error status, what comes of it soon.
+
+    :raises RayAgentResponseError: if an answer is too long.
+    """
+    body = limits.Body(call, response.status_code)
+    try:
+        with anyio.move_on_after(body.limit.seconds) as scope:
+            async for piece in response.aiter_bytes():
+                if not body.add(piece):
+                    break
+        if scope.cancelled_caught:
+            raise body.too_slow
+    except BROKEN:
+        if not body.is_error:
+            raise
+    return body.content
+
+
+def _client(
+    config: AgentConfig, environment: Environment, context: ssl.SSLContext, read_timeout: float | None
+) -> httpx.AsyncClient:
+    pool = httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=MAX_IDLE_SECONDS)
     return httpx.AsyncClient(
-        headers=dict(config.headers),
+        # ``httpx`` takes text in ASCII only.
+        headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in config.headers.items()],
         verify=context,
+        trust_env=False,
         follow_redirects=False,
-        timeout=timeout,
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=MAX_IDLE_SECONDS),
+        timeout=httpx.Timeout(read_timeout, connect=config.connect_timeout),
+        limits=pool,
+        mounts={
+            f"{scheme}://": httpx.AsyncHTTPTransport(verify=context, limits=pool, proxy=_proxy(proxy, context))
+            for scheme, proxy in environment.proxies.items()
+            if isinstance(proxy, str)
+        },
     )
 
 
-def _ssl_context(config: AgentConfig) -> ssl.SSLContext:
-    if config.verify is True:
-        context = httpx.create_ssl_context()
-    elif config.verify is False:
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+def _proxy(url: str, context: ssl.SSLContext) -> httpx.Proxy:
+    return httpx.Proxy(url, ssl_context=context if url.startswith("https:") else None)
+
+
+def _environment_and_tls(config: AgentConfig) -> tuple[Environment, ssl.SSLContext]:
+    """Return proxies and CAs from the environment, and the TLS context; reading CAs is too slow for an event loop."""
+    environment = read_environment(config)
+    try:
+        return environment, _ssl_context(config, environment.verify)
+    except OSError:
+        if config.base_url.startswith("https:"):
+            raise
+        # Plain http needs no CAs. A redirect to https then trusts no certificate.
+        return environment, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _ssl_context(config: AgentConfig, verify: bool | str) -> ssl.SSLContext:
+    if isinstance(verify, str):
+        folder = Path(verify).is_dir()
+        context = ssl.create_default_context(cafile=None if folder else verify, capath=verify if folder else None)
     else:
-        context = ssl.create_default_context(cafile=config.verify)
+        context = httpx.create_ssl_context(verify=verify, trust_env=False)
     if config.client_cert:
         cert, key = config.client_cert if isinstance(config.client_cert, tuple) else (config.client_cert, None)
         context.load_cert_chain(cert, key)

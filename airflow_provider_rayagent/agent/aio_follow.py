@@ -50,8 +50,10 @@ class AsyncFollower(Following):
                 await self._step()
                 yield self.take()
         finally:
-            await self._close_stream()
-            await self._close_whole()
+            try:
+                await self._close_stream()
+            finally:
+                await self._close_whole()
 
     async def _step(self) -> None:
         command = self.tail.next(self.clock())
@@ -95,9 +97,9 @@ class AsyncFollower(Following):
             raise AssertionError
         try:
             events, alive = await self._stream.read(seconds)
-        except StreamEndedError:
+        except StreamEndedError as ended:
             await self._close_stream()
-            self.tail.stream_ended(self.clock())
+            self.tail.stream_ended(self.clock(), too_long=ended.too_long)
         else:
             self.heard_events(events, alive=alive)
 

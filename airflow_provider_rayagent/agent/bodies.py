@@ -6,6 +6,8 @@ import codecs
 import json
 import re
 
+from airflow_provider_rayagent.agent import limits
+
 _OPENING = re.compile(r'\s*(?:\{\s*"logs"\s*:\s*)?"')
 _MAX_OPENING = 200
 _CUT_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?|\\u[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?")
@@ -22,6 +24,7 @@ class LogBodyDecoder:
     """
 
     def __init__(self, content_type: str) -> None:
+        self._bytes = 0
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
         self._state = "opening" if "json" in content_type.lower() else "plain"
@@ -29,8 +32,11 @@ class LogBodyDecoder:
     def feed(self, chunk: bytes) -> str:
         """Return the text that ``chunk`` completes.
 
-        :raises ValueError: if a JSON string has an escape that JSON does not know.
+        :raises ValueError: if a JSON string has an escape that JSON does not know, or the body doesn't seem to end.
         """
+        self._bytes += len(chunk)
+        if self._bytes > limits.LOG.bytes:
+            raise ValueError(f"it has more than {limits.LOG.bytes // 1_000_000_000} GB")
         return self._text(self._decoder.decode(chunk), final=False)
 
     def end(self) -> str:

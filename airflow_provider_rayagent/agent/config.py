@@ -84,10 +84,6 @@ class AgentConfig:
         """Return the absolute URL of a path below the base URL."""
         return self.base_url + path
 
-    def websocket_url(self, path: str) -> str:
-        """Return the same with ``ws`` or ``wss``."""
-        return "ws" + self.url(path).removeprefix("http")
-
     def job_link(self, job_id: str) -> str:
         """Return the address of a job's page, empty if the connection names none.
 

@@ -7,6 +7,7 @@ import ssl
 from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_rayagent.agent.config import field_name
+from airflow_provider_rayagent.agent.environment import shown_proxy
 from airflow_provider_rayagent.agent.errors import (
     RayAgentConfigError,
     RayAgentConnectionError,
@@ -17,6 +18,7 @@ from airflow_provider_rayagent.agent.errors import (
     RayAgentTimeoutError,
     RayAgentTLSError,
 )
+from airflow_provider_rayagent.agent.limits import TooSlowError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,14 +47,17 @@ class LibraryErrors(NamedTuple):
     read_timeout: tuple[type[BaseException], ...] = ()
 
 
-def as_agent_error(error: BaseException, config: AgentConfig, library: LibraryErrors) -> RayAgentError:
+def as_agent_error(
+    error: BaseException, config: AgentConfig, library: LibraryErrors, proxy: str | None = None
+) -> RayAgentError:
     """Return the error of our tree for one that a transport library or the socket raised.
 
     :param library: the exceptions of the library that was used.
+    :param proxy: URL of the proxy that stands in between.
     """
     if isinstance(error, RayAgentError):
         return error
-    where = config.base_url
+    where = config.base_url if proxy is None else f"{config.base_url} (through the proxy {shown_proxy(proxy)})"
     causes = tuple(_causes(error))
     words = config.redact(str(causes[-1]) or type(causes[-1]).__name__)[:200]
     for cause in causes:
@@ -63,6 +68,8 @@ def as_agent_error(error: BaseException, config: AgentConfig, library: LibraryEr
                 f"No TLS handshake with {where} within {config.connect_timeout:g} seconds: "
                 "does TLS (https) belong there?"
             )
+        if isinstance(cause, TooSlowError):
+            return RayAgentTimeoutError(f"The answer from {where} comes too slowly: {cause}.")
     known: tuple[tuple[tuple[type[BaseException], ...], type[RayAgentError], str], ...] = (
         (library.unusable, RayAgentConfigError, f"The connection cannot be used: {words}"),
         (

@@ -53,8 +53,10 @@ class Follower(Following):
                 self._step()
                 yield self.take()
         finally:
-            self._close_stream()
-            self._close_whole()
+            try:
+                self._close_stream()
+            finally:
+                self._close_whole()
 
     def _step(self) -> None:
         command = self.tail.next(self.clock())
@@ -98,9 +100,9 @@ class Follower(Following):
             raise AssertionError
         try:
             events, alive = self._stream.read(seconds)
-        except StreamEndedError:
+        except StreamEndedError as ended:
             self._close_stream()
-            self.tail.stream_ended(self.clock())
+            self.tail.stream_ended(self.clock(), too_long=ended.too_long)
         else:
             self.heard_events(events, alive=alive)
 

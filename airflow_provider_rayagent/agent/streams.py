@@ -3,46 +3,44 @@
 from __future__ import annotations
 
 import contextlib
-import select
-import socket
-import ssl
 import threading
 import time
-from http import HTTPStatus
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import requests
-import websocket
-from urllib3.exceptions import HTTPError
+from urllib3.util import wait_for_read
 
-from airflow_provider_rayagent.agent import answers, wire
-from airflow_provider_rayagent.agent.blocking import REQUESTS_ERRORS, socket_of
+from airflow_provider_rayagent.agent import limits, wire
+from airflow_provider_rayagent.agent.blocking import BROKEN, read_body
 from airflow_provider_rayagent.agent.bodies import LogBodyDecoder
-from airflow_provider_rayagent.agent.errors import RayAgentConnectionError, RayAgentResponseError
-from airflow_provider_rayagent.agent.failures import LibraryErrors, as_agent_error
+from airflow_provider_rayagent.agent.connections import has_pending, reader_of, upgraded
+from airflow_provider_rayagent.agent.errors import RayAgentConnectionError
 from airflow_provider_rayagent.agent.logstreams import (
+    GOODBYE_SECONDS,
     PING_SECONDS,
     READ_BYTES,
+    SEND_SECONDS,
+    HeldLog,
     StreamEndedError,
     check_log_answer,
+    check_upgrade,
+    control_frame,
     is_delimited,
+    new_key,
 )
 from airflow_provider_rayagent.logs.events import Event, decode_event
-from airflow_provider_rayagent.logs.frames import FrameDecoder
+from airflow_provider_rayagent.logs.frames import CLOSE, PING, PONG, FrameDecoder, upgrade_headers
 from airflow_provider_rayagent.logs.sse import SseDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
+    import requests
     from urllib3.response import HTTPResponse
 
     from airflow_provider_rayagent.agent.blocking import BlockingAgent
-    from airflow_provider_rayagent.agent.config import AgentConfig
 
 READ_AHEAD_BYTES = 262_144
 """Of server-sent events; then the agent is made to wait."""
-# The library turns a timeout into its own type only once it is connected (websocket-client's ``_socket.py``).
-WEBSOCKET_ERRORS = LibraryErrors(connect_timeout=(TimeoutError,), read_timeout=(websocket.WebSocketTimeoutException,))
 
 
 class LogStream(Protocol):
@@ -59,81 +57,71 @@ class LogStream(Protocol):
 
 
 class WebSocketStream:
-    """The log stream over WebSocket, with ``websocket-client``, whose own reading takes ten times as long as ours.
+    """The log stream over WebSocket, on a connection that ``requests`` opened.
 
     :raises RayAgentError: if it can't be opened.
     """
 
     def __init__(self, agent: BlockingAgent, job_id: str) -> None:
-        config = agent.config
         call = wire.get_job_logs(job_id)
-        sslopt = _ssl_options(agent) if config.base_url.startswith("https") else {}
-        self._socket = websocket.WebSocket(sslopt=sslopt)
-        try:
-            self._socket.connect(
-                config.websocket_url(call.path),
-                header=[f"{name}: {value}" for name, value in config.headers.items()],
-                timeout=config.connect_timeout,
-                redirect_limit=0,
-                suppress_origin=True,
-            )
-        except websocket.WebSocketBadStatusException as error:
-            _refuse(call, error.status_code, error.resp_headers, error.resp_body, config)
-        except (websocket.WebSocketException, OSError, ValueError) as error:
-            raise as_agent_error(error, config, WEBSOCKET_ERRORS) from None
-        status = self._socket.getstatus()
-        if status is not None and status != HTTPStatus.SWITCHING_PROTOCOLS:
-            # Before 1.9.1 the library takes a redirect that it does not follow for an accepted handshake.
-            self._socket.shutdown()
-            _refuse(call, status, self._socket.getheaders(), None, config)
+        key = new_key()
+        self._opened = contextlib.ExitStack()
+        with self._opened:
+            response = _open(self._opened, agent, call, upgrade_headers(key))
+            if response.status_code != 101:
+                _check(call, response, agent)
+            check_upgrade(call, response.status_code, response.headers, key)
+            self._socket, self._came = upgraded(response)
+            self._opened = self._opened.pop_all()
+        self._socket.settimeout(SEND_SECONDS)
         self._frames = FrameDecoder()
-        self._pinged_at = time.monotonic()
+        self._ping_due = time.monotonic() + PING_SECONDS
 
     def read(self, seconds: float) -> tuple[list[Event], bool]:
         """Return the messages that came within ``seconds``, and whether the peer gave any sign of life."""
         if self._frames.ended is not None:
-            raise StreamEndedError(self._frames.ended)
-        connection = self._socket.sock
-        if connection is None:
-            raise StreamEndedError("closed")
+            raise StreamEndedError(self._frames.ended, too_long=self._frames.too_long)
         try:
-            if not self._wait(connection, max(seconds, 0.0)):
+            data = self._receive(time.monotonic() + seconds)
+            if data is None:
                 return [], False
-            data = connection.recv(READ_BYTES)
-        except TimeoutError:
-            return [], False
-        except (websocket.WebSocketException, OSError) as error:
+            if not data:
+                raise StreamEndedError("the connection was closed")
+            messages = self._frames.feed(data)
+            ping = self._frames.take_ping()
+            if ping is not None and self._frames.ended is None:
+                self._socket.sendall(control_frame(PONG, ping))
+        except OSError as error:
             raise StreamEndedError(str(error) or type(error).__name__) from None
-        if not data:
-            raise StreamEndedError("the connection was closed")
-        messages = self._frames.feed(data)
-        for payload in self._frames.take_pings():
-            with contextlib.suppress(websocket.WebSocketException, OSError):
-                self._socket.pong(payload)
         return [decode_event(message) for message in messages], True
 
-    def _wait(self, connection: socket.socket, seconds: float) -> bool:
-        """Wait for something to read; a ping now and then makes a living peer show itself."""
-        if getattr(connection, "pending", int)():
-            return True
+    def _receive(self, until: float) -> bytes | None:
+        """Return what comes next; a ping now and then makes a living peer show itself."""
+        came, self._came = self._came, b""
+        if came:
+            return came
         while True:
             now = time.monotonic()
-            pause = min(seconds, max(self._pinged_at + PING_SECONDS - now, 0.0))
-            if select.select([connection], [], [], pause)[0]:
-                return True
-            seconds -= time.monotonic() - now
-            if time.monotonic() >= self._pinged_at + PING_SECONDS:
-                self._pinged_at = time.monotonic()
-                self._socket.ping()
-            if seconds <= 0:
-                return False
+            if now >= self._ping_due:
+                self._ping_due = now + PING_SECONDS
+                self._socket.sendall(control_frame(PING))
+            if self._has_come(max(min(until, self._ping_due) - now, 0.0)):
+                try:
+                    return self._socket.recv(READ_BYTES)
+                except TimeoutError:  # of a TLS record, only the beginning came
+                    return None
+            if time.monotonic() >= until:
+                return None
+
+    def _has_come(self, seconds: float) -> bool:
+        return has_pending(self._socket) or wait_for_read(self._socket, seconds)
 
     def close(self) -> None:
         """Say goodbye and close the connection without waiting for an answer."""
-        with contextlib.suppress(websocket.WebSocketException, OSError):
-            self._socket.settimeout(0.2)
-            self._socket.send_close()
-        self._socket.shutdown()
+        with contextlib.suppress(OSError):
+            self._socket.settimeout(GOODBYE_SECONDS)
+            self._socket.sendall(control_frame(CLOSE, b"\x03\xe8"))
+        self._opened.close()
 
 
 class SseStream:
@@ -149,13 +137,11 @@ class SseStream:
         call = wire.stream_job_logs(job_id)
         self._opened = contextlib.ExitStack()
         with self._opened:
-            response = self._opened.enter_context(agent.opened(call, read_timeout=agent.config.connect_timeout))
-            _check(call, response, agent)
+            self._response = _open(self._opened, agent, call)
+            _check(call, self._response, agent)
             self._opened = self._opened.pop_all()
-        self._response = response
-        self._socket = socket_of(response)
-        if self._socket is not None:
-            self._socket.settimeout(None)
+        self._reader = reader_of(self._response)
+        self._reader.wait_for(None)
         self._decoder = SseDecoder()
         self._news = threading.Condition()
         self._chunks: list[bytes] = []
@@ -173,6 +159,8 @@ class SseStream:
             self._chunks.clear()
             self._held = 0
             self._news.notify_all()
+        if self._decoder.ended is not None:
+            raise StreamEndedError(self._decoder.ended, too_long=self._decoder.too_long)
         if data:
             return [decode_event(event.data, event.name) for event in self._decoder.feed(data)], True
         if ended is not None:
@@ -190,7 +178,7 @@ class SseStream:
                     self._chunks.append(chunk)
                     self._held += len(chunk)
                     self._news.notify_all()
-        except (HTTPError, OSError, ValueError, AttributeError) as error:
+        except (*BROKEN, ValueError, AttributeError) as error:
             end = str(error) or type(error).__name__
         with self._news:
             self._ended = end
@@ -201,9 +189,7 @@ class SseStream:
         with self._news:
             self._closed = True
             self._news.notify_all()
-        if self._socket is not None:
-            with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
+        self._reader.end()
         self._thread.join()
         self._opened.close()
 
@@ -231,6 +217,7 @@ class WholeLog:
             response = self._opened.enter_context(agent.opened(call))
             _check(call, response, agent)
             self._opened = self._opened.pop_all()
+        reader_of(response).wait_for(limits.LOG)
         self._raw = response.raw
         self._decoder = LogBodyDecoder(response.headers.get("content-type", ""))
         self._at_end = False
@@ -250,8 +237,8 @@ class WholeLog:
                 return self._decoder.feed(chunk)
             self._at_end = True
             return self._decoder.end()
-        except (requests.RequestException, HTTPError, OSError) as error:
-            raise as_agent_error(error, self._agent.config, REQUESTS_ERRORS) from None
+        except BROKEN as error:
+            raise self._agent.error(error) from None
         except ValueError as error:
             raise RayAgentConnectionError(f"The log's text broke off: {error}.") from None
 
@@ -267,38 +254,28 @@ def read_whole_log(agent: BlockingAgent, job_id: str) -> str:
     """
 
     def read() -> str:
-        log = WholeLog(agent, job_id)
+        log, held = WholeLog(agent, job_id), HeldLog(job_id)
         try:
-            return "".join(iter(log.read, None))
+            while (text := log.read()) is not None:
+                held.add(text)
         finally:
             log.close()
+        return held.text
 
     return agent.repeated(wire.get_job_logs(job_id), read)
 
 
+def _open(
+    opened: contextlib.ExitStack, agent: BlockingAgent, call: wire.Call, headers: dict[str, str] | None = None
+) -> requests.Response:
+    """Return the answer that a stream begins with; only its head has to come soon."""
+    return opened.enter_context(agent.opened(call, read_timeout=agent.config.connect_timeout, headers=headers))
+
+
 def _check(call: wire.Call, response: requests.Response, agent: BlockingAgent) -> None:
-    good = 200 <= response.status_code < 300
-    body = b"" if good else response.raw.read(READ_BYTES, decode_content=True)
+    """Raise what is wrong with an answer; the body of a good one is left alone."""
+    body = b"" if 200 <= response.status_code < 300 else read_body(call, response)
     check_log_answer(call, response.status_code, response.headers, body, agent.config.redact)
-
-
-def _refuse(
-    call: wire.Call, status: int, headers: Mapping[str, str] | None, body: bytes | None, config: AgentConfig
-) -> NoReturn:
-    """Raise what an answer to a handshake means that is not a WebSocket."""
-    answers.check_status(call, status, headers or {}, body or b"", config.redact)
-    raise RayAgentResponseError(f"GET /{call.path} answered {status}, not a WebSocket.") from None
-
-
-def _ssl_options(agent: BlockingAgent) -> dict[str, object]:
-    verify, client_cert = agent.verify_with(), agent.config.client_cert
-    options: dict[str, object] = {"ca_certs": verify}
-    if verify is None:
-        options = {"cert_reqs": ssl.CERT_NONE, "check_hostname": False}
-    if client_cert:
-        cert, key = client_cert if isinstance(client_cert, tuple) else (client_cert, None)
-        options.update(certfile=cert, keyfile=key)
-    return options
 
 
 def open_stream(agent: BlockingAgent, job_id: str, source: str) -> LogStream:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.logs.commands import StreamSource
@@ -14,12 +14,13 @@ LASTING_SECONDS = 60.0
 """How long these failures must have lasted, unless they are final."""
 
 
-class Doubts:
-    """Streams that are suspect, and why.
+Doubt = Literal["foreign", "odd", "too long"]
+"""Why a stream is suspect: it replays another text than was forwarded, it mixes messages in a way that leaves open
+which of them are of the log, or it has a message that is too long to be held."""
 
-    A stream is suspect if it replays another text than was forwarded, or if it mixes messages in a way that leaves
-    open which of them are of the log. The whole log decides; it is read instead of the stream.
-    """
+
+class Doubts:
+    """Streams that are suspect, and why. The whole log decides; it is read instead of the stream."""
 
     def __init__(self) -> None:
         self.sources: set[StreamSource] = set()
@@ -27,7 +28,7 @@ class Doubts:
         self._since = 0.0
         self._failures = 0
         self._plain: bool | None = None
-        self._odd = False
+        self._doubt: Doubt = "foreign"
         self._odd_is_log = False
 
     def new_stream(self) -> None:
@@ -42,29 +43,32 @@ class Doubts:
             return event.plain is not self._plain and not self._odd_is_log
         return event.kind == "other" and self._plain is True and not self._odd_is_log
 
-    def suspect(self, source: StreamSource, now: float, *, odd: bool) -> None:
+    def suspect(self, source: StreamSource, now: float, doubt: Doubt) -> None:
         """Use ``source`` no more."""
         if not self.sources:
             self._since = now
         self.sources.add(source)
-        self._odd = odd
+        self._doubt = doubt
 
     def text_read(self) -> None:
         """Take note that the whole log was read."""
         self._failures = 0
 
     def text_failed(self, now: float, *, passing: bool) -> bool:
-        """Take the failure of the whole log. Return whether the stream is believed now: another log is there."""
+        """Take the failure of the whole log. Return whether the stream is believed now: another log is there.
+
+        After many failures the streams are used again, as far as they go.
+        """
         if not self.sources:
             return False
         self._failures += 1
         if self._failures < MAX_FAILURES or (passing and now < self._since + LASTING_SECONDS):
             return False
-        if self._odd:
-            self._odd_is_log = True
-            self.clear()
-            return False
-        return True
+        if self._doubt == "foreign":
+            return True
+        self._odd_is_log = self._odd_is_log or self._doubt == "odd"
+        self.clear()
+        return False
 
     def clear(self) -> None:
         """Have no doubts."""

@@ -1,16 +1,29 @@
-"""A WebSocket as its client sees it (RFC 6455): the handshake's headers and the frames. Pure."""
+"""A WebSocket as its client sees it (RFC 6455): the handshake's headers and the frames. Pure.
+
+Why no library: both transports open a WebSocket as they open every other connection, so that proxies, CAs, redirects
+and refusals are handled in one place; all that is left is to decode frames. ``websockets`` and ``websocket-client``
+each open connections of their own, and take 10 to 80 times as long for a frame (docs/benchmarks.md).
+``websocket-client`` (1.8 to 1.9.2) also reads the whole body of a refused handshake, and has no bound on the size of a
+message.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 
+from airflow_provider_rayagent.logs.events import MAX_MESSAGE_BYTES, TOO_LONG
+
 CLOSE, PING, PONG = 0x8, 0x9, 0xA
 _CONTINUATION, _TEXT, _BINARY = 0x0, 0x1, 0x2
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _FIN = 0x80
 _OPCODE = 0x0F
+_CONTROL = 0x08
 _WHOLE_TEXT = _FIN | _TEXT
+_NONE = -1
+_MASKED = "the agent sent a masked frame"
+_NO_CONTROL = "the agent sent a control frame that is cut into pieces or too long"
 _MAX_CONTROL_BYTES = 125
 
 
@@ -46,33 +59,60 @@ class FrameDecoder:
     """Turn the bytes of a WebSocket, cut anywhere, into messages.
 
     No extension is to be agreed on, and a server does not mask: what says otherwise ends the stream, as do a close
-    frame and whatever else is not a frame. Text is not looked at: who reads it decides about bad bytes.
+    frame, a message that is too long, and whatever else is not a frame. Text is not looked at: who reads it decides
+    about bad bytes.
+
+    :param max_bytes: of one message, whatever its frames; a frame's length is known before its payload comes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int = MAX_MESSAGE_BYTES) -> None:
+        self._max_bytes = self._room = max_bytes
         self._parts: list[bytes] = []
         self._held = 0
         self._needed = 0
-        self._fragments: list[bytes] | None = None
-        self._pings: list[bytes] = []
+        self._fragments: bytearray | None = None
+        self._usual = _WHOLE_TEXT
+        self._ping: bytes | None = None
         self.ended: str | None = None
         """Why no more is to come; ``None`` while there is."""
 
+    @property
+    def too_long(self) -> bool:
+        """Whether it ended because a message is too long."""
+        return self.ended is TOO_LONG
+
     def feed(self, data: bytes) -> list[bytes]:
         """Return the payloads of the messages, text or binary, that ``data`` completes."""
+        if self.ended is not None:
+            return []
         self._parts.append(data)
         self._held += len(data)
         if self._held < self._needed:
             return []
         buffer = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         messages: list[bytes] = []
+        read = self._read(buffer, messages)
+        rest = buffer[read:] if self.ended is None else b""
+        self._parts = [rest] if rest else []
+        self._held = len(rest)
+        return messages
+
+    def take_ping(self) -> bytes | None:
+        """Return what is to be answered with a pong, and forget it: the last of several pings (section 5.5.3)."""
+        ping, self._ping = self._ping, None
+        return ping
+
+    def _read(self, buffer: bytes, messages: list[bytes]) -> int:
+        """Read the frames that are complete. Return where the first one begins that is not."""
         at, size = 0, len(buffer)
         self._needed = 2
-        while size - at >= 2 and self.ended is None:
-            start, length = at + 2, buffer[at + 1]
+        room, usual = self._room, self._usual
+        while size - at >= 2:
+            first, length = buffer[at], buffer[at + 1]
+            start = at + 2
             if length > _MAX_CONTROL_BYTES:
-                if length > 127:
-                    self.ended = "the agent sent a masked frame"
+                if length > 127 or first & _CONTROL:
+                    self.ended = _MASKED if length > 127 else _NO_CONTROL
                     break
                 start += 2 if length == 126 else 8
                 if start > size:
@@ -80,22 +120,21 @@ class FrameDecoder:
                     break
                 length = int.from_bytes(buffer[at + 2 : start], "big")
             end = start + length
-            if end > size:
+            if first == usual and length <= room and end <= size:
+                messages.append(buffer[start:end])
+            elif length > room and not first & _CONTROL:
+                self.ended = TOO_LONG
+                break
+            elif end > size:
                 self._needed = end - at
                 break
-            if buffer[at] == _WHOLE_TEXT and self._fragments is None:
-                messages.append(buffer[start:end])
             else:
-                self._take(buffer[at], buffer[start:end], messages)
+                self._take(first, buffer[start:end], messages)
+                if self.ended is not None:
+                    break
+                room, usual = self._room, self._usual
             at = end
-        self._parts = [buffer[at:]] if at < size else []
-        self._held = size - at
-        return messages
-
-    def take_pings(self) -> list[bytes]:
-        """Return what is to be answered with pongs, and forget it."""
-        pings, self._pings = self._pings, []
-        return pings
+        return at
 
     def _take(self, first: int, payload: bytes, messages: list[bytes]) -> None:
         opcode, final = first & _OPCODE, bool(first & _FIN)
@@ -104,16 +143,19 @@ class FrameDecoder:
         elif first & ~(_FIN | _OPCODE):
             self.ended = "the agent sent a frame of an extension that was not agreed on"
         elif opcode in (PING, PONG):
-            if not final or len(payload) > _MAX_CONTROL_BYTES:
-                self.ended = "the agent sent a control frame that is none"
+            if not final:
+                self.ended = _NO_CONTROL
             elif opcode == PING:
-                self._pings.append(payload)
+                self._ping = payload
         elif opcode not in (_CONTINUATION, _TEXT, _BINARY) or (opcode == _CONTINUATION) is (self._fragments is None):
             self.ended = "the agent sent a frame out of place"
-        elif final:
-            messages.append(b"".join((*(self._fragments or ()), payload)))
-            self._fragments = None
-        elif self._fragments is None:
-            self._fragments = [payload]
+        elif final and self._fragments is None:
+            messages.append(payload)
         else:
-            self._fragments.append(payload)
+            self._fragments = self._fragments or bytearray()
+            self._fragments += payload
+            self._room, self._usual = self._max_bytes - len(self._fragments), _NONE
+            if final:
+                messages.append(bytes(self._fragments))
+                self._fragments = None
+                self._room, self._usual = self._max_bytes, _WHOLE_TEXT

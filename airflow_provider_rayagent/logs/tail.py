@@ -29,6 +29,7 @@ from airflow_provider_rayagent.logs.telling import Telling
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from airflow_provider_rayagent.logs.doubt import Doubt
     from airflow_provider_rayagent.logs.events import Event
     from airflow_provider_rayagent.logs.redaction import Redactor
 
@@ -173,7 +174,7 @@ class Tail:
             self._said_at = now
         self._read_stream(now, lambda: reading.feed(messages))
         if odd:
-            self._suspect(now, odd=True)
+            self._suspect(now, "odd")
         self._end_if_complete(now, reading)
 
     def stream_silent(self, now: float, *, alive: bool = False) -> None:
@@ -181,9 +182,14 @@ class Tail:
         if alive:
             self._heard_at = now
 
-    def stream_ended(self, now: float) -> None:
-        """The stream ended, in whatever way, and the driver has closed it."""
+    def stream_ended(self, now: float, *, too_long: bool = False) -> None:
+        """The stream ended, in whatever way, and the driver has closed it.
+
+        :param too_long: the driver gave it up at a message that is too long to be held.
+        """
         if self._stream is not None:
+            if too_long:
+                self._suspect(now, "too long")
             self._stream_over(now)
             self._close_stream, self._stream = False, None
 
@@ -372,16 +378,16 @@ class Tail:
         try:
             self._telling.lines(read())
         except ForeignTextError:
-            self._suspect(now)
+            self._suspect(now, "foreign")
             return
         if reading is not None and reading.advanced:
             self._silence = self._settings.silence_timeout
             self._backoff[self._source].succeeded(now)
             self._telling.readable()
 
-    def _suspect(self, now: float, *, odd: bool = False) -> None:
+    def _suspect(self, now: float, doubt: Doubt) -> None:
         """The stream may not bring the log as it is: let the whole log decide."""
-        self._doubts.suspect(self._source, now, odd=odd)
+        self._doubts.suspect(self._source, now, doubt)
         self._close_stream = True
         self._text_backoff.succeeded(now)
 

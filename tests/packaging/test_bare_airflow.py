@@ -28,9 +28,9 @@ def registered_modules() -> list[str]:
     return [name for kind in kinds for group in INFO.get(kind, []) for name in group["python-modules"]]
 
 
-def test_installing_adds_only_the_provider_and_websocket_client(bare: BareAirflow) -> None:
+def test_installing_adds_only_the_provider(bare: BareAirflow) -> None:
     added = {re.split(r"==| @ ", line)[0] for line in bare.after - bare.before}
-    assert added == {NAME, "websocket-client"}
+    assert added == {NAME}
     assert bare.before <= bare.after
 
 

@@ -173,6 +173,30 @@ class Silence(Action):
 
 
 @dataclass(frozen=True)
+class Repeat(Action):
+    """Send the same raw bytes again and again until the client goes.
+
+    :param seconds: between two of them: shorter than a client's timeout between two reads.
+    """
+
+    data: bytes
+    seconds: float = 0.02
+
+    async def run(self, x: Exchange) -> None:
+        while True:
+            await x.wire(self.data)
+            await asyncio.sleep(self.seconds)
+
+
+class StopReading(Action):
+    """Stop reading what the client sends; its sends block once the kernels' buffers are full."""
+
+    async def run(self, x: Exchange) -> None:
+        await x.ready()
+        x.link.transport.pause_reading()
+
+
+@dataclass(frozen=True)
 class Sleep(Action):
     """Wait."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,7 +22,7 @@ async def body(came: asyncio.Event) -> AsyncIterator[bytes]:
 def test_a_cancellation_is_not_lost_to_what_comes_at_the_same_moment() -> None:
     async def run() -> None:
         came = asyncio.Event()
-        ahead = _ReadAhead(body(came), (OSError,))
+        ahead = _ReadAhead(body(came), contextlib.AsyncExitStack())
         reading = asyncio.create_task(ahead.take(60.0))
         await asyncio.sleep(0.01)
         came.set()
@@ -31,6 +32,6 @@ def test_a_cancellation_is_not_lost_to_what_comes_at_the_same_moment() -> None:
         with pytest.raises(asyncio.CancelledError):
             await reading
         assert await ahead.take(1.0) == [b"data"]
-        await ahead.cancel()
+        await ahead.close()
 
     asyncio.run(run())

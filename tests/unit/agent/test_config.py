@@ -42,7 +42,6 @@ def test_host_port_and_schema_make_the_base_url(parts: dict[str, Any], base_url:
     config = make_config(**parts)
     assert config.base_url == base_url
     assert config.url("jobs/") == f"{base_url}jobs/"
-    assert config.websocket_url("jobs/") == f"{base_url.replace('http', 'ws', 1)}jobs/"
 
 
 @pytest.mark.parametrize("host", [None, "", "  ", "\n"])

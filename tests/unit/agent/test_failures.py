@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 import requests
-import websocket
 from urllib3.exceptions import MaxRetryError, ReadTimeoutError, SSLError
 
 from airflow_provider_rayagent.agent import wire
@@ -28,7 +27,8 @@ from airflow_provider_rayagent.agent.errors import (
     RayAgentTLSError,
 )
 from airflow_provider_rayagent.agent.failures import LibraryErrors, as_agent_error
-from airflow_provider_rayagent.agent.streams import WEBSOCKET_ERRORS, WebSocketStream
+from airflow_provider_rayagent.agent.limits import TooSlowError
+from airflow_provider_rayagent.agent.streams import WebSocketStream
 from tests.scripted import Job, Play, Reset, ScriptedAgent
 
 if TYPE_CHECKING:
@@ -118,24 +118,22 @@ class ConnectTimeout(Exception):  # noqa: N818
         (requests.exceptions.InvalidHeader("x"), REQUESTS_ERRORS, RayAgentConfigError),
         (httpx.InvalidURL("x"), HTTPX_ERRORS, RayAgentConfigError),
         (caused(httpx.ConnectError("x"), socket.gaierror()), HTTPX_ERRORS, RayAgentNameResolutionError),
-        (websocket.WebSocketAddressException(socket.gaierror()), WEBSOCKET_ERRORS, RayAgentNameResolutionError),
         (
             requests.exceptions.SSLError(MaxRetryError(None, "", SSLError(ssl.SSLError(1, "x")))),  # type: ignore[arg-type]
             REQUESTS_ERRORS,
             RayAgentTLSError,
         ),
         (caused(httpx.ConnectError("x"), ssl.SSLCertVerificationError()), HTTPX_ERRORS, RayAgentTLSError),
-        (ConnectionRefusedError(), WEBSOCKET_ERRORS, RayAgentConnectionRefusedError),
+        (ConnectionRefusedError(), REQUESTS_ERRORS, RayAgentConnectionRefusedError),
         (requests.ConnectTimeout(), REQUESTS_ERRORS, RayAgentConnectTimeoutError),
         (ShortConnectTimeout(), REQUESTS_ERRORS, RayAgentConnectTimeoutError),
         (caused(httpx.ConnectTimeout("x"), TimeoutError()), HTTPX_ERRORS, RayAgentConnectTimeoutError),
-        (TimeoutError("timed out"), WEBSOCKET_ERRORS, RayAgentConnectTimeoutError),
         (TimeoutError("_ssl.c:9: The handshake operation timed out"), HTTPX_ERRORS, RayAgentConnectTimeoutError),
         (requests.ReadTimeout(), REQUESTS_ERRORS, RayAgentTimeoutError),
         (ReadTimeoutError(None, "", "x"), REQUESTS_ERRORS, RayAgentTimeoutError),  # type: ignore[arg-type]
         (httpx.ReadTimeout("x"), HTTPX_ERRORS, RayAgentTimeoutError),
         (httpx.WriteTimeout("x"), HTTPX_ERRORS, RayAgentTimeoutError),
-        (websocket.WebSocketTimeoutException("timed out"), WEBSOCKET_ERRORS, RayAgentTimeoutError),
+        (caused(ReadTimeoutError(None, "", "x"), TooSlowError(1, 2.0)), REQUESTS_ERRORS, RayAgentTimeoutError),  # type: ignore[arg-type]
         (FileNotFoundError(2, "No such file"), HTTPX_ERRORS, RayAgentConfigError),
         # Nothing but the type counts.
         (ConnectTimeout(), REQUESTS_ERRORS, RayAgentConnectionError),

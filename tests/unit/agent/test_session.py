@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_rayagent.agent import blocking, wire
+from airflow_provider_rayagent.agent import connections, wire
 from airflow_provider_rayagent.agent.streams import SseStream, WebSocketStream
 from tests.scripted import Answer, Hold, Html, Job, Play, ScriptedAgent
 from tests.unit.support import TOKEN, make_agent
@@ -31,7 +31,7 @@ def test_many_calls_use_one_connection() -> None:
 
 
 def test_a_connection_that_was_idle_for_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocking, "MAX_IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(connections, "MAX_IDLE_SECONDS", 0.0)
     with ScriptedAgent() as server, make_agent(server) as agent:
         for _ in range(3):
             agent.send(wire.list_jobs())

@@ -43,6 +43,7 @@ class History:
     :param plain: the stream's log messages are plain text, not events.
     :param refused: share of streams that can't be opened.
     :param ends: share of reads that find the stream ended.
+    :param too_long: share of reads that find a message which is too long to be held.
     :param completes: share of reads that bring a ``complete`` that is not true.
     :param mute: share of streams that never say anything.
     :param stalls: share of reads from which on the stream says nothing.
@@ -76,6 +77,7 @@ class History:
     sources: tuple[StreamSource, ...] = ("websocket", "http")
     refused: float = 0.0
     ends: float = 0.0
+    too_long: float = 0.0
     completes: float = 0.0
     mute: float = 0.0
     stalls: float = 0.0
@@ -130,6 +132,7 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "sources": (("websocket", "http"), _WS, _SSE, ()),
     "refused": (0.0, 0.0, 0.3, 1.0),
     "ends": (0.0, 0.02, 0.2),
+    "too_long": (0.0, 0.0, 0.0, 0.1),
     "completes": (0.0, 0.0, 0.05, 0.3),
     "mute": (0.0, 0.0, 0.0, 0.3, 1.0),
     "stalls": (0.0, 0.0, 0.05),

@@ -52,7 +52,9 @@ CASES: list[tuple[str, bytes, list[ServerSentEvent]]] = [
 
 def decoded(chunks: Iterable[bytes]) -> list[ServerSentEvent]:
     decoder = SseDecoder()
-    return [event for chunk in chunks for event in decoder.feed(chunk)]
+    events = [event for chunk in chunks for event in decoder.feed(chunk)]
+    assert decoder.ended is None
+    return events
 
 
 @pytest.mark.parametrize(("stream", "events"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
@@ -89,6 +91,47 @@ def test_random_streams_of_fields_are_decoded_as_the_standard_says(pieces: list[
     stream = b"".join(pieces)
     cut = [stream[at : at + size] for at in range(0, len(stream), size)]
     assert decoded(cut) == by_the_standard(stream)
+
+
+@given(st.lists(PIECES | st.integers(1, 9).map(lambda size: b"x" * 30 * size), max_size=60), st.integers(1, 40))
+def test_an_event_over_the_bound_ends_the_stream_wherever_it_is_cut(pieces: list[bytes], size: int) -> None:
+    stream = b"".join(pieces)
+    cut, whole = SseDecoder(300), SseDecoder(300)
+    events = [event for at in range(0, len(stream), size) for event in cut.feed(stream[at : at + size])]
+    assert (events, cut.ended) == (whole.feed(stream), whole.ended)
+    expected = by_the_standard(stream)
+    assert events == expected[: len(events)]
+    assert all(len(event.data) <= 2 * 300 for event in events)
+    assert cut.too_long or events == expected
+
+
+@pytest.mark.parametrize("field", [b"data: ", b"data:", b": ", b"id: ", b"event: ", b""])
+def test_a_line_without_an_end_is_given_up_at_the_bound(field: bytes) -> None:
+    decoder = SseDecoder(100_000)
+    assert decoder.feed(b"data: good\n\n" + field) == [E("good")]
+    fed = 0
+    while decoder.ended is None:
+        assert decoder.feed(b"x" * 1000) == []
+        fed += 1000
+        assert fed <= 101_000
+    assert (decoder.too_long, decoder.feed(b"\n\ndata: more\n\n")) == (True, [])
+
+
+def test_an_event_of_several_lines_before_a_line_that_is_too_long_is_kept() -> None:
+    decoder = SseDecoder(100)
+    assert decoder.feed(b"data: a\ndata: b\n\n" + b"x" * 101) == [E("a\nb")]
+    assert decoder.too_long
+
+
+@pytest.mark.parametrize("line", [b"data: x\n", b"data\n"])
+def test_lines_of_an_event_without_an_end_are_given_up_at_the_bound(line: bytes) -> None:
+    decoder = SseDecoder(100_000)
+    fed = 0
+    while decoder.ended is None:
+        assert decoder.feed(line * 10) == []
+        fed += 10 * len(line)
+        assert fed <= 101_000
+    assert decoder.too_long
 
 
 def by_the_standard(stream: bytes) -> list[ServerSentEvent]:

@@ -223,6 +223,8 @@ class World:
         history = self.history
         if stream.completed or self._chance(history.ends):
             self._end_stream()
+        elif self._chance(history.too_long):
+            self._end_stream(too_long=True)
         elif stream.mute or self._chance(history.stalls):
             stream.mute = True
             self._say_nothing(seconds, float("inf"))
@@ -278,9 +280,9 @@ class World:
         self.now = max(min(self.now + seconds, until, self._rewrite_at), self.now)
         self.tail.stream_silent(self.now, alive=self.history.alive)
 
-    def _end_stream(self) -> None:
+    def _end_stream(self, *, too_long: bool = False) -> None:
         self._stream = None
-        self.tail.stream_ended(self.now)
+        self.tail.stream_ended(self.now, too_long=too_long)
 
     def _text_fails(self, share: float) -> bool:
         if self.now >= self.history.duration + self.history.recovers:
