@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.agent import wire
+from airflow_provider_rayagent.agent.aio_items import Items, TaskItems
 from airflow_provider_rayagent.agent.aio_streams import AsyncLogStream, AsyncWholeLog, open_stream
 from airflow_provider_rayagent.agent.errors import RayAgentError
 from airflow_provider_rayagent.agent.following import Following, Item
@@ -43,8 +44,14 @@ class AsyncFollower(Following):
         self._stream: AsyncLogStream | None = None
         self._whole: AsyncWholeLog | None = None
 
-    async def items(self) -> AsyncGenerator[list[Item], None]:
-        """Yield lists, empty ones too, of lines, notices and job news, until the end; closing it closes all."""
+    def items(self) -> Items[list[Item]]:
+        """Return what gives lists, empty ones too, of lines, notices and job news, until the end.
+
+        Closing it closes all, and so does dropping it.
+        """
+        return TaskItems(self._items())
+
+    async def _items(self) -> AsyncGenerator[list[Item], None]:
         try:
             while self.end is None:
                 await self._step()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
 from airflow_provider_rayagent.agent import wire
+from airflow_provider_rayagent.agent.aio_items import Items
+from airflow_provider_rayagent.agent.errors import RayAgentStreamLimitError
 from airflow_provider_rayagent.hooks.common import (
     LimitedLines,
     StreamLimits,
@@ -23,13 +24,14 @@ from airflow_provider_rayagent.hooks.plugins import AsyncPluginMethods
 from airflow_provider_rayagent.logs.commands import Notice
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Iterator
     from types import ModuleType
 
     from typing_extensions import Self
 
     from airflow_provider_rayagent.agent.aio import AsyncAgent
     from airflow_provider_rayagent.agent.aio_follow import AsyncFollower
+    from airflow_provider_rayagent.agent.following import Item
     from airflow_provider_rayagent.hooks.plugins import Timeout
     from airflow_provider_rayagent.logs.commands import TailSettings
     from airflow_provider_rayagent.logs.cursor import Cursor
@@ -109,7 +111,7 @@ class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
     ) -> AsyncGenerator[str, None]:
         """Yield every line of a job's log, once and in order, until the job has ended."""
         wire.validate_id(job_id, "job")
-        return self._lines(job_id, tail_settings(self.stream_limits, timeout, protocol))
+        return _Lines(self, job_id, tail_settings(self.stream_limits, timeout, protocol))
 
     async def follow_job(
         self,
@@ -125,20 +127,6 @@ class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
         from airflow_provider_rayagent.agent.aio_follow import AsyncFollower
 
         return AsyncFollower(agent, job_id, settings, cursor=cursor, deadline=deadline, clock=clock)
-
-    async def _lines(self, job_id: str, settings: TailSettings) -> AsyncGenerator[str, None]:
-        limited = LimitedLines(self.stream_limits) if self.stream_limits.are_set else None
-        follower = await self.follow_job(job_id, settings)
-        async with aclosing(follower.items()) as found:
-            async for items in found:
-                for item in items:
-                    if isinstance(item, str):
-                        if limited is not None:
-                            limited.count(item, follower)
-                        yield item
-                    elif isinstance(item, Notice):
-                        self.log.warning("%s", shown_notice(item, follower))
-        raise_unless_whole(follower)
 
     async def list_nodes(self) -> list[dict[str, Any]]:
         """Return the nodes of the Ray cluster."""
@@ -190,6 +178,62 @@ class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
             return await agent.send(call)
         async with type(agent)(config_with_timeout(agent.config, timeout)) as patient:
             return await patient.send(call)
+
+
+class _Lines(Items[str]):
+    """The lines of a job's log, as a hook's log methods yield them."""
+
+    def __init__(self, hook: RayAgentAsyncHook, job_id: str, settings: TailSettings) -> None:
+        self._hook = hook
+        self._job_id = job_id
+        self._settings = settings
+        self._limited = LimitedLines(hook.stream_limits) if hook.stream_limits.are_set else None
+        self._follower: AsyncFollower | None = None
+        self._lists: Items[list[Item]] | None = None
+        self._items: Iterator[Item] = iter(())
+        self._closed = False
+
+    async def __anext__(self) -> str:
+        """Return the next line."""
+        while True:
+            for item in self._items:
+                if isinstance(item, str):
+                    if self._limited is not None and self._follower is not None:
+                        await self._count(item, self._limited, self._follower)
+                    return item
+                if isinstance(item, Notice) and self._follower is not None:
+                    self._hook.log.warning("%s", shown_notice(item, self._follower))
+            self._items = iter(await self._next_list())
+
+    async def aclose(self) -> None:
+        """Close what it holds."""
+        self._closed = True
+        self._items = iter(())
+        if self._lists is not None:
+            await self._lists.aclose()
+
+    async def _next_list(self) -> list[Item]:
+        if self._closed:
+            raise StopAsyncIteration
+        if self._follower is None or self._lists is None:
+            self._follower = await self._hook.follow_job(self._job_id, self._settings)
+            self._lists = self._follower.items()
+        try:
+            return await anext(self._lists)
+        except StopAsyncIteration:
+            self._closed = True
+            raise_unless_whole(self._follower)
+            raise
+        except Exception:
+            self._closed = True
+            raise
+
+    async def _count(self, line: str, limited: LimitedLines, follower: AsyncFollower) -> None:
+        try:
+            limited.count(line, follower)
+        except RayAgentStreamLimitError:
+            await self.aclose()
+            raise
 
 
 def _load_transport() -> ModuleType:

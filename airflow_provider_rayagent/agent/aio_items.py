@@ -1,0 +1,120 @@
+"""Async iterators that close their connections even if nobody closes them.
+
+``break`` leaves an async generator suspended. When it is garbage-collected, ``asyncio`` closes it in a task that the
+end of ``asyncio.run`` cancels half-way ("coroutine ignored GeneratorExit"); while somebody still holds it,
+``loop.shutdown_asyncgens`` closes it at the same time as the generators that it uses ("asynchronous generator is
+already running"). ``asyncio.run`` cancels a task once and waits for its end, so a generator that has connections to
+close runs in a task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+ItemT = TypeVar("ItemT")
+
+
+class Items(AsyncGenerator[ItemT, None]):
+    """An async iterator that can be used like a generator."""
+
+    @abstractmethod
+    async def __anext__(self) -> ItemT:
+        """Return the next item."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Close what it holds; there are no more items then."""
+
+    async def asend(self, value: None) -> ItemT:  # noqa: ARG002 - as the interface has it
+        """Return the next item; a value has no meaning."""
+        return await self.__anext__()
+
+    async def athrow(self, typ: Any, val: object = None, tb: TracebackType | None = None, /) -> ItemT:  # noqa: ARG002
+        """Close it, and raise the exception."""
+        await self.aclose()
+        error: Any = typ if val is None else val
+        raise error
+
+
+class _Exchange(Generic[ItemT]):
+    """What a generator's task shares with the iterator.
+
+    The task has no reference to the iterator itself, which ends the task when it is dropped.
+    """
+
+    def __init__(self) -> None:
+        self.items: list[ItemT] = []
+        self.error: Exception | None = None
+        self.ready = asyncio.Event()
+        self.wanted = asyncio.Event()
+
+
+class TaskItems(Items[ItemT]):
+    """The items of a generator that runs in a task of its own, and only while an item is awaited.
+
+    If the one who awaits an item is cancelled, the item is not lost: it is the next one.
+
+    :param source: the generator, not begun; it is always closed.
+    """
+
+    def __init__(self, source: AsyncGenerator[ItemT, None]) -> None:
+        self._source = source
+        self._exchange: _Exchange[ItemT] = _Exchange()
+        self._task: asyncio.Task[None] | None = None
+        self._is_asked = False
+
+    async def __anext__(self) -> ItemT:
+        """Return the next item."""
+        exchange = self._exchange
+        if self._task is None:
+            self._task = asyncio.create_task(_run(self._source, exchange))
+        elif not self._is_asked:
+            exchange.wanted.set()
+        self._is_asked = True
+        await exchange.ready.wait()
+        if exchange.items:
+            self._is_asked = False
+            exchange.ready.clear()
+            return exchange.items.pop()
+        await asyncio.wait((self._task,))
+        error, exchange.error = exchange.error, None
+        if error is not None:
+            raise error
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Close the generator."""
+        if self._task is None:
+            self._task = asyncio.create_task(_run(self._source, self._exchange))
+        self._task.cancel()
+        await asyncio.wait((self._task,))
+        # A task that is cancelled before its first step does not come to its own end.
+        self._exchange.ready.set()
+
+    def __del__(self) -> None:
+        if self._task is not None and not self._task.done():
+            with suppress(RuntimeError):  # the event loop is closed
+                self._task.get_loop().call_soon_threadsafe(self._task.cancel)
+
+
+async def _run(source: AsyncGenerator[ItemT, None], exchange: _Exchange[ItemT]) -> None:
+    """Iterate over the generator, one item each time that one is wanted."""
+    try:
+        async with aclosing(source):
+            async for item in source:
+                exchange.items.append(item)
+                exchange.ready.set()
+                await exchange.wanted.wait()
+                exchange.wanted.clear()
+    except Exception as error:  # noqa: BLE001 - raised where the item is awaited
+        exchange.error = error
+    finally:
+        exchange.items.clear()
+        exchange.ready.set()
