@@ -21,13 +21,17 @@ from tests.scripted import (
     Play,
     Redirect,
     Refuse,
+    Repeat,
     Reset,
     Rewrite,
     SetStatus,
     Silence,
     Sleep,
+    StopReading,
+    Wire,
     at_random,
     every,
+    frames,
     lines_without_newline,
 )
 from tests.tail.jobs import EARLY, LINES, MIDDLE, STATUS, TEXT, UntilRead, ever, live
@@ -36,6 +40,9 @@ from tests.tail.stage import Fault
 
 WHOLE = "GET jobs/j1/logs/"
 CODES = (401, 403, 404, 429, 500, 502, 503, 504)
+PINGS = frames.frame(frames.PING, b"p" * 125) * 500
+HUGE_FRAME = bytes((0x81, 127)) + (2**62).to_bytes(8, "big")
+ENDLESS_503 = "HTTP/1.1 503 Words\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
 CLOSES = (1000, 1001, 1006, 1009, 1011, 1012, 3000, None)
 
 CONNECTION = {
@@ -56,6 +63,10 @@ CONNECTION = {
     "half open in the middle": Fault(live(Play(Follow(stop=EARLY), Silence()))),
     "half open within a message": Fault(live(Play(Follow(stop=EARLY), Partial(Log("torn"), 9), Silence())), slow=True),
     "half open for ever": Fault(ever(Play(Open(), Silence()))),
+    "pings without a pause, and their answers unread": Fault(
+        live(ws=[Play(StopReading(), *[Wire(PINGS)] * 80, Follow(), Complete())], sse=[DEFAULT])
+    ),
+    "a frame of 2**62 bytes": Fault(ever(Play(Follow(stop=EARLY), Wire(HUGE_FRAME), Hold()))),
     "healthy and quiet for a while": Fault(live(Play(Follow(stop=MIDDLE), Hold(1.5), Follow(), Complete()))),
     "pending for a while": Fault(live(text="")),
     "connections reset before the first request": Fault(live(), connects=[Reset(), Reset(), Reset(), DEFAULT]),
@@ -77,6 +88,9 @@ REFUSED = {
     },
     **{f"streams answer {code} in between": Fault(live(*[Refuse(code)] * 2)) for code in CODES},
     **{f"streams answer {code} for ever": Fault(ever(Refuse(code))) for code in (403, 404, 426, 429, 503)},
+    "streams answer 503 with a body that never ends": Fault(
+        ever(Play(Wire(ENDLESS_503), Repeat(b"1\r\n.\r\n"))), slow=True
+    ),
     "the status is not there at first": Fault(live(), {STATUS: [*[Refuse(404)] * 2, DEFAULT]}),
     "the status answers with a page": Fault(live(), {STATUS: [DEFAULT, Html(200), Html(502), DEFAULT]}, slow=True),
     "the status answers nonsense": Fault(
@@ -88,6 +102,7 @@ REFUSED = {
         slow=True,
     ),
     "the whole log is never there": Fault(ever(Play(Follow(), Complete())), {WHOLE: [Refuse(500)]}, slow=True),
+    "upgrade answered with the whole log": Fault(live(ws=[Answer(body=TEXT)], sse=[DEFAULT])),
     "upgrade answered with a page": Fault(ever(Html(200))),
     "upgrade answered with a proxy's error": Fault(ever(Html(502))),
     "upgrade redirected": Fault(ever(Redirect("/login"))),
