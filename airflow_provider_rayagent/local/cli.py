@@ -130,13 +130,13 @@ def _options(parsed: argparse.Namespace) -> Options:
 
 
 def _plugins(path: Path | None) -> PluginFolder | None:
-    """Return the folder of plugins, once each of them was read."""
+    """Return the folder of plugins, once it was read."""
     if path is None:
         return None
     from airflow_provider_rayagent.local.plugins import PluginFolder
 
     folder = PluginFolder(path)
-    folder.all()
+    folder.read()
     return folder
 
 

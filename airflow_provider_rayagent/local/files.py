@@ -1,14 +1,19 @@
-"""Files that only their owner may read."""
+"""Files that only their owner may read, and files that may be something else."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.local.errors import LocalAgentError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
 
 def write_private(path: Path, text: str) -> None:
@@ -24,3 +29,19 @@ def write_private(path: Path, text: str) -> None:
     except OSError as error:
         draft.unlink(missing_ok=True)
         raise LocalAgentError(f"Cannot write {path}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def regular_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for reading if it is a regular one; the open of a FIFO would wait for a writer.
+
+    :raises OSError: if it cannot be opened, or is none.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        with open(descriptor, "rb", closefd=False) as file:
+            yield file
+    finally:
+        os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
@@ -21,14 +22,17 @@ def plugin_routes(runs: PluginRuns) -> APIRouter:
 
     @routes.get("/plugin_releases/", summary="The plugins of the folder")
     async def list_plugin_releases() -> Row:
-        rows = [plugin.as_row() for plugin in runs.folder.all()]
-        return {"count": len(rows), "next": None, "previous": None, "results": rows}
+        plugins = await asyncio.to_thread(runs.folder.read)
+        rows = [plugin.as_row() for plugin in plugins.usable]
+        faults = [{"name": name, "detail": fault} for name, fault in plugins.faults.items()]
+        listed = {"count": len(rows), "next": None, "previous": None, "results": rows}
+        return {**listed, "faults": faults} if faults else listed
 
     # The agent's client leaves the slash out.
     @routes.get("/plugin_releases/{lookup}", include_in_schema=False)
     @routes.get("/plugin_releases/{lookup}/", summary="One plugin, by name@version or by its name")
     async def get_plugin_release(lookup: str) -> Row:
-        return runs.folder.find(lookup).as_row()
+        return (await asyncio.to_thread(runs.folder.find, lookup)).as_row()
 
     @routes.post("/plugin_releases/run_debug/", summary="Run an action of a plugin in any folder of this machine")
     async def run_debug_plugin_release(order: DebugRequest) -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 from typing import TYPE_CHECKING, Any
@@ -73,7 +74,7 @@ class PluginRuns:
 
         :raises LocalAgentError: if that can't be done.
         """
-        return await self._start(self.folder.find(lookup), order)
+        return await self._start(await asyncio.to_thread(self.folder.find, lookup), order)
 
     async def run_debug(self, order: DebugRequest) -> Row:
         """Start an action of a plugin in any folder of this machine, as :meth:`run` does.
@@ -85,7 +86,7 @@ class PluginRuns:
                 raise RayAnswerError(f"{name}: the local agent runs a plugin as it is in its folder.", 501)
         if order.plugin_path is None:
             raise RayAnswerError("plugin_path: the local agent needs the path of the plugin's folder.", 400)
-        return await self._start(self.folder.at(order.plugin_path), order)
+        return await self._start(await asyncio.to_thread(self.folder.at, order.plugin_path), order)
 
     async def _start(self, plugin: Plugin, order: RunRequest) -> Row:
         if order.requirements:

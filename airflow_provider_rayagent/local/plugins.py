@@ -5,19 +5,29 @@ The folder is read anew for every request, so that a plugin can be added or chan
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError
+from airflow_provider_rayagent.local.files import regular_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 MANIFEST = "plugin.yaml"
+MAX_MANIFEST = 64_000
+"""Longest manifest in bytes."""
+MAX_PROBLEMS = 1_000
+"""Most characters that are said about a malformed one."""
+# With a bound pydantic looks at the text, and refuses halves of surrogate pairs.
+_Text = Annotated[str, Field(max_length=2_000)]
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=60)]
 
 
@@ -36,7 +46,7 @@ class Action(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     command: str = Field(min_length=1, pattern=r"^[^\r\n\x00]*\S[^\r\n\x00]*$")
-    description: str = ""
+    description: _Text = ""
     num_cpus: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     num_gpus: float | None = Field(default=None, ge=0, allow_inf_nan=False)
 
@@ -48,7 +58,7 @@ class Manifest(BaseModel):
 
     name: _Name
     version: str = Field(pattern=r"^[A-Za-z0-9._+-]+$", max_length=60)
-    description: str = ""
+    description: _Text = ""
     actions: dict[_Name, Action] = Field(min_length=1)
 
 
@@ -95,6 +105,18 @@ class Plugin:
         }
 
 
+@dataclass(frozen=True)
+class Plugins:
+    """The plugins of a folder.
+
+    :param usable: sorted by name and version.
+    :param faults: why others are not, by the name of their sub-folder, or by their release if several are of one.
+    """
+
+    usable: list[Plugin] = field(default_factory=list)
+    faults: dict[str, str] = field(default_factory=dict)
+
+
 class PluginFolder:
     """The plugins in a folder.
 
@@ -103,35 +125,65 @@ class PluginFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
+        self._read: dict[Path, tuple[tuple[int, ...], Plugin | str]] = {}
 
-    def all(self) -> list[Plugin]:
-        """Return every plugin, sorted by name and version.
+    def read(self) -> Plugins:
+        """Return the plugins that are in the folder now. A manifest that can't be used is a fault of its plugin alone.
 
-        :raises PluginError: if the folder can't be read, a manifest is malformed, or two are for the same release.
+        :raises PluginError: if the folder can't be read.
         """
         try:
-            folders = sorted(each for each in self.path.iterdir() if (each / MANIFEST).exists())
+            folders = sorted(each for each in self.path.iterdir() if os.path.lexists(each / MANIFEST))
         except OSError as error:
             raise PluginError(f"Cannot read the folder of plugins {self.path}: {error.strerror}.") from error
-        found: dict[str, Plugin] = {}
-        for plugin in map(read_plugin, folders):
-            if plugin.lookup in found:
-                where = found[plugin.lookup].folder
-                raise PluginError(f"{plugin.folder / MANIFEST}: {plugin.lookup} is in {where} already (name, version).")
-            found[plugin.lookup] = plugin
-        return [found[lookup] for lookup in sorted(found)]
+        plugins = Plugins()
+        read: list[Plugin] = []
+        self._read = {folder: self._read_if_changed(folder) for folder in folders}
+        for folder, (_, plugin) in self._read.items():
+            if isinstance(plugin, str):
+                plugins.faults[folder.name] = plugin
+            else:
+                read.append(plugin)
+        times = Counter(plugin.lookup for plugin in read)
+        for plugin in sorted(read, key=lambda plugin: plugin.lookup):
+            if times[plugin.lookup] == 1:
+                plugins.usable.append(plugin)
+            else:
+                where = ", ".join(str(each.folder) for each in read if each.lookup == plugin.lookup)
+                plugins.faults[plugin.lookup] = f"{plugin.lookup} is in several folders, so none is used: {where}."
+        return plugins
+
+    def _read_if_changed(self, folder: Path) -> tuple[tuple[int, ...], Plugin | str]:
+        # A manifest can be made that takes seconds to parse, and every request for a plugin reads all.
+        version: tuple[int, ...] = ()
+        with contextlib.suppress(OSError):
+            found = (folder / MANIFEST).stat()
+            version = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        known = self._read.get(folder)
+        if known is not None and version and known[0] == version:
+            return known
+        try:
+            return version, read_plugin(folder)
+        except PluginError as error:
+            return version, str(error)
 
     def find(self, lookup: str) -> Plugin:
         """Return a plugin by ``name@version``, or by its name if there is one version of it.
 
         :raises RayAnswerError: 404 if there is none, 400 if there are several.
-        :raises PluginError: as :meth:`all`.
+        :raises PluginError: if the folder can't be read; or if there is none, and a manifest that may be its cannot be
+            used.
         """
-        plugins = self.all()
-        found = [plugin for plugin in plugins if lookup in (plugin.lookup, plugin.manifest.name)]
+        plugins = self.read()
+        found = [plugin for plugin in plugins.usable if lookup in (plugin.lookup, plugin.manifest.name)]
         if not found:
-            known = ", ".join(plugin.lookup for plugin in plugins) or "none"
-            raise RayAnswerError(f"There is no plugin {lookup!r} in {self.path}; there is {known}.", 404)
+            name = lookup.partition("@")[0]
+            for key in (lookup, name):
+                if key in plugins.faults:
+                    raise PluginError(plugins.faults[key])
+            known = ", ".join(plugin.lookup for plugin in plugins.usable) or "none"
+            broken = f" Not usable: {', '.join(plugins.faults)}." if plugins.faults else ""
+            raise RayAnswerError(f"There is no plugin {lookup!r} in {self.path}; there is {known}.{broken}", 404)
         if len(found) > 1:
             names = ", ".join(plugin.lookup for plugin in found)
             raise RayAnswerError(f"There are several versions of {lookup!r}: ask for one of {names}.", 400)
@@ -144,8 +196,8 @@ class PluginFolder:
         :raises PluginError: if its manifest is malformed.
         """
         folder = self.path / path
-        if not (folder / MANIFEST).is_file():
-            raise RayAnswerError(f"plugin_path: {folder} has no {MANIFEST}.", 400)
+        if "\0" in path or not os.path.lexists(folder / MANIFEST):
+            raise RayAnswerError(f"plugin_path: {str(folder)!r} has no {MANIFEST}.", 400)
         return read_plugin(folder.resolve())
 
 
@@ -156,8 +208,9 @@ def read_plugin(folder: Path) -> Plugin:
     """
     path = folder / MANIFEST
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Plugin(folder, Manifest.model_validate(content))
+        return Plugin(folder, Manifest.model_validate(yaml.safe_load(_text_of(path))))
+    except PluginError:
+        raise
     except OSError as error:
         raise PluginError(f"{path}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
@@ -168,4 +221,15 @@ def read_plugin(folder: Path) -> Plugin:
         problems = "; ".join(
             f"{'.'.join(map(str, each['loc'])) or 'the manifest'}: {each['msg']}" for each in error.errors()
         )
-        raise PluginError(f"{path}: {problems}.") from error
+        raise PluginError(f"{path}: {problems[:MAX_PROBLEMS]}.") from error
+    except Exception as error:
+        # PyYAML lets through whatever its constructors raise: ValueError, KeyError, RecursionError and others.
+        raise PluginError(f"{path}: YAML that cannot be used: {type(error).__name__}: {str(error)[:200]}.") from error
+
+
+def _text_of(path: Path) -> str:
+    with regular_file(path) as file:
+        content = file.read(MAX_MANIFEST + 1)
+    if len(content) > MAX_MANIFEST:
+        raise PluginError(f"{path}: longer than {MAX_MANIFEST:,} bytes.")
+    return content.decode("utf-8")

@@ -141,8 +141,11 @@ async def _serve(
         for line in lines:
             say(line)
         if options.plugins:
-            names = ", ".join(plugin.lookup for plugin in options.plugins.all())
+            plugins = options.plugins.read()
+            names = ", ".join(plugin.lookup for plugin in plugins.usable)
             say(f"Plugins in {options.plugins.path}: {names or 'none yet'} ({options.max_running_jobs} jobs at once)")
+            for fault in plugins.faults.values():
+                say(f"Not usable: {fault}")
         if options.token_is_new:
             say(f"Token: {options.token}")
         say(f"The local agent listens on {url} (Ctrl-C ends it; API: {url}/docs)")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_rayagent.agent.errors import RayAgentInputError
-from airflow_provider_rayagent.local.cli import main
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError
 from airflow_provider_rayagent.local.plugin_runs import MAX_PARAMS, RunRequest, submission
 from airflow_provider_rayagent.local.plugins import PluginError, PluginFolder, read_plugin
 from tests.stack.agent import EXAMPLE_PLUGINS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 GOOD = "name: train\nversion: '1'\nactions: {run: {command: python run.py}}\n"
@@ -27,7 +28,7 @@ def write(folder: Path, manifest: str = GOOD) -> Path:
 
 def test_a_manifest_is_read(tmp_path: Path) -> None:
     manifest = GOOD.replace("run.py", "run.py --fast, num_cpus: 0.5, num_gpus: 2, description: Runs") + "description: A"
-    (plugin,) = PluginFolder(write(tmp_path / "any name", manifest).parent).all()
+    (plugin,) = PluginFolder(write(tmp_path / "any name", manifest).parent).read().usable
 
     assert plugin.lookup == "train@1"
     assert plugin.entrypoint("run") == f"cd '{tmp_path}/any name' && python run.py --fast"
@@ -67,35 +68,96 @@ def test_a_manifest_is_read(tmp_path: Path) -> None:
         (GOOD.replace("run.py", "run.py, gpus: 1"), "actions.run.gpus: Extra inputs"),
     ],
 )
-def test_a_malformed_manifest_is_refused_by_file_and_field(
-    manifest: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_malformed_manifest_is_refused_by_file_and_field(manifest: str, words: str, tmp_path: Path) -> None:
     folder = write(tmp_path / "plugins" / "train", manifest)
     with pytest.raises(PluginError) as caught:
         read_plugin(folder)
     assert str(caught.value).startswith(f"{folder}/plugin.yaml: ")
     assert words in str(caught.value)
 
-    assert main(["--plugins", str(folder.parent)]) == 1
-    assert f"{folder}/plugin.yaml: " in capsys.readouterr().err
+
+def is_a_directory(path: Path) -> None:
+    path.mkdir()
 
 
-def test_a_manifest_that_is_no_text_or_no_file_is_refused(tmp_path: Path) -> None:
-    folder = write(tmp_path / "a")
-    (folder / "plugin.yaml").write_bytes(b"\xff")
-    with pytest.raises(PluginError, match="not UTF-8"):
-        read_plugin(folder)
-    (folder / "plugin.yaml").unlink()
-    (folder / "plugin.yaml").mkdir()
-    with pytest.raises(PluginError, match="directory"):
-        PluginFolder(tmp_path).all()
+def is_a_fifo(path: Path) -> None:
+    os.mkfifo(path)
 
 
-def test_two_folders_for_one_release_are_refused(tmp_path: Path) -> None:
-    write(tmp_path / "a")
-    write(tmp_path / "b")
-    with pytest.raises(PluginError, match=r"b/plugin.yaml: train@1 is in .*/a already"):
-        PluginFolder(tmp_path).all()
+def is_endless(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def is_nowhere(path: Path) -> None:
+    path.symlink_to(path)
+
+
+ODD: dict[str, bytes | Callable[[Path], None]] = {
+    "not UTF-8": b"\xff",
+    "regular file": is_a_directory,
+    "a regular file": is_a_fifo,
+    "not a regular file": is_endless,
+    "symbolic links": is_nowhere,
+    "ValueError": b'a: !!int "abc"',
+    "IndexError": b'a: !!float ""',
+    "KeyError": b'a: !!bool "x"',
+    "AttributeError": b'a: !!timestamp "x"',
+    "RecursionError": b"[" * 20_000,
+    "longer than": b"#" * 64_001,
+    "unicode string": GOOD.encode() + b'description: "\\ud800"',
+}
+
+
+@pytest.mark.parametrize("words", ODD)
+def test_a_manifest_that_cannot_be_read_is_a_fault_of_its_plugin_alone(words: str, tmp_path: Path) -> None:
+    write(tmp_path / "good", GOOD.replace("train", "good"))
+    (tmp_path / "odd").mkdir()
+    path = tmp_path / "odd" / "plugin.yaml"
+    odd = ODD[words]
+    if isinstance(odd, bytes):
+        path.write_bytes(odd)
+    else:
+        odd(path)
+    folder = PluginFolder(tmp_path)
+
+    plugins = folder.read()
+    assert [plugin.lookup for plugin in plugins.usable] == ["good@1"]
+    assert list(plugins.faults) == ["odd"]
+    assert plugins.faults["odd"].startswith(f"{path}: ")
+    assert words in plugins.faults["odd"]
+    assert folder.find("good").lookup == "good@1"
+    for lookup in ("odd", "odd@1"):
+        with pytest.raises(PluginError, match=words):
+            folder.find(lookup)
+    with pytest.raises(PluginError, match=words):
+        folder.at("odd")
+    with pytest.raises(RayAnswerError, match=r"no plugin 'other'.*Not usable: odd"):
+        folder.find("other")
+
+    path.rmdir() if path.is_dir() else path.unlink()
+    path.write_text(GOOD.replace("train", "odd"))
+    assert folder.find("odd").lookup == "odd@1", "it is read again once it has changed"
+
+
+def test_two_folders_for_one_release_are_a_fault_of_that_release_alone(tmp_path: Path) -> None:
+    for name, manifest in {"a": GOOD, "b": GOOD, "c": GOOD.replace("'1'", "'2'")}.items():
+        write(tmp_path / name, manifest)
+    folder = PluginFolder(tmp_path)
+
+    with pytest.raises(PluginError, match=rf"train@1 is in several folders.*{tmp_path}/a, {tmp_path}/b"):
+        folder.find("train@1")
+    assert folder.find("train@2").folder == tmp_path / "c"
+
+
+def test_a_manifest_that_has_not_changed_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "train") / "plugin.yaml"
+    folder = PluginFolder(tmp_path)
+    folder.read()
+    monkeypatch.setattr("airflow_provider_rayagent.local.plugins.read_plugin", None)
+    assert folder.find("train").lookup == "train@1"
+    monkeypatch.undo()
+    path.write_text(GOOD.replace("'1'", "'1.1'"))
+    assert folder.find("train").lookup == "train@1.1"
 
 
 def test_a_plugin_is_found_by_its_release_and_by_its_name_if_that_says_which(tmp_path: Path) -> None:
@@ -118,7 +180,7 @@ def test_a_plugin_is_found_by_its_path(tmp_path: Path) -> None:
     folder = PluginFolder(tmp_path / "plugins")
     inside, outside = write(tmp_path / "plugins" / "a"), write(tmp_path / "b")
     assert [folder.at(path).folder for path in ("a", str(inside), str(outside), "../b")] == [inside] * 2 + [outside] * 2
-    for path in ("none", "", "/"):
+    for path in ("none", "", "/", "a\0b"):
         with pytest.raises(RayAnswerError, match=r"has no plugin\.yaml"):
             folder.at(path)
 
