@@ -80,7 +80,7 @@ class Agent:
 
         :raises RayAnswerError: 404 if there is no such job.
         """
-        return self.queue.find_ended(job_id) or await self.ray.get_job(job_id)
+        return self.queue.find(job_id) or await self.ray.get_job(job_id)
 
     async def events(self, job_id: str) -> AsyncGenerator[Event | None, None]:
         """Return a job's live log; of a job that never was on Ray it is empty.
@@ -90,7 +90,7 @@ class Agent:
         submission_id = (await self.job(job_id)).get("submission_id")
         if not submission_id:
             raise RayAnswerError("Can only get logs of submission type jobs", 400)
-        return _nothing() if self.queue.find_ended(job_id) else follow(self.ray, str(submission_id))
+        return _nothing() if self.queue.find(job_id) else follow(self.ray, str(submission_id))
 
 
 def create_app(agent: Agent, token: str, plugins: PluginFolder | None) -> FastAPI:
@@ -169,7 +169,9 @@ async def health(agent: OurAgent) -> Row:
 
 @routes.get("/jobs/", summary="All jobs, as Ray lists them")
 async def list_jobs(agent: OurAgent) -> list[Row]:
-    return [*await agent.ray.list_jobs(), *agent.queue.ended()]
+    # An id of the queue's is nobody else's here, whatever was submitted to Ray under it.
+    on_ray = [job for job in await agent.ray.list_jobs() if not agent.queue.has(job.get("submission_id") or "")]
+    return [*on_ray, *agent.queue.ended()]
 
 
 @routes.post("/jobs/", summary="Submit a job (an addition of the local agent)", responses=_taken)
@@ -191,7 +193,7 @@ async def get_job(agent: OurAgent, job_id: JobId) -> Row:
     responses=_unknown,
 )
 async def get_job_logs(agent: OurAgent, job_id: JobId) -> PlainTextResponse:
-    return PlainTextResponse("" if agent.queue.find_ended(job_id) else await agent.ray.get_job_logs(job_id))
+    return PlainTextResponse("" if agent.queue.find(job_id) else await agent.ray.get_job_logs(job_id))
 
 
 @routes.get(

@@ -22,6 +22,16 @@ class RayAnswerError(LocalAgentError):
         self.status_code = status_code
 
 
+class TooManyError(RayAnswerError):
+    """The local agent has as many of something as it takes.
+
+    :param what: what there is too much of, in the plural.
+    """
+
+    def __init__(self, what: str, most: int) -> None:
+        super().__init__(f"The local agent has {most:,} {what}, and takes no more: try again later.", 429)
+
+
 class RayTokenError(RayAnswerError):
     """Ray asks for a token, and there is none or not the right one."""
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from airflow_provider_rayagent.agent.transience import Permanence, row_of_status
 from airflow_provider_rayagent.agent.wire import JobStatus
-from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError
+from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError, TooManyError
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.local.ray_api import RayDashboard, Row
@@ -21,21 +23,37 @@ POLL_SECONDS = 0.5
 """Seconds between two looks at what runs on Ray, while a job waits."""
 OF_A_PLUGIN = ("plugin", "action")
 """Keys of a job's metadata; a job that has them on Ray counts."""
+MARK = "queued_as"
+"""Key of the metadata of a job that waited; its value tells it from another job of its id."""
+MAX_FAILURES = 60
+"""Most answers to the submission of one waiting job that may pass or stay, such as 500. Ray gives them for some seconds
+while it restarts a part of its dashboard that ended (``dashboard/subprocesses/handle.py``)."""
+MAX_WAITING = 1_000
+"""Most jobs that wait."""
+MAX_ENDED = 1_000
+"""Most jobs that are remembered though they never were on Ray; older ones are forgotten."""
 STOPPED_HERE = "The job was stopped while it waited in the agent's queue; it never was on Ray."
+ID_TAKEN = "The job never ran: while it waited in the agent's queue, another job was submitted to Ray under its id."
 
 _OPEN = (JobStatus.PENDING.value, JobStatus.RUNNING.value)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Waiting:
     """A job that waits.
 
     :param request: the fields of Ray's submit call.
     :param since: when it came, in ms since the epoch.
+    :param mark: see :data:`MARK`.
+    :param was_sent: whether Ray may have it, from a submission that was not answered with success.
+    :param failures: see :data:`MAX_FAILURES`.
     """
 
     request: Row
     since: int
+    mark: str = field(default_factory=lambda: secrets.token_hex(8))
+    was_sent: bool = False
+    failures: int = 0
 
     @property
     def job_id(self) -> str:
@@ -71,7 +89,7 @@ class JobQueue:
     def __init__(self, ray: RayDashboard, limit: int) -> None:
         self._ray = ray
         self._limit = limit
-        self._waiting: list[_Waiting] = []
+        self._waiting: dict[str, _Waiting] = {}
         self._ended: dict[str, Row] = {}
         self._lock = asyncio.Lock()
         self._pump: asyncio.Task[None] | None = None
@@ -88,6 +106,7 @@ class JobQueue:
         :param request: the fields of Ray's submit call, ``submission_id`` among them, and :data:`OF_A_PLUGIN` in its
             metadata.
         :raises RayAnswerError: 409 if the id is known, here or on Ray; or Ray's refusal.
+        :raises TooManyError: if :data:`MAX_WAITING` jobs wait.
         :raises RayUnavailableError: if Ray does not answer.
         """
         job = _Waiting(request, _now())
@@ -97,7 +116,9 @@ class JobQueue:
             if not self._waiting and await self._room() > 0:
                 await self._ray.submit_job(request)
                 return False
-            self._waiting.append(job)
+            if len(self._waiting) >= MAX_WAITING:
+                raise TooManyError("waiting jobs", MAX_WAITING)
+            self._waiting[job.job_id] = job
         if self._pump is None or self._pump.done():
             self._pump = asyncio.ensure_future(self._run())
         return True
@@ -105,30 +126,43 @@ class JobQueue:
     async def stop(self, job_id: str) -> bool | None:
         """Take a job that waits out of the queue: from then on it is STOPPED.
 
-        :return: whether it waited, ``False`` if it has ended here already, ``None`` if it is none of the queue's.
+        :return: whether it waited, ``False`` if it has ended here already, ``None`` if it is none of the queue's, or is
+            on Ray.
+        :raises RayUnavailableError: if Ray may have the job and does not answer.
         """
         async with self._lock:
-            for job in self._waiting:
-                if job.job_id == job_id:
-                    self._waiting.remove(job)
-                    self._ended[job_id] = job.ended(JobStatus.STOPPED, STOPPED_HERE)
-                    return True
+            if job := self._waiting.get(job_id):
+                is_on_ray = job.was_sent and await self._is_on_ray(job)
+                del self._waiting[job_id]
+                if is_on_ray:
+                    return None
+                self._note_end(job, JobStatus.STOPPED, STOPPED_HERE)
+                return True
         return False if job_id in self._ended else None
 
     def ended(self) -> list[Row]:
         """Return the jobs that ended without having been on Ray, in the form of Ray's details."""
         return list(self._ended.values())
 
-    def find_ended(self, job_id: str) -> Row | None:
-        """Return one job that ended without having been on Ray, ``None`` if there is none of this id."""
+    def find(self, job_id: str) -> Row | None:
+        """Return one job that ended without having been on Ray, ``None`` if the id is none of the queue's.
+
+        :raises RayAnswerError: 404 if the job waits. Whatever Ray has under its id meanwhile is another job.
+        """
+        if job_id in self._waiting:
+            raise RayAnswerError(f"Job {job_id} does not exist", 404)
         return self._ended.get(job_id)
+
+    def has(self, job_id: str) -> bool:
+        """Whether a job of this id waits, or has ended, here."""
+        return job_id in self._waiting or job_id in self._ended
 
     def refuse_known(self, job_id: str) -> None:
         """Raise if a job of this id waits, or has ended, here.
 
         :raises RayAnswerError: 409.
         """
-        if any(job.job_id == job_id for job in self._waiting):
+        if job_id in self._waiting:
             raise RayAnswerError(f"Job {job_id} already exists: it waits in the agent's queue", 409)
         if job_id in self._ended:
             raise RayAnswerError(f"Job {job_id} already exists", 409)
@@ -151,21 +185,59 @@ class JobQueue:
                     await self._advance()
 
     async def _advance(self) -> None:
+        await self._take_off_what_ray_has()
         room = await self._room()
         while self._waiting and room > 0:
-            job = self._waiting[0]
+            job = next(iter(self._waiting.values()))
+            metadata = {**(job.request.get("metadata") or {}), MARK: job.mark}
             try:
-                await self._ray.submit_job(job.request)
+                await self._ray.submit_job({**job.request, "metadata": metadata})
+            except RayUnavailableError:
+                job.was_sent = True
+                raise
             except RayAnswerError as error:
-                # 409: Ray has it from a submission whose answer was lost.
+                if _may_pass(job, error):
+                    job.was_sent = True
+                    raise
                 if error.status_code != 409:
-                    self._ended[job.job_id] = job.ended(JobStatus.FAILED, f"Ray did not take the job: {error}")
+                    self._note_end(job, JobStatus.FAILED, f"Ray did not take the job: {error}")
+                elif not await self._is_on_ray(job):
+                    self._note_end(job, JobStatus.FAILED, ID_TAKEN)
             else:
                 room -= 1
-            self._waiting.remove(job)
+            del self._waiting[job.job_id]
+
+    async def _take_off_what_ray_has(self) -> None:
+        # Only the first can have been sent.
+        job = next(iter(self._waiting.values()), None)
+        if job is not None and job.was_sent and await self._is_on_ray(job):
+            del self._waiting[job.job_id]
+
+    async def _is_on_ray(self, job: _Waiting) -> bool:
+        """Whether Ray's job of this id is this one."""
+        try:
+            found = await self._ray.get_job(job.job_id)
+        except RayAnswerError as error:
+            if error.status_code == 404:
+                return False
+            raise
+        return (found.get("metadata") or {}).get(MARK) == job.mark
+
+    def _note_end(self, job: _Waiting, status: JobStatus, message: str) -> None:
+        self._ended[job.job_id] = job.ended(status, message)
+        while len(self._ended) > MAX_ENDED:
+            del self._ended[next(iter(self._ended))]
 
     async def _room(self) -> int:
         return self._limit - sum(_counts(job) for job in await self._ray.list_jobs())
+
+
+def _may_pass(job: _Waiting, error: RayAnswerError) -> bool:
+    """Whether the same submission may succeed at a later look."""
+    permanence = row_of_status(error.status_code).permanence
+    if permanence is Permanence.UNKNOWN:
+        job.failures += 1
+    return permanence is not Permanence.PERMANENT and job.failures < MAX_FAILURES
 
 
 def _counts(job: Row) -> bool:

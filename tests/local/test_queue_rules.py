@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_rayagent.local import jobqueue
-from airflow_provider_rayagent.local.errors import RayAnswerError, RayUnavailableError
+from airflow_provider_rayagent.local.errors import RayAnswerError, RayUnavailableError, TooManyError
 from airflow_provider_rayagent.local.jobqueue import JobQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Ray:
-    """As much of a dashboard as the queue asks; ``faults`` are raised by the next submissions."""
+    """As much of a dashboard as the queue asks.
+
+    :ivar faults: raised by the next submissions.
+    :ivar lost: raised by the next submission once Ray has the job.
+    """
 
     def __init__(self) -> None:
         self.jobs: dict[str, dict[str, Any]] = {}
         self.faults: list[Exception | None] = []
         self.away = False
+        self.lost: Exception | None = None
 
     async def list_jobs(self) -> list[dict[str, Any]]:
         if self.away:
@@ -36,16 +44,26 @@ class Ray:
         fault = self.faults.pop(0) if self.faults else None
         if fault:
             raise fault
+        if request["submission_id"] in self.jobs:
+            raise RayAnswerError(f"Job {request['submission_id']} already exists", 409)
         self.jobs[request["submission_id"]] = {**request, "status": "PENDING"}
+        lost, self.lost = self.lost, None
+        if lost:
+            raise lost
         return {}
 
     async def until(self, *job_ids: str) -> None:
         """Wait until Ray has exactly these jobs, submitted in this order."""
-        for _ in range(500):
-            if tuple(self.jobs) == job_ids:
-                return
-            await asyncio.sleep(0.01)
-        raise AssertionError(f"{tuple(self.jobs)} and not {job_ids}")
+        await until(lambda: tuple(self.jobs) == job_ids)
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait for something."""
+    for _ in range(3_000):
+        if is_so():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come about")
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +134,7 @@ def test_a_job_that_ray_refuses_at_once_is_refused_and_not_known() -> None:
         ray.faults = [RayAnswerError("no such resource", 400)]
         with pytest.raises(RayAnswerError, match="no such resource"):
             await queue.add(a_job("a"))
-        assert queue.find_ended("a") is None
+        assert queue.find("a") is None
         assert not await queue.add(a_job("a"))
 
     asyncio.run(play())
@@ -138,19 +156,120 @@ def test_a_waiting_job_that_ray_refuses_has_failed_and_the_next_is_submitted() -
     asyncio.run(play())
 
 
-def test_a_submission_whose_answer_was_lost_is_rays() -> None:
+@pytest.mark.parametrize("status", [429, 500, 502, 503])
+def test_a_waiting_job_that_ray_cannot_take_now_is_submitted_again(status: int) -> None:
+    async def play() -> None:
+        ray, queue = make_queue()
+        for each in "abc":
+            await queue.add(a_job(each))
+        ray.faults = [RayAnswerError("not now", status)] * 3
+        ray.jobs["a"]["status"] = "SUCCEEDED"
+        await ray.until("a", "b")
+        assert queue.ended() == []
+        await queue.close()
+
+    asyncio.run(play())
+
+
+def test_a_waiting_job_that_ray_never_takes_has_failed_and_the_next_is_submitted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(jobqueue, "MAX_FAILURES", 3)
+
+    async def play() -> None:
+        ray, queue = make_queue()
+        for each in "abc":
+            await queue.add(a_job(each))
+        ray.faults = [RayAnswerError("Ray failed (500): no reason given", 500)] * 3
+        ray.jobs["a"]["status"] = "SUCCEEDED"
+        await ray.until("a", "c")
+        (failed,) = queue.ended()
+        assert (failed["submission_id"], failed["status"]) == ("b", "FAILED")
+        assert failed["message"] == "Ray did not take the job: Ray failed (500): no reason given"
+
+    asyncio.run(play())
+
+
+LOST = [RayUnavailableError("no answer"), RayAnswerError("Ray failed (500): no reason given", 500)]
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_a_submission_whose_answer_was_lost_is_rays(lost: Exception) -> None:
     async def play() -> None:
         ray, queue = make_queue()
         for each in "ab":
             await queue.add(a_job(each))
-        ray.faults = [RayUnavailableError("no answer"), RayAnswerError("Job b already exists", 409)]
+        ray.lost = lost
         ray.jobs["a"]["status"] = "SUCCEEDED"
-        for _ in range(100):
-            await asyncio.sleep(0.01)
-            if not ray.faults:
-                break
-        await asyncio.sleep(0.05)
+        await ray.until("a", "b")
+        await until(lambda: not queue.has("b"))
         assert await queue.stop("b") is None
         assert queue.ended() == []
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_a_job_that_is_stopped_when_the_answer_to_its_submission_was_lost_is_left_to_ray(lost: Exception) -> None:
+    async def play() -> None:
+        ray, queue = make_queue()
+        for each in "ab":
+            await queue.add(a_job(each))
+        ray.lost = lost
+        ray.jobs["a"]["status"] = "SUCCEEDED"
+        await ray.until("a", "b")
+        ray.away = True
+        await asyncio.sleep(0.05)
+        with pytest.raises(RayUnavailableError):
+            await queue.stop("b")
+        assert queue.has("b")
+        ray.away = False
+        assert await queue.stop("b") is None
+        assert not queue.has("b")
+        await queue.close()
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"plugin": "p", "action": "a"}, {"queued_as": "other"}])
+def test_another_job_that_somebody_submits_under_a_waiting_jobs_id_is_not_taken_for_it(metadata: Any) -> None:
+    async def play() -> None:
+        ray, queue = make_queue()
+        for each in "abc":
+            await queue.add(a_job(each))
+        theirs = {**a_job("b"), "metadata": metadata, "status": "SUCCEEDED"}
+        ray.jobs["b"] = theirs
+        with pytest.raises(RayAnswerError) as caught:
+            queue.find("b")
+        assert caught.value.status_code == 404, "ours has not begun"
+        ray.jobs["a"]["status"] = "SUCCEEDED"
+        await ray.until("a", "b", "c")
+        assert queue.has("b")
+        ours = queue.find("b") or {}
+        assert ours["status"] == "FAILED"
+        assert "another job was submitted to Ray under its id" in ours["message"]
+        assert ray.jobs["b"] is theirs
+        assert await queue.stop("b") is False, "theirs is not stopped for ours"
+        await queue.close()
+
+    asyncio.run(play())
+
+
+def test_there_is_a_bound_on_jobs_that_wait_and_on_those_that_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobqueue, "MAX_WAITING", 3)
+    monkeypatch.setattr(jobqueue, "MAX_ENDED", 2)
+
+    async def play() -> None:
+        _, queue = make_queue()
+        for each in "abcd":
+            await queue.add(a_job(each))
+        with pytest.raises(TooManyError, match="3 waiting jobs") as caught:
+            await queue.add(a_job("e"))
+        assert caught.value.status_code == 429
+        for each in "bcd":
+            assert await queue.stop(each)
+        assert [job["submission_id"] for job in queue.ended()] == ["c", "d"]
+        assert await queue.add(a_job("e"))
+        await queue.close()
 
     asyncio.run(play())
