@@ -39,6 +39,7 @@ CASES = (
     "triggerer",
     "many_jobs",
     "take_over",
+    "local_agent",
 )
 """Modules of this package; each has ``measure(*, short: bool)``, which yields the lines of the table."""
 SHORT = ("tails", "scaling", "resume", "imports", "worker", "triggerer")

@@ -15,16 +15,16 @@ from airflow_provider_rayagent.agent.errors import RayAgentInputError
 from airflow_provider_rayagent.agent.wire import AUTHORIZATION_HEADER, validate_id
 from airflow_provider_rayagent.local.access import TokenRequired, refuse
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError
-from airflow_provider_rayagent.local.follow import COMPLETE, follow
 from airflow_provider_rayagent.local.gpus import gpu_status
+from airflow_provider_rayagent.local.job_logs import JobLogs
 from airflow_provider_rayagent.local.plugin_routes import answer_missing_gpus, plugin_routes
 from airflow_provider_rayagent.local.plugin_runs import GpuUnavailableError, PluginRuns
-from airflow_provider_rayagent.local.streams import EventStream, stream_to_websocket
+from airflow_provider_rayagent.local.spool import TURNS
+from airflow_provider_rayagent.local.streams import EventStream, TextStream, stream_to_websocket
+from airflow_provider_rayagent.local.whole_logs import WholeLogs
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
-    from airflow_provider_rayagent.local.follow import Event
+    from airflow_provider_rayagent.local.job_logs import Follower
     from airflow_provider_rayagent.local.jobqueue import JobQueue
     from airflow_provider_rayagent.local.plugins import PluginFolder
     from airflow_provider_rayagent.local.ray_api import RayDashboard
@@ -74,6 +74,13 @@ class Agent:
         self.deleter = deleter
         self.queue = queue
         self.stopping = stopping
+        turns = asyncio.Semaphore(TURNS)
+        self.logs = JobLogs(ray, turns)
+        self.whole_logs = WholeLogs(ray, turns)
+
+    async def close(self) -> None:
+        """Read no more logs."""
+        await asyncio.gather(self.logs.close(), self.whole_logs.close())
 
     async def job(self, job_id: str) -> Row:
         """Return a job's details; a job that waits in the queue is not known.
@@ -82,15 +89,20 @@ class Agent:
         """
         return self.queue.find(job_id) or await self.ray.get_job(job_id)
 
-    async def events(self, job_id: str) -> AsyncGenerator[Event | None, None]:
-        """Return a job's live log; of a job that never was on Ray it is empty.
+    async def jobs(self) -> list[Row]:
+        """Return all jobs, without those that wait in the queue."""
+        # An id of the queue's is nobody else's here, whatever was submitted to Ray under it.
+        on_ray = [job for job in await self.ray.list_jobs() if not self.queue.has(job.get("submission_id") or "")]
+        return [*on_ray, *self.queue.ended()]
 
-        :raises RayAnswerError: 404 if there is no such job, 400 if it is a driver that nobody submitted.
+    async def follow(self, job_id: str) -> Follower:
+        """Return a follower of a job's live log; of a job that never was on Ray it is empty.
+
+        :raises RayAnswerError: 404 if there is no such job, 400 if it is a driver that nobody submitted, 429 beyond the
+            bounds of :class:`JobLogs`.
         """
-        submission_id = (await self.job(job_id)).get("submission_id")
-        if not submission_id:
-            raise RayAnswerError("Can only get logs of submission type jobs", 400)
-        return _nothing() if self.queue.find(job_id) else follow(self.ray, str(submission_id))
+        ended = self.queue.find(job_id)
+        return self.logs.follow_ended(ended) if ended else await self.logs.follow(job_id)
 
 
 def create_app(agent: Agent, token: str, plugins: PluginFolder | None) -> FastAPI:
@@ -157,33 +169,33 @@ _token_header = APIKeyHeader(name=AUTHORIZATION_HEADER, auto_error=False, descri
 _unknown: dict[int | str, dict[str, Any]] = {404: {"model": ErrorAnswer}}
 _taken: dict[int | str, dict[str, Any]] = {409: {"model": ErrorAnswer}}
 _errors: dict[int | str, dict[str, Any]] = {code: {"model": ErrorAnswer} for code in (400, 401, 503)}
+# A route returns a response, not rows. FastAPI would check those with pydantic, which fails on what is nested deeply,
+# and a job's runtime environment may hold anything.
 routes = APIRouter(dependencies=[Security(_token_header)], responses=_errors)
 
 
 @routes.get("/health/", summary="Whether the token is right and Ray answers")
-async def health(agent: OurAgent) -> Row:
+async def health(agent: OurAgent) -> JSONResponse:
     version = await agent.ray.health()
     ray = {"status": "ok", "version": version.get("ray_version"), "address": agent.ray.url}
-    return {"status": "ok", "version": __version__, "ray": ray}
+    return JSONResponse({"status": "ok", "version": __version__, "ray": ray})
 
 
 @routes.get("/jobs/", summary="All jobs, as Ray lists them")
-async def list_jobs(agent: OurAgent) -> list[Row]:
-    # An id of the queue's is nobody else's here, whatever was submitted to Ray under it.
-    on_ray = [job for job in await agent.ray.list_jobs() if not agent.queue.has(job.get("submission_id") or "")]
-    return [*on_ray, *agent.queue.ended()]
+async def list_jobs(agent: OurAgent) -> JSONResponse:
+    return JSONResponse(await agent.jobs())
 
 
 @routes.post("/jobs/", summary="Submit a job (an addition of the local agent)", responses=_taken)
-async def submit_job(agent: OurAgent, job: SubmitRequest) -> Row:
+async def submit_job(agent: OurAgent, job: SubmitRequest) -> JSONResponse:
     if job.submission_id is not None:
         agent.queue.refuse_known(validate_id(job.submission_id, "job"))
-    return await agent.ray.submit_job(job.model_dump(exclude_none=True))
+    return JSONResponse(await agent.ray.submit_job(job.model_dump(exclude_none=True)))
 
 
 @routes.get("/jobs/{job_id}/", summary="Ray's details of one job", responses=_unknown)
-async def get_job(agent: OurAgent, job_id: JobId) -> Row:
-    return await agent.job(job_id)
+async def get_job(agent: OurAgent, job_id: JobId) -> JSONResponse:
+    return JSONResponse(await agent.job(job_id))
 
 
 @routes.get(
@@ -192,8 +204,11 @@ async def get_job(agent: OurAgent, job_id: JobId) -> Row:
     response_class=PlainTextResponse,
     responses=_unknown,
 )
-async def get_job_logs(agent: OurAgent, job_id: JobId) -> PlainTextResponse:
-    return PlainTextResponse("" if agent.queue.find(job_id) else await agent.ray.get_job_logs(job_id))
+async def get_job_logs(agent: OurAgent, job_id: JobId) -> Response:
+    if agent.queue.find(job_id):
+        return PlainTextResponse("")
+    blocks = agent.whole_logs.read(job_id)
+    return TextStream(await anext(blocks, b""), blocks, agent.stopping)
 
 
 @routes.get(
@@ -203,43 +218,43 @@ async def get_job_logs(agent: OurAgent, job_id: JobId) -> PlainTextResponse:
     responses={200: {"content": {"text/event-stream": {}}}, **_unknown},
 )
 async def stream_job_logs(agent: OurAgent, job_id: JobId) -> EventStream:
-    return EventStream(await agent.events(job_id), agent.stopping)
+    return EventStream(await agent.follow(job_id), agent.stopping)
 
 
 @routes.post("/jobs/{job_id}/stop/", summary="Ask Ray to stop a job, or take it out of the queue", responses=_unknown)
-async def stop_job(agent: OurAgent, job_id: JobId) -> Row:
+async def stop_job(agent: OurAgent, job_id: JobId) -> JSONResponse:
     stopped = await agent.queue.stop(job_id)
-    return await agent.ray.stop_job(job_id) if stopped is None else {"stopped": stopped}
+    return JSONResponse(await agent.ray.stop_job(job_id) if stopped is None else {"stopped": stopped})
 
 
 @routes.get("/nodes/", summary="All nodes, dead ones included")
-async def list_nodes(agent: OurAgent) -> list[Row]:
-    return await agent.ray.list_nodes()
+async def list_nodes(agent: OurAgent) -> JSONResponse:
+    return JSONResponse(await agent.ray.list_nodes())
 
 
 @routes.get("/nodes/{node_id}/", summary="One node", responses=_unknown)
-async def get_node(agent: OurAgent, node_id: NodeId) -> Row:
-    return _found(await agent.ray.get_node(node_id), f"Node {node_id}")
+async def get_node(agent: OurAgent, node_id: NodeId) -> JSONResponse:
+    return JSONResponse(_found(await agent.ray.get_node(node_id), f"Node {node_id}"))
 
 
 @routes.get("/tasks/", summary="The tasks that Ray remembers, at most 10,000")
-async def list_tasks(agent: OurAgent) -> list[Row]:
-    return await agent.ray.list_tasks()
+async def list_tasks(agent: OurAgent) -> JSONResponse:
+    return JSONResponse(await agent.ray.list_tasks())
 
 
 @routes.get("/tasks/{task_id}/", summary="The last attempt of one task, in detail", responses=_unknown)
-async def get_task(agent: OurAgent, task_id: TaskId) -> Row:
-    return _found(await agent.ray.get_task(task_id), f"Task {task_id}")
+async def get_task(agent: OurAgent, task_id: TaskId) -> JSONResponse:
+    return JSONResponse(_found(await agent.ray.get_task(task_id), f"Task {task_id}"))
 
 
 @routes.get("/serve_applications/", summary="All Serve applications")
-async def list_serve_applications(agent: OurAgent) -> list[Row]:
-    return await agent.ray.list_serve_applications()
+async def list_serve_applications(agent: OurAgent) -> JSONResponse:
+    return JSONResponse(await agent.ray.list_serve_applications())
 
 
 @routes.get("/serve_applications/{name:path}/", summary="One Serve application", responses=_unknown)
-async def get_serve_application(agent: OurAgent, name: str) -> Row:
-    return _found(await agent.ray.get_serve_application(name), f"Serve application {name!r}")
+async def get_serve_application(agent: OurAgent, name: str) -> JSONResponse:
+    return JSONResponse(_found(await agent.ray.get_serve_application(name), f"Serve application {name!r}"))
 
 
 @routes.delete(
@@ -255,9 +270,9 @@ async def delete_serve_application(agent: OurAgent, name: str) -> Response:
 
 
 @routes.get("/gpu_status/", summary="GPUs of all living nodes")
-async def get_gpu_status(agent: OurAgent) -> Row:
+async def get_gpu_status(agent: OurAgent) -> JSONResponse:
     nodes, usage = await asyncio.gather(agent.ray.list_nodes(), agent.ray.resource_usage())
-    return gpu_status(nodes, usage)
+    return JSONResponse(gpu_status(nodes, usage))
 
 
 async def not_here(request: Request) -> JSONResponse:
@@ -272,15 +287,11 @@ async def not_here(request: Request) -> JSONResponse:
 async def tail_over_websocket(websocket: WebSocket, job_id: str) -> None:
     agent: Agent = websocket.app.state.agent
     try:
-        events = await agent.events(validate_id(job_id, "job"))
+        follower = await agent.follow(validate_id(job_id, "job"))
     except (RayAgentInputError, LocalAgentError) as error:
         await refuse(websocket.scope, websocket.send, status_of(error), str(error))
         return
-    await stream_to_websocket(websocket, events, agent.stopping)
-
-
-async def _nothing() -> AsyncGenerator[Event | None, None]:
-    yield COMPLETE
+    await stream_to_websocket(websocket, follower, agent.stopping)
 
 
 def _found(row: Row | None, what: str) -> Row:

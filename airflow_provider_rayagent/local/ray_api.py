@@ -6,7 +6,9 @@ Every call raises :class:`RayUnavailableError` where Ray does not answer and :cl
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
+import io
 import json
 import re
 from typing import TYPE_CHECKING, Any, cast
@@ -14,10 +16,11 @@ from urllib.parse import quote, urlsplit
 
 from airflow_provider_rayagent.agent.wire import AUTHORIZATION_HEADER
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError
+from airflow_provider_rayagent.local.json_values import read_tolerantly
 from airflow_provider_rayagent.local.ray_token import RayCredentials
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 
     import httpx
     from websockets.asyncio.client import ClientConnection
@@ -26,7 +29,14 @@ CONNECT_TIMEOUT = 3.0
 READ_TIMEOUT = 8.0
 """Seconds; under the 10 s that the agent's client waits for an answer."""
 LONG_READ_TIMEOUT = 60.0
-"""Seconds for calls whose answer may be large or slow: a whole log, a submission, a stop."""
+"""Seconds for calls whose answer may be large or slow: a submission, a stop, a piece of a log."""
+WHOLE_LOG_SECONDS = 290
+"""Ray's deadline for giving a log; it ends every request after 300 s."""
+MAX_REQUESTS = 50
+"""Most requests at a time. It is less than the connections of the client, which loses one now and then where requests
+wait for them."""
+MAX_LOG_READS = 4
+"""Most whole logs that are read at a time."""
 MAX_ROWS = 10_000
 """Most rows that Ray's state API gives."""
 # Ray itself ends a tail at messages over 4 MB.
@@ -50,11 +60,11 @@ class RayDashboard:
         self.url = check_dashboard_url(url)
         self.credentials = credentials or RayCredentials(lambda: None)
         # Proxy settings of the environment are for the world, not for a loopback address.
-        self._http = httpx.AsyncClient(
-            base_url=self.url,
-            timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
-            trust_env=False,
-        )
+        self._http = httpx.AsyncClient(base_url=self.url, trust_env=False)
+        self._places = asyncio.Semaphore(MAX_REQUESTS)
+        self.log_reads = asyncio.Semaphore(MAX_LOG_READS)
+        """To be held while a whole log is read."""
+        self._exchanges: set[asyncio.Task[httpx.Response]] = set()
 
     async def close(self) -> None:
         """Close the connections."""
@@ -77,10 +87,37 @@ class RayDashboard:
         """Return Ray's details of one job, by its submission id or its job id."""
         return _object(await self._json("GET", f"/api/jobs/{quote(job_id, safe='')}"))
 
-    async def get_job_logs(self, job_id: str) -> str:
-        """Return all that the job has logged so far."""
-        response = await self._request("GET", f"/api/jobs/{quote(job_id, safe='')}/logs", timeout=LONG_READ_TIMEOUT)
-        answer = await asyncio.to_thread(_parse, response)
+    async def log_text(self, job_id: str) -> AsyncGenerator[str, None]:
+        """Yield all that the job has logged so far, piece by piece, with its newlines as Ray's live log has them.
+
+        What is not UTF-8 is replaced by U+FFFD. The task that reads it must not be cancelled but where all ends: the
+        client's pool of connections does not bear that.
+        """
+        job = await self.get_job(job_id)
+        node_id = job.get("driver_node_id")
+        if not job.get("submission_id"):
+            raise RayAnswerError("Can only get logs of submission type jobs", 400)
+        if not node_id:
+            # The job has not begun, or never did.
+            return
+        query = {"node_id": node_id, "filename": f"job-driver-{job['submission_id']}.log"}
+        query |= {"lines": "-1", "timeout": str(WHOLE_LOG_SECONDS)}
+        response = await self._exchange("GET", "/api/v0/logs/file", query=query, timeout=LONG_READ_TIMEOUT, stream=True)
+        async with contextlib.aclosing(response):
+            if response.status_code == 429:
+                raise RayUnavailableError(f"Ray at {self.url} has too many requests for logs.")
+            if not response.is_success:
+                # Ray says so too where nothing was logged yet.
+                yield await self._short_log(job_id)
+                return
+            decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("replace"), translate=True)
+            with self._named_errors():
+                async for data in response.aiter_bytes():
+                    yield decoder.decode(data)
+            yield decoder.decode(b"", final=True)
+
+    async def _short_log(self, job_id: str) -> str:
+        answer = await self._json("GET", f"/api/jobs/{quote(job_id, safe='')}/logs", timeout=LONG_READ_TIMEOUT)
         return str(_object(answer).get("logs") or "")
 
     async def submit_job(self, request: Mapping[str, Any]) -> Row:
@@ -106,7 +143,8 @@ class RayDashboard:
 
         parts = urlsplit(self.url)
         scheme = "wss" if parts.scheme == "https" else "ws"
-        url = f"{scheme}://{parts.netloc}{parts.path}/api/jobs/{quote(job_id, safe='')}/logs/tail"
+        path = f"/api/jobs/{quote(job_id, safe='')}/logs/tail"
+        url = f"{scheme}://{parts.netloc}{parts.path}{path}"
         headers = self.credentials.headers()
         try:
             # Ray never reads from this socket while it sends, so it answers no pings.
@@ -126,7 +164,7 @@ class RayDashboard:
             )
         except InvalidStatus as error:
             body = bytes(error.response.body or b"").decode("utf-8", "replace")
-            raise self._answer_error(error.response.status_code, body, headers) from error
+            raise self._answer_error(path, error.response.status_code, body, headers) from error
         except (OSError, ValueError, WebSocketException) as error:
             raise RayUnavailableError(f"Ray at {self.url} does not open its live log: {error}") from error
         try:
@@ -205,24 +243,7 @@ class RayDashboard:
         body: Mapping[str, Any] | None = None,
         timeout: float = READ_TIMEOUT,
     ) -> httpx.Response:
-        import httpx
-
-        limits = httpx.Timeout(timeout, connect=CONNECT_TIMEOUT)
-
-        async def send() -> httpx.Response:
-            headers = self.credentials.headers()
-            return await self._http.request(method, path, params=query, json=body, headers=headers, timeout=limits)
-
-        try:
-            response = await send()
-            if response.status_code == 401 and AUTHORIZATION_HEADER not in response.request.headers:
-                # Ray refuses before it does anything, so that even a submission can be sent again.
-                self.credentials.asked = True
-                response = await send()
-        except httpx.TimeoutException as error:
-            raise RayUnavailableError(f"Ray at {self.url} did not answer in time.") from error
-        except httpx.HTTPError as error:
-            raise RayUnavailableError(f"Ray does not answer at {self.url}: {error or type(error).__name__}") from error
+        response = await self._exchange(method, path, query=query, body=body, timeout=timeout)
         if response.status_code >= 500 and not path.endswith("gcs_healthz"):
             # With its control service gone the dashboard still answers, with 500 to everything.
             await self._request("GET", "/api/gcs_healthz")
@@ -230,9 +251,9 @@ class RayDashboard:
             return response
         if path.endswith("gcs_healthz") and response.status_code not in (401, 403):
             raise RayUnavailableError(f"Ray at {self.url} says that its control service (GCS) is down.")
-        raise self._answer_error(response.status_code, response.text, response.request.headers)
+        raise self._answer_error(path, response.status_code, response.text, response.request.headers)
 
-    def _answer_error(self, status_code: int, text: str, sent: Mapping[str, str]) -> RayAnswerError:
+    def _answer_error(self, path: str, status_code: int, text: str, sent: Mapping[str, str]) -> RayAnswerError:
         if status_code == 401 or (status_code == 403 and AUTHORIZATION_HEADER in sent):
             return self.credentials.refusal(self.url)
         words = plain_words(text) or "no reason given"
@@ -240,8 +261,78 @@ class RayDashboard:
             # Passed on as it is, it would read as if the agent's own token were wrong.
             return RayAnswerError(f"Ray refuses the agent (403): {words}", 502)
         if status_code >= 500:
-            return RayAnswerError(f"Ray failed ({status_code}): {words}", 500)
+            return RayAnswerError(f"Ray failed ({status_code}) at {path}: {words}", 500)
         return RayAnswerError(words, status_code)
+
+    async def _exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        timeout: float,
+        stream: bool = False,
+    ) -> httpx.Response:
+        """Send a request, again with the token if Ray asks for it, and return the answer, whatever its status."""
+        import httpx
+
+        limits = httpx.Timeout(timeout, connect=CONNECT_TIMEOUT, pool=None)
+
+        async def send() -> httpx.Response:
+            headers = self.credentials.headers()
+            request = self._http.build_request(method, path, params=query, json=body, headers=headers, timeout=limits)
+            return await self._uninterrupted(request, timeout, stream=stream)
+
+        response = await send()
+        if response.status_code == 401 and AUTHORIZATION_HEADER not in response.request.headers:
+            await response.aclose()
+            # Ray refuses before it does anything, so that even a submission can be sent again.
+            self.credentials.asked = True
+            response = await send()
+        return response
+
+    async def _uninterrupted(self, request: httpx.Request, timeout: float, *, stream: bool) -> httpx.Response:
+        """Send a request, which goes on within its timeouts if its caller is cancelled.
+
+        httpcore loses a connection's place in its pool, for good, if a request is cancelled just as it gets one
+        (``AsyncConnectionPool.handle_async_request`` of 1.0.9).
+        """
+        import anyio
+
+        async def send() -> httpx.Response:
+            try:
+                return await self._http.send(request, stream=stream)
+            finally:
+                self._places.release()
+
+        try:
+            with anyio.fail_after(timeout):
+                await self._places.acquire()
+        except TimeoutError as error:
+            raise RayUnavailableError(f"Ray at {self.url} has too many requests to answer.") from error
+        exchange = asyncio.ensure_future(send())
+        self._exchanges.add(exchange)
+        exchange.add_done_callback(self._exchange_done)
+        with self._named_errors():
+            return await asyncio.shield(exchange)
+
+    def _exchange_done(self, exchange: asyncio.Task[httpx.Response]) -> None:
+        self._exchanges.discard(exchange)
+        if not exchange.cancelled():
+            # Else asyncio tells of an error that nobody waited for.
+            exchange.exception()
+
+    @contextlib.contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        import httpx
+
+        try:
+            yield
+        except httpx.TimeoutException as error:
+            raise RayUnavailableError(f"Ray at {self.url} did not answer in time.") from error
+        except httpx.HTTPError as error:
+            raise RayUnavailableError(f"Ray does not answer at {self.url}: {error or type(error).__name__}") from error
 
 
 def check_dashboard_url(url: str) -> str:
@@ -272,8 +363,8 @@ def plain_words(text: str, limit: int = 500) -> str:
 
 def _parse(response: httpx.Response) -> Any:
     try:
-        return json.loads(response.content)
-    except ValueError as error:
+        return read_tolerantly(response.content)
+    except (ValueError, RecursionError) as error:
         raise RayAnswerError(f"Ray answered {response.request.url.path} with something else than JSON.", 502) from error
 
 

@@ -109,7 +109,9 @@ async def run(options: Options) -> int:
         stack.push_async_callback(queue.close)
         from airflow_provider_rayagent.local.app import Agent
 
-        return await _serve(options, listener, Agent(ray, deleter, queue, asyncio.Event()), head, stop)
+        agent = Agent(ray, deleter, queue, asyncio.Event())
+        stack.push_async_callback(agent.close)
+        return await _serve(options, listener, agent, head, stop)
 
 
 def _dashboard(options: Options, head: RayHead | None) -> RayDashboard:

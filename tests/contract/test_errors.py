@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
@@ -39,13 +40,15 @@ class HastyHook(RayAgentHook):
         return super().follow_job(job_id, dataclasses.replace(settings, missing_timeout=0.5), **options)
 
 
-@pytest.fixture(scope="module")
-def chatty_job(agent: LocalAgent) -> Iterator[str]:
-    """A job that prints until it is stopped."""
-    job_id = submit(agent, "import time\nfor n in range(3000): print('step', n, flush=True); time.sleep(0.2)")
+@contextlib.contextmanager
+def chatty_job(agent: LocalAgent, width: int) -> Iterator[str]:
+    """Have a job that prints lines of some width until it is stopped."""
+    job_id = submit(agent, f"import time\nfor n in range(3000): print('x' * {width}, flush=True); time.sleep(0.2)")
     agent.wait(job_id, statuses=("RUNNING",))
-    yield job_id
-    agent.request("POST", f"jobs/{job_id}/stop/")
+    try:
+        yield job_id
+    finally:
+        agent.request("POST", f"jobs/{job_id}/stop/")
 
 
 def both_refuse(client: Client, hook: RayAgentHook, method: str, *args: Any) -> tuple[TheirError, RayAgentError]:
@@ -100,18 +103,24 @@ def test_a_protocol_that_does_not_exist_is_400(client: Client, hook: RayAgentHoo
 
 
 @pytest.mark.parametrize(
-    ("protocol", "limits"),
-    [("websocket", {"max_messages": 3}), ("http", {"max_lines": 3}), ("http", {"max_bytes": 500})],
+    ("protocol", "limits", "width"),
+    [
+        # What was printed before comes as one message of up to 10,000 characters, or as several.
+        ("websocket", {"max_messages": 3}, 1),
+        ("http", {"max_lines": 3}, 1),
+        ("http", {"max_bytes": 12_000}, 1_000),
+    ],
 )
 def test_a_limit_that_the_caller_set_is_429(
-    client: Client, hook: RayAgentHook, chatty_job: str, protocol: Any, limits: dict[str, int]
+    agent: LocalAgent, client: Client, hook: RayAgentHook, protocol: Any, limits: dict[str, int], width: int
 ) -> None:
-    with pytest.raises(TheirError) as theirs:
-        client.call("tail_job_logs", chatty_job, limits=limits, protocol=protocol)
     hook.stream_limits = StreamLimits(**limits)
     ours: list[str] = []
-    with pytest.raises(RayAgentStreamLimitError) as our_error:
-        ours.extend(hook.tail_job_logs(chatty_job, protocol=protocol))
+    with chatty_job(agent, width) as job_id:
+        with pytest.raises(TheirError) as theirs:
+            client.call("tail_job_logs", job_id, limits=limits, protocol=protocol)
+        with pytest.raises(RayAgentStreamLimitError) as our_error:
+            ours.extend(hook.tail_job_logs(job_id, protocol=protocol))
     assert theirs.value.items, "the client yields what is within its limits"
     assert ours, "and so does the hook"
     assert our_error.value.status_code == theirs.value.status_code == 429

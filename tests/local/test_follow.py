@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from websockets.exceptions import ConnectionClosedOK
 
-from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError
-from airflow_provider_rayagent.local.follow import COMPLETE, Event, follow, relay
+from airflow_provider_rayagent.local import job_logs
+from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError, TooManyError
+from airflow_provider_rayagent.local.events import messages
+from airflow_provider_rayagent.local.job_logs import JobLogs
+from airflow_provider_rayagent.local.spool import TURNS
+from airflow_provider_rayagent.local.streams import relay
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 
+    from airflow_provider_rayagent.local.job_logs import Follower
     from airflow_provider_rayagent.local.ray_api import RayDashboard
+
+Event = dict[str, str]
+COMPLETE = {"type": "complete"}
 
 
 class ScriptedRay:
@@ -23,72 +32,118 @@ class ScriptedRay:
 
     :param tail: chunks; ``None`` stands for silence without end.
     :param statuses: answers to one look after the other; the last one stays.
+    :param whole: pieces of the whole log, or the error that it is answered with.
     """
 
-    def __init__(self, tail: Sequence[str | None], statuses: Sequence[str], whole: str | LocalAgentError = "") -> None:
-        self._tail = list(tail)
-        self._statuses = list(statuses)
-        self._whole = whole
-        self.tails_open = 0
+    def __init__(
+        self, tail: Sequence[str | None], statuses: Sequence[str], whole: str | Sequence[str] | LocalAgentError = ""
+    ) -> None:
+        self.tail = list(tail)
+        self.statuses = list(statuses)
+        self._whole = [whole] if isinstance(whole, str) else whole
+        self.log_reads = asyncio.Semaphore(1)
+        self.tails_open = self.tails_opened = self.whole_logs = 0
 
     @contextlib.asynccontextmanager
     async def tail_job_logs(self, job_id: str) -> AsyncIterator[ScriptedRay]:
         self.tails_open += 1
+        self.tails_opened += 1
         try:
             yield self
         finally:
             self.tails_open -= 1
 
     async def recv(self) -> str:
-        if not self._tail:
+        if not self.tail:
             raise ConnectionClosedOK(None, None)
-        if self._tail[0] is None:
+        if self.tail[0] is None:
             await asyncio.Event().wait()
-        return cast("str", self._tail.pop(0))
+        return cast("str", self.tail.pop(0))
 
     async def get_job(self, job_id: str) -> dict[str, Any]:
-        status = self._statuses.pop(0) if len(self._statuses) > 1 else self._statuses[0]
+        status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
         if status == "DOWN":
             raise RayUnavailableError("down")
-        return {"status": status}
+        return {"submission_id": job_id, "status": status, "start_time": 1}
 
-    async def get_job_logs(self, job_id: str) -> str:
+    async def log_text(self, job_id: str) -> AsyncGenerator[str, None]:
+        self.whole_logs += 1
         if isinstance(self._whole, LocalAgentError):
             raise self._whole
-        return self._whole
+        for piece in self._whole:
+            await asyncio.sleep(0)
+            yield piece
 
 
-def events_of(ray: ScriptedRay, quiet: float = 0.01) -> list[Event | None]:
-    async def collect() -> list[Event | None]:
-        return [event async for event in follow(cast("RayDashboard", ray), "job", quiet)]
+def logs_of(ray: ScriptedRay, quiet: float = 0.05) -> JobLogs:
+    return JobLogs(cast("RayDashboard", ray), asyncio.Semaphore(TURNS), quiet)
 
-    return asyncio.run(collect())
+
+async def events_of(follower: Follower) -> list[Event | None]:
+    """Return all events, or signs of life, that a follower is given."""
+    events: list[Event | None] = []
+    async for block in follower.blocks():
+        events += [None] if block is None else map(json.loads, messages(block))
+    follower.close()
+    return events
+
+
+def followed(ray: ScriptedRay) -> list[Event | None]:
+    """Return what one follower is given."""
+
+    async def play() -> list[Event | None]:
+        logs = logs_of(ray)
+        events = await events_of(await logs.follow("job"))
+        await logs.close()
+        return events
+
+    return asyncio.run(play())
 
 
 def log(text: str) -> Event:
     return {"type": "log", "message": text}
 
 
-def test_a_job_that_ended_is_complete() -> None:
-    assert events_of(ScriptedRay(["a\n", "b\n"], ["SUCCEEDED"], "a\nb\n")) == [log("a\n"), log("b\n"), COMPLETE]
+def text_of(events: list[Event | None]) -> str:
+    return "".join(event["message"] for event in events if event and event["type"] == "log")
+
+
+def test_a_job_that_ended_is_complete_and_its_log_is_not_tailed() -> None:
+    ray = ScriptedRay(["other\n"], ["SUCCEEDED"], ["a\n", "b\n"])
+
+    assert followed(ray) == [log("a\nb\n"), COMPLETE]
+    assert (ray.tails_opened, ray.whole_logs) == (0, 1)
+
+
+def test_a_job_that_ends_while_it_is_followed_is_complete() -> None:
+    assert followed(ScriptedRay(["a\n", "b\n"], ["RUNNING", "SUCCEEDED"], "a\nb\n")) == [
+        log("a\n"),
+        log("b\n"),
+        COMPLETE,
+    ]
 
 
 def test_a_tail_that_ended_while_the_job_runs_is_not_complete() -> None:
-    assert events_of(ScriptedRay(["a\n"], ["RUNNING"], "a\n")) == [log("a\n")]
+    assert followed(ScriptedRay(["a\n"], ["RUNNING"], "a\n")) == [log("a\n")]
 
 
 def test_what_the_tail_left_out_of_an_ended_jobs_log_is_sent_before_complete() -> None:
-    assert events_of(ScriptedRay(["a\n"], ["FAILED"], "a\nb\n")) == [log("a\n"), log("b\n"), COMPLETE]
+    assert followed(ScriptedRay(["a\n"], ["RUNNING", "FAILED"], ["a", "\nb", "\n"])) == [
+        log("a\n"),
+        log("b\n"),
+        COMPLETE,
+    ]
 
 
 def test_a_log_that_was_rewritten_is_an_error_and_not_complete() -> None:
-    first, last = events_of(ScriptedRay(["a\n"], ["SUCCEEDED"], "other\n"))
-
-    assert (first, last and last["type"]) == (log("a\n"), "error")
+    for whole in ("other\n", "a", ""):
+        first, last = followed(ScriptedRay(["a\n"], ["RUNNING", "SUCCEEDED"], whole))
+        assert (first, last and last["type"]) == (log("a\n"), "error")
 
 
 def test_a_whole_log_that_ray_cannot_give_is_an_error_and_not_complete() -> None:
-    first, last = events_of(ScriptedRay(["a\n"], ["SUCCEEDED"], RayAnswerError("invalid start byte", 500)))
+    fault = RayAnswerError("invalid start byte", 500)
+    first, last = followed(ScriptedRay(["a\n"], ["RUNNING", "SUCCEEDED"], fault))
 
     assert first == log("a\n")
     assert last
@@ -96,61 +151,211 @@ def test_a_whole_log_that_ray_cannot_give_is_an_error_and_not_complete() -> None
     assert "invalid start byte" in last["message"]
 
 
+def test_a_whole_log_that_ray_cannot_give_now_is_neither_an_error_nor_complete() -> None:
+    ray = ScriptedRay(["a\n"], ["RUNNING", "SUCCEEDED"], RayUnavailableError("down"))
+
+    assert followed(ray) == [log("a\n")]
+
+
 def test_a_job_without_a_log_is_complete_and_empty() -> None:
-    assert events_of(ScriptedRay([], ["STOPPED"])) == [COMPLETE]
+    assert followed(ScriptedRay([], ["STOPPED"])) == [COMPLETE]
 
 
 def test_a_tail_that_stays_silent_after_the_job_ended_is_given_up() -> None:
-    ray = ScriptedRay(["a\n", None], ["RUNNING", "SUCCEEDED"], "a\nb\n")
+    ray = ScriptedRay(["a\n", None], ["RUNNING", "RUNNING", "SUCCEEDED"], "a\nb\n")
 
-    assert events_of(ray) == [log("a\n"), None, None, None, log("b\n"), COMPLETE]
+    events = followed(ray)
+    assert [event for event in events if event] == [log("a\n"), log("b\n"), COMPLETE]
+    assert None in events, "there were signs of life"
     assert ray.tails_open == 0
 
 
-def test_a_silent_tail_ends_with_ray() -> None:
+def test_a_silent_tail_is_held_while_ray_does_not_answer_now_and_then_and_left_when_it_never_does() -> None:
+    comes_back = ScriptedRay(["a\n", None], ["RUNNING", *["DOWN"] * 3, "RUNNING", *["DOWN"] * 3, "SUCCEEDED"], "a\n")
+    assert followed(comes_back)[-1] == COMPLETE
+    assert comes_back.tails_opened == 1
+
     ray = ScriptedRay(["a\n", None], ["RUNNING", "DOWN"])
-
-    with pytest.raises(RayUnavailableError):
-        events_of(ray)
+    assert [event for event in followed(ray) if event] == [log("a\n")]
     assert ray.tails_open == 0
+
+
+def test_a_job_is_tailed_once_however_many_follow_it_whenever_they_begin() -> None:
+    async def play() -> None:
+        ray = ScriptedRay(["a\n", None, "b\n"], ["RUNNING"], "a\nb\nc\n")
+        logs = logs_of(ray)
+        early = [asyncio.ensure_future(events_of(await logs.follow("job"))) for _ in range(20)]
+        await asyncio.sleep(0.05)
+        late = [asyncio.ensure_future(events_of(await logs.follow("job"))) for _ in range(20)]
+        ray.statuses = ["SUCCEEDED"]
+        ray.tail.remove(None)
+        for events in await asyncio.gather(*early, *late):
+            assert text_of(events) == "a\nb\nc\n"
+            assert events[-1] == COMPLETE
+        assert (ray.tails_opened, ray.whole_logs) == (1, 1)
+
+    asyncio.run(play())
+
+
+def test_a_tail_is_held_when_all_have_left_and_is_there_for_who_comes_again() -> None:
+    async def play() -> None:
+        ray = ScriptedRay(["a\n", None, "b\n"], ["RUNNING"], "a\nb\n")
+        logs = logs_of(ray)
+        for _ in range(10):
+            follower = await logs.follow("job")
+            async for block in follower.blocks():
+                if block:
+                    break
+            follower.close()
+        assert (ray.tails_opened, ray.tails_open) == (1, 1)
+        ray.statuses = ["SUCCEEDED"]
+        again = await logs.follow("job")
+        ray.tail.remove(None)
+        assert text_of(await events_of(again)) == "a\nb\n"
+        assert (ray.tails_opened, ray.tails_open, ray.whole_logs) == (1, 0, 1)
+
+    asyncio.run(play())
+
+
+def test_a_log_is_not_read_to_its_end_for_nobody() -> None:
+    async def play() -> None:
+        ray = ScriptedRay([], ["SUCCEEDED"], ["x" * 1000] * 1000)
+        logs = logs_of(ray)
+        follower = await logs.follow("job")
+        async for _ in follower.blocks():
+            break
+        follower.close()
+        await asyncio.sleep(0.05)
+        again = await events_of(await logs.follow("job"))
+        assert text_of(again) == "x" * 1_000_000
+        assert ray.whole_logs == 2
+
+    asyncio.run(play())
+
+
+def test_another_job_of_the_same_id_is_not_given_the_log_of_the_first() -> None:
+    async def play() -> None:
+        ray = ScriptedRay([], ["SUCCEEDED"], "first\n")
+        logs = logs_of(ray)
+        slow = await logs.follow("job")
+        await asyncio.sleep(0.05)
+        shared = await logs.follow("job")
+        assert ray.whole_logs == 1, "the same job's log is shared while somebody reads it"
+
+        async def get_job(job_id: str) -> dict[str, Any]:
+            return {"submission_id": job_id, "status": "SUCCEEDED", "start_time": 2}
+
+        ray.get_job = get_job  # type: ignore[method-assign]
+        ray._whole = ["second\n"]
+        other = await logs.follow("job")
+        assert [text_of(await events_of(each)) for each in (slow, shared, other)] == ["first\n", "first\n", "second\n"]
+
+    asyncio.run(play())
+
+
+def test_there_are_bounds_on_tails_on_tails_that_were_left_and_on_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_logs, "MAX_TAILS", 2)
+    monkeypatch.setattr(job_logs, "MAX_FOLLOWERS", 4)
+
+    async def play() -> None:
+        ray = ScriptedRay([None], ["RUNNING"])
+        logs = logs_of(ray)
+        followers = [await logs.follow(job_id) for job_id in ("one", "two", "two")]
+        with pytest.raises(TooManyError, match="live logs") as caught:
+            await logs.follow("three")
+        assert caught.value.status_code == 429
+        followers.append(await logs.follow("one"))
+        with pytest.raises(TooManyError, match="streams"):
+            await logs.follow("one")
+        with pytest.raises(TooManyError, match="streams"):
+            logs.follow_ended({"submission_id": "ended", "status": "STOPPED"})
+        for each in followers:
+            each.close()
+            each.close()
+        ray.statuses = ["SUCCEEDED"]
+        assert await events_of(await logs.follow("ended")) == [COMPLETE]
+        ray.statuses = ["RUNNING"]
+        with pytest.raises(TooManyError, match="live logs"):
+            await logs.follow("three")
+        assert ray.tails_opened == ray.tails_open == 2
+        await logs.close()
+        assert ray.tails_open == 0
+
+    asyncio.run(play())
+
+
+def test_a_job_whose_tails_were_left_is_not_tailed_again_and_again() -> None:
+    async def play() -> None:
+        ray = ScriptedRay([None], ["RUNNING", "DOWN"])
+        logs = logs_of(ray, quiet=0.01)
+        for _ in range(job_logs.MAX_LEFT_TAILS):
+            ray.statuses = ["RUNNING", "DOWN"]
+            assert not any(await events_of(await logs.follow("job")))
+        ray.statuses = ["RUNNING"]
+        with pytest.raises(TooManyError):
+            await logs.follow("job")
+        other = await logs.follow("other")
+        other.close()
+        await asyncio.sleep(0.01)
+        assert ray.tails_opened == job_logs.MAX_LEFT_TAILS + 1
+        await logs.close()
+
+    asyncio.run(play())
+
+
+def test_a_log_that_the_disk_does_not_take_ends_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    assert followed(ScriptedRay(["a\n"], ["RUNNING"])) == []
 
 
 def relayed(
-    ray: ScriptedRay, *, end_after: float | None = None, stuck: bool = False
-) -> tuple[bool, list[Event | None]]:
-    got: list[Event | None] = []
+    ray: ScriptedRay, send: Callable[[bytes | None], Awaitable[None]], *, end_after: float = 3600
+) -> tuple[bool, JobLogs]:
+    async def play() -> tuple[bool, JobLogs]:
+        logs = logs_of(ray)
+        follower = await logs.follow("job")
+        ended = await relay(follower.blocks(), send, asyncio.sleep(end_after))
+        follower.close()
+        await logs.close()
+        return ended, logs
 
-    async def send(event: Event | None) -> None:
-        got.append(event)
-        if stuck:
+    return asyncio.run(play())
+
+
+def test_a_relay_says_whether_all_was_sent() -> None:
+    got: list[bytes] = []
+
+    async def send(block: bytes | None) -> None:
+        got.append(block or b"")
+
+    async def fail(block: bytes | None) -> None:
+        raise OSError
+
+    assert relayed(ScriptedRay([], ["SUCCEEDED"], "a\n"), send)[0] is True
+    assert [json.loads(each) for each in messages(b"".join(got))] == [log("a\n"), COMPLETE]
+    assert relayed(ScriptedRay([None], ["RUNNING"]), send, end_after=0.2)[0] is False
+    assert relayed(ScriptedRay([], ["SUCCEEDED"], "a\n"), fail)[0] is False
+
+
+def test_a_client_that_does_not_read_does_not_hold_up_the_others() -> None:
+    async def play() -> None:
+        ray = ScriptedRay(["x" * 1000] * 1000, ["RUNNING"])
+        logs = logs_of(ray)
+        stuck, reads = await logs.follow("job"), await logs.follow("job")
+        taken: list[bytes | None] = []
+
+        async def take_one(block: bytes | None) -> None:
+            taken.append(block)
             await asyncio.Event().wait()
 
-    async def run() -> bool:
-        events: AsyncGenerator[Event | None, None] = follow(cast("RayDashboard", ray), "job", 0.05)
-        return await relay(events, send, asyncio.sleep(3600 if end_after is None else end_after))
+        over = asyncio.Event()
+        relaying = asyncio.ensure_future(relay(stuck.blocks(), take_one, over.wait()))
+        assert text_of(await events_of(reads)) == "x" * 1_000_000
+        assert len(taken) == 1
+        over.set()
+        assert await relaying is False
 
-    return asyncio.run(run()), got
-
-
-def test_a_relay_says_whether_complete_was_sent() -> None:
-    assert relayed(ScriptedRay(["a\n"], ["SUCCEEDED"], "a\n")) == (True, [log("a\n"), COMPLETE])
-    assert relayed(ScriptedRay(["a\n"], ["RUNNING"])) == (False, [log("a\n")])
-    assert relayed(ScriptedRay(["a\n", None], ["DOWN"])) == (False, [log("a\n")])
-
-
-@pytest.mark.parametrize("stuck", [True, False])
-def test_the_tail_is_closed_when_the_client_goes_away(stuck: bool) -> None:
-    ray = ScriptedRay(["a\n", None], ["RUNNING"])
-
-    complete, got = relayed(ray, end_after=0.2, stuck=stuck)
-
-    assert (complete, got[0]) == (False, log("a\n"))
-    assert ray.tails_open == 0
-
-
-def test_a_client_that_does_not_read_holds_the_tail_back() -> None:
-    ray = ScriptedRay(["a\n"] * 1000, ["RUNNING"])
-
-    relayed(ray, end_after=0.1, stuck=True)
-
-    assert len(ray._tail) == 999
+    asyncio.run(play())

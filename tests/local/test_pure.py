@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import astuple
 from pathlib import Path
@@ -10,8 +11,17 @@ import pytest
 
 from airflow_provider_rayagent.local.access import check_token
 from airflow_provider_rayagent.local.errors import LocalAgentError
+from airflow_provider_rayagent.local.events import (
+    COMPLETE,
+    MAX_EVENT,
+    encode_event,
+    join_logs,
+    log_events,
+    messages,
+    whole_events,
+)
 from airflow_provider_rayagent.local.files import write_private
-from airflow_provider_rayagent.local.follow import MAX_EVENT, Sent, as_json, has_ended, log_events
+from airflow_provider_rayagent.local.follow import LogRewrittenError, Rest, Sent, has_ended
 from airflow_provider_rayagent.local.gpus import gpu_status
 from airflow_provider_rayagent.local.head import (
     HeadPorts,
@@ -29,46 +39,89 @@ from airflow_provider_rayagent.local.server import listen, url_of
     ["", "a", "a\n" * 20_000, "x" * 50_000, "\x1b[1m" * 9_000, "漢字\n\n" * 9_000, "😀" * 15_000, "\n" * 30_000],
 )
 def test_events_hold_the_text_unchanged_and_are_short_enough_for_every_client(text: str) -> None:
-    events = log_events(text)
+    sent = messages(b"".join(log_events(text)))
 
+    events = [json.loads(each) for each in sent]
     assert "".join(event["message"] for event in events) == text
-    assert all(event["message"] for event in events)
-    assert all(len(as_json(event)) <= MAX_EVENT for event in events)
+    assert all(event["type"] == "log" and event["message"] for event in events)
+    assert all(len(each) <= MAX_EVENT for each in sent)
 
 
 def test_an_event_is_cut_after_a_newline_where_there_is_one() -> None:
-    events = log_events("".join(f"line {number}\n" for number in range(5_000)))
+    events = [json.loads(each) for each in messages(b"".join(log_events("line with a newline\n" * 5_000)))]
 
     assert len(events) > 1
     assert all(event["message"].endswith("\n") for event in events)
 
 
 def test_a_chunk_that_fits_is_one_event() -> None:
-    assert log_events("one\ntwo\n") == [{"type": "log", "message": "one\ntwo\n"}]
+    assert list(log_events("one\ntwo\n")) == [b'data: {"type": "log", "message": "one\\ntwo\\n"}\n\n']
 
 
-def test_an_event_in_ascii_has_no_separator_that_a_client_could_cut_at() -> None:
-    line = as_json({"type": "log", "message": "a\u2028b\x85c\x1cd\r\ne"}, ascii_only=True)
+def test_an_event_has_no_separator_that_a_client_could_cut_at() -> None:
+    (line,) = messages(encode_event({"type": "log", "message": "a\u2028b\x85c\x1cd\r\ne\n\nf"}))
 
     assert line.splitlines() == [line]
-    assert json.loads(line)["message"] == "a\u2028b\x85c\x1cd\r\ne"
+    assert json.loads(line)["message"] == "a\u2028b\x85c\x1cd\r\ne\n\nf"
 
 
-def test_the_rest_of_a_log_is_what_was_not_sent() -> None:
+def test_of_a_block_whole_events_are_kept() -> None:
+    one, two = encode_event({"type": "log", "message": "1"}), encode_event({"type": "log", "message": "2"})
+
+    assert whole_events(one + two) == one + two
+    assert whole_events(one + two[:-1]) == one
+    assert whole_events(one[:-1]) == b""
+
+
+def events_of(*texts: str) -> bytes:
+    return b"".join(encode_event({"type": "log", "message": text}) for text in texts)
+
+
+def test_logs_in_a_row_are_joined() -> None:
+    texts = ["é1\n", 'a"}\n\ndata: {"type": "log", "message": "', "\\", "😀\n"]
+    other = encode_event({"type": "error", "message": "x"})
+
+    assert join_logs(b"") == b""
+    assert join_logs(other + COMPLETE) == other + COMPLETE
+    assert join_logs(events_of(*texts)) == events_of("".join(texts))
+    assert join_logs(events_of("1", "2") + other + events_of("3", "4") + COMPLETE) == (
+        events_of("12") + other + events_of("34") + COMPLETE
+    )
+
+
+@pytest.mark.parametrize("size", [1, 7, 99, 2_500, 4_900, 5_000, 9_900])
+def test_logs_are_joined_up_to_the_longest_event(size: int) -> None:
+    texts = [str(number % 10) * size for number in range(60_000 // size)]
+    other = encode_event({"type": "error", "message": "x" * 50})
+
+    sent = messages(join_logs(other + events_of(*texts)))
+    assert "".join(json.loads(each)["message"] for each in sent[1:]) == "".join(texts)
+    assert max(map(len, sent)) <= MAX_EVENT
+    assert all(len(one) + len(two) > MAX_EVENT for one, two in itertools.pairwise(sent[1:]))
+
+
+def rest_of(pieces: list[str], *sent_texts: str) -> str:
     sent = Sent()
-    sent.add("é1\n")
-    sent.add("2\n")
+    for text in sent_texts:
+        sent.add(text)
+    rest = Rest(sent)
+    given = "".join(rest.of(piece) for piece in pieces)
+    rest.check_end()
+    return given
 
-    assert sent.rest_of("é1\n2\n") == ""
-    assert sent.rest_of("é1\n2\n3\n") == "3\n"
 
+@pytest.mark.parametrize("size", range(1, 9))
+def test_the_rest_of_a_log_is_what_was_not_sent(size: int) -> None:
+    def pieces(whole: str) -> list[str]:
+        return [whole[start : start + size] for start in range(0, len(whole), size)]
 
-@pytest.mark.parametrize("whole", ["", "é1\n", "e1\n2\n", "é1\n3\n4\n"])
-def test_a_log_that_does_not_begin_with_what_was_sent_has_no_rest(whole: str) -> None:
-    sent = Sent()
-    sent.add("é1\n2\n")
-
-    assert sent.rest_of(whole) is None
+    assert rest_of(pieces("é1\n2\n"), "é1\n", "2\n") == ""
+    assert rest_of(pieces("é1\n2\n3\n"), "é1\n", "2\n") == "3\n"
+    assert rest_of(pieces("é1\n")) == "é1\n"
+    assert rest_of([]) == ""
+    for other in ("", "é1\n", "e1\n2\n", "é1\n3\n4\n"):
+        with pytest.raises(LogRewrittenError):
+            rest_of(pieces(other), "é1\n", "2\n")
 
 
 @pytest.mark.parametrize(
@@ -160,18 +213,6 @@ def test_a_taken_port_is_told() -> None:
         assert url_of(first) == f"http://127.0.0.1:{port}"
         with pytest.raises(LocalAgentError, match=f"port {port}"):
             listen("localhost", port)
-
-
-def test_the_info_file_is_for_its_owner_alone(tmp_path: Path) -> None:
-    path = tmp_path / "info.json"
-    path.write_text("old")
-    path.chmod(0o644)
-
-    write_private(path, "new")
-
-    assert path.read_text() == "new"
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_an_info_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:

@@ -1,0 +1,217 @@
+"""Followers of one job's log at the local agent, and what a bystander notices of them.
+
+    python -m benchmarks local_agent
+
+A real Ray runs the jobs. The followers are in a process of their own and read server-sent events; the bystander asks
+for the status of another job five times a second. The tails are the connections that Ray's job head holds to the
+agent of the job's node: all calls for jobs hang once there are a hundred.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import psutil  # type: ignore[import-untyped]
+import requests
+
+from benchmarks.feeder import ROOT
+from benchmarks.measure import Aim, Line
+from tests.stack.agent import local_agent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.stack.agent import LocalAgent
+
+LIVE_SECONDS = 20
+LONG_BYTES = 200_000_000
+LONG_LOG = f"python -c \"import sys; [sys.stdout.write('x' * 99 + chr(10)) for _ in range({LONG_BYTES // 100})]\""
+ASK_SECONDS = 0.2
+"""Between two questions of the bystander."""
+PATIENCE = 10.0
+"""Seconds for an answer to the bystander, as clients have them."""
+LOG_PATIENCE = 300.0
+"""Seconds for followers of an ended job to have its log."""
+
+
+@dataclass
+class Seen:
+    """What was seen while a job was followed.
+
+    :param latencies: seconds, of the bystander's questions that were answered.
+    :param failures: the bystander's questions that were not.
+    :param memory: the most that the agent held, in bytes.
+    :param tails: the most that Ray's job head held.
+    :param complete: followers that had the whole log and were told so.
+    :param statuses: how many followers were answered with which HTTP status; ``0``: with none.
+    :param received: what the follower with the least and the one with the most had of the log, in bytes.
+    """
+
+    followers: int
+    latencies: list[float] = field(default_factory=list)
+    failures: int = 0
+    memory: int = 0
+    tails: int = 0
+    complete: int = 0
+    statuses: dict[str, int] = field(default_factory=dict)
+    received: tuple[int, int] = (0, 0)
+    seconds: float = 0.0
+
+
+def measure(*, short: bool) -> Iterator[Line]:
+    """Follow a running job, and one that has ended with a long log."""
+    for followers in (1, 20) if short else (1, 150, 1_000):
+        with local_agent("--num-cpus", "4") as agent:
+            yield from lines("a running job", follow_running(agent, followers))
+    for followers in (1,) if short else (1, 5, 150):
+        with local_agent("--num-cpus", "4") as agent:
+            yield from lines("a log of 200 MB", follow_ended(agent, followers))
+
+
+def lines(what: str, seen: Seen) -> Iterator[Line]:
+    """Yield what was seen as lines of the table."""
+    what = f"{seen.followers:,} followers of {what}"
+    asked = len(seen.latencies) + seen.failures
+    answers = ", ".join(f"{count} × {status}" for status, count in sorted(seen.statuses.items()))
+    least, most = (each / 1e6 for each in seen.received)
+    note = f"{seen.complete} had it whole, the others {least:.1f} to {most:.1f} MB; {answers}; {seen.seconds:.0f} s"
+    latencies = [1_000 * each for each in seen.latencies] or [float("inf")]
+    yield Line("local_agent", f"{what}: bystander, median", "ms", [statistics.median(latencies)])
+    yield Line("local_agent", f"{what}: bystander, longest", "ms", [max(latencies)])
+    failed = Aim(most=0.0, of="figure")
+    yield Line("local_agent", f"{what}: bystander, failures", f"of {asked}", [seen.failures], aim=failed)
+    yield Line("local_agent", f"{what}: memory of the agent", "MB", [seen.memory / 1e6])
+    yield Line("local_agent", f"{what}: tails in Ray's job head", "", [seen.tails], note=note)
+
+
+def follow_running(agent: LocalAgent, followers: int) -> Seen:
+    """Follow a job that prints ten lines a second and outlives the measurement."""
+    job_id = agent.submit(printing(LIVE_SECONDS + 300))
+    agent.wait(job_id, statuses=["RUNNING"])
+    return follow(agent, job_id, followers, seconds=LIVE_SECONDS)
+
+
+def printing(seconds: int) -> str:
+    """Return a command that prints ten lines a second."""
+    return f"python -u -c \"import time; [(print('line', n), time.sleep(0.1)) for n in range({seconds * 10})]\""
+
+
+def follow_ended(agent: LocalAgent, followers: int) -> Seen:
+    """Follow a job that has ended."""
+    job_id = agent.submit(LONG_LOG)
+    agent.wait(job_id)
+    return follow(agent, job_id, followers, seconds=LOG_PATIENCE)
+
+
+def follow(agent: LocalAgent, job_id: str, followers: int, seconds: float) -> Seen:
+    """Let followers follow until they are at the end, at most for some seconds, and look on."""
+    bystander = agent.wait(agent.submit("true"))["submission_id"]
+    seen = Seen(followers)
+    began = time.monotonic()
+    command = [sys.executable, "-m", "benchmarks.local_agent", agent.url, agent.token, job_id]
+    with subprocess.Popen(
+        [*command, str(followers), str(seconds)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        over = threading.Event()
+        watches = [
+            threading.Thread(target=ask, args=(agent, bystander, seen, over)),
+            threading.Thread(target=look, args=(agent, job_id, seen, over)),
+        ]
+        for each in watches:
+            each.start()
+        output, _ = process.communicate()
+        over.set()
+        for each in watches:
+            each.join()
+    told = json.loads(output)
+    seen.complete, seen.statuses, seen.seconds = told["complete"], told["statuses"], time.monotonic() - began
+    seen.received = min(told["received"]), max(told["received"])
+    return seen
+
+
+def ask(agent: LocalAgent, job_id: str, seen: Seen, over: threading.Event) -> None:
+    """Be the bystander."""
+    while not over.wait(ASK_SECONDS):
+        began = time.monotonic()
+        try:
+            answer = agent.request("GET", f"jobs/{job_id}/", timeout=PATIENCE)
+            answer.raise_for_status()
+        except requests.RequestException:
+            seen.failures += 1
+        else:
+            seen.latencies.append(time.monotonic() - began)
+
+
+def look(agent: LocalAgent, job_id: str, seen: Seen, over: threading.Event) -> None:
+    """Note the agent's memory and Ray's tails."""
+    process = psutil.Process(agent.pid)
+    head = job_head(process)
+    node_agent = None
+    while not over.wait(ASK_SECONDS):
+        seen.memory = max(seen.memory, process.memory_info().rss)
+        if node_agent is None:
+            with contextlib.suppress(requests.RequestException):
+                job: dict[str, Any] = agent.request("GET", f"jobs/{job_id}/", timeout=PATIENCE).json()
+                node_agent = urlsplit(job.get("driver_agent_http_address") or "").port
+        held = [each for each in head.net_connections() if each.raddr and each.raddr.port == node_agent]
+        seen.tails = max(seen.tails, len(held))
+
+
+def job_head(agent: psutil.Process) -> psutil.Process:
+    """Return the process of Ray's dashboard that answers calls for jobs."""
+    for each in agent.children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if "JobHead" in " ".join(each.cmdline()):
+                return each
+    raise LookupError("Ray has no job head")
+
+
+async def be_followers(url: str, token: str, job_id: str, count: int, seconds: float) -> dict[str, Any]:
+    """Follow a job ``count`` times, at most for some seconds; return what was answered."""
+    statuses: dict[str, int] = {}
+    received = [0] * count
+    complete = 0
+
+    async def be_one(number: int) -> None:
+        nonlocal complete
+        parts = urlsplit(url)
+        answered = "0"
+        try:
+            reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+            path = f"/jobs/{job_id}/logs/stream/"
+            request = f"GET {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: {token}\r\n\r\n"
+            writer.write(request.encode())
+            answered = (await reader.readline()).split(b" ", 2)[1].decode()
+            last = b""
+            while data := await reader.read(1 << 20):
+                received[number] += len(data)
+                last = (last + data)[-200:]
+                if b'"type": "complete"' in last:
+                    complete += 1
+                    return
+        except (OSError, IndexError):
+            pass
+        finally:
+            statuses[answered] = statuses.get(answered, 0) + 1
+
+    tasks = [asyncio.create_task(be_one(number)) for number in range(count)]
+    _, late = await asyncio.wait(tasks, timeout=seconds)
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*late, return_exceptions=True)
+    return {"statuses": statuses, "complete": complete, "received": received}
+
+
+if __name__ == "__main__":
+    _, address, agent_token, followed, how_many, patience = sys.argv
+    print(json.dumps(asyncio.run(be_followers(address, agent_token, followed, int(how_many), float(patience)))))

@@ -1,0 +1,128 @@
+"""As much of Ray's dashboard as the agent asks, over a real socket: what a real Ray can't be made to do on cue."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocketDisconnect
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from starlette.requests import Request
+    from starlette.websockets import WebSocket
+
+
+class StubRay:
+    """Answers of a dashboard.
+
+    :ivar jobs: by id, the details of the jobs.
+    :ivar log: of every job, as bytes.
+    :ivar answers: by path, a status and a body instead of the usual answer.
+    :ivar breaks_off: whether a whole log ends without an end.
+    :ivar delay: seconds before an answer about jobs.
+    :ivar tails: live logs that were opened.
+    :ivar log_reads: whole logs that were asked for.
+    :ivar busiest: the most requests about jobs that were in hand at a time.
+    """
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.log = b""
+        self.answers: dict[str, tuple[int, bytes]] = {}
+        self.breaks_off = False
+        self.delay = 0.0
+        self.tails = self.log_reads = self.busiest = 0
+        self.url = ""
+        self._in_hand = 0
+
+    def add_job(self, job_id: str, status: str = "SUCCEEDED", **details: Any) -> None:
+        """Have a job."""
+        job = {"type": "SUBMISSION", "submission_id": job_id, "status": status, "driver_node_id": "ab", "start_time": 1}
+        self.jobs[job_id] = {**job, **details}
+
+    async def answer(self, request: Request) -> Response:
+        """Answer a request."""
+        path = request.url.path
+        if path in self.answers:
+            status, body = self.answers[path]
+            return Response(body, status, media_type="application/json")
+        if path == "/api/gcs_healthz":
+            return Response("success")
+        if path == "/api/version":
+            return _json({"ray_version": "2.60.0", "session_name": "stub"})
+        self._in_hand += 1
+        self.busiest = max(self.busiest, self._in_hand)
+        try:
+            await asyncio.sleep(self.delay)
+        finally:
+            self._in_hand -= 1
+        if path == "/api/jobs/":
+            return await self._submit(request) if request.method == "POST" else _json(list(self.jobs.values()))
+        job = self.jobs.get(path.split("/")[3])
+        return _json(job) if job else Response("Job does not exist", 404)
+
+    async def give_log(self, request: Request) -> Response:
+        """Answer with the whole log."""
+        self.log_reads += 1
+        if request.url.path in self.answers:
+            return await self.answer(request)
+
+        async def pieces() -> AsyncIterator[bytes]:
+            for start in range(0, len(self.log), 65_536):
+                yield self.log[start : start + 65_536]
+                await asyncio.sleep(0)
+            if self.breaks_off:
+                raise ConnectionAbortedError
+
+        return StreamingResponse(pieces(), media_type="text/plain")
+
+    async def tail(self, websocket: WebSocket) -> None:
+        """Send the log, and hold the connection while its client does."""
+        self.tails += 1
+        await websocket.accept()
+        with contextlib.suppress(WebSocketDisconnect):
+            await websocket.send_text(self.log.decode())
+            while True:
+                await websocket.receive_text()
+
+    async def _submit(self, request: Request) -> Response:
+        body = await request.json()
+        self.add_job(body["submission_id"], "PENDING", **{key: body.get(key) for key in ("entrypoint", "metadata")})
+        return _json({"job_id": body["submission_id"], "submission_id": body["submission_id"]})
+
+
+@contextlib.contextmanager
+def stub_ray() -> Iterator[StubRay]:
+    """Serve a stub on a free port."""
+    ray = StubRay()
+    routes = [
+        Route("/api/v0/logs/file", ray.give_log),
+        WebSocketRoute("/api/jobs/{job_id}/logs/tail", ray.tail),
+        Route("/{path:path}", ray.answer, methods=["GET", "POST"]),
+    ]
+    config = uvicorn.Config(Starlette(routes=routes), port=0, log_level="critical", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            if not thread.is_alive():
+                raise AssertionError("the stub did not start")
+        ray.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        yield ray
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def _json(value: Any) -> Response:
+    return Response(json.dumps(value), media_type="application/json")

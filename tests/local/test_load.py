@@ -1,0 +1,90 @@
+"""Many followers of a job on a real Ray, and what its job head holds of them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+import websocket
+
+from tests.stack.watch import PATIENCE, wait_until
+
+if TYPE_CHECKING:
+    from tests.stack.agent import LocalAgent
+
+pytestmark = pytest.mark.ray
+
+FOLLOWERS = 150
+
+
+def tails_of(agent: LocalAgent, job_id: str) -> int:
+    """Return how many connections Ray's job head has to the agent of the job's node; one more is for its calls."""
+    port = urlsplit(agent.job(job_id)["driver_agent_http_address"]).port
+    for process in psutil.Process(agent.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if "JobHead" in " ".join(process.cmdline()):
+                return sum(bool(each.raddr) and each.raddr.port == port for each in process.net_connections())
+    raise AssertionError("Ray has no job head")
+
+
+def follow(agent: LocalAgent, job_id: str, number: int) -> tuple[str, Any]:
+    """Follow a job to its end, over a WebSocket or server-sent events; return its log and the last event."""
+    text, last = "", None
+    if number % 2:
+        url = f"{agent.url.replace('http', 'ws')}/jobs/{job_id}/logs/"
+        socket = websocket.create_connection(url, header=[f"Authorization: {agent.token}"], timeout=PATIENCE)
+        while message := socket.recv():
+            last = json.loads(message)
+            text += last.get("message", "")
+        socket.close()
+        return text, last
+    with agent.request("GET", f"jobs/{job_id}/logs/stream/", stream=True) as response:
+        assert response.status_code == 200
+        for line in response.iter_lines():
+            if line:
+                last = json.loads(line[6:])
+                text += last.get("message", "")
+    return text, last
+
+
+def test_many_followers_are_one_tail_of_ray_and_each_has_every_line(agent: LocalAgent) -> None:
+    bystander = agent.wait(agent.submit("true"))["submission_id"]
+    job_id = agent.submit("for i in $(seq 100); do echo line $i; done; sleep 300")
+    agent.wait(job_id, statuses=["RUNNING"])
+    with ThreadPoolExecutor(FOLLOWERS) as pool:
+        followed = [pool.submit(follow, agent, job_id, number) for number in range(FOLLOWERS)]
+        wait_until(lambda: tails_of(agent, job_id) or None, "nobody tails the job")
+        for _ in range(20):
+            assert agent.job(bystander)["status"] == "SUCCEEDED"
+            assert tails_of(agent, job_id) <= 2
+            time.sleep(0.2)
+        agent.request("POST", f"jobs/{job_id}/stop/")
+        results = [each.result(timeout=PATIENCE) for each in followed]
+
+    whole = agent.request("GET", f"jobs/{job_id}/logs/").text
+    assert [line for line in whole.splitlines() if line.startswith("line")] == [f"line {n}" for n in range(1, 101)]
+    assert {text for text, _ in results} == {whole}
+    assert [last for _, last in results] == [{"type": "complete"}] * FOLLOWERS
+
+
+def test_clients_that_come_and_go_leave_one_tail_behind(agent: LocalAgent) -> None:
+    job_id = agent.submit("echo up; sleep 300")
+    agent.wait(job_id, statuses=["RUNNING"])
+    url = f"{agent.url.replace('http', 'ws')}/jobs/{job_id}/logs/"
+    for _ in range(60):
+        socket = websocket.create_connection(url, header=[f"Authorization: {agent.token}"], timeout=PATIENCE)
+        assert json.loads(socket.recv())["type"] == "log"
+        socket.shutdown()
+        with agent.request("GET", f"jobs/{job_id}/logs/stream/", stream=True) as stream:
+            assert next(stream.iter_lines())
+
+    assert tails_of(agent, job_id) <= 2
+    agent.request("POST", f"jobs/{job_id}/stop/")
+    agent.wait(job_id)
+    wait_until(lambda: tails_of(agent, job_id) <= 1 or None, "the tail of a job that has ended is held")

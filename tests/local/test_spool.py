@@ -1,0 +1,64 @@
+"""A log on disk and those who read it: all of it for each, and none behind the others."""
+
+from __future__ import annotations
+
+import asyncio
+
+from airflow_provider_rayagent.local.spool import BLOCK, TURNS, Spool
+
+READERS = 40
+BLOCKS = 50
+
+
+def test_readers_of_a_long_log_come_forward_together_and_others_are_served_in_between() -> None:
+    async def play() -> None:
+        spool, turns = Spool(), asyncio.Semaphore(TURNS)
+        data = bytes(range(256)) * (BLOCKS * BLOCK // 256)
+        spool.write(data)
+        spool.finish()
+        read = [0] * READERS
+        widest = 0
+        rounds = 0
+
+        async def reader(number: int) -> bytes:
+            nonlocal widest
+            got = b""
+            async for block in spool.blocks(turns):
+                got += block or b""
+                read[number] += 1
+                widest = max(widest, max(read) - min(read))
+            return got
+
+        async def bystander() -> None:
+            nonlocal rounds
+            while any(count < BLOCKS for count in read):
+                rounds += 1
+                await asyncio.sleep(0)
+
+        *logs, _ = await asyncio.gather(*(reader(number) for number in range(READERS)), bystander())
+        assert all(log == data for log in logs)
+        assert widest <= 2
+        assert rounds >= READERS * BLOCKS / TURNS, "it comes to its turn after so many blocks at most"
+        spool.close()
+
+    asyncio.run(play())
+
+
+def test_what_is_written_later_is_read_too() -> None:
+    async def play() -> None:
+        spool, turns = Spool(), asyncio.Semaphore(TURNS)
+
+        async def read() -> list[bytes | None]:
+            return [block async for block in spool.blocks(turns)]
+
+        reading = asyncio.ensure_future(read())
+        for data in (b"one", b"", b"two"):
+            spool.write(data)
+            await asyncio.sleep(0.01)
+        spool.wake_readers()
+        await asyncio.sleep(0.01)
+        spool.finish()
+        assert await reading == [b"one", b"two", None]
+        spool.close()
+
+    asyncio.run(play())
