@@ -12,7 +12,7 @@ from airflow_provider_rayagent.local.errors import LocalAgentError
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-OPEN_PATHS = frozenset({"/docs", "/openapi.json", "/docs/oauth2-redirect"})
+OPEN_PATHS = frozenset({"/openapi.json"})
 _HEADER = AUTHORIZATION_HEADER.lower().encode()
 
 

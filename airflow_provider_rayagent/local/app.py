@@ -17,6 +17,7 @@ from airflow_provider_rayagent.local.access import TokenRequired, refuse
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError
 from airflow_provider_rayagent.local.gpus import gpu_status
 from airflow_provider_rayagent.local.job_logs import JobLogs
+from airflow_provider_rayagent.local.limits import BodyLimits, OwnRedirects
 from airflow_provider_rayagent.local.plugin_routes import answer_missing_gpus, plugin_routes
 from airflow_provider_rayagent.local.plugin_runs import GpuUnavailableError, PluginRuns
 from airflow_provider_rayagent.local.spool import TURNS
@@ -111,7 +112,8 @@ def create_app(agent: Agent, token: str, plugins: PluginFolder | None) -> FastAP
     :param token: what every request must carry; see :class:`TokenRequired`.
     :param plugins: to run; ``None``: there are none.
     """
-    app = FastAPI(title="Local Ray agent", version=__version__, description=DESCRIPTION, redoc_url=None)
+    # No page of its own for the description: it would load its scripts from elsewhere, and the token is typed there.
+    app = FastAPI(title="Local Ray agent", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.agent = agent
     app.include_router(routes)
     app.add_api_websocket_route("/jobs/{job_id}/logs/", tail_over_websocket)
@@ -127,7 +129,9 @@ def create_app(agent: Agent, token: str, plugins: PluginFolder | None) -> FastAP
     app.add_exception_handler(RayAgentInputError, _answer_error)
     app.add_exception_handler(LocalAgentError, _answer_error)
     app.add_exception_handler(GpuUnavailableError, answer_missing_gpus)
+    app.add_middleware(BodyLimits)
     app.add_middleware(TokenRequired, token=token)
+    app.add_middleware(OwnRedirects)
     return app
 
 

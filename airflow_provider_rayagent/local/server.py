@@ -14,6 +14,13 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_rayagent.local.connections import (
+    BACKLOG,
+    Listener,
+    Protocol,
+    ignore_out_of_files,
+    raise_file_limit,
+)
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayHeadError, RayUnavailableError
 from airflow_provider_rayagent.local.files import write_private
 from airflow_provider_rayagent.local.head import RayHead, what_stands_open
@@ -65,7 +72,7 @@ class Options:
     max_running_jobs: int = 3
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> Listener:
     """Return a socket that listens on a loopback address.
 
     :raises LocalAgentError: if the address is not loopback, or is taken.
@@ -78,7 +85,7 @@ def listen(host: str, port: int) -> socket.socket:
         raise LocalAgentError(f"The local agent serves this machine alone: {host} is not a loopback address.")
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     try:
-        return socket.create_server((str(address), port), family=family, backlog=512)
+        return Listener(socket.create_server((str(address), port), family=family, backlog=BACKLOG))
     except (OSError, OverflowError) as error:
         raise LocalAgentError(f"Cannot listen on {address} port {port}: {error}") from error
 
@@ -92,6 +99,7 @@ async def run(options: Options) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
+    loop.set_exception_handler(ignore_out_of_files)
     async with contextlib.AsyncExitStack() as stack:
         listener = stack.enter_context(listen(options.host, options.port))
         head = None if options.address else RayHead(options.num_cpus)
@@ -121,12 +129,11 @@ def _dashboard(options: Options, head: RayHead | None) -> RayDashboard:
     return RayDashboard(options.address or "", RayCredentials(find))
 
 
-async def _serve(
-    options: Options, listener: socket.socket, agent: Agent, head: RayHead | None, stop: asyncio.Event
-) -> int:
+async def _serve(options: Options, listener: Listener, agent: Agent, head: RayHead | None, stop: asyncio.Event) -> int:
     from airflow_provider_rayagent.local.app import create_app
 
     lines = await _ray_lines(agent.ray, head)
+    listener.most = raise_file_limit()
     server = make_server(create_app(agent, options.token, options.plugins))
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))
     url = url_of(listener)
@@ -150,7 +157,7 @@ async def _serve(
                 say(f"Not usable: {fault}")
         if options.token_is_new:
             say(f"Token: {options.token}")
-        say(f"The local agent listens on {url} (Ctrl-C ends it; API: {url}/docs)")
+        say(f"The local agent listens on {url} (Ctrl-C ends it; API: {url}/openapi.json)")
         if options.info_file:
             files.callback(options.info_file.unlink, missing_ok=True)
             write_private(options.info_file, json.dumps(info))
@@ -179,10 +186,15 @@ def make_server(app: FastAPI) -> uvicorn.Server:
 
     config = uvicorn.Config(
         app,
+        http=Protocol,
         lifespan="off",
+        # Nobody in between has to be believed.
+        proxy_headers=False,
         log_config=None,
         access_log=False,
         ws_per_message_deflate=False,
+        # Nothing is read from a WebSocket.
+        ws_max_size=1 << 16,
         timeout_graceful_shutdown=STREAMS_GRACE,
     )
     return Server(config)

@@ -37,6 +37,7 @@ PROTECTED = [
     ("GET", "gpu_status/"),
     ("POST", "plugin_releases/a/run/"),
     ("GET", "nothing/"),
+    ("GET", "docs"),
     ("GET", "jobs"),
 ]
 
@@ -83,7 +84,6 @@ def test_the_description_of_the_api_is_open_and_names_every_route(agent: LocalAg
         paths
     )
     assert all(call["summary"] for path in paths.values() for call in path.values())
-    assert requests.get(f"{agent.url}/docs", timeout=PATIENCE).status_code == 200
 
 
 def test_a_job_is_as_ray_describes_it(agent: LocalAgent, finished_job: dict[str, Any]) -> None:
@@ -255,4 +255,4 @@ def test_a_missing_slash_is_redirected(agent: LocalAgent) -> None:
     response = agent.request("GET", "jobs", allow_redirects=False)
 
     assert response.status_code == 307
-    assert response.headers["Location"] == f"{agent.url}/jobs/"
+    assert response.headers["Location"] == "/jobs/"

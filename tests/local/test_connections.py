@@ -1,0 +1,216 @@
+"""Connections that bring no request, and more connections than a process can have."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+import websocket
+
+from airflow_provider_rayagent.local import connections
+from airflow_provider_rayagent.local.server import listen, make_server, url_of
+from tests.local.stub_ray import stub_ray
+from tests.stack.agent import LocalAgent, stop_agent, wait_for_file
+from tests.stack.watch import PATIENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from starlette.types import Receive, Scope, Send
+
+
+async def slow_app(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer after a while; over a WebSocket, close after a while."""
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.accept"})
+        await asyncio.sleep(1)
+        await send({"type": "websocket.close", "code": 1000})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+    await send({"type": "http.response.body", "body": b"sl", "more_body": True})
+    await asyncio.sleep(1)
+    await send({"type": "http.response.body", "body": b"ow"})
+
+
+@pytest.fixture
+def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(connections, "HEADERS_SECONDS", 0.3)
+    listener = listen("127.0.0.1", 0)
+    address = url_of(listener)
+    server = make_server(slow_app)  # type: ignore[arg-type]
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
+    thread.start()
+    yield address
+    server.should_exit = True
+    thread.join()
+
+
+def connect(url: str) -> socket.socket:
+    host, port = url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=PATIENCE)
+
+
+def read_to_end(connection: socket.socket) -> bytes:
+    data = b""
+    while piece := connection.recv(65_536):
+        data += piece
+    return data
+
+
+@pytest.mark.parametrize("begin", [b"", b"GET / HTTP/1.1\r\nHost: a\r\nX-", b"GET / HTTP/1.1\r\n"])
+def test_headers_that_do_not_come_end_the_connection(url: str, begin: bytes) -> None:
+    with connect(url) as connection:
+        connection.sendall(begin)
+        answer = read_to_end(connection)
+
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert "headers" in json.loads(answer.partition(b"\r\n\r\n")[2])["detail"]
+
+
+def test_headers_that_never_end_end_the_connection(url: str) -> None:
+    with connect(url) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n")
+        connection.settimeout(0.05)
+        answer = b""
+        deadline = time.monotonic() + PATIENCE
+        while not answer:
+            assert time.monotonic() < deadline
+            connection.sendall(b"X-Y: z\r\n")
+            with suppress(TimeoutError):
+                answer = connection.recv(65_536)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_headers_that_do_not_come_after_an_answer_end_the_connection(url: str) -> None:
+    request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    with connect(url) as connection:
+        connection.sendall(request)
+        answer = b""
+        while not answer.endswith(b"slow"):
+            answer += connection.recv(65_536)
+        connection.sendall(request[:-2])
+        rest = read_to_end(connection)
+    assert rest.startswith(b"HTTP/1.1 408 ")
+
+
+def test_an_answer_and_a_websocket_may_take_longer_than_headers(url: str) -> None:
+    with requests.Session() as session:
+        session.trust_env = False
+        assert [session.get(url, timeout=PATIENCE).text for _ in range(2)] == ["slow", "slow"]
+    ws = websocket.create_connection(url.replace("http", "ws"), timeout=PATIENCE)
+    opcode, data = ws.recv_data()
+    assert (opcode, data[:2]) == (websocket.ABNF.OPCODE_CLOSE, (1000).to_bytes(2, "big"))
+    ws.close()
+
+
+@pytest.fixture
+def agent_with_few_files(tmp_path: Path) -> Iterator[LocalAgent]:
+    """An agent that may have 200 files, and so a quarter of it as connections."""
+    info, output = tmp_path / "info.json", tmp_path / "output.log"
+    limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200));"
+    code = f"{limited} from airflow_provider_rayagent.local.cli import main; sys.exit(main(sys.argv[1:]))"
+    with stub_ray() as ray, output.open("wb") as stream:
+        ray.add_job("job")
+        command = [sys.executable, "-c", code, "--address", ray.url, "--info-file", str(info)]
+        process = subprocess.Popen(command, stdout=stream, stderr=stream, start_new_session=True)
+        try:
+            wait_for_file(info, process, output)
+            yield LocalAgent(**json.loads(info.read_text()), output=output)
+        finally:
+            stop_agent(process)
+
+
+def test_connections_beyond_the_bound_are_503_and_said_once_and_later_ones_are_served(
+    agent_with_few_files: LocalAgent,
+) -> None:
+    agent = agent_with_few_files
+    printed = agent.output.stat().st_size
+    with ExitStack() as stack:
+        for _ in range(400):
+            stack.enter_context(connect(agent.url))
+        answer, deadline = b"", time.monotonic() + PATIENCE
+        while not answer:
+            assert time.monotonic() < deadline
+            # Of many that are refused at the same time some are reset.
+            with suppress(ConnectionError), connect(agent.url) as connection:
+                connection.sendall(b"GET /health/ HTTP/1.1\r\nHost: a\r\n\r\n")
+                answer = read_to_end(connection)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert "as many connections as it takes" in json.loads(answer.partition(b"\r\n\r\n")[2])["detail"]
+        time.sleep(2)
+    text = agent.output.read_text()[printed:]
+    assert text.count("\n") == 1, text
+    assert "50 connections are open" in text
+
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            assert agent.job("job")["status"] == "SUCCEEDED"
+            break
+        except requests.RequestException:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
+OUT_OF_FILES = """
+import asyncio, logging, resource, sys
+from airflow_provider_rayagent.local.connections import ignore_out_of_files
+from airflow_provider_rayagent.local.server import listen, url_of
+
+async def main():
+    errors = []
+    def handle(loop, context):
+        errors.append(context)
+        ignore_out_of_files(loop, context)
+    logging.basicConfig(level=logging.WARNING)
+    asyncio.get_running_loop().set_exception_handler(handle)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (30, 30))
+    listener = listen("127.0.0.1", 0)
+    async def answer(reader, writer):
+        await reader.readline()
+        writer.write(b"answer")
+        writer.close()
+    server = await asyncio.start_server(answer, sock=listener, backlog=BACKLOG)
+    print(url_of(listener), flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+    print(len(errors))
+
+BACKLOG = int(sys.argv[1])
+asyncio.run(main())
+"""
+UVICORN_BACKLOG = 2048
+"""So often asyncio tries to accept a connection before it pauses for a second."""
+
+
+def test_a_process_that_is_out_of_files_says_so_once_and_goes_on_when_it_has_some() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", OUT_OF_FILES, str(UVICORN_BACKLOG)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    url = process.stdout.readline().strip()
+    with ExitStack() as stack:
+        for _ in range(60):
+            stack.enter_context(connect(url))
+        time.sleep(3)
+    with connect(url) as connection:
+        connection.sendall(b"\n")
+        assert read_to_end(connection) == b"answer"
+    tries, errors = process.communicate("\n", timeout=PATIENCE)
+
+    assert 0 < int(tries) < UVICORN_BACKLOG
+    assert errors.count("\n") == 1, errors
+    assert "no connection can be accepted: Too many open files" in errors

@@ -1,0 +1,281 @@
+"""What the local agent bears: bodies, streams, odd answers of Ray, over a stub of Ray's dashboard."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+import requests
+import websocket
+
+from airflow_provider_rayagent.local import limits
+from airflow_provider_rayagent.local.connections import raise_file_limit
+from airflow_provider_rayagent.local.job_logs import MAX_FOLLOWERS, MAX_TAILS
+from airflow_provider_rayagent.local.limits import MAX_BODY, BodyLimits
+from tests.local.stub_ray import stub_ray
+from tests.stack.agent import local_agent
+from tests.stack.watch import PATIENCE, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starlette.types import Message, Receive, Scope, Send
+
+    from tests.local.stub_ray import StubRay
+    from tests.stack.agent import LocalAgent
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[StubRay]:
+    with stub_ray() as ray:
+        yield ray
+
+
+@pytest.fixture(scope="module")
+def agent(ray: StubRay) -> Iterator[LocalAgent]:
+    with local_agent("--address", ray.url) as agent:
+        yield agent
+
+
+def refused(response: requests.Response, status_code: int) -> str:
+    assert response.status_code == status_code, response.text
+    assert list(response.json()) == ["detail"]
+    return str(response.json()["detail"])
+
+
+@pytest.mark.parametrize("path", ["jobs/", "plugin_releases/train/run/", "plugin_releases/run_debug/"])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_that_is_too_long_is_413(agent: LocalAgent, path: str, chunked: bool) -> None:
+    body = b'{"entrypoint": "' + b"x" * MAX_BODY + b'"}'
+    data: Any = iter([body[:70_000], body[70_000:]]) if chunked else body
+
+    assert f"{MAX_BODY:,} bytes" in refused(agent.request("POST", path, data=data), 413)
+
+
+def test_a_very_long_body_is_not_held_in_memory(agent: LocalAgent) -> None:
+    process = psutil.Process(agent.pid)
+    before = process.memory_info().rss
+    pieces = (b"x" * 1_000_000 for _ in range(300))
+
+    with contextlib.suppress(requests.ConnectionError):
+        refused(agent.request("POST", "jobs/", data=pieces), 413)
+    assert process.memory_info().rss - before < 50_000_000
+
+
+def test_a_body_as_long_as_ray_takes_it_is_taken(agent: LocalAgent, ray: StubRay) -> None:
+    job_id = agent.submit("x" * (MAX_BODY - 100), submission_id="long-body")
+    assert job_id in ray.jobs
+
+
+@pytest.mark.parametrize("path", ["jobs/", "plugin_releases/train/run/"])
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (b"NaN", "number"),
+        (b"1e999", "number"),
+        (b'"\\ud800"', "surrogate"),
+        (b'"\xff"', "UTF-8"),
+        (b"[" * 20_000 + b"]" * 20_000, "deeply"),
+    ],
+)
+def test_json_that_no_job_can_have_is_400(agent: LocalAgent, path: str, value: bytes, words: str) -> None:
+    for body in (b'{"entrypoint": "true", "action": "train", "params": {"a": %s}, "metadata": {"a": %s}}', b"[%s, %s]"):
+        answer = agent.request("POST", path, data=body % (value, value), headers={"Content-Type": "application/json"})
+        assert words in refused(answer, 400)
+
+
+def test_a_body_that_does_not_come_is_408_and_one_whose_client_leaves_is_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "BODY_SECONDS", 0.05)
+    passed: list[Message] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        passed.append(await receive())
+
+    def answers(*messages: Message) -> list[Message]:
+        waiting, sent = list(messages), []
+
+        async def receive() -> Message:
+            if not waiting:
+                await asyncio.Event().wait()
+            return waiting.pop(0)
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        asyncio.run(BodyLimits(app)({"type": "http", "method": "POST", "headers": []}, receive, send))
+        return sent
+
+    begin = {"type": "http.request", "body": b"{", "more_body": True}
+    assert answers(begin)[0]["status"] == 408
+    assert answers(begin, {"type": "http.disconnect"}) == []
+    assert passed == []
+    assert answers(begin, {"type": "http.request", "body": b"}"}) == []
+    assert passed == [{"type": "http.request", "body": b"{}", "more_body": False}]
+
+
+def test_a_job_with_odd_values_does_not_spoil_the_list_of_jobs(agent: LocalAgent, ray: StubRay) -> None:
+    deep: Any = "deep"
+    for _ in range(300):
+        deep = {"a": deep}
+    odd = [{"submission_id": "odd", "metadata": {"a": "\ud800"}}, {"submission_id": "deep", "runtime_env": deep}]
+    ray.answers["/api/jobs/"] = (200, json.dumps(odd).replace("deep", "dee\\u0070").encode())
+    try:
+        odd[0]["metadata"] = {"a": "\ufffd"}
+        assert agent.request("GET", "jobs/").json() == odd
+    finally:
+        del ray.answers["/api/jobs/"]
+
+
+def test_a_redirect_leads_to_where_the_request_came_from(agent: LocalAgent) -> None:
+    for host in ("elsewhere.example", f"127.0.0.1:{agent.url.rpartition(':')[2]}"):
+        answer = agent.request("GET", "jobs?a=b", headers={"Host": host}, allow_redirects=False)
+        assert (answer.status_code, answer.headers["Location"]) == (307, "/jobs/?a=b")
+
+
+def test_no_page_is_served(agent: LocalAgent) -> None:
+    for path in ("docs", "redoc", "docs/oauth2-redirect"):
+        assert requests.get(f"{agent.url}/{path}", timeout=PATIENCE).status_code == 401
+        assert agent.request("GET", path).status_code == 404
+
+
+class Streams:
+    """Open streams of a job, over SSE or a WebSocket."""
+
+    def __init__(self, agent: LocalAgent) -> None:
+        self._agent = agent
+        self._open: list[Any] = []
+
+    def open(self, job_id: str, *, over_websocket: bool = False) -> int:
+        """Open a stream and read its first event; return the HTTP status."""
+        try:
+            if over_websocket:
+                url = f"{self._agent.url.replace('http', 'ws')}/jobs/{job_id}/logs/"
+                socket = websocket.create_connection(
+                    url, header=[f"Authorization: {self._agent.token}"], timeout=PATIENCE
+                )
+                self._open.append(socket)
+                assert json.loads(socket.recv())["type"] == "log"
+                return 200
+            response = self._agent.request("GET", f"jobs/{job_id}/logs/stream/", stream=True)
+            self._open.append(response)
+        except websocket.WebSocketBadStatusException as error:
+            return int(error.status_code)
+        if response.ok:
+            assert b'"log"' in next(response.iter_lines())
+        return response.status_code
+
+    def close(self) -> None:
+        """Leave."""
+        for each in self._open:
+            each.close()
+        self._open.clear()
+
+
+@pytest.fixture
+def streams(agent: LocalAgent) -> Iterator[Streams]:
+    opened = Streams(agent)
+    yield opened
+    opened.close()
+
+
+def test_many_followers_of_a_job_are_one_tail_of_ray_and_a_bystander_is_answered(
+    agent: LocalAgent, ray: StubRay, streams: Streams
+) -> None:
+    ray.add_job("followed", "RUNNING")
+    ray.log = b"line\n"
+    before = ray.tails
+
+    for over_websocket in [False, True] * 75:
+        assert streams.open("followed", over_websocket=over_websocket) == 200
+    assert ray.tails == before + 1
+    assert agent.job("long-body")["status"] == "PENDING"
+
+    for _ in range(5):
+        streams.close()
+        assert streams.open("followed") == 200
+    assert ray.tails == before + 1, "the tail was not opened again, though everybody had left"
+
+
+def test_tails_beyond_the_bound_are_429_and_a_bystander_is_answered(
+    agent: LocalAgent, ray: StubRay, streams: Streams
+) -> None:
+    ray.log = b"line\n"
+    statuses = []
+    for number in range(MAX_TAILS + 10):
+        ray.add_job(f"many-{number}", "RUNNING")
+        statuses.append(streams.open(f"many-{number}", over_websocket=number % 2 == 0))
+
+    assert set(statuses) == {200, 429}
+    assert statuses == sorted(statuses)
+    assert ray.tails <= MAX_TAILS
+    assert agent.job("many-0")["status"] == "RUNNING"
+    assert agent.request("GET", "jobs/many-55/logs/").text == "line\n", "the whole log is there all the same"
+
+
+def test_streams_beyond_the_bound_are_429_and_those_who_leave_make_room(agent: LocalAgent, ray: StubRay) -> None:
+    ray.add_job("followed", "RUNNING")
+    ray.log = b"line\n"
+
+    async def statuses(count: int) -> list[int]:
+        host, port = agent.url.removeprefix("http://").split(":")
+        request = (
+            f"GET /jobs/followed/logs/stream/ HTTP/1.1\r\nHost: a\r\nAuthorization: {agent.token}\r\n\r\n".encode()
+        )
+
+        async def open_one() -> tuple[int, asyncio.StreamWriter]:
+            reader, writer = await asyncio.open_connection(host, int(port), limit=1_000)
+            writer.write(request)
+            return int((await reader.readline()).split()[1]), writer
+
+        opened = await asyncio.gather(*(open_one() for _ in range(count)))
+        for _, writer in opened:
+            writer.transport.abort()
+        return [status for status, _ in opened]
+
+    raise_file_limit()
+
+    def exactly_the_bound() -> bool | None:
+        found = sorted(asyncio.run(statuses(MAX_FOLLOWERS + 50)))
+        assert found.count(200) <= MAX_FOLLOWERS
+        # That somebody has left is noticed a little later.
+        return found == [200] * MAX_FOLLOWERS + [429] * 50 or None
+
+    wait_until(exactly_the_bound, "fewer streams than the bound can be open")
+    wait_until(lambda: 429 not in asyncio.run(statuses(50)) or None, "those who left made no room")
+    assert agent.job("followed")["status"] == "RUNNING"
+    assert agent.request("GET", "health/").status_code == 200
+
+
+def test_a_long_log_is_sent_in_constant_memory(agent: LocalAgent, ray: StubRay) -> None:
+    ray.add_job("long", "SUCCEEDED")
+    ray.log = b"%s\n" % (b"x" * 99) * 600_000
+    process = psutil.Process(agent.pid)
+    before = process.memory_info().rss
+    reads = ray.log_reads
+    most = 0
+    lengths: list[int] = []
+
+    def read(path: str) -> None:
+        with agent.request("GET", path, stream=True) as response:
+            lengths.append(sum(map(len, response.iter_content(1_000_000))))
+
+    paths = ["jobs/long/logs/", "jobs/long/logs/stream/"] * 3
+    readers = [threading.Thread(target=read, args=(path,)) for path in paths]
+    for each in readers:
+        each.start()
+    while any(each.is_alive() for each in readers):
+        most = max(most, process.memory_info().rss)
+        time.sleep(0.05)
+
+    assert sum(length == len(ray.log) for length in lengths) == 3
+    assert sum(length > len(ray.log) for length in lengths) == 3
+    assert most - before < len(ray.log) / 2
+    assert ray.log_reads - reads <= 4, "it was read for several at a time"
