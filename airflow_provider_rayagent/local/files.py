@@ -45,3 +45,11 @@ def regular_file(path: Path) -> Iterator[BinaryIO]:
             yield file
     finally:
         os.close(descriptor)
+
+
+def last_lines(file: BinaryIO, count: int) -> list[str]:
+    """Return the last lines of a file, at most 500 characters of each."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - count * 500))
+    lines = file.read().decode("utf-8", "replace").splitlines()
+    return [line[-500:] for line in lines[-count:]]

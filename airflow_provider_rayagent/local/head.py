@@ -15,12 +15,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.local.errors import RayHeadError, RayUnavailableError
-from airflow_provider_rayagent.local.files import write_private
+from airflow_provider_rayagent.local.errors import LocalAgentError, RayHeadError
+from airflow_provider_rayagent.local.files import last_lines, write_private
+from airflow_provider_rayagent.local.keeper import keeper_command, process_log_lines
 from airflow_provider_rayagent.local.ray_token import AUTH_VARIABLES, MODE, TOKEN_PATH, RayToken
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from typing import BinaryIO
 
     from airflow_provider_rayagent.local.ray_api import RayDashboard
 
@@ -121,13 +123,16 @@ class RayHead:
     """A Ray head process and all that descends from it.
 
     :param num_cpus: CPUs that the head offers to jobs, tasks and actors; it need not be what the machine has.
+    :param info_file: the agent's, which is removed with the head if the agent is killed.
     """
 
-    def __init__(self, num_cpus: int) -> None:
+    def __init__(self, num_cpus: int, info_file: Path | None = None) -> None:
         self._num_cpus = num_cpus
+        self._info_file = info_file
         self._ports = free_ports()
         self._keeper: asyncio.subprocess.Process | None = None
         self._directory: Path | None = None
+        self._printed: BinaryIO | None = None
         self.token = RayToken(secrets.token_hex(32), "the local agent")
         self.dashboard_url = f"http://{ADDRESS}:{self._ports.dashboard}"
         self.gcs_address = f"{ADDRESS}:{self._ports.gcs}"
@@ -141,13 +146,12 @@ class RayHead:
         )
         write_private(self.token_file, self.token.value)
         command = start_command(self._ports, self._directory / "ray", self._num_cpus)
-        with self._output.open("wb") as output:
+        printed = self._in_directory("head.log")
+        with printed.open("wb") as output:
+            # Its last lines are asked for when the keeper has removed it.
+            self._printed = printed.open("rb")
             self._keeper = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "airflow_provider_rayagent.local.keeper",
-                str(self._directory),
-                *command,
+                *keeper_command(self._info_file, self._directory, command),
                 env=head_environment(os.environ, self.token_file),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=output,
@@ -159,20 +163,22 @@ class RayHead:
         """Wait until Ray answers and its node is alive.
 
         :param timeout: seconds.
-        :raises RayHeadError: with Ray's last lines, if Ray ended or did not answer in time.
+        :raises RayHeadError: with what Ray has said last, if it ended or did not answer in time.
         """
-        with self._output.open("rb") as output:
-            ended = asyncio.ensure_future(self.wait_ended())
-            ready = asyncio.ensure_future(_answering(ray))
-            try:
-                await asyncio.wait({ended, ready}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-                if ready.done() and not ended.done():
-                    return ready.result()
-                what = "ended while it started" if ended.done() else f"was not ready after {timeout:g} s"
-                raise RayHeadError(f"Ray {what}. Its last lines:\n{_last_lines(output.read())}")
-            finally:
-                ended.cancel()
-                ready.cancel()
+        ended = asyncio.ensure_future(self.wait_ended())
+        answering = _Answering(ray)
+        ready = asyncio.ensure_future(answering.wait())
+        try:
+            await asyncio.wait({ended, ready}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            if ready.done() and not ended.done():
+                return ready.result()
+            if ended.done():
+                raise RayHeadError(f"Ray ended while it started. {self.last_words()}")
+            dashboard = process_log_lines(self._in_directory(""), "dashboard")
+            raise RayHeadError(f"Ray was not ready after {timeout:g} s: {answering.fault} {self.last_words(dashboard)}")
+        finally:
+            ended.cancel()
+            ready.cancel()
 
     async def wait_ended(self) -> None:
         """Wait until the head has ended, for whatever reason."""
@@ -189,17 +195,20 @@ class RayHead:
             except asyncio.TimeoutError:
                 self._keeper.kill()
                 await self._keeper.wait()
+        if self._printed is not None:
+            self._printed.close()
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
+
+    def last_words(self, more: Sequence[str] = ()) -> str:
+        """Return a sentence with the last lines that Ray has printed, and ``more`` after them."""
+        printed = last_lines(self._printed, 20) if self._printed else []
+        return "\n  ".join(["Its last lines:", *([*printed, *more] or ["(none)"])])
 
     @property
     def token_file(self) -> Path:
         """The file with the token, which only its owner may read; it is there until the head is stopped."""
         return self._in_directory("token")
-
-    @property
-    def _output(self) -> Path:
-        return self._in_directory("head.log")
 
     def _in_directory(self, name: str) -> Path:
         if self._directory is None:
@@ -207,15 +216,27 @@ class RayHead:
         return self._directory / name
 
 
-async def _answering(ray: RayDashboard) -> None:
-    while True:
-        with contextlib.suppress(RayUnavailableError):
-            await ray.health()
-            if any(node.get("state") == "ALIVE" for node in await ray.list_nodes()):
-                return
-        await asyncio.sleep(0.3)
+class _Answering:
+    """Asks a Ray that starts until it answers.
 
+    :ivar fault: what is wrong with its last answer.
+    """
 
-def _last_lines(output: bytes, count: int = 15) -> str:
-    lines = output.decode("utf-8", "replace").splitlines()[-count:]
-    return "\n".join(f"  {line}" for line in lines) or "  (none)"
+    def __init__(self, ray: RayDashboard) -> None:
+        self._ray = ray
+        self.fault = "it has not answered."
+
+    async def wait(self) -> None:
+        """Wait until Ray answers and a node is alive.
+
+        An error is no answer: while it starts, Ray says 500 and 404 for parts of its dashboard that are not there yet.
+        """
+        while True:
+            try:
+                await self._ray.health()
+                if any(node.get("state") == "ALIVE" for node in await self._ray.list_nodes()):
+                    return
+                self.fault = "it has no node that is alive."
+            except LocalAgentError as error:
+                self.fault = str(error)
+            await asyncio.sleep(0.3)

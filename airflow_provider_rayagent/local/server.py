@@ -22,15 +22,16 @@ from airflow_provider_rayagent.local.connections import (
     raise_file_limit,
 )
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayHeadError, RayUnavailableError
-from airflow_provider_rayagent.local.files import write_private
 from airflow_provider_rayagent.local.head import RayHead, what_stands_open
+from airflow_provider_rayagent.local.info_file import info_file, remove_if_left
 from airflow_provider_rayagent.local.jobqueue import JobQueue
+from airflow_provider_rayagent.local.keeper import keeper_command
 from airflow_provider_rayagent.local.ray_api import RayDashboard
 from airflow_provider_rayagent.local.ray_token import RayCredentials, find_token
 from airflow_provider_rayagent.local.serve_delete import ServeDeleter
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import AsyncIterator, Generator
     from pathlib import Path
 
     import uvicorn
@@ -100,9 +101,11 @@ async def run(options: Options) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
     loop.set_exception_handler(ignore_out_of_files)
+    if options.info_file:
+        remove_if_left(options.info_file)
     async with contextlib.AsyncExitStack() as stack:
         listener = stack.enter_context(listen(options.host, options.port))
-        head = None if options.address else RayHead(options.num_cpus)
+        head = None if options.address else RayHead(options.num_cpus, options.info_file)
         ray = _dashboard(options, head)
         stack.push_async_callback(ray.close)
         if head:
@@ -111,6 +114,8 @@ async def run(options: Options) -> int:
             await head.start()
             if not await _unless(stop, head.wait_ready(ray, options.start_timeout)):
                 return 0
+        elif options.info_file:
+            await stack.enter_async_context(_kept(options.info_file))
         deleter = ServeDeleter(ray, head.gcs_address if head else options.gcs_address)
         stack.push_async_callback(deleter.close)
         queue = JobQueue(ray, options.max_running_jobs)
@@ -159,8 +164,7 @@ async def _serve(options: Options, listener: Listener, agent: Agent, head: RayHe
             say(f"Token: {options.token}")
         say(f"The local agent listens on {url} (Ctrl-C ends it; API: {url}/openapi.json)")
         if options.info_file:
-            files.callback(options.info_file.unlink, missing_ok=True)
-            write_private(options.info_file, json.dumps(info))
+            files.enter_context(info_file(options.info_file, json.dumps(info)))
         ended = asyncio.ensure_future(head.wait_ended() if head else asyncio.Event().wait())
         stopped = asyncio.ensure_future(stop.wait())
         await asyncio.wait({ended, stopped, serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -170,8 +174,8 @@ async def _serve(options: Options, listener: Listener, agent: Agent, head: RayHe
         await serving
         ended.cancel()
         stopped.cancel()
-    if head_ended:
-        raise RayHeadError("The Ray head has ended, so the local agent ends too.")
+    if head and head_ended:
+        raise RayHeadError(f"The Ray head has ended, so the local agent ends too. {head.last_words()}")
     return 0
 
 
@@ -211,6 +215,24 @@ def say(line: str) -> None:
     with contextlib.suppress(OSError):
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
+
+
+@contextlib.asynccontextmanager
+async def _kept(path: Path) -> AsyncIterator[None]:
+    """Have a process remove the info file if this one is killed; a head of its own has such a process already."""
+    keeper = await asyncio.create_subprocess_exec(
+        *keeper_command(path),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        if keeper.stdin is not None:
+            keeper.stdin.close()
+        await keeper.wait()
 
 
 async def _ray_lines(ray: RayDashboard, head: RayHead | None) -> list[str]:

@@ -1,0 +1,135 @@
+"""The info file, which has the token: it does not outlive its agent, however that ends."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from airflow_provider_rayagent.local.cli import main
+from airflow_provider_rayagent.local.errors import LocalAgentError
+from airflow_provider_rayagent.local.info_file import info_file, remove_if_left
+from airflow_provider_rayagent.local.keeper import remove_info_file
+from tests.stack.agent import start_agent, stop_agent, wait_for_file
+from tests.stack.watch import PATIENCE, wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Nobody listens there.
+NO_RAY = ("--address", "http://127.0.0.1:9")
+
+
+def test_an_info_file_is_for_its_owner_alone_and_only_while_it_is_true(tmp_path: Path) -> None:
+    path = tmp_path / "info.json"
+    path.write_text("left")
+    path.chmod(0o644)
+
+    with info_file(path, "new"):
+        assert path.read_text() == "new"
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert list(tmp_path.iterdir()) == [path]
+        with pytest.raises(LocalAgentError, match="of a local agent that runs"):
+            remove_if_left(path)
+        with pytest.raises(LocalAgentError, match="of a local agent that runs"), info_file(path, "other"):
+            pass
+        assert path.read_text() == "new"
+    assert not path.exists()
+
+
+def test_an_info_file_that_was_replaced_is_not_removed(tmp_path: Path) -> None:
+    path = tmp_path / "info.json"
+    with info_file(path, "ours"):
+        (tmp_path / "other").write_text("theirs")
+        (tmp_path / "other").replace(path)
+    assert path.read_text() == "theirs"
+
+
+def test_what_is_no_file_is_left_alone(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "none", tmp_path, tmp_path / "fifo"):
+        remove_if_left(path)
+    assert list(tmp_path.iterdir()) == [tmp_path / "fifo"]
+
+
+def test_an_agent_that_is_killed_leaves_no_info_file(tmp_path: Path) -> None:
+    info, output = tmp_path / "info.json", tmp_path / "output.log"
+    process = start_agent(*NO_RAY, "--info-file", str(info), output=output)
+    try:
+        wait_for_file(info, process, output)
+        (keeper,) = psutil.Process(process.pid).children()
+    finally:
+        process.kill()
+        process.wait()
+
+    wait_until(lambda: not info.exists() or None, "the info file is still there")
+    keeper.wait(PATIENCE)
+
+
+def test_what_was_left_where_the_keeper_was_killed_too_is_removed_by_the_next_start(tmp_path: Path) -> None:
+    info, output = tmp_path / "info.json", tmp_path / "output.log"
+    process = start_agent(*NO_RAY, "--info-file", str(info), output=output)
+    wait_for_file(info, process, output)
+    old = json.loads(info.read_text())
+    (keeper,) = psutil.Process(process.pid).children()
+    keeper.send_signal(signal.SIGSTOP)
+    process.kill()
+    process.wait()
+    keeper.kill()
+    assert info.exists()
+
+    process = start_agent("--address", "nonsense", "--info-file", str(info), output=output)
+    assert process.wait(PATIENCE) == 1
+    assert not info.exists(), "it is removed before anything else, so that nobody takes it for the new one's"
+
+    process = start_agent(*NO_RAY, "--info-file", str(info), output=output)
+    try:
+        wait_for_file(info, process, output)
+        assert json.loads(info.read_text())["token"] != old["token"]
+    finally:
+        stop_agent(process)
+    assert not info.exists()
+
+
+def test_an_info_file_of_an_agent_that_runs_is_not_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    info, output = tmp_path / "info.json", tmp_path / "output.log"
+    process = start_agent(*NO_RAY, "--info-file", str(info), output=output)
+    try:
+        wait_for_file(info, process, output)
+        text = info.read_text()
+        assert main([*NO_RAY, "--info-file", str(info)]) == 1
+        assert f"{info} is the info file of a local agent that runs" in capsys.readouterr().err
+        assert info.read_text() == text
+    finally:
+        stop_agent(process)
+    assert not info.exists()
+
+
+def test_a_keeper_waits_for_the_lock_of_an_agent_that_ends(tmp_path: Path) -> None:
+    path = tmp_path / "info.json"
+    path.write_text("left")
+    lock = path.open("rb")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+
+    releasing = threading.Timer(0.5, lock.close)
+    releasing.start()
+    remove_info_file(path, agent=os.getppid())
+    assert not path.exists()
+    releasing.join()
+
+
+def test_a_keeper_leaves_the_info_file_of_an_agent_that_was_started_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "info.json"
+    with info_file(path, "of the next agent"):
+        remove_info_file(path, agent=os.getpid())
+        monkeypatch.setattr("airflow_provider_rayagent.local.keeper.UNLOCK_PATIENCE", 0.1)
+        remove_info_file(path, agent=os.getppid())
+        assert path.read_text() == "of the next agent"

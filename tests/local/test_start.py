@@ -1,0 +1,115 @@
+"""Why a Ray head did not start, or ended: said in every case. Commands that are no Ray stand for one that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_rayagent.local import head
+from airflow_provider_rayagent.local.errors import RayHeadError
+from airflow_provider_rayagent.local.head import RayHead
+from airflow_provider_rayagent.local.keeper import process_log_lines
+from airflow_provider_rayagent.local.ray_api import RayDashboard
+from tests.local.stub_ray import stub_ray
+from tests.stack.watch import PATIENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.local.stub_ray import StubRay
+
+NODES = "/api/v0/nodes"
+WAITS = "print('Ray runtime started.', flush=True); import time; time.sleep(3600)"
+
+
+@pytest.fixture
+def ray() -> Iterator[StubRay]:
+    with stub_ray() as ray:
+        yield ray
+
+
+def start(
+    monkeypatch: pytest.MonkeyPatch, ray: StubRay, program: str, timeout: float = PATIENCE, better: bytes = b""
+) -> None:
+    """Start a head whose command is a Python program; after some answers, let the nodes be answered better."""
+    monkeypatch.setattr(head, "start_command", lambda *_: [sys.executable, "-c", program])
+
+    async def play() -> None:
+        dashboard, running = RayDashboard(ray.url), RayHead(1)
+        if better:
+            asyncio.get_running_loop().call_later(1, ray.answers.update, {NODES: (200, better)})
+        try:
+            await running.start()
+            await running.wait_ready(dashboard, timeout)
+        finally:
+            await running.stop()
+            await dashboard.close()
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("status", [404, 429, 500, 503])
+def test_errors_of_a_ray_that_starts_are_waited_out(monkeypatch: pytest.MonkeyPatch, ray: StubRay, status: int) -> None:
+    ray.answers[NODES] = (status, b"")
+    nodes = {"data": {"result": {"result": [{"state": "ALIVE"}]}}}
+
+    start(monkeypatch, ray, WAITS, better=json.dumps(nodes).encode())
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ((500, b""), r"Ray failed \(500\) at /api/v0/nodes: no reason given"),
+        ((200, b'{"data": {"result": {"result": []}}}'), "it has no node that is alive"),
+        ((200, b"no JSON"), "something else than JSON"),
+    ],
+)
+def test_a_ray_that_is_not_ready_in_time_is_told_with_its_last_answer_and_its_last_lines(
+    monkeypatch: pytest.MonkeyPatch, ray: StubRay, answer: tuple[int, bytes], words: str
+) -> None:
+    ray.answers[NODES] = answer
+
+    with pytest.raises(RayHeadError, match=rf"not ready after 2 s: .*{words}.*\n  Ray runtime started") as caught:
+        start(monkeypatch, ray, WAITS, timeout=2)
+    assert str(caught.value).count("Its last lines") == 1
+
+
+@pytest.mark.parametrize(
+    ("program", "lines"),
+    [
+        ("", ["ray start (exit code 0) has ended."]),
+        ("import os; os.kill(os.getpid(), 9)", ["ray start (exit code -9) has ended."]),
+        ("print('bad flag'); raise SystemExit(3)", ["bad flag", "ray start (exit code 3) has ended."]),
+    ],
+)
+def test_a_ray_that_ends_while_it_starts_is_told_with_how_it_ended(
+    monkeypatch: pytest.MonkeyPatch, ray: StubRay, program: str, lines: list[str]
+) -> None:
+    ray.answers[NODES] = (500, b"")
+
+    with pytest.raises(RayHeadError) as caught:
+        start(monkeypatch, ray, program)
+    assert str(caught.value).splitlines() == [
+        "Ray ended while it started. Its last lines:",
+        *(f"  {line}" for line in lines),
+    ]
+
+
+def test_the_last_lines_of_a_process_are_those_of_its_own_logs(tmp_path: Path) -> None:
+    logs = tmp_path / "ray" / "session_latest" / "logs"
+    logs.mkdir(parents=True)
+    (logs / "raylet.out").write_text("".join(f"line {number}\n" for number in range(10_000)) + "x" * 90_000)
+    (logs / "raylet.err").write_bytes(b"reason \xff\n")
+    (logs / "gcs_server.out").write_text("other\n")
+
+    lines = process_log_lines(tmp_path, "raylet")
+    assert lines[0] == "raylet.err: reason \ufffd"
+    assert len(lines) < 20
+    assert lines[-1].startswith("raylet.out: xxx")
+    assert max(map(len, lines)) < 600
+    assert process_log_lines(tmp_path, "dashboard") == []
