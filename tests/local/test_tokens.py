@@ -50,6 +50,10 @@ def run_on_ray(agent: LocalAgent) -> None:
     assert "the answer is 42" in agent.request("GET", f"jobs/{job['submission_id']}/logs/stream/").text
 
 
+def shown_by(agent: LocalAgent) -> str:
+    return agent.output.read_text() + agent.output.with_name("agent.json").read_text()
+
+
 def delete_an_application(agent: LocalAgent, directory: Path) -> None:
     serve = Serve(agent, directory)
     serve.deploy("hello")
@@ -84,34 +88,26 @@ class Own:
                 addresses |= {each.laddr for each in connections if each.status == psutil.CONN_LISTEN}
         return {(host.removeprefix("::ffff:"), port) for host, port in addresses}
 
+    def tokens_in_home(self) -> dict[Path, str]:
+        return {path: text for path, text in contents(self.home).items() if ".ray" in path.parts}
+
     @property
     def token(self) -> str:
         return Path(str(self.agent.ray_token_file)).read_text()
 
 
 @contextlib.contextmanager
-def own_head(home: Path, *, token_in_home: bool, variables: Mapping[str, str]) -> Iterator[Own]:
-    if token_in_home:
-        (home / ".ray").mkdir()
-        (home / ".ray" / "auth_token").write_text(THEIRS)
+def own_head(home: Path, variables: Mapping[str, str] | None = None) -> Iterator[Own]:
+    """Start an agent with a head of its own, and run a job on it."""
     before = contents(home)
     with local_agent("--verbose", environment=driver_environment(home, variables)) as agent:
+        run_on_ray(agent)
         yield Own(agent, home, before)
 
 
-def assert_works(own: Own) -> None:
-    run_on_ray(own.agent)
-    assert {path: text for path, text in contents(own.home).items() if ".ray" in path.parts} == own.before
-
-
-@pytest.mark.parametrize(
-    ("token_in_home", "variables"), [(False, {}), (True, {}), (True, {"RAY_AUTH_MODE": "disabled"})]
-)
-def test_a_head_of_its_own_works_whatever_the_home_holds(
-    tmp_path: Path, token_in_home: bool, variables: dict[str, str]
-) -> None:
-    with own_head(tmp_path, token_in_home=token_in_home, variables=variables) as own:
-        assert_works(own)
+def test_a_head_of_its_own_works_where_the_home_holds_no_token(tmp_path: Path) -> None:
+    with own_head(tmp_path) as own:
+        assert own.tokens_in_home() == own.before == {}
         directory = Path(str(own.agent.ray_token_file)).parent
         assert directory.exists()
     assert not directory.exists()
@@ -119,18 +115,23 @@ def test_a_head_of_its_own_works_whatever_the_home_holds(
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Own]:
+    """A head that was started where home and environment hold all that could mislead Ray."""
+    home = tmp_path_factory.mktemp("home")
+    (home / ".ray").mkdir()
+    (home / ".ray" / "auth_token").write_text(THEIRS)
     variables = {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": THEIRS,
         "RAY_AUTH_TOKEN_PATH": "/missing",
         "RAY_ENABLE_K8S_TOKEN_AUTH": "1",
     }
-    with own_head(tmp_path_factory.mktemp("home"), token_in_home=True, variables=variables) as running:
+    with own_head(home, variables) as running:
         yield running
 
 
-def test_a_head_of_its_own_works_whatever_the_environment_says(own: Own) -> None:
-    assert_works(own)
+def test_a_head_of_its_own_works_whatever_home_and_environment_hold(own: Own) -> None:
+    assert own.tokens_in_home() == own.before
+    assert list(own.before.values()) == [THEIRS]
 
 
 def test_nothing_of_it_is_reached_from_another_machine(own: Own) -> None:
@@ -193,10 +194,9 @@ def test_ray_s_own_tools_need_its_token(own: Own, tmp_path: Path) -> None:
 def test_its_token_is_for_its_owner_and_nowhere_else(own: Own) -> None:
     file = Path(str(own.agent.ray_token_file))
     assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
-    run_on_ray(own.agent)
     own.agent.wait(own.agent.submit("env"))
 
-    shown = own.agent.output.read_text() + own.agent.output.with_name("agent.json").read_text()
+    shown = shown_by(own.agent)
     shown += "".join(own.agent.request("GET", path).text for path in ("jobs/", "nodes/", "tasks/", "health/"))
     for process in own.processes():
         with contextlib.suppress(psutil.Error):
@@ -218,30 +218,24 @@ def existing() -> Iterator[Cluster]:
         yield running
 
 
-@pytest.mark.parametrize("place", ["argument", "variable", "path", "home"])
-def test_an_existing_ray_gets_the_token_from_where_it_is(existing: Cluster, tmp_path: Path, place: str) -> None:
-    file = tmp_path / ".ray" / "auth_token" if place == "home" else tmp_path / "token"
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(f"{SECRET}\n")
-    arguments = ["--ray-token-file", str(file)] if place == "argument" else []
-    variables = {"variable": {"RAY_AUTH_TOKEN": SECRET}, "path": {"RAY_AUTH_TOKEN_PATH": str(file)}}.get(place, {})
-    home = tmp_path if place == "home" else tmp_path / "empty"
+def test_an_existing_ray_gets_the_token_from_the_home(existing: Cluster, tmp_path: Path) -> None:
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text(f"{SECRET}\n")
 
-    with local_agent(
-        "--address", existing.dashboard_url, "--verbose", *arguments, environment=driver_environment(home, variables)
-    ) as agent:
-        if place == "home":
-            run_on_ray(agent)
-        else:
-            assert agent.wait(agent.submit("true"))["status"] == "SUCCEEDED"
-        assert SECRET not in agent.output.read_text() + agent.output.with_name("agent.json").read_text()
+    environment = driver_environment(tmp_path)
+    with local_agent("--address", existing.dashboard_url, "--verbose", environment=environment) as agent:
+        run_on_ray(agent)
+        assert SECRET not in shown_by(agent)
 
 
-def test_an_application_of_an_existing_ray_can_be_deleted(existing: Cluster, tmp_path: Path) -> None:
+def test_an_application_of_an_existing_ray_can_be_deleted_with_the_token_of_a_variable(
+    existing: Cluster, tmp_path: Path
+) -> None:
     # The agent decides by what the cluster asks for, not by the mode that is set for Ray's own tools.
     environment = driver_environment(tmp_path, {"RAY_AUTH_TOKEN": SECRET, "RAY_AUTH_MODE": "disabled"})
     with local_agent("--address", existing.dashboard_url, environment=environment) as agent:
         delete_an_application(agent, tmp_path)
+        assert SECRET not in shown_by(agent)
 
 
 @pytest.mark.parametrize(
@@ -291,6 +285,7 @@ def test_a_token_that_turns_wrong_is_told_to_every_request_until_it_is_renewed(
 
         file.write_text(SECRET)
         assert agent.wait(job_id)["status"] == "SUCCEEDED"
+        assert SECRET not in shown_by(agent)
 
 
 def test_a_ray_without_tokens_needs_none_whatever_the_environment_says(tmp_path: Path) -> None:
