@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +19,14 @@ print("\\n".join({LINES!r}))
 print("x" * {len(LONG_LINE)})
 print("  indented\\ttab\\n\\nlast")
 END"""
+
+
+@pytest.fixture(autouse=True)
+def _term_as_before() -> Iterator[None]:
+    """Let TERM go on ending the fixtures: an event loop with a handler of its own leaves the default behind."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="session")
