@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
 
-from airflow_provider_rayagent.agent.errors import (
+from airflow_provider_rayagent.client.errors import (
     RayAgentAuthenticationError,
     RayAgentConfigError,
     RayAgentConnectionError,

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from tests.tail.drivers import PROTOCOLS, Outcome, hook_generator
 from tests.tail.faults import FAULTS
 from tests.tail.stage import play
-from tests.unit.logs.history import lines_of
+from tests.unit.tail.history import lines_of
 
 if TYPE_CHECKING:
     from tests.tail.drivers import Driver

@@ -13,14 +13,14 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.agent.blocking import BlockingAgent
-from airflow_provider_rayagent.agent.config import read_config
-from airflow_provider_rayagent.agent.follow import Follower
-from airflow_provider_rayagent.agent.following import SLICE_SECONDS
-from airflow_provider_rayagent.logs import commands as do
-from airflow_provider_rayagent.logs.commands import TailSettings
-from airflow_provider_rayagent.logs.events import Event
-from airflow_provider_rayagent.logs.tail import Tail
+from airflow_provider_rayagent.client.blocking import BlockingAgent
+from airflow_provider_rayagent.client.config import read_config
+from airflow_provider_rayagent.client.follow import Follower
+from airflow_provider_rayagent.client.following import SLICE_SECONDS
+from airflow_provider_rayagent.stream.events import Event
+from airflow_provider_rayagent.tail import commands as do
+from airflow_provider_rayagent.tail.commands import TailSettings
+from airflow_provider_rayagent.tail.machine import Tail
 from benchmarks.measure import Line
 from tests.scripted import Follow, Job, Play, Refuse, ScriptedAgent
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.hooks.common import SOURCES
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook
-from airflow_provider_rayagent.logs.commands import TailSettings
+from airflow_provider_rayagent.tail.commands import TailSettings
 from benchmarks.feeder import WARM_UP, WARM_UP_LINES
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import websocket
 
-from airflow_provider_rayagent.agent.blocking import BlockingAgent
-from airflow_provider_rayagent.agent.config import read_config
-from airflow_provider_rayagent.agent.follow import Follower
-from airflow_provider_rayagent.logs.commands import TailSettings
-from airflow_provider_rayagent.logs.cursor import Cursor, Replay
+from airflow_provider_rayagent.client.blocking import BlockingAgent
+from airflow_provider_rayagent.client.config import read_config
+from airflow_provider_rayagent.client.follow import Follower
+from airflow_provider_rayagent.tail.commands import TailSettings
+from airflow_provider_rayagent.tail.cursor import Cursor, Replay
 from benchmarks.feeder import BLOCK, BLOCK_LINES, ROOT, feeder
 from benchmarks.measure import Aim, Line, in_turn
 

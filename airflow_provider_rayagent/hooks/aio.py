@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
-from airflow_provider_rayagent.agent import wire
-from airflow_provider_rayagent.agent.aio_items import Items
-from airflow_provider_rayagent.agent.errors import RayAgentStreamLimitError
+from airflow_provider_rayagent.client import wire
+from airflow_provider_rayagent.client.aio_items import Items
+from airflow_provider_rayagent.client.errors import RayAgentStreamLimitError
 from airflow_provider_rayagent.hooks.common import (
     LimitedLines,
     StreamLimits,
@@ -21,7 +21,7 @@ from airflow_provider_rayagent.hooks.common import (
     tail_settings,
 )
 from airflow_provider_rayagent.hooks.plugins import AsyncPluginMethods
-from airflow_provider_rayagent.logs.commands import Notice
+from airflow_provider_rayagent.tail.commands import Notice
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from airflow_provider_rayagent.agent.aio import AsyncAgent
-    from airflow_provider_rayagent.agent.aio_follow import AsyncFollower
-    from airflow_provider_rayagent.agent.following import Item
+    from airflow_provider_rayagent.client.aio import AsyncAgent
+    from airflow_provider_rayagent.client.aio_follow import AsyncFollower
+    from airflow_provider_rayagent.client.following import Item
     from airflow_provider_rayagent.hooks.plugins import Timeout
-    from airflow_provider_rayagent.logs.commands import TailSettings
-    from airflow_provider_rayagent.logs.cursor import Cursor
+    from airflow_provider_rayagent.tail.commands import TailSettings
+    from airflow_provider_rayagent.tail.cursor import Cursor
 
 
 class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
@@ -89,7 +89,7 @@ class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
 
     async def get_job_logs(self, job_id: str) -> str:
         """Return the whole log of a job as it is now."""
-        from airflow_provider_rayagent.agent.aio_streams import read_whole_log
+        from airflow_provider_rayagent.client.aio_streams import read_whole_log
 
         wire.validate_id(job_id, "job")
         return await read_whole_log(await self.get_async_conn(), job_id)
@@ -124,7 +124,7 @@ class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
     ) -> AsyncFollower:
         """Return a follower of a job, which gives lines, notices and changes of status; see :class:`AsyncFollower`."""
         agent = await self.get_async_conn()
-        from airflow_provider_rayagent.agent.aio_follow import AsyncFollower
+        from airflow_provider_rayagent.client.aio_follow import AsyncFollower
 
         return AsyncFollower(agent, job_id, settings, cursor=cursor, deadline=deadline, clock=clock)
 
@@ -238,7 +238,9 @@ class _Lines(Items[str]):
 
 def _load_transport() -> ModuleType:
     """Import what speaks to the agent, which takes too long for an event loop."""
-    from airflow_provider_rayagent.agent import aio_follow  # noqa: F401
-    from airflow_provider_rayagent.hooks import pool
+    from airflow_provider_rayagent.client import (
+        aio_follow,  # noqa: F401
+        pool,
+    )
 
     return pool

@@ -7,23 +7,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.agent import wire
-from airflow_provider_rayagent.agent.config import AgentConfig, read_config
-from airflow_provider_rayagent.agent.errors import (
+from airflow_provider_rayagent.client import wire
+from airflow_provider_rayagent.client.config import AgentConfig, read_config
+from airflow_provider_rayagent.client.errors import (
     RayAgentConfigError,
     RayAgentLogsUnavailableError,
     RayAgentNotFoundError,
     RayAgentStreamLimitError,
 )
-from airflow_provider_rayagent.agent.plugins import validate_timeout_pair
-from airflow_provider_rayagent.logs.commands import StreamSource, TailSettings
-from airflow_provider_rayagent.logs.end import End
-from airflow_provider_rayagent.logs.present import showable
-from airflow_provider_rayagent.logs.presenter import MAX_NOTICE
+from airflow_provider_rayagent.client.plugins import validate_timeout_pair
+from airflow_provider_rayagent.render.presenter import MAX_NOTICE
+from airflow_provider_rayagent.tail.commands import StreamSource, TailSettings
+from airflow_provider_rayagent.tail.end import End
+from airflow_provider_rayagent.text.showable import showable
 
 if TYPE_CHECKING:
-    from airflow_provider_rayagent.agent.following import Following
-    from airflow_provider_rayagent.logs.commands import Notice
+    from airflow_provider_rayagent.client.following import Following
+    from airflow_provider_rayagent.tail.commands import Notice
 
 DEFAULT_MAX_LINE_LENGTH = 8_000_000
 """Characters; the longest line that the hook's log methods yield in one piece."""

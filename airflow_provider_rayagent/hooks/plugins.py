@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.agent import plugins
+from airflow_provider_rayagent.client import plugins
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from airflow_provider_rayagent.agent.wire import Call
+    from airflow_provider_rayagent.client.wire import Call
 
 Timeout = tuple[float, float]
 """Seconds to connect, and to wait for the answer."""
@@ -47,7 +47,7 @@ class PluginMethods:
         That the job was taken does not say that it runs: the agent may queue it, and until it is Ray's
         :meth:`get_job` does not know it. The request is not sent again once it may have been received; give a
         ``job_id`` of your own, so that the job can be found whatever came of the answer.
-        :func:`airflow_provider_rayagent.agent.plugins.job_id_in` reads the job's id from the answer.
+        :func:`airflow_provider_rayagent.client.plugins.job_id_in` reads the job's id from the answer.
 
         :param lookup: the release's id, or ``plugin@version``.
         :param action: the action's name.

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
-from airflow_provider_rayagent.agent import wire
-from airflow_provider_rayagent.agent.answers import brief
-from airflow_provider_rayagent.agent.config import field_name
-from airflow_provider_rayagent.agent.errors import (
+from airflow_provider_rayagent.client import wire
+from airflow_provider_rayagent.client.answers import brief
+from airflow_provider_rayagent.client.config import field_name
+from airflow_provider_rayagent.client.errors import (
     RayAgentAuthenticationError,
     RayAgentConfigError,
     RayAgentError,
@@ -30,19 +30,19 @@ from airflow_provider_rayagent.hooks.common import (
     tail_settings,
 )
 from airflow_provider_rayagent.hooks.plugins import PluginMethods
-from airflow_provider_rayagent.logs.commands import Notice
+from airflow_provider_rayagent.tail.commands import Notice
 
 if TYPE_CHECKING:
     import threading
 
     from typing_extensions import Self
 
-    from airflow_provider_rayagent.agent.blocking import BlockingAgent
-    from airflow_provider_rayagent.agent.config import AgentConfig
-    from airflow_provider_rayagent.agent.follow import Follower
+    from airflow_provider_rayagent.client.blocking import BlockingAgent
+    from airflow_provider_rayagent.client.config import AgentConfig
+    from airflow_provider_rayagent.client.follow import Follower
     from airflow_provider_rayagent.hooks.plugins import Timeout
-    from airflow_provider_rayagent.logs.commands import TailSettings
-    from airflow_provider_rayagent.logs.cursor import Cursor
+    from airflow_provider_rayagent.tail.commands import TailSettings
+    from airflow_provider_rayagent.tail.cursor import Cursor
 
 __all__ = ["RayAgentAsyncHook", "RayAgentHook", "StreamLimits"]
 
@@ -84,7 +84,7 @@ class RayAgentHook(PluginMethods, BaseHook):
 
     @cached_property
     def _agent(self) -> BlockingAgent:
-        from airflow_provider_rayagent.agent.blocking import BlockingAgent
+        from airflow_provider_rayagent.client.blocking import BlockingAgent
 
         if self.config.verify is False:
             self.log.warning("The certificate of %s is not checked: 'verify' is off.", self.config.base_url)
@@ -128,7 +128,7 @@ class RayAgentHook(PluginMethods, BaseHook):
 
     def get_job_logs(self, job_id: str) -> str:
         """Return the whole log of a job as it is now; for a long one :meth:`tail_job_logs` is better."""
-        from airflow_provider_rayagent.agent.streams import read_whole_log
+        from airflow_provider_rayagent.client.streams import read_whole_log
 
         return read_whole_log(self._agent, job_id)
 
@@ -179,7 +179,7 @@ class RayAgentHook(PluginMethods, BaseHook):
         stopped: threading.Event | None = None,
     ) -> Follower:
         """Return a follower of a job, which gives lines, notices and changes of status; see :class:`Follower`."""
-        from airflow_provider_rayagent.agent.follow import Follower
+        from airflow_provider_rayagent.client.follow import Follower
 
         return Follower(self._agent, job_id, settings, cursor=cursor, deadline=deadline, stopped=stopped)
 
@@ -246,7 +246,7 @@ class RayAgentHook(PluginMethods, BaseHook):
     def _send(self, call: wire.Call, timeout: Timeout | None = None) -> Any:
         if timeout is None:
             return self._agent.send(call)
-        from airflow_provider_rayagent.agent.blocking import BlockingAgent
+        from airflow_provider_rayagent.client.blocking import BlockingAgent
 
         with BlockingAgent(config_with_timeout(self.config, timeout)) as agent:
             return agent.send(call)

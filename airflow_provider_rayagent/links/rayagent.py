@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.exceptions import AirflowException, AirflowRuntimeError
 
-from airflow_provider_rayagent.agent.errors import RayAgentError
-from airflow_provider_rayagent.logs.storable import storable
+from airflow_provider_rayagent.client.errors import RayAgentError
+from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from airflow_provider_rayagent.agent import jobs, wire
-from airflow_provider_rayagent.agent.applications import ApplicationOutcome, Arrival
-from airflow_provider_rayagent.agent.errors import RayAgentError, RayAgentHTTPError
-from airflow_provider_rayagent.agent.outcome import Outcome
+from airflow_provider_rayagent.client import jobs, wire
+from airflow_provider_rayagent.client.applications import ApplicationOutcome, Arrival
+from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentHTTPError
 from airflow_provider_rayagent.exceptions import (
     RayAgentInputError,
     RayAgentJobMissingError,
     RayAgentNotFoundError,
 )
 from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, push_job_link
-from airflow_provider_rayagent.logs.end import End
-from airflow_provider_rayagent.logs.storable import storable
 from airflow_provider_rayagent.operators.run_plugin import RayAgentRunPluginOperator
+from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tasks.applications import find_application
 from airflow_provider_rayagent.tasks.waiting import RayAgentWaitingOperator
+from airflow_provider_rayagent.text.storable import storable
+from airflow_provider_rayagent.triggers.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -194,7 +194,7 @@ class RayAgentStopJobOperator(_IfDone):
     def _wait_for_end(self, hook: RayAgentHook) -> Outcome:
         """Look until the job has ended, with the patience of the trigger (:meth:`_trigger`)."""
         from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
-        from airflow_provider_rayagent.logs.commands import TailSettings
+        from airflow_provider_rayagent.tail.commands import TailSettings
 
         settings = TailSettings(
             poll_interval=self.poll_interval,

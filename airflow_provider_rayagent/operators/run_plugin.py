@@ -6,17 +6,16 @@ import time
 from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow_provider_rayagent.agent import jobs, wire
-from airflow_provider_rayagent.agent.errors import (
+from airflow_provider_rayagent.client import jobs, wire
+from airflow_provider_rayagent.client.errors import (
     RayAgentConnectionError,
     RayAgentError,
     RayAgentHTTPError,
     RayAgentNotFoundError,
     RayAgentResponseError,
 )
-from airflow_provider_rayagent.agent.job_ids import derived_id, numbered, validate_root
-from airflow_provider_rayagent.agent.plugins import job_id_in
-from airflow_provider_rayagent.agent.transience import is_outcome_unknown
+from airflow_provider_rayagent.client.plugins import job_id_in
+from airflow_provider_rayagent.client.transience import is_outcome_unknown
 from airflow_provider_rayagent.exceptions import (
     RayAgentGPUUnavailableError,
     RayAgentInputError,
@@ -24,9 +23,10 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentJobNotStartedError,
     RayAgentRunFailedError,
 )
-from airflow_provider_rayagent.logs.end import End
-from airflow_provider_rayagent.logs.storable import storable
+from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tasks.following import POLL_INTERVAL, RayAgentJobFollowingMixin
+from airflow_provider_rayagent.tasks.job_ids import derived_id, numbered, validate_root
+from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from airflow_provider_rayagent.agent.outcome import Outcome
-    from airflow_provider_rayagent.hooks.watch import JobWatch
+    from airflow_provider_rayagent.tasks.watch import JobWatch
+    from airflow_provider_rayagent.triggers.outcome import Outcome
 
 IfSucceeded = Literal["reuse", "run_again"]
 
@@ -148,7 +148,7 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
 
     def _begin(self, context: Context) -> JobWatch:
         if not self._is_chosen:
-            from airflow_provider_rayagent.hooks.identity import TaskIdentity
+            from airflow_provider_rayagent.task_instance.identity import TaskIdentity
 
             ti = context["ti"]
             self.job_id = TaskIdentity.of(ti).pull(ti, JOB_ID_KEY)
@@ -174,7 +174,7 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
 
     def _derived_roots(self, context: Context) -> list[str]:
         """Return the ids that this task's job may have, the one of a job that is to be started last."""
-        from airflow_provider_rayagent.hooks.identity import deployment_namespace, job_key
+        from airflow_provider_rayagent.task_instance.identity import deployment_namespace, job_key
 
         key, namespace = job_key(context), self.hook.config.job_namespace or deployment_namespace()
         store = context.get("task_state_store")

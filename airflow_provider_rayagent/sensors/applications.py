@@ -12,8 +12,8 @@ from airflow.sdk import BaseOperator, BaseSensorOperator, PokeReturnValue
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import TaskDeferralTimeout
 
-from airflow_provider_rayagent.agent import wire
-from airflow_provider_rayagent.agent.applications import (
+from airflow_provider_rayagent.client import wire
+from airflow_provider_rayagent.client.applications import (
     DOUBT_SECONDS,
     TARGETS,
     ApplicationOutcome,
@@ -21,15 +21,15 @@ from airflow_provider_rayagent.agent.applications import (
     Arrival,
     Target,
 )
-from airflow_provider_rayagent.agent.errors import RayAgentError
+from airflow_provider_rayagent.client.errors import RayAgentError
 from airflow_provider_rayagent.exceptions import (
     RayAgentInputError,
     RayAgentServeApplicationFailedError,
     RayAgentServeApplicationTimeoutError,
 )
-from airflow_provider_rayagent.logs.storable import storable
 from airflow_provider_rayagent.tasks.applications import find_application
 from airflow_provider_rayagent.tasks.skipping import SkippingMixin
+from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -166,7 +166,7 @@ class RayAgentServeApplicationSensor(SkippingMixin, BaseSensorOperator):
         )
 
     def _conclude(self, outcome: ApplicationOutcome) -> dict[str, Any] | None:
-        from airflow_provider_rayagent.logs.present import showable
+        from airflow_provider_rayagent.text.showable import showable
 
         what = f"The Serve application {self.name!r}"
         if outcome.arrival is Arrival.REACHED:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_provider_rayagent.exceptions import RayAgentInputError, RayAgentJobTimeoutError
-from airflow_provider_rayagent.logs.end import End
 from airflow_provider_rayagent.sensors.applications import RayAgentServeApplicationSensor
+from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tasks.following import POLL_INTERVAL, RayAgentJobFollowingMixin
 from airflow_provider_rayagent.tasks.skipping import SkippingMixin
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from airflow_provider_rayagent.hooks.watch import JobWatch
+    from airflow_provider_rayagent.tasks.watch import JobWatch
 
 __all__ = ["RayAgentJobSensor", "RayAgentServeApplicationSensor"]
 

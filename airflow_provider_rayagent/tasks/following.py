@@ -13,13 +13,13 @@ from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferralTimeout
 
-from airflow_provider_rayagent.agent import wire
-from airflow_provider_rayagent.agent.outcome import Outcome
+from airflow_provider_rayagent.client import wire
 from airflow_provider_rayagent.exceptions import RayAgentError, RayAgentInputError, RayAgentJobFailedError
 from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, push_job_link
-from airflow_provider_rayagent.logs.end import End
-from airflow_provider_rayagent.logs.storable import storable
-from airflow_provider_rayagent.triggers.logfiles import LOG_STORAGES, LogStorage
+from airflow_provider_rayagent.tail.end import End
+from airflow_provider_rayagent.task_instance.log_files import LOG_STORAGES, LogStorage
+from airflow_provider_rayagent.text.storable import storable
+from airflow_provider_rayagent.triggers.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
-    from airflow_provider_rayagent.hooks.watch import JobWatch
     from airflow_provider_rayagent.tasks.triggers import TriggersOfTry
+    from airflow_provider_rayagent.tasks.watch import JobWatch
     from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 
 POLL_INTERVAL = 5.0
@@ -190,9 +190,9 @@ class RayAgentJobFollowingMixin(BaseOperator):
 
     def _begin(self, context: Context) -> JobWatch:
         from airflow_provider_rayagent.hooks.common import SOURCES
-        from airflow_provider_rayagent.hooks.watch import JobWatch
-        from airflow_provider_rayagent.logs.commands import TailSettings
-        from airflow_provider_rayagent.logs.presenter import PresentSettings
+        from airflow_provider_rayagent.render.presenter import PresentSettings
+        from airflow_provider_rayagent.tail.commands import TailSettings
+        from airflow_provider_rayagent.tasks.watch import JobWatch
 
         wire.validate_id(self.job_id, "job")
         if self._watch is None:
@@ -349,7 +349,7 @@ def _validate_markers(value: object) -> tuple[str, str]:
 
 def _recall(context: Context, job_id: str, *, same_try: bool) -> dict[str, Any] | None:
     """Return where in a job's log an earlier look, or an earlier try, has come to."""
-    from airflow_provider_rayagent.agent.records import as_position
+    from airflow_provider_rayagent.render.records import as_position
 
     store = context.get("task_state_store")
     saved: Any = store.get(CURSOR_KEY) if store is not None else None

@@ -6,7 +6,9 @@ import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.agent.gaps import (
+from airflow_provider_rayagent.tail.end import End
+from airflow_provider_rayagent.task_instance.identity import TaskIdentity
+from airflow_provider_rayagent.triggers.gaps import (
     MISSING_LINES,
     Gap,
     add_gap,
@@ -14,15 +16,13 @@ from airflow_provider_rayagent.agent.gaps import (
     lines_shown,
     saved_gaps,
 )
-from airflow_provider_rayagent.hooks.identity import TaskIdentity
-from airflow_provider_rayagent.logs.end import End
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from airflow_provider_rayagent.agent.outcome import Outcome
-    from airflow_provider_rayagent.hooks.watch import JobWatch
-    from airflow_provider_rayagent.triggers.logfiles import LogStorage
+    from airflow_provider_rayagent.task_instance.log_files import LogStorage
+    from airflow_provider_rayagent.tasks.watch import JobWatch
+    from airflow_provider_rayagent.triggers.outcome import Outcome
 
 
 class TriggersOfTry:
@@ -50,7 +50,7 @@ class TriggersOfTry:
     @cached_property
     def _last_is_lost(self) -> bool:
         """Whether the finished log lacks the last trigger's file too."""
-        from airflow_provider_rayagent.triggers.logfiles import storage_of
+        from airflow_provider_rayagent.task_instance.log_files import storage_of
 
         if self.position is None:
             return False
@@ -63,7 +63,7 @@ class TriggersOfTry:
         :param execution_timeout: the task's; Airflow gives it anew to the worker that ends a deferred task. Half of it
             is left for the outcome, which the log must not decide.
         """
-        from airflow_provider_rayagent.hooks.watch import AGAIN_SECONDS
+        from airflow_provider_rayagent.tasks.watch import AGAIN_SECONDS
 
         limit = execution_timeout.total_seconds() / 2 if execution_timeout else AGAIN_SECONDS
         deadline = time.monotonic() + min(limit, AGAIN_SECONDS)
@@ -78,7 +78,7 @@ class TriggersOfTry:
 
     def tell(self) -> None:
         """Say how far the triggers have read, and the last lines of a failure that are not forwarded here."""
-        from airflow_provider_rayagent.logs.present import showable
+        from airflow_provider_rayagent.text.showable import showable
 
         watch = self._watch
         lines = self.saved.get("lines", (self.position or {}).get("lines"))

@@ -12,9 +12,9 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import TaskDeferralTimeout
 
-from airflow_provider_rayagent.agent import wire
-from airflow_provider_rayagent.agent.errors import RayAgentError
-from airflow_provider_rayagent.agent.transience import is_permanent
+from airflow_provider_rayagent.client import wire
+from airflow_provider_rayagent.client.errors import RayAgentError
+from airflow_provider_rayagent.client.transience import is_permanent
 from airflow_provider_rayagent.exceptions import RayAgentWaitTimeoutError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_rayagent.agent.applications import (
+from airflow_provider_rayagent.client.applications import (
     DOUBT_SECONDS,
     ApplicationOutcome,
     ApplicationWait,
@@ -16,7 +16,7 @@ from airflow_provider_rayagent.agent.applications import (
     Target,
     find_by_name,
 )
-from airflow_provider_rayagent.agent.errors import RayAgentError, RayAgentNotFoundError
+from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentNotFoundError
 from airflow_provider_rayagent.hooks.aio import RayAgentAsyncHook
 
 if TYPE_CHECKING:

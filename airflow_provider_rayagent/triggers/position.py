@@ -7,20 +7,20 @@ import socket
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.agent.gaps import TakeOver, take_over
-from airflow_provider_rayagent.agent.records import as_position
-from airflow_provider_rayagent.hooks.identity import TaskIdentity
-from airflow_provider_rayagent.hooks.kill import is_of_an_archived_try
-from airflow_provider_rayagent.logs.cursor import Cursor
-from airflow_provider_rayagent.logs.present import showable
-from airflow_provider_rayagent.logs.storable import storable
-from airflow_provider_rayagent.triggers.logfiles import LogStorage, log_folder_id, storage_of
+from airflow_provider_rayagent.render.records import as_position
+from airflow_provider_rayagent.tail.cursor import Cursor
+from airflow_provider_rayagent.task_instance.identity import TaskIdentity
+from airflow_provider_rayagent.task_instance.log_files import LogStorage, log_folder_id, storage_of
+from airflow_provider_rayagent.task_instance.state import is_of_an_archived_try
+from airflow_provider_rayagent.text.showable import showable
+from airflow_provider_rayagent.text.storable import storable
+from airflow_provider_rayagent.triggers.gaps import TakeOver, take_over
 from airflow_provider_rayagent.triggers.tasklog import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from airflow_provider_rayagent.agent.gaps import Gap
+    from airflow_provider_rayagent.triggers.gaps import Gap
 
 POSITION_KEY = "rayagent_log_position"
 NOBODY = ""
@@ -36,7 +36,7 @@ class Position:
     A triggerer that is killed leaves the lines behind that it wrote since the last save: they are written again. A
     position is saved only after all that it covers was read by the supervisor, so that no line is ever missing. Where
     the lines before it are in a file that is lost with the triggerer, they are forwarded again: see
-    :mod:`airflow_provider_rayagent.agent.gaps`.
+    :mod:`airflow_provider_rayagent.triggers.gaps`.
 
     :param ti: the trigger's task instance; without one (``dag.test()``) nothing is kept.
     :param log: the trigger's logger.

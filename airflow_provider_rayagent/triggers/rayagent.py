@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_rayagent.agent import jobs, wire
-from airflow_provider_rayagent.agent.answers import brief
-from airflow_provider_rayagent.agent.errors import RayAgentError
-from airflow_provider_rayagent.agent.gaps import MISSING_LINES, lines_shown
-from airflow_provider_rayagent.agent.outcome import Outcome
-from airflow_provider_rayagent.agent.records import JobRecords
+from airflow_provider_rayagent.client import jobs, wire
+from airflow_provider_rayagent.client.answers import brief
+from airflow_provider_rayagent.client.errors import RayAgentError
 from airflow_provider_rayagent.hooks.common import SOURCES, TIMEOUT_MARGIN
-from airflow_provider_rayagent.hooks.kill import GOES_ON, task_state
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook
-from airflow_provider_rayagent.logs.commands import TailSettings
-from airflow_provider_rayagent.logs.cursor import Cursor
-from airflow_provider_rayagent.logs.presenter import PresentSettings
-from airflow_provider_rayagent.logs.redaction import NO_SECRETS
+from airflow_provider_rayagent.render.presenter import PresentSettings
+from airflow_provider_rayagent.render.records import JobRecords
+from airflow_provider_rayagent.tail.commands import TailSettings
+from airflow_provider_rayagent.tail.cursor import Cursor
+from airflow_provider_rayagent.task_instance.state import GOES_ON, task_state
+from airflow_provider_rayagent.text.redaction import NO_SECRETS
+from airflow_provider_rayagent.triggers.gaps import MISSING_LINES, lines_shown
+from airflow_provider_rayagent.triggers.outcome import Outcome
 from airflow_provider_rayagent.triggers.position import Position
 from airflow_provider_rayagent.triggers.tasklog import Channel, TaskLog
 
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
     from datetime import datetime
 
-    from airflow_provider_rayagent.agent.aio_follow import AsyncFollower
-    from airflow_provider_rayagent.agent.following import Item
-    from airflow_provider_rayagent.agent.gaps import Gap, TakeOver
-    from airflow_provider_rayagent.logs.redaction import Redactor
-    from airflow_provider_rayagent.triggers.logfiles import LogStorage
+    from airflow_provider_rayagent.client.aio_follow import AsyncFollower
+    from airflow_provider_rayagent.client.following import Item
+    from airflow_provider_rayagent.task_instance.log_files import LogStorage
+    from airflow_provider_rayagent.text.redaction import Redactor
+    from airflow_provider_rayagent.triggers.gaps import Gap, TakeOver
 
 MAX_LINE_LENGTH = 16_000
 """Characters of a line in one record; the event loop would stand still for a second over one of a megabyte."""
@@ -51,7 +51,7 @@ SILENT_SECONDS = 120.0
 class RayAgentJobTrigger(BaseTrigger):
     """Follow a Ray job: write its log to the task log, and fire one event when the job has ended.
 
-    The event's payload is :meth:`airflow_provider_rayagent.agent.outcome.Outcome.to_event`. All arguments are JSON
+    The event's payload is :meth:`airflow_provider_rayagent.triggers.outcome.Outcome.to_event`. All arguments are JSON
     primitives, and none of them is a secret.
 
     :param job_id: the job's id.

@@ -23,13 +23,13 @@ from weakref import WeakKeyDictionary
 
 import structlog
 
-from airflow_provider_rayagent.agent.records import grouped
 from airflow_provider_rayagent.hooks.common import JOB_LOGGER
+from airflow_provider_rayagent.render.records import grouped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
 
-    from airflow_provider_rayagent.logs.presenter import Record
+    from airflow_provider_rayagent.render.presenter import Record
 
 QUIET_RECORDS = 20
 """More at once are joined into larger ones, which cost Airflow a tenth."""

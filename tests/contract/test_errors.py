@@ -23,8 +23,8 @@ from tests.contract.conftest import submit
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_provider_rayagent.agent.follow import Follower
-    from airflow_provider_rayagent.logs.commands import TailSettings
+    from airflow_provider_rayagent.client.follow import Follower
+    from airflow_provider_rayagent.tail.commands import TailSettings
     from tests.stack.agent import LocalAgent
 
 Jobs = dict[str, dict[str, Any]]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.agent.plugins import job_id_in
+from airflow_provider_rayagent.client.plugins import job_id_in
 from airflow_provider_rayagent.exceptions import (
     RayAgentGPUUnavailableError,
     RayAgentHTTPError,

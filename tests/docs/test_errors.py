@@ -6,9 +6,9 @@ import re
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent import exceptions
-from airflow_provider_rayagent.agent import transience
-from airflow_provider_rayagent.agent.errors import RayAgentError, RayAgentHTTPError, for_status
-from airflow_provider_rayagent.agent.retry import FIRST_PAUSE, MAX_RETRY_AFTER, MAX_TRIES
+from airflow_provider_rayagent.client import transience
+from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentHTTPError, for_status
+from airflow_provider_rayagent.client.retry import FIRST_PAUSE, MAX_RETRY_AFTER, MAX_TRIES
 from tests.docs.conftest import PAGES
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_rayagent.agent import reasons
-from airflow_provider_rayagent.agent.config import field_name
+from airflow_provider_rayagent.client.config import field_name
+from airflow_provider_rayagent.render import reasons
 from tests.docs.conftest import PAGES, ROOT
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from ray.dashboard.modules.job.common import JobErrorType
 
-from airflow_provider_rayagent.agent.reasons import explain
+from airflow_provider_rayagent.render.reasons import explain
 
 
 @pytest.mark.parametrize("error_type", [error.value for error in JobErrorType])

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.agent.aio import AsyncAgent
-from airflow_provider_rayagent.agent.aio_follow import AsyncFollower
-from airflow_provider_rayagent.agent.blocking import BlockingAgent
-from airflow_provider_rayagent.agent.config import AgentConfig, read_config
-from airflow_provider_rayagent.agent.follow import Follower
-from airflow_provider_rayagent.logs.commands import Notice, StreamSource, TailSettings
-from airflow_provider_rayagent.logs.end import End
+from airflow_provider_rayagent.client.aio import AsyncAgent
+from airflow_provider_rayagent.client.aio_follow import AsyncFollower
+from airflow_provider_rayagent.client.blocking import BlockingAgent
+from airflow_provider_rayagent.client.config import AgentConfig, read_config
+from airflow_provider_rayagent.client.follow import Follower
+from airflow_provider_rayagent.tail.commands import Notice, StreamSource, TailSettings
+from airflow_provider_rayagent.tail.end import End
 from tests.stack.watch import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from airflow_provider_rayagent.agent.following import Following, Item
+    from airflow_provider_rayagent.client.following import Following, Item
     from tests.stack.agent import LocalAgent
 
 pytestmark = pytest.mark.ray

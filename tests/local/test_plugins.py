@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.local.plugin_runs import MAX_PARAMS
-from airflow_provider_rayagent.logs.result import ResultFinder
+from airflow_provider_rayagent.render.result import ResultFinder
 from tests.stack.agent import EXAMPLE_PLUGINS
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_rayagent.agent.blocking import BlockingAgent
-from airflow_provider_rayagent.agent.config import read_config
-from airflow_provider_rayagent.agent.follow import Follower
-from airflow_provider_rayagent.agent.following import JobSeen
-from airflow_provider_rayagent.logs.commands import TailSettings
-from airflow_provider_rayagent.logs.presenter import Presenter, PresentSettings
+from airflow_provider_rayagent.client.blocking import BlockingAgent
+from airflow_provider_rayagent.client.config import read_config
+from airflow_provider_rayagent.client.follow import Follower
+from airflow_provider_rayagent.client.following import JobSeen
+from airflow_provider_rayagent.render.presenter import Presenter, PresentSettings
+from airflow_provider_rayagent.tail.commands import TailSettings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.agent.config import read_config
-from airflow_provider_rayagent.logs.end import End
+from airflow_provider_rayagent.client.config import read_config
+from airflow_provider_rayagent.tail.end import End
 from tests.local.test_following import DRIVERS
 from tests.stack.watch import wait_until
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from airflow_provider_rayagent.agent.config import read_config
-from airflow_provider_rayagent.logs.end import End
+from airflow_provider_rayagent.client.config import read_config
+from airflow_provider_rayagent.tail.end import End
 from tests.local.test_following import DRIVERS
 from tests.stack.agent import start_agent, stop_agent, wait_for_file
 from tests.stack.processes import free_ports

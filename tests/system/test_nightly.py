@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_rayagent.agent.job_ids import derived_id
+from airflow_provider_rayagent.tasks.job_ids import derived_id
 from tests.stack.watch import wait_until
 from tests.system.support import Task
 

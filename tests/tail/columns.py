@@ -7,15 +7,15 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.agent.aio import AsyncAgent
-from airflow_provider_rayagent.agent.errors import RayAgentError
-from airflow_provider_rayagent.agent.outcome import Outcome as TriggerOutcome
+from airflow_provider_rayagent.client.aio import AsyncAgent
+from airflow_provider_rayagent.client.errors import RayAgentError
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobStoppedError
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook
-from airflow_provider_rayagent.hooks.watch import JobWatch
-from airflow_provider_rayagent.logs.commands import Notice
 from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
+from airflow_provider_rayagent.tail.commands import Notice
+from airflow_provider_rayagent.tasks.watch import JobWatch
 from airflow_provider_rayagent.triggers import tasklog
+from airflow_provider_rayagent.triggers.outcome import Outcome as TriggerOutcome
 from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 from tests.stack.watch import PATIENCE
 from tests.tail.drivers import SETTINGS, Driver, Outcome, config_of, hook_generator, quick_hook, settings_for
@@ -24,9 +24,9 @@ from tests.unit.support import make_context
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow_provider_rayagent.agent.following import Item
-    from airflow_provider_rayagent.agent.records import JobRecords
-    from airflow_provider_rayagent.logs.commands import TailSettings
+    from airflow_provider_rayagent.client.following import Item
+    from airflow_provider_rayagent.render.records import JobRecords
+    from airflow_provider_rayagent.tail.commands import TailSettings
 
 tasklog.BLIND_DRAIN_SECONDS = 0.0
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.agent.blocking import BlockingAgent
-from airflow_provider_rayagent.agent.config import AgentConfig, read_config
-from airflow_provider_rayagent.agent.errors import RayAgentError
-from airflow_provider_rayagent.agent.follow import Follower
-from airflow_provider_rayagent.logs.commands import StreamSource, TailSettings
+from airflow_provider_rayagent.client.blocking import BlockingAgent
+from airflow_provider_rayagent.client.config import AgentConfig, read_config
+from airflow_provider_rayagent.client.errors import RayAgentError
+from airflow_provider_rayagent.client.follow import Follower
+from airflow_provider_rayagent.tail.commands import StreamSource, TailSettings
 from tests.stack.watch import PATIENCE
 
 if TYPE_CHECKING:

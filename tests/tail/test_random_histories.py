@@ -40,7 +40,7 @@ from tests.tail.conftest import PLAYED_AT_ONCE
 from tests.tail.drivers import PROTOCOLS
 from tests.tail.figures import IN_CI, figure
 from tests.tail.stage import Fault, play
-from tests.unit.logs.history import UNIQUE, lines_of
+from tests.unit.tail.history import UNIQUE, lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_rayagent.agent.blocking import BlockingAgent
-from airflow_provider_rayagent.agent.follow import Follower
-from airflow_provider_rayagent.logs.commands import TailSettings
+from airflow_provider_rayagent.client.blocking import BlockingAgent
+from airflow_provider_rayagent.client.follow import Follower
+from airflow_provider_rayagent.tail.commands import TailSettings
 from tests.scripted import Action, Bulk, Complete, Do, Follow, Hold, Job, Play, Refuse, ScriptedAgent, every
 from tests.scripted.messages import log_payload
 from tests.stack.watch import PATIENCE
@@ -26,7 +26,7 @@ from tests.tail.figures import IN_CI, figure
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_provider_rayagent.agent.following import Item
+    from airflow_provider_rayagent.client.following import Item
     from tests.scripted.exchange import Exchange
 
 ROOT = Path(__file__).parents[2]

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_rayagent.agent.errors import RayAgentLogsUnavailableError
+from airflow_provider_rayagent.client.errors import RayAgentLogsUnavailableError
 from tests.tail.columns import DRIVERS
 from tests.tail.drivers import PROTOCOLS
 from tests.tail.faults import FAULTS
 from tests.tail.figures import figure
 from tests.tail.jobs import STATUS
-from tests.unit.logs.history import lines_of
+from tests.unit.tail.history import lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

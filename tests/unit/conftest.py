@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.agent.environment import CA_VARIABLES
+from airflow_provider_rayagent.client.environment import CA_VARIABLES
 from tests.tail.figures import pytest_sessionfinish, pytest_terminal_summary, pytest_testnodedown
 
 if TYPE_CHECKING:
@@ -47,8 +47,9 @@ def _no_task_runner(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten pauses that no test is about."""
-    from airflow_provider_rayagent.agent import retry
-    from airflow_provider_rayagent.logs import ending, status, tail
+    from airflow_provider_rayagent.client import retry
+    from airflow_provider_rayagent.tail import ending, status
+    from airflow_provider_rayagent.tail import machine as tail
     from airflow_provider_rayagent.triggers import position, tasklog
 
     monkeypatch.setattr(retry, "FIRST_PAUSE", 0.01)

@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 
 import structlog.testing
 
-from airflow_provider_rayagent.agent.blocking import BlockingAgent
-from airflow_provider_rayagent.agent.config import read_config
+from airflow_provider_rayagent.client.blocking import BlockingAgent
+from airflow_provider_rayagent.client.config import read_config
 from tests.scripted import Action, Answer, Play
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from uuid import UUID, uuid4
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_provider_rayagent.agent.job_ids import MAX_ROOT, derived_id
 from airflow_provider_rayagent.exceptions import (
     RayAgentConnectionError,
     RayAgentError,
@@ -25,9 +24,10 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentRunFailedError,
     RayAgentTaskIdentityError,
 )
-from airflow_provider_rayagent.hooks.identity import job_key
 from airflow_provider_rayagent.operators import run_plugin
 from airflow_provider_rayagent.operators.rayagent import RayAgentRunPluginOperator
+from airflow_provider_rayagent.task_instance.identity import job_key
+from airflow_provider_rayagent.tasks.job_ids import MAX_ROOT, derived_id
 from tests.scripted import Action, Answer, Do, Grow, Html, Job, Play, Refuse, Reset, ScriptedAgent, SetStatus, Sleep
 from tests.unit.both_ways import execute
 from tests.unit.supervisor import supervise

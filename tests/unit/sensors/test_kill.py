@@ -16,11 +16,11 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 from airflow.sdk.execution_time import timeout as airflows
 
-from airflow_provider_rayagent.agent import follow
-from airflow_provider_rayagent.agent.wire import MAX_TIMEOUT
+from airflow_provider_rayagent.client import follow
+from airflow_provider_rayagent.client.wire import MAX_TIMEOUT
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobTimeoutError
-from airflow_provider_rayagent.hooks import watch
-from airflow_provider_rayagent.hooks.watch import HANDLER_SECONDS
+from airflow_provider_rayagent.tasks import watch
+from airflow_provider_rayagent.tasks.watch import HANDLER_SECONDS
 from tests.scripted import Follow, Hold, Job, Play, Refuse, ScriptedAgent, Silence
 from tests.stack.watch import PATIENCE
 from tests.unit.sensors.deferral import resume

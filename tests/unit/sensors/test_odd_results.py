@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk.execution_time import comms
 
-from airflow_provider_rayagent.hooks.watch import JobWatch
-from airflow_provider_rayagent.logs.storable import MAX_DEPTH
+from airflow_provider_rayagent.tasks.watch import JobWatch
+from airflow_provider_rayagent.text.storable import MAX_DEPTH
 from tests.scripted import Grow, Job, ScriptedAgent, SetStatus, Sleep, WaitFor
 from tests.unit.foreign import END, START, through_airflow
 from tests.unit.sensors.deferral import run_deferred

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.agent.applications import ApplicationOutcome, Arrival
+from airflow_provider_rayagent.client.applications import ApplicationOutcome, Arrival
 from airflow_provider_rayagent.exceptions import (
     RayAgentAuthenticationError,
     RayAgentConnectionError,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.logs.cursor import Cursor
-from airflow_provider_rayagent.logs.end import End
+from airflow_provider_rayagent.tail.cursor import Cursor
+from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 from tests.scripted import Job, ScriptedAgent
 from tests.unit.support import TOKEN, task_log

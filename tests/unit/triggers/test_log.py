@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog.testing
 
-from airflow_provider_rayagent.agent.records import RECORD_BYTES
+from airflow_provider_rayagent.render.records import RECORD_BYTES
 from airflow_provider_rayagent.triggers import position
 from airflow_provider_rayagent.triggers.rayagent import MAX_LINE_LENGTH
 from airflow_provider_rayagent.triggers.tasklog import QUIET_RECORDS

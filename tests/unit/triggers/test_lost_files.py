@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.agent import gaps
 from airflow_provider_rayagent.exceptions import RayAgentError, RayAgentJobTimeoutError
-from airflow_provider_rayagent.triggers import logfiles
+from airflow_provider_rayagent.task_instance import log_files as logfiles
+from airflow_provider_rayagent.triggers import gaps
 from airflow_provider_rayagent.triggers import rayagent as triggers
 from airflow_provider_rayagent.triggers.position import POSITION_KEY, read_position
 from tests.scripted import Job, Refuse, ScriptedAgent
@@ -25,7 +25,7 @@ from tests.unit.triggers.driver import fired, make_trigger, running
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_provider_rayagent.triggers.logfiles import LogStorage
+    from airflow_provider_rayagent.task_instance.log_files import LogStorage
     from tests.unit.support import Connect, TaskLog
 
 pytestmark = needs_xcoms
@@ -46,7 +46,7 @@ def _take_over_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 def _each_its_own_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give every process a log folder of its own."""
     folders = (str(number) for number in range(99))
-    for module in ("airflow_provider_rayagent.triggers.position", "airflow_provider_rayagent.triggers.logfiles"):
+    for module in ("airflow_provider_rayagent.triggers.position", "airflow_provider_rayagent.task_instance.log_files"):
         monkeypatch.setattr(f"{module}.log_folder_id", lambda: next(folders))
 
 

@@ -19,7 +19,7 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentServerError,
 )
 from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
-from airflow_provider_rayagent.logs.end import End
+from airflow_provider_rayagent.tail.end import End
 from tests.scripted import DEFAULT, Down, Grow, Hold, Html, Job, Play, Refuse, Reset, ScriptedAgent, SetStatus, Sleep
 from tests.stack.watch import PATIENCE
 from tests.unit.support import NO_AGENT, TOKEN, named, task_log, until

@@ -13,10 +13,10 @@ import pytest
 from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.execution_time import comms
 
-from airflow_provider_rayagent.agent.records import LAST_LINE_CHARS, LAST_LINES
-from airflow_provider_rayagent.logs.cursor import Cursor
-from airflow_provider_rayagent.logs.end import End
-from airflow_provider_rayagent.logs.result import ResultFinder
+from airflow_provider_rayagent.render.records import LAST_LINE_CHARS, LAST_LINES
+from airflow_provider_rayagent.render.result import ResultFinder
+from airflow_provider_rayagent.tail.cursor import Cursor
+from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.triggers import position
 from airflow_provider_rayagent.triggers import rayagent as triggers
 from airflow_provider_rayagent.triggers.position import POSITION_KEY, read_position
@@ -62,7 +62,7 @@ def saved_lines(ti: TaskInstance) -> int:
 
 def position_of(ti: TaskInstance, lines: int) -> dict[str, Any]:
     """Return what a trigger that has written so many lines saves."""
-    from airflow_provider_rayagent.logs.reading import TextReading
+    from airflow_provider_rayagent.tail.reading import TextReading
 
     cursor = Cursor()
     TextReading(cursor, 16_000).feed_text("".join(f"{line}\n" for line in LINES[:lines]))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
-from airflow_provider_rayagent.agent.records import RECORD_BYTES
-from airflow_provider_rayagent.logs.presenter import Record
+from airflow_provider_rayagent.render.presenter import Record
+from airflow_provider_rayagent.render.records import RECORD_BYTES
 from airflow_provider_rayagent.triggers import tasklog
 from airflow_provider_rayagent.triggers.tasklog import QUIET_RECORDS, Channel, TaskLog
 from tests.scripted.actions import reached

@@ -1,0 +1,226 @@
+"""The asyncio transport: ``httpx`` for calls and bodies, two pooled clients."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import anyio
+import httpx
+import tenacity
+
+from airflow_provider_rayagent.client import answers, limits, retry
+from airflow_provider_rayagent.client.config import MAX_IDLE_SECONDS
+from airflow_provider_rayagent.client.environment import Environment, read_environment
+from airflow_provider_rayagent.client.errors import RayAgentError
+from airflow_provider_rayagent.client.failures import LibraryErrors, as_agent_error
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+    from typing_extensions import Self
+
+    from airflow_provider_rayagent.client.config import AgentConfig
+    from airflow_provider_rayagent.client.wire import Call
+
+
+HTTPX_ERRORS = LibraryErrors(
+    unusable=(httpx.InvalidURL, httpx.UnsupportedProtocol),
+    connect_timeout=(httpx.ConnectTimeout,),
+    read_timeout=(httpx.ReadTimeout, httpx.WriteTimeout),
+)
+BROKEN = (httpx.HTTPError, httpx.StreamError, OSError)
+"""What is raised where the reading of a body breaks off."""
+
+
+class _Clients(NamedTuple):
+    """Two clients, since each call looks at all connections of its client, and there is one for each stream."""
+
+    environment: Environment
+    calls: httpx.AsyncClient
+    streams: httpx.AsyncClient
+
+
+class AsyncAgent:
+    """One agent, spoken to from asyncio code. Use it as an async context manager, or await :meth:`close`.
+
+    :param sleep: awaited with the seconds to wait before another try.
+    """
+
+    def __init__(self, config: AgentConfig, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self.config = config
+        self._sleep = sleep
+        self._clients: _Clients | None = None
+        self._opening = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every pooled connection."""
+        clients, self._clients = self._clients, None
+        if clients is not None:
+            try:
+                await clients.calls.aclose()
+            finally:
+                await clients.streams.aclose()
+
+    async def _opened_clients(self) -> _Clients:
+        async with self._opening:
+            if self._clients is None:
+                config = self.config
+                try:
+                    environment, context = await asyncio.to_thread(_environment_and_tls, config)
+                except OSError as error:
+                    raise self.error(error) from None
+                self._clients = _Clients(
+                    environment,
+                    _client(config, environment, context, config.read_timeout),
+                    _client(config, environment, context, None),
+                )
+            return self._clients
+
+    async def send(self, call: Call, *, tries: int = retry.MAX_TRIES) -> Any:
+        """Return the answer's value: a dict, a list of dicts or ``None``, as ``call.shape`` says.
+
+        :param tries: how often it may be sent, within what :func:`retry.may_retry` allows.
+        :raises RayAgentError: for every failure.
+        """
+        attempts = iter(range(1, tries + 1))
+
+        async def send_once() -> Any:
+            return await self._send_once(call, next(attempts))
+
+        return await self.repeated(call, send_once, tries=tries)
+
+    async def repeated(self, call: Call, send: Callable[[], Awaitable[Any]], *, tries: int = retry.MAX_TRIES) -> Any:
+        """Return what ``send`` returns, which sends ``call``, trying again where that is allowed."""
+        return await tenacity.AsyncRetrying(sleep=self._sleep, **retry.policy(call, tries))(send)
+
+    async def _send_once(self, call: Call, attempt: int) -> Any:
+        async with self.opened(call) as response:
+            body = await read_body(call, response)
+        if call.method == "DELETE" and response.status_code == 404 and attempt > 1:
+            return None
+        return answers.read_answer(call, response.status_code, response.headers, body, self.config.redact)
+
+    @asynccontextmanager
+    async def opened(
+        self, call: Call, *, stream: bool = False, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[httpx.Response]:
+        """Give the response to ``call``, its body unread; what breaks while it is read is raised as ours.
+
+        :param stream: whether the response may go on for long, with silences of any length. Its head has to come within
+            twice the ``connect_timeout``: one for the connection, one for the answer.
+        :param headers: more headers of the request.
+
+        :raises RayAgentError: for every failure of the connection, but not for an error status.
+        """
+        config = self.config
+        response = None
+        try:
+            seconds = 2 * config.connect_timeout if stream else config.read_timeout + limits.ANSWER.seconds
+            with anyio.fail_after(seconds):
+                response = await self._open(call, headers, stream=stream)
+            yield response
+        except RayAgentError:
+            raise
+        except (*BROKEN, httpx.InvalidURL) as error:
+            raise self.error(error) from None
+        finally:
+            if response is not None:
+                await response.aclose()
+
+    def error(self, error: BaseException) -> RayAgentError:
+        """Return our error for what the libraries raise."""
+        proxy = self._clients.environment.proxy(self.config.base_url) if self._clients is not None else None
+        return as_agent_error(error, self.config, HTTPX_ERRORS, proxy)
+
+    async def _open(self, call: Call, headers: Mapping[str, str] | None, *, stream: bool) -> httpx.Response:
+        clients = await self._opened_clients()
+        client = clients.streams if stream else clients.calls
+        url = self.config.url(call.path)
+        for redirects in range(answers.MAX_REDIRECTS + 1):
+            clients.environment.proxy(url)  # raises if it can't be used; ``mounts`` leaves such a one out
+            response = await client.send(
+                client.build_request(call.method, url, json=call.body, headers=headers), stream=True
+            )
+            target = answers.safe_target(call, url, response.status_code, response.headers)
+            if target is None or redirects == answers.MAX_REDIRECTS:
+                break
+            await response.aclose()
+            url = target
+        return response
+
+
+async def read_body(call: Call, response: httpx.Response) -> bytes:
+    """Return the body of an answer; of an error status, what comes of it soon.
+
+    :raises RayAgentResponseError: if an answer is too long.
+    """
+    body = limits.Body(call, response.status_code)
+    try:
+        with anyio.move_on_after(body.limit.seconds) as scope:
+            async for piece in response.aiter_bytes():
+                if not body.add(piece):
+                    break
+        if scope.cancelled_caught:
+            raise body.too_slow
+    except BROKEN:
+        if not body.is_error:
+            raise
+    return body.content
+
+
+def _client(
+    config: AgentConfig, environment: Environment, context: ssl.SSLContext, read_timeout: float | None
+) -> httpx.AsyncClient:
+    pool = httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=MAX_IDLE_SECONDS)
+    return httpx.AsyncClient(
+        # ``httpx`` takes text in ASCII only.
+        headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in config.headers.items()],
+        verify=context,
+        trust_env=False,
+        follow_redirects=False,
+        timeout=httpx.Timeout(read_timeout, connect=config.connect_timeout),
+        limits=pool,
+        mounts={
+            f"{scheme}://": httpx.AsyncHTTPTransport(verify=context, limits=pool, proxy=_proxy(proxy, context))
+            for scheme, proxy in environment.proxies.items()
+            if isinstance(proxy, str)
+        },
+    )
+
+
+def _proxy(url: str, context: ssl.SSLContext) -> httpx.Proxy:
+    return httpx.Proxy(url, ssl_context=context if url.startswith("https:") else None)
+
+
+def _environment_and_tls(config: AgentConfig) -> tuple[Environment, ssl.SSLContext]:
+    """Return proxies and CAs from the environment, and the TLS context; reading CAs is too slow for an event loop."""
+    environment = read_environment(config)
+    try:
+        return environment, _ssl_context(config, environment.verify)
+    except OSError:
+        if config.base_url.startswith("https:"):
+            raise
+        # Plain http needs no CAs. A redirect to https then trusts no certificate.
+        return environment, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _ssl_context(config: AgentConfig, verify: bool | str) -> ssl.SSLContext:
+    if isinstance(verify, str):
+        folder = Path(verify).is_dir()
+        context = ssl.create_default_context(cafile=None if folder else verify, capath=verify if folder else None)
+    else:
+        context = httpx.create_ssl_context(verify=verify, trust_env=False)
+    if config.client_cert:
+        cert, key = config.client_cert if isinstance(config.client_cert, tuple) else (config.client_cert, None)
+        context.load_cert_chain(cert, key)
+    return context

@@ -1,0 +1,319 @@
+"""The asyncio log transports: thin, each knows its protocol and no rule of the tail."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+import httpcore
+
+from airflow_provider_rayagent.client import limits, wire
+from airflow_provider_rayagent.client.aio import BROKEN, read_body
+from airflow_provider_rayagent.client.errors import RayAgentConnectionError
+from airflow_provider_rayagent.client.logstreams import (
+    GOODBYE_SECONDS,
+    PING_SECONDS,
+    READ_BYTES,
+    SEND_SECONDS,
+    HeldLog,
+    StreamEndedError,
+    check_log_answer,
+    check_upgrade,
+    control_frame,
+    is_delimited,
+    new_key,
+)
+from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
+from airflow_provider_rayagent.stream.events import Event, decode_event
+from airflow_provider_rayagent.stream.frames import CLOSE, PING, PONG, FrameDecoder, upgrade_headers
+from airflow_provider_rayagent.stream.sse import SseDecoder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import httpx
+
+    from airflow_provider_rayagent.client.aio import AsyncAgent
+
+MIN_WAIT = 0.01
+SLICE_SECONDS = 1.0
+"""A wait for more of a whole log is never longer at a stretch, so that the job's status is asked for meanwhile."""
+MAX_READ_AHEAD = 64
+"""Chunks that are read ahead; then the agent is made to wait."""
+MAX_READ_AHEAD_BYTES = 1_000_000
+_BROKEN_SOCKET = (httpcore.NetworkError, httpcore.TimeoutException, OSError)
+
+
+class AsyncLogStream(Protocol):
+    """A live log stream."""
+
+    async def read(self, seconds: float) -> tuple[list[Event], bool]:
+        """Return the messages that came within ``seconds``, and whether the peer is known to be alive.
+
+        :raises StreamEndedError: once the stream has ended.
+        """
+
+    async def close(self) -> None:
+        """Close the connection."""
+
+
+class _ReadAhead:
+    """A task that reads a body ahead, within bounds, so that a read can be given up without losing anything.
+
+    :param source: the body.
+    :param opened: closes the response.
+    """
+
+    def __init__(self, source: AsyncIterator[bytes], opened: contextlib.AsyncExitStack) -> None:
+        self._opened = opened
+        self._items: list[bytes] = []
+        self._bytes = 0
+        self._ended = self._closed = False
+        self._error: Exception | None = None
+        self._ready = asyncio.Event()
+        self._space = asyncio.Event()
+        self._task = asyncio.create_task(self._run(source))
+
+    async def take(self, seconds: float) -> list[bytes]:
+        """Return what has come, after at most ``seconds``.
+
+        :raises StreamEndedError: once all has been returned and the body has ended; its cause is what broke it off.
+        """
+        if not self._ready.is_set():
+            # Before Python 3.12, asyncio.wait_for loses a cancellation that comes just when what it waits for does.
+            with anyio.move_on_after(seconds):
+                await self._ready.wait()
+        items, self._items, self._bytes = self._items, [], 0
+        if not items and self._ended:
+            error = self._error
+            raise StreamEndedError(_words(error) if error else "ended by the agent") from error
+        if not self._ended:
+            self._ready.clear()
+        self._space.set()
+        return items
+
+    async def close(self) -> None:
+        """Close the response, which ends the task.
+
+        It is not cancelled: at the end of ``asyncio.run`` it has been already, and a second time would come in the
+        midst of its closing the connection.
+        """
+        self._closed = True
+        self._space.set()
+        try:
+            await self._opened.aclose()
+        finally:
+            await asyncio.wait((self._task,))
+
+    async def _run(self, source: AsyncIterator[bytes]) -> None:
+        try:
+            async for item in source:
+                self._items.append(item)
+                self._bytes += len(item)
+                self._ready.set()
+                if not self._closed and (len(self._items) >= MAX_READ_AHEAD or self._bytes >= MAX_READ_AHEAD_BYTES):
+                    self._space.clear()
+                    await self._space.wait()
+        except BROKEN as error:
+            self._error = error
+        self._ended = True
+        self._ready.set()
+
+
+class AsyncWebSocketStream:
+    """The log stream over WebSocket, on a connection that ``httpx`` opened. Made by :meth:`open`."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream, opened: contextlib.AsyncExitStack) -> None:
+        self._stream = stream
+        self._opened = opened
+        self._frames = FrameDecoder()
+        self._ping_due = time.monotonic() + PING_SECONDS
+
+    @classmethod
+    async def open(cls, agent: AsyncAgent, job_id: str) -> AsyncWebSocketStream:
+        """Open the stream.
+
+        :raises RayAgentError: if it can't be opened.
+        """
+        call = wire.get_job_logs(job_id)
+        key = new_key()
+        async with contextlib.AsyncExitStack() as opened:
+            response = await opened.enter_async_context(agent.opened(call, stream=True, headers=upgrade_headers(key)))
+            if response.status_code != 101:
+                await _check(call, response, agent)
+            check_upgrade(call, response.status_code, response.headers, key)
+            return cls(response.extensions["network_stream"], opened.pop_all())
+
+    async def read(self, seconds: float) -> tuple[list[Event], bool]:
+        """Return the messages that came within ``seconds``, and whether the peer gave any sign of life."""
+        if self._frames.ended is not None:
+            raise StreamEndedError(self._frames.ended, too_long=self._frames.too_long)
+        try:
+            data = await self._receive(time.monotonic() + seconds)
+            if data is None:
+                return [], False
+            if not data:
+                raise StreamEndedError("the connection was closed")
+            messages = self._frames.feed(data)
+            ping = self._frames.take_ping()
+            if ping is not None and self._frames.ended is None:
+                await self._send(PONG, ping)
+        except _BROKEN_SOCKET as error:
+            raise StreamEndedError(_words(error)) from None
+        return [decode_event(message) for message in messages], True
+
+    async def _receive(self, until: float) -> bytes | None:
+        """Return what comes next; a ping now and then makes a living peer show itself."""
+        while True:
+            now = time.monotonic()
+            if now >= self._ping_due:
+                self._ping_due = now + PING_SECONDS
+                await self._send(PING)
+            try:
+                return await self._stream.read(READ_BYTES, timeout=max(min(until, self._ping_due) - now, MIN_WAIT))
+            except httpcore.ReadTimeout:
+                if time.monotonic() >= until:
+                    return None
+
+    async def _send(self, opcode: int, payload: bytes = b"", seconds: float = SEND_SECONDS) -> None:
+        await self._stream.write(control_frame(opcode, payload), timeout=seconds)
+
+    async def close(self) -> None:
+        """Say goodbye and close the connection without waiting for an answer."""
+        try:
+            with contextlib.suppress(*_BROKEN_SOCKET):
+                await self._send(CLOSE, b"\x03\xe8", GOODBYE_SECONDS)
+        finally:
+            await self._opened.aclose()
+
+
+class AsyncSseStream:
+    """The log stream as server-sent events, with ``httpx``. Made by :meth:`open`."""
+
+    def __init__(self, response: httpx.Response, opened: contextlib.AsyncExitStack) -> None:
+        self._decoder = SseDecoder()
+        self._ahead = _ReadAhead(response.aiter_bytes(), opened)
+
+    @classmethod
+    async def open(cls, agent: AsyncAgent, job_id: str) -> AsyncSseStream:
+        """Open the stream.
+
+        :raises RayAgentError: if it can't be opened.
+        """
+        call = wire.stream_job_logs(job_id)
+        async with contextlib.AsyncExitStack() as opened:
+            response = await opened.enter_async_context(agent.opened(call, stream=True))
+            await _check(call, response, agent)
+            return cls(response, opened.pop_all())
+
+    async def read(self, seconds: float) -> tuple[list[Event], bool]:
+        """Return the messages that came within ``seconds``, and whether anything came."""
+        if self._decoder.ended is not None:
+            raise StreamEndedError(self._decoder.ended, too_long=self._decoder.too_long)
+        chunks = await self._ahead.take(seconds)
+        events = [event for chunk in chunks for event in self._decoder.feed(chunk)]
+        return [decode_event(event.data, event.name) for event in events], bool(chunks)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._ahead.close()
+
+
+class AsyncWholeLog:
+    """The whole log, read piece by piece, with ``httpx``. Made by :meth:`open`."""
+
+    def __init__(self, agent: AsyncAgent, response: httpx.Response, opened: contextlib.AsyncExitStack) -> None:
+        self._agent = agent
+        self._ahead = _ReadAhead(response.aiter_bytes(), opened)
+        self._budget = limits.WaitBudget(limits.LOG)
+        self._decoder = LogBodyDecoder(response.headers.get("content-type", ""))
+        self._at_end = False
+        self.delimited = is_delimited(response.headers)
+        """Whether the answer itself says where it ends, so that a cut one is noticed."""
+
+    @classmethod
+    async def open(cls, agent: AsyncAgent, job_id: str) -> AsyncWholeLog:
+        """Ask for the log.
+
+        :raises RayAgentError: if it can't be had.
+        """
+        call = wire.get_job_logs(job_id)
+        async with contextlib.AsyncExitStack() as opened:
+            response = await opened.enter_async_context(agent.opened(call))
+            await _check(call, response, agent)
+            return cls(agent, response, opened.pop_all())
+
+    async def read(self) -> str | None:
+        """Return the next piece of text, empty if none came for a while, ``None`` at the end.
+
+        :raises RayAgentError: if the answer breaks off, or comes too slowly.
+        """
+        if self._at_end:
+            return None
+        began = time.monotonic()
+        try:
+            body = b"".join(await self._ahead.take(min(self._budget.left, SLICE_SECONDS)))
+            self._budget.spend(time.monotonic() - began, len(body))
+            return self._decoder.feed(body)
+        except StreamEndedError as ended:
+            if ended.__cause__ is not None:
+                raise self._agent.error(ended.__cause__) from None
+        except TimeoutError as error:
+            raise self._agent.error(error) from None
+        except ValueError as error:
+            raise _broke_off(error) from None
+        self._at_end = True
+        try:
+            return self._decoder.end()
+        except ValueError as error:
+            raise _broke_off(error) from None
+
+    async def close(self) -> None:
+        """Close the answer; its connection goes back to the pool if it was read whole."""
+        await self._ahead.close()
+
+
+def _broke_off(error: ValueError) -> RayAgentConnectionError:
+    return RayAgentConnectionError(f"The log's text broke off: {error}.")
+
+
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+async def _check(call: wire.Call, response: httpx.Response, agent: AsyncAgent) -> None:
+    """Raise what is wrong with an answer; the body of a good one is left alone."""
+    body = b"" if response.is_success else await read_body(call, response)
+    check_log_answer(call, response.status_code, response.headers, body, agent.config.redact)
+
+
+async def open_stream(agent: AsyncAgent, job_id: str, source: str) -> AsyncLogStream:
+    """Open the log stream of a source.
+
+    :raises RayAgentError: if it can't be opened.
+    """
+    if source == "websocket":
+        return await AsyncWebSocketStream.open(agent, job_id)
+    return await AsyncSseStream.open(agent, job_id)
+
+
+async def read_whole_log(agent: AsyncAgent, job_id: str) -> str:
+    """Return the whole log of a job.
+
+    :raises RayAgentError: if it can't be had; tried again as calls are.
+    """
+
+    async def read() -> str:
+        log, held = await AsyncWholeLog.open(agent, job_id), HeldLog(job_id)
+        try:
+            while (text := await log.read()) is not None:
+                held.add(text)
+        finally:
+            await log.close()
+        return held.text
+
+    text: str = await agent.repeated(wire.get_job_logs(job_id), read)
+    return text

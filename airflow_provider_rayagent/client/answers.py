@@ -1,0 +1,221 @@
+"""Read the agent's answers: a value of the expected shape, or an error that says what came instead."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
+
+from airflow_provider_rayagent.client.errors import (
+    RayAgentGPUUnavailableError,
+    RayAgentRedirectError,
+    RayAgentResponseError,
+    for_status,
+)
+from airflow_provider_rayagent.text.showable import showable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from airflow_provider_rayagent.client.wire import Call
+
+MAX_SHOWN = 300
+"""Characters of a body that an error message shows."""
+MAX_PAGE = 65_536
+"""Characters of an HTML page that are searched for its words."""
+MAX_REDIRECTS = 3
+GPU_UNAVAILABLE = "gpu_unavailable"
+"""The ``error_type`` of a 503 that is an answer: the cluster has not the GPUs that were asked for."""
+
+_TAG = re.compile(r"<([^<>]*)>")
+"""Of HTML. Every character is looked at once, whatever the page: what looks for a tag's end in all that follows takes
+two seconds for 64 KB of ``<``."""
+
+
+def read_answer(
+    call: Call, status: int, headers: Mapping[str, str], body: bytes, redact: Callable[[str], str] = str
+) -> Any:
+    """Return what a whole answer holds: a dict, a list of dicts, or ``None``, as ``call.shape`` says.
+
+    Of a call whose answer may have any shape, an object is returned as it is, nothing (or ``null``) as ``{}``, all
+    else as ``{"answer": …}``.
+
+    :param headers: the answer's headers; looked up without regard to case by the mapping itself.
+    :param redact: takes secrets out of a text that is to be shown.
+    :raises RayAgentHTTPError: for an error status.
+    :raises RayAgentRedirectError: for a redirect that was not followed.
+    :raises RayAgentResponseError: for a body of another kind or shape.
+    """
+    check_status(call, status, headers, body, redact)
+    if call.shape == "nothing":
+        return None
+    text = body.decode("utf-8", "replace").strip()
+    where = f"{call.method} /{call.path} answered {status}"
+    if call.shape == "any" and not is_html(headers, text):
+        value = {} if text in ("", "null") else _parsed(text)
+        return value if isinstance(value, dict) else {"answer": text if value is None else value}
+    if not text:
+        raise RayAgentResponseError(f"{where} with an empty body; expected JSON.", status)
+    if is_html(headers, text):
+        raise RayAgentResponseError(
+            f"{where} with an HTML page; this is no agent: {brief(_page(text), redact)}", status
+        )
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise RayAgentResponseError(f"{where} with something that is not JSON: {brief(text, redact)}", status) from None
+    if call.shape == "list":
+        if isinstance(value, dict) and isinstance(value.get("results"), list):
+            value = value["results"]
+        good = isinstance(value, list) and all(isinstance(item, dict) for item in value)
+        wanted = "a JSON list of objects"
+    else:
+        good, wanted = isinstance(value, dict), "a JSON object"
+    if not good:
+        raise RayAgentResponseError(f"{where} with another shape than {wanted}: {brief(text, redact)}", status)
+    return value
+
+
+def check_status(
+    call: Call, status: int, headers: Mapping[str, str], body: bytes, redact: Callable[[str], str] = str
+) -> None:
+    """Raise the error that stands for a status other than 2xx.
+
+    :raises RayAgentHTTPError: for an error status; :class:`RayAgentGPUUnavailableError` if GPUs are what is missing.
+    :raises RayAgentRedirectError: for a redirect.
+    :raises RayAgentResponseError: for a 404 that is not the agent's own.
+    """
+    if 200 <= status < 300:
+        return
+    where = f"{call.method} /{call.path} answered {status}"
+    if status < 400:
+        target = headers.get("location", "nowhere")
+        raise RayAgentRedirectError(
+            f"{where}, a redirect to {brief(target, redact)}; it was not followed, since the token must not go there. "
+            "If that is the agent's address, enter it in the connection.",
+            status,
+        )
+    text = body.decode("utf-8", "replace").strip()
+    missing = _missing_gpus(text) if status == 503 else None
+    if missing is not None:
+        raise RayAgentGPUUnavailableError(f"{where}: {brief(missing, redact)}", status)
+    page = is_html(headers, text)
+    if page and status == 404:
+        # A wrong path, or the default page of an ingress: it does not tell what the agent knows.
+        raise RayAgentResponseError(
+            f"{where} with an HTML page, which an agent does not send; is this the agent's URL? "
+            f"{brief(_page(text), redact)}",
+            status,
+        )
+    reason = _page(text) if page else _reason(text)
+    error = for_status(status, f"{where}: {brief(reason, redact)}" if reason else f"{where}.")
+    error.retry_after = retry_after(headers)
+    raise error
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that a ``Retry-After`` header asks to wait, ``None`` if there is no usable one."""
+    from urllib3.exceptions import InvalidHeader
+    from urllib3.util import Retry
+
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    try:
+        return float(Retry().parse_retry_after(value))
+    except (InvalidHeader, ValueError, OverflowError):
+        # More digits, or a later year, than Python has numbers and days for.
+        return None
+
+
+def safe_target(call: Call, url: str, status: int, headers: Mapping[str, str]) -> str | None:
+    """Return where to follow a redirect to: the same host, never from https to http, never turning into a GET.
+
+    :param url: where the redirect came from.
+    """
+    location = headers.get("location")
+    followed = (307, 308) if call.method != "GET" else (301, 302, 303, 307, 308)
+    if status not in followed or location is None:
+        return None
+    try:
+        target = urljoin(url, location)
+        old, new = urlsplit(url), urlsplit(target)
+    except ValueError:
+        return None
+    same = (old.scheme, old.netloc) == (new.scheme, new.netloc)
+    upgraded = (old.scheme, new.scheme) == ("http", "https") and old.hostname == new.hostname
+    return target if same or upgraded else None
+
+
+def brief(answer: object, redact: Callable[[str], str]) -> str:
+    """Return an answer, or a part of one, as one short line that the task log may show."""
+    return showable(" ".join(redact(str(answer)).split()), length=MAX_SHOWN)
+
+
+def is_html(headers: Mapping[str, str], text: str) -> bool:
+    """Whether a body is an HTML page, as proxies and login walls send them."""
+    return "text/html" in headers.get("content-type", "").lower() or text[:200].lstrip().lower().startswith(
+        ("<!doctype", "<html")
+    )
+
+
+def _reason(text: str) -> str:
+    """Return the words of a FastAPI error (``detail``), of Ray's or the agent's (``message``), or the text."""
+    value = _parsed(text)
+    if not isinstance(value, dict):
+        return text
+    detail = value.get("detail", value.get("message", text))
+    if isinstance(detail, list):
+        return "; ".join(_problem(item) for item in detail)
+    return detail if isinstance(detail, str) else json.dumps(detail)
+
+
+def _missing_gpus(text: str) -> str | None:
+    """Return the words of an answer that GPUs are missing, with what else it tells; ``None`` for any other answer."""
+    value = _parsed(text)
+    if isinstance(value, dict) and isinstance(value.get("detail"), dict):
+        value = value["detail"]
+    if not isinstance(value, dict) or value.get("error_type") != GPU_UNAVAILABLE:
+        return None
+    facts = ", ".join(
+        f"{name}: {fact if isinstance(fact, str) else json.dumps(fact)}"
+        for name, fact in value.items()
+        if name not in ("message", "error_type")
+    )
+    words = str(value.get("message") or "The GPUs that were asked for are not available")
+    return f"{words} ({facts})" if facts else words
+
+
+def _parsed(text: str) -> Any:
+    """Return what a JSON text holds, ``None`` if it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _problem(item: object) -> str:
+    if not isinstance(item, dict):
+        return str(item)
+    place = ".".join(str(part) for part in item.get("loc", ()))
+    return f"{place}: {item.get('msg', 'invalid')}" if place else str(item.get("msg", "invalid"))
+
+
+def _page(text: str) -> str:
+    """Return the title of an HTML page; if it has none, its text."""
+    title, words = "", []
+    within = ""
+    # Between two tags is text.
+    for number, part in enumerate(_TAG.split(text[:MAX_PAGE])):
+        if number % 2:
+            tag = (part[:20].lower().split() or [""])[0]
+            if not within and tag in ("title", "style", "script"):
+                within = tag
+            elif tag == f"/{within}":
+                within = ""
+        elif within == "title":
+            title = title or part.strip()
+        elif not within:
+            words.append(part)
+    return title or " ".join(words)

@@ -1,0 +1,163 @@
+"""Waiting for a Serve application: what its status means for one who waits. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentResponseError
+from airflow_provider_rayagent.client.jobs import primitive, shown_status
+from airflow_provider_rayagent.client.transience import is_permanent
+from airflow_provider_rayagent.text.showable import cut
+from airflow_provider_rayagent.text.storable import storable
+from airflow_provider_rayagent.triggers.outcome import error_from_json, error_to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+Target = Literal["running", "gone"]
+TARGETS: tuple[Target, ...] = ("running", "gone")
+FAILING = ("DEPLOY_FAILED", "UNHEALTHY")
+"""Statuses of an application that does not work; Ray tries to mend an UNHEALTHY one."""
+
+DOUBT_SECONDS = 1.0
+"""Between two looks while the application fails or the agent is out of reach, at most."""
+MAX_DEPLOYMENTS = 100
+"""Deployments in a summary; more are left out."""
+MAX_NAME = 200
+"""Characters of a deployment's name in a summary."""
+
+_FIELDS = ("name", "status", "message", "route_prefix", "docs_path", "last_deployed_time_s")
+
+
+class Arrival(str, Enum):
+    """Why the waiting for an application ended."""
+
+    REACHED = "reached"
+    FAILED = "failed"
+    AGENT_UNREACHABLE = "agent unreachable"
+    TIMED_OUT = "timed out"
+
+
+@dataclass(frozen=True)
+class ApplicationOutcome:
+    """How the waiting ended.
+
+    :param arrival: why; ``None`` while it goes on.
+    :param application: a summary of the application as last seen, ``None`` if the agent did not know it.
+    :param error: the last failure to ask for it.
+    """
+
+    arrival: Arrival | None
+    application: dict[str, Any] | None = None
+    error: RayAgentError | None = None
+
+    @property
+    def status(self) -> str:
+        """The status, as a sentence may show it."""
+        return shown_status(self.application) if self.application else "not there"
+
+    def to_event(self) -> dict[str, Any]:
+        """Return a storable object for a trigger's event."""
+        return storable(
+            {
+                "arrival": self.arrival.value if self.arrival else None,
+                "application": self.application,
+                "error": error_to_json(self.error),
+            }
+        )
+
+    @classmethod
+    def from_event(cls, event: object) -> ApplicationOutcome:
+        """Return the outcome that :meth:`to_event` gave.
+
+        :raises RayAgentResponseError: if ``event`` is not one.
+        """
+        try:
+            arrival, application, error = (event[key] for key in ("arrival", "application", "error"))  # type: ignore[index]
+            if application is not None:
+                application = {"status": None, "deployments": {}, **application}
+            return cls(Arrival(arrival) if arrival is not None else None, application, error_from_json(error))
+        except (KeyError, TypeError, ValueError):
+            raise RayAgentResponseError(
+                f"The trigger's event is not one of RayAgentServeApplicationTrigger: {event!r:.200}"
+            ) from None
+
+
+@dataclass
+class ApplicationWait:
+    """Wait for one application to be RUNNING, or gone.
+
+    :param target: ``running`` or ``gone``.
+    :param grace_period: seconds for which it may be DEPLOY_FAILED or UNHEALTHY.
+    :param unreachable_timeout: seconds for which its status may be unreadable.
+    :param redact: takes secrets out of a text.
+    """
+
+    target: Target
+    grace_period: float
+    unreachable_timeout: float
+    redact: Callable[[str], str] = str
+    last: ApplicationOutcome = field(default_factory=lambda: ApplicationOutcome(None))
+    """As last seen."""
+    _failing_since: float | None = None
+    _unreadable_since: float | None = None
+    _answered: bool = False
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether a time runs after which it is given up: a look soon matters."""
+        return self._failing_since is not None or self._unreadable_since is not None
+
+    def seen(self, application: Mapping[str, Any] | None, now: float) -> ApplicationOutcome:
+        """Take what the agent says of the application, ``None`` if it knows none; return the outcome so far."""
+        self._answered, self._unreadable_since = True, None
+        summary = None if application is None else summarize(application, self.redact)
+        status = summary["status"] if summary else None
+        arrival = None
+        if self.target == "gone":
+            arrival = Arrival.REACHED if summary is None else None
+        elif status == "RUNNING":
+            arrival = Arrival.REACHED
+        if self.target == "running" and status in FAILING:
+            self._failing_since = now if self._failing_since is None else self._failing_since
+            if now - self._failing_since >= self.grace_period:
+                arrival = Arrival.FAILED
+        else:
+            self._failing_since = None
+        self.last = ApplicationOutcome(arrival, summary)
+        return self.last
+
+    def failed(self, error: RayAgentError, now: float) -> ApplicationOutcome:
+        """Take a failure to ask; return the outcome so far."""
+        self._unreadable_since = now if self._unreadable_since is None else self._unreadable_since
+        hopeless = is_permanent(error) and not self._answered
+        given_up = hopeless or now - self._unreadable_since >= self.unreachable_timeout
+        self.last = ApplicationOutcome(Arrival.AGENT_UNREACHABLE if given_up else None, self.last.application, error)
+        return self.last
+
+
+def find_by_name(applications: Iterable[dict[str, Any]], name: str) -> dict[str, Any] | None:
+    """Return the application of that name from the agent's list, ``None`` if it is not there.
+
+    That is what tells that an application is gone: a 404 for it alone may come from a wrong path or from a proxy.
+    """
+    return next((each for each in applications if each.get("name") == name), None)
+
+
+def summarize(application: Mapping[str, Any], redact: Callable[[str], str] = str) -> dict[str, Any]:
+    """Return what of an application's details goes to XCom: a storable object, small.
+
+    The keys are ``name``, ``status``, ``message``, ``route_prefix``, ``docs_path``, ``last_deployed_time_s`` (seconds
+    since the epoch) and ``deployments``, each deployment's status by its name.
+    """
+    summary: dict[str, Any] = {name: primitive(application.get(name), redact) for name in _FIELDS}
+    deployments = application.get("deployments")
+    found = deployments.items() if isinstance(deployments, dict) else ()
+    summary["deployments"] = {
+        cut(redact(str(name)), MAX_NAME): primitive(each.get("status"), redact)
+        for name, each in list(found)[:MAX_DEPLOYMENTS]
+        if isinstance(each, dict)
+    }
+    return storable(summary)

@@ -1,0 +1,167 @@
+"""The blocking transport: ``requests`` for calls and bodies, one pooled session."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import requests
+import tenacity
+from urllib3.exceptions import HTTPError, LocationParseError, ReadTimeoutError
+
+from airflow_provider_rayagent.client import answers, limits, retry
+from airflow_provider_rayagent.client.connections import Adapter, Session, reader_of
+from airflow_provider_rayagent.client.environment import Environment, read_environment
+from airflow_provider_rayagent.client.errors import RayAgentError
+from airflow_provider_rayagent.client.failures import LibraryErrors, as_agent_error
+from airflow_provider_rayagent.client.logstreams import READ_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from typing_extensions import Self
+
+    from airflow_provider_rayagent.client.config import AgentConfig
+    from airflow_provider_rayagent.client.wire import Call
+
+Answer = TypeVar("Answer")
+
+POOL_SIZE = 4
+REQUESTS_ERRORS = LibraryErrors(
+    unusable=(
+        requests.exceptions.InvalidURL,
+        requests.exceptions.InvalidHeader,
+        requests.exceptions.InvalidSchema,
+        requests.exceptions.MissingSchema,
+        http.client.InvalidURL,
+        LocationParseError,
+    ),
+    connect_timeout=(requests.ConnectTimeout,),
+    read_timeout=(requests.ReadTimeout, ReadTimeoutError),
+)
+BROKEN = (requests.RequestException, HTTPError, OSError)
+"""What is raised where the reading of a body breaks off."""
+
+
+class BlockingAgent:
+    """One agent, spoken to from blocking code. Use it as a context manager, or call :meth:`close`.
+
+    :param sleep: called with the seconds to wait before another try.
+    """
+
+    def __init__(self, config: AgentConfig, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.config = config
+        self._sleep = sleep
+        self._session = Session()
+        # Else a ``.netrc`` takes the token's place, and other variables than ours count.
+        self._session.trust_env = False
+        self._session.headers.update(config.headers)
+        adapter = Adapter(pool_connections=1, pool_maxsize=POOL_SIZE)
+        self._session.mount("http://", adapter)
+        self._session.mount("https://", adapter)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self._session.close()
+
+    @cached_property
+    def _environment(self) -> Environment:
+        return read_environment(self.config)
+
+    def send(self, call: Call, *, tries: int = retry.MAX_TRIES) -> Any:
+        """Return the answer's value: a dict, a list of dicts or ``None``, as ``call.shape`` says.
+
+        :param tries: how often it may be sent, within what :func:`retry.may_retry` allows.
+        :raises RayAgentError: for every failure.
+        """
+        attempts = iter(range(1, tries + 1))
+        return self.repeated(call, lambda: self._send_once(call, next(attempts)), tries=tries)
+
+    def repeated(self, call: Call, send: Callable[[], Answer], *, tries: int = retry.MAX_TRIES) -> Answer:
+        """Return what ``send`` returns, which sends ``call``, trying again where that is allowed."""
+        return tenacity.Retrying(sleep=self._sleep, **retry.policy(call, tries))(send)
+
+    def _send_once(self, call: Call, attempt: int) -> Any:
+        with self.opened(call) as response:
+            body = read_body(call, response)
+        if call.method == "DELETE" and response.status_code == 404 and attempt > 1:
+            return None
+        return answers.read_answer(call, response.status_code, response.headers, body, self.config.redact)
+
+    @contextmanager
+    def opened(
+        self, call: Call, *, read_timeout: float | None = None, headers: Mapping[str, str] | None = None
+    ) -> Iterator[requests.Response]:
+        """Give the response to ``call``, its body unread; what breaks while it is read is raised as ours.
+
+        :param headers: more headers of the request.
+        :raises RayAgentError: for every failure of the connection, but not for an error status.
+        """
+        response = None
+        try:
+            response = self._open(call, read_timeout or self.config.read_timeout, headers)
+            yield response
+        except RayAgentError:
+            raise
+        except (*BROKEN, ValueError) as error:
+            raise self.error(error) from None
+        finally:
+            if response is not None:
+                response.close()
+
+    def error(self, error: BaseException) -> RayAgentError:
+        """Return our error for what the libraries raise."""
+        return as_agent_error(error, self.config, REQUESTS_ERRORS, self._environment.proxy(self.config.base_url))
+
+    def _open(self, call: Call, read_timeout: float, headers: Mapping[str, str] | None) -> requests.Response:
+        url = self.config.url(call.path)
+        for redirects in range(answers.MAX_REDIRECTS + 1):
+            response = self._request(call, url, read_timeout, headers)
+            target = answers.safe_target(call, url, response.status_code, response.headers)
+            if target is None or redirects == answers.MAX_REDIRECTS:
+                break
+            response.close()
+            url = target
+        return response
+
+    def _request(
+        self, call: Call, url: str, read_timeout: float, headers: Mapping[str, str] | None
+    ) -> requests.Response:
+        proxy = self._environment.proxy(url)
+        return self._session.request(
+            call.method,
+            url,
+            json=call.body,
+            headers=headers,
+            timeout=(self.config.connect_timeout, read_timeout),
+            verify=self._environment.verify,
+            cert=self.config.client_cert,
+            proxies={"all": proxy} if proxy else None,
+            stream=True,
+            allow_redirects=False,
+        )
+
+
+def read_body(call: Call, response: requests.Response) -> bytes:
+    """Return the body of an answer; of an error status, what comes of it soon.
+
+    :raises RayAgentResponseError: if an answer is too long.
+    """
+    body = limits.Body(call, response.status_code)
+    reader_of(response).wait_for(body.limit)
+    try:
+        while (piece := response.raw.read1(READ_BYTES, decode_content=True)) and body.add(piece):
+            pass
+    except BROKEN:
+        if not body.is_error:
+            raise
+    return body.content

@@ -1,0 +1,324 @@
+"""Where an agent is and how to speak to it: read once from the parts of a connection."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from airflow_provider_rayagent.client import wire
+from airflow_provider_rayagent.client.errors import RayAgentConfigError
+from airflow_provider_rayagent.text.redaction import MIN_LENGTH, Redactor
+
+DEFAULT_CONNECT_TIMEOUT = 3.0
+DEFAULT_READ_TIMEOUT = 10.0
+MAX_IDLE_SECONDS = 4.0
+"""A connection that was idle for longer is not used again: uvicorn closes one after 5 seconds, just when a job's status
+is asked for again, and a request that meets the close is lost."""
+MAX_NAMESPACE = 100
+FIELDS = {"host": "Agent URL", "password": "Agent token"}
+"""The fields of every connection that have another label in the form of ours."""
+
+EXTRA_FIELDS = {
+    "user_token": "User token",
+    "tenant": "Tenant",
+    "verify": "Verify TLS",
+    "ca_bundle": "CA bundle",
+    "client_cert": "Client certificate",
+    "client_key": "Client key",
+    "headers": "Headers",
+    "connect_timeout": "Connect timeout",
+    "read_timeout": "Read timeout",
+    "job_url": "Job page",
+    "job_namespace": "Job namespace",
+}
+"""The fields of a connection's extra that are read, with their labels in the form; others are left alone."""
+
+_SECRET_HEADER = re.compile(r"auth|cookie|credential|key|pass|secret|session|token", re.IGNORECASE)
+_MIN_COOKIE = 8
+"""Characters; a shorter value of a cookie is no secret, but a word such as ``true``."""
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_PAGE = re.compile(r"https?://[^\s/?#\\]+([/?#]\S*)?")
+_PLACEHOLDER = re.compile(r"\{\w*\}")
+
+
+def field_name(name: str) -> str:
+    """Return how a message calls a connection's field: its label in the form, and its name."""
+    return f"{(FIELDS | EXTRA_FIELDS)[name]} ({name})"
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """How to reach one agent.
+
+    :param base_url: absolute ``http`` or ``https`` URL, ending in a slash.
+    :param headers: all request headers of ours, the secret ones included.
+    :param connect_timeout: seconds to connect, and for a log stream to be accepted.
+    :param read_timeout: seconds without a byte of an answer.
+    :param verify: whether the server's certificate is checked, or the path of the CA bundle to check it with.
+    :param client_cert: paths of certificate and key, or of one file with both.
+    :param job_url: address of a job's page for people, with ``{job_id}`` where the id goes; as the connection has it,
+        since a bad one must not keep a task from its work.
+    :param job_namespace: what tells the ids of this Airflow's jobs from those of others; ``None``: not given.
+    :param secrets: values that must not appear in any message.
+    """
+
+    base_url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    connect_timeout: float = DEFAULT_CONNECT_TIMEOUT
+    read_timeout: float = DEFAULT_READ_TIMEOUT
+    verify: bool | str = True
+    client_cert: str | tuple[str, str] | None = None
+    job_url: object = None
+    job_namespace: str | None = None
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    def url(self, path: str) -> str:
+        """Return the absolute URL of a path below the base URL."""
+        return self.base_url + path
+
+    def job_link(self, job_id: str) -> str:
+        """Return the address of a job's page, empty if the connection names none.
+
+        :raises RayAgentConfigError: for an address that can't be one.
+        :raises RayAgentInputError: for a bad id.
+        """
+        return _job_url(self.job_url).replace("{job_id}", wire.validate_id(job_id, "job"))
+
+    @cached_property
+    def redact(self) -> Redactor:
+        """What takes :attr:`secrets` out of a text: call it."""
+        return Redactor(self.secrets)
+
+
+def read_config(
+    *,
+    host: str | None,
+    port: object = None,
+    schema: str | None = None,
+    token: str | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> AgentConfig:
+    """Return the configuration that a connection's parts describe.
+
+    :param host: host name or address, or a whole URL (scheme, port and path prefix are taken from it).
+    :param port: port number; one in ``host`` wins.
+    :param schema: ``http`` (the default) or ``https``; one in ``host`` wins.
+    :param token: the agent token.
+    :param extra: the connection's extra, see :data:`EXTRA_FIELDS`.
+    :raises RayAgentConfigError: for what is missing or malformed, naming the field.
+    """
+    extra = {key: value for key, value in (extra or {}).items() if key in EXTRA_FIELDS and value not in (None, "")}
+    headers, secrets = _headers(token, extra)
+    return AgentConfig(
+        base_url=_base_url(host, port, schema),
+        headers=headers,
+        connect_timeout=_seconds(extra, "connect_timeout", DEFAULT_CONNECT_TIMEOUT),
+        read_timeout=_seconds(extra, "read_timeout", DEFAULT_READ_TIMEOUT),
+        verify=_verify(extra),
+        client_cert=_client_cert(extra),
+        job_url=extra.get("job_url"),
+        job_namespace=_job_namespace(extra),
+        secrets=secrets,
+    )
+
+
+def _base_url(host: str | None, port: object, schema: str | None) -> str:
+    called = field_name("host")
+    text = (host or "").strip()
+    if not text:
+        raise RayAgentConfigError(
+            f"The connection has no {called}: enter the agent's, such as https://agent.example.com."
+        )
+    if re.match(r"[^/?#]*(//)?[^/?#]*@", text):
+        raise RayAgentConfigError(
+            f"The connection's {called} holds a user or a password: the token goes to the {field_name('password')}."
+        )
+    if "://" not in text:
+        scheme = (schema or "http").strip().lower()
+        bare_ipv6 = text.count(":") > 1 and not text.startswith("[")
+        text = f"{scheme}://[{text}]" if bare_ipv6 else f"{scheme}://{text}"
+    try:
+        parts = urlsplit(text)
+        number = parts.port
+    except ValueError as error:
+        raise RayAgentConfigError(f"The connection's {called} {host!r} is not a valid URL: {error}.") from None
+    if parts.scheme not in ("http", "https"):
+        raise RayAgentConfigError(
+            f"The scheme of the connection's {called} must be http or https, not {parts.scheme!r}."
+        )
+    if parts.query or parts.fragment:
+        raise RayAgentConfigError(f"The connection's {called} must be a URL without '?' and '#'.")
+    name = parts.hostname
+    if not name or re.search(r"[\s\x00-\x20\\%]", text):
+        raise RayAgentConfigError(f"The connection's {called} {host!r} is not a host name or URL.")
+    number = _port(port if number is None else number)
+    netloc = f"[{name}]" if ":" in name else name
+    if number is not None:
+        netloc = f"{netloc}:{number}"
+    return urlunsplit((parts.scheme, netloc, parts.path.rstrip("/") + "/", "", ""))
+
+
+def _port(port: object) -> int | None:
+    if port in (None, ""):
+        return None
+    try:
+        number = int(str(port))
+    except ValueError:
+        number = 0
+    if isinstance(port, bool) or not 1 <= number <= 65535:
+        raise RayAgentConfigError(f"The connection's port must be a number from 1 to 65535, not {port!r}.")
+    return number
+
+
+def _headers(token: str | None, extra: Mapping[str, Any]) -> tuple[dict[str, str], tuple[str, ...]]:
+    headers = _extra_headers(extra)
+    secrets = [
+        part for name, value in headers.items() if _SECRET_HEADER.search(name) for part in _secret_parts(name, value)
+    ]
+    fields: tuple[tuple[str, str, object, str], ...] = (
+        (wire.AUTHORIZATION_HEADER, "password", token, ""),
+        (wire.USER_HEADER, "user_token", extra.get("user_token"), "Token "),
+        (wire.TENANT_HEADER, "tenant", extra.get("tenant"), "Token "),
+    )
+    for name, label, value, prefix in fields:
+        if value in (None, ""):
+            continue
+        # A number may have been text: a connection's URI can't tell.
+        text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        if not isinstance(text, str):
+            raise RayAgentConfigError(f"The connection's {field_name(label)} must be text.")
+        for other in [other for other in headers if other.lower() == name.lower()]:
+            del headers[other]
+        headers[name] = _header_value(field_name(label), prefix + text)
+        if name != wire.TENANT_HEADER:
+            secrets += _secret_parts(name, text)
+    return headers, tuple(sorted({secret for secret in secrets if len(secret) >= MIN_LENGTH}, key=len, reverse=True))
+
+
+def _secret_parts(header: str, value: str) -> Iterator[str]:
+    """Yield the value of a header, and what of it is a secret by itself.
+
+    That is what follows the scheme in ``Bearer …`` or ``Token …`` (RFC 9110, section 11.4), the password in a ``Basic``
+    value (RFC 7617, section 2), and the value of each cookie (RFC 6265, section 4.2.1).
+    """
+    yield value
+    scheme, _, credentials = value.partition(" ")
+    yield credentials.strip()
+    if scheme.lower() == "basic":
+        try:
+            user_and_password = base64.b64decode(credentials, validate=True).decode("utf-8", "replace")
+        except binascii.Error:
+            return
+        yield user_and_password.partition(":")[2]
+    if header.lower() == "cookie":
+        values = (pair.partition("=")[2].strip() for pair in value.split(";"))
+        yield from (each for each in values if len(each) >= _MIN_COOKIE)
+
+
+def _extra_headers(extra: Mapping[str, Any]) -> dict[str, str]:
+    value = extra.get("headers", {})
+    called = field_name("headers")
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise RayAgentConfigError(f'The connection\'s {called} are not JSON: use {{"Name": "value"}}.') from None
+    if not isinstance(value, Mapping):
+        raise RayAgentConfigError(f'The connection\'s {called} must be a JSON object: {{"Name": "value"}}.')
+    headers = {}
+    for name, text in value.items():
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            raise RayAgentConfigError(f"The connection's {called} hold an invalid name: {name!r}.")
+        if not isinstance(text, str):
+            raise RayAgentConfigError(f"The value of the connection's header {name!r} must be text.")
+        headers[name] = _header_value(f"header {name!r}", text)
+    return headers
+
+
+def _header_value(name: str, value: str) -> str:
+    try:
+        value.encode("latin-1")
+    except UnicodeEncodeError:
+        raise RayAgentConfigError(f"The connection's {name} has a character that a header cannot carry.") from None
+    if _BAD_VALUE.search(value) or value != value.strip():
+        raise RayAgentConfigError(f"The connection's {name} has a line break, control character or outer space.")
+    return value
+
+
+def _seconds(extra: Mapping[str, Any], name: str, default: float) -> float:
+    value = extra.get(name, default)
+    try:
+        return wire.validate_timeout(float(value) if isinstance(value, str) else value, name)
+    except ValueError:
+        raise RayAgentConfigError(
+            f"The connection's {field_name(name)} must be a number of seconds over 0 and up to {wire.MAX_TIMEOUT:g}, "
+            f"not {wire.shown(value)}."
+        ) from None
+
+
+def _verify(extra: Mapping[str, Any]) -> bool | str:
+    value = extra.get("verify", True)
+    if isinstance(value, str):
+        known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        value = known.get(value.strip().lower(), value)
+    if not isinstance(value, bool):
+        raise RayAgentConfigError(
+            f"The connection's {field_name('verify')} must be true or false, not {value!r}; "
+            f"the path of a CA's file goes to the {field_name('ca_bundle')}."
+        )
+    bundle = _text(extra, "ca_bundle")
+    return bundle if value and bundle else value
+
+
+def _client_cert(extra: Mapping[str, Any]) -> str | tuple[str, str] | None:
+    cert, key = _text(extra, "client_cert"), _text(extra, "client_key")
+    if key and not cert:
+        raise RayAgentConfigError(
+            f"The connection has a {field_name('client_key')} but no {field_name('client_cert')}."
+        )
+    return (cert, key) if cert and key else cert
+
+
+def _job_url(value: object) -> str:
+    if value is None:
+        return ""
+    called = f"The connection's {field_name('job_url')}"
+    text = value.strip() if isinstance(value, str) else ""
+    if not _PAGE.fullmatch(text) or "{job_id}" not in text:
+        raise RayAgentConfigError(
+            f"{called} must be an http or https URL with {{job_id}} in it, such as "
+            "https://ray.example.com/#/jobs/{job_id}."
+        )
+    if "@" in re.split("[/?#]", text.split("://", 1)[1], maxsplit=1)[0]:
+        raise RayAgentConfigError(f"{called} holds a user or a password, and whoever sees the task would see it.")
+    for placeholder in _PLACEHOLDER.findall(text):
+        if placeholder != "{job_id}":
+            raise RayAgentConfigError(f"{called} has {placeholder} in it, but only {{job_id}} is filled in.")
+    return text
+
+
+def _job_namespace(extra: Mapping[str, Any]) -> str | None:
+    value = extra.get("job_namespace")
+    # A number may have been text: a connection's URI can't tell.
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if text is not None and (not isinstance(text, str) or not text.strip() or len(text) > MAX_NAMESPACE):
+        raise RayAgentConfigError(
+            f"The connection's {field_name('job_namespace')} must be a text of up to {MAX_NAMESPACE} characters, "
+            f"not {wire.shown(value)}."
+        )
+    return None if text is None else text.strip()
+
+
+def _text(extra: Mapping[str, Any], name: str) -> str | None:
+    value = extra.get(name)
+    if value is not None and not isinstance(value, str):
+        raise RayAgentConfigError(f"The connection's {field_name(name)} must be a path, not {value!r}.")
+    return value

@@ -1,0 +1,201 @@
+"""The connections of the blocking transport: those of ``urllib3``, but not kept idle for long, and read within bounds.
+
+The read timeout of ``urllib3`` bounds one read of the socket: an answer that comes byte by byte could take for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import socket
+import ssl
+import time
+from http.client import HTTPResponse
+from typing import TYPE_CHECKING, Any
+
+import requests
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util.ssltransport import SSLTransport
+
+from airflow_provider_rayagent.client import limits
+from airflow_provider_rayagent.client.config import MAX_IDLE_SECONDS
+from airflow_provider_rayagent.client.logstreams import READ_BYTES
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+    from urllib3.poolmanager import PoolManager
+    from urllib3.response import HTTPResponse as Response
+
+
+class Reader(io.RawIOBase):
+    """Reads the head and the body of one answer from its socket, within a limit.
+
+    :param connection: the socket, with its timeout set.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
+        self._raw = connection.makefile("rb", buffering=0)
+        self._budget: limits.WaitBudget | None = limits.WaitBudget(limits.ANSWER, connection.gettimeout() or 0.0)
+
+    def wait_for(self, limit: limits.Limit | None) -> None:
+        """Set another limit for what is still to come; ``None``: no limit, and no timeout between two reads either."""
+        self._budget = limits.WaitBudget(limit) if limit is not None else None
+        if limit is None:
+            self.socket.settimeout(None)
+
+    def end(self) -> None:
+        """End a read that another thread is in."""
+        # To an https agent through an https proxy this is TLS within TLS, an object over a socket without shutdown().
+        connection: Any = self.socket
+        if isinstance(connection, SSLTransport):
+            connection = connection.socket
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+    def readable(self) -> bool:
+        """Part of the interface of :class:`io.RawIOBase`."""
+        return True
+
+    def readinto(self, buffer: Buffer) -> int | None:
+        """Read once from the socket.
+
+        :raises TimeoutError: if nothing comes in time; :class:`TooSlowError` if the limit was met.
+        """
+        budget = self._budget
+        if budget is None:
+            return self._raw.readinto(buffer)
+        timeout, left = self.socket.gettimeout(), budget.left
+        is_last = timeout is None or timeout > left
+        if is_last:
+            self.socket.settimeout(left)
+        began = time.monotonic()
+        try:
+            received = self._raw.readinto(buffer)
+        except TimeoutError:
+            if is_last:
+                raise budget.exceeded from None
+            raise
+        budget.spend(time.monotonic() - began, received or 0)
+        return received
+
+    def close(self) -> None:
+        """Release the socket."""
+        self._raw.close()
+        super().close()
+
+
+class _HTTPConnection(HTTPConnection):
+    """A connection that reads its answers through a :class:`Reader`, and is not kept idle for long."""
+
+    reader: Reader | None = None
+    buffer: io.BufferedReader | None = None
+    _answered_at = float("inf")
+
+    def response_class(  # type: ignore[override]
+        self, connection: socket.socket, *args: Any, **kwargs: Any
+    ) -> HTTPResponse:
+        """Return an unread response; ``http.client`` calls the attribute of this name to make one."""
+        response = HTTPResponse(connection, *args, **kwargs)
+        response.fp.close()
+        self.reader = Reader(connection)
+        response.fp = self.buffer = io.BufferedReader(self.reader, READ_BYTES)
+        return response
+
+    def getresponse(self) -> Response:  # type: ignore[override]
+        response = super().getresponse()
+        self._answered_at = time.monotonic()
+        return response
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the pool may use it again."""
+        return time.monotonic() < self._answered_at + MAX_IDLE_SECONDS and super().is_connected
+
+
+class _HTTPSConnection(_HTTPConnection, HTTPSConnection):
+    """The same over TLS."""
+
+
+class _HTTPPool(HTTPConnectionPool):
+    ConnectionCls = _HTTPConnection
+
+
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _HTTPSConnection
+
+
+class Adapter(requests.adapters.HTTPAdapter):
+    """Gives a session of ``requests`` these connections, direct and through a proxy."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make the pools of direct connections."""
+        super().init_poolmanager(*args, **kwargs)
+        _use_our_pools(self.poolmanager)
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the pools of a proxy."""
+        manager = super().proxy_manager_for(*args, **kwargs)
+        _use_our_pools(manager)
+        return manager
+
+    def cert_verify(self, *args: Any, **kwargs: Any) -> None:
+        """Name the error of a file that is not there, for which ``requests`` raises a plain ``OSError``."""
+        try:
+            super().cert_verify(*args, **kwargs)  # type: ignore[no-untyped-call]
+        except OSError as error:
+            raise FileNotFoundError(str(error)) from None
+
+    def close(self) -> None:
+        """Close every idle connection now; ``requests`` only drops its references to the pools."""
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            for key in manager.pools.keys():  # noqa: SIM118
+                pool = manager.pools.get(key)
+                if pool is not None:
+                    pool.close()
+        super().close()
+
+
+class Session(requests.Session):
+    """A session that follows no redirect.
+
+    ``requests`` reads the whole body of a redirect even with ``allow_redirects=False``: ``Session.send`` asks for the
+    next request, and ``resolve_redirects`` consumes the content.
+    """
+
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002 - as the interface has it
+        """Tell ``requests`` that no response is a redirect."""
+        return
+
+
+def _use_our_pools(manager: PoolManager) -> None:
+    manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+
+
+def reader_of(response: requests.Response) -> Reader:
+    """Return the reader of a response that was not read to its end."""
+    reader: Reader = _connection_of(response).reader
+    return reader
+
+
+def upgraded(response: requests.Response) -> tuple[socket.socket, bytes]:
+    """Return the socket of a connection that changed its protocol, and what has come of the new one already."""
+    connection = reader_of(response).socket
+    connection.settimeout(0)
+    try:
+        came = _connection_of(response).buffer.read1(READ_BYTES)
+    except ssl.SSLWantReadError:
+        came = b""
+    return connection, came
+
+
+def has_pending(connection: object) -> bool:
+    """Whether TLS holds received data that waiting for the socket would not show."""
+    if isinstance(connection, SSLTransport):
+        return bool(connection.sslobj.pending() or connection.incoming.pending or has_pending(connection.socket))
+    return isinstance(connection, ssl.SSLSocket) and bool(connection.pending())
+
+
+def _connection_of(response: requests.Response) -> Any:
+    return response.raw.connection

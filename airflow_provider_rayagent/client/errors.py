@@ -1,0 +1,134 @@
+"""Errors of the agent's wire: one small tree that says whose fault it was and what to do.
+
+Every error carries ``status_code`` (the HTTP status, or the nearest one where there was no answer:
+400 invalid input, 408 timeout, 503 no connection) and ``detail``, the words for a person, which a task log may show
+(:func:`showable`). No error holds a token.
+"""
+
+from __future__ import annotations
+
+from airflow_provider_rayagent.text.showable import showable
+
+
+class RayAgentError(Exception):
+    """Base of every error that this package raises for an agent, a request or a job.
+
+    :param detail: what was wrong and what to do, in words; those that are not ours are redacted and cut before.
+    :param status_code: an HTTP status, or ``None`` where none applies.
+    """
+
+    def __init__(self, detail: str, status_code: int | None = None) -> None:
+        self.detail = showable(detail, lines=True)
+        super().__init__(self.detail)
+        self.status_code = status_code
+
+    def __str__(self) -> str:
+        return self.detail
+
+    def __reduce__(self) -> tuple[type[RayAgentError], tuple[str, int | None]]:
+        return type(self), (self.detail, self.status_code)
+
+
+class RayAgentInputError(RayAgentError, ValueError):
+    """An argument was refused before anything was sent: an id, a name, a timeout, a protocol."""
+
+    def __init__(self, detail: str, status_code: int | None = 400) -> None:
+        super().__init__(detail, status_code)
+
+
+class RayAgentConfigError(RayAgentError, ValueError):
+    """The connection is incomplete or malformed: no host, a bad port, an extra field of the wrong kind."""
+
+
+class RayAgentConnectionError(RayAgentError):
+    """No connection to the agent, or it broke before the answer was whole."""
+
+    def __init__(self, detail: str, status_code: int | None = 503) -> None:
+        super().__init__(detail, status_code)
+
+
+class RayAgentNameResolutionError(RayAgentConnectionError):
+    """The agent's host name is not known."""
+
+
+class RayAgentConnectionRefusedError(RayAgentConnectionError):
+    """Nothing listens on the agent's address."""
+
+
+class RayAgentTLSError(RayAgentConnectionError):
+    """The TLS handshake failed: an unknown CA, a wrong host name, or a peer that speaks plain HTTP."""
+
+
+class RayAgentTimeoutError(RayAgentConnectionError):
+    """The agent did not answer in time."""
+
+    def __init__(self, detail: str, status_code: int | None = 408) -> None:
+        super().__init__(detail, status_code)
+
+
+class RayAgentConnectTimeoutError(RayAgentTimeoutError):
+    """No connection was made in time, so nothing was sent."""
+
+
+class RayAgentRedirectError(RayAgentError):
+    """The agent answered with a redirect that would carry the token elsewhere; it was not followed."""
+
+
+class RayAgentHTTPError(RayAgentError):
+    """The agent answered with an error status.
+
+    ``retry_after`` holds the seconds of the answer's ``Retry-After`` header, or ``None``.
+    """
+
+    retry_after: float | None = None
+
+
+class RayAgentAuthenticationError(RayAgentHTTPError):
+    """401: the agent token is missing or wrong."""
+
+
+class RayAgentPermissionError(RayAgentHTTPError):
+    """403: the token is known but this is not allowed with it."""
+
+
+class RayAgentNotFoundError(RayAgentHTTPError):
+    """404: the agent does not know the job, node, task or application."""
+
+
+class RayAgentRateLimitError(RayAgentHTTPError):
+    """429: the agent asks for fewer requests."""
+
+
+class RayAgentServerError(RayAgentHTTPError):
+    """5xx: the agent, Ray or a proxy before it failed."""
+
+
+class RayAgentGPUUnavailableError(RayAgentHTTPError):
+    """503 with ``gpu_unavailable``: the cluster has not the GPUs that were asked for. An answer, not an outage."""
+
+
+class RayAgentResponseError(RayAgentError):
+    """The answer is not what an agent sends: not JSON, another shape, empty, or a 404 that is an HTML page."""
+
+
+class RayAgentStreamLimitError(RayAgentError):
+    """A log stream reached one of the ``StreamLimits`` that the caller set."""
+
+    def __init__(self, detail: str, status_code: int | None = 429) -> None:
+        super().__init__(detail, status_code)
+
+
+class RayAgentLogsUnavailableError(RayAgentError):
+    """The job's log could not be read whole, though its status could."""
+
+
+def for_status(status: int, detail: str) -> RayAgentHTTPError:
+    """Return the error of the tree that stands for an HTTP error status."""
+    known: dict[int, type[RayAgentHTTPError]] = {
+        401: RayAgentAuthenticationError,
+        403: RayAgentPermissionError,
+        404: RayAgentNotFoundError,
+        429: RayAgentRateLimitError,
+    }
+    kind = known.get(status) or (RayAgentServerError if status >= 500 else RayAgentHTTPError)
+    return kind(detail, status)

@@ -1,0 +1,126 @@
+"""What a job's details say, in words and in a form that is fit for XCom. Pure."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_rayagent.client.wire import JobStatus
+from airflow_provider_rayagent.text.showable import cut, showable
+from airflow_provider_rayagent.text.storable import storable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+MAX_TEXT = 4_000
+"""Characters of one text in a summary; a longer one is cut visibly."""
+MAX_METADATA = 4_000
+"""Characters of a summary's metadata as JSON; larger metadata is left out, and said to be."""
+MAX_STATUS = 100
+"""Characters of a status that Ray does not have."""
+MAX_ENTRYPOINT = 200
+"""Characters of the entrypoint in a sentence."""
+
+_FIELDS = (
+    "submission_id",
+    "type",
+    "status",
+    "message",
+    "error_type",
+    "entrypoint",
+    "start_time",
+    "end_time",
+    "driver_exit_code",
+    "driver_node_id",
+)
+
+
+def known_status(job: Mapping[str, Any]) -> JobStatus | None:
+    """Return the job's status, ``None`` if it is not one of Ray's."""
+    try:
+        return JobStatus(job.get("status"))
+    except ValueError:
+        return None
+
+
+def has_ended(job: Mapping[str, Any]) -> bool:
+    """Whether the job has ended; a status that is not known counts as an end if there is an end time."""
+    status = known_status(job)
+    return bool(job.get("end_time")) if status is None else status.is_terminal
+
+
+def shown_status(job: Mapping[str, Any], redact: Callable[[str], str] = str) -> str:
+    """Return a job's status, or an application's, as a sentence may show it."""
+    return showable(str(job.get("status")), redact, length=MAX_STATUS)
+
+
+def summarize(job: Mapping[str, Any], job_id: str, redact: Callable[[str], str] = str) -> dict[str, Any]:
+    """Return what of a job's details goes to XCom: a storable object, small, without ``runtime_env`` (secrets).
+
+    Its ``job_id`` is the id that was asked for, by which the agent knows the job; the one that Ray gives the job's
+    driver, which the agent calls ``job_id``, is ``driver_job_id``.
+
+    :param redact: takes secrets out of a text; a job may have printed one, and Ray's message has its last lines.
+    """
+    return storable(
+        {
+            "job_id": job_id,
+            **{name: primitive(job.get(name), redact) for name in _FIELDS},
+            "driver_job_id": primitive(job.get("job_id"), redact),
+            "duration": duration_of(job),
+            "metadata": _metadata(job.get("metadata"), redact),
+        }
+    )
+
+
+def describe(job: Mapping[str, Any], job_id: str, where: str = "", *, redact: Callable[[str], str] = str) -> str:
+    """Return one sentence for the task log: which job, its status, since when, how long, where."""
+    words = [f"Job {job_id} is {shown_status(job, redact)}"]
+    start = _moment(job.get("start_time"))
+    if start is not None:
+        words.append(f"started {start:%Y-%m-%d %H:%M:%S} UTC")
+    duration = duration_of(job)
+    if has_ended(job) and duration is not None:
+        words.append(f"ran {duration:.1f} s")
+    if job.get("entrypoint"):
+        words.append(f"entrypoint: {showable(str(job['entrypoint']), redact, length=MAX_ENTRYPOINT)}")
+    if where and not has_ended(job):
+        words.append(f"agent: {where}")
+    return ", ".join(words) + "."
+
+
+def duration_of(job: Mapping[str, Any]) -> float | None:
+    """Return how long a job ran, in seconds, ``None`` if that is not known."""
+    start, end = _milliseconds(job.get("start_time")), _milliseconds(job.get("end_time"))
+    return (end - start) / 1000 if start is not None and end is not None and start <= end else None
+
+
+def _moment(value: object) -> datetime | None:
+    milliseconds = _milliseconds(value)
+    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, tz=timezone.utc)
+
+
+def _milliseconds(value: object) -> float | None:
+    """Return a moment in ms since the epoch, ``None`` if it is none within a few thousand years."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e14:
+        return None
+    return value
+
+
+def _metadata(value: object, redact: Callable[[str], str]) -> Any:
+    if not value:
+        return None
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return "left out: not plain JSON"
+    return storable(value, redact) if len(text) <= MAX_METADATA else f"left out: {len(text)} characters"
+
+
+def primitive(value: object, redact: Callable[[str], str]) -> str | int | float | bool | None:
+    """Return a value as a JSON primitive: a text without secrets, and cut."""
+    if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return cut(redact(str(value)), MAX_TEXT)

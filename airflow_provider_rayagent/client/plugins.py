@@ -1,0 +1,139 @@
+"""The calls that run plugins, checked before they are sent, and the job's id in what the agent answers. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from airflow_provider_rayagent.client.errors import RayAgentInputError
+from airflow_provider_rayagent.client.wire import (
+    Call,
+    shown,
+    validate_duration,
+    validate_id,
+    validate_segment,
+    validate_text,
+)
+
+_ID_NAMES = ("job_id", "submission_id", "id")
+_NESTED_IN = ("job", "result", "data")
+
+
+def list_plugin_releases() -> Call:
+    return Call("GET", "plugin_releases/", "list")
+
+
+def get_plugin_release(lookup: str) -> Call:
+    # As the agent's client sends it, without a slash at the end; an agent that wants one redirects.
+    return Call("GET", f"plugin_releases/{_quoted(lookup)}")
+
+
+def run_plugin_release(
+    lookup: str,
+    action: str,
+    params: Mapping[str, Any] | None = None,
+    *,
+    requirements: Sequence[str] | None = None,
+    job_id: str | None = None,
+    language: str | None = None,
+) -> Call:
+    body = _body(action, params, requirements=requirements, job_id=job_id, language=language)
+    return Call("POST", f"plugin_releases/{_quoted(lookup)}/run/", "any", body)
+
+
+def run_debug_plugin_release(
+    action: str,
+    params: Mapping[str, Any] | None = None,
+    *,
+    plugin_path: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    modules: Mapping[str, str] | None = None,
+    requirements: Sequence[str] | None = None,
+    job_id: str | None = None,
+    language: str | None = None,
+) -> Call:
+    body = _body(action, params, requirements=requirements, job_id=job_id, language=language)
+    if plugin_path is not None:
+        body["plugin_path"] = validate_text(plugin_path, "plugin path")
+    if config is not None:
+        body["config"] = _object(config, "config")
+    if modules is not None:
+        body["modules"] = _object(modules, "modules")
+        if not all(isinstance(source, str) for source in modules.values()):
+            raise RayAgentInputError("modules must map each module's name to its source code, a string.")
+    return Call("POST", "plugin_releases/run_debug/", "any", body)
+
+
+def validate_timeout_pair(value: object) -> tuple[float, float]:
+    """Return ``value`` if it is a pair of seconds: to connect, and to wait for the answer.
+
+    :raises RayAgentInputError: for anything else.
+    """
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise RayAgentInputError(f"timeout must be a pair of seconds, (connect, read), not {shown(value)}.")
+    connect, read = value
+    return validate_duration(connect, "timeout's connect"), validate_duration(read, "timeout's read")
+
+
+def job_id_in(answer: Mapping[str, Any], asked: str | None = None) -> str | None:
+    """Return the id of the job that an answer to a run speaks of, ``None`` if there is none.
+
+    It is looked for under ``job_id`` and ``submission_id``, at the top and in ``job``, ``result`` or ``data``; under
+    ``id`` (which may be another thing's) only if nothing was asked for.
+
+    :param asked: the id that was sent with the run; it is the job's if the answer has it or has no other.
+    """
+    names = _ID_NAMES if asked is None else _ID_NAMES[:2]
+    nested = [answer[name] for name in (*_NESTED_IN, "answer") if name in answer]
+    found = [part.get(name) for name in names for part in (answer, *nested) if isinstance(part, Mapping)]
+    found += [part for part in nested if not isinstance(part, Mapping)]
+    ids = [each for each in found if _is_id(each)]
+    return asked if asked in ids else next(iter(ids), asked)
+
+
+def _is_id(value: object) -> bool:
+    try:
+        validate_id(value, "job")
+    except RayAgentInputError:
+        return False
+    return True
+
+
+def _quoted(lookup: object) -> str:
+    return quote(validate_segment(lookup, "plugin lookup"), safe="@:+")
+
+
+def _body(action: object, params: object, *, requirements: object, job_id: object, language: object) -> dict[str, Any]:
+    """Return what both ways to run a plugin send; what is ``None`` is left out."""
+    body: dict[str, Any] = {"action": validate_text(action, "action")}
+    if params is not None:
+        body["params"] = _object(params, "params")
+    if requirements is not None:
+        body["requirements"] = _texts(requirements, "requirements")
+    if job_id is not None:
+        body["job_id"] = validate_id(job_id, "job")
+    if language is not None:
+        body["language"] = validate_text(language, "language")
+    return body
+
+
+def _object(value: object, name: str) -> dict[str, Any]:
+    """Return a JSON object as it is sent.
+
+    :raises RayAgentInputError: if it is no mapping, or JSON has no words for something in it.
+    """
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise RayAgentInputError(f"{name} must be a mapping with strings as keys, not {type(value).__name__}.")
+    try:
+        sent: dict[str, Any] = json.loads(json.dumps(dict(value), allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RayAgentInputError(f"{name} cannot be sent as JSON: {error}.") from None
+    return sent
+
+
+def _texts(value: object, name: str) -> list[str]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise RayAgentInputError(f"{name} must be a list of strings, not {type(value).__name__}.")
+    return [validate_text(each, f"element of {name}") for each in value]

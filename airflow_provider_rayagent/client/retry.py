@@ -1,0 +1,56 @@
+"""Which failed requests may be sent again, and when."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_rayagent.client.errors import RayAgentHTTPError
+from airflow_provider_rayagent.client.transience import is_transient, may_have_been_received
+
+if TYPE_CHECKING:
+    import tenacity
+
+    from airflow_provider_rayagent.client.wire import Call
+
+MAX_TRIES = 4
+FIRST_PAUSE = 0.5
+"""Seconds before the second try; doubled for each further one, and jittered."""
+MAX_PAUSE = 8.0
+MAX_RETRY_AFTER = 30.0
+"""Seconds that are waited at the most because a ``Retry-After`` asks for it."""
+
+
+def may_retry(call: Call, error: BaseException) -> bool:
+    """Whether ``call`` may be sent again after ``error``.
+
+    A POST is sent again only if it can't have been received.
+    """
+    return is_transient(error) and (call.idempotent or not may_have_been_received(error))
+
+
+def pause(tries: int, error: BaseException, jitter: float) -> float:
+    """Return the seconds to wait before the next try.
+
+    :param tries: how many were made, at least 1.
+    :param jitter: a number in [0, 1).
+    """
+    if isinstance(error, RayAgentHTTPError) and error.retry_after is not None:
+        return min(error.retry_after, MAX_RETRY_AFTER)
+    return min(FIRST_PAUSE * 2.0 ** (tries - 1), MAX_PAUSE) * (0.5 + jitter / 2)
+
+
+def policy(call: Call, tries: int) -> dict[str, Any]:
+    """Return the arguments of a ``tenacity`` retrying that sends ``call`` up to ``tries`` times."""
+    import tenacity
+
+    def wait(state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        return pause(state.attempt_number, error or RuntimeError(), random.random())  # noqa: S311
+
+    return {
+        "stop": tenacity.stop_after_attempt(tries),
+        "retry": tenacity.retry_if_exception(lambda error: may_retry(call, error)),
+        "wait": wait,
+        "reraise": True,
+    }

@@ -1,0 +1,264 @@
+"""The agent's wire: its paths, headers, ids and statuses, defined once for every client and for the local agent.
+
+The agent's server is not public; what is certain comes from its Python client, ``synapse_sdk.clients.agent``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from urllib.parse import quote
+
+from airflow_provider_rayagent.client.errors import RayAgentInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+AUTHORIZATION_HEADER = "Authorization"
+USER_HEADER = "SYNAPSE-User"
+TENANT_HEADER = "SYNAPSE-Tenant"
+
+MAX_ID_LENGTH = 100
+MAX_TIMEOUT = 300.0
+"""Longest timeout, in seconds, that the agent's client takes for a stream."""
+MAX_DURATION = 100 * 365 * 86_400.0
+"""Seconds; as good as no bound, and still a time that Python can wait for (``threading.TIMEOUT_MAX``) and date."""
+
+Protocol = Literal["auto", "websocket", "http"]
+PROTOCOLS: tuple[Protocol, ...] = ("auto", "websocket", "http")
+ChoiceT = TypeVar("ChoiceT", bound=str)
+
+_ID = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_ID_LENGTH}}}", re.ASCII)
+
+
+class JobStatus(str, Enum):
+    """Status of a job as Ray names it (``ray.job_submission.JobStatus``)."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    STOPPED = "STOPPED"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the job has ended; a terminal status never changes."""
+        return self in (JobStatus.STOPPED, JobStatus.SUCCEEDED, JobStatus.FAILED)
+
+
+class ServeStatus(str, Enum):
+    """Status of a Serve application (``ray.serve.schema.ApplicationStatus``)."""
+
+    NOT_STARTED = "NOT_STARTED"
+    DEPLOYING = "DEPLOYING"
+    RUNNING = "RUNNING"
+    UNHEALTHY = "UNHEALTHY"
+    DEPLOY_FAILED = "DEPLOY_FAILED"
+    DELETING = "DELETING"
+    UNAVAILABLE = "UNAVAILABLE"
+
+
+def validate_id(value: object, kind: str) -> str:
+    """Return ``value`` if it is an id that the agent takes: 1 to 100 characters of ``A-Z a-z 0-9 _ -``.
+
+    :param kind: what the id names (``job``, ``node``, ``task``), for the message.
+    :raises RayAgentInputError: for anything else.
+    """
+    if not isinstance(value, str) or not value:
+        raise RayAgentInputError(f"The {kind} id must be a non-empty string, not {shown(value)}.")
+    if not _ID.fullmatch(value):
+        raise RayAgentInputError(
+            f"The {kind} id {shown(value)} is not valid: 1 to {MAX_ID_LENGTH} letters, digits, '_' or '-'."
+        )
+    return value
+
+
+def quote_application_name(value: object) -> str:
+    """Return a Serve application's name quoted for one path segment; Ray allows any characters in it.
+
+    :raises RayAgentInputError: if it is empty, ``.`` or ``..``, or has a slash or a control character.
+    """
+    return quote(validate_segment(value, "application name"), safe="")
+
+
+def validate_segment(value: object, what: str) -> str:
+    """Return ``value`` if one segment of a URL path can carry it, once quoted.
+
+    :param what: what it is, for the message.
+    :raises RayAgentInputError: if it is blank, ``.`` or ``..``, or has a slash, a control character or a surrogate.
+    """
+    text = validate_text(value, what)
+    if text in (".", ".."):
+        raise RayAgentInputError(f"The {what} {shown(value)} cannot be sent in a URL path.")
+    if "/" in text:
+        raise RayAgentInputError(f"The {what} {shown(value)} has a slash, which the agent's URL paths cannot carry.")
+    return text
+
+
+def validate_text(value: object, what: str) -> str:
+    """Return ``value`` if it is a string of visible characters.
+
+    :param what: what it is, for the message.
+    :raises RayAgentInputError: if it is blank, or has a control character or a lone surrogate.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise RayAgentInputError(f"The {what} must be a non-empty string, not {shown(value)}.")
+    if any(ord(char) < 0x20 or ord(char) == 0x7F or 0xD800 <= ord(char) <= 0xDFFF for char in value):
+        raise RayAgentInputError(f"The {what} {shown(value)} has a control character.")
+    return value
+
+
+def validate_timeout(value: object, name: str = "timeout") -> float:
+    """Return ``value`` as seconds, if it is a duration of at most 300 seconds, as the agent's client demands.
+
+    :raises RayAgentInputError: for anything else.
+    """
+    return validate_duration(value, name, at_most=MAX_TIMEOUT)
+
+
+def validate_duration(value: object, name: str, *, at_most: float = MAX_DURATION, or_zero: bool = False) -> float:
+    """Return ``value`` as seconds, if it is a ``timedelta`` or a number of seconds over 0.
+
+    :param name: what it is, for the message.
+    :param at_most: seconds.
+    :param or_zero: whether it may be 0.
+    :raises RayAgentInputError: for anything else, booleans and NaN included.
+    """
+    seconds = _seconds(value)
+    if seconds is None or not (0 < seconds <= at_most or (or_zero and seconds == 0)):
+        least = "from 0 to" if or_zero else "over 0 and up to"
+        raise RayAgentInputError(
+            f"{name} must be a number of seconds {least} {at_most:.0f}, or a timedelta, not {shown(value)}."
+        )
+    return seconds
+
+
+def _seconds(value: object) -> float | None:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def validate_count(value: object, name: str) -> int:
+    """Return ``value``, if it is a whole number over 0.
+
+    :raises RayAgentInputError: for anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise RayAgentInputError(f"{name} must be a whole number over 0, not {shown(value)}.")
+    return value
+
+
+def validate_protocol(value: object) -> Protocol:
+    """Return ``value`` if it is one of :data:`PROTOCOLS`.
+
+    :raises RayAgentInputError: for anything else.
+    """
+    return validate_choice(value, "protocol", PROTOCOLS)
+
+
+def validate_choice(value: object, name: str, choices: Sequence[ChoiceT]) -> ChoiceT:
+    """Return ``value`` if it is one of ``choices``.
+
+    :raises RayAgentInputError: for anything else.
+    """
+    for choice in choices:
+        if value == choice:
+            return choice
+    raise RayAgentInputError(f"Unknown {name} {shown(value)}: use one of {', '.join(choices)}.")
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it: in ASCII, and cut to 60 characters."""
+    try:
+        text = ascii(value)
+    except ValueError:  # An int with more digits than Python turns into text (sys.set_int_max_str_digits).
+        text = f"a huge {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request to the agent.
+
+    :param method: HTTP method.
+    :param path: path below the base URL, quoted, with its trailing slash if the agent's client sends one.
+    :param shape: what a good answer holds: a JSON object, a JSON list of objects, text, or nothing; ``any`` where that
+        is not known.
+    :param body: JSON body, or ``None``.
+    """
+
+    method: Literal["GET", "POST", "DELETE"]
+    path: str
+    shape: Literal["object", "list", "text", "nothing", "any"] = "object"
+    body: Mapping[str, Any] | None = None
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether sending it twice does no more than sending it once."""
+        return self.method != "POST"
+
+
+def list_jobs() -> Call:
+    return Call("GET", "jobs/", "list")
+
+
+def get_job(job_id: str) -> Call:
+    return Call("GET", f"jobs/{validate_id(job_id, 'job')}/")
+
+
+def get_job_logs(job_id: str) -> Call:
+    return Call("GET", f"jobs/{validate_id(job_id, 'job')}/logs/", "text")
+
+
+def stream_job_logs(job_id: str) -> Call:
+    return Call("GET", f"jobs/{validate_id(job_id, 'job')}/logs/stream/", "text")
+
+
+def stop_job(job_id: str) -> Call:
+    return Call("POST", f"jobs/{validate_id(job_id, 'job')}/stop/")
+
+
+def list_nodes() -> Call:
+    return Call("GET", "nodes/", "list")
+
+
+def get_node(node_id: str) -> Call:
+    return Call("GET", f"nodes/{validate_id(node_id, 'node')}/")
+
+
+def list_tasks() -> Call:
+    return Call("GET", "tasks/", "list")
+
+
+def get_task(task_id: str) -> Call:
+    return Call("GET", f"tasks/{validate_id(task_id, 'task')}/")
+
+
+def list_serve_applications() -> Call:
+    return Call("GET", "serve_applications/", "list")
+
+
+def get_serve_application(name: str) -> Call:
+    return Call("GET", f"serve_applications/{quote_application_name(name)}/")
+
+
+def delete_serve_application(name: str) -> Call:
+    return Call("DELETE", f"serve_applications/{quote_application_name(name)}/", "nothing")
+
+
+def get_gpu_status() -> Call:
+    return Call("GET", "gpu_status/")
+
+
+def health_check() -> Call:
+    return Call("GET", "health/")

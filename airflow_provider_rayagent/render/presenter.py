@@ -1,0 +1,147 @@
+"""What is told of a job's log, as records for Airflow's task log: the one place where all of its looks are decided."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from airflow_provider_rayagent.render.bars import Bars, Line
+from airflow_provider_rayagent.render.excerpt import Excerpt
+from airflow_provider_rayagent.render.levels import LevelFinder
+from airflow_provider_rayagent.tail.commands import Notice, Progress
+from airflow_provider_rayagent.tail.cursor import Cursor
+from airflow_provider_rayagent.text.showable import showable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+MAX_NOTICE = 1_000
+"""Characters of a sentence about the log, which may repeat what the agent said of it."""
+
+
+@dataclass(frozen=True)
+class PresentSettings:
+    """How a job's lines look in the task log.
+
+    :param levels: whether a line has the level that it tells itself; else all lines are INFO.
+    :param colours: whether colours are kept.
+    :param progress_interval: seconds between two states of a progress bar; ``None``: all of them are shown. For bars
+        that are drawn by ``\\r`` the tail needs it too: ``TailSettings.progress_interval``.
+    :param max_lines: lines that are shown as they come; ``None``: all.
+    :param tail_lines: lines that are shown at the end of a log with more than ``max_lines``.
+    """
+
+    levels: bool = True
+    colours: bool = True
+    progress_interval: float | None = 5.0
+    max_lines: int | None = None
+    tail_lines: int = 200
+
+
+class Record(NamedTuple):
+    """One record of the task log.
+
+    :param level: a number of :mod:`logging`, at least INFO: what is below it does not get into a task log.
+    :param text: one line.
+    :param of_job: whether it is a line of the job, or its progress; else it is our own.
+    """
+
+    level: int
+    text: str
+    of_job: bool = False
+
+
+class Presenter:
+    """Turn what a tail tells of one job into records of the task log.
+
+    Lines that are held back (the last ones of an excerpt, a bar's latest state) are not lost where another takes over:
+    what must be saved for that is :meth:`position`, not the cursor alone. What it is given has no secrets.
+
+    :param position: what :meth:`position` gave the one that is taken over from.
+    """
+
+    def __init__(self, settings: PresentSettings | None = None, position: Mapping[str, Any] | None = None) -> None:
+        self._settings = settings or PresentSettings()
+        saved = position or {}
+        self._levels = LevelFinder()
+        self._bars = Bars(self._settings.progress_interval)
+        self._excerpt: Excerpt[Line] = Excerpt(
+            self._settings.max_lines, self._settings.tail_lines, shown=int(saved.get("shown", 0))
+        )
+        self._again = int(saved.get("again", 0))
+        self._said_full = self._excerpt.shown > 0 and self._excerpt.is_full
+        self._lines = 0
+        self._full_since: int | None = None
+        self._base = {**Cursor().to_json(), **saved}
+        self._base_lines = 0
+
+    def records(self, items: Iterable[str | Notice], now: float) -> list[Record]:
+        """Return the records that tell ``items``, in order; without items, a bar's state that has waited long enough.
+
+        :param now: seconds on a monotonic clock.
+        """
+        found: list[Record] = []
+        for item in items:
+            if isinstance(item, str):
+                self._line(item, now, found)
+            elif not isinstance(item, Progress):
+                self._show(self._bars.flush(), found)
+                self._again = 0 if item.warning else self._again
+                level = logging.WARNING if item.warning else logging.INFO
+                found.append(Record(level, showable(item.text, length=MAX_NOTICE)))
+            elif not self._excerpt.is_full:
+                found.append(self._record(logging.INFO, item.text))
+        self._show(self._bars.overdue(now), found)
+        return found
+
+    def finish(self) -> list[Record]:
+        """Return the records for what was held back. To be called once, when the job has ended or the task gives up."""
+        found: list[Record] = []
+        self._show(self._bars.flush(), found)
+        left_out, last = self._excerpt.rest()
+        if left_out:
+            text = f"{left_out:,} lines of the job's log were left out here"
+            text += f"; its last {len(last):,} lines follow." if last else "."
+            found.append(Record(logging.INFO, text))
+        return found + [self._record(line.level, line.text) for line in last]
+
+    def position(self, cursor: Cursor) -> dict[str, Any]:
+        """Return what another presenter and its tail need to go on from here, as JSON primitives.
+
+        It holds a cursor for :meth:`Cursor.from_json`. While lines are held back that is an earlier one than
+        ``cursor``: they are read again then, and those of them that were shown are known by their number.
+
+        :param cursor: the tail's, after :meth:`records` has had all that came before it.
+        """
+        held = [number for number in (self._bars.first_held, self._full_since) if number is not None]
+        settled = min(held, default=self._lines)
+        if not held and not self._again:
+            self._base, self._base_lines = cursor.to_json(), self._lines
+        shown = self._excerpt.shown
+        return {**self._base, "shown": shown, "again": settled - self._base_lines + self._again}
+
+    def _line(self, text: str, now: float, found: list[Record]) -> None:
+        level = self._levels.level_of(text) if self._settings.levels else None
+        if self._again:
+            self._again -= 1
+        else:
+            self._show(self._bars.feed(Line(self._lines, level or logging.INFO, text), now), found)
+        self._lines += 1
+
+    def _show(self, lines: Iterable[Line], found: list[Record]) -> None:
+        for line in lines:
+            if self._excerpt.takes(line):
+                found.append(self._record(line.level, line.text))
+                continue
+            if self._full_since is None:
+                self._full_since = line.number
+            if not self._said_full:
+                self._said_full = True
+                text = f"{self._excerpt.shown:,} lines of the job's log are shown; those that follow are not"
+                text += f", but for the last {self._settings.tail_lines:,}, at its end."
+                found.append(Record(logging.INFO, text))
+
+    def _record(self, level: int, text: str) -> Record:
+        return Record(max(level, logging.INFO), showable(text, colors=self._settings.colours), of_job=True)

@@ -1,0 +1,161 @@
+"""A WebSocket as its client sees it (RFC 6455): the handshake's headers and the frames. Pure.
+
+Why no library: both transports open a WebSocket as they open every other connection, so that proxies, CAs, redirects
+and refusals are handled in one place; all that is left is to decode frames. ``websockets`` and ``websocket-client``
+each open connections of their own, and take 10 to 80 times as long for a frame (docs/benchmarks.md).
+``websocket-client`` (1.8 to 1.9.2) also reads the whole body of a refused handshake, and has no bound on the size of a
+message.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+from airflow_provider_rayagent.stream.events import MAX_MESSAGE_BYTES, TOO_LONG
+
+CLOSE, PING, PONG = 0x8, 0x9, 0xA
+_CONTINUATION, _TEXT, _BINARY = 0x0, 0x1, 0x2
+_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_FIN = 0x80
+_OPCODE = 0x0F
+_CONTROL = 0x08
+_WHOLE_TEXT = _FIN | _TEXT
+_NONE = -1
+_MASKED = "the agent sent a masked frame"
+_NO_CONTROL = "the agent sent a control frame that is cut into pieces or too long"
+_MAX_CONTROL_BYTES = 125
+
+
+def upgrade_headers(key: str) -> dict[str, str]:
+    """Return the headers that ask for a WebSocket.
+
+    :param key: 16 random bytes in Base64.
+    """
+    return {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": key,
+    }
+
+
+def accept_key(key: str) -> str:
+    """Return the ``Sec-WebSocket-Accept`` that answers a ``Sec-WebSocket-Key``."""
+    return base64.b64encode(hashlib.sha1((key + _GUID).encode(), usedforsecurity=False).digest()).decode()
+
+
+def frame(opcode: int, payload: bytes, mask: bytes) -> bytes:
+    """Return a control frame as a client sends it.
+
+    :param payload: at most 125 bytes.
+    :param mask: four random bytes.
+    """
+    masked = bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
+    return bytes((_FIN | opcode, 0x80 | len(payload))) + mask + masked
+
+
+class FrameDecoder:
+    """Turn the bytes of a WebSocket, cut anywhere, into messages.
+
+    No extension is to be agreed on, and a server does not mask: what says otherwise ends the stream, as do a close
+    frame, a message that is too long, and whatever else is not a frame. Text is not looked at: who reads it decides
+    about bad bytes.
+
+    :param max_bytes: of one message, whatever its frames; a frame's length is known before its payload comes.
+    """
+
+    def __init__(self, max_bytes: int = MAX_MESSAGE_BYTES) -> None:
+        self._max_bytes = self._room = max_bytes
+        self._parts: list[bytes] = []
+        self._held = 0
+        self._needed = 0
+        self._fragments: bytearray | None = None
+        self._usual = _WHOLE_TEXT
+        self._ping: bytes | None = None
+        self.ended: str | None = None
+        """Why no more is to come; ``None`` while there is."""
+
+    @property
+    def too_long(self) -> bool:
+        """Whether it ended because a message is too long."""
+        return self.ended is TOO_LONG
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the payloads of the messages, text or binary, that ``data`` completes."""
+        if self.ended is not None:
+            return []
+        self._parts.append(data)
+        self._held += len(data)
+        if self._held < self._needed:
+            return []
+        buffer = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        messages: list[bytes] = []
+        read = self._read(buffer, messages)
+        rest = buffer[read:] if self.ended is None else b""
+        self._parts = [rest] if rest else []
+        self._held = len(rest)
+        return messages
+
+    def take_ping(self) -> bytes | None:
+        """Return what is to be answered with a pong, and forget it: the last of several pings (section 5.5.3)."""
+        ping, self._ping = self._ping, None
+        return ping
+
+    def _read(self, buffer: bytes, messages: list[bytes]) -> int:
+        """Read the frames that are complete. Return where the first one begins that is not."""
+        at, size = 0, len(buffer)
+        self._needed = 2
+        room, usual = self._room, self._usual
+        while size - at >= 2:
+            first, length = buffer[at], buffer[at + 1]
+            start = at + 2
+            if length > _MAX_CONTROL_BYTES:
+                if length > 127 or first & _CONTROL:
+                    self.ended = _MASKED if length > 127 else _NO_CONTROL
+                    break
+                start += 2 if length == 126 else 8
+                if start > size:
+                    self._needed = start - at
+                    break
+                length = int.from_bytes(buffer[at + 2 : start], "big")
+            end = start + length
+            if first == usual and length <= room and end <= size:
+                messages.append(buffer[start:end])
+            elif length > room and not first & _CONTROL:
+                self.ended = TOO_LONG
+                break
+            elif end > size:
+                self._needed = end - at
+                break
+            else:
+                self._take(first, buffer[start:end], messages)
+                if self.ended is not None:
+                    break
+                room, usual = self._room, self._usual
+            at = end
+        return at
+
+    def _take(self, first: int, payload: bytes, messages: list[bytes]) -> None:
+        opcode, final = first & _OPCODE, bool(first & _FIN)
+        if opcode == CLOSE:
+            self.ended = "closed by the agent"
+        elif first & ~(_FIN | _OPCODE):
+            self.ended = "the agent sent a frame of an extension that was not agreed on"
+        elif opcode in (PING, PONG):
+            if not final:
+                self.ended = _NO_CONTROL
+            elif opcode == PING:
+                self._ping = payload
+        elif opcode not in (_CONTINUATION, _TEXT, _BINARY) or (opcode == _CONTINUATION) is (self._fragments is None):
+            self.ended = "the agent sent a frame out of place"
+        elif final and self._fragments is None:
+            messages.append(payload)
+        else:
+            self._fragments = self._fragments or bytearray()
+            self._fragments += payload
+            self._room, self._usual = self._max_bytes - len(self._fragments), _NONE
+            if final:
+                messages.append(bytes(self._fragments))
+                self._fragments = None
+                self._room, self._usual = self._max_bytes, _WHOLE_TEXT

@@ -1,0 +1,118 @@
+"""What a tail tells its driver to do, how it is set, and what it says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from airflow_provider_rayagent.tail.end import End
+
+StreamSource = Literal["websocket", "http"]
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A sentence for the task log that is not a line of the job: about the log itself, or :class:`Progress`."""
+
+    text: str
+    warning: bool = True
+
+
+@dataclass(frozen=True)
+class LogRewritten(Notice):
+    """What follows begins at the first line of another log than the one that was forwarded so far."""
+
+
+@dataclass(frozen=True)
+class Progress(Notice):
+    """What an unfinished line that the job draws again and again shows at the moment."""
+
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class AskStatus:
+    """Ask the job's status; then call ``status``, ``status_missing`` or ``status_failed``."""
+
+
+@dataclass(frozen=True)
+class OpenStream:
+    """Open a live log stream; then call ``stream_opened`` or ``stream_failed``."""
+
+    source: StreamSource
+
+
+@dataclass(frozen=True)
+class ReadStream:
+    """Read the stream for up to ``seconds``; then call ``stream_events``, ``stream_silent`` or ``stream_ended``."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class CloseStream:
+    """Close the stream; no answer."""
+
+
+@dataclass(frozen=True)
+class OpenText:
+    """Ask for the whole log; then call ``text_opened`` or ``text_failed``."""
+
+
+@dataclass(frozen=True)
+class ReadText:
+    """Read more of the whole log; then call ``text_chunk``, ``text_ended`` or ``text_failed``."""
+
+
+@dataclass(frozen=True)
+class CloseText:
+    """Close the answer with the whole log; no answer."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Do nothing for ``seconds``."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Finish:
+    """The tail has ended."""
+
+    end: End
+
+
+Command = AskStatus | OpenStream | ReadStream | CloseStream | OpenText | ReadText | CloseText | Wait | Finish
+
+
+@dataclass(frozen=True)
+class TailSettings:
+    """How a tail goes about its work; all times in seconds.
+
+    :param sources: stream protocols to use, the preferred one first; the whole log is always the last resort.
+    :param poll_interval: between two questions for the job's status.
+    :param silence_timeout: a stream that says nothing for so long is taken for dead.
+    :param missing_timeout: how long the agent may not know the job (a queued job is unknown for a while).
+    :param start_timeout: how long, from the first question on, a job that was never known may stay unknown, or be
+        PENDING; ``None``: PENDING for ever, and unknown for ``missing_timeout``.
+    :param unreachable_timeout: how long the status may be unreadable.
+    :param max_line_length: characters; a longer line is given out in pieces.
+    :param progress_interval: seconds between two states that are told of a line that the job draws again and again,
+        each time after ``\\r``; when such a line is complete it is given out in its last state. ``None``: ``\\r`` is a
+        character like any other, and nothing is told before the line is complete.
+    :param forward: whether the log is read at all.
+    :param once: look once (status, then the whole log) and end.
+    """
+
+    sources: tuple[StreamSource, ...] = ("websocket", "http")
+    poll_interval: float = 5.0
+    silence_timeout: float = 30.0
+    missing_timeout: float = 60.0
+    start_timeout: float | None = None
+    unreachable_timeout: float = 300.0
+    max_line_length: int = 1_000_000
+    progress_interval: float | None = None
+    forward: bool = True
+    once: bool = False

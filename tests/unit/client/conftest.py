@@ -1,0 +1,12 @@
+"""Both transports, for the tests that expect the same of each."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.client.transports import TRANSPORTS, Transport
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest) -> Transport:
+    return TRANSPORTS[request.param]

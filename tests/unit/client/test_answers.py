@@ -1,0 +1,272 @@
+"""What an agent's answer holds, or an error that says what came instead."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from typing import Any
+
+import pytest
+
+from airflow_provider_rayagent.client import answers, wire
+from airflow_provider_rayagent.client.answers import MAX_SHOWN
+from airflow_provider_rayagent.client.errors import (
+    RayAgentAuthenticationError,
+    RayAgentConnectionError,
+    RayAgentError,
+    RayAgentHTTPError,
+    RayAgentNotFoundError,
+    RayAgentPermissionError,
+    RayAgentRateLimitError,
+    RayAgentResponseError,
+    RayAgentServerError,
+)
+from tests.scripted import Answer, Html, Job, ScriptedAgent
+from tests.unit.support import TOKEN, make_agent
+
+GET = "GET jobs/j1/"
+
+
+def ask(answer: Answer, call: wire.Call | None = None) -> Any:
+    """Return what a call gives for an answer."""
+    call = call or wire.get_job("j1")
+    with (
+        ScriptedAgent(Job(), answers={f"{call.method} {call.path}": [answer]}) as server,
+        make_agent(server) as agent,
+    ):
+        return agent.send(call, tries=1)
+
+
+def refused(answer: Answer, call: wire.Call | None = None) -> RayAgentError:
+    """Return the error that a call raises for an answer."""
+    with pytest.raises(RayAgentError) as caught:
+        ask(answer, call)
+    return caught.value
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain", "application/problem+json", ""])
+def test_json_is_json_whatever_its_content_type_says(content_type: str) -> None:
+    assert ask(Answer(200, b'\n {"a": "\xc3\xa9"} ', {"Content-Type": content_type})) == {"a": "é"}
+
+
+@pytest.mark.parametrize("status", [200, 201, 202])
+def test_every_success_is_one(status: int) -> None:
+    assert ask(Answer(status, {"a": 1})) == {"a": 1}
+
+
+def test_a_compressed_answer_is_read() -> None:
+    assert ask(Answer(200, gzip.compress(b'{"a": 1}'), {"Content-Encoding": "gzip"})) == {"a": 1}
+
+
+def test_an_answer_that_is_not_compressed_as_it_says_is_a_broken_connection() -> None:
+    assert isinstance(refused(Answer(200, b"{}", {"Content-Encoding": "gzip"})), RayAgentConnectionError)
+
+
+@pytest.mark.parametrize("value", [[], [{"a": 1}]])
+def test_a_list_may_be_bare_or_in_results(value: list[Any]) -> None:
+    assert ask(Answer(200, value), wire.list_jobs()) == value
+    assert ask(Answer(200, {"count": len(value), "results": value}), wire.list_jobs()) == value
+
+
+@pytest.mark.parametrize("answer", [Answer(204, None), Answer(200, b""), Answer(200, {"a": 1}), Html(200)])
+def test_a_deletion_has_no_value_whatever_the_body(answer: Answer) -> None:
+    assert ask(answer, wire.delete_serve_application("app")) is None
+
+
+@pytest.mark.parametrize("body", [b"", b"  \n", None])
+def test_an_empty_body_is_an_error(body: bytes | None) -> None:
+    error = refused(Answer(200, body))
+    assert isinstance(error, RayAgentResponseError)
+    assert "empty" in str(error)
+    assert "GET /jobs/j1/" in str(error)
+    assert error.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"not json",
+        b'{"a": ',
+        b"{'a': 1}",
+        b'{"a": 1} trailing',
+        b"\xff\xfe{",
+        b"\x00\x01",
+        b"[" * 200_000,
+        b'{"a":' * 200_000,
+        b'{"a": ' + b"9" * 10_000 + b"}",
+    ],
+    ids=range(9),
+)
+def test_a_body_that_is_not_json_is_an_error_that_shows_a_cut_of_it(body: bytes) -> None:
+    error = refused(Answer(200, body))
+    assert isinstance(error, RayAgentResponseError)
+    assert error.status_code == 200
+    assert "GET /jobs/j1/ answered 200" in str(error)
+    assert len(str(error)) < MAX_SHOWN + 200
+
+
+@pytest.mark.parametrize(
+    ("call", "value"),
+    [
+        (wire.get_job("j1"), []),
+        (wire.get_job("j1"), [{"a": 1}]),
+        (wire.get_job("j1"), "RUNNING"),
+        (wire.get_job("j1"), 7),
+        (wire.get_job("j1"), None),
+        (wire.health_check(), True),
+        (wire.list_jobs(), {}),
+        (wire.list_jobs(), {"results": {}}),
+        (wire.list_jobs(), {"results": None}),
+        (wire.list_jobs(), [1]),
+        (wire.list_jobs(), [{}, None]),
+        (wire.list_nodes(), "x"),
+    ],
+)
+def test_json_of_another_shape_is_an_error(call: wire.Call, value: object) -> None:
+    error = refused(Answer(200, json.dumps(value), content_type="application/json"), call)
+    assert isinstance(error, RayAgentResponseError)
+    assert "a JSON list of objects" in str(error) or "a JSON object" in str(error)
+    assert f"/{call.path}" in str(error)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Html(200),
+        Answer(200, "<!DOCTYPE html><title>Sign in</title><script>var a = 1;</script>"),
+        Answer(200, "<HTML><head><title>\nSign in\n</title></head></HTML>", content_type="text/html"),
+        Answer(200, '{"a": 1}', content_type="text/html; charset=utf-8"),
+    ],
+)
+def test_a_page_is_not_an_answer_though_it_comes_with_200(answer: Answer) -> None:
+    error = refused(answer)
+    assert isinstance(error, RayAgentResponseError)
+    assert "HTML page" in str(error)
+    assert "<" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, RayAgentHTTPError),
+        (401, RayAgentAuthenticationError),
+        (403, RayAgentPermissionError),
+        (404, RayAgentNotFoundError),
+        (422, RayAgentHTTPError),
+        (429, RayAgentRateLimitError),
+        (500, RayAgentServerError),
+        (503, RayAgentServerError),
+        (599, RayAgentServerError),
+    ],
+)
+def test_an_error_status_has_an_error_of_its_own(status: int, kind: type[RayAgentHTTPError]) -> None:
+    error = refused(Answer(status, {"detail": "so it is"}))
+    assert type(error) is kind
+    assert error.status_code == status
+    assert str(error) == error.detail == f"GET /jobs/j1/ answered {status}: so it is"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"detail": "Job not found"}, "Job not found"),
+        ({"detail": [{"loc": ["path", "job_id"], "msg": "too long", "type": "x"}]}, "path.job_id: too long"),
+        ({"detail": [{"msg": "bad"}, "plain", 7]}, "bad; plain; 7"),
+        ({"detail": [{"loc": "oops", "msg": None}]}, "None"),
+        ({"detail": {"code": 7}}, '{"code": 7}'),
+        ({"detail": None}, "null"),
+        ({"message": "No GPU", "error_type": "gpu_unavailable"}, "No GPU"),
+        ({"other": "thing"}, '{"other": "thing"}'),
+        ([1, 2], "[1, 2]"),
+        ("Job j1 does not exist", "Job j1 does not exist"),
+        ("two\n\n  lines\t here", "two lines here"),
+    ],
+)
+def test_the_words_of_an_error_body_are_shown(body: object, words: str) -> None:
+    assert words in str(refused(Answer(500, body)))
+
+
+@pytest.mark.parametrize("body", [None, b"", "  \n"])
+def test_an_error_without_a_body_still_says_where_it_came_from(body: Any) -> None:
+    assert str(refused(Answer(500, body))) == "GET /jobs/j1/ answered 500."
+
+
+def test_a_proxys_page_is_reduced_to_its_title() -> None:
+    assert str(refused(Html(502))) == "GET /jobs/j1/ answered 502: 502"
+    page = "<html><style>p {}</style><body><p>Down for <b>maintenance</b></p></body></html>"
+    assert str(refused(Answer(503, page))) == "GET /jobs/j1/ answered 503: Down for maintenance"
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("<title>Down</title><p>more</p><title>again</title>", "Down"),
+        ("<TITLE lang='en'>a &amp; <b>b</b></TITLE>x", "a &amp;"),
+        ("<title></title><body>words</body>", "words"),
+        ("<script>if (a<b && c>d) x()</script>text<style>p {}", "text"),
+        ("1 < 2 <br/>and 3 > 2", "1 < 2 and 3 > 2"),
+        ("<>< >text", "text"),
+        ("<title>never ends", "never ends"),
+    ],
+)
+def test_an_odd_page_is_reduced_to_its_words(page: str, words: str) -> None:
+    answer = Answer(502, page, content_type="text/html")
+    assert str(refused(answer)) == f"GET /jobs/j1/ answered 502: {words}"
+
+
+@pytest.mark.parametrize("piece", ["<", "<style", "<style>", "<title", "<title>", "<a ", "<>", "<script>x", "</title>"])
+def test_a_page_is_read_in_linear_time(piece: str) -> None:
+    def seconds(size: int) -> float:
+        page = (piece * size)[:size].encode()
+        taken = []
+        for _ in range(3):
+            began = time.process_time()
+            with pytest.raises(RayAgentServerError):
+                answers.check_status(wire.get_job("j1"), 502, {"content-type": "text/html"}, page)
+            taken.append(time.process_time() - began)
+        return min(taken)
+
+    assert seconds(64_000) < 10 * max(seconds(16_000), 0.005)
+
+
+@pytest.mark.parametrize("depth", [100, 900, 990, 5_000, 100_000])
+def test_a_deeply_nested_error_body_does_no_harm(depth: int) -> None:
+    nested = b"[" * depth + b"]" * depth
+    for body in (nested, b'{"detail": ' + nested + b"}", b'{"detail": [' + nested + b"]}"):
+        error = refused(Answer(500, body, content_type="application/json"))
+        assert isinstance(error, RayAgentServerError)
+        assert len(str(error)) < MAX_SHOWN + 200
+
+
+def test_a_long_body_is_cut() -> None:
+    error = refused(Answer(500, "x" * 1_000_000))
+    assert str(error).endswith("characters cut]")
+    assert len(str(error)) < MAX_SHOWN + 100
+
+
+@pytest.mark.parametrize("status", [200, 401, 500])
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"token {TOKEN} is wrong",
+        {"detail": f"got {TOKEN}"},
+        {"detail": [{"loc": ["header"], "msg": TOKEN, "input": TOKEN}]},
+        {"detail": {"got": TOKEN}},
+        [TOKEN],
+        f"<html><title>{TOKEN}</title></html>",
+        f"<html><body>{'x' * 5000}{TOKEN}</body></html>",
+    ],
+)
+def test_a_token_that_the_answer_repeats_is_not_in_the_error(status: int, body: object) -> None:
+    if status == 200 and isinstance(body, dict):
+        body = [body]
+    assert TOKEN not in str(refused(Answer(status, body)))
+
+
+def test_an_error_keeps_its_words_when_it_is_pickled() -> None:
+    import pickle
+
+    error = refused(Answer(404, {"detail": "x"}))
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), again.status_code) == (type(error), str(error), 404)

@@ -1,0 +1,238 @@
+"""The asyncio transport keeps the blocking one's promises: answers, tries, redirects, secrets, connections."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_rayagent.client import aio, wire
+from airflow_provider_rayagent.client.aio import AsyncAgent
+from airflow_provider_rayagent.client.config import read_config
+from airflow_provider_rayagent.client.errors import (
+    RayAgentAuthenticationError,
+    RayAgentConfigError,
+    RayAgentConnectionError,
+    RayAgentConnectionRefusedError,
+    RayAgentConnectTimeoutError,
+    RayAgentError,
+    RayAgentNameResolutionError,
+    RayAgentNotFoundError,
+    RayAgentRedirectError,
+    RayAgentResponseError,
+    RayAgentServerError,
+    RayAgentTimeoutError,
+    RayAgentTLSError,
+)
+from airflow_provider_rayagent.client.retry import MAX_TRIES
+from tests.scripted import (
+    DEFAULT,
+    Action,
+    Answer,
+    Html,
+    Job,
+    Play,
+    Redirect,
+    Refuse,
+    Reset,
+    ScriptedAgent,
+    Silence,
+    Step,
+)
+from tests.unit.certificates import Authority, TlsFront
+from tests.unit.support import NO_AGENT, TOKEN, named
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GET = "GET jobs/j1/"
+POST = "POST jobs/j1/stop/"
+DELETE = "DELETE serve_applications/app/"
+
+
+def send(server: ScriptedAgent | str, *calls: wire.Call, pauses: list[float] | None = None, **parts: Any) -> list[Any]:
+    """Return the answers to calls, sent one after the other; an error is raised."""
+
+    async def pause(seconds: float) -> None:
+        if pauses is not None:
+            pauses.append(seconds)
+
+    async def run() -> list[Any]:
+        url = server if isinstance(server, str) else server.url
+        async with AsyncAgent(read_config(**{"host": url, "token": TOKEN, **parts}), sleep=pause) as agent:
+            return [await agent.send(call) for call in calls]
+
+    return asyncio.run(run())
+
+
+def test_a_connection_that_was_idle_for_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aio, "MAX_IDLE_SECONDS", 0.0)
+    with ScriptedAgent() as server:
+        send(server, *[wire.list_jobs()] * 3)
+        assert server.connections == 3
+
+
+def test_calls_send_every_header_and_share_a_connection() -> None:
+    job = Job(status="RUNNING")
+    calls = (wire.list_jobs(), wire.get_job("j1"), wire.stop_job("j1"), wire.delete_serve_application("a b?"))
+    with ScriptedAgent(job, token=TOKEN, base_path="/api") as server:
+        answers = send(server, *calls, extra={"user_token": "user-tok", "tenant": "acme", "headers": {"X-Key": "k"}})
+        assert answers[1]["submission_id"] == "j1"
+        assert answers[2:] == [{"stopped": True}, None]
+        assert [request.path for request in server.requests] == [call.path for call in calls]
+        for request in server.requests:
+            sent = [request.headers[name] for name in ("authorization", "synapse-user", "synapse-tenant", "x-key")]
+            assert sent == [TOKEN, "Token user-tok", "Token acme", "k"]
+        assert server.connections == 1
+        server.wait_until(lambda: server.open_connections == 0)
+
+
+@pytest.mark.parametrize(
+    "outage",
+    [Play(Reset()), Refuse(503), Html(502), Refuse(429), Answer(200, b'{"a', length=99, reset=True)],
+    ids=named,
+)
+def test_a_get_is_sent_again_and_a_post_is_not(outage: Step) -> None:
+    answers = {GET: [outage, DEFAULT], POST: [outage, DEFAULT]}
+    with ScriptedAgent(Job(), answers=answers) as server:
+        assert send(server, wire.get_job("j1"))[0]["status"] == "SUCCEEDED"
+        with pytest.raises(RayAgentError):
+            send(server, wire.stop_job("j1"))
+        assert [len(server.of(route)) for route in (GET, POST)] == [2, 1]
+
+
+def test_a_get_is_given_up_after_the_last_try_and_retry_after_is_obeyed() -> None:
+    pauses: list[float] = []
+    with ScriptedAgent(Job(), answers={GET: [Refuse(503, headers={"Retry-After": "7"})]}) as server:
+        with pytest.raises(RayAgentServerError):
+            send(server, wire.get_job("j1"), pauses=pauses)
+        assert len(server.requests) == MAX_TRIES
+    assert pauses == [7.0] * (MAX_TRIES - 1)
+
+
+def test_a_delete_that_is_sent_again_may_find_nothing() -> None:
+    with ScriptedAgent(answers={DELETE: [Play(Reset()), Refuse(404)]}) as server:
+        assert send(server, wire.delete_serve_application("app")) == [None]
+    with ScriptedAgent(answers={DELETE: [Refuse(404)]}) as server, pytest.raises(RayAgentNotFoundError):
+        send(server, wire.delete_serve_application("app"))
+
+
+@pytest.mark.parametrize("call", [wire.get_job("j1"), wire.stop_job("j1")])
+def test_an_agent_that_refuses_connections_is_tried_again_for_every_call(call: wire.Call) -> None:
+    pauses: list[float] = []
+    with pytest.raises(RayAgentConnectionRefusedError):
+        send(NO_AGENT, call, pauses=pauses)
+    assert len(pauses) == MAX_TRIES - 1
+
+
+def test_redirects_stay_on_the_host() -> None:
+    with ScriptedAgent(Job()) as other, ScriptedAgent(Job(), Job(status="RUNNING", job_id="moved")) as server:
+        server.answers = {GET: [Redirect("/jobs/moved/", 302)], POST: [Redirect("/jobs/moved/stop/", 307)]}
+        assert send(server, wire.get_job("j1"))[0]["submission_id"] == "moved"
+        assert send(server, wire.stop_job("j1")) == [{"stopped": True}]
+        for step in (Redirect(f"{other.url}jobs/j1/"), Redirect("http://[bad"), Redirect("/jobs/j1/")):
+            server.answers = {GET: [step]}
+            with pytest.raises(RayAgentRedirectError) as caught:
+                send(server, wire.get_job("j1"))
+            assert TOKEN not in str(caught.value)
+        assert (other.connections, other.requests) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (Answer(200, b""), RayAgentResponseError),
+        (Html(200), RayAgentResponseError),
+        (Answer(200, b"[" * 100_000), RayAgentResponseError),
+        (Answer(200, [1]), RayAgentResponseError),
+        (Refuse(401, f"bad {TOKEN}"), RayAgentAuthenticationError),
+        (Answer(500, f"bad {TOKEN}"), RayAgentServerError),
+        (Answer(200, b"{}", {"Content-Encoding": "gzip"}), RayAgentConnectionError),
+    ],
+    ids=named,
+)
+def test_a_bad_answer_is_a_named_error_without_the_token(answer: Answer, error: type[RayAgentError]) -> None:
+    with ScriptedAgent(Job(), answers={GET: [answer]}) as server, pytest.raises(error) as caught:
+        send(server, wire.get_job("j1"))
+    assert TOKEN not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "extra", "error"),
+    [
+        ("http://agent.invalid", {}, RayAgentNameResolutionError),
+        ("https://127.0.0.1:1", {"ca_bundle": "/nowhere/ca.pem"}, RayAgentConfigError),
+        ("https://127.0.0.1:1", {"client_cert": "/nowhere/c.pem"}, RayAgentConfigError),
+    ],
+)
+def test_what_keeps_a_connection_from_being_made_is_named(
+    host: str, extra: dict[str, Any], error: type[RayAgentError]
+) -> None:
+    with pytest.raises(error):
+        send(host, wire.health_check(), extra=extra)
+
+
+def test_an_agent_that_never_answers_is_a_timeout() -> None:
+    with ScriptedAgent(answers={"*": [Play(Silence())]}) as server, pytest.raises(RayAgentTimeoutError):
+        send(server, wire.stop_job("j1"), extra={"read_timeout": 0.2})
+
+
+def test_an_entry_in_netrc_does_not_take_the_tokens_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login someone password else\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    with ScriptedAgent(token=TOKEN) as server:
+        assert send(server, wire.health_check()) == [{"status": "ok"}]
+
+
+def test_tls_is_checked_by_default_and_as_the_connection_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority, another = Authority(tmp_path), Authority(tmp_path, "another")
+    worker = authority.issue("worker")
+    good = {"ca_bundle": str(authority.bundle)}
+    with ScriptedAgent() as server, TlsFront(authority.issue("server"), server.port) as front:
+        for extra in ({}, {"ca_bundle": str(another.bundle)}):
+            with pytest.raises(RayAgentTLSError):
+                send(front.url, wire.health_check(), extra=extra)
+        assert server.requests == []
+        send(front.url, wire.health_check(), extra=good)
+        monkeypatch.setenv("SSL_CERT_FILE", str(another.bundle))
+        send(front.url, wire.health_check(), extra={"verify": False})
+    with ScriptedAgent() as server, TlsFront(authority.issue("server"), server.port, clients=authority) as front:
+        with pytest.raises(RayAgentError):
+            send(front.url, wire.health_check(), extra=good)
+        both = {"client_cert": str(worker.cert), "client_key": str(worker.key)}
+        for files in ({"client_cert": str(worker.both)}, both):
+            send(front.url, wire.health_check(), extra={**good, **files})
+        assert set(front.client_names) == {"worker"}
+
+
+def test_a_handshake_that_is_not_answered_counts_as_no_connection() -> None:
+    with ScriptedAgent(connects=[Play(Silence())]) as server, pytest.raises(RayAgentConnectTimeoutError):
+        send(server.url.replace("http:", "https:"), wire.stop_job("j1"), extra={"connect_timeout": 0.2})
+
+
+@pytest.mark.parametrize(("fault", "error"), [(Silence(), RayAgentTimeoutError), (Reset(), RayAgentConnectionError)])
+def test_an_answer_that_stays_away_behind_tls_is_not_taken_for_a_fault_of_tls(
+    fault: Action, error: type[RayAgentError], tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    extra = {"ca_bundle": str(authority.bundle), "read_timeout": 0.3}
+    answers: dict[str, list[Step]] = {GET: [Play(fault), DEFAULT], POST: [Play(fault)]}
+    with ScriptedAgent(Job(), answers=answers) as server, TlsFront(authority.issue("server"), server.port) as front:
+        with pytest.raises(error) as caught:
+            send(front.url, wire.stop_job("j1"), extra=extra)
+        assert not isinstance(caught.value, RayAgentTLSError)
+        assert send(front.url, wire.get_job("j1"), extra=extra)[0]["status"] == "SUCCEEDED"
+
+
+def test_a_cancelled_call_leaves_no_connection() -> None:
+    async def run(server: ScriptedAgent) -> None:
+        async with AsyncAgent(read_config(host=server.url, token=TOKEN)) as agent:
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(agent.send(wire.health_check()), 0.2)
+            await server.reached(lambda: server.open_connections == 0)
+
+    with ScriptedAgent(answers={"GET health/": [Play(Silence())]}) as server:
+        asyncio.run(run(server))

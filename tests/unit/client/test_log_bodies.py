@@ -1,0 +1,173 @@
+"""The whole log's body: plain text or JSON, cut into pieces anywhere."""
+
+from __future__ import annotations
+
+import json
+import time
+from itertools import pairwise
+
+import pytest
+
+from airflow_provider_rayagent.client.errors import (
+    RayAgentConnectionError,
+    RayAgentNotFoundError,
+    RayAgentResponseError,
+)
+from airflow_provider_rayagent.client.streams import read_whole_log
+from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
+from tests.scripted import DEFAULT, Answer, FullText, Html, Job, Open, Play, Refuse, Reset, ScriptedAgent, Step
+from tests.unit.support import make_agent, named
+
+JSON = "application/json"
+PLAIN = "text/plain; charset=utf-8"
+ROUTE = "GET jobs/j1/logs/"
+TEXT = 'a\n\tb \\ "quoted" \\" \\\\ \\n / \x1b[1mé漢\U0001f680\r\x00\u2028 end\n\n'
+TEXTS = ["", "x", "\\", '"', "\\\\", '\\"', "\n", "123", "null", '"', '{"logs": "x"}', TEXT]
+
+
+def decoded(body: bytes, content_type: str, borders: list[int] | None = None) -> str:
+    """Return what a body cut at these bytes is decoded to."""
+    decoder = LogBodyDecoder(content_type)
+    cuts = [0, *(borders or []), len(body)]
+    return "".join(decoder.feed(body[start:end]) for start, end in pairwise(cuts)) + decoder.end()
+
+
+def bodies_of(text: str) -> list[tuple[bytes, str]]:
+    return [
+        (text.encode(), PLAIN),
+        (json.dumps(text).encode(), JSON),
+        (json.dumps(text, ensure_ascii=False).encode(), JSON),
+        (json.dumps({"logs": text}).encode(), JSON),
+        (json.dumps({"logs": text}, indent=2, ensure_ascii=False).encode(), f"{JSON}; charset=utf-8"),
+    ]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_log_is_the_same_wherever_its_bytes_are_cut(text: str) -> None:
+    for body, content_type in bodies_of(text):
+        assert decoded(body, content_type) == text
+        assert decoded(body, content_type, list(range(1, len(body)))) == text
+        for at in range(len(body) + 1):
+            assert decoded(body, content_type, [at]) == text
+            assert decoded(body, content_type, [at, min(at + 3, len(body))]) == text
+
+
+def test_a_surrogate_pair_of_escapes_is_one_character_wherever_it_is_cut() -> None:
+    body = b'"\\ud83d\\ude80 \\\\ud83d"'
+    for at in range(len(body) + 1):
+        pieces = decoded(body, JSON, [at])
+        assert pieces.encode("utf-16-le", "surrogatepass").decode("utf-16-le") == "\U0001f680 \\ud83d"
+
+
+@pytest.mark.parametrize(
+    "text", ["123", "null", "true", "[1]", "{}", '{"logs": 7}', '{"loss": 1}\n{"loss": 2}\n', "[x"]
+)
+def test_a_log_that_looks_like_json_is_still_text(text: str) -> None:
+    assert decoded(text.encode(), PLAIN) == text
+    assert decoded(text.encode(), JSON) == text
+    assert decoded(text.encode(), JSON, list(range(1, len(text)))) == text
+
+
+def test_plain_text_in_quotes_keeps_them() -> None:
+    assert decoded(b'"a\\nb"', PLAIN) == '"a\\nb"'
+    assert decoded(b'"a\\nb"', "") == '"a\\nb"'
+
+
+def test_bytes_that_are_not_utf_8_are_replaced_and_nothing_else_is_lost() -> None:
+    assert decoded(b"a\xffb\xe6\xbc", PLAIN) == "a\ufffdb\ufffd"
+
+
+@pytest.mark.parametrize("body", [b'"abc', b'{"logs": "abc', b'"abc\\', b'"abc\\u00', b'"abc\\"'])
+def test_a_json_string_without_its_end_is_an_error(body: bytes) -> None:
+    for at in range(len(body) + 1):
+        with pytest.raises(ValueError, match="no end"):
+            decoded(body, JSON, [at])
+
+
+@pytest.mark.parametrize("body", [b'"ab\\q"', b'"\\uZZZZ"'])
+def test_a_json_string_with_an_escape_that_is_none_is_an_error(body: bytes) -> None:
+    with pytest.raises(ValueError, match="escape"):
+        decoded(body, JSON)
+
+
+def test_a_large_log_is_decoded_in_linear_time() -> None:
+    text = 'a "quoted" \\ line\n' * 100_000
+    body = json.dumps(text).encode()
+    assert decoded(body, JSON, list(range(1, len(body), 4096))) == text
+
+
+@pytest.mark.parametrize("piece", ['"', "\\", '\\"', "x"])
+def test_a_chunk_is_decoded_in_linear_time(piece: str) -> None:
+    def seconds(size: int) -> float:
+        body = json.dumps(piece * size).encode()
+        taken = []
+        for _ in range(3):
+            began = time.process_time()
+            assert decoded(body, JSON) == piece * size
+            taken.append(time.process_time() - began)
+        return min(taken)
+
+    assert seconds(400_000) < 10 * max(seconds(100_000), 0.005)
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_the_hooks_whole_log_is_read_whatever_form_it_has(as_json: bool) -> None:
+    with ScriptedAgent(Job(TEXT, text_as_json=as_json)) as server, make_agent(server) as agent:
+        assert read_whole_log(agent, "j1") == TEXT
+
+
+@pytest.mark.parametrize("text", ["", "123", "null", '{"logs": "x"}'])
+@pytest.mark.parametrize("as_json", [False, True])
+def test_the_content_type_decides_what_the_text_is(text: str, as_json: bool) -> None:
+    with ScriptedAgent(Job(text, text_as_json=as_json)) as server, make_agent(server) as agent:
+        assert read_whole_log(agent, "j1") == text
+
+
+def test_rays_own_form_of_the_answer_is_read() -> None:
+    with (
+        ScriptedAgent(Job(), answers={ROUTE: [Answer(200, {"logs": TEXT})]}) as server,
+        make_agent(server) as agent,
+    ):
+        assert read_whole_log(agent, "j1") == TEXT
+
+
+def test_every_way_to_send_the_body_gives_the_same_log() -> None:
+    opens: list[Step] = [
+        Play(Open(framing="close"), FullText()),
+        Play(Open(length=len(TEXT.encode())), FullText()),
+        Play(Open(cut=1), FullText()),
+    ]
+    for step in opens:
+        with ScriptedAgent(Job(TEXT, full=[step])) as server, make_agent(server) as agent:
+            assert read_whole_log(agent, "j1") == TEXT
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Play(Reset()), Refuse(503), Play(Open(length=10_000), FullText()), Play(FullText(stop=9), Reset())],
+    ids=named,
+)
+def test_a_whole_log_that_breaks_off_is_asked_for_again(fault: Step) -> None:
+    with ScriptedAgent(Job(TEXT, full=[fault, DEFAULT])) as server, make_agent(server) as agent:
+        assert read_whole_log(agent, "j1") == TEXT
+        assert len(server.of(ROUTE)) == 2
+
+
+def test_a_json_log_that_breaks_off_is_an_error() -> None:
+    with (
+        ScriptedAgent(Job(full=[Answer(200, b'"abc', content_type=JSON)])) as server,
+        make_agent(server) as agent,
+        pytest.raises(RayAgentConnectionError, match="broke off"),
+    ):
+        read_whole_log(agent, "j1")
+
+
+def test_a_page_or_an_error_is_not_a_log() -> None:
+    with ScriptedAgent(Job(full=[Html(200), Refuse(404)])) as server, make_agent(server) as agent:
+        with pytest.raises(RayAgentResponseError, match="HTML page"):
+            read_whole_log(agent, "j1")
+        with pytest.raises(RayAgentNotFoundError):
+            read_whole_log(agent, "j1")
+        assert len(server.requests) == 2
+        agent.close()
+        server.wait_until(lambda: server.open_connections == 0)

@@ -1,0 +1,152 @@
+"""Runs of plugins are checked before they are sent, and any answer to one is read."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+
+from airflow_provider_rayagent.client import plugins
+from airflow_provider_rayagent.client.errors import RayAgentGPUUnavailableError, RayAgentInputError
+from airflow_provider_rayagent.client.plugins import job_id_in
+from airflow_provider_rayagent.client.retry import may_retry
+from tests.unit.support import HOSTILE_IDS
+
+CYCLE: dict[str, Any] = {}
+CYCLE["self"] = CYCLE
+NO_OBJECTS: list[Any] = [
+    [],
+    "x",
+    7,
+    {1: "x"},
+    {"at": datetime(2026, 1, 31, tzinfo=timezone.utc)},
+    {"x": {1, 2}},
+    {"x": float("nan")},
+    {"x": b"x"},
+    CYCLE,
+]
+
+
+def run(lookup: Any = "train@1.0", action: Any = "train", params: Any = None, **more: Any) -> Any:
+    return plugins.run_plugin_release(lookup, action, params, **more)
+
+
+def debug(action: Any = "train", params: Any = None, **more: Any) -> Any:
+    return plugins.run_debug_plugin_release(action, params, **more)
+
+
+def test_what_is_not_given_is_not_sent() -> None:
+    assert run().body == {"action": "train"}
+    assert debug().body == {"action": "train"}
+
+
+def test_what_is_given_is_sent_by_the_clients_names() -> None:
+    more = {"requirements": ("torch==2.9",), "job_id": "train-1", "language": "ko"}
+    sent = {"action": "train", "params": {"a": [1, 2]}, **more, "requirements": ["torch==2.9"]}
+    assert run(params={"a": (1, 2)}, **more).body == sent
+    assert json.loads(json.dumps(sent)) == sent
+    source = {"plugin_path": "/plugins/a b", "config": {"name": "x"}, "modules": {"main": "print(1)\n"}}
+    assert debug(params={"a": (1, 2)}, **more, **source).body == {**sent, **source}
+
+
+def test_what_is_empty_is_sent_as_it_is() -> None:
+    assert run(params={}, requirements=[]).body == {"action": "train", "params": {}, "requirements": []}
+
+
+@pytest.mark.parametrize(
+    ("lookup", "path"),
+    [
+        ("12", "12"),
+        ("train@1.0", "train@1.0"),
+        ("train@1.0+gpu", "train@1.0+gpu"),
+        ("train:1.0", "train:1.0"),
+        ("a b?c#d%2F", "a%20b%3Fc%23d%252F"),
+        ("학습@1", "%ED%95%99%EC%8A%B5@1"),
+    ],
+)
+def test_a_lookup_arrives_in_one_piece(lookup: str, path: str) -> None:
+    assert run(lookup).path == f"plugin_releases/{path}/run/"
+    assert plugins.get_plugin_release(lookup).path == f"plugin_releases/{path}"
+
+
+@pytest.mark.parametrize("lookup", ["", " ", ".", "..", "a/b", "a\n", "\x7f", "\ud800", None, 7, b"a"], ids=ascii)
+def test_a_lookup_that_no_path_can_carry_is_refused(lookup: Any) -> None:
+    for call in (run, plugins.get_plugin_release):
+        with pytest.raises(RayAgentInputError, match="plugin lookup"):
+            call(lookup)
+
+
+@pytest.mark.parametrize("action", ["", " ", "a\n", "\ud800", None, 7], ids=ascii)
+def test_an_action_that_is_none_is_refused(action: Any) -> None:
+    for call in (run, debug):
+        with pytest.raises(RayAgentInputError, match="action"):
+            call(action=action)
+
+
+@pytest.mark.parametrize("job_id", [each for each in HOSTILE_IDS if each is not None], ids=ascii)
+def test_a_job_id_that_ray_could_not_show_is_refused(job_id: Any) -> None:
+    for call in (run, debug):
+        with pytest.raises(RayAgentInputError, match="job id"):
+            call(job_id=job_id)
+
+
+@pytest.mark.parametrize("value", NO_OBJECTS, ids=lambda value: type(value).__name__)
+def test_what_json_cannot_carry_is_refused_by_name(value: Any) -> None:
+    for name, call in (("params", run), ("params", debug), ("config", debug), ("modules", debug)):
+        with pytest.raises(RayAgentInputError, match=f"^{name} ") as caught:
+            call(**{name: value})
+        assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("value", ["torch", {"torch": 1}, [1], [""], ["a\n"], 7], ids=repr)
+def test_requirements_are_a_list_of_strings(value: Any) -> None:
+    with pytest.raises(RayAgentInputError, match="requirements"):
+        run(requirements=value)
+
+
+def test_modules_hold_source_code_and_a_path_is_a_string() -> None:
+    with pytest.raises(RayAgentInputError, match="modules"):
+        debug(modules={"main": 1})
+    with pytest.raises(RayAgentInputError, match="plugin path"):
+        debug(plugin_path=7)
+
+
+@pytest.mark.parametrize("value", [5, "5", (5,), (1, 2, 3), (0, 5), (5, float("inf")), (5, None), (True, 5)], ids=repr)
+def test_a_timeout_is_a_pair_of_seconds(value: Any) -> None:
+    with pytest.raises(RayAgentInputError, match="timeout"):
+        plugins.validate_timeout_pair(value)
+
+
+def test_missing_gpus_are_no_outage() -> None:
+    error = RayAgentGPUUnavailableError("x", 503)
+    assert not may_retry(run(), error)
+    assert not may_retry(plugins.list_plugin_releases(), error)
+
+
+@pytest.mark.parametrize(
+    ("answer", "asked", "job_id"),
+    [
+        ({"job_id": "j1"}, None, "j1"),
+        ({"submission_id": "j1", "status": "PENDING"}, None, "j1"),
+        ({"id": "j1"}, None, "j1"),
+        ({"job": {"job_id": "j1"}}, None, "j1"),
+        ({"job": {"id": "j1"}, "plugin": {"id": "p"}}, None, "j1"),
+        ({"job": "j1"}, None, "j1"),
+        ({"result": {"submission_id": "j1"}}, None, "j1"),
+        ({"answer": "j1"}, None, "j1"),
+        ({"answer": ["j1"]}, None, None),
+        ({"job_id": "01000000", "submission_id": "j1"}, "j1", "j1"),
+        ({"job_id": "other"}, "j1", "other"),
+        ({"id": "release-7"}, "j1", "j1"),
+        ({"id": 7, "job_id": 8}, "j1", "j1"),
+        ({"job_id": None, "job": None}, "j1", "j1"),
+        ({"job_id": "not an id"}, None, None),
+        ({"answer": "Job accepted."}, "j1", "j1"),
+        ({}, "j1", "j1"),
+        ({}, None, None),
+    ],
+)
+def test_the_jobs_id_is_found_in_any_answer(answer: dict[str, Any], asked: str | None, job_id: str | None) -> None:
+    assert job_id_in(answer, asked) == job_id

@@ -1,0 +1,245 @@
+"""Which requests are sent again, how often, and after what pause."""
+
+from __future__ import annotations
+
+import email.utils
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_rayagent.client import wire
+from airflow_provider_rayagent.client.errors import (
+    RayAgentConnectionError,
+    RayAgentConnectionRefusedError,
+    RayAgentHTTPError,
+    RayAgentNotFoundError,
+    RayAgentRateLimitError,
+    RayAgentServerError,
+    RayAgentTimeoutError,
+)
+from airflow_provider_rayagent.client.retry import MAX_PAUSE, MAX_RETRY_AFTER, MAX_TRIES, may_retry, pause
+from tests.scripted import (
+    DEFAULT,
+    Answer,
+    Application,
+    Close,
+    Drop,
+    Html,
+    Job,
+    Play,
+    Refuse,
+    Reset,
+    ScriptedAgent,
+    Silence,
+    Step,
+)
+from tests.unit.support import make_agent, named
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+GET = "GET jobs/j1/"
+POST = "POST jobs/j1/stop/"
+DELETE = "DELETE serve_applications/app/"
+OUTAGES: list[Step] = [
+    Play(Reset()),
+    Play(Drop()),
+    Refuse(502),
+    Refuse(503),
+    Refuse(504),
+    Refuse(408),
+    Refuse(429),
+    Html(502),
+    Answer(200, b'{"status', length=500),
+    Answer(200, b'{"status', length=500, reset=True),
+]
+
+
+@pytest.mark.parametrize("outage", OUTAGES, ids=named)
+def test_a_get_is_sent_again_after_an_outage(outage: Step) -> None:
+    with (
+        ScriptedAgent(Job(), answers={GET: [outage, outage, DEFAULT]}) as server,
+        make_agent(server) as agent,
+    ):
+        assert agent.send(wire.get_job("j1"))["status"] == "SUCCEEDED"
+        assert len(server.of(GET)) == 3
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422, 500, 501, 505, 520])
+def test_a_get_is_not_sent_again_after_an_answer_that_would_stay_the_same(status: int) -> None:
+    with ScriptedAgent(Job(), answers={GET: [Refuse(status)]}) as server, make_agent(server) as agent:
+        with pytest.raises(RayAgentHTTPError) as caught:
+            agent.send(wire.get_job("j1"))
+        assert caught.value.status_code == status
+        assert len(server.of(GET)) == 1
+
+
+@pytest.mark.parametrize("outage", [Play(Reset()), Refuse(503), Refuse(429)], ids=named)
+def test_a_get_is_given_up_after_the_last_try(outage: Step) -> None:
+    with ScriptedAgent(Job(), answers={GET: [outage]}) as server, make_agent(server) as agent:
+        with pytest.raises((RayAgentConnectionError, RayAgentServerError, RayAgentRateLimitError)):
+            agent.send(wire.get_job("j1"))
+        assert len(server.of(GET)) == MAX_TRIES
+
+
+def test_retry_after_is_obeyed_within_a_bound() -> None:
+    pauses: list[float] = []
+    at = email.utils.formatdate(time.time() + 20, usegmt=True)
+    answers: list[Step] = [Refuse(429, headers={"Retry-After": value}) for value in ("7", at, "86400")]
+    with (
+        ScriptedAgent(Job(), answers={GET: [*answers, DEFAULT]}) as server,
+        make_agent(server, sleep=pauses.append) as agent,
+    ):
+        assert agent.send(wire.get_job("j1"))["status"] == "SUCCEEDED"
+    assert (pauses[0], pauses[2]) == (7, MAX_RETRY_AFTER)
+    assert 15 < pauses[1] <= 20
+
+
+@pytest.mark.parametrize("value", ["soon", "-5", "", "1e9", "Thu, 99 Foo 2026"])
+def test_a_retry_after_that_says_nothing_is_left_alone(value: str) -> None:
+    pauses: list[float] = []
+    with (
+        ScriptedAgent(Job(), answers={GET: [Refuse(503, headers={"Retry-After": value}), DEFAULT]}) as server,
+        make_agent(server, sleep=pauses.append) as agent,
+    ):
+        agent.send(wire.get_job("j1"))
+    assert len(pauses) == 1
+    assert 0 < pauses[0] <= 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "9" * 400,
+        "9" * 5_000,
+        "Fri, 31 Dec 99999 23:59:59 GMT",
+        "Fri, 31 Dec 9999999999999999999 23:59:59 GMT",
+        f"Fri, {'9' * 5_000} Dec 2026 23:59:59 GMT",
+        f"Fri, 31 Dec 2026 23:59:{'9' * 400} GMT",
+        "Fri, 31 Dec 2026 23:59:59 +99999999999999999999",
+    ],
+    ids=lambda value: value[:40],
+)
+def test_an_absurd_retry_after_is_no_error_of_its_own(value: str) -> None:
+    pauses: list[float] = []
+    with (
+        ScriptedAgent(Job(), answers={GET: [Refuse(503, headers={"Retry-After": value}), DEFAULT]}) as server,
+        make_agent(server, sleep=pauses.append) as agent,
+    ):
+        agent.send(wire.get_job("j1"))
+    assert len(pauses) == 1
+    assert 0 <= pauses[0] <= MAX_RETRY_AFTER
+
+
+def test_pauses_grow_with_jitter_and_stay_bounded() -> None:
+    error = RayAgentConnectionError("x")
+    longest = [pause(tries, error, 0.999) for tries in range(1, 12)]
+    shortest = [pause(tries, error, 0.0) for tries in range(1, 12)]
+    assert longest == sorted(longest)
+    assert max(longest) <= MAX_PAUSE
+    assert all(0 < short < long for short, long in zip(shortest, longest, strict=True))
+
+
+@pytest.mark.parametrize(("call", "route"), [(wire.get_job("j1"), GET), (wire.stop_job("j1"), POST)])
+def test_every_request_waits_for_an_agent_that_refuses_connections(call: wire.Call, route: str) -> None:
+    with ScriptedAgent(Job()) as server:
+        server.down()
+        tries: list[float] = []
+
+        def up_at_the_third_try(seconds: float) -> None:
+            tries.append(seconds)
+            if len(tries) == 2:
+                server.up()
+
+        with make_agent(server, sleep=up_at_the_third_try) as agent:
+            agent.send(call)
+        assert len(tries) == 2
+        assert len(server.of(route)) == 1
+
+
+def test_an_agent_that_stays_away_is_given_up() -> None:
+    pauses: list[float] = []
+    with ScriptedAgent() as server:
+        server.down()
+        with make_agent(server, sleep=pauses.append) as agent, pytest.raises(RayAgentConnectionRefusedError):
+            agent.send(wire.stop_job("j1"))
+    assert len(pauses) == MAX_TRIES - 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (Play(Reset()), RayAgentConnectionError),
+        (Play(Drop()), RayAgentConnectionError),
+        (Play(Silence()), RayAgentTimeoutError),
+        (Refuse(502), RayAgentServerError),
+        (Refuse(503), RayAgentServerError),
+        (Refuse(429), RayAgentRateLimitError),
+        (Answer(200, b'{"stop', length=500), RayAgentConnectionError),
+    ],
+    ids=named,
+)
+def test_a_post_is_never_sent_twice_once_it_may_have_been_received(fault: Step, error: type[Exception]) -> None:
+    with (
+        ScriptedAgent(Job(status="RUNNING"), answers={POST: [fault, DEFAULT]}) as server,
+        make_agent(server, extra={"read_timeout": 0.3}) as agent,
+    ):
+        with pytest.raises(error):
+            agent.send(wire.stop_job("j1"))
+        assert len(server.of(POST)) == 1
+
+
+def test_a_post_is_sent_on_a_new_connection_if_the_pooled_one_was_closed() -> None:
+    with (
+        ScriptedAgent(
+            Job(status="RUNNING"), answers={GET: [Play(Answer(200, {"status": "RUNNING"}), Close())]}
+        ) as server,
+        make_agent(server) as agent,
+    ):
+        agent.send(wire.get_job("j1"))
+        server.wait_until(lambda: server.open_connections == 0)
+        assert agent.send(wire.stop_job("j1")) == {"stopped": True}
+        assert len(server.of(POST)) == 1
+
+
+@pytest.mark.parametrize("outage", [Play(Reset()), Refuse(503)], ids=named)
+def test_a_delete_is_sent_again_and_gone_then_means_done(outage: Step) -> None:
+    answers: dict[str, list[Step]] = {DELETE: [outage, Refuse(404)]}
+    with ScriptedAgent(answers=answers) as server, make_agent(server) as agent:
+        assert agent.send(wire.delete_serve_application("app")) is None
+        assert len(server.of(DELETE)) == 2
+
+
+def test_a_delete_of_what_is_not_there_is_not_found() -> None:
+    with (
+        ScriptedAgent(applications=[Application("other")], answers={DELETE: [Refuse(404)]}) as server,
+        make_agent(server) as agent,
+        pytest.raises(RayAgentNotFoundError),
+    ):
+        agent.send(wire.delete_serve_application("app"))
+
+
+def test_a_get_that_is_never_answered_ends_within_its_timeouts() -> None:
+    with (
+        ScriptedAgent(Job(), answers={GET: [Play(Silence())]}) as server,
+        make_agent(server, extra={"read_timeout": 0.1}) as agent,
+    ):
+        with pytest.raises(RayAgentTimeoutError, match=r"within 0\.1 seconds") as caught:
+            agent.send(wire.get_job("j1"))
+        assert caught.value.status_code == 408
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "again"),
+    [
+        (wire.health_check, RayAgentConnectionRefusedError("x"), True),
+        (wire.health_check, ValueError("x"), False),
+        (lambda: wire.stop_job("j"), RayAgentConnectionError("x"), False),
+        (lambda: wire.stop_job("j"), RayAgentConnectionRefusedError("x"), True),
+    ],
+)
+def test_what_may_be_sent_again_depends_on_the_method_and_the_error(
+    call: Callable[[], wire.Call], error: Exception, again: bool
+) -> None:
+    assert may_retry(call(), error) is again

@@ -1,0 +1,82 @@
+"""One pooled session, closed when done, and not led astray by the environment."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_rayagent.client import connections, wire
+from airflow_provider_rayagent.client.streams import SseStream, WebSocketStream
+from tests.scripted import Answer, Hold, Html, Job, Play, ScriptedAgent
+from tests.unit.support import TOKEN, make_agent
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_many_calls_use_one_connection() -> None:
+    answers = {"GET nodes/": [Answer(500, {"detail": "x"})], "GET tasks/": [Html(404)], "GET jobs/": [Answer(200, [])]}
+    with ScriptedAgent(Job(status="RUNNING"), answers=answers) as server, make_agent(server) as agent:
+        for _ in range(10):
+            agent.send(wire.get_job("j1"))
+            agent.send(wire.health_check())
+            agent.send(wire.list_jobs())
+            agent.send(wire.delete_serve_application("x"))
+            for call in (wire.list_nodes(), wire.list_tasks(), wire.get_node("x")):
+                with pytest.raises(Exception, match=r"answered (404|500)"):
+                    agent.send(call)
+        assert server.connections == 1
+
+
+def test_a_connection_that_was_idle_for_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MAX_IDLE_SECONDS", 0.0)
+    with ScriptedAgent() as server, make_agent(server) as agent:
+        for _ in range(3):
+            agent.send(wire.list_jobs())
+        assert server.connections == 3
+        server.wait_until(lambda: server.open_connections <= 1)
+
+
+def test_closing_closes_every_connection_and_the_agent_can_be_used_again() -> None:
+    with ScriptedAgent(Job()) as server:
+        agent = make_agent(server)
+        threads = [threading.Thread(target=agent.send, args=(wire.get_job("j1"),)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        agent.close()
+        server.wait_until(lambda: server.open_connections == 0)
+        agent.close()
+        assert agent.send(wire.get_job("j1"))["status"] == "SUCCEEDED"
+        agent.close()
+        server.wait_until(lambda: server.open_connections == 0)
+
+
+def test_an_entry_in_netrc_does_not_take_the_tokens_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login someone password else\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    job = Job("x\n", status="RUNNING", ws=[Play(Hold())], sse=[Play(Hold())])
+    with ScriptedAgent(job, token=TOKEN) as server:
+        with make_agent(server) as agent:
+            agent.send(wire.get_job("j1"))
+            for kind in (SseStream, WebSocketStream):
+                kind(agent, "j1").close()
+        with make_agent(server, token=None) as anonymous, pytest.raises(Exception, match="401"):
+            anonymous.send(wire.get_job("j1"))
+        sent = [request.headers.get("authorization") for request in server.requests]
+    assert sent == [TOKEN, TOKEN, TOKEN, None]
+
+
+def test_cookies_and_other_things_that_an_agent_sets_do_no_harm() -> None:
+    headers = {"Set-Cookie": "a=b; Path=/", "Content-Encoding": "identity", "Connection": "keep-alive"}
+    with (
+        ScriptedAgent(answers={"GET health/": [Answer(200, {"status": "ok"}, headers)]}) as server,
+        make_agent(server) as agent,
+    ):
+        for _ in range(2):
+            assert agent.send(wire.health_check()) == {"status": "ok"}

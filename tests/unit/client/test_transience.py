@@ -1,0 +1,239 @@
+"""The table of errors: every status and every class has its answers, and whoever handles a failure asks it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_rayagent import exceptions
+from airflow_provider_rayagent.client import answers, transience, wire
+from airflow_provider_rayagent.client.applications import ApplicationWait, Arrival
+from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentHTTPError, for_status
+from airflow_provider_rayagent.client.following import Following
+from airflow_provider_rayagent.client.transience import Delivery, Permanence, Row
+from airflow_provider_rayagent.tail import commands as do
+from airflow_provider_rayagent.tail.end import End
+from tests.scripted import DEFAULT, Job, Refuse, ScriptedAgent
+from tests.unit.operators.test_stop_job import make_operator
+from tests.unit.support import make_agent, make_context
+
+if TYPE_CHECKING:
+    from tests.scripted import Step
+    from tests.unit.support import Connect
+
+GET = "GET jobs/j1/"
+POST = "POST jobs/j1/stop/"
+TEAPOT = 418
+
+TRANSIENT = {408, 425, 429, 502, 503, 504}
+PERMANENT_SERVER_ERRORS = {501, 505}
+NO_ACCESS = {401, 403, 407}
+# Transient, permanent, may have been received, outcome unknown.
+CLASSES = {
+    "RayAgentInputError": (False, True, False, False),
+    "RayAgentConfigError": (False, True, False, False),
+    "RayAgentNameResolutionError": (True, False, False, False),
+    "RayAgentConnectionRefusedError": (True, False, False, False),
+    "RayAgentConnectTimeoutError": (True, False, False, False),
+    "RayAgentTLSError": (False, True, True, True),
+    "RayAgentConnectionError": (True, False, True, True),
+    "RayAgentTimeoutError": (True, False, True, True),
+    "RayAgentRedirectError": (False, True, True, False),
+    "RayAgentResponseError": (False, False, True, True),
+    "RayAgentGPUUnavailableError": (False, False, True, False),
+    # What is not the failure of a request.
+    **dict.fromkeys(
+        (
+            "RayAgentError",
+            "RayAgentStreamLimitError",
+            "RayAgentLogsUnavailableError",
+            "RayAgentJobFailedError",
+            "RayAgentJobStoppedError",
+            "RayAgentRunFailedError",
+            "RayAgentTaskIdentityError",
+            "RayAgentJobNotStartedError",
+            "RayAgentJobMissingError",
+            "RayAgentJobTimeoutError",
+            "RayAgentServeApplicationFailedError",
+            "RayAgentServeApplicationTimeoutError",
+            "RayAgentWaitTimeoutError",
+        ),
+        (False, False, True, True),
+    ),
+}
+BY_STATUS = {
+    "RayAgentHTTPError",
+    "RayAgentAuthenticationError",
+    "RayAgentPermissionError",
+    "RayAgentNotFoundError",
+    "RayAgentRateLimitError",
+    "RayAgentServerError",
+}
+
+
+def answered(status: int) -> RayAgentError:
+    """Return the error that stands for an answer."""
+    with pytest.raises(RayAgentError) as caught:
+        answers.check_status(wire.get_job("j1"), status, {}, b"")
+    return caught.value
+
+
+def answers_of(error: BaseException) -> tuple[bool, bool, bool, bool]:
+    """Return what the table says of a request that failed so."""
+    return (
+        transience.is_transient(error),
+        transience.is_permanent(error),
+        transience.may_have_been_received(error),
+        transience.is_outcome_unknown(error),
+    )
+
+
+@pytest.mark.parametrize("status", range(300, 600))
+def test_every_status_has_its_answers(status: int) -> None:
+    error = answered(status)
+    transient = status in TRANSIENT
+    permanent = status in PERMANENT_SERVER_ERRORS or (status < 500 and not transient)
+    unknown = status == 408 or (status > 500 and not permanent)
+    assert answers_of(error) == (transient, permanent, True, unknown)
+    of_log = permanent and status >= 400 and status not in NO_ACCESS
+    assert transience.is_log_unreadable(error) is (of_log or status == 500)
+
+
+def test_every_class_of_error_has_its_answers() -> None:
+    kinds = {name: getattr(exceptions, name) for name in exceptions.__all__}
+    assert set(kinds) == set(CLASSES) | BY_STATUS
+    found = {name: answers_of(kinds[name]("x")) for name in CLASSES}
+    assert found == CLASSES
+    assert not any(transience.is_log_unreadable(kinds[name]("x")) for name in CLASSES)
+
+
+@pytest.mark.parametrize("name", sorted(BY_STATUS))
+def test_the_class_of_an_answer_changes_nothing_about_its_status(name: str) -> None:
+    kind = getattr(exceptions, name)
+    assert answers_of(kind("x", 502)) == answers_of(for_status(502, "x"))
+    assert answers_of(kind("x")) == CLASSES["RayAgentError"]
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), OSError("x")], ids=ascii)
+def test_an_exception_that_is_not_ours_is_neither_transient_nor_permanent(error: BaseException) -> None:
+    assert answers_of(error) == CLASSES["RayAgentError"]
+
+
+def test_missing_gpus_are_an_answer_though_their_status_is_an_outages() -> None:
+    kind = exceptions.RayAgentGPUUnavailableError
+    assert answers_of(kind("x", 503)) == CLASSES[kind.__name__]
+    assert answers_of(for_status(503, "x")) != CLASSES[kind.__name__]
+
+
+# Each that handles a failed request asks the table: what it does follows a row that is changed.
+
+ROWS = {
+    "as it is": None,
+    "transient": Row(Permanence.TRANSIENT, Delivery.UNKNOWN),
+    "unknown": Row(Permanence.UNKNOWN, Delivery.ANSWERED),
+    "permanent": Row(Permanence.PERMANENT, Delivery.ANSWERED),
+}
+
+
+@pytest.fixture(params=ROWS)
+def row(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Row:
+    """The row of the status 418, as it is or another one."""
+    changed = ROWS[request.param]
+    if changed is not None:
+        monkeypatch.setitem(transience.STATUSES, TEAPOT, changed)
+    return transience.row_of_status(TEAPOT)
+
+
+def test_a_get_is_sent_again_if_the_table_says_so(row: Row) -> None:
+    with ScriptedAgent(Job(), answers={GET: [Refuse(TEAPOT), DEFAULT]}) as server, make_agent(server) as agent:
+        if row.permanence is Permanence.TRANSIENT:
+            assert agent.send(wire.get_job("j1"))["status"] == "SUCCEEDED"
+        else:
+            with pytest.raises(RayAgentHTTPError):
+                agent.send(wire.get_job("j1"))
+
+
+@pytest.mark.parametrize("delivery", Delivery)
+def test_a_post_is_sent_again_only_if_the_table_says_that_it_never_was(
+    delivery: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(transience.STATUSES, TEAPOT, Row(Permanence.TRANSIENT, delivery))
+    with (
+        ScriptedAgent(Job(status="RUNNING"), answers={POST: [Refuse(TEAPOT), DEFAULT]}) as server,
+        make_agent(server) as agent,
+    ):
+        if delivery is Delivery.NEVER_SENT:
+            agent.send(wire.stop_job("j1"))
+        else:
+            with pytest.raises(RayAgentHTTPError):
+                agent.send(wire.stop_job("j1"))
+
+
+def test_a_post_is_never_sent_again_after_an_answer_of_any_status() -> None:
+    statuses = range(300, 600)
+    with (
+        ScriptedAgent(Job(), answers={POST: [Refuse(status) for status in statuses]}) as server,
+        make_agent(server) as agent,
+    ):
+        for status in statuses:
+            with pytest.raises(RayAgentError, match=f"answered {status}"):
+                agent.send(wire.stop_job("j1"))
+        assert len(server.of(POST)) == len(statuses)
+
+
+def make_following() -> Following:
+    return Following("j1", do.TailSettings(), cursor=None, deadline=None, clock=lambda: 0.0)
+
+
+def test_the_first_question_for_a_jobs_status_is_the_last_if_the_table_says_so(row: Row) -> None:
+    following = make_following()
+    following.heard_no_status(answered(TEAPOT))
+    given_up = following.tail.next(0.0) == do.Finish(End.AGENT_UNREACHABLE)
+    assert given_up is (row.permanence is Permanence.PERMANENT)
+
+
+def test_once_the_agent_has_answered_it_is_asked_again_whatever_it_says(row: Row) -> None:
+    following = make_following()
+    following.heard_status({"status": "RUNNING"})
+    following.heard_no_status(answered(TEAPOT))
+    assert following.tail.next(0.0) != do.Finish(End.AGENT_UNREACHABLE)
+
+
+def test_the_first_question_for_an_application_is_the_last_if_the_table_says_so(row: Row) -> None:
+    wait = ApplicationWait("running", 30.0, 300.0)
+    given_up = wait.failed(answered(TEAPOT), 0.0).arrival is Arrival.AGENT_UNREACHABLE
+    assert given_up is (row.permanence is Permanence.PERMANENT)
+
+
+def test_an_operator_that_waits_goes_on_unless_the_table_says_that_it_is_of_no_use(row: Row, connect: Connect) -> None:
+    script: dict[str, list[Step]] = {GET: [DEFAULT, Refuse(TEAPOT), DEFAULT]}
+    with ScriptedAgent(Job(status="RUNNING", stop_delay=0.2), answers=script) as agent:
+        connect(agent)
+        if row.permanence is Permanence.PERMANENT:
+            with pytest.raises(RayAgentHTTPError):
+                make_operator().execute(make_context())
+        else:
+            assert make_operator().execute(make_context())["status"] == "STOPPED"
+
+
+@pytest.mark.parametrize("of_log", [True, False])
+def test_a_log_is_given_up_early_only_if_the_table_says_that_it_cannot_be_read(
+    of_log: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(transience.STATUSES, TEAPOT, Row(Permanence.UNKNOWN, Delivery.ANSWERED, of_log))
+    now = 0.0
+    following = Following("j1", do.TailSettings(), cursor=None, deadline=None, clock=lambda: now)
+    following.heard_status({"status": "SUCCEEDED"})
+    wanted: list[Any] = []
+    while now < 30.0:
+        command = following.tail.next(now)
+        if isinstance(command, do.Wait):
+            now += max(command.seconds, 0.1)
+            continue
+        wanted.append(type(command))
+        if not isinstance(command, do.OpenText):
+            break
+        following.whole_log_failed(answered(TEAPOT))
+    assert (do.OpenStream in wanted) is of_log
+    assert wanted.count(do.OpenText) >= 3

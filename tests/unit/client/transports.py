@@ -1,0 +1,152 @@
+"""The blocking and the asyncio transport behind one interface, for tests that expect the same of both."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing, closing
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_rayagent.client import aio_streams, streams
+from airflow_provider_rayagent.client.aio import AsyncAgent
+from airflow_provider_rayagent.client.aio_follow import AsyncFollower
+from airflow_provider_rayagent.client.blocking import BlockingAgent
+from airflow_provider_rayagent.client.config import read_config
+from airflow_provider_rayagent.client.follow import Follower
+from airflow_provider_rayagent.tail.commands import TailSettings
+from tests.unit.support import TOKEN
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from airflow_provider_rayagent.client.config import AgentConfig
+    from airflow_provider_rayagent.client.following import Following
+    from airflow_provider_rayagent.client.wire import Call
+    from airflow_provider_rayagent.stream.events import Event
+    from tests.scripted import ScriptedAgent
+
+SOURCES = ("websocket", "http")
+
+
+def config_of(server: ScriptedAgent | str, **extra: Any) -> AgentConfig:
+    """Return the configuration of a connection to an agent."""
+    return read_config(host=server if isinstance(server, str) else server.url, token=TOKEN, extra=extra)
+
+
+class Blocking:
+    """Through :class:`BlockingAgent`."""
+
+    def send(self, config: AgentConfig, call: Call) -> Any:
+        """Return the answer to a call that is sent once."""
+        with BlockingAgent(config) as agent:
+            return agent.send(call, tries=1)
+
+    def whole_log(self, config: AgentConfig) -> str:
+        """Return the whole log of the job ``j1``, asked for once."""
+        with BlockingAgent(config) as agent:
+            log = streams.WholeLog(agent, "j1")
+            with closing(log):
+                return "".join(iter(log.read, None))
+
+    def held_log(self, config: AgentConfig) -> str:
+        """Return the whole log of the job ``j1``, as the hook's method does."""
+        with BlockingAgent(config) as agent:
+            return streams.read_whole_log(agent, "j1")
+
+    def open(self, config: AgentConfig, source: str) -> None:
+        """Open a stream of the job ``j1``, and close it."""
+        with BlockingAgent(config) as agent:
+            streams.open_stream(agent, "j1", source).close()
+
+    def messages(self, config: AgentConfig, source: str, until: Callable[[list[Event]], object]) -> list[Event]:
+        """Return the messages of a stream, read until there are enough.
+
+        :raises StreamEndedError: if it ends before.
+        """
+        with BlockingAgent(config) as agent, closing(streams.open_stream(agent, "j1", source)) as stream:
+            found: list[Event] = []
+            while not until(found):
+                found += stream.read(1.0)[0]
+            return found
+
+    def follow(self, config: AgentConfig, source: str, **settings: Any) -> tuple[list[str], Following]:
+        """Follow the job ``j1`` to its end; return its lines, and how it ended."""
+        lines: list[str] = []
+        with BlockingAgent(config) as agent:
+            follower = Follower(agent, "j1", TailSettings(**{"sources": (source,), "poll_interval": 0.3, **settings}))
+            for items in follower.items():
+                lines += [item for item in items if isinstance(item, str)]
+        return lines, follower
+
+
+class Asyncio:
+    """The same through :class:`AsyncAgent`."""
+
+    def send(self, config: AgentConfig, call: Call) -> Any:
+        async def work(agent: AsyncAgent) -> Any:
+            return await agent.send(call, tries=1)
+
+        return _run(config, work)
+
+    def whole_log(self, config: AgentConfig) -> str:
+        async def work(agent: AsyncAgent) -> str:
+            log = await aio_streams.AsyncWholeLog.open(agent, "j1")
+            pieces = []
+            try:
+                while (text := await log.read()) is not None:
+                    pieces.append(text)
+            finally:
+                await log.close()
+            return "".join(pieces)
+
+        text: str = _run(config, work)
+        return text
+
+    def held_log(self, config: AgentConfig) -> str:
+        text: str = _run(config, lambda agent: aio_streams.read_whole_log(agent, "j1"))
+        return text
+
+    def open(self, config: AgentConfig, source: str) -> None:
+        async def work(agent: AsyncAgent) -> None:
+            stream = await aio_streams.open_stream(agent, "j1", source)
+            await stream.close()
+
+        _run(config, work)
+
+    def messages(self, config: AgentConfig, source: str, until: Callable[[list[Event]], object]) -> list[Event]:
+        async def work(agent: AsyncAgent) -> list[Event]:
+            stream = await aio_streams.open_stream(agent, "j1", source)
+            found: list[Event] = []
+            try:
+                while not until(found):
+                    found += (await stream.read(1.0))[0]
+            finally:
+                await stream.close()
+            return found
+
+        messages: list[Event] = _run(config, work)
+        return messages
+
+    def follow(self, config: AgentConfig, source: str, **settings: Any) -> tuple[list[str], Following]:
+        lines: list[str] = []
+
+        async def work(agent: AsyncAgent) -> Following:
+            chosen = TailSettings(**{"sources": (source,), "poll_interval": 0.3, **settings})
+            follower = AsyncFollower(agent, "j1", chosen)
+            async with aclosing(follower.items()) as found:
+                async for items in found:
+                    lines.extend(item for item in items if isinstance(item, str))
+            return follower
+
+        return lines, _run(config, work)
+
+
+Transport = Blocking | Asyncio
+TRANSPORTS: dict[str, Transport] = {"blocking": Blocking(), "asyncio": Asyncio()}
+
+
+def _run(config: AgentConfig, work: Callable[[AsyncAgent], Awaitable[Any]]) -> Any:
+    async def run() -> Any:
+        async with AsyncAgent(config) as agent:
+            return await work(agent)
+
+    return asyncio.run(run())

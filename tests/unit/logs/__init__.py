@@ -1,3 +1,0 @@
-"""Tests of ``logs``: pure, no socket, no real clock."""
-
-from __future__ import annotations

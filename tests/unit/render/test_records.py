@@ -1,0 +1,205 @@
+"""Items of a followed job as records of the task log, its result, and records joined into larger ones."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from airflow_provider_rayagent.client.following import JobSeen
+from airflow_provider_rayagent.render.presenter import PresentSettings, Record
+from airflow_provider_rayagent.render.records import (
+    LAST_LINE_CHARS,
+    LAST_LINES,
+    QUIET_RECORDS_A_SECOND,
+    RECORD_BYTES,
+    JobRecords,
+    Joiner,
+    as_position,
+    grouped,
+)
+from airflow_provider_rayagent.render.result import ResultFinder
+from airflow_provider_rayagent.tail.commands import Notice, Progress
+from airflow_provider_rayagent.tail.cursor import Cursor
+from airflow_provider_rayagent.tail.reading import TextReading
+from airflow_provider_rayagent.text.redaction import Redactor
+
+if TYPE_CHECKING:
+    from airflow_provider_rayagent.client.following import Item
+
+INFO, WARNING = logging.INFO, logging.WARNING
+FOUND = some.lists(
+    some.tuples(some.sampled_from([INFO, WARNING]), some.text(max_size=12), some.booleans()).map(lambda x: Record(*x))
+)
+MARKERS = ("<<", ">>")
+
+
+def told(*items: Item) -> list[Record]:
+    return JobRecords("j1").of(items, 0.0)
+
+
+def lines_of(found: list[Record]) -> list[Record]:
+    return [record._replace(text=line) for record in found for line in record.text.split("\n")]
+
+
+def seen(status: str, **details: Any) -> JobSeen:
+    return JobSeen({"status": status, **details})
+
+
+def test_a_line_is_one_record_as_it_is() -> None:
+    assert told("", "\ta  ", "a") == [Record(INFO, text, of_job=True) for text in ("", "\ta  ", "a")]
+
+
+def test_a_notice_says_how_grave_it_is() -> None:
+    assert told(Notice("hm"), Notice("so it is", warning=False)) == [Record(WARNING, "hm"), Record(INFO, "so it is")]
+
+
+def test_news_of_the_job_is_one_record() -> None:
+    assert told(seen("RUNNING", entrypoint="python x.py")) == [
+        Record(INFO, "Job j1 is RUNNING, entrypoint: python x.py.")
+    ]
+
+
+@pytest.mark.parametrize(("details", "told_of"), [({}, 1), ({"end_time": 5}, 0)])
+def test_a_status_that_ray_does_not_have_is_warned_of_while_the_job_goes_on(
+    details: dict[str, Any], told_of: int
+) -> None:
+    warnings = [record.text for record in told(seen("MIGRATING", **details)) if record.level == WARNING]
+    assert len(warnings) == told_of
+    assert all("'MIGRATING'" in text for text in warnings)
+
+
+def test_nothing_that_airflows_view_would_obey_is_left() -> None:
+    for record in told("::group::x", Notice("::endgroup::"), seen("RUNNING", entrypoint="::group::")):
+        assert "::group::" not in record.text
+        assert "::endgroup::" not in record.text
+
+
+def test_ours_and_the_jobs_words_keep_their_order() -> None:
+    items: list[Item] = ["a", seen("RUNNING"), "ERROR:root:b", Notice("c"), "d", seen("FAILED")]
+    assert [(record.level, record.text[:12], record.of_job) for record in told(*items)] == [
+        (INFO, "a", True),
+        (INFO, "Job j1 is RU", False),
+        (logging.ERROR, "ERROR:root:b", True),
+        (WARNING, "c", False),
+        (INFO, "d", True),
+        (INFO, "Job j1 is FA", False),
+    ]
+
+
+def test_lines_that_are_not_shown_are_looked_through_for_the_result() -> None:
+    records = JobRecords("j1", markers=MARKERS, shown=False, where="http://a")
+    found = records.of(["x", '<<{"a": 1}>>', Notice("hm"), seen("RUNNING")], 0.0) + records.finish()
+    assert [record.text for record in found] == ["hm", "Job j1 is RUNNING, agent: http://a."]
+    assert records.result is not None
+    assert records.result.value() == {"a": 1}
+
+
+@given(some.lists(some.sampled_from(["x", "<<", ">>", "<<1>>", "50%|#####     | 1/2 [00:01<00:01]", "2"])), some.data())
+def test_the_result_is_the_same_when_others_take_over(lines: list[str], data: Any) -> None:
+    whole = JobRecords("j1", markers=MARKERS)
+    whole.of(lines, 0.0)
+    assert whole.result is not None
+    text = "".join(f"{line}\n" for line in lines)
+    position: dict[str, Any] | None = None
+    records, done = JobRecords("j1", markers=MARKERS), 0
+    while done < len(lines):
+        records = JobRecords("j1", PresentSettings(max_lines=3), markers=MARKERS, position=position)
+        cursor = Cursor.from_json(position) if position else Cursor()
+        reading = TextReading(cursor, 16_000)
+        upto = data.draw(some.integers(done + 1, len(lines)))
+        news = list(reading.feed_text("".join(f"{line}\n" for line in lines[:upto])))
+        records.of(news, 0.0)
+        position, done = json.loads(json.dumps(records.position(cursor))), upto
+        assert as_position(position) == position
+    assert text.count("\n") == len(lines)
+    if lines:
+        assert records.result is not None
+        assert records.result.state() == whole.result.state()
+
+
+@given(some.text("<> 12\n", max_size=50), some.integers(1, 7), some.data())
+def test_the_result_is_the_same_when_others_take_over_within_a_line(text: str, size: int, data: Any) -> None:
+    whole = ResultFinder(MARKERS)
+    for line in text.removesuffix("\n").split("\n") if text else ():
+        whole.feed(line)
+    position: dict[str, Any] | None = None
+    records, read = JobRecords("j1", markers=MARKERS), 0
+    while read < len(text):
+        records = JobRecords("j1", PresentSettings(max_lines=3), markers=MARKERS, position=position)
+        cursor = Cursor.from_json(position) if position else Cursor()
+        reading = TextReading(cursor, size)
+        read = data.draw(some.integers(read + 1, len(text)))
+        records.of(list(reading.feed_text(text[:read])), 0.0)
+        if read == len(text):
+            records.of(list(reading.flush()), 0.0)
+        position = json.loads(json.dumps(records.position(cursor)))
+    assert records.result is not None
+    assert records.result.state() == whole.state()
+
+
+def test_the_last_lines_are_kept_without_secrets_and_short() -> None:
+    records = JobRecords("j1", redact=Redactor(["s3cret"]), shown=False)
+    records.of([f"line {number}" for number in range(100)], 0.0)
+    records.of(["x" * (LAST_LINE_CHARS - 3) + "s3cret", "\x1b[2J\x00"], 0.0)
+    assert records.last_lines == [
+        *(f"line {number}" for number in range(102 - LAST_LINES, 100)),
+        "x" * (LAST_LINE_CHARS - 3) + "***",
+        "\\x1b[2J\\x00",
+    ]
+
+
+def test_no_secret_is_in_a_record_or_in_what_is_drawn_of_one() -> None:
+    records = JobRecords("j1", redact=Redactor(["s3cret"]), where="http://a")
+    items: list[Item] = [
+        "a s3cret",
+        Notice("b s3cret"),
+        Progress("c s3cret s3cr"),
+        seen("s3cret", entrypoint="d s3cret"),
+    ]
+    text = "\n".join(record.text for record in records.of(items, 0.0))
+    assert "s3c" not in text
+    assert text.count("***") == 7
+
+
+@pytest.mark.parametrize("value", [None, "x", 7, [], {}, {"chars": -1}, {**Cursor().to_json(), "marks": 5}])
+def test_what_is_no_position_is_none(value: Any) -> None:
+    assert as_position(value) is None
+
+
+@given(FOUND, some.integers(1, 30))
+def test_joined_records_hold_the_same_lines_in_order_with_levels_and_speakers_apart(
+    found: list[Record], size: int
+) -> None:
+    joined = list(grouped(found, size))
+    assert lines_of(joined) == lines_of(found)
+
+
+@given(FOUND, some.integers(1, 30))
+def test_a_joined_record_keeps_to_the_size_unless_it_is_one_line(found: list[Record], size: int) -> None:
+    sources = {record.text for record in found}
+    for record in grouped(found, size):
+        assert len(record.text.encode()) <= size or record.text in sources
+
+
+def test_lines_are_joined_up_to_the_size_in_bytes_of_utf8() -> None:
+    joined = list(grouped(Record(INFO, "漢" * 33) for _ in range(1_000)))
+    assert len(joined) == -(-1_000 // (RECORD_BYTES // 100))
+    assert all(RECORD_BYTES * 0.9 < len(record.text.encode()) <= RECORD_BYTES for record in joined[:-1])
+
+
+def test_in_a_worker_lines_are_joined_once_many_come_within_a_second() -> None:
+    joiner = Joiner()
+    few, many = ([Record(INFO, "a")] * count for count in (5, QUIET_RECORDS_A_SECOND))
+    moments = [(0.0, few, 5), (0.1, many, 1), (0.9, few, 1), (1.0, many, len(many)), (1.1, few, 1), (2.5, few, 5)]
+    for now, found, count in moments:
+        joined = list(joiner.joined(found, now))
+        assert (len(joined), lines_of(joined)) == (count, found)
+
+
+def test_half_characters_do_not_stop_the_joining() -> None:
+    assert list(grouped([Record(INFO, "\ud800"), Record(INFO, "b")])) == [Record(INFO, "\ud800\nb")]

@@ -1,0 +1,98 @@
+"""The result that a job prints between two markers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from airflow_provider_rayagent.render.result import MAX_RESULT, BadResultError, ResultFinder
+from airflow_provider_rayagent.tail.lines import LineAssembler
+
+MARKERS = ("<START>", "<END>")
+
+
+def fed(*lines: str) -> ResultFinder:
+    finder = ResultFinder(MARKERS)
+    for line in lines:
+        finder.feed(line)
+    return finder
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ['<START>{"a": [1, 2]}<END>'],
+        ["<START>", '{"a":', "[1, 2]", "}", "<END>"],
+        ["before", 'INFO <START>{"a": [1, 2]}', "<END> after"],
+        ["<START>1<END>", "between", '<START>{"a": [1, 2]}<END>', "after"],
+        ['<START>1<END><START>{"a": [1, 2]}<END>'],
+        ['<START>{"a": [1, 2]}<END>', "<START>a second one that never ends"],
+        ["<END>", '<START>{"a": [1, 2]}<END>', "<END>"],
+    ],
+)
+def test_the_last_complete_result_is_taken_wherever_its_markers_stand(lines: list[str]) -> None:
+    assert fed(*lines).value() == {"a": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([], "printed no result"),
+        (["START 1 END"], "printed no result"),
+        (["<START>1"], "printed no <END>"),
+        (["<START><END>"], "not JSON"),
+        (["<START>{'a': 1}<END>"], "not JSON"),
+        (["<START>" + "[" * 60_000 + "<END>"], "more than 100 lists"),
+        (["<START>" + "1" * (MAX_RESULT + 1) + "<END>"], "more than 64,000 characters"),
+        (["<START>", *["1" * 1000] * 100, "<END>"], "more than 64,000 characters"),
+    ],
+)
+def test_what_cannot_be_used_says_why(lines: list[str], words: str) -> None:
+    with pytest.raises(BadResultError, match=words):
+        fed(*lines).value()
+
+
+def test_a_start_that_never_ends_takes_no_more_memory_than_a_result() -> None:
+    finder = fed("<START>", *["x" * 1_000] * 1_000)
+    assert len(json.dumps(finder.state())) < MAX_RESULT + 2_000
+
+
+def test_a_line_with_many_results_is_no_problem() -> None:
+    finder = ResultFinder(("<", ">"))
+    finder.feed("<1>" * 5_000 + "<2>")
+    assert finder.value() == 2
+
+
+@given(some.text("<>START/END 12\n", max_size=60), some.integers(1, 9), some.data())
+def test_pieces_of_a_long_line_are_put_together_again_by_whoever_goes_on(text: str, size: int, data: Any) -> None:
+    text = text.replace("T", "<START>").replace("D", "<END>")
+    whole = ResultFinder(MARKERS)
+    for line in text.split("\n"):
+        whole.feed(line)
+    assembler = LineAssembler(size)
+    finder = ResultFinder(MARKERS)
+    for piece in [*assembler.feed(f"{text}\n")[0], *assembler.flush()[0]]:
+        if data.draw(some.booleans()):
+            finder = ResultFinder(MARKERS, json.loads(json.dumps(finder.state())))
+        finder.feed(piece)
+    assert finder.state() == whole.state()
+
+
+def test_what_the_release_before_saved_is_understood() -> None:
+    finder = ResultFinder(MARKERS, {"inside": "[1,\n", "found": None})
+    finder.feed("2]<END>")
+    assert finder.value() == [1, 2]
+    assert ResultFinder(MARKERS, {"inside": None, "found": "7"}).value() == 7
+
+
+@given(some.lists(some.sampled_from(["x", "<START>", "<END>", "<START>1<END>", "2", "<START>3"])), some.integers(0, 20))
+def test_a_finder_goes_on_where_another_stopped(lines: list[str], at: int) -> None:
+    state: Any = json.loads(json.dumps(fed(*lines[:at]).state()))
+    second = ResultFinder(MARKERS, state)
+    for line in lines[at:]:
+        second.feed(line)
+    assert second.state() == fed(*lines).state()

@@ -1,0 +1,89 @@
+"""The tail in simulated worlds: every line once, in order, unchanged, whatever happens; and it ends in time."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+
+from hypothesis import given
+
+from tests.tail.figures import IN_CI, figure
+from tests.unit.tail.history import History, draw_history, histories
+from tests.unit.tail.verdict import complaint, complaint_about_rewriting
+from tests.unit.tail.world import World
+
+HISTORIES = 100_000 if IN_CI else 10_000
+BATCH = 2_500
+REWRITTEN = 5_000 if IN_CI else 1_000
+WITHOUT_TEXT = 5_000 if IN_CI else 1_000
+LONGEST_SEARCH_FOR_THE_END = 180.0
+"""Seconds after the job's end in which the whole log is asked for, and then streams, before the tail gives up."""
+
+
+def play(seeds: range) -> tuple[int, str]:
+    """Play histories; return the steps they took, and the first that went wrong."""
+    steps = 0
+    for seed in seeds:
+        history = draw_history(random.Random(seed))
+        world = World(history)
+        try:
+            wrong = complaint(world.run())
+        except Exception as error:  # noqa: BLE001 - told with its seed
+            wrong = f"{type(error).__name__}: {error}"
+        steps += world.steps
+        if wrong:
+            return steps, f"seed {seed}: {wrong}\n{history}"
+    return steps, ""
+
+
+@given(histories())
+def test_every_history_gives_every_line_once_in_order_and_ends_in_time(history: History) -> None:
+    assert complaint(World(history).run()) == ""
+
+
+def test_a_hundred_thousand_histories_in_ci_give_every_line_once_in_order_and_end_in_time() -> None:
+    began = time.monotonic()
+    batches = [range(start, start + BATCH) for start in range(0, HISTORIES, BATCH)]
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        outcomes = list(pool.map(play, batches))
+    assert [wrong for _, wrong in outcomes if wrong] == []
+    steps = sum(steps for steps, _ in outcomes)
+    figure(f"histories through the pure core: {HISTORIES:,} ({steps:,} steps) in {time.monotonic() - began:.0f} s")
+
+
+def test_a_log_that_was_rewritten_is_said_once_and_the_new_text_is_forwarded() -> None:
+    for seed in range(REWRITTEN):
+        dice = random.Random(seed)
+        history = draw_history(dice)
+        text = "".join(dice.choices("ab \n", k=dice.randint(0, 60)))
+        history = replace(
+            history,
+            text=f"\u00a7{history.text.removeprefix(chr(0xA7))}",
+            rewritten=f"\u00b6{text}",
+            chunks=dice.choice(("ray", "lines")) if history.chunks == "cut" else history.chunks,
+            growth="steady",
+            duration=dice.choice((3.0, 20.0)),
+            late=0.0,
+            junk=0.0,
+            from_now=0.0,
+            text_fails=0.0,
+            text_cut=0.0,
+        )
+        assert complaint_about_rewriting(World(history).run()) == "", f"seed {seed}: {history}"
+
+
+def test_without_the_whole_log_the_streams_alone_give_every_line_or_the_loss_is_said_and_it_ends() -> None:
+    whole = 0
+    for seed in range(WITHOUT_TEXT):
+        history = replace(draw_history(random.Random(seed)), text_gone=True, junk=0.0, from_now=0.0, chunks="lines")
+        world = World(history).run()
+        assert world.now < history.duration + history.poll_interval + LONGEST_SEARCH_FOR_THE_END, f"seed {seed}"
+        said = [notice.text for notice in world.notices if "The end of the job's log" in notice.text]
+        assert bool(said) is not world.tail.log_is_whole, f"seed {seed}"
+        if world.tail.log_is_whole and not (history.completes or history.restarts):
+            whole += 1
+            assert complaint(world) == "", f"seed {seed}"
+    assert whole > WITHOUT_TEXT / 50

@@ -1,0 +1,192 @@
+"""Lines that are drawn again and again: the latest state now and then, the last one always, each place exact."""
+
+from __future__ import annotations
+
+import random
+import tracemalloc
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_rayagent.stream.events import Event
+from airflow_provider_rayagent.tail import commands as do
+from airflow_provider_rayagent.tail.commands import Progress, TailSettings
+from airflow_provider_rayagent.tail.lines import RedrawingAssembler
+from airflow_provider_rayagent.tail.machine import Tail
+from tests.tail.figures import IN_CI
+from tests.unit.tail.history import draw_history, drawn_lines_of
+from tests.unit.tail.verdict import complaint
+from tests.unit.tail.world import World
+
+HISTORIES = 20_000 if IN_CI else 4_000
+ALPHABETS = ("a\r\n", "ab\r", "\r\n", "a\r\r\n ", "\U0001f600\r\n", "\ra\n\n\n")
+
+
+def assembled(pieces: list[str], max_length: int = 1_000_000) -> tuple[list[str], str, str]:
+    """Return the lines, the text that they and the states before them consumed, and the state before the end."""
+    assembler = RedrawingAssembler(max_length)
+    lines: list[str] = []
+    consumed = ""
+    for piece in pieces:
+        more, text = assembler.feed(piece)
+        lines, consumed = lines + more, consumed + text
+    state = assembler.state
+    last, text = assembler.flush()
+    return lines + last, consumed + text, state
+
+
+@pytest.mark.parametrize(
+    ("text", "lines", "state"),
+    [
+        ("\r 10%\r 50%\r100%\ndone\n", ["100%", "done"], ""),
+        ("10%\r50%\r100%\r\n", ["100%\r"], ""),
+        ("windows\r\nline\r\n", ["windows\r", "line\r"], ""),
+        ("odd\r\r\n", ["odd\r\r"], ""),
+        ("\r\n\r\n", ["\r", "\r"], ""),
+        ("\r 10%\r 50%", [" 50%"], " 50%"),
+        ("10%\r50%\r", ["50%\r"], "50%"),
+        ("a line\npart", ["a line", "part"], ""),
+        ("bar\r     \rtext\n\rbar", ["text", "bar"], "bar"),
+        ("one\rtwo\nthree", ["two", "three"], ""),
+    ],
+)
+def test_a_line_is_its_last_state_at_every_cut(text: str, lines: list[str], state: str) -> None:
+    assert drawn_lines_of(text) == lines
+    assert assembled(list(text)) == (lines, text, state)
+    for cut in range(len(text) + 1):
+        assert assembled([text[:cut], text[cut:]]) == (lines, text, state), f"cut at {cut}"
+
+
+@given(st.lists(st.text("ab\r\n", max_size=8), max_size=8), st.integers(1, 5))
+def test_random_pieces_give_the_states_of_the_whole(pieces: list[str], max_length: int) -> None:
+    text = "".join(pieces)
+    lines, consumed, _ = assembled(pieces, max_length)
+    assert (lines, consumed) == (drawn_lines_of(text, max_length), text)
+
+
+def test_a_hundred_thousand_states_without_a_newline_are_one_line_and_little_memory() -> None:
+    assembler = RedrawingAssembler(16_000)
+    consumed = 0
+    tracemalloc.start()
+    try:
+        for number in range(100_000):
+            lines, text = assembler.feed(f"\r{number:6} of 100000 [{'#' * (number // 2_000):50}]")
+            assert lines == []
+            consumed += len(text)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    assert consumed == 99_999 * 70 + 1
+    assert assembler.state.startswith(" 99999 of")
+    assert assembler.feed("\n")[0] == [f" 99999 of 100000 [{'#' * 49:50}]"]
+
+
+@pytest.mark.parametrize("restarts", [0.0, 0.1])
+def test_whatever_happens_the_last_states_come_once_in_order_and_no_other_is_a_line(restarts: float) -> None:
+    for seed in range(HISTORIES):
+        dice = random.Random(seed)
+        history = replace(
+            draw_history(dice),
+            text="".join(dice.choices(dice.choice(ALPHABETS), k=dice.randint(0, 60))),
+            progress_interval=dice.choice((0.0, 1.0, 5.0)),
+            restarts=restarts,
+            from_now=0.0,
+            junk=0.0,
+        )
+        world = World(history)
+        assert complaint(world.run()) == "", f"seed {seed}: {history}"
+        states = history.text.replace("\n", "\r").split("\r")
+        assert all(any(text in state for state in states) for _, text in world.progress), f"seed {seed}"
+        if history.progress_interval and not restarts:
+            assert len(world.progress) <= world.now / history.progress_interval, f"seed {seed}"
+
+
+class Bar:
+    """A tail that hears a stream whose every second is one step."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.now = 0.0
+        self.tail = Tail(TailSettings(sources=("http",), **settings), jitter=lambda: 0.5)
+        self.told: list[tuple[float, object]] = []
+        self.text = ""
+        self._open()
+
+    def step(self, text: str) -> None:
+        self.text += text
+        self.tail.stream_events(self.now, [Event("log", text)] if text else [])
+        self._next()
+        self.now += 1
+
+    def again(self) -> None:
+        """Lose the stream, open another, and hear all from the beginning."""
+        self.tail.stream_ended(self.now)
+        self._open()
+        self.tail.stream_events(self.now, [Event("log", self.text)])
+        self._next()
+
+    def _open(self) -> None:
+        self._until(do.OpenStream)
+        self.tail.stream_opened(self.now)
+
+    def _next(self) -> None:
+        self._until(do.ReadStream)
+        self.told += [(self.now, item) for item in self.tail.take()]
+
+    def _until(self, kind: type[do.Command]) -> None:
+        for _ in range(1000):
+            command = self.tail.next(self.now)
+            if isinstance(command, kind):
+                return
+            if isinstance(command, do.AskStatus):
+                self.tail.status(self.now, "RUNNING", terminal=False)
+            elif isinstance(command, do.OpenText):
+                self.tail.text_opened(self.now)
+                self.tail.text_chunk(self.now, self.text)
+            elif isinstance(command, do.ReadText):
+                self.tail.text_ended(self.now)
+            elif isinstance(command, do.Wait):
+                self.now += command.seconds
+        raise AssertionError(f"never {kind}")
+
+
+def test_a_bar_is_shown_every_few_seconds_and_at_its_end() -> None:
+    bar = Bar(progress_interval=5.0)
+    for number in range(12):
+        bar.step(f"\rstep {number}")
+    bar.step("\n")
+    shown = [item.text if isinstance(item, Progress) else item for _, item in bar.told]
+    moments = [moment for moment, _ in bar.told]
+    assert shown == ["step 5", "step 10", "step 11"]
+    assert moments[1] - moments[0] == 5
+
+
+def test_a_bar_that_stands_still_is_shown_once() -> None:
+    bar = Bar(progress_interval=5.0)
+    bar.step("\rhalf way")
+    for _ in range(30):
+        bar.step("")
+    assert [item for _, item in bar.told] == [Progress("half way")]
+
+
+def test_what_was_shown_of_a_bar_is_not_forwarded_as_far_as_a_replay_is_concerned() -> None:
+    bar = Bar(progress_interval=0.0)
+    for text in ("first\n", "\r10%", "\r20%"):
+        bar.step(text)
+    cursor = bar.tail.cursor
+    assert cursor.chars == len("first\n\r10%\r")
+    assert cursor.lines == 1
+    bar.again()
+    bar.step("\r30%\nlast\n")
+    assert [item for _, item in bar.told if isinstance(item, str)] == ["first", "30%", "last"]
+    assert cursor.chars == len(bar.text)
+    assert cursor.lines == 3
+
+
+def test_without_an_interval_nothing_is_shown_and_nothing_is_left_out() -> None:
+    bar = Bar()
+    for text in ("\r10%", "\r20%", "\n"):
+        bar.step(text)
+    assert [item for _, item in bar.told] == ["\r10%\r20%"]

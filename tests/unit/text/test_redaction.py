@@ -1,0 +1,88 @@
+"""Secrets are taken out of texts whole, also where a text is cut."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from airflow_provider_rayagent.tail.lines import LineAssembler, Piece, RedrawingAssembler, changed, unmarked
+from airflow_provider_rayagent.text.redaction import Redactor
+
+SECRETS = ("abab", "abc", "b/")
+TEXTS = some.text("abc/%2F\\x\r\n", max_size=60)
+
+
+def assembled(assembler: LineAssembler, pieces: list[str]) -> list[str]:
+    lines = [line for piece in pieces for line in assembler.feed(piece)[0]]
+    return lines + assembler.flush()[0]
+
+
+def joined(lines: list[str]) -> str:
+    """Return the text of which these are the lines, without line breaks at its end."""
+    text = ""
+    for line in lines:
+        part, ends = unmarked(line)
+        text += f"{part}\n" if ends else part
+    return text.rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ('to"k/é', "***"),
+        ('{"a": "to\\"k/é"}', '{"a": "***"}'),
+        ('"to\\"k/\\u00e9"', '"***"'),
+        ("?token=to%22k%2F%C3%A9&x", "?token=***&x"),
+        ("to", "to"),
+    ],
+)
+def test_a_secret_is_taken_out_in_each_of_its_forms(text: str, redacted: str) -> None:
+    assert Redactor(['to"k/é', "to"])(text) == redacted
+
+
+@given(TEXTS, some.integers(1, 9), some.lists(some.integers(0, 60), max_size=5))
+@pytest.mark.parametrize("kind", [LineAssembler, RedrawingAssembler])
+def test_where_a_line_is_cut_depends_on_its_text_alone(
+    kind: type[LineAssembler], text: str, max_length: int, cuts: list[int]
+) -> None:
+    redact = Redactor(SECRETS)
+    edges = [0, *sorted(cuts), len(text)]
+    pieces = [text[start:end] for start, end in pairwise(edges)]
+    assert assembled(kind(max_length, redact=redact), pieces) == assembled(kind(max_length, redact=redact), [text])
+
+
+@given(TEXTS, some.integers(1, 9))
+def test_the_pieces_of_a_line_without_secrets_are_the_line_without_secrets(text: str, max_length: int) -> None:
+    redact = Redactor(SECRETS)
+    lines = assembled(LineAssembler(max_length, redact=redact), [text])
+    assert joined(lines) == text.rstrip("\n")
+    assert joined([changed(line, redact) for line in lines]) == "\n".join(map(redact, text.split("\n"))).rstrip("\n")
+    assert all(len(unmarked(line)[0]) <= max_length + redact.overlap for line in lines)
+
+
+def test_a_piece_ends_before_the_secret_in_which_it_would_end_or_after_it_if_it_begins_with_it() -> None:
+    redact = Redactor(["s3cret"])
+    lines = LineAssembler(5, redact=redact)
+    assert lines.feed("xxxs3cretyyyyyyyy\n")[0] == [
+        Piece("xxx", continued=False, continues=True),
+        Piece("s3cret", continued=True, continues=True),
+        Piece("yyyyy", continued=True, continues=True),
+        Piece("yyy", continued=True, continues=False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("50% s3cret", "50% ***"), ("50% s3cr", "50% ***"), ("50% s3", "50% s3"), ("s3crets3c", "******")],
+)
+def test_the_beginning_of_a_secret_is_taken_out_of_a_line_that_is_still_written(text: str, shown: str) -> None:
+    assert Redactor(["s3cret"]).unfinished(text) == shown
+
+
+def test_without_secrets_nothing_is_changed() -> None:
+    redact = Redactor()
+    assert redact("text") == redact.unfinished("text") == "text"
+    assert (redact.cut_at("text", 0, 2), redact.overlap) == (2, 0)

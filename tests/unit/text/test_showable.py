@@ -1,0 +1,84 @@
+"""A line of remote text in the task log: it looks as it did, and does nothing."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_rayagent.text.showable import showable
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("plain", "plain"),
+        ("", ""),
+        ("  indented\t\ttabs ", "  indented\t\ttabs "),
+        ("é漢😀👩\u200d🚀 مرحبا", "é漢😀👩\u200d🚀 مرحبا"),
+        ("\x1b[1;31mred\x1b[0m", "\x1b[1;31mred\x1b[0m"),
+        ("\x1b[38:5:9mred\x1b[m", "\x1b[38:5:9mred\x1b[m"),
+        ("windows\r", "windows"),
+        ("a\rb", "a\\x0db"),
+        ("bell\x07 nul\x00 back\x08", "bell\\x07 nul\\x00 back\\x08"),
+        ("\x1b[2J\x1b[1;1Hgone", "\\x1b[2J\\x1b[1;1Hgone"),
+        ("up\x1b[A", "up\\x1b[A"),
+        ("\x1b[01;31m\x1b[Kgrep\x1b[m\x1b[K", "\x1b[01;31mgrep\x1b[m"),
+        ("\x1b]8;id=1;file:///x\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+        ("c1\x9b31m nel\x85", "c1\\x9b31m nel\\x85"),
+        ("\u202egnp.exe", "\\u202egnp.exe"),
+        ("\u2066x\u2069", "\\u2066x\\u2069"),
+        ("one\u2028line", "one\\u2028line"),
+        ("half \ud83d", "half \\ud83d"),
+        ("::group::x ::endgroup::", "::\u200bgroup::x ::\u200bendgroup::"),
+        ("::gr\x1b[Koup::x", "::\u200bgroup::x"),
+    ],
+)
+def test_what_a_line_looks_like_is_kept_and_what_it_would_do_is_shown(line: str, shown: str) -> None:
+    assert showable(line, colors=True) == shown
+
+
+def test_colours_are_dropped_where_they_are_not_wanted() -> None:
+    assert showable("\x1b[1;31mred\x1b[0m \x1b[2Jx") == "red \\x1b[2Jx"
+    assert showable("::gr\x1b[1moup::x") == "::\u200bgroup::x"
+
+
+@given(st.text(st.characters() | st.sampled_from("\x1b[];m8\x07\\::group::"), max_size=60), st.booleans())
+def test_nothing_but_colours_is_left_to_obey(line: str, colours: bool) -> None:
+    shown = showable(line, colors=colours)
+    assert "::group::" not in shown
+    assert "::endgroup::" not in shown
+    shown.encode()
+    rest = shown.split("\x1b")
+    assert len(rest) == 1 or colours
+    assert all(piece.startswith("[") and "m" in piece for piece in rest[1:])
+    assert not any(ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 for piece in rest for char in piece if char != "\t")
+
+
+def test_line_breaks_are_kept_where_they_are_wanted_alone() -> None:
+    assert showable("a\r\n\x1b[2Jb\n", lines=True) == "a\n\\x1b[2Jb\n"
+    assert showable("a\r\n\x1b[2Jb\n") == "a\\x0d\\x0a\\x1b[2Jb\\x0a"
+
+
+def test_secrets_are_taken_out_before_the_text_is_cut() -> None:
+    def redact(text: str) -> str:
+        return text.replace("s3cret", "***")
+
+    assert showable("12345 s3cret 7", redact, length=9) == "12345 ***… [2 characters cut]"
+
+
+@given(st.text(st.characters() | st.sampled_from("\x1b[];m8\x07\\::group::\n"), max_size=60), st.booleans())
+def test_applied_twice_it_does_no_more_than_once(text: str, lines: bool) -> None:
+    once = showable(text, lines=lines)
+    assert showable(once, lines=lines) == once
+
+
+@pytest.mark.parametrize("line", ["group::", "::Group::", "::group:", "plain", ""])
+def test_what_only_looks_like_a_fold_marker_is_kept(line: str) -> None:
+    assert showable(line) == line
+
+
+@pytest.mark.parametrize("unit", ["\x1b[", "\x1b[1;", "\x1b]8;", "::group::", "\x07"])
+def test_a_hostile_line_grows_in_proportion(unit: str) -> None:
+    assert len(showable(unit * 4_000, colors=True)) == 4_000 * len(showable(unit, colors=True))
