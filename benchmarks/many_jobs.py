@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import psutil  # type: ignore[import-untyped]
 
-from airflow_provider_rayagent.hooks.common import JOB_LOGGER
+from airflow_provider_rayagent.render.records import JOB_LOGGER
 from benchmarks.feeder import ROOT
 from benchmarks.measure import Aim, Line
 from benchmarks.task_logs import airflow_with, log_files

@@ -16,9 +16,8 @@ from contextlib import aclosing
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.hooks.common import SOURCES
+from airflow_provider_rayagent.client.following import tail_settings
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook
-from airflow_provider_rayagent.tail.commands import TailSettings
 from benchmarks.feeder import WARM_UP, WARM_UP_LINES
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ async def take_async(items: AsyncGenerator[str, None], awaited: int) -> None:
 
 async def take_batches(hook: RayAgentAsyncHook, job_id: str, protocol: str, awaited: int) -> None:
     """Take so many lines as a trigger does, in lists."""
-    follower = await hook.follow_job(job_id, TailSettings(sources=SOURCES[protocol]))
+    follower = await hook.follow_job(job_id, tail_settings(protocol))
     async with aclosing(follower.items()) as found:
         async for items in found:
             awaited -= sum(type(item) is str for item in items)

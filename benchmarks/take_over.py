@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 import psutil  # type: ignore[import-untyped]
 
-from airflow_provider_rayagent.hooks.common import JOB_LOGGER
+from airflow_provider_rayagent.render.records import JOB_LOGGER
 from benchmarks.feeder import LINE_BYTES, ROOT
 from benchmarks.many_jobs import cpu_seconds, wait_until_deferred
 from benchmarks.measure import Aim, Line

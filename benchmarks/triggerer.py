@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.hooks.common import JOB_LOGGER
+from airflow_provider_rayagent.render.records import JOB_LOGGER
 from benchmarks.feeder import feeder
 from benchmarks.in_airflow import MEMORY_LOGGER
 from benchmarks.measure import Aim, Line, in_turn

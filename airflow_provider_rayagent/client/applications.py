@@ -6,12 +6,16 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentResponseError
+from airflow_provider_rayagent.client.errors import (
+    RayAgentError,
+    RayAgentResponseError,
+    error_from_json,
+    error_to_json,
+)
 from airflow_provider_rayagent.client.jobs import primitive, shown_status
 from airflow_provider_rayagent.client.transience import is_permanent
 from airflow_provider_rayagent.text.showable import cut
 from airflow_provider_rayagent.text.storable import storable
-from airflow_provider_rayagent.triggers.outcome import error_from_json, error_to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -7,7 +7,13 @@ Every error carries ``status_code`` (the HTTP status, or the nearest one where t
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from airflow_provider_rayagent.text.showable import showable
+
+MAX_DETAIL = 1_000
+"""Characters of an error's words in a trigger's event, which Airflow prints whole into the task log."""
 
 
 class RayAgentError(Exception):
@@ -132,3 +138,31 @@ def for_status(status: int, detail: str) -> RayAgentHTTPError:
     }
     kind = known.get(status) or (RayAgentServerError if status >= 500 else RayAgentHTTPError)
     return kind(detail, status)
+
+
+def error_to_json(error: RayAgentError | None) -> list[Any] | None:
+    """Return an error as JSON primitives, its words cut."""
+    return None if error is None else [type(error).__name__, _short(error.detail), error.status_code]
+
+
+def error_from_json(value: Any) -> RayAgentError | None:
+    """Return the error that :func:`error_to_json` gave.
+
+    :raises TypeError: if ``value`` is nothing of the kind.
+    """
+    return None if value is None else _error(*value)
+
+
+def _short(text: str) -> str:
+    # An error's words have no secret any more that a cut could divide.
+    text = text[:MAX_DETAIL]
+    while len(json.dumps(text)) > 1.5 * MAX_DETAIL:
+        text = text[: len(text) // 2]
+    return text
+
+
+def _error(name: str, detail: str, status_code: int | None) -> RayAgentError:
+    kind = globals().get(name)
+    if not (isinstance(kind, type) and issubclass(kind, RayAgentError)):
+        kind = RayAgentError
+    return kind(detail, status_code)

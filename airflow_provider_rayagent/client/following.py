@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from airflow_provider_rayagent.client import jobs, wire
 from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentNotFoundError, RayAgentResponseError
 from airflow_provider_rayagent.client.transience import is_log_unreadable, is_permanent
-from airflow_provider_rayagent.tail.commands import Notice, TailSettings
+from airflow_provider_rayagent.tail.commands import Notice, StreamSource, TailSettings
 from airflow_provider_rayagent.tail.machine import Tail
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tail.end import End
     from airflow_provider_rayagent.text.redaction import Redactor
 
+SOURCES: dict[wire.Protocol, tuple[StreamSource, ...]] = {
+    "auto": ("websocket", "http"),
+    "websocket": ("websocket",),
+    "http": ("http",),
+}
+"""The log streams of a protocol, the preferred one first."""
 SLICE_SECONDS = 1.0
 """A wait or read is never longer at a stretch, so that a request to stop is seen soon."""
 
@@ -36,6 +43,18 @@ class JobSeen:
 
 Item: TypeAlias = str | Notice | JobSeen
 """What there is to tell of a followed job: a line of its log, a sentence about the log, or news of its status."""
+
+
+def tail_settings(protocol: object, *, start_by: float | None = None, **settings: Any) -> TailSettings:
+    """Return how a job is followed.
+
+    :param protocol: one of :data:`wire.PROTOCOLS`.
+    :param start_by: the moment (seconds since the epoch) by which the job must have started, if there is one.
+    :param settings: the other fields of :class:`TailSettings`.
+    :raises RayAgentInputError: for a bad protocol.
+    """
+    start_timeout = None if start_by is None else max(start_by - time.time(), 0.0)
+    return TailSettings(sources=SOURCES[wire.validate_protocol(protocol)], start_timeout=start_timeout, **settings)
 
 
 class Following:

@@ -17,8 +17,8 @@ from airflow_provider_rayagent.hooks.common import (
     config_from_connection,
     config_with_timeout,
     raise_unless_whole,
+    settings_of_tail,
     shown_notice,
-    tail_settings,
 )
 from airflow_provider_rayagent.hooks.plugins import AsyncPluginMethods
 from airflow_provider_rayagent.tail.commands import Notice
@@ -111,7 +111,7 @@ class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
     ) -> AsyncGenerator[str, None]:
         """Yield every line of a job's log, once and in order, until the job has ended."""
         wire.validate_id(job_id, "job")
-        return _Lines(self, job_id, tail_settings(self.stream_limits, timeout, protocol))
+        return _Lines(self, job_id, settings_of_tail(self.stream_limits, timeout, protocol))
 
     async def follow_job(
         self,

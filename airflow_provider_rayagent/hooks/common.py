@@ -17,27 +17,15 @@ from airflow_provider_rayagent.client.errors import (
 )
 from airflow_provider_rayagent.client.plugins import validate_timeout_pair
 from airflow_provider_rayagent.render.presenter import MAX_NOTICE
-from airflow_provider_rayagent.tail.commands import StreamSource, TailSettings
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.text.showable import showable
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.client.following import Following
-    from airflow_provider_rayagent.tail.commands import Notice
+    from airflow_provider_rayagent.tail.commands import Notice, TailSettings
 
 DEFAULT_MAX_LINE_LENGTH = 8_000_000
 """Characters; the longest line that the hook's log methods yield in one piece."""
-
-JOB_LOGGER = "airflow_provider_rayagent.job"
-"""The logger of a job's own lines in a task log, by which they can be told from ours."""
-TIMEOUT_MARGIN = 60.0
-"""Seconds after a trigger's own deadline at which Airflow ends a deferral, should no triggerer have done so."""
-
-SOURCES: dict[str, tuple[StreamSource, ...]] = {
-    "auto": ("websocket", "http"),
-    "websocket": ("websocket",),
-    "http": ("http",),
-}
 
 
 @dataclass
@@ -100,13 +88,15 @@ def config_with_timeout(config: AgentConfig, timeout: object) -> AgentConfig:
     return replace(config, connect_timeout=connect, read_timeout=read)
 
 
-def tail_settings(limits: StreamLimits, timeout: object, protocol: object) -> TailSettings:
+def settings_of_tail(limits: StreamLimits, timeout: object, protocol: object) -> TailSettings:
     """Return how a hook's log method follows a job.
 
     :raises RayAgentInputError: for a bad timeout or protocol.
     """
-    return TailSettings(
-        sources=SOURCES[wire.validate_protocol(protocol)],
+    from airflow_provider_rayagent.client.following import tail_settings
+
+    return tail_settings(
+        protocol,
         silence_timeout=wire.validate_timeout(timeout),
         max_line_length=limits.max_message_size or DEFAULT_MAX_LINE_LENGTH,
     )

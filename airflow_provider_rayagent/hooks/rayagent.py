@@ -26,8 +26,8 @@ from airflow_provider_rayagent.hooks.common import (
     config_from_connection,
     config_with_timeout,
     raise_unless_whole,
+    settings_of_tail,
     shown_notice,
-    tail_settings,
 )
 from airflow_provider_rayagent.hooks.plugins import PluginMethods
 from airflow_provider_rayagent.tail.commands import Notice
@@ -167,7 +167,7 @@ class RayAgentHook(PluginMethods, BaseHook):
         :raises RayAgentLogsUnavailableError: after the last line that could be had, if the log's end could not.
         :raises RayAgentStreamLimitError: if one of :attr:`stream_limits` is reached.
         """
-        return self._lines(self.follow_job(job_id, tail_settings(self.stream_limits, timeout, protocol)))
+        return self._lines(self.follow_job(job_id, settings_of_tail(self.stream_limits, timeout, protocol)))
 
     def follow_job(
         self,

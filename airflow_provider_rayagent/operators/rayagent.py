@@ -22,7 +22,7 @@ from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tasks.applications import find_application
 from airflow_provider_rayagent.tasks.waiting import RayAgentWaitingOperator
 from airflow_provider_rayagent.text.storable import storable
-from airflow_provider_rayagent.triggers.outcome import Outcome
+from airflow_provider_rayagent.triggers.outcome import TIMEOUT_MARGIN, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -142,7 +142,6 @@ class RayAgentStopJobOperator(_IfDone):
         return self._result(job, stop_requested=True)
 
     def _trigger(self, deadline: float) -> BaseTrigger:
-        from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
         from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 
         return RayAgentJobTrigger(
@@ -193,7 +192,6 @@ class RayAgentStopJobOperator(_IfDone):
 
     def _wait_for_end(self, hook: RayAgentHook) -> Outcome:
         """Look until the job has ended, with the patience of the trigger (:meth:`_trigger`)."""
-        from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
         from airflow_provider_rayagent.tail.commands import TailSettings
 
         settings = TailSettings(
@@ -290,7 +288,6 @@ class RayAgentDeleteServeApplicationOperator(_IfDone):
         return self._result(status, deleted=True)
 
     def _trigger(self, deadline: float) -> BaseTrigger:
-        from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
         from airflow_provider_rayagent.triggers.applications import RayAgentServeApplicationTrigger
 
         return RayAgentServeApplicationTrigger(

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from airflow_provider_rayagent.tasks.watch import JobWatch
+    from airflow_provider_rayagent.tasks.job import TaskJob
     from airflow_provider_rayagent.triggers.outcome import Outcome
 
 IfSucceeded = Literal["reuse", "run_again"]
@@ -136,17 +136,17 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
         with self._ending():
             with self.hook:
                 job = self._choose(context)
-                watch = self._begin(context)
+                task_job = self._begin(context)
                 if job is None:
-                    watch = self._start(context, watch)
+                    task_job = self._start(context, task_job)
             if not self.wait:
                 return storable(self.job_id)
             if self.deferrable:
                 return self._execute_deferred(context)
             with self.hook:
-                return self._conclude(context, watch, self._follow(context, watch))
+                return self._conclude(context, task_job, self._follow(context, task_job))
 
-    def _begin(self, context: Context) -> JobWatch:
+    def _begin(self, context: Context) -> TaskJob:
         if not self._is_chosen:
             from airflow_provider_rayagent.task_instance.identity import TaskIdentity
 
@@ -167,7 +167,7 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
             job_id, job = self._last_of(context, root)
             if job is not None:
                 break
-        self._watch_job(context, job_id)
+        self._make_ours(context, job_id)
         if is_derived:
             self._remember_root(context, root)
         return job
@@ -200,23 +200,23 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
                 break
         return job_id, job
 
-    def _watch_job(self, context: Context, job_id: str) -> JobWatch:
+    def _make_ours(self, context: Context, job_id: str) -> TaskJob:
         """Make a job this task's, unless it is; push its id.
 
         :raises RayAgentError: if the task was killed: no job may be started any more.
         """
         self._raise_if_killed(job_id)
-        if self._watch is None or self._watch.job_id != job_id:
+        if self._task_job is None or self._task_job.job_id != job_id:
             self._call(context, job_id)
-            self._watch = None
-        watch = self._begin(context)
+            self._task_job = None
+        task_job = self._begin(context)
         self._raise_if_killed(job_id)
-        return watch
+        return task_job
 
     def _raise_if_killed(self, job_id: str) -> None:
         if self._is_killed:
-            if self._watch is not None:
-                self._watch.await_stop()
+            if self._task_job is not None:
+                self._task_job.stopper.wait()
             raise RayAgentError(f"The task was ended while it looked for its job {job_id}.")
 
     def _call(self, context: Context, job_id: str) -> None:
@@ -235,10 +235,10 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
             STOP_SECONDS,
         )
         # Should the task be killed meanwhile, this is the job that is stopped.
-        watch = self._watch_job(context, job_id)
+        task_job = self._make_ours(context, job_id)
         until = time.monotonic() + STOP_SECONDS
         while job is not None and not jobs.has_ended(job) and time.monotonic() < until:
-            if watch.is_killed_within(LOOK_SECONDS):
+            if task_job.stopper.task_is_killed.wait(LOOK_SECONDS):
                 break
             job = self._found(job_id)
         return job
@@ -260,7 +260,7 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
         self.log.info("Job %s of this task has ended as %s before: a new one is started.", job_id, status)
         return False
 
-    def _start(self, context: Context, watch: JobWatch) -> JobWatch:
+    def _start(self, context: Context, task_job: TaskJob) -> TaskJob:
         try:
             answer = self.hook.run_plugin_release(
                 self.lookup,
@@ -276,7 +276,7 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
             if getattr(error, "status_code", None) == TAKEN:
                 self.log.info("The agent has a job %s already, which an earlier try has started.", self.job_id)
             elif is_outcome_unknown(error) or self._is_known():
-                self._await_known(watch, error)
+                self._await_known(task_job, error)
             else:
                 raise
         else:
@@ -288,12 +288,12 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
                     self.job_id,
                 )
                 self._call(context, named)
-                self._watch = None
-                watch = self._begin(context)
+                self._task_job = None
+                task_job = self._begin(context)
             self.log.info("Started job %s: %s of %s.", self.job_id, self.action, self.lookup)
         finally:
-            watch.job_was_started()
-        return watch
+            task_job.stopper.job_was_started()
+        return task_job
 
     def _status(self, job: Mapping[str, Any]) -> str:
         return jobs.shown_status(job, self.hook.config.redact)
@@ -305,27 +305,27 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
             return False
         return True
 
-    def _await_known(self, watch: JobWatch, lost: RayAgentError) -> None:
+    def _await_known(self, task_job: TaskJob, lost: RayAgentError) -> None:
         """Wait for a job of which it is not known whether it was started."""
         self.log.warning("Whether job %s was started is not known yet: %s", self.job_id, lost)
         until = time.monotonic() + self.job_missing_timeout
         while not self._is_known():
             if time.monotonic() >= until:
-                watch.stop("The job did not appear")
+                task_job.stopper.stop("The job did not appear")
                 raise lost
             time.sleep(LOOK_SECONDS)
         self.log.info("Job %s was started.", self.job_id)
 
-    def _conclude(self, context: Context, watch: JobWatch, outcome: Outcome) -> dict[str, Any]:
+    def _conclude(self, context: Context, task_job: TaskJob, outcome: Outcome) -> dict[str, Any]:
         if outcome.end is End.NOT_STARTED:
-            watch.stop("The task's start_timeout is over")
+            task_job.stopper.stop("The task's start_timeout is over")
             status = self._status(outcome.job) if outcome.job else "not known to the agent"
             raise RayAgentJobNotStartedError(
                 f"Job {self.job_id} has not started within the start_timeout of {self.start_timeout:g} seconds; it is "
                 f"{status}. Look at the agent's queue, and at what the cluster has free."
             )
         try:
-            return super()._conclude(context, watch, outcome)
+            return super()._conclude(context, task_job, outcome)
         except RayAgentJobMissingError:
-            watch.stop("The agent does not know the job")
+            task_job.stopper.stop("The agent does not know the job")
             raise

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.client.following import Item
     from airflow_provider_rayagent.text.redaction import Redactor
 
+JOB_LOGGER = "airflow_provider_rayagent.job"
+"""The logger of a job's own lines in a task log, by which they can be told from ours."""
 RECORD_BYTES = 12_000
 """What a record of several lines holds at most; a longer line is a record of its own."""
 QUIET_RECORDS_A_SECOND = 500

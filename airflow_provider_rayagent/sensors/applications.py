@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -28,18 +27,21 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentServeApplicationTimeoutError,
 )
 from airflow_provider_rayagent.tasks.applications import find_application
+from airflow_provider_rayagent.tasks.hook import HookMixin
 from airflow_provider_rayagent.tasks.skipping import SkippingMixin
 from airflow_provider_rayagent.text.storable import storable
+from airflow_provider_rayagent.triggers.outcome import deferral_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import timedelta
 
     from airflow.sdk import Context
 
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 
 
-class RayAgentServeApplicationSensor(SkippingMixin, BaseSensorOperator):
+class RayAgentServeApplicationSensor(SkippingMixin, HookMixin, BaseSensorOperator):
     """Wait until a Serve application is RUNNING, or gone.
 
     The task fails, without a retry, if the application is DEPLOY_FAILED or UNHEALTHY for longer than
@@ -86,13 +88,6 @@ class RayAgentServeApplicationSensor(SkippingMixin, BaseSensorOperator):
         self.deferrable = deferrable
         self._told: str | None = None
         self._ends = float("inf")
-
-    @cached_property
-    def hook(self) -> RayAgentHook:
-        """The hook for the agent."""
-        from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
-
-        return RayAgentHook(rayagent_conn_id=self.rayagent_conn_id)
 
     def execute(self, context: Context) -> Any:
         """Wait for the application, here or deferred."""
@@ -143,7 +138,6 @@ class RayAgentServeApplicationSensor(SkippingMixin, BaseSensorOperator):
         return outcome
 
     def _execute_deferred(self) -> Any:
-        from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
         from airflow_provider_rayagent.triggers.applications import RayAgentServeApplicationTrigger
 
         with self.hook as hook:
@@ -162,7 +156,7 @@ class RayAgentServeApplicationSensor(SkippingMixin, BaseSensorOperator):
                 deadline=time.time() + self.timeout,
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=self.timeout + TIMEOUT_MARGIN),
+            timeout=deferral_timeout(self.timeout),
         )
 
     def _conclude(self, outcome: ApplicationOutcome) -> dict[str, Any] | None:

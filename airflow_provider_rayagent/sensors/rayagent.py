@@ -13,13 +13,14 @@ from airflow_provider_rayagent.sensors.applications import RayAgentServeApplicat
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tasks.following import POLL_INTERVAL, RayAgentJobFollowingMixin
 from airflow_provider_rayagent.tasks.skipping import SkippingMixin
+from airflow_provider_rayagent.triggers.outcome import deferral_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow.sdk import Context
 
-    from airflow_provider_rayagent.tasks.watch import JobWatch
+    from airflow_provider_rayagent.tasks.job import TaskJob
 
 __all__ = ["RayAgentJobSensor", "RayAgentServeApplicationSensor"]
 
@@ -71,7 +72,7 @@ class RayAgentJobSensor(SkippingMixin, RayAgentJobFollowingMixin, BaseSensorOper
 
     def execute(self, context: Context) -> Any:
         """Follow the job, here or deferred; ``timeout`` counts from here."""
-        self._watch = self._started = None
+        self._task_job = self._started = None
         if self.start_from_trigger and context["ti"].map_index not in (None, -1):
             raise RayAgentInputError(
                 "start_from_trigger cannot be used with a mapped task: Airflow starts it in a worker all the same. "
@@ -82,18 +83,18 @@ class RayAgentJobSensor(SkippingMixin, RayAgentJobFollowingMixin, BaseSensorOper
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """Follow the job to its end; in ``mode="reschedule"`` look once."""
-        watch = self._begin(context)
+        task_job = self._begin(context)
         with self.hook:
             if self.reschedule:
-                outcome = self._look(context, watch)
+                outcome = self._look(context, task_job)
             else:
-                outcome = self._follow(context, watch, self._seconds_left(context))
+                outcome = self._follow(context, task_job, self._seconds_left(context))
         if outcome.end is End.LOOKED and self._seconds_left(context) <= 0:
             # Airflow would end the task just after this, without a word to the job.
-            self._time_out(watch, outcome.job)
+            self._time_out(task_job, outcome.job)
         if outcome.end is End.LOOKED or outcome.end is None:
             return False
-        return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, watch, outcome))
+        return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, task_job, outcome))
 
     def _poll_seconds(self) -> float:
         return float(self.poke_interval)
@@ -111,15 +112,13 @@ class RayAgentJobSensor(SkippingMixin, RayAgentJobFollowingMixin, BaseSensorOper
             gone = time.monotonic() - self._started
         return max(self.timeout - gone, 0.0)
 
-    def _time_out(self, watch: JobWatch, job: Mapping[str, Any] | None) -> None:
+    def _time_out(self, task_job: TaskJob, job: Mapping[str, Any] | None) -> None:
         if self.deferrable and self._seconds() < self.timeout:
-            super()._time_out(watch, job)
-        watch.time_out("timeout", self.timeout, job, RayAgentJobTimeoutError)
+            super()._time_out(task_job, job)
+        task_job.time_out("timeout", self.timeout, job, RayAgentJobTimeoutError)
 
     def _start_from_trigger(self) -> None:
         from airflow.triggers.base import StartTriggerArgs
-
-        from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
 
         if not isinstance(self.job_id, str):
             raise RayAgentInputError(
@@ -132,5 +131,5 @@ class RayAgentJobSensor(SkippingMixin, RayAgentJobFollowingMixin, BaseSensorOper
             trigger_cls=path,
             trigger_kwargs=arguments,
             next_method="execute_complete",
-            timeout=timedelta(seconds=self._seconds() + TIMEOUT_MARGIN),
+            timeout=deferral_timeout(self._seconds()),
         )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 1.0
 ANSWER_SECONDS = 2.0
-GOES_ON = frozenset({"running", "deferred", "up_for_retry", "up_for_reschedule", "scheduled", "queued"})
+ACTIVE_STATES = frozenset({"running", "deferred", "up_for_retry", "up_for_reschedule", "scheduled", "queued"})
 """States of a task instance whose job must not be stopped: this try goes on elsewhere, or the next one follows."""
 CLEARED = "restarting"
 """The state of a task instance that was cleared while it ran."""
@@ -78,7 +78,7 @@ def _state_of_deferred(identity: TaskIdentity, newest: str | None) -> str | None
         # Of no use here: where an earlier iteration was cleared, the newest is that one, and this one is not tried
         # again, so that nobody else would stop its job. (``LoopClearScope.archive_ids`` in ``models/taskinstance.py``)
         return CLEARED
-    return ENDED if newest in GOES_ON else newest
+    return ENDED if newest in ACTIVE_STATES else newest
 
 
 def is_of_an_archived_try(error: Exception) -> bool:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, BaseOperator
@@ -18,27 +16,28 @@ from airflow_provider_rayagent.exceptions import RayAgentError, RayAgentInputErr
 from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, push_job_link
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.task_instance.log_files import LOG_STORAGES, LogStorage
+from airflow_provider_rayagent.tasks.hook import HookMixin
+from airflow_provider_rayagent.tasks.log_position import recall_position, save_position
 from airflow_provider_rayagent.text.storable import storable
-from airflow_provider_rayagent.triggers.outcome import Outcome
+from airflow_provider_rayagent.triggers.outcome import Outcome, deferral_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from datetime import timedelta
 
     from airflow.sdk import Context
 
-    from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+    from airflow_provider_rayagent.tasks.job import TaskJob
     from airflow_provider_rayagent.tasks.triggers import TriggersOfTry
-    from airflow_provider_rayagent.tasks.watch import JobWatch
     from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 
 POLL_INTERVAL = 5.0
 MAX_LINE_LENGTH = 16_000
-CURSOR_KEY = "rayagent_log_cursor"
 RESULT_MARKERS = ("__SYNAPSE_RESULT_START__", "__SYNAPSE_RESULT_END__")
 """Between which the platform's plugin runner prints an action's result."""
 
 
-class RayAgentJobFollowingMixin(BaseOperator):
+class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
     """What tasks that follow a job have in common.
 
     :param rayagent_conn_id: the Airflow connection of the agent. (templated)
@@ -119,47 +118,40 @@ class RayAgentJobFollowingMixin(BaseOperator):
         self.stop_job_on_kill = stop_job_on_kill
         self.resume_log = resume_log
         self.log_storage = wire.validate_choice(log_storage, "log_storage", LOG_STORAGES)
-        self._watch: JobWatch | None = None
+        self._task_job: TaskJob | None = None
         self._is_killed = False
         self._start_by: float | None = None
         """The moment (seconds since the epoch) by which the job has to have started, if there is one."""
 
-    @cached_property
-    def hook(self) -> RayAgentHook:
-        """The hook for the agent."""
-        from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
-
-        return RayAgentHook(rayagent_conn_id=self.rayagent_conn_id)
-
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """Conclude from the trigger's event."""
-        watch = self._begin(context)
+        task_job = self._begin(context)
         with self._ending(), self.hook:
             outcome = Outcome.from_event(event)
             if outcome.end is End.JOB_ENDED:
-                outcome = replace(outcome, job=watch.details(outcome.job or {}))
-            self._after_triggers(context, watch, outcome)
-            return self._conclude(context, watch, outcome)
+                outcome = replace(outcome, job=task_job.details(outcome.job or {}))
+            self._after_triggers(context, task_job, outcome)
+            return self._conclude(context, task_job, outcome)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Go on after a deferral; one that no triggerer ended in time ends with one more look."""
         try:
             return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
         except TaskDeferralTimeout:
-            watch = self._begin(context)
-            triggers = self._triggers(context, watch, ended_early=True)
-            watch.position = triggers.position or watch.position
+            task_job = self._begin(context)
+            triggers = self._triggers(context, task_job, ended_early=True)
+            task_job.observer.position = triggers.position or task_job.observer.position
             with self._ending(), self.hook:
                 if self.forward_logs:
                     triggers.forward_gaps(Outcome(End.TIMED_OUT), self.execution_timeout)
-                outcome = self._look_before_the_end(watch)
-                return self._conclude(context, watch, replace(outcome, end=outcome.end or End.TIMED_OUT))
+                outcome = self._look_before_the_end(task_job)
+                return self._conclude(context, task_job, replace(outcome, end=outcome.end or End.TIMED_OUT))
 
     def on_kill(self) -> None:
         """End the following; with ``stop_job_on_kill`` stop the job, unless the task goes on elsewhere."""
         self._is_killed = True
-        if self._watch is not None:
-            self._watch.killed()
+        if self._task_job is not None:
+            self._task_job.stopper.on_kill()
 
     def _poll_seconds(self) -> float:
         """Return the seconds between two looks at the job's status."""
@@ -169,9 +161,9 @@ class RayAgentJobFollowingMixin(BaseOperator):
         """Return for how long the job may be followed; ``None``: as long as it takes."""
         return self.execution_timeout.total_seconds() if self.execution_timeout else None
 
-    def _time_out(self, watch: JobWatch, job: Mapping[str, Any] | None) -> None:
+    def _time_out(self, task_job: TaskJob, job: Mapping[str, Any] | None) -> None:
         """Raise that the job has not ended in time."""
-        watch.time_out("execution_timeout", self._seconds() or 0.0, job, AirflowTaskTimeout)
+        task_job.time_out("execution_timeout", self._seconds() or 0.0, job, AirflowTaskTimeout)
 
     @contextmanager
     def _ending(self) -> Iterator[None]:
@@ -183,44 +175,43 @@ class RayAgentJobFollowingMixin(BaseOperator):
             raise
 
     def _say_why(self, error: BaseException | None) -> None:
-        if isinstance(error, AirflowTaskTimeout) and self._watch is not None:
-            self._watch.stop("The task's execution_timeout is over")
+        if isinstance(error, AirflowTaskTimeout) and self._task_job is not None:
+            self._task_job.stopper.stop("The task's execution_timeout is over")
         if error is not None:
             self.log.error("%s", error)
 
-    def _begin(self, context: Context) -> JobWatch:
-        from airflow_provider_rayagent.hooks.common import SOURCES
+    def _begin(self, context: Context) -> TaskJob:
+        from airflow_provider_rayagent.client.following import tail_settings
         from airflow_provider_rayagent.render.presenter import PresentSettings
-        from airflow_provider_rayagent.tail.commands import TailSettings
-        from airflow_provider_rayagent.tasks.watch import JobWatch
+        from airflow_provider_rayagent.tasks.job import TaskJob
 
         wire.validate_id(self.job_id, "job")
-        if self._watch is None:
-            settings = TailSettings(
-                sources=SOURCES[self.protocol],
+        if self._task_job is None:
+            settings = tail_settings(
+                self.protocol,
+                start_by=self._start_by,
                 poll_interval=max(self._poll_seconds(), 0.5),
                 missing_timeout=self.job_missing_timeout,
-                start_timeout=None if self._start_by is None else max(self._start_by - time.time(), 0.0),
                 unreachable_timeout=self.agent_unreachable_timeout,
                 max_line_length=self.max_line_length,
                 progress_interval=self.progress_interval,
                 forward=self.forward_logs or self.read_result,
             )
-            self._watch = JobWatch(
+            self._task_job = TaskJob.create(
                 self.hook,
                 self.job_id,
                 self.log,
                 context["ti"],
                 settings,
                 present=PresentSettings(**self._present()),
-                shown=self.forward_logs,
+                log_is_shown=self.forward_logs,
                 markers=self.result_markers if self.read_result else None,
                 link=push_job_link(self, context),
                 owns=self.stop_job_on_kill,
                 failed_error=self._failed_error,
-                position=_recall(context, self.job_id, same_try=False) if self.resume_log else None,
+                position=recall_position(context, self.job_id, same_try=False) if self.resume_log else None,
             )
-        return self._watch
+        return self._task_job
 
     def _present(self) -> dict[str, Any]:
         return {
@@ -231,10 +222,10 @@ class RayAgentJobFollowingMixin(BaseOperator):
             "tail_lines": self.tail_lines,
         }
 
-    def _conclude(self, context: Context, watch: JobWatch, outcome: Outcome) -> dict[str, Any]:
+    def _conclude(self, context: Context, task_job: TaskJob, outcome: Outcome) -> dict[str, Any]:
         if outcome.end is End.TIMED_OUT:
-            self._time_out(watch, outcome.job)
-        result = watch.conclude(outcome)
+            self._time_out(task_job, outcome.job)
+        result = task_job.conclude(outcome)
         for outlet in self.outlets:
             if isinstance(outlet, Asset):
                 extra = storable({"job_id": self.job_id, "duration": result["duration"]})
@@ -243,61 +234,60 @@ class RayAgentJobFollowingMixin(BaseOperator):
 
     # In a worker
 
-    def _follow(self, context: Context, watch: JobWatch, seconds: float | None = None) -> Outcome:
+    def _follow(self, context: Context, task_job: TaskJob, seconds: float | None = None) -> Outcome:
         try:
-            return Outcome.of(watch.follow(seconds))
+            return Outcome.of(task_job.observer.follow(seconds))
         except AirflowTaskTimeout:
             # Airflow raises it wherever the task is at that moment; the job may have ended by then.
-            outcome = self._look_before_the_end(watch)
+            outcome = self._look_before_the_end(task_job)
             if outcome.end is End.JOB_ENDED:
                 return outcome
             raise
         finally:
             if self.resume_log:
-                _remember(context, watch)
+                save_position(context, self.job_id, task_job.observer.position)
 
-    def _look(self, context: Context, watch: JobWatch) -> Outcome:
-        if not watch.settings.forward or context.get("task_state_store") is None:
-            follower = watch.look()
-            return Outcome.of(watch.follow() if follower.end is End.JOB_ENDED else follower)
-        watch.position = _recall(context, self.job_id, same_try=not self.resume_log)
-        follower = watch.look_at_log()
-        _remember(context, watch)
+    def _look(self, context: Context, task_job: TaskJob) -> Outcome:
+        if not task_job.observer.settings.forward or context.get("task_state_store") is None:
+            follower = task_job.observer.wait_for_status()
+            return Outcome.of(task_job.observer.follow() if follower.end is End.JOB_ENDED else follower)
+        task_job.observer.position = recall_position(context, self.job_id, same_try=not self.resume_log)
+        follower = task_job.observer.forward_new_lines()
+        save_position(context, self.job_id, task_job.observer.position)
         return Outcome.of(follower)
 
-    def _look_before_the_end(self, watch: JobWatch) -> Outcome:
+    def _look_before_the_end(self, task_job: TaskJob) -> Outcome:
         """Look at the job, and forward its log if it has ended; an outcome without an end means that it goes on."""
-        follower = watch.ask()
+        follower = task_job.observer.check_status()
         if follower.end is End.JOB_ENDED:
-            follower = watch.follow()
+            follower = task_job.observer.follow()
         outcome = Outcome.of(follower)
         return replace(outcome, end=None) if follower.end is End.TIMED_OUT else outcome
 
     # Deferred
 
     def _execute_deferred(self, context: Context) -> Any:
-        watch = self._begin(context)
+        task_job = self._begin(context)
         with self.hook:
-            outcome = self._look_before_the_end(watch)
+            outcome = self._look_before_the_end(task_job)
         if outcome.end is not None:
-            return self._conclude(context, watch, outcome)
+            return self._conclude(context, task_job, outcome)
         self.log.info(
             "The triggerer follows job %s from here on, without a worker; its lines come into this log meanwhile.",
             self.job_id,
         )
-        from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
         from airflow_provider_rayagent.triggers.position import POSITION_KEY, first_position
 
-        if watch.settings.forward:
+        if task_job.observer.settings.forward:
             context["ti"].xcom_push(key=POSITION_KEY, value=storable(first_position(context["ti"])))
         seconds = self._seconds()
         return self.defer(
             trigger=self._trigger(
                 deadline=None if seconds is None else time.time() + seconds,
-                cursor=storable(dict(watch.position)) if watch.position else None,
+                cursor=storable(dict(task_job.observer.position)) if task_job.observer.position else None,
             ),
             method_name="execute_complete",
-            timeout=None if seconds is None else timedelta(seconds=seconds + TIMEOUT_MARGIN),
+            timeout=None if seconds is None else deferral_timeout(seconds),
         )
 
     def _trigger(self, deadline: float | None = None, cursor: dict[str, Any] | None = None) -> RayAgentJobTrigger:
@@ -321,58 +311,28 @@ class RayAgentJobFollowingMixin(BaseOperator):
             log_storage=self.log_storage,
         )
 
-    def _triggers(self, context: Context, watch: JobWatch, *, ended_early: bool = False) -> TriggersOfTry:
+    def _triggers(self, context: Context, task_job: TaskJob, *, ended_early: bool = False) -> TriggersOfTry:
         from airflow_provider_rayagent.tasks.triggers import TriggersOfTry
 
-        return TriggersOfTry(watch, context["ti"], self.log_storage, ended_early=ended_early)
+        return TriggersOfTry(task_job, context["ti"], self.log_storage, ended_early=ended_early)
 
-    def _after_triggers(self, context: Context, watch: JobWatch, outcome: Outcome) -> None:
+    def _after_triggers(self, context: Context, task_job: TaskJob, outcome: Outcome) -> None:
         """Go on where the triggers of this try stopped; forward what they wrote to files that are lost."""
-        triggers = self._triggers(context, watch)
+        triggers = self._triggers(context, task_job)
         position = triggers.position
-        watch.take_result(triggers.saved.get("result"), (position or {}).get("result"))
+        if task_job.result is not None:
+            task_job.result.take_saved(triggers.saved.get("result"), (position or {}).get("result"))
         if position is None:
             return
-        watch.position = position
+        task_job.observer.position = position
         if self.forward_logs:
             triggers.forward_gaps(outcome, self.execution_timeout)
             triggers.tell()
         if self.resume_log:
-            _remember(context, watch)
+            save_position(context, self.job_id, task_job.observer.position)
 
 
 def _validate_markers(value: object) -> tuple[str, str]:
     if not isinstance(value, (tuple, list)) or len(value) != 2 or not all(isinstance(m, str) and m for m in value):
         raise RayAgentInputError(f"result_markers must be two texts, not {value!r:.100}.")
     return (value[0], value[1])
-
-
-def _recall(context: Context, job_id: str, *, same_try: bool) -> dict[str, Any] | None:
-    """Return where in a job's log an earlier look, or an earlier try, has come to."""
-    from airflow_provider_rayagent.render.records import as_position
-
-    store = context.get("task_state_store")
-    saved: Any = store.get(CURSOR_KEY) if store is not None else None
-    if not isinstance(saved, dict) or saved.get("job_id", job_id) != job_id:
-        return None
-    position = as_position(saved.get("cursor"))
-    if position is not None and "job_id" not in saved:
-        # Of which job this is, the release that wrote it did not say: the text is verified, a result could not be.
-        position = {**position, "result": None}
-    if saved.get("try_number") == context["ti"].try_number:
-        return position
-    if same_try or position is None:
-        return None
-    # max_lines is counted anew in the log of each try.
-    return {**position, "shown": 0}
-
-
-def _remember(context: Context, watch: JobWatch) -> None:
-    store = context.get("task_state_store")
-    if store is not None and watch.position is not None:
-        saved: dict[str, Any] = {
-            "try_number": context["ti"].try_number,
-            "job_id": watch.job_id,
-            "cursor": dict(watch.position),
-        }
-        store.set(CURSOR_KEY, storable(saved))

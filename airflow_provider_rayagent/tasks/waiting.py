@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +15,18 @@ from airflow_provider_rayagent.client import wire
 from airflow_provider_rayagent.client.errors import RayAgentError
 from airflow_provider_rayagent.client.transience import is_permanent
 from airflow_provider_rayagent.exceptions import RayAgentWaitTimeoutError
+from airflow_provider_rayagent.tasks.hook import HookMixin
+from airflow_provider_rayagent.triggers.outcome import deferral_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
 
     from airflow.sdk import Context
     from airflow.triggers.base import BaseTrigger
 
-    from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 
-
-class RayAgentWaitingOperator(BaseOperator):
+class RayAgentWaitingOperator(HookMixin, BaseOperator):
     """What operators that wait share.
 
     :param rayagent_conn_id: the Airflow connection of the agent. (templated)
@@ -49,13 +49,6 @@ class RayAgentWaitingOperator(BaseOperator):
         self.timeout = wire.validate_duration(timeout, "timeout")
         self.poll_interval = wire.validate_duration(poll_interval, "poll_interval")
         self.deferrable = deferrable
-
-    @cached_property
-    def hook(self) -> RayAgentHook:
-        """The hook for the agent."""
-        from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
-
-        return RayAgentHook(rayagent_conn_id=self.rayagent_conn_id)
 
     @cached_property
     def _stopped(self) -> threading.Event:
@@ -97,14 +90,12 @@ class RayAgentWaitingOperator(BaseOperator):
 
         :param make_trigger: gets the moment (seconds since the epoch) at which to give up.
         """
-        from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
-
         self.log.info("The triggerer waits for that from here on, without a worker.")
         self.defer(
             trigger=make_trigger(time.time() + self.timeout),
             method_name="execute_complete",
             kwargs=kwargs,
-            timeout=timedelta(seconds=self.timeout + TIMEOUT_MARGIN),
+            timeout=deferral_timeout(self.timeout),
         )
 
     def _timed_out(self, what: str, error: RayAgentError | None = None) -> RayAgentWaitTimeoutError:

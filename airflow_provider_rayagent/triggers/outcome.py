@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.client import errors
-from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentResponseError
+from airflow_provider_rayagent.client.errors import (
+    RayAgentError,
+    RayAgentResponseError,
+    error_from_json,
+    error_to_json,
+)
 from airflow_provider_rayagent.client.jobs import shown_status
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.text.storable import storable
@@ -17,8 +21,13 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.client.following import Following
 
-MAX_DETAIL = 1_000
-"""Characters of an error's words in an event, which Airflow prints whole into the task log."""
+TIMEOUT_MARGIN = 60.0
+"""Seconds after a trigger's own deadline at which Airflow ends a deferral, should no triggerer have done so."""
+
+
+def deferral_timeout(seconds: float) -> timedelta:
+    """Return when Airflow is to end the deferral of a trigger that gives up by itself after so many seconds."""
+    return timedelta(seconds=seconds + TIMEOUT_MARGIN)
 
 
 @dataclass(frozen=True)
@@ -69,31 +78,3 @@ class Outcome:
             raise RayAgentResponseError(
                 f"The trigger's event is not one of RayAgentJobTrigger: {event!r:.200}"
             ) from None
-
-
-def error_to_json(error: RayAgentError | None) -> list[Any] | None:
-    """Return an error as JSON primitives, its words cut."""
-    return None if error is None else [type(error).__name__, _short(error.detail), error.status_code]
-
-
-def error_from_json(value: Any) -> RayAgentError | None:
-    """Return the error that :func:`error_to_json` gave.
-
-    :raises TypeError: if ``value`` is nothing of the kind.
-    """
-    return None if value is None else _error(*value)
-
-
-def _short(text: str) -> str:
-    # An error's words have no secret any more that a cut could divide.
-    text = text[:MAX_DETAIL]
-    while len(json.dumps(text)) > 1.5 * MAX_DETAIL:
-        text = text[: len(text) // 2]
-    return text
-
-
-def _error(name: str, detail: str, status_code: int | None) -> RayAgentError:
-    kind = getattr(errors, name, None)
-    if not (isinstance(kind, type) and issubclass(kind, RayAgentError)):
-        kind = RayAgentError
-    return kind(detail, status_code)

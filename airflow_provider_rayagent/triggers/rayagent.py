@@ -13,16 +13,15 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_rayagent.client import jobs, wire
 from airflow_provider_rayagent.client.answers import brief
 from airflow_provider_rayagent.client.errors import RayAgentError
-from airflow_provider_rayagent.hooks.common import SOURCES, TIMEOUT_MARGIN
+from airflow_provider_rayagent.client.following import tail_settings
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook
 from airflow_provider_rayagent.render.presenter import PresentSettings
 from airflow_provider_rayagent.render.records import JobRecords
-from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.cursor import Cursor
-from airflow_provider_rayagent.task_instance.state import GOES_ON, task_state
+from airflow_provider_rayagent.task_instance.state import ACTIVE_STATES, task_state
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 from airflow_provider_rayagent.triggers.gaps import MISSING_LINES, lines_shown
-from airflow_provider_rayagent.triggers.outcome import Outcome
+from airflow_provider_rayagent.triggers.outcome import TIMEOUT_MARGIN, Outcome
 from airflow_provider_rayagent.triggers.position import Position
 from airflow_provider_rayagent.triggers.tasklog import Channel, TaskLog
 
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.client.aio_follow import AsyncFollower
     from airflow_provider_rayagent.client.following import Item
+    from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.task_instance.log_files import LogStorage
     from airflow_provider_rayagent.text.redaction import Redactor
     from airflow_provider_rayagent.triggers.gaps import Gap, TakeOver
@@ -162,7 +162,7 @@ class RayAgentJobTrigger(BaseTrigger):
 
     async def _end_unless_task_goes_on(self, position: Position) -> None:
         state = await asyncio.to_thread(task_state, self.task_instance, deferred=True)
-        if state in GOES_ON or not await position.is_ours():
+        if state in ACTIVE_STATES or not await position.is_ours():
             self.log.info("This trigger ends; the task goes on (%s), and job %s is left alone.", state, self.job_id)
             return
         for gap in position.gaps:
@@ -285,11 +285,11 @@ class RayAgentJobTrigger(BaseTrigger):
         return None if deadline is None else max(deadline - time.time(), 0.0)
 
     def _settings(self) -> TailSettings:
-        return TailSettings(
-            sources=SOURCES[wire.validate_protocol(self.protocol)],
+        return tail_settings(
+            self.protocol,
+            start_by=self.start_deadline,
             poll_interval=self.poll_interval,
             missing_timeout=self.job_missing_timeout,
-            start_timeout=None if self.start_deadline is None else max(self.start_deadline - time.time(), 0.0),
             unreachable_timeout=self.agent_unreachable_timeout,
             max_line_length=min(self.max_line_length, MAX_LINE_LENGTH),
             progress_interval=PresentSettings(**(self.present or {})).progress_interval,

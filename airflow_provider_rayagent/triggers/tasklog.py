@@ -23,8 +23,7 @@ from weakref import WeakKeyDictionary
 
 import structlog
 
-from airflow_provider_rayagent.hooks.common import JOB_LOGGER
-from airflow_provider_rayagent.render.records import grouped
+from airflow_provider_rayagent.render.records import JOB_LOGGER, grouped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.hooks.common import JOB_LOGGER
+from airflow_provider_rayagent.render.records import JOB_LOGGER
 from airflow_provider_rayagent.triggers.position import POSITION_KEY
 from tests.stack.watch import wait_until
 from tests.system.support import System, Task

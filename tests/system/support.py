@@ -9,7 +9,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.hooks.common import JOB_LOGGER
+from airflow_provider_rayagent.render.records import JOB_LOGGER
 from tests.stack.airflow import FINAL_TASK_STATES
 from tests.stack.watch import wait_until
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.stack.airflow import Airflow, Json
     from tests.stack.postgres import Postgres
 
-IN_WORKER, IN_TRIGGERER = "watch.py", "tasklog.py"
+IN_WORKER, IN_TRIGGERER = "observer.py", "tasklog.py"
 """Where in the package the job's lines are written."""
 DEFERS = "The triggerer follows job {job_id} from here on"
 """What a task says when it defers."""

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import pytest
 from airflow import sdk
 
-from airflow_provider_rayagent.hooks.common import JOB_LOGGER
+from airflow_provider_rayagent.render.records import JOB_LOGGER
 from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:

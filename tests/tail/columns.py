@@ -13,7 +13,7 @@ from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgen
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook
 from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
 from airflow_provider_rayagent.tail.commands import Notice
-from airflow_provider_rayagent.tasks.watch import JobWatch
+from airflow_provider_rayagent.tasks.job import TaskJob
 from airflow_provider_rayagent.triggers import tasklog
 from airflow_provider_rayagent.triggers.outcome import Outcome as TriggerOutcome
 from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
@@ -27,18 +27,20 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.client.following import Item
     from airflow_provider_rayagent.render.records import JobRecords
     from airflow_provider_rayagent.tail.commands import TailSettings
+    from airflow_provider_rayagent.tasks.observer import JobObserver
 
 tasklog.BLIND_DRAIN_SECONDS = 0.0
 
 
-class RecordingWatch(JobWatch):
-    """A sensor's watch that keeps what it tells the task log."""
+def recorded(observer: JobObserver, outcome: Outcome) -> None:
+    """Let an observer keep what it writes to the task log."""
+    forward = observer.forward
 
-    outcome: Outcome
+    def recording(records: JobRecords, items: Sequence[Item]) -> None:
+        keep(items, outcome)
+        forward(records, items)
 
-    def tell(self, records: JobRecords, items: Sequence[Item]) -> None:
-        keep(items, self.outcome)
-        super().tell(records, items)
+    observer.forward = recording  # type: ignore[method-assign]
 
 
 def keep(items: Sequence[Item], outcome: Outcome) -> None:
@@ -56,16 +58,16 @@ def sensor(url: str, job_id: str, protocol: str) -> Outcome:
     )
     hook = task.__dict__["hook"] = quick_hook(url)
     context = make_context()
-    watch = RecordingWatch(hook, job_id, task.log, context["ti"], settings_for(protocol))
-    watch.outcome = Outcome()
-    task._watch = watch
+    task._task_job = TaskJob.create(hook, job_id, task.log, context["ti"], settings_for(protocol))
+    outcome = Outcome()
+    recorded(task._task_job.observer, outcome)
     try:
         task.poke(context)
     except (RayAgentJobFailedError, RayAgentJobStoppedError):
         pass
     except RayAgentError as error:
-        watch.outcome.error = error
-    return watch.outcome
+        outcome.error = error
+    return outcome
 
 
 class QuickAsyncHook(RayAgentAsyncHook):

@@ -128,13 +128,15 @@ with DAG("d"):
     RayAgentDeleteServeApplicationOperator(task_id="e", name="s")
 """
 WHEN_IT_RUNS = (
-    "agent.blocking",
-    "agent.aio",
-    "agent.following",
+    "client.blocking",
+    "client.aio",
+    "client.following",
     "hooks",
     "local",
-    "logs.commands",
-    "logs.tail",
+    "tail.commands",
+    "tail.machine",
+    "tasks.job",
+    "tasks.observer",
     "triggers.applications",
     "triggers.position",
     "triggers.rayagent",
@@ -170,18 +172,6 @@ def test_every_task_takes_the_hooks_connection_by_default() -> None:
         RayAgentStopJobOperator(task_id="stop", job_id="j"),
     ]
     assert {task.rayagent_conn_id for task in tasks} == {RayAgentHook.default_conn_name}
-
-
-def test_the_wire_and_the_log_know_no_airflow() -> None:
-    names = [
-        ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        for room in ("agent", "logs")
-        for path in sorted((ROOT / "airflow_provider_rayagent" / room).glob("*.py"))
-        if path.stem != "__init__"
-    ]
-    program = f"import sys, {', '.join(names)}\nprint('airflow' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize("safe_mode", [True, False])

@@ -16,8 +16,8 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentResponseError,
     RayAgentWaitTimeoutError,
 )
-from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
 from airflow_provider_rayagent.operators import rayagent
+from airflow_provider_rayagent.triggers.outcome import TIMEOUT_MARGIN
 from tests.scripted import DEFAULT, Answer, Down, Html, Job, Play, Refuse, Reset, ScriptedAgent, SetStatus, Sleep, Step
 from tests.unit.both_ways import execute
 from tests.unit.operators.test_stop_job import GET, STOP, make_operator, run

@@ -21,8 +21,8 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentServeApplicationFailedError,
     RayAgentServeApplicationTimeoutError,
 )
-from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
 from airflow_provider_rayagent.triggers.applications import RayAgentServeApplicationTrigger
+from airflow_provider_rayagent.triggers.outcome import TIMEOUT_MARGIN
 from tests.scripted import Application, Refuse, ScriptedAgent
 from tests.stack.watch import PATIENCE
 from tests.unit.sensors.applications import GET, make_sensor, said

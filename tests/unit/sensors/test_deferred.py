@@ -23,8 +23,8 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentJobTimeoutError,
     RayAgentResponseError,
 )
-from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
-from airflow_provider_rayagent.tasks.following import CURSOR_KEY
+from airflow_provider_rayagent.tasks import log_position
+from airflow_provider_rayagent.triggers.outcome import TIMEOUT_MARGIN
 from airflow_provider_rayagent.triggers.position import POSITION_KEY
 from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 from tests.scripted import DEFAULT, Job, Play, Refuse, ScriptedAgent, SetStatus, Silence, Sleep
@@ -321,7 +321,7 @@ def test_a_new_try_goes_on_in_the_log_only_where_that_is_wanted(
                     run_deferred(context=context, poke_interval=0.5, resume_log=resume_log)
             told.append(log.lines_of("a\nb\nc\n"))
     assert told == [["a", "b"], second]
-    assert (CURSOR_KEY in store) is resume_log
+    assert (log_position.KEY in store) is resume_log
 
 
 def test_a_run_without_a_supervisor_as_dag_test_does_it_ends_as_any_other(connect: Connect) -> None:

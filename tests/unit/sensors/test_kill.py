@@ -19,8 +19,8 @@ from airflow.sdk.execution_time import timeout as airflows
 from airflow_provider_rayagent.client import follow
 from airflow_provider_rayagent.client.wire import MAX_TIMEOUT
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobTimeoutError
-from airflow_provider_rayagent.tasks import watch
-from airflow_provider_rayagent.tasks.watch import HANDLER_SECONDS
+from airflow_provider_rayagent.tasks import stopper
+from airflow_provider_rayagent.tasks.stopper import HANDLER_SECONDS
 from tests.scripted import Follow, Hold, Job, Play, Refuse, ScriptedAgent, Silence
 from tests.stack.watch import PATIENCE
 from tests.unit.sensors.deferral import resume
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def _looks_up_often_and_is_patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(follow, "SLICE_SECONDS", 0.1)
-    monkeypatch.setattr(watch, "KILL_SECONDS", PATIENCE)
+    monkeypatch.setattr(stopper, "KILL_SECONDS", PATIENCE)
 
 
 def make_job() -> Job:
@@ -184,8 +184,8 @@ def test_airflow_that_does_not_answer_does_not_hold_the_task_up(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answered = threading.Event()
-    monkeypatch.setattr(watch, "task_state", lambda _: answered.wait() and None)
-    monkeypatch.setattr(watch, "KILL_SECONDS", 0.3)
+    monkeypatch.setattr(stopper, "task_state", lambda _: answered.wait() and None)
+    monkeypatch.setattr(stopper, "KILL_SECONDS", 0.3)
     with ScriptedAgent(make_job()) as agent:
         connect(agent)
         assert killed(agent, TaskInstance()) < PATIENCE

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk.execution_time import comms
 
-from airflow_provider_rayagent.tasks.watch import JobWatch
+from airflow_provider_rayagent.tasks.result import PrintedResult
 from airflow_provider_rayagent.text.storable import MAX_DEPTH
 from tests.scripted import Grow, Job, ScriptedAgent, SetStatus, Sleep, WaitFor
 from tests.unit.foreign import END, START, through_airflow
@@ -123,7 +123,7 @@ def test_where_the_last_position_could_not_be_saved_the_whole_log_is_looked_thro
 
     monkeypatch.setattr(supervisor, "send", hiccup)
     if not is_readable:
-        monkeypatch.setattr(JobWatch, "_found_again", lambda self, markers: None)
+        monkeypatch.setattr(PrintedResult, "_search_whole_log", lambda self: None)
     timeline = [Grow(before), WaitFor(lambda: supervisor.saved), Grow(after), SetStatus("SUCCEEDED")]
     with ScriptedAgent(Job("", "RUNNING", timeline=timeline)) as agent, task_log() as log:
         connect(agent)

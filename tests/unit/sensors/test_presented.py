@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError
-from airflow_provider_rayagent.hooks.common import JOB_LOGGER
+from airflow_provider_rayagent.render.records import JOB_LOGGER
 from tests.scripted import Grow, Job, ScriptedAgent, SetStatus, Sleep
 from tests.unit.sensors.factory import run
 from tests.unit.support import StateStore, TaskInstance, make_context, task_log

@@ -10,7 +10,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSensorTimeout, AirflowSkipException
 
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError
-from airflow_provider_rayagent.tasks.following import CURSOR_KEY
+from airflow_provider_rayagent.tasks import log_position
 from tests.scripted import Html, Job, Refuse, ScriptedAgent
 from tests.unit.sensors.factory import make_sensor, run
 from tests.unit.support import StateStore, TaskInstance, make_context, task_log
@@ -98,7 +98,7 @@ def test_another_try_forwards_the_log_from_its_first_line(connect: Connect) -> N
     "saved", [None, "x", [], {}, {"try_number": 1}, {"try_number": 1, "cursor": {}}, {"try_number": 1, "cursor": "x"}]
 )
 def test_a_place_that_cannot_be_read_means_the_first_line(saved: Any, connect: Connect) -> None:
-    store = StateStore({CURSOR_KEY: saved})
+    store = StateStore({log_position.KEY: saved})
     with ScriptedAgent(Job("a\n", status="RUNNING")) as agent, task_log() as log:
         connect(agent)
         assert look(store) is None

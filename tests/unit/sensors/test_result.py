@@ -10,7 +10,7 @@ import pytest
 from airflow.sdk import Asset, AssetAlias
 
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobTimeoutError
-from airflow_provider_rayagent.tasks.following import CURSOR_KEY
+from airflow_provider_rayagent.tasks import log_position
 from tests.scripted import Grow, Job, Refuse, ScriptedAgent, SetStatus, Sleep
 from tests.unit.sensors.factory import run
 from tests.unit.support import TOKEN, StateStore, TaskInstance, make_context, task_log
@@ -146,7 +146,7 @@ def test_the_result_of_a_log_that_was_rewritten_since_the_last_try_does_not_coun
         connect(agent)
         with pytest.raises(RayAgentJobTimeoutError):
             run(context=make_context(task_state_store=store), read_result=True, resume_log=True, timeout=2)
-        assert store[CURSOR_KEY]["cursor"]["result"]["found"]
+        assert store[log_position.KEY]["cursor"]["result"]["found"]
     with ScriptedAgent(Job(text, "RUNNING", timeline=[Sleep(0.3), SetStatus("SUCCEEDED")])) as agent:
         connect(agent)
         context = make_context(TaskInstance(2), task_state_store=store)

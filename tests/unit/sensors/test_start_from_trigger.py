@@ -12,8 +12,8 @@ from airflow.sdk import DAG, XComArg
 from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_provider_rayagent.exceptions import RayAgentInputError
-from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
 from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
+from airflow_provider_rayagent.triggers.outcome import TIMEOUT_MARGIN
 from tests.scripted import Job, ScriptedAgent
 from tests.unit.sensors.deferral import resume
 from tests.unit.sensors.factory import make_sensor

@@ -18,7 +18,7 @@ from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.cursor import Cursor
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.reading import TextReading
-from airflow_provider_rayagent.tasks.watch import JobWatch
+from airflow_provider_rayagent.tasks.observer import JobObserver
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 from airflow_provider_rayagent.triggers import gaps as rules
 from airflow_provider_rayagent.triggers.gaps import MAX_GAPS, Gap, add_gap, saved_gaps, take_over
@@ -152,9 +152,9 @@ class Hook:
         return SimpleNamespace(items=items, cursor=cursor, end=End.JOB_ENDED, log_is_whole=True, error=None)
 
 
-def watch_of(text: str, present: PresentSettings) -> JobWatch:
+def observer_of(text: str, present: PresentSettings) -> JobObserver:
     settings = TailSettings(progress_interval=present.progress_interval)
-    return JobWatch(Hook(text), "j1", structlog.get_logger(), None, settings, present=present)  # type: ignore[arg-type]
+    return JobObserver(Hook(text), "j1", structlog.get_logger(), settings, present=present)  # type: ignore[arg-type]
 
 
 TEXTS = st.lists(st.sampled_from(["a", "bb", "", "  c", "<<[1,", "2]>>", "d" * 40]), max_size=40).map(
@@ -197,9 +197,9 @@ def test_the_finished_log_has_every_line_once_whichever_files_are_lost(
         found = add_gap(found, Gap(begin, None))
     else:
         finished += written
-    watch = watch_of(text, present)
+    observer = observer_of(text, present)
     with task_log() as log:
-        assert [watch.forward_again(gap, MAX_LINE_LENGTH) for gap in found if not gap.is_empty] == [""] * len(found)
+        assert [observer.forward_gap(gap, MAX_LINE_LENGTH) for gap in found if not gap.is_empty] == [""] * len(found)
     lines = text.splitlines()
     finished += [line for message in log.messages for line in message.split("\n") if line in lines]
     if max_lines is not None and len(lines) > max_lines + 3:

@@ -18,8 +18,8 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentNotFoundError,
     RayAgentServerError,
 )
-from airflow_provider_rayagent.hooks.common import TIMEOUT_MARGIN
 from airflow_provider_rayagent.tail.end import End
+from airflow_provider_rayagent.triggers.outcome import TIMEOUT_MARGIN
 from tests.scripted import DEFAULT, Down, Grow, Hold, Html, Job, Play, Refuse, Reset, ScriptedAgent, SetStatus, Sleep
 from tests.stack.watch import PATIENCE
 from tests.unit.support import NO_AGENT, TOKEN, named, task_log, until

@@ -1,0 +1,22 @@
+"""The hook of a task."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+
+
+class HookMixin:
+    """What every operator and sensor has besides its arguments."""
+
+    rayagent_conn_id: str
+
+    @cached_property
+    def hook(self) -> RayAgentHook:
+        """The hook for the agent."""
+        from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+
+        return RayAgentHook(rayagent_conn_id=self.rayagent_conn_id)

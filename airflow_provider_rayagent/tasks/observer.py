@@ -1,0 +1,155 @@
+"""Observe a job from a worker: its status, and its log, which goes to the task log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from airflow_provider_rayagent.render.presenter import PresentSettings
+from airflow_provider_rayagent.render.records import JOB_LOGGER, JobRecords, Joiner
+from airflow_provider_rayagent.tail.cursor import Cursor
+from airflow_provider_rayagent.tail.end import End
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from airflow_provider_rayagent.client.follow import Follower
+    from airflow_provider_rayagent.client.following import Item
+    from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+    from airflow_provider_rayagent.render.presenter import Record
+    from airflow_provider_rayagent.tail.commands import TailSettings
+    from airflow_provider_rayagent.tasks.result import PrintedResult
+    from airflow_provider_rayagent.tasks.stopper import JobStopper
+    from airflow_provider_rayagent.triggers.gaps import Gap
+
+GAP_SECONDS = 600.0
+"""How long the lines of a trigger whose log file is lost may take to be forwarded again."""
+
+
+class JobObserver:
+    """Observe one job; each method returns the follower that has done it.
+
+    :param log: the task's logger.
+    :param settings: how the job is followed.
+    :param present: how its lines look.
+    :param shown: whether its lines are shown.
+    :param result: takes the result that it prints; ``None``: it has none.
+    :param position: where in the log to begin; see :meth:`JobRecords.position`.
+    :param stopper: tells when the task is killed, which ends the following.
+    """
+
+    def __init__(
+        self,
+        hook: RayAgentHook,
+        job_id: str,
+        log: Any,
+        settings: TailSettings,
+        *,
+        present: PresentSettings | None = None,
+        shown: bool = True,
+        result: PrintedResult | None = None,
+        position: Mapping[str, Any] | None = None,
+        stopper: JobStopper | None = None,
+    ) -> None:
+        self._hook = hook
+        self._job_id = job_id
+        self._log = log
+        self.settings = settings
+        self._present = present or PresentSettings()
+        self._shown = shown
+        self._result = result
+        self.position = position
+        """Where in the log the following has come to."""
+        self._stopper = stopper
+        self._job_log: Any = structlog.get_logger(JOB_LOGGER)
+        self._joiner = Joiner()
+
+    def wait_for_status(self) -> Follower:
+        """Read the status, once it can be had; the log is not read."""
+        return self._run(replace(self.settings, forward=False, once=True), None)
+
+    def check_status(self) -> Follower:
+        """Ask for the status once; the end is ``TIMED_OUT`` where the job goes on, as far as can be known."""
+        return self._run(replace(self.settings, forward=False), 0.0)
+
+    def forward_new_lines(self) -> Follower:
+        """Read the status, and forward what is new in the log."""
+        return self._run(replace(self.settings, once=True), None)
+
+    def follow(self, seconds: float | None = None) -> Follower:
+        """Follow the job to its end, or for so many seconds."""
+        return self._run(self.settings, seconds)
+
+    def forward_gap(self, gap: Gap, max_line_length: int, seconds: float = GAP_SECONDS) -> str:
+        """Write the lines of a gap; return why some can't be had, nothing if all are written.
+
+        :param max_line_length: that of the trigger which counted the lines.
+        :param seconds: how long it may take.
+        """
+        settings = replace(self.settings, max_line_length=min(self.settings.max_line_length, max_line_length))
+        records = self._records(gap.start, None)
+        cursor = Cursor.from_json(dict(gap.start))
+        follower = self._follower(settings, cursor, seconds)
+        left = sys.maxsize if gap.until is None else gap.until - cursor.lines
+        with closing(follower.items()) as found:
+            for items in found:
+                if follower.cursor is not cursor:
+                    return "the job's log was rewritten since"
+                lines = [item for item in items if isinstance(item, str)][:left]
+                left -= len(lines)
+                self.forward(records, lines)
+                if not left:
+                    break
+        self._write(records.finish(), time.monotonic())
+        if not left or (gap.until is None and follower.log_is_whole):
+            return ""
+        if follower.end is End.TIMED_OUT:
+            return f"reading them took more than {seconds:g} seconds"
+        return str(follower.error or "the job's log can't be read")
+
+    def forward(self, records: JobRecords, items: Sequence[Item]) -> None:
+        """Write items to the task log."""
+        now = time.monotonic()
+        self._write(records.of(items, now), now)
+
+    def _run(self, settings: TailSettings, seconds: float | None) -> Follower:
+        records = self._records(self.position, self._result.markers if self._result else None)
+        cursor = Cursor.from_json(dict(self.position)) if self.position else None
+        follower = self._follower(settings, cursor, seconds)
+        try:
+            for items in follower.items():
+                self.forward(records, items)
+        finally:
+            if settings.forward:
+                if follower.end is not End.LOOKED:
+                    self._write(records.finish(), time.monotonic())
+                self.position = records.position(follower.cursor)
+                if self._result is not None:
+                    self._result.take(records.result, from_first_line=cursor is None)
+            if self._stopper is not None:
+                self._stopper.wait()
+        return follower
+
+    def _records(self, position: Mapping[str, Any] | None, markers: tuple[str, str] | None) -> JobRecords:
+        return JobRecords(
+            self._job_id,
+            self._present,
+            markers=markers,
+            shown=self._shown,
+            redact=self._hook.config.redact,
+            where=self._hook.config.base_url,
+            position=position,
+        )
+
+    def _follower(self, settings: TailSettings, cursor: Cursor | None, seconds: float | None) -> Follower:
+        stopped = self._stopper.task_is_killed if self._stopper is not None else None
+        return self._hook.follow_job(self._job_id, settings, cursor=cursor, deadline=seconds, stopped=stopped)
+
+    def _write(self, records: list[Record], now: float) -> None:
+        for record in self._joiner.joined(records, now):
+            (self._job_log if record.of_job else self._log).log(record.level, "%s", record.text)
