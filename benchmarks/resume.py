@@ -16,6 +16,7 @@ from airflow_provider_rayagent.client.config import read_config
 from airflow_provider_rayagent.client.follow import Follower
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.cursor import Cursor, Replay
+from airflow_provider_rayagent.tail.items import LogLine
 from benchmarks.feeder import BLOCK, BLOCK_LINES, ROOT, feeder
 from benchmarks.measure import Aim, Line, in_turn
 
@@ -60,7 +61,7 @@ def ours(url: str, lines: int) -> float:
         follower = Follower(agent, job_id(lines), TailSettings(sources=("websocket",)), cursor=cursor)
         begun = time.perf_counter()
         items = follower.items()
-        while not any(isinstance(item, str) for item in next(items)):
+        while not any(isinstance(item, LogLine) for item in next(items)):
             pass
         return time.perf_counter() - begun
 

@@ -51,5 +51,5 @@ def _by_last_name(app: Any, env: Any, node: Any, contnode: Any) -> Any:
     if node.get("refdomain") != "py" or node.get("refspecific"):
         return None
     node["refspecific"] = True
-    target = node["reftarget"].removeprefix("airflow_provider_rayagent.hooks.common.")
+    target = node["reftarget"].removeprefix("airflow_provider_rayagent.hooks.log_lines.")
     return env.domains["py"].resolve_xref(env, node["refdoc"], app.builder, node["reftype"], target, node, contnode)

@@ -10,7 +10,7 @@ from airflow_provider_rayagent.client import wire
 from airflow_provider_rayagent.client.aio_items import Items, TaskItems
 from airflow_provider_rayagent.client.aio_streams import AsyncLogStream, AsyncWholeLog, open_stream
 from airflow_provider_rayagent.client.errors import RayAgentError
-from airflow_provider_rayagent.client.following import Following, Item
+from airflow_provider_rayagent.client.following import Following
 from airflow_provider_rayagent.client.logstreams import StreamEndedError
 from airflow_provider_rayagent.tail import commands as do
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.client.aio import AsyncAgent
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.cursor import Cursor
+    from airflow_provider_rayagent.tail.items import Item
 
 
 class AsyncFollower(Following):

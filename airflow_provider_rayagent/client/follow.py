@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.client import wire
 from airflow_provider_rayagent.client.errors import RayAgentError
-from airflow_provider_rayagent.client.following import SLICE_SECONDS, Following, Item
+from airflow_provider_rayagent.client.following import SLICE_SECONDS, Following
 from airflow_provider_rayagent.client.logstreams import StreamEndedError
 from airflow_provider_rayagent.client.streams import LogStream, WholeLog, open_stream
 from airflow_provider_rayagent.tail import commands as do
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.client.blocking import BlockingAgent
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.cursor import Cursor
+    from airflow_provider_rayagent.tail.items import Item
 
 
 class Follower(Following):

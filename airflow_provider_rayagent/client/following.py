@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.client import jobs, wire
 from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentNotFoundError, RayAgentResponseError
 from airflow_provider_rayagent.client.transience import is_log_unreadable, is_permanent
-from airflow_provider_rayagent.tail.commands import Notice, StreamSource, TailSettings
+from airflow_provider_rayagent.tail.commands import StreamSource, TailSettings
+from airflow_provider_rayagent.tail.items import Item, JobSeen
 from airflow_provider_rayagent.tail.machine import Tail
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 
@@ -29,20 +29,6 @@ SOURCES: dict[wire.Protocol, tuple[StreamSource, ...]] = {
 """The log streams of a protocol, the preferred one first."""
 SLICE_SECONDS = 1.0
 """A wait or read is never longer at a stretch, so that a request to stop is seen soon."""
-
-
-@dataclass(frozen=True)
-class JobSeen:
-    """The job was seen in another status than before.
-
-    :param details: the job's details as the agent gave them.
-    """
-
-    details: Mapping[str, Any]
-
-
-Item: TypeAlias = str | Notice | JobSeen
-"""What there is to tell of a followed job: a line of its log, a sentence about the log, or news of its status."""
 
 
 def tail_settings(protocol: object, *, start_by: float | None = None, **settings: Any) -> TailSettings:

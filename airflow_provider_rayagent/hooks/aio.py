@@ -11,17 +11,9 @@ from airflow.sdk import BaseHook
 from airflow_provider_rayagent.client import wire
 from airflow_provider_rayagent.client.aio_items import Items
 from airflow_provider_rayagent.client.errors import RayAgentStreamLimitError
-from airflow_provider_rayagent.hooks.common import (
-    LimitedLines,
-    StreamLimits,
-    config_from_connection,
-    config_with_timeout,
-    raise_unless_whole,
-    settings_of_tail,
-    shown_notice,
-)
+from airflow_provider_rayagent.hooks.connection import config_from_connection, config_with_timeout
+from airflow_provider_rayagent.hooks.log_lines import LogLines, StreamLimits, settings_of_tail
 from airflow_provider_rayagent.hooks.plugins import AsyncPluginMethods
-from airflow_provider_rayagent.tail.commands import Notice
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
@@ -31,10 +23,10 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.client.aio import AsyncAgent
     from airflow_provider_rayagent.client.aio_follow import AsyncFollower
-    from airflow_provider_rayagent.client.following import Item
     from airflow_provider_rayagent.hooks.plugins import Timeout
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.cursor import Cursor
+    from airflow_provider_rayagent.tail.items import Item
 
 
 class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
@@ -187,52 +179,44 @@ class _Lines(Items[str]):
         self._hook = hook
         self._job_id = job_id
         self._settings = settings
-        self._limited = LimitedLines(hook.stream_limits) if hook.stream_limits.are_set else None
-        self._follower: AsyncFollower | None = None
+        self._lines: LogLines | None = None
         self._lists: Items[list[Item]] | None = None
-        self._items: Iterator[Item] = iter(())
+        self._ready: Iterator[str] = iter(())
         self._closed = False
 
     async def __anext__(self) -> str:
         """Return the next line."""
         while True:
-            for item in self._items:
-                if isinstance(item, str):
-                    if self._limited is not None and self._follower is not None:
-                        await self._count(item, self._limited, self._follower)
-                    return item
-                if isinstance(item, Notice) and self._follower is not None:
-                    self._hook.log.warning("%s", shown_notice(item, self._follower))
-            self._items = iter(await self._next_list())
+            try:
+                for line in self._ready:
+                    return line
+            except RayAgentStreamLimitError:
+                await self.aclose()
+                raise
+            self._ready = await self._next_lines()
 
     async def aclose(self) -> None:
         """Close what it holds."""
         self._closed = True
-        self._items = iter(())
+        self._ready = iter(())
         if self._lists is not None:
             await self._lists.aclose()
 
-    async def _next_list(self) -> list[Item]:
+    async def _next_lines(self) -> Iterator[str]:
         if self._closed:
             raise StopAsyncIteration
-        if self._follower is None or self._lists is None:
-            self._follower = await self._hook.follow_job(self._job_id, self._settings)
-            self._lists = self._follower.items()
+        if self._lines is None or self._lists is None:
+            follower = await self._hook.follow_job(self._job_id, self._settings)
+            self._lines = LogLines(follower, self._hook.stream_limits, self._hook.log)
+            self._lists = follower.items()
         try:
-            return await anext(self._lists)
+            return self._lines.of(await anext(self._lists))
         except StopAsyncIteration:
             self._closed = True
-            raise_unless_whole(self._follower)
+            self._lines.raise_unless_whole()
             raise
         except Exception:
             self._closed = True
-            raise
-
-    async def _count(self, line: str, limited: LimitedLines, follower: AsyncFollower) -> None:
-        try:
-            limited.count(line, follower)
-        except RayAgentStreamLimitError:
-            await self.aclose()
             raise
 
 

@@ -20,17 +20,9 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentResponseError,
 )
 from airflow_provider_rayagent.hooks.aio import RayAgentAsyncHook
-from airflow_provider_rayagent.hooks.common import (
-    LimitedLines,
-    StreamLimits,
-    config_from_connection,
-    config_with_timeout,
-    raise_unless_whole,
-    settings_of_tail,
-    shown_notice,
-)
+from airflow_provider_rayagent.hooks.connection import config_from_connection, config_with_timeout
+from airflow_provider_rayagent.hooks.log_lines import LogLines, StreamLimits, settings_of_tail
 from airflow_provider_rayagent.hooks.plugins import PluginMethods
-from airflow_provider_rayagent.tail.commands import Notice
 
 if TYPE_CHECKING:
     import threading
@@ -184,16 +176,10 @@ class RayAgentHook(PluginMethods, BaseHook):
         return Follower(self._agent, job_id, settings, cursor=cursor, deadline=deadline, stopped=stopped)
 
     def _lines(self, follower: Follower) -> Iterator[str]:
-        limited = LimitedLines(self.stream_limits) if self.stream_limits.are_set else None
+        lines = LogLines(follower, self.stream_limits, self.log)
         for items in follower.items():
-            for item in items:
-                if isinstance(item, str):
-                    if limited is not None:
-                        limited.count(item, follower)
-                    yield item
-                elif isinstance(item, Notice):
-                    self.log.warning("%s", shown_notice(item, follower))
-        raise_unless_whole(follower)
+            yield from lines.of(items)
+        lines.raise_unless_whole()
 
     # Cluster
 

@@ -23,7 +23,7 @@ _NOTHING = re.compile(r"(?: |\x1b\[A)*")
 _NOTHING_OF_A_PROCESS = re.compile(r"(?:\x1b\[\d+m)?\((?:[^\n]{1,200}? )?pid=\d+[^()\n]{0,60}\)(?:\x1b\[0m)? *")
 
 
-class Line(NamedTuple):
+class NumberedLine(NamedTuple):
     """A line of the job.
 
     :param number: where it stands in the log, as the caller counts.
@@ -46,8 +46,8 @@ class Bars:
 
     def __init__(self, interval: float | None) -> None:
         self._interval = interval
-        self._states: dict[str, Line] = {}
-        self._empty: list[Line] = []
+        self._states: dict[str, NumberedLine] = {}
+        self._empty: list[NumberedLine] = []
         self._due: dict[str, float] = {}
         self._among_bars = False
 
@@ -56,7 +56,7 @@ class Bars:
         """The number of the first line that is held back."""
         return min((line.number for line in (*self._states.values(), *self._empty)), default=None)
 
-    def feed(self, line: Line, now: float) -> Iterator[Line]:
+    def feed(self, line: NumberedLine, now: float) -> Iterator[NumberedLine]:
         """Yield the lines that are to be shown now that ``line`` has come.
 
         :param now: seconds on a monotonic clock.
@@ -74,19 +74,21 @@ class Bars:
             yield from self.flush()
             yield line
 
-    def overdue(self, now: float) -> list[Line]:
+    def overdue(self, now: float) -> list[NumberedLine]:
         """Return what is held back, in order, if a state of it has waited long enough."""
         if self._interval is None or not any(now >= self._due.get(name, now) for name in self._states):
             return []
         self._due.update(dict.fromkeys(self._states, now + self._interval))
         return self._release()
 
-    def flush(self) -> list[Line]:
+    def flush(self) -> list[NumberedLine]:
         """Return what is held back, in order."""
         self._among_bars = False
         return self._release()
 
-    def _state(self, name: str, line: Line, now: float, interval: float, *, complete: bool) -> Iterator[Line]:
+    def _state(
+        self, name: str, line: NumberedLine, now: float, interval: float, *, complete: bool
+    ) -> Iterator[NumberedLine]:
         self._states.pop(name, None)
         if len(self._due) >= MAX_HELD and name not in self._due:
             yield from self._release()
@@ -98,7 +100,7 @@ class Bars:
         else:
             self._states[name] = line
 
-    def _release(self) -> list[Line]:
+    def _release(self) -> list[NumberedLine]:
         if not self._states and not self._empty:
             return []
         held = sorted((*self._states.values(), *self._empty))

@@ -6,10 +6,9 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow_provider_rayagent.render.bars import Bars, Line
+from airflow_provider_rayagent.render.bars import Bars, NumberedLine
 from airflow_provider_rayagent.render.excerpt import Excerpt
 from airflow_provider_rayagent.render.levels import LevelFinder
-from airflow_provider_rayagent.tail.commands import Notice, Progress
 from airflow_provider_rayagent.tail.cursor import Cursor
 from airflow_provider_rayagent.text.showable import showable
 
@@ -67,45 +66,64 @@ class Presenter:
         saved = position or {}
         self._levels = LevelFinder()
         self._bars = Bars(self._settings.progress_interval)
-        self._excerpt: Excerpt[Line] = Excerpt(
+        self._excerpt: Excerpt[NumberedLine] = Excerpt(
             self._settings.max_lines, self._settings.tail_lines, shown=int(saved.get("shown", 0))
         )
         self._again = int(saved.get("again", 0))
         self._said_full = self._excerpt.shown > 0 and self._excerpt.is_full
         self._lines = 0
+        self._records: list[Record] = []
         self._full_since: int | None = None
         self._base = {**Cursor().to_json(), **saved}
         self._base_lines = 0
 
-    def records(self, items: Iterable[str | Notice], now: float) -> list[Record]:
-        """Return the records that tell ``items``, in order; without items, a bar's state that has waited long enough.
+    def line(self, text: str, now: float) -> None:
+        """Take a line of the job.
 
-        :param now: seconds on a monotonic clock.
+        :param now: seconds on a monotonic clock, here and below.
         """
-        found: list[Record] = []
-        for item in items:
-            if isinstance(item, str):
-                self._line(item, now, found)
-            elif not isinstance(item, Progress):
-                self._show(self._bars.flush(), found)
-                self._again = 0 if item.warning else self._again
-                level = logging.WARNING if item.warning else logging.INFO
-                found.append(Record(level, showable(item.text, length=MAX_NOTICE)))
-            elif not self._excerpt.is_full:
-                found.append(self._record(logging.INFO, item.text))
-        self._show(self._bars.overdue(now), found)
-        return found
+        level = self._levels.level_of(text) if self._settings.levels else None
+        if self._again:
+            self._again -= 1
+        else:
+            self._show(self._bars.feed(NumberedLine(self._lines, level or logging.INFO, text), now))
+        self._lines += 1
+
+    def progress(self, text: str) -> None:
+        """Take what an unfinished line shows at the moment."""
+        if not self._excerpt.is_full:
+            self._records.append(self._of_job(logging.INFO, text))
+
+    def notice(self, text: str) -> None:
+        """Take a sentence about the log."""
+        self._show(self._bars.flush())
+        self._records.append(Record(logging.WARNING, showable(text, length=MAX_NOTICE)))
+
+    def log_was_rewritten(self) -> None:
+        """Note that the lines that follow are of another log: none of them was shown before."""
+        self._again = 0
+
+    def of_ours(self, level: int, text: str, now: float) -> None:
+        """Take a sentence that is not about the log."""
+        self._show(self._bars.overdue(now))
+        self._records.append(Record(level, text))
+
+    def take(self, now: float) -> list[Record]:
+        """Return the records that are ready, a bar's state that has waited long enough among them."""
+        self._show(self._bars.overdue(now))
+        records, self._records = self._records, []
+        return records
 
     def finish(self) -> list[Record]:
         """Return the records for what was held back. To be called once, when the job has ended or the task gives up."""
-        found: list[Record] = []
-        self._show(self._bars.flush(), found)
+        self._show(self._bars.flush())
         left_out, last = self._excerpt.rest()
         if left_out:
             text = f"{left_out:,} lines of the job's log were left out here"
             text += f"; its last {len(last):,} lines follow." if last else "."
-            found.append(Record(logging.INFO, text))
-        return found + [self._record(line.level, line.text) for line in last]
+            self._records.append(Record(logging.INFO, text))
+        records, self._records = self._records, []
+        return records + [self._of_job(line.level, line.text) for line in last]
 
     def position(self, cursor: Cursor) -> dict[str, Any]:
         """Return what another presenter and its tail need to go on from here, as JSON primitives.
@@ -113,7 +131,7 @@ class Presenter:
         It holds a cursor for :meth:`Cursor.from_json`. While lines are held back that is an earlier one than
         ``cursor``: they are read again then, and those of them that were shown are known by their number.
 
-        :param cursor: the tail's, after :meth:`records` has had all that came before it.
+        :param cursor: the tail's, once all that came before it was given to this one.
         """
         held = [number for number in (self._bars.first_held, self._full_since) if number is not None]
         settled = min(held, default=self._lines)
@@ -122,18 +140,10 @@ class Presenter:
         shown = self._excerpt.shown
         return {**self._base, "shown": shown, "again": settled - self._base_lines + self._again}
 
-    def _line(self, text: str, now: float, found: list[Record]) -> None:
-        level = self._levels.level_of(text) if self._settings.levels else None
-        if self._again:
-            self._again -= 1
-        else:
-            self._show(self._bars.feed(Line(self._lines, level or logging.INFO, text), now), found)
-        self._lines += 1
-
-    def _show(self, lines: Iterable[Line], found: list[Record]) -> None:
+    def _show(self, lines: Iterable[NumberedLine]) -> None:
         for line in lines:
             if self._excerpt.takes(line):
-                found.append(self._record(line.level, line.text))
+                self._records.append(self._of_job(line.level, line.text))
                 continue
             if self._full_since is None:
                 self._full_since = line.number
@@ -141,7 +151,7 @@ class Presenter:
                 self._said_full = True
                 text = f"{self._excerpt.shown:,} lines of the job's log are shown; those that follow are not"
                 text += f", but for the last {self._settings.tail_lines:,}, at its end."
-                found.append(Record(logging.INFO, text))
+                self._records.append(Record(logging.INFO, text))
 
-    def _record(self, level: int, text: str) -> Record:
+    def _of_job(self, level: int, text: str) -> Record:
         return Record(max(level, logging.INFO), showable(text, colors=self._settings.colours), of_job=True)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.client import jobs
-from airflow_provider_rayagent.client.following import JobSeen
 from airflow_provider_rayagent.render.presenter import Presenter, PresentSettings, Record
 from airflow_provider_rayagent.render.result import ResultFinder
-from airflow_provider_rayagent.tail.commands import LogRewritten, Progress
 from airflow_provider_rayagent.tail.cursor import Cursor
+from airflow_provider_rayagent.tail.items import Item, JobSeen, LogLine, LogRewritten, Notice, Progress
 from airflow_provider_rayagent.tail.lines import changed
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 from airflow_provider_rayagent.text.showable import showable
@@ -20,7 +18,6 @@ from airflow_provider_rayagent.text.showable import showable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from airflow_provider_rayagent.client.following import Item
     from airflow_provider_rayagent.text.redaction import Redactor
 
 JOB_LOGGER = "airflow_provider_rayagent.job"
@@ -72,32 +69,33 @@ class JobRecords:
         return [showable(line) for line in self._last_lines]
 
     def of(self, items: Sequence[Item], now: float) -> list[Record]:
-        """Return the records that tell ``items``, in order.
+        """Return the records of ``items``, in order.
 
         :param now: seconds on a monotonic clock; ask now and then with no items too, for what is due by itself.
         """
-        found: list[Record] = []
-        rest: list[Any] = []
-        told: list[str] = []
+        presenter = self._presenter
+        last: deque[str] = deque(maxlen=LAST_LINES)
         for item in items:
-            if isinstance(item, JobSeen):
-                found += self._presenter.records(rest, now)
-                found += self._job(item.details)
-                rest = []
-            elif isinstance(item, str):
-                line = changed(item, self._redact)
-                told.append(line)
-                if self.result is not None:
-                    self.result.feed(line)
-                if self._shown:
-                    rest.append(line)
-            else:
-                if isinstance(item, LogRewritten):
+            match item:
+                case LogLine(text):
+                    line = changed(text, self._redact)
+                    last.append(line)
+                    if self.result is not None:
+                        self.result.feed(line)
+                    if self._shown:
+                        presenter.line(line, now)
+                case Progress(text):
+                    presenter.progress(self._redact.unfinished(text))
+                case LogRewritten(text):
+                    presenter.notice(self._redact(text))
+                    presenter.log_was_rewritten()
                     self._forget_result()
-                redact = self._redact.unfinished if isinstance(item, Progress) else self._redact
-                rest.append(replace(item, text=redact(item.text)))
-        self._last_lines.extend(line[:LAST_LINE_CHARS] for line in told[-LAST_LINES:])
-        return found + self._presenter.records(rest, now)
+                case Notice(text):
+                    presenter.notice(self._redact(text))
+                case JobSeen(details):
+                    self._job(details, now)
+        self._last_lines.extend(line[:LAST_LINE_CHARS] for line in last)
+        return presenter.take(now)
 
     def finish(self) -> list[Record]:
         """Return the records for what was held back: at the job's end, or when the task gives up."""
@@ -119,12 +117,13 @@ class JobRecords:
             self.result = ResultFinder(self._markers)
             self._result_state = None
 
-    def _job(self, details: Mapping[str, Any]) -> Iterator[Record]:
-        yield Record(logging.INFO, jobs.describe(details, self._job_id, self._where, redact=self._redact))
+    def _job(self, details: Mapping[str, Any], now: float) -> None:
+        text = jobs.describe(details, self._job_id, self._where, redact=self._redact)
+        self._presenter.of_ours(logging.INFO, text, now)
         if jobs.known_status(details) is None and not jobs.has_ended(details):
             status = jobs.shown_status(details, self._redact)
             text = f"The status '{status}' is not one that Ray has; the job is watched on."
-            yield Record(logging.WARNING, text)
+            self._presenter.of_ours(logging.WARNING, text, now)
 
 
 def as_position(value: object) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""What a tail tells its driver to do, how it is set, and what it says."""
+"""What a tail tells its driver to do, and how it is set."""
 
 from __future__ import annotations
 
@@ -9,26 +9,6 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tail.end import End
 
 StreamSource = Literal["websocket", "http"]
-
-
-@dataclass(frozen=True)
-class Notice:
-    """A sentence for the task log that is not a line of the job: about the log itself, or :class:`Progress`."""
-
-    text: str
-    warning: bool = True
-
-
-@dataclass(frozen=True)
-class LogRewritten(Notice):
-    """What follows begins at the first line of another log than the one that was forwarded so far."""
-
-
-@dataclass(frozen=True)
-class Progress(Notice):
-    """What an unfinished line that the job draws again and again shows at the moment."""
-
-    warning: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The tail of one job: what to do next, given what was heard. No I/O, no clock, no threads.
 
 A driver asks :meth:`Tail.next` what to do, does it, and tells the outcome by the method that the command names;
-:meth:`Tail.take` gives the lines and notices to forward. Blocking and asyncio drivers share every rule.
+:meth:`Tail.take` gives the items to forward. Blocking and asyncio drivers share every rule.
 
 The rules in short. The job's *status* alone says when it has ended. A *stream* brings lines early; each stream
 begins at the first character, and what was forwarded is counted off and verified. The *whole log* is the last
@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, TypeVar
 from airflow_provider_rayagent.tail import commands as do
 from airflow_provider_rayagent.tail import ending
 from airflow_provider_rayagent.tail.backoff import Backoff, pause_between_readings
-from airflow_provider_rayagent.tail.commands import Command, Notice, StreamSource, TailSettings
+from airflow_provider_rayagent.tail.commands import Command, StreamSource, TailSettings
 from airflow_provider_rayagent.tail.cursor import Cursor, ForeignTextError
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.tail.output import Telling
+from airflow_provider_rayagent.tail.output import Output
 from airflow_provider_rayagent.tail.reading import Question, StreamReading, TextReading
 from airflow_provider_rayagent.tail.status import StatusWatch
 from airflow_provider_rayagent.tail.suspects import Doubts
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from airflow_provider_rayagent.stream.events import Event
+    from airflow_provider_rayagent.tail.items import Item
     from airflow_provider_rayagent.tail.suspects import Doubt
     from airflow_provider_rayagent.text.redaction import Redactor
 
@@ -64,7 +65,7 @@ class Tail:
         self.cursor = cursor or Cursor()
         self._redact = redact
         self._watch = StatusWatch(self._settings, deadline, jitter)
-        self._telling = Telling()
+        self._output = Output()
         self._doubts = Doubts()
 
         self._stream: StreamReading | None = None
@@ -94,9 +95,9 @@ class Tail:
         """Whether the log was read to its end, the job having ended."""
         return self._log_done and not self._log_lost
 
-    def take(self) -> list[str | Notice]:
-        """Return the lines and notices that are ready to be forwarded, in order, and forget them."""
-        return self._telling.take()
+    def take(self) -> list[Item]:
+        """Return the items that are ready to be forwarded, in order, and forget them."""
+        return self._output.take()
 
     def next(self, now: float) -> Command:
         """Return what to do next. ``now`` is a monotonic clock in seconds."""
@@ -166,7 +167,7 @@ class Tail:
             if event.kind == "log":
                 messages.append(event.message)
             elif event.kind == "error":
-                self._telling.agent_error(event.message)
+                self._output.agent_error(event.message)
             elif event.kind == "complete":
                 self._complete = True
                 break
@@ -211,13 +212,13 @@ class Tail:
         if reading is None:
             return
         try:
-            self._telling.lines(reading.feed_text(text))
+            self._output.lines(reading.feed_text(text))
         except ForeignTextError:
             self._close_text = True
             self._rewritten(now)
             return
         if reading.advanced:
-            self._telling.readable()
+            self._output.readable()
             self._silence = self._settings.silence_timeout
             self._close_stream = self._stream is not None
 
@@ -230,7 +231,7 @@ class Tail:
         reading, self._text = self._text, None
         if reading is None:
             return
-        self._telling.readable()
+        self._output.readable()
         self._doubts.text_read()
         self._question_failures = 0
         self._looked = True
@@ -256,7 +257,7 @@ class Tail:
         self._text = None
         self._looked = True
         self._text_backoff.failed(now)
-        self._telling.unreadable(now, detail, self._text_backoff.failures)
+        self._output.unreadable(now, detail, self._text_backoff.failures)
         if self._watch.ended_at is not None:
             self._ending.text_failed(now - self._watch.ended_at, passing=passing)
         if self._doubts.text_failed(now, passing=passing):
@@ -272,7 +273,7 @@ class Tail:
         interval = self._settings.progress_interval
         for reading in (self._stream, self._text):
             if interval is not None and reading is not None:
-                self._telling.progress(now, reading.state, interval)
+                self._output.progress(now, reading.state, interval)
 
     def _end(self) -> End | None:
         if self._watch.given_up is not None:
@@ -325,7 +326,7 @@ class Tail:
             return self.next(now)
         usable = [source for source in self._backoff if source not in self._doubts.sources]
         if self._ending.is_last_stream or not usable:
-            self._telling.lost()
+            self._output.lost()
             self._log_done = self._log_lost = True
             return self.next(now)
         self._source = min(usable, key=lambda source: self._backoff[source].due)
@@ -347,7 +348,7 @@ class Tail:
             self._text_backoff.succeeded(max(now, (self._watch.ended_at or now) + ending.SETTLE_SECONDS))
             return
         try:
-            self._telling.lines(reading.flush())
+            self._output.lines(reading.flush())
         except ForeignTextError:
             self._rewritten(now)
             return
@@ -355,7 +356,7 @@ class Tail:
             if reading.chars and not reading.recognised:
                 self._rewritten(now)
                 return
-            self._telling.shorter()
+            self._output.shorter()
         self._log_done = True
 
     def _open_text(self, question: Question | None = None) -> Command:
@@ -376,14 +377,14 @@ class Tail:
     def _read_stream(self, now: float, read: Callable[[], list[str]]) -> None:
         reading = self._stream
         try:
-            self._telling.lines(read())
+            self._output.lines(read())
         except ForeignTextError:
             self._suspect(now, "foreign")
             return
         if reading is not None and reading.advanced:
             self._silence = self._settings.silence_timeout
             self._backoff[self._source].succeeded(now)
-            self._telling.readable()
+            self._output.readable()
 
     def _suspect(self, now: float, doubt: Doubt) -> None:
         """The stream may not bring the log as it is: let the whole log decide."""
@@ -412,11 +413,11 @@ class Tail:
         if not self._ending.is_text_refused or reading is None or reading.is_short:
             return
         if self._complete or self._ending.is_last_stream:
-            self._telling.lines(reading.flush())
+            self._output.lines(reading.flush())
             self._log_done = self._complete
 
     def _rewritten(self, now: float) -> None:
-        self._telling.rewritten()
+        self._output.rewritten()
         self.cursor = Cursor()
         self._doubts.clear()
         self._close_stream = self._stream is not None

@@ -1,8 +1,8 @@
-"""What the task log is told: the job's lines, and, sparingly, sentences about the log itself."""
+"""The output of a tail: the job's lines, and, sparingly, notices about the log."""
 
 from __future__ import annotations
 
-from airflow_provider_rayagent.tail.commands import LogRewritten, Notice, Progress
+from airflow_provider_rayagent.tail.items import Item, LogLine, LogRewritten, Notice, Progress
 
 UNREADABLE_SECONDS = 60.0
 """After so long without any log text the task log is told that there is a problem."""
@@ -11,25 +11,25 @@ MAX_AGENT_ERRORS = 5
 """Different errors of the agent that the task log is told of."""
 
 
-class Telling:
-    """Lines and notices in order, to be taken by the driver."""
+class Output:
+    """Items in order, to be taken by the driver."""
 
     def __init__(self) -> None:
-        self._items: list[str | Notice] = []
+        self._items: list[Item] = []
         self._progress_due: float | None = None
         self._state = ""
         self._agent_errors: list[str] = []
         self._trouble_since: float | None = None
         self._trouble_said = False
 
-    def take(self) -> list[str | Notice]:
+    def take(self) -> list[Item]:
         """Return what there is, and forget it."""
         items, self._items = self._items, []
         return items
 
     def lines(self, lines: list[str]) -> None:
         """Tell lines of the job."""
-        self._items += lines
+        self._items += map(LogLine, lines)
 
     def progress(self, now: float, state: str, interval: float) -> None:
         """Tell what an unfinished line shows, if it is news and ``interval`` seconds have passed since the last time.

@@ -14,15 +14,16 @@ from airflow_provider_rayagent.render.presenter import PresentSettings
 from airflow_provider_rayagent.render.records import JOB_LOGGER, JobRecords, Joiner
 from airflow_provider_rayagent.tail.cursor import Cursor
 from airflow_provider_rayagent.tail.end import End
+from airflow_provider_rayagent.tail.items import LogLine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from airflow_provider_rayagent.client.follow import Follower
-    from airflow_provider_rayagent.client.following import Item
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
     from airflow_provider_rayagent.render.presenter import Record
     from airflow_provider_rayagent.tail.commands import TailSettings
+    from airflow_provider_rayagent.tail.items import Item
     from airflow_provider_rayagent.tasks.result import PrintedResult
     from airflow_provider_rayagent.tasks.stopper import JobStopper
     from airflow_provider_rayagent.triggers.gaps import Gap
@@ -100,7 +101,7 @@ class JobObserver:
             for items in found:
                 if follower.cursor is not cursor:
                     return "the job's log was rewritten since"
-                lines = [item for item in items if isinstance(item, str)][:left]
+                lines = [item for item in items if isinstance(item, LogLine)][:left]
                 left -= len(lines)
                 self.forward(records, lines)
                 if not left:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from airflow_provider_rayagent.client.aio_follow import AsyncFollower
-    from airflow_provider_rayagent.client.following import Item
     from airflow_provider_rayagent.tail.commands import TailSettings
+    from airflow_provider_rayagent.tail.items import Item
     from airflow_provider_rayagent.task_instance.log_files import LogStorage
     from airflow_provider_rayagent.text.redaction import Redactor
     from airflow_provider_rayagent.triggers.gaps import Gap, TakeOver

@@ -16,15 +16,17 @@ from airflow_provider_rayagent.client.aio_follow import AsyncFollower
 from airflow_provider_rayagent.client.blocking import BlockingAgent
 from airflow_provider_rayagent.client.config import AgentConfig, read_config
 from airflow_provider_rayagent.client.follow import Follower
-from airflow_provider_rayagent.tail.commands import Notice, StreamSource, TailSettings
+from airflow_provider_rayagent.tail.commands import StreamSource, TailSettings
 from airflow_provider_rayagent.tail.end import End
+from airflow_provider_rayagent.tail.items import LogLine, Notice
 from tests.stack.watch import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from airflow_provider_rayagent.client.following import Following, Item
+    from airflow_provider_rayagent.client.following import Following
+    from airflow_provider_rayagent.tail.items import Item
     from tests.stack.agent import LocalAgent
 
 pytestmark = pytest.mark.ray
@@ -77,7 +79,7 @@ class Followed:
     ended_at: float = 0.0
 
     def tell(self, items: list[Item]) -> None:
-        self.lines += [item for item in items if isinstance(item, str)]
+        self.lines += [item.text for item in items if isinstance(item, LogLine)]
         self.notices += [item.text for item in items if isinstance(item, Notice)]
 
     def finish(self, following: Following) -> Followed:

@@ -11,8 +11,8 @@ import pytest
 from airflow_provider_rayagent.client.blocking import BlockingAgent
 from airflow_provider_rayagent.client.config import read_config
 from airflow_provider_rayagent.client.follow import Follower
-from airflow_provider_rayagent.client.following import JobSeen
-from airflow_provider_rayagent.render.presenter import Presenter, PresentSettings
+from airflow_provider_rayagent.render.presenter import PresentSettings, Record
+from airflow_provider_rayagent.render.records import JobRecords
 from airflow_provider_rayagent.tail.commands import TailSettings
 
 if TYPE_CHECKING:
@@ -38,13 +38,12 @@ def test_a_bar_is_thinned_and_errors_are_errors(agent: LocalAgent, tmp_path: Pat
     program = tmp_path / "job.py"
     program.write_text(PROGRAM, encoding="utf-8")
     job_id = agent.submit(f"python -u {program}")
-    presenter = Presenter(PresentSettings(progress_interval=2.0))
-    records = []
+    made = JobRecords(job_id, PresentSettings(progress_interval=2.0))
+    records: list[Record] = []
     with BlockingAgent(read_config(host=agent.url, token=agent.token)) as transport:
         for items in Follower(transport, job_id, TailSettings(poll_interval=1.0, progress_interval=2.0)).items():
-            told = [item for item in items if not isinstance(item, JobSeen)]
-            records += presenter.records(told, time.monotonic())
-    records += presenter.finish()
+            records += made.of(items, time.monotonic())
+    records += made.finish()
 
     states = [record.text for record in records if "%|" in record.text]
     levels = {record.text.strip(): record.level for record in records}

@@ -12,7 +12,7 @@ from airflow_provider_rayagent.client.errors import RayAgentError
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobStoppedError
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook
 from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
-from airflow_provider_rayagent.tail.commands import Notice
+from airflow_provider_rayagent.tail.items import LogLine, Notice
 from airflow_provider_rayagent.tasks.job import TaskJob
 from airflow_provider_rayagent.triggers import tasklog
 from airflow_provider_rayagent.triggers.outcome import Outcome as TriggerOutcome
@@ -24,9 +24,9 @@ from tests.unit.support import make_context
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow_provider_rayagent.client.following import Item
     from airflow_provider_rayagent.render.records import JobRecords
     from airflow_provider_rayagent.tail.commands import TailSettings
+    from airflow_provider_rayagent.tail.items import Item
     from airflow_provider_rayagent.tasks.observer import JobObserver
 
 tasklog.BLIND_DRAIN_SECONDS = 0.0
@@ -44,7 +44,7 @@ def recorded(observer: JobObserver, outcome: Outcome) -> None:
 
 
 def keep(items: Sequence[Item], outcome: Outcome) -> None:
-    outcome.lines += [item for item in items if isinstance(item, str)]
+    outcome.lines += [item.text for item in items if isinstance(item, LogLine)]
     outcome.notices += [item.text for item in items if isinstance(item, Notice)]
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from airflow_provider_rayagent.tail.items import LogLine
 from tests.tail.drivers import follower_of
 
 WARM_LINES = 200_000
@@ -19,9 +20,9 @@ def main(url: str, job_id: str, protocol: str) -> None:
     with agent:
         for items in follower.items():
             for item in items:
-                if isinstance(item, str):
+                if isinstance(item, LogLine):
                     lines += 1
-                    chars += len(item) + 1
+                    chars += len(item.text) + 1
             if not warm and lines >= WARM_LINES:
                 warm = _peak()
     seconds = time.monotonic() - began

@@ -17,6 +17,7 @@ import pytest
 from airflow_provider_rayagent.client.blocking import BlockingAgent
 from airflow_provider_rayagent.client.follow import Follower
 from airflow_provider_rayagent.tail.commands import TailSettings
+from airflow_provider_rayagent.tail.items import LogLine
 from tests.scripted import Action, Bulk, Complete, Do, Follow, Hold, Job, Play, Refuse, ScriptedAgent, every
 from tests.scripted.messages import log_payload
 from tests.stack.watch import PATIENCE
@@ -26,7 +27,7 @@ from tests.tail.figures import IN_CI, figure
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_provider_rayagent.client.following import Item
+    from airflow_provider_rayagent.tail.items import Item
     from tests.scripted.exchange import Exchange
 
 ROOT = Path(__file__).parents[2]
@@ -105,7 +106,7 @@ def test_a_slow_reader_slows_the_agent_and_loses_nothing(protocol: str) -> None:
 def _count(lines: Iterator[list[Item]], wanted: int) -> int:
     got = 0
     while got < wanted:
-        got += sum(isinstance(item, str) for item in next(lines))
+        got += sum(isinstance(item, LogLine) for item in next(lines))
     return got
 
 

@@ -12,11 +12,13 @@ import structlog.testing
 
 from airflow_provider_rayagent.client.blocking import BlockingAgent
 from airflow_provider_rayagent.client.config import read_config
+from airflow_provider_rayagent.tail.items import LogLine
 from tests.scripted import Action, Answer, Play
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from airflow_provider_rayagent.tail.items import Item
     from tests.scripted import ScriptedAgent
 
 TOKEN = "agent-s3cret-token"
@@ -42,6 +44,11 @@ HOSTILE_IDS: list[Any] = [
     b"j1",
     ["j1"],
 ]
+
+
+def items_of(*values: Item | str) -> list[Item]:
+    """Return items, lines of a log among them as mere texts, as the following of a job gives them."""
+    return [LogLine(value) if isinstance(value, str) else value for value in values]
 
 
 def until(moment: float) -> Iterator[str]:

@@ -13,6 +13,7 @@ from airflow_provider_rayagent.client.blocking import BlockingAgent
 from airflow_provider_rayagent.client.config import read_config
 from airflow_provider_rayagent.client.follow import Follower
 from airflow_provider_rayagent.tail.commands import TailSettings
+from airflow_provider_rayagent.tail.items import LogLine
 from tests.unit.support import TOKEN
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Blocking:
         with BlockingAgent(config) as agent:
             follower = Follower(agent, "j1", TailSettings(**{"sources": (source,), "poll_interval": 0.3, **settings}))
             for items in follower.items():
-                lines += [item for item in items if isinstance(item, str)]
+                lines += [item.text for item in items if isinstance(item, LogLine)]
         return lines, follower
 
 
@@ -134,7 +135,7 @@ class Asyncio:
             follower = AsyncFollower(agent, "j1", chosen)
             async with aclosing(follower.items()) as found:
                 async for items in found:
-                    lines.extend(item for item in items if isinstance(item, str))
+                    lines.extend(item.text for item in items if isinstance(item, LogLine))
             return follower
 
         return lines, _run(config, work)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.exceptions import RayAgentConfigError, RayAgentConnectionError, RayAgentError
-from airflow_provider_rayagent.hooks.common import config_from_connection
+from airflow_provider_rayagent.hooks.connection import config_from_connection
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 from tests.scripted import Answer, Job, Refuse, ScriptedAgent
 from tests.unit.support import NO_AGENT, TOKEN, task_log

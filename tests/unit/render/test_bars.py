@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_rayagent.render.bars import MAX_HELD, Bars, Line
+from airflow_provider_rayagent.render.bars import MAX_HELD, Bars, NumberedLine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,9 +22,9 @@ def bar(percent: int, name: str = "train") -> str:
 def shown(lines: Iterable[str], step: float, interval: float | None = INTERVAL) -> list[str]:
     """Return what is let through of lines that come every ``step`` seconds."""
     bars = Bars(interval)
-    found: list[Line] = []
+    found: list[NumberedLine] = []
     for number, text in enumerate(lines):
-        found += bars.feed(Line(number, 20, text), number * step)
+        found += bars.feed(NumberedLine(number, 20, text), number * step)
     found += bars.flush()
     assert found == sorted(found)
     assert bars.first_held is None
@@ -80,8 +80,8 @@ def test_what_only_looks_like_a_bar_is_let_through() -> None:
 def test_what_is_held_back_is_bounded() -> None:
     bars = Bars(INTERVAL)
     for number in range(2_000):
-        list(bars.feed(Line(number, 20, bar(number % 100, f"bar {number // 2}")), 0.0))
-        list(bars.feed(Line(number, 20, ""), 0.0))
+        list(bars.feed(NumberedLine(number, 20, bar(number % 100, f"bar {number // 2}")), 0.0))
+        list(bars.feed(NumberedLine(number, 20, ""), 0.0))
     assert len(bars.flush()) <= 3 * MAX_HELD
 
 

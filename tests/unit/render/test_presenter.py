@@ -11,7 +11,6 @@ import pytest
 
 from airflow_provider_rayagent.render.excerpt import Excerpt
 from airflow_provider_rayagent.render.presenter import Presenter, PresentSettings, Record
-from airflow_provider_rayagent.tail.commands import Notice, Progress
 from airflow_provider_rayagent.tail.cursor import Cursor
 from tests.unit.render.test_bars import bar
 
@@ -31,9 +30,20 @@ def presenter(position: Mapping[str, Any] | None = None, **settings: Any) -> Pre
     return Presenter(PresentSettings(**settings), position)
 
 
+def feed(presenter: Presenter, texts: Iterable[str], now: float = 0.0) -> list[Record]:
+    """Give lines to a presenter; return the records that are ready then."""
+    for text in texts:
+        presenter.line(text, now)
+    return presenter.take(now)
+
+
 def test_each_item_is_a_record_of_its_level_and_says_whose_it_is() -> None:
     lines = ["plain", "ERROR:root:boom\x07", "DEBUG:root:fine"]
-    assert Presenter().records([*lines, Notice("lost"), Notice("so", warning=False)], 0.0) == [
+    shower = Presenter()
+    found = feed(shower, lines)
+    shower.notice("lost")
+    shower.of_ours(logging.INFO, "so", 0.0)
+    assert found + shower.take(0.0) == [
         Record(logging.INFO, "plain", of_job=True),
         Record(logging.ERROR, "ERROR:root:boom\\x07", of_job=True),
         Record(logging.INFO, "DEBUG:root:fine", of_job=True),
@@ -43,33 +53,36 @@ def test_each_item_is_a_record_of_its_level_and_says_whose_it_is() -> None:
 
 
 def test_progress_is_the_job_s_and_info() -> None:
-    assert Presenter().records([Progress("\x1b[1mERROR: 50%\x1b[2J")], 0.0) == [
-        Record(logging.INFO, "\x1b[1mERROR: 50%\\x1b[2J", of_job=True)
-    ]
+    shower = Presenter()
+    shower.progress("\x1b[1mERROR: 50%\x1b[2J")
+    assert shower.take(0.0) == [Record(logging.INFO, "\x1b[1mERROR: 50%\\x1b[2J", of_job=True)]
 
 
 def test_levels_and_colours_are_arguments() -> None:
-    assert presenter(levels=False, colours=False).records(["\x1b[31mERROR:root:boom\x1b[0m"], 0.0) == [
+    assert feed(presenter(levels=False, colours=False), ["\x1b[31mERROR:root:boom\x1b[0m"]) == [
         Record(logging.INFO, "ERROR:root:boom", of_job=True)
     ]
 
 
 def test_bars_are_thinned_and_a_notice_does_not_overtake_them() -> None:
-    found = Presenter().records([bar(0), bar(1), bar(2), Notice("lost")], 0.0)
+    shower = Presenter()
+    found = feed(shower, [bar(0), bar(1), bar(2)])
+    shower.notice("lost")
+    found += shower.take(0.0)
     assert [record.text for record in found] == [bar(0), bar(2), "lost"]
 
 
 def test_the_state_of_a_bar_that_stands_still_is_shown_once_it_is_due() -> None:
     shower = Presenter()
-    assert job_lines(shower.records([bar(0), bar(1), bar(2)], 0.0)) == [bar(0)]
-    assert shower.records([], 4.0) == []
-    assert job_lines(shower.records([], 5.0)) == [bar(2)]
-    assert shower.records([], 50.0) == shower.finish() == []
+    assert job_lines(feed(shower, [bar(0), bar(1), bar(2)])) == [bar(0)]
+    assert shower.take(4.0) == []
+    assert job_lines(shower.take(5.0)) == [bar(2)]
+    assert shower.take(50.0) == shower.finish() == []
 
 
 def test_of_a_long_log_the_first_and_the_last_lines_are_shown_and_how_many_are_not_is_said() -> None:
     shower = presenter(max_lines=3, tail_lines=2)
-    found = [record for number in range(1_000) for record in shower.records([f"line {number}"], 0.0)]
+    found = [record for number in range(1_000) for record in feed(shower, [f"line {number}"])]
     assert job_lines(found) == ["line 0", "line 1", "line 2"]
     assert own_words(found) == [
         "3 lines of the job's log are shown; those that follow are not, but for the last 2, at its end."
@@ -82,7 +95,7 @@ def test_of_a_long_log_the_first_and_the_last_lines_are_shown_and_how_many_are_n
 
 def test_a_log_that_is_hardly_too_long_is_shown_whole() -> None:
     shower = presenter(max_lines=3, tail_lines=2)
-    found = shower.records([f"line {number}" for number in range(5)], 0.0)
+    found = feed(shower, [f"line {number}" for number in range(5)])
     rest = shower.finish()
     assert job_lines(found + rest) == [f"line {number}" for number in range(5)]
     assert own_words(rest) == []
@@ -90,13 +103,15 @@ def test_a_log_that_is_hardly_too_long_is_shown_whole() -> None:
 
 def test_the_last_lines_keep_their_levels_and_no_progress_is_shown_among_them() -> None:
     shower = presenter(max_lines=1, tail_lines=4)
-    shower.records(["first", "Traceback (most recent call last):", "  File", Progress("50%"), "ValueError: x"], 0.0)
+    feed(shower, ["first", "Traceback (most recent call last):", "  File"])
+    shower.progress("50%")
+    feed(shower, ["ValueError: x"])
     assert [record.level for record in shower.finish()] == [logging.ERROR] * 3
 
 
 def test_a_position_is_small_json_and_holds_the_cursor() -> None:
     shower = presenter(max_lines=10)
-    shower.records(["a", "b"], 0.0)
+    feed(shower, ["a", "b"])
     position = shower.position(Cursor(chars=4, lines=2, marks=[(4, "x" * 32)]))
     assert json.loads(json.dumps(position)) == position
     assert Cursor.from_json(position) == Cursor(chars=4, lines=2, marks=[(4, "x" * 32)])
@@ -105,7 +120,7 @@ def test_a_position_is_small_json_and_holds_the_cursor() -> None:
 
 def test_a_cursor_alone_is_a_position_too() -> None:
     shower = presenter(Cursor(lines=7).to_json())
-    assert job_lines(shower.records(["a"], 0.0)) == ["a"]
+    assert job_lines(feed(shower, ["a"])) == ["a"]
 
 
 def follow(dice: random.Random, lines: list[str], restarts: int, **settings: Any) -> list[Record]:
@@ -115,7 +130,7 @@ def follow(dice: random.Random, lines: list[str], restarts: int, **settings: Any
     found: list[Record] = []
     while at < len(lines):
         size = dice.randint(1, 5)
-        found += shower.records(lines[at : at + size], now)
+        found += feed(shower, lines[at : at + size], now)
         at, now = min(at + size, len(lines)), now + dice.choice((0.0, 1.0, 7.0))
         if dice.random() < 0.5:
             saved = json.loads(json.dumps(shower.position(Cursor(lines=at))))
@@ -151,11 +166,13 @@ def test_no_line_is_lost_or_repeated_for_a_bar_that_is_held_back_whoever_takes_o
         assert len(found) == len(set(found)), f"seed {seed}"
 
 
-def test_after_a_warning_lines_are_rather_repeated_than_lost() -> None:
+def test_of_a_log_that_was_rewritten_no_line_is_taken_for_one_that_was_shown() -> None:
     first = presenter(max_lines=2, tail_lines=1)
-    first.records(["a", "b", "c"], 0.0)
+    feed(first, ["a", "b", "c"])
     second = presenter(first.position(Cursor(lines=3)), max_lines=2, tail_lines=1)
-    second.records([Notice("the log was rewritten"), "x", "y"], 0.0)
+    second.notice("the log was rewritten")
+    second.log_was_rewritten()
+    feed(second, ["x", "y"])
     assert job_lines(second.finish()) == ["y"]
 
 

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from airflow_provider_rayagent.client.following import JobSeen
 from airflow_provider_rayagent.render.presenter import PresentSettings, Record
 from airflow_provider_rayagent.render.records import (
     LAST_LINE_CHARS,
@@ -23,13 +22,14 @@ from airflow_provider_rayagent.render.records import (
     grouped,
 )
 from airflow_provider_rayagent.render.result import ResultFinder
-from airflow_provider_rayagent.tail.commands import Notice, Progress
 from airflow_provider_rayagent.tail.cursor import Cursor
+from airflow_provider_rayagent.tail.items import JobSeen, Notice, Progress
 from airflow_provider_rayagent.tail.reading import TextReading
 from airflow_provider_rayagent.text.redaction import Redactor
+from tests.unit.support import items_of
 
 if TYPE_CHECKING:
-    from airflow_provider_rayagent.client.following import Item
+    from airflow_provider_rayagent.tail.items import Item
 
 INFO, WARNING = logging.INFO, logging.WARNING
 FOUND = some.lists(
@@ -38,8 +38,8 @@ FOUND = some.lists(
 MARKERS = ("<<", ">>")
 
 
-def told(*items: Item) -> list[Record]:
-    return JobRecords("j1").of(items, 0.0)
+def told(*items: Item | str) -> list[Record]:
+    return JobRecords("j1").of(items_of(*items), 0.0)
 
 
 def lines_of(found: list[Record]) -> list[Record]:
@@ -54,8 +54,8 @@ def test_a_line_is_one_record_as_it_is() -> None:
     assert told("", "\ta  ", "a") == [Record(INFO, text, of_job=True) for text in ("", "\ta  ", "a")]
 
 
-def test_a_notice_says_how_grave_it_is() -> None:
-    assert told(Notice("hm"), Notice("so it is", warning=False)) == [Record(WARNING, "hm"), Record(INFO, "so it is")]
+def test_a_notice_is_a_warning() -> None:
+    assert told(Notice("hm")) == [Record(WARNING, "hm")]
 
 
 def test_news_of_the_job_is_one_record() -> None:
@@ -80,8 +80,8 @@ def test_nothing_that_airflows_view_would_obey_is_left() -> None:
 
 
 def test_ours_and_the_jobs_words_keep_their_order() -> None:
-    items: list[Item] = ["a", seen("RUNNING"), "ERROR:root:b", Notice("c"), "d", seen("FAILED")]
-    assert [(record.level, record.text[:12], record.of_job) for record in told(*items)] == [
+    found = told("a", seen("RUNNING"), "ERROR:root:b", Notice("c"), "d", seen("FAILED"))
+    assert [(record.level, record.text[:12], record.of_job) for record in found] == [
         (INFO, "a", True),
         (INFO, "Job j1 is RU", False),
         (logging.ERROR, "ERROR:root:b", True),
@@ -93,7 +93,7 @@ def test_ours_and_the_jobs_words_keep_their_order() -> None:
 
 def test_lines_that_are_not_shown_are_looked_through_for_the_result() -> None:
     records = JobRecords("j1", markers=MARKERS, shown=False, where="http://a")
-    found = records.of(["x", '<<{"a": 1}>>', Notice("hm"), seen("RUNNING")], 0.0) + records.finish()
+    found = records.of(items_of("x", '<<{"a": 1}>>', Notice("hm"), seen("RUNNING")), 0.0) + records.finish()
     assert [record.text for record in found] == ["hm", "Job j1 is RUNNING, agent: http://a."]
     assert records.result is not None
     assert records.result.value() == {"a": 1}
@@ -102,7 +102,7 @@ def test_lines_that_are_not_shown_are_looked_through_for_the_result() -> None:
 @given(some.lists(some.sampled_from(["x", "<<", ">>", "<<1>>", "50%|#####     | 1/2 [00:01<00:01]", "2"])), some.data())
 def test_the_result_is_the_same_when_others_take_over(lines: list[str], data: Any) -> None:
     whole = JobRecords("j1", markers=MARKERS)
-    whole.of(lines, 0.0)
+    whole.of(items_of(*lines), 0.0)
     assert whole.result is not None
     text = "".join(f"{line}\n" for line in lines)
     position: dict[str, Any] | None = None
@@ -112,8 +112,8 @@ def test_the_result_is_the_same_when_others_take_over(lines: list[str], data: An
         cursor = Cursor.from_json(position) if position else Cursor()
         reading = TextReading(cursor, 16_000)
         upto = data.draw(some.integers(done + 1, len(lines)))
-        news = list(reading.feed_text("".join(f"{line}\n" for line in lines[:upto])))
-        records.of(news, 0.0)
+        news = reading.feed_text("".join(f"{line}\n" for line in lines[:upto]))
+        records.of(items_of(*news), 0.0)
         position, done = json.loads(json.dumps(records.position(cursor))), upto
         assert as_position(position) == position
     assert text.count("\n") == len(lines)
@@ -134,9 +134,9 @@ def test_the_result_is_the_same_when_others_take_over_within_a_line(text: str, s
         cursor = Cursor.from_json(position) if position else Cursor()
         reading = TextReading(cursor, size)
         read = data.draw(some.integers(read + 1, len(text)))
-        records.of(list(reading.feed_text(text[:read])), 0.0)
+        records.of(items_of(*reading.feed_text(text[:read])), 0.0)
         if read == len(text):
-            records.of(list(reading.flush()), 0.0)
+            records.of(items_of(*reading.flush()), 0.0)
         position = json.loads(json.dumps(records.position(cursor)))
     assert records.result is not None
     assert records.result.state() == whole.state()
@@ -144,8 +144,8 @@ def test_the_result_is_the_same_when_others_take_over_within_a_line(text: str, s
 
 def test_the_last_lines_are_kept_without_secrets_and_short() -> None:
     records = JobRecords("j1", redact=Redactor(["s3cret"]), shown=False)
-    records.of([f"line {number}" for number in range(100)], 0.0)
-    records.of(["x" * (LAST_LINE_CHARS - 3) + "s3cret", "\x1b[2J\x00"], 0.0)
+    records.of(items_of(*(f"line {number}" for number in range(100))), 0.0)
+    records.of(items_of("x" * (LAST_LINE_CHARS - 3) + "s3cret", "\x1b[2J\x00"), 0.0)
     assert records.last_lines == [
         *(f"line {number}" for number in range(102 - LAST_LINES, 100)),
         "x" * (LAST_LINE_CHARS - 3) + "***",
@@ -155,12 +155,12 @@ def test_the_last_lines_are_kept_without_secrets_and_short() -> None:
 
 def test_no_secret_is_in_a_record_or_in_what_is_drawn_of_one() -> None:
     records = JobRecords("j1", redact=Redactor(["s3cret"]), where="http://a")
-    items: list[Item] = [
+    items = items_of(
         "a s3cret",
         Notice("b s3cret"),
         Progress("c s3cret s3cr"),
         seen("s3cret", entrypoint="d s3cret"),
-    ]
+    )
     text = "\n".join(record.text for record in records.of(items, 0.0))
     assert "s3c" not in text
     assert text.count("***") == 7

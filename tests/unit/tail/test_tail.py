@@ -8,8 +8,9 @@ import pytest
 
 from airflow_provider_rayagent.stream.events import COMPLETE, OTHER, Event
 from airflow_provider_rayagent.tail import commands as do
-from airflow_provider_rayagent.tail.commands import Command, Notice, TailSettings
+from airflow_provider_rayagent.tail.commands import Command, TailSettings
 from airflow_provider_rayagent.tail.end import End
+from airflow_provider_rayagent.tail.items import LogLine, Notice
 from airflow_provider_rayagent.tail.machine import Tail
 
 
@@ -70,9 +71,8 @@ class Story:
 
     def _take(self) -> None:
         for item in self.tail.take():
-            (self.said if isinstance(item, Notice) else self.lines).append(
-                item.text if isinstance(item, Notice) else item
-            )
+            if isinstance(item, (LogLine, Notice)):
+                (self.said if isinstance(item, Notice) else self.lines).append(item.text)
 
 
 def log(*messages: str) -> list[Event]:

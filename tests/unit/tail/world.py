@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.stream.events import COMPLETE, OTHER, Event
 from airflow_provider_rayagent.tail import commands as do
-from airflow_provider_rayagent.tail.commands import Notice, Progress, TailSettings
+from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.cursor import Cursor
+from airflow_provider_rayagent.tail.items import LogLine, Notice, Progress
 from airflow_provider_rayagent.tail.machine import Tail
 from tests.unit.tail.history import halved
 
@@ -147,12 +148,13 @@ class World:
     def _forward(self) -> None:
         items = self.tail.take()
         for item in items:
-            if isinstance(item, Progress):
-                self.progress.append((self.now, item.text))
-            elif isinstance(item, Notice):
-                self.notices.append(item)
-            else:
-                self.lines.append(item)
+            match item:
+                case LogLine(line):
+                    self.lines.append(line)
+                case Progress(text):
+                    self.progress.append((self.now, text))
+                case Notice():
+                    self.notices.append(item)
         if items and self.history.slow:
             self.now += self._dice.random() * self.history.slow
 

@@ -22,10 +22,12 @@ from airflow_provider_rayagent.tasks.observer import JobObserver
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 from airflow_provider_rayagent.triggers import gaps as rules
 from airflow_provider_rayagent.triggers.gaps import MAX_GAPS, Gap, add_gap, saved_gaps, take_over
-from tests.unit.support import task_log
+from tests.unit.support import items_of, task_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from airflow_provider_rayagent.tail.items import Item
 
 MARKERS = ("<<", ">>")
 MAX_LINE_LENGTH = 16_000
@@ -115,11 +117,13 @@ class Trigger:
         self._records = JobRecords("j1", present, markers=MARKERS, position=begin)
 
     def read(self, until: int) -> list[str]:
-        return self._texts(self._records.of(self._reading.feed_text(self._text[self._reading.chars : until]), 0.0))
+        return self._texts(
+            self._records.of(items_of(*self._reading.feed_text(self._text[self._reading.chars : until])), 0.0)
+        )
 
     def end(self) -> list[str]:
         found = self.read(len(self._text))
-        found += self._texts(self._records.of(self._reading.flush(), 0.0))
+        found += self._texts(self._records.of(items_of(*self._reading.flush()), 0.0))
         return found + self._texts(self._records.finish())
 
     def position(self) -> dict[str, Any]:
@@ -144,10 +148,10 @@ class Hook:
     def follow_job(self, job_id: str, settings: TailSettings, *, cursor: Cursor, **_: Any) -> Any:
         reading = TextReading(cursor, settings.max_line_length, redraws=settings.progress_interval is not None)
 
-        def items() -> Iterator[list[str]]:
+        def items() -> Iterator[list[Item]]:
             for start in range(0, len(self._text), 7):
-                yield reading.feed_text(self._text[start : start + 7])
-            yield reading.flush()
+                yield items_of(*reading.feed_text(self._text[start : start + 7]))
+            yield items_of(*reading.flush())
 
         return SimpleNamespace(items=items, cursor=cursor, end=End.JOB_ENDED, log_is_whole=True, error=None)
 

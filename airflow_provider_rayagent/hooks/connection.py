@@ -1,0 +1,47 @@
+"""The configuration of the client from an Airflow connection."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from airflow_provider_rayagent.client.config import AgentConfig, read_config
+from airflow_provider_rayagent.client.errors import RayAgentConfigError
+from airflow_provider_rayagent.client.plugins import validate_timeout_pair
+
+
+def config_from_connection(connection: Any) -> AgentConfig:
+    """Return the configuration that an Airflow connection describes, and have its secrets masked in logs.
+
+    :raises RayAgentConfigError: naming the field that is missing or malformed.
+    """
+    from airflow.sdk.log import mask_secret
+
+    try:
+        extra = json.loads(connection.extra or "{}")
+    except ValueError:
+        extra = None
+    if not isinstance(extra, Mapping):
+        raise RayAgentConfigError("The connection's extra must be a JSON object.")
+    config = read_config(
+        host=connection.host,
+        port=connection.port,
+        schema=connection.schema,
+        token=connection.password,
+        extra=extra,
+    )
+    for form in config.redact.forms:
+        mask_secret(form)
+    return config
+
+
+def config_with_timeout(config: AgentConfig, timeout: object) -> AgentConfig:
+    """Return a connection's configuration with other timeouts.
+
+    :param timeout: seconds to connect and to wait for an answer, as a pair.
+    :raises RayAgentInputError: for anything else.
+    """
+    connect, read = validate_timeout_pair(timeout)
+    return replace(config, connect_timeout=connect, read_timeout=read)

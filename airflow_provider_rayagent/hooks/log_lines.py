@@ -1,0 +1,120 @@
+"""The lines that the hooks' log methods yield, and their limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_rayagent.client import wire
+from airflow_provider_rayagent.client.errors import (
+    RayAgentLogsUnavailableError,
+    RayAgentNotFoundError,
+    RayAgentStreamLimitError,
+)
+from airflow_provider_rayagent.render.presenter import MAX_NOTICE
+from airflow_provider_rayagent.tail.end import End
+from airflow_provider_rayagent.tail.items import Item, LogLine, Notice
+from airflow_provider_rayagent.text.showable import showable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from airflow_provider_rayagent.client.following import Following
+    from airflow_provider_rayagent.tail.commands import TailSettings
+
+DEFAULT_MAX_LINE_LENGTH = 8_000_000
+"""Characters; the longest line that the hook's log methods yield in one piece."""
+
+
+@dataclass
+class StreamLimits:
+    """Limits of one log stream, for those who want a stream to end early; ``None``, the default, is no limit.
+
+    :param max_messages: messages that may come over WebSocket.
+    :param max_lines: lines that may be yielded.
+    :param max_bytes: bytes (UTF-8) of the lines that may be yielded.
+    :param max_message_size: characters of the longest line; a longer one is yielded in marked pieces.
+    :param queue_size: kept for the client's sake; what is read ahead is bounded by itself.
+
+    Whatever is over ``max_messages``, ``max_lines`` or ``max_bytes`` raises :class:`RayAgentStreamLimitError`.
+    """
+
+    max_messages: int | None = None
+    max_lines: int | None = None
+    max_bytes: int | None = None
+    max_message_size: int | None = None
+    queue_size: int = 1_000
+
+    @property
+    def are_set(self) -> bool:
+        """Whether there is a limit on what a stream brings as a whole."""
+        return not (self.max_messages is None and self.max_lines is None and self.max_bytes is None)
+
+
+def settings_of_tail(limits: StreamLimits, timeout: object, protocol: object) -> TailSettings:
+    """Return how a hook's log method follows a job.
+
+    :raises RayAgentInputError: for a bad timeout or protocol.
+    """
+    from airflow_provider_rayagent.client.following import tail_settings
+
+    return tail_settings(
+        protocol,
+        silence_timeout=wire.validate_timeout(timeout),
+        max_line_length=limits.max_message_size or DEFAULT_MAX_LINE_LENGTH,
+    )
+
+
+class LogLines:
+    """What one call of a log method yields.
+
+    :param following: the job as it is followed.
+    :param log: the hook's logger, for notices about the log.
+    """
+
+    def __init__(self, following: Following, limits: StreamLimits, log: Any) -> None:
+        self._following = following
+        self._limits = limits if limits.are_set else None
+        self._log = log
+        self._lines = self._bytes = 0
+
+    def of(self, items: Iterable[Item]) -> Iterator[str]:
+        """Yield the lines among items; log the notices.
+
+        :raises RayAgentStreamLimitError: before the first line that goes over a limit.
+        """
+        for item in items:
+            match item:
+                case LogLine(line):
+                    if self._limits is not None:
+                        self._count(line, self._limits)
+                    yield line
+                case Notice(text):
+                    self._log.warning("%s", showable(text, self._following.redact, length=MAX_NOTICE))
+
+    def _count(self, line: str, limits: StreamLimits) -> None:
+        self._lines += 1
+        if limits.max_bytes is not None:
+            self._bytes += len(line.encode("utf-8", "replace"))
+        counted = (("max_messages", self._following.messages), ("max_lines", self._lines), ("max_bytes", self._bytes))
+        for name, value in counted:
+            limit = getattr(limits, name)
+            if limit is not None and value > limit:
+                raise RayAgentStreamLimitError(
+                    f"The log stream went over the limit {name}={limit} that was set for it."
+                )
+
+    def raise_unless_whole(self) -> None:
+        """Raise why a tail that has ended did not give the whole log, if it did not.
+
+        :raises RayAgentNotFoundError: if the agent does not know the job.
+        :raises RayAgentError: the last failure to ask for the job's status.
+        :raises RayAgentLogsUnavailableError: if the log's end could not be read.
+        """
+        following = self._following
+        if following.end is End.JOB_MISSING:
+            raise RayAgentNotFoundError(f"The agent does not know the job {following.job_id}.", 404)
+        if following.end is End.AGENT_UNREACHABLE and following.error is not None:
+            raise following.error
+        if not following.log_is_whole:
+            raise RayAgentLogsUnavailableError(f"The end of the log of job {following.job_id} could not be read.")
