@@ -47,7 +47,7 @@ class LevelFinder:
     """Find the level of each line of one job's log, given in order.
 
     Known are Python's logging in its usual formats, Ray's own lines, glog, loguru, structlog, rich, uvicorn, JSON and
-    logfmt with a level field, Python's warnings, and tracebacks with all their lines; each also in colours, after
+    logfmt with a level field, Python's warnings, and tracebacks with all their lines; each also in colors, after
     Ray's ``(name pid=123)`` and after a bar that was not ended. A line without a level of its own takes that of the
     line before only if that one begins a block: a traceback, or a record that ends in an opening such as ``:`` and
     goes on indented.

@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 TERMINAL_SEQUENCES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
-"""Colours, cursor movements and links."""
+"""Colors, cursor movements and links."""
 
 LEVELS = {
     "TRACE": 10,

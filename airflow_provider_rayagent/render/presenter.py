@@ -25,7 +25,7 @@ class PresentSettings:
     """How a job's lines look in the task log.
 
     :param levels: whether a line has the level that it tells itself; else all lines are INFO.
-    :param colours: whether colours are kept.
+    :param colors: whether colors are kept.
     :param progress_interval: seconds between two states of a progress bar; ``None``: all of them are shown. For bars
         that are drawn by ``\\r`` the tail needs it too: ``TailSettings.progress_interval``.
     :param max_lines: lines that are shown as they come; ``None``: all.
@@ -33,10 +33,18 @@ class PresentSettings:
     """
 
     levels: bool = True
-    colours: bool = True
+    colors: bool = True
     progress_interval: float | None = 5.0
     max_lines: int | None = None
     tail_lines: int = 200
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any] | None) -> PresentSettings:
+        """Return the settings that a trigger's arguments hold; releases before spelled ``colors`` otherwise."""
+        fields = dict(value or {})
+        if "colours" in fields:
+            fields["colors"] = fields.pop("colours")
+        return cls(**fields)
 
 
 class Record(NamedTuple):
@@ -154,4 +162,4 @@ class Presenter:
                 self._records.append(Record(logging.INFO, text))
 
     def _of_job(self, level: int, text: str) -> Record:
-        return Record(max(level, logging.INFO), showable(text, colors=self._settings.colours), of_job=True)
+        return Record(max(level, logging.INFO), showable(text, colors=self._settings.colors), of_job=True)

@@ -138,7 +138,7 @@ def as_position(value: object) -> dict[str, Any] | None:
 
 
 def grouped(found: Iterable[Record], size: int = RECORD_BYTES) -> Iterator[Record]:
-    """Join neighbours of one level into records of up to ``size`` bytes of UTF-8; ours and the job's stay apart."""
+    """Join neighbors of one level into records of up to ``size`` bytes of UTF-8; ours and the job's stay apart."""
     first: Record | None = None
     lines: list[str] = []
     room = 0

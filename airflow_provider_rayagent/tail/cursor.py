@@ -19,7 +19,7 @@ class ForeignTextError(Exception):
 
 @dataclass
 class Cursor:
-    """The forwarded part of a log text: its length, and digests that recognise it.
+    """The forwarded part of a log text: its length, and digests that recognize it.
 
     :param chars: characters forwarded, newlines included.
     :param lines: lines forwarded; a line given out in pieces counts once each piece.
@@ -83,7 +83,7 @@ class Replay:
         self._expected = list(cursor.marks)
         self.chars = 0
         """Characters read so far, the held ones included."""
-        self.recognised = False
+        self.recognized = False
         """Whether a prefix was compared with what was forwarded, and found the same."""
 
     @property
@@ -105,7 +105,7 @@ class Replay:
             if self.chars == chars:
                 if self._hash.hexdigest() != digest:
                     raise ForeignTextError
-                self.recognised = True
+                self.recognized = True
                 del self._expected[0]
         self.chars += len(text)
         return text

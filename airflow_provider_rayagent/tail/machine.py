@@ -353,7 +353,7 @@ class Tail:
             self._rewritten(now)
             return
         if reading.is_short:
-            if reading.chars and not reading.recognised:
+            if reading.chars and not reading.recognized:
                 self._rewritten(now)
                 return
             self._output.shorter()

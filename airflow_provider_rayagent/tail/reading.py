@@ -43,9 +43,9 @@ class TextReading:
         return self._replay.chars
 
     @property
-    def recognised(self) -> bool:
+    def recognized(self) -> bool:
         """Whether any of the text was compared with what was forwarded, and found the same."""
-        return self._replay.recognised
+        return self._replay.recognized
 
     @property
     def is_short(self) -> bool:

@@ -44,7 +44,7 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
     :param forward_logs: whether the job's log is forwarded.
     :param detect_levels: whether a line of the job has the level that it tells itself (Python's logging, Ray's own,
         glog, JSON; the lines of a traceback are errors), so that the log view's filter works; else all are INFO.
-    :param colors: whether terminal colours are kept, which the log view shows; else they are dropped.
+    :param colors: whether terminal colors are kept, which the log view shows; else they are dropped.
     :param progress_interval: seconds between two states of a progress bar that are shown; its last one always is.
         ``None``: every state is shown.
     :param max_lines: lines of the job that are shown as they come; ``None``: all. Of those that follow only the last
@@ -203,7 +203,7 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
                 self.log,
                 context["ti"],
                 settings,
-                present=PresentSettings(**self._present()),
+                present=PresentSettings.from_json(self._present()),
                 log_is_shown=self.forward_logs,
                 markers=self.result_markers if self.read_result else None,
                 link=push_job_link(self, context),
@@ -216,7 +216,7 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
     def _present(self) -> dict[str, Any]:
         return {
             "levels": self.detect_levels,
-            "colours": self.colors,
+            "colors": self.colors,
             "progress_interval": self.progress_interval,
             "max_lines": self.max_lines,
             "tail_lines": self.tail_lines,

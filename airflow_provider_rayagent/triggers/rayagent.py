@@ -199,7 +199,7 @@ class RayAgentJobTrigger(BaseTrigger):
             self._redact = config.redact
             records = JobRecords(
                 self.job_id,
-                PresentSettings(**(self.present or {})),
+                PresentSettings.from_json(self.present),
                 markers=self._markers,
                 shown=self.forward_logs,
                 redact=config.redact,
@@ -292,7 +292,7 @@ class RayAgentJobTrigger(BaseTrigger):
             missing_timeout=self.job_missing_timeout,
             unreachable_timeout=self.agent_unreachable_timeout,
             max_line_length=min(self.max_line_length, MAX_LINE_LENGTH),
-            progress_interval=PresentSettings(**(self.present or {})).progress_interval,
+            progress_interval=PresentSettings.from_json(self.present).progress_interval,
             forward=self.forward_logs or self._markers is not None,
         )
 

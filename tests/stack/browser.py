@@ -42,7 +42,7 @@ FIND = """
     (each) => each.getClientRects().length && (!text || [each.innerText?.trim(), each.ariaLabel].includes(text))
 )
 """
-CENTRE = """
+CENTER = """
 (each) => {
     each.scrollIntoView({block: "center"});
     const box = each.getBoundingClientRect();
@@ -94,11 +94,11 @@ class Page:
         return wait_until(lambda: self.look(selector, text, see) or None, lambda: f"{complaint}{self.text()}\n")
 
     def click(self, selector: str, text: str = "") -> None:
-        """Wait for an element, and click on its centre when it has stopped moving."""
-        before, places = None, self.find(selector, text, CENTRE)
+        """Wait for an element, and click on its center when it has stopped moving."""
+        before, places = None, self.find(selector, text, CENTER)
         while before != places[-1]:
             time.sleep(0.1)
-            before, places = places[-1], self.find(selector, text, CENTRE)
+            before, places = places[-1], self.find(selector, text, CENTER)
         x, y = places[-1]
         for kind, buttons in (("mouseMoved", 0), ("mousePressed", 1), ("mouseReleased", 0)):
             self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=buttons, clickCount=1)

@@ -215,7 +215,7 @@ def test_any_text_is_read_and_gets_a_known_level_or_none(lines: list[str]) -> No
 
 
 @given(st.text('ERROWANIG:[]()0123456789 -|,.{}"pid=', max_size=60))
-def test_a_prefix_of_a_process_or_colours_change_no_level(line: str) -> None:
+def test_a_prefix_of_a_process_or_colors_change_no_level(line: str) -> None:
     plain = LevelFinder().level_of(line)
     if not line.startswith("(") and plain is not None:
         assert LevelFinder().level_of(f"(f pid=1) {line}") == plain

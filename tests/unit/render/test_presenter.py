@@ -58,8 +58,8 @@ def test_progress_is_the_job_s_and_info() -> None:
     assert shower.take(0.0) == [Record(logging.INFO, "\x1b[1mERROR: 50%\\x1b[2J", of_job=True)]
 
 
-def test_levels_and_colours_are_arguments() -> None:
-    assert feed(presenter(levels=False, colours=False), ["\x1b[31mERROR:root:boom\x1b[0m"]) == [
+def test_levels_and_colors_are_arguments() -> None:
+    assert feed(presenter(levels=False, colors=False), ["\x1b[31mERROR:root:boom\x1b[0m"]) == [
         Record(logging.INFO, "ERROR:root:boom", of_job=True)
     ]
 

@@ -85,7 +85,7 @@ def test_without_detection_every_line_is_information(follow: Way, connect: Conne
 
 
 @pytest.mark.parametrize(("colors", "shown"), [(True, "\x1b[31mred\x1b[0m"), (False, "red")])
-def test_colours_are_kept_or_dropped(colors: bool, shown: str, follow: Way, connect: Connect) -> None:
+def test_colors_are_kept_or_dropped(colors: bool, shown: str, follow: Way, connect: Connect) -> None:
     assert shown in lines_of(follow, connect, Job("\x1b[31mred\x1b[0m\n"), colors=colors)
 
 

@@ -45,7 +45,7 @@ def test_every_templated_argument_is_one_that_the_trigger_has_and_airflow_render
     assert set(RayAgentJobSensor.template_fields) <= told.trigger_kwargs.keys()
 
 
-def test_the_scheduler_gets_it_through_the_serialised_dag() -> None:
+def test_the_scheduler_gets_it_through_the_serialized_dag() -> None:
     from airflow.serialization.serialized_objects import DagSerialization
 
     with DAG("night", schedule=None) as dag:

@@ -70,15 +70,15 @@ def test_another_text_is_noticed_early() -> None:
     assert not reading.advanced
 
 
-def test_a_text_shorter_than_what_was_forwarded_says_so_and_whether_it_was_recognised() -> None:
+def test_a_text_shorter_than_what_was_forwarded_says_so_and_whether_it_was_recognized() -> None:
     cursor = Cursor()
     read(cursor, "a\n", 5)
     read(cursor, "a\nbbbbbbbbbbbbbbbbbbbbbbbb\n", 5)
-    for text, recognised in (("a", False), ("a\nb", True)):
+    for text, recognized in (("a", False), ("a\nb", True)):
         reading = TextReading(cursor, 100)
         reading.feed_text(text)
         assert reading.is_short
-        assert reading.recognised is recognised
+        assert reading.recognized is recognized
 
 
 def test_a_cursor_stays_small_however_long_the_log_is() -> None:

@@ -39,19 +39,19 @@ def test_what_a_line_looks_like_is_kept_and_what_it_would_do_is_shown(line: str,
     assert showable(line, colors=True) == shown
 
 
-def test_colours_are_dropped_where_they_are_not_wanted() -> None:
+def test_colors_are_dropped_where_they_are_not_wanted() -> None:
     assert showable("\x1b[1;31mred\x1b[0m \x1b[2Jx") == "red \\x1b[2Jx"
     assert showable("::gr\x1b[1moup::x") == "::\u200bgroup::x"
 
 
 @given(st.text(st.characters() | st.sampled_from("\x1b[];m8\x07\\::group::"), max_size=60), st.booleans())
-def test_nothing_but_colours_is_left_to_obey(line: str, colours: bool) -> None:
-    shown = showable(line, colors=colours)
+def test_nothing_but_colors_is_left_to_obey(line: str, colors: bool) -> None:
+    shown = showable(line, colors=colors)
     assert "::group::" not in shown
     assert "::endgroup::" not in shown
     shown.encode()
     rest = shown.split("\x1b")
-    assert len(rest) == 1 or colours
+    assert len(rest) == 1 or colors
     assert all(piece.startswith("[") and "m" in piece for piece in rest[1:])
     assert not any(ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 for piece in rest for char in piece if char != "\t")
 

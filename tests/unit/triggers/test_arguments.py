@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_rayagent.render.presenter import PresentSettings
 from airflow_provider_rayagent.tail.cursor import Cursor
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
@@ -31,7 +32,7 @@ EVERY_ARGUMENT: dict[str, Any] = {
     "deadline": 1_800_000_000.5,
     "cursor": Cursor(6, 2, marks=[(6, "ab" * 16)]).to_json(),
     "stop_job_on_kill": True,
-    "present": {"levels": False, "colours": False, "progress_interval": None, "max_lines": 9, "tail_lines": 3},
+    "present": {"levels": False, "colors": False, "progress_interval": None, "max_lines": 9, "tail_lines": 3},
     "result_markers": ["<<", ">>"],
     "start_deadline": 1_800_000_001.5,
     "log_storage": "remote",
@@ -101,3 +102,7 @@ def test_a_trigger_that_the_first_release_stored_still_runs(left_out: tuple[str,
         outcome = follow(getattr(importlib.import_module(module), name)(**kept))
     assert (outcome.end, outcome.job, outcome.error) == (End.JOB_ENDED, {"status": "FAILED"}, None)
     assert log.lines_of("a\nb\n") == ["a", "b"]
+
+
+def test_the_spelling_of_an_earlier_release_is_still_read() -> None:
+    assert PresentSettings.from_json({"colours": False}) == PresentSettings(colors=False)
