@@ -1,1 +1,1 @@
-from __future__ import annotations
+"""Talk to a Ray agent from Airflow. Public: ``rayagent``; all else is internal."""

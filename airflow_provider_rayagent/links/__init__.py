@@ -1,1 +1,1 @@
-from __future__ import annotations
+"""Links on a task. Public: ``rayagent``."""

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context
     from airflow.sdk.types import TaskInstanceKey
 
+__all__ = ["RayAgentJobLink"]
+
 
 class RayAgentJobLink(BaseOperatorLink):
     """The job's page, from the URL template ``job_url`` in the connection's extra; absent where there is none."""

@@ -1,1 +1,1 @@
-from __future__ import annotations
+"""Operators. Public: ``rayagent``; all else is internal."""

@@ -1,1 +1,1 @@
-from __future__ import annotations
+"""Sensors. Public: ``rayagent``; all else is internal."""

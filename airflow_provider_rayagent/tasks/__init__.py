@@ -1,1 +1,1 @@
-"""What tasks of several kinds share. Not named in a DAG file."""
+"""What operators and sensors share: following a job, waiting, stopping on a kill. Internal."""

@@ -1,1 +1,1 @@
-from __future__ import annotations
+"""Triggers. Public: ``rayagent`` and ``applications``; all else is internal."""

@@ -22,6 +22,8 @@ from airflow_provider_rayagent.hooks.aio import RayAgentAsyncHook
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+__all__ = ["RayAgentServeApplicationTrigger"]
+
 
 class RayAgentServeApplicationTrigger(BaseTrigger):
     """Wait for a Serve application, and fire one event: :meth:`ApplicationOutcome.to_event`.

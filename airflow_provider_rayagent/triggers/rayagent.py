@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.text.redaction import Redactor
     from airflow_provider_rayagent.triggers.gaps import Gap, TakeOver
 
+__all__ = ["RayAgentJobTrigger"]
+
+
 MAX_LINE_LENGTH = 16_000
 """Characters of a line in one record; the event loop would stand still for a second over one of a megabyte."""
 ITEMS_AT_ONCE = 500
