@@ -1,18 +1,11 @@
-"""Stop the job of a task that is being killed, unless the task goes on elsewhere."""
+"""The state of a task instance as Airflow has it now."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from airflow_provider_rayagent.client import wire
 from airflow_provider_rayagent.task_instance.identity import NOT_MAPPED, TaskIdentity
 
-if TYPE_CHECKING:
-    from airflow_provider_rayagent.client.config import AgentConfig
-
-CONNECT_SECONDS = 1.0
-ANSWER_SECONDS = 2.0
 ACTIVE_STATES = frozenset({"running", "deferred", "up_for_retry", "up_for_reschedule", "scheduled", "queued"})
 """States of a task instance whose job must not be stopped: this try goes on elsewhere, or the next one follows."""
 CLEARED = "restarting"
@@ -85,23 +78,3 @@ def is_of_an_archived_try(error: Exception) -> bool:
     """Tell whether Airflow refused a trigger's request because its try is no longer the task's current one."""
     detail = getattr(getattr(error, "error", None), "detail", None)
     return isinstance(detail, dict) and detail.get("status_code") == FORBIDDEN
-
-
-def stop_soon(config: AgentConfig, job_id: str) -> dict[str, Any]:
-    """Ask the agent to stop a job, with a session of its own and within the 5 seconds that a killed task has.
-
-    :raises RayAgentError: if that failed.
-    """
-    from airflow_provider_rayagent.client.blocking import BlockingAgent
-
-    hurried = replace(
-        config,
-        connect_timeout=min(config.connect_timeout, CONNECT_SECONDS),
-        read_timeout=min(config.read_timeout, ANSWER_SECONDS),
-    )
-    agent = BlockingAgent(hurried)
-    try:
-        answer: dict[str, Any] = agent.send(wire.stop_job(job_id), tries=1)
-    finally:
-        agent.close()
-    return answer

@@ -5,9 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.client.answers import brief
-from airflow_provider_rayagent.client.errors import RayAgentError
-from airflow_provider_rayagent.task_instance.state import ACTIVE_STATES, stop_soon, task_state
+from airflow_provider_rayagent.task_instance.stopping import state_if_ended, stop_job
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
@@ -64,18 +62,9 @@ class JobStopper:
         if not self._owns or self._was_asked:
             return
         self._was_asked = True
-        self._log.info("%s; stopping job %s.", why, self._job_id)
-        try:
-            answer = stop_soon(self._hook.config, self._job_id)
-        except RayAgentError as error:
-            self._log.error("Job %s could not be stopped: %s", self._job_id, error)
-        else:
-            shown = brief(answer, self._hook.config.redact)
-            self._log.info("The agent was asked to stop job %s: %s", self._job_id, shown)
+        stop_job(self._hook.config, self._job_id, self._log, why, hurry=True)
 
     def _stop_unless_task_goes_on(self) -> None:
-        state = task_state(self._ti)
-        if state in ACTIVE_STATES:
-            self._log.info("This process ends; the task goes on (%s), and job %s is left alone.", state, self._job_id)
-        else:
+        has_ended, state = state_if_ended(self._ti, self._job_id, self._log)
+        if has_ended:
             self.stop(f"The task was ended from outside (state: {state})")

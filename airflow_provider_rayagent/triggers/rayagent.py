@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_rayagent.client import jobs, wire
-from airflow_provider_rayagent.client.answers import brief
 from airflow_provider_rayagent.client.errors import RayAgentError
 from airflow_provider_rayagent.client.following import tail_settings
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook
 from airflow_provider_rayagent.render.presenter import PresentSettings
 from airflow_provider_rayagent.render.records import JobRecords
 from airflow_provider_rayagent.tail.cursor import Cursor
-from airflow_provider_rayagent.task_instance.state import ACTIVE_STATES, task_state
+from airflow_provider_rayagent.task_instance.stopping import NOT_STOPPED, state_if_ended, stop_job
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 from airflow_provider_rayagent.triggers.gaps import MISSING_LINES, lines_shown
 from airflow_provider_rayagent.triggers.outcome import TIMEOUT_MARGIN, Outcome
@@ -164,28 +163,30 @@ class RayAgentJobTrigger(BaseTrigger):
         stopping.result()
 
     async def _end_unless_task_goes_on(self, position: Position) -> None:
-        state = await asyncio.to_thread(task_state, self.task_instance, deferred=True)
-        if state in ACTIVE_STATES or not await position.is_ours():
-            self.log.info("This trigger ends; the task goes on (%s), and job %s is left alone.", state, self.job_id)
+        has_ended, state = await asyncio.to_thread(
+            state_if_ended, self.task_instance, self.job_id, self.log, deferred=True
+        )
+        if not has_ended:
+            return
+        if not await position.is_ours():
+            self.log.info("This trigger ends; another one follows job %s, which is left alone.", self.job_id)
             return
         for gap in position.gaps:
             self._say_missing(gap, "no worker ends the task")
         if self.stop_job_on_kill:
-            await self._stop(state)
+            await self._stop_job(f"The task was ended from outside (state: {state})")
+
+    async def _stop_job(self, why: str) -> None:
+        try:
+            async with self._hook() as hook:
+                config = (await hook.get_async_conn()).config
+        except RayAgentError as error:
+            self.log.error(NOT_STOPPED, self.job_id, error)  # noqa: TRY400
+            return
+        await asyncio.to_thread(stop_job, config, self.job_id, self.log, why)
 
     def _say_missing(self, gap: Gap, why: str) -> None:
         self.log.warning(MISSING_LINES, self.job_id, gap, why)
-
-    async def _stop(self, state: str | None) -> None:
-        self.log.info("The task was ended from outside (state: %s); stopping job %s.", state, self.job_id)
-        try:
-            async with self._hook() as hook:
-                answer = await hook.stop_job(self.job_id)
-                shown = brief(answer, (await hook.get_async_conn()).config.redact)
-        except RayAgentError as error:
-            self.log.error("Job %s could not be stopped: %s", self.job_id, error)  # noqa: TRY400
-        else:
-            self.log.info("The agent was asked to stop job %s: %s", self.job_id, shown)
 
     async def _follow(self) -> Outcome:
         log = TaskLog(self.log)

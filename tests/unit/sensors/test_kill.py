@@ -19,6 +19,7 @@ from airflow.sdk.execution_time import timeout as airflows
 from airflow_provider_rayagent.client import follow
 from airflow_provider_rayagent.client.wire import MAX_TIMEOUT
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobTimeoutError
+from airflow_provider_rayagent.task_instance import stopping
 from airflow_provider_rayagent.tasks import stopper
 from airflow_provider_rayagent.tasks.stopper import HANDLER_SECONDS
 from tests.scripted import Follow, Hold, Job, Play, Refuse, ScriptedAgent, Silence
@@ -184,7 +185,7 @@ def test_airflow_that_does_not_answer_does_not_hold_the_task_up(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answered = threading.Event()
-    monkeypatch.setattr(stopper, "task_state", lambda _: answered.wait() and None)
+    monkeypatch.setattr(stopping, "task_state", lambda _, **__: answered.wait() and None)
     monkeypatch.setattr(stopper, "KILL_SECONDS", 0.3)
     with ScriptedAgent(make_job()) as agent:
         connect(agent)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk.execution_time import comms
 
-from airflow_provider_rayagent.triggers import rayagent as triggers
+from airflow_provider_rayagent.task_instance import stopping
 from airflow_provider_rayagent.triggers.position import POSITION_KEY
 from tests.scripted import Hold, Job, Play, Refuse, ScriptedAgent, Silence
 from tests.stack.watch import PATIENCE
@@ -224,7 +224,7 @@ def test_a_kill_that_is_repeated_while_the_job_is_being_stopped_does_not_end_tha
 
     ti = TaskInstance()
     supervise(ti, monkeypatch)
-    monkeypatch.setattr(triggers, "task_state", slow)
+    monkeypatch.setattr(stopping, "task_state", slow)
     job = make_job()
     with ScriptedAgent(job) as agent:
         connect(agent)
@@ -253,7 +253,7 @@ def test_asking_for_the_state_does_not_block_the_event_loop(connect: Connect, mo
 
     ti = TaskInstance()
     supervise(ti, monkeypatch)
-    monkeypatch.setattr(triggers, "task_state", slow)
+    monkeypatch.setattr(stopping, "task_state", slow)
     with ScriptedAgent(make_job()) as agent:
         connect(agent)
         asyncio.run(run())
