@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_rayagent.client.config import EXTRA_FIELDS, FIELDS
-from airflow_provider_rayagent.client.wire import MAX_TIMEOUT
+from airflow_provider_rayagent.client.validation import MAX_TIMEOUT
 
 _NAME = "Ray agent"
 

@@ -17,6 +17,7 @@ from airflow_provider_rayagent.client.blocking import BlockingAgent
 from airflow_provider_rayagent.client.config import read_config
 from airflow_provider_rayagent.client.follow import Follower
 from airflow_provider_rayagent.client.following import SLICE_SECONDS
+from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.stream.events import Event
 from airflow_provider_rayagent.tail import commands as do
 from airflow_provider_rayagent.tail.commands import TailSettings
@@ -147,7 +148,7 @@ def over_sockets(case: str, seconds: float) -> int:
         BlockingAgent(read_config(host=agent.url)) as transport,
         ThreadPoolExecutor(1) as pool,
     ):
-        follower = Follower(transport, job.job_id, SETTINGS, stopped=stopped)
+        follower = Follower(transport, JobId(job.job_id), SETTINGS, stopped=stopped)
         following = pool.submit(lambda: [None for _ in follower.items()])
         ends = time.monotonic() + seconds
         second = 1

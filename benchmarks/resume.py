@@ -14,6 +14,7 @@ import websocket
 from airflow_provider_rayagent.client.blocking import BlockingAgent
 from airflow_provider_rayagent.client.config import read_config
 from airflow_provider_rayagent.client.follow import Follower
+from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.cursor import Cursor, Replay
 from airflow_provider_rayagent.tail.items import LogLine
@@ -58,7 +59,7 @@ def ours(url: str, lines: int) -> float:
     for _ in range(lines // BLOCK_LINES):
         replay.advance("".join(BLOCK), BLOCK_LINES)
     with BlockingAgent(read_config(host=url, token="t")) as agent:
-        follower = Follower(agent, job_id(lines), TailSettings(sources=("websocket",)), cursor=cursor)
+        follower = Follower(agent, JobId(job_id(lines)), TailSettings(sources=("websocket",)), cursor=cursor)
         begun = time.perf_counter()
         items = follower.items()
         while not any(isinstance(item, LogLine) for item in next(items)):

@@ -6,18 +6,19 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.client import wire
 from airflow_provider_rayagent.client.aio_items import Items, TaskItems
 from airflow_provider_rayagent.client.aio_streams import AsyncLogStream, AsyncWholeLog, open_stream
 from airflow_provider_rayagent.client.errors import RayAgentError
 from airflow_provider_rayagent.client.following import Following
 from airflow_provider_rayagent.client.logstreams import StreamEndedError
+from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.tail import commands as do
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from airflow_provider_rayagent.client.aio import AsyncAgent
+    from airflow_provider_rayagent.client.validation import JobId
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.cursor import Cursor
     from airflow_provider_rayagent.tail.items import Item
@@ -32,7 +33,7 @@ class AsyncFollower(Following):
     def __init__(
         self,
         agent: AsyncAgent,
-        job_id: str,
+        job_id: JobId,
         settings: TailSettings,
         *,
         cursor: Cursor | None = None,
@@ -86,7 +87,7 @@ class AsyncFollower(Following):
 
     async def _ask_status(self) -> None:
         try:
-            job = await self._agent.send(wire.get_job(self.job_id), tries=1)
+            job = await self._agent.send(self._agent.config.service.get_job(self.job_id), tries=1)
         except RayAgentError as error:
             self.heard_no_status(error)
         else:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 import httpcore
 
-from airflow_provider_rayagent.client import limits, wire
+from airflow_provider_rayagent.client import limits
 from airflow_provider_rayagent.client.aio import BROKEN, read_body
+from airflow_provider_rayagent.client.call import Call
 from airflow_provider_rayagent.client.errors import RayAgentConnectionError
 from airflow_provider_rayagent.client.logstreams import (
     GOODBYE_SECONDS,
@@ -26,6 +27,7 @@ from airflow_provider_rayagent.client.logstreams import (
     is_delimited,
     new_key,
 )
+from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
 from airflow_provider_rayagent.stream.events import Event, decode_event
 from airflow_provider_rayagent.stream.frames import CLOSE, PING, PONG, FrameDecoder, upgrade_headers
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     import httpx
 
     from airflow_provider_rayagent.client.aio import AsyncAgent
+    from airflow_provider_rayagent.client.call import Call
+    from airflow_provider_rayagent.client.validation import JobId
 
 MIN_WAIT = 0.01
 SLICE_SECONDS = 1.0
@@ -133,12 +137,12 @@ class AsyncWebSocketStream:
         self._ping_due = time.monotonic() + PING_SECONDS
 
     @classmethod
-    async def open(cls, agent: AsyncAgent, job_id: str) -> AsyncWebSocketStream:
+    async def open(cls, agent: AsyncAgent, job_id: JobId) -> AsyncWebSocketStream:
         """Open the stream.
 
         :raises RayAgentError: if it can't be opened.
         """
-        call = wire.get_job_logs(job_id)
+        call = agent.config.service.stream_job_logs(job_id, "websocket")
         key = new_key()
         async with contextlib.AsyncExitStack() as opened:
             response = await opened.enter_async_context(agent.opened(call, stream=True, headers=upgrade_headers(key)))
@@ -198,12 +202,12 @@ class AsyncSseStream:
         self._ahead = _ReadAhead(response.aiter_bytes(), opened)
 
     @classmethod
-    async def open(cls, agent: AsyncAgent, job_id: str) -> AsyncSseStream:
+    async def open(cls, agent: AsyncAgent, job_id: JobId) -> AsyncSseStream:
         """Open the stream.
 
         :raises RayAgentError: if it can't be opened.
         """
-        call = wire.stream_job_logs(job_id)
+        call = agent.config.service.stream_job_logs(job_id, "http")
         async with contextlib.AsyncExitStack() as opened:
             response = await opened.enter_async_context(agent.opened(call, stream=True))
             await _check(call, response, agent)
@@ -235,12 +239,12 @@ class AsyncWholeLog:
         """Whether the answer itself says where it ends, so that a cut one is noticed."""
 
     @classmethod
-    async def open(cls, agent: AsyncAgent, job_id: str) -> AsyncWholeLog:
+    async def open(cls, agent: AsyncAgent, job_id: JobId) -> AsyncWholeLog:
         """Ask for the log.
 
         :raises RayAgentError: if it can't be had.
         """
-        call = wire.get_job_logs(job_id)
+        call = agent.config.service.get_job_logs(job_id)
         async with contextlib.AsyncExitStack() as opened:
             response = await opened.enter_async_context(agent.opened(call))
             await _check(call, response, agent)
@@ -284,13 +288,13 @@ def _words(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-async def _check(call: wire.Call, response: httpx.Response, agent: AsyncAgent) -> None:
+async def _check(call: Call, response: httpx.Response, agent: AsyncAgent) -> None:
     """Raise what is wrong with an answer; the body of a good one is left alone."""
     body = b"" if response.is_success else await read_body(call, response)
     check_log_answer(call, response.status_code, response.headers, body, agent.config.redact)
 
 
-async def open_stream(agent: AsyncAgent, job_id: str, source: str) -> AsyncLogStream:
+async def open_stream(agent: AsyncAgent, job_id: JobId, source: str) -> AsyncLogStream:
     """Open the log stream of a source.
 
     :raises RayAgentError: if it can't be opened.
@@ -300,7 +304,7 @@ async def open_stream(agent: AsyncAgent, job_id: str, source: str) -> AsyncLogSt
     return await AsyncSseStream.open(agent, job_id)
 
 
-async def read_whole_log(agent: AsyncAgent, job_id: str) -> str:
+async def read_whole_log(agent: AsyncAgent, job_id: JobId) -> str:
     """Return the whole log of a job.
 
     :raises RayAgentError: if it can't be had; tried again as calls are.
@@ -315,5 +319,5 @@ async def read_whole_log(agent: AsyncAgent, job_id: str) -> str:
             await log.close()
         return held.text
 
-    text: str = await agent.repeated(wire.get_job_logs(job_id), read)
+    text: str = await agent.repeated(agent.config.service.get_job_logs(job_id), read)
     return text

@@ -18,7 +18,7 @@ from airflow_provider_rayagent.text.showable import showable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from airflow_provider_rayagent.client.wire import Call
+    from airflow_provider_rayagent.client.call import Call
 
 MAX_SHOWN = 300
 """Characters of a body that an error message shows."""

@@ -35,6 +35,18 @@ MAX_NAME = 200
 _FIELDS = ("name", "status", "message", "route_prefix", "docs_path", "last_deployed_time_s")
 
 
+class ServeStatus(str, Enum):
+    """Status of a Serve application (``ray.serve.schema.ApplicationStatus``)."""
+
+    NOT_STARTED = "NOT_STARTED"
+    DEPLOYING = "DEPLOYING"
+    RUNNING = "RUNNING"
+    UNHEALTHY = "UNHEALTHY"
+    DEPLOY_FAILED = "DEPLOY_FAILED"
+    DELETING = "DELETING"
+    UNAVAILABLE = "UNAVAILABLE"
+
+
 class Arrival(str, Enum):
     """Why the waiting for an application ended."""
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from airflow_provider_rayagent.client.call import Call
     from airflow_provider_rayagent.client.config import AgentConfig
-    from airflow_provider_rayagent.client.wire import Call
 
 Answer = TypeVar("Answer")
 

@@ -9,12 +9,16 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-from airflow_provider_rayagent.client import wire
+from airflow_provider_rayagent.client.agent_service import AGENT
 from airflow_provider_rayagent.client.errors import RayAgentConfigError
+from airflow_provider_rayagent.client.validation import MAX_TIMEOUT, shown, validate_id, validate_timeout
 from airflow_provider_rayagent.text.redaction import MIN_LENGTH, Redactor
+
+if TYPE_CHECKING:
+    from airflow_provider_rayagent.client.service import Service
 
 DEFAULT_CONNECT_TIMEOUT = 3.0
 DEFAULT_READ_TIMEOUT = 10.0
@@ -68,6 +72,7 @@ class AgentConfig:
         since a bad one must not keep a task from its work.
     :param job_namespace: what tells the ids of this Airflow's jobs from those of others; ``None``: not given.
     :param secrets: values that must not appear in any message.
+    :param service: which service it is.
     """
 
     base_url: str
@@ -79,6 +84,7 @@ class AgentConfig:
     job_url: object = None
     job_namespace: str | None = None
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    service: Service = AGENT
 
     def url(self, path: str) -> str:
         """Return the absolute URL of a path below the base URL."""
@@ -90,7 +96,7 @@ class AgentConfig:
         :raises RayAgentConfigError: for an address that can't be one.
         :raises RayAgentInputError: for a bad id.
         """
-        return _job_url(self.job_url).replace("{job_id}", wire.validate_id(job_id, "job"))
+        return _job_url(self.job_url).replace("{job_id}", validate_id(job_id, "job"))
 
     @cached_property
     def redact(self) -> Redactor:
@@ -116,7 +122,7 @@ def read_config(
     :raises RayAgentConfigError: for what is missing or malformed, naming the field.
     """
     extra = {key: value for key, value in (extra or {}).items() if key in EXTRA_FIELDS and value not in (None, "")}
-    headers, secrets = _headers(token, extra)
+    headers, secrets = _headers(AGENT, token, extra)
     return AgentConfig(
         base_url=_base_url(host, port, schema),
         headers=headers,
@@ -178,17 +184,13 @@ def _port(port: object) -> int | None:
     return number
 
 
-def _headers(token: str | None, extra: Mapping[str, Any]) -> tuple[dict[str, str], tuple[str, ...]]:
+def _headers(service: Service, token: str | None, extra: Mapping[str, Any]) -> tuple[dict[str, str], tuple[str, ...]]:
     headers = _extra_headers(extra)
     secrets = [
         part for name, value in headers.items() if _SECRET_HEADER.search(name) for part in _secret_parts(name, value)
     ]
-    fields: tuple[tuple[str, str, object, str], ...] = (
-        (wire.AUTHORIZATION_HEADER, "password", token, ""),
-        (wire.USER_HEADER, "user_token", extra.get("user_token"), "Token "),
-        (wire.TENANT_HEADER, "tenant", extra.get("tenant"), "Token "),
-    )
-    for name, label, value, prefix in fields:
+    for name, label, prefix, is_secret in service.credentials:
+        value = token if label == "password" else extra.get(label)
         if value in (None, ""):
             continue
         # A number may have been text: a connection's URI can't tell.
@@ -198,7 +200,7 @@ def _headers(token: str | None, extra: Mapping[str, Any]) -> tuple[dict[str, str
         for other in [other for other in headers if other.lower() == name.lower()]:
             del headers[other]
         headers[name] = _header_value(field_name(label), prefix + text)
-        if name != wire.TENANT_HEADER:
+        if is_secret:
             secrets += _secret_parts(name, text)
     return headers, tuple(sorted({secret for secret in secrets if len(secret) >= MIN_LENGTH}, key=len, reverse=True))
 
@@ -256,11 +258,11 @@ def _header_value(name: str, value: str) -> str:
 def _seconds(extra: Mapping[str, Any], name: str, default: float) -> float:
     value = extra.get(name, default)
     try:
-        return wire.validate_timeout(float(value) if isinstance(value, str) else value, name)
+        return validate_timeout(float(value) if isinstance(value, str) else value, name)
     except ValueError:
         raise RayAgentConfigError(
-            f"The connection's {field_name(name)} must be a number of seconds over 0 and up to {wire.MAX_TIMEOUT:g}, "
-            f"not {wire.shown(value)}."
+            f"The connection's {field_name(name)} must be a number of seconds over 0 and up to {MAX_TIMEOUT:g}, "
+            f"not {shown(value)}."
         ) from None
 
 
@@ -312,7 +314,7 @@ def _job_namespace(extra: Mapping[str, Any]) -> str | None:
     if text is not None and (not isinstance(text, str) or not text.strip() or len(text) > MAX_NAMESPACE):
         raise RayAgentConfigError(
             f"The connection's {field_name('job_namespace')} must be a text of up to {MAX_NAMESPACE} characters, "
-            f"not {wire.shown(value)}."
+            f"not {shown(value)}."
         )
     return None if text is None else text.strip()
 

@@ -6,7 +6,6 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.client import wire
 from airflow_provider_rayagent.client.errors import RayAgentError
 from airflow_provider_rayagent.client.following import SLICE_SECONDS, Following
 from airflow_provider_rayagent.client.logstreams import StreamEndedError
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from airflow_provider_rayagent.client.blocking import BlockingAgent
+    from airflow_provider_rayagent.client.validation import JobId
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.cursor import Cursor
     from airflow_provider_rayagent.tail.items import Item
@@ -32,7 +32,7 @@ class Follower(Following):
     def __init__(
         self,
         agent: BlockingAgent,
-        job_id: str,
+        job_id: JobId,
         settings: TailSettings,
         *,
         cursor: Cursor | None = None,
@@ -82,7 +82,7 @@ class Follower(Following):
 
     def _ask_status(self) -> None:
         try:
-            job = self._agent.send(wire.get_job(self.job_id), tries=1)
+            job = self._agent.send(self._agent.config.service.get_job(self.job_id), tries=1)
         except RayAgentError as error:
             self.heard_no_status(error)
         else:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.client import jobs, wire
+from airflow_provider_rayagent.client import jobs
 from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentNotFoundError, RayAgentResponseError
 from airflow_provider_rayagent.client.transience import is_log_unreadable, is_permanent
+from airflow_provider_rayagent.client.validation import JobId, Protocol, validate_protocol
 from airflow_provider_rayagent.tail.commands import StreamSource, TailSettings
 from airflow_provider_rayagent.tail.items import Item, JobSeen
 from airflow_provider_rayagent.tail.machine import Tail
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tail.end import End
     from airflow_provider_rayagent.text.redaction import Redactor
 
-SOURCES: dict[wire.Protocol, tuple[StreamSource, ...]] = {
+SOURCES: dict[Protocol, tuple[StreamSource, ...]] = {
     "auto": ("websocket", "http"),
     "websocket": ("websocket",),
     "http": ("http",),
@@ -34,13 +35,13 @@ SLICE_SECONDS = 1.0
 def tail_settings(protocol: object, *, start_by: float | None = None, **settings: Any) -> TailSettings:
     """Return how a job is followed.
 
-    :param protocol: one of :data:`wire.PROTOCOLS`.
+    :param protocol: one of :data:`PROTOCOLS`.
     :param start_by: the moment (seconds since the epoch) by which the job must have started, if there is one.
     :param settings: the other fields of :class:`TailSettings`.
     :raises RayAgentInputError: for a bad protocol.
     """
     start_timeout = None if start_by is None else max(start_by - time.time(), 0.0)
-    return TailSettings(sources=SOURCES[wire.validate_protocol(protocol)], start_timeout=start_timeout, **settings)
+    return TailSettings(sources=SOURCES[validate_protocol(protocol)], start_timeout=start_timeout, **settings)
 
 
 class Following:
@@ -53,7 +54,7 @@ class Following:
 
     def __init__(
         self,
-        job_id: str,
+        job_id: JobId,
         settings: TailSettings,
         *,
         cursor: Cursor | None,
@@ -61,7 +62,7 @@ class Following:
         clock: Callable[[], float],
         redact: Redactor = NO_SECRETS,
     ) -> None:
-        self.job_id = wire.validate_id(job_id, "job")
+        self.job_id = job_id
         self.clock = clock
         self.redact = redact
         until = None if deadline is None else clock() + deadline

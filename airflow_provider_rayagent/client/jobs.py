@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 from datetime import datetime, timezone
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.client.wire import JobStatus
 from airflow_provider_rayagent.text.showable import cut, showable
 from airflow_provider_rayagent.text.storable import storable
 
@@ -35,6 +35,21 @@ _FIELDS = (
     "driver_exit_code",
     "driver_node_id",
 )
+
+
+class JobStatus(str, Enum):
+    """Status of a job as Ray names it (``ray.job_submission.JobStatus``)."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    STOPPED = "STOPPED"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the job has ended; a terminal status never changes."""
+        return self in (JobStatus.STOPPED, JobStatus.SUCCEEDED, JobStatus.FAILED)
 
 
 def known_status(job: Mapping[str, Any]) -> JobStatus | None:

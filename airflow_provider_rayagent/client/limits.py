@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from airflow_provider_rayagent.client.errors import RayAgentResponseError
 
 if TYPE_CHECKING:
-    from airflow_provider_rayagent.client.wire import Call
+    from airflow_provider_rayagent.client.call import Call
 
 
 class Limit(NamedTuple):

@@ -13,7 +13,7 @@ from airflow_provider_rayagent.stream.frames import accept_key, frame
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from airflow_provider_rayagent.client.wire import Call
+    from airflow_provider_rayagent.client.call import Call
 
 READ_BYTES = 65_536
 PING_SECONDS = 10.0

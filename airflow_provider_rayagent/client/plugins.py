@@ -1,4 +1,4 @@
-"""The calls that run plugins, checked before they are sent, and the job's id in what the agent answers. Pure."""
+"""What is sent to run a plugin, checked before, and the job's id in what the agent answers. Pure."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow_provider_rayagent.client.errors import RayAgentInputError
-from airflow_provider_rayagent.client.wire import (
-    Call,
+from airflow_provider_rayagent.client.validation import (
     shown,
     validate_duration,
     validate_id,
+    validate_job_id,
     validate_segment,
     validate_text,
 )
@@ -21,49 +21,48 @@ _ID_NAMES = ("job_id", "submission_id", "id")
 _NESTED_IN = ("job", "result", "data")
 
 
-def list_plugin_releases() -> Call:
-    return Call("GET", "plugin_releases/", "list")
+def quote_lookup(lookup: object) -> str:
+    """Return what names a plugin release, quoted for one path segment.
+
+    :raises RayAgentInputError: if no segment can carry it.
+    """
+    return quote(validate_segment(lookup, "plugin lookup"), safe="@:+")
 
 
-def get_plugin_release(lookup: str) -> Call:
-    # As the agent's client sends it, without a slash at the end; an agent that wants one redirects.
-    return Call("GET", f"plugin_releases/{_quoted(lookup)}")
+def run_body(
+    action: object, params: object, *, requirements: object = None, job_id: object = None, language: object = None
+) -> dict[str, Any]:
+    """Return what a request to run an action holds; what is ``None`` is left out.
+
+    :raises RayAgentInputError: for an argument that can't be sent.
+    """
+    body: dict[str, Any] = {"action": validate_text(action, "action")}
+    if params is not None:
+        body["params"] = _object(params, "params")
+    if requirements is not None:
+        body["requirements"] = _texts(requirements, "requirements")
+    if job_id is not None:
+        body["job_id"] = validate_job_id(job_id)
+    if language is not None:
+        body["language"] = validate_text(language, "language")
+    return body
 
 
-def run_plugin_release(
-    lookup: str,
-    action: str,
-    params: Mapping[str, Any] | None = None,
-    *,
-    requirements: Sequence[str] | None = None,
-    job_id: str | None = None,
-    language: str | None = None,
-) -> Call:
-    body = _body(action, params, requirements=requirements, job_id=job_id, language=language)
-    return Call("POST", f"plugin_releases/{_quoted(lookup)}/run/", "any", body)
+def debug_body(plugin_path: object, config: object, modules: object) -> dict[str, Any]:
+    """Return what a request to run an action from source holds besides.
 
-
-def run_debug_plugin_release(
-    action: str,
-    params: Mapping[str, Any] | None = None,
-    *,
-    plugin_path: str | None = None,
-    config: Mapping[str, Any] | None = None,
-    modules: Mapping[str, str] | None = None,
-    requirements: Sequence[str] | None = None,
-    job_id: str | None = None,
-    language: str | None = None,
-) -> Call:
-    body = _body(action, params, requirements=requirements, job_id=job_id, language=language)
+    :raises RayAgentInputError: for an argument that can't be sent.
+    """
+    body: dict[str, Any] = {}
     if plugin_path is not None:
         body["plugin_path"] = validate_text(plugin_path, "plugin path")
     if config is not None:
         body["config"] = _object(config, "config")
     if modules is not None:
         body["modules"] = _object(modules, "modules")
-        if not all(isinstance(source, str) for source in modules.values()):
+        if not all(isinstance(source, str) for source in body["modules"].values()):
             raise RayAgentInputError("modules must map each module's name to its source code, a string.")
-    return Call("POST", "plugin_releases/run_debug/", "any", body)
+    return body
 
 
 def validate_timeout_pair(value: object) -> tuple[float, float]:
@@ -99,24 +98,6 @@ def _is_id(value: object) -> bool:
     except RayAgentInputError:
         return False
     return True
-
-
-def _quoted(lookup: object) -> str:
-    return quote(validate_segment(lookup, "plugin lookup"), safe="@:+")
-
-
-def _body(action: object, params: object, *, requirements: object, job_id: object, language: object) -> dict[str, Any]:
-    """Return what both ways to run a plugin send; what is ``None`` is left out."""
-    body: dict[str, Any] = {"action": validate_text(action, "action")}
-    if params is not None:
-        body["params"] = _object(params, "params")
-    if requirements is not None:
-        body["requirements"] = _texts(requirements, "requirements")
-    if job_id is not None:
-        body["job_id"] = validate_id(job_id, "job")
-    if language is not None:
-        body["language"] = validate_text(language, "language")
-    return body
 
 
 def _object(value: object, name: str) -> dict[str, Any]:

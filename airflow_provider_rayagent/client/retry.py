@@ -11,7 +11,7 @@ from airflow_provider_rayagent.client.transience import is_transient, may_have_b
 if TYPE_CHECKING:
     import tenacity
 
-    from airflow_provider_rayagent.client.wire import Call
+    from airflow_provider_rayagent.client.call import Call
 
 MAX_TRIES = 4
 FIRST_PAUSE = 0.5

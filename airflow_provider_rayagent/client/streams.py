@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from urllib3.util import wait_for_read
 
-from airflow_provider_rayagent.client import limits, wire
+from airflow_provider_rayagent.client import limits
 from airflow_provider_rayagent.client.blocking import BROKEN, read_body
 from airflow_provider_rayagent.client.connections import has_pending, reader_of, upgraded
 from airflow_provider_rayagent.client.errors import RayAgentConnectionError
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from urllib3.response import HTTPResponse
 
     from airflow_provider_rayagent.client.blocking import BlockingAgent
+    from airflow_provider_rayagent.client.call import Call
+    from airflow_provider_rayagent.client.validation import JobId
 
 READ_AHEAD_BYTES = 262_144
 """Of server-sent events; then the agent is made to wait."""
@@ -62,8 +64,8 @@ class WebSocketStream:
     :raises RayAgentError: if it can't be opened.
     """
 
-    def __init__(self, agent: BlockingAgent, job_id: str) -> None:
-        call = wire.get_job_logs(job_id)
+    def __init__(self, agent: BlockingAgent, job_id: JobId) -> None:
+        call = agent.config.service.stream_job_logs(job_id, "websocket")
         key = new_key()
         self._opened = contextlib.ExitStack()
         with self._opened:
@@ -133,8 +135,8 @@ class SseStream:
     :raises RayAgentError: if it can't be opened.
     """
 
-    def __init__(self, agent: BlockingAgent, job_id: str) -> None:
-        call = wire.stream_job_logs(job_id)
+    def __init__(self, agent: BlockingAgent, job_id: JobId) -> None:
+        call = agent.config.service.stream_job_logs(job_id, "http")
         self._opened = contextlib.ExitStack()
         with self._opened:
             self._response = _open(self._opened, agent, call)
@@ -209,8 +211,8 @@ class WholeLog:
     :raises RayAgentError: if it can't be had.
     """
 
-    def __init__(self, agent: BlockingAgent, job_id: str) -> None:
-        call = wire.get_job_logs(job_id)
+    def __init__(self, agent: BlockingAgent, job_id: JobId) -> None:
+        call = agent.config.service.get_job_logs(job_id)
         self._agent = agent
         self._opened = contextlib.ExitStack()
         with self._opened:
@@ -247,7 +249,7 @@ class WholeLog:
         self._opened.close()
 
 
-def read_whole_log(agent: BlockingAgent, job_id: str) -> str:
+def read_whole_log(agent: BlockingAgent, job_id: JobId) -> str:
     """Return the whole log of a job.
 
     :raises RayAgentError: if it can't be had; tried again as calls are.
@@ -262,23 +264,23 @@ def read_whole_log(agent: BlockingAgent, job_id: str) -> str:
             log.close()
         return held.text
 
-    return agent.repeated(wire.get_job_logs(job_id), read)
+    return agent.repeated(agent.config.service.get_job_logs(job_id), read)
 
 
 def _open(
-    opened: contextlib.ExitStack, agent: BlockingAgent, call: wire.Call, headers: dict[str, str] | None = None
+    opened: contextlib.ExitStack, agent: BlockingAgent, call: Call, headers: dict[str, str] | None = None
 ) -> requests.Response:
     """Return the answer that a stream begins with; only its head has to come soon."""
     return opened.enter_context(agent.opened(call, read_timeout=agent.config.connect_timeout, headers=headers))
 
 
-def _check(call: wire.Call, response: requests.Response, agent: BlockingAgent) -> None:
+def _check(call: Call, response: requests.Response, agent: BlockingAgent) -> None:
     """Raise what is wrong with an answer; the body of a good one is left alone."""
     body = b"" if 200 <= response.status_code < 300 else read_body(call, response)
     check_log_answer(call, response.status_code, response.headers, body, agent.config.redact)
 
 
-def open_stream(agent: BlockingAgent, job_id: str, source: str) -> LogStream:
+def open_stream(agent: BlockingAgent, job_id: JobId, source: str) -> LogStream:
     """Open the log stream of a source.
 
     :raises RayAgentError: if it can't be opened.

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
-from airflow_provider_rayagent.client import wire
 from airflow_provider_rayagent.client.aio_items import Items
+from airflow_provider_rayagent.client.call import Call
 from airflow_provider_rayagent.client.errors import RayAgentStreamLimitError
+from airflow_provider_rayagent.client.validation import Protocol, validate_job_id
 from airflow_provider_rayagent.hooks.connection import config_from_connection, config_with_timeout
 from airflow_provider_rayagent.hooks.log_lines import LogLines, StreamLimits, settings_of_tail
 from airflow_provider_rayagent.hooks.plugins import AsyncPluginMethods
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.client.aio import AsyncAgent
     from airflow_provider_rayagent.client.aio_follow import AsyncFollower
+    from airflow_provider_rayagent.client.call import Call
+    from airflow_provider_rayagent.client.service import Service
     from airflow_provider_rayagent.hooks.plugins import Timeout
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.cursor import Cursor
@@ -73,22 +76,24 @@ class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
 
     async def list_jobs(self) -> list[dict[str, Any]]:
         """Return every job that the agent knows."""
-        return await self._list(wire.list_jobs())
+        return await self._list(lambda service: service.list_jobs())
 
     async def get_job(self, job_id: str) -> dict[str, Any]:
         """Return a job's details."""
-        return await self._object(wire.get_job(job_id))
+        valid_id = validate_job_id(job_id)
+        return await self._object(lambda service: service.get_job(valid_id))
 
     async def get_job_logs(self, job_id: str) -> str:
         """Return the whole log of a job as it is now."""
         from airflow_provider_rayagent.client.aio_streams import read_whole_log
 
-        wire.validate_id(job_id, "job")
-        return await read_whole_log(await self.get_async_conn(), job_id)
+        valid_id = validate_job_id(job_id)
+        return await read_whole_log(await self.get_async_conn(), valid_id)
 
     async def stop_job(self, job_id: str) -> dict[str, Any]:
         """Ask for a job to be stopped, and return the agent's answer."""
-        return await self._object(wire.stop_job(job_id))
+        valid_id = validate_job_id(job_id)
+        return await self._object(lambda service: service.stop_job(valid_id))
 
     def websocket_tail_job_logs(self, job_id: str, timeout: float = 30.0) -> AsyncGenerator[str, None]:
         """Yield a job's lines over WebSocket."""
@@ -99,11 +104,10 @@ class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
         return self.tail_job_logs(job_id, timeout, protocol="http")
 
     def tail_job_logs(
-        self, job_id: str, timeout: float = 30.0, *, protocol: wire.Protocol = "auto"
+        self, job_id: str, timeout: float = 30.0, *, protocol: Protocol = "auto"
     ) -> AsyncGenerator[str, None]:
         """Yield every line of a job's log, once and in order, until the job has ended."""
-        wire.validate_id(job_id, "job")
-        return _Lines(self, job_id, settings_of_tail(self.stream_limits, timeout, protocol))
+        return _Lines(self, validate_job_id(job_id), settings_of_tail(self.stream_limits, timeout, protocol))
 
     async def follow_job(
         self,
@@ -115,57 +119,59 @@ class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
         clock: Callable[[], float] = time.monotonic,
     ) -> AsyncFollower:
         """Return a follower of a job, which gives lines, notices and changes of status; see :class:`AsyncFollower`."""
+        valid_id = validate_job_id(job_id)
         agent = await self.get_async_conn()
         from airflow_provider_rayagent.client.aio_follow import AsyncFollower
 
-        return AsyncFollower(agent, job_id, settings, cursor=cursor, deadline=deadline, clock=clock)
+        return AsyncFollower(agent, valid_id, settings, cursor=cursor, deadline=deadline, clock=clock)
 
     async def list_nodes(self) -> list[dict[str, Any]]:
         """Return the nodes of the Ray cluster."""
-        return await self._list(wire.list_nodes())
+        return await self._list(lambda service: service.list_nodes())
 
     async def get_node(self, node_id: str) -> dict[str, Any]:
         """Return one node."""
-        return await self._object(wire.get_node(node_id))
+        return await self._object(lambda service: service.get_node(node_id))
 
     async def list_tasks(self) -> list[dict[str, Any]]:
         """Return the Ray tasks that the cluster remembers."""
-        return await self._list(wire.list_tasks())
+        return await self._list(lambda service: service.list_tasks())
 
     async def get_task(self, task_id: str) -> dict[str, Any]:
         """Return one Ray task."""
-        return await self._object(wire.get_task(task_id))
+        return await self._object(lambda service: service.get_task(task_id))
 
     async def get_gpu_status(self) -> dict[str, Any]:
         """Return the GPUs of the cluster, added up over its nodes."""
-        return await self._object(wire.get_gpu_status())
+        return await self._object(lambda service: service.get_gpu_status())
 
     async def health_check(self) -> dict[str, Any]:
         """Return what the agent says of its own health."""
-        return await self._object(wire.health_check())
+        return await self._object(lambda service: service.health_check())
 
     async def list_serve_applications(self) -> list[dict[str, Any]]:
         """Return the Serve applications."""
-        return await self._list(wire.list_serve_applications())
+        return await self._list(lambda service: service.list_serve_applications())
 
     async def get_serve_application(self, name: str) -> dict[str, Any]:
         """Return one Serve application."""
-        return await self._object(wire.get_serve_application(name))
+        return await self._object(lambda service: service.get_serve_application(name))
 
     async def delete_serve_application(self, name: str) -> None:
         """Ask for one Serve application to be deleted."""
-        await self._send(wire.delete_serve_application(name))
+        await self._send(lambda service: service.delete_serve_application(name))
 
-    async def _object(self, call: wire.Call) -> dict[str, Any]:
-        value: dict[str, Any] = await self._send(call)
+    async def _object(self, make: Callable[[Service], Call]) -> dict[str, Any]:
+        value: dict[str, Any] = await self._send(make)
         return value
 
-    async def _list(self, call: wire.Call) -> list[dict[str, Any]]:
-        value: list[dict[str, Any]] = await self._send(call)
+    async def _list(self, make: Callable[[Service], Call]) -> list[dict[str, Any]]:
+        value: list[dict[str, Any]] = await self._send(make)
         return value
 
-    async def _send(self, call: wire.Call, timeout: Timeout | None = None) -> Any:
+    async def _send(self, make: Callable[[Service], Call], timeout: Timeout | None = None) -> Any:
         agent = await self.get_async_conn()
+        call = make(agent.config.service)
         if timeout is None:
             return await agent.send(call)
         async with type(agent)(config_with_timeout(agent.config, timeout)) as patient:

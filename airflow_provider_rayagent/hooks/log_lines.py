@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.client import wire
 from airflow_provider_rayagent.client.errors import (
     RayAgentLogsUnavailableError,
     RayAgentNotFoundError,
     RayAgentStreamLimitError,
 )
+from airflow_provider_rayagent.client.validation import validate_timeout
 from airflow_provider_rayagent.render.presenter import MAX_NOTICE
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import Item, LogLine, Notice
@@ -60,7 +60,7 @@ def settings_of_tail(limits: StreamLimits, timeout: object, protocol: object) ->
 
     return tail_settings(
         protocol,
-        silence_timeout=wire.validate_timeout(timeout),
+        silence_timeout=validate_timeout(timeout),
         max_line_length=limits.max_message_size or DEFAULT_MAX_LINE_LENGTH,
     )
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.client import plugins
+from airflow_provider_rayagent.client.call import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from airflow_provider_rayagent.client.wire import Call
+    from airflow_provider_rayagent.client.call import Call
+    from airflow_provider_rayagent.client.service import Service
 
 Timeout = tuple[float, float]
 """Seconds to connect, and to wait for the answer."""
@@ -20,7 +21,7 @@ class PluginMethods:
 
     def list_plugin_releases(self) -> list[dict[str, Any]]:
         """Return the plugin releases that the agent has; of an agent that gives them page by page, the first page."""
-        releases: list[dict[str, Any]] = self._send(plugins.list_plugin_releases())
+        releases: list[dict[str, Any]] = self._send(lambda service: service.list_plugin_releases())
         return releases
 
     def get_plugin_release(self, lookup: str) -> dict[str, Any]:
@@ -28,7 +29,7 @@ class PluginMethods:
 
         :param lookup: the release's id, or ``plugin@version``.
         """
-        release: dict[str, Any] = self._send(plugins.get_plugin_release(lookup))
+        release: dict[str, Any] = self._send(lambda service: service.get_plugin_release(lookup))
         return release
 
     def run_plugin_release(
@@ -60,10 +61,13 @@ class PluginMethods:
         :raises RayAgentInputError: for an argument that can't be sent.
         :raises RayAgentGPUUnavailableError: if the cluster has not the GPUs that the action needs.
         """
-        call = plugins.run_plugin_release(
-            lookup, action, params, requirements=requirements, job_id=job_id, language=language
-        )
-        answer: dict[str, Any] = self._send(call, timeout)
+
+        def make(service: Service) -> Call:
+            return service.run_plugin_release(
+                lookup, action, params, requirements=requirements, job_id=job_id, language=language
+            )
+
+        answer: dict[str, Any] = self._send(make, timeout)
         return answer
 
     def run_debug_plugin_release(
@@ -85,20 +89,23 @@ class PluginMethods:
         :param config: plugin configuration in place of the plugin's own: JSON.
         :param modules: source code by module name.
         """
-        call = plugins.run_debug_plugin_release(
-            action,
-            params,
-            plugin_path=plugin_path,
-            config=config,
-            modules=modules,
-            requirements=requirements,
-            job_id=job_id,
-            language=language,
-        )
-        answer: dict[str, Any] = self._send(call, timeout)
+
+        def make(service: Service) -> Call:
+            return service.run_debug_plugin_release(
+                action,
+                params,
+                plugin_path=plugin_path,
+                config=config,
+                modules=modules,
+                requirements=requirements,
+                job_id=job_id,
+                language=language,
+            )
+
+        answer: dict[str, Any] = self._send(make, timeout)
         return answer
 
-    def _send(self, call: Call, timeout: Timeout | None = None) -> Any:
+    def _send(self, make: Callable[[Service], Call], timeout: Timeout | None = None) -> Any:
         raise NotImplementedError
 
 
@@ -107,12 +114,12 @@ class AsyncPluginMethods:
 
     async def list_plugin_releases(self) -> list[dict[str, Any]]:
         """Return the plugin releases that the agent has."""
-        releases: list[dict[str, Any]] = await self._send(plugins.list_plugin_releases())
+        releases: list[dict[str, Any]] = await self._send(lambda service: service.list_plugin_releases())
         return releases
 
     async def get_plugin_release(self, lookup: str) -> dict[str, Any]:
         """Return one plugin release."""
-        release: dict[str, Any] = await self._send(plugins.get_plugin_release(lookup))
+        release: dict[str, Any] = await self._send(lambda service: service.get_plugin_release(lookup))
         return release
 
     async def run_plugin_release(
@@ -127,10 +134,13 @@ class AsyncPluginMethods:
         timeout: Timeout | None = None,
     ) -> dict[str, Any]:
         """Start an action of a plugin as a job, and return the agent's answer."""
-        call = plugins.run_plugin_release(
-            lookup, action, params, requirements=requirements, job_id=job_id, language=language
-        )
-        answer: dict[str, Any] = await self._send(call, timeout)
+
+        def make(service: Service) -> Call:
+            return service.run_plugin_release(
+                lookup, action, params, requirements=requirements, job_id=job_id, language=language
+            )
+
+        answer: dict[str, Any] = await self._send(make, timeout)
         return answer
 
     async def run_debug_plugin_release(
@@ -147,18 +157,21 @@ class AsyncPluginMethods:
         timeout: Timeout | None = None,
     ) -> dict[str, Any]:
         """Start an action of a plugin from its source, and return the agent's answer."""
-        call = plugins.run_debug_plugin_release(
-            action,
-            params,
-            plugin_path=plugin_path,
-            config=config,
-            modules=modules,
-            requirements=requirements,
-            job_id=job_id,
-            language=language,
-        )
-        answer: dict[str, Any] = await self._send(call, timeout)
+
+        def make(service: Service) -> Call:
+            return service.run_debug_plugin_release(
+                action,
+                params,
+                plugin_path=plugin_path,
+                config=config,
+                modules=modules,
+                requirements=requirements,
+                job_id=job_id,
+                language=language,
+            )
+
+        answer: dict[str, Any] = await self._send(make, timeout)
         return answer
 
-    async def _send(self, call: Call, timeout: Timeout | None = None) -> Any:
+    async def _send(self, make: Callable[[Service], Call], timeout: Timeout | None = None) -> Any:
         raise NotImplementedError

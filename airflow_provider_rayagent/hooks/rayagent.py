@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
-from airflow_provider_rayagent.client import wire
+from airflow_provider_rayagent.client.agent_service import AUTHORIZATION_HEADER, TENANT_HEADER, USER_HEADER
 from airflow_provider_rayagent.client.answers import brief
+from airflow_provider_rayagent.client.call import Call
 from airflow_provider_rayagent.client.config import field_name
 from airflow_provider_rayagent.client.errors import (
     RayAgentAuthenticationError,
@@ -19,6 +20,7 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentPermissionError,
     RayAgentResponseError,
 )
+from airflow_provider_rayagent.client.validation import validate_job_id
 from airflow_provider_rayagent.hooks.aio import RayAgentAsyncHook
 from airflow_provider_rayagent.hooks.connection import config_from_connection, config_with_timeout
 from airflow_provider_rayagent.hooks.log_lines import LogLines, StreamLimits, settings_of_tail
@@ -30,8 +32,11 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from airflow_provider_rayagent.client.blocking import BlockingAgent
+    from airflow_provider_rayagent.client.call import Call
     from airflow_provider_rayagent.client.config import AgentConfig
     from airflow_provider_rayagent.client.follow import Follower
+    from airflow_provider_rayagent.client.service import Service
+    from airflow_provider_rayagent.client.validation import Protocol
     from airflow_provider_rayagent.hooks.plugins import Timeout
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.cursor import Cursor
@@ -105,7 +110,7 @@ class RayAgentHook(PluginMethods, BaseHook):
 
     def list_jobs(self) -> list[dict[str, Any]]:
         """Return every job that the agent knows, each as :meth:`get_job` does."""
-        jobs: list[dict[str, Any]] = self._agent.send(wire.list_jobs())
+        jobs: list[dict[str, Any]] = self._send(lambda service: service.list_jobs())
         return jobs
 
     def get_job(self, job_id: str) -> dict[str, Any]:
@@ -115,14 +120,15 @@ class RayAgentHook(PluginMethods, BaseHook):
 
         :raises RayAgentNotFoundError: if the agent does not know it, which a job just queued may be for a while.
         """
-        job: dict[str, Any] = self._agent.send(wire.get_job(job_id))
+        valid_id = validate_job_id(job_id)
+        job: dict[str, Any] = self._send(lambda service: service.get_job(valid_id))
         return job
 
     def get_job_logs(self, job_id: str) -> str:
         """Return the whole log of a job as it is now; for a long one :meth:`tail_job_logs` is better."""
         from airflow_provider_rayagent.client.streams import read_whole_log
 
-        return read_whole_log(self._agent, job_id)
+        return read_whole_log(self._agent, validate_job_id(job_id))
 
     def stop_job(self, job_id: str) -> dict[str, Any]:
         """Ask for a job to be stopped, and return the agent's answer, such as ``{"stopped": true}``.
@@ -130,7 +136,8 @@ class RayAgentHook(PluginMethods, BaseHook):
         That is no promise: ask the status until it is terminal. The request is not sent again once it may have
         been received.
         """
-        answer: dict[str, Any] = self._agent.send(wire.stop_job(job_id))
+        valid_id = validate_job_id(job_id)
+        answer: dict[str, Any] = self._send(lambda service: service.stop_job(valid_id))
         return answer
 
     # Job logs
@@ -143,7 +150,7 @@ class RayAgentHook(PluginMethods, BaseHook):
         """Yield a job's lines over server-sent events; see :meth:`tail_job_logs`."""
         return self.tail_job_logs(job_id, timeout, protocol="http")
 
-    def tail_job_logs(self, job_id: str, timeout: float = 30.0, *, protocol: wire.Protocol = "auto") -> Iterator[str]:
+    def tail_job_logs(self, job_id: str, timeout: float = 30.0, *, protocol: Protocol = "auto") -> Iterator[str]:
         """Yield every line of a job's log, once and in order, without its newline, until the job has ended.
 
         The end of a stream is not the job's end: the stream is opened again, at the right line, while the job's
@@ -173,7 +180,9 @@ class RayAgentHook(PluginMethods, BaseHook):
         """Return a follower of a job, which gives lines, notices and changes of status; see :class:`Follower`."""
         from airflow_provider_rayagent.client.follow import Follower
 
-        return Follower(self._agent, job_id, settings, cursor=cursor, deadline=deadline, stopped=stopped)
+        return Follower(
+            self._agent, validate_job_id(job_id), settings, cursor=cursor, deadline=deadline, stopped=stopped
+        )
 
     def _lines(self, follower: Follower) -> Iterator[str]:
         lines = LogLines(follower, self.stream_limits, self.log)
@@ -185,51 +194,52 @@ class RayAgentHook(PluginMethods, BaseHook):
 
     def list_nodes(self) -> list[dict[str, Any]]:
         """Return the nodes of the Ray cluster."""
-        nodes: list[dict[str, Any]] = self._agent.send(wire.list_nodes())
+        nodes: list[dict[str, Any]] = self._send(lambda service: service.list_nodes())
         return nodes
 
     def get_node(self, node_id: str) -> dict[str, Any]:
         """Return one node."""
-        node: dict[str, Any] = self._agent.send(wire.get_node(node_id))
+        node: dict[str, Any] = self._send(lambda service: service.get_node(node_id))
         return node
 
     def list_tasks(self) -> list[dict[str, Any]]:
         """Return the Ray tasks that the cluster remembers."""
-        tasks: list[dict[str, Any]] = self._agent.send(wire.list_tasks())
+        tasks: list[dict[str, Any]] = self._send(lambda service: service.list_tasks())
         return tasks
 
     def get_task(self, task_id: str) -> dict[str, Any]:
         """Return one Ray task."""
-        task: dict[str, Any] = self._agent.send(wire.get_task(task_id))
+        task: dict[str, Any] = self._send(lambda service: service.get_task(task_id))
         return task
 
     def get_gpu_status(self) -> dict[str, Any]:
         """Return the GPUs of the cluster, added up over its nodes."""
-        status: dict[str, Any] = self._agent.send(wire.get_gpu_status())
+        status: dict[str, Any] = self._send(lambda service: service.get_gpu_status())
         return status
 
     def health_check(self) -> dict[str, Any]:
         """Return what the agent says of its own health; the token is checked too."""
-        health: dict[str, Any] = self._agent.send(wire.health_check())
+        health: dict[str, Any] = self._send(lambda service: service.health_check())
         return health
 
     # Serve
 
     def list_serve_applications(self) -> list[dict[str, Any]]:
         """Return the Serve applications, each with ``name`` and ``status``."""
-        applications: list[dict[str, Any]] = self._agent.send(wire.list_serve_applications())
+        applications: list[dict[str, Any]] = self._send(lambda service: service.list_serve_applications())
         return applications
 
     def get_serve_application(self, name: str) -> dict[str, Any]:
         """Return one Serve application."""
-        application: dict[str, Any] = self._agent.send(wire.get_serve_application(name))
+        application: dict[str, Any] = self._send(lambda service: service.get_serve_application(name))
         return application
 
     def delete_serve_application(self, name: str) -> None:
         """Ask for one Serve application to be deleted; the others stay as they are."""
-        self._agent.send(wire.delete_serve_application(name))
+        self._send(lambda service: service.delete_serve_application(name))
 
-    def _send(self, call: wire.Call, timeout: Timeout | None = None) -> Any:
+    def _send(self, make: Callable[[Service], Call], timeout: Timeout | None = None) -> Any:
+        call = make(self.config.service)
         if timeout is None:
             return self._agent.send(call)
         from airflow_provider_rayagent.client.blocking import BlockingAgent
@@ -258,9 +268,9 @@ class RayAgentHook(PluginMethods, BaseHook):
         return good, words
 
     def _describe_refusal(self, status: int | None) -> str:
-        if wire.AUTHORIZATION_HEADER not in self.config.headers:
+        if AUTHORIZATION_HEADER not in self.config.headers:
             return f"The agent wants a token ({status}), and the connection has no {field_name('password')}."
-        others = {"user_token": wire.USER_HEADER, "tenant": wire.TENANT_HEADER}
+        others = {"user_token": USER_HEADER, "tenant": TENANT_HEADER}
         names = ["password", *(name for name, header in others.items() if header in self.config.headers)]
         return f"The agent refused the token ({status}): check the {' and the '.join(map(field_name, names))}."
 

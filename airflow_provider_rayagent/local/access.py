@@ -6,7 +6,7 @@ import hmac
 import json
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.client.wire import AUTHORIZATION_HEADER
+from airflow_provider_rayagent.client.agent_service import AUTHORIZATION_HEADER
 from airflow_provider_rayagent.local.errors import LocalAgentError
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, ConfigDict, Field
 
 from airflow_provider_rayagent import __version__
+from airflow_provider_rayagent.client.agent_service import AUTHORIZATION_HEADER
 from airflow_provider_rayagent.client.errors import RayAgentInputError
-from airflow_provider_rayagent.client.wire import AUTHORIZATION_HEADER, validate_id
+from airflow_provider_rayagent.client.validation import validate_id
 from airflow_provider_rayagent.local.access import TokenRequired, refuse
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError
 from airflow_provider_rayagent.local.gpus import gpu_status

@@ -12,7 +12,7 @@ import logging
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.client.wire import JobStatus
+from airflow_provider_rayagent.client.jobs import JobStatus
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError
 from airflow_provider_rayagent.local.events import encode_event, log_events
 from airflow_provider_rayagent.local.spool import Spool

@@ -12,8 +12,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from airflow_provider_rayagent.client.jobs import JobStatus
 from airflow_provider_rayagent.client.transience import Permanence, row_of_status
-from airflow_provider_rayagent.client.wire import JobStatus
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError, TooManyError
 
 if TYPE_CHECKING:

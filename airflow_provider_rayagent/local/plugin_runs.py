@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from airflow_provider_rayagent.client.answers import GPU_UNAVAILABLE
-from airflow_provider_rayagent.client.wire import validate_id
+from airflow_provider_rayagent.client.validation import validate_id
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import re
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlsplit
 
-from airflow_provider_rayagent.client.wire import AUTHORIZATION_HEADER
+from airflow_provider_rayagent.client.agent_service import AUTHORIZATION_HEADER
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError
 from airflow_provider_rayagent.local.json_values import read_tolerantly
 from airflow_provider_rayagent.local.ray_token import RayCredentials

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.client.wire import AUTHORIZATION_HEADER
+from airflow_provider_rayagent.client.agent_service import AUTHORIZATION_HEADER
 from airflow_provider_rayagent.local.access import check_token
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayTokenError
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil  # type: ignore[import-untyped]
 
-from airflow_provider_rayagent.client.wire import ServeStatus
+from airflow_provider_rayagent.client.applications import ServeStatus
 from airflow_provider_rayagent.local.errors import RayAnswerError
 from airflow_provider_rayagent.local.head import ON_LOOPBACK
 from airflow_provider_rayagent.local.keeper import die_with_parent

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from airflow_provider_rayagent.client import jobs, wire
+from airflow_provider_rayagent.client import jobs
 from airflow_provider_rayagent.client.applications import ApplicationOutcome, Arrival
 from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentHTTPError
+from airflow_provider_rayagent.client.validation import quote_application_name, validate_id
 from airflow_provider_rayagent.exceptions import (
     RayAgentInputError,
     RayAgentJobMissingError,
@@ -101,7 +102,7 @@ class RayAgentStopJobOperator(_IfDone):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Stop the job, and wait until it has ended."""
-        wire.validate_id(self.job_id, "job")
+        validate_id(self.job_id, "job")
         push_job_link(self, context)
         with self.hook as hook:
             job = self._look(hook)
@@ -255,7 +256,7 @@ class RayAgentDeleteServeApplicationOperator(_IfDone):
 
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
         """Delete the application, and wait until it is gone."""
-        wire.quote_application_name(self.name)
+        quote_application_name(self.name)
         with self.hook as hook:
             application = find_application(hook, self.name)
             if application is None or not self._request_deletion(hook):

@@ -6,7 +6,7 @@ import time
 from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow_provider_rayagent.client import jobs, wire
+from airflow_provider_rayagent.client import jobs
 from airflow_provider_rayagent.client.errors import (
     RayAgentConnectionError,
     RayAgentError,
@@ -14,8 +14,10 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentNotFoundError,
     RayAgentResponseError,
 )
+from airflow_provider_rayagent.client.jobs import JobStatus
 from airflow_provider_rayagent.client.plugins import job_id_in
 from airflow_provider_rayagent.client.transience import is_outcome_unknown
+from airflow_provider_rayagent.client.validation import MAX_DURATION, validate_duration
 from airflow_provider_rayagent.exceptions import (
     RayAgentGPUUnavailableError,
     RayAgentInputError,
@@ -127,8 +129,8 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
         if if_succeeded not in ("reuse", "run_again"):
             raise RayAgentInputError(f"if_succeeded must be reuse or run_again, not {if_succeeded!r}.")
         self.if_succeeded = if_succeeded
-        self.start_timeout = None if start_timeout is None else wire.validate_duration(start_timeout, "start_timeout")
-        self.poll_interval = wire.validate_duration(poll_interval, "poll_interval")
+        self.start_timeout = None if start_timeout is None else validate_duration(start_timeout, "start_timeout")
+        self.poll_interval = validate_duration(poll_interval, "poll_interval")
         self._is_chosen = False
 
     def execute(self, context: Context) -> Any:
@@ -162,7 +164,7 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
         """Find the job of this task that counts, and push its id; ``None`` if it is to be started."""
         is_derived = not self.job_id
         roots = self._derived_roots(context) if is_derived else [self.job_id]
-        self._start_by = time.time() + (wire.MAX_DURATION if self.start_timeout is None else self.start_timeout)
+        self._start_by = time.time() + (MAX_DURATION if self.start_timeout is None else self.start_timeout)
         for root in map(validate_root, roots):
             job_id, job = self._last_of(context, root)
             if job is not None:
@@ -254,7 +256,7 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
         if not jobs.has_ended(job):
             self.log.info("Job %s of this task is there already, and %s: it is followed.", job_id, status)
             return True
-        if jobs.known_status(job) is wire.JobStatus.SUCCEEDED and self.if_succeeded == "reuse":
+        if jobs.known_status(job) is JobStatus.SUCCEEDED and self.if_succeeded == "reuse":
             self.log.info("Job %s of this task has already succeeded: its result is taken, nothing is run.", job_id)
             return True
         self.log.info("Job %s of this task has ended as %s before: a new one is started.", job_id, status)

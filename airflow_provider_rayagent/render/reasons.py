@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.client.jobs import MAX_TEXT, duration_of, known_status, shown_status
-from airflow_provider_rayagent.client.wire import JobStatus
+from airflow_provider_rayagent.client.jobs import MAX_TEXT, JobStatus, duration_of, known_status, shown_status
 from airflow_provider_rayagent.text.showable import showable
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from airflow.sdk import BaseOperator, BaseSensorOperator, PokeReturnValue
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import TaskDeferralTimeout
 
-from airflow_provider_rayagent.client import wire
 from airflow_provider_rayagent.client.applications import (
     DOUBT_SECONDS,
     TARGETS,
@@ -21,6 +20,7 @@ from airflow_provider_rayagent.client.applications import (
     Target,
 )
 from airflow_provider_rayagent.client.errors import RayAgentError
+from airflow_provider_rayagent.client.validation import quote_application_name, validate_duration
 from airflow_provider_rayagent.exceptions import (
     RayAgentInputError,
     RayAgentServeApplicationFailedError,
@@ -83,15 +83,15 @@ class RayAgentServeApplicationSensor(SkippingMixin, HookMixin, BaseSensorOperato
         if target not in TARGETS:
             raise RayAgentInputError(f"target must be one of {', '.join(TARGETS)}, not {target!r}.")
         self.target: Target = target
-        self.grace_period = wire.validate_duration(grace_period, "grace_period", or_zero=True)
-        self.agent_unreachable_timeout = wire.validate_duration(agent_unreachable_timeout, "agent_unreachable_timeout")
+        self.grace_period = validate_duration(grace_period, "grace_period", or_zero=True)
+        self.agent_unreachable_timeout = validate_duration(agent_unreachable_timeout, "agent_unreachable_timeout")
         self.deferrable = deferrable
         self._told: str | None = None
         self._ends = float("inf")
 
     def execute(self, context: Context) -> Any:
         """Wait for the application, here or deferred."""
-        wire.quote_application_name(self.name)
+        quote_application_name(self.name)
         self._ends = time.monotonic() + self.timeout
         with self._ending():
             return self._execute_deferred() if self.deferrable else super().execute(context)

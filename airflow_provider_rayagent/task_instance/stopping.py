@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.client import wire
 from airflow_provider_rayagent.client.answers import brief
 from airflow_provider_rayagent.client.errors import RayAgentError
+from airflow_provider_rayagent.client.validation import validate_job_id
 from airflow_provider_rayagent.task_instance.state import ACTIVE_STATES, task_state
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def stop_job(config: AgentConfig, job_id: str, log: Any, why: str, *, hurry: boo
             connect_timeout=min(config.connect_timeout, HURRIED_CONNECT_SECONDS),
             read_timeout=min(config.read_timeout, HURRIED_READ_SECONDS),
         )
-    call = wire.stop_job(job_id)
+    call = config.service.stop_job(validate_job_id(job_id))
     try:
         with BlockingAgent(config) as agent:
             answer = agent.send(call, tries=1) if hurry else agent.send(call)

@@ -11,7 +11,14 @@ from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferralTimeout
 
-from airflow_provider_rayagent.client import wire
+from airflow_provider_rayagent.client.validation import (
+    Protocol,
+    validate_choice,
+    validate_count,
+    validate_duration,
+    validate_id,
+    validate_protocol,
+)
 from airflow_provider_rayagent.exceptions import RayAgentError, RayAgentInputError, RayAgentJobFailedError
 from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, push_job_link
 from airflow_provider_rayagent.tail.end import End
@@ -89,7 +96,7 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
         max_line_length: int = MAX_LINE_LENGTH,
         read_result: bool = False,
         result_markers: tuple[str, str] = RESULT_MARKERS,
-        protocol: wire.Protocol = "auto",
+        protocol: Protocol = "auto",
         job_missing_timeout: timedelta | float = 60.0,
         agent_unreachable_timeout: timedelta | float = 300.0,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -104,20 +111,20 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
         self.detect_levels = detect_levels
         self.colors = colors
         self.progress_interval = (
-            None if progress_interval is None else wire.validate_duration(progress_interval, "progress_interval")
+            None if progress_interval is None else validate_duration(progress_interval, "progress_interval")
         )
-        self.max_lines = None if max_lines is None else wire.validate_count(max_lines, "max_lines")
-        self.tail_lines = 0 if tail_lines == 0 else wire.validate_count(tail_lines, "tail_lines")
-        self.max_line_length = wire.validate_count(max_line_length, "max_line_length")
+        self.max_lines = None if max_lines is None else validate_count(max_lines, "max_lines")
+        self.tail_lines = 0 if tail_lines == 0 else validate_count(tail_lines, "tail_lines")
+        self.max_line_length = validate_count(max_line_length, "max_line_length")
         self.read_result = read_result
         self.result_markers = _validate_markers(result_markers)
-        self.protocol = wire.validate_protocol(protocol)
-        self.job_missing_timeout = wire.validate_duration(job_missing_timeout, "job_missing_timeout")
-        self.agent_unreachable_timeout = wire.validate_duration(agent_unreachable_timeout, "agent_unreachable_timeout")
+        self.protocol = validate_protocol(protocol)
+        self.job_missing_timeout = validate_duration(job_missing_timeout, "job_missing_timeout")
+        self.agent_unreachable_timeout = validate_duration(agent_unreachable_timeout, "agent_unreachable_timeout")
         self.deferrable = deferrable
         self.stop_job_on_kill = stop_job_on_kill
         self.resume_log = resume_log
-        self.log_storage = wire.validate_choice(log_storage, "log_storage", LOG_STORAGES)
+        self.log_storage = validate_choice(log_storage, "log_storage", LOG_STORAGES)
         self._task_job: TaskJob | None = None
         self._is_killed = False
         self._start_by: float | None = None
@@ -185,7 +192,7 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
         from airflow_provider_rayagent.render.presenter import PresentSettings
         from airflow_provider_rayagent.tasks.job import TaskJob
 
-        wire.validate_id(self.job_id, "job")
+        validate_id(self.job_id, "job")
         if self._task_job is None:
             settings = tail_settings(
                 self.protocol,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_provider_rayagent.client import jobs, wire
+from airflow_provider_rayagent.client import jobs
 from airflow_provider_rayagent.client.errors import RayAgentError
+from airflow_provider_rayagent.client.jobs import JobStatus
 from airflow_provider_rayagent.exceptions import (
     RayAgentJobFailedError,
     RayAgentJobMissingError,
@@ -127,13 +128,13 @@ class TaskJob:
         redact = self.hook.config.redact
         summary = jobs.summarize(job, self.job_id, redact)
         status = jobs.known_status(job)
-        if status is wire.JobStatus.SUCCEEDED:
+        if status is JobStatus.SUCCEEDED:
             if self.result is not None:
                 summary["result"] = self.result.value()
             return summary
         self.ti.xcom_push(key="return_value", value=storable(summary))
         reason = explain(job, self.job_id, log_is_shown=self.log_is_shown, link=self.link, redact=redact)
-        kind = RayAgentJobStoppedError if status is wire.JobStatus.STOPPED else self.failed_error
+        kind = RayAgentJobStoppedError if status is JobStatus.STOPPED else self.failed_error
         raise kind(reason)
 
     def _status(self, job: Mapping[str, Any]) -> str:

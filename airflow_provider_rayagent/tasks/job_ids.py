@@ -6,8 +6,8 @@ import re
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.client import wire
 from airflow_provider_rayagent.client.errors import RayAgentInputError
+from airflow_provider_rayagent.client.validation import validate_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,7 @@ def validate_root(job_id: object) -> str:
 
     :raises RayAgentInputError: if it is no id, or too long.
     """
-    root = wire.validate_id(job_id, "job")
+    root = validate_id(job_id, "job")
     if len(root) > MAX_ROOT:
         raise RayAgentInputError(
             f"The job id {root!r} has {len(root)} characters; a job that is started needs an id of at most {MAX_ROOT}, "

@@ -11,9 +11,9 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import TaskDeferralTimeout
 
-from airflow_provider_rayagent.client import wire
 from airflow_provider_rayagent.client.errors import RayAgentError
 from airflow_provider_rayagent.client.transience import is_permanent
+from airflow_provider_rayagent.client.validation import validate_duration
 from airflow_provider_rayagent.exceptions import RayAgentWaitTimeoutError
 from airflow_provider_rayagent.tasks.hook import HookMixin
 from airflow_provider_rayagent.triggers.outcome import deferral_timeout
@@ -46,8 +46,8 @@ class RayAgentWaitingOperator(HookMixin, BaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.rayagent_conn_id = rayagent_conn_id
-        self.timeout = wire.validate_duration(timeout, "timeout")
-        self.poll_interval = wire.validate_duration(poll_interval, "poll_interval")
+        self.timeout = validate_duration(timeout, "timeout")
+        self.poll_interval = validate_duration(poll_interval, "poll_interval")
         self.deferrable = deferrable
 
     @cached_property

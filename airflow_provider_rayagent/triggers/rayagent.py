@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_rayagent.client import jobs, wire
+from airflow_provider_rayagent.client import jobs
 from airflow_provider_rayagent.client.errors import RayAgentError
 from airflow_provider_rayagent.client.following import tail_settings
+from airflow_provider_rayagent.client.jobs import JobStatus
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook
 from airflow_provider_rayagent.render.presenter import PresentSettings
 from airflow_provider_rayagent.render.records import JobRecords
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from airflow_provider_rayagent.client.aio_follow import AsyncFollower
+    from airflow_provider_rayagent.client.validation import Protocol
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.items import Item
     from airflow_provider_rayagent.task_instance.log_files import LogStorage
@@ -80,7 +82,7 @@ class RayAgentJobTrigger(BaseTrigger):
         job_id: str,
         rayagent_conn_id: str = RayAgentHook.default_conn_name,
         forward_logs: bool = True,
-        protocol: wire.Protocol = "auto",
+        protocol: Protocol = "auto",
         poll_interval: float = 5.0,
         job_missing_timeout: float = 60.0,
         agent_unreachable_timeout: float = 300.0,
@@ -338,4 +340,4 @@ def _fate_of_lines(found: TakeOver) -> str:
 
 
 def _failed(follower: AsyncFollower) -> bool:
-    return follower.job is not None and jobs.known_status(follower.job) is not wire.JobStatus.SUCCEEDED
+    return follower.job is not None and jobs.known_status(follower.job) is not JobStatus.SUCCEEDED

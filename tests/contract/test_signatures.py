@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.client.wire import PROTOCOLS
+from airflow_provider_rayagent.client.validation import PROTOCOLS
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook, StreamLimits
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from airflow_provider_rayagent.client.aio_follow import AsyncFollower
 from airflow_provider_rayagent.client.blocking import BlockingAgent
 from airflow_provider_rayagent.client.config import AgentConfig, read_config
 from airflow_provider_rayagent.client.follow import Follower
+from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.tail.commands import StreamSource, TailSettings
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import LogLine, Notice
@@ -94,7 +95,7 @@ def settings(source: StreamSource) -> TailSettings:
 
 def follow_blocking(config: AgentConfig, job_id: str, source: StreamSource) -> Followed:
     with BlockingAgent(config) as agent:
-        follower = Follower(agent, job_id, settings(source))
+        follower = Follower(agent, JobId(job_id), settings(source))
         followed = Followed()
         for items in follower.items():
             followed.tell(items)
@@ -104,7 +105,7 @@ def follow_blocking(config: AgentConfig, job_id: str, source: StreamSource) -> F
 def follow_async(config: AgentConfig, job_id: str, source: StreamSource) -> Followed:
     async def follow() -> Followed:
         async with AsyncAgent(config) as agent:
-            follower = AsyncFollower(agent, job_id, settings(source))
+            follower = AsyncFollower(agent, JobId(job_id), settings(source))
             followed = Followed()
             async with aclosing(follower.items()) as found:
                 async for items in found:

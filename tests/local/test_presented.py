@@ -11,6 +11,7 @@ import pytest
 from airflow_provider_rayagent.client.blocking import BlockingAgent
 from airflow_provider_rayagent.client.config import read_config
 from airflow_provider_rayagent.client.follow import Follower
+from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.render.presenter import PresentSettings, Record
 from airflow_provider_rayagent.render.records import JobRecords
 from airflow_provider_rayagent.tail.commands import TailSettings
@@ -41,7 +42,7 @@ def test_a_bar_is_thinned_and_errors_are_errors(agent: LocalAgent, tmp_path: Pat
     made = JobRecords(job_id, PresentSettings(progress_interval=2.0))
     records: list[Record] = []
     with BlockingAgent(read_config(host=agent.url, token=agent.token)) as transport:
-        for items in Follower(transport, job_id, TailSettings(poll_interval=1.0, progress_interval=2.0)).items():
+        for items in Follower(transport, JobId(job_id), TailSettings(poll_interval=1.0, progress_interval=2.0)).items():
             records += made.of(items, time.monotonic())
     records += made.finish()
 

@@ -10,6 +10,7 @@ from airflow_provider_rayagent.client.blocking import BlockingAgent
 from airflow_provider_rayagent.client.config import AgentConfig, read_config
 from airflow_provider_rayagent.client.errors import RayAgentError
 from airflow_provider_rayagent.client.follow import Follower
+from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.tail.commands import StreamSource, TailSettings
 from tests.stack.watch import PATIENCE
 
@@ -68,7 +69,7 @@ def settings_for(protocol: str, **changes: Any) -> TailSettings:
 def follower_of(url: str, job_id: str, protocol: str, **changes: Any) -> tuple[Follower, BlockingAgent]:
     """Return a follower and the transport to close after it."""
     agent = BlockingAgent(config_of(url))
-    return Follower(agent, job_id, settings_for(protocol, **changes)), agent
+    return Follower(agent, JobId(job_id), settings_for(protocol, **changes)), agent
 
 
 def quick_hook(url: str) -> RayAgentHook:

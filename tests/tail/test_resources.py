@@ -16,6 +16,7 @@ import pytest
 
 from airflow_provider_rayagent.client.blocking import BlockingAgent
 from airflow_provider_rayagent.client.follow import Follower
+from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.items import LogLine
 from tests.scripted import Action, Bulk, Complete, Do, Follow, Hold, Job, Play, Refuse, ScriptedAgent, every
@@ -74,7 +75,7 @@ def test_a_follower_stopped_on_a_silent_stream_ends_soon_and_leaves_nothing(prot
     stopped = threading.Event()
     with ScriptedAgent(job) as agent, BlockingAgent(config_of(agent.url)) as transport:
         settings = TailSettings(sources=PROTOCOLS[protocol], poll_interval=3600.0)
-        follower = Follower(transport, "j1", settings, stopped=stopped)
+        follower = Follower(transport, JobId("j1"), settings, stopped=stopped)
         thread = threading.Thread(target=lambda: list(follower.items()))
         thread.start()
         agent.wait_until(lambda: follower.messages)
@@ -160,7 +161,7 @@ def test_a_permanent_503_costs_few_requests_a_minute() -> None:
         agent.jobs["j1"].ws = agent.jobs["j1"].sse = agent.jobs["j1"].full = [Refuse(503)]
         begun = time.monotonic()
         timer.start()
-        follower = Follower(transport, "j1", TailSettings(), stopped=stopped)
+        follower = Follower(transport, JobId("j1"), TailSettings(), stopped=stopped)
         assert not [item for items in follower.items() for item in items]
         requests = sum(request.time < begun + UNAVAILABLE_SECONDS for request in agent.requests)
     assert requests <= 45

@@ -5,11 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.client import answers, wire
+from airflow_provider_rayagent.client import answers
+from airflow_provider_rayagent.client.agent_service import AGENT
 from airflow_provider_rayagent.client.answers import MAX_SHOWN
 from airflow_provider_rayagent.client.errors import (
     RayAgentAuthenticationError,
@@ -22,15 +23,19 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentResponseError,
     RayAgentServerError,
 )
+from airflow_provider_rayagent.client.validation import JobId
 from tests.scripted import Answer, Html, Job, ScriptedAgent
 from tests.unit.support import TOKEN, make_agent
+
+if TYPE_CHECKING:
+    from airflow_provider_rayagent.client.call import Call
 
 GET = "GET jobs/j1/"
 
 
-def ask(answer: Answer, call: wire.Call | None = None) -> Any:
+def ask(answer: Answer, call: Call | None = None) -> Any:
     """Return what a call gives for an answer."""
-    call = call or wire.get_job("j1")
+    call = call or AGENT.get_job(JobId("j1"))
     with (
         ScriptedAgent(Job(), answers={f"{call.method} {call.path}": [answer]}) as server,
         make_agent(server) as agent,
@@ -38,7 +43,7 @@ def ask(answer: Answer, call: wire.Call | None = None) -> Any:
         return agent.send(call, tries=1)
 
 
-def refused(answer: Answer, call: wire.Call | None = None) -> RayAgentError:
+def refused(answer: Answer, call: Call | None = None) -> RayAgentError:
     """Return the error that a call raises for an answer."""
     with pytest.raises(RayAgentError) as caught:
         ask(answer, call)
@@ -65,13 +70,13 @@ def test_an_answer_that_is_not_compressed_as_it_says_is_a_broken_connection() ->
 
 @pytest.mark.parametrize("value", [[], [{"a": 1}]])
 def test_a_list_may_be_bare_or_in_results(value: list[Any]) -> None:
-    assert ask(Answer(200, value), wire.list_jobs()) == value
-    assert ask(Answer(200, {"count": len(value), "results": value}), wire.list_jobs()) == value
+    assert ask(Answer(200, value), AGENT.list_jobs()) == value
+    assert ask(Answer(200, {"count": len(value), "results": value}), AGENT.list_jobs()) == value
 
 
 @pytest.mark.parametrize("answer", [Answer(204, None), Answer(200, b""), Answer(200, {"a": 1}), Html(200)])
 def test_a_deletion_has_no_value_whatever_the_body(answer: Answer) -> None:
-    assert ask(answer, wire.delete_serve_application("app")) is None
+    assert ask(answer, AGENT.delete_serve_application("app")) is None
 
 
 @pytest.mark.parametrize("body", [b"", b"  \n", None])
@@ -109,21 +114,21 @@ def test_a_body_that_is_not_json_is_an_error_that_shows_a_cut_of_it(body: bytes)
 @pytest.mark.parametrize(
     ("call", "value"),
     [
-        (wire.get_job("j1"), []),
-        (wire.get_job("j1"), [{"a": 1}]),
-        (wire.get_job("j1"), "RUNNING"),
-        (wire.get_job("j1"), 7),
-        (wire.get_job("j1"), None),
-        (wire.health_check(), True),
-        (wire.list_jobs(), {}),
-        (wire.list_jobs(), {"results": {}}),
-        (wire.list_jobs(), {"results": None}),
-        (wire.list_jobs(), [1]),
-        (wire.list_jobs(), [{}, None]),
-        (wire.list_nodes(), "x"),
+        (AGENT.get_job(JobId("j1")), []),
+        (AGENT.get_job(JobId("j1")), [{"a": 1}]),
+        (AGENT.get_job(JobId("j1")), "RUNNING"),
+        (AGENT.get_job(JobId("j1")), 7),
+        (AGENT.get_job(JobId("j1")), None),
+        (AGENT.health_check(), True),
+        (AGENT.list_jobs(), {}),
+        (AGENT.list_jobs(), {"results": {}}),
+        (AGENT.list_jobs(), {"results": None}),
+        (AGENT.list_jobs(), [1]),
+        (AGENT.list_jobs(), [{}, None]),
+        (AGENT.list_nodes(), "x"),
     ],
 )
-def test_json_of_another_shape_is_an_error(call: wire.Call, value: object) -> None:
+def test_json_of_another_shape_is_an_error(call: Call, value: object) -> None:
     error = refused(Answer(200, json.dumps(value), content_type="application/json"), call)
     assert isinstance(error, RayAgentResponseError)
     assert "a JSON list of objects" in str(error) or "a JSON object" in str(error)
@@ -223,7 +228,7 @@ def test_a_page_is_read_in_linear_time(piece: str) -> None:
         for _ in range(3):
             began = time.process_time()
             with pytest.raises(RayAgentServerError):
-                answers.check_status(wire.get_job("j1"), 502, {"content-type": "text/html"}, page)
+                answers.check_status(AGENT.get_job(JobId("j1")), 502, {"content-type": "text/html"}, page)
             taken.append(time.process_time() - began)
         return min(taken)
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.client import aio, wire
+from airflow_provider_rayagent.client import aio
+from airflow_provider_rayagent.client.agent_service import AGENT
 from airflow_provider_rayagent.client.aio import AsyncAgent
 from airflow_provider_rayagent.client.config import read_config
 from airflow_provider_rayagent.client.errors import (
@@ -26,6 +27,7 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentTLSError,
 )
 from airflow_provider_rayagent.client.retry import MAX_TRIES
+from airflow_provider_rayagent.client.validation import JobId
 from tests.scripted import (
     DEFAULT,
     Action,
@@ -46,12 +48,14 @@ from tests.unit.support import NO_AGENT, TOKEN, named
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from airflow_provider_rayagent.client.call import Call
+
 GET = "GET jobs/j1/"
 POST = "POST jobs/j1/stop/"
 DELETE = "DELETE serve_applications/app/"
 
 
-def send(server: ScriptedAgent | str, *calls: wire.Call, pauses: list[float] | None = None, **parts: Any) -> list[Any]:
+def send(server: ScriptedAgent | str, *calls: Call, pauses: list[float] | None = None, **parts: Any) -> list[Any]:
     """Return the answers to calls, sent one after the other; an error is raised."""
 
     async def pause(seconds: float) -> None:
@@ -69,13 +73,18 @@ def send(server: ScriptedAgent | str, *calls: wire.Call, pauses: list[float] | N
 def test_a_connection_that_was_idle_for_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aio, "MAX_IDLE_SECONDS", 0.0)
     with ScriptedAgent() as server:
-        send(server, *[wire.list_jobs()] * 3)
+        send(server, *[AGENT.list_jobs()] * 3)
         assert server.connections == 3
 
 
 def test_calls_send_every_header_and_share_a_connection() -> None:
     job = Job(status="RUNNING")
-    calls = (wire.list_jobs(), wire.get_job("j1"), wire.stop_job("j1"), wire.delete_serve_application("a b?"))
+    calls = (
+        AGENT.list_jobs(),
+        AGENT.get_job(JobId("j1")),
+        AGENT.stop_job(JobId("j1")),
+        AGENT.delete_serve_application("a b?"),
+    )
     with ScriptedAgent(job, token=TOKEN, base_path="/api") as server:
         answers = send(server, *calls, extra={"user_token": "user-tok", "tenant": "acme", "headers": {"X-Key": "k"}})
         assert answers[1]["submission_id"] == "j1"
@@ -96,9 +105,9 @@ def test_calls_send_every_header_and_share_a_connection() -> None:
 def test_a_get_is_sent_again_and_a_post_is_not(outage: Step) -> None:
     answers = {GET: [outage, DEFAULT], POST: [outage, DEFAULT]}
     with ScriptedAgent(Job(), answers=answers) as server:
-        assert send(server, wire.get_job("j1"))[0]["status"] == "SUCCEEDED"
+        assert send(server, AGENT.get_job(JobId("j1")))[0]["status"] == "SUCCEEDED"
         with pytest.raises(RayAgentError):
-            send(server, wire.stop_job("j1"))
+            send(server, AGENT.stop_job(JobId("j1")))
         assert [len(server.of(route)) for route in (GET, POST)] == [2, 1]
 
 
@@ -106,20 +115,20 @@ def test_a_get_is_given_up_after_the_last_try_and_retry_after_is_obeyed() -> Non
     pauses: list[float] = []
     with ScriptedAgent(Job(), answers={GET: [Refuse(503, headers={"Retry-After": "7"})]}) as server:
         with pytest.raises(RayAgentServerError):
-            send(server, wire.get_job("j1"), pauses=pauses)
+            send(server, AGENT.get_job(JobId("j1")), pauses=pauses)
         assert len(server.requests) == MAX_TRIES
     assert pauses == [7.0] * (MAX_TRIES - 1)
 
 
 def test_a_delete_that_is_sent_again_may_find_nothing() -> None:
     with ScriptedAgent(answers={DELETE: [Play(Reset()), Refuse(404)]}) as server:
-        assert send(server, wire.delete_serve_application("app")) == [None]
+        assert send(server, AGENT.delete_serve_application("app")) == [None]
     with ScriptedAgent(answers={DELETE: [Refuse(404)]}) as server, pytest.raises(RayAgentNotFoundError):
-        send(server, wire.delete_serve_application("app"))
+        send(server, AGENT.delete_serve_application("app"))
 
 
-@pytest.mark.parametrize("call", [wire.get_job("j1"), wire.stop_job("j1")])
-def test_an_agent_that_refuses_connections_is_tried_again_for_every_call(call: wire.Call) -> None:
+@pytest.mark.parametrize("call", [AGENT.get_job(JobId("j1")), AGENT.stop_job(JobId("j1"))])
+def test_an_agent_that_refuses_connections_is_tried_again_for_every_call(call: Call) -> None:
     pauses: list[float] = []
     with pytest.raises(RayAgentConnectionRefusedError):
         send(NO_AGENT, call, pauses=pauses)
@@ -129,12 +138,12 @@ def test_an_agent_that_refuses_connections_is_tried_again_for_every_call(call: w
 def test_redirects_stay_on_the_host() -> None:
     with ScriptedAgent(Job()) as other, ScriptedAgent(Job(), Job(status="RUNNING", job_id="moved")) as server:
         server.answers = {GET: [Redirect("/jobs/moved/", 302)], POST: [Redirect("/jobs/moved/stop/", 307)]}
-        assert send(server, wire.get_job("j1"))[0]["submission_id"] == "moved"
-        assert send(server, wire.stop_job("j1")) == [{"stopped": True}]
+        assert send(server, AGENT.get_job(JobId("j1")))[0]["submission_id"] == "moved"
+        assert send(server, AGENT.stop_job(JobId("j1"))) == [{"stopped": True}]
         for step in (Redirect(f"{other.url}jobs/j1/"), Redirect("http://[bad"), Redirect("/jobs/j1/")):
             server.answers = {GET: [step]}
             with pytest.raises(RayAgentRedirectError) as caught:
-                send(server, wire.get_job("j1"))
+                send(server, AGENT.get_job(JobId("j1")))
             assert TOKEN not in str(caught.value)
         assert (other.connections, other.requests) == (0, [])
 
@@ -154,7 +163,7 @@ def test_redirects_stay_on_the_host() -> None:
 )
 def test_a_bad_answer_is_a_named_error_without_the_token(answer: Answer, error: type[RayAgentError]) -> None:
     with ScriptedAgent(Job(), answers={GET: [answer]}) as server, pytest.raises(error) as caught:
-        send(server, wire.get_job("j1"))
+        send(server, AGENT.get_job(JobId("j1")))
     assert TOKEN not in str(caught.value)
 
 
@@ -170,12 +179,12 @@ def test_what_keeps_a_connection_from_being_made_is_named(
     host: str, extra: dict[str, Any], error: type[RayAgentError]
 ) -> None:
     with pytest.raises(error):
-        send(host, wire.health_check(), extra=extra)
+        send(host, AGENT.health_check(), extra=extra)
 
 
 def test_an_agent_that_never_answers_is_a_timeout() -> None:
     with ScriptedAgent(answers={"*": [Play(Silence())]}) as server, pytest.raises(RayAgentTimeoutError):
-        send(server, wire.stop_job("j1"), extra={"read_timeout": 0.2})
+        send(server, AGENT.stop_job(JobId("j1")), extra={"read_timeout": 0.2})
 
 
 def test_an_entry_in_netrc_does_not_take_the_tokens_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +193,7 @@ def test_an_entry_in_netrc_does_not_take_the_tokens_place(tmp_path: Path, monkey
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
     with ScriptedAgent(token=TOKEN) as server:
-        assert send(server, wire.health_check()) == [{"status": "ok"}]
+        assert send(server, AGENT.health_check()) == [{"status": "ok"}]
 
 
 def test_tls_is_checked_by_default_and_as_the_connection_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,23 +203,23 @@ def test_tls_is_checked_by_default_and_as_the_connection_says(tmp_path: Path, mo
     with ScriptedAgent() as server, TlsFront(authority.issue("server"), server.port) as front:
         for extra in ({}, {"ca_bundle": str(another.bundle)}):
             with pytest.raises(RayAgentTLSError):
-                send(front.url, wire.health_check(), extra=extra)
+                send(front.url, AGENT.health_check(), extra=extra)
         assert server.requests == []
-        send(front.url, wire.health_check(), extra=good)
+        send(front.url, AGENT.health_check(), extra=good)
         monkeypatch.setenv("SSL_CERT_FILE", str(another.bundle))
-        send(front.url, wire.health_check(), extra={"verify": False})
+        send(front.url, AGENT.health_check(), extra={"verify": False})
     with ScriptedAgent() as server, TlsFront(authority.issue("server"), server.port, clients=authority) as front:
         with pytest.raises(RayAgentError):
-            send(front.url, wire.health_check(), extra=good)
+            send(front.url, AGENT.health_check(), extra=good)
         both = {"client_cert": str(worker.cert), "client_key": str(worker.key)}
         for files in ({"client_cert": str(worker.both)}, both):
-            send(front.url, wire.health_check(), extra={**good, **files})
+            send(front.url, AGENT.health_check(), extra={**good, **files})
         assert set(front.client_names) == {"worker"}
 
 
 def test_a_handshake_that_is_not_answered_counts_as_no_connection() -> None:
     with ScriptedAgent(connects=[Play(Silence())]) as server, pytest.raises(RayAgentConnectTimeoutError):
-        send(server.url.replace("http:", "https:"), wire.stop_job("j1"), extra={"connect_timeout": 0.2})
+        send(server.url.replace("http:", "https:"), AGENT.stop_job(JobId("j1")), extra={"connect_timeout": 0.2})
 
 
 @pytest.mark.parametrize(("fault", "error"), [(Silence(), RayAgentTimeoutError), (Reset(), RayAgentConnectionError)])
@@ -222,16 +231,16 @@ def test_an_answer_that_stays_away_behind_tls_is_not_taken_for_a_fault_of_tls(
     answers: dict[str, list[Step]] = {GET: [Play(fault), DEFAULT], POST: [Play(fault)]}
     with ScriptedAgent(Job(), answers=answers) as server, TlsFront(authority.issue("server"), server.port) as front:
         with pytest.raises(error) as caught:
-            send(front.url, wire.stop_job("j1"), extra=extra)
+            send(front.url, AGENT.stop_job(JobId("j1")), extra=extra)
         assert not isinstance(caught.value, RayAgentTLSError)
-        assert send(front.url, wire.get_job("j1"), extra=extra)[0]["status"] == "SUCCEEDED"
+        assert send(front.url, AGENT.get_job(JobId("j1")), extra=extra)[0]["status"] == "SUCCEEDED"
 
 
 def test_a_cancelled_call_leaves_no_connection() -> None:
     async def run(server: ScriptedAgent) -> None:
         async with AsyncAgent(read_config(host=server.url, token=TOKEN)) as agent:
             with pytest.raises(asyncio.TimeoutError):
-                await asyncio.wait_for(agent.send(wire.health_check()), 0.2)
+                await asyncio.wait_for(agent.send(AGENT.health_check()), 0.2)
             await server.reached(lambda: server.open_connections == 0)
 
     with ScriptedAgent(answers={"GET health/": [Play(Silence())]}) as server:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_rayagent.client import aio_streams, limits, streams, wire
+from airflow_provider_rayagent.client import aio_streams, limits, streams
+from airflow_provider_rayagent.client.agent_service import AGENT
 from airflow_provider_rayagent.client.errors import (
     RayAgentConnectionError,
     RayAgentRedirectError,
@@ -17,6 +18,7 @@ from airflow_provider_rayagent.client.errors import (
 )
 from airflow_provider_rayagent.client.limits import Limit
 from airflow_provider_rayagent.client.logstreams import StreamEndedError
+from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.stream.frames import FrameDecoder
 from airflow_provider_rayagent.stream.sse import SseDecoder
 from airflow_provider_rayagent.tail.end import End
@@ -90,7 +92,7 @@ def test_an_endless_error_body_gives_that_error_with_the_text_received_so_far(tr
         ScriptedAgent(Job(), answers={GET: [Play(*ENDLESS[body])]}) as server,
         pytest.raises(RayAgentServerError, match=r"answered 503: wait") as caught,
     ):
-        transport.send(config_of(server), wire.get_job("j1"))
+        transport.send(config_of(server), AGENT.get_job(JobId("j1")))
     assert caught.value.status_code == 503
 
 
@@ -104,7 +106,7 @@ def test_an_endless_error_body_gives_that_error_with_the_text_received_so_far(tr
 )
 def test_an_answer_that_comes_byte_by_byte_times_out(transport: Transport, answer: Step) -> None:
     with ScriptedAgent(Job(), answers={GET: [answer]}) as server, pytest.raises(RayAgentTimeoutError):
-        transport.send(config_of(server, read_timeout=0.5), wire.get_job("j1"))
+        transport.send(config_of(server, read_timeout=0.5), AGENT.get_job(JobId("j1")))
 
 
 def test_an_answer_that_is_too_slow_says_so(transport: Transport) -> None:
@@ -113,7 +115,7 @@ def test_an_answer_that_is_too_slow_says_so(transport: Transport) -> None:
         ScriptedAgent(Job(), answers={GET: [answer]}) as server,
         pytest.raises(RayAgentTimeoutError, match=r"The answer from http://\S+ comes too slowly: \d+ bytes in"),
     ):
-        transport.send(config_of(server), wire.get_job("j1"))
+        transport.send(config_of(server), AGENT.get_job(JobId("j1")))
 
 
 def long_answer(status: int, content_type: str = "text/plain") -> Play:
@@ -125,7 +127,7 @@ def long_answer(status: int, content_type: str = "text/plain") -> Play:
 def test_an_answer_that_is_too_long_is_not_read_to_its_end(transport: Transport) -> None:
     with ScriptedAgent(Job(), answers={GET: [long_answer(200)]}) as server:
         with pytest.raises(RayAgentResponseError, match=r"GET /jobs/j1/ answered 200 with more than 1 MB"):
-            transport.send(config_of(server), wire.get_job("j1"))
+            transport.send(config_of(server), AGENT.get_job(JobId("j1")))
         server.wait_until(lambda: server.open_connections == 0)
         assert server.bytes_sent < FEW_BYTES
 
@@ -146,7 +148,7 @@ def test_a_body_that_is_not_a_log_stream_is_not_read(transport: Transport, sourc
 def test_a_redirect_that_is_not_followed_is_not_read(transport: Transport) -> None:
     with ScriptedAgent(Job(), answers={GET: [long_answer(302)]}) as server:
         with pytest.raises(RayAgentRedirectError):
-            transport.send(config_of(server), wire.get_job("j1"))
+            transport.send(config_of(server), AGENT.get_job(JobId("j1")))
         server.wait_until(lambda: server.open_connections == 0)
         assert server.bytes_sent < FEW_BYTES
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.client import wire
+from airflow_provider_rayagent.client.agent_service import AGENT
 from airflow_provider_rayagent.client.config import read_config
 from airflow_provider_rayagent.client.errors import (
     RayAgentConfigError,
@@ -19,6 +19,7 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentHTTPError,
     RayAgentTLSError,
 )
+from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.tail.end import End
 from tests.scripted import Complete, Follow, Grow, Hold, Job, Play, Redirect, ScriptedAgent, SetStatus, Sleep
 from tests.unit.certificates import Authority, TlsFront
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 
 SECRET = "pr0xy-s3cret"
 USES: dict[str, Callable[[Transport, AgentConfig], object]] = {
-    "call": lambda transport, config: transport.send(config, wire.health_check()),
-    "stop": lambda transport, config: transport.send(config, wire.stop_job("j1")),
+    "call": lambda transport, config: transport.send(config, AGENT.health_check()),
+    "stop": lambda transport, config: transport.send(config, AGENT.stop_job(JobId("j1"))),
     "whole log": lambda transport, config: transport.whole_log(config),
     "http": lambda transport, config: transport.open(config, "http"),
     "websocket": lambda transport, config: transport.open(config, "websocket"),
@@ -272,6 +273,6 @@ def test_a_redirect_to_https_does_not_bypass_the_certificate_check(transport: Tr
     with ScriptedAgent() as server, TlsFront(authority.issue("server"), server.port) as front:
         server.answers["GET health/"] = [Redirect(f"{front.url}gpu_status/")]
         with pytest.raises(RayAgentTLSError):
-            transport.send(read_config(host=server.url), wire.health_check())
+            transport.send(read_config(host=server.url), AGENT.health_check())
         trusted = read_config(host=server.url, extra={"ca_bundle": str(authority.bundle)})
-        assert transport.send(trusted, wire.health_check())["gpus"] == []
+        assert transport.send(trusted, AGENT.health_check())["gpus"] == []

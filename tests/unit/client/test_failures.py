@@ -12,7 +12,7 @@ import pytest
 import requests
 from urllib3.exceptions import MaxRetryError, ReadTimeoutError, SSLError
 
-from airflow_provider_rayagent.client import wire
+from airflow_provider_rayagent.client.agent_service import AGENT
 from airflow_provider_rayagent.client.aio import HTTPX_ERRORS, AsyncAgent
 from airflow_provider_rayagent.client.blocking import REQUESTS_ERRORS, BlockingAgent
 from airflow_provider_rayagent.client.config import read_config
@@ -29,6 +29,7 @@ from airflow_provider_rayagent.client.errors import (
 from airflow_provider_rayagent.client.failures import LibraryErrors, as_agent_error
 from airflow_provider_rayagent.client.limits import TooSlowError
 from airflow_provider_rayagent.client.streams import WebSocketStream
+from airflow_provider_rayagent.client.validation import JobId
 from tests.scripted import Job, Play, Reset, ScriptedAgent
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def stop_blocking(config: AgentConfig, handled: Exception) -> None:
         try:
             fail(handled)
         except EXPECTED:
-            agent.send(wire.stop_job("j1"))
+            agent.send(AGENT.stop_job(JobId("j1")))
 
 
 def stop_with_asyncio(config: AgentConfig, handled: Exception) -> None:
@@ -66,7 +67,7 @@ def stop_with_asyncio(config: AgentConfig, handled: Exception) -> None:
             try:
                 fail(handled)
             except EXPECTED:
-                await agent.send(wire.stop_job("j1"))
+                await agent.send(AGENT.stop_job(JobId("j1")))
 
     asyncio.run(run())
 
@@ -91,7 +92,7 @@ def test_a_stream_that_is_opened_in_an_except_block_says_what_is_wrong_with_it()
             fail(ConnectionRefusedError())
         except EXPECTED:
             with pytest.raises(RayAgentError, match=r"The connection to .* failed"):
-                WebSocketStream(agent, "j1")
+                WebSocketStream(agent, JobId("j1"))
 
 
 def kind_of(value: object) -> str:

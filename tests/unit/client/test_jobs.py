@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_rayagent.client import jobs
-from airflow_provider_rayagent.client.wire import JobStatus
+from airflow_provider_rayagent.client.jobs import JobStatus
 
 
 def make_details(**overrides: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentResponseError,
 )
 from airflow_provider_rayagent.client.streams import read_whole_log
+from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
 from tests.scripted import DEFAULT, Answer, FullText, Html, Job, Open, Play, Refuse, Reset, ScriptedAgent, Step
 from tests.unit.support import make_agent, named
@@ -113,14 +114,14 @@ def test_a_chunk_is_decoded_in_linear_time(piece: str) -> None:
 @pytest.mark.parametrize("as_json", [False, True])
 def test_the_hooks_whole_log_is_read_whatever_form_it_has(as_json: bool) -> None:
     with ScriptedAgent(Job(TEXT, text_as_json=as_json)) as server, make_agent(server) as agent:
-        assert read_whole_log(agent, "j1") == TEXT
+        assert read_whole_log(agent, JobId("j1")) == TEXT
 
 
 @pytest.mark.parametrize("text", ["", "123", "null", '{"logs": "x"}'])
 @pytest.mark.parametrize("as_json", [False, True])
 def test_the_content_type_decides_what_the_text_is(text: str, as_json: bool) -> None:
     with ScriptedAgent(Job(text, text_as_json=as_json)) as server, make_agent(server) as agent:
-        assert read_whole_log(agent, "j1") == text
+        assert read_whole_log(agent, JobId("j1")) == text
 
 
 def test_rays_own_form_of_the_answer_is_read() -> None:
@@ -128,7 +129,7 @@ def test_rays_own_form_of_the_answer_is_read() -> None:
         ScriptedAgent(Job(), answers={ROUTE: [Answer(200, {"logs": TEXT})]}) as server,
         make_agent(server) as agent,
     ):
-        assert read_whole_log(agent, "j1") == TEXT
+        assert read_whole_log(agent, JobId("j1")) == TEXT
 
 
 def test_every_way_to_send_the_body_gives_the_same_log() -> None:
@@ -139,7 +140,7 @@ def test_every_way_to_send_the_body_gives_the_same_log() -> None:
     ]
     for step in opens:
         with ScriptedAgent(Job(TEXT, full=[step])) as server, make_agent(server) as agent:
-            assert read_whole_log(agent, "j1") == TEXT
+            assert read_whole_log(agent, JobId("j1")) == TEXT
 
 
 @pytest.mark.parametrize(
@@ -149,7 +150,7 @@ def test_every_way_to_send_the_body_gives_the_same_log() -> None:
 )
 def test_a_whole_log_that_breaks_off_is_asked_for_again(fault: Step) -> None:
     with ScriptedAgent(Job(TEXT, full=[fault, DEFAULT])) as server, make_agent(server) as agent:
-        assert read_whole_log(agent, "j1") == TEXT
+        assert read_whole_log(agent, JobId("j1")) == TEXT
         assert len(server.of(ROUTE)) == 2
 
 
@@ -159,15 +160,15 @@ def test_a_json_log_that_breaks_off_is_an_error() -> None:
         make_agent(server) as agent,
         pytest.raises(RayAgentConnectionError, match="broke off"),
     ):
-        read_whole_log(agent, "j1")
+        read_whole_log(agent, JobId("j1"))
 
 
 def test_a_page_or_an_error_is_not_a_log() -> None:
     with ScriptedAgent(Job(full=[Html(200), Refuse(404)])) as server, make_agent(server) as agent:
         with pytest.raises(RayAgentResponseError, match="HTML page"):
-            read_whole_log(agent, "j1")
+            read_whole_log(agent, JobId("j1"))
         with pytest.raises(RayAgentNotFoundError):
-            read_whole_log(agent, "j1")
+            read_whole_log(agent, JobId("j1"))
         assert len(server.requests) == 2
         agent.close()
         server.wait_until(lambda: server.open_connections == 0)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_rayagent.client import plugins
+from airflow_provider_rayagent.client.agent_service import AGENT
 from airflow_provider_rayagent.client.errors import RayAgentGPUUnavailableError, RayAgentInputError
 from airflow_provider_rayagent.client.plugins import job_id_in
 from airflow_provider_rayagent.client.retry import may_retry
@@ -30,11 +31,11 @@ NO_OBJECTS: list[Any] = [
 
 
 def run(lookup: Any = "train@1.0", action: Any = "train", params: Any = None, **more: Any) -> Any:
-    return plugins.run_plugin_release(lookup, action, params, **more)
+    return AGENT.run_plugin_release(lookup, action, params, **more)
 
 
 def debug(action: Any = "train", params: Any = None, **more: Any) -> Any:
-    return plugins.run_debug_plugin_release(action, params, **more)
+    return AGENT.run_debug_plugin_release(action, params, **more)
 
 
 def test_what_is_not_given_is_not_sent() -> None:
@@ -68,12 +69,12 @@ def test_what_is_empty_is_sent_as_it_is() -> None:
 )
 def test_a_lookup_arrives_in_one_piece(lookup: str, path: str) -> None:
     assert run(lookup).path == f"plugin_releases/{path}/run/"
-    assert plugins.get_plugin_release(lookup).path == f"plugin_releases/{path}"
+    assert AGENT.get_plugin_release(lookup).path == f"plugin_releases/{path}"
 
 
 @pytest.mark.parametrize("lookup", ["", " ", ".", "..", "a/b", "a\n", "\x7f", "\ud800", None, 7, b"a"], ids=ascii)
 def test_a_lookup_that_no_path_can_carry_is_refused(lookup: Any) -> None:
-    for call in (run, plugins.get_plugin_release):
+    for call in (run, AGENT.get_plugin_release):
         with pytest.raises(RayAgentInputError, match="plugin lookup"):
             call(lookup)
 
@@ -122,7 +123,7 @@ def test_a_timeout_is_a_pair_of_seconds(value: Any) -> None:
 def test_missing_gpus_are_no_outage() -> None:
     error = RayAgentGPUUnavailableError("x", 503)
     assert not may_retry(run(), error)
-    assert not may_retry(plugins.list_plugin_releases(), error)
+    assert not may_retry(AGENT.list_plugin_releases(), error)
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.client import wire
+from airflow_provider_rayagent.client.agent_service import AGENT
 from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentRedirectError
 from airflow_provider_rayagent.client.streams import SseStream, WebSocketStream, WholeLog
+from airflow_provider_rayagent.client.validation import JobId
 from tests.scripted import DEFAULT, Job, Redirect, ScriptedAgent, Step
 from tests.unit.support import TOKEN, make_agent
+
+if TYPE_CHECKING:
+    from airflow_provider_rayagent.client.call import Call
 
 GET = "GET jobs/j1/"
 POST = "POST jobs/j1/stop/"
@@ -20,7 +24,7 @@ POST = "POST jobs/j1/stop/"
 def test_a_get_follows_a_redirect_on_the_same_host_with_its_headers(status: int) -> None:
     with ScriptedAgent(Job(), Job(job_id="moved"), token=TOKEN) as server, make_agent(server) as agent:
         server.answers[GET] = [Redirect("/jobs/moved/", status)]
-        assert agent.send(wire.get_job("j1"))["submission_id"] == "moved"
+        assert agent.send(AGENT.get_job(JobId("j1")))["submission_id"] == "moved"
         assert server.of("GET jobs/moved/")[0].headers["authorization"] == TOKEN
 
 
@@ -31,7 +35,7 @@ def test_a_post_follows_a_redirect_that_keeps_it_a_post(status: int) -> None:
         make_agent(server) as agent,
     ):
         server.answers[POST] = [Redirect(f"{server.url}jobs/moved/stop/", status)]
-        assert agent.send(wire.stop_job("j1")) == {"stopped": True}
+        assert agent.send(AGENT.stop_job(JobId("j1"))) == {"stopped": True}
         assert len(server.of("POST")) == 2
 
 
@@ -39,13 +43,15 @@ def test_a_post_follows_a_redirect_that_keeps_it_a_post(status: int) -> None:
 def test_a_post_does_not_turn_into_a_get(status: int) -> None:
     with ScriptedAgent(Job(), answers={POST: [Redirect("/jobs/", status)]}) as server, make_agent(server) as agent:
         with pytest.raises(RayAgentRedirectError) as caught:
-            agent.send(wire.stop_job("j1"))
+            agent.send(AGENT.stop_job(JobId("j1")))
         assert caught.value.status_code == status
         assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("call", [wire.get_job("j1"), wire.stop_job("j1"), wire.delete_serve_application("j1")])
-def test_another_host_or_port_never_hears_of_us(call: wire.Call) -> None:
+@pytest.mark.parametrize(
+    "call", [AGENT.get_job(JobId("j1")), AGENT.stop_job(JobId("j1")), AGENT.delete_serve_application("j1")]
+)
+def test_another_host_or_port_never_hears_of_us(call: Call) -> None:
     with ScriptedAgent(Job()) as other, ScriptedAgent(Job()) as server, make_agent(server) as agent:
         for target in (other.url, other.url.replace("127.0.0.1", "localhost"), other.url.replace("http:", "")):
             server.answers["*"] = [Redirect(f"{target}jobs/j1/")]
@@ -64,7 +70,7 @@ def test_a_redirect_to_something_odd_is_refused_by_name(target: str) -> None:
         make_agent(server) as agent,
         pytest.raises(RayAgentError, match=r"http://127\.0\.0\.1|a redirect to"),
     ):
-        agent.send(wire.get_job("j1"))
+        agent.send(AGENT.get_job(JobId("j1")))
 
 
 def test_a_token_that_the_target_repeats_is_redacted() -> None:
@@ -73,7 +79,7 @@ def test_a_token_that_the_target_repeats_is_redacted() -> None:
         make_agent(server) as agent,
         pytest.raises(RayAgentRedirectError) as caught,
     ):
-        agent.send(wire.get_job("j1"))
+        agent.send(AGENT.get_job(JobId("j1")))
     assert "evil.example" in str(caught.value)
     assert TOKEN not in str(caught.value)
 
@@ -81,7 +87,7 @@ def test_a_token_that_the_target_repeats_is_redacted() -> None:
 def test_redirects_in_a_circle_end() -> None:
     with ScriptedAgent(Job(), answers={GET: [Redirect("/jobs/j1/")]}) as server, make_agent(server) as agent:
         with pytest.raises(RayAgentRedirectError):
-            agent.send(wire.get_job("j1"))
+            agent.send(AGENT.get_job(JobId("j1")))
         assert len(server.requests) < 10
 
 
@@ -92,7 +98,7 @@ def test_a_redirect_without_a_target_is_an_error() -> None:
         make_agent(server) as agent,
         pytest.raises(RayAgentRedirectError),
     ):
-        agent.send(wire.get_job("j1"))
+        agent.send(AGENT.get_job(JobId("j1")))
 
 
 @pytest.mark.parametrize("opened", [SseStream, WebSocketStream, WholeLog])
@@ -109,6 +115,6 @@ def test_log_streams_carry_the_token_nowhere_else(opened: Any) -> None:
 def test_a_stream_of_server_sent_events_follows_a_redirect_on_the_same_host() -> None:
     with ScriptedAgent(Job("x\n", sse=[Redirect("/jobs/moved/logs/stream/"), DEFAULT]), Job(job_id="moved")) as server:
         with make_agent(server) as agent:
-            stream = SseStream(agent, "j1")
+            stream = SseStream(agent, JobId("j1"))
             stream.close()
         assert [request.status for request in server.of("GET")] == [307, 200]

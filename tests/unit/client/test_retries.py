@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_rayagent.client import wire
+from airflow_provider_rayagent.client.agent_service import AGENT
 from airflow_provider_rayagent.client.errors import (
     RayAgentConnectionError,
     RayAgentConnectionRefusedError,
@@ -19,6 +19,7 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentTimeoutError,
 )
 from airflow_provider_rayagent.client.retry import MAX_PAUSE, MAX_RETRY_AFTER, MAX_TRIES, may_retry, pause
+from airflow_provider_rayagent.client.validation import JobId
 from tests.scripted import (
     DEFAULT,
     Answer,
@@ -38,6 +39,8 @@ from tests.unit.support import make_agent, named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from airflow_provider_rayagent.client.call import Call
 
 GET = "GET jobs/j1/"
 POST = "POST jobs/j1/stop/"
@@ -62,7 +65,7 @@ def test_a_get_is_sent_again_after_an_outage(outage: Step) -> None:
         ScriptedAgent(Job(), answers={GET: [outage, outage, DEFAULT]}) as server,
         make_agent(server) as agent,
     ):
-        assert agent.send(wire.get_job("j1"))["status"] == "SUCCEEDED"
+        assert agent.send(AGENT.get_job(JobId("j1")))["status"] == "SUCCEEDED"
         assert len(server.of(GET)) == 3
 
 
@@ -70,7 +73,7 @@ def test_a_get_is_sent_again_after_an_outage(outage: Step) -> None:
 def test_a_get_is_not_sent_again_after_an_answer_that_would_stay_the_same(status: int) -> None:
     with ScriptedAgent(Job(), answers={GET: [Refuse(status)]}) as server, make_agent(server) as agent:
         with pytest.raises(RayAgentHTTPError) as caught:
-            agent.send(wire.get_job("j1"))
+            agent.send(AGENT.get_job(JobId("j1")))
         assert caught.value.status_code == status
         assert len(server.of(GET)) == 1
 
@@ -79,7 +82,7 @@ def test_a_get_is_not_sent_again_after_an_answer_that_would_stay_the_same(status
 def test_a_get_is_given_up_after_the_last_try(outage: Step) -> None:
     with ScriptedAgent(Job(), answers={GET: [outage]}) as server, make_agent(server) as agent:
         with pytest.raises((RayAgentConnectionError, RayAgentServerError, RayAgentRateLimitError)):
-            agent.send(wire.get_job("j1"))
+            agent.send(AGENT.get_job(JobId("j1")))
         assert len(server.of(GET)) == MAX_TRIES
 
 
@@ -91,7 +94,7 @@ def test_retry_after_is_obeyed_within_a_bound() -> None:
         ScriptedAgent(Job(), answers={GET: [*answers, DEFAULT]}) as server,
         make_agent(server, sleep=pauses.append) as agent,
     ):
-        assert agent.send(wire.get_job("j1"))["status"] == "SUCCEEDED"
+        assert agent.send(AGENT.get_job(JobId("j1")))["status"] == "SUCCEEDED"
     assert (pauses[0], pauses[2]) == (7, MAX_RETRY_AFTER)
     assert 15 < pauses[1] <= 20
 
@@ -103,7 +106,7 @@ def test_a_retry_after_that_says_nothing_is_left_alone(value: str) -> None:
         ScriptedAgent(Job(), answers={GET: [Refuse(503, headers={"Retry-After": value}), DEFAULT]}) as server,
         make_agent(server, sleep=pauses.append) as agent,
     ):
-        agent.send(wire.get_job("j1"))
+        agent.send(AGENT.get_job(JobId("j1")))
     assert len(pauses) == 1
     assert 0 < pauses[0] <= 1
 
@@ -127,7 +130,7 @@ def test_an_absurd_retry_after_is_no_error_of_its_own(value: str) -> None:
         ScriptedAgent(Job(), answers={GET: [Refuse(503, headers={"Retry-After": value}), DEFAULT]}) as server,
         make_agent(server, sleep=pauses.append) as agent,
     ):
-        agent.send(wire.get_job("j1"))
+        agent.send(AGENT.get_job(JobId("j1")))
     assert len(pauses) == 1
     assert 0 <= pauses[0] <= MAX_RETRY_AFTER
 
@@ -141,8 +144,8 @@ def test_pauses_grow_with_jitter_and_stay_bounded() -> None:
     assert all(0 < short < long for short, long in zip(shortest, longest, strict=True))
 
 
-@pytest.mark.parametrize(("call", "route"), [(wire.get_job("j1"), GET), (wire.stop_job("j1"), POST)])
-def test_every_request_waits_for_an_agent_that_refuses_connections(call: wire.Call, route: str) -> None:
+@pytest.mark.parametrize(("call", "route"), [(AGENT.get_job(JobId("j1")), GET), (AGENT.stop_job(JobId("j1")), POST)])
+def test_every_request_waits_for_an_agent_that_refuses_connections(call: Call, route: str) -> None:
     with ScriptedAgent(Job()) as server:
         server.down()
         tries: list[float] = []
@@ -163,7 +166,7 @@ def test_an_agent_that_stays_away_is_given_up() -> None:
     with ScriptedAgent() as server:
         server.down()
         with make_agent(server, sleep=pauses.append) as agent, pytest.raises(RayAgentConnectionRefusedError):
-            agent.send(wire.stop_job("j1"))
+            agent.send(AGENT.stop_job(JobId("j1")))
     assert len(pauses) == MAX_TRIES - 1
 
 
@@ -186,7 +189,7 @@ def test_a_post_is_never_sent_twice_once_it_may_have_been_received(fault: Step, 
         make_agent(server, extra={"read_timeout": 0.3}) as agent,
     ):
         with pytest.raises(error):
-            agent.send(wire.stop_job("j1"))
+            agent.send(AGENT.stop_job(JobId("j1")))
         assert len(server.of(POST)) == 1
 
 
@@ -197,9 +200,9 @@ def test_a_post_is_sent_on_a_new_connection_if_the_pooled_one_was_closed() -> No
         ) as server,
         make_agent(server) as agent,
     ):
-        agent.send(wire.get_job("j1"))
+        agent.send(AGENT.get_job(JobId("j1")))
         server.wait_until(lambda: server.open_connections == 0)
-        assert agent.send(wire.stop_job("j1")) == {"stopped": True}
+        assert agent.send(AGENT.stop_job(JobId("j1"))) == {"stopped": True}
         assert len(server.of(POST)) == 1
 
 
@@ -207,7 +210,7 @@ def test_a_post_is_sent_on_a_new_connection_if_the_pooled_one_was_closed() -> No
 def test_a_delete_is_sent_again_and_gone_then_means_done(outage: Step) -> None:
     answers: dict[str, list[Step]] = {DELETE: [outage, Refuse(404)]}
     with ScriptedAgent(answers=answers) as server, make_agent(server) as agent:
-        assert agent.send(wire.delete_serve_application("app")) is None
+        assert agent.send(AGENT.delete_serve_application("app")) is None
         assert len(server.of(DELETE)) == 2
 
 
@@ -217,7 +220,7 @@ def test_a_delete_of_what_is_not_there_is_not_found() -> None:
         make_agent(server) as agent,
         pytest.raises(RayAgentNotFoundError),
     ):
-        agent.send(wire.delete_serve_application("app"))
+        agent.send(AGENT.delete_serve_application("app"))
 
 
 def test_a_get_that_is_never_answered_ends_within_its_timeouts() -> None:
@@ -226,20 +229,20 @@ def test_a_get_that_is_never_answered_ends_within_its_timeouts() -> None:
         make_agent(server, extra={"read_timeout": 0.1}) as agent,
     ):
         with pytest.raises(RayAgentTimeoutError, match=r"within 0\.1 seconds") as caught:
-            agent.send(wire.get_job("j1"))
+            agent.send(AGENT.get_job(JobId("j1")))
         assert caught.value.status_code == 408
 
 
 @pytest.mark.parametrize(
     ("call", "error", "again"),
     [
-        (wire.health_check, RayAgentConnectionRefusedError("x"), True),
-        (wire.health_check, ValueError("x"), False),
-        (lambda: wire.stop_job("j"), RayAgentConnectionError("x"), False),
-        (lambda: wire.stop_job("j"), RayAgentConnectionRefusedError("x"), True),
+        (AGENT.health_check, RayAgentConnectionRefusedError("x"), True),
+        (AGENT.health_check, ValueError("x"), False),
+        (lambda: AGENT.stop_job(JobId("j")), RayAgentConnectionError("x"), False),
+        (lambda: AGENT.stop_job(JobId("j")), RayAgentConnectionRefusedError("x"), True),
     ],
 )
 def test_what_may_be_sent_again_depends_on_the_method_and_the_error(
-    call: Callable[[], wire.Call], error: Exception, again: bool
+    call: Callable[[], Call], error: Exception, again: bool
 ) -> None:
     assert may_retry(call(), error) is again

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_rayagent.client import connections, wire
+from airflow_provider_rayagent.client import connections
+from airflow_provider_rayagent.client.agent_service import AGENT
 from airflow_provider_rayagent.client.streams import SseStream, WebSocketStream
+from airflow_provider_rayagent.client.validation import JobId
 from tests.scripted import Answer, Hold, Html, Job, Play, ScriptedAgent
 from tests.unit.support import TOKEN, make_agent
 
@@ -20,11 +22,11 @@ def test_many_calls_use_one_connection() -> None:
     answers = {"GET nodes/": [Answer(500, {"detail": "x"})], "GET tasks/": [Html(404)], "GET jobs/": [Answer(200, [])]}
     with ScriptedAgent(Job(status="RUNNING"), answers=answers) as server, make_agent(server) as agent:
         for _ in range(10):
-            agent.send(wire.get_job("j1"))
-            agent.send(wire.health_check())
-            agent.send(wire.list_jobs())
-            agent.send(wire.delete_serve_application("x"))
-            for call in (wire.list_nodes(), wire.list_tasks(), wire.get_node("x")):
+            agent.send(AGENT.get_job(JobId("j1")))
+            agent.send(AGENT.health_check())
+            agent.send(AGENT.list_jobs())
+            agent.send(AGENT.delete_serve_application("x"))
+            for call in (AGENT.list_nodes(), AGENT.list_tasks(), AGENT.get_node("x")):
                 with pytest.raises(Exception, match=r"answered (404|500)"):
                     agent.send(call)
         assert server.connections == 1
@@ -34,7 +36,7 @@ def test_a_connection_that_was_idle_for_long_is_not_used_again(monkeypatch: pyte
     monkeypatch.setattr(connections, "MAX_IDLE_SECONDS", 0.0)
     with ScriptedAgent() as server, make_agent(server) as agent:
         for _ in range(3):
-            agent.send(wire.list_jobs())
+            agent.send(AGENT.list_jobs())
         assert server.connections == 3
         server.wait_until(lambda: server.open_connections <= 1)
 
@@ -42,7 +44,7 @@ def test_a_connection_that_was_idle_for_long_is_not_used_again(monkeypatch: pyte
 def test_closing_closes_every_connection_and_the_agent_can_be_used_again() -> None:
     with ScriptedAgent(Job()) as server:
         agent = make_agent(server)
-        threads = [threading.Thread(target=agent.send, args=(wire.get_job("j1"),)) for _ in range(4)]
+        threads = [threading.Thread(target=agent.send, args=(AGENT.get_job(JobId("j1")),)) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -50,7 +52,7 @@ def test_closing_closes_every_connection_and_the_agent_can_be_used_again() -> No
         agent.close()
         server.wait_until(lambda: server.open_connections == 0)
         agent.close()
-        assert agent.send(wire.get_job("j1"))["status"] == "SUCCEEDED"
+        assert agent.send(AGENT.get_job(JobId("j1")))["status"] == "SUCCEEDED"
         agent.close()
         server.wait_until(lambda: server.open_connections == 0)
 
@@ -63,11 +65,11 @@ def test_an_entry_in_netrc_does_not_take_the_tokens_place(tmp_path: Path, monkey
     job = Job("x\n", status="RUNNING", ws=[Play(Hold())], sse=[Play(Hold())])
     with ScriptedAgent(job, token=TOKEN) as server:
         with make_agent(server) as agent:
-            agent.send(wire.get_job("j1"))
+            agent.send(AGENT.get_job(JobId("j1")))
             for kind in (SseStream, WebSocketStream):
-                kind(agent, "j1").close()
+                kind(agent, JobId("j1")).close()
         with make_agent(server, token=None) as anonymous, pytest.raises(Exception, match="401"):
-            anonymous.send(wire.get_job("j1"))
+            anonymous.send(AGENT.get_job(JobId("j1")))
         sent = [request.headers.get("authorization") for request in server.requests]
     assert sent == [TOKEN, TOKEN, TOKEN, None]
 
@@ -79,4 +81,4 @@ def test_cookies_and_other_things_that_an_agent_sets_do_no_harm() -> None:
         make_agent(server) as agent,
     ):
         for _ in range(2):
-            assert agent.send(wire.health_check()) == {"status": "ok"}
+            assert agent.send(AGENT.health_check()) == {"status": "ok"}

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent import exceptions
-from airflow_provider_rayagent.client import answers, transience, wire
+from airflow_provider_rayagent.client import answers, transience
+from airflow_provider_rayagent.client.agent_service import AGENT
 from airflow_provider_rayagent.client.applications import ApplicationWait, Arrival
 from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentHTTPError, for_status
 from airflow_provider_rayagent.client.following import Following
 from airflow_provider_rayagent.client.transience import Delivery, Permanence, Row
+from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.tail import commands as do
 from airflow_provider_rayagent.tail.end import End
 from tests.scripted import DEFAULT, Job, Refuse, ScriptedAgent
@@ -75,7 +77,7 @@ BY_STATUS = {
 def answered(status: int) -> RayAgentError:
     """Return the error that stands for an answer."""
     with pytest.raises(RayAgentError) as caught:
-        answers.check_status(wire.get_job("j1"), status, {}, b"")
+        answers.check_status(AGENT.get_job(JobId("j1")), status, {}, b"")
     return caught.value
 
 
@@ -148,10 +150,10 @@ def row(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Row:
 def test_a_get_is_sent_again_if_the_table_says_so(row: Row) -> None:
     with ScriptedAgent(Job(), answers={GET: [Refuse(TEAPOT), DEFAULT]}) as server, make_agent(server) as agent:
         if row.permanence is Permanence.TRANSIENT:
-            assert agent.send(wire.get_job("j1"))["status"] == "SUCCEEDED"
+            assert agent.send(AGENT.get_job(JobId("j1")))["status"] == "SUCCEEDED"
         else:
             with pytest.raises(RayAgentHTTPError):
-                agent.send(wire.get_job("j1"))
+                agent.send(AGENT.get_job(JobId("j1")))
 
 
 @pytest.mark.parametrize("delivery", Delivery)
@@ -164,10 +166,10 @@ def test_a_post_is_sent_again_only_if_the_table_says_that_it_never_was(
         make_agent(server) as agent,
     ):
         if delivery is Delivery.NEVER_SENT:
-            agent.send(wire.stop_job("j1"))
+            agent.send(AGENT.stop_job(JobId("j1")))
         else:
             with pytest.raises(RayAgentHTTPError):
-                agent.send(wire.stop_job("j1"))
+                agent.send(AGENT.stop_job(JobId("j1")))
 
 
 def test_a_post_is_never_sent_again_after_an_answer_of_any_status() -> None:
@@ -178,12 +180,12 @@ def test_a_post_is_never_sent_again_after_an_answer_of_any_status() -> None:
     ):
         for status in statuses:
             with pytest.raises(RayAgentError, match=f"answered {status}"):
-                agent.send(wire.stop_job("j1"))
+                agent.send(AGENT.stop_job(JobId("j1")))
         assert len(server.of(POST)) == len(statuses)
 
 
 def make_following() -> Following:
-    return Following("j1", do.TailSettings(), cursor=None, deadline=None, clock=lambda: 0.0)
+    return Following(JobId("j1"), do.TailSettings(), cursor=None, deadline=None, clock=lambda: 0.0)
 
 
 def test_the_first_question_for_a_jobs_status_is_the_last_if_the_table_says_so(row: Row) -> None:
@@ -223,7 +225,7 @@ def test_a_log_is_given_up_early_only_if_the_table_says_that_it_cannot_be_read(
 ) -> None:
     monkeypatch.setitem(transience.STATUSES, TEAPOT, Row(Permanence.UNKNOWN, Delivery.ANSWERED, of_log))
     now = 0.0
-    following = Following("j1", do.TailSettings(), cursor=None, deadline=None, clock=lambda: now)
+    following = Following(JobId("j1"), do.TailSettings(), cursor=None, deadline=None, clock=lambda: now)
     following.heard_status({"status": "SUCCEEDED"})
     wanted: list[Any] = []
     while now < 30.0:

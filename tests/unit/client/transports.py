@@ -12,6 +12,7 @@ from airflow_provider_rayagent.client.aio_follow import AsyncFollower
 from airflow_provider_rayagent.client.blocking import BlockingAgent
 from airflow_provider_rayagent.client.config import read_config
 from airflow_provider_rayagent.client.follow import Follower
+from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.items import LogLine
 from tests.unit.support import TOKEN
@@ -19,9 +20,9 @@ from tests.unit.support import TOKEN
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from airflow_provider_rayagent.client.call import Call
     from airflow_provider_rayagent.client.config import AgentConfig
     from airflow_provider_rayagent.client.following import Following
-    from airflow_provider_rayagent.client.wire import Call
     from airflow_provider_rayagent.stream.events import Event
     from tests.scripted import ScriptedAgent
 
@@ -44,26 +45,26 @@ class Blocking:
     def whole_log(self, config: AgentConfig) -> str:
         """Return the whole log of the job ``j1``, asked for once."""
         with BlockingAgent(config) as agent:
-            log = streams.WholeLog(agent, "j1")
+            log = streams.WholeLog(agent, JobId("j1"))
             with closing(log):
                 return "".join(iter(log.read, None))
 
     def held_log(self, config: AgentConfig) -> str:
         """Return the whole log of the job ``j1``, as the hook's method does."""
         with BlockingAgent(config) as agent:
-            return streams.read_whole_log(agent, "j1")
+            return streams.read_whole_log(agent, JobId("j1"))
 
     def open(self, config: AgentConfig, source: str) -> None:
         """Open a stream of the job ``j1``, and close it."""
         with BlockingAgent(config) as agent:
-            streams.open_stream(agent, "j1", source).close()
+            streams.open_stream(agent, JobId("j1"), source).close()
 
     def messages(self, config: AgentConfig, source: str, until: Callable[[list[Event]], object]) -> list[Event]:
         """Return the messages of a stream, read until there are enough.
 
         :raises StreamEndedError: if it ends before.
         """
-        with BlockingAgent(config) as agent, closing(streams.open_stream(agent, "j1", source)) as stream:
+        with BlockingAgent(config) as agent, closing(streams.open_stream(agent, JobId("j1"), source)) as stream:
             found: list[Event] = []
             while not until(found):
                 found += stream.read(1.0)[0]
@@ -73,7 +74,9 @@ class Blocking:
         """Follow the job ``j1`` to its end; return its lines, and how it ended."""
         lines: list[str] = []
         with BlockingAgent(config) as agent:
-            follower = Follower(agent, "j1", TailSettings(**{"sources": (source,), "poll_interval": 0.3, **settings}))
+            follower = Follower(
+                agent, JobId("j1"), TailSettings(**{"sources": (source,), "poll_interval": 0.3, **settings})
+            )
             for items in follower.items():
                 lines += [item.text for item in items if isinstance(item, LogLine)]
         return lines, follower
@@ -90,7 +93,7 @@ class Asyncio:
 
     def whole_log(self, config: AgentConfig) -> str:
         async def work(agent: AsyncAgent) -> str:
-            log = await aio_streams.AsyncWholeLog.open(agent, "j1")
+            log = await aio_streams.AsyncWholeLog.open(agent, JobId("j1"))
             pieces = []
             try:
                 while (text := await log.read()) is not None:
@@ -103,19 +106,19 @@ class Asyncio:
         return text
 
     def held_log(self, config: AgentConfig) -> str:
-        text: str = _run(config, lambda agent: aio_streams.read_whole_log(agent, "j1"))
+        text: str = _run(config, lambda agent: aio_streams.read_whole_log(agent, JobId("j1")))
         return text
 
     def open(self, config: AgentConfig, source: str) -> None:
         async def work(agent: AsyncAgent) -> None:
-            stream = await aio_streams.open_stream(agent, "j1", source)
+            stream = await aio_streams.open_stream(agent, JobId("j1"), source)
             await stream.close()
 
         _run(config, work)
 
     def messages(self, config: AgentConfig, source: str, until: Callable[[list[Event]], object]) -> list[Event]:
         async def work(agent: AsyncAgent) -> list[Event]:
-            stream = await aio_streams.open_stream(agent, "j1", source)
+            stream = await aio_streams.open_stream(agent, JobId("j1"), source)
             found: list[Event] = []
             try:
                 while not until(found):
@@ -132,7 +135,7 @@ class Asyncio:
 
         async def work(agent: AsyncAgent) -> Following:
             chosen = TailSettings(**{"sources": (source,), "poll_interval": 0.3, **settings})
-            follower = AsyncFollower(agent, "j1", chosen)
+            follower = AsyncFollower(agent, JobId("j1"), chosen)
             async with aclosing(follower.items()) as found:
                 async for items in found:
                     lines.extend(item.text for item in items if isinstance(item, LogLine))

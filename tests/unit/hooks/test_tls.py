@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.client.streams import SseStream, WebSocketStream, WholeLog
+from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.exceptions import (
     RayAgentConnectTimeoutError,
     RayAgentError,
@@ -43,9 +44,9 @@ TEXT = "\n".join(LINES) + "\n"
 USES: dict[str, Callable[[RayAgentHook], object]] = {
     "call": lambda hook: hook.health_check(),
     "stop": lambda hook: hook.stop_job("j1"),
-    "whole log": lambda hook: WholeLog(hook.get_conn(), "j1").close(),
-    "http": lambda hook: SseStream(hook.get_conn(), "j1").close(),
-    "websocket": lambda hook: WebSocketStream(hook.get_conn(), "j1").close(),
+    "whole log": lambda hook: WholeLog(hook.get_conn(), JobId("j1")).close(),
+    "http": lambda hook: SseStream(hook.get_conn(), JobId("j1")).close(),
+    "websocket": lambda hook: WebSocketStream(hook.get_conn(), JobId("j1")).close(),
 }
 
 

@@ -8,8 +8,17 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_rayagent.client import wire
 from airflow_provider_rayagent.client.errors import RayAgentInputError
+from airflow_provider_rayagent.client.validation import (
+    MAX_DURATION,
+    quote_application_name,
+    shown,
+    validate_count,
+    validate_duration,
+    validate_id,
+    validate_protocol,
+    validate_timeout,
+)
 from tests.unit.support import HOSTILE_IDS
 
 NOT_SECONDS: list[Any] = [
@@ -20,14 +29,14 @@ NOT_SECONDS: list[Any] = [
 
 @pytest.mark.parametrize("value", ["j", "raysubmit_1-A", "0" * 100])
 def test_an_id_of_the_agents_is_taken(value: str) -> None:
-    assert wire.validate_id(value, "job") == value
+    assert validate_id(value, "job") == value
 
 
 @pytest.mark.parametrize("value", HOSTILE_IDS, ids=ascii)
 @pytest.mark.parametrize("kind", ["job", "node", "task"])
 def test_an_id_of_any_other_kind_is_refused(value: object, kind: str) -> None:
     with pytest.raises(RayAgentInputError, match=f"The {kind} id") as caught:
-        wire.validate_id(value, kind)
+        validate_id(value, kind)
     assert caught.value.status_code == 400
     assert len(str(caught.value)) < 200
     assert "\n" not in str(caught.value)
@@ -45,80 +54,59 @@ def test_an_id_of_any_other_kind_is_refused(value: object, kind: str) -> None:
     ],
 )
 def test_an_applications_name_is_quoted(name: str, quoted: str) -> None:
-    assert wire.quote_application_name(name) == quoted
+    assert quote_application_name(name) == quoted
 
 
 @pytest.mark.parametrize("name", ["", " ", ".", "..", "a/b", "/", "a\n", "a\x00b", "\x7f", "\ud800", None, 7, b"a"])
 def test_a_name_that_no_path_can_carry_is_refused(name: object) -> None:
     with pytest.raises(RayAgentInputError, match="application name"):
-        wire.quote_application_name(name)
+        quote_application_name(name)
 
 
-@pytest.mark.parametrize("value", NOT_SECONDS, ids=wire.shown)
+@pytest.mark.parametrize("value", NOT_SECONDS, ids=shown)
 def test_a_time_that_is_none_is_refused(value: object) -> None:
     with pytest.raises(RayAgentInputError, match="patience must be a number of seconds over 0") as caught:
-        wire.validate_duration(value, "patience")
+        validate_duration(value, "patience")
     assert len(str(caught.value)) < 200
     with pytest.raises(RayAgentInputError, match="timeout"):
-        wire.validate_timeout(value)
+        validate_timeout(value)
 
 
 @pytest.mark.parametrize(
     ("value", "seconds"), [(timedelta(minutes=5), 300.0), (timedelta(milliseconds=1), 0.001), (7, 7.0)]
 )
 def test_a_time_is_a_number_of_seconds_or_a_timedelta(value: Any, seconds: float) -> None:
-    assert wire.validate_duration(value, "patience") == seconds
-    assert wire.validate_timeout(value) == seconds
+    assert validate_duration(value, "patience") == seconds
+    assert validate_timeout(value) == seconds
 
 
 @pytest.mark.parametrize("value", [0, 0.0, timedelta()])
 def test_a_time_of_zero_is_taken_where_it_has_a_meaning(value: Any) -> None:
-    assert wire.validate_duration(value, "patience", or_zero=True) == 0.0
+    assert validate_duration(value, "patience", or_zero=True) == 0.0
     with pytest.raises(RayAgentInputError, match="from 0 to"):
-        wire.validate_duration(-1, "patience", or_zero=True)
+        validate_duration(-1, "patience", or_zero=True)
 
 
 def test_the_longest_time_can_be_waited_and_dated() -> None:
-    longest = wire.validate_duration(wire.MAX_DURATION, "patience")
+    longest = validate_duration(MAX_DURATION, "patience")
     assert longest < threading.TIMEOUT_MAX
     assert datetime.now(timezone.utc) + timedelta(seconds=longest)
 
 
 def test_a_stream_timeout_is_bounded_and_a_duration_is_not() -> None:
-    assert wire.validate_timeout(300) == 300.0
-    assert wire.validate_duration(86_400, "patience") == 86_400.0
+    assert validate_timeout(300) == 300.0
+    assert validate_duration(86_400, "patience") == 86_400.0
     with pytest.raises(RayAgentInputError, match="300"):
-        wire.validate_timeout(301)
+        validate_timeout(301)
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, "3", True, None])
 def test_a_count_that_is_none_is_refused(value: object) -> None:
     with pytest.raises(RayAgentInputError, match="pieces"):
-        wire.validate_count(value, "pieces")
+        validate_count(value, "pieces")
 
 
 @pytest.mark.parametrize("value", ["grpc", "", "AUTO", None, 1, ["auto"]])
 def test_an_unknown_protocol_is_refused(value: object) -> None:
     with pytest.raises(RayAgentInputError, match="protocol"):
-        wire.validate_protocol(value)
-
-
-def test_every_path_ends_in_a_slash() -> None:
-    calls = [
-        wire.list_jobs(),
-        wire.get_job("a"),
-        wire.get_job_logs("a"),
-        wire.stream_job_logs("a"),
-        wire.stop_job("a"),
-        wire.list_nodes(),
-        wire.get_node("a"),
-        wire.list_tasks(),
-        wire.get_task("a"),
-        wire.list_serve_applications(),
-        wire.get_serve_application("a"),
-        wire.delete_serve_application("a"),
-        wire.get_gpu_status(),
-        wire.health_check(),
-    ]
-    assert all(call.path.endswith("/") and not call.path.startswith("/") for call in calls)
-    assert [call for call in calls if not call.idempotent] == [wire.stop_job("a")]
+        validate_protocol(value)

@@ -1,26 +1,20 @@
-"""The agent's wire: its paths, headers, ids and statuses, defined once for every client and for the local agent.
+"""Arguments that are refused before anything is sent. Pure.
 
-The agent's server is not public; what is certain comes from its Python client, ``synapse_sdk.clients.agent``.
+The rules are those of the agent's own client, ``synapse_sdk.clients.agent``, where it has any.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from datetime import timedelta
-from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, NewType, TypeVar
 from urllib.parse import quote
 
 from airflow_provider_rayagent.client.errors import RayAgentInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-AUTHORIZATION_HEADER = "Authorization"
-USER_HEADER = "SYNAPSE-User"
-TENANT_HEADER = "SYNAPSE-Tenant"
+    from collections.abc import Sequence
 
 MAX_ID_LENGTH = 100
 MAX_TIMEOUT = 300.0
@@ -30,36 +24,19 @@ MAX_DURATION = 100 * 365 * 86_400.0
 
 Protocol = Literal["auto", "websocket", "http"]
 PROTOCOLS: tuple[Protocol, ...] = ("auto", "websocket", "http")
+JobId = NewType("JobId", str)
+"""A job's id that :func:`validate_job_id` has checked; it can be sent as it is."""
 ChoiceT = TypeVar("ChoiceT", bound=str)
 
 _ID = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_ID_LENGTH}}}", re.ASCII)
 
 
-class JobStatus(str, Enum):
-    """Status of a job as Ray names it (``ray.job_submission.JobStatus``)."""
+def validate_job_id(value: object) -> JobId:
+    """Return ``value`` if it is a job's id; see :func:`validate_id`.
 
-    PENDING = "PENDING"
-    RUNNING = "RUNNING"
-    STOPPED = "STOPPED"
-    SUCCEEDED = "SUCCEEDED"
-    FAILED = "FAILED"
-
-    @property
-    def is_terminal(self) -> bool:
-        """Whether the job has ended; a terminal status never changes."""
-        return self in (JobStatus.STOPPED, JobStatus.SUCCEEDED, JobStatus.FAILED)
-
-
-class ServeStatus(str, Enum):
-    """Status of a Serve application (``ray.serve.schema.ApplicationStatus``)."""
-
-    NOT_STARTED = "NOT_STARTED"
-    DEPLOYING = "DEPLOYING"
-    RUNNING = "RUNNING"
-    UNHEALTHY = "UNHEALTHY"
-    DEPLOY_FAILED = "DEPLOY_FAILED"
-    DELETING = "DELETING"
-    UNAVAILABLE = "UNAVAILABLE"
+    :raises RayAgentInputError: for anything else.
+    """
+    return JobId(validate_id(value, "job"))
 
 
 def validate_id(value: object, kind: str) -> str:
@@ -184,81 +161,3 @@ def shown(value: object) -> str:
     except ValueError:  # An int with more digits than Python turns into text (sys.set_int_max_str_digits).
         text = f"a huge {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-@dataclass(frozen=True)
-class Call:
-    """One request to the agent.
-
-    :param method: HTTP method.
-    :param path: path below the base URL, quoted, with its trailing slash if the agent's client sends one.
-    :param shape: what a good answer holds: a JSON object, a JSON list of objects, text, or nothing; ``any`` where that
-        is not known.
-    :param body: JSON body, or ``None``.
-    """
-
-    method: Literal["GET", "POST", "DELETE"]
-    path: str
-    shape: Literal["object", "list", "text", "nothing", "any"] = "object"
-    body: Mapping[str, Any] | None = None
-
-    @property
-    def idempotent(self) -> bool:
-        """Whether sending it twice does no more than sending it once."""
-        return self.method != "POST"
-
-
-def list_jobs() -> Call:
-    return Call("GET", "jobs/", "list")
-
-
-def get_job(job_id: str) -> Call:
-    return Call("GET", f"jobs/{validate_id(job_id, 'job')}/")
-
-
-def get_job_logs(job_id: str) -> Call:
-    return Call("GET", f"jobs/{validate_id(job_id, 'job')}/logs/", "text")
-
-
-def stream_job_logs(job_id: str) -> Call:
-    return Call("GET", f"jobs/{validate_id(job_id, 'job')}/logs/stream/", "text")
-
-
-def stop_job(job_id: str) -> Call:
-    return Call("POST", f"jobs/{validate_id(job_id, 'job')}/stop/")
-
-
-def list_nodes() -> Call:
-    return Call("GET", "nodes/", "list")
-
-
-def get_node(node_id: str) -> Call:
-    return Call("GET", f"nodes/{validate_id(node_id, 'node')}/")
-
-
-def list_tasks() -> Call:
-    return Call("GET", "tasks/", "list")
-
-
-def get_task(task_id: str) -> Call:
-    return Call("GET", f"tasks/{validate_id(task_id, 'task')}/")
-
-
-def list_serve_applications() -> Call:
-    return Call("GET", "serve_applications/", "list")
-
-
-def get_serve_application(name: str) -> Call:
-    return Call("GET", f"serve_applications/{quote_application_name(name)}/")
-
-
-def delete_serve_application(name: str) -> Call:
-    return Call("DELETE", f"serve_applications/{quote_application_name(name)}/", "nothing")
-
-
-def get_gpu_status() -> Call:
-    return Call("GET", "gpu_status/")
-
-
-def health_check() -> Call:
-    return Call("GET", "health/")

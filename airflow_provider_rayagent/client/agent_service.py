@@ -1,0 +1,115 @@
+"""The Ray agent as a service. Pure.
+
+The agent's server is not public; what is certain of it comes from its Python client, ``synapse_sdk.clients.agent``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_rayagent.client import plugins
+from airflow_provider_rayagent.client.call import Call
+from airflow_provider_rayagent.client.service import Credential
+from airflow_provider_rayagent.client.validation import quote_application_name, validate_id
+from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
+from airflow_provider_rayagent.stream.events import decode_event
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider_rayagent.client.service import Service
+    from airflow_provider_rayagent.client.validation import JobId
+    from airflow_provider_rayagent.stream.events import Event
+    from airflow_provider_rayagent.tail.commands import StreamSource
+
+AUTHORIZATION_HEADER = "Authorization"
+USER_HEADER = "SYNAPSE-User"
+TENANT_HEADER = "SYNAPSE-Tenant"
+
+
+class AgentService:
+    """See :class:`Service`."""
+
+    credentials = (
+        Credential(AUTHORIZATION_HEADER, "password"),
+        Credential(USER_HEADER, "user_token", "Token "),
+        Credential(TENANT_HEADER, "tenant", "Token ", is_secret=False),
+    )
+
+    def list_jobs(self) -> Call:
+        return Call("GET", "jobs/", "list")
+
+    def get_job(self, job_id: JobId) -> Call:
+        return Call("GET", f"jobs/{job_id}/")
+
+    def stop_job(self, job_id: JobId) -> Call:
+        return Call("POST", f"jobs/{job_id}/stop/")
+
+    def list_nodes(self) -> Call:
+        return Call("GET", "nodes/", "list")
+
+    def get_node(self, node_id: str) -> Call:
+        return Call("GET", f"nodes/{validate_id(node_id, 'node')}/")
+
+    def list_tasks(self) -> Call:
+        return Call("GET", "tasks/", "list")
+
+    def get_task(self, task_id: str) -> Call:
+        return Call("GET", f"tasks/{validate_id(task_id, 'task')}/")
+
+    def list_serve_applications(self) -> Call:
+        return Call("GET", "serve_applications/", "list")
+
+    def get_serve_application(self, name: str) -> Call:
+        return Call("GET", f"serve_applications/{quote_application_name(name)}/")
+
+    def delete_serve_application(self, name: str) -> Call:
+        return Call("DELETE", f"serve_applications/{quote_application_name(name)}/", "nothing")
+
+    def get_gpu_status(self) -> Call:
+        return Call("GET", "gpu_status/")
+
+    def health_check(self) -> Call:
+        return Call("GET", "health/")
+
+    def list_plugin_releases(self) -> Call:
+        return Call("GET", "plugin_releases/", "list")
+
+    def get_plugin_release(self, lookup: str) -> Call:
+        # As the agent's client sends it, without a slash at the end; an agent that wants one redirects.
+        return Call("GET", f"plugin_releases/{plugins.quote_lookup(lookup)}")
+
+    def run_plugin_release(
+        self, lookup: str, action: str, params: Mapping[str, Any] | None = None, **body: Any
+    ) -> Call:
+        path = f"plugin_releases/{plugins.quote_lookup(lookup)}/run/"
+        return Call("POST", path, "any", plugins.run_body(action, params, **body))
+
+    def run_debug_plugin_release(
+        self,
+        action: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        plugin_path: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        modules: Mapping[str, str] | None = None,
+        **body: Any,
+    ) -> Call:
+        sent = plugins.run_body(action, params, **body)
+        sent |= plugins.debug_body(plugin_path, config, modules)
+        return Call("POST", "plugin_releases/run_debug/", "any", sent)
+
+    def stream_job_logs(self, job_id: JobId, source: StreamSource) -> Call:
+        return Call("GET", f"jobs/{job_id}/logs/" if source == "websocket" else f"jobs/{job_id}/logs/stream/", "text")
+
+    def decode_event(self, data: bytes, name: str = "") -> Event:
+        return decode_event(data, name)
+
+    def get_job_logs(self, job_id: JobId) -> Call:
+        return Call("GET", f"jobs/{job_id}/logs/", "text")
+
+    def log_decoder(self, content_type: str) -> LogBodyDecoder:
+        return LogBodyDecoder(content_type)
+
+
+AGENT: Service = AgentService()

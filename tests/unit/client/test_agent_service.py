@@ -1,0 +1,27 @@
+"""The requests that the agent takes."""
+
+from __future__ import annotations
+
+from airflow_provider_rayagent.client.agent_service import AGENT
+from airflow_provider_rayagent.client.validation import JobId
+
+
+def test_every_path_ends_in_a_slash() -> None:
+    calls = [
+        AGENT.list_jobs(),
+        AGENT.get_job(JobId("a")),
+        AGENT.get_job_logs(JobId("a")),
+        AGENT.stream_job_logs(JobId("a"), "http"),
+        AGENT.stop_job(JobId("a")),
+        AGENT.list_nodes(),
+        AGENT.get_node("a"),
+        AGENT.list_tasks(),
+        AGENT.get_task("a"),
+        AGENT.list_serve_applications(),
+        AGENT.get_serve_application("a"),
+        AGENT.delete_serve_application("a"),
+        AGENT.get_gpu_status(),
+        AGENT.health_check(),
+    ]
+    assert all(call.path.endswith("/") and not call.path.startswith("/") for call in calls)
+    assert [call for call in calls if not call.idempotent] == [AGENT.stop_job(JobId("a"))]
