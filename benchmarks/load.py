@@ -85,13 +85,13 @@ class Played:
         """Follow for so many seconds; return the requests."""
         while self._now < seconds:
             command = self._tail.next(self._now)
-            if isinstance(command, (do.AskStatus, do.OpenStream, do.OpenText)):
+            if isinstance(command, (do.AskStatus, do.OpenStream, do.OpenWholeLog)):
                 self._ask(command)
             elif isinstance(command, (do.ReadStream, do.Wait)):
                 self._now += max(min(command.seconds, SLICE_SECONDS), 1e-3)
                 if isinstance(command, do.ReadStream):
                     self._read_stream()
-            elif isinstance(command, do.ReadText):
+            elif isinstance(command, do.ReadWholeLog):
                 self._read_text()
             self._tail.take()
         return self.asked
@@ -100,7 +100,7 @@ class Played:
         now, tail = self._now, self._tail
         if isinstance(command, do.AskStatus):
             self.asked["status"] += 1
-            tail.status_failed(now) if self._refuses else tail.status(now, "RUNNING", terminal=False)
+            tail.status_failed(now) if self._refuses else tail.status_received(now, "RUNNING", terminal=False)
         elif isinstance(command, do.OpenStream):
             self.asked[command.source] += 1
             self._seconds_sent = 0
@@ -108,7 +108,7 @@ class Played:
         else:
             self.asked["whole log"] += 1
             self._unread = "".join(lines_of_second(second) for second in range(self._written))
-            tail.text_failed(now, "503") if self._refuses else tail.text_opened(now)
+            tail.whole_log_failed(now, "503") if self._refuses else tail.whole_log_opened(now)
 
     @property
     def _written(self) -> int:
@@ -119,16 +119,16 @@ class Played:
         events = [Event("log", lines_of_second(second)) for second in range(self._seconds_sent, self._written)]
         self._seconds_sent = self._written
         if events:
-            self._tail.stream_events(self._now, events)
+            self._tail.stream_received(self._now, events)
         else:
-            self._tail.stream_silent(self._now, alive=True)
+            self._tail.stream_idle(self._now, alive=True)
 
     def _read_text(self) -> None:
         text, self._unread = self._unread, None
         if text:
-            self._tail.text_chunk(self._now, text)
+            self._tail.whole_log_received(self._now, text)
         else:
-            self._tail.text_ended(self._now)
+            self._tail.whole_log_ended(self._now)
 
 
 def lines_of_second(second: int) -> str:

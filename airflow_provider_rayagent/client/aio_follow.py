@@ -68,17 +68,17 @@ class AsyncFollower(Following):
         command = self.tail.next(self.clock())
         if isinstance(command, do.ReadStream):
             await self._read_stream(command.seconds)
-        elif isinstance(command, do.ReadText):
+        elif isinstance(command, do.ReadWholeLog):
             await self._read_whole()
         elif isinstance(command, do.AskStatus):
             await self._ask_status()
         elif isinstance(command, do.OpenStream):
             await self._open_stream(command.source)
-        elif isinstance(command, do.OpenText):
+        elif isinstance(command, do.OpenWholeLog):
             await self._open_whole()
         elif isinstance(command, do.CloseStream):
             await self._close_stream()
-        elif isinstance(command, do.CloseText):
+        elif isinstance(command, do.CloseWholeLog):
             await self._close_whole()
         elif isinstance(command, do.Wait):
             await asyncio.sleep(command.seconds)
@@ -89,9 +89,9 @@ class AsyncFollower(Following):
         try:
             job = await self._agent.send(self._agent.config.service.get_job(self.job_id), tries=1)
         except RayAgentError as error:
-            self.heard_no_status(error)
+            self.on_status_failed(error)
         else:
-            self.heard_status(job)
+            self.on_status(job)
 
     async def _open_stream(self, source: str) -> None:
         try:
@@ -110,7 +110,7 @@ class AsyncFollower(Following):
             await self._close_stream()
             self.tail.stream_ended(self.clock(), too_long=ended.too_long)
         else:
-            self.heard_events(events, alive=alive)
+            self.on_events(events, alive=alive)
 
     async def _close_stream(self) -> None:
         stream, self._stream = self._stream, None
@@ -121,9 +121,9 @@ class AsyncFollower(Following):
         try:
             self._whole = await AsyncWholeLog.open(self._agent, self.job_id)
         except RayAgentError as error:
-            self.whole_log_failed(error)
+            self.on_whole_log_failed(error)
         else:
-            self.tail.text_opened(self.clock())
+            self.tail.whole_log_opened(self.clock())
 
     async def _read_whole(self) -> None:
         if self._whole is None:
@@ -132,14 +132,14 @@ class AsyncFollower(Following):
             text = await self._whole.read()
         except RayAgentError as error:
             await self._close_whole()
-            self.whole_log_failed(error)
+            self.on_whole_log_failed(error)
             return
         if text is None:
             delimited = self._whole.delimited
             await self._close_whole()
-            self.tail.text_ended(self.clock(), delimited=delimited)
+            self.tail.whole_log_ended(self.clock(), delimited=delimited)
         else:
-            self.tail.text_chunk(self.clock(), text)
+            self.tail.whole_log_received(self.clock(), text)
 
     async def _close_whole(self) -> None:
         whole, self._whole = self._whole, None

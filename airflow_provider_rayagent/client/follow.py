@@ -63,17 +63,17 @@ class Follower(Following):
         command = self.tail.next(self.clock())
         if isinstance(command, do.ReadStream):
             self._read_stream(min(command.seconds, SLICE_SECONDS))
-        elif isinstance(command, do.ReadText):
+        elif isinstance(command, do.ReadWholeLog):
             self._read_whole()
         elif isinstance(command, do.AskStatus):
             self._ask_status()
         elif isinstance(command, do.OpenStream):
             self._open_stream(command.source)
-        elif isinstance(command, do.OpenText):
+        elif isinstance(command, do.OpenWholeLog):
             self._open_whole()
         elif isinstance(command, do.CloseStream):
             self._close_stream()
-        elif isinstance(command, do.CloseText):
+        elif isinstance(command, do.CloseWholeLog):
             self._close_whole()
         elif isinstance(command, do.Wait):
             self._stopped.wait(min(command.seconds, SLICE_SECONDS))
@@ -84,9 +84,9 @@ class Follower(Following):
         try:
             job = self._agent.send(self._agent.config.service.get_job(self.job_id), tries=1)
         except RayAgentError as error:
-            self.heard_no_status(error)
+            self.on_status_failed(error)
         else:
-            self.heard_status(job)
+            self.on_status(job)
 
     def _open_stream(self, source: str) -> None:
         try:
@@ -105,7 +105,7 @@ class Follower(Following):
             self._close_stream()
             self.tail.stream_ended(self.clock(), too_long=ended.too_long)
         else:
-            self.heard_events(events, alive=alive)
+            self.on_events(events, alive=alive)
 
     def _close_stream(self) -> None:
         stream, self._stream = self._stream, None
@@ -116,9 +116,9 @@ class Follower(Following):
         try:
             self._whole = WholeLog(self._agent, self.job_id)
         except RayAgentError as error:
-            self.whole_log_failed(error)
+            self.on_whole_log_failed(error)
         else:
-            self.tail.text_opened(self.clock())
+            self.tail.whole_log_opened(self.clock())
 
     def _read_whole(self) -> None:
         if self._whole is None:
@@ -127,14 +127,14 @@ class Follower(Following):
             text = self._whole.read()
         except RayAgentError as error:
             self._close_whole()
-            self.whole_log_failed(error)
+            self.on_whole_log_failed(error)
             return
         if text is None:
             delimited = self._whole.delimited
             self._close_whole()
-            self.tail.text_ended(self.clock(), delimited=delimited)
+            self.tail.whole_log_ended(self.clock(), delimited=delimited)
         else:
-            self.tail.text_chunk(self.clock(), text)
+            self.tail.whole_log_received(self.clock(), text)
 
     def _close_whole(self) -> None:
         whole, self._whole = self._whole, None

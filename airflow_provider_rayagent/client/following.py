@@ -93,34 +93,34 @@ class Following:
         self._news.clear()
         return items
 
-    def heard_status(self, job: Mapping[str, Any]) -> None:
+    def on_status(self, job: Mapping[str, Any]) -> None:
         """Take the agent's answer to the question for the job."""
         status = job.get("status")
         if not isinstance(status, str):
-            self.heard_no_status(RayAgentResponseError(f"The agent's answer for job {self.job_id} has no status."))
+            self.on_status_failed(RayAgentResponseError(f"The agent's answer for job {self.job_id} has no status."))
             return
         self.error = None
         if self.job is None or self.job.get("status") != status:
             self._news.append(JobSeen(job))
         self.job = job
-        self.tail.status(self.clock(), status, terminal=jobs.has_ended(job))
+        self.tail.status_received(self.clock(), status, terminal=jobs.has_ended(job))
 
-    def heard_no_status(self, error: RayAgentError) -> None:
+    def on_status_failed(self, error: RayAgentError) -> None:
         """Take the failure of that question."""
         self.error = error
         if isinstance(error, RayAgentNotFoundError):
             self.tail.status_missing(self.clock())
         else:
-            self.tail.status_failed(self.clock(), hopeless=is_permanent(error))
+            self.tail.status_failed(self.clock(), permanent=is_permanent(error))
 
-    def heard_events(self, events: list[Event], *, alive: bool) -> None:
+    def on_events(self, events: list[Event], *, alive: bool) -> None:
         """Take what a read of the stream brought."""
         if events:
             self.messages += len(events)
-            self.tail.stream_events(self.clock(), events)
+            self.tail.stream_received(self.clock(), events)
         else:
-            self.tail.stream_silent(self.clock(), alive=alive)
+            self.tail.stream_idle(self.clock(), alive=alive)
 
-    def whole_log_failed(self, error: RayAgentError) -> None:
+    def on_whole_log_failed(self, error: RayAgentError) -> None:
         """Take the failure to open or read the whole log."""
-        self.tail.text_failed(self.clock(), error.detail, passing=not is_log_unreadable(error))
+        self.tail.whole_log_failed(self.clock(), error.detail, transient=not is_log_unreadable(error))

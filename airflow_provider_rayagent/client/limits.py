@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_rayagent.client.errors import RayAgentResponseError
+from airflow_provider_rayagent.stream.bodies import MAX_LOG_BYTES
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.client.call import Call
@@ -30,7 +31,7 @@ ANSWER = Limit(60.0, 64_000_000)
 """The answer to a call. The longest are lists of 10,000 jobs or tasks, the most that Ray gives: about 20 MB."""
 ERROR = Limit(3.0, 65_536)
 """The body of an error status. The status decides; the body is only shown, as far as it came in this time."""
-LOG = Limit(60.0, 100_000_000_000, bytes_per_second=10_000)
+LOG = Limit(60.0, MAX_LOG_BYTES, bytes_per_second=10_000)
 """A whole log, which is handled piece by piece. Ray's dashboard itself ends such a transfer after 300 seconds (the
 default total timeout of an ``aiohttp.ClientSession``)."""
 HELD_LOG_CHARS = 250_000_000

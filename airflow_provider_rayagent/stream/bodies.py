@@ -6,7 +6,8 @@ import codecs
 import json
 import re
 
-from airflow_provider_rayagent.client import limits
+MAX_LOG_BYTES = 100_000_000_000
+"""Of a whole log, which is passed on piece by piece."""
 
 _OPENING = re.compile(r'\s*(?:\{\s*"logs"\s*:\s*)?"')
 _MAX_OPENING = 200
@@ -35,8 +36,8 @@ class LogBodyDecoder:
         :raises ValueError: if a JSON string has an escape that JSON does not know, or the body doesn't seem to end.
         """
         self._bytes += len(chunk)
-        if self._bytes > limits.LOG.bytes:
-            raise ValueError(f"it has more than {limits.LOG.bytes // 1_000_000_000} GB")
+        if self._bytes > MAX_LOG_BYTES:
+            raise ValueError(f"it has more than {MAX_LOG_BYTES // 1_000_000_000} GB")
         return self._text(self._decoder.decode(chunk), final=False)
 
     def end(self) -> str:

@@ -13,7 +13,7 @@ StreamSource = Literal["websocket", "http"]
 
 @dataclass(frozen=True)
 class AskStatus:
-    """Ask the job's status; then call ``status``, ``status_missing`` or ``status_failed``."""
+    """Ask the job's status; then call ``status_received``, ``status_missing`` or ``status_failed``."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class OpenStream:
 
 @dataclass(frozen=True)
 class ReadStream:
-    """Read the stream for up to ``seconds``; then call ``stream_events``, ``stream_silent`` or ``stream_ended``."""
+    """Read the stream for up to ``seconds``; then call ``stream_received``, ``stream_idle`` or ``stream_ended``."""
 
     seconds: float
 
@@ -36,17 +36,17 @@ class CloseStream:
 
 
 @dataclass(frozen=True)
-class OpenText:
-    """Ask for the whole log; then call ``text_opened`` or ``text_failed``."""
+class OpenWholeLog:
+    """Ask for the whole log; then call ``whole_log_opened`` or ``whole_log_failed``."""
 
 
 @dataclass(frozen=True)
-class ReadText:
-    """Read more of the whole log; then call ``text_chunk``, ``text_ended`` or ``text_failed``."""
+class ReadWholeLog:
+    """Read more of the whole log; then call ``whole_log_received``, ``whole_log_ended`` or ``whole_log_failed``."""
 
 
 @dataclass(frozen=True)
-class CloseText:
+class CloseWholeLog:
     """Close the answer with the whole log; no answer."""
 
 
@@ -64,7 +64,9 @@ class Finish:
     end: End
 
 
-Command = AskStatus | OpenStream | ReadStream | CloseStream | OpenText | ReadText | CloseText | Wait | Finish
+Command = (
+    AskStatus | OpenStream | ReadStream | CloseStream | OpenWholeLog | ReadWholeLog | CloseWholeLog | Wait | Finish
+)
 
 
 @dataclass(frozen=True)

@@ -37,13 +37,13 @@ class Ending:
         """Take note that a stream could not be opened, or has ended."""
         self._streams += 1
 
-    def text_failed(self, seconds: float, *, passing: bool) -> None:
+    def text_failed(self, seconds: float, *, transient: bool) -> None:
         """Take note that the whole log could not be had.
 
         :param seconds: since the job's end.
-        :param passing: whether another try may well do better; then there are more tries.
+        :param transient: whether another try may well do better; then there are more tries.
         """
-        if not passing or seconds >= UNREACHABLE_SECONDS:
+        if not transient or seconds >= UNREACHABLE_SECONDS:
             self._failures += 1
 
     def text_read(self, chars: int, *, delimited: bool) -> bool:

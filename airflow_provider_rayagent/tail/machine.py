@@ -1,29 +1,51 @@
-"""The tail of one job: what to do next, given what was heard. No I/O, no clock, no threads.
+"""The tail of one job: a state machine that says what to do next. No I/O, no clock, no threads.
 
-A driver asks :meth:`Tail.next` what to do, does it, and tells the outcome by the method that the command names;
-:meth:`Tail.take` gives the items to forward. Blocking and asyncio drivers share every rule.
+A driver asks :meth:`Tail.next` for a command, carries it out, and reports the outcome by the method that the command
+names; :meth:`Tail.take` gives the items to forward. The blocking and the asyncio driver share every rule.
 
-The rules in short. The job's *status* alone says when it has ended. A *stream* brings lines early; each stream
-begins at the first character, and what was forwarded is counted off and verified. The *whole log* is the last
-word: it settles how messages make up the text, replaces streams that can't be had, and is read once the job
-has ended until nothing new is in it.
+How it works
+------------
+Three sources tell of a job. Each of them is asked because the others can't be trusted with what it is asked for:
+
+- Its **status** is polled, and alone decides that the job has ended. A stream that ends or says that it is complete may
+  do so in mid-job: proxies and agents close connections, and Ray's own tail ends early in several cases.
+- A **live stream** brings lines early. Every stream begins at the first character of the log; what was forwarded before
+  is counted off and verified by digest (:mod:`cursor`). A stream that stays silent for too long is replaced, since a
+  peer that is gone is silent too.
+- The **whole log** is the authority on the text. A stretch of it is compared with a new stream, to find out how
+  messages make up the text (:mod:`messages`). It is polled where no stream can be had or where one is suspect
+  (:mod:`suspects`), and read once more after the job's end, until nothing new is in it.
+
+The phases, and what leads from one to the next::
+
+    FOLLOWING   the job has not ended, as far as is known
+                -> DRAINING   its status is terminal
+                -> CLOSING    given up: unknown job, unreachable service, not started, deadline; or looked at once
+    DRAINING    the job has ended; what is left of its log is read (:mod:`ending` has the bounds)
+                -> CLOSING    the log is read to its end, or its end can't be had
+    CLOSING     open connections are closed, then the tail is finished
+
+No phase is left backwards. In each of them at most one stream and one answer with the whole log are open.
 """
 
 from __future__ import annotations
 
 import random
+from enum import Enum
 from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_rayagent.tail import commands as do
 from airflow_provider_rayagent.tail import ending
-from airflow_provider_rayagent.tail.backoff import Backoff, pause_between_readings
-from airflow_provider_rayagent.tail.commands import Command, StreamSource, TailSettings
+from airflow_provider_rayagent.tail.commands import Command, TailSettings
 from airflow_provider_rayagent.tail.cursor import Cursor, ForeignTextError
 from airflow_provider_rayagent.tail.end import End
+from airflow_provider_rayagent.tail.live import LiveStream, StreamState
+from airflow_provider_rayagent.tail.messages import StreamReading
 from airflow_provider_rayagent.tail.output import Output
-from airflow_provider_rayagent.tail.reading import Question, StreamReading, TextReading
-from airflow_provider_rayagent.tail.status import StatusWatch
-from airflow_provider_rayagent.tail.suspects import Doubts
+from airflow_provider_rayagent.tail.reading import TextReading
+from airflow_provider_rayagent.tail.status import StatusPolling
+from airflow_provider_rayagent.tail.suspects import SuspectStreams, Suspicion
+from airflow_provider_rayagent.tail.whole import WholeLog, WholeLogState
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 
 if TYPE_CHECKING:
@@ -31,16 +53,26 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.stream.events import Event
     from airflow_provider_rayagent.tail.items import Item
-    from airflow_provider_rayagent.tail.suspects import Doubt
     from airflow_provider_rayagent.text.redaction import Redactor
 
 ReadingT = TypeVar("ReadingT", bound=TextReading)
 
-MAX_SILENCE_SECONDS = 600.0
-QUESTION_SECONDS = 1.0
-MAX_QUESTION_FAILURES = 10
-REOPEN_SECONDS = 1.0
-MAX_PAUSE_SECONDS = 15.0
+
+class Phase(Enum):
+    """See the head of this module."""
+
+    FOLLOWING = "following"
+    DRAINING = "draining"
+    CLOSING = "closing"
+
+
+class Completeness(Enum):
+    """How much of an ended job's log was read."""
+
+    OPEN = "open"
+    WHOLE = "whole"
+    LOST = "lost"
+    """The end of the log can't be had."""
 
 
 class Tail:
@@ -64,36 +96,20 @@ class Tail:
         self._settings = settings or TailSettings()
         self.cursor = cursor or Cursor()
         self._redact = redact
-        self._watch = StatusWatch(self._settings, deadline, jitter)
-        self._output = Output()
-        self._doubts = Doubts()
-
-        self._stream: StreamReading | None = None
-        self._source: StreamSource = "websocket"
-        self._backoff = {source: Backoff(1.0, MAX_PAUSE_SECONDS, jitter) for source in self._settings.sources}
-        self._opened_at = self._heard_at = 0.0
-        self._silence = self._settings.silence_timeout
-        self._complete = False
-        self._said_at = 0.0
-
-        self._text: TextReading | None = None
-        self._text_open = False
-        self._asking: Question | None = None
-        self._question_failures = 0
-        self._question_due = 0.0
-        self._text_backoff = Backoff(0.5, MAX_PAUSE_SECONDS, jitter)
-        self._text_opened_at = 0.0
-
-        self._close_stream = self._close_text = False
+        self._phase = Phase.FOLLOWING
+        self._end: End | None = None
+        self._status = StatusPolling(self._settings, deadline, jitter)
+        self._stream = LiveStream(self._settings, jitter)
+        self._log = WholeLog(self._settings, jitter)
+        self._suspects = SuspectStreams()
         self._ending = ending.Ending()
-        self._log_done = not self._settings.forward
-        self._log_lost = False
-        self._looked = False
+        self._completeness = Completeness.OPEN if self._settings.forward else Completeness.WHOLE
+        self._output = Output()
 
     @property
     def log_is_whole(self) -> bool:
         """Whether the log was read to its end, the job having ended."""
-        return self._log_done and not self._log_lost
+        return self._completeness is Completeness.WHOLE
 
     def take(self) -> list[Item]:
         """Return the items that are ready to be forwarded, in order, and forget them."""
@@ -101,251 +117,245 @@ class Tail:
 
     def next(self, now: float) -> Command:
         """Return what to do next. ``now`` is a monotonic clock in seconds."""
-        self._tell_progress(now)
-        if self._close_text:
-            self._close_text = self._text_open = False
-            return do.CloseText()
-        if self._close_stream:
-            self._close_stream, self._stream = False, None
+        self._show_progress(now)
+        if self._log.state is WholeLogState.DONE:
+            self._log.closed()
+            return do.CloseWholeLog()
+        if self._stream.state is StreamState.DONE:
+            self._stream.closed()
             return do.CloseStream()
-        if self._watch.is_due(now):
+        if self._status.is_due(now):
             return do.AskStatus()
-        end = self._end()
-        if end is not None:
-            return self._finish(end)
-        if self._text_open:
-            return do.ReadText()
-        if self._watch.ended_at is not None:
-            return self._next_final(now)
-        return self._next_live(now)
+        self._change_phase()
+        if self._phase is Phase.CLOSING:
+            return self._close()
+        if self._log.state is WholeLogState.OPEN:
+            return do.ReadWholeLog()
+        return self._follow(now) if self._phase is Phase.FOLLOWING else self._drain(now)
 
-    # What the driver tells.
+    # Phases
 
-    def status(self, now: float, status: str, *, terminal: bool) -> None:
-        """The agent told the job's status."""
-        recovered = self._watch.in_trouble
-        news = self._watch.answered(now, status, terminal=terminal)
-        for backoff in (*self._backoff.values(), self._text_backoff):
-            if news:
-                backoff.succeeded(now)
-            elif recovered:
-                backoff.hasten(now)
+    def _change_phase(self) -> None:
+        if self._status.given_up is not None:
+            self._phase, self._end = Phase.CLOSING, self._status.given_up
+        elif self._status.ended_at is not None:
+            is_open = self._completeness is Completeness.OPEN
+            self._phase, self._end = (Phase.DRAINING, None) if is_open else (Phase.CLOSING, End.JOB_ENDED)
+        elif self._settings.once and self._status.status and (self._log.was_tried or not self._settings.forward):
+            self._phase, self._end = Phase.CLOSING, End.LOOKED
+
+    def _follow(self, now: float) -> Command:
+        """Keep a stream open, or poll the whole log while there is none."""
+        if self._stream.state is StreamState.OPEN:
+            if now < self._stream.dead_at:
+                return self._compare_or_read(now, min(self._status.next_moment(), self._stream.dead_at))
+            self._stream_is_dead(now)
+            return self.next(now)
+        if not self._settings.forward or (self._settings.once and self._status.status is None):
+            return self._wait(now, self._status.next_moment())
+        due = self._log.due
+        for source in () if self._settings.once else self._usable_sources():
+            if now >= self._stream.due(source):
+                return self._open_stream(source)
+            due = min(due, self._stream.due(source))
+        return do.OpenWholeLog() if now >= self._log.due else self._wait(now, due)
+
+    def _drain(self, now: float) -> Command:
+        """Read the whole log until nothing new is in it; where it is refused, try a stream for the log's end."""
+        if not self._ending.is_text_refused:
+            return do.OpenWholeLog() if now >= self._log.due else self._wait(now, self._log.due)
+        if self._stream.state is StreamState.OPEN:
+            until = max(self._stream.said_at, self._status.ended_at or now) + ending.STREAM_SECONDS
+            if now < until:
+                return self._compare_or_read(now, until)
+            self._stream_is_over(now)
+            return self.next(now)
+        usable = self._usable_sources()
+        if self._ending.is_last_stream or not usable:
+            self._output.lost()
+            self._completeness = Completeness.LOST
+            return self.next(now)
+        source = min(usable, key=self._stream.due)
+        due = self._stream.due(source)
+        return self._open_stream(source) if now >= due else self._wait(now, due)
+
+    def _close(self) -> Command:
+        if self._log.state is WholeLogState.OPEN:
+            self._log.closed()
+            return do.CloseWholeLog()
+        if self._stream.state is StreamState.OPEN:
+            self._stream.closed()
+            return do.CloseStream()
+        return do.Finish(self._end or End.JOB_ENDED)
+
+    def _compare_or_read(self, now: float, until: float) -> Command:
+        reading = self._stream.reading
+        if reading is not None and reading.in_question:
+            if now >= self._log.compare_due:
+                self._log.stretch = reading.ask()
+                return do.OpenWholeLog()
+            until = min(until, self._log.compare_due)
+            if reading.is_full:
+                return do.Wait(max(until - now, 0.0))
+        return do.ReadStream(max(until - now, 0.0))
+
+    def _open_stream(self, source: do.StreamSource) -> Command:
+        self._stream.source = source
+        return do.OpenStream(source)
+
+    def _wait(self, now: float, until: float) -> Command:
+        if self._phase is Phase.FOLLOWING:
+            until = min(until, self._status.next_moment())
+        return do.Wait(max(until - now, 0.0))
+
+    # Reports of the driver: the status
+
+    def status_received(self, now: float, status: str, *, terminal: bool) -> None:
+        """Take the job's status."""
+        recovered = self._status.in_trouble
+        if self._status.received(now, status, terminal=terminal):
+            self._stream.status_changed(now)
+            self._log.status_changed(now)
+        elif recovered:
+            self._stream.service_recovered(now)
+            self._log.service_recovered(now)
 
     def status_missing(self, now: float) -> None:
-        """The agent does not know the job."""
-        self._watch.missing(now)
+        """Take the answer that there is no such job."""
+        self._status.missing(now)
 
-    def status_failed(self, now: float, *, hopeless: bool = False) -> None:
-        """The status could not be had; ``hopeless`` if another try is of no use (a refused token)."""
-        self._watch.failed(now, hopeless=hopeless)
+    def status_failed(self, now: float, *, permanent: bool = False) -> None:
+        """Take the failure to read the status; ``permanent`` if another try is of no use (a refused token)."""
+        self._status.failed(now, permanent=permanent)
+
+    # Reports of the driver: the stream
 
     def stream_opened(self, now: float) -> None:
-        """The stream is open."""
-        self._stream = self._reading(StreamReading)
-        self._opened_at = self._heard_at = self._said_at = now
-        self._complete = False
-        self._doubts.new_stream()
+        """Take the success of opening the stream."""
+        self._stream.opened(now, self._reading(StreamReading))
+        self._suspects.new_stream()
 
     def stream_failed(self, now: float) -> None:
-        """The stream could not be opened."""
-        self._backoff[self._source].failed(now)
-        if self._watch.ended_at is not None:
+        """Take the failure to open the stream."""
+        self._stream.failed(now)
+        if self._status.ended_at is not None:
             self._ending.stream_tried()
 
-    def stream_events(self, now: float, events: Sequence[Event]) -> None:
-        """The stream brought messages."""
-        reading = self._stream
+    def stream_received(self, now: float, events: Sequence[Event]) -> None:
+        """Take messages of the stream."""
+        reading = self._stream.reading
         if reading is None:
             return
-        self._heard_at = now
         messages: list[str] = []
-        odd = False
+        is_odd = False
         for event in events:
-            odd = self._doubts.is_odd(event)
-            if odd:
+            is_odd = self._suspects.is_odd(event)
+            if is_odd:
                 break
             if event.kind == "log":
                 messages.append(event.message)
             elif event.kind == "error":
-                self._output.agent_error(event.message)
+                self._output.service_error(event.message)
             elif event.kind == "complete":
-                self._complete = True
+                self._stream.is_complete = True
                 break
-        if any(messages):
-            self._said_at = now
+        self._stream.alive(now, with_text=any(messages))
         self._read_stream(now, lambda: reading.feed(messages))
-        if odd:
+        if is_odd:
             self._suspect(now, "odd")
-        self._end_if_complete(now, reading)
+        self._end_stream_if_complete(now, reading)
 
-    def stream_silent(self, now: float, *, alive: bool = False) -> None:
-        """The stream brought nothing in the time given; ``alive`` if the peer gave another sign of life."""
+    def stream_idle(self, now: float, *, alive: bool = False) -> None:
+        """Take that the stream brought nothing in the time given; ``alive`` if the peer showed itself otherwise."""
         if alive:
-            self._heard_at = now
+            self._stream.alive(now)
 
     def stream_ended(self, now: float, *, too_long: bool = False) -> None:
-        """The stream ended, in whatever way, and the driver has closed it.
+        """Take the end of the stream, in whatever way; the driver has closed it.
 
         :param too_long: the driver gave it up at a message that is too long to be held.
         """
-        if self._stream is not None:
+        if self._stream.state is not StreamState.CLOSED:
             if too_long:
                 self._suspect(now, "too long")
-            self._stream_over(now)
-            self._close_stream, self._stream = False, None
+            self._stream_is_over(now)
+            self._stream.closed()
 
-    def text_opened(self, now: float) -> None:
-        """The whole log begins to come."""
-        self._text_open = True
-        self._text_opened_at = now
-        if self._asking is None:
-            self._text = self._reading(TextReading)
+    # Reports of the driver: the whole log
 
-    def text_chunk(self, now: float, text: str) -> None:
-        """A piece of the whole log came."""
-        if self._asking is not None:
-            if self._asking.feed(text):
-                self._close_text = True
-                self._answer(now, self._asking.known)
+    def whole_log_opened(self, now: float) -> None:
+        """Take the beginning of the answer with the whole log."""
+        self._log.opened(now, self._reading(TextReading))
+
+    def whole_log_received(self, now: float, text: str) -> None:
+        """Take a piece of the whole log."""
+        if self._log.stretch is not None:
+            if self._log.stretch.feed(text):
+                self._log.done()
+                self._compared(now, self._log.stretch.known)
             return
-        reading = self._text
+        reading = self._log.reading
         if reading is None:
             return
         try:
             self._output.lines(reading.feed_text(text))
         except ForeignTextError:
-            self._close_text = True
+            self._log.done()
             self._rewritten(now)
             return
         if reading.advanced:
             self._output.readable()
-            self._silence = self._settings.silence_timeout
-            self._close_stream = self._stream is not None
+            self._stream.text_advanced()
+            self._stream.done()
 
-    def text_ended(self, now: float, *, delimited: bool = True) -> None:
-        """The whole log came to its end; ``delimited`` if the answer itself said so (a length, a last chunk)."""
-        self._text_open = False
-        if self._asking is not None:
-            self._answer(now, self._asking.known)
+    def whole_log_ended(self, now: float, *, delimited: bool = True) -> None:
+        """Take the end of the whole log; ``delimited`` if the answer itself said so (a length, a last chunk)."""
+        self._log.closed()
+        if self._log.stretch is not None:
+            self._compared(now, self._log.stretch.known)
             return
-        reading, self._text = self._text, None
+        reading, self._log.reading = self._log.reading, None
         if reading is None:
             return
+        ended_at = self._status.ended_at
         self._output.readable()
-        self._doubts.text_read()
-        self._question_failures = 0
-        self._looked = True
-        ended_at = self._watch.ended_at
-        if ended_at is None:
-            pause = pause_between_readings(self._settings.poll_interval, now - self._text_opened_at)
-            self._text_backoff.succeeded(now + pause)
-            return
-        self._text_backoff.succeeded(now)
-        if self._text_opened_at >= ended_at:
-            self._final_text_ended(now, reading, delimited=delimited)
+        self._suspects.text_read()
+        self._log.was_read(now, job_has_ended=ended_at is not None)
+        if ended_at is not None and self._log.opened_at >= ended_at:
+            self._read_after_end(now, ended_at, reading, delimited=delimited)
 
-    def text_failed(self, now: float, detail: str, *, passing: bool = True) -> None:
-        """The whole log could not be had, or broke off; ``passing`` if another try may well do better."""
-        self._text_open = False
-        if self._asking is not None:
-            self._question_failures += 1 if passing else MAX_QUESTION_FAILURES // 2
-            self._question_due = now + QUESTION_SECONDS
-            self._asking = None
-            if self._question_failures >= MAX_QUESTION_FAILURES:
-                self._answer(now, None)
+    def whole_log_failed(self, now: float, detail: str, *, transient: bool = True) -> None:
+        """Take the failure to open or read the whole log; ``transient`` if another try may well do better."""
+        self._log.closed()
+        if self._log.stretch is not None:
+            if self._log.compare_failed(now, transient=transient):
+                self._compared(now, None)
             return
-        self._text = None
-        self._looked = True
-        self._text_backoff.failed(now)
-        self._output.unreadable(now, detail, self._text_backoff.failures)
-        if self._watch.ended_at is not None:
-            self._ending.text_failed(now - self._watch.ended_at, passing=passing)
-        if self._doubts.text_failed(now, passing=passing):
+        self._log.failed(now)
+        self._output.unreadable(now, detail, self._log.failures)
+        if self._status.ended_at is not None:
+            self._ending.text_failed(now - self._status.ended_at, transient=transient)
+        if self._suspects.text_failed(now, transient=transient):
             self._rewritten(now)
 
-    # Rules.
+    # Rules
 
     def _reading(self, kind: type[ReadingT]) -> ReadingT:
         redraws = self._settings.progress_interval is not None
         return kind(self.cursor, self._settings.max_line_length, redraws=redraws, redact=self._redact)
 
-    def _tell_progress(self, now: float) -> None:
+    def _show_progress(self, now: float) -> None:
         interval = self._settings.progress_interval
-        for reading in (self._stream, self._text):
+        for reading in (self._stream.reading, self._log.reading):
             if interval is not None and reading is not None:
                 self._output.progress(now, reading.state, interval)
 
-    def _end(self) -> End | None:
-        if self._watch.given_up is not None:
-            return self._watch.given_up
-        if self._watch.ended_at is not None:
-            return End.JOB_ENDED if self._log_done else None
-        if self._settings.once and (self._looked or self._log_done) and self._watch.status is not None:
-            return End.LOOKED
-        return None
+    def _usable_sources(self) -> list[do.StreamSource]:
+        return [source for source in self._stream.sources if source not in self._suspects.sources]
 
-    def _finish(self, end: End) -> Command:
-        if self._text_open:
-            self._text_open = False
-            return do.CloseText()
-        if self._stream is not None:
-            self._stream = None
-            return do.CloseStream()
-        return do.Finish(end)
-
-    def _next_live(self, now: float) -> Command:
-        if self._stream is not None:
-            since = self._heard_at if self._stream.heard else self._opened_at
-            if now < since + self._silence:
-                return self._ask_or_read(now, min(self._watch.next_moment(), since + self._silence))
-            self._silence = min(2 * self._silence, MAX_SILENCE_SECONDS)
-            self._stream_over(now)
-            return self.next(now)
-        if not self._settings.forward or (self._settings.once and self._watch.status is None):
-            return self._wait(now, self._watch.next_moment())
-        due = self._text_backoff.due
-        for source, backoff in self._backoff.items():
-            if self._settings.once or source in self._doubts.sources:
-                continue
-            if now >= backoff.due:
-                self._source = source
-                return do.OpenStream(source)
-            due = min(due, backoff.due)
-        return self._open_text() if now >= self._text_backoff.due else self._wait(now, due)
-
-    def _next_final(self, now: float) -> Command:
-        """Read what is still to be read of an ended job's log, within bounds."""
-        if not self._ending.is_text_refused:
-            due = self._text_backoff.due
-            return self._open_text() if now >= due else self._wait(now, due)
-        if self._stream is not None:
-            until = max(self._said_at, self._watch.ended_at or now) + ending.STREAM_SECONDS
-            if now < until:
-                return self._ask_or_read(now, until)
-            self._stream_over(now)
-            return self.next(now)
-        usable = [source for source in self._backoff if source not in self._doubts.sources]
-        if self._ending.is_last_stream or not usable:
-            self._output.lost()
-            self._log_done = self._log_lost = True
-            return self.next(now)
-        self._source = min(usable, key=lambda source: self._backoff[source].due)
-        due = self._backoff[self._source].due
-        return do.OpenStream(self._source) if now >= due else self._wait(now, due)
-
-    def _ask_or_read(self, now: float, until: float) -> Command:
-        reading = self._stream
-        if reading is not None and reading.in_question:
-            if now >= self._question_due:
-                return self._open_text(reading.ask())
-            until = min(until, self._question_due)
-            if reading.is_full:
-                return do.Wait(max(until - now, 0.0))
-        return do.ReadStream(max(until - now, 0.0))
-
-    def _final_text_ended(self, now: float, reading: TextReading, *, delimited: bool) -> None:
+    def _read_after_end(self, now: float, ended_at: float, reading: TextReading, *, delimited: bool) -> None:
         if not self._ending.text_read(reading.chars, delimited=delimited):
-            self._text_backoff.succeeded(max(now, (self._watch.ended_at or now) + ending.SETTLE_SECONDS))
+            self._log.read_at(max(now, ended_at + ending.SETTLE_SECONDS))
             return
         try:
             self._output.lines(reading.flush())
@@ -357,74 +367,63 @@ class Tail:
                 self._rewritten(now)
                 return
             self._output.shorter()
-        self._log_done = True
+        self._completeness = Completeness.WHOLE
 
-    def _open_text(self, question: Question | None = None) -> Command:
-        self._asking = question
-        return do.OpenText()
-
-    def _answer(self, now: float, known: str | None) -> None:
-        reading, self._asking = self._stream, None
-        if reading is None:
-            return
+    def _compared(self, now: float, known: str | None) -> None:
+        """Go on with a stream, given what the whole log has in its place; ``None`` if the log can't be read."""
+        self._log.compared(now, is_known=known is not None)
         if known is not None:
-            self._question_failures = 0
-            self._doubts.text_read()
-        self._question_due = now + QUESTION_SECONDS
-        self._read_stream(now, lambda: reading.answer(known))
-        self._end_if_complete(now, reading)
+            self._suspects.text_read()
+        reading = self._stream.reading
+        if reading is not None:
+            self._read_stream(now, lambda: reading.answer(known))
+            self._end_stream_if_complete(now, reading)
 
     def _read_stream(self, now: float, read: Callable[[], list[str]]) -> None:
-        reading = self._stream
         try:
             self._output.lines(read())
         except ForeignTextError:
             self._suspect(now, "foreign")
             return
-        if reading is not None and reading.advanced:
-            self._silence = self._settings.silence_timeout
-            self._backoff[self._source].succeeded(now)
+        if self._stream.reading is not None and self._stream.reading.advanced:
+            self._stream.advanced(now)
             self._output.readable()
 
-    def _suspect(self, now: float, doubt: Doubt) -> None:
+    def _suspect(self, now: float, why: Suspicion) -> None:
         """The stream may not bring the log as it is: let the whole log decide."""
-        self._doubts.suspect(self._source, now, doubt)
-        self._close_stream = True
-        self._text_backoff.succeeded(now)
+        self._suspects.add(self._stream.source, now, why)
+        self._stream.done()
+        self._log.read_at(now)
 
-    def _end_if_complete(self, now: float, reading: StreamReading) -> None:
-        if self._complete and not self._close_stream and not reading.in_question:
-            self._stream_over(now)
+    def _end_stream_if_complete(self, now: float, reading: StreamReading) -> None:
+        is_open = self._stream.state is StreamState.OPEN
+        if self._stream.is_complete and is_open and not reading.in_question:
+            self._stream_is_over(now)
 
-    def _stream_over(self, now: float) -> None:
-        """The stream is of no more use: ask what has become of the job, and come back to the stream later."""
-        reading = self._stream
-        self._close_stream = True
-        if self._watch.ended_at is not None:
-            self._final_stream_over(reading)
-        if reading is not None and reading.advanced:
-            self._backoff[self._source].succeeded(now + REOPEN_SECONDS)
-        else:
-            self._backoff[self._source].failed(now)
-        self._watch.hurry(now)
+    def _stream_is_dead(self, now: float) -> None:
+        self._stream.lengthen_silence()
+        self._stream_is_over(now)
 
-    def _final_stream_over(self, reading: StreamReading | None) -> None:
+    def _stream_is_over(self, now: float) -> None:
+        """The stream is of no more use: ask for the job's status soon, and open a stream again later."""
+        if self._status.ended_at is not None:
+            self._last_words(self._stream.reading)
+        self._stream.over(now)
+        self._status.hurry(now)
+
+    def _last_words(self, reading: StreamReading | None) -> None:
+        """After the job's end, take the last line of a stream that ends the log."""
         self._ending.stream_tried()
         if not self._ending.is_text_refused or reading is None or reading.is_short:
             return
-        if self._complete or self._ending.is_last_stream:
+        if self._stream.is_complete or self._ending.is_last_stream:
             self._output.lines(reading.flush())
-            self._log_done = self._complete
+            if self._stream.is_complete:
+                self._completeness = Completeness.WHOLE
 
     def _rewritten(self, now: float) -> None:
         self._output.rewritten()
         self.cursor = Cursor()
-        self._doubts.clear()
-        self._close_stream = self._stream is not None
-        self._text = None
-        self._text_backoff.failed(now)
-
-    def _wait(self, now: float, until: float) -> Command:
-        if self._watch.ended_at is None:
-            until = min(until, self._watch.next_moment())
-        return do.Wait(max(until - now, 0.0))
+        self._suspects.clear()
+        self._stream.done()
+        self._log.rewritten(now)

@@ -45,7 +45,7 @@ class Output:
             self._state = state
             self._items.append(Progress(state))
 
-    def agent_error(self, message: str) -> None:
+    def service_error(self, message: str) -> None:
         """Tell what the agent said is wrong."""
         if message not in self._agent_errors and len(self._agent_errors) < MAX_AGENT_ERRORS:
             self._agent_errors.append(message)

@@ -20,8 +20,8 @@ PENDING = "PENDING"
 """Ray's status of a job that has not started."""
 
 
-class StatusWatch:
-    """Watch one job's status.
+class StatusPolling:
+    """Poll one job's status.
 
     :param deadline: moment at which to give up, on the driver's clock, after one more look.
     """
@@ -67,7 +67,7 @@ class StatusWatch:
         """Whether the last questions, and not only one of them, had no status for an answer."""
         return self._trouble.failures > 1 or self._missing_since is not None
 
-    def answered(self, now: float, status: str, *, terminal: bool) -> bool:
+    def received(self, now: float, status: str, *, terminal: bool) -> bool:
         """Take a status. Return whether it is news: another one than before, or the end."""
         news = terminal or status != self.status
         self.status = status
@@ -96,15 +96,15 @@ class StatusWatch:
             self.given_up = end
         self._asked(now, min(now + self._settings.poll_interval, limit))
 
-    def failed(self, now: float, *, hopeless: bool) -> None:
+    def failed(self, now: float, *, permanent: bool) -> None:
         """Take the failure of a question.
 
-        :param hopeless: it can't be expected to pass (a refused token); then a first question is the last.
+        :param permanent: it can't be expected to pass (a refused token); then a first question is the last.
         """
         if self._failing_since is None:
             self._failing_since = now
         limit = self._failing_since + self._settings.unreachable_timeout
-        if now >= limit or (hopeless and not self._answered):
+        if now >= limit or (permanent and not self._answered):
             self.given_up = End.AGENT_UNREACHABLE
         self._trouble.failed(now)
         self._asked(now, min(self._trouble.due, limit))

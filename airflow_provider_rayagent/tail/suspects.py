@@ -1,4 +1,4 @@
-"""Doubts about a stream: whether what it brings is the job's log, as long as the whole log has not told."""
+"""Streams that may not bring the job's log as it is, until the whole log has decided."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ LASTING_SECONDS = 60.0
 """How long these failures must have lasted, unless they are final."""
 
 
-Doubt = Literal["foreign", "odd", "too long"]
+Suspicion = Literal["foreign", "odd", "too long"]
 """Why a stream is suspect: it replays another text than was forwarded, it mixes messages in a way that leaves open
 which of them are of the log, or it has a message that is too long to be held."""
 
 
-class Doubts:
+class SuspectStreams:
     """Streams that are suspect, and why. The whole log decides; it is read instead of the stream."""
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Doubts:
         self._since = 0.0
         self._failures = 0
         self._plain: bool | None = None
-        self._doubt: Doubt = "foreign"
+        self._why: Suspicion = "foreign"
         self._odd_is_log = False
 
     def new_stream(self) -> None:
@@ -43,18 +43,18 @@ class Doubts:
             return event.plain is not self._plain and not self._odd_is_log
         return event.kind == "other" and self._plain is True and not self._odd_is_log
 
-    def suspect(self, source: StreamSource, now: float, doubt: Doubt) -> None:
+    def add(self, source: StreamSource, now: float, why: Suspicion) -> None:
         """Use ``source`` no more."""
         if not self.sources:
             self._since = now
         self.sources.add(source)
-        self._doubt = doubt
+        self._why = why
 
     def text_read(self) -> None:
         """Take note that the whole log was read."""
         self._failures = 0
 
-    def text_failed(self, now: float, *, passing: bool) -> bool:
+    def text_failed(self, now: float, *, transient: bool) -> bool:
         """Take the failure of the whole log. Return whether the stream is believed now: another log is there.
 
         After many failures the streams are used again, as far as they go.
@@ -62,11 +62,11 @@ class Doubts:
         if not self.sources:
             return False
         self._failures += 1
-        if self._failures < MAX_FAILURES or (passing and now < self._since + LASTING_SECONDS):
+        if self._failures < MAX_FAILURES or (transient and now < self._since + LASTING_SECONDS):
             return False
-        if self._doubt == "foreign":
+        if self._why == "foreign":
             return True
-        self._odd_is_log = self._odd_is_log or self._doubt == "odd"
+        self._odd_is_log = self._odd_is_log or self._why == "odd"
         self.clear()
         return False
 

@@ -190,15 +190,15 @@ def make_following() -> Following:
 
 def test_the_first_question_for_a_jobs_status_is_the_last_if_the_table_says_so(row: Row) -> None:
     following = make_following()
-    following.heard_no_status(answered(TEAPOT))
+    following.on_status_failed(answered(TEAPOT))
     given_up = following.tail.next(0.0) == do.Finish(End.AGENT_UNREACHABLE)
     assert given_up is (row.permanence is Permanence.PERMANENT)
 
 
 def test_once_the_agent_has_answered_it_is_asked_again_whatever_it_says(row: Row) -> None:
     following = make_following()
-    following.heard_status({"status": "RUNNING"})
-    following.heard_no_status(answered(TEAPOT))
+    following.on_status({"status": "RUNNING"})
+    following.on_status_failed(answered(TEAPOT))
     assert following.tail.next(0.0) != do.Finish(End.AGENT_UNREACHABLE)
 
 
@@ -226,7 +226,7 @@ def test_a_log_is_given_up_early_only_if_the_table_says_that_it_cannot_be_read(
     monkeypatch.setitem(transience.STATUSES, TEAPOT, Row(Permanence.UNKNOWN, Delivery.ANSWERED, of_log))
     now = 0.0
     following = Following(JobId("j1"), do.TailSettings(), cursor=None, deadline=None, clock=lambda: now)
-    following.heard_status({"status": "SUCCEEDED"})
+    following.on_status({"status": "SUCCEEDED"})
     wanted: list[Any] = []
     while now < 30.0:
         command = following.tail.next(now)
@@ -234,8 +234,8 @@ def test_a_log_is_given_up_early_only_if_the_table_says_that_it_cannot_be_read(
             now += max(command.seconds, 0.1)
             continue
         wanted.append(type(command))
-        if not isinstance(command, do.OpenText):
+        if not isinstance(command, do.OpenWholeLog):
             break
-        following.whole_log_failed(answered(TEAPOT))
+        following.on_whole_log_failed(answered(TEAPOT))
     assert (do.OpenStream in wanted) is of_log
-    assert wanted.count(do.OpenText) >= 3
+    assert wanted.count(do.OpenWholeLog) >= 3

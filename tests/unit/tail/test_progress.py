@@ -117,7 +117,7 @@ class Bar:
 
     def step(self, text: str) -> None:
         self.text += text
-        self.tail.stream_events(self.now, [Event("log", text)] if text else [])
+        self.tail.stream_received(self.now, [Event("log", text)] if text else [])
         self._next()
         self.now += 1
 
@@ -125,7 +125,7 @@ class Bar:
         """Lose the stream, open another, and hear all from the beginning."""
         self.tail.stream_ended(self.now)
         self._open()
-        self.tail.stream_events(self.now, [Event("log", self.text)])
+        self.tail.stream_received(self.now, [Event("log", self.text)])
         self._next()
 
     def _open(self) -> None:
@@ -142,12 +142,12 @@ class Bar:
             if isinstance(command, kind):
                 return
             if isinstance(command, do.AskStatus):
-                self.tail.status(self.now, "RUNNING", terminal=False)
-            elif isinstance(command, do.OpenText):
-                self.tail.text_opened(self.now)
-                self.tail.text_chunk(self.now, self.text)
-            elif isinstance(command, do.ReadText):
-                self.tail.text_ended(self.now)
+                self.tail.status_received(self.now, "RUNNING", terminal=False)
+            elif isinstance(command, do.OpenWholeLog):
+                self.tail.whole_log_opened(self.now)
+                self.tail.whole_log_received(self.now, self.text)
+            elif isinstance(command, do.ReadWholeLog):
+                self.tail.whole_log_ended(self.now)
             elif isinstance(command, do.Wait):
                 self.now += command.seconds
         raise AssertionError(f"never {kind}")

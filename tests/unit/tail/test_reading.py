@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_rayagent.tail.cursor import Cursor, ForeignTextError
-from airflow_provider_rayagent.tail.reading import StreamReading
+from airflow_provider_rayagent.tail.messages import StreamReading
 from tests.unit.tail.history import halved, lines_of
 
 

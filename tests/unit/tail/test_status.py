@@ -7,17 +7,17 @@ import pytest
 from airflow_provider_rayagent.tail.backoff import Backoff
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.tail.status import StatusWatch
+from airflow_provider_rayagent.tail.status import StatusPolling
 
 
-def watch(deadline: float | None = None, **settings: float) -> StatusWatch:
-    return StatusWatch(TailSettings(**settings), deadline, lambda: 0.5)  # type: ignore[arg-type]
+def watch(deadline: float | None = None, **settings: float) -> StatusPolling:
+    return StatusPolling(TailSettings(**settings), deadline, lambda: 0.5)  # type: ignore[arg-type]
 
 
 def test_the_first_question_is_due_at_once_and_the_next_after_the_poll_interval() -> None:
     status = watch(poll_interval=5)
     assert status.is_due(100)
-    assert status.answered(100, "RUNNING", terminal=False)
+    assert status.received(100, "RUNNING", terminal=False)
     assert not status.is_due(104.9)
     assert status.next_moment() == 105
     assert status.is_due(105)
@@ -25,10 +25,10 @@ def test_the_first_question_is_due_at_once_and_the_next_after_the_poll_interval(
 
 def test_a_hurried_question_keeps_the_smallest_gap() -> None:
     status = watch(poll_interval=5)
-    status.answered(100, "RUNNING", terminal=False)
+    status.received(100, "RUNNING", terminal=False)
     status.hurry(100.1)
     assert status.next_moment() == 100.5
-    status.answered(100.5, "RUNNING", terminal=False)
+    status.received(100.5, "RUNNING", terminal=False)
     status.hurry(103)
     assert status.is_due(103)
 
@@ -37,7 +37,7 @@ def test_failures_are_not_hurried_and_their_pauses_grow() -> None:
     status = watch(poll_interval=5)
     now, pauses = 0.0, []
     for _ in range(6):
-        status.failed(now, hopeless=False)
+        status.failed(now, permanent=False)
         status.hurry(now)
         pauses.append(status.due - now)
         now = status.due
@@ -47,18 +47,18 @@ def test_failures_are_not_hurried_and_their_pauses_grow() -> None:
 def test_only_another_status_or_the_end_is_news() -> None:
     status = watch()
     answers = [("PENDING", False), ("PENDING", False), ("RUNNING", False), ("RUNNING", True)]
-    assert [status.answered(0, name, terminal=end) for name, end in answers] == [True, False, True, True]
+    assert [status.received(0, name, terminal=end) for name, end in answers] == [True, False, True, True]
     assert status.ended_at == 0
     assert not status.is_due(1_000)
 
 
 def test_one_failure_is_no_trouble_yet() -> None:
     status = watch()
-    status.failed(0, hopeless=False)
+    status.failed(0, permanent=False)
     assert not status.in_trouble
-    status.failed(5, hopeless=False)
+    status.failed(5, permanent=False)
     seen = [status.in_trouble]
-    status.answered(10, "RUNNING", terminal=False)
+    status.received(10, "RUNNING", terminal=False)
     seen.append(status.in_trouble)
     status.missing(15)
     assert [*seen, status.in_trouble] == [True, False, True]
@@ -77,7 +77,7 @@ def test_a_job_that_appears_is_missing_no_more() -> None:
     status = watch(missing_timeout=60)
     for now in (0, 59, 100, 159):
         if now == 59:
-            status.answered(now, "PENDING", terminal=False)
+            status.received(now, "PENDING", terminal=False)
         else:
             status.missing(now)
         assert status.given_up is None
@@ -89,7 +89,7 @@ def test_an_agent_may_be_unreachable_for_a_while() -> None:
     status = watch(poll_interval=5, unreachable_timeout=300)
     asked = [0.0]
     while not status.given_up:
-        status.failed(asked[-1], hopeless=False)
+        status.failed(asked[-1], permanent=False)
         asked.append(status.due)
     assert (status.given_up, asked[-2]) == (End.AGENT_UNREACHABLE, 300)
 
@@ -98,24 +98,24 @@ def test_an_agent_may_be_unreachable_for_a_while() -> None:
 def test_a_refused_token_is_final_only_at_the_beginning(answered_before: bool) -> None:
     status = watch()
     if answered_before:
-        status.answered(0, "RUNNING", terminal=False)
-    status.failed(5, hopeless=True)
+        status.received(0, "RUNNING", terminal=False)
+    status.failed(5, permanent=True)
     assert (status.given_up is None) is answered_before
 
 
 def test_a_deadline_gives_one_last_look() -> None:
     status = watch(deadline=12, poll_interval=5)
-    status.answered(10, "RUNNING", terminal=False)
+    status.received(10, "RUNNING", terminal=False)
     assert status.next_moment() == 12
     assert status.is_due(12)
-    status.answered(12, "RUNNING", terminal=False)
+    status.received(12, "RUNNING", terminal=False)
     assert status.given_up is End.TIMED_OUT
 
 
 def test_a_job_that_ended_at_the_deadline_has_ended() -> None:
     status = watch(deadline=12)
     assert status.is_due(12)
-    status.answered(12, "SUCCEEDED", terminal=True)
+    status.received(12, "SUCCEEDED", terminal=True)
     assert status.given_up is None
     assert status.ended_at == 12
 
@@ -142,7 +142,7 @@ def test_a_job_may_be_unknown_and_then_pending_for_the_start_timeout_as_a_whole(
         now = status.due
     asked = 0.0
     while status.given_up is None:
-        status.answered(now, "PENDING", terminal=False)
+        status.received(now, "PENDING", terminal=False)
         asked, now = now, status.due
     assert (status.given_up, asked) == (End.NOT_STARTED, 100)
 
@@ -158,7 +158,7 @@ def test_a_job_that_stays_unknown_has_not_started() -> None:
 
 def test_a_job_that_was_known_and_no_longer_is_has_vanished() -> None:
     status = watch(poll_interval=5, missing_timeout=10, start_timeout=100)
-    status.answered(0, "PENDING", terminal=False)
+    status.received(0, "PENDING", terminal=False)
     while status.given_up is None:
         status.missing(status.due)
     assert status.given_up is End.JOB_MISSING
@@ -166,7 +166,7 @@ def test_a_job_that_was_known_and_no_longer_is_has_vanished() -> None:
 
 def test_a_job_that_has_started_is_not_bound() -> None:
     status = watch(poll_interval=5, start_timeout=20)
-    status.answered(0, "PENDING", terminal=False)
+    status.received(0, "PENDING", terminal=False)
     for now in range(5, 500, 5):
-        status.answered(now, "RUNNING", terminal=False)
+        status.received(now, "RUNNING", terminal=False)
     assert status.given_up is None

@@ -28,7 +28,7 @@ class Story:
         while True:
             command = self.tail.next(self.now)
             if isinstance(command, do.AskStatus):
-                self.tail.status(self.now, status, terminal=status == "SUCCEEDED")
+                self.tail.status_received(self.now, status, terminal=status == "SUCCEEDED")
             elif isinstance(command, do.Wait):
                 self.now += command.seconds
             else:
@@ -43,11 +43,11 @@ class Story:
                 return command
             if isinstance(command, do.OpenStream):
                 self.tail.stream_failed(self.now)
-            elif isinstance(command, do.OpenText):
-                self.tail.text_failed(self.now, "Refused.")
+            elif isinstance(command, do.OpenWholeLog):
+                self.tail.whole_log_failed(self.now, "Refused.")
             elif isinstance(command, do.ReadStream):
                 self.now += max(command.seconds, 0.01)
-                self.tail.stream_silent(self.now)
+                self.tail.stream_idle(self.now)
         raise AssertionError(f"never {kind}")
 
     def stream(self, *events: Event, status: str = "RUNNING") -> None:
@@ -57,16 +57,16 @@ class Story:
         self.hear(*events)
 
     def hear(self, *events: Event) -> None:
-        self.tail.stream_events(self.now, events)
+        self.tail.stream_received(self.now, events)
         self._take()
 
     def text(self, text: str, *, status: str = "RUNNING") -> None:
         """Answer the next request for the whole log."""
-        self.until(do.OpenText, status=status)
-        self.tail.text_opened(self.now)
-        self.tail.text_chunk(self.now, text)
-        if isinstance(self.next(status=status), do.ReadText):
-            self.tail.text_ended(self.now)
+        self.until(do.OpenWholeLog, status=status)
+        self.tail.whole_log_opened(self.now)
+        self.tail.whole_log_received(self.now, text)
+        if isinstance(self.next(status=status), do.ReadWholeLog):
+            self.tail.whole_log_ended(self.now)
         self._take()
 
     def _take(self) -> None:
@@ -93,19 +93,19 @@ def test_lines_come_as_the_stream_brings_them_once_the_whole_log_told_that_it_is
 def test_an_ended_jobs_stream_that_only_shows_that_it_lives_is_left_in_the_end(sign: Event | None) -> None:
     story = Story()
     story.stream(*log("a\n"))
-    story.tail.text_failed(0, "Refused.", passing=False)
+    story.tail.whole_log_failed(0, "Refused.", transient=False)
     for _ in range(1000):
         command = story.next(status="SUCCEEDED")
         if isinstance(command, do.Finish):
             break
-        if isinstance(command, do.OpenText):
-            story.tail.text_failed(story.now, "Refused.", passing=False)
+        if isinstance(command, do.OpenWholeLog):
+            story.tail.whole_log_failed(story.now, "Refused.", transient=False)
         elif isinstance(command, do.OpenStream):
             story.tail.stream_opened(story.now)
         elif isinstance(command, do.ReadStream):
             story.now += min(command.seconds, 1.0)
             if sign is None:
-                story.tail.stream_silent(story.now, alive=True)
+                story.tail.stream_idle(story.now, alive=True)
             else:
                 story.hear(sign)
     assert command == do.Finish(End.JOB_ENDED)
@@ -130,16 +130,16 @@ def test_a_log_that_only_now_and_then_is_plain_text_is_read_from_the_streams_if_
     plain = Event("log", "b\n", plain=True)
     story.stream(*log("a\n"))
     for _ in range(2):
-        story.until(do.OpenText)
-        story.tail.text_failed(story.now, "Gone.", passing=False)
+        story.until(do.OpenWholeLog)
+        story.tail.whole_log_failed(story.now, "Gone.", transient=False)
     story.hear(plain, *log("c\n"))
     assert story.lines == ["a"]
     for _ in range(6):
-        story.until(do.OpenText)
-        story.tail.text_failed(story.now, "Gone.", passing=False)
+        story.until(do.OpenWholeLog)
+        story.tail.whole_log_failed(story.now, "Gone.", transient=False)
     story.stream(*log("a\n"), plain, *log("c\n"))
-    story.until(do.OpenText)
-    story.tail.text_failed(story.now, "Gone.", passing=False)
+    story.until(do.OpenWholeLog)
+    story.tail.whole_log_failed(story.now, "Gone.", transient=False)
     story.hear()
     assert story.lines == ["a", "b", "c"]
 
@@ -167,8 +167,8 @@ def test_that_the_log_cannot_be_read_is_told_once_and_again_after_it_could() -> 
     story = Story(unreachable_timeout=1e9)
     for minutes in (10, 20):
         while story.now < minutes * 60:
-            story.until(do.OpenText)
-            story.tail.text_failed(story.now, "503.")
+            story.until(do.OpenWholeLog)
+            story.tail.whole_log_failed(story.now, "503.")
         story.text("a\n" * minutes)
     assert [said[:35] for said in story.said] == ["The job's log cannot be read: 503. "] * 2
 
@@ -176,8 +176,8 @@ def test_that_the_log_cannot_be_read_is_told_once_and_again_after_it_could() -> 
 def test_a_stream_is_read_no_further_while_much_waits_for_an_answer() -> None:
     story = Story(sources=("http",))
     story.stream(*log("x" * 1_000_000))
-    story.until(do.OpenText)
-    story.tail.text_failed(story.now, "503.")
+    story.until(do.OpenWholeLog)
+    story.tail.whole_log_failed(story.now, "503.")
     assert isinstance(story.tail.next(story.now), do.Wait)
     story.text("x" * 1_000_002)
     assert isinstance(story.next(), do.ReadStream)
@@ -197,10 +197,10 @@ def test_a_silent_stream_is_not_trusted_longer_while_the_whole_log_grows() -> No
 def test_the_end_is_news_even_if_the_status_has_the_same_name() -> None:
     story = Story(sources=())
     for _ in range(8):
-        story.until(do.OpenText)
-        story.tail.text_failed(story.now, "503.")
-    story.tail.status(story.now, "RUNNING", terminal=True)
-    assert story.tail.next(story.now) == do.OpenText()
+        story.until(do.OpenWholeLog)
+        story.tail.whole_log_failed(story.now, "503.")
+    story.tail.status_received(story.now, "RUNNING", terminal=True)
+    assert story.tail.next(story.now) == do.OpenWholeLog()
 
 
 def test_a_look_asks_the_status_reads_the_whole_log_and_ends() -> None:
@@ -212,8 +212,8 @@ def test_a_look_asks_the_status_reads_the_whole_log_and_ends() -> None:
 
 def test_a_look_at_an_agent_that_refuses_the_log_ends_too() -> None:
     story = Story(once=True)
-    story.until(do.OpenText)
-    story.tail.text_failed(0, "Refused.")
+    story.until(do.OpenWholeLog)
+    story.tail.whole_log_failed(0, "Refused.")
     assert story.next() == do.Finish(End.LOOKED)
 
 
@@ -224,7 +224,7 @@ def test_without_forwarding_only_the_status_is_asked() -> None:
     for status in ("PENDING", "RUNNING", "RUNNING", "SUCCEEDED"):
         command = tail.next(now)
         assert isinstance(command, do.AskStatus)
-        tail.status(now, status, terminal=status == "SUCCEEDED")
+        tail.status_received(now, status, terminal=status == "SUCCEEDED")
         command = tail.next(now)
         kinds.add(type(command))
         if isinstance(command, do.Wait):

@@ -163,7 +163,7 @@ class World:
             self._rewrite()
         if isinstance(command, do.ReadStream):
             self._read_stream(command.seconds)
-        elif isinstance(command, do.ReadText):
+        elif isinstance(command, do.ReadWholeLog):
             self._read_text()
         elif isinstance(command, do.Wait):
             self.now += command.seconds
@@ -173,13 +173,13 @@ class World:
         elif isinstance(command, do.OpenStream):
             self._request(command.source)
             self._open_stream()
-        elif isinstance(command, do.OpenText):
+        elif isinstance(command, do.OpenWholeLog):
             self._request("text")
             self._open_text()
         elif isinstance(command, do.CloseStream):
             assert self._stream is not None, "no stream to close"
             self._stream = None
-        elif isinstance(command, do.CloseText):
+        elif isinstance(command, do.CloseWholeLog):
             assert self._body is not None, "no text to close"
             self._body = None
         else:
@@ -200,9 +200,9 @@ class World:
             return
         self._status_failures = 0
         if self.now >= self.history.duration:
-            self.tail.status(self.now, "SUCCEEDED", terminal=True)
+            self.tail.status_received(self.now, "SUCCEEDED", terminal=True)
         else:
-            self.tail.status(self.now, "PENDING" if self.now < 0.1 else "RUNNING", terminal=False)
+            self.tail.status_received(self.now, "PENDING" if self.now < 0.1 else "RUNNING", terminal=False)
 
     def _open_stream(self) -> None:
         assert self._stream is None, "a second stream"
@@ -231,12 +231,12 @@ class World:
             stream.mute = True
             self._say_nothing(seconds, float("inf"))
         elif self._chance(history.completes):
-            self.tail.stream_events(self.now, [COMPLETE])
+            self.tail.stream_received(self.now, [COMPLETE])
         elif self._chance(history.noise):
             noise = NOISE if history.chunks == "lines" or history.plain else (*NOISE, EMPTY)
-            self.tail.stream_events(self.now, [self._dice.choice(noise)])
+            self.tail.stream_received(self.now, [self._dice.choice(noise)])
         elif self._chance(history.junk):
-            self.tail.stream_events(self.now, [Event("log", self._dice.choice(JUNK), plain=True)])
+            self.tail.stream_received(self.now, [Event("log", self._dice.choice(JUNK), plain=True)])
         else:
             self._read_log(stream, seconds)
 
@@ -249,13 +249,13 @@ class World:
             messages += self._message(stream, written, over=over)
         if messages:
             plain = self.history.plain
-            self.tail.stream_events(self.now, [Event("log", message, plain) for message in messages])
+            self.tail.stream_received(self.now, [Event("log", message, plain) for message in messages])
         elif not over or self.history.stays_open:
             next_moment = max(self._units_written.next_after(moment), self.history.duration if not over else 0.0)
             self._say_nothing(seconds, next_moment + self.history.lag)
         elif self.history.says_complete:
             stream.completed = True
-            self.tail.stream_events(self.now, [COMPLETE])
+            self.tail.stream_received(self.now, [COMPLETE])
         else:
             self._end_stream()
 
@@ -280,7 +280,7 @@ class World:
 
     def _say_nothing(self, seconds: float, until: float) -> None:
         self.now = max(min(self.now + seconds, until, self._rewrite_at), self.now)
-        self.tail.stream_silent(self.now, alive=self.history.alive)
+        self.tail.stream_idle(self.now, alive=self.history.alive)
 
     def _end_stream(self, *, too_long: bool = False) -> None:
         self._stream = None
@@ -298,25 +298,25 @@ class World:
     def _open_text(self) -> None:
         assert self._body is None, "the whole log twice"
         if self.history.text_gone or self._text_fails(self.history.text_fails):
-            self.tail.text_failed(self.now, "Refused.", passing=not self.history.text_gone)
+            self.tail.whole_log_failed(self.now, "Refused.", transient=not self.history.text_gone)
             return
         self._body = self._text[: self.written.at(self.now)], 0
-        self.tail.text_opened(self.now)
+        self.tail.whole_log_opened(self.now)
 
     def _read_text(self) -> None:
         assert self._body is not None, "no text to read"
         text, start = self._body
         if self._text_fails(self.history.text_cut):
             self._body = None
-            self.tail.text_failed(self.now, "Cut.")
+            self.tail.whole_log_failed(self.now, "Cut.")
         elif start < len(text):
             end = start + self._dice.randint(1, self.history.text_piece)
             self._body = text, end
-            self.tail.text_chunk(self.now, text[start:end])
+            self.tail.whole_log_received(self.now, text[start:end])
         else:
             self._body = None
             self._text_failures = 0
-            self.tail.text_ended(self.now)
+            self.tail.whole_log_ended(self.now)
 
 
 def _stages(history: History) -> list[tuple[float, int]]:
