@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.client.aio_items import Items, TaskItems
 from airflow_provider_rayagent.client.aio_streams import AsyncLogStream, AsyncWholeLog, open_stream
@@ -15,7 +15,7 @@ from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.tail import commands as do
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Generator
 
     from airflow_provider_rayagent.client.aio import AsyncAgent
     from airflow_provider_rayagent.client.validation import JobId
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class AsyncFollower(Following):
-    """Follow one job: :meth:`items` gives what there is to tell, and then the attributes say how it ended.
+    """Follow one job: :meth:`items` gives its items, and then the attributes say how it ended.
 
     :param deadline: seconds from now after which to give up.
     """
@@ -47,101 +47,55 @@ class AsyncFollower(Following):
         self._whole: AsyncWholeLog | None = None
 
     def items(self) -> Items[list[Item]]:
-        """Return what gives lists, empty ones too, of lines, notices and job news, until the end.
+        """Return what gives lists of items, empty ones too, until the end.
 
-        Closing it closes all, and so does dropping it.
+        Closing it closes all connections, and so does dropping it.
         """
         return TaskItems(self._items())
 
     async def _items(self) -> AsyncGenerator[list[Item], None]:
         try:
             while self.end is None:
-                await self._step()
+                await self._carry_out(self.step())
                 yield self.take()
         finally:
             try:
-                await self._close_stream()
+                await self._do(do.CloseStream())
             finally:
-                await self._close_whole()
+                await self._do(do.CloseWholeLog())
 
-    async def _step(self) -> None:
-        command = self.tail.next(self.clock())
-        if isinstance(command, do.ReadStream):
-            await self._read_stream(command.seconds)
-        elif isinstance(command, do.ReadWholeLog):
-            await self._read_whole()
-        elif isinstance(command, do.AskStatus):
-            await self._ask_status()
-        elif isinstance(command, do.OpenStream):
-            await self._open_stream(command.source)
-        elif isinstance(command, do.OpenWholeLog):
-            await self._open_whole()
-        elif isinstance(command, do.CloseStream):
-            await self._close_stream()
-        elif isinstance(command, do.CloseWholeLog):
-            await self._close_whole()
-        elif isinstance(command, do.Wait):
-            await asyncio.sleep(command.seconds)
-        else:
-            self.end = command.end
-
-    async def _ask_status(self) -> None:
+    async def _carry_out(self, step: Generator[do.Command, Any, None]) -> None:
         try:
-            job = await self._agent.send(self._agent.config.service.get_job(self.job_id), tries=1)
-        except RayAgentError as error:
-            self.on_status_failed(error)
-        else:
-            self.on_status(job)
+            command = next(step)
+            while True:
+                try:
+                    result = await self._do(command)
+                except (RayAgentError, StreamEndedError) as error:  # noqa: PERF203 - the outcome of one command
+                    command = step.throw(error)
+                else:
+                    command = step.send(result)
+        except StopIteration:
+            pass
 
-    async def _open_stream(self, source: str) -> None:
-        try:
-            self._stream = await open_stream(self._agent, self.job_id, source)
-        except RayAgentError:
-            self.tail.stream_failed(self.clock())
-        else:
-            self.tail.stream_opened(self.clock())
-
-    async def _read_stream(self, seconds: float) -> None:
-        if self._stream is None:
-            raise AssertionError
-        try:
-            events, alive = await self._stream.read(seconds)
-        except StreamEndedError as ended:
-            await self._close_stream()
-            self.tail.stream_ended(self.clock(), too_long=ended.too_long)
-        else:
-            self.on_events(events, alive=alive)
-
-    async def _close_stream(self) -> None:
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            await stream.close()
-
-    async def _open_whole(self) -> None:
-        try:
-            self._whole = await AsyncWholeLog.open(self._agent, self.job_id)
-        except RayAgentError as error:
-            self.on_whole_log_failed(error)
-        else:
-            self.tail.whole_log_opened(self.clock())
-
-    async def _read_whole(self) -> None:
-        if self._whole is None:
-            raise AssertionError
-        try:
-            text = await self._whole.read()
-        except RayAgentError as error:
-            await self._close_whole()
-            self.on_whole_log_failed(error)
-            return
-        if text is None:
-            delimited = self._whole.delimited
-            await self._close_whole()
-            self.tail.whole_log_ended(self.clock(), delimited=delimited)
-        else:
-            self.tail.whole_log_received(self.clock(), text)
-
-    async def _close_whole(self) -> None:
-        whole, self._whole = self._whole, None
-        if whole is not None:
-            await whole.close()
+    async def _do(self, command: do.Command) -> Any:
+        match command:
+            case do.AskStatus():
+                return await self._agent.send(self._agent.config.service.get_job(self.job_id), tries=1)
+            case do.OpenStream(source):
+                self._stream = await open_stream(self._agent, self.job_id, source)
+            case do.ReadStream(seconds) if self._stream is not None:
+                return await self._stream.read(seconds)
+            case do.CloseStream() if self._stream is not None:
+                stream, self._stream = self._stream, None
+                await stream.close()
+            case do.OpenWholeLog():
+                self._whole = await AsyncWholeLog.open(self._agent, self.job_id)
+            case do.ReadWholeLog() if self._whole is not None:
+                return await self._whole.read()
+            case do.CloseWholeLog() if self._whole is not None:
+                whole, self._whole = self._whole, None
+                await whole.close()
+                return whole.delimited
+            case do.Wait(seconds):
+                await asyncio.sleep(seconds)
+        return None

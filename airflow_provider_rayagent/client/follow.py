@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.client.errors import RayAgentError
 from airflow_provider_rayagent.client.following import SLICE_SECONDS, Following
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Follower(Following):
-    """Follow one job: :meth:`items` gives what there is to tell, and then the attributes say how it ended.
+    """Follow one job: :meth:`items` gives its items, and then the attributes say how it ended.
 
     :param deadline: seconds from now after which to give up.
     :param stopped: set by another thread or a signal handler to end the following soon.
@@ -48,95 +48,47 @@ class Follower(Following):
         self._whole: WholeLog | None = None
 
     def items(self) -> Generator[list[Item], None, None]:
-        """Yield lists, empty ones too, of lines, notices and job news, until the end; closing it closes all."""
+        """Yield lists of items, empty ones too, until the end; closing it closes all connections."""
         try:
             while self.end is None and not self._stopped.is_set():
-                self._step()
+                self._carry_out(self.step())
                 yield self.take()
         finally:
-            try:
-                self._close_stream()
-            finally:
-                self._close_whole()
+            self._do(do.CloseStream())
+            self._do(do.CloseWholeLog())
 
-    def _step(self) -> None:
-        command = self.tail.next(self.clock())
-        if isinstance(command, do.ReadStream):
-            self._read_stream(min(command.seconds, SLICE_SECONDS))
-        elif isinstance(command, do.ReadWholeLog):
-            self._read_whole()
-        elif isinstance(command, do.AskStatus):
-            self._ask_status()
-        elif isinstance(command, do.OpenStream):
-            self._open_stream(command.source)
-        elif isinstance(command, do.OpenWholeLog):
-            self._open_whole()
-        elif isinstance(command, do.CloseStream):
-            self._close_stream()
-        elif isinstance(command, do.CloseWholeLog):
-            self._close_whole()
-        elif isinstance(command, do.Wait):
-            self._stopped.wait(min(command.seconds, SLICE_SECONDS))
-        else:
-            self.end = command.end
-
-    def _ask_status(self) -> None:
+    def _carry_out(self, step: Generator[do.Command, Any, None]) -> None:
         try:
-            job = self._agent.send(self._agent.config.service.get_job(self.job_id), tries=1)
-        except RayAgentError as error:
-            self.on_status_failed(error)
-        else:
-            self.on_status(job)
+            command = next(step)
+            while True:
+                try:
+                    result = self._do(command)
+                except (RayAgentError, StreamEndedError) as error:  # noqa: PERF203 - the outcome of one command
+                    command = step.throw(error)
+                else:
+                    command = step.send(result)
+        except StopIteration:
+            pass
 
-    def _open_stream(self, source: str) -> None:
-        try:
-            self._stream = open_stream(self._agent, self.job_id, source)
-        except RayAgentError:
-            self.tail.stream_failed(self.clock())
-        else:
-            self.tail.stream_opened(self.clock())
-
-    def _read_stream(self, seconds: float) -> None:
-        if self._stream is None:
-            raise AssertionError
-        try:
-            events, alive = self._stream.read(seconds)
-        except StreamEndedError as ended:
-            self._close_stream()
-            self.tail.stream_ended(self.clock(), too_long=ended.too_long)
-        else:
-            self.on_events(events, alive=alive)
-
-    def _close_stream(self) -> None:
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            stream.close()
-
-    def _open_whole(self) -> None:
-        try:
-            self._whole = WholeLog(self._agent, self.job_id)
-        except RayAgentError as error:
-            self.on_whole_log_failed(error)
-        else:
-            self.tail.whole_log_opened(self.clock())
-
-    def _read_whole(self) -> None:
-        if self._whole is None:
-            raise AssertionError
-        try:
-            text = self._whole.read()
-        except RayAgentError as error:
-            self._close_whole()
-            self.on_whole_log_failed(error)
-            return
-        if text is None:
-            delimited = self._whole.delimited
-            self._close_whole()
-            self.tail.whole_log_ended(self.clock(), delimited=delimited)
-        else:
-            self.tail.whole_log_received(self.clock(), text)
-
-    def _close_whole(self) -> None:
-        whole, self._whole = self._whole, None
-        if whole is not None:
-            whole.close()
+    def _do(self, command: do.Command) -> Any:
+        match command:
+            case do.AskStatus():
+                return self._agent.send(self._agent.config.service.get_job(self.job_id), tries=1)
+            case do.OpenStream(source):
+                self._stream = open_stream(self._agent, self.job_id, source)
+            case do.ReadStream(seconds) if self._stream is not None:
+                return self._stream.read(min(seconds, SLICE_SECONDS))
+            case do.CloseStream() if self._stream is not None:
+                stream, self._stream = self._stream, None
+                stream.close()
+            case do.OpenWholeLog():
+                self._whole = WholeLog(self._agent, self.job_id)
+            case do.ReadWholeLog() if self._whole is not None:
+                return self._whole.read()
+            case do.CloseWholeLog() if self._whole is not None:
+                whole, self._whole = self._whole, None
+                whole.close()
+                return whole.delimited
+            case do.Wait(seconds):
+                self._stopped.wait(min(seconds, SLICE_SECONDS))
+        return None

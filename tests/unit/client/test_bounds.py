@@ -19,6 +19,7 @@ from airflow_provider_rayagent.client.errors import (
 from airflow_provider_rayagent.client.limits import Limit
 from airflow_provider_rayagent.client.logstreams import StreamEndedError
 from airflow_provider_rayagent.client.validation import JobId
+from airflow_provider_rayagent.stream import bodies
 from airflow_provider_rayagent.stream.frames import FrameDecoder
 from airflow_provider_rayagent.stream.sse import SseDecoder
 from airflow_provider_rayagent.tail.end import End
@@ -163,7 +164,7 @@ def test_a_whole_log_that_comes_byte_by_byte_is_given_up(transport: Transport) -
 
 
 def test_a_whole_log_without_an_end_is_given_up(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "LOG", Limit(60.0, 20_000_000))
+    monkeypatch.setattr(bodies, "MAX_LOG_BYTES", 20_000_000)
     full = Play(Wire(HEAD.format(200)), FAST)
     with ScriptedAgent(Job(full=[full])) as server, pytest.raises(RayAgentConnectionError, match="broke off"):
         transport.whole_log(config_of(server))
