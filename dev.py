@@ -16,16 +16,12 @@ The environments are described in setup.cfg and made below .tox/; nothing is ins
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import shutil
 import signal
-import ssl
 import subprocess
 import sys
-import urllib.parse
-import urllib.request
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +51,6 @@ PRERELEASE = {
     "prerelease system": ["-m", "prerelease", "tests/system"],
 }
 """What is run on the newest Airflow, and what it is called in the closing lines."""
-PIP_WHEEL = r'<a\s[^>]*href="([^"]*/pip-(25(?:\.\d+)+)-py3-none-any\.whl[^"]*)"'
 # What pip's own settings are called in uv, which does the installing for tox.
 UV_NAMES = {
     "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
@@ -159,52 +154,17 @@ def set_up_tools() -> None:
         return
     sys.stderr.write(f"dev.py: setting up tox in {TOOLS.relative_to(ROOT)} (once)\n")
     shutil.rmtree(WORK, ignore_errors=True)
-    if run([sys.executable, "-m", "venv", "--without-pip", str(TOOLS)]):
-        raise SystemExit(f"dev.py: {sys.executable} cannot make a virtual environment.")
-    if run([*pip_for(python), "--disable-pip-version-check", "install", "--quiet", *REQUIREMENTS]):
+    if run([sys.executable, "-m", "venv", str(TOOLS)]):
+        raise SystemExit(f"dev.py: {sys.executable} cannot make a virtual environment; on Debian install python3-venv.")
+    if run([str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", *REQUIREMENTS]):
         raise SystemExit(f"dev.py: could not install {' and '.join(REQUIREMENTS)}.")
     stamp.write_text(wanted, encoding="utf-8")
-
-
-def pip_for(python: Path) -> list[str]:
-    """Return a command that is pip for ``python``: its own, this interpreter's, or one fetched for it."""
-    own = [str(python), "-m", "pip"]
-    if succeeds([str(python), "-m", "ensurepip"]) and succeeds([*own, "--version"]):
-        return own
-    ours = [sys.executable, "-m", "pip", "--python", str(python)]
-    if succeeds([*ours, "--version"]):
-        return ours
-    return [str(python), str(fetched_pip() / "pip")]
 
 
 def succeeds(command: list[str]) -> bool:
     """Tell whether a command exits with 0; its output is dropped."""
     done = subprocess.run(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
     return done.returncode == 0
-
-
-def fetched_pip() -> Path:
-    """Download pip's wheel, which runs as it is, from the package index; return its path."""
-    index = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/") + "/pip/"
-    context = ssl.create_default_context(cafile=os.environ.get("PIP_CERT") or None)
-
-    def get(url: str) -> bytes:
-        request = urllib.request.Request(url, headers={"Accept": "text/html"})
-        with urllib.request.urlopen(request, timeout=60, context=context) as answer:
-            content: bytes = answer.read()
-            return content
-
-    links = re.findall(PIP_WHEEL, get(index).decode())
-    if not links:
-        raise SystemExit(f"dev.py: no pip here, and none at {index}: install pip for {sys.executable}.")
-    link, _ = max(links, key=lambda found: [int(part) for part in found[1].split(".")])
-    url, _, fragment = urllib.parse.urljoin(index, link).partition("#")
-    content = get(url)
-    if fragment.startswith("sha256=") and hashlib.sha256(content).hexdigest() != fragment[7:]:
-        raise SystemExit(f"dev.py: {url} is not what {index} says it is.")
-    wheel = TOOLS / Path(url).name
-    wheel.write_bytes(content)
-    return wheel
 
 
 def tox(env: str, *arguments: str, **variables: str) -> int:

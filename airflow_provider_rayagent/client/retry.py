@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.client.errors import RayAgentHTTPError
 from airflow_provider_rayagent.client.transience import is_transient, may_have_been_received
+from airflow_provider_rayagent.tail.backoff import pause_after
 
 if TYPE_CHECKING:
     import tenacity
@@ -37,7 +38,7 @@ def pause(tries: int, error: BaseException, jitter: float) -> float:
     """
     if isinstance(error, RayAgentHTTPError) and error.retry_after is not None:
         return min(error.retry_after, MAX_RETRY_AFTER)
-    return min(FIRST_PAUSE * 2.0 ** (tries - 1), MAX_PAUSE) * (0.5 + jitter / 2)
+    return pause_after(tries, FIRST_PAUSE, MAX_PAUSE, jitter)
 
 
 def policy(call: Call, tries: int) -> dict[str, Any]:

@@ -20,12 +20,20 @@ def pause_between_readings(poll_interval: float, seconds: float) -> float:
     return max(min(max(poll_interval, MIN_POLL_SECONDS), MAX_POLL_SECONDS), 10 * seconds)
 
 
+def pause_after(failures: int, first: float, longest: float, jitter: float) -> float:
+    """Return the seconds to wait after some failures in a row, at least one: doubled each time, and jittered.
+
+    :param jitter: a number in [0, 1); a pause is 0.5 to 1 times its nominal length.
+    """
+    return min(first * 2.0 ** min(failures - 1, 30), longest) * (0.5 + jitter / 2)
+
+
 class Backoff:
     """When the next try may be made: at once, then after ever longer pauses until a success resets it.
 
     :param first: seconds after the first failure.
     :param longest: seconds at the most.
-    :param jitter: returns a number in [0, 1); a pause is 0.5 to 1 times its nominal length.
+    :param jitter: returns a number in [0, 1).
     """
 
     def __init__(self, first: float, longest: float, jitter: Callable[[], float]) -> None:
@@ -38,9 +46,8 @@ class Backoff:
 
     def failed(self, now: float) -> None:
         """Count a failure and put the next try off."""
-        pause = min(self._first * 2.0 ** min(self.failures, 30), self._longest)
         self.failures += 1
-        self.due = now + pause * (0.5 + self._jitter() / 2)
+        self.due = now + pause_after(self.failures, self._first, self._longest, self._jitter())
 
     def hasten(self, now: float) -> None:
         """Let the next try be made at ``now``; if it fails, the pauses go on growing."""
