@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.client.blocking import BlockingAgent
+from airflow_provider_rayagent.client.blocking_driver import Follower
 from airflow_provider_rayagent.client.config import read_config
-from airflow_provider_rayagent.client.follow import Follower
 from airflow_provider_rayagent.client.following import SLICE_SECONDS
 from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.stream.events import Event

@@ -17,7 +17,7 @@ from airflow_provider_rayagent.client.connections import Adapter, Session, reade
 from airflow_provider_rayagent.client.environment import Environment, read_environment
 from airflow_provider_rayagent.client.errors import RayAgentError
 from airflow_provider_rayagent.client.failures import LibraryErrors, as_agent_error
-from airflow_provider_rayagent.client.logstreams import READ_BYTES
+from airflow_provider_rayagent.client.log_answers import READ_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -20,7 +20,7 @@ from urllib3.util.ssltransport import SSLTransport
 
 from airflow_provider_rayagent.client import limits
 from airflow_provider_rayagent.client.config import MAX_IDLE_SECONDS
-from airflow_provider_rayagent.client.logstreams import READ_BYTES
+from airflow_provider_rayagent.client.log_answers import READ_BYTES
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

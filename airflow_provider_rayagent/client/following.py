@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.client import jobs
 from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentNotFoundError, RayAgentResponseError
-from airflow_provider_rayagent.client.logstreams import StreamEndedError
+from airflow_provider_rayagent.client.log_answers import StreamEndedError
 from airflow_provider_rayagent.client.transience import is_log_unreadable, is_permanent
 from airflow_provider_rayagent.client.validation import JobId, Protocol, validate_protocol
 from airflow_provider_rayagent.tail import commands as do

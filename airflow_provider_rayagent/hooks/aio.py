@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from airflow_provider_rayagent.client.aio import AsyncAgent
-    from airflow_provider_rayagent.client.aio_follow import AsyncFollower
+    from airflow_provider_rayagent.client.aio_driver import AsyncFollower
     from airflow_provider_rayagent.client.call import Call
     from airflow_provider_rayagent.client.service import Service
     from airflow_provider_rayagent.hooks.plugins import Timeout
@@ -85,7 +85,7 @@ class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
 
     async def get_job_logs(self, job_id: str) -> str:
         """Return the whole log of a job as it is now."""
-        from airflow_provider_rayagent.client.aio_streams import read_whole_log
+        from airflow_provider_rayagent.client.aio_logs import read_whole_log
 
         valid_id = validate_job_id(job_id)
         return await read_whole_log(await self.get_async_conn(), valid_id)
@@ -121,7 +121,7 @@ class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
         """Return a follower of a job, which gives lines, notices and changes of status; see :class:`AsyncFollower`."""
         valid_id = validate_job_id(job_id)
         agent = await self.get_async_conn()
-        from airflow_provider_rayagent.client.aio_follow import AsyncFollower
+        from airflow_provider_rayagent.client.aio_driver import AsyncFollower
 
         return AsyncFollower(agent, valid_id, settings, cursor=cursor, deadline=deadline, clock=clock)
 
@@ -229,7 +229,7 @@ class _Lines(Items[str]):
 def _load_transport() -> ModuleType:
     """Import what speaks to the agent, which takes too long for an event loop."""
     from airflow_provider_rayagent.client import (
-        aio_follow,  # noqa: F401
+        aio_driver,  # noqa: F401
         pool,
     )
 

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from airflow_provider_rayagent.client.blocking import BlockingAgent
+    from airflow_provider_rayagent.client.blocking_driver import Follower
     from airflow_provider_rayagent.client.call import Call
     from airflow_provider_rayagent.client.config import AgentConfig
-    from airflow_provider_rayagent.client.follow import Follower
     from airflow_provider_rayagent.client.service import Service
     from airflow_provider_rayagent.client.validation import Protocol
     from airflow_provider_rayagent.hooks.plugins import Timeout
@@ -126,7 +126,7 @@ class RayAgentHook(PluginMethods, BaseHook):
 
     def get_job_logs(self, job_id: str) -> str:
         """Return the whole log of a job as it is now; for a long one :meth:`tail_job_logs` is better."""
-        from airflow_provider_rayagent.client.streams import read_whole_log
+        from airflow_provider_rayagent.client.blocking_logs import read_whole_log
 
         return read_whole_log(self._agent, validate_job_id(job_id))
 
@@ -178,7 +178,7 @@ class RayAgentHook(PluginMethods, BaseHook):
         stopped: threading.Event | None = None,
     ) -> Follower:
         """Return a follower of a job, which gives lines, notices and changes of status; see :class:`Follower`."""
-        from airflow_provider_rayagent.client.follow import Follower
+        from airflow_provider_rayagent.client.blocking_driver import Follower
 
         return Follower(
             self._agent, validate_job_id(job_id), settings, cursor=cursor, deadline=deadline, stopped=stopped

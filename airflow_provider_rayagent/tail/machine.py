@@ -39,13 +39,13 @@ from airflow_provider_rayagent.tail import ending
 from airflow_provider_rayagent.tail.commands import Command, TailSettings
 from airflow_provider_rayagent.tail.cursor import Cursor, ForeignTextError
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.tail.live import LiveStream, StreamState
+from airflow_provider_rayagent.tail.live_stream import LiveStream, StreamState
 from airflow_provider_rayagent.tail.messages import StreamReading
 from airflow_provider_rayagent.tail.output import Output
 from airflow_provider_rayagent.tail.reading import TextReading
 from airflow_provider_rayagent.tail.status import StatusPolling
 from airflow_provider_rayagent.tail.suspects import SuspectStreams, Suspicion
-from airflow_provider_rayagent.tail.whole import WholeLog, WholeLogState
+from airflow_provider_rayagent.tail.whole_log import WholeLog, WholeLogState
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 
 if TYPE_CHECKING:

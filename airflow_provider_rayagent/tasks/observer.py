@@ -19,7 +19,7 @@ from airflow_provider_rayagent.tail.items import LogLine
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from airflow_provider_rayagent.client.follow import Follower
+    from airflow_provider_rayagent.client.blocking_driver import Follower
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
     from airflow_provider_rayagent.render.presenter import Record
     from airflow_provider_rayagent.tail.commands import TailSettings

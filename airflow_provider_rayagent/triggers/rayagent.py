@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
     from datetime import datetime
 
-    from airflow_provider_rayagent.client.aio_follow import AsyncFollower
+    from airflow_provider_rayagent.client.aio_driver import AsyncFollower
     from airflow_provider_rayagent.client.validation import Protocol
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.items import Item

@@ -23,7 +23,7 @@ from tests.contract.conftest import submit
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_provider_rayagent.client.follow import Follower
+    from airflow_provider_rayagent.client.blocking_driver import Follower
     from airflow_provider_rayagent.tail.commands import TailSettings
     from tests.stack.agent import LocalAgent
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.client.aio import AsyncAgent
-from airflow_provider_rayagent.client.aio_follow import AsyncFollower
+from airflow_provider_rayagent.client.aio_driver import AsyncFollower
 from airflow_provider_rayagent.client.blocking import BlockingAgent
+from airflow_provider_rayagent.client.blocking_driver import Follower
 from airflow_provider_rayagent.client.config import AgentConfig, read_config
-from airflow_provider_rayagent.client.follow import Follower
 from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.tail.commands import StreamSource, TailSettings
 from airflow_provider_rayagent.tail.end import End

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_rayagent.client.blocking import BlockingAgent
+from airflow_provider_rayagent.client.blocking_driver import Follower
 from airflow_provider_rayagent.client.config import read_config
-from airflow_provider_rayagent.client.follow import Follower
 from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.render.presenter import PresentSettings, Record
 from airflow_provider_rayagent.render.records import JobRecords

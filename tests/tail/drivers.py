@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.client.blocking import BlockingAgent
+from airflow_provider_rayagent.client.blocking_driver import Follower
 from airflow_provider_rayagent.client.config import AgentConfig, read_config
 from airflow_provider_rayagent.client.errors import RayAgentError
-from airflow_provider_rayagent.client.follow import Follower
 from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.tail.commands import StreamSource, TailSettings
 from tests.stack.watch import PATIENCE

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_rayagent.client.blocking import BlockingAgent
-from airflow_provider_rayagent.client.follow import Follower
+from airflow_provider_rayagent.client.blocking_driver import Follower
 from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.items import LogLine

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_rayagent.client import aio_streams, limits, streams
+from airflow_provider_rayagent.client import aio_logs, blocking_logs, limits
 from airflow_provider_rayagent.client.agent_service import AGENT
 from airflow_provider_rayagent.client.errors import (
     RayAgentConnectionError,
@@ -17,7 +17,7 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentTimeoutError,
 )
 from airflow_provider_rayagent.client.limits import Limit
-from airflow_provider_rayagent.client.logstreams import StreamEndedError
+from airflow_provider_rayagent.client.log_answers import StreamEndedError
 from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.stream import bodies
 from airflow_provider_rayagent.stream.frames import FrameDecoder
@@ -228,7 +228,7 @@ class Endless(Action):
 def test_a_message_that_is_too_long_ends_the_stream_and_the_whole_log_brings_it(
     transport: Transport, source: str, message: Action, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (streams, aio_streams):
+    for module in (blocking_logs, aio_logs):
         monkeypatch.setattr(module, "SseDecoder", functools.partial(SseDecoder, 100_000))
         monkeypatch.setattr(module, "FrameDecoder", functools.partial(FrameDecoder, 100_000))
     play = Play(Log(TEXT[:100]), message, Hold())
@@ -263,7 +263,7 @@ def test_a_stream_ends_if_its_peer_does_not_read_the_answer_to_a_ping(
         sent.append(opcode)
         return b"x" * MANY_BYTES
 
-    for module in (streams, aio_streams):
+    for module in (blocking_logs, aio_logs):
         monkeypatch.setattr(module, "SEND_SECONDS", 0.3)
         monkeypatch.setattr(module, "control_frame", long_frame)
     with ScriptedAgent(Job(TEXT, "RUNNING", ws=[Play(StopReading(), Ping(), Repeat(b"", 1))])) as server:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_rayagent.client.aio_streams import _ReadAhead
+from airflow_provider_rayagent.client.aio_logs import _ReadAhead
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

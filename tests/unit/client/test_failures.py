@@ -15,6 +15,7 @@ from urllib3.exceptions import MaxRetryError, ReadTimeoutError, SSLError
 from airflow_provider_rayagent.client.agent_service import AGENT
 from airflow_provider_rayagent.client.aio import HTTPX_ERRORS, AsyncAgent
 from airflow_provider_rayagent.client.blocking import REQUESTS_ERRORS, BlockingAgent
+from airflow_provider_rayagent.client.blocking_logs import WebSocketStream
 from airflow_provider_rayagent.client.config import read_config
 from airflow_provider_rayagent.client.errors import (
     RayAgentConfigError,
@@ -28,7 +29,6 @@ from airflow_provider_rayagent.client.errors import (
 )
 from airflow_provider_rayagent.client.failures import LibraryErrors, as_agent_error
 from airflow_provider_rayagent.client.limits import TooSlowError
-from airflow_provider_rayagent.client.streams import WebSocketStream
 from airflow_provider_rayagent.client.validation import JobId
 from tests.scripted import Job, Play, Reset, ScriptedAgent
 

@@ -8,12 +8,12 @@ from itertools import pairwise
 
 import pytest
 
+from airflow_provider_rayagent.client.blocking_logs import read_whole_log
 from airflow_provider_rayagent.client.errors import (
     RayAgentConnectionError,
     RayAgentNotFoundError,
     RayAgentResponseError,
 )
-from airflow_provider_rayagent.client.streams import read_whole_log
 from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
 from tests.scripted import DEFAULT, Answer, FullText, Html, Job, Open, Play, Refuse, Reset, ScriptedAgent, Step

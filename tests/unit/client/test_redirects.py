@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.client.agent_service import AGENT
+from airflow_provider_rayagent.client.blocking_logs import SseStream, WebSocketStream, WholeLog
 from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentRedirectError
-from airflow_provider_rayagent.client.streams import SseStream, WebSocketStream, WholeLog
 from airflow_provider_rayagent.client.validation import JobId
 from tests.scripted import DEFAULT, Job, Redirect, ScriptedAgent, Step
 from tests.unit.support import TOKEN, make_agent

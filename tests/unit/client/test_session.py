@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_rayagent.client import connections
 from airflow_provider_rayagent.client.agent_service import AGENT
-from airflow_provider_rayagent.client.streams import SseStream, WebSocketStream
+from airflow_provider_rayagent.client.blocking_logs import SseStream, WebSocketStream
 from airflow_provider_rayagent.client.validation import JobId
 from tests.scripted import Answer, Hold, Html, Job, Play, ScriptedAgent
 from tests.unit.support import TOKEN, make_agent

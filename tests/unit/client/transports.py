@@ -6,12 +6,12 @@ import asyncio
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.client import aio_streams, streams
+from airflow_provider_rayagent.client import aio_logs, blocking_logs
 from airflow_provider_rayagent.client.aio import AsyncAgent
-from airflow_provider_rayagent.client.aio_follow import AsyncFollower
+from airflow_provider_rayagent.client.aio_driver import AsyncFollower
 from airflow_provider_rayagent.client.blocking import BlockingAgent
+from airflow_provider_rayagent.client.blocking_driver import Follower
 from airflow_provider_rayagent.client.config import read_config
-from airflow_provider_rayagent.client.follow import Follower
 from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.items import LogLine
@@ -45,26 +45,26 @@ class Blocking:
     def whole_log(self, config: AgentConfig) -> str:
         """Return the whole log of the job ``j1``, asked for once."""
         with BlockingAgent(config) as agent:
-            log = streams.WholeLog(agent, JobId("j1"))
+            log = blocking_logs.WholeLog(agent, JobId("j1"))
             with closing(log):
                 return "".join(iter(log.read, None))
 
     def held_log(self, config: AgentConfig) -> str:
         """Return the whole log of the job ``j1``, as the hook's method does."""
         with BlockingAgent(config) as agent:
-            return streams.read_whole_log(agent, JobId("j1"))
+            return blocking_logs.read_whole_log(agent, JobId("j1"))
 
     def open(self, config: AgentConfig, source: str) -> None:
         """Open a stream of the job ``j1``, and close it."""
         with BlockingAgent(config) as agent:
-            streams.open_stream(agent, JobId("j1"), source).close()
+            blocking_logs.open_stream(agent, JobId("j1"), source).close()
 
     def messages(self, config: AgentConfig, source: str, until: Callable[[list[Event]], object]) -> list[Event]:
         """Return the messages of a stream, read until there are enough.
 
         :raises StreamEndedError: if it ends before.
         """
-        with BlockingAgent(config) as agent, closing(streams.open_stream(agent, JobId("j1"), source)) as stream:
+        with BlockingAgent(config) as agent, closing(blocking_logs.open_stream(agent, JobId("j1"), source)) as stream:
             found: list[Event] = []
             while not until(found):
                 found += stream.read(1.0)[0]
@@ -93,7 +93,7 @@ class Asyncio:
 
     def whole_log(self, config: AgentConfig) -> str:
         async def work(agent: AsyncAgent) -> str:
-            log = await aio_streams.AsyncWholeLog.open(agent, JobId("j1"))
+            log = await aio_logs.AsyncWholeLog.open(agent, JobId("j1"))
             pieces = []
             try:
                 while (text := await log.read()) is not None:
@@ -106,19 +106,19 @@ class Asyncio:
         return text
 
     def held_log(self, config: AgentConfig) -> str:
-        text: str = _run(config, lambda agent: aio_streams.read_whole_log(agent, JobId("j1")))
+        text: str = _run(config, lambda agent: aio_logs.read_whole_log(agent, JobId("j1")))
         return text
 
     def open(self, config: AgentConfig, source: str) -> None:
         async def work(agent: AsyncAgent) -> None:
-            stream = await aio_streams.open_stream(agent, JobId("j1"), source)
+            stream = await aio_logs.open_stream(agent, JobId("j1"), source)
             await stream.close()
 
         _run(config, work)
 
     def messages(self, config: AgentConfig, source: str, until: Callable[[list[Event]], object]) -> list[Event]:
         async def work(agent: AsyncAgent) -> list[Event]:
-            stream = await aio_streams.open_stream(agent, JobId("j1"), source)
+            stream = await aio_logs.open_stream(agent, JobId("j1"), source)
             found: list[Event] = []
             try:
                 while not until(found):

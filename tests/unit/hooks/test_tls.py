@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.client.streams import SseStream, WebSocketStream, WholeLog
+from airflow_provider_rayagent.client.blocking_logs import SseStream, WebSocketStream, WholeLog
 from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.exceptions import (
     RayAgentConnectTimeoutError,

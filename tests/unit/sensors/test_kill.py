@@ -16,7 +16,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 from airflow.sdk.execution_time import timeout as airflows
 
-from airflow_provider_rayagent.client import follow
+from airflow_provider_rayagent.client import blocking_driver
 from airflow_provider_rayagent.client.validation import MAX_TIMEOUT
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobTimeoutError
 from airflow_provider_rayagent.task_instance import stopping
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _looks_up_often_and_is_patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follow, "SLICE_SECONDS", 0.1)
+    monkeypatch.setattr(blocking_driver, "SLICE_SECONDS", 0.1)
     monkeypatch.setattr(stopper, "KILL_SECONDS", PATIENCE)
 
 

@@ -14,7 +14,7 @@ from airflow_provider_rayagent.client import limits
 from airflow_provider_rayagent.client.aio import BROKEN, read_body
 from airflow_provider_rayagent.client.call import Call
 from airflow_provider_rayagent.client.errors import RayAgentConnectionError
-from airflow_provider_rayagent.client.logstreams import (
+from airflow_provider_rayagent.client.log_answers import (
     GOODBYE_SECONDS,
     PING_SECONDS,
     READ_BYTES,

@@ -13,7 +13,7 @@ from airflow_provider_rayagent.client import limits
 from airflow_provider_rayagent.client.blocking import BROKEN, read_body
 from airflow_provider_rayagent.client.connections import has_pending, reader_of, upgraded
 from airflow_provider_rayagent.client.errors import RayAgentConnectionError
-from airflow_provider_rayagent.client.logstreams import (
+from airflow_provider_rayagent.client.log_answers import (
     GOODBYE_SECONDS,
     PING_SECONDS,
     READ_BYTES,

@@ -1,75 +1,68 @@
-"""Drive a tail over the asyncio transports."""
+"""Drive a tail over the blocking transports."""
 
 from __future__ import annotations
 
-import asyncio
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.client.aio_items import Items, TaskItems
-from airflow_provider_rayagent.client.aio_streams import AsyncLogStream, AsyncWholeLog, open_stream
+from airflow_provider_rayagent.client.blocking_logs import LogStream, WholeLog, open_stream
 from airflow_provider_rayagent.client.errors import RayAgentError
-from airflow_provider_rayagent.client.following import Following
-from airflow_provider_rayagent.client.logstreams import StreamEndedError
-from airflow_provider_rayagent.client.validation import JobId
+from airflow_provider_rayagent.client.following import SLICE_SECONDS, Following
+from airflow_provider_rayagent.client.log_answers import StreamEndedError
 from airflow_provider_rayagent.tail import commands as do
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
+    from collections.abc import Callable, Generator
 
-    from airflow_provider_rayagent.client.aio import AsyncAgent
+    from airflow_provider_rayagent.client.blocking import BlockingAgent
     from airflow_provider_rayagent.client.validation import JobId
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.cursor import Cursor
     from airflow_provider_rayagent.tail.items import Item
 
 
-class AsyncFollower(Following):
+class Follower(Following):
     """Follow one job: :meth:`items` gives its items, and then the attributes say how it ended.
 
     :param deadline: seconds from now after which to give up.
+    :param stopped: set by another thread or a signal handler to end the following soon.
     """
 
     def __init__(
         self,
-        agent: AsyncAgent,
+        agent: BlockingAgent,
         job_id: JobId,
         settings: TailSettings,
         *,
         cursor: Cursor | None = None,
         deadline: float | None = None,
+        stopped: threading.Event | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         redact = agent.config.redact
         super().__init__(job_id, settings, cursor=cursor, deadline=deadline, clock=clock, redact=redact)
         self._agent = agent
-        self._stream: AsyncLogStream | None = None
-        self._whole: AsyncWholeLog | None = None
+        self._stopped = stopped or threading.Event()
+        self._stream: LogStream | None = None
+        self._whole: WholeLog | None = None
 
-    def items(self) -> Items[list[Item]]:
-        """Return what gives lists of items, empty ones too, until the end.
-
-        Closing it closes all connections, and so does dropping it.
-        """
-        return TaskItems(self._items())
-
-    async def _items(self) -> AsyncGenerator[list[Item], None]:
+    def items(self) -> Generator[list[Item], None, None]:
+        """Yield lists of items, empty ones too, until the end; closing it closes all connections."""
         try:
-            while self.end is None:
-                await self._carry_out(self.step())
+            while self.end is None and not self._stopped.is_set():
+                self._carry_out(self.step())
                 yield self.take()
         finally:
-            try:
-                await self._do(do.CloseStream())
-            finally:
-                await self._do(do.CloseWholeLog())
+            self._do(do.CloseStream())
+            self._do(do.CloseWholeLog())
 
-    async def _carry_out(self, step: Generator[do.Command, Any, None]) -> None:
+    def _carry_out(self, step: Generator[do.Command, Any, None]) -> None:
         try:
             command = next(step)
             while True:
                 try:
-                    result = await self._do(command)
+                    result = self._do(command)
                 except (RayAgentError, StreamEndedError) as error:  # noqa: PERF203 - the outcome of one command
                     command = step.throw(error)
                 else:
@@ -77,25 +70,25 @@ class AsyncFollower(Following):
         except StopIteration:
             pass
 
-    async def _do(self, command: do.Command) -> Any:
+    def _do(self, command: do.Command) -> Any:
         match command:
             case do.AskStatus():
-                return await self._agent.send(self._agent.config.service.get_job(self.job_id), tries=1)
+                return self._agent.send(self._agent.config.service.get_job(self.job_id), tries=1)
             case do.OpenStream(source):
-                self._stream = await open_stream(self._agent, self.job_id, source)
+                self._stream = open_stream(self._agent, self.job_id, source)
             case do.ReadStream(seconds) if self._stream is not None:
-                return await self._stream.read(seconds)
+                return self._stream.read(min(seconds, SLICE_SECONDS))
             case do.CloseStream() if self._stream is not None:
                 stream, self._stream = self._stream, None
-                await stream.close()
+                stream.close()
             case do.OpenWholeLog():
-                self._whole = await AsyncWholeLog.open(self._agent, self.job_id)
+                self._whole = WholeLog(self._agent, self.job_id)
             case do.ReadWholeLog() if self._whole is not None:
-                return await self._whole.read()
+                return self._whole.read()
             case do.CloseWholeLog() if self._whole is not None:
                 whole, self._whole = self._whole, None
-                await whole.close()
+                whole.close()
                 return whole.delimited
             case do.Wait(seconds):
-                await asyncio.sleep(seconds)
+                self._stopped.wait(min(seconds, SLICE_SECONDS))
         return None
