@@ -102,7 +102,7 @@ class AgentService:
     def stream_job_logs(self, job_id: JobId, source: StreamSource) -> Call:
         return Call("GET", f"jobs/{job_id}/logs/" if source == "websocket" else f"jobs/{job_id}/logs/stream/", "text")
 
-    def decode_event(self, data: bytes, name: str = "") -> Event:
+    def decode_event(self, data: str | bytes, name: str = "") -> Event:
         return decode_event(data, name)
 
     def get_job_logs(self, job_id: JobId) -> Call:

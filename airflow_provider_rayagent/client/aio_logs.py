@@ -28,8 +28,6 @@ from airflow_provider_rayagent.client.log_answers import (
     new_key,
 )
 from airflow_provider_rayagent.client.validation import JobId
-from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
-from airflow_provider_rayagent.stream.events import Event, decode_event
 from airflow_provider_rayagent.stream.frames import CLOSE, PING, PONG, FrameDecoder, upgrade_headers
 from airflow_provider_rayagent.stream.sse import SseDecoder
 
@@ -40,7 +38,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.client.aio import AsyncAgent
     from airflow_provider_rayagent.client.call import Call
+    from airflow_provider_rayagent.client.service import Service
     from airflow_provider_rayagent.client.validation import JobId
+    from airflow_provider_rayagent.stream.events import Event
 
 MIN_WAIT = 0.01
 SLICE_SECONDS = 1.0
@@ -130,7 +130,10 @@ class _ReadAhead:
 class AsyncWebSocketStream:
     """The log stream over WebSocket, on a connection that ``httpx`` opened. Made by :meth:`open`."""
 
-    def __init__(self, stream: httpcore.AsyncNetworkStream, opened: contextlib.AsyncExitStack) -> None:
+    def __init__(
+        self, service: Service, stream: httpcore.AsyncNetworkStream, opened: contextlib.AsyncExitStack
+    ) -> None:
+        self._service = service
         self._stream = stream
         self._opened = opened
         self._frames = FrameDecoder()
@@ -142,14 +145,15 @@ class AsyncWebSocketStream:
 
         :raises RayAgentError: if it can't be opened.
         """
-        call = agent.config.service.stream_job_logs(job_id, "websocket")
+        service = agent.config.service
+        call = service.stream_job_logs(job_id, "websocket")
         key = new_key()
         async with contextlib.AsyncExitStack() as opened:
             response = await opened.enter_async_context(agent.opened(call, stream=True, headers=upgrade_headers(key)))
             if response.status_code != 101:
                 await _check(call, response, agent)
             check_upgrade(call, response.status_code, response.headers, key)
-            return cls(response.extensions["network_stream"], opened.pop_all())
+            return cls(service, response.extensions["network_stream"], opened.pop_all())
 
     async def read(self, seconds: float) -> tuple[list[Event], bool]:
         """Return the messages that came within ``seconds``, and whether the peer gave any sign of life."""
@@ -167,7 +171,7 @@ class AsyncWebSocketStream:
                 await self._send(PONG, ping)
         except _BROKEN_SOCKET as error:
             raise StreamEndedError(_words(error)) from None
-        return [decode_event(message) for message in messages], True
+        return [self._service.decode_event(message) for message in messages], True
 
     async def _receive(self, until: float) -> bytes | None:
         """Return what comes next; a ping now and then makes a living peer show itself."""
@@ -197,7 +201,8 @@ class AsyncWebSocketStream:
 class AsyncSseStream:
     """The log stream as server-sent events, with ``httpx``. Made by :meth:`open`."""
 
-    def __init__(self, response: httpx.Response, opened: contextlib.AsyncExitStack) -> None:
+    def __init__(self, service: Service, response: httpx.Response, opened: contextlib.AsyncExitStack) -> None:
+        self._service = service
         self._decoder = SseDecoder()
         self._ahead = _ReadAhead(response.aiter_bytes(), opened)
 
@@ -207,11 +212,12 @@ class AsyncSseStream:
 
         :raises RayAgentError: if it can't be opened.
         """
-        call = agent.config.service.stream_job_logs(job_id, "http")
+        service = agent.config.service
+        call = service.stream_job_logs(job_id, "http")
         async with contextlib.AsyncExitStack() as opened:
             response = await opened.enter_async_context(agent.opened(call, stream=True))
             await _check(call, response, agent)
-            return cls(response, opened.pop_all())
+            return cls(service, response, opened.pop_all())
 
     async def read(self, seconds: float) -> tuple[list[Event], bool]:
         """Return the messages that came within ``seconds``, and whether anything came."""
@@ -219,7 +225,7 @@ class AsyncSseStream:
             raise StreamEndedError(self._decoder.ended, too_long=self._decoder.too_long)
         chunks = await self._ahead.take(seconds)
         events = [event for chunk in chunks for event in self._decoder.feed(chunk)]
-        return [decode_event(event.data, event.name) for event in events], bool(chunks)
+        return [self._service.decode_event(event.data, event.name) for event in events], bool(chunks)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -233,7 +239,7 @@ class AsyncWholeLog:
         self._agent = agent
         self._ahead = _ReadAhead(response.aiter_bytes(), opened)
         self._budget = limits.WaitBudget(limits.LOG)
-        self._decoder = LogBodyDecoder(response.headers.get("content-type", ""))
+        self._decoder = agent.config.service.log_decoder(response.headers.get("content-type", ""))
         self._at_end = False
         self.delimited = is_delimited(response.headers)
         """Whether the answer itself says where it ends, so that a cut one is noticed."""

@@ -82,7 +82,7 @@ class Follower(Following):
                 stream, self._stream = self._stream, None
                 stream.close()
             case do.OpenWholeLog():
-                self._whole = WholeLog(self._agent, self.job_id)
+                self._whole = WholeLog.open(self._agent, self.job_id)
             case do.ReadWholeLog() if self._whole is not None:
                 return self._whole.read()
             case do.CloseWholeLog() if self._whole is not None:

@@ -26,12 +26,11 @@ from airflow_provider_rayagent.client.log_answers import (
     is_delimited,
     new_key,
 )
-from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
-from airflow_provider_rayagent.stream.events import Event, decode_event
 from airflow_provider_rayagent.stream.frames import CLOSE, PING, PONG, FrameDecoder, upgrade_headers
 from airflow_provider_rayagent.stream.sse import SseDecoder
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
 
     import requests
@@ -39,7 +38,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.client.blocking import BlockingAgent
     from airflow_provider_rayagent.client.call import Call
+    from airflow_provider_rayagent.client.service import Service
     from airflow_provider_rayagent.client.validation import JobId
+    from airflow_provider_rayagent.stream.events import Event
 
 READ_AHEAD_BYTES = 262_144
 """Of server-sent events; then the agent is made to wait."""
@@ -59,25 +60,35 @@ class LogStream(Protocol):
 
 
 class WebSocketStream:
-    """The log stream over WebSocket, on a connection that ``requests`` opened.
+    """The log stream over WebSocket, on a connection that ``requests`` opened. Made by :meth:`open`.
 
-    :raises RayAgentError: if it can't be opened.
+    :param came: what was received after the head of the answer.
     """
 
-    def __init__(self, agent: BlockingAgent, job_id: JobId) -> None:
-        call = agent.config.service.stream_job_logs(job_id, "websocket")
+    def __init__(self, service: Service, connection: socket.socket, came: bytes, opened: contextlib.ExitStack) -> None:
+        self._service = service
+        self._socket, self._came = connection, came
+        self._opened = opened
+        self._frames = FrameDecoder()
+        self._ping_due = time.monotonic() + PING_SECONDS
+
+    @classmethod
+    def open(cls, agent: BlockingAgent, job_id: JobId) -> WebSocketStream:
+        """Open the stream.
+
+        :raises RayAgentError: if it can't be opened.
+        """
+        service = agent.config.service
+        call = service.stream_job_logs(job_id, "websocket")
         key = new_key()
-        self._opened = contextlib.ExitStack()
-        with self._opened:
-            response = _open(self._opened, agent, call, upgrade_headers(key))
+        with contextlib.ExitStack() as opened:
+            response = _open(opened, agent, call, upgrade_headers(key))
             if response.status_code != 101:
                 _check(call, response, agent)
             check_upgrade(call, response.status_code, response.headers, key)
-            self._socket, self._came = upgraded(response)
-            self._opened = self._opened.pop_all()
-        self._socket.settimeout(SEND_SECONDS)
-        self._frames = FrameDecoder()
-        self._ping_due = time.monotonic() + PING_SECONDS
+            connection, came = upgraded(response)
+            connection.settimeout(SEND_SECONDS)
+            return cls(service, connection, came, opened.pop_all())
 
     def read(self, seconds: float) -> tuple[list[Event], bool]:
         """Return the messages that came within ``seconds``, and whether the peer gave any sign of life."""
@@ -95,7 +106,7 @@ class WebSocketStream:
                 self._socket.sendall(control_frame(PONG, ping))
         except OSError as error:
             raise StreamEndedError(str(error) or type(error).__name__) from None
-        return [decode_event(message) for message in messages], True
+        return [self._service.decode_event(message) for message in messages], True
 
     def _receive(self, until: float) -> bytes | None:
         """Return what comes next; a ping now and then makes a living peer show itself."""
@@ -130,28 +141,37 @@ class SseStream:
     """The log stream as server-sent events, with ``requests``.
 
     A thread reads, since a read of ``requests`` that timed out can't be taken up again; it stops while much is unread,
-    so that a slow reader slows the agent.
-
-    :raises RayAgentError: if it can't be opened.
+    so that a slow reader slows the agent. Made by :meth:`open`.
     """
 
-    def __init__(self, agent: BlockingAgent, job_id: JobId) -> None:
-        call = agent.config.service.stream_job_logs(job_id, "http")
-        self._opened = contextlib.ExitStack()
-        with self._opened:
-            self._response = _open(self._opened, agent, call)
-            _check(call, self._response, agent)
-            self._opened = self._opened.pop_all()
-        self._reader = reader_of(self._response)
-        self._reader.wait_for(None)
+    def __init__(self, service: Service, response: requests.Response, opened: contextlib.ExitStack) -> None:
+        self._service = service
+        self._response = response
+        self._opened = opened
+        self._reader = reader_of(response)
         self._decoder = SseDecoder()
         self._news = threading.Condition()
         self._chunks: list[bytes] = []
         self._held = 0
         self._closed = False
         self._ended: str | None = None
-        self._thread = threading.Thread(target=self._pump, name=f"rayagent-sse-{job_id}", daemon=True)
-        self._thread.start()
+        self._thread = threading.Thread(target=self._pump, name="rayagent-sse", daemon=True)
+
+    @classmethod
+    def open(cls, agent: BlockingAgent, job_id: JobId) -> SseStream:
+        """Open the stream.
+
+        :raises RayAgentError: if it can't be opened.
+        """
+        service = agent.config.service
+        call = service.stream_job_logs(job_id, "http")
+        with contextlib.ExitStack() as opened:
+            response = _open(opened, agent, call)
+            _check(call, response, agent)
+            stream = cls(service, response, opened.pop_all())
+        stream._reader.wait_for(None)
+        stream._thread.start()
+        return stream
 
     def read(self, seconds: float) -> tuple[list[Event], bool]:
         """Return the messages that came within ``seconds``, and whether the peer gave any sign of life."""
@@ -164,7 +184,8 @@ class SseStream:
         if self._decoder.ended is not None:
             raise StreamEndedError(self._decoder.ended, too_long=self._decoder.too_long)
         if data:
-            return [decode_event(event.data, event.name) for event in self._decoder.feed(data)], True
+            events = self._decoder.feed(data)
+            return [self._service.decode_event(event.data, event.name) for event in events], True
         if ended is not None:
             raise StreamEndedError(ended)
         return [], False
@@ -206,25 +227,29 @@ def _pieces(raw: HTTPResponse) -> Iterator[bytes]:
 
 
 class WholeLog:
-    """The whole log, read piece by piece, with ``requests``.
+    """The whole log, read piece by piece, with ``requests``. Made by :meth:`open`."""
 
-    :raises RayAgentError: if it can't be had.
-    """
-
-    def __init__(self, agent: BlockingAgent, job_id: JobId) -> None:
-        call = agent.config.service.get_job_logs(job_id)
+    def __init__(self, agent: BlockingAgent, response: requests.Response, opened: contextlib.ExitStack) -> None:
         self._agent = agent
-        self._opened = contextlib.ExitStack()
-        with self._opened:
-            response = self._opened.enter_context(agent.opened(call))
-            _check(call, response, agent)
-            self._opened = self._opened.pop_all()
-        reader_of(response).wait_for(limits.LOG)
+        self._opened = opened
         self._raw = response.raw
-        self._decoder = LogBodyDecoder(response.headers.get("content-type", ""))
+        self._decoder = agent.config.service.log_decoder(response.headers.get("content-type", ""))
         self._at_end = False
         self.delimited = is_delimited(response.headers)
         """Whether the answer itself says where it ends, so that a cut one is noticed."""
+
+    @classmethod
+    def open(cls, agent: BlockingAgent, job_id: JobId) -> WholeLog:
+        """Ask for the log.
+
+        :raises RayAgentError: if it can't be had.
+        """
+        call = agent.config.service.get_job_logs(job_id)
+        with contextlib.ExitStack() as opened:
+            response = opened.enter_context(agent.opened(call))
+            _check(call, response, agent)
+            reader_of(response).wait_for(limits.LOG)
+            return cls(agent, response, opened.pop_all())
 
     def read(self) -> str | None:
         """Return the next piece of text, ``None`` at the end.
@@ -256,7 +281,7 @@ def read_whole_log(agent: BlockingAgent, job_id: JobId) -> str:
     """
 
     def read() -> str:
-        log, held = WholeLog(agent, job_id), HeldLog(job_id)
+        log, held = WholeLog.open(agent, job_id), HeldLog(job_id)
         try:
             while (text := log.read()) is not None:
                 held.add(text)
@@ -285,4 +310,4 @@ def open_stream(agent: BlockingAgent, job_id: JobId, source: str) -> LogStream:
 
     :raises RayAgentError: if it can't be opened.
     """
-    return WebSocketStream(agent, job_id) if source == "websocket" else SseStream(agent, job_id)
+    return WebSocketStream.open(agent, job_id) if source == "websocket" else SseStream.open(agent, job_id)

@@ -83,7 +83,7 @@ class Service(Protocol):
     def stream_job_logs(self, job_id: JobId, source: StreamSource) -> Call:
         """Return the request that opens a live log stream."""
 
-    def decode_event(self, data: bytes, name: str = "") -> Event:
+    def decode_event(self, data: str | bytes, name: str = "") -> Event:
         """Return the event in one WebSocket message, or in the data of one server-sent event of this name."""
 
     def get_job_logs(self, job_id: JobId) -> Call:

@@ -92,7 +92,7 @@ def test_a_stream_that_is_opened_in_an_except_block_says_what_is_wrong_with_it()
             fail(ConnectionRefusedError())
         except EXPECTED:
             with pytest.raises(RayAgentError, match=r"The connection to .* failed"):
-                WebSocketStream(agent, JobId("j1"))
+                WebSocketStream.open(agent, JobId("j1"))
 
 
 def kind_of(value: object) -> str:

@@ -105,16 +105,16 @@ def test_a_redirect_without_a_target_is_an_error() -> None:
 def test_log_streams_carry_the_token_nowhere_else(opened: Any) -> None:
     with ScriptedAgent(Job("x\n")) as other, ScriptedAgent(Job("x\n")) as server, make_agent(server) as agent:
         server.answers["*"] = [Redirect(f"{other.url}jobs/j1/logs/")]
-        for job_id in ("GET jobs/j1/logs/", "GET jobs/j1/logs/stream/", "WS jobs/j1/logs/"):
-            server.answers[job_id] = server.answers["*"]
+        for request in ("GET jobs/j1/logs/", "GET jobs/j1/logs/stream/", "WS jobs/j1/logs/"):
+            server.answers[request] = server.answers["*"]
         with pytest.raises(RayAgentError):
-            opened(agent, "j1")
+            opened.open(agent, "j1")
         assert (other.connections, other.requests) == (0, [])
 
 
 def test_a_stream_of_server_sent_events_follows_a_redirect_on_the_same_host() -> None:
     with ScriptedAgent(Job("x\n", sse=[Redirect("/jobs/moved/logs/stream/"), DEFAULT]), Job(job_id="moved")) as server:
         with make_agent(server) as agent:
-            stream = SseStream(agent, JobId("j1"))
+            stream = SseStream.open(agent, JobId("j1"))
             stream.close()
         assert [request.status for request in server.of("GET")] == [307, 200]

@@ -67,7 +67,7 @@ def test_an_entry_in_netrc_does_not_take_the_tokens_place(tmp_path: Path, monkey
         with make_agent(server) as agent:
             agent.send(AGENT.get_job(JobId("j1")))
             for kind in (SseStream, WebSocketStream):
-                kind(agent, JobId("j1")).close()
+                kind.open(agent, JobId("j1")).close()
         with make_agent(server, token=None) as anonymous, pytest.raises(Exception, match="401"):
             anonymous.send(AGENT.get_job(JobId("j1")))
         sent = [request.headers.get("authorization") for request in server.requests]

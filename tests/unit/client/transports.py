@@ -45,7 +45,7 @@ class Blocking:
     def whole_log(self, config: AgentConfig) -> str:
         """Return the whole log of the job ``j1``, asked for once."""
         with BlockingAgent(config) as agent:
-            log = blocking_logs.WholeLog(agent, JobId("j1"))
+            log = blocking_logs.WholeLog.open(agent, JobId("j1"))
             with closing(log):
                 return "".join(iter(log.read, None))
 

@@ -44,9 +44,9 @@ TEXT = "\n".join(LINES) + "\n"
 USES: dict[str, Callable[[RayAgentHook], object]] = {
     "call": lambda hook: hook.health_check(),
     "stop": lambda hook: hook.stop_job("j1"),
-    "whole log": lambda hook: WholeLog(hook.get_conn(), JobId("j1")).close(),
-    "http": lambda hook: SseStream(hook.get_conn(), JobId("j1")).close(),
-    "websocket": lambda hook: WebSocketStream(hook.get_conn(), JobId("j1")).close(),
+    "whole log": lambda hook: WholeLog.open(hook.get_conn(), JobId("j1")).close(),
+    "http": lambda hook: SseStream.open(hook.get_conn(), JobId("j1")).close(),
+    "websocket": lambda hook: WebSocketStream.open(hook.get_conn(), JobId("j1")).close(),
 }
 
 
