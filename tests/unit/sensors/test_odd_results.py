@@ -117,7 +117,8 @@ def test_where_the_last_position_could_not_be_saved_the_whole_log_is_looked_thro
     send = supervisor.send
 
     def hiccup(message: Any) -> Any:
-        if isinstance(message, comms.SetXCom) and "result" in message.value:  # type: ignore[operator]
+        # On a slow machine the position may move once more before the job's end is noticed.
+        if isinstance(message, comms.SetXCom) and supervisor.saved:
             supervisor.refused.add(comms.SetXCom)
         return send(message)
 
