@@ -28,8 +28,10 @@ def state_if_ended(ti: Any, job_id: str, log: Any, *, deferred: bool = False) ->
     state = task_state(ti, deferred=deferred)
     if state not in ACTIVE_STATES:
         return True, state
-    what = "trigger" if deferred else "process"
-    log.info("This %s ends; the task goes on (%s), and job %s is left alone.", what, state, job_id)
+    if deferred:
+        log.info("This trigger ends; the task goes on (%s), and job %s is left alone.", state, job_id)
+    else:
+        log.info("This process ends; the task goes on (%s), and job %s is left alone.", state, job_id)
     return False, state
 
 
