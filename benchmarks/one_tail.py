@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.client.following import tail_settings
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook
-from airflow_provider_rayagent.tail.items import LogLine
+from airflow_provider_rayagent.tail.items import lines_in
 from benchmarks.feeder import WARM_UP, WARM_UP_LINES
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ async def take_batches(hook: RayAgentAsyncHook, job_id: str, protocol: str, awai
     follower = await hook.follow_job(job_id, tail_settings(protocol))
     async with aclosing(follower.items()) as found:
         async for items in found:
-            awaited -= sum(type(item) is LogLine for item in items)
+            awaited -= len(lines_in(items))
             if awaited <= 0:
                 return
 

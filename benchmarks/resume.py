@@ -17,7 +17,7 @@ from airflow_provider_rayagent.client.config import read_config
 from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.cursor import Cursor, Replay
-from airflow_provider_rayagent.tail.items import LogLine
+from airflow_provider_rayagent.tail.items import lines_in
 from benchmarks.feeder import BLOCK, BLOCK_LINES, ROOT, feeder
 from benchmarks.measure import Aim, Line, in_turn
 
@@ -62,7 +62,7 @@ def ours(url: str, lines: int) -> float:
         follower = Follower(agent, JobId(job_id(lines)), TailSettings(sources=("websocket",)), cursor=cursor)
         begun = time.perf_counter()
         items = follower.items()
-        while not any(isinstance(item, LogLine) for item in next(items)):
+        while not lines_in(next(items)):
             pass
         return time.perf_counter() - begun
 

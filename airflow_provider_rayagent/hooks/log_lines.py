@@ -13,11 +13,11 @@ from airflow_provider_rayagent.client.errors import (
 from airflow_provider_rayagent.client.validation import validate_timeout
 from airflow_provider_rayagent.render.presenter import MAX_NOTICE
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.tail.items import Item, LogLine, Notice
+from airflow_provider_rayagent.tail.items import Item, Notice, lines_in
 from airflow_provider_rayagent.text.showable import showable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from airflow_provider_rayagent.client.following import Following
     from airflow_provider_rayagent.tail.commands import TailSettings
@@ -78,19 +78,21 @@ class LogLines:
         self._log = log
         self._lines = self._bytes = 0
 
-    def of(self, items: Iterable[Item]) -> Iterator[str]:
-        """Yield the lines among items; log the notices.
+    def of(self, items: Sequence[Item]) -> Iterator[str]:
+        """Return the lines among items; log the notices.
 
-        :raises RayAgentStreamLimitError: before the first line that goes over a limit.
+        :raises RayAgentStreamLimitError: when the first line that goes over a limit is asked for.
         """
         for item in items:
-            match item:
-                case LogLine(line):
-                    if self._limits is not None:
-                        self._count(line, self._limits)
-                    yield line
-                case Notice(text):
-                    self._log.warning("%s", showable(text, self._following.redact, length=MAX_NOTICE))
+            if isinstance(item, Notice):
+                self._log.warning("%s", showable(item.text, self._following.redact, length=MAX_NOTICE))
+        lines = lines_in(items)
+        return iter(lines) if self._limits is None else self._within(lines, self._limits)
+
+    def _within(self, lines: Iterable[str], limits: StreamLimits) -> Iterator[str]:
+        for line in lines:
+            self._count(line, limits)
+            yield line
 
     def _count(self, line: str, limits: StreamLimits) -> None:
         self._lines += 1

@@ -10,7 +10,7 @@ from airflow_provider_rayagent.client import jobs
 from airflow_provider_rayagent.render.presenter import Presenter, PresentSettings, Record
 from airflow_provider_rayagent.render.result import ResultFinder
 from airflow_provider_rayagent.tail.cursor import Cursor
-from airflow_provider_rayagent.tail.items import Item, JobSeen, LogLine, LogRewritten, Notice, Progress
+from airflow_provider_rayagent.tail.items import Item, JobSeen, LogLines, LogRewritten, Notice, Progress
 from airflow_provider_rayagent.tail.lines import changed
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 from airflow_provider_rayagent.text.showable import showable
@@ -77,13 +77,14 @@ class JobRecords:
         last: deque[str] = deque(maxlen=LAST_LINES)
         for item in items:
             match item:
-                case LogLine(text):
-                    line = changed(text, self._redact)
-                    last.append(line)
-                    if self.result is not None:
-                        self.result.feed(line)
-                    if self._shown:
-                        presenter.line(line, now)
+                case LogLines(lines):
+                    for text in lines:
+                        line = changed(text, self._redact)
+                        last.append(line)
+                        if self.result is not None:
+                            self.result.feed(line)
+                        if self._shown:
+                            presenter.line(line, now)
                 case Progress(text):
                     presenter.progress(self._redact.unfinished(text))
                 case LogRewritten(text):

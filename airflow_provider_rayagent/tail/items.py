@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 
-class LogLine(NamedTuple):
-    """A line of the job's log, without its newline; of a very long line, a piece. (A tuple, since there are many.)"""
+@dataclass(frozen=True)
+class LogLines:
+    """Lines of the job's log, without their newlines; of a very long line, pieces. Many in one item, for speed."""
 
-    text: str
+    lines: list[str]
 
 
 @dataclass(frozen=True)
@@ -44,4 +45,28 @@ class JobSeen:
     details: Mapping[str, Any]
 
 
-Item: TypeAlias = LogLine | Progress | Notice | JobSeen
+Item: TypeAlias = LogLines | Progress | Notice | JobSeen
+
+
+def lines_in(items: Iterable[Item]) -> list[str]:
+    """Return the lines of the job's log among items."""
+    return [line for item in items if isinstance(item, LogLines) for line in item.lines]
+
+
+def in_portions(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Yield the items in order, in lists with at most so many lines or other items; an empty one if there is none."""
+    portion: list[Item] = []
+    room = size
+    for item in items:
+        rest = item
+        while isinstance(rest, LogLines) and len(rest.lines) > room:
+            yield [*portion, LogLines(rest.lines[:room])]
+            rest = LogLines(rest.lines[room:])
+            portion, room = [], size
+        portion.append(rest)
+        room -= len(rest.lines) if isinstance(rest, LogLines) else 1
+        if room <= 0:
+            yield portion
+            portion, room = [], size
+    if portion or room == size:
+        yield portion

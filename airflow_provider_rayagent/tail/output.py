@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow_provider_rayagent.tail.items import Item, LogLine, LogRewritten, Notice, Progress
+from airflow_provider_rayagent.tail.items import Item, LogLines, LogRewritten, Notice, Progress
 
 UNREADABLE_SECONDS = 60.0
 """After so long without any log text the task log is told that there is a problem."""
@@ -29,7 +29,8 @@ class Output:
 
     def lines(self, lines: list[str]) -> None:
         """Tell lines of the job."""
-        self._items += map(LogLine, lines)
+        if lines:
+            self._items.append(LogLines(lines))
 
     def progress(self, now: float, state: str, interval: float) -> None:
         """Tell what an unfinished line shows, if it is news and ``interval`` seconds have passed since the last time.

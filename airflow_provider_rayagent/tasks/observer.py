@@ -14,7 +14,7 @@ from airflow_provider_rayagent.render.presenter import PresentSettings
 from airflow_provider_rayagent.render.records import JOB_LOGGER, JobRecords, Joiner
 from airflow_provider_rayagent.tail.cursor import Cursor
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.tail.items import LogLine
+from airflow_provider_rayagent.tail.items import LogLines, lines_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,9 +101,9 @@ class JobObserver:
             for items in found:
                 if follower.cursor is not cursor:
                     return "the job's log was rewritten since"
-                lines = [item for item in items if isinstance(item, LogLine)][:left]
+                lines = lines_in(items)[:left]
                 left -= len(lines)
-                self.forward(records, lines)
+                self.forward(records, [LogLines(lines)])
                 if not left:
                     break
         self._write(records.finish(), time.monotonic())

@@ -18,6 +18,7 @@ from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgent
 from airflow_provider_rayagent.render.presenter import PresentSettings
 from airflow_provider_rayagent.render.records import JobRecords
 from airflow_provider_rayagent.tail.cursor import Cursor
+from airflow_provider_rayagent.tail.items import in_portions
 from airflow_provider_rayagent.task_instance.stopping import NOT_STOPPED, state_if_ended, stop_job
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 from airflow_provider_rayagent.triggers.gaps import MISSING_LINES, lines_shown
@@ -251,8 +252,8 @@ class RayAgentJobTrigger(BaseTrigger):
 
     async def _tell(self, log: TaskLog, records: JobRecords, items: list[Item]) -> None:
         """Write to the task log what there is to tell, so much at a time that the event loop is not held up."""
-        for start in range(0, max(len(items), 1), ITEMS_AT_ONCE):
-            await log.write(records.of(items[start : start + ITEMS_AT_ONCE], time.monotonic()))
+        for portion in in_portions(items, ITEMS_AT_ONCE):
+            await log.write(records.of(portion, time.monotonic()))
 
     async def _begin(self, position: Position) -> Mapping[str, Any] | None:
         """Return where in the log to begin."""

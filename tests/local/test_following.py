@@ -19,7 +19,7 @@ from airflow_provider_rayagent.client.config import AgentConfig, read_config
 from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.tail.commands import StreamSource, TailSettings
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.tail.items import LogLine, Notice
+from airflow_provider_rayagent.tail.items import Notice, lines_in
 from tests.stack.watch import PATIENCE, wait_until
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Followed:
     ended_at: float = 0.0
 
     def tell(self, items: list[Item]) -> None:
-        self.lines += [item.text for item in items if isinstance(item, LogLine)]
+        self.lines += lines_in(items)
         self.notices += [item.text for item in items if isinstance(item, Notice)]
 
     def finish(self, following: Following) -> Followed:

@@ -12,7 +12,7 @@ from airflow_provider_rayagent.client.errors import RayAgentError
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobStoppedError
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook
 from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
-from airflow_provider_rayagent.tail.items import LogLine, Notice
+from airflow_provider_rayagent.tail.items import Notice, lines_in
 from airflow_provider_rayagent.tasks.job import TaskJob
 from airflow_provider_rayagent.triggers import tasklog
 from airflow_provider_rayagent.triggers.outcome import Outcome as TriggerOutcome
@@ -44,7 +44,7 @@ def recorded(observer: JobObserver, outcome: Outcome) -> None:
 
 
 def keep(items: Sequence[Item], outcome: Outcome) -> None:
-    outcome.lines += [item.text for item in items if isinstance(item, LogLine)]
+    outcome.lines += lines_in(items)
     outcome.notices += [item.text for item in items if isinstance(item, Notice)]
 
 

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from airflow_provider_rayagent.tail.items import LogLine
+from airflow_provider_rayagent.tail.items import lines_in
 from tests.tail.drivers import follower_of
 
 WARM_LINES = 200_000
@@ -19,10 +19,9 @@ def main(url: str, job_id: str, protocol: str) -> None:
     follower, agent = follower_of(url, job_id, protocol, silence_timeout=30.0)
     with agent:
         for items in follower.items():
-            for item in items:
-                if isinstance(item, LogLine):
-                    lines += 1
-                    chars += len(item.text) + 1
+            found = lines_in(items)
+            lines += len(found)
+            chars += sum(map(len, found)) + len(found)
             if not warm and lines >= WARM_LINES:
                 warm = _peak()
     seconds = time.monotonic() - began

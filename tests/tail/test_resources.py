@@ -18,7 +18,7 @@ from airflow_provider_rayagent.client.blocking import BlockingAgent
 from airflow_provider_rayagent.client.blocking_driver import Follower
 from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
-from airflow_provider_rayagent.tail.items import LogLine
+from airflow_provider_rayagent.tail.items import lines_in
 from tests.scripted import Action, Bulk, Complete, Do, Follow, Hold, Job, Play, Refuse, ScriptedAgent, every
 from tests.scripted.messages import log_payload
 from tests.stack.watch import PATIENCE
@@ -107,7 +107,7 @@ def test_a_slow_reader_slows_the_agent_and_loses_nothing(protocol: str) -> None:
 def _count(lines: Iterator[list[Item]], wanted: int) -> int:
     got = 0
     while got < wanted:
-        got += sum(isinstance(item, LogLine) for item in next(lines))
+        got += len(lines_in(next(lines)))
     return got
 
 

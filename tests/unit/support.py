@@ -12,7 +12,7 @@ import structlog.testing
 
 from airflow_provider_rayagent.client.blocking import BlockingAgent
 from airflow_provider_rayagent.client.config import read_config
-from airflow_provider_rayagent.tail.items import LogLine
+from airflow_provider_rayagent.tail.items import LogLines
 from tests.scripted import Action, Answer, Play
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ HOSTILE_IDS: list[Any] = [
 
 def items_of(*values: Item | str) -> list[Item]:
     """Return items, lines of a log among them as mere texts, as the following of a job gives them."""
-    return [LogLine(value) if isinstance(value, str) else value for value in values]
+    return [LogLines([value]) if isinstance(value, str) else value for value in values]
 
 
 def until(moment: float) -> Iterator[str]:

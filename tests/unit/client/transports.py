@@ -14,7 +14,7 @@ from airflow_provider_rayagent.client.blocking_driver import Follower
 from airflow_provider_rayagent.client.config import read_config
 from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
-from airflow_provider_rayagent.tail.items import LogLine
+from airflow_provider_rayagent.tail.items import lines_in
 from tests.unit.support import TOKEN
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Blocking:
                 agent, JobId("j1"), TailSettings(**{"sources": (source,), "poll_interval": 0.3, **settings})
             )
             for items in follower.items():
-                lines += [item.text for item in items if isinstance(item, LogLine)]
+                lines += lines_in(items)
         return lines, follower
 
 
@@ -138,7 +138,7 @@ class Asyncio:
             follower = AsyncFollower(agent, JobId("j1"), chosen)
             async with aclosing(follower.items()) as found:
                 async for items in found:
-                    lines.extend(item.text for item in items if isinstance(item, LogLine))
+                    lines.extend(lines_in(items))
             return follower
 
         return lines, _run(config, work)

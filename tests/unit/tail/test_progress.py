@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from airflow_provider_rayagent.stream.events import Event
 from airflow_provider_rayagent.tail import commands as do
 from airflow_provider_rayagent.tail.commands import TailSettings
-from airflow_provider_rayagent.tail.items import LogLine, Progress
+from airflow_provider_rayagent.tail.items import Item, LogLines, Progress, lines_in
 from airflow_provider_rayagent.tail.lines import RedrawingAssembler
 from airflow_provider_rayagent.tail.machine import Tail
 from tests.tail.figures import IN_CI
@@ -111,7 +111,7 @@ class Bar:
     def __init__(self, **settings: Any) -> None:
         self.now = 0.0
         self.tail = Tail(TailSettings(sources=("http",), **settings), jitter=lambda: 0.5)
-        self.told: list[tuple[float, object]] = []
+        self.told: list[tuple[float, Item]] = []
         self.text = ""
         self._open()
 
@@ -158,7 +158,7 @@ def test_a_bar_is_shown_every_few_seconds_and_at_its_end() -> None:
     for number in range(12):
         bar.step(f"\rstep {number}")
     bar.step("\n")
-    shown = [item.text for _, item in bar.told if isinstance(item, (LogLine, Progress))]
+    shown = [item.text if isinstance(item, Progress) else lines_in([item])[0] for _, item in bar.told]
     moments = [moment for moment, _ in bar.told]
     assert shown == ["step 5", "step 10", "step 11"]
     assert moments[1] - moments[0] == 5
@@ -181,7 +181,7 @@ def test_what_was_shown_of_a_bar_is_not_forwarded_as_far_as_a_replay_is_concerne
     assert cursor.lines == 1
     bar.again()
     bar.step("\r30%\nlast\n")
-    assert [item.text for _, item in bar.told if isinstance(item, LogLine)] == ["first", "30%", "last"]
+    assert lines_in(item for _, item in bar.told) == ["first", "30%", "last"]
     assert cursor.chars == len(bar.text)
     assert cursor.lines == 3
 
@@ -190,4 +190,4 @@ def test_without_an_interval_nothing_is_shown_and_nothing_is_left_out() -> None:
     bar = Bar()
     for text in ("\r10%", "\r20%", "\n"):
         bar.step(text)
-    assert [item for _, item in bar.told] == [LogLine("\r10%\r20%")]
+    assert [item for _, item in bar.told] == [LogLines(["\r10%\r20%"])]

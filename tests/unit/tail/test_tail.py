@@ -10,7 +10,7 @@ from airflow_provider_rayagent.stream.events import COMPLETE, OTHER, Event
 from airflow_provider_rayagent.tail import commands as do
 from airflow_provider_rayagent.tail.commands import Command, TailSettings
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.tail.items import LogLine, Notice
+from airflow_provider_rayagent.tail.items import Notice, lines_in
 from airflow_provider_rayagent.tail.machine import Tail
 
 
@@ -71,8 +71,9 @@ class Story:
 
     def _take(self) -> None:
         for item in self.tail.take():
-            if isinstance(item, (LogLine, Notice)):
-                (self.said if isinstance(item, Notice) else self.lines).append(item.text)
+            if isinstance(item, Notice):
+                self.said.append(item.text)
+            self.lines += lines_in([item])
 
 
 def log(*messages: str) -> list[Event]:

@@ -11,7 +11,7 @@ from airflow_provider_rayagent.stream.events import COMPLETE, OTHER, Event
 from airflow_provider_rayagent.tail import commands as do
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.cursor import Cursor
-from airflow_provider_rayagent.tail.items import LogLine, Notice, Progress
+from airflow_provider_rayagent.tail.items import LogLines, Notice, Progress
 from airflow_provider_rayagent.tail.machine import Tail
 from tests.unit.tail.history import halved
 
@@ -149,8 +149,8 @@ class World:
         items = self.tail.take()
         for item in items:
             match item:
-                case LogLine(line):
-                    self.lines.append(line)
+                case LogLines(lines):
+                    self.lines += lines
                 case Progress(text):
                     self.progress.append((self.now, text))
                 case Notice():

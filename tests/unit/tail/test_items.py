@@ -1,0 +1,30 @@
+"""Items are handed on in portions, and nothing of them is lost or put in another order."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_rayagent.tail.items import Item, LogLines, Notice, in_portions, lines_in
+
+ITEMS = st.lists(st.lists(st.text(max_size=2), max_size=12).map(LogLines) | st.text(max_size=2).map(Notice), max_size=8)
+
+
+def flat(items: list[Item]) -> list[str | Item]:
+    return [each for item in items for each in (item.lines if isinstance(item, LogLines) else [item])]
+
+
+@given(ITEMS, st.integers(1, 7))
+def test_portions_are_the_items_in_order_each_small(items: list[Item], size: int) -> None:
+    portions = list(in_portions(items, size))
+    assert [each for portion in portions for each in flat(portion)] == flat(items)
+    assert all(len(flat(portion)) <= size for portion in portions)
+    assert len(portions) <= len(flat(items)) // size + 1
+
+
+def test_without_items_there_is_one_empty_portion() -> None:
+    assert list(in_portions([], 5)) == [[]]
+
+
+def test_lines_are_found_among_other_items() -> None:
+    assert lines_in([LogLines(["a", "b"]), Notice("n"), LogLines(["c"])]) == ["a", "b", "c"]
