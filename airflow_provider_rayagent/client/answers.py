@@ -59,12 +59,12 @@ def read_answer(
         raise RayAgentResponseError(f"{where} with an empty body; expected JSON.", status)
     if is_html(headers, text):
         raise RayAgentResponseError(
-            f"{where} with an HTML page; this is no agent: {brief(_page(text), redact)}", status
+            f"{where}: expected JSON, got an HTML page; is this the agent's URL? {brief(_page(text), redact)}", status
         )
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        raise RayAgentResponseError(f"{where} with something that is not JSON: {brief(text, redact)}", status) from None
+        raise RayAgentResponseError(f"{where} with invalid JSON: {brief(text, redact)}", status) from None
     if call.shape == "list":
         if isinstance(value, dict) and isinstance(value.get("results"), list):
             value = value["results"]
@@ -92,7 +92,7 @@ def check_status(
     if status < 400:
         target = headers.get("location", "nowhere")
         raise RayAgentRedirectError(
-            f"{where}, a redirect to {brief(target, redact)}; it was not followed, since the token must not go there. "
+            f"{where}, a redirect to {brief(target, redact)}; not followed, so that the token is not sent there. "
             "If that is the agent's address, enter it in the connection.",
             status,
         )

@@ -75,7 +75,9 @@ def check_upgrade(call: Call, status: int, headers: Mapping[str, str], key: str)
     if status != 101:
         raise RayAgentResponseError(f"GET /{call.path} answered {status}, not a WebSocket.")
     if headers.get("sec-websocket-accept") != accept_key(key):
-        raise RayAgentResponseError(f"GET /{call.path} answered with the handshake of another WebSocket.")
+        raise RayAgentResponseError(
+            f"GET /{call.path} answered the WebSocket handshake with a wrong Sec-WebSocket-Accept."
+        )
 
 
 def control_frame(opcode: int, payload: bytes = b"") -> bytes:

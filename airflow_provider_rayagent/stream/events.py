@@ -12,7 +12,7 @@ EventKind = Literal["log", "complete", "error", "other"]
 MAX_MESSAGE_BYTES = 64_000_000
 """Of one message of a stream, which is held whole: a WebSocket message, or the fields of a server-sent event. Ray sends
 at most 4 MiB; a line of 8,000,000 characters fits, even with each of them escaped in JSON as ``\\uXXXX``."""
-TOO_LONG = f"the agent sent a message of more than {MAX_MESSAGE_BYTES // 1_000_000} MB"
+TOO_LONG = f"message of more than {MAX_MESSAGE_BYTES // 1_000_000} MB"
 
 
 class Event(msgspec.Struct, frozen=True):

@@ -22,8 +22,8 @@ _OPCODE = 0x0F
 _CONTROL = 0x08
 _WHOLE_TEXT = _FIN | _TEXT
 _NONE = -1
-_MASKED = "the agent sent a masked frame"
-_NO_CONTROL = "the agent sent a control frame that is cut into pieces or too long"
+_MASKED = "masked frame from the server"
+_BAD_CONTROL = "invalid control frame (fragmented or longer than 125 bytes)"
 _MAX_CONTROL_BYTES = 125
 
 
@@ -112,7 +112,7 @@ class FrameDecoder:
             start = at + 2
             if length > _MAX_CONTROL_BYTES:
                 if length > 127 or first & _CONTROL:
-                    self.ended = _MASKED if length > 127 else _NO_CONTROL
+                    self.ended = _MASKED if length > 127 else _BAD_CONTROL
                     break
                 start += 2 if length == 126 else 8
                 if start > size:
@@ -141,14 +141,14 @@ class FrameDecoder:
         if opcode == CLOSE:
             self.ended = "closed by the agent"
         elif first & ~(_FIN | _OPCODE):
-            self.ended = "the agent sent a frame of an extension that was not agreed on"
+            self.ended = "frame of an extension that was not negotiated"
         elif opcode in (PING, PONG):
             if not final:
-                self.ended = _NO_CONTROL
+                self.ended = _BAD_CONTROL
             elif opcode == PING:
                 self._ping = payload
         elif opcode not in (_CONTINUATION, _TEXT, _BINARY) or (opcode == _CONTINUATION) is (self._fragments is None):
-            self.ended = "the agent sent a frame out of place"
+            self.ended = "unexpected frame: unknown opcode, or continuation out of order"
         elif final and self._fragments is None:
             messages.append(payload)
         else:

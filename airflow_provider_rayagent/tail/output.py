@@ -62,7 +62,7 @@ class Output:
         lasting = now - self._trouble_since >= UNREADABLE_SECONDS and failures >= MIN_FAILURES_TO_TELL
         if lasting and not self._trouble_said:
             self._trouble_said = True
-            self._say(f"The job's log cannot be read: {detail} Its status is still watched.")
+            self._say(f"The job's log cannot be read: {detail} Its status is still being monitored.")
 
     def readable(self) -> None:
         """Take note that log text came."""
@@ -72,13 +72,14 @@ class Output:
     def rewritten(self) -> None:
         """Tell that another log is there now."""
         self._say(
-            "The job's log is not the one that was forwarded so far (rotated or rewritten); it is forwarded anew.",
+            "The job's log is not the one that was forwarded so far (rotated or rewritten); "
+            "forwarding it again from the start.",
             LogRewritten,
         )
 
     def shorter(self) -> None:
         """Tell that the log ends before what was forwarded does."""
-        self._say("The job's log has become shorter than what was forwarded of it.")
+        self._say("The job's log is now shorter than what was forwarded.")
 
     def lost(self) -> None:
         """Tell that the log's end could not be had."""

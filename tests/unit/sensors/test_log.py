@@ -161,7 +161,7 @@ def test_a_log_that_was_rewritten_is_said_once_and_forwarded_anew(connect: Conne
         connect(agent)
         run(poke_interval=0.5)
     assert log.lines_of("old 1\nold 2\nnew 1\nnew 2\nnew 3\n") == ["old 1", "old 2", "new 1", "new 2", "new 3"]
-    assert len([warning for warning in log.warnings if "forwarded anew" in warning]) == 1
+    assert len([warning for warning in log.warnings if "forwarding it again" in warning]) == 1
 
 
 def test_a_poke_that_silent_fail_lets_pass_repeats_no_line(connect: Connect) -> None:

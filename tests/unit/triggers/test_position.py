@@ -192,7 +192,7 @@ def test_a_position_that_does_not_fit_the_log_means_the_whole_log_and_is_said(
         connect(agent)
         follow(make_trigger(ti))
     assert lines_in(log) == LINES
-    assert any("forwarded anew" in warning for warning in log.warnings)
+    assert any("forwarding it again" in warning for warning in log.warnings)
 
 
 @pytest.mark.parametrize("value", [None, "x", 7, [], {}, {"cursor": {}}, {"cursor": None}, {"cursor": {"chars": -1}}])
