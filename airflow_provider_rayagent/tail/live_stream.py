@@ -19,8 +19,8 @@ REOPEN_SECONDS = 1.0
 MAX_PAUSE_SECONDS = 15.0
 
 
-class StreamState(Enum):
-    """What the machine knows of the driver's stream."""
+class ConnectionState(Enum):
+    """What the machine knows of a connection that the driver opens."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -39,7 +39,7 @@ class LiveStream:
         self._backoff = {source: Backoff(1.0, MAX_PAUSE_SECONDS, jitter) for source in settings.sources}
         self._silence = self._timeout
         self._opened_at = self._alive_at = 0.0
-        self.state = StreamState.CLOSED
+        self.state = ConnectionState.CLOSED
         self.source: StreamSource = "websocket"
         """Of the open stream, or of the last one."""
         self.reading: StreamReading | None = None
@@ -66,7 +66,7 @@ class LiveStream:
 
     def opened(self, now: float, reading: StreamReading) -> None:
         """Note that the driver has opened :attr:`source`."""
-        self.state = StreamState.OPEN
+        self.state = ConnectionState.OPEN
         self.reading = reading
         self._opened_at = self._alive_at = self.said_at = now
         self.is_complete = False
@@ -104,12 +104,12 @@ class LiveStream:
 
     def done(self) -> None:
         """Have the driver close the stream, if one is open."""
-        if self.state is StreamState.OPEN:
-            self.state = StreamState.DONE
+        if self.state is ConnectionState.OPEN:
+            self.state = ConnectionState.DONE
 
     def closed(self) -> None:
         """Note that the driver has closed the stream."""
-        self.state, self.reading = StreamState.CLOSED, None
+        self.state, self.reading = ConnectionState.CLOSED, None
 
     def status_changed(self, now: float) -> None:
         """Note that the job's status changed: a stream that could not be had may be there now."""

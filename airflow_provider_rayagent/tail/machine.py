@@ -39,13 +39,13 @@ from airflow_provider_rayagent.tail import ending
 from airflow_provider_rayagent.tail.commands import Command, TailSettings
 from airflow_provider_rayagent.tail.cursor import Cursor, ForeignTextError
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.tail.live_stream import LiveStream, StreamState
+from airflow_provider_rayagent.tail.live_stream import ConnectionState, LiveStream
 from airflow_provider_rayagent.tail.messages import StreamReading
 from airflow_provider_rayagent.tail.output import Output
 from airflow_provider_rayagent.tail.reading import TextReading
 from airflow_provider_rayagent.tail.status import StatusPolling
 from airflow_provider_rayagent.tail.suspects import SuspectStreams, Suspicion
-from airflow_provider_rayagent.tail.whole_log import WholeLog, WholeLogState
+from airflow_provider_rayagent.tail.whole_log import WholeLog
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 
 if TYPE_CHECKING:
@@ -118,10 +118,10 @@ class Tail:
     def next(self, now: float) -> Command:
         """Return what to do next. ``now`` is a monotonic clock in seconds."""
         self._show_progress(now)
-        if self._log.state is WholeLogState.DONE:
+        if self._log.state is ConnectionState.DONE:
             self._log.closed()
             return do.CloseWholeLog()
-        if self._stream.state is StreamState.DONE:
+        if self._stream.state is ConnectionState.DONE:
             self._stream.closed()
             return do.CloseStream()
         if self._status.is_due(now):
@@ -129,7 +129,7 @@ class Tail:
         self._change_phase()
         if self._phase is Phase.CLOSING:
             return self._close()
-        if self._log.state is WholeLogState.OPEN:
+        if self._log.state is ConnectionState.OPEN:
             return do.ReadWholeLog()
         return self._follow(now) if self._phase is Phase.FOLLOWING else self._drain(now)
 
@@ -146,7 +146,7 @@ class Tail:
 
     def _follow(self, now: float) -> Command:
         """Keep a stream open, or poll the whole log while there is none."""
-        if self._stream.state is StreamState.OPEN:
+        if self._stream.state is ConnectionState.OPEN:
             if now < self._stream.dead_at:
                 return self._compare_or_read(now, min(self._status.next_moment(), self._stream.dead_at))
             self._stream_is_dead(now)
@@ -164,7 +164,7 @@ class Tail:
         """Read the whole log until nothing new is in it; where it is refused, try a stream for the log's end."""
         if not self._ending.is_text_refused:
             return do.OpenWholeLog() if now >= self._log.due else self._wait(now, self._log.due)
-        if self._stream.state is StreamState.OPEN:
+        if self._stream.state is ConnectionState.OPEN:
             until = max(self._stream.said_at, self._status.ended_at or now) + ending.STREAM_SECONDS
             if now < until:
                 return self._compare_or_read(now, until)
@@ -180,10 +180,10 @@ class Tail:
         return self._open_stream(source) if now >= due else self._wait(now, due)
 
     def _close(self) -> Command:
-        if self._log.state is WholeLogState.OPEN:
+        if self._log.state is ConnectionState.OPEN:
             self._log.closed()
             return do.CloseWholeLog()
-        if self._stream.state is StreamState.OPEN:
+        if self._stream.state is ConnectionState.OPEN:
             self._stream.closed()
             return do.CloseStream()
         return do.Finish(self._end or End.JOB_ENDED)
@@ -275,7 +275,7 @@ class Tail:
 
         :param too_long: the driver gave it up at a message that is too long to be held.
         """
-        if self._stream.state is not StreamState.CLOSED:
+        if self._stream.state is not ConnectionState.CLOSED:
             if too_long:
                 self._suspect(now, "too long")
             self._stream_is_over(now)
@@ -396,7 +396,7 @@ class Tail:
         self._log.read_at(now)
 
     def _end_stream_if_complete(self, now: float, reading: StreamReading) -> None:
-        is_open = self._stream.state is StreamState.OPEN
+        is_open = self._stream.state is ConnectionState.OPEN
         if self._stream.is_complete and is_open and not reading.in_question:
             self._stream_is_over(now)
 

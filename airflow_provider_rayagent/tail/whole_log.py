@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.tail.backoff import Backoff, pause_between_readings
+from airflow_provider_rayagent.tail.live_stream import ConnectionState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,15 +20,6 @@ COMPARE_SECONDS = 1.0
 MAX_COMPARE_FAILURES = 10
 
 
-class WholeLogState(Enum):
-    """What the machine knows of the driver's answer with the whole log."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    DONE = "done"
-    """Of no more use; the driver is to close it."""
-
-
 class WholeLog:
     """The whole log is read to forward what is new in it, or to compare a stretch of it with a stream.
 
@@ -39,7 +30,7 @@ class WholeLog:
         self._poll_interval = settings.poll_interval
         self._backoff = Backoff(0.5, MAX_PAUSE_SECONDS, jitter)
         self._compare_failures = 0
-        self.state = WholeLogState.CLOSED
+        self.state = ConnectionState.CLOSED
         self.reading: TextReading | None = None
         """What is read to be forwarded."""
         self.stretch: Stretch | None = None
@@ -65,19 +56,19 @@ class WholeLog:
 
         :param reading: takes it, if it is to be forwarded.
         """
-        self.state = WholeLogState.OPEN
+        self.state = ConnectionState.OPEN
         self.opened_at = now
         if self.stretch is None:
             self.reading = reading
 
     def done(self) -> None:
         """Have the driver close the answer, if there is one."""
-        if self.state is WholeLogState.OPEN:
-            self.state = WholeLogState.DONE
+        if self.state is ConnectionState.OPEN:
+            self.state = ConnectionState.DONE
 
     def closed(self) -> None:
         """Note that the driver has closed the answer, or that it came to its end."""
-        self.state = WholeLogState.CLOSED
+        self.state = ConnectionState.CLOSED
 
     def was_read(self, now: float, *, job_has_ended: bool) -> None:
         """Note that the log was read to its end, to be forwarded."""
