@@ -11,7 +11,7 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentStreamLimitError,
 )
 from airflow_provider_rayagent.client.validation import validate_timeout
-from airflow_provider_rayagent.render.presenter import MAX_NOTICE
+from airflow_provider_rayagent.render.record_builder import MAX_NOTICE
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import Item, Notice, lines_in
 from airflow_provider_rayagent.text.showable import showable

@@ -1,1 +1,1 @@
-"""What a tail gives in, records for the task log out. Pure; internal."""
+"""Turn the items of a tail into records of the task log. Pure; internal."""

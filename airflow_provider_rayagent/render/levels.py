@@ -1,4 +1,4 @@
-"""The level of a line of a job's log, where the line itself tells it. A wrong guess is worse than none."""
+"""Detect the log level of a job's lines. A wrong level is worse than none."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from airflow_provider_rayagent.render.markers import TERMINAL_SEQUENCES, marked_
 from airflow_provider_rayagent.render.tracebacks import (
     begins_traceback,
     ends_traceback,
-    goes_on,
+    has_nested_traceback,
     is_frame,
     is_remote_frame,
 )
 from airflow_provider_rayagent.tail.lines import Piece
 
 MAX_BLOCKS = 64
-"""Processes whose unfinished tracebacks are remembered."""
+"""Processes whose open tracebacks are tracked."""
 MAX_PROCESSES = 3
-"""Prefixes of a line; an engine that shows its own processes may show Ray's within them."""
+"""Process prefixes of one line; a framework may add its own around Ray's."""
 
 _PROCESS = re.compile(r"\((?:raylet|autoscaler|gcs_server|(?:[^\n]{1,200}? )?pid=\d{1,10})(?:[ ,][^()\n]{1,60})?\) ?")
-_RAY_ITSELF = re.compile(r"(?:(Error)|Warning): [A-Z]")
+_RAY_MESSAGE = re.compile(r"(?:(Error)|Warning): [A-Z]")
 _REPEATED = re.compile(r" \[repeated \d+x across cluster\].*$")
 _OPENINGS = (":", ",", "{", "[", "(", "\\")
 
@@ -33,10 +33,10 @@ Kind: TypeAlias = Literal["traceback", "indented", "source", "error"]
 
 @dataclass(frozen=True)
 class _Block:
-    """Lines that belong to the one before.
+    """Lines that have the level of the line before them.
 
-    :param kind: a ``traceback`` to its exception's line, ``indented`` lines, one line of ``source``, or, after an
-        ``error``, a traceback whose first line is missing: Ray holds back lines that are like others.
+    :param kind: ``traceback``: up to the line of its exception. ``indented``: indented lines. ``source``: one line of
+        source code. ``error``: a traceback that lacks its first line, since Ray deduplicates similar lines.
     """
 
     kind: Kind
@@ -44,13 +44,13 @@ class _Block:
 
 
 class LevelFinder:
-    """Find the level of each line of one job's log, given in order.
+    """Find the level of each line of one job's log; the lines must come in order.
 
-    Known are Python's logging in its usual formats, Ray's own lines, glog, loguru, structlog, rich, uvicorn, JSON and
-    logfmt with a level field, Python's warnings, and tracebacks with all their lines; each also in colors, after
-    Ray's ``(name pid=123)`` and after a bar that was not ended. A line without a level of its own takes that of the
-    line before only if that one begins a block: a traceback, or a record that ends in an opening such as ``:`` and
-    goes on indented.
+    Recognizes Python's logging in its usual formats, Ray's own lines, glog, loguru, structlog, rich, uvicorn, JSON and
+    logfmt with a level field, Python's warnings, and whole tracebacks; also with colors, after Ray's
+    ``(name pid=123)``, and after an unfinished progress bar. A line without a level inherits the level of the line
+    before only within a block: a traceback, or the indented lines after a record that ends with an opening such as
+    ``:``.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class LevelFinder:
         self._last: int | None = None
 
     def level_of(self, line: str) -> int | None:
-        """Return the level as a number of :mod:`logging`, ``None`` if the line tells none."""
+        """Return the level of a line (a level of :mod:`logging`), ``None`` if it has none."""
         if isinstance(line, Piece) and line.continued:
             return self._last
         if "\x1b" in line:
@@ -79,37 +79,37 @@ class LevelFinder:
         if self._blocks:
             block = self._blocks.get(process)
             if block is not None:
-                self._last = self._within(process, block, line)
+                self._last = self._level_in_block(process, block, line)
                 return self._last
-        self._last = self._begin(process, line)
+        self._last = self._level_outside_block(process, line)
         return self._last
 
-    def _begin(self, process: str, line: str) -> int | None:
+    def _level_outside_block(self, process: str, line: str) -> int | None:
         level = marked_level(line)
         if level is None:
             if begins_traceback(line):
-                return self._open(process, "traceback", logging.ERROR)
+                return self._open_block(process, "traceback", logging.ERROR)
             if process and line.startswith(("Error: ", "Warning: ")):
-                found = _RAY_ITSELF.match(line)
+                found = _RAY_MESSAGE.match(line)
                 return None if found is None else logging.ERROR if found[1] else logging.WARNING
             return None
         if level > logging.INFO:
             if is_remote_frame(line):
-                return self._open(process, "traceback", level)
+                return self._open_block(process, "traceback", level)
             if "Warning: " in line:
-                return self._open(process, "source", level)
+                return self._open_block(process, "source", level)
             if line.rstrip().endswith(_OPENINGS):
-                return self._open(process, "indented", level)
+                return self._open_block(process, "indented", level)
             if level >= logging.ERROR:
-                return self._open(process, "error", level)
+                return self._open_block(process, "error", level)
         return level
 
-    def _within(self, process: str, block: _Block, line: str) -> int | None:
+    def _level_in_block(self, process: str, block: _Block, line: str) -> int | None:
         if block.kind == "error":
             if is_frame(line):
-                return self._open(process, "traceback", block.level)
+                return self._open_block(process, "traceback", block.level)
             del self._blocks[process]
-            return self._begin(process, line)
+            return self._level_outside_block(process, line)
         blank = not line or line.isspace()
         indented = not blank and line.startswith((" ", "\t", "> File "))
         if indented or (blank and block.kind == "traceback"):
@@ -117,15 +117,15 @@ class LevelFinder:
                 del self._blocks[process]
             return block.level
         if block.kind == "traceback" and ends_traceback(line):
-            if not goes_on(line):
+            if not has_nested_traceback(line):
                 del self._blocks[process]
                 if line.startswith("ray.exceptions.") or line.endswith(_OPENINGS):
-                    self._open(process, "indented", block.level)
+                    self._open_block(process, "indented", block.level)
             return block.level
         del self._blocks[process]
-        return self._begin(process, line)
+        return self._level_outside_block(process, line)
 
-    def _open(self, process: str, kind: Kind, level: int) -> int:
+    def _open_block(self, process: str, kind: Kind, level: int) -> int:
         if len(self._blocks) >= MAX_BLOCKS and process not in self._blocks:
             self._blocks.clear()
         self._blocks[process] = _Block(kind, level)

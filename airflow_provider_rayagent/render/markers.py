@@ -1,7 +1,7 @@
-"""The marks by which log formats tell a record's level, each so strict that prose and figures don't look like one.
+"""Patterns of the level field in common log formats, strict enough not to match prose or numbers.
 
-Every pattern is anchored at the line's beginning and repeats only within bounds, or over characters that what follows
-can't begin with: a hostile line costs no more than its length.
+Every pattern is anchored at the start of the line, and its repetitions are bounded or cannot overlap with what follows.
+So matching a hostile line takes linear time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 TERMINAL_SEQUENCES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
-"""Colors, cursor movements and links."""
+"""Colors, cursor movements and hyperlinks."""
 
 LEVELS = {
     "TRACE": 10,
@@ -30,14 +30,14 @@ _LETTERS = {"D": 10, "I": 20, "W": 30, "E": 40, "C": 50, "F": 50}
 _NAMES = "TRACE|DEBUG|INFO|SUCCESS|NOTICE|WARNING|WARN|ERROR|CRITICAL|FATAL"
 _PADDED = "DEBUG   |INFO    |WARNING |ERROR   "
 _TIME = r"\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?: ?(?:Z\b|UTC\b|[+-]\d\d:?\d\d\b))?"
-_MOMENT = rf"(?:\d{{2,4}}[-/.]\d\d[-/.]\d{{2,4}}[T ,]{{1,2}})?{_TIME}"
+_TIMESTAMP = rf"(?:\d{{2,4}}[-/.]\d\d[-/.]\d{{2,4}}[T ,]{{1,2}})?{_TIME}"
 _SEPARATED = r"(?: {1,8}[-|] {1,8}[\w.:/<>@$-]{1,80}){0,3}? {1,8}[-|] {1,8}"
 _BRACKETED = r"(?: {0,2}(?:\[[^\[\]]{1,80}\]|\{[^{}]{1,120}\})){0,3}?"
 _FIELD = r"(?:\d{1,10}|root|__main__|[\w-]{1,40}(?:\.[\w-]{1,40}){1,8}):?"
 _PROSE = r"(?=[A-Za-z\"'`\[(</_])(?!(?i:none|no|null|nil|nan|false|true|ok)\W*$)"
 
-_AFTER_MOMENT = re.compile(
-    rf"\[?{_MOMENT}(?:"
+_LEVEL_AFTER_TIME = re.compile(
+    rf"\[?{_TIMESTAMP}(?:"
     rf"(?:{_SEPARATED}|{_BRACKETED}[ \t]{{1,4}}(?:{_FIELD} )?|\] |: )(?P<name>{_NAMES})(?=[ \t]|[:/|-][ \w]|\]|$)"
     rf"|\]?{_BRACKETED} {{0,2}}(?:{_FIELD} )?\[(?P<bracketed>{_NAMES}|{_NAMES.lower()}) *\]"
     rf"|\](?:{_BRACKETED}| {_FIELD}) {{1,4}}(?P<later>{_NAMES})(?=[ \t:|-]|$)"
@@ -51,7 +51,7 @@ _NCCL = re.compile(rf"[\w.-]{{1,200}}:\d+:\d+ (?:\[\d+\] )?NCCL ({_NAMES}) ")
 _LEVEL_FIRST = re.compile(
     rf"(?:(?P<python>{_NAMES}):[^\s:]+:"
     rf"|(?P<colon>{_NAMES}): {{1,6}}(?:{_PROSE}|(?=\d{{1,3}}(?:\.\d{{1,3}}){{3}}:\d))"
-    rf"|(?P<moment>{_NAMES}) {{1,4}}(?:\d\d-\d\d )?{_MOMENT}"
+    rf"|(?P<timestamp>{_NAMES}) {{1,4}}(?:\d\d-\d\d )?{_TIMESTAMP}"
     rf"|(?P<separated>{_NAMES}) {{1,6}}[-|] {{1,4}}{_PROSE}"
     rf"|(?P<padded>(?:{_PADDED}) (?=[A-Za-z_/<(])|CRITICAL (?=[\w.]+:[\w.]*:?\d+ ))"
     rf"|\[(?P<bracketed>{_NAMES}) *(?:\|[\w.]+:\d+)?\] \S"
@@ -70,17 +70,17 @@ _JSON_TEXTS = ("message", "msg", "event", "text", "body", "textPayload")
 
 
 def marked_level(line: str) -> int | None:
-    """Return the level that a line's own mark tells, as a number of :mod:`logging`; ``None`` if it has no mark.
+    """Return the level that a line states (a level of :mod:`logging`), ``None`` if it states none.
 
-    :param line: without terminal sequences, and without Ray's ``(name pid=123)``.
+    :param line: without terminal sequences and Ray's prefix ``(name pid=123)``.
     """
     first = line[:1]
     if first in _UPPER:
         level = _level_first(line) or _glog(line)
     elif first in _DIGITS:
-        level = _after_moment(line)
+        level = _level_after_time(line)
     elif first == "[":
-        level = _after_moment(line) or _level_first(line) or _glog(line)
+        level = _level_after_time(line) or _level_first(line) or _glog(line)
     elif first == "{":
         return _json(line)
     elif first == " ":
@@ -93,7 +93,7 @@ def marked_level(line: str) -> int | None:
         return LEVELS["WARNING"]
     if level is None and " NCCL " in line:
         found = _NCCL.match(line)
-        return None if found is None else _named(found[1])
+        return None if found is None else _level_named(found[1])
     if level is None and ("level=" in line or "severity=" in line or "lvl=" in line):
         return _logfmt(line)
     return level
@@ -103,17 +103,17 @@ _UPPER = frozenset("DITWEFCSN")
 _DIGITS = frozenset("0123456789")
 
 
-def _after_moment(line: str) -> int | None:
-    found = _AFTER_MOMENT.match(line)
+def _level_after_time(line: str) -> int | None:
+    found = _LEVEL_AFTER_TIME.match(line)
     if found is None:
         return None
     letter = found["letter"]
-    return _LETTERS[letter] if letter else _named(found["name"] or found["bracketed"] or found["later"])
+    return _LETTERS[letter] if letter else _level_named(found["name"] or found["bracketed"] or found["later"])
 
 
 def _level_first(line: str) -> int | None:
     found = _LEVEL_FIRST.match(line)
-    return None if found is None or found.lastgroup is None else _named(found[found.lastgroup])
+    return None if found is None or found.lastgroup is None else _level_named(found[found.lastgroup])
 
 
 def _glog(line: str) -> int | None:
@@ -123,19 +123,19 @@ def _glog(line: str) -> int | None:
 
 def _rich(line: str) -> int | None:
     found = _RICH_CONTINUED.match(line)
-    return _named(found[1]) if found is not None and _RICH_PLACE.search(line, max(len(line) - 80, 0)) else None
+    return _level_named(found[1]) if found is not None and _RICH_PLACE.search(line, max(len(line) - 80, 0)) else None
 
 
 def _logfmt(line: str) -> int | None:
     found = _LOGFMT_LEVEL.search(line)
-    return _named(found[1]) if found is not None and _LOGFMT_OTHER.search(line) else None
+    return _level_named(found[1]) if found is not None and _LOGFMT_OTHER.search(line) else None
 
 
 def _json(line: str) -> int | None:
     if not any(hint in line for hint in _JSON_HINTS):
         return None
     try:
-        record = json.loads(_closed(line))
+        record = json.loads(_without_suffix(line))
     except (ValueError, RecursionError):
         return None
     if not isinstance(record, dict):
@@ -154,17 +154,17 @@ def _json_level(value: Any, record: dict[str, Any]) -> int | None:
     if isinstance(value, dict):
         value = value.get("name")
     if isinstance(value, str):
-        return _named(value)
-    # The scale of bunyan and pino, in which 30 is INFO; they can be told by their other fields.
+        return _level_named(value)
+    # bunyan and pino, recognized by their other fields, number levels from 10 (trace) to 60 (fatal); 30 is INFO.
     if isinstance(value, int) and "pid" in record and "hostname" in record and value in range(10, 61, 10):
         return max(value - 10, 10)
     return None
 
 
-def _closed(line: str) -> str:
-    """Return a JSON line without what Ray may have added to it."""
+def _without_suffix(line: str) -> str:
+    """Return a JSON line without the suffix that Ray may have appended, such as ``[repeated 2x across cluster]``."""
     return line[: line.rfind("}") + 1]
 
 
-def _named(name: str) -> int | None:
+def _level_named(name: str) -> int | None:
     return LEVELS.get(name.strip().upper())

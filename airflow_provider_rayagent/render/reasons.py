@@ -1,4 +1,4 @@
-"""Why a job did not succeed, for one who has only the task log: what Ray says, and what to look at next. Pure."""
+"""Explain in the task log why a job did not succeed: what Ray reports, and what to check next. Pure."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 MAX_FACT = 200
-"""Characters of one fact that is not Ray's message."""
+"""Characters of one detail; Ray's message has a limit of its own."""
 
 _LOG_EXCERPT = ", last available logs"
-"""What Ray puts into its message before the log's last lines."""
-_KILLED = {
-    -9: "a KILL from outside, most often for lack of memory: look at the memory of the node and of the job",
-    -11: "a crash of native code (SIGSEGV): look at the libraries that the program loads",
-    -15: "a TERM from outside: look at what ended it, such as a node that was taken away",
+"""Text in Ray's message before the last lines of the log."""
+_SIGNAL_HINTS = {
+    -9: "Killed by SIGKILL, most often for lack of memory: check the memory of the node and of the job.",
+    -11: "Crashed in native code (SIGSEGV): check the libraries that the program loads.",
+    -15: "Terminated by SIGTERM: find out what sent it, such as the removal of a node.",
 }
 _HINTS = {
-    "RUNTIME_ENV_SETUP_FAILURE": "the job's runtime_env: its packages, its working_dir, and whether the node may "
-    "download them",
-    "JOB_SUPERVISOR_ACTOR_START_TIMEOUT": "whether the cluster has room for the job: its CPUs, GPUs and memory",
-    "JOB_SUPERVISOR_ACTOR_START_FAILURE": "the Ray cluster's own logs: the job could not be started",
-    "JOB_SUPERVISOR_ACTOR_UNSCHEDULABLE": "the resources that the job asks for: no node of the cluster has them",
-    "JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE": "the Ray cluster's own logs: Ray does not know why the job ended",
-    "JOB_SUPERVISOR_ACTOR_DIED": "the node on which the job ran: it, or Ray on it, was lost or ran out of memory",
-    "JOB_ENTRYPOINT_COMMAND_START_ERROR": "the entrypoint: its command could not be started on the node",
+    "RUNTIME_ENV_SETUP_FAILURE": "Check the job's runtime_env: its packages, its working_dir, and whether the node "
+    "can download them.",
+    "JOB_SUPERVISOR_ACTOR_START_TIMEOUT": "Check whether the cluster has free CPUs, GPUs and memory for the job.",
+    "JOB_SUPERVISOR_ACTOR_START_FAILURE": "Check the Ray cluster's own logs: the job could not be started.",
+    "JOB_SUPERVISOR_ACTOR_UNSCHEDULABLE": "Check the resources that the job requests: no node of the cluster has them.",
+    "JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE": "Check the Ray cluster's own logs: Ray does not know why the job ended.",
+    "JOB_SUPERVISOR_ACTOR_DIED": "Check the node that ran the job: the node or its Ray was lost or ran out of memory.",
+    "JOB_ENTRYPOINT_COMMAND_START_ERROR": "Check the entrypoint: its command could not be started on the node.",
 }
-_PROGRAM = "the job's last lines: the program itself failed"
+_PROGRAM_FAILED = "Check the job's last lines: the program itself failed."
 
 
 def explain(
@@ -41,11 +41,11 @@ def explain(
     link: str = "",
     redact: Callable[[str], str] = str,
 ) -> str:
-    """Return what became of a job that did not succeed, one fact a line.
+    """Return why a job did not succeed, one fact per line.
 
-    :param log_is_shown: whether the job's log is in the task log, so that Ray need not repeat its end.
-    :param link: the address of the job's page, if there is one.
-    :param redact: takes secrets out of what is not ours.
+    :param log_is_shown: whether the task log has the job's log; then the copy of its end in Ray's message is left out.
+    :param link: URL of the job's page, empty if there is none.
+    :param redact: redacts secrets.
     """
     seconds = duration_of(job)
     lines = [
@@ -58,24 +58,24 @@ def explain(
         if job.get(key) not in (None, "")
     ]
     if facts:
-        lines.append(f"Known of it: {', '.join(facts)}.")
+        lines.append(f"Details: {', '.join(facts)}.")
     message = str(job.get("message") or "").strip()
     if log_is_shown:
         message = message.partition(_LOG_EXCERPT)[0]
     if message:
-        lines.append(f"Ray says: {showable(message, redact, length=MAX_TEXT, lines=True)}")
-    lines.append(f"Look at {_look_at(job)}.")
+        lines.append(f"Ray's message: {showable(message, redact, length=MAX_TEXT, lines=True)}")
+    lines.append(_next_step(job))
     if link:
-        lines.append(f"The job's page: {link}")
+        lines.append(f"Job page: {link}")
     return "\n".join(lines)
 
 
-def _look_at(job: Mapping[str, Any]) -> str:
+def _next_step(job: Mapping[str, Any]) -> str:
     if known_status(job) is JobStatus.STOPPED:
-        return "who stopped the job: a user, another task, or the cluster; a stopped job is not retried"
+        return "Find out who stopped the job: a user, another task, or the cluster. A stopped job is not retried."
     if known_status(job) is None:
-        return "the job itself: Ray has no such status, so that it counts as a failure"
+        return "Check the job itself: Ray has no such status, so it counts as a failure."
     code = job.get("driver_exit_code")
-    if isinstance(code, int) and (128 - code if code > 128 else code) in _KILLED:
-        return _KILLED[128 - code if code > 128 else code]
-    return _HINTS.get(str(job.get("error_type")), _PROGRAM)
+    if isinstance(code, int) and (128 - code if code > 128 else code) in _SIGNAL_HINTS:
+        return _SIGNAL_HINTS[128 - code if code > 128 else code]
+    return _HINTS.get(str(job.get("error_type")), _PROGRAM_FAILED)

@@ -1,4 +1,4 @@
-"""What a task log shows of a followed job: records of a level and a text. Pure."""
+"""Render the items of a followed job as records of the task log. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.client import jobs
-from airflow_provider_rayagent.render.presenter import Presenter, PresentSettings, Record
+from airflow_provider_rayagent.render.record_builder import PresentSettings, Record, RecordBuilder
 from airflow_provider_rayagent.render.result import ResultFinder
 from airflow_provider_rayagent.tail.cursor import Cursor
 from airflow_provider_rayagent.tail.items import Item, JobSeen, LogLines, LogRewritten, Notice, Progress
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.text.redaction import Redactor
 
 JOB_LOGGER = "airflow_provider_rayagent.job"
-"""The logger of a job's own lines in a task log, by which they can be told from ours."""
+"""Logger of a job's lines in the task log; messages of this provider use the task's logger."""
 RECORD_BYTES = 12_000
-"""What a record of several lines holds at most; a longer line is a record of its own."""
-QUIET_RECORDS_A_SECOND = 500
-"""What comes beyond in the same second is joined; a worker that writes 6,000 records a second does nothing else."""
+"""Size limit of a record of several lines; a longer line is a record of its own."""
+MAX_SINGLE_RECORDS_PER_SECOND = 500
+"""Records beyond this number within one second are joined: writing 6,000 records a second saturates a worker."""
 LAST_LINES = 20
 LAST_LINE_CHARS = 500
 
 
 class JobRecords:
-    """Turn what there is to tell of one job into records, and find its result among its lines.
+    """Render the items of one job as records, and find the job's result among its lines.
 
-    :param settings: how the lines look.
-    :param markers: between which the result stands; ``None``: no result is looked for.
-    :param shown: whether the job's lines are shown at all.
-    :param redact: takes secrets out of what the job and the agent say.
-    :param where: the agent's address.
-    :param position: what :meth:`position` gave the one that is taken over from.
+    :param settings: how to show the lines.
+    :param markers: start and end marker of the result; ``None``: do not look for a result.
+    :param shown: whether to show the job's lines at all.
+    :param redact: redacts secrets in what the job and the agent say.
+    :param where: URL of the agent.
+    :param position: from :meth:`position` of the predecessor, to continue where it stopped.
     """
 
     def __init__(
@@ -53,27 +53,29 @@ class JobRecords:
         position: Mapping[str, Any] | None = None,
     ) -> None:
         self._job_id = job_id
-        self._presenter = Presenter(settings, position)
+        self._builder = RecordBuilder(settings, position)
         self._shown = shown
         self._redact = redact
         self._where = where
         self._markers = markers
         self._result_state = (position or {}).get("result")
         self.result = ResultFinder(markers, self._result_state) if markers else None
-        """The result, as far as it was found."""
+        """Finder of the result; ``None`` without markers."""
         self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
 
     @property
     def last_lines(self) -> list[str]:
-        """The last lines of the job, each cut to its first :data:`LAST_LINE_CHARS` characters."""
+        """The last lines of the job, each truncated to :data:`LAST_LINE_CHARS` characters."""
         return [showable(line) for line in self._last_lines]
 
-    def of(self, items: Sequence[Item], now: float) -> list[Record]:
+    def render(self, items: Sequence[Item], now: float) -> list[Record]:
         """Return the records of ``items``, in order.
 
-        :param now: seconds on a monotonic clock; ask now and then with no items too, for what is due by itself.
+        Call it now and then even without items: it also returns records that have become due.
+
+        :param now: seconds on a monotonic clock.
         """
-        presenter = self._presenter
+        builder = self._builder
         last: deque[str] = deque(maxlen=LAST_LINES)
         for item in items:
             match item:
@@ -84,51 +86,51 @@ class JobRecords:
                         if self.result is not None:
                             self.result.feed(line)
                         if self._shown:
-                            presenter.line(line, now)
+                            builder.add_line(line, now)
                 case Progress(text):
-                    presenter.progress(self._redact.unfinished(text))
+                    builder.add_progress(self._redact.redact_partial(text))
                 case LogRewritten(text):
-                    presenter.notice(self._redact(text))
-                    presenter.log_was_rewritten()
+                    builder.add_notice(self._redact(text))
+                    builder.log_was_rewritten()
                     self._forget_result()
                 case Notice(text):
-                    presenter.notice(self._redact(text))
+                    builder.add_notice(self._redact(text))
                 case JobSeen(details):
-                    self._job(details, now)
+                    self._add_status(details, now)
         self._last_lines.extend(line[:LAST_LINE_CHARS] for line in last)
-        return presenter.take(now)
+        return builder.take(now)
 
     def finish(self) -> list[Record]:
-        """Return the records for what was held back: at the job's end, or when the task gives up."""
-        return self._presenter.finish()
+        """Return the records of all lines held back. Call it once, when the job has ended or the task gives up."""
+        return self._builder.finish()
 
     def position(self, cursor: Cursor) -> dict[str, Any]:
-        """Return what another one needs to go on from here, as JSON primitives; :class:`Cursor` can read it too."""
-        position = self._presenter.position(cursor)
+        """Return the position from which a successor can continue, as JSON primitives; :class:`Cursor` reads it too."""
+        position = self._builder.position(cursor)
         if self.result is not None:
-            # Lines that were held back are read again by the next one, for the result too.
+            # A successor reads lines that are held back again, for the result too.
             if position["chars"] == cursor.chars:
                 self._result_state = self.result.state()
             position["result"] = self._result_state
         return position
 
     def _forget_result(self) -> None:
-        """Look for the result anew: what was found is of a log that is no longer there."""
+        """Start over: the result found so far belongs to a log that was replaced."""
         if self._markers is not None:
             self.result = ResultFinder(self._markers)
             self._result_state = None
 
-    def _job(self, details: Mapping[str, Any], now: float) -> None:
+    def _add_status(self, details: Mapping[str, Any], now: float) -> None:
         text = jobs.describe(details, self._job_id, self._where, redact=self._redact)
-        self._presenter.of_ours(logging.INFO, text, now)
+        self._builder.add_message(logging.INFO, text, now)
         if jobs.known_status(details) is None and not jobs.has_ended(details):
             status = jobs.shown_status(details, self._redact)
-            text = f"The status '{status}' is not one that Ray has; the job is watched on."
-            self._presenter.of_ours(logging.WARNING, text, now)
+            text = f"Unknown job status '{status}'; the job is still being monitored."
+            self._builder.add_message(logging.WARNING, text, now)
 
 
 def as_position(value: object) -> dict[str, Any] | None:
-    """Return a value if it is what :meth:`JobRecords.position` gives, else ``None``."""
+    """Return ``value`` if it is a position of :meth:`JobRecords.position`, else ``None``."""
     if not isinstance(value, dict):
         return None
     try:
@@ -139,13 +141,13 @@ def as_position(value: object) -> dict[str, Any] | None:
 
 
 def grouped(found: Iterable[Record], size: int = RECORD_BYTES) -> Iterator[Record]:
-    """Join neighbors of one level into records of up to ``size`` bytes of UTF-8; ours and the job's stay apart."""
+    """Join adjacent records of the same level and source into records of up to ``size`` bytes of UTF-8."""
     first: Record | None = None
     lines: list[str] = []
     room = 0
     for record in found:
         length = _length(record.text) + 1
-        if first is not None and (record.level != first.level or record.of_job != first.of_job or length > room):
+        if first is not None and (record.level != first.level or record.from_job != first.from_job or length > room):
             yield first._replace(text="\n".join(lines))
             first = None
         if first is None:
@@ -157,21 +159,21 @@ def grouped(found: Iterable[Record], size: int = RECORD_BYTES) -> Iterator[Recor
 
 
 class Joiner:
-    """Join what comes so fast that it would keep a worker busy: what goes beyond 500 records within one second."""
+    """Join records that come too fast: those beyond the first 500 within one second."""
 
     def __init__(self) -> None:
         self._since = float("-inf")
         self._records = 0
 
     def joined(self, found: Sequence[Record], now: float) -> Iterable[Record]:
-        """Return records as they are, or joined.
+        """Return the records, joined if there are too many.
 
         :param now: seconds on a monotonic clock.
         """
         if now - self._since >= 1.0:
             self._since, self._records = now, 0
         self._records += len(found)
-        return found if self._records <= QUIET_RECORDS_A_SECOND else grouped(found)
+        return found if self._records <= MAX_SINGLE_RECORDS_PER_SECOND else grouped(found)
 
 
 def _length(text: str) -> int:

@@ -1,4 +1,4 @@
-"""The result that a job printed between two markers."""
+"""Find the result that a job prints between two markers."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 MAX_RESULT = 64_000
-"""Characters; a result goes to Airflow's database."""
+"""Characters; a result is stored in Airflow's database."""
 
 
-class BadResultError(Exception):
-    """What stands between the markers can't be used; says why."""
+class InvalidResultError(Exception):
+    """The job's output between the markers is not a usable result; the message says why."""
 
 
 class ResultFinder:
-    """Take the text between two markers out of a job's lines; the last complete one counts.
+    """Extract the text between two markers from a job's lines; the last complete result counts.
 
-    Pieces of a long line are put together again, so that neither a result nor a marker is broken by their marks.
+    The pieces of a long line are joined again, so a result or a marker may span several of them.
 
-    :param markers: where it begins and where it ends; both may stand in one line or in several.
-    :param state: what :meth:`state` gave a finder that is taken over from.
+    :param markers: start and end marker, in the same line or in different lines.
+    :param state: from :meth:`state` of an earlier finder, to continue where it stopped.
     """
 
     def __init__(self, markers: tuple[str, str], state: Mapping[str, Any] | None = None) -> None:
@@ -36,7 +36,7 @@ class ResultFinder:
         self._held: str = saved.get("held", "")
 
     def feed(self, line: str) -> None:
-        """Look at the next line, or the next piece of one."""
+        """Search the next line, or the next piece of a long one."""
         text, ends = unmarked(line)
         text = f"{self._held}{text}\n" if ends else self._held + text
         while True:
@@ -49,8 +49,8 @@ class ResultFinder:
             else:
                 self._collect(before)
                 self._found, self._inside = self._inside, None
-        # The marker may be in two pieces.
-        held = 0 if ends else _common(before, marker)
+        # Two pieces may split the marker.
+        held = 0 if ends else _overlap(before, marker)
         self._held = before[len(before) - held :]
         self._collect(before[: len(before) - held])
 
@@ -59,37 +59,37 @@ class ResultFinder:
             self._inside += text[: max(MAX_RESULT + 1 - len(self._inside), 0)]
 
     def state(self) -> dict[str, Any]:
-        """Return JSON primitives for another finder to go on from."""
+        """Return the state from which another finder can continue, as JSON primitives."""
         return {"inside": self._inside, "found": self._found, "held": self._held}
 
     def value(self, redact: Callable[[str], str] = str) -> Any:
-        """Return the result, as Airflow can store it.
+        """Return the result in a form that Airflow can store.
 
-        :param redact: takes secrets out of its texts.
-        :raises BadResultError: if there is none, it is too long, it is not JSON, or Airflow cannot store it.
+        :param redact: redacts secrets in its strings.
+        :raises InvalidResultError: if there is none, it is too long, it is not JSON, or Airflow cannot store it.
         """
         if self._found is None:
-            missing = "it printed no result" if self._inside is None else f"it printed no {self._end}"
-            raise BadResultError(missing)
+            missing = "the job printed no result" if self._inside is None else f"the job printed no {self._end}"
+            raise InvalidResultError(missing)
         if len(self._found) > MAX_RESULT:
-            raise BadResultError(f"it has more than {MAX_RESULT:,} characters")
+            raise InvalidResultError(f"it has more than {MAX_RESULT:,} characters")
         try:
             value = json.loads(self._found)
         except json.JSONDecodeError as error:
-            raise BadResultError(f"it is not JSON ({error})") from None
+            raise InvalidResultError(f"it is not JSON ({error})") from None
         except RecursionError:
-            _refuse(TOO_DEEP)
+            _reject(TOO_DEEP)
         except ValueError:
-            # Of more digits than Python reads (sys.set_int_max_str_digits).
-            _refuse(TOO_LONG_INTEGER)
-        return storable(value, redact, refuse=_refuse)
+            # An integer with more digits than Python converts (sys.set_int_max_str_digits).
+            _reject(TOO_LONG_INTEGER)
+        return storable(value, redact, on_replace=_reject)
 
 
-def _common(text: str, marker: str) -> int:
-    """Return how many of a marker's first characters a text ends with."""
+def _overlap(text: str, marker: str) -> int:
+    """Return the length of the longest prefix of ``marker`` that ``text`` ends with."""
     longest = min(len(marker) - 1, len(text))
     return next((length for length in range(longest, 0, -1) if text.endswith(marker[:length])), 0)
 
 
-def _refuse(why: str) -> NoReturn:
-    raise BadResultError(f"it has {why}")
+def _reject(why: str) -> NoReturn:
+    raise InvalidResultError(f"it contains {why}")

@@ -1,11 +1,11 @@
-"""Where a traceback begins and ends in a log: Python's, chained ones, and those that Ray brings from a worker."""
+"""Recognize the lines of tracebacks in a log: plain, chained, and those that Ray adds for remote workers."""
 
 from __future__ import annotations
 
 import re
 
 _HEADER = "Traceback (most recent call last):"
-_BEGINNINGS = frozenset(
+_FIRST_LINES = frozenset(
     (
         _HEADER,
         "  + Exception Group Traceback (most recent call last):",
@@ -15,7 +15,7 @@ _BEGINNINGS = frozenset(
         "Error in atexit._run_exitfuncs:",
     )
 )
-_BEGINNING = re.compile(
+_FIRST_LINE = re.compile(
     r"Fatal Python error: [A-Za-z_]"
     r"|Exception in thread [^\n]{1,200}:$"
     r"|Exception ignored (?:in|on|while)\b[^\n]{1,2000}$"
@@ -25,33 +25,33 @@ _BEGINNING = re.compile(
 )
 _FRAME = re.compile(r"(?:\s{2}|> )File \"[^\"\n]{1,400}\", line \d{1,9}, in ")
 _EXCEPTION = re.compile(r"(?:[^\W\d]\w{0,80}\.){0,12}(?:(?<=\.)[^\W\d]|[A-Z])\w{0,80}(?:\([\w.]{1,120}\))?(?:: |:?$)")
-_FIRST = frozenset("TSDEFC ")
+_FIRST_CHARS = frozenset("TSDEFC ")
 
 
 def begins_traceback(line: str) -> bool:
-    """Whether a traceback, or the report around one, begins with ``line``."""
+    """Whether ``line`` starts a traceback or a report that contains one."""
     first = line[:1]
-    if first in _FIRST:
-        return line.rstrip() in _BEGINNINGS or _BEGINNING.match(line) is not None or is_remote_frame(line)
+    if first in _FIRST_CHARS:
+        return line.rstrip() in _FIRST_LINES or _FIRST_LINE.match(line) is not None or is_remote_frame(line)
     return is_remote_frame(line)
 
 
 def is_frame(line: str) -> bool:
-    """Whether ``line`` names a place in a traceback."""
+    """Whether ``line`` is a frame of a traceback."""
     return _FRAME.match(line) is not None
 
 
 def is_remote_frame(line: str) -> bool:
-    """Whether ``line`` names a worker's function, whose traceback follows: ``ray::f() (pid=123, ip=…)``."""
+    """Whether ``line`` introduces the traceback of a remote function: ``ray::f() (pid=123, ip=…)``."""
     end = line.find("() (pid=")
     return end > 0 and "ray::" in line[max(end - 400, 0) : end]
 
 
 def ends_traceback(line: str) -> bool:
-    """Whether a line that stands unindented below a traceback is that of its exception."""
+    """Whether an unindented line below a traceback is the line of its exception."""
     return _EXCEPTION.match(line) is not None
 
 
-def goes_on(line: str) -> bool:
-    """Whether the exception's line has another traceback for its message."""
+def has_nested_traceback(line: str) -> bool:
+    """Whether the exception's message is another traceback."""
     return line.endswith(_HEADER) or is_remote_frame(line)

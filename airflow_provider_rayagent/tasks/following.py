@@ -189,7 +189,7 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
 
     def _begin(self, context: Context) -> TaskJob:
         from airflow_provider_rayagent.client.following import tail_settings
-        from airflow_provider_rayagent.render.presenter import PresentSettings
+        from airflow_provider_rayagent.render.record_builder import PresentSettings
         from airflow_provider_rayagent.tasks.job import TaskJob
 
         validate_id(self.job_id, "job")

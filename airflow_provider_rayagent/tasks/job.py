@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
-    from airflow_provider_rayagent.render.presenter import PresentSettings
+    from airflow_provider_rayagent.render.record_builder import PresentSettings
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.triggers.outcome import Outcome
 

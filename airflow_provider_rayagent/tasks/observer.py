@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from airflow_provider_rayagent.render.presenter import PresentSettings
+from airflow_provider_rayagent.render.record_builder import PresentSettings
 from airflow_provider_rayagent.render.records import JOB_LOGGER, JobRecords, Joiner
 from airflow_provider_rayagent.tail.cursor import Cursor
 from airflow_provider_rayagent.tail.end import End
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.client.blocking_driver import Follower
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
-    from airflow_provider_rayagent.render.presenter import Record
+    from airflow_provider_rayagent.render.record_builder import Record
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.items import Item
     from airflow_provider_rayagent.tasks.result import PrintedResult
@@ -116,7 +116,7 @@ class JobObserver:
     def forward(self, records: JobRecords, items: Sequence[Item]) -> None:
         """Write items to the task log."""
         now = time.monotonic()
-        self._write(records.of(items, now), now)
+        self._write(records.render(items, now), now)
 
     def _run(self, settings: TailSettings, seconds: float | None) -> Follower:
         records = self._records(self.position, self._result.markers if self._result else None)
@@ -153,4 +153,4 @@ class JobObserver:
 
     def _write(self, records: list[Record], now: float) -> None:
         for record in self._joiner.joined(records, now):
-            (self._job_log if record.of_job else self._log).log(record.level, "%s", record.text)
+            (self._job_log if record.from_job else self._log).log(record.level, "%s", record.text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.client.errors import RayAgentError
-from airflow_provider_rayagent.render.result import BadResultError, ResultFinder
+from airflow_provider_rayagent.render.result import InvalidResultError, ResultFinder
 from airflow_provider_rayagent.tail.lines import changed
 
 if TYPE_CHECKING:
@@ -56,16 +56,16 @@ class PrintedResult:
         try:
             if self._found is not None:
                 return self._found.value(redact)
-        except BadResultError as error:
+        except InvalidResultError as error:
             if self._is_certain:
                 return self._none(error)
         found = self._search_whole_log() or self._found or self._older or ResultFinder(self.markers)
         try:
             return found.value(redact)
-        except BadResultError as error:
+        except InvalidResultError as error:
             return self._none(error)
 
-    def _none(self, why: BadResultError) -> None:
+    def _none(self, why: InvalidResultError) -> None:
         self._log.warning("The result of job %s can't be used: %s.", self._job_id, why)
 
     def _search_whole_log(self) -> ResultFinder | None:

@@ -1,1 +1,1 @@
-"""Foreign text: made fit to be shown or stored, and free of secrets. Pure; internal."""
+"""Sanitize text from agents, Ray and jobs for the log and the database, and redact secrets. Pure; internal."""

@@ -1,4 +1,4 @@
-"""Take secrets out of texts. Pure."""
+"""Redact secrets. Pure."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 MIN_LENGTH = 3
-"""Characters; a shorter secret is part of too many words to be taken out."""
+"""Characters; a shorter secret occurs in too many ordinary words to redact it."""
 REDACTED = "***"
 
 
 class Redactor:
-    """Replace every secret by ``***``, also where it is escaped in JSON or quoted in a URL.
+    """Replace every secret with ``***``, including its JSON-escaped and URL-quoted forms.
 
-    A text has to be redacted before it is cut: of a secret that a cut has divided, no piece is recognized.
+    Redact before you truncate: the two halves of a split secret are not recognized.
 
-    :param secrets: texts of at least :data:`MIN_LENGTH` characters; shorter ones are left alone.
+    :param secrets: the secrets; those shorter than :data:`MIN_LENGTH` characters are ignored.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         forms = {form for secret in secrets for form in _forms(secret) if len(form) >= MIN_LENGTH}
         self.forms = tuple(sorted(forms, key=lambda form: (-len(form), form)))
-        """The secrets in all of their forms, the longest first."""
+        """All forms of the secrets, longest first."""
         self._pattern = re.compile("|".join(map(re.escape, self.forms)))
         self.overlap = max(map(len, self.forms), default=1) - 1
-        """Characters after a cut that decide whether it divides a secret."""
+        """Characters to read past a cut to know whether it splits a secret."""
 
     def __call__(self, text: str) -> str:
-        """Return ``text`` without the secrets."""
-        # To look for each first is several times as fast as the pattern, and few texts have any.
+        """Return ``text`` with the secrets redacted."""
+        # Substring search is several times faster than the pattern, and few texts contain a secret.
         for form in self.forms:
             if form in text:
                 return self._pattern.sub(REDACTED, text)
         return text
 
-    def unfinished(self, text: str) -> str:
-        """Return a text that is still being written, also without the beginning of a secret at its end."""
+    def redact_partial(self, text: str) -> str:
+        """Redact a text that is still being written: also the start of a secret at its end."""
         text = self(text)
         for form in self.forms:
             for length in range(min(len(form) - 1, len(text)), MIN_LENGTH - 1, -1):
@@ -49,13 +49,13 @@ class Redactor:
         return text
 
     def cut_at(self, text: str, start: int, end: int) -> int:
-        """Return where to end a piece of ``text`` so that no secret is divided.
+        """Return the index at which to end a piece of ``text`` without splitting a secret.
 
-        That is at ``end``, or where the secret begins in which ``end`` lies; if the piece would begin there too, where
-        the secret ends.
+        This is ``end`` unless it lies inside a secret: then it is the secret's start, or its end if the secret starts
+        at ``start``.
 
-        :param start: where the piece begins.
-        :param end: where it is to end; what decides is within :attr:`overlap` characters after it.
+        :param start: start index of the piece.
+        :param end: desired end index; ``text`` must contain the :attr:`overlap` characters after it, if there are any.
         """
         if self.forms:
             for found in self._pattern.finditer(text, start, min(end + self.overlap, len(text))):

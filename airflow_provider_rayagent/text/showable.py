@@ -1,4 +1,4 @@
-"""Make a text that is not ours fit for the task log: its looks are kept, what it could do to the log is not. Pure."""
+"""Sanitize text from agents, Ray and jobs for the task log. Pure."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_FOLDS = ("::group::", "::endgroup::")
-_UNFIT = re.compile(
+_GROUP_MARKERS = ("::group::", "::endgroup::")
+_UNSAFE = re.compile(
     r"(?P<color>\x1b\[[0-9;:]{0,100}m)"
-    r"|(?P<dress>\x1b\[[0-2]?K|\x1b\]8;[^\x07\x1b]{0,4000}(?:\x07|\x1b\\))"
+    r"|(?P<invisible>\x1b\[[0-2]?K|\x1b\]8;[^\x07\x1b]{0,4000}(?:\x07|\x1b\\))"
     "|[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
@@ -24,41 +24,41 @@ def showable(
     lines: bool = False,
     colors: bool = False,
 ) -> str:
-    """Return a text that is not ours as the task log may show it, without secrets and cut to a length.
+    """Return untrusted text in a form that is safe for the task log: redacted, truncated, escaped.
 
-    Every text of the agent, of Ray and of a job passes this on its way into a log, an error's words included. Applied
-    twice, it does no more than once.
+    All text from the agent, Ray or a job passes through here on its way into a log or an error message. The function
+    is idempotent.
 
-    Control characters, C1 included, line and paragraph separators, halves of surrogate pairs and what overrides the
-    direction of text are shown as ``\\x07`` or ``\\u202e``, and so is every terminal sequence that is not a color. Two
-    are dropped, since they change nothing that is read: to erase the rest of a line, and the link around a text.
-    Tabs are kept, and ``\\r`` at a line's end is dropped. Markers that fold Airflow's log view (``::group::`` and
-    ``::endgroup::``, anywhere in a line) are broken by a zero-width space.
+    Control characters (C0 and C1), line and paragraph separators, lone surrogates, bidirectional overrides and
+    terminal sequences other than colors are shown as escapes such as ``\\x07`` or ``\\u202e``. Erase-in-line sequences
+    and hyperlinks (OSC 8) are dropped, since they do not change what is read. Tabs are kept; ``\\r`` at the end of a
+    line is dropped. A zero-width space breaks the markers that fold Airflow's log view (``::group::`` and
+    ``::endgroup::``, which Airflow accepts anywhere in a line).
 
-    :param redact: takes secrets out; before anything is cut, since of a secret that is cut no piece is recognized.
-    :param length: characters of the text that are shown; ``None``: all.
-    :param lines: whether ``\\n`` is kept; else it is a control character, so that a name cannot look like a sentence.
-    :param colors: whether colors, which Airflow's view renders, are kept; else they are dropped.
+    :param redact: redacts secrets. It runs before truncation, since half a secret is not recognized.
+    :param length: characters to keep; ``None``: all.
+    :param lines: keep ``\\n``. By default it is escaped, so that a name cannot forge a log line.
+    :param colors: keep color sequences, which Airflow's log view renders; otherwise drop them.
     """
     text = redact(text)
     if length is not None:
         text = cut(text, length)
     if lines and "\n" in text:
-        return "\n".join(_line(line, colors=colors) for line in text.split("\n"))
-    return _line(text, colors=colors)
+        return "\n".join(_sanitize_line(line, colors=colors) for line in text.split("\n"))
+    return _sanitize_line(text, colors=colors)
 
 
 def cut(text: str, length: int) -> str:
-    """Return a text, or its beginning and how much more there is; to be redacted before."""
+    """Return a text truncated to ``length`` characters, with a note of how many were cut. Redact it first."""
     return text if len(text) <= length else f"{text[:length]}… [{len(text) - length} characters cut]"
 
 
-def _line(line: str, *, colors: bool) -> str:
+def _sanitize_line(line: str, *, colors: bool) -> str:
     if not line.isprintable():
         line = line.rstrip("\r")
-        line = _UNFIT.sub(_with_colors if colors else _without_colors, line)
+        line = _UNSAFE.sub(_with_colors if colors else _without_colors, line)
     if "group::" in line:
-        for fold in _FOLDS:
+        for fold in _GROUP_MARKERS:
             line = line.replace(fold, f"::\u200b{fold[2:]}")
     return line
 

@@ -15,7 +15,7 @@ from airflow_provider_rayagent.client.errors import RayAgentError
 from airflow_provider_rayagent.client.following import tail_settings
 from airflow_provider_rayagent.client.jobs import JobStatus
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook
-from airflow_provider_rayagent.render.presenter import PresentSettings
+from airflow_provider_rayagent.render.record_builder import PresentSettings
 from airflow_provider_rayagent.render.records import JobRecords
 from airflow_provider_rayagent.tail.cursor import Cursor
 from airflow_provider_rayagent.tail.items import in_portions
@@ -253,7 +253,7 @@ class RayAgentJobTrigger(BaseTrigger):
     async def _tell(self, log: TaskLog, records: JobRecords, items: list[Item]) -> None:
         """Write to the task log what there is to tell, so much at a time that the event loop is not held up."""
         for portion in in_portions(items, ITEMS_AT_ONCE):
-            await log.write(records.of(portion, time.monotonic()))
+            await log.write(records.render(portion, time.monotonic()))
 
     async def _begin(self, position: Position) -> Mapping[str, Any] | None:
         """Return where in the log to begin."""

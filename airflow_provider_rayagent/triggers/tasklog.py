@@ -28,7 +28,7 @@ from airflow_provider_rayagent.render.records import JOB_LOGGER, grouped
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
 
-    from airflow_provider_rayagent.render.presenter import Record
+    from airflow_provider_rayagent.render.record_builder import Record
 
 QUIET_RECORDS = 20
 """More at once are joined into larger ones, which cost Airflow a tenth."""
@@ -174,5 +174,5 @@ class TaskLog:
         under_load = len(first) > QUIET_RECORDS or (len(first) > 1 and self._channel.is_busy)
         for record in grouped(chain(first, some)) if under_load else first:
             async with self._channel.room():
-                (self._job_log if record.of_job else self._log).log(record.level, "%s", record.text)
+                (self._job_log if record.from_job else self._log).log(record.level, "%s", record.text)
             await asyncio.sleep(0)

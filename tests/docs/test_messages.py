@@ -77,5 +77,5 @@ def test_all_that_the_log_tail_says_is_explained() -> None:
 
 
 def test_every_hint_at_a_failed_job_is_explained() -> None:
-    hints = {reasons._PROGRAM, *reasons._HINTS.values(), *reasons._KILLED.values()}
+    hints = {reasons._PROGRAM_FAILED, *reasons._HINTS.values(), *reasons._SIGNAL_HINTS.values()}
     assert [hint for hint in hints if not any(quote in hint for quote in quotes())] == []

@@ -12,7 +12,7 @@ from airflow_provider_rayagent.client.blocking import BlockingAgent
 from airflow_provider_rayagent.client.blocking_driver import Follower
 from airflow_provider_rayagent.client.config import read_config
 from airflow_provider_rayagent.client.validation import JobId
-from airflow_provider_rayagent.render.presenter import PresentSettings, Record
+from airflow_provider_rayagent.render.record_builder import PresentSettings, Record
 from airflow_provider_rayagent.render.records import JobRecords
 from airflow_provider_rayagent.tail.commands import TailSettings
 
@@ -43,7 +43,7 @@ def test_a_bar_is_thinned_and_errors_are_errors(agent: LocalAgent, tmp_path: Pat
     records: list[Record] = []
     with BlockingAgent(read_config(host=agent.url, token=agent.token)) as transport:
         for items in Follower(transport, JobId(job_id), TailSettings(poll_interval=1.0, progress_interval=2.0)).items():
-            records += made.of(items, time.monotonic())
+            records += made.render(items, time.monotonic())
     records += made.finish()
 
     states = [record.text for record in records if "%|" in record.text]

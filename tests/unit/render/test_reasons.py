@@ -27,10 +27,10 @@ def explain(*, log_is_shown: bool = True, link: str = "", **details: Any) -> str
 def test_all_that_is_known_of_a_failure_is_told_one_fact_a_line() -> None:
     assert explain(link="http://a/j1").split("\n") == [
         "Job j1 ended as FAILED after 2.5 s.",
-        "Known of it: error JOB_ENTRYPOINT_COMMAND_ERROR, exit code 3, node n1.",
-        "Ray says: Job entrypoint command failed with exit code 3",
-        "Look at the job's last lines: the program itself failed.",
-        "The job's page: http://a/j1",
+        "Details: error JOB_ENTRYPOINT_COMMAND_ERROR, exit code 3, node n1.",
+        "Ray's message: Job entrypoint command failed with exit code 3",
+        "Check the job's last lines: the program itself failed.",
+        "Job page: http://a/j1",
     ]
 
 
@@ -42,7 +42,7 @@ def test_the_last_lines_come_from_rays_message_where_the_log_is_not_shown() -> N
 def test_what_is_not_known_is_left_out() -> None:
     assert reasons.explain({"status": "FAILED"}, "j1", log_is_shown=True).split("\n") == [
         "Job j1 ended as FAILED.",
-        "Look at the job's last lines: the program itself failed.",
+        "Check the job's last lines: the program itself failed.",
     ]
 
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from airflow_provider_rayagent.render.presenter import PresentSettings, Record
+from airflow_provider_rayagent.render.record_builder import PresentSettings, Record
 from airflow_provider_rayagent.render.records import (
     LAST_LINE_CHARS,
     LAST_LINES,
-    QUIET_RECORDS_A_SECOND,
+    MAX_SINGLE_RECORDS_PER_SECOND,
     RECORD_BYTES,
     JobRecords,
     Joiner,
@@ -39,7 +39,7 @@ MARKERS = ("<<", ">>")
 
 
 def told(*items: Item | str) -> list[Record]:
-    return JobRecords("j1").of(items_of(*items), 0.0)
+    return JobRecords("j1").render(items_of(*items), 0.0)
 
 
 def lines_of(found: list[Record]) -> list[Record]:
@@ -51,7 +51,7 @@ def seen(status: str, **details: Any) -> JobSeen:
 
 
 def test_a_line_is_one_record_as_it_is() -> None:
-    assert told("", "\ta  ", "a") == [Record(INFO, text, of_job=True) for text in ("", "\ta  ", "a")]
+    assert told("", "\ta  ", "a") == [Record(INFO, text, from_job=True) for text in ("", "\ta  ", "a")]
 
 
 def test_a_notice_is_a_warning() -> None:
@@ -81,7 +81,7 @@ def test_nothing_that_airflows_view_would_obey_is_left() -> None:
 
 def test_ours_and_the_jobs_words_keep_their_order() -> None:
     found = told("a", seen("RUNNING"), "ERROR:root:b", Notice("c"), "d", seen("FAILED"))
-    assert [(record.level, record.text[:12], record.of_job) for record in found] == [
+    assert [(record.level, record.text[:12], record.from_job) for record in found] == [
         (INFO, "a", True),
         (INFO, "Job j1 is RU", False),
         (logging.ERROR, "ERROR:root:b", True),
@@ -93,7 +93,7 @@ def test_ours_and_the_jobs_words_keep_their_order() -> None:
 
 def test_lines_that_are_not_shown_are_looked_through_for_the_result() -> None:
     records = JobRecords("j1", markers=MARKERS, shown=False, where="http://a")
-    found = records.of(items_of("x", '<<{"a": 1}>>', Notice("hm"), seen("RUNNING")), 0.0) + records.finish()
+    found = records.render(items_of("x", '<<{"a": 1}>>', Notice("hm"), seen("RUNNING")), 0.0) + records.finish()
     assert [record.text for record in found] == ["hm", "Job j1 is RUNNING, agent: http://a."]
     assert records.result is not None
     assert records.result.value() == {"a": 1}
@@ -102,7 +102,7 @@ def test_lines_that_are_not_shown_are_looked_through_for_the_result() -> None:
 @given(some.lists(some.sampled_from(["x", "<<", ">>", "<<1>>", "50%|#####     | 1/2 [00:01<00:01]", "2"])), some.data())
 def test_the_result_is_the_same_when_others_take_over(lines: list[str], data: Any) -> None:
     whole = JobRecords("j1", markers=MARKERS)
-    whole.of(items_of(*lines), 0.0)
+    whole.render(items_of(*lines), 0.0)
     assert whole.result is not None
     text = "".join(f"{line}\n" for line in lines)
     position: dict[str, Any] | None = None
@@ -113,7 +113,7 @@ def test_the_result_is_the_same_when_others_take_over(lines: list[str], data: An
         reading = TextReading(cursor, 16_000)
         upto = data.draw(some.integers(done + 1, len(lines)))
         news = reading.feed_text("".join(f"{line}\n" for line in lines[:upto]))
-        records.of(items_of(*news), 0.0)
+        records.render(items_of(*news), 0.0)
         position, done = json.loads(json.dumps(records.position(cursor))), upto
         assert as_position(position) == position
     assert text.count("\n") == len(lines)
@@ -134,9 +134,9 @@ def test_the_result_is_the_same_when_others_take_over_within_a_line(text: str, s
         cursor = Cursor.from_json(position) if position else Cursor()
         reading = TextReading(cursor, size)
         read = data.draw(some.integers(read + 1, len(text)))
-        records.of(items_of(*reading.feed_text(text[:read])), 0.0)
+        records.render(items_of(*reading.feed_text(text[:read])), 0.0)
         if read == len(text):
-            records.of(items_of(*reading.flush()), 0.0)
+            records.render(items_of(*reading.flush()), 0.0)
         position = json.loads(json.dumps(records.position(cursor)))
     assert records.result is not None
     assert records.result.state() == whole.state()
@@ -144,8 +144,8 @@ def test_the_result_is_the_same_when_others_take_over_within_a_line(text: str, s
 
 def test_the_last_lines_are_kept_without_secrets_and_short() -> None:
     records = JobRecords("j1", redact=Redactor(["s3cret"]), shown=False)
-    records.of(items_of(*(f"line {number}" for number in range(100))), 0.0)
-    records.of(items_of("x" * (LAST_LINE_CHARS - 3) + "s3cret", "\x1b[2J\x00"), 0.0)
+    records.render(items_of(*(f"line {number}" for number in range(100))), 0.0)
+    records.render(items_of("x" * (LAST_LINE_CHARS - 3) + "s3cret", "\x1b[2J\x00"), 0.0)
     assert records.last_lines == [
         *(f"line {number}" for number in range(102 - LAST_LINES, 100)),
         "x" * (LAST_LINE_CHARS - 3) + "***",
@@ -161,7 +161,7 @@ def test_no_secret_is_in_a_record_or_in_what_is_drawn_of_one() -> None:
         Progress("c s3cret s3cr"),
         seen("s3cret", entrypoint="d s3cret"),
     )
-    text = "\n".join(record.text for record in records.of(items, 0.0))
+    text = "\n".join(record.text for record in records.render(items, 0.0))
     assert "s3c" not in text
     assert text.count("***") == 7
 
@@ -194,7 +194,7 @@ def test_lines_are_joined_up_to_the_size_in_bytes_of_utf8() -> None:
 
 def test_in_a_worker_lines_are_joined_once_many_come_within_a_second() -> None:
     joiner = Joiner()
-    few, many = ([Record(INFO, "a")] * count for count in (5, QUIET_RECORDS_A_SECOND))
+    few, many = ([Record(INFO, "a")] * count for count in (5, MAX_SINGLE_RECORDS_PER_SECOND))
     moments = [(0.0, few, 5), (0.1, many, 1), (0.9, few, 1), (1.0, many, len(many)), (1.1, few, 1), (2.5, few, 5)]
     for now, found, count in moments:
         joined = list(joiner.joined(found, now))

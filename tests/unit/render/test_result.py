@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from airflow_provider_rayagent.render.result import MAX_RESULT, BadResultError, ResultFinder
+from airflow_provider_rayagent.render.result import MAX_RESULT, InvalidResultError, ResultFinder
 from airflow_provider_rayagent.tail.lines import LineAssembler
 
 MARKERS = ("<START>", "<END>")
@@ -46,13 +46,13 @@ def test_the_last_complete_result_is_taken_wherever_its_markers_stand(lines: lis
         (["<START>1"], "printed no <END>"),
         (["<START><END>"], "not JSON"),
         (["<START>{'a': 1}<END>"], "not JSON"),
-        (["<START>" + "[" * 60_000 + "<END>"], "more than 100 lists"),
+        (["<START>" + "[" * 60_000 + "<END>"], "nested more than 100 deep"),
         (["<START>" + "1" * (MAX_RESULT + 1) + "<END>"], "more than 64,000 characters"),
         (["<START>", *["1" * 1000] * 100, "<END>"], "more than 64,000 characters"),
     ],
 )
 def test_what_cannot_be_used_says_why(lines: list[str], words: str) -> None:
-    with pytest.raises(BadResultError, match=words):
+    with pytest.raises(InvalidResultError, match=words):
         fed(*lines).value()
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 INFINITE = "a number that is not finite"
 LONG_INTEGER = "an integer of more than 64 bits"
-TOO_DEEP = f"more than {MAX_DEPTH} lists or objects within one another"
+TOO_DEEP = f"lists or objects nested more than {MAX_DEPTH} deep"
 
 
 def nested(depth: int) -> str:
@@ -54,7 +54,7 @@ def test_what_airflow_cannot_store_is_said_and_the_task_is_green(
         connect(agent)
         details = follow(read_result=True)
     assert (details["status"], details["result"]) == ("SUCCEEDED", None)
-    assert log.warnings == [f"The result of job j1 can't be used: it has {why}."]
+    assert log.warnings == [f"The result of job j1 can't be used: it contains {why}."]
     assert through_airflow(details) == details
 
 

@@ -96,7 +96,7 @@ def test_of_a_long_log_the_first_and_the_last_lines_are_shown_and_the_gap_is_sai
     shown = [line for line in lines if line in LINES]
     assert shown == [*LINES[:10], *LINES[-5:]]
     gap = lines[lines.index(LINES[9]) + 1 : lines.index(LINES[-5])]
-    assert any("25 lines of the job's log were left out" in line for line in gap)
+    assert any("25 lines of the job's log are not shown here" in line for line in gap)
 
 
 def test_a_progress_bar_shows_its_last_state(follow: Way, connect: Connect) -> None:
@@ -134,7 +134,7 @@ def test_a_failure_says_what_is_known_and_where_to_look(forward_logs: bool, foll
         with pytest.raises(RayAgentJobFailedError) as caught:
             follow(forward_logs=forward_logs)
     text = str(caught.value)
-    for fact in ("j1", "FAILED", "2.5 s", "exit code 1", "node n7", "http://dash/#/jobs/j1", "Look at"):
+    for fact in ("j1", "FAILED", "2.5 s", "exit code 1", "node n7", "http://dash/#/jobs/j1", "Check "):
         assert fact in text
     assert ("KeyError" in text) is not forward_logs
 
@@ -150,7 +150,7 @@ def test_looks_of_a_rescheduled_task_count_the_lines_together(connect: Connect) 
         job.set_status("SUCCEEDED")
         lines += look(store, max_lines=10, tail_lines=3)
     assert [line for line in lines if line in LINES] == [*LINES[:10], *LINES[-3:]]
-    assert any(re.search(r"\b27 lines .* left out", line) for line in lines)
+    assert any(re.search(r"\b27 lines .* not shown", line) for line in lines)
 
 
 def look(store: StateStore, **options: Any) -> list[str]:

@@ -79,10 +79,10 @@ def test_a_piece_ends_before_the_secret_in_which_it_would_end_or_after_it_if_it_
     [("50% s3cret", "50% ***"), ("50% s3cr", "50% ***"), ("50% s3", "50% s3"), ("s3crets3c", "******")],
 )
 def test_the_beginning_of_a_secret_is_taken_out_of_a_line_that_is_still_written(text: str, shown: str) -> None:
-    assert Redactor(["s3cret"]).unfinished(text) == shown
+    assert Redactor(["s3cret"]).redact_partial(text) == shown
 
 
 def test_without_secrets_nothing_is_changed() -> None:
     redact = Redactor()
-    assert redact("text") == redact.unfinished("text") == "text"
+    assert redact("text") == redact.redact_partial("text") == "text"
     assert (redact.cut_at("text", 0, 2), redact.overlap) == (2, 0)

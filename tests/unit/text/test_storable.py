@@ -28,7 +28,7 @@ def test_every_key_that_airflow_reserves_is_known() -> None:
 @given(VALUES)
 def test_airflow_gives_back_what_was_made_storable(value: Any) -> None:
     refused: list[str] = []
-    stored = storable(value, refuse=refused.append)
+    stored = storable(value, on_replace=refused.append)
     assert through_airflow({"x": stored}) == {"x": stored}
     assert storable(stored) == stored
     if not refused and "\ufffd" not in "".join(texts_in(stored)):

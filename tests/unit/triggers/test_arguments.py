@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.render.presenter import PresentSettings
+from airflow_provider_rayagent.render.record_builder import PresentSettings
 from airflow_provider_rayagent.tail.cursor import Cursor
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger

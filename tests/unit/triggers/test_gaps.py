@@ -12,7 +12,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_rayagent.render.presenter import PresentSettings
+from airflow_provider_rayagent.render.record_builder import PresentSettings
 from airflow_provider_rayagent.render.records import JobRecords
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.cursor import Cursor
@@ -118,12 +118,12 @@ class Trigger:
 
     def read(self, until: int) -> list[str]:
         return self._texts(
-            self._records.of(items_of(*self._reading.feed_text(self._text[self._reading.chars : until])), 0.0)
+            self._records.render(items_of(*self._reading.feed_text(self._text[self._reading.chars : until])), 0.0)
         )
 
     def end(self) -> list[str]:
         found = self.read(len(self._text))
-        found += self._texts(self._records.of(items_of(*self._reading.flush()), 0.0))
+        found += self._texts(self._records.render(items_of(*self._reading.flush()), 0.0))
         return found + self._texts(self._records.finish())
 
     def position(self) -> dict[str, Any]:
@@ -135,7 +135,7 @@ class Trigger:
 
     @staticmethod
     def _texts(records: Any) -> list[str]:
-        return [record.text for record in records if record.of_job]
+        return [record.text for record in records if record.from_job]
 
 
 class Hook:

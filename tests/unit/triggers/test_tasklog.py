@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
-from airflow_provider_rayagent.render.presenter import Record
+from airflow_provider_rayagent.render.record_builder import Record
 from airflow_provider_rayagent.render.records import RECORD_BYTES
 from airflow_provider_rayagent.triggers import tasklog
 from airflow_provider_rayagent.triggers.tasklog import QUIET_RECORDS, Channel, TaskLog
