@@ -1,4 +1,4 @@
-"""Apache Airflow provider for Ray work that runs behind a Ray agent."""
+"""Apache Airflow provider for Ray clusters behind a Ray agent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The errors of this package: those of the agent's wire, and those that a job's end gives a task."""
+"""All errors of this provider: those of requests to the agent, and those that fail a task."""
 
 from __future__ import annotations
 
@@ -29,49 +29,49 @@ from airflow_provider_rayagent.client.errors import (
 
 
 class RayAgentJobFailedError(RayAgentError, AirflowFailException):  # type: ignore[misc]
-    """The job ended as FAILED, or with a status that is not known: the task fails and is not retried.
+    """The job FAILED, or ended with an unknown status: the task fails without a retry.
 
-    A job that has ended stays as it is, so that another try of the same task could only fail again.
+    The outcome of a job is final, so another try of the same task would fail again.
     """
 
 
 class RayAgentJobStoppedError(RayAgentError, AirflowFailException):  # type: ignore[misc]
-    """The job was STOPPED before its end: the task fails and is not retried."""
+    """The job was STOPPED: the task fails without a retry."""
 
 
 class RayAgentRunFailedError(RayAgentError):
-    """The job that the task itself started ended as FAILED; another try of the task starts a new one."""
+    """The job that the task started FAILED; the next try starts a new job."""
 
 
 class RayAgentJobNotStartedError(RayAgentError):
-    """The job had not started within the task's ``start_timeout``."""
+    """The job did not start within the task's ``start_timeout``."""
 
 
 class RayAgentTaskIdentityError(RayAgentError, AirflowFailException):  # type: ignore[misc]
-    """Airflow tells the task's instances apart by something that this version of the provider does not know.
+    """This Airflow identifies task instances by a field that this version of the provider does not know.
 
-    A job id could not be derived that is the task's own: the task fails and is not retried.
+    Without it, no unique job id can be derived: the task fails without a retry.
     """
 
 
 class RayAgentJobMissingError(RayAgentError):
-    """The agent does not know the job, or no longer knows it."""
+    """The agent does not know the job, or has forgotten it."""
 
 
 class RayAgentJobTimeoutError(RayAgentError, AirflowSensorTimeout):  # type: ignore[misc]
-    """The job had not ended within the task's ``timeout``."""
+    """The job did not end within the task's ``timeout``."""
 
 
 class RayAgentServeApplicationFailedError(RayAgentError, AirflowFailException):  # type: ignore[misc]
-    """The Serve application is DEPLOY_FAILED or UNHEALTHY: the task fails and is not retried."""
+    """The Serve application is DEPLOY_FAILED or UNHEALTHY: the task fails without a retry."""
 
 
 class RayAgentServeApplicationTimeoutError(RayAgentError, AirflowSensorTimeout):  # type: ignore[misc]
-    """The Serve application was not as wanted within the task's ``timeout``."""
+    """The Serve application did not reach its target within the task's ``timeout``."""
 
 
 class RayAgentWaitTimeoutError(RayAgentError):
-    """What an operator asked for (a job's stop, an application's deletion) was not done in time."""
+    """The job was not stopped, or the application not deleted, within the operator's ``timeout``."""
 
 
 __all__ = [

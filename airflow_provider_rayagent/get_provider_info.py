@@ -1,4 +1,4 @@
-"""What Airflow learns of this provider: its connection type, hook, operators, sensors and triggers."""
+"""The provider's metadata: its connection type, hooks, operators, sensors, triggers and links."""
 
 from __future__ import annotations
 
@@ -22,39 +22,39 @@ _SECONDS = {"minimum": 0.1, "maximum": MAX_TIMEOUT}
 _FIELDS = {
     "user_token": _field(
         _USER,
-        "Of the user on whose behalf requests are made; sent as SYNAPSE-User. Empty: not sent.",
+        "Token of the user on whose behalf Airflow acts. Sent as SYNAPSE-User; empty: not sent.",
         format="password",
     ),
-    "tenant": _field(_USER, "Sent as SYNAPSE-Tenant. Empty: not sent."),
-    "verify": _field(_TLS, "Check the agent's certificate. Leave it on.", "boolean", default=True),
+    "tenant": _field(_USER, "Sent as SYNAPSE-Tenant; empty: not sent."),
+    "verify": _field(_TLS, "Verify the agent's certificate. Keep this on.", "boolean", default=True),
     "ca_bundle": _field(
         _TLS,
-        "File with the CA certificates to check it with. This path, like the two below, must be there on every worker "
-        "and triggerer, and on the API server for its Test button. Empty: the CAs that everyone trusts.",
+        "Path of the CA certificates to verify it with. This file and the two below must exist on every worker and "
+        "triggerer, and on the API server for its Test button. Empty: public CAs.",
     ),
-    "client_cert": _field(_TLS, "File with the certificate that shows who we are, if the agent asks for one."),
-    "client_key": _field(_TLS, "File with its key. Empty: the key is in the same file."),
+    "client_cert": _field(_TLS, "Path of the client certificate, if the agent requires one."),
+    "client_key": _field(_TLS, "Path of its private key. Empty: the key is in the certificate file."),
     "headers": _field(
         _REQUESTS,
-        'More request headers: {"Name": "value"}. Airflow hides a value whose name has token, secret, password or '
-        "authorization in it, and no other.",
-        # An object, so that Airflow hides secrets in it. A text too, since the field for an object alone puts the text
-        # in order while one types, and the cursor at its end.
+        'Additional request headers: {"Name": "value"}. Airflow masks values whose names contain token, secret, '
+        "password or authorization, and no others.",
+        # "object", so that Airflow masks secrets in it. "string" as well: the form's editor for objects alone reformats
+        # the text and moves the cursor to its end while you type.
         "string",
         "object",
         format="multiline",
     ),
-    "connect_timeout": _field(_REQUESTS, "Seconds to connect. Empty: 3.", "number", **_SECONDS),
-    "read_timeout": _field(_REQUESTS, "Seconds without a byte of an answer. Empty: 10.", "number", **_SECONDS),
+    "connect_timeout": _field(_REQUESTS, "Timeout in seconds to connect. Empty: 3.", "number", **_SECONDS),
+    "read_timeout": _field(_REQUESTS, "Timeout in seconds while waiting for data. Empty: 10.", "number", **_SECONDS),
     "job_url": _field(
         _JOBS,
-        "Address of a job's page with {job_id} in it, such as https://ray.example.com/#/jobs/{job_id}: where the link "
-        '"Ray job" on a task leads. Empty: no link.',
+        "URL of a job's page, with {job_id} in it, such as https://ray.example.com/#/jobs/{job_id}. The target "
+        'of the link "Ray job" on a task. Empty: no link.',
     ),
     "job_namespace": _field(
         _JOBS,
-        "Name of this Airflow deployment, such as production. The ids of the jobs that tasks start depend on it, so "
-        "that deployments can share one agent. Empty: the address of this Airflow ([api] base_url).",
+        "Name of this Airflow deployment, such as production. It is part of the identity of the jobs that tasks start, "
+        "so that deployments can share an agent. Empty: the URL of this Airflow ([api] base_url).",
     ),
 }
 _TRIGGERS = ["airflow_provider_rayagent.triggers.rayagent", "airflow_provider_rayagent.triggers.applications"]
@@ -88,7 +88,7 @@ def get_provider_info() -> dict[str, Any]:
                     "relabeling": FIELDS,
                     "placeholders": {
                         "host": "https://agent.example.com",
-                        "port": "such as 443; some versions of Airflow need it for Test",
+                        "port": "such as 443; some Airflow versions require it for Test",
                     },
                 },
                 "conn-fields": {name: {"label": label, **_FIELDS[name]} for name, label in EXTRA_FIELDS.items()},

@@ -1,1 +1,1 @@
-"""Talk to a Ray agent from Airflow. Public: ``rayagent``; all else is internal."""
+"""Hooks for a Ray agent. Public: ``rayagent``; all else is internal."""

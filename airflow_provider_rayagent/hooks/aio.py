@@ -1,4 +1,4 @@
-"""The asyncio hook; ``hooks.rayagent`` gives it its public name."""
+"""The asyncio hook; its public name is in ``hooks.rayagent``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_provider_rayagent.client.call import Call
 from airflow_provider_rayagent.client.errors import RayAgentStreamLimitError
 from airflow_provider_rayagent.client.validation import Protocol, validate_job_id
 from airflow_provider_rayagent.hooks.connection import config_from_connection, config_with_timeout
-from airflow_provider_rayagent.hooks.log_lines import LogLines, StreamLimits, settings_of_tail
+from airflow_provider_rayagent.hooks.log_lines import LogLines, StreamLimits, hook_tail_settings
 from airflow_provider_rayagent.hooks.plugins import AsyncPluginMethods
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 
 class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
-    """Talk to a Ray agent from asyncio code; every method does what its namesake of ``RayAgentHook`` does.
+    """Call a Ray agent from asyncio code. The methods behave like those of ``RayAgentHook`` with the same name.
 
-    Use it as an async context manager, or await :meth:`close`.
+    Use the hook as an async context manager, or await :meth:`close`.
 
     :param rayagent_conn_id: the Airflow connection of type ``rayagent``.
     """
@@ -53,7 +53,7 @@ class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
         await self.close()
 
     async def get_async_conn(self) -> AsyncAgent:
-        """Return the transport with its pooled client; every hook for the same agent in this event loop shares it.
+        """Return the transport with its connection pool, which all hooks for the same agent in this event loop share.
 
         :raises RayAgentConfigError: if the connection can't be used.
         """
@@ -61,7 +61,7 @@ class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
             from asgiref.sync import sync_to_async
 
             connection = await self.aget_connection(self.rayagent_conn_id)
-            # On the event loop Airflow may fail to tell its supervisor what to mask in a trigger's log, and be silent.
+            # In a thread: on the event loop mask_secret() may silently fail to reach the supervisor, which masks logs.
             config = await sync_to_async(config_from_connection)(connection)
             pool = await asyncio.to_thread(_load_transport)
             if self._agent is None:
@@ -69,13 +69,13 @@ class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
         return self._agent
 
     async def close(self) -> None:
-        """Give the transport back; the last hook closes its connections. The hook can be used again."""
+        """Release the transport; the last hook closes its connections. The hook can be used again."""
         agent, self._agent = self._agent, None
         if agent is not None:
             await _load_transport().release(agent)
 
     async def list_jobs(self) -> list[dict[str, Any]]:
-        """Return every job that the agent knows."""
+        """Return all jobs that the agent knows."""
         return await self._list(lambda service: service.list_jobs())
 
     async def get_job(self, job_id: str) -> dict[str, Any]:
@@ -84,14 +84,14 @@ class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
         return await self._object(lambda service: service.get_job(valid_id))
 
     async def get_job_logs(self, job_id: str) -> str:
-        """Return the whole log of a job as it is now."""
+        """Return the current log of a job as a whole."""
         from airflow_provider_rayagent.client.aio_logs import read_whole_log
 
         valid_id = validate_job_id(job_id)
         return await read_whole_log(await self.get_async_conn(), valid_id)
 
     async def stop_job(self, job_id: str) -> dict[str, Any]:
-        """Ask for a job to be stopped, and return the agent's answer."""
+        """Request the stop of a job; return the agent's answer."""
         valid_id = validate_job_id(job_id)
         return await self._object(lambda service: service.stop_job(valid_id))
 
@@ -107,7 +107,7 @@ class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
         self, job_id: str, timeout: float = 30.0, *, protocol: Protocol = "auto"
     ) -> AsyncGenerator[str, None]:
         """Yield every line of a job's log, once and in order, until the job has ended."""
-        return _Lines(self, validate_job_id(job_id), settings_of_tail(self.stream_limits, timeout, protocol))
+        return _Lines(self, validate_job_id(job_id), hook_tail_settings(self.stream_limits, timeout, protocol))
 
     async def follow_job(
         self,
@@ -118,7 +118,7 @@ class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
         deadline: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> AsyncFollower:
-        """Return a follower of a job, which gives lines, notices and changes of status; see :class:`AsyncFollower`."""
+        """Return a follower that yields a job's lines, notices and status changes; see :class:`AsyncFollower`."""
         valid_id = validate_job_id(job_id)
         agent = await self.get_async_conn()
         from airflow_provider_rayagent.client.aio_driver import AsyncFollower
@@ -134,7 +134,7 @@ class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
         return await self._object(lambda service: service.get_node(node_id))
 
     async def list_tasks(self) -> list[dict[str, Any]]:
-        """Return the Ray tasks that the cluster remembers."""
+        """Return the Ray tasks on record in the cluster."""
         return await self._list(lambda service: service.list_tasks())
 
     async def get_task(self, task_id: str) -> dict[str, Any]:
@@ -142,11 +142,11 @@ class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
         return await self._object(lambda service: service.get_task(task_id))
 
     async def get_gpu_status(self) -> dict[str, Any]:
-        """Return the GPUs of the cluster, added up over its nodes."""
+        """Return the GPU usage of the cluster, summed over its nodes."""
         return await self._object(lambda service: service.get_gpu_status())
 
     async def health_check(self) -> dict[str, Any]:
-        """Return what the agent says of its own health."""
+        """Return the health that the agent reports."""
         return await self._object(lambda service: service.health_check())
 
     async def list_serve_applications(self) -> list[dict[str, Any]]:
@@ -158,7 +158,7 @@ class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
         return await self._object(lambda service: service.get_serve_application(name))
 
     async def delete_serve_application(self, name: str) -> None:
-        """Ask for one Serve application to be deleted."""
+        """Request the deletion of one Serve application."""
         await self._send(lambda service: service.delete_serve_application(name))
 
     async def _object(self, make: Callable[[Service], Call]) -> dict[str, Any]:
@@ -174,8 +174,8 @@ class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
         call = make(agent.config.service)
         if timeout is None:
             return await agent.send(call)
-        async with type(agent)(config_with_timeout(agent.config, timeout)) as patient:
-            return await patient.send(call)
+        async with type(agent)(config_with_timeout(agent.config, timeout)) as custom:
+            return await custom.send(call)
 
 
 class _Lines(Items[str]):
@@ -216,10 +216,10 @@ class _Lines(Items[str]):
             self._lines = LogLines(follower, self._hook.stream_limits, self._hook.log)
             self._lists = follower.items()
         try:
-            return self._lines.of(await anext(self._lists))
+            return self._lines.lines_in(await anext(self._lists))
         except StopAsyncIteration:
             self._closed = True
-            self._lines.raise_unless_whole()
+            self._lines.raise_if_incomplete()
             raise
         except Exception:
             self._closed = True
@@ -227,7 +227,7 @@ class _Lines(Items[str]):
 
 
 def _load_transport() -> ModuleType:
-    """Import what speaks to the agent, which takes too long for an event loop."""
+    """Import the transport; too slow for the event loop."""
     from airflow_provider_rayagent.client import (
         aio_driver,  # noqa: F401
         pool,

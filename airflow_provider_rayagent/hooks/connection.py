@@ -1,4 +1,4 @@
-"""The configuration of the client from an Airflow connection."""
+"""Read the client's configuration from an Airflow connection."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from airflow_provider_rayagent.client.plugins import validate_timeout_pair
 
 
 def config_from_connection(connection: Any) -> AgentConfig:
-    """Return the configuration that an Airflow connection describes, and have its secrets masked in logs.
+    """Return the configuration in an Airflow connection, and register its secrets for masking in logs.
 
-    :raises RayAgentConfigError: naming the field that is missing or malformed.
+    :raises RayAgentConfigError: if a field is missing or invalid; the message names it.
     """
     from airflow.sdk.log import mask_secret
 
@@ -38,10 +38,10 @@ def config_from_connection(connection: Any) -> AgentConfig:
 
 
 def config_with_timeout(config: AgentConfig, timeout: object) -> AgentConfig:
-    """Return a connection's configuration with other timeouts.
+    """Return a copy of the configuration with other timeouts.
 
-    :param timeout: seconds to connect and to wait for an answer, as a pair.
-    :raises RayAgentInputError: for anything else.
+    :param timeout: pair of connect and read timeout in seconds.
+    :raises RayAgentInputError: if ``timeout`` is not such a pair.
     """
     connect, read = validate_timeout_pair(timeout)
     return replace(config, connect_timeout=connect, read_timeout=read)

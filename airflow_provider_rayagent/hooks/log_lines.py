@@ -1,4 +1,4 @@
-"""The lines that the hooks' log methods yield, and their limits."""
+"""The lines that the hooks' log methods yield, and the limits of a stream."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tail.commands import TailSettings
 
 DEFAULT_MAX_LINE_LENGTH = 8_000_000
-"""Characters; the longest line that the hook's log methods yield in one piece."""
+"""Characters; the hooks' log methods yield longer lines in pieces."""
 
 
 @dataclass
 class StreamLimits:
-    """Limits of one log stream, for those who want a stream to end early; ``None``, the default, is no limit.
+    """Limits of one log stream; ``None``, the default, means no limit.
 
-    :param max_messages: messages that may come over WebSocket.
-    :param max_lines: lines that may be yielded.
-    :param max_bytes: bytes (UTF-8) of the lines that may be yielded.
-    :param max_message_size: characters of the longest line; a longer one is yielded in marked pieces.
-    :param queue_size: kept for the client's sake; what is read ahead is bounded by itself.
+    :param max_messages: maximum number of messages received over streams.
+    :param max_lines: maximum number of lines yielded.
+    :param max_bytes: maximum size of the lines yielded, in bytes of UTF-8.
+    :param max_message_size: characters of the longest line; longer lines are yielded in marked pieces.
+    :param queue_size: no effect, accepted for compatibility with the agent's own client; read-ahead is always bounded.
 
-    Whatever is over ``max_messages``, ``max_lines`` or ``max_bytes`` raises :class:`RayAgentStreamLimitError`.
+    Exceeding ``max_messages``, ``max_lines`` or ``max_bytes`` raises :class:`RayAgentStreamLimitError`.
     """
 
     max_messages: int | None = None
@@ -47,12 +47,12 @@ class StreamLimits:
 
     @property
     def are_set(self) -> bool:
-        """Whether there is a limit on what a stream brings as a whole."""
+        """Whether the total of a stream is limited."""
         return not (self.max_messages is None and self.max_lines is None and self.max_bytes is None)
 
 
-def settings_of_tail(limits: StreamLimits, timeout: object, protocol: object) -> TailSettings:
-    """Return how a hook's log method follows a job.
+def hook_tail_settings(limits: StreamLimits, timeout: object, protocol: object) -> TailSettings:
+    """Return the tail settings of a hook's log method.
 
     :raises RayAgentInputError: for a bad timeout or protocol.
     """
@@ -66,9 +66,9 @@ def settings_of_tail(limits: StreamLimits, timeout: object, protocol: object) ->
 
 
 class LogLines:
-    """What one call of a log method yields.
+    """The lines of one call of a log method.
 
-    :param following: the job as it is followed.
+    :param following: the follower of the job.
     :param log: the hook's logger, for notices about the log.
     """
 
@@ -78,10 +78,10 @@ class LogLines:
         self._log = log
         self._lines = self._bytes = 0
 
-    def of(self, items: Sequence[Item]) -> Iterator[str]:
-        """Return the lines among items; log the notices.
+    def lines_in(self, items: Sequence[Item]) -> Iterator[str]:
+        """Return the lines in ``items``, and log the notices.
 
-        :raises RayAgentStreamLimitError: when the first line that goes over a limit is asked for.
+        :raises RayAgentStreamLimitError: when the first line that exceeds a limit is requested.
         """
         for item in items:
             if isinstance(item, Notice):
@@ -103,14 +103,14 @@ class LogLines:
             limit = getattr(limits, name)
             if limit is not None and value > limit:
                 raise RayAgentStreamLimitError(
-                    f"The log stream went over the limit {name}={limit} that was set for it."
+                    f"The log stream exceeded the limit {name}={limit} (stream_limits of the hook)."
                 )
 
-    def raise_unless_whole(self) -> None:
-        """Raise why a tail that has ended did not give the whole log, if it did not.
+    def raise_if_incomplete(self) -> None:
+        """Raise an error if the tail has ended without the whole log.
 
         :raises RayAgentNotFoundError: if the agent does not know the job.
-        :raises RayAgentError: the last failure to ask for the job's status.
+        :raises RayAgentError: the last error of the status request, if the agent is unreachable.
         :raises RayAgentLogsUnavailableError: if the log's end could not be read.
         """
         following = self._following
@@ -119,4 +119,4 @@ class LogLines:
         if following.end is End.AGENT_UNREACHABLE and following.error is not None:
             raise following.error
         if not following.log_is_whole:
-            raise RayAgentLogsUnavailableError(f"The end of the log of job {following.job_id} could not be read.")
+            raise RayAgentLogsUnavailableError(f"Could not read the end of the log of job {following.job_id}.")

@@ -23,7 +23,7 @@ from airflow_provider_rayagent.client.errors import (
 from airflow_provider_rayagent.client.validation import validate_job_id
 from airflow_provider_rayagent.hooks.aio import RayAgentAsyncHook
 from airflow_provider_rayagent.hooks.connection import config_from_connection, config_with_timeout
-from airflow_provider_rayagent.hooks.log_lines import LogLines, StreamLimits, settings_of_tail
+from airflow_provider_rayagent.hooks.log_lines import LogLines, StreamLimits, hook_tail_settings
 from airflow_provider_rayagent.hooks.plugins import PluginMethods
 
 if TYPE_CHECKING:
@@ -45,17 +45,17 @@ __all__ = ["RayAgentAsyncHook", "RayAgentHook", "StreamLimits"]
 
 
 class RayAgentHook(PluginMethods, BaseHook):
-    """Talk to a Ray agent: its plugins, jobs and their logs, nodes, tasks, Serve applications.
+    """Call a Ray agent: plugins, jobs and their logs, nodes, tasks, Serve applications.
 
     The methods have the names, arguments and results of the agent's own client,
     ``synapse_sdk.clients.agent.AgentClient``. Use the hook as a context manager, or call :meth:`close`.
 
     :param rayagent_conn_id: the Airflow connection of type ``rayagent``.
 
-    Every method raises errors of :mod:`airflow_provider_rayagent.exceptions`: a :class:`RayAgentConfigError` for a
-    connection that can't be used, a :class:`RayAgentInputError` for an argument that is refused before anything is
-    sent, a :class:`RayAgentConnectionError` where no answer was had and a :class:`RayAgentHTTPError` for an answer
-    with an error status.
+    All methods raise errors of :mod:`airflow_provider_rayagent.exceptions`: :class:`RayAgentConfigError` for an invalid
+    connection, :class:`RayAgentInputError` for an invalid argument (before anything is sent),
+    :class:`RayAgentConnectionError` if the agent did not answer, and :class:`RayAgentHTTPError` if it answered with an
+    error status.
     """
 
     conn_name_attr = "rayagent_conn_id"
@@ -76,7 +76,7 @@ class RayAgentHook(PluginMethods, BaseHook):
 
     @cached_property
     def config(self) -> AgentConfig:
-        """The connection, read once."""
+        """The configuration from the connection, read once."""
         return config_from_connection(self.get_connection(self.rayagent_conn_id))
 
     @cached_property
@@ -84,22 +84,24 @@ class RayAgentHook(PluginMethods, BaseHook):
         from airflow_provider_rayagent.client.blocking import BlockingAgent
 
         if self.config.verify is False:
-            self.log.warning("The certificate of %s is not checked: 'verify' is off.", self.config.base_url)
+            self.log.warning(
+                "TLS certificate verification is off for %s ('verify' in the connection).", self.config.base_url
+            )
         return BlockingAgent(self.config)
 
     def get_conn(self) -> BlockingAgent:
-        """Return the transport with its pooled session, opened at the first use."""
+        """Return the transport with its connection pool, created at the first use."""
         return self._agent
 
     def close(self) -> None:
-        """Close every connection. The hook can be used again; it then opens new ones."""
+        """Close all connections. The hook can be used again; it then opens new ones."""
         agent = self.__dict__.pop("_agent", None)
         if agent is not None:
             agent.close()
 
     @property
     def stream_limits(self) -> StreamLimits:
-        """The limits of the log streams."""
+        """The limits of each log stream."""
         return self._stream_limits
 
     @stream_limits.setter
@@ -109,32 +111,32 @@ class RayAgentHook(PluginMethods, BaseHook):
     # Jobs
 
     def list_jobs(self) -> list[dict[str, Any]]:
-        """Return every job that the agent knows, each as :meth:`get_job` does."""
+        """Return all jobs that the agent knows, each in the form of :meth:`get_job`."""
         jobs: list[dict[str, Any]] = self._send(lambda service: service.list_jobs())
         return jobs
 
     def get_job(self, job_id: str) -> dict[str, Any]:
-        """Return a job's details: Ray's ``JobDetails``; times in ms since the epoch.
+        """Return a job's details: Ray's ``JobDetails``, with times in ms since the epoch.
 
-        ``runtime_env`` may hold secrets of the job.
+        ``runtime_env`` may contain secrets of the job.
 
-        :raises RayAgentNotFoundError: if the agent does not know it, which a job just queued may be for a while.
+        :raises RayAgentNotFoundError: if the agent does not know the job; this includes jobs in the agent's queue.
         """
         valid_id = validate_job_id(job_id)
         job: dict[str, Any] = self._send(lambda service: service.get_job(valid_id))
         return job
 
     def get_job_logs(self, job_id: str) -> str:
-        """Return the whole log of a job as it is now; for a long one :meth:`tail_job_logs` is better."""
+        """Return the current log of a job as a whole; for long logs prefer :meth:`tail_job_logs`."""
         from airflow_provider_rayagent.client.blocking_logs import read_whole_log
 
         return read_whole_log(self._agent, validate_job_id(job_id))
 
     def stop_job(self, job_id: str) -> dict[str, Any]:
-        """Ask for a job to be stopped, and return the agent's answer, such as ``{"stopped": true}``.
+        """Request the stop of a job; return the agent's answer, such as ``{"stopped": true}``.
 
-        That is no promise: ask the status until it is terminal. The request is not sent again once it may have
-        been received.
+        The answer does not mean that the job has ended: poll :meth:`get_job` until its status is terminal. The request
+        is not retried once the agent may have received it.
         """
         valid_id = validate_job_id(job_id)
         answer: dict[str, Any] = self._send(lambda service: service.stop_job(valid_id))
@@ -153,20 +155,20 @@ class RayAgentHook(PluginMethods, BaseHook):
     def tail_job_logs(self, job_id: str, timeout: float = 30.0, *, protocol: Protocol = "auto") -> Iterator[str]:
         """Yield every line of a job's log, once and in order, without its newline, until the job has ended.
 
-        The end of a stream is not the job's end: the stream is opened again, at the right line, while the job's
-        status is not terminal. What the streams did not bring is read from the whole log. Whether the job succeeded
-        is for :meth:`get_job` to say.
+        The end of a stream is not the end of the job: while the status is not terminal, the stream is reopened at the
+        right line. Lines missing from the streams are read from the whole log. Use :meth:`get_job` to find out whether
+        the job succeeded.
 
-        :param timeout: seconds of silence after which a stream is looked at again, 0 < timeout <= 300.
-        :param protocol: ``websocket``, ``http`` (server-sent events), or ``auto``: WebSocket, and the other where
-            that can't be had. Where neither can, the whole log is polled.
-        :raises RayAgentInputError: at once, for a bad id, timeout or protocol.
+        :param timeout: seconds of silence after which the status is checked and the stream reopened, up to 300.
+        :param protocol: ``websocket``, ``http`` (server-sent events), or ``auto``: WebSocket with a fallback to
+            server-sent events. If neither works, the whole log is polled.
+        :raises RayAgentInputError: immediately, if the id, timeout or protocol is invalid.
         :raises RayAgentNotFoundError: if the agent does not know the job for a minute.
-        :raises RayAgentConnectionError: (or the agent's last error) if the status can't be had for five minutes.
-        :raises RayAgentLogsUnavailableError: after the last line that could be had, if the log's end could not.
-        :raises RayAgentStreamLimitError: if one of :attr:`stream_limits` is reached.
+        :raises RayAgentConnectionError: or the agent's last error, if the status cannot be read for five minutes.
+        :raises RayAgentLogsUnavailableError: after the last readable line, if the end of the log cannot be read.
+        :raises RayAgentStreamLimitError: if a limit of :attr:`stream_limits` is exceeded.
         """
-        return self._lines(self.follow_job(job_id, settings_of_tail(self.stream_limits, timeout, protocol)))
+        return self._lines(self.follow_job(job_id, hook_tail_settings(self.stream_limits, timeout, protocol)))
 
     def follow_job(
         self,
@@ -177,7 +179,7 @@ class RayAgentHook(PluginMethods, BaseHook):
         deadline: float | None = None,
         stopped: threading.Event | None = None,
     ) -> Follower:
-        """Return a follower of a job, which gives lines, notices and changes of status; see :class:`Follower`."""
+        """Return a follower that yields a job's lines, notices and status changes; see :class:`Follower`."""
         from airflow_provider_rayagent.client.blocking_driver import Follower
 
         return Follower(
@@ -187,8 +189,8 @@ class RayAgentHook(PluginMethods, BaseHook):
     def _lines(self, follower: Follower) -> Iterator[str]:
         lines = LogLines(follower, self.stream_limits, self.log)
         for items in follower.items():
-            yield from lines.of(items)
-        lines.raise_unless_whole()
+            yield from lines.lines_in(items)
+        lines.raise_if_incomplete()
 
     # Cluster
 
@@ -203,7 +205,7 @@ class RayAgentHook(PluginMethods, BaseHook):
         return node
 
     def list_tasks(self) -> list[dict[str, Any]]:
-        """Return the Ray tasks that the cluster remembers."""
+        """Return the Ray tasks on record in the cluster."""
         tasks: list[dict[str, Any]] = self._send(lambda service: service.list_tasks())
         return tasks
 
@@ -213,12 +215,12 @@ class RayAgentHook(PluginMethods, BaseHook):
         return task
 
     def get_gpu_status(self) -> dict[str, Any]:
-        """Return the GPUs of the cluster, added up over its nodes."""
+        """Return the GPU usage of the cluster, summed over its nodes."""
         status: dict[str, Any] = self._send(lambda service: service.get_gpu_status())
         return status
 
     def health_check(self) -> dict[str, Any]:
-        """Return what the agent says of its own health; the token is checked too."""
+        """Return the health that the agent reports; this also checks the token."""
         health: dict[str, Any] = self._send(lambda service: service.health_check())
         return health
 
@@ -235,7 +237,7 @@ class RayAgentHook(PluginMethods, BaseHook):
         return application
 
     def delete_serve_application(self, name: str) -> None:
-        """Ask for one Serve application to be deleted; the others stay as they are."""
+        """Request the deletion of one Serve application; others are not affected."""
         self._send(lambda service: service.delete_serve_application(name))
 
     def _send(self, make: Callable[[Service], Call], timeout: Timeout | None = None) -> Any:
@@ -248,7 +250,7 @@ class RayAgentHook(PluginMethods, BaseHook):
             return agent.send(call)
 
     def test_connection(self) -> tuple[bool, str]:
-        """Return whether the connection can be used, and what is wrong or which agent answered, in words."""
+        """Return whether the connection works, and a message: the agent's version, or what to correct."""
         try:
             health = self.health_check()
         except (RayAgentAuthenticationError, RayAgentPermissionError) as error:
@@ -256,23 +258,23 @@ class RayAgentHook(PluginMethods, BaseHook):
         except RayAgentConfigError as error:
             return False, error.detail
         except (RayAgentNotFoundError, RayAgentResponseError) as error:
-            what = f"Something answers at {self.config.base_url}, but it is not an agent"
+            what = f"The server at {self.config.base_url} is not a Ray agent"
             return False, f"{what}: check the {field_name('host')}, its port and path. {error.detail}"
         except RayAgentError as error:
             return False, error.detail
-        good, words = _describe_health(self.config, health)
+        healthy, message = _describe_health(self.config, health)
         try:
             self.config.job_link("job")
         except RayAgentConfigError as error:
-            return False, f"{words} But tasks have no link to their job's page: {error.detail}" if good else words
-        return good, words
+            return False, f"{message} However, tasks will have no job link: {error.detail}" if healthy else message
+        return healthy, message
 
     def _describe_refusal(self, status: int | None) -> str:
         if AUTHORIZATION_HEADER not in self.config.headers:
-            return f"The agent wants a token ({status}), and the connection has no {field_name('password')}."
+            return f"The agent requires a token ({status}), but the connection has no {field_name('password')}."
         others = {"user_token": USER_HEADER, "tenant": TENANT_HEADER}
         names = ["password", *(name for name, header in others.items() if header in self.config.headers)]
-        return f"The agent refused the token ({status}): check the {' and the '.join(map(field_name, names))}."
+        return f"The agent rejected the token ({status}): check the {' and the '.join(map(field_name, names))}."
 
 
 def _describe_health(config: AgentConfig, health: Mapping[str, Any]) -> tuple[bool, str]:
@@ -281,8 +283,11 @@ def _describe_health(config: AgentConfig, health: Mapping[str, Any]) -> tuple[bo
     agent = f"agent {brief(version, config.redact)}" if isinstance(version, str) else "an agent"
     ray = health.get("ray")
     ray_status = ray.get("status") if isinstance(ray, Mapping) else health.get("ray_status", ray)
-    words = {"down", "error", "failed", "unavailable", "unhealthy", "disconnected", "false"}
-    for what, status in (("Ray", ray_status), ("it", health.get("status"))):
-        if status is False or str(status).lower() in words:
-            return False, f"At {url} {agent} answers, but says that {what} is {brief(status, config.redact)}."
+    unhealthy = {"down", "error", "failed", "unavailable", "unhealthy", "disconnected", "false"}
+    for what, status in (("Ray", ray_status), ("the agent", health.get("status"))):
+        if status is False or str(status).lower() in unhealthy:
+            return (
+                False,
+                f"Connected to {agent} at {url}, but it reports that {what} is {brief(status, config.redact)}.",
+            )
     return True, f"Connected to {agent} at {url}."

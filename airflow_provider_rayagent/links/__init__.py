@@ -1,1 +1,1 @@
-"""Links on a task. Public: ``rayagent``."""
+"""Operator links. Public: ``rayagent``."""

@@ -1,4 +1,4 @@
-"""Link from a task to its job's page."""
+"""Link from a task to the page of its job."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ __all__ = ["RayAgentJobLink"]
 
 
 class RayAgentJobLink(BaseOperatorLink):
-    """The job's page, from the URL template ``job_url`` in the connection's extra; absent where there is none."""
+    """The page of the task's job, from the URL template ``job_url`` in the connection's extra; no link without it."""
 
     name = "Ray job"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
-        """Return the link for the job that ``operator``, with its templates rendered, is about."""
+        """Return the link for the job of ``operator``, whose templates are rendered."""
         return job_link(operator)
 
 
 def job_link(operator: Any) -> str:
-    """Return the address of the page of ``operator.job_id``, empty if the connection names none or none that is good.
+    """Return the URL of the page of ``operator.job_id``, empty if the connection has no valid ``job_url``.
 
-    Raises nothing for a connection that is not there: that is for the task's own work to say.
+    A missing connection is not an error here: the task itself reports it.
     """
     try:
         return str(operator.hook.config.job_link(operator.job_id))
@@ -39,7 +39,10 @@ def job_link(operator: Any) -> str:
 
 
 def push_job_link(operator: Any, context: Context) -> str:
-    """Show the link from now on, and return it; Airflow itself asks for it when the task's run is over."""
+    """Show the link from now on, and return it.
+
+    Airflow itself calls ``get_link`` only at the end of a run (``airflow/sdk/execution_time/task_runner.py``).
+    """
     link = job_link(operator)
     if link:
         context["ti"].xcom_push(key=RayAgentJobLink().xcom_key, value=storable(link))

@@ -158,7 +158,8 @@ class RecordBuilder:
             if not self._limit_announced:
                 self._limit_announced = True
                 text = f"Showing only the first {self._excerpt.shown:,} lines of the job's log (max_lines)"
-                text += f"; the last {self._settings.tail_lines:,} follow when the job has ended."
+                last = self._settings.tail_lines
+                text += f"; the last {last:,} follow when the job has ended." if last else "."
                 self._records.append(Record(logging.INFO, text))
 
     def _job_record(self, level: int, text: str) -> Record:

@@ -1,1 +1,1 @@
-"""What Airflow knows of the task instance that a job belongs to, in a worker and in a triggerer. Internal."""
+"""Identity, state and log files of a task instance, in workers and triggerers. Internal."""

@@ -1,4 +1,4 @@
-"""What tells a task instance apart from all others, for whatever belongs to one: a job, an XCom, a state."""
+"""The identity of a task instance, to which its job, XComs and state belong."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 NOT_MAPPED = -1
 _KNOWN = frozenset({"dag_id", "run_id", "task_id", "map_index", "region_id", "region_index"})
 _NO_IDENTITY = frozenset({"rendered_map_index"})
-"""Fields of a task instance that look like a part of its identity and are none."""
+"""Fields of a task instance whose names match, but which are not part of its identity."""
 _NO_REGION = UUID(int=0)
-"""What Airflow itself puts in ``region_id`` outside of any region (``RuntimeTaskInstance.model_post_init``)."""
+"""Airflow's ``region_id`` outside any region (``RuntimeTaskInstance.model_post_init``)."""
 _UNSET = (None, NOT_MAPPED, "", _NO_REGION)
 
 
 @dataclass(frozen=True)
 class TaskIdentity:
-    """The coordinates of a task instance, the same for all of its tries.
+    """The identity of a task instance, the same for all of its tries.
 
     :param map_index: the index of a mapped task, or -1.
-    :param region: a UUID, and an index in it; ``None`` outside of any region, and before Airflow 3.4. Airflow gives a
-        region of its own to each loop and to each expansion of a mapped task, and another one in each iteration of a
-        loop around it. The index is the iteration or the map index. (``airflow.models.dynamic_region``)
+    :param region: UUID and index of the region; ``None`` outside any region, and before Airflow 3.4. Airflow creates a
+        region for each loop and for each expansion of a mapped task, and new ones in each iteration of an enclosing
+        loop. The index is the iteration or the map index (``airflow.models.dynamic_region``).
     """
 
     dag_id: str
@@ -40,7 +40,7 @@ class TaskIdentity:
 
     @classmethod
     def of(cls, ti: Any) -> TaskIdentity:
-        """Return the identity of a task instance, of a worker or a trigger."""
+        """Return the identity of the task instance of a worker or a trigger."""
         region_id, region_index = getattr(ti, "region_id", None), getattr(ti, "region_index", None)
         return cls(
             ti.dag_id,
@@ -52,7 +52,7 @@ class TaskIdentity:
 
     @property
     def xcom(self) -> dict[str, Any]:
-        """Who has an XCom, as ``XCom.aget_one`` takes it; Airflow tells iterations apart by who asks."""
+        """The owner of an XCom, as arguments of ``XCom.aget_one``; Airflow tells iterations apart by the caller."""
         return {
             "dag_id": self.dag_id,
             "run_id": self.run_id,
@@ -61,23 +61,23 @@ class TaskIdentity:
         }
 
     def pull(self, ti: Any, key: str) -> Any:
-        """Return an XCom of this very task instance ``ti``."""
+        """Return an XCom of the task instance ``ti`` itself."""
         return ti.xcom_pull(key=key, task_ids=self.task_id, map_indexes=self.map_index)
 
 
 def job_key(context: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what the id of the task's job is derived from: the DAG's, the run's and the task's id come first.
+    """Return the key from which the id of the task's job is derived, starting with the DAG, run and task id.
 
     :param context: the context of the running task.
-    :raises RayAgentTaskIdentityError: if this Airflow tells the task's instances apart by something that is not known
-        here, so that two of them could get the same job.
+    :raises RayAgentTaskIdentityError: if this Airflow identifies task instances by a field that this version does not
+        know, so that two instances could get the same job.
     """
     ti = context["ti"]
     identity = TaskIdentity.of(ti)
     key: tuple[str, ...] = (identity.dag_id, identity.run_id, identity.task_id, str(identity.map_index))
     unknown = [name for name in unknown_dimensions(type(ti)) if getattr(ti, name, None) not in _UNSET]
     if context.get("loop") is None:
-        # A mapped task's region is new in each run; its map index alone has been in the id before there were regions.
+        # The region of a mapped task is new in each run, so the key has the map index alone, as before Airflow 3.4.
         if identity.region is not None and identity.region[1] != identity.map_index:
             unknown.append("region_index")
     elif identity.region is None:
@@ -86,15 +86,15 @@ def job_key(context: Mapping[str, Any]) -> tuple[str, ...]:
         key = (*key, identity.region[0], str(identity.region[1]))
     if unknown:
         raise RayAgentTaskIdentityError(
-            f"This Airflow tells the instances of task {identity.task_id!r} apart by {', '.join(unknown)}, which this "
-            "version of airflow-provider-rayagent does not know: two of them could get the same Ray job, so none is "
-            "started. Install a newer version, or give the operator a job_id that differs from instance to instance."
+            f"Cannot derive a unique Ray job id for task {identity.task_id!r}: this Airflow also identifies instances "
+            f"by {', '.join(unknown)}, which this version of airflow-provider-rayagent does not know. No job was "
+            "started. Upgrade the provider, or set a job_id that is unique per task instance."
         )
     return key
 
 
 def deployment_namespace() -> str:
-    """Return what tells this Airflow deployment apart from others: its address, empty if it has none of its own."""
+    """Return the URL of this Airflow deployment as its namespace, empty if the URL is not unique (localhost)."""
     from airflow.sdk.configuration import conf
 
     url: str = conf.get("api", "base_url", fallback="") or ""
@@ -103,12 +103,12 @@ def deployment_namespace() -> str:
 
 
 def unknown_dimensions(kind: type) -> list[str]:
-    """Return the names of what Airflow can tell task instances apart by, and that is not known here.
+    """Return the names of identifying fields of this Airflow that this version does not know.
 
     :param kind: the class of Airflow's task instances.
     """
     try:
-        # The key of a task's own state, which is the same for all tries and differs for all else: Airflow's own answer.
+        # The scope of Airflow's task state is the same for all tries and unique otherwise: just the fields we need.
         from airflow.sdk.state import TaskScope
     except ImportError:
         names = set()  # before Airflow 3.3

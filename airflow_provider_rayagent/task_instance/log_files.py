@@ -1,14 +1,13 @@
-"""Whether the log file that a trigger wrote becomes part of the finished task's log.
+"""Find out whether a trigger's log file becomes part of the finished task's log.
 
 A triggerer writes a file for each trigger into its ``[logging] base_log_folder``. The log of a finished task
 (``FileTaskHandler._read`` in ``airflow/utils/log/file_task_handler.py``) consists of
 
-- with remote logs: what is in the remote store, and nothing else. Airflow uploads a trigger's file when that trigger
-  has ended by itself or was canceled (``TriggerRunnerSupervisor._handle_request`` in
-  ``airflow/jobs/triggerer_job_runner.py``), but not when its triggerer shuts down or dies. Uploading it from here is
-  not an option: ``RemoteLogIO.upload`` appends to what is there, holds the whole file in memory, and may delete the
-  folder in which the successor writes.
-- otherwise: the files in the API server's own log folder; if it has none, the worker's file over its log server.
+- with remote logs: only what is in the remote store. Airflow uploads a trigger's file when the trigger ends by itself
+  or is canceled (``TriggerRunnerSupervisor._handle_request`` in ``airflow/jobs/triggerer_job_runner.py``), but not when
+  its triggerer shuts down or dies. Uploading it here is not an option: ``RemoteLogIO.upload`` appends to the stored
+  log, holds the whole file in memory, and may delete the folder in which the next trigger writes.
+- otherwise: the files in the API server's log folder or, if there are none, the worker's file from its log server.
 """
 
 from __future__ import annotations
@@ -23,15 +22,15 @@ from typing import Literal
 LogStorage = Literal["auto", "shared", "remote", "separate"]
 LOG_STORAGES: tuple[LogStorage, ...] = ("auto", "shared", "remote", "separate")
 MARKER = ".airflow_provider_rayagent"
-"""A file in a log folder with a random id: where two processes find the same one, they use the same folder."""
+"""Name of a file with a random id in the log folder: two processes that read the same id share the folder."""
 
 
 def storage_of(storage: LogStorage, folder: str | None) -> LogStorage:
-    """Return how log files are kept: as told, or by what there is to see here.
+    """Return how log files are stored: ``storage`` itself or, for ``auto``, what this process can detect.
 
     Blocks: it may load Airflow's providers.
 
-    :param folder: what :func:`log_folder_id` gave the trigger in question; ``None``: not known.
+    :param folder: the :func:`log_folder_id` of the trigger that wrote the file; ``None``: unknown.
     """
     if storage != "auto":
         return storage
@@ -42,9 +41,9 @@ def storage_of(storage: LogStorage, folder: str | None) -> LogStorage:
 
 @cache
 def log_folder_id() -> str | None:
-    """Return what identifies the disk behind this process's log folder, ``None`` if that can't be had. Blocks.
+    """Return an id of this process's log folder, ``None`` if it cannot be read or created. Blocks.
 
-    Its path and the host's name do not: a pod that is replaced has the same ones, and an empty disk.
+    Path and host name do not identify it: a replaced pod has the same ones, and an empty disk.
     """
     from airflow.sdk.configuration import conf
 
@@ -54,7 +53,7 @@ def log_folder_id() -> str | None:
             path.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):
                 _create(path, uuid.uuid4().hex)
-        # A cleanup of old log files leaves alone what was used lately.
+        # Keep the file from jobs that delete old log files.
         with contextlib.suppress(PermissionError):
             os.utime(path)
         return uuid.UUID(path.read_text(encoding="ascii")).hex
@@ -62,9 +61,9 @@ def log_folder_id() -> str | None:
 
 
 def _create(path: Path, text: str) -> None:
-    """Create a file that is never seen half written.
+    """Create a file atomically: no other process sees it half written.
 
-    :raises FileExistsError: if there is one.
+    :raises FileExistsError: if it exists.
     """
     part = path.with_name(f"{path.name}.{text}")
     part.write_text(text, encoding="ascii")
@@ -81,5 +80,5 @@ def _uploads_logs() -> bool:
         from airflow.sdk.log import load_remote_log_handler
 
         return load_remote_log_handler() is not None
-    except Exception:  # noqa: BLE001 - a module of the user's may be behind it; Airflow says what is wrong with it
+    except Exception:  # noqa: BLE001 - it may import a module of the user; Airflow itself reports the error
         return bool(conf.getboolean("logging", "remote_logging", fallback=False))

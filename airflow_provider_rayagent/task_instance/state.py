@@ -1,4 +1,4 @@
-"""The state of a task instance as Airflow has it now."""
+"""The current state of a task instance in Airflow."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Any
 from airflow_provider_rayagent.task_instance.identity import NOT_MAPPED, TaskIdentity
 
 ACTIVE_STATES = frozenset({"running", "deferred", "up_for_retry", "up_for_reschedule", "scheduled", "queued"})
-"""States of a task instance whose job must not be stopped: this try goes on elsewhere, or the next one follows."""
+"""States in which the job must not be stopped: the try continues in another process, or the next try follows."""
 CLEARED = "restarting"
-"""The state of a task instance that was cleared while it ran."""
+"""State of a task instance that was cleared while running (``airflow/models/taskinstance.py``)."""
 ENDED = "ended"
-"""What stands for the state of a task instance of which only that is known."""
+"""Stands for the state of a task instance that has ended in an unknown state."""
 FORBIDDEN = 403
 
 
 def task_state(ti: Any, *, deferred: bool = False) -> str | None:
-    """Return the state of a task instance as Airflow has it now, ``None`` if it has none. Blocks.
+    """Return the current state of a task instance, ``None`` if it has none. Blocks.
 
-    In a loop, Airflow gives the state of the newest iteration only (``GET /execution/task-instances/states``), but an
-    earlier one may still be going on. There, what Airflow tells of the iteration itself comes first.
+    In a loop, Airflow returns the state of the newest iteration only (``GET /execution/task-instances/states``), while
+    an earlier one may still be running. There the state is derived from what Airflow knows about the iteration itself.
 
     :param ti: the task instance of a worker or a trigger.
-    :param deferred: whether it is a trigger's.
+    :param deferred: whether the caller is a trigger.
     """
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
@@ -42,7 +42,7 @@ def task_state(ti: Any, *, deferred: bool = False) -> str | None:
 def _state_of_running(identity: TaskIdentity, newest: str | None) -> str | None:
     """Return the state of a task instance in a region that runs in this process.
 
-    Airflow lists those that have ended, with their regions. Any other is running, unless it was cleared.
+    Airflow's breadcrumbs list the instances that have ended, with their regions. Others are running or were cleared.
     """
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
@@ -56,9 +56,9 @@ def _state_of_running(identity: TaskIdentity, newest: str | None) -> str | None:
 def _state_of_deferred(identity: TaskIdentity, newest: str | None) -> str | None:
     """Return the state of a task instance in a region whose trigger's ``on_kill`` was called.
 
-    An Airflow that has regions calls it on a user's act only (``TriggerRunner.cancel_triggers``), and lets a trigger
-    read the XComs of its try when the task was marked, but not when it was cleared (``_resolve_trigger_token`` in
-    ``execution_api/routes/xcoms.py``).
+    Airflow versions with regions call it on user actions only (``TriggerRunner.cancel_triggers``). When a user has
+    marked the task, the trigger can still read the XComs of its try; when a user has cleared it, it cannot
+    (``_resolve_trigger_token`` in ``execution_api/routes/xcoms.py``).
     """
     from airflow.sdk.exceptions import AirflowRuntimeError
     from airflow.sdk.execution_time.xcom import XCom
@@ -66,15 +66,16 @@ def _state_of_deferred(identity: TaskIdentity, newest: str | None) -> str | None
     try:
         XCom.get_one(key="return_value", **identity.xcom)
     except AirflowRuntimeError as error:
-        if not is_of_an_archived_try(error) or identity.map_index != NOT_MAPPED:
+        if not is_from_archived_try(error) or identity.map_index != NOT_MAPPED:
             return newest
-        # Of no use here: where an earlier iteration was cleared, the newest is that one, and this one is not tried
-        # again, so that nobody else would stop its job. (``LoopClearScope.archive_ids`` in ``models/taskinstance.py``)
+        # Do not trust the newest state here. When an earlier iteration is cleared, it becomes the newest and this one
+        # is dropped, not retried: nobody else would stop its job. (``LoopClearScope.archive_ids`` in
+        # ``models/taskinstance.py``)
         return CLEARED
     return ENDED if newest in ACTIVE_STATES else newest
 
 
-def is_of_an_archived_try(error: Exception) -> bool:
-    """Tell whether Airflow refused a trigger's request because its try is no longer the task's current one."""
+def is_from_archived_try(error: Exception) -> bool:
+    """Whether Airflow rejected a trigger's request because its try is no longer the current one."""
     detail = getattr(getattr(error, "error", None), "detail", None)
     return isinstance(detail, dict) and detail.get("status_code") == FORBIDDEN

@@ -11,7 +11,7 @@ from airflow_provider_rayagent.render.records import as_position
 from airflow_provider_rayagent.tail.cursor import Cursor
 from airflow_provider_rayagent.task_instance.identity import TaskIdentity
 from airflow_provider_rayagent.task_instance.log_files import LogStorage, log_folder_id, storage_of
-from airflow_provider_rayagent.task_instance.state import is_of_an_archived_try
+from airflow_provider_rayagent.task_instance.state import is_from_archived_try
 from airflow_provider_rayagent.text.showable import showable
 from airflow_provider_rayagent.text.storable import storable
 from airflow_provider_rayagent.triggers.gaps import TakeOver, take_over
@@ -147,7 +147,7 @@ class Position:
             self._say(error)
 
     def _say(self, error: Exception) -> None:
-        if not self._failed and not is_of_an_archived_try(error):
+        if not self._failed and not is_from_archived_try(error):
             self._failed = True
             self._log.warning(
                 "The position in the log could not be saved or read; where the triggerer is restarted, lines are "

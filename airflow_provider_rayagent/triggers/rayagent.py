@@ -19,7 +19,7 @@ from airflow_provider_rayagent.render.record_builder import PresentSettings
 from airflow_provider_rayagent.render.records import JobRecords
 from airflow_provider_rayagent.tail.cursor import Cursor
 from airflow_provider_rayagent.tail.items import in_portions
-from airflow_provider_rayagent.task_instance.stopping import NOT_STOPPED, state_if_ended, stop_job
+from airflow_provider_rayagent.task_instance.stopping import STOP_FAILED, state_if_ended, stop_job
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 from airflow_provider_rayagent.triggers.gaps import MISSING_LINES, lines_shown
 from airflow_provider_rayagent.triggers.outcome import TIMEOUT_MARGIN, Outcome
@@ -184,7 +184,7 @@ class RayAgentJobTrigger(BaseTrigger):
             async with self._hook() as hook:
                 config = (await hook.get_async_conn()).config
         except RayAgentError as error:
-            self.log.error(NOT_STOPPED, self.job_id, error)  # noqa: TRY400
+            self.log.error(STOP_FAILED, self.job_id, error)  # noqa: TRY400
             return
         await asyncio.to_thread(stop_job, config, self.job_id, self.log, why)
 

@@ -33,15 +33,15 @@ def test_the_test_of_a_good_connection_names_the_agent_and_its_version(system: S
 
 def test_the_test_of_a_bad_connection_says_what_is_wrong(system: System) -> None:
     refused = tried(system, host=system.agent.url, password=WRONG)
-    assert refused == (False, "The agent refused the token (401): check the Agent token (password).")
+    assert refused == (False, "The agent rejected the token (401): check the Agent token (password).")
     nobody = f"http://127.0.0.1:{free_ports(1)[0]}"
     good, words = tried(system, host=nobody)
     assert not good
     assert nobody in words
     good, words = tried(system, host=system.airflow.url)
     assert not good
-    assert words.startswith(f"Something answers at {system.airflow.url}")
-    assert "it is not an agent" in words
+    assert words.startswith(f"The server at {system.airflow.url}")
+    assert "is not a Ray agent" in words
     good, words = tried(system, host="")
     assert not good
     assert "host" in words

@@ -230,11 +230,11 @@ def peers(scripted: ScriptedAgent, folder: Path) -> Iterator[dict[str, str]]:
 @pytest.mark.parametrize(
     ("peer", "what", "remedy"),
     [
-        ("token", "refused the token (401)", "check the Agent token (password)"),
+        ("token", "rejected the token (401)", "check the Agent token (password)"),
         ("nobody", "Nothing listens at", "check Agent URL (host) and port; does the agent run?"),
         ("name", "is not known", "check the Agent URL (host)"),
         ("tls", "No TLS with", "as CA bundle (ca_bundle)"),
-        ("page", "it is not an agent", "check the Agent URL (host), its port and path"),
+        ("page", "is not a Ray agent", "check the Agent URL (host), its port and path"),
         ("link", "Connected to an agent", "Job page (job_url) must be an http or https URL with {job_id} in it"),
     ],
 )

@@ -76,7 +76,7 @@ def test_tls_spoken_to_a_plain_port_is_told(connect: Connect) -> None:
 def test_a_refused_token_is_told(status: int, connect: Connect) -> None:
     good, words = health(connect, Refuse(status, f"bad token {TOKEN}"))
     assert not good
-    assert f"refused the token ({status})" in words
+    assert f"rejected the token ({status})" in words
     assert "check the Agent token (password)" in words
 
 
@@ -84,7 +84,7 @@ def test_a_wrong_token_is_told(connect: Connect) -> None:
     with ScriptedAgent(token="another") as agent:
         good, words = verdict(connect, agent)
     assert not good
-    assert "refused the token (401)" in words
+    assert "rejected the token (401)" in words
 
 
 def test_a_refused_token_may_be_another_one(connect: Connect) -> None:
@@ -96,7 +96,7 @@ def test_a_token_that_is_wanted_and_not_there_is_told(connect: Connect) -> None:
     with ScriptedAgent(token=TOKEN) as agent:
         good, words = verdict(connect, agent, password=None)
     assert not good
-    assert words == "The agent wants a token (401), and the connection has no Agent token (password)."
+    assert words == "The agent requires a token (401), but the connection has no Agent token (password)."
 
 
 def test_a_link_template_that_is_no_good_is_told_after_all_that_matters_more(connect: Connect) -> None:
@@ -104,7 +104,7 @@ def test_a_link_template_that_is_no_good_is_told_after_all_that_matters_more(con
     with ScriptedAgent(token=TOKEN) as agent:
         good, words = verdict(connect, agent, extra=extra)
     assert not good
-    assert words.startswith(f"Connected to an agent at {agent.url}. But")
+    assert words.startswith(f"Connected to an agent at {agent.url}. However, ")
     assert "Job page (job_url)" in words
     for step in (Answer(200, {"ray_status": "down"}), Refuse(401)):
         good, words = health(connect, step, extra=extra)
@@ -129,7 +129,7 @@ def test_a_link_template_that_is_no_good_is_told_after_all_that_matters_more(con
 def test_something_that_is_no_agent_is_told(step: Step, connect: Connect) -> None:
     good, words = health(connect, step)
     assert not good
-    assert "not an agent: check the Agent URL (host)" in words
+    assert "not a Ray agent: check the Agent URL (host)" in words
 
 
 @pytest.mark.parametrize(
@@ -144,13 +144,14 @@ def test_something_that_is_no_agent_is_told(step: Step, connect: Connect) -> Non
 def test_an_agent_that_says_that_ray_is_down_is_told(body: dict[str, Any], connect: Connect) -> None:
     good, words = health(connect, Answer(200, {"version": "1.2", **body}))
     assert not good
-    assert "agent 1.2 answers, but says that Ray is" in words
+    assert words.startswith("Connected to agent 1.2 at ")
+    assert "but it reports that Ray is" in words
 
 
 def test_an_agent_that_is_unwell_itself_is_told(connect: Connect) -> None:
     good, words = health(connect, Answer(200, {"status": "Unhealthy"}))
     assert not good
-    assert "it is Unhealthy" in words
+    assert "it reports that the agent is Unhealthy" in words
 
 
 @pytest.mark.parametrize("body", [GPU, {"detail": GPU["message"]}])

@@ -191,7 +191,7 @@ def test_where_airflow_tells_tasks_apart_in_an_unknown_way_no_job_is_started(
     with ScriptedAgent() as agent:
         connect(agent)
         agent.answers[RUN] = [starting(agent)]
-        with pytest.raises(RayAgentTaskIdentityError, match="apart by region_index, which") as caught:
+        with pytest.raises(RayAgentTaskIdentityError, match="instances by region_index, which") as caught:
             run(context=make_context(LoopTaskInstance()))
         assert agent.of(RUN) == []
         assert run(context=make_context(LoopTaskInstance()), job_id="mine")["submission_id"] == "mine"

@@ -68,7 +68,7 @@ def test_a_user_who_ends_the_task_stops_the_job_once(
         connect(agent)
         kill(agent, ti, monkeypatch)
     assert job.stop_calls == 1
-    assert any("was asked to stop job j1" in message for message in log.messages)
+    assert any("Stop of job j1 requested" in message for message in log.messages)
 
 
 @pytest.mark.parametrize("state", GOES_ON)
@@ -191,7 +191,7 @@ def test_a_stop_that_fails_is_said_and_not_raised(
         connect(agent)
         kill(agent, ti, monkeypatch)
         assert len(agent.of(STOP)) == 1
-    assert any("could not be stopped" in message for message in log.messages)
+    assert any("Failed to stop job" in message for message in log.messages)
 
 
 def test_an_agent_that_does_not_answer_is_not_waited_for_longer_than_its_connection_says(
@@ -202,7 +202,7 @@ def test_an_agent_that_does_not_answer_is_not_waited_for_longer_than_its_connect
     with ScriptedAgent(make_job(), answers={STOP: [Play(Silence())]}) as agent, task_log() as log:
         connect(agent, extra={"read_timeout": 0.3})
         kill(agent, ti, monkeypatch)
-    assert any("could not be stopped" in message for message in log.messages)
+    assert any("Failed to stop job" in message for message in log.messages)
 
 
 def test_a_kill_that_is_repeated_while_the_job_is_being_stopped_does_not_end_that(
