@@ -36,19 +36,19 @@ if TYPE_CHECKING:
 __all__ = ["RayAgentDeleteServeApplicationOperator", "RayAgentRunPluginOperator", "RayAgentStopJobOperator"]
 
 IfDone = Literal["succeed", "skip", "fail"]
-"""What becomes of the task if there is nothing left to do."""
+"""What the task does if there is nothing to do."""
 
 MISSING_SECONDS = 10.0
-"""How long the agent may not know a job that was asked to stop, before it counts as gone."""
+"""How long a job may be unknown to the agent after its stop was requested, before it counts as gone."""
 
 _IF_DONE = ("succeed", "skip", "fail")
 
 
-class _IfDone(RayAgentWaitingOperator):
-    """What is left to the author of a DAG where there is nothing to do."""
+class _IdempotentOperator(RayAgentWaitingOperator):
+    """Let the DAG author choose what happens if there is nothing to do."""
 
     def _nothing_to_do(self, choice: IfDone, error: RayAgentError) -> None:
-        """Succeed, skip or fail, as the operator's argument says."""
+        """Succeed, skip or fail, depending on the operator's argument."""
         if choice == "fail":
             raise error
         if choice == "skip":
@@ -56,29 +56,29 @@ class _IfDone(RayAgentWaitingOperator):
         self.log.info("%s Nothing to do.", error.detail)
 
     def _status(self, seen: Mapping[str, Any] | None) -> str | None:
-        """Return a job's or an application's status as the task log and XCom may have it, ``None`` if it has none."""
+        """Return the status of a job or application, sanitized for the task log and XCom; ``None`` if it has none."""
         if seen is None or seen.get("status") is None:
             return None
         return jobs.shown_status(seen, self.hook.config.redact)
 
 
-class RayAgentStopJobOperator(_IfDone):
+class RayAgentStopJobOperator(_IdempotentOperator):
     """Stop a Ray job.
 
-    The defaults make a re-run harmless: a job that has ended already is a success. A job that the agent does not
-    know is a failure, since a mistyped id would otherwise leave the job running under a green task.
+    By default the task is idempotent: it succeeds if the job has already ended. It fails if the agent does not know the
+    job, since a mistyped id would otherwise leave the job running while the task is green.
 
-    XCom (``return_value``): ``job_id``, ``status`` (the last one seen), ``stop_requested``.
+    XCom (``return_value``): ``job_id``, ``status`` (the last known one), ``stop_requested``.
 
-    :param job_id: the job's id (Ray's submission id). (templated)
+    :param job_id: id of the job (Ray's submission id). (templated)
     :param rayagent_conn_id: the Airflow connection of the agent. (templated)
-    :param wait_for_termination: whether to wait until the job has ended. The agent's answer to a stop is no promise:
-        a job that waits for resources can stay PENDING for minutes.
-    :param timeout: seconds to wait for that; default 300.
-    :param poll_interval: seconds between two looks at the job's status; default 2.
-    :param deferrable: wait in the triggerer, without a worker; the default is ``[operators] default_deferrable``.
-    :param if_missing: if the agent does not know the job: ``fail``, ``skip`` or ``succeed``.
-    :param if_finished: if the job has ended already: ``succeed``, ``skip`` or ``fail``.
+    :param wait_for_termination: wait until the job has ended. The agent's answer alone does not guarantee the stop: a
+        job that waits for resources can stay PENDING for minutes.
+    :param timeout: seconds to wait for the end of the job; default 300.
+    :param poll_interval: seconds between two status checks; default 2.
+    :param deferrable: wait in the triggerer, without a worker slot; default: ``[operators] default_deferrable``.
+    :param if_missing: what to do if the agent does not know the job: ``fail``, ``skip`` or ``succeed``.
+    :param if_finished: what to do if the job has already ended: ``succeed``, ``skip`` or ``fail``.
     """
 
     template_fields: Sequence[str] = ("job_id", "rayagent_conn_id")
@@ -105,19 +105,19 @@ class RayAgentStopJobOperator(_IfDone):
         validate_id(self.job_id, "job")
         push_job_link(self, context)
         with self.hook as hook:
-            job = self._look(hook)
+            job = self._get_job(hook)
             if not jobs.has_ended(job):
                 try:
-                    is_asked = self._request_stop(hook, job)
+                    is_requested = self._request_stop(hook, job)
                 except RayAgentNotFoundError:
-                    return self._missing()
-                if is_asked:
-                    return self._after_request(hook, job)
-                job = self._look(hook)
-            return self._finished(job)
+                    return self._job_missing()
+                if is_requested:
+                    return self._wait_for_termination(hook, job)
+                job = self._get_job(hook)
+            return self._already_finished(job)
 
-    def _after_request(self, hook: RayAgentHook, job: dict[str, Any]) -> dict[str, Any]:
-        self.log.info("Asked the agent to stop job %s, which was %s.", self.job_id, self._status(job) or "not known")
+    def _wait_for_termination(self, hook: RayAgentHook, job: dict[str, Any]) -> dict[str, Any]:
+        self.log.info("Stop of job %s requested; its status was %s.", self.job_id, self._status(job) or "unknown")
         if not self.wait_for_termination:
             return self._result(job, stop_requested=True)
         if self.deferrable:
@@ -132,12 +132,12 @@ class RayAgentStopJobOperator(_IfDone):
         job = dict(outcome.job or {"status": None})
         status = self._status(job)
         if outcome.end is End.TIMED_OUT:
-            raise self._timed_out(f"Job {self.job_id} was asked to stop and is still {status}", outcome.error)
+            raise self._timed_out(f"Stop of job {self.job_id} was requested, but it is still {status}", outcome.error)
         if outcome.end is End.JOB_MISSING:
             self.log.warning("The agent no longer knows job %s.", self.job_id)
             job = {"status": None}
         elif outcome.end is not End.JOB_ENDED:
-            raise outcome.error or RayAgentError(f"The status of job {self.job_id} could not be read.")
+            raise outcome.error or RayAgentError(f"Could not read the status of job {self.job_id}.")
         else:
             self.log.info("Job %s is %s.", self.job_id, status)
         return self._result(job, stop_requested=True)
@@ -155,35 +155,36 @@ class RayAgentStopJobOperator(_IfDone):
             deadline=deadline,
         )
 
-    def _look(self, hook: RayAgentHook) -> dict[str, Any]:
-        """Return the job's details; of one that is not known, which may wait in the agent's queue, no status."""
+    def _get_job(self, hook: RayAgentHook) -> dict[str, Any]:
+        """Return the job's details, without a status if the agent does not know it: it may be in the agent's queue."""
         try:
             return hook.get_job(self.job_id)
         except RayAgentNotFoundError:
             return {"status": None}
 
     def _request_stop(self, hook: RayAgentHook, job: dict[str, Any]) -> bool:
-        """Return whether the agent took the request; ``False`` if the job has ended meanwhile.
+        """Request the stop; return ``False`` if the job has ended meanwhile.
 
-        :raises RayAgentNotFoundError: if the agent does not know the job; one that it knew, not for a while.
+        :raises RayAgentNotFoundError: if the agent does not know the job. For a job it knew, the request is retried
+            for a while.
         """
         until = time.monotonic() + (0.0 if job["status"] is None else MISSING_SECONDS)
         while True:
             answer = self._send_stop(hook)
             if isinstance(answer, dict):
-                return answer.get("stopped") is not False or not jobs.has_ended(self._look(hook))
-            job = self._look(hook)
+                return answer.get("stopped") is not False or not jobs.has_ended(self._get_job(hook))
+            job = self._get_job(hook)
             if jobs.has_ended(job):
                 return False
             if not isinstance(answer, RayAgentNotFoundError):
                 raise answer
-            if time.monotonic() >= until or self._stopped.wait(min(self.poll_interval, 1.0)):
+            if time.monotonic() >= until or self._killed.wait(min(self.poll_interval, 1.0)):
                 if job["status"] is None:
                     raise answer
-                raise RayAgentError(f"Job {self.job_id} is {self._status(job)} and was not stopped: {answer}", 404)
+                raise RayAgentError(f"Failed to stop job {self.job_id}, which is {self._status(job)}: {answer}", 404)
 
     def _send_stop(self, hook: RayAgentHook) -> dict[str, Any] | RayAgentHTTPError:
-        """Ask the agent to stop the job; return its answer, an error if there is nothing to stop."""
+        """Send the stop request; return the agent's answer, or its error if there is nothing to stop."""
         try:
             return hook.stop_job(self.job_id)
         except RayAgentHTTPError as error:
@@ -192,7 +193,7 @@ class RayAgentStopJobOperator(_IfDone):
             return error
 
     def _wait_for_end(self, hook: RayAgentHook) -> Outcome:
-        """Look until the job has ended, with the patience of the trigger (:meth:`_trigger`)."""
+        """Wait until the job has ended, with the timeouts of the trigger (:meth:`_trigger`)."""
         from airflow_provider_rayagent.tail.commands import TailSettings
 
         settings = TailSettings(
@@ -201,19 +202,19 @@ class RayAgentStopJobOperator(_IfDone):
             unreachable_timeout=self.timeout + TIMEOUT_MARGIN,
             forward=False,
         )
-        follower = hook.follow_job(self.job_id, settings, deadline=self.timeout, stopped=self._stopped)
+        follower = hook.follow_job(self.job_id, settings, deadline=self.timeout, stopped=self._killed)
         for _ in follower.items():
             pass
         outcome = Outcome.of(follower)
-        # The task is being killed.
+        # No end: the task is being killed.
         return replace(outcome, end=End.TIMED_OUT) if outcome.end is None else outcome
 
-    def _finished(self, job: dict[str, Any]) -> dict[str, Any]:
+    def _already_finished(self, job: dict[str, Any]) -> dict[str, Any]:
         error = RayAgentError(f"Job {self.job_id} has already ended as {self._status(job)}.", 400)
         self._nothing_to_do(self.if_finished, error)
         return self._result(job, stop_requested=False)
 
-    def _missing(self) -> dict[str, Any]:
+    def _job_missing(self) -> dict[str, Any]:
         error = RayAgentJobMissingError(f"The agent does not know the job {self.job_id}.", 404)
         self._nothing_to_do(self.if_missing, error)
         return self._result({"status": None}, stop_requested=False)
@@ -222,20 +223,20 @@ class RayAgentStopJobOperator(_IfDone):
         return storable({"job_id": self.job_id, "status": self._status(job), "stop_requested": stop_requested})
 
 
-class RayAgentDeleteServeApplicationOperator(_IfDone):
-    """Delete one Ray Serve application; the others stay as they are.
+class RayAgentDeleteServeApplicationOperator(_IdempotentOperator):
+    """Delete one Ray Serve application; others are not affected.
 
-    The defaults make a re-run harmless: an application that is not there is a success.
+    By default the task is idempotent: it succeeds if the application does not exist.
 
-    XCom (``return_value``): ``name``, ``status`` (before the deletion, ``None`` if it was not there), ``deleted``.
+    XCom (``return_value``): ``name``, ``status`` (before the deletion; ``None`` if it did not exist), ``deleted``.
 
-    :param name: the application's name. (templated)
+    :param name: name of the application. (templated)
     :param rayagent_conn_id: the Airflow connection of the agent. (templated)
-    :param wait_for_deletion: whether to wait until the application is gone.
-    :param timeout: seconds to wait for that; default 300.
-    :param poll_interval: seconds between two looks; default 2.
-    :param deferrable: wait in the triggerer, without a worker; the default is ``[operators] default_deferrable``.
-    :param if_missing: if there is no such application: ``succeed``, ``skip`` or ``fail``.
+    :param wait_for_deletion: wait until the application is gone.
+    :param timeout: seconds to wait for the deletion; default 300.
+    :param poll_interval: seconds between two status checks; default 2.
+    :param deferrable: wait in the triggerer, without a worker slot; default: ``[operators] default_deferrable``.
+    :param if_missing: what to do if the application does not exist: ``succeed``, ``skip`` or ``fail``.
     """
 
     template_fields: Sequence[str] = ("name", "rayagent_conn_id")
@@ -264,7 +265,7 @@ class RayAgentDeleteServeApplicationOperator(_IfDone):
                 self._nothing_to_do(self.if_missing, error)
                 return self._result(None, deleted=False)
             status = self._status(application)
-            self.log.info("Asked the agent to delete the Serve application %r, which was %s.", self.name, status)
+            self.log.info("Deletion of the Serve application %r requested; its status was %s.", self.name, status)
             if self.wait_for_deletion and self.deferrable:
                 self._defer_wait(self._trigger, status=storable(status))
             if self.wait_for_deletion:
@@ -280,11 +281,9 @@ class RayAgentDeleteServeApplicationOperator(_IfDone):
         """Conclude from the trigger's event."""
         outcome = ApplicationOutcome.from_event(event)
         if outcome.arrival is Arrival.TIMED_OUT:
-            raise self._timed_out(
-                f"The Serve application {self.name!r} is still there ({outcome.status})", outcome.error
-            )
+            raise self._timed_out(f"The Serve application {self.name!r} still exists ({outcome.status})", outcome.error)
         if outcome.arrival is not Arrival.REACHED:
-            raise outcome.error or RayAgentError(f"The status of {self.name!r} could not be read.")
+            raise outcome.error or RayAgentError(f"Could not read the status of the Serve application {self.name!r}.")
         self.log.info("The Serve application %r is gone.", self.name)
         return self._result(status, deleted=True)
 
@@ -301,7 +300,7 @@ class RayAgentDeleteServeApplicationOperator(_IfDone):
         )
 
     def _request_deletion(self, hook: RayAgentHook) -> bool:
-        """Return whether the agent took the request; ``False`` if the application is gone meanwhile."""
+        """Request the deletion; return ``False`` if the application is gone meanwhile."""
         try:
             hook.delete_serve_application(self.name)
         except RayAgentNotFoundError:
@@ -322,7 +321,7 @@ class RayAgentDeleteServeApplicationOperator(_IfDone):
             status = self._status(application)
             return application is None
 
-        self._wait(is_done, lambda: f"The Serve application {self.name!r} is still there ({status})")
+        self._wait(is_done, lambda: f"The Serve application {self.name!r} still exists ({status})")
         self.log.info("The Serve application %r is gone.", self.name)
 
 

@@ -1,4 +1,4 @@
-"""The operator that runs a plugin's action; ``operators.rayagent`` gives it its public name."""
+"""The operator that runs a plugin's action; its public name is in ``operators.rayagent``."""
 
 from __future__ import annotations
 
@@ -43,49 +43,48 @@ IfSucceeded = Literal["reuse", "run_again"]
 
 JOB_ID_KEY = "job_id"
 ROOT_KEY = "rayagent_job_root"
-"""In the task's state store: the id from which those of its jobs are made."""
+"""Key in the task state store: the base id of the task's jobs, without numeric suffix."""
 STOP_SECONDS = 6.0
-"""How long a job that is being stopped can still be seen RUNNING; Ray kills it after 3 seconds."""
-LOOK_SECONDS = 0.5
-TAKEN = 409
-"""The status of an answer that a job of this id is there, or waits in the agent's queue."""
+"""How long a job can still be RUNNING after a stop request; Ray sends SIGKILL after 3 seconds."""
+STATUS_CHECK_SECONDS = 0.5
+CONFLICT = 409
+"""HTTP status if the job id is already in use on Ray or in the agent's queue."""
 
 
 class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
     """Run an action of a plugin as a Ray job, and follow the job to its end.
 
-    The job's id is the task's own: it follows from the DAG, the run, the task, the map index and the iteration of a
-    loop. So a retry, a cleared task and a task whose worker died find their job again instead of starting a second one:
+    The job id is derived from the DAG, the run, the task, the map index and the iteration of a loop. So a retry, a
+    cleared task or a task whose worker died finds its job again instead of starting a second one:
 
-    - it runs, or waits in the agent's queue: it is followed;
-    - it has succeeded: its result is taken (see ``if_succeeded``);
-    - it failed or was stopped: a new one is started, whose id has a number at its end.
+    - a job that is running or in the agent's queue: the task attaches to it;
+    - a job that has succeeded: the task reuses its result (see ``if_succeeded``);
+    - a job that has failed or was stopped: the task starts a new job, whose id has a numeric suffix.
 
-    A job that FAILED fails the task, which Airflow tries again where it has ``retries``; a job that was STOPPED from
-    outside fails the task without a retry. The job's id is in the XCom ``job_id``, and the link to its page works,
-    before the waiting begins. XCom (``return_value``): the job's final details as
-    :class:`~airflow_provider_rayagent.sensors.rayagent.RayAgentJobSensor` gives them, and ``result``; with
-    ``wait=False`` the job's id.
+    If the job FAILED, the task fails and is retried (``retries``); if the job was STOPPED, the task fails without a
+    retry. The XCom ``job_id`` and the link to the job's page are available before the waiting begins. XCom
+    (``return_value``): the final details of the job, as for
+    :class:`~airflow_provider_rayagent.sensors.rayagent.RayAgentJobSensor`, and ``result``; with ``wait=False`` the job
+    id.
 
-    :param lookup: which plugin release, as the agent looks it up. (templated)
-    :param action: the plugin's action. (templated)
-    :param action_params: its parameters: JSON. (``params`` are Airflow's own, those of the DAG.) (templated)
-    :param requirements: further Python requirements of the job. (templated)
-    :param language: the language of the plugin's messages. (templated)
-    :param job_id: an id of your own in place of the derived one, of at most 90 characters; it has to differ from run
-        to run, and from iteration to iteration of a loop. (templated)
-    :param wait: whether the job is followed to its end.
-    :param if_succeeded: what becomes of a job of this task that has succeeded before: ``reuse`` its result, or
-        ``run_again``, which also runs again where a worker died after the job's success.
-    :param start_timeout: seconds for which the job may wait for its start, in the agent's queue (unknown to the agent
-        for a while) or PENDING on Ray; then the task fails, and stops the job if ``stop_job_on_kill``. ``None``: as
-        long as it takes.
-    :param poll_interval: seconds between two looks at the job's status.
-    :param read_result: whether what the job prints between ``result_markers`` is its result; default on.
-    :param stop_job_on_kill: stop the job when a user ends the task, or its ``execution_timeout`` does; default on.
+    :param lookup: the plugin release, in the form that the agent looks up. (templated)
+    :param action: the action of the plugin. (templated)
+    :param action_params: parameters of the action: JSON. (``params`` are those of the DAG.) (templated)
+    :param requirements: additional Python requirements of the job. (templated)
+    :param language: language of the plugin's messages. (templated)
+    :param job_id: your own id instead of the derived one, up to 90 characters; it must be unique per run and per
+        iteration of a loop. (templated)
+    :param wait: follow the job to its end.
+    :param if_succeeded: if a job of this task has already succeeded: ``reuse`` its result, or ``run_again``. The latter
+        also runs again if a worker died after the job had succeeded.
+    :param start_timeout: seconds for which the job may wait in the agent's queue (where it can be unknown to the agent)
+        or be PENDING on Ray. Then the task fails, and stops the job if ``stop_job_on_kill``. ``None``: no limit.
+    :param poll_interval: seconds between two status checks.
+    :param read_result: read the job's result between ``result_markers``; default on.
+    :param stop_job_on_kill: stop the job when a user or ``execution_timeout`` ends the task; default on.
 
-    The arguments of :class:`~airflow_provider_rayagent.tasks.following.RayAgentJobFollowingMixin` say how the log is
-    shown, and whether the job is followed in the triggerer (``deferrable``).
+    The arguments of :class:`~airflow_provider_rayagent.tasks.following.RayAgentJobFollowingMixin` control how the log
+    is shown, and whether the job is followed in the triggerer (``deferrable``).
     """
 
     template_fields: Sequence[str] = (
@@ -131,14 +130,14 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
         self.if_succeeded = if_succeeded
         self.start_timeout = None if start_timeout is None else validate_duration(start_timeout, "start_timeout")
         self.poll_interval = validate_duration(poll_interval, "poll_interval")
-        self._is_chosen = False
+        self._has_job_id = False
 
     def execute(self, context: Context) -> Any:
-        """Start the job, or find it again, and follow it."""
-        with self._ending():
+        """Start the job, or find an existing one, and follow it."""
+        with self._handle_errors():
             with self.hook:
-                job = self._choose(context)
-                task_job = self._begin(context)
+                job = self._find_job(context)
+                task_job = self._ensure_task_job(context)
                 if job is None:
                     task_job = self._start(context, task_job)
             if not self.wait:
@@ -148,34 +147,34 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
             with self.hook:
                 return self._conclude(context, task_job, self._follow(context, task_job))
 
-    def _begin(self, context: Context) -> TaskJob:
-        if not self._is_chosen:
+    def _ensure_task_job(self, context: Context) -> TaskJob:
+        if not self._has_job_id:
             from airflow_provider_rayagent.task_instance.identity import TaskIdentity
 
             ti = context["ti"]
             self.job_id = TaskIdentity.of(ti).pull(ti, JOB_ID_KEY)
-            self._is_chosen = True
-        return super()._begin(context)
+            self._has_job_id = True
+        return super()._ensure_task_job(context)
 
     def _poll_seconds(self) -> float:
         return self.poll_interval
 
-    def _choose(self, context: Context) -> Mapping[str, Any] | None:
-        """Find the job of this task that counts, and push its id; ``None`` if it is to be started."""
+    def _find_job(self, context: Context) -> Mapping[str, Any] | None:
+        """Choose this task's job and push its id; return its details, ``None`` if it has to be started."""
         is_derived = not self.job_id
         roots = self._derived_roots(context) if is_derived else [self.job_id]
-        self._start_by = time.time() + (MAX_DURATION if self.start_timeout is None else self.start_timeout)
+        self._start_deadline = time.time() + (MAX_DURATION if self.start_timeout is None else self.start_timeout)
         for root in map(validate_root, roots):
-            job_id, job = self._last_of(context, root)
+            job_id, job = self._find_latest(context, root)
             if job is not None:
                 break
-        self._make_ours(context, job_id)
+        self._claim(context, job_id)
         if is_derived:
             self._remember_root(context, root)
         return job
 
     def _derived_roots(self, context: Context) -> list[str]:
-        """Return the ids that this task's job may have, the one of a job that is to be started last."""
+        """Return the base ids that this task's job may have; a new job gets the last one."""
         from airflow_provider_rayagent.task_instance.identity import deployment_namespace, job_key
 
         key, namespace = job_key(context), self.hook.config.job_namespace or deployment_namespace()
@@ -183,35 +182,35 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
         remembered = store.get(ROOT_KEY) if store is not None else None
         if isinstance(remembered, str):
             return [remembered]
-        # Before there were namespaces, another try of this task may have started a job without one.
+        # A version without namespaces may have started the job of an earlier try.
         without = [derived_id(key)] if namespace and context["ti"].try_number > 1 else []
         return [*without, derived_id(key, namespace)]
 
     def _remember_root(self, context: Context, root: str) -> None:
-        """Let the tries to come find their job where the namespace changes meanwhile (Airflow 3.3 and newer)."""
+        """Save the base id, so that later tries find their job after the namespace has changed (Airflow 3.3)."""
         store = context.get("task_state_store")
         if store is not None:
             store.set(ROOT_KEY, storable(root))
 
-    def _last_of(self, context: Context, root: str) -> tuple[str, Mapping[str, Any] | None]:
-        """Return the last job of those that a task starts under an id; ``None`` as its details if it is not there."""
+    def _find_latest(self, context: Context, root: str) -> tuple[str, Mapping[str, Any] | None]:
+        """Return id and details of the latest job under a base id; the details are ``None`` if it does not exist."""
         for number in count(1):
             job_id = numbered(root, number)
-            job = self._settled(context, job_id)
-            if job is None or self._counts(job_id, job):
+            job = self._get_settled_job(context, job_id)
+            if job is None or self._is_reusable(job_id, job):
                 break
         return job_id, job
 
-    def _make_ours(self, context: Context, job_id: str) -> TaskJob:
-        """Make a job this task's, unless it is; push its id.
+    def _claim(self, context: Context, job_id: str) -> TaskJob:
+        """Make a job this task's, and push its id.
 
-        :raises RayAgentError: if the task was killed: no job may be started any more.
+        :raises RayAgentError: if the task was killed; then no job may be started.
         """
         self._raise_if_killed(job_id)
         if self._task_job is None or self._task_job.job_id != job_id:
-            self._call(context, job_id)
+            self._use_job_id(context, job_id)
             self._task_job = None
-        task_job = self._begin(context)
+        task_job = self._ensure_task_job(context)
         self._raise_if_killed(job_id)
         return task_job
 
@@ -219,47 +218,47 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
         if self._is_killed:
             if self._task_job is not None:
                 self._task_job.stopper.wait()
-            raise RayAgentError(f"The task was ended while it looked for its job {job_id}.")
+            raise RayAgentError(f"The task was killed while looking for its job {job_id}.")
 
-    def _call(self, context: Context, job_id: str) -> None:
-        self.job_id, self._is_chosen = job_id, True
+    def _use_job_id(self, context: Context, job_id: str) -> None:
+        self.job_id, self._has_job_id = job_id, True
         context["ti"].xcom_push(key=JOB_ID_KEY, value=storable(job_id))
 
-    def _settled(self, context: Context, job_id: str) -> Mapping[str, Any] | None:
-        """Return a job's details; one that an earlier try may just have asked to stop is looked at for a while."""
-        job = self._found(job_id)
+    def _get_settled_job(self, context: Context, job_id: str) -> Mapping[str, Any] | None:
+        """Return a job's details, after waiting for the effect of a stop that an earlier try may have requested."""
+        job = self._get_job(job_id)
         if job is None or jobs.has_ended(job):
             return job
         self.log.info(
-            "Job %s of this task is %s; it is looked at for %g seconds, as an earlier try may have asked to stop it.",
+            "Job %s of this task is %s; waiting up to %g s in case an earlier attempt requested a stop.",
             job_id,
             self._status(job),
             STOP_SECONDS,
         )
-        # Should the task be killed meanwhile, this is the job that is stopped.
-        task_job = self._make_ours(context, job_id)
+        # Claim it now: if the task is killed meanwhile, this is the job to stop.
+        task_job = self._claim(context, job_id)
         until = time.monotonic() + STOP_SECONDS
         while job is not None and not jobs.has_ended(job) and time.monotonic() < until:
-            if task_job.stopper.task_is_killed.wait(LOOK_SECONDS):
+            if task_job.stopper.task_is_killed.wait(STATUS_CHECK_SECONDS):
                 break
-            job = self._found(job_id)
+            job = self._get_job(job_id)
         return job
 
-    def _found(self, job_id: str) -> Mapping[str, Any] | None:
+    def _get_job(self, job_id: str) -> Mapping[str, Any] | None:
         try:
             return self.hook.get_job(job_id)
         except RayAgentNotFoundError:
             return None
 
-    def _counts(self, job_id: str, job: Mapping[str, Any]) -> bool:
+    def _is_reusable(self, job_id: str, job: Mapping[str, Any]) -> bool:
         status = self._status(job)
         if not jobs.has_ended(job):
-            self.log.info("Job %s of this task is there already, and %s: it is followed.", job_id, status)
+            self.log.info("Job %s of this task already exists (%s); attaching.", job_id, status)
             return True
         if jobs.known_status(job) is JobStatus.SUCCEEDED and self.if_succeeded == "reuse":
-            self.log.info("Job %s of this task has already succeeded: its result is taken, nothing is run.", job_id)
+            self.log.info("Job %s of this task has already succeeded; reusing its result.", job_id)
             return True
-        self.log.info("Job %s of this task has ended as %s before: a new one is started.", job_id, status)
+        self.log.info("Job %s of this task ended as %s; starting a new job.", job_id, status)
         return False
 
     def _start(self, context: Context, task_job: TaskJob) -> TaskJob:
@@ -275,56 +274,56 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
         except RayAgentGPUUnavailableError:
             raise
         except (RayAgentConnectionError, RayAgentHTTPError, RayAgentResponseError) as error:
-            if getattr(error, "status_code", None) == TAKEN:
-                self.log.info("The agent has a job %s already, which an earlier try has started.", self.job_id)
-            elif is_outcome_unknown(error) or self._is_known():
-                self._await_known(task_job, error)
+            if getattr(error, "status_code", None) == CONFLICT:
+                self.log.info("Job %s already exists on the agent, started by an earlier try; attaching.", self.job_id)
+            elif is_outcome_unknown(error) or self._job_exists():
+                self._wait_until_known(task_job, error)
             else:
                 raise
         else:
-            named = job_id_in(answer, self.job_id)
-            if named is not None and named != self.job_id:
+            assigned = job_id_in(answer, self.job_id)
+            if assigned is not None and assigned != self.job_id:
                 self.log.warning(
-                    "The agent calls its job %s, not %s as it was asked to: another try cannot find it again.",
-                    named,
+                    "The agent assigned the job id %s instead of %s; another try will not find this job.",
+                    assigned,
                     self.job_id,
                 )
-                self._call(context, named)
+                self._use_job_id(context, assigned)
                 self._task_job = None
-                task_job = self._begin(context)
+                task_job = self._ensure_task_job(context)
             self.log.info("Started job %s: %s of %s.", self.job_id, self.action, self.lookup)
         finally:
-            task_job.stopper.job_was_started()
+            task_job.stopper.on_job_started()
         return task_job
 
     def _status(self, job: Mapping[str, Any]) -> str:
         return jobs.shown_status(job, self.hook.config.redact)
 
-    def _is_known(self) -> bool:
+    def _job_exists(self) -> bool:
         try:
             self.hook.get_job(self.job_id)
         except RayAgentError:
             return False
         return True
 
-    def _await_known(self, task_job: TaskJob, lost: RayAgentError) -> None:
-        """Wait for a job of which it is not known whether it was started."""
-        self.log.warning("Whether job %s was started is not known yet: %s", self.job_id, lost)
+    def _wait_until_known(self, task_job: TaskJob, start_error: RayAgentError) -> None:
+        """Wait for a job after a start request with an unknown outcome."""
+        self.log.warning("Not known yet whether job %s was started: %s", self.job_id, start_error)
         until = time.monotonic() + self.job_missing_timeout
-        while not self._is_known():
+        while not self._job_exists():
             if time.monotonic() >= until:
                 task_job.stopper.stop("The job did not appear")
-                raise lost
-            time.sleep(LOOK_SECONDS)
+                raise start_error
+            time.sleep(STATUS_CHECK_SECONDS)
         self.log.info("Job %s was started.", self.job_id)
 
     def _conclude(self, context: Context, task_job: TaskJob, outcome: Outcome) -> dict[str, Any]:
         if outcome.end is End.NOT_STARTED:
-            task_job.stopper.stop("The task's start_timeout is over")
-            status = self._status(outcome.job) if outcome.job else "not known to the agent"
+            task_job.stopper.stop("The task's start_timeout has expired")
+            status = self._status(outcome.job) if outcome.job else "unknown to the agent"
             raise RayAgentJobNotStartedError(
-                f"Job {self.job_id} has not started within the start_timeout of {self.start_timeout:g} seconds; it is "
-                f"{status}. Look at the agent's queue, and at what the cluster has free."
+                f"Job {self.job_id} did not start within the start_timeout of {self.start_timeout:g} seconds; it is "
+                f"{status}. Check the agent's queue and the free resources of the cluster."
             )
         try:
             return super()._conclude(context, task_job, outcome)

@@ -1,4 +1,4 @@
-"""The sensor for a Serve application; ``sensors.rayagent`` gives it its public name."""
+"""The sensor for a Serve application; its public name is in ``sensors.rayagent``."""
 
 from __future__ import annotations
 
@@ -44,20 +44,21 @@ if TYPE_CHECKING:
 class RayAgentServeApplicationSensor(SkippingMixin, HookMixin, BaseSensorOperator):
     """Wait until a Serve application is RUNNING, or gone.
 
-    The task fails, without a retry, if the application is DEPLOY_FAILED or UNHEALTHY for longer than
-    ``grace_period``, with the application's own message. An application that is not there yet is waited for until
-    ``timeout``. XCom (``return_value``): ``name``, ``status``, ``message``, ``route_prefix``, ``docs_path``,
-    ``last_deployed_time_s`` (seconds since the epoch), ``deployments`` (each one's status); ``None`` if it is gone.
+    The task fails without a retry if the application is DEPLOY_FAILED or UNHEALTHY for longer than ``grace_period``;
+    the error contains Ray's message. If the application does not exist yet, the task waits until ``timeout``.
 
-    :param name: the application's name. (templated)
+    XCom (``return_value``): ``name``, ``status``, ``message``, ``route_prefix``, ``docs_path``,
+    ``last_deployed_time_s`` (seconds since the epoch), ``deployments`` (the status of each); ``None`` if it is gone.
+
+    :param name: name of the application. (templated)
     :param rayagent_conn_id: the Airflow connection of the agent. (templated)
     :param target: ``running`` or ``gone``.
-    :param grace_period: seconds for which it may be DEPLOY_FAILED (an earlier deployment may be) or UNHEALTHY (which
-        Ray tries to mend).
-    :param poke_interval: seconds between two looks.
-    :param agent_unreachable_timeout: seconds for which its status may be unreadable.
-    :param deferrable: wait in the triggerer, without a worker; the default is ``[operators] default_deferrable``.
-        ``mode`` has no effect then.
+    :param grace_period: seconds for which it may be DEPLOY_FAILED (possibly the status of an earlier deployment) or
+        UNHEALTHY (from which Ray tries to recover).
+    :param poke_interval: seconds between two status checks.
+    :param agent_unreachable_timeout: seconds for which its status may be unavailable.
+    :param deferrable: wait in the triggerer, without a worker slot; default: ``[operators] default_deferrable``.
+        ``mode`` then has no effect.
 
     ``timeout``, ``soft_fail``, ``mode`` and the other arguments are those of every sensor.
     """
@@ -86,23 +87,23 @@ class RayAgentServeApplicationSensor(SkippingMixin, HookMixin, BaseSensorOperato
         self.grace_period = validate_duration(grace_period, "grace_period", or_zero=True)
         self.agent_unreachable_timeout = validate_duration(agent_unreachable_timeout, "agent_unreachable_timeout")
         self.deferrable = deferrable
-        self._told: str | None = None
-        self._ends = float("inf")
+        self._logged_status: str | None = None
+        self._deadline = float("inf")
 
     def execute(self, context: Context) -> Any:
         """Wait for the application, here or deferred."""
         quote_application_name(self.name)
-        self._ends = time.monotonic() + self.timeout
-        with self._ending():
+        self._deadline = time.monotonic() + self.timeout
+        with self._handle_errors():
             return self._execute_deferred() if self.deferrable else super().execute(context)
 
     def poke(self, context: Context) -> bool | PokeReturnValue:  # noqa: ARG002
-        """Look at the application; while it fails or can't be seen, look on until that is decided."""
+        """Check the application; while it is failing or unreachable, keep checking until its grace period decides."""
         with self.hook as hook:
-            outcome = self._look(hook)
-            while outcome.arrival is None and self._wait.is_in_doubt and time.monotonic() < self._ends:
+            outcome = self._check_status(hook)
+            while outcome.arrival is None and self._wait.is_in_doubt and time.monotonic() < self._deadline:
                 time.sleep(min(DOUBT_SECONDS, self.poke_interval))
-                outcome = self._look(hook)
+                outcome = self._check_status(hook)
         return False if outcome.arrival is None else PokeReturnValue(True, self._conclude(outcome))
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:  # noqa: ARG002
@@ -110,16 +111,16 @@ class RayAgentServeApplicationSensor(SkippingMixin, HookMixin, BaseSensorOperato
         return self._conclude(ApplicationOutcome.from_event(event))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on after a deferral; one that no triggerer ended in time ends with one more look."""
-        with self._ending():
+        """Resume after a deferral; if no triggerer ended it in time, check the application a last time."""
+        with self._handle_errors():
             try:
                 return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
             except TaskDeferralTimeout:
                 with self.hook as hook:
-                    outcome = self._look(hook)
+                    outcome = self._check_status(hook)
                 return self._conclude(replace(outcome, arrival=outcome.arrival or Arrival.TIMED_OUT))
 
-    def _say_why(self, error: BaseException | None) -> None:
+    def _log_reason(self, error: BaseException | None) -> None:
         if error is not None:
             self.log.error("%s", error)
 
@@ -127,13 +128,13 @@ class RayAgentServeApplicationSensor(SkippingMixin, HookMixin, BaseSensorOperato
     def _wait(self) -> ApplicationWait:
         return ApplicationWait(self.target, self.grace_period, self.agent_unreachable_timeout, self.hook.config.redact)
 
-    def _look(self, hook: RayAgentHook) -> ApplicationOutcome:
+    def _check_status(self, hook: RayAgentHook) -> ApplicationOutcome:
         try:
             outcome = self._wait.seen(find_application(hook, self.name), time.monotonic())
         except RayAgentError as error:
             outcome = self._wait.failed(error, time.monotonic())
-        if outcome.status != self._told:
-            self._told = outcome.status
+        if outcome.status != self._logged_status:
+            self._logged_status = outcome.status
             self.log.info("The Serve application %r is %s.", self.name, outcome.status)
         return outcome
 
@@ -141,10 +142,10 @@ class RayAgentServeApplicationSensor(SkippingMixin, HookMixin, BaseSensorOperato
         from airflow_provider_rayagent.triggers.applications import RayAgentServeApplicationTrigger
 
         with self.hook as hook:
-            outcome = self._look(hook)
+            outcome = self._check_status(hook)
         if outcome.arrival is not None:
             return self._conclude(outcome)
-        self.log.info("The triggerer waits for the Serve application %r from here on, without a worker.", self.name)
+        self.log.info("Deferring: the triggerer waits for the Serve application %r from here on.", self.name)
         return self.defer(
             trigger=RayAgentServeApplicationTrigger(
                 name=self.name,
@@ -175,17 +176,17 @@ class RayAgentServeApplicationSensor(SkippingMixin, HookMixin, BaseSensorOperato
             raise RayAgentServeApplicationFailedError(
                 "\n".join(
                     [
-                        f"{what} is {outcome.status}, for {self.grace_period:g} seconds.",
-                        *([f"Its deployments: {', '.join(failing)}."] if failing else []),
-                        *([f"Ray says: {message}"] if message else []),
-                        "Look at the Serve page of the Ray dashboard, and at the logs of its replicas.",
+                        f"{what} has been {outcome.status} for {self.grace_period:g} seconds.",
+                        *([f"Failing deployments: {', '.join(failing)}."] if failing else []),
+                        *([f"Ray's message: {message}"] if message else []),
+                        "Check the Serve page of the Ray dashboard, and the logs of the replicas.",
                     ]
                 )
             )
         if outcome.arrival is Arrival.TIMED_OUT:
-            wanted = "RUNNING" if self.target == "running" else "gone"
-            last = f" The last look failed: {outcome.error}" if outcome.error else f" It is {outcome.status}."
+            goal = "become RUNNING" if self.target == "running" else "disappear"
+            last = f" Last error: {outcome.error}" if outcome.error else f" Its status is: {outcome.status}."
             raise RayAgentServeApplicationTimeoutError(
-                f"{what} is not {wanted} within the timeout of {self.timeout:g} seconds.{last}"
+                f"{what} did not {goal} within the timeout of {self.timeout:g} seconds.{last}"
             )
-        raise outcome.error or RayAgentError(f"The status of the Serve application {self.name!r} could not be read.")
+        raise outcome.error or RayAgentError(f"Could not read the status of the Serve application {self.name!r}.")

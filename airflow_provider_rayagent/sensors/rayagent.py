@@ -1,4 +1,4 @@
-"""Sensors that follow a Ray job to its end, and that wait for a Serve application."""
+"""Sensors that follow a Ray job to its end and wait for a Serve application."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ RESCHEDULE_INTERVAL = 60.0
 
 
 class RayAgentJobSensor(SkippingMixin, RayAgentJobFollowingMixin, BaseSensorOperator):
-    """Follow a Ray job: forward its log, line by line, to the task log until the job has ended.
+    """Follow a Ray job: forward its log to the task log, line by line, until the job has ended.
 
-    The task succeeds exactly when the job does. A job that FAILED or was STOPPED fails the task without a retry,
-    since a job that has ended stays as it is. The final details of the job go to XCom (``return_value``), also when
-    the task fails: ``job_id`` (the argument's), ``submission_id``, ``driver_job_id`` (Ray's id of the job's driver),
-    ``type``, ``status``, ``message``, ``error_type``, ``entrypoint``, ``start_time`` and ``end_time`` (ms since the
-    epoch), ``duration`` (seconds), ``driver_exit_code``, ``driver_node_id``, ``metadata``; with ``read_result`` and
-    success, ``result``. The events of assets among the task's ``outlets`` carry ``job_id`` and ``duration``.
+    The task succeeds exactly when the job does. If the job FAILED or was STOPPED, the task fails without a retry, since
+    the outcome of a job is final. The final details of the job go to XCom (``return_value``), even if the task fails:
+    ``job_id`` (the argument), ``submission_id``, ``driver_job_id`` (Ray's id of the job's driver), ``type``,
+    ``status``, ``message``, ``error_type``, ``entrypoint``, ``start_time`` and ``end_time`` (ms since the epoch),
+    ``duration`` (seconds), ``driver_exit_code``, ``driver_node_id``, ``metadata``; on success with ``read_result`` also
+    ``result``. The events of assets among the task's ``outlets`` carry ``job_id`` and ``duration``.
 
-    In ``mode="reschedule"`` the worker slot is free between two looks; each look forwards what is new in the log.
-    (Before Airflow 3.3 a task keeps no state between looks, so that the log is forwarded when the job has ended.)
+    With ``mode="reschedule"`` the worker slot is free between two pokes; each poke forwards the new lines of the log.
+    (Before Airflow 3.3 a task keeps no state between pokes, so the log is forwarded when the job has ended.)
 
-    :param job_id: the job's id (Ray's submission id). (templated)
-    :param poke_interval: seconds between two looks at the job's status; default 5, or 60 in ``mode="reschedule"``,
-        where less than 5 can hit a race in Airflow's scheduler.
-    :param start_from_trigger: defer without a worker having run at all; not for mapped tasks.
+    :param job_id: id of the job (Ray's submission id). (templated)
+    :param poke_interval: seconds between two status checks; default 5, or 60 with ``mode="reschedule"``, where less
+        than 5 can hit a race in Airflow's scheduler.
+    :param start_from_trigger: start in the triggerer, without a worker; not for mapped tasks.
 
-    The arguments of :class:`~airflow_provider_rayagent.tasks.following.RayAgentJobFollowingMixin` say how the log is
-    shown, and whether the job is followed in the triggerer (``deferrable``; ``mode`` has no effect then). ``timeout``,
-    ``soft_fail``, ``mode`` and the other arguments are those of every sensor; ``timeout`` covers the whole time that
-    the job is followed.
+    The arguments of :class:`~airflow_provider_rayagent.tasks.following.RayAgentJobFollowingMixin` control how the log
+    is shown, and whether the job is followed in the triggerer (``deferrable``; ``mode`` then has no effect).
+    ``timeout``, ``soft_fail``, ``mode`` and the other arguments are those of every sensor; ``timeout`` covers the whole
+    time that the job is followed.
     """
 
     ui_color = "#d9edf7"
@@ -68,29 +68,29 @@ class RayAgentJobSensor(SkippingMixin, RayAgentJobFollowingMixin, BaseSensorOper
             self.poke_interval = RESCHEDULE_INTERVAL
         self._started: float | None = None
         if start_from_trigger:
-            self._start_from_trigger()
+            self._configure_start_from_trigger()
 
     def execute(self, context: Context) -> Any:
         """Follow the job, here or deferred; ``timeout`` counts from here."""
         self._task_job = self._started = None
         if self.start_from_trigger and context["ti"].map_index not in (None, -1):
             raise RayAgentInputError(
-                "start_from_trigger cannot be used with a mapped task: Airflow starts it in a worker all the same. "
-                "Leave start_from_trigger out; deferrable=True alone frees the worker after a few seconds."
+                "start_from_trigger does not support mapped tasks: Airflow starts them in a worker anyway. Use "
+                "deferrable=True instead, which frees the worker after a few seconds."
             )
-        with self._ending():
+        with self._handle_errors():
             return self._execute_deferred(context) if self.deferrable else super().execute(context)
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
-        """Follow the job to its end; in ``mode="reschedule"`` look once."""
-        task_job = self._begin(context)
+        """Follow the job to its end; with ``mode="reschedule"``, check it once."""
+        task_job = self._ensure_task_job(context)
         with self.hook:
             if self.reschedule:
-                outcome = self._look(context, task_job)
+                outcome = self._poke_once(context, task_job)
             else:
                 outcome = self._follow(context, task_job, self._seconds_left(context))
         if outcome.end is End.LOOKED and self._seconds_left(context) <= 0:
-            # Airflow would end the task just after this, without a word to the job.
+            # Airflow would fail the task right after this poke, without stopping the job.
             self._time_out(task_job, outcome.job)
         if outcome.end is End.LOOKED or outcome.end is None:
             return False
@@ -99,31 +99,31 @@ class RayAgentJobSensor(SkippingMixin, RayAgentJobFollowingMixin, BaseSensorOper
     def _poll_seconds(self) -> float:
         return float(self.poke_interval)
 
-    def _seconds(self) -> float:
+    def _time_limit(self) -> float:
         limit = self.execution_timeout
         return min(self.timeout, limit.total_seconds()) if limit else self.timeout
 
     def _seconds_left(self, context: Context) -> float:
         if self.reschedule:
             first = context["ti"].get_first_reschedule_date(context)
-            gone = (datetime.now(tz=timezone.utc) - first).total_seconds() if first else 0.0
+            elapsed = (datetime.now(tz=timezone.utc) - first).total_seconds() if first else 0.0
         else:
             self._started = self._started or time.monotonic()
-            gone = time.monotonic() - self._started
-        return max(self.timeout - gone, 0.0)
+            elapsed = time.monotonic() - self._started
+        return max(self.timeout - elapsed, 0.0)
 
     def _time_out(self, task_job: TaskJob, job: Mapping[str, Any] | None) -> None:
-        if self.deferrable and self._seconds() < self.timeout:
+        if self.deferrable and self._time_limit() < self.timeout:
             super()._time_out(task_job, job)
         task_job.time_out("timeout", self.timeout, job, RayAgentJobTimeoutError)
 
-    def _start_from_trigger(self) -> None:
+    def _configure_start_from_trigger(self) -> None:
         from airflow.triggers.base import StartTriggerArgs
 
         if not isinstance(self.job_id, str):
             raise RayAgentInputError(
-                "start_from_trigger takes a job_id that is a text or a template, not the result of another task: "
-                "write \"{{ ti.xcom_pull('other_task') }}\"."
+                "start_from_trigger requires a job_id that is a string or a template, not the output of another task: "
+                "use \"{{ ti.xcom_pull('other_task') }}\"."
             )
         path, arguments = self._trigger().serialize()
         self.start_from_trigger = True
@@ -131,5 +131,5 @@ class RayAgentJobSensor(SkippingMixin, RayAgentJobFollowingMixin, BaseSensorOper
             trigger_cls=path,
             trigger_kwargs=arguments,
             next_method="execute_complete",
-            timeout=deferral_timeout(self._seconds()),
+            timeout=deferral_timeout(self._time_limit()),
         )

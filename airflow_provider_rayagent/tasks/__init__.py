@@ -1,1 +1,1 @@
-"""What operators and sensors share: following a job, waiting, stopping on a kill. Internal."""
+"""Shared by operators and sensors: follow a job, wait, stop the job on kill. Internal."""

@@ -1,4 +1,4 @@
-"""A Serve application, as a task in a worker looks it up."""
+"""Look up a Serve application from a worker."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def find_application(hook: RayAgentHook, name: str) -> dict[str, Any] | None:
-    """Return an application, ``None`` if the agent has no such application.
+    """Return an application, ``None`` if it does not exist.
 
-    :raises RayAgentError: if the agent could not be asked.
+    :raises RayAgentError: if the request fails.
     """
     try:
         return hook.get_serve_application(name)

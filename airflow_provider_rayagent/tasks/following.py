@@ -1,4 +1,4 @@
-"""A task that follows a job to its end: in a worker, or deferred in the triggerer."""
+"""Base of tasks that follow a job to its end, in a worker or deferred."""
 
 from __future__ import annotations
 
@@ -41,41 +41,40 @@ if TYPE_CHECKING:
 POLL_INTERVAL = 5.0
 MAX_LINE_LENGTH = 16_000
 RESULT_MARKERS = ("__SYNAPSE_RESULT_START__", "__SYNAPSE_RESULT_END__")
-"""Between which the platform's plugin runner prints an action's result."""
+"""Markers of the platform's plugin runner around an action's result."""
 
 
 class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
-    """What tasks that follow a job have in common.
+    """Base of tasks that follow a job.
 
     :param rayagent_conn_id: the Airflow connection of the agent. (templated)
-    :param forward_logs: whether the job's log is forwarded.
-    :param detect_levels: whether a line of the job has the level that it tells itself (Python's logging, Ray's own,
-        glog, JSON; the lines of a traceback are errors), so that the log view's filter works; else all are INFO.
-    :param colors: whether terminal colors are kept, which the log view shows; else they are dropped.
-    :param progress_interval: seconds between two states of a progress bar that are shown; its last one always is.
-        ``None``: every state is shown.
-    :param max_lines: lines of the job that are shown as they come; ``None``: all. Of those that follow only the last
-        ones are shown, at the job's end, and how many were left out is said.
-    :param tail_lines: how many of these last ones.
-    :param max_line_length: characters; a longer line is forwarded in marked pieces.
-    :param read_result: whether the JSON that the job prints between ``result_markers`` goes to XCom, as ``result``.
-        Where it can't be used (none, not JSON, over 64,000 characters, not to be stored in Airflow), the log says why,
-        and it is ``None``.
-    :param result_markers: the two texts between which the job prints its result; the last one that it prints counts.
+    :param forward_logs: forward the job's log to the task log.
+    :param detect_levels: detect the level of each line (Python's logging, Ray's own format, glog, JSON; the lines of a
+        traceback are errors), so that the log view can filter by level. Otherwise all lines are INFO.
+    :param colors: keep terminal colors, which the log view shows; otherwise drop them.
+    :param progress_interval: seconds between two states of a progress bar; the last state is always shown. ``None``:
+        show every state.
+    :param max_lines: number of lines to show as they arrive; ``None``: all. Of the rest, only the last ``tail_lines``
+        are shown when the job has ended, with the number of lines in between.
+    :param tail_lines: number of last lines to show if there are more than ``max_lines``.
+    :param max_line_length: characters; longer lines are forwarded in marked pieces.
+    :param read_result: push the JSON that the job prints between ``result_markers`` to XCom, as ``result``. If there is
+        no usable result (none, not JSON, over 64,000 characters, not storable in Airflow), the log says why, and
+        ``result`` is ``None``.
+    :param result_markers: start and end marker of the result; the last result that the job prints counts.
     :param protocol: how the log is streamed: ``auto``, ``websocket`` or ``http`` (server-sent events).
-    :param job_missing_timeout: seconds for which the agent may not know the job; a job in the agent's queue is not
-        known for a while.
-    :param agent_unreachable_timeout: seconds for which the job's status may be unreadable.
-    :param deferrable: follow the job in the triggerer, without a worker; the default is ``[operators]
+    :param job_missing_timeout: seconds for which the job may be unknown to the agent, as a job in its queue is.
+    :param agent_unreachable_timeout: seconds for which the job's status may be unavailable.
+    :param deferrable: follow the job in the triggerer, without a worker slot; default: ``[operators]
         default_deferrable``.
-    :param stop_job_on_kill: stop the job when a user ends the task (marks it, clears it), or when its timeout does.
-        A task that goes on (another triggerer, the next try) leaves it alone. Deferred, a user's act is noticed on
-        Airflow 3.3 and newer only.
-    :param log_storage: how the log files of a deferred task are kept, which decides what is forwarded again where a
-        triggerer ends early: ``shared`` (all components of Airflow use one log folder), ``remote`` (files are uploaded
-        when a task or trigger ends), ``separate`` (each component keeps its own). ``auto`` finds out.
-    :param resume_log: let a new try go on in the log where the last one stopped, as far as that is known (Airflow
-        3.3 and newer), and not at the first line.
+    :param stop_job_on_kill: stop the job when a user ends the task (marks or clears it), or when its timeout does. The
+        job keeps running if the task stays active (another triggerer, the next try). For deferred tasks, user actions
+        require Airflow 3.3.
+    :param log_storage: how the log files of deferred tasks are stored, which determines the lines to forward again if a
+        triggerer stops early: ``shared`` (all components of Airflow use one log folder), ``remote`` (files are uploaded
+        when a task or trigger ends), ``separate`` (each component keeps its own files), ``auto`` (detect it).
+    :param resume_log: let a new try continue in the log where the last try stopped, as far as known, instead of at the
+        first line (requires Airflow 3.3).
     """
 
     template_fields: Sequence[str] = ("job_id", "rayagent_conn_id")
@@ -127,67 +126,67 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
         self.log_storage = validate_choice(log_storage, "log_storage", LOG_STORAGES)
         self._task_job: TaskJob | None = None
         self._is_killed = False
-        self._start_by: float | None = None
-        """The moment (seconds since the epoch) by which the job has to have started, if there is one."""
+        self._start_deadline: float | None = None
+        """Time (seconds since the epoch) by which the job must have started; ``None``: no limit."""
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """Conclude from the trigger's event."""
-        task_job = self._begin(context)
-        with self._ending(), self.hook:
+        task_job = self._ensure_task_job(context)
+        with self._handle_errors(), self.hook:
             outcome = Outcome.from_event(event)
             if outcome.end is End.JOB_ENDED:
                 outcome = replace(outcome, job=task_job.details(outcome.job or {}))
-            self._after_triggers(context, task_job, outcome)
+            self._continue_after_triggers(context, task_job, outcome)
             return self._conclude(context, task_job, outcome)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on after a deferral; one that no triggerer ended in time ends with one more look."""
+        """Resume after a deferral; if no triggerer ended it in time, check the job a last time."""
         try:
             return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
         except TaskDeferralTimeout:
-            task_job = self._begin(context)
+            task_job = self._ensure_task_job(context)
             triggers = self._triggers(context, task_job, ended_early=True)
             task_job.observer.position = triggers.position or task_job.observer.position
-            with self._ending(), self.hook:
+            with self._handle_errors(), self.hook:
                 if self.forward_logs:
                     triggers.forward_gaps(Outcome(End.TIMED_OUT), self.execution_timeout)
-                outcome = self._look_before_the_end(task_job)
+                outcome = self._check_once(task_job)
                 return self._conclude(context, task_job, replace(outcome, end=outcome.end or End.TIMED_OUT))
 
     def on_kill(self) -> None:
-        """End the following; with ``stop_job_on_kill`` stop the job, unless the task goes on elsewhere."""
+        """Stop following; with ``stop_job_on_kill``, stop the job unless the task stays active."""
         self._is_killed = True
         if self._task_job is not None:
             self._task_job.stopper.on_kill()
 
     def _poll_seconds(self) -> float:
-        """Return the seconds between two looks at the job's status."""
+        """Return the seconds between two status checks."""
         raise NotImplementedError
 
-    def _seconds(self) -> float | None:
-        """Return for how long the job may be followed; ``None``: as long as it takes."""
+    def _time_limit(self) -> float | None:
+        """Return the seconds for which to follow the job; ``None``: no limit."""
         return self.execution_timeout.total_seconds() if self.execution_timeout else None
 
     def _time_out(self, task_job: TaskJob, job: Mapping[str, Any] | None) -> None:
-        """Raise that the job has not ended in time."""
-        task_job.time_out("execution_timeout", self._seconds() or 0.0, job, AirflowTaskTimeout)
+        """Raise the timeout error."""
+        task_job.time_out("execution_timeout", self._time_limit() or 0.0, job, AirflowTaskTimeout)
 
     @contextmanager
-    def _ending(self) -> Iterator[None]:
-        """Say why the task ends where Airflow does not."""
+    def _handle_errors(self) -> Iterator[None]:
+        """Log errors that Airflow does not log."""
         try:
             yield
         except AirflowTaskTimeout as error:
-            self._say_why(error)
+            self._log_reason(error)
             raise
 
-    def _say_why(self, error: BaseException | None) -> None:
+    def _log_reason(self, error: BaseException | None) -> None:
         if isinstance(error, AirflowTaskTimeout) and self._task_job is not None:
-            self._task_job.stopper.stop("The task's execution_timeout is over")
+            self._task_job.stopper.stop("The task's execution_timeout has expired")
         if error is not None:
             self.log.error("%s", error)
 
-    def _begin(self, context: Context) -> TaskJob:
+    def _ensure_task_job(self, context: Context) -> TaskJob:
         from airflow_provider_rayagent.client.following import tail_settings
         from airflow_provider_rayagent.render.record_builder import PresentSettings
         from airflow_provider_rayagent.tasks.job import TaskJob
@@ -196,7 +195,7 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
         if self._task_job is None:
             settings = tail_settings(
                 self.protocol,
-                start_by=self._start_by,
+                start_by=self._start_deadline,
                 poll_interval=max(self._poll_seconds(), 0.5),
                 missing_timeout=self.job_missing_timeout,
                 unreachable_timeout=self.agent_unreachable_timeout,
@@ -210,7 +209,7 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
                 self.log,
                 context["ti"],
                 settings,
-                present=PresentSettings.from_json(self._present()),
+                display=PresentSettings.from_json(self._display_settings()),
                 log_is_shown=self.forward_logs,
                 markers=self.result_markers if self.read_result else None,
                 link=push_job_link(self, context),
@@ -220,7 +219,7 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
             )
         return self._task_job
 
-    def _present(self) -> dict[str, Any]:
+    def _display_settings(self) -> dict[str, Any]:
         return {
             "levels": self.detect_levels,
             "colors": self.colors,
@@ -245,8 +244,8 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
         try:
             return Outcome.of(task_job.observer.follow(seconds))
         except AirflowTaskTimeout:
-            # Airflow raises it wherever the task is at that moment; the job may have ended by then.
-            outcome = self._look_before_the_end(task_job)
+            # Airflow raises this from a signal handler, at any point; the job may have ended by then.
+            outcome = self._check_once(task_job)
             if outcome.end is End.JOB_ENDED:
                 return outcome
             raise
@@ -254,7 +253,7 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
             if self.resume_log:
                 save_position(context, self.job_id, task_job.observer.position)
 
-    def _look(self, context: Context, task_job: TaskJob) -> Outcome:
+    def _poke_once(self, context: Context, task_job: TaskJob) -> Outcome:
         if not task_job.observer.settings.forward or context.get("task_state_store") is None:
             follower = task_job.observer.wait_for_status()
             return Outcome.of(task_job.observer.follow() if follower.end is End.JOB_ENDED else follower)
@@ -263,8 +262,8 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
         save_position(context, self.job_id, task_job.observer.position)
         return Outcome.of(follower)
 
-    def _look_before_the_end(self, task_job: TaskJob) -> Outcome:
-        """Look at the job, and forward its log if it has ended; an outcome without an end means that it goes on."""
+    def _check_once(self, task_job: TaskJob) -> Outcome:
+        """Check the job once, and forward its log if it has ended; ``end`` is ``None`` if the job is still active."""
         follower = task_job.observer.check_status()
         if follower.end is End.JOB_ENDED:
             follower = task_job.observer.follow()
@@ -274,20 +273,22 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
     # Deferred
 
     def _execute_deferred(self, context: Context) -> Any:
-        task_job = self._begin(context)
+        task_job = self._ensure_task_job(context)
         with self.hook:
-            outcome = self._look_before_the_end(task_job)
+            outcome = self._check_once(task_job)
         if outcome.end is not None:
             return self._conclude(context, task_job, outcome)
         self.log.info(
-            "The triggerer follows job %s from here on, without a worker; its lines come into this log meanwhile.",
+            "Deferring: the triggerer follows job %s from here on; its lines still appear in this log.",
             self.job_id,
         )
-        from airflow_provider_rayagent.triggers.position import POSITION_KEY, first_position
+        from airflow_provider_rayagent.triggers.position import POSITION_KEY, initial_position
 
         if task_job.observer.settings.forward:
-            context["ti"].xcom_push(key=POSITION_KEY, value=storable(first_position(context["ti"])))
-        seconds = self._seconds()
+            context["ti"].xcom_push(key=POSITION_KEY, value=storable(initial_position(context["ti"])))
+        seconds = self._time_limit()
+        # Defer only once per try: the triggerer opens a trigger's log file for writing, not appending, so a second
+        # deferral would truncate it (TriggerLoggingFactory in airflow/jobs/triggerer_job_runner.py).
         return self.defer(
             trigger=self._trigger(
                 deadline=None if seconds is None else time.time() + seconds,
@@ -310,10 +311,10 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
             agent_unreachable_timeout=self.agent_unreachable_timeout,
             max_line_length=self.max_line_length,
             deadline=deadline,
-            start_deadline=self._start_by,
+            start_deadline=self._start_deadline,
             cursor=cursor,
             stop_job_on_kill=self.stop_job_on_kill,
-            present=self._present(),
+            present=self._display_settings(),
             result_markers=list(self.result_markers) if self.read_result else None,
             log_storage=self.log_storage,
         )
@@ -323,23 +324,23 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
 
         return TriggersOfTry(task_job, context["ti"], self.log_storage, ended_early=ended_early)
 
-    def _after_triggers(self, context: Context, task_job: TaskJob, outcome: Outcome) -> None:
-        """Go on where the triggers of this try stopped; forward what they wrote to files that are lost."""
+    def _continue_after_triggers(self, context: Context, task_job: TaskJob, outcome: Outcome) -> None:
+        """Continue where the triggers of this try stopped; forward the lines of their lost log files."""
         triggers = self._triggers(context, task_job)
         position = triggers.position
         if task_job.result is not None:
-            task_job.result.take_saved(triggers.saved.get("result"), (position or {}).get("result"))
+            task_job.result.set_saved(triggers.saved.get("result"), (position or {}).get("result"))
         if position is None:
             return
         task_job.observer.position = position
         if self.forward_logs:
             triggers.forward_gaps(outcome, self.execution_timeout)
-            triggers.tell()
+            triggers.log_summary()
         if self.resume_log:
             save_position(context, self.job_id, task_job.observer.position)
 
 
 def _validate_markers(value: object) -> tuple[str, str]:
     if not isinstance(value, (tuple, list)) or len(value) != 2 or not all(isinstance(m, str) and m for m in value):
-        raise RayAgentInputError(f"result_markers must be two texts, not {value!r:.100}.")
+        raise RayAgentInputError(f"result_markers must be two non-empty strings, not {value!r:.100}.")
     return (value[0], value[1])

@@ -1,4 +1,4 @@
-"""The hook of a task."""
+"""The hook of an operator or sensor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class HookMixin:
-    """What every operator and sensor has besides its arguments."""
+    """Create the hook of an operator or sensor on first use."""
 
     rayagent_conn_id: str
 

@@ -1,4 +1,4 @@
-"""The job of a task in a worker: what observes it and stops it, and how its end becomes the task's."""
+"""The job of a task in a worker: observe it, stop it, and turn its outcome into the task's."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class TaskJob:
 
     :param log: the task's logger.
     :param ti: the task instance.
-    :param result: the result that it prints; ``None``: it has none.
-    :param log_is_shown: whether the job's log is in the task log.
-    :param link: the address of the job's page, if there is one.
-    :param failed_error: what is raised for a job that FAILED.
+    :param result: the result that the job prints; ``None``: do not look for one.
+    :param log_is_shown: whether the task log has the job's log.
+    :param link: URL of the job's page, empty if there is none.
+    :param failed_error: the error to raise for a FAILED job.
     """
 
     hook: RayAgentHook
@@ -61,7 +61,7 @@ class TaskJob:
         ti: Any,
         settings: TailSettings,
         *,
-        present: PresentSettings | None = None,
+        display: PresentSettings | None = None,
         markers: tuple[str, str] | None = None,
         position: Mapping[str, Any] | None = None,
         owns: bool = False,
@@ -69,7 +69,7 @@ class TaskJob:
         link: str = "",
         failed_error: type[RayAgentError] = RayAgentJobFailedError,
     ) -> TaskJob:
-        """Return the job of a task with its parts; see those for the parameters that are not named above."""
+        """Create the job with its parts; parameters that are not listed above belong to these parts."""
         stopper = JobStopper(hook, job_id, log, ti, owns=owns)
         result = None if markers is None else PrintedResult(hook, job_id, log, markers)
         observer = JobObserver(
@@ -77,7 +77,7 @@ class TaskJob:
             job_id,
             log,
             settings,
-            present=present,
+            display=display,
             shown=log_is_shown,
             result=result,
             position=position,
@@ -86,45 +86,50 @@ class TaskJob:
         return cls(hook, job_id, log, ti, observer, stopper, result, log_is_shown, link, failed_error)
 
     def details(self, seen: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the details of a job that was seen to have ended; its status stays the one that was seen."""
+        """Return the details of a job that has ended. If its status differs from ``seen``, keep ``seen``."""
         try:
             job = self.hook.get_job(self.job_id)
         except RayAgentError as error:
-            self.log.warning("The details of job %s could not be read: %s", self.job_id, error)
+            self.log.warning("Failed to read the details of job %s: %s", self.job_id, error)
             return seen
         if job.get("status") != seen.get("status"):
-            self.log.warning("Job %s ended as %s, and is %s now.", self.job_id, self._status(seen), self._status(job))
+            self.log.warning(
+                "Job %s ended as %s, but its status is %s now; ignoring the change.",
+                self.job_id,
+                self._status(seen),
+                self._status(job),
+            )
             return seen
         return job
 
     def conclude(self, outcome: Outcome) -> dict[str, Any]:
-        """Return what goes to XCom of a job that succeeded.
+        """Return the XCom of a job that has succeeded.
 
-        :raises RayAgentJobFailedError: or :class:`RayAgentJobStoppedError`, after the XCom was pushed.
+        :raises RayAgentJobFailedError: or :class:`RayAgentJobStoppedError`, after pushing the XCom.
         :raises RayAgentJobMissingError: if the agent does not know the job.
-        :raises RayAgentError: the last failure to ask for the status.
+        :raises RayAgentError: the last error of the status request.
         """
         if outcome.end is End.JOB_ENDED:
-            return self._summary_of_ended(outcome.job or {})
+            return self._conclude_ended(outcome.job or {})
         if outcome.end is End.JOB_MISSING:
             missing = self.observer.settings.missing_timeout
             raise RayAgentJobMissingError(
                 f"The agent does not know the job {self.job_id}"
-                + (", though it did before." if outcome.job else f" after {missing:g} seconds.")
-                + " Check the id and the agent's connection; an agent that was set up anew forgets its jobs.",
+                + (", although it did before." if outcome.job else f" after {missing:g} seconds.")
+                + " Check the job id and the connection; a reinstalled agent does not know earlier jobs.",
                 404,
             )
-        raise outcome.error or RayAgentError(f"The status of job {self.job_id} could not be read.")
+        raise outcome.error or RayAgentError(f"Could not read the status of job {self.job_id}.")
 
     def time_out(
         self, name: str, seconds: float, job: Mapping[str, Any] | None, error: type[BaseException]
     ) -> NoReturn:
-        """Stop a job that is owned, and raise ``error``: the job has not ended within the task's timeout ``name``."""
-        self.stopper.stop(f"The task's {name} is over")
-        status = self._status(job) if job else "not known"
-        raise error(f"Job {self.job_id} has not ended within the {name} of {seconds:g} seconds; it is {status}.")
+        """Stop the job if the task owns it, and raise ``error``: the task's timeout ``name`` has expired."""
+        self.stopper.stop(f"The task's {name} has expired")
+        status = self._status(job) if job else "unknown"
+        raise error(f"Job {self.job_id} did not end within the {name} of {seconds:g} seconds; its status is {status}.")
 
-    def _summary_of_ended(self, job: Mapping[str, Any]) -> dict[str, Any]:
+    def _conclude_ended(self, job: Mapping[str, Any]) -> dict[str, Any]:
         redact = self.hook.config.redact
         summary = jobs.summarize(job, self.job_id, redact)
         status = jobs.known_status(job)

@@ -1,4 +1,4 @@
-"""Ids for the jobs that a task starts: the same task of the same run finds its own job again. Pure."""
+"""Derive the ids of the jobs that a task starts, so that another try finds the same job. Pure."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_ROOT = 90
-"""Characters of an id to which a number may be added; the agent takes 100."""
+"""Characters of an id that leaves room for a numeric suffix; the agent accepts 100."""
 _NAME_CHARS = 60
 
 
 def derived_id(key: Sequence[str], namespace: str = "") -> str:
-    """Return the id of the job that belongs to one task instance.
+    """Return the job id of one task instance.
 
-    It begins with the DAG's and the task's name, for people, and ends in a digest of the whole key and the namespace.
+    It starts with the DAG id and the task id, for readability, and ends with a digest of the key and the namespace.
 
-    :param key: what tells the task instance apart from all others; it begins with the ids of the DAG, the run and the
-        task.
-    :param namespace: what tells the Airflow deployment apart from others with the same DAGs.
+    :param key: the unique key of the task instance; it starts with the DAG id, the run id and the task id.
+    :param namespace: distinguishes Airflow deployments with the same DAGs.
     """
     dag_id, _, task_id, *_ = key
     digest = blake2b(
@@ -35,19 +34,19 @@ def derived_id(key: Sequence[str], namespace: str = "") -> str:
 
 
 def validate_root(job_id: object) -> str:
-    """Return an id if a number may be added to it.
+    """Return a job id that leaves room for a numeric suffix.
 
-    :raises RayAgentInputError: if it is no id, or too long.
+    :raises RayAgentInputError: if it is invalid or too long.
     """
     root = validate_id(job_id, "job")
     if len(root) > MAX_ROOT:
         raise RayAgentInputError(
-            f"The job id {root!r} has {len(root)} characters; a job that is started needs an id of at most {MAX_ROOT}, "
-            "since another start of it gets a number."
+            f"The job id {root!r} has {len(root)} characters; the maximum is {MAX_ROOT}, since a new job of the same "
+            "task gets a numeric suffix."
         )
     return root
 
 
 def numbered(root: str, number: int) -> str:
-    """Return the id of the ``number``-th job that a task starts, from 1."""
+    """Return the id of the ``number``-th job that a task starts, counted from 1."""
     return root if number == 1 else f"{root}-{number}"

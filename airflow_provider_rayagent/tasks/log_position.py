@@ -1,4 +1,4 @@
-"""Where in a job's log a task has come to, in the task's state store (Airflow 3.3 and newer)."""
+"""Save a task's position in the job's log to its task state store (Airflow 3.3 and newer)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KEY = "rayagent_log_cursor"
 
 
 def recall_position(context: Context, job_id: str, *, same_try: bool) -> dict[str, Any] | None:
-    """Return the position that an earlier look, or an earlier try, has saved; ``None`` if there is none."""
+    """Return the position that an earlier poke or try has saved, ``None`` if there is none."""
     from airflow_provider_rayagent.render.records import as_position
 
     store = context.get("task_state_store")
@@ -24,18 +24,18 @@ def recall_position(context: Context, job_id: str, *, same_try: bool) -> dict[st
         return None
     position = as_position(saved.get("cursor"))
     if position is not None and "job_id" not in saved:
-        # The release that wrote it did not say of which job it is: the text is verified, a result could not be.
+        # Written by a version that did not save the job id. The cursor verifies the text; a result cannot be verified.
         position = {**position, "result": None}
     if saved.get("try_number") == context["ti"].try_number:
         return position
     if same_try or position is None:
         return None
-    # max_lines is counted anew in the log of each try.
+    # Each try has a log of its own, so max_lines counts from zero.
     return {**position, "shown": 0}
 
 
 def save_position(context: Context, job_id: str, position: Mapping[str, Any] | None) -> None:
-    """Save a position for the next look or the next try."""
+    """Save a position for the next poke or try."""
     store = context.get("task_state_store")
     if store is not None and position is not None:
         saved: dict[str, Any] = {

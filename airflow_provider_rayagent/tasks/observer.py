@@ -1,4 +1,4 @@
-"""Observe a job from a worker: its status, and its log, which goes to the task log."""
+"""Observe a job from a worker: check its status, and forward its log to the task log."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.triggers.gaps import Gap
 
 GAP_SECONDS = 600.0
-"""How long the lines of a trigger whose log file is lost may take to be forwarded again."""
+"""Time limit for forwarding the lines of triggers whose log files are lost."""
 
 
 class JobObserver:
-    """Observe one job; each method returns the follower that has done it.
+    """Observe one job; the methods return the follower they used, which has the outcome.
 
     :param log: the task's logger.
-    :param settings: how the job is followed.
-    :param present: how its lines look.
-    :param shown: whether its lines are shown.
-    :param result: takes the result that it prints; ``None``: it has none.
-    :param position: where in the log to begin; see :meth:`JobRecords.position`.
-    :param stopper: tells when the task is killed, which ends the following.
+    :param settings: how to follow the job.
+    :param display: how to show its lines.
+    :param shown: whether to show its lines.
+    :param result: receives the result that the job prints; ``None``: do not look for one.
+    :param position: where in the log to start; see :meth:`JobRecords.position`.
+    :param stopper: ends the following when the task is killed.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class JobObserver:
         log: Any,
         settings: TailSettings,
         *,
-        present: PresentSettings | None = None,
+        display: PresentSettings | None = None,
         shown: bool = True,
         result: PrintedResult | None = None,
         position: Mapping[str, Any] | None = None,
@@ -61,36 +61,36 @@ class JobObserver:
         self._job_id = job_id
         self._log = log
         self.settings = settings
-        self._present = present or PresentSettings()
+        self._display = display or PresentSettings()
         self._shown = shown
         self._result = result
         self.position = position
-        """Where in the log the following has come to."""
+        """The position in the log up to which lines are forwarded."""
         self._stopper = stopper
         self._job_log: Any = structlog.get_logger(JOB_LOGGER)
         self._joiner = Joiner()
 
     def wait_for_status(self) -> Follower:
-        """Read the status, once it can be had; the log is not read."""
+        """Wait until the status can be read; do not read the log."""
         return self._run(replace(self.settings, forward=False, once=True), None)
 
     def check_status(self) -> Follower:
-        """Ask for the status once; the end is ``TIMED_OUT`` where the job goes on, as far as can be known."""
+        """Request the status once; the end is ``TIMED_OUT`` if the job is active or its status unavailable."""
         return self._run(replace(self.settings, forward=False), 0.0)
 
     def forward_new_lines(self) -> Follower:
-        """Read the status, and forward what is new in the log."""
+        """Read the status, and forward the new lines of the log."""
         return self._run(replace(self.settings, once=True), None)
 
     def follow(self, seconds: float | None = None) -> Follower:
-        """Follow the job to its end, or for so many seconds."""
+        """Follow the job to its end, or for at most ``seconds``."""
         return self._run(self.settings, seconds)
 
     def forward_gap(self, gap: Gap, max_line_length: int, seconds: float = GAP_SECONDS) -> str:
-        """Write the lines of a gap; return why some can't be had, nothing if all are written.
+        """Write the lines of a gap; return why some are missing, or an empty string if all are written.
 
-        :param max_line_length: that of the trigger which counted the lines.
-        :param seconds: how long it may take.
+        :param max_line_length: the limit of the trigger that counted the lines.
+        :param seconds: time limit.
         """
         settings = replace(self.settings, max_line_length=min(self.settings.max_line_length, max_line_length))
         records = self._records(gap.start, None)
@@ -100,7 +100,7 @@ class JobObserver:
         with closing(follower.items()) as found:
             for items in found:
                 if follower.cursor is not cursor:
-                    return "the job's log was rewritten since"
+                    return "the job's log has been rewritten"
                 lines = lines_in(items)[:left]
                 left -= len(lines)
                 self.forward(records, [LogLines(lines)])
@@ -111,7 +111,7 @@ class JobObserver:
             return ""
         if follower.end is End.TIMED_OUT:
             return f"reading them took more than {seconds:g} seconds"
-        return str(follower.error or "the job's log can't be read")
+        return str(follower.error or "the job's log cannot be read")
 
     def forward(self, records: JobRecords, items: Sequence[Item]) -> None:
         """Write items to the task log."""
@@ -131,7 +131,7 @@ class JobObserver:
                     self._write(records.finish(), time.monotonic())
                 self.position = records.position(follower.cursor)
                 if self._result is not None:
-                    self._result.take(records.result, from_first_line=cursor is None)
+                    self._result.set_found(records.result, from_first_line=cursor is None)
             if self._stopper is not None:
                 self._stopper.wait()
         return follower
@@ -139,7 +139,7 @@ class JobObserver:
     def _records(self, position: Mapping[str, Any] | None, markers: tuple[str, str] | None) -> JobRecords:
         return JobRecords(
             self._job_id,
-            self._present,
+            self._display,
             markers=markers,
             shown=self._shown,
             redact=self._hook.config.redact,

@@ -1,4 +1,4 @@
-"""The result that a task's job printed, wherever its log was read."""
+"""The result that a task's job printed, from whichever process read its log."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class PrintedResult:
-    """What is known of a job's result.
+    """The result of a job.
 
     :param log: the task's logger.
-    :param markers: between which the job prints its result.
+    :param markers: start and end marker of the result.
     """
 
     def __init__(self, hook: RayAgentHook, job_id: str, log: Any, markers: tuple[str, str]) -> None:
@@ -30,27 +30,28 @@ class PrintedResult:
         self._older: ResultFinder | None = None
         self._is_certain = False
 
-    def take(self, found: ResultFinder | None, *, from_first_line: bool) -> None:
-        """Take what a reading of the log found.
+    def set_found(self, found: ResultFinder | None, *, from_first_line: bool) -> None:
+        """Set what was found while reading the log in this process.
 
-        :param from_first_line: whether the reading began there, so that the log need not be read again.
+        :param from_first_line: whether the log was read from its first line; then it need not be searched again.
         """
         self._found, self._is_certain = found, from_first_line
 
-    def take_saved(self, final: Mapping[str, Any] | None, older: Mapping[str, Any] | None) -> None:
-        """Take what triggers have found; see :meth:`ResultFinder.state`.
+    def set_saved(self, final: Mapping[str, Any] | None, older: Mapping[str, Any] | None) -> None:
+        """Set what triggers have found; see :meth:`ResultFinder.state`.
 
-        :param final: what was found when the log had been read to its end; ``None`` if that was not saved.
-        :param older: what was found before; it counts if the log can't be read again, since a job may print several.
+        :param final: the state at the end of the log; ``None`` if it was not saved.
+        :param older: an earlier state. Since a job may print several results, it counts only if the log cannot be read
+            again.
         """
         self._found = None if final is None else ResultFinder(self.markers, final)
         self._older = None if older is None else ResultFinder(self.markers, older)
         self._is_certain = False
 
     def value(self) -> Any:
-        """Return the result; ``None``, and a warning that says why, if there is none that can be used.
+        """Return the result; if there is no usable one, log why and return ``None``.
 
-        Unless a reading from the first line on says so, the whole log is searched before that is said.
+        Unless the log has been read from its first line, the whole log is searched before giving up.
         """
         redact = self._hook.config.redact
         try:
@@ -58,23 +59,23 @@ class PrintedResult:
                 return self._found.value(redact)
         except InvalidResultError as error:
             if self._is_certain:
-                return self._none(error)
+                return self._warn_unusable(error)
         found = self._search_whole_log() or self._found or self._older or ResultFinder(self.markers)
         try:
             return found.value(redact)
         except InvalidResultError as error:
-            return self._none(error)
+            return self._warn_unusable(error)
 
-    def _none(self, why: InvalidResultError) -> None:
-        self._log.warning("The result of job %s can't be used: %s.", self._job_id, why)
+    def _warn_unusable(self, why: InvalidResultError) -> None:
+        self._log.warning("Cannot use the result of job %s: %s.", self._job_id, why)
 
     def _search_whole_log(self) -> ResultFinder | None:
-        """Search the job's whole log; ``None``, and a warning, if that can't be read."""
+        """Search the job's whole log; if it cannot be read, log a warning and return ``None``."""
         finder = ResultFinder(self.markers)
         try:
             for line in self._hook.tail_job_logs(self._job_id):
                 finder.feed(changed(line, self._hook.config.redact))
         except RayAgentError as error:
-            self._log.warning("The log of job %s could not be read for its result: %s", self._job_id, error)
+            self._log.warning("Cannot read the log of job %s to find its result: %s", self._job_id, error)
             return None
         return finder

@@ -1,4 +1,4 @@
-"""What ``soft_fail`` and ``never_fail`` of a sensor mean, in a worker and deferred."""
+"""Apply a sensor's ``soft_fail`` and ``never_fail``, in a worker and deferred."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 class SkippingMixin:
-    """Skip a sensor's task where ``BaseSensorOperator.execute`` would, deferred too; say why, which Airflow does not.
+    """Skip a sensor's task in the cases of ``BaseSensorOperator.execute``, also when deferred, and log the reason.
 
-    To be named before ``BaseSensorOperator``.
+    Airflow does not log it. List this class before ``BaseSensorOperator``.
     """
 
     soft_fail: bool
@@ -32,11 +32,11 @@ class SkippingMixin:
 
     if TYPE_CHECKING:
 
-        def _say_why(self, error: BaseException | None) -> None:
-            """Write to the task log why the task ends, if there is an error."""
+        def _log_reason(self, error: BaseException | None) -> None:
+            """Log the error that ends the task, if there is one."""
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on after a deferral."""
+        """Resume after a deferral."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)  # type: ignore[misc]
         except TaskDeferralError as error:
@@ -45,13 +45,13 @@ class SkippingMixin:
             raise
 
     @contextmanager
-    def _ending(self) -> Iterator[None]:
+    def _handle_errors(self) -> Iterator[None]:
         try:
             yield
         except AirflowRescheduleException:
             raise
         except AirflowSkipException as skip:
-            self._say_why(skip.__cause__)
+            self._log_reason(skip.__cause__)
             raise
         except (Exception, AirflowTaskTimeout) as error:
             name = "soft_fail" if self.soft_fail else "never_fail"
@@ -59,7 +59,7 @@ class SkippingMixin:
                 error, (AirflowSensorTimeout, AirflowTaskTimeout, AirflowFailException)
             )
             skipped = soft or self.never_fail
-            self._say_why(error if skipped or isinstance(error, AirflowTaskTimeout) else None)
+            self._log_reason(error if skipped or isinstance(error, AirflowTaskTimeout) else None)
             if not skipped:
                 raise
             raise AirflowSkipException(f"Skipping due to {name} is set to True.") from error

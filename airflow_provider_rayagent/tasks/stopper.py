@@ -1,4 +1,4 @@
-"""Stop the job of a task whose worker is told to end, unless the task goes on elsewhere."""
+"""Stop the job of a task that is killed in a worker, unless the task stays active."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ if TYPE_CHECKING:
 
 HANDLER_SECONDS = 1.0
 KILL_SECONDS = 4.0
-"""How long a killed task waits for its job to be stopped; Airflow gives it 5 seconds."""
+"""How long a killed task waits for its job's stop. Airflow sends SIGKILL after 5 seconds: see ``escalation_delay`` of
+``WatchedSubprocess.kill`` in ``airflow/sdk/execution_time/supervisor.py``."""
 
 
 class JobStopper:
-    """Stop one job, at most once, if the task owns it.
+    """Stop the job of one task, at most once, if the task owns it.
 
     :param log: the task's logger.
     :param ti: the task instance.
-    :param owns: whether the job is stopped when the task is killed or times out.
+    :param owns: whether to stop the job when the task is killed or times out.
     """
 
     def __init__(self, hook: RayAgentHook, job_id: str, log: Any, ti: Any, *, owns: bool = False) -> None:
@@ -29,42 +30,45 @@ class JobStopper:
         self._log = log
         self._ti = ti
         self._owns = owns
-        self._was_asked = False
+        self._stop_requested = False
         self._thread: threading.Thread | None = None
         self.task_is_killed = threading.Event()
-        """Set when the worker is told to end."""
+        """Set when Airflow kills the task."""
 
     def on_kill(self) -> None:
-        """Note, from a signal handler, that the task is killed; stop the job unless the task goes on elsewhere."""
+        """Handle the kill, in a signal handler: stop the job unless the task stays active."""
         self.task_is_killed.set()
-        if self._owns and not self._was_asked and self._thread is None:
-            # The signal may have interrupted a write to the log or a request to Airflow's supervisor, whose lock is
-            # held until the handler returns: what is not done by then is waited for afterwards.
-            thread = threading.Thread(target=self._stop_unless_task_goes_on, daemon=True)
+        if self._owns and not self._stop_requested and self._thread is None:
+            # The signal may have interrupted a log write or a request to Airflow's supervisor, and their locks stay
+            # locked until this handler returns. So wait here only briefly, and for the rest in wait().
+            thread = threading.Thread(target=self._stop_if_task_ended, daemon=True)
             thread.start()
             self._thread = thread
             thread.join(HANDLER_SECONDS)
 
     def wait(self) -> None:
-        """If the task is being killed, give the request to stop its job the time that is left for it."""
+        """If the task is being killed, wait for the stop request in the time that is left."""
         if self._thread is not None:
             self._thread.join(KILL_SECONDS - HANDLER_SECONDS)
 
-    def job_was_started(self) -> None:
-        """Note that the job now exists: if the task was killed meanwhile, stop the job, again if need be."""
+    def on_job_started(self) -> None:
+        """Stop the job if the task was killed while starting it; an earlier stop request may have come too soon."""
         self.wait()
-        if self._thread is not None and self._was_asked:
-            self._was_asked = False
-            self.stop("The task was ended while the job was being started")
+        if self._thread is not None and self._stop_requested:
+            self._stop_requested = False
+            self.stop("The task was killed while starting the job")
 
     def stop(self, why: str) -> None:
-        """Stop the job if the task owns it, once. A failure is logged, not raised."""
-        if not self._owns or self._was_asked:
+        """Stop the job once, if the task owns it. A failure is logged, not raised.
+
+        :param why: the reason, as the beginning of a log message.
+        """
+        if not self._owns or self._stop_requested:
             return
-        self._was_asked = True
+        self._stop_requested = True
         stop_job(self._hook.config, self._job_id, self._log, why, hurry=True)
 
-    def _stop_unless_task_goes_on(self) -> None:
+    def _stop_if_task_ended(self) -> None:
         has_ended, state = state_if_ended(self._ti, self._job_id, self._log)
         if has_ended:
-            self.stop(f"The task was ended from outside (state: {state})")
+            self.stop(f"The task was ended externally (state: {state})")

@@ -1,4 +1,4 @@
-"""What the triggers of a try have done, as the worker sees it that ends the task."""
+"""What the triggers of a try have saved, for the worker that completes the task."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 
 class TriggersOfTry:
-    """What the triggers of a task instance's try saved.
+    """What the triggers of a task instance's try have saved.
 
-    :param task_job: of the worker that ends the task; its position is where the first trigger began.
+    :param task_job: the job in the worker that completes the task; its position is where the first trigger started.
     :param ti: the task instance.
-    :param storage: where log files are kept.
-    :param ended_early: whether the last trigger ended before it fired, so that Airflow did not upload its file.
+    :param storage: where log files are stored.
+    :param ended_early: whether the last trigger ended without firing, so that Airflow did not upload its file.
     """
 
     def __init__(self, task_job: TaskJob, ti: Any, storage: LogStorage, *, ended_early: bool = False) -> None:
@@ -43,13 +43,13 @@ class TriggersOfTry:
         self._start = task_job.observer.position
         found = TaskIdentity.of(ti).pull(ti, POSITION_KEY)
         self.position = read_position(found, ti)
-        """Where in the log they have come to; ``None`` if that is not known."""
+        """The position in the log that the triggers reached; ``None`` if unknown."""
         self.saved: dict[str, Any] = found if self.position is not None else {}
-        """All that the last one saved."""
+        """Everything that the last trigger saved."""
 
     @cached_property
     def _last_is_lost(self) -> bool:
-        """Whether the finished log lacks the last trigger's file too."""
+        """Whether the last trigger's file will be missing from the finished log."""
         from airflow_provider_rayagent.task_instance.log_files import storage_of
 
         if self.position is None:
@@ -58,10 +58,10 @@ class TriggersOfTry:
         return storage == "separate" or (storage == "remote" and self._ended_early)
 
     def forward_gaps(self, outcome: Outcome, execution_timeout: timedelta | None = None) -> None:
-        """Write the lines that the finished log lacks into this worker's log, or say which are missing.
+        """Write the lines that are missing from the finished log to this worker's log, or log which ones are missing.
 
-        :param execution_timeout: the task's; Airflow gives it anew to the worker that ends a deferred task. Half of it
-            is left for the outcome, which the log must not decide.
+        :param execution_timeout: of the task. Airflow starts it anew in the worker that completes a deferred task. Half
+            of it is reserved for the outcome, since a log problem must not decide the outcome.
         """
         from airflow_provider_rayagent.tasks.observer import GAP_SECONDS
 
@@ -69,15 +69,15 @@ class TriggersOfTry:
         deadline = time.monotonic() + min(limit, GAP_SECONDS)
         gaps = saved_gaps(self.saved)
         if self._last_is_lost and self.position is not None:
-            # What the last trigger held back (see max_lines) it wrote at the job's end.
+            # At the job's end the last trigger also wrote the lines it had held back (max_lines).
             until = None if outcome.end is End.JOB_ENDED else lines_shown(self.position)
             gaps = add_gap(gaps, Gap(began_at(self.saved, self._start), until))
         for gap in gaps:
             if not gap.is_empty:
                 self._forward(gap, outcome, max(deadline - time.monotonic(), 0.0))
 
-    def tell(self) -> None:
-        """Say how far the triggers have read, and the last lines of a failure that are not forwarded here."""
+    def log_summary(self) -> None:
+        """Log how far the triggers have read and, after a failure, the last lines unless they are forwarded here."""
         from airflow_provider_rayagent.text.showable import showable
 
         task_job = self._task_job

@@ -1,4 +1,4 @@
-"""A task that asks the agent for something and waits until it is done: in a worker, or deferred in the triggerer."""
+"""Base of operators that send a request to the agent and wait for its effect, in a worker or deferred."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 
 class RayAgentWaitingOperator(HookMixin, BaseOperator):
-    """What operators that wait share.
+    """Base of operators that wait.
 
     :param rayagent_conn_id: the Airflow connection of the agent. (templated)
     :param timeout: seconds to wait.
-    :param poll_interval: seconds between two looks.
-    :param deferrable: wait in the triggerer, without a worker; the default is ``[operators] default_deferrable``.
+    :param poll_interval: seconds between two status checks.
+    :param deferrable: wait in the triggerer, without a worker slot; default: ``[operators] default_deferrable``.
     """
 
     def __init__(
@@ -51,46 +51,47 @@ class RayAgentWaitingOperator(HookMixin, BaseOperator):
         self.deferrable = deferrable
 
     @cached_property
-    def _stopped(self) -> threading.Event:
+    def _killed(self) -> threading.Event:
         return threading.Event()
 
     def on_kill(self) -> None:
-        """End the waiting; what was asked for is not taken back."""
-        self._stopped.set()
+        """Stop waiting; the request is not revoked."""
+        self._killed.set()
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on after a deferral; one that no triggerer ended in time has timed out."""
+        """Resume after a deferral; if no triggerer was running, it has timed out."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralTimeout:
-            raise self._timed_out("No triggerer said what became of it") from None
+            raise self._timed_out("No triggerer reported an outcome") from None
 
     def _wait(self, is_done: Callable[[], bool], describe: Callable[[], str]) -> None:
-        """Wait until ``is_done``; an agent that can't be reached meanwhile is asked again.
+        """Poll until ``is_done`` returns true; transient errors are retried.
 
-        :raises RayAgentWaitTimeoutError: with what ``describe`` says, after ``timeout`` seconds.
+        :param describe: returns the current state, as the beginning of the error message.
+        :raises RayAgentWaitTimeoutError: after ``timeout`` seconds.
         """
         deadline = time.monotonic() + self.timeout
-        trouble: RayAgentError | None = None
+        last_error: RayAgentError | None = None
         while True:
             try:
                 if is_done():
                     return
-                trouble = None
+                last_error = None
             except RayAgentError as error:
                 if is_permanent(error):
                     raise
-                trouble = error
+                last_error = error
             left = deadline - time.monotonic()
-            if left <= 0 or self._stopped.wait(min(self.poll_interval, left)):
-                raise self._timed_out(describe(), trouble)
+            if left <= 0 or self._killed.wait(min(self.poll_interval, left)):
+                raise self._timed_out(describe(), last_error)
 
     def _defer_wait(self, make_trigger: Callable[[float], BaseTrigger], **kwargs: Any) -> None:
-        """Wait in the triggerer; ``execute_complete`` gets the trigger's event, and ``kwargs``.
+        """Wait in the triggerer; ``execute_complete`` receives the trigger's event and ``kwargs``.
 
-        :param make_trigger: gets the moment (seconds since the epoch) at which to give up.
+        :param make_trigger: creates the trigger; its argument is the deadline (seconds since the epoch).
         """
-        self.log.info("The triggerer waits for that from here on, without a worker.")
+        self.log.info("Deferring: the triggerer waits from here on.")
         self.defer(
             trigger=make_trigger(time.time() + self.timeout),
             method_name="execute_complete",
@@ -99,5 +100,5 @@ class RayAgentWaitingOperator(HookMixin, BaseOperator):
         )
 
     def _timed_out(self, what: str, error: RayAgentError | None = None) -> RayAgentWaitTimeoutError:
-        trouble = f" The last look failed: {error}" if error else ""
-        return RayAgentWaitTimeoutError(f"{what} after {self.timeout:g} seconds.{trouble}", 408)
+        last_error = f" Last error: {error}" if error else ""
+        return RayAgentWaitTimeoutError(f"{what} after {self.timeout:g} seconds.{last_error}", 408)

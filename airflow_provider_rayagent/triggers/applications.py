@@ -1,4 +1,4 @@
-"""Trigger that waits for a Serve application in the triggerer."""
+"""Trigger that waits for a Serve application."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ __all__ = ["RayAgentServeApplicationTrigger"]
 
 
 class RayAgentServeApplicationTrigger(BaseTrigger):
-    """Wait for a Serve application, and fire one event: :meth:`ApplicationOutcome.to_event`.
+    """Wait until a Serve application is RUNNING or gone, and fire one event: :meth:`ApplicationOutcome.to_event`.
 
-    All arguments are JSON primitives, and none of them is a secret.
+    All arguments are JSON primitives, and none is a secret.
 
-    :param name: the application's name.
+    :param name: name of the application.
     :param rayagent_conn_id: the Airflow connection of the agent.
     :param target: ``running`` or ``gone``.
-    :param poll_interval: seconds between two looks.
+    :param poll_interval: seconds between two status checks.
     :param grace_period: seconds for which the application may be DEPLOY_FAILED or UNHEALTHY.
-    :param agent_unreachable_timeout: seconds for which its status may be unreadable.
-    :param deadline: the moment (seconds since the epoch) at which to give up, after one more look.
+    :param agent_unreachable_timeout: seconds for which its status may be unavailable.
+    :param deadline: time (seconds since the epoch) at which to give up, after a last status check.
     """
 
     def __init__(
@@ -84,16 +84,16 @@ class RayAgentServeApplicationTrigger(BaseTrigger):
         async with RayAgentAsyncHook(self.rayagent_conn_id) as hook:
             redact = (await hook.get_async_conn()).config.redact
             wait = ApplicationWait(self.target, self.grace_period, self.agent_unreachable_timeout, redact)
-            told: str | None = None
+            logged_status: str | None = None
             while True:
                 left = None if self.deadline is None else self.deadline - time.time()
                 try:
-                    outcome = wait.seen(await self._find(hook), time.monotonic())
+                    outcome = wait.seen(await self._get_application(hook), time.monotonic())
                 except RayAgentError as error:
                     outcome = wait.failed(error, time.monotonic())
-                if outcome.status != told:
-                    told = outcome.status
-                    self.log.info("The Serve application %r is %s.", self.name, told)
+                if outcome.status != logged_status:
+                    logged_status = outcome.status
+                    self.log.info("The Serve application %r is %s.", self.name, logged_status)
                 if outcome.arrival is not None:
                     return outcome
                 if left is not None and left <= 0:
@@ -101,7 +101,7 @@ class RayAgentServeApplicationTrigger(BaseTrigger):
                 pause = min(self.poll_interval, DOUBT_SECONDS) if wait.is_in_doubt else self.poll_interval
                 await asyncio.sleep(pause if left is None else min(pause, left))
 
-    async def _find(self, hook: RayAgentAsyncHook) -> dict[str, Any] | None:
+    async def _get_application(self, hook: RayAgentAsyncHook) -> dict[str, Any] | None:
         try:
             return await hook.get_serve_application(self.name)
         except RayAgentNotFoundError:

@@ -1,8 +1,8 @@
-"""Lines that a trigger wrote to a log file that the finished task's log does not include. Pure.
+"""Gaps: lines that a trigger wrote to a log file that is not part of the finished task's log. Pure.
 
-A trigger writes to the log file of its triggerer. Where that file is lost with the triggerer, its lines have to be
-forwarded again: a few of them by the trigger that takes over, many by the worker that ends the task, since all triggers
-of a triggerer share 0.8 MB a second and a worker writes a hundred times as much.
+A trigger writes to the log file of its triggerer. If this file is lost with the triggerer, its lines must be forwarded
+again. The trigger that takes over forwards a short gap. The worker that completes the task forwards a long one, since
+all triggers of a triggerer share 0.8 MB/s, and a worker writes a hundred times as much.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 SHORT_GAP_CHARS = 8_000
-"""A trigger forwards so much again itself; a thousand triggers that take over at once do so in ten seconds."""
+"""The longest gap that a trigger forwards: a thousand triggers that take over at once need ten seconds for it."""
 MAX_GAPS = 8
-"""Gaps that are kept apart; more become one, whose lines between them are repeated."""
+"""Number of separate gaps; further ones are merged, which repeats the lines between them."""
 MISSING_LINES = (
-    "The log of job %s is incomplete here: %s were in the log file of a triggerer that ended early, and are not "
+    "The log of job %s is incomplete: %s were in the log file of a triggerer that stopped early, and cannot be "
     "forwarded again: %s."
 )
 
 
 @dataclass(frozen=True)
 class Gap:
-    """Lines of a job's log that are not part of the finished task's log.
+    """A range of lines that is missing from the finished task's log.
 
-    :param start: the position (:meth:`JobRecords.position`) at which they begin.
-    :param until: how many lines of the log there are up to their end; ``None``: to the log's end.
+    :param start: the position (:meth:`JobRecords.position`) of the first line.
+    :param until: number of the last line, from 1; ``None``: the last line of the log.
     """
 
     start: Mapping[str, Any]
@@ -44,11 +44,11 @@ class Gap:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no line in it."""
+        """Whether the gap contains no line."""
         return self.until is not None and self.until < self.first
 
     def __str__(self) -> str:
-        return f"from line {self.first} on" if self.until is None else f"lines {self.first} to {self.until}"
+        return f"lines {self.first} and later" if self.until is None else f"lines {self.first} to {self.until}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the gap as JSON primitives."""
@@ -56,7 +56,7 @@ class Gap:
 
     @classmethod
     def from_json(cls, value: object) -> Gap | None:
-        """Return the gap that :meth:`to_json` gave, ``None`` if ``value`` is not one."""
+        """Return the gap from a value of :meth:`to_json`, ``None`` if the value is invalid."""
         if not isinstance(value, dict):
             return None
         start, until = as_position(value.get("start")), value.get("until")
@@ -65,12 +65,12 @@ class Gap:
 
 @dataclass(frozen=True)
 class TakeOver:
-    """How a trigger goes on where another one of the same try ended early.
+    """How a trigger continues after another one of the same try that stopped early.
 
-    :param position: where in the log it begins.
-    :param gaps: what the worker that ends the task has to forward again.
-    :param lost: what the other trigger wrote that is not part of the finished log, if there is any.
-    :param is_repeated: whether the trigger forwards that again itself.
+    :param position: where in the log to start.
+    :param gaps: the gaps that the worker that completes the task has to forward.
+    :param lost: the gap that the other trigger left, if any.
+    :param is_repeated: whether this trigger forwards that gap itself.
     """
 
     position: Mapping[str, Any]
@@ -80,11 +80,11 @@ class TakeOver:
 
 
 def take_over(saved: Mapping[str, Any], start: Mapping[str, Any] | None, *, is_kept: bool) -> TakeOver:
-    """Return how to go on from what another trigger saved.
+    """Return how to continue from the state that another trigger saved.
 
-    :param saved: has a position as ``cursor``; what a release without gaps saved is understood too.
-    :param start: the position at which the first trigger began; ``None``: at the first line.
-    :param is_kept: whether the other trigger's log file is part of the finished log.
+    :param saved: the state, with the position under ``cursor``; it may be from a version without gaps.
+    :param start: the position at which the first trigger started; ``None``: the first line.
+    :param is_kept: whether the other trigger's log file becomes part of the finished log.
     """
     position: Mapping[str, Any] = saved["cursor"]
     gaps = saved_gaps(saved)
@@ -100,18 +100,18 @@ def take_over(saved: Mapping[str, Any], start: Mapping[str, Any] | None, *, is_k
 
 
 def saved_gaps(saved: Mapping[str, Any]) -> list[Gap]:
-    """Return the gaps that a trigger saved."""
+    """Return the gaps in the state that a trigger saved."""
     found = saved.get("gaps")
     return [gap for gap in map(Gap.from_json, found) if gap is not None] if isinstance(found, list) else []
 
 
 def began_at(saved: Mapping[str, Any], start: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """Return the position at which the trigger that saved this began; a release without gaps did not save it."""
+    """Return the position at which the trigger that saved this state started; versions without gaps did not save it."""
     return as_position(saved.get("began")) or start or Cursor().to_json()
 
 
 def add_gap(gaps: Sequence[Gap], gap: Gap) -> list[Gap]:
-    """Return ``gaps`` and one after them; what adjoins becomes one."""
+    """Return ``gaps`` with one more at the end; adjacent gaps are merged."""
     start = {name: value for name, value in gap.start.items() if name != "result"}
     *before, last = [*gaps, Gap(start, gap.until)]
     while before and (len(before) >= MAX_GAPS or (before[-1].until or 0) >= last.first - 1):
@@ -120,5 +120,5 @@ def add_gap(gaps: Sequence[Gap], gap: Gap) -> list[Gap]:
 
 
 def lines_shown(position: Mapping[str, Any]) -> int:
-    """Return how many lines of the log were forwarded up to a position; those held back do not count."""
+    """Return the number of lines forwarded up to a position; lines held back do not count."""
     return int(position["lines"]) + int(position.get("again", 0))

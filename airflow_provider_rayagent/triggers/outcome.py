@@ -1,4 +1,4 @@
-"""How the following of a job ended, in a form that a trigger's event can carry."""
+"""The outcome of following a job, as a trigger's event carries it."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.client.following import Following
 
 TIMEOUT_MARGIN = 60.0
-"""Seconds after a trigger's own deadline at which Airflow ends a deferral, should no triggerer have done so."""
+"""Seconds after a trigger's deadline at which Airflow ends the deferral, in case no triggerer is running."""
 
 
 def deferral_timeout(seconds: float) -> timedelta:
-    """Return when Airflow is to end the deferral of a trigger that gives up by itself after so many seconds."""
+    """Return Airflow's timeout for the deferral to a trigger that gives up by itself after ``seconds``."""
     return timedelta(seconds=seconds + TIMEOUT_MARGIN)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the following of a job ended.
+    """The outcome of following a job.
 
-    :param end: why; ``None`` if it was stopped before an end, or if ``error`` kept it from beginning.
-    :param job: the job's details as last seen; of an event, its ``status`` alone.
-    :param error: the last failure to ask for the status.
+    :param end: why it ended; ``None`` if it was stopped early, or if ``error`` prevented the start.
+    :param job: the last known details of the job; from an event, only its ``status``.
+    :param error: the last error of the status request.
     """
 
     end: End | None
@@ -45,13 +45,13 @@ class Outcome:
 
     @classmethod
     def of(cls, following: Following) -> Outcome:
-        """Return how ``following`` ended."""
+        """Return the outcome of ``following``."""
         return cls(following.end, following.job, following.error)
 
     def to_event(self, redact: Callable[[str], str] = str) -> dict[str, Any]:
         """Return a storable object, under 2 KB.
 
-        :param redact: takes secrets out of the status; an error has none.
+        :param redact: redacts secrets in the status; errors are already redacted.
         """
         return storable(
             {
@@ -63,9 +63,9 @@ class Outcome:
 
     @classmethod
     def from_event(cls, event: object) -> Outcome:
-        """Return the outcome that :meth:`to_event` gave.
+        """Return the outcome from a value of :meth:`to_event`.
 
-        :raises RayAgentResponseError: if ``event`` is not one.
+        :raises RayAgentResponseError: if the event is invalid.
         """
         try:
             end, status, error = (event[key] for key in ("end", "status", "error"))  # type: ignore[index]

@@ -1,4 +1,4 @@
-"""Where in a job's log a trigger has come to, kept in an XCom for the next trigger of the same try."""
+"""Save a trigger's position in the job's log to an XCom, for the next trigger of the same try."""
 
 from __future__ import annotations
 
@@ -23,25 +23,24 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.triggers.gaps import Gap
 
 POSITION_KEY = "rayagent_log_position"
-NOBODY = ""
+NO_OWNER = ""
 SAVE_SECONDS = 1.0
-"""How long after the position moved it is saved."""
+"""Delay before a changed position is saved."""
 MAX_ERROR = 500
-"""Characters of an error of Airflow's in a sentence."""
+"""Characters of an error of Airflow in a log message."""
 
 
-class Position:
-    """The position of one trigger.
+class PositionStore:
+    """Keep the position of one trigger.
 
-    A triggerer that is killed leaves the lines behind that it wrote since the last save: they are written again. A
-    position is saved only after all that it covers was read by the supervisor, so that no line is ever missing. Where
-    the lines before it are in a file that is lost with the triggerer, they are forwarded again: see
-    :mod:`airflow_provider_rayagent.triggers.gaps`.
+    A position is saved only after the supervisor has read all lines before it, so no line is ever lost. If the
+    triggerer is killed, the lines since the last save are written again. Lines in a file that is lost with the
+    triggerer are forwarded again: see :mod:`airflow_provider_rayagent.triggers.gaps`.
 
-    :param ti: the trigger's task instance; without one (``dag.test()``) nothing is kept.
+    :param ti: the trigger's task instance; without one (``dag.test()``) nothing is saved.
     :param log: the trigger's logger.
-    :param start: the position at which the first trigger of this try begins; ``None``: the first line.
-    :param storage: where log files are kept.
+    :param start: the position at which the first trigger of this try starts; ``None``: the first line.
+    :param storage: where log files are stored.
     """
 
     def __init__(
@@ -49,7 +48,7 @@ class Position:
     ) -> None:
         from airflow.sdk.execution_time.xcom import XCom
 
-        # Before Airflow 3.3 asyncio code has no XComs.
+        # Before Airflow 3.3 there is no asyncio API for XComs.
         self._ti: Any = ti if hasattr(XCom, "aset") else None
         self._log = log
         self._owner = uuid.uuid4().hex
@@ -60,12 +59,12 @@ class Position:
         self._storage = storage
         self._folder: str | None = None
         self.gaps: list[Gap] = []
-        """What the worker that ends the task has to forward again."""
-        self._moved = asyncio.Event()
+        """The gaps that the worker that completes the task has to forward."""
+        self._changed = asyncio.Event()
         self._saved = self._failed = False
 
     async def load(self) -> TakeOver | None:
-        """Take the place of an earlier trigger of this try, if there was one; return how to go on from it."""
+        """Take over from an earlier trigger of this try; return how to continue, ``None`` if there was none."""
         saved = await self._read()
         if self._ti is not None:
             self._folder = await asyncio.to_thread(log_folder_id)
@@ -79,40 +78,40 @@ class Position:
         return found
 
     def log_was_rewritten(self) -> list[Gap]:
-        """Take note that the job's log begins anew; return the gaps that can't be filled any more."""
+        """Reset to the start of a rewritten log; return the gaps that cannot be filled any more."""
         self._began = Cursor().to_json()
         lost, self.gaps = self.gaps, []
         return lost
 
-    def moved(self, position: dict[str, Any]) -> None:
-        """Take note that all was written up to ``position`` (see :meth:`JobRecords.position`)."""
+    def update(self, position: dict[str, Any]) -> None:
+        """Set the position (:meth:`JobRecords.position`) up to which all lines are written."""
         if position != self._position:
             self._position = position
-            self._moved.set()
+            self._changed.set()
 
-    async def keep(self, replaced: Callable[[], Awaitable[bool]]) -> None:
-        """Save the position whenever it has moved, until this is cancelled; not while ``replaced()``."""
+    async def save_changes(self, replaced: Callable[[], Awaitable[bool]]) -> None:
+        """Save the position after each change, unless ``replaced()``; runs until it is cancelled."""
         while self._ti is not None:
-            await self._moved.wait()
+            await self._changed.wait()
             await asyncio.sleep(SAVE_SECONDS)
-            async with self._channel.saving():
+            async with self._channel.save_slot():
                 if not await replaced():
                     await self.save()
 
     async def save(self, **more: Any) -> None:
-        """Save the position, and more, once the lines that it covers are on disk."""
+        """Save the position, and more values, once the lines before it are on disk."""
         async with self._channel.drained():
-            self._moved.clear()
+            self._changed.clear()
             position = self._position
-        with self._channel.storing():
+        with self._channel.store_in_progress():
             await self._write(position, **more)
 
-    async def is_ours(self) -> bool:
-        """Whether no other trigger has taken this one's place since."""
+    async def is_current_owner(self) -> bool:
+        """Whether no other trigger has taken over from this one."""
         value = await self._read()
         if not isinstance(value, dict) or (not self._saved and value.get("try") != str(self._ti.id)):
             return True
-        return value.get("owner") in (self._owner, NOBODY)
+        return value.get("owner") in (self._owner, NO_OWNER)
 
     async def _read(self) -> Any:
         from airflow.sdk.execution_time.xcom import XCom
@@ -121,8 +120,8 @@ class Position:
             return None
         try:
             return await XCom.aget_one(key=POSITION_KEY, **TaskIdentity.of(self._ti).xcom)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the job is followed on
-            self._say(error)
+        except Exception as error:  # noqa: BLE001 - no error here may end the task
+            self._warn_once(error)
             return None
 
     async def _write(self, position: Mapping[str, Any] | None, **more: Any) -> None:
@@ -143,26 +142,26 @@ class Position:
         try:
             await XCom.aset(POSITION_KEY, storable(value), **TaskIdentity.of(self._ti).xcom)
             self._saved = True
-        except Exception as error:  # noqa: BLE001 - whatever it is, the job is followed on
-            self._say(error)
+        except Exception as error:  # noqa: BLE001 - no error here may end the task
+            self._warn_once(error)
 
-    def _say(self, error: Exception) -> None:
+    def _warn_once(self, error: Exception) -> None:
         if not self._failed and not is_from_archived_try(error):
             self._failed = True
             self._log.warning(
-                "The position in the log could not be saved or read; where the triggerer is restarted, lines are "
-                "repeated: %s",
+                "Failed to save or read the position in the job's log; lines will be repeated if the triggerer "
+                "restarts: %s",
                 showable(str(error), length=MAX_ERROR),
             )
 
 
-def first_position(ti: Any) -> dict[str, Any]:
-    """Return the position before any trigger; without one Airflow logs an error when the first trigger looks for it."""
-    return {"try": str(ti.id), "owner": NOBODY, "cursor": None}
+def initial_position(ti: Any) -> dict[str, Any]:
+    """Return the value before the first trigger; without it, Airflow logs an error when the trigger reads the XCom."""
+    return {"try": str(ti.id), "owner": NO_OWNER, "cursor": None}
 
 
 def read_position(value: object, ti: Any) -> dict[str, Any] | None:
-    """Return the position that was saved, ``None`` if there is none or it is of another try."""
+    """Return the saved position, ``None`` if there is none or it belongs to another try."""
     if not isinstance(value, dict) or value.get("try") != str(ti.id):
         return None
     return as_position(value.get("cursor"))

@@ -1,4 +1,4 @@
-"""Trigger that follows a Ray job to its end in the triggerer."""
+"""Trigger that follows a Ray job to its end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from airflow_provider_rayagent.task_instance.stopping import STOP_FAILED, state_
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 from airflow_provider_rayagent.triggers.gaps import MISSING_LINES, lines_shown
 from airflow_provider_rayagent.triggers.outcome import TIMEOUT_MARGIN, Outcome
-from airflow_provider_rayagent.triggers.position import Position
+from airflow_provider_rayagent.triggers.position import PositionStore
 from airflow_provider_rayagent.triggers.tasklog import Channel, TaskLog
 
 if TYPE_CHECKING:
@@ -42,39 +42,39 @@ __all__ = ["RayAgentJobTrigger"]
 
 
 MAX_LINE_LENGTH = 16_000
-"""Characters of a line in one record; the event loop would stand still for a second over one of a megabyte."""
-ITEMS_AT_ONCE = 500
-"""Lines that are made into records at a stretch, some milliseconds' work."""
+"""Characters of a line in one record; a record of one megabyte would block the event loop for a second."""
+BATCH_SIZE = 500
+"""Lines rendered without yielding to the event loop, which takes some milliseconds."""
 TAKE_OVER_SECONDS = 3.0
-"""Triggers that take over from another begin within this time, so that a restart does not storm the agent."""
+"""Random delay of triggers that take over, so that a restart does not flood the agent."""
 KILL_SECONDS = 20.0
-"""How long a killed trigger tries to stop its job; Airflow gives it 30 seconds."""
+"""Time for a killed trigger to stop its job; Airflow's limit is ``[triggerer] on_kill_timeout`` (30 seconds)."""
 SILENT_SECONDS = 120.0
-"""How long a trigger that was replaced waits for its triggerer to end it, before it goes on in spite of that."""
+"""Time that a replaced trigger waits for its triggerer to cancel it, before it checks again."""
 
 
 class RayAgentJobTrigger(BaseTrigger):
     """Follow a Ray job: write its log to the task log, and fire one event when the job has ended.
 
     The event's payload is :meth:`airflow_provider_rayagent.triggers.outcome.Outcome.to_event`. All arguments are JSON
-    primitives, and none of them is a secret.
+    primitives, and none is a secret.
 
-    :param job_id: the job's id.
+    :param job_id: id of the job.
     :param rayagent_conn_id: the Airflow connection of the agent.
-    :param forward_logs: whether the job's log is forwarded.
+    :param forward_logs: forward the job's log to the task log.
     :param protocol: how the log is streamed: ``auto``, ``websocket`` or ``http``.
-    :param poll_interval: seconds between two looks at the job's status.
-    :param job_missing_timeout: seconds for which the agent may not know the job.
-    :param agent_unreachable_timeout: seconds for which the job's status may be unreadable.
-    :param max_line_length: characters; a longer line is forwarded in marked pieces, of at most 16,000.
-    :param deadline: the moment (seconds since the epoch) at which to give up, after one more look; by default
-        a minute before Airflow's own timeout of the deferral.
-    :param start_deadline: the moment (seconds since the epoch) by which the job must have started, if there is one.
-    :param cursor: where in the log to begin, as :meth:`JobRecords.position` or :meth:`Cursor.to_json` give it.
-    :param stop_job_on_kill: whether the job is stopped when a user ends the task.
-    :param present: how the job's lines look, the fields of :class:`PresentSettings`.
-    :param result_markers: between which two texts the job prints its result.
-    :param log_storage: where log files are kept: ``auto``, ``shared``, ``remote`` or ``separate``.
+    :param poll_interval: seconds between two status checks.
+    :param job_missing_timeout: seconds for which the job may be unknown to the agent.
+    :param agent_unreachable_timeout: seconds for which the job's status may be unavailable.
+    :param max_line_length: characters, at most 16,000; longer lines are forwarded in marked pieces.
+    :param deadline: time (seconds since the epoch) at which to give up, after a last status check; default: a minute
+        before Airflow's own timeout of the deferral.
+    :param start_deadline: time (seconds since the epoch) by which the job must have started; ``None``: no limit.
+    :param cursor: where in the log to start, from :meth:`JobRecords.position` or :meth:`Cursor.to_json`.
+    :param stop_job_on_kill: stop the job when a user ends the task.
+    :param present: how to show the job's lines: the fields of :class:`PresentSettings`.
+    :param result_markers: start and end marker between which the job prints its result.
+    :param log_storage: where log files are stored: ``auto``, ``shared``, ``remote`` or ``separate``.
     """
 
     def __init__(
@@ -113,8 +113,8 @@ class RayAgentJobTrigger(BaseTrigger):
         self.start_deadline = start_deadline
         self.log_storage = log_storage
         self.timeout_after: datetime | None = None
-        """Set by the triggerer: when Airflow ends the deferral."""
-        self._position: Position | None = None
+        """Set by the triggerer: the time at which Airflow ends the deferral."""
+        self._position: PositionStore | None = None
         self._redact: Redactor = NO_SECRETS
         self._fired = False
 
@@ -140,7 +140,7 @@ class RayAgentJobTrigger(BaseTrigger):
         return f"{__name__}.{type(self).__name__}", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncGenerator[TriggerEvent, None]:
-        """Follow the job, then fire the event and return at once: Airflow kills a trigger that lives on after it."""
+        """Follow the job, then fire the event and return at once: Airflow calls ``on_kill`` on triggers that linger."""
         try:
             outcome = await self._follow()
         except RayAgentError as error:
@@ -149,35 +149,36 @@ class RayAgentJobTrigger(BaseTrigger):
         yield TriggerEvent(outcome.to_event(self._redact))  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
-        """Stop the job, if that is wanted and it was a user who ended the task; say which lines the log lacks.
+        """If a user has ended the task, stop the job (``stop_job_on_kill``) and log which lines are missing.
 
-        Airflow also calls this where a triggerer that was taken for dead comes back: then the task is still deferred.
+        Airflow also calls this after a missed heartbeat, when another triggerer has taken over: then the task is still
+        deferred, and its job must keep running.
         """
         position = self._position
         if self._fired or self.task_instance is None or position is None:
             return
         if not self.stop_job_on_kill and not position.gaps:
             return
-        stopping = asyncio.ensure_future(asyncio.wait_for(self._end_unless_task_goes_on(position), KILL_SECONDS))
+        stopping = asyncio.ensure_future(asyncio.wait_for(self._stop_if_task_ended(position), KILL_SECONDS))
         while not stopping.done():
-            # Airflow cancels this again about once a second.
+            # Airflow cancels this again about once a second (TriggerRunner.cancel_triggers); the stop must complete.
             with suppress(asyncio.CancelledError):
                 await asyncio.wait((stopping,))
         stopping.result()
 
-    async def _end_unless_task_goes_on(self, position: Position) -> None:
+    async def _stop_if_task_ended(self, position: PositionStore) -> None:
         has_ended, state = await asyncio.to_thread(
             state_if_ended, self.task_instance, self.job_id, self.log, deferred=True
         )
         if not has_ended:
             return
-        if not await position.is_ours():
-            self.log.info("This trigger ends; another one follows job %s, which is left alone.", self.job_id)
+        if not await position.is_current_owner():
+            self.log.info("Another trigger follows job %s now; this one is ending without stopping it.", self.job_id)
             return
         for gap in position.gaps:
-            self._say_missing(gap, "no worker ends the task")
+            self._warn_missing(gap, "no worker completes the task")
         if self.stop_job_on_kill:
-            await self._stop_job(f"The task was ended from outside (state: {state})")
+            await self._stop_job(f"The task was ended externally (state: {state})")
 
     async def _stop_job(self, why: str) -> None:
         try:
@@ -188,19 +189,19 @@ class RayAgentJobTrigger(BaseTrigger):
             return
         await asyncio.to_thread(stop_job, config, self.job_id, self.log, why)
 
-    def _say_missing(self, gap: Gap, why: str) -> None:
+    def _warn_missing(self, gap: Gap, why: str) -> None:
         self.log.warning(MISSING_LINES, self.job_id, gap, why)
 
     async def _follow(self) -> Outcome:
         log = TaskLog(self.log)
-        self._clock = StallClock(Channel.of_loop())
-        self._position = position = Position(
+        clock = StallClock(Channel.of_loop())
+        self._position = position = PositionStore(
             self.task_instance if self._settings().forward else None,
             self.log,
             start=self.cursor,
             storage=self.log_storage,
         )
-        begin = await self._begin(position)
+        start = await self._starting_position(position)
         async with self._hook() as hook:
             config = (await hook.get_async_conn()).config
             self._redact = config.redact
@@ -211,34 +212,34 @@ class RayAgentJobTrigger(BaseTrigger):
                 shown=self.forward_logs,
                 redact=config.redact,
                 where=config.base_url,
-                position=begin,
+                position=start,
             )
             follower = await hook.follow_job(
                 self.job_id,
                 self._settings(),
-                cursor=Cursor.from_json(dict(begin)) if begin else None,
+                cursor=Cursor.from_json(dict(start)) if start else None,
                 deadline=self._seconds_left(),
-                clock=self._clock,
+                clock=clock,
             )
-            keeper = asyncio.create_task(position.keep(lambda: self._is_replaced(position)))
-            text = follower.cursor
+            saver = asyncio.create_task(position.save_changes(lambda: _is_replaced(clock, position)))
+            cursor = follower.cursor
             try:
                 async with aclosing(follower.items()) as found:
                     async for items in found:
-                        await self._yield_to_a_successor(position)
-                        if follower.cursor is not text:
-                            text = follower.cursor
+                        await self._pause_if_replaced(clock, position)
+                        if follower.cursor is not cursor:
+                            cursor = follower.cursor
                             for gap in position.log_was_rewritten():
-                                self._say_missing(gap, "the job's log was rewritten since")
-                        await self._tell(log, records, items)
+                                self._warn_missing(gap, "the job's log has been rewritten")
+                        await self._forward(log, records, items)
                         if items:
-                            position.moved(records.position(follower.cursor))
-                await self._yield_to_a_successor(position)
+                            position.update(records.position(follower.cursor))
+                await self._pause_if_replaced(clock, position)
                 await log.write(records.finish())
             finally:
-                keeper.cancel()
+                saver.cancel()
                 with suppress(asyncio.CancelledError):
-                    await keeper
+                    await saver
             more: dict[str, Any] = {"lines": follower.cursor.lines}
             if records.result is not None:
                 more["result"] = records.result.state()
@@ -250,40 +251,36 @@ class RayAgentJobTrigger(BaseTrigger):
     def _hook(self) -> RayAgentAsyncHook:
         return RayAgentAsyncHook(self.rayagent_conn_id)
 
-    async def _tell(self, log: TaskLog, records: JobRecords, items: list[Item]) -> None:
-        """Write to the task log what there is to tell, so much at a time that the event loop is not held up."""
-        for portion in in_portions(items, ITEMS_AT_ONCE):
-            await log.write(records.render(portion, time.monotonic()))
+    async def _forward(self, log: TaskLog, records: JobRecords, items: list[Item]) -> None:
+        """Write items to the task log, in batches that do not block the event loop for long."""
+        for batch in in_portions(items, BATCH_SIZE):
+            await log.write(records.render(batch, time.monotonic()))
 
-    async def _begin(self, position: Position) -> Mapping[str, Any] | None:
-        """Return where in the log to begin."""
+    async def _starting_position(self, position: PositionStore) -> Mapping[str, Any] | None:
+        """Return the position at which to start, after taking over from an earlier trigger if there was one."""
         found = await position.load()
         if found is None:
             return self.cursor
         self.log.warning(
-            "Going on at line %d of job %s: another triggerer followed it before this one. %s",
+            "Resuming at line %d of job %s after another triggerer. %s",
             lines_shown(found.position) + 1,
             self.job_id,
-            _fate_of_lines(found),
+            _describe_lost_lines(found),
         )
         await asyncio.sleep(random.uniform(0, TAKE_OVER_SECONDS))  # noqa: S311 - no secret
         return found.position
 
-    async def _yield_to_a_successor(self, position: Position) -> None:
-        """Wait to be cancelled, if this triggerer stood still and another has taken the job over meanwhile."""
-        self._clock()
-        while self._clock.stalled:
-            stalls = self._clock.stalls
-            if await self._is_replaced(position):
-                self.log.info("Another triggerer follows job %s now; this one is silent.", self.job_id)
+    async def _pause_if_replaced(self, clock: StallClock, position: PositionStore) -> None:
+        """Wait to be cancelled if this triggerer stalled and another one has taken over the job meanwhile."""
+        clock()
+        while clock.stalled:
+            stalls = clock.stalls
+            if await _is_replaced(clock, position):
+                self.log.info("Another triggerer has taken over job %s; this one pauses.", self.job_id)
                 await asyncio.sleep(SILENT_SECONDS)
-                self._clock()
-                stalls = self._clock.stalls
-            self._clock.handled = stalls
-
-    async def _is_replaced(self, position: Position) -> bool:
-        self._clock()
-        return self._clock.stalled and not await position.is_ours()
+                clock()
+                stalls = clock.stalls
+            clock.handled = stalls
 
     def _seconds_left(self) -> float | None:
         deadline = self.deadline
@@ -309,35 +306,40 @@ class RayAgentJobTrigger(BaseTrigger):
 
 
 class StallClock:
-    """A monotonic clock in seconds that knows of standstills of the triggerer; see :meth:`Channel.beat`.
+    """A monotonic clock in seconds that detects stalls of the triggerer; see :meth:`Channel.tick`.
 
-    One trigger that waits, for an answer or for its turn to write, is none: of a thousand each waits for long.
+    A long wait of one trigger, for an answer or for its turn to write, is not a stall: among a thousand it is normal.
     """
 
     def __init__(self, channel: Channel) -> None:
-        channel.beat()
+        channel.tick()
         self._channel = channel
         self.handled = self.stalls
 
     @property
     def stalls(self) -> int:
-        """How many there were."""
-        return self._channel.standstills
+        """Number of stalls so far."""
+        return self._channel.stalls
 
     @property
     def stalled(self) -> bool:
-        """Whether there was one that is not handled."""
+        """Whether there was a stall that is not handled yet."""
         return self.stalls > self.handled
 
     def __call__(self) -> float:
-        return self._channel.beat()
+        return self._channel.tick()
 
 
-def _fate_of_lines(found: TakeOver) -> str:
+async def _is_replaced(clock: StallClock, position: PositionStore) -> bool:
+    clock()
+    return clock.stalled and not await position.is_current_owner()
+
+
+def _describe_lost_lines(found: TakeOver) -> str:
     if found.lost is None:
-        return "Lines that it wrote in its last seconds may appear twice; none is missing."
-    lost = f"Its log file does not become part of the finished log: {found.lost} are forwarded again"
-    return f"{lost} here." if found.is_repeated else f"{lost} by the worker that ends this task."
+        return "Lines of its last seconds may appear twice; none are missing."
+    lost = f"Its log file will not be part of the finished task log: {found.lost} are forwarded again"
+    return f"{lost} here." if found.is_repeated else f"{lost} by the worker that completes this task."
 
 
 def _failed(follower: AsyncFollower) -> bool:

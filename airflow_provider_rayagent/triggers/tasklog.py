@@ -1,9 +1,10 @@
-"""The way of a trigger's records into the task log.
+"""Write a trigger's records to the task log without blocking the triggerer.
 
-A triggerer carries the records of all its triggers over one socket to its supervisor, which reads 4096 bytes of it
-between two looks at its database (``airflow.jobs.triggerer_job_runner``). A write to that socket when it is full
-blocks the event loop of every trigger; what is still in it when the trigger has ended is lost to the task log. So a
-record is written only while there is room, one trigger after the other, and the end waits until all was read.
+A triggerer sends the records of all its triggers over one socket to its supervisor, which reads 4096 bytes at a time
+between database queries (``airflow/jobs/triggerer_job_runner.py``; ``BUFFER_SIZE`` in
+``airflow/sdk/execution_time/supervisor.py``). A write to the full socket blocks the event loop, and with it all
+triggers. Records that are still in the socket when a trigger has ended do not reach its task log. So triggers write in
+turn, and only while the socket has room; at its end, a trigger waits until the supervisor has read everything.
 """
 
 from __future__ import annotations
@@ -30,23 +31,23 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.render.record_builder import Record
 
-QUIET_RECORDS = 20
-"""More at once are joined into larger ones, which cost Airflow a tenth."""
+MAX_SINGLE_RECORDS = 20
+"""More records at once are joined into larger ones, which cost Airflow a tenth."""
 POLL_SECONDS = 0.01
 DRAIN_SECONDS = 30.0
-"""How long at most the end waits for what was written to be read."""
+"""The longest wait for the supervisor to read what was written."""
 STALL_SECONDS = 10.0
-"""A triggerer that stood still for so long may have been taken for dead and replaced."""
-STUCK_SECONDS = 1.0
-"""A supervisor that takes longer to save a position is waited for before more is written."""
+"""After a stall this long, Airflow may have declared the triggerer dead and reassigned its triggers."""
+SLOW_STORE_SECONDS = 1.0
+"""If storing a position takes longer, writing pauses until it is done."""
 BLIND_DRAIN_SECONDS = 1.0
-"""How long it waits where there is no socket to look at."""
+"""The wait for draining without a socket to inspect."""
 
 
 class Channel:
-    """The socket to the supervisor, shared by all triggers of an event loop. Made by :meth:`of_loop`.
+    """The socket to the supervisor, shared by all triggers of an event loop. Created by :meth:`of_loop`.
 
-    :param fd: the socket; ``None`` outside a triggerer.
+    :param fd: file descriptor of the socket; ``None`` outside a triggerer.
     """
 
     def __init__(self, fd: int | None) -> None:
@@ -54,14 +55,14 @@ class Channel:
         self._poll = select.poll()
         if fd is not None:
             self._poll.register(fd, select.POLLOUT)
-        self._turn = asyncio.Lock()
+        self._queue_lock = asyncio.Lock()
         self._writers = 0
-        self._pen = asyncio.Lock()
-        self._saving = asyncio.Lock()
-        self._storing: list[float] = []
-        self._beat = time.monotonic()
-        self.standstills = 0
-        """How often the event loop, or who reads the socket, stood still for :data:`STALL_SECONDS`."""
+        self._write_lock = asyncio.Lock()
+        self._save_lock = asyncio.Lock()
+        self._stores_in_progress: list[float] = []
+        self._last_tick = time.monotonic()
+        self.stalls = 0
+        """How often the event loop or the reader of the socket stalled for :data:`STALL_SECONDS`."""
 
     @classmethod
     def of_loop(cls) -> Channel:
@@ -71,57 +72,60 @@ class Channel:
             _channels[loop] = cls(_supervisor_socket())
         return _channels[loop]
 
-    def beat(self) -> float:
-        """Return the monotonic clock, in seconds; each trigger asks every few seconds. None for long: a standstill."""
+    def tick(self) -> float:
+        """Return the monotonic clock in seconds, and count a stall if the last tick was too long ago.
+
+        Every trigger ticks every few seconds, so a long gap means that the event loop itself was blocked or frozen.
+        """
         now = time.monotonic()
-        self.standstills += now - self._beat > STALL_SECONDS
-        self._beat = now
+        self.stalls += now - self._last_tick > STALL_SECONDS
+        self._last_tick = now
         return now
 
     @property
     def is_busy(self) -> bool:
-        """Whether a record would have to wait."""
-        return self._writers > 0 or self._pen.locked() or not self._has_room()
+        """Whether a record would have to wait to be written."""
+        return self._writers > 0 or self._write_lock.locked() or not self._has_room()
 
     @asynccontextmanager
-    async def room(self) -> AsyncIterator[None]:
-        """Give the turn, once a record can be written without blocking."""
+    async def write_slot(self) -> AsyncIterator[None]:
+        """Wait for this trigger's turn, and until a record can be written without blocking."""
         self._writers += 1
         try:
-            async with self._turn, self._pen:
+            async with self._queue_lock, self._write_lock:
                 since = time.monotonic()
-                while not self._has_room() or self._is_stuck():  # noqa: ASYNC110 - no event tells of it
+                while not self._has_room() or self._is_storing_slowly():  # noqa: ASYNC110 - no event signals it
                     await asyncio.sleep(POLL_SECONDS)
-                self.standstills += time.monotonic() - since > STALL_SECONDS
+                self.stalls += time.monotonic() - since > STALL_SECONDS
                 yield
         finally:
             self._writers -= 1
 
     @asynccontextmanager
-    async def saving(self) -> AsyncIterator[None]:
-        """Give the turn to save a position, one trigger after the other, in up to half of the supervisor's time."""
-        async with self._saving:
+    async def save_slot(self) -> AsyncIterator[None]:
+        """Wait for this trigger's turn to save a position; all saves take up to half of the supervisor's time."""
+        async with self._save_lock:
             began = time.monotonic()
             yield
             await asyncio.sleep(time.monotonic() - began)
 
     @contextmanager
-    def storing(self) -> Iterator[None]:
-        """Say that the supervisor stores a position meanwhile; should that take too long, nothing more is written."""
+    def store_in_progress(self) -> Iterator[None]:
+        """Mark that the supervisor is storing a position; if that takes too long, writing pauses."""
         since = time.monotonic()
-        self._storing.append(since)
+        self._stores_in_progress.append(since)
         try:
             yield
         finally:
-            self._storing.remove(since)
+            self._stores_in_progress.remove(since)
 
     @asynccontextmanager
     async def drained(self) -> AsyncIterator[None]:
-        """Let nobody write, once all that was written has been read, and with that is on disk.
+        """Block writes, and wait until the supervisor has read everything; then it is on disk.
 
-        It does not queue up with those that write: of a thousand triggers one could save its position a second.
+        This bypasses the queue of writers: with a thousand triggers, only one per second could save its position.
         """
-        async with self._pen:
+        async with self._write_lock:
             if self._fd is None:
                 await asyncio.sleep(BLIND_DRAIN_SECONDS)
             else:
@@ -132,12 +136,12 @@ class Channel:
             yield
 
     def _has_room(self) -> bool:
-        """Whether the socket is at most a quarter full: Linux calls it writable only then."""
+        """Whether the socket is at most a quarter full: Linux reports it as writable only then."""
         return self._fd is None or bool(self._poll.poll(0))
 
-    def _is_stuck(self) -> bool:
-        """Whether a position waits to be stored: what is written now would be repeated, should this triggerer die."""
-        return bool(self._storing) and time.monotonic() - self._storing[0] > STUCK_SECONDS
+    def _is_storing_slowly(self) -> bool:
+        """Whether a position takes long to be stored: lines written now would be repeated if the triggerer died."""
+        return bool(self._stores_in_progress) and time.monotonic() - self._stores_in_progress[0] > SLOW_STORE_SECONDS
 
     @staticmethod
     def _unread(fd: int) -> int:
@@ -159,7 +163,7 @@ def _supervisor_socket() -> int | None:
 class TaskLog:
     """The task log of one trigger.
 
-    :param log: the trigger's own logger, for what is not a line of the job.
+    :param log: the trigger's logger, for records that are not lines of the job.
     """
 
     def __init__(self, log: Any) -> None:
@@ -168,11 +172,11 @@ class TaskLog:
         self._channel = Channel.of_loop()
 
     async def write(self, found: Iterable[Record]) -> None:
-        """Write records, as they are while it is quiet, joined into larger ones under load."""
-        some = iter(found)
-        first = list(islice(some, QUIET_RECORDS + 1))
-        under_load = len(first) > QUIET_RECORDS or (len(first) > 1 and self._channel.is_busy)
-        for record in grouped(chain(first, some)) if under_load else first:
-            async with self._channel.room():
+        """Write records: one by one, or joined into larger ones under load."""
+        records = iter(found)
+        first = list(islice(records, MAX_SINGLE_RECORDS + 1))
+        under_load = len(first) > MAX_SINGLE_RECORDS or (len(first) > 1 and self._channel.is_busy)
+        for record in grouped(chain(first, records)) if under_load else first:
+            async with self._channel.write_slot():
                 (self._job_log if record.from_job else self._log).log(record.level, "%s", record.text)
             await asyncio.sleep(0)

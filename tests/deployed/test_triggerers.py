@@ -130,7 +130,7 @@ def test_no_line_is_missing_or_where_nobody_could_add_them_the_log_says_which(
     missing = take_overs.rows[cell].missing
     if missing and cell[0] == MARKED:
         # A long gap is left to the worker that ends the task, and here a user did that.
-        assert f"is incomplete here: lines 1 to {len(missing)} were in" in take_overs.tasks[cell].text()
+        assert f"is incomplete: lines 1 to {len(missing)} were in" in take_overs.tasks[cell].text()
     else:
         assert missing == []
 

@@ -102,7 +102,7 @@ def test_a_plugin_whose_worker_was_killed_before_the_agents_answer_runs_once(rep
     assert (task.instance()["state"], task.instance()["try_number"]) == ("success", 2), task.text(try_number=2)
     job_id = replaced.job_of(task)
     # Airflow may take the killed try for dead only when the job is over.
-    found = (f"Job {job_id} of this task is there already", f"Job {job_id} of this task has already succeeded")
+    found = (f"Job {job_id} of this task already exists", f"Job {job_id} of this task has already succeeded")
     assert any(sentence in task.text(try_number=2) for sentence in found)
     assert task.xcom("job_id") == job_id
     assert task.xcom()["result"] == {"epochs": EPOCHS, "loss": 0.5**EPOCHS}

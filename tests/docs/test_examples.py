@@ -139,7 +139,7 @@ def test_the_sensor_is_red_when_the_job_failed(ended: dict[str, Ended]) -> None:
 def test_many_jobs_are_followed_by_mapped_deferred_sensors(ended: dict[str, Ended]) -> None:
     assert ended["many"].state == "success"
     assert all(f"line of {name}" in ended["many"].printed for name in ("first", "second"))
-    assert "The triggerer follows job first" in ended["many"].printed
+    assert "the triggerer follows job first" in ended["many"].printed
 
 
 def test_the_trigger_follows_a_job_for_an_operator_of_ones_own(ended: dict[str, Ended]) -> None:

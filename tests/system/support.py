@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 IN_WORKER, IN_TRIGGERER = "observer.py", "tasklog.py"
 """Where in the package the job's lines are written."""
-DEFERS = "The triggerer follows job {job_id} from here on"
+DEFERS = "the triggerer follows job {job_id} from here on"
 """What a task says when it defers."""
 # Ray writes a line of its own into the log about when the program starts: let it come first.
 LATER = "import time\ntime.sleep(0.8)\n"

@@ -98,12 +98,12 @@ def test_a_timeout_ends_the_task_deferred_as_in_a_worker(killed: Killed, cell: C
     if name == EXECUTION_TIMEOUT and in_worker:
         assert "AirflowTaskTimeout" in task.text()
     else:
-        assert f"Job {job_id} has not ended within the {name} of 6 seconds; it is RUNNING." in task.text()
+        assert f"Job {job_id} did not end within the {name} of 6 seconds; its status is RUNNING." in task.text()
 
 
 def test_with_soft_fail_a_timeout_skips_the_task(killed: Killed) -> None:
     assert killed.skipped.instance()["state"] == "skipped"
-    assert f"Job {killed.shared} has not ended within the timeout of 6 seconds" in killed.skipped.text()
+    assert f"Job {killed.shared} did not end within the timeout of 6 seconds" in killed.skipped.text()
 
 
 def test_a_new_try_can_go_on_in_the_log_where_the_last_one_stopped(killed: Killed) -> None:

@@ -64,7 +64,7 @@ def test_a_job_that_runs_longer_than_the_timeout_fails_the_task_and_runs_on(syst
     hard.assert_ends("failed")
     assert hard.instance()["try_number"] == 1, "there is no retry after a timeout"
     assert "asleep" in hard.forwarded()
-    assert f"Job {job_id} has not ended within the timeout of 6 seconds; it is RUNNING." in hard.text()
+    assert f"Job {job_id} did not end within the timeout of 6 seconds; its status is RUNNING." in hard.text()
     soft.assert_ends("skipped")
     assert "timeout" in soft.text() or "timed out" in soft.text(), "a skipped task says why"
     assert system.agent.job(job_id)["status"] == "RUNNING"

@@ -36,8 +36,8 @@ class Killed:
             holder = triggerers.holding(self.deferred.instance())
             triggerers.start()
             holder.kill()
-            self.worker.wait_for_text("is there already", try_number=2)
-            self.deferred.wait_for_text("Going on at line ")
+            self.worker.wait_for_text("already exists", try_number=2)
+            self.deferred.wait_for_text("Resuming at line ")
             system.release(WORKER, DEFERRED)
             self.worker.wait_for("success", "failed")
         self.deferred.wait()
@@ -55,7 +55,7 @@ def test_a_worker_killed_before_the_agents_answer_leaves_a_job_that_the_next_try
     assert (task.instance()["state"], task.instance()["try_number"]) == ("success", 2), task.text(try_number=2)
     assert "Started job" not in task.text(), "the first try does not know that its job was started"
     job_id = only_job(system, task)
-    assert f"Job {job_id} of this task is there already, and RUNNING: it is followed." in task.text(try_number=2)
+    assert f"Job {job_id} of this task already exists (RUNNING); attaching." in task.text(try_number=2)
     assert_is_told(system, task, job_id, task.forwarded(try_number=2))
 
 

@@ -31,7 +31,7 @@ KILLS: dict[str, Callable[[Triggerer], None]] = {
 SENSORS = {"deferred": "system_deferred", "deferred, stops the job": "system_deferred_stops"}
 Cell = tuple[str, str]
 CELLS: list[Cell] = [(kill, sensor) for kill in KILLS for sensor in SENSORS]
-GOING_ON = "Going on at line "
+RESUMING = "Resuming at line "
 
 
 class HandOvers:
@@ -70,7 +70,7 @@ class HandOvers:
         if following:
             self._follow(following)
         for task in tasks:
-            task.wait_for_text(GOING_ON)
+            task.wait_for_text(RESUMING)
             task.wait_for_lines(len(task.deferred()) + LINES_A_SECOND)
         if name == FROZEN:
             time.sleep(max(STALL_SECONDS + 1 - (time.monotonic() - killed), 0))
@@ -120,6 +120,6 @@ def test_no_line_is_missing_and_none_is_repeated_that_the_saved_position_covers(
     row = hand_overs.rows[cell]
     assert row.missing == []
     assert row.is_in_order
-    (went_on_at,) = map(int, re.findall(rf"{GOING_ON}(\d+)", hand_overs.tasks[cell].text()))
+    (went_on_at,) = map(int, re.findall(rf"{RESUMING}(\d+)", hand_overs.tasks[cell].text()))
     assert went_on_at > hand_overs.saved[cell]
     assert not set(row.repeated) & set(row.written[: went_on_at - 1])

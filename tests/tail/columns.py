@@ -90,9 +90,9 @@ class RecordingTrigger(RayAgentJobTrigger):
     def _settings(self) -> TailSettings:
         return replace(SETTINGS, sources=super()._settings().sources)
 
-    async def _tell(self, log: tasklog.TaskLog, records: JobRecords, items: list[Item]) -> None:
+    async def _forward(self, log: tasklog.TaskLog, records: JobRecords, items: list[Item]) -> None:
         keep(items, self.outcome)
-        await super()._tell(log, records, items)
+        await super()._forward(log, records, items)
 
 
 def trigger(url: str, job_id: str, protocol: str) -> Outcome:

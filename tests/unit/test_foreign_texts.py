@@ -28,7 +28,7 @@ LONG, FOUR, THREE = "Qz7+Kd93vXw1/Lp5tYb8", "q#7K", "z%9"
 @pytest.fixture(autouse=True)
 def _short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_plugin, "STOP_SECONDS", 0.3)
-    monkeypatch.setattr(run_plugin, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(run_plugin, "STATUS_CHECK_SECONDS", 0.05)
 
 
 @pytest.mark.parametrize("name", WAYS)

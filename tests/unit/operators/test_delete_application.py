@@ -143,7 +143,7 @@ def test_a_deletion_that_the_agent_cannot_do_is_an_error(connect: Connect) -> No
 def test_an_application_that_stays_is_a_named_error_with_its_status(connect: Connect) -> None:
     with ScriptedAgent(applications=[Application("app", gone_after=None)]) as agent:
         connect(agent)
-        with pytest.raises(RayAgentWaitTimeoutError, match=r"'app' is still there \(DELETING\) after 0.3 seconds"):
+        with pytest.raises(RayAgentWaitTimeoutError, match=r"'app' still exists \(DELETING\) after 0.3 seconds"):
             run(timeout=0.3)
 
 
@@ -236,7 +236,7 @@ def test_deferred_an_application_that_stays_is_a_named_error_with_its_status(con
     with ScriptedAgent(applications=[Application("app", gone_after=None)]) as agent:
         connect(agent)
         with pytest.raises(
-            RayAgentWaitTimeoutError, match=r"'app' is still there \(DELETING\) after 0.3 seconds"
+            RayAgentWaitTimeoutError, match=r"'app' still exists \(DELETING\) after 0.3 seconds"
         ) as caught:
             run_deferred(timeout=0.3)
     assert caught.value.status_code == 408

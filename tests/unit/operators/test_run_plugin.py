@@ -48,7 +48,7 @@ PRINTED = 'epoch 1\n__SYNAPSE_RESULT_START__{"loss": 0.5}__SYNAPSE_RESULT_END__\
 @pytest.fixture(autouse=True)
 def _short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_plugin, "STOP_SECONDS", 0.3)
-    monkeypatch.setattr(run_plugin, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(run_plugin, "STATUS_CHECK_SECONDS", 0.05)
 
 
 @pytest.fixture(params=["worker", "deferred"])
@@ -137,7 +137,7 @@ def test_a_task_that_goes_on_elsewhere_follows_its_own_job(connect: Connect) -> 
     connect(NO_AGENT)
     operator = make_operator()
     ti = TaskInstance(xcoms={"job_id": f"{ROOT}-2"})
-    assert operator._begin(make_context(ti)).job_id == f"{ROOT}-2"
+    assert operator._ensure_task_job(make_context(ti)).job_id == f"{ROOT}-2"
     assert operator.job_id == f"{ROOT}-2"
 
 
@@ -205,7 +205,7 @@ def test_a_job_that_runs_already_is_followed_and_no_other_is_started(run: Callab
         assert run()["result"] == {"loss": 0.5}
         assert agent.of("POST") == []
     assert log.lines_of(PRINTED) == PRINTED.splitlines()
-    assert any("is there already" in message for message in log.messages)
+    assert any("already exists" in message for message in log.messages)
 
 
 def test_the_result_of_a_job_that_has_succeeded_is_taken(run: Callable[..., Any], connect: Connect) -> None:
@@ -214,7 +214,7 @@ def test_the_result_of_a_job_that_has_succeeded_is_taken(run: Callable[..., Any]
         assert run()["result"] == {"loss": 0.5}
         assert agent.of("POST") == []
     assert any("has already succeeded" in message for message in log.messages)
-    assert not any("is looked at" in message for message in log.messages)
+    assert not any("waiting up to" in message for message in log.messages)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_after_jobs_that_do_not_count_a_new_one_is_started(
         assert len(agent.of(RUN)) == 1
     assert context["ti"].xcoms["job_id"] == f"{ROOT}-{number}"
     assert log.lines_of("old\n") == []
-    assert len([message for message in log.messages if "a new one is started" in message]) == len(earlier)
+    assert len([message for message in log.messages if "starting a new job" in message]) == len(earlier)
 
 
 def test_a_job_that_is_just_being_stopped_does_not_count(run: Callable[..., Any], connect: Connect) -> None:
@@ -248,7 +248,7 @@ def test_a_job_that_is_just_being_stopped_does_not_count(run: Callable[..., Any]
         connect(agent)
         agent.answers[RUN] = [starting(agent)]
         assert run()["submission_id"] == f"{ROOT}-2"
-    assert log.messages[0].startswith(f"Job {ROOT} of this task is RUNNING; it is looked at for 0.3 seconds")
+    assert log.messages[0].startswith(f"Job {ROOT} of this task is RUNNING; waiting up to 0.3 s")
 
 
 @pytest.mark.parametrize("lost", [Play(Reset()), Refuse(502), Refuse(504), Html(200)], ids=named)
@@ -258,7 +258,7 @@ def test_a_lost_answer_does_not_start_a_second_job(lost: Any, run: Callable[...,
         agent.answers[RUN] = [starting(agent, lost)]
         assert run()["result"] == {"loss": 0.5}
         assert len(agent.of(RUN)) == 1
-    assert any("is not known yet" in warning for warning in log.warnings)
+    assert any("Not known yet whether" in warning for warning in log.warnings)
 
 
 @pytest.mark.parametrize("lost", [Play(Reset()), Refuse(408), Refuse(503), Refuse(520), Html(200)], ids=named)
@@ -274,7 +274,7 @@ def test_a_job_that_may_still_start_is_waited_for(lost: Any, connect: Connect) -
         agent.answers[RUN] = [start_later]
         assert make_operator().execute(make_context())["result"] == {"loss": 0.5}
         assert len(agent.of(RUN)) == 1
-    assert any("is not known yet" in warning for warning in log.warnings)
+    assert any("Not known yet whether" in warning for warning in log.warnings)
 
 
 def test_a_request_that_was_lost_before_the_agent_had_it_fails_the_try_in_time(
@@ -363,7 +363,9 @@ def test_a_job_that_does_not_start_in_time_is_stopped(
         connect(agent)
         start = starting(agent, status="PENDING", timeline=(), polls=["PENDING"])
         agent.answers[RUN] = [start if status else Answer(200, {})]
-        with pytest.raises(RayAgentJobNotStartedError, match=f"start_timeout of 1 seconds; it is {status or 'not kn'}"):
+        with pytest.raises(
+            RayAgentJobNotStartedError, match=f"start_timeout of 1 seconds; it is {status or 'unknown to'}"
+        ):
             run(start_timeout=1.0)
         assert len(agent.of(f"POST jobs/{ROOT}/stop/")) == 1
 
@@ -406,7 +408,7 @@ def test_an_id_of_ones_own_is_taken(run: Callable[..., Any], connect: Connect) -
         ({"start_timeout": 0}, "start_timeout"),
         ({"poll_interval": 0}, "poll_interval"),
         ({"job_id": "a b"}, "job id"),
-        ({"job_id": "x" * (MAX_ROOT + 1)}, "at most 90"),
+        ({"job_id": "x" * (MAX_ROOT + 1)}, "the maximum is 90"),
         ({"action_params": [1]}, "params"),
     ],
 )
@@ -480,7 +482,7 @@ def test_a_kill_while_a_job_that_runs_is_looked_at_stops_it_and_starts_no_other(
         operator = make_operator(stop_job_on_kill=owns)
         killer = threading.Timer(0.3, operator.on_kill)
         killer.start()
-        with pytest.raises(RayAgentError, match="task was ended"):
+        with pytest.raises(RayAgentError, match="task was killed"):
             operator.execute(make_context(ti))
         killer.join()
         agent.wait_until(lambda: job.stop_calls == owns)

@@ -55,7 +55,7 @@ def test_a_running_job_is_stopped_and_waited_for(connect: Connect) -> None:
         assert agent.jobs["j1"].stop_calls == 1
         assert len(agent.of(GET)) > 3
         agent.wait_until(lambda: agent.open_connections == 0)
-    assert any("Asked the agent to stop job j1, which was RUNNING" in message for message in log.messages)
+    assert any("Stop of job j1 requested; its status was RUNNING" in message for message in log.messages)
     assert any("Job j1 is STOPPED" in message for message in log.messages)
 
 
@@ -133,7 +133,7 @@ def test_the_author_chooses_what_an_unknown_job_means(choice: Any, known: bool, 
 def test_a_job_that_goes_on_though_its_stop_was_answered_with_404_is_an_error(connect: Connect) -> None:
     with ScriptedAgent(Job(status="RUNNING"), answers={STOP: [Answer(404, "no")]}) as agent:
         connect(agent)
-        with pytest.raises(RayAgentError, match=r"Job j1 is RUNNING and was not stopped: .*404"):
+        with pytest.raises(RayAgentError, match=r"Failed to stop job j1, which is RUNNING: .*404"):
             run(if_missing="succeed")
 
 

@@ -109,9 +109,9 @@ def test_one_that_fails_on_is_an_error_without_a_retry_that_says_why(
         assert len(agent.requests) >= (2 if grace_period else 1)
     assert isinstance(caught.value, AirflowFailException)
     words = str(caught.value)
-    assert f"'app' is {status}, for {grace_period:g} seconds" in words
-    assert "Its deployments: Model UNHEALTHY." in words
-    assert "Ray says: ValueError: no weights" in words
+    assert f"'app' has been {status} for {grace_period:g} seconds" in words
+    assert "Failing deployments: Model UNHEALTHY." in words
+    assert "Ray's message: ValueError: no weights" in words
     assert "::group::" not in words
     assert TOKEN not in words
 
@@ -119,10 +119,10 @@ def test_one_that_fails_on_is_an_error_without_a_retry_that_says_why(
 def test_one_that_fails_without_a_word_is_an_error_all_the_same(run: Callable[..., Any], connect: Connect) -> None:
     with ScriptedAgent(answers={GET: [said("DEPLOY_FAILED", message=None, deployments=None)]}) as agent:
         connect(agent)
-        with pytest.raises(RayAgentServeApplicationFailedError, match="is DEPLOY_FAILED") as caught:
+        with pytest.raises(RayAgentServeApplicationFailedError, match="has been DEPLOY_FAILED") as caught:
             run(grace_period=0)
-    assert "Ray says" not in str(caught.value)
-    assert "Its deployments" not in str(caught.value)
+    assert "Ray's message" not in str(caught.value)
+    assert "Failing deployments" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -150,9 +150,17 @@ def test_the_timeout_ends_it_whatever_the_agent_says(
 @pytest.mark.parametrize(
     ("target", "answer", "words"),
     [
-        ("running", Refuse(404), "'app' is not RUNNING within the timeout of 0.3 seconds. It is not there."),
-        ("gone", said("DELETING"), "'app' is not gone within the timeout of 0.3 seconds. It is DELETING."),
-        ("running", Refuse(503, "maintenance"), "The last look failed: .*maintenance"),
+        (
+            "running",
+            Refuse(404),
+            "'app' did not become RUNNING within the timeout of 0.3 seconds. Its status is: not there.",
+        ),
+        (
+            "gone",
+            said("DELETING"),
+            "'app' did not disappear within the timeout of 0.3 seconds. Its status is: DELETING.",
+        ),
+        ("running", Refuse(503, "maintenance"), "Last error: .*maintenance"),
     ],
     ids=["not there", "still there", "away"],
 )

@@ -87,7 +87,9 @@ def test_what_the_first_look_decides_needs_no_triggerer(grace_period: float, def
 def test_a_deferral_that_no_triggerer_ended_is_looked_at_once_more(connect: Connect) -> None:
     with ScriptedAgent(answers={GET: [said("DEPLOYING")]}) as agent:
         connect(agent)
-        with pytest.raises(RayAgentServeApplicationTimeoutError, match=r"timeout of 30 seconds\. It is DEPLOYING"):
+        with pytest.raises(
+            RayAgentServeApplicationTimeoutError, match=r"timeout of 30 seconds\. Its status is: DEPLOYING"
+        ):
             resume(FAIL, TIMED_OUT)
         assert len(agent.of(GET)) == 1
 
@@ -111,7 +113,7 @@ def test_a_deferral_that_timed_out_is_skipped_as_a_timeout_in_the_worker_is(opti
         connect(agent)
         with pytest.raises(AirflowSkipException):
             resume(FAIL, TIMED_OUT, **{option: True})
-    assert len([message for message in log.messages if "is not RUNNING within the timeout" in message]) == 1
+    assert len([message for message in log.messages if "did not become RUNNING within the timeout" in message]) == 1
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ def test_where_the_job_cannot_be_seen_at_first_it_is_waited_for_in_the_triggerer
 def test_the_timeout_covers_the_first_look(answer: Step, connect: Connect) -> None:
     with ScriptedAgent(Job(status="RUNNING"), answers={GET: [answer]}) as agent:
         connect(agent, extra={"read_timeout": 0.2})
-        with pytest.raises(RayAgentJobTimeoutError, match=r"timeout of 0\.4 seconds; it is not known"):
+        with pytest.raises(RayAgentJobTimeoutError, match=r"timeout of 0\.4 seconds; its status is unknown"):
             run_deferred(timeout=0.4, job_missing_timeout=3, agent_unreachable_timeout=3, poke_interval=0.5)
 
 
@@ -228,7 +228,7 @@ def test_the_last_lines_of_a_failure_are_repeated_where_the_worker_logs(
 def test_a_deferral_that_no_triggerer_ended_is_looked_at_once_more(connect: Connect) -> None:
     with ScriptedAgent(Job("a\n", status="RUNNING")) as agent:
         connect(agent)
-        with pytest.raises(RayAgentJobTimeoutError, match="timeout of 30 seconds; it is RUNNING"):
+        with pytest.raises(RayAgentJobTimeoutError, match="timeout of 30 seconds; its status is RUNNING"):
             resume(FAIL, TIMED_OUT)
         assert [request.route for request in agent.requests] == [GET]
 
@@ -268,7 +268,7 @@ def test_a_deferral_that_timed_out_is_skipped_as_a_timeout_in_the_worker_is(opti
         connect(agent)
         with pytest.raises(AirflowSkipException):
             resume(FAIL, TIMED_OUT, **{option: True})
-    assert any("has not ended within the timeout" in message for message in log.messages)
+    assert any("did not end within the timeout" in message for message in log.messages)
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_the_timeout_that_was_shorter_is_the_one_that_ends_the_task(
     error: type[BaseException] = AirflowTaskTimeout if seconds == 9 else RayAgentJobTimeoutError
     with ScriptedAgent(Job("a\n", status="RUNNING")) as agent:
         connect(agent)
-        with pytest.raises(error, match=f"within the {name} seconds; it is RUNNING"):
+        with pytest.raises(error, match=f"within the {name} seconds; its status is RUNNING"):
             resume(next_method, next_kwargs, execution_timeout=timedelta(seconds=seconds))
 
 

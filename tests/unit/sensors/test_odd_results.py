@@ -54,7 +54,7 @@ def test_what_airflow_cannot_store_is_said_and_the_task_is_green(
         connect(agent)
         details = follow(read_result=True)
     assert (details["status"], details["result"]) == ("SUCCEEDED", None)
-    assert log.warnings == [f"The result of job j1 can't be used: it contains {why}."]
+    assert log.warnings == [f"Cannot use the result of job j1: it contains {why}."]
     assert through_airflow(details) == details
 
 
@@ -95,7 +95,7 @@ def test_a_result_that_is_too_long_is_said(follow: Way, connect: Connect) -> Non
     with ScriptedAgent(Job(f'{START}"{"x" * 64_000}"{END}\n')) as agent, task_log() as log:
         connect(agent)
         assert follow(read_result=True)["result"] is None
-    assert log.warnings == ["The result of job j1 can't be used: it has more than 64,000 characters."]
+    assert log.warnings == ["Cannot use the result of job j1: it has more than 64,000 characters."]
 
 
 @needs_xcoms
@@ -131,7 +131,7 @@ def test_where_the_last_position_could_not_be_saved_the_whole_log_is_looked_thro
         found = run_deferred(ti, read_result=True, poke_interval=0.5)["result"]
     assert found == (2 if is_readable else saved)
     assert comms.SetXCom in supervisor.refused
-    assert any("could not be saved" in warning for warning in log.warnings)
+    assert any("Failed to save or read the position" in warning for warning in log.warnings)
 
 
 @needs_xcoms

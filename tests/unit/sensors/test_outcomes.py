@@ -180,7 +180,9 @@ def test_a_job_that_goes_on_past_the_timeout_is_a_sensors_timeout(
     with ScriptedAgent(Job("a\n", status=status, ws=[Play(Hold())])) as agent:
         connect(agent)
         begun = time.monotonic()
-        with pytest.raises(RayAgentJobTimeoutError, match=f"timeout of {timeout} seconds; it is {status}") as caught:
+        with pytest.raises(
+            RayAgentJobTimeoutError, match=f"timeout of {timeout} seconds; its status is {status}"
+        ) as caught:
             run(timeout=timeout, poke_interval=PATIENCE)
         assert time.monotonic() - begun < PATIENCE
         *earlier, last = agent.of(GET)
@@ -200,7 +202,7 @@ def test_the_last_look_at_the_timeout_still_sees_the_end(timeout: float, connect
 def test_a_timeout_covers_an_agent_that_never_answers(connect: Connect) -> None:
     with ScriptedAgent(Job(), answers={"*": [Play(Silence())]}) as agent:
         connect(agent, extra={"read_timeout": 0.2})
-        with pytest.raises(RayAgentJobTimeoutError, match="not known"):
+        with pytest.raises(RayAgentJobTimeoutError, match="status is unknown"):
             run(timeout=0.5, poke_interval=0.1)
 
 
@@ -211,7 +213,7 @@ def test_soft_fail_and_never_fail_skip_what_the_job_is_to_blame_for(option: str,
         connect(agent)
         with task_log() as log, pytest.raises(AirflowSkipException):
             make_sensor(timeout=0.2, **{option: True}).execute(make_context())
-    assert [message for message in log.messages if "Job j1 ended as" in message or "has not ended" in message]
+    assert [message for message in log.messages if "Job j1 ended as" in message or "did not end" in message]
 
 
 def test_soft_fail_does_not_hide_what_the_job_is_not_to_blame_for(connect: Connect) -> None:

@@ -98,7 +98,7 @@ def test_a_token_in_the_result_is_taken_out(follow: Way, connect: Connect) -> No
 def test_a_result_whose_position_was_not_saved_is_read_from_the_log_again(
     follow: Way, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_rayagent.triggers.position.Position._write", forget)
+    monkeypatch.setattr("airflow_provider_rayagent.triggers.position.PositionStore._write", forget)
     with ScriptedAgent(running(PRINTED)) as agent:
         connect(agent)
         assert follow(read_result=True, poke_interval=0.5)["result"] == RESULT
@@ -107,7 +107,7 @@ def test_a_result_whose_position_was_not_saved_is_read_from_the_log_again(
 def test_the_result_of_a_job_that_goes_on_is_not_looked_for(
     follow: Way, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_rayagent.triggers.position.Position._write", forget)
+    monkeypatch.setattr("airflow_provider_rayagent.triggers.position.PositionStore._write", forget)
     with ScriptedAgent(Job(PRINTED, "RUNNING")) as agent:
         connect(agent)
         with pytest.raises(RayAgentJobTimeoutError):
@@ -117,7 +117,7 @@ def test_the_result_of_a_job_that_goes_on_is_not_looked_for(
 def test_the_log_of_a_failed_job_is_not_read_again_for_a_result(
     follow: Way, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_rayagent.triggers.position.Position._write", forget)
+    monkeypatch.setattr("airflow_provider_rayagent.triggers.position.PositionStore._write", forget)
     monkeypatch.delattr("airflow_provider_rayagent.hooks.rayagent.RayAgentHook.tail_job_logs")
     with ScriptedAgent(running(PRINTED, "FAILED")) as agent:
         connect(agent)

@@ -79,7 +79,7 @@ def test_where_airflow_starts_it_in_a_worker_all_the_same_it_is_deferred(connect
 
 
 def test_the_result_of_another_task_as_the_id_is_refused_when_the_dag_is_read() -> None:
-    with DAG("night", schedule=None), pytest.raises(RayAgentInputError, match="start_from_trigger takes a job_id"):
+    with DAG("night", schedule=None), pytest.raises(RayAgentInputError, match="start_from_trigger requires a job_id"):
         make_sensor(start_from_trigger=True, job_id=XComArg(make_sensor(task_id="submit")))
 
 

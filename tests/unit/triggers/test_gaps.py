@@ -158,7 +158,7 @@ class Hook:
 
 def observer_of(text: str, present: PresentSettings) -> JobObserver:
     settings = TailSettings(progress_interval=present.progress_interval)
-    return JobObserver(Hook(text), "j1", structlog.get_logger(), settings, present=present)  # type: ignore[arg-type]
+    return JobObserver(Hook(text), "j1", structlog.get_logger(), settings, display=present)  # type: ignore[arg-type]
 
 
 TEXTS = st.lists(st.sampled_from(["a", "bb", "", "  c", "<<[1,", "2]>>", "d" * 40]), max_size=40).map(

@@ -11,7 +11,7 @@ import structlog.testing
 from airflow_provider_rayagent.render.records import RECORD_BYTES
 from airflow_provider_rayagent.triggers import position
 from airflow_provider_rayagent.triggers.rayagent import MAX_LINE_LENGTH
-from airflow_provider_rayagent.triggers.tasklog import QUIET_RECORDS
+from airflow_provider_rayagent.triggers.tasklog import MAX_SINGLE_RECORDS
 from tests.scripted import (
     DEFAULT,
     Complete,
@@ -55,7 +55,7 @@ def test_while_it_is_quiet_every_line_is_a_record_of_its_own(
     protocol: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(position, "SAVE_SECONDS", 60.0)
-    lines = LINES[:QUIET_RECORDS]
+    lines = LINES[:MAX_SINGLE_RECORDS]
     with ScriptedAgent(make_live_job(lines)) as agent, task_log() as log:
         connect(agent)
         follow(make_trigger(protocol=protocol))

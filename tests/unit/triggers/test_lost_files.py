@@ -33,7 +33,7 @@ pytestmark = needs_xcoms
 LINES = [f"line {number} {'x' * 90}" for number in range(1, 401)]
 LONG = 200
 """Lines that are too many for a trigger to forward them again."""
-MISSING = "is incomplete here"
+MISSING = "is incomplete: "
 TIMED_OUT = {"end": "timed out", "status": "RUNNING", "error": None}
 
 

@@ -86,7 +86,7 @@ def test_a_new_trigger_of_the_same_try_goes_on_at_the_position(
             assert follow(make_trigger(ti)).job == {"status": "SUCCEEDED"}
     assert lines_in(first) == LINES[:30]
     assert lines_in(second) == LINES[30:]
-    assert [message.split(" of job")[0] for message in second.warnings] == ["Going on at line 31"]
+    assert [message.split(" of job")[0] for message in second.warnings] == ["Resuming at line 31"]
     assert saved_lines(ti) == 60
 
 
@@ -102,7 +102,7 @@ def test_lines_that_are_only_read_again_count_for_the_line_that_it_goes_on_at(
     with ScriptedAgent(make_job(status="SUCCEEDED")) as agent, task_log() as log:
         connect(agent)
         follow(make_trigger(ti))
-    assert [message.split(" of job")[0] for message in log.warnings] == ["Going on at line 16"]
+    assert [message.split(" of job")[0] for message in log.warnings] == ["Resuming at line 16"]
     assert lines_in(log) == LINES[15:]
 
 
@@ -261,7 +261,7 @@ def test_a_position_that_cannot_be_saved_is_said_once_and_the_job_is_followed_on
         connect(agent)
         assert follow(make_trigger(ti)).job == {"status": "SUCCEEDED"}
     assert supervisor.asked.count("SetXCom") > 1
-    assert len([warning for warning in log.warnings if "could not be saved" in warning]) == 1
+    assert len([warning for warning in log.warnings if "Failed to save or read the position" in warning]) == 1
     assert lines_in(log) == LINES
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_rayagent.triggers import position, tasklog
 from airflow_provider_rayagent.triggers import rayagent as triggers
-from airflow_provider_rayagent.triggers.position import POSITION_KEY, Position
+from airflow_provider_rayagent.triggers.position import POSITION_KEY, PositionStore
 from airflow_provider_rayagent.triggers.rayagent import StallClock
 from airflow_provider_rayagent.triggers.tasklog import Channel
 from tests.scripted import Job, ScriptedAgent
@@ -61,7 +61,7 @@ def test_a_trigger_that_was_replaced_meanwhile_neither_writes_nor_saves_nor_fire
             ti.xcoms[POSITION_KEY] = owned_by_another(ti)
             job.grow("b\n")
             job.set_status("SUCCEEDED")
-            await agent.reached(lambda: any("silent" in message for message in log.messages))
+            await agent.reached(lambda: any("has taken over job" in message for message in log.messages))
             await seconds_of_silence(log, task)
         assert task.cancelled()
 
@@ -145,7 +145,7 @@ def test_a_trigger_that_nobody_ends_though_it_was_replaced_goes_on_after_a_while
     with ScriptedAgent(job) as agent, task_log() as log:
         connect(agent)
         assert asyncio.run(run(agent))["status"] == "SUCCEEDED"
-    assert len([message for message in log.messages if "silent" in message]) == 1
+    assert len([message for message in log.messages if "has taken over job" in message]) == 1
 
 
 @needs_xcoms
@@ -157,14 +157,14 @@ def test_a_position_is_ours_unless_another_trigger_has_put_its_own_there(
     saved: bool, owner: str | None, ours: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def run() -> bool:
-        place = Position(ti, None)
+        place = PositionStore(ti, None)
         if saved:
             await place.save()
         if owner == "another":
             ti.xcoms[POSITION_KEY] = owned_by_another(ti)
         elif owner is None:
             ti.xcoms.pop(POSITION_KEY, None)
-        return await place.is_ours()
+        return await place.is_current_owner()
 
     ti = TaskInstance()
     supervise(ti, monkeypatch)

@@ -14,7 +14,7 @@ import structlog
 from airflow_provider_rayagent.render.record_builder import Record
 from airflow_provider_rayagent.render.records import RECORD_BYTES
 from airflow_provider_rayagent.triggers import tasklog
-from airflow_provider_rayagent.triggers.tasklog import QUIET_RECORDS, Channel, TaskLog
+from airflow_provider_rayagent.triggers.tasklog import MAX_SINGLE_RECORDS, Channel, TaskLog
 from tests.scripted.actions import reached
 from tests.stack.watch import PATIENCE
 from tests.unit.triggers.sink import logging_to, slow_sink
@@ -124,7 +124,7 @@ def test_a_reader_that_stands_still_for_too_long_is_noticed(
     async def run() -> bool:
         log = make_log()
         await log.write(make_records("one", 200, 10_000))
-        return bool(Channel.of_loop().standstills)
+        return bool(Channel.of_loop().stalls)
 
     monkeypatch.setattr(tasklog, "STALL_SECONDS", too_long)
     with slow_sink() as sink:
@@ -177,7 +177,7 @@ def test_drained_gives_up_on_a_reader_that_has_stopped(monkeypatch: pytest.Monke
         assert sink.bytes_read < 10_000
 
 
-@pytest.mark.parametrize(("count", "alone"), [(1, True), (QUIET_RECORDS, True), (QUIET_RECORDS + 1, False)])
+@pytest.mark.parametrize(("count", "alone"), [(1, True), (MAX_SINGLE_RECORDS, True), (MAX_SINGLE_RECORDS + 1, False)])
 def test_records_are_joined_only_when_there_are_many(count: int, alone: bool) -> None:
     found = make_records("one", count)
     with slow_sink() as sink:
@@ -297,19 +297,19 @@ def test_who_saves_a_position_does_not_wait_for_all_that_write_nor_they_for_it(m
         writing = [asyncio.create_task(log.write(make_records("one", 10, 10_000))) for log in logs]
         await asyncio.sleep(0.05)
         channel = Channel.of_loop()
-        async with channel.saving(), channel.drained():
+        async with channel.save_slot(), channel.drained():
             assert sink.bytes_read < 100 * 10 * 10_000 / 2
         await asyncio.wait_for(asyncio.gather(*writing), PATIENCE)
 
-    monkeypatch.setattr(tasklog, "STUCK_SECONDS", 0.001)
+    monkeypatch.setattr(tasklog, "SLOW_STORE_SECONDS", 0.001)
     with slow_sink(READ_PAUSE) as sink:
         asyncio.run(run(sink))
 
 
 def test_nothing_is_written_while_a_position_takes_too_long_to_be_saved(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
-        with Channel.of_loop().storing():
-            await asyncio.sleep(2 * tasklog.STUCK_SECONDS)
+        with Channel.of_loop().store_in_progress():
+            await asyncio.sleep(2 * tasklog.SLOW_STORE_SECONDS)
             writing = asyncio.create_task(make_log().write(make_records("one", 1)))
             await asyncio.sleep(10 * tasklog.POLL_SECONDS)
             assert not writing.done()
@@ -317,7 +317,7 @@ def test_nothing_is_written_while_a_position_takes_too_long_to_be_saved(monkeypa
         async with Channel.of_loop().drained():
             pass
 
-    monkeypatch.setattr(tasklog, "STUCK_SECONDS", 0.02)
+    monkeypatch.setattr(tasklog, "SLOW_STORE_SECONDS", 0.02)
     with slow_sink() as sink:
         asyncio.run(run())
         assert len(lines_in(sink)) == 1
