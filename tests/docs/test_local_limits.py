@@ -38,4 +38,4 @@ def test_every_limit_in_the_table_is_checked() -> None:
 def test_limits_in_sentences_are_those_of_the_code() -> None:
     assert f"longer than {plugins.MAX_MANIFEST:,} bytes" in TEXT
     assert f"turns of {spool.BLOCK // 1024} KB" in TEXT
-    assert f"some {jobqueue.MAX_FAILURES * jobqueue.POLL_SECONDS:.0f} seconds while Ray fails" in TEXT
+    assert f"about {jobqueue.MAX_FAILURES * jobqueue.POLL_SECONDS:.0f} seconds if Ray fails" in TEXT
