@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
-from tests.unit.public_names import public_names
-
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "public-api.md"
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "public-api.md"
 
 
 def test_the_page_lists_every_public_name_and_no_other() -> None:
     listed = PAGE.read_text(encoding="utf-8").partition("```text\n")[2].partition("```")[0]
-    assert listed.strip() == public_names().strip()
+    # In an interpreter of its own: tests replace methods of the classes.
+    command = [sys.executable, "-m", "tests.unit.public_names"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert listed.strip().split("\n") == found.strip().split("\n")
