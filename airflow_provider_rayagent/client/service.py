@@ -58,27 +58,12 @@ class Service(Protocol):
     def list_plugin_releases(self) -> Call: ...
     def get_plugin_release(self, lookup: str) -> Call: ...
     def run_plugin_release(
-        self,
-        lookup: str,
-        action: str,
-        params: Mapping[str, Any] | None = None,
-        *,
-        requirements: Sequence[str] | None = None,
-        job_id: str | None = None,
-        language: str | None = None,
-    ) -> Call: ...
-    def run_debug_plugin_release(
-        self,
-        action: str,
-        params: Mapping[str, Any] | None = None,
-        *,
-        plugin_path: str | None = None,
-        config: Mapping[str, Any] | None = None,
-        modules: Mapping[str, str] | None = None,
-        requirements: Sequence[str] | None = None,
-        job_id: str | None = None,
-        language: str | None = None,
-    ) -> Call: ...
+        self, lookup: str, action: str, params: Mapping[str, Any] | None = None, **body: Any
+    ) -> Call:
+        """Return the request of the hook's method of this name, which has the other arguments."""
+
+    def run_debug_plugin_release(self, action: str, params: Mapping[str, Any] | None = None, **body: Any) -> Call:
+        """Return the request of the hook's method of this name, which has the other arguments."""
 
     def stream_job_logs(self, job_id: JobId, source: StreamSource) -> Call:
         """Return the request that opens a live log stream."""
