@@ -69,13 +69,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--directory", type=Path)
     parser.add_argument("command", nargs="*")
     options = parser.parse_args(arguments)
-    agent = os.getppid()
     asked = _catch_signals()
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     ended = _run(options.command, asked)
     logged = process_log_lines(options.directory, ended) if ended and options.directory else []
     if options.info_file and not ended and not asked:
-        remove_info_file(options.info_file, agent)
+        remove_info_file(options.info_file)
     end_descendants()
     if ended:
         # Last of all, after what Ray's processes print when they are told to end: the agent shows the last lines.
@@ -118,22 +117,20 @@ def _run(command: Sequence[str], asked: Sequence[int]) -> str | None:
     return None
 
 
-def remove_info_file(path: Path, agent: int) -> None:
+def remove_info_file(path: Path) -> None:
     """Remove the info file of an agent that ends, but not that of one that was started since.
 
     The kernel closes the files of a killed process one by one: standard input may be closed here while the file is
-    still locked.
-
-    :param agent: process id of the agent, whose child this process is.
+    still locked. That this process has another parent by then proves nothing: Linux hands over the children of a
+    process as soon as all its threads are ending, which is before the last of them closes the files
+    (``find_alive_thread`` in kernel/exit.c). A lock that lasts is that of another agent.
     """
     deadline = time.monotonic() + UNLOCK_PATIENCE
     while True:
-        # Looked at first: a process has no files any more when its children get another parent.
-        agent_is_gone = os.getppid() != agent
         try:
             return remove_if_left(path)
         except LocalAgentError:
-            if agent_is_gone or time.monotonic() > deadline:
+            if time.monotonic() > deadline:
                 return None
         time.sleep(0.05)
 

@@ -119,7 +119,7 @@ def test_a_keeper_waits_for_the_lock_of_an_agent_that_ends(tmp_path: Path) -> No
 
     releasing = threading.Timer(0.5, lock.close)
     releasing.start()
-    remove_info_file(path, agent=os.getppid())
+    remove_info_file(path)
     assert not path.exists()
     releasing.join()
 
@@ -129,7 +129,6 @@ def test_a_keeper_leaves_the_info_file_of_an_agent_that_was_started_since(
 ) -> None:
     path = tmp_path / "info.json"
     with info_file(path, "of the next agent"):
-        remove_info_file(path, agent=os.getpid())
         monkeypatch.setattr("airflow_provider_rayagent.local.keeper.UNLOCK_PATIENCE", 0.1)
-        remove_info_file(path, agent=os.getppid())
+        remove_info_file(path)
         assert path.read_text() == "of the next agent"
