@@ -276,7 +276,7 @@ class RayAgentDeleteServeApplicationOperator(_IdempotentOperator):
         self,
         context: Context,  # noqa: ARG002
         event: dict[str, Any] | None = None,
-        status: str | None = None,
+        status: str | None = None,  # dag.test() drops the kwargs of a deferral
     ) -> dict[str, Any]:
         """Conclude from the trigger's event."""
         outcome = ApplicationOutcome.from_event(event)

@@ -27,7 +27,7 @@ from airflow_provider_rayagent.exceptions import (
 )
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tasks.following import POLL_INTERVAL, RayAgentJobFollowingMixin
-from airflow_provider_rayagent.tasks.job_ids import derived_id, numbered, validate_root
+from airflow_provider_rayagent.tasks.job_ids import derived_id, numbered, validate_base_id
 from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 IfSucceeded = Literal["reuse", "run_again"]
 
 JOB_ID_KEY = "job_id"
-ROOT_KEY = "rayagent_job_root"
+BASE_ID_KEY = "rayagent_job_root"
 """Key in the task state store: the base id of the task's jobs, without numeric suffix."""
 STOP_SECONDS = 6.0
 """How long a job can still be RUNNING after a stop request; Ray sends SIGKILL after 3 seconds."""
@@ -162,40 +162,40 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
     def _find_job(self, context: Context) -> Mapping[str, Any] | None:
         """Choose this task's job and push its id; return its details, ``None`` if it has to be started."""
         is_derived = not self.job_id
-        roots = self._derived_roots(context) if is_derived else [self.job_id]
+        base_ids = self._derived_base_ids(context) if is_derived else [self.job_id]
         self._start_deadline = time.time() + (MAX_DURATION if self.start_timeout is None else self.start_timeout)
-        for root in map(validate_root, roots):
-            job_id, job = self._find_latest(context, root)
+        for base_id in map(validate_base_id, base_ids):
+            job_id, job = self._find_latest(context, base_id)
             if job is not None:
                 break
         self._claim(context, job_id)
         if is_derived:
-            self._remember_root(context, root)
+            self._save_base_id(context, base_id)
         return job
 
-    def _derived_roots(self, context: Context) -> list[str]:
+    def _derived_base_ids(self, context: Context) -> list[str]:
         """Return the base ids that this task's job may have; a new job gets the last one."""
         from airflow_provider_rayagent.task_instance.identity import deployment_namespace, job_key
 
         key, namespace = job_key(context), self.hook.config.job_namespace or deployment_namespace()
         store = context.get("task_state_store")
-        remembered = store.get(ROOT_KEY) if store is not None else None
+        remembered = store.get(BASE_ID_KEY) if store is not None else None
         if isinstance(remembered, str):
             return [remembered]
         # A version without namespaces may have started the job of an earlier try.
         without = [derived_id(key)] if namespace and context["ti"].try_number > 1 else []
         return [*without, derived_id(key, namespace)]
 
-    def _remember_root(self, context: Context, root: str) -> None:
+    def _save_base_id(self, context: Context, base_id: str) -> None:
         """Save the base id, so that later tries find their job after the namespace has changed (Airflow 3.3)."""
         store = context.get("task_state_store")
         if store is not None:
-            store.set(ROOT_KEY, storable(root))
+            store.set(BASE_ID_KEY, storable(base_id))
 
-    def _find_latest(self, context: Context, root: str) -> tuple[str, Mapping[str, Any] | None]:
+    def _find_latest(self, context: Context, base_id: str) -> tuple[str, Mapping[str, Any] | None]:
         """Return id and details of the latest job under a base id; the details are ``None`` if it does not exist."""
         for number in count(1):
-            job_id = numbered(root, number)
+            job_id = numbered(base_id, number)
             job = self._get_settled_job(context, job_id)
             if job is None or self._is_reusable(job_id, job):
                 break

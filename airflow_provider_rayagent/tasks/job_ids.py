@@ -12,7 +12,7 @@ from airflow_provider_rayagent.client.validation import validate_id
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MAX_ROOT = 90
+MAX_BASE_ID = 90
 """Characters of an id that leaves room for a numeric suffix; the agent accepts 100."""
 _NAME_CHARS = 60
 
@@ -33,20 +33,20 @@ def derived_id(key: Sequence[str], namespace: str = "") -> str:
     return f"{name}-{digest}" if name else digest
 
 
-def validate_root(job_id: object) -> str:
+def validate_base_id(job_id: object) -> str:
     """Return a job id that leaves room for a numeric suffix.
 
     :raises RayAgentInputError: if it is invalid or too long.
     """
-    root = validate_id(job_id, "job")
-    if len(root) > MAX_ROOT:
+    base_id = validate_id(job_id, "job")
+    if len(base_id) > MAX_BASE_ID:
         raise RayAgentInputError(
-            f"The job id {root!r} has {len(root)} characters; the maximum is {MAX_ROOT}, since a new job of the same "
-            "task gets a numeric suffix."
+            f"The job id {base_id!r} has {len(base_id)} characters; the maximum is {MAX_BASE_ID}, since a new job of "
+            "the same task gets a numeric suffix."
         )
-    return root
+    return base_id
 
 
-def numbered(root: str, number: int) -> str:
+def numbered(base_id: str, number: int) -> str:
     """Return the id of the ``number``-th job that a task starts, counted from 1."""
-    return root if number == 1 else f"{root}-{number}"
+    return base_id if number == 1 else f"{base_id}-{number}"

@@ -27,7 +27,7 @@ from airflow_provider_rayagent.exceptions import (
 from airflow_provider_rayagent.operators import run_plugin
 from airflow_provider_rayagent.operators.rayagent import RayAgentRunPluginOperator
 from airflow_provider_rayagent.task_instance.identity import job_key
-from airflow_provider_rayagent.tasks.job_ids import MAX_ROOT, derived_id
+from airflow_provider_rayagent.tasks.job_ids import MAX_BASE_ID, derived_id
 from tests.scripted import Action, Answer, Do, Grow, Html, Job, Play, Refuse, Reset, ScriptedAgent, SetStatus, Sleep
 from tests.unit.both_ways import execute
 from tests.unit.supervisor import supervise
@@ -149,7 +149,7 @@ def test_a_derived_id_is_valid_and_the_tasks_own(dag_id: str, task_id: str, map_
     ti = TaskInstance(dag_id=dag_id, run_id=RUN_ID, task_id=task_id, map_index=map_index)  # type: ignore[arg-type]
     job_id = id_of(ti)
     assert re.fullmatch("[a-zA-Z0-9_-]+", job_id)
-    assert len(job_id) <= MAX_ROOT
+    assert len(job_id) <= MAX_BASE_ID
     others = [
         replace(ti, run_id="another"),
         replace(ti, dag_id=f"{dag_id}x"),
@@ -408,7 +408,7 @@ def test_an_id_of_ones_own_is_taken(run: Callable[..., Any], connect: Connect) -
         ({"start_timeout": 0}, "start_timeout"),
         ({"poll_interval": 0}, "poll_interval"),
         ({"job_id": "a b"}, "job id"),
-        ({"job_id": "x" * (MAX_ROOT + 1)}, "the maximum is 90"),
+        ({"job_id": "x" * (MAX_BASE_ID + 1)}, "the maximum is 90"),
         ({"action_params": [1]}, "params"),
     ],
 )
