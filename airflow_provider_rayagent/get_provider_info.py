@@ -63,6 +63,7 @@ _TRIGGERS = ["airflow_provider_rayagent.triggers.rayagent", "airflow_provider_ra
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's metadata (schema: Airflow's ``provider_info.schema.json``)."""
     return {
+        # Must be the canonical name of the distribution: any other one breaks the discovery of all providers.
         "package-name": "airflow-provider-rayagent",
         "name": _NAME,
         "description": "Ray jobs and Serve applications behind a Ray agent.",

@@ -142,7 +142,7 @@ class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
         return await self._object(lambda service: service.get_task(task_id))
 
     async def get_gpu_status(self) -> dict[str, Any]:
-        """Return the GPU usage of the cluster, summed over its nodes."""
+        """Return the GPUs of the cluster, summed over its nodes."""
         return await self._object(lambda service: service.get_gpu_status())
 
     async def health_check(self) -> dict[str, Any]:

@@ -215,7 +215,7 @@ class RayAgentHook(PluginMethods, BaseHook):
         return task
 
     def get_gpu_status(self) -> dict[str, Any]:
-        """Return the GPU usage of the cluster, summed over its nodes."""
+        """Return the GPUs of the cluster, summed over its nodes."""
         status: dict[str, Any] = self._send(lambda service: service.get_gpu_status())
         return status
 

@@ -274,6 +274,8 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
 
     def _execute_deferred(self, context: Context) -> Any:
         task_job = self._ensure_task_job(context)
+        # Do not defer for a job that has ended: a task that resumes within about 5 seconds of its deferral can hit a
+        # race in Airflow's scheduler, which fails it.
         with self.hook:
             outcome = self._check_once(task_job)
         if outcome.end is not None:

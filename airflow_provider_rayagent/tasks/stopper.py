@@ -33,7 +33,7 @@ class JobStopper:
         self._stop_requested = False
         self._thread: threading.Thread | None = None
         self.task_is_killed = threading.Event()
-        """Set when Airflow kills the task."""
+        """Set when Airflow kills the task, which then keeps executing until SIGKILL: long waits must check this."""
 
     def on_kill(self) -> None:
         """Handle the kill, in a signal handler: stop the job unless the task stays active."""

@@ -66,7 +66,7 @@ class RayAgentWaitingOperator(HookMixin, BaseOperator):
             raise self._timed_out("No triggerer reported an outcome") from None
 
     def _wait(self, is_done: Callable[[], bool], describe: Callable[[], str]) -> None:
-        """Poll until ``is_done`` returns true; transient errors are retried.
+        """Poll until ``is_done`` returns true; retry after errors that are not permanent.
 
         :param describe: returns the current state, as the beginning of the error message.
         :raises RayAgentWaitTimeoutError: after ``timeout`` seconds.

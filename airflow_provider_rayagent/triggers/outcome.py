@@ -49,7 +49,7 @@ class Outcome:
         return cls(following.end, following.job, following.error)
 
     def to_event(self, redact: Callable[[str], str] = str) -> dict[str, Any]:
-        """Return a storable object, under 2 KB.
+        """Return a storable object, under 2 KB: Airflow prints it to the task log and stores it as plain text.
 
         :param redact: redacts secrets in the status; errors are already redacted.
         """

@@ -1,4 +1,8 @@
-"""Save a trigger's position in the job's log to an XCom, for the next trigger of the same try."""
+"""Save a trigger's position in the job's log to an XCom, for the next trigger of the same try.
+
+Not to the task state store, whose requests hang in a trigger. And not in the trigger's ``cleanup()``, which cannot
+write XComs when the triggerer shuts down.
+"""
 
 from __future__ import annotations
 
@@ -162,6 +166,7 @@ def initial_position(ti: Any) -> dict[str, Any]:
 
 def read_position(value: object, ti: Any) -> dict[str, Any] | None:
     """Return the saved position, ``None`` if there is none or it belongs to another try."""
+    # After a clear, the trigger of the old try can still save its position.
     if not isinstance(value, dict) or value.get("try") != str(ti.id):
         return None
     return as_position(value.get("cursor"))

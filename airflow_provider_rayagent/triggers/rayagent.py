@@ -114,7 +114,7 @@ class RayAgentJobTrigger(BaseTrigger):
         self.log_storage = log_storage
         self.timeout_after: datetime | None = None
         """Set by the triggerer: the time at which Airflow ends the deferral."""
-        self._position: PositionStore | None = None
+        self._store: PositionStore | None = None
         self._redact: Redactor = NO_SECRETS
         self._fired = False
 
@@ -154,28 +154,28 @@ class RayAgentJobTrigger(BaseTrigger):
         Airflow also calls this after a missed heartbeat, when another triggerer has taken over: then the task is still
         deferred, and its job must keep running.
         """
-        position = self._position
-        if self._fired or self.task_instance is None or position is None:
+        store = self._position_store
+        if self._fired or self.task_instance is None or store is None:
             return
-        if not self.stop_job_on_kill and not position.gaps:
+        if not self.stop_job_on_kill and not store.gaps:
             return
-        stopping = asyncio.ensure_future(asyncio.wait_for(self._stop_if_task_ended(position), KILL_SECONDS))
+        stopping = asyncio.ensure_future(asyncio.wait_for(self._stop_if_task_ended(store), KILL_SECONDS))
         while not stopping.done():
             # Airflow cancels this again about once a second (TriggerRunner.cancel_triggers); the stop must complete.
             with suppress(asyncio.CancelledError):
                 await asyncio.wait((stopping,))
         stopping.result()
 
-    async def _stop_if_task_ended(self, position: PositionStore) -> None:
+    async def _stop_if_task_ended(self, store: PositionStore) -> None:
         has_ended, state = await asyncio.to_thread(
             state_if_ended, self.task_instance, self.job_id, self.log, deferred=True
         )
         if not has_ended:
             return
-        if not await position.is_current_owner():
+        if not await store.is_current_owner():
             self.log.info("Another trigger follows job %s now; this one is ending without stopping it.", self.job_id)
             return
-        for gap in position.gaps:
+        for gap in store.gaps:
             self._warn_missing(gap, "no worker completes the task")
         if self.stop_job_on_kill:
             await self._stop_job(f"The task was ended externally (state: {state})")
@@ -195,13 +195,13 @@ class RayAgentJobTrigger(BaseTrigger):
     async def _follow(self) -> Outcome:
         log = TaskLog(self.log)
         clock = StallClock(Channel.of_loop())
-        self._position = position = PositionStore(
+        self._position_store = store = PositionStore(
             self.task_instance if self._settings().forward else None,
             self.log,
             start=self.cursor,
             storage=self.log_storage,
         )
-        start = await self._starting_position(position)
+        start = await self._starting_position(store)
         async with self._hook() as hook:
             config = (await hook.get_async_conn()).config
             self._redact = config.redact
@@ -221,20 +221,20 @@ class RayAgentJobTrigger(BaseTrigger):
                 deadline=self._seconds_left(),
                 clock=clock,
             )
-            saver = asyncio.create_task(position.save_changes(lambda: _is_replaced(clock, position)))
+            saver = asyncio.create_task(store.save_changes(lambda: _is_replaced(clock, store)))
             cursor = follower.cursor
             try:
                 async with aclosing(follower.items()) as found:
                     async for items in found:
-                        await self._pause_if_replaced(clock, position)
+                        await self._pause_if_replaced(clock, store)
                         if follower.cursor is not cursor:
                             cursor = follower.cursor
-                            for gap in position.log_was_rewritten():
+                            for gap in store.log_was_rewritten():
                                 self._warn_missing(gap, "the job's log has been rewritten")
                         await self._forward(log, records, items)
                         if items:
-                            position.update(records.position(follower.cursor))
-                await self._pause_if_replaced(clock, position)
+                            store.update(records.position(follower.cursor))
+                await self._pause_if_replaced(clock, store)
                 await log.write(records.finish())
             finally:
                 saver.cancel()
@@ -245,7 +245,7 @@ class RayAgentJobTrigger(BaseTrigger):
                 more["result"] = records.result.state()
             if _failed(follower) and self.forward_logs:
                 more["last_lines"] = records.last_lines
-            await position.save(**more)
+            await store.save(**more)
         return Outcome.of(follower)
 
     def _hook(self) -> RayAgentAsyncHook:
@@ -256,9 +256,9 @@ class RayAgentJobTrigger(BaseTrigger):
         for batch in in_portions(items, BATCH_SIZE):
             await log.write(records.render(batch, time.monotonic()))
 
-    async def _starting_position(self, position: PositionStore) -> Mapping[str, Any] | None:
+    async def _starting_position(self, store: PositionStore) -> Mapping[str, Any] | None:
         """Return the position at which to start, after taking over from an earlier trigger if there was one."""
-        found = await position.load()
+        found = await store.load()
         if found is None:
             return self.cursor
         self.log.warning(
@@ -270,12 +270,12 @@ class RayAgentJobTrigger(BaseTrigger):
         await asyncio.sleep(random.uniform(0, TAKE_OVER_SECONDS))  # noqa: S311 - no secret
         return found.position
 
-    async def _pause_if_replaced(self, clock: StallClock, position: PositionStore) -> None:
+    async def _pause_if_replaced(self, clock: StallClock, store: PositionStore) -> None:
         """Wait to be cancelled if this triggerer stalled and another one has taken over the job meanwhile."""
         clock()
         while clock.stalled:
             stalls = clock.stalls
-            if await _is_replaced(clock, position):
+            if await _is_replaced(clock, store):
                 self.log.info("Another triggerer has taken over job %s; this one pauses.", self.job_id)
                 await asyncio.sleep(SILENT_SECONDS)
                 clock()
@@ -330,9 +330,9 @@ class StallClock:
         return self._channel.tick()
 
 
-async def _is_replaced(clock: StallClock, position: PositionStore) -> bool:
+async def _is_replaced(clock: StallClock, store: PositionStore) -> bool:
     clock()
-    return clock.stalled and not await position.is_current_owner()
+    return clock.stalled and not await store.is_current_owner()
 
 
 def _describe_lost_lines(found: TakeOver) -> str:

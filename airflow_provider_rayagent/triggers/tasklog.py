@@ -123,7 +123,7 @@ class Channel:
     async def drained(self) -> AsyncIterator[None]:
         """Block writes, and wait until the supervisor has read everything; then it is on disk.
 
-        This bypasses the queue of writers: with a thousand triggers, only one per second could save its position.
+        This bypasses the queue of writers: in it, only one of a thousand triggers could save its position per second.
         """
         async with self._write_lock:
             if self._fd is None:
