@@ -25,7 +25,7 @@ TARGETS: tuple[Target, ...] = ("running", "gone")
 FAILING = ("DEPLOY_FAILED", "UNHEALTHY")
 """Statuses of an application that does not work; Ray tries to mend an UNHEALTHY one."""
 
-DOUBT_SECONDS = 1.0
+FAST_POLL_SECONDS = 1.0
 """Between two looks while the application fails or the agent is out of reach, at most."""
 MAX_DEPLOYMENTS = 100
 """Deployments in a summary; more are left out."""
@@ -47,7 +47,7 @@ class ServeStatus(str, Enum):
     UNAVAILABLE = "UNAVAILABLE"
 
 
-class Arrival(str, Enum):
+class WaitResult(str, Enum):
     """Why the waiting for an application ended."""
 
     REACHED = "reached"
@@ -60,12 +60,12 @@ class Arrival(str, Enum):
 class ApplicationOutcome:
     """How the waiting ended.
 
-    :param arrival: why; ``None`` while it goes on.
+    :param result: why; ``None`` while it goes on.
     :param application: a summary of the application as last seen, ``None`` if the agent did not know it.
     :param error: the last failure to ask for it.
     """
 
-    arrival: Arrival | None
+    result: WaitResult | None
     application: dict[str, Any] | None = None
     error: RayAgentError | None = None
 
@@ -78,7 +78,7 @@ class ApplicationOutcome:
         """Return a storable object for a trigger's event."""
         return storable(
             {
-                "arrival": self.arrival.value if self.arrival else None,
+                "arrival": self.result.value if self.result else None,
                 "application": self.application,
                 "error": error_to_json(self.error),
             }
@@ -91,10 +91,10 @@ class ApplicationOutcome:
         :raises RayAgentResponseError: if ``event`` is not one.
         """
         try:
-            arrival, application, error = (event[key] for key in ("arrival", "application", "error"))  # type: ignore[index]
+            result, application, error = (event[key] for key in ("arrival", "application", "error"))  # type: ignore[index]
             if application is not None:
                 application = {"status": None, "deployments": {}, **application}
-            return cls(Arrival(arrival) if arrival is not None else None, application, error_from_json(error))
+            return cls(WaitResult(result) if result is not None else None, application, error_from_json(error))
         except (KeyError, TypeError, ValueError):
             raise RayAgentResponseError(
                 f"The trigger's event is not one of RayAgentServeApplicationTrigger: {event!r:.200}"
@@ -122,7 +122,7 @@ class ApplicationWait:
     _answered: bool = False
 
     @property
-    def is_in_doubt(self) -> bool:
+    def needs_fast_poll(self) -> bool:
         """Whether a time runs after which it is given up: a look soon matters."""
         return self._failing_since is not None or self._unreadable_since is not None
 
@@ -131,26 +131,26 @@ class ApplicationWait:
         self._answered, self._unreadable_since = True, None
         summary = None if application is None else summarize(application, self.redact)
         status = summary["status"] if summary else None
-        arrival = None
+        result = None
         if self.target == "gone":
-            arrival = Arrival.REACHED if summary is None else None
+            result = WaitResult.REACHED if summary is None else None
         elif status == "RUNNING":
-            arrival = Arrival.REACHED
+            result = WaitResult.REACHED
         if self.target == "running" and status in FAILING:
             self._failing_since = now if self._failing_since is None else self._failing_since
             if now - self._failing_since >= self.grace_period:
-                arrival = Arrival.FAILED
+                result = WaitResult.FAILED
         else:
             self._failing_since = None
-        self.last = ApplicationOutcome(arrival, summary)
+        self.last = ApplicationOutcome(result, summary)
         return self.last
 
     def failed(self, error: RayAgentError, now: float) -> ApplicationOutcome:
         """Take a failure to ask; return the outcome so far."""
         self._unreadable_since = now if self._unreadable_since is None else self._unreadable_since
-        hopeless = is_permanent(error) and not self._answered
-        given_up = hopeless or now - self._unreadable_since >= self.unreachable_timeout
-        self.last = ApplicationOutcome(Arrival.AGENT_UNREACHABLE if given_up else None, self.last.application, error)
+        is_final = is_permanent(error) and not self._answered
+        given_up = is_final or now - self._unreadable_since >= self.unreachable_timeout
+        self.last = ApplicationOutcome(WaitResult.AGENT_UNREACHABLE if given_up else None, self.last.application, error)
         return self.last
 
 

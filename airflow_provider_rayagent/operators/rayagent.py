@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_rayagent.client import jobs
-from airflow_provider_rayagent.client.applications import ApplicationOutcome, Arrival
+from airflow_provider_rayagent.client.applications import ApplicationOutcome, WaitResult
 from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentHTTPError
 from airflow_provider_rayagent.client.validation import quote_application_name, validate_id
 from airflow_provider_rayagent.exceptions import (
@@ -280,9 +280,9 @@ class RayAgentDeleteServeApplicationOperator(_IdempotentOperator):
     ) -> dict[str, Any]:
         """Conclude from the trigger's event."""
         outcome = ApplicationOutcome.from_event(event)
-        if outcome.arrival is Arrival.TIMED_OUT:
+        if outcome.result is WaitResult.TIMED_OUT:
             raise self._timed_out(f"The Serve application {self.name!r} still exists ({outcome.status})", outcome.error)
-        if outcome.arrival is not Arrival.REACHED:
+        if outcome.result is not WaitResult.REACHED:
             raise outcome.error or RayAgentError(f"Could not read the status of the Serve application {self.name!r}.")
         self.log.info("The Serve application %r is gone.", self.name)
         return self._result(status, deleted=True)

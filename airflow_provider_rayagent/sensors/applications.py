@@ -12,12 +12,12 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import TaskDeferralTimeout
 
 from airflow_provider_rayagent.client.applications import (
-    DOUBT_SECONDS,
+    FAST_POLL_SECONDS,
     TARGETS,
     ApplicationOutcome,
     ApplicationWait,
-    Arrival,
     Target,
+    WaitResult,
 )
 from airflow_provider_rayagent.client.errors import RayAgentError
 from airflow_provider_rayagent.client.validation import quote_application_name, validate_duration
@@ -101,10 +101,10 @@ class RayAgentServeApplicationSensor(SkippingMixin, HookMixin, BaseSensorOperato
         """Check the application; while it is failing or unreachable, keep checking until its grace period decides."""
         with self.hook as hook:
             outcome = self._check_status(hook)
-            while outcome.arrival is None and self._wait.is_in_doubt and time.monotonic() < self._deadline:
-                time.sleep(min(DOUBT_SECONDS, self.poke_interval))
+            while outcome.result is None and self._wait.needs_fast_poll and time.monotonic() < self._deadline:
+                time.sleep(min(FAST_POLL_SECONDS, self.poke_interval))
                 outcome = self._check_status(hook)
-        return False if outcome.arrival is None else PokeReturnValue(True, self._conclude(outcome))
+        return False if outcome.result is None else PokeReturnValue(True, self._conclude(outcome))
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:  # noqa: ARG002
         """Conclude from the trigger's event."""
@@ -118,7 +118,7 @@ class RayAgentServeApplicationSensor(SkippingMixin, HookMixin, BaseSensorOperato
             except TaskDeferralTimeout:
                 with self.hook as hook:
                     outcome = self._check_status(hook)
-                return self._conclude(replace(outcome, arrival=outcome.arrival or Arrival.TIMED_OUT))
+                return self._conclude(replace(outcome, result=outcome.result or WaitResult.TIMED_OUT))
 
     def _log_reason(self, error: BaseException | None) -> None:
         if error is not None:
@@ -143,7 +143,7 @@ class RayAgentServeApplicationSensor(SkippingMixin, HookMixin, BaseSensorOperato
 
         with self.hook as hook:
             outcome = self._check_status(hook)
-        if outcome.arrival is not None:
+        if outcome.result is not None:
             return self._conclude(outcome)
         self.log.info("Deferring: the triggerer waits for the Serve application %r from here on.", self.name)
         return self.defer(
@@ -164,9 +164,9 @@ class RayAgentServeApplicationSensor(SkippingMixin, HookMixin, BaseSensorOperato
         from airflow_provider_rayagent.text.showable import showable
 
         what = f"The Serve application {self.name!r}"
-        if outcome.arrival is Arrival.REACHED:
+        if outcome.result is WaitResult.REACHED:
             return storable(outcome.application)
-        if outcome.arrival is Arrival.FAILED:
+        if outcome.result is WaitResult.FAILED:
             message = str((outcome.application or {}).get("message") or "").strip()
             failing = [
                 f"{showable(name)} {showable(str(status))}"
@@ -183,7 +183,7 @@ class RayAgentServeApplicationSensor(SkippingMixin, HookMixin, BaseSensorOperato
                     ]
                 )
             )
-        if outcome.arrival is Arrival.TIMED_OUT:
+        if outcome.result is WaitResult.TIMED_OUT:
             goal = "become RUNNING" if self.target == "running" else "disappear"
             last = f" Last error: {outcome.error}" if outcome.error else f" Its status is: {outcome.status}."
             raise RayAgentServeApplicationTimeoutError(

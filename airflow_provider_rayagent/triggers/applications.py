@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_rayagent.client.applications import (
-    DOUBT_SECONDS,
+    FAST_POLL_SECONDS,
     ApplicationOutcome,
     ApplicationWait,
-    Arrival,
     Target,
+    WaitResult,
     find_by_name,
 )
 from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentNotFoundError
@@ -77,7 +77,7 @@ class RayAgentServeApplicationTrigger(BaseTrigger):
         try:
             outcome = await self._wait()
         except RayAgentError as error:
-            outcome = ApplicationOutcome(Arrival.AGENT_UNREACHABLE, None, error)
+            outcome = ApplicationOutcome(WaitResult.AGENT_UNREACHABLE, None, error)
         yield TriggerEvent(outcome.to_event())  # type: ignore[no-untyped-call]
 
     async def _wait(self) -> ApplicationOutcome:
@@ -94,11 +94,11 @@ class RayAgentServeApplicationTrigger(BaseTrigger):
                 if outcome.status != logged_status:
                     logged_status = outcome.status
                     self.log.info("The Serve application %r is %s.", self.name, logged_status)
-                if outcome.arrival is not None:
+                if outcome.result is not None:
                     return outcome
                 if left is not None and left <= 0:
-                    return ApplicationOutcome(Arrival.TIMED_OUT, outcome.application, outcome.error)
-                pause = min(self.poll_interval, DOUBT_SECONDS) if wait.is_in_doubt else self.poll_interval
+                    return ApplicationOutcome(WaitResult.TIMED_OUT, outcome.application, outcome.error)
+                pause = min(self.poll_interval, FAST_POLL_SECONDS) if wait.needs_fast_poll else self.poll_interval
                 await asyncio.sleep(pause if left is None else min(pause, left))
 
     async def _get_application(self, hook: RayAgentAsyncHook) -> dict[str, Any] | None:

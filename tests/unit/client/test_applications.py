@@ -13,8 +13,8 @@ from airflow_provider_rayagent.client.applications import (
     MAX_NAME,
     ApplicationOutcome,
     ApplicationWait,
-    Arrival,
     Target,
+    WaitResult,
     summarize,
 )
 from airflow_provider_rayagent.client.errors import (
@@ -55,50 +55,50 @@ def test_only_running_is_what_is_waited_for_and_nothing_that_is_there_is_gone(ta
     wait = make_wait(target)
     outcome = wait.seen(app(status), 5)
     reached = target == "running" and status == "RUNNING"
-    assert outcome.arrival == (Arrival.REACHED if reached else None)
+    assert outcome.result == (WaitResult.REACHED if reached else None)
     assert (outcome.status, outcome.error, wait.last) == (status, None, outcome)
-    assert wait.is_in_doubt is (target == "running" and status in FAILING)
+    assert wait.needs_fast_poll is (target == "running" and status in FAILING)
 
 
-@pytest.mark.parametrize(("target", "arrival"), [("running", None), ("gone", Arrival.REACHED)])
-def test_one_that_is_not_there_is_gone_or_still_to_come(target: Target, arrival: Arrival | None) -> None:
+@pytest.mark.parametrize(("target", "wanted"), [("running", None), ("gone", WaitResult.REACHED)])
+def test_one_that_is_not_there_is_gone_or_still_to_come(target: Target, wanted: WaitResult | None) -> None:
     wait = make_wait(target)
     outcome = wait.seen(None, 0)
-    assert outcome == ApplicationOutcome(arrival)
+    assert outcome == ApplicationOutcome(wanted)
     assert outcome.status == "not there"
-    assert not wait.is_in_doubt
+    assert not wait.needs_fast_poll
 
 
 def test_a_404_for_all_applications_does_not_tell_that_one_is_gone() -> None:
-    assert make_wait("gone").failed(GONE, 0).arrival is Arrival.AGENT_UNREACHABLE
+    assert make_wait("gone").failed(GONE, 0).result is WaitResult.AGENT_UNREACHABLE
     wait = make_wait("gone")
     wait.seen(app(), 0)
-    assert wait.failed(GONE, 1).arrival is None
+    assert wait.failed(GONE, 1).result is None
 
 
 def test_one_that_never_comes_is_waited_for_without_an_end_of_its_own() -> None:
     wait = make_wait()
-    assert [wait.seen(None, now).arrival for now in (0, GRACE, UNREACHABLE, 1e6)] == [None] * 4
+    assert [wait.seen(None, now).result for now in (0, GRACE, UNREACHABLE, 1e6)] == [None] * 4
 
 
 @pytest.mark.parametrize("status", FAILING)
-@pytest.mark.parametrize(("seconds", "arrival"), [(0, None), (GRACE - 0.01, None), (GRACE, Arrival.FAILED)])
+@pytest.mark.parametrize(("seconds", "wanted"), [(0, None), (GRACE - 0.01, None), (GRACE, WaitResult.FAILED)])
 def test_a_failing_one_is_given_up_when_the_grace_period_is_over(
-    seconds: float, arrival: Arrival | None, status: str
+    seconds: float, wanted: WaitResult | None, status: str
 ) -> None:
     wait = make_wait()
-    assert wait.seen(app(status), 100).arrival is None
-    assert wait.seen(app(status), 100 + seconds).arrival is arrival
+    assert wait.seen(app(status), 100).result is None
+    assert wait.seen(app(status), 100 + seconds).result is wanted
 
 
 def test_without_a_grace_period_the_first_failing_look_decides() -> None:
-    assert make_wait(grace_period=0.0).seen(app("DEPLOY_FAILED"), 100).arrival is Arrival.FAILED
+    assert make_wait(grace_period=0.0).seen(app("DEPLOY_FAILED"), 100).result is WaitResult.FAILED
 
 
 def test_one_failing_status_after_the_other_is_one_failure() -> None:
     wait = make_wait()
     wait.seen(app("UNHEALTHY"), 0)
-    assert wait.seen(app("DEPLOY_FAILED"), GRACE).arrival is Arrival.FAILED
+    assert wait.seen(app("DEPLOY_FAILED"), GRACE).result is WaitResult.FAILED
 
 
 @pytest.mark.parametrize("between", ["DEPLOYING", None])
@@ -106,22 +106,22 @@ def test_a_recovery_begins_the_grace_period_anew(between: str | None) -> None:
     wait = make_wait()
     wait.seen(app("UNHEALTHY"), 0)
     wait.seen(app(between) if between else None, GRACE - 1)
-    assert not wait.is_in_doubt
-    assert wait.seen(app("UNHEALTHY"), GRACE).arrival is None
-    assert wait.seen(app("RUNNING"), GRACE + 1).arrival is Arrival.REACHED
+    assert not wait.needs_fast_poll
+    assert wait.seen(app("UNHEALTHY"), GRACE).result is None
+    assert wait.seen(app("RUNNING"), GRACE + 1).result is WaitResult.REACHED
 
 
 def test_the_grace_period_goes_on_while_the_agent_is_away() -> None:
     wait = make_wait()
     wait.seen(app("DEPLOY_FAILED"), 0)
-    assert wait.failed(AWAY, GRACE).arrival is None
-    assert wait.seen(app("DEPLOY_FAILED"), GRACE + 1).arrival is Arrival.FAILED
+    assert wait.failed(AWAY, GRACE).result is None
+    assert wait.seen(app("DEPLOY_FAILED"), GRACE + 1).result is WaitResult.FAILED
 
 
 @pytest.mark.parametrize("status", FAILING)
 def test_a_failing_one_that_is_to_be_gone_is_waited_for(status: str) -> None:
     wait = make_wait("gone")
-    assert [wait.seen(app(status), now).arrival for now in (0, GRACE * 10)] == [None, None]
+    assert [wait.seen(app(status), now).result for now in (0, GRACE * 10)] == [None, None]
 
 
 @pytest.mark.parametrize("answered", [False, True])
@@ -130,9 +130,9 @@ def test_an_agent_that_is_away_is_given_up_after_its_timeout(error: RayAgentErro
     wait = make_wait()
     last = wait.seen(app("DEPLOYING"), 0).application if answered else None
     assert wait.failed(error, 10) == ApplicationOutcome(None, last, error)
-    assert wait.is_in_doubt
-    assert wait.failed(error, 10 + UNREACHABLE - 0.01).arrival is None
-    assert wait.failed(error, 10 + UNREACHABLE) == ApplicationOutcome(Arrival.AGENT_UNREACHABLE, last, error)
+    assert wait.needs_fast_poll
+    assert wait.failed(error, 10 + UNREACHABLE - 0.01).result is None
+    assert wait.failed(error, 10 + UNREACHABLE) == ApplicationOutcome(WaitResult.AGENT_UNREACHABLE, last, error)
 
 
 @pytest.mark.parametrize("answer", [app("DEPLOYING"), None])
@@ -140,8 +140,8 @@ def test_an_answer_begins_the_agents_timeout_anew(answer: dict[str, Any] | None)
     wait = make_wait()
     wait.failed(AWAY, 0)
     wait.seen(answer, UNREACHABLE - 1)
-    assert not wait.is_in_doubt
-    assert wait.failed(AWAY, UNREACHABLE).arrival is None
+    assert not wait.needs_fast_poll
+    assert wait.failed(AWAY, UNREACHABLE).result is None
 
 
 @pytest.mark.parametrize(
@@ -149,21 +149,21 @@ def test_an_answer_begins_the_agents_timeout_anew(answer: dict[str, Any] | None)
 )
 def test_a_refusal_ends_it_at_once_unless_the_agent_has_answered_before(kind: type[RayAgentError]) -> None:
     refusal = kind("no", 401)
-    assert make_wait().failed(refusal, 0).arrival is Arrival.AGENT_UNREACHABLE
+    assert make_wait().failed(refusal, 0).result is WaitResult.AGENT_UNREACHABLE
     wait = make_wait()
     wait.seen(None, 0)
-    assert wait.failed(refusal, 1).arrival is None
-    assert wait.failed(refusal, 1 + UNREACHABLE).arrival is Arrival.AGENT_UNREACHABLE
+    assert wait.failed(refusal, 1).result is None
+    assert wait.failed(refusal, 1 + UNREACHABLE).result is WaitResult.AGENT_UNREACHABLE
 
 
-@pytest.mark.parametrize("arrival", [*Arrival, None])
+@pytest.mark.parametrize("wanted", [*WaitResult, None])
 @pytest.mark.parametrize("application", [None, summarize(app("UNHEALTHY", message="é"))])
 @pytest.mark.parametrize("error", [None, RayAgentAuthenticationError("no: é", 401)])
 def test_an_outcome_comes_through_its_event(
-    arrival: Arrival | None, application: dict[str, Any] | None, error: RayAgentError | None
+    wanted: WaitResult | None, application: dict[str, Any] | None, error: RayAgentError | None
 ) -> None:
-    got = carried(ApplicationOutcome(arrival, application, error))
-    assert (got.arrival, got.application, type(got.error)) == (arrival, application, type(error))
+    got = carried(ApplicationOutcome(wanted, application, error))
+    assert (got.result, got.application, type(got.error)) == (wanted, application, type(error))
     assert str(got.error) == str(error)
 
 

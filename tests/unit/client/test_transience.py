@@ -9,7 +9,7 @@ import pytest
 from airflow_provider_rayagent import exceptions
 from airflow_provider_rayagent.client import answers, transience
 from airflow_provider_rayagent.client.agent_service import AGENT
-from airflow_provider_rayagent.client.applications import ApplicationWait, Arrival
+from airflow_provider_rayagent.client.applications import ApplicationWait, WaitResult
 from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentHTTPError, for_status
 from airflow_provider_rayagent.client.following import Following
 from airflow_provider_rayagent.client.transience import Delivery, Permanence, Row
@@ -204,7 +204,7 @@ def test_once_the_agent_has_answered_it_is_asked_again_whatever_it_says(row: Row
 
 def test_the_first_question_for_an_application_is_the_last_if_the_table_says_so(row: Row) -> None:
     wait = ApplicationWait("running", 30.0, 300.0)
-    given_up = wait.failed(answered(TEAPOT), 0.0).arrival is Arrival.AGENT_UNREACHABLE
+    given_up = wait.failed(answered(TEAPOT), 0.0).result is WaitResult.AGENT_UNREACHABLE
     assert given_up is (row.permanence is Permanence.PERMANENT)
 
 

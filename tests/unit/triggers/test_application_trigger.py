@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.client.applications import ApplicationOutcome, Arrival
+from airflow_provider_rayagent.client.applications import ApplicationOutcome, WaitResult
 from airflow_provider_rayagent.exceptions import (
     RayAgentAuthenticationError,
     RayAgentConnectionError,
@@ -77,24 +77,24 @@ def test_airflows_own_encoding_of_a_trigger_gives_it_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "answers", "arrival", "status"),
+    ("target", "answers", "wanted", "status"),
     [
-        ("running", [Refuse(404), said("DEPLOYING"), said("RUNNING")], Arrival.REACHED, "RUNNING"),
-        ("running", [said("UNHEALTHY"), said("RUNNING")], Arrival.REACHED, "RUNNING"),
-        ("running", [said("DEPLOYING"), Refuse(503), Refuse(401), said("RUNNING")], Arrival.REACHED, "RUNNING"),
-        ("running", [said("DEPLOYING"), said("DEPLOY_FAILED")], Arrival.FAILED, "DEPLOY_FAILED"),
-        ("gone", [said("UNHEALTHY"), said("DELETING"), Refuse(404)], Arrival.REACHED, "not there"),
+        ("running", [Refuse(404), said("DEPLOYING"), said("RUNNING")], WaitResult.REACHED, "RUNNING"),
+        ("running", [said("UNHEALTHY"), said("RUNNING")], WaitResult.REACHED, "RUNNING"),
+        ("running", [said("DEPLOYING"), Refuse(503), Refuse(401), said("RUNNING")], WaitResult.REACHED, "RUNNING"),
+        ("running", [said("DEPLOYING"), said("DEPLOY_FAILED")], WaitResult.FAILED, "DEPLOY_FAILED"),
+        ("gone", [said("UNHEALTHY"), said("DELETING"), Refuse(404)], WaitResult.REACHED, "not there"),
     ],
     ids=["deployed", "recovered", "agent away", "failed", "gone"],
 )
 def test_one_event_says_how_it_ended(
-    target: str, answers: list[Step], arrival: Arrival, status: str, connect: Connect
+    target: str, answers: list[Step], wanted: WaitResult, status: str, connect: Connect
 ) -> None:
     with ScriptedAgent(answers={GET: answers}) as agent, task_log() as log:
         connect(agent)
         outcome = wait(target=target, grace_period=0.6)
         agent.wait_until(lambda: agent.open_connections == 0)
-    assert (outcome.arrival, outcome.status, outcome.error) == (arrival, status, None)
+    assert (outcome.result, outcome.status, outcome.error) == (wanted, status, None)
     assert log.messages[-1] == f"The Serve application 'app' is {status}."
 
 
@@ -102,7 +102,7 @@ def test_one_that_fails_is_looked_at_soon_again_whatever_the_interval(connect: C
     with ScriptedAgent(answers={GET: [said("UNHEALTHY"), said("RUNNING")]}) as agent:
         connect(agent)
         begun = time.monotonic()
-        assert wait(poll_interval=PATIENCE).arrival is Arrival.REACHED
+        assert wait(poll_interval=PATIENCE).result is WaitResult.REACHED
         assert time.monotonic() - begun < PATIENCE
 
 
@@ -124,14 +124,14 @@ def test_the_deadline_ends_it_after_one_more_look(
         connect(agent)
         outcome = wait(deadline=time.time() + seconds, poll_interval=120)
         assert agent.requests
-    assert (outcome.arrival, outcome.status) == (Arrival.TIMED_OUT, status)
+    assert (outcome.result, outcome.status) == (WaitResult.TIMED_OUT, status)
     assert type(outcome.error) is (error or type(None))
 
 
 def test_one_that_is_running_when_the_deadline_has_passed_is_no_timeout(connect: Connect) -> None:
     with ScriptedAgent(applications=[Application()]) as agent:
         connect(agent)
-        assert wait(deadline=time.time() - 60).arrival is Arrival.REACHED
+        assert wait(deadline=time.time() - 60).result is WaitResult.REACHED
 
 
 def test_a_refused_token_ends_it_at_once_without_telling_it(connect: Connect) -> None:
@@ -139,7 +139,7 @@ def test_a_refused_token_ends_it_at_once_without_telling_it(connect: Connect) ->
         connect(agent)
         outcome = wait()
         assert len(agent.requests) == 1
-    assert outcome.arrival is Arrival.AGENT_UNREACHABLE
+    assert outcome.result is WaitResult.AGENT_UNREACHABLE
     assert type(outcome.error) is RayAgentAuthenticationError
     assert TOKEN not in json.dumps(outcome.to_event())
 
@@ -147,7 +147,7 @@ def test_a_refused_token_ends_it_at_once_without_telling_it(connect: Connect) ->
 def test_an_agent_that_is_out_of_reach_is_given_up_after_its_timeout(connect: Connect) -> None:
     connect(NO_AGENT)
     outcome = wait(agent_unreachable_timeout=0.3)
-    assert outcome.arrival is Arrival.AGENT_UNREACHABLE
+    assert outcome.result is WaitResult.AGENT_UNREACHABLE
     assert isinstance(outcome.error, RayAgentConnectionError)
 
 
