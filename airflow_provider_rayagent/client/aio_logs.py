@@ -287,7 +287,7 @@ class AsyncWholeLog:
 
 
 def _broke_off(error: ValueError) -> RayAgentConnectionError:
-    return RayAgentConnectionError(f"The log broke off: {error}.")
+    return RayAgentConnectionError(f"Reading the log failed: {error}.")
 
 
 def _words(error: Exception) -> str:

@@ -73,7 +73,7 @@ def read_answer(
     else:
         good, wanted = isinstance(value, dict), "a JSON object"
     if not good:
-        raise RayAgentResponseError(f"{where} with another shape than {wanted}: {brief(text, redact)}", status)
+        raise RayAgentResponseError(f"{where}: expected {wanted}, got: {brief(text, redact)}", status)
     return value
 
 

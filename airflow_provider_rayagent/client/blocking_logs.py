@@ -267,7 +267,7 @@ class WholeLog:
         except BROKEN as error:
             raise self._agent.error(error) from None
         except ValueError as error:
-            raise RayAgentConnectionError(f"The log broke off: {error}.") from None
+            raise RayAgentConnectionError(f"Reading the log failed: {error}.") from None
 
     def close(self) -> None:
         """Close the answer; its connection goes back to the pool if it was read whole."""

@@ -145,7 +145,8 @@ def _base_url(host: str | None, port: object, schema: str | None) -> str:
         )
     if re.match(r"[^/?#]*(//)?[^/?#]*@", text):
         raise RayAgentConfigError(
-            f"The connection's {called} holds a user or a password: the token goes to the {field_name('password')}."
+            f"The connection's {called} contains a user name or password; "
+            f"put the token into the {field_name('password')}."
         )
     if "://" not in text:
         scheme = (schema or "http").strip().lower()
@@ -238,7 +239,7 @@ def _extra_headers(extra: Mapping[str, Any]) -> dict[str, str]:
     headers = {}
     for name, text in value.items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
-            raise RayAgentConfigError(f"The connection's {called} hold an invalid name: {name!r}.")
+            raise RayAgentConfigError(f"The connection's {called} contain an invalid name: {name!r}.")
         if not isinstance(text, str):
             raise RayAgentConfigError(f"The value of the connection's header {name!r} must be text.")
         headers[name] = _header_value(f"header {name!r}", text)
@@ -261,8 +262,8 @@ def _seconds(extra: Mapping[str, Any], name: str, default: float) -> float:
         return validate_timeout(float(value) if isinstance(value, str) else value, name)
     except ValueError:
         raise RayAgentConfigError(
-            f"The connection's {field_name(name)} must be a number of seconds over 0 and up to {MAX_TIMEOUT:g}, "
-            f"not {shown(value)}."
+            f"The connection's {field_name(name)} must be a number of seconds greater than 0 "
+            f"and up to {MAX_TIMEOUT:g}, not {shown(value)}."
         ) from None
 
 
@@ -300,7 +301,9 @@ def _job_url(value: object) -> str:
             "https://ray.example.com/#/jobs/{job_id}."
         )
     if "@" in re.split("[/?#]", text.split("://", 1)[1], maxsplit=1)[0]:
-        raise RayAgentConfigError(f"{called} holds a user or a password, and whoever sees the task would see it.")
+        raise RayAgentConfigError(
+            f"{called} contains a user name or password, which everyone who sees the task would see."
+        )
     for placeholder in _PLACEHOLDER.findall(text):
         if placeholder != "{job_id}":
             raise RayAgentConfigError(f"{called} has {placeholder} in it, but only {{job_id}} is filled in.")

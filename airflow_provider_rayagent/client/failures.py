@@ -62,11 +62,11 @@ def as_agent_error(
     words = config.redact(str(causes[-1]) or type(causes[-1]).__name__)[:200]
     for cause in causes:
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, _BROKEN_TLS):
-            return RayAgentTLSError(f"No TLS with {where}: {words}. {_tls_remedy(cause)}")
+            return RayAgentTLSError(f"TLS handshake with {where} failed: {words}. {_tls_remedy(cause)}")
         if isinstance(cause, TimeoutError) and _HANDSHAKE in str(cause):
             return RayAgentConnectTimeoutError(
                 f"No TLS handshake with {where} within {config.connect_timeout:g} seconds: "
-                "does TLS (https) belong there?"
+                "does this port use TLS (https)?"
             )
         if isinstance(cause, TooSlowError):
             return RayAgentTimeoutError(f"The answer from {where} comes too slowly: {cause}.")
@@ -75,12 +75,12 @@ def as_agent_error(
         (
             (socket.gaierror,),
             RayAgentNameResolutionError,
-            f"The host name in {where} is not known: check the {field_name('host')}.",
+            f"Cannot resolve the host name in {where}: check the {field_name('host')}.",
         ),
         (
             (ConnectionRefusedError,),
             RayAgentConnectionRefusedError,
-            f"Nothing listens at {where}: check {field_name('host')} and port; does the agent run?",
+            f"Nothing listens at {where}: check {field_name('host')} and port; is the agent running?",
         ),
         (
             library.connect_timeout,
@@ -116,7 +116,7 @@ def _tls_remedy(error: ssl.SSLError) -> str:
         return f"Enter the file of the CA that signed the agent's certificate as {bundle}."
     if getattr(error, "reason", None) == "WRONG_VERSION_NUMBER":
         return f"Does the agent speak plain http? Then the {field_name('host')} begins with http://."
-    return f"Check the scheme (http or https), and the {bundle} if the certificate is signed by a CA of your own."
+    return f"Check the scheme (http or https), and the {bundle} if the certificate is signed by a private CA."
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

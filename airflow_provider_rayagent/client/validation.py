@@ -107,7 +107,7 @@ def validate_duration(value: object, name: str, *, at_most: float = MAX_DURATION
     """
     seconds = _seconds(value)
     if seconds is None or not (0 < seconds <= at_most or (or_zero and seconds == 0)):
-        least = "from 0 to" if or_zero else "over 0 and up to"
+        least = "from 0 to" if or_zero else "greater than 0 and up to"
         raise RayAgentInputError(
             f"{name} must be a number of seconds {least} {at_most:.0f}, or a timedelta, not {shown(value)}."
         )
@@ -131,7 +131,7 @@ def validate_count(value: object, name: str) -> int:
     :raises RayAgentInputError: for anything else.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise RayAgentInputError(f"{name} must be a whole number over 0, not {shown(value)}.")
+        raise RayAgentInputError(f"{name} must be a whole number greater than 0, not {shown(value)}.")
     return value
 
 

@@ -72,8 +72,7 @@ class Output:
     def rewritten(self) -> None:
         """Tell that another log is there now."""
         self._say(
-            "The job's log is not the one that was forwarded so far (rotated or rewritten); "
-            "forwarding it again from the start.",
+            "The job's log was rotated or rewritten; forwarding it again from the start.",
             LogRewritten,
         )
 
@@ -83,7 +82,7 @@ class Output:
 
     def lost(self) -> None:
         """Tell that the log's end could not be had."""
-        self._say("The end of the job's log could not be read; lines may be missing here.")
+        self._say("Could not read the end of the job's log; lines may be missing here.")
 
     def _say(self, text: str, kind: type[Notice] = Notice) -> None:
         self._items.append(kind(text))

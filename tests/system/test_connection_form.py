@@ -231,9 +231,9 @@ def peers(scripted: ScriptedAgent, folder: Path) -> Iterator[dict[str, str]]:
     ("peer", "what", "remedy"),
     [
         ("token", "rejected the token (401)", "check the Agent token (password)"),
-        ("nobody", "Nothing listens at", "check Agent URL (host) and port; does the agent run?"),
-        ("name", "is not known", "check the Agent URL (host)"),
-        ("tls", "No TLS with", "as CA bundle (ca_bundle)"),
+        ("nobody", "Nothing listens at", "check Agent URL (host) and port; is the agent running?"),
+        ("name", "Cannot resolve the host name", "check the Agent URL (host)"),
+        ("tls", "TLS handshake with", "as CA bundle (ca_bundle)"),
         ("page", "is not a Ray agent", "check the Agent URL (host), its port and path"),
         ("link", "Connected to an agent", "Job page (job_url) must be an http or https URL with {job_id} in it"),
     ],

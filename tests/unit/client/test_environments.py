@@ -64,7 +64,7 @@ class Row:
 
 
 NO_PROXY_IS = (RayAgentConfigError, r"^The environment's HTTP_PROXY is not the URL of a proxy")
-UNKNOWN_CA = (RayAgentTLSError, r"^No TLS with https://.* Enter the file of the CA")
+UNKNOWN_CA = (RayAgentTLSError, r"^TLS handshake with https://.* Enter the file of the CA")
 
 ROWS = {
     "nothing": Row({}),
@@ -140,7 +140,7 @@ ROWS = {
         {"HTTPS_PROXY": "https://{tls_proxy}", "REQUESTS_CA_BUNDLE": "{ca}"}, tls=True, through=True
     ),
     "https, the proxy's certificate is of an unknown CA": Row(
-        {"HTTPS_PROXY": "https://{tls_proxy}"}, tls=True, error=(RayAgentTLSError, "No TLS with")
+        {"HTTPS_PROXY": "https://{tls_proxy}"}, tls=True, error=(RayAgentTLSError, "TLS handshake with")
     ),
     "https, a proxy for http": Row({"HTTP_PROXY": "http://{dead}"}, tls=True, extra={"ca_bundle": "{ca}"}),
     **{
@@ -156,7 +156,7 @@ ROWS = {
         error=(RayAgentConfigError, "^The environment's SSL_CERT_FILE names a file that is not there: /nowhere/ca.pem"),
     ),
     "https, CAs that are none": Row(
-        {"REQUESTS_CA_BUNDLE": "{no_ca}"}, tls=True, error=(RayAgentTLSError, "^No TLS with https://")
+        {"REQUESTS_CA_BUNDLE": "{no_ca}"}, tls=True, error=(RayAgentTLSError, "^TLS handshake with https://")
     ),
     "https, the connection's CAs count": Row(
         {"REQUESTS_CA_BUNDLE": "{other_ca}"}, tls=True, extra={"ca_bundle": "{ca}"}

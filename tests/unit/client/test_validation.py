@@ -65,7 +65,7 @@ def test_a_name_that_no_path_can_carry_is_refused(name: object) -> None:
 
 @pytest.mark.parametrize("value", NOT_SECONDS, ids=shown)
 def test_a_time_that_is_none_is_refused(value: object) -> None:
-    with pytest.raises(RayAgentInputError, match="patience must be a number of seconds over 0") as caught:
+    with pytest.raises(RayAgentInputError, match="patience must be a number of seconds greater than 0") as caught:
         validate_duration(value, "patience")
     assert len(str(caught.value)) < 200
     with pytest.raises(RayAgentInputError, match="timeout"):

@@ -181,7 +181,7 @@ def test_a_log_whose_end_cannot_be_read_is_an_error_after_the_last_line(connect:
         connect(agent)
         with RayAgentHook() as hook, pytest.raises(RayAgentLogsUnavailableError):
             list(hook.tail_job_logs("j1"))
-    assert any("could not be read" in warning for warning in log.warnings)
+    assert any("Could not read" in warning for warning in log.warnings)
 
 
 def make_hook(**limits: Any) -> RayAgentHook:

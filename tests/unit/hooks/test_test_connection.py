@@ -53,7 +53,7 @@ def test_a_name_that_is_not_known_is_told(connect: Connect) -> None:
     good, words = verdict(connect, "http://agent.invalid")
     assert not good
     assert "host name" in words
-    assert "not known" in words
+    assert "Cannot resolve" in words
     assert "check the Agent URL (host)" in words
 
 
