@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from airflow_provider_rayagent.client.errors import (
     RayAgentError,
@@ -56,6 +56,14 @@ class WaitResult(str, Enum):
     TIMED_OUT = "timed out"
 
 
+class ApplicationEvent(TypedDict):
+    """The event of :class:`RayAgentServeApplicationTrigger`. ``error`` is the value of :func:`error_to_json`."""
+
+    arrival: str | None
+    application: dict[str, Any] | None
+    error: list[Any] | None
+
+
 @dataclass(frozen=True)
 class ApplicationOutcome:
     """How the waiting ended.
@@ -74,15 +82,14 @@ class ApplicationOutcome:
         """The status, as a sentence may show it."""
         return shown_status(self.application) if self.application else "not there"
 
-    def to_event(self) -> dict[str, Any]:
+    def to_event(self) -> ApplicationEvent:
         """Return a storable object for a trigger's event."""
-        return storable(
-            {
-                "arrival": self.result.value if self.result else None,
-                "application": self.application,
-                "error": error_to_json(self.error),
-            }
-        )
+        event: ApplicationEvent = {
+            "arrival": self.result.value if self.result else None,
+            "application": self.application,
+            "error": error_to_json(self.error),
+        }
+        return storable(event)
 
     @classmethod
     def from_event(cls, event: object) -> ApplicationOutcome:

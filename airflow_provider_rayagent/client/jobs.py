@@ -6,7 +6,7 @@ import json
 import math
 from datetime import datetime, timezone
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, cast
 
 from airflow_provider_rayagent.text.showable import cut, showable
 from airflow_provider_rayagent.text.storable import storable
@@ -14,6 +14,7 @@ from airflow_provider_rayagent.text.storable import storable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+Primitive: TypeAlias = str | int | float | bool | None
 MAX_TEXT = 4_000
 """Characters of one text in a summary; a longer one is cut visibly."""
 MAX_METADATA = 4_000
@@ -35,6 +36,28 @@ _FIELDS = (
     "driver_exit_code",
     "driver_node_id",
 )
+
+
+class JobSummary(TypedDict, total=False):
+    """What XCom has of a job's details. A value that came as something else than a JSON primitive is its text."""
+
+    job_id: str
+    submission_id: Primitive
+    type: Primitive
+    status: Primitive
+    message: Primitive
+    error_type: Primitive
+    entrypoint: Primitive
+    start_time: Primitive
+    """In ms since the epoch, as ``end_time``."""
+    end_time: Primitive
+    driver_exit_code: Primitive
+    driver_node_id: Primitive
+    driver_job_id: Primitive
+    duration: float | None
+    """In seconds."""
+    metadata: Any
+    result: Any
 
 
 class JobStatus(str, Enum):
@@ -71,7 +94,7 @@ def shown_status(job: Mapping[str, Any], redact: Callable[[str], str] = str) -> 
     return showable(str(job.get("status")), redact, length=MAX_STATUS)
 
 
-def summarize(job: Mapping[str, Any], job_id: str, redact: Callable[[str], str] = str) -> dict[str, Any]:
+def summarize(job: Mapping[str, Any], job_id: str, redact: Callable[[str], str] = str) -> JobSummary:
     """Return what of a job's details goes to XCom: a storable object, small, without ``runtime_env`` (secrets).
 
     Its ``job_id`` is the id that was asked for, by which the agent knows the job; the one that Ray gives the job's
@@ -79,15 +102,14 @@ def summarize(job: Mapping[str, Any], job_id: str, redact: Callable[[str], str] 
 
     :param redact: takes secrets out of a text; a job may have printed one, and Ray's message has its last lines.
     """
-    return storable(
-        {
-            "job_id": job_id,
-            **{name: primitive(job.get(name), redact) for name in _FIELDS},
-            "driver_job_id": primitive(job.get("job_id"), redact),
-            "duration": duration_of(job),
-            "metadata": _metadata(job.get("metadata"), redact),
-        }
-    )
+    summary = {
+        "job_id": job_id,
+        **{name: primitive(job.get(name), redact) for name in _FIELDS},
+        "driver_job_id": primitive(job.get("job_id"), redact),
+        "duration": duration_of(job),
+        "metadata": _metadata(job.get("metadata"), redact),
+    }
+    return cast("JobSummary", storable(summary))
 
 
 def describe(job: Mapping[str, Any], job_id: str, where: str = "", *, redact: Callable[[str], str] = str) -> str:
@@ -134,7 +156,7 @@ def _metadata(value: object, redact: Callable[[str], str]) -> Any:
     return storable(value, redact) if len(text) <= MAX_METADATA else f"left out: {len(text)} characters"
 
 
-def primitive(value: object, redact: Callable[[str], str]) -> str | int | float | bool | None:
+def primitive(value: object, redact: Callable[[str], str]) -> Primitive:
     """Return a value as a JSON primitive: a text without secrets, and cut."""
     if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
         return value

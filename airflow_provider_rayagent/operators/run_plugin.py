@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+    from airflow_provider_rayagent.client.jobs import JobSummary
     from airflow_provider_rayagent.tasks.job import TaskJob
     from airflow_provider_rayagent.triggers.outcome import Outcome
 
@@ -317,7 +318,7 @@ class RayAgentRunPluginOperator(RayAgentJobFollowingMixin):
             time.sleep(STATUS_CHECK_SECONDS)
         self.log.info("Job %s was started.", self.job_id)
 
-    def _conclude(self, context: Context, task_job: TaskJob, outcome: Outcome) -> dict[str, Any]:
+    def _conclude(self, context: Context, task_job: TaskJob, outcome: Outcome) -> JobSummary:
         if outcome.end is End.NOT_STARTED:
             task_job.stopper.stop("The task's start_timeout has expired")
             status = self._status(outcome.job) if outcome.job else "unknown to the agent"

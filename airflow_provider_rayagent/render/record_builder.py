@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from airflow_provider_rayagent.render.bars import Bars, NumberedLine
 from airflow_provider_rayagent.render.excerpt import Excerpt
 from airflow_provider_rayagent.render.levels import LevelFinder
-from airflow_provider_rayagent.tail.cursor import Cursor
+from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
 from airflow_provider_rayagent.text.showable import showable
 
 if TYPE_CHECKING:
@@ -69,9 +69,9 @@ class RecordBuilder:
     :param position: from :meth:`position` of the predecessor, to continue where it stopped.
     """
 
-    def __init__(self, settings: PresentSettings | None = None, position: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, settings: PresentSettings | None = None, position: LogPosition | None = None) -> None:
         self._settings = settings or PresentSettings()
-        saved = position or {}
+        saved = position or Cursor().to_json()
         self._levels = LevelFinder()
         self._bars = Bars(self._settings.progress_interval)
         self._excerpt: Excerpt[NumberedLine] = Excerpt(
@@ -82,7 +82,8 @@ class RecordBuilder:
         self._lines = 0
         self._records: list[Record] = []
         self._first_hidden: int | None = None
-        self._base = {**Cursor().to_json(), **saved}
+        self._base = Cursor().to_json()
+        self._base.update(saved)
         self._base_lines = 0
 
     def add_line(self, text: str, now: float) -> None:
@@ -133,7 +134,7 @@ class RecordBuilder:
         records, self._records = self._records, []
         return records + [self._job_record(line.level, line.text) for line in last]
 
-    def position(self, cursor: Cursor) -> dict[str, Any]:
+    def position(self, cursor: Cursor) -> LogPosition:
         """Return the position from which another builder and its tail can continue, as JSON primitives.
 
         It includes a cursor for :meth:`Cursor.from_json`. While lines are held back, this cursor is older than
@@ -145,8 +146,10 @@ class RecordBuilder:
         settled = min(held, default=self._lines)
         if not held and not self._skip:
             self._base, self._base_lines = cursor.to_json(), self._lines
-        shown = self._excerpt.shown
-        return {**self._base, "shown": shown, "again": settled - self._base_lines + self._skip}
+        position = self._base.copy()
+        position["shown"] = self._excerpt.shown
+        position["again"] = settled - self._base_lines + self._skip
+        return position
 
     def _show(self, lines: Iterable[NumberedLine]) -> None:
         for line in lines:

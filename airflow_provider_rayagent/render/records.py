@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_rayagent.client import jobs
 from airflow_provider_rayagent.render.record_builder import PresentSettings, Record, RecordBuilder
 from airflow_provider_rayagent.render.result import ResultFinder
-from airflow_provider_rayagent.tail.cursor import Cursor
+from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
 from airflow_provider_rayagent.tail.items import Item, JobSeen, LogLines, LogRewritten, Notice, Progress
 from airflow_provider_rayagent.tail.lines import changed
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
@@ -50,7 +50,7 @@ class JobRecords:
         shown: bool = True,
         redact: Redactor = NO_SECRETS,
         where: str = "",
-        position: Mapping[str, Any] | None = None,
+        position: LogPosition | None = None,
     ) -> None:
         self._job_id = job_id
         self._builder = RecordBuilder(settings, position)
@@ -58,7 +58,7 @@ class JobRecords:
         self._redact = redact
         self._where = where
         self._markers = markers
-        self._result_state = (position or {}).get("result")
+        self._result_state = position.get("result") if position else None
         self.result = ResultFinder(markers, self._result_state) if markers else None
         """Finder of the result; ``None`` without markers."""
         self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
@@ -104,7 +104,7 @@ class JobRecords:
         """Return the records of all lines held back. Call it once, when the job has ended or the task gives up."""
         return self._builder.finish()
 
-    def position(self, cursor: Cursor) -> dict[str, Any]:
+    def position(self, cursor: Cursor) -> LogPosition:
         """Return the position from which a successor can continue, as JSON primitives; :class:`Cursor` reads it too."""
         position = self._builder.position(cursor)
         if self.result is not None:
@@ -129,7 +129,7 @@ class JobRecords:
             self._builder.add_message(logging.WARNING, text, now)
 
 
-def as_position(value: object) -> dict[str, Any] | None:
+def as_position(value: object) -> LogPosition | None:
     """Return ``value`` if it is a position of :meth:`JobRecords.position`, else ``None``."""
     if not isinstance(value, dict):
         return None
@@ -137,7 +137,7 @@ def as_position(value: object) -> dict[str, Any] | None:
         Cursor.from_json(value)
     except ValueError:
         return None
-    return value
+    return cast("LogPosition", value)
 
 
 def grouped(found: Iterable[Record], size: int = RECORD_BYTES) -> Iterator[Record]:

@@ -4,13 +4,38 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Joining = Literal["unknown", "raw", "lines"]
 """How the messages of a stream make up its text: as they are, or one line each without its newline."""
 
 _DIGEST_BYTES = 16
 _MARK_RATIO = 8
+
+
+class _CursorState(TypedDict):
+    """A :class:`Cursor` as JSON."""
+
+    chars: int
+    lines: int
+    mid_line: bool
+    joining: Joining
+    marks: list[list[Any]]
+
+
+class LogPosition(_CursorState, total=False):
+    """Where to resume in a log, as JSON: a cursor, and what was made of the lines after it.
+
+    ``shown`` is the number of lines that count against ``max_lines``, ``again`` the number of lines after the cursor
+    that were forwarded already, and ``result`` the state of the search for the job's result.
+    """
+
+    shown: int
+    again: int
+    result: Any
 
 
 class ForeignTextError(Exception):
@@ -35,7 +60,7 @@ class Cursor:
     joining: Joining = "unknown"
     marks: list[tuple[int, str]] = field(default_factory=list)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> LogPosition:
         """Return the cursor as JSON primitives, under 1 KB."""
         return {
             "chars": self.chars,
@@ -46,7 +71,7 @@ class Cursor:
         }
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Cursor:
+    def from_json(cls, value: Mapping[str, Any]) -> Cursor:
         """Return the cursor that :meth:`to_json` gave.
 
         :raises ValueError: if ``value`` is not one.

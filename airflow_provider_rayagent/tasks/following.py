@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+    from airflow_provider_rayagent.client.jobs import JobSummary
     from airflow_provider_rayagent.tasks.job import TaskJob
     from airflow_provider_rayagent.tasks.triggers import TriggersOfTry
     from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
@@ -228,7 +229,7 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
             "tail_lines": self.tail_lines,
         }
 
-    def _conclude(self, context: Context, task_job: TaskJob, outcome: Outcome) -> dict[str, Any]:
+    def _conclude(self, context: Context, task_job: TaskJob, outcome: Outcome) -> JobSummary:
         if outcome.end is End.TIMED_OUT:
             self._time_out(task_job, outcome.job)
         result = task_job.conclude(outcome)
@@ -331,7 +332,7 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
         triggers = self._triggers(context, task_job)
         position = triggers.position
         if task_job.result is not None:
-            task_job.result.set_saved(triggers.saved.get("result"), (position or {}).get("result"))
+            task_job.result.set_saved(triggers.saved.get("result"), position.get("result") if position else None)
         if position is None:
             return
         task_job.observer.position = position

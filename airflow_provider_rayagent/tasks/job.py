@@ -23,9 +23,11 @@ from airflow_provider_rayagent.text.storable import storable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from airflow_provider_rayagent.client.jobs import JobSummary
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
     from airflow_provider_rayagent.render.record_builder import PresentSettings
     from airflow_provider_rayagent.tail.commands import TailSettings
+    from airflow_provider_rayagent.tail.cursor import LogPosition
     from airflow_provider_rayagent.triggers.outcome import Outcome
 
 
@@ -63,7 +65,7 @@ class TaskJob:
         *,
         display: PresentSettings | None = None,
         markers: tuple[str, str] | None = None,
-        position: Mapping[str, Any] | None = None,
+        position: LogPosition | None = None,
         owns: bool = False,
         log_is_shown: bool = True,
         link: str = "",
@@ -102,7 +104,7 @@ class TaskJob:
             return seen
         return job
 
-    def conclude(self, outcome: Outcome) -> dict[str, Any]:
+    def conclude(self, outcome: Outcome) -> JobSummary:
         """Return the XCom of a job that has succeeded.
 
         :raises RayAgentJobFailedError: or :class:`RayAgentJobStoppedError`, after pushing the XCom.
@@ -129,7 +131,7 @@ class TaskJob:
         status = self._status(job) if job else "unknown"
         raise error(f"Job {self.job_id} did not end within the {name} of {seconds:g} seconds; its status is {status}.")
 
-    def _conclude_ended(self, job: Mapping[str, Any]) -> dict[str, Any]:
+    def _conclude_ended(self, job: Mapping[str, Any]) -> JobSummary:
         redact = self.hook.config.redact
         summary = jobs.summarize(job, self.job_id, redact)
         status = jobs.known_status(job)

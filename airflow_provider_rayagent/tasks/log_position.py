@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from airflow.sdk import Context
+
+    from airflow_provider_rayagent.tail.cursor import LogPosition
 
 KEY = "rayagent_log_cursor"
 
 
-def recall_position(context: Context, job_id: str, *, same_try: bool) -> dict[str, Any] | None:
+def recall_position(context: Context, job_id: str, *, same_try: bool) -> LogPosition | None:
     """Return the position that an earlier poke or try has saved, ``None`` if there is none."""
     from airflow_provider_rayagent.render.records import as_position
 
@@ -34,7 +34,7 @@ def recall_position(context: Context, job_id: str, *, same_try: bool) -> dict[st
     return {**position, "shown": 0}
 
 
-def save_position(context: Context, job_id: str, position: Mapping[str, Any] | None) -> None:
+def save_position(context: Context, job_id: str, position: LogPosition | None) -> None:
     """Save a position for the next poke or try."""
     store = context.get("task_state_store")
     if store is not None and position is not None:

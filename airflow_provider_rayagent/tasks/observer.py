@@ -12,12 +12,12 @@ import structlog
 
 from airflow_provider_rayagent.render.record_builder import PresentSettings
 from airflow_provider_rayagent.render.records import JOB_LOGGER, JobRecords, Joiner
-from airflow_provider_rayagent.tail.cursor import Cursor
+from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import LogLines, lines_in
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from airflow_provider_rayagent.client.blocking_driver import Follower
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
@@ -54,7 +54,7 @@ class JobObserver:
         display: PresentSettings | None = None,
         shown: bool = True,
         result: PrintedResult | None = None,
-        position: Mapping[str, Any] | None = None,
+        position: LogPosition | None = None,
         stopper: JobStopper | None = None,
     ) -> None:
         self._hook = hook
@@ -136,7 +136,7 @@ class JobObserver:
                 self._stopper.wait()
         return follower
 
-    def _records(self, position: Mapping[str, Any] | None, markers: tuple[str, str] | None) -> JobRecords:
+    def _records(self, position: LogPosition | None, markers: tuple[str, str] | None) -> JobRecords:
         return JobRecords(
             self._job_id,
             self._display,

@@ -81,7 +81,7 @@ class TriggersOfTry:
         from airflow_provider_rayagent.text.showable import showable
 
         task_job = self._task_job
-        lines = self.saved.get("lines", (self.position or {}).get("lines"))
+        lines = self.saved.get("lines", self.position["lines"] if self.position else None)
         task_job.log.info("The triggerer has read %d lines of the log of job %s.", lines, task_job.job_id)
         last = self.saved.get("last_lines")
         if last and not self._last_is_lost:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.render.records import as_position
-from airflow_provider_rayagent.tail.cursor import Cursor
+from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ class Gap:
     :param until: number of the last line, from 1; ``None``: the last line of the log.
     """
 
-    start: Mapping[str, Any]
+    start: LogPosition
     until: int | None
 
     @property
@@ -73,20 +73,20 @@ class TakeOver:
     :param is_repeated: whether this trigger forwards that gap itself.
     """
 
-    position: Mapping[str, Any]
+    position: LogPosition
     gaps: list[Gap] = field(default_factory=list)
     lost: Gap | None = None
     is_repeated: bool = False
 
 
-def take_over(saved: Mapping[str, Any], start: Mapping[str, Any] | None, *, is_kept: bool) -> TakeOver:
+def take_over(saved: Mapping[str, Any], start: LogPosition | None, *, is_kept: bool) -> TakeOver:
     """Return how to continue from the state that another trigger saved.
 
     :param saved: the state, with the position under ``cursor``; it may be from a version without gaps.
     :param start: the position at which the first trigger started; ``None``: the first line.
     :param is_kept: whether the other trigger's log file becomes part of the finished log.
     """
-    position: Mapping[str, Any] = saved["cursor"]
+    position: LogPosition = saved["cursor"]
     gaps = saved_gaps(saved)
     if is_kept:
         return TakeOver(position, gaps)
@@ -105,20 +105,21 @@ def saved_gaps(saved: Mapping[str, Any]) -> list[Gap]:
     return [gap for gap in map(Gap.from_json, found) if gap is not None] if isinstance(found, list) else []
 
 
-def began_at(saved: Mapping[str, Any], start: Mapping[str, Any] | None) -> Mapping[str, Any]:
+def began_at(saved: Mapping[str, Any], start: LogPosition | None) -> LogPosition:
     """Return the position at which the trigger that saved this state started; versions without gaps did not save it."""
     return as_position(saved.get("began")) or start or Cursor().to_json()
 
 
 def add_gap(gaps: Sequence[Gap], gap: Gap) -> list[Gap]:
     """Return ``gaps`` with one more at the end; adjacent gaps are merged."""
-    start = {name: value for name, value in gap.start.items() if name != "result"}
+    start = gap.start.copy()
+    start.pop("result", None)
     *before, last = [*gaps, Gap(start, gap.until)]
     while before and (len(before) >= MAX_GAPS or (before[-1].until or 0) >= last.first - 1):
         last = Gap(before.pop().start, last.until)
     return [*before, last]
 
 
-def lines_shown(position: Mapping[str, Any]) -> int:
+def lines_shown(position: LogPosition) -> int:
     """Return the number of lines forwarded up to a position; lines held back do not count."""
     return int(position["lines"]) + int(position.get("again", 0))

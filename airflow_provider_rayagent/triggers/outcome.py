@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from airflow_provider_rayagent.client.errors import (
     RayAgentError,
@@ -30,6 +30,14 @@ def deferral_timeout(seconds: float) -> timedelta:
     return timedelta(seconds=seconds + TIMEOUT_MARGIN)
 
 
+class JobEvent(TypedDict):
+    """The event of :class:`RayAgentJobTrigger`. ``error`` is the value of :func:`error_to_json`."""
+
+    end: str | None
+    status: str | None
+    error: list[Any] | None
+
+
 @dataclass(frozen=True)
 class Outcome:
     """The outcome of following a job.
@@ -48,18 +56,17 @@ class Outcome:
         """Return the outcome of ``following``."""
         return cls(following.end, following.job, following.error)
 
-    def to_event(self, redact: Callable[[str], str] = str) -> dict[str, Any]:
+    def to_event(self, redact: Callable[[str], str] = str) -> JobEvent:
         """Return a storable object, under 2 KB: Airflow prints it to the task log and stores it as plain text.
 
         :param redact: redacts secrets in the status; errors are already redacted.
         """
-        return storable(
-            {
-                "end": self.end.value if self.end else None,
-                "status": shown_status(self.job, redact) if self.job else None,
-                "error": error_to_json(self.error),
-            }
-        )
+        event: JobEvent = {
+            "end": self.end.value if self.end else None,
+            "status": shown_status(self.job, redact) if self.job else None,
+            "error": error_to_json(self.error),
+        }
+        return storable(event)
 
     @classmethod
     def from_event(cls, event: object) -> Outcome:

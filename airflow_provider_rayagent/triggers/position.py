@@ -12,7 +12,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.render.records import as_position
-from airflow_provider_rayagent.tail.cursor import Cursor
+from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
 from airflow_provider_rayagent.task_instance.identity import TaskIdentity
 from airflow_provider_rayagent.task_instance.log_files import LogStorage, log_folder_id, storage_of
 from airflow_provider_rayagent.task_instance.state import is_from_archived_try
@@ -22,7 +22,7 @@ from airflow_provider_rayagent.triggers.gaps import TakeOver, take_over
 from airflow_provider_rayagent.triggers.tasklog import Channel
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
     from airflow_provider_rayagent.triggers.gaps import Gap
 
@@ -47,9 +47,7 @@ class PositionStore:
     :param storage: where log files are stored.
     """
 
-    def __init__(
-        self, ti: Any, log: Any, *, start: Mapping[str, Any] | None = None, storage: LogStorage = "auto"
-    ) -> None:
+    def __init__(self, ti: Any, log: Any, *, start: LogPosition | None = None, storage: LogStorage = "auto") -> None:
         from airflow.sdk.execution_time.xcom import XCom
 
         # Before Airflow 3.3 there is no asyncio API for XComs.
@@ -57,9 +55,9 @@ class PositionStore:
         self._log = log
         self._owner = uuid.uuid4().hex
         self._channel = Channel.of_loop()
-        self._position: Mapping[str, Any] | None = None
+        self._position: LogPosition | None = None
         self._start = start
-        self._began: Mapping[str, Any] = start or Cursor().to_json()
+        self._began: LogPosition = start or Cursor().to_json()
         self._storage = storage
         self._folder: str | None = None
         self.gaps: list[Gap] = []
@@ -87,7 +85,7 @@ class PositionStore:
         lost, self.gaps = self.gaps, []
         return lost
 
-    def update(self, position: dict[str, Any]) -> None:
+    def update(self, position: LogPosition) -> None:
         """Set the position (:meth:`JobRecords.position`) up to which all lines are written."""
         if position != self._position:
             self._position = position
@@ -128,7 +126,7 @@ class PositionStore:
             self._warn_once(error)
             return None
 
-    async def _write(self, position: Mapping[str, Any] | None, **more: Any) -> None:
+    async def _write(self, position: LogPosition | None, **more: Any) -> None:
         from airflow.sdk.execution_time.xcom import XCom
 
         if self._ti is None:
@@ -164,7 +162,7 @@ def initial_position(ti: Any) -> dict[str, Any]:
     return {"try": str(ti.id), "owner": NO_OWNER, "cursor": None}
 
 
-def read_position(value: object, ti: Any) -> dict[str, Any] | None:
+def read_position(value: object, ti: Any) -> LogPosition | None:
     """Return the saved position, ``None`` if there is none or it belongs to another try."""
     # After a clear, the trigger of the old try can still save its position.
     if not isinstance(value, dict) or value.get("try") != str(ti.id):

@@ -16,8 +16,8 @@ from airflow_provider_rayagent.client.following import tail_settings
 from airflow_provider_rayagent.client.jobs import JobStatus
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook
 from airflow_provider_rayagent.render.record_builder import PresentSettings
-from airflow_provider_rayagent.render.records import JobRecords
-from airflow_provider_rayagent.tail.cursor import Cursor
+from airflow_provider_rayagent.render.records import JobRecords, as_position
+from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
 from airflow_provider_rayagent.tail.items import in_portions
 from airflow_provider_rayagent.task_instance.stopping import STOP_FAILED, state_if_ended, stop_job
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
@@ -27,7 +27,7 @@ from airflow_provider_rayagent.triggers.position import PositionStore
 from airflow_provider_rayagent.triggers.tasklog import Channel, TaskLog
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator
     from datetime import datetime
 
     from airflow_provider_rayagent.client.aio_driver import AsyncFollower
@@ -198,7 +198,7 @@ class RayAgentJobTrigger(BaseTrigger):
         self._position_store = store = PositionStore(
             self.task_instance if self._settings().forward else None,
             self.log,
-            start=self.cursor,
+            start=as_position(self.cursor),
             storage=self.log_storage,
         )
         start = await self._starting_position(store)
@@ -256,11 +256,11 @@ class RayAgentJobTrigger(BaseTrigger):
         for batch in in_portions(items, BATCH_SIZE):
             await log.write(records.render(batch, time.monotonic()))
 
-    async def _starting_position(self, store: PositionStore) -> Mapping[str, Any] | None:
+    async def _starting_position(self, store: PositionStore) -> LogPosition | None:
         """Return the position at which to start, after taking over from an earlier trigger if there was one."""
         found = await store.load()
         if found is None:
-            return self.cursor
+            return as_position(self.cursor)
         self.log.warning(
             "Resuming at line %d of job %s after another triggerer. %s",
             lines_shown(found.position) + 1,

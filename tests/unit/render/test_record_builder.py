@@ -15,7 +15,9 @@ from airflow_provider_rayagent.tail.cursor import Cursor
 from tests.unit.render.test_bars import bar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
+
+    from airflow_provider_rayagent.tail.cursor import LogPosition
 
 
 def job_lines(records: Iterable[Record]) -> list[str]:
@@ -26,7 +28,7 @@ def own_words(records: Iterable[Record]) -> list[str]:
     return [record.text for record in records if not record.from_job]
 
 
-def builder_with(position: Mapping[str, Any] | None = None, **settings: Any) -> RecordBuilder:
+def builder_with(position: LogPosition | None = None, **settings: Any) -> RecordBuilder:
     return RecordBuilder(PresentSettings(**settings), position)
 
 

@@ -29,6 +29,7 @@ from airflow_provider_rayagent.text.redaction import Redactor
 from tests.unit.support import items_of
 
 if TYPE_CHECKING:
+    from airflow_provider_rayagent.tail.cursor import LogPosition
     from airflow_provider_rayagent.tail.items import Item
 
 INFO, WARNING = logging.INFO, logging.WARNING
@@ -105,7 +106,7 @@ def test_the_result_is_the_same_when_others_take_over(lines: list[str], data: An
     whole.render(items_of(*lines), 0.0)
     assert whole.result is not None
     text = "".join(f"{line}\n" for line in lines)
-    position: dict[str, Any] | None = None
+    position: LogPosition | None = None
     records, done = JobRecords("j1", markers=MARKERS), 0
     while done < len(lines):
         records = JobRecords("j1", PresentSettings(max_lines=3), markers=MARKERS, position=position)
@@ -127,7 +128,7 @@ def test_the_result_is_the_same_when_others_take_over_within_a_line(text: str, s
     whole = ResultFinder(MARKERS)
     for line in text.removesuffix("\n").split("\n") if text else ():
         whole.feed(line)
-    position: dict[str, Any] | None = None
+    position: LogPosition | None = None
     records, read = JobRecords("j1", markers=MARKERS), 0
     while read < len(text):
         records = JobRecords("j1", PresentSettings(max_lines=3), markers=MARKERS, position=position)

@@ -25,18 +25,21 @@ from airflow_provider_rayagent.triggers.gaps import MAX_GAPS, Gap, add_gap, save
 from tests.unit.support import items_of, task_log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
+    from airflow_provider_rayagent.tail.cursor import LogPosition
     from airflow_provider_rayagent.tail.items import Item
 
 MARKERS = ("<<", ">>")
 MAX_LINE_LENGTH = 16_000
 
 
-def position(lines: int, *, width: int = 1, **more: Any) -> dict[str, Any]:
+def position(lines: int, *, width: int = 1, **more: Any) -> LogPosition:
     cursor = Cursor()
     TextReading(cursor, MAX_LINE_LENGTH).feed_text("".join(f"{number:0{width}}\n" for number in range(lines)))
-    return {**cursor.to_json(), **more}
+    found = cursor.to_json()
+    found.update(more)  # type: ignore[typeddict-item]
+    return found
 
 
 START = position(0)
@@ -109,7 +112,7 @@ def test_what_is_no_gap_is_left_out(value: Any) -> None:
 class Trigger:
     """A trigger that follows a log from a position to where it dies."""
 
-    def __init__(self, text: str, begin: Mapping[str, Any], present: PresentSettings) -> None:
+    def __init__(self, text: str, begin: LogPosition, present: PresentSettings) -> None:
         self._text = text
         self.cursor = Cursor.from_json(dict(begin))
         redraws = present.progress_interval is not None
@@ -180,7 +183,7 @@ def test_the_finished_log_has_every_line_once_whichever_files_are_lost(
     present = PresentSettings(max_lines=max_lines, tail_lines=3)
     finished: list[str] = []
     saved: dict[str, Any] = {}
-    begin: Mapping[str, Any] = START
+    begin: LogPosition = START
     found: list[Gap] = []
     read = 0
     before, rules.SHORT_GAP_CHARS = rules.SHORT_GAP_CHARS, short
