@@ -12,7 +12,7 @@ import logging
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.client.jobs import JobStatus
+from airflow_provider_rayagent.client.jobs import has_ended
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError
 from airflow_provider_rayagent.local.events import encode_event, log_events
 from airflow_provider_rayagent.local.spool import Spool
@@ -27,11 +27,6 @@ MAX_FAILED_LOOKS = 4
 """Looks in a row that Ray does not answer, after which a silent tail is given up."""
 
 _log = logging.getLogger(__name__)
-
-
-def has_ended(job: Row) -> bool:
-    """Whether a job's status is terminal."""
-    return job.get("status") in [status.value for status in JobStatus if status.is_terminal]
 
 
 class JobLog:

@@ -12,9 +12,10 @@ from collections import Counter
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from airflow_provider_rayagent.client.jobs import has_ended
 from airflow_provider_rayagent.local.errors import RayAnswerError, TooManyError
 from airflow_provider_rayagent.local.events import COMPLETE, join_logs, whole_events
-from airflow_provider_rayagent.local.follow import QUIET, JobLog, has_ended
+from airflow_provider_rayagent.local.follow import QUIET, JobLog
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable

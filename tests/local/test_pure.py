@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from airflow_provider_rayagent.client.jobs import has_ended
 from airflow_provider_rayagent.local.access import check_token
 from airflow_provider_rayagent.local.errors import LocalAgentError
 from airflow_provider_rayagent.local.events import (
@@ -21,7 +22,7 @@ from airflow_provider_rayagent.local.events import (
     whole_events,
 )
 from airflow_provider_rayagent.local.files import write_private
-from airflow_provider_rayagent.local.follow import LogRewrittenError, Rest, Sent, has_ended
+from airflow_provider_rayagent.local.follow import LogRewrittenError, Rest, Sent
 from airflow_provider_rayagent.local.gpus import gpu_status
 from airflow_provider_rayagent.local.head import (
     HeadPorts,
