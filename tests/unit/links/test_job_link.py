@@ -110,7 +110,7 @@ def test_a_connection_that_cannot_be_used_or_is_not_there_gives_no_link(connect:
         *((bad, "must be an http or https URL with {job_id} in it") for bad in BAD_TEMPLATES),
         ("https://ray.example.com/{cluster}/{job_id}", "{cluster}"),
         ("https://ray.example.com/{}/{job_id}", "{}"),
-        ("https://me:s3cret@ray.example.com/{job_id}", "a user or a password"),
+        ("https://me:s3cret@ray.example.com/{job_id}", "a user name or password"),
     ],
 )
 def test_a_bad_template_is_told_when_a_link_is_asked_for(template: object, words: str) -> None:

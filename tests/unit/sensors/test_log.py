@@ -148,7 +148,7 @@ def test_a_log_that_cannot_be_read_is_said_and_does_not_decide_the_outcome(statu
         else:
             with pytest.raises(RayAgentJobFailedError):
                 run()
-    assert len([warning for warning in log.warnings if "could not be read" in warning]) == 1
+    assert len([warning for warning in log.warnings if "Could not read the end of the job's log" in warning]) == 1
 
 
 def test_a_log_that_was_rewritten_is_said_once_and_forwarded_anew(connect: Connect) -> None:

@@ -81,7 +81,7 @@ def test_without_the_whole_log_the_streams_alone_give_every_line_or_the_loss_is_
         history = replace(draw_history(random.Random(seed)), text_gone=True, junk=0.0, from_now=0.0, chunks="lines")
         world = World(history).run()
         assert world.now < history.duration + history.poll_interval + LONGEST_SEARCH_FOR_THE_END, f"seed {seed}"
-        said = [notice.text for notice in world.notices if "The end of the job's log" in notice.text]
+        said = [notice.text for notice in world.notices if "Could not read the end of the job's log" in notice.text]
         assert bool(said) is not world.tail.log_is_whole, f"seed {seed}"
         if world.tail.log_is_whole and not (history.completes or history.restarts):
             whole += 1

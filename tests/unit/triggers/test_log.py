@@ -113,7 +113,7 @@ def test_a_log_that_cannot_be_read_does_not_decide_the_outcome(connect: Connect)
     with ScriptedAgent(make_live_job(ws=refuse, sse=refuse, full=refuse)) as agent, task_log() as log:
         connect(agent)
         assert follow(make_trigger()).job == {"status": "SUCCEEDED"}
-    assert len([warning for warning in log.warnings if "could not be read" in warning]) == 1
+    assert len([warning for warning in log.warnings if "Could not read the end of the job's log" in warning]) == 1
     assert not [message for message in log.messages if TOKEN in message]
 
 
