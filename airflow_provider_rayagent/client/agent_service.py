@@ -5,11 +5,12 @@ The agent's server is not public; what is certain of it comes from its Python cl
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.client import plugins
 from airflow_provider_rayagent.client.call import Call
-from airflow_provider_rayagent.client.service import Credential
+from airflow_provider_rayagent.client.service import Credential, ErrorAnswer
 from airflow_provider_rayagent.client.validation import quote_application_name, validate_id
 from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
 from airflow_provider_rayagent.stream.events import decode_event
@@ -17,7 +18,8 @@ from airflow_provider_rayagent.stream.events import decode_event
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_provider_rayagent.client.service import Service
+    from airflow_provider_rayagent.client.call import Steps
+    from airflow_provider_rayagent.client.service import ServiceName
     from airflow_provider_rayagent.client.validation import JobId
     from airflow_provider_rayagent.stream.events import Event
     from airflow_provider_rayagent.tail.commands import StreamSource
@@ -27,9 +29,25 @@ USER_HEADER = "SYNAPSE-User"
 TENANT_HEADER = "SYNAPSE-Tenant"
 
 
+class AgentStreams:
+    """See :class:`LogStreams`."""
+
+    sources: tuple[StreamSource, ...] = ("websocket", "http")
+
+    def open(self, job_id: JobId, source: StreamSource) -> Call:
+        return Call("GET", f"jobs/{job_id}/logs/" if source == "websocket" else f"jobs/{job_id}/logs/stream/", "text")
+
+    def decode_event(self, data: str | bytes, name: str = "") -> Event:
+        return decode_event(data, name)
+
+
 class AgentService:
     """See :class:`Service`."""
 
+    name: ServiceName = "agent"
+    noun = "the agent"
+    streams = AgentStreams()
+    log_interval = None
     credentials = (
         Credential(AUTHORIZATION_HEADER, "password"),
         Credential(USER_HEADER, "user_token", "Token "),
@@ -99,17 +117,48 @@ class AgentService:
         sent |= plugins.debug_body(plugin_path, config, modules)
         return Call("POST", "plugin_releases/run_debug/", "any", sent)
 
-    def stream_job_logs(self, job_id: JobId, source: StreamSource) -> Call:
-        return Call("GET", f"jobs/{job_id}/logs/" if source == "websocket" else f"jobs/{job_id}/logs/stream/", "text")
+    def check_jobs(self) -> Call:
+        # That costs no more than the health, which wants the token too.
+        return self.health_check()
 
-    def decode_event(self, data: str | bytes, name: str = "") -> Event:
-        return decode_event(data, name)
+    def identify(self) -> Steps:
+        health = yield self.health_check()
+        version = health.get("version") or health.get("agent_version")
+        return f"a Ray agent ({version})" if isinstance(version, str) else "a Ray agent"
 
-    def get_job_logs(self, job_id: JobId) -> Call:
+    def locate_log(self, job_id: JobId, job: Mapping[str, Any] | None = None) -> Steps:  # noqa: ARG002
+        yield from ()
         return Call("GET", f"jobs/{job_id}/logs/", "text")
 
     def log_decoder(self, content_type: str) -> LogBodyDecoder:
         return LogBodyDecoder(content_type)
 
+    def read_error(self, status: int, text: str) -> ErrorAnswer:
+        return ErrorAnswer(status, _reason(text))
 
-AGENT: Service = AgentService()
+    def job_page(self, base_url: str) -> str:  # noqa: ARG002
+        return ""
+
+
+def _reason(text: str) -> str:
+    """Return the words of a FastAPI error (``detail``), of Ray's or the agent's (``message``), or the text."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if not isinstance(value, dict):
+        return text
+    detail = value.get("detail", value.get("message", text))
+    if isinstance(detail, list):
+        return "; ".join(_problem(item) for item in detail)
+    return detail if isinstance(detail, str) else json.dumps(detail)
+
+
+def _problem(item: object) -> str:
+    if not isinstance(item, dict):
+        return str(item)
+    place = ".".join(str(part) for part in item.get("loc", ()))
+    return f"{place}: {item.get('msg', 'invalid')}" if place else str(item.get("msg", "invalid"))
+
+
+AGENT = AgentService()

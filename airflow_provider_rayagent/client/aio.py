@@ -13,17 +13,19 @@ import httpx
 import tenacity
 
 from airflow_provider_rayagent.client import answers, limits, retry
+from airflow_provider_rayagent.client.call import Call
 from airflow_provider_rayagent.client.config import MAX_IDLE_SECONDS
 from airflow_provider_rayagent.client.environment import Environment, read_environment
 from airflow_provider_rayagent.client.errors import RayAgentError
 from airflow_provider_rayagent.client.failures import LibraryErrors, as_agent_error
+from airflow_provider_rayagent.client.steps import run_steps_async
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from typing_extensions import Self
 
-    from airflow_provider_rayagent.client.call import Call
+    from airflow_provider_rayagent.client.call import Operation, Pause
     from airflow_provider_rayagent.client.config import AgentConfig
 
 
@@ -86,12 +88,20 @@ class AsyncAgent:
                 )
             return self._clients
 
-    async def send(self, call: Call, *, tries: int = retry.MAX_TRIES) -> Any:
-        """Return the answer's value: a dict, a list of dicts or ``None``, as ``call.shape`` says.
+    async def send(self, operation: Operation, *, tries: int = retry.MAX_TRIES) -> Any:
+        """Return the result of an operation; that of a single call is the answer's value.
 
-        :param tries: how often it may be sent, within what :func:`retry.may_retry` allows.
+        :param tries: how often each call may be sent, within what :func:`retry.may_retry` allows.
         :raises RayAgentError: for every failure.
         """
+        if isinstance(operation, Call):
+            return await self._send(operation, tries)
+        return await run_steps_async(operation, lambda step: self._step(step, tries), (RayAgentError,))
+
+    async def _step(self, step: Call | Pause, tries: int) -> Any:
+        return await (self._send(step, tries) if isinstance(step, Call) else self._sleep(step.seconds))
+
+    async def _send(self, call: Call, tries: int) -> Any:
         attempts = iter(range(1, tries + 1))
 
         async def send_once() -> Any:
@@ -108,7 +118,7 @@ class AsyncAgent:
             body = await read_body(call, response)
         if call.method == "DELETE" and response.status_code == 404 and attempt > 1:
             return None
-        return answers.read_answer(call, response.status_code, response.headers, body, self.config.redact)
+        return answers.read_answer(call, response.status_code, response.headers, body, self.config)
 
     @asynccontextmanager
     async def opened(

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.client.aio_items import Items, TaskItems
 from airflow_provider_rayagent.client.aio_logs import AsyncLogStream, AsyncWholeLog, open_stream
+from airflow_provider_rayagent.client.call import Call, Pause
 from airflow_provider_rayagent.client.errors import RayAgentError
-from airflow_provider_rayagent.client.following import Following
+from airflow_provider_rayagent.client.following import Following, OpenLog, Step
 from airflow_provider_rayagent.client.log_answers import StreamEndedError
+from airflow_provider_rayagent.client.service import OpenLiveLog
+from airflow_provider_rayagent.client.steps import run_steps_async
 from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.tail import commands as do
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
+    from collections.abc import AsyncGenerator, Callable
 
     from airflow_provider_rayagent.client.aio import AsyncAgent
     from airflow_provider_rayagent.client.validation import JobId
@@ -40,8 +43,7 @@ class AsyncFollower(Following):
         deadline: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        redact = agent.config.redact
-        super().__init__(job_id, settings, cursor=cursor, deadline=deadline, clock=clock, redact=redact)
+        super().__init__(agent.config, job_id, settings, cursor=cursor, deadline=deadline, clock=clock)
         self._agent = agent
         self._stream: AsyncLogStream | None = None
         self._whole: AsyncWholeLog | None = None
@@ -56,7 +58,7 @@ class AsyncFollower(Following):
     async def _items(self) -> AsyncGenerator[list[Item], None]:
         try:
             while self.end is None:
-                await self._carry_out(self.step())
+                await run_steps_async(self.step(), self._do, (RayAgentError, StreamEndedError))
                 yield self.take()
         finally:
             try:
@@ -64,38 +66,25 @@ class AsyncFollower(Following):
             finally:
                 await self._do(do.CloseWholeLog())
 
-    async def _carry_out(self, step: Generator[do.Command, Any, None]) -> None:
-        try:
-            command = next(step)
-            while True:
-                try:
-                    result = await self._do(command)
-                except (RayAgentError, StreamEndedError) as error:  # noqa: PERF203 - the outcome of one command
-                    command = step.throw(error)
-                else:
-                    command = step.send(result)
-        except StopIteration:
-            pass
-
-    async def _do(self, command: do.Command) -> Any:
+    async def _do(self, command: Step) -> Any:
         match command:
-            case do.AskStatus():
-                return await self._agent.send(self._agent.config.service.get_job(self.job_id), tries=1)
-            case do.OpenStream(source):
-                self._stream = await open_stream(self._agent, self.job_id, source)
+            case Call():
+                return await self._agent.send(command, tries=1)
+            case OpenLiveLog():
+                self._stream = await open_stream(self._agent, command)
             case do.ReadStream(seconds) if self._stream is not None:
                 return await self._stream.read(seconds)
             case do.CloseStream() if self._stream is not None:
                 stream, self._stream = self._stream, None
                 await stream.close()
-            case do.OpenWholeLog():
-                self._whole = await AsyncWholeLog.open(self._agent, self.job_id)
+            case OpenLog(call):
+                self._whole = await AsyncWholeLog.open(self._agent, call)
             case do.ReadWholeLog() if self._whole is not None:
                 return await self._whole.read()
             case do.CloseWholeLog() if self._whole is not None:
                 whole, self._whole = self._whole, None
                 await whole.close()
                 return whole.delimited
-            case do.Wait(seconds):
+            case do.Wait(seconds) | Pause(seconds):
                 await asyncio.sleep(seconds)
         return None

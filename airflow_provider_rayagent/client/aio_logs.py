@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.client.aio import AsyncAgent
     from airflow_provider_rayagent.client.call import Call
-    from airflow_provider_rayagent.client.service import Service
+    from airflow_provider_rayagent.client.service import DecodeEvent, OpenLiveLog
     from airflow_provider_rayagent.client.validation import JobId
     from airflow_provider_rayagent.stream.events import Event
 
@@ -131,29 +131,27 @@ class AsyncWebSocketStream:
     """The log stream over WebSocket, on a connection that ``httpx`` opened. Made by :meth:`open`."""
 
     def __init__(
-        self, service: Service, stream: httpcore.AsyncNetworkStream, opened: contextlib.AsyncExitStack
+        self, decode: DecodeEvent, stream: httpcore.AsyncNetworkStream, opened: contextlib.AsyncExitStack
     ) -> None:
-        self._service = service
+        self._decode = decode
         self._stream = stream
         self._opened = opened
         self._frames = FrameDecoder()
         self._ping_due = time.monotonic() + PING_SECONDS
 
     @classmethod
-    async def open(cls, agent: AsyncAgent, job_id: JobId) -> AsyncWebSocketStream:
+    async def open(cls, agent: AsyncAgent, call: Call, decode: DecodeEvent) -> AsyncWebSocketStream:
         """Open the stream.
 
         :raises RayAgentError: if it can't be opened.
         """
-        service = agent.config.service
-        call = service.stream_job_logs(job_id, "websocket")
         key = new_key()
         async with contextlib.AsyncExitStack() as opened:
             response = await opened.enter_async_context(agent.opened(call, stream=True, headers=upgrade_headers(key)))
             if response.status_code != 101:
                 await _check(call, response, agent)
             check_upgrade(call, response.status_code, response.headers, key)
-            return cls(service, response.extensions["network_stream"], opened.pop_all())
+            return cls(decode, response.extensions["network_stream"], opened.pop_all())
 
     async def read(self, seconds: float) -> tuple[list[Event], bool]:
         """Return the messages that came within ``seconds``, and whether the peer gave any sign of life."""
@@ -171,7 +169,7 @@ class AsyncWebSocketStream:
                 await self._send(PONG, ping)
         except _BROKEN_SOCKET as error:
             raise StreamEndedError(_words(error)) from None
-        return [self._service.decode_event(message) for message in messages], True
+        return [self._decode(message) for message in messages], True
 
     async def _receive(self, until: float) -> bytes | None:
         """Return what comes next; a ping now and then makes a living peer show itself."""
@@ -201,23 +199,21 @@ class AsyncWebSocketStream:
 class AsyncSseStream:
     """The log stream as server-sent events, with ``httpx``. Made by :meth:`open`."""
 
-    def __init__(self, service: Service, response: httpx.Response, opened: contextlib.AsyncExitStack) -> None:
-        self._service = service
+    def __init__(self, decode: DecodeEvent, response: httpx.Response, opened: contextlib.AsyncExitStack) -> None:
+        self._decode = decode
         self._decoder = SseDecoder()
         self._ahead = _ReadAhead(response.aiter_bytes(), opened)
 
     @classmethod
-    async def open(cls, agent: AsyncAgent, job_id: JobId) -> AsyncSseStream:
+    async def open(cls, agent: AsyncAgent, call: Call, decode: DecodeEvent) -> AsyncSseStream:
         """Open the stream.
 
         :raises RayAgentError: if it can't be opened.
         """
-        service = agent.config.service
-        call = service.stream_job_logs(job_id, "http")
         async with contextlib.AsyncExitStack() as opened:
             response = await opened.enter_async_context(agent.opened(call, stream=True))
             await _check(call, response, agent)
-            return cls(service, response, opened.pop_all())
+            return cls(decode, response, opened.pop_all())
 
     async def read(self, seconds: float) -> tuple[list[Event], bool]:
         """Return the messages that came within ``seconds``, and whether anything came."""
@@ -225,7 +221,7 @@ class AsyncSseStream:
             raise StreamEndedError(self._decoder.ended, too_long=self._decoder.too_long)
         chunks = await self._ahead.take(seconds)
         events = [event for chunk in chunks for event in self._decoder.feed(chunk)]
-        return [self._service.decode_event(event.data, event.name) for event in events], bool(chunks)
+        return [self._decode(event.data, event.name) for event in events], bool(chunks)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -245,12 +241,11 @@ class AsyncWholeLog:
         """Whether the answer itself says where it ends, so that a cut one is noticed."""
 
     @classmethod
-    async def open(cls, agent: AsyncAgent, job_id: JobId) -> AsyncWholeLog:
-        """Ask for the log.
+    async def open(cls, agent: AsyncAgent, call: Call) -> AsyncWholeLog:
+        """Send the request for the log.
 
         :raises RayAgentError: if it can't be had.
         """
-        call = agent.config.service.get_job_logs(job_id)
         async with contextlib.AsyncExitStack() as opened:
             response = await opened.enter_async_context(agent.opened(call))
             await _check(call, response, agent)
@@ -297,17 +292,16 @@ def _words(error: Exception) -> str:
 async def _check(call: Call, response: httpx.Response, agent: AsyncAgent) -> None:
     """Raise what is wrong with an answer; the body of a good one is left alone."""
     body = b"" if response.is_success else await read_body(call, response)
-    check_log_answer(call, response.status_code, response.headers, body, agent.config.redact)
+    check_log_answer(call, response.status_code, response.headers, body, agent.config)
 
 
-async def open_stream(agent: AsyncAgent, job_id: JobId, source: str) -> AsyncLogStream:
-    """Open the log stream of a source.
+async def open_stream(agent: AsyncAgent, command: OpenLiveLog) -> AsyncLogStream:
+    """Open a live log stream.
 
     :raises RayAgentError: if it can't be opened.
     """
-    if source == "websocket":
-        return await AsyncWebSocketStream.open(agent, job_id)
-    return await AsyncSseStream.open(agent, job_id)
+    stream = AsyncWebSocketStream if command.source == "websocket" else AsyncSseStream
+    return await stream.open(agent, command.call, command.decode)
 
 
 async def read_whole_log(agent: AsyncAgent, job_id: JobId) -> str:
@@ -315,9 +309,12 @@ async def read_whole_log(agent: AsyncAgent, job_id: JobId) -> str:
 
     :raises RayAgentError: if it can't be had; tried again as calls are.
     """
+    call = await agent.send(agent.config.service.locate_log(job_id))
+    if call is None:
+        return ""
 
     async def read() -> str:
-        log, held = await AsyncWholeLog.open(agent, job_id), HeldLog(job_id)
+        log, held = await AsyncWholeLog.open(agent, call), HeldLog(job_id)
         try:
             while (text := await log.read()) is not None:
                 held.add(text)
@@ -325,5 +322,5 @@ async def read_whole_log(agent: AsyncAgent, job_id: JobId) -> str:
             await log.close()
         return held.text
 
-    text: str = await agent.repeated(agent.config.service.get_job_logs(job_id), read)
+    text: str = await agent.repeated(call, read)
     return text

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from airflow_provider_rayagent.client.call import Call
+    from airflow_provider_rayagent.client.config import AgentConfig
 
 MAX_SHOWN = 300
 """Characters of a body that an error message shows."""
@@ -33,25 +34,28 @@ _TAG = re.compile(r"<([^<>]*)>")
 two seconds for 64 KB of ``<``."""
 
 
-def read_answer(
-    call: Call, status: int, headers: Mapping[str, str], body: bytes, redact: Callable[[str], str] = str
-) -> Any:
-    """Return what a whole answer holds: a dict, a list of dicts, or ``None``, as ``call.shape`` says.
+def read_answer(call: Call, status: int, headers: Mapping[str, str], body: bytes, config: AgentConfig) -> Any:
+    """Return what a whole answer holds, as ``call.shape`` says (a dict, a list of dicts, or ``None``), converted.
 
     Of a call whose answer may have any shape, an object is returned as it is, nothing (or ``null``) as ``{}``, all
     else as ``{"answer": …}``.
 
     :param headers: the answer's headers; looked up without regard to case by the mapping itself.
-    :param redact: takes secrets out of a text that is to be shown.
+    :param config: says which service answers, and has the secrets that no message may show.
     :raises RayAgentHTTPError: for an error status.
     :raises RayAgentRedirectError: for a redirect that was not followed.
     :raises RayAgentResponseError: for a body of another kind or shape.
     """
-    check_status(call, status, headers, body, redact)
+    check_status(call, status, headers, body, config)
+    value = _value(call, status, headers, body, config)
+    return value if call.convert is None else call.convert(value)
+
+
+def _value(call: Call, status: int, headers: Mapping[str, str], body: bytes, config: AgentConfig) -> Any:
     if call.shape == "nothing":
         return None
     text = body.decode("utf-8", "replace").strip()
-    where = f"{call.method} /{call.path} answered {status}"
+    where = f"{call.name} answered {status}"
     if call.shape == "any" and not is_html(headers, text):
         value = {} if text in ("", "null") else _parsed(text)
         return value if isinstance(value, dict) else {"answer": text if value is None else value}
@@ -59,12 +63,14 @@ def read_answer(
         raise RayAgentResponseError(f"{where} with an empty body; expected JSON.", status)
     if is_html(headers, text):
         raise RayAgentResponseError(
-            f"{where}: expected JSON, got an HTML page; is this the agent's URL? {brief(_page(text), redact)}", status
+            f"{where}: expected JSON, got an HTML page; is this the URL of {config.service.noun}? "
+            f"{brief(_page(text), config.redact)}",
+            status,
         )
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        raise RayAgentResponseError(f"{where} with invalid JSON: {brief(text, redact)}", status) from None
+        raise RayAgentResponseError(f"{where} with invalid JSON: {brief(text, config.redact)}", status) from None
     if call.shape == "list":
         if isinstance(value, dict) and isinstance(value.get("results"), list):
             value = value["results"]
@@ -73,43 +79,42 @@ def read_answer(
     else:
         good, wanted = isinstance(value, dict), "a JSON object"
     if not good:
-        raise RayAgentResponseError(f"{where}: expected {wanted}, got: {brief(text, redact)}", status)
+        raise RayAgentResponseError(f"{where}: expected {wanted}, got: {brief(text, config.redact)}", status)
     return value
 
 
-def check_status(
-    call: Call, status: int, headers: Mapping[str, str], body: bytes, redact: Callable[[str], str] = str
-) -> None:
+def check_status(call: Call, status: int, headers: Mapping[str, str], body: bytes, config: AgentConfig) -> None:
     """Raise the error that stands for a status other than 2xx.
 
     :raises RayAgentHTTPError: for an error status; :class:`RayAgentGPUUnavailableError` if GPUs are what is missing.
     :raises RayAgentRedirectError: for a redirect.
-    :raises RayAgentResponseError: for a 404 that is not the agent's own.
+    :raises RayAgentResponseError: for a 404 that is not the service's own.
     """
     if 200 <= status < 300:
         return
-    where = f"{call.method} /{call.path} answered {status}"
+    where = f"{call.name} answered {status}"
     if status < 400:
         target = headers.get("location", "nowhere")
         raise RayAgentRedirectError(
-            f"{where}, a redirect to {brief(target, redact)}; not followed, so that the token is not sent there. "
-            "If that is the agent's address, enter it in the connection.",
+            f"{where}, a redirect to {brief(target, config.redact)}; not followed, so that the token is not sent "
+            f"there. If that is the URL of {config.service.noun}, enter it in the connection.",
             status,
         )
     text = body.decode("utf-8", "replace").strip()
     missing = _missing_gpus(text) if status == 503 else None
     if missing is not None:
-        raise RayAgentGPUUnavailableError(f"{where}: {brief(missing, redact)}", status)
+        raise RayAgentGPUUnavailableError(f"{where}: {brief(missing, config.redact)}", status)
     page = is_html(headers, text)
-    if page and status == 404:
-        # A wrong path, or the default page of an ingress: it does not tell what the agent knows.
+    answer = config.service.read_error(status, text)
+    if status == 404 and (page or not answer.is_own):
+        # A wrong path, or the default page of an ingress: it does not tell what the service knows.
         raise RayAgentResponseError(
-            f"{where} with an HTML page, which an agent does not send; is this the agent's URL? "
-            f"{brief(_page(text), redact)}",
+            f"{where}, but not as {config.service.noun} does; is this its URL? "
+            f"{brief(_page(text) if page else answer.reason, config.redact)}",
             status,
         )
-    reason = _page(text) if page else _reason(text)
-    error = for_status(status, f"{where}: {brief(reason, redact)}" if reason else f"{where}.")
+    reason = _page(text) if page else answer.reason
+    error = for_status(answer.status, f"{where}: {brief(reason, config.redact)}" if reason else f"{where}.")
     error.retry_after = retry_after(headers)
     raise error
 
@@ -160,17 +165,6 @@ def is_html(headers: Mapping[str, str], text: str) -> bool:
     )
 
 
-def _reason(text: str) -> str:
-    """Return the words of a FastAPI error (``detail``), of Ray's or the agent's (``message``), or the text."""
-    value = _parsed(text)
-    if not isinstance(value, dict):
-        return text
-    detail = value.get("detail", value.get("message", text))
-    if isinstance(detail, list):
-        return "; ".join(_problem(item) for item in detail)
-    return detail if isinstance(detail, str) else json.dumps(detail)
-
-
 def _missing_gpus(text: str) -> str | None:
     """Return the words of an answer that GPUs are missing, with what else it tells; ``None`` for any other answer."""
     value = _parsed(text)
@@ -193,13 +187,6 @@ def _parsed(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
-
-
-def _problem(item: object) -> str:
-    if not isinstance(item, dict):
-        return str(item)
-    place = ".".join(str(part) for part in item.get("loc", ()))
-    return f"{place}: {item.get('msg', 'invalid')}" if place else str(item.get("msg", "invalid"))
 
 
 def _page(text: str) -> str:

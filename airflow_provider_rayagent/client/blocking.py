@@ -13,18 +13,20 @@ import tenacity
 from urllib3.exceptions import HTTPError, LocationParseError, ReadTimeoutError
 
 from airflow_provider_rayagent.client import answers, limits, retry
+from airflow_provider_rayagent.client.call import Call
 from airflow_provider_rayagent.client.connections import Adapter, Session, reader_of
 from airflow_provider_rayagent.client.environment import Environment, read_environment
 from airflow_provider_rayagent.client.errors import RayAgentError
 from airflow_provider_rayagent.client.failures import LibraryErrors, as_agent_error
 from airflow_provider_rayagent.client.log_answers import READ_BYTES
+from airflow_provider_rayagent.client.steps import run_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from typing_extensions import Self
 
-    from airflow_provider_rayagent.client.call import Call
+    from airflow_provider_rayagent.client.call import Operation, Pause
     from airflow_provider_rayagent.client.config import AgentConfig
 
 Answer = TypeVar("Answer")
@@ -77,12 +79,20 @@ class BlockingAgent:
     def _environment(self) -> Environment:
         return read_environment(self.config)
 
-    def send(self, call: Call, *, tries: int = retry.MAX_TRIES) -> Any:
-        """Return the answer's value: a dict, a list of dicts or ``None``, as ``call.shape`` says.
+    def send(self, operation: Operation, *, tries: int = retry.MAX_TRIES) -> Any:
+        """Return the result of an operation; that of a single call is the answer's value.
 
-        :param tries: how often it may be sent, within what :func:`retry.may_retry` allows.
+        :param tries: how often each call may be sent, within what :func:`retry.may_retry` allows.
         :raises RayAgentError: for every failure.
         """
+        if isinstance(operation, Call):
+            return self._send(operation, tries)
+        return run_steps(operation, lambda step: self._step(step, tries), (RayAgentError,))
+
+    def _step(self, step: Call | Pause, tries: int) -> Any:
+        return self._send(step, tries) if isinstance(step, Call) else self._sleep(step.seconds)
+
+    def _send(self, call: Call, tries: int) -> Any:
         attempts = iter(range(1, tries + 1))
         return self.repeated(call, lambda: self._send_once(call, next(attempts)), tries=tries)
 
@@ -95,7 +105,7 @@ class BlockingAgent:
             body = read_body(call, response)
         if call.method == "DELETE" and response.status_code == 404 and attempt > 1:
             return None
-        return answers.read_answer(call, response.status_code, response.headers, body, self.config.redact)
+        return answers.read_answer(call, response.status_code, response.headers, body, self.config)
 
     @contextmanager
     def opened(

@@ -7,9 +7,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.client.blocking_logs import LogStream, WholeLog, open_stream
+from airflow_provider_rayagent.client.call import Call, Pause
 from airflow_provider_rayagent.client.errors import RayAgentError
-from airflow_provider_rayagent.client.following import SLICE_SECONDS, Following
+from airflow_provider_rayagent.client.following import SLICE_SECONDS, Following, OpenLog, Step
 from airflow_provider_rayagent.client.log_answers import StreamEndedError
+from airflow_provider_rayagent.client.service import OpenLiveLog
+from airflow_provider_rayagent.client.steps import run_steps
 from airflow_provider_rayagent.tail import commands as do
 
 if TYPE_CHECKING:
@@ -40,8 +43,7 @@ class Follower(Following):
         stopped: threading.Event | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        redact = agent.config.redact
-        super().__init__(job_id, settings, cursor=cursor, deadline=deadline, clock=clock, redact=redact)
+        super().__init__(agent.config, job_id, settings, cursor=cursor, deadline=deadline, clock=clock)
         self._agent = agent
         self._stopped = stopped or threading.Event()
         self._stream: LogStream | None = None
@@ -51,44 +53,31 @@ class Follower(Following):
         """Yield lists of items, empty ones too, until the end; closing it closes all connections."""
         try:
             while self.end is None and not self._stopped.is_set():
-                self._carry_out(self.step())
+                run_steps(self.step(), self._do, (RayAgentError, StreamEndedError))
                 yield self.take()
         finally:
             self._do(do.CloseStream())
             self._do(do.CloseWholeLog())
 
-    def _carry_out(self, step: Generator[do.Command, Any, None]) -> None:
-        try:
-            command = next(step)
-            while True:
-                try:
-                    result = self._do(command)
-                except (RayAgentError, StreamEndedError) as error:  # noqa: PERF203 - the outcome of one command
-                    command = step.throw(error)
-                else:
-                    command = step.send(result)
-        except StopIteration:
-            pass
-
-    def _do(self, command: do.Command) -> Any:
+    def _do(self, command: Step) -> Any:
         match command:
-            case do.AskStatus():
-                return self._agent.send(self._agent.config.service.get_job(self.job_id), tries=1)
-            case do.OpenStream(source):
-                self._stream = open_stream(self._agent, self.job_id, source)
+            case Call():
+                return self._agent.send(command, tries=1)
+            case OpenLiveLog():
+                self._stream = open_stream(self._agent, command)
             case do.ReadStream(seconds) if self._stream is not None:
                 return self._stream.read(min(seconds, SLICE_SECONDS))
             case do.CloseStream() if self._stream is not None:
                 stream, self._stream = self._stream, None
                 stream.close()
-            case do.OpenWholeLog():
-                self._whole = WholeLog.open(self._agent, self.job_id)
+            case OpenLog(call):
+                self._whole = WholeLog.open(self._agent, call)
             case do.ReadWholeLog() if self._whole is not None:
                 return self._whole.read()
             case do.CloseWholeLog() if self._whole is not None:
                 whole, self._whole = self._whole, None
                 whole.close()
                 return whole.delimited
-            case do.Wait(seconds):
+            case do.Wait(seconds) | Pause(seconds):
                 self._stopped.wait(min(seconds, SLICE_SECONDS))
         return None

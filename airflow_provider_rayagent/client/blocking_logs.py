@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.client.blocking import BlockingAgent
     from airflow_provider_rayagent.client.call import Call
-    from airflow_provider_rayagent.client.service import Service
+    from airflow_provider_rayagent.client.service import DecodeEvent, OpenLiveLog
     from airflow_provider_rayagent.client.validation import JobId
     from airflow_provider_rayagent.stream.events import Event
 
@@ -65,21 +65,21 @@ class WebSocketStream:
     :param came: what was received after the head of the answer.
     """
 
-    def __init__(self, service: Service, connection: socket.socket, came: bytes, opened: contextlib.ExitStack) -> None:
-        self._service = service
+    def __init__(
+        self, decode: DecodeEvent, connection: socket.socket, came: bytes, opened: contextlib.ExitStack
+    ) -> None:
+        self._decode = decode
         self._socket, self._came = connection, came
         self._opened = opened
         self._frames = FrameDecoder()
         self._ping_due = time.monotonic() + PING_SECONDS
 
     @classmethod
-    def open(cls, agent: BlockingAgent, job_id: JobId) -> WebSocketStream:
+    def open(cls, agent: BlockingAgent, call: Call, decode: DecodeEvent) -> WebSocketStream:
         """Open the stream.
 
         :raises RayAgentError: if it can't be opened.
         """
-        service = agent.config.service
-        call = service.stream_job_logs(job_id, "websocket")
         key = new_key()
         with contextlib.ExitStack() as opened:
             response = _open(opened, agent, call, upgrade_headers(key))
@@ -88,7 +88,7 @@ class WebSocketStream:
             check_upgrade(call, response.status_code, response.headers, key)
             connection, came = upgraded(response)
             connection.settimeout(SEND_SECONDS)
-            return cls(service, connection, came, opened.pop_all())
+            return cls(decode, connection, came, opened.pop_all())
 
     def read(self, seconds: float) -> tuple[list[Event], bool]:
         """Return the messages that came within ``seconds``, and whether the peer gave any sign of life."""
@@ -106,7 +106,7 @@ class WebSocketStream:
                 self._socket.sendall(control_frame(PONG, ping))
         except OSError as error:
             raise StreamEndedError(str(error) or type(error).__name__) from None
-        return [self._service.decode_event(message) for message in messages], True
+        return [self._decode(message) for message in messages], True
 
     def _receive(self, until: float) -> bytes | None:
         """Return what comes next; a ping now and then makes a living peer show itself."""
@@ -144,8 +144,8 @@ class SseStream:
     so that a slow reader slows the agent. Made by :meth:`open`.
     """
 
-    def __init__(self, service: Service, response: requests.Response, opened: contextlib.ExitStack) -> None:
-        self._service = service
+    def __init__(self, decode: DecodeEvent, response: requests.Response, opened: contextlib.ExitStack) -> None:
+        self._decode = decode
         self._response = response
         self._opened = opened
         self._reader = reader_of(response)
@@ -158,17 +158,15 @@ class SseStream:
         self._thread = threading.Thread(target=self._pump, name="rayagent-sse", daemon=True)
 
     @classmethod
-    def open(cls, agent: BlockingAgent, job_id: JobId) -> SseStream:
+    def open(cls, agent: BlockingAgent, call: Call, decode: DecodeEvent) -> SseStream:
         """Open the stream.
 
         :raises RayAgentError: if it can't be opened.
         """
-        service = agent.config.service
-        call = service.stream_job_logs(job_id, "http")
         with contextlib.ExitStack() as opened:
             response = _open(opened, agent, call)
             _check(call, response, agent)
-            stream = cls(service, response, opened.pop_all())
+            stream = cls(decode, response, opened.pop_all())
         stream._reader.wait_for(None)
         stream._thread.start()
         return stream
@@ -185,7 +183,7 @@ class SseStream:
             raise StreamEndedError(self._decoder.ended, too_long=self._decoder.too_long)
         if data:
             events = self._decoder.feed(data)
-            return [self._service.decode_event(event.data, event.name) for event in events], True
+            return [self._decode(event.data, event.name) for event in events], True
         if ended is not None:
             raise StreamEndedError(ended)
         return [], False
@@ -239,12 +237,11 @@ class WholeLog:
         """Whether the answer itself says where it ends, so that a cut one is noticed."""
 
     @classmethod
-    def open(cls, agent: BlockingAgent, job_id: JobId) -> WholeLog:
-        """Ask for the log.
+    def open(cls, agent: BlockingAgent, call: Call) -> WholeLog:
+        """Send the request for the log.
 
         :raises RayAgentError: if it can't be had.
         """
-        call = agent.config.service.get_job_logs(job_id)
         with contextlib.ExitStack() as opened:
             response = opened.enter_context(agent.opened(call))
             _check(call, response, agent)
@@ -279,9 +276,12 @@ def read_whole_log(agent: BlockingAgent, job_id: JobId) -> str:
 
     :raises RayAgentError: if it can't be had; tried again as calls are.
     """
+    call = agent.send(agent.config.service.locate_log(job_id))
+    if call is None:
+        return ""
 
     def read() -> str:
-        log, held = WholeLog.open(agent, job_id), HeldLog(job_id)
+        log, held = WholeLog.open(agent, call), HeldLog(job_id)
         try:
             while (text := log.read()) is not None:
                 held.add(text)
@@ -289,7 +289,7 @@ def read_whole_log(agent: BlockingAgent, job_id: JobId) -> str:
             log.close()
         return held.text
 
-    return agent.repeated(agent.config.service.get_job_logs(job_id), read)
+    return agent.repeated(call, read)
 
 
 def _open(
@@ -302,12 +302,13 @@ def _open(
 def _check(call: Call, response: requests.Response, agent: BlockingAgent) -> None:
     """Raise what is wrong with an answer; the body of a good one is left alone."""
     body = b"" if 200 <= response.status_code < 300 else read_body(call, response)
-    check_log_answer(call, response.status_code, response.headers, body, agent.config.redact)
+    check_log_answer(call, response.status_code, response.headers, body, agent.config)
 
 
-def open_stream(agent: BlockingAgent, job_id: JobId, source: str) -> LogStream:
-    """Open the log stream of a source.
+def open_stream(agent: BlockingAgent, command: OpenLiveLog) -> LogStream:
+    """Open a live log stream.
 
     :raises RayAgentError: if it can't be opened.
     """
-    return WebSocketStream.open(agent, job_id) if source == "websocket" else SseStream.open(agent, job_id)
+    stream = WebSocketStream if command.source == "websocket" else SseStream
+    return stream.open(agent, command.call, command.decode)

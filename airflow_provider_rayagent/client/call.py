@@ -1,31 +1,51 @@
-"""One request to a service."""
+"""One request to a service, and operations that take several."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 @dataclass(frozen=True)
 class Call:
-    """One request to the agent.
+    """One request to a service.
 
     :param method: HTTP method.
-    :param path: path below the base URL, quoted, with its trailing slash if the agent's client sends one.
+    :param path: path and query below the base URL, quoted, with a trailing slash where the service has one.
     :param shape: what a good answer holds: a JSON object, a JSON list of objects, text, or nothing; ``any`` where that
         is not known.
     :param body: JSON body, or ``None``.
+    :param convert: turns a good answer into the result; may raise a :class:`RayAgentError`.
     """
 
     method: Literal["GET", "POST", "DELETE"]
     path: str
     shape: Literal["object", "list", "text", "nothing", "any"] = "object"
     body: Mapping[str, Any] | None = None
+    convert: Callable[[Any], Any] | None = field(default=None, compare=False)
 
     @property
     def idempotent(self) -> bool:
         """Whether sending it twice does no more than sending it once."""
         return self.method != "POST"
+
+    @property
+    def name(self) -> str:
+        """Method and path, as messages show them."""
+        return f"{self.method} /{self.path.partition('?')[0]}"
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A step of an operation: wait for ``seconds``."""
+
+    seconds: float
+
+
+Steps: TypeAlias = Generator[Call | Pause, Any, Any]
+"""An operation of several requests: it yields each, is sent its result or thrown its error, and returns the result."""
+Operation: TypeAlias = Call | Steps

@@ -46,6 +46,13 @@ class RayAgentConfigError(RayAgentError, ValueError):
     """The connection is incomplete or malformed: no host, a bad port, an extra field of the wrong kind."""
 
 
+class RayAgentUnsupportedError(RayAgentError):
+    """The service of the connection cannot do this; nothing was sent."""
+
+    def __init__(self, detail: str, status_code: int | None = 501) -> None:
+        super().__init__(detail, status_code)
+
+
 class RayAgentConnectionError(RayAgentError):
     """No connection to the agent, or it broke before the answer was whole."""
 

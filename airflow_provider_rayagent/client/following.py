@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from airflow_provider_rayagent.client import jobs
-from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentNotFoundError, RayAgentResponseError
+from airflow_provider_rayagent.client.call import Call, Pause
+from airflow_provider_rayagent.client.errors import (
+    RayAgentError,
+    RayAgentNotFoundError,
+    RayAgentResponseError,
+    RayAgentUnsupportedError,
+)
 from airflow_provider_rayagent.client.log_answers import StreamEndedError
+from airflow_provider_rayagent.client.service import OpenLiveLog
 from airflow_provider_rayagent.client.transience import is_log_unreadable, is_permanent
 from airflow_provider_rayagent.client.validation import JobId, Protocol, validate_protocol
 from airflow_provider_rayagent.tail import commands as do
 from airflow_provider_rayagent.tail.commands import Command, StreamSource, TailSettings
 from airflow_provider_rayagent.tail.items import Item, JobSeen
 from airflow_provider_rayagent.tail.machine import Tail
-from airflow_provider_rayagent.text.redaction import NO_SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
+    from airflow_provider_rayagent.client.call import Steps
+    from airflow_provider_rayagent.client.config import AgentConfig
+    from airflow_provider_rayagent.client.service import Service
     from airflow_provider_rayagent.tail.cursor import Cursor
     from airflow_provider_rayagent.tail.end import End
-    from airflow_provider_rayagent.text.redaction import Redactor
 
 SOURCES: dict[Protocol, tuple[StreamSource, ...]] = {
     "auto": ("websocket", "http"),
@@ -45,29 +54,48 @@ def tail_settings(protocol: object, *, start_by: float | None = None, **settings
     return TailSettings(sources=SOURCES[validate_protocol(protocol)], start_timeout=start_timeout, **settings)
 
 
+@dataclass(frozen=True)
+class OpenLog:
+    """Send the request for the whole log, and read the head of its answer."""
+
+    call: Call
+
+
+Step: TypeAlias = Command | Call | Pause | OpenLiveLog | OpenLog
+"""What a driver carries out."""
+
+
+def settings_for(service: Service, settings: TailSettings) -> TailSettings:
+    """Return settings without the streams that the service does not have, and with its pause between readings."""
+    sources = service.streams.sources if service.streams else ()
+    usable = tuple(source for source in settings.sources if source in sources)
+    return replace(settings, sources=usable, log_interval=service.log_interval)
+
+
 class Following:
     """One followed job. A driver carries out :meth:`step` by step; the attributes say how it ended.
 
+    :param config: says which service it is, and has the secrets that no message may show.
     :param deadline: seconds from now after which to give up.
     :param clock: monotonic, in seconds.
-    :param redact: knows the connection's secrets.
     """
 
     def __init__(
         self,
+        config: AgentConfig,
         job_id: JobId,
         settings: TailSettings,
         *,
         cursor: Cursor | None,
         deadline: float | None,
         clock: Callable[[], float],
-        redact: Redactor = NO_SECRETS,
     ) -> None:
         self.job_id = job_id
         self.clock = clock
-        self.redact = redact
+        self.redact = config.redact
+        self._service = config.service
         until = None if deadline is None else clock() + deadline
-        self.tail = Tail(settings, cursor, deadline=until, redact=redact)
+        self.tail = Tail(settings_for(self._service, settings), cursor, deadline=until, redact=self.redact)
         self.end: End | None = None
         """Why it ended; ``None`` while it goes on, or if it was stopped."""
         self.job: Mapping[str, Any] | None = None
@@ -94,28 +122,28 @@ class Following:
         self._news.clear()
         return items
 
-    def step(self) -> Generator[Command, Any, None]:
+    def step(self) -> Generator[Step, Any, None]:
         """Do what the tail commands next.
 
         What needs I/O is yielded. The driver sends back what a command gives, or throws the error that it raised:
 
-        - ``AskStatus`` gives the job's details, or a :class:`RayAgentError`;
-        - ``OpenStream`` and ``OpenWholeLog`` give nothing, or a :class:`RayAgentError`;
+        - a ``Call``, sent once, gives its result, or a :class:`RayAgentError`;
+        - ``OpenLiveLog`` and ``OpenLog`` give nothing, or a :class:`RayAgentError`;
         - ``ReadStream`` gives events and whether the peer showed itself, or a :class:`StreamEndedError`;
         - ``ReadWholeLog`` gives text, ``None`` at its end, or a :class:`RayAgentError`;
         - ``CloseWholeLog`` gives whether the answer itself said where it ends;
-        - ``CloseStream`` and ``Wait`` give nothing.
+        - ``CloseStream``, ``Wait`` and ``Pause`` give nothing.
         """
         command = self.tail.next(self.clock())
         match command:
             case do.AskStatus():
-                yield from self._ask_status(command)
+                yield from self._ask_status()
             case do.OpenStream():
-                yield from self._open_stream(command)
+                yield from self._open_stream(command.source)
             case do.ReadStream():
                 yield from self._read_stream(command)
             case do.OpenWholeLog():
-                yield from self._open_whole_log(command)
+                yield from self._open_whole_log()
             case do.ReadWholeLog():
                 yield from self._read_whole_log(command)
             case do.Finish(end):
@@ -123,23 +151,26 @@ class Following:
             case _:
                 yield command
 
-    def _ask_status(self, command: Command) -> Generator[Command, Any, None]:
+    def _ask_status(self) -> Steps:
         try:
-            job = yield command
+            job = yield self._service.get_job(self.job_id)
         except RayAgentError as error:
             self.on_status_failed(error)
         else:
             self.on_status(job)
 
-    def _open_stream(self, command: Command) -> Generator[Command, Any, None]:
+    def _open_stream(self, source: StreamSource) -> Generator[Step, Any, None]:
+        streams = self._service.streams
         try:
-            yield command
+            if streams is None:
+                raise RayAgentUnsupportedError(f"{self._service.noun} has no live log streams.")
+            yield OpenLiveLog(source, streams.open(self.job_id, source), streams.decode_event)
         except RayAgentError:
             self.tail.stream_failed(self.clock())
         else:
             self.tail.stream_opened(self.clock())
 
-    def _read_stream(self, command: Command) -> Generator[Command, Any, None]:
+    def _read_stream(self, command: Command) -> Generator[Step, Any, None]:
         try:
             events, alive = yield command
         except StreamEndedError as ended:
@@ -152,15 +183,19 @@ class Following:
         else:
             self.tail.stream_idle(self.clock(), alive=alive)
 
-    def _open_whole_log(self, command: Command) -> Generator[Command, Any, None]:
+    def _open_whole_log(self) -> Generator[Step, Any, None]:
         try:
-            yield command
+            call = yield from self._service.locate_log(self.job_id, self.job)
+            if call is not None:
+                yield OpenLog(call)
         except RayAgentError as error:
             self.on_whole_log_failed(error)
-        else:
-            self.tail.whole_log_opened(self.clock())
+            return
+        self.tail.whole_log_opened(self.clock())
+        if call is None:
+            self.tail.whole_log_ended(self.clock())
 
-    def _read_whole_log(self, command: Command) -> Generator[Command, Any, None]:
+    def _read_whole_log(self, command: Command) -> Generator[Step, Any, None]:
         try:
             text = yield command
         except RayAgentError as error:
@@ -181,7 +216,7 @@ class Following:
         """Take the job's details as the service answered them."""
         status = job.get("status")
         if not isinstance(status, str):
-            self.on_status_failed(RayAgentResponseError(f"The agent's answer for job {self.job_id} has no status."))
+            self.on_status_failed(RayAgentResponseError(f"The details of job {self.job_id} have no status."))
             return
         self.error = None
         if self.job is None or self.job.get("status") != status:

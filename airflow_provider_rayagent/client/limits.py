@@ -95,7 +95,7 @@ class Body:
         self.is_error = not 200 <= status < 300
         """Whether a part of the body is enough."""
         self.limit = ERROR if self.is_error else ANSWER
-        self._where = f"{call.method} /{call.path} answered {status}"
+        self._where = f"{call.name} answered {status}"
         self._pieces: list[bytes] = []
         self._size = 0
 

@@ -11,9 +11,10 @@ from airflow_provider_rayagent.client.errors import RayAgentResponseError
 from airflow_provider_rayagent.stream.frames import accept_key, frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from airflow_provider_rayagent.client.call import Call
+    from airflow_provider_rayagent.client.config import AgentConfig
 
 READ_BYTES = 65_536
 PING_SECONDS = 10.0
@@ -73,11 +74,9 @@ def check_upgrade(call: Call, status: int, headers: Mapping[str, str], key: str)
     :raises RayAgentResponseError: for another answer than a handshake with ``key``.
     """
     if status != 101:
-        raise RayAgentResponseError(f"GET /{call.path} answered {status}, not a WebSocket.")
+        raise RayAgentResponseError(f"{call.name} answered {status}, not a WebSocket.")
     if headers.get("sec-websocket-accept") != accept_key(key):
-        raise RayAgentResponseError(
-            f"GET /{call.path} answered the WebSocket handshake with a wrong Sec-WebSocket-Accept."
-        )
+        raise RayAgentResponseError(f"{call.name} answered the WebSocket handshake with a wrong Sec-WebSocket-Accept.")
 
 
 def control_frame(opcode: int, payload: bytes = b"") -> bytes:
@@ -85,18 +84,16 @@ def control_frame(opcode: int, payload: bytes = b"") -> bytes:
     return frame(opcode, payload, os.urandom(4))
 
 
-def check_log_answer(
-    call: Call, status: int, headers: Mapping[str, str], body: bytes, redact: Callable[[str], str]
-) -> None:
+def check_log_answer(call: Call, status: int, headers: Mapping[str, str], body: bytes, config: AgentConfig) -> None:
     """Raise what is wrong with an answer that should bring a log.
 
     :raises RayAgentHTTPError: for an error status.
     :raises RayAgentRedirectError: for a redirect.
     :raises RayAgentResponseError: for an HTML page.
     """
-    answers.check_status(call, status, headers, body, redact)
+    answers.check_status(call, status, headers, body, config)
     if answers.is_html(headers, ""):
-        raise RayAgentResponseError(f"GET /{call.path} answered with an HTML page, not with a log.", 502)
+        raise RayAgentResponseError(f"{call.name} answered with an HTML page, not with a log.", 502)
 
 
 def is_delimited(headers: Mapping[str, str]) -> bool:

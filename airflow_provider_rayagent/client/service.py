@@ -5,16 +5,20 @@ Transports, drivers, hooks and tasks ask it for requests and hand it what came; 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from airflow_provider_rayagent.client.call import Call
+    from airflow_provider_rayagent.client.call import Call, Operation, Steps
     from airflow_provider_rayagent.client.validation import JobId
     from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
     from airflow_provider_rayagent.stream.events import Event
     from airflow_provider_rayagent.tail.commands import StreamSource
+
+
+ServiceName = Literal["agent", "ray"]
 
 
 class Credential(NamedTuple):
@@ -32,47 +36,117 @@ class Credential(NamedTuple):
     is_secret: bool = True
 
 
-class Service(Protocol):
-    """A service in front of a Ray cluster.
+class ErrorAnswer(NamedTuple):
+    """What an answer with an error status says.
 
-    A method that takes a job's id takes a checked one; every other argument is checked by the method, which raises
-    :class:`RayAgentInputError`.
+    :param status: the HTTP status that stands for it.
+    :param reason: in words.
+    :param is_own: whether the service itself says so, and not something else at a wrong address. Only that of a 404
+        matters, which tells that a job or an application does not exist.
     """
 
+    status: int
+    reason: str
+    is_own: bool = True
+
+
+DecodeEvent: TypeAlias = "Callable[..., Event]"
+"""Return the event in one WebSocket message, or in the data of one server-sent event of a name."""
+
+
+@dataclass(frozen=True)
+class OpenLiveLog:
+    """Open a live log stream.
+
+    :param source: its protocol.
+    :param call: the request that opens it.
+    """
+
+    source: StreamSource
+    call: Call
+    decode: DecodeEvent
+
+
+class LogStreams(Protocol):
+    """The live log streams of a service."""
+
     @property
-    def credentials(self) -> Sequence[Credential]:
-        """How requests say who sends them; the first one is the token."""
+    def sources(self) -> tuple[StreamSource, ...]:
+        """Those that it has, the preferred one first."""
 
-    def list_jobs(self) -> Call: ...
-    def get_job(self, job_id: JobId) -> Call: ...
-    def stop_job(self, job_id: JobId) -> Call: ...
-    def list_nodes(self) -> Call: ...
-    def get_node(self, node_id: str) -> Call: ...
-    def list_tasks(self) -> Call: ...
-    def get_task(self, task_id: str) -> Call: ...
-    def list_serve_applications(self) -> Call: ...
-    def get_serve_application(self, name: str) -> Call: ...
-    def delete_serve_application(self, name: str) -> Call: ...
-    def get_gpu_status(self) -> Call: ...
-    def health_check(self) -> Call: ...
-    def list_plugin_releases(self) -> Call: ...
-    def get_plugin_release(self, lookup: str) -> Call: ...
-    def run_plugin_release(
-        self, lookup: str, action: str, params: Mapping[str, Any] | None = None, **body: Any
-    ) -> Call:
-        """Return the request of the hook's method of this name, which has the other arguments."""
-
-    def run_debug_plugin_release(self, action: str, params: Mapping[str, Any] | None = None, **body: Any) -> Call:
-        """Return the request of the hook's method of this name, which has the other arguments."""
-
-    def stream_job_logs(self, job_id: JobId, source: StreamSource) -> Call:
+    def open(self, job_id: JobId, source: StreamSource) -> Call:
         """Return the request that opens a live log stream."""
 
     def decode_event(self, data: str | bytes, name: str = "") -> Event:
         """Return the event in one WebSocket message, or in the data of one server-sent event of this name."""
 
-    def get_job_logs(self, job_id: JobId) -> Call:
-        """Return the request for the whole log."""
+
+class Service(Protocol):
+    """A service in front of a Ray cluster.
+
+    A method that takes a job's id takes a checked one; every other argument is checked by the method, which raises
+    :class:`RayAgentInputError`. What a service cannot do raises :class:`RayAgentUnsupportedError`.
+    """
+
+    @property
+    def name(self) -> ServiceName:
+        """As the connection has it."""
+
+    @property
+    def noun(self) -> str:
+        """As a sentence calls it."""
+
+    @property
+    def credentials(self) -> Sequence[Credential]:
+        """How requests say who sends them; the first one is the token."""
+
+    def list_jobs(self) -> Operation: ...
+    def get_job(self, job_id: JobId) -> Call: ...
+    def stop_job(self, job_id: JobId) -> Call: ...
+    def list_nodes(self) -> Operation: ...
+    def get_node(self, node_id: str) -> Operation: ...
+    def list_tasks(self) -> Operation: ...
+    def get_task(self, task_id: str) -> Operation: ...
+    def list_serve_applications(self) -> Operation: ...
+    def get_serve_application(self, name: str) -> Operation: ...
+    def delete_serve_application(self, name: str) -> Operation: ...
+    def get_gpu_status(self) -> Operation: ...
+    def health_check(self) -> Operation: ...
+    def list_plugin_releases(self) -> Operation: ...
+    def get_plugin_release(self, lookup: str) -> Operation: ...
+    def run_plugin_release(
+        self, lookup: str, action: str, params: Mapping[str, Any] | None = None, **body: Any
+    ) -> Operation:
+        """Return the request of the hook's method of this name, which has the other arguments."""
+
+    def run_debug_plugin_release(self, action: str, params: Mapping[str, Any] | None = None, **body: Any) -> Operation:
+        """Return the request of the hook's method of this name, which has the other arguments."""
+
+    def check_jobs(self) -> Operation:
+        """Return the operation that fails if the connection's user may not read jobs."""
+
+    def identify(self) -> Steps:
+        """Return the operation that tells whether this service is what answers: its name and version, or ``None``."""
+
+    @property
+    def streams(self) -> LogStreams | None:
+        """Its live log streams, if it has any."""
+
+    @property
+    def log_interval(self) -> float | None:
+        """Seconds between two readings of the whole log while there is no stream; ``None``: as the status is polled."""
+
+    def locate_log(self, job_id: JobId, job: Mapping[str, Any] | None = None) -> Steps:
+        """Return the operation that finds the request for the whole log; its result is ``None`` if nothing is logged.
+
+        :param job: the job's details, if they are known.
+        """
 
     def log_decoder(self, content_type: str) -> LogBodyDecoder:
         """Return what decodes the body of the whole log."""
+
+    def read_error(self, status: int, text: str) -> ErrorAnswer:
+        """Return what the body of an error status says."""
+
+    def job_page(self, base_url: str) -> str:
+        """Return the address of the page that it has for a job, with ``{job_id}`` where the id goes; empty: none."""

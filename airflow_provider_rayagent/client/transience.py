@@ -32,6 +32,7 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentRedirectError,
     RayAgentResponseError,
     RayAgentTLSError,
+    RayAgentUnsupportedError,
 )
 
 
@@ -104,6 +105,7 @@ ERRORS: dict[type[RayAgentError], Row] = {
     RayAgentError: Row(Permanence.UNKNOWN, Delivery.UNKNOWN),
     RayAgentInputError: Row(Permanence.PERMANENT, Delivery.NEVER_SENT),
     RayAgentConfigError: Row(Permanence.PERMANENT, Delivery.NEVER_SENT),
+    RayAgentUnsupportedError: Row(Permanence.PERMANENT, Delivery.NEVER_SENT),
     RayAgentConnectionError: _NO_ANSWER,
     RayAgentNameResolutionError: Row(Permanence.TRANSIENT, Delivery.NEVER_SENT),
     RayAgentConnectionRefusedError: Row(Permanence.TRANSIENT, Delivery.NEVER_SENT),

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook
 
 from airflow_provider_rayagent.client.aio_items import Items
-from airflow_provider_rayagent.client.call import Call
 from airflow_provider_rayagent.client.errors import RayAgentStreamLimitError
 from airflow_provider_rayagent.client.validation import Protocol, validate_job_id
 from airflow_provider_rayagent.hooks.connection import config_from_connection, config_with_timeout
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.client.aio import AsyncAgent
     from airflow_provider_rayagent.client.aio_driver import AsyncFollower
-    from airflow_provider_rayagent.client.call import Call
+    from airflow_provider_rayagent.client.call import Operation
     from airflow_provider_rayagent.client.service import Service
     from airflow_provider_rayagent.hooks.plugins import Timeout
     from airflow_provider_rayagent.tail.commands import TailSettings
@@ -161,21 +160,21 @@ class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
         """Request the deletion of one Serve application."""
         await self._send(lambda service: service.delete_serve_application(name))
 
-    async def _object(self, make: Callable[[Service], Call]) -> dict[str, Any]:
+    async def _object(self, make: Callable[[Service], Operation]) -> dict[str, Any]:
         value: dict[str, Any] = await self._send(make)
         return value
 
-    async def _list(self, make: Callable[[Service], Call]) -> list[dict[str, Any]]:
+    async def _list(self, make: Callable[[Service], Operation]) -> list[dict[str, Any]]:
         value: list[dict[str, Any]] = await self._send(make)
         return value
 
-    async def _send(self, make: Callable[[Service], Call], timeout: Timeout | None = None) -> Any:
+    async def _send(self, make: Callable[[Service], Operation], timeout: Timeout | None = None) -> Any:
         agent = await self.get_async_conn()
-        call = make(agent.config.service)
+        operation = make(agent.config.service)
         if timeout is None:
-            return await agent.send(call)
+            return await agent.send(operation)
         async with type(agent)(config_with_timeout(agent.config, timeout)) as custom:
-            return await custom.send(call)
+            return await custom.send(operation)
 
 
 class _Lines(Items[str]):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.client.call import Call
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from airflow_provider_rayagent.client.call import Call
+    from airflow_provider_rayagent.client.call import Operation
     from airflow_provider_rayagent.client.service import Service
 
 Timeout = tuple[float, float]
@@ -61,7 +59,7 @@ class PluginMethods:
         :raises RayAgentGPUUnavailableError: if the cluster lacks the GPUs that the action needs.
         """
 
-        def make(service: Service) -> Call:
+        def make(service: Service) -> Operation:
             return service.run_plugin_release(
                 lookup, action, params, requirements=requirements, job_id=job_id, language=language
             )
@@ -89,7 +87,7 @@ class PluginMethods:
         :param modules: source code, keyed by module name.
         """
 
-        def make(service: Service) -> Call:
+        def make(service: Service) -> Operation:
             return service.run_debug_plugin_release(
                 action,
                 params,
@@ -104,7 +102,7 @@ class PluginMethods:
         answer: dict[str, Any] = self._send(make, timeout)
         return answer
 
-    def _send(self, make: Callable[[Service], Call], timeout: Timeout | None = None) -> Any:
+    def _send(self, make: Callable[[Service], Operation], timeout: Timeout | None = None) -> Any:
         raise NotImplementedError
 
 
@@ -134,7 +132,7 @@ class AsyncPluginMethods:
     ) -> dict[str, Any]:
         """Start an action of a plugin as a job; return the agent's answer."""
 
-        def make(service: Service) -> Call:
+        def make(service: Service) -> Operation:
             return service.run_plugin_release(
                 lookup, action, params, requirements=requirements, job_id=job_id, language=language
             )
@@ -157,7 +155,7 @@ class AsyncPluginMethods:
     ) -> dict[str, Any]:
         """Start an action of a plugin from its source; return the agent's answer."""
 
-        def make(service: Service) -> Call:
+        def make(service: Service) -> Operation:
             return service.run_debug_plugin_release(
                 action,
                 params,
@@ -172,5 +170,5 @@ class AsyncPluginMethods:
         answer: dict[str, Any] = await self._send(make, timeout)
         return answer
 
-    async def _send(self, make: Callable[[Service], Call], timeout: Timeout | None = None) -> Any:
+    async def _send(self, make: Callable[[Service], Operation], timeout: Timeout | None = None) -> Any:
         raise NotImplementedError

@@ -10,7 +10,6 @@ from airflow.sdk import BaseHook
 
 from airflow_provider_rayagent.client.agent_service import AUTHORIZATION_HEADER, TENANT_HEADER, USER_HEADER
 from airflow_provider_rayagent.client.answers import brief
-from airflow_provider_rayagent.client.call import Call
 from airflow_provider_rayagent.client.config import field_name
 from airflow_provider_rayagent.client.errors import (
     RayAgentAuthenticationError,
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.client.blocking import BlockingAgent
     from airflow_provider_rayagent.client.blocking_driver import Follower
-    from airflow_provider_rayagent.client.call import Call
+    from airflow_provider_rayagent.client.call import Operation
     from airflow_provider_rayagent.client.config import AgentConfig
     from airflow_provider_rayagent.client.service import Service
     from airflow_provider_rayagent.client.validation import Protocol
@@ -240,14 +239,14 @@ class RayAgentHook(PluginMethods, BaseHook):
         """Request the deletion of one Serve application; others are not affected."""
         self._send(lambda service: service.delete_serve_application(name))
 
-    def _send(self, make: Callable[[Service], Call], timeout: Timeout | None = None) -> Any:
-        call = make(self.config.service)
+    def _send(self, make: Callable[[Service], Operation], timeout: Timeout | None = None) -> Any:
+        operation = make(self.config.service)
         if timeout is None:
-            return self._agent.send(call)
+            return self._agent.send(operation)
         from airflow_provider_rayagent.client.blocking import BlockingAgent
 
         with BlockingAgent(config_with_timeout(self.config, timeout)) as agent:
-            return agent.send(call)
+            return agent.send(operation)
 
     def test_connection(self) -> tuple[bool, str]:
         """Return whether the connection works, and a message: the agent's version, or what to correct."""

@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from airflow_provider_rayagent import __version__
 from airflow_provider_rayagent.client.agent_service import AUTHORIZATION_HEADER
 from airflow_provider_rayagent.client.errors import RayAgentInputError
+from airflow_provider_rayagent.client.gpus import gpu_status
 from airflow_provider_rayagent.client.validation import validate_id
 from airflow_provider_rayagent.local.access import TokenRequired, refuse
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError
-from airflow_provider_rayagent.local.gpus import gpu_status
 from airflow_provider_rayagent.local.job_logs import JobLogs
 from airflow_provider_rayagent.local.limits import BodyLimits, OwnRedirects
 from airflow_provider_rayagent.local.plugin_routes import answer_missing_gpus, plugin_routes

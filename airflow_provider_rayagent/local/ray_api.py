@@ -9,12 +9,11 @@ import asyncio
 import codecs
 import contextlib
 import io
-import json
-import re
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlsplit
 
 from airflow_provider_rayagent.client.agent_service import AUTHORIZATION_HEADER
+from airflow_provider_rayagent.client.ray_answers import plain_words
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError
 from airflow_provider_rayagent.local.json_values import read_tolerantly
 from airflow_provider_rayagent.local.ray_token import RayCredentials
@@ -39,12 +38,12 @@ MAX_LOG_READS = 4
 """Most whole logs that are read at a time."""
 MAX_ROWS = 10_000
 """Most rows that Ray's state API gives."""
+MAX_WORDS = 500
+"""Characters of Ray's words in an error."""
 # Ray itself ends a tail at messages over 4 MB.
 MAX_TAIL_MESSAGE = 16 * 1024 * 1024
 
 Row = dict[str, Any]
-
-_EXCEPTION_LINE = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Timeout|Exit)\b.*", re.MULTILINE)
 
 
 class RayDashboard:
@@ -256,7 +255,7 @@ class RayDashboard:
     def _answer_error(self, path: str, status_code: int, text: str, sent: Mapping[str, str]) -> RayAnswerError:
         if status_code == 401 or (status_code == 403 and AUTHORIZATION_HEADER in sent):
             return self.credentials.refusal(self.url)
-        words = plain_words(text) or "no reason given"
+        words = plain_words(text, MAX_WORDS) or "no reason given"
         if status_code == 403:
             # Passed on as it is, it would read as if the agent's own token were wrong.
             return RayAnswerError(f"Ray refuses the agent (403): {words}", 502)
@@ -348,17 +347,6 @@ def check_dashboard_url(url: str) -> str:
     if not good or parts.query or parts.fragment or parts.username is not None:
         raise LocalAgentError(f"The address of a Ray dashboard looks like http://127.0.0.1:8265, not {url!r}.")
     return url.rstrip("/")
-
-
-def plain_words(text: str, limit: int = 500) -> str:
-    """Return what a person wants of Ray's error text: of a traceback, its last exception; cut to ``limit``."""
-    text = text.strip()
-    with contextlib.suppress(ValueError, TypeError, KeyError):
-        text = str(json.loads(text)["msg"])
-    if "Traceback (most recent call last)" in text:
-        *_, last = [None, *_EXCEPTION_LINE.finditer(text)]
-        text = text[last.start() :] if last else text.splitlines()[-1]
-    return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
 def _parse(response: httpx.Response) -> Any:

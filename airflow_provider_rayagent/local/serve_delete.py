@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 import psutil  # type: ignore[import-untyped]
 
 from airflow_provider_rayagent.client.applications import ServeStatus
+from airflow_provider_rayagent.client.ray_answers import plain_words
 from airflow_provider_rayagent.local.errors import RayAnswerError
 from airflow_provider_rayagent.local.head import ON_LOOPBACK
 from airflow_provider_rayagent.local.keeper import die_with_parent
-from airflow_provider_rayagent.local.ray_api import plain_words
+from airflow_provider_rayagent.local.ray_api import MAX_WORDS
 from airflow_provider_rayagent.local.ray_token import AUTH_VARIABLES
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ async def _run_driver(order: dict[str, Any]) -> None:
             process.kill()
             await process.wait()
     if process.returncode != 0:
-        raise RayAnswerError(f"Ray Serve failed: {plain_words(errors.decode('utf-8', 'replace'))}", 500)
+        raise RayAnswerError(f"Ray Serve failed: {plain_words(errors.decode('utf-8', 'replace'), MAX_WORDS)}", 500)
 
 
 if __name__ == "__main__":

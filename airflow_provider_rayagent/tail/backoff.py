@@ -11,13 +11,18 @@ MIN_POLL_SECONDS = 1.0
 MAX_POLL_SECONDS = 5.0
 
 
-def pause_between_readings(poll_interval: float, seconds: float) -> float:
+def interval_between_readings(poll_interval: float) -> float:
+    """Return the seconds between two readings of the whole log, given those between two requests for the status."""
+    return min(max(poll_interval, MIN_POLL_SECONDS), MAX_POLL_SECONDS)
+
+
+def pause_between_readings(interval: float, seconds: float) -> float:
     """Return the pause after a reading of the whole log while no stream can be had, in seconds.
 
-    :param poll_interval: that of the job's status.
+    :param interval: the shortest pause.
     :param seconds: how long the reading took; the pause is ten times as long, so that polling stays a small load.
     """
-    return max(min(max(poll_interval, MIN_POLL_SECONDS), MAX_POLL_SECONDS), 10 * seconds)
+    return max(interval, 10 * seconds)
 
 
 def pause_after(failures: int, first: float, longest: float, jitter: float) -> float:

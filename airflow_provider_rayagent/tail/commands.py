@@ -75,6 +75,8 @@ class TailSettings:
 
     :param sources: stream protocols to use, the preferred one first; the whole log is always the last resort.
     :param poll_interval: between two questions for the job's status.
+    :param log_interval: between two readings of the whole log while no stream can be had; ``None``: ``poll_interval``,
+        within 1 to 5.
     :param silence_timeout: a stream that says nothing for so long is taken for dead.
     :param missing_timeout: how long the agent may not know the job (a queued job is unknown for a while).
     :param start_timeout: how long, from the first question on, a job that was never known may stay unknown, or be
@@ -90,6 +92,7 @@ class TailSettings:
 
     sources: tuple[StreamSource, ...] = ("websocket", "http")
     poll_interval: float = 5.0
+    log_interval: float | None = None
     silence_timeout: float = 30.0
     missing_timeout: float = 60.0
     start_timeout: float | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.tail.backoff import Backoff, pause_between_readings
+from airflow_provider_rayagent.tail.backoff import Backoff, interval_between_readings, pause_between_readings
 from airflow_provider_rayagent.tail.live_stream import ConnectionState
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class WholeLog:
     """
 
     def __init__(self, settings: TailSettings, jitter: Callable[[], float]) -> None:
-        self._poll_interval = settings.poll_interval
+        self._interval = settings.log_interval or interval_between_readings(settings.poll_interval)
         self._backoff = Backoff(0.5, MAX_PAUSE_SECONDS, jitter)
         self._compare_failures = 0
         self.state = ConnectionState.CLOSED
@@ -74,7 +74,7 @@ class WholeLog:
         """Note that the log was read to its end, to be forwarded."""
         self.was_tried = True
         self._compare_failures = 0
-        pause = 0.0 if job_has_ended else pause_between_readings(self._poll_interval, now - self.opened_at)
+        pause = 0.0 if job_has_ended else pause_between_readings(self._interval, now - self.opened_at)
         self._backoff.succeeded(now + pause)
 
     def read_at(self, moment: float) -> None:

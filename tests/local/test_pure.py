@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from airflow_provider_rayagent.client.gpus import gpu_status
 from airflow_provider_rayagent.client.jobs import has_ended
+from airflow_provider_rayagent.client.ray_answers import plain_words
 from airflow_provider_rayagent.local.access import check_token
 from airflow_provider_rayagent.local.errors import LocalAgentError
 from airflow_provider_rayagent.local.events import (
@@ -23,7 +25,6 @@ from airflow_provider_rayagent.local.events import (
 )
 from airflow_provider_rayagent.local.files import write_private
 from airflow_provider_rayagent.local.follow import LogRewrittenError, Rest, Sent
-from airflow_provider_rayagent.local.gpus import gpu_status
 from airflow_provider_rayagent.local.head import (
     HeadPorts,
     free_ports,
@@ -31,7 +32,7 @@ from airflow_provider_rayagent.local.head import (
     start_command,
     what_stands_open,
 )
-from airflow_provider_rayagent.local.ray_api import check_dashboard_url, plain_words
+from airflow_provider_rayagent.local.ray_api import check_dashboard_url
 from airflow_provider_rayagent.local.server import listen, url_of
 
 
@@ -199,7 +200,7 @@ def test_of_a_traceback_the_last_exception_is_told() -> None:
     assert plain_words(text) == "ray.exceptions.RayError: no\nreason"
     assert plain_words("Job x does not exist") == "Job x does not exist"
     assert plain_words('{"result": false, "msg": "bad", "data": null}') == "bad"
-    assert len(plain_words("x" * 9_000)) == 500
+    assert len(plain_words("x" * 9_000, 500)) == 500
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.1", "8.8.8.8", "example.com", "", "127.0.0.1:80"])

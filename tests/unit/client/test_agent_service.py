@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from airflow_provider_rayagent.client.agent_service import AGENT
+from airflow_provider_rayagent.client.steps import run_steps
 from airflow_provider_rayagent.client.validation import JobId
 
 
@@ -10,8 +11,8 @@ def test_every_path_ends_in_a_slash() -> None:
     calls = [
         AGENT.list_jobs(),
         AGENT.get_job(JobId("a")),
-        AGENT.get_job_logs(JobId("a")),
-        AGENT.stream_job_logs(JobId("a"), "http"),
+        run_steps(AGENT.locate_log(JobId("a")), lambda _: None, ()),
+        *(AGENT.streams.open(JobId("a"), source) for source in AGENT.streams.sources),
         AGENT.stop_job(JobId("a")),
         AGENT.list_nodes(),
         AGENT.get_node("a"),

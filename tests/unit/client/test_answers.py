@@ -12,6 +12,7 @@ import pytest
 from airflow_provider_rayagent.client import answers
 from airflow_provider_rayagent.client.agent_service import AGENT
 from airflow_provider_rayagent.client.answers import MAX_SHOWN
+from airflow_provider_rayagent.client.config import AgentConfig
 from airflow_provider_rayagent.client.errors import (
     RayAgentAuthenticationError,
     RayAgentConnectionError,
@@ -29,6 +30,8 @@ from tests.unit.support import TOKEN, make_agent
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.client.call import Call
+
+CONFIG = AgentConfig("http://agent/")
 
 GET = "GET jobs/j1/"
 
@@ -228,7 +231,7 @@ def test_a_page_is_read_in_linear_time(piece: str) -> None:
         for _ in range(3):
             began = time.process_time()
             with pytest.raises(RayAgentServerError):
-                answers.check_status(AGENT.get_job(JobId("j1")), 502, {"content-type": "text/html"}, page)
+                answers.check_status(AGENT.get_job(JobId("j1")), 502, {"content-type": "text/html"}, page, CONFIG)
             taken.append(time.process_time() - began)
         return min(taken)
 

@@ -46,6 +46,7 @@ from tests.scripted.websocket import WsExchange
 from tests.unit.client.transports import SOURCES, Transport, config_of
 
 if TYPE_CHECKING:
+    from airflow_provider_rayagent.tail.commands import StreamSource
     from tests.scripted.exchange import Exchange
 
 pytestmark = pytest.mark.timeout(90)
@@ -78,7 +79,7 @@ def _short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("body", ENDLESS)
 def test_a_stream_refused_with_an_endless_error_body_does_not_block_the_tail(
-    transport: Transport, source: str, body: str
+    transport: Transport, source: StreamSource, body: str
 ) -> None:
     refusal = Play(SetStatus("SUCCEEDED"), *ENDLESS[body])
     with ScriptedAgent(Job(TEXT, "RUNNING", ws=[refusal], sse=[refusal])) as server:
@@ -135,7 +136,7 @@ def test_an_answer_that_is_too_long_is_not_read_to_its_end(transport: Transport)
 
 @pytest.mark.parametrize("status", [200, 302])
 @pytest.mark.parametrize("source", SOURCES)
-def test_a_body_that_is_not_a_log_stream_is_not_read(transport: Transport, source: str, status: int) -> None:
+def test_a_body_that_is_not_a_log_stream_is_not_read(transport: Transport, source: StreamSource, status: int) -> None:
     """A proxy that drops ``Upgrade`` answers with the whole log; a login page comes with a redirect or by itself."""
     wall = long_answer(status, "text/plain" if source == "websocket" else "text/html")
     with ScriptedAgent(Job(ws=[wall], sse=[wall])) as server:
@@ -229,7 +230,7 @@ class Endless(Action):
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("message", [Huge(), Endless()], ids=["huge", "endless"])
 def test_a_message_that_is_too_long_ends_the_stream_and_the_whole_log_brings_it(
-    transport: Transport, source: str, message: Action, monkeypatch: pytest.MonkeyPatch
+    transport: Transport, source: StreamSource, message: Action, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (blocking_logs, aio_logs):
         monkeypatch.setattr(module, "SseDecoder", functools.partial(SseDecoder, 100_000))

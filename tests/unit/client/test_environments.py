@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from airflow_provider_rayagent.client.config import AgentConfig
+    from airflow_provider_rayagent.tail.commands import StreamSource
 
 SECRET = "pr0xy-s3cret"
 USES: dict[str, Callable[[Transport, AgentConfig], object]] = {
@@ -239,7 +240,7 @@ def test_an_environment_means_the_same_for_every_request(
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_no_line_is_lost_behind_a_proxy_that_drops_upgrade(
-    transport: Transport, source: str, monkeypatch: pytest.MonkeyPatch
+    transport: Transport, source: StreamSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = [f"line {number}" for number in range(9)]
     grow = [action for line in lines for action in (Grow(f"{line}\n"), Sleep(0.05))]
@@ -254,7 +255,7 @@ def test_no_line_is_lost_behind_a_proxy_that_drops_upgrade(
 @pytest.mark.parametrize("through", [True, False], ids=["through a proxy", "directly"])
 @pytest.mark.parametrize("source", SOURCES)
 def test_the_tail_alone_decides_how_long_a_stream_may_be_silent(
-    transport: Transport, source: str, through: bool, monkeypatch: pytest.MonkeyPatch
+    transport: Transport, source: StreamSource, through: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     play = Play(Follow(), Complete(), Hold())
     timeline = [Grow("a\n"), Sleep(1.5), Grow("b\n"), Sleep(0.2), SetStatus("SUCCEEDED")]

@@ -15,7 +15,7 @@ from urllib3.exceptions import MaxRetryError, ReadTimeoutError, SSLError
 from airflow_provider_rayagent.client.agent_service import AGENT
 from airflow_provider_rayagent.client.aio import HTTPX_ERRORS, AsyncAgent
 from airflow_provider_rayagent.client.blocking import REQUESTS_ERRORS, BlockingAgent
-from airflow_provider_rayagent.client.blocking_logs import WebSocketStream
+from airflow_provider_rayagent.client.blocking_logs import open_stream
 from airflow_provider_rayagent.client.config import read_config
 from airflow_provider_rayagent.client.errors import (
     RayAgentConfigError,
@@ -31,6 +31,7 @@ from airflow_provider_rayagent.client.failures import LibraryErrors, as_agent_er
 from airflow_provider_rayagent.client.limits import TooSlowError
 from airflow_provider_rayagent.client.validation import JobId
 from tests.scripted import Job, Play, Reset, ScriptedAgent
+from tests.unit.client.transports import live_log
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.client.config import AgentConfig
@@ -92,7 +93,7 @@ def test_a_stream_that_is_opened_in_an_except_block_says_what_is_wrong_with_it()
             fail(ConnectionRefusedError())
         except EXPECTED:
             with pytest.raises(RayAgentError, match=r"The connection to .* failed"):
-                WebSocketStream.open(agent, JobId("j1"))
+                open_stream(agent, live_log("websocket"))
 
 
 def kind_of(value: object) -> str:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.client.agent_service import AGENT
-from airflow_provider_rayagent.client.blocking_logs import SseStream, WebSocketStream, WholeLog
+from airflow_provider_rayagent.client.blocking_logs import WholeLog, open_stream
 from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentRedirectError
 from airflow_provider_rayagent.client.validation import JobId
 from tests.scripted import DEFAULT, Job, Redirect, ScriptedAgent, Step
+from tests.unit.client.transports import WHOLE_LOG, live_log
 from tests.unit.support import TOKEN, make_agent
 
 if TYPE_CHECKING:
@@ -101,20 +102,26 @@ def test_a_redirect_without_a_target_is_an_error() -> None:
         agent.send(AGENT.get_job(JobId("j1")))
 
 
-@pytest.mark.parametrize("opened", [SseStream, WebSocketStream, WholeLog])
-def test_log_streams_carry_the_token_nowhere_else(opened: Any) -> None:
+@pytest.mark.parametrize(
+    "open_log",
+    [
+        lambda agent: open_stream(agent, live_log("http")),
+        lambda agent: open_stream(agent, live_log("websocket")),
+        lambda agent: WholeLog.open(agent, WHOLE_LOG),
+    ],
+)
+def test_log_streams_carry_the_token_nowhere_else(open_log: Any) -> None:
     with ScriptedAgent(Job("x\n")) as other, ScriptedAgent(Job("x\n")) as server, make_agent(server) as agent:
         server.answers["*"] = [Redirect(f"{other.url}jobs/j1/logs/")]
         for request in ("GET jobs/j1/logs/", "GET jobs/j1/logs/stream/", "WS jobs/j1/logs/"):
             server.answers[request] = server.answers["*"]
         with pytest.raises(RayAgentError):
-            opened.open(agent, "j1")
+            open_log(agent)
         assert (other.connections, other.requests) == (0, [])
 
 
 def test_a_stream_of_server_sent_events_follows_a_redirect_on_the_same_host() -> None:
     with ScriptedAgent(Job("x\n", sse=[Redirect("/jobs/moved/logs/stream/"), DEFAULT]), Job(job_id="moved")) as server:
         with make_agent(server) as agent:
-            stream = SseStream.open(agent, JobId("j1"))
-            stream.close()
+            open_stream(agent, live_log("http")).close()
         assert [request.status for request in server.of("GET")] == [307, 200]

@@ -9,9 +9,10 @@ import pytest
 
 from airflow_provider_rayagent.client import connections
 from airflow_provider_rayagent.client.agent_service import AGENT
-from airflow_provider_rayagent.client.blocking_logs import SseStream, WebSocketStream
+from airflow_provider_rayagent.client.blocking_logs import open_stream
 from airflow_provider_rayagent.client.validation import JobId
 from tests.scripted import Answer, Hold, Html, Job, Play, ScriptedAgent
+from tests.unit.client.transports import SOURCES, live_log
 from tests.unit.support import TOKEN, make_agent
 
 if TYPE_CHECKING:
@@ -66,8 +67,8 @@ def test_an_entry_in_netrc_does_not_take_the_tokens_place(tmp_path: Path, monkey
     with ScriptedAgent(job, token=TOKEN) as server:
         with make_agent(server) as agent:
             agent.send(AGENT.get_job(JobId("j1")))
-            for kind in (SseStream, WebSocketStream):
-                kind.open(agent, JobId("j1")).close()
+            for source in SOURCES:
+                open_stream(agent, live_log(source)).close()
         with make_agent(server, token=None) as anonymous, pytest.raises(Exception, match="401"):
             anonymous.send(AGENT.get_job(JobId("j1")))
         sent = [request.headers.get("authorization") for request in server.requests]

@@ -10,6 +10,7 @@ from airflow_provider_rayagent import exceptions
 from airflow_provider_rayagent.client import answers, transience
 from airflow_provider_rayagent.client.agent_service import AGENT
 from airflow_provider_rayagent.client.applications import ApplicationWait, WaitResult
+from airflow_provider_rayagent.client.config import AgentConfig
 from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentHTTPError, for_status
 from airflow_provider_rayagent.client.following import Following
 from airflow_provider_rayagent.client.transience import Delivery, Permanence, Row
@@ -23,6 +24,8 @@ from tests.unit.support import make_agent, make_context
 if TYPE_CHECKING:
     from tests.scripted import Step
     from tests.unit.support import Connect
+
+CONFIG = AgentConfig("http://agent/")
 
 GET = "GET jobs/j1/"
 POST = "POST jobs/j1/stop/"
@@ -77,7 +80,7 @@ BY_STATUS = {
 def answered(status: int) -> RayAgentError:
     """Return the error that stands for an answer."""
     with pytest.raises(RayAgentError) as caught:
-        answers.check_status(AGENT.get_job(JobId("j1")), status, {}, b"")
+        answers.check_status(AGENT.get_job(JobId("j1")), status, {}, b"", CONFIG)
     return caught.value
 
 
@@ -185,7 +188,7 @@ def test_a_post_is_never_sent_again_after_an_answer_of_any_status() -> None:
 
 
 def make_following() -> Following:
-    return Following(JobId("j1"), do.TailSettings(), cursor=None, deadline=None, clock=lambda: 0.0)
+    return Following(CONFIG, JobId("j1"), do.TailSettings(), cursor=None, deadline=None, clock=lambda: 0.0)
 
 
 def test_the_first_question_for_a_jobs_status_is_the_last_if_the_table_says_so(row: Row) -> None:
@@ -225,7 +228,7 @@ def test_a_log_is_given_up_early_only_if_the_table_says_that_it_cannot_be_read(
 ) -> None:
     monkeypatch.setitem(transience.STATUSES, TEAPOT, Row(Permanence.UNKNOWN, Delivery.ANSWERED, of_log))
     now = 0.0
-    following = Following(JobId("j1"), do.TailSettings(), cursor=None, deadline=None, clock=lambda: now)
+    following = Following(CONFIG, JobId("j1"), do.TailSettings(), cursor=None, deadline=None, clock=lambda: now)
     following.on_status({"status": "SUCCEEDED"})
     wanted: list[Any] = []
     while now < 30.0:

@@ -7,11 +7,14 @@ from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.client import aio_logs, blocking_logs
+from airflow_provider_rayagent.client.agent_service import AGENT
 from airflow_provider_rayagent.client.aio import AsyncAgent
 from airflow_provider_rayagent.client.aio_driver import AsyncFollower
 from airflow_provider_rayagent.client.blocking import BlockingAgent
 from airflow_provider_rayagent.client.blocking_driver import Follower
+from airflow_provider_rayagent.client.call import Call
 from airflow_provider_rayagent.client.config import read_config
+from airflow_provider_rayagent.client.service import OpenLiveLog
 from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.items import lines_in
@@ -20,13 +23,19 @@ from tests.unit.support import TOKEN
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from airflow_provider_rayagent.client.call import Call
     from airflow_provider_rayagent.client.config import AgentConfig
     from airflow_provider_rayagent.client.following import Following
     from airflow_provider_rayagent.stream.events import Event
+    from airflow_provider_rayagent.tail.commands import StreamSource
     from tests.scripted import ScriptedAgent
 
-SOURCES = ("websocket", "http")
+SOURCES: tuple[StreamSource, ...] = ("websocket", "http")
+WHOLE_LOG = Call("GET", "jobs/j1/logs/", "text")
+
+
+def live_log(source: StreamSource) -> OpenLiveLog:
+    """Return what opens a stream of the job ``j1``."""
+    return OpenLiveLog(source, AGENT.streams.open(JobId("j1"), source), AGENT.streams.decode_event)
 
 
 def config_of(server: ScriptedAgent | str, **extra: Any) -> AgentConfig:
@@ -45,7 +54,7 @@ class Blocking:
     def whole_log(self, config: AgentConfig) -> str:
         """Return the whole log of the job ``j1``, asked for once."""
         with BlockingAgent(config) as agent:
-            log = blocking_logs.WholeLog.open(agent, JobId("j1"))
+            log = blocking_logs.WholeLog.open(agent, WHOLE_LOG)
             with closing(log):
                 return "".join(iter(log.read, None))
 
@@ -54,23 +63,25 @@ class Blocking:
         with BlockingAgent(config) as agent:
             return blocking_logs.read_whole_log(agent, JobId("j1"))
 
-    def open(self, config: AgentConfig, source: str) -> None:
+    def open(self, config: AgentConfig, source: StreamSource) -> None:
         """Open a stream of the job ``j1``, and close it."""
         with BlockingAgent(config) as agent:
-            blocking_logs.open_stream(agent, JobId("j1"), source).close()
+            blocking_logs.open_stream(agent, live_log(source)).close()
 
-    def messages(self, config: AgentConfig, source: str, until: Callable[[list[Event]], object]) -> list[Event]:
+    def messages(
+        self, config: AgentConfig, source: StreamSource, until: Callable[[list[Event]], object]
+    ) -> list[Event]:
         """Return the messages of a stream, read until there are enough.
 
         :raises StreamEndedError: if it ends before.
         """
-        with BlockingAgent(config) as agent, closing(blocking_logs.open_stream(agent, JobId("j1"), source)) as stream:
+        with BlockingAgent(config) as agent, closing(blocking_logs.open_stream(agent, live_log(source))) as stream:
             found: list[Event] = []
             while not until(found):
                 found += stream.read(1.0)[0]
             return found
 
-    def follow(self, config: AgentConfig, source: str, **settings: Any) -> tuple[list[str], Following]:
+    def follow(self, config: AgentConfig, source: StreamSource, **settings: Any) -> tuple[list[str], Following]:
         """Follow the job ``j1`` to its end; return its lines, and how it ended."""
         lines: list[str] = []
         with BlockingAgent(config) as agent:
@@ -93,7 +104,7 @@ class Asyncio:
 
     def whole_log(self, config: AgentConfig) -> str:
         async def work(agent: AsyncAgent) -> str:
-            log = await aio_logs.AsyncWholeLog.open(agent, JobId("j1"))
+            log = await aio_logs.AsyncWholeLog.open(agent, WHOLE_LOG)
             pieces = []
             try:
                 while (text := await log.read()) is not None:
@@ -109,16 +120,18 @@ class Asyncio:
         text: str = _run(config, lambda agent: aio_logs.read_whole_log(agent, JobId("j1")))
         return text
 
-    def open(self, config: AgentConfig, source: str) -> None:
+    def open(self, config: AgentConfig, source: StreamSource) -> None:
         async def work(agent: AsyncAgent) -> None:
-            stream = await aio_logs.open_stream(agent, JobId("j1"), source)
+            stream = await aio_logs.open_stream(agent, live_log(source))
             await stream.close()
 
         _run(config, work)
 
-    def messages(self, config: AgentConfig, source: str, until: Callable[[list[Event]], object]) -> list[Event]:
+    def messages(
+        self, config: AgentConfig, source: StreamSource, until: Callable[[list[Event]], object]
+    ) -> list[Event]:
         async def work(agent: AsyncAgent) -> list[Event]:
-            stream = await aio_logs.open_stream(agent, JobId("j1"), source)
+            stream = await aio_logs.open_stream(agent, live_log(source))
             found: list[Event] = []
             try:
                 while not until(found):
@@ -130,7 +143,7 @@ class Asyncio:
         messages: list[Event] = _run(config, work)
         return messages
 
-    def follow(self, config: AgentConfig, source: str, **settings: Any) -> tuple[list[str], Following]:
+    def follow(self, config: AgentConfig, source: StreamSource, **settings: Any) -> tuple[list[str], Following]:
         lines: list[str] = []
 
         async def work(agent: AsyncAgent) -> Following:

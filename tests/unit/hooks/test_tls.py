@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.client.blocking_logs import SseStream, WebSocketStream, WholeLog
-from airflow_provider_rayagent.client.validation import JobId
+from airflow_provider_rayagent.client.blocking_logs import WholeLog, open_stream
 from airflow_provider_rayagent.exceptions import (
     RayAgentConnectTimeoutError,
     RayAgentError,
@@ -30,6 +29,7 @@ from tests.scripted import (
     Silence,
 )
 from tests.unit.certificates import Authority, Identity, TlsFront
+from tests.unit.client.transports import WHOLE_LOG, live_log
 from tests.unit.support import TOKEN, named
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ TEXT = "\n".join(LINES) + "\n"
 USES: dict[str, Callable[[RayAgentHook], object]] = {
     "call": lambda hook: hook.health_check(),
     "stop": lambda hook: hook.stop_job("j1"),
-    "whole log": lambda hook: WholeLog.open(hook.get_conn(), JobId("j1")).close(),
-    "http": lambda hook: SseStream.open(hook.get_conn(), JobId("j1")).close(),
-    "websocket": lambda hook: WebSocketStream.open(hook.get_conn(), JobId("j1")).close(),
+    "whole log": lambda hook: WholeLog.open(hook.get_conn(), WHOLE_LOG).close(),
+    "http": lambda hook: open_stream(hook.get_conn(), live_log("http")).close(),
+    "websocket": lambda hook: open_stream(hook.get_conn(), live_log("websocket")).close(),
 }
 
 

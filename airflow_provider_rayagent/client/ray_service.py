@@ -1,0 +1,225 @@
+"""Ray's own dashboard as a service. Pure.
+
+Measured with Ray 2.50 and 2.60. Sources are named by their file in the ``ray`` package.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import secrets
+import shlex
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import urlencode
+
+from airflow_provider_rayagent.client import ray_answers
+from airflow_provider_rayagent.client.applications import ServeStatus
+from airflow_provider_rayagent.client.call import Call, Pause
+from airflow_provider_rayagent.client.errors import (
+    RayAgentHTTPError,
+    RayAgentNotFoundError,
+    RayAgentServerError,
+    RayAgentTimeoutError,
+    RayAgentUnsupportedError,
+)
+from airflow_provider_rayagent.client.gpus import gpu_status
+from airflow_provider_rayagent.client.jobs import has_ended
+from airflow_provider_rayagent.client.service import Credential, ErrorAnswer
+from airflow_provider_rayagent.client.validation import validate_id, validate_segment
+from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider_rayagent.client.call import Steps
+    from airflow_provider_rayagent.client.service import ServiceName
+    from airflow_provider_rayagent.client.validation import JobId
+
+MAX_ROWS = 10_000
+"""Most rows that the state API gives (``RAY_MAX_LIMIT_FROM_API_SERVER`` in ``util/state/common.py``)."""
+STATE_SECONDS = 7
+"""Deadline that the state API has for its sources; the default read timeout of a connection is 10 s."""
+WHOLE_LOG_SECONDS = 290
+"""Deadline for the transfer of a log. The dashboard ends every request after 300 s, and by default after 30 s."""
+LOG_INTERVAL = 1.5
+"""Seconds between two readings of the log of a job that runs."""
+
+DELETE_SECONDS = 60.0
+DELETE_POLL_SECONDS = 0.5
+_DELETE = "import sys, ray; from ray import serve; ray.init(log_to_driver=False); serve.delete(sys.argv[1])"
+
+_NODE_ID = re.compile(r"[0-9a-f]{56}", re.IGNORECASE)
+_TASK_ID = re.compile(r"[0-9a-f]{48}", re.IGNORECASE)
+
+
+class RayService:
+    """See :class:`Service`."""
+
+    name: ServiceName = "ray"
+    noun = "the Ray dashboard"
+    credentials = (Credential("Authorization", "password", "Bearer "),)
+    streams = None
+    """Ray has a live log over WebSocket, but keeps such a tail open until its job ends, even when the client has left,
+    and it has 100 connections for tails and all other calls of the jobs API together
+    (``dashboard/subprocesses/handle.py``): with 100 tails no client of the cluster can submit or list jobs."""
+    log_interval = LOG_INTERVAL
+
+    def list_jobs(self) -> Call:
+        return Call("GET", "api/jobs/", "list")
+
+    def get_job(self, job_id: JobId) -> Call:
+        return Call("GET", f"api/jobs/{job_id}")
+
+    def stop_job(self, job_id: JobId) -> Call:
+        return Call("POST", f"api/jobs/{job_id}/stop")
+
+    def list_nodes(self) -> Call:
+        return _state("nodes", detail="1")
+
+    def get_node(self, node_id: str) -> Call:
+        return _row("nodes", "node", validate_id(node_id, "node"), _NODE_ID)
+
+    def list_tasks(self) -> Call:
+        return _state("tasks")
+
+    def get_task(self, task_id: str) -> Call:
+        return _row("tasks", "task", validate_id(task_id, "task"), _TASK_ID)
+
+    def list_serve_applications(self) -> Call:
+        return Call("GET", "api/serve/applications/", convert=ray_answers.serve_applications)
+
+    def get_serve_application(self, name: str) -> Call:
+        name = validate_segment(name, "application name")
+        return Call("GET", "api/serve/applications/", convert=ray_answers.serve_application(name))
+
+    def delete_serve_application(self, name: str) -> Steps:
+        # Ray's REST API deletes all applications, or replaces all that were deployed from a configuration. A driver
+        # deletes exactly one, of either kind.
+        application = self.get_serve_application(name)
+        return self._delete_serve_application(name, application)
+
+    def _delete_serve_application(self, name: str, application: Call) -> Steps:
+        if _is_deleting((yield application)):
+            return
+        job_id = f"rayagent-delete-application-{secrets.token_hex(8)}"
+        entrypoint = f"python -c {shlex.quote(_DELETE)} {shlex.quote(name)}"
+        yield Call("POST", "api/jobs/", body={"entrypoint": entrypoint, "submission_id": job_id})
+        waited = 0.0
+        while waited < DELETE_SECONDS:
+            yield Pause(DELETE_POLL_SECONDS)
+            waited += DELETE_POLL_SECONDS
+            try:
+                if _is_deleting((yield application)):
+                    return
+            except RayAgentNotFoundError:
+                return
+            job = yield Call("GET", f"api/jobs/{job_id}")
+            if has_ended(job) and job.get("status") != "SUCCEEDED":
+                words = ray_answers.plain_words(str(job.get("message")))
+                raise RayAgentServerError(f"Ray job {job_id} did not delete Serve application {name!r}: {words}", 500)
+        raise RayAgentTimeoutError(
+            f"Serve application {name!r} is still not being deleted {DELETE_SECONDS:g} s after Ray job {job_id} was "
+            "submitted for that: see this job in the dashboard."
+        )
+
+    def get_gpu_status(self) -> Steps:
+        nodes = yield self.list_nodes()
+        usage = yield Call("GET", "api/cluster_status", convert=ray_answers.resource_usage)
+        return gpu_status(nodes, usage)
+
+    def health_check(self) -> Steps:
+        # The GCS check takes no token and the version does.
+        version = yield Call("GET", "api/version", convert=ray_answers.ray_version)
+        status = "ok"
+        try:
+            yield Call("GET", "api/gcs_healthz", "any")
+        except RayAgentServerError:
+            status = "down"
+        return {"status": status, "ray": {"status": status, "version": version}}
+
+    def check_jobs(self) -> Steps:
+        with contextlib.suppress(RayAgentNotFoundError):
+            yield Call("GET", "api/jobs/rayagent-connection-test")
+
+    def identify(self) -> Steps:
+        try:
+            version = yield Call("GET", "api/version", convert=ray_answers.ray_version)
+        except RayAgentHTTPError as error:
+            if error.status_code not in (401, 403):
+                raise
+            answer = yield Call("GET", "api/authentication_mode")
+            return "Ray's own dashboard" if "authentication_mode" in answer else None
+        return f"Ray's own dashboard ({version})"
+
+    def list_plugin_releases(self) -> NoReturn:
+        _no_plugins()
+
+    def get_plugin_release(self, lookup: str) -> NoReturn:  # noqa: ARG002
+        _no_plugins()
+
+    def run_plugin_release(self, *_: Any, **__: Any) -> NoReturn:
+        _no_plugins()
+
+    def run_debug_plugin_release(self, *_: Any, **__: Any) -> NoReturn:
+        _no_plugins()
+
+    def locate_log(self, job_id: JobId, job: Mapping[str, Any] | None = None) -> Steps:
+        if job is None:
+            job = yield self.get_job(job_id)
+        node_id = job.get("driver_node_id")
+        if not node_id:
+            # The driver has not been started, or never was. Of a failed runtime environment the reason is in the
+            # job's message.
+            return None
+        # Of Ray's ways to the log this is the only one that gives its bytes as they are, and in constant memory. An id
+        # in the query instead of node and file would have Ray search all its jobs for each reading.
+        query = {
+            "node_id": node_id,
+            "filename": f"job-driver-{job_id}.log",
+            "lines": -1,
+            "timeout": WHOLE_LOG_SECONDS,
+        }
+        return Call("GET", f"api/v0/logs/file?{urlencode(query)}", "text")
+
+    def log_decoder(self, content_type: str) -> LogBodyDecoder:
+        return LogBodyDecoder(content_type)
+
+    def read_error(self, status: int, text: str) -> ErrorAnswer:
+        words = ray_answers.plain_words(text)
+        if status == 404:
+            return ErrorAnswer(status, words, is_own="does not exist" in text)
+        if status == 500 and "already exists" in text:
+            # The id of a submission is taken (``dashboard/modules/job/job_manager.py``).
+            return ErrorAnswer(409, words)
+        return ErrorAnswer(status, words)
+
+    def job_page(self, base_url: str) -> str:
+        return f"{base_url}#/jobs/{{job_id}}"
+
+
+def _state(resource: str, **parameters: str) -> Call:
+    query = urlencode({"limit": MAX_ROWS, "timeout": STATE_SECONDS, **parameters})
+    return Call("GET", f"api/v0/{resource}?{query}", convert=ray_answers.state_rows)
+
+
+def _row(resource: str, kind: str, value: str, form: re.Pattern[str]) -> Call:
+    what = f"Ray {kind} {value}"
+    if not form.fullmatch(value):
+        # Ray 2.50 answers 500 to an id that is none of its own.
+        raise RayAgentNotFoundError(f"{what} does not exist.", 404)
+    filters = {"filter_keys": f"{kind}_id", "filter_predicates": "=", "filter_values": value, "detail": "1"}
+    query = urlencode({"limit": MAX_ROWS, "timeout": STATE_SECONDS, **filters})
+    return Call("GET", f"api/v0/{resource}?{query}", convert=ray_answers.one_row(what))
+
+
+def _is_deleting(application: Mapping[str, Any]) -> bool:
+    return application.get("status") == ServeStatus.DELETING.value
+
+
+def _no_plugins() -> NoReturn:
+    raise RayAgentUnsupportedError(
+        "Ray's dashboard has no plugins: use a connection to an agent, or run the code as a Ray job."
+    )
+
+
+RAY = RayService()
