@@ -17,22 +17,27 @@ def _field(section: str, description: str, *kinds: str, **schema: Any) -> dict[s
     }
 
 
-_USER, _TLS, _REQUESTS, _JOBS = "User and tenant", "TLS", "Headers and timeouts", "Jobs"
+_SERVICE, _USER, _TLS, _REQUESTS, _JOBS = "Service", "User and tenant", "TLS", "Headers and timeouts", "Jobs"
 _SECONDS = {"minimum": 0.1, "maximum": MAX_TIMEOUT}
 _FIELDS = {
+    "service": _field(
+        _SERVICE,
+        "What answers at the URL: agent (a Ray agent) or ray (Ray's own dashboard). Empty: agent.",
+        enum=["agent", "ray", None],
+    ),
     "user_token": _field(
         _USER,
-        "Token of the user on whose behalf Airflow acts. Sent as SYNAPSE-User; empty: not sent.",
+        "Token of the user on whose behalf Airflow acts. Sent to an agent as SYNAPSE-User; empty: not sent.",
         format="password",
     ),
-    "tenant": _field(_USER, "Sent as SYNAPSE-Tenant; empty: not sent."),
-    "verify": _field(_TLS, "Verify the agent's certificate. Keep this on.", "boolean", default=True),
+    "tenant": _field(_USER, "Sent to an agent as SYNAPSE-Tenant; empty: not sent."),
+    "verify": _field(_TLS, "Verify the server's certificate. Keep this on.", "boolean", default=True),
     "ca_bundle": _field(
         _TLS,
         "Path of the CA certificates to verify it with. This file and the two below must exist on every worker and "
         "triggerer, and on the API server for its Test button. Empty: public CAs.",
     ),
-    "client_cert": _field(_TLS, "Path of the client certificate, if the agent requires one."),
+    "client_cert": _field(_TLS, "Path of the client certificate, if the server requires one."),
     "client_key": _field(_TLS, "Path of its private key. Empty: the key is in the certificate file."),
     "headers": _field(
         _REQUESTS,
@@ -49,7 +54,7 @@ _FIELDS = {
     "job_url": _field(
         _JOBS,
         "URL of a job's page, with {job_id} in it, such as https://ray.example.com/#/jobs/{job_id}. The target "
-        'of the link "Ray job" on a task. Empty: no link.',
+        'of the link "Ray job" on a task. Empty: no link, or with Service ray the page of the dashboard.',
     ),
     "job_namespace": _field(
         _JOBS,

@@ -46,6 +46,7 @@ class AgentService:
 
     name: ServiceName = "agent"
     noun = "the agent"
+    description = "a Ray agent"
     streams = AgentStreams()
     log_interval = None
     credentials = (
@@ -117,14 +118,17 @@ class AgentService:
         sent |= plugins.debug_body(plugin_path, config, modules)
         return Call("POST", "plugin_releases/run_debug/", "any", sent)
 
-    def check_jobs(self) -> Call:
-        # That costs no more than the health, which wants the token too.
-        return self.health_check()
+    def check_usable(self) -> Steps:
+        """See :class:`Service`; the health requires the token as well, and every version is usable."""
+        yield from ()
 
     def identify(self) -> Steps:
         health = yield self.health_check()
+        return self.identity(health) if health.keys() & {"status", "version", "agent_version", "ray"} else None
+
+    def identity(self, health: Mapping[str, Any]) -> str:
         version = health.get("version") or health.get("agent_version")
-        return f"a Ray agent ({version})" if isinstance(version, str) else "a Ray agent"
+        return f"agent {version}" if isinstance(version, str) else "an agent"
 
     def locate_log(self, job_id: JobId, job: Mapping[str, Any] | None = None) -> Steps:  # noqa: ARG002
         yield from ()

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from airflow_provider_rayagent.client.agent_service import AGENT
 from airflow_provider_rayagent.client.errors import RayAgentConfigError
+from airflow_provider_rayagent.client.ray_service import RAY
 from airflow_provider_rayagent.client.validation import MAX_TIMEOUT, shown, validate_id, validate_timeout
 from airflow_provider_rayagent.text.redaction import MIN_LENGTH, Redactor
 
@@ -26,10 +27,11 @@ MAX_IDLE_SECONDS = 4.0
 """A connection that was idle for longer is not used again: uvicorn closes one after 5 seconds, just when a job's status
 is asked for again, and a request that meets the close is lost."""
 MAX_NAMESPACE = 100
-FIELDS = {"host": "Agent URL", "password": "Agent token"}
+FIELDS = {"host": "Service URL", "password": "Token"}
 """The fields of every connection that have another label in the form of ours."""
 
 EXTRA_FIELDS = {
+    "service": "Service",
     "user_token": "User token",
     "tenant": "Tenant",
     "verify": "Verify TLS",
@@ -43,6 +45,8 @@ EXTRA_FIELDS = {
     "job_namespace": "Job namespace",
 }
 """The fields of a connection's extra that are read, with their labels in the form; others are left alone."""
+
+SERVICES: Mapping[str, Service] = {service.name: service for service in (AGENT, RAY)}
 
 _SECRET_HEADER = re.compile(r"auth|cookie|credential|key|pass|secret|session|token", re.IGNORECASE)
 _MIN_COOKIE = 8
@@ -91,12 +95,13 @@ class AgentConfig:
         return self.base_url + path
 
     def job_link(self, job_id: str) -> str:
-        """Return the address of a job's page, empty if the connection names none.
+        """Return the address of a job's page, empty if neither the connection nor the service has one.
 
         :raises RayAgentConfigError: for an address that can't be one.
         :raises RayAgentInputError: for a bad id.
         """
-        return _job_url(self.job_url).replace("{job_id}", validate_id(job_id, "job"))
+        page = _job_url(self.job_url) or self.service.job_page(self.base_url)
+        return page.replace("{job_id}", validate_id(job_id, "job"))
 
     @cached_property
     def redact(self) -> Redactor:
@@ -122,9 +127,10 @@ def read_config(
     :raises RayAgentConfigError: for what is missing or malformed, naming the field.
     """
     extra = {key: value for key, value in (extra or {}).items() if key in EXTRA_FIELDS and value not in (None, "")}
-    headers, secrets = _headers(AGENT, token, extra)
+    service = _service(extra)
+    headers, secrets = _headers(service, token, extra)
     return AgentConfig(
-        base_url=_base_url(host, port, schema),
+        base_url=_base_url(host, port, schema, service),
         headers=headers,
         connect_timeout=_seconds(extra, "connect_timeout", DEFAULT_CONNECT_TIMEOUT),
         read_timeout=_seconds(extra, "read_timeout", DEFAULT_READ_TIMEOUT),
@@ -133,15 +139,32 @@ def read_config(
         job_url=extra.get("job_url"),
         job_namespace=_job_namespace(extra),
         secrets=secrets,
+        service=service,
     )
 
 
-def _base_url(host: str | None, port: object, schema: str | None) -> str:
+def _service(extra: Mapping[str, Any]) -> Service:
+    value = extra.get("service", AGENT.name)
+    service = SERVICES.get(value) if isinstance(value, str) else None
+    if service is None:
+        raise RayAgentConfigError(
+            f"The connection's {field_name('service')} must be {' or '.join(SERVICES)}, not {shown(value)}."
+        )
+    others = {credential.field for other in SERVICES.values() for credential in other.credentials}
+    for name in sorted(others - {credential.field for credential in service.credentials}):
+        if name in extra:
+            raise RayAgentConfigError(
+                f"The connection has a {field_name(name)}, which {service.noun} does not take: leave it empty."
+            )
+    return service
+
+
+def _base_url(host: str | None, port: object, schema: str | None, service: Service) -> str:
     called = field_name("host")
     text = (host or "").strip()
     if not text:
         raise RayAgentConfigError(
-            f"The connection has no {called}: enter the agent's, such as https://agent.example.com."
+            f"The connection has no {called}: enter that of {service.noun}, such as https://{service.name}.example.com."
         )
     if re.match(r"[^/?#]*(//)?[^/?#]*@", text):
         raise RayAgentConfigError(

@@ -80,7 +80,7 @@ def as_agent_error(
         (
             (ConnectionRefusedError,),
             RayAgentConnectionRefusedError,
-            f"Nothing listens at {where}: check {field_name('host')} and port; is the agent running?",
+            f"Nothing listens at {where}: check {field_name('host')} and port; is {config.service.noun} running?",
         ),
         (
             library.connect_timeout,
@@ -110,12 +110,12 @@ def _tls_remedy(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         code = getattr(error, "verify_code", None)
         if code in _WRONG_HOST:
-            return f"Enter the name that the agent's certificate is for as {field_name('host')}."
+            return f"Enter the name that the server's certificate is for as {field_name('host')}."
         if code == _EXPIRED:
-            return "The agent needs a new certificate."
-        return f"Enter the file of the CA that signed the agent's certificate as {bundle}."
+            return "The server needs a new certificate."
+        return f"Enter the file of the CA that signed the server's certificate as {bundle}."
     if getattr(error, "reason", None) == "WRONG_VERSION_NUMBER":
-        return f"Does the agent speak plain http? Then the {field_name('host')} begins with http://."
+        return f"Does the server speak plain http? Then the {field_name('host')} begins with http://."
     return f"Check the scheme (http or https), and the {bundle} if the certificate is signed by a private CA."
 
 

@@ -94,3 +94,9 @@ def ray_version(answer: Mapping[str, Any]) -> str:
     if not isinstance(version, str):
         raise RayAgentResponseError("The answer names no version of Ray.")
     return version
+
+
+def release(version: str) -> tuple[int, ...]:
+    """Return the major and minor number of a version, ``()`` if it has none."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return tuple(map(int, found.groups())) if found else ()

@@ -6,8 +6,8 @@ Measured with Ray 2.50 and 2.60. Sources are named by their file in the ``ray`` 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
-import secrets
 import shlex
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlencode
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.client.service import ServiceName
     from airflow_provider_rayagent.client.validation import JobId
 
+MIN_RELEASE = (2, 50)
+"""Oldest supported release of Ray."""
 MAX_ROWS = 10_000
 """Most rows that the state API gives (``RAY_MAX_LIMIT_FROM_API_SERVER`` in ``util/state/common.py``)."""
 STATE_SECONDS = 7
@@ -57,6 +59,7 @@ class RayService:
 
     name: ServiceName = "ray"
     noun = "the Ray dashboard"
+    description = "Ray's own dashboard"
     credentials = (Credential("Authorization", "password", "Bearer "),)
     streams = None
     """Ray has a live log over WebSocket, but keeps such a tail open until its job ends, even when the client has left,
@@ -101,7 +104,7 @@ class RayService:
     def _delete_serve_application(self, name: str, application: Call) -> Steps:
         if _is_deleting((yield application)):
             return
-        job_id = f"rayagent-delete-application-{secrets.token_hex(8)}"
+        job_id = f"rayagent-delete-application-{os.urandom(8).hex()}"
         entrypoint = f"python -c {shlex.quote(_DELETE)} {shlex.quote(name)}"
         yield Call("POST", "api/jobs/", body={"entrypoint": entrypoint, "submission_id": job_id})
         waited = 0.0
@@ -137,7 +140,11 @@ class RayService:
             status = "down"
         return {"status": status, "ray": {"status": status, "version": version}}
 
-    def check_jobs(self) -> Steps:
+    def check_usable(self) -> Steps:
+        version = yield Call("GET", "api/version", convert=ray_answers.ray_version)
+        if ray_answers.release(version) < MIN_RELEASE:
+            least = ".".join(map(str, MIN_RELEASE))
+            raise RayAgentUnsupportedError(f"Ray {version} is too old: {least} or newer is required.")
         with contextlib.suppress(RayAgentNotFoundError):
             yield Call("GET", "api/jobs/rayagent-connection-test")
 
@@ -147,9 +154,13 @@ class RayService:
         except RayAgentHTTPError as error:
             if error.status_code not in (401, 403):
                 raise
+            # Open to everyone. It came with tokens, in Ray 2.52.
             answer = yield Call("GET", "api/authentication_mode")
-            return "Ray's own dashboard" if "authentication_mode" in answer else None
-        return f"Ray's own dashboard ({version})"
+            return self.description if "authentication_mode" in answer else None
+        return f"{self.description} ({version})"
+
+    def identity(self, health: Mapping[str, Any]) -> str:
+        return f"{self.description} ({health['ray']['version']})"
 
     def list_plugin_releases(self) -> NoReturn:
         _no_plugins()

@@ -94,7 +94,11 @@ class Service(Protocol):
 
     @property
     def noun(self) -> str:
-        """As a sentence calls it."""
+        """As a sentence calls the one of the connection."""
+
+    @property
+    def description(self) -> str:
+        """What kind of service it is."""
 
     @property
     def credentials(self) -> Sequence[Credential]:
@@ -122,11 +126,14 @@ class Service(Protocol):
     def run_debug_plugin_release(self, action: str, params: Mapping[str, Any] | None = None, **body: Any) -> Operation:
         """Return the request of the hook's method of this name, which has the other arguments."""
 
-    def check_jobs(self) -> Operation:
-        """Return the operation that fails if the connection's user may not read jobs."""
+    def check_usable(self) -> Operation:
+        """Return the operation that fails if the user may not read jobs, or if the service's version is too old."""
 
     def identify(self) -> Steps:
-        """Return the operation that tells whether this service is what answers: its name and version, or ``None``."""
+        """Return the operation that tells whether this service answers: its identity, or ``None``."""
+
+    def identity(self, health: Mapping[str, Any]) -> str:
+        """Return what the service is and its version, from the result of :meth:`health_check`."""
 
     @property
     def streams(self) -> LogStreams | None:

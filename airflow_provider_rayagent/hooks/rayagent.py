@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
-from airflow_provider_rayagent.client.agent_service import AUTHORIZATION_HEADER, TENANT_HEADER, USER_HEADER
-from airflow_provider_rayagent.client.answers import brief
-from airflow_provider_rayagent.client.config import field_name
-from airflow_provider_rayagent.client.errors import (
-    RayAgentAuthenticationError,
-    RayAgentConfigError,
-    RayAgentError,
-    RayAgentNotFoundError,
-    RayAgentPermissionError,
-    RayAgentResponseError,
-)
+from airflow_provider_rayagent.client.errors import RayAgentConfigError
 from airflow_provider_rayagent.client.validation import validate_job_id
 from airflow_provider_rayagent.hooks.aio import RayAgentAsyncHook
 from airflow_provider_rayagent.hooks.connection import config_from_connection, config_with_timeout
@@ -27,6 +16,7 @@ from airflow_provider_rayagent.hooks.plugins import PluginMethods
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Callable, Iterator
 
     from typing_extensions import Self
 
@@ -249,44 +239,10 @@ class RayAgentHook(PluginMethods, BaseHook):
             return agent.send(operation)
 
     def test_connection(self) -> tuple[bool, str]:
-        """Return whether the connection works, and a message: the agent's version, or what to correct."""
+        """Return whether the connection works, and a message: the service's version, or what to correct."""
+        from airflow_provider_rayagent.hooks.connection_check import check_connection
+
         try:
-            health = self.health_check()
-        except (RayAgentAuthenticationError, RayAgentPermissionError) as error:
-            return False, self._describe_refusal(error.status_code)
+            return check_connection(self._agent)
         except RayAgentConfigError as error:
             return False, error.detail
-        except (RayAgentNotFoundError, RayAgentResponseError) as error:
-            what = f"The server at {self.config.base_url} is not a Ray agent"
-            return False, f"{what}: check the {field_name('host')}, its port and path. {error.detail}"
-        except RayAgentError as error:
-            return False, error.detail
-        healthy, message = _describe_health(self.config, health)
-        try:
-            self.config.job_link("job")
-        except RayAgentConfigError as error:
-            return False, f"{message} However, tasks will have no job link: {error.detail}" if healthy else message
-        return healthy, message
-
-    def _describe_refusal(self, status: int | None) -> str:
-        if AUTHORIZATION_HEADER not in self.config.headers:
-            return f"The agent requires a token ({status}), but the connection has no {field_name('password')}."
-        others = {"user_token": USER_HEADER, "tenant": TENANT_HEADER}
-        names = ["password", *(name for name, header in others.items() if header in self.config.headers)]
-        return f"The agent rejected the token ({status}): check the {' and the '.join(map(field_name, names))}."
-
-
-def _describe_health(config: AgentConfig, health: Mapping[str, Any]) -> tuple[bool, str]:
-    url = config.base_url
-    version = health.get("version") or health.get("agent_version")
-    agent = f"agent {brief(version, config.redact)}" if isinstance(version, str) else "an agent"
-    ray = health.get("ray")
-    ray_status = ray.get("status") if isinstance(ray, Mapping) else health.get("ray_status", ray)
-    unhealthy = {"down", "error", "failed", "unavailable", "unhealthy", "disconnected", "false"}
-    for what, status in (("Ray", ray_status), ("the agent", health.get("status"))):
-        if status is False or str(status).lower() in unhealthy:
-            return (
-                False,
-                f"Connected to {agent} at {url}, but it reports that {what} is {brief(status, config.redact)}.",
-            )
-    return True, f"Connected to {agent} at {url}."

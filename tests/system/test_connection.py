@@ -33,7 +33,7 @@ def test_the_test_of_a_good_connection_names_the_agent_and_its_version(system: S
 
 def test_the_test_of_a_bad_connection_says_what_is_wrong(system: System) -> None:
     refused = tried(system, host=system.agent.url, password=WRONG)
-    assert refused == (False, "The agent rejected the token (401): check the Agent token (password).")
+    assert refused == (False, "The agent rejected the token (401): check the Token (password).")
     nobody = f"http://127.0.0.1:{free_ports(1)[0]}"
     good, words = tried(system, host=nobody)
     assert not good

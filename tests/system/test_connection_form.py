@@ -66,7 +66,7 @@ def saved(system: System, scripted: ScriptedAgent, page: Page, folder: Path) -> 
     page.enter("input[name=connection_id]", CONN)
     page.enter("input[role=combobox]", "Ray agent")
     page.press_enter()
-    page.wait_until(lambda text: "Agent URL" in text)
+    page.wait_until(lambda text: "Service URL" in text)
     page.save_picture(folder / "form-empty.png")
     unfold(page, "TLS")
     page.click(SWITCH)
@@ -122,7 +122,7 @@ def test_the_form_has_every_field_with_its_label_and_not_those_that_do_not_apply
     page.click("button", "Add Connection")
     page.enter("input[role=combobox]", "Ray agent")
     page.press_enter()
-    page.wait_until(lambda text: "Agent URL" in text)
+    page.wait_until(lambda text: "Service URL" in text)
     labels = page.look("label")
     assert page.look("input[name=login], input[name=schema], input[name=url_schema]") == []
     for section, own in SECTIONS.items():
@@ -185,7 +185,7 @@ def test_an_edit_begins_with_what_is_stored_and_keeps_the_secrets(
 ) -> None:
     page.open(list_of(system, saved))
     page.click("button", "Edit Connection")
-    page.wait_until(lambda text: "Agent URL" in text)
+    page.wait_until(lambda text: "Service URL" in text)
     shown = page.find("input[name=host], input[name=password]", see="(each) => [each.value, each.type]")
     assert shown == [[scripted.url.rstrip("/"), "text"], ["***", "password"]]
     page.save_picture(folder / "form-edit.png")
@@ -230,11 +230,11 @@ def peers(scripted: ScriptedAgent, folder: Path) -> Iterator[dict[str, str]]:
 @pytest.mark.parametrize(
     ("peer", "what", "remedy"),
     [
-        ("token", "rejected the token (401)", "check the Agent token (password)"),
-        ("nobody", "Nothing listens at", "check Agent URL (host) and port; is the agent running?"),
-        ("name", "Cannot resolve the host name", "check the Agent URL (host)"),
+        ("token", "rejected the token (401)", "check the Token (password)"),
+        ("nobody", "Nothing listens at", "check Service URL (host) and port; is the agent running?"),
+        ("name", "Cannot resolve the host name", "check the Service URL (host)"),
         ("tls", "TLS handshake with", "as CA bundle (ca_bundle)"),
-        ("page", "is not a Ray agent", "check the Agent URL (host), its port and path"),
+        ("page", "is not a Ray agent", "check the Service URL (host), its port and path"),
         ("link", "Connected to an agent", "Job page (job_url) must be an http or https URL with {job_id} in it"),
     ],
 )

@@ -16,6 +16,7 @@ from airflow_provider_rayagent.get_provider_info import get_provider_info
 PAGE = Path(__file__).parents[2] / "docs" / "connection.md"
 SECRETS = {"user_token"}
 SAMPLES: dict[str, Any] = {
+    "service": "ray",
     "user_token": "user-token",
     "tenant": "acme",
     "verify": False,

@@ -46,7 +46,7 @@ def test_host_port_and_schema_make_the_base_url(parts: dict[str, Any], base_url:
 
 @pytest.mark.parametrize("host", [None, "", "  ", "\n"])
 def test_a_connection_without_a_host_is_refused(host: str | None) -> None:
-    with pytest.raises(RayAgentConfigError, match=r"no Agent URL \(host\)"):
+    with pytest.raises(RayAgentConfigError, match=r"no Service URL \(host\)"):
         make_config(host=host)
 
 

@@ -158,7 +158,7 @@ def test_the_types_of_what_was_raised_decide(
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        (62, "name that the agent's certificate is for"),
+        (62, "name that the server's certificate is for"),
         (64, "name that"),
         (10, "a new certificate"),
         (20, "file of the CA"),

@@ -54,14 +54,14 @@ def test_a_name_that_is_not_known_is_told(connect: Connect) -> None:
     assert not good
     assert "host name" in words
     assert "Cannot resolve" in words
-    assert "check the Agent URL (host)" in words
+    assert "check the Service URL (host)" in words
 
 
 def test_an_address_where_nothing_listens_is_told(connect: Connect) -> None:
     good, words = verdict(connect, NO_AGENT)
     assert not good
     assert "Nothing listens" in words
-    assert "check Agent URL (host) and port" in words
+    assert "check Service URL (host) and port" in words
 
 
 def test_tls_spoken_to_a_plain_port_is_told(connect: Connect) -> None:
@@ -77,7 +77,7 @@ def test_a_refused_token_is_told(status: int, connect: Connect) -> None:
     good, words = health(connect, Refuse(status, f"bad token {TOKEN}"))
     assert not good
     assert f"rejected the token ({status})" in words
-    assert "check the Agent token (password)" in words
+    assert "check the Token (password)" in words
 
 
 def test_a_wrong_token_is_told(connect: Connect) -> None:
@@ -89,14 +89,14 @@ def test_a_wrong_token_is_told(connect: Connect) -> None:
 
 def test_a_refused_token_may_be_another_one(connect: Connect) -> None:
     _, words = health(connect, Refuse(401), extra={"user_token": "user-tok", "tenant": "acme"})
-    assert "check the Agent token (password) and the User token (user_token) and the Tenant (tenant)." in words
+    assert "check the Token (password) and the User token (user_token) and the Tenant (tenant)." in words
 
 
 def test_a_token_that_is_wanted_and_not_there_is_told(connect: Connect) -> None:
     with ScriptedAgent(token=TOKEN) as agent:
         good, words = verdict(connect, agent, password=None)
     assert not good
-    assert words == "The agent requires a token (401), but the connection has no Agent token (password)."
+    assert words == "The agent requires a token (401), but the connection has no Token (password)."
 
 
 def test_a_link_template_that_is_no_good_is_told_after_all_that_matters_more(connect: Connect) -> None:
@@ -129,7 +129,7 @@ def test_a_link_template_that_is_no_good_is_told_after_all_that_matters_more(con
 def test_something_that_is_no_agent_is_told(step: Step, connect: Connect) -> None:
     good, words = health(connect, step)
     assert not good
-    assert "not a Ray agent: check the Agent URL (host)" in words
+    assert "not a Ray agent: check the Service URL (host)" in words
 
 
 @pytest.mark.parametrize(
