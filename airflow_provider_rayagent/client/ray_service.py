@@ -175,12 +175,11 @@ class RayService:
         _no_plugins()
 
     def locate_log(self, job_id: JobId, job: Mapping[str, Any] | None = None) -> Steps:
-        if job is None:
+        if job is None or not (job.get("driver_node_id") or has_ended(job)):
             job = yield self.get_job(job_id)
         node_id = job.get("driver_node_id")
         if not node_id:
-            # The driver has not been started, or never was. Of a failed runtime environment the reason is in the
-            # job's message.
+            # The driver has not been started, or never was. Why a runtime environment failed is in the job's message.
             return None
         # Of Ray's ways to the log this is the only one that gives its bytes as they are, and in constant memory. An id
         # in the query instead of node and file would have Ray search all its jobs for each reading.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_rayagent.client.agent_service import AGENT
 from airflow_provider_rayagent.client.answers import brief
 from airflow_provider_rayagent.client.config import SERVICES, field_name
 from airflow_provider_rayagent.client.errors import (
@@ -15,6 +16,7 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentPermissionError,
     RayAgentResponseError,
 )
+from airflow_provider_rayagent.client.ray_service import RAY
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.client.blocking import BlockingAgent
@@ -32,7 +34,7 @@ def check_connection(agent: BlockingAgent) -> tuple[bool, str]:
         health = agent.send(service.health_check())
         agent.send(service.check_usable())
     except (RayAgentAuthenticationError, RayAgentPermissionError) as error:
-        return False, _wrong_service(agent) or _describe_refusal(config, error.status_code)
+        return False, _wrong_service(agent) or _describe_refusal(agent, error.status_code)
     except RayAgentConfigError as error:
         return False, error.detail
     except (RayAgentNotFoundError, RayAgentResponseError) as error:
@@ -69,14 +71,19 @@ def _identity(agent: BlockingAgent, service: Service) -> str | None:
     return identity
 
 
-def _describe_refusal(config: AgentConfig, status: int | None) -> str:
+def _describe_refusal(agent: BlockingAgent, status: int | None) -> str:
+    config = agent.config
     service = config.service
     noun = f"{service.noun[0].upper()}{service.noun[1:]}"
     token = service.credentials[0]
     if token.header not in config.headers:
         return f"{noun} requires a token ({status}), but the connection has no {field_name(token.field)}."
     fields = [each.field for each in service.credentials if each.header in config.headers]
-    return f"{noun} rejected the token ({status}): check the {' and the '.join(map(field_name, fields))}."
+    refusal = f"{noun} rejected the token ({status}): check the {' and the '.join(map(field_name, fields))}."
+    if service is RAY and _identity(agent, RAY) is None:
+        # A dashboard tells without a token what it is, but an agent does not.
+        return f"{refusal} If this is an agent, set {field_name('service')} to {AGENT.name}."
+    return refusal
 
 
 def _describe_health(config: AgentConfig, health: Mapping[str, Any]) -> tuple[bool, str]:
