@@ -1,1 +1,1 @@
-"""Bytes of a connection in, events out: WebSocket frames, server-sent events, log bodies. Pure; internal."""
+"""Decode the bytes of a connection: WebSocket frames, server-sent events, log bodies. Pure; internal."""

@@ -1,4 +1,4 @@
-"""Decode the whole log's body piece by piece, so that no log is ever held whole."""
+"""Decode the body of the whole log incrementally, so that a log is never held in memory as a whole."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import json
 import re
 
 MAX_LOG_BYTES = 100_000_000_000
-"""Of a whole log, which is passed on piece by piece."""
+"""Maximum size of a whole log, which is passed on in chunks."""
 
 _OPENING = re.compile(r'\s*(?:\{\s*"logs"\s*:\s*)?"')
 _MAX_OPENING = 200
-_CUT_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?|\\u[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?")
-_LONGEST_CUT_ESCAPE = 11
+_PARTIAL_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?|\\u[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?")
+_MAX_PARTIAL_ESCAPE = 11
 
 
 class LogBodyDecoder:
-    """Turn the bytes of a whole log, cut anywhere, into text.
+    """Incrementally decode the bytes of a whole log; chunks may end anywhere.
 
-    The log is plain text, or, where the content type says JSON, a JSON string (FastAPI's way to return a
-    ``str``) or Ray's ``{"logs": "…"}``. JSON of any other kind is a log that happens to look like it.
+    The log is plain text. If the content type is JSON, it may also be a JSON string (what FastAPI makes of a returned
+    ``str``) or Ray's ``{"logs": "…"}``. Any other JSON is the text of the log itself.
 
-    :param content_type: of the answer.
+    :param content_type: the ``Content-Type`` of the response.
     """
 
     def __init__(self, content_type: str) -> None:
@@ -33,7 +33,7 @@ class LogBodyDecoder:
     def feed(self, chunk: bytes) -> str:
         """Return the text that ``chunk`` completes.
 
-        :raises ValueError: if a JSON string has an escape that JSON does not know, or the body doesn't seem to end.
+        :raises ValueError: if a JSON string contains an invalid escape, or the body exceeds :data:`MAX_LOG_BYTES`.
         """
         self._bytes += len(chunk)
         if self._bytes > MAX_LOG_BYTES:
@@ -41,13 +41,13 @@ class LogBodyDecoder:
         return self._text(self._decoder.decode(chunk), final=False)
 
     def end(self) -> str:
-        """Return what is left at the body's end.
+        """Return the remaining text at the end of the body.
 
-        :raises ValueError: as :meth:`feed`, and if the body broke off within a JSON string.
+        :raises ValueError: see :meth:`feed`; also if the body ends inside a JSON string.
         """
         text = self._text(self._decoder.decode(b"", final=True), final=True)
         if self._state == "string":
-            raise ValueError("the JSON string with the log has no end")
+            raise ValueError("the JSON string that contains the log is not terminated")
         return text
 
     def _text(self, text: str, *, final: bool) -> str:
@@ -72,13 +72,13 @@ class LogBodyDecoder:
         if end is not None:
             self._state, text = "ended", text[:end]
         else:
-            cut = _cut_at(text)
-            text, self._held = text[:cut], text[cut:]
+            split = _partial_escape_start(text)
+            text, self._held = text[:split], text[split:]
         return str(json.loads(f'"{text}"', strict=False))
 
 
 def _string_end(text: str) -> int | None:
-    """Return where the first quote stands that no backslash escapes."""
+    """Return the index of the first unescaped quote, or ``None``."""
     position = text.find('"')
     while position >= 0:
         if _backslashes_before(text, position) % 2 == 0:
@@ -87,18 +87,19 @@ def _string_end(text: str) -> int | None:
     return None
 
 
-def _cut_at(text: str) -> int:
-    """Return where an escape (or a pair of surrogates) begins that ``text`` does not complete; else its length."""
-    start = text.find("\\", max(len(text) - _LONGEST_CUT_ESCAPE, 0))
+def _partial_escape_start(text: str) -> int:
+    """Return the index of an incomplete escape (or surrogate pair) at the end of ``text``, or its length."""
+    start = text.find("\\", max(len(text) - _MAX_PARTIAL_ESCAPE, 0))
     while start >= 0:
-        if _backslashes_before(text, start) % 2 == 0 and _CUT_ESCAPE.fullmatch(text, start):
+        if _backslashes_before(text, start) % 2 == 0 and _PARTIAL_ESCAPE.fullmatch(text, start):
             return start
         start = text.find("\\", start + 1)
     return len(text)
 
 
 def _backslashes_before(text: str, position: int) -> int:
-    """Return how many there are in a row; a copy of the text before would make a text of quotes quadratic."""
+    """Return the number of consecutive backslashes before ``position``."""
+    # Slicing the text instead would be quadratic for a text of many quotes.
     start = position
     while start > 0 and text[start - 1] == "\\":
         start -= 1

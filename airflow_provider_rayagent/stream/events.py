@@ -1,4 +1,4 @@
-"""Decode what a log stream delivers: JSON events, or plain text from an agent that sends lines as they are."""
+"""Decode the messages of a log stream: JSON events, or plain text from an agent that sends the log as is."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import msgspec
 EventKind = Literal["log", "complete", "error", "other"]
 
 MAX_MESSAGE_BYTES = 64_000_000
-"""Of one message of a stream, which is held whole: a WebSocket message, or the fields of a server-sent event. Ray sends
-at most 4 MiB; a line of 8,000,000 characters fits, even with each of them escaped in JSON as ``\\uXXXX``."""
+"""Maximum size of a stream's message, which is held in memory: a WebSocket message, or the fields of a server-sent
+event. Ray sends at most 4 MiB. A line of 8,000,000 characters fits, even if JSON escapes each one as ``\\uXXXX``."""
 TOO_LONG = f"message of more than {MAX_MESSAGE_BYTES // 1_000_000} MB"
 
 
 class Event(msgspec.Struct, frozen=True):
     """One message of a log stream.
 
-    :param kind: ``log`` for log text, ``complete`` and ``error`` as the agent says, ``other`` for what is
-        neither (``ping``, ``connected``, an event without a message).
-    :param message: the log text, or the words of the error; empty for the other kinds.
-    :param plain: the log text was the payload itself, not in a JSON event.
+    :param kind: ``log`` for log text; ``complete`` and ``error`` for the agent's events of these types; ``other`` for
+        all other events (``ping``, ``connected``, an event without a message).
+    :param message: the log text or the error message; empty for the other kinds.
+    :param plain: whether the log text was the payload itself rather than part of a JSON event.
     """
 
     kind: EventKind
@@ -30,7 +30,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 _parse = msgspec.json.Decoder().decode
-"""Four times as fast as :mod:`json`, and reads everything alike but for what it refuses."""
+"""Four times as fast as :mod:`json`. It rejects some input that :mod:`json` accepts, and parses all else the same."""
 
 OTHER = Event("other")
 COMPLETE = Event("complete")
@@ -45,12 +45,12 @@ _KINDS: dict[str, EventKind] = {
 
 
 def decode_event(data: str | bytes, name: str = "") -> Event:
-    """Return the event that one WebSocket message or the data of one server-sent event holds.
+    """Decode one WebSocket message, or the data of one server-sent event.
 
-    JSON objects that carry a ``type`` are events, and so is ``{"message": …}``. All other text is log text.
+    A JSON object with a ``type`` or a ``message`` is an event. All other text is log text.
 
-    :param data: the payload; bytes are read as UTF-8, a bad byte as U+FFFD.
-    :param name: the ``event`` field of a server-sent event, which counts where the payload has no type.
+    :param data: the payload; bytes are decoded as UTF-8, with U+FFFD for each invalid byte.
+    :param name: the ``event`` field of a server-sent event, used if the payload has no ``type``.
     """
     try:
         payload = _parse(data)
@@ -58,7 +58,7 @@ def decode_event(data: str | bytes, name: str = "") -> Event:
         if payload["type"] == "log" and type(message) is str:
             return Event("log", message)
     except (msgspec.DecodeError, ValueError, TypeError, LookupError, RecursionError):
-        # Only from msgspec 0.21 on is a DecodeError a ValueError.
+        # Before msgspec 0.21, DecodeError is not a subclass of ValueError.
         pass
     return _decode_any(data, name)
 

@@ -1,10 +1,9 @@
-"""A WebSocket as its client sees it (RFC 6455): the handshake's headers and the frames. Pure.
+"""The client side of WebSocket (RFC 6455): handshake headers and frames. Pure.
 
-Why no library: both transports open a WebSocket as they open every other connection, so that proxies, CAs, redirects
-and refusals are handled in one place; all that is left is to decode frames. ``websockets`` and ``websocket-client``
-each open connections of their own, and take 10 to 80 times as long for a frame (docs/benchmarks.md).
-``websocket-client`` (1.8 to 1.9.2) also reads the whole body of a refused handshake, and has no bound on the size of a
-message.
+Why no library: both transports open a WebSocket like any other connection, so that proxies, CAs, redirects and
+rejected handshakes are handled in one place. What remains is to decode frames. ``websockets`` and ``websocket-client``
+open their own connections, and take 10 to 80 times as long per frame (docs/benchmarks.md). ``websocket-client`` (1.8 to
+1.9.2) also reads the whole body of a rejected handshake, and does not limit the size of a message.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _FIN = 0x80
 _OPCODE = 0x0F
 _CONTROL = 0x08
-_WHOLE_TEXT = _FIN | _TEXT
-_NONE = -1
+_UNFRAGMENTED_TEXT = _FIN | _TEXT
+_NO_FAST_PATH = -1
 _MASKED = "masked frame from the server"
 _BAD_CONTROL = "invalid control frame (fragmented or longer than 125 bytes)"
 _MAX_CONTROL_BYTES = 125
 
 
 def upgrade_headers(key: str) -> dict[str, str]:
-    """Return the headers that ask for a WebSocket.
+    """Return the headers of the opening handshake.
 
     :param key: 16 random bytes in Base64.
     """
@@ -41,12 +40,12 @@ def upgrade_headers(key: str) -> dict[str, str]:
 
 
 def accept_key(key: str) -> str:
-    """Return the ``Sec-WebSocket-Accept`` that answers a ``Sec-WebSocket-Key``."""
+    """Return the ``Sec-WebSocket-Accept`` value for a ``Sec-WebSocket-Key``."""
     return base64.b64encode(hashlib.sha1((key + _GUID).encode(), usedforsecurity=False).digest()).decode()
 
 
 def frame(opcode: int, payload: bytes, mask: bytes) -> bytes:
-    """Return a control frame as a client sends it.
+    """Encode a control frame from the client.
 
     :param payload: at most 125 bytes.
     :param mask: four random bytes.
@@ -56,13 +55,13 @@ def frame(opcode: int, payload: bytes, mask: bytes) -> bytes:
 
 
 class FrameDecoder:
-    """Turn the bytes of a WebSocket, cut anywhere, into messages.
+    """Incrementally decode the bytes of a WebSocket into messages; chunks may end anywhere.
 
-    No extension is to be agreed on, and a server does not mask: what says otherwise ends the stream, as do a close
-    frame, a message that is too long, and whatever else is not a frame. Text is not looked at: who reads it decides
-    about bad bytes.
+    A close frame, a message that is too long or an invalid frame ends the stream. So does a masked frame or one that
+    uses an extension: a server does not mask, and no extension is negotiated. Text is not decoded; the caller decides
+    how to handle invalid UTF-8.
 
-    :param max_bytes: of one message, whatever its frames; a frame's length is known before its payload comes.
+    :param max_bytes: maximum size of a message, fragmented or not; it is enforced before the payload arrives.
     """
 
     def __init__(self, max_bytes: int = MAX_MESSAGE_BYTES) -> None:
@@ -71,18 +70,18 @@ class FrameDecoder:
         self._held = 0
         self._needed = 0
         self._fragments: bytearray | None = None
-        self._usual = _WHOLE_TEXT
+        self._fast_path = _UNFRAGMENTED_TEXT
         self._ping: bytes | None = None
         self.ended: str | None = None
-        """Why no more is to come; ``None`` while there is."""
+        """Why the stream has ended; ``None`` while it is open."""
 
     @property
     def too_long(self) -> bool:
-        """Whether it ended because a message is too long."""
+        """Whether the stream ended because a message is too long."""
         return self.ended is TOO_LONG
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the payloads of the messages, text or binary, that ``data`` completes."""
+        """Return the payloads of the text and binary messages that ``data`` completes."""
         if self.ended is not None:
             return []
         self._parts.append(data)
@@ -98,15 +97,15 @@ class FrameDecoder:
         return messages
 
     def take_ping(self) -> bytes | None:
-        """Return what is to be answered with a pong, and forget it: the last of several pings (section 5.5.3)."""
+        """Return and clear the payload of the last ping, which needs a pong; earlier pings need none (5.5.3)."""
         ping, self._ping = self._ping, None
         return ping
 
     def _read(self, buffer: bytes, messages: list[bytes]) -> int:
-        """Read the frames that are complete. Return where the first one begins that is not."""
+        """Decode the complete frames and return the index of the first incomplete one."""
         at, size = 0, len(buffer)
         self._needed = 2
-        room, usual = self._room, self._usual
+        room, fast_path = self._room, self._fast_path
         while size - at >= 2:
             first, length = buffer[at], buffer[at + 1]
             start = at + 2
@@ -120,7 +119,7 @@ class FrameDecoder:
                     break
                 length = int.from_bytes(buffer[at + 2 : start], "big")
             end = start + length
-            if first == usual and length <= room and end <= size:
+            if first == fast_path and length <= room and end <= size:
                 messages.append(buffer[start:end])
             elif length > room and not first & _CONTROL:
                 self.ended = TOO_LONG
@@ -132,7 +131,7 @@ class FrameDecoder:
                 self._take(first, buffer[start:end], messages)
                 if self.ended is not None:
                     break
-                room, usual = self._room, self._usual
+                room, fast_path = self._room, self._fast_path
             at = end
         return at
 
@@ -154,8 +153,8 @@ class FrameDecoder:
         else:
             self._fragments = self._fragments or bytearray()
             self._fragments += payload
-            self._room, self._usual = self._max_bytes - len(self._fragments), _NONE
+            self._room, self._fast_path = self._max_bytes - len(self._fragments), _NO_FAST_PATH
             if final:
                 messages.append(bytes(self._fragments))
                 self._fragments = None
-                self._room, self._usual = self._max_bytes, _WHOLE_TEXT
+                self._room, self._fast_path = self._max_bytes, _UNFRAGMENTED_TEXT

@@ -1,4 +1,4 @@
-"""Server-sent events, as the WHATWG HTML standard defines their parsing (section 9.2.6)."""
+"""Decode server-sent events, as defined by the WHATWG HTML standard (section 9.2.6)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import msgspec
 
 from airflow_provider_rayagent.stream.events import MAX_MESSAGE_BYTES, TOO_LONG
 
-_LINE_BYTES = 64
-"""What a line of an event takes in memory, beside its characters."""
+_LINE_OVERHEAD = 64
+"""Bytes of memory that a line of an event takes in addition to its characters."""
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _BOM = "\ufeff"
 
@@ -19,7 +19,7 @@ class ServerSentEvent(msgspec.Struct, frozen=True):
     """One dispatched event.
 
     :param data: the ``data`` lines, joined by newlines.
-    :param name: the ``event`` field, empty where there was none.
+    :param name: the ``event`` field; empty if there is none.
     """
 
     data: str
@@ -27,13 +27,14 @@ class ServerSentEvent(msgspec.Struct, frozen=True):
 
 
 class SseDecoder:
-    """Turn the bytes of an event stream, cut anywhere, into events.
+    """Incrementally decode the bytes of an event stream into events; chunks may end anywhere.
 
-    The bytes are UTF-8 whatever the response says, a bad byte is U+FFFD, and an event that the stream's end
-    cuts off is not dispatched: all as the standard has it. ``id`` and ``retry`` are read and not used, since
-    no endpoint of the agent takes a position.
+    As the standard requires, the bytes are decoded as UTF-8 regardless of the response's charset, an invalid byte
+    becomes U+FFFD, and an incomplete event at the end of the stream is not dispatched. ``id`` and ``retry`` are
+    ignored, since no endpoint of the agent accepts a position.
 
-    :param max_bytes: of one line, and of an event's further lines together; what is longer ends the stream.
+    :param max_bytes: maximum size of a line, and of all lines of an event after the first; exceeding it ends the
+        stream.
     """
 
     def __init__(self, max_bytes: int = MAX_MESSAGE_BYTES) -> None:
@@ -48,11 +49,11 @@ class SseDecoder:
         self._at_start = True
         self._after_cr = False
         self.ended: str | None = None
-        """Why no more is to come; ``None`` while there is."""
+        """Why the stream has ended; ``None`` while it is open."""
 
     @property
     def too_long(self) -> bool:
-        """Whether it ended because an event or a line is too long."""
+        """Whether the stream ended because an event or a line is too long."""
         return self.ended is TOO_LONG
 
     def feed(self, chunk: bytes) -> list[ServerSentEvent]:
@@ -66,7 +67,7 @@ class SseDecoder:
                 value = self._field(line)
             else:
                 if data is not None:
-                    events.append(ServerSentEvent(self._joined(data) if self._more else data, self._name))
+                    events.append(ServerSentEvent(self._join(data) if self._more else data, self._name))
                     data = None
                 self._name = ""
                 continue
@@ -78,23 +79,23 @@ class SseDecoder:
         return events
 
     def _add(self, value: str) -> bool:
-        """Add a further line to the event. Return whether it is short enough."""
+        """Add a line to the event. Return whether the event is within the size limit."""
         self._more.append(value)
-        self._more_length += len(value) + _LINE_BYTES
+        self._more_length += len(value) + _LINE_OVERHEAD
         if self._more_length <= self._max_bytes:
             return True
         self.ended = TOO_LONG
         return False
 
-    def _joined(self, data: str) -> str:
-        """Return the whole data of an event of several lines."""
+    def _join(self, data: str) -> str:
+        """Return the data of an event of several lines."""
         data = "\n".join((data, *self._more))
         self._more.clear()
         self._more_length = 0
         return data
 
     def _lines(self, text: str) -> list[str]:
-        """Return the lines that ``text`` completes, up to one that is too long."""
+        """Return the lines that ``text`` completes; none from the first one on that is too long."""
         if not text:
             return []
         if self._at_start:
@@ -123,7 +124,7 @@ class SseDecoder:
         return lines
 
     def _field(self, line: str) -> str | None:
-        """Take a field that is not the usual one; return the data that it holds, if it does."""
+        """Process a field. Return its value if it is a ``data`` field."""
         field, _, value = line.partition(":")
         if field == "data":
             return value

@@ -1,4 +1,4 @@
-"""The body with the whole log, plain or as a JSON string, cut anywhere."""
+"""Decode the body of the whole log, plain or as a JSON string, in chunks that end anywhere."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TEXTS = [
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("escaped", [True, False])
 @pytest.mark.parametrize("wrapped", [True, False])
-def test_a_json_string_is_decoded_the_same_at_every_cut(text: str, escaped: bool, wrapped: bool) -> None:
+def test_chunk_boundaries_do_not_matter_in_a_json_string(text: str, escaped: bool, wrapped: bool) -> None:
     value = {"logs": text} if wrapped else text
     body = json.dumps(value, ensure_ascii=escaped).encode("utf-8", "surrogatepass")
     expected = text if escaped or "\ud83d" not in text else text.replace("\ud83d", "\ufffd" * 3)
@@ -49,12 +49,12 @@ def test_a_json_string_is_decoded_the_same_at_every_cut(text: str, escaped: bool
 
 
 @pytest.mark.parametrize("text", ["123", "null", "[1, 2]", '{"loss": 1}', "plain", "", "{", '{"logs', "x" * 500])
-def test_json_of_another_kind_is_a_log_that_looks_like_it(text: str) -> None:
+def test_other_json_is_the_text_of_the_log(text: str) -> None:
     for cut in range(min(len(text), 20) + 1):
         assert decoded(text.encode(), JSON, cut) == text
 
 
-def test_plain_text_is_never_taken_for_json() -> None:
+def test_plain_text_is_never_parsed_as_json() -> None:
     for text in ('"quoted"', '{"logs": "x"}', "\\u0041"):
         for cut in range(len(text) + 1):
             assert decoded(text.encode(), PLAIN, cut) == text
@@ -64,14 +64,14 @@ def test_plain_text_is_never_taken_for_json() -> None:
 @pytest.mark.parametrize(
     "body", [b'"cut', b'"', b'"a\\', b'"a\\u12', b'{"logs": "a', b'"bad \\x escape"', b'"\\u12G4"']
 )
-def test_a_json_string_that_breaks_off_or_is_bad_is_an_error(body: bytes) -> None:
+def test_an_unterminated_or_invalid_json_string_is_an_error(body: bytes) -> None:
     for cut in range(len(body) + 1):
         with pytest.raises(ValueError, match=r"."):
             decoded(body, JSON, cut)
 
 
 @given(st.text(st.characters(), max_size=80), st.booleans(), st.lists(st.integers(0, 300), max_size=4))
-def test_random_text_comes_back(text: str, as_json: bool, cuts: list[int]) -> None:
+def test_random_text_round_trips(text: str, as_json: bool, cuts: list[int]) -> None:
     body = json.dumps(text).encode() if as_json else text.encode()
     assert decoded(body, JSON if as_json else PLAIN, *sorted(min(cut, len(body)) for cut in cuts)) == text
 
@@ -80,7 +80,7 @@ def test_random_text_comes_back(text: str, as_json: bool, cuts: list[int]) -> No
     st.lists(st.binary(max_size=20) | st.sampled_from([b'"', b"\\", b"\\u", b'{"logs":', b" ", b"00e9"]), max_size=8),
     st.sampled_from([JSON, PLAIN, ""]),
 )
-def test_random_bytes_give_text_or_the_documented_error(chunks: list[bytes], content_type: str) -> None:
+def test_random_bytes_yield_text_or_the_documented_error(chunks: list[bytes], content_type: str) -> None:
     decoder = LogBodyDecoder(content_type)
     try:
         out = "".join([*map(decoder.feed, chunks), decoder.end()])

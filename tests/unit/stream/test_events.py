@@ -1,4 +1,4 @@
-"""What one message of a stream means."""
+"""Decode the messages of a log stream."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def plain(text: str) -> Event:
         ({"type": ["log"], "message": "a"}, OTHER),
     ],
 )
-def test_an_event_is_what_its_type_says(payload: dict[str, Any], event: Event) -> None:
+def test_the_type_determines_the_kind_of_event(payload: dict[str, Any], event: Event) -> None:
     assert decode_event(json.dumps(payload)) == event
     assert decode_event(f" \r\n\t{json.dumps(payload, indent=2)}\n".encode()) == event
 
@@ -82,12 +82,12 @@ def test_an_event_is_what_its_type_says(payload: dict[str, Any], event: Event) -
         '{"type": "log", "message": ' + "9" * 5_000 + "}" if sys.version_info >= (3, 11) else "{",
     ],
 )
-def test_text_that_is_no_event_is_log_text_as_it_is(text: str) -> None:
+def test_text_that_is_not_an_event_is_log_text(text: str) -> None:
     assert decode_event(text) == plain(text)
     assert decode_event(text.encode()) == plain(text)
 
 
-def test_a_log_line_that_looks_like_an_event_stays_a_line() -> None:
+def test_a_log_line_that_looks_like_an_event_remains_a_line() -> None:
     line = json.dumps({"type": "complete"})
     assert decode_event(json.dumps({"type": "log", "message": line})) == log(line)
 
@@ -103,23 +103,23 @@ def test_a_log_line_that_looks_like_an_event_stays_a_line() -> None:
         ("ping", OTHER),
     ],
 )
-def test_the_name_of_a_server_sent_event_counts_where_the_data_has_no_type(name: str, event: Event) -> None:
+def test_the_name_of_a_server_sent_event_is_used_if_the_data_has_no_type(name: str, event: Event) -> None:
     assert decode_event("x", name) == event
 
 
-def test_a_type_counts_more_than_the_name_of_a_server_sent_event() -> None:
+def test_the_type_takes_precedence_over_the_name_of_a_server_sent_event() -> None:
     assert decode_event('{"type": "log", "message": "a"}', "complete") == log("a")
     assert decode_event('{"message": "a"}', "error") == Event("error", "a")
 
 
-def test_lone_surrogates_and_bad_bytes_are_text() -> None:
+def test_lone_surrogates_and_invalid_bytes_are_text() -> None:
     assert decode_event('{"type": "log", "message": "\\ud83d"}') == log("\ud83d")
     assert decode_event(b'{"type": "log", "message": "\xff"}') == log("\ufffd")
     assert decode_event(b"\xff\xfe") == plain("\ufffd\ufffd")
 
 
 @pytest.mark.parametrize("depth", [100, 500, *range(900, 1100, 7), 5_000, 50_000])
-def test_a_message_nested_however_deep_never_raises(depth: int) -> None:
+def test_a_deeply_nested_message_does_not_raise(depth: int) -> None:
     value = "[" * depth + "]" * depth
     event = decode_event(f'{{"type": "log", "message": {value}}}')
     assert event.kind == "log"
@@ -127,7 +127,7 @@ def test_a_message_nested_however_deep_never_raises(depth: int) -> None:
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200), st.sampled_from(["", "log", "complete", "x"]))
-def test_whatever_comes_is_an_event(data: bytes | str, name: str) -> None:
+def test_any_data_decodes_to_an_event(data: bytes | str, name: str) -> None:
     assert decode_event(data, name).kind in ("log", "complete", "error", "other")
 
 
@@ -138,14 +138,14 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 
 
 @given(st.fixed_dictionaries({}, optional={"type": JSON | st.sampled_from(["log", "error"]), "message": JSON}))
-def test_whatever_json_comes_is_an_event(payload: dict[str, Any]) -> None:
+def test_any_json_object_decodes_to_an_event(payload: dict[str, Any]) -> None:
     event = decode_event(json.dumps(payload))
     assert event.kind in ("log", "complete", "error", "other")
     assert event.plain is not bool(payload) or event.kind != "log"
 
 
 @given(st.text(st.characters(), max_size=100))
-def test_every_message_survives_its_way_through_json(text: str) -> None:
+def test_every_message_round_trips_through_json(text: str) -> None:
     payload = {"type": "log", "message": text}
     assert decode_event(json.dumps(payload)) == log(text)
     kept = json.dumps(payload, ensure_ascii=False)
@@ -153,8 +153,8 @@ def test_every_message_survives_its_way_through_json(text: str) -> None:
 
 
 @given(st.data())
-def test_what_is_parsed_fast_is_what_the_standard_library_parses(data: st.DataObject) -> None:
-    """Bytes around those of an event: bad UTF-8, control characters, halves of surrogate pairs, broken JSON."""
+def test_the_fast_parser_agrees_with_the_standard_library(data: st.DataObject) -> None:
+    """Mutate an event: invalid UTF-8, control characters, lone surrogates, malformed JSON."""
     payload = bytearray(data.draw(st.sampled_from(NEAR_EVENTS)))
     for _ in range(data.draw(st.integers(0, 4))):
         at = data.draw(st.integers(0, len(payload)))

@@ -1,4 +1,4 @@
-"""WebSocket frames, cut anywhere; the frames come from the scripted agent's own encoder."""
+"""Decode WebSocket frames in chunks that end anywhere. The scripted agent's encoder produces the frames."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIZES = (0, 1, 124, 125, 126, 127, 128, 65_534, 65_535, 65_536, 200_000)
 def fed(
     data: bytes, cuts: list[int], max_bytes: int = MAX_MESSAGE_BYTES
 ) -> tuple[list[bytes], bytes | None, str | None]:
-    """Return the messages, the last ping and the end that bytes cut at these places give."""
+    """Return the messages, the last ping and the reason for the end after feeding ``data``, split at ``cuts``."""
     decoder = FrameDecoder(max_bytes)
     borders = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     messages: list[bytes] = []
@@ -33,7 +33,7 @@ def fed(
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
-def test_messages_of_every_length_are_whole_however_they_are_cut(size: int, opcode: int) -> None:
+def test_chunk_boundaries_do_not_matter_for_messages_of_any_length(size: int, opcode: int) -> None:
     payload = bytes(number % 251 for number in range(size))
     data = frames.frame(opcode, payload) + frames.frame(opcode, b"next")
     for cuts in ([], [1], [2], [3], [5], [9], [11], [len(data) - 1], list(range(0, len(data), 997))):
@@ -41,7 +41,7 @@ def test_messages_of_every_length_are_whole_however_they_are_cut(size: int, opco
 
 
 @given(st.data())
-def test_fragments_with_pings_between_them_are_one_message(data: st.DataObject) -> None:
+def test_fragments_interleaved_with_pings_are_one_message(data: st.DataObject) -> None:
     messages = data.draw(st.lists(st.lists(st.binary(max_size=200), min_size=1, max_size=4), max_size=6))
     wire, ping = b"", None
     for pieces in messages:
@@ -55,7 +55,7 @@ def test_fragments_with_pings_between_them_are_one_message(data: st.DataObject) 
 
 
 @given(st.data())
-def test_a_message_over_the_bound_ends_the_stream_wherever_it_is_cut(data: st.DataObject) -> None:
+def test_a_message_over_the_limit_ends_the_stream_at_any_chunk_boundaries(data: st.DataObject) -> None:
     bound = data.draw(st.sampled_from([0, 1, 100, 125, 126, 200, 70_000]))
     near = st.integers(max(bound - 2, 0), bound + 2)
     sizes = data.draw(st.lists(st.lists(near | st.integers(0, 9), min_size=1, max_size=4), max_size=5))
@@ -71,13 +71,13 @@ def test_a_message_over_the_bound_ends_the_stream_wherever_it_is_cut(data: st.Da
 
 
 @pytest.mark.parametrize("size", [MAX_MESSAGE_BYTES + 1, 2**32, 2**62, 2**63, 2**64 - 1])
-def test_a_frame_that_is_too_long_ends_the_stream_before_any_of_its_payload_came(size: int) -> None:
+def test_a_frame_that_is_too_long_ends_the_stream_before_its_payload_arrives(size: int) -> None:
     head = bytes((0x81, 127)) + size.to_bytes(8, "big")
     for cuts in ([], [1], [2], [5], [9]):
         assert fed(frames.frame(TEXT, b"good") + head, cuts) == ([b"good"], None, TOO_LONG)
 
 
-def test_fragments_hold_no_more_than_a_message_may_and_empty_ones_nothing() -> None:
+def test_fragments_are_held_up_to_the_message_limit_and_empty_ones_not_at_all() -> None:
     decoder = FrameDecoder()
     decoder.feed(frames.frame(TEXT, b"", fin=False))
     empty = frames.frame(CONTINUATION, b"", fin=False) * 30_000
@@ -89,14 +89,14 @@ def test_fragments_hold_no_more_than_a_message_may_and_empty_ones_nothing() -> N
     assert (held < len(empty), decoder.ended) == (True, None)
 
 
-def test_what_comes_after_the_end_is_not_held() -> None:
+def test_data_after_the_end_is_not_held() -> None:
     decoder = FrameDecoder(10)
     decoder.feed(frames.frame(TEXT, b"x" * 11))
     assert [decoder.feed(frames.frame(TEXT, b"more")) for _ in range(3)] == [[], [], []]
     assert decoder._parts == []
 
 
-def test_of_many_pings_the_last_one_is_answered() -> None:
+def test_only_the_last_of_several_pings_is_answered() -> None:
     decoder = FrameDecoder()
     decoder.feed(b"".join(frames.frame(PING, b"%d" % number) for number in range(1000)))
     assert (decoder.take_ping(), decoder.take_ping()) == (b"999", None)
@@ -117,7 +117,7 @@ def test_of_many_pings_the_last_one_is_answered() -> None:
         frames.frame(0x3, b"an opcode that is reserved"),
     ],
 )
-def test_what_came_before_the_end_is_kept_and_nothing_after_it_is_read(bad: bytes) -> None:
+def test_messages_before_the_end_are_returned_and_none_after_it(bad: bytes) -> None:
     good = frames.frame(TEXT, b"good")
     for cuts in ([], list(range(len(good + bad)))):
         messages, ping, ended = fed(good + bad + good, cuts)
@@ -125,9 +125,9 @@ def test_what_came_before_the_end_is_kept_and_nothing_after_it_is_read(bad: byte
         assert ended not in (None, TOO_LONG)
 
 
-def test_a_frame_of_ours_is_read_back_by_a_server() -> None:
+def test_a_server_decodes_a_client_frame() -> None:
     assert list(frames.ClientFrames().feed(frame(PING, b"hello", b"\x01\x02\x03\x04"))) == [(PING, b"hello")]
 
 
-def test_the_handshake_is_the_standards_own_example() -> None:
+def test_the_handshake_matches_the_example_in_the_rfc() -> None:
     assert accept_key("dGhlIHNhbXBsZSBub25jZQ==") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
