@@ -13,7 +13,7 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentResponseError,
     for_status,
 )
-from airflow_provider_rayagent.text.showable import showable
+from airflow_provider_rayagent.text.sanitization import sanitize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -155,7 +155,7 @@ def safe_target(call: Call, url: str, status: int, headers: Mapping[str, str]) -
 
 def brief(answer: object, redact: Callable[[str], str]) -> str:
     """Return an answer, or a part of one, as one short line that the task log may show."""
-    return showable(" ".join(redact(str(answer)).split()), length=MAX_SHOWN)
+    return sanitize(" ".join(redact(str(answer)).split()), length=MAX_SHOWN)
 
 
 def is_html(headers: Mapping[str, str], text: str) -> bool:

@@ -14,7 +14,7 @@ from airflow_provider_rayagent.client.errors import (
 )
 from airflow_provider_rayagent.client.jobs import primitive, shown_status
 from airflow_provider_rayagent.client.transience import is_permanent
-from airflow_provider_rayagent.text.showable import cut
+from airflow_provider_rayagent.text.sanitization import truncate
 from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def summarize(application: Mapping[str, Any], redact: Callable[[str], str] = str
     deployments = application.get("deployments")
     found = deployments.items() if isinstance(deployments, dict) else ()
     summary["deployments"] = {
-        cut(redact(str(name)), MAX_NAME): primitive(each.get("status"), redact)
+        truncate(redact(str(name)), MAX_NAME): primitive(each.get("status"), redact)
         for name, each in list(found)[:MAX_DEPLOYMENTS]
         if isinstance(each, dict)
     }

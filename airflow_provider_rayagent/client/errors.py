@@ -2,7 +2,7 @@
 
 Every error carries ``status_code`` (the HTTP status, or the nearest one where there was no answer:
 400 invalid input, 408 timeout, 503 no connection) and ``detail``, the words for a person, which a task log may show
-(:func:`showable`). No error holds a token.
+(:func:`sanitize`). No error holds a token.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from airflow_provider_rayagent.text.showable import showable
+from airflow_provider_rayagent.text.sanitization import sanitize
 
 MAX_DETAIL = 1_000
 """Characters of an error's words in a trigger's event, which Airflow prints whole into the task log."""
@@ -24,7 +24,7 @@ class RayAgentError(Exception):
     """
 
     def __init__(self, detail: str, status_code: int | None = None) -> None:
-        self.detail = showable(detail, lines=True)
+        self.detail = sanitize(detail, lines=True)
         super().__init__(self.detail)
         self.status_code = status_code
 

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, cast
 
-from airflow_provider_rayagent.text.showable import cut, showable
+from airflow_provider_rayagent.text.sanitization import sanitize, truncate
 from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Primitive: TypeAlias = str | int | float | bool | None
 MAX_TEXT = 4_000
-"""Characters of one text in a summary; a longer one is cut visibly."""
+"""Characters of one text in a summary; a longer one is truncated with a note."""
 MAX_METADATA = 4_000
 """Characters of a summary's metadata as JSON; larger metadata is left out, and said to be."""
 MAX_STATUS = 100
@@ -91,7 +91,7 @@ def has_ended(job: Mapping[str, Any]) -> bool:
 
 def shown_status(job: Mapping[str, Any], redact: Callable[[str], str] = str) -> str:
     """Return a job's status, or an application's, as a sentence may show it."""
-    return showable(str(job.get("status")), redact, length=MAX_STATUS)
+    return sanitize(str(job.get("status")), redact, length=MAX_STATUS)
 
 
 def summarize(job: Mapping[str, Any], job_id: str, redact: Callable[[str], str] = str) -> JobSummary:
@@ -122,7 +122,7 @@ def describe(job: Mapping[str, Any], job_id: str, where: str = "", *, redact: Ca
     if has_ended(job) and duration is not None:
         words.append(f"ran {duration:.1f} s")
     if job.get("entrypoint"):
-        words.append(f"entrypoint: {showable(str(job['entrypoint']), redact, length=MAX_ENTRYPOINT)}")
+        words.append(f"entrypoint: {sanitize(str(job['entrypoint']), redact, length=MAX_ENTRYPOINT)}")
     if where and not has_ended(job):
         words.append(f"agent: {where}")
     return ", ".join(words) + "."
@@ -157,7 +157,7 @@ def _metadata(value: object, redact: Callable[[str], str]) -> Any:
 
 
 def primitive(value: object, redact: Callable[[str], str]) -> Primitive:
-    """Return a value as a JSON primitive: a text without secrets, and cut."""
+    """Return a value as a JSON primitive: redacted and truncated if it is text."""
     if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    return cut(redact(str(value)), MAX_TEXT)
+    return truncate(redact(str(value)), MAX_TEXT)

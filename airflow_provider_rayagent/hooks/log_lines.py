@@ -14,7 +14,7 @@ from airflow_provider_rayagent.client.validation import validate_timeout
 from airflow_provider_rayagent.render.record_builder import MAX_NOTICE
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import Item, Notice, lines_in
-from airflow_provider_rayagent.text.showable import showable
+from airflow_provider_rayagent.text.sanitization import sanitize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -85,7 +85,7 @@ class LogLines:
         """
         for item in items:
             if isinstance(item, Notice):
-                self._log.warning("%s", showable(item.text, self._following.redact, length=MAX_NOTICE))
+                self._log.warning("%s", sanitize(item.text, self._following.redact, length=MAX_NOTICE))
         lines = lines_in(items)
         return iter(lines) if self._limits is None else self._within(lines, self._limits)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.client.jobs import MAX_TEXT, JobStatus, duration_of, known_status, shown_status
-from airflow_provider_rayagent.text.showable import showable
+from airflow_provider_rayagent.text.sanitization import sanitize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -53,7 +53,7 @@ def explain(
         + (f" after {seconds:.1f} s." if seconds is not None else ".")
     ]
     facts = [
-        f"{name} {showable(str(job[key]), redact, length=MAX_FACT)}"
+        f"{name} {sanitize(str(job[key]), redact, length=MAX_FACT)}"
         for name, key in (("error", "error_type"), ("exit code", "driver_exit_code"), ("node", "driver_node_id"))
         if job.get(key) not in (None, "")
     ]
@@ -63,7 +63,7 @@ def explain(
     if log_is_shown:
         message = message.partition(_LOG_EXCERPT)[0]
     if message:
-        lines.append(f"Ray's message: {showable(message, redact, length=MAX_TEXT, lines=True)}")
+        lines.append(f"Ray's message: {sanitize(message, redact, length=MAX_TEXT, lines=True)}")
     lines.append(_next_step(job))
     if link:
         lines.append(f"Job page: {link}")

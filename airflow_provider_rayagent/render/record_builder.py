@@ -10,7 +10,7 @@ from airflow_provider_rayagent.render.bars import Bars, NumberedLine
 from airflow_provider_rayagent.render.excerpt import Excerpt
 from airflow_provider_rayagent.render.levels import LevelFinder
 from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
-from airflow_provider_rayagent.text.showable import showable
+from airflow_provider_rayagent.text.sanitization import sanitize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -106,7 +106,7 @@ class RecordBuilder:
     def add_notice(self, text: str) -> None:
         """Add a notice about the log."""
         self._show(self._bars.flush())
-        self._records.append(Record(logging.WARNING, showable(text, length=MAX_NOTICE)))
+        self._records.append(Record(logging.WARNING, sanitize(text, length=MAX_NOTICE)))
 
     def log_was_rewritten(self) -> None:
         """Reset: the lines that follow belong to a new log, so none of them was shown before."""
@@ -166,4 +166,4 @@ class RecordBuilder:
                 self._records.append(Record(logging.INFO, text))
 
     def _job_record(self, level: int, text: str) -> Record:
-        return Record(max(level, logging.INFO), showable(text, colors=self._settings.colors), from_job=True)
+        return Record(max(level, logging.INFO), sanitize(text, colors=self._settings.colors), from_job=True)

@@ -13,7 +13,7 @@ from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
 from airflow_provider_rayagent.tail.items import Item, JobSeen, LogLines, LogRewritten, Notice, Progress
 from airflow_provider_rayagent.tail.lines import changed
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
-from airflow_provider_rayagent.text.showable import showable
+from airflow_provider_rayagent.text.sanitization import sanitize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -66,7 +66,7 @@ class JobRecords:
     @property
     def last_lines(self) -> list[str]:
         """The last lines of the job, each truncated to :data:`LAST_LINE_CHARS` characters."""
-        return [showable(line) for line in self._last_lines]
+        return [sanitize(line) for line in self._last_lines]
 
     def render(self, items: Sequence[Item], now: float) -> list[Record]:
         """Return the records of ``items``, in order.

@@ -161,7 +161,7 @@ class RayAgentServeApplicationSensor(SkippingMixin, HookMixin, BaseSensorOperato
         )
 
     def _conclude(self, outcome: ApplicationOutcome) -> dict[str, Any] | None:
-        from airflow_provider_rayagent.text.showable import showable
+        from airflow_provider_rayagent.text.sanitization import sanitize
 
         what = f"The Serve application {self.name!r}"
         if outcome.result is WaitResult.REACHED:
@@ -169,7 +169,7 @@ class RayAgentServeApplicationSensor(SkippingMixin, HookMixin, BaseSensorOperato
         if outcome.result is WaitResult.FAILED:
             message = str((outcome.application or {}).get("message") or "").strip()
             failing = [
-                f"{showable(name)} {showable(str(status))}"
+                f"{sanitize(name)} {sanitize(str(status))}"
                 for name, status in (outcome.application or {}).get("deployments", {}).items()
                 if status not in ("HEALTHY", "RUNNING")
             ]

@@ -78,14 +78,14 @@ class TriggersOfTry:
 
     def log_summary(self) -> None:
         """Log how far the triggers have read and, after a failure, the last lines unless they are forwarded here."""
-        from airflow_provider_rayagent.text.showable import showable
+        from airflow_provider_rayagent.text.sanitization import sanitize
 
         task_job = self._task_job
         lines = self.saved.get("lines", self.position["lines"] if self.position else None)
         task_job.log.info("The triggerer has read %d lines of the log of job %s.", lines, task_job.job_id)
         last = self.saved.get("last_lines")
         if last and not self._last_is_lost:
-            text = showable("\n".join(last), task_job.hook.config.redact, lines=True)
+            text = sanitize("\n".join(last), task_job.hook.config.redact, lines=True)
             task_job.log.info("The last lines of job %s:\n%s", task_job.job_id, text)
 
     def _forward(self, gap: Gap, outcome: Outcome, seconds: float) -> None:

@@ -16,7 +16,7 @@ from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
 from airflow_provider_rayagent.task_instance.identity import TaskIdentity
 from airflow_provider_rayagent.task_instance.log_files import LogStorage, log_folder_id, storage_of
 from airflow_provider_rayagent.task_instance.state import is_from_archived_try
-from airflow_provider_rayagent.text.showable import showable
+from airflow_provider_rayagent.text.sanitization import sanitize
 from airflow_provider_rayagent.text.storable import storable
 from airflow_provider_rayagent.triggers.gaps import TakeOver, take_over
 from airflow_provider_rayagent.triggers.tasklog import Channel
@@ -153,7 +153,7 @@ class PositionStore:
             self._log.warning(
                 "Failed to save or read the position in the job's log; lines will be repeated if the triggerer "
                 "restarts: %s",
-                showable(str(error), length=MAX_ERROR),
+                sanitize(str(error), length=MAX_ERROR),
             )
 
 

@@ -249,7 +249,7 @@ def test_a_deeply_nested_error_body_does_no_harm(depth: int) -> None:
 
 def test_a_long_body_is_cut() -> None:
     error = refused(Answer(500, "x" * 1_000_000))
-    assert str(error).endswith("characters cut]")
+    assert str(error).endswith("characters truncated]")
     assert len(str(error)) < MAX_SHOWN + 100
 
 

@@ -241,7 +241,7 @@ def test_a_summary_is_json_whatever_the_agent_says(odd: Any) -> None:
 def test_a_summary_stays_small() -> None:
     many = {f"{'n' * 1_000}{number}": {"status": "HEALTHY"} for number in range(10)}
     summary = summarize(app(message="é" * 1_000_000, deployments=many))
-    assert summary["message"] == f"{'é' * MAX_TEXT}… [{1_000_000 - MAX_TEXT} characters cut]"
+    assert summary["message"] == f"{'é' * MAX_TEXT}… [{1_000_000 - MAX_TEXT} characters truncated]"
     assert max(map(len, summary["deployments"])) < MAX_NAME + 50
     more = {str(number): {"status": "HEALTHY"} for number in range(MAX_DEPLOYMENTS * 5)}
     assert list(summarize(app(deployments=more))["deployments"]) == list(more)[:MAX_DEPLOYMENTS]

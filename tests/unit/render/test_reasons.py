@@ -67,5 +67,5 @@ def test_a_stopped_job_and_a_status_that_ray_does_not_have_say_so() -> None:
 
 def test_a_long_message_is_cut_visibly() -> None:
     text = explain(message="x" * 50_000)
-    assert "characters cut" in text
+    assert "characters truncated" in text
     assert len(text) < 5_000

@@ -16,7 +16,7 @@ _UNSAFE = re.compile(
 )
 
 
-def showable(
+def sanitize(
     text: str,
     redact: Callable[[str], str] = str,
     *,
@@ -42,15 +42,15 @@ def showable(
     """
     text = redact(text)
     if length is not None:
-        text = cut(text, length)
+        text = truncate(text, length)
     if lines and "\n" in text:
         return "\n".join(_sanitize_line(line, colors=colors) for line in text.split("\n"))
     return _sanitize_line(text, colors=colors)
 
 
-def cut(text: str, length: int) -> str:
-    """Return a text truncated to ``length`` characters, with a note of how many were cut. Redact it first."""
-    return text if len(text) <= length else f"{text[:length]}… [{len(text) - length} characters cut]"
+def truncate(text: str, length: int) -> str:
+    """Return a text truncated to ``length`` characters, with a note of how many were dropped. Redact it first."""
+    return text if len(text) <= length else f"{text[:length]}… [{len(text) - length} characters truncated]"
 
 
 def _sanitize_line(line: str, *, colors: bool) -> str:

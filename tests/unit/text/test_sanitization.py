@@ -1,4 +1,4 @@
-"""A line of remote text in the task log: it looks as it did, and does nothing."""
+"""Sanitize untrusted text: what can be displayed is unchanged, and control sequences have no effect."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_rayagent.text.showable import showable
+from airflow_provider_rayagent.text.sanitization import sanitize
 
 
 @pytest.mark.parametrize(
@@ -35,18 +35,18 @@ from airflow_provider_rayagent.text.showable import showable
         ("::gr\x1b[Koup::x", "::\u200bgroup::x"),
     ],
 )
-def test_what_a_line_looks_like_is_kept_and_what_it_would_do_is_shown(line: str, shown: str) -> None:
-    assert showable(line, colors=True) == shown
+def test_displayable_text_is_kept_and_control_sequences_are_escaped(line: str, shown: str) -> None:
+    assert sanitize(line, colors=True) == shown
 
 
 def test_colors_are_dropped_where_they_are_not_wanted() -> None:
-    assert showable("\x1b[1;31mred\x1b[0m \x1b[2Jx") == "red \\x1b[2Jx"
-    assert showable("::gr\x1b[1moup::x") == "::\u200bgroup::x"
+    assert sanitize("\x1b[1;31mred\x1b[0m \x1b[2Jx") == "red \\x1b[2Jx"
+    assert sanitize("::gr\x1b[1moup::x") == "::\u200bgroup::x"
 
 
 @given(st.text(st.characters() | st.sampled_from("\x1b[];m8\x07\\::group::"), max_size=60), st.booleans())
 def test_nothing_but_colors_is_left_to_obey(line: str, colors: bool) -> None:
-    shown = showable(line, colors=colors)
+    shown = sanitize(line, colors=colors)
     assert "::group::" not in shown
     assert "::endgroup::" not in shown
     shown.encode()
@@ -57,28 +57,28 @@ def test_nothing_but_colors_is_left_to_obey(line: str, colors: bool) -> None:
 
 
 def test_line_breaks_are_kept_where_they_are_wanted_alone() -> None:
-    assert showable("a\r\n\x1b[2Jb\n", lines=True) == "a\n\\x1b[2Jb\n"
-    assert showable("a\r\n\x1b[2Jb\n") == "a\\x0d\\x0a\\x1b[2Jb\\x0a"
+    assert sanitize("a\r\n\x1b[2Jb\n", lines=True) == "a\n\\x1b[2Jb\n"
+    assert sanitize("a\r\n\x1b[2Jb\n") == "a\\x0d\\x0a\\x1b[2Jb\\x0a"
 
 
 def test_secrets_are_taken_out_before_the_text_is_cut() -> None:
     def redact(text: str) -> str:
         return text.replace("s3cret", "***")
 
-    assert showable("12345 s3cret 7", redact, length=9) == "12345 ***… [2 characters cut]"
+    assert sanitize("12345 s3cret 7", redact, length=9) == "12345 ***… [2 characters truncated]"
 
 
 @given(st.text(st.characters() | st.sampled_from("\x1b[];m8\x07\\::group::\n"), max_size=60), st.booleans())
 def test_applied_twice_it_does_no_more_than_once(text: str, lines: bool) -> None:
-    once = showable(text, lines=lines)
-    assert showable(once, lines=lines) == once
+    once = sanitize(text, lines=lines)
+    assert sanitize(once, lines=lines) == once
 
 
 @pytest.mark.parametrize("line", ["group::", "::Group::", "::group:", "plain", ""])
 def test_what_only_looks_like_a_fold_marker_is_kept(line: str) -> None:
-    assert showable(line) == line
+    assert sanitize(line) == line
 
 
 @pytest.mark.parametrize("unit", ["\x1b[", "\x1b[1;", "\x1b]8;", "::group::", "\x07"])
 def test_a_hostile_line_grows_in_proportion(unit: str) -> None:
-    assert len(showable(unit * 4_000, colors=True)) == 4_000 * len(showable(unit, colors=True))
+    assert len(sanitize(unit * 4_000, colors=True)) == 4_000 * len(sanitize(unit, colors=True))
