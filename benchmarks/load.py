@@ -85,7 +85,7 @@ class Played:
         """Follow for so many seconds; return the requests."""
         while self._now < seconds:
             command = self._tail.next(self._now)
-            if isinstance(command, (do.AskStatus, do.OpenStream, do.OpenWholeLog)):
+            if isinstance(command, (do.GetStatus, do.OpenStream, do.OpenWholeLog)):
                 self._ask(command)
             elif isinstance(command, (do.ReadStream, do.Wait)):
                 self._now += max(min(command.seconds, SLICE_SECONDS), 1e-3)
@@ -98,7 +98,7 @@ class Played:
 
     def _ask(self, command: do.Command) -> None:
         now, tail = self._now, self._tail
-        if isinstance(command, do.AskStatus):
+        if isinstance(command, do.GetStatus):
             self.asked["status"] += 1
             tail.status_failed(now) if self._refuses else tail.status_received(now, "RUNNING", terminal=False)
         elif isinstance(command, do.OpenStream):

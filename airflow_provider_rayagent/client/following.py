@@ -20,7 +20,7 @@ from airflow_provider_rayagent.client.transience import is_log_unreadable, is_pe
 from airflow_provider_rayagent.client.validation import JobId, Protocol, validate_protocol
 from airflow_provider_rayagent.tail import commands as do
 from airflow_provider_rayagent.tail.commands import Command, StreamSource, TailSettings
-from airflow_provider_rayagent.tail.items import Item, JobSeen
+from airflow_provider_rayagent.tail.items import Item, JobStatusChanged
 from airflow_provider_rayagent.tail.machine import Tail
 
 if TYPE_CHECKING:
@@ -136,8 +136,8 @@ class Following:
         """
         command = self.tail.next(self.clock())
         match command:
-            case do.AskStatus():
-                yield from self._ask_status()
+            case do.GetStatus():
+                yield from self._get_status()
             case do.OpenStream():
                 yield from self._open_stream(command.source)
             case do.ReadStream():
@@ -151,7 +151,7 @@ class Following:
             case _:
                 yield command
 
-    def _ask_status(self) -> Steps:
+    def _get_status(self) -> Steps:
         try:
             job = yield self._service.get_job(self.job_id)
         except RayAgentError as error:
@@ -220,7 +220,7 @@ class Following:
             return
         self.error = None
         if self.job is None or self.job.get("status") != status:
-            self._news.append(JobSeen(job))
+            self._news.append(JobStatusChanged(job))
         self.job = job
         self.tail.status_received(self.clock(), status, terminal=jobs.has_ended(job))
 

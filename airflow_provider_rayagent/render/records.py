@@ -10,8 +10,8 @@ from airflow_provider_rayagent.client import jobs
 from airflow_provider_rayagent.render.record_builder import PresentSettings, Record, RecordBuilder
 from airflow_provider_rayagent.render.result import ResultFinder
 from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
-from airflow_provider_rayagent.tail.items import Item, JobSeen, LogLines, LogRewritten, Notice, Progress
-from airflow_provider_rayagent.tail.lines import changed
+from airflow_provider_rayagent.tail.items import Item, JobStatusChanged, LogLines, LogRewritten, Notice, Progress
+from airflow_provider_rayagent.tail.lines import map_text
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 from airflow_provider_rayagent.text.sanitization import sanitize
 
@@ -81,7 +81,7 @@ class JobRecords:
             match item:
                 case LogLines(lines):
                     for text in lines:
-                        line = changed(text, self._redact)
+                        line = map_text(text, self._redact)
                         last.append(line)
                         if self.result is not None:
                             self.result.feed(line)
@@ -95,7 +95,7 @@ class JobRecords:
                     self._forget_result()
                 case Notice(text):
                     builder.add_notice(self._redact(text))
-                case JobSeen(details):
+                case JobStatusChanged(details):
                     self._add_status(details, now)
         self._last_lines.extend(line[:LAST_LINE_CHARS] for line in last)
         return builder.take(now)

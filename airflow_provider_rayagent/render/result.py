@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_provider_rayagent.tail.lines import unmarked
+from airflow_provider_rayagent.tail.lines import strip_marks
 from airflow_provider_rayagent.text.storable import TOO_DEEP, TOO_LONG_INTEGER, storable
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class ResultFinder:
 
     def feed(self, line: str) -> None:
         """Search the next line, or the next piece of a long one."""
-        text, ends = unmarked(line)
+        text, ends = strip_marks(line)
         text = f"{self._held}{text}\n" if ends else self._held + text
         while True:
             marker = self._start if self._inside is None else self._end

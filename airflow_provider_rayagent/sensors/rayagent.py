@@ -89,10 +89,10 @@ class RayAgentJobSensor(SkippingMixin, RayAgentJobFollowingMixin, BaseSensorOper
                 outcome = self._poke_once(context, task_job)
             else:
                 outcome = self._follow(context, task_job, self._seconds_left(context))
-        if outcome.end is End.LOOKED and self._seconds_left(context) <= 0:
+        if outcome.end is End.CHECKED_ONCE and self._seconds_left(context) <= 0:
             # Airflow would fail the task right after this poke, without stopping the job.
             self._time_out(task_job, outcome.job)
-        if outcome.end is End.LOOKED or outcome.end is None:
+        if outcome.end is End.CHECKED_ONCE or outcome.end is None:
             return False
         return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, task_job, outcome))
 

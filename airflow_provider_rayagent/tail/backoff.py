@@ -1,4 +1,4 @@
-"""How often something is done: jittered exponential back-off, and the polling of the whole log. Pure."""
+"""Jittered exponential backoff, and the pace of polling the whole log. Pure."""
 
 from __future__ import annotations
 
@@ -11,33 +11,39 @@ MIN_POLL_SECONDS = 1.0
 MAX_POLL_SECONDS = 5.0
 
 
-def interval_between_readings(poll_interval: float) -> float:
-    """Return the seconds between two readings of the whole log, given those between two requests for the status."""
+def interval_between_reads(poll_interval: float) -> float:
+    """Return the interval at which the whole log is read where the service has none of its own, in seconds.
+
+    :param poll_interval: interval at which the job's status is polled.
+    """
     return min(max(poll_interval, MIN_POLL_SECONDS), MAX_POLL_SECONDS)
 
 
-def pause_between_readings(interval: float, seconds: float) -> float:
-    """Return the pause after a reading of the whole log while no stream can be had, in seconds.
+def pause_between_reads(interval: float, seconds: float) -> float:
+    """Return the seconds to wait between two reads of the whole log while no stream is available.
 
     :param interval: the shortest pause.
-    :param seconds: how long the reading took; the pause is ten times as long, so that polling stays a small load.
+    :param seconds: duration of the last read; the pause is at least ten times as long, to limit the load.
     """
     return max(interval, 10 * seconds)
 
 
 def pause_after(failures: int, first: float, longest: float, jitter: float) -> float:
-    """Return the seconds to wait after some failures in a row, at least one: doubled each time, and jittered.
+    """Return the seconds to wait after consecutive failures: doubled each time, and jittered.
 
-    :param jitter: a number in [0, 1); a pause is 0.5 to 1 times its nominal length.
+    :param failures: number of failures, at least 1.
+    :param first: nominal seconds after the first failure.
+    :param longest: maximum of the nominal seconds.
+    :param jitter: a number in [0, 1); the pause is 0.5 to 1 times its nominal length.
     """
     return min(first * 2.0 ** min(failures - 1, 30), longest) * (0.5 + jitter / 2)
 
 
 class Backoff:
-    """When the next try may be made: at once, then after ever longer pauses until a success resets it.
+    """When the next attempt is due: immediately, then after increasing pauses until a success resets them.
 
-    :param first: seconds after the first failure.
-    :param longest: seconds at the most.
+    :param first: nominal seconds after the first failure.
+    :param longest: maximum of the nominal seconds.
     :param jitter: returns a number in [0, 1).
     """
 
@@ -47,18 +53,18 @@ class Backoff:
         self._jitter = jitter
         self.failures = 0
         self.due = 0.0
-        """The moment of the next try, on the caller's clock."""
+        """When the next attempt is due, on the caller's clock."""
 
-    def failed(self, now: float) -> None:
-        """Count a failure and put the next try off."""
+    def record_failure(self, now: float) -> None:
+        """Count a failure, and postpone the next attempt."""
         self.failures += 1
         self.due = now + pause_after(self.failures, self._first, self._longest, self._jitter())
 
-    def hasten(self, now: float) -> None:
-        """Let the next try be made at ``now``; if it fails, the pauses go on growing."""
+    def expedite(self, now: float) -> None:
+        """Allow the next attempt at ``now``, without resetting the pauses."""
         self.due = min(self.due, now)
 
-    def succeeded(self, now: float = 0.0) -> None:
-        """Forget the failures; the next try may be made at ``now``."""
+    def reset(self, now: float = 0.0) -> None:
+        """Reset the pauses; the next attempt is due at ``now``."""
         self.failures = 0
         self.due = now

@@ -1,4 +1,4 @@
-"""What a tail tells its driver to do, and how it is set."""
+"""The commands of a tail to its driver, and its settings."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ StreamSource = Literal["websocket", "http"]
 
 
 @dataclass(frozen=True)
-class AskStatus:
-    """Ask the job's status; then call ``status_received``, ``status_missing`` or ``status_failed``."""
+class GetStatus:
+    """Get the job's status; then call ``status_received``, ``status_missing`` or ``status_failed``."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class ReadStream:
 
 @dataclass(frozen=True)
 class CloseStream:
-    """Close the stream; no answer."""
+    """Close the stream; nothing is reported."""
 
 
 @dataclass(frozen=True)
 class OpenWholeLog:
-    """Ask for the whole log; then call ``whole_log_opened`` or ``whole_log_failed``."""
+    """Request the whole log; then call ``whole_log_opened`` or ``whole_log_failed``."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class ReadWholeLog:
 
 @dataclass(frozen=True)
 class CloseWholeLog:
-    """Close the answer with the whole log; no answer."""
+    """Close the response with the whole log; nothing is reported."""
 
 
 @dataclass(frozen=True)
 class Wait:
-    """Do nothing for ``seconds``."""
+    """Sleep for ``seconds``."""
 
     seconds: float
 
@@ -65,29 +65,28 @@ class Finish:
 
 
 Command = (
-    AskStatus | OpenStream | ReadStream | CloseStream | OpenWholeLog | ReadWholeLog | CloseWholeLog | Wait | Finish
+    GetStatus | OpenStream | ReadStream | CloseStream | OpenWholeLog | ReadWholeLog | CloseWholeLog | Wait | Finish
 )
 
 
 @dataclass(frozen=True)
 class TailSettings:
-    """How a tail goes about its work; all times in seconds.
+    """Settings of a tail; all times are in seconds.
 
-    :param sources: stream protocols to use, the preferred one first; the whole log is always the last resort.
-    :param poll_interval: between two questions for the job's status.
-    :param log_interval: between two readings of the whole log while no stream can be had; ``None``: ``poll_interval``,
-        within 1 to 5.
-    :param silence_timeout: a stream that says nothing for so long is taken for dead.
-    :param missing_timeout: how long the agent may not know the job (a queued job is unknown for a while).
-    :param start_timeout: how long, from the first question on, a job that was never known may stay unknown, or be
-        PENDING; ``None``: PENDING for ever, and unknown for ``missing_timeout``.
-    :param unreachable_timeout: how long the status may be unreadable.
-    :param max_line_length: characters; a longer line is given out in pieces.
-    :param progress_interval: seconds between two states that are told of a line that the job draws again and again,
-        each time after ``\\r``; when such a line is complete it is given out in its last state. ``None``: ``\\r`` is a
-        character like any other, and nothing is told before the line is complete.
-    :param forward: whether the log is read at all.
-    :param once: look once (status, then the whole log) and end.
+    :param sources: stream protocols to use, in order of preference; the whole log is always the last resort.
+    :param poll_interval: interval between two requests for the job's status.
+    :param log_interval: interval between two reads of the whole log while no stream is available; ``None``:
+        ``poll_interval``, within 1 to 5.
+    :param silence_timeout: how long a stream may be silent before it is replaced.
+    :param missing_timeout: how long the job may be unknown to the agent, as a queued job is for a while.
+    :param start_timeout: how long after the first request the job may be PENDING, or unknown if it was never known.
+        ``None``: PENDING without a limit, and unknown for ``missing_timeout``.
+    :param unreachable_timeout: how long requests for the status may fail.
+    :param max_line_length: characters; a longer line is split into pieces.
+    :param progress_interval: interval at which to report the state of a line that the job redraws with ``\\r``; only
+        the last state of a complete line is forwarded. ``None``: ``\\r`` has no special meaning.
+    :param forward: whether to read the log.
+    :param once: check the status and read the whole log once, then finish.
     """
 
     sources: tuple[StreamSource, ...] = ("websocket", "http")

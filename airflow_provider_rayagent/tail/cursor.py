@@ -1,4 +1,4 @@
-"""Where in the text of a log the forwarded part ends, and the proof that a replay is of the same text."""
+"""The position in a log up to which it was forwarded, with digests that verify a replay."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Joining = Literal["unknown", "raw", "lines"]
-"""How the messages of a stream make up its text: as they are, or one line each without its newline."""
+"""How the messages of a stream form the text: concatenated as is, or as one line each without its newline."""
 
 _DIGEST_BYTES = 16
 _MARK_RATIO = 8
 
 
 class _CursorState(TypedDict):
-    """A :class:`Cursor` as JSON."""
+    """The JSON form of a :class:`Cursor`."""
 
     chars: int
     lines: int
@@ -27,10 +27,10 @@ class _CursorState(TypedDict):
 
 
 class LogPosition(_CursorState, total=False):
-    """Where to resume in a log, as JSON: a cursor, and what was made of the lines after it.
+    """The JSON form of a position at which to resume: a cursor, and the state of processing its lines.
 
     ``shown`` is the number of lines that count against ``max_lines``, ``again`` the number of lines after the cursor
-    that were forwarded already, and ``result`` the state of the search for the job's result.
+    that were already forwarded, and ``result`` the state of the search for the job's result.
     """
 
     shown: int
@@ -39,19 +39,19 @@ class LogPosition(_CursorState, total=False):
 
 
 class ForeignTextError(Exception):
-    """A replayed text is not the one that was forwarded before."""
+    """A replay differs from the text that was forwarded."""
 
 
 @dataclass
 class Cursor:
-    """The forwarded part of a log text: its length, and digests that recognize it.
+    """The forwarded part of a log: its length, and digests to verify it.
 
-    :param chars: characters forwarded, newlines included.
-    :param lines: lines forwarded; a line given out in pieces counts once each piece.
+    :param chars: number of characters forwarded, including newlines.
+    :param lines: number of lines forwarded; each piece of a split line counts.
     :param mid_line: whether the forwarded part ends within a line.
-    :param joining: how the stream's messages are joined, once that is known.
-    :param marks: ``(chars, digest)`` of prefixes of the forwarded part, ascending. The last one is the whole
-        part wherever a replay begins; the few before it tell early that another text is coming.
+    :param joining: how the stream's messages form the text, once that is known.
+    :param marks: ``(chars, digest)`` of prefixes of the forwarded part, in ascending order. When a replay starts, the
+        last one covers the whole part. The few earlier ones detect a different text early.
     """
 
     chars: int = 0
@@ -61,7 +61,7 @@ class Cursor:
     marks: list[tuple[int, str]] = field(default_factory=list)
 
     def to_json(self) -> LogPosition:
-        """Return the cursor as JSON primitives, under 1 KB."""
+        """Return the cursor as JSON primitives, less than 1 KB in size."""
         return {
             "chars": self.chars,
             "lines": self.lines,
@@ -72,9 +72,9 @@ class Cursor:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Cursor:
-        """Return the cursor that :meth:`to_json` gave.
+        """Return the cursor that :meth:`to_json` has serialized.
 
-        :raises ValueError: if ``value`` is not one.
+        :raises ValueError: if ``value`` is not a serialized cursor.
         """
         try:
             cursor = cls(
@@ -97,9 +97,9 @@ class Cursor:
 
 
 class Replay:
-    """One reading of the text from its first character, checked against the cursor and moving it on.
+    """Reads a log from its first character, verifies it against the cursor, and advances the cursor.
 
-    :param cursor: shared by all readings of one log; only one reading may advance it at a time.
+    :param cursor: shared by all replays of one log; only one of them may advance it at a time.
     """
 
     def __init__(self, cursor: Cursor) -> None:
@@ -107,19 +107,19 @@ class Replay:
         self._hash = blake2b(digest_size=_DIGEST_BYTES)
         self._expected = list(cursor.marks)
         self.chars = 0
-        """Characters read so far, the held ones included."""
+        """Number of characters read so far, including those held back."""
         self.recognized = False
-        """Whether a prefix was compared with what was forwarded, and found the same."""
+        """Whether at least one prefix matched its digest."""
 
     @property
     def behind(self) -> int:
-        """Characters that are still to be read before new text begins."""
+        """Number of characters to read before new text starts."""
         return max(self._cursor.chars - self.chars, 0)
 
     def feed(self, text: str) -> str:
         """Return the part of ``text`` that is new.
 
-        :raises ForeignTextError: if a prefix differs from what was forwarded.
+        :raises ForeignTextError: if the text differs from what was forwarded.
         """
         while self._expected and text:
             chars, digest = self._expected[0]
@@ -136,7 +136,7 @@ class Replay:
         return text
 
     def advance(self, text: str, lines: int) -> None:
-        """Count ``text``, the next after the cursor, as forwarded."""
+        """Advance the cursor by ``text``, which must follow it directly."""
         if not text:
             return
         self._update(text)

@@ -1,4 +1,4 @@
-"""Why a tail ends; apart from the commands, since every DAG file loads it."""
+"""Why a tail ended. In its own module, since every DAG file imports it."""
 
 from __future__ import annotations
 
@@ -13,4 +13,4 @@ class End(str, Enum):
     NOT_STARTED = "not started"
     AGENT_UNREACHABLE = "agent unreachable"
     TIMED_OUT = "timed out"
-    LOOKED = "looked once"
+    CHECKED_ONCE = "checked once"

@@ -1,4 +1,4 @@
-"""What following a job gives, in order: lines of its log, notices about the log, and changes of its status."""
+"""The items of a followed job, in order: lines of its log, notices about the log, and changes of its status."""
 
 from __future__ import annotations
 
@@ -11,50 +11,50 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LogLines:
-    """Lines of the job's log, without their newlines; of a very long line, pieces. Many in one item, for speed."""
+    """Lines of the job's log without their newlines, or pieces of a very long line. Batched for speed."""
 
     lines: list[str]
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What an unfinished line, which the job draws again and again, shows at the moment."""
+    """The current state of an unfinished line that the job redraws with ``\\r``."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Notice:
-    """A sentence about the log."""
+    """A message about the log."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class LogRewritten(Notice):
-    """A notice that what follows begins at the first line of another log than the one that was forwarded so far."""
+    """A notice that the log was replaced: the items that follow start at the first line of the new log."""
 
 
 @dataclass(frozen=True)
-class JobSeen:
-    """The job was seen in another status than before.
+class JobStatusChanged:
+    """The job's status has changed, or was received for the first time.
 
-    :param details: the job's details as they were answered.
+    :param details: the job's details, as received.
     """
 
     details: Mapping[str, Any]
 
 
-Item: TypeAlias = LogLines | Progress | Notice | JobSeen
+Item: TypeAlias = LogLines | Progress | Notice | JobStatusChanged
 
 
 def lines_in(items: Iterable[Item]) -> list[str]:
-    """Return the lines of the job's log among items."""
+    """Return the lines of the job's log, without the other items."""
     return [line for item in items if isinstance(item, LogLines) for line in item.lines]
 
 
 def in_portions(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Yield the items in order, in lists with at most so many lines or other items; an empty one if there is none."""
+    """Yield the items in order, in lists of at most ``size`` lines or other items; one empty list if there are none."""
     portion: list[Item] = []
     room = size
     for item in items:

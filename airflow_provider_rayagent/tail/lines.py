@@ -1,4 +1,4 @@
-"""Assemble log text, cut anywhere, into lines."""
+"""Assemble chunks of log text into lines."""
 
 from __future__ import annotations
 
@@ -22,43 +22,43 @@ _REDRAWS = re.compile(r"\r(?=[^\r\n])")
 
 
 class SurrogateJoiner:
-    """Join the halves of a surrogate pair that two JSON messages carry into the character that they mean."""
+    """Joins a surrogate pair that is split between two JSON messages into one character."""
 
     def __init__(self) -> None:
         self._high = ""
 
     def feed(self, text: str) -> str:
-        """Return ``text`` with pairs joined; a high half at its end is kept back for the next text."""
+        """Return ``text`` with surrogate pairs joined; a high surrogate at its end is held back."""
         if not self._high and text.isascii():
             return text
         text = self._high + text
         self._high = ""
         if text and "\ud800" <= text[-1] <= "\udbff":
             self._high, text = text[-1], text[:-1]
-        return _PAIR.sub(_joined, text)
+        return _PAIR.sub(_join_pair, text)
 
     def peek(self, text: str) -> str:
-        """Return what :meth:`feed` would, and change nothing."""
+        """Return what :meth:`feed` would return, without changing the state."""
         other = SurrogateJoiner()
         other._high = self._high
         return other.feed(text)
 
     def flush(self) -> str:
-        """Return the half that was kept back, if its partner never came."""
+        """Return the high surrogate that was held back, or an empty string."""
         high, self._high = self._high, ""
         return high
 
 
-def _joined(pair: re.Match[str]) -> str:
+def _join_pair(pair: re.Match[str]) -> str:
     return pair.group().encode("utf-16-le", "surrogatepass").decode("utf-16-le")
 
 
 class Piece(str):
-    """A piece of a line that is too long to be given out whole: its text, with marks where it was cut.
+    """A piece of a line that is too long: its text, with marks where the line was split.
 
-    :param text: the piece itself.
-    :param continued: whether it goes on in a line, so that it begins with :data:`CONTINUED`.
-    :param continues: whether the line goes on after it, so that it ends in :data:`CONTINUES`.
+    :param text: the text of the piece, without marks.
+    :param continued: whether it continues a line, so that it starts with :data:`CONTINUED`.
+    :param continues: whether the line continues after it, so that it ends with :data:`CONTINUES`.
     """
 
     __slots__ = ("continued", "continues", "text")
@@ -75,29 +75,28 @@ class Piece(str):
     continues: bool
 
 
-def unmarked(line: str) -> tuple[str, bool]:
-    """Return a line or a piece of one without marks, and whether its line ends with it."""
+def strip_marks(line: str) -> tuple[str, bool]:
+    """Return the text of a line or piece without marks, and whether it ends its line."""
     return (line.text, not line.continues) if isinstance(line, Piece) else (line, True)
 
 
-def changed(line: str, change: Callable[[str], str]) -> str:
-    """Return a line, or a piece with its marks, whose text is changed."""
+def map_text(line: str, change: Callable[[str], str]) -> str:
+    """Return a line or piece with ``change`` applied to its text; a piece keeps its marks."""
     if isinstance(line, Piece):
         return Piece(change(line.text), continued=line.continued, continues=line.continues)
     return change(line)
 
 
 class LineAssembler:
-    """Split text into lines. Only ``\\n`` ends a line; everything else in it is kept as it came.
+    """Splits text into lines. Only ``\\n`` ends a line; all other characters are kept.
 
-    A line longer than ``max_length`` is given out in :class:`Piece` s of that length, so that memory is bounded and
-    nothing is dropped. A piece is shorter, or as much longer as needed, where it would else end within a secret: of
-    a part of one nobody could tell that it is to be taken out. Where a line is cut depends on its text alone, not on
-    how the text arrives.
+    A line longer than ``max_length`` is split into :class:`Piece` objects of that length, so that memory is bounded and
+    nothing is dropped. A piece that would end within a secret is shorter or longer, since a part of a secret cannot be
+    recognized and redacted. Where a line is split depends only on its text, not on the chunks in which it arrives.
 
     :param max_length: characters, at least 1.
-    :param mid_line: whether the text to come goes on in a line whose beginning was already given out.
-    :param redact: knows the secrets; none is taken out here.
+    :param mid_line: whether the text continues a line of which pieces were already returned.
+    :param redact: the secrets; they are not redacted here.
     """
 
     def __init__(self, max_length: int, *, mid_line: bool = False, redact: Redactor = NO_SECRETS) -> None:
@@ -110,11 +109,11 @@ class LineAssembler:
 
     @property
     def state(self) -> str:
-        """What an unfinished line shows by now that it was drawn more than once; here no line is."""
+        """The current state of an unfinished line that was redrawn; empty here, where ``\\r`` does not redraw."""
         return ""
 
     def feed(self, text: str) -> tuple[list[str], str]:
-        """Return the lines that ``text`` completes, and the text that they consumed (newlines included)."""
+        """Return the lines that ``text`` completes, and the text that they consumed, including newlines."""
         if self._partial_length + len(text) <= self._max_held and "\n" not in text:
             if text:
                 self._partial.append(text)
@@ -125,7 +124,7 @@ class LineAssembler:
         lines = text[: end - 1].split("\n") if end else []
         if len(text) > self._max_length or self.mid_line:
             if self.mid_line or max(map(len, lines), default=0) > self._max_length:
-                lines = self._cut(lines)
+                lines = self._split(lines)
             while len(text) - end > self._max_held:
                 start, end = end, self._redact.cut_at(text, end, end + self._max_length)
                 lines.append(Piece(text[start:end], continued=self.mid_line, continues=True))
@@ -135,39 +134,39 @@ class LineAssembler:
         return lines, text[:end]
 
     def flush(self) -> tuple[list[str], str]:
-        """Return the last line, if it has no newline, and its text."""
+        """Return the last line, if it has no newline, and the text that it consumed."""
         text = "".join(self._partial)
         self._partial, self._partial_length = [], 0
         if not text:
             return [], ""
-        is_cut = self.mid_line
-        lines = self._cut([text])
-        # It has not ended: if there is more of it later, that goes on in it.
-        self.mid_line = is_cut or len(lines) > 1
+        was_mid_line = self.mid_line
+        lines = self._split([text])
+        # The line may continue later, since it has no newline.
+        self.mid_line = was_mid_line or len(lines) > 1
         return lines, text
 
-    def _cut(self, lines: list[str]) -> list[str]:
-        cut: list[str] = []
+    def _split(self, lines: list[str]) -> list[str]:
+        pieces: list[str] = []
         for line in lines:
             start = 0
             while len(line) - start > self._max_length:
                 end = self._redact.cut_at(line, start, start + self._max_length)
                 if end == len(line):
                     break
-                cut.append(Piece(line[start:end], continued=self.mid_line, continues=True))
+                pieces.append(Piece(line[start:end], continued=self.mid_line, continues=True))
                 self.mid_line = True
                 start = end
-            cut.append(Piece(line[start:], continued=True, continues=False) if self.mid_line else line)
+            pieces.append(Piece(line[start:], continued=True, continues=False) if self.mid_line else line)
             self.mid_line = False
-        return cut
+        return pieces
 
 
 class RedrawingAssembler(LineAssembler):
-    """As :class:`LineAssembler`, for the log of a program that draws a line again and again, each time after ``\\r``.
+    """A :class:`LineAssembler` for programs that redraw a line with ``\\r``, such as progress bars.
 
-    Only the last state of a line is given out. The states before it are consumed without a line as soon as the next
-    one begins, so that however often a line is drawn only one state is held. ``\\r`` before ``\\n`` or at the end draws
-    nothing. A state longer than ``max_length`` is no progress: pieces of it are given out as they come.
+    Only the last state of a line is returned. An earlier state is consumed without a line as soon as the next one
+    starts, so that only one state is held. ``\\r`` before ``\\n`` or at the end of the text does not start a new state.
+    A state longer than ``max_length`` is not treated as progress: its pieces are returned as they arrive.
     """
 
     def __init__(self, max_length: int, *, mid_line: bool = False, redact: Redactor = NO_SECRETS) -> None:
@@ -176,7 +175,7 @@ class RedrawingAssembler(LineAssembler):
 
     @property
     def state(self) -> str:
-        """What the unfinished line shows now, if it was drawn more than once; else empty."""
+        """The current state of the unfinished line, if it was redrawn; otherwise empty."""
         return "".join(self._partial).rstrip("\r") if self._redrawn else ""
 
     def feed(self, text: str) -> tuple[list[str], str]:

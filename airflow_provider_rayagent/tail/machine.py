@@ -1,31 +1,33 @@
-"""The tail of one job: a state machine that says what to do next. No I/O, no clock, no threads.
+"""The log tail of one job, as a state machine without I/O, clock or threads.
 
-A driver asks :meth:`Tail.next` for a command, carries it out, and reports the outcome by the method that the command
-names; :meth:`Tail.take` gives the items to forward. The blocking and the asyncio driver share every rule.
+The blocking and the asyncio driver share it: they get a command from :meth:`Tail.next`, execute it, and report the
+outcome with the method that the command names. :meth:`Tail.take` returns the items to forward.
 
-How it works
-------------
-Three sources tell of a job. Each of them is asked because the others can't be trusted with what it is asked for:
+Theory of operation
+-------------------
+The tail combines three sources. Each is used for what the others cannot be relied on:
 
-- Its **status** is polled, and alone decides that the job has ended. A stream that ends or says that it is complete may
-  do so in mid-job: proxies and agents close connections, and Ray's own tail ends early in several cases.
-- A **live stream** brings lines early. Every stream begins at the first character of the log; what was forwarded before
-  is counted off and verified by digest (:mod:`cursor`). A stream that stays silent for too long is replaced, since a
-  peer that is gone is silent too.
-- The **whole log** is the authority on the text. A stretch of it is compared with a new stream, to find out how
-  messages make up the text (:mod:`messages`). It is polled where no stream can be had or where one is suspect
-  (:mod:`suspects`), and read once more after the job's end, until nothing new is in it.
+- The **status** is polled, and it alone decides that the job has ended. A stream may end, or send ``complete``, while
+  the job is running: proxies and agents close connections, and Ray's own log tail ends early in several cases.
+- A **live stream** delivers lines with little delay. Every stream starts at the first character of the log, so the
+  part that was already forwarded is skipped, and verified with digests (:mod:`cursor`). A stream that is silent for too
+  long is replaced, since a dead peer is silent too.
+- The **whole log** is the authority on the text. An excerpt of it is compared with a new stream, to detect whether
+  messages are lines or chunks (:mod:`stream_reader`). It is polled while no stream is available or one is suspect
+  (:mod:`suspects`), and read again after the job's end until it contains nothing new.
 
-The phases, and what leads from one to the next::
+States and transitions::
 
-    FOLLOWING   the job has not ended, as far as is known
-                -> DRAINING   its status is terminal
-                -> CLOSING    given up: unknown job, unreachable service, not started, deadline; or looked at once
-    DRAINING    the job has ended; what is left of its log is read (:mod:`ending` has the bounds)
-                -> CLOSING    the log is read to its end, or its end can't be had
-    CLOSING     open connections are closed, then the tail is finished
+    FOLLOWING   the job is not known to have ended
+                -> DRAINING   its status is terminal, and its log is forwarded
+                -> CLOSING    its status is terminal, and its log is not forwarded;
+                              gave up: job unknown or not started, agent unreachable, deadline; or checked once
+    DRAINING    the job has ended; the rest of its log is read, within the limits of :mod:`draining`
+                -> CLOSING    the log was read to its end, or its end is unavailable
+    CLOSING     open connections are closed, then the tail finishes
 
-No phase is left backwards. In each of them at most one stream and one answer with the whole log are open.
+The tail never returns to an earlier state. In each state, at most one stream and one response with the whole log are
+open.
 """
 
 from __future__ import annotations
@@ -35,16 +37,16 @@ from enum import Enum
 from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_rayagent.tail import commands as do
-from airflow_provider_rayagent.tail import ending
+from airflow_provider_rayagent.tail import draining
 from airflow_provider_rayagent.tail.commands import Command, TailSettings
 from airflow_provider_rayagent.tail.cursor import Cursor, ForeignTextError
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.live_stream import ConnectionState, LiveStream
-from airflow_provider_rayagent.tail.messages import StreamReading
 from airflow_provider_rayagent.tail.output import Output
-from airflow_provider_rayagent.tail.reading import TextReading
 from airflow_provider_rayagent.tail.status import StatusPolling
+from airflow_provider_rayagent.tail.stream_reader import StreamReader
 from airflow_provider_rayagent.tail.suspects import SuspectStreams, Suspicion
+from airflow_provider_rayagent.tail.text_reader import TextReader
 from airflow_provider_rayagent.tail.whole_log import WholeLog
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 
@@ -55,11 +57,11 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tail.items import Item
     from airflow_provider_rayagent.text.redaction import Redactor
 
-ReadingT = TypeVar("ReadingT", bound=TextReading)
+ReaderT = TypeVar("ReaderT", bound=TextReader)
 
 
 class Phase(Enum):
-    """See the head of this module."""
+    """State of a tail; see the module docstring."""
 
     FOLLOWING = "following"
     DRAINING = "draining"
@@ -69,19 +71,19 @@ class Phase(Enum):
 class Completeness(Enum):
     """How much of an ended job's log was read."""
 
-    OPEN = "open"
-    WHOLE = "whole"
-    LOST = "lost"
-    """The end of the log can't be had."""
+    PENDING = "pending"
+    COMPLETE = "complete"
+    INCOMPLETE = "incomplete"
+    """The end of the log is unavailable."""
 
 
 class Tail:
-    """Follow one job to its end.
+    """Follows one job to its end.
 
-    :param cursor: what was forwarded before, to go on from there.
-    :param deadline: moment at which to give up, on the driver's clock.
+    :param cursor: the position at which to resume.
+    :param deadline: when to give up, on the driver's clock.
     :param jitter: returns a number in [0, 1).
-    :param redact: knows the secrets that a piece of a long line may not divide; none is taken out here.
+    :param redact: the secrets that must not be split between two pieces of a line; they are not redacted here.
     """
 
     def __init__(
@@ -102,57 +104,58 @@ class Tail:
         self._stream = LiveStream(self._settings, jitter)
         self._log = WholeLog(self._settings, jitter)
         self._suspects = SuspectStreams()
-        self._ending = ending.Ending()
-        self._completeness = Completeness.OPEN if self._settings.forward else Completeness.WHOLE
+        self._drain_attempts = draining.DrainAttempts()
+        self._completeness = Completeness.PENDING if self._settings.forward else Completeness.COMPLETE
         self._output = Output()
 
     @property
     def log_is_whole(self) -> bool:
-        """Whether the log was read to its end, the job having ended."""
-        return self._completeness is Completeness.WHOLE
+        """Whether the job has ended and its log was read to its end."""
+        return self._completeness is Completeness.COMPLETE
 
     def take(self) -> list[Item]:
-        """Return the items that are ready to be forwarded, in order, and forget them."""
+        """Return and remove the items to forward, in order."""
         return self._output.take()
 
     def next(self, now: float) -> Command:
-        """Return what to do next. ``now`` is a monotonic clock in seconds."""
-        self._show_progress(now)
-        if self._log.state is ConnectionState.DONE:
+        """Return the next command. ``now`` is a monotonic clock in seconds."""
+        self._add_progress(now)
+        if self._log.state is ConnectionState.CLOSING:
             self._log.closed()
             return do.CloseWholeLog()
-        if self._stream.state is ConnectionState.DONE:
+        if self._stream.state is ConnectionState.CLOSING:
             self._stream.closed()
             return do.CloseStream()
         if self._status.is_due(now):
-            return do.AskStatus()
-        self._change_phase()
+            return do.GetStatus()
+        self._update_phase()
         if self._phase is Phase.CLOSING:
             return self._close()
         if self._log.state is ConnectionState.OPEN:
             return do.ReadWholeLog()
         return self._follow(now) if self._phase is Phase.FOLLOWING else self._drain(now)
 
-    # Phases
+    # States
 
-    def _change_phase(self) -> None:
-        if self._status.given_up is not None:
-            self._phase, self._end = Phase.CLOSING, self._status.given_up
+    def _update_phase(self) -> None:
+        if self._status.give_up_reason is not None:
+            self._phase, self._end = Phase.CLOSING, self._status.give_up_reason
         elif self._status.ended_at is not None:
-            is_open = self._completeness is Completeness.OPEN
-            self._phase, self._end = (Phase.DRAINING, None) if is_open else (Phase.CLOSING, End.JOB_ENDED)
+            is_pending = self._completeness is Completeness.PENDING
+            self._phase, self._end = (Phase.DRAINING, None) if is_pending else (Phase.CLOSING, End.JOB_ENDED)
         elif self._settings.once and self._status.status and (self._log.was_tried or not self._settings.forward):
-            self._phase, self._end = Phase.CLOSING, End.LOOKED
+            self._phase, self._end = Phase.CLOSING, End.CHECKED_ONCE
 
     def _follow(self, now: float) -> Command:
-        """Keep a stream open, or poll the whole log while there is none."""
+        """Keep a stream open; poll the whole log while there is none."""
         if self._stream.state is ConnectionState.OPEN:
-            if now < self._stream.dead_at:
-                return self._compare_or_read(now, min(self._status.next_moment(), self._stream.dead_at))
-            self._stream_is_dead(now)
+            if now < self._stream.timeout_at:
+                return self._compare_or_read(now, min(self._status.next_due(), self._stream.timeout_at))
+            self._stream.extend_silence_timeout()
+            self._finish_stream(now)
             return self.next(now)
         if not self._settings.forward or (self._settings.once and self._status.status is None):
-            return self._wait(now, self._status.next_moment())
+            return self._wait(now, self._status.next_due())
         due = self._log.due
         for source in () if self._settings.once else self._usable_sources():
             if now >= self._stream.due(source):
@@ -161,19 +164,19 @@ class Tail:
         return do.OpenWholeLog() if now >= self._log.due else self._wait(now, due)
 
     def _drain(self, now: float) -> Command:
-        """Read the whole log until nothing new is in it; where it is refused, try a stream for the log's end."""
-        if not self._ending.is_text_refused:
+        """Read the whole log until it contains nothing new; if that fails, try a stream for its end."""
+        if not self._drain_attempts.is_log_unavailable:
             return do.OpenWholeLog() if now >= self._log.due else self._wait(now, self._log.due)
         if self._stream.state is ConnectionState.OPEN:
-            until = max(self._stream.said_at, self._status.ended_at or now) + ending.STREAM_SECONDS
+            until = max(self._stream.last_text_at, self._status.ended_at or now) + draining.STREAM_SECONDS
             if now < until:
                 return self._compare_or_read(now, until)
-            self._stream_is_over(now)
+            self._finish_stream(now)
             return self.next(now)
         usable = self._usable_sources()
-        if self._ending.is_last_stream or not usable:
-            self._output.lost()
-            self._completeness = Completeness.LOST
+        if self._drain_attempts.is_out_of_streams or not usable:
+            self._output.log_end_lost()
+            self._completeness = Completeness.INCOMPLETE
             return self.next(now)
         source = min(usable, key=self._stream.due)
         due = self._stream.due(source)
@@ -189,13 +192,13 @@ class Tail:
         return do.Finish(self._end or End.JOB_ENDED)
 
     def _compare_or_read(self, now: float, until: float) -> Command:
-        reading = self._stream.reading
-        if reading is not None and reading.in_question:
+        reader = self._stream.reader
+        if reader is not None and reader.needs_comparison:
             if now >= self._log.compare_due:
-                self._log.stretch = reading.ask()
+                self._log.excerpt = reader.next_excerpt()
                 return do.OpenWholeLog()
             until = min(until, self._log.compare_due)
-            if reading.is_full:
+            if reader.is_full:
                 return do.Wait(max(until - now, 0.0))
         return do.ReadStream(max(until - now, 0.0))
 
@@ -205,14 +208,14 @@ class Tail:
 
     def _wait(self, now: float, until: float) -> Command:
         if self._phase is Phase.FOLLOWING:
-            until = min(until, self._status.next_moment())
+            until = min(until, self._status.next_due())
         return do.Wait(max(until - now, 0.0))
 
-    # Reports of the driver: the status
+    # Reports from the driver: status
 
     def status_received(self, now: float, status: str, *, terminal: bool) -> None:
-        """Take the job's status."""
-        recovered = self._status.in_trouble
+        """Process the job's status."""
+        recovered = self._status.is_failing
         if self._status.received(now, status, terminal=terminal):
             self._stream.status_changed(now)
             self._log.status_changed(now)
@@ -221,30 +224,30 @@ class Tail:
             self._log.service_recovered(now)
 
     def status_missing(self, now: float) -> None:
-        """Take the answer that there is no such job."""
+        """Process a response that the job is unknown."""
         self._status.missing(now)
 
     def status_failed(self, now: float, *, permanent: bool = False) -> None:
-        """Take the failure to read the status; ``permanent`` if another try is of no use (a refused token)."""
+        """Process a failure to get the status; ``permanent`` if a retry cannot succeed (a rejected token)."""
         self._status.failed(now, permanent=permanent)
 
-    # Reports of the driver: the stream
+    # Reports from the driver: stream
 
     def stream_opened(self, now: float) -> None:
-        """Take the success of opening the stream."""
-        self._stream.opened(now, self._reading(StreamReading))
+        """Start reading the stream."""
+        self._stream.opened(now, self._new_reader(StreamReader))
         self._suspects.new_stream()
 
     def stream_failed(self, now: float) -> None:
-        """Take the failure to open the stream."""
+        """Process a failure to open the stream."""
         self._stream.failed(now)
         if self._status.ended_at is not None:
-            self._ending.stream_tried()
+            self._drain_attempts.stream_tried()
 
     def stream_received(self, now: float, events: Sequence[Event]) -> None:
-        """Take messages of the stream."""
-        reading = self._stream.reading
-        if reading is None:
+        """Process messages of the stream."""
+        reader = self._stream.reader
+        if reader is None:
             return
         messages: list[str] = []
         is_odd = False
@@ -255,175 +258,171 @@ class Tail:
             if event.kind == "log":
                 messages.append(event.message)
             elif event.kind == "error":
-                self._output.service_error(event.message)
+                self._output.add_agent_error(event.message)
             elif event.kind == "complete":
                 self._stream.is_complete = True
                 break
-        self._stream.alive(now, with_text=any(messages))
-        self._read_stream(now, lambda: reading.feed(messages))
+        self._stream.peer_active(now, with_text=any(messages))
+        self._read_stream(now, lambda: reader.feed(messages))
         if is_odd:
             self._suspect(now, "odd")
-        self._end_stream_if_complete(now, reading)
+        self._end_stream_if_complete(now, reader)
 
     def stream_idle(self, now: float, *, alive: bool = False) -> None:
-        """Take that the stream brought nothing in the time given; ``alive`` if the peer showed itself otherwise."""
+        """Note that no message arrived in time; ``alive`` if the peer showed other signs of life."""
         if alive:
-            self._stream.alive(now)
+            self._stream.peer_active(now)
 
     def stream_ended(self, now: float, *, too_long: bool = False) -> None:
-        """Take the end of the stream, in whatever way; the driver has closed it.
+        """Process the end of the stream, which the driver has closed.
 
-        :param too_long: the driver gave it up at a message that is too long to be held.
+        :param too_long: whether it ended because a message was too long to hold in memory.
         """
         if self._stream.state is not ConnectionState.CLOSED:
             if too_long:
                 self._suspect(now, "too long")
-            self._stream_is_over(now)
+            self._finish_stream(now)
             self._stream.closed()
 
-    # Reports of the driver: the whole log
+    # Reports from the driver: whole log
 
     def whole_log_opened(self, now: float) -> None:
-        """Take the beginning of the answer with the whole log."""
-        self._log.opened(now, self._reading(TextReading))
+        """Start reading the response with the whole log."""
+        self._log.opened(now, self._new_reader(TextReader))
 
     def whole_log_received(self, now: float, text: str) -> None:
-        """Take a piece of the whole log."""
-        if self._log.stretch is not None:
-            if self._log.stretch.feed(text):
-                self._log.done()
-                self._compared(now, self._log.stretch.known)
+        """Process a chunk of the whole log."""
+        if self._log.excerpt is not None:
+            if self._log.excerpt.feed(text):
+                self._log.request_close()
+                self._compared(now, self._log.excerpt.text)
             return
-        reading = self._log.reading
-        if reading is None:
+        reader = self._log.reader
+        if reader is None:
             return
         try:
-            self._output.lines(reading.feed_text(text))
+            self._output.add_lines(reader.feed_text(text))
         except ForeignTextError:
-            self._log.done()
-            self._rewritten(now)
+            self._log.request_close()
+            self._handle_rewritten_log(now)
             return
-        if reading.advanced:
-            self._output.readable()
+        if reader.advanced:
+            self._output.log_readable()
             self._stream.text_advanced()
-            self._stream.done()
+            self._stream.request_close()
 
     def whole_log_ended(self, now: float, *, delimited: bool = True) -> None:
-        """Take the end of the whole log; ``delimited`` if the answer itself said so (a length, a last chunk)."""
+        """Process the end of the whole log; ``delimited`` if the response declares its end (length or chunked)."""
         self._log.closed()
-        if self._log.stretch is not None:
-            self._compared(now, self._log.stretch.known)
+        if self._log.excerpt is not None:
+            self._compared(now, self._log.excerpt.text)
             return
-        reading, self._log.reading = self._log.reading, None
-        if reading is None:
+        reader, self._log.reader = self._log.reader, None
+        if reader is None:
             return
         ended_at = self._status.ended_at
-        self._output.readable()
-        self._suspects.text_read()
+        self._output.log_readable()
+        self._suspects.log_read()
         self._log.was_read(now, job_has_ended=ended_at is not None)
         if ended_at is not None and self._log.opened_at >= ended_at:
-            self._read_after_end(now, ended_at, reading, delimited=delimited)
+            self._read_after_end(now, ended_at, reader, delimited=delimited)
 
     def whole_log_failed(self, now: float, detail: str, *, transient: bool = True) -> None:
-        """Take the failure to open or read the whole log; ``transient`` if another try may well do better."""
+        """Process a failure to open or read the whole log; ``transient`` if a retry may succeed."""
         self._log.closed()
-        if self._log.stretch is not None:
+        if self._log.excerpt is not None:
             if self._log.compare_failed(now, transient=transient):
                 self._compared(now, None)
             return
         self._log.failed(now)
-        self._output.unreadable(now, detail, self._log.failures)
+        self._output.log_unreadable(now, detail, self._log.failures)
         if self._status.ended_at is not None:
-            self._ending.text_failed(now - self._status.ended_at, transient=transient)
-        if self._suspects.text_failed(now, transient=transient):
-            self._rewritten(now)
+            self._drain_attempts.log_failed(now - self._status.ended_at, transient=transient)
+        if self._suspects.log_failed(now, transient=transient):
+            self._handle_rewritten_log(now)
 
     # Rules
 
-    def _reading(self, kind: type[ReadingT]) -> ReadingT:
+    def _new_reader(self, kind: type[ReaderT]) -> ReaderT:
         redraws = self._settings.progress_interval is not None
         return kind(self.cursor, self._settings.max_line_length, redraws=redraws, redact=self._redact)
 
-    def _show_progress(self, now: float) -> None:
+    def _add_progress(self, now: float) -> None:
         interval = self._settings.progress_interval
-        for reading in (self._stream.reading, self._log.reading):
-            if interval is not None and reading is not None:
-                self._output.progress(now, reading.state, interval)
+        for reader in (self._stream.reader, self._log.reader):
+            if interval is not None and reader is not None:
+                self._output.add_progress(now, reader.state, interval)
 
     def _usable_sources(self) -> list[do.StreamSource]:
         return [source for source in self._stream.sources if source not in self._suspects.sources]
 
-    def _read_after_end(self, now: float, ended_at: float, reading: TextReading, *, delimited: bool) -> None:
-        if not self._ending.text_read(reading.chars, delimited=delimited):
-            self._log.read_at(max(now, ended_at + ending.SETTLE_SECONDS))
+    def _read_after_end(self, now: float, ended_at: float, reader: TextReader, *, delimited: bool) -> None:
+        if not self._drain_attempts.log_read(reader.chars, delimited=delimited):
+            self._log.read_at(max(now, ended_at + draining.SETTLE_SECONDS))
             return
         try:
-            self._output.lines(reading.flush())
+            self._output.add_lines(reader.flush())
         except ForeignTextError:
-            self._rewritten(now)
+            self._handle_rewritten_log(now)
             return
-        if reading.is_short:
-            if reading.chars and not reading.recognized:
-                self._rewritten(now)
+        if reader.is_short:
+            if reader.chars and not reader.recognized:
+                self._handle_rewritten_log(now)
                 return
-            self._output.shorter()
-        self._completeness = Completeness.WHOLE
+            self._output.log_shorter()
+        self._completeness = Completeness.COMPLETE
 
-    def _compared(self, now: float, known: str | None) -> None:
-        """Go on with a stream, given what the whole log has in its place; ``None`` if the log can't be read."""
-        self._log.compared(now, is_known=known is not None)
-        if known is not None:
-            self._suspects.text_read()
-        reading = self._stream.reading
-        if reading is not None:
-            self._read_stream(now, lambda: reading.answer(known))
-            self._end_stream_if_complete(now, reading)
+    def _compared(self, now: float, excerpt: str | None) -> None:
+        """Resume the stream with an excerpt of the whole log; ``None`` if the log is unavailable."""
+        self._log.compared(now, available=excerpt is not None)
+        if excerpt is not None:
+            self._suspects.log_read()
+        reader = self._stream.reader
+        if reader is not None:
+            self._read_stream(now, lambda: reader.resume(excerpt))
+            self._end_stream_if_complete(now, reader)
 
     def _read_stream(self, now: float, read: Callable[[], list[str]]) -> None:
         try:
-            self._output.lines(read())
+            self._output.add_lines(read())
         except ForeignTextError:
             self._suspect(now, "foreign")
             return
-        if self._stream.reading is not None and self._stream.reading.advanced:
+        if self._stream.reader is not None and self._stream.reader.advanced:
             self._stream.advanced(now)
-            self._output.readable()
+            self._output.log_readable()
 
     def _suspect(self, now: float, why: Suspicion) -> None:
-        """The stream may not bring the log as it is: let the whole log decide."""
+        """Replace a stream that may not match the log by the whole log."""
         self._suspects.add(self._stream.source, now, why)
-        self._stream.done()
+        self._stream.request_close()
         self._log.read_at(now)
 
-    def _end_stream_if_complete(self, now: float, reading: StreamReading) -> None:
+    def _end_stream_if_complete(self, now: float, reader: StreamReader) -> None:
         is_open = self._stream.state is ConnectionState.OPEN
-        if self._stream.is_complete and is_open and not reading.in_question:
-            self._stream_is_over(now)
+        if is_open and self._stream.is_complete and not reader.needs_comparison:
+            self._finish_stream(now)
 
-    def _stream_is_dead(self, now: float) -> None:
-        self._stream.lengthen_silence()
-        self._stream_is_over(now)
-
-    def _stream_is_over(self, now: float) -> None:
-        """The stream is of no more use: ask for the job's status soon, and open a stream again later."""
+    def _finish_stream(self, now: float) -> None:
+        """Give up the stream: get the job's status soon, and open a stream again later."""
         if self._status.ended_at is not None:
-            self._last_words(self._stream.reading)
-        self._stream.over(now)
-        self._status.hurry(now)
+            self._flush_last_line(self._stream.reader)
+        self._stream.finished(now)
+        self._status.expedite(now)
 
-    def _last_words(self, reading: StreamReading | None) -> None:
-        """After the job's end, take the last line of a stream that ends the log."""
-        self._ending.stream_tried()
-        if not self._ending.is_text_refused or reading is None or reading.is_short:
+    def _flush_last_line(self, reader: StreamReader | None) -> None:
+        """Forward the last line of a stream after the job's end, if the whole log is unavailable."""
+        self._drain_attempts.stream_tried()
+        if not self._drain_attempts.is_log_unavailable or reader is None or reader.is_short:
             return
-        if self._stream.is_complete or self._ending.is_last_stream:
-            self._output.lines(reading.flush())
+        if self._stream.is_complete or self._drain_attempts.is_out_of_streams:
+            self._output.add_lines(reader.flush())
             if self._stream.is_complete:
-                self._completeness = Completeness.WHOLE
+                self._completeness = Completeness.COMPLETE
 
-    def _rewritten(self, now: float) -> None:
-        self._output.rewritten()
+    def _handle_rewritten_log(self, now: float) -> None:
+        self._output.log_rewritten()
         self.cursor = Cursor()
         self._suspects.clear()
-        self._stream.done()
+        self._stream.request_close()
         self._log.rewritten(now)

@@ -1,41 +1,41 @@
-"""The output of a tail: the job's lines, and, sparingly, notices about the log."""
+"""The output of a tail: lines of the job, and notices about its log, which are limited in number."""
 
 from __future__ import annotations
 
 from airflow_provider_rayagent.tail.items import Item, LogLines, LogRewritten, Notice, Progress
 
 UNREADABLE_SECONDS = 60.0
-"""After so long without any log text the task log is told that there is a problem."""
-MIN_FAILURES_TO_TELL = 4
+"""How long the log may be unreadable before that is reported."""
+MIN_FAILURES_TO_REPORT = 4
 MAX_AGENT_ERRORS = 5
-"""Different errors of the agent that the task log is told of."""
+"""Number of different errors of the agent that are reported."""
 
 
 class Output:
-    """Items in order, to be taken by the driver."""
+    """A queue of items, which the driver takes."""
 
     def __init__(self) -> None:
         self._items: list[Item] = []
         self._progress_due: float | None = None
         self._state = ""
         self._agent_errors: list[str] = []
-        self._trouble_since: float | None = None
-        self._trouble_said = False
+        self._unreadable_since: float | None = None
+        self._unreadable_reported = False
 
     def take(self) -> list[Item]:
-        """Return what there is, and forget it."""
+        """Return and remove all items."""
         items, self._items = self._items, []
         return items
 
-    def lines(self, lines: list[str]) -> None:
-        """Tell lines of the job."""
+    def add_lines(self, lines: list[str]) -> None:
+        """Add lines of the job."""
         if lines:
             self._items.append(LogLines(lines))
 
-    def progress(self, now: float, state: str, interval: float) -> None:
-        """Tell what an unfinished line shows, if it is news and ``interval`` seconds have passed since the last time.
+    def add_progress(self, now: float, state: str, interval: float) -> None:
+        """Add the state of an unfinished line, if it has changed and ``interval`` seconds have passed since the last.
 
-        The first state waits for as long, so that a bar that is soon complete is one line.
+        The first state is delayed by ``interval`` too, so that a progress bar that completes by then is a single line.
         """
         if not state or state == self._state:
             return
@@ -46,43 +46,43 @@ class Output:
             self._state = state
             self._items.append(Progress(state))
 
-    def service_error(self, message: str) -> None:
-        """Tell what the agent said is wrong."""
+    def add_agent_error(self, message: str) -> None:
+        """Report an error event of the stream."""
         if message not in self._agent_errors and len(self._agent_errors) < MAX_AGENT_ERRORS:
             self._agent_errors.append(message)
-            self._say(f"The agent reports a problem with the log stream: {message}")
+            self._add_notice(f"The agent reports a problem with the log stream: {message}")
 
-    def unreadable(self, now: float, detail: str, failures: int) -> None:
-        """Tell, once and if it lasts, that the log can't be read.
+    def log_unreadable(self, now: float, detail: str, failures: int) -> None:
+        """Report that the log is unreadable: once, and only if that persists.
 
-        :param failures: of the whole log, in a row.
+        :param failures: consecutive failures to read the whole log.
         """
-        if self._trouble_since is None:
-            self._trouble_since = now
-        lasting = now - self._trouble_since >= UNREADABLE_SECONDS and failures >= MIN_FAILURES_TO_TELL
-        if lasting and not self._trouble_said:
-            self._trouble_said = True
-            self._say(f"The job's log cannot be read: {detail} Its status is still being monitored.")
+        if self._unreadable_since is None:
+            self._unreadable_since = now
+        persists = now - self._unreadable_since >= UNREADABLE_SECONDS and failures >= MIN_FAILURES_TO_REPORT
+        if persists and not self._unreadable_reported:
+            self._unreadable_reported = True
+            self._add_notice(f"The job's log cannot be read: {detail} Its status is still being monitored.")
 
-    def readable(self) -> None:
-        """Take note that log text came."""
-        self._trouble_since = None
-        self._trouble_said = False
+    def log_readable(self) -> None:
+        """Note that log text was received."""
+        self._unreadable_since = None
+        self._unreadable_reported = False
 
-    def rewritten(self) -> None:
-        """Tell that another log is there now."""
-        self._say(
+    def log_rewritten(self) -> None:
+        """Report that the log was replaced by another one."""
+        self._add_notice(
             "The job's log was rotated or rewritten; forwarding it again from the start.",
             LogRewritten,
         )
 
-    def shorter(self) -> None:
-        """Tell that the log ends before what was forwarded does."""
-        self._say("The job's log is now shorter than what was forwarded.")
+    def log_shorter(self) -> None:
+        """Report that the log is shorter than what was forwarded."""
+        self._add_notice("The job's log is now shorter than what was forwarded.")
 
-    def lost(self) -> None:
-        """Tell that the log's end could not be had."""
-        self._say("Could not read the end of the job's log; lines may be missing here.")
+    def log_end_lost(self) -> None:
+        """Report that the end of the log could not be read."""
+        self._add_notice("Could not read the end of the job's log; lines may be missing here.")
 
-    def _say(self, text: str, kind: type[Notice] = Notice) -> None:
+    def _add_notice(self, text: str, kind: type[Notice] = Notice) -> None:
         self._items.append(kind(text))

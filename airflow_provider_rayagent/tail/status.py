@@ -1,4 +1,4 @@
-"""When to ask for a job's status, and what the answers mean for the tail."""
+"""Poll a job's status, and decide when to give up."""
 
 from __future__ import annotations
 
@@ -13,110 +13,110 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tail.commands import TailSettings
 
 MIN_GAP_SECONDS = 0.5
-"""Between two questions, however much one is wanted."""
+"""Minimum interval between two requests."""
 MAX_GAP_SECONDS = 30.0
-"""Between two questions while they fail, unless the poll interval is longer."""
+"""Maximum interval between two requests while they fail, unless the poll interval is longer."""
 PENDING = "PENDING"
 """Ray's status of a job that has not started."""
 
 
 class StatusPolling:
-    """Poll one job's status.
+    """The polling of one job's status.
 
-    :param deadline: moment at which to give up, on the driver's clock, after one more look.
+    :param deadline: when to give up, on the driver's clock, after one last request.
     """
 
     def __init__(self, settings: TailSettings, deadline: float | None, jitter: Callable[[], float]) -> None:
         self._settings = settings
         self._deadline = deadline
-        self._trouble = Backoff(settings.poll_interval, max(MAX_GAP_SECONDS, settings.poll_interval), jitter)
-        self._asked_at = float("-inf")
+        self._backoff = Backoff(settings.poll_interval, max(MAX_GAP_SECONDS, settings.poll_interval), jitter)
+        self._requested_at = float("-inf")
         self._missing_since: float | None = None
         self._failing_since: float | None = None
         self._start_by: float | None = None
-        self._last_look = False
-        self._answered = False
+        self._final_request_made = False
+        self._has_response = False
         self.due = float("-inf")
-        """The moment of the next question."""
+        """When the next request is due."""
         self.status: str | None = None
         self.ended_at: float | None = None
-        """The moment at which the job was seen to have ended."""
-        self.given_up: End | None = None
-        """Why the watch ended without the job's end."""
+        """When a terminal status was received."""
+        self.give_up_reason: End | None = None
+        """Why polling ended before the job did; ``None`` if it did not."""
 
     def is_due(self, now: float) -> bool:
-        """Whether to ask now; a passed deadline is one last reason."""
-        if self.ended_at is not None or self.given_up is not None:
+        """Whether to send a request now: the next one is due, or the last one after the deadline."""
+        if self.ended_at is not None or self.give_up_reason is not None:
             return False
-        if self._deadline is not None and now >= self._deadline and not self._last_look:
-            self._last_look = True
+        if self._deadline is not None and now >= self._deadline and not self._final_request_made:
+            self._final_request_made = True
             return True
         return now >= self.due
 
-    def next_moment(self) -> float:
-        """Return the moment at which :meth:`is_due` turns true."""
-        return self.due if self._deadline is None or self._last_look else min(self.due, self._deadline)
+    def next_due(self) -> float:
+        """Return when :meth:`is_due` becomes true."""
+        return self.due if self._deadline is None or self._final_request_made else min(self.due, self._deadline)
 
-    def hurry(self, now: float) -> None:
-        """Ask as soon as the pace allows: something happened that may mean the job's end."""
-        if not self._trouble.failures:
-            self.due = min(self.due, max(now, self._asked_at + MIN_GAP_SECONDS))
+    def expedite(self, now: float) -> None:
+        """Schedule a request as soon as the minimum interval permits, since the job may have ended."""
+        if not self._backoff.failures:
+            self.due = min(self.due, max(now, self._requested_at + MIN_GAP_SECONDS))
 
     @property
-    def in_trouble(self) -> bool:
-        """Whether the last questions, and not only one of them, had no status for an answer."""
-        return self._trouble.failures > 1 or self._missing_since is not None
+    def is_failing(self) -> bool:
+        """Whether the job is unknown, or more than one request in a row has failed."""
+        return self._backoff.failures > 1 or self._missing_since is not None
 
     def received(self, now: float, status: str, *, terminal: bool) -> bool:
-        """Take a status. Return whether it is news: another one than before, or the end."""
-        news = terminal or status != self.status
+        """Process a status. Return whether it is terminal or has changed."""
+        changed = terminal or status != self.status
         self.status = status
-        self._answered = True
+        self._has_response = True
         self._missing_since = self._failing_since = None
-        self._trouble.succeeded()
+        self._backoff.reset()
         if terminal:
             self.ended_at = now
         limit = self._start_limit(now) if status == PENDING else None
         if limit is not None and now >= limit:
-            self.given_up = End.NOT_STARTED
+            self.give_up_reason = End.NOT_STARTED
         due = now + self._settings.poll_interval
-        self._asked(now, due if limit is None else min(due, limit))
-        return news
+        self._schedule(now, due if limit is None else min(due, limit))
+        return changed
 
     def missing(self, now: float) -> None:
-        """Take the answer that the agent does not know the job."""
+        """Process a response that the job is unknown to the agent."""
         self._failing_since = None
-        self._trouble.succeeded()
+        self._backoff.reset()
         if self._missing_since is None:
             self._missing_since = now
         limit, end = self._start_limit(now) if self.status is None else None, End.NOT_STARTED
         if limit is None:
             limit, end = self._missing_since + self._settings.missing_timeout, End.JOB_MISSING
         if now >= limit:
-            self.given_up = end
-        self._asked(now, min(now + self._settings.poll_interval, limit))
+            self.give_up_reason = end
+        self._schedule(now, min(now + self._settings.poll_interval, limit))
 
     def failed(self, now: float, *, permanent: bool) -> None:
-        """Take the failure of a question.
+        """Process a failed request.
 
-        :param permanent: it can't be expected to pass (a refused token); then a first question is the last.
+        :param permanent: whether a retry cannot succeed (a rejected token); if so, a failed first request is the last.
         """
         if self._failing_since is None:
             self._failing_since = now
         limit = self._failing_since + self._settings.unreachable_timeout
-        if now >= limit or (permanent and not self._answered):
-            self.given_up = End.AGENT_UNREACHABLE
-        self._trouble.failed(now)
-        self._asked(now, min(self._trouble.due, limit))
+        if now >= limit or (permanent and not self._has_response):
+            self.give_up_reason = End.AGENT_UNREACHABLE
+        self._backoff.record_failure(now)
+        self._schedule(now, min(self._backoff.due, limit))
 
     def _start_limit(self, now: float) -> float | None:
-        """Return the moment by which the job has to have started, ``None`` if there is none."""
+        """Return when the job must have started, or ``None`` if there is no limit."""
         if self._start_by is None and self._settings.start_timeout is not None:
             self._start_by = now + self._settings.start_timeout
         return self._start_by
 
-    def _asked(self, now: float, due: float) -> None:
-        self._asked_at = now
+    def _schedule(self, now: float, due: float) -> None:
+        self._requested_at = now
         self.due = max(due, now + MIN_GAP_SECONDS)
-        if self._last_look and self.ended_at is None and self.given_up is None:
-            self.given_up = End.TIMED_OUT
+        if self._final_request_made and self.ended_at is None and self.give_up_reason is None:
+            self.give_up_reason = End.TIMED_OUT

@@ -1,4 +1,4 @@
-"""Streams that may not bring the job's log as it is, until the whole log has decided."""
+"""Streams whose text may differ from the job's log, which the whole log has to settle."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tail.commands import StreamSource
 
 MAX_FAILURES = 6
-"""Failures of the whole log in a row before a suspect stream is believed."""
-LASTING_SECONDS = 60.0
-"""How long these failures must have lasted, unless they are final."""
+"""Consecutive failures to read the whole log before a suspect stream is trusted."""
+PERSISTENT_SECONDS = 60.0
+"""How long these failures must persist, unless they are permanent."""
 
 
 Suspicion = Literal["foreign", "odd", "too long"]
-"""Why a stream is suspect: it replays another text than was forwarded, it mixes messages in a way that leaves open
-which of them are of the log, or it has a message that is too long to be held."""
+"""Why a stream is suspect: its text differs from what was forwarded, it mixes plain text and JSON events so that it is
+unclear which messages are part of the log, or it has a message that is too long to hold in memory."""
 
 
 class SuspectStreams:
-    """Streams that are suspect, and why. The whole log decides; it is read instead of the stream."""
+    """The suspect streams. The whole log is read instead of them."""
 
     def __init__(self) -> None:
         self.sources: set[StreamSource] = set()
-        """The sources that are not to be used."""
+        """Stream sources that must not be used."""
         self._since = 0.0
         self._failures = 0
         self._plain: bool | None = None
@@ -32,11 +32,11 @@ class SuspectStreams:
         self._odd_is_log = False
 
     def new_stream(self) -> None:
-        """Take note that a stream begins."""
+        """Note that a new stream was opened."""
         self._plain = None
 
     def is_odd(self, event: Event) -> bool:
-        """Whether an event leaves open what is of the log: plain text among JSON events, or the reverse."""
+        """Whether an event makes it unclear what is part of the log: plain text among JSON events, or vice versa."""
         if event.kind == "log":
             if self._plain is None:
                 self._plain = event.plain
@@ -44,25 +44,25 @@ class SuspectStreams:
         return event.kind == "other" and self._plain is True and not self._odd_is_log
 
     def add(self, source: StreamSource, now: float, why: Suspicion) -> None:
-        """Use ``source`` no more."""
+        """Stop using ``source``."""
         if not self.sources:
             self._since = now
         self.sources.add(source)
         self._why = why
 
-    def text_read(self) -> None:
-        """Take note that the whole log was read."""
+    def log_read(self) -> None:
+        """Note that the whole log was read."""
         self._failures = 0
 
-    def text_failed(self, now: float, *, transient: bool) -> bool:
-        """Take the failure of the whole log. Return whether the stream is believed now: another log is there.
+    def log_failed(self, now: float, *, transient: bool) -> bool:
+        """Count a failure to read the whole log. Return whether to trust the stream that the log was rewritten.
 
-        After many failures the streams are used again, as far as they go.
+        After many failures the streams are used again.
         """
         if not self.sources:
             return False
         self._failures += 1
-        if self._failures < MAX_FAILURES or (transient and now < self._since + LASTING_SECONDS):
+        if self._failures < MAX_FAILURES or (transient and now < self._since + PERSISTENT_SECONDS):
             return False
         if self._why == "foreign":
             return True
@@ -71,6 +71,6 @@ class SuspectStreams:
         return False
 
     def clear(self) -> None:
-        """Have no doubts."""
+        """Trust all streams again."""
         self.sources.clear()
         self._failures = 0

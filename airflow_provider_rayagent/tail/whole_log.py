@@ -1,118 +1,118 @@
-"""The whole log as one tail reads it: what for, and when again."""
+"""The whole log of a tail: for what purpose it is read, and when next."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.tail.backoff import Backoff, interval_between_readings, pause_between_readings
+from airflow_provider_rayagent.tail.backoff import Backoff, interval_between_reads, pause_between_reads
 from airflow_provider_rayagent.tail.live_stream import ConnectionState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_rayagent.tail.commands import TailSettings
-    from airflow_provider_rayagent.tail.messages import Stretch
-    from airflow_provider_rayagent.tail.reading import TextReading
+    from airflow_provider_rayagent.tail.stream_reader import LogExcerpt
+    from airflow_provider_rayagent.tail.text_reader import TextReader
 
 MAX_PAUSE_SECONDS = 15.0
 COMPARE_SECONDS = 1.0
-"""Between two comparisons of a stream with the whole log."""
+"""Interval between two comparisons of a stream with the whole log."""
 MAX_COMPARE_FAILURES = 10
 
 
 class WholeLog:
-    """The whole log is read to forward what is new in it, or to compare a stretch of it with a stream.
+    """The whole log, read to forward its new text, or to compare an excerpt of it with a stream.
 
     :param jitter: returns a number in [0, 1).
     """
 
     def __init__(self, settings: TailSettings, jitter: Callable[[], float]) -> None:
-        self._interval = settings.log_interval or interval_between_readings(settings.poll_interval)
+        self._interval = settings.log_interval or interval_between_reads(settings.poll_interval)
         self._backoff = Backoff(0.5, MAX_PAUSE_SECONDS, jitter)
         self._compare_failures = 0
         self.state = ConnectionState.CLOSED
-        self.reading: TextReading | None = None
-        """What is read to be forwarded."""
-        self.stretch: Stretch | None = None
-        """What is read to be compared."""
+        self.reader: TextReader | None = None
+        """Reads the log, if it is read to be forwarded."""
+        self.excerpt: LogExcerpt | None = None
+        """Extracts the excerpt, if the log is read to be compared."""
         self.opened_at = 0.0
         self.compare_due = 0.0
-        """The moment of the next comparison."""
+        """When the next comparison is due."""
         self.was_tried = False
-        """Whether it was read to its end, or could not be."""
+        """Whether a read of the log has succeeded or failed."""
 
     @property
     def due(self) -> float:
-        """The moment of the next reading."""
+        """When the next read is due."""
         return self._backoff.due
 
     @property
     def failures(self) -> int:
-        """Failures in a row."""
+        """Consecutive failures."""
         return self._backoff.failures
 
-    def opened(self, now: float, reading: TextReading) -> None:
-        """Note that the log begins to come.
+    def opened(self, now: float, reader: TextReader) -> None:
+        """Note that the response with the log has started.
 
-        :param reading: takes it, if it is to be forwarded.
+        :param reader: reads the log, unless it is read to be compared.
         """
         self.state = ConnectionState.OPEN
         self.opened_at = now
-        if self.stretch is None:
-            self.reading = reading
+        if self.excerpt is None:
+            self.reader = reader
 
-    def done(self) -> None:
-        """Have the driver close the answer, if there is one."""
+    def request_close(self) -> None:
+        """Make the driver close the response, if one is open."""
         if self.state is ConnectionState.OPEN:
-            self.state = ConnectionState.DONE
+            self.state = ConnectionState.CLOSING
 
     def closed(self) -> None:
-        """Note that the driver has closed the answer, or that it came to its end."""
+        """Note that the driver has closed the response, or that it has ended."""
         self.state = ConnectionState.CLOSED
 
     def was_read(self, now: float, *, job_has_ended: bool) -> None:
-        """Note that the log was read to its end, to be forwarded."""
+        """Note that the log was read to its end and forwarded."""
         self.was_tried = True
         self._compare_failures = 0
-        pause = 0.0 if job_has_ended else pause_between_readings(self._interval, now - self.opened_at)
-        self._backoff.succeeded(now + pause)
+        pause = 0.0 if job_has_ended else pause_between_reads(self._interval, now - self.opened_at)
+        self._backoff.reset(now + pause)
 
     def read_at(self, moment: float) -> None:
-        """Put the next reading at a moment."""
-        self._backoff.succeeded(moment)
+        """Schedule the next read."""
+        self._backoff.reset(moment)
 
     def failed(self, now: float) -> None:
-        """Note that the log could not be read to be forwarded."""
-        self.reading = None
+        """Note that the log could not be read to forward it."""
+        self.reader = None
         self.was_tried = True
-        self._backoff.failed(now)
+        self._backoff.record_failure(now)
 
     def rewritten(self, now: float) -> None:
-        """Note that another log is there now, which is read from its beginning after a pause."""
-        self.reading = None
-        self._backoff.failed(now)
+        """Note that the log was replaced by another one, which is read from its start after a pause."""
+        self.reader = None
+        self._backoff.record_failure(now)
 
-    def compared(self, now: float, *, is_known: bool) -> None:
-        """Note that a comparison has ended.
+    def compared(self, now: float, *, available: bool) -> None:
+        """Note that a comparison is finished.
 
-        :param is_known: whether the log could be read for it.
+        :param available: whether the log could be read.
         """
-        self.stretch = None
+        self.excerpt = None
         self.compare_due = now + COMPARE_SECONDS
-        if is_known:
+        if available:
             self._compare_failures = 0
 
     def compare_failed(self, now: float, *, transient: bool) -> bool:
-        """Note that the log could not be read to be compared. Return whether that is given up."""
-        self.stretch = None
+        """Note that the log could not be read to compare it. Return whether to give up the comparison."""
+        self.excerpt = None
         self.compare_due = now + COMPARE_SECONDS
         self._compare_failures += 1 if transient else MAX_COMPARE_FAILURES // 2
         return self._compare_failures >= MAX_COMPARE_FAILURES
 
     def status_changed(self, now: float) -> None:
-        """Note that the job's status changed: a log that could not be had may be there now."""
-        self._backoff.succeeded(now)
+        """Note that the job's status has changed: a log that could not be read may be available now."""
+        self._backoff.reset(now)
 
     def service_recovered(self, now: float) -> None:
-        """Note that the service answers again."""
-        self._backoff.hasten(now)
+        """Note that the service responds again."""
+        self._backoff.expedite(now)

@@ -127,7 +127,7 @@ class JobObserver:
                 self.forward(records, items)
         finally:
             if settings.forward:
-                if follower.end is not End.LOOKED:
+                if follower.end is not End.CHECKED_ONCE:
                     self._write(records.finish(), time.monotonic())
                 self.position = records.position(follower.cursor)
                 if self._result is not None:

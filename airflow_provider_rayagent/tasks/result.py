@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.client.errors import RayAgentError
 from airflow_provider_rayagent.render.result import InvalidResultError, ResultFinder
-from airflow_provider_rayagent.tail.lines import changed
+from airflow_provider_rayagent.tail.lines import map_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +74,7 @@ class PrintedResult:
         finder = ResultFinder(self.markers)
         try:
             for line in self._hook.tail_job_logs(self._job_id):
-                finder.feed(changed(line, self._hook.config.redact))
+                finder.feed(map_text(line, self._hook.config.redact))
         except RayAgentError as error:
             self._log.warning("Cannot read the log of job %s to find its result: %s", self._job_id, error)
             return None

@@ -1,3 +1,3 @@
-"""The log tail against every fault, over real sockets; see ``faults.py`` for the table."""
+"""The log tail against every fault over real sockets; see ``faults.py`` for the table."""
 
 from __future__ import annotations

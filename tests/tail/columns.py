@@ -33,7 +33,7 @@ tasklog.BLIND_DRAIN_SECONDS = 0.0
 
 
 def recorded(observer: JobObserver, outcome: Outcome) -> None:
-    """Let an observer keep what it writes to the task log."""
+    """Record what an observer writes to the task log."""
     forward = observer.forward
 
     def recording(records: JobRecords, items: Sequence[Item]) -> None:
@@ -49,7 +49,7 @@ def keep(items: Sequence[Item], outcome: Outcome) -> None:
 
 
 def sensor(url: str, job_id: str, protocol: str) -> Outcome:
-    """Follow with ``RayAgentJobSensor``, as a task that runs in a worker does."""
+    """Follow with ``RayAgentJobSensor``, like a task that runs in a worker."""
     task = RayAgentJobSensor(
         task_id="follow",
         job_id=job_id,
@@ -71,7 +71,7 @@ def sensor(url: str, job_id: str, protocol: str) -> Outcome:
 
 
 class QuickAsyncHook(RayAgentAsyncHook):
-    """A hook that knows its connection."""
+    """A hook with a fixed connection."""
 
     def __init__(self, url: str) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class QuickAsyncHook(RayAgentAsyncHook):
 
 
 class RecordingTrigger(RayAgentJobTrigger):
-    """A trigger that polls quickly, and keeps what it tells the task log."""
+    """A trigger that polls quickly and records what it writes to the task log."""
 
     url: str
     outcome: Outcome
@@ -96,7 +96,7 @@ class RecordingTrigger(RayAgentJobTrigger):
 
 
 def trigger(url: str, job_id: str, protocol: str) -> Outcome:
-    """Follow with ``RayAgentJobTrigger``, as a deferred task does."""
+    """Follow with ``RayAgentJobTrigger``, like a deferred task."""
     task = RecordingTrigger(job_id=job_id, protocol=protocol)  # type: ignore[arg-type]
     task.url, task.outcome = url, Outcome()
 

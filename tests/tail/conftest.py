@@ -1,4 +1,4 @@
-"""An Airflow home of its own, short connect timeouts, and the whole table played in parallel."""
+"""A separate Airflow home, short connect timeouts, and the cells of the table in parallel."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ for _name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
     os.environ.pop(_name.lower(), None)
 
 PLAYED_AT_ONCE = 24
-"""Most of a case is waiting."""
+"""A case spends most of its time waiting."""
 
 load_profile()
 
@@ -36,7 +36,7 @@ Cell = tuple[str, str, str]
 
 @pytest.fixture(scope="session")
 def outcome_of(request: pytest.FixtureRequest) -> Callable[[Cell], Outcome]:
-    """Return what gives the outcome of a cell of the table; the cells that this session asks for play in parallel."""
+    """Return a function that returns the outcome of a cell; the cells that this session needs run in parallel."""
     from tests.tail.columns import DRIVERS
     from tests.tail.faults import FAULTS
     from tests.tail.stage import play

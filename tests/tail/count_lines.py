@@ -1,4 +1,4 @@
-"""Follow a job in a process of its own and print, as JSON, how many lines came and how its memory grew."""
+"""Follow a job in a separate process, and print the number of lines and the growth of its memory as JSON."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def main(url: str, job_id: str, protocol: str) -> None:
 
 
 def _peak() -> int:
-    """Return the largest resident size so far, in KB; ``getrusage`` would count the parent's in."""
+    """Return the peak resident set size in KB; ``getrusage`` would include the parent's."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0])
 

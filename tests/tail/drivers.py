@@ -1,4 +1,4 @@
-"""What follows a job for the table: how it is set, what it tells, and the hook's generator."""
+"""The drivers of the table: their settings, their outcome, and the hook's generator."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SETTINGS = TailSettings(
 
 @dataclass
 class Outcome:
-    """What came of following one job.
+    """The outcome of following one job.
 
     :param error: what was raised at the end.
     :param late: seconds from the job's end to the end of the following; filled in by the stage.
@@ -55,7 +55,7 @@ class Outcome:
 
 
 Driver = Callable[[str, str, str], Outcome]
-"""Called with the agent's URL, the job's id and the protocol; returns when the following has ended."""
+"""Called with the agent's URL, the job's id and the protocol; returns when the tail has ended."""
 
 
 def config_of(url: str) -> AgentConfig:
@@ -67,13 +67,13 @@ def settings_for(protocol: str, **changes: Any) -> TailSettings:
 
 
 def follower_of(url: str, job_id: str, protocol: str, **changes: Any) -> tuple[Follower, BlockingAgent]:
-    """Return a follower and the transport to close after it."""
+    """Return a follower, and the transport to close after it."""
     agent = BlockingAgent(config_of(url))
     return Follower(agent, JobId(job_id), settings_for(protocol, **changes)), agent
 
 
 def quick_hook(url: str) -> RayAgentHook:
-    """Return a hook that knows its connection and polls quickly."""
+    """Return a hook with a fixed connection that polls quickly."""
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 
     class QuickHook(RayAgentHook):
@@ -86,7 +86,7 @@ def quick_hook(url: str) -> RayAgentHook:
 
 
 def hook_generator(url: str, job_id: str, protocol: str) -> Outcome:
-    """Follow with ``RayAgentHook.tail_job_logs``, which gives lines and logs notices."""
+    """Follow with ``RayAgentHook.tail_job_logs``, which yields lines and logs notices."""
     outcome = Outcome()
     with quick_hook(url) as hook:
         try:

@@ -1,4 +1,4 @@
-"""The rows of the table: every fault that the promise of the log tail names."""
+"""The rows of the table: every fault that the guarantee of the log tail covers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures that tests measure, printed below the test report, and how thorough random tests are."""
+"""Figures that tests measure, printed below the test report, and the thoroughness of random tests."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _figures: list[str] = []
 
 
 def figure(text: str) -> None:
-    """Have a line printed below the report."""
+    """Print a line below the report."""
     _figures.append(text)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hand the figures over, in a process that runs tests for another."""
+    """Send the figures to the controller, in a worker of pytest-xdist."""
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["figures"] = _figures
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Take the figures of a process that has run tests for this one."""
+    """Receive the figures of a worker of pytest-xdist."""
     _figures.extend(getattr(node, "workeroutput", {}).get("figures", ()))
 
 
@@ -43,7 +43,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def load_profile() -> None:
-    """Make hypothesis deterministic in CI, and thorough."""
+    """Make Hypothesis deterministic and thorough in CI."""
     common = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
     settings.register_profile("rayagent", common, max_examples=100)
     settings.register_profile("rayagent-ci", common, max_examples=300, derandomize=True, database=None)

@@ -1,4 +1,4 @@
-"""Follow a job with a trigger, in a process of its own; print, as JSON, for how long its event loop was blocked.
+"""Follow a job with a trigger in a separate process, and print as JSON how long its event loop was blocked.
 
 Records go where those of a triggerer go: through a socket to another process, which reads 4096 bytes at a time.
 """
@@ -30,14 +30,14 @@ print(count)
 
 
 class Blocks:
-    """How long each callback of an event loop took, in seconds of its thread and of the clock."""
+    """Duration of each callback of an event loop, in seconds of CPU time and wall time."""
 
     def __init__(self) -> None:
         self.cpu: list[float] = []
         self.wall: list[float] = []
 
     def measure(self) -> None:
-        """Measure every callback from now on."""
+        """Start to measure callbacks."""
         handle: Any = asyncio.events.Handle
         run = handle._run
 
@@ -50,7 +50,7 @@ class Blocks:
         handle._run = measured
 
     def told(self) -> dict[str, float]:
-        """Return the longest and the 99th percentile, in milliseconds."""
+        """Return the maximum and the 99th percentile in milliseconds."""
         told = {}
         for name, found in (("cpu", sorted(self.cpu)), ("wall", sorted(self.wall))):
             told[f"{name}_max"] = found[-1] * 1_000

@@ -1,4 +1,4 @@
-"""The jobs that the table is played with: what they write, and when."""
+"""The jobs of the table: what they write, and when."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ LINES = [
 ]
 TEXT = "".join(LINES)
 EARLY, MIDDLE = len("".join(LINES[:4])) + 3, len("".join(LINES[:9])) - 5
-"""Places within a line; the latter in front of a character beyond the basic plane."""
+"""Positions within a line; the latter before a character outside the Basic Multilingual Plane."""
 
 
 @dataclass(frozen=True)
 class UntilRead(Action):
-    """Wait until a stream has brought something and the status was asked for twice after it: the client has read it."""
+    """Wait until a stream has sent text and the status was requested twice since: the client has read the text."""
 
     async def run(self, x: Exchange) -> None:
         agent = cast("ScriptedAgent", x.agent)
@@ -49,7 +49,7 @@ class UntilRead(Action):
 
 
 def live(*both: Step, text: str = TEXT, seconds: float = 0.9, **parts: object) -> Callable[[], Job]:
-    """Return what makes a job that writes ``text`` by and by and then succeeds.
+    """Return a factory for a job that writes ``text`` gradually and then succeeds.
 
     :param both: what the first streams of either protocol meet; the later ones are served well.
     """
@@ -67,17 +67,17 @@ def live(*both: Step, text: str = TEXT, seconds: float = 0.9, **parts: object) -
 
 
 def ever(*both: Step, text: str = TEXT, seconds: float = 0.9, **parts: object) -> Callable[[], Job]:
-    """Return the same, where the last of ``both`` meets every later stream too."""
+    """Return the same, with the last of ``both`` for every later stream too."""
     return live(text=text, seconds=seconds, **{"ws": both, "sse": both, **parts})
 
 
 def written(*actions: Action, text: str = TEXT, seconds: float = 1.0) -> Callable[[], Job]:
-    """Return what makes a job whose log is there, but which runs on; its first stream plays ``actions``."""
+    """Return a factory for a job that keeps running after its log is written; its first stream plays ``actions``."""
     play = Play(*actions, Hold())
     timeline: Sequence[Action] = [Sleep(seconds), SetStatus("SUCCEEDED")]
     return lambda: Job(text, "RUNNING", timeline=timeline, ws=[play, DEFAULT], sse=[play, DEFAULT])
 
 
 def logs(pieces: Sequence[str]) -> list[Action]:
-    """Return one event a piece."""
+    """Return one event per piece."""
     return [Log(piece) for piece in pieces]

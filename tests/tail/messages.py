@@ -1,4 +1,4 @@
-"""The rows of the table that are about what a stream says, and what a log holds."""
+"""The rows of the table for messages of a stream and for contents of a log."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.tail.jobs import EARLY, LINES, MIDDLE, TEXT, ever, live, logs, writte
 from tests.tail.stage import Fault
 
 PLAIN = TEXT.replace("\r", "")
-"""SSE without JSON can't carry carriage returns."""
+"""Server-sent events without JSON cannot carry carriage returns."""
 PIECES = at_cuts(TEXT, [EARLY, MIDDLE, MIDDLE, MIDDLE + 40])
 
 MESSAGES = {

@@ -37,7 +37,7 @@ class Fault:
 
 
 def play(fault: Fault, driver: Driver, protocol: str) -> Outcome:
-    """Play a fault to a driver."""
+    """Play a fault against a driver."""
     job = fault.job()
     with ScriptedAgent(job, answers=fault.answers, connects=fault.connects) as agent:
         outcome = driver(agent.url, JOB_ID, protocol)

@@ -1,4 +1,4 @@
-"""Random logs, cut at random, through random faults, over real sockets."""
+"""Random logs in random chunks, through random faults, over real sockets."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ WORDS = (
 
 
 class Draw:
-    """A history, drawn with a seed."""
+    """A history, drawn from a seed."""
 
     def __init__(self, seed: int) -> None:
         self.dice = random.Random(seed)
@@ -134,7 +134,7 @@ class Draw:
 
 
 def try_history(seed: int) -> str:
-    """Return what went wrong, empty if nothing did."""
+    """Return what went wrong, or an empty string."""
     draw = Draw(seed)
     outcome = play(draw.fault(), DRIVERS["sensor"], draw.protocol)
     said = [notice for notice in outcome.notices if "The agent reports" not in notice]
@@ -145,7 +145,7 @@ def try_history(seed: int) -> str:
     return ""
 
 
-def test_random_histories_over_real_sockets_give_every_line_once_and_in_order() -> None:
+def test_random_histories_over_real_sockets_yield_every_line_once_in_order() -> None:
     began = time.monotonic()
     with ThreadPoolExecutor(PLAYED_AT_ONCE) as pool:
         wrong = [complaint for complaint in pool.map(try_history, range(HISTORIES)) if complaint]

@@ -1,4 +1,4 @@
-"""What following costs: memory, sockets, threads, requests; and that a slow reader slows the agent."""
+"""Resources that a tail uses (memory, sockets, threads, requests), and backpressure."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ UNAVAILABLE_SECONDS = 60.0 if IN_CI else 12.0
 
 @dataclass(frozen=True)
 class Repeated(Action):
-    """The same log message many times, as fast as the client reads."""
+    """The same log message, repeated as fast as the client reads."""
 
     text: str
     times: int
@@ -55,7 +55,7 @@ def threads() -> set[str]:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_generator_closed_half_way_leaves_no_thread_and_no_socket(protocol: str) -> None:
+def test_closing_a_generator_early_leaks_no_thread_and_no_socket(protocol: str) -> None:
     play = Play(Follow(), Hold())
     job = Job("".join(f"line {number}\n" for number in range(1000)), "RUNNING", ws=[play], sse=[play])
     with ScriptedAgent(job) as agent:
@@ -70,7 +70,7 @@ def test_a_generator_closed_half_way_leaves_no_thread_and_no_socket(protocol: st
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_follower_stopped_on_a_silent_stream_ends_soon_and_leaves_nothing(protocol: str) -> None:
+def test_a_follower_stops_soon_on_a_silent_stream_and_leaks_nothing(protocol: str) -> None:
     job = Job("a\n", "RUNNING", ws=[Play(Follow(), Hold())], sse=[Play(Follow(), Hold())])
     stopped = threading.Event()
     with ScriptedAgent(job) as agent, BlockingAgent(config_of(agent.url)) as transport:
@@ -87,7 +87,7 @@ def test_a_follower_stopped_on_a_silent_stream_ends_soon_and_leaves_nothing(prot
 
 
 @pytest.mark.parametrize("protocol", ["websocket", "http"])
-def test_a_slow_reader_slows_the_agent_and_loses_nothing(protocol: str) -> None:
+def test_a_slow_reader_applies_backpressure_and_loses_nothing(protocol: str) -> None:
     text = "".join(f"{number:07d} {'x' * 92}\n" for number in range(150_000))
     play = Play(Bulk(every(101 * 40)(text)), Complete())
     job = Job(text, "RUNNING", ws=[play, Hold()], sse=[play, Hold()])
@@ -112,7 +112,7 @@ def _count(lines: Iterator[list[Item]], wanted: int) -> int:
 
 
 def _settled(agent: ScriptedAgent) -> int:
-    """Return the bytes sent once no more are."""
+    """Return the number of bytes sent once it no longer changes."""
     sent = -1
     while sent != agent.bytes_sent:
         sent = agent.bytes_sent
@@ -121,7 +121,7 @@ def _settled(agent: ScriptedAgent) -> int:
 
 
 @pytest.mark.parametrize("protocol", ["websocket", "http"])
-def test_memory_is_constant_in_the_length_of_the_log(protocol: str) -> None:
+def test_memory_does_not_depend_on_the_length_of_the_log(protocol: str) -> None:
     count = MANY_LINES
     block = "".join(f"line {number:05d} of a long log\n" for number in range(BLOCK_LINES))
 
@@ -151,7 +151,7 @@ def test_memory_is_constant_in_the_length_of_the_log(protocol: str) -> None:
     )
 
 
-def test_a_permanent_503_costs_few_requests_a_minute() -> None:
+def test_a_permanent_503_causes_few_requests_per_minute() -> None:
     stopped = threading.Event()
     timer = threading.Timer(UNAVAILABLE_SECONDS, stopped.set)
     with (

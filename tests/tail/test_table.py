@@ -1,4 +1,4 @@
-"""Every fault, by every protocol, through every driver: every line once, in order, unchanged, and the end soon."""
+"""Every fault, protocol and driver: every line is forwarded once, in order and unchanged, and the tail ends soon."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from tests.tail.drivers import Outcome
 
 STATUS_REQUESTS = 3
-"""The most after the job's end: one that was under way, one that learns of the end, one for the details."""
+"""Maximum after the job's end: one in flight, one that detects the end, one for the details."""
 REQUESTS = 12
-"""The most after the job's end, those for its status and those that are redirected among them."""
+"""Maximum after the job's end, including requests for its status and redirected ones."""
 
 
 @pytest.fixture(scope="module")
 def late() -> Iterator[list[float]]:
-    """Seconds from the end of each job to that of its following."""
+    """Seconds from the end of each job to the end of its tail."""
     seconds: list[float] = []
     yield seconds
     if len(seconds) > 1:
@@ -39,7 +39,7 @@ def late() -> Iterator[list[float]]:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_line_comes_once_in_order_and_the_end_soon(
+def test_every_line_is_forwarded_once_in_order_and_the_tail_ends_soon(
     fault: str,
     driver: str,
     protocol: str,

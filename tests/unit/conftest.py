@@ -48,11 +48,11 @@ def _no_task_runner(monkeypatch: pytest.MonkeyPatch) -> None:
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten pauses that no test is about."""
     from airflow_provider_rayagent.client import retry
-    from airflow_provider_rayagent.tail import ending, live_stream, status
+    from airflow_provider_rayagent.tail import draining, live_stream, status
     from airflow_provider_rayagent.triggers import position, tasklog
 
     monkeypatch.setattr(retry, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(ending, "SETTLE_SECONDS", 0.05)
+    monkeypatch.setattr(draining, "SETTLE_SECONDS", 0.05)
     monkeypatch.setattr(live_stream, "REOPEN_SECONDS", 0.1)
     monkeypatch.setattr(status, "MIN_GAP_SECONDS", 0.1)
     monkeypatch.setattr(position, "SAVE_SECONDS", 0.1)

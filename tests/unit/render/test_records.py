@@ -23,8 +23,8 @@ from airflow_provider_rayagent.render.records import (
 )
 from airflow_provider_rayagent.render.result import ResultFinder
 from airflow_provider_rayagent.tail.cursor import Cursor
-from airflow_provider_rayagent.tail.items import JobSeen, Notice, Progress
-from airflow_provider_rayagent.tail.reading import TextReading
+from airflow_provider_rayagent.tail.items import JobStatusChanged, Notice, Progress
+from airflow_provider_rayagent.tail.text_reader import TextReader
 from airflow_provider_rayagent.text.redaction import Redactor
 from tests.unit.support import items_of
 
@@ -47,8 +47,8 @@ def lines_of(found: list[Record]) -> list[Record]:
     return [record._replace(text=line) for record in found for line in record.text.split("\n")]
 
 
-def seen(status: str, **details: Any) -> JobSeen:
-    return JobSeen({"status": status, **details})
+def seen(status: str, **details: Any) -> JobStatusChanged:
+    return JobStatusChanged({"status": status, **details})
 
 
 def test_a_line_is_one_record_as_it_is() -> None:
@@ -111,7 +111,7 @@ def test_the_result_is_the_same_when_others_take_over(lines: list[str], data: An
     while done < len(lines):
         records = JobRecords("j1", PresentSettings(max_lines=3), markers=MARKERS, position=position)
         cursor = Cursor.from_json(position) if position else Cursor()
-        reading = TextReading(cursor, 16_000)
+        reading = TextReader(cursor, 16_000)
         upto = data.draw(some.integers(done + 1, len(lines)))
         news = reading.feed_text("".join(f"{line}\n" for line in lines[:upto]))
         records.render(items_of(*news), 0.0)
@@ -133,7 +133,7 @@ def test_the_result_is_the_same_when_others_take_over_within_a_line(text: str, s
     while read < len(text):
         records = JobRecords("j1", PresentSettings(max_lines=3), markers=MARKERS, position=position)
         cursor = Cursor.from_json(position) if position else Cursor()
-        reading = TextReading(cursor, size)
+        reading = TextReader(cursor, size)
         read = data.draw(some.integers(read + 1, len(text)))
         records.render(items_of(*reading.feed_text(text[:read])), 0.0)
         if read == len(text):

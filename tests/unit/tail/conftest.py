@@ -1,4 +1,4 @@
-"""Thorough random tests, and the real pauses: the clock is virtual."""
+"""Thorough random tests, and real pauses, since the clock is virtual."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ load_profile()
 
 @pytest.fixture(autouse=True)
 def _short_pauses() -> None:
-    """Leave the pauses as they are."""
+    """Keep the real pauses."""

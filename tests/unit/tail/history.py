@@ -1,4 +1,4 @@
-"""A history of a job's log and of everything that goes wrong with it, drawn at random or by hypothesis."""
+"""A random history of a job's log and of the faults that affect it, drawn with ``random`` or Hypothesis."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tail.commands import StreamSource
 
 UNIQUE = "\u00a7"
-"""A log's first character where only that tells a stream's beginning from its middle; it is in no alphabet."""
+"""The first character of a log, in case only that distinguishes the start of a stream; no alphabet contains it."""
 
 ALPHABETS = (
     "ab\n",
@@ -107,16 +107,16 @@ class History:
 
     @property
     def is_decidable(self) -> bool:
-        """Whether it can be told at every moment what is of the log: the whole log, or the stream alone, tells."""
+        """Whether it is always decidable what is part of the log, from the whole log or from the stream alone."""
         return self.text_fails < 1 or not (self.from_now or self.junk or self.chunks != "lines")
 
     @property
     def text_can_be_had(self) -> bool:
-        """Whether neither the status nor the whole log is ever refused, and nobody is slow."""
+        """Whether requests for the status and the whole log never fail and are never slow."""
         return not (self.status_fails or self.text_fails or self.text_cut or self.text_gone or self.slow)
 
     def truth(self, text: str) -> list[str]:
-        """What should be forwarded of ``text``."""
+        """The lines of ``text`` that should be forwarded."""
         lines = lines_of if self.progress_interval is None else drawn_lines_of
         return lines(text, self.max_line_length)
 
@@ -157,11 +157,11 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "slow": (0.0, 0.0, 0.0, 0.5),
     "restarts": (0.0, 0.0, 0.03),
 }
-"""What is drawn from, the harmless first."""
+"""The values to draw from, harmless ones first."""
 
 
 def draw_history(dice: random.Random) -> History:
-    """Return a history at random."""
+    """Return a random history."""
     alphabet = dice.choice(ALPHABETS)
     longest = dice.choice((5, 40, 40, 120))
     text = "".join(dice.choices(alphabet, k=dice.randint(0, longest)))
@@ -170,7 +170,7 @@ def draw_history(dice: random.Random) -> History:
 
 
 def histories() -> st.SearchStrategy[History]:
-    """Return a strategy of histories."""
+    """Return a Hypothesis strategy for histories."""
     texts = st.sampled_from(ALPHABETS).flatmap(lambda alphabet: st.text(alphabet, max_size=80))
     drawn = {name: st.sampled_from(list(dict.fromkeys(options))) for name, options in OPTIONS.items()}
     return st.builds(_sensible, seed=st.integers(0, 2**32 - 1), text=texts, **drawn)
@@ -186,18 +186,18 @@ def _sensible(*, text: str, **drawn: Any) -> History:
 
 
 def joined(text: str) -> str:
-    """Return text without halves of surrogate pairs next to each other, which no log has."""
+    """Return ``text`` with surrogate pairs joined, since no log contains split ones."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
 def halved(text: str) -> str:
-    """Return text with every character over U+FFFF as two halves."""
+    """Return ``text`` with every character above U+FFFF as a surrogate pair."""
     units = text.encode("utf-16-le", "surrogatepass")
     return "".join(chr(units[at] | units[at + 1] << 8) for at in range(0, len(units), 2))
 
 
 def lines_of(text: str, max_length: int = 1_000_000) -> list[str]:
-    """Return what should be forwarded of a log, by the plainest reading of the promise."""
+    """Return the lines that should be forwarded, by the simplest implementation of the guarantee."""
     lines = text.split("\n")
     if not lines[-1]:
         del lines[-1]
@@ -212,7 +212,7 @@ def lines_of(text: str, max_length: int = 1_000_000) -> list[str]:
 
 
 def drawn_lines_of(text: str, max_length: int = 1_000_000) -> list[str]:
-    """Return the same where ``\\r`` draws a line anew: its last state, and pieces of those that are too long."""
+    """Return the same if ``\\r`` redraws a line: its last state, and pieces of states that are too long."""
     lines = text.split("\n")
     if not lines[-1]:
         del lines[-1]

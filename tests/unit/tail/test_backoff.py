@@ -1,4 +1,4 @@
-"""What a fault that never ends costs the agent, on the virtual clock."""
+"""The load on the agent from a permanent fault, on the virtual clock."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LASTING: dict[str, tuple[dict[str, Any], int]] = {
 
 
 @pytest.mark.parametrize(("fault", "most"), LASTING.values(), ids=LASTING)
-def test_an_hour_of_a_fault_costs_few_requests_a_minute(fault: dict[str, Any], most: int) -> None:
+def test_an_hour_of_a_fault_causes_few_requests_per_minute(fault: dict[str, Any], most: int) -> None:
     world = World(History(text=TEXT, duration=HOUR, **fault)).run()
     assert world.end is End.JOB_ENDED
     after_a_minute = [moment for moment, _ in world.requests if 60 < moment < HOUR]
@@ -38,7 +38,7 @@ def test_an_hour_of_a_fault_costs_few_requests_a_minute(fault: dict[str, Any], m
         assert world.lines == ["line"] * 40
 
 
-def test_a_permanent_503_on_everything_costs_few_requests_a_minute_and_is_given_up() -> None:
+def test_a_permanent_503_causes_few_requests_per_minute_until_the_tail_gives_up() -> None:
     world = World(History(text=TEXT, duration=HOUR, refused=1.0, text_fails=1.0, status_fails=1.0, recovers=HOUR)).run()
     assert world.end is End.AGENT_UNREACHABLE
     assert 300 <= world.now < 310
@@ -49,7 +49,7 @@ def test_a_permanent_503_on_everything_costs_few_requests_a_minute_and_is_given_
     figure(f"requests a minute under a permanent 503 (virtual clock, until it is given up): {per_minute}")
 
 
-def test_a_job_pending_for_an_hour_on_a_silent_stream_costs_little_more_than_its_status() -> None:
+def test_a_pending_job_with_a_silent_stream_causes_few_requests_besides_its_status() -> None:
     world = World(History(text=TEXT, duration=HOUR, growth="late", alive=False)).run()
     kinds = Counter(kind for _, kind in world.requests)
     assert world.lines == ["line"] * 40

@@ -1,4 +1,4 @@
-"""The cursor: resumed anywhere, a reading gives what one that was never interrupted would have given."""
+"""The cursor: resuming at any point yields the same lines as an uninterrupted read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_rayagent.tail.cursor import Cursor, ForeignTextError
-from airflow_provider_rayagent.tail.reading import TextReading
+from airflow_provider_rayagent.tail.text_reader import TextReader
 from tests.unit.stream.test_events import JSON
 from tests.unit.tail.history import lines_of
 from tests.unit.tail.test_lines import TEXTS
@@ -21,14 +21,14 @@ def kept(cursor: Cursor) -> Cursor:
 
 
 def read(cursor: Cursor, text: str, size: int, max_length: int = 1_000_000, *, end: bool = False) -> list[str]:
-    reading = TextReading(cursor, max_length)
-    lines = [line for at in range(0, len(text), size) for line in reading.feed_text(text[at : at + size])]
-    return lines + (reading.flush() if end else [])
+    reader = TextReader(cursor, max_length)
+    lines = [line for at in range(0, len(text), size) for line in reader.feed_text(text[at : at + size])]
+    return lines + (reader.flush() if end else [])
 
 
 @pytest.mark.parametrize("text", [*TEXTS, "first\nsecond is longer\n\nthird\nlast"])
 @pytest.mark.parametrize("max_length", [1_000_000, 3, 1])
-def test_resumed_at_any_point_it_gives_what_was_never_interrupted(text: str, max_length: int) -> None:
+def test_resuming_at_any_point_yields_the_same_lines(text: str, max_length: int) -> None:
     for stop in range(len(text) + 1):
         for size in (1, 2, 7, 100):
             cursor = Cursor()
@@ -41,7 +41,7 @@ def test_resumed_at_any_point_it_gives_what_was_never_interrupted(text: str, max
 
 
 @given(st.text("ab\n\U0001f680", max_size=60), st.lists(st.integers(0, 60), max_size=5), st.integers(1, 9))
-def test_resumed_any_number_of_times_it_gives_every_line_once(text: str, stops: list[int], max_length: int) -> None:
+def test_resuming_any_number_of_times_yields_every_line_once(text: str, stops: list[int], max_length: int) -> None:
     cursor = Cursor()
     lines: list[str] = []
     for size, stop in enumerate(stops, 1):
@@ -51,7 +51,7 @@ def test_resumed_any_number_of_times_it_gives_every_line_once(text: str, stops: 
 
 
 @given(st.text("ab\n", min_size=1, max_size=60), st.data())
-def test_a_text_that_differs_anywhere_in_what_was_forwarded_is_noticed(text: str, data: st.DataObject) -> None:
+def test_any_difference_from_the_forwarded_text_is_detected(text: str, data: st.DataObject) -> None:
     cursor = Cursor()
     read(cursor, text, 5, end=True)
     place = data.draw(st.integers(0, len(text) - 1))
@@ -60,39 +60,39 @@ def test_a_text_that_differs_anywhere_in_what_was_forwarded_is_noticed(text: str
         read(cursor, other, data.draw(st.integers(1, 9)), end=True)
 
 
-def test_another_text_is_noticed_early() -> None:
+def test_another_text_is_detected_early() -> None:
     cursor = Cursor()
     text = "".join(f"line {number}\n" for number in range(10_000))
     read(cursor, text, 1000)
-    reading = TextReading(cursor, 1000)
+    reader = TextReader(cursor, 1000)
     with pytest.raises(ForeignTextError):
-        reading.feed_text(text.upper()[:2_000])
-    assert not reading.advanced
+        reader.feed_text(text.upper()[:2_000])
+    assert not reader.advanced
 
 
-def test_a_text_shorter_than_what_was_forwarded_says_so_and_whether_it_was_recognized() -> None:
+def test_a_shorter_text_is_reported_as_short_and_as_recognized_or_not() -> None:
     cursor = Cursor()
     read(cursor, "a\n", 5)
     read(cursor, "a\nbbbbbbbbbbbbbbbbbbbbbbbb\n", 5)
     for text, recognized in (("a", False), ("a\nb", True)):
-        reading = TextReading(cursor, 100)
-        reading.feed_text(text)
-        assert reading.is_short
-        assert reading.recognized is recognized
+        reader = TextReader(cursor, 100)
+        reader.feed_text(text)
+        assert reader.is_short
+        assert reader.recognized is recognized
 
 
-def test_a_cursor_stays_small_however_long_the_log_is() -> None:
+def test_the_size_of_a_cursor_does_not_depend_on_the_log() -> None:
     cursor = Cursor()
-    reading = TextReading(cursor, 1_000_000)
+    reader = TextReader(cursor, 1_000_000)
     for power in range(26):
-        reading.feed_text("x" * 2**power + "\n")
+        reader.feed_text("x" * 2**power + "\n")
     cursor.chars = cursor.lines = 10**15
     cursor.marks += [(10**15 - 1, "f" * 32), (10**15, "f" * 32)]
     assert len(json.dumps(cursor.to_json())) < 1024
 
 
 @given(JSON)
-def test_json_that_is_no_cursor_is_refused(value: Any) -> None:
+def test_json_that_is_not_a_cursor_is_rejected(value: Any) -> None:
     with pytest.raises(ValueError, match="not a log cursor"):
         Cursor.from_json(value)
 
@@ -118,14 +118,14 @@ GOOD: dict[str, Any] = {"chars": 3, "lines": 1, "mid_line": False, "joining": "r
         {"lines": "many"},
     ],
 )
-def test_a_damaged_cursor_is_refused(change: dict[str, Any]) -> None:
+def test_a_corrupt_cursor_is_rejected(change: dict[str, Any]) -> None:
     assert Cursor.from_json(GOOD).to_json() == GOOD
     with pytest.raises(ValueError, match="not a log cursor"):
         Cursor.from_json({**GOOD, **change})
 
 
 @given(st.fixed_dictionaries(dict.fromkeys(GOOD, JSON)))
-def test_a_cursor_of_random_parts_is_refused_in_the_same_words_or_read(parts: dict[str, Any]) -> None:
+def test_a_random_cursor_is_loaded_or_rejected_with_the_same_message(parts: dict[str, Any]) -> None:
     try:
         Cursor.from_json(parts)
     except ValueError as error:

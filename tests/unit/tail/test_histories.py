@@ -1,4 +1,4 @@
-"""The tail in simulated worlds: every line once, in order, unchanged, whatever happens; and it ends in time."""
+"""The tail in simulated worlds: it yields every line once, in order and unchanged, and ends in time."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ BATCH = 2_500
 REWRITTEN = 5_000 if IN_CI else 1_000
 WITHOUT_TEXT = 5_000 if IN_CI else 1_000
 LONGEST_SEARCH_FOR_THE_END = 180.0
-"""Seconds after the job's end in which the whole log is asked for, and then streams, before the tail gives up."""
+"""Seconds after the job's end for which the tail tries the whole log, and then streams, before it gives up."""
 
 
 def play(seeds: range) -> tuple[int, str]:
-    """Play histories; return the steps they took, and the first that went wrong."""
+    """Play histories. Return the number of steps, and a description of the first failure."""
     steps = 0
     for seed in seeds:
         history = draw_history(random.Random(seed))
@@ -40,11 +40,11 @@ def play(seeds: range) -> tuple[int, str]:
 
 
 @given(histories())
-def test_every_history_gives_every_line_once_in_order_and_ends_in_time(history: History) -> None:
+def test_every_history_yields_every_line_once_in_order_and_ends_in_time(history: History) -> None:
     assert complaint(World(history).run()) == ""
 
 
-def test_a_hundred_thousand_histories_in_ci_give_every_line_once_in_order_and_end_in_time() -> None:
+def test_many_random_histories_yield_every_line_once_in_order_and_end_in_time() -> None:
     began = time.monotonic()
     batches = [range(start, start + BATCH) for start in range(0, HISTORIES, BATCH)]
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -54,7 +54,7 @@ def test_a_hundred_thousand_histories_in_ci_give_every_line_once_in_order_and_en
     figure(f"histories through the pure core: {HISTORIES:,} ({steps:,} steps) in {time.monotonic() - began:.0f} s")
 
 
-def test_a_log_that_was_rewritten_is_said_once_and_the_new_text_is_forwarded() -> None:
+def test_a_rewritten_log_is_reported_once_and_the_new_text_is_forwarded() -> None:
     for seed in range(REWRITTEN):
         dice = random.Random(seed)
         history = draw_history(dice)
@@ -75,7 +75,7 @@ def test_a_log_that_was_rewritten_is_said_once_and_the_new_text_is_forwarded() -
         assert complaint_about_rewriting(World(history).run()) == "", f"seed {seed}: {history}"
 
 
-def test_without_the_whole_log_the_streams_alone_give_every_line_or_the_loss_is_said_and_it_ends() -> None:
+def test_without_the_whole_log_the_streams_yield_every_line_or_the_loss_is_reported() -> None:
     whole = 0
     for seed in range(WITHOUT_TEXT):
         history = replace(draw_history(random.Random(seed)), text_gone=True, junk=0.0, from_now=0.0, chunks="lines")

@@ -1,4 +1,4 @@
-"""Items are handed on in portions, and nothing of them is lost or put in another order."""
+"""Items are split into portions without loss or reordering."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ def flat(items: list[Item]) -> list[str | Item]:
 
 
 @given(ITEMS, st.integers(1, 7))
-def test_portions_are_the_items_in_order_each_small(items: list[Item], size: int) -> None:
+def test_portions_contain_all_items_in_order_within_the_size(items: list[Item], size: int) -> None:
     portions = list(in_portions(items, size))
     assert [each for portion in portions for each in flat(portion)] == flat(items)
     assert all(len(flat(portion)) <= size for portion in portions)
     assert len(portions) <= len(flat(items)) // size + 1
 
 
-def test_without_items_there_is_one_empty_portion() -> None:
+def test_no_items_yield_one_empty_portion() -> None:
     assert list(in_portions([], 5)) == [[]]
 
 
-def test_lines_are_found_among_other_items() -> None:
+def test_lines_in_skips_other_items() -> None:
     assert lines_in([LogLines(["a", "b"]), Notice("n"), LogLines(["c"])]) == ["a", "b", "c"]

@@ -1,4 +1,4 @@
-"""Text, cut anywhere, into lines."""
+"""Assemble chunks of text into lines."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TEXTS = [
 
 
 def assembled(pieces: list[str], max_length: int = 1_000_000) -> tuple[list[str], str]:
-    """Return the lines, and the text that they consumed."""
+    """Return the lines and the text that they consumed."""
     assembler = LineAssembler(max_length)
     lines: list[str] = []
     consumed = ""
@@ -48,7 +48,7 @@ def assembled(pieces: list[str], max_length: int = 1_000_000) -> tuple[list[str]
 
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("max_length", [1_000_000, 3, 2, 1])
-def test_only_a_newline_ends_a_line_at_every_cut(text: str, max_length: int) -> None:
+def test_only_a_newline_ends_a_line_at_any_chunk_boundary(text: str, max_length: int) -> None:
     expected = lines_of(text, max_length)
     assert assembled(list(text), max_length) == (expected, text)
     for cut in range(len(text) + 1):
@@ -56,13 +56,13 @@ def test_only_a_newline_ends_a_line_at_every_cut(text: str, max_length: int) -> 
 
 
 @given(st.lists(st.text("ab\n\r", max_size=12), max_size=8), st.integers(1, 8))
-def test_random_pieces_give_the_lines_of_the_whole(pieces: list[str], max_length: int) -> None:
+def test_chunk_boundaries_do_not_matter_for_random_text(pieces: list[str], max_length: int) -> None:
     text = "".join(pieces)
     assert assembled(pieces, max_length) == (lines_of(text, max_length), text)
 
 
 @given(st.lists(st.text("ab\n", max_size=12), max_size=8), st.integers(1, 8))
-def test_what_is_held_back_is_never_longer_than_the_longest_line(pieces: list[str], max_length: int) -> None:
+def test_no_more_than_the_longest_line_is_held_back(pieces: list[str], max_length: int) -> None:
     assembler = LineAssembler(max_length)
     fed = consumed = 0
     for piece in pieces:
@@ -71,7 +71,7 @@ def test_what_is_held_back_is_never_longer_than_the_longest_line(pieces: list[st
         assert fed - consumed <= max_length
 
 
-def test_a_line_of_five_megabytes_comes_in_marked_pieces_and_whole_where_it_may() -> None:
+def test_a_line_of_five_megabytes_is_split_only_if_the_limit_requires_it() -> None:
     text = "x" * 5_000_000 + "\nnext\n"
     pieces = [text[at : at + 65_536] for at in range(0, len(text), 65_536)]
     lines, consumed = assembled(pieces)
@@ -83,7 +83,7 @@ def test_a_line_of_five_megabytes_comes_in_marked_pieces_and_whole_where_it_may(
     assert assembled(pieces, 8_000_000)[0] == ["x" * 5_000_000, "next"]
 
 
-def test_an_endless_line_takes_no_more_memory_than_a_line_may_have() -> None:
+def test_the_memory_for_an_endless_line_is_bounded() -> None:
     assembler = LineAssembler(100_000)
     piece = "x" * 10_000
     tracemalloc.start()
@@ -96,7 +96,7 @@ def test_an_endless_line_takes_no_more_memory_than_a_line_may_have() -> None:
 
 
 @given(st.text(st.characters(), max_size=30), st.randoms(use_true_random=False))
-def test_halves_of_surrogate_pairs_join_wherever_they_are_cut(text: str, dice: random.Random) -> None:
+def test_surrogate_pairs_are_joined_at_any_chunk_boundary(text: str, dice: random.Random) -> None:
     units = halved(text)
     joiner = SurrogateJoiner()
     out = ""
@@ -109,7 +109,7 @@ def test_halves_of_surrogate_pairs_join_wherever_they_are_cut(text: str, dice: r
     assert out + joiner.flush() == joined(text)
 
 
-def test_a_half_without_its_partner_is_kept() -> None:
+def test_a_lone_surrogate_is_kept() -> None:
     joiner = SurrogateJoiner()
     assert joiner.feed("a\ud83d") == "a"
     assert joiner.feed("") == ""

@@ -1,4 +1,4 @@
-"""Lines that are drawn again and again: the latest state now and then, the last one always, each place exact."""
+"""Redrawn lines: their state is reported at intervals, their last state is forwarded, and the position is exact."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ALPHABETS = ("a\r\n", "ab\r", "\r\n", "a\r\r\n ", "\U0001f600\r\n", "\ra\n\n\n")
 
 
 def assembled(pieces: list[str], max_length: int = 1_000_000) -> tuple[list[str], str, str]:
-    """Return the lines, the text that they and the states before them consumed, and the state before the end."""
+    """Return the lines, the text that they and superseded states consumed, and the state before the end."""
     assembler = RedrawingAssembler(max_length)
     lines: list[str] = []
     consumed = ""
@@ -54,7 +54,7 @@ def assembled(pieces: list[str], max_length: int = 1_000_000) -> tuple[list[str]
         ("one\rtwo\nthree", ["two", "three"], ""),
     ],
 )
-def test_a_line_is_its_last_state_at_every_cut(text: str, lines: list[str], state: str) -> None:
+def test_a_line_is_its_last_state_at_any_chunk_boundary(text: str, lines: list[str], state: str) -> None:
     assert drawn_lines_of(text) == lines
     assert assembled(list(text)) == (lines, text, state)
     for cut in range(len(text) + 1):
@@ -62,13 +62,13 @@ def test_a_line_is_its_last_state_at_every_cut(text: str, lines: list[str], stat
 
 
 @given(st.lists(st.text("ab\r\n", max_size=8), max_size=8), st.integers(1, 5))
-def test_random_pieces_give_the_states_of_the_whole(pieces: list[str], max_length: int) -> None:
+def test_chunk_boundaries_do_not_matter_for_random_states(pieces: list[str], max_length: int) -> None:
     text = "".join(pieces)
     lines, consumed, _ = assembled(pieces, max_length)
     assert (lines, consumed) == (drawn_lines_of(text, max_length), text)
 
 
-def test_a_hundred_thousand_states_without_a_newline_are_one_line_and_little_memory() -> None:
+def test_a_hundred_thousand_states_are_one_line_and_take_little_memory() -> None:
     assembler = RedrawingAssembler(16_000)
     consumed = 0
     tracemalloc.start()
@@ -86,7 +86,7 @@ def test_a_hundred_thousand_states_without_a_newline_are_one_line_and_little_mem
 
 
 @pytest.mark.parametrize("restarts", [0.0, 0.1])
-def test_whatever_happens_the_last_states_come_once_in_order_and_no_other_is_a_line(restarts: float) -> None:
+def test_only_the_last_state_of_each_line_is_forwarded_once_and_in_order(restarts: float) -> None:
     for seed in range(HISTORIES):
         dice = random.Random(seed)
         history = replace(
@@ -106,7 +106,7 @@ def test_whatever_happens_the_last_states_come_once_in_order_and_no_other_is_a_l
 
 
 class Bar:
-    """A tail that hears a stream whose every second is one step."""
+    """A tail of a stream that delivers one step per second."""
 
     def __init__(self, **settings: Any) -> None:
         self.now = 0.0
@@ -122,7 +122,7 @@ class Bar:
         self.now += 1
 
     def again(self) -> None:
-        """Lose the stream, open another, and hear all from the beginning."""
+        """Lose the stream, open another one, and replay everything."""
         self.tail.stream_ended(self.now)
         self._open()
         self.tail.stream_received(self.now, [Event("log", self.text)])
@@ -141,7 +141,7 @@ class Bar:
             command = self.tail.next(self.now)
             if isinstance(command, kind):
                 return
-            if isinstance(command, do.AskStatus):
+            if isinstance(command, do.GetStatus):
                 self.tail.status_received(self.now, "RUNNING", terminal=False)
             elif isinstance(command, do.OpenWholeLog):
                 self.tail.whole_log_opened(self.now)
@@ -153,7 +153,7 @@ class Bar:
         raise AssertionError(f"never {kind}")
 
 
-def test_a_bar_is_shown_every_few_seconds_and_at_its_end() -> None:
+def test_a_progress_bar_is_reported_at_intervals_and_at_its_end() -> None:
     bar = Bar(progress_interval=5.0)
     for number in range(12):
         bar.step(f"\rstep {number}")
@@ -164,7 +164,7 @@ def test_a_bar_is_shown_every_few_seconds_and_at_its_end() -> None:
     assert moments[1] - moments[0] == 5
 
 
-def test_a_bar_that_stands_still_is_shown_once() -> None:
+def test_an_unchanged_progress_bar_is_reported_once() -> None:
     bar = Bar(progress_interval=5.0)
     bar.step("\rhalf way")
     for _ in range(30):
@@ -172,7 +172,7 @@ def test_a_bar_that_stands_still_is_shown_once() -> None:
     assert [item for _, item in bar.told] == [Progress("half way")]
 
 
-def test_what_was_shown_of_a_bar_is_not_forwarded_as_far_as_a_replay_is_concerned() -> None:
+def test_progress_does_not_advance_the_cursor() -> None:
     bar = Bar(progress_interval=0.0)
     for text in ("first\n", "\r10%", "\r20%"):
         bar.step(text)
@@ -186,7 +186,7 @@ def test_what_was_shown_of_a_bar_is_not_forwarded_as_far_as_a_replay_is_concerne
     assert cursor.lines == 3
 
 
-def test_without_an_interval_nothing_is_shown_and_nothing_is_left_out() -> None:
+def test_without_an_interval_no_progress_is_reported_and_nothing_is_dropped() -> None:
     bar = Bar()
     for text in ("\r10%", "\r20%", "\n"):
         bar.step(text)

@@ -1,4 +1,4 @@
-"""Single rules of the tail, one history each."""
+"""Individual rules of the tail, with one history each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from airflow_provider_rayagent.tail.machine import Tail
 
 
 class Story:
-    """A tail, a clock, and what the tail has told so far."""
+    """A tail, a clock, and the items of the tail so far."""
 
     def __init__(self, *, deadline: float | None = None, **settings: Any) -> None:
         self.now = 0.0
@@ -24,10 +24,10 @@ class Story:
         self.said: list[str] = []
 
     def next(self, *, status: str = "RUNNING") -> Command:
-        """Return the next command that is not a question for the status, which is answered; waits pass."""
+        """Return the next command other than GetStatus and Wait, which are executed."""
         while True:
             command = self.tail.next(self.now)
-            if isinstance(command, do.AskStatus):
+            if isinstance(command, do.GetStatus):
                 self.tail.status_received(self.now, status, terminal=status == "SUCCEEDED")
             elif isinstance(command, do.Wait):
                 self.now += command.seconds
@@ -36,7 +36,7 @@ class Story:
                 return command
 
     def until(self, kind: type[Command], *, status: str = "RUNNING") -> Any:
-        """Return the first command of a kind; streams are refused, the whole log too, reads bring nothing."""
+        """Return the first command of a kind. Until then, opening fails and reads yield nothing."""
         for _ in range(1000):
             command = self.next(status=status)
             if isinstance(command, kind):
@@ -51,17 +51,17 @@ class Story:
         raise AssertionError(f"never {kind}")
 
     def stream(self, *events: Event, status: str = "RUNNING") -> None:
-        """Open a stream and have it bring events."""
+        """Open a stream and deliver events."""
         self.until(do.OpenStream, status=status)
         self.tail.stream_opened(self.now)
-        self.hear(*events)
+        self.receive(*events)
 
-    def hear(self, *events: Event) -> None:
+    def receive(self, *events: Event) -> None:
         self.tail.stream_received(self.now, events)
         self._take()
 
     def text(self, text: str, *, status: str = "RUNNING") -> None:
-        """Answer the next request for the whole log."""
+        """Respond to the next request for the whole log."""
         self.until(do.OpenWholeLog, status=status)
         self.tail.whole_log_opened(self.now)
         self.tail.whole_log_received(self.now, text)
@@ -80,18 +80,18 @@ def log(*messages: str) -> list[Event]:
     return [Event("log", message) for message in messages]
 
 
-def test_lines_come_as_the_stream_brings_them_once_the_whole_log_told_that_it_is_the_log() -> None:
+def test_lines_of_a_stream_are_forwarded_after_a_comparison_with_the_whole_log() -> None:
     story = Story()
     story.stream(*log("a\nb\n"))
     assert story.lines == []
     story.text("a\nb\nc\n")
     assert story.lines == ["a", "b"]
-    story.hear(*log("c\n"))
+    story.receive(*log("c\n"))
     assert story.lines == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("sign", [OTHER, Event("log", ""), None])
-def test_an_ended_jobs_stream_that_only_shows_that_it_lives_is_left_in_the_end(sign: Event | None) -> None:
+def test_a_stream_without_text_is_given_up_after_the_jobs_end(sign: Event | None) -> None:
     story = Story()
     story.stream(*log("a\n"))
     story.tail.whole_log_failed(0, "Refused.", transient=False)
@@ -108,17 +108,17 @@ def test_an_ended_jobs_stream_that_only_shows_that_it_lives_is_left_in_the_end(s
             if sign is None:
                 story.tail.stream_idle(story.now, alive=True)
             else:
-                story.hear(sign)
+                story.receive(sign)
     assert command == do.Finish(End.JOB_ENDED)
     assert story.now < 60
     assert not story.tail.log_is_whole
 
 
-def test_a_message_unlike_the_others_is_not_forwarded_before_the_whole_log_has_told() -> None:
+def test_a_message_of_another_kind_is_not_forwarded_without_the_whole_log() -> None:
     story = Story(sources=("http",))
     story.stream(*log("a\n"))
     story.text("a\nb\n")
-    story.hear(*log("b\n"), Event("log", "proxy says hello", plain=True), *log("c\n"))
+    story.receive(*log("b\n"), Event("log", "proxy says hello", plain=True), *log("c\n"))
     assert story.lines == ["a", "b"]
     assert isinstance(story.next(), do.CloseStream)
     story.text("a\nb\nc\n")
@@ -126,14 +126,14 @@ def test_a_message_unlike_the_others_is_not_forwarded_before_the_whole_log_has_t
     assert story.said == []
 
 
-def test_a_log_that_only_now_and_then_is_plain_text_is_read_from_the_streams_if_there_is_nothing_else() -> None:
+def test_mixed_plain_text_and_events_are_forwarded_if_the_whole_log_is_unavailable() -> None:
     story = Story(sources=("http",))
     plain = Event("log", "b\n", plain=True)
     story.stream(*log("a\n"))
     for _ in range(2):
         story.until(do.OpenWholeLog)
         story.tail.whole_log_failed(story.now, "Gone.", transient=False)
-    story.hear(plain, *log("c\n"))
+    story.receive(plain, *log("c\n"))
     assert story.lines == ["a"]
     for _ in range(6):
         story.until(do.OpenWholeLog)
@@ -141,11 +141,11 @@ def test_a_log_that_only_now_and_then_is_plain_text_is_read_from_the_streams_if_
     story.stream(*log("a\n"), plain, *log("c\n"))
     story.until(do.OpenWholeLog)
     story.tail.whole_log_failed(story.now, "Gone.", transient=False)
-    story.hear()
+    story.receive()
     assert story.lines == ["a", "b", "c"]
 
 
-def test_a_shorter_log_that_is_nothing_like_the_old_one_is_forwarded_anew_at_the_end() -> None:
+def test_a_shorter_and_different_log_is_forwarded_again_at_the_end() -> None:
     story = Story(sources=())
     story.text("a long first line\n")
     story.text("new\n", status="SUCCEEDED")
@@ -157,14 +157,14 @@ def test_a_shorter_log_that_is_nothing_like_the_old_one_is_forwarded_anew_at_the
     assert len(story.said) == 1
 
 
-def test_what_the_agent_says_of_its_stream_is_told_once_and_not_without_end() -> None:
+def test_error_events_are_reported_once_each_and_limited_in_number() -> None:
     story = Story()
     story.stream(*(Event("error", f"broken {number % 50}") for number in range(500)))
     assert len(story.said) == 5
     assert len(set(story.said)) == 5
 
 
-def test_that_the_log_cannot_be_read_is_told_once_and_again_after_it_could() -> None:
+def test_an_unreadable_log_is_reported_once_until_it_is_readable_again() -> None:
     story = Story(unreachable_timeout=1e9)
     for minutes in (10, 20):
         while story.now < minutes * 60:
@@ -174,7 +174,7 @@ def test_that_the_log_cannot_be_read_is_told_once_and_again_after_it_could() -> 
     assert [said[:35] for said in story.said] == ["The job's log cannot be read: 503. "] * 2
 
 
-def test_a_stream_is_read_no_further_while_much_waits_for_an_answer() -> None:
+def test_a_stream_is_not_read_while_too_much_is_held_back() -> None:
     story = Story(sources=("http",))
     story.stream(*log("x" * 1_000_000))
     story.until(do.OpenWholeLog)
@@ -184,7 +184,7 @@ def test_a_stream_is_read_no_further_while_much_waits_for_an_answer() -> None:
     assert isinstance(story.next(), do.ReadStream)
 
 
-def test_a_silent_stream_is_not_trusted_longer_while_the_whole_log_grows() -> None:
+def test_the_silence_timeout_is_not_extended_while_the_whole_log_grows() -> None:
     story = Story(sources=("http",), silence_timeout=30.0)
     for number in range(1, 8):
         story.until(do.OpenStream)
@@ -195,7 +195,7 @@ def test_a_silent_stream_is_not_trusted_longer_while_the_whole_log_grows() -> No
     assert story.lines == ["line"] * 7
 
 
-def test_the_end_is_news_even_if_the_status_has_the_same_name() -> None:
+def test_a_terminal_status_is_a_change_even_if_its_name_is_the_same() -> None:
     story = Story(sources=())
     for _ in range(8):
         story.until(do.OpenWholeLog)
@@ -204,27 +204,27 @@ def test_the_end_is_news_even_if_the_status_has_the_same_name() -> None:
     assert story.tail.next(story.now) == do.OpenWholeLog()
 
 
-def test_a_look_asks_the_status_reads_the_whole_log_and_ends() -> None:
+def test_checking_once_gets_the_status_and_the_whole_log_and_ends() -> None:
     story = Story(once=True)
     story.text("a\nb\npartial")
     assert story.lines == ["a", "b"]
-    assert story.next() == do.Finish(End.LOOKED)
+    assert story.next() == do.Finish(End.CHECKED_ONCE)
 
 
-def test_a_look_at_an_agent_that_refuses_the_log_ends_too() -> None:
+def test_checking_once_ends_even_if_the_log_is_unavailable() -> None:
     story = Story(once=True)
     story.until(do.OpenWholeLog)
     story.tail.whole_log_failed(0, "Refused.")
-    assert story.next() == do.Finish(End.LOOKED)
+    assert story.next() == do.Finish(End.CHECKED_ONCE)
 
 
-def test_without_forwarding_only_the_status_is_asked() -> None:
+def test_without_forwarding_only_the_status_is_requested() -> None:
     tail = Tail(TailSettings(forward=False, poll_interval=5))
     now = 0.0
     kinds = set()
     for status in ("PENDING", "RUNNING", "RUNNING", "SUCCEEDED"):
         command = tail.next(now)
-        assert isinstance(command, do.AskStatus)
+        assert isinstance(command, do.GetStatus)
         tail.status_received(now, status, terminal=status == "SUCCEEDED")
         command = tail.next(now)
         kinds.add(type(command))
@@ -234,7 +234,7 @@ def test_without_forwarding_only_the_status_is_asked() -> None:
     assert now == 15
 
 
-def test_at_the_deadline_everything_is_closed() -> None:
+def test_all_connections_are_closed_at_the_deadline() -> None:
     story = Story(deadline=100.0)
     story.stream(*log("a\n"))
     assert isinstance(story.until(do.CloseStream), do.CloseStream)
@@ -243,7 +243,7 @@ def test_at_the_deadline_everything_is_closed() -> None:
     assert 100 <= story.now < 101
 
 
-def test_complete_before_the_last_lines_does_not_end_a_job_that_runs() -> None:
+def test_a_premature_complete_event_does_not_end_the_tail() -> None:
     story = Story(sources=("http",))
     story.stream(*log("a\n"), COMPLETE)
     story.text("a\nb\n")

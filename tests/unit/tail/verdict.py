@@ -1,4 +1,4 @@
-"""Whether a history came to the end that is promised."""
+"""Check the outcome of a history against the guarantee."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from tests.unit.tail.world import World
 
 MOST_REQUESTS_IN_10_SECONDS = 60
-"""With a poll interval of 0.3 s and every fault at once."""
+"""With a poll interval of 0.3 s and all faults at the same time."""
 MOST_REQUESTS_IN_10_SECONDS_BY_DEFAULT = 45
 
 
 def complaint(world: World) -> str:
-    """Return what is wrong with the outcome, empty if nothing is."""
+    """Return what is wrong with the outcome, or an empty string."""
     history = world.history
     truth = history.truth(history.text)
     said = [notice.text for notice in world.notices if "The agent reports" not in notice.text]
@@ -36,7 +36,7 @@ def complaint(world: World) -> str:
 
 
 def complaint_about_rewriting(world: World) -> str:
-    """Return the same for a history in which the log is rewritten."""
+    """Return the same for a history with a rewritten log."""
     history = world.history
     old, new = map(history.truth, (history.text, history.rewritten))
     before = len(world.lines) - len(new)

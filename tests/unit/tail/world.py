@@ -1,4 +1,4 @@
-"""A simulated world: an agent, a network, a task log and a clock, all driven by one tail through one history."""
+"""A simulated world of an agent, a network, a task log and a clock, which one tail drives through one history."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 
 MAX_STEPS = 100_000
 INSTANT = 0.002
-"""The longest that a request or a read takes in itself."""
+"""Maximum duration of a request or a read."""
 MAX_STATUS_FAILURES = 3
-"""In a row; so the agent is never away for so long that it is given up."""
+"""Consecutive failures, so that the tail does not give up on the agent."""
 MAX_RESTARTS = 3
 MAX_TEXT_FAILURES = 5
-"""In a row, unless the whole log is to be refused for certain."""
+"""Consecutive failures, unless every request for the whole log is to fail."""
 NOISE = (
     OTHER,
     Event("error", "Failed to stream logs"),
 )
 EMPTY = Event("log", "")
-"""Noise too, unless each message is a line."""
+"""Includes noise, unless each message is a line."""
 JUNK = ("[1, 2]", "not JSON", "7\n")
 
 
 class Timetable:
-    """How much of a text is written when.
+    """How much of a text is written at which time.
 
     :param stages: moments and lengths, ascending.
     """
@@ -65,7 +65,7 @@ class LiveStream:
 
 
 class World:
-    """Everything outside a tail.
+    """Everything outside of a tail.
 
     Attributes tell what came of it: ``lines``, ``notices``, ``progress`` (moment and text), ``requests`` (moment and
     kind), ``now``, ``end``.
@@ -113,7 +113,7 @@ class World:
         return self
 
     def busiest(self, seconds: float) -> int:
-        """Return the most requests made in any such time."""
+        """Return the maximum number of requests in any interval of that length."""
         moments = [moment for moment, _ in self.requests]
         return max((bisect_right(moments, moment + seconds) - index for index, moment in enumerate(moments)), default=0)
 
@@ -167,7 +167,7 @@ class World:
             self._read_text()
         elif isinstance(command, do.Wait):
             self.now += command.seconds
-        elif isinstance(command, do.AskStatus):
+        elif isinstance(command, do.GetStatus):
             self._request("status")
             self._answer_status()
         elif isinstance(command, do.OpenStream):
@@ -320,7 +320,7 @@ class World:
 
 
 def _stages(history: History) -> list[tuple[float, int]]:
-    """Return when how many characters are written."""
+    """Return the times of writes, with the number of characters written by then."""
     length, duration = len(history.text), history.duration
     last = duration + history.late
     if history.growth == "early":

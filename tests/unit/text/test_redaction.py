@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from airflow_provider_rayagent.tail.lines import LineAssembler, Piece, RedrawingAssembler, changed, unmarked
+from airflow_provider_rayagent.tail.lines import LineAssembler, Piece, RedrawingAssembler, map_text, strip_marks
 from airflow_provider_rayagent.text.redaction import Redactor
 
 SECRETS = ("abab", "abc", "b/")
@@ -24,7 +24,7 @@ def joined(lines: list[str]) -> str:
     """Return the text of which these are the lines, without line breaks at its end."""
     text = ""
     for line in lines:
-        part, ends = unmarked(line)
+        part, ends = strip_marks(line)
         text += f"{part}\n" if ends else part
     return text.rstrip("\n")
 
@@ -59,8 +59,8 @@ def test_the_pieces_of_a_line_without_secrets_are_the_line_without_secrets(text:
     redact = Redactor(SECRETS)
     lines = assembled(LineAssembler(max_length, redact=redact), [text])
     assert joined(lines) == text.rstrip("\n")
-    assert joined([changed(line, redact) for line in lines]) == "\n".join(map(redact, text.split("\n"))).rstrip("\n")
-    assert all(len(unmarked(line)[0]) <= max_length + redact.overlap for line in lines)
+    assert joined([map_text(line, redact) for line in lines]) == "\n".join(map(redact, text.split("\n"))).rstrip("\n")
+    assert all(len(strip_marks(line)[0]) <= max_length + redact.overlap for line in lines)
 
 
 def test_a_piece_ends_before_the_secret_in_which_it_would_end_or_after_it_if_it_begins_with_it() -> None:

@@ -17,7 +17,7 @@ from airflow_provider_rayagent.render.records import JobRecords
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.cursor import Cursor
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.tail.reading import TextReading
+from airflow_provider_rayagent.tail.text_reader import TextReader
 from airflow_provider_rayagent.tasks.observer import JobObserver
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 from airflow_provider_rayagent.triggers import gaps as rules
@@ -36,7 +36,7 @@ MAX_LINE_LENGTH = 16_000
 
 def position(lines: int, *, width: int = 1, **more: Any) -> LogPosition:
     cursor = Cursor()
-    TextReading(cursor, MAX_LINE_LENGTH).feed_text("".join(f"{number:0{width}}\n" for number in range(lines)))
+    TextReader(cursor, MAX_LINE_LENGTH).feed_text("".join(f"{number:0{width}}\n" for number in range(lines)))
     found = cursor.to_json()
     found.update(more)  # type: ignore[typeddict-item]
     return found
@@ -116,7 +116,7 @@ class Trigger:
         self._text = text
         self.cursor = Cursor.from_json(dict(begin))
         redraws = present.progress_interval is not None
-        self._reading = TextReading(self.cursor, MAX_LINE_LENGTH, redraws=redraws)
+        self._reading = TextReader(self.cursor, MAX_LINE_LENGTH, redraws=redraws)
         self._records = JobRecords("j1", present, markers=MARKERS, position=begin)
 
     def read(self, until: int) -> list[str]:
@@ -149,7 +149,7 @@ class Hook:
         self.config = SimpleNamespace(redact=NO_SECRETS, base_url="")
 
     def follow_job(self, job_id: str, settings: TailSettings, *, cursor: Cursor, **_: Any) -> Any:
-        reading = TextReading(cursor, settings.max_line_length, redraws=settings.progress_interval is not None)
+        reading = TextReader(cursor, settings.max_line_length, redraws=settings.progress_interval is not None)
 
         def items() -> Iterator[list[Item]]:
             for start in range(0, len(self._text), 7):

@@ -62,10 +62,10 @@ def saved_lines(ti: TaskInstance) -> int:
 
 def position_of(ti: TaskInstance, lines: int) -> dict[str, Any]:
     """Return what a trigger that has written so many lines saves."""
-    from airflow_provider_rayagent.tail.reading import TextReading
+    from airflow_provider_rayagent.tail.text_reader import TextReader
 
     cursor = Cursor()
-    TextReading(cursor, 16_000).feed_text("".join(f"{line}\n" for line in LINES[:lines]))
+    TextReader(cursor, 16_000).feed_text("".join(f"{line}\n" for line in LINES[:lines]))
     return {"try": str(ti.id), "owner": "another", "cursor": cursor.to_json()}
 
 

@@ -1,4 +1,4 @@
-"""One reading of a job's log text, from its first character: what is new in it, as lines."""
+"""Read the text of a job's log from its first character, and return the new lines."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.text.redaction import Redactor
 
 
-class TextReading:
-    """A reading of plain log text, cut anywhere.
+class TextReader:
+    """Reads log text in chunks that end anywhere.
 
-    :param cursor: the forwarded part; moved on as lines are given out.
+    :param cursor: the forwarded part; advanced as lines are returned.
     :param max_line_length: see :class:`LineAssembler`.
-    :param redraws: whether ``\\r`` draws a line anew; see :class:`RedrawingAssembler`.
-    :param redact: knows the secrets that no cut may divide.
+    :param redraws: whether ``\\r`` redraws a line; see :class:`RedrawingAssembler`.
+    :param redact: the secrets that must not be split between two pieces of a line.
     """
 
     def __init__(
@@ -29,46 +29,46 @@ class TextReading:
         self._pairs = SurrogateJoiner()
         assembler = RedrawingAssembler if redraws else LineAssembler
         self._assembler = assembler(max_line_length, mid_line=cursor.mid_line, redact=redact)
-        self.heard = False
-        """Whether any text came."""
+        self.has_text = False
+        """Whether any text was received."""
         self.advanced = False
-        """Whether any of it was new."""
+        """Whether any new text was received."""
 
     @property
     def chars(self) -> int:
-        """Characters read so far."""
+        """Number of characters read so far."""
         return self._replay.chars
 
     @property
     def recognized(self) -> bool:
-        """Whether any of the text was compared with what was forwarded, and found the same."""
+        """See :attr:`Replay.recognized`."""
         return self._replay.recognized
 
     @property
     def is_short(self) -> bool:
-        """Whether the reading has not come as far as the cursor."""
+        """Whether the text read so far ends before the cursor."""
         return self._replay.behind > 0
 
     @property
     def state(self) -> str:
-        """What an unfinished line shows that was drawn more than once; else empty."""
+        """See :attr:`LineAssembler.state`."""
         return self._assembler.state
 
     def feed_text(self, text: str) -> list[str]:
         """Return the new lines that ``text`` completes.
 
-        :raises ForeignTextError: if it is not the text that was forwarded before.
+        :raises ForeignTextError: if the text differs from what was forwarded.
         """
         return self._new(self._pairs.feed(text))
 
     def flush(self) -> list[str]:
-        """Return the last line, if the text ends without a newline.
+        """Return the last line, if it has no newline.
 
-        :raises ForeignTextError: as :meth:`feed_text`.
+        :raises ForeignTextError: see :meth:`feed_text`.
         """
         lines = self._new(self._pairs.flush())
         if self._replay.behind == 1 and self._cursor.joining == "lines":
-            # The newline that was added to the last message is not in a text that ends without one.
+            # The newline that was added to the last message is missing in a log that does not end with one.
             lines += self._new("\n")
         last, consumed = self._assembler.flush()
         self._advance(last, consumed)
@@ -77,7 +77,7 @@ class TextReading:
     def _new(self, text: str) -> list[str]:
         if not text:
             return []
-        self.heard = True
+        self.has_text = True
         text = self._replay.feed(text)
         if not text:
             return []
