@@ -71,7 +71,7 @@ def test_there_are_many_quotes() -> None:
 def test_all_that_the_log_tail_says_is_explained() -> None:
     module = ast.parse((PACKAGE / "tail" / "output.py").read_text(encoding="utf-8"))
     calls = [node for node in ast.walk(module) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
-    said = [_plain(text) for call in calls if call.func.attr == "_say" for text in _texts(call.args[0])]  # type: ignore[attr-defined]
+    said = [_plain(text) for call in calls if call.func.attr == "_add_notice" for text in _texts(call.args[0])]  # type: ignore[attr-defined]
     assert len(said) >= 5
     assert [text for text in said if text not in quotes()] == []
 
