@@ -1,1 +1,1 @@
-"""Requests to a service in front of Ray, its answers, and the drivers of a tail; no Airflow here. Internal."""
+"""Client of a service in front of Ray: requests, responses, transports and tail drivers. Without Airflow; internal."""

@@ -1,6 +1,6 @@
 """The Ray agent as a service. Pure.
 
-The agent's server is not public; what is certain of it comes from its Python client, ``synapse_sdk.clients.agent``.
+The agent's server is not public; its API is known from its Python client, ``synapse_sdk.clients.agent``.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class AgentService:
         return Call("GET", "plugin_releases/", "list")
 
     def get_plugin_release(self, lookup: str) -> Call:
-        # As the agent's client sends it, without a slash at the end; an agent that wants one redirects.
+        # Without a trailing slash, like the agent's client; an agent that requires one redirects.
         return Call("GET", f"plugin_releases/{plugins.quote_lookup(lookup)}")
 
     def run_plugin_release(

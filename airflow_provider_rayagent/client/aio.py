@@ -35,11 +35,11 @@ HTTPX_ERRORS = LibraryErrors(
     read_timeout=(httpx.ReadTimeout, httpx.WriteTimeout),
 )
 BROKEN = (httpx.HTTPError, httpx.StreamError, OSError)
-"""What is raised where the reading of a body breaks off."""
+"""Exceptions raised while a body is read."""
 
 
 class _Clients(NamedTuple):
-    """Two clients, since each call looks at all connections of its client, and there is one for each stream."""
+    """Separate clients for calls and streams: each call iterates over all connections of its client's pool."""
 
     environment: Environment
     calls: httpx.AsyncClient
@@ -47,9 +47,9 @@ class _Clients(NamedTuple):
 
 
 class AsyncAgent:
-    """One agent, spoken to from asyncio code. Use it as an async context manager, or await :meth:`close`.
+    """A client of one agent for asyncio code. Use it as an async context manager, or await :meth:`close`.
 
-    :param sleep: awaited with the seconds to wait before another try.
+    :param sleep: awaited with the seconds to wait before a retry.
     """
 
     def __init__(self, config: AgentConfig, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
@@ -89,9 +89,9 @@ class AsyncAgent:
             return self._clients
 
     async def send(self, operation: Operation, *, tries: int = retry.MAX_TRIES) -> Any:
-        """Return the result of an operation; that of a single call is the answer's value.
+        """Return the result of an operation; that of a single call is the value of its response.
 
-        :param tries: how often each call may be sent, within what :func:`retry.may_retry` allows.
+        :param tries: maximum number of attempts for each call, if :func:`retry.may_retry` permits them.
         :raises RayAgentError: for every failure.
         """
         if isinstance(operation, Call):
@@ -110,7 +110,7 @@ class AsyncAgent:
         return await self.repeated(call, send_once, tries=tries)
 
     async def repeated(self, call: Call, send: Callable[[], Awaitable[Any]], *, tries: int = retry.MAX_TRIES) -> Any:
-        """Return what ``send`` returns, which sends ``call``, trying again where that is allowed."""
+        """Return the result of ``send``, which sends ``call``; retry it if permitted."""
         return await tenacity.AsyncRetrying(sleep=self._sleep, **retry.policy(call, tries))(send)
 
     async def _send_once(self, call: Call, attempt: int) -> Any:
@@ -124,11 +124,11 @@ class AsyncAgent:
     async def opened(
         self, call: Call, *, stream: bool = False, headers: Mapping[str, str] | None = None
     ) -> AsyncIterator[httpx.Response]:
-        """Give the response to ``call``, its body unread; what breaks while it is read is raised as ours.
+        """Yield the response to ``call`` with its body unread, and convert exceptions raised while it is read.
 
-        :param stream: whether the response may go on for long, with silences of any length. Its head has to come within
-            twice the ``connect_timeout``: one for the connection, one for the answer.
-        :param headers: more headers of the request.
+        :param stream: whether the response is a stream without time limits. Its head must arrive within twice the
+            ``connect_timeout``: one for the connection, one for the response.
+        :param headers: additional headers of the request.
 
         :raises RayAgentError: for every failure of the connection, but not for an error status.
         """
@@ -148,7 +148,7 @@ class AsyncAgent:
                 await response.aclose()
 
     def error(self, error: BaseException) -> RayAgentError:
-        """Return our error for what the libraries raise."""
+        """Return our error for an exception of the libraries."""
         proxy = self._clients.environment.proxy(self.config.base_url) if self._clients is not None else None
         return as_agent_error(error, self.config, HTTPX_ERRORS, proxy)
 
@@ -157,7 +157,7 @@ class AsyncAgent:
         client = clients.streams if stream else clients.calls
         url = self.config.url(call.path)
         for redirects in range(answers.MAX_REDIRECTS + 1):
-            clients.environment.proxy(url)  # raises if it can't be used; ``mounts`` leaves such a one out
+            clients.environment.proxy(url)  # raises if the proxy is invalid, since ``mounts`` omits it
             response = await client.send(
                 client.build_request(call.method, url, json=call.body, headers=headers), stream=True
             )
@@ -170,15 +170,15 @@ class AsyncAgent:
 
 
 async def read_body(call: Call, response: httpx.Response) -> bytes:
-    """Return the body of an answer; of an error status, what comes of it soon.
+    """Return the body of a response; for an error status, only the part that arrives soon.
 
-    :raises RayAgentResponseError: if an answer is too long.
+    :raises RayAgentResponseError: if a response is too large.
     """
     body = limits.Body(call, response.status_code)
     try:
         with anyio.move_on_after(body.limit.seconds) as scope:
-            async for piece in response.aiter_bytes():
-                if not body.add(piece):
+            async for chunk in response.aiter_bytes():
+                if not body.add(chunk):
                     break
         if scope.cancelled_caught:
             raise body.too_slow
@@ -193,7 +193,7 @@ def _client(
 ) -> httpx.AsyncClient:
     pool = httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=MAX_IDLE_SECONDS)
     return httpx.AsyncClient(
-        # ``httpx`` takes text in ASCII only.
+        # ``httpx`` encodes str headers as ASCII.
         headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in config.headers.items()],
         verify=context,
         trust_env=False,
@@ -213,14 +213,14 @@ def _proxy(url: str, context: ssl.SSLContext) -> httpx.Proxy:
 
 
 def _environment_and_tls(config: AgentConfig) -> tuple[Environment, ssl.SSLContext]:
-    """Return proxies and CAs from the environment, and the TLS context; reading CAs is too slow for an event loop."""
+    """Return the environment and the TLS context. Blocking: reading CAs is too slow for an event loop."""
     environment = read_environment(config)
     try:
         return environment, _ssl_context(config, environment.verify)
     except OSError:
         if config.base_url.startswith("https:"):
             raise
-        # Plain http needs no CAs. A redirect to https then trusts no certificate.
+        # Plain http does not need CAs. After a redirect to https, no certificate is trusted.
         return environment, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class AsyncFollower(Following):
-    """Follow one job: :meth:`items` gives its items, and then the attributes say how it ended.
+    """Follows one job: :meth:`items` yields its items, then the attributes contain the outcome.
 
     :param deadline: seconds from now after which to give up.
     """
@@ -49,9 +49,9 @@ class AsyncFollower(Following):
         self._whole: AsyncWholeLog | None = None
 
     def items(self) -> Items[list[Item]]:
-        """Return what gives lists of items, empty ones too, until the end.
+        """Return an iterator over lists of items, which may be empty, until the end.
 
-        Closing it closes all connections, and so does dropping it.
+        Closing it or dropping its last reference closes all connections.
         """
         return TaskItems(self._items())
 

@@ -1,10 +1,10 @@
-"""Async iterators that close their connections even if nobody closes them.
+"""Async iterators that close their connections even if the caller does not.
 
 ``break`` leaves an async generator suspended. When it is garbage-collected, ``asyncio`` closes it in a task that the
-end of ``asyncio.run`` cancels half-way ("coroutine ignored GeneratorExit"); while somebody still holds it,
+end of ``asyncio.run`` cancels midway ("coroutine ignored GeneratorExit"). While it is still referenced,
 ``loop.shutdown_asyncgens`` closes it at the same time as the generators that it uses ("asynchronous generator is
-already running"). ``asyncio.run`` cancels a task once and waits for its end, so a generator that has connections to
-close runs in a task.
+already running"). Therefore a generator with connections to close runs in a task, which ``asyncio.run`` cancels once
+and then awaits.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ class Items(AsyncGenerator[ItemT, None]):
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Close what it holds; there are no more items then."""
+        """Release all resources; the iterator is exhausted then."""
 
-    async def asend(self, value: None) -> ItemT:  # noqa: ARG002 - as the interface has it
-        """Return the next item; a value has no meaning."""
+    async def asend(self, value: None) -> ItemT:  # noqa: ARG002 - defined by the interface
+        """Return the next item; the value is ignored."""
         return await self.__anext__()
 
     async def athrow(self, typ: Any, val: object = None, tb: TracebackType | None = None, /) -> ItemT:  # noqa: ARG002
-        """Close it, and raise the exception."""
+        """Close the iterator, and raise the exception."""
         await self.aclose()
         error: Any = typ if val is None else val
         raise error
 
 
 class _Exchange(Generic[ItemT]):
-    """What a generator's task shares with the iterator.
+    """State that a generator's task shares with the iterator.
 
-    The task has no reference to the iterator itself, which ends the task when it is dropped.
+    The task does not reference the iterator itself, which cancels the task when it is garbage-collected.
     """
 
     def __init__(self) -> None:
@@ -57,11 +57,11 @@ class _Exchange(Generic[ItemT]):
 
 
 class TaskItems(Items[ItemT]):
-    """The items of a generator that runs in a task of its own, and only while an item is awaited.
+    """The items of a generator that runs in a separate task, and only while an item is awaited.
 
-    If the one who awaits an item is cancelled, the item is not lost: it is the next one.
+    If the consumer is cancelled while it awaits an item, the item is not lost: it is returned next.
 
-    :param source: the generator, not begun; it is always closed.
+    :param source: the generator, not yet started; it is always closed.
     """
 
     def __init__(self, source: AsyncGenerator[ItemT, None]) -> None:
@@ -95,7 +95,7 @@ class TaskItems(Items[ItemT]):
             self._task = asyncio.create_task(_run(self._source, self._exchange))
         self._task.cancel()
         await asyncio.wait((self._task,))
-        # A task that is cancelled before its first step does not come to its own end.
+        # A task that is cancelled before its first step does not run its ``finally`` block.
         self._exchange.ready.set()
 
     def __del__(self) -> None:
@@ -105,7 +105,7 @@ class TaskItems(Items[ItemT]):
 
 
 async def _run(source: AsyncGenerator[ItemT, None], exchange: _Exchange[ItemT]) -> None:
-    """Iterate over the generator, one item each time that one is wanted."""
+    """Iterate over the generator, one item per request."""
     try:
         async with aclosing(source):
             async for item in source:

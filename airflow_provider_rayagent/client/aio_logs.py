@@ -1,4 +1,4 @@
-"""The asyncio log transports: thin, each knows its protocol and no rule of the tail."""
+"""The asyncio log transports. They implement the protocols; the rules of the tail are in the state machine."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from airflow_provider_rayagent.client.aio import BROKEN, read_body
 from airflow_provider_rayagent.client.call import Call
 from airflow_provider_rayagent.client.errors import RayAgentConnectionError
 from airflow_provider_rayagent.client.log_answers import (
-    GOODBYE_SECONDS,
+    CLOSE_SECONDS,
     PING_SECONDS,
     READ_BYTES,
     SEND_SECONDS,
-    HeldLog,
+    LogBuffer,
     StreamEndedError,
     check_log_answer,
     check_upgrade,
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
 
 MIN_WAIT = 0.01
 SLICE_SECONDS = 1.0
-"""A wait for more of a whole log is never longer at a stretch, so that the job's status is asked for meanwhile."""
+"""Maximum duration of one wait for data of a whole log, so that the job's status is polled meanwhile."""
 MAX_READ_AHEAD = 64
-"""Chunks that are read ahead; then the agent is made to wait."""
+"""Chunks to read ahead; then the agent has to wait."""
 MAX_READ_AHEAD_BYTES = 1_000_000
 _BROKEN_SOCKET = (httpcore.NetworkError, httpcore.TimeoutException, OSError)
 
@@ -55,7 +55,7 @@ class AsyncLogStream(Protocol):
     """A live log stream."""
 
     async def read(self, seconds: float) -> tuple[list[Event], bool]:
-        """Return the messages that came within ``seconds``, and whether the peer is known to be alive.
+        """Return the messages received within ``seconds``, and whether the peer is alive.
 
         :raises StreamEndedError: once the stream has ended.
         """
@@ -65,7 +65,7 @@ class AsyncLogStream(Protocol):
 
 
 class _ReadAhead:
-    """A task that reads a body ahead, within bounds, so that a read can be given up without losing anything.
+    """A task that reads a body ahead, within limits, so that a read can time out without losing data.
 
     :param source: the body.
     :param opened: closes the response.
@@ -82,18 +82,18 @@ class _ReadAhead:
         self._task = asyncio.create_task(self._run(source))
 
     async def take(self, seconds: float) -> list[bytes]:
-        """Return what has come, after at most ``seconds``.
+        """Return the data received, after at most ``seconds``.
 
-        :raises StreamEndedError: once all has been returned and the body has ended; its cause is what broke it off.
+        :raises StreamEndedError: once the body has ended and all data was returned; its cause is the error, if any.
         """
         if not self._ready.is_set():
-            # Before Python 3.12, asyncio.wait_for loses a cancellation that comes just when what it waits for does.
+            # Before Python 3.12, asyncio.wait_for loses a cancellation that coincides with the awaited event.
             with anyio.move_on_after(seconds):
                 await self._ready.wait()
         items, self._items, self._bytes = self._items, [], 0
         if not items and self._ended:
             error = self._error
-            raise StreamEndedError(_words(error) if error else "ended by the agent") from error
+            raise StreamEndedError(_message(error) if error else "closed by the agent") from error
         if not self._ended:
             self._ready.clear()
         self._space.set()
@@ -102,8 +102,8 @@ class _ReadAhead:
     async def close(self) -> None:
         """Close the response, which ends the task.
 
-        It is not cancelled: at the end of ``asyncio.run`` it has been already, and a second time would come in the
-        midst of its closing the connection.
+        The task is not cancelled: ``asyncio.run`` has already done that at its end, and a second cancellation would
+        interrupt the closing of the connection.
         """
         self._closed = True
         self._space.set()
@@ -128,7 +128,7 @@ class _ReadAhead:
 
 
 class AsyncWebSocketStream:
-    """The log stream over WebSocket, on a connection that ``httpx`` opened. Made by :meth:`open`."""
+    """The log stream over WebSocket, on a connection that ``httpx`` opened. Created by :meth:`open`."""
 
     def __init__(
         self, decode: DecodeEvent, stream: httpcore.AsyncNetworkStream, opened: contextlib.AsyncExitStack
@@ -154,7 +154,7 @@ class AsyncWebSocketStream:
             return cls(decode, response.extensions["network_stream"], opened.pop_all())
 
     async def read(self, seconds: float) -> tuple[list[Event], bool]:
-        """Return the messages that came within ``seconds``, and whether the peer gave any sign of life."""
+        """Return the messages received within ``seconds``, and whether the peer is alive."""
         if self._frames.ended is not None:
             raise StreamEndedError(self._frames.ended, too_long=self._frames.too_long)
         try:
@@ -168,11 +168,11 @@ class AsyncWebSocketStream:
             if ping is not None and self._frames.ended is None:
                 await self._send(PONG, ping)
         except _BROKEN_SOCKET as error:
-            raise StreamEndedError(_words(error)) from None
+            raise StreamEndedError(_message(error)) from None
         return [self._decode(message) for message in messages], True
 
     async def _receive(self, until: float) -> bytes | None:
-        """Return what comes next; a ping now and then makes a living peer show itself."""
+        """Return the next data, or ``None`` if there is none in time. Send pings, to detect a dead peer."""
         while True:
             now = time.monotonic()
             if now >= self._ping_due:
@@ -188,16 +188,16 @@ class AsyncWebSocketStream:
         await self._stream.write(control_frame(opcode, payload), timeout=seconds)
 
     async def close(self) -> None:
-        """Say goodbye and close the connection without waiting for an answer."""
+        """Send a close frame and close the connection, without waiting for a response."""
         try:
             with contextlib.suppress(*_BROKEN_SOCKET):
-                await self._send(CLOSE, b"\x03\xe8", GOODBYE_SECONDS)
+                await self._send(CLOSE, b"\x03\xe8", CLOSE_SECONDS)
         finally:
             await self._opened.aclose()
 
 
 class AsyncSseStream:
-    """The log stream as server-sent events, with ``httpx``. Made by :meth:`open`."""
+    """The log stream as server-sent events, with ``httpx``. Created by :meth:`open`."""
 
     def __init__(self, decode: DecodeEvent, response: httpx.Response, opened: contextlib.AsyncExitStack) -> None:
         self._decode = decode
@@ -216,7 +216,7 @@ class AsyncSseStream:
             return cls(decode, response, opened.pop_all())
 
     async def read(self, seconds: float) -> tuple[list[Event], bool]:
-        """Return the messages that came within ``seconds``, and whether anything came."""
+        """Return the messages received within ``seconds``, and whether any data was received."""
         if self._decoder.ended is not None:
             raise StreamEndedError(self._decoder.ended, too_long=self._decoder.too_long)
         chunks = await self._ahead.take(seconds)
@@ -229,7 +229,7 @@ class AsyncSseStream:
 
 
 class AsyncWholeLog:
-    """The whole log, read piece by piece, with ``httpx``. Made by :meth:`open`."""
+    """The whole log, read incrementally with ``httpx``. Created by :meth:`open`."""
 
     def __init__(self, agent: AsyncAgent, response: httpx.Response, opened: contextlib.AsyncExitStack) -> None:
         self._agent = agent
@@ -238,13 +238,13 @@ class AsyncWholeLog:
         self._decoder = agent.config.service.log_decoder(response.headers.get("content-type", ""))
         self._at_end = False
         self.delimited = is_delimited(response.headers)
-        """Whether the answer itself says where it ends, so that a cut one is noticed."""
+        """Whether the response declares its end, so that a truncated one is detected."""
 
     @classmethod
     async def open(cls, agent: AsyncAgent, call: Call) -> AsyncWholeLog:
-        """Send the request for the log.
+        """Request the log.
 
-        :raises RayAgentError: if it can't be had.
+        :raises RayAgentError: if it cannot be read.
         """
         async with contextlib.AsyncExitStack() as opened:
             response = await opened.enter_async_context(agent.opened(call))
@@ -252,9 +252,9 @@ class AsyncWholeLog:
             return cls(agent, response, opened.pop_all())
 
     async def read(self) -> str | None:
-        """Return the next piece of text, empty if none came for a while, ``None`` at the end.
+        """Return the next chunk of text, an empty one after :data:`SLICE_SECONDS` without data, or ``None`` at the end.
 
-        :raises RayAgentError: if the answer breaks off, or comes too slowly.
+        :raises RayAgentError: if the response is incomplete or too slow.
         """
         if self._at_end:
             return None
@@ -277,7 +277,7 @@ class AsyncWholeLog:
             raise _broke_off(error) from None
 
     async def close(self) -> None:
-        """Close the answer; its connection goes back to the pool if it was read whole."""
+        """Close the response; its connection returns to the pool if the body was read completely."""
         await self._ahead.close()
 
 
@@ -285,12 +285,12 @@ def _broke_off(error: ValueError) -> RayAgentConnectionError:
     return RayAgentConnectionError(f"Reading the log failed: {error}.")
 
 
-def _words(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
 async def _check(call: Call, response: httpx.Response, agent: AsyncAgent) -> None:
-    """Raise what is wrong with an answer; the body of a good one is left alone."""
+    """Validate a response; the body is read only for an error status."""
     body = b"" if response.is_success else await read_body(call, response)
     check_log_answer(call, response.status_code, response.headers, body, agent.config)
 
@@ -305,22 +305,22 @@ async def open_stream(agent: AsyncAgent, command: OpenLiveLog) -> AsyncLogStream
 
 
 async def read_whole_log(agent: AsyncAgent, job_id: JobId) -> str:
-    """Return the whole log of a job.
+    """Return the whole log of a job. Retries like a call.
 
-    :raises RayAgentError: if it can't be had; tried again as calls are.
+    :raises RayAgentError: if it cannot be read.
     """
     call = await agent.send(agent.config.service.locate_log(job_id))
     if call is None:
         return ""
 
     async def read() -> str:
-        log, held = await AsyncWholeLog.open(agent, call), HeldLog(job_id)
+        log, buffer = await AsyncWholeLog.open(agent, call), LogBuffer(job_id)
         try:
             while (text := await log.read()) is not None:
-                held.add(text)
+                buffer.add(text)
         finally:
             await log.close()
-        return held.text
+        return buffer.text
 
     text: str = await agent.repeated(call, read)
     return text

@@ -1,4 +1,4 @@
-"""Read the agent's answers: a value of the expected shape, or an error that says what came instead."""
+"""Parse the agent's responses: return a value of the expected shape, or raise an error that shows what was received."""
 
 from __future__ import annotations
 
@@ -24,27 +24,26 @@ if TYPE_CHECKING:
 MAX_SHOWN = 300
 """Characters of a body that an error message shows."""
 MAX_PAGE = 65_536
-"""Characters of an HTML page that are searched for its words."""
+"""Characters of an HTML page that are searched for its title or text."""
 MAX_REDIRECTS = 3
 GPU_UNAVAILABLE = "gpu_unavailable"
-"""The ``error_type`` of a 503 that is an answer: the cluster has not the GPUs that were asked for."""
+"""The ``error_type`` of a 503 that is not an outage: the cluster lacks the requested GPUs."""
 
 _TAG = re.compile(r"<([^<>]*)>")
-"""Of HTML. Every character is looked at once, whatever the page: what looks for a tag's end in all that follows takes
-two seconds for 64 KB of ``<``."""
+"""An HTML tag. Excluding ``<`` keeps the search linear: otherwise 64 KB of ``<`` would take two seconds."""
 
 
 def read_answer(call: Call, status: int, headers: Mapping[str, str], body: bytes, config: AgentConfig) -> Any:
-    """Return what a whole answer holds, as ``call.shape`` says (a dict, a list of dicts, or ``None``), converted.
+    """Return the value of a response (a dict, a list of dicts, or ``None``, depending on ``call.shape``), converted.
 
-    Of a call whose answer may have any shape, an object is returned as it is, nothing (or ``null``) as ``{}``, all
-    else as ``{"answer": …}``.
+    For the shape ``any``, an object is returned as is, an empty body or ``null`` as ``{}``, and anything else as
+    ``{"answer": …}``.
 
-    :param headers: the answer's headers; looked up without regard to case by the mapping itself.
-    :param config: says which service answers, and has the secrets that no message may show.
+    :param headers: the headers of the response, a case-insensitive mapping.
+    :param config: the connection, with the service and the secrets to redact in error messages.
     :raises RayAgentHTTPError: for an error status.
     :raises RayAgentRedirectError: for a redirect that was not followed.
-    :raises RayAgentResponseError: for a body of another kind or shape.
+    :raises RayAgentResponseError: for a body of another type or shape.
     """
     check_status(call, status, headers, body, config)
     value = _value(call, status, headers, body, config)
@@ -64,7 +63,7 @@ def _value(call: Call, status: int, headers: Mapping[str, str], body: bytes, con
     if is_html(headers, text):
         raise RayAgentResponseError(
             f"{where}: expected JSON, got an HTML page; is this the URL of {config.service.noun}? "
-            f"{brief(_page(text), config.redact)}",
+            f"{brief(_page_text(text), config.redact)}",
             status,
         )
     try:
@@ -74,21 +73,21 @@ def _value(call: Call, status: int, headers: Mapping[str, str], body: bytes, con
     if call.shape == "list":
         if isinstance(value, dict) and isinstance(value.get("results"), list):
             value = value["results"]
-        good = isinstance(value, list) and all(isinstance(item, dict) for item in value)
-        wanted = "a JSON list of objects"
+        valid = isinstance(value, list) and all(isinstance(item, dict) for item in value)
+        expected = "a JSON list of objects"
     else:
-        good, wanted = isinstance(value, dict), "a JSON object"
-    if not good:
-        raise RayAgentResponseError(f"{where}: expected {wanted}, got: {brief(text, config.redact)}", status)
+        valid, expected = isinstance(value, dict), "a JSON object"
+    if not valid:
+        raise RayAgentResponseError(f"{where}: expected {expected}, got: {brief(text, config.redact)}", status)
     return value
 
 
 def check_status(call: Call, status: int, headers: Mapping[str, str], body: bytes, config: AgentConfig) -> None:
-    """Raise the error that stands for a status other than 2xx.
+    """Raise the error for a status other than 2xx.
 
-    :raises RayAgentHTTPError: for an error status; :class:`RayAgentGPUUnavailableError` if GPUs are what is missing.
+    :raises RayAgentHTTPError: for an error status; :class:`RayAgentGPUUnavailableError` if GPUs are unavailable.
     :raises RayAgentRedirectError: for a redirect.
-    :raises RayAgentResponseError: for a 404 that is not the service's own.
+    :raises RayAgentResponseError: for a 404 that the service itself did not send.
     """
     if 200 <= status < 300:
         return
@@ -107,20 +106,20 @@ def check_status(call: Call, status: int, headers: Mapping[str, str], body: byte
     page = is_html(headers, text)
     answer = config.service.read_error(status, text)
     if status == 404 and (page or not answer.is_own):
-        # A wrong path, or the default page of an ingress: it does not tell what the service knows.
+        # A wrong path, or the default page of an ingress: it does not mean that the job does not exist.
         raise RayAgentResponseError(
-            f"{where}, but not as {config.service.noun} does; is this its URL? "
-            f"{brief(_page(text) if page else answer.reason, config.redact)}",
+            f"{where}, but not in the form of {config.service.noun}; is this its URL? "
+            f"{brief(_page_text(text) if page else answer.reason, config.redact)}",
             status,
         )
-    reason = _page(text) if page else answer.reason
+    reason = _page_text(text) if page else answer.reason
     error = for_status(answer.status, f"{where}: {brief(reason, config.redact)}" if reason else f"{where}.")
     error.retry_after = retry_after(headers)
     raise error
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that a ``Retry-After`` header asks to wait, ``None`` if there is no usable one."""
+    """Return the value of a ``Retry-After`` header in seconds, or ``None`` if it is missing or invalid."""
     from urllib3.exceptions import InvalidHeader
     from urllib3.util import Retry
 
@@ -130,14 +129,17 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     try:
         return float(Retry().parse_retry_after(value))
     except (InvalidHeader, ValueError, OverflowError):
-        # More digits, or a later year, than Python has numbers and days for.
+        # A number with too many digits, or a year that datetime does not support.
         return None
 
 
 def safe_target(call: Call, url: str, status: int, headers: Mapping[str, str]) -> str | None:
-    """Return where to follow a redirect to: the same host, never from https to http, never turning into a GET.
+    """Return the URL to which a redirect may be followed, or ``None``.
 
-    :param url: where the redirect came from.
+    The target must have the same origin, or be the same host with https instead of http. A request other than GET is
+    redirected only by 307 and 308, which preserve its method.
+
+    :param url: the URL that was redirected.
     """
     location = headers.get("location")
     followed = (307, 308) if call.method != "GET" else (301, 302, 303, 307, 308)
@@ -154,19 +156,19 @@ def safe_target(call: Call, url: str, status: int, headers: Mapping[str, str]) -
 
 
 def brief(answer: object, redact: Callable[[str], str]) -> str:
-    """Return an answer, or a part of one, as one short line that the task log may show."""
+    """Return a response, or a part of one, as one short line that is safe for the task log."""
     return sanitize(" ".join(redact(str(answer)).split()), length=MAX_SHOWN)
 
 
 def is_html(headers: Mapping[str, str], text: str) -> bool:
-    """Whether a body is an HTML page, as proxies and login walls send them."""
+    """Whether a body is an HTML page, such as those of proxies and login pages."""
     return "text/html" in headers.get("content-type", "").lower() or text[:200].lstrip().lower().startswith(
         ("<!doctype", "<html")
     )
 
 
 def _missing_gpus(text: str) -> str | None:
-    """Return the words of an answer that GPUs are missing, with what else it tells; ``None`` for any other answer."""
+    """Return the message and details of a response that GPUs are unavailable; ``None`` for any other response."""
     value = _parsed(text)
     if isinstance(value, dict) and isinstance(value.get("detail"), dict):
         value = value["detail"]
@@ -177,23 +179,23 @@ def _missing_gpus(text: str) -> str | None:
         for name, fact in value.items()
         if name not in ("message", "error_type")
     )
-    words = str(value.get("message") or "The GPUs that were asked for are not available")
-    return f"{words} ({facts})" if facts else words
+    message = str(value.get("message") or "The requested GPUs are not available")
+    return f"{message} ({facts})" if facts else message
 
 
 def _parsed(text: str) -> Any:
-    """Return what a JSON text holds, ``None`` if it is none."""
+    """Return the value of a JSON text, or ``None`` if it is invalid."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
 
 
-def _page(text: str) -> str:
-    """Return the title of an HTML page; if it has none, its text."""
+def _page_text(text: str) -> str:
+    """Return the title of an HTML page or, if it has none, its text."""
     title, words = "", []
     within = ""
-    # Between two tags is text.
+    # Odd parts are tags, even ones the text between them.
     for number, part in enumerate(_TAG.split(text[:MAX_PAGE])):
         if number % 2:
             tag = (part[:20].lower().split() or [""])[0]

@@ -1,4 +1,4 @@
-"""Waiting for a Serve application: what its status means for one who waits. Pure."""
+"""Wait for a Serve application: decide by its status whether to continue. Pure."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 Target = Literal["running", "gone"]
 TARGETS: tuple[Target, ...] = ("running", "gone")
 FAILING = ("DEPLOY_FAILED", "UNHEALTHY")
-"""Statuses of an application that does not work; Ray tries to mend an UNHEALTHY one."""
+"""Statuses of a failing application; Ray tries to recover an UNHEALTHY one."""
 
 FAST_POLL_SECONDS = 1.0
-"""Between two looks while the application fails or the agent is out of reach, at most."""
+"""Maximum interval between two polls while the application is failing or the agent is unreachable."""
 MAX_DEPLOYMENTS = 100
-"""Deployments in a summary; more are left out."""
+"""Number of deployments in a summary; further ones are omitted."""
 MAX_NAME = 200
 """Characters of a deployment's name in a summary."""
 
@@ -48,7 +48,7 @@ class ServeStatus(str, Enum):
 
 
 class WaitResult(str, Enum):
-    """Why the waiting for an application ended."""
+    """Why waiting for an application ended."""
 
     REACHED = "reached"
     FAILED = "failed"
@@ -66,11 +66,11 @@ class ApplicationEvent(TypedDict):
 
 @dataclass(frozen=True)
 class ApplicationOutcome:
-    """How the waiting ended.
+    """The outcome of waiting.
 
-    :param result: why; ``None`` while it goes on.
-    :param application: a summary of the application as last seen, ``None`` if the agent did not know it.
-    :param error: the last failure to ask for it.
+    :param result: why waiting ended; ``None`` while it continues.
+    :param application: summary of the application as last received; ``None`` if it was unknown to the agent.
+    :param error: error of the last request, or ``None``.
     """
 
     result: WaitResult | None
@@ -79,11 +79,11 @@ class ApplicationOutcome:
 
     @property
     def status(self) -> str:
-        """The status, as a sentence may show it."""
+        """The status, for messages."""
         return shown_status(self.application) if self.application else "not there"
 
     def to_event(self) -> ApplicationEvent:
-        """Return a storable object for a trigger's event."""
+        """Return the outcome as an object that can be stored in a trigger's event."""
         event: ApplicationEvent = {
             "arrival": self.result.value if self.result else None,
             "application": self.application,
@@ -93,9 +93,9 @@ class ApplicationOutcome:
 
     @classmethod
     def from_event(cls, event: object) -> ApplicationOutcome:
-        """Return the outcome that :meth:`to_event` gave.
+        """Return the outcome that :meth:`to_event` has serialized.
 
-        :raises RayAgentResponseError: if ``event`` is not one.
+        :raises RayAgentResponseError: if ``event`` is not a serialized outcome.
         """
         try:
             result, application, error = (event[key] for key in ("arrival", "application", "error"))  # type: ignore[index]
@@ -110,12 +110,12 @@ class ApplicationOutcome:
 
 @dataclass
 class ApplicationWait:
-    """Wait for one application to be RUNNING, or gone.
+    """State of waiting for one application to be RUNNING, or gone.
 
     :param target: ``running`` or ``gone``.
     :param grace_period: seconds for which it may be DEPLOY_FAILED or UNHEALTHY.
-    :param unreachable_timeout: seconds for which its status may be unreadable.
-    :param redact: takes secrets out of a text.
+    :param unreachable_timeout: seconds for which requests for its status may fail.
+    :param redact: redacts secrets.
     """
 
     target: Target
@@ -123,18 +123,18 @@ class ApplicationWait:
     unreachable_timeout: float
     redact: Callable[[str], str] = str
     last: ApplicationOutcome = field(default_factory=lambda: ApplicationOutcome(None))
-    """As last seen."""
+    """The last outcome."""
     _failing_since: float | None = None
     _unreadable_since: float | None = None
     _answered: bool = False
 
     @property
     def needs_fast_poll(self) -> bool:
-        """Whether a time runs after which it is given up: a look soon matters."""
+        """Whether a timeout is running, so that the status should be polled soon."""
         return self._failing_since is not None or self._unreadable_since is not None
 
     def seen(self, application: Mapping[str, Any] | None, now: float) -> ApplicationOutcome:
-        """Take what the agent says of the application, ``None`` if it knows none; return the outcome so far."""
+        """Process the application's details, ``None`` if it is unknown to the agent. Return the outcome so far."""
         self._answered, self._unreadable_since = True, None
         summary = None if application is None else summarize(application, self.redact)
         status = summary["status"] if summary else None
@@ -153,7 +153,7 @@ class ApplicationWait:
         return self.last
 
     def failed(self, error: RayAgentError, now: float) -> ApplicationOutcome:
-        """Take a failure to ask; return the outcome so far."""
+        """Process a failed request. Return the outcome so far."""
         self._unreadable_since = now if self._unreadable_since is None else self._unreadable_since
         is_final = is_permanent(error) and not self._answered
         given_up = is_final or now - self._unreadable_since >= self.unreachable_timeout
@@ -162,18 +162,18 @@ class ApplicationWait:
 
 
 def find_by_name(applications: Iterable[dict[str, Any]], name: str) -> dict[str, Any] | None:
-    """Return the application of that name from the agent's list, ``None`` if it is not there.
+    """Return the application with that name from the agent's list, or ``None``.
 
-    That is what tells that an application is gone: a 404 for it alone may come from a wrong path or from a proxy.
+    Only the list shows reliably that an application is gone: a 404 may come from a wrong path or from a proxy.
     """
     return next((each for each in applications if each.get("name") == name), None)
 
 
 def summarize(application: Mapping[str, Any], redact: Callable[[str], str] = str) -> dict[str, Any]:
-    """Return what of an application's details goes to XCom: a storable object, small.
+    """Return a small summary of an application's details for XCom.
 
     The keys are ``name``, ``status``, ``message``, ``route_prefix``, ``docs_path``, ``last_deployed_time_s`` (seconds
-    since the epoch) and ``deployments``, each deployment's status by its name.
+    since the epoch) and ``deployments``, which maps the name of each deployment to its status.
     """
     summary: dict[str, Any] = {name: primitive(application.get(name), redact) for name in _FIELDS}
     deployments = application.get("deployments")

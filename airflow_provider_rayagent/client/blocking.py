@@ -45,20 +45,20 @@ REQUESTS_ERRORS = LibraryErrors(
     read_timeout=(requests.ReadTimeout, ReadTimeoutError),
 )
 BROKEN = (requests.RequestException, HTTPError, OSError)
-"""What is raised where the reading of a body breaks off."""
+"""Exceptions raised while a body is read."""
 
 
 class BlockingAgent:
-    """One agent, spoken to from blocking code. Use it as a context manager, or call :meth:`close`.
+    """A client of one agent for blocking code. Use it as a context manager, or call :meth:`close`.
 
-    :param sleep: called with the seconds to wait before another try.
+    :param sleep: called with the seconds to wait before a retry.
     """
 
     def __init__(self, config: AgentConfig, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self.config = config
         self._sleep = sleep
         self._session = Session()
-        # Else a ``.netrc`` takes the token's place, and other variables than ours count.
+        # Otherwise a ``.netrc`` overrides the token, and ``requests`` reads other environment variables.
         self._session.trust_env = False
         self._session.headers.update(config.headers)
         adapter = Adapter(pool_connections=1, pool_maxsize=POOL_SIZE)
@@ -80,9 +80,9 @@ class BlockingAgent:
         return read_environment(self.config)
 
     def send(self, operation: Operation, *, tries: int = retry.MAX_TRIES) -> Any:
-        """Return the result of an operation; that of a single call is the answer's value.
+        """Return the result of an operation; that of a single call is the value of its response.
 
-        :param tries: how often each call may be sent, within what :func:`retry.may_retry` allows.
+        :param tries: maximum number of attempts for each call, if :func:`retry.may_retry` permits them.
         :raises RayAgentError: for every failure.
         """
         if isinstance(operation, Call):
@@ -97,7 +97,7 @@ class BlockingAgent:
         return self.repeated(call, lambda: self._send_once(call, next(attempts)), tries=tries)
 
     def repeated(self, call: Call, send: Callable[[], Answer], *, tries: int = retry.MAX_TRIES) -> Answer:
-        """Return what ``send`` returns, which sends ``call``, trying again where that is allowed."""
+        """Return the result of ``send``, which sends ``call``; retry it if permitted."""
         return tenacity.Retrying(sleep=self._sleep, **retry.policy(call, tries))(send)
 
     def _send_once(self, call: Call, attempt: int) -> Any:
@@ -111,9 +111,9 @@ class BlockingAgent:
     def opened(
         self, call: Call, *, read_timeout: float | None = None, headers: Mapping[str, str] | None = None
     ) -> Iterator[requests.Response]:
-        """Give the response to ``call``, its body unread; what breaks while it is read is raised as ours.
+        """Yield the response to ``call`` with its body unread, and convert exceptions raised while it is read.
 
-        :param headers: more headers of the request.
+        :param headers: additional headers of the request.
         :raises RayAgentError: for every failure of the connection, but not for an error status.
         """
         response = None
@@ -129,7 +129,7 @@ class BlockingAgent:
                 response.close()
 
     def error(self, error: BaseException) -> RayAgentError:
-        """Return our error for what the libraries raise."""
+        """Return our error for an exception of the libraries."""
         return as_agent_error(error, self.config, REQUESTS_ERRORS, self._environment.proxy(self.config.base_url))
 
     def _open(self, call: Call, read_timeout: float, headers: Mapping[str, str] | None) -> requests.Response:
@@ -162,14 +162,14 @@ class BlockingAgent:
 
 
 def read_body(call: Call, response: requests.Response) -> bytes:
-    """Return the body of an answer; of an error status, what comes of it soon.
+    """Return the body of a response; for an error status, only the part that arrives soon.
 
-    :raises RayAgentResponseError: if an answer is too long.
+    :raises RayAgentResponseError: if a response is too large.
     """
     body = limits.Body(call, response.status_code)
     reader_of(response).wait_for(body.limit)
     try:
-        while (piece := response.raw.read1(READ_BYTES, decode_content=True)) and body.add(piece):
+        while (chunk := response.raw.read1(READ_BYTES, decode_content=True)) and body.add(chunk):
             pass
     except BROKEN:
         if not body.is_error:

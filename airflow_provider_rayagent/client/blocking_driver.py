@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 
 class Follower(Following):
-    """Follow one job: :meth:`items` gives its items, and then the attributes say how it ended.
+    """Follows one job: :meth:`items` yields its items, then the attributes contain the outcome.
 
     :param deadline: seconds from now after which to give up.
-    :param stopped: set by another thread or a signal handler to end the following soon.
+    :param stopped: set by another thread or a signal handler to stop soon.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Follower(Following):
         self._whole: WholeLog | None = None
 
     def items(self) -> Generator[list[Item], None, None]:
-        """Yield lists of items, empty ones too, until the end; closing it closes all connections."""
+        """Yield lists of items, which may be empty, until the end. Closing the generator closes all connections."""
         try:
             while self.end is None and not self._stopped.is_set():
                 run_steps(self.step(), self._do, (RayAgentError, StreamEndedError))

@@ -1,4 +1,4 @@
-"""The blocking log transports: thin, each knows its protocol and no rule of the tail."""
+"""The blocking log transports. They implement the protocols; the rules of the tail are in the state machine."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from airflow_provider_rayagent.client.blocking import BROKEN, read_body
 from airflow_provider_rayagent.client.connections import has_pending, reader_of, upgraded
 from airflow_provider_rayagent.client.errors import RayAgentConnectionError
 from airflow_provider_rayagent.client.log_answers import (
-    GOODBYE_SECONDS,
+    CLOSE_SECONDS,
     PING_SECONDS,
     READ_BYTES,
     SEND_SECONDS,
-    HeldLog,
+    LogBuffer,
     StreamEndedError,
     check_log_answer,
     check_upgrade,
@@ -43,33 +43,33 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.stream.events import Event
 
 READ_AHEAD_BYTES = 262_144
-"""Of server-sent events; then the agent is made to wait."""
+"""Bytes of server-sent events to read ahead; then the agent has to wait."""
 
 
 class LogStream(Protocol):
     """A live log stream."""
 
     def read(self, seconds: float) -> tuple[list[Event], bool]:
-        """Return the messages that came within ``seconds``, and whether the peer gave any sign of life.
+        """Return the messages received within ``seconds``, and whether the peer is alive.
 
         :raises StreamEndedError: once the stream has ended.
         """
 
     def close(self) -> None:
-        """Close the connection at once."""
+        """Close the connection immediately."""
 
 
 class WebSocketStream:
-    """The log stream over WebSocket, on a connection that ``requests`` opened. Made by :meth:`open`.
+    """The log stream over WebSocket, on a connection that ``requests`` opened. Created by :meth:`open`.
 
-    :param came: what was received after the head of the answer.
+    :param received: data received after the head of the response.
     """
 
     def __init__(
-        self, decode: DecodeEvent, connection: socket.socket, came: bytes, opened: contextlib.ExitStack
+        self, decode: DecodeEvent, connection: socket.socket, received: bytes, opened: contextlib.ExitStack
     ) -> None:
         self._decode = decode
-        self._socket, self._came = connection, came
+        self._socket, self._received = connection, received
         self._opened = opened
         self._frames = FrameDecoder()
         self._ping_due = time.monotonic() + PING_SECONDS
@@ -86,12 +86,12 @@ class WebSocketStream:
             if response.status_code != 101:
                 _check(call, response, agent)
             check_upgrade(call, response.status_code, response.headers, key)
-            connection, came = upgraded(response)
+            connection, received = upgraded(response)
             connection.settimeout(SEND_SECONDS)
-            return cls(decode, connection, came, opened.pop_all())
+            return cls(decode, connection, received, opened.pop_all())
 
     def read(self, seconds: float) -> tuple[list[Event], bool]:
-        """Return the messages that came within ``seconds``, and whether the peer gave any sign of life."""
+        """Return the messages received within ``seconds``, and whether the peer is alive."""
         if self._frames.ended is not None:
             raise StreamEndedError(self._frames.ended, too_long=self._frames.too_long)
         try:
@@ -109,39 +109,39 @@ class WebSocketStream:
         return [self._decode(message) for message in messages], True
 
     def _receive(self, until: float) -> bytes | None:
-        """Return what comes next; a ping now and then makes a living peer show itself."""
-        came, self._came = self._came, b""
-        if came:
-            return came
+        """Return the next data, or ``None`` if there is none in time. Send pings, to detect a dead peer."""
+        received, self._received = self._received, b""
+        if received:
+            return received
         while True:
             now = time.monotonic()
             if now >= self._ping_due:
                 self._ping_due = now + PING_SECONDS
                 self._socket.sendall(control_frame(PING))
-            if self._has_come(max(min(until, self._ping_due) - now, 0.0)):
+            if self._is_readable(max(min(until, self._ping_due) - now, 0.0)):
                 try:
                     return self._socket.recv(READ_BYTES)
-                except TimeoutError:  # of a TLS record, only the beginning came
+                except TimeoutError:  # a TLS record is incomplete
                     return None
             if time.monotonic() >= until:
                 return None
 
-    def _has_come(self, seconds: float) -> bool:
+    def _is_readable(self, seconds: float) -> bool:
         return has_pending(self._socket) or wait_for_read(self._socket, seconds)
 
     def close(self) -> None:
-        """Say goodbye and close the connection without waiting for an answer."""
+        """Send a close frame and close the connection, without waiting for a response."""
         with contextlib.suppress(OSError):
-            self._socket.settimeout(GOODBYE_SECONDS)
+            self._socket.settimeout(CLOSE_SECONDS)
             self._socket.sendall(control_frame(CLOSE, b"\x03\xe8"))
         self._opened.close()
 
 
 class SseStream:
-    """The log stream as server-sent events, with ``requests``.
+    """The log stream as server-sent events, with ``requests``. Created by :meth:`open`.
 
-    A thread reads, since a read of ``requests`` that timed out can't be taken up again; it stops while much is unread,
-    so that a slow reader slows the agent. Made by :meth:`open`.
+    A thread reads ahead, since a read of ``requests`` cannot be resumed after a timeout. It pauses while too much is
+    unread, to apply backpressure to the agent.
     """
 
     def __init__(self, decode: DecodeEvent, response: requests.Response, opened: contextlib.ExitStack) -> None:
@@ -150,12 +150,12 @@ class SseStream:
         self._opened = opened
         self._reader = reader_of(response)
         self._decoder = SseDecoder()
-        self._news = threading.Condition()
+        self._condition = threading.Condition()
         self._chunks: list[bytes] = []
         self._held = 0
         self._closed = False
         self._ended: str | None = None
-        self._thread = threading.Thread(target=self._pump, name="rayagent-sse", daemon=True)
+        self._thread = threading.Thread(target=self._read_ahead, name="rayagent-sse", daemon=True)
 
     @classmethod
     def open(cls, agent: BlockingAgent, call: Call, decode: DecodeEvent) -> SseStream:
@@ -172,13 +172,13 @@ class SseStream:
         return stream
 
     def read(self, seconds: float) -> tuple[list[Event], bool]:
-        """Return the messages that came within ``seconds``, and whether the peer gave any sign of life."""
-        with self._news:
-            self._news.wait_for(lambda: self._chunks or self._ended is not None, max(seconds, 0.0))
+        """Return the messages received within ``seconds``, and whether the peer is alive."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._chunks or self._ended is not None, max(seconds, 0.0))
             data, ended = b"".join(self._chunks), self._ended
             self._chunks.clear()
             self._held = 0
-            self._news.notify_all()
+            self._condition.notify_all()
         if self._decoder.ended is not None:
             raise StreamEndedError(self._decoder.ended, too_long=self._decoder.too_long)
         if data:
@@ -188,35 +188,41 @@ class SseStream:
             raise StreamEndedError(ended)
         return [], False
 
-    def _pump(self) -> None:
-        end = "ended by the agent"
+    def _read_ahead(self) -> None:
+        reason = "closed by the agent"
         try:
-            for chunk in _pieces(self._response.raw):
-                with self._news:
-                    self._news.wait_for(lambda: self._held < READ_AHEAD_BYTES or self._closed)
+            for chunk in _body_chunks(self._response.raw):
+                with self._condition:
+                    self._condition.wait_for(lambda: self._held < READ_AHEAD_BYTES or self._closed)
                     if self._closed:
                         return
                     self._chunks.append(chunk)
                     self._held += len(chunk)
-                    self._news.notify_all()
-        except (*BROKEN, ValueError, AttributeError) as error:
-            end = str(error) or type(error).__name__
-        with self._news:
-            self._ended = end
-            self._news.notify_all()
+                    self._condition.notify_all()
+        except (*BROKEN, ValueError) as error:
+            reason = str(error) or type(error).__name__
+        except AttributeError as error:
+            # SSLSocket.shutdown(), called by close(), unsets an attribute that a concurrent SSLSocket.read() uses.
+            reason = repr(error)
+            if not self._closed:
+                raise
+        finally:
+            with self._condition:
+                self._ended = reason
+                self._condition.notify_all()
 
     def close(self) -> None:
         """Close the connection and wait for the thread to end."""
-        with self._news:
+        with self._condition:
             self._closed = True
-            self._news.notify_all()
+            self._condition.notify_all()
         self._reader.end()
         self._thread.join()
         self._opened.close()
 
 
-def _pieces(raw: HTTPResponse) -> Iterator[bytes]:
-    """Yield what comes of a body as soon as it has come. An agent sends an event a chunk, which has a shorter way."""
+def _body_chunks(raw: HTTPResponse) -> Iterator[bytes]:
+    """Yield the data of a body as it arrives. ``read_chunked`` is faster, and agents send each event as one chunk."""
     if raw.chunked and raw.supports_chunked_reads():
         yield from raw.read_chunked(READ_BYTES, decode_content=True)
         return
@@ -225,7 +231,7 @@ def _pieces(raw: HTTPResponse) -> Iterator[bytes]:
 
 
 class WholeLog:
-    """The whole log, read piece by piece, with ``requests``. Made by :meth:`open`."""
+    """The whole log, read incrementally with ``requests``. Created by :meth:`open`."""
 
     def __init__(self, agent: BlockingAgent, response: requests.Response, opened: contextlib.ExitStack) -> None:
         self._agent = agent
@@ -234,13 +240,13 @@ class WholeLog:
         self._decoder = agent.config.service.log_decoder(response.headers.get("content-type", ""))
         self._at_end = False
         self.delimited = is_delimited(response.headers)
-        """Whether the answer itself says where it ends, so that a cut one is noticed."""
+        """Whether the response declares its end, so that a truncated one is detected."""
 
     @classmethod
     def open(cls, agent: BlockingAgent, call: Call) -> WholeLog:
-        """Send the request for the log.
+        """Request the log.
 
-        :raises RayAgentError: if it can't be had.
+        :raises RayAgentError: if it cannot be read.
         """
         with contextlib.ExitStack() as opened:
             response = opened.enter_context(agent.opened(call))
@@ -249,9 +255,9 @@ class WholeLog:
             return cls(agent, response, opened.pop_all())
 
     def read(self) -> str | None:
-        """Return the next piece of text, ``None`` at the end.
+        """Return the next chunk of text, or ``None`` at the end.
 
-        :raises RayAgentError: if the answer breaks off.
+        :raises RayAgentError: if the response is incomplete.
         """
         if self._at_end:
             return None
@@ -267,27 +273,27 @@ class WholeLog:
             raise RayAgentConnectionError(f"Reading the log failed: {error}.") from None
 
     def close(self) -> None:
-        """Close the answer; its connection goes back to the pool if it was read whole."""
+        """Close the response; its connection returns to the pool if the body was read completely."""
         self._opened.close()
 
 
 def read_whole_log(agent: BlockingAgent, job_id: JobId) -> str:
-    """Return the whole log of a job.
+    """Return the whole log of a job. Retries like a call.
 
-    :raises RayAgentError: if it can't be had; tried again as calls are.
+    :raises RayAgentError: if it cannot be read.
     """
     call = agent.send(agent.config.service.locate_log(job_id))
     if call is None:
         return ""
 
     def read() -> str:
-        log, held = WholeLog.open(agent, call), HeldLog(job_id)
+        log, buffer = WholeLog.open(agent, call), LogBuffer(job_id)
         try:
             while (text := log.read()) is not None:
-                held.add(text)
+                buffer.add(text)
         finally:
             log.close()
-        return held.text
+        return buffer.text
 
     return agent.repeated(call, read)
 
@@ -295,12 +301,12 @@ def read_whole_log(agent: BlockingAgent, job_id: JobId) -> str:
 def _open(
     opened: contextlib.ExitStack, agent: BlockingAgent, call: Call, headers: dict[str, str] | None = None
 ) -> requests.Response:
-    """Return the answer that a stream begins with; only its head has to come soon."""
+    """Return the response of a stream; its head must arrive within the connect timeout."""
     return opened.enter_context(agent.opened(call, read_timeout=agent.config.connect_timeout, headers=headers))
 
 
 def _check(call: Call, response: requests.Response, agent: BlockingAgent) -> None:
-    """Raise what is wrong with an answer; the body of a good one is left alone."""
+    """Validate a response; the body is read only for an error status."""
     body = b"" if 200 <= response.status_code < 300 else read_body(call, response)
     check_log_answer(call, response.status_code, response.headers, body, agent.config)
 

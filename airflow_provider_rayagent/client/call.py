@@ -15,11 +15,11 @@ class Call:
     """One request to a service.
 
     :param method: HTTP method.
-    :param path: path and query below the base URL, quoted, with a trailing slash where the service has one.
-    :param shape: what a good answer holds: a JSON object, a JSON list of objects, text, or nothing; ``any`` where that
-        is not known.
+    :param path: quoted path and query relative to the base URL, with a trailing slash if the service expects one.
+    :param shape: body of a successful response: a JSON object, a JSON list of objects, text, or nothing; ``any`` if
+        unknown.
     :param body: JSON body, or ``None``.
-    :param convert: turns a good answer into the result; may raise a :class:`RayAgentError`.
+    :param convert: converts the value of a successful response to the result; may raise a :class:`RayAgentError`.
     """
 
     method: Literal["GET", "POST", "DELETE"]
@@ -30,7 +30,7 @@ class Call:
 
     @property
     def idempotent(self) -> bool:
-        """Whether sending it twice does no more than sending it once."""
+        """Whether sending the request twice has the same effect as sending it once."""
         return self.method != "POST"
 
     @property

@@ -1,4 +1,4 @@
-"""Where an agent is and how to speak to it: read once from the parts of a connection."""
+"""The configuration of a client, read from the parts of an Airflow connection."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 DEFAULT_CONNECT_TIMEOUT = 3.0
 DEFAULT_READ_TIMEOUT = 10.0
 MAX_IDLE_SECONDS = 4.0
-"""A connection that was idle for longer is not used again: uvicorn closes one after 5 seconds, just when a job's status
-is asked for again, and a request that meets the close is lost."""
+"""A connection that was idle for longer is not reused: uvicorn closes it after 5 seconds, just when the next request
+for a job's status is due, and a request that is sent at that moment is lost."""
 MAX_NAMESPACE = 100
 FIELDS = {"host": "Service URL", "password": "Token"}
-"""The fields of every connection that have another label in the form of ours."""
+"""Standard fields of a connection with a different label in our connection form."""
 
 EXTRA_FIELDS = {
     "service": "Service",
@@ -44,13 +44,13 @@ EXTRA_FIELDS = {
     "job_url": "Job page",
     "job_namespace": "Job namespace",
 }
-"""The fields of a connection's extra that are read, with their labels in the form; others are left alone."""
+"""Supported fields of a connection's extra, with their labels in the connection form; others are ignored."""
 
 SERVICES: Mapping[str, Service] = {service.name: service for service in (AGENT, RAY)}
 
 _SECRET_HEADER = re.compile(r"auth|cookie|credential|key|pass|secret|session|token", re.IGNORECASE)
 _MIN_COOKIE = 8
-"""Characters; a shorter value of a cookie is no secret, but a word such as ``true``."""
+"""Characters; a shorter cookie value is not a secret, but a word such as ``true``."""
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _PAGE = re.compile(r"https?://[^\s/?#\\]+([/?#]\S*)?")
@@ -58,25 +58,25 @@ _PLACEHOLDER = re.compile(r"\{\w*\}")
 
 
 def field_name(name: str) -> str:
-    """Return how a message calls a connection's field: its label in the form, and its name."""
+    """Return the label and name of a connection field, for messages."""
     return f"{(FIELDS | EXTRA_FIELDS)[name]} ({name})"
 
 
 @dataclass(frozen=True)
 class AgentConfig:
-    """How to reach one agent.
+    """Configuration of a client for one agent.
 
-    :param base_url: absolute ``http`` or ``https`` URL, ending in a slash.
-    :param headers: all request headers of ours, the secret ones included.
-    :param connect_timeout: seconds to connect, and for a log stream to be accepted.
-    :param read_timeout: seconds without a byte of an answer.
-    :param verify: whether the server's certificate is checked, or the path of the CA bundle to check it with.
+    :param base_url: absolute ``http`` or ``https`` URL, ending with a slash.
+    :param headers: request headers, including secret ones.
+    :param connect_timeout: seconds to connect, and until a log stream is accepted.
+    :param read_timeout: seconds to wait for data of a response.
+    :param verify: whether to verify the server's certificate, or the path of the CA bundle to verify it with.
     :param client_cert: paths of certificate and key, or of one file with both.
-    :param job_url: address of a job's page for people, with ``{job_id}`` where the id goes; as the connection has it,
-        since a bad one must not keep a task from its work.
-    :param job_namespace: what tells the ids of this Airflow's jobs from those of others; ``None``: not given.
-    :param secrets: values that must not appear in any message.
-    :param service: which service it is.
+    :param job_url: URL of a job's web page, with ``{job_id}`` as a placeholder. Not validated here, since an invalid
+        one must not fail a task.
+    :param job_namespace: distinguishes the ids of this Airflow's jobs from those of others; ``None``: not set.
+    :param secrets: values to redact in messages.
+    :param service: the service that the agent implements.
     """
 
     base_url: str
@@ -91,21 +91,21 @@ class AgentConfig:
     service: Service = AGENT
 
     def url(self, path: str) -> str:
-        """Return the absolute URL of a path below the base URL."""
+        """Return the absolute URL of a path relative to the base URL."""
         return self.base_url + path
 
     def job_link(self, job_id: str) -> str:
-        """Return the address of a job's page, empty if neither the connection nor the service has one.
+        """Return the URL of a job's web page, or an empty string if neither the connection nor the service has one.
 
-        :raises RayAgentConfigError: for an address that can't be one.
-        :raises RayAgentInputError: for a bad id.
+        :raises RayAgentConfigError: for an invalid ``job_url``.
+        :raises RayAgentInputError: for an invalid id.
         """
         page = _job_url(self.job_url) or self.service.job_page(self.base_url)
         return page.replace("{job_id}", validate_id(job_id, "job"))
 
     @cached_property
     def redact(self) -> Redactor:
-        """What takes :attr:`secrets` out of a text: call it."""
+        """A callable that redacts :attr:`secrets` in a text."""
         return Redactor(self.secrets)
 
 
@@ -117,14 +117,14 @@ def read_config(
     token: str | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> AgentConfig:
-    """Return the configuration that a connection's parts describe.
+    """Return the configuration for the parts of a connection.
 
-    :param host: host name or address, or a whole URL (scheme, port and path prefix are taken from it).
-    :param port: port number; one in ``host`` wins.
-    :param schema: ``http`` (the default) or ``https``; one in ``host`` wins.
+    :param host: host name, IP address, or a URL with scheme, port and path prefix.
+    :param port: port number; a port in ``host`` takes precedence.
+    :param schema: ``http`` (the default) or ``https``; a scheme in ``host`` takes precedence.
     :param token: the agent token.
     :param extra: the connection's extra, see :data:`EXTRA_FIELDS`.
-    :raises RayAgentConfigError: for what is missing or malformed, naming the field.
+    :raises RayAgentConfigError: if a field is missing or malformed; the message names the field.
     """
     extra = {key: value for key, value in (extra or {}).items() if key in EXTRA_FIELDS and value not in (None, "")}
     service = _service(extra)
@@ -230,10 +230,10 @@ def _headers(service: Service, token: str | None, extra: Mapping[str, Any]) -> t
 
 
 def _secret_parts(header: str, value: str) -> Iterator[str]:
-    """Yield the value of a header, and what of it is a secret by itself.
+    """Yield the value of a header, and the parts of it that are secrets on their own.
 
-    That is what follows the scheme in ``Bearer …`` or ``Token …`` (RFC 9110, section 11.4), the password in a ``Basic``
-    value (RFC 7617, section 2), and the value of each cookie (RFC 6265, section 4.2.1).
+    These are the credentials in ``Bearer …`` or ``Token …`` (RFC 9110, section 11.4), the password in ``Basic …``
+    (RFC 7617, section 2), and the value of each cookie (RFC 6265, section 4.2.1).
     """
     yield value
     scheme, _, credentials = value.partition(" ")

@@ -1,6 +1,7 @@
-"""The connections of the blocking transport: those of ``urllib3``, but not kept idle for long, and read within bounds.
+"""Connections of the blocking transport: those of ``urllib3``, with a limited idle time and limits for each response.
 
-The read timeout of ``urllib3`` bounds one read of the socket: an answer that comes byte by byte could take for ever.
+The read timeout of ``urllib3`` limits each read of the socket, so that a response that arrives byte by byte would have
+no limit.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Reader(io.RawIOBase):
-    """Reads the head and the body of one answer from its socket, within a limit.
+    """Reads the head and body of one response from a socket, within a limit.
 
     :param connection: the socket, with its timeout set.
     """
@@ -40,14 +41,14 @@ class Reader(io.RawIOBase):
         self._budget: limits.WaitBudget | None = limits.WaitBudget(limits.ANSWER, connection.gettimeout() or 0.0)
 
     def wait_for(self, limit: limits.Limit | None) -> None:
-        """Set another limit for what is still to come; ``None``: no limit, and no timeout between two reads either."""
+        """Set the limit for the rest of the response; ``None``: no limit, and no read timeout."""
         self._budget = limits.WaitBudget(limit) if limit is not None else None
         if limit is None:
             self.socket.settimeout(None)
 
     def end(self) -> None:
-        """End a read that another thread is in."""
-        # To an https agent through an https proxy this is TLS within TLS, an object over a socket without shutdown().
+        """End a read in another thread."""
+        # An https agent behind an https proxy requires TLS in TLS: a wrapper without shutdown() around the socket.
         connection: Any = self.socket
         if isinstance(connection, SSLTransport):
             connection = connection.socket
@@ -55,13 +56,13 @@ class Reader(io.RawIOBase):
             connection.shutdown(socket.SHUT_RDWR)
 
     def readable(self) -> bool:
-        """Part of the interface of :class:`io.RawIOBase`."""
+        """Implement :class:`io.RawIOBase`."""
         return True
 
     def readinto(self, buffer: Buffer) -> int | None:
         """Read once from the socket.
 
-        :raises TimeoutError: if nothing comes in time; :class:`TooSlowError` if the limit was met.
+        :raises TimeoutError: if no data arrives in time; :class:`TooSlowError` if the limit is exceeded.
         """
         budget = self._budget
         if budget is None:
@@ -87,7 +88,7 @@ class Reader(io.RawIOBase):
 
 
 class _HTTPConnection(HTTPConnection):
-    """A connection that reads its answers through a :class:`Reader`, and is not kept idle for long."""
+    """A connection that reads its responses through a :class:`Reader`, and has a limited idle time."""
 
     reader: Reader | None = None
     buffer: io.BufferedReader | None = None
@@ -96,7 +97,7 @@ class _HTTPConnection(HTTPConnection):
     def response_class(  # type: ignore[override]
         self, connection: socket.socket, *args: Any, **kwargs: Any
     ) -> HTTPResponse:
-        """Return an unread response; ``http.client`` calls the attribute of this name to make one."""
+        """Return an unread response; ``http.client`` calls this attribute to create it."""
         response = HTTPResponse(connection, *args, **kwargs)
         response.fp.close()
         self.reader = Reader(connection)
@@ -110,7 +111,7 @@ class _HTTPConnection(HTTPConnection):
 
     @property
     def is_connected(self) -> bool:
-        """Whether the pool may use it again."""
+        """Whether the pool may reuse the connection."""
         return time.monotonic() < self._answered_at + MAX_IDLE_SECONDS and super().is_connected
 
 
@@ -127,10 +128,10 @@ class _HTTPSPool(HTTPSConnectionPool):
 
 
 class Adapter(requests.adapters.HTTPAdapter):
-    """Gives a session of ``requests`` these connections, direct and through a proxy."""
+    """Makes a session of ``requests`` use these connections, direct and through a proxy."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Make the pools of direct connections."""
+        """Create the pools of direct connections."""
         super().init_poolmanager(*args, **kwargs)
         _use_our_pools(self.poolmanager)
 
@@ -141,7 +142,7 @@ class Adapter(requests.adapters.HTTPAdapter):
         return manager
 
     def cert_verify(self, *args: Any, **kwargs: Any) -> None:
-        """Name the error of a file that is not there, for which ``requests`` raises a plain ``OSError``."""
+        """Raise ``FileNotFoundError`` for a missing file, for which ``requests`` raises a plain ``OSError``."""
         try:
             super().cert_verify(*args, **kwargs)  # type: ignore[no-untyped-call]
         except OSError as error:
@@ -158,14 +159,14 @@ class Adapter(requests.adapters.HTTPAdapter):
 
 
 class Session(requests.Session):
-    """A session that follows no redirect.
+    """A session that does not follow redirects.
 
-    ``requests`` reads the whole body of a redirect even with ``allow_redirects=False``: ``Session.send`` asks for the
-    next request, and ``resolve_redirects`` consumes the content.
+    ``requests`` reads the whole body of a redirect even with ``allow_redirects=False``: ``Session.send`` computes the
+    next request, for which ``resolve_redirects`` consumes the content.
     """
 
-    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002 - as the interface has it
-        """Tell ``requests`` that no response is a redirect."""
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002 - defined by the interface
+        """Make ``requests`` treat no response as a redirect."""
         return
 
 
@@ -174,13 +175,13 @@ def _use_our_pools(manager: PoolManager) -> None:
 
 
 def reader_of(response: requests.Response) -> Reader:
-    """Return the reader of a response that was not read to its end."""
+    """Return the reader of a response that is not yet read to its end."""
     reader: Reader = _connection_of(response).reader
     return reader
 
 
 def upgraded(response: requests.Response) -> tuple[socket.socket, bytes]:
-    """Return the socket of a connection that changed its protocol, and what has come of the new one already."""
+    """Return the socket of an upgraded connection, and the data of the new protocol that was already received."""
     connection = reader_of(response).socket
     connection.settimeout(0)
     try:
@@ -191,7 +192,7 @@ def upgraded(response: requests.Response) -> tuple[socket.socket, bytes]:
 
 
 def has_pending(connection: object) -> bool:
-    """Whether TLS holds received data that waiting for the socket would not show."""
+    """Whether TLS has buffered received data, which waiting for the socket would not detect."""
     if isinstance(connection, SSLTransport):
         return bool(connection.sslobj.pending() or connection.incoming.pending or has_pending(connection.socket))
     return isinstance(connection, ssl.SSLSocket) and bool(connection.pending())

@@ -1,7 +1,7 @@
 """Proxies and CAs from the environment variables of the process.
 
-``requests`` and ``httpx`` read different variables, by different rules, and raise different errors for values that they
-cannot use. So they are read here, once for both transports, and not by the libraries (``trust_env=False``).
+``requests`` and ``httpx`` read different variables by different rules, and raise different errors for invalid values.
+Therefore this module reads them for both transports, instead of the libraries (``trust_env=False``).
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.client.config import AgentConfig
 
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
-"""Name the CAs if the connection does not; the first that is set counts."""
+"""Variables for the CAs, if the connection does not specify any; the first one that is set is used."""
 
 
 class Environment(NamedTuple):
     """How to reach one agent from this process.
 
-    :param verify: as in :class:`AgentConfig`; a path may be that of a directory.
-    :param proxies: URL of the proxy by the scheme of a request's URL, or why it can't be used; ``None``: no proxy.
+    :param verify: see :class:`AgentConfig`; the path may be a directory.
+    :param proxies: by URL scheme of a request: URL of the proxy, an error if it is invalid, or ``None`` for no proxy.
     """
 
     verify: bool | str
     proxies: dict[str, str | RayAgentConfigError | None]
 
     def proxy(self, url: str) -> str | None:
-        """Return the URL of the proxy for a request.
+        """Return the URL of the proxy for a request, or ``None``.
 
-        :raises RayAgentConfigError: if it can't be used.
+        :raises RayAgentConfigError: if it is invalid or not supported.
         """
         proxy = self.proxies[urlsplit(url).scheme]
         if isinstance(proxy, RayAgentConfigError):
@@ -43,7 +43,7 @@ class Environment(NamedTuple):
 def read_environment(config: AgentConfig) -> Environment:
     """Return the proxies and CAs for connections to an agent.
 
-    :raises RayAgentConfigError: for CAs that are not there.
+    :raises RayAgentConfigError: if the file or directory with the CAs does not exist.
     """
     host = urlsplit(config.base_url).netloc
     return Environment(_verify(config), {scheme: _proxy(scheme, host) for scheme in ("http", "https")})
@@ -57,12 +57,12 @@ def _verify(config: AgentConfig) -> bool | str:
         return True
     path = os.environ[name]
     if config.base_url.startswith("https:") and not os.path.exists(path):  # noqa: PTH110
-        raise RayAgentConfigError(f"The environment's {name} names a file that is not there: {path}")
+        raise RayAgentConfigError(f"The environment's {name} names a file that does not exist: {path}")
     return path
 
 
 def _proxy(scheme: str, host: str) -> str | RayAgentConfigError | None:
-    """Return the proxy by the rules of ``requests``, whose ``NO_PROXY`` may hold networks, such as 10.0.0.0/8."""
+    """Return the proxy by the rules of ``requests``, which accept networks in ``NO_PROXY``, such as 10.0.0.0/8."""
     from requests.utils import get_environ_proxies
 
     proxies = get_environ_proxies(f"{scheme}://{host}/")
@@ -88,6 +88,6 @@ def _proxy(scheme: str, host: str) -> str | RayAgentConfigError | None:
 
 
 def shown_proxy(proxy: str) -> str:
-    """Return a proxy's URL as a message may show it: without user and password."""
+    """Return the URL of a proxy for messages, without user name and password."""
     parts = urlsplit(proxy)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

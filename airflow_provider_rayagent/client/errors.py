@@ -1,8 +1,8 @@
-"""Errors of the agent's wire: one small tree that says whose fault it was and what to do.
+"""Errors of requests to an agent.
 
-Every error carries ``status_code`` (the HTTP status, or the nearest one where there was no answer:
-400 invalid input, 408 timeout, 503 no connection) and ``detail``, the words for a person, which a task log may show
-(:func:`sanitize`). No error holds a token.
+Every error has a ``status_code`` (the HTTP status or, without a response, the closest one: 400 for invalid input, 408
+for a timeout, 503 for a failed connection) and a ``detail``, a message that is safe for the task log
+(:func:`sanitize`). No error contains a token.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any
 from airflow_provider_rayagent.text.sanitization import sanitize
 
 MAX_DETAIL = 1_000
-"""Characters of an error's words in a trigger's event, which Airflow prints whole into the task log."""
+"""Characters of an error's message in a trigger's event, which Airflow prints to the task log."""
 
 
 class RayAgentError(Exception):
-    """Base of every error that this package raises for an agent, a request or a job.
+    """Base class of all errors that this package raises for an agent, a request or a job.
 
-    :param detail: what was wrong and what to do, in words; those that are not ours are redacted and cut before.
-    :param status_code: an HTTP status, or ``None`` where none applies.
+    :param detail: message with the cause and the remedy; text from outside must already be redacted and truncated.
+    :param status_code: an HTTP status, or ``None`` if none applies.
     """
 
     def __init__(self, detail: str, status_code: int | None = None) -> None:
@@ -36,14 +36,14 @@ class RayAgentError(Exception):
 
 
 class RayAgentInputError(RayAgentError, ValueError):
-    """An argument was refused before anything was sent: an id, a name, a timeout, a protocol."""
+    """An argument is invalid, such as an id, a name, a timeout or a protocol; no request was sent."""
 
     def __init__(self, detail: str, status_code: int | None = 400) -> None:
         super().__init__(detail, status_code)
 
 
 class RayAgentConfigError(RayAgentError, ValueError):
-    """The connection is incomplete or malformed: no host, a bad port, an extra field of the wrong kind."""
+    """The Airflow connection is incomplete or malformed: no host, an invalid port, an extra field of the wrong type."""
 
 
 class RayAgentUnsupportedError(RayAgentError):
@@ -54,14 +54,14 @@ class RayAgentUnsupportedError(RayAgentError):
 
 
 class RayAgentConnectionError(RayAgentError):
-    """No connection to the agent, or it broke before the answer was whole."""
+    """The connection to the agent failed, or broke before the response was complete."""
 
     def __init__(self, detail: str, status_code: int | None = 503) -> None:
         super().__init__(detail, status_code)
 
 
 class RayAgentNameResolutionError(RayAgentConnectionError):
-    """The agent's host name is not known."""
+    """The agent's host name cannot be resolved."""
 
 
 class RayAgentConnectionRefusedError(RayAgentConnectionError):
@@ -69,7 +69,7 @@ class RayAgentConnectionRefusedError(RayAgentConnectionError):
 
 
 class RayAgentTLSError(RayAgentConnectionError):
-    """The TLS handshake failed: an unknown CA, a wrong host name, or a peer that speaks plain HTTP."""
+    """The TLS handshake failed: unknown CA, wrong host name, or a server that uses plain HTTP."""
 
 
 class RayAgentTimeoutError(RayAgentConnectionError):
@@ -80,28 +80,28 @@ class RayAgentTimeoutError(RayAgentConnectionError):
 
 
 class RayAgentConnectTimeoutError(RayAgentTimeoutError):
-    """No connection was made in time, so nothing was sent."""
+    """The connection was not established in time; no request was sent."""
 
 
 class RayAgentRedirectError(RayAgentError):
-    """The agent answered with a redirect that would carry the token elsewhere; it was not followed."""
+    """The agent answered with a redirect, which was not followed since it would send the token elsewhere."""
 
 
 class RayAgentHTTPError(RayAgentError):
     """The agent answered with an error status.
 
-    ``retry_after`` holds the seconds of the answer's ``Retry-After`` header, or ``None``.
+    ``retry_after`` is the value of the ``Retry-After`` header in seconds, or ``None``.
     """
 
     retry_after: float | None = None
 
 
 class RayAgentAuthenticationError(RayAgentHTTPError):
-    """401: the agent token is missing or wrong."""
+    """401: the agent token is missing or invalid."""
 
 
 class RayAgentPermissionError(RayAgentHTTPError):
-    """403: the token is known but this is not allowed with it."""
+    """403: the token is valid, but does not permit the request."""
 
 
 class RayAgentNotFoundError(RayAgentHTTPError):
@@ -109,34 +109,34 @@ class RayAgentNotFoundError(RayAgentHTTPError):
 
 
 class RayAgentRateLimitError(RayAgentHTTPError):
-    """429: the agent asks for fewer requests."""
+    """429: too many requests."""
 
 
 class RayAgentServerError(RayAgentHTTPError):
-    """5xx: the agent, Ray or a proxy before it failed."""
+    """5xx: the agent, Ray or a proxy in between failed."""
 
 
 class RayAgentGPUUnavailableError(RayAgentHTTPError):
-    """503 with ``gpu_unavailable``: the cluster has not the GPUs that were asked for. An answer, not an outage."""
+    """503 with ``gpu_unavailable``: the cluster lacks the requested GPUs. The agent itself is available."""
 
 
 class RayAgentResponseError(RayAgentError):
-    """The answer is not what an agent sends: not JSON, another shape, empty, or a 404 that is an HTML page."""
+    """The response is not one of an agent: not JSON, of another shape, empty, or a 404 with an HTML page."""
 
 
 class RayAgentStreamLimitError(RayAgentError):
-    """A log stream reached one of the ``StreamLimits`` that the caller set."""
+    """A log stream exceeded one of the caller's ``StreamLimits``."""
 
     def __init__(self, detail: str, status_code: int | None = 429) -> None:
         super().__init__(detail, status_code)
 
 
 class RayAgentLogsUnavailableError(RayAgentError):
-    """The job's log could not be read whole, though its status could."""
+    """The job's log could not be read completely, although its status could."""
 
 
 def for_status(status: int, detail: str) -> RayAgentHTTPError:
-    """Return the error of the tree that stands for an HTTP error status."""
+    """Return the error for an HTTP error status."""
     known: dict[int, type[RayAgentHTTPError]] = {
         401: RayAgentAuthenticationError,
         403: RayAgentPermissionError,
@@ -148,20 +148,20 @@ def for_status(status: int, detail: str) -> RayAgentHTTPError:
 
 
 def error_to_json(error: RayAgentError | None) -> list[Any] | None:
-    """Return an error as JSON primitives, its words cut."""
-    return None if error is None else [type(error).__name__, _short(error.detail), error.status_code]
+    """Return an error as JSON primitives, with its message truncated."""
+    return None if error is None else [type(error).__name__, _truncate(error.detail), error.status_code]
 
 
 def error_from_json(value: Any) -> RayAgentError | None:
-    """Return the error that :func:`error_to_json` gave.
+    """Return the error that :func:`error_to_json` has serialized.
 
-    :raises TypeError: if ``value`` is nothing of the kind.
+    :raises TypeError: if ``value`` is not a serialized error.
     """
     return None if value is None else _error(*value)
 
 
-def _short(text: str) -> str:
-    # An error's words have no secret any more that a cut could divide.
+def _truncate(text: str) -> str:
+    # The message is redacted, so truncation cannot split a secret.
     text = text[:MAX_DETAIL]
     while len(json.dumps(text)) > 1.5 * MAX_DETAIL:
         text = text[: len(text) // 2]

@@ -1,4 +1,4 @@
-"""Turn what the transport libraries raise into an error of ours, in words."""
+"""Convert exceptions of the transport libraries to our errors, with messages that say what to do."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.client.config import AgentConfig
 
 _BROKEN_TLS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
-"""The peer closed a TLS connection, at any time; what the two sides disagree on is another ``SSLError``."""
+"""The peer closed a TLS connection. Every other ``SSLError`` means that the handshake failed."""
 _HANDSHAKE = "handshake operation timed out"
-"""In the message of a TLS handshake's ``TimeoutError``, which has no type of its own (CPython's ``_ssl.c``)."""
+"""Part of the message of the ``TimeoutError`` of a TLS handshake, which has no separate type (CPython's ``_ssl.c``)."""
 # OpenSSL's X509_V_ERR_* of x509_vfy.h.
 _EXPIRED = 10
 _WRONG_HOST = (62, 64)
 
 
 class LibraryErrors(NamedTuple):
-    """The exceptions by which one transport library says what Python's own exceptions don't.
+    """Exceptions of a transport library that are not built into Python.
 
-    :param unusable: the URL or a header can't be sent.
+    :param unusable: the URL or a header is invalid.
     :param connect_timeout: no connection in time.
-    :param read_timeout: no answer in time.
+    :param read_timeout: no response in time.
     """
 
     unusable: tuple[type[BaseException], ...] = ()
@@ -50,10 +50,10 @@ class LibraryErrors(NamedTuple):
 def as_agent_error(
     error: BaseException, config: AgentConfig, library: LibraryErrors, proxy: str | None = None
 ) -> RayAgentError:
-    """Return the error of our tree for one that a transport library or the socket raised.
+    """Return our error for an exception of a transport library or a socket.
 
     :param library: the exceptions of the library that was used.
-    :param proxy: URL of the proxy that stands in between.
+    :param proxy: URL of the proxy in between, or ``None``.
     """
     if isinstance(error, RayAgentError):
         return error
@@ -120,10 +120,10 @@ def _tls_remedy(error: ssl.SSLError) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error and what it wraps; the libraries use arguments, ``reason`` and groups as well as causes.
+    """Yield the error and those that it wraps as cause, argument, ``reason`` or member of a group.
 
-    Never ``__context__``: where the caller is handling an exception, that one is the context of whatever is raised
-    meanwhile (Python reference, "The raise statement"), and it says nothing of the request.
+    ``__context__`` is ignored: if the caller is handling an exception, that one is the context of every exception
+    raised meanwhile (Python reference, "The raise statement"), and unrelated to the request.
     """
     seen: list[BaseException] = []
     waiting: list[object] = [error]

@@ -1,4 +1,4 @@
-"""What the two drivers of a tail share: all but the I/O itself."""
+"""Code that the two drivers of a tail share. No I/O."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ SOURCES: dict[Protocol, tuple[StreamSource, ...]] = {
     "websocket": ("websocket",),
     "http": ("http",),
 }
-"""The log streams of a protocol, the preferred one first."""
+"""The stream sources of a protocol, in order of preference."""
 SLICE_SECONDS = 1.0
-"""A wait or read is never longer at a stretch, so that a request to stop is seen soon."""
+"""Maximum duration of one wait or read, so that a request to stop is noticed soon."""
 
 
 def tail_settings(protocol: object, *, start_by: float | None = None, **settings: Any) -> TailSettings:
-    """Return how a job is followed.
+    """Return the settings of a tail.
 
     :param protocol: one of :data:`PROTOCOLS`.
-    :param start_by: the moment (seconds since the epoch) by which the job must have started, if there is one.
-    :param settings: the other fields of :class:`TailSettings`.
-    :raises RayAgentInputError: for a bad protocol.
+    :param start_by: time (seconds since the epoch) by which the job must have started; ``None``: no limit.
+    :param settings: other fields of :class:`TailSettings`.
+    :raises RayAgentInputError: for an invalid protocol.
     """
     start_timeout = None if start_by is None else max(start_by - time.time(), 0.0)
     return TailSettings(sources=SOURCES[validate_protocol(protocol)], start_timeout=start_timeout, **settings)
@@ -73,9 +73,9 @@ def settings_for(service: Service, settings: TailSettings) -> TailSettings:
 
 
 class Following:
-    """One followed job. A driver carries out :meth:`step` by step; the attributes say how it ended.
+    """One followed job. A driver executes :meth:`step` repeatedly; the attributes contain the outcome.
 
-    :param config: says which service it is, and has the secrets that no message may show.
+    :param config: the connection, with the service and the secrets.
     :param deadline: seconds from now after which to give up.
     :param clock: monotonic, in seconds.
     """
@@ -97,42 +97,42 @@ class Following:
         until = None if deadline is None else clock() + deadline
         self.tail = Tail(settings_for(self._service, settings), cursor, deadline=until, redact=self.redact)
         self.end: End | None = None
-        """Why it ended; ``None`` while it goes on, or if it was stopped."""
+        """Why it ended; ``None`` while it continues, or if it was stopped."""
         self.job: Mapping[str, Any] | None = None
-        """The job's details as last seen."""
+        """The job's details as last received."""
         self.error: RayAgentError | None = None
-        """The last failure to ask for the status, ``None`` after a success."""
+        """Error of the last request for the status; ``None`` if it succeeded."""
         self.messages = 0
-        """Messages that the streams brought, replayed ones included."""
-        self._news: list[Item] = []
+        """Number of messages received from streams, including replayed ones."""
+        self._status_changes: list[Item] = []
 
     @property
     def cursor(self) -> Cursor:
-        """What was forwarded so far."""
+        """The position up to which the log was forwarded."""
         return self.tail.cursor
 
     @property
     def log_is_whole(self) -> bool:
-        """Whether, at the job's end, its log was read to its end."""
+        """Whether the job has ended and its log was read to its end."""
         return self.tail.log_is_whole
 
     def take(self) -> list[Item]:
         """Return the items since the last call."""
-        items = [*self._news, *self.tail.take()]
-        self._news.clear()
+        items = [*self._status_changes, *self.tail.take()]
+        self._status_changes.clear()
         return items
 
     def step(self) -> Generator[Step, Any, None]:
-        """Do what the tail commands next.
+        """Execute the next command of the tail.
 
-        What needs I/O is yielded. The driver sends back what a command gives, or throws the error that it raised:
+        Commands that need I/O are yielded. The driver sends their result back, or throws the error that they raised:
 
-        - a ``Call``, sent once, gives its result, or a :class:`RayAgentError`;
-        - ``OpenLiveLog`` and ``OpenLog`` give nothing, or a :class:`RayAgentError`;
-        - ``ReadStream`` gives events and whether the peer showed itself, or a :class:`StreamEndedError`;
-        - ``ReadWholeLog`` gives text, ``None`` at its end, or a :class:`RayAgentError`;
-        - ``CloseWholeLog`` gives whether the answer itself said where it ends;
-        - ``CloseStream``, ``Wait`` and ``Pause`` give nothing.
+        - a ``Call``, sent once, returns its result, or raises a :class:`RayAgentError`;
+        - ``OpenLiveLog`` and ``OpenLog`` return nothing, or raise a :class:`RayAgentError`;
+        - ``ReadStream`` returns events and whether the peer is alive, or raises a :class:`StreamEndedError`;
+        - ``ReadWholeLog`` returns text, or ``None`` at its end, or raises a :class:`RayAgentError`;
+        - ``CloseWholeLog`` returns whether the response declares its end;
+        - ``CloseStream``, ``Wait`` and ``Pause`` return nothing.
         """
         command = self.tail.next(self.clock())
         match command:
@@ -209,23 +209,23 @@ class Following:
             self.tail.whole_log_received(self.clock(), text)
 
     def on_whole_log_failed(self, error: RayAgentError) -> None:
-        """Take the failure to open or read the whole log."""
+        """Process a failure to open or read the whole log."""
         self.tail.whole_log_failed(self.clock(), error.detail, transient=not is_log_unreadable(error))
 
     def on_status(self, job: Mapping[str, Any]) -> None:
-        """Take the job's details as the service answered them."""
+        """Process the job's details, as received."""
         status = job.get("status")
         if not isinstance(status, str):
             self.on_status_failed(RayAgentResponseError(f"The details of job {self.job_id} have no status."))
             return
         self.error = None
         if self.job is None or self.job.get("status") != status:
-            self._news.append(JobStatusChanged(job))
+            self._status_changes.append(JobStatusChanged(job))
         self.job = job
         self.tail.status_received(self.clock(), status, terminal=jobs.has_ended(job))
 
     def on_status_failed(self, error: RayAgentError) -> None:
-        """Take the failure to read the job's details."""
+        """Process a failure to get the job's details."""
         self.error = error
         if isinstance(error, RayAgentNotFoundError):
             self.tail.status_missing(self.clock())

@@ -1,4 +1,4 @@
-"""What a job's details say, in words and in a form that is fit for XCom. Pure."""
+"""Describe a job's details for the task log, and summarize them for XCom. Pure."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Primitive: TypeAlias = str | int | float | bool | None
 MAX_TEXT = 4_000
 """Characters of one text in a summary; a longer one is truncated with a note."""
 MAX_METADATA = 4_000
-"""Characters of a summary's metadata as JSON; larger metadata is left out, and said to be."""
+"""Characters of a summary's metadata as JSON; a note replaces larger metadata."""
 MAX_STATUS = 100
-"""Characters of a status that Ray does not have."""
+"""Characters of a status that is unknown to Ray."""
 MAX_ENTRYPOINT = 200
-"""Characters of the entrypoint in a sentence."""
+"""Characters of the entrypoint in a message."""
 
 _FIELDS = (
     "submission_id",
@@ -39,7 +39,7 @@ _FIELDS = (
 
 
 class JobSummary(TypedDict, total=False):
-    """What XCom has of a job's details. A value that came as something else than a JSON primitive is its text."""
+    """A job's details in XCom. A value that is not a JSON primitive is converted to a string."""
 
     job_id: str
     submission_id: Primitive
@@ -49,7 +49,7 @@ class JobSummary(TypedDict, total=False):
     error_type: Primitive
     entrypoint: Primitive
     start_time: Primitive
-    """In ms since the epoch, as ``end_time``."""
+    """In ms since the epoch, like ``end_time``."""
     end_time: Primitive
     driver_exit_code: Primitive
     driver_node_id: Primitive
@@ -61,7 +61,7 @@ class JobSummary(TypedDict, total=False):
 
 
 class JobStatus(str, Enum):
-    """Status of a job as Ray names it (``ray.job_submission.JobStatus``)."""
+    """Status of a job (``ray.job_submission.JobStatus``)."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -76,7 +76,7 @@ class JobStatus(str, Enum):
 
 
 def known_status(job: Mapping[str, Any]) -> JobStatus | None:
-    """Return the job's status, ``None`` if it is not one of Ray's."""
+    """Return the job's status, or ``None`` if it is unknown to Ray."""
     try:
         return JobStatus(job.get("status"))
     except ValueError:
@@ -84,23 +84,23 @@ def known_status(job: Mapping[str, Any]) -> JobStatus | None:
 
 
 def has_ended(job: Mapping[str, Any]) -> bool:
-    """Whether the job has ended; a status that is not known counts as an end if there is an end time."""
+    """Whether the job has ended; a job with an unknown status has ended if it has an end time."""
     status = known_status(job)
     return bool(job.get("end_time")) if status is None else status.is_terminal
 
 
 def shown_status(job: Mapping[str, Any], redact: Callable[[str], str] = str) -> str:
-    """Return a job's status, or an application's, as a sentence may show it."""
+    """Return the status of a job or an application, sanitized for messages."""
     return sanitize(str(job.get("status")), redact, length=MAX_STATUS)
 
 
 def summarize(job: Mapping[str, Any], job_id: str, redact: Callable[[str], str] = str) -> JobSummary:
-    """Return what of a job's details goes to XCom: a storable object, small, without ``runtime_env`` (secrets).
+    """Return a small summary of a job's details for XCom, without ``runtime_env``, which may contain secrets.
 
-    Its ``job_id`` is the id that was asked for, by which the agent knows the job; the one that Ray gives the job's
-    driver, which the agent calls ``job_id``, is ``driver_job_id``.
+    Its ``job_id`` is the given id, under which the agent knows the job. The id of the job's driver in Ray, which the
+    agent calls ``job_id``, is ``driver_job_id``.
 
-    :param redact: takes secrets out of a text; a job may have printed one, and Ray's message has its last lines.
+    :param redact: redacts secrets; Ray's message contains the last lines that the job printed.
     """
     summary = {
         "job_id": job_id,
@@ -113,34 +113,34 @@ def summarize(job: Mapping[str, Any], job_id: str, redact: Callable[[str], str] 
 
 
 def describe(job: Mapping[str, Any], job_id: str, where: str = "", *, redact: Callable[[str], str] = str) -> str:
-    """Return one sentence for the task log: which job, its status, since when, how long, where."""
-    words = [f"Job {job_id} is {shown_status(job, redact)}"]
-    start = _moment(job.get("start_time"))
+    """Return one sentence for the task log: the job's id, status, start time, duration, entrypoint and agent."""
+    facts = [f"Job {job_id} is {shown_status(job, redact)}"]
+    start = _datetime(job.get("start_time"))
     if start is not None:
-        words.append(f"started {start:%Y-%m-%d %H:%M:%S} UTC")
+        facts.append(f"started {start:%Y-%m-%d %H:%M:%S} UTC")
     duration = duration_of(job)
     if has_ended(job) and duration is not None:
-        words.append(f"ran {duration:.1f} s")
+        facts.append(f"ran {duration:.1f} s")
     if job.get("entrypoint"):
-        words.append(f"entrypoint: {sanitize(str(job['entrypoint']), redact, length=MAX_ENTRYPOINT)}")
+        facts.append(f"entrypoint: {sanitize(str(job['entrypoint']), redact, length=MAX_ENTRYPOINT)}")
     if where and not has_ended(job):
-        words.append(f"agent: {where}")
-    return ", ".join(words) + "."
+        facts.append(f"agent: {where}")
+    return ", ".join(facts) + "."
 
 
 def duration_of(job: Mapping[str, Any]) -> float | None:
-    """Return how long a job ran, in seconds, ``None`` if that is not known."""
+    """Return how long a job ran in seconds, or ``None`` if that is unknown."""
     start, end = _milliseconds(job.get("start_time")), _milliseconds(job.get("end_time"))
     return (end - start) / 1000 if start is not None and end is not None and start <= end else None
 
 
-def _moment(value: object) -> datetime | None:
+def _datetime(value: object) -> datetime | None:
     milliseconds = _milliseconds(value)
     return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, tz=timezone.utc)
 
 
 def _milliseconds(value: object) -> float | None:
-    """Return a moment in ms since the epoch, ``None`` if it is none within a few thousand years."""
+    """Return a time in ms since the epoch, or ``None`` if it is invalid or beyond a few thousand years."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e14:
         return None
     return value
@@ -157,7 +157,7 @@ def _metadata(value: object, redact: Callable[[str], str]) -> Any:
 
 
 def primitive(value: object, redact: Callable[[str], str]) -> Primitive:
-    """Return a value as a JSON primitive: redacted and truncated if it is text."""
+    """Return a value as a JSON primitive; text is redacted and truncated."""
     if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
         return value
     return truncate(redact(str(value)), MAX_TEXT)

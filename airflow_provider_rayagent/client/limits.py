@@ -1,6 +1,6 @@
-"""How long the body of an answer may take in all, and how many bytes it may have. Pure.
+"""Limits for the total time and size of a response body. Pure.
 
-The read timeout of the libraries bounds the wait between two reads only: a body that comes byte by byte never meets it.
+The read timeout of the libraries limits each read, so that a body that arrives byte by byte never exceeds it.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class Limit(NamedTuple):
-    """The bounds of one body.
+    """Limits of one body.
 
-    :param seconds: spent waiting for its bytes, added up; what the reader does between two reads does not count.
-    :param bytes: of its content, decompressed.
-    :param bytes_per_second: every so many bytes received add one second; ``None``: the time is fixed.
+    :param seconds: total time to wait for data; the time between two reads does not count.
+    :param bytes: size of the decompressed content.
+    :param bytes_per_second: number of received bytes that add one second to the limit; ``None``: a fixed limit.
     """
 
     seconds: float
@@ -28,49 +28,49 @@ class Limit(NamedTuple):
 
 
 ANSWER = Limit(60.0, 64_000_000)
-"""The answer to a call. The longest are lists of 10,000 jobs or tasks, the most that Ray gives: about 20 MB."""
+"""The response to a call. The largest are lists of 10,000 jobs or tasks, Ray's maximum: about 20 MB."""
 ERROR = Limit(3.0, 65_536)
-"""The body of an error status. The status decides; the body is only shown, as far as it came in this time."""
+"""The body of an error status. It is only shown in a message, so that the part received in this time is enough."""
 LOG = Limit(60.0, MAX_LOG_BYTES, bytes_per_second=10_000)
-"""A whole log, which is handled piece by piece. Ray's dashboard itself ends such a transfer after 300 seconds (the
-default total timeout of an ``aiohttp.ClientSession``)."""
+"""A whole log, which is processed in chunks. Ray's dashboard ends such a transfer after 300 seconds (the default total
+timeout of ``aiohttp.ClientSession``)."""
 HELD_LOG_CHARS = 250_000_000
 """Characters of a whole log that is returned as one string."""
 
 
 class TooSlowError(TimeoutError):
-    """A body did not come to its end in time.
+    """A body was not complete in time.
 
-    :param size: bytes that came.
-    :param seconds: the time it had.
+    :param size: number of bytes received.
+    :param seconds: the time limit.
     """
 
     def __init__(self, size: int, seconds: float) -> None:
-        super().__init__(f"{size} bytes in {seconds:.0f} seconds, and no end")
+        super().__init__(f"only {size} bytes in {seconds:.0f} seconds")
 
 
 class WaitBudget:
-    """How much longer the rest of a body may take.
+    """The time that is left to receive a body.
 
-    :param more: seconds on top of the limit's.
+    :param extra: seconds in addition to those of the limit.
     """
 
-    def __init__(self, limit: Limit, more: float = 0.0) -> None:
+    def __init__(self, limit: Limit, extra: float = 0.0) -> None:
         self._limit = limit
-        self._more = more
+        self._extra = extra
         self._waited = 0.0
         self._bytes = 0
 
     def spend(self, seconds: float, received: int) -> None:
-        """Take note of one wait, and of the bytes that it brought."""
+        """Account for one wait, and the bytes that it received."""
         self._waited += seconds
         self._bytes += received
 
     @property
     def left(self) -> float:
-        """The seconds left, more than 0.
+        """The remaining seconds, greater than 0.
 
-        :raises TooSlowError: if none are left.
+        :raises TooSlowError: if no time is left.
         """
         left = self._seconds - self._waited
         if left <= 0:
@@ -79,38 +79,38 @@ class WaitBudget:
 
     @property
     def exceeded(self) -> TooSlowError:
-        """The error to raise when no seconds are left."""
+        """The error to raise when no time is left."""
         return TooSlowError(self._bytes, self._seconds)
 
     @property
     def _seconds(self) -> float:
         rate = self._limit.bytes_per_second
-        return self._limit.seconds + self._more + (self._bytes / rate if rate else 0.0)
+        return self._limit.seconds + self._extra + (self._bytes / rate if rate else 0.0)
 
 
 class Body:
-    """Collects the body of an answer, up to its limit."""
+    """Collects the body of a response, up to its limit."""
 
     def __init__(self, call: Call, status: int) -> None:
         self.is_error = not 200 <= status < 300
-        """Whether a part of the body is enough."""
+        """Whether this is the body of an error status, of which a part is enough."""
         self.limit = ERROR if self.is_error else ANSWER
         self._where = f"{call.name} answered {status}"
-        self._pieces: list[bytes] = []
+        self._chunks: list[bytes] = []
         self._size = 0
 
     @property
     def too_slow(self) -> TooSlowError:
-        """The error to raise when its time is over."""
+        """The error to raise when the time limit is exceeded."""
         return TooSlowError(self._size, self.limit.seconds)
 
-    def add(self, piece: bytes) -> bool:
-        """Take a piece. Return whether more is wanted.
+    def add(self, chunk: bytes) -> bool:
+        """Add a chunk. Return whether to continue reading.
 
-        :raises RayAgentResponseError: if an answer is too long.
+        :raises RayAgentResponseError: if a response is too large.
         """
-        self._pieces.append(piece)
-        self._size += len(piece)
+        self._chunks.append(chunk)
+        self._size += len(chunk)
         if self._size <= self.limit.bytes:
             return True
         if self.is_error:
@@ -119,5 +119,5 @@ class Body:
 
     @property
     def content(self) -> bytes:
-        """What was received."""
-        return b"".join(self._pieces)[: self.limit.bytes]
+        """The body received so far, up to the limit."""
+        return b"".join(self._chunks)[: self.limit.bytes]

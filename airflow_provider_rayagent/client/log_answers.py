@@ -1,4 +1,4 @@
-"""What the blocking and the asyncio log transports share. No I/O."""
+"""Code that the blocking and the asyncio log transports share. No I/O."""
 
 from __future__ import annotations
 
@@ -18,38 +18,39 @@ if TYPE_CHECKING:
 
 READ_BYTES = 65_536
 PING_SECONDS = 10.0
-"""Between two pings that make a living WebSocket peer show itself."""
+"""Interval between two WebSocket pings, which detect a dead peer."""
 SEND_SECONDS = 5.0
-"""How long a frame of ours may wait for a peer that reads nothing, before the stream is given up."""
-GOODBYE_SECONDS = 0.2
-"""The same for the last one."""
+"""Timeout for sending a frame to a peer that does not read."""
+CLOSE_SECONDS = 0.2
+"""Timeout for sending the close frame."""
 
 
 class StreamEndedError(Exception):
-    """The stream has ended, in whatever way; its text says how.
+    """The stream has ended.
 
-    :param too_long: whether it was given up at a message that is too long to be held.
+    :param reason: why it ended.
+    :param too_long: whether it ended because a message was too long to hold in memory.
     """
 
-    def __init__(self, how: str, *, too_long: bool = False) -> None:
-        super().__init__(how)
+    def __init__(self, reason: str, *, too_long: bool = False) -> None:
+        super().__init__(reason)
         self.too_long = too_long
 
 
-class HeldLog:
-    """A whole log that is read into memory."""
+class LogBuffer:
+    """Collects a whole log in memory."""
 
     def __init__(self, job_id: str) -> None:
         self._job_id = job_id
-        self._pieces: list[str] = []
+        self._chunks: list[str] = []
         self._chars = 0
 
     def add(self, text: str) -> None:
-        """Take the next piece.
+        """Add a chunk.
 
-        :raises RayAgentResponseError: if the log is too long for that.
+        :raises RayAgentResponseError: if the log is too long.
         """
-        self._pieces.append(text)
+        self._chunks.append(text)
         self._chars += len(text)
         if self._chars > limits.HELD_LOG_CHARS:
             raise RayAgentResponseError(
@@ -59,19 +60,19 @@ class HeldLog:
 
     @property
     def text(self) -> str:
-        """What came."""
-        return "".join(self._pieces)
+        """The log received so far."""
+        return "".join(self._chunks)
 
 
 def new_key() -> str:
-    """Return the random key of a WebSocket's handshake."""
+    """Return a random key for a WebSocket handshake."""
     return base64.b64encode(os.urandom(16)).decode()
 
 
 def check_upgrade(call: Call, status: int, headers: Mapping[str, str], key: str) -> None:
-    """Raise what is wrong with an answer that should open a WebSocket, and is no error status.
+    """Validate a response that should open a WebSocket and does not have an error status.
 
-    :raises RayAgentResponseError: for another answer than a handshake with ``key``.
+    :raises RayAgentResponseError: if the response does not complete the handshake with ``key``.
     """
     if status != 101:
         raise RayAgentResponseError(f"{call.name} answered {status}, not a WebSocket.")
@@ -80,12 +81,12 @@ def check_upgrade(call: Call, status: int, headers: Mapping[str, str], key: str)
 
 
 def control_frame(opcode: int, payload: bytes = b"") -> bytes:
-    """Return a control frame of ours."""
+    """Encode a control frame with a random mask."""
     return frame(opcode, payload, os.urandom(4))
 
 
 def check_log_answer(call: Call, status: int, headers: Mapping[str, str], body: bytes, config: AgentConfig) -> None:
-    """Raise what is wrong with an answer that should bring a log.
+    """Validate a response that should contain a log.
 
     :raises RayAgentHTTPError: for an error status.
     :raises RayAgentRedirectError: for a redirect.
@@ -93,9 +94,13 @@ def check_log_answer(call: Call, status: int, headers: Mapping[str, str], body: 
     """
     answers.check_status(call, status, headers, body, config)
     if answers.is_html(headers, ""):
-        raise RayAgentResponseError(f"{call.name} answered with an HTML page, not with a log.", 502)
+        raise RayAgentResponseError(
+            f"{call.name} answered {status}: expected a log, got an HTML page; is this the URL of "
+            f"{config.service.noun}?",
+            502,
+        )
 
 
 def is_delimited(headers: Mapping[str, str]) -> bool:
-    """Whether an answer itself says where it ends, so that a cut one is noticed."""
+    """Whether a response declares its end, so that a truncated one is detected."""
     return "content-length" in headers or "chunked" in headers.get("transfer-encoding", "").lower()

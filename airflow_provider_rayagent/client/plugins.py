@@ -1,4 +1,4 @@
-"""What is sent to run a plugin, checked before, and the job's id in what the agent answers. Pure."""
+"""Validate and build the body of a request to run a plugin, and find the job id in the response. Pure."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _NESTED_IN = ("job", "result", "data")
 
 
 def quote_lookup(lookup: object) -> str:
-    """Return what names a plugin release, quoted for one path segment.
+    """Return the lookup of a plugin release, quoted as one path segment.
 
-    :raises RayAgentInputError: if no segment can carry it.
+    :raises RayAgentInputError: if it cannot be sent as a path segment.
     """
     return quote(validate_segment(lookup, "plugin lookup"), safe="@:+")
 
@@ -32,9 +32,9 @@ def quote_lookup(lookup: object) -> str:
 def run_body(
     action: object, params: object, *, requirements: object = None, job_id: object = None, language: object = None
 ) -> dict[str, Any]:
-    """Return what a request to run an action holds; what is ``None`` is left out.
+    """Return the body of a request to run an action, without arguments that are ``None``.
 
-    :raises RayAgentInputError: for an argument that can't be sent.
+    :raises RayAgentInputError: for an invalid argument.
     """
     body: dict[str, Any] = {"action": validate_text(action, "action")}
     if params is not None:
@@ -49,9 +49,9 @@ def run_body(
 
 
 def debug_body(plugin_path: object, config: object, modules: object) -> dict[str, Any]:
-    """Return what a request to run an action from source holds besides.
+    """Return the additional body of a request to run an action from source.
 
-    :raises RayAgentInputError: for an argument that can't be sent.
+    :raises RayAgentInputError: for an invalid argument.
     """
     body: dict[str, Any] = {}
     if plugin_path is not None:
@@ -66,7 +66,7 @@ def debug_body(plugin_path: object, config: object, modules: object) -> dict[str
 
 
 def validate_timeout_pair(value: object) -> tuple[float, float]:
-    """Return ``value`` if it is a pair of seconds: to connect, and to wait for the answer.
+    """Return ``value`` if it is a pair of connect and read timeouts in seconds.
 
     :raises RayAgentInputError: for anything else.
     """
@@ -76,20 +76,20 @@ def validate_timeout_pair(value: object) -> tuple[float, float]:
     return validate_duration(connect, "timeout's connect"), validate_duration(read, "timeout's read")
 
 
-def job_id_in(answer: Mapping[str, Any], asked: str | None = None) -> str | None:
-    """Return the id of the job that an answer to a run speaks of, ``None`` if there is none.
+def job_id_in(answer: Mapping[str, Any], requested: str | None = None) -> str | None:
+    """Return the job id in the response to a run, or ``None`` if there is none.
 
-    It is looked for under ``job_id`` and ``submission_id``, at the top and in ``job``, ``result`` or ``data``; under
-    ``id`` (which may be another thing's) only if nothing was asked for.
+    The keys ``job_id`` and ``submission_id`` are searched, at the top level and in ``job``, ``result`` or ``data``. The
+    key ``id``, which may identify something else, is searched only if no id was requested.
 
-    :param asked: the id that was sent with the run; it is the job's if the answer has it or has no other.
+    :param requested: the id that was sent with the run; returned if the response contains it, or no other id.
     """
-    names = _ID_NAMES if asked is None else _ID_NAMES[:2]
+    names = _ID_NAMES if requested is None else _ID_NAMES[:2]
     nested = [answer[name] for name in (*_NESTED_IN, "answer") if name in answer]
-    found = [part.get(name) for name in names for part in (answer, *nested) if isinstance(part, Mapping)]
-    found += [part for part in nested if not isinstance(part, Mapping)]
-    ids = [each for each in found if _is_id(each)]
-    return asked if asked in ids else next(iter(ids), asked)
+    values = [part.get(name) for name in names for part in (answer, *nested) if isinstance(part, Mapping)]
+    values += [part for part in nested if not isinstance(part, Mapping)]
+    ids = [value for value in values if _is_id(value)]
+    return requested if requested in ids else next(iter(ids), requested)
 
 
 def _is_id(value: object) -> bool:
@@ -101,9 +101,9 @@ def _is_id(value: object) -> bool:
 
 
 def _object(value: object, name: str) -> dict[str, Any]:
-    """Return a JSON object as it is sent.
+    """Return a mapping as a JSON object.
 
-    :raises RayAgentInputError: if it is no mapping, or JSON has no words for something in it.
+    :raises RayAgentInputError: if it is not a mapping or not serializable as JSON.
     """
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise RayAgentInputError(f"{name} must be a mapping with strings as keys, not {type(value).__name__}.")

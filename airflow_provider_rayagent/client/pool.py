@@ -1,4 +1,4 @@
-"""Share one asyncio transport among all that speak to the same agent in one event loop, such as a triggerer's."""
+"""Share one asyncio transport among all users of the same agent in one event loop, such as that of a triggerer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _pools: WeakKeyDictionary[asyncio.AbstractEventLoop, list[_Shared]] = WeakKeyDic
 
 
 def lease(config: AgentConfig) -> AsyncAgent:
-    """Return the running loop's transport for ``config``; give it back by :func:`release`."""
+    """Return the running loop's transport for ``config``; return it with :func:`release`."""
     pool = _pools.setdefault(asyncio.get_running_loop(), [])
     shared = next((each for each in pool if each.agent.config == config), None)
     if shared is None:
@@ -34,7 +34,7 @@ def lease(config: AgentConfig) -> AsyncAgent:
 
 
 async def release(agent: AsyncAgent) -> None:
-    """Give a leased transport back; the last one to do so closes it."""
+    """Return a leased transport; the last user closes it."""
     pool = _pools.get(asyncio.get_running_loop(), [])
     for shared in pool:
         if shared.agent is agent:

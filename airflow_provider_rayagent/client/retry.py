@@ -1,4 +1,4 @@
-"""Which failed requests may be sent again, and when."""
+"""Retry policy of requests."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 
 MAX_TRIES = 4
 FIRST_PAUSE = 0.5
-"""Seconds before the second try; doubled for each further one, and jittered."""
+"""Nominal seconds before the second attempt; doubled for each further one, and jittered."""
 MAX_PAUSE = 8.0
 MAX_RETRY_AFTER = 30.0
-"""Seconds that are waited at the most because a ``Retry-After`` asks for it."""
+"""Maximum seconds to wait for a ``Retry-After`` header."""
 
 
 def may_retry(call: Call, error: BaseException) -> bool:
     """Whether ``call`` may be sent again after ``error``.
 
-    A POST is sent again only if it can't have been received.
+    A POST is sent again only if it cannot have been received.
     """
     return is_transient(error) and (call.idempotent or not may_have_been_received(error))
 
 
 def pause(tries: int, error: BaseException, jitter: float) -> float:
-    """Return the seconds to wait before the next try.
+    """Return the seconds to wait before the next attempt.
 
-    :param tries: how many were made, at least 1.
+    :param tries: number of attempts so far, at least 1.
     :param jitter: a number in [0, 1).
     """
     if isinstance(error, RayAgentHTTPError) and error.retry_after is not None:
@@ -42,7 +42,7 @@ def pause(tries: int, error: BaseException, jitter: float) -> float:
 
 
 def policy(call: Call, tries: int) -> dict[str, Any]:
-    """Return the arguments of a ``tenacity`` retrying that sends ``call`` up to ``tries`` times."""
+    """Return the arguments of ``tenacity.Retrying`` to send ``call`` up to ``tries`` times."""
     import tenacity
 
     def wait(state: tenacity.RetryCallState) -> float:

@@ -1,6 +1,6 @@
-"""What a client knows of the service that it talks to: one object, the same for blocking and asyncio code. Pure.
+"""The interface of a service in front of Ray, shared by blocking and asyncio code. Pure.
 
-Transports, drivers, hooks and tasks ask it for requests and hand it what came; which service answers they do not know.
+Transports, drivers, hooks and tasks use it to create requests and to decode responses, independent of the service.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ ServiceName = Literal["agent", "ray"]
 
 
 class Credential(NamedTuple):
-    """How a field of the connection is sent.
+    """A field of the connection that is sent as a header.
 
-    :param header: in which header.
-    :param field: the field's name.
-    :param prefix: what stands before its value.
-    :param is_secret: whether its value must not appear in any message.
+    :param header: name of the header.
+    :param field: name of the field.
+    :param prefix: prefix of the value in the header.
+    :param is_secret: whether the value is redacted in messages.
     """
 
     header: str
@@ -37,12 +37,12 @@ class Credential(NamedTuple):
 
 
 class ErrorAnswer(NamedTuple):
-    """What an answer with an error status says.
+    """The meaning of a response with an error status.
 
     :param status: the HTTP status that stands for it.
-    :param reason: in words.
-    :param is_own: whether the service itself says so, and not something else at a wrong address. Only that of a 404
-        matters, which tells that a job or an application does not exist.
+    :param reason: the error message.
+    :param is_own: whether the service itself sent it, rather than another server at a wrong URL. This matters only for
+        404, which means that a job or an application does not exist.
     """
 
     status: int
@@ -72,13 +72,13 @@ class LogStreams(Protocol):
 
     @property
     def sources(self) -> tuple[StreamSource, ...]:
-        """Those that it has, the preferred one first."""
+        """The available protocols, in order of preference."""
 
     def open(self, job_id: JobId, source: StreamSource) -> Call:
         """Return the request that opens a live log stream."""
 
     def decode_event(self, data: str | bytes, name: str = "") -> Event:
-        """Return the event in one WebSocket message, or in the data of one server-sent event of this name."""
+        """Decode one WebSocket message, or the data of one server-sent event named ``name``."""
 
 
 class Service(Protocol):
@@ -150,10 +150,10 @@ class Service(Protocol):
         """
 
     def log_decoder(self, content_type: str) -> LogBodyDecoder:
-        """Return what decodes the body of the whole log."""
+        """Return a decoder for the body of the whole log."""
 
     def read_error(self, status: int, text: str) -> ErrorAnswer:
-        """Return what the body of an error status says."""
+        """Return the meaning of a response with an error status."""
 
     def job_page(self, base_url: str) -> str:
-        """Return the address of the page that it has for a job, with ``{job_id}`` where the id goes; empty: none."""
+        """Return the URL template of a job's page in the service, with ``{job_id}``, or an empty string."""

@@ -1,6 +1,6 @@
-"""Arguments that are refused before anything is sent. Pure.
+"""Validate arguments before a request is sent. Pure.
 
-The rules are those of the agent's own client, ``synapse_sdk.clients.agent``, where it has any.
+The rules follow the agent's own client, ``synapse_sdk.clients.agent``, where it has any.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 MAX_ID_LENGTH = 100
 MAX_TIMEOUT = 300.0
-"""Longest timeout, in seconds, that the agent's client takes for a stream."""
+"""Longest timeout for a stream, in seconds, that the agent's client accepts."""
 MAX_DURATION = 100 * 365 * 86_400.0
-"""Seconds; as good as no bound, and still a time that Python can wait for (``threading.TIMEOUT_MAX``) and date."""
+"""Seconds; practically unlimited, but within the limits of ``threading.TIMEOUT_MAX`` and ``datetime``."""
 
 Protocol = Literal["auto", "websocket", "http"]
 PROTOCOLS: tuple[Protocol, ...] = ("auto", "websocket", "http")
 JobId = NewType("JobId", str)
-"""A job's id that :func:`validate_job_id` has checked; it can be sent as it is."""
+"""A job id that :func:`validate_job_id` has validated; it needs no quoting."""
 ChoiceT = TypeVar("ChoiceT", bound=str)
 
 _ID = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_ID_LENGTH}}}", re.ASCII)
 
 
 def validate_job_id(value: object) -> JobId:
-    """Return ``value`` if it is a job's id; see :func:`validate_id`.
+    """Return ``value`` if it is a valid job id; see :func:`validate_id`.
 
     :raises RayAgentInputError: for anything else.
     """
@@ -40,9 +40,9 @@ def validate_job_id(value: object) -> JobId:
 
 
 def validate_id(value: object, kind: str) -> str:
-    """Return ``value`` if it is an id that the agent takes: 1 to 100 characters of ``A-Z a-z 0-9 _ -``.
+    """Return ``value`` if it is a valid id: 1 to 100 characters of ``A-Z a-z 0-9 _ -``.
 
-    :param kind: what the id names (``job``, ``node``, ``task``), for the message.
+    :param kind: type of the object (``job``, ``node``, ``task``), for the message.
     :raises RayAgentInputError: for anything else.
     """
     if not isinstance(value, str) or not value:
@@ -55,42 +55,42 @@ def validate_id(value: object, kind: str) -> str:
 
 
 def quote_application_name(value: object) -> str:
-    """Return a Serve application's name quoted for one path segment; Ray allows any characters in it.
+    """Return the name of a Serve application, quoted as one path segment; Ray allows any characters in it.
 
-    :raises RayAgentInputError: if it is empty, ``.`` or ``..``, or has a slash or a control character.
+    :raises RayAgentInputError: if it is empty, ``.`` or ``..``, or contains a slash or a control character.
     """
     return quote(validate_segment(value, "application name"), safe="")
 
 
 def validate_segment(value: object, what: str) -> str:
-    """Return ``value`` if one segment of a URL path can carry it, once quoted.
+    """Return ``value`` if it can be quoted as one segment of a URL path.
 
-    :param what: what it is, for the message.
-    :raises RayAgentInputError: if it is blank, ``.`` or ``..``, or has a slash, a control character or a surrogate.
+    :param what: description of the value, for the message.
+    :raises RayAgentInputError: if it is blank, ``.`` or ``..``, or contains a slash, control character or surrogate.
     """
     text = validate_text(value, what)
     if text in (".", ".."):
         raise RayAgentInputError(f"The {what} {shown(value)} cannot be sent in a URL path.")
     if "/" in text:
-        raise RayAgentInputError(f"The {what} {shown(value)} has a slash, which the agent's URL paths cannot carry.")
+        raise RayAgentInputError(f"The {what} {shown(value)} contains a slash, which cannot be sent in a URL path.")
     return text
 
 
 def validate_text(value: object, what: str) -> str:
-    """Return ``value`` if it is a string of visible characters.
+    """Return ``value`` if it is a non-blank string without control characters.
 
-    :param what: what it is, for the message.
-    :raises RayAgentInputError: if it is blank, or has a control character or a lone surrogate.
+    :param what: description of the value, for the message.
+    :raises RayAgentInputError: if it is blank, or contains a control character or a lone surrogate.
     """
     if not isinstance(value, str) or not value.strip():
         raise RayAgentInputError(f"The {what} must be a non-empty string, not {shown(value)}.")
     if any(ord(char) < 0x20 or ord(char) == 0x7F or 0xD800 <= ord(char) <= 0xDFFF for char in value):
-        raise RayAgentInputError(f"The {what} {shown(value)} has a control character.")
+        raise RayAgentInputError(f"The {what} {shown(value)} contains a control character.")
     return value
 
 
 def validate_timeout(value: object, name: str = "timeout") -> float:
-    """Return ``value`` as seconds, if it is a duration of at most 300 seconds, as the agent's client demands.
+    """Return ``value`` as seconds, if it is a duration of at most 300 seconds, the limit of the agent's client.
 
     :raises RayAgentInputError: for anything else.
     """
@@ -98,12 +98,12 @@ def validate_timeout(value: object, name: str = "timeout") -> float:
 
 
 def validate_duration(value: object, name: str, *, at_most: float = MAX_DURATION, or_zero: bool = False) -> float:
-    """Return ``value`` as seconds, if it is a ``timedelta`` or a number of seconds over 0.
+    """Return ``value`` as seconds, if it is a ``timedelta`` or a number of seconds greater than 0.
 
-    :param name: what it is, for the message.
-    :param at_most: seconds.
-    :param or_zero: whether it may be 0.
-    :raises RayAgentInputError: for anything else, booleans and NaN included.
+    :param name: name of the argument, for the message.
+    :param at_most: maximum in seconds.
+    :param or_zero: whether 0 is valid.
+    :raises RayAgentInputError: for anything else, including booleans and NaN.
     """
     seconds = _seconds(value)
     if seconds is None or not (0 < seconds <= at_most or (or_zero and seconds == 0)):
@@ -126,7 +126,7 @@ def _seconds(value: object) -> float | None:
 
 
 def validate_count(value: object, name: str) -> int:
-    """Return ``value``, if it is a whole number over 0.
+    """Return ``value``, if it is an integer greater than 0.
 
     :raises RayAgentInputError: for anything else.
     """
@@ -155,9 +155,9 @@ def validate_choice(value: object, name: str, choices: Sequence[ChoiceT]) -> Cho
 
 
 def shown(value: object) -> str:
-    """Return a value as a message shows it: in ASCII, and cut to 60 characters."""
+    """Return a value in a form for messages: in ASCII, truncated to 60 characters."""
     try:
         text = ascii(value)
-    except ValueError:  # An int with more digits than Python turns into text (sys.set_int_max_str_digits).
+    except ValueError:  # Python limits the digits of an int (sys.set_int_max_str_digits).
         text = f"a huge {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."

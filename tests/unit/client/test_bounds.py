@@ -115,7 +115,7 @@ def test_an_answer_that_is_too_slow_says_so(transport: Transport) -> None:
     answer = Play(Wire(HEAD.format(200)), Repeat(b"1\r\n \r\n"))
     with (
         ScriptedAgent(Job(), answers={GET: [answer]}) as server,
-        pytest.raises(RayAgentTimeoutError, match=r"The answer from http://\S+ comes too slowly: \d+ bytes in"),
+        pytest.raises(RayAgentTimeoutError, match=r"The answer from http://\S+ comes too slowly: only \d+ bytes in"),
     ):
         transport.send(config_of(server), AGENT.get_job(JobId("j1")))
 
