@@ -25,6 +25,7 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentStreamLimitError,
     RayAgentTimeoutError,
     RayAgentTLSError,
+    RayAgentUnsupportedError,
 )
 
 
@@ -104,5 +105,6 @@ __all__ = [
     "RayAgentTLSError",
     "RayAgentTaskIdentityError",
     "RayAgentTimeoutError",
+    "RayAgentUnsupportedError",
     "RayAgentWaitTimeoutError",
 ]
