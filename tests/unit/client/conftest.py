@@ -1,4 +1,4 @@
-"""Both transports, for the tests that expect the same of each."""
+"""Both transports, for tests that apply to each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The requests that the agent takes."""
+"""The requests of the agent's API."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from airflow_provider_rayagent.client.steps import run_steps
 from airflow_provider_rayagent.client.validation import JobId
 
 
-def test_every_path_ends_in_a_slash() -> None:
+def test_every_path_ends_with_a_slash() -> None:
     calls = [
         AGENT.list_jobs(),
         AGENT.get_job(JobId("a")),

@@ -1,4 +1,4 @@
-"""What a generator in a task of its own gives: its items, its error, and then no more."""
+"""The items and the error of a generator that runs in a separate task."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ async def numbers(fail: bool = False) -> AsyncGenerator[int, None]:
         raise ZeroDivisionError
 
 
-def test_items_come_one_by_one_and_end() -> None:
+def test_items_are_returned_one_by_one_until_the_end() -> None:
     async def run() -> list[int]:
         return [item async for item in TaskItems(numbers())]
 
     assert asyncio.run(run()) == [1, 2]
 
 
-def test_an_error_is_raised_where_an_item_is_awaited_and_then_there_are_no_more() -> None:
+def test_an_error_is_raised_to_the_consumer_and_ends_the_iterator() -> None:
     async def run() -> None:
         items = TaskItems(numbers(fail=True))
         assert [await anext(items), await anext(items)] == [1, 2]
@@ -41,7 +41,7 @@ def test_an_error_is_raised_where_an_item_is_awaited_and_then_there_are_no_more(
 
 
 @pytest.mark.parametrize("taken", [0, 1, 2])
-def test_there_are_no_more_items_once_they_are_closed(taken: int) -> None:
+def test_a_closed_iterator_is_exhausted(taken: int) -> None:
     async def run() -> None:
         items = TaskItems(numbers())
         for _ in range(taken):

@@ -1,4 +1,4 @@
-"""What an agent's answer holds, or an error that says what came instead."""
+"""Parse responses of the agent, valid and invalid ones."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ GET = "GET jobs/j1/"
 
 
 def ask(answer: Answer, call: Call | None = None) -> Any:
-    """Return what a call gives for an answer."""
+    """Return the value of a call for a response."""
     call = call or AGENT.get_job(JobId("j1"))
     with (
         ScriptedAgent(Job(), answers={f"{call.method} {call.path}": [answer]}) as server,
@@ -47,38 +47,38 @@ def ask(answer: Answer, call: Call | None = None) -> Any:
 
 
 def refused(answer: Answer, call: Call | None = None) -> RayAgentError:
-    """Return the error that a call raises for an answer."""
+    """Return the error of a call for a response."""
     with pytest.raises(RayAgentError) as caught:
         ask(answer, call)
     return caught.value
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", "application/problem+json", ""])
-def test_json_is_json_whatever_its_content_type_says(content_type: str) -> None:
+def test_json_is_parsed_with_any_content_type(content_type: str) -> None:
     assert ask(Answer(200, b'\n {"a": "\xc3\xa9"} ', {"Content-Type": content_type})) == {"a": "é"}
 
 
 @pytest.mark.parametrize("status", [200, 201, 202])
-def test_every_success_is_one(status: int) -> None:
+def test_every_2xx_status_is_a_success(status: int) -> None:
     assert ask(Answer(status, {"a": 1})) == {"a": 1}
 
 
-def test_a_compressed_answer_is_read() -> None:
+def test_a_compressed_response_is_decompressed() -> None:
     assert ask(Answer(200, gzip.compress(b'{"a": 1}'), {"Content-Encoding": "gzip"})) == {"a": 1}
 
 
-def test_an_answer_that_is_not_compressed_as_it_says_is_a_broken_connection() -> None:
+def test_a_wrong_content_encoding_is_a_connection_error() -> None:
     assert isinstance(refused(Answer(200, b"{}", {"Content-Encoding": "gzip"})), RayAgentConnectionError)
 
 
 @pytest.mark.parametrize("value", [[], [{"a": 1}]])
-def test_a_list_may_be_bare_or_in_results(value: list[Any]) -> None:
+def test_a_list_may_be_wrapped_in_results(value: list[Any]) -> None:
     assert ask(Answer(200, value), AGENT.list_jobs()) == value
     assert ask(Answer(200, {"count": len(value), "results": value}), AGENT.list_jobs()) == value
 
 
 @pytest.mark.parametrize("answer", [Answer(204, None), Answer(200, b""), Answer(200, {"a": 1}), Html(200)])
-def test_a_deletion_has_no_value_whatever_the_body(answer: Answer) -> None:
+def test_a_deletion_returns_none_for_any_body(answer: Answer) -> None:
     assert ask(answer, AGENT.delete_serve_application("app")) is None
 
 
@@ -106,7 +106,7 @@ def test_an_empty_body_is_an_error(body: bytes | None) -> None:
     ],
     ids=range(9),
 )
-def test_a_body_that_is_not_json_is_an_error_that_shows_a_cut_of_it(body: bytes) -> None:
+def test_the_error_for_invalid_json_shows_part_of_the_body(body: bytes) -> None:
     error = refused(Answer(200, body))
     assert isinstance(error, RayAgentResponseError)
     assert error.status_code == 200
@@ -147,7 +147,7 @@ def test_json_of_another_shape_is_an_error(call: Call, value: object) -> None:
         Answer(200, '{"a": 1}', content_type="text/html; charset=utf-8"),
     ],
 )
-def test_a_page_is_not_an_answer_though_it_comes_with_200(answer: Answer) -> None:
+def test_an_html_page_with_status_200_is_an_error(answer: Answer) -> None:
     error = refused(answer)
     assert isinstance(error, RayAgentResponseError)
     assert "HTML page" in str(error)
@@ -168,7 +168,7 @@ def test_a_page_is_not_an_answer_though_it_comes_with_200(answer: Answer) -> Non
         (599, RayAgentServerError),
     ],
 )
-def test_an_error_status_has_an_error_of_its_own(status: int, kind: type[RayAgentHTTPError]) -> None:
+def test_each_error_status_has_its_error_class(status: int, kind: type[RayAgentHTTPError]) -> None:
     error = refused(Answer(status, {"detail": "so it is"}))
     assert type(error) is kind
     assert error.status_code == status
@@ -191,12 +191,12 @@ def test_an_error_status_has_an_error_of_its_own(status: int, kind: type[RayAgen
         ("two\n\n  lines\t here", "two lines here"),
     ],
 )
-def test_the_words_of_an_error_body_are_shown(body: object, words: str) -> None:
+def test_the_message_of_an_error_body_is_shown(body: object, words: str) -> None:
     assert words in str(refused(Answer(500, body)))
 
 
 @pytest.mark.parametrize("body", [None, b"", "  \n"])
-def test_an_error_without_a_body_still_says_where_it_came_from(body: Any) -> None:
+def test_an_error_without_a_body_names_the_request(body: Any) -> None:
     assert str(refused(Answer(500, body))) == "GET /jobs/j1/ answered 500."
 
 
@@ -218,13 +218,13 @@ def test_a_proxys_page_is_reduced_to_its_title() -> None:
         ("<title>never ends", "never ends"),
     ],
 )
-def test_an_odd_page_is_reduced_to_its_words(page: str, words: str) -> None:
+def test_a_malformed_page_is_reduced_to_its_text(page: str, words: str) -> None:
     answer = Answer(502, page, content_type="text/html")
     assert str(refused(answer)) == f"GET /jobs/j1/ answered 502: {words}"
 
 
 @pytest.mark.parametrize("piece", ["<", "<style", "<style>", "<title", "<title>", "<a ", "<>", "<script>x", "</title>"])
-def test_a_page_is_read_in_linear_time(piece: str) -> None:
+def test_a_page_is_parsed_in_linear_time(piece: str) -> None:
     def seconds(size: int) -> float:
         page = (piece * size)[:size].encode()
         taken = []
@@ -239,7 +239,7 @@ def test_a_page_is_read_in_linear_time(piece: str) -> None:
 
 
 @pytest.mark.parametrize("depth", [100, 900, 990, 5_000, 100_000])
-def test_a_deeply_nested_error_body_does_no_harm(depth: int) -> None:
+def test_a_deeply_nested_error_body_does_not_raise(depth: int) -> None:
     nested = b"[" * depth + b"]" * depth
     for body in (nested, b'{"detail": ' + nested + b"}", b'{"detail": [' + nested + b"]}"):
         error = refused(Answer(500, body, content_type="application/json"))
@@ -247,7 +247,7 @@ def test_a_deeply_nested_error_body_does_no_harm(depth: int) -> None:
         assert len(str(error)) < MAX_SHOWN + 200
 
 
-def test_a_long_body_is_cut() -> None:
+def test_a_long_body_is_truncated() -> None:
     error = refused(Answer(500, "x" * 1_000_000))
     assert str(error).endswith("characters truncated]")
     assert len(str(error)) < MAX_SHOWN + 100
@@ -266,13 +266,13 @@ def test_a_long_body_is_cut() -> None:
         f"<html><body>{'x' * 5000}{TOKEN}</body></html>",
     ],
 )
-def test_a_token_that_the_answer_repeats_is_not_in_the_error(status: int, body: object) -> None:
+def test_a_token_in_the_response_is_redacted(status: int, body: object) -> None:
     if status == 200 and isinstance(body, dict):
         body = [body]
     assert TOKEN not in str(refused(Answer(status, body)))
 
 
-def test_an_error_keeps_its_words_when_it_is_pickled() -> None:
+def test_errors_can_be_pickled() -> None:
     import pickle
 
     error = refused(Answer(404, {"detail": "x"}))

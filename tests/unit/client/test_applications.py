@@ -1,4 +1,4 @@
-"""Waiting for a Serve application: what each status means, and when to give up."""
+"""Wait for a Serve application: the effect of each status, and when to give up."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def app(status: Any = "RUNNING", **more: Any) -> dict[str, Any]:
 
 
 def carried(outcome: ApplicationOutcome) -> ApplicationOutcome:
-    """Return the outcome that comes out of the event, which goes through JSON."""
+    """Return the outcome after a round trip through its event and JSON."""
     return ApplicationOutcome.from_event(json.loads(json.dumps(outcome.to_event(), allow_nan=False)))
 
 
 @pytest.mark.parametrize("status", STATUSES)
 @pytest.mark.parametrize("target", ["running", "gone"])
-def test_only_running_is_what_is_waited_for_and_nothing_that_is_there_is_gone(target: Target, status: str) -> None:
+def test_only_running_satisfies_running_and_no_status_satisfies_gone(target: Target, status: str) -> None:
     wait = make_wait(target)
     outcome = wait.seen(app(status), 5)
     reached = target == "running" and status == "RUNNING"
@@ -61,7 +61,7 @@ def test_only_running_is_what_is_waited_for_and_nothing_that_is_there_is_gone(ta
 
 
 @pytest.mark.parametrize(("target", "wanted"), [("running", None), ("gone", WaitResult.REACHED)])
-def test_one_that_is_not_there_is_gone_or_still_to_come(target: Target, wanted: WaitResult | None) -> None:
+def test_a_missing_application_is_gone_or_not_yet_running(target: Target, wanted: WaitResult | None) -> None:
     wait = make_wait(target)
     outcome = wait.seen(None, 0)
     assert outcome == ApplicationOutcome(wanted)
@@ -69,21 +69,21 @@ def test_one_that_is_not_there_is_gone_or_still_to_come(target: Target, wanted: 
     assert not wait.needs_fast_poll
 
 
-def test_a_404_for_all_applications_does_not_tell_that_one_is_gone() -> None:
+def test_a_404_for_the_list_does_not_mean_that_an_application_is_gone() -> None:
     assert make_wait("gone").failed(GONE, 0).result is WaitResult.AGENT_UNREACHABLE
     wait = make_wait("gone")
     wait.seen(app(), 0)
     assert wait.failed(GONE, 1).result is None
 
 
-def test_one_that_never_comes_is_waited_for_without_an_end_of_its_own() -> None:
+def test_waiting_for_a_missing_application_has_no_timeout() -> None:
     wait = make_wait()
     assert [wait.seen(None, now).result for now in (0, GRACE, UNREACHABLE, 1e6)] == [None] * 4
 
 
 @pytest.mark.parametrize("status", FAILING)
 @pytest.mark.parametrize(("seconds", "wanted"), [(0, None), (GRACE - 0.01, None), (GRACE, WaitResult.FAILED)])
-def test_a_failing_one_is_given_up_when_the_grace_period_is_over(
+def test_a_failing_application_is_given_up_after_the_grace_period(
     seconds: float, wanted: WaitResult | None, status: str
 ) -> None:
     wait = make_wait()
@@ -91,18 +91,18 @@ def test_a_failing_one_is_given_up_when_the_grace_period_is_over(
     assert wait.seen(app(status), 100 + seconds).result is wanted
 
 
-def test_without_a_grace_period_the_first_failing_look_decides() -> None:
+def test_without_a_grace_period_the_first_failing_status_decides() -> None:
     assert make_wait(grace_period=0.0).seen(app("DEPLOY_FAILED"), 100).result is WaitResult.FAILED
 
 
-def test_one_failing_status_after_the_other_is_one_failure() -> None:
+def test_different_failing_statuses_share_one_grace_period() -> None:
     wait = make_wait()
     wait.seen(app("UNHEALTHY"), 0)
     assert wait.seen(app("DEPLOY_FAILED"), GRACE).result is WaitResult.FAILED
 
 
 @pytest.mark.parametrize("between", ["DEPLOYING", None])
-def test_a_recovery_begins_the_grace_period_anew(between: str | None) -> None:
+def test_a_recovery_resets_the_grace_period(between: str | None) -> None:
     wait = make_wait()
     wait.seen(app("UNHEALTHY"), 0)
     wait.seen(app(between) if between else None, GRACE - 1)
@@ -111,7 +111,7 @@ def test_a_recovery_begins_the_grace_period_anew(between: str | None) -> None:
     assert wait.seen(app("RUNNING"), GRACE + 1).result is WaitResult.REACHED
 
 
-def test_the_grace_period_goes_on_while_the_agent_is_away() -> None:
+def test_the_grace_period_continues_while_the_agent_is_unreachable() -> None:
     wait = make_wait()
     wait.seen(app("DEPLOY_FAILED"), 0)
     assert wait.failed(AWAY, GRACE).result is None
@@ -119,14 +119,14 @@ def test_the_grace_period_goes_on_while_the_agent_is_away() -> None:
 
 
 @pytest.mark.parametrize("status", FAILING)
-def test_a_failing_one_that_is_to_be_gone_is_waited_for(status: str) -> None:
+def test_a_failing_status_does_not_end_waiting_for_gone(status: str) -> None:
     wait = make_wait("gone")
     assert [wait.seen(app(status), now).result for now in (0, GRACE * 10)] == [None, None]
 
 
 @pytest.mark.parametrize("answered", [False, True])
 @pytest.mark.parametrize("error", [AWAY, RayAgentConnectionError("refused"), RayAgentResponseError("a page")])
-def test_an_agent_that_is_away_is_given_up_after_its_timeout(error: RayAgentError, answered: bool) -> None:
+def test_an_unreachable_agent_is_given_up_after_the_timeout(error: RayAgentError, answered: bool) -> None:
     wait = make_wait()
     last = wait.seen(app("DEPLOYING"), 0).application if answered else None
     assert wait.failed(error, 10) == ApplicationOutcome(None, last, error)
@@ -136,7 +136,7 @@ def test_an_agent_that_is_away_is_given_up_after_its_timeout(error: RayAgentErro
 
 
 @pytest.mark.parametrize("answer", [app("DEPLOYING"), None])
-def test_an_answer_begins_the_agents_timeout_anew(answer: dict[str, Any] | None) -> None:
+def test_a_response_resets_the_unreachable_timeout(answer: dict[str, Any] | None) -> None:
     wait = make_wait()
     wait.failed(AWAY, 0)
     wait.seen(answer, UNREACHABLE - 1)
@@ -147,7 +147,7 @@ def test_an_answer_begins_the_agents_timeout_anew(answer: dict[str, Any] | None)
 @pytest.mark.parametrize(
     "kind", [RayAgentAuthenticationError, RayAgentConfigError, RayAgentPermissionError, RayAgentRedirectError]
 )
-def test_a_refusal_ends_it_at_once_unless_the_agent_has_answered_before(kind: type[RayAgentError]) -> None:
+def test_a_permanent_error_ends_waiting_only_for_the_first_request(kind: type[RayAgentError]) -> None:
     refusal = kind("no", 401)
     assert make_wait().failed(refusal, 0).result is WaitResult.AGENT_UNREACHABLE
     wait = make_wait()
@@ -159,7 +159,7 @@ def test_a_refusal_ends_it_at_once_unless_the_agent_has_answered_before(kind: ty
 @pytest.mark.parametrize("wanted", [*WaitResult, None])
 @pytest.mark.parametrize("application", [None, summarize(app("UNHEALTHY", message="é"))])
 @pytest.mark.parametrize("error", [None, RayAgentAuthenticationError("no: é", 401)])
-def test_an_outcome_comes_through_its_event(
+def test_an_outcome_round_trips_through_its_event(
     wanted: WaitResult | None, application: dict[str, Any] | None, error: RayAgentError | None
 ) -> None:
     got = carried(ApplicationOutcome(wanted, application, error))
@@ -184,17 +184,17 @@ def test_an_outcome_comes_through_its_event(
     ],
     ids=ascii,
 )
-def test_an_event_that_is_not_ours_is_a_named_error(event: Any) -> None:
+def test_an_unknown_event_is_rejected(event: Any) -> None:
     with pytest.raises(RayAgentResponseError, match="event is not one of"):
         ApplicationOutcome.from_event(event)
 
 
-def test_an_event_without_a_status_has_one_all_the_same() -> None:
+def test_a_missing_status_in_an_event_is_none() -> None:
     event = {"arrival": "failed", "application": {"name": "app"}, "error": None}
     assert ApplicationOutcome.from_event(event).status == "None"
 
 
-def test_a_summary_has_what_is_of_use_and_no_more() -> None:
+def test_a_summary_contains_only_known_fields() -> None:
     details = app(
         deployments={
             "Model": {"status": "HEALTHY", "replicas": [1, 2]},
@@ -218,11 +218,11 @@ def test_a_summary_has_what_is_of_use_and_no_more() -> None:
 
 
 @pytest.mark.parametrize("deployments", [None, [], "x", 7])
-def test_a_summary_of_an_application_with_nothing_known_is_empty(deployments: Any) -> None:
+def test_a_summary_of_an_application_without_details_is_empty(deployments: Any) -> None:
     assert summarize({"deployments": deployments}) == {**dict.fromkeys(summarize({})), "deployments": {}}
 
 
-def test_no_secret_gets_into_a_summary() -> None:
+def test_secrets_are_redacted_in_a_summary() -> None:
     details = app("s3cret", message=f"{'x' * (MAX_TEXT - 3)}s3cret", deployments={"s3cret": {"status": "s3cret"}})
     summary = make_wait(redact=lambda text: text.replace("s3cret", "***")).seen(details, 0).application
     assert summary is not None
@@ -231,7 +231,7 @@ def test_no_secret_gets_into_a_summary() -> None:
 
 
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), {"a": {1, 2}}, [b"x"], "\x00\ud800", object], ids=ascii)
-def test_a_summary_is_json_whatever_the_agent_says(odd: Any) -> None:
+def test_a_summary_is_json_for_any_response(odd: Any) -> None:
     details = app(odd, message=odd, last_deployed_time_s=odd, deployments={"a": {"status": odd}, "\x00": {}})
     text = json.dumps(summarize(details), allow_nan=False)
     assert "\\u0000" not in text

@@ -1,4 +1,4 @@
-"""The asyncio transport keeps the blocking one's promises: answers, tries, redirects, secrets, connections."""
+"""The asyncio transport behaves like the blocking one: responses, retries, redirects, secrets, connections."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ DELETE = "DELETE serve_applications/app/"
 
 
 def send(server: ScriptedAgent | str, *calls: Call, pauses: list[float] | None = None, **parts: Any) -> list[Any]:
-    """Return the answers to calls, sent one after the other; an error is raised."""
+    """Return the values of sequential calls; an error is raised."""
 
     async def pause(seconds: float) -> None:
         if pauses is not None:
@@ -70,7 +70,7 @@ def send(server: ScriptedAgent | str, *calls: Call, pauses: list[float] | None =
     return asyncio.run(run())
 
 
-def test_a_connection_that_was_idle_for_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_connection_is_not_reused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aio, "MAX_IDLE_SECONDS", 0.0)
     with ScriptedAgent() as server:
         send(server, *[AGENT.list_jobs()] * 3)
@@ -102,7 +102,7 @@ def test_calls_send_every_header_and_share_a_connection() -> None:
     [Play(Reset()), Refuse(503), Html(502), Refuse(429), Answer(200, b'{"a', length=99, reset=True)],
     ids=named,
 )
-def test_a_get_is_sent_again_and_a_post_is_not(outage: Step) -> None:
+def test_a_get_is_retried_and_a_post_is_not(outage: Step) -> None:
     answers = {GET: [outage, DEFAULT], POST: [outage, DEFAULT]}
     with ScriptedAgent(Job(), answers=answers) as server:
         assert send(server, AGENT.get_job(JobId("j1")))[0]["status"] == "SUCCEEDED"
@@ -111,7 +111,7 @@ def test_a_get_is_sent_again_and_a_post_is_not(outage: Step) -> None:
         assert [len(server.of(route)) for route in (GET, POST)] == [2, 1]
 
 
-def test_a_get_is_given_up_after_the_last_try_and_retry_after_is_obeyed() -> None:
+def test_a_get_is_retried_up_to_the_limit_and_respects_retry_after() -> None:
     pauses: list[float] = []
     with ScriptedAgent(Job(), answers={GET: [Refuse(503, headers={"Retry-After": "7"})]}) as server:
         with pytest.raises(RayAgentServerError):
@@ -120,7 +120,7 @@ def test_a_get_is_given_up_after_the_last_try_and_retry_after_is_obeyed() -> Non
     assert pauses == [7.0] * (MAX_TRIES - 1)
 
 
-def test_a_delete_that_is_sent_again_may_find_nothing() -> None:
+def test_a_404_for_a_retried_delete_is_a_success() -> None:
     with ScriptedAgent(answers={DELETE: [Play(Reset()), Refuse(404)]}) as server:
         assert send(server, AGENT.delete_serve_application("app")) == [None]
     with ScriptedAgent(answers={DELETE: [Refuse(404)]}) as server, pytest.raises(RayAgentNotFoundError):
@@ -128,7 +128,7 @@ def test_a_delete_that_is_sent_again_may_find_nothing() -> None:
 
 
 @pytest.mark.parametrize("call", [AGENT.get_job(JobId("j1")), AGENT.stop_job(JobId("j1"))])
-def test_an_agent_that_refuses_connections_is_tried_again_for_every_call(call: Call) -> None:
+def test_every_call_is_retried_if_connections_are_refused(call: Call) -> None:
     pauses: list[float] = []
     with pytest.raises(RayAgentConnectionRefusedError):
         send(NO_AGENT, call, pauses=pauses)
@@ -161,7 +161,7 @@ def test_redirects_stay_on_the_host() -> None:
     ],
     ids=named,
 )
-def test_a_bad_answer_is_a_named_error_without_the_token(answer: Answer, error: type[RayAgentError]) -> None:
+def test_an_invalid_response_raises_its_error_without_the_token(answer: Answer, error: type[RayAgentError]) -> None:
     with ScriptedAgent(Job(), answers={GET: [answer]}) as server, pytest.raises(error) as caught:
         send(server, AGENT.get_job(JobId("j1")))
     assert TOKEN not in str(caught.value)
@@ -175,9 +175,7 @@ def test_a_bad_answer_is_a_named_error_without_the_token(answer: Answer, error: 
         ("https://127.0.0.1:1", {"client_cert": "/nowhere/c.pem"}, RayAgentConfigError),
     ],
 )
-def test_what_keeps_a_connection_from_being_made_is_named(
-    host: str, extra: dict[str, Any], error: type[RayAgentError]
-) -> None:
+def test_each_connection_failure_raises_its_error(host: str, extra: dict[str, Any], error: type[RayAgentError]) -> None:
     with pytest.raises(error):
         send(host, AGENT.health_check(), extra=extra)
 
@@ -187,7 +185,7 @@ def test_an_agent_that_never_answers_is_a_timeout() -> None:
         send(server, AGENT.stop_job(JobId("j1")), extra={"read_timeout": 0.2})
 
 
-def test_an_entry_in_netrc_does_not_take_the_tokens_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_netrc_entry_does_not_override_the_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login someone password else\n")
     netrc.chmod(0o600)
@@ -196,7 +194,7 @@ def test_an_entry_in_netrc_does_not_take_the_tokens_place(tmp_path: Path, monkey
         assert send(server, AGENT.health_check()) == [{"status": "ok"}]
 
 
-def test_tls_is_checked_by_default_and_as_the_connection_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tls_is_verified_by_default_and_as_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     authority, another = Authority(tmp_path), Authority(tmp_path, "another")
     worker = authority.issue("worker")
     good = {"ca_bundle": str(authority.bundle)}
@@ -217,15 +215,13 @@ def test_tls_is_checked_by_default_and_as_the_connection_says(tmp_path: Path, mo
         assert set(front.client_names) == {"worker"}
 
 
-def test_a_handshake_that_is_not_answered_counts_as_no_connection() -> None:
+def test_an_unanswered_tls_handshake_is_a_connect_timeout() -> None:
     with ScriptedAgent(connects=[Play(Silence())]) as server, pytest.raises(RayAgentConnectTimeoutError):
         send(server.url.replace("http:", "https:"), AGENT.stop_job(JobId("j1")), extra={"connect_timeout": 0.2})
 
 
 @pytest.mark.parametrize(("fault", "error"), [(Silence(), RayAgentTimeoutError), (Reset(), RayAgentConnectionError)])
-def test_an_answer_that_stays_away_behind_tls_is_not_taken_for_a_fault_of_tls(
-    fault: Action, error: type[RayAgentError], tmp_path: Path
-) -> None:
+def test_a_read_timeout_over_tls_is_not_a_tls_error(fault: Action, error: type[RayAgentError], tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     extra = {"ca_bundle": str(authority.bundle), "read_timeout": 0.3}
     answers: dict[str, list[Step]] = {GET: [Play(fault), DEFAULT], POST: [Play(fault)]}
@@ -236,7 +232,7 @@ def test_an_answer_that_stays_away_behind_tls_is_not_taken_for_a_fault_of_tls(
         assert send(front.url, AGENT.get_job(JobId("j1")), extra=extra)[0]["status"] == "SUCCEEDED"
 
 
-def test_a_cancelled_call_leaves_no_connection() -> None:
+def test_a_cancelled_call_leaks_no_connection() -> None:
     async def run(server: ScriptedAgent) -> None:
         async with AsyncAgent(read_config(host=server.url, token=TOKEN)) as agent:
             with pytest.raises(asyncio.TimeoutError):

@@ -1,4 +1,4 @@
-"""What an agent or a proxy sends is read within bounds of time and size, by both transports: over real sockets."""
+"""Both transports limit the time and size of responses, over real sockets."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from tests.scripted.exchange import Exchange
 
 pytestmark = pytest.mark.timeout(90)
-"""Without a bound, most of these tests have no end."""
+"""Without limits, most of these tests would not end."""
 
 LINES = [f"line {number} é" for number in range(50)]
 TEXT = "\n".join(LINES) + "\n"
@@ -59,7 +59,7 @@ WHOLE = "GET jobs/j1/logs/"
 ROUTES = {"websocket": "WS jobs/j1/logs/", "http": "GET jobs/j1/logs/stream/"}
 MANY_BYTES = 40_000_000
 FEW_BYTES = 15_000_000
-"""More than the kernel holds of what is not read."""
+"""More than the kernel's socket buffers."""
 HEAD = "HTTP/1.1 {} Words\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
 FAST = Repeat(b"ffff\r\n" + b"." * 65_535 + b"\r\n", 0)
 ENDLESS: dict[str, list[Action]] = {
@@ -78,7 +78,7 @@ def _short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("body", ENDLESS)
-def test_a_stream_refused_with_an_endless_error_body_does_not_block_the_tail(
+def test_an_endless_error_body_of_a_stream_does_not_block_the_tail(
     transport: Transport, source: StreamSource, body: str
 ) -> None:
     refusal = Play(SetStatus("SUCCEEDED"), *ENDLESS[body])
@@ -89,7 +89,7 @@ def test_a_stream_refused_with_an_endless_error_body_does_not_block_the_tail(
 
 
 @pytest.mark.parametrize("body", ENDLESS)
-def test_an_endless_error_body_gives_that_error_with_the_text_received_so_far(transport: Transport, body: str) -> None:
+def test_an_endless_error_body_raises_the_error_with_the_text_received_so_far(transport: Transport, body: str) -> None:
     with (
         ScriptedAgent(Job(), answers={GET: [Play(*ENDLESS[body])]}) as server,
         pytest.raises(RayAgentServerError, match=r"answered 503: wait") as caught,
@@ -106,12 +106,12 @@ def test_an_endless_error_body_gives_that_error_with_the_text_received_so_far(tr
         Play(Wire("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"), Repeat(b" ")),
     ],
 )
-def test_an_answer_that_comes_byte_by_byte_times_out(transport: Transport, answer: Step) -> None:
+def test_a_response_that_arrives_byte_by_byte_times_out(transport: Transport, answer: Step) -> None:
     with ScriptedAgent(Job(), answers={GET: [answer]}) as server, pytest.raises(RayAgentTimeoutError):
         transport.send(config_of(server, read_timeout=0.5), AGENT.get_job(JobId("j1")))
 
 
-def test_an_answer_that_is_too_slow_says_so(transport: Transport) -> None:
+def test_the_error_for_a_slow_response_says_so(transport: Transport) -> None:
     answer = Play(Wire(HEAD.format(200)), Repeat(b"1\r\n \r\n"))
     with (
         ScriptedAgent(Job(), answers={GET: [answer]}) as server,
@@ -121,12 +121,12 @@ def test_an_answer_that_is_too_slow_says_so(transport: Transport) -> None:
 
 
 def long_answer(status: int, content_type: str = "text/plain") -> Play:
-    """Return an answer of many bytes, of which no more are sent than are read."""
+    """Return a large response, which is sent only as fast as it is read."""
     head = f"HTTP/1.1 {status} Words\r\nContent-Type: {content_type}\r\nLocation: http://127.0.0.1:1/login\r\n"
     return Play(Wire(f"{head}Content-Length: {MANY_BYTES}\r\n\r\n"), Repeat(b"x" * 65_536, 0))
 
 
-def test_an_answer_that_is_too_long_is_not_read_to_its_end(transport: Transport) -> None:
+def test_a_response_that_is_too_large_is_not_read_to_its_end(transport: Transport) -> None:
     with ScriptedAgent(Job(), answers={GET: [long_answer(200)]}) as server:
         with pytest.raises(RayAgentResponseError, match=r"GET /jobs/j1/ answered 200 with more than 1 MB"):
             transport.send(config_of(server), AGENT.get_job(JobId("j1")))
@@ -137,7 +137,7 @@ def test_an_answer_that_is_too_long_is_not_read_to_its_end(transport: Transport)
 @pytest.mark.parametrize("status", [200, 302])
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_body_that_is_not_a_log_stream_is_not_read(transport: Transport, source: StreamSource, status: int) -> None:
-    """A proxy that drops ``Upgrade`` answers with the whole log; a login page comes with a redirect or by itself."""
+    """A proxy that drops ``Upgrade`` responds with the whole log; a login page may follow a redirect or not."""
     wall = long_answer(status, "text/plain" if source == "websocket" else "text/html")
     with ScriptedAgent(Job(ws=[wall], sse=[wall])) as server:
         with pytest.raises((RayAgentResponseError, RayAgentRedirectError)):
@@ -155,7 +155,7 @@ def test_a_redirect_that_is_not_followed_is_not_read(transport: Transport) -> No
         assert server.bytes_sent < FEW_BYTES
 
 
-def test_a_whole_log_that_comes_byte_by_byte_is_given_up(transport: Transport) -> None:
+def test_a_whole_log_that_arrives_byte_by_byte_times_out(transport: Transport) -> None:
     full = Play(Wire(HEAD.format(200)), Repeat(b"1\r\n.\r\n"))
     with (
         ScriptedAgent(Job(full=[full])) as server,
@@ -164,7 +164,7 @@ def test_a_whole_log_that_comes_byte_by_byte_is_given_up(transport: Transport) -
         transport.whole_log(config_of(server))
 
 
-def test_a_whole_log_without_an_end_is_given_up(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_whole_log_is_given_up(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "MAX_LOG_BYTES", 20_000_000)
     full = Play(Wire(HEAD.format(200)), FAST)
     with (
@@ -174,7 +174,7 @@ def test_a_whole_log_without_an_end_is_given_up(transport: Transport, monkeypatc
         transport.whole_log(config_of(server))
 
 
-def test_a_log_that_is_too_long_to_be_held_is_named(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_is_too_long_for_a_string_is_an_error(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "HELD_LOG_CHARS", len(TEXT) - 1)
     with (
         ScriptedAgent(Job(TEXT)) as server,
@@ -183,10 +183,10 @@ def test_a_log_that_is_too_long_to_be_held_is_named(transport: Transport, monkey
         transport.held_log(config_of(server))
 
 
-def test_a_job_is_watched_while_its_whole_log_comes_slowly(
+def test_the_status_is_polled_while_the_whole_log_arrives_slowly(
     transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The whole log is asked at the beginning, since a stream may begin anywhere; meanwhile the job ends."""
+    """The whole log is requested for a comparison with the stream; meanwhile the job ends."""
     monkeypatch.setattr(limits, "LOG", Limit(60.0, 100_000_000_000))
     job = Job(
         TEXT, "RUNNING", ws=[Play(Follow(), Hold())], full=[Play(Wire(HEAD.format(200)), Repeat(b"1\r\n\xff\r\n"))]
@@ -204,7 +204,7 @@ def test_a_job_is_watched_while_its_whole_log_comes_slowly(
 
 
 class Huge(Action):
-    """The first bytes of a frame of 2**62 bytes; as an event, a line without an end."""
+    """The start of a frame of 2**62 bytes or, as an event, of an unterminated line."""
 
     async def run(self, x: Exchange) -> None:
         await x.ready()
@@ -215,7 +215,7 @@ class Huge(Action):
 
 
 class Endless(Action):
-    """Fragments, or lines of an event, without an end."""
+    """An endless sequence of fragments, or of lines of an event."""
 
     async def run(self, x: Exchange) -> None:
         await x.ready()
@@ -229,7 +229,7 @@ class Endless(Action):
 
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("message", [Huge(), Endless()], ids=["huge", "endless"])
-def test_a_message_that_is_too_long_ends_the_stream_and_the_whole_log_brings_it(
+def test_a_message_that_is_too_long_is_read_from_the_whole_log(
     transport: Transport, source: StreamSource, message: Action, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (blocking_logs, aio_logs):
@@ -251,16 +251,14 @@ def test_a_message_that_is_too_long_ends_the_stream_and_the_whole_log_brings_it(
         assert len(server.of(ROUTES[source])) == 1
 
 
-def test_a_flood_of_pings_from_a_peer_that_reads_nothing_does_not_block(transport: Transport) -> None:
-    """An answer to each ping would fill the peer's buffers; the next answer would then wait for the peer to read."""
+def test_a_flood_of_pings_from_a_peer_that_does_not_read_does_not_block(transport: Transport) -> None:
+    """A pong for each ping would fill the peer's buffers; the next pong would then block until the peer reads."""
     pings = Play(StopReading(), *[Wire(frames.frame(frames.PING, b"p" * 125) * 500)] * 80, Log("last"), Hold())
     with ScriptedAgent(Job(TEXT, "RUNNING", ws=[pings])) as server:
         assert transport.messages(config_of(server), "websocket", bool)[0].message == "last"
 
 
-def test_a_stream_ends_if_its_peer_does_not_read_the_answer_to_a_ping(
-    transport: Transport, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stream_ends_if_its_peer_does_not_read_pongs(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[int] = []
 
     def long_frame(opcode: int, payload: bytes = b"") -> bytes:

@@ -1,4 +1,4 @@
-"""A read that is cancelled just when something comes is cancelled: a trigger that went on would never end."""
+"""A read whose cancellation coincides with data is cancelled; otherwise a trigger would never end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def body(came: asyncio.Event) -> AsyncIterator[bytes]:
     yield b"data"
 
 
-def test_a_cancellation_is_not_lost_to_what_comes_at_the_same_moment() -> None:
+def test_a_cancellation_that_coincides_with_data_is_not_lost() -> None:
     async def run() -> None:
         came = asyncio.Event()
         ahead = _ReadAhead(body(came), contextlib.AsyncExitStack())

@@ -1,4 +1,4 @@
-"""The parts of a connection become a configuration, or an error that names the part."""
+"""Read the configuration from a connection; errors name the field."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_host_port_and_schema_make_the_base_url(parts: dict[str, Any], base_url:
 
 
 @pytest.mark.parametrize("host", [None, "", "  ", "\n"])
-def test_a_connection_without_a_host_is_refused(host: str | None) -> None:
+def test_a_connection_without_a_host_is_rejected(host: str | None) -> None:
     with pytest.raises(RayAgentConfigError, match=r"no Service URL \(host\)"):
         make_config(host=host)
 
@@ -68,24 +68,24 @@ def test_a_connection_without_a_host_is_refused(host: str | None) -> None:
         "agent\\x",
     ],
 )
-def test_a_host_that_is_none_is_refused(host: str) -> None:
+def test_an_invalid_host_is_rejected(host: str) -> None:
     with pytest.raises(RayAgentConfigError, match="host"):
         make_config(host=host)
 
 
 @pytest.mark.parametrize("port", ["abc", 0, -1, 65536, 8000.5, True, "80 80", [80]])
-def test_a_port_that_is_no_port_is_refused(port: object) -> None:
+def test_an_invalid_port_is_rejected(port: object) -> None:
     with pytest.raises(RayAgentConfigError, match="port"):
         make_config(port=port)
 
 
-def test_a_port_of_zero_in_the_url_is_refused() -> None:
+def test_port_zero_in_the_url_is_rejected() -> None:
     with pytest.raises(RayAgentConfigError, match="port"):
         make_config(host="http://agent:0")
 
 
 @pytest.mark.parametrize("parts", [{"schema": "ftp"}, {"host": "ftp://agent"}, {"host": "file:///etc/passwd"}])
-def test_a_scheme_other_than_http_is_refused(parts: dict[str, Any]) -> None:
+def test_a_scheme_other_than_http_is_rejected(parts: dict[str, Any]) -> None:
     with pytest.raises(RayAgentConfigError, match="scheme"):
         make_config(**parts)
 
@@ -94,17 +94,17 @@ def test_a_scheme_other_than_http_is_refused(parts: dict[str, Any]) -> None:
     "host",
     ["http://me:s3cret@agent", "http://s3cret@agent", "s3cret@agent", "http://me:s3cret@agent:abc", "//x:s3cret@[bad"],
 )
-def test_a_password_in_the_host_is_refused_and_not_repeated(host: str) -> None:
+def test_a_password_in_the_host_is_rejected_and_not_shown(host: str) -> None:
     with pytest.raises(RayAgentConfigError, match="password") as caught:
         make_config(host=host)
     assert "s3cret" not in str(caught.value)
 
 
-def test_an_at_sign_in_the_path_is_no_password() -> None:
+def test_an_at_sign_in_the_path_is_accepted() -> None:
     assert make_config(host="agent/team@home").base_url == "http://agent/team@home/"
 
 
-def test_the_headers_hold_the_raw_token_and_the_users() -> None:
+def test_the_headers_contain_the_tokens() -> None:
     config = make_config(extra={"user_token": "user-tok", "tenant": "acme", "headers": {"X-Key": "k-1"}})
     assert config.headers == {
         "Authorization": TOKEN,
@@ -114,7 +114,7 @@ def test_the_headers_hold_the_raw_token_and_the_users() -> None:
     }
 
 
-def test_headers_may_be_json_text() -> None:
+def test_headers_may_be_a_json_string() -> None:
     assert make_config(token=None, extra={"headers": '{"X-A": "1"}'}).headers == {"X-A": "1"}
 
 
@@ -126,14 +126,14 @@ def test_the_token_replaces_an_extra_header_whatever_its_case() -> None:
 @pytest.mark.parametrize(
     "headers", ["{", "[1]", [1], 7, '"x"', {"X": 1}, {"X Y": "1"}, {"X:": "1"}, {"": "1"}, {1: "1"}]
 )
-def test_malformed_headers_are_refused(headers: object) -> None:
+def test_malformed_headers_are_rejected(headers: object) -> None:
     with pytest.raises(RayAgentConfigError, match="header"):
         make_config(extra={"headers": headers})
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\nX-Injected: 1", " ", "\x00", "\u2028", "\x7f"])
 @pytest.mark.parametrize("name", ["password", "user_token", "tenant", "headers"])
-def test_a_value_that_would_break_a_header_is_refused_by_the_fields_name(name: str, end: str) -> None:
+def test_an_invalid_header_value_is_rejected_with_the_name_of_the_field(name: str, end: str) -> None:
     value = f"s3cret-value{end}"
     parts: dict[str, Any] = {"token": value} if name == "password" else {"extra": {name: value}}
     if name == "headers":
@@ -145,19 +145,19 @@ def test_a_value_that_would_break_a_header_is_refused_by_the_fields_name(name: s
 
 @pytest.mark.parametrize("value", [7.5, True, ["x"], {"x": "y"}])
 @pytest.mark.parametrize("name", ["user_token", "tenant"])
-def test_a_token_that_is_no_text_is_refused(name: str, value: object) -> None:
+def test_a_token_that_is_not_a_string_is_rejected(name: str, value: object) -> None:
     with pytest.raises(RayAgentConfigError, match=name):
         make_config(extra={name: value})
 
 
-def test_a_token_that_is_a_whole_number_is_taken_for_its_text() -> None:
+def test_an_integer_token_is_converted_to_a_string() -> None:
     config = make_config(token=None, extra={"user_token": 12345, "tenant": 7})
     assert config.headers == {"SYNAPSE-User": "Token 12345", "SYNAPSE-Tenant": "Token 7"}
     assert config.redact("user 12345") == "user ***"
 
 
 @pytest.mark.parametrize("name", ["connect_timeout", "read_timeout"])
-def test_timeouts_are_numbers_or_text_of_numbers(name: str) -> None:
+def test_timeouts_are_numbers_or_numeric_strings(name: str) -> None:
     assert getattr(make_config(extra={name: 2}), name) == 2.0
     assert getattr(make_config(extra={name: "2.5"}), name) == 2.5
     assert getattr(make_config(extra={name: ""}), name) == getattr(make_config(), name)
@@ -165,7 +165,7 @@ def test_timeouts_are_numbers_or_text_of_numbers(name: str) -> None:
 
 @pytest.mark.parametrize("value", ["abc", 0, -1, "-1", "nan", "inf", 301, True, [1], {"s": 1}, 10**400, "1" * 5_000])
 @pytest.mark.parametrize("name", ["connect_timeout", "read_timeout"])
-def test_a_timeout_that_is_none_is_refused(name: str, value: object) -> None:
+def test_an_invalid_timeout_is_rejected(name: str, value: object) -> None:
     with pytest.raises(
         RayAgentConfigError, match=rf"The connection's .* \({name}\) must be a number of seconds"
     ) as caught:
@@ -188,12 +188,12 @@ def test_a_timeout_that_is_none_is_refused(name: str, value: object) -> None:
         ({"verify": False, "ca_bundle": "/ca.pem"}, False),
     ],
 )
-def test_certificates_are_checked_unless_that_is_turned_off(extra: dict[str, Any], verify: bool | str) -> None:
+def test_certificates_are_verified_unless_disabled(extra: dict[str, Any], verify: bool | str) -> None:
     assert make_config(extra=extra).verify == verify
 
 
 @pytest.mark.parametrize("value", ["maybe", 0, 1, [], "/etc/ca.pem"])
-def test_a_verify_that_is_not_true_or_false_is_refused(value: object) -> None:
+def test_a_verify_that_is_not_a_boolean_is_rejected(value: object) -> None:
     with pytest.raises(RayAgentConfigError, match="verify"):
         make_config(extra={"verify": value})
 
@@ -206,7 +206,7 @@ def test_a_client_certificate_may_have_its_key_in_one_file() -> None:
 
 
 @pytest.mark.parametrize("name", ["ca_bundle", "client_cert", "client_key"])
-def test_a_path_that_is_no_text_is_refused(name: str) -> None:
+def test_a_path_that_is_not_a_string_is_rejected(name: str) -> None:
     with pytest.raises(RayAgentConfigError, match=name):
         make_config(extra={name: ["/x"]})
 
@@ -218,7 +218,7 @@ def test_no_secret_is_in_the_repr() -> None:
         assert secret not in str(config)
 
 
-def test_every_secret_is_redacted_in_every_form_that_an_answer_may_echo() -> None:
+def test_every_form_of_a_secret_is_redacted() -> None:
     config = make_config(extra={"user_token": "user-tok", "headers": {"X-Key": "key-value"}})
     text = 's3cret/token"x s3cret/token\\"x s3cret%2Ftoken%22x user-tok key-value end'
     assert config.redact(text) == "*** *** *** *** *** end"
@@ -234,7 +234,7 @@ def test_every_secret_is_redacted_in_every_form_that_an_answer_may_echo() -> Non
         ("Cookie", "id=abc-1234; lang=en; secure=true", "abc-1234"),
     ],
 )
-def test_what_of_a_secret_is_one_by_itself_is_redacted_too(header: str, value: str, printed: str) -> None:
+def test_parts_of_a_header_that_are_secrets_are_redacted(header: str, value: str, printed: str) -> None:
     config = make_config(token=None, extra={"headers": {header: value}})
     assert config.redact(f"{value} or {printed}") == "*** or ***"
     assert (

@@ -1,4 +1,4 @@
-"""Proxy and CA variables mean the same to both transports, for calls and for every kind of log stream."""
+"""Proxy and CA variables have the same effect on both transports, for calls and all log streams."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ ROWS = {
 
 
 class Setup:
-    """What a row needs: an agent, with TLS and without, a proxy, files with CAs."""
+    """The resources of a row: an agent with and without TLS, a proxy, files with CAs."""
 
     def __init__(self, folder: Path, row: Row, stack: ExitStack) -> None:
         self.authority = Authority(folder)
@@ -201,12 +201,12 @@ class Setup:
         self.config = read_config(host=front.url if row.tls else self.server.url, token=TOKEN, extra=extra)
 
     def filled(self, value: str) -> str:
-        """Return a value with its placeholders filled in."""
+        """Return a value with its placeholders replaced."""
         return value.format(**self.places)
 
 
 def hash_of(name: str) -> str:
-    """Return the name by which OpenSSL finds a CA in a folder: X509_NAME_hash of its common name."""
+    """Return the file name of a CA in an OpenSSL directory: X509_NAME_hash of its common name."""
     text = name.encode()
     attribute = b"\x06\x03\x55\x04\x03\x0c" + bytes((len(text),)) + text
     sequence = b"\x30" + bytes((len(attribute),)) + attribute
@@ -216,7 +216,7 @@ def hash_of(name: str) -> str:
 
 @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
 @pytest.mark.parametrize("name", ROWS)
-def test_an_environment_means_the_same_for_every_request(
+def test_an_environment_has_the_same_effect_on_every_request(
     name: str, transport: Transport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = ROWS[name]
@@ -257,7 +257,7 @@ def test_no_line_is_lost_behind_a_proxy_that_drops_upgrade(
 
 @pytest.mark.parametrize("through", [True, False], ids=["through a proxy", "directly"])
 @pytest.mark.parametrize("source", SOURCES)
-def test_the_tail_alone_decides_how_long_a_stream_may_be_silent(
+def test_only_the_tail_limits_the_silence_of_a_stream(
     transport: Transport, source: StreamSource, through: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     play = Play(Follow(), Complete(), Hold())

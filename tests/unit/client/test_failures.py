@@ -1,4 +1,4 @@
-"""What a transport library raised becomes an error of ours: by the types that it raised, and by no others."""
+"""Convert exceptions of the transport libraries to our errors, by their types and those of their causes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def fail(error: Exception) -> None:
 
 
 def stop_blocking(config: AgentConfig, handled: Exception) -> None:
-    """Ask for a job to be stopped while an exception is being handled."""
+    """Request the stop of a job while an exception is handled."""
     with BlockingAgent(config, sleep=lambda _: None) as agent:
         try:
             fail(handled)
@@ -76,7 +76,7 @@ def stop_with_asyncio(config: AgentConfig, handled: Exception) -> None:
 @pytest.mark.parametrize("handled", HANDLED, ids=ascii)
 @pytest.mark.parametrize("stop", [stop_blocking, stop_with_asyncio])
 def test_a_post_in_an_except_block_is_sent_once(stop: object, handled: Exception) -> None:
-    """Python makes the exception that is being handled the context of the one that the transport raises."""
+    """Python sets the handled exception as the context of the one that the transport raises."""
     with ScriptedAgent(Job(status="RUNNING"), answers={POST: [Play(Reset())]}) as server:
         with pytest.raises(RayAgentError) as caught:
             stop(read_config(host=server.url), handled)  # type: ignore[operator]
@@ -84,7 +84,7 @@ def test_a_post_in_an_except_block_is_sent_once(stop: object, handled: Exception
     assert type(caught.value) is RayAgentConnectionError
 
 
-def test_a_stream_that_is_opened_in_an_except_block_says_what_is_wrong_with_it() -> None:
+def test_a_stream_opened_in_an_except_block_reports_its_own_error() -> None:
     with (
         ScriptedAgent(Job(), connects=[Play(Reset())]) as server,
         BlockingAgent(read_config(host=server.url)) as agent,
@@ -110,7 +110,7 @@ class ShortConnectTimeout(requests.ConnectTimeout):
 
 
 class ConnectTimeout(Exception):  # noqa: N818
-    """A class that has no more than its name in common with the libraries' own."""
+    """A class that has only its name in common with those of the libraries."""
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ class ConnectTimeout(Exception):  # noqa: N818
     ],
     ids=kind_of,
 )
-def test_the_types_of_what_was_raised_decide(
+def test_the_types_of_the_exceptions_determine_the_error(
     raised: Exception, library: LibraryErrors, error: type[RayAgentError]
 ) -> None:
     assert type(as_agent_error(raised, read_config(host="agent"), library)) is error
@@ -164,7 +164,7 @@ def test_the_types_of_what_was_raised_decide(
         (20, "file of the CA"),
     ],
 )
-def test_a_refused_certificate_says_what_to_correct(code: int, words: str) -> None:
+def test_the_error_for_a_rejected_certificate_says_what_to_correct(code: int, words: str) -> None:
     refused = ssl.SSLCertVerificationError(1, "expired mismatch WRONG_VERSION_NUMBER")
     refused.verify_code = code
     assert words in str(as_agent_error(refused, read_config(host="agent"), REQUESTS_ERRORS))

@@ -1,4 +1,4 @@
-"""What a job's details say, in words and for XCom."""
+"""Describe a job's details for the task log, and summarize them for XCom."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def make_details(**overrides: Any) -> dict[str, Any]:
         ({}, None, False),
     ],
 )
-def test_the_status_says_whether_a_job_has_ended(details: dict[str, Any], status: Any, ended: bool) -> None:
+def test_the_status_determines_whether_a_job_has_ended(details: dict[str, Any], status: Any, ended: bool) -> None:
     assert jobs.known_status(details) is status
     assert jobs.has_ended(details) is ended
 
@@ -72,7 +72,7 @@ def test_a_summary_is_small_json_without_the_runtime_environment() -> None:
 
 
 @pytest.mark.parametrize("details", [{"status": "PENDING"}, make_details(), make_details(submission_id="another")])
-def test_the_id_is_the_one_that_was_asked_for(details: dict[str, Any]) -> None:
+def test_the_id_is_the_requested_one(details: dict[str, Any]) -> None:
     assert jobs.summarize(details, "j1")["job_id"] == "j1"
 
 
@@ -86,19 +86,19 @@ def test_the_id_is_the_one_that_was_asked_for(details: dict[str, Any]) -> None:
         {"message": {"not": "text"}},
     ],
 )
-def test_a_summary_stays_small_whatever_the_details_hold(overrides: dict[str, Any]) -> None:
+def test_the_size_of_a_summary_is_bounded(overrides: dict[str, Any]) -> None:
     assert len(json.dumps(jobs.summarize(make_details(**overrides), "j1"))) < 12_000
 
 
 @pytest.mark.parametrize("name", ["message", "metadata", "start_time", "duration"])
 @pytest.mark.parametrize("value", ["a\x00b\ud83dc", float("nan"), float("inf"), {"k\x00": ["v\x00", 1.5, None]}])
-def test_a_summary_holds_nothing_that_a_database_refuses(name: str, value: object) -> None:
+def test_a_summary_contains_nothing_that_a_database_rejects(name: str, value: object) -> None:
     text = json.dumps(jobs.summarize(make_details(**{name: value}), "j1"), allow_nan=False)
     assert "\\u0000" not in text
     assert "\\ud83d" not in text
 
 
-def test_metadata_with_what_looks_like_an_escape_is_kept() -> None:
+def test_metadata_that_looks_like_an_escape_is_kept() -> None:
     metadata = {"path": "C:\\u0000\\x", "é": "\U0001f680"}
     assert jobs.summarize(make_details(metadata=metadata), "j1")["metadata"] == metadata
 
@@ -129,6 +129,6 @@ def test_a_job_is_described_in_one_sentence() -> None:
     assert len(jobs.describe(make_details(entrypoint="x" * 9_999), "j1")) < 400
 
 
-def test_a_running_jobs_description_says_where_it_runs() -> None:
+def test_the_description_of_a_running_job_names_its_agent() -> None:
     assert jobs.describe({"status": "RUNNING"}, "j1", "http://a:1") == "Job j1 is RUNNING, agent: http://a:1."
     assert "http://a:1" not in jobs.describe(make_details(), "j1", "http://a:1")

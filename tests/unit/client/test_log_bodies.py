@@ -1,4 +1,4 @@
-"""The whole log's body: plain text or JSON, cut into pieces anywhere."""
+"""Decode the body of the whole log, plain text or JSON, in chunks that end anywhere."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TEXTS = ["", "x", "\\", '"', "\\\\", '\\"', "\n", "123", "null", '"', '{"logs": 
 
 
 def decoded(body: bytes, content_type: str, borders: list[int] | None = None) -> str:
-    """Return what a body cut at these bytes is decoded to."""
+    """Return the decoded text of a body that is split at these bytes."""
     decoder = LogBodyDecoder(content_type)
     cuts = [0, *(borders or []), len(body)]
     return "".join(decoder.feed(body[start:end]) for start, end in pairwise(cuts)) + decoder.end()
@@ -44,7 +44,7 @@ def bodies_of(text: str) -> list[tuple[bytes, str]]:
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_a_log_is_the_same_wherever_its_bytes_are_cut(text: str) -> None:
+def test_chunk_boundaries_do_not_matter(text: str) -> None:
     for body, content_type in bodies_of(text):
         assert decoded(body, content_type) == text
         assert decoded(body, content_type, list(range(1, len(body)))) == text
@@ -53,7 +53,7 @@ def test_a_log_is_the_same_wherever_its_bytes_are_cut(text: str) -> None:
             assert decoded(body, content_type, [at, min(at + 3, len(body))]) == text
 
 
-def test_a_surrogate_pair_of_escapes_is_one_character_wherever_it_is_cut() -> None:
+def test_a_surrogate_pair_of_escapes_is_one_character_at_any_chunk_boundary() -> None:
     body = b'"\\ud83d\\ude80 \\\\ud83d"'
     for at in range(len(body) + 1):
         pieces = decoded(body, JSON, [at])
@@ -74,19 +74,19 @@ def test_plain_text_in_quotes_keeps_them() -> None:
     assert decoded(b'"a\\nb"', "") == '"a\\nb"'
 
 
-def test_bytes_that_are_not_utf_8_are_replaced_and_nothing_else_is_lost() -> None:
+def test_only_invalid_utf_8_is_replaced() -> None:
     assert decoded(b"a\xffb\xe6\xbc", PLAIN) == "a\ufffdb\ufffd"
 
 
 @pytest.mark.parametrize("body", [b'"abc', b'{"logs": "abc', b'"abc\\', b'"abc\\u00', b'"abc\\"'])
-def test_a_json_string_without_its_end_is_an_error(body: bytes) -> None:
+def test_an_unterminated_json_string_is_an_error(body: bytes) -> None:
     for at in range(len(body) + 1):
         with pytest.raises(ValueError, match="not terminated"):
             decoded(body, JSON, [at])
 
 
 @pytest.mark.parametrize("body", [b'"ab\\q"', b'"\\uZZZZ"'])
-def test_a_json_string_with_an_escape_that_is_none_is_an_error(body: bytes) -> None:
+def test_an_invalid_escape_in_a_json_string_is_an_error(body: bytes) -> None:
     with pytest.raises(ValueError, match="escape"):
         decoded(body, JSON)
 
@@ -112,19 +112,19 @@ def test_a_chunk_is_decoded_in_linear_time(piece: str) -> None:
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_the_hooks_whole_log_is_read_whatever_form_it_has(as_json: bool) -> None:
+def test_the_hook_reads_the_whole_log_in_every_format(as_json: bool) -> None:
     with ScriptedAgent(Job(TEXT, text_as_json=as_json)) as server, make_agent(server) as agent:
         assert read_whole_log(agent, JobId("j1")) == TEXT
 
 
 @pytest.mark.parametrize("text", ["", "123", "null", '{"logs": "x"}'])
 @pytest.mark.parametrize("as_json", [False, True])
-def test_the_content_type_decides_what_the_text_is(text: str, as_json: bool) -> None:
+def test_the_content_type_determines_the_format(text: str, as_json: bool) -> None:
     with ScriptedAgent(Job(text, text_as_json=as_json)) as server, make_agent(server) as agent:
         assert read_whole_log(agent, JobId("j1")) == text
 
 
-def test_rays_own_form_of_the_answer_is_read() -> None:
+def test_the_format_of_ray_is_supported() -> None:
     with (
         ScriptedAgent(Job(), answers={ROUTE: [Answer(200, {"logs": TEXT})]}) as server,
         make_agent(server) as agent,
@@ -132,7 +132,7 @@ def test_rays_own_form_of_the_answer_is_read() -> None:
         assert read_whole_log(agent, JobId("j1")) == TEXT
 
 
-def test_every_way_to_send_the_body_gives_the_same_log() -> None:
+def test_the_log_does_not_depend_on_the_transfer_of_the_body() -> None:
     opens: list[Step] = [
         Play(Open(framing="close"), FullText()),
         Play(Open(length=len(TEXT.encode())), FullText()),
@@ -148,13 +148,13 @@ def test_every_way_to_send_the_body_gives_the_same_log() -> None:
     [Play(Reset()), Refuse(503), Play(Open(length=10_000), FullText()), Play(FullText(stop=9), Reset())],
     ids=named,
 )
-def test_a_whole_log_that_breaks_off_is_asked_for_again(fault: Step) -> None:
+def test_an_incomplete_whole_log_is_requested_again(fault: Step) -> None:
     with ScriptedAgent(Job(TEXT, full=[fault, DEFAULT])) as server, make_agent(server) as agent:
         assert read_whole_log(agent, JobId("j1")) == TEXT
         assert len(server.of(ROUTE)) == 2
 
 
-def test_a_json_log_that_breaks_off_is_an_error() -> None:
+def test_an_incomplete_json_log_is_an_error() -> None:
     with (
         ScriptedAgent(Job(full=[Answer(200, b'"abc', content_type=JSON)])) as server,
         make_agent(server) as agent,

@@ -1,4 +1,4 @@
-"""Runs of plugins are checked before they are sent, and any answer to one is read."""
+"""Validate requests to run plugins, and parse their responses."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def debug(action: Any = "train", params: Any = None, **more: Any) -> Any:
     return AGENT.run_debug_plugin_release(action, params, **more)
 
 
-def test_what_is_not_given_is_not_sent() -> None:
+def test_arguments_that_are_not_given_are_not_sent() -> None:
     assert run().body == {"action": "train"}
     assert debug().body == {"action": "train"}
 
 
-def test_what_is_given_is_sent_by_the_clients_names() -> None:
+def test_arguments_are_sent_with_the_names_of_the_agents_client() -> None:
     more = {"requirements": ("torch==2.9",), "job_id": "train-1", "language": "ko"}
     sent = {"action": "train", "params": {"a": [1, 2]}, **more, "requirements": ["torch==2.9"]}
     assert run(params={"a": (1, 2)}, **more).body == sent
@@ -52,7 +52,7 @@ def test_what_is_given_is_sent_by_the_clients_names() -> None:
     assert debug(params={"a": (1, 2)}, **more, **source).body == {**sent, **source}
 
 
-def test_what_is_empty_is_sent_as_it_is() -> None:
+def test_empty_arguments_are_sent() -> None:
     assert run(params={}, requirements=[]).body == {"action": "train", "params": {}, "requirements": []}
 
 
@@ -67,34 +67,34 @@ def test_what_is_empty_is_sent_as_it_is() -> None:
         ("학습@1", "%ED%95%99%EC%8A%B5@1"),
     ],
 )
-def test_a_lookup_arrives_in_one_piece(lookup: str, path: str) -> None:
+def test_a_lookup_is_quoted_as_one_segment(lookup: str, path: str) -> None:
     assert run(lookup).path == f"plugin_releases/{path}/run/"
     assert AGENT.get_plugin_release(lookup).path == f"plugin_releases/{path}"
 
 
 @pytest.mark.parametrize("lookup", ["", " ", ".", "..", "a/b", "a\n", "\x7f", "\ud800", None, 7, b"a"], ids=ascii)
-def test_a_lookup_that_no_path_can_carry_is_refused(lookup: Any) -> None:
+def test_a_lookup_that_cannot_be_sent_in_a_path_is_rejected(lookup: Any) -> None:
     for call in (run, AGENT.get_plugin_release):
         with pytest.raises(RayAgentInputError, match="plugin lookup"):
             call(lookup)
 
 
 @pytest.mark.parametrize("action", ["", " ", "a\n", "\ud800", None, 7], ids=ascii)
-def test_an_action_that_is_none_is_refused(action: Any) -> None:
+def test_an_invalid_action_is_rejected(action: Any) -> None:
     for call in (run, debug):
         with pytest.raises(RayAgentInputError, match="action"):
             call(action=action)
 
 
 @pytest.mark.parametrize("job_id", [each for each in HOSTILE_IDS if each is not None], ids=ascii)
-def test_a_job_id_that_ray_could_not_show_is_refused(job_id: Any) -> None:
+def test_an_invalid_job_id_is_rejected(job_id: Any) -> None:
     for call in (run, debug):
         with pytest.raises(RayAgentInputError, match="job id"):
             call(job_id=job_id)
 
 
 @pytest.mark.parametrize("value", NO_OBJECTS, ids=lambda value: type(value).__name__)
-def test_what_json_cannot_carry_is_refused_by_name(value: Any) -> None:
+def test_the_error_for_an_argument_that_is_not_json_names_it(value: Any) -> None:
     for name, call in (("params", run), ("params", debug), ("config", debug), ("modules", debug)):
         with pytest.raises(RayAgentInputError, match=f"^{name} ") as caught:
             call(**{name: value})
@@ -107,7 +107,7 @@ def test_requirements_are_a_list_of_strings(value: Any) -> None:
         run(requirements=value)
 
 
-def test_modules_hold_source_code_and_a_path_is_a_string() -> None:
+def test_modules_contain_source_code_and_a_path_is_a_string() -> None:
     with pytest.raises(RayAgentInputError, match="modules"):
         debug(modules={"main": 1})
     with pytest.raises(RayAgentInputError, match="plugin path"):
@@ -120,7 +120,7 @@ def test_a_timeout_is_a_pair_of_seconds(value: Any) -> None:
         plugins.validate_timeout_pair(value)
 
 
-def test_missing_gpus_are_no_outage() -> None:
+def test_missing_gpus_are_not_an_outage() -> None:
     error = RayAgentGPUUnavailableError("x", 503)
     assert not may_retry(run(), error)
     assert not may_retry(AGENT.list_plugin_releases(), error)
@@ -149,5 +149,5 @@ def test_missing_gpus_are_no_outage() -> None:
         ({}, None, None),
     ],
 )
-def test_the_jobs_id_is_found_in_any_answer(answer: dict[str, Any], asked: str | None, job_id: str | None) -> None:
+def test_the_job_id_is_found_in_any_response(answer: dict[str, Any], asked: str | None, job_id: str | None) -> None:
     assert job_id_in(answer, asked) == job_id

@@ -1,4 +1,4 @@
-"""Asyncio hooks for one connection share one transport, with its pool of connections."""
+"""Asyncio hooks for the same connection share one transport, and its connection pool."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_hooks_for_one_connection_share_the_transport_until_the_last_is_closed(c
         asyncio.run(run(agent))
 
 
-def test_requests_at_once_do_not_wait_for_one_another(connect: Connect) -> None:
+def test_concurrent_requests_do_not_wait_for_each_other(connect: Connect) -> None:
     async def run(agent: ScriptedAgent) -> None:
         async with RayAgentAsyncHook() as one, RayAgentAsyncHook() as other:
             jobs = await asyncio.gather(*(hook.get_job("j1") for hook in (one, other) for _ in range(20)))
@@ -53,7 +53,7 @@ def test_requests_at_once_do_not_wait_for_one_another(connect: Connect) -> None:
         asyncio.run(run(agent))
 
 
-def test_a_hook_that_is_opened_by_two_tasks_at_once_holds_one_transport(connect: Connect) -> None:
+def test_a_hook_opened_by_two_tasks_concurrently_leases_one_transport(connect: Connect) -> None:
     async def run() -> None:
         hook = RayAgentAsyncHook()
         one, other = await asyncio.gather(hook.get_async_conn(), hook.get_async_conn())
@@ -67,7 +67,7 @@ def test_a_hook_that_is_opened_by_two_tasks_at_once_holds_one_transport(connect:
 
 
 @pytest.mark.parametrize("change", [{"token": "other"}, {"host": "http://127.0.0.1:2"}, {"extra": {"read_timeout": 9}}])
-def test_another_connection_has_a_transport_of_its_own(change: dict[str, Any]) -> None:
+def test_another_connection_has_its_own_transport(change: dict[str, Any]) -> None:
     async def run() -> None:
         one = pool.lease(CONFIG)
         other = pool.lease(read_config(**{"host": "http://127.0.0.1:1", "token": "t", **change}))
@@ -78,7 +78,7 @@ def test_another_connection_has_a_transport_of_its_own(change: dict[str, Any]) -
     asyncio.run(run())
 
 
-def test_another_event_loop_has_a_transport_of_its_own() -> None:
+def test_another_event_loop_has_its_own_transport() -> None:
     async def run() -> AsyncAgent:
         return pool.lease(CONFIG)
 
@@ -100,7 +100,7 @@ def test_a_hook_can_be_closed_twice_and_used_again(connect: Connect) -> None:
         asyncio.run(run(agent))
 
 
-def test_a_connection_that_cannot_be_used_is_said_at_the_first_use(connect: Connect) -> None:
+def test_an_invalid_connection_is_reported_on_first_use(connect: Connect) -> None:
     async def run() -> None:
         async with RayAgentAsyncHook() as hook:
             with pytest.raises(RayAgentConfigError):

@@ -1,4 +1,4 @@
-"""Redirects: followed on the same host only, and the token goes nowhere else."""
+"""Redirects are followed on the same host only, so that the token is not sent elsewhere."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_get_follows_a_redirect_on_the_same_host_with_its_headers(status: int)
 
 
 @pytest.mark.parametrize("status", [307, 308])
-def test_a_post_follows_a_redirect_that_keeps_it_a_post(status: int) -> None:
+def test_a_post_follows_a_redirect_that_preserves_the_method(status: int) -> None:
     with (
         ScriptedAgent(Job(), Job(status="RUNNING", job_id="moved"), token=TOKEN) as server,
         make_agent(server) as agent,
@@ -52,7 +52,7 @@ def test_a_post_does_not_turn_into_a_get(status: int) -> None:
 @pytest.mark.parametrize(
     "call", [AGENT.get_job(JobId("j1")), AGENT.stop_job(JobId("j1")), AGENT.delete_serve_application("j1")]
 )
-def test_another_host_or_port_never_hears_of_us(call: Call) -> None:
+def test_a_redirect_to_another_host_or_port_is_not_followed(call: Call) -> None:
     with ScriptedAgent(Job()) as other, ScriptedAgent(Job()) as server, make_agent(server) as agent:
         for target in (other.url, other.url.replace("127.0.0.1", "localhost"), other.url.replace("http:", "")):
             server.answers["*"] = [Redirect(f"{target}jobs/j1/")]
@@ -65,7 +65,7 @@ def test_another_host_or_port_never_hears_of_us(call: Call) -> None:
 
 
 @pytest.mark.parametrize("target", ["ftp://127.0.0.1/x", "http://[bad", "http://u:p@127.0.0.1/", "//", "javascript:1"])
-def test_a_redirect_to_something_odd_is_refused_by_name(target: str) -> None:
+def test_the_error_for_an_invalid_redirect_names_its_target(target: str) -> None:
     with (
         ScriptedAgent(Job(), answers={GET: [Redirect(target)]}) as server,
         make_agent(server) as agent,
@@ -74,7 +74,7 @@ def test_a_redirect_to_something_odd_is_refused_by_name(target: str) -> None:
         agent.send(AGENT.get_job(JobId("j1")))
 
 
-def test_a_token_that_the_target_repeats_is_redacted() -> None:
+def test_a_token_in_the_target_is_redacted() -> None:
     with (
         ScriptedAgent(Job(), answers={GET: [Redirect(f"http://evil.example/?t={TOKEN}")]}) as server,
         make_agent(server) as agent,
@@ -85,7 +85,7 @@ def test_a_token_that_the_target_repeats_is_redacted() -> None:
     assert TOKEN not in str(caught.value)
 
 
-def test_redirects_in_a_circle_end() -> None:
+def test_a_redirect_loop_ends() -> None:
     with ScriptedAgent(Job(), answers={GET: [Redirect("/jobs/j1/")]}) as server, make_agent(server) as agent:
         with pytest.raises(RayAgentRedirectError):
             agent.send(AGENT.get_job(JobId("j1")))
@@ -110,7 +110,7 @@ def test_a_redirect_without_a_target_is_an_error() -> None:
         lambda agent: WholeLog.open(agent, WHOLE_LOG),
     ],
 )
-def test_log_streams_carry_the_token_nowhere_else(open_log: Any) -> None:
+def test_log_streams_do_not_send_the_token_elsewhere(open_log: Any) -> None:
     with ScriptedAgent(Job("x\n")) as other, ScriptedAgent(Job("x\n")) as server, make_agent(server) as agent:
         server.answers["*"] = [Redirect(f"{other.url}jobs/j1/logs/")]
         for request in ("GET jobs/j1/logs/", "GET jobs/j1/logs/stream/", "WS jobs/j1/logs/"):

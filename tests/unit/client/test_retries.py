@@ -1,4 +1,4 @@
-"""Which requests are sent again, how often, and after what pause."""
+"""Which requests are retried, how often, and after which pause."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ OUTAGES: list[Step] = [
 
 
 @pytest.mark.parametrize("outage", OUTAGES, ids=named)
-def test_a_get_is_sent_again_after_an_outage(outage: Step) -> None:
+def test_a_get_is_retried_after_an_outage(outage: Step) -> None:
     with (
         ScriptedAgent(Job(), answers={GET: [outage, outage, DEFAULT]}) as server,
         make_agent(server) as agent,
@@ -70,7 +70,7 @@ def test_a_get_is_sent_again_after_an_outage(outage: Step) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422, 500, 501, 505, 520])
-def test_a_get_is_not_sent_again_after_an_answer_that_would_stay_the_same(status: int) -> None:
+def test_a_get_is_not_retried_after_a_permanent_error(status: int) -> None:
     with ScriptedAgent(Job(), answers={GET: [Refuse(status)]}) as server, make_agent(server) as agent:
         with pytest.raises(RayAgentHTTPError) as caught:
             agent.send(AGENT.get_job(JobId("j1")))
@@ -79,14 +79,14 @@ def test_a_get_is_not_sent_again_after_an_answer_that_would_stay_the_same(status
 
 
 @pytest.mark.parametrize("outage", [Play(Reset()), Refuse(503), Refuse(429)], ids=named)
-def test_a_get_is_given_up_after_the_last_try(outage: Step) -> None:
+def test_a_get_is_retried_up_to_the_limit(outage: Step) -> None:
     with ScriptedAgent(Job(), answers={GET: [outage]}) as server, make_agent(server) as agent:
         with pytest.raises((RayAgentConnectionError, RayAgentServerError, RayAgentRateLimitError)):
             agent.send(AGENT.get_job(JobId("j1")))
         assert len(server.of(GET)) == MAX_TRIES
 
 
-def test_retry_after_is_obeyed_within_a_bound() -> None:
+def test_retry_after_is_respected_up_to_the_limit() -> None:
     pauses: list[float] = []
     at = email.utils.formatdate(time.time() + 20, usegmt=True)
     answers: list[Step] = [Refuse(429, headers={"Retry-After": value}) for value in ("7", at, "86400")]
@@ -100,7 +100,7 @@ def test_retry_after_is_obeyed_within_a_bound() -> None:
 
 
 @pytest.mark.parametrize("value", ["soon", "-5", "", "1e9", "Thu, 99 Foo 2026"])
-def test_a_retry_after_that_says_nothing_is_left_alone(value: str) -> None:
+def test_an_invalid_retry_after_is_ignored(value: str) -> None:
     pauses: list[float] = []
     with (
         ScriptedAgent(Job(), answers={GET: [Refuse(503, headers={"Retry-After": value}), DEFAULT]}) as server,
@@ -124,7 +124,7 @@ def test_a_retry_after_that_says_nothing_is_left_alone(value: str) -> None:
     ],
     ids=lambda value: value[:40],
 )
-def test_an_absurd_retry_after_is_no_error_of_its_own(value: str) -> None:
+def test_an_out_of_range_retry_after_does_not_raise(value: str) -> None:
     pauses: list[float] = []
     with (
         ScriptedAgent(Job(), answers={GET: [Refuse(503, headers={"Retry-After": value}), DEFAULT]}) as server,
@@ -135,7 +135,7 @@ def test_an_absurd_retry_after_is_no_error_of_its_own(value: str) -> None:
     assert 0 <= pauses[0] <= MAX_RETRY_AFTER
 
 
-def test_pauses_grow_with_jitter_and_stay_bounded() -> None:
+def test_pauses_grow_with_jitter_up_to_the_maximum() -> None:
     error = RayAgentConnectionError("x")
     longest = [pause(tries, error, 0.999) for tries in range(1, 12)]
     shortest = [pause(tries, error, 0.0) for tries in range(1, 12)]
@@ -145,7 +145,7 @@ def test_pauses_grow_with_jitter_and_stay_bounded() -> None:
 
 
 @pytest.mark.parametrize(("call", "route"), [(AGENT.get_job(JobId("j1")), GET), (AGENT.stop_job(JobId("j1")), POST)])
-def test_every_request_waits_for_an_agent_that_refuses_connections(call: Call, route: str) -> None:
+def test_every_request_is_retried_if_connections_are_refused(call: Call, route: str) -> None:
     with ScriptedAgent(Job()) as server:
         server.down()
         tries: list[float] = []
@@ -161,7 +161,7 @@ def test_every_request_waits_for_an_agent_that_refuses_connections(call: Call, r
         assert len(server.of(route)) == 1
 
 
-def test_an_agent_that_stays_away_is_given_up() -> None:
+def test_an_agent_that_stays_unreachable_is_given_up() -> None:
     pauses: list[float] = []
     with ScriptedAgent() as server:
         server.down()
@@ -207,14 +207,14 @@ def test_a_post_is_sent_on_a_new_connection_if_the_pooled_one_was_closed() -> No
 
 
 @pytest.mark.parametrize("outage", [Play(Reset()), Refuse(503)], ids=named)
-def test_a_delete_is_sent_again_and_gone_then_means_done(outage: Step) -> None:
+def test_a_404_for_a_retried_delete_is_a_success(outage: Step) -> None:
     answers: dict[str, list[Step]] = {DELETE: [outage, Refuse(404)]}
     with ScriptedAgent(answers=answers) as server, make_agent(server) as agent:
         assert agent.send(AGENT.delete_serve_application("app")) is None
         assert len(server.of(DELETE)) == 2
 
 
-def test_a_delete_of_what_is_not_there_is_not_found() -> None:
+def test_a_404_for_the_first_delete_is_an_error() -> None:
     with (
         ScriptedAgent(applications=[Application("other")], answers={DELETE: [Refuse(404)]}) as server,
         make_agent(server) as agent,
@@ -223,7 +223,7 @@ def test_a_delete_of_what_is_not_there_is_not_found() -> None:
         agent.send(AGENT.delete_serve_application("app"))
 
 
-def test_a_get_that_is_never_answered_ends_within_its_timeouts() -> None:
+def test_a_get_without_a_response_ends_within_its_timeouts() -> None:
     with (
         ScriptedAgent(Job(), answers={GET: [Play(Silence())]}) as server,
         make_agent(server, extra={"read_timeout": 0.1}) as agent,
@@ -242,7 +242,5 @@ def test_a_get_that_is_never_answered_ends_within_its_timeouts() -> None:
         (lambda: AGENT.stop_job(JobId("j")), RayAgentConnectionRefusedError("x"), True),
     ],
 )
-def test_what_may_be_sent_again_depends_on_the_method_and_the_error(
-    call: Callable[[], Call], error: Exception, again: bool
-) -> None:
+def test_retries_depend_on_the_method_and_the_error(call: Callable[[], Call], error: Exception, again: bool) -> None:
     assert may_retry(call(), error) is again

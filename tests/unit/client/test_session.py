@@ -1,4 +1,4 @@
-"""One pooled session, closed when done, and not led astray by the environment."""
+"""The pooled session: it is closed, and independent of the environment."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_many_calls_use_one_connection() -> None:
         assert server.connections == 1
 
 
-def test_a_connection_that_was_idle_for_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_connection_is_not_reused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "MAX_IDLE_SECONDS", 0.0)
     with ScriptedAgent() as server, make_agent(server) as agent:
         for _ in range(3):
@@ -58,7 +58,7 @@ def test_closing_closes_every_connection_and_the_agent_can_be_used_again() -> No
         server.wait_until(lambda: server.open_connections == 0)
 
 
-def test_an_entry_in_netrc_does_not_take_the_tokens_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_netrc_entry_does_not_override_the_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login someone password else\n")
     netrc.chmod(0o600)
@@ -75,7 +75,7 @@ def test_an_entry_in_netrc_does_not_take_the_tokens_place(tmp_path: Path, monkey
     assert sent == [TOKEN, TOKEN, TOKEN, None]
 
 
-def test_cookies_and_other_things_that_an_agent_sets_do_no_harm() -> None:
+def test_cookies_and_other_response_headers_are_ignored() -> None:
     headers = {"Set-Cookie": "a=b; Path=/", "Content-Encoding": "identity", "Connection": "keep-alive"}
     with (
         ScriptedAgent(answers={"GET health/": [Answer(200, {"status": "ok"}, headers)]}) as server,

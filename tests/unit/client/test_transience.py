@@ -1,4 +1,4 @@
-"""The table of errors: every status and every class has its answers, and whoever handles a failure asks it."""
+"""The classification of errors: it covers every status and class, and all callers use it."""
 
 from __future__ import annotations
 
@@ -78,14 +78,14 @@ BY_STATUS = {
 
 
 def answered(status: int) -> RayAgentError:
-    """Return the error that stands for an answer."""
+    """Return the error for a response."""
     with pytest.raises(RayAgentError) as caught:
         answers.check_status(AGENT.get_job(JobId("j1")), status, {}, b"", CONFIG)
     return caught.value
 
 
 def answers_of(error: BaseException) -> tuple[bool, bool, bool, bool]:
-    """Return what the table says of a request that failed so."""
+    """Return the classification of a request that failed with this error."""
     return (
         transience.is_transient(error),
         transience.is_permanent(error),
@@ -95,7 +95,7 @@ def answers_of(error: BaseException) -> tuple[bool, bool, bool, bool]:
 
 
 @pytest.mark.parametrize("status", range(300, 600))
-def test_every_status_has_its_answers(status: int) -> None:
+def test_every_status_is_classified(status: int) -> None:
     error = answered(status)
     transient = status in TRANSIENT
     permanent = status in PERMANENT_SERVER_ERRORS or (status < 500 and not transient)
@@ -105,7 +105,7 @@ def test_every_status_has_its_answers(status: int) -> None:
     assert transience.is_log_unreadable(error) is (of_log or status == 500)
 
 
-def test_every_class_of_error_has_its_answers() -> None:
+def test_every_error_class_is_classified() -> None:
     kinds = {name: getattr(exceptions, name) for name in exceptions.__all__}
     assert set(kinds) == set(CLASSES) | BY_STATUS
     found = {name: answers_of(kinds[name]("x")) for name in CLASSES}
@@ -114,7 +114,7 @@ def test_every_class_of_error_has_its_answers() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(BY_STATUS))
-def test_the_class_of_an_answer_changes_nothing_about_its_status(name: str) -> None:
+def test_the_class_of_an_error_does_not_change_the_row_of_its_status(name: str) -> None:
     kind = getattr(exceptions, name)
     assert answers_of(kind("x", 502)) == answers_of(for_status(502, "x"))
     assert answers_of(kind("x")) == CLASSES["RayAgentError"]
@@ -125,7 +125,7 @@ def test_an_exception_that_is_not_ours_is_neither_transient_nor_permanent(error:
     assert answers_of(error) == CLASSES["RayAgentError"]
 
 
-def test_missing_gpus_are_an_answer_though_their_status_is_an_outages() -> None:
+def test_missing_gpus_are_not_an_outage_despite_their_status() -> None:
     kind = exceptions.RayAgentGPUUnavailableError
     assert answers_of(kind("x", 503)) == CLASSES[kind.__name__]
     assert answers_of(for_status(503, "x")) != CLASSES[kind.__name__]
@@ -143,14 +143,14 @@ ROWS = {
 
 @pytest.fixture(params=ROWS)
 def row(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Row:
-    """The row of the status 418, as it is or another one."""
+    """The row of status 418, unchanged or replaced."""
     changed = ROWS[request.param]
     if changed is not None:
         monkeypatch.setitem(transience.STATUSES, TEAPOT, changed)
     return transience.row_of_status(TEAPOT)
 
 
-def test_a_get_is_sent_again_if_the_table_says_so(row: Row) -> None:
+def test_a_get_is_retried_if_its_row_permits(row: Row) -> None:
     with ScriptedAgent(Job(), answers={GET: [Refuse(TEAPOT), DEFAULT]}) as server, make_agent(server) as agent:
         if row.permanence is Permanence.TRANSIENT:
             assert agent.send(AGENT.get_job(JobId("j1")))["status"] == "SUCCEEDED"
@@ -160,9 +160,7 @@ def test_a_get_is_sent_again_if_the_table_says_so(row: Row) -> None:
 
 
 @pytest.mark.parametrize("delivery", Delivery)
-def test_a_post_is_sent_again_only_if_the_table_says_that_it_never_was(
-    delivery: Delivery, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_post_is_retried_only_if_its_row_says_never_sent(delivery: Delivery, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(transience.STATUSES, TEAPOT, Row(Permanence.TRANSIENT, delivery))
     with (
         ScriptedAgent(Job(status="RUNNING"), answers={POST: [Refuse(TEAPOT), DEFAULT]}) as server,
@@ -175,7 +173,7 @@ def test_a_post_is_sent_again_only_if_the_table_says_that_it_never_was(
                 agent.send(AGENT.stop_job(JobId("j1")))
 
 
-def test_a_post_is_never_sent_again_after_an_answer_of_any_status() -> None:
+def test_a_post_is_never_retried_after_a_response() -> None:
     statuses = range(300, 600)
     with (
         ScriptedAgent(Job(), answers={POST: [Refuse(status) for status in statuses]}) as server,
@@ -191,27 +189,27 @@ def make_following() -> Following:
     return Following(CONFIG, JobId("j1"), do.TailSettings(), cursor=None, deadline=None, clock=lambda: 0.0)
 
 
-def test_the_first_question_for_a_jobs_status_is_the_last_if_the_table_says_so(row: Row) -> None:
+def test_a_permanent_error_of_the_first_status_request_ends_the_tail(row: Row) -> None:
     following = make_following()
     following.on_status_failed(answered(TEAPOT))
     given_up = following.tail.next(0.0) == do.Finish(End.AGENT_UNREACHABLE)
     assert given_up is (row.permanence is Permanence.PERMANENT)
 
 
-def test_once_the_agent_has_answered_it_is_asked_again_whatever_it_says(row: Row) -> None:
+def test_no_error_ends_the_tail_immediately_after_a_first_response(row: Row) -> None:
     following = make_following()
     following.on_status({"status": "RUNNING"})
     following.on_status_failed(answered(TEAPOT))
     assert following.tail.next(0.0) != do.Finish(End.AGENT_UNREACHABLE)
 
 
-def test_the_first_question_for_an_application_is_the_last_if_the_table_says_so(row: Row) -> None:
+def test_a_permanent_error_of_the_first_application_request_ends_the_wait(row: Row) -> None:
     wait = ApplicationWait("running", 30.0, 300.0)
     given_up = wait.failed(answered(TEAPOT), 0.0).result is WaitResult.AGENT_UNREACHABLE
     assert given_up is (row.permanence is Permanence.PERMANENT)
 
 
-def test_an_operator_that_waits_goes_on_unless_the_table_says_that_it_is_of_no_use(row: Row, connect: Connect) -> None:
+def test_an_operator_continues_to_wait_unless_the_error_is_permanent(row: Row, connect: Connect) -> None:
     script: dict[str, list[Step]] = {GET: [DEFAULT, Refuse(TEAPOT), DEFAULT]}
     with ScriptedAgent(Job(status="RUNNING", stop_delay=0.2), answers=script) as agent:
         connect(agent)
@@ -223,9 +221,7 @@ def test_an_operator_that_waits_goes_on_unless_the_table_says_that_it_is_of_no_u
 
 
 @pytest.mark.parametrize("of_log", [True, False])
-def test_a_log_is_given_up_early_only_if_the_table_says_that_it_cannot_be_read(
-    of_log: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_log_is_given_up_early_only_if_its_row_says_unreadable(of_log: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(transience.STATUSES, TEAPOT, Row(Permanence.UNKNOWN, Delivery.ANSWERED, of_log))
     now = 0.0
     following = Following(CONFIG, JobId("j1"), do.TailSettings(), cursor=None, deadline=None, clock=lambda: now)

@@ -1,4 +1,4 @@
-"""Ids, names, timeouts and protocols are checked before anything is sent."""
+"""Validate ids, names, timeouts and protocols before a request is sent."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ NOT_SECONDS: list[Any] = [
 
 
 @pytest.mark.parametrize("value", ["j", "raysubmit_1-A", "0" * 100])
-def test_an_id_of_the_agents_is_taken(value: str) -> None:
+def test_a_valid_id_is_accepted(value: str) -> None:
     assert validate_id(value, "job") == value
 
 
 @pytest.mark.parametrize("value", HOSTILE_IDS, ids=ascii)
 @pytest.mark.parametrize("kind", ["job", "node", "task"])
-def test_an_id_of_any_other_kind_is_refused(value: object, kind: str) -> None:
+def test_an_invalid_id_is_rejected(value: object, kind: str) -> None:
     with pytest.raises(RayAgentInputError, match=f"The {kind} id") as caught:
         validate_id(value, kind)
     assert caught.value.status_code == 400
@@ -53,18 +53,18 @@ def test_an_id_of_any_other_kind_is_refused(value: object, kind: str) -> None:
         ("a\\b", "a%5Cb"),
     ],
 )
-def test_an_applications_name_is_quoted(name: str, quoted: str) -> None:
+def test_an_application_name_is_quoted(name: str, quoted: str) -> None:
     assert quote_application_name(name) == quoted
 
 
 @pytest.mark.parametrize("name", ["", " ", ".", "..", "a/b", "/", "a\n", "a\x00b", "\x7f", "\ud800", None, 7, b"a"])
-def test_a_name_that_no_path_can_carry_is_refused(name: object) -> None:
+def test_a_name_that_cannot_be_sent_in_a_path_is_rejected(name: object) -> None:
     with pytest.raises(RayAgentInputError, match="application name"):
         quote_application_name(name)
 
 
 @pytest.mark.parametrize("value", NOT_SECONDS, ids=shown)
-def test_a_time_that_is_none_is_refused(value: object) -> None:
+def test_an_invalid_duration_is_rejected(value: object) -> None:
     with pytest.raises(RayAgentInputError, match="patience must be a number of seconds greater than 0") as caught:
         validate_duration(value, "patience")
     assert len(str(caught.value)) < 200
@@ -75,25 +75,25 @@ def test_a_time_that_is_none_is_refused(value: object) -> None:
 @pytest.mark.parametrize(
     ("value", "seconds"), [(timedelta(minutes=5), 300.0), (timedelta(milliseconds=1), 0.001), (7, 7.0)]
 )
-def test_a_time_is_a_number_of_seconds_or_a_timedelta(value: Any, seconds: float) -> None:
+def test_a_duration_is_a_number_of_seconds_or_a_timedelta(value: Any, seconds: float) -> None:
     assert validate_duration(value, "patience") == seconds
     assert validate_timeout(value) == seconds
 
 
 @pytest.mark.parametrize("value", [0, 0.0, timedelta()])
-def test_a_time_of_zero_is_taken_where_it_has_a_meaning(value: Any) -> None:
+def test_a_duration_of_zero_is_accepted_if_permitted(value: Any) -> None:
     assert validate_duration(value, "patience", or_zero=True) == 0.0
     with pytest.raises(RayAgentInputError, match="from 0 to"):
         validate_duration(-1, "patience", or_zero=True)
 
 
-def test_the_longest_time_can_be_waited_and_dated() -> None:
+def test_the_longest_duration_works_with_threading_and_datetime() -> None:
     longest = validate_duration(MAX_DURATION, "patience")
     assert longest < threading.TIMEOUT_MAX
     assert datetime.now(timezone.utc) + timedelta(seconds=longest)
 
 
-def test_a_stream_timeout_is_bounded_and_a_duration_is_not() -> None:
+def test_a_stream_timeout_has_a_lower_maximum_than_a_duration() -> None:
     assert validate_timeout(300) == 300.0
     assert validate_duration(86_400, "patience") == 86_400.0
     with pytest.raises(RayAgentInputError, match="300"):
@@ -101,12 +101,12 @@ def test_a_stream_timeout_is_bounded_and_a_duration_is_not() -> None:
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, "3", True, None])
-def test_a_count_that_is_none_is_refused(value: object) -> None:
+def test_an_invalid_count_is_rejected(value: object) -> None:
     with pytest.raises(RayAgentInputError, match="pieces"):
         validate_count(value, "pieces")
 
 
 @pytest.mark.parametrize("value", ["grpc", "", "AUTO", None, 1, ["auto"]])
-def test_an_unknown_protocol_is_refused(value: object) -> None:
+def test_an_unknown_protocol_is_rejected(value: object) -> None:
     with pytest.raises(RayAgentInputError, match="protocol"):
         validate_protocol(value)

@@ -1,4 +1,4 @@
-"""The blocking and the asyncio transport behind one interface, for tests that expect the same of both."""
+"""The blocking and the asyncio transport behind one interface, for tests that apply to both."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ def live_log(source: StreamSource) -> OpenLiveLog:
 
 
 def config_of(server: ScriptedAgent | str, **extra: Any) -> AgentConfig:
-    """Return the configuration of a connection to an agent."""
+    """Return the configuration for an agent."""
     return read_config(host=server if isinstance(server, str) else server.url, token=TOKEN, extra=extra)
 
 
 class Blocking:
-    """Through :class:`BlockingAgent`."""
+    """Uses :class:`BlockingAgent`."""
 
     def send(self, config: AgentConfig, call: Call) -> Any:
-        """Return the answer to a call that is sent once."""
+        """Return the value of a call that is sent once."""
         with BlockingAgent(config) as agent:
             return agent.send(call, tries=1)
 
     def whole_log(self, config: AgentConfig) -> str:
-        """Return the whole log of the job ``j1``, asked for once."""
+        """Return the whole log of the job ``j1``, requested once."""
         with BlockingAgent(config) as agent:
             log = blocking_logs.WholeLog.open(agent, WHOLE_LOG)
             with closing(log):
@@ -71,7 +71,7 @@ class Blocking:
     def messages(
         self, config: AgentConfig, source: StreamSource, until: Callable[[list[Event]], object]
     ) -> list[Event]:
-        """Return the messages of a stream, read until there are enough.
+        """Return the messages of a stream until there are enough.
 
         :raises StreamEndedError: if it ends before.
         """
@@ -82,7 +82,7 @@ class Blocking:
             return found
 
     def follow(self, config: AgentConfig, source: StreamSource, **settings: Any) -> tuple[list[str], Following]:
-        """Follow the job ``j1`` to its end; return its lines, and how it ended."""
+        """Follow the job ``j1`` to its end. Return its lines and the reason of the end."""
         lines: list[str] = []
         with BlockingAgent(config) as agent:
             follower = Follower(
@@ -94,7 +94,7 @@ class Blocking:
 
 
 class Asyncio:
-    """The same through :class:`AsyncAgent`."""
+    """Uses :class:`AsyncAgent`."""
 
     def send(self, config: AgentConfig, call: Call) -> Any:
         async def work(agent: AsyncAgent) -> Any:
