@@ -1,4 +1,4 @@
-"""GPUs of a cluster, added up from what Ray says of its nodes."""
+"""GPU usage of a cluster, computed from Ray's node states."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _TYPE_PREFIX = "accelerator_type:"
 
 
 def gpu_status(nodes: Iterable[Mapping[str, Any]], usage: Mapping[str, Mapping[str, Any]] | None) -> dict[str, Any]:
-    """Return the GPUs of the living nodes, one by one and in all.
+    """Return the GPUs of the live nodes, per node and in total.
 
     :param nodes: rows of Ray's state API, with ``resources_total``.
-    :param usage: ``{node_id: {"GPU": [used, total]}}``, or ``None`` if not known; then ``used`` and ``available``
-        are ``None`` wherever there are GPUs.
+    :param usage: ``{node_id: {"GPU": [used, total]}}``, or ``None`` if unknown; ``used`` and ``available`` of nodes
+        with GPUs are then ``None``.
     """
     rows = [_node(node, usage) for node in nodes if node.get("state") == "ALIVE"]
     total = sum(row["total"] for row in rows)

@@ -21,7 +21,7 @@ _EXCEPTION_LINE = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Timeout|Exit)\b.
 
 
 def plain_words(text: str, limit: int | None = None) -> str:
-    """Return what a person needs of Ray's error text: of a traceback, its last exception.
+    """Return the relevant part of Ray's error text: of a traceback, the last exception.
 
     :param limit: characters to truncate it to. Text that may have a secret in it is redacted before.
     """

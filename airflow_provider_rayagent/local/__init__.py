@@ -1,3 +1,3 @@
-"""A small agent on this machine over a real Ray: the agent's wire, for trying and testing (extra ``local``)."""
+"""A small agent in front of a Ray on this machine, with the API of a real agent, for testing (extra ``local``)."""
 
 from __future__ import annotations

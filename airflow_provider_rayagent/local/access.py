@@ -1,4 +1,4 @@
-"""The token: asked for on every path but the description of the API."""
+"""Check of the agent token, which every path requires except the API description."""
 
 from __future__ import annotations
 
@@ -12,46 +12,48 @@ from airflow_provider_rayagent.local.errors import LocalAgentError
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-OPEN_PATHS = frozenset({"/openapi.json"})
+PUBLIC_PATHS = frozenset({"/openapi.json"})
 _HEADER = AUTHORIZATION_HEADER.lower().encode()
 
 
 def check_token(token: str) -> str:
-    """Return ``token`` if it can be sent as a header's value.
+    """Return ``token`` if it is valid as a header value.
 
-    :raises LocalAgentError: if it is empty or has other characters than visible ASCII.
+    :raises LocalAgentError: if it is empty or contains anything but visible ASCII characters.
     """
     if not token or not all(0x21 <= ord(character) <= 0x7E for character in token):
-        raise LocalAgentError("A token is one or more visible ASCII characters, without spaces.")
+        raise LocalAgentError("A token must consist of visible ASCII characters, without spaces.")
     return token
 
 
-class TokenRequired:
-    """ASGI middleware that answers 401 to a request, or to a WebSocket's upgrade, without the right token."""
+class TokenMiddleware:
+    """ASGI middleware that responds with 401 to a request or WebSocket handshake without the right token."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app = app
         self._token = token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket") or self._may_pass(scope):
+        if scope["type"] not in ("http", "websocket") or self._is_allowed(scope):
             await self._app(scope, receive, send)
             return
-        given = any(name == _HEADER for name, _ in scope["headers"])
+        has_token = any(name == _HEADER for name, _ in scope["headers"])
         detail = (
-            "The agent token is wrong." if given else f"No agent token: send it in the header {AUTHORIZATION_HEADER}."
+            "The agent token is wrong."
+            if has_token
+            else f"No agent token: send it in the header {AUTHORIZATION_HEADER}."
         )
-        await refuse(scope, send, 401, detail)
+        await send_error(scope, send, 401, detail)
 
-    def _may_pass(self, scope: Scope) -> bool:
-        if scope["type"] == "http" and scope["path"] in OPEN_PATHS:
+    def _is_allowed(self, scope: Scope) -> bool:
+        if scope["type"] == "http" and scope["path"] in PUBLIC_PATHS:
             return True
-        given = [value for name, value in scope["headers"] if name == _HEADER]
-        return len(given) == 1 and hmac.compare_digest(given[0], self._token)
+        tokens = [value for name, value in scope["headers"] if name == _HEADER]
+        return len(tokens) == 1 and hmac.compare_digest(tokens[0], self._token)
 
 
-async def refuse(scope: Scope, send: Send, status_code: int, detail: str) -> None:
-    """Answer a request, or a WebSocket's upgrade before it is accepted, with ``{"detail": ...}``."""
+async def send_error(scope: Scope, send: Send, status_code: int, detail: str) -> None:
+    """Respond to a request, or to a WebSocket handshake, with an error: ``{"detail": ...}``."""
     if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close", "code": 1008, "reason": ""})
         return

@@ -1,4 +1,4 @@
-"""The agent's routes over one Ray."""
+"""The agent as an ASGI application: its routes and error responses."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from airflow_provider_rayagent.client.agent_service import AUTHORIZATION_HEADER
 from airflow_provider_rayagent.client.errors import RayAgentInputError
 from airflow_provider_rayagent.client.gpus import gpu_status
 from airflow_provider_rayagent.client.validation import validate_id
-from airflow_provider_rayagent.local.access import TokenRequired, refuse
+from airflow_provider_rayagent.local.access import TokenMiddleware, send_error
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError
 from airflow_provider_rayagent.local.job_logs import JobLogs
-from airflow_provider_rayagent.local.limits import BodyLimits, OwnRedirects
+from airflow_provider_rayagent.local.limits import BodyLimits, RelativeRedirects
 from airflow_provider_rayagent.local.plugin_routes import answer_missing_gpus, plugin_routes
 from airflow_provider_rayagent.local.plugin_runs import GpuUnavailableError, PluginRuns
-from airflow_provider_rayagent.local.spool import TURNS
+from airflow_provider_rayagent.local.spool import MAX_ACTIVE_READERS
 from airflow_provider_rayagent.local.streams import EventStream, TextStream, stream_to_websocket
 from airflow_provider_rayagent.local.whole_logs import WholeLogs
 
@@ -33,28 +33,28 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.local.serve_delete import ServeDeleter
 
 DESCRIPTION = """\
-The wire of a Ray agent, served over a real Ray on this machine, for trying and testing.
-It takes jobs by `POST /jobs/`, which is its own addition, and runs the plugins of a folder if it was given one;
-what it cannot do it answers with 501.
-Jobs are shown as Ray shows them, environment variables of their runtime environment included."""
+The API of a Ray agent in front of a real Ray on this machine, for testing.
+`POST /jobs/` submits jobs; this is an extension. With a plugin folder, it also runs plugins. Routes that it does not
+support respond with 501.
+Jobs have Ray's own fields, including the environment variables of their runtime environment."""
 
-NOT_HERE = ("plugin_releases", "builds", "containers", "resources", "system")
+UNSUPPORTED_PREFIXES = ("plugin_releases", "builds", "containers", "resources", "system")
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 class ErrorAnswer(BaseModel):
-    """Every error of the agent."""
+    """Body of every error response."""
 
     detail: str
 
 
 class SubmitRequest(BaseModel):
-    """A job to submit, in the words of Ray's own submit call."""
+    """A job to submit, with the fields of Ray's submit call."""
 
     model_config = ConfigDict(extra="forbid")
 
     entrypoint: str = Field(min_length=1, description="Shell command that runs on the head node.")
-    submission_id: str | None = Field(None, description="Id of the caller's choosing; Ray makes one up otherwise.")
+    submission_id: str | None = Field(None, description="Id of the job; Ray generates one by default.")
     runtime_env: dict[str, Any] | None = None
     metadata: dict[str, str] | None = None
     entrypoint_num_cpus: float | None = None
@@ -65,10 +65,10 @@ class SubmitRequest(BaseModel):
 
 
 class Agent:
-    """What the routes share.
+    """State that the routes share.
 
-    :param queue: jobs of plugins that are not on Ray.
-    :param stopping: to be set when the server stops: open streams end.
+    :param queue: plugin jobs that are not on Ray.
+    :param stopping: set when the server stops; open streams then end.
     """
 
     def __init__(self, ray: RayDashboard, deleter: ServeDeleter, queue: JobQueue, stopping: asyncio.Event) -> None:
@@ -76,16 +76,16 @@ class Agent:
         self.deleter = deleter
         self.queue = queue
         self.stopping = stopping
-        turns = asyncio.Semaphore(TURNS)
-        self.logs = JobLogs(ray, turns)
-        self.whole_logs = WholeLogs(ray, turns)
+        read_slots = asyncio.Semaphore(MAX_ACTIVE_READERS)
+        self.logs = JobLogs(ray, read_slots)
+        self.whole_logs = WholeLogs(ray, read_slots)
 
     async def close(self) -> None:
-        """Read no more logs."""
+        """Stop reading logs."""
         await asyncio.gather(self.logs.close(), self.whole_logs.close())
 
     async def job(self, job_id: str) -> Row:
-        """Return a job's details; a job that waits in the queue is not known.
+        """Return a job's details; a job that waits in the queue is unknown.
 
         :raises RayAnswerError: 404 if there is no such job.
         """
@@ -93,27 +93,27 @@ class Agent:
 
     async def jobs(self) -> list[Row]:
         """Return all jobs, without those that wait in the queue."""
-        # An id of the queue's is nobody else's here, whatever was submitted to Ray under it.
+        # An id in the queue belongs to the queue's job, even if another job was submitted to Ray under it.
         on_ray = [job for job in await self.ray.list_jobs() if not self.queue.has(job.get("submission_id") or "")]
         return [*on_ray, *self.queue.ended()]
 
     async def follow(self, job_id: str) -> Follower:
-        """Return a follower of a job's live log; of a job that never was on Ray it is empty.
+        """Return a follower of a job's live log, which is empty if the job was never on Ray.
 
-        :raises RayAnswerError: 404 if there is no such job, 400 if it is a driver that nobody submitted, 429 beyond the
-            bounds of :class:`JobLogs`.
+        :raises RayAnswerError: 404 if there is no such job, 400 if it is a driver that was not submitted as a job, 429
+            beyond the limits of :class:`JobLogs`.
         """
-        ended = self.queue.find(job_id)
-        return self.logs.follow_ended(ended) if ended else await self.logs.follow(job_id)
+        ended_job = self.queue.find(job_id)
+        return self.logs.follow_ended(ended_job) if ended_job else await self.logs.follow(job_id)
 
 
 def create_app(agent: Agent, token: str, plugins: PluginFolder | None) -> FastAPI:
     """Return the agent as an ASGI application.
 
-    :param token: what every request must carry; see :class:`TokenRequired`.
-    :param plugins: to run; ``None``: there are none.
+    :param token: token that every request must contain; see :class:`TokenMiddleware`.
+    :param plugins: plugins to run; ``None``: no plugins.
     """
-    # No page of its own for the description: it would load its scripts from elsewhere, and the token is typed there.
+    # FastAPI's documentation pages load scripts from a CDN, and users type the token there.
     app = FastAPI(title="Local Ray agent", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.agent = agent
     app.include_router(routes)
@@ -122,22 +122,22 @@ def create_app(agent: Agent, token: str, plugins: PluginFolder | None) -> FastAP
         app.include_router(
             plugin_routes(PluginRuns(plugins, agent.queue, agent.ray)),
             dependencies=[Security(_token_header)],
-            responses={**_errors, **_unknown, **_taken},
+            responses={**_common_errors, **_not_found, **_conflict},
         )
-    for prefix in NOT_HERE:
+    for prefix in UNSUPPORTED_PREFIXES:
         for path in (f"/{prefix}", f"/{prefix}/{{rest:path}}"):
-            app.add_api_route(path, not_here, methods=METHODS, include_in_schema=False)
+            app.add_api_route(path, answer_unsupported, methods=METHODS, include_in_schema=False)
     app.add_exception_handler(RayAgentInputError, _answer_error)
     app.add_exception_handler(LocalAgentError, _answer_error)
     app.add_exception_handler(GpuUnavailableError, answer_missing_gpus)
     app.add_middleware(BodyLimits)
-    app.add_middleware(TokenRequired, token=token)
-    app.add_middleware(OwnRedirects)
+    app.add_middleware(TokenMiddleware, token=token)
+    app.add_middleware(RelativeRedirects)
     return app
 
 
 def status_of(error: Exception) -> int:
-    """Return the HTTP status that stands for an error."""
+    """Return the HTTP status for an error."""
     if isinstance(error, (RayAgentInputError, RayAnswerError)):
         return error.status_code or 400
     return 503 if isinstance(error, RayUnavailableError) else 500
@@ -164,52 +164,54 @@ def _task_id(task_id: str) -> str:
     return validate_id(task_id, "task")
 
 
-OurAgent = Annotated[Agent, Depends(_agent)]
+AgentDependency = Annotated[Agent, Depends(_agent)]
 JobId = Annotated[str, Depends(_job_id)]
 NodeId = Annotated[str, Depends(_node_id)]
 TaskId = Annotated[str, Depends(_task_id)]
 Row = dict[str, Any]
 
-_token_header = APIKeyHeader(name=AUTHORIZATION_HEADER, auto_error=False, description="The agent token, as it is.")
-_unknown: dict[int | str, dict[str, Any]] = {404: {"model": ErrorAnswer}}
-_taken: dict[int | str, dict[str, Any]] = {409: {"model": ErrorAnswer}}
-_errors: dict[int | str, dict[str, Any]] = {code: {"model": ErrorAnswer} for code in (400, 401, 503)}
-# A route returns a response, not rows. FastAPI would check those with pydantic, which fails on what is nested deeply,
-# and a job's runtime environment may hold anything.
-routes = APIRouter(dependencies=[Security(_token_header)], responses=_errors)
+_token_header = APIKeyHeader(
+    name=AUTHORIZATION_HEADER, auto_error=False, description="The agent token, without a scheme."
+)
+_not_found: dict[int | str, dict[str, Any]] = {404: {"model": ErrorAnswer}}
+_conflict: dict[int | str, dict[str, Any]] = {409: {"model": ErrorAnswer}}
+_common_errors: dict[int | str, dict[str, Any]] = {code: {"model": ErrorAnswer} for code in (400, 401, 503)}
+# Routes return responses instead of rows: FastAPI would validate rows with pydantic, which fails on deeply nested
+# values, and a job's runtime environment can contain anything.
+routes = APIRouter(dependencies=[Security(_token_header)], responses=_common_errors)
 
 
-@routes.get("/health/", summary="Whether the token is right and Ray answers")
-async def health(agent: OurAgent) -> JSONResponse:
+@routes.get("/health/", summary="Check that the token is right and Ray responds")
+async def health(agent: AgentDependency) -> JSONResponse:
     version = await agent.ray.health()
     ray = {"status": "ok", "version": version.get("ray_version"), "address": agent.ray.url}
     return JSONResponse({"status": "ok", "version": __version__, "ray": ray})
 
 
 @routes.get("/jobs/", summary="All jobs, as Ray lists them")
-async def list_jobs(agent: OurAgent) -> JSONResponse:
+async def list_jobs(agent: AgentDependency) -> JSONResponse:
     return JSONResponse(await agent.jobs())
 
 
-@routes.post("/jobs/", summary="Submit a job (an addition of the local agent)", responses=_taken)
-async def submit_job(agent: OurAgent, job: SubmitRequest) -> JSONResponse:
+@routes.post("/jobs/", summary="Submit a job (an extension of the local agent)", responses=_conflict)
+async def submit_job(agent: AgentDependency, job: SubmitRequest) -> JSONResponse:
     if job.submission_id is not None:
-        agent.queue.refuse_known(validate_id(job.submission_id, "job"))
+        agent.queue.check_unused(validate_id(job.submission_id, "job"))
     return JSONResponse(await agent.ray.submit_job(job.model_dump(exclude_none=True)))
 
 
-@routes.get("/jobs/{job_id}/", summary="Ray's details of one job", responses=_unknown)
-async def get_job(agent: OurAgent, job_id: JobId) -> JSONResponse:
+@routes.get("/jobs/{job_id}/", summary="One job, as Ray describes it", responses=_not_found)
+async def get_job(agent: AgentDependency, job_id: JobId) -> JSONResponse:
     return JSONResponse(await agent.job(job_id))
 
 
 @routes.get(
     "/jobs/{job_id}/logs/",
-    summary="All that a job has logged so far; as a WebSocket: its live log as JSON events",
+    summary="A job's log so far; over a WebSocket: its live log as JSON events",
     response_class=PlainTextResponse,
-    responses=_unknown,
+    responses=_not_found,
 )
-async def get_job_logs(agent: OurAgent, job_id: JobId) -> Response:
+async def get_job_logs(agent: AgentDependency, job_id: JobId) -> Response:
     if agent.queue.find(job_id):
         return PlainTextResponse("")
     blocks = agent.whole_logs.read(job_id)
@@ -218,74 +220,74 @@ async def get_job_logs(agent: OurAgent, job_id: JobId) -> Response:
 
 @routes.get(
     "/jobs/{job_id}/logs/stream/",
-    summary="A job's live log from its first byte, as server-sent events",
+    summary="A job's live log from the beginning, as server-sent events",
     response_class=Response,
-    responses={200: {"content": {"text/event-stream": {}}}, **_unknown},
+    responses={200: {"content": {"text/event-stream": {}}}, **_not_found},
 )
-async def stream_job_logs(agent: OurAgent, job_id: JobId) -> EventStream:
+async def stream_job_logs(agent: AgentDependency, job_id: JobId) -> EventStream:
     return EventStream(await agent.follow(job_id), agent.stopping)
 
 
-@routes.post("/jobs/{job_id}/stop/", summary="Ask Ray to stop a job, or take it out of the queue", responses=_unknown)
-async def stop_job(agent: OurAgent, job_id: JobId) -> JSONResponse:
+@routes.post("/jobs/{job_id}/stop/", summary="Stop a job on Ray, or remove it from the queue", responses=_not_found)
+async def stop_job(agent: AgentDependency, job_id: JobId) -> JSONResponse:
     stopped = await agent.queue.stop(job_id)
     return JSONResponse(await agent.ray.stop_job(job_id) if stopped is None else {"stopped": stopped})
 
 
-@routes.get("/nodes/", summary="All nodes, dead ones included")
-async def list_nodes(agent: OurAgent) -> JSONResponse:
+@routes.get("/nodes/", summary="All nodes, including dead ones")
+async def list_nodes(agent: AgentDependency) -> JSONResponse:
     return JSONResponse(await agent.ray.list_nodes())
 
 
-@routes.get("/nodes/{node_id}/", summary="One node", responses=_unknown)
-async def get_node(agent: OurAgent, node_id: NodeId) -> JSONResponse:
-    return JSONResponse(_found(await agent.ray.get_node(node_id), f"Node {node_id}"))
+@routes.get("/nodes/{node_id}/", summary="One node", responses=_not_found)
+async def get_node(agent: AgentDependency, node_id: NodeId) -> JSONResponse:
+    return JSONResponse(_require(await agent.ray.get_node(node_id), f"Node {node_id}"))
 
 
-@routes.get("/tasks/", summary="The tasks that Ray remembers, at most 10,000")
-async def list_tasks(agent: OurAgent) -> JSONResponse:
+@routes.get("/tasks/", summary="The tasks that Ray still lists, at most 10,000")
+async def list_tasks(agent: AgentDependency) -> JSONResponse:
     return JSONResponse(await agent.ray.list_tasks())
 
 
-@routes.get("/tasks/{task_id}/", summary="The last attempt of one task, in detail", responses=_unknown)
-async def get_task(agent: OurAgent, task_id: TaskId) -> JSONResponse:
-    return JSONResponse(_found(await agent.ray.get_task(task_id), f"Task {task_id}"))
+@routes.get("/tasks/{task_id}/", summary="Details of the last attempt of one task", responses=_not_found)
+async def get_task(agent: AgentDependency, task_id: TaskId) -> JSONResponse:
+    return JSONResponse(_require(await agent.ray.get_task(task_id), f"Task {task_id}"))
 
 
 @routes.get("/serve_applications/", summary="All Serve applications")
-async def list_serve_applications(agent: OurAgent) -> JSONResponse:
+async def list_serve_applications(agent: AgentDependency) -> JSONResponse:
     return JSONResponse(await agent.ray.list_serve_applications())
 
 
-@routes.get("/serve_applications/{name:path}/", summary="One Serve application", responses=_unknown)
-async def get_serve_application(agent: OurAgent, name: str) -> JSONResponse:
-    return JSONResponse(_found(await agent.ray.get_serve_application(name), f"Serve application {name!r}"))
+@routes.get("/serve_applications/{name:path}/", summary="One Serve application", responses=_not_found)
+async def get_serve_application(agent: AgentDependency, name: str) -> JSONResponse:
+    return JSONResponse(_require(await agent.ray.get_serve_application(name), f"Serve application {name!r}"))
 
 
 @routes.delete(
     "/serve_applications/{name:path}/",
-    summary="Delete one Serve application; answers once it is DELETING or gone",
+    summary="Delete one Serve application; responds once it is DELETING or gone",
     status_code=204,
     response_class=Response,
-    responses=_unknown,
+    responses=_not_found,
 )
-async def delete_serve_application(agent: OurAgent, name: str) -> Response:
+async def delete_serve_application(agent: AgentDependency, name: str) -> Response:
     await agent.deleter.delete(name)
     return Response(status_code=204)
 
 
-@routes.get("/gpu_status/", summary="GPUs of all living nodes")
-async def get_gpu_status(agent: OurAgent) -> JSONResponse:
+@routes.get("/gpu_status/", summary="GPUs of all live nodes")
+async def get_gpu_status(agent: AgentDependency) -> JSONResponse:
     nodes, usage = await asyncio.gather(agent.ray.list_nodes(), agent.ray.resource_usage())
     return JSONResponse(gpu_status(nodes, usage))
 
 
-async def not_here(request: Request) -> JSONResponse:
+async def answer_unsupported(request: Request) -> JSONResponse:
     path = request.url.path
     if path.startswith("/plugin_releases"):
-        detail = "The local agent has no plugin store. It runs the plugins of a folder: rayagent-local --plugins DIR."
+        detail = "The local agent has no plugin store. To run plugins from a folder: rayagent-local --plugins DIR."
     else:
-        detail = "The local agent has no containers or policies. It takes jobs by POST /jobs/."
+        detail = "The local agent has no containers or policies. Submit jobs with POST /jobs/."
     return JSONResponse({"detail": detail}, 501)
 
 
@@ -294,12 +296,12 @@ async def tail_over_websocket(websocket: WebSocket, job_id: str) -> None:
     try:
         follower = await agent.follow(validate_id(job_id, "job"))
     except (RayAgentInputError, LocalAgentError) as error:
-        await refuse(websocket.scope, websocket.send, status_of(error), str(error))
+        await send_error(websocket.scope, websocket.send, status_of(error), str(error))
         return
     await stream_to_websocket(websocket, follower, agent.stopping)
 
 
-def _found(row: Row | None, what: str) -> Row:
+def _require(row: Row | None, what: str) -> Row:
     if row is None:
         raise RayAnswerError(f"{what} does not exist", 404)
     return row

@@ -49,53 +49,53 @@ def _fail(reason: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rayagent-local",
-        description="A small Ray agent on this machine, over a real Ray: for trying and testing.",
+        description="A small Ray agent in front of a real Ray on this machine, for testing.",
         allow_abbrev=False,
     )
     ray = parser.add_argument_group("Ray")
     ray.add_argument(
         "--address",
         metavar="URL",
-        help="dashboard of an existing Ray, for instance http://127.0.0.1:8265; default: start a light head",
+        help="dashboard of an existing Ray, such as http://127.0.0.1:8265; default: start a lightweight head",
     )
     ray.add_argument(
         "--gcs-address",
         metavar="HOST:PORT",
-        help="the existing Ray's own address, to delete Serve applications; default: look for it on this machine",
+        help="GCS address of the existing Ray, used to delete Serve applications; default: found on this machine",
     )
     ray.add_argument(
         "--ray-token-file",
         type=Path,
         metavar="PATH",
-        help="file that holds the existing Ray's token; default: where Ray's own tools find it",
+        help="file with the existing Ray's token; default: the token that Ray's own tools use",
     )
-    ray.add_argument("--num-cpus", type=_positive, default=4, help="CPUs that the own head offers (default: 4)")
+    ray.add_argument("--num-cpus", type=_positive, default=4, help="CPUs that the started head offers (default: 4)")
     ray.add_argument(
-        "--start-timeout", type=_positive, default=90, metavar="S", help="seconds for the head (default: 90)"
+        "--start-timeout", type=_positive, default=90, metavar="S", help="seconds to wait for the head (default: 90)"
     )
     agent = parser.add_argument_group("agent")
     agent.add_argument("--host", default="127.0.0.1", help="loopback address to listen on (default: 127.0.0.1)")
     agent.add_argument("--port", type=_port, default=0, help="port to listen on (default: a free one)")
     token = agent.add_mutually_exclusive_group()
     token.add_argument("--token", help="agent token; other users can see it in the process list")
-    token.add_argument("--token-file", type=Path, metavar="PATH", help="file that holds the agent token")
+    token.add_argument("--token-file", type=Path, metavar="PATH", help="file with the agent token")
     agent.add_argument(
         "--info-file",
         type=Path,
         metavar="PATH",
-        help="write a JSON file with url, token, ray_address, ray_token_file, gcs_address and pid once ready; "
-        "removed at the end",
+        help="once ready, write a JSON file with url, token, ray_address, ray_token_file, gcs_address and pid; "
+        "removed at exit",
     )
     plugins = parser.add_argument_group("plugins")
     plugins.add_argument(
-        "--plugins", type=Path, metavar="DIR", help="folder of plugins to run; each sub-folder has a plugin.yaml"
+        "--plugins", type=Path, metavar="DIR", help="folder of plugins to run; each subfolder contains a plugin.yaml"
     )
     plugins.add_argument(
         "--max-running-jobs",
         type=_positive,
         default=3,
         metavar="N",
-        help="jobs of plugins that are on Ray at once; later ones wait (default: 3)",
+        help="maximum number of plugin jobs on Ray at a time; others wait in a queue (default: 3)",
     )
     agent.add_argument("--verbose", action="store_true", help="log more")
     return parser
@@ -107,15 +107,15 @@ def _options(parsed: argparse.Namespace) -> Options:
     from airflow_provider_rayagent.local.server import Options
 
     if parsed.gcs_address and not parsed.address:
-        raise LocalAgentError("--gcs-address belongs to --address: a head of its own is known.")
+        raise LocalAgentError("--gcs-address requires --address.")
     if parsed.ray_token_file and not parsed.address:
-        raise LocalAgentError("--ray-token-file belongs to --address: a head of its own gets a token of its own.")
+        raise LocalAgentError("--ray-token-file requires --address: a head that the agent starts gets a new token.")
     if parsed.ray_token_file:
         find_token(parsed.ray_token_file, {})
-    given = _read_token(parsed.token_file) if parsed.token_file else parsed.token
+    token = _read_token(parsed.token_file) if parsed.token_file else parsed.token
     return Options(
-        token=check_token(secrets.token_urlsafe(24) if given is None else given),
-        token_is_new=given is None,
+        token=check_token(secrets.token_urlsafe(24) if token is None else token),
+        is_token_generated=token is None,
         address=parsed.address,
         gcs_address=parsed.gcs_address,
         ray_token_file=parsed.ray_token_file,
@@ -130,7 +130,7 @@ def _options(parsed: argparse.Namespace) -> Options:
 
 
 def _plugins(path: Path | None) -> PluginFolder | None:
-    """Return the folder of plugins, once it was read."""
+    """Return the plugin folder after reading it, so that a bad path is reported early."""
     if path is None:
         return None
     from airflow_provider_rayagent.local.plugins import PluginFolder

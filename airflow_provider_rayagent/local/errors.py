@@ -1,20 +1,20 @@
-"""What can go wrong behind the local agent."""
+"""Errors of the local agent."""
 
 from __future__ import annotations
 
 
 class LocalAgentError(Exception):
-    """The local agent cannot do what was asked; the message says why."""
+    """The local agent cannot do what was requested; the message explains why."""
 
 
 class RayUnavailableError(LocalAgentError):
-    """Ray does not answer, or its control service is down."""
+    """Ray does not respond, or its control service (GCS) is down."""
 
 
 class RayAnswerError(LocalAgentError):
-    """Ray refused or failed.
+    """Ray rejected the request or failed.
 
-    :param status_code: the HTTP status with which the agent passes it on.
+    :param status_code: HTTP status of the agent's own response.
     """
 
     def __init__(self, detail: str, status_code: int) -> None:
@@ -23,22 +23,22 @@ class RayAnswerError(LocalAgentError):
 
 
 class TooManyError(RayAnswerError):
-    """The local agent has as many of something as it takes.
+    """A limit of the local agent is reached.
 
-    :param what: what there is too much of, in the plural.
+    :param what: what is limited, in the plural.
     """
 
-    def __init__(self, what: str, most: int) -> None:
-        super().__init__(f"The local agent has {most:,} {what}, and takes no more: try again later.", 429)
+    def __init__(self, what: str, limit: int) -> None:
+        super().__init__(f"The local agent has reached its limit of {limit:,} {what}. Try again later.", 429)
 
 
 class RayTokenError(RayAnswerError):
-    """Ray asks for a token, and there is none or not the right one."""
+    """Ray requires a token, and none was found or it is wrong."""
 
     def __init__(self, detail: str) -> None:
-        # 401 would read as if the agent's own token were wrong.
+        # 401 would suggest that the agent token is wrong.
         super().__init__(detail, 502)
 
 
 class RayHeadError(LocalAgentError):
-    """The agent's own Ray head did not start, or ended."""
+    """The Ray head that the agent started did not become ready, or has exited."""

@@ -1,6 +1,6 @@
-"""The events of a live log, in the bytes in which they go out: each as one server-sent event.
+"""Encoding of a live log as server-sent events.
 
-A WebSocket message is the JSON of one of them; so a log is put into words once, however many follow it.
+A WebSocket message is the JSON of one event, so a log is encoded once for all of its followers.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MAX_EVENT = 10_000
-"""Longest event in characters: the agent's client drops longer ones (over 10,240) without a word."""
+MAX_EVENT_CHARS = 10_000
+"""Maximum length of an event; the agent's client silently drops events of more than 10,240 characters."""
 
 Event = dict[str, str]
 
@@ -21,16 +21,16 @@ _LOG, _CLOSE = _BEGIN + b'{"type": "log", "message": "', b'"}'
 
 
 def encode_event(event: Event) -> bytes:
-    """Return one event. It is ASCII, because clients cut lines at other separators too, such as U+2028."""
+    """Return an event as ASCII, since some clients also split lines at separators such as U+2028."""
     return _BEGIN + json.dumps(event).encode("ascii") + _END
 
 
 COMPLETE = encode_event({"type": "complete"})
 
 
-def log_events(text: str, limit: int = MAX_EVENT) -> Iterator[bytes]:
-    """Yield ``text`` as ``log`` events of at most ``limit`` characters of JSON, cut after a newline where possible."""
-    most = limit + len(_BEGIN) + len(_END)
+def log_events(text: str, limit: int = MAX_EVENT_CHARS) -> Iterator[bytes]:
+    """Yield ``text`` as ``log`` events of at most ``limit`` characters of JSON, split at newlines where possible."""
+    max_bytes = limit + len(_BEGIN) + len(_END)
     start = 0
     while start < len(text):
         size = limit
@@ -39,26 +39,26 @@ def log_events(text: str, limit: int = MAX_EVENT) -> Iterator[bytes]:
             if start + len(part) < len(text):
                 part = part[: part.rfind("\n") + 1] or part
             event = encode_event({"type": "log", "message": part})
-            if len(event) <= most or len(part) == 1:
+            if len(event) <= max_bytes or len(part) == 1:
                 break
             size = min(len(part) - 1, len(part) * limit // len(event))
         yield event
         start += len(part)
 
 
-def whole_events(data: bytes) -> bytes:
-    """Return ``data`` without the beginning of an event at its end."""
+def complete_events(data: bytes) -> bytes:
+    """Return ``data`` without an incomplete event at its end."""
     begin, end, _ = data.rpartition(_END)
     return begin + end
 
 
-def join_logs(events: bytes, limit: int = MAX_EVENT) -> bytes:
-    """Return the events with ``log`` events in a row as one, where that is not too long.
+def merge_log_events(events: bytes, limit: int = MAX_EVENT_CHARS) -> bytes:
+    """Return the events with consecutive ``log`` events merged up to the limit.
 
-    Who follows late is given what was logged before in few messages, as by Ray: clients have a limit on their number.
+    A late follower then gets the log so far in few messages, as it does from Ray: clients limit their number.
     """
     if events.count(_END) * limit < 2 * len(events):
-        # Most are longer than half of what one may be: those of a log that came fast. It is to go out fast.
+        # The average event is longer than half the limit: merging would save little, and slow down a fast log.
         return events
     pieces: list[bytes] = []
     room = 0
@@ -66,7 +66,7 @@ def join_logs(events: bytes, limit: int = MAX_EVENT) -> bytes:
         is_log = event.startswith(_LOG)
         text = event[len(_LOG) : -len(_CLOSE)]
         if is_log and len(text) <= room:
-            # In place of the end of the event before.
+            # Replace the end of the previous event.
             pieces[-1] = text
             room -= len(text)
         else:
@@ -77,5 +77,5 @@ def join_logs(events: bytes, limit: int = MAX_EVENT) -> bytes:
 
 
 def messages(events: bytes) -> list[str]:
-    """Return each of the events as a WebSocket message."""
+    """Return the events as WebSocket messages."""
     return [each[len(_BEGIN) :].decode("ascii") for each in events.split(_END)[:-1]]

@@ -1,4 +1,4 @@
-"""Files that only their owner may read, and files that may be something else."""
+"""Private files, and files that users provide."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read; it appears whole or not at all.
+    """Write a file atomically that only its owner can read.
 
     :raises LocalAgentError: if it cannot be written.
     """
@@ -32,10 +32,10 @@ def write_private(path: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def regular_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for reading if it is a regular one; the open of a FIFO would wait for a writer.
+def open_regular_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file for reading; opening a FIFO would block until it has a writer.
 
-    :raises OSError: if it cannot be opened, or is none.
+    :raises OSError: if it cannot be opened, or is not a regular file.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
@@ -48,7 +48,7 @@ def regular_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def last_lines(file: BinaryIO, count: int) -> list[str]:
-    """Return the last lines of a file, at most 500 characters of each."""
+    """Return the last lines of a file, each truncated to its last 500 characters."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - count * 500))
     lines = file.read().decode("utf-8", "replace").splitlines()

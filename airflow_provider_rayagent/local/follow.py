@@ -1,7 +1,7 @@
-"""A job's live log as the agent's events, with ``complete`` only where it is true.
+"""A job's live log as events, with ``complete`` only if the log is complete.
 
-Ray's own tail ends in the same way when the job has ended and when it could not read on, so its end says nothing:
-the job's status is asked, and what was sent is compared with the whole log.
+Ray's log tail closes in the same way whether the job has ended or the log could not be read further. After it closes,
+the agent checks the job's status, and compares the events sent so far with the whole log.
 """
 
 from __future__ import annotations
@@ -20,59 +20,59 @@ from airflow_provider_rayagent.local.spool import Spool
 if TYPE_CHECKING:
     from airflow_provider_rayagent.local.ray_api import RayDashboard, Row
 
-QUIET = 15.0
-"""Seconds without a line after which followers are told that the stream is alive, and the job is looked at."""
+QUIET_SECONDS = 15.0
+"""Seconds without a line after which followers get a keep-alive, and the job's status is checked."""
 
-MAX_FAILED_LOOKS = 4
-"""Looks in a row that Ray does not answer, after which a silent tail is given up."""
+MAX_FAILED_CHECKS = 4
+"""Consecutive failed status checks after which a silent tail is closed."""
 
 _log = logging.getLogger(__name__)
 
 
 class JobLog:
-    """One job's log, read once from Ray for all who follow the job, and kept as events in a :class:`Spool`.
+    """A job's log, read once from Ray for all of its followers, and stored as events in a :class:`Spool`.
 
     :param job: Ray's details of the job.
-    :param quiet: see :data:`QUIET`.
-    :ivar holds_tail: whether Ray tails the log, or is about to.
-    :ivar left_tail: whether a tail was left that Ray may go on holding.
-    :ivar is_whole: whether the last event says how the job's log ended.
+    :param quiet: see :data:`QUIET_SECONDS`.
+    :ivar has_tail: whether Ray tails the log, or will do so soon.
+    :ivar abandoned_tail: whether the agent closed a tail that Ray may still hold open.
+    :ivar is_complete: whether the last event, ``complete`` or ``error``, was written.
     """
 
-    def __init__(self, ray: RayDashboard, job: Row, quiet: float = QUIET) -> None:
+    def __init__(self, ray: RayDashboard, job: Row, quiet: float = QUIET_SECONDS) -> None:
         self._ray = ray
         self._quiet = quiet
         self.job_id = str(job["submission_id"])
         self.start_time = job.get("start_time")
         self.spool = Spool()
         self.followers = 0
-        self.holds_tail = not has_ended(job)
-        self.left_tail = False
-        self.is_whole = False
-        self._sent = Sent()
-        self._ended_looks = self._failed_looks = 0
+        self.has_tail = not has_ended(job)
+        self.abandoned_tail = False
+        self.is_complete = False
+        self._sent = SentPrefix()
+        self._ended_checks = self._failed_checks = 0
 
     async def read(self) -> None:
         """Read the log to its end.
 
-        The last event is ``complete`` once the job has ended and all is there, or an ``error`` that says that the log
-        of a job that has ended cannot be had whole. There is neither where Ray's tail ended early; a client that opens
-        the log again begins anew.
+        The last event is ``complete`` if the job has ended and its whole log was sent, or ``error`` if the job has
+        ended and its whole log cannot be read. If Ray's tail closed early, there is neither; a client that opens the
+        log again starts from the beginning.
         """
-        alive = asyncio.ensure_future(self._show_life())
+        keep_alives = asyncio.ensure_future(self._send_keep_alives())
         try:
-            if self.holds_tail:
+            if self.has_tail:
                 await self._tail()
                 if not has_ended(await self._ray.get_job(self.job_id)):
                     return
-            await self._add_rest()
+            await self._send_remainder()
         except LocalAgentError as error:
             _log.info("The live log of job %s ended early: %s", self.job_id, error)
         finally:
-            alive.cancel()
+            keep_alives.cancel()
             self.spool.finish()
 
-    async def _show_life(self) -> None:
+    async def _send_keep_alives(self) -> None:
         while True:
             await asyncio.sleep(self._quiet)
             self.spool.wake_readers()
@@ -80,105 +80,105 @@ class JobLog:
     async def _tail(self) -> None:
         from websockets.exceptions import ConnectionClosed
 
-        # It is read to its end even when nobody follows any more: Ray holds it until the job ends, whoever leaves.
+        # Read it to its end even without followers: Ray holds it open until the job ends anyway.
         async with self._ray.tail_job_logs(self.job_id) as tail:
-            self.left_tail = True
-            # Ray's tail notices the end within seconds; if it is as silent as before a whole spell later, it is stuck.
-            while self._ended_looks < 2:
+            self.abandoned_tail = True
+            # Ray closes a tail within seconds of the job's end; a tail that stays silent and open is stuck.
+            while self._ended_checks < 2:
                 try:
                     message = await asyncio.wait_for(tail.recv(), self._quiet)
                 except asyncio.TimeoutError:
-                    await self._look()
+                    await self._check_job()
                     continue
                 except ConnectionClosed:
                     break
                 self._add(message if isinstance(message, str) else message.decode("utf-8", "replace"))
-            self.left_tail = False
-        self.holds_tail = False
+            self.abandoned_tail = False
+        self.has_tail = False
 
-    async def _look(self) -> None:
+    async def _check_job(self) -> None:
         try:
-            self._ended_looks += has_ended(await self._ray.get_job(self.job_id))
-            self._failed_looks = 0
+            self._ended_checks += has_ended(await self._ray.get_job(self.job_id))
+            self._failed_checks = 0
         except RayUnavailableError:
-            self._failed_looks += 1
-            if self._failed_looks == MAX_FAILED_LOOKS:
+            self._failed_checks += 1
+            if self._failed_checks == MAX_FAILED_CHECKS:
                 raise
 
     def _add(self, text: str) -> None:
         self._sent.add(text)
         self.spool.write(b"".join(log_events(text)))
 
-    async def _add_rest(self) -> None:
-        rest = Rest(self._sent)
+    async def _send_remainder(self) -> None:
+        remainder = Remainder(self._sent)
         try:
             async with self._ray.log_reads, aclosing(self._ray.log_text(self.job_id)) as texts:
                 async for text in texts:
                     if not self.followers:
                         return
-                    self._add(rest.of(text))
-                rest.check_end()
+                    self._add(remainder.feed(text))
+                remainder.check_end()
         except RayAnswerError as error:
-            self._end_with({"type": "error", "message": f"Ray cannot give the whole log of this job: {error}"})
+            self._write_last_event({"type": "error", "message": f"Ray cannot give the whole log of this job: {error}"})
         except LogRewrittenError as error:
-            self._end_with({"type": "error", "message": str(error)})
+            self._write_last_event({"type": "error", "message": str(error)})
         else:
-            self._end_with({"type": "complete"})
+            self._write_last_event({"type": "complete"})
 
-    def _end_with(self, event: dict[str, str]) -> None:
+    def _write_last_event(self, event: dict[str, str]) -> None:
         self.spool.write(encode_event(event))
-        self.is_whole = True
+        self.is_complete = True
 
 
 class LogRewrittenError(Exception):
-    """A log does not begin with what was read of it before."""
+    """The log does not begin with the text that was read from it before."""
 
     def __init__(self) -> None:
-        super().__init__("The job's log was rewritten while it was followed.")
+        super().__init__("The job's log was rewritten while it was being followed.")
 
 
-class Sent:
-    """What was sent of a log: how much, and a digest to tell whether it is how the log begins."""
+class SentPrefix:
+    """The text of a log that was sent: its length, and a digest to compare it with the log."""
 
     def __init__(self) -> None:
         self.characters = 0
         self.digest = hashlib.sha256()
 
     def add(self, text: str) -> None:
-        """Note that ``text`` was sent."""
+        """Add text that was sent."""
         self.characters += len(text)
         self.digest.update(text.encode("utf-8"))
 
 
-class Rest:
-    """Takes a log piece by piece from its beginning, and gives what of it was not sent.
+class Remainder:
+    """Returns the part of a log that was not sent yet, from chunks of the whole log.
 
-    :param sent: what was sent; what is sent from now on does not matter.
+    :param sent: the text sent so far; later additions to it have no effect.
     """
 
-    def __init__(self, sent: Sent) -> None:
-        self._left = sent.characters
-        self._wanted = sent.digest.digest()
-        self._found = hashlib.sha256()
+    def __init__(self, sent: SentPrefix) -> None:
+        self._to_skip = sent.characters
+        self._expected_digest = sent.digest.digest()
+        self._digest = hashlib.sha256()
 
-    def of(self, text: str) -> str:
-        """Return what of the next piece was not sent.
+    def feed(self, text: str) -> str:
+        """Take the next chunk of the log; return the part of it that was not sent.
 
-        :raises LogRewrittenError: if the log does not begin with what was sent.
+        :raises LogRewrittenError: if the log does not begin with the text that was sent.
         """
-        if not self._left:
+        if not self._to_skip:
             return text
-        begin, rest = text[: self._left], text[self._left :]
-        self._found.update(begin.encode("utf-8"))
-        self._left -= len(begin)
-        if not self._left:
+        skipped, remainder = text[: self._to_skip], text[self._to_skip :]
+        self._digest.update(skipped.encode("utf-8"))
+        self._to_skip -= len(skipped)
+        if not self._to_skip:
             self.check_end()
-        return rest
+        return remainder
 
     def check_end(self) -> None:
-        """Check that the log was as long as what was sent.
+        """Check that the log contains all text that was sent.
 
-        :raises LogRewrittenError: if it was not.
+        :raises LogRewrittenError: if it does not.
         """
-        if self._left or self._found.digest() != self._wanted:
+        if self._to_skip or self._digest.digest() != self._expected_digest:
             raise LogRewrittenError

@@ -1,4 +1,4 @@
-"""The file that says where the agent is and what its token is: there while the agent runs, however that ends."""
+"""The info file with the agent's URL and token, which exists only while the agent runs, even if it is killed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.local.errors import LocalAgentError
-from airflow_provider_rayagent.local.files import regular_file, write_private
+from airflow_provider_rayagent.local.files import open_regular_file, write_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def info_file(path: Path, text: str) -> Iterator[None]:
-    """Write a file that only its owner may read, and remove it at the block's end; it appears whole or not at all.
+    """Write a file atomically that only its owner can read, and remove it at the end of the block.
 
-    It is locked as long as it is there. A process that is killed loses the lock, which tells that its file was left.
+    The file is locked while it exists. A process that is killed releases the lock, which marks its file as stale.
 
-    :raises LocalAgentError: if it cannot be written, or is that of another agent that runs.
+    :raises LocalAgentError: if it cannot be written, or belongs to another running agent.
     """
-    remove_if_left(path)
+    remove_if_stale(path)
     write_private(path, text)
     with path.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -33,21 +33,21 @@ def info_file(path: Path, text: str) -> Iterator[None]:
             _remove(path, file.fileno())
 
 
-def remove_if_left(path: Path) -> None:
-    """Remove the file if its agent runs no more.
+def remove_if_stale(path: Path) -> None:
+    """Remove the file if its agent is no longer running.
 
-    :raises LocalAgentError: if its agent runs.
+    :raises LocalAgentError: if its agent is running.
     """
-    with contextlib.suppress(OSError), regular_file(path) as file:
+    with contextlib.suppress(OSError), open_regular_file(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise LocalAgentError(f"{path} is the info file of a local agent that runs: name another.") from None
+            raise LocalAgentError(f"{path} is the info file of a running local agent. Choose another.") from None
         _remove(path, file.fileno())
 
 
 def _remove(path: Path, descriptor: int) -> None:
-    """Remove a file if it is still the one that is open."""
+    """Remove a file if the path still refers to the open file."""
     with contextlib.suppress(OSError):
         if os.path.samestat(os.fstat(descriptor), path.stat()):
             path.unlink()

@@ -1,6 +1,6 @@
-"""The agent's queue: so many plugin jobs at once are on Ray, the others wait in order and are not Ray's yet.
+"""The agent's queue, which limits the number of plugin jobs on Ray; the others wait in order.
 
-The queue is in the agent's memory and ends with it: what waits then never runs.
+The queue is in memory: jobs that are waiting when the agent stops never run.
 """
 
 from __future__ import annotations
@@ -20,39 +20,39 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.local.ray_api import RayDashboard, Row
 
 POLL_SECONDS = 0.5
-"""Seconds between two looks at what runs on Ray, while a job waits."""
-OF_A_PLUGIN = ("plugin", "action")
-"""Keys of a job's metadata; a job that has them on Ray counts."""
-MARK = "queued_as"
-"""Key of the metadata of a job that waited; its value tells it from another job of its id."""
+"""Seconds between two checks of Ray's jobs while a job waits."""
+PLUGIN_KEYS = ("plugin", "action")
+"""Metadata keys of plugin jobs; jobs on Ray with these keys count toward the limit."""
+MARK_KEY = "queued_as"
+"""Metadata key of a job that waited; its value distinguishes the job from another one with the same id."""
 MAX_FAILURES = 60
-"""Most answers to the submission of one waiting job that may pass or stay, such as 500. Ray gives them for some seconds
-while it restarts a part of its dashboard that ended (``dashboard/subprocesses/handle.py``)."""
+"""Maximum number of possibly transient failures, such as 500, to submit one waiting job. Ray fails for some seconds
+while it restarts a module of its dashboard (``dashboard/subprocesses/handle.py``)."""
 MAX_WAITING = 1_000
-"""Most jobs that wait."""
+"""Maximum number of waiting jobs."""
 MAX_ENDED = 1_000
-"""Most jobs that are remembered though they never were on Ray; older ones are forgotten."""
-STOPPED_HERE = "The job was stopped while it waited in the agent's queue; it never was on Ray."
+"""Maximum number of ended jobs to remember that were never on Ray; the oldest are forgotten."""
+STOPPED_IN_QUEUE = "The job was stopped while it waited in the agent's queue; it was never on Ray."
 ID_TAKEN = "The job never ran: while it waited in the agent's queue, another job was submitted to Ray under its id."
 
 _OPEN = (JobStatus.PENDING.value, JobStatus.RUNNING.value)
 
 
 @dataclass
-class _Waiting:
-    """A job that waits.
+class _WaitingJob:
+    """A job that waits in the queue.
 
     :param request: the fields of Ray's submit call.
-    :param since: when it came, in ms since the epoch.
-    :param mark: see :data:`MARK`.
-    :param was_sent: whether Ray may have it, from a submission that was not answered with success.
+    :param since: when it was added, in ms since the epoch.
+    :param mark: see :data:`MARK_KEY`.
+    :param may_be_on_ray: whether Ray may have accepted it in a submission that seemed to fail.
     :param failures: see :data:`MAX_FAILURES`.
     """
 
     request: Row
     since: int
     mark: str = field(default_factory=lambda: secrets.token_hex(8))
-    was_sent: bool = False
+    may_be_on_ray: bool = False
     failures: int = 0
 
     @property
@@ -60,7 +60,7 @@ class _Waiting:
         return str(self.request["submission_id"])
 
     def ended(self, status: JobStatus, message: str) -> Row:
-        """Return details in the form of Ray's for a job that ended without having been on Ray."""
+        """Return the job's details, in Ray's format, if it ended without having been on Ray."""
         return {
             "type": "SUBMISSION",
             "job_id": None,
@@ -81,39 +81,39 @@ class _Waiting:
 
 
 class JobQueue:
-    """Submits jobs in the order in which they came, up to a number at once.
+    """Submits jobs in order, up to a limit.
 
-    :param limit: how many jobs of plugins may be PENDING or RUNNING on Ray.
+    :param limit: maximum number of plugin jobs that are PENDING or RUNNING on Ray.
     """
 
     def __init__(self, ray: RayDashboard, limit: int) -> None:
         self._ray = ray
         self._limit = limit
-        self._waiting: dict[str, _Waiting] = {}
+        self._waiting: dict[str, _WaitingJob] = {}
         self._ended: dict[str, Row] = {}
         self._lock = asyncio.Lock()
         self._pump: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
-        """Submit nothing more."""
+        """Stop submitting jobs."""
         if self._pump is not None:
             self._pump.cancel()
             await asyncio.gather(self._pump, return_exceptions=True)
 
     async def add(self, request: Row) -> bool:
-        """Submit a job if its turn is now, else let it wait; return whether it waits.
+        """Submit a job if there is a free slot, otherwise add it to the queue; return whether it waits.
 
-        :param request: the fields of Ray's submit call, ``submission_id`` among them, and :data:`OF_A_PLUGIN` in its
-            metadata.
-        :raises RayAnswerError: 409 if the id is known, here or on Ray; or Ray's refusal.
+        :param request: the fields of Ray's submit call, including ``submission_id`` and metadata with
+            :data:`PLUGIN_KEYS`.
+        :raises RayAnswerError: 409 if the id is in use here or on Ray; or if Ray rejects the job.
         :raises TooManyError: if :data:`MAX_WAITING` jobs wait.
-        :raises RayUnavailableError: if Ray does not answer.
+        :raises RayUnavailableError: if Ray does not respond.
         """
-        job = _Waiting(request, _now())
+        job = _WaitingJob(request, _now())
         async with self._lock:
-            self.refuse_known(job.job_id)
-            await self._refuse_known_to_ray(job.job_id)
-            if not self._waiting and await self._room() > 0:
+            self.check_unused(job.job_id)
+            await self._check_unused_on_ray(job.job_id)
+            if not self._waiting and await self._free_slots() > 0:
                 await self._ray.submit_job(request)
                 return False
             if len(self._waiting) >= MAX_WAITING:
@@ -124,50 +124,50 @@ class JobQueue:
         return True
 
     async def stop(self, job_id: str) -> bool | None:
-        """Take a job that waits out of the queue: from then on it is STOPPED.
+        """Remove a waiting job from the queue; it is then STOPPED.
 
-        :return: whether it waited, ``False`` if it has ended here already, ``None`` if it is none of the queue's, or is
-            on Ray.
-        :raises RayUnavailableError: if Ray may have the job and does not answer.
+        :return: ``True`` if it was removed, ``False`` if it had already ended in the queue, ``None`` if it is not a
+            job of the queue or is on Ray.
+        :raises RayUnavailableError: if Ray may have the job and does not respond.
         """
         async with self._lock:
             if job := self._waiting.get(job_id):
-                is_on_ray = job.was_sent and await self._is_on_ray(job)
+                is_on_ray = job.may_be_on_ray and await self._is_on_ray(job)
                 del self._waiting[job_id]
                 if is_on_ray:
                     return None
-                self._note_end(job, JobStatus.STOPPED, STOPPED_HERE)
+                self._record_end(job, JobStatus.STOPPED, STOPPED_IN_QUEUE)
                 return True
         return False if job_id in self._ended else None
 
     def ended(self) -> list[Row]:
-        """Return the jobs that ended without having been on Ray, in the form of Ray's details."""
+        """Return the jobs that ended without having been on Ray, in Ray's format."""
         return list(self._ended.values())
 
     def find(self, job_id: str) -> Row | None:
-        """Return one job that ended without having been on Ray, ``None`` if the id is none of the queue's.
+        """Return a job that ended without having been on Ray, ``None`` if the queue does not know the id.
 
-        :raises RayAnswerError: 404 if the job waits. Whatever Ray has under its id meanwhile is another job.
+        :raises RayAnswerError: 404 if the job waits; a job with the same id on Ray is then another job.
         """
         if job_id in self._waiting:
             raise RayAnswerError(f"Job {job_id} does not exist", 404)
         return self._ended.get(job_id)
 
     def has(self, job_id: str) -> bool:
-        """Whether a job of this id waits, or has ended, here."""
+        """Whether a job with this id waits, or has ended, in the queue."""
         return job_id in self._waiting or job_id in self._ended
 
-    def refuse_known(self, job_id: str) -> None:
-        """Raise if a job of this id waits, or has ended, here.
+    def check_unused(self, job_id: str) -> None:
+        """Check that no job with this id waits, or has ended, in the queue.
 
-        :raises RayAnswerError: 409.
+        :raises RayAnswerError: 409 if there is one.
         """
         if job_id in self._waiting:
             raise RayAnswerError(f"Job {job_id} already exists: it waits in the agent's queue", 409)
         if job_id in self._ended:
             raise RayAnswerError(f"Job {job_id} already exists", 409)
 
-    async def _refuse_known_to_ray(self, job_id: str) -> None:
+    async def _check_unused_on_ray(self, job_id: str) -> None:
         try:
             await self._ray.get_job(job_id)
         except RayAnswerError as error:
@@ -180,69 +180,69 @@ class JobQueue:
         while self._waiting:
             await asyncio.sleep(POLL_SECONDS)
             async with self._lock:
-                # Ray may be back at the next look.
+                # Ray may be available again at the next check.
                 with contextlib.suppress(LocalAgentError):
-                    await self._advance()
+                    await self._submit_waiting()
 
-    async def _advance(self) -> None:
-        await self._take_off_what_ray_has()
-        room = await self._room()
-        while self._waiting and room > 0:
+    async def _submit_waiting(self) -> None:
+        await self._remove_first_if_on_ray()
+        free = await self._free_slots()
+        while self._waiting and free > 0:
             job = next(iter(self._waiting.values()))
-            metadata = {**(job.request.get("metadata") or {}), MARK: job.mark}
+            metadata = {**(job.request.get("metadata") or {}), MARK_KEY: job.mark}
             try:
                 await self._ray.submit_job({**job.request, "metadata": metadata})
             except RayUnavailableError:
-                job.was_sent = True
+                job.may_be_on_ray = True
                 raise
             except RayAnswerError as error:
-                if _may_pass(job, error):
-                    job.was_sent = True
+                if _can_retry(job, error):
+                    job.may_be_on_ray = True
                     raise
                 if error.status_code != 409:
-                    self._note_end(job, JobStatus.FAILED, f"Ray did not take the job: {error}")
+                    self._record_end(job, JobStatus.FAILED, f"Ray rejected the job: {error}")
                 elif not await self._is_on_ray(job):
-                    self._note_end(job, JobStatus.FAILED, ID_TAKEN)
+                    self._record_end(job, JobStatus.FAILED, ID_TAKEN)
             else:
-                room -= 1
+                free -= 1
             del self._waiting[job.job_id]
 
-    async def _take_off_what_ray_has(self) -> None:
-        # Only the first can have been sent.
+    async def _remove_first_if_on_ray(self) -> None:
+        # Only the first job can have been submitted.
         job = next(iter(self._waiting.values()), None)
-        if job is not None and job.was_sent and await self._is_on_ray(job):
+        if job is not None and job.may_be_on_ray and await self._is_on_ray(job):
             del self._waiting[job.job_id]
 
-    async def _is_on_ray(self, job: _Waiting) -> bool:
-        """Whether Ray's job of this id is this one."""
+    async def _is_on_ray(self, job: _WaitingJob) -> bool:
+        """Whether Ray's job with this id is this job."""
         try:
-            found = await self._ray.get_job(job.job_id)
+            ray_job = await self._ray.get_job(job.job_id)
         except RayAnswerError as error:
             if error.status_code == 404:
                 return False
             raise
-        return (found.get("metadata") or {}).get(MARK) == job.mark
+        return (ray_job.get("metadata") or {}).get(MARK_KEY) == job.mark
 
-    def _note_end(self, job: _Waiting, status: JobStatus, message: str) -> None:
+    def _record_end(self, job: _WaitingJob, status: JobStatus, message: str) -> None:
         self._ended[job.job_id] = job.ended(status, message)
         while len(self._ended) > MAX_ENDED:
             del self._ended[next(iter(self._ended))]
 
-    async def _room(self) -> int:
-        return self._limit - sum(_counts(job) for job in await self._ray.list_jobs())
+    async def _free_slots(self) -> int:
+        return self._limit - sum(_takes_slot(job) for job in await self._ray.list_jobs())
 
 
-def _may_pass(job: _Waiting, error: RayAnswerError) -> bool:
-    """Whether the same submission may succeed at a later look."""
+def _can_retry(job: _WaitingJob, error: RayAnswerError) -> bool:
+    """Count the failure, and return whether the submission may succeed later."""
     permanence = row_of_status(error.status_code).permanence
     if permanence is Permanence.UNKNOWN:
         job.failures += 1
     return permanence is not Permanence.PERMANENT and job.failures < MAX_FAILURES
 
 
-def _counts(job: Row) -> bool:
+def _takes_slot(job: Row) -> bool:
     metadata = job.get("metadata") or {}
-    return job.get("status") in _OPEN and all(key in metadata for key in OF_A_PLUGIN)
+    return job.get("status") in _OPEN and all(key in metadata for key in PLUGIN_KEYS)
 
 
 def _now() -> int:

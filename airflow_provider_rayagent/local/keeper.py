@@ -1,11 +1,11 @@
-"""A small process between the agent and the Ray head that it started: it ends Ray when the agent is gone.
+"""The keeper: a small process between the agent and its Ray head that stops Ray when the agent has exited.
 
-Ray's processes open process groups and sessions of their own (a job's entrypoint does), so no group id names
-them all. The keeper makes itself the parent that orphans fall to, which lets it find every descendant and only
-those. It ends them when its standard input closes, which the kernel sees to even if the agent is killed.
+Some of Ray's processes, such as a job's entrypoint, create their own process groups and sessions, so a process group
+does not contain all of them. The keeper is a child subreaper: orphans become its children, so it can find all
+descendants. It terminates them when its standard input closes, which happens even if the agent is killed.
 
-:func:`keeper_command` says how to run it. It exits with 0 if it was asked to end, and with 1 if the command ended by
-itself.
+:func:`keeper_command` returns the command to run it. Its exit code is 0 if it was told to stop, and 1 if the command
+exited on its own.
 """
 
 from __future__ import annotations
@@ -26,81 +26,81 @@ from typing import TYPE_CHECKING, Any
 import psutil  # type: ignore[import-untyped]
 
 from airflow_provider_rayagent.local.errors import LocalAgentError
-from airflow_provider_rayagent.local.files import last_lines, regular_file
-from airflow_provider_rayagent.local.info_file import remove_if_left
+from airflow_provider_rayagent.local.files import last_lines, open_regular_file
+from airflow_provider_rayagent.local.info_file import remove_if_stale
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-GRACE = 3.0
-"""Seconds between TERM and KILL. Ray drains for 30 s on TERM, which a throw-away cluster has no use for."""
-KILL_PATIENCE = 10.0
-"""Seconds for killed processes to be gone."""
-UNLOCK_PATIENCE = 10.0
-"""Seconds for an agent that ends to let go of its info file."""
-VITAL = ("gcs_server", "raylet")
-"""Names of the processes without which a Ray head is none."""
+TERM_GRACE = 3.0
+"""Seconds between TERM and KILL. On TERM, Ray drains for 30 s, which a temporary cluster does not need."""
+KILL_TIMEOUT = 10.0
+"""Seconds to wait until killed processes have exited."""
+UNLOCK_TIMEOUT = 10.0
+"""Seconds to wait until an agent that is exiting releases its info file."""
+VITAL_NAMES = ("gcs_server", "raylet")
+"""Names of the processes that a Ray head cannot work without."""
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 
 def die_with_parent(signal_number: int) -> None:
-    """Have the kernel send this process a signal when its parent ends (Linux; elsewhere nothing happens)."""
+    """Have the kernel send this process a signal when its parent exits; no effect outside Linux."""
     _prctl(_PR_SET_PDEATHSIG, signal_number)
 
 
 def keeper_command(info_file: Path | None, directory: Path | None = None, command: Sequence[str] = ()) -> list[str]:
     """Return the command of a keeper.
 
-    :param info_file: the agent's, which is removed once the agent is gone.
-    :param directory: is removed at the end.
-    :param command: runs meanwhile; none: there is only the info file to look after.
+    :param info_file: the agent's info file, removed once the agent has exited.
+    :param directory: directory to remove at the end.
+    :param command: command to run; empty: the keeper only removes the info file.
     """
     options = {"--info-file": info_file, "--directory": directory}
-    given = [word for name, value in options.items() if value is not None for word in (name, str(value))]
-    return [sys.executable, "-m", "airflow_provider_rayagent.local.keeper", *given, "--", *command]
+    arguments = [word for name, value in options.items() if value is not None for word in (name, str(value))]
+    return [sys.executable, "-m", "airflow_provider_rayagent.local.keeper", *arguments, "--", *command]
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command until it ends, standard input closes or TERM comes; return the exit code."""
+    """Run the command until it exits, standard input closes or TERM arrives; return the exit code."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--info-file", type=Path)
     parser.add_argument("--directory", type=Path)
     parser.add_argument("command", nargs="*")
     options = parser.parse_args(arguments)
-    asked = _catch_signals()
+    signals = _catch_signals()
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    ended = _run(options.command, asked)
-    logged = process_log_lines(options.directory, ended) if ended and options.directory else []
-    if options.info_file and not ended and not asked:
+    ended = _run(options.command, signals)
+    logged = last_process_log_lines(options.directory, ended) if ended and options.directory else []
+    if options.info_file and not ended and not signals:
         remove_info_file(options.info_file)
     end_descendants()
     if ended:
-        # Last of all, after what Ray's processes print when they are told to end: the agent shows the last lines.
+        # After the output of Ray's terminating processes, since the agent reports the last lines.
         sys.stderr.write("\n".join([*logged, f"{ended} has ended.", ""]))
     if options.directory:
         shutil.rmtree(options.directory, ignore_errors=True)
     return 1 if ended else 0
 
 
-def process_log_lines(directory: Path, name: str) -> list[str]:
-    """Return the last lines that one of Ray's processes has logged; the output of ``ray start`` has none of them.
+def last_process_log_lines(directory: Path, name: str) -> list[str]:
+    """Return the last lines of the log files of one of Ray's processes, which ``ray start`` does not print.
 
-    :param directory: of a head; see :class:`~airflow_provider_rayagent.local.head.RayHead`.
-    :param name: of the process; Ray's names of log files begin with it.
+    :param directory: directory of the head; see :class:`~airflow_provider_rayagent.local.head.RayHead`.
+    :param name: name of the process, with which the names of its log files begin.
     """
     lines: list[str] = []
     for path in sorted(directory.glob(f"ray/session_latest/logs/{name}.*")):
-        with contextlib.suppress(OSError), regular_file(path) as file:
+        with contextlib.suppress(OSError), open_regular_file(path) as file:
             lines += [f"{path.name}: {line}" for line in last_lines(file, 8)]
     return lines
 
 
-def _run(command: Sequence[str], asked: Sequence[int]) -> str | None:
-    """Run the command; return what of it ended by itself, ``None`` if it was asked to end."""
+def _run(command: Sequence[str], signals: Sequence[int]) -> str | None:
+    """Run the command; return the name of the process that exited on its own, ``None`` if told to stop."""
     if not command:
-        while not asked and not _input_closed(0.3):
+        while not signals and not _input_closed(0.3):
             pass
         return None
     child = subprocess.Popen(  # noqa: S603
@@ -109,7 +109,7 @@ def _run(command: Sequence[str], asked: Sequence[int]) -> str | None:
         preexec_fn=lambda: die_with_parent(signal.SIGTERM),  # noqa: PLW1509 (one thread)
     )
     vital = VitalProcesses(child.pid)
-    while not asked and not _input_closed(0.3):
+    while not signals and not _input_closed(0.3):
         if (code := _reap().get(child.pid)) is not None:
             return f"ray start (exit code {code})"
         if ended := vital.ended():
@@ -118,17 +118,17 @@ def _run(command: Sequence[str], asked: Sequence[int]) -> str | None:
 
 
 def remove_info_file(path: Path) -> None:
-    """Remove the info file of an agent that ends, but not that of one that was started since.
+    """Remove the info file of an agent that is exiting, unless a new agent has replaced it.
 
-    The kernel closes the files of a killed process one by one: standard input may be closed here while the file is
-    still locked. That this process has another parent by then proves nothing: Linux hands over the children of a
-    process as soon as all its threads are ending, which is before the last of them closes the files
-    (``find_alive_thread`` in kernel/exit.c). A lock that lasts is that of another agent.
+    The kernel closes the files of a killed process one by one, so the file may still be locked when standard input
+    closes. A changed parent process does not help: Linux reparents the children of a process once all of its threads
+    are exiting, before the last one closes the files (``find_alive_thread`` in kernel/exit.c). A lock that persists
+    belongs to another agent.
     """
-    deadline = time.monotonic() + UNLOCK_PATIENCE
+    deadline = time.monotonic() + UNLOCK_TIMEOUT
     while True:
         try:
-            return remove_if_left(path)
+            return remove_if_stale(path)
         except LocalAgentError:
             if time.monotonic() > deadline:
                 return None
@@ -136,9 +136,9 @@ def remove_info_file(path: Path) -> None:
 
 
 class VitalProcesses:
-    """Watches the processes named in :data:`VITAL`.
+    """Watches the processes named in :data:`VITAL_NAMES`.
 
-    ``ray start --block`` ends with them too, but only half a minute later.
+    ``ray start --block`` exits with them too, but only half a minute later.
 
     :param parent: process id of ``ray start``.
     """
@@ -148,24 +148,24 @@ class VitalProcesses:
         self._found: dict[str, psutil.Process] = {}
 
     def ended(self) -> str | None:
-        """Return the name of one that was seen and is gone, ``None`` if there is none."""
-        if len(self._found) < len(VITAL):
+        """Return the name of a process that has exited, ``None`` if there is none."""
+        if len(self._found) < len(VITAL_NAMES):
             with contextlib.suppress(psutil.Error):
                 for process in psutil.Process(self._parent).children():
                     with contextlib.suppress(psutil.Error):
-                        if process.name() in VITAL:
+                        if process.name() in VITAL_NAMES:
                             self._found.setdefault(process.name(), process)
         return next((name for name, process in self._found.items() if _has_ended(process)), None)
 
 
-def end_descendants(grace: float = GRACE) -> None:
-    """End every process that descends from this one: TERM, then after ``grace`` seconds KILL."""
+def end_descendants(grace: float = TERM_GRACE) -> None:
+    """Terminate all descendants of this process: TERM, then KILL after ``grace`` seconds."""
     for process in _descendants():
         with contextlib.suppress(psutil.Error):
             process.terminate()
     if _all_gone(time.monotonic() + grace):
         return
-    deadline = time.monotonic() + KILL_PATIENCE
+    deadline = time.monotonic() + KILL_TIMEOUT
     while time.monotonic() < deadline:
         for process in _descendants():
             with contextlib.suppress(psutil.Error):
@@ -197,7 +197,7 @@ def _all_gone(deadline: float) -> bool:
 
 
 def _reap() -> dict[int, int]:
-    """Collect the children that have ended, adopted ones included; return their exit codes by process id."""
+    """Reap the children that have exited, including adopted ones; return their exit codes by process id."""
     codes: dict[int, int] = {}
     with contextlib.suppress(ChildProcessError):
         while (ended := os.waitpid(-1, os.WNOHANG))[0] != 0:

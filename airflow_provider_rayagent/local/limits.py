@@ -1,4 +1,4 @@
-"""Bounds on the bodies of requests, and redirects that stay here."""
+"""Limits on request bodies, and redirects without a host."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import asyncio
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from airflow_provider_rayagent.local.access import refuse
-from airflow_provider_rayagent.local.json_values import fault_of
+from airflow_provider_rayagent.local.access import send_error
+from airflow_provider_rayagent.local.json_values import describe_problem
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MAX_BODY = 1 << 20
-"""Most bytes of a request's body: Ray takes no longer submission."""
-BODY_SECONDS = 30.0
-"""For a body to come."""
+MAX_BODY_BYTES = 1 << 20
+"""Maximum size of a request body: Ray's limit for a submission."""
+BODY_TIMEOUT = 30.0
+"""Seconds within which a body must arrive."""
 
 
 class BodyLimits:
-    """ASGI middleware that refuses bodies that are too long (413) or too slow (408), and JSON that is none (400)."""
+    """ASGI middleware that rejects bodies that are too large (413), too slow (408) or invalid JSON values (400)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -29,22 +29,22 @@ class BodyLimits:
             await self._app(scope, receive, send)
             return
         try:
-            body = await asyncio.wait_for(_body(receive), BODY_SECONDS)
+            body = await asyncio.wait_for(_read_body(receive), BODY_TIMEOUT)
         except asyncio.TimeoutError:
-            await refuse(scope, send, 408, f"The body did not come within {BODY_SECONDS:g} s.")
+            await send_error(scope, send, 408, f"The body did not arrive within {BODY_TIMEOUT:g} s.")
             return
         except _ClientGoneError:
             return
-        if len(body) > MAX_BODY:
-            await refuse(scope, send, 413, f"The body is too long: the local agent takes {MAX_BODY:,} bytes.")
+        if len(body) > MAX_BODY_BYTES:
+            await send_error(scope, send, 413, f"The body is too large: the limit is {MAX_BODY_BYTES:,} bytes.")
             return
-        if fault := fault_of(body):
-            await refuse(scope, send, 400, f"The body {fault}.")
+        if problem := describe_problem(body):
+            await send_error(scope, send, 400, f"The body {problem}.")
             return
-        waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+        messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def receive_again() -> Message:
-            return waiting.pop() if waiting else await receive()
+            return messages.pop() if messages else await receive()
 
         await self._app(scope, receive_again, send)
 
@@ -53,10 +53,10 @@ class _ClientGoneError(Exception):
     pass
 
 
-async def _body(receive: Receive) -> bytes:
-    """Return the body, or of one that is too long so much that it can be seen."""
+async def _read_body(receive: Receive) -> bytes:
+    """Return the body, truncated soon after the limit."""
     body = bytearray()
-    while len(body) <= MAX_BODY:
+    while len(body) <= MAX_BODY_BYTES:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise _ClientGoneError
@@ -66,25 +66,25 @@ async def _body(receive: Receive) -> bytes:
     return bytes(body)
 
 
-class OwnRedirects:
-    """ASGI middleware that leaves the host out of redirects; it would be the one that the request names."""
+class RelativeRedirects:
+    """ASGI middleware that removes the host from redirects, since it comes from the request's ``Host`` header."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_on(message: Message) -> None:
+        async def send_without_host(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [
-                    (name, _path_of(value) if name == b"location" else value) for name, value in message["headers"]
+                    (name, _remove_host(value) if name == b"location" else value) for name, value in message["headers"]
                 ]
             await send(message)
 
-        await self._app(scope, receive, send_on)
+        await self._app(scope, receive, send_without_host)
 
 
-def _path_of(location: bytes) -> bytes:
+def _remove_host(location: bytes) -> bytes:
     parts = urlsplit(location)
-    # Two slashes at the beginning would name a host.
+    # A path that begins with two slashes would contain a host.
     path = b"/" + parts.path.lstrip(b"/")
     return path + b"?" + parts.query if parts.query else path

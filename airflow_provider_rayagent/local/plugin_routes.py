@@ -1,4 +1,4 @@
-"""The agent's routes for plugins, over a folder of them."""
+"""The agent's routes for plugins."""
 
 from __future__ import annotations
 
@@ -28,24 +28,27 @@ def plugin_routes(runs: PluginRuns) -> APIRouter:
         listed = {"count": len(rows), "next": None, "previous": None, "results": rows}
         return {**listed, "faults": faults} if faults else listed
 
-    # The agent's client leaves the slash out.
+    # The agent's client omits the slash.
     @routes.get("/plugin_releases/{lookup}", include_in_schema=False)
-    @routes.get("/plugin_releases/{lookup}/", summary="One plugin, by name@version or by its name")
+    @routes.get("/plugin_releases/{lookup}/", summary="One plugin, by name@version or name")
     async def get_plugin_release(lookup: str) -> Row:
         return (await asyncio.to_thread(runs.folder.find, lookup)).as_row()
 
-    @routes.post("/plugin_releases/run_debug/", summary="Run an action of a plugin in any folder of this machine")
-    async def run_debug_plugin_release(order: DebugRequest) -> Row:
-        return await runs.run_debug(order)
+    @routes.post("/plugin_releases/run_debug/", summary="Run an action of a plugin in any folder on this machine")
+    async def run_debug_plugin_release(run_request: DebugRequest) -> Row:
+        return await runs.run_debug(run_request)
 
-    @routes.post("/plugin_releases/{lookup}/run/", summary="Run an action of a plugin as a job, at once or queued")
-    async def run_plugin_release(lookup: str, order: RunRequest) -> Row:
-        return await runs.run(lookup, order)
+    @routes.post(
+        "/plugin_releases/{lookup}/run/",
+        summary="Run an action of a plugin as a job, which may have to wait in the queue",
+    )
+    async def run_plugin_release(lookup: str, run_request: RunRequest) -> Row:
+        return await runs.run(lookup, run_request)
 
     return routes
 
 
 async def answer_missing_gpus(_request: Request, error: Exception) -> JSONResponse:
-    """Answer 503 in the words that clients know missing GPUs by."""
-    answer = error.answer if isinstance(error, GpuUnavailableError) else {}
-    return JSONResponse(answer, 503)
+    """Respond with 503 and the body by which clients recognize missing GPUs."""
+    body = error.body if isinstance(error, GpuUnavailableError) else {}
+    return JSONResponse(body, 503)

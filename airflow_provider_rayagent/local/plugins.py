@@ -1,6 +1,6 @@
-"""A folder of plugins: each sub-folder has a manifest, ``plugin.yaml``, that says which commands its actions are.
+"""The plugin folder: each subfolder contains a manifest, ``plugin.yaml``, which defines the commands of its actions.
 
-The folder is read anew for every request, so that a plugin can be added or changed while the agent runs.
+The folder is read again for each request, so plugins can be added or changed while the agent runs.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError
-from airflow_provider_rayagent.local.files import regular_file
+from airflow_provider_rayagent.local.files import open_regular_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 MANIFEST = "plugin.yaml"
 MAX_MANIFEST = 64_000
-"""Longest manifest in bytes."""
+"""Maximum size of a manifest in bytes."""
 MAX_PROBLEMS = 1_000
-"""Most characters that are said about a malformed one."""
-# With a bound pydantic looks at the text, and refuses halves of surrogate pairs.
+"""Maximum length of the description of what is wrong with a manifest, in characters."""
+# With a maximum length, pydantic inspects the text and rejects lone surrogates.
 _Text = Annotated[str, Field(max_length=2_000)]
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=60)]
 
 
 class PluginError(LocalAgentError):
-    """The folder of plugins, or a manifest in it, can't be used; the message names file and field."""
+    """The plugin folder, or a manifest in it, cannot be used; the message names the file and the field."""
 
 
 class Action(BaseModel):
-    """What a plugin can be asked to do.
+    """An action of a plugin.
 
-    :param command: shell command; runs in the plugin's folder.
-    :param num_cpus: CPUs that Ray keeps for the command.
-    :param num_gpus: GPUs that Ray keeps for the command.
+    :param command: shell command, run in the plugin's folder.
+    :param num_cpus: CPUs that Ray reserves for the command.
+    :param num_gpus: GPUs that Ray reserves for the command.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -52,7 +52,7 @@ class Action(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What ``plugin.yaml`` holds."""
+    """Contents of ``plugin.yaml``."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -66,7 +66,7 @@ class Manifest(BaseModel):
 class Plugin:
     """One release of a plugin.
 
-    :param folder: where its commands run; absolute.
+    :param folder: absolute path of the folder in which its commands run.
     """
 
     folder: Path
@@ -74,7 +74,7 @@ class Plugin:
 
     @property
     def lookup(self) -> str:
-        """``name@version``, by which a release is asked for."""
+        """``name@version``, which identifies a release in requests."""
         return f"{self.manifest.name}@{self.manifest.version}"
 
     def action(self, name: str) -> Action:
@@ -86,14 +86,14 @@ class Plugin:
             return self.manifest.actions[name]
         except KeyError:
             known = ", ".join(sorted(self.manifest.actions))
-            raise RayAnswerError(f"The plugin {self.lookup} has no action {name!r}; it has {known}.", 400) from None
+            raise RayAnswerError(f"The plugin {self.lookup} has no action {name!r}, only {known}.", 400) from None
 
     def entrypoint(self, name: str) -> str:
         """Return the shell command that runs an action in the plugin's folder."""
         return f"cd {shlex.quote(str(self.folder))} && {self.action(name).command}"
 
     def as_row(self) -> dict[str, Any]:
-        """Return the release as the agent describes it."""
+        """Return the release as JSON primitives."""
         manifest = self.manifest
         return {
             "id": self.lookup,
@@ -107,10 +107,10 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Plugins:
-    """The plugins of a folder.
+    """The plugins found in a folder.
 
-    :param usable: sorted by name and version.
-    :param faults: why others are not, by the name of their sub-folder, or by their release if several are of one.
+    :param usable: usable plugins, sorted by name and version.
+    :param faults: problems of the others, by name of the subfolder, or by release if several subfolders have the same.
     """
 
     usable: list[Plugin] = field(default_factory=list)
@@ -118,28 +118,28 @@ class Plugins:
 
 
 class PluginFolder:
-    """The plugins in a folder.
+    """A folder of plugins.
 
-    :param path: has a sub-folder for each plugin; one without a manifest is passed over.
+    :param path: folder with a subfolder for each plugin; subfolders without a manifest are ignored.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
-        self._read: dict[Path, tuple[tuple[int, ...], Plugin | str]] = {}
+        self._cache: dict[Path, tuple[tuple[int, ...], Plugin | str]] = {}
 
     def read(self) -> Plugins:
-        """Return the plugins that are in the folder now. A manifest that can't be used is a fault of its plugin alone.
+        """Return the plugins that are currently in the folder. A broken manifest affects its plugin only.
 
-        :raises PluginError: if the folder can't be read.
+        :raises PluginError: if the folder cannot be read.
         """
         try:
             folders = sorted(each for each in self.path.iterdir() if os.path.lexists(each / MANIFEST))
         except OSError as error:
-            raise PluginError(f"Cannot read the folder of plugins {self.path}: {error.strerror}.") from error
+            raise PluginError(f"Cannot read the plugin folder {self.path}: {error.strerror}.") from error
         plugins = Plugins()
         read: list[Plugin] = []
-        self._read = {folder: self._read_if_changed(folder) for folder in folders}
-        for folder, (_, plugin) in self._read.items():
+        self._cache = {folder: self._read_if_changed(folder) for folder in folders}
+        for folder, (_, plugin) in self._cache.items():
             if isinstance(plugin, str):
                 plugins.faults[folder.name] = plugin
             else:
@@ -150,29 +150,30 @@ class PluginFolder:
                 plugins.usable.append(plugin)
             else:
                 where = ", ".join(str(each.folder) for each in read if each.lookup == plugin.lookup)
-                plugins.faults[plugin.lookup] = f"{plugin.lookup} is in several folders, so none is used: {where}."
+                plugins.faults[plugin.lookup] = (
+                    f"{plugin.lookup} is in several folders, none of which is used: {where}."
+                )
         return plugins
 
     def _read_if_changed(self, folder: Path) -> tuple[tuple[int, ...], Plugin | str]:
-        # A manifest can be made that takes seconds to parse, and every request for a plugin reads all.
+        # A manifest may take seconds to parse, and every plugin request reads all of them.
         version: tuple[int, ...] = ()
         with contextlib.suppress(OSError):
-            found = (folder / MANIFEST).stat()
-            version = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-        known = self._read.get(folder)
-        if known is not None and version and known[0] == version:
-            return known
+            status = (folder / MANIFEST).stat()
+            version = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        cached = self._cache.get(folder)
+        if cached is not None and version and cached[0] == version:
+            return cached
         try:
             return version, read_plugin(folder)
         except PluginError as error:
             return version, str(error)
 
     def find(self, lookup: str) -> Plugin:
-        """Return a plugin by ``name@version``, or by its name if there is one version of it.
+        """Return a plugin by ``name@version``, or by its name if there is only one version.
 
         :raises RayAnswerError: 404 if there is none, 400 if there are several.
-        :raises PluginError: if the folder can't be read; or if there is none, and a manifest that may be its cannot be
-            used.
+        :raises PluginError: if the folder cannot be read, or if the plugin's manifest seems to be a broken one.
         """
         plugins = self.read()
         found = [plugin for plugin in plugins.usable if lookup in (plugin.lookup, plugin.manifest.name)]
@@ -183,14 +184,14 @@ class PluginFolder:
                     raise PluginError(plugins.faults[key])
             known = ", ".join(plugin.lookup for plugin in plugins.usable) or "none"
             broken = f" Not usable: {', '.join(plugins.faults)}." if plugins.faults else ""
-            raise RayAnswerError(f"There is no plugin {lookup!r} in {self.path}; there is {known}.{broken}", 404)
+            raise RayAnswerError(f"There is no plugin {lookup!r} in {self.path}. Available: {known}.{broken}", 404)
         if len(found) > 1:
             names = ", ".join(plugin.lookup for plugin in found)
-            raise RayAnswerError(f"There are several versions of {lookup!r}: ask for one of {names}.", 400)
+            raise RayAnswerError(f"There are several versions of {lookup!r}. Specify one: {names}.", 400)
         return found[0]
 
-    def at(self, path: str) -> Plugin:
-        """Return the plugin in a folder of this machine; a relative path begins at the folder of plugins.
+    def find_by_path(self, path: str) -> Plugin:
+        """Return the plugin in any folder on this machine; a relative path is resolved against the plugin folder.
 
         :raises RayAnswerError: 400 if there is no plugin.
         :raises PluginError: if its manifest is malformed.
@@ -204,11 +205,11 @@ class PluginFolder:
 def read_plugin(folder: Path) -> Plugin:
     """Return the plugin in a folder.
 
-    :raises PluginError: if its manifest can't be read or is malformed.
+    :raises PluginError: if its manifest cannot be read or is malformed.
     """
     path = folder / MANIFEST
     try:
-        return Plugin(folder, Manifest.model_validate(yaml.safe_load(_text_of(path))))
+        return Plugin(folder, Manifest.model_validate(yaml.safe_load(_read_manifest(path))))
     except PluginError:
         raise
     except OSError as error:
@@ -223,12 +224,12 @@ def read_plugin(folder: Path) -> Plugin:
         )
         raise PluginError(f"{path}: {problems[:MAX_PROBLEMS]}.") from error
     except Exception as error:
-        # PyYAML lets through whatever its constructors raise: ValueError, KeyError, RecursionError and others.
-        raise PluginError(f"{path}: YAML that cannot be used: {type(error).__name__}: {str(error)[:200]}.") from error
+        # PyYAML does not wrap the errors of its constructors: ValueError, KeyError, RecursionError and others.
+        raise PluginError(f"{path}: invalid YAML value: {type(error).__name__}: {str(error)[:200]}.") from error
 
 
-def _text_of(path: Path) -> str:
-    with regular_file(path) as file:
+def _read_manifest(path: Path) -> str:
+    with open_regular_file(path) as file:
         content = file.read(MAX_MANIFEST + 1)
     if len(content) > MAX_MANIFEST:
         raise PluginError(f"{path}: longer than {MAX_MANIFEST:,} bytes.")

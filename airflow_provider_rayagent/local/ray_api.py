@@ -1,6 +1,7 @@
-"""Ray's dashboard, asked over HTTP and WebSocket; nothing here joins the cluster as a driver.
+"""Client of Ray's dashboard over HTTP and WebSocket, which does not join the cluster as a driver.
 
-Every call raises :class:`RayUnavailableError` where Ray does not answer and :class:`RayAnswerError` where it refuses.
+Every call raises :class:`RayUnavailableError` if Ray does not respond, and :class:`RayAnswerError` if it rejects the
+request or fails.
 """
 
 from __future__ import annotations
@@ -26,31 +27,31 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT = 3.0
 READ_TIMEOUT = 8.0
-"""Seconds; under the 10 s that the agent's client waits for an answer."""
+"""Seconds; less than the 10 s that the agent's client waits for a response."""
 LONG_READ_TIMEOUT = 60.0
-"""Seconds for calls whose answer may be large or slow: a submission, a stop, a piece of a log."""
+"""Seconds for calls with a large or slow response: a submission, a stop, a chunk of a log."""
 WHOLE_LOG_SECONDS = 290
-"""Ray's deadline for giving a log; it ends every request after 300 s."""
+"""Ray's timeout for sending a log; Ray aborts every request after 300 s."""
 MAX_REQUESTS = 50
-"""Most requests at a time. It is less than the connections of the client, which loses one now and then where requests
-wait for them."""
+"""Maximum number of concurrent requests. It is below the size of the client's connection pool, which may leak a
+connection when requests wait for one."""
 MAX_LOG_READS = 4
-"""Most whole logs that are read at a time."""
+"""Maximum number of whole logs that are read concurrently."""
 MAX_ROWS = 10_000
-"""Most rows that Ray's state API gives."""
+"""Maximum number of rows that Ray's state API returns."""
 MAX_WORDS = 500
-"""Characters of Ray's words in an error."""
-# Ray itself ends a tail at messages over 4 MB.
+"""Maximum length of Ray's own error text in an error."""
+# Ray itself closes a tail at messages over 4 MB.
 MAX_TAIL_MESSAGE = 16 * 1024 * 1024
 
 Row = dict[str, Any]
 
 
 class RayDashboard:
-    """A client of one Ray dashboard.
+    """Client of one Ray dashboard.
 
     :param url: address of the dashboard, ``http://host:port``.
-    :param credentials: the token, for a Ray that asks for one.
+    :param credentials: provides the token if Ray requires one.
     """
 
     def __init__(self, url: str, credentials: RayCredentials | None = None) -> None:
@@ -58,11 +59,11 @@ class RayDashboard:
 
         self.url = check_dashboard_url(url)
         self.credentials = credentials or RayCredentials(lambda: None)
-        # Proxy settings of the environment are for the world, not for a loopback address.
+        # Proxy settings of the environment must not apply to a local dashboard.
         self._http = httpx.AsyncClient(base_url=self.url, trust_env=False)
         self._places = asyncio.Semaphore(MAX_REQUESTS)
         self.log_reads = asyncio.Semaphore(MAX_LOG_READS)
-        """To be held while a whole log is read."""
+        """Held while a whole log is read."""
         self._exchanges: set[asyncio.Task[httpx.Response]] = set()
 
     async def close(self) -> None:
@@ -74,12 +75,12 @@ class RayDashboard:
         return _object(await self._json("GET", "/api/version"))
 
     async def health(self) -> Row:
-        """Return what :meth:`version` does, once Ray's control service (GCS) has answered too."""
+        """Return the result of :meth:`version` after checking that Ray's control service (GCS) responds too."""
         version, _ = await asyncio.gather(self.version(), self._request("GET", "/api/gcs_healthz"))
         return version
 
     async def list_jobs(self) -> list[Row]:
-        """Return all jobs as Ray lists them, drivers included."""
+        """Return all jobs as Ray lists them, including drivers."""
         return _rows(await self._json("GET", "/api/jobs/"))
 
     async def get_job(self, job_id: str) -> Row:
@@ -87,17 +88,17 @@ class RayDashboard:
         return _object(await self._json("GET", f"/api/jobs/{quote(job_id, safe='')}"))
 
     async def log_text(self, job_id: str) -> AsyncGenerator[str, None]:
-        """Yield all that the job has logged so far, piece by piece, with its newlines as Ray's live log has them.
+        """Yield the job's log so far in chunks, with the same newlines as in Ray's live log.
 
-        What is not UTF-8 is replaced by U+FFFD. The task that reads it must not be cancelled but where all ends: the
-        client's pool of connections does not bear that.
+        Invalid UTF-8 is replaced with U+FFFD. Do not cancel the task that reads it except at shutdown: that would
+        corrupt the client's connection pool.
         """
         job = await self.get_job(job_id)
         node_id = job.get("driver_node_id")
         if not job.get("submission_id"):
             raise RayAnswerError("Can only get logs of submission type jobs", 400)
         if not node_id:
-            # The job has not begun, or never did.
+            # The job has not started, or never did.
             return
         query = {"node_id": node_id, "filename": f"job-driver-{job['submission_id']}.log"}
         query |= {"lines": "-1", "timeout": str(WHOLE_LOG_SECONDS)}
@@ -106,7 +107,7 @@ class RayDashboard:
             if response.status_code == 429:
                 raise RayUnavailableError(f"Ray at {self.url} has too many requests for logs.")
             if not response.is_success:
-                # Ray says so too where nothing was logged yet.
+                # Ray also responds with an error if the log is still empty.
                 yield await self._short_log(job_id)
                 return
             decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("replace"), translate=True)
@@ -120,23 +121,23 @@ class RayDashboard:
         return str(_object(answer).get("logs") or "")
 
     async def submit_job(self, request: Mapping[str, Any]) -> Row:
-        """Submit a job; ``request`` has the fields of Ray's own submit call."""
+        """Submit a job; ``request`` has the fields of Ray's submit call."""
         try:
             return _object(await self._json("POST", "/api/jobs/", body=request, timeout=LONG_READ_TIMEOUT))
         except RayAnswerError as error:
-            # Ray says 500 to an id that is taken.
+            # Ray responds with 500 if the id is in use.
             if "already exists" in str(error):
                 raise RayAnswerError(f"Job {request.get('submission_id')} already exists", 409) from error
             raise
 
     async def stop_job(self, job_id: str) -> Row:
-        """Ask Ray to stop a job; return ``{"stopped": bool}``."""
+        """Request the stop of a job; return ``{"stopped": bool}``."""
         path = f"/api/jobs/{quote(job_id, safe='')}/stop"
         return _object(await self._json("POST", path, timeout=LONG_READ_TIMEOUT))
 
     @contextlib.asynccontextmanager
     async def tail_job_logs(self, job_id: str) -> AsyncIterator[ClientConnection]:
-        """Open Ray's live log of a job: text messages from the first byte on, each a chunk of the log."""
+        """Open Ray's live log of a job: text messages, each a chunk of the log, from its beginning."""
         from websockets.asyncio.client import connect
         from websockets.exceptions import InvalidStatus, WebSocketException
 
@@ -146,10 +147,10 @@ class RayDashboard:
         url = f"{scheme}://{parts.netloc}{parts.path}{path}"
         headers = self.credentials.headers()
         try:
-            # Ray never reads from this socket while it sends, so it answers no pings.
+            # Ray does not read from this socket while it sends, so it does not answer pings.
             connection = await connect(
                 url,
-                # With a host that was named, no redirect to another one is followed, and the token does not go there.
+                # With an explicit host, redirects to another host are not followed, so the token is not sent there.
                 host=parts.hostname,
                 port=parts.port or (443 if scheme == "wss" else 80),
                 additional_headers=headers,
@@ -165,44 +166,44 @@ class RayDashboard:
             body = bytes(error.response.body or b"").decode("utf-8", "replace")
             raise self._answer_error(path, error.response.status_code, body, headers) from error
         except (OSError, ValueError, WebSocketException) as error:
-            raise RayUnavailableError(f"Ray at {self.url} does not open its live log: {error}") from error
+            raise RayUnavailableError(f"Cannot open the live log of Ray at {self.url}: {error}") from error
         try:
             yield connection
         finally:
             await connection.close()
 
     async def list_nodes(self) -> list[Row]:
-        """Return all nodes, dead ones included, with their resources."""
+        """Return all nodes, including dead ones, with their resources."""
         return await self._state("nodes", detail="1")
 
     async def get_node(self, node_id: str) -> Row | None:
-        """Return one node, or ``None``."""
+        """Return one node, ``None`` if it does not exist."""
         rows = await self._with_id("nodes", "node_id", node_id)
         return rows[0] if rows else None
 
     async def list_tasks(self) -> list[Row]:
-        """Return the tasks that Ray still remembers, at most :data:`MAX_ROWS`."""
+        """Return the tasks that Ray still lists, at most :data:`MAX_ROWS`."""
         return await self._state("tasks")
 
     async def get_task(self, task_id: str) -> Row | None:
-        """Return the last attempt of one task, in detail, or ``None``."""
+        """Return details of the last attempt of one task, ``None`` if it does not exist."""
         rows = await self._with_id("tasks", "task_id", task_id)
         return max(rows, key=lambda row: row.get("attempt_number") or 0, default=None)
 
     async def resource_usage(self) -> dict[str, Row] | None:
-        """Return ``{node_id: {resource: [used, total]}}``, or ``None`` where Ray does not report it."""
+        """Return ``{node_id: {resource: [used, total]}}``, ``None`` if Ray does not report it."""
         answer: Any = await self._json("GET", "/api/cluster_status")
         for key in ("data", "clusterStatus", "loadMetricsReport", "usageByNode"):
             answer = answer.get(key) if isinstance(answer, dict) else None
         return answer if isinstance(answer, dict) else None
 
     async def list_serve_applications(self) -> list[Row]:
-        """Return Serve's applications; none if Serve is not running."""
+        """Return all Serve applications, an empty list if Serve is not running."""
         answer = _object(await self._json("GET", "/api/serve/applications/"))
         return [{"name": name, **details} for name, details in (answer.get("applications") or {}).items()]
 
     async def get_serve_application(self, name: str) -> Row | None:
-        """Return one Serve application, or ``None``."""
+        """Return one Serve application, ``None`` if it does not exist."""
         return next((app for app in await self.list_serve_applications() if app["name"] == name), None)
 
     async def _with_id(self, resource: str, column: str, value: str) -> list[Row]:
@@ -210,7 +211,7 @@ class RayDashboard:
         try:
             return await self._state(resource, detail="1", **filters)
         except RayAnswerError as error:
-            # Ray refuses to look for an id that is not of its own form; then nothing has it.
+            # Ray rejects ids in a format that it does not use, so nothing has such an id.
             if error.status_code == 400:
                 return []
             raise
@@ -244,12 +245,12 @@ class RayDashboard:
     ) -> httpx.Response:
         response = await self._exchange(method, path, query=query, body=body, timeout=timeout)
         if response.status_code >= 500 and not path.endswith("gcs_healthz"):
-            # With its control service gone the dashboard still answers, with 500 to everything.
+            # If the control service is down, the dashboard responds with 500 to everything.
             await self._request("GET", "/api/gcs_healthz")
         if response.is_success:
             return response
         if path.endswith("gcs_healthz") and response.status_code not in (401, 403):
-            raise RayUnavailableError(f"Ray at {self.url} says that its control service (GCS) is down.")
+            raise RayUnavailableError(f"Ray at {self.url} reports that its control service (GCS) is down.")
         raise self._answer_error(path, response.status_code, response.text, response.request.headers)
 
     def _answer_error(self, path: str, status_code: int, text: str, sent: Mapping[str, str]) -> RayAnswerError:
@@ -257,8 +258,8 @@ class RayDashboard:
             return self.credentials.refusal(self.url)
         words = plain_words(text, MAX_WORDS) or "no reason given"
         if status_code == 403:
-            # Passed on as it is, it would read as if the agent's own token were wrong.
-            return RayAnswerError(f"Ray refuses the agent (403): {words}", 502)
+            # 403 would suggest that the agent token is wrong.
+            return RayAnswerError(f"Ray rejects the agent (403): {words}", 502)
         if status_code >= 500:
             return RayAnswerError(f"Ray failed ({status_code}) at {path}: {words}", 500)
         return RayAnswerError(words, status_code)
@@ -273,7 +274,7 @@ class RayDashboard:
         timeout: float,
         stream: bool = False,
     ) -> httpx.Response:
-        """Send a request, again with the token if Ray asks for it, and return the answer, whatever its status."""
+        """Send a request, a second time with the token if Ray requires it; return the response with any status."""
         import httpx
 
         limits = httpx.Timeout(timeout, connect=CONNECT_TIMEOUT, pool=None)
@@ -286,15 +287,15 @@ class RayDashboard:
         response = await send()
         if response.status_code == 401 and AUTHORIZATION_HEADER not in response.request.headers:
             await response.aclose()
-            # Ray refuses before it does anything, so that even a submission can be sent again.
+            # Ray checks the token before anything else, so even a submission can be sent again.
             self.credentials.asked = True
             response = await send()
         return response
 
     async def _uninterrupted(self, request: httpx.Request, timeout: float, *, stream: bool) -> httpx.Response:
-        """Send a request, which goes on within its timeouts if its caller is cancelled.
+        """Send a request, which continues until it is done or times out even if its caller is cancelled.
 
-        httpcore loses a connection's place in its pool, for good, if a request is cancelled just as it gets one
+        httpcore permanently loses a connection of its pool if a request is cancelled just as it acquires one
         (``AsyncConnectionPool.handle_async_request`` of 1.0.9).
         """
         import anyio
@@ -309,7 +310,7 @@ class RayDashboard:
             with anyio.fail_after(timeout):
                 await self._places.acquire()
         except TimeoutError as error:
-            raise RayUnavailableError(f"Ray at {self.url} has too many requests to answer.") from error
+            raise RayUnavailableError(f"Ray at {self.url} has too many pending requests.") from error
         exchange = asyncio.ensure_future(send())
         self._exchanges.add(exchange)
         exchange.add_done_callback(self._exchange_done)
@@ -319,7 +320,7 @@ class RayDashboard:
     def _exchange_done(self, exchange: asyncio.Task[httpx.Response]) -> None:
         self._exchanges.discard(exchange)
         if not exchange.cancelled():
-            # Else asyncio tells of an error that nobody waited for.
+            # Retrieve the exception; otherwise asyncio logs it.
             exchange.exception()
 
     @contextlib.contextmanager
@@ -329,15 +330,15 @@ class RayDashboard:
         try:
             yield
         except httpx.TimeoutException as error:
-            raise RayUnavailableError(f"Ray at {self.url} did not answer in time.") from error
+            raise RayUnavailableError(f"Ray at {self.url} did not respond in time.") from error
         except httpx.HTTPError as error:
-            raise RayUnavailableError(f"Ray does not answer at {self.url}: {error or type(error).__name__}") from error
+            raise RayUnavailableError(f"Ray does not respond at {self.url}: {error or type(error).__name__}") from error
 
 
 def check_dashboard_url(url: str) -> str:
-    """Return the address of a dashboard without its trailing slash.
+    """Return the address of a dashboard without a trailing slash.
 
-    :raises LocalAgentError: if it is not an ``http://`` or ``https://`` address, or its port is no port.
+    :raises LocalAgentError: if it is not an ``http://`` or ``https://`` address, or its port is invalid.
     """
     try:
         parts = urlsplit(url)
@@ -345,7 +346,7 @@ def check_dashboard_url(url: str) -> str:
     except ValueError:
         good = False
     if not good or parts.query or parts.fragment or parts.username is not None:
-        raise LocalAgentError(f"The address of a Ray dashboard looks like http://127.0.0.1:8265, not {url!r}.")
+        raise LocalAgentError(f"Not the address of a Ray dashboard, such as http://127.0.0.1:8265: {url!r}.")
     return url.rstrip("/")
 
 
@@ -353,16 +354,16 @@ def _parse(response: httpx.Response) -> Any:
     try:
         return read_tolerantly(response.content)
     except (ValueError, RecursionError) as error:
-        raise RayAnswerError(f"Ray answered {response.request.url.path} with something else than JSON.", 502) from error
+        raise RayAnswerError(f"Ray's response to {response.request.url.path} is not JSON.", 502) from error
 
 
 def _object(answer: Any) -> Row:
     if not isinstance(answer, dict):
-        raise RayAnswerError("Ray's answer is not a JSON object.", 502)
+        raise RayAnswerError("Ray's response is not a JSON object.", 502)
     return cast("Row", answer)
 
 
 def _rows(answer: Any) -> list[Row]:
     if not isinstance(answer, list):
-        raise RayAnswerError("Ray's answer is not a list.", 502)
+        raise RayAnswerError("Ray's response is not a list.", 502)
     return cast("list[Row]", answer)

@@ -1,6 +1,6 @@
-"""The token that a Ray cluster asks for: where it is found, and when it is sent.
+"""The token that a Ray cluster requires: where to find it, and when to send it.
 
-Ray has tokens from 2.52 on. One token opens the whole cluster: its dashboard, its control service and its nodes.
+Ray supports tokens from 2.52 on. A cluster has one token, for its dashboard, its control service and its nodes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MODE, TOKEN, TOKEN_PATH, KUBERNETES = (
     "RAY_ENABLE_K8S_TOKEN_AUTH",
 )
 AUTH_VARIABLES = (MODE, TOKEN, TOKEN_PATH, KUBERNETES)
-"""Environment variables that decide whether a Ray process asks for or sends a token, and which."""
+"""Environment variables that determine whether a Ray process requires or sends a token, and which one."""
 
 _KUBERNETES_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
@@ -33,7 +33,7 @@ _KUBERNETES_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 class RayToken:
     """A token.
 
-    :param source: where it was found, in words for an error message.
+    :param source: where it was found, for error messages.
     """
 
     value: str = field(repr=False)
@@ -41,35 +41,36 @@ class RayToken:
 
 
 def find_token(file: Path | None, environment: Mapping[str, str]) -> RayToken | None:
-    """Return the token of ``file``; without one, the token that Ray's own tools would use.
+    """Return the token in ``file``, or by default the token that Ray's own tools use.
 
-    They look in the order of Ray's ``src/ray/rpc/authentication/authentication_token_loader.cc``: the environment
-    variable with the token, the one with a path, the Kubernetes service account, the home directory.
+    The order is that of Ray's ``src/ray/rpc/authentication/authentication_token_loader.cc``: the environment variable
+    with the token, the one with a path, the Kubernetes service account, the home directory.
 
-    :raises RayTokenError: if the token, or the file that was named, cannot be used.
+    :raises RayTokenError: if the token, or the specified file, cannot be used.
     """
     if file is not None:
-        return _from_file(file, f"--ray-token-file {file}")
+        return _read_token_file(file, f"--ray-token-file {file}")
     if token := environment.get(TOKEN):
-        return _token(token, TOKEN)
+        return _make_token(token, TOKEN)
     if path := environment.get(TOKEN_PATH):
-        return _from_file(Path(path), f"{TOKEN_PATH}={path}")
+        return _read_token_file(Path(path), f"{TOKEN_PATH}={path}")
     defaults = [Path(environment.get("HOME") or Path.home(), ".ray", "auth_token")]
     if environment.get(KUBERNETES, "").lower() in ("1", "true"):
         defaults.insert(0, _KUBERNETES_FILE)
     for each in defaults:
         with contextlib.suppress(OSError):
-            if found := _token(_first_line(each), str(each)):
+            if found := _make_token(_first_line(each), str(each)):
                 return found
     return None
 
 
 class RayCredentials:
-    """Sends nothing until Ray asks for a token, then the one that is found at the time.
+    """Provides the token once Ray has required one.
 
-    A token that was replaced in its file is so used from the next request on.
+    The token is looked up for each request, so a renewed token is used from the next request on.
 
     :param find: returns the token, ``None`` if there is none; may raise :class:`RayTokenError`.
+    :ivar asked: whether Ray has required a token.
     """
 
     def __init__(self, find: Callable[[], RayToken | None]) -> None:
@@ -77,38 +78,38 @@ class RayCredentials:
         self.asked = False
 
     def headers(self) -> dict[str, str]:
-        """Return the headers of a request to Ray; none where no token can be had, which :meth:`refusal` explains."""
+        """Return the headers of a request to Ray, without a token if there is none; :meth:`refusal` explains why."""
         with contextlib.suppress(RayTokenError):
             if self.asked and (token := self._find()):
-                # Ray accepts neither another spelling of "Bearer" nor the token alone.
+                # Ray requires exactly this spelling of the scheme.
                 return {AUTHORIZATION_HEADER: f"Bearer {token.value}"}
         return {}
 
     def environment(self) -> dict[str, str]:
         """Return the values of :data:`AUTH_VARIABLES` for a driver that joins the cluster; the others must be unset.
 
-        :raises RayTokenError: if the token that is found cannot be used.
+        :raises RayTokenError: if the token cannot be used.
         """
         token = self._find() if self.asked else None
         return {MODE: "token", TOKEN: token.value} if token else {MODE: "disabled"}
 
     def refusal(self, url: str) -> RayTokenError:
-        """Return the error for a request that Ray refused for its token, or for the lack of one."""
+        """Return the error for a request that Ray rejected because of a wrong or missing token."""
         try:
             token = self._find()
         except RayTokenError as error:
             return error
         if token is None:
             return RayTokenError(
-                f"Ray at {url} asks for a token, and none was found: give --ray-token-file, set {TOKEN} or "
+                f"Ray at {url} requires a token, but none was found: use --ray-token-file, set {TOKEN} or "
                 f"{TOKEN_PATH}, or write it to ~/.ray/auth_token."
             )
-        return RayTokenError(f"Ray at {url} refuses the token from {token.source}.")
+        return RayTokenError(f"Ray at {url} rejects the token from {token.source}.")
 
 
-def _from_file(path: Path, source: str) -> RayToken:
+def _read_token_file(path: Path, source: str) -> RayToken:
     try:
-        token = _token(_first_line(path), source)
+        token = _make_token(_first_line(path), source)
     except OSError as error:
         raise RayTokenError(f"Cannot read the Ray token from {source}: {error.strerror}.") from error
     if token is None:
@@ -116,8 +117,8 @@ def _from_file(path: Path, source: str) -> RayToken:
     return token
 
 
-def _token(text: str, source: str) -> RayToken | None:
-    """Return the token without the whitespace around it, ``None`` if nothing is left."""
+def _make_token(text: str, source: str) -> RayToken | None:
+    """Return the token without surrounding whitespace, ``None`` if it is empty."""
     text = text.strip()
     try:
         return RayToken(check_token(text), source) if text else None

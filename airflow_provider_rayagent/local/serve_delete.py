@@ -1,8 +1,8 @@
-"""Delete one Serve application. Ray's REST interface deletes only all of them, so a short-lived driver does it.
+"""Delete one Serve application with a short-lived driver, since Ray's REST API can only delete all of them.
 
-Run as ``python -m airflow_provider_rayagent.local.serve_delete``; standard input has ``{"name", "gcs_address",
-"session_name", "environment"}`` as JSON, where no other process can read the token that the environment holds. The
-driver must run on a machine of the cluster, as Ray demands of every driver.
+Run as ``python -m airflow_provider_rayagent.local.serve_delete`` with ``{"name", "gcs_address", "session_name",
+"environment"}`` as JSON on standard input, where other processes cannot read the token in the environment. The driver
+must run on a machine of the cluster, as Ray requires for all drivers.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.local.ray_token import RayCredentials
 
 TIMEOUT = 60.0
-"""Seconds for the driver to connect and pass the deletion on."""
+"""Seconds for the driver to connect and request the deletion."""
 SETTLE = 10.0
-"""Seconds for the application to show that it is being deleted."""
+"""Seconds until the application must be DELETING or gone."""
 
 LOOPBACK = ("127.0.0.1", "::1")
-"""What Ray takes for loopback addresses (`is_localhost` in Ray's `network_util.cc`)."""
+"""Addresses that Ray treats as loopback (`is_localhost` in Ray's `network_util.cc`)."""
 
-# Ray leaves drivers of its own namespaces out of its list of jobs.
+# Ray omits drivers in its internal namespaces from its list of jobs.
 _NAMESPACE = "_ray_internal_rayagent_local"
 
 
 class ServeDeleter:
-    """Deletes applications, each once at a time.
+    """Deletes applications; concurrent requests for the same application share one driver.
 
-    :param gcs_address: the cluster's own address, ``host:port``; ``None``: that of a Ray process on this machine.
+    :param gcs_address: the cluster's GCS address, ``host:port``; ``None``: that of a Ray process on this machine.
     """
 
     def __init__(self, ray: RayDashboard, gcs_address: str | None) -> None:
@@ -54,7 +54,7 @@ class ServeDeleter:
         self._running: dict[str, asyncio.Task[None]] = {}
 
     async def delete(self, name: str) -> None:
-        """Return once the application is gone or DELETING; it may take Ray some seconds more to end it.
+        """Return once the application is gone or DELETING; Ray may need a few more seconds to stop it.
 
         :raises RayAnswerError: 404 if there is no such application, 500 if Ray did not delete it.
         """
@@ -65,7 +65,7 @@ class ServeDeleter:
         await asyncio.shield(self._running[name])
 
     async def close(self) -> None:
-        """End the drivers that still run."""
+        """Stop the drivers that are still running."""
         tasks = list(self._running.values())
         for task in tasks:
             task.cancel()
@@ -89,21 +89,21 @@ class ServeDeleter:
         deadline = asyncio.get_running_loop().time() + SETTLE
         while not _going(await self._ray.get_serve_application(name)):
             if asyncio.get_running_loop().time() > deadline:
-                raise RayAnswerError(f"Ray Serve took the deletion of {name!r} but did not begin it.", 500)
+                raise RayAnswerError(f"Ray Serve accepted the deletion of {name!r} but did not start it.", 500)
             await asyncio.sleep(0.3)
 
 
 def driver_environment(nodes: list[Row], credentials: RayCredentials) -> dict[str, str]:
-    """Return what a driver needs in its environment to join the cluster of these nodes.
+    """Return the environment variables with which a driver joins the cluster of these nodes.
 
-    :raises RayTokenError: if the cluster asks for a token and the one that is found cannot be used.
+    :raises RayTokenError: if the cluster requires a token and the token cannot be used.
     """
     on_loopback = any(node.get("state") == "ALIVE" and node.get("node_ip") in LOOPBACK for node in nodes)
     return {**(ON_LOOPBACK if on_loopback else {}), **credentials.environment()}
 
 
 def gcs_address_of(session_name: str) -> str | None:
-    """Return the address of the cluster with this session, if a raylet of it runs on this machine."""
+    """Return the GCS address of the cluster with this session, ``None`` if none of its raylets runs on this machine."""
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
         if any(session_name in word for word in words):
@@ -119,19 +119,19 @@ def main() -> int:
     order = json.load(sys.stdin)
     address = order["gcs_address"] or gcs_address_of(order["session_name"])
     if address is None:
-        sys.stderr.write("no process of this Ray cluster runs on this machine, so no driver can join it\n")
+        sys.stderr.write("this Ray cluster has no process on this machine, so a driver cannot join it\n")
         return 1
 
     for variable in AUTH_VARIABLES:
         os.environ.pop(variable, None)
     os.environ.update(order["environment"])
-    # Ray reads them when it is imported.
+    # Ray reads the variables on import.
     import ray
     from ray import serve
 
     ray.init(address=address, namespace=_NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
     serve.delete(order["name"], _blocking=False)
-    # The controller answers in order, so with this answer it has taken the deletion.
+    # The controller handles calls in order, so it has accepted the deletion once it responds to this one.
     serve.status()
     ray.shutdown()
     return 0
@@ -154,7 +154,7 @@ async def _run_driver(order: dict[str, Any]) -> None:
     try:
         _, errors = await asyncio.wait_for(process.communicate(json.dumps(order).encode()), TIMEOUT)
     except asyncio.TimeoutError as error:
-        raise RayAnswerError(f"Ray Serve did not take the deletion within {TIMEOUT:g} s.", 500) from error
+        raise RayAnswerError(f"Ray Serve did not accept the deletion within {TIMEOUT:g} s.", 500) from error
     finally:
         if process.returncode is None:
             process.kill()

@@ -1,4 +1,4 @@
-"""The agent as a process: its socket, its Ray, its server, and their end in the right order."""
+"""The agent as a process: starts its socket, Ray and server, and stops them in the right order."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from airflow_provider_rayagent.local.connections import (
     raise_file_limit,
 )
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayHeadError, RayUnavailableError
-from airflow_provider_rayagent.local.head import RayHead, what_stands_open
-from airflow_provider_rayagent.local.info_file import info_file, remove_if_left
+from airflow_provider_rayagent.local.head import RayHead, describe_unprotected_parts
+from airflow_provider_rayagent.local.info_file import info_file, remove_if_stale
 from airflow_provider_rayagent.local.jobqueue import JobQueue
 from airflow_provider_rayagent.local.keeper import keeper_command
 from airflow_provider_rayagent.local.ray_api import RayDashboard
@@ -40,27 +40,27 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.local.app import Agent
     from airflow_provider_rayagent.local.plugins import PluginFolder
 
-STREAMS_GRACE = 3
-"""Seconds for open requests to end when the server stops."""
+SHUTDOWN_GRACE = 3
+"""Seconds that open requests have to finish when the server stops."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to run the agent.
+    """Options of the agent.
 
-    :param token: what every request must carry.
-    :param token_is_new: whether the token was made up, and so has to be told.
+    :param token: token that every request must contain.
+    :param is_token_generated: whether the token was generated, and therefore has to be printed.
     :param address: dashboard of an existing Ray; ``None``: start a head.
-    :param gcs_address: the existing Ray's own address; ``None``: look for it on this machine when it is needed.
-    :param ray_token_file: has the existing Ray's token; ``None``: it is where Ray's own tools find it.
-    :param port: 0 for a free one.
-    :param start_timeout: seconds for a head to be ready.
-    :param plugins: to run; ``None``: there are none.
-    :param max_running_jobs: jobs of plugins that may be PENDING or RUNNING on Ray at once.
+    :param gcs_address: GCS address of the existing Ray; ``None``: find it on this machine when needed.
+    :param ray_token_file: file with the existing Ray's token; ``None``: use the token that Ray's own tools use.
+    :param port: port to listen on; 0: a free one.
+    :param start_timeout: seconds to wait until a head is ready.
+    :param plugins: plugins to run; ``None``: no plugins.
+    :param max_running_jobs: maximum number of plugin jobs that are PENDING or RUNNING on Ray.
     """
 
     token: str
-    token_is_new: bool = False
+    is_token_generated: bool = False
     address: str | None = None
     gcs_address: str | None = None
     ray_token_file: Path | None = None
@@ -76,14 +76,14 @@ class Options:
 def listen(host: str, port: int) -> Listener:
     """Return a socket that listens on a loopback address.
 
-    :raises LocalAgentError: if the address is not loopback, or is taken.
+    :raises LocalAgentError: if the address is not a loopback address, or is in use.
     """
     try:
         address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host.strip("[]"))
     except ValueError as error:
-        raise LocalAgentError(f"--host takes a loopback address such as 127.0.0.1, not {host!r}.") from error
+        raise LocalAgentError(f"--host must be a loopback address, such as 127.0.0.1, not {host!r}.") from error
     if not address.is_loopback:
-        raise LocalAgentError(f"The local agent serves this machine alone: {host} is not a loopback address.")
+        raise LocalAgentError(f"The local agent only serves this machine: {host} is not a loopback address.")
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     try:
         return Listener(socket.create_server((str(address), port), family=family, backlog=BACKLOG))
@@ -92,7 +92,7 @@ def listen(host: str, port: int) -> Listener:
 
 
 async def run(options: Options) -> int:
-    """Run the agent until a signal comes or its Ray head ends; return the exit code.
+    """Run the agent until it receives a signal or its Ray head exits; return the exit code.
 
     :raises LocalAgentError: if it cannot start.
     """
@@ -102,7 +102,7 @@ async def run(options: Options) -> int:
         loop.add_signal_handler(number, stop.set)
     loop.set_exception_handler(ignore_out_of_files)
     if options.info_file:
-        remove_if_left(options.info_file)
+        remove_if_stale(options.info_file)
     async with contextlib.AsyncExitStack() as stack:
         listener = stack.enter_context(listen(options.host, options.port))
         head = None if options.address else RayHead(options.num_cpus, options.info_file)
@@ -110,12 +110,12 @@ async def run(options: Options) -> int:
         stack.push_async_callback(ray.close)
         if head:
             stack.push_async_callback(head.stop)
-            say("Starting a Ray head of its own ...")
+            print_line("Starting a Ray head ...")
             await head.start()
-            if not await _unless(stop, head.wait_ready(ray, options.start_timeout)):
+            if not await _run_unless_stopped(stop, head.wait_ready(ray, options.start_timeout)):
                 return 0
         elif options.info_file:
-            await stack.enter_async_context(_kept(options.info_file))
+            await stack.enter_async_context(_info_file_keeper(options.info_file))
         deleter = ServeDeleter(ray, head.gcs_address if head else options.gcs_address)
         stack.push_async_callback(deleter.close)
         queue = JobQueue(ray, options.max_running_jobs)
@@ -137,8 +137,8 @@ def _dashboard(options: Options, head: RayHead | None) -> RayDashboard:
 async def _serve(options: Options, listener: Listener, agent: Agent, head: RayHead | None, stop: asyncio.Event) -> int:
     from airflow_provider_rayagent.local.app import create_app
 
-    lines = await _ray_lines(agent.ray, head)
-    listener.most = raise_file_limit()
+    lines = await _describe_ray(agent.ray, head)
+    listener.max_connections = raise_file_limit()
     server = make_server(create_app(agent, options.token, options.plugins))
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))
     url = url_of(listener)
@@ -153,16 +153,17 @@ async def _serve(options: Options, listener: Listener, agent: Agent, head: RayHe
     }
     with contextlib.ExitStack() as files:
         for line in lines:
-            say(line)
+            print_line(line)
         if options.plugins:
             plugins = options.plugins.read()
             names = ", ".join(plugin.lookup for plugin in plugins.usable)
-            say(f"Plugins in {options.plugins.path}: {names or 'none yet'} ({options.max_running_jobs} jobs at once)")
+            limit = options.max_running_jobs
+            print_line(f"Plugins in {options.plugins.path}: {names or 'none yet'} (at most {limit} jobs at a time)")
             for fault in plugins.faults.values():
-                say(f"Not usable: {fault}")
-        if options.token_is_new:
-            say(f"Token: {options.token}")
-        say(f"The local agent listens on {url} (Ctrl-C ends it; API: {url}/openapi.json)")
+                print_line(f"Not usable: {fault}")
+        if options.is_token_generated:
+            print_line(f"Token: {options.token}")
+        print_line(f"The local agent is listening on {url} (API: {url}/openapi.json). Press Ctrl-C to stop it.")
         if options.info_file:
             files.enter_context(info_file(options.info_file, json.dumps(info)))
         ended = asyncio.ensure_future(head.wait_ended() if head else asyncio.Event().wait())
@@ -175,12 +176,12 @@ async def _serve(options: Options, listener: Listener, agent: Agent, head: RayHe
         ended.cancel()
         stopped.cancel()
     if head and head_ended:
-        raise RayHeadError(f"The Ray head has ended, so the local agent ends too. {head.last_words()}")
+        raise RayHeadError(f"The Ray head has exited, so the local agent stops too. {head.format_last_lines()}")
     return 0
 
 
 def make_server(app: FastAPI) -> uvicorn.Server:
-    """Return a server that leaves the signals to its caller."""
+    """Return a server that leaves signal handling to its caller."""
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -192,14 +193,14 @@ def make_server(app: FastAPI) -> uvicorn.Server:
         app,
         http=Protocol,
         lifespan="off",
-        # Nobody in between has to be believed.
+        # There is no proxy, so X-Forwarded headers cannot be trusted.
         proxy_headers=False,
         log_config=None,
         access_log=False,
         ws_per_message_deflate=False,
-        # Nothing is read from a WebSocket.
+        # Clients send no messages.
         ws_max_size=1 << 16,
-        timeout_graceful_shutdown=STREAMS_GRACE,
+        timeout_graceful_shutdown=SHUTDOWN_GRACE,
     )
     return Server(config)
 
@@ -210,16 +211,16 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def say(line: str) -> None:
-    """Tell the person who started the agent."""
+def print_line(line: str) -> None:
+    """Print a line to the user who started the agent, if standard output is still open."""
     with contextlib.suppress(OSError):
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
 
 
 @contextlib.asynccontextmanager
-async def _kept(path: Path) -> AsyncIterator[None]:
-    """Have a process remove the info file if this one is killed; a head of its own has such a process already."""
+async def _info_file_keeper(path: Path) -> AsyncIterator[None]:
+    """Run a keeper that removes the info file if the agent is killed; with a Ray head, the head's keeper does this."""
     keeper = await asyncio.create_subprocess_exec(
         *keeper_command(path),
         stdin=asyncio.subprocess.PIPE,
@@ -235,33 +236,33 @@ async def _kept(path: Path) -> AsyncIterator[None]:
         await keeper.wait()
 
 
-async def _ray_lines(ray: RayDashboard, head: RayHead | None) -> list[str]:
-    """Return what the person who started the agent should know of its Ray.
+async def _describe_ray(ray: RayDashboard, head: RayHead | None) -> list[str]:
+    """Return lines about Ray for the user who started the agent.
 
-    :raises RayAnswerError: if Ray refuses the agent.
+    :raises RayAnswerError: if Ray rejects the agent.
     """
     try:
         version = str((await ray.health()).get("ray_version"))
     except RayUnavailableError as error:
-        return [f"Ray: not there yet. {error} Until it is, every request is answered with 503."]
+        return [f"Ray: not available yet. {error} Until then, the agent responds to every request with 503."]
     line = f"Ray: {version} at {ray.url}"
     if head is None:
         return [line]
     if ray.credentials.asked:
         line += f"; its token is in {head.token_file}"
-    stands_open = what_stands_open(version)
-    return [line, stands_open] if stands_open else [line]
+    unprotected = describe_unprotected_parts(version)
+    return [line, unprotected] if unprotected else [line]
 
 
-async def _unless(stop: asyncio.Event, work: Any) -> bool:
-    """Await ``work`` and return ``True``, or ``False`` if ``stop`` came first."""
-    working = asyncio.ensure_future(work)
+async def _run_unless_stopped(stop: asyncio.Event, work: Any) -> bool:
+    """Await ``work``, or cancel it once ``stop`` is set; return whether it finished."""
+    task = asyncio.ensure_future(work)
     stopped = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
-    if not working.done():
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
+    if not task.done():
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
         return False
-    working.result()
+    task.result()
     return True

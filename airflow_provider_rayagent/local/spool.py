@@ -1,4 +1,4 @@
-"""Bytes that one task writes and many read, each at its own pace, without holding them in memory."""
+"""A buffer on disk that one task writes and many tasks read, each at its own pace."""
 
 from __future__ import annotations
 
@@ -12,80 +12,80 @@ from airflow_provider_rayagent.local.errors import LocalAgentError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-BLOCK = 65_536
-"""Most bytes that a reader is given at a time; more than the longest event."""
-TURNS = 8
-"""Readers that go on at a time: a request must not wait until a thousand of them were served."""
+BLOCK_BYTES = 65_536
+"""Maximum number of bytes that a reader gets at a time; more than the longest event."""
+MAX_ACTIVE_READERS = 8
+"""Readers that read at the same time, so that other requests do not wait for a thousand of them."""
 
 
 class Spool:
-    """A file without a name: it grows until it is finished, and it is gone with the process, however that ends."""
+    """An unnamed temporary file that grows until it is finished, and is deleted even if the process is killed."""
 
     def __init__(self) -> None:
         self._file: IO[bytes] | None = None
         self.size = 0
         self.is_finished = False
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
     def write(self, data: bytes) -> None:
         """Append bytes.
 
-        :raises LocalAgentError: if the disk does not take them.
+        :raises LocalAgentError: if they cannot be written to disk.
         """
         if not data:
             return
-        left = memoryview(data)
+        remaining = memoryview(data)
         try:
             if self._file is None:
-                # Without a buffer, so that a reader sees what was written.
+                # Unbuffered, so that readers see all written bytes.
                 self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 (see close)
-            while left:
-                left = left[os.write(self._file.fileno(), left) :]
+            while remaining:
+                remaining = remaining[os.write(self._file.fileno(), remaining) :]
         except OSError as error:
-            raise LocalAgentError(f"Cannot keep a log in {tempfile.gettempdir()}: {error.strerror}.") from error
+            raise LocalAgentError(f"Cannot store a log in {tempfile.gettempdir()}: {error.strerror}.") from error
         self.size += len(data)
         self.wake_readers()
 
     def finish(self) -> None:
-        """Say that no more will be written."""
+        """Mark the file as finished; nothing is written after this."""
         self.is_finished = True
         self.wake_readers()
 
     def wake_readers(self) -> None:
-        """Let everybody who waits for news look again."""
-        self._news.set()
-        self._news = asyncio.Event()
+        """Wake the readers that wait for more bytes."""
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     async def blocks(
-        self, turns: asyncio.Semaphore, cut: Callable[[bytes], bytes] = bytes
+        self, read_slots: asyncio.Semaphore, trim: Callable[[bytes], bytes] = bytes
     ) -> AsyncGenerator[bytes | None, None]:
-        """Yield what was and is written until it is finished, and ``None`` where it was woken and there is nothing new.
+        """Yield all bytes until the file is finished, and ``None`` if woken without new bytes.
 
-        :param turns: of all readers; see :data:`TURNS`.
-        :param cut: returns as much of a block as can be used; some of it, if there is one of :data:`BLOCK` bytes.
+        :param read_slots: semaphore shared by all readers; see :data:`MAX_ACTIVE_READERS`.
+        :param trim: returns the usable beginning of a block, which must not be empty if the block is full.
         """
         offset = 0
         while True:
             if offset < self.size:
-                async with turns:
-                    # What else the event loop has to do comes between two turns.
+                async with read_slots:
+                    # Let other tasks of the event loop run between two blocks.
                     await asyncio.sleep(0)
-                    block = cut(self._read(offset))
+                    block = trim(self._read(offset))
                 offset += len(block)
                 yield block
             elif self.is_finished:
                 return
             else:
-                await self._news.wait()
+                await self._changed.wait()
                 if offset == self.size and not self.is_finished:
                     yield None
 
     def close(self) -> None:
-        """Give the disk space back."""
+        """Release the disk space."""
         if self._file is not None:
             self._file.close()
 
     def _read(self, offset: int) -> bytes:
         if self._file is None:
             return b""
-        return os.pread(self._file.fileno(), min(BLOCK, self.size - offset), offset)
+        return os.pread(self._file.fileno(), min(BLOCK_BYTES, self.size - offset), offset)

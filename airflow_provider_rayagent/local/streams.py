@@ -1,4 +1,4 @@
-"""The forms in which logs go out: a live one as server-sent events and over a WebSocket, a whole one as text."""
+"""Responses with logs: live logs as server-sent events or over a WebSocket, whole logs as text."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.local.job_logs import Follower
 
 NORMAL, INTERNAL_ERROR, SERVICE_RESTART = 1000, 1011, 1012
-"""Close codes: all was sent; the log ended early, open it again; the agent is stopping."""
+"""Close codes: the log is complete; it ended early and can be opened again; the agent is stopping."""
 
 
 class _Stream(Response):
-    """A response of unknown length; a client that sees its end has all that there was to send.
+    """A response of unknown length, which is terminated properly only if everything was sent.
 
-    :param stopping: set when the server stops, which ends the stream early.
+    :param stopping: set when the server stops; the stream then ends early.
     """
 
     def __init__(self, stopping: asyncio.Event) -> None:
@@ -38,28 +38,28 @@ class _Stream(Response):
     async def send_blocks(
         self, blocks: AsyncGenerator[bytes | None, None], receive: Receive, send: Send, *, idle: bytes
     ) -> bool:
-        """Send blocks, and ``idle`` for none; return whether they came to their end."""
+        """Send blocks, and ``idle`` for ``None``; return whether all were sent."""
 
         async def send_block(block: bytes | None) -> None:
             await send({"type": "http.response.body", "body": block or idle, "more_body": True})
 
-        async def client_gone() -> None:
+        async def wait_for_disconnect() -> None:
             while (await receive())["type"] != "http.disconnect":
                 pass
 
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        return await relay(blocks, send_block, client_gone(), self._stopping.wait())
+        return await relay(blocks, send_block, wait_for_disconnect(), self._stopping.wait())
 
     async def end(self, send: Send) -> None:
-        """Send the end."""
+        """Terminate the response properly."""
         with contextlib.suppress(OSError):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class EventStream(_Stream):
-    """Server-sent events. While nothing is logged an empty line is sent now and then.
+    """Server-sent events, with an empty line as a keep-alive while nothing is logged.
 
-    An SSE comment would be the usual sign of life, but the agent's client takes a comment for a log line.
+    An SSE comment would be the usual keep-alive, but the agent's client treats comments as log lines.
     """
 
     media_type = "text/event-stream"
@@ -71,15 +71,15 @@ class EventStream(_Stream):
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         with closing(self._follower):
             await self.send_blocks(self._follower.blocks(), receive, send, idle=b"\n")
-        # The last event says whether the log is whole.
+        # The last event shows whether the log is complete, so the response always ends properly.
         await self.end(send)
 
 
 class TextStream(_Stream):
-    """A whole log. Where it cannot be read to its end the response has none.
+    """A whole log as text. If it cannot be read completely, the response is aborted.
 
     :param first: the first block.
-    :param rest: the others.
+    :param rest: the other blocks.
     """
 
     media_type = "text/plain"
@@ -101,7 +101,7 @@ class TextStream(_Stream):
 
 
 async def stream_to_websocket(websocket: WebSocket, follower: Follower, stopping: asyncio.Event) -> None:
-    """Accept a WebSocket, send the events, close it with a code that says how it ended.
+    """Accept a WebSocket, send the events, and close it with a code for how the log ended.
 
     :param stopping: set when the server stops.
     """
@@ -113,13 +113,13 @@ async def stream_to_websocket(websocket: WebSocket, follower: Follower, stopping
         for message in messages(events or b""):
             await websocket.send({"type": "websocket.send", "text": message})
 
-    async def client_gone() -> None:
+    async def wait_for_disconnect() -> None:
         while (await websocket.receive())["type"] != "websocket.disconnect":
             pass
 
     with closing(follower):
         await websocket.accept()
-        ended = await relay(follower.blocks(), send_events, client_gone(), stopping.wait())
+        ended = await relay(follower.blocks(), send_events, wait_for_disconnect(), stopping.wait())
     complete = ended and last.endswith(COMPLETE)
     code = NORMAL if complete else SERVICE_RESTART if stopping.is_set() else INTERNAL_ERROR
     with contextlib.suppress(RuntimeError, OSError):
@@ -129,11 +129,11 @@ async def stream_to_websocket(websocket: WebSocket, follower: Follower, stopping
 async def relay(
     blocks: AsyncGenerator[bytes | None, None],
     send: Callable[[bytes | None], Awaitable[None]],
-    *ends: Awaitable[Any],
+    *stop_signals: Awaitable[Any],
 ) -> bool:
-    """Send blocks one by one until they are over or one of ``ends`` is; close their generator in any case.
+    """Send blocks until there are no more or one of ``stop_signals`` is done; always close their generator.
 
-    :return: whether all were sent.
+    :return: whether all blocks were sent.
     """
 
     async def pump() -> None:
@@ -142,7 +142,7 @@ async def relay(
                 await send(block)
 
     pumping = asyncio.ensure_future(pump())
-    tasks = [pumping, *(asyncio.ensure_future(end) for end in ends)]
+    tasks = [pumping, *(asyncio.ensure_future(each) for each in stop_signals)]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:

@@ -9,15 +9,15 @@ from tests.docs.conftest import PAGES
 
 TEXT = (PAGES / "local-agent.md").read_text(encoding="utf-8")
 ROWS = {
-    "open connections": (connections.MAX_CONNECTIONS, connections.MAX_CONNECTIONS + connections.OTHER_FILES),
+    "open connections": (connections.MAX_CONNECTIONS, connections.MAX_CONNECTIONS + connections.RESERVED_FILES),
     "open streams": (job_logs.MAX_FOLLOWERS,),
     "running jobs that are followed": (job_logs.MAX_TAILS,),
     "open logs, live ones and whole ones each": (job_logs.MAX_LOGS,),
     "whole logs read from Ray at a time": (ray_api.MAX_LOG_READS,),
     "requests to Ray at a time": (ray_api.MAX_REQUESTS, ray_api.READ_TIMEOUT),
-    "time for the headers of a request": (connections.HEADERS_SECONDS,),
-    "time for the body of a request": (limits.BODY_SECONDS,),
-    "body of a request": (limits.MAX_BODY,),
+    "time for the headers of a request": (connections.HEADERS_TIMEOUT,),
+    "time for the body of a request": (limits.BODY_TIMEOUT,),
+    "body of a request": (limits.MAX_BODY_BYTES,),
     "jobs that wait in the queue": (jobqueue.MAX_WAITING,),
     "jobs remembered that ended in the queue": (jobqueue.MAX_ENDED,),
 }
@@ -37,5 +37,5 @@ def test_every_limit_in_the_table_is_checked() -> None:
 
 def test_limits_in_sentences_are_those_of_the_code() -> None:
     assert f"longer than {plugins.MAX_MANIFEST:,} bytes" in TEXT
-    assert f"turns of {spool.BLOCK // 1024} KB" in TEXT
+    assert f"turns of {spool.BLOCK_BYTES // 1024} KB" in TEXT
     assert f"about {jobqueue.MAX_FAILURES * jobqueue.POLL_SECONDS:.0f} seconds if Ray fails" in TEXT

@@ -27,15 +27,15 @@ SECRET = "not-to-be-seen"
     ("arguments", "words"),
     [
         (["--host", "0.0.0.0"], "not a loopback address"),
-        (["--host", "example.com"], "takes a loopback address"),
-        (["--address", "nonsense"], "looks like http://127.0.0.1:8265"),
-        (["--gcs-address", "127.0.0.1:1"], "belongs to --address"),
-        (["--ray-token-file", "/nowhere/token"], "belongs to --address"),
+        (["--host", "example.com"], "must be a loopback address"),
+        (["--address", "nonsense"], "Not the address of a Ray dashboard, such as http://127.0.0.1:8265"),
+        (["--gcs-address", "127.0.0.1:1"], "requires --address"),
+        (["--ray-token-file", "/nowhere/token"], "requires --address"),
         (["--address", "http://127.0.0.1:9", "--ray-token-file", "/nowhere/token"], "Cannot read the Ray token from"),
         (["--token", ""], "visible ASCII"),
         (["--token", "two words"], "visible ASCII"),
         (["--token-file", "/nowhere/token"], "Cannot read the token file"),
-        (["--plugins", "/nowhere/plugins"], "Cannot read the folder of plugins /nowhere/plugins"),
+        (["--plugins", "/nowhere/plugins"], "Cannot read the plugin folder /nowhere/plugins"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_starts(
@@ -136,7 +136,7 @@ def test_while_ray_is_down_every_call_is_answered_with_503(
     response = without_ray.request(method, path, **options)
 
     assert response.status_code == 503
-    assert "Ray does not answer at http://127.0.0.1:9" in response.json()["detail"]
+    assert "Ray does not respond at http://127.0.0.1:9" in response.json()["detail"]
 
 
 def test_while_ray_is_down_a_websocket_is_refused_with_503(without_ray: LocalAgent) -> None:

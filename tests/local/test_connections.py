@@ -44,7 +44,7 @@ async def slow_app(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest.fixture
 def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setattr(connections, "HEADERS_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "HEADERS_TIMEOUT", 0.3)
     listener = listen("127.0.0.1", 0)
     address = url_of(listener)
     server = make_server(slow_app)  # type: ignore[arg-type]
@@ -146,7 +146,7 @@ def test_connections_beyond_the_bound_are_503_and_said_once_and_later_ones_are_s
                 connection.sendall(b"GET /health/ HTTP/1.1\r\nHost: a\r\n\r\n")
                 answer = read_to_end(connection)
         assert answer.startswith(b"HTTP/1.1 503 ")
-        assert "as many connections as it takes" in json.loads(answer.partition(b"\r\n\r\n")[2])["detail"]
+        assert "limit of open connections" in json.loads(answer.partition(b"\r\n\r\n")[2])["detail"]
         time.sleep(2)
     text = agent.output.read_text()[printed:]
     assert text.count("\n") == 1, text
@@ -213,4 +213,4 @@ def test_a_process_that_is_out_of_files_says_so_once_and_goes_on_when_it_has_som
 
     assert 0 < int(tries) < UVICORN_BACKLOG
     assert errors.count("\n") == 1, errors
-    assert "no connection can be accepted: Too many open files" in errors
+    assert "cannot accept connections: Too many open files" in errors

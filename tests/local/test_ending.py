@@ -136,7 +136,7 @@ def test_the_agent_ends_with_an_error_when_its_ray_ends(started: Started) -> Non
 
     assert started.process.wait(PATIENCE) == 1
 
-    assert "Ray head has ended" in started.text()
+    assert "Ray head has exited" in started.text()
     assert "gcs_server has ended." in started.text()
     assert_all_end(processes, within=0)
 

@@ -14,7 +14,7 @@ from airflow_provider_rayagent.local import job_logs
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError, TooManyError
 from airflow_provider_rayagent.local.events import messages
 from airflow_provider_rayagent.local.job_logs import JobLogs
-from airflow_provider_rayagent.local.spool import TURNS
+from airflow_provider_rayagent.local.spool import MAX_ACTIVE_READERS
 from airflow_provider_rayagent.local.streams import relay
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class ScriptedRay:
 
 
 def logs_of(ray: ScriptedRay, quiet: float = 0.05) -> JobLogs:
-    return JobLogs(cast("RayDashboard", ray), asyncio.Semaphore(TURNS), quiet)
+    return JobLogs(cast("RayDashboard", ray), asyncio.Semaphore(MAX_ACTIVE_READERS), quiet)
 
 
 async def events_of(follower: Follower) -> list[Event | None]:
@@ -288,7 +288,7 @@ def test_a_job_whose_tails_were_left_is_not_tailed_again_and_again() -> None:
     async def play() -> None:
         ray = ScriptedRay([None], ["RUNNING", "DOWN"])
         logs = logs_of(ray, quiet=0.01)
-        for _ in range(job_logs.MAX_LEFT_TAILS):
+        for _ in range(job_logs.MAX_ABANDONED_TAILS):
             ray.statuses = ["RUNNING", "DOWN"]
             assert not any(await events_of(await logs.follow("job")))
         ray.statuses = ["RUNNING"]
@@ -297,7 +297,7 @@ def test_a_job_whose_tails_were_left_is_not_tailed_again_and_again() -> None:
         other = await logs.follow("other")
         other.close()
         await asyncio.sleep(0.01)
-        assert ray.tails_opened == job_logs.MAX_LEFT_TAILS + 1
+        assert ray.tails_opened == job_logs.MAX_ABANDONED_TAILS + 1
         await logs.close()
 
     asyncio.run(play())

@@ -14,7 +14,7 @@ import pytest
 
 from airflow_provider_rayagent.local.cli import main
 from airflow_provider_rayagent.local.errors import LocalAgentError
-from airflow_provider_rayagent.local.info_file import info_file, remove_if_left
+from airflow_provider_rayagent.local.info_file import info_file, remove_if_stale
 from airflow_provider_rayagent.local.keeper import remove_info_file
 from tests.stack.agent import start_agent, stop_agent, wait_for_file
 from tests.stack.watch import PATIENCE, wait_until
@@ -35,9 +35,9 @@ def test_an_info_file_is_for_its_owner_alone_and_only_while_it_is_true(tmp_path:
         assert path.read_text() == "new"
         assert path.stat().st_mode & 0o777 == 0o600
         assert list(tmp_path.iterdir()) == [path]
-        with pytest.raises(LocalAgentError, match="of a local agent that runs"):
-            remove_if_left(path)
-        with pytest.raises(LocalAgentError, match="of a local agent that runs"), info_file(path, "other"):
+        with pytest.raises(LocalAgentError, match="of a running local agent"):
+            remove_if_stale(path)
+        with pytest.raises(LocalAgentError, match="of a running local agent"), info_file(path, "other"):
             pass
         assert path.read_text() == "new"
     assert not path.exists()
@@ -54,7 +54,7 @@ def test_an_info_file_that_was_replaced_is_not_removed(tmp_path: Path) -> None:
 def test_what_is_no_file_is_left_alone(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for path in (tmp_path / "none", tmp_path, tmp_path / "fifo"):
-        remove_if_left(path)
+        remove_if_stale(path)
     assert list(tmp_path.iterdir()) == [tmp_path / "fifo"]
 
 
@@ -104,7 +104,7 @@ def test_an_info_file_of_an_agent_that_runs_is_not_taken(tmp_path: Path, capsys:
         wait_for_file(info, process, output)
         text = info.read_text()
         assert main([*NO_RAY, "--info-file", str(info)]) == 1
-        assert f"{info} is the info file of a local agent that runs" in capsys.readouterr().err
+        assert f"{info} is the info file of a running local agent" in capsys.readouterr().err
         assert info.read_text() == text
     finally:
         stop_agent(process)
@@ -129,6 +129,6 @@ def test_a_keeper_leaves_the_info_file_of_an_agent_that_was_started_since(
 ) -> None:
     path = tmp_path / "info.json"
     with info_file(path, "of the next agent"):
-        monkeypatch.setattr("airflow_provider_rayagent.local.keeper.UNLOCK_PATIENCE", 0.1)
+        monkeypatch.setattr("airflow_provider_rayagent.local.keeper.UNLOCK_TIMEOUT", 0.1)
         remove_info_file(path)
         assert path.read_text() == "of the next agent"

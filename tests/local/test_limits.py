@@ -17,7 +17,7 @@ import websocket
 from airflow_provider_rayagent.local import limits
 from airflow_provider_rayagent.local.connections import raise_file_limit
 from airflow_provider_rayagent.local.job_logs import MAX_FOLLOWERS, MAX_TAILS
-from airflow_provider_rayagent.local.limits import MAX_BODY, BodyLimits
+from airflow_provider_rayagent.local.limits import MAX_BODY_BYTES, BodyLimits
 from tests.local.stub_ray import stub_ray
 from tests.stack.agent import local_agent
 from tests.stack.watch import PATIENCE, wait_until
@@ -52,10 +52,10 @@ def refused(response: requests.Response, status_code: int) -> str:
 @pytest.mark.parametrize("path", ["jobs/", "plugin_releases/train/run/", "plugin_releases/run_debug/"])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_that_is_too_long_is_413(agent: LocalAgent, path: str, chunked: bool) -> None:
-    body = b'{"entrypoint": "' + b"x" * MAX_BODY + b'"}'
+    body = b'{"entrypoint": "' + b"x" * MAX_BODY_BYTES + b'"}'
     data: Any = iter([body[:70_000], body[70_000:]]) if chunked else body
 
-    assert f"{MAX_BODY:,} bytes" in refused(agent.request("POST", path, data=data), 413)
+    assert f"{MAX_BODY_BYTES:,} bytes" in refused(agent.request("POST", path, data=data), 413)
 
 
 def test_a_very_long_body_is_not_held_in_memory(agent: LocalAgent) -> None:
@@ -69,7 +69,7 @@ def test_a_very_long_body_is_not_held_in_memory(agent: LocalAgent) -> None:
 
 
 def test_a_body_as_long_as_ray_takes_it_is_taken(agent: LocalAgent, ray: StubRay) -> None:
-    job_id = agent.submit("x" * (MAX_BODY - 100), submission_id="long-body")
+    job_id = agent.submit("x" * (MAX_BODY_BYTES - 100), submission_id="long-body")
     assert job_id in ray.jobs
 
 
@@ -93,7 +93,7 @@ def test_json_that_no_job_can_have_is_400(agent: LocalAgent, path: str, value: b
 def test_a_body_that_does_not_come_is_408_and_one_whose_client_leaves_is_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(limits, "BODY_SECONDS", 0.05)
+    monkeypatch.setattr(limits, "BODY_TIMEOUT", 0.05)
     passed: list[Message] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_rayagent.client.errors import RayAgentInputError
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError
-from airflow_provider_rayagent.local.plugin_runs import MAX_PARAMS, RunRequest, submission
+from airflow_provider_rayagent.local.plugin_runs import MAX_PARAMS, RunRequest, build_submission
 from airflow_provider_rayagent.local.plugins import PluginError, PluginFolder, read_plugin
 from tests.stack.agent import EXAMPLE_PLUGINS
 
@@ -130,7 +130,7 @@ def test_a_manifest_that_cannot_be_read_is_a_fault_of_its_plugin_alone(words: st
         with pytest.raises(PluginError, match=words):
             folder.find(lookup)
     with pytest.raises(PluginError, match=words):
-        folder.at("odd")
+        folder.find_by_path("odd")
     with pytest.raises(RayAnswerError, match=r"no plugin 'other'.*Not usable: odd"):
         folder.find("other")
 
@@ -179,17 +179,19 @@ def test_a_plugin_is_found_by_its_release_and_by_its_name_if_that_says_which(tmp
 def test_a_plugin_is_found_by_its_path(tmp_path: Path) -> None:
     folder = PluginFolder(tmp_path / "plugins")
     inside, outside = write(tmp_path / "plugins" / "a"), write(tmp_path / "b")
-    assert [folder.at(path).folder for path in ("a", str(inside), str(outside), "../b")] == [inside] * 2 + [outside] * 2
+    assert [folder.find_by_path(path).folder for path in ("a", str(inside), str(outside), "../b")] == [inside] * 2 + [
+        outside
+    ] * 2
     for path in ("none", "", "/", "a\0b"):
         with pytest.raises(RayAnswerError, match=r"has no plugin\.yaml"):
-            folder.at(path)
+            folder.find_by_path(path)
 
 
 def test_a_run_becomes_rays_submit_call() -> None:
     plugin = PluginFolder(EXAMPLE_PLUGINS).find("train")
     order = RunRequest(action="train", params={"a": "é $HOME ${PATH}"}, job_id="j-1", language="ko")
 
-    assert submission(plugin, order) == {
+    assert build_submission(plugin, order) == {
         "submission_id": "j-1",
         "entrypoint": f"cd {EXAMPLE_PLUGINS / 'train'} && python train.py",
         "metadata": {"plugin": "train", "version": "1.0", "action": "train"},
@@ -207,7 +209,7 @@ def test_a_run_becomes_rays_submit_call() -> None:
 
 def test_a_run_without_an_id_gets_one_of_its_own() -> None:
     plugin = PluginFolder(EXAMPLE_PLUGINS).find("train")
-    ids = {submission(plugin, RunRequest(action="train"))["submission_id"] for _ in range(9)}
+    ids = {build_submission(plugin, RunRequest(action="train"))["submission_id"] for _ in range(9)}
     assert len(ids) == 9
     assert all(each.startswith("train-") for each in ids)
 
@@ -215,12 +217,12 @@ def test_a_run_without_an_id_gets_one_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("order", "error", "words"),
     [
-        ({"action": "x"}, RayAnswerError, "has no action 'x'; it has train, train_on_gpu"),
-        ({"action": "train", "params": {"a": "x" * MAX_PARAMS}}, RayAnswerError, f"carries up to {MAX_PARAMS}"),
+        ({"action": "x"}, RayAnswerError, "has no action 'x', only train, train_on_gpu"),
+        ({"action": "train", "params": {"a": "x" * MAX_PARAMS}}, RayAnswerError, f"the limit is {MAX_PARAMS}"),
         ({"action": "train", "job_id": "a b"}, RayAgentInputError, "job id"),
     ],
 )
 def test_a_run_that_cannot_be_one_is_refused(order: dict[str, Any], error: type[Exception], words: str) -> None:
     assert issubclass(error, (LocalAgentError, RayAgentInputError))
     with pytest.raises(error, match=words):
-        submission(PluginFolder(EXAMPLE_PLUGINS).find("train"), RunRequest(**order))
+        build_submission(PluginFolder(EXAMPLE_PLUGINS).find("train"), RunRequest(**order))

@@ -163,7 +163,7 @@ def test_a_run_with_a_malformed_body_is_422(agent: LocalAgent, body: dict[str, A
 @pytest.mark.parametrize(
     ("body", "status_code", "words"),
     [
-        ({}, 400, "needs the path"),
+        ({}, 400, "is required"),
         ({"plugin_path": "/nowhere"}, 400, "'/nowhere' has no plugin.yaml"),
         ({"plugin_path": "train", "config": {}}, 501, "config"),
         ({"plugin_path": "train", "modules": {"main": "x"}}, 501, "modules"),

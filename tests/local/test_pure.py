@@ -16,21 +16,21 @@ from airflow_provider_rayagent.local.access import check_token
 from airflow_provider_rayagent.local.errors import LocalAgentError
 from airflow_provider_rayagent.local.events import (
     COMPLETE,
-    MAX_EVENT,
+    MAX_EVENT_CHARS,
+    complete_events,
     encode_event,
-    join_logs,
     log_events,
+    merge_log_events,
     messages,
-    whole_events,
 )
 from airflow_provider_rayagent.local.files import write_private
-from airflow_provider_rayagent.local.follow import LogRewrittenError, Rest, Sent
+from airflow_provider_rayagent.local.follow import LogRewrittenError, Remainder, SentPrefix
 from airflow_provider_rayagent.local.head import (
     HeadPorts,
+    describe_unprotected_parts,
     free_ports,
     head_environment,
     start_command,
-    what_stands_open,
 )
 from airflow_provider_rayagent.local.ray_api import check_dashboard_url
 from airflow_provider_rayagent.local.server import listen, url_of
@@ -46,7 +46,7 @@ def test_events_hold_the_text_unchanged_and_are_short_enough_for_every_client(te
     events = [json.loads(each) for each in sent]
     assert "".join(event["message"] for event in events) == text
     assert all(event["type"] == "log" and event["message"] for event in events)
-    assert all(len(each) <= MAX_EVENT for each in sent)
+    assert all(len(each) <= MAX_EVENT_CHARS for each in sent)
 
 
 def test_an_event_is_cut_after_a_newline_where_there_is_one() -> None:
@@ -70,9 +70,9 @@ def test_an_event_has_no_separator_that_a_client_could_cut_at() -> None:
 def test_of_a_block_whole_events_are_kept() -> None:
     one, two = encode_event({"type": "log", "message": "1"}), encode_event({"type": "log", "message": "2"})
 
-    assert whole_events(one + two) == one + two
-    assert whole_events(one + two[:-1]) == one
-    assert whole_events(one[:-1]) == b""
+    assert complete_events(one + two) == one + two
+    assert complete_events(one + two[:-1]) == one
+    assert complete_events(one[:-1]) == b""
 
 
 def events_of(*texts: str) -> bytes:
@@ -83,10 +83,10 @@ def test_logs_in_a_row_are_joined() -> None:
     texts = ["é1\n", 'a"}\n\ndata: {"type": "log", "message": "', "\\", "😀\n"]
     other = encode_event({"type": "error", "message": "x"})
 
-    assert join_logs(b"") == b""
-    assert join_logs(other + COMPLETE) == other + COMPLETE
-    assert join_logs(events_of(*texts)) == events_of("".join(texts))
-    assert join_logs(events_of("1", "2") + other + events_of("3", "4") + COMPLETE) == (
+    assert merge_log_events(b"") == b""
+    assert merge_log_events(other + COMPLETE) == other + COMPLETE
+    assert merge_log_events(events_of(*texts)) == events_of("".join(texts))
+    assert merge_log_events(events_of("1", "2") + other + events_of("3", "4") + COMPLETE) == (
         events_of("12") + other + events_of("34") + COMPLETE
     )
 
@@ -96,18 +96,18 @@ def test_logs_are_joined_up_to_the_longest_event(size: int) -> None:
     texts = [str(number % 10) * size for number in range(60_000 // size)]
     other = encode_event({"type": "error", "message": "x" * 50})
 
-    sent = messages(join_logs(other + events_of(*texts)))
+    sent = messages(merge_log_events(other + events_of(*texts)))
     assert "".join(json.loads(each)["message"] for each in sent[1:]) == "".join(texts)
-    assert max(map(len, sent)) <= MAX_EVENT
-    assert all(len(one) + len(two) > MAX_EVENT for one, two in itertools.pairwise(sent[1:]))
+    assert max(map(len, sent)) <= MAX_EVENT_CHARS
+    assert all(len(one) + len(two) > MAX_EVENT_CHARS for one, two in itertools.pairwise(sent[1:]))
 
 
 def rest_of(pieces: list[str], *sent_texts: str) -> str:
-    sent = Sent()
+    sent = SentPrefix()
     for text in sent_texts:
         sent.add(text)
-    rest = Rest(sent)
-    given = "".join(rest.of(piece) for piece in pieces)
+    rest = Remainder(sent)
+    given = "".join(rest.feed(piece) for piece in pieces)
     rest.check_end()
     return given
 
@@ -183,7 +183,7 @@ def test_a_token_that_no_header_can_carry_is_refused(token: str) -> None:
     ],
 )
 def test_an_address_that_is_no_dashboard_is_refused(url: str) -> None:
-    with pytest.raises(LocalAgentError, match="looks like"):
+    with pytest.raises(LocalAgentError, match="Not the address"):
         check_dashboard_url(url)
 
 
@@ -269,17 +269,17 @@ def test_the_head_has_its_own_token_whatever_the_environment_says() -> None:
 @pytest.mark.parametrize(
     ("version", "words"),
     [
-        ("2.50.1", "asks for no token anywhere"),
-        ("2.51.0", "asks for no token anywhere"),
-        ("2.52.0", "asks for no token at its node agent"),
-        ("2.53.0", "asks for no token at its node agent"),
-        ("2.54.0", "asks for no token at the replicas of Serve"),
-        ("2.57.3", "asks for no token at the replicas of Serve"),
-        ("unknown", "asks for no token anywhere"),
+        ("2.50.1", "does not require a token anywhere"),
+        ("2.51.0", "does not require a token anywhere"),
+        ("2.52.0", "does not require a token in its node agent"),
+        ("2.53.0", "does not require a token in its node agent"),
+        ("2.54.0", "does not require a token in the replicas of Serve"),
+        ("2.57.3", "does not require a token in the replicas of Serve"),
+        ("unknown", "does not require a token anywhere"),
     ],
 )
 def test_what_stands_open_in_an_older_ray_is_said_in_one_line(version: str, words: str) -> None:
-    line = what_stands_open(version)
+    line = describe_unprotected_parts(version)
 
     assert line is not None
     assert f"Ray {version} {words}" in line
@@ -289,4 +289,4 @@ def test_what_stands_open_in_an_older_ray_is_said_in_one_line(version: str, word
 
 @pytest.mark.parametrize("version", ["2.58.0", "2.60.0", "3.0.0.dev0"])
 def test_of_a_newer_ray_nothing_stands_open(version: str) -> None:
-    assert what_stands_open(version) is None
+    assert describe_unprotected_parts(version) is None

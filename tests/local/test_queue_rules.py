@@ -150,7 +150,7 @@ def test_a_waiting_job_that_ray_refuses_has_failed_and_the_next_is_submitted() -
         await ray.until("a", "c")
         (failed,) = queue.ended()
         assert (failed["submission_id"], failed["status"]) == ("b", "FAILED")
-        assert failed["message"] == "Ray did not take the job: no such resource"
+        assert failed["message"] == "Ray rejected the job: no such resource"
         assert failed["end_time"] >= failed["start_time"]
 
     asyncio.run(play())
@@ -185,7 +185,7 @@ def test_a_waiting_job_that_ray_never_takes_has_failed_and_the_next_is_submitted
         await ray.until("a", "c")
         (failed,) = queue.ended()
         assert (failed["submission_id"], failed["status"]) == ("b", "FAILED")
-        assert failed["message"] == "Ray did not take the job: Ray failed (500): no reason given"
+        assert failed["message"] == "Ray rejected the job: Ray failed (500): no reason given"
 
     asyncio.run(play())
 

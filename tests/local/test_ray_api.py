@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.local.errors import RayAnswerError, RayUnavailableError
-from airflow_provider_rayagent.local.json_values import fault_of, read_tolerantly
+from airflow_provider_rayagent.local.json_values import describe_problem, read_tolerantly
 from airflow_provider_rayagent.local.ray_api import MAX_REQUESTS, RayDashboard
 from tests.local.stub_ray import stub_ray
 
@@ -149,7 +149,7 @@ def test_what_is_plain_json_is_read_as_it_is() -> None:
     text = '{"a": [1, 1.5, -2e3, true, null, "\\u00e9\\u2028"], "b": {}, "c": 12345678901234567890}'
 
     assert read_tolerantly(text.encode()) == json.loads(text)
-    assert fault_of(text.encode()) is None
+    assert describe_problem(text.encode()) is None
 
 
 @pytest.mark.parametrize(
@@ -158,17 +158,17 @@ def test_what_is_plain_json_is_read_as_it_is() -> None:
         (b'{"a": NaN}', "NaN"),
         (b"[-Infinity]", "-Infinity"),
         (b"[1e999]", "1e999"),
-        (b"[" + b"9" * 5_000 + b"]", "a number that cannot be used"),
-        (b'"\\ud800"', "half of a surrogate pair"),
-        (b'{"\\udc00 \\ud83d\\ude00": 1}', "half of a surrogate pair"),
+        (b"[" + b"9" * 5_000 + b"]", "an invalid number"),
+        (b'"\\ud800"', "a lone surrogate"),
+        (b'{"\\udc00 \\ud83d\\ude00": 1}', "a lone surrogate"),
         (b"\xff", "is not UTF-8"),
         (b"[" * 100_000, "nested too deeply"),
     ],
 )
 def test_json_that_no_job_can_have_is_told(body: bytes, words: str) -> None:
-    assert words in str(fault_of(body))
+    assert words in str(describe_problem(body))
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"a=b", b"[1,]"])
 def test_what_is_no_json_at_all_is_for_others_to_refuse(body: bytes) -> None:
-    assert fault_of(body) is None
+    assert describe_problem(body) is None

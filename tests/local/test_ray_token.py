@@ -244,7 +244,7 @@ def test_a_token_that_was_replaced_is_used_from_the_next_request_on(dashboard: D
 
 
 def test_without_a_token_it_says_where_to_put_one(dashboard: Dashboard) -> None:
-    with pytest.raises(RayTokenError, match=f"{dashboard.url} asks for a token, and none was found: give") as error:
+    with pytest.raises(RayTokenError, match=f"{dashboard.url} requires a token, but none was found: use") as error:
         ask(dashboard, lambda: None)
 
     assert error.value.status_code == 502
@@ -257,7 +257,7 @@ def test_a_wrong_token_is_named_by_its_source_and_not_shown(dashboard: Dashboard
     with pytest.raises(RayTokenError) as error:
         ask(dashboard, lambda: RayToken(SECRET, "somewhere"))
 
-    assert str(error.value) == f"Ray at {dashboard.url} refuses the token from somewhere."
+    assert str(error.value) == f"Ray at {dashboard.url} rejects the token from somewhere."
     assert error.value.status_code == 502
 
 
@@ -288,7 +288,7 @@ def tail(dashboard: Dashboard) -> None:
 def test_a_live_log_is_asked_for_with_the_token(dashboard: Dashboard) -> None:
     dashboard.token = "another"
 
-    with pytest.raises(RayTokenError, match="refuses the token from somewhere") as error:
+    with pytest.raises(RayTokenError, match="rejects the token from somewhere") as error:
         tail(dashboard)
 
     assert dashboard.received == [f"Bearer {SECRET}"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from airflow_provider_rayagent.local.spool import BLOCK, TURNS, Spool
+from airflow_provider_rayagent.local.spool import BLOCK_BYTES, MAX_ACTIVE_READERS, Spool
 
 READERS = 40
 BLOCKS = 50
@@ -12,8 +12,8 @@ BLOCKS = 50
 
 def test_readers_of_a_long_log_come_forward_together_and_others_are_served_in_between() -> None:
     async def play() -> None:
-        spool, turns = Spool(), asyncio.Semaphore(TURNS)
-        data = bytes(range(256)) * (BLOCKS * BLOCK // 256)
+        spool, read_slots = Spool(), asyncio.Semaphore(MAX_ACTIVE_READERS)
+        data = bytes(range(256)) * (BLOCKS * BLOCK_BYTES // 256)
         spool.write(data)
         spool.finish()
         read = [0] * READERS
@@ -23,7 +23,7 @@ def test_readers_of_a_long_log_come_forward_together_and_others_are_served_in_be
         async def reader(number: int) -> bytes:
             nonlocal widest
             got = b""
-            async for block in spool.blocks(turns):
+            async for block in spool.blocks(read_slots):
                 got += block or b""
                 read[number] += 1
                 widest = max(widest, max(read) - min(read))
@@ -38,7 +38,7 @@ def test_readers_of_a_long_log_come_forward_together_and_others_are_served_in_be
         *logs, _ = await asyncio.gather(*(reader(number) for number in range(READERS)), bystander())
         assert all(log == data for log in logs)
         assert widest <= 2
-        assert rounds >= READERS * BLOCKS / TURNS, "it comes to its turn after so many blocks at most"
+        assert rounds >= READERS * BLOCKS / MAX_ACTIVE_READERS, "it comes to its turn after so many blocks at most"
         spool.close()
 
     asyncio.run(play())
@@ -46,10 +46,10 @@ def test_readers_of_a_long_log_come_forward_together_and_others_are_served_in_be
 
 def test_what_is_written_later_is_read_too() -> None:
     async def play() -> None:
-        spool, turns = Spool(), asyncio.Semaphore(TURNS)
+        spool, read_slots = Spool(), asyncio.Semaphore(MAX_ACTIVE_READERS)
 
         async def read() -> list[bytes | None]:
-            return [block async for block in spool.blocks(turns)]
+            return [block async for block in spool.blocks(read_slots)]
 
         reading = asyncio.ensure_future(read())
         for data in (b"one", b"", b"two"):

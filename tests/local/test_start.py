@@ -12,7 +12,7 @@ import pytest
 from airflow_provider_rayagent.local import head
 from airflow_provider_rayagent.local.errors import RayHeadError
 from airflow_provider_rayagent.local.head import RayHead
-from airflow_provider_rayagent.local.keeper import process_log_lines
+from airflow_provider_rayagent.local.keeper import last_process_log_lines
 from airflow_provider_rayagent.local.ray_api import RayDashboard
 from tests.local.stub_ray import stub_ray
 from tests.stack.watch import PATIENCE
@@ -65,8 +65,8 @@ def test_errors_of_a_ray_that_starts_are_waited_out(monkeypatch: pytest.MonkeyPa
     ("answer", "words"),
     [
         ((500, b""), r"Ray failed \(500\) at /api/v0/nodes: no reason given"),
-        ((200, b'{"data": {"result": {"result": []}}}'), "it has no node that is alive"),
-        ((200, b"no JSON"), "something else than JSON"),
+        ((200, b'{"data": {"result": {"result": []}}}'), "none of its nodes is alive"),
+        ((200, b"no JSON"), "is not JSON"),
     ],
 )
 def test_a_ray_that_is_not_ready_in_time_is_told_with_its_last_answer_and_its_last_lines(
@@ -95,7 +95,7 @@ def test_a_ray_that_ends_while_it_starts_is_told_with_how_it_ended(
     with pytest.raises(RayHeadError) as caught:
         start(monkeypatch, ray, program)
     assert str(caught.value).splitlines() == [
-        "Ray ended while it started. Its last lines:",
+        "Ray exited during startup. Its last lines:",
         *(f"  {line}" for line in lines),
     ]
 
@@ -107,9 +107,9 @@ def test_the_last_lines_of_a_process_are_those_of_its_own_logs(tmp_path: Path) -
     (logs / "raylet.err").write_bytes(b"reason \xff\n")
     (logs / "gcs_server.out").write_text("other\n")
 
-    lines = process_log_lines(tmp_path, "raylet")
+    lines = last_process_log_lines(tmp_path, "raylet")
     assert lines[0] == "raylet.err: reason \ufffd"
     assert len(lines) < 20
     assert lines[-1].startswith("raylet.out: xxx")
     assert max(map(len, lines)) < 600
-    assert process_log_lines(tmp_path, "dashboard") == []
+    assert last_process_log_lines(tmp_path, "dashboard") == []

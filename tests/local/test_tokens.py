@@ -241,8 +241,8 @@ def test_an_application_of_an_existing_ray_can_be_deleted_with_the_token_of_a_va
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
-        ({}, r"asks for a token, and none was found: give --ray-token-file, .*"),
-        ({"RAY_AUTH_TOKEN": THEIRS}, r"refuses the token from RAY_AUTH_TOKEN\."),
+        ({}, r"requires a token, but none was found: use --ray-token-file, .*"),
+        ({"RAY_AUTH_TOKEN": THEIRS}, r"rejects the token from RAY_AUTH_TOKEN\."),
         ({"RAY_AUTH_TOKEN_PATH": "/missing"}, r"from RAY_AUTH_TOKEN_PATH=/missing: No such file or directory\."),
     ],
 )
@@ -277,7 +277,7 @@ def test_a_token_that_turns_wrong_is_told_to_every_request_until_it_is_renewed(
             answer = agent.request(method, path, json={"entrypoint": "true"})
             assert answer.status_code == 502
             assert answer.json()["detail"] == (
-                f"Ray at {existing.dashboard_url} refuses the token from --ray-token-file {file}."
+                f"Ray at {existing.dashboard_url} rejects the token from --ray-token-file {file}."
             )
         file.unlink()
         answer = agent.request("GET", "health/")

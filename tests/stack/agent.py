@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import requests
 
-STOP_PATIENCE = 30.0
+STOP_TIMEOUT = 30.0
 """Seconds that the agent has to end its Ray when nobody looks at how it does."""
 EXAMPLE_PLUGINS = Path(__file__).parents[2] / "example_dags" / "plugins"
 TERMINAL = ("SUCCEEDED", "FAILED", "STOPPED")
@@ -136,7 +136,7 @@ def local_agent(
             yield LocalAgent(**json.loads(info.read_text(encoding="utf-8")), output=output)
         finally:
             unwatch(process)
-            stop_agent(process, patience=STOP_PATIENCE)
+            stop_agent(process, patience=STOP_TIMEOUT)
 
 
 def start_agent(
