@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Set up and run what a developer needs, from a clean clone, with nothing but Python and git.
+"""Run development tasks from a clean clone; requires only Python and git.
 
-    python3 dev.py demo        a Ray job's lines arrive in an Airflow task log (--keep: leave it up)
-    python3 dev.py test        all tests; with arguments: pytest with these (test tests/unit -k cursor)
-    python3 dev.py lint        ruff, and deptry: whether what is imported is declared
+    python3 dev.py demo        show a Ray job's log in an Airflow task log (--keep: leave it running)
+    python3 dev.py test        all tests; arguments are passed to pytest (test tests/unit -k cursor)
+    python3 dev.py lint        ruff, and deptry, which checks that all imports are declared
     python3 dev.py types       mypy
-    python3 dev.py docs        the documentation, into build/docs
-    python3 dev.py floor       the unit tests at the oldest Python, Airflow and libraries
-    python3 dev.py prerelease  unit and system tests on the newest Airflow, pre-releases included
-    python3 dev.py bench       the benchmarks (--short: a little of each)
+    python3 dev.py docs        build the documentation into build/docs
+    python3 dev.py floor       unit tests with the oldest Python, Airflow and libraries
+    python3 dev.py prerelease  unit and system tests with the newest Airflow, including pre-releases
+    python3 dev.py bench       the benchmarks (--short: a short version of each)
 
-The environments are described in setup.cfg and made below .tox/; nothing is installed elsewhere.
+The environments are defined in setup.cfg and created in .tox/; nothing is installed elsewhere.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     Run = tuple[str, str, list[str]]
-    """A name for the closing lines, a tox environment, and the arguments of pytest."""
+    """The name in the summary, a tox environment, and the arguments of pytest."""
 
 ROOT = Path(__file__).resolve().parent
 WORK = ROOT / ".tox"
@@ -42,16 +42,16 @@ OLDEST = (3, 10)
 FLOOR = "3.10"
 INTERRUPTED = 130
 PARALLEL = ["-n", "4", "--dist", "worksteal"]
-"""Most of a unit test is waiting."""
+"""More processes than cores, since unit tests mostly wait."""
 SUITES = ("unit", "scripted", "tail", "stack", "local", "contract", "system", "deployed", "docs", "packaging")
 ENVIRONMENTS = {"deployed": "deployed"}
-"""The environments of those suites that do not run in ``test``."""
+"""The environments of suites that do not run in the environment ``test``."""
 PRERELEASE = {
     "prerelease": [*PARALLEL, "tests/unit", "tests/scripted"],
     "prerelease system": ["-m", "prerelease", "tests/system"],
 }
-"""What is run on the newest Airflow, and what it is called in the closing lines."""
-# What pip's own settings are called in uv, which does the installing for tox.
+"""Arguments of the runs with the newest Airflow, by name in the summary."""
+# tox installs packages with uv, which has other names for pip's settings.
 UV_NAMES = {
     "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
     "PIP_EXTRA_INDEX_URL": "UV_INDEX",
@@ -64,8 +64,8 @@ UV_NAMES = {
 def main(arguments: list[str]) -> int:
     """Run one command; return its exit code."""
     if sys.version_info < OLDEST:
-        wanted, found = (".".join(map(str, version[:2])) for version in (OLDEST, sys.version_info))
-        sys.stderr.write(f"dev.py needs Python {wanted} or newer; {sys.executable} is {found}.\n")
+        required, current = (".".join(map(str, version[:2])) for version in (OLDEST, sys.version_info))
+        sys.stderr.write(f"dev.py requires Python {required} or newer; {sys.executable} is {current}.\n")
         return 2
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         sys.stdout.write(__doc__ or "")
@@ -82,7 +82,7 @@ def main(arguments: list[str]) -> int:
 
 
 def environment_for(arguments: list[str]) -> str:
-    """Return the environment that pytest needs with these arguments: a suite's own where they name tests of it."""
+    """Return the environment for pytest with these arguments: that of the suite if they name one of its tests."""
     suites = (suite for suite in ENVIRONMENTS if any(f"tests/{suite}" in each for each in arguments))
     return next((ENVIRONMENTS[suite] for suite in suites), "test")
 
@@ -96,19 +96,19 @@ def test_all() -> int:
     has_floor = os.environ.get("CI") or succeeds([str(TOOLS / "bin" / "uv"), "python", "find", FLOOR])
     if has_floor:
         runs.append(("floor", "floor", []))
-    missing = [] if has_floor else [f"floor       not run: no Python {FLOOR} here"]
-    return run_all([*runs, *prerelease_runs()], missing)
+    remarks = [] if has_floor else [f"floor       not run: Python {FLOOR} not found"]
+    return run_all([*runs, *prerelease_runs()], remarks)
 
 
 def prerelease_runs() -> list[Run]:
-    """Return what is run on the newest Airflow, pre-releases included."""
+    """Return the runs with the newest Airflow, including pre-releases."""
     return [(name, "prerelease", arguments) for name, arguments in PRERELEASE.items()]
 
 
 def run_all(runs: list[Run], remarks: Sequence[str] = ()) -> int:
-    """Run suites one by one, add them up, and print the closing line; return the exit code.
+    """Run suites one by one and print a summary; return the exit code.
 
-    :param remarks: what else the closing lines say.
+    :param remarks: further lines of the summary.
     """
     shutil.rmtree(REPORTS, ignore_errors=True)
     total = {"passed": 0, "failed": 0, "skipped": 0}
@@ -117,7 +117,7 @@ def run_all(runs: list[Run], remarks: Sequence[str] = ()) -> int:
     for name, env, arguments in runs:
         report = REPORTS / f"{name.replace(' ', '-')}.xml"
         code = tox(env, *arguments, PYTEST_ADDOPTS=f"--durations=3 --junit-xml='{report}'")
-        counts, seconds = counted(report)
+        counts, seconds = read_report(report)
         if code and not counts["failed"]:
             counts["failed"] = 1
         lines.append(f"{name:<{width}}{seconds:>7.1f} s  " + ", ".join(f"{counts[each]} {each}" for each in counts))
@@ -129,8 +129,8 @@ def run_all(runs: list[Run], remarks: Sequence[str] = ()) -> int:
     return 1 if total["failed"] or not total["passed"] else 0
 
 
-def counted(report: Path) -> tuple[dict[str, int], float]:
-    """Return what a JUnit report counts, and its seconds; nothing when there is no report."""
+def read_report(report: Path) -> tuple[dict[str, int], float]:
+    """Return the counts and the seconds of a JUnit report; zeros if there is no report."""
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     seconds = 0.0
     for suite in ET.parse(report).iter("testsuite") if report.is_file() else ():
@@ -145,30 +145,32 @@ def counted(report: Path) -> tuple[dict[str, int], float]:
 
 
 def set_up_tools() -> None:
-    """Make the private environment that holds tox and uv, unless it is there."""
+    """Create the private environment with tox and uv if it does not exist."""
     python = TOOLS / "bin" / "python"
     stamp = TOOLS / "stamp"
-    # An environment knows its own place and interpreter: after a move or an upgrade it is made again.
-    wanted = f"{TOOLS} {sys.executable} {sys.version} {REQUIREMENTS}"
-    if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
+    # Environments contain absolute paths, so create it again after a move or an upgrade.
+    expected = f"{TOOLS} {sys.executable} {sys.version} {REQUIREMENTS}"
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == expected:
         return
     sys.stderr.write(f"dev.py: setting up tox in {TOOLS.relative_to(ROOT)} (once)\n")
     shutil.rmtree(WORK, ignore_errors=True)
     if run([sys.executable, "-m", "venv", str(TOOLS)]):
-        raise SystemExit(f"dev.py: {sys.executable} cannot make a virtual environment; on Debian install python3-venv.")
+        raise SystemExit(
+            f"dev.py: {sys.executable} cannot create a virtual environment; on Debian install python3-venv."
+        )
     if run([str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", *REQUIREMENTS]):
         raise SystemExit(f"dev.py: could not install {' and '.join(REQUIREMENTS)}.")
-    stamp.write_text(wanted, encoding="utf-8")
+    stamp.write_text(expected, encoding="utf-8")
 
 
 def succeeds(command: list[str]) -> bool:
-    """Tell whether a command exits with 0; its output is dropped."""
+    """Return whether a command exits with 0; its output is discarded."""
     done = subprocess.run(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
     return done.returncode == 0
 
 
 def tox(env: str, *arguments: str, **variables: str) -> int:
-    """Run one tox environment; when told to stop, let it end what it started, then give INTERRUPTED."""
+    """Run a tox environment; return its exit code, or INTERRUPTED as :func:`run` does."""
     command = [str(TOOLS / "bin" / "python"), "-m", "tox", "run", "--conf", str(ROOT / "setup.cfg"), "-e", env]
     if arguments:
         command += ["--", *arguments]
@@ -176,7 +178,7 @@ def tox(env: str, *arguments: str, **variables: str) -> int:
 
 
 def run(command: list[str], **options: Any) -> int:
-    """Run a command; when told to stop, let it and its children end, once, and give INTERRUPTED."""
+    """Run a command; return its exit code, or INTERRUPTED if a signal arrived, which is forwarded once as SIGINT."""
     interrupted = False
     child: subprocess.Popen[bytes] | None = None
 
@@ -188,7 +190,7 @@ def run(command: list[str], **options: Any) -> int:
         interrupted = True
 
     before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    # In a session of its own, so that one Ctrl-C is one signal to each process.
+    # In its own session, so that Ctrl-C reaches each process only once.
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, **options)
     if interrupted:
         os.killpg(child.pid, signal.SIGINT)
@@ -199,13 +201,13 @@ def run(command: list[str], **options: Any) -> int:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment for tox: uv set up as pip is, and every Python of pyenv within reach."""
+    """Return the environment for tox, with pip's settings for uv, and with all Python versions of pyenv."""
     env = dict(os.environ)
     env["PATH"] = os.pathsep.join([str(TOOLS / "bin"), env.get("PATH", os.defpath)])
     env["UV_PYTHON_DOWNLOADS"] = "never"
-    for theirs, name in UV_NAMES.items():
-        if theirs in env:
-            env.setdefault(name, env[theirs])
+    for pip_name, uv_name in UV_NAMES.items():
+        if pip_name in env:
+            env.setdefault(uv_name, env[pip_name])
     if shutil.which("pyenv"):
         chosen = pyenv("version-name").replace(":", " ").split()
         others = [name for name in pyenv("versions", "--bare").split() if re.match(r"3\.\d\d\.", name)]
@@ -214,7 +216,7 @@ def environment() -> dict[str, str]:
 
 
 def pyenv(*arguments: str) -> str:
-    """Return what pyenv says, nothing if it fails."""
+    """Return the output of pyenv, empty if it fails."""
     done = subprocess.run(["pyenv", *arguments], stdout=subprocess.PIPE, text=True, check=False)
     return done.stdout if done.returncode == 0 else ""
 

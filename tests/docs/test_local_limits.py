@@ -1,4 +1,4 @@
-"""The limits of the local agent are those of its code."""
+"""The limits on the local agent's page are those in the code."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ TEXT = (PAGES / "local-agent.md").read_text(encoding="utf-8")
 ROWS = {
     "open connections": (connections.MAX_CONNECTIONS, connections.MAX_CONNECTIONS + connections.RESERVED_FILES),
     "open streams": (job_logs.MAX_FOLLOWERS,),
-    "running jobs that are followed": (job_logs.MAX_TAILS,),
-    "open logs, live ones and whole ones each": (job_logs.MAX_LOGS,),
+    "running jobs being followed": (job_logs.MAX_TAILS,),
+    "open logs (live and whole logs each)": (job_logs.MAX_LOGS,),
     "whole logs read from Ray at a time": (ray_api.MAX_LOG_READS,),
     "requests to Ray at a time": (ray_api.MAX_REQUESTS, ray_api.READ_TIMEOUT),
     "time for the headers of a request": (connections.HEADERS_TIMEOUT,),
     "time for the body of a request": (limits.BODY_TIMEOUT,),
     "body of a request": (limits.MAX_BODY_BYTES,),
-    "jobs that wait in the queue": (jobqueue.MAX_WAITING,),
+    "jobs waiting in the queue": (jobqueue.MAX_WAITING,),
     "jobs remembered that ended in the queue": (jobqueue.MAX_ENDED,),
 }
 
 
 @pytest.mark.parametrize("what", ROWS)
-def test_a_limit_is_that_of_the_code(what: str) -> None:
+def test_limit_matches_code(what: str) -> None:
     (row,) = [line for line in TEXT.splitlines() if line.startswith(f"| {what} |")]
     for number in ROWS[what]:
         assert f"{number:,.0f}" in row
 
 
-def test_every_limit_in_the_table_is_checked() -> None:
-    table = TEXT.split("| Limit | At most |")[1].split("\n\n")[0]
+def test_all_limits_in_table_are_checked() -> None:
+    table = TEXT.split("| Limit | Maximum |")[1].split("\n\n")[0]
     assert table.count("\n") - 1 == len(ROWS)
 
 
-def test_limits_in_sentences_are_those_of_the_code() -> None:
+def test_limits_in_text_match_code() -> None:
     assert f"longer than {plugins.MAX_MANIFEST:,} bytes" in TEXT
     assert f"turns of {spool.BLOCK_BYTES // 1024} KB" in TEXT
     assert f"about {jobqueue.MAX_FAILURES * jobqueue.POLL_SECONDS:.0f} seconds if Ray fails" in TEXT

@@ -53,7 +53,7 @@ def test_a_request_and_a_wait_fail_when_ray_has_died(tmp_path: Path) -> None:
         children = psutil.Process(agent.pid).children(recursive=True)
         next(child for child in children if child.name() == "gcs_server").kill()
         with pytest.raises(
-            ServerDiedError, match=r"^the local agent ended with exit code 1; (.*\n)*.*Ray head has ended"
+            ServerDiedError, match=r"^the local agent ended with exit code 1; (.*\n)*.*Ray head has exited"
         ):
             agent.wait(job_id)
         with pytest.raises(ServerDiedError, match=r"^the local agent "):
