@@ -1,10 +1,10 @@
-"""Start the local agent over a Ray head of its own, and end both.
+"""Run the local agent with its own Ray head.
 
     with local_agent() as agent:
         job_id = agent.submit("python -c 'print(1)'")
         assert agent.wait(job_id)["status"] == "SUCCEEDED"
 
-Needs a Python with the extra ``local``; imports nothing but the standard library and requests.
+Requires a Python with the extra ``local``; imports only the standard library and requests.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import requests
 
 STOP_TIMEOUT = 30.0
-"""Seconds that the agent has to end its Ray when nobody looks at how it does."""
+"""Seconds that the agent has to stop its Ray in tests of something else."""
 EXAMPLE_PLUGINS = Path(__file__).parents[2] / "example_dags" / "plugins"
 TERMINAL = ("SUCCEEDED", "FAILED", "STOPPED")
 
@@ -40,10 +40,10 @@ class LocalAgent:
     :param url: base URL, without a trailing slash.
     :param token: the agent token.
     :param ray_address: URL of the Ray dashboard behind it.
-    :param ray_token_file: file with the token of that Ray; ``None`` if the agent was given none.
-    :param gcs_address: address of the Ray cluster itself, for drivers; ``None`` if not known.
+    :param ray_token_file: file with the token of that Ray; ``None`` if the agent was started without one.
+    :param gcs_address: GCS address of the Ray cluster, for drivers; ``None`` if unknown.
     :param pid: process id of the agent.
-    :param output: file with what the agent printed.
+    :param output: file with the agent's output.
     """
 
     url: str
@@ -77,7 +77,7 @@ class LocalAgent:
         return str(response.json()["submission_id"])
 
     def run(self, lookup: str, action: str, params: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
-        """Run an action of a plugin and return the agent's answer; ``fields`` are those of the call's body."""
+        """Run an action of a plugin and return the agent's response; ``fields`` are those of the request body."""
         body = {"action": action, "params": params or {}, **fields}
         response = self.request("POST", f"plugin_releases/{lookup}/run/", json=body)
         if not response.ok:
@@ -92,14 +92,14 @@ class LocalAgent:
     def wait(self, job_id: str, statuses: Sequence[str] = TERMINAL) -> dict[str, Any]:
         """Wait until the job has one of ``statuses``; return its details."""
 
-        def look() -> dict[str, Any] | None:
+        def details_if_reached() -> dict[str, Any] | None:
             details = self._details(job_id)
             return details if details and details["status"] in statuses else None
 
-        return wait_until(look, f"job {job_id} is in none of {statuses}")
+        return wait_until(details_if_reached, f"job {job_id} is in none of {statuses}")
 
     def _details(self, job_id: str) -> dict[str, Any] | None:
-        """Return a job's details, None where the agent has none of its Ray: if that has died, the agent ends soon."""
+        """Return a job's details, None if Ray does not respond; if it has died, the agent exits soon."""
         response = self.request("GET", f"jobs/{job_id}/")
         if response.status_code == 503:
             return None
@@ -117,19 +117,19 @@ def local_agent(
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[LocalAgent]:
-    """Start the local agent as a process, wait until it is ready, yield it, and end it with its Ray.
+    """Start the local agent as a process, wait until it is ready, yield it, and stop it with its Ray.
 
-    :param arguments: more arguments for ``rayagent-local``.
-    :param plugins: folder of plugins; ``None``: none.
-    :param max_running_jobs: plugin jobs that are on Ray at once; ``None``: the command's own default.
-    :param python: a Python that has this package with its extra ``local``.
-    :param environment: of the agent; ``None``: that of this process.
+    :param arguments: additional arguments for ``rayagent-local``.
+    :param plugins: plugin folder; ``None``: no plugins.
+    :param max_running_jobs: maximum number of plugin jobs on Ray; ``None``: the command's default.
+    :param python: a Python with this package and its extra ``local``.
+    :param environment: environment of the agent; ``None``: that of this process.
     """
     with tempfile.TemporaryDirectory(prefix="rayagent-") as directory:
         info, output = Path(directory, "agent.json"), Path(directory, "agent.log")
         options = {"--info-file": info, "--plugins": plugins, "--max-running-jobs": max_running_jobs}
-        given = [word for name, value in options.items() if value is not None for word in (name, str(value))]
-        process = start_agent(*given, *arguments, output=output, python=python, cwd=cwd, environment=environment)
+        words = [word for name, value in options.items() if value is not None for word in (name, str(value))]
+        process = start_agent(*words, *arguments, output=output, python=python, cwd=cwd, environment=environment)
         try:
             wait_for_file(info, process, output)
             watch("the local agent", process, output)
@@ -146,9 +146,9 @@ def start_agent(
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start ``rayagent-local`` in a session of its own, with its output in a file.
+    """Start ``rayagent-local`` in its own session, with its output in a file.
 
-    :param environment: ``None``: that of this process.
+    :param environment: environment of the agent; ``None``: that of this process.
     """
     with output.open("ab") as stream:
         return subprocess.Popen(
@@ -165,7 +165,7 @@ def start_agent(
 def wait_for_file(path: Path, process: subprocess.Popen[bytes], output: Path) -> None:
     """Wait until the agent has written its info file.
 
-    :raises ServerDiedError: with its output, if it ended.
+    :raises ServerDiedError: with its output, if it exited.
     """
     watch("the local agent", process, output)
     try:
@@ -175,7 +175,7 @@ def wait_for_file(path: Path, process: subprocess.Popen[bytes], output: Path) ->
 
 
 def stop_agent(process: subprocess.Popen[bytes], number: int = signal.SIGTERM, *, patience: float = PATIENCE) -> int:
-    """Ask the agent to end and return its exit code; kill it if it does not within ``patience`` seconds."""
+    """Stop the agent and return its exit code; kill it after ``patience`` seconds."""
     if process.poll() is None:
         process.send_signal(number)
     try:

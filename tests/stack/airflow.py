@@ -1,4 +1,4 @@
-"""A real Airflow (scheduler, DAG processor, triggerer, API server), each part a process of its own, and its client."""
+"""A real Airflow (scheduler, DAG processor, triggerer, API server) in separate processes, and its client."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ FINAL_RUN_STATES = ("success", "failed")
 FINAL_TASK_STATES = ("success", "failed", "skipped", "upstream_failed", "removed")
 HEALTH = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
-"""As the command line names them."""
+"""Names of the components on the command line."""
 SQLITE_PATIENCE = 60
-"""Seconds for which a writer waits for its turn; sqlite3's own 5 are too few on a busy machine."""
+"""Seconds for which a writer waits for a lock; the default of 5 is too short on a busy machine."""
 PATIENT = dict.fromkeys(
     (
         "CORE__DAGBAG_IMPORT_TIMEOUT",
@@ -49,20 +49,20 @@ PATIENT = dict.fromkeys(
     ),
     f"{PATIENCE:.0f}",
 )
-"""Settings in seconds after which Airflow takes for dead or broken what is only late on a busy machine."""
+"""Timeouts in seconds, increased so that Airflow does not consider slow components dead on a busy machine."""
 
 
 class AirflowError(Exception):
-    """Airflow did not start, or answered with an error."""
+    """Airflow did not start, or responded with an error."""
 
 
 class Airflow:
-    """A client of a running Airflow; every user of it is an admin, so it needs no token.
+    """Client of a running Airflow, in which every user is an admin, so it needs no token.
 
-    What waits, and every request, raises :class:`tests.stack.watch.ServerDiedError` as soon as a component has died.
+    Requests and waits raise :class:`tests.stack.watch.ServerDiedError` as soon as a component has died.
 
-    :param components: its processes, by the names of :data:`COMPONENTS`.
-    :param env: the environment that they run in.
+    :param components: its processes, by name in :data:`COMPONENTS`.
+    :param env: their environment.
     """
 
     def __init__(self, url: str, home: Path, components: Mapping[str, Server], env: Mapping[str, str]) -> None:
@@ -75,11 +75,11 @@ class Airflow:
         self._http.trust_env = False
 
     def call(self, method: str, path: str, body: Json | None = None) -> Any:
-        """Call the REST API, ``body`` being JSON; return the answer."""
+        """Call the REST API with a JSON body; return the response."""
         return _checked(self._send(method, path, json=body))
 
     def trigger(self, dag_id: str, conf: Json | None = None) -> str:
-        """Start a run and return its id; a DAG that is not parsed yet is waited for."""
+        """Wait until the DAG is parsed, start a run and return its id."""
         run_id = f"test__{uuid.uuid4().hex[:12]}"
         body = {"dag_run_id": run_id, "logical_date": None, "conf": conf or {}}
 
@@ -87,21 +87,21 @@ class Airflow:
             answer = self._send("POST", f"dags/{_part(dag_id)}/dagRuns", json=body)
             if answer.status_code == 404:
                 return None
-            # 409: the run was made though the answer before said 500.
+            # 409: the run was created although the previous response was 500.
             return run_id if answer.status_code == 409 or _checked(answer) else None
 
         return wait_until(post, lambda: f"no DAG {dag_id!r}; import errors: {self.import_errors()};")
 
     def import_errors(self) -> list[str]:
-        """Return the DAG files' import errors."""
+        """Return the import errors of the DAG files."""
         return [each["stack_trace"] for each in self._get("importErrors")["import_errors"]]
 
     def run(self, dag_id: str, run_id: str) -> Json:
-        """Return a DAG run as the API gives it."""
+        """Return a DAG run as in the API."""
         return self._get(f"dags/{_part(dag_id)}/dagRuns/{_part(run_id)}")
 
     def wait_for_run(self, dag_id: str, run_id: str) -> str:
-        """Wait until the run is over; return ``success`` or ``failed``."""
+        """Wait until the run has ended; return ``success`` or ``failed``."""
 
         def state() -> str | None:
             found: str = self.run(dag_id, run_id)["state"]
@@ -119,7 +119,7 @@ class Airflow:
     ) -> str:
         """Wait until the task instance is in one of ``states``; return that state.
 
-        :raises AirflowError: if it is over in another one.
+        :raises AirflowError: if it ended in another state.
         """
 
         complaint = f"{task_id} in run {run_id} of {dag_id} is in none of {states}"
@@ -133,11 +133,11 @@ class Airflow:
         return wait_until(state, complaint)
 
     def task_instance(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Json:
-        """Return one task instance as the API gives it (``state``, ``try_number``, ``trigger``, …)."""
+        """Return a task instance as in the API (``state``, ``try_number``, ``trigger``, …)."""
         return self._get(_ti_path(dag_id, run_id, task_id, map_index))
 
     def task_instances(self, dag_id: str, run_id: str) -> list[Json]:
-        """Return all task instances of a run, mapped ones one by one."""
+        """Return all task instances of a run, including each mapped one."""
         found: list[Json] = []
         while True:
             query = {"limit": 100, "offset": len(found)}
@@ -147,9 +147,9 @@ class Airflow:
                 return found
 
     def log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> list[Json]:
-        """Return what the task log holds now: records with ``timestamp``, ``level``, ``event`` and more.
+        """Return the current records of the task log, with ``timestamp``, ``level``, ``event`` and more.
 
-        The reader's own header, which names the sources, is left out.
+        The header with the log's sources is omitted.
         """
         path = f"{_ti_path(dag_id, run_id, task_id)}/logs/{try_number}"
         query = {"map_index": map_index, "full_content": "true"}
@@ -163,7 +163,7 @@ class Airflow:
         return [record["event"] for record in self.log(dag_id, run_id, task_id, try_number, map_index)]
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
-        """Return an XCom's value, or None when there is no such XCom."""
+        """Return an XCom's value, None if there is no such XCom."""
         path = f"{_ti_path(dag_id, run_id, task_id)}/xcomEntries/{_part(key)}"
         answer = self._send("GET", path, params={"map_index": map_index, "deserialize": "false"})
         if answer.status_code == 404:
@@ -173,14 +173,14 @@ class Airflow:
     def extra_links(
         self, dag_id: str, run_id: str, task_id: str, map_index: int = -1, try_number: int | None = None
     ) -> dict[str, str | None]:
-        """Return the task instance's extra links by name, of its newest try if none is given."""
+        """Return the extra links of a try by name, by default of the newest one."""
         path = f"{_ti_path(dag_id, run_id, task_id)}/links"
         query = {"map_index": map_index, "try_number": try_number}
         links: dict[str, str | None] = self._get(path, query)["extra_links"]
         return links
 
     def clear(self, dag_id: str, run_id: str, *task_ids: str) -> list[Json]:
-        """Clear task instances (all of the run without ids), whatever their state; return those."""
+        """Clear task instances in any state, by default all of the run; return them."""
         body: Json = {"dry_run": False, "dag_run_id": run_id, "only_failed": False, "reset_dag_runs": True}
         if task_ids:
             body["task_ids"] = list(task_ids)
@@ -196,13 +196,13 @@ class Airflow:
         state: Literal["success", "failed", "skipped"],
         map_index: int = -1,
     ) -> None:
-        """Mark a task instance, as the buttons of the UI do."""
+        """Mark a task instance as the UI does."""
         path = _ti_path(dag_id, run_id, task_id, map_index)
         _checked(self._send("PATCH", path, json={"new_state": state}))
 
     @contextlib.contextmanager
     def paused(self, dag_ids: Iterable[str]) -> Iterator[None]:
-        """Let no task of these DAGs be scheduled; what runs goes on."""
+        """Pause these DAGs: no tasks are scheduled, running ones continue."""
         paths = [f"dags/{dag_id}" for dag_id in dict.fromkeys(dag_ids)]
         for path in paths:
             _checked(self._send("PATCH", path, json={"is_paused": True}))
@@ -213,17 +213,17 @@ class Airflow:
                 _checked(self._send("PATCH", path, json={"is_paused": False}))
 
     def live_jobs(self, kind: str) -> set[int]:
-        """Return the ids of Airflow's own jobs of a kind (``TriggererJob``) that it takes to be alive."""
+        """Return the ids of Airflow's internal jobs of a type (``TriggererJob``) that it considers alive."""
         found = self._get("jobs", {"job_type": kind, "limit": 100, "is_alive": True})["jobs"]
         return {job["id"] for job in found}
 
     def unhealthy(self) -> list[str]:
-        """Return the names of the components that do not report as healthy."""
+        """Return the names of the components that are not healthy."""
         health = self._get("monitor/health")
         return [name for name in HEALTH if (health.get(name) or {}).get("status") != "healthy"]
 
     def wait_until_healthy(self) -> None:
-        """Wait for every component's first heartbeat."""
+        """Wait for the first heartbeat of every component."""
 
         def healthy() -> bool | None:
             with contextlib.suppress(requests.RequestException, AirflowError):
@@ -234,20 +234,20 @@ class Airflow:
         self._was_healthy = True
 
     def close(self) -> None:
-        """Close the client's connections; Airflow itself goes on."""
+        """Close the client's connections; Airflow keeps running."""
         self._http.close()
 
     def _get(self, path: str, query: Mapping[str, object] | None = None) -> Json:
         return _checked(self._send("GET", path, params=query))
 
     def _send(self, method: str, path: str, **options: Any) -> requests.Response:
-        """Send a request; SQLite answers a lock with a 500, which is worth another try."""
+        """Send a request; retry a 500, which Airflow returns if SQLite is locked."""
         for pause in (0.5, 1.0, 2.0, 4.0):
             check_servers()
             try:
                 answer = self._http.request(method, f"{self.url}/api/v2/{path}", timeout=PATIENCE, **options)
             except requests.RequestException:
-                # Before it was healthy, the API server may not listen yet.
+                # During startup, the API server may not be listening yet.
                 if self._was_healthy:
                     check_servers_soon()
                 raise
@@ -265,12 +265,12 @@ def airflow(
     connections: Mapping[str, Json] | None = None,
     settings: Mapping[str, str] | None = None,
 ) -> Iterator[Airflow]:
-    """Run the components of Airflow, of this interpreter's environment, until the block ends.
+    """Run the components of the installed Airflow until the block ends.
 
-    :param dags: the folder with the DAG files.
-    :param database: SQLAlchemy URL of an empty database; by default SQLite, which does for one user.
-    :param connections: connection id to its JSON form, as in ``AIRFLOW_CONN_…``.
-    :param settings: more environment variables (``AIRFLOW__SECTION__KEY``), over the defaults.
+    :param dags: the DAGs folder.
+    :param database: SQLAlchemy URL of an empty database; by default SQLite, which is sufficient for one user.
+    :param connections: JSON of the connections by id, as in ``AIRFLOW_CONN_…``.
+    :param settings: additional environment variables (``AIRFLOW__SECTION__KEY``), which override the defaults.
     """
     with contextlib.ExitStack() as stack:
         with signals_held():
@@ -304,9 +304,9 @@ def sqlite_url(home: Path) -> str:
 
 
 def migrate_database(env: Mapping[str, str]) -> None:
-    """Make Airflow's tables in the database that an environment names.
+    """Create Airflow's tables in the database that the environment specifies.
 
-    :raises AirflowError: with what Airflow printed, if it could not.
+    :raises AirflowError: with Airflow's output, if it failed.
     """
     command = [sys.executable, "-m", "airflow", "db", "migrate"]
     done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -315,7 +315,7 @@ def migrate_database(env: Mapping[str, str]) -> None:
 
 
 def environment(home: Path, dags: Path, url: str, worker_logs: int, trigger_logs: int) -> dict[str, str]:
-    """Return the environment of every component of an Airflow whose API server is at ``url``."""
+    """Return the environment of the components of an Airflow with its API server at ``url``."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
     env["AIRFLOW_HOME"] = str(home)
     values = {
@@ -338,7 +338,7 @@ def environment(home: Path, dags: Path, url: str, worker_logs: int, trigger_logs
 
 
 def _without_header(records: list[Json]) -> list[Json]:
-    """Drop the undated records up to the first end of a group, which name the log's sources."""
+    """Remove the records without a timestamp up to the first end of a group, which list the log's sources."""
     undated = list(itertools.takewhile(lambda record: not record.get("timestamp"), records))
     events = [record["event"] for record in undated]
     return records[events.index("::endgroup::") + 1 :] if "::endgroup::" in events else records

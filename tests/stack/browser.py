@@ -1,4 +1,4 @@
-"""A page in a real browser without a screen: its text, a picture of it, and what a person does with it."""
+"""A page in a real headless browser: read its text, take screenshots, click and type."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ FLAGS = (
     "--no-proxy-server",
     "--remote-debugging-port=0",
 )
-# The elements that can be seen, match a selector and, where one is given, have this text or label; the innermost come
-# last, since an element's text is also that of those around it.
+# The visible elements that match a selector and, if given, a text or label. The innermost element comes last, since the
+# elements around it have the same text.
 FIND = """
 (selector, text) => [...document.querySelectorAll(selector)].filter(
     (each) => each.getClientRects().length && (!text || [each.innerText?.trim(), each.ariaLabel].includes(text))
@@ -57,22 +57,22 @@ TEXT = "(each) => each.innerText"
 
 
 class BrowserError(Exception):
-    """There is no browser, or it did not do what it was told to."""
+    """There is no browser, or it failed to execute a command."""
 
 
 class Page:
-    """A page, spoken to by the browser's devtools protocol."""
+    """A page, controlled with the browser's DevTools protocol."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
         self._ids = itertools.count(1)
 
     def text(self) -> str:
-        """Return the text that the page shows."""
+        """Return the visible text of the page."""
         return str(self._value("document.body?.innerText") or "")
 
     def wait_until(self, shows: Callable[[str], bool]) -> None:
-        """Wait until the text of the page is as it should be."""
+        """Wait until the text of the page fulfills a condition."""
         wait_until(lambda: shows(self.text()) or None, lambda: f"the page shows:\n{self.text()}\n")
 
     def open(self, url: str) -> None:
@@ -80,21 +80,22 @@ class Page:
         self._call("Page.navigate", url=url)
 
     def look(self, selector: str, text: str = "", see: str = TEXT) -> list[Any]:
-        """Return what a JavaScript function gives for each visible element.
+        """Return the result of a JavaScript function for each matching visible element.
 
-        :param selector: of CSS.
-        :param text: the whole text, or the label for those who can't see, that the element must have.
+        :param selector: CSS selector.
+        :param text: the whole text, or the ARIA label, that the element must have.
+        :param see: the function.
         """
         found: list[Any] = self._value(f"({FIND})({json.dumps(selector)}, {json.dumps(text)}).map({see})")
         return found
 
     def find(self, selector: str, text: str = "", see: str = TEXT) -> list[Any]:
-        """Wait for an element, and return what :meth:`look` does."""
+        """Wait for an element, and return the result of :meth:`look`."""
         complaint = f"no {selector} {text!r} on a page that shows:\n"
         return wait_until(lambda: self.look(selector, text, see) or None, lambda: f"{complaint}{self.text()}\n")
 
     def click(self, selector: str, text: str = "") -> None:
-        """Wait for an element, and click on its center when it has stopped moving."""
+        """Wait until an element exists and has stopped moving, and click its center."""
         before, places = None, self.find(selector, text, CENTER)
         while before != places[-1]:
             time.sleep(0.1)
@@ -104,20 +105,20 @@ class Page:
             self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=buttons, clickCount=1)
 
     def enter(self, selector: str, text: str) -> None:
-        """Wait for a field, and type a text in place of what it holds, key by key."""
+        """Wait for a field, and replace its content by typing a text."""
         if not self.find(selector, see=SELECT)[-1]:
-            raise BrowserError(f"{selector} takes no input")
+            raise BrowserError(f"{selector} does not accept input")
         for character in text:
             self._call("Input.dispatchKeyEvent", type="char", text=character)
 
     def press_enter(self) -> None:
-        """Press the key *Enter* where the cursor is."""
+        """Press the Enter key."""
         key = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13}
         self._call("Input.dispatchKeyEvent", type="keyDown", text="\r", **key)
         self._call("Input.dispatchKeyEvent", type="keyUp", **key)
 
     def save_picture(self, path: Path) -> None:
-        """Write what the page looks like, when it has stopped moving, to a PNG file."""
+        """Save a screenshot to a PNG file when the page has stopped moving."""
         deadline = time.monotonic() + 1.0
         while self._value(MOVING) and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -144,10 +145,10 @@ class Page:
 
 @contextlib.contextmanager
 def browser_page(url: str, directory: Path, size: tuple[int, int] = (1600, 1000)) -> Iterator[Page]:
-    """Open a page in a browser of its own, which ends with the block.
+    """Open a page in a new browser until the block ends.
 
-    :param directory: for the browser's profile and output; must be new.
-    :param size: the window's, in pixels.
+    :param directory: new directory for the browser's profile and output.
+    :param size: size of the window in pixels.
     :raises BrowserError: if no browser is installed, or it does not start.
     """
     executable = next((found for name in NAMES if (found := shutil.which(name))), None)
@@ -166,7 +167,7 @@ def browser_page(url: str, directory: Path, size: tuple[int, int] = (1600, 1000)
 
 
 def _debugger(profile: Path) -> str:
-    """Return the address at which the page can be spoken to, once it is there."""
+    """Wait for the page, and return the address of its debugger."""
 
     def look() -> str | None:
         with contextlib.suppress(OSError, IndexError, requests.RequestException), requests.Session() as session:

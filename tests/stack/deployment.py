@@ -1,10 +1,10 @@
-"""An Airflow as people deploy it: every component on a machine of its own, and what a machine wrote is gone with it.
+"""A distributed Airflow: every component has its own machine, and a machine's files are deleted with it.
 
-PostgreSQL, Celery over Redis, task logs in an object store, as in Kubernetes without volumes::
+PostgreSQL, Celery with Redis, task logs in an object store, as in Kubernetes without volumes::
 
     with deployment(dags) as running:
         successor = running.start_triggerer()
-        running.triggerers[0].kill()            # its log files are gone
+        running.triggerers[0].kill()            # deletes its log files
         running.airflow.log(dag_id, run_id, task_id)
 """
 
@@ -43,18 +43,18 @@ COMPONENTS = {
     "dag-processor": ("dag-processor",),
 }
 TASKS_AT_ONCE = 16
-"""Of one worker."""
+"""Number of tasks that one worker runs concurrently."""
 
 
 class Machine:
     """A machine, or a pod, that runs one component of Airflow.
 
-    :param folder: where its output is to be, and its disk, which is empty at first.
-    :param disk: one that another machine has left, as a volume; default: its own.
-    :ivar disk: holds all that the component writes, its ``base_log_folder`` among it; gone after the machine's end.
-    :ivar output: what it printed; stays.
-    :ivar is_up: whether it has not been ended here.
-    :ivar job_id: of a triggerer, the id of its job in Airflow, which is in the names of its log files.
+    :param folder: folder for its output and its disk.
+    :param disk: disk of an earlier machine, like a volume; by default a new, empty one.
+    :ivar disk: folder with the component's files, including its ``base_log_folder``; deleted when the machine ends.
+    :ivar output: file with its output, which is not deleted.
+    :ivar is_up: whether it is running.
+    :ivar job_id: id of a triggerer's job in Airflow, which is part of the names of its log files.
     """
 
     def __init__(
@@ -71,15 +71,15 @@ class Machine:
         self.server = Server([*AIRFLOW, *command], name=name, env={**env, **own}, cwd=self.disk, output=self.output)
 
     def log_files(self, path: str) -> list[Path]:
-        """Return the files to which it writes a part of a task log, whose path below the log folder begins so."""
+        """Return the files with its part of a task log, by the beginning of their path in the log folder."""
         own = "" if self.job_id is None else f".trigger.{self.job_id}.log"
         return sorted((self.disk / "logs").glob(f"{path}*{own}")) if self.is_up else []
 
     def terminate(self, *, all_processes: bool = False, keep_disk: bool = False) -> None:
-        """Send TERM, wait until every process has ended, and remove the disk, as where a pod is deleted.
+        """Send TERM, wait until all processes have ended, and delete the disk, as when a pod is deleted.
 
-        :param all_processes: send it not to the first process alone, but to all of them, as ``dumb-init`` does.
-        :param keep_disk: leave the disk to a successor, as where it is a volume.
+        :param all_processes: send TERM to all processes, as ``dumb-init`` does, instead of the first one only.
+        :param keep_disk: keep the disk for a successor, like a volume.
         """
         self.server.expect_end()
         if all_processes:
@@ -89,7 +89,7 @@ class Machine:
         self._wait_for_the_end(keep_disk)
 
     def kill(self) -> None:
-        """Kill every process at once, and remove the disk, as where a node is lost; Airflow notices at once."""
+        """Kill all processes, and delete the disk, as when a node is lost; Airflow notices immediately."""
         self.server.expect_end()
         self.server.send_all(signal.SIGKILL)
         self._wait_for_the_end()
@@ -97,30 +97,32 @@ class Machine:
             forget_heartbeat(self.env, self.job_id)
 
     def wait_for_output(self, text: str) -> None:
-        """Wait until it has printed a text."""
+        """Wait until its output contains a text."""
         wait_until(
             lambda: text in self.output.read_text(encoding="utf-8", errors="replace") or None,
             lambda: f"{self.name} has not printed {text!r}:\n{self.server.tail()}\n",
         )
 
     def stop(self) -> None:
-        """Kill what still runs."""
+        """Kill all processes that are still running."""
         stop_servers([self.server], grace=0.0)
 
     def _wait_for_the_end(self, keep_disk: bool = False) -> None:
-        wait_until(lambda: not self.server.is_up() or None, lambda: f"{self.name} runs on:\n{self.server.tail()}\n")
+        wait_until(
+            lambda: not self.server.is_up() or None, lambda: f"{self.name} is still running:\n{self.server.tail()}\n"
+        )
         self.is_up = False
         if not keep_disk:
             shutil.rmtree(self.disk)
 
 
 class Deployment:
-    """An Airflow of many machines.
+    """A distributed Airflow.
 
-    :ivar airflow: a client of its REST API.
-    :ivar database: the server that has Airflow's database.
-    :ivar store: the object store that holds the task logs.
-    :ivar machines: all that were ever started, in that order.
+    :ivar airflow: client of its REST API.
+    :ivar database: server of Airflow's database.
+    :ivar store: object store with the task logs.
+    :ivar machines: all machines that were started, in order.
     """
 
     def __init__(self, folder: Path, env: Mapping[str, str], store: ObjectStore, database: Postgres) -> None:
@@ -134,19 +136,19 @@ class Deployment:
 
     @property
     def triggerers(self) -> list[Machine]:
-        """The triggerers that are up, the oldest one first."""
+        """The running triggerers, the oldest first."""
         return [machine for machine in self.machines if machine.name.startswith("triggerer") and machine.is_up]
 
     @property
     def workers(self) -> list[Machine]:
-        """The workers that are up, the oldest one first."""
+        """The running workers, the oldest first."""
         return [machine for machine in self.machines if machine.name.startswith("worker") and machine.is_up]
 
     def start_triggerer(self, *, disk: Path | None = None, wait: bool = True) -> Machine:
         """Start another triggerer.
 
-        :param disk: that of an earlier one, if it was kept.
-        :param wait: until Airflow takes it to be alive.
+        :param disk: disk of an earlier triggerer, if it was kept.
+        :param wait: whether to wait until Airflow considers it alive.
         """
         machine = self._start(self._name("triggerer"), "triggerer", "--skip-serve-logs", disk=disk)
         if wait:
@@ -154,7 +156,7 @@ class Deployment:
         return machine
 
     def wait_for_triggerer(self, machine: Machine) -> None:
-        """Wait until Airflow takes the triggerer that was started last to be alive."""
+        """Wait until Airflow considers the newest triggerer alive."""
 
         def look() -> int | None:
             new = self.airflow.live_jobs(KIND) - {each.job_id for each in self.machines}
@@ -163,19 +165,19 @@ class Deployment:
         machine.job_id = wait_until(look, f"no new triggerer, see {machine.output},")
 
     def start_worker(self, *queues: str) -> Machine:
-        """Start another Celery worker, for the tasks of these queues; which may come before it is ready."""
+        """Start another Celery worker for the tasks of these queues, without waiting until it is ready."""
         name = self._name("worker")
         options = {
             "--concurrency": str(TASKS_AT_ONCE),
             "--celery-hostname": f"{name}@localhost",
             "--queues": ",".join(queues),
         }
-        # What a worker says to others at its start and end takes seconds, and no task depends on it.
+        # Synchronization between workers takes seconds at their start and end, and no task depends on it.
         flags = ("--skip-serve-logs", "--without-mingle", "--without-gossip")
         return self._start(name, "celery", "worker", *(word for option in options.items() for word in option), *flags)
 
     def stop(self) -> None:
-        """End every machine."""
+        """Stop all machines."""
         self.airflow.close()
         for machine in self.machines:
             machine.stop()
@@ -197,11 +199,11 @@ def deployment(
     connections: Mapping[str, Json] | None = None,
     settings: Mapping[str, str] | None = None,
 ) -> Iterator[Deployment]:
-    """Run a deployment, with one triggerer and a worker for the queue ``default``, until the block ends.
+    """Run a deployment, with one triggerer and one worker for the queue ``default``, until the block ends.
 
-    :param dags: the folder with the DAG files, which every machine has.
-    :param connections: connection id to its JSON form, as in ``AIRFLOW_CONN_…``.
-    :param settings: more environment variables (``AIRFLOW__SECTION__KEY``), over the defaults.
+    :param dags: the DAGs folder, shared by all machines.
+    :param connections: JSON of the connections by id, as in ``AIRFLOW_CONN_…``.
+    :param settings: additional environment variables (``AIRFLOW__SECTION__KEY``), which override the defaults.
     """
     with contextlib.ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="deployment-"))

@@ -1,9 +1,9 @@
-"""A proxy in front of an agent that can keep the answer to one kind of request to itself.
+"""A proxy in front of an agent that can withhold the responses to certain requests.
 
 with holding_proxy(agent.url, "/run/") as proxy:
-    ...  # a client of proxy.url asks for /run/
+    ...  # a client of proxy.url requests /run/
     proxy.wait_for_answer()
-    ...  # the agent has done what it was asked for, the client does not know
+    ...  # the agent has handled the request, but the client does not know
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ CHUNK = 65536
 
 
 class HoldingProxy:
-    """Hands bytes on both ways, whatever they mean; the answers to certain POST requests end here.
+    """Forwards bytes in both directions, except the responses to certain POST requests.
 
     :param target: base URL of the agent.
-    :param ending: how the paths of those requests end.
+    :param ending: end of the paths of these requests.
     """
 
     def __init__(self, target: str, ending: str) -> None:
@@ -42,8 +42,8 @@ class HoldingProxy:
         self._start(self._accept)
 
     def wait_for_answer(self) -> None:
-        """Wait until the agent has begun to answer such a request, which its client does not learn."""
-        wait_until(lambda: self._answered.is_set() or None, "no answer to hold")
+        """Wait until the agent has started to respond to such a request."""
+        wait_until(lambda: self._answered.is_set() or None, "no response to withhold")
 
     def close(self) -> None:
         """Close everything; the threads end with their sockets."""

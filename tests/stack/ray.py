@@ -1,4 +1,4 @@
-"""A Ray head that no agent started, and the environments in which Ray's own tools reach a head."""
+"""A Ray head that is not started by an agent, and the environments in which Ray's own tools connect to a head."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 
 def driver_environment(home: Path, variables: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment of a user of Ray on this machine: a home, and these variables on top of what runs here."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", *AUTH_VARIABLES)}
-    return {**kept, **ON_LOOPBACK, "HOME": str(home), **(variables or {})}
+    """Return the environment of a Ray user on this machine: this process's, with another home and more variables."""
+    inherited = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", *AUTH_VARIABLES)}
+    return {**inherited, **ON_LOOPBACK, "HOME": str(home), **(variables or {})}
 
 
 class Cluster:
-    """A Ray head that outlives the death of its dashboard.
+    """A Ray head that keeps running if its dashboard dies.
 
-    :param directory: has all its files.
-    :param token: what it asks for; ``None``: it asks for nothing.
-    :param log_monitor: whether drivers are shown the lines of their workers.
+    :param directory: directory for all of its files.
+    :param token: the token that it requires; ``None``: it requires none.
+    :param log_monitor: whether drivers print the logs of their workers.
     """
 
     def __init__(self, directory: Path, *, token: str | None = None, log_monitor: bool = False) -> None:
@@ -45,7 +45,7 @@ class Cluster:
         self.gcs_address = f"127.0.0.1:{self._ports.gcs}"
 
     def start(self) -> None:
-        """Start it, and wait until its dashboard answers."""
+        """Start it, and wait until its dashboard responds."""
         command = start_command(self._ports, self.directory / "ray", 4)
         command.remove("--block")
         if self._log_monitor:
@@ -59,7 +59,7 @@ class Cluster:
         self.wait_for_dashboard()
 
     def wait_for_dashboard(self) -> None:
-        """Wait until the dashboard answers, jobs included."""
+        """Wait until the dashboard responds to a request for jobs."""
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
@@ -67,7 +67,7 @@ class Cluster:
                 if requests.get(f"{self.dashboard_url}/api/jobs/", headers=headers, timeout=10).ok:
                     return
             time.sleep(0.3)
-        raise AssertionError("Ray's dashboard does not answer")
+        raise AssertionError("Ray's dashboard does not respond")
 
     def restart_dashboard(self, pause: float) -> subprocess.Popen[bytes]:
         """Kill the dashboard and start another one after ``pause`` seconds; return its process."""
@@ -80,7 +80,7 @@ class Cluster:
         return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def processes(self) -> list[psutil.Process]:
-        """Return the processes that were told of the directory."""
+        """Return the processes with the directory on their command line."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
@@ -100,8 +100,8 @@ class Cluster:
 
 @contextlib.contextmanager
 def cluster(*, token: str | None = None, log_monitor: bool = False) -> Iterator[Cluster]:
-    """Start a :class:`Cluster`, yield it, and end it and remove its files."""
-    # Ray's sockets lie below it, and their paths must be short.
+    """Run a :class:`Cluster` until the block ends, and delete its files."""
+    # It contains Ray's sockets, and their paths must be short.
     directory = Path(tempfile.mkdtemp(prefix="rr-", dir="/tmp"))
     running = Cluster(directory, token=token, log_monitor=log_monitor)
     try:

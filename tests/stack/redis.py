@@ -1,4 +1,4 @@
-"""A private Redis that keeps nothing on disk; on Debian, the package ``redis-server`` has it."""
+"""A private Redis without persistence; on Debian, install the package ``redis-server``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RedisError(Exception):
 
 
 def find_redis() -> str | None:
-    """Return the path of a Redis server, or None if there is none on this machine."""
+    """Return the path of a Redis server, None if none is installed."""
     return next(filter(None, map(shutil.which, PROGRAMS)), None)
 
 
@@ -33,8 +33,8 @@ def find_redis() -> str | None:
 def redis(timeout: float = 60.0) -> Iterator[str]:
     """Run a Redis on a free port of 127.0.0.1 until the block ends; yield its URL.
 
-    :param timeout: seconds until it has to answer.
-    :raises RedisError: if there is no Redis, or it does not start.
+    :param timeout: seconds within which it must respond.
+    :raises RedisError: if Redis is not installed, or does not start.
     """
     program = find_redis()
     if program is None:

@@ -1,4 +1,4 @@
-"""An object store that speaks S3: the server of ``moto``, which keeps everything in memory."""
+"""An S3 object store: the server of ``moto``, which stores everything in memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 BUCKET = "logs"
 REGION = "us-east-1"
 CREDENTIALS = ("any-key-id", "any-secret-key")
-"""The server asks for some, and takes any."""
+"""The server requires credentials but accepts any."""
 
 
 class S3Error(Exception):
@@ -57,7 +57,7 @@ class ObjectStore:
         return {"conn_type": "aws", "login": key_id, "password": secret, "extra": extra}
 
     def keys(self, prefix: str = "") -> list[str]:
-        """Return the keys of all objects that begin so."""
+        """Return the keys of all objects with a prefix."""
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
         return [each["Key"] for page in pages for each in page.get("Contents", ())]
 
@@ -67,9 +67,9 @@ class ObjectStore:
         return content
 
     def wait_until_ready(self, timeout: float) -> None:
-        """Wait until the server answers, and make the bucket.
+        """Wait until the server responds, and create the bucket.
 
-        :raises S3Error: if the server ends, or does not answer within ``timeout`` seconds.
+        :raises S3Error: if the server exits, or does not respond within ``timeout`` seconds.
         """
         from botocore.exceptions import BotoCoreError
 
@@ -92,7 +92,7 @@ class ObjectStore:
 def object_store(timeout: float = 60.0) -> Iterator[ObjectStore]:
     """Run an object store on a free port of 127.0.0.1 until the block ends.
 
-    :param timeout: seconds until it has to answer.
+    :param timeout: seconds within which it must respond.
     :raises S3Error: if it does not start.
     """
     [port] = free_ports(1)

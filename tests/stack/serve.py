@@ -1,4 +1,4 @@
-"""Deploy Ray Serve applications by a Ray job, and see what became of them."""
+"""Deploy Ray Serve applications with a Ray job, and check their statuses."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ for name in sys.argv[2:]:
 
 
 class Serve:
-    """The Serve of an agent's Ray, with an HTTP proxy at a port that was free.
+    """Serve on an agent's Ray, with an HTTP proxy on a free port.
 
-    :param directory: where the program that deploys may lie.
+    :param directory: directory for the program that deploys the applications.
     """
 
     def __init__(self, agent: LocalAgent, directory: Path) -> None:
@@ -62,11 +62,11 @@ class Serve:
         return {each["name"]: each["status"] for each in response.json()}
 
     def wait_for(self, wanted: Mapping[str, str]) -> None:
-        """Wait until the applications' statuses are just these."""
+        """Wait until the applications have exactly these statuses."""
         wait_until(lambda: self.statuses() == wanted or None, lambda: f"{self.statuses()}, not {wanted},")
 
     def answer(self, name: str) -> tuple[int, str]:
-        """Ask an application itself; return the status code and the text of what it answers."""
+        """Send a request to an application; return the status code and the text of its response."""
         import requests
 
         with requests.Session() as session:

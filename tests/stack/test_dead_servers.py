@@ -1,4 +1,4 @@
-"""What the stack says when a part of it dies: the tests that need it end at once, with its name and its last lines."""
+"""When a server dies, the tests that use it fail immediately with its name and its last lines."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_request_and_a_wait_fail_when_ray_has_died(tmp_path: Path) -> None:
 
 
 def die(server: Server) -> None:
-    """Kill a server that nobody expects to end, and wait until it has."""
+    """Kill a server that is not expected to end, and wait until it has ended."""
     os.kill(server.pid, signal.SIGKILL)
     os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
 

@@ -23,7 +23,7 @@ RUNS = "import time; print('up', flush=True); time.sleep(600)"
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[[str], Server]]:
-    """Start a server that is a Python program, and wait for its first line."""
+    """Start a Python program as a server, and wait for its first line."""
     started: list[Server] = []
 
     def start(program: str) -> Server:

@@ -1,4 +1,4 @@
-"""The triggerers of a running Airflow: its own and more, each to be ended, killed or frozen by process id.
+"""The triggerers of a running Airflow: start more, and stop, kill or freeze each by process id.
 
 with triggerers_of(airflow) as triggerers:
     second = triggerers.start()
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from tests.stack.airflow import Airflow, Json
 
 KIND = "TriggererJob"
-# The log server of Airflow's own triggerer serves for all: they write to one folder.
+# All triggerers write to one folder, so the log server of the first one serves all logs.
 COMMAND = (sys.executable, "-m", "airflow", "triggerer", "--skip-serve-logs")
 
 
 @dataclass(frozen=True)
 class Triggerer:
-    """A triggerer: a supervisor, which speaks to the database, and its child, which runs the triggers.
+    """A triggerer: a supervisor, which accesses the database, and its child process, which runs the triggers.
 
-    :param job_id: the id of its job in Airflow.
-    :param server: the server whose session its processes are in.
+    :param job_id: id of its job in Airflow.
+    :param server: the server with its processes.
     """
 
     airflow: Airflow
@@ -46,40 +46,40 @@ class Triggerer:
     runner: int
 
     def terminate(self) -> None:
-        """Ask it to end, as a rolling restart does."""
+        """Send TERM, as in a rolling restart."""
         self.server.send(signal.SIGTERM, self.supervisor)
 
     def kill(self) -> None:
-        """Kill the supervisor; the runner ends by itself when it notices."""
+        """Kill the supervisor; the runner exits when it notices."""
         with self._falls_silent():
             self.server.send(signal.SIGKILL, self.supervisor)
 
     def kill_runner(self) -> None:
-        """Kill the process that runs the triggers; the supervisor ends by itself when it notices."""
+        """Kill the process that runs the triggers; the supervisor exits when it notices."""
         self.server.expect_end()
         self.server.send(signal.SIGKILL, self.runner)
 
     def freeze(self) -> None:
-        """Stop both processes where they are, as a suspended machine does."""
+        """Suspend both processes, as on a suspended machine."""
         with self._falls_silent():
             for pid in (self.supervisor, self.runner):
                 self.server.send(signal.SIGSTOP, pid)
 
     def thaw(self) -> None:
-        """Let both processes go on."""
+        """Resume both processes."""
         for pid in (self.supervisor, self.runner):
             self.server.send(signal.SIGCONT, pid)
 
     @contextlib.contextmanager
     def _falls_silent(self) -> Iterator[None]:
-        """Let its last heartbeat, before or in this block, be so old that others take its triggers over.
+        """Backdate its last heartbeat, before or in this block, so that others take over its triggers.
 
-        Rather than wait until it is: the time after which Airflow takes a triggerer for dead is far from what one
-        that lives takes on a busy machine (see :data:`tests.stack.airflow.PATIENT`).
+        Waiting instead would take too long: Airflow's timeout is long, so that it does not consider a live triggerer
+        dead on a busy machine (see :data:`tests.stack.airflow.PATIENT`).
         """
         engine = create_engine(self.airflow.env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
         with engine.begin() as connection:
-            # The lock is there only after a heartbeat that is under way; none that comes later is committed any more.
+            # Acquiring the lock waits for a heartbeat in progress, and prevents later ones from being committed.
             connection.execute(text("SELECT id FROM job WHERE id = :id FOR UPDATE"), {"id": self.job_id})
             yield
             _set_heartbeat_back(connection, self.job_id)
@@ -87,9 +87,9 @@ class Triggerer:
 
 
 def forget_heartbeat(env: Mapping[str, str], job_id: int) -> None:
-    """Let Airflow take a triggerer that has ended for dead at once.
+    """Make Airflow consider a triggerer that has ended dead immediately.
 
-    :param env: the environment of Airflow's components, which names the database.
+    :param env: environment of Airflow's components, which specifies the database.
     """
     engine = create_engine(env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
     with engine.begin() as connection:
@@ -112,7 +112,7 @@ class Triggerers:
         self._find(airflow.components["triggerer"])
 
     def start(self) -> Triggerer:
-        """Start one more, and wait until it runs."""
+        """Start another triggerer, and wait until it is running."""
         name = f"triggerer{len(self._started) + 1}"
         output = self.airflow.home / f"{name}.log"
         with signals_held():
@@ -121,20 +121,20 @@ class Triggerers:
         return self._find(server)
 
     def holding(self, task_instance: Json) -> Triggerer:
-        """Return the one that runs the trigger of a deferred task instance."""
+        """Return the triggerer that runs the trigger of a deferred task instance."""
         return self._all[task_instance["trigger"]["triggerer_id"]]
 
     def only(self) -> Triggerer:
-        """Return the one that there is."""
+        """Return the only triggerer."""
         (found,) = self._all.values()
         return found
 
     def stop(self) -> None:
-        """End those that were started here."""
+        """Stop the triggerers that were started here."""
         stop_servers(self._started)
 
     def _find(self, server: Server) -> Triggerer:
-        """Wait for the only triggerer of a server, and take it in."""
+        """Wait for the only triggerer of a server, and register it."""
 
         def look() -> Triggerer | None:
             new = self.airflow.live_jobs(KIND) - self._all.keys()
@@ -147,14 +147,14 @@ class Triggerers:
 
 
 def _processes(server: Server) -> tuple[int, int] | None:
-    """Return the triggerer's supervisor and its child, the runner, as soon as there are both."""
+    """Return the process ids of the triggerer's supervisor and of its child, the runner, once both exist."""
     parents = {pid: parent_of(pid) for pid in server.members() if "triggerer" in command_of(pid)}
     return next(((parent, pid) for pid, parent in parents.items() if parent in parents), None)
 
 
 @contextlib.contextmanager
 def triggerers_of(airflow: Airflow) -> Iterator[Triggerers]:
-    """Yield an Airflow's triggerers; at the end of the block, end those that were started in it."""
+    """Yield an Airflow's triggerers; at the end of the block, stop those that were started in it."""
     triggerers = Triggerers(airflow)
     try:
         yield triggerers

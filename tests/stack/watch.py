@@ -1,7 +1,7 @@
-"""Wait for things while the servers of the test are watched: a wait ends at once when one of them has died.
+"""Wait for conditions while watching the test's servers: a wait fails immediately when a server has died.
 
-Every server is watched from its start until it is stopped, or expected to end. Whatever waits, or sends a request,
-calls :func:`check_servers`: what it waits for may never come, and the server's last lines say why.
+Every server is watched from its start until it is stopped, or expected to end. All code that waits or sends a request
+calls :func:`check_servers`: without the server, it would wait in vain, and the server's last lines explain why.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PATIENCE = 600.0
-"""Seconds after which nothing is waited for any longer. A guard against hangs, far from what a slow machine takes."""
+"""Timeout of all waits in seconds. It only guards against hangs; even a slow machine needs much less."""
 PAUSE = 0.2
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 ENDING_SECONDS = 20.0
-"""How long a server may take from the close of its sockets to its end."""
+"""Seconds that a server may take from closing its sockets to its end."""
 LAST_LINES = 40
 
 
 class StackError(Exception):
-    """The servers of the test are of no use any more: no later test should wait for them in turn."""
+    """The test's servers no longer work, so later tests must not wait for them."""
 
 
 class ServerDiedError(StackError):
-    """A server ended that nobody had asked to."""
+    """A server ended unexpectedly."""
 
 
 class WaitError(StackError):
-    """What was waited for has not come within :data:`PATIENCE`."""
+    """A condition was not fulfilled within :data:`PATIENCE`."""
 
 
 @dataclass(frozen=True)
 class Watched:
     """A server's process.
 
-    :param name: what it is, as an error says it.
-    :param output: the file with what it has printed.
+    :param name: name for error messages.
+    :param output: file with its output.
     """
 
     name: str
@@ -57,19 +57,19 @@ _watched: dict[int, Watched] = {}
 
 
 def watch(name: str, process: subprocess.Popen[bytes], output: Path) -> None:
-    """Take a server's end for an error from now on."""
+    """Treat a server's end as an error from now on."""
     _watched[process.pid] = Watched(name, process, output)
 
 
 def unwatch(process: subprocess.Popen[bytes]) -> None:
-    """Take a server's end for what it should do; one that is not watched is none of our business."""
+    """Do not treat a server's end as an error from now on; ignore a server that is not watched."""
     _watched.pop(process.pid, None)
 
 
 def check_servers() -> None:
-    """Look whether all servers run.
+    """Check that all servers are running.
 
-    :raises ServerDiedError: with the exit code and the last lines of the first one that does not.
+    :raises ServerDiedError: with the exit code and the last lines of the first one that is not.
     """
     for each in _watched.values():
         if (code := each.process.poll()) is not None:
@@ -77,9 +77,9 @@ def check_servers() -> None:
 
 
 def check_servers_soon() -> None:
-    """Look whether all servers run after a connection broke: one that is ending closes its sockets before it has ended.
+    """Check the servers for some time after a connection broke, since a server closes its sockets before it ends.
 
-    :raises ServerDiedError: as :func:`check_servers`.
+    :raises ServerDiedError: see :func:`check_servers`.
     """
     deadline = time.monotonic() + ENDING_SECONDS
     while time.monotonic() < deadline:
@@ -88,17 +88,17 @@ def check_servers_soon() -> None:
 
 
 def wait_until(look: Callable[[], T | None], complaint: Callable[[], str] | str) -> T:
-    """Look until something is found, and return it.
+    """Call ``look`` until it returns a value other than ``None``, and return the value.
 
-    :param complaint: what is wrong as long as nothing is found.
+    :param complaint: the error message if it never does.
     :raises ServerDiedError: as soon as a server has died.
-    :raises WaitError: with the complaint.
+    :raises WaitError: with the complaint, after :data:`PATIENCE`.
     """
     deadline = time.monotonic() + PATIENCE
     while True:
-        found = look()
-        if found is not None:
-            return found
+        value = look()
+        if value is not None:
+            return value
         check_servers()
         if time.monotonic() > deadline:
             text = complaint if isinstance(complaint, str) else complaint()
@@ -107,10 +107,10 @@ def wait_until(look: Callable[[], T | None], complaint: Callable[[], str] | str)
 
 
 def ending(code: int) -> str:
-    """Return in words how a process ended, by its exit code."""
+    """Describe how a process ended, by its exit code."""
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
 def tail(output: Path) -> str:
-    """Return the last lines of an output."""
+    """Return the last lines of an output file."""
     return "\n".join(output.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:])
