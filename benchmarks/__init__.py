@@ -1,3 +1,3 @@
-"""Measurements, each a module to run."""
+"""Benchmarks, one per module."""
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""All benchmarks, as one table of ratios.
+"""Run benchmarks and print a table of ratios.
 
-    python3 dev.py bench                      all of them, about half an hour
-    python3 dev.py bench --short              a little of those that can fail: on a ratio that noise does not explain
-    python3 dev.py bench tails imports        some of them
-    python3 dev.py bench --json FILE          the figures too
+    python3 dev.py bench                      all benchmarks, about half an hour
+    python3 dev.py bench --short              short versions of those that can fail, on ratios that are not noise
+    python3 dev.py bench tails imports        some benchmarks
+    python3 dev.py bench --json FILE          also write the figures to a file
 
-Each benchmark runs what it compares in turn, several times; a line gives medians and, in brackets, the range. What is
-compared with runs on the same machine, in the same minutes and in the same Python.
+Each benchmark alternates several times between the candidates; a line of the table contains medians and, in brackets,
+ranges. All candidates run on the same machine, at the same time, and in the same Python.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ CASES = (
     "take_over",
     "local_agent",
 )
-"""Modules of this package; each has ``measure(*, short: bool)``, which yields the lines of the table."""
+"""Modules of this package; in each, ``measure(*, short: bool)`` yields lines of the table."""
 SHORT = ("tails", "scaling", "resume", "imports", "worker", "triggerer")
-"""Those with ratios that noise does not turn round; the others state figures."""
+"""Benchmarks with ratios that noise does not reverse; the others measure absolute figures."""
 PACKAGES = ("apache-airflow", "ray", "synapse-sdk", "requests", "websocket-client", "httpx", "websockets")
 
 
 def main() -> int:
-    """Run benchmarks and print their table; return 1 if one of them is wrong."""
+    """Run benchmarks and print their table; return 1 if one of them failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument(
-        "cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}; if none is named, all of them"
+        "cases", nargs="*", metavar="CASE", help=f"benchmarks to run ({', '.join(CASES)}); default: all"
     )
-    parser.add_argument("--short", action="store_true", help="a little of each, in few rounds")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--short", action="store_true", help="run a short version of each, with few rounds")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
     options = parser.parse_args()
     unknown = set(options.cases) - set(CASES)
     if unknown:
-        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
+        parser.error(f"unknown benchmarks: {', '.join(sorted(unknown))}; available: {', '.join(CASES)}")
     lines: list[Line] = []
     for case in options.cases or (SHORT if options.short else CASES):
         began = time.monotonic()
@@ -69,17 +69,17 @@ def main() -> int:
         if options.json:
             options.json.write_text(json.dumps([asdict(line) for line in lines], indent=1), encoding="utf-8")
     print(f"\n{machine()}\n\n{table(lines)}")
-    wrong = [line for line in lines if line.is_wrong]
-    for line in wrong:
-        print(f"WRONG: {line.case}, {line.what}: {line.judged:.3g}, where {line.cells()[5]} is the aim")
-    return 1 if wrong else 0
+    failed = [line for line in lines if line.is_failed]
+    for line in failed:
+        print(f"FAILED: {line.case}, {line.what}: {line.judged_value:.3g}, target {line.cells()[5]}")
+    return 1 if failed else 0
 
 
 def machine() -> str:
-    """Return in a sentence where the figures come from."""
+    """Describe the machine and the installed packages."""
     installed = {each.metadata["Name"]: each.version for each in distributions()}
-    found = [f"{name} {installed[name]}" for name in PACKAGES if name in installed]
-    return f"{os.cpu_count()} cores, Python {platform.python_version()}, {', '.join(found)}."
+    versions = [f"{name} {installed[name]}" for name in PACKAGES if name in installed]
+    return f"{os.cpu_count()} cores, Python {platform.python_version()}, {', '.join(versions)}."
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""The fault table of the log tail, played to our hook and to the agent's own Python client, side by side.
+"""Compare our hook with the agent's Python client for all faults of the log tail's fault table.
 
     RAYAGENT_CONTRACT_PYTHON=…/bin/python python -m benchmarks.compare_clients
 
-needs an interpreter that has ``synapse-sdk`` (the test environment makes one). The client's own stream timeout of 30 s
-is shortened to 3 s, so that what it takes for the end comes soon. What a client yields is read in the way that is best
-for it: as pieces of text or as lines, whichever is nearer to the truth.
+Requires an interpreter with ``synapse-sdk`` (the test environment contains one). The client's stream timeout of 30 s is
+reduced to 3 s to save time. A client's items are interpreted in its favor: as chunks of text or as lines, whichever is
+closer to the actual log.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ KINDS = ("right", "silently wrong", "raises", "hangs")
 
 
 class ReferenceClient:
-    """The agent's own client, in an interpreter of its own for each thread."""
+    """The agent's Python client, in a separate interpreter for each thread."""
 
     def __init__(self, python: str) -> None:
         self._python = python
@@ -63,7 +63,7 @@ class ReferenceClient:
         return Outcome(lines=items, error=error)
 
     def close(self) -> None:
-        """End every interpreter."""
+        """Stop all interpreters."""
         for process in self._processes:
             process.kill()
             process.wait()
@@ -100,11 +100,11 @@ class ReferenceClient:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a client made of one fault.
+    """How a client handled a fault.
 
     :param kind: one of :data:`KINDS`.
-    :param detail: lines lost and repeated, or how it ended.
-    :param wrong_lines: how many lines were lost or are not of the log.
+    :param detail: lost and repeated lines, or how it ended.
+    :param wrong_lines: number of lines that were lost or are not in the log.
     """
 
     kind: str
@@ -116,7 +116,7 @@ class Verdict:
 
 
 def judge(row: Fault, outcome: Outcome, got: list[str]) -> Verdict:
-    """Return the verdict on the lines that a client gave."""
+    """Return the verdict on the lines from a client."""
     if isinstance(outcome.error, TimeoutError):
         return Verdict("hangs")
     truth = [] if row.lost else [*row.before, *lines_of(outcome.truth, 8_000_000)]
@@ -136,12 +136,12 @@ def judge(row: Fault, outcome: Outcome, got: list[str]) -> Verdict:
 
 
 def ways_to_read(items: list[str]) -> list[list[str]]:
-    """Return the lines that a client's items may stand for: pieces of text, or one line each."""
+    """Return the possible interpretations of a client's items: chunks of text, or one line each."""
     return [lines_of("".join(items), 8_000_000), items]
 
 
 def run_cell(name: str, driver: Driver, protocol: str, *, pieces: bool) -> Verdict:
-    """Play one fault to one client."""
+    """Run one client with one fault."""
     outcome = play(FAULTS[name], driver, protocol)
     readings = ways_to_read(outcome.lines) if pieces else [outcome.lines]
     verdicts = [judge(FAULTS[name], outcome, lines) for lines in readings]
@@ -149,13 +149,13 @@ def run_cell(name: str, driver: Driver, protocol: str, *, pieces: bool) -> Verdi
 
 
 def main() -> int:
-    """Run the table and print it."""
+    """Run all clients with all faults, and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--only", default="", help="play faults whose name holds this text")
+    parser.add_argument("--only", default="", help="run only faults with this text in their name")
     options = parser.parse_args()
     python = os.environ.get("RAYAGENT_CONTRACT_PYTHON", "")
     if not Path(python).is_file():
-        parser.error("RAYAGENT_CONTRACT_PYTHON must name an interpreter that has synapse-sdk.")
+        parser.error("RAYAGENT_CONTRACT_PYTHON must be set to an interpreter with synapse-sdk.")
     reference = ReferenceClient(python)
     names = [name for name in FAULTS if options.only in name]
     columns = [(who, protocol) for protocol in PROTOCOLS for who in ("ours", "synapse_sdk")]
@@ -175,7 +175,7 @@ def main() -> int:
 
 
 def print_table(names: list[str], columns: list[tuple[str, str]], found: dict[tuple[str, str, str], Verdict]) -> None:
-    """Print every cell, and how often each kind of verdict was reached."""
+    """Print all verdicts, and the number of each kind."""
     write = sys.stdout.write
     write("| fault | " + " | ".join(f"{who}, {protocol}" for who, protocol in columns) + " |\n")
     write("|---" * (len(columns) + 1) + "|\n")

@@ -1,12 +1,13 @@
-"""Delays that the user of a real Ray feels: from a job's end to its task's end, and from a ``print`` to the task log.
+"""Delays with a real Ray: from the end of a job to the end of its task, and from a ``print`` to the task log.
 
-A job prints the moment a few times a second, and says when it ends in its last line; Ray notes a job's end up to 0.2
-seconds later. Two tasks follow it: our sensor, and one that writes what ``synapse_sdk`` yields, both with their
-defaults. Each reaches the agent through a relay, which notes when a line came from there: what is later is the
-follower's. The jobs' lengths differ, so that they end at any moment between two looks at the status.
+A job prints the current time a few times per second; its last line contains the time at which it ends, which Ray
+notices up to 0.2 seconds later. Two tasks follow it with their defaults: our sensor, and one that writes what
+``synapse_sdk`` yields. Each connects to the agent through a relay, which records when the agent sent a line; any
+further delay is the follower's. The jobs have different durations, so that they end at various times between two status
+checks.
 
-The short version runs both in this process; else they are tasks of a real Airflow, whose log files are read as they
-grow, and the tasks' ends are Airflow's.
+The short version runs both in this process. Otherwise they are tasks of a real Airflow, whose log files are read as
+they grow, and the end times of the tasks are Airflow's.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from benchmarks.measure import Aim, Line
+from benchmarks.measure import Line, Target
 from benchmarks.relay import Marks, Relay, watched_file
 from tests.stack.agent import LocalAgent, local_agent
 from tests.stack.airflow import Airflow, airflow
@@ -40,9 +41,9 @@ DAG_ID = "delays"
 OURS, THEIRS = "ours", "theirs"
 POLL_INTERVAL = 5.0
 ENOUGH_JOBS = 10
-"""Fewer end at too few moments between two looks at the status for their median to tell."""
+"""With fewer jobs, the median is not meaningful, since their end times relative to status checks vary too little."""
 WARM_UP_SECONDS = 2.0
-"""Lines that were printed before a follower's first one, and this much later, came to it in a heap."""
+"""Seconds after a follower's first line that are not counted, since the first lines arrive together."""
 PROGRAM = """
 import random, time
 ends = time.time() + {seconds}
@@ -72,11 +73,11 @@ with DAG({dag_id!r}, schedule=None):
 
 @dataclass
 class Followed:
-    """One job that one follower followed.
+    """A job followed by one follower.
 
-    :param came: from the agent: when each line did, by the moment at which it was printed.
-    :param told: to the task log, likewise.
-    :param ended: when the task was over.
+    :param came: when the agent sent each line, by the time at which the line was printed.
+    :param told: when each line was written to the task log, likewise.
+    :param ended: when the task ended.
     """
 
     came: Marks = field(default_factory=Marks)
@@ -85,7 +86,7 @@ class Followed:
 
     @property
     def after_end(self) -> float:
-        """Seconds from the job's end to the task's."""
+        """Seconds from the end of the job to the end of the task."""
         return self.ended - max(self.told.came)
 
     def _live(self) -> list[float]:
@@ -94,21 +95,21 @@ class Followed:
 
     @property
     def delays(self) -> list[float]:
-        """Seconds from ``print`` to the task log, line by line."""
+        """Seconds from ``print`` to the task log, for each line."""
         return [self.told.came[printed] - printed for printed in self._live()]
 
     @property
     def added(self) -> list[float]:
-        """Seconds of these after the line had come from the agent."""
+        """Seconds from the agent's sending to the task log, for each line."""
         return [self.told.came[printed] - self.came.came[printed] for printed in self._live()]
 
 
 Pair = tuple[Followed, Followed]
-"""One job, as ours and theirs followed it."""
+"""A job as followed by ours and by theirs."""
 
 
 def measure(*, short: bool) -> Iterator[Line]:
-    """Follow jobs, each by both."""
+    """Follow each job with both followers."""
     with tempfile.TemporaryDirectory() as home, patch.dict(os.environ):
         os.environ.setdefault("AIRFLOW_HOME", home)
         yield from _measure(short=short)
@@ -123,31 +124,31 @@ def _measure(*, short: bool) -> Iterator[Line]:
     yield from _lines(
         pairs,
         "in this process" if short else "in Airflow",
-        Aim(most=0.5, usual=0.8) if len(pairs) >= ENOUGH_JOBS else None,
+        Target(maximum=0.5, expected=0.8) if len(pairs) >= ENOUGH_JOBS else None,
     )
 
 
-def _lines(pairs: Sequence[Pair], where: str, aim: Aim | None) -> Iterator[Line]:
+def _lines(pairs: Sequence[Pair], where: str, target: Target | None) -> Iterator[Line]:
     ours, theirs = zip(*pairs, strict=True)
     ends = [each.after_end for each in ours]
     yield Line(
         "delays",
-        "from the job's end to the task's",
+        "from the end of the job to the end of the task",
         "s",
         ends,
         [each.after_end for each in theirs],
         "synapse_sdk",
-        aim,
-        f"{where}; {len(pairs)} jobs, at defaults",
+        target,
+        f"{where}; {len(pairs)} jobs, defaults",
     )
     yield Line(
         "delays",
-        "the same, longest",
+        "the same, maximum",
         "s",
         [max(ends)],
         [max(each.after_end for each in theirs)],
         "synapse_sdk",
-        Aim(most=POLL_INTERVAL + 2, of="figure"),
+        Target(maximum=POLL_INTERVAL + 2, of="figure"),
         "poll_interval + 2 s",
     )
     for name, at in (("p50", 50), ("p99", 99)):
@@ -158,16 +159,16 @@ def _lines(pairs: Sequence[Pair], where: str, aim: Aim | None) -> Iterator[Line]
             [_percentile([delay for each in ours for delay in each.delays], at)],
             [_percentile([delay for each in theirs for delay in each.delays], at)],
             "synapse_sdk",
-            note=f"{sum(len(each.delays) for each in ours)} lines; the agent's own delay included",
+            note=f"{sum(len(each.delays) for each in ours)} lines; including the agent's own delay",
         )
         yield Line(
             "delays",
-            f"of that, after the line came from the agent, {name}",
+            f"of that, after the agent sent the line, {name}",
             "ms",
             [_percentile([delay for each in ours for delay in each.added], at) * 1e3],
             [_percentile([delay for each in theirs for delay in each.added], at) * 1e3],
             "synapse_sdk",
-            Aim(most=100.0, of="figure"),
+            Target(maximum=100.0, of="figure"),
         )
 
 
@@ -176,7 +177,7 @@ def _percentile(values: Sequence[float], at: int) -> float:
 
 
 def _submit(agent: LocalAgent, seconds: float) -> str:
-    """Start a job of so many seconds; return its id once it runs."""
+    """Start a job that runs for some seconds; return its id once it is running."""
     job_id = agent.submit(shlex.join([sys.executable, "-c", PROGRAM.format(seconds=seconds)]))
     agent.wait(job_id, statuses=("RUNNING",))
     return job_id

@@ -1,8 +1,8 @@
-"""An agent in a process of its own that sends long logs as fast as they are read.
+"""An agent in a separate process that sends long logs as fast as they are read.
 
-A job's id says how its log comes: ``running-200000-10`` goes on, has 200,000 lines, and a message holds ten of them;
-``ending-…`` succeeds once they have been sent, ``ended-…`` has succeeded. What follows, as in ``ending-200000-10-b``,
-tells jobs apart; every other line of one with an ``m`` in it is a warning.
+A job's id describes its log: ``running-200000-10`` keeps running and has 200,000 lines, ten per message; ``ending-…``
+succeeds once all lines are sent, ``ended-…`` has already succeeded. A suffix, as in ``ending-200000-10-b``, makes ids
+unique; if it contains an ``m``, every other line is a warning.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ ROOT = Path(__file__).parents[1]
 LINE_BYTES = 100
 BLOCK_LINES = 1_000
 BLOCK = [f"{number:07d} {'of a long log':<{LINE_BYTES - 9}}\n" for number in range(BLOCK_LINES)]
-"""The log is this, again and again."""
+"""Lines that the log repeats."""
 MIXED = [f"WARNING: line {line[:-15]}\n" if number % 2 else line for number, line in enumerate(BLOCK)]
-"""The same, in which no line is of the level of the one before."""
+"""The same with alternating levels."""
 WARM_UP_LINES = BLOCK_LINES
 WARM_UP = f"running-{WARM_UP_LINES}-1"
-"""A job that every feeder has: what is imported and connected at first is not what is measured."""
+"""A job of every feeder for warming up, so that first imports and connections are not measured."""
 
 
 @dataclass(frozen=True)
 class Feed(Action):
-    """The log of ``blocks`` blocks, over HTTP a chunk for each message, as uvicorn sends it; encoded once."""
+    """A log of ``blocks`` blocks, encoded once; over HTTP one chunk per message, as uvicorn sends it."""
 
     lines: Sequence[str]
     lines_a_message: int
@@ -56,7 +56,7 @@ class Feed(Action):
 
 
 def job_of(job_id: str) -> Job:
-    """Return the job that an id stands for."""
+    """Return the job that an id describes."""
     state, lines, size, *rest = job_id.split("-")
     blocks = int(lines) // BLOCK_LINES
     block = MIXED if "m" in "".join(rest) else BLOCK
@@ -74,7 +74,7 @@ def job_of(job_id: str) -> Job:
 
 @contextmanager
 def feeder(job_ids: Sequence[str]) -> Iterator[str]:
-    """Run an agent with these jobs; give its URL."""
+    """Run an agent with these jobs; yield its URL."""
     command = [sys.executable, "-m", "benchmarks.feeder", json.dumps(job_ids)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
@@ -86,7 +86,7 @@ def feeder(job_ids: Sequence[str]) -> Iterator[str]:
 
 
 def main(job_ids: Sequence[str]) -> None:
-    """Be the agent until the input ends."""
+    """Run the agent until standard input closes."""
     with ScriptedAgent(*map(job_of, {WARM_UP, *job_ids})) as agent:
         print(agent.url, flush=True)
         sys.stdin.read()

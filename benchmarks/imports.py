@@ -1,8 +1,8 @@
-"""What a DAG file pays for importing our operators and sensors, over what Airflow's own base classes cost it.
+"""Cost of importing our operators and sensors in a DAG file, in addition to Airflow's base classes.
 
-Each import is made in an interpreter of its own, which has imported Airflow's base classes before and has its byte code
-from a cache. Time is the process's CPU time. Python's garbage collector is off meanwhile: a full collection of all that
-Airflow itself has loaded takes longer than an import, and which import meets it is chance.
+Each import runs in a new interpreter that has already imported Airflow's base classes, with cached byte code. Times are
+CPU times. The garbage collector is disabled, since a full collection of Airflow's objects takes longer than an import
+and happens at random.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.measure import Aim, Line, in_turn
+from benchmarks.measure import Line, Target, run_alternately
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
 TRANSPORTS = ("aiohttp", "httpx", "ray", "requests", "tenacity", "urllib3", "websocket", "websockets")
-AIM_MS = 15.0
+TARGET_MS = 15.0
 
 PROGRAM = """
 import gc, json, sys, time, tracemalloc
@@ -61,13 +61,13 @@ print(time.process_time() - clock)
 
 @dataclass(frozen=True)
 class Package:
-    """What is imported: classes by module, each with the arguments of one task."""
+    """Classes to import, by module, each with the arguments of one task."""
 
     name: str
     tasks: tuple[tuple[str, str, dict[str, str]], ...]
 
     @property
-    def is_there(self) -> bool:
+    def is_installed(self) -> bool:
         """Whether it is installed."""
         try:
             return all(find_spec(module) for module, _, _ in self.tasks)
@@ -108,12 +108,12 @@ PEERS = (
 
 @dataclass(frozen=True)
 class Cost:
-    """What one import cost.
+    """Cost of an import.
 
-    :param imported: seconds.
-    :param memory: bytes that Python has allocated; 0 where they were not traced.
-    :param made: seconds that one task of each class took.
-    :param modules: what was loaded.
+    :param imported: seconds for the import.
+    :param memory: bytes allocated by Python; 0 if not traced.
+    :param made: seconds for creating one task of each class.
+    :param modules: names of the loaded modules.
     """
 
     imported: float
@@ -123,27 +123,27 @@ class Cost:
 
     @property
     def transports(self) -> str:
-        """The transport libraries that were loaded, in words."""
+        """The names of the loaded transport libraries."""
         names = {name.partition(".")[0] for name in self.modules}
         return ", ".join(sorted(names.intersection(TRANSPORTS))) or "none"
 
 
 def measure(*, short: bool) -> Iterator[Line]:
-    """Import, again and again."""
+    """Import repeatedly."""
     rounds = 3 if short else 9
     with tempfile.TemporaryDirectory() as cache:
-        everyone = (OURS, *(peer for peer in PEERS if peer.is_there))
+        everyone = (OURS, *(peer for peer in PEERS if peer.is_installed))
         traced = [_cost(package, cache, traced=True) for package in everyone]
-        ours, *others = in_turn(rounds, *((lambda each=each: _cost(each, cache)) for each in everyone))
+        ours, *others = run_alternately(rounds, *((lambda each=each: _cost(each, cache)) for each in everyone))
         for peer, costs, memory in zip(everyone[1:], others, traced[1:], strict=True):
             yield Line(
                 "imports",
-                "operators and sensors imported, CPU time",
+                "importing operators and sensors, CPU time",
                 "ms",
                 [cost.imported * 1e3 for cost in ours],
                 [cost.imported * 1e3 for cost in costs],
                 peer.name,
-                Aim(most=AIM_MS, of="figure"),
+                Target(maximum=TARGET_MS, of="figure"),
                 f"transports loaded: {ours[0].transports}; theirs: {costs[0].transports}",
             )
             yield Line(
@@ -157,7 +157,7 @@ def measure(*, short: bool) -> Iterator[Line]:
             )
             yield Line(
                 "imports",
-                "a task made, CPU time",
+                "creating a task, CPU time",
                 "ms",
                 [cost.made * 1e3 / len(OURS.tasks) for cost in ours],
                 [cost.made * 1e3 / len(peer.tasks) for cost in costs],
@@ -167,10 +167,10 @@ def measure(*, short: bool) -> Iterator[Line]:
         discovered = [float(_run(DISCOVERY, cache)) for _ in range(rounds + 1)][1:]
         yield Line(
             "imports",
-            "what Airflow's start learns of the provider, CPU time",
+            "loading the provider info at startup, CPU time",
             "ms",
             [seconds * 1e3 for seconds in discovered],
-            note="once in every process of Airflow",
+            note="once per Airflow process",
         )
 
 
@@ -181,7 +181,7 @@ def _cost(package: Package, cache: str, *, traced: bool = False) -> Cost:
 
 
 def _run(program: str, cache: str, *arguments: str) -> str:
-    """Run a program in a fresh interpreter, its byte code in ``cache``; return the last line that it prints."""
+    """Run a program in a new interpreter with byte code in ``cache``; return the last line of its output."""
     env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     env |= {
         "AIRFLOW_HOME": cache,

@@ -1,4 +1,4 @@
-"""What runs within a benchmark's Airflow: what logs lines from memory, and a probe of the triggerer's event loop."""
+"""Operators and triggers for a benchmark's Airflow: log lines from memory, and probe the triggerer's event loop."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ PROBE_SECONDS = 0.005
 
 
 class LogFromMemory(BaseOperator):
-    """Log lines from memory, one a record.
+    """Log lines from memory, one record per line.
 
-    :param mixed: whether they are those of :data:`MIXED`.
+    :param mixed: whether to log the lines of :data:`MIXED`.
     """
 
     def __init__(self, *, lines: int, mixed: bool = False, **kwargs: Any) -> None:
@@ -35,7 +35,7 @@ class LogFromMemory(BaseOperator):
         self.mixed = mixed
 
     def execute(self, context: Context) -> None:
-        """Log them."""
+        """Log the lines."""
         log = structlog.get_logger(MEMORY_LOGGER)
         block = [line[:-1] for line in (MIXED if self.mixed else BLOCK)]
         for _ in range(self.lines // BLOCK_LINES):
@@ -44,7 +44,7 @@ class LogFromMemory(BaseOperator):
 
 
 class LogFromMemoryTrigger(BaseTrigger):
-    """Log lines from memory, one a record, as a trigger that was written without further thought does."""
+    """Log lines from memory, one record per line, as a simple trigger would do."""
 
     def __init__(self, lines: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -55,7 +55,7 @@ class LogFromMemoryTrigger(BaseTrigger):
         return f"{__name__}.{type(self).__name__}", {"lines": self.lines}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Log them, and wait until they can have come into the log file."""
+        """Log the lines, and wait until they are in the log file."""
         log = structlog.get_logger(MEMORY_LOGGER)
         block = [line[:-1] for line in BLOCK]
         for _ in range(self.lines // BLOCK_LINES):
@@ -67,7 +67,7 @@ class LogFromMemoryTrigger(BaseTrigger):
 
 
 class ProbeTrigger(BaseTrigger):
-    """Write to a file how late a timer of 5 ms comes, until the file is removed: pairs of a moment and seconds."""
+    """Write the delays of a 5 ms timer to a file until the file is removed: pairs of a time and a delay in seconds."""
 
     def __init__(self, path: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -78,7 +78,7 @@ class ProbeTrigger(BaseTrigger):
         return f"{__name__}.{type(self).__name__}", {"path": self.path}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look."""
+        """Measure."""
         with Path(self.path).open("w", buffering=1, encoding="utf-8") as file:  # noqa: ASYNC230 - a line at a time
             while Path(self.path).exists():  # noqa: ASYNC240 - some microseconds
                 due = time.monotonic() + PROBE_SECONDS
@@ -89,9 +89,9 @@ class ProbeTrigger(BaseTrigger):
 
 
 class DeferTo(BaseOperator):
-    """Defer to a trigger, and succeed with it.
+    """Defer to a trigger, and succeed when it fires.
 
-    :param trigger: the name of a class of this module, and its argument.
+    :param trigger: name of a class in this module, and its argument.
     """
 
     def __init__(self, *, trigger: tuple[str, Any], **kwargs: Any) -> None:

@@ -1,8 +1,8 @@
-"""Requests that a watched job costs the agent, by the hour.
+"""Number of requests per hour for following a job.
 
-An hour is played to the log tail, on a clock of its own: the rules that say when to ask know no other. That the
-transports send what the rules say, and nothing else, is measured over real sockets for a shorter time. A quiet job has
-written some lines and goes on without a word.
+An hour is simulated with the log tail, which decides when to send requests and has no clock of its own. A shorter
+measurement over real sockets checks that the transports send exactly these requests. A quiet job has written some lines
+and keeps running without further output.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 HOUR = 3600.0
 LINES_A_SECOND = 20
 SETTINGS = TailSettings(unreachable_timeout=2 * HOUR)
-"""The defaults, but for an agent that is never given up; by default it is after five minutes."""
-QUIET, CHATTY, UNAVAILABLE = "quiet", f"{LINES_A_SECOND} lines a second", "permanent 503"
+"""The defaults, except that an unreachable agent is not given up after five minutes."""
+QUIET, CHATTY, UNAVAILABLE = "quiet", f"{LINES_A_SECOND} lines per second", "permanent 503"
 CASES = (QUIET, CHATTY, UNAVAILABLE)
 PEER_SECONDS = 5.0
 PEER = f"status and whole log polled every {PEER_SECONDS:g} s"
-SELDOM = "the default of astro-provider-ray and of the Databricks provider, every 30 s, makes 120 of the status alone"
+SELDOM = "astro-provider-ray and the Databricks provider by default poll only the status every 30 s: 120 requests"
 
 
 def measure(*, short: bool) -> Iterator[Line]:
-    """Count requests in an hour that is played, and over real sockets."""
+    """Count requests in a simulated hour, and over real sockets."""
     seconds = 22.0 if short else 118.0
     with ThreadPoolExecutor(len(CASES)) as pool:
         counted = dict(zip(CASES, pool.map(lambda case: over_sockets(case, seconds), CASES), strict=True))
@@ -61,12 +61,12 @@ def measure(*, short: bool) -> Iterator[Line]:
             "",
             [counted[case]],
             [Played(case).run(seconds).total()],
-            "the rules played",
+            "simulated rules",
         )
 
 
 class Played:
-    """An agent, and a driver that asks it for what a tail wants, on a clock of their own.
+    """A simulated agent and driver for a log tail, with a simulated clock.
 
     :param case: one of :data:`CASES`.
     """
@@ -82,7 +82,7 @@ class Played:
         self._unread: str | None = None
 
     def run(self, seconds: float) -> Counter[str]:
-        """Follow for so many seconds; return the requests."""
+        """Follow for a number of seconds; return the requests."""
         while self._now < seconds:
             command = self._tail.next(self._now)
             if isinstance(command, (do.GetStatus, do.OpenStream, do.OpenWholeLog)):
@@ -112,7 +112,7 @@ class Played:
 
     @property
     def _written(self) -> int:
-        """The seconds of whose lines the log consists."""
+        """The number of seconds whose lines are in the log."""
         return int(self._now) + 1 if self._is_chatty else 1
 
     def _read_stream(self) -> None:
@@ -132,12 +132,12 @@ class Played:
 
 
 def lines_of_second(second: int) -> str:
-    """Return what the job writes in a second."""
+    """Return the lines that the job writes in a second."""
     return "".join(f"line {second * LINES_A_SECOND + number}\n" for number in range(LINES_A_SECOND))
 
 
 def over_sockets(case: str, seconds: float) -> int:
-    """Return how many requests a scripted agent got in so many seconds."""
+    """Return the number of requests that a scripted agent receives in a number of seconds."""
     job = Job(lines_of_second(0), status="RUNNING", ws=[Play(Follow())], sse=[Play(Follow())])
     answers = {"*": [Refuse(503)]} if case == UNAVAILABLE else {}
     if case == UNAVAILABLE:

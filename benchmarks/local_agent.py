@@ -1,10 +1,10 @@
-"""Followers of one job's log at the local agent, and what a bystander notices of them.
+"""Many followers of a job's log on the local agent, and their effect on another client (the bystander).
 
     python -m benchmarks local_agent
 
-A real Ray runs the jobs. The followers are in a process of their own and read server-sent events; the bystander asks
-for the status of another job five times a second. The tails are the connections that Ray's job head holds to the
-agent of the job's node: all calls for jobs hang once there are a hundred.
+A real Ray runs the jobs. The followers run in a separate process and read server-sent events; the bystander requests
+the status of another job five times per second. The tails are the connections of Ray's job head to the agent of the
+job's node: with a hundred of them, all requests for jobs hang.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import psutil  # type: ignore[import-untyped]
 import requests
 
 from benchmarks.feeder import ROOT
-from benchmarks.measure import Aim, Line
+from benchmarks.measure import Line, Target
 from tests.stack.agent import local_agent
 
 if TYPE_CHECKING:
@@ -37,24 +37,24 @@ LIVE_SECONDS = 20
 LONG_BYTES = 200_000_000
 LONG_LOG = f"python -c \"import sys; [sys.stdout.write('x' * 99 + chr(10)) for _ in range({LONG_BYTES // 100})]\""
 ASK_SECONDS = 0.2
-"""Between two questions of the bystander."""
+"""Seconds between two requests of the bystander."""
 PATIENCE = 10.0
-"""Seconds for an answer to the bystander, as clients have them."""
+"""The bystander's timeout in seconds, which is typical of clients."""
 LOG_PATIENCE = 300.0
-"""Seconds for followers of an ended job to have its log."""
+"""Seconds within which followers of an ended job must receive its log."""
 
 
 @dataclass
 class Seen:
-    """What was seen while a job was followed.
+    """Measurements while a job was followed.
 
-    :param latencies: seconds, of the bystander's questions that were answered.
-    :param failures: the bystander's questions that were not.
-    :param memory: the most that the agent held, in bytes.
-    :param tails: the most that Ray's job head held.
-    :param complete: followers that had the whole log and were told so.
-    :param statuses: how many followers were answered with which HTTP status; ``0``: with none.
-    :param received: what the follower with the least and the one with the most had of the log, in bytes.
+    :param latencies: seconds of the bystander's successful requests.
+    :param failures: number of the bystander's failed requests.
+    :param memory: maximum memory of the agent in bytes.
+    :param tails: maximum number of tails of Ray's job head.
+    :param complete: number of followers that received the whole log and ``complete``.
+    :param statuses: number of followers by HTTP status; ``0``: no response.
+    :param received: minimum and maximum number of bytes that a follower received.
     """
 
     followers: int
@@ -69,7 +69,7 @@ class Seen:
 
 
 def measure(*, short: bool) -> Iterator[Line]:
-    """Follow a running job, and one that has ended with a long log."""
+    """Follow a running job, and an ended job with a long log."""
     for followers in (1, 20) if short else (1, 150, 1_000):
         with local_agent("--num-cpus", "4") as agent:
             yield from lines("a running job", follow_running(agent, followers))
@@ -79,30 +79,30 @@ def measure(*, short: bool) -> Iterator[Line]:
 
 
 def lines(what: str, seen: Seen) -> Iterator[Line]:
-    """Yield what was seen as lines of the table."""
+    """Yield the measurements as lines of the table."""
     what = f"{seen.followers:,} followers of {what}"
     asked = len(seen.latencies) + seen.failures
     answers = ", ".join(f"{count} × {status}" for status, count in sorted(seen.statuses.items()))
     least, most = (each / 1e6 for each in seen.received)
-    note = f"{seen.complete} had it whole, the others {least:.1f} to {most:.1f} MB; {answers}; {seen.seconds:.0f} s"
+    note = f"{seen.complete} complete logs, {least:.1f} to {most:.1f} MB each; {answers}; {seen.seconds:.0f} s"
     latencies = [1_000 * each for each in seen.latencies] or [float("inf")]
     yield Line("local_agent", f"{what}: bystander, median", "ms", [statistics.median(latencies)])
-    yield Line("local_agent", f"{what}: bystander, longest", "ms", [max(latencies)])
-    failed = Aim(most=0.0, of="figure")
-    yield Line("local_agent", f"{what}: bystander, failures", f"of {asked}", [seen.failures], aim=failed)
+    yield Line("local_agent", f"{what}: bystander, slowest", "ms", [max(latencies)])
+    failed = Target(maximum=0.0, of="figure")
+    yield Line("local_agent", f"{what}: bystander, failures", f"of {asked}", [seen.failures], target=failed)
     yield Line("local_agent", f"{what}: memory of the agent", "MB", [seen.memory / 1e6])
     yield Line("local_agent", f"{what}: tails in Ray's job head", "", [seen.tails], note=note)
 
 
 def follow_running(agent: LocalAgent, followers: int) -> Seen:
-    """Follow a job that prints ten lines a second and outlives the measurement."""
+    """Follow a job that prints ten lines per second and is still running at the end."""
     job_id = agent.submit(printing(LIVE_SECONDS + 300))
     agent.wait(job_id, statuses=["RUNNING"])
     return follow(agent, job_id, followers, seconds=LIVE_SECONDS)
 
 
 def printing(seconds: int) -> str:
-    """Return a command that prints ten lines a second."""
+    """Return a command that prints ten lines per second."""
     return f"python -u -c \"import time; [(print('line', n), time.sleep(0.1)) for n in range({seconds * 10})]\""
 
 
@@ -114,7 +114,7 @@ def follow_ended(agent: LocalAgent, followers: int) -> Seen:
 
 
 def follow(agent: LocalAgent, job_id: str, followers: int, seconds: float) -> Seen:
-    """Let followers follow until they are at the end, at most for some seconds, and look on."""
+    """Run followers until they have the whole log, or for a number of seconds; return the measurements."""
     bystander = agent.wait(agent.submit("true"))["submission_id"]
     seen = Seen(followers)
     began = time.monotonic()
@@ -140,7 +140,7 @@ def follow(agent: LocalAgent, job_id: str, followers: int, seconds: float) -> Se
 
 
 def ask(agent: LocalAgent, job_id: str, seen: Seen, over: threading.Event) -> None:
-    """Be the bystander."""
+    """Act as the bystander."""
     while not over.wait(ASK_SECONDS):
         began = time.monotonic()
         try:
@@ -153,7 +153,7 @@ def ask(agent: LocalAgent, job_id: str, seen: Seen, over: threading.Event) -> No
 
 
 def look(agent: LocalAgent, job_id: str, seen: Seen, over: threading.Event) -> None:
-    """Note the agent's memory and Ray's tails."""
+    """Record the agent's memory and Ray's tails."""
     process = psutil.Process(agent.pid)
     head = job_head(process)
     node_agent = None
@@ -168,7 +168,7 @@ def look(agent: LocalAgent, job_id: str, seen: Seen, over: threading.Event) -> N
 
 
 def job_head(agent: psutil.Process) -> psutil.Process:
-    """Return the process of Ray's dashboard that answers calls for jobs."""
+    """Return the process of Ray's dashboard that handles requests for jobs."""
     for each in agent.children(recursive=True):
         with contextlib.suppress(psutil.Error):
             if "JobHead" in " ".join(each.cmdline()):
@@ -177,7 +177,7 @@ def job_head(agent: psutil.Process) -> psutil.Process:
 
 
 async def be_followers(url: str, token: str, job_id: str, count: int, seconds: float) -> dict[str, Any]:
-    """Follow a job ``count`` times, at most for some seconds; return what was answered."""
+    """Follow a job ``count`` times, at most for a number of seconds; return the responses."""
     statuses: dict[str, int] = {}
     received = [0] * count
     complete = 0

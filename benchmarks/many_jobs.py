@@ -1,11 +1,10 @@
-"""Many deferred jobs on one triggerer, each of which prints a line a second: lines, delays, and what a job costs.
+"""Many deferred jobs on one triggerer, each printing one line per second: lines, delays, and the cost per job.
 
     python -m benchmarks many_jobs
 
-A scripted agent, in a process of its own, runs the jobs. A real Airflow follows them, in DAG runs of one or ten tasks:
-each trigger holds a copy of its whole DAG, and each run is a task of the scheduler's. A line
-holds the moment at which it was printed; it has come once it can be read in the log file of its task, which is looked
-at five times a second.
+A scripted agent in a separate process runs the jobs. A real Airflow follows them in DAG runs of one or ten tasks: each
+trigger holds a copy of its whole DAG, and each run adds work to the scheduler. Each line contains the time at which it
+was printed; it has arrived once it is in the log file of its task, which is checked five times per second.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ import psutil  # type: ignore[import-untyped]
 
 from airflow_provider_rayagent.render.records import JOB_LOGGER
 from benchmarks.feeder import ROOT
-from benchmarks.measure import Aim, Line
+from benchmarks.measure import Line, Target
 from benchmarks.task_logs import airflow_with, log_files
 from tests.scripted import Job, ScriptedAgent
 from tests.stack.triggerers import triggerers_of
@@ -47,16 +46,16 @@ for size in (1, 10):
             RayAgentJobSensor(task_id=f"follow_{{n}}", job_id=job_id, start_from_trigger=True)
 """
 SETTLE_SECONDS = 10.0
-"""After the last job's stream was opened, before the first line is printed."""
+"""Seconds between opening the last job's stream and printing the first line."""
 BEGIN_SECONDS = 40.0
-"""Of a step; what is printed meanwhile has to come, but its delay is not counted: triggers still begin."""
+"""Seconds at the beginning of a step in which delays are not counted, since triggers are still starting."""
 LOOK_SECONDS = 0.2
 LAST_SECONDS = 30.0
-"""How long the last lines are waited for."""
+"""Seconds to wait for the last lines."""
 
 
 def serve(jobs: int) -> None:
-    """Be the agent: print its URL, then read lines of how many jobs are to print, and for how many seconds."""
+    """Run the agent: print its URL, then read lines with the number of jobs that print, and for how many seconds."""
     all_jobs = [Job(job_id=f"job-{n}", status="RUNNING") for n in range(jobs)]
     with ScriptedAgent(*all_jobs) as agent:
         print(agent.url, flush=True)
@@ -75,7 +74,7 @@ def serve(jobs: int) -> None:
 
 
 def followed(agent: ScriptedAgent, jobs: int) -> bool:
-    """Whether so many jobs have been streamed."""
+    """Whether this number of jobs is being streamed."""
     return len(agent.open_streams) >= jobs
 
 
@@ -90,7 +89,7 @@ class Agent:
         self.url = self._out.readline().strip()
 
     def print_lines(self, jobs: int, seconds: int) -> None:
-        """Let so many jobs print for so long, once all of them are followed."""
+        """Let a number of jobs print for a number of seconds, once all of them are followed."""
         self._in.write(f"{jobs} {seconds}\n")
         self._in.flush()
         self._out.readline()
@@ -108,18 +107,18 @@ def agent_process(jobs: int) -> Iterator[Agent]:
 
 @dataclass
 class Arrivals:
-    """What has come into the log files of all tasks."""
+    """The lines in the log files of all tasks."""
 
     airflow: Airflow
     numbers: dict[Path, list[int]] = field(default_factory=dict)
-    """By log file, the numbers of the lines, in the order in which they came."""
+    """The numbers of the lines in order of arrival, by log file."""
     delays: list[float] = field(default_factory=list)
-    """In seconds, of every line that was printed from a moment on, :attr:`since`."""
+    """Delay in seconds of each line printed after :attr:`since`."""
     since: float = 0.0
     _read: dict[Path, int] = field(default_factory=dict)
 
     def look(self, *, again: bool = False) -> None:
-        """Read what is new; ``again``: also in files that are new."""
+        """Read new lines; ``again``: search for new files too."""
         if again:
             for path in log_files(self.airflow, "follow_*", "*", "*"):
                 self._read.setdefault(path, 0)
@@ -145,10 +144,10 @@ class Arrivals:
 
 @dataclass(frozen=True)
 class Step:
-    """What was seen while so many jobs printed.
+    """Measurements while a number of jobs printed.
 
-    :param cpu: seconds a second, of the process that runs the triggers and of its supervisor.
-    :param memory: bytes, of the former.
+    :param cpu: CPU seconds per second of the process that runs the triggers, and of its supervisor.
+    :param memory: bytes of the process that runs the triggers.
     """
 
     jobs: int
@@ -161,38 +160,40 @@ class Step:
     agent_cpu: float
 
     def cost(self, idle: Step) -> float:
-        """Return milliseconds of CPU a job and second, beyond what is used without any."""
+        """Return the milliseconds of CPU per job and second, in addition to the usage without jobs."""
         return 1_000 * (sum(self.cpu) - sum(idle.cpu)) / self.jobs
 
 
 def measure(*, short: bool) -> Iterator[Line]:
-    """Measure more and more jobs."""
+    """Measure increasing numbers of jobs."""
     numbers, seconds = ((1, 20), 15) if short else ((1, 10, 100, 1_000), 90)
     steps = run(numbers, seconds)
     idle, first, last = steps[0], steps[1], steps[-1]
-    what = f"{last.jobs:,} deferred jobs at a line a second"
+    what = f"{last.jobs:,} deferred jobs with one line per second"
     cuts = statistics.quantiles(last.delays, n=100)
     note = f"CPU: triggers {last.cpu[0]:.0%}, supervisor {last.cpu[1]:.0%}, agent {last.agent_cpu:.0%}"
-    yield Line("many_jobs", f"{what}, lost", f"of {last.lines:,} lines", [last.lost], aim=Aim(most=0.0, of="figure"))
+    yield Line(
+        "many_jobs", f"{what}, lost", f"of {last.lines:,} lines", [last.lost], target=Target(maximum=0.0, of="figure")
+    )
     yield Line("many_jobs", f"{what}, repeated", f"of {last.lines:,} lines", [last.repeated])
     yield Line("many_jobs", f"{what}, delay p50", "s", [cuts[49]])
-    yield Line("many_jobs", f"{what}, delay p99", "s", [cuts[98]], aim=Aim(most=3.0, of="figure"), note=note)
+    yield Line("many_jobs", f"{what}, delay p99", "s", [cuts[98]], target=Target(maximum=3.0, of="figure"), note=note)
     memory = (last.memory - first.memory) / (last.jobs - first.jobs) / 1e6
-    yield Line("many_jobs", f"{what}, memory a job", "MB", [memory], aim=Aim(most=0.5, of="figure"))
+    yield Line("many_jobs", f"{what}, memory per job", "MB", [memory], target=Target(maximum=0.5, of="figure"))
     for step in steps[2:]:
         yield Line(
             "many_jobs",
-            f"CPU of {step.jobs:,} deferred jobs, a job",
-            "ms a second",
+            f"CPU per job, {step.jobs:,} deferred jobs",
+            "ms per second",
             [step.cost(idle)],
             [first.cost(idle)],
             "1 job",
-            Aim(most=1.2),
+            Target(maximum=1.2),
         )
 
 
 def run(numbers: tuple[int, ...], seconds: int) -> list[Step]:
-    """Follow more and more jobs; return what was seen with none and with each number of them."""
+    """Follow increasing numbers of jobs; return the measurements without jobs and with each number."""
     jobs = numbers[-1]
     settings = {
         "AIRFLOW__TRIGGERER__CAPACITY": str(jobs + 10),
@@ -219,7 +220,7 @@ def run(numbers: tuple[int, ...], seconds: int) -> list[Step]:
 
 
 def wait_until_deferred(instance: Airflow, number: int) -> None:
-    """Wait until so many tasks are deferred."""
+    """Wait until this number of tasks is deferred."""
 
     def deferred() -> bool | None:
         query = "dags/~/dagRuns/~/taskInstances?limit=1&state=deferred"
@@ -229,7 +230,7 @@ def wait_until_deferred(instance: Airflow, number: int) -> None:
 
 
 def watch(agent: Agent, arrivals: Arrivals, triggerer: list[psutil.Process], jobs: int, seconds: int) -> Step:
-    """Let jobs print, and look what comes of it."""
+    """Let jobs print, and measure."""
     before = sum(map(len, arrivals.numbers.values()))
     known = sum(len(set(numbers)) for numbers in arrivals.numbers.values())
     agent.print_lines(jobs, seconds)
@@ -259,7 +260,7 @@ def watch(agent: Agent, arrivals: Arrivals, triggerer: list[psutil.Process], job
 
 
 def cpu_seconds(process: psutil.Process) -> float:
-    """Return the seconds that a process has used."""
+    """Return the CPU seconds that a process has used."""
     times = process.cpu_times()
     return float(times.user + times.system)
 

@@ -1,4 +1,4 @@
-"""Runs of two things in turn, and the lines of the table that they make."""
+"""Alternating runs of several candidates, and the resulting lines of the table."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 NOISE = 2.0
-"""A ratio that misses its aim by more than this factor is wrong, and not noise."""
+"""A ratio that misses its target by more than this factor is a failure, not noise."""
 
 
-def in_turn(rounds: int, *runs: Callable[[], T]) -> list[list[T]]:
-    """Run each once a round, every round beginning with the next one; return the results of each."""
+def run_alternately(rounds: int, *runs: Callable[[], T]) -> list[list[T]]:
+    """Run each candidate once per round, each round starting with another one; return the results of each."""
     results: list[list[T]] = [[] for _ in runs]
     for number in range(rounds):
         for step in range(len(runs)):
@@ -26,33 +26,33 @@ def in_turn(rounds: int, *runs: Callable[[], T]) -> list[list[T]]:
 
 
 @dataclass(frozen=True)
-class Aim:
-    """What a figure should be.
+class Target:
+    """A target for a figure.
 
-    :param least: it should be at least so much.
-    :param most: it should be at most so much.
-    :param of: whether that is said of the ratio to what is compared with, or of the figure itself.
-    :param usual: the ratio where the aim is known to be missed.
+    :param minimum: minimum value.
+    :param maximum: maximum value.
+    :param of: whether the target applies to the ratio to the baseline, or to the figure itself.
+    :param expected: the expected ratio if it is known to miss the target.
     """
 
-    least: float | None = None
-    most: float | None = None
+    minimum: float | None = None
+    maximum: float | None = None
     of: Literal["ratio", "figure"] = "ratio"
-    usual: float | None = None
+    expected: float | None = None
 
     def is_met(self, value: float) -> bool:
-        """Whether ``value`` is as it should be."""
-        return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
+        """Whether ``value`` meets the target."""
+        return (self.minimum is None or value >= self.minimum) and (self.maximum is None or value <= self.maximum)
 
-    def is_far_from(self, ratio: float) -> bool:
-        """Whether ``ratio`` misses the aim, or what is usual, by more than noise explains; see :data:`NOISE`."""
-        least, most = (None if bound is None else self.usual or bound for bound in (self.least, self.most))
-        return (least is not None and ratio < least / NOISE) or (most is not None and ratio > most * NOISE)
+    def is_missed_by_more_than_noise(self, ratio: float) -> bool:
+        """Whether ``ratio`` misses the target, or the expected ratio, by more than :data:`NOISE`."""
+        minimum, maximum = (None if bound is None else self.expected or bound for bound in (self.minimum, self.maximum))
+        return (minimum is not None and ratio < minimum / NOISE) or (maximum is not None and ratio > maximum * NOISE)
 
-    def in_words(self, unit: str) -> str:
-        """Return the aim with the unit of the figure that it may be about."""
+    def format(self, unit: str) -> str:
+        """Return the target as text; ``unit`` is the unit of the figure."""
         unit = "×" if self.of == "ratio" else f" {unit}"
-        bounds = (("≥", self.least), ("≤", self.most))
+        bounds = (("≥", self.minimum), ("≤", self.maximum))
         return " and ".join(f"{sign} {bound:g}{unit}" for sign, bound in bounds if bound is not None)
 
 
@@ -60,14 +60,14 @@ class Aim:
 class Line:
     """One line of the table.
 
-    :param case: the benchmark's name.
+    :param case: name of the benchmark.
     :param what: what was measured.
-    :param unit: of the figures.
-    :param ours: one figure a round.
-    :param theirs: the figures of what is compared with, of the same rounds.
-    :param against: what is compared with.
-    :param aim: what it should be, if there is an aim.
-    :param note: what else there is to say, in few words.
+    :param unit: unit of the figures.
+    :param ours: one figure per round.
+    :param theirs: the baseline's figures in the same rounds.
+    :param baseline: name of the baseline.
+    :param target: the target, if there is one.
+    :param note: short remark.
     """
 
     case: str
@@ -75,59 +75,63 @@ class Line:
     unit: str
     ours: Sequence[float]
     theirs: Sequence[float] = field(default=())
-    against: str = ""
-    aim: Aim | None = None
+    baseline: str = ""
+    target: Target | None = None
     note: str = ""
 
     @property
     def ratios(self) -> list[float]:
-        """Ours to theirs, round by round."""
+        """Ratios of ours to theirs, by round."""
         return [mine / other if other else float("inf") for mine, other in zip(self.ours, self.theirs, strict=True)]
 
     @property
-    def judged(self) -> float:
-        """What the aim is about."""
-        values = self.ratios if self.aim is not None and self.aim.of == "ratio" else self.ours
+    def judged_value(self) -> float:
+        """The value to which the target applies."""
+        values = self.ratios if self.target is not None and self.target.of == "ratio" else self.ours
         return statistics.median(values)
 
     @property
     def verdict(self) -> str:
-        """Whether the aim is met."""
-        return "" if self.aim is None else "yes" if self.aim.is_met(self.judged) else "no"
+        """Whether the target is met."""
+        return "" if self.target is None else "yes" if self.target.is_met(self.judged_value) else "no"
 
     @property
-    def is_wrong(self) -> bool:
-        """Whether a ratio misses its aim by more than noise explains; a bare figure is the machine's."""
-        return self.aim is not None and self.aim.of == "ratio" and self.aim.is_far_from(self.judged)
+    def is_failed(self) -> bool:
+        """Whether a ratio misses its target by more than noise; absolute figures depend on the machine."""
+        return (
+            self.target is not None
+            and self.target.of == "ratio"
+            and self.target.is_missed_by_more_than_noise(self.judged_value)
+        )
 
     def cells(self) -> list[str]:
         """Return the line as cells of a Markdown table; see :data:`HEAD`."""
-        ratios = spread(self.ratios, "×") if self.theirs else ""
-        theirs = f"{spread(self.theirs, self.unit)} ({self.against})" if self.theirs else self.against
+        ratios = format_spread(self.ratios, "×") if self.theirs else ""
+        theirs = f"{format_spread(self.theirs, self.unit)} ({self.baseline})" if self.theirs else self.baseline
         return [
             self.case,
             self.what,
-            spread(self.ours, self.unit),
+            format_spread(self.ours, self.unit),
             theirs,
             ratios,
-            "" if self.aim is None else self.aim.in_words(self.unit),
+            "" if self.target is None else self.target.format(self.unit),
             self.verdict,
             self.note,
         ]
 
 
-HEAD = ("case", "what", "ours", "compared with", "ratio", "aim", "met", "note")
+HEAD = ("case", "measurement", "ours", "baseline", "ratio", "target", "met", "note")
 
 
-def spread(values: Sequence[float], unit: str) -> str:
-    """Return the median and, of several values, the range."""
+def format_spread(values: Sequence[float], unit: str) -> str:
+    """Return the median and, if there are several values, the range."""
     unit = unit if unit == "×" else f" {unit}" if unit else ""
-    text = f"{short(statistics.median(values))}{unit}"
-    return f"{text} [{short(min(values))} – {short(max(values))}]" if len(values) > 1 else text
+    text = f"{format_number(statistics.median(values))}{unit}"
+    return f"{text} [{format_number(min(values))} – {format_number(max(values))}]" if len(values) > 1 else text
 
 
-def short(value: float) -> str:
-    """Return a number with three digits that count."""
+def format_number(value: float) -> str:
+    """Return a number with three significant digits."""
     if abs(value) >= 1_000:
         digits = len(str(int(abs(value)))) - 3
         return f"{round(value, -digits):,.0f}"

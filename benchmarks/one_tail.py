@@ -1,7 +1,7 @@
-"""Tail one job with one client, in a process of its own; print, as JSON, what that took.
+"""Tail one job with one client in a separate process; print the times as JSON.
 
-The lines are counted and dropped. Our hooks use the Airflow connection ``rayagent_default``, for the same agent. The
-clock runs from the call to the last of the lines that are awaited.
+The lines are counted and discarded. Our hooks use the Airflow connection ``rayagent_default`` to the same agent. The
+time is measured from the call to the last expected line.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 UNLIMITED = 1 << 60
 SETTLED = 2_000
-"""Items after which ours knows how the messages make up the log, and asks the agent no more."""
+"""Items after which ours has detected how messages form the log, and sends no more requests for that."""
 
 
 def _theirs(url: str, name: str) -> Any:
@@ -36,7 +36,7 @@ def _theirs(url: str, name: str) -> Any:
         max_messages=UNLIMITED, max_lines=UNLIMITED, max_bytes=UNLIMITED, max_message_size=UNLIMITED
     )
     if not hasattr(client, "_get_url"):
-        client._get_url = str  # The asyncio tails of 2026.2.17 call it, and it is not there.
+        client._get_url = str  # The asyncio tails of 2026.2.17 call this method, which does not exist.
     return client
 
 
@@ -53,24 +53,24 @@ ASYNCHRONOUS: dict[str, Callable[[str], Any]] = {
 
 
 def take(items: Iterator[str], awaited: int) -> None:
-    """Take so many items."""
+    """Take a number of items."""
     taken = sum(1 for _ in islice(items, awaited))
     if taken != awaited:
-        raise AssertionError(f"{awaited - taken} items did not come")
+        raise AssertionError(f"{awaited - taken} items are missing")
 
 
 async def take_async(items: AsyncGenerator[str, None], awaited: int) -> None:
-    """Take so many items."""
+    """Take a number of items."""
     async with aclosing(items):
         async for _ in items:
             awaited -= 1
             if not awaited:
                 return
-    raise AssertionError(f"{awaited} items did not come")
+    raise AssertionError(f"{awaited} items are missing")
 
 
 async def take_batches(hook: RayAgentAsyncHook, job_id: str, protocol: str, awaited: int) -> None:
-    """Take so many lines as a trigger does, in lists."""
+    """Take a number of lines in batches, as a trigger does."""
     follower = await hook.follow_job(job_id, tail_settings(protocol))
     async with aclosing(follower.items()) as found:
         async for items in found:
@@ -80,7 +80,7 @@ async def take_batches(hook: RayAgentAsyncHook, job_id: str, protocol: str, awai
 
 
 async def measured_async(client: Any, protocol: str, job_id: str, items: int, *, batches: bool) -> dict[str, float]:
-    """Tail the warm-up, then ``job_id``; return the seconds of that, by the clock and of this process."""
+    """Tail the warm-up job, then ``job_id``; return the elapsed and the CPU seconds of the latter."""
 
     async def tail(job_id: str, items: int) -> None:
         if batches:
@@ -95,7 +95,7 @@ async def measured_async(client: Any, protocol: str, job_id: str, items: int, *,
 
 
 def measured(client: Any, protocol: str, job_id: str, items: int) -> dict[str, float]:
-    """Do what :func:`measured_async` does; ``later`` is the CPU seconds after the first :data:`SETTLED` items."""
+    """Blocking version of :func:`measured_async`; ``later``: CPU seconds after the first :data:`SETTLED` items."""
     take(client.tail_job_logs(WARM_UP, protocol=protocol), WARM_UP_LINES)
     begun, cpu = time.perf_counter(), time.process_time()
     tail = client.tail_job_logs(job_id, protocol=protocol)
@@ -107,7 +107,7 @@ def measured(client: Any, protocol: str, job_id: str, items: int) -> dict[str, f
 
 
 def main(who: str, protocol: str, url: str, job_id: str) -> None:
-    """Tail ``job_id``, of which ours gives the lines and theirs the messages."""
+    """Tail ``job_id``; ours yields lines, theirs yields messages."""
     _, lines, size = job_id.split("-")
     items = int(lines) if who.startswith("ours") else int(lines) // int(size)
     if who in BLOCKING:

@@ -1,6 +1,6 @@
-"""A relay before an agent that notes when what the agent sent came, and a reader that notes when a log file had it.
+"""Record when lines arrive: a relay for those that an agent sends, and a watcher for those in a log file.
 
-A line is known by its mark, the moment at which it was printed: ``@1764081234.567890@``.
+A line is identified by its mark, the time at which it was printed: ``@1764081234.567890@``.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ LOOK_SECONDS = 0.005
 
 
 class Marks:
-    """The marks that came, each with the moment at which it first did (seconds since the epoch)."""
+    """The marks that arrived, each with the time of its first arrival (seconds since the epoch)."""
 
     def __init__(self) -> None:
         self.came: dict[float, float] = {}
 
     def take(self, data: bytes, now: float) -> bytes:
-        """Note what is in ``data``; return its end, which may be the beginning of a mark."""
+        """Record the marks in ``data``; return its end, which may be the beginning of a mark."""
         for found in MARK.finditer(data):
             self.came.setdefault(float(found[1]), now)
         return data[-MARK_BYTES + 1 :]
 
 
 class Relay:
-    """Pass every connection on to an agent.
+    """Relays all connections to an agent.
 
-    :param marks: notes what comes from the agent, in whatever protocol.
+    :param marks: records the data from the agent, regardless of the protocol.
     """
 
     def __init__(self, agent_url: str, marks: Marks) -> None:
@@ -50,7 +50,7 @@ class Relay:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Stop accepting connections."""
         self._listener.close()
 
     def _accept(self) -> None:
@@ -78,7 +78,7 @@ class Relay:
 
 @contextlib.contextmanager
 def watched_file(path: Path) -> Iterator[Marks]:
-    """Note when a file, which need not be there yet, had each mark; look at it every five milliseconds."""
+    """Record when each mark appears in a file, which may not exist yet; check it every five milliseconds."""
     marks = Marks()
     over = threading.Event()
 

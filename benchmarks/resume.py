@@ -1,4 +1,4 @@
-"""How long a tail takes to the next new line where a stream begins anew: it reads again what it has forwarded."""
+"""Time until the next new line when a stream starts from the beginning, and a tail skips the lines it forwarded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.cursor import Cursor, Replay
 from airflow_provider_rayagent.tail.items import lines_in
 from benchmarks.feeder import BLOCK, BLOCK_LINES, ROOT, feeder
-from benchmarks.measure import Aim, Line, in_turn
+from benchmarks.measure import Line, Target, run_alternately
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,23 +30,23 @@ LINES_A_MESSAGE = 10
 
 
 def measure(*, short: bool) -> Iterator[Line]:
-    """Measure the seconds from opening the stream to the line after all that was forwarded."""
+    """Measure the seconds from opening the stream to the first line that was not forwarded before."""
     lines, rounds = (SHORT_LINES, 3) if short else (LINES, 5)
     names = list(CLIENTS)
     with feeder([job_id(lines)]) as url:
-        ours, *others = in_turn(rounds, *(partial(resume, name, url, lines) for name in names))
+        ours, *others = run_alternately(rounds, *(partial(resume, name, url, lines) for name in names))
     for name, theirs in zip(names[1:], others, strict=True):
-        aim = Aim(most=2.0, usual=12.0) if name == BARE else None
-        yield Line("resume", f"hook, WebSocket, to the line after {lines:,}", "s", ours, theirs, name, aim)
+        target = Target(maximum=2.0, expected=12.0) if name == BARE else None
+        yield Line("resume", f"hook, WebSocket, first new line after {lines:,}", "s", ours, theirs, name, target)
 
 
 def job_id(lines: int) -> str:
-    """Return the id of a job with so many lines that were forwarded, and a block of new ones."""
+    """Return the id of a job with a number of forwarded lines, and a block of new ones."""
     return f"running-{lines + BLOCK_LINES}-{LINES_A_MESSAGE}"
 
 
 def resume(who: str, url: str, lines: int) -> float:
-    """Let one client do it, in a process of its own; return its seconds."""
+    """Run one client in a separate process; return its seconds."""
     command = [sys.executable, "-m", "benchmarks.resume", who, url, str(lines)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     return float(json.loads(done.stdout))
@@ -74,7 +74,7 @@ def _opened(url: str, lines: int) -> websocket.WebSocket:
 
 
 def bare(url: str, lines: int) -> float:
-    """Receive as many bytes and drop them."""
+    """Receive the same number of bytes and discard them."""
     begun = time.perf_counter()
     connection = _opened(url, lines)
     missing = lines // LINES_A_MESSAGE * len(json.dumps({"type": "log", "message": "".join(BLOCK[:LINES_A_MESSAGE])}))
@@ -85,7 +85,7 @@ def bare(url: str, lines: int) -> float:
 
 
 def library(url: str, lines: int) -> float:
-    """Receive as many messages with ``websocket-client`` and drop them."""
+    """Receive the same number of messages with ``websocket-client`` and discard them."""
     begun = time.perf_counter()
     connection = _opened(url, lines)
     for _ in range(lines // LINES_A_MESSAGE):
@@ -93,8 +93,8 @@ def library(url: str, lines: int) -> float:
     return time.perf_counter() - begun
 
 
-BARE = "a socket's bytes, unread"
-CLIENTS: dict[str, Callable[[str, int], float]] = {"ours": ours, BARE: bare, "websocket-client, unread": library}
+BARE = "raw bytes of a socket, discarded"
+CLIENTS: dict[str, Callable[[str, int], float]] = {"ours": ours, BARE: bare, "websocket-client, discarded": library}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a line costs the hook's tail, in logs of different lengths."""
+"""CPU time per line of the hook's tail, for logs of different lengths."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from benchmarks.feeder import feeder
-from benchmarks.measure import Aim, Line, in_turn
+from benchmarks.measure import Line, Target, run_alternately
 from benchmarks.one_tail import SETTLED
 from benchmarks.tails import tail
 
@@ -20,29 +20,29 @@ LINES_A_MESSAGE = 10
 
 
 def measure(*, short: bool) -> Iterator[Line]:
-    """Measure the CPU time of a line."""
+    """Measure the CPU time per line."""
     lengths = (FIRST, *(SHORT_LENGTHS if short else LENGTHS))
     with feeder([job_id(length) for length in lengths]) as url:
-        runs = in_turn(3 if short else 5, *(partial(cost, url, length) for length in lengths))
+        runs = run_alternately(3 if short else 5, *(partial(cost, url, length) for length in lengths))
     first, *others = runs
     for length, costs in zip(lengths[1:], others, strict=True):
         yield Line(
             "scaling",
-            f"hook, WebSocket: CPU time of a line, of {length:,}",
+            f"hook, WebSocket: CPU time per line, log of {length:,} lines",
             "µs",
             costs,
             first,
-            f"of {FIRST:,}",
-            Aim(most=1.2),
+            f"log of {FIRST:,} lines",
+            Target(maximum=1.2),
         )
 
 
 def job_id(length: int) -> str:
-    """Return the id of a job with so many lines."""
+    """Return the id of a job with this number of lines."""
     return f"running-{length}-{LINES_A_MESSAGE}"
 
 
 def cost(url: str, length: int) -> float:
-    """Return the microseconds of CPU time that a line takes, after the first ones."""
+    """Return the microseconds of CPU time per line, after the first lines."""
     told = tail("ours", "websocket", url, job_id(length))
     return told["later"] / (length - SETTLED) * 1e6

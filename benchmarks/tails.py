@@ -1,7 +1,7 @@
-"""Lines a second of the hooks' tails, against those of the agent's own Python client.
+"""Lines per second of the hooks' tails, compared with the agent's Python client.
 
-Both run in processes of the same interpreter, with the same transport libraries. Ours does all that it promises: it
-finds out how messages make up the text, and verifies what it reads.
+Both run in processes of the same interpreter, with the same transport libraries. Ours gives all of its guarantees: it
+detects how messages form the text, and verifies what it reads.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from benchmarks.feeder import ROOT, feeder
-from benchmarks.measure import Aim, Line, in_turn
+from benchmarks.measure import Line, Target, run_alternately
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HOOK = ("hook", "ours", "synapse_sdk")
 ASYNC = ("async hook", "ours-async", "synapse_sdk-async")
-TRIGGER = ("async hook as a trigger reads it", "ours-batches", "synapse_sdk-async")
+TRIGGER = ("async hook, as used by triggers", "ours-batches", "synapse_sdk-async")
 ROWS = (
     (HOOK, "websocket", 1, 2.5),
     (HOOK, "websocket", 10, 10.0),
@@ -30,7 +30,7 @@ ROWS = (
     (ASYNC, "websocket", 1, 1.5),
     (ASYNC, "websocket", 10, 1.5),
     (TRIGGER, "websocket", 10, 1.5),
-    # Theirs gives the events as they are, undecoded.
+    # Theirs yields raw events without decoding them.
     (ASYNC, "http", 1, None),
     (ASYNC, "http", 10, None),
 )
@@ -38,28 +38,28 @@ NAMES = {"websocket": "WebSocket", "http": "SSE"}
 
 
 def measure(*, short: bool) -> Iterator[Line]:
-    """Measure every tail."""
+    """Measure all tails."""
     lines, rounds = (50_000, 2) if short else (200_000, 5)
     for (what, *clients), protocol, size, least in ROWS:
         if short and least is None:
             continue
         job_id = f"running-{lines}-{size}"
         with feeder([job_id]) as url:
-            ours, theirs = in_turn(rounds, *(partial(tail, who, protocol, url, job_id) for who in clients))
+            ours, theirs = run_alternately(rounds, *(partial(tail, who, protocol, url, job_id) for who in clients))
         yield Line(
             "tails",
-            f"{what}, {NAMES[protocol]}, {size} line{'s' if size > 1 else ''} a message",
+            f"{what}, {NAMES[protocol]}, {size} line{'s' if size > 1 else ''} per message",
             "lines/s",
             [lines / told["seconds"] for told in ours],
             [lines / told["seconds"] for told in theirs],
             "synapse_sdk",
-            Aim(least=least) if least else None,
+            Target(minimum=least) if least else None,
             f"CPU {sum(told['cpu'] for told in ours) / sum(told['cpu'] for told in theirs):.2f}×",
         )
 
 
 def tail(who: str, protocol: str, url: str, job_id: str) -> dict[str, float]:
-    """Let one client tail a job; return the seconds that it took, and its CPU seconds."""
+    """Tail a job with one client; return the elapsed seconds and the CPU seconds."""
     command = [sys.executable, "-m", "benchmarks.one_tail", who, protocol, url, job_id]
     connection = json.dumps({"conn_type": "rayagent", "host": url, "password": "t"})
     env = {**os.environ, "AIRFLOW_CONN_RAYAGENT_DEFAULT": connection}

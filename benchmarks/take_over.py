@@ -1,12 +1,12 @@
-"""Deferred jobs with long logs whose triggerer is killed: what it costs the next one to take them over.
+"""Cost of taking over deferred jobs with long logs from a triggerer that is killed.
 
     python -m benchmarks take_over
 
-The Airflow is one of many machines (:mod:`tests.stack.deployment`): task logs are in an object store, and the log files
-of the triggerer that is killed are gone. A scripted agent, in a process of its own, runs the jobs: each has a long log
-at first, and prints a line a second from then on. A job is followed again once a line that it printed after the kill is
-in a log file of the next triggerer, which is there when the first one is killed; Airflow itself needs ten seconds to
-notice. Then the jobs end, and what the finished logs have is counted. Needs a ``redis-server``.
+The Airflow is distributed (:mod:`tests.stack.deployment`): task logs are in an object store, and the log files of the
+killed triggerer are lost. A scripted agent in a separate process runs the jobs: each starts with a long log, and then
+prints one line per second. A job is followed again once a line that it printed after the kill is in a log file of the
+second triggerer, which is already running; Airflow needs ten seconds to notice the kill. Then the jobs end, and the
+lines in the finished logs are counted. Requires a ``redis-server``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import psutil  # type: ignore[import-untyped]
 from airflow_provider_rayagent.render.records import JOB_LOGGER
 from benchmarks.feeder import LINE_BYTES, ROOT
 from benchmarks.many_jobs import cpu_seconds, wait_until_deferred
-from benchmarks.measure import Aim, Line
+from benchmarks.measure import Line, Target
 from tests.scripted import Job, ScriptedAgent
 from tests.stack.deployment import Deployment, deployment
 from tests.stack.watch import wait_until
@@ -55,14 +55,14 @@ with DAG("probe", schedule=None):
 """
 CHUNK_LINES = 1_000
 SETTLE_SECONDS = 20.0
-"""After the long logs were forwarded, before the kill: positions are saved one after the other."""
+"""Seconds between forwarding the long logs and the kill, in which all positions are saved."""
 WATCH_SECONDS = 30.0
-"""How long is looked what the take-over still costs, after all jobs are followed again."""
+"""Seconds for which costs are still measured after all jobs are followed again."""
 PATIENCE_SECONDS = 1_200.0
 
 
 def serve(jobs: int, lines: int) -> None:
-    """Be the agent: print the URL, then answer every line of the input with how many lines each job has printed."""
+    """Run the agent: print its URL, then for each line of input the number of lines that each job has printed."""
     all_jobs = [Job(partial(long_log, lines), "RUNNING", job_id=f"job-{n}") for n in range(jobs)]
     printed = lines
     ends = threading.Event()
@@ -89,7 +89,7 @@ def serve(jobs: int, lines: int) -> None:
 
 
 def long_log(lines: int) -> Iterator[str]:
-    """Yield a log of so many lines."""
+    """Yield a log with a number of lines."""
     for start in range(0, lines, CHUNK_LINES):
         yield "".join(map(line, range(start, min(start + CHUNK_LINES, lines))))
 
@@ -109,7 +109,7 @@ class Agent:
         self.url = self._out.readline().strip()
 
     def ask(self, command: str = "") -> int:
-        """Give a command, ``end``, or none; return how many lines each job has printed."""
+        """Send a command (``end`` or none); return the number of lines that each job has printed."""
         self._in.write(f"{command}\n")
         self._in.flush()
         return int(self._out.readline())
@@ -126,16 +126,16 @@ def agent_process(jobs: int, lines: int) -> Iterator[Agent]:
 
 @dataclass
 class Arrivals:
-    """What a triggerer has written to its log files."""
+    """The lines in a triggerer's log files."""
 
     machine: Machine
     last: dict[Path, int] = field(default_factory=dict)
-    """By log file, the number of the job's newest line."""
+    """The number of the job's newest line, by log file."""
     bytes: int = 0
     _read: dict[Path, int] = field(default_factory=dict)
 
     def look(self) -> None:
-        """Read what is new."""
+        """Read new lines."""
         for path in self.machine.log_files("dag_id=follow/*/*/attempt=1.log"):
             with path.open("rb") as file:
                 file.seek(self._read.get(path, 0))
@@ -147,7 +147,7 @@ class Arrivals:
                 self.last[path] = max(numbers)
 
     def wait_for(self, jobs: int, number: int) -> None:
-        """Wait until every job's line of that number, or a later one, has come."""
+        """Wait until the line with this number, or a later one, has arrived for every job."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while sum(last >= number for last in self.last.values()) < jobs:
             assert time.monotonic() < deadline, sorted(self.last.values())
@@ -164,15 +164,15 @@ def numbers_in(log: bytes) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class TakeOver:
-    """What was seen.
+    """Measurements.
 
     :param again: seconds from the kill until all jobs were followed again.
-    :param written: bytes that the next triggerer had then written to task logs, and :data:`WATCH_SECONDS` later.
-    :param cpu: seconds that its two processes had used by then, from before the kill.
-    :param late: seconds that a timer of 5 ms came late in its event loop, every one of that time.
-    :param concluded: seconds from the jobs' end until all tasks had succeeded.
-    :param lines: what the jobs had printed.
-    :param missing: those of them that are not in the finished logs.
+    :param written: bytes that the second triggerer wrote to task logs until :data:`WATCH_SECONDS` after that.
+    :param cpu: CPU seconds of its two processes in the same time.
+    :param late: all delays in seconds of a 5 ms timer in its event loop in the same time.
+    :param concluded: seconds from the end of the jobs until all tasks had succeeded.
+    :param lines: number of lines that the jobs printed.
+    :param missing: number of these lines that are not in the finished logs.
     """
 
     again: float
@@ -189,19 +189,19 @@ def measure(*, short: bool) -> Iterator[Line]:
     jobs, lines = (10, 2_000) if short else (100, 20_000)
     seen = run(jobs, lines)
     what = f"take-over of {jobs} jobs with {lines * LINE_BYTES / 1e6:g} MB of log each"
-    lost = Aim(most=0.0, of="figure")
-    yield Line("take_over", f"{what}, lost", f"of {seen.lines:,} lines", [seen.missing], aim=lost)
+    lost = Target(maximum=0.0, of="figure")
+    yield Line("take_over", f"{what}, lost", f"of {seen.lines:,} lines", [seen.missing], target=lost)
     yield Line("take_over", f"{what}, followed again after", "s", [seen.again])
-    yield Line("take_over", f"{what}, written by the next triggerer", "MB", [seen.written / 1e6])
+    yield Line("take_over", f"{what}, written by the second triggerer", "MB", [seen.written / 1e6])
     yield Line("take_over", f"{what}, its CPU", "s", [seen.cpu])
     yield Line("take_over", f"{what}, longest block of its event loop", "ms", [1_000 * max(seen.late)])
     p99 = statistics.quantiles(seen.late, n=100)[98]
-    yield Line("take_over", f"{what}, event loop, 99% of the time under", "ms", [1_000 * p99])
-    yield Line("take_over", f"{what}, concluded after the jobs' end in", "s", [seen.concluded])
+    yield Line("take_over", f"{what}, event loop, 99% of delays below", "ms", [1_000 * p99])
+    yield Line("take_over", f"{what}, tasks succeeded after the end of the jobs in", "s", [seen.concluded])
 
 
 def run(jobs: int, lines: int) -> TakeOver:
-    """Follow jobs, kill their triggerer, and see what the next one does."""
+    """Follow jobs, kill their triggerer, and measure the second one."""
     with tempfile.TemporaryDirectory() as folder, agent_process(jobs, lines) as agent:
         probe = Path(folder) / "probe"
         dags = Path(folder) / "dags"
@@ -217,7 +217,7 @@ def run(jobs: int, lines: int) -> TakeOver:
 
 
 def take_over(running: Deployment, agent: Agent, probe: Path, jobs: int, lines: int) -> TakeOver:
-    """Do as :func:`run`, in a deployment that runs."""
+    """Do the same as :func:`run` in a running deployment."""
     airflow, [first] = running.airflow, running.triggerers
     airflow.trigger("probe")
     for start in range(0, jobs, TASKS_A_RUN):
@@ -256,7 +256,7 @@ def take_over(running: Deployment, agent: Agent, probe: Path, jobs: int, lines: 
 
 
 def wait_until_succeeded(running: Deployment, number: int) -> None:
-    """Wait until so many tasks have succeeded."""
+    """Wait until this number of tasks has succeeded."""
 
     def succeeded() -> bool | None:
         query = "dags/follow/dagRuns/~/taskInstances?limit=1&state=success"
@@ -266,7 +266,7 @@ def wait_until_succeeded(running: Deployment, number: int) -> None:
 
 
 def wait_for_uploads(running: Deployment) -> None:
-    """Wait until every log file is empty, as Airflow leaves those that it has uploaded."""
+    """Wait until all log files are empty; Airflow empties a file when it has uploaded it."""
 
     def uploaded() -> bool | None:
         files = [file for machine in running.machines for file in machine.log_files("dag_id=follow/*/*/attempt")]
@@ -276,7 +276,7 @@ def wait_for_uploads(running: Deployment) -> None:
 
 
 def lines_of_every_task(running: Deployment) -> dict[str, int]:
-    """Return how many different lines of the jobs are in the finished logs, by run and task."""
+    """Return the number of distinct lines of the jobs in the finished logs, by run and task."""
     numbers: dict[str, set[int]] = {}
     for key in running.store.keys("dag_id=follow/"):
         numbers.setdefault(key.rpartition("/")[0], set()).update(numbers_in(running.store.read(key)))

@@ -1,4 +1,4 @@
-"""A real Airflow whose tasks log in turn, and what came into their log files."""
+"""A real Airflow for tasks that log, and the contents of their log files."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Logged:
-    """The lines that came into the log file of one task.
+    """The lines in the log file of one task.
 
-    :param began: when the first one was written, in seconds since the epoch.
-    :param ended: when the last one was.
+    :param began: when the first line was written, in seconds since the epoch.
+    :param ended: when the last line was written, in seconds since the epoch.
     """
 
     lines: int
@@ -48,13 +48,13 @@ class Logged:
 
     @property
     def rate(self) -> float:
-        """Lines a second."""
+        """Lines per second."""
         return self.lines / (self.ended - self.began)
 
 
 @contextmanager
 def airflow_with(dags: str, agent_url: str, settings: Mapping[str, str] | None = None) -> Iterator[Airflow]:
-    """Run an Airflow with the text of a DAG file and a connection to an agent."""
+    """Run an Airflow with a DAG file, given as text, and a connection to an agent."""
     python_path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "benchmark.py").write_text(dags, encoding="utf-8")
@@ -71,15 +71,15 @@ def airflow_with(dags: str, agent_url: str, settings: Mapping[str, str] | None =
 
 
 def log_files(instance: Airflow, dag_id: str, run_id: str, task_id: str) -> Iterator[Path]:
-    """Yield the log files of the first try of a task, in the worker and in the triggerer; ``*`` for all runs."""
+    """Yield the log files of a task's first try, from the worker and the triggerer; ``*`` stands for all runs."""
     folder = instance.home / "logs"
     yield from folder.glob(f"dag_id={dag_id}/run_id={run_id}/task_id={task_id}/attempt=1.log*")
 
 
 def run_and_read(instance: Airflow, dag_id: str, job_id: str, logger: str, lines: int) -> Logged:
-    """Run a DAG with one task of the same name; return what ``logger`` brought into its log file.
+    """Run a DAG with one task of the same name; return the lines of ``logger`` in its log file.
 
-    :raises AssertionError: if that is another number of lines, or the task did not succeed.
+    :raises AssertionError: if the number of lines is wrong, or the task did not succeed.
     """
     run_id = instance.trigger(dag_id, {"job_id": job_id})
     state = instance.wait_for_run(dag_id, run_id)

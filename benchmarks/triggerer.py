@@ -1,7 +1,7 @@
-"""Lines a second that a trigger brings into its log file, and how long it keeps the other triggers waiting.
+"""Lines per second that a trigger writes to its log file, and how long it blocks the other triggers.
 
-Against a trigger that logs the same lines from memory, one a record, in the same triggerer of a real Airflow, in turn.
-A third trigger looks how late a timer of 5 ms comes meanwhile: for so long the event loop was blocked.
+The baseline is a trigger that logs the same lines from memory, one record per line. Both alternate in the same
+triggerer of a real Airflow. A third trigger measures the delays of a 5 ms timer, during which the event loop was blocked.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_rayagent.render.records import JOB_LOGGER
 from benchmarks.feeder import feeder
 from benchmarks.in_airflow import MEMORY_LOGGER
-from benchmarks.measure import Aim, Line, in_turn
+from benchmarks.measure import Line, Target, run_alternately
 from benchmarks.task_logs import Logged, airflow_with, run_and_read
 
 if TYPE_CHECKING:
@@ -46,13 +46,13 @@ def measure(*, short: bool) -> Iterator[Line]:
         with feeder(ids) as url, airflow_with(DAGS.format(lines=lines, probe=str(probe)), url) as instance:
             run_id = instance.trigger("probe")
             instance.wait_for_task("probe", run_id, "probe", ("deferred",))
-            ours, theirs = in_turn(
+            ours, theirs = run_alternately(
                 rounds,
                 lambda: run_and_read(instance, "sensor", ids[next(numbers)], JOB_LOGGER, lines),
                 lambda: run_and_read(instance, "from_memory", "", MEMORY_LOGGER, lines),
             )
         late = [json.loads(line) for line in probe.read_text(encoding="utf-8").splitlines()]
-    against = "a trigger that logs them from memory"
+    against = "a trigger that logs lines from memory"
     yield Line(
         "triggerer",
         "deferred sensor",
@@ -60,25 +60,29 @@ def measure(*, short: bool) -> Iterator[Line]:
         [logged.rate for logged in ours],
         [logged.rate for logged in theirs],
         against,
-        Aim(least=4.0),
-        f"{ours[0].lines / ours[0].records:.1f} lines a record",
+        Target(minimum=4.0),
+        f"{ours[0].lines / ours[0].records:.1f} lines per record",
     )
-    for what, worst, aim in (("longest block", 100, Aim(most=50.0, of="figure")), ("99% of the time under", 99, None)):
+    for what, worst, target in (
+        ("longest block", 100, Target(maximum=50.0, of="figure")),
+        ("99% of delays below", 99, None),
+    ):
         yield Line(
             "triggerer",
-            f"event loop meanwhile, {what}",
+            f"event loop, {what}",
             "ms",
             [lateness(late, logged, worst) for logged in ours],
             [lateness(late, logged, worst) for logged in theirs],
             against,
-            aim,
+            target,
         )
 
 
 def lateness(late: list[list[float]], logged: Logged, percentile: int) -> float:
-    """Return how late the timer came, in milliseconds, while lines were logged.
+    """Return a percentile of the timer's delays, in milliseconds, while lines were logged.
 
-    :param late: pairs of a moment and of seconds.
+    :param late: pairs of a time and a delay in seconds.
+    :param percentile: 1 to 99, or 100 for the maximum.
     """
     found = sorted(seconds for moment, seconds in late if logged.began <= moment <= logged.ended + seconds)
     cuts = statistics.quantiles(found, n=100, method="inclusive")

@@ -1,8 +1,8 @@
-"""Lines a second that a sensor in a worker brings into its task log, against a task that logs them from memory.
+"""Lines per second that a sensor in a worker writes to its task log, compared with a task that logs from memory.
 
-Both are tasks of one real Airflow, run in turn; what counts is what stands in their log files. The lines come from the
-agent as fast as they are read. In one log no line is of the level of the one before, so that each is a record of its
-own however much comes; in the other they are joined.
+Both are alternating tasks of one real Airflow; the lines in their log files are counted. The agent sends lines as fast
+as they are read. In one log, the levels of the lines alternate, so each line is a separate record; in the other, lines
+are joined.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_rayagent.render.records import JOB_LOGGER
 from benchmarks.feeder import feeder
 from benchmarks.in_airflow import MEMORY_LOGGER
-from benchmarks.measure import Aim, Line, in_turn
+from benchmarks.measure import Line, Target, run_alternately
 from benchmarks.task_logs import Logged, airflow_with, run_and_read
 
 if TYPE_CHECKING:
@@ -32,13 +32,13 @@ with DAG("sensor", schedule=None):
     RayAgentJobSensor(task_id="sensor", job_id="{{{{ dag_run.conf['job_id'] }}}}")
 """
 CASES = (
-    ("each line a record", "m", "mixed_from_memory", 0.9),
+    ("one record per line", "m", "mixed_from_memory", 0.9),
     ("joined under load", "j", "from_memory", 4.0),
 )
 
 
 def measure(*, short: bool) -> Iterator[Line]:
-    """Measure both ways."""
+    """Measure both logs."""
     lines, rounds = (20_000, 2) if short else (60_000, 5)
     ids = {kind: [f"ending-{lines}-1-{kind}{number}" for number in range(rounds)] for _, kind, _, _ in CASES}
     with feeder(list(chain(*ids.values()))) as url, airflow_with(DAGS.format(lines=lines), url) as instance:
@@ -51,14 +51,14 @@ def measure(*, short: bool) -> Iterator[Line]:
             def from_memory(memory: str = memory) -> Logged:
                 return run_and_read(instance, memory, "", MEMORY_LOGGER, lines)
 
-            ours, theirs = in_turn(rounds, sensor, from_memory)
+            ours, theirs = run_alternately(rounds, sensor, from_memory)
             yield Line(
                 "worker",
                 f"sensor, {what}",
                 "lines/s",
                 [logged.rate for logged in ours],
                 [logged.rate for logged in theirs],
-                "a task that logs them from memory",
-                Aim(least=least),
-                f"{ours[0].lines / ours[0].records:.1f} lines a record",
+                "a task that logs lines from memory",
+                Target(minimum=least),
+                f"{ours[0].lines / ours[0].records:.1f} lines per record",
             )
