@@ -1,7 +1,8 @@
 """Lines per second that a trigger writes to its log file, and how long it blocks the other triggers.
 
 The baseline is a trigger that logs the same lines from memory, one record per line. Both alternate in the same
-triggerer of a real Airflow. A third trigger measures the delays of a 5 ms timer, during which the event loop was blocked.
+triggerer of a real Airflow. A third trigger measures the delays of a 5 ms timer, during which the event loop is
+blocked.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One local agent over one Ray for all tests of this folder."""
+"""Fixtures: one local agent with its own Ray for all tests in this folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ END"""
 
 @pytest.fixture(autouse=True)
 def _term_as_before() -> Iterator[None]:
-    """Let TERM go on ending the fixtures: an event loop with a handler of its own leaves the default behind."""
+    """Restore the handler of TERM, which stops the fixtures; event loops reset it to the default."""
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
@@ -37,5 +37,5 @@ def agent() -> Iterator[LocalAgent]:
 
 @pytest.fixture(scope="session")
 def finished_job(agent: LocalAgent) -> dict[str, Any]:
-    """A job that has logged several thousand characters of all kinds and ended."""
+    """An ended job with a log of several thousand different characters."""
     return agent.wait(agent.submit(PROGRAM, submission_id="finished_job", metadata={"who": "test"}))

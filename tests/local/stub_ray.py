@@ -1,4 +1,4 @@
-"""As much of Ray's dashboard as the agent asks, over a real socket: what a real Ray can't be made to do on cue."""
+"""A stub of Ray's dashboard on a real socket, for behavior that cannot be produced with a real Ray."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 
 class StubRay:
-    """Answers of a dashboard.
+    """Responses of a dashboard.
 
-    :ivar jobs: by id, the details of the jobs.
-    :ivar log: of every job, as bytes.
-    :ivar answers: by path, a status and a body instead of the usual answer.
-    :ivar breaks_off: whether a whole log ends without an end.
-    :ivar delay: seconds before an answer about jobs.
-    :ivar tails: live logs that were opened.
-    :ivar log_reads: whole logs that were asked for.
-    :ivar busiest: the most requests about jobs that were in hand at a time.
+    :ivar jobs: details of the jobs by id.
+    :ivar log: log of every job.
+    :ivar answers: status and body by path, instead of the usual response.
+    :ivar breaks_off: whether to abort whole logs before their end.
+    :ivar delay: seconds before a response about jobs.
+    :ivar tails: number of live logs that were opened.
+    :ivar log_reads: number of whole logs that were requested.
+    :ivar busiest: maximum number of concurrent requests about jobs.
     """
 
     def __init__(self) -> None:
@@ -45,12 +45,12 @@ class StubRay:
         self._in_hand = 0
 
     def add_job(self, job_id: str, status: str = "SUCCEEDED", **details: Any) -> None:
-        """Have a job."""
+        """Add a job."""
         job = {"type": "SUBMISSION", "submission_id": job_id, "status": status, "driver_node_id": "ab", "start_time": 1}
         self.jobs[job_id] = {**job, **details}
 
     async def answer(self, request: Request) -> Response:
-        """Answer a request."""
+        """Respond to a request."""
         path = request.url.path
         if path in self.answers:
             status, body = self.answers[path]
@@ -71,7 +71,7 @@ class StubRay:
         return _json(job) if job else Response("Job does not exist", 404)
 
     async def give_log(self, request: Request) -> Response:
-        """Answer with the whole log."""
+        """Respond with the whole log."""
         self.log_reads += 1
         if request.url.path in self.answers:
             return await self.answer(request)
@@ -86,7 +86,7 @@ class StubRay:
         return StreamingResponse(pieces(), media_type="text/plain")
 
     async def tail(self, websocket: WebSocket) -> None:
-        """Send the log, and hold the connection while its client does."""
+        """Send the log, and keep the connection open until the client disconnects."""
         self.tails += 1
         await websocket.accept()
         with contextlib.suppress(WebSocketDisconnect):

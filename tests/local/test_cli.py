@@ -38,7 +38,7 @@ SECRET = "not-to-be-seen"
         (["--plugins", "/nowhere/plugins"], "Cannot read the plugin folder /nowhere/plugins"),
     ],
 )
-def test_what_cannot_work_is_refused_before_anything_starts(
+def test_invalid_options_are_rejected_before_startup(
     arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 1
@@ -59,14 +59,14 @@ def test_what_cannot_work_is_refused_before_anything_starts(
         ["--token", "a", "--token-file", "b"],
     ],
 )
-def test_bad_arguments_are_refused_with_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_arguments_print_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as error:
         main(arguments)
     assert error.value.code == 2
     assert "usage" in capsys.readouterr().err
 
 
-def test_an_empty_token_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_empty_token_file_is_rejected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "token"
     path.write_text("\n")
 
@@ -74,7 +74,7 @@ def test_an_empty_token_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFi
     assert "visible ASCII" in capsys.readouterr().err
 
 
-def test_without_ray_it_says_what_to_install(
+def test_missing_ray_is_reported_with_install_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     find = importlib.util.find_spec
@@ -84,7 +84,7 @@ def test_without_ray_it_says_what_to_install(
     assert "pip install 'airflow-provider-rayagent[local]'" in capsys.readouterr().err
 
 
-def test_importing_it_imports_neither_airflow_nor_ray() -> None:
+def test_modules_import_neither_airflow_nor_ray() -> None:
     code = (
         "import sys; import airflow_provider_rayagent.local.app, airflow_provider_rayagent.local.server;"
         "print([name for name in ('airflow', 'ray') if name in sys.modules])"
@@ -98,7 +98,7 @@ def without_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAgent
     directory = tmp_path_factory.mktemp("without_ray")
     info, output, token = directory / "info.json", directory / "output.log", directory / "token"
     token.write_text(f"{SECRET}\n")
-    # Port 9 is in nobody's use: a connection to it is refused.
+    # Nothing listens on port 9, so connections are refused.
     process = start_agent(
         *("--address", "http://127.0.0.1:9", "--token-file", str(token), "--info-file", str(info), "--verbose"),
         output=output,
@@ -130,7 +130,7 @@ def without_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAgent
         ("GET", "gpu_status/", {}),
     ],
 )
-def test_while_ray_is_down_every_call_is_answered_with_503(
+def test_requests_return_503_while_ray_is_down(
     without_ray: LocalAgent, method: str, path: str, options: dict[str, Any]
 ) -> None:
     response = without_ray.request(method, path, **options)
@@ -139,7 +139,7 @@ def test_while_ray_is_down_every_call_is_answered_with_503(
     assert "Ray does not respond at http://127.0.0.1:9" in response.json()["detail"]
 
 
-def test_while_ray_is_down_a_websocket_is_refused_with_503(without_ray: LocalAgent) -> None:
+def test_websocket_is_rejected_with_503_while_ray_is_down(without_ray: LocalAgent) -> None:
     url = f"{without_ray.url.replace('http', 'ws')}/jobs/a/logs/"
     with pytest.raises(websocket.WebSocketBadStatusException) as error:
         websocket.create_connection(url, header=[f"Authorization: {without_ray.token}"], timeout=PATIENCE)
@@ -156,14 +156,14 @@ def test_while_ray_is_down_a_websocket_is_refused_with_503(without_ray: LocalAge
         ("POST", "plugin_releases/run_debug/"),
     ],
 )
-def test_without_a_folder_of_plugins_their_routes_are_501(without_ray: LocalAgent, method: str, path: str) -> None:
+def test_plugin_routes_return_501_without_plugin_folder(without_ray: LocalAgent, method: str, path: str) -> None:
     response = without_ray.request(method, path, json={"action": "train"})
 
     assert response.status_code == 501
     assert "rayagent-local --plugins DIR" in response.json()["detail"]
 
 
-def test_a_given_token_is_in_no_output(without_ray: LocalAgent) -> None:
+def test_token_from_file_is_not_printed(without_ray: LocalAgent) -> None:
     without_ray.request("GET", "health/")
     requests.get(f"{without_ray.url}/health/", headers={"Authorization": f"{SECRET}x"}, timeout=PATIENCE)
 

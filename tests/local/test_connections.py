@@ -1,4 +1,4 @@
-"""Connections that bring no request, and more connections than a process can have."""
+"""Connections without a request, and more connections than a process can have."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 async def slow_app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer after a while; over a WebSocket, close after a while."""
+    """Respond, or close a WebSocket, after a second."""
     if scope["type"] == "websocket":
         await send({"type": "websocket.accept"})
         await asyncio.sleep(1)
@@ -68,7 +68,7 @@ def read_to_end(connection: socket.socket) -> bytes:
 
 
 @pytest.mark.parametrize("begin", [b"", b"GET / HTTP/1.1\r\nHost: a\r\nX-", b"GET / HTTP/1.1\r\n"])
-def test_headers_that_do_not_come_end_the_connection(url: str, begin: bytes) -> None:
+def test_connection_is_closed_if_headers_do_not_arrive(url: str, begin: bytes) -> None:
     with connect(url) as connection:
         connection.sendall(begin)
         answer = read_to_end(connection)
@@ -77,7 +77,7 @@ def test_headers_that_do_not_come_end_the_connection(url: str, begin: bytes) -> 
     assert "headers" in json.loads(answer.partition(b"\r\n\r\n")[2])["detail"]
 
 
-def test_headers_that_never_end_end_the_connection(url: str) -> None:
+def test_connection_is_closed_if_headers_never_end(url: str) -> None:
     with connect(url) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\n")
         connection.settimeout(0.05)
@@ -91,7 +91,7 @@ def test_headers_that_never_end_end_the_connection(url: str) -> None:
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
-def test_headers_that_do_not_come_after_an_answer_end_the_connection(url: str) -> None:
+def test_connection_is_closed_if_headers_of_next_request_do_not_arrive(url: str) -> None:
     request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
     with connect(url) as connection:
         connection.sendall(request)
@@ -103,7 +103,7 @@ def test_headers_that_do_not_come_after_an_answer_end_the_connection(url: str) -
     assert rest.startswith(b"HTTP/1.1 408 ")
 
 
-def test_an_answer_and_a_websocket_may_take_longer_than_headers(url: str) -> None:
+def test_header_timeout_does_not_apply_to_responses_and_websockets(url: str) -> None:
     with requests.Session() as session:
         session.trust_env = False
         assert [session.get(url, timeout=PATIENCE).text for _ in range(2)] == ["slow", "slow"]
@@ -114,8 +114,8 @@ def test_an_answer_and_a_websocket_may_take_longer_than_headers(url: str) -> Non
 
 
 @pytest.fixture
-def agent_with_few_files(tmp_path: Path) -> Iterator[LocalAgent]:
-    """An agent that may have 200 files, and so a quarter of it as connections."""
+def agent_with_low_file_limit(tmp_path: Path) -> Iterator[LocalAgent]:
+    """An agent with a limit of 200 open files, and therefore of 50 connections."""
     info, output = tmp_path / "info.json", tmp_path / "output.log"
     limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200));"
     code = f"{limited} from airflow_provider_rayagent.local.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -130,10 +130,10 @@ def agent_with_few_files(tmp_path: Path) -> Iterator[LocalAgent]:
             stop_agent(process)
 
 
-def test_connections_beyond_the_bound_are_503_and_said_once_and_later_ones_are_served(
-    agent_with_few_files: LocalAgent,
+def test_connections_beyond_limit_return_503_with_one_warning_until_others_close(
+    agent_with_low_file_limit: LocalAgent,
 ) -> None:
-    agent = agent_with_few_files
+    agent = agent_with_low_file_limit
     printed = agent.output.stat().st_size
     with ExitStack() as stack:
         for _ in range(400):
@@ -141,7 +141,7 @@ def test_connections_beyond_the_bound_are_503_and_said_once_and_later_ones_are_s
         answer, deadline = b"", time.monotonic() + PATIENCE
         while not answer:
             assert time.monotonic() < deadline
-            # Of many that are refused at the same time some are reset.
+            # Some of many simultaneous rejected connections are reset.
             with suppress(ConnectionError), connect(agent.url) as connection:
                 connection.sendall(b"GET /health/ HTTP/1.1\r\nHost: a\r\n\r\n")
                 answer = read_to_end(connection)
@@ -189,10 +189,10 @@ BACKLOG = int(sys.argv[1])
 asyncio.run(main())
 """
 UVICORN_BACKLOG = 2048
-"""So often asyncio tries to accept a connection before it pauses for a second."""
+"""Number of times that asyncio tries to accept a connection before it pauses for a second."""
 
 
-def test_a_process_that_is_out_of_files_says_so_once_and_goes_on_when_it_has_some() -> None:
+def test_lack_of_files_is_reported_once_and_listener_recovers() -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", OUT_OF_FILES, str(UVICORN_BACKLOG)],
         stdin=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Whatever ends the local agent, nothing that it started stays."""
+"""However the local agent ends, nothing that it started keeps running."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.ray
 
-# A process that left its job's session and group, and does not mind TERM.
+# A process that ignores TERM; it is started in its own session and process group.
 STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(3600)"
 )
@@ -71,7 +71,7 @@ def directories_of(processes: list[Any]) -> set[Path]:
     return {Path(word.partition("=")[2]).parent for word in words if word.startswith("--temp-dir=")}
 
 
-def test_term_ends_the_streams_the_jobs_and_ray(started: Started) -> None:
+def test_term_stops_streams_jobs_and_ray(started: Started) -> None:
     agent = started.wait_ready()
     job_id = agent.submit(f'setsid python -c "{STUBBORN}"')
     agent.wait(job_id, statuses=["RUNNING"])
@@ -84,7 +84,7 @@ def test_term_ends_the_streams_the_jobs_and_ray(started: Started) -> None:
         header=[f"Authorization: {agent.token}"],
         timeout=PATIENCE,
     )
-    wait_until(lambda: b"up" in b"".join(sse) or None, "the job's line does not come")
+    wait_until(lambda: b"up" in b"".join(sse) or None, "the job's line does not arrive")
     processes, directories = started.descendants(), directories_of(started.descendants())
     assert any(STUBBORN in process.cmdline() for process in processes)
     assert len(directories) == 1
@@ -106,7 +106,7 @@ def test_term_ends_the_streams_the_jobs_and_ray(started: Started) -> None:
 
 
 @pytest.mark.parametrize("after", [0.0, 2.0, 4.0])
-def test_an_interrupt_while_ray_starts_ends_all(started: Started, after: float) -> None:
+def test_interrupt_during_startup_stops_everything(started: Started, after: float) -> None:
     wait_until(lambda: "Starting" in started.text() or None, "Ray is not started")
     time.sleep(after)
     processes, directories = started.descendants(), directories_of(started.descendants())
@@ -118,7 +118,7 @@ def test_an_interrupt_while_ray_starts_ends_all(started: Started, after: float) 
     assert not started.info.exists()
 
 
-def test_ray_does_not_outlive_an_agent_that_was_killed(started: Started) -> None:
+def test_ray_exits_if_agent_is_killed(started: Started) -> None:
     started.wait_ready()
     processes = started.descendants()
     assert len(processes) > 5
@@ -128,7 +128,7 @@ def test_ray_does_not_outlive_an_agent_that_was_killed(started: Started) -> None
     assert_all_end(processes)
 
 
-def test_the_agent_ends_with_an_error_when_its_ray_ends(started: Started) -> None:
+def test_agent_exits_with_error_if_ray_exits(started: Started) -> None:
     started.wait_ready()
     processes = started.descendants()
     with contextlib.suppress(psutil.Error):
@@ -141,7 +141,7 @@ def test_the_agent_ends_with_an_error_when_its_ray_ends(started: Started) -> Non
     assert_all_end(processes, within=0)
 
 
-def test_two_interrupts_are_no_more_than_one(started: Started) -> None:
+def test_second_interrupt_has_no_effect(started: Started) -> None:
     started.wait_ready()
     processes = started.descendants()
     os.kill(started.process.pid, signal.SIGINT)

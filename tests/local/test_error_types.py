@@ -1,4 +1,4 @@
-"""The error types of the Ray that is installed, and what we tell of them."""
+"""Hints for the error types of the installed Ray."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from airflow_provider_rayagent.render.reasons import explain
 
 
 @pytest.mark.parametrize("error_type", [error.value for error in JobErrorType])
-def test_each_of_rays_error_types_but_the_programs_own_has_a_hint(error_type: str) -> None:
+def test_all_error_types_of_ray_have_hints(error_type: str) -> None:
     told = explain({"status": "FAILED", "error_type": error_type}, "j1", log_is_shown=True)
     assert ("the program itself failed" in told) == (error_type == "JOB_ENTRYPOINT_COMMAND_ERROR")

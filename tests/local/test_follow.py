@@ -1,4 +1,4 @@
-"""What a live log's end means, over histories of a scripted Ray."""
+"""Live logs and their end, with a scripted Ray."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ COMPLETE = {"type": "complete"}
 
 
 class ScriptedRay:
-    """A Ray whose tail, statuses and whole log are given.
+    """A Ray with a given tail, statuses and whole log.
 
-    :param tail: chunks; ``None`` stands for silence without end.
-    :param statuses: answers to one look after the other; the last one stays.
-    :param whole: pieces of the whole log, or the error that it is answered with.
+    :param tail: chunks; ``None``: endless silence.
+    :param statuses: results of consecutive status checks; the last one is repeated.
+    :param whole: chunks of the whole log, or the error to raise.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ def logs_of(ray: ScriptedRay, quiet: float = 0.05) -> JobLogs:
 
 
 async def events_of(follower: Follower) -> list[Event | None]:
-    """Return all events, or signs of life, that a follower is given."""
+    """Return all events, with ``None`` for keep-alives, that a follower receives."""
     events: list[Event | None] = []
     async for block in follower.blocks():
         events += [None] if block is None else map(json.loads, messages(block))
@@ -89,7 +89,7 @@ async def events_of(follower: Follower) -> list[Event | None]:
 
 
 def followed(ray: ScriptedRay) -> list[Event | None]:
-    """Return what one follower is given."""
+    """Return the events that one follower receives."""
 
     async def play() -> list[Event | None]:
         logs = logs_of(ray)
@@ -108,14 +108,14 @@ def text_of(events: list[Event | None]) -> str:
     return "".join(event["message"] for event in events if event and event["type"] == "log")
 
 
-def test_a_job_that_ended_is_complete_and_its_log_is_not_tailed() -> None:
+def test_log_of_ended_job_is_complete_without_tail() -> None:
     ray = ScriptedRay(["other\n"], ["SUCCEEDED"], ["a\n", "b\n"])
 
     assert followed(ray) == [log("a\nb\n"), COMPLETE]
     assert (ray.tails_opened, ray.whole_logs) == (0, 1)
 
 
-def test_a_job_that_ends_while_it_is_followed_is_complete() -> None:
+def test_log_is_complete_if_job_ends_while_followed() -> None:
     assert followed(ScriptedRay(["a\n", "b\n"], ["RUNNING", "SUCCEEDED"], "a\nb\n")) == [
         log("a\n"),
         log("b\n"),
@@ -123,11 +123,11 @@ def test_a_job_that_ends_while_it_is_followed_is_complete() -> None:
     ]
 
 
-def test_a_tail_that_ended_while_the_job_runs_is_not_complete() -> None:
+def test_log_is_not_complete_if_tail_closes_while_job_is_running() -> None:
     assert followed(ScriptedRay(["a\n"], ["RUNNING"], "a\n")) == [log("a\n")]
 
 
-def test_what_the_tail_left_out_of_an_ended_jobs_log_is_sent_before_complete() -> None:
+def test_lines_missing_from_tail_are_sent_before_complete() -> None:
     assert followed(ScriptedRay(["a\n"], ["RUNNING", "FAILED"], ["a", "\nb", "\n"])) == [
         log("a\n"),
         log("b\n"),
@@ -135,13 +135,13 @@ def test_what_the_tail_left_out_of_an_ended_jobs_log_is_sent_before_complete() -
     ]
 
 
-def test_a_log_that_was_rewritten_is_an_error_and_not_complete() -> None:
+def test_rewritten_log_is_an_error() -> None:
     for whole in ("other\n", "a", ""):
         first, last = followed(ScriptedRay(["a\n"], ["RUNNING", "SUCCEEDED"], whole))
         assert (first, last and last["type"]) == (log("a\n"), "error")
 
 
-def test_a_whole_log_that_ray_cannot_give_is_an_error_and_not_complete() -> None:
+def test_unreadable_whole_log_is_an_error() -> None:
     fault = RayAnswerError("invalid start byte", 500)
     first, last = followed(ScriptedRay(["a\n"], ["RUNNING", "SUCCEEDED"], fault))
 
@@ -151,26 +151,26 @@ def test_a_whole_log_that_ray_cannot_give_is_an_error_and_not_complete() -> None
     assert "invalid start byte" in last["message"]
 
 
-def test_a_whole_log_that_ray_cannot_give_now_is_neither_an_error_nor_complete() -> None:
+def test_stream_ends_without_final_event_if_ray_is_unavailable() -> None:
     ray = ScriptedRay(["a\n"], ["RUNNING", "SUCCEEDED"], RayUnavailableError("down"))
 
     assert followed(ray) == [log("a\n")]
 
 
-def test_a_job_without_a_log_is_complete_and_empty() -> None:
+def test_log_of_job_without_output_is_complete() -> None:
     assert followed(ScriptedRay([], ["STOPPED"])) == [COMPLETE]
 
 
-def test_a_tail_that_stays_silent_after_the_job_ended_is_given_up() -> None:
+def test_silent_tail_is_closed_after_job_has_ended() -> None:
     ray = ScriptedRay(["a\n", None], ["RUNNING", "RUNNING", "SUCCEEDED"], "a\nb\n")
 
     events = followed(ray)
     assert [event for event in events if event] == [log("a\n"), log("b\n"), COMPLETE]
-    assert None in events, "there were signs of life"
+    assert None in events, "there were keep-alives"
     assert ray.tails_open == 0
 
 
-def test_a_silent_tail_is_held_while_ray_does_not_answer_now_and_then_and_left_when_it_never_does() -> None:
+def test_silent_tail_survives_temporary_failures_of_ray_only() -> None:
     comes_back = ScriptedRay(["a\n", None], ["RUNNING", *["DOWN"] * 3, "RUNNING", *["DOWN"] * 3, "SUCCEEDED"], "a\n")
     assert followed(comes_back)[-1] == COMPLETE
     assert comes_back.tails_opened == 1
@@ -180,7 +180,7 @@ def test_a_silent_tail_is_held_while_ray_does_not_answer_now_and_then_and_left_w
     assert ray.tails_open == 0
 
 
-def test_a_job_is_tailed_once_however_many_follow_it_whenever_they_begin() -> None:
+def test_early_and_late_followers_share_one_tail() -> None:
     async def play() -> None:
         ray = ScriptedRay(["a\n", None, "b\n"], ["RUNNING"], "a\nb\nc\n")
         logs = logs_of(ray)
@@ -197,7 +197,7 @@ def test_a_job_is_tailed_once_however_many_follow_it_whenever_they_begin() -> No
     asyncio.run(play())
 
 
-def test_a_tail_is_held_when_all_have_left_and_is_there_for_who_comes_again() -> None:
+def test_tail_stays_open_without_followers_and_is_reused() -> None:
     async def play() -> None:
         ray = ScriptedRay(["a\n", None, "b\n"], ["RUNNING"], "a\nb\n")
         logs = logs_of(ray)
@@ -217,7 +217,7 @@ def test_a_tail_is_held_when_all_have_left_and_is_there_for_who_comes_again() ->
     asyncio.run(play())
 
 
-def test_a_log_is_not_read_to_its_end_for_nobody() -> None:
+def test_whole_log_is_not_read_without_followers() -> None:
     async def play() -> None:
         ray = ScriptedRay([], ["SUCCEEDED"], ["x" * 1000] * 1000)
         logs = logs_of(ray)
@@ -233,14 +233,14 @@ def test_a_log_is_not_read_to_its_end_for_nobody() -> None:
     asyncio.run(play())
 
 
-def test_another_job_of_the_same_id_is_not_given_the_log_of_the_first() -> None:
+def test_new_job_with_same_id_has_its_own_log() -> None:
     async def play() -> None:
         ray = ScriptedRay([], ["SUCCEEDED"], "first\n")
         logs = logs_of(ray)
         slow = await logs.follow("job")
         await asyncio.sleep(0.05)
         shared = await logs.follow("job")
-        assert ray.whole_logs == 1, "the same job's log is shared while somebody reads it"
+        assert ray.whole_logs == 1, "the job's log is shared while it has a follower"
 
         async def get_job(job_id: str) -> dict[str, Any]:
             return {"submission_id": job_id, "status": "SUCCEEDED", "start_time": 2}
@@ -253,7 +253,7 @@ def test_another_job_of_the_same_id_is_not_given_the_log_of_the_first() -> None:
     asyncio.run(play())
 
 
-def test_there_are_bounds_on_tails_on_tails_that_were_left_and_on_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tails_and_streams_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_logs, "MAX_TAILS", 2)
     monkeypatch.setattr(job_logs, "MAX_FOLLOWERS", 4)
 
@@ -284,7 +284,7 @@ def test_there_are_bounds_on_tails_on_tails_that_were_left_and_on_streams(monkey
     asyncio.run(play())
 
 
-def test_a_job_whose_tails_were_left_is_not_tailed_again_and_again() -> None:
+def test_abandoned_tails_of_a_job_are_limited() -> None:
     async def play() -> None:
         ray = ScriptedRay([None], ["RUNNING", "DOWN"])
         logs = logs_of(ray, quiet=0.01)
@@ -303,7 +303,7 @@ def test_a_job_whose_tails_were_left_is_not_tailed_again_and_again() -> None:
     asyncio.run(play())
 
 
-def test_a_log_that_the_disk_does_not_take_ends_early(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_ends_early_if_disk_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -325,7 +325,7 @@ def relayed(
     return asyncio.run(play())
 
 
-def test_a_relay_says_whether_all_was_sent() -> None:
+def test_relay_returns_whether_all_blocks_were_sent() -> None:
     got: list[bytes] = []
 
     async def send(block: bytes | None) -> None:
@@ -340,7 +340,7 @@ def test_a_relay_says_whether_all_was_sent() -> None:
     assert relayed(ScriptedRay([], ["SUCCEEDED"], "a\n"), fail)[0] is False
 
 
-def test_a_client_that_does_not_read_does_not_hold_up_the_others() -> None:
+def test_client_that_does_not_read_does_not_block_others() -> None:
     async def play() -> None:
         ray = ScriptedRay(["x" * 1000] * 1000, ["RUNNING"])
         logs = logs_of(ray)

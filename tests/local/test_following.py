@@ -1,4 +1,4 @@
-"""Followed jobs of a real Ray, with what Ray's own log tail trips over: every line once, for every driver."""
+"""Jobs with logs that Ray's own log tail cannot handle, followed on a real Ray: every line once, with every driver."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ LAST_LINES = {
     "failed": ["about to fail"],
     "invalid": ["good", "\ufffd\ufffd", "unreadable"],
 }
-# The pause: Ray writes two lines of its own at about the time at which a program begins.
+# The program starts with a pause, since Ray writes two lines to the log at about the same time.
 PREAMBLE = """import sys, time
 s = time.sleep
 def w(text): b(text.encode())
@@ -70,7 +70,7 @@ s(2)
 
 @dataclass
 class Followed:
-    """What a driver told of one job, and when."""
+    """What a driver returned for one job."""
 
     lines: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
@@ -138,7 +138,7 @@ def stop_when_it_waits(agent: LocalAgent, job_id: str) -> None:
 
 @pytest.fixture(scope="module")
 def results(agent: LocalAgent, tmp_path_factory: pytest.TempPathFactory) -> Results:
-    """All jobs, each followed by every driver at the same time."""
+    """The results of all jobs, each followed by all drivers at the same time."""
     directory = tmp_path_factory.mktemp("programs")
     config = read_config(host=agent.url, token=agent.token)
     jobs = {name: agent.submit(entrypoint(directory, name)) for name in PROGRAMS}
@@ -155,15 +155,15 @@ def results(agent: LocalAgent, tmp_path_factory: pytest.TempPathFactory) -> Resu
 
 @pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_every_line_is_there_once(results: Results, agent: LocalAgent, name: str, driver: str) -> None:
+def test_every_line_is_received_once(results: Results, agent: LocalAgent, name: str, driver: str) -> None:
     followed = results[name, driver]
     whole = agent.request("GET", f"jobs/{followed.job['submission_id']}/logs/").content.decode()
-    truth = whole.split("\n")
+    expected = whole.split("\n")
 
     assert followed.end is End.JOB_ENDED
     assert followed.is_whole
     assert followed.notices == []
-    assert followed.lines == (truth[:-1] if truth[-1] == "" else truth)
+    assert followed.lines == (expected[:-1] if expected[-1] == "" else expected)
     if name in LAST_LINES:
         assert followed.lines[-len(LAST_LINES[name]) :] == LAST_LINES[name]
 
@@ -172,12 +172,12 @@ def test_every_line_is_there_once(results: Results, agent: LocalAgent, name: str
 @pytest.mark.parametrize(
     ("name", "status"), [("failed", "FAILED"), ("stopped", "STOPPED"), ("many", "SUCCEEDED"), ("invalid", "SUCCEEDED")]
 )
-def test_the_outcome_is_the_status(results: Results, name: str, status: str, driver: str) -> None:
+def test_outcome_matches_status(results: Results, name: str, status: str, driver: str) -> None:
     assert results[name, driver].job["status"] == status
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-def test_a_failed_environment_has_an_empty_log_and_a_message(results: Results, driver: str) -> None:
+def test_failed_runtime_environment_has_message(results: Results, driver: str) -> None:
     followed = results["environment", driver]
 
     assert followed.job["status"] == "FAILED"

@@ -1,4 +1,4 @@
-"""The info file, which has the token: it does not outlive its agent, however that ends."""
+"""The info file, which contains the token: it is removed however its agent ends."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from tests.stack.watch import PATIENCE, wait_until
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Nobody listens there.
+# Nothing listens there.
 NO_RAY = ("--address", "http://127.0.0.1:9")
 
 
-def test_an_info_file_is_for_its_owner_alone_and_only_while_it_is_true(tmp_path: Path) -> None:
+def test_info_file_is_private_and_removed_at_end(tmp_path: Path) -> None:
     path = tmp_path / "info.json"
     path.write_text("left")
     path.chmod(0o644)
@@ -43,7 +43,7 @@ def test_an_info_file_is_for_its_owner_alone_and_only_while_it_is_true(tmp_path:
     assert not path.exists()
 
 
-def test_an_info_file_that_was_replaced_is_not_removed(tmp_path: Path) -> None:
+def test_replaced_info_file_is_not_removed(tmp_path: Path) -> None:
     path = tmp_path / "info.json"
     with info_file(path, "ours"):
         (tmp_path / "other").write_text("theirs")
@@ -51,14 +51,14 @@ def test_an_info_file_that_was_replaced_is_not_removed(tmp_path: Path) -> None:
     assert path.read_text() == "theirs"
 
 
-def test_what_is_no_file_is_left_alone(tmp_path: Path) -> None:
+def test_non_regular_files_are_not_removed(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for path in (tmp_path / "none", tmp_path, tmp_path / "fifo"):
         remove_if_stale(path)
     assert list(tmp_path.iterdir()) == [tmp_path / "fifo"]
 
 
-def test_an_agent_that_is_killed_leaves_no_info_file(tmp_path: Path) -> None:
+def test_info_file_is_removed_if_agent_is_killed(tmp_path: Path) -> None:
     info, output = tmp_path / "info.json", tmp_path / "output.log"
     process = start_agent(*NO_RAY, "--info-file", str(info), output=output)
     try:
@@ -72,7 +72,7 @@ def test_an_agent_that_is_killed_leaves_no_info_file(tmp_path: Path) -> None:
     keeper.wait(PATIENCE)
 
 
-def test_what_was_left_where_the_keeper_was_killed_too_is_removed_by_the_next_start(tmp_path: Path) -> None:
+def test_stale_info_file_is_removed_at_next_start(tmp_path: Path) -> None:
     info, output = tmp_path / "info.json", tmp_path / "output.log"
     process = start_agent(*NO_RAY, "--info-file", str(info), output=output)
     wait_for_file(info, process, output)
@@ -86,7 +86,7 @@ def test_what_was_left_where_the_keeper_was_killed_too_is_removed_by_the_next_st
 
     process = start_agent("--address", "nonsense", "--info-file", str(info), output=output)
     assert process.wait(PATIENCE) == 1
-    assert not info.exists(), "it is removed before anything else, so that nobody takes it for the new one's"
+    assert not info.exists(), "it is removed first, so that it is not mistaken for the new agent's"
 
     process = start_agent(*NO_RAY, "--info-file", str(info), output=output)
     try:
@@ -97,7 +97,7 @@ def test_what_was_left_where_the_keeper_was_killed_too_is_removed_by_the_next_st
     assert not info.exists()
 
 
-def test_an_info_file_of_an_agent_that_runs_is_not_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_file_of_running_agent_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     info, output = tmp_path / "info.json", tmp_path / "output.log"
     process = start_agent(*NO_RAY, "--info-file", str(info), output=output)
     try:
@@ -111,7 +111,7 @@ def test_an_info_file_of_an_agent_that_runs_is_not_taken(tmp_path: Path, capsys:
     assert not info.exists()
 
 
-def test_a_keeper_waits_for_the_lock_of_an_agent_that_ends(tmp_path: Path) -> None:
+def test_keeper_waits_for_lock_of_exiting_agent(tmp_path: Path) -> None:
     path = tmp_path / "info.json"
     path.write_text("left")
     lock = path.open("rb")
@@ -124,9 +124,7 @@ def test_a_keeper_waits_for_the_lock_of_an_agent_that_ends(tmp_path: Path) -> No
     releasing.join()
 
 
-def test_a_keeper_leaves_the_info_file_of_an_agent_that_was_started_since(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_keeper_does_not_remove_info_file_of_newer_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "info.json"
     with info_file(path, "of the next agent"):
         monkeypatch.setattr("airflow_provider_rayagent.local.keeper.UNLOCK_TIMEOUT", 0.1)

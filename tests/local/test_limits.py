@@ -1,4 +1,4 @@
-"""What the local agent bears: bodies, streams, odd answers of Ray, over a stub of Ray's dashboard."""
+"""Limits of the local agent: bodies, streams and invalid responses of Ray, with a stub of Ray's dashboard."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def agent(ray: StubRay) -> Iterator[LocalAgent]:
         yield agent
 
 
-def refused(response: requests.Response, status_code: int) -> str:
+def error_detail(response: requests.Response, status_code: int) -> str:
     assert response.status_code == status_code, response.text
     assert list(response.json()) == ["detail"]
     return str(response.json()["detail"])
@@ -51,24 +51,24 @@ def refused(response: requests.Response, status_code: int) -> str:
 
 @pytest.mark.parametrize("path", ["jobs/", "plugin_releases/train/run/", "plugin_releases/run_debug/"])
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_that_is_too_long_is_413(agent: LocalAgent, path: str, chunked: bool) -> None:
+def test_too_large_body_returns_413(agent: LocalAgent, path: str, chunked: bool) -> None:
     body = b'{"entrypoint": "' + b"x" * MAX_BODY_BYTES + b'"}'
     data: Any = iter([body[:70_000], body[70_000:]]) if chunked else body
 
-    assert f"{MAX_BODY_BYTES:,} bytes" in refused(agent.request("POST", path, data=data), 413)
+    assert f"{MAX_BODY_BYTES:,} bytes" in error_detail(agent.request("POST", path, data=data), 413)
 
 
-def test_a_very_long_body_is_not_held_in_memory(agent: LocalAgent) -> None:
+def test_very_large_body_is_not_stored_in_memory(agent: LocalAgent) -> None:
     process = psutil.Process(agent.pid)
     before = process.memory_info().rss
     pieces = (b"x" * 1_000_000 for _ in range(300))
 
     with contextlib.suppress(requests.ConnectionError):
-        refused(agent.request("POST", "jobs/", data=pieces), 413)
+        error_detail(agent.request("POST", "jobs/", data=pieces), 413)
     assert process.memory_info().rss - before < 50_000_000
 
 
-def test_a_body_as_long_as_ray_takes_it_is_taken(agent: LocalAgent, ray: StubRay) -> None:
+def test_largest_body_that_ray_accepts_is_accepted(agent: LocalAgent, ray: StubRay) -> None:
     job_id = agent.submit("x" * (MAX_BODY_BYTES - 100), submission_id="long-body")
     assert job_id in ray.jobs
 
@@ -84,13 +84,13 @@ def test_a_body_as_long_as_ray_takes_it_is_taken(agent: LocalAgent, ray: StubRay
         (b"[" * 20_000 + b"]" * 20_000, "deeply"),
     ],
 )
-def test_json_that_no_job_can_have_is_400(agent: LocalAgent, path: str, value: bytes, words: str) -> None:
+def test_invalid_json_values_return_400(agent: LocalAgent, path: str, value: bytes, words: str) -> None:
     for body in (b'{"entrypoint": "true", "action": "train", "params": {"a": %s}, "metadata": {"a": %s}}', b"[%s, %s]"):
         answer = agent.request("POST", path, data=body % (value, value), headers={"Content-Type": "application/json"})
-        assert words in refused(answer, 400)
+        assert words in error_detail(answer, 400)
 
 
-def test_a_body_that_does_not_come_is_408_and_one_whose_client_leaves_is_dropped(
+def test_slow_body_returns_408_and_disconnect_is_ignored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(limits, "BODY_TIMEOUT", 0.05)
@@ -121,7 +121,7 @@ def test_a_body_that_does_not_come_is_408_and_one_whose_client_leaves_is_dropped
     assert passed == [{"type": "http.request", "body": b"{}", "more_body": False}]
 
 
-def test_a_job_with_odd_values_does_not_spoil_the_list_of_jobs(agent: LocalAgent, ray: StubRay) -> None:
+def test_invalid_values_of_a_job_do_not_break_list_of_jobs(agent: LocalAgent, ray: StubRay) -> None:
     deep: Any = "deep"
     for _ in range(300):
         deep = {"a": deep}
@@ -134,20 +134,20 @@ def test_a_job_with_odd_values_does_not_spoil_the_list_of_jobs(agent: LocalAgent
         del ray.answers["/api/jobs/"]
 
 
-def test_a_redirect_leads_to_where_the_request_came_from(agent: LocalAgent) -> None:
+def test_redirect_contains_no_host(agent: LocalAgent) -> None:
     for host in ("elsewhere.example", f"127.0.0.1:{agent.url.rpartition(':')[2]}"):
         answer = agent.request("GET", "jobs?a=b", headers={"Host": host}, allow_redirects=False)
         assert (answer.status_code, answer.headers["Location"]) == (307, "/jobs/?a=b")
 
 
-def test_no_page_is_served(agent: LocalAgent) -> None:
+def test_no_documentation_pages_are_served(agent: LocalAgent) -> None:
     for path in ("docs", "redoc", "docs/oauth2-redirect"):
         assert requests.get(f"{agent.url}/{path}", timeout=PATIENCE).status_code == 401
         assert agent.request("GET", path).status_code == 404
 
 
 class Streams:
-    """Open streams of a job, over SSE or a WebSocket."""
+    """Open streams of jobs, over SSE or WebSocket."""
 
     def __init__(self, agent: LocalAgent) -> None:
         self._agent = agent
@@ -173,7 +173,7 @@ class Streams:
         return response.status_code
 
     def close(self) -> None:
-        """Leave."""
+        """Close all streams."""
         for each in self._open:
             each.close()
         self._open.clear()
@@ -186,7 +186,7 @@ def streams(agent: LocalAgent) -> Iterator[Streams]:
     opened.close()
 
 
-def test_many_followers_of_a_job_are_one_tail_of_ray_and_a_bystander_is_answered(
+def test_followers_of_a_job_share_one_tail_and_other_requests_succeed(
     agent: LocalAgent, ray: StubRay, streams: Streams
 ) -> None:
     ray.add_job("followed", "RUNNING")
@@ -201,10 +201,10 @@ def test_many_followers_of_a_job_are_one_tail_of_ray_and_a_bystander_is_answered
     for _ in range(5):
         streams.close()
         assert streams.open("followed") == 200
-    assert ray.tails == before + 1, "the tail was not opened again, though everybody had left"
+    assert ray.tails == before + 1, "the tail was not opened again, although all followers had closed"
 
 
-def test_tails_beyond_the_bound_are_429_and_a_bystander_is_answered(
+def test_tails_beyond_limit_return_429_and_other_requests_succeed(
     agent: LocalAgent, ray: StubRay, streams: Streams
 ) -> None:
     ray.log = b"line\n"
@@ -217,10 +217,10 @@ def test_tails_beyond_the_bound_are_429_and_a_bystander_is_answered(
     assert statuses == sorted(statuses)
     assert ray.tails <= MAX_TAILS
     assert agent.job("many-0")["status"] == "RUNNING"
-    assert agent.request("GET", "jobs/many-55/logs/").text == "line\n", "the whole log is there all the same"
+    assert agent.request("GET", "jobs/many-55/logs/").text == "line\n", "the whole log is still available"
 
 
-def test_streams_beyond_the_bound_are_429_and_those_who_leave_make_room(agent: LocalAgent, ray: StubRay) -> None:
+def test_streams_beyond_limit_return_429_until_others_close(agent: LocalAgent, ray: StubRay) -> None:
     ray.add_job("followed", "RUNNING")
     ray.log = b"line\n"
 
@@ -242,19 +242,19 @@ def test_streams_beyond_the_bound_are_429_and_those_who_leave_make_room(agent: L
 
     raise_file_limit()
 
-    def exactly_the_bound() -> bool | None:
+    def reaches_limit() -> bool | None:
         found = sorted(asyncio.run(statuses(MAX_FOLLOWERS + 50)))
         assert found.count(200) <= MAX_FOLLOWERS
-        # That somebody has left is noticed a little later.
+        # Disconnects are noticed with a delay.
         return found == [200] * MAX_FOLLOWERS + [429] * 50 or None
 
-    wait_until(exactly_the_bound, "fewer streams than the bound can be open")
-    wait_until(lambda: 429 not in asyncio.run(statuses(50)) or None, "those who left made no room")
+    wait_until(reaches_limit, "fewer streams than the limit can be open")
+    wait_until(lambda: 429 not in asyncio.run(statuses(50)) or None, "closed streams still count")
     assert agent.job("followed")["status"] == "RUNNING"
     assert agent.request("GET", "health/").status_code == 200
 
 
-def test_a_long_log_is_sent_in_constant_memory(agent: LocalAgent, ray: StubRay) -> None:
+def test_long_log_is_sent_in_constant_memory(agent: LocalAgent, ray: StubRay) -> None:
     ray.add_job("long", "SUCCEEDED")
     ray.log = b"%s\n" % (b"x" * 99) * 600_000
     process = psutil.Process(agent.pid)
@@ -278,4 +278,4 @@ def test_a_long_log_is_sent_in_constant_memory(agent: LocalAgent, ray: StubRay) 
     assert sum(length == len(ray.log) for length in lengths) == 3
     assert sum(length > len(ray.log) for length in lengths) == 3
     assert most - before < len(ray.log) / 2
-    assert ray.log_reads - reads <= 4, "it was read for several at a time"
+    assert ray.log_reads - reads <= 4, "several readers shared one read"

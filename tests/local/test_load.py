@@ -1,4 +1,4 @@
-"""Many followers of a job on a real Ray, and what its job head holds of them."""
+"""Many followers of a job on a real Ray, and the connections of its job head."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FOLLOWERS = 150
 
 
 def tails_of(agent: LocalAgent, job_id: str) -> int:
-    """Return how many connections Ray's job head has to the agent of the job's node; one more is for its calls."""
+    """Return the number of connections from Ray's job head to the agent of the job's node; one of them is for calls."""
     port = urlsplit(agent.job(job_id)["driver_agent_http_address"]).port
     for process in psutil.Process(agent.pid).children(recursive=True):
         with contextlib.suppress(psutil.Error):
@@ -53,13 +53,13 @@ def follow(agent: LocalAgent, job_id: str, number: int) -> tuple[str, Any]:
     return text, last
 
 
-def test_many_followers_are_one_tail_of_ray_and_each_has_every_line(agent: LocalAgent) -> None:
+def test_many_followers_share_one_tail_and_receive_every_line(agent: LocalAgent) -> None:
     bystander = agent.wait(agent.submit("true"))["submission_id"]
     job_id = agent.submit("for i in $(seq 100); do echo line $i; done; sleep 300")
     agent.wait(job_id, statuses=["RUNNING"])
     with ThreadPoolExecutor(FOLLOWERS) as pool:
         followed = [pool.submit(follow, agent, job_id, number) for number in range(FOLLOWERS)]
-        wait_until(lambda: tails_of(agent, job_id) or None, "nobody tails the job")
+        wait_until(lambda: tails_of(agent, job_id) or None, "the job is not tailed")
         for _ in range(20):
             assert agent.job(bystander)["status"] == "SUCCEEDED"
             assert tails_of(agent, job_id) <= 2
@@ -73,7 +73,7 @@ def test_many_followers_are_one_tail_of_ray_and_each_has_every_line(agent: Local
     assert [last for _, last in results] == [{"type": "complete"}] * FOLLOWERS
 
 
-def test_clients_that_come_and_go_leave_one_tail_behind(agent: LocalAgent) -> None:
+def test_reconnecting_clients_share_one_tail(agent: LocalAgent) -> None:
     job_id = agent.submit("echo up; sleep 300")
     agent.wait(job_id, statuses=["RUNNING"])
     url = f"{agent.url.replace('http', 'ws')}/jobs/{job_id}/logs/"
@@ -87,4 +87,4 @@ def test_clients_that_come_and_go_leave_one_tail_behind(agent: LocalAgent) -> No
     assert tails_of(agent, job_id) <= 2
     agent.request("POST", f"jobs/{job_id}/stop/")
     agent.wait(job_id)
-    wait_until(lambda: tails_of(agent, job_id) <= 1 or None, "the tail of a job that has ended is held")
+    wait_until(lambda: tails_of(agent, job_id) <= 1 or None, "the tail of an ended job is still open")

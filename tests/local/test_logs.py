@@ -1,4 +1,4 @@
-"""Whole logs and live logs of real jobs."""
+"""Whole and live logs of real jobs."""
 
 from __future__ import annotations
 
@@ -59,15 +59,13 @@ def whole_log(agent: LocalAgent, job_id: str) -> str:
     return response.content.decode("utf-8")
 
 
-def test_the_whole_log_is_what_the_job_printed(agent: LocalAgent, finished_job: dict[str, Any]) -> None:
+def test_whole_log_contains_job_output(agent: LocalAgent, finished_job: dict[str, Any]) -> None:
     printed = "\n".join([*LINES, LONG_LINE, "  indented\ttab", "", "last", ""])
 
     assert whole_log(agent, "finished_job").endswith(printed)
 
 
-def test_both_streams_equal_the_whole_log_and_then_say_complete(
-    agent: LocalAgent, finished_job: dict[str, Any]
-) -> None:
+def test_streams_contain_whole_log_and_complete(agent: LocalAgent, finished_job: dict[str, Any]) -> None:
     whole = whole_log(agent, "finished_job")
 
     by_sse = list(sse_events(agent, "finished_job"))
@@ -81,7 +79,7 @@ def test_both_streams_equal_the_whole_log_and_then_say_complete(
     assert code == 1000
 
 
-def test_a_job_is_followed_while_it_runs(agent: LocalAgent) -> None:
+def test_running_job_is_followed(agent: LocalAgent) -> None:
     job_id = agent.submit("for i in 1 2 3 4; do echo tick $i; sleep 1; done")
     statuses, events = [], []
 
@@ -98,7 +96,7 @@ def test_a_job_is_followed_while_it_runs(agent: LocalAgent) -> None:
     assert statuses[-1] == "SUCCEEDED"
 
 
-def test_a_log_that_is_not_text_ends_the_streams_while_the_job_runs_and_is_whole_when_it_has_ended(
+def test_invalid_utf8_ends_streams_of_running_job_only(
     agent: LocalAgent,
 ) -> None:
     job_id = agent.submit(f'python -c "{BROKEN}"')
@@ -118,7 +116,7 @@ def test_a_log_that_is_not_text_ends_the_streams_while_the_job_runs_and_is_whole
     assert last == {"type": "complete"}
 
 
-def test_a_job_whose_environment_fails_says_why_and_its_log_ends(agent: LocalAgent) -> None:
+def test_failed_runtime_environment_is_explained_and_log_is_complete(agent: LocalAgent) -> None:
     job_id = agent.submit("true", runtime_env={"conda": "no-such-environment"})
 
     *_, last = sse_events(agent, job_id)

@@ -1,4 +1,4 @@
-"""Manifests of plugins: what is taken, and what is refused by file and field."""
+"""Plugin manifests: valid ones, and errors with file and field."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write(folder: Path, manifest: str = GOOD) -> Path:
     return folder
 
 
-def test_a_manifest_is_read(tmp_path: Path) -> None:
+def test_manifest_is_read(tmp_path: Path) -> None:
     manifest = GOOD.replace("run.py", "run.py --fast, num_cpus: 0.5, num_gpus: 2, description: Runs") + "description: A"
     (plugin,) = PluginFolder(write(tmp_path / "any name", manifest).parent).read().usable
 
@@ -68,7 +68,7 @@ def test_a_manifest_is_read(tmp_path: Path) -> None:
         (GOOD.replace("run.py", "run.py, gpus: 1"), "actions.run.gpus: Extra inputs"),
     ],
 )
-def test_a_malformed_manifest_is_refused_by_file_and_field(manifest: str, words: str, tmp_path: Path) -> None:
+def test_malformed_manifest_is_reported_with_file_and_field(manifest: str, words: str, tmp_path: Path) -> None:
     folder = write(tmp_path / "plugins" / "train", manifest)
     with pytest.raises(PluginError) as caught:
         read_plugin(folder)
@@ -109,7 +109,7 @@ ODD: dict[str, bytes | Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("words", ODD)
-def test_a_manifest_that_cannot_be_read_is_a_fault_of_its_plugin_alone(words: str, tmp_path: Path) -> None:
+def test_unreadable_manifest_affects_its_plugin_only(words: str, tmp_path: Path) -> None:
     write(tmp_path / "good", GOOD.replace("train", "good"))
     (tmp_path / "odd").mkdir()
     path = tmp_path / "odd" / "plugin.yaml"
@@ -139,7 +139,7 @@ def test_a_manifest_that_cannot_be_read_is_a_fault_of_its_plugin_alone(words: st
     assert folder.find("odd").lookup == "odd@1", "it is read again once it has changed"
 
 
-def test_two_folders_for_one_release_are_a_fault_of_that_release_alone(tmp_path: Path) -> None:
+def test_duplicate_release_affects_this_release_only(tmp_path: Path) -> None:
     for name, manifest in {"a": GOOD, "b": GOOD, "c": GOOD.replace("'1'", "'2'")}.items():
         write(tmp_path / name, manifest)
     folder = PluginFolder(tmp_path)
@@ -149,7 +149,7 @@ def test_two_folders_for_one_release_are_a_fault_of_that_release_alone(tmp_path:
     assert folder.find("train@2").folder == tmp_path / "c"
 
 
-def test_a_manifest_that_has_not_changed_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unchanged_manifest_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "train") / "plugin.yaml"
     folder = PluginFolder(tmp_path)
     folder.read()
@@ -160,7 +160,7 @@ def test_a_manifest_that_has_not_changed_is_not_read_again(tmp_path: Path, monke
     assert folder.find("train").lookup == "train@1.1"
 
 
-def test_a_plugin_is_found_by_its_release_and_by_its_name_if_that_says_which(tmp_path: Path) -> None:
+def test_plugin_is_found_by_release_and_unique_name(tmp_path: Path) -> None:
     folder = PluginFolder(tmp_path)
     write(tmp_path / "one")
     (tmp_path / "no plugin").mkdir()
@@ -176,7 +176,7 @@ def test_a_plugin_is_found_by_its_release_and_by_its_name_if_that_says_which(tmp
     assert caught.value.status_code == 404
 
 
-def test_a_plugin_is_found_by_its_path(tmp_path: Path) -> None:
+def test_plugin_is_found_by_path(tmp_path: Path) -> None:
     folder = PluginFolder(tmp_path / "plugins")
     inside, outside = write(tmp_path / "plugins" / "a"), write(tmp_path / "b")
     assert [folder.find_by_path(path).folder for path in ("a", str(inside), str(outside), "../b")] == [inside] * 2 + [
@@ -187,7 +187,7 @@ def test_a_plugin_is_found_by_its_path(tmp_path: Path) -> None:
             folder.find_by_path(path)
 
 
-def test_a_run_becomes_rays_submit_call() -> None:
+def test_submission_of_a_run() -> None:
     plugin = PluginFolder(EXAMPLE_PLUGINS).find("train")
     order = RunRequest(action="train", params={"a": "é $HOME ${PATH}"}, job_id="j-1", language="ko")
 
@@ -207,7 +207,7 @@ def test_a_run_becomes_rays_submit_call() -> None:
     }
 
 
-def test_a_run_without_an_id_gets_one_of_its_own() -> None:
+def test_run_without_id_gets_unique_id() -> None:
     plugin = PluginFolder(EXAMPLE_PLUGINS).find("train")
     ids = {build_submission(plugin, RunRequest(action="train"))["submission_id"] for _ in range(9)}
     assert len(ids) == 9
@@ -222,7 +222,7 @@ def test_a_run_without_an_id_gets_one_of_its_own() -> None:
         ({"action": "train", "job_id": "a b"}, RayAgentInputError, "job id"),
     ],
 )
-def test_a_run_that_cannot_be_one_is_refused(order: dict[str, Any], error: type[Exception], words: str) -> None:
+def test_invalid_run_is_rejected(order: dict[str, Any], error: type[Exception], words: str) -> None:
     assert issubclass(error, (LocalAgentError, RayAgentInputError))
     with pytest.raises(error, match=words):
         build_submission(PluginFolder(EXAMPLE_PLUGINS).find("train"), RunRequest(**order))

@@ -1,4 +1,4 @@
-"""Plugins run on a real Ray: what reaches the command, and what is refused."""
+"""Plugins on a real Ray: the environment of their commands, and rejected runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run(agent: LocalAgent, lookup: str = "train@1.0", **body: Any) -> requests.R
     return agent.request("POST", f"plugin_releases/{lookup}/run/", json={"action": "train", **body})
 
 
-def refused(response: requests.Response, status_code: int) -> str:
+def error_detail(response: requests.Response, status_code: int) -> str:
     assert response.status_code == status_code, response.text
     assert list(response.json()) == ["detail"]
     return str(response.json()["detail"])
@@ -45,13 +45,13 @@ def log_of(agent: LocalAgent, job_id: str) -> str:
 
 @pytest.fixture(scope="module")
 def shows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A plugin, outside of the folder of plugins, that shows what its command is given."""
+    """A plugin outside the plugin folder that prints the environment of its command."""
     folder = tmp_path_factory.mktemp("a plugin's folder")
     (folder / "plugin.yaml").write_text(SHOWS)
     return folder
 
 
-def test_the_plugins_of_the_folder_are_listed_and_shown(agent: LocalAgent) -> None:
+def test_plugins_in_folder_are_listed(agent: LocalAgent) -> None:
     answer = agent.request("GET", "plugin_releases/").json()
     (train,) = answer["results"]
 
@@ -61,10 +61,10 @@ def test_the_plugins_of_the_folder_are_listed_and_shown(agent: LocalAgent) -> No
     for lookup in ("train@1.0/", "train/", "train@1.0", "train", "train%401.0/"):
         assert agent.request("GET", f"plugin_releases/{lookup}").json() == train
     for lookup in ("train@2/", "other", "train@/"):
-        assert "There is no plugin" in refused(agent.request("GET", f"plugin_releases/{lookup}"), 404)
+        assert "There is no plugin" in error_detail(agent.request("GET", f"plugin_releases/{lookup}"), 404)
 
 
-def test_the_example_runs_to_its_result_under_the_callers_id(agent: LocalAgent) -> None:
+def test_example_plugin_succeeds_with_given_id(agent: LocalAgent) -> None:
     answer = agent.run("train@1.0", "train", {"epochs": 2, "seconds": 0.1}, job_id="plugin-train-1")
 
     names = {"plugin": "train", "version": "1.0", "action": "train"}
@@ -81,21 +81,21 @@ def test_the_example_runs_to_its_result_under_the_callers_id(agent: LocalAgent) 
     assert finder.value() == {"epochs": 2, "loss": 0.25}
 
 
-def test_a_run_without_an_id_says_which_job_it_is(agent: LocalAgent) -> None:
+def test_run_without_id_returns_job_id(agent: LocalAgent) -> None:
     job_id = agent.run("train", "train", {"epochs": 1, "seconds": 0})["job_id"]
 
     assert job_id.startswith("train-")
     assert agent.wait(job_id)["status"] == "SUCCEEDED"
 
 
-def test_the_example_fails_where_it_is_told_to(agent: LocalAgent) -> None:
+def test_example_plugin_fails_on_request(agent: LocalAgent) -> None:
     job_id = agent.run("train", "train", {"fail_at": 2, "seconds": 0})["job_id"]
 
     assert agent.wait(job_id)["status"] == "FAILED"
     assert "ValueError: the loss is not a number in epoch 2" in log_of(agent, job_id)
 
 
-def test_the_command_is_given_params_and_names_and_runs_in_the_plugins_folder(agent: LocalAgent, shows: Path) -> None:
+def test_command_gets_environment_and_runs_in_plugin_folder(agent: LocalAgent, shows: Path) -> None:
     params: dict[str, Any] = {
         "text": "é 漢 😀 \n ' \" \\ $HOME ${PATH} $(id)",
         "none": None,
@@ -120,7 +120,7 @@ def test_the_command_is_given_params_and_names_and_runs_in_the_plugins_folder(ag
         assert environment.get("RAYAGENT_LANGUAGE") == body.get("language")
 
 
-def test_a_debug_path_may_be_within_the_folder_of_plugins(agent: LocalAgent) -> None:
+def test_debug_path_may_be_relative_to_plugin_folder(agent: LocalAgent) -> None:
     body = {"action": "train", "plugin_path": "train", "job_id": "plugin-debug-1", "params": {"epochs": 1}}
     answer = agent.request("POST", "plugin_releases/run_debug/", json=body)
 
@@ -128,7 +128,7 @@ def test_a_debug_path_may_be_within_the_folder_of_plugins(agent: LocalAgent) -> 
     assert agent.wait("plugin-debug-1")["status"] == "SUCCEEDED"
 
 
-def test_gpus_that_the_cluster_has_not_are_503_in_the_words_of_an_agent(agent: LocalAgent) -> None:
+def test_missing_gpus_return_503(agent: LocalAgent) -> None:
     answer = run(agent, action="train_on_gpu", job_id="plugin-gpu-1")
 
     assert answer.status_code == 503
@@ -149,14 +149,14 @@ def test_gpus_that_the_cluster_has_not_are_503_in_the_words_of_an_agent(agent: L
         ("train@1.0", {"requirements": ["torch"]}, 501, "requirements"),
     ],
 )
-def test_a_run_that_cannot_be_one_is_refused(
+def test_invalid_run_is_rejected(
     agent: LocalAgent, lookup: str, body: dict[str, Any], status_code: int, words: str
 ) -> None:
-    assert words in refused(run(agent, lookup, **body), status_code)
+    assert words in error_detail(run(agent, lookup, **body), status_code)
 
 
 @pytest.mark.parametrize("body", [{"action": 1}, {"params": []}, {"language": "a b"}, {"other": 1}])
-def test_a_run_with_a_malformed_body_is_422(agent: LocalAgent, body: dict[str, Any]) -> None:
+def test_run_with_malformed_body_returns_422(agent: LocalAgent, body: dict[str, Any]) -> None:
     assert run(agent, **body).status_code == 422
 
 
@@ -169,18 +169,16 @@ def test_a_run_with_a_malformed_body_is_422(agent: LocalAgent, body: dict[str, A
         ({"plugin_path": "train", "modules": {"main": "x"}}, 501, "modules"),
     ],
 )
-def test_a_debug_run_that_cannot_be_one_is_refused(
-    agent: LocalAgent, body: dict[str, Any], status_code: int, words: str
-) -> None:
+def test_invalid_debug_run_is_rejected(agent: LocalAgent, body: dict[str, Any], status_code: int, words: str) -> None:
     answer = agent.request("POST", "plugin_releases/run_debug/", json={"action": "train", **body})
-    assert words in refused(answer, status_code)
+    assert words in error_detail(answer, status_code)
 
 
-def test_a_manifest_that_breaks_later_is_told(agent: LocalAgent, shows: Path, tmp_path: Path) -> None:
+def test_broken_manifest_is_reported_in_debug_run(agent: LocalAgent, shows: Path, tmp_path: Path) -> None:
     folder = tmp_path / "broken"
     shutil.copytree(shows, folder)
     (folder / "plugin.yaml").write_text("name: broken\n")
     body = {"action": "show", "plugin_path": str(folder)}
 
-    words = refused(agent.request("POST", "plugin_releases/run_debug/", json=body), 500)
+    words = error_detail(agent.request("POST", "plugin_releases/run_debug/", json=body), 500)
     assert words.startswith(f"{folder}/plugin.yaml: version: Field required; actions: Field required")

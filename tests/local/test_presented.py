@@ -1,4 +1,4 @@
-"""What the task log shows of a job of a real Ray: levels, and a bar whose states come as lines."""
+"""Records of a job on a real Ray: levels, and a progress bar."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ for _ in tqdm(range({STEPS}), desc="train", mininterval=0):
 """
 
 
-def test_a_bar_is_thinned_and_errors_are_errors(agent: LocalAgent, tmp_path: Path) -> None:
+def test_progress_bar_is_reduced_and_levels_are_detected(agent: LocalAgent, tmp_path: Path) -> None:
     program = tmp_path / "job.py"
     program.write_text(PROGRAM, encoding="utf-8")
     job_id = agent.submit(f"python -u {program}")

@@ -1,4 +1,4 @@
-"""The local agent's parts that need neither Ray nor a socket."""
+"""The parts of the local agent that need neither Ray nor a socket."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from airflow_provider_rayagent.local.server import listen, url_of
     "text",
     ["", "a", "a\n" * 20_000, "x" * 50_000, "\x1b[1m" * 9_000, "漢字\n\n" * 9_000, "😀" * 15_000, "\n" * 30_000],
 )
-def test_events_hold_the_text_unchanged_and_are_short_enough_for_every_client(text: str) -> None:
+def test_events_contain_unchanged_text_within_limit(text: str) -> None:
     sent = messages(b"".join(log_events(text)))
 
     events = [json.loads(each) for each in sent]
@@ -49,25 +49,25 @@ def test_events_hold_the_text_unchanged_and_are_short_enough_for_every_client(te
     assert all(len(each) <= MAX_EVENT_CHARS for each in sent)
 
 
-def test_an_event_is_cut_after_a_newline_where_there_is_one() -> None:
+def test_text_is_split_after_newlines() -> None:
     events = [json.loads(each) for each in messages(b"".join(log_events("line with a newline\n" * 5_000)))]
 
     assert len(events) > 1
     assert all(event["message"].endswith("\n") for event in events)
 
 
-def test_a_chunk_that_fits_is_one_event() -> None:
+def test_short_chunk_is_one_event() -> None:
     assert list(log_events("one\ntwo\n")) == [b'data: {"type": "log", "message": "one\\ntwo\\n"}\n\n']
 
 
-def test_an_event_has_no_separator_that_a_client_could_cut_at() -> None:
+def test_event_contains_no_line_separators() -> None:
     (line,) = messages(encode_event({"type": "log", "message": "a\u2028b\x85c\x1cd\r\ne\n\nf"}))
 
     assert line.splitlines() == [line]
     assert json.loads(line)["message"] == "a\u2028b\x85c\x1cd\r\ne\n\nf"
 
 
-def test_of_a_block_whole_events_are_kept() -> None:
+def test_incomplete_event_at_end_is_removed() -> None:
     one, two = encode_event({"type": "log", "message": "1"}), encode_event({"type": "log", "message": "2"})
 
     assert complete_events(one + two) == one + two
@@ -79,7 +79,7 @@ def events_of(*texts: str) -> bytes:
     return b"".join(encode_event({"type": "log", "message": text}) for text in texts)
 
 
-def test_logs_in_a_row_are_joined() -> None:
+def test_consecutive_log_events_are_merged() -> None:
     texts = ["é1\n", 'a"}\n\ndata: {"type": "log", "message": "', "\\", "😀\n"]
     other = encode_event({"type": "error", "message": "x"})
 
@@ -92,7 +92,7 @@ def test_logs_in_a_row_are_joined() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 99, 2_500, 4_900, 5_000, 9_900])
-def test_logs_are_joined_up_to_the_longest_event(size: int) -> None:
+def test_log_events_are_merged_up_to_limit(size: int) -> None:
     texts = [str(number % 10) * size for number in range(60_000 // size)]
     other = encode_event({"type": "error", "message": "x" * 50})
 
@@ -113,7 +113,7 @@ def rest_of(pieces: list[str], *sent_texts: str) -> str:
 
 
 @pytest.mark.parametrize("size", range(1, 9))
-def test_the_rest_of_a_log_is_what_was_not_sent(size: int) -> None:
+def test_remainder_is_text_that_was_not_sent(size: int) -> None:
     def pieces(whole: str) -> list[str]:
         return [whole[start : start + size] for start in range(0, len(whole), size)]
 
@@ -130,11 +130,11 @@ def test_the_rest_of_a_log_is_what_was_not_sent(size: int) -> None:
     ("status", "ended"),
     [("PENDING", False), ("RUNNING", False), ("SUCCEEDED", True), ("FAILED", True), ("STOPPED", True), ("NEW", False)],
 )
-def test_a_job_has_ended_if_its_status_is_terminal(status: str, ended: bool) -> None:
+def test_job_has_ended_if_status_is_terminal(status: str, ended: bool) -> None:
     assert has_ended({"status": status}) is ended
 
 
-def test_gpus_are_added_up_over_the_living_nodes() -> None:
+def test_gpus_of_live_nodes_are_summed() -> None:
     nodes = [
         {"node_id": "a", "node_ip": "1", "state": "ALIVE", "resources_total": {"GPU": 4.0, "accelerator_type:H100": 1}},
         {"node_id": "b", "node_ip": "2", "state": "ALIVE", "resources_total": {"CPU": 4.0}},
@@ -148,7 +148,7 @@ def test_gpus_are_added_up_over_the_living_nodes() -> None:
     assert status["nodes"][0]["types"] == ["H100"]
 
 
-def test_what_is_not_known_of_gpus_is_not_made_up() -> None:
+def test_unknown_gpu_usage_is_none() -> None:
     nodes = [{"node_id": "a", "state": "ALIVE", "resources_total": {"GPU": 4.0}}]
 
     status = gpu_status(nodes, None)
@@ -156,14 +156,14 @@ def test_what_is_not_known_of_gpus_is_not_made_up() -> None:
     assert (status["total_gpus"], status["used_gpus"], status["available_gpus"]) == (4.0, None, None)
 
 
-def test_a_cluster_without_gpus_uses_none() -> None:
+def test_cluster_without_gpus_uses_zero() -> None:
     status = gpu_status([{"node_id": "a", "state": "ALIVE", "resources_total": {}}], None)
 
     assert (status["total_gpus"], status["used_gpus"], status["available_gpus"]) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("token", ["", " ", "a b", "a\n", "é", "a\x00"])
-def test_a_token_that_no_header_can_carry_is_refused(token: str) -> None:
+def test_token_invalid_in_header_is_rejected(token: str) -> None:
     with pytest.raises(LocalAgentError, match="visible ASCII"):
         check_token(token)
 
@@ -182,16 +182,16 @@ def test_a_token_that_no_header_can_carry_is_refused(token: str) -> None:
         "http://h?a",
     ],
 )
-def test_an_address_that_is_no_dashboard_is_refused(url: str) -> None:
+def test_invalid_dashboard_address_is_rejected(url: str) -> None:
     with pytest.raises(LocalAgentError, match="Not the address"):
         check_dashboard_url(url)
 
 
-def test_a_dashboard_may_have_a_path() -> None:
+def test_dashboard_address_may_have_path() -> None:
     assert check_dashboard_url("https://h:8265/ray/") == "https://h:8265/ray"
 
 
-def test_of_a_traceback_the_last_exception_is_told() -> None:
+def test_plain_words_of_traceback_are_last_exception() -> None:
     text = (
         "Traceback (most recent call last):\n  File x\nKeyError: 1\n\n"
         "Traceback (most recent call last):\n  File y\nray.exceptions.RayError: no\nreason\n"
@@ -204,12 +204,12 @@ def test_of_a_traceback_the_last_exception_is_told() -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.1", "8.8.8.8", "example.com", "", "127.0.0.1:80"])
-def test_only_a_loopback_address_is_listened_on(host: str) -> None:
+def test_non_loopback_address_is_rejected(host: str) -> None:
     with pytest.raises(LocalAgentError, match="loopback"):
         listen(host, 0)
 
 
-def test_a_taken_port_is_told() -> None:
+def test_port_in_use_is_reported() -> None:
     with listen("127.0.0.1", 0) as first:
         port = first.getsockname()[1]
         assert url_of(first) == f"http://127.0.0.1:{port}"
@@ -217,12 +217,12 @@ def test_a_taken_port_is_told() -> None:
             listen("localhost", port)
 
 
-def test_an_info_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_unwritable_info_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(LocalAgentError, match="Cannot write"):
         write_private(tmp_path / "missing" / "info.json", "x")
 
 
-def test_the_head_is_light_on_loopback_and_without_a_daemon() -> None:
+def test_start_command_options() -> None:
     command = start_command(HeadPorts(gcs=1, dashboard=2, client=3, agent=4), Path("t"), num_cpus=3)
 
     assert {"--head", "--block", "--disable-usage-stats", "--temp-dir=t", "--num-cpus=3"} <= set(command)
@@ -231,14 +231,14 @@ def test_the_head_is_light_on_loopback_and_without_a_daemon() -> None:
     )
 
 
-def test_the_head_has_ports_of_its_own() -> None:
+def test_free_ports_are_distinct() -> None:
     ports = astuple(free_ports())
 
     assert len(set(ports)) == len(ports) == 4
     assert 0 not in ports, "with port 0 for its node agent, Ray 2.50 to 2.53 can read no log"
 
 
-def test_the_head_does_not_join_the_cluster_that_the_environment_names() -> None:
+def test_head_ignores_ray_address_in_environment() -> None:
     environment = head_environment({"RAY_ADDRESS": "elsewhere:1", "PATH": "/usr/bin", "HOME": "/h"}, Path("/t"))
 
     assert "RAY_ADDRESS" not in environment
@@ -246,7 +246,7 @@ def test_the_head_does_not_join_the_cluster_that_the_environment_names() -> None
     assert environment["HOME"] == "/h"
 
 
-def test_the_head_has_its_own_token_whatever_the_environment_says() -> None:
+def test_head_has_its_own_token_regardless_of_environment() -> None:
     hostile = {
         "RAY_AUTH_MODE": "disabled",
         "RAY_AUTH_TOKEN": "theirs",
@@ -278,7 +278,7 @@ def test_the_head_has_its_own_token_whatever_the_environment_says() -> None:
         ("unknown", "does not require a token anywhere"),
     ],
 )
-def test_what_stands_open_in_an_older_ray_is_said_in_one_line(version: str, words: str) -> None:
+def test_unprotected_parts_of_older_ray_are_described_in_one_line(version: str, words: str) -> None:
     line = describe_unprotected_parts(version)
 
     assert line is not None
@@ -288,5 +288,5 @@ def test_what_stands_open_in_an_older_ray_is_said_in_one_line(version: str, word
 
 
 @pytest.mark.parametrize("version", ["2.58.0", "2.60.0", "3.0.0.dev0"])
-def test_of_a_newer_ray_nothing_stands_open(version: str) -> None:
+def test_newer_ray_has_no_unprotected_parts(version: str) -> None:
     assert describe_unprotected_parts(version) is None

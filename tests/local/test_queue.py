@@ -1,4 +1,4 @@
-"""The agent's queue over a real Ray: so many jobs at once, the others in order and unknown until their turn."""
+"""The agent's queue with a real Ray: it limits running jobs; the others run in order and are unknown until then."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def wait_until_known(agent: LocalAgent, job_id: str) -> None:
 
 @pytest.fixture
 def full(agent: LocalAgent) -> Iterator[list[str]]:
-    """Ids of jobs that take every place; none that is left goes on afterwards."""
+    """Ids of jobs that fill all slots; they are stopped at the end."""
     ids = [f"full-{uuid.uuid4()}" for _ in range(LIMIT)]
     try:
         for job_id in ids:
@@ -57,7 +57,7 @@ def full(agent: LocalAgent) -> Iterator[list[str]]:
             agent.wait(job_id)
 
 
-def test_later_jobs_wait_unknown_and_run_in_order_as_places_are_free(agent: LocalAgent, full: list[str]) -> None:
+def test_waiting_jobs_are_unknown_and_run_in_order(agent: LocalAgent, full: list[str]) -> None:
     later = [
         agent.run("train", "train", LONG if number == 0 else SHORT, job_id=f"later-{number}") for number in range(3)
     ]
@@ -72,7 +72,7 @@ def test_later_jobs_wait_unknown_and_run_in_order_as_places_are_free(agent: Loca
     agent.wait(full[0])
     wait_until_known(agent, "later-0")
     time.sleep(2)
-    assert not is_known(agent, "later-1"), "the first of them took the place that was free"
+    assert not is_known(agent, "later-1"), "the first of them took the free slot"
 
     stop(agent, "later-0")
     starts = [agent.wait("later-0")["start_time"]]
@@ -84,11 +84,11 @@ def test_later_jobs_wait_unknown_and_run_in_order_as_places_are_free(agent: Loca
     assert starts == sorted(starts)
 
 
-def test_other_jobs_take_no_place(agent: LocalAgent, full: list[str]) -> None:
+def test_other_jobs_do_not_count(agent: LocalAgent, full: list[str]) -> None:
     assert agent.wait(agent.submit("echo here"))["status"] == "SUCCEEDED"
 
 
-def test_a_waiting_job_that_is_stopped_is_stopped_from_then_on(agent: LocalAgent, full: list[str]) -> None:
+def test_stopped_waiting_job_never_runs(agent: LocalAgent, full: list[str]) -> None:
     agent.run("train", "train", SHORT, job_id="stopped-in-queue")
 
     assert stop(agent, "stopped-in-queue").json() == {"stopped": True}
@@ -97,20 +97,18 @@ def test_a_waiting_job_that_is_stopped_is_stopped_from_then_on(agent: LocalAgent
     assert (job["submission_id"], job["status"], job["type"]) == ("stopped-in-queue", "STOPPED", "SUBMISSION")
     assert "waited in the agent's queue" in job["message"]
     assert job["end_time"] >= job["start_time"] > 1_500_000_000_000
-    assert set(job) == set(agent.job(full[0])), "it looks as Ray's own jobs do"
+    assert set(job) == set(agent.job(full[0])), "it has the fields of Ray's jobs"
     assert job in agent.request("GET", "jobs/").json()
     assert agent.request("GET", "jobs/stopped-in-queue/logs/").text == ""
 
     stop(agent, full[0])
     agent.wait(full[0])
     time.sleep(2)
-    assert agent.job("stopped-in-queue") == job, "and it is not started later"
+    assert agent.job("stopped-in-queue") == job, "it is not started later"
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-def test_who_follows_a_job_that_was_stopped_in_the_queue_sees_its_end(
-    agent: LocalAgent, full: list[str], driver: str
-) -> None:
+def test_job_stopped_in_queue_can_be_followed(agent: LocalAgent, full: list[str], driver: str) -> None:
     job_id = f"followed-{driver.replace(' ', '-')}"
     agent.run("train", "train", SHORT, job_id=job_id)
     stop(agent, job_id)
@@ -121,7 +119,7 @@ def test_who_follows_a_job_that_was_stopped_in_the_queue_sees_its_end(
     assert (followed.job["status"], followed.lines) == ("STOPPED", [])
 
 
-def test_an_id_that_is_known_is_409_wherever_it_is_known(agent: LocalAgent, full: list[str]) -> None:
+def test_id_in_use_returns_409(agent: LocalAgent, full: list[str]) -> None:
     agent.run("train", "train", SHORT, job_id="waits")
     agent.run("train", "train", SHORT, job_id="ended-here")
     stop(agent, "ended-here")

@@ -1,4 +1,4 @@
-"""The queue's rules where Ray is away or refuses, which a real Ray does not do on cue."""
+"""The queue if Ray is unavailable or rejects jobs, which cannot be produced with a real Ray."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 
 class Ray:
-    """As much of a dashboard as the queue asks.
+    """A stub of the dashboard for the queue.
 
-    :ivar faults: raised by the next submissions.
-    :ivar lost: raised by the next submission once Ray has the job.
+    :ivar faults: errors of the next submissions.
+    :ivar away: whether Ray is unavailable.
+    :ivar lost: error of the next submission, although Ray accepts the job.
     """
 
     def __init__(self) -> None:
@@ -57,21 +58,21 @@ class Ray:
         await until(lambda: tuple(self.jobs) == job_ids)
 
 
-async def until(is_so: Callable[[], bool]) -> None:
-    """Wait for something."""
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition."""
     for _ in range(3_000):
-        if is_so():
+        if condition():
             return
         await asyncio.sleep(0.01)
-    raise AssertionError("it did not come about")
+    raise AssertionError("the condition was not fulfilled")
 
 
 @pytest.fixture(autouse=True)
-def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_poll_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobqueue, "POLL_SECONDS", 0.01)
 
 
-def a_job(job_id: str) -> dict[str, Any]:
+def make_job(job_id: str) -> dict[str, Any]:
     return {"submission_id": job_id, "entrypoint": "true", "metadata": {"plugin": "p", "action": "a"}}
 
 
@@ -80,10 +81,10 @@ def make_queue(limit: int = 1) -> tuple[Ray, JobQueue]:
     return ray, JobQueue(ray, limit)
 
 
-def test_jobs_go_to_ray_in_order_as_others_end() -> None:
+def test_jobs_are_submitted_in_order_as_others_end() -> None:
     async def play() -> None:
         ray, queue = make_queue()
-        assert [await queue.add(a_job(each)) for each in "abcd"] == [False, True, True, True]
+        assert [await queue.add(make_job(each)) for each in "abcd"] == [False, True, True, True]
         await asyncio.sleep(0.1)
         assert list(ray.jobs) == ["a"]
         ray.jobs["a"]["status"] = "SUCCEEDED"
@@ -98,25 +99,25 @@ def test_jobs_go_to_ray_in_order_as_others_end() -> None:
     asyncio.run(play())
 
 
-def test_jobs_that_are_on_ray_already_count_if_they_are_of_plugins() -> None:
+def test_existing_plugin_jobs_on_ray_count() -> None:
     async def play() -> None:
         ray, queue = make_queue()
         ray.jobs["other"] = {"status": "RUNNING", "metadata": None}
-        ray.jobs["ended"] = {**a_job("ended"), "status": "SUCCEEDED"}
-        assert not await queue.add(a_job("a"))
-        assert await JobQueue(ray, 1).add(a_job("b"))  # type: ignore[arg-type]
+        ray.jobs["ended"] = {**make_job("ended"), "status": "SUCCEEDED"}
+        assert not await queue.add(make_job("a"))
+        assert await JobQueue(ray, 1).add(make_job("b"))  # type: ignore[arg-type]
 
     asyncio.run(play())
 
 
-def test_while_ray_is_away_what_waits_goes_on_waiting_and_nothing_is_taken() -> None:
+def test_jobs_keep_waiting_while_ray_is_unavailable() -> None:
     async def play() -> None:
         ray, queue = make_queue()
-        await queue.add(a_job("a"))
-        await queue.add(a_job("b"))
+        await queue.add(make_job("a"))
+        await queue.add(make_job("b"))
         ray.away = True
         with pytest.raises(RayUnavailableError):
-            await queue.add(a_job("c"))
+            await queue.add(make_job("c"))
         await asyncio.sleep(0.1)
         ray.away = False
         ray.jobs["a"]["status"] = "SUCCEEDED"
@@ -128,23 +129,23 @@ def test_while_ray_is_away_what_waits_goes_on_waiting_and_nothing_is_taken() -> 
     asyncio.run(play())
 
 
-def test_a_job_that_ray_refuses_at_once_is_refused_and_not_known() -> None:
+def test_job_rejected_immediately_is_unknown() -> None:
     async def play() -> None:
         ray, queue = make_queue()
         ray.faults = [RayAnswerError("no such resource", 400)]
         with pytest.raises(RayAnswerError, match="no such resource"):
-            await queue.add(a_job("a"))
+            await queue.add(make_job("a"))
         assert queue.find("a") is None
-        assert not await queue.add(a_job("a"))
+        assert not await queue.add(make_job("a"))
 
     asyncio.run(play())
 
 
-def test_a_waiting_job_that_ray_refuses_has_failed_and_the_next_is_submitted() -> None:
+def test_rejected_waiting_job_fails_and_next_is_submitted() -> None:
     async def play() -> None:
         ray, queue = make_queue()
         for each in "abc":
-            await queue.add(a_job(each))
+            await queue.add(make_job(each))
         ray.faults = [RayAnswerError("no such resource", 400)]
         ray.jobs["a"]["status"] = "SUCCEEDED"
         await ray.until("a", "c")
@@ -157,11 +158,11 @@ def test_a_waiting_job_that_ray_refuses_has_failed_and_the_next_is_submitted() -
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
-def test_a_waiting_job_that_ray_cannot_take_now_is_submitted_again(status: int) -> None:
+def test_transient_failure_is_retried(status: int) -> None:
     async def play() -> None:
         ray, queue = make_queue()
         for each in "abc":
-            await queue.add(a_job(each))
+            await queue.add(make_job(each))
         ray.faults = [RayAnswerError("not now", status)] * 3
         ray.jobs["a"]["status"] = "SUCCEEDED"
         await ray.until("a", "b")
@@ -171,7 +172,7 @@ def test_a_waiting_job_that_ray_cannot_take_now_is_submitted_again(status: int) 
     asyncio.run(play())
 
 
-def test_a_waiting_job_that_ray_never_takes_has_failed_and_the_next_is_submitted(
+def test_waiting_job_fails_after_too_many_failures(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(jobqueue, "MAX_FAILURES", 3)
@@ -179,7 +180,7 @@ def test_a_waiting_job_that_ray_never_takes_has_failed_and_the_next_is_submitted
     async def play() -> None:
         ray, queue = make_queue()
         for each in "abc":
-            await queue.add(a_job(each))
+            await queue.add(make_job(each))
         ray.faults = [RayAnswerError("Ray failed (500): no reason given", 500)] * 3
         ray.jobs["a"]["status"] = "SUCCEEDED"
         await ray.until("a", "c")
@@ -194,11 +195,11 @@ LOST = [RayUnavailableError("no answer"), RayAnswerError("Ray failed (500): no r
 
 
 @pytest.mark.parametrize("lost", LOST)
-def test_a_submission_whose_answer_was_lost_is_rays(lost: Exception) -> None:
+def test_submission_with_lost_response_is_recognized_on_ray(lost: Exception) -> None:
     async def play() -> None:
         ray, queue = make_queue()
         for each in "ab":
-            await queue.add(a_job(each))
+            await queue.add(make_job(each))
         ray.lost = lost
         ray.jobs["a"]["status"] = "SUCCEEDED"
         await ray.until("a", "b")
@@ -210,11 +211,11 @@ def test_a_submission_whose_answer_was_lost_is_rays(lost: Exception) -> None:
 
 
 @pytest.mark.parametrize("lost", LOST)
-def test_a_job_that_is_stopped_when_the_answer_to_its_submission_was_lost_is_left_to_ray(lost: Exception) -> None:
+def test_stop_after_lost_response_is_left_to_ray(lost: Exception) -> None:
     async def play() -> None:
         ray, queue = make_queue()
         for each in "ab":
-            await queue.add(a_job(each))
+            await queue.add(make_job(each))
         ray.lost = lost
         ray.jobs["a"]["status"] = "SUCCEEDED"
         await ray.until("a", "b")
@@ -232,16 +233,16 @@ def test_a_job_that_is_stopped_when_the_answer_to_its_submission_was_lost_is_lef
 
 
 @pytest.mark.parametrize("metadata", [None, {}, {"plugin": "p", "action": "a"}, {"queued_as": "other"}])
-def test_another_job_that_somebody_submits_under_a_waiting_jobs_id_is_not_taken_for_it(metadata: Any) -> None:
+def test_other_job_with_same_id_is_not_mistaken_for_waiting_job(metadata: Any) -> None:
     async def play() -> None:
         ray, queue = make_queue()
         for each in "abc":
-            await queue.add(a_job(each))
-        theirs = {**a_job("b"), "metadata": metadata, "status": "SUCCEEDED"}
+            await queue.add(make_job(each))
+        theirs = {**make_job("b"), "metadata": metadata, "status": "SUCCEEDED"}
         ray.jobs["b"] = theirs
         with pytest.raises(RayAnswerError) as caught:
             queue.find("b")
-        assert caught.value.status_code == 404, "ours has not begun"
+        assert caught.value.status_code == 404, "ours has not started"
         ray.jobs["a"]["status"] = "SUCCEEDED"
         await ray.until("a", "b", "c")
         assert queue.has("b")
@@ -249,27 +250,27 @@ def test_another_job_that_somebody_submits_under_a_waiting_jobs_id_is_not_taken_
         assert ours["status"] == "FAILED"
         assert "another job was submitted to Ray under its id" in ours["message"]
         assert ray.jobs["b"] is theirs
-        assert await queue.stop("b") is False, "theirs is not stopped for ours"
+        assert await queue.stop("b") is False, "the other job is not stopped"
         await queue.close()
 
     asyncio.run(play())
 
 
-def test_there_is_a_bound_on_jobs_that_wait_and_on_those_that_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_and_ended_jobs_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobqueue, "MAX_WAITING", 3)
     monkeypatch.setattr(jobqueue, "MAX_ENDED", 2)
 
     async def play() -> None:
         _, queue = make_queue()
         for each in "abcd":
-            await queue.add(a_job(each))
+            await queue.add(make_job(each))
         with pytest.raises(TooManyError, match="3 waiting jobs") as caught:
-            await queue.add(a_job("e"))
+            await queue.add(make_job("e"))
         assert caught.value.status_code == 429
         for each in "bcd":
             assert await queue.stop(each)
         assert [job["submission_id"] for job in queue.ended()] == ["c", "d"]
-        assert await queue.add(a_job("e"))
+        assert await queue.add(make_job("e"))
         await queue.close()
 
     asyncio.run(play())

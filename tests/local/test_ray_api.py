@@ -1,4 +1,4 @@
-"""The client of Ray's dashboard: requests that are given up, answers that are odd, and whole logs."""
+"""The client of Ray's dashboard: cancelled requests, invalid responses, and whole logs."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def ray() -> Iterator[StubRay]:
 
 
 @pytest.mark.parametrize("after", range(6))
-def test_requests_that_are_given_up_take_no_place_from_later_ones(ray: StubRay, after: int) -> None:
-    """httpcore's pool loses a connection's place, for good, with a request that is cancelled as it gets it."""
+def test_cancelled_requests_do_not_leak_connections(ray: StubRay, after: int) -> None:
+    """httpcore permanently loses a connection of its pool if a request is cancelled just as it acquires one."""
     ray.add_job("job")
 
     async def play() -> None:
@@ -41,7 +41,7 @@ def test_requests_that_are_given_up_take_no_place_from_later_ones(ray: StubRay, 
             await asyncio.gather(*asked, return_exceptions=True)
         answers = await asyncio.gather(*(dashboard.get_job("job") for _ in range(2 * MAX_REQUESTS)))
         assert [answer["status"] for answer in answers] == ["SUCCEEDED"] * 2 * MAX_REQUESTS
-        # Those that were given up go on until they are answered.
+        # Cancelled requests continue until they have a response.
         await asyncio.gather(*dashboard._exchanges, return_exceptions=True)
         pool = dashboard._http._transport._pool  # type: ignore[attr-defined]
         assert all(connection.is_idle() for connection in pool.connections)
@@ -50,7 +50,7 @@ def test_requests_that_are_given_up_take_no_place_from_later_ones(ray: StubRay, 
     asyncio.run(play())
 
 
-def test_ray_is_not_asked_more_at_a_time_than_it_bears(ray: StubRay) -> None:
+def test_concurrent_requests_are_limited(ray: StubRay) -> None:
     ray.add_job("job")
     ray.delay = 0.5
 
@@ -84,7 +84,7 @@ def whole_log(ray: StubRay, job_id: str = "job") -> str:
         (b"good\n\xff\xfe\nend \xe6\xbc", "good\n\ufffd\ufffd\nend \ufffd"),
     ],
 )
-def test_a_whole_log_is_read_as_rays_live_log_has_it(ray: StubRay, log: bytes, text: str) -> None:
+def test_whole_log_has_newlines_of_live_log(ray: StubRay, log: bytes, text: str) -> None:
     ray.add_job("job")
     ray.log = log
 
@@ -92,7 +92,7 @@ def test_a_whole_log_is_read_as_rays_live_log_has_it(ray: StubRay, log: bytes, t
     assert ray.log_reads == 1
 
 
-def test_a_job_that_never_began_has_no_log_and_one_without_a_file_what_ray_says(ray: StubRay) -> None:
+def test_log_without_file_falls_back_to_ray(ray: StubRay) -> None:
     ray.add_job("pending", "PENDING", driver_node_id=None)
     assert whole_log(ray, "pending") == ""
     assert ray.log_reads == 0
@@ -106,9 +106,7 @@ def test_a_job_that_never_began_has_no_log_and_one_without_a_file_what_ray_says(
 @pytest.mark.parametrize(
     ("status", "error", "words"), [(429, RayUnavailableError, "too many requests"), (404, RayAnswerError, "no file")]
 )
-def test_a_whole_log_that_ray_does_not_give_is_told(
-    ray: StubRay, status: int, error: type[Exception], words: str
-) -> None:
+def test_unavailable_whole_log_is_reported(ray: StubRay, status: int, error: type[Exception], words: str) -> None:
     ray.add_job("job")
     ray.answers["/api/v0/logs/file"] = (status, b"")
     ray.answers["/api/jobs/job/logs"] = (404, b"no file")
@@ -117,7 +115,7 @@ def test_a_whole_log_that_ray_does_not_give_is_told(
         whole_log(ray)
 
 
-def test_a_whole_log_that_breaks_off_is_not_taken_for_whole(ray: StubRay) -> None:
+def test_aborted_whole_log_is_an_error(ray: StubRay) -> None:
     ray.add_job("job")
     ray.log = b"x" * 500_000
     ray.breaks_off = True
@@ -126,7 +124,7 @@ def test_a_whole_log_that_breaks_off_is_not_taken_for_whole(ray: StubRay) -> Non
         whole_log(ray)
 
 
-def test_a_job_with_an_odd_value_does_not_spoil_the_list_of_jobs(ray: StubRay) -> None:
+def test_invalid_values_do_not_break_list_of_jobs(ray: StubRay) -> None:
     ray.answers["/api/jobs/"] = (
         200,
         b'[{"submission_id": "odd", "metadata": {"a\\udc00": "\\ud800b \\ud83d\\ude00"}, "n": [NaN, -Infinity, 1e999]},'
@@ -145,7 +143,7 @@ def test_a_job_with_an_odd_value_does_not_spoil_the_list_of_jobs(ray: StubRay) -
     assert raw["metadata"] == {"a": "\ufffd\ufffd\ufffd"}
 
 
-def test_what_is_plain_json_is_read_as_it_is() -> None:
+def test_valid_json_is_unchanged() -> None:
     text = '{"a": [1, 1.5, -2e3, true, null, "\\u00e9\\u2028"], "b": {}, "c": 12345678901234567890}'
 
     assert read_tolerantly(text.encode()) == json.loads(text)
@@ -165,10 +163,10 @@ def test_what_is_plain_json_is_read_as_it_is() -> None:
         (b"[" * 100_000, "nested too deeply"),
     ],
 )
-def test_json_that_no_job_can_have_is_told(body: bytes, words: str) -> None:
+def test_invalid_json_values_are_described(body: bytes, words: str) -> None:
     assert words in str(describe_problem(body))
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"a=b", b"[1,]"])
-def test_what_is_no_json_at_all_is_for_others_to_refuse(body: bytes) -> None:
+def test_malformed_json_is_not_described(body: bytes) -> None:
     assert describe_problem(body) is None

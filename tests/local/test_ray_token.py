@@ -1,4 +1,4 @@
-"""The token of a Ray cluster, without a Ray: where it is found, when it is sent, what is said of it."""
+"""The token of a Ray cluster, without a Ray: where it is found, when it is sent, and its errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECRET = "not-to-be-seen"
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A home with a token of Ray's."""
+    """A home directory with a Ray token."""
     path = tmp_path / "home"
     (path / ".ray").mkdir(parents=True)
     (path / ".ray" / "auth_token").write_text("from-home")
@@ -40,13 +40,13 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_file_that_is_given_comes_before_all(home: Path, file: Path) -> None:
+def test_explicit_file_has_priority(home: Path, file: Path) -> None:
     token = find_token(file, {"HOME": str(home), "RAY_AUTH_TOKEN": "from-variable"})
 
     assert token == RayToken("from-file", f"--ray-token-file {file}")
 
 
-def test_ray_s_own_order(home: Path, file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_sources_have_order_of_ray(home: Path, file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     kubernetes = tmp_path / "kubernetes"
     kubernetes.write_text("from-kubernetes")
     monkeypatch.setattr(ray_token, "_KUBERNETES_FILE", kubernetes)
@@ -73,28 +73,26 @@ def test_ray_s_own_order(home: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("content", [None, "", " \n", "\nsecond line"])
-def test_a_home_without_a_token_has_none(home: Path, content: str | None) -> None:
+def test_home_without_token_has_none(home: Path, content: str | None) -> None:
     path = home / ".ray" / "auth_token"
     path.unlink() if content is None else path.write_text(content)
 
     assert find_token(None, {"HOME": str(home)}) is None
 
 
-def test_a_home_whose_token_cannot_be_read_has_none(tmp_path: Path) -> None:
+def test_unreadable_token_in_home_is_ignored(tmp_path: Path) -> None:
     (tmp_path / ".ray" / "auth_token").mkdir(parents=True)
 
     assert find_token(None, {"HOME": str(tmp_path)}) is None
 
 
-def test_a_mode_in_the_environment_hides_no_token(home: Path) -> None:
+def test_auth_mode_does_not_hide_token(home: Path) -> None:
     assert find_token(None, {"HOME": str(home), "RAY_AUTH_MODE": "disabled"}) is not None
 
 
 @pytest.mark.parametrize(("content", "words"), [(None, "No such file"), ("", "is empty"), ("a b", "visible ASCII")])
 @pytest.mark.parametrize("by_argument", [True, False])
-def test_a_file_that_was_named_must_hold_a_token(
-    tmp_path: Path, content: str | None, words: str, by_argument: bool
-) -> None:
+def test_specified_file_must_contain_token(tmp_path: Path, content: str | None, words: str, by_argument: bool) -> None:
     path = tmp_path / "bad"
     if content is not None:
         path.write_text(content)
@@ -106,11 +104,11 @@ def test_a_file_that_was_named_must_hold_a_token(
     assert content is None or not content or content not in str(error.value)
 
 
-def test_a_token_is_in_no_representation() -> None:
+def test_repr_does_not_contain_token() -> None:
     assert SECRET not in repr(RayToken(SECRET, "somewhere"))
 
 
-def test_a_driver_gets_the_token_only_where_ray_asks_for_one() -> None:
+def test_driver_gets_token_only_if_ray_requires_one() -> None:
     credentials = RayCredentials(lambda: RayToken(SECRET, "somewhere"))
 
     assert credentials.environment() == {"RAY_AUTH_MODE": "disabled"}
@@ -126,7 +124,7 @@ def test_a_driver_gets_the_token_only_where_ray_asks_for_one() -> None:
         ([], False),
     ],
 )
-def test_a_driver_joins_on_loopback_where_the_cluster_is_there(nodes: list[dict[str, Any]], on_loopback: bool) -> None:
+def test_driver_environment_on_loopback(nodes: list[dict[str, Any]], on_loopback: bool) -> None:
     environment = driver_environment(nodes, RayCredentials(lambda: None))
 
     assert (environment.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") == "0") is on_loopback
@@ -134,7 +132,7 @@ def test_a_driver_joins_on_loopback_where_the_cluster_is_there(nodes: list[dict[
 
 @dataclass
 class Dashboard:
-    """What a dashboard answers, and what it was sent."""
+    """A stub of the dashboard with the headers that it received."""
 
     url: str
     token: str | None = SECRET
@@ -142,20 +140,20 @@ class Dashboard:
     received: list[str | None] = field(default_factory=list)
 
     def answer(self, authorization: str | None) -> tuple[int, str, dict[str, str]]:
-        """Answer as Ray does, or with a redirect."""
+        """Respond as Ray does, or with a redirect."""
         self.received.append(authorization)
         if self.redirect:
             return 307, "", {"Location": self.redirect}
         if self.token is None or authorization == f"Bearer {self.token}":
             return 200, "{}", {}
-        # A proxy may well repeat what it was sent.
+        # A proxy may repeat the request's headers.
         return (403 if authorization else 401), f"Forbidden: {authorization}", {}
 
 
 @contextlib.contextmanager
 def serving() -> Iterator[Dashboard]:
     class Handler(BaseHTTPRequestHandler):
-        # websockets speaks no 1.0.
+        # websockets does not support HTTP/1.0.
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
@@ -189,7 +187,7 @@ def dashboard() -> Iterator[Dashboard]:
 
 
 def ask(dashboard: Dashboard, find: Callable[[], RayToken | None], times: int = 1) -> None:
-    """Ask the dashboard for its version."""
+    """Request the dashboard's version."""
 
     async def main() -> None:
         ray = RayDashboard(dashboard.url, RayCredentials(find))
@@ -202,13 +200,13 @@ def ask(dashboard: Dashboard, find: Callable[[], RayToken | None], times: int = 
     asyncio.run(main())
 
 
-def test_the_token_is_sent_once_ray_has_asked_for_it(dashboard: Dashboard) -> None:
+def test_token_is_sent_once_ray_has_required_it(dashboard: Dashboard) -> None:
     ask(dashboard, lambda: RayToken(SECRET, "somewhere"), times=2)
 
     assert dashboard.received == [None, f"Bearer {SECRET}", f"Bearer {SECRET}"]
 
 
-def test_a_ray_without_tokens_is_sent_none(dashboard: Dashboard) -> None:
+def test_token_is_not_sent_to_ray_without_tokens(dashboard: Dashboard) -> None:
     dashboard.token = None
 
     ask(dashboard, lambda: RayToken(SECRET, "somewhere"), times=2)
@@ -216,7 +214,7 @@ def test_a_ray_without_tokens_is_sent_none(dashboard: Dashboard) -> None:
     assert dashboard.received == [None, None]
 
 
-def test_requests_at_the_same_time_are_all_answered(dashboard: Dashboard) -> None:
+def test_concurrent_requests_succeed(dashboard: Dashboard) -> None:
     async def main() -> None:
         ray = RayDashboard(dashboard.url, RayCredentials(lambda: RayToken(SECRET, "somewhere")))
         await asyncio.gather(*(ray.version() for _ in range(5)))
@@ -227,7 +225,7 @@ def test_requests_at_the_same_time_are_all_answered(dashboard: Dashboard) -> Non
     assert dashboard.received.count(f"Bearer {SECRET}") == 5
 
 
-def test_a_token_that_was_replaced_is_used_from_the_next_request_on(dashboard: Dashboard) -> None:
+def test_replaced_token_is_used_for_next_request(dashboard: Dashboard) -> None:
     tokens = iter([SECRET, "renewed"])
 
     async def main() -> None:
@@ -243,7 +241,7 @@ def test_a_token_that_was_replaced_is_used_from_the_next_request_on(dashboard: D
     assert dashboard.received == [None, f"Bearer {SECRET}", "Bearer renewed"]
 
 
-def test_without_a_token_it_says_where_to_put_one(dashboard: Dashboard) -> None:
+def test_missing_token_is_reported_with_places(dashboard: Dashboard) -> None:
     with pytest.raises(RayTokenError, match=f"{dashboard.url} requires a token, but none was found: use") as error:
         ask(dashboard, lambda: None)
 
@@ -251,7 +249,7 @@ def test_without_a_token_it_says_where_to_put_one(dashboard: Dashboard) -> None:
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_a_wrong_token_is_named_by_its_source_and_not_shown(dashboard: Dashboard) -> None:
+def test_wrong_token_is_reported_by_source_only(dashboard: Dashboard) -> None:
     dashboard.token = "another"
 
     with pytest.raises(RayTokenError) as error:
@@ -261,7 +259,7 @@ def test_a_wrong_token_is_named_by_its_source_and_not_shown(dashboard: Dashboard
     assert error.value.status_code == 502
 
 
-def test_a_file_that_cannot_be_read_is_told_only_where_ray_asks_for_a_token(dashboard: Dashboard) -> None:
+def test_unreadable_file_is_reported_only_if_ray_requires_token(dashboard: Dashboard) -> None:
     def find() -> RayToken | None:
         return find_token(None, {"RAY_AUTH_TOKEN_PATH": "/missing"})
 
@@ -285,7 +283,7 @@ def tail(dashboard: Dashboard) -> None:
     asyncio.run(main())
 
 
-def test_a_live_log_is_asked_for_with_the_token(dashboard: Dashboard) -> None:
+def test_live_log_is_requested_with_token(dashboard: Dashboard) -> None:
     dashboard.token = "another"
 
     with pytest.raises(RayTokenError, match="rejects the token from somewhere") as error:
@@ -295,7 +293,7 @@ def test_a_live_log_is_asked_for_with_the_token(dashboard: Dashboard) -> None:
     assert SECRET not in str(error.value)
 
 
-def test_the_token_goes_nowhere_else_by_a_redirect(dashboard: Dashboard) -> None:
+def test_token_is_not_sent_to_redirect_target(dashboard: Dashboard) -> None:
     with serving() as elsewhere:
         dashboard.redirect = f"{elsewhere.url}/api/version"
         with pytest.raises(RayAnswerError):

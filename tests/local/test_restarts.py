@@ -1,4 +1,4 @@
-"""Jobs that are followed while the agent, and then Ray's dashboard, go away and come back."""
+"""Jobs that are followed while first the agent and then Ray's dashboard restart."""
 
 from __future__ import annotations
 
@@ -47,9 +47,7 @@ def submit(url: str) -> str:
     return str(answer.json()["submission_id"])
 
 
-def test_no_line_is_lost_or_repeated_when_agent_and_dashboard_are_restarted(
-    ray_cluster: Cluster, tmp_path: Path
-) -> None:
+def test_no_line_is_lost_or_repeated_if_agent_and_dashboard_restart(ray_cluster: Cluster, tmp_path: Path) -> None:
     port = free_ports(1)[0]
     url = f"http://127.0.0.1:{port}"
     info, output = tmp_path / "agent.json", tmp_path / "agent.log"

@@ -1,4 +1,4 @@
-"""Every route of the local agent over a real Ray, good and bad."""
+"""All routes of the local agent with a real Ray, for valid and invalid requests."""
 
 from __future__ import annotations
 
@@ -48,24 +48,24 @@ def get(agent: LocalAgent, path: str) -> Any:
     return response.json()
 
 
-def refused(response: requests.Response, status_code: int) -> str:
+def error_detail(response: requests.Response, status_code: int) -> str:
     assert response.status_code == status_code, response.text
     assert list(response.json()) == ["detail"]
     return str(response.json()["detail"])
 
 
 @pytest.mark.parametrize(("method", "path"), PROTECTED)
-def test_nothing_is_answered_without_the_token(agent: LocalAgent, method: str, path: str) -> None:
+def test_requests_without_token_are_rejected(agent: LocalAgent, method: str, path: str) -> None:
     with requests.Session() as session:
         session.trust_env = False
         without = session.request(method, f"{agent.url}/{path}", timeout=PATIENCE)
-        assert "No agent token" in refused(without, 401)
+        assert "No agent token" in error_detail(without, 401)
         for wrong in ("wrong", agent.token[:-1], f"Token {agent.token}", f"{agent.token}x", ""):
             answer = session.request(method, f"{agent.url}/{path}", headers={"Authorization": wrong}, timeout=PATIENCE)
-            assert agent.token not in refused(answer, 401)
+            assert agent.token not in error_detail(answer, 401)
 
 
-def test_health_names_the_versions_and_ray(agent: LocalAgent) -> None:
+def test_health_contains_versions_and_ray(agent: LocalAgent) -> None:
     health = get(agent, "health/")
 
     assert health["status"] == "ok"
@@ -75,7 +75,7 @@ def test_health_names_the_versions_and_ray(agent: LocalAgent) -> None:
     assert health["ray"]["version"].startswith("2.")
 
 
-def test_the_description_of_the_api_is_open_and_names_every_route(agent: LocalAgent) -> None:
+def test_api_description_is_public_and_complete(agent: LocalAgent) -> None:
     description = requests.get(f"{agent.url}/openapi.json", timeout=PATIENCE).json()
 
     assert "Local" in description["info"]["title"]
@@ -86,7 +86,7 @@ def test_the_description_of_the_api_is_open_and_names_every_route(agent: LocalAg
     assert all(call["summary"] for path in paths.values() for call in path.values())
 
 
-def test_a_job_is_as_ray_describes_it(agent: LocalAgent, finished_job: dict[str, Any]) -> None:
+def test_job_has_details_of_ray(agent: LocalAgent, finished_job: dict[str, Any]) -> None:
     job = get(agent, "jobs/finished_job/")
 
     assert job == finished_job
@@ -97,23 +97,23 @@ def test_a_job_is_as_ray_describes_it(agent: LocalAgent, finished_job: dict[str,
     assert job in get(agent, "jobs/")
 
 
-def test_a_job_that_fails_says_why(agent: LocalAgent) -> None:
+def test_failed_job_has_message(agent: LocalAgent) -> None:
     job = agent.wait(agent.submit("python -c 'print(41); raise SystemExit(3)'"))
 
     assert (job["status"], job["error_type"]) == ("FAILED", "JOB_ENTRYPOINT_COMMAND_ERROR")
     assert "41" in job["message"]
 
 
-def test_an_id_can_be_used_once(agent: LocalAgent, finished_job: dict[str, Any]) -> None:
+def test_id_in_use_is_rejected(agent: LocalAgent, finished_job: dict[str, Any]) -> None:
     answer = agent.request("POST", "jobs/", json={"entrypoint": "true", "submission_id": "finished_job"})
 
-    assert refused(answer, 409) == "Job finished_job already exists"
+    assert error_detail(answer, 409) == "Job finished_job already exists"
 
 
 @pytest.mark.parametrize(
     "body", [{}, {"entrypoint": ""}, {"entrypoint": 1}, {"entrypoint": "true", "other": 1}, [], "x"]
 )
-def test_a_submission_that_is_none_is_refused(agent: LocalAgent, body: object) -> None:
+def test_invalid_submission_is_rejected(agent: LocalAgent, body: object) -> None:
     answer = agent.request("POST", "jobs/", json=body)
 
     assert answer.status_code == 422
@@ -121,13 +121,13 @@ def test_a_submission_that_is_none_is_refused(agent: LocalAgent, body: object) -
 
 
 @pytest.mark.parametrize("job_id", ["", "a b", "../a", "a" * 101, "é"])
-def test_a_submission_under_a_bad_id_is_refused(agent: LocalAgent, job_id: str) -> None:
+def test_submission_with_invalid_id_is_rejected(agent: LocalAgent, job_id: str) -> None:
     answer = agent.request("POST", "jobs/", json={"entrypoint": "true", "submission_id": job_id})
 
-    assert "job id" in refused(answer, 400)
+    assert "job id" in error_detail(answer, 400)
 
 
-def test_a_running_job_is_stopped_and_a_finished_one_is_left(agent: LocalAgent) -> None:
+def test_stop_of_running_and_ended_job(agent: LocalAgent) -> None:
     job_id = agent.submit("sleep 300")
     agent.wait(job_id, statuses=["RUNNING"])
 
@@ -155,8 +155,8 @@ def test_a_running_job_is_stopped_and_a_finished_one_is_left(agent: LocalAgent) 
         ("DELETE", "serve_applications/unknown/"),
     ],
 )
-def test_what_is_not_there_is_404(agent: LocalAgent, method: str, path: str) -> None:
-    assert refused(agent.request(method, path), 404)
+def test_unknown_ids_return_404(agent: LocalAgent, method: str, path: str) -> None:
+    assert error_detail(agent.request(method, path), 404)
 
 
 @pytest.mark.parametrize("bad_id", BAD_IDS)
@@ -171,16 +171,16 @@ def test_what_is_not_there_is_404(agent: LocalAgent, method: str, path: str) -> 
         ("GET", "tasks/{}/"),
     ],
 )
-def test_a_bad_id_is_refused(agent: LocalAgent, method: str, path: str, bad_id: str) -> None:
+def test_invalid_id_is_rejected(agent: LocalAgent, method: str, path: str, bad_id: str) -> None:
     session = requests.Session()
-    # As it is: requests would tidy '%2e%2e' away.
+    # Set the URL directly: requests would normalize '%2e%2e'.
     request = session.prepare_request(requests.Request(method, agent.url, headers={"Authorization": agent.token}))
     request.url = f"{agent.url}/{path.format(bad_id)}"
-    assert "is not valid" in refused(session.send(request, timeout=PATIENCE), 400)
+    assert "is not valid" in error_detail(session.send(request, timeout=PATIENCE), 400)
 
 
 @pytest.mark.parametrize(("job_id", "status_code"), [("unknown", 404), ("a%20b", 400), ("a" * 101, 400), ("a.b", 400)])
-def test_a_websocket_to_no_job_is_refused(agent: LocalAgent, job_id: str, status_code: int) -> None:
+def test_websocket_with_unknown_or_invalid_id_is_rejected(agent: LocalAgent, job_id: str, status_code: int) -> None:
     url = f"{agent.url.replace('http', 'ws')}/jobs/{job_id}/logs/"
     with pytest.raises(websocket.WebSocketBadStatusException) as error:
         websocket.create_connection(url, header=[f"Authorization: {agent.token}"], timeout=PATIENCE)
@@ -189,7 +189,7 @@ def test_a_websocket_to_no_job_is_refused(agent: LocalAgent, job_id: str, status
 
 
 @pytest.mark.parametrize("header", [[], ["Authorization: wrong"]])
-def test_a_websocket_without_the_token_is_refused(agent: LocalAgent, header: list[str]) -> None:
+def test_websocket_without_token_is_rejected(agent: LocalAgent, header: list[str]) -> None:
     url = f"{agent.url.replace('http', 'ws')}/jobs/finished_job/logs/"
     with pytest.raises(websocket.WebSocketBadStatusException) as error:
         websocket.create_connection(url, header=header, timeout=PATIENCE)
@@ -208,11 +208,11 @@ def test_a_websocket_without_the_token_is_refused(agent: LocalAgent, header: lis
         ("GET", "system/status/"),
     ],
 )
-def test_what_the_local_agent_cannot_do_is_501_in_plain_words(agent: LocalAgent, method: str, path: str) -> None:
-    assert "local agent has no" in refused(agent.request(method, path, json={"action": "x"}), 501)
+def test_unsupported_routes_return_501(agent: LocalAgent, method: str, path: str) -> None:
+    assert "local agent has no" in error_detail(agent.request(method, path, json={"action": "x"}), 501)
 
 
-def test_nodes_and_gpus_are_those_of_the_machine(agent: LocalAgent) -> None:
+def test_nodes_and_gpus_of_machine(agent: LocalAgent) -> None:
     (node,) = get(agent, "nodes/")
 
     assert node["state"] == "ALIVE"
@@ -223,7 +223,7 @@ def test_nodes_and_gpus_are_those_of_the_machine(agent: LocalAgent) -> None:
     assert [row["node_id"] for row in gpus["nodes"]] == [node["node_id"]]
 
 
-def test_tasks_and_drivers_are_seen(agent: LocalAgent, tmp_path: Path) -> None:
+def test_tasks_and_drivers_are_listed(agent: LocalAgent, tmp_path: Path) -> None:
     code = (
         "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False)\n"
         "@ray.remote(num_cpus=0.1)\ndef double(x): return 2 * x\n"
@@ -243,7 +243,7 @@ def test_tasks_and_drivers_are_seen(agent: LocalAgent, tmp_path: Path) -> None:
     assert (driver["job_id"], driver["submission_id"]) == (driver_id, None)
     assert get(agent, f"jobs/{driver_id}/")["type"] == "DRIVER"
     for method, path in (("GET", "logs/"), ("GET", "logs/stream/"), ("POST", "stop/")):
-        assert "submission" in refused(agent.request(method, f"jobs/{driver_id}/{path}"), 400)
+        assert "submission" in error_detail(agent.request(method, f"jobs/{driver_id}/{path}"), 400)
 
     (task,) = [task for task in get(agent, "tasks/") if task["name"] == "double"]
     assert {"task_id", "name", "state", "job_id", "type", "node_id", "worker_pid", "error_type"} <= set(task)
@@ -251,7 +251,7 @@ def test_tasks_and_drivers_are_seen(agent: LocalAgent, tmp_path: Path) -> None:
     assert get(agent, f"tasks/{task['task_id']}/")["name"] == "double"
 
 
-def test_a_missing_slash_is_redirected(agent: LocalAgent) -> None:
+def test_missing_slash_is_redirected(agent: LocalAgent) -> None:
     response = agent.request("GET", "jobs", allow_redirects=False)
 
     assert response.status_code == 307

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.ray
 
-# Ray 2.60 never finishes to deploy a name that is not ASCII, nor anything after it.
+# Ray 2.60 never finishes deploying a non-ASCII name, nor any application after it.
 ODD = "an app? 50% off #1; a&b+c"
 OTHER = "other"
 LAST = "last"
@@ -59,7 +59,7 @@ def delete(agent: LocalAgent, name: str) -> Any:
     return agent.request("DELETE", f"serve_applications/{quote(name, safe='')}/")
 
 
-def test_an_application_is_deleted_and_the_others_stay(deployed: LocalAgent) -> None:
+def test_only_the_given_application_is_deleted(deployed: LocalAgent) -> None:
     one = deployed.request("GET", f"serve_applications/{quote(ODD, safe='')}/")
     assert (one.status_code, one.json()["name"], one.json()["status"]) == (200, ODD, "RUNNING")
     jobs = deployed.request("GET", "jobs/").json()
@@ -73,7 +73,7 @@ def test_an_application_is_deleted_and_the_others_stay(deployed: LocalAgent) -> 
     assert deployed.request("GET", "jobs/").json() == jobs
 
 
-def test_an_agent_beside_a_ray_that_it_did_not_start_deletes_too(deployed: LocalAgent, tmp_path: Path) -> None:
+def test_agent_with_existing_ray_deletes_application(deployed: LocalAgent, tmp_path: Path) -> None:
     info, output = tmp_path / "info.json", tmp_path / "output.log"
     ray = ("--address", deployed.ray_address, "--ray-token-file", str(deployed.ray_token_file))
     process = start_agent(*ray, "--info-file", str(info), output=output)
@@ -88,7 +88,7 @@ def test_an_agent_beside_a_ray_that_it_did_not_start_deletes_too(deployed: Local
     assert applications(deployed) == {LAST: "RUNNING"}
 
 
-def test_an_application_is_deleted_once_though_asked_twice(deployed: LocalAgent) -> None:
+def test_concurrent_deletions_of_an_application_succeed(deployed: LocalAgent) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(2) as pool:

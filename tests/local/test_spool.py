@@ -1,4 +1,4 @@
-"""A log on disk and those who read it: all of it for each, and none behind the others."""
+"""A spool and its readers: each gets everything, and all advance together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ READERS = 40
 BLOCKS = 50
 
 
-def test_readers_of_a_long_log_come_forward_together_and_others_are_served_in_between() -> None:
+def test_readers_advance_together_and_other_tasks_run_in_between() -> None:
     async def play() -> None:
         spool, read_slots = Spool(), asyncio.Semaphore(MAX_ACTIVE_READERS)
         data = bytes(range(256)) * (BLOCKS * BLOCK_BYTES // 256)
@@ -38,13 +38,13 @@ def test_readers_of_a_long_log_come_forward_together_and_others_are_served_in_be
         *logs, _ = await asyncio.gather(*(reader(number) for number in range(READERS)), bystander())
         assert all(log == data for log in logs)
         assert widest <= 2
-        assert rounds >= READERS * BLOCKS / MAX_ACTIVE_READERS, "it comes to its turn after so many blocks at most"
+        assert rounds >= READERS * BLOCKS / MAX_ACTIVE_READERS, "it runs after at most this number of blocks"
         spool.close()
 
     asyncio.run(play())
 
 
-def test_what_is_written_later_is_read_too() -> None:
+def test_readers_wait_for_later_writes() -> None:
     async def play() -> None:
         spool, read_slots = Spool(), asyncio.Semaphore(MAX_ACTIVE_READERS)
 

@@ -1,4 +1,4 @@
-"""Why a Ray head did not start, or ended: said in every case. Commands that are no Ray stand for one that fails."""
+"""Errors of a Ray head that does not start, or exits, with Python programs in place of Ray."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def ray() -> Iterator[StubRay]:
 def start(
     monkeypatch: pytest.MonkeyPatch, ray: StubRay, program: str, timeout: float = PATIENCE, better: bytes = b""
 ) -> None:
-    """Start a head whose command is a Python program; after some answers, let the nodes be answered better."""
+    """Start a head with a Python program as its command; after a second, use ``better`` as the list of nodes."""
     monkeypatch.setattr(head, "start_command", lambda *_: [sys.executable, "-c", program])
 
     async def play() -> None:
@@ -54,7 +54,7 @@ def start(
 
 
 @pytest.mark.parametrize("status", [404, 429, 500, 503])
-def test_errors_of_a_ray_that_starts_are_waited_out(monkeypatch: pytest.MonkeyPatch, ray: StubRay, status: int) -> None:
+def test_errors_during_startup_are_ignored(monkeypatch: pytest.MonkeyPatch, ray: StubRay, status: int) -> None:
     ray.answers[NODES] = (status, b"")
     nodes = {"data": {"result": {"result": [{"state": "ALIVE"}]}}}
 
@@ -69,7 +69,7 @@ def test_errors_of_a_ray_that_starts_are_waited_out(monkeypatch: pytest.MonkeyPa
         ((200, b"no JSON"), "is not JSON"),
     ],
 )
-def test_a_ray_that_is_not_ready_in_time_is_told_with_its_last_answer_and_its_last_lines(
+def test_startup_timeout_is_reported_with_last_response_and_lines(
     monkeypatch: pytest.MonkeyPatch, ray: StubRay, answer: tuple[int, bytes], words: str
 ) -> None:
     ray.answers[NODES] = answer
@@ -87,7 +87,7 @@ def test_a_ray_that_is_not_ready_in_time_is_told_with_its_last_answer_and_its_la
         ("print('bad flag'); raise SystemExit(3)", ["bad flag", "ray start (exit code 3) has ended."]),
     ],
 )
-def test_a_ray_that_ends_while_it_starts_is_told_with_how_it_ended(
+def test_exit_during_startup_is_reported_with_exit_code_and_lines(
     monkeypatch: pytest.MonkeyPatch, ray: StubRay, program: str, lines: list[str]
 ) -> None:
     ray.answers[NODES] = (500, b"")
@@ -100,7 +100,7 @@ def test_a_ray_that_ends_while_it_starts_is_told_with_how_it_ended(
     ]
 
 
-def test_the_last_lines_of_a_process_are_those_of_its_own_logs(tmp_path: Path) -> None:
+def test_last_lines_are_from_log_files_of_process(tmp_path: Path) -> None:
     logs = tmp_path / "ray" / "session_latest" / "logs"
     logs.mkdir(parents=True)
     (logs / "raylet.out").write_text("".join(f"line {number}\n" for number in range(10_000)) + "x" * 90_000)

@@ -1,4 +1,4 @@
-"""A Ray that asks for a token: the agent's own, whatever the user's home and environment hold, and one that runs."""
+"""A Ray that requires a token: the agent's own, regardless of the user's home and environment, and an existing one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ THEIRS = "the-user-s-own-token"
 SECRET = "the-token-of-a-cluster"
 PROGRAM = "import ray; ray.init(); print('the answer is', ray.get(ray.remote(lambda: 42).remote()))"
 DRIVER = "import sys, ray; ray.init(sys.argv[1]); print('the answer is', ray.get(ray.remote(lambda: 42).remote()))"
-# One call each of the services that a head's processes offer, by the names in Ray's protocol files.
+# One call of each service of a head's processes, by the names in Ray's protocol files.
 CALLS = (
     "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo",
     "/ray.rpc.InternalKVGcsService/InternalKVKeys",
@@ -42,7 +42,7 @@ CALLS = (
 
 
 def run_on_ray(agent: LocalAgent) -> None:
-    """Run a job that uses Ray itself, and read its log in both forms."""
+    """Run a job that uses Ray itself, and read its whole and live log."""
     job = agent.wait(agent.submit(f'python -c "{PROGRAM}"'))
     log = agent.request("GET", f"jobs/{job['submission_id']}/logs/").text
     assert job["status"] == "SUCCEEDED", log
@@ -71,7 +71,7 @@ def contents(home: Path) -> dict[Path, str]:
 
 @dataclass
 class Own:
-    """An agent with a head of its own, the home of its user, and what the home held before the start."""
+    """An agent with its own head, its user's home directory, and the contents of that directory before the start."""
 
     agent: LocalAgent
     home: Path
@@ -98,14 +98,14 @@ class Own:
 
 @contextlib.contextmanager
 def own_head(home: Path, variables: Mapping[str, str] | None = None) -> Iterator[Own]:
-    """Start an agent with a head of its own, and run a job on it."""
+    """Start an agent with its own head, and run a job on it."""
     before = contents(home)
     with local_agent("--verbose", environment=driver_environment(home, variables)) as agent:
         run_on_ray(agent)
         yield Own(agent, home, before)
 
 
-def test_a_head_of_its_own_works_where_the_home_holds_no_token(tmp_path: Path) -> None:
+def test_own_head_works_without_token_in_home(tmp_path: Path) -> None:
     with own_head(tmp_path) as own:
         assert own.tokens_in_home() == own.before == {}
         directory = Path(str(own.agent.ray_token_file)).parent
@@ -115,7 +115,7 @@ def test_a_head_of_its_own_works_where_the_home_holds_no_token(tmp_path: Path) -
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Own]:
-    """A head that was started where home and environment hold all that could mislead Ray."""
+    """A head that was started with a home directory and an environment that could mislead Ray."""
     home = tmp_path_factory.mktemp("home")
     (home / ".ray").mkdir()
     (home / ".ray" / "auth_token").write_text(THEIRS)
@@ -129,12 +129,12 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Own]:
         yield running
 
 
-def test_a_head_of_its_own_works_whatever_home_and_environment_hold(own: Own) -> None:
+def test_own_head_works_regardless_of_home_and_environment(own: Own) -> None:
     assert own.tokens_in_home() == own.before
     assert list(own.before.values()) == [THEIRS]
 
 
-def test_nothing_of_it_is_reached_from_another_machine(own: Own) -> None:
+def test_own_head_listens_on_loopback_only(own: Own) -> None:
     listening = own.listening()
 
     assert len(listening) > 5
@@ -142,7 +142,7 @@ def test_nothing_of_it_is_reached_from_another_machine(own: Own) -> None:
 
 
 @pytest.mark.parametrize("authorization", [None, f"Bearer {THEIRS}"])
-def test_its_dashboard_and_its_node_agent_start_nothing_without_its_token(own: Own, authorization: str | None) -> None:
+def test_dashboard_and_node_agent_require_token_to_submit(own: Own, authorization: str | None) -> None:
     job_id = own.agent.submit("true")
     node = own.agent.wait(job_id)["driver_agent_http_address"]
     headers = {"Authorization": authorization} if authorization else {}
@@ -154,7 +154,7 @@ def test_its_dashboard_and_its_node_agent_start_nothing_without_its_token(own: O
 
 
 @pytest.mark.parametrize("metadata", [None, [("authorization", f"Bearer {THEIRS}")]])
-def test_none_of_its_services_answers_without_its_token(own: Own, metadata: Any) -> None:
+def test_grpc_services_require_token(own: Own, metadata: Any) -> None:
     refused = set()
     for host, port in own.listening():
         with grpc.insecure_channel(f"{host}:{port}") as channel:
@@ -162,7 +162,7 @@ def test_none_of_its_services_answers_without_its_token(own: Own, metadata: Any)
                 with pytest.raises(grpc.RpcError) as error:
                     channel.unary_unary(call)(b"", metadata=metadata)
                 code = error.value.code()
-                # The other two: no such service at this port, and no gRPC at all.
+                # The other two codes: the port does not offer the service, or does not use gRPC.
                 assert code in (
                     grpc.StatusCode.UNAUTHENTICATED,
                     grpc.StatusCode.UNIMPLEMENTED,
@@ -174,7 +174,7 @@ def test_none_of_its_services_answers_without_its_token(own: Own, metadata: Any)
     assert refused == set(CALLS)
 
 
-def test_ray_s_own_tools_need_its_token(own: Own, tmp_path: Path) -> None:
+def test_ray_tools_require_token(own: Own, tmp_path: Path) -> None:
     stranger = driver_environment(tmp_path)
     submit = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--address", own.agent.ray_address]
     submit += ["--", "echo", "stranger"]
@@ -191,7 +191,7 @@ def test_ray_s_own_tools_need_its_token(own: Own, tmp_path: Path) -> None:
     assert "the answer is 42" in done.stdout, done.stderr
 
 
-def test_its_token_is_for_its_owner_and_nowhere_else(own: Own) -> None:
+def test_token_is_private_and_not_exposed(own: Own) -> None:
     file = Path(str(own.agent.ray_token_file))
     assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     own.agent.wait(own.agent.submit("env"))
@@ -204,11 +204,11 @@ def test_its_token_is_for_its_owner_and_nowhere_else(own: Own) -> None:
     for path in file.parent.rglob("*"):
         if path.is_file() and path != file:
             shown += path.read_text(errors="replace")
-    assert "RAY_AUTH_TOKEN_PATH" in shown, "the job's environment is there"
+    assert "RAY_AUTH_TOKEN_PATH" in shown, "the job's environment is included"
     assert own.token not in shown
 
 
-def test_an_application_of_it_can_be_deleted(own: Own, tmp_path: Path) -> None:
+def test_application_on_own_head_can_be_deleted(own: Own, tmp_path: Path) -> None:
     delete_an_application(own.agent, tmp_path)
 
 
@@ -218,7 +218,7 @@ def existing() -> Iterator[Cluster]:
         yield running
 
 
-def test_an_existing_ray_gets_the_token_from_the_home(existing: Cluster, tmp_path: Path) -> None:
+def test_existing_ray_gets_token_from_home(existing: Cluster, tmp_path: Path) -> None:
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text(f"{SECRET}\n")
 
@@ -228,10 +228,8 @@ def test_an_existing_ray_gets_the_token_from_the_home(existing: Cluster, tmp_pat
         assert SECRET not in shown_by(agent)
 
 
-def test_an_application_of_an_existing_ray_can_be_deleted_with_the_token_of_a_variable(
-    existing: Cluster, tmp_path: Path
-) -> None:
-    # The agent decides by what the cluster asks for, not by the mode that is set for Ray's own tools.
+def test_application_on_existing_ray_can_be_deleted_with_token_from_variable(existing: Cluster, tmp_path: Path) -> None:
+    # The agent sends a token if the cluster requires it, regardless of the mode for Ray's own tools.
     environment = driver_environment(tmp_path, {"RAY_AUTH_TOKEN": SECRET, "RAY_AUTH_MODE": "disabled"})
     with local_agent("--address", existing.dashboard_url, environment=environment) as agent:
         delete_an_application(agent, tmp_path)
@@ -246,7 +244,7 @@ def test_an_application_of_an_existing_ray_can_be_deleted_with_the_token_of_a_va
         ({"RAY_AUTH_TOKEN_PATH": "/missing"}, r"from RAY_AUTH_TOKEN_PATH=/missing: No such file or directory\."),
     ],
 )
-def test_without_the_right_token_it_does_not_start_and_says_why(
+def test_agent_does_not_start_without_right_token(
     existing: Cluster, tmp_path: Path, variables: dict[str, str], words: str
 ) -> None:
     output = tmp_path / "output"
@@ -263,9 +261,7 @@ def test_without_the_right_token_it_does_not_start_and_says_why(
     assert THEIRS not in line
 
 
-def test_a_token_that_turns_wrong_is_told_to_every_request_until_it_is_renewed(
-    existing: Cluster, tmp_path: Path
-) -> None:
+def test_invalid_token_is_reported_to_every_request_until_renewed(existing: Cluster, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(SECRET)
     arguments = ("--address", existing.dashboard_url, "--ray-token-file", str(file))
@@ -288,7 +284,7 @@ def test_a_token_that_turns_wrong_is_told_to_every_request_until_it_is_renewed(
         assert SECRET not in shown_by(agent)
 
 
-def test_a_ray_without_tokens_needs_none_whatever_the_environment_says(tmp_path: Path) -> None:
+def test_ray_without_tokens_works_regardless_of_environment(tmp_path: Path) -> None:
     variables = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": "/missing"}
     with (
         cluster() as open_to_all,
