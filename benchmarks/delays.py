@@ -75,33 +75,33 @@ with DAG({dag_id!r}, schedule=None):
 class Followed:
     """A job followed by one follower.
 
-    :param came: when the agent sent each line, by the time at which the line was printed.
-    :param told: when each line was written to the task log, likewise.
+    :param arrived: when the agent sent each line, by the time at which the line was printed.
+    :param logged: when each line was written to the task log, likewise.
     :param ended: when the task ended.
     """
 
-    came: Marks = field(default_factory=Marks)
-    told: Marks = field(default_factory=Marks)
+    arrived: Marks = field(default_factory=Marks)
+    logged: Marks = field(default_factory=Marks)
     ended: float = 0.0
 
     @property
     def after_end(self) -> float:
         """Seconds from the end of the job to the end of the task."""
-        return self.ended - max(self.told.came)
+        return self.ended - max(self.logged.arrived)
 
     def _live(self) -> list[float]:
-        since = min(self.came.came.values()) + WARM_UP_SECONDS
-        return [printed for printed in self.told.came if printed > since]
+        since = min(self.arrived.arrived.values()) + WARM_UP_SECONDS
+        return [printed for printed in self.logged.arrived if printed > since]
 
     @property
     def delays(self) -> list[float]:
         """Seconds from ``print`` to the task log, for each line."""
-        return [self.told.came[printed] - printed for printed in self._live()]
+        return [self.logged.arrived[printed] - printed for printed in self._live()]
 
     @property
     def added(self) -> list[float]:
         """Seconds from the agent's sending to the task log, for each line."""
-        return [self.told.came[printed] - self.came.came[printed] for printed in self._live()]
+        return [self.logged.arrived[printed] - self.arrived.arrived[printed] for printed in self._live()]
 
 
 Pair = tuple[Followed, Followed]
@@ -195,15 +195,15 @@ def _in_process(agent: LocalAgent) -> Iterator[Callable[[str], Pair]]:
     from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
     from tests.unit.support import make_context
 
-    told: dict[int, Marks] = {}
+    logged: dict[int, Marks] = {}
 
     def write(_logger: Any, _method: str, record: Any) -> Any:
-        told[threading.get_ident()].take(str(record["event"]).encode(), time.time())
+        logged[threading.get_ident()].record(str(record["event"]).encode(), time.time())
         raise structlog.DropEvent
 
     def ours(job_id: str, followed: Followed) -> None:
-        relay = Relay(agent.url, followed.came)
-        told[threading.get_ident()] = followed.told
+        relay = Relay(agent.url, followed.arrived)
+        logged[threading.get_ident()] = followed.logged
         conn_id = f"relay_{job_id}"
         connection = {"conn_type": "rayagent", "host": relay.url, "password": agent.token}
         os.environ[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps(connection)
@@ -212,9 +212,9 @@ def _in_process(agent: LocalAgent) -> Iterator[Callable[[str], Pair]]:
         relay.close()
 
     def theirs(job_id: str, followed: Followed) -> None:
-        relay = Relay(agent.url, followed.came)
+        relay = Relay(agent.url, followed.arrived)
         for text in AgentClient(relay.url, agent_token=agent.token).tail_job_logs(job_id):
-            followed.told.take(text.encode(), time.time())
+            followed.logged.record(text.encode(), time.time())
         followed.ended = time.time()
         relay.close()
 
@@ -240,8 +240,8 @@ def _in_process(agent: LocalAgent) -> Iterator[Callable[[str], Pair]]:
 
 @contextmanager
 def _in_airflow(agent: LocalAgent) -> Iterator[Callable[[str], Pair]]:
-    came = {OURS: Marks(), THEIRS: Marks()}
-    relays = {name: Relay(agent.url, marks) for name, marks in came.items()}
+    arrived = {OURS: Marks(), THEIRS: Marks()}
+    relays = {name: Relay(agent.url, marks) for name, marks in arrived.items()}
     connection = {"conn_type": "rayagent", "host": relays[OURS].url, "password": agent.token}
     with tempfile.TemporaryDirectory() as dags:
         text = DAG.format(dag_id=DAG_ID, ours=OURS, theirs=THEIRS, url=relays[THEIRS].url, token=agent.token)
@@ -256,19 +256,21 @@ def _in_airflow(agent: LocalAgent) -> Iterator[Callable[[str], Pair]]:
                 settings=settings,
             ) as instance,
         ):
-            yield lambda job_id: _follow(instance, came, job_id)
+            yield lambda job_id: _follow(instance, arrived, job_id)
 
 
-def _follow(instance: Airflow, came: dict[str, Marks], job_id: str) -> Pair:
+def _follow(instance: Airflow, arrived: dict[str, Marks], job_id: str) -> Pair:
     run_id = instance.trigger(DAG_ID, {"job_id": job_id})
     folder = instance.home / "logs" / f"dag_id={DAG_ID}" / f"run_id={run_id}"
     with ExitStack() as stack:
-        told = {name: stack.enter_context(watched_file(folder / f"task_id={name}" / "attempt=1.log")) for name in came}
+        logged = {
+            name: stack.enter_context(watched_file(folder / f"task_id={name}" / "attempt=1.log")) for name in arrived
+        }
         instance.wait_for_run(DAG_ID, run_id)
     followed = []
-    for name, marks in told.items():
+    for name, marks in logged.items():
         ended = datetime.fromisoformat(instance.task_instance(DAG_ID, run_id, name)["end_date"].replace("Z", "+00:00"))
         from_agent = Marks()
-        from_agent.came = {printed: came[name].came[printed] for printed in marks.came}
+        from_agent.arrived = {printed: arrived[name].arrived[printed] for printed in marks.arrived}
         followed.append(Followed(from_agent, marks, ended.timestamp()))
     return followed[0], followed[1]

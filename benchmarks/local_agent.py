@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 LIVE_SECONDS = 20
 LONG_BYTES = 200_000_000
 LONG_LOG = f"python -c \"import sys; [sys.stdout.write('x' * 99 + chr(10)) for _ in range({LONG_BYTES // 100})]\""
-ASK_SECONDS = 0.2
+REQUEST_INTERVAL = 0.2
 """Seconds between two requests of the bystander."""
 PATIENCE = 10.0
 """The bystander's timeout in seconds, which is typical of clients."""
@@ -45,7 +45,7 @@ LOG_PATIENCE = 300.0
 
 
 @dataclass
-class Seen:
+class Measurements:
     """Measurements while a job was followed.
 
     :param latencies: seconds of the bystander's successful requests.
@@ -78,23 +78,23 @@ def measure(*, short: bool) -> Iterator[Line]:
             yield from lines("a log of 200 MB", follow_ended(agent, followers))
 
 
-def lines(what: str, seen: Seen) -> Iterator[Line]:
+def lines(what: str, measured: Measurements) -> Iterator[Line]:
     """Yield the measurements as lines of the table."""
-    what = f"{seen.followers:,} followers of {what}"
-    asked = len(seen.latencies) + seen.failures
-    answers = ", ".join(f"{count} × {status}" for status, count in sorted(seen.statuses.items()))
-    least, most = (each / 1e6 for each in seen.received)
-    note = f"{seen.complete} complete logs, {least:.1f} to {most:.1f} MB each; {answers}; {seen.seconds:.0f} s"
-    latencies = [1_000 * each for each in seen.latencies] or [float("inf")]
+    what = f"{measured.followers:,} followers of {what}"
+    asked = len(measured.latencies) + measured.failures
+    answers = ", ".join(f"{count} × {status}" for status, count in sorted(measured.statuses.items()))
+    least, most = (each / 1e6 for each in measured.received)
+    note = f"{measured.complete} complete logs, {least:.1f} to {most:.1f} MB each; {answers}; {measured.seconds:.0f} s"
+    latencies = [1_000 * each for each in measured.latencies] or [float("inf")]
     yield Line("local_agent", f"{what}: bystander, median", "ms", [statistics.median(latencies)])
     yield Line("local_agent", f"{what}: bystander, slowest", "ms", [max(latencies)])
     failed = Target(maximum=0.0, of="figure")
-    yield Line("local_agent", f"{what}: bystander, failures", f"of {asked}", [seen.failures], target=failed)
-    yield Line("local_agent", f"{what}: memory of the agent", "MB", [seen.memory / 1e6])
-    yield Line("local_agent", f"{what}: tails in Ray's job head", "", [seen.tails], note=note)
+    yield Line("local_agent", f"{what}: bystander, failures", f"of {asked}", [measured.failures], target=failed)
+    yield Line("local_agent", f"{what}: memory of the agent", "MB", [measured.memory / 1e6])
+    yield Line("local_agent", f"{what}: tails in Ray's job head", "", [measured.tails], note=note)
 
 
-def follow_running(agent: LocalAgent, followers: int) -> Seen:
+def follow_running(agent: LocalAgent, followers: int) -> Measurements:
     """Follow a job that prints ten lines per second and is still running at the end."""
     job_id = agent.submit(printing(LIVE_SECONDS + 300))
     agent.wait(job_id, statuses=["RUNNING"])
@@ -106,65 +106,69 @@ def printing(seconds: int) -> str:
     return f"python -u -c \"import time; [(print('line', n), time.sleep(0.1)) for n in range({seconds * 10})]\""
 
 
-def follow_ended(agent: LocalAgent, followers: int) -> Seen:
+def follow_ended(agent: LocalAgent, followers: int) -> Measurements:
     """Follow a job that has ended."""
     job_id = agent.submit(LONG_LOG)
     agent.wait(job_id)
     return follow(agent, job_id, followers, seconds=LOG_PATIENCE)
 
 
-def follow(agent: LocalAgent, job_id: str, followers: int, seconds: float) -> Seen:
+def follow(agent: LocalAgent, job_id: str, followers: int, seconds: float) -> Measurements:
     """Run followers until they have the whole log, or for a number of seconds; return the measurements."""
     bystander = agent.wait(agent.submit("true"))["submission_id"]
-    seen = Seen(followers)
+    measured = Measurements(followers)
     began = time.monotonic()
     command = [sys.executable, "-m", "benchmarks.local_agent", agent.url, agent.token, job_id]
     with subprocess.Popen(
         [*command, str(followers), str(seconds)], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as process:
         over = threading.Event()
-        watches = [
-            threading.Thread(target=ask, args=(agent, bystander, seen, over)),
-            threading.Thread(target=look, args=(agent, job_id, seen, over)),
+        threads = [
+            threading.Thread(target=act_as_bystander, args=(agent, bystander, measured, over)),
+            threading.Thread(target=record_usage, args=(agent, job_id, measured, over)),
         ]
-        for each in watches:
+        for each in threads:
             each.start()
         output, _ = process.communicate()
         over.set()
-        for each in watches:
+        for each in threads:
             each.join()
-    told = json.loads(output)
-    seen.complete, seen.statuses, seen.seconds = told["complete"], told["statuses"], time.monotonic() - began
-    seen.received = min(told["received"]), max(told["received"])
-    return seen
+    result = json.loads(output)
+    measured.complete, measured.statuses, measured.seconds = (
+        result["complete"],
+        result["statuses"],
+        time.monotonic() - began,
+    )
+    measured.received = min(result["received"]), max(result["received"])
+    return measured
 
 
-def ask(agent: LocalAgent, job_id: str, seen: Seen, over: threading.Event) -> None:
+def act_as_bystander(agent: LocalAgent, job_id: str, measured: Measurements, over: threading.Event) -> None:
     """Act as the bystander."""
-    while not over.wait(ASK_SECONDS):
+    while not over.wait(REQUEST_INTERVAL):
         began = time.monotonic()
         try:
             answer = agent.request("GET", f"jobs/{job_id}/", timeout=PATIENCE)
             answer.raise_for_status()
         except requests.RequestException:
-            seen.failures += 1
+            measured.failures += 1
         else:
-            seen.latencies.append(time.monotonic() - began)
+            measured.latencies.append(time.monotonic() - began)
 
 
-def look(agent: LocalAgent, job_id: str, seen: Seen, over: threading.Event) -> None:
+def record_usage(agent: LocalAgent, job_id: str, measured: Measurements, over: threading.Event) -> None:
     """Record the agent's memory and Ray's tails."""
     process = psutil.Process(agent.pid)
     head = job_head(process)
     node_agent = None
-    while not over.wait(ASK_SECONDS):
-        seen.memory = max(seen.memory, process.memory_info().rss)
+    while not over.wait(REQUEST_INTERVAL):
+        measured.memory = max(measured.memory, process.memory_info().rss)
         if node_agent is None:
             with contextlib.suppress(requests.RequestException):
                 job: dict[str, Any] = agent.request("GET", f"jobs/{job_id}/", timeout=PATIENCE).json()
                 node_agent = urlsplit(job.get("driver_agent_http_address") or "").port
         held = [each for each in head.net_connections() if each.raddr and each.raddr.port == node_agent]
-        seen.tails = max(seen.tails, len(held))
+        measured.tails = max(measured.tails, len(held))
 
 
 def job_head(agent: psutil.Process) -> psutil.Process:
@@ -176,13 +180,13 @@ def job_head(agent: psutil.Process) -> psutil.Process:
     raise LookupError("Ray has no job head")
 
 
-async def be_followers(url: str, token: str, job_id: str, count: int, seconds: float) -> dict[str, Any]:
+async def run_followers(url: str, token: str, job_id: str, count: int, seconds: float) -> dict[str, Any]:
     """Follow a job ``count`` times, at most for a number of seconds; return the responses."""
     statuses: dict[str, int] = {}
     received = [0] * count
     complete = 0
 
-    async def be_one(number: int) -> None:
+    async def run_follower(number: int) -> None:
         nonlocal complete
         parts = urlsplit(url)
         answered = "0"
@@ -204,7 +208,7 @@ async def be_followers(url: str, token: str, job_id: str, count: int, seconds: f
         finally:
             statuses[answered] = statuses.get(answered, 0) + 1
 
-    tasks = [asyncio.create_task(be_one(number)) for number in range(count)]
+    tasks = [asyncio.create_task(run_follower(number)) for number in range(count)]
     _, late = await asyncio.wait(tasks, timeout=seconds)
     for task in late:
         task.cancel()
@@ -214,4 +218,4 @@ async def be_followers(url: str, token: str, job_id: str, count: int, seconds: f
 
 if __name__ == "__main__":
     _, address, agent_token, followed, how_many, patience = sys.argv
-    print(json.dumps(asyncio.run(be_followers(address, agent_token, followed, int(how_many), float(patience)))))
+    print(json.dumps(asyncio.run(run_followers(address, agent_token, followed, int(how_many), float(patience)))))

@@ -49,7 +49,7 @@ SETTLE_SECONDS = 10.0
 """Seconds between opening the last job's stream and printing the first line."""
 BEGIN_SECONDS = 40.0
 """Seconds at the beginning of a step in which delays are not counted, since triggers are still starting."""
-LOOK_SECONDS = 0.2
+CHECK_INTERVAL = 0.2
 LAST_SECONDS = 30.0
 """Seconds to wait for the last lines."""
 
@@ -170,14 +170,16 @@ def measure(*, short: bool) -> Iterator[Line]:
     steps = run(numbers, seconds)
     idle, first, last = steps[0], steps[1], steps[-1]
     what = f"{last.jobs:,} deferred jobs with one line per second"
-    cuts = statistics.quantiles(last.delays, n=100)
+    percentiles = statistics.quantiles(last.delays, n=100)
     note = f"CPU: triggers {last.cpu[0]:.0%}, supervisor {last.cpu[1]:.0%}, agent {last.agent_cpu:.0%}"
     yield Line(
         "many_jobs", f"{what}, lost", f"of {last.lines:,} lines", [last.lost], target=Target(maximum=0.0, of="figure")
     )
     yield Line("many_jobs", f"{what}, repeated", f"of {last.lines:,} lines", [last.repeated])
-    yield Line("many_jobs", f"{what}, delay p50", "s", [cuts[49]])
-    yield Line("many_jobs", f"{what}, delay p99", "s", [cuts[98]], target=Target(maximum=3.0, of="figure"), note=note)
+    yield Line("many_jobs", f"{what}, delay p50", "s", [percentiles[49]])
+    yield Line(
+        "many_jobs", f"{what}, delay p99", "s", [percentiles[98]], target=Target(maximum=3.0, of="figure"), note=note
+    )
     memory = (last.memory - first.memory) / (last.jobs - first.jobs) / 1e6
     yield Line("many_jobs", f"{what}, memory per job", "MB", [memory], target=Target(maximum=0.5, of="figure"))
     for step in steps[2:]:
@@ -241,19 +243,19 @@ def watch(agent: Agent, arrivals: Arrivals, triggerer: list[psutil.Process], job
     began = time.monotonic()
     while time.monotonic() < began + seconds:
         arrivals.look()
-        time.sleep(LOOK_SECONDS)
+        time.sleep(CHECK_INTERVAL)
     elapsed = time.monotonic() - began
     cpu = [(cpu_seconds(each) - then) / elapsed for each, then in zip(processes, used, strict=True)]
     memory = int(triggerer[0].memory_info().rss)
     expected = known + jobs * seconds
     while known < expected and time.monotonic() < began + seconds + LAST_SECONDS:
-        time.sleep(LOOK_SECONDS)
+        time.sleep(CHECK_INTERVAL)
         arrivals.look(again=True)
         known = sum(len(set(numbers)) for numbers in arrivals.numbers.values())
-    came = sum(map(len, arrivals.numbers.values())) - before
+    arrived = sum(map(len, arrivals.numbers.values())) - before
     lost = expected - known
     step = Step(
-        jobs, jobs * seconds, lost, came - jobs * seconds + lost, arrivals.delays, (cpu[0], cpu[1]), memory, cpu[2]
+        jobs, jobs * seconds, lost, arrived - jobs * seconds + lost, arrivals.delays, (cpu[0], cpu[1]), memory, cpu[2]
     )
     print(f"{jobs} jobs: CPU {cpu}, {memory / 1e6:.1f} MB, {lost} lost, {step.repeated} repeated", flush=True)
     return step

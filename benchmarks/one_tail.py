@@ -111,10 +111,10 @@ def main(who: str, protocol: str, url: str, job_id: str) -> None:
     _, lines, size = job_id.split("-")
     items = int(lines) if who.startswith("ours") else int(lines) // int(size)
     if who in BLOCKING:
-        told = measured(BLOCKING[who](url), protocol, job_id, items)
+        result = measured(BLOCKING[who](url), protocol, job_id, items)
     else:
-        told = asyncio.run(measured_async(ASYNCHRONOUS[who](url), protocol, job_id, items, batches=who == BATCHES))
-    print(json.dumps(told), flush=True)
+        result = asyncio.run(measured_async(ASYNCHRONOUS[who](url), protocol, job_id, items, batches=who == BATCHES))
+    print(json.dumps(result), flush=True)
     os._exit(0)
 
 

@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 MARK = re.compile(rb"@(\d{10}\.\d{6})@")
 MARK_BYTES = 19
-LOOK_SECONDS = 0.005
+CHECK_INTERVAL = 0.005
 
 
 class Marks:
     """The marks that arrived, each with the time of its first arrival (seconds since the epoch)."""
 
     def __init__(self) -> None:
-        self.came: dict[float, float] = {}
+        self.arrived: dict[float, float] = {}
 
-    def take(self, data: bytes, now: float) -> bytes:
+    def record(self, data: bytes, now: float) -> bytes:
         """Record the marks in ``data``; return its end, which may be the beginning of a mark."""
         for found in MARK.finditer(data):
-            self.came.setdefault(float(found[1]), now)
+            self.arrived.setdefault(float(found[1]), now)
         return data[-MARK_BYTES + 1 :]
 
 
@@ -70,7 +70,7 @@ class Relay:
                 now = time.time()
                 sink.sendall(data)
                 if marks is not None:
-                    rest = marks.take(rest + data, now)
+                    rest = marks.record(rest + data, now)
         for each, how in ((sink, socket.SHUT_WR), (source, socket.SHUT_RD)):
             with contextlib.suppress(OSError):
                 each.shutdown(how)
@@ -83,7 +83,7 @@ def watched_file(path: Path) -> Iterator[Marks]:
     over = threading.Event()
 
     def watch() -> None:
-        while not path.exists() and not over.wait(LOOK_SECONDS):
+        while not path.exists() and not over.wait(CHECK_INTERVAL):
             pass
         rest = b""
         with path.open("rb") if path.exists() else contextlib.nullcontext() as file:
@@ -91,10 +91,10 @@ def watched_file(path: Path) -> Iterator[Marks]:
                 last = over.is_set()
                 data = file.read()
                 if data:
-                    rest = marks.take(rest + data, time.time())
+                    rest = marks.record(rest + data, time.time())
                 if last:
                     return
-                over.wait(LOOK_SECONDS)
+                over.wait(CHECK_INTERVAL)
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

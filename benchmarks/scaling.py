@@ -44,5 +44,5 @@ def job_id(length: int) -> str:
 
 def cost(url: str, length: int) -> float:
     """Return the microseconds of CPU time per line, after the first lines."""
-    told = tail("ours", "websocket", url, job_id(length))
-    return told["later"] / (length - SETTLED) * 1e6
+    result = tail("ours", "websocket", url, job_id(length))
+    return result["later"] / (length - SETTLED) * 1e6

@@ -50,11 +50,11 @@ def measure(*, short: bool) -> Iterator[Line]:
             "tails",
             f"{what}, {NAMES[protocol]}, {size} line{'s' if size > 1 else ''} per message",
             "lines/s",
-            [lines / told["seconds"] for told in ours],
-            [lines / told["seconds"] for told in theirs],
+            [lines / result["seconds"] for result in ours],
+            [lines / result["seconds"] for result in theirs],
             "synapse_sdk",
             Target(minimum=least) if least else None,
-            f"CPU {sum(told['cpu'] for told in ours) / sum(told['cpu'] for told in theirs):.2f}×",
+            f"CPU {sum(result['cpu'] for result in ours) / sum(result['cpu'] for result in theirs):.2f}×",
         )
 
 
@@ -64,8 +64,8 @@ def tail(who: str, protocol: str, url: str, job_id: str) -> dict[str, float]:
     connection = json.dumps({"conn_type": "rayagent", "host": url, "password": "t"})
     env = {**os.environ, "AIRFLOW_CONN_RAYAGENT_DEFAULT": connection}
     done = subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True, check=True)
-    told: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 if __name__ == "__main__":

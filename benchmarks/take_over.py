@@ -187,17 +187,17 @@ class TakeOver:
 def measure(*, short: bool) -> Iterator[Line]:
     """Measure one take-over."""
     jobs, lines = (10, 2_000) if short else (100, 20_000)
-    seen = run(jobs, lines)
+    result = run(jobs, lines)
     what = f"take-over of {jobs} jobs with {lines * LINE_BYTES / 1e6:g} MB of log each"
     lost = Target(maximum=0.0, of="figure")
-    yield Line("take_over", f"{what}, lost", f"of {seen.lines:,} lines", [seen.missing], target=lost)
-    yield Line("take_over", f"{what}, followed again after", "s", [seen.again])
-    yield Line("take_over", f"{what}, written by the second triggerer", "MB", [seen.written / 1e6])
-    yield Line("take_over", f"{what}, its CPU", "s", [seen.cpu])
-    yield Line("take_over", f"{what}, longest block of its event loop", "ms", [1_000 * max(seen.late)])
-    p99 = statistics.quantiles(seen.late, n=100)[98]
+    yield Line("take_over", f"{what}, lost", f"of {result.lines:,} lines", [result.missing], target=lost)
+    yield Line("take_over", f"{what}, followed again after", "s", [result.again])
+    yield Line("take_over", f"{what}, written by the second triggerer", "MB", [result.written / 1e6])
+    yield Line("take_over", f"{what}, its CPU", "s", [result.cpu])
+    yield Line("take_over", f"{what}, longest block of its event loop", "ms", [1_000 * max(result.late)])
+    p99 = statistics.quantiles(result.late, n=100)[98]
     yield Line("take_over", f"{what}, event loop, 99% of delays below", "ms", [1_000 * p99])
-    yield Line("take_over", f"{what}, tasks succeeded after the end of the jobs in", "s", [seen.concluded])
+    yield Line("take_over", f"{what}, tasks succeeded after the end of the jobs in", "s", [result.concluded])
 
 
 def run(jobs: int, lines: int) -> TakeOver:

@@ -119,7 +119,9 @@ class JobLog:
                     self._add(remainder.feed(text))
                 remainder.check_end()
         except RayAnswerError as error:
-            self._write_last_event({"type": "error", "message": f"Ray cannot give the whole log of this job: {error}"})
+            self._write_last_event(
+                {"type": "error", "message": f"Ray cannot return the whole log of this job: {error}"}
+            )
         except LogRewrittenError as error:
             self._write_last_event({"type": "error", "message": str(error)})
         else:

@@ -84,7 +84,7 @@ class JobLogs:
         log = self._logs.get(job_id)
         if log is None or log.spool.is_finished:
             log = self._get_or_open(await self._ray.get_job(job_id))
-        return self._join(log)
+        return self._add_follower(log)
 
     def follow_ended(self, job: Row) -> Follower:
         """Return a follower of a job that ended without having been on Ray; its log is empty."""
@@ -92,7 +92,7 @@ class JobLogs:
         log = self._new_log(job)
         log.spool.write(COMPLETE)
         log.spool.finish()
-        return self._join(log)
+        return self._add_follower(log)
 
     async def close(self) -> None:
         """Close all tails."""
@@ -139,13 +139,13 @@ class JobLogs:
                 self._abandoned_tails[log.job_id] += 1
             self._close_if_unused(log)
 
-    def _join(self, log: JobLog) -> Follower:
+    def _add_follower(self, log: JobLog) -> Follower:
         self._check_follower_limit()
         self._followers += 1
         log.followers += 1
-        return Follower(log, self._read_slots, self._leave)
+        return Follower(log, self._read_slots, self._remove_follower)
 
-    def _leave(self, log: JobLog) -> None:
+    def _remove_follower(self, log: JobLog) -> None:
         self._followers -= 1
         log.followers -= 1
         self._close_if_unused(log)

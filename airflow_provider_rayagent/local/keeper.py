@@ -145,17 +145,17 @@ class VitalProcesses:
 
     def __init__(self, parent: int) -> None:
         self._parent = parent
-        self._found: dict[str, psutil.Process] = {}
+        self._processes: dict[str, psutil.Process] = {}
 
     def ended(self) -> str | None:
         """Return the name of a process that has exited, ``None`` if there is none."""
-        if len(self._found) < len(VITAL_NAMES):
+        if len(self._processes) < len(VITAL_NAMES):
             with contextlib.suppress(psutil.Error):
                 for process in psutil.Process(self._parent).children():
                     with contextlib.suppress(psutil.Error):
                         if process.name() in VITAL_NAMES:
-                            self._found.setdefault(process.name(), process)
-        return next((name for name, process in self._found.items() if _has_ended(process)), None)
+                            self._processes.setdefault(process.name(), process)
+        return next((name for name, process in self._processes.items() if _has_ended(process)), None)
 
 
 def end_descendants(grace: float = TERM_GRACE) -> None:
