@@ -35,18 +35,18 @@ def instance(database: Postgres, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.mark.parametrize("name", COMPONENTS)
-def test_a_request_and_a_wait_fail_when_a_component_of_airflow_has_died(instance: Airflow, name: str) -> None:
+def test_requests_and_waits_fail_if_airflow_component_has_died(instance: Airflow, name: str) -> None:
     server = instance.components[name]
-    die(server)
-    assert_is_named(instance, server, f"Airflow's {name} was killed by SIGKILL")
+    kill(server)
+    assert_death_is_reported(instance, server, f"Airflow's {name} was killed by SIGKILL")
 
 
-def test_a_request_and_a_wait_fail_when_the_database_has_died(instance: Airflow, database: Postgres) -> None:
-    die(database.server)
-    assert_is_named(instance, database.server, "PostgreSQL was killed by SIGKILL")
+def test_requests_and_waits_fail_if_database_has_died(instance: Airflow, database: Postgres) -> None:
+    kill(database.server)
+    assert_death_is_reported(instance, database.server, "PostgreSQL was killed by SIGKILL")
 
 
-def test_a_request_and_a_wait_fail_when_ray_has_died(tmp_path: Path) -> None:
+def test_requests_and_waits_fail_if_ray_has_died(tmp_path: Path) -> None:
     with local_agent() as agent:
         job_id = agent.submit("sleep 3600")
         agent.wait(job_id, statuses=["RUNNING"])
@@ -60,13 +60,13 @@ def test_a_request_and_a_wait_fail_when_ray_has_died(tmp_path: Path) -> None:
             agent.request("GET", "health/")
 
 
-def die(server: Server) -> None:
+def kill(server: Server) -> None:
     """Kill a server that is not expected to end, and wait until it has ended."""
     os.kill(server.pid, signal.SIGKILL)
     os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
 
 
-def assert_is_named(instance: Airflow, server: Server, words: str) -> None:
+def assert_death_is_reported(instance: Airflow, server: Server, words: str) -> None:
     with pytest.raises(ServerDiedError) as wait:
         wait_until(lambda: None, "nothing")
     with pytest.raises(ServerDiedError) as request:

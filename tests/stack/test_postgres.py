@@ -21,7 +21,7 @@ def server() -> Iterator[Postgres]:
         yield running
 
 
-def test_databases_are_apart(server: Postgres) -> None:
+def test_databases_are_separate(server: Postgres) -> None:
     first = sa.create_engine(server.create_database("first"))
     second = sa.create_engine(server.create_database("second"))
     with first.begin() as connection:
@@ -34,7 +34,7 @@ def test_databases_are_apart(server: Postgres) -> None:
     second.dispose()
 
 
-def test_the_asynchronous_driver_connects(server: Postgres) -> None:
+def test_asyncio_driver_connects(server: Postgres) -> None:
     async def fsync() -> str:
         engine = create_async_engine(server.url("postgres").replace("psycopg2", "asyncpg"))
         async with engine.connect() as connection:
@@ -45,13 +45,13 @@ def test_the_asynchronous_driver_connects(server: Postgres) -> None:
     assert asyncio.run(fsync()) == "off"
 
 
-def test_a_wrong_password_is_refused(server: Postgres) -> None:
+def test_wrong_password_is_rejected(server: Postgres) -> None:
     address = sa.make_url(server.url("postgres")).set(drivername="postgresql", password="wrong")
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
         psycopg2.connect(address.render_as_string(hide_password=False))
 
 
-def test_the_end_of_the_block_ends_every_process() -> None:
+def test_all_processes_stop_at_end_of_block() -> None:
     with postgres() as server:
         connection = psycopg2.connect(server.url("postgres").replace("+psycopg2", ""))
         backend = connection.info.backend_pid

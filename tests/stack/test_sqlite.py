@@ -14,20 +14,20 @@ BUSY_TIMEOUTS = """
 import asyncio
 from airflow.settings import async_engine, engine
 
-ASKED = "PRAGMA busy_timeout"
+QUERY = "PRAGMA busy_timeout"
 
 async def other():
     async with async_engine.connect() as connection:
-        print((await connection.exec_driver_sql(ASKED)).scalar())
+        print((await connection.exec_driver_sql(QUERY)).scalar())
     await async_engine.dispose()
 
 with engine.connect() as connection:
-    print(connection.exec_driver_sql(ASKED).scalar())
+    print(connection.exec_driver_sql(QUERY).scalar())
 asyncio.run(other())
 """
 
 
-def test_both_of_airflows_engines_wait_for_a_locked_database(tmp_path: Path) -> None:
+def test_both_engines_of_airflow_wait_for_locked_database(tmp_path: Path) -> None:
     environment = {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": sqlite_url(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", BUSY_TIMEOUTS],

@@ -42,23 +42,23 @@ def never() -> None:
     """Find nothing."""
 
 
-def test_a_server_that_is_killed_ends_a_wait_with_its_last_lines(start: Callable[[str], Server]) -> None:
+def test_wait_fails_with_last_lines_of_killed_server(start: Callable[[str], Server]) -> None:
     server = start(RUNS)
-    looks = 0
+    calls = 0
 
     def look() -> None:
-        nonlocal looks
-        looks += 1
-        if looks == 2:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
             os.kill(server.pid, signal.SIGKILL)
             os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
 
     with pytest.raises(ServerDiedError, match=r"^the server was killed by SIGKILL; its last lines:\nup$"):
         wait_until(look, "nothing")
-    assert looks == 2
+    assert calls == 2
 
 
-def test_a_server_that_fails_is_reported_with_its_exit_code(start: Callable[[str], Server]) -> None:
+def test_failed_server_is_reported_with_exit_code(start: Callable[[str], Server]) -> None:
     server = start("import sys; print('first', flush=True); input(); print('no more'); sys.exit(3)")
     os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
     with pytest.raises(ServerDiedError, match=r"ended with exit code 1; its last lines:\nfirst\n(.*\n)*EOFError"):
@@ -66,7 +66,7 @@ def test_a_server_that_fails_is_reported_with_its_exit_code(start: Callable[[str
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_an_end_that_was_asked_for_is_no_error(start: Callable[[str], Server], number: signal.Signals) -> None:
+def test_requested_end_is_not_an_error(start: Callable[[str], Server], number: signal.Signals) -> None:
     server, other = start(RUNS), start(RUNS)
     server.send(number, server.pid)
     os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
@@ -75,7 +75,7 @@ def test_an_end_that_was_asked_for_is_no_error(start: Callable[[str], Server], n
     check_servers()
 
 
-def test_what_does_not_come_is_not_waited_for_any_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "PATIENCE", 0.0)
     with pytest.raises(WaitError, match=r"^no answer, the 3rd, after 0 s$"):
         wait_until(never, lambda: "no answer, the 3rd,")
@@ -110,7 +110,7 @@ SUITE = """
 DIES = "os.kill(server.pid, signal.SIGKILL); os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)"
 
 
-def test_a_run_that_is_told_to_end_ends_its_servers(pytester: pytest.Pytester) -> None:
+def test_terminated_run_stops_its_servers(pytester: pytest.Pytester) -> None:
     pytester.makeconftest("from tests.conftest import pytest_configure")
     pytester.makepyfile(SUITE.format(runs=RUNS, step="Path('pid').write_text(str(server.pid)); time.sleep(3600)"))
     command = [sys.executable, "-m", "pytest", "-k", "used", "-p", "no:cacheprovider"]
@@ -120,14 +120,14 @@ def test_a_run_that_is_told_to_end_ends_its_servers(pytester: pytest.Pytester) -
     try:
         pid = int(wait_until(lambda: (noted.exists() and noted.read_text()) or None, "the server is not started"))
         run.send(signal.SIGTERM, run.pid)
-        assert wait_until(run.returncode, "the run goes on") == 128 + signal.SIGTERM
+        assert wait_until(run.returncode, "the run does not end") == 128 + signal.SIGTERM
         assert command_of(pid) == []
     finally:
         run.stop()
 
 
 @pytest.mark.parametrize("step", ["wait_until(lambda: None, 'nothing')", "assert 'it answers' is None"])
-def test_the_run_ends_after_the_test_whose_server_died(pytester: pytest.Pytester, step: str) -> None:
+def test_run_ends_after_test_with_dead_server(pytester: pytest.Pytester, step: str) -> None:
     pytester.makeconftest("from tests.conftest import pytest_runtest_makereport")
     pytester.makepyfile(SUITE.format(runs=RUNS, step=f"{DIES}; {step}"))
     result = pytester.runpytest()
