@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_rayagent.client.config import EXTRA_FIELDS, FIELDS
-from airflow_provider_rayagent.client.validation import MAX_TIMEOUT
+from airflow_provider_rayagent.client.fields import EXTRA_FIELDS, FIELDS, MAX_TIMEOUT
 
 _NAME = "Ray agent"
 

@@ -14,8 +14,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 from airflow_provider_rayagent.client.agent_service import AGENT
 from airflow_provider_rayagent.client.errors import RayAgentConfigError
+from airflow_provider_rayagent.client.fields import EXTRA_FIELDS, MAX_TIMEOUT, field_name
 from airflow_provider_rayagent.client.ray_service import RAY
-from airflow_provider_rayagent.client.validation import MAX_TIMEOUT, shown, validate_id, validate_timeout
+from airflow_provider_rayagent.client.validation import shown, validate_id, validate_timeout
 from airflow_provider_rayagent.text.redaction import MIN_LENGTH, Redactor
 
 if TYPE_CHECKING:
@@ -27,24 +28,6 @@ MAX_IDLE_SECONDS = 4.0
 """A connection that was idle for longer is not reused: uvicorn closes it after 5 seconds, just when the next request
 for a job's status is due, and a request that is sent at that moment is lost."""
 MAX_NAMESPACE = 100
-FIELDS = {"host": "Service URL", "password": "Token"}
-"""Standard fields of a connection with a different label in our connection form."""
-
-EXTRA_FIELDS = {
-    "service": "Service",
-    "user_token": "User token",
-    "tenant": "Tenant",
-    "verify": "Verify TLS",
-    "ca_bundle": "CA bundle",
-    "client_cert": "Client certificate",
-    "client_key": "Client key",
-    "headers": "Headers",
-    "connect_timeout": "Connect timeout",
-    "read_timeout": "Read timeout",
-    "job_url": "Job page",
-    "job_namespace": "Job namespace",
-}
-"""Supported fields of a connection's extra, with their labels in the connection form; others are ignored."""
 
 SERVICES: Mapping[str, Service] = {service.name: service for service in (AGENT, RAY)}
 
@@ -55,11 +38,6 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _PAGE = re.compile(r"https?://[^\s/?#\\]+([/?#]\S*)?")
 _PLACEHOLDER = re.compile(r"\{\w*\}")
-
-
-def field_name(name: str) -> str:
-    """Return the label and name of a connection field, for messages."""
-    return f"{(FIELDS | EXTRA_FIELDS)[name]} ({name})"
 
 
 @dataclass(frozen=True)

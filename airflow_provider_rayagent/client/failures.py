@@ -6,7 +6,6 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, NamedTuple
 
-from airflow_provider_rayagent.client.config import field_name
 from airflow_provider_rayagent.client.environment import shown_proxy
 from airflow_provider_rayagent.client.errors import (
     RayAgentConfigError,
@@ -18,6 +17,7 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentTimeoutError,
     RayAgentTLSError,
 )
+from airflow_provider_rayagent.client.fields import field_name
 from airflow_provider_rayagent.client.limits import TooSlowError
 
 if TYPE_CHECKING:

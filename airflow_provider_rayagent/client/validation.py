@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Literal, NewType, TypeVar
 from urllib.parse import quote
 
 from airflow_provider_rayagent.client.errors import RayAgentInputError
+from airflow_provider_rayagent.client.fields import MAX_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_ID_LENGTH = 100
-MAX_TIMEOUT = 300.0
-"""Longest timeout for a stream, in seconds, that the agent's client accepts."""
 MAX_DURATION = 100 * 365 * 86_400.0
 """Seconds; practically unlimited, but within the limits of ``threading.TIMEOUT_MAX`` and ``datetime``."""
 

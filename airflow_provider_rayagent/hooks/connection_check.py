@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.client.agent_service import AGENT
 from airflow_provider_rayagent.client.answers import brief
-from airflow_provider_rayagent.client.config import SERVICES, field_name
+from airflow_provider_rayagent.client.config import SERVICES
 from airflow_provider_rayagent.client.errors import (
     RayAgentAuthenticationError,
     RayAgentConfigError,
@@ -16,6 +16,7 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentPermissionError,
     RayAgentResponseError,
 )
+from airflow_provider_rayagent.client.fields import field_name
 from airflow_provider_rayagent.client.ray_service import RAY
 
 if TYPE_CHECKING:

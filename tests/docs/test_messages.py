@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_rayagent.client.config import field_name
+from airflow_provider_rayagent.client.fields import field_name
 from airflow_provider_rayagent.render import reasons
 from tests.docs.conftest import PAGES, ROOT
 

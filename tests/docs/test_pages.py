@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from airflow_provider_rayagent.client.config import EXTRA_FIELDS
+from airflow_provider_rayagent.client.fields import EXTRA_FIELDS
 from airflow_provider_rayagent.get_provider_info import get_provider_info
 from tests.docs.conftest import PAGES, ROOT
 

@@ -17,7 +17,7 @@ from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 from airflow.sdk.execution_time import timeout as airflows
 
 from airflow_provider_rayagent.client import blocking_driver
-from airflow_provider_rayagent.client.validation import MAX_TIMEOUT
+from airflow_provider_rayagent.client.fields import MAX_TIMEOUT
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobTimeoutError
 from airflow_provider_rayagent.task_instance import stopping
 from airflow_provider_rayagent.tasks import stopper
