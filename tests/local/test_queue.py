@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.client.config import read_config
 from airflow_provider_rayagent.tail.end import End
-from tests.local.test_following import DRIVERS
+from tests.local.test_following import DRIVERS, OVER_RAY, config_of_agent
 from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
@@ -107,14 +106,13 @@ def test_stopped_waiting_job_never_runs(agent: LocalAgent, full: list[str]) -> N
     assert agent.job("stopped-in-queue") == job, "it is not started later"
 
 
-@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("driver", [name for name in DRIVERS if name not in OVER_RAY])
 def test_job_stopped_in_queue_can_be_followed(agent: LocalAgent, full: list[str], driver: str) -> None:
     job_id = f"followed-{driver.replace(' ', '-')}"
     agent.run("train", "train", SHORT, job_id=job_id)
     stop(agent, job_id)
 
-    follow, source = DRIVERS[driver]
-    followed = follow(read_config(host=agent.url, token=agent.token), job_id, source)
+    followed = DRIVERS[driver].follow(config_of_agent(agent), job_id, DRIVERS[driver].sources)
     assert followed.end is End.JOB_ENDED
     assert (followed.job["status"], followed.lines) == ("STOPPED", [])
 

@@ -11,7 +11,7 @@ import requests
 
 from airflow_provider_rayagent.client.config import read_config
 from airflow_provider_rayagent.tail.end import End
-from tests.local.test_following import DRIVERS
+from tests.local.test_following import DRIVERS, OVER_RAY
 from tests.stack.agent import start_agent, stop_agent, wait_for_file
 from tests.stack.processes import free_ports
 from tests.stack.ray import Cluster, cluster
@@ -59,8 +59,13 @@ def test_no_line_is_lost_or_repeated_if_agent_and_dashboard_restart(ray_cluster:
         wait_for_file(info, agent, output)
         job_id = submit(url)
         with ThreadPoolExecutor(len(DRIVERS)) as pool:
-            config = read_config(host=url, token=TOKEN)
-            futures = [pool.submit(follow, config, job_id, source) for follow, source in DRIVERS.values()]
+            over_agent = read_config(host=url, token=TOKEN)
+            ray_token = ray_cluster.token_file.read_text().strip()
+            over_ray = read_config(host=ray_cluster.dashboard_url, token=ray_token, extra={"service": "ray"})
+            futures = [
+                pool.submit(driver.follow, over_ray if name in OVER_RAY else over_agent, job_id, driver.sources)
+                for name, driver in DRIVERS.items()
+            ]
             time.sleep(8)
             stop_agent(agent)
             time.sleep(3)

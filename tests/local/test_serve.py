@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
 
+from airflow_provider_rayagent.client.blocking import BlockingAgent
+from airflow_provider_rayagent.client.errors import RayAgentNotFoundError
+from tests.local.test_following import config_of_ray
 from tests.stack.agent import LocalAgent, start_agent, stop_agent, wait_for_file
 from tests.stack.processes import free_ports
 from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 pytestmark = pytest.mark.ray
 
 # Ray 2.60 never finishes deploying a non-ASCII name, nor any application after it.
 ODD = "an app? 50% off #1; a&b+c"
+QUOTES = 'it\'s $HOME "here" `id`'
 OTHER = "other"
 LAST = "last"
 DEPLOY = """
@@ -48,15 +54,44 @@ def wait_for(agent: LocalAgent, wanted: dict[str, str]) -> None:
 def deployed(agent: LocalAgent, tmp_path_factory: pytest.TempPathFactory) -> LocalAgent:
     script = tmp_path_factory.mktemp("serve") / "deploy.py"
     script.write_text(DEPLOY)
-    names = " ".join(f"'{name}'" for name in (ODD, OTHER, LAST))
+    names = shlex.join((QUOTES, ODD, OTHER, LAST))
     job = agent.wait(agent.submit(f"python {script} {free_ports(1)[0]} {names}"))
     assert job["status"] == "SUCCEEDED", job["message"]
-    wait_for(agent, dict.fromkeys((ODD, OTHER, LAST), "RUNNING"))
+    wait_for(agent, dict.fromkeys((QUOTES, ODD, OTHER, LAST), "RUNNING"))
     return agent
 
 
 def delete(agent: LocalAgent, name: str) -> Any:
     return agent.request("DELETE", f"serve_applications/{quote(name, safe='')}/")
+
+
+def test_only_the_given_application_is_deleted_over_plain_ray(deployed: LocalAgent) -> None:
+    others = dict.fromkeys((ODD, OTHER, LAST), "RUNNING")
+    with BlockingAgent(config_of_ray(deployed)) as client:
+        replicas = replicas_of(client, others)
+
+        client.send(client.config.service.delete_serve_application(QUOTES))
+
+        assert applications(deployed).get(QUOTES) in (None, "DELETING")
+        wait_for(deployed, others)
+        assert replicas_of(client, others) == replicas
+        with pytest.raises(RayAgentNotFoundError, match="does not exist"):
+            client.send(client.config.service.delete_serve_application(QUOTES))
+    ids = [job["submission_id"] for job in deployed.request("GET", "jobs/").json()]
+    (job_id,) = [each for each in ids if each and each.startswith("rayagent-delete-application-")]
+    assert deployed.wait(job_id)["status"] == "SUCCEEDED"
+
+
+def replicas_of(client: BlockingAgent, names: Iterable[str]) -> list[str]:
+    """Return the ids of the actors of applications."""
+    found = client.send(client.config.service.list_serve_applications())
+    return [
+        replica["actor_id"]
+        for application in found
+        if application["name"] in names
+        for deployment in application["deployments"].values()
+        for replica in deployment["replicas"]
+    ]
 
 
 def test_only_the_given_application_is_deleted(deployed: LocalAgent) -> None:

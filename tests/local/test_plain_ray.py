@@ -1,0 +1,132 @@
+"""The hooks over plain Ray return what they return over the local agent in front of the same Ray."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_rayagent.client.aio import AsyncAgent
+from airflow_provider_rayagent.client.blocking import BlockingAgent
+from airflow_provider_rayagent.client.config import AgentConfig, read_config
+from airflow_provider_rayagent.client.errors import (
+    RayAgentAuthenticationError,
+    RayAgentNotFoundError,
+    RayAgentPermissionError,
+)
+from airflow_provider_rayagent.client.validation import JobId
+from airflow_provider_rayagent.hooks.connection_check import check_connection
+from tests.local.test_following import config_of_agent, config_of_ray
+from tests.stack.watch import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider_rayagent.client.call import Operation
+    from airflow_provider_rayagent.client.service import Service
+    from tests.stack.agent import LocalAgent
+
+pytestmark = pytest.mark.ray
+
+
+def send(config: AgentConfig, make: Callable[[Service], Operation]) -> Any:
+    with BlockingAgent(config) as client:
+        return client.send(make(config.service))
+
+
+def send_async(config: AgentConfig, make: Callable[[Service], Operation]) -> Any:
+    async def work() -> Any:
+        async with AsyncAgent(config) as client:
+            return await client.send(make(config.service))
+
+    return asyncio.run(work())
+
+
+CALLS: dict[str, Callable[[Service], Operation]] = {
+    "jobs": lambda service: service.list_jobs(),
+    "a job": lambda service: service.get_job(JobId("finished_job")),
+    "nodes": lambda service: service.list_nodes(),
+    "tasks": lambda service: service.list_tasks(),
+    "applications": lambda service: service.list_serve_applications(),
+    "GPUs": lambda service: service.get_gpu_status(),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_results_are_those_of_the_agent(agent: LocalAgent, finished_job: dict[str, Any], call: str) -> None:
+    over_agent = send(config_of_agent(agent), CALLS[call])
+
+    assert send(config_of_ray(agent), CALLS[call]) == over_agent
+    assert send_async(config_of_ray(agent), CALLS[call]) == over_agent
+    if call == "jobs":
+        assert finished_job["submission_id"] in [job["submission_id"] for job in over_agent]
+
+
+def test_one_node_and_one_task_are_those_of_the_agent(agent: LocalAgent) -> None:
+    agent.wait(
+        agent.submit("python -c \"import ray; f = ray.remote(lambda: 1); ray.get(f.options(name='t').remote())\"")
+    )
+    node_id = send(config_of_ray(agent), CALLS["nodes"])[0]["node_id"]
+    task_id = wait_until(
+        lambda: next((row["task_id"] for row in send(config_of_ray(agent), CALLS["tasks"])), None), "no task"
+    )
+
+    for make in (lambda service: service.get_node(node_id), lambda service: service.get_task(task_id)):
+        assert send(config_of_ray(agent), make) == send(config_of_agent(agent), make)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda service: service.get_job(JobId("nobody")),
+        lambda service: service.stop_job(JobId("nobody")),
+        lambda service: service.get_node("ab" * 28),
+        lambda service: service.get_node("nobody"),
+        lambda service: service.get_task("ab" * 24),
+        lambda service: service.get_serve_application("nobody"),
+        lambda service: service.delete_serve_application("nobody"),
+    ],
+)
+def test_what_does_not_exist_is_not_found(agent: LocalAgent, make: Callable[[Service], Operation]) -> None:
+    with pytest.raises(RayAgentNotFoundError, match="does not exist"):
+        send(config_of_ray(agent), make)
+
+
+def test_job_is_stopped(agent: LocalAgent) -> None:
+    job_id = JobId(agent.submit("sleep 100"))
+    agent.wait(job_id, ["RUNNING"])
+
+    assert send(config_of_ray(agent), lambda service: service.stop_job(job_id)) == {"stopped": True}
+    assert agent.wait(job_id)["status"] == "STOPPED"
+    assert send(config_of_ray(agent), lambda service: service.stop_job(job_id)) == {"stopped": False}
+
+
+@pytest.mark.parametrize(
+    ("token", "error"), [(None, RayAgentAuthenticationError), ("wrong-token", RayAgentPermissionError)]
+)
+def test_rejected_token_is_reported(agent: LocalAgent, token: str | None, error: type[Exception]) -> None:
+    config = read_config(host=agent.ray_address, token=token, extra={"service": "ray"})
+
+    with pytest.raises(error) as raised:
+        send(config, CALLS["jobs"])
+    assert "wrong-token" not in str(raised.value)
+
+
+def test_connection_check_finds_a_wrong_service(agent: LocalAgent) -> None:
+    def check(url: str, token: str | None, service: str) -> tuple[bool, str]:
+        with BlockingAgent(read_config(host=url, token=token, extra={"service": service})) as client:
+            return check_connection(client)
+
+    with BlockingAgent(config_of_ray(agent)) as client:
+        healthy, message = check_connection(client)
+    assert healthy
+    assert message.startswith("Connected to Ray's own dashboard (2.")
+    for token in (None, agent.token):
+        healthy, message = check(agent.ray_address, token, "agent")
+        assert not healthy
+        assert "is Ray's own dashboard" in message
+        assert message.endswith("set Service (service) to ray.")
+    healthy, message = check(agent.url, agent.token, "ray")
+    assert not healthy
+    assert message.endswith("If this is an agent, set Service (service) to agent.")
