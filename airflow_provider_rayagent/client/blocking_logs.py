@@ -201,11 +201,6 @@ class SseStream:
                     self._condition.notify_all()
         except (*BROKEN, ValueError) as error:
             reason = str(error) or type(error).__name__
-        except AttributeError as error:
-            # SSLSocket.shutdown(), called by close(), unsets an attribute that a concurrent SSLSocket.read() uses.
-            reason = repr(error)
-            if not self._closed:
-                raise
         finally:
             with self._condition:
                 self._ended = reason

@@ -53,7 +53,8 @@ class Reader(io.RawIOBase):
         if isinstance(connection, SSLTransport):
             connection = connection.socket
         with contextlib.suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
+            # Not SSLSocket.shutdown(), which unsets an attribute that the other thread's SSLSocket.read() is using.
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def readable(self) -> bool:
         """Implement :class:`io.RawIOBase`."""

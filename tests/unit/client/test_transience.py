@@ -38,6 +38,7 @@ NO_ACCESS = {401, 403, 407}
 CLASSES = {
     "RayAgentInputError": (False, True, False, False),
     "RayAgentConfigError": (False, True, False, False),
+    "RayAgentUnsupportedError": (False, True, False, False),
     "RayAgentNameResolutionError": (True, False, False, False),
     "RayAgentConnectionRefusedError": (True, False, False, False),
     "RayAgentConnectTimeoutError": (True, False, False, False),
