@@ -25,7 +25,7 @@ from airflow_provider_rayagent.client.errors import (
 from airflow_provider_rayagent.client.gpus import gpu_status
 from airflow_provider_rayagent.client.jobs import has_ended
 from airflow_provider_rayagent.client.service import Credential, ErrorAnswer
-from airflow_provider_rayagent.client.validation import validate_id, validate_segment
+from airflow_provider_rayagent.client.validation import validate_id, validate_text
 from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class RayService:
         return Call("GET", "api/serve/applications/", convert=ray_answers.serve_applications)
 
     def get_serve_application(self, name: str) -> Call:
-        name = validate_segment(name, "application name")
+        name = validate_text(name, "application name")
         return Call("GET", "api/serve/applications/", convert=ray_answers.serve_application(name))
 
     def delete_serve_application(self, name: str) -> Steps:

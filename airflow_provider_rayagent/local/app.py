@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from airflow_provider_rayagent import __version__
 from airflow_provider_rayagent.client.agent_service import AUTHORIZATION_HEADER
-from airflow_provider_rayagent.client.errors import RayAgentInputError
-from airflow_provider_rayagent.client.gpus import gpu_status
+from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentInputError
+from airflow_provider_rayagent.client.ray_service import RAY
 from airflow_provider_rayagent.client.validation import validate_id
 from airflow_provider_rayagent.local.access import TokenMiddleware, send_error
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError
@@ -127,7 +127,7 @@ def create_app(agent: Agent, token: str, plugins: PluginFolder | None) -> FastAP
     for prefix in UNSUPPORTED_PREFIXES:
         for path in (f"/{prefix}", f"/{prefix}/{{rest:path}}"):
             app.add_api_route(path, answer_unsupported, methods=METHODS, include_in_schema=False)
-    app.add_exception_handler(RayAgentInputError, _answer_error)
+    app.add_exception_handler(RayAgentError, _answer_error)
     app.add_exception_handler(LocalAgentError, _answer_error)
     app.add_exception_handler(GpuUnavailableError, answer_missing_gpus)
     app.add_middleware(BodyLimits)
@@ -138,7 +138,7 @@ def create_app(agent: Agent, token: str, plugins: PluginFolder | None) -> FastAP
 
 def status_of(error: Exception) -> int:
     """Return the HTTP status for an error."""
-    if isinstance(error, (RayAgentInputError, RayAnswerError)):
+    if isinstance(error, (RayAgentError, RayAnswerError)):
         return error.status_code or 400
     return 503 if isinstance(error, RayUnavailableError) else 500
 
@@ -241,27 +241,27 @@ async def list_nodes(agent: AgentDependency) -> JSONResponse:
 
 @routes.get("/nodes/{node_id}/", summary="One node", responses=_not_found)
 async def get_node(agent: AgentDependency, node_id: NodeId) -> JSONResponse:
-    return JSONResponse(_require(await agent.ray.get_node(node_id), f"Node {node_id}"))
+    return JSONResponse(await agent.ray.run(RAY.get_node(node_id)))
 
 
 @routes.get("/tasks/", summary="The tasks that Ray still lists, at most 10,000")
 async def list_tasks(agent: AgentDependency) -> JSONResponse:
-    return JSONResponse(await agent.ray.list_tasks())
+    return JSONResponse(await agent.ray.run(RAY.list_tasks()))
 
 
 @routes.get("/tasks/{task_id}/", summary="Details of the last attempt of one task", responses=_not_found)
 async def get_task(agent: AgentDependency, task_id: TaskId) -> JSONResponse:
-    return JSONResponse(_require(await agent.ray.get_task(task_id), f"Task {task_id}"))
+    return JSONResponse(await agent.ray.run(RAY.get_task(task_id)))
 
 
 @routes.get("/serve_applications/", summary="All Serve applications")
 async def list_serve_applications(agent: AgentDependency) -> JSONResponse:
-    return JSONResponse(await agent.ray.list_serve_applications())
+    return JSONResponse(await agent.ray.run(RAY.list_serve_applications()))
 
 
 @routes.get("/serve_applications/{name:path}/", summary="One Serve application", responses=_not_found)
 async def get_serve_application(agent: AgentDependency, name: str) -> JSONResponse:
-    return JSONResponse(_require(await agent.ray.get_serve_application(name), f"Serve application {name!r}"))
+    return JSONResponse(await agent.ray.run(RAY.get_serve_application(name)))
 
 
 @routes.delete(
@@ -278,8 +278,7 @@ async def delete_serve_application(agent: AgentDependency, name: str) -> Respons
 
 @routes.get("/gpu_status/", summary="GPUs of all live nodes")
 async def get_gpu_status(agent: AgentDependency) -> JSONResponse:
-    nodes, usage = await asyncio.gather(agent.ray.list_nodes(), agent.ray.resource_usage())
-    return JSONResponse(gpu_status(nodes, usage))
+    return JSONResponse(await agent.ray.run(RAY.get_gpu_status()))
 
 
 async def answer_unsupported(request: Request) -> JSONResponse:
@@ -299,9 +298,3 @@ async def tail_over_websocket(websocket: WebSocket, job_id: str) -> None:
         await send_error(websocket.scope, websocket.send, status_of(error), str(error))
         return
     await stream_to_websocket(websocket, follower, agent.stopping)
-
-
-def _require(row: Row | None, what: str) -> Row:
-    if row is None:
-        raise RayAnswerError(f"{what} does not exist", 404)
-    return row

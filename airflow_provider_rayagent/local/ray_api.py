@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlsplit
 
 from airflow_provider_rayagent.client.agent_service import AUTHORIZATION_HEADER
+from airflow_provider_rayagent.client.call import Call
+from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentNotFoundError, RayAgentResponseError
 from airflow_provider_rayagent.client.ray_answers import plain_words
+from airflow_provider_rayagent.client.ray_service import RAY
+from airflow_provider_rayagent.client.steps import run_steps_async
+from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError
 from airflow_provider_rayagent.local.json_values import read_tolerantly
 from airflow_provider_rayagent.local.ray_token import RayCredentials
@@ -25,20 +30,18 @@ if TYPE_CHECKING:
     import httpx
     from websockets.asyncio.client import ClientConnection
 
+    from airflow_provider_rayagent.client.call import Operation, Pause
+
 CONNECT_TIMEOUT = 3.0
 READ_TIMEOUT = 8.0
 """Seconds; less than the 10 s that the agent's client waits for a response."""
 LONG_READ_TIMEOUT = 60.0
 """Seconds for calls with a large or slow response: a submission, a stop, a chunk of a log."""
-WHOLE_LOG_SECONDS = 290
-"""Ray's timeout for sending a log; Ray aborts every request after 300 s."""
 MAX_REQUESTS = 50
 """Maximum number of concurrent requests. It is below the size of the client's connection pool, which may leak a
 connection when requests wait for one."""
 MAX_LOG_READS = 4
 """Maximum number of whole logs that are read concurrently."""
-MAX_ROWS = 10_000
-"""Maximum number of rows that Ray's state API returns."""
 MAX_WORDS = 500
 """Maximum length of Ray's own error text in an error."""
 # Ray itself closes a tail at messages over 4 MB.
@@ -81,11 +84,13 @@ class RayDashboard:
 
     async def list_jobs(self) -> list[Row]:
         """Return all jobs as Ray lists them, including drivers."""
-        return _rows(await self._json("GET", "/api/jobs/"))
+        jobs: list[Row] = await self.run(RAY.list_jobs())
+        return jobs
 
     async def get_job(self, job_id: str) -> Row:
         """Return Ray's details of one job, by its submission id or its job id."""
-        return _object(await self._json("GET", f"/api/jobs/{quote(job_id, safe='')}"))
+        job: Row = await self.run(RAY.get_job(JobId(job_id)))
+        return job
 
     async def log_text(self, job_id: str) -> AsyncGenerator[str, None]:
         """Yield the job's log so far in chunks, with the same newlines as in Ray's live log.
@@ -94,15 +99,12 @@ class RayDashboard:
         corrupt the client's connection pool.
         """
         job = await self.get_job(job_id)
-        node_id = job.get("driver_node_id")
         if not job.get("submission_id"):
             raise RayAnswerError("Can only get logs of submission type jobs", 400)
-        if not node_id:
-            # The job has not started, or never did.
+        call = await self.run(RAY.locate_log(JobId(job["submission_id"]), job))
+        if call is None:
             return
-        query = {"node_id": node_id, "filename": f"job-driver-{job['submission_id']}.log"}
-        query |= {"lines": "-1", "timeout": str(WHOLE_LOG_SECONDS)}
-        response = await self._exchange("GET", "/api/v0/logs/file", query=query, timeout=LONG_READ_TIMEOUT, stream=True)
+        response = await self._exchange("GET", f"/{call.path}", timeout=LONG_READ_TIMEOUT, stream=True)
         async with contextlib.aclosing(response):
             if response.status_code == 429:
                 raise RayUnavailableError(f"Ray at {self.url} has too many requests for logs.")
@@ -132,8 +134,8 @@ class RayDashboard:
 
     async def stop_job(self, job_id: str) -> Row:
         """Request the stop of a job; return ``{"stopped": bool}``."""
-        path = f"/api/jobs/{quote(job_id, safe='')}/stop"
-        return _object(await self._json("POST", path, timeout=LONG_READ_TIMEOUT))
+        answer: Row = await self.run(RAY.stop_job(JobId(job_id)))
+        return answer
 
     @contextlib.asynccontextmanager
     async def tail_job_logs(self, job_id: str) -> AsyncIterator[ClientConnection]:
@@ -174,76 +176,57 @@ class RayDashboard:
 
     async def list_nodes(self) -> list[Row]:
         """Return all nodes, including dead ones, with their resources."""
-        return await self._state("nodes", detail="1")
-
-    async def get_node(self, node_id: str) -> Row | None:
-        """Return one node, ``None`` if it does not exist."""
-        rows = await self._with_id("nodes", "node_id", node_id)
-        return rows[0] if rows else None
-
-    async def list_tasks(self) -> list[Row]:
-        """Return the tasks that Ray still lists, at most :data:`MAX_ROWS`."""
-        return await self._state("tasks")
-
-    async def get_task(self, task_id: str) -> Row | None:
-        """Return details of the last attempt of one task, ``None`` if it does not exist."""
-        rows = await self._with_id("tasks", "task_id", task_id)
-        return max(rows, key=lambda row: row.get("attempt_number") or 0, default=None)
-
-    async def resource_usage(self) -> dict[str, Row] | None:
-        """Return ``{node_id: {resource: [used, total]}}``, ``None`` if Ray does not report it."""
-        answer: Any = await self._json("GET", "/api/cluster_status")
-        for key in ("data", "clusterStatus", "loadMetricsReport", "usageByNode"):
-            answer = answer.get(key) if isinstance(answer, dict) else None
-        return answer if isinstance(answer, dict) else None
-
-    async def list_serve_applications(self) -> list[Row]:
-        """Return all Serve applications, an empty list if Serve is not running."""
-        answer = _object(await self._json("GET", "/api/serve/applications/"))
-        return [{"name": name, **details} for name, details in (answer.get("applications") or {}).items()]
+        nodes: list[Row] = await self.run(RAY.list_nodes())
+        return nodes
 
     async def get_serve_application(self, name: str) -> Row | None:
         """Return one Serve application, ``None`` if it does not exist."""
-        return next((app for app in await self.list_serve_applications() if app["name"] == name), None)
-
-    async def _with_id(self, resource: str, column: str, value: str) -> list[Row]:
-        filters = {"filter_keys": column, "filter_predicates": "=", "filter_values": value}
         try:
-            return await self._state(resource, detail="1", **filters)
-        except RayAnswerError as error:
-            # Ray rejects ids in a format that it does not use, so nothing has such an id.
-            if error.status_code == 400:
-                return []
-            raise
+            application: Row = await self.run(RAY.get_serve_application(name))
+        except RayAgentNotFoundError:
+            return None
+        return application
 
-    async def _state(self, resource: str, **parameters: str) -> list[Row]:
-        query = {"limit": str(MAX_ROWS), "timeout": str(int(READ_TIMEOUT) - 1), **parameters}
-        answer: Any = await self._json("GET", f"/api/v0/{resource}", query=query)
-        for key in ("data", "result", "result"):
-            answer = answer.get(key) if isinstance(answer, dict) else None
-        return _rows(answer)
+    async def run(self, operation: Operation) -> Any:
+        """Return the result of an operation of :data:`RAY`.
+
+        :raises RayAgentNotFoundError: if Ray does not have what was requested.
+        """
+        if isinstance(operation, Call):
+            return await self._call(operation)
+        return await run_steps_async(operation, self._step, (RayAgentError, LocalAgentError))
+
+    async def _step(self, step: Call | Pause) -> Any:
+        return await (self._call(step) if isinstance(step, Call) else asyncio.sleep(step.seconds))
+
+    async def _call(self, call: Call) -> Any:
+        timeout = LONG_READ_TIMEOUT if call.method == "POST" else READ_TIMEOUT
+        answer = await self._json(call.method, f"/{call.path}", body=call.body, timeout=timeout)
+        value = _rows(answer) if call.shape == "list" else _object(answer)
+        try:
+            return value if call.convert is None else call.convert(value)
+        except RayAgentResponseError as error:
+            raise RayAnswerError(error.detail, 502) from error
 
     async def _json(
         self,
         method: str,
         path: str,
         *,
-        query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         timeout: float = READ_TIMEOUT,
     ) -> Any:
-        return _parse(await self._request(method, path, query=query, body=body, timeout=timeout))
+        return _parse(await self._request(method, path, body=body, timeout=timeout))
 
     async def _request(
         self,
         method: str,
         path: str,
         *,
-        query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         timeout: float = READ_TIMEOUT,
     ) -> httpx.Response:
-        response = await self._exchange(method, path, query=query, body=body, timeout=timeout)
+        response = await self._exchange(method, path, body=body, timeout=timeout)
         if response.status_code >= 500 and not path.endswith("gcs_healthz"):
             # If the control service is down, the dashboard responds with 500 to everything.
             await self._request("GET", "/api/gcs_healthz")
@@ -261,7 +244,7 @@ class RayDashboard:
             # 403 would suggest that the agent token is wrong.
             return RayAnswerError(f"Ray rejects the agent (403): {words}", 502)
         if status_code >= 500:
-            return RayAnswerError(f"Ray failed ({status_code}) at {path}: {words}", 500)
+            return RayAnswerError(f"Ray failed ({status_code}) at {path.partition('?')[0]}: {words}", 500)
         return RayAnswerError(words, status_code)
 
     async def _exchange(
@@ -269,7 +252,6 @@ class RayDashboard:
         method: str,
         path: str,
         *,
-        query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         timeout: float,
         stream: bool = False,
@@ -281,7 +263,7 @@ class RayDashboard:
 
         async def send() -> httpx.Response:
             headers = self.credentials.headers()
-            request = self._http.build_request(method, path, params=query, json=body, headers=headers, timeout=limits)
+            request = self._http.build_request(method, path, json=body, headers=headers, timeout=limits)
             return await self._uninterrupted(request, timeout, stream=stream)
 
         response = await send()
