@@ -93,7 +93,7 @@ class _ReadAhead:
         items, self._items, self._bytes = self._items, [], 0
         if not items and self._ended:
             error = self._error
-            raise StreamEndedError(_message(error) if error else "closed by the agent") from error
+            raise StreamEndedError(_message(error) if error else "closed by the server") from error
         if not self._ended:
             self._ready.clear()
         self._space.set()

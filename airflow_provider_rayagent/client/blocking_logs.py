@@ -189,7 +189,7 @@ class SseStream:
         return [], False
 
     def _read_ahead(self) -> None:
-        reason = "closed by the agent"
+        reason = "closed by the server"
         try:
             for chunk in _body_chunks(self._response.raw):
                 with self._condition:

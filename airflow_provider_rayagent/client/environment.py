@@ -82,7 +82,7 @@ def _proxy(scheme: str, host: str) -> str | RayAgentConfigError | None:
     if parts.scheme not in ("http", "https"):
         return RayAgentConfigError(
             f"The environment's {name} names a {parts.scheme} proxy, which is not supported: "
-            "enter an http proxy there, or the agent's host in NO_PROXY."
+            "enter an http proxy there, or the host of the connection in NO_PROXY."
         )
     return proxy
 

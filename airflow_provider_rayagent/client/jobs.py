@@ -124,7 +124,7 @@ def describe(job: Mapping[str, Any], job_id: str, where: str = "", *, redact: Ca
     if job.get("entrypoint"):
         facts.append(f"entrypoint: {sanitize(str(job['entrypoint']), redact, length=MAX_ENTRYPOINT)}")
     if where and not has_ended(job):
-        facts.append(f"agent: {where}")
+        facts.append(f"at {where}")
     return ", ".join(facts) + "."
 
 

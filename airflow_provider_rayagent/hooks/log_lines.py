@@ -115,7 +115,7 @@ class LogLines:
         """
         following = self._following
         if following.end is End.JOB_MISSING:
-            raise RayAgentNotFoundError(f"The agent does not know the job {following.job_id}.", 404)
+            raise RayAgentNotFoundError(f"Job {following.job_id} does not exist.", 404)
         if following.end is End.AGENT_UNREACHABLE and following.error is not None:
             raise following.error
         if not following.log_is_whole:

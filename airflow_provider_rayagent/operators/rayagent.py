@@ -134,7 +134,7 @@ class RayAgentStopJobOperator(_IdempotentOperator):
         if outcome.end is End.TIMED_OUT:
             raise self._timed_out(f"Stop of job {self.job_id} was requested, but it is still {status}", outcome.error)
         if outcome.end is End.JOB_MISSING:
-            self.log.warning("The agent no longer knows job %s.", self.job_id)
+            self.log.warning("Job %s no longer exists.", self.job_id)
             job = {"status": None}
         elif outcome.end is not End.JOB_ENDED:
             raise outcome.error or RayAgentError(f"Could not read the status of job {self.job_id}.")
@@ -215,7 +215,7 @@ class RayAgentStopJobOperator(_IdempotentOperator):
         return self._result(job, stop_requested=False)
 
     def _job_missing(self) -> dict[str, Any]:
-        error = RayAgentJobMissingError(f"The agent does not know the job {self.job_id}.", 404)
+        error = RayAgentJobMissingError(f"Job {self.job_id} does not exist.", 404)
         self._nothing_to_do(self.if_missing, error)
         return self._result({"status": None}, stop_requested=False)
 

@@ -138,7 +138,7 @@ class FrameDecoder:
     def _take(self, first: int, payload: bytes, messages: list[bytes]) -> None:
         opcode, final = first & _OPCODE, bool(first & _FIN)
         if opcode == CLOSE:
-            self.ended = "closed by the agent"
+            self.ended = "closed by the server"
         elif first & ~(_FIN | _OPCODE):
             self.ended = "frame of an extension that was not negotiated"
         elif opcode in (PING, PONG):

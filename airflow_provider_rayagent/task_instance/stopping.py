@@ -59,4 +59,4 @@ def stop_job(config: AgentConfig, job_id: str, log: Any, why: str, *, hurry: boo
     except RayAgentError as error:
         log.error(STOP_FAILED, job_id, error)  # noqa: TRY400
     else:
-        log.info("Stop of job %s requested; the agent answered: %s", job_id, brief(answer, config.redact))
+        log.info("Stop of job %s requested; the response: %s", job_id, brief(answer, config.redact))

@@ -116,9 +116,10 @@ class TaskJob:
         if outcome.end is End.JOB_MISSING:
             missing = self.observer.settings.missing_timeout
             raise RayAgentJobMissingError(
-                f"The agent does not know the job {self.job_id}"
-                + (", although it did before." if outcome.job else f" after {missing:g} seconds.")
-                + " Check the job id and the connection; a reinstalled agent does not know earlier jobs.",
+                f"Job {self.job_id} "
+                + ("no longer exists." if outcome.job else f"still does not exist after {missing:g} seconds.")
+                + " Check the job id and the connection; a reinstalled agent or a restarted Ray head has no "
+                "earlier jobs.",
                 404,
             )
         raise outcome.error or RayAgentError(f"Could not read the status of job {self.job_id}.")

@@ -93,7 +93,7 @@ class TriggersOfTry:
 
         task_job = self._task_job
         if outcome.end in (End.JOB_MISSING, End.AGENT_UNREACHABLE, None):
-            why = str(outcome.error or "the agent does not know the job")
+            why = str(outcome.error or "the job does not exist")
         else:
             task_job.log.info(
                 "Forwarding %s of job %s again: the log file of the triggerer that wrote them is not part of this log.",

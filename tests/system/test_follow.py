@@ -124,7 +124,7 @@ def test_a_job_that_the_agent_does_not_know_is_named_and_tried_again_later(syste
     job_id = "nobody-knows-this-job"
     task = system.follow(job_id, "system_missing")
     task.assert_ends("up_for_retry")
-    assert f"The agent does not know the job {job_id}" in task.text()
+    assert f"Job {job_id} still does not exist" in task.text()
 
 
 def test_lines_come_while_the_job_runs_and_go_on_after_a_silence(

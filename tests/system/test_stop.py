@@ -35,4 +35,4 @@ def test_a_job_is_stopped_while_another_dag_follows_it_and_stopping_it_again_is_
 def test_a_stop_of_a_job_that_does_not_exist_is_not_green(system: System) -> None:
     task = system.stop("nobody-knows-this-job")
     task.assert_ends("up_for_retry")
-    assert "The agent does not know the job nobody-knows-this-job." in task.text()
+    assert "Job nobody-knows-this-job does not exist." in task.text()

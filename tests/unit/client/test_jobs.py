@@ -129,6 +129,6 @@ def test_a_job_is_described_in_one_sentence() -> None:
     assert len(jobs.describe(make_details(entrypoint="x" * 9_999), "j1")) < 400
 
 
-def test_the_description_of_a_running_job_names_its_agent() -> None:
-    assert jobs.describe({"status": "RUNNING"}, "j1", "http://a:1") == "Job j1 is RUNNING, agent: http://a:1."
+def test_the_description_of_a_running_job_names_its_url() -> None:
+    assert jobs.describe({"status": "RUNNING"}, "j1", "http://a:1") == "Job j1 is RUNNING, at http://a:1."
     assert "http://a:1" not in jobs.describe(make_details(), "j1", "http://a:1")

@@ -159,7 +159,7 @@ def test_a_job_that_is_not_known_for_a_moment_after_its_stop_is_not_gone(
 def test_by_default_an_unknown_job_is_a_failure(connect: Connect) -> None:
     with ScriptedAgent() as agent:
         connect(agent)
-        with pytest.raises(RayAgentJobMissingError, match="does not know the job j1"):
+        with pytest.raises(RayAgentJobMissingError, match="Job j1 does not exist"):
             run()
 
 
@@ -168,7 +168,7 @@ def test_a_job_that_vanishes_while_it_is_waited_for_is_done(connect: Connect) ->
         connect(agent)
         with task_log() as log:
             assert run() == {"job_id": "j1", "status": None, "stop_requested": True}
-    assert log.warnings == ["The agent no longer knows job j1."]
+    assert log.warnings == ["Job j1 no longer exists."]
 
 
 def test_a_refused_stop_of_a_job_that_goes_on_is_an_error(connect: Connect) -> None:

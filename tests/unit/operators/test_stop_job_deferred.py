@@ -93,7 +93,7 @@ def test_a_job_that_vanishes_while_it_is_waited_for_is_done(connect: Connect, mo
         connect(agent)
         with task_log() as log:
             assert run_deferred() == {**DONE, "status": None}
-    assert "The agent no longer knows job j1." in log.warnings
+    assert "Job j1 no longer exists." in log.warnings
 
 
 @pytest.mark.parametrize(

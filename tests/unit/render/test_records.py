@@ -95,7 +95,7 @@ def test_ours_and_the_jobs_words_keep_their_order() -> None:
 def test_lines_that_are_not_shown_are_looked_through_for_the_result() -> None:
     records = JobRecords("j1", markers=MARKERS, shown=False, where="http://a")
     found = records.render(items_of("x", '<<{"a": 1}>>', Notice("hm"), seen("RUNNING")), 0.0) + records.finish()
-    assert [record.text for record in found] == ["hm", "Job j1 is RUNNING, agent: http://a."]
+    assert [record.text for record in found] == ["hm", "Job j1 is RUNNING, at http://a."]
     assert records.result is not None
     assert records.result.value() == {"a": 1}
 

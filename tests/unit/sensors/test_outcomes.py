@@ -121,7 +121,7 @@ def test_a_job_that_is_never_known_is_missing_after_its_time(mode: str, connect:
     with ScriptedAgent() as agent:
         connect(agent)
         begun = time.monotonic()
-        with pytest.raises(RayAgentJobMissingError, match=r"does not know the job j1 after 0\.6 seconds") as caught:
+        with pytest.raises(RayAgentJobMissingError, match=r"Job j1 still does not exist after 0\.6 seconds") as caught:
             run(job_missing_timeout=0.6, mode=mode)
         assert time.monotonic() - begun > 0.5
     assert caught.value.status_code == 404
@@ -138,7 +138,7 @@ def test_a_job_that_vanishes_is_missing_though_it_was_known(connect: Connect) ->
     answers: dict[str, list[Step]] = {GET: [DEFAULT, Refuse(404)]}
     with ScriptedAgent(Job("a\n", status="RUNNING", ws=[Play(Hold())]), answers=answers) as agent:
         connect(agent)
-        with pytest.raises(RayAgentJobMissingError, match="though it did before"):
+        with pytest.raises(RayAgentJobMissingError, match="Job j1 no longer exists"):
             run(poke_interval=0.1, job_missing_timeout=0.6)
 
 

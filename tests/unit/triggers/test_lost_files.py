@@ -294,7 +294,7 @@ def test_a_deferral_that_no_triggerer_ended_has_the_lines_too(story: Story) -> N
 @pytest.mark.parametrize(
     ("event", "why"),
     [
-        ({"end": "job missing", "status": None, "error": None}, "does not know the job"),
+        ({"end": "job missing", "status": None, "error": None}, "the job does not exist"),
         ({"end": "agent unreachable", "status": None, "error": ["RayAgentHTTPError", "no luck", 503]}, "no luck"),
     ],
 )
