@@ -22,6 +22,9 @@ Scripts are sequences: the n-th request of a route meets the n-th step, the last
 :class:`Play`, one action, :data:`DEFAULT`, or a function of the request that returns one of these. Three scripts
 are a job's own: ``ws``, ``sse`` and ``full`` (the full text). An error in a script is raised when the agent ends.
 
+``ScriptedAgent(service="ray")`` takes the requests of Ray's own dashboard instead (:mod:`ray_dialect`), with the same
+scripts, keyed by the agent's routes.
+
 By hand: ``python -m tests.scripted --list``, then ``python -m tests.scripted NAME --port 8000``.
 """
 

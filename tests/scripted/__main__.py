@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="list the scenarios and end")
     parser.add_argument("--port", type=int, default=0, help="default: a free one")
     parser.add_argument("--token", help="demand this in the Authorization header")
+    parser.add_argument("--service", choices=("agent", "ray"), default="agent", help="whose requests it takes")
     parser.add_argument("--base-path", default="/", help="path of the base URL")
     parser.add_argument("--text", type=Path, help="serve this file as the log of a job that is over, job id 'file'")
     parser.add_argument("--for", type=float, dest="seconds", help="end after so many seconds")
@@ -50,7 +51,12 @@ def main(arguments: list[str] | None = None) -> int:
         jobs.append(Job(options.text.read_text(encoding="utf-8", errors="replace"), job_id="file"))
     began = time.monotonic()
     agent = ScriptedAgent(
-        *jobs, answers=scenario.answers, token=options.token, base_path=options.base_path, port=options.port
+        *jobs,
+        answers=scenario.answers,
+        token=options.token,
+        service=options.service,
+        base_path=options.base_path,
+        port=options.port,
     )
     agent.on_request = lambda request: print(f"{time.monotonic() - began:8.2f} {told(request)}", flush=True)
     with agent:

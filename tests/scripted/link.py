@@ -37,7 +37,8 @@ class Request:
 
     :param time: ``time.monotonic()`` when its head was read.
     :param method: HTTP method, or ``WS`` for a WebSocket upgrade.
-    :param path: path below the agent's base path, still quoted, without the query.
+    :param path: path below the agent's base path, still quoted, without the query; of a request to Ray's dashboard the
+        agent's path that it stands for, and ``sent_path`` the one that was sent.
     :param headers: names in lower case.
     :param connection: number of the connection, from 1.
     :param status: HTTP status sent; 101 for an accepted upgrade, ``None`` while there is none.
@@ -57,6 +58,9 @@ class Request:
     sent: int = 0
     messages: int = 0
     ended: float | None = None
+
+    def __post_init__(self) -> None:
+        self.sent_path = self.path
 
     @property
     def route(self) -> str:

@@ -8,8 +8,9 @@ import socket
 import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from tests.scripted import ray_dialect
 from tests.scripted.actions import DEFAULT, Default, Play, Step, reached
 from tests.scripted.exchange import Action, Ending, Exchange, HttpExchange, SseExchange, head
 from tests.scripted.link import GoneError, Link, Request, Tally, read_request
@@ -46,6 +47,7 @@ class ScriptedAgent:
         n-th request meets the n-th, the last repeats.
     :param connects: steps that meet the n-th connection before its first request; ``DEFAULT`` lets it in.
     :param token: demand it in ``Authorization``; ``None``: let everyone in.
+    :param service: whose requests it takes: an agent's, or those of Ray's dashboard (:mod:`ray_dialect`).
     :param base_path: path of the base URL.
     :param port: port to listen on, 0 for a free one.
     :param send_buffer: bytes of the kernel's send buffers; small ones make a slow reader felt early.
@@ -60,6 +62,7 @@ class ScriptedAgent:
         nodes: Sequence[dict[str, Any]] = NODES,
         tasks: Sequence[dict[str, Any]] = TASKS,
         token: str | None = None,
+        service: Literal["agent", "ray"] = "agent",
         base_path: str = "/",
         host: str = "127.0.0.1",
         port: int = 0,
@@ -69,9 +72,10 @@ class ScriptedAgent:
         self.answers: dict[str, Sequence[Step]] = dict(answers or {})
         self.connects = connects
         self.applications = {app.name: app for app in applications}
-        self.nodes = list(nodes)
-        self.tasks = list(tasks)
+        self.nodes: list[dict[str, Any]] = list(nodes)
+        self.tasks: list[dict[str, Any]] = list(tasks)
         self.token = token
+        self.service = service
         self.base_path = f"/{base_path.strip('/')}/".replace("//", "/")
         self.host = host
         self.requests: list[Request] = []
@@ -289,6 +293,8 @@ class ScriptedAgent:
             link.write(head(400, {"Connection": "close", "Content-Length": "0"}))
             await link.close()
             raise GoneError from None
+        if self.service == "ray":
+            ray_dialect.translate(request)
         link.request = request
         self.requests.append(request)
         self.on_request(request)
@@ -296,11 +302,12 @@ class ScriptedAgent:
 
     async def _answer(self, link: Link, request: Request) -> None:
         job = self._job_of(request)
-        step: Step = self._turn(request.route, self._script(request, job))
+        refused = ray_dialect.refuse(self, request) if self.service == "ray" else None
+        step: Step = refused or self._turn(request.route, self._script(request, job))
         if callable(step):
             step = step(request)
         if isinstance(step, Default):
-            step = usual(self, request)
+            step = ray_dialect.usual(self, request) if self.service == "ray" else usual(self, request)
         exchange = self._exchange(link, request, job)
         self._exchanges[link] = exchange
         if exchange.stream and job is not None:
