@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from airflow_provider_rayagent.client.errors import (
+    RayAgentError,
     RayAgentGPUUnavailableError,
     RayAgentRedirectError,
     RayAgentResponseError,
@@ -47,7 +48,13 @@ def read_answer(call: Call, status: int, headers: Mapping[str, str], body: bytes
     """
     check_status(call, status, headers, body, config)
     value = _value(call, status, headers, body, config)
-    return value if call.convert is None else call.convert(value)
+    if call.convert is None:
+        return value
+    try:
+        return call.convert(value)
+    except RayAgentError as error:
+        # It may quote the answer.
+        raise type(error)(brief(error.detail, config.redact), error.status_code) from None
 
 
 def _value(call: Call, status: int, headers: Mapping[str, str], body: bytes, config: AgentConfig) -> Any:

@@ -10,7 +10,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.client.errors import RayAgentNotFoundError, RayAgentResponseError
+from airflow_provider_rayagent.client.errors import RayAgentNotFoundError, RayAgentResponseError, RayAgentServerError
+from airflow_provider_rayagent.client.jobs import JobStatus, has_ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -81,6 +82,21 @@ def serve_application(name: str) -> Callable[[Any], Row]:
             if application["name"] == name:
                 return application
         raise RayAgentNotFoundError(f"Serve application {name!r} does not exist.", 404)
+
+    return convert
+
+
+def successful_job(failure: str) -> Callable[[Any], Row]:
+    """Return a function that returns the details of a job, and raises an error if it has failed.
+
+    :param failure: what the error says before the job's own message.
+    """
+
+    def convert(answer: Any) -> Row:
+        job: Row = answer
+        if has_ended(job) and job.get("status") != JobStatus.SUCCEEDED.value:
+            raise RayAgentServerError(f"{failure}: {plain_words(str(job.get('message')))}", 500)
+        return job
 
     return convert
 

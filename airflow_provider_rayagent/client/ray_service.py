@@ -116,10 +116,8 @@ class RayService:
                     return
             except RayAgentNotFoundError:
                 return
-            job = yield Call("GET", f"api/jobs/{job_id}")
-            if has_ended(job) and job.get("status") != "SUCCEEDED":
-                words = ray_answers.plain_words(str(job.get("message")))
-                raise RayAgentServerError(f"Ray job {job_id} did not delete Serve application {name!r}: {words}", 500)
+            failure = f"Ray job {job_id} did not delete Serve application {name!r}"
+            yield Call("GET", f"api/jobs/{job_id}", convert=ray_answers.successful_job(failure))
         raise RayAgentTimeoutError(
             f"Serve application {name!r} is still not being deleted {DELETE_SECONDS:g} s after Ray job {job_id} was "
             "submitted for that: see this job in the dashboard."
