@@ -91,7 +91,7 @@ def translate(request: Request) -> None:
 def refuse(agent: ScriptedAgent, request: Request) -> Answer | None:
     """Return the answer to a request that is wrong in itself, and does not even come to a script."""
     if not request.sent_path.startswith("api/"):
-        return _NOT_FOUND
+        return _refuse_token(agent, request) or _NOT_FOUND
     if "user-agent" not in request.headers:
         return error(500, "500 Internal Server Error\n\nServer got itself in trouble")
     browser = request.headers["user-agent"].startswith("Mozilla") or _BROWSER_HEADERS & request.headers.keys()
@@ -102,12 +102,9 @@ def refuse(agent: ScriptedAgent, request: Request) -> Answer | None:
 
 def usual(agent: ScriptedAgent, request: Request) -> Answer | Play:
     """Return what the request meets where the script says nothing else."""
-    if request.path not in _OPEN and agent.token is not None:
-        authorization = request.headers.get("authorization")
-        if not authorization:
-            return error(401)
-        if authorization != f"Bearer {agent.token}":
-            return error(403)
+    refused = _refuse_token(agent, request)
+    if refused is not None:
+        return refused
     first, *rest = request.parts
     if first == "jobs":
         return _jobs(agent, request, rest)
@@ -121,6 +118,13 @@ def details_of(job: Job) -> dict[str, Any]:
     if job.status == "PENDING":
         details |= {"driver_node_id": None, "driver_agent_http_address": None, "driver_info": None}
     return details
+
+
+def _refuse_token(agent: ScriptedAgent, request: Request) -> Answer | None:
+    authorization = request.headers.get("authorization")
+    if agent.token is None or request.path in _OPEN or authorization == f"Bearer {agent.token}":
+        return None
+    return error(403 if authorization else 401)
 
 
 def _refuse_log(agent: ScriptedAgent, request: Request) -> Answer | None:

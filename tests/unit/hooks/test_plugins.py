@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import pickle
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,6 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentServerError,
     RayAgentTimeoutError,
 )
-from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook
 from tests.scripted import DEFAULT, Answer, Drop, Html, Play, Redirect, Refuse, Reset, ScriptedAgent, Silence, Step
 from tests.unit.support import TOKEN, named
 
@@ -39,23 +37,6 @@ CALLS: list[tuple[str, tuple[str, ...], str]] = [
     ("run_plugin_release", ("train@1.0", "train"), RUN),
     ("run_debug_plugin_release", ("train",), DEBUG),
 ]
-
-
-@pytest.fixture(params=["blocking", "asyncio"])
-def ask(request: pytest.FixtureRequest) -> Ask:
-    """Call one method of either hook."""
-
-    def blocking(method: str, *args: Any, **kwargs: Any) -> Any:
-        with RayAgentHook() as hook:
-            return getattr(hook, method)(*args, **kwargs)
-
-    async def asynchronous(method: str, *args: Any, **kwargs: Any) -> Any:
-        async with RayAgentAsyncHook() as hook:
-            return await getattr(hook, method)(*args, **kwargs)
-
-    if request.param == "blocking":
-        return blocking
-    return lambda *args, **kwargs: asyncio.run(asynchronous(*args, **kwargs))
 
 
 def test_the_releases_are_listed_and_shown(ask: Ask, connect: Connect) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
-from tests.scripted import Answer, Html, Play, Redirect, Refuse, Reset, ScriptedAgent, Silence, Step
+from tests.scripted import Answer, Html, Play, Redirect, Refuse, Reset, ScriptedAgent, Silence, Step, ray_dialect
 from tests.unit.support import NO_AGENT, TOKEN, named
 
 if TYPE_CHECKING:
@@ -179,3 +179,96 @@ def test_an_agent_that_does_not_answer_is_told(step: Step, words: str, connect: 
     good, said = health(connect, step, extra={"read_timeout": 0.1})
     assert not good
     assert words in said
+
+
+RAY = {"service": "ray"}
+JOBS = "GET jobs/rayagent-connection-test/"
+
+
+def dashboard(connect: Connect, answers: dict[str, Step], **parts: Any) -> tuple[bool, str]:
+    scripts = {route: [step] for route, step in answers.items()}
+    with ScriptedAgent(answers=scripts, token=TOKEN, service="ray") as server:
+        return verdict(connect, server, **{"extra": RAY, **parts})
+
+
+@pytest.mark.parametrize("release", ["2.60.0", "2.50.1", "3.0.0.dev0"])
+def test_rays_dashboard_is_named_with_its_version(release: str, connect: Connect) -> None:
+    good, words = dashboard(connect, {"GET api/version": ray_dialect.version(release)})
+    assert good
+    assert words.startswith(f"Connected to Ray's own dashboard ({release}) at http://")
+
+
+@pytest.mark.parametrize("release", ["2.49.2", "1.13.0"])
+def test_a_ray_that_is_too_old_is_named_with_the_oldest_that_will_do(release: str, connect: Connect) -> None:
+    good, words = dashboard(connect, {"GET api/version": ray_dialect.version(release)})
+    assert (good, words) == (False, f"Ray {release} is too old: 2.50 or newer is required.")
+
+
+def test_a_ray_whose_control_service_is_down_is_reported(connect: Connect) -> None:
+    good, words = dashboard(connect, {"GET api/gcs_healthz": Answer(503, "GCS is down")})
+    assert not good
+    assert "but it reports that Ray is down" in words
+
+
+@pytest.mark.parametrize("password", [None, "another-token"])
+def test_a_token_that_ray_rejects_is_reported(password: str | None, connect: Connect) -> None:
+    good, words = dashboard(connect, {}, password=password)
+    assert not good
+    if password is None:
+        assert words == "The Ray dashboard requires a token (401), but the connection has no Token (password)."
+    else:
+        assert words == "The Ray dashboard rejected the token (403): check the Token (password)."
+
+
+def test_a_token_that_may_not_read_jobs_is_reported(connect: Connect) -> None:
+    good, words = dashboard(connect, {JOBS: ray_dialect.error(403)})
+    assert not good
+    assert "The Ray dashboard rejected the token (403)" in words
+
+
+def test_a_jobs_api_that_fails_is_reported_in_one_line(connect: Connect) -> None:
+    good, words = dashboard(
+        connect, {JOBS: ray_dialect.error(500, ray_dialect.TRACEBACK.format(error=f"KeyError: {TOKEN}"))}
+    )
+    assert (good, words) == (False, "GET /api/jobs/rayagent-connection-test answered 500: KeyError: ***")
+
+
+@pytest.mark.parametrize("token", [TOKEN, None])
+def test_an_agent_behind_a_connection_to_ray_is_told(token: str | None, connect: Connect) -> None:
+    with ScriptedAgent(
+        token=token and f"Bearer {token}", answers={"GET health/": [Answer(200, {"version": "1.2"})]}
+    ) as agent:
+        good, words = verdict(connect, agent, extra=RAY)
+        assert (good, words) == (False, f"At {agent.url} is agent 1.2: set Service (service) to agent.")
+
+
+@pytest.mark.parametrize("token", [TOKEN, None])
+def test_rays_dashboard_behind_a_connection_to_an_agent_is_told(token: str | None, connect: Connect) -> None:
+    # The token that an agent gets is none that Ray takes: Ray still says what it is, without its version.
+    found = "Ray's own dashboard" if token else "Ray's own dashboard (2.60.0)"
+    with ScriptedAgent(token=token, service="ray") as server:
+        good, words = verdict(connect, server)
+        assert (good, words) == (False, f"At {server.url} is {found}: set Service (service) to ray.")
+
+
+def test_a_rejected_token_may_be_an_agents(connect: Connect) -> None:
+    with ScriptedAgent(token=TOKEN) as agent:
+        good, words = verdict(connect, agent, extra=RAY)
+    assert not good
+    assert words.startswith("The Ray dashboard rejected the token (401): check the Token (password).")
+    assert words.endswith("If this is an agent, set Service (service) to agent.")
+
+
+@pytest.mark.parametrize("step", [Html(200), Html(404), Answer(200, {}), Answer(200, "OK"), Answer(200, [])], ids=named)
+def test_something_that_is_neither_is_told(step: Step, connect: Connect) -> None:
+    with ScriptedAgent(answers={"*": [step]}) as server:
+        good, words = verdict(connect, server, extra=RAY)
+        assert not good
+        assert words.startswith(f"The server at {server.url} is not Ray's own dashboard: check the Service URL (host)")
+
+
+@pytest.mark.parametrize("service", ["Ray", "kuberay", 7, ["ray"]])
+def test_an_unknown_service_is_told(service: Any, connect: Connect) -> None:
+    good, words = verdict(connect, NO_AGENT, extra={"service": service})
+    assert not good
+    assert words.startswith("The connection's Service (service) must be agent or ray, not ")
