@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.client.aio import AsyncAgent
 from airflow_provider_rayagent.client.errors import RayAgentError
+from airflow_provider_rayagent.client.ray_service import RayService
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobStoppedError
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook
 from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
@@ -18,18 +19,30 @@ from airflow_provider_rayagent.triggers import tasklog
 from airflow_provider_rayagent.triggers.outcome import Outcome as TriggerOutcome
 from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 from tests.stack.watch import PATIENCE
-from tests.tail.drivers import SETTINGS, Driver, Outcome, config_of, hook_generator, quick_hook, settings_for
+from tests.tail.drivers import (
+    POLL_SECONDS,
+    SETTINGS,
+    Driver,
+    Outcome,
+    argument_of,
+    config_of,
+    hook_generator,
+    quick_hook,
+    settings_for,
+)
 from tests.unit.support import make_context
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from airflow_provider_rayagent.client.aio_driver import AsyncFollower
     from airflow_provider_rayagent.render.records import JobRecords
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.items import Item
     from airflow_provider_rayagent.tasks.observer import JobObserver
 
 tasklog.BLIND_DRAIN_SECONDS = 0.0
+RayService.log_interval = POLL_SECONDS
 
 
 def recorded(observer: JobObserver, outcome: Outcome) -> None:
@@ -53,10 +66,10 @@ def sensor(url: str, job_id: str, protocol: str) -> Outcome:
     task = RayAgentJobSensor(
         task_id="follow",
         job_id=job_id,
-        protocol=protocol,
+        protocol=argument_of(protocol),
         timeout=PATIENCE,
     )
-    hook = task.__dict__["hook"] = quick_hook(url)
+    hook = task.__dict__["hook"] = quick_hook(url, protocol)
     context = make_context()
     task._task_job = TaskJob.create(hook, job_id, task.log, context["ti"], settings_for(protocol))
     outcome = Outcome()
@@ -73,19 +86,46 @@ def sensor(url: str, job_id: str, protocol: str) -> Outcome:
 class QuickAsyncHook(RayAgentAsyncHook):
     """A hook with a fixed connection."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, protocol: str) -> None:
         super().__init__()
-        self._agent = AsyncAgent(config_of(url))
+        self._agent = AsyncAgent(config_of(url, protocol))
+
+
+class QuickFollowingHook(QuickAsyncHook):
+    """The same, which polls quickly."""
+
+    async def follow_job(self, job_id: str, settings: TailSettings, **more: Any) -> AsyncFollower:
+        return await super().follow_job(job_id, replace(SETTINGS, sources=settings.sources), **more)
+
+
+def async_hook(url: str, job_id: str, protocol: str) -> Outcome:
+    """Follow with ``RayAgentAsyncHook.tail_job_logs``."""
+    outcome = Outcome()
+
+    async def follow() -> None:
+        async with (
+            QuickFollowingHook(url, protocol) as hook,
+            aclosing(hook.tail_job_logs(job_id, protocol=argument_of(protocol))) as lines,
+        ):
+            async for line in lines:
+                outcome.lines.append(line)
+
+    try:
+        asyncio.run(follow())
+    except RayAgentError as error:
+        outcome.error = error
+    return outcome
 
 
 class RecordingTrigger(RayAgentJobTrigger):
     """A trigger that polls quickly and records what it writes to the task log."""
 
     url: str
+    by: str
     outcome: Outcome
 
     def _hook(self) -> RayAgentAsyncHook:
-        return QuickAsyncHook(self.url)
+        return QuickAsyncHook(self.url, self.by)
 
     def _settings(self) -> TailSettings:
         return replace(SETTINGS, sources=super()._settings().sources)
@@ -97,8 +137,8 @@ class RecordingTrigger(RayAgentJobTrigger):
 
 def trigger(url: str, job_id: str, protocol: str) -> Outcome:
     """Follow with ``RayAgentJobTrigger``, like a deferred task."""
-    task = RecordingTrigger(job_id=job_id, protocol=protocol)  # type: ignore[arg-type]
-    task.url, task.outcome = url, Outcome()
+    task = RecordingTrigger(job_id=job_id, protocol=argument_of(protocol))
+    task.url, task.by, task.outcome = url, protocol, Outcome()
 
     async def event() -> Any:
         async with aclosing(task.run()) as events:
@@ -109,3 +149,5 @@ def trigger(url: str, job_id: str, protocol: str) -> Outcome:
 
 
 DRIVERS: dict[str, Driver] = {"hook": hook_generator, "sensor": sensor, "trigger": trigger}
+RAY_DRIVERS: dict[str, Driver] = {**DRIVERS, "async hook": async_hook}
+"""Those of the rows over Ray's dashboard."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.tail.drivers import Outcome
+    from tests.tail.table import Cell
 
 __all__ = ["pytest_terminal_summary"]
 
@@ -31,21 +32,18 @@ PLAYED_AT_ONCE = 24
 
 load_profile()
 
-Cell = tuple[str, str, str]
-
 
 @pytest.fixture(scope="session")
 def outcome_of(request: pytest.FixtureRequest) -> Callable[[Cell], Outcome]:
     """Return a function that returns the outcome of a cell; the cells that this session needs run in parallel."""
-    from tests.tail.columns import DRIVERS
-    from tests.tail.faults import FAULTS
+    from tests.tail.columns import RAY_DRIVERS
     from tests.tail.stage import play
 
     asked = dict.fromkeys(_cells(request.session.items))
     futures: dict[Cell, Future[Any]] = {}
     with ThreadPoolExecutor(PLAYED_AT_ONCE) as pool:
-        for name, driver, protocol in asked:
-            futures[name, driver, protocol] = pool.submit(play, FAULTS[name], DRIVERS[driver], protocol)
+        for cell in asked:
+            futures[cell] = pool.submit(play, cell.row, RAY_DRIVERS[cell.driver], cell.protocol)
     # Not while tests run: pytest changes the environment then, which the transports read.
     return lambda cell: futures[cell].result()
 
@@ -53,5 +51,5 @@ def outcome_of(request: pytest.FixtureRequest) -> Callable[[Cell], Outcome]:
 def _cells(items: list[pytest.Item]) -> Iterator[Cell]:
     for item in items:
         params = getattr(getattr(item, "callspec", None), "params", {})
-        if {"fault", "driver", "protocol"} <= params.keys():
-            yield params["fault"], params["driver"], params["protocol"]
+        if "cell" in params:
+            yield params["cell"]

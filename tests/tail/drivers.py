@@ -23,6 +23,8 @@ PROTOCOLS: dict[str, tuple[StreamSource, ...]] = {
     "http": ("http",),
     "auto": ("websocket", "http"),
 }
+RAY = "ray"
+"""In a protocol's place: over Ray's own dashboard, whose log is polled."""
 SETTINGS = TailSettings(
     poll_interval=POLL_SECONDS,
     silence_timeout=0.7,
@@ -58,21 +60,27 @@ Driver = Callable[[str, str, str], Outcome]
 """Called with the agent's URL, the job's id and the protocol; returns when the tail has ended."""
 
 
-def config_of(url: str) -> AgentConfig:
-    return read_config(host=url, token="t", extra={"connect_timeout": 1, "read_timeout": 2})
+def config_of(url: str, protocol: str = "auto") -> AgentConfig:
+    extra = {"service": "ray" if protocol == RAY else "agent", "connect_timeout": 1, "read_timeout": 2}
+    return read_config(host=url, token="t", extra=extra)
+
+
+def argument_of(protocol: str) -> Any:
+    """Return the protocol as an argument of ours."""
+    return "auto" if protocol == RAY else protocol
 
 
 def settings_for(protocol: str, **changes: Any) -> TailSettings:
-    return replace(SETTINGS, sources=PROTOCOLS[protocol], **changes)
+    return replace(SETTINGS, sources=PROTOCOLS[argument_of(protocol)], **changes)
 
 
 def follower_of(url: str, job_id: str, protocol: str, **changes: Any) -> tuple[Follower, BlockingAgent]:
     """Return a follower, and the transport to close after it."""
-    agent = BlockingAgent(config_of(url))
+    agent = BlockingAgent(config_of(url, protocol))
     return Follower(agent, JobId(job_id), settings_for(protocol, **changes)), agent
 
 
-def quick_hook(url: str) -> RayAgentHook:
+def quick_hook(url: str, protocol: str = "auto") -> RayAgentHook:
     """Return a hook with a fixed connection that polls quickly."""
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 
@@ -81,16 +89,16 @@ def quick_hook(url: str) -> RayAgentHook:
             return super().follow_job(job_id, replace(SETTINGS, sources=settings.sources), **more)
 
     hook = QuickHook()
-    hook.__dict__["config"] = config_of(url)
+    hook.__dict__["config"] = config_of(url, protocol)
     return hook
 
 
 def hook_generator(url: str, job_id: str, protocol: str) -> Outcome:
     """Follow with ``RayAgentHook.tail_job_logs``, which yields lines and logs notices."""
     outcome = Outcome()
-    with quick_hook(url) as hook:
+    with quick_hook(url, protocol) as hook:
         try:
-            outcome.lines += hook.tail_job_logs(job_id, protocol=protocol)  # type: ignore[arg-type]
+            outcome.lines += hook.tail_job_logs(job_id, protocol=argument_of(protocol))
         except RayAgentError as error:
             outcome.error = error
     return outcome

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.scripted import Job, ScriptedAgent, Step
+from tests.tail.drivers import RAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from airflow_provider_rayagent.client.service import ServiceName
     from tests.tail.drivers import Driver, Outcome
 
 JOB_ID = "j1"
@@ -23,7 +25,7 @@ class Fault:
     :param job: makes the job anew.
     :param answers: scripts of other routes.
     :param connects: what meets the first connections.
-    :param before: lines of an older log that are forwarded before the log is rewritten.
+    :param before: lines that are forwarded before the log is rewritten, or lost.
     :param lost: the log's end can't be had, and that is said.
     :param slow: the end may take more requests than promised, since the whole log is not there, or a request hangs.
     """
@@ -39,7 +41,8 @@ class Fault:
 def play(fault: Fault, driver: Driver, protocol: str) -> Outcome:
     """Play a fault against a driver."""
     job = fault.job()
-    with ScriptedAgent(job, answers=fault.answers, connects=fault.connects) as agent:
+    service: ServiceName = "ray" if protocol == RAY else "agent"
+    with ScriptedAgent(job, answers=fault.answers, connects=fault.connects, service=service) as agent:
         outcome = driver(agent.url, JOB_ID, protocol)
         outcome.early = job.status in ("PENDING", "RUNNING")
         if job.over_at is not None:

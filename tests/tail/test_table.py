@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_rayagent.client.errors import RayAgentLogsUnavailableError
-from tests.tail.columns import DRIVERS
-from tests.tail.drivers import PROTOCOLS
-from tests.tail.faults import FAULTS
 from tests.tail.figures import figure
 from tests.tail.jobs import STATUS
+from tests.tail.table import CELLS, Cell
 from tests.unit.tail.history import lines_of
 
 if TYPE_CHECKING:
@@ -36,20 +34,14 @@ def late() -> Iterator[list[float]]:
         figure(f"from a job's end to that of its following: median {cuts[49]:.1f} s, 99% under {cuts[98]:.1f} s")
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("driver", DRIVERS)
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("cell", CELLS, ids="-".join)
 def test_every_line_is_forwarded_once_in_order_and_the_tail_ends_soon(
-    fault: str,
-    driver: str,
-    protocol: str,
-    outcome_of: Callable[[tuple[str, str, str]], Outcome],
-    late: list[float],
+    cell: Cell, outcome_of: Callable[[Cell], Outcome], late: list[float]
 ) -> None:
-    row = FAULTS[fault]
-    outcome = outcome_of((fault, driver, protocol))
+    row = cell.row
+    outcome = outcome_of(cell)
     if row.lost:
-        assert outcome.lines == []
+        assert outcome.lines == list(row.before)
         assert isinstance(outcome.error, RayAgentLogsUnavailableError) or outcome.notices
         return
     assert outcome.error is None

@@ -1,0 +1,36 @@
+"""The table: its rows by service, its columns, and its cells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.tail.columns import DRIVERS, RAY_DRIVERS
+from tests.tail.drivers import PROTOCOLS, RAY
+from tests.tail.faults import FAULTS
+from tests.tail.ray_faults import RAY_FAULTS
+
+if TYPE_CHECKING:
+    from tests.tail.stage import Fault
+
+
+class Cell(NamedTuple):
+    """A cell of the table.
+
+    :param fault: the row's name.
+    :param driver: the driver's name.
+    :param protocol: one of an agent's, or :data:`RAY`.
+    """
+
+    fault: str
+    driver: str
+    protocol: str
+
+    @property
+    def row(self) -> Fault:
+        return (RAY_FAULTS if self.protocol == RAY else FAULTS)[self.fault]
+
+
+CELLS = [
+    *(Cell(fault, driver, protocol) for fault in FAULTS for driver in DRIVERS for protocol in PROTOCOLS),
+    *(Cell(fault, driver, RAY) for fault in RAY_FAULTS for driver in RAY_DRIVERS),
+]
