@@ -5,10 +5,14 @@ from __future__ import annotations
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.scripted import (
     DEFAULT,
+    Action,
     Close,
     Complete,
     Down,
@@ -30,14 +34,16 @@ from tests.scripted import (
     Silence,
     Sleep,
     Text,
+    Wire,
     at_random,
     by_lines,
     lines_without_newline,
     with_surrogates,
 )
-from tests.tail.columns import DRIVERS
+from tests.scripted.ray_dialect import error, state_error
+from tests.tail.columns import RAY_DRIVERS
 from tests.tail.conftest import PLAYED_AT_ONCE
-from tests.tail.drivers import PROTOCOLS
+from tests.tail.drivers import PROTOCOLS, RAY
 from tests.tail.figures import IN_CI, figure
 from tests.tail.stage import Fault, play
 from tests.unit.tail.history import UNIQUE, lines_of
@@ -45,7 +51,8 @@ from tests.unit.tail.history import UNIQUE, lines_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.scripted import Action, Step
+    from tests.scripted import Step
+    from tests.scripted.exchange import Exchange
 
 HISTORIES = 400 if IN_CI else 80
 WORDS = (
@@ -65,8 +72,22 @@ WORDS = (
 )
 
 
+@dataclass(frozen=True)
+class FirstBytes(Action):
+    """The first part of the log so far, which may end within a character."""
+
+    part: float
+
+    async def run(self, x: Exchange) -> None:
+        data = x.job.truth().encode()
+        await x.ready()
+        await x.send(data[: int(len(data) * self.part)])
+
+
 class Draw:
     """A history, drawn from a seed."""
+
+    driver = "sensor"
 
     def __init__(self, seed: int) -> None:
         self.dice = random.Random(seed)
@@ -89,8 +110,11 @@ class Draw:
         for piece in pieces:
             timeline += [Grow(piece), Sleep(self.dice.random() / len(pieces))]
         timeline.append(SetStatus(self.dice.choice(("SUCCEEDED", "FAILED", "STOPPED"))))
-        streams: list[Step] = [self._stream() for _ in range(self.dice.randint(0, 5))]
-        return Job(status="PENDING", timeline=timeline, ws=[*streams, DEFAULT], sse=[*streams, DEFAULT])
+        steps = [*(self._stream() for _ in range(self.dice.randint(0, 5))), DEFAULT]
+        return self._job_with(timeline, steps)
+
+    def _job_with(self, timeline: list[Action], steps: list[Step]) -> Job:
+        return Job(status="PENDING", timeline=timeline, ws=steps, sse=steps)
 
     def _chunker(self) -> Callable[[str], object]:
         if self.by_line:
@@ -133,10 +157,38 @@ class Draw:
         )
 
 
-def try_history(seed: int) -> str:
+class RayDraw(Draw):
+    """A history over Ray's dashboard, whose log is polled."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.protocol = RAY
+        self.driver = self.dice.choice(("sensor", "trigger"))
+
+    def _job_with(self, timeline: list[Action], steps: list[Step]) -> Job:
+        # One short answer at most that seems to be whole: of two that are equally short, the log is what they say.
+        short: list[Step] = [Play(FirstBytes(self.dice.random()))] if self.dice.random() < 0.5 else []
+        return Job(status="PENDING", timeline=timeline, full=[*short, *steps])
+
+    def _refusal(self) -> Step:
+        answers: list[Step] = [error(503), state_error(429, "busy"), error(502), Html(404), Html(502), Reset()]
+        return self.dice.choice(answers)
+
+    def _stream(self) -> Step:
+        if self.dice.random() < 0.3:
+            return self._refusal()
+        cut = Open(cut=self.dice.choice((None, None, 3)))
+        return Play(cut, FirstBytes(self.dice.random()), *self._end())
+
+    def _end(self) -> list[Action]:
+        return self.dice.choice(
+            [[Reset()], [Drop()], [Wire(b"4000\r\n"), Drop()], [Silence()], [Down(0.3, "reset")], [Down(0.3, "drop")]]
+        )
+
+
+def try_history(draw: Draw, seed: int) -> str:
     """Return what went wrong, or an empty string."""
-    draw = Draw(seed)
-    outcome = play(draw.fault(), DRIVERS["sensor"], draw.protocol)
+    outcome = play(draw.fault(), RAY_DRIVERS[draw.driver], draw.protocol)
     said = [notice for notice in outcome.notices if "The agent reports" not in notice]
     if outcome.lines != lines_of(outcome.truth) or outcome.truth != draw.text:
         return f"seed {seed}, {draw.protocol}: {outcome.lines}, not {lines_of(draw.text)}, saying {said}"
@@ -145,9 +197,12 @@ def try_history(seed: int) -> str:
     return ""
 
 
-def test_random_histories_over_real_sockets_yield_every_line_once_in_order() -> None:
+@pytest.mark.parametrize("kind", [Draw, RayDraw])
+def test_random_histories_over_real_sockets_yield_every_line_once_in_order(kind: type[Draw]) -> None:
     began = time.monotonic()
     with ThreadPoolExecutor(PLAYED_AT_ONCE) as pool:
-        wrong = [complaint for complaint in pool.map(try_history, range(HISTORIES)) if complaint]
+        tried = pool.map(lambda seed: try_history(kind(seed), seed), range(HISTORIES))
+        wrong = [complaint for complaint in tried if complaint]
     assert wrong == []
-    figure(f"random histories over real sockets: {HISTORIES} in {time.monotonic() - began:.0f} s")
+    where = "Ray's dashboard" if kind is RayDraw else "an agent"
+    figure(f"random histories over {where}, real sockets: {HISTORIES} in {time.monotonic() - began:.0f} s")
