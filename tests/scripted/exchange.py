@@ -117,6 +117,8 @@ class Exchange:
     """The base: a stage without a connection, as a job's timeline has it."""
 
     stream: ClassVar[bool] = False
+    sends_events: ClassVar[bool] = False
+    """Whether the log comes in events, and not as mere text."""
     connected: ClassVar[bool] = False
 
     def __init__(self, agent: Agent, job: Job | None) -> None:
@@ -306,7 +308,7 @@ class HttpExchange(Exchange):
 class SseExchange(HttpExchange):
     """A server-sent event stream."""
 
-    stream = True
+    stream = sends_events = True
     content_type = "text/event-stream; charset=utf-8"
     _ids = 0
 

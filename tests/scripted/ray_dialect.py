@@ -14,7 +14,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
 
-from tests.scripted.actions import FullText, Play
+from tests.scripted.actions import Close, Follow, FullText, Play
 from tests.scripted.answers import Answer
 from tests.scripted.exchange import Open
 from tests.scripted.job import Job
@@ -50,6 +50,7 @@ _PATHS = {
 }
 _LOG_FILE = "api/v0/logs/file"
 _JOB = re.compile(r"api/(jobs/[^/]+)(/stop)?")
+_TAIL = re.compile(r"api/(jobs/[^/]+/logs/)tail")
 _LOG_NAME = re.compile(r"job-driver-(.+)\.log")
 _HEX = re.compile(r"[0-9a-f]+", re.IGNORECASE)
 
@@ -82,6 +83,8 @@ def translate(request: Request) -> None:
     if path == _LOG_FILE:
         name = _LOG_NAME.fullmatch(query.get("filename", [""])[0])
         request.path = f"jobs/{name[1]}/logs/" if name else path
+    elif request.method == "WS" and (tail := _TAIL.fullmatch(path)):
+        request.path = tail[1]
     elif job is not None:
         request.path = f"{job[1]}{job[2] or ''}/"
     else:
@@ -160,6 +163,8 @@ def _jobs(agent: ScriptedAgent, request: Request, rest: list[str]) -> Answer | P
             return _stop(agent, job)
         case "DELETE", []:
             return _delete(agent, job)
+        case "WS", ["logs"]:
+            return Play(Follow(), Close(1000))
         case "GET", ["logs"]:
             headers = {"Content-Disposition": 'attachment; filename="file.txt"'}
             return Play(Open(content_type="text/plain", headers=headers), FullText())

@@ -15,7 +15,7 @@ from tests.scripted.actions import DEFAULT, Default, Play, Step, reached
 from tests.scripted.exchange import Action, Ending, Exchange, HttpExchange, SseExchange, head
 from tests.scripted.link import GoneError, Link, Request, Tally, read_request
 from tests.scripted.routes import usual
-from tests.scripted.websocket import WsExchange
+from tests.scripted.websocket import TextExchange, WsExchange
 from tests.stack.watch import PATIENCE
 
 if TYPE_CHECKING:
@@ -349,7 +349,7 @@ class ScriptedAgent:
 
     def _exchange(self, link: Link, request: Request, job: Job | None) -> Exchange:
         if request.method == "WS":
-            return WsExchange(self, job, link)
+            return (TextExchange if self.service == "ray" else WsExchange)(self, job, link)
         if request.path.endswith("/logs/stream/"):
             return SseExchange(self, job, link)
         return HttpExchange(self, job, link)
