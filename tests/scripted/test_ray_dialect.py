@@ -32,7 +32,7 @@ def test_its_paths_are_the_agents_for_scripts_and_counts() -> None:
     with ray(job, answers={"GET jobs/j1/": [Html(502), DEFAULT]}) as agent:
         assert get(agent, "api/jobs/j1").status_code == 502
         assert get(agent, "api/jobs/j1").json()["driver_node_id"] == NODE
-        with pytest.raises(Exception, match="ended prematurely|broken"):
+        with pytest.raises(Exception, match=r"ended prematurely|broken"):
             get(agent, LOG)
         assert get(agent, LOG).content == b"one\ntwo\n"
         assert [request.route for request in agent.requests] == ["GET jobs/j1/"] * 2 + ["GET jobs/j1/logs/"] * 2
