@@ -40,6 +40,7 @@ CASES = (
     "many_jobs",
     "take_over",
     "local_agent",
+    "plain_ray",
 )
 """Modules of this package; in each, ``measure(*, short: bool)`` yields lines of the table."""
 SHORT = ("tails", "scaling", "resume", "imports", "worker", "triggerer")
