@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from airflow_provider_rayagent.client import ray_answers
+from airflow_provider_rayagent.client.agent_service import AGENT
 from airflow_provider_rayagent.client.call import Call, Pause
 from airflow_provider_rayagent.client.errors import (
     RayAgentError,
@@ -19,10 +21,12 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentServerError,
     RayAgentUnsupportedError,
 )
-from airflow_provider_rayagent.client.ray_service import RAY
+from airflow_provider_rayagent.client.following import settings_for
+from airflow_provider_rayagent.client.ray_service import LOG_INTERVAL, RAY
 from airflow_provider_rayagent.client.service import ErrorAnswer
 from airflow_provider_rayagent.client.steps import run_steps
 from airflow_provider_rayagent.client.validation import JobId
+from airflow_provider_rayagent.tail.commands import TailSettings
 from tests.scripted import ray_dialect
 
 if TYPE_CHECKING:
@@ -117,6 +121,15 @@ def test_a_job_without_a_node_is_looked_up_again_unless_it_has_ended() -> None:
     assert run(RAY.locate_log(JOB, pending), pending) == (None, [RAY.get_job(JOB)])
     assert run(RAY.locate_log(JOB, pending), running)[0] is not None
     assert run(RAY.locate_log(JOB, {**pending, "status": "FAILED"})) == (None, [])
+
+
+@pytest.mark.parametrize("sources", [("websocket", "http"), ("http",)])
+def test_a_tail_has_no_stream_and_reads_the_log_at_an_interval_of_its_own(sources: Any) -> None:
+    assert LOG_INTERVAL == 1.5
+    assert RAY.log_interval is not None
+    settings = TailSettings(sources=sources, poll_interval=60.0)
+    assert settings_for(RAY, settings) == replace(settings, sources=(), log_interval=RAY.log_interval)
+    assert settings_for(AGENT, settings) == settings
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/octet-stream", ""])
