@@ -32,6 +32,8 @@ def plain_words(text: str, limit: int | None = None) -> str:
     if "Traceback (most recent call last)" in text:
         *_, last = [None, *_EXCEPTION_LINE.finditer(text)]
         text = text[last.start() :] if last else text.splitlines()[-1]
+        # What the job head says of the job agent's traceback ends in a period (``dashboard/modules/job/job_head.py``).
+        text = text.removesuffix("\n.")
     return text if limit is None or len(text) <= limit else f"{text[: limit - 3]}..."
 
 

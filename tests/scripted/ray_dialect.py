@@ -26,10 +26,21 @@ if TYPE_CHECKING:
     from tests.scripted.server import ScriptedAgent
 
 TRACEBACK = """Traceback (most recent call last):
-  File "/opt/ray/dashboard/modules/job/job_head.py", line 443, in submit_job
+  File "/opt/ray/dashboard/modules/job/job_head.py", line 419, in submit_job
     resp = await job_agent_client.submit_job_internal(submit_request)
-  File "/opt/ray/dashboard/modules/job/job_manager.py", line 512, in submit_job
-    raise error
+           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+  File "/opt/ray/dashboard/modules/job/job_head.py", line 134, in _raise_error
+    raise RuntimeError(f"Request failed with status code {{status}}: {{error_text}}.")
+RuntimeError: Request failed with status code 400: Traceback (most recent call last):
+  File "/opt/ray/dashboard/modules/job/job_manager.py", line 553, in submit_job
+    raise ValueError(
+{error}
+.
+"""
+"""The job head's, around the job agent's."""
+SHORT_TRACEBACK = """Traceback (most recent call last):
+  File "/opt/ray/dashboard/modules/job/job_head.py", line 410, in submit_job
+    submit_request = parse_and_validate_request(req, JobSubmitRequest)
 {error}
 """
 LOG_QUERY = {"node_id", "filename", "lines", "timeout"}
@@ -142,9 +153,13 @@ def _refuse_log(agent: ScriptedAgent, request: Request) -> Answer | None:
         and timeout.isdecimal()
         and MIN_LOG_SECONDS <= int(timeout) < MAX_LOG_SECONDS
     )
-    if good and node_id is not None and query["node_id"] == [node_id]:
-        return None
-    return error(500, f"No lossless log for {request.query!r} of a job on node {node_id}")
+    if not good:
+        return error(500, f"This log may be incomplete: {request.query}")
+    if job is None:
+        return error(500, f"A file is not found at: /tmp/ray/session_1/logs/{query['filename'][0]}")
+    if node_id is None or query["node_id"] != [node_id]:
+        return error(500, f"Agent for node id: {query['node_id'][0]} doesn't exist.")
+    return None
 
 
 def _jobs(agent: ScriptedAgent, request: Request, rest: list[str]) -> Answer | Play:
@@ -196,9 +211,9 @@ def _submit(agent: ScriptedAgent, request: Request) -> Answer:
         entrypoint = body["entrypoint"]
         job_id = body.get("submission_id") or f"raysubmit_{len(agent.jobs)}"
     except (ValueError, TypeError, KeyError) as wrong:
-        return error(400, TRACEBACK.format(error=f"TypeError: {wrong}"))
+        return error(400, SHORT_TRACEBACK.format(error=f"TypeError: {wrong}"))
     if job_id in agent.jobs:
-        return error(500, TRACEBACK.format(error=f"ValueError: Job with submission_id {job_id} already exists"))
+        return error(500, TRACEBACK.format(error=f"ValueError: Job with submission_id {job_id} already exists."))
     agent.jobs[job_id] = Job(
         status="PENDING",
         job_id=job_id,
@@ -214,7 +229,7 @@ def _submit(agent: ScriptedAgent, request: Request) -> Answer:
 
 def _serve_applications(agent: ScriptedAgent, request: Request) -> Answer:
     present = {name: app.as_details() for name, app in agent.applications.items() if not app.is_gone}
-    return Answer(200, {"applications": present, "target_capacity": None})
+    return Answer(200, {"controller_info": {}, "proxies": {}, "applications": present, "target_capacity": None})
 
 
 def _authentication_mode(agent: ScriptedAgent, request: Request) -> Answer:

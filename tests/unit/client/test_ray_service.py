@@ -155,7 +155,7 @@ def test_the_log_is_its_bytes(content_type: str) -> None:
         ),
         (
             500,
-            ray_dialect.TRACEBACK.format(error="ray.exceptions.RpcError: Timed out\n  with more"),
+            ray_dialect.SHORT_TRACEBACK.format(error="ray.exceptions.RpcError: Timed out\n  with more"),
             ErrorAnswer(500, "ray.exceptions.RpcError: Timed out\n  with more"),
         ),
         (500, "Traceback (most recent call last):\n  x\nodd", ErrorAnswer(500, "odd")),
