@@ -212,8 +212,8 @@ def test_an_error_of_the_state_api_is_shown_in_its_words(ask: Ask, use: Any) -> 
         (Answer(200, {}), "list_serve_applications", "has no Serve applications"),
         (Answer(200, {"ray_version": None}), "health_check", "names no version of Ray"),
         (Html(200), "list_jobs", "got an HTML page"),
-        (Html(404), "list_jobs", "not as the Ray dashboard does"),
-        (Answer(404, "404: Not Found"), "list_jobs", "not as the Ray dashboard does"),
+        (Html(404), "list_jobs", "not in the form of the Ray dashboard"),
+        (Answer(404, "404: Not Found"), "list_jobs", "not in the form of the Ray dashboard"),
     ],
 )
 def test_an_answer_that_is_not_rays_is_told(answer: Step, method: str, words: str, ask: Ask, use: Any) -> None:
@@ -312,7 +312,7 @@ def test_an_application_that_is_not_there_is_not_found_and_no_job_is_submitted(a
         assert agent.of(SUBMIT) == []
 
 
-@pytest.mark.parametrize("name", ["a/b", "", "..", "a\nb", None])
+@pytest.mark.parametrize("name", ["", "a\nb", "\ud800", None])
 def test_a_hostile_application_name_is_refused_before_anything_is_sent(name: Any, ask: Ask, use: Any) -> None:
     with ray() as agent:
         use(agent)
