@@ -13,6 +13,8 @@ CLEARED = "restarting"
 ENDED = "ended"
 """Stands for the state of a task instance that has ended in an unknown state."""
 FORBIDDEN = 403
+CONFLICT = 409
+GONE = 410
 
 
 def task_state(ti: Any, *, deferred: bool = False) -> str | None:
@@ -24,33 +26,59 @@ def task_state(ti: Any, *, deferred: bool = False) -> str | None:
     :param ti: the task instance of a worker or a trigger.
     :param deferred: whether the caller is a trigger.
     """
-    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-
     identity = TaskIdentity.of(ti)
-    states = RuntimeTaskInstance.get_task_states(
-        dag_id=identity.dag_id,
-        map_index=identity.map_index,
-        task_ids=[identity.task_id],
-        run_ids=[identity.run_id],
-    )
-    newest = next(iter(states.get(identity.run_id, {}).values()), None)
+    newest = _newest_state(identity)
     if identity.region is None:
         return newest
     return _state_of_deferred(identity, newest) if deferred else _state_of_running(identity, newest)
+
+
+def _newest_state(identity: TaskIdentity) -> str | None:
+    """Return the state of the task instance, in a loop that of the newest iteration.
+
+    In a loop it is ``None`` while an iteration that was dropped and the one that takes its place are both there:
+    Airflow then responds with 409 (``_find_superseded_ids`` in ``execution_api/routes/task_instances.py``).
+    """
+    from airflow.sdk.exceptions import AirflowRuntimeError
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    try:
+        states = RuntimeTaskInstance.get_task_states(
+            dag_id=identity.dag_id,
+            map_index=identity.map_index,
+            task_ids=[identity.task_id],
+            run_ids=[identity.run_id],
+        )
+    except AirflowRuntimeError as error:
+        if identity.region is None or _status_of(error) != CONFLICT:
+            raise
+        return None
+    return next(iter(states.get(identity.run_id, {}).values()), None)
 
 
 def _state_of_running(identity: TaskIdentity, newest: str | None) -> str | None:
     """Return the state of a task instance in a region that runs in this process.
 
     Airflow's breadcrumbs list the instances that have ended, with their regions. Others are running or were cleared.
+    An iteration that was dropped, since an earlier one was cleared, can't read its XComs any more (``get_xcom`` in
+    ``execution_api/routes/xcoms.py``); by then the newest iteration may be the one that has taken its place.
     """
+    from airflow.sdk.exceptions import AirflowRuntimeError
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+    from airflow.sdk.execution_time.xcom import XCom
 
     for each in RuntimeTaskInstance.get_task_breadcrumbs(dag_id=identity.dag_id, run_id=identity.run_id):
         region = (str(each.get("region_id")), each.get("region_index"))
         if (each.get("task_id"), region) == (identity.task_id, identity.region):
             return str(each["state"])
-    return newest if newest == CLEARED else "running"
+    if newest == CLEARED:
+        return CLEARED
+    try:
+        XCom.get_one(key="return_value", **identity.xcom)
+    except AirflowRuntimeError as error:
+        if _status_of(error) == GONE:
+            return CLEARED
+    return "running"
 
 
 def _state_of_deferred(identity: TaskIdentity, newest: str | None) -> str | None:
@@ -77,5 +105,10 @@ def _state_of_deferred(identity: TaskIdentity, newest: str | None) -> str | None
 
 def is_from_archived_try(error: Exception) -> bool:
     """Whether Airflow rejected a trigger's request because its try is no longer the current one."""
+    return _status_of(error) == FORBIDDEN
+
+
+def _status_of(error: Exception) -> object:
+    """Return the HTTP status of the response of Airflow's API that caused an ``AirflowRuntimeError``."""
     detail = getattr(getattr(error, "error", None), "detail", None)
-    return isinstance(detail, dict) and detail.get("status_code") == FORBIDDEN
+    return detail.get("status_code") if isinstance(detail, dict) else None

@@ -33,6 +33,10 @@ class Supervisor:
         """Kinds of requests that are answered with an error."""
         self.archived = False
         """Whether the task was cleared and this try's XComs are refused to its trigger, as Airflow 3.4 does."""
+        self.dropped = False
+        """Whether another task instance has taken this one's place in a loop, as in Airflow 3.4."""
+        self.conflict = False
+        """Whether Airflow still finds both of them."""
         self.asked: list[str] = []
 
     async def asend(self, message: Any) -> Any:
@@ -44,6 +48,8 @@ class Supervisor:
         self.asked.append(kind.__name__)
         if kind in self.refused:
             raise _error(500, "no luck")
+        if self.dropped and kind is comms.GetXCom:
+            raise _error(410, "Task Instance not found in the working set; its attempt has been archived")
         if self.archived and kind in (comms.SetXCom, comms.GetXCom):
             raise _error(403, "Task instance is not a live attempt")
         if isinstance(message, comms.SetXCom):
@@ -56,6 +62,8 @@ class Supervisor:
         elif isinstance(message, comms.GetTaskStates):
             assert (message.dag_id, message.run_ids) == (self.ti.dag_id, [self.ti.run_id])
             assert (message.task_ids, message.map_index) == ([self.ti.task_id], self.ti.map_index)
+            if self.conflict:
+                raise _error(409, "Multiple live task instances share a task slot")
             return comms.TaskStatesResult(task_states={self.ti.run_id: {self.ti.task_id: self.state}})
         elif isinstance(message, comms.GetTaskBreadcrumbs):
             assert (message.dag_id, message.run_id) == (self.ti.dag_id, self.ti.run_id)

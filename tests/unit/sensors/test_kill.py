@@ -148,6 +148,21 @@ def test_in_a_loop_the_iterations_own_end_counts_and_not_the_state_of_the_newest
     assert job.stop_calls == stops
 
 
+@pytest.mark.parametrize("conflict", [True, False])
+def test_an_iteration_whose_place_another_one_has_taken_stops_its_job(
+    conflict: bool, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ti = LoopTaskInstance(region_index=1)
+    supervisor = supervise(ti, monkeypatch)
+    supervisor.state, supervisor.dropped, supervisor.conflict = "running", True, conflict
+    job = make_job()
+    with ScriptedAgent(job) as agent:
+        connect(agent)
+        killed(agent, ti)
+        agent.wait_until(lambda: agent.open_connections == 0)
+    assert job.stop_calls == 1
+
+
 def listed(ti: TaskInstance, **other: Any) -> dict[str, Any]:
     """Return what Airflow tells of a task instance that has ended."""
     found = {"task_id": ti.task_id, "map_index": ti.map_index, "state": "failed", "region_id": str(ti.region_id)}
