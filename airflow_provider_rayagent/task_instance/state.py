@@ -60,25 +60,44 @@ def _state_of_running(identity: TaskIdentity, newest: str | None) -> str | None:
     """Return the state of a task instance in a region that runs in this process.
 
     Airflow's breadcrumbs list the instances that have ended, with their regions. Others are running or were cleared.
-    An iteration that was dropped, since an earlier one was cleared, can't read its XComs any more (``get_xcom`` in
-    ``execution_api/routes/xcoms.py``); by then the newest iteration may be the one that has taken its place.
     """
-    from airflow.sdk.exceptions import AirflowRuntimeError
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-    from airflow.sdk.execution_time.xcom import XCom
 
     for each in RuntimeTaskInstance.get_task_breadcrumbs(dag_id=identity.dag_id, run_id=identity.run_id):
         region = (str(each.get("region_id")), each.get("region_index"))
         if (each.get("task_id"), region) == (identity.task_id, identity.region):
             return str(each["state"])
-    if newest == CLEARED:
-        return CLEARED
+    return CLEARED if newest == CLEARED or _is_dropped(identity) else "running"
+
+
+def _is_dropped(identity: TaskIdentity) -> bool:
+    """Whether Airflow has dropped this iteration of a loop, since an earlier one was cleared.
+
+    By then another one may run in its place, which is the newest. The dropped one is restarting, and Airflow returns
+    the instance in the same place of the loop that has a given state (``get_previous_task_instance`` in
+    ``execution_api/routes/task_instances.py``); or its try was archived, which can't read its XComs any more
+    (``get_xcom`` in ``execution_api/routes/xcoms.py``).
+    """
+    from airflow.sdk import TaskInstanceState
+    from airflow.sdk.exceptions import AirflowRuntimeError
+    from airflow.sdk.execution_time import comms, task_runner
+    from airflow.sdk.execution_time.xcom import XCom
+
+    request = comms.GetPreviousTI(
+        dag_id=identity.dag_id,
+        task_id=identity.task_id,
+        map_index=identity.map_index,
+        state=TaskInstanceState.RESTARTING,
+    )
     try:
+        response = task_runner.SUPERVISOR_COMMS.send(request)
+        found = getattr(response, "task_instance", None)
+        if found is not None and found.run_id == identity.run_id:
+            return True
         XCom.get_one(key="return_value", **identity.xcom)
     except AirflowRuntimeError as error:
-        if _status_of(error) == GONE:
-            return CLEARED
-    return "running"
+        return _status_of(error) in (CONFLICT, GONE)
+    return False
 
 
 def _state_of_deferred(identity: TaskIdentity, newest: str | None) -> str | None:

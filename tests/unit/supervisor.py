@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -35,6 +36,8 @@ class Supervisor:
         """Whether the task was cleared and this try's XComs are refused to its trigger, as Airflow 3.4 does."""
         self.dropped = False
         """Whether another task instance has taken this one's place in a loop, as in Airflow 3.4."""
+        self.restarting = False
+        """Whether Airflow still has this one, as restarting."""
         self.conflict = False
         """Whether Airflow still finds both of them."""
         self.asked: list[str] = []
@@ -65,6 +68,10 @@ class Supervisor:
             if self.conflict:
                 raise _error(409, "Multiple live task instances share a task slot")
             return comms.TaskStatesResult(task_states={self.ti.run_id: {self.ti.task_id: self.state}})
+        elif kind.__name__ == "GetPreviousTI":
+            assert (message.dag_id, message.task_id, message.state) == (self.ti.dag_id, self.ti.task_id, "restarting")
+            found = SimpleNamespace(run_id=self.ti.run_id) if self.restarting else None
+            return SimpleNamespace(task_instance=found)
         elif isinstance(message, comms.GetTaskBreadcrumbs):
             assert (message.dag_id, message.run_id) == (self.ti.dag_id, self.ti.run_id)
             return comms.TaskBreadcrumbsResult(breadcrumbs=self.ended)

@@ -149,12 +149,14 @@ def test_in_a_loop_the_iterations_own_end_counts_and_not_the_state_of_the_newest
 
 
 @pytest.mark.parametrize("conflict", [True, False])
+@pytest.mark.parametrize("sign", ["dropped", "restarting"])
 def test_an_iteration_whose_place_another_one_has_taken_stops_its_job(
-    conflict: bool, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    sign: str, conflict: bool, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ti = LoopTaskInstance(region_index=1)
     supervisor = supervise(ti, monkeypatch)
-    supervisor.state, supervisor.dropped, supervisor.conflict = "running", True, conflict
+    supervisor.state, supervisor.conflict = "running", conflict
+    setattr(supervisor, sign, True)
     job = make_job()
     with ScriptedAgent(job) as agent:
         connect(agent)
