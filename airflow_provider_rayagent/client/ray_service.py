@@ -29,7 +29,7 @@ from airflow_provider_rayagent.client.validation import validate_id, validate_te
 from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from airflow_provider_rayagent.client.call import Steps
     from airflow_provider_rayagent.client.service import ServiceName
@@ -175,6 +175,10 @@ class RayService:
     def locate_log(self, job_id: JobId, job: Mapping[str, Any] | None = None) -> Steps:
         if job is None or not (job.get("driver_node_id") or has_ended(job)):
             job = yield self.get_job(job_id)
+        return self.log_of(job_id, job)
+
+    def log_of(self, job_id: JobId, job: Mapping[str, Any]) -> Call | None:
+        """Return the request for the whole log of a job with these details, ``None`` if nothing was logged."""
         node_id = job.get("driver_node_id")
         if not node_id:
             # The driver has not been started, or never was. Why a runtime environment failed is in the job's message.
@@ -205,9 +209,9 @@ class RayService:
         return f"{base_url}#/jobs/{{job_id}}"
 
 
-def _state(resource: str, **parameters: str) -> Call:
+def _state(resource: str, convert: Callable[[Any], Any] = ray_answers.state_rows, **parameters: str) -> Call:
     query = urlencode({"limit": MAX_ROWS, "timeout": STATE_SECONDS, **parameters})
-    return Call("GET", f"api/v0/{resource}?{query}", convert=ray_answers.state_rows)
+    return Call("GET", f"api/v0/{resource}?{query}", convert=convert)
 
 
 def _row(resource: str, kind: str, value: str, form: re.Pattern[str]) -> Call:
@@ -216,8 +220,7 @@ def _row(resource: str, kind: str, value: str, form: re.Pattern[str]) -> Call:
         # Ray 2.50 answers 500 to an id that is none of its own.
         raise RayAgentNotFoundError(f"{what} does not exist.", 404)
     filters = {"filter_keys": f"{kind}_id", "filter_predicates": "=", "filter_values": value, "detail": "1"}
-    query = urlencode({"limit": MAX_ROWS, "timeout": STATE_SECONDS, **filters})
-    return Call("GET", f"api/v0/{resource}?{query}", convert=ray_answers.one_row(what))
+    return _state(resource, ray_answers.one_row(what), **filters)
 
 
 def _is_deleting(application: Mapping[str, Any]) -> bool:

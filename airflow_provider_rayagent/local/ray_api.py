@@ -101,7 +101,7 @@ class RayDashboard:
         job = await self.get_job(job_id)
         if not job.get("submission_id"):
             raise RayAnswerError("Can only get logs of submission type jobs", 400)
-        call = await self.run(RAY.locate_log(JobId(job["submission_id"]), job))
+        call = RAY.log_of(JobId(job["submission_id"]), job)
         if call is None:
             return
         response = await self._exchange("GET", f"/{call.path}", timeout=LONG_READ_TIMEOUT, stream=True)
