@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -17,7 +16,7 @@ from airflow_provider_rayagent.client.errors import RayAgentConfigError
 from airflow_provider_rayagent.client.fields import EXTRA_FIELDS, MAX_TIMEOUT, field_name
 from airflow_provider_rayagent.client.ray_service import RAY
 from airflow_provider_rayagent.client.validation import shown, validate_id, validate_timeout
-from airflow_provider_rayagent.text.redaction import MIN_LENGTH, Redactor
+from airflow_provider_rayagent.text.redaction import Redactor
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.client.service import Service
@@ -53,7 +52,7 @@ class AgentConfig:
     :param job_url: URL of a job's web page, with ``{job_id}`` as a placeholder. Not validated here, since an invalid
         one must not fail a task.
     :param job_namespace: distinguishes the ids of this Airflow's jobs from those of others; ``None``: not set.
-    :param secrets: values to redact in messages.
+    :param redact: redacts secrets in messages; copies with other timeouts share it.
     :param service: the service that the agent implements.
     """
 
@@ -65,7 +64,7 @@ class AgentConfig:
     client_cert: str | tuple[str, str] | None = None
     job_url: object = None
     job_namespace: str | None = None
-    secrets: tuple[str, ...] = field(default=(), repr=False)
+    redact: Redactor = field(default_factory=Redactor, repr=False, compare=False)
     service: Service = AGENT
 
     def url(self, path: str) -> str:
@@ -80,11 +79,6 @@ class AgentConfig:
         """
         page = _job_url(self.job_url) or self.service.job_page(self.base_url)
         return page.replace("{job_id}", validate_id(job_id, "job"))
-
-    @cached_property
-    def redact(self) -> Redactor:
-        """A callable that redacts :attr:`secrets` in a text."""
-        return Redactor(self.secrets)
 
 
 def read_config(
@@ -116,7 +110,7 @@ def read_config(
         client_cert=_client_cert(extra),
         job_url=extra.get("job_url"),
         job_namespace=_job_namespace(extra),
-        secrets=secrets,
+        redact=Redactor(secrets),
         service=service,
     )
 
@@ -186,7 +180,7 @@ def _port(port: object) -> int | None:
     return number
 
 
-def _headers(service: Service, token: str | None, extra: Mapping[str, Any]) -> tuple[dict[str, str], tuple[str, ...]]:
+def _headers(service: Service, token: str | None, extra: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
     headers = _extra_headers(extra)
     secrets = [
         part for name, value in headers.items() if _SECRET_HEADER.search(name) for part in _secret_parts(name, value)
@@ -204,7 +198,7 @@ def _headers(service: Service, token: str | None, extra: Mapping[str, Any]) -> t
         headers[name] = _header_value(field_name(label), prefix + text)
         if is_secret:
             secrets += _secret_parts(name, text)
-    return headers, tuple(sorted({secret for secret in secrets if len(secret) >= MIN_LENGTH}, key=len, reverse=True))
+    return headers, secrets
 
 
 def _secret_parts(header: str, value: str) -> Iterator[str]:

@@ -101,7 +101,6 @@ class LineAssembler:
 
     def __init__(self, max_length: int, *, mid_line: bool = False, redact: Redactor = NO_SECRETS) -> None:
         self._max_length = max_length
-        self._max_held = max_length + redact.overlap
         self._redact = redact
         self._partial: list[str] = []
         self._partial_length = 0
@@ -111,6 +110,10 @@ class LineAssembler:
     def state(self) -> str:
         """The current state of an unfinished line that was redrawn; empty here, where ``\\r`` does not redraw."""
         return ""
+
+    @property
+    def _max_held(self) -> int:
+        return self._max_length + self._redact.overlap
 
     def feed(self, text: str) -> tuple[list[str], str]:
         """Return the lines that ``text`` completes, and the text that they consumed, including newlines."""

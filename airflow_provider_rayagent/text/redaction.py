@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, quote_plus
 
 if TYPE_CHECKING:
@@ -12,37 +13,79 @@ if TYPE_CHECKING:
 
 MIN_LENGTH = 3
 """Characters; a shorter secret occurs in too many ordinary words to redact it."""
+KEPT_ROTATIONS = 4
+"""Calls of :meth:`Redactor.rotate` whose secrets stay redacted. A limit, since a triggerer may run for months."""
 REDACTED = "***"
+
+# Of the module, since a lock in an object would prevent copying and pickling it.
+_changing = threading.Lock()
+
+
+class _Known(NamedTuple):
+    """All that a redactor knows. Immutable, so that a change in one thread is seen whole or not at all in others."""
+
+    added: frozenset[str]
+    rotated: tuple[frozenset[str], ...]
+    forms: tuple[str, ...]
+    pattern: re.Pattern[str]
+    overlap: int
 
 
 class Redactor:
     """Replace every secret with ``***``, including its JSON-escaped and URL-quoted forms.
 
-    Redact before you truncate: the two halves of a split secret are not recognized.
+    Redact before you truncate: the two halves of a split secret are not recognized. Secrets can be added at any time
+    from any thread, and are redacted from then on for everyone who holds this object.
 
     :param secrets: the secrets; those shorter than :data:`MIN_LENGTH` characters are ignored.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        forms = {form for secret in secrets for form in _forms(secret) if len(form) >= MIN_LENGTH}
-        self.forms = tuple(sorted(forms, key=lambda form: (-len(form), form)))
+        self._known = _known(_all_forms(secrets), ())
+
+    @property
+    def forms(self) -> tuple[str, ...]:
         """All forms of the secrets, longest first."""
-        self._pattern = re.compile("|".join(map(re.escape, self.forms)))
-        self.overlap = max(map(len, self.forms), default=1) - 1
+        return self._known.forms
+
+    @property
+    def overlap(self) -> int:
         """Characters to read past a cut to know whether it splits a secret."""
+        return self._known.overlap
+
+    def add(self, secrets: Iterable[str]) -> tuple[str, ...]:
+        """Redact more secrets from now on.
+
+        :return: the forms that were not redacted before, longest first.
+        """
+        more = _all_forms(secrets)
+        with _changing:
+            before = self._known
+            if not more <= before.added:
+                self._known = _known(before.added | more, before.rotated)
+            return _new_forms(before, self._known)
+
+    def rotate(self, secrets: Iterable[str]) -> tuple[str, ...]:
+        """Redact the secrets that replace those of the previous call, and those of a few previous calls.
+
+        :return: the forms that were not redacted before, longest first.
+        """
+        more = _all_forms(secrets)
+        with _changing:
+            before = self._known
+            others = [each for each in before.rotated if each != more]
+            self._known = _known(before.added, (*others, more)[-KEPT_ROTATIONS:])
+            return _new_forms(before, self._known)
 
     def __call__(self, text: str) -> str:
         """Return ``text`` with the secrets redacted."""
-        # Substring search is several times faster than the pattern, and few texts contain a secret.
-        for form in self.forms:
-            if form in text:
-                return self._pattern.sub(REDACTED, text)
-        return text
+        return _redact(text, self._known)
 
     def redact_partial(self, text: str) -> str:
         """Redact a text that is still being written: also the start of a secret at its end."""
-        text = self(text)
-        for form in self.forms:
+        known = self._known
+        text = _redact(text, known)
+        for form in known.forms:
             for length in range(min(len(form) - 1, len(text)), MIN_LENGTH - 1, -1):
                 if text.endswith(form[:length]):
                     return text[:-length] + REDACTED
@@ -57,11 +100,35 @@ class Redactor:
         :param start: start index of the piece.
         :param end: desired end index; ``text`` must contain the :attr:`overlap` characters after it, if there are any.
         """
-        if self.forms:
-            for found in self._pattern.finditer(text, start, min(end + self.overlap, len(text))):
+        known = self._known
+        if known.forms:
+            for found in known.pattern.finditer(text, start, min(end + known.overlap, len(text))):
                 if found.start() < end < found.end():
                     return found.start() if found.start() > start else found.end()
         return end
+
+
+def _redact(text: str, known: _Known) -> str:
+    # Substring search is several times faster than the pattern, and few texts contain a secret.
+    for form in known.forms:
+        if form in text:
+            return known.pattern.sub(REDACTED, text)
+    return text
+
+
+def _known(added: frozenset[str], rotated: tuple[frozenset[str], ...]) -> _Known:
+    forms = tuple(sorted(added.union(*rotated), key=lambda form: (-len(form), form)))
+    pattern = re.compile("|".join(map(re.escape, forms)))
+    return _Known(added, rotated, forms, pattern, max(map(len, forms), default=1) - 1)
+
+
+def _new_forms(before: _Known, after: _Known) -> tuple[str, ...]:
+    old = set(before.forms)
+    return tuple(form for form in after.forms if form not in old)
+
+
+def _all_forms(secrets: Iterable[str]) -> frozenset[str]:
+    return frozenset(form for secret in secrets for form in _forms(secret) if len(form) >= MIN_LENGTH)
 
 
 def _forms(secret: str) -> Iterator[str]:
@@ -72,4 +139,14 @@ def _forms(secret: str) -> Iterator[str]:
     yield quote_plus(secret)
 
 
-NO_SECRETS = Redactor()
+class _NoSecrets(Redactor):
+    """Its objects are shared by all who have no secrets, so that a secret of one would be redacted for all."""
+
+    def add(self, secrets: Iterable[str]) -> tuple[str, ...]:  # noqa: ARG002 - defined by the base class
+        """Refuse it."""
+        raise TypeError("NO_SECRETS cannot be changed; create a Redactor.")
+
+    rotate = add
+
+
+NO_SECRETS: Redactor = _NoSecrets()

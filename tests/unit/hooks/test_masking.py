@@ -50,7 +50,7 @@ def test_the_supervisor_is_told_every_secret_of_a_connection(connect: Connect, m
         monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", comms, raising=False)
         async with RayAgentAsyncHook() as hook:
             config = (await asyncio.wait_for(hook.get_async_conn(), PATIENCE)).config
-            assert set(config.secrets) == SECRETS
+            assert set(config.redact.forms) == FORMS
         supervisor.cancel()
         writer.close()
         theirs.close()

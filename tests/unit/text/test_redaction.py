@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import threading
 from itertools import pairwise
 
 import pytest
@@ -9,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from airflow_provider_rayagent.tail.lines import LineAssembler, Piece, RedrawingAssembler, map_text, strip_marks
-from airflow_provider_rayagent.text.redaction import Redactor
+from airflow_provider_rayagent.text.redaction import KEPT_ROTATIONS, NO_SECRETS, Redactor
 
 SECRETS = ("abab", "abc", "b/")
 TEXTS = some.text("abc/%2F\\x\r\n", max_size=60)
@@ -86,3 +89,66 @@ def test_without_secrets_nothing_is_changed() -> None:
     redact = Redactor()
     assert redact("text") == redact.redact_partial("text") == "text"
     assert (redact.cut_at("text", 0, 2), redact.overlap) == (2, 0)
+
+
+def test_a_secret_that_is_added_is_redacted_from_then_on_by_every_method() -> None:
+    redact = Redactor(["s3cret"])
+    assert redact('s3cret to"ken') == '*** to"ken'
+
+    assert redact.add(['to"ken', "s3cret", "to"]) == ("to%22ken", 'to\\"ken', 'to"ken')
+    assert redact.forms == ("to%22ken", 'to\\"ken', "s3cret", 'to"ken')
+    assert redact.overlap == 7
+    assert redact('s3cret to"ken to%22ken') == "*** *** ***"
+    assert redact.redact_partial('50% to"k') == "50% ***"
+    assert redact.cut_at('xxto"kenyy', 0, 5) == 2
+    assert redact.add(["s3cret"]) == ()
+
+
+def test_the_last_rotated_secrets_stay_redacted_and_added_ones_always() -> None:
+    redact = Redactor(["fixed"])
+    redact.add(["added"])
+    tokens = [f"token-{number}-end" for number in range(KEPT_ROTATIONS + 1)]
+
+    assert [redact.rotate([token]) for token in tokens] == [(token,) for token in tokens]
+    assert redact.rotate(tokens[-1:]) == ()
+    assert redact(" ".join(["fixed", "added", *tokens])) == " ".join(
+        ["***", "***", tokens[0], *["***"] * KEPT_ROTATIONS]
+    )
+
+
+def test_secrets_that_several_threads_add_are_all_redacted() -> None:
+    redact = Redactor()
+    secrets = [[f"secret-{thread}-{number}-end" for number in range(20)] for thread in range(4)]
+    threads = [threading.Thread(target=lambda each=each: [redact.add([one]) for one in each]) for each in secrets]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert set(redact.forms) == {one for each in secrets for one in each}
+
+
+def test_a_secret_that_is_added_while_a_line_is_held_is_not_split() -> None:
+    redact = Redactor()
+    lines = LineAssembler(5, redact=redact)
+    assert lines.feed("xxxs3")[0] == []
+    redact.add(["s3cret"])
+
+    assert lines.feed("cret\n")[0] == [
+        Piece("xxx", continued=False, continues=True),
+        Piece("s3cret", continued=True, continues=False),
+    ]
+
+
+def test_a_redactor_can_be_copied_and_the_copy_changes_alone() -> None:
+    redact = Redactor(["s3cret"])
+    for other in (copy.deepcopy(redact), pickle.loads(pickle.dumps(redact))):
+        other.add(["added"])
+        assert (redact("s3cret added"), other("s3cret added")) == ("*** added", "*** ***")
+
+
+def test_the_shared_redactor_without_secrets_cannot_be_changed() -> None:
+    for change in (NO_SECRETS.add, NO_SECRETS.rotate):
+        with pytest.raises(TypeError, match="create a Redactor"):
+            change(["s3cret"])
+    assert NO_SECRETS("s3cret") == "s3cret"
