@@ -1,0 +1,143 @@
+"""The files that are left out of a ``working_dir``: patterns of ``.gitignore`` and ``.rayignore``, and caches.
+
+Not by means of pathspec, which matches only paths of files: asked for a folder, it does not decide as git does for
+``*`` and ``!*/``, or between the patterns of nested folders.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from airflow_provider_rayagent.client.errors import RayAgentInputError
+from airflow_provider_rayagent.text.sanitization import sanitize
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+IGNORE_FILES = (".gitignore", ".rayignore")
+"""Read in each folder, in this order: the patterns of ``.rayignore`` take precedence."""
+ALWAYS_IGNORED = frozenset(
+    (
+        ".git",
+        ".mypy_cache",
+        ".pytest_cache",
+        ".ruff_cache",
+        ".tox",
+        ".venv",
+        "__pycache__",
+        "venv",
+    )
+)
+"""Names that no pattern can include again: repositories, environments, bytecode and caches of tools. Ray's own client
+leaves out ``.git``, ``.venv``, ``venv`` and ``__pycache__`` (``RAY_RUNTIME_ENV_DEFAULT_EXCLUDES``)."""
+
+_GLOB = re.compile(
+    r"\\(?P<escaped>.)|(?P<stars>\*+)|(?P<any>\?)|\[(?P<negation>[!^]?)(?P<set>\]?(?:\\.|[^]\\])*)\]|(?P<other>.)",
+    re.DOTALL,
+)
+_SET = re.compile(r"\\?(?P<char>.)", re.DOTALL)
+
+
+class Pattern(NamedTuple):
+    """A line of an ignore file.
+
+    :param regex: matches the whole path of an entry, relative to the folder of the file.
+    :param includes: whether it includes what other patterns ignore (``!``).
+    :param only_folders: whether it is for folders only (a slash at the end).
+    """
+
+    regex: re.Pattern[str]
+    includes: bool
+    only_folders: bool
+
+
+class IgnoreRules(NamedTuple):
+    """The patterns for the entries of a folder: those of the folder itself and of the folders above it.
+
+    As in git, the patterns of the deepest folder take precedence, and in a folder the last one that matches. A folder
+    that is ignored must not be read, so that nothing in it can be included again.
+
+    :param levels: the path of each folder that has patterns, with a slash at the end, and its patterns in order of
+        precedence; the deepest folder first.
+    """
+
+    levels: tuple[tuple[str, tuple[Pattern, ...]], ...] = ()
+
+    def read(self, folder: Path, path: str) -> IgnoreRules:
+        """Return the rules for the entries of a folder, given those for the folder itself.
+
+        :param path: of the folder in the package, with a slash at the end; ``""`` for the top folder.
+        :raises RayAgentInputError: if an ignore file cannot be read, or has a pattern that is not valid.
+        """
+        patterns = [pattern for name in IGNORE_FILES for pattern in _read(folder / name, path + name)]
+        return IgnoreRules(((path, tuple(reversed(patterns))), *self.levels)) if patterns else self
+
+    def ignores(self, path: str, *, is_folder: bool) -> bool:
+        """Return whether an entry is left out.
+
+        :param path: of the entry in the package.
+        """
+        if path.rpartition("/")[2] in ALWAYS_IGNORED:
+            return True
+        for prefix, patterns in self.levels:
+            relative = path[len(prefix) :]
+            for pattern in patterns:
+                if (is_folder or not pattern.only_folders) and pattern.regex.fullmatch(relative):
+                    return not pattern.includes
+        return False
+
+
+def parse(line: str) -> Pattern | None:
+    """Return the pattern of a line, or ``None`` for a comment and a line that matches nothing.
+
+    :raises ValueError: if it is not valid, or uses a character class such as ``[[:alpha:]]``, which is not supported.
+    """
+    includes = line.startswith("!")
+    text = re.sub(r"(?<!\\) +$", "", line[includes:])
+    only_folders = text.endswith("/")
+    text = text.removesuffix("/")
+    if not text or line.startswith("#"):
+        return None
+    segments = [re.sub(r"^\*{3,}$", "**", segment) for segment in text.removeprefix("/").split("/")]
+    if "/" not in text:
+        segments.insert(0, "**")
+    *folders, last = segments
+    regex = "".join("(?:.+/)?" if each == "**" else _GLOB.sub(_to_regex, each) + "/" for each in folders)
+    regex += ".+" if last == "**" else _GLOB.sub(_to_regex, last)
+    try:
+        return Pattern(re.compile(regex, re.DOTALL), includes, only_folders)
+    except re.error as error:
+        raise ValueError(f"{line}: {error.msg}") from None
+
+
+def _to_regex(found: re.Match[str]) -> str:
+    """Return the regular expression for a part of a segment of a path, which never matches a slash."""
+    if found["stars"]:
+        return "[^/]*"
+    if found["any"]:
+        return "[^/]"
+    if found["set"] is None:
+        return re.escape(found["escaped"] or found["other"])
+    if "[:" in found["set"]:
+        raise ValueError(f"{found.string}: character classes are not supported")
+    # A hyphen that is not escaped is that of a range.
+    chars = _SET.sub(lambda char: "-" if char[0] == "-" else re.escape(char["char"]), found["set"])
+    return f"(?!/)[{'^' * bool(found['negation'])}{chars}]"
+
+
+def _read(file: Path, name: str) -> list[Pattern]:
+    shown = sanitize(name, length=200)
+    try:
+        if not file.is_file():
+            return []
+        content = file.read_bytes()
+    except OSError as error:
+        raise RayAgentInputError(f"{shown} of the working_dir cannot be read: {error.strerror}.") from None
+    # Not splitlines(), which splits at more characters than git does.
+    lines = content.decode("utf-8-sig", "surrogateescape").split("\n")
+    try:
+        return [pattern for line in lines if (pattern := parse(line.removesuffix("\r")))]
+    except ValueError as error:
+        message = sanitize(str(error), length=200)
+        raise RayAgentInputError(f"A pattern in {shown} of the working_dir is not valid: {message}.") from None
