@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.client import plugins
 from airflow_provider_rayagent.client.call import Call
+from airflow_provider_rayagent.client.errors import RayAgentUnsupportedError
 from airflow_provider_rayagent.client.service import Credential, ErrorAnswer
+from airflow_provider_rayagent.client.submission import submission_steps, upload_steps
 from airflow_provider_rayagent.client.validation import quote_application_name, validate_id
 from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
 from airflow_provider_rayagent.stream.events import decode_event
@@ -18,7 +20,7 @@ from airflow_provider_rayagent.stream.events import decode_event
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_provider_rayagent.client.call import Steps
+    from airflow_provider_rayagent.client.call import FileContent, Steps
     from airflow_provider_rayagent.client.service import ServiceName
     from airflow_provider_rayagent.client.validation import JobId
     from airflow_provider_rayagent.stream.events import Event
@@ -63,6 +65,22 @@ class AgentService:
 
     def stop_job(self, job_id: JobId) -> Call:
         return Call("POST", f"jobs/{job_id}/stop/")
+
+    def submit_job(self, entrypoint: str, **submission: Any) -> Steps:
+        yield from self._check_local()
+        return (yield from submission_steps("jobs/", self.list_nodes(), entrypoint, **submission))
+
+    def upload_package(self, name: str, content: FileContent) -> Steps:
+        yield from self._check_local()
+        return (yield from upload_steps(f"packages/{name}", content))
+
+    def _check_local(self) -> Steps:
+        """Check that the agent is the local one of this package: submissions are its extension of the API."""
+        health = yield self.health_check()
+        if health.get("accepts_submissions") is not True:
+            raise RayAgentUnsupportedError(
+                "An agent runs plugins only: use RayAgentRunPluginOperator, or a connection to Ray's own dashboard."
+            )
 
     def list_nodes(self) -> Call:
         return Call("GET", "nodes/", "list")

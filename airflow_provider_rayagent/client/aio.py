@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from airflow_provider_rayagent.client.call import Operation, Pause
+    from airflow_provider_rayagent.client.call import FileContent, Operation, Pause
     from airflow_provider_rayagent.client.config import AgentConfig
 
 
@@ -135,7 +135,7 @@ class AsyncAgent:
         config = self.config
         response = None
         try:
-            seconds = 2 * config.connect_timeout if stream else config.read_timeout + limits.ANSWER.seconds
+            seconds = 2 * config.connect_timeout if stream else limits.exchange_seconds(call, config.read_timeout)
             with anyio.fail_after(seconds):
                 response = await self._open(call, headers, stream=stream)
             yield response
@@ -158,15 +158,30 @@ class AsyncAgent:
         url = self.config.url(call.path)
         for redirects in range(answers.MAX_REDIRECTS + 1):
             clients.environment.proxy(url)  # raises if the proxy is invalid, since ``mounts`` omits it
-            response = await client.send(
-                client.build_request(call.method, url, json=call.body, headers=headers), stream=True
-            )
+            response = await client.send(_request(client, call, url, headers), stream=True)
             target = answers.safe_target(call, url, response.status_code, response.headers)
             if target is None or redirects == answers.MAX_REDIRECTS:
                 break
             await response.aclose()
             url = target
         return response
+
+
+def _request(client: httpx.AsyncClient, call: Call, url: str, headers: Mapping[str, str] | None) -> httpx.Request:
+    timeout = httpx.Timeout(**client.timeout.as_dict() | {"read": call.read_timeout or client.timeout.read})
+    content = None
+    if call.content is not None:
+        # With its length, httpx does not use chunked encoding.
+        headers = {**(headers or {}), "Content-Length": str(len(call.content))}
+        content = _chunks(call.content)
+    return client.build_request(call.method, url, json=call.body, content=content, headers=headers, timeout=timeout)
+
+
+async def _chunks(content: FileContent) -> AsyncIterator[bytes]:
+    """Read a file without blocking the event loop."""
+    chunks = iter(content)
+    while chunk := await asyncio.to_thread(next, chunks, b""):
+        yield chunk
 
 
 async def read_body(call: Call, response: httpx.Response) -> bytes:

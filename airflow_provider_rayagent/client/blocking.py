@@ -101,7 +101,7 @@ class BlockingAgent:
         return tenacity.Retrying(sleep=self._sleep, **retry.policy(call, tries))(send)
 
     def _send_once(self, call: Call, attempt: int) -> Any:
-        with self.opened(call) as response:
+        with self.opened(call, read_timeout=call.read_timeout) as response:
             body = read_body(call, response)
         if call.method == "DELETE" and response.status_code == 404 and attempt > 1:
             return None
@@ -151,6 +151,8 @@ class BlockingAgent:
             call.method,
             url,
             json=call.body,
+            # Its length is known, so requests sends it as it is, without chunked encoding.
+            data=call.content,
             headers=headers,
             timeout=(self.config.connect_timeout, read_timeout),
             verify=self._environment.verify,

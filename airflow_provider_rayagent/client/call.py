@@ -4,10 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+
+
+_CHUNK = 256 * 1024
+
+
+@dataclass(frozen=True)
+class FileContent:
+    """A request body that is read from a file, again for each attempt.
+
+    :param size: bytes of the file.
+    :param on_sent: called with the number of bytes that were sent so far.
+    """
+
+    file: IO[bytes]
+    size: int
+    on_sent: Callable[[int], object] | None = None
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.file.seek(0)
+        while chunk := self.file.read(_CHUNK):
+            yield chunk
+            if self.on_sent is not None:
+                self.on_sent(self.file.tell())
 
 
 @dataclass(frozen=True)
@@ -20,18 +46,25 @@ class Call:
         unknown.
     :param body: JSON body, or ``None``.
     :param convert: converts the value of a successful response to the result; may raise a :class:`RayAgentError`.
+    :param content: body that is sent as is, instead of a JSON body.
+    :param read_timeout: seconds to wait for the response, if it takes longer than others; ``None``: as configured.
+    :param has_unique_id: whether the service refuses a second request with the id in the body, so that even a POST can
+        be sent again.
     """
 
-    method: Literal["GET", "POST", "DELETE"]
+    method: Literal["GET", "POST", "PUT", "DELETE"]
     path: str
     shape: Literal["object", "list", "text", "nothing", "any"] = "object"
     body: Mapping[str, Any] | None = None
     convert: Callable[[Any], Any] | None = field(default=None, compare=False)
+    content: FileContent | None = field(default=None, compare=False)
+    read_timeout: float | None = None
+    has_unique_id: bool = False
 
     @property
     def idempotent(self) -> bool:
         """Whether sending the request twice has the same effect as sending it once."""
-        return self.method != "POST"
+        return self.method != "POST" or self.has_unique_id
 
     @property
     def name(self) -> str:

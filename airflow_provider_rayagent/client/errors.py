@@ -120,6 +120,13 @@ class RayAgentGPUUnavailableError(RayAgentHTTPError):
     """503 with ``gpu_unavailable``: the cluster lacks the requested GPUs. The agent itself is available."""
 
 
+class RayAgentResourcesError(RayAgentError):
+    """No node of the cluster has the resources that a job's entrypoint requires; nothing was submitted."""
+
+    def __init__(self, detail: str, status_code: int | None = 409) -> None:
+        super().__init__(detail, status_code)
+
+
 class RayAgentResponseError(RayAgentError):
     """The response is not one of an agent: not JSON, of another shape, empty, or a 404 with an HTML page."""
 

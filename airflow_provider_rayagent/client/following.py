@@ -16,12 +16,14 @@ from airflow_provider_rayagent.client.errors import (
 )
 from airflow_provider_rayagent.client.log_answers import StreamEndedError
 from airflow_provider_rayagent.client.service import OpenLiveLog
+from airflow_provider_rayagent.client.submission import secrets_of
 from airflow_provider_rayagent.client.transience import is_log_unreadable, is_permanent
 from airflow_provider_rayagent.client.validation import JobId, Protocol, validate_protocol
 from airflow_provider_rayagent.tail import commands as do
 from airflow_provider_rayagent.tail.commands import Command, StreamSource, TailSettings
 from airflow_provider_rayagent.tail.items import Item, JobStatusChanged
 from airflow_provider_rayagent.tail.machine import Tail
+from airflow_provider_rayagent.text.redaction import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -92,7 +94,8 @@ class Following:
     ) -> None:
         self.job_id = job_id
         self.clock = clock
-        self.redact = config.redact
+        self.redact = Redactor(base=config.redact)
+        """Redacts the secrets of the connection, and those of the job once its details are known."""
         self._service = config.service
         until = None if deadline is None else clock() + deadline
         self.tail = Tail(settings_for(self._service, settings), cursor, deadline=until, redact=self.redact)
@@ -219,6 +222,8 @@ class Following:
             self.on_status_failed(RayAgentResponseError(f"The details of job {self.job_id} have no status."))
             return
         self.error = None
+        if self.job is None:
+            self.redact.add(secrets_of(job))
         if self.job is None or self.job.get("status") != status:
             self._status_changes.append(JobStatusChanged(job))
         self.job = job

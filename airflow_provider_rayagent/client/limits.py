@@ -38,6 +38,16 @@ HELD_LOG_CHARS = 250_000_000
 """Characters of a whole log that is returned as one string."""
 
 
+SEND_BYTES_PER_SECOND = 10_000
+"""Slowest rate at which the body of a request is sent."""
+
+
+def exchange_seconds(call: Call, read_timeout: float) -> float:
+    """Return the maximum seconds from a request to the head of its response, when each read has its own timeout."""
+    sending = len(call.content) / SEND_BYTES_PER_SECOND if call.content is not None else 0.0
+    return sending + (call.read_timeout or read_timeout) + ANSWER.seconds
+
+
 class TooSlowError(TimeoutError):
     """A body was not complete in time.
 

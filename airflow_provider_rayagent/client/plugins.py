@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from airflow_provider_rayagent.client.errors import RayAgentInputError
+from airflow_provider_rayagent.client.json_objects import json_object
 from airflow_provider_rayagent.client.validation import (
     shown,
     validate_duration,
@@ -38,7 +38,7 @@ def run_body(
     """
     body: dict[str, Any] = {"action": validate_text(action, "action")}
     if params is not None:
-        body["params"] = _object(params, "params")
+        body["params"] = json_object(params, "params")
     if requirements is not None:
         body["requirements"] = _texts(requirements, "requirements")
     if job_id is not None:
@@ -57,9 +57,9 @@ def debug_body(plugin_path: object, config: object, modules: object) -> dict[str
     if plugin_path is not None:
         body["plugin_path"] = validate_text(plugin_path, "plugin path")
     if config is not None:
-        body["config"] = _object(config, "config")
+        body["config"] = json_object(config, "config")
     if modules is not None:
-        body["modules"] = _object(modules, "modules")
+        body["modules"] = json_object(modules, "modules")
         if not all(isinstance(source, str) for source in body["modules"].values()):
             raise RayAgentInputError("modules must map each module's name to its source code, a string.")
     return body
@@ -98,20 +98,6 @@ def _is_id(value: object) -> bool:
     except RayAgentInputError:
         return False
     return True
-
-
-def _object(value: object, name: str) -> dict[str, Any]:
-    """Return a mapping as a JSON object.
-
-    :raises RayAgentInputError: if it is not a mapping or not serializable as JSON.
-    """
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise RayAgentInputError(f"{name} must be a mapping with strings as keys, not {type(value).__name__}.")
-    try:
-        sent: dict[str, Any] = json.loads(json.dumps(dict(value), allow_nan=False))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise RayAgentInputError(f"{name} cannot be sent as JSON: {error}.") from None
-    return sent
 
 
 def _texts(value: object, name: str) -> list[str]:

@@ -10,11 +10,16 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.client.errors import RayAgentNotFoundError, RayAgentResponseError, RayAgentServerError
+from airflow_provider_rayagent.client.errors import (
+    RayAgentNotFoundError,
+    RayAgentResourcesError,
+    RayAgentResponseError,
+    RayAgentServerError,
+)
 from airflow_provider_rayagent.client.jobs import JobStatus, has_ended
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     Row = dict[str, Any]
 
@@ -66,6 +71,25 @@ def resource_usage(answer: Any) -> dict[str, Row] | None:
     for key in ("data", "clusterStatus", "loadMetricsReport", "usageByNode"):
         answer = answer.get(key) if isinstance(answer, dict) else None
     return answer if isinstance(answer, dict) else None
+
+
+def check_resources(nodes: Sequence[Row], required: Mapping[str, float]) -> None:
+    """Check that a live node has all the resources of an entrypoint, which runs on one node.
+
+    :param nodes: rows of the state API.
+    :param required: amounts by Ray's names of resources.
+    :raises RayAgentResourcesError: if no node has them in total, whether free or in use.
+    """
+    totals = [node.get("resources_total") or {} for node in nodes if node.get("state") == "ALIVE"]
+    # Just after the start of a cluster, no node is listed.
+    if not totals or any(all(total.get(name, 0) >= amount for name, amount in required.items()) for total in totals):
+        return
+    needed = ", ".join(f"{name} {amount:g}" for name, amount in required.items())
+    most = ", ".join(f"{name} {max(total.get(name, 0) for total in totals):g}" for name in required)
+    raise RayAgentResourcesError(
+        f"No node of the cluster has what the job's entrypoint requires: {needed}. The most that any node has: {most}. "
+        "Nothing was submitted. If the cluster adds larger nodes on demand, set wait_for_scale_up."
+    )
 
 
 def serve_applications(answer: Mapping[str, Any]) -> list[Row]:

@@ -25,13 +25,14 @@ from airflow_provider_rayagent.client.errors import (
 from airflow_provider_rayagent.client.gpus import gpu_status
 from airflow_provider_rayagent.client.jobs import has_ended
 from airflow_provider_rayagent.client.service import Credential, ErrorAnswer
+from airflow_provider_rayagent.client.submission import submission_steps, upload_steps
 from airflow_provider_rayagent.client.validation import validate_id, validate_text
 from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from airflow_provider_rayagent.client.call import Steps
+    from airflow_provider_rayagent.client.call import FileContent, Steps
     from airflow_provider_rayagent.client.service import ServiceName
     from airflow_provider_rayagent.client.validation import JobId
 
@@ -75,6 +76,12 @@ class RayService:
 
     def stop_job(self, job_id: JobId) -> Call:
         return Call("POST", f"api/jobs/{job_id}/stop")
+
+    def submit_job(self, entrypoint: str, **submission: Any) -> Steps:
+        return submission_steps("api/jobs/", self.list_nodes(), entrypoint, **submission)
+
+    def upload_package(self, name: str, content: FileContent) -> Steps:
+        return upload_steps(f"api/packages/gcs/{name}", content)
 
     def list_nodes(self) -> Call:
         return _state("nodes", detail="1")

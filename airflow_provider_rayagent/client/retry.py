@@ -25,7 +25,7 @@ MAX_RETRY_AFTER = 30.0
 def may_retry(call: Call, error: BaseException) -> bool:
     """Whether ``call`` may be sent again after ``error``.
 
-    A POST is sent again only if it cannot have been received.
+    A POST without a unique id is sent again only if it cannot have been received.
     """
     return is_transient(error) and (call.idempotent or not may_have_been_received(error))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from airflow_provider_rayagent.client.call import Call, Operation, Steps
+    from airflow_provider_rayagent.client.call import Call, FileContent, Operation, Steps
     from airflow_provider_rayagent.client.validation import JobId
     from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
     from airflow_provider_rayagent.stream.events import Event
@@ -107,6 +107,12 @@ class Service(Protocol):
     def list_jobs(self) -> Operation: ...
     def get_job(self, job_id: JobId) -> Call: ...
     def stop_job(self, job_id: JobId) -> Call: ...
+    def submit_job(self, entrypoint: str, **submission: Any) -> Operation:
+        """Return the request of the hook's method of this name; see :func:`submission_body` for its arguments."""
+
+    def upload_package(self, name: str, content: FileContent) -> Steps:
+        """Return the operation that uploads a package unless the cluster has it; its result is whether it did."""
+
     def list_nodes(self) -> Operation: ...
     def get_node(self, node_id: str) -> Operation: ...
     def list_tasks(self) -> Operation: ...

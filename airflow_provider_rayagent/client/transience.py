@@ -30,6 +30,7 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentInputError,
     RayAgentNameResolutionError,
     RayAgentRedirectError,
+    RayAgentResourcesError,
     RayAgentResponseError,
     RayAgentTLSError,
     RayAgentUnsupportedError,
@@ -119,6 +120,8 @@ ERRORS: dict[type[RayAgentError], Row] = {
     RayAgentResponseError: _NOT_THE_AGENT,
     # Not an outage despite status 503. GPUs become available when other jobs end, not within seconds.
     RayAgentGPUUnavailableError: Row(Permanence.UNKNOWN, Delivery.ANSWERED),
+    # A node may join the cluster.
+    RayAgentResourcesError: Row(Permanence.UNKNOWN, Delivery.NEVER_SENT),
 }
 """The rows of errors that are not classified by their status; a class without a row inherits that of its base."""
 

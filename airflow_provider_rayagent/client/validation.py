@@ -58,7 +58,12 @@ def quote_application_name(value: object) -> str:
 
     :raises RayAgentInputError: if it is empty, ``.`` or ``..``, or contains a slash or a control character.
     """
-    return quote(validate_segment(value, "application name"), safe="")
+    return quote_segment(value, "application name")
+
+
+def quote_segment(value: object, what: str) -> str:
+    """Return ``value``, quoted as one path segment; see :func:`validate_segment`."""
+    return quote(validate_segment(value, what), safe="")
 
 
 def validate_segment(value: object, what: str) -> str:

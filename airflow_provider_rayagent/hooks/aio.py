@@ -14,6 +14,7 @@ from airflow_provider_rayagent.client.validation import Protocol, validate_job_i
 from airflow_provider_rayagent.hooks.connection import config_from_connection, config_with_timeout
 from airflow_provider_rayagent.hooks.log_lines import LogLines, StreamLimits, hook_tail_settings
 from airflow_provider_rayagent.hooks.plugins import AsyncPluginMethods
+from airflow_provider_rayagent.hooks.submission import AsyncSubmissionMethods
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tail.items import Item
 
 
-class RayAgentAsyncHook(AsyncPluginMethods, BaseHook):
-    """Call a Ray agent from asyncio code. The methods behave like those of ``RayAgentHook`` with the same name.
+class RayAgentAsyncHook(AsyncPluginMethods, AsyncSubmissionMethods, BaseHook):
+    """Call a Ray agent or Ray's own dashboard from asyncio code.
+
+    The methods behave like those of ``RayAgentHook`` with the same name.
 
     Use the hook as an async context manager, or await :meth:`close`.
 

@@ -13,6 +13,7 @@ from airflow_provider_rayagent.hooks.aio import RayAgentAsyncHook
 from airflow_provider_rayagent.hooks.connection import config_from_connection, config_with_timeout
 from airflow_provider_rayagent.hooks.log_lines import LogLines, StreamLimits, hook_tail_settings
 from airflow_provider_rayagent.hooks.plugins import PluginMethods
+from airflow_provider_rayagent.hooks.submission import SubmissionMethods
 
 if TYPE_CHECKING:
     import threading
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["RayAgentAsyncHook", "RayAgentHook", "StreamLimits"]
 
 
-class RayAgentHook(PluginMethods, BaseHook):
-    """Call a Ray agent: plugins, jobs and their logs, nodes, tasks, Serve applications.
+class RayAgentHook(PluginMethods, SubmissionMethods, BaseHook):
+    """Call a Ray agent or Ray's own dashboard: jobs and their logs, nodes, tasks, Serve applications, plugins.
 
     The methods have the names, arguments and results of the agent's own client,
     ``synapse_sdk.clients.agent.AgentClient``. Use the hook as a context manager, or call :meth:`close`.

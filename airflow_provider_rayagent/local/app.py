@@ -14,7 +14,7 @@ from airflow_provider_rayagent import __version__
 from airflow_provider_rayagent.client.agent_service import AUTHORIZATION_HEADER
 from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentInputError
 from airflow_provider_rayagent.client.ray_service import RAY
-from airflow_provider_rayagent.client.validation import validate_id
+from airflow_provider_rayagent.client.validation import quote_segment, validate_id
 from airflow_provider_rayagent.local.access import TokenMiddleware, send_error
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError
 from airflow_provider_rayagent.local.job_logs import JobLogs
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 The API of a Ray agent in front of a real Ray on this machine, for testing.
-`POST /jobs/` submits jobs; this is an extension. With a plugin folder, it also runs plugins. Routes that it does not
-support respond with 501.
+`POST /jobs/` submits jobs and `PUT /packages/NAME` uploads their files; these are extensions. With a plugin folder, it
+also runs plugins. Routes that it does not support respond with 501.
 Jobs have Ray's own fields, including the environment variables of their runtime environment."""
 
 UNSUPPORTED_PREFIXES = ("plugin_releases", "builds", "containers", "resources", "system")
@@ -164,10 +164,15 @@ def _task_id(task_id: str) -> str:
     return validate_id(task_id, "task")
 
 
+def _package_name(name: str) -> str:
+    return quote_segment(name, "package name")
+
+
 AgentDependency = Annotated[Agent, Depends(_agent)]
 JobId = Annotated[str, Depends(_job_id)]
 NodeId = Annotated[str, Depends(_node_id)]
 TaskId = Annotated[str, Depends(_task_id)]
+PackageName = Annotated[str, Depends(_package_name)]
 Row = dict[str, Any]
 
 _token_header = APIKeyHeader(
@@ -185,7 +190,7 @@ routes = APIRouter(dependencies=[Security(_token_header)], responses=_common_err
 async def health(agent: AgentDependency) -> JSONResponse:
     version = await agent.ray.health()
     ray = {"status": "ok", "version": version.get("ray_version"), "address": agent.ray.url}
-    return JSONResponse({"status": "ok", "version": __version__, "ray": ray})
+    return JSONResponse({"status": "ok", "version": __version__, "ray": ray, "accepts_submissions": True})
 
 
 @routes.get("/jobs/", summary="All jobs, as Ray lists them")
@@ -198,6 +203,18 @@ async def submit_job(agent: AgentDependency, job: SubmitRequest) -> JSONResponse
     if job.submission_id is not None:
         agent.queue.check_unused(validate_id(job.submission_id, "job"))
     return JSONResponse(await agent.ray.submit_job(job.model_dump(exclude_none=True)))
+
+
+@routes.get("/packages/{name}", summary="Check that Ray has a package (an extension)", responses=_not_found)
+async def find_package(agent: AgentDependency, name: PackageName) -> Response:
+    await agent.ray.find_package(name)
+    return Response()
+
+
+@routes.put("/packages/{name}", summary="Upload a package for runtime environments (an extension)")
+async def upload_package(agent: AgentDependency, name: PackageName, request: Request) -> Response:
+    await agent.ray.upload_package(name, await request.body())
+    return Response()
 
 
 @routes.get("/jobs/{job_id}/", summary="One job, as Ray describes it", responses=_not_found)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES = 1 << 20
 """Maximum size of a request body: Ray's limit for a submission."""
+MAX_PACKAGE_BYTES = 100 << 20
+"""Maximum size of a package: Ray's limit."""
+PACKAGES_PREFIX = "/packages/"
 BODY_TIMEOUT = 30.0
 """Seconds within which a body must arrive."""
 
@@ -28,17 +31,19 @@ class BodyLimits:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._app(scope, receive, send)
             return
+        is_package = scope["path"].startswith(PACKAGES_PREFIX)
+        limit = MAX_PACKAGE_BYTES if is_package else MAX_BODY_BYTES
         try:
-            body = await asyncio.wait_for(_read_body(receive), BODY_TIMEOUT)
+            body = await asyncio.wait_for(_read_body(receive, limit), BODY_TIMEOUT)
         except asyncio.TimeoutError:
             await send_error(scope, send, 408, f"The body did not arrive within {BODY_TIMEOUT:g} s.")
             return
         except _ClientGoneError:
             return
-        if len(body) > MAX_BODY_BYTES:
-            await send_error(scope, send, 413, f"The body is too large: the limit is {MAX_BODY_BYTES:,} bytes.")
+        if len(body) > limit:
+            await send_error(scope, send, 413, f"The body is too large: the limit is {limit:,} bytes.")
             return
-        if problem := describe_problem(body):
+        if not is_package and (problem := describe_problem(body)):
             await send_error(scope, send, 400, f"The body {problem}.")
             return
         messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
@@ -53,10 +58,10 @@ class _ClientGoneError(Exception):
     pass
 
 
-async def _read_body(receive: Receive) -> bytes:
+async def _read_body(receive: Receive, limit: int) -> bytes:
     """Return the body, truncated soon after the limit."""
     body = bytearray()
-    while len(body) <= MAX_BODY_BYTES:
+    while len(body) <= limit:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise _ClientGoneError

@@ -132,6 +132,17 @@ class RayDashboard:
                 raise RayAnswerError(f"Job {request.get('submission_id')} already exists", 409) from error
             raise
 
+    async def find_package(self, name: str) -> None:
+        """Check that Ray has a package.
+
+        :raises RayAnswerError: 404 if it has not.
+        """
+        await self._request("GET", f"/api/packages/gcs/{name}")
+
+    async def upload_package(self, name: str, content: bytes) -> None:
+        """Upload a package for runtime environments."""
+        await self._request("PUT", f"/api/packages/gcs/{name}", body=content, timeout=LONG_READ_TIMEOUT)
+
     async def stop_job(self, job_id: str) -> Row:
         """Request the stop of a job; return ``{"stopped": bool}``."""
         answer: Row = await self.run(RAY.stop_job(JobId(job_id)))
@@ -223,7 +234,7 @@ class RayDashboard:
         method: str,
         path: str,
         *,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | bytes | None = None,
         timeout: float = READ_TIMEOUT,
     ) -> httpx.Response:
         response = await self._exchange(method, path, body=body, timeout=timeout)
@@ -252,7 +263,7 @@ class RayDashboard:
         method: str,
         path: str,
         *,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | bytes | None = None,
         timeout: float,
         stream: bool = False,
     ) -> httpx.Response:
@@ -263,7 +274,8 @@ class RayDashboard:
 
         async def send() -> httpx.Response:
             headers = self.credentials.headers()
-            request = self._http.build_request(method, path, json=body, headers=headers, timeout=limits)
+            content = {"content": body} if isinstance(body, bytes) else {"json": body}
+            request = self._http.build_request(method, path, headers=headers, timeout=limits, **content)
             return await self._uninterrupted(request, timeout, stream=stream)
 
         response = await send()

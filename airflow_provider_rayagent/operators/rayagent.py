@@ -19,6 +19,7 @@ from airflow_provider_rayagent.exceptions import (
 )
 from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, push_job_link
 from airflow_provider_rayagent.operators.run_plugin import RayAgentRunPluginOperator
+from airflow_provider_rayagent.operators.submit_job import RayAgentSubmitJobOperator
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tasks.applications import find_application
 from airflow_provider_rayagent.tasks.waiting import RayAgentWaitingOperator
@@ -33,7 +34,12 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 
-__all__ = ["RayAgentDeleteServeApplicationOperator", "RayAgentRunPluginOperator", "RayAgentStopJobOperator"]
+__all__ = [
+    "RayAgentDeleteServeApplicationOperator",
+    "RayAgentRunPluginOperator",
+    "RayAgentStopJobOperator",
+    "RayAgentSubmitJobOperator",
+]
 
 IfDone = Literal["succeed", "skip", "fail"]
 """What the task does if there is nothing to do."""

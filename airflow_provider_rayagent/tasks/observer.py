@@ -93,9 +93,9 @@ class JobObserver:
         :param seconds: time limit.
         """
         settings = replace(self.settings, max_line_length=min(self.settings.max_line_length, max_line_length))
-        records = self._records(gap.start, None)
         cursor = Cursor.from_json(dict(gap.start))
         follower = self._follower(settings, cursor, seconds)
+        records = self._records(follower, gap.start, None)
         left = sys.maxsize if gap.until is None else gap.until - cursor.lines
         with closing(follower.items()) as found:
             for items in found:
@@ -119,9 +119,9 @@ class JobObserver:
         self._write(records.render(items, now), now)
 
     def _run(self, settings: TailSettings, seconds: float | None) -> Follower:
-        records = self._records(self.position, self._result.markers if self._result else None)
         cursor = Cursor.from_json(dict(self.position)) if self.position else None
         follower = self._follower(settings, cursor, seconds)
+        records = self._records(follower, self.position, self._result.markers if self._result else None)
         try:
             for items in follower.items():
                 self.forward(records, items)
@@ -136,13 +136,13 @@ class JobObserver:
                 self._stopper.wait()
         return follower
 
-    def _records(self, position: LogPosition | None, markers: tuple[str, str] | None) -> JobRecords:
+    def _records(self, follower: Follower, position: LogPosition | None, markers: tuple[str, str] | None) -> JobRecords:
         return JobRecords(
             self._job_id,
             self._display,
             markers=markers,
             shown=self._shown,
-            redact=self._hook.config.redact,
+            redact=follower.redact,
             where=self._hook.config.base_url,
             position=position,
         )

@@ -38,10 +38,24 @@ class Redactor:
     from any thread, and are redacted from then on for everyone who holds this object.
 
     :param secrets: the secrets; those shorter than :data:`MIN_LENGTH` characters are ignored.
+    :param base: a redactor whose secrets, present and future, are redacted too.
     """
 
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._known = _known(_all_forms(secrets), ())
+    def __init__(self, secrets: Iterable[str] = (), base: Redactor | None = None) -> None:
+        self._own = _known(_all_forms(secrets), ())
+        self._base = base
+        self._combined: tuple[_Known, _Known, _Known] | None = None
+        """What the base knew, what this one knew, and both together."""
+
+    @property
+    def _known(self) -> _Known:
+        own = self._own
+        if self._base is None:
+            return own
+        base, combined = self._base._known, self._combined
+        if combined is None or combined[0] is not base or combined[1] is not own:
+            self._combined = combined = (base, own, _known(base.added | own.added, base.rotated + own.rotated))
+        return combined[2]
 
     @property
     def forms(self) -> tuple[str, ...]:
@@ -62,7 +76,7 @@ class Redactor:
         with _changing:
             before = self._known
             if not more <= before.added:
-                self._known = _known(before.added | more, before.rotated)
+                self._own = _known(self._own.added | more, self._own.rotated)
             return _new_forms(before, self._known)
 
     def rotate(self, secrets: Iterable[str]) -> tuple[str, ...]:
@@ -72,9 +86,9 @@ class Redactor:
         """
         more = _all_forms(secrets)
         with _changing:
-            before = self._known
-            others = [each for each in before.rotated if each != more]
-            self._known = _known(before.added, (*others, more)[-KEPT_ROTATIONS:])
+            before, own = self._known, self._own
+            others = [each for each in own.rotated if each != more]
+            self._own = _known(own.added, (*others, more)[-KEPT_ROTATIONS:])
             return _new_forms(before, self._known)
 
     def __call__(self, text: str) -> str:

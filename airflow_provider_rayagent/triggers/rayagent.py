@@ -204,22 +204,22 @@ class RayAgentJobTrigger(BaseTrigger):
         start = await self._starting_position(store)
         async with self._hook() as hook:
             config = (await hook.get_async_conn()).config
-            self._redact = config.redact
-            records = JobRecords(
-                self.job_id,
-                PresentSettings.from_json(self.present),
-                markers=self._markers,
-                shown=self.forward_logs,
-                redact=config.redact,
-                where=config.base_url,
-                position=start,
-            )
             follower = await hook.follow_job(
                 self.job_id,
                 self._settings(),
                 cursor=Cursor.from_json(dict(start)) if start else None,
                 deadline=self._seconds_left(),
                 clock=clock,
+            )
+            self._redact = follower.redact
+            records = JobRecords(
+                self.job_id,
+                PresentSettings.from_json(self.present),
+                markers=self._markers,
+                shown=self.forward_logs,
+                redact=follower.redact,
+                where=config.base_url,
+                position=start,
             )
             saver = asyncio.create_task(store.save_changes(lambda: _is_replaced(clock, store)))
             cursor = follower.cursor

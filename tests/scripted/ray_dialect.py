@@ -59,6 +59,7 @@ _PATHS = {
     "api/v0/tasks": "tasks/",
     "api/serve/applications/": "serve_applications/",
 }
+_PACKAGES = "api/packages/gcs/"
 _LOG_FILE = "api/v0/logs/file"
 _JOB = re.compile(r"api/(jobs/[^/]+)(/stop)?")
 _TAIL = re.compile(r"api/(jobs/[^/]+/logs/)tail")
@@ -122,6 +123,8 @@ def usual(agent: ScriptedAgent, request: Request) -> Answer | Play:
     first, *rest = request.parts
     if first == "jobs":
         return _jobs(agent, request, rest)
+    if request.path.startswith(_PACKAGES):
+        return _packages(agent, request, request.path.removeprefix(_PACKAGES))
     answer = _GETS.get(request.path)
     return answer(agent, request) if answer is not None and request.method == "GET" else _NOT_FOUND
 
@@ -225,6 +228,14 @@ def _submit(agent: ScriptedAgent, request: Request) -> Answer:
     if "serve.delete" in entrypoint and application is not None:
         application.delete()
     return Answer(200, {"job_id": job_id, "submission_id": job_id})
+
+
+def _packages(agent: ScriptedAgent, request: Request, name: str) -> Answer:
+    if request.method == "PUT":
+        agent.packages[name] = request.body
+    elif name not in agent.packages:
+        return error(404, f"Package gcs://{name} does not exist")
+    return Answer(200)
 
 
 def _serve_applications(agent: ScriptedAgent, request: Request) -> Answer:

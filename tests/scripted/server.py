@@ -74,6 +74,7 @@ class ScriptedAgent:
         self.applications = {app.name: app for app in applications}
         self.nodes: list[dict[str, Any]] = list(nodes)
         self.tasks: list[dict[str, Any]] = list(tasks)
+        self.packages: dict[str, bytes] = {}
         self.token = token
         self.service = service
         self.base_path = f"/{base_path.strip('/')}/".replace("//", "/")

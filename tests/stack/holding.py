@@ -45,9 +45,17 @@ class HoldingProxy:
         """Wait until the agent has started to respond to such a request."""
         wait_until(lambda: self._answered.is_set() or None, "no response to withhold")
 
+    def drop(self) -> None:
+        """Close the open connections, so that the responses are lost, and withhold none from now on."""
+        self.holds = False
+        self._close(self._open)
+
     def close(self) -> None:
         """Close everything; the threads end with their sockets."""
-        for each in (self._listener, *self._open):
+        self._close([self._listener, *self._open])
+
+    def _close(self, sockets: list[socket.socket]) -> None:
+        for each in sockets:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
             each.close()

@@ -74,6 +74,14 @@ def system(agent: LocalAgent, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture(scope="session")
+def plain_ray(system: System) -> str:
+    """The id of a connection to the Ray behind the agent."""
+    return system.connect(
+        "plain_ray", host=system.agent.ray_address, password=system.ray_token, extra={"service": "ray"}
+    )
+
+
+@pytest.fixture(scope="session")
 def triggerers(system: System) -> Iterator[Triggerers]:
     """Airflow's triggerers; those that replace a killed one stay for the tests that follow."""
     with triggerers_of(system.airflow) as running:

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
     import pytest
 
-HEAD = ("what happened", "sensor", "job afterwards", "lines", "missing", "repeated")
+HEAD = ("what happened", "sensor", "over", "job afterwards", "lines", "missing", "repeated")
+
+AGENT, PLAIN_RAY = "agent", "plain Ray"
 
 _rows: list[Row] = []
 
@@ -25,6 +27,7 @@ class Row:
     :param job: the job's status after it.
     :param written: what the job wrote; no two lines are equal.
     :param read: what the task log has of it.
+    :param service: what the job was followed over.
     """
 
     what: str
@@ -32,6 +35,7 @@ class Row:
     job: str
     written: Sequence[str]
     read: Sequence[str]
+    service: str = AGENT
 
     @property
     def missing(self) -> list[str]:
@@ -51,7 +55,7 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         """Return the row as it is printed."""
         numbers = (len(self.written), len(self.missing), len(self.repeated))
-        return (self.what, self.sensor, self.job, *map(str, numbers))
+        return (self.what, self.sensor, self.service, self.job, *map(str, numbers))
 
 
 def record(row: Row) -> Row:

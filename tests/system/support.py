@@ -7,6 +7,7 @@ import shlex
 import sys
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.render.records import JOB_LOGGER
@@ -15,7 +16,6 @@ from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.stack.agent import LocalAgent
     from tests.stack.airflow import Airflow, Json
@@ -178,6 +178,12 @@ class System:
             connection["extra"] = json.dumps(extra)
         self.api("POST", "connections", connection_id=conn_id, conn_type="rayagent", **connection)
         return conn_id
+
+    @property
+    def ray_token(self) -> str | None:
+        """The token of the Ray behind the agent, if it requires one."""
+        path = self.agent.ray_token_file
+        return Path(path).read_text(encoding="utf-8").strip() if path else None
 
     def start(self, dag_id: str, task_id: str, **conf: Any) -> Task:
         """Start a run of a DAG; return one of its tasks."""

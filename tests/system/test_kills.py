@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.system.kill_table import record
+from tests.system.kill_table import AGENT, PLAIN_RAY, record
 from tests.system.support import DEFERS
 from tests.system.user_acts import (
     ACTS,
@@ -48,11 +48,11 @@ CELLS: list[Cell] = [*USERS, *TIMEOUTS]
 class Killed(UserActs):
     """All kills: those by users at once, then those by timeouts."""
 
-    def __init__(self, system: System) -> None:
-        super().__init__(system, DAGS, USERS, more=TIMEOUTS)
-        timeouts = {cell: system.follow(self.jobs[cell], dag_id) for cell, dag_id in TIMEOUTS.items()}
-        self.resumed = system.follow(self.shared, "system_deferred_resume")
-        self.skipped = system.follow(self.shared, "system_deferred_timeout_soft_fail")
+    def __init__(self, system: System, conn_id: str, service: str) -> None:
+        super().__init__(system, DAGS, USERS, more=TIMEOUTS, conn_id=conn_id, service=service)
+        timeouts = {cell: self.follow(self.jobs[cell], dag_id) for cell, dag_id in TIMEOUTS.items()}
+        self.resumed = self.follow(self.shared, "system_deferred_resume")
+        self.skipped = self.follow(self.shared, "system_deferred_timeout_soft_fail")
         for task in (*timeouts.values(), self.resumed, self.skipped):
             task.wait()
         self.tasks |= timeouts
@@ -61,9 +61,9 @@ class Killed(UserActs):
         self.rows = {cell: record(self.row(cell)) for cell in CELLS}
 
 
-@pytest.fixture(scope="module")
-def killed(system: System) -> Killed:
-    return Killed(system)
+@pytest.fixture(scope="module", params=[AGENT, PLAIN_RAY])
+def killed(request: pytest.FixtureRequest, system: System, plain_ray: str) -> Killed:
+    return Killed(system, {AGENT: "rayagent_default", PLAIN_RAY: plain_ray}[request.param], request.param)
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=" / ".join)

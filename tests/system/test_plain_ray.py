@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,18 +12,6 @@ if TYPE_CHECKING:
     from tests.system.support import System, Task
 
 DAGS = ("system_plain", "system_reschedule", "system_deferred")
-
-
-@pytest.fixture(scope="module")
-def plain_ray(system: System) -> str:
-    """The id of a connection to the Ray behind the agent."""
-    token = system.agent.ray_token_file
-    return system.connect(
-        "plain_ray",
-        host=system.agent.ray_address,
-        password=Path(token).read_text(encoding="utf-8").strip() if token else None,
-        extra={"service": "ray"},
-    )
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from tests.stack.watch import WaitError, wait_until
-from tests.system.kill_table import Row
+from tests.system.kill_table import AGENT, Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -42,15 +42,25 @@ class UserActs:
     :param dags: the DAG of each sensor.
     :param cells: what is done.
     :param more: cells whose jobs are wanted too.
+    :param conn_id: connection through which the sensors follow the jobs.
+    :param service: what that is a connection to.
     """
 
     def __init__(
-        self, system: System, dags: Mapping[str, str], cells: Iterable[Cell], more: Iterable[Cell] = ()
+        self,
+        system: System,
+        dags: Mapping[str, str],
+        cells: Iterable[Cell],
+        more: Iterable[Cell] = (),
+        conn_id: str = "rayagent_default",
+        service: str = AGENT,
     ) -> None:
         self.system = system
+        self.service = service
+        self.conn_id = conn_id
         self.shared = system.submit_steady()
         self.jobs = {cell: system.submit_steady() if cell[1] in STOPS else self.shared for cell in (*cells, *more)}
-        self.tasks = {cell: system.follow(self.jobs[cell], dags[cell[1]]) for cell in cells}
+        self.tasks = {cell: self.follow(self.jobs[cell], dags[cell[1]]) for cell in cells}
         for cell, task in self.tasks.items():
             task.wait_for("running" if cell[1] in (WORKER, WORKER_STOPS) else "deferred")
             task.wait_for_lines(1)
@@ -60,6 +70,10 @@ class UserActs:
                 ACTS[cell[0]](system.airflow, task)
             self.wait_for_stops(self.tasks)
         self.statuses: dict[Cell, str] = {}
+
+    def follow(self, job_id: str, dag_id: str) -> Task:
+        """Start a run of a DAG that follows a job through the connection."""
+        return self.system.follow(job_id, dag_id, conn_id=self.conn_id)
 
     def wait_for_stops(self, cells: Iterable[Cell]) -> None:
         """Wait until the jobs that should stop have stopped; what has not by then is told by the tests."""
@@ -82,4 +96,4 @@ class UserActs:
         """Compare the lines with those that the job had written when the task was ended."""
         job_id, task = self.jobs[cell], self.tasks[cell]
         read = task.forwarded() + task.deferred()
-        return Row(*cell, self.statuses[cell], self.system.log_of(job_id)[: len(set(read))], read)
+        return Row(*cell, self.statuses[cell], self.system.log_of(job_id)[: len(set(read))], read, self.service)

@@ -47,6 +47,7 @@ CLASSES = {
     "RayAgentTimeoutError": (True, False, True, True),
     "RayAgentRedirectError": (False, True, True, False),
     "RayAgentResponseError": (False, False, True, True),
+    "RayAgentResourcesError": (False, False, False, False),
     "RayAgentGPUUnavailableError": (False, False, True, False),
     # What is not the failure of a request.
     **dict.fromkeys(

@@ -24,9 +24,9 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentRunFailedError,
     RayAgentTaskIdentityError,
 )
-from airflow_provider_rayagent.operators import run_plugin
 from airflow_provider_rayagent.operators.rayagent import RayAgentRunPluginOperator
 from airflow_provider_rayagent.task_instance.identity import job_key
+from airflow_provider_rayagent.tasks import starting as job_starting
 from airflow_provider_rayagent.tasks.job_ids import MAX_BASE_ID, derived_id
 from tests.scripted import Action, Answer, Do, Grow, Html, Job, Play, Refuse, Reset, ScriptedAgent, SetStatus, Sleep
 from tests.unit.both_ways import execute
@@ -47,8 +47,8 @@ PRINTED = 'epoch 1\n__SYNAPSE_RESULT_START__{"loss": 0.5}__SYNAPSE_RESULT_END__\
 
 @pytest.fixture(autouse=True)
 def _short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_plugin, "STOP_SECONDS", 0.3)
-    monkeypatch.setattr(run_plugin, "STATUS_CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(job_starting, "STOP_SECONDS", 0.3)
+    monkeypatch.setattr(job_starting, "STATUS_CHECK_SECONDS", 0.05)
 
 
 @pytest.fixture(params=["worker", "deferred"])
@@ -473,7 +473,7 @@ def printing(agent: ScriptedAgent, text: str) -> Callable[[Request], Answer]:
 def test_a_kill_while_a_job_that_runs_is_looked_at_stops_it_and_starts_no_other(
     owns: bool, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_plugin, "STOP_SECONDS", 60.0)
+    monkeypatch.setattr(job_starting, "STOP_SECONDS", 60.0)
     ti = TaskInstance(2)
     supervise(ti, monkeypatch).state = "failed"
     job = Job("", "RUNNING", ROOT, stop_delay=0.1)

@@ -156,7 +156,9 @@ class Hook:
                 yield items_of(*reading.feed_text(self._text[start : start + 7]))
             yield items_of(*reading.flush())
 
-        return SimpleNamespace(items=items, cursor=cursor, end=End.JOB_ENDED, log_is_whole=True, error=None)
+        return SimpleNamespace(
+            items=items, cursor=cursor, end=End.JOB_ENDED, log_is_whole=True, error=None, redact=NO_SECRETS
+        )
 
 
 def observer_of(text: str, present: PresentSettings) -> JobObserver:

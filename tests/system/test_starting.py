@@ -1,9 +1,9 @@
-"""The operator that runs a plugin, when what runs it is killed: one job on Ray, and a green task."""
+"""The operators that start a job, when what runs them is killed: one job on Ray, and a green task."""
 
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -14,18 +14,40 @@ if TYPE_CHECKING:
     from tests.stack.triggerers import Triggerers
     from tests.system.support import System, Task
 
-WORKER, DEFERRED = "system_run_plugin", "system_run_plugin_deferred"
+
+class Operator(NamedTuple):
+    """How an operator starts its job.
+
+    :param task_id: the task of its DAGs.
+    :param request: end of the path of the request that starts the job.
+    """
+
+    worker: str
+    deferred: str
+    task_id: str
+    request: str
+
+
+PLUGIN = Operator("system_run_plugin", "system_run_plugin_deferred", "run_plugin", "/run/")
+SUBMIT = Operator("system_submit", "system_submit_deferred", "submit", "/api/jobs/")
+OPERATORS = {"run plugin": PLUGIN, "submit": SUBMIT}
 
 
 class Killed:
-    """A worker that is killed before it has the agent's answer, and a triggerer that is killed while a task waits."""
+    """A worker that is killed before it has the answer, and a triggerer that is killed while a task waits."""
 
-    def __init__(self, system: System, triggerers: Triggerers) -> None:
-        with holding_proxy(system.agent.url, "/run/") as proxy:
-            conn_ids = {WORKER: system.connect("rayagent_held", host=proxy.url), DEFERRED: "rayagent_default"}
+    def __init__(self, system: System, triggerers: Triggerers, operator: Operator, conn_id: str) -> None:
+        over_ray = operator is SUBMIT
+        with holding_proxy(system.agent.ray_address if over_ray else system.agent.url, operator.request) as proxy:
+            held = system.connect(
+                f"held_{operator.task_id}",
+                host=proxy.url,
+                password=system.ray_token if over_ray else system.agent.token,
+                extra={"service": "ray" if over_ray else "agent"},
+            )
             self.worker, self.deferred = (
-                system.start(dag_id, "run_plugin", conn_id=conn_id, release=str(system.programs / dag_id))
-                for dag_id, conn_id in conn_ids.items()
+                system.start(dag_id, operator.task_id, conn_id=each, release=str(system.programs / dag_id))
+                for dag_id, each in ((operator.worker, held), (operator.deferred, conn_id))
             )
             proxy.wait_for_answer()
             wait_until(lambda: jobs_of(system, self.worker) or None, "no job")
@@ -38,19 +60,18 @@ class Killed:
             holder.kill()
             self.worker.wait_for_text("already exists", try_number=2)
             self.deferred.wait_for_text("Resuming at line ")
-            system.release(WORKER, DEFERRED)
+            system.release(operator.worker, operator.deferred)
             self.worker.wait_for("success", "failed")
         self.deferred.wait()
 
 
-@pytest.fixture(scope="module")
-def killed(system: System, triggerers: Triggerers) -> Killed:
-    return Killed(system, triggerers)
+@pytest.fixture(scope="module", params=OPERATORS)
+def killed(request: pytest.FixtureRequest, system: System, triggerers: Triggerers, plain_ray: str) -> Killed:
+    operator = OPERATORS[request.param]
+    return Killed(system, triggerers, operator, plain_ray if operator is SUBMIT else "rayagent_default")
 
 
-def test_a_worker_killed_before_the_agents_answer_leaves_a_job_that_the_next_try_finds(
-    system: System, killed: Killed
-) -> None:
+def test_a_worker_killed_before_the_answer_leaves_a_job_that_the_next_try_finds(system: System, killed: Killed) -> None:
     task = killed.worker
     assert (task.instance()["state"], task.instance()["try_number"]) == ("success", 2), task.text(try_number=2)
     assert "Started job" not in task.text(), "the first try does not know that its job was started"
@@ -65,6 +86,19 @@ def test_a_triggerer_killed_while_the_task_waits_costs_neither_the_job_nor_the_t
     task = killed.deferred
     assert (task.instance()["state"], task.instance()["try_number"]) == ("success", 1), task.text()
     assert_is_told(system, task, only_job(system, task), task.deferred())
+
+
+@pytest.mark.parametrize("killed", ["submit"], indirect=True)
+def test_the_environment_of_a_submitted_job_is_shown_nowhere(system: System, killed: Killed) -> None:
+    for task, try_number in ((killed.worker, 2), (killed.deferred, 1)):
+        assert f"the key is *** and the task {SUBMIT.task_id}" in task.forwarded(try_number) + task.deferred(try_number)
+        fields = task.instance()["rendered_fields"]
+        assert "s3cret" not in str(fields)
+        assert "***" in str(fields["runtime_env"])
+        job = system.agent.job(only_job(system, task))
+        assert job["runtime_env"]["env_vars"]["API_KEY"].endswith("-s3cret")
+        assert job["metadata"]["airflow_dag_id"] == task.dag_id
+        assert job["metadata"]["airflow_run_id"] == task.run_id
 
 
 def jobs_of(system: System, task: Task) -> list[str]:

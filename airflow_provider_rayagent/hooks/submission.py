@@ -1,0 +1,171 @@
+"""Methods of the hooks that submit jobs, blocking and asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_rayagent.client.call import FileContent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
+
+    from airflow_provider_rayagent.client.call import Operation
+    from airflow_provider_rayagent.client.packing import Package
+    from airflow_provider_rayagent.client.service import Service
+
+
+UPLOADED = "Uploaded %s to the cluster (%d files, %d bytes): %s"
+PRESENT = "The cluster already has %s (%d files, %d bytes): %s"
+PROGRESS = "Uploading: %d of %d bytes sent."
+PROGRESS_SECONDS = 5.0
+
+
+class _Progress:
+    """Logs the progress of a long upload every few seconds."""
+
+    def __init__(self, log: Any, package: Package) -> None:
+        self._log = log
+        self._size = package.size
+        self._next = time.monotonic() + PROGRESS_SECONDS
+
+    def __call__(self, sent: int) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + PROGRESS_SECONDS
+            self._log.info(PROGRESS, sent, self._size)
+
+
+def _packed(path: str | Path, root: str | Path | None) -> AbstractContextManager[Package]:
+    from airflow_provider_rayagent.client.packing import pack
+
+    return pack(Path(path).resolve(), root=None if root is None else Path(root))
+
+
+class SubmissionMethods:
+    """Methods of :class:`RayAgentHook` that submit jobs."""
+
+    log: Any
+
+    def submit_job(
+        self,
+        entrypoint: str,
+        *,
+        job_id: str | None = None,
+        runtime_env: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        entrypoint_num_cpus: float | None = None,
+        entrypoint_num_gpus: float | None = None,
+        entrypoint_memory: int | None = None,
+        entrypoint_resources: Mapping[str, float] | None = None,
+        wait_for_scale_up: bool = False,
+    ) -> str:
+        """Submit a job to Ray's dashboard or to a local agent; return its id.
+
+        Ray starts at most one job with an id, so the request is retried if its answer is lost.
+
+        :param entrypoint: shell command that runs on one node of the cluster.
+        :param job_id: id for the job (Ray's submission id), 1 to 100 characters of ``A-Z a-z 0-9 _ -``; default: a
+            random one.
+        :param runtime_env: Ray's runtime environment: JSON, with ``working_dir`` and ``py_modules`` as remote URIs; see
+            :meth:`upload_working_dir`.
+        :param metadata: strings that are shown with the job.
+        :param entrypoint_num_cpus: CPUs to reserve for the command itself, in addition to those of its Ray tasks.
+        :param entrypoint_num_gpus: GPUs to reserve for it.
+        :param entrypoint_memory: bytes of memory to reserve for it.
+        :param entrypoint_resources: custom resources to reserve for it.
+        :param wait_for_scale_up: submit a job whose command fits on no present node; the cluster may add one.
+        :raises RayAgentInputError: if an argument is invalid.
+        :raises RayAgentHTTPError: with ``status_code`` 409 if there is a job with this id. It may be the one of this
+            call, if its first answer was lost.
+        :raises RayAgentResourcesError: if the command fits on no node.
+        :raises RayAgentUnsupportedError: if the connection is to an agent, which runs plugins only.
+        """
+
+        def make(service: Service) -> Operation:
+            return service.submit_job(
+                entrypoint,
+                job_id=job_id,
+                runtime_env=runtime_env,
+                metadata=metadata,
+                entrypoint_num_cpus=entrypoint_num_cpus,
+                entrypoint_num_gpus=entrypoint_num_gpus,
+                entrypoint_memory=entrypoint_memory,
+                entrypoint_resources=entrypoint_resources,
+                wait_for_scale_up=wait_for_scale_up,
+            )
+
+        submitted: str = self._send(make)
+        return submitted
+
+    def upload_working_dir(self, path: str | Path, *, root: str | Path | None = None) -> str:
+        """Upload a folder or a zip file to the cluster, unless it has it already; return its URI.
+
+        The URI is the ``working_dir`` of a runtime environment. Use it within ten minutes: Ray may delete a package
+        that no job uses.
+
+        :param path: the folder. Files that its ``.gitignore`` and ``.rayignore`` name are left out.
+        :param root: folder that no symbolic link may leave; ``None``: links may point anywhere.
+        :raises RayAgentInputError: if it cannot be packed, or is larger than 100 MiB.
+        :raises RayAgentUnsupportedError: if the connection is to an agent, which runs plugins only.
+        """
+        with _packed(path, root) as package:
+            content = FileContent(package.file, package.size, _Progress(self.log, package))
+            is_new = self._send(lambda service: service.upload_package(package.name, content))
+            self.log.info(UPLOADED if is_new else PRESENT, path, package.files, package.size, package.uri)
+            return package.uri
+
+    def _send(self, make: Callable[[Service], Operation]) -> Any:
+        raise NotImplementedError
+
+
+class AsyncSubmissionMethods:
+    """Methods of :class:`RayAgentAsyncHook` that submit jobs, with the semantics of :class:`SubmissionMethods`."""
+
+    log: Any
+
+    async def submit_job(
+        self,
+        entrypoint: str,
+        *,
+        job_id: str | None = None,
+        runtime_env: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        entrypoint_num_cpus: float | None = None,
+        entrypoint_num_gpus: float | None = None,
+        entrypoint_memory: int | None = None,
+        entrypoint_resources: Mapping[str, float] | None = None,
+        wait_for_scale_up: bool = False,
+    ) -> str:
+        """Submit a job to Ray's dashboard or to a local agent; return its id."""
+
+        def make(service: Service) -> Operation:
+            return service.submit_job(
+                entrypoint,
+                job_id=job_id,
+                runtime_env=runtime_env,
+                metadata=metadata,
+                entrypoint_num_cpus=entrypoint_num_cpus,
+                entrypoint_num_gpus=entrypoint_num_gpus,
+                entrypoint_memory=entrypoint_memory,
+                entrypoint_resources=entrypoint_resources,
+                wait_for_scale_up=wait_for_scale_up,
+            )
+
+        submitted: str = await self._send(make)
+        return submitted
+
+    async def upload_working_dir(self, path: str | Path, *, root: str | Path | None = None) -> str:
+        """Upload a folder or a zip file to the cluster, unless it has it already; return its URI."""
+        with ExitStack() as stack:
+            package = await asyncio.to_thread(lambda: stack.enter_context(_packed(path, root)))
+            content = FileContent(package.file, package.size, _Progress(self.log, package))
+            is_new = await self._send(lambda service: service.upload_package(package.name, content))
+            self.log.info(UPLOADED if is_new else PRESENT, path, package.files, package.size, package.uri)
+            return package.uri
+
+    async def _send(self, make: Callable[[Service], Operation]) -> Any:
+        raise NotImplementedError

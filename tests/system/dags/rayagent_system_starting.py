@@ -1,0 +1,55 @@
+"""The operators that start a job, in a worker and deferred, with a second try that comes soon."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import DAG, Param
+
+from airflow_provider_rayagent.operators.rayagent import RayAgentRunPluginOperator, RayAgentSubmitJobOperator
+
+for dag_id, deferrable in (("system_run_plugin", False), ("system_run_plugin_deferred", True)):
+    with DAG(
+        dag_id=dag_id,
+        schedule=None,
+        params={
+            "release": Param("/nowhere", type="string"),
+            "conn_id": Param("rayagent_default", type="string"),
+        },
+    ):
+        RayAgentRunPluginOperator(
+            task_id="run_plugin",
+            lookup="held@1.0",
+            action="print",
+            action_params={"release": "{{ params.release }}"},
+            rayagent_conn_id="{{ params.conn_id }}",
+            deferrable=deferrable,
+            poll_interval=1,
+            retries=1,
+            retry_delay=timedelta(seconds=1),
+        )
+
+ENV_VARS = {"RELEASE": "{{ params.release }}", "API_KEY": "{{ params.release }}-s3cret"}
+for suffix, options in {
+    "": {},
+    "_deferred": {"deferrable": True},
+    "_kept": {"deferrable": True, "stop_job_on_kill": False},
+}.items():
+    arguments: dict[str, Any] = {"poll_interval": 1, "retries": 1, "retry_delay": timedelta(seconds=1), **options}
+    with DAG(
+        dag_id=f"system_submit{suffix}",
+        schedule=None,
+        params={
+            "release": Param("/nowhere", type="string"),
+            "conn_id": Param("plain_ray", type="string"),
+        },
+    ):
+        RayAgentSubmitJobOperator(
+            task_id="submit",
+            entrypoint="python held.py",
+            working_dir="held",
+            runtime_env={"env_vars": ENV_VARS},
+            rayagent_conn_id="{{ params.conn_id }}",
+            **arguments,
+        )

@@ -1,0 +1,340 @@
+"""The operator that submits a job to Ray: one job a task, its files, its environment and its secrets, both ways."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk import BaseHook
+
+from airflow_provider_rayagent.exceptions import (
+    RayAgentError,
+    RayAgentInputError,
+    RayAgentJobStoppedError,
+    RayAgentResourcesError,
+    RayAgentRunFailedError,
+    RayAgentUnsupportedError,
+)
+from airflow_provider_rayagent.operators.rayagent import RayAgentSubmitJobOperator
+from airflow_provider_rayagent.tasks import starting as job_starting
+from airflow_provider_rayagent.tasks.job_ids import derived_id
+from tests.scripted import Answer, Grow, Job, Play, Reset, ScriptedAgent, SetStatus, Sleep
+from tests.unit.both_ways import execute
+from tests.unit.supervisor import supervise
+from tests.unit.support import TaskInstance, make_context, task_log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.scripted import Request, Step
+    from tests.unit.support import Connect
+
+SUBMIT = "POST jobs/"
+ROOT = derived_id(("night", "run-7", "follow", "-1"))
+PRINTED = 'epoch 1\n__SYNAPSE_RESULT_START__{"loss": 0.5}__SYNAPSE_RESULT_END__\n'
+ORIGIN = {
+    "airflow_dag_id": "night",
+    "airflow_run_id": "run-7",
+    "airflow_task_id": "follow",
+    "airflow_map_index": "-1",
+}
+
+
+@pytest.fixture(autouse=True)
+def _short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_starting, "STOP_SECONDS", 0.3)
+    monkeypatch.setattr(job_starting, "STATUS_CHECK_SECONDS", 0.05)
+
+
+@pytest.fixture(params=["worker", "deferred"])
+def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Execute an operator, in a worker or deferred; the arguments are ``context`` and the operator's own."""
+
+    def executed(**options: Any) -> Any:
+        context = options.pop("context", None) or submit_context()
+        supervise(context["ti"], monkeypatch)
+        return execute(lambda: rendered(make_operator(deferrable=request.param == "deferred", **options)), context)
+
+    return executed
+
+
+@pytest.fixture
+def ray(connect: Connect) -> Any:
+    with ScriptedAgent(service="ray") as server:
+        connect(server, extra={"service": "ray"}, password="")
+        server.answers[SUBMIT] = [starting(server)]
+        yield server
+
+
+def submit_context(ti: TaskInstance | None = None, **more: Any) -> Any:
+    ti = ti or TaskInstance()
+    dag_run = SimpleNamespace(run_id=ti.run_id, logical_date=None, triggering_user_name="ada")
+    return make_context(
+        ti, task_instance=ti, dag_run=dag_run, task=SimpleNamespace(owner="research", email=None), **more
+    )
+
+
+def make_operator(**options: Any) -> RayAgentSubmitJobOperator:
+    arguments = {"task_id": "follow", "entrypoint": "python train.py", "poll_interval": 0.5, **options}
+    return RayAgentSubmitJobOperator(**arguments)
+
+
+def rendered(operator: RayAgentSubmitJobOperator, **context: Any) -> RayAgentSubmitJobOperator:
+    words: Any = {"word": "hidden-word", **context}
+    operator.render_template_fields(words)
+    return operator
+
+
+def starting(server: ScriptedAgent, *then: Step, status: str = "SUCCEEDED", text: str = PRINTED) -> Step:
+    """Return a step that starts the submitted job, and then answers."""
+
+    def start(request: Request) -> Any:
+        body = json.loads(request.body)
+        job_id = body["submission_id"]
+        timeline = [Sleep(0.2), Grow(text), Sleep(0.2), SetStatus(status)]
+        details = {name: body[name] for name in ("metadata", "runtime_env") if name in body}
+        server.jobs[job_id] = Job("", "RUNNING", job_id, timeline=timeline, details=details)
+        return then[0] if then else Answer(200, {"job_id": job_id, "submission_id": job_id})
+
+    return start
+
+
+def sent_by(server: ScriptedAgent) -> dict[str, Any]:
+    (sent,) = server.of(SUBMIT)
+    body: dict[str, Any] = json.loads(sent.body)
+    return body
+
+
+def test_a_job_is_submitted_and_followed_and_its_result_returned(run: Callable[..., Any], ray: ScriptedAgent) -> None:
+    context = submit_context()
+    with task_log() as log:
+        details = run(
+            context=context,
+            runtime_env={"pip": ["torch"]},
+            metadata={"team": "vision"},
+            entrypoint_num_cpus=0.5,
+            entrypoint_memory=1000,
+            entrypoint_resources={"disk": 1},
+            wait_for_scale_up=True,
+        )
+    sent = sent_by(ray)
+    env_vars = sent["runtime_env"].pop("env_vars")
+    assert sent == {
+        "entrypoint": "python train.py",
+        "submission_id": ROOT,
+        "runtime_env": {"pip": ["torch"]},
+        "metadata": {
+            "team": "vision",
+            **ORIGIN,
+            "airflow_try_number": "1",
+            "airflow_owner": "research",
+            "airflow_triggered_by": "ada",
+        },
+        "entrypoint_num_cpus": 0.5,
+        "entrypoint_memory": 1000,
+        "entrypoint_resources": {"disk": 1},
+    }
+    assert env_vars["AIRFLOW_CTX_DAG_ID"] == "night"
+    assert env_vars["AIRFLOW_CTX_DAG_RUN_ID"] == "run-7"
+    assert env_vars["AIRFLOW_CTX_TASK_ID"] == "follow"
+    assert env_vars["AIRFLOW_CTX_TRY_NUMBER"] == "1"
+    assert (details["submission_id"], details["status"], details["result"]) == (ROOT, "SUCCEEDED", {"loss": 0.5})
+    assert context["ti"].xcoms["job_id"] == ROOT
+    assert log.lines_of(PRINTED) == PRINTED.splitlines()
+    assert f"Started job {ROOT}: python train.py." in log.messages
+
+
+@pytest.mark.parametrize("lost", [Reset(), Answer(502, "Bad Gateway"), Answer(200, "{}", length=99, reset=True)])
+def test_a_lost_answer_leads_to_the_one_job(lost: Any, run: Callable[..., Any], ray: ScriptedAgent) -> None:
+    start = starting(ray, Play(lost) if isinstance(lost, Reset) else lost)
+    taken = Answer(500, f"ValueError: Job with submission_id {ROOT} already exists.")
+    ray.answers[SUBMIT] = [start, taken]
+    with task_log() as log:
+        assert run()["status"] == "SUCCEEDED"
+    assert len({json.loads(sent.body)["submission_id"] for sent in ray.of(SUBMIT)}) == 1
+    assert log.lines_of(PRINTED) == PRINTED.splitlines()
+
+
+def test_a_retry_attaches_to_the_job_of_the_try_before(run: Callable[..., Any], ray: ScriptedAgent) -> None:
+    ray.jobs[ROOT] = Job(
+        "", "RUNNING", ROOT, timeline=[Sleep(0.6), Grow(PRINTED), SetStatus("SUCCEEDED")], details={"metadata": ORIGIN}
+    )
+    assert run(context=submit_context(TaskInstance(try_number=2)))["result"] == {"loss": 0.5}
+    assert ray.of("POST") == []
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [("FAILED", RayAgentRunFailedError), ("STOPPED", RayAgentJobStoppedError)]
+)
+def test_after_a_job_that_failed_the_next_try_submits_another(
+    status: str, error: type[Exception], run: Callable[..., Any], ray: ScriptedAgent
+) -> None:
+    ray.answers[SUBMIT] = [starting(ray, status=status), starting(ray)]
+    with pytest.raises(error):
+        run()
+    assert run(context=submit_context(TaskInstance(try_number=2)))["submission_id"] == f"{ROOT}-2"
+    assert [json.loads(sent.body)["submission_id"] for sent in ray.of(SUBMIT)] == [ROOT, f"{ROOT}-2"]
+
+
+@pytest.mark.parametrize("metadata", [{}, {**ORIGIN, "airflow_run_id": "run-6"}])
+def test_a_job_of_somebody_else_is_not_taken(
+    metadata: dict[str, str], run: Callable[..., Any], ray: ScriptedAgent
+) -> None:
+    ray.jobs["mine"] = Job("", "SUCCEEDED", "mine", details={"metadata": metadata})
+    with pytest.raises(RayAgentInputError, match="Job mine already exists and was not submitted by this task"):
+        run(job_id="mine")
+    assert ray.of("POST") == []
+
+
+def test_a_folder_is_uploaded_once_and_named_by_its_content(
+    run: Callable[..., Any], ray: ScriptedAgent, tmp_path: Path
+) -> None:
+    source = tmp_path / "jobs" / "train"
+    source.mkdir(parents=True)
+    (source / "train.py").write_text("print('hello')\n")
+    context = submit_context(dag=SimpleNamespace(fileloc=str(tmp_path / "jobs" / "dag.py")))
+    with task_log() as log:
+        run(context=context, working_dir="train")
+        run(context=context, working_dir="train", job_id="other")
+    uris = {json.loads(sent.body)["runtime_env"]["working_dir"] for sent in ray.of(SUBMIT)}
+    ((name, content),) = ray.packages.items()
+    assert uris == {f"gcs://{name}"}
+    assert zipfile.ZipFile(io.BytesIO(content)).read("train.py") == b"print('hello')\n"
+    assert len(ray.of("PUT")) == 1
+    assert [message.split(" ")[:2] for message in log.messages if "gcs://" in message] == [
+        ["Uploaded", str(source)],
+        ["The", "cluster"],
+    ]
+
+
+def test_a_folder_outside_of_the_bundle_is_refused_before_anything_is_sent(
+    run: Callable[..., Any], ray: ScriptedAgent, tmp_path: Path
+) -> None:
+    ti = TaskInstance()
+    ti.bundle_instance = SimpleNamespace(path=tmp_path / "bundle")  # type: ignore[attr-defined]
+    (tmp_path / "bundle" / "dags").mkdir(parents=True)
+    context = submit_context(ti, dag=SimpleNamespace(fileloc=str(tmp_path / "bundle" / "dags" / "dag.py")))
+    with pytest.raises(RayAgentInputError, match="outside of the DAG bundle"):
+        run(context=context, working_dir="../..")
+    assert ray.of("PUT") == ray.of("POST") == []
+
+
+def test_a_remote_working_dir_is_passed_on(run: Callable[..., Any], ray: ScriptedAgent) -> None:
+    run(working_dir="s3://bucket/code.zip")
+    assert sent_by(ray)["runtime_env"]["working_dir"] == "s3://bucket/code.zip"
+    assert ray.of("PUT") == []
+
+
+def test_values_of_the_environment_are_sent_and_shown_nowhere(
+    run: Callable[..., Any], ray: ScriptedAgent, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect("http://database", conn_id="db", password="conn-s3cret")
+    monkeypatch.setenv("AIRFLOW_VAR_MY_KEY", "variable-s3cret")
+    uri = BaseHook.get_connection("db").get_uri()
+    secrets = {"A": "literal-s3cret", "B": "hidden-word", "C": "variable-s3cret", "D": uri}
+    text = "".join(f"my {name} is {value}\n" for name, value in secrets.items())
+    ray.answers[SUBMIT] = [starting(ray, text=text, status="FAILED")]
+    context = submit_context()
+    context["word"] = "hidden-word"
+    with task_log() as log, pytest.raises(RayAgentError) as caught:
+        run(
+            context=context,
+            runtime_env={"env_vars": {"A": secrets["A"], "B": "{{ word }}"}},
+            env_from_variables={"C": "my_key"},
+            env_from_connections={"D": "db"},
+        )
+    env_vars = sent_by(ray)["runtime_env"]["env_vars"]
+    assert {name: env_vars[name] for name in secrets} == secrets
+    shown = json.dumps([log.messages, str(caught.value), str(context["ti"].xcoms)])
+    assert [value for value in secrets.values() if value in shown] == []
+    assert log.lines_of("".join(f"my {name} is ***\n" for name in secrets)) == [f"my {name} is ***" for name in secrets]
+
+
+def test_templates_show_the_names_of_the_environment_only() -> None:
+    operator = make_operator(runtime_env={"pip": ["{{ word }}"], "env_vars": {"KEY": "{{ word }}", "N": "plain"}})
+    assert operator.runtime_env == {"pip": ["{{ word }}"], "env_vars": {"KEY": "***", "N": "***"}}
+    rendered(operator)
+    assert operator.runtime_env == {"pip": ["hidden-word"], "env_vars": {"KEY": "***", "N": "***"}}
+    context: Any = {"word": "{{ other }}"}
+    values = operator._env_vars.values(operator.runtime_env, lambda value: operator.render_template(value, context))
+    # A value is rendered once: what came of it is data.
+    assert values == {"KEY": "{{ other }}", "N": "plain"}
+
+
+def test_the_output_of_another_task_is_a_value_of_the_environment() -> None:
+    operator = make_operator()
+    output = object()
+    operator = make_operator(runtime_env={"env_vars": {"KEY": "text", "OUT": output}})
+    assert operator.runtime_env["env_vars"] == {"KEY": "***", "OUT": output}
+    # As Airflow sets the attribute after rendering.
+    operator.runtime_env = {"env_vars": {"KEY": "***", "OUT": "{{ from xcom }}"}}
+    assert operator.runtime_env["env_vars"] == {"KEY": "***", "OUT": "***"}
+    assert operator._env_vars.values(operator.runtime_env, dict) == {"KEY": "text", "OUT": "{{ from xcom }}"}
+
+
+def test_an_amount_that_no_node_has_is_refused_and_nothing_is_left(run: Callable[..., Any], ray: ScriptedAgent) -> None:
+    with pytest.raises(RayAgentResourcesError, match=r"GPU 64\. The most that any node has: GPU"):
+        run(entrypoint_num_gpus=64)
+    assert ray.of("POST") == []
+    assert run(entrypoint_num_gpus=64, wait_for_scale_up=True)["status"] == "SUCCEEDED"
+
+
+def test_an_agent_is_refused_in_one_sentence(run: Callable[..., Any], connect: Connect) -> None:
+    with ScriptedAgent() as agent:
+        connect(agent)
+        with pytest.raises(RayAgentUnsupportedError, match="use RayAgentRunPluginOperator"):
+            run()
+        assert agent.of("POST") == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"entrypoint": " "}, "entrypoint must be a shell command"),
+        ({"entrypoint": "x" * 200_000}, "entrypoint is longer than"),
+        ({"entrypoint_num_cpus": -1}, "entrypoint_num_cpus must be a number of at least 0"),
+        ({"entrypoint_num_gpus": float("nan")}, "entrypoint_num_gpus must be a number"),
+        ({"entrypoint_memory": 1.5}, "entrypoint_memory must be a whole number of bytes"),
+        ({"entrypoint_resources": {"CPU": 1}}, "use entrypoint_num_cpus"),
+        ({"metadata": {"a": 1}}, "must be a string"),
+        ({"runtime_env": {"pip": object()}}, "cannot be sent as JSON"),
+        ({"runtime_env": {"working_dir": "./src"}}, "local path"),
+        ({"runtime_env": {"working_dir": "s3://a/b.zip"}, "working_dir": "s3://a/b.zip"}, "are both set"),
+        ({"runtime_env": {"env_vars": {"A": 1}}}, r"env_vars\['A'\] must be a string"),
+        ({"runtime_env": {"conda": "x" * 200_000}}, "Ray takes at most"),
+        ({"env_from_variables": {"A": "missing"}}, "no Airflow variable 'missing'"),
+        ({"env_from_connections": {"A": "missing"}}, "no Airflow connection 'missing'"),
+        ({"job_id": "a/b"}, "is not valid"),
+    ],
+)
+def test_bad_input_is_named_before_anything_is_sent(
+    options: dict[str, Any], message: str, run: Callable[..., Any], ray: ScriptedAgent
+) -> None:
+    with pytest.raises(RayAgentInputError, match=message):
+        run(**options)
+    assert ray.of("POST") == ray.of("PUT") == []
+
+
+def test_rays_own_words_about_a_rejected_request_are_shown(run: Callable[..., Any], ray: ScriptedAgent) -> None:
+    ray.answers[SUBMIT] = [Answer(400, "Traceback (most recent call last):\n  File x\nTypeError: unknown field 'a'")]
+    with pytest.raises(RayAgentError, match="TypeError: unknown field 'a'"):
+        run()
+
+
+def test_a_task_that_is_killed_while_it_packs_submits_nothing(
+    ray: ScriptedAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "train.py").write_text("")
+    context = submit_context(dag=SimpleNamespace(fileloc=str(tmp_path / "dag.py")))
+    supervisor = supervise(context["ti"], monkeypatch)
+    supervisor.state = "failed"
+    operator = make_operator(working_dir=".")
+    ray.on_request = lambda request: operator.on_kill() if request.method == "PUT" else None
+    with pytest.raises(RayAgentError, match="was killed"):
+        operator.execute(context)
+    assert ray.of(SUBMIT) == []
