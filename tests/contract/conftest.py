@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,6 +15,7 @@ import pytest
 
 from tests.contract.client import Client
 from tests.stack.agent import LocalAgent, local_agent
+from tests.stack.interpreters import interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,26 +65,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def client_python() -> str:
     """An interpreter that has the third-party client; without one there is nothing to test here."""
-    python = os.environ.get(PYTHON)
-    problem = python_problem(python)
-    if problem:
-        reason = f"{problem}; tests/README.md says how to have one"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    assert python
-    return python
-
-
-def python_problem(python: str | None) -> str | None:
-    """Return why an interpreter can't run the third-party client; ``None`` if it can."""
-    if not python:
-        return f"{PYTHON} names no Python with synapse-sdk"
-    try:
-        done = subprocess.run([python, "-c", "import synapse_sdk.clients.agent"], capture_output=True)
-    except OSError as error:
-        return f"{PYTHON}: {error}"
-    return f"{PYTHON}: {python} cannot import synapse-sdk" if done.returncode else None
+    return interpreter(PYTHON, "synapse_sdk.clients.agent")
 
 
 @pytest.fixture(scope="session")

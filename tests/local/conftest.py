@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.stack.agent import LocalAgent, local_agent
+from tests.tail.figures import pytest_terminal_summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+__all__ = ["pytest_terminal_summary"]
 
 LINES = [f"line {number} é 漢 \u2028 \x1b[1m|" for number in range(300)]
 LONG_LINE = "x" * 50_000

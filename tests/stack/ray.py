@@ -6,16 +6,18 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil  # type: ignore[import-untyped]
 import requests
 
 from airflow_provider_rayagent.local.head import ON_LOOPBACK, free_ports, head_environment, start_command
 from airflow_provider_rayagent.local.ray_token import AUTH_VARIABLES
+from tests.stack.watch import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,12 +35,16 @@ class Cluster:
     :param directory: directory for all of its files.
     :param token: the token that it requires; ``None``: it requires none.
     :param log_monitor: whether drivers print the logs of their workers.
+    :param python: an interpreter with Ray, for the head and its jobs.
     """
 
-    def __init__(self, directory: Path, *, token: str | None = None, log_monitor: bool = False) -> None:
+    def __init__(
+        self, directory: Path, *, token: str | None = None, log_monitor: bool = False, python: str = sys.executable
+    ) -> None:
         self.directory = directory
         self._ports = free_ports()
         self._log_monitor = log_monitor
+        self._python = python
         self._token = token
         self.token_file = directory / "token"
         self.dashboard_url = f"http://127.0.0.1:{self._ports.dashboard}"
@@ -46,11 +52,12 @@ class Cluster:
 
     def start(self) -> None:
         """Start it, and wait until its dashboard responds."""
-        command = start_command(self._ports, self.directory / "ray", 4)
+        command = [self._python, *start_command(self._ports, self.directory / "ray", 4)[1:]]
         command.remove("--block")
         if self._log_monitor:
             command.remove("--include-log-monitor=false")
         environment = head_environment(os.environ, self.token_file)
+        environment["PATH"] = os.pathsep.join([str(Path(self._python).parent), environment["PATH"]])
         if self._token is None:
             environment["RAY_AUTH_MODE"] = "disabled"
         else:
@@ -60,14 +67,29 @@ class Cluster:
 
     def wait_for_dashboard(self) -> None:
         """Wait until the dashboard responds to a request for jobs."""
-        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             with contextlib.suppress(requests.RequestException):
-                if requests.get(f"{self.dashboard_url}/api/jobs/", headers=headers, timeout=10).ok:
+                if requests.get(f"{self.dashboard_url}/api/jobs/", headers=self._headers, timeout=10).ok:
                     return
             time.sleep(0.3)
         raise AssertionError("Ray's dashboard does not respond")
+
+    def submit(self, entrypoint: str, **fields: Any) -> str:
+        """Submit a job and return its id; ``fields`` are those of Ray's submit call."""
+        body = {"entrypoint": entrypoint, **fields}
+        response = requests.post(f"{self.dashboard_url}/api/jobs/", json=body, headers=self._headers, timeout=PATIENCE)
+        if not response.ok:
+            raise AssertionError(f"submit: {response.status_code} {response.text}")
+        return str(response.json()["submission_id"])
+
+    def log_file(self, job_id: str) -> Path:
+        """Return the file to which Ray writes a job's log."""
+        return self.directory / "ray" / "session_latest" / "logs" / f"job-driver-{job_id}.log"
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
 
     def restart_dashboard(self, pause: float) -> subprocess.Popen[bytes]:
         """Kill the dashboard and start another one after ``pause`` seconds; return its process."""
@@ -99,11 +121,11 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(*, token: str | None = None, log_monitor: bool = False) -> Iterator[Cluster]:
+def cluster(*, token: str | None = None, log_monitor: bool = False, python: str = sys.executable) -> Iterator[Cluster]:
     """Run a :class:`Cluster` until the block ends, and delete its files."""
     # It contains Ray's sockets, and their paths must be short.
     directory = Path(tempfile.mkdtemp(prefix="rr-", dir="/tmp"))
-    running = Cluster(directory, token=token, log_monitor=log_monitor)
+    running = Cluster(directory, token=token, log_monitor=log_monitor, python=python)
     try:
         running.start()
         yield running

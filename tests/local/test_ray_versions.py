@@ -1,0 +1,216 @@
+"""The oldest supported Ray and the newest one, with and without a token: every line once, and every other method.
+
+Ray 2.50 has no tokens: it ignores the one of a connection.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_rayagent.client.blocking import BlockingAgent
+from airflow_provider_rayagent.client.blocking_logs import read_whole_log
+from airflow_provider_rayagent.client.config import AgentConfig, read_config
+from airflow_provider_rayagent.client.errors import RayAgentAuthenticationError, RayAgentPermissionError
+from airflow_provider_rayagent.client.validation import JobId
+from airflow_provider_rayagent.hooks.connection_check import check_connection
+from airflow_provider_rayagent.tail.end import End
+from tests.local.test_following import DRIVERS, LAST_LINES, OVER_RAY, PROGRAMS, Followed, entrypoint
+from tests.stack.interpreters import interpreter
+from tests.stack.processes import free_ports
+from tests.stack.ray import Cluster, cluster
+from tests.stack.serve import DEPLOY
+from tests.stack.watch import PATIENCE, wait_until
+from tests.tail.figures import figure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.ray
+
+TOKEN = "ray-versions"
+APPLICATION = "versions"
+TASK = """
+import ray
+ray.get(ray.remote(lambda: 1).remote())
+"""
+STATUSES = {**dict.fromkeys(PROGRAMS, "SUCCEEDED"), "stopped": "STOPPED", "failed": "FAILED", "environment": "FAILED"}
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head, and the tokens of the connections to it.
+
+    :param version: how its version begins.
+    :param token: the token that it requires.
+    """
+
+    version: str
+    token: str | None
+    sent: tuple[str | None, ...]
+
+
+HEADS = {
+    "oldest": Head("2.50.", None, (None, TOKEN)),
+    "newest-open": Head("2.", None, (None, TOKEN)),
+    "newest-token": Head("2.", TOKEN, (TOKEN,)),
+}
+
+
+@dataclass
+class Running:
+    """A running head, and its jobs by name."""
+
+    head: Head
+    ray: Cluster
+    jobs: dict[str, str]
+
+    def config(self, token: str | None) -> AgentConfig:
+        return read_config(host=self.ray.dashboard_url, token=token, extra={"service": "ray"})
+
+    def expected(self, name: str) -> list[str]:
+        if name == "environment":
+            # Why it failed is in the job's message; Ray appends it to the log as well, after the job has ended.
+            return []
+        lines = self.ray.log_file(self.jobs[name]).read_bytes().decode("utf-8", "replace").split("\n")
+        return lines[:-1] if lines[-1] == "" else lines
+
+
+@pytest.fixture(scope="module", params=HEADS)
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A head, to which all jobs were submitted, and one that deploys a Serve application and runs a Ray task."""
+    head = HEADS[request.param]
+    oldest = request.param == "oldest"
+    python = interpreter("RAYAGENT_OLDEST_RAY_PYTHON", "ray") if oldest else sys.executable
+    directory = tmp_path_factory.mktemp(request.param)
+    with cluster(token=head.token, python=python) as ray:
+        jobs = {name: ray.submit(entrypoint(directory, name)) for name in PROGRAMS}
+        jobs["environment"] = ray.submit("echo never", runtime_env={"working_dir": "https://127.0.0.1:1/nothing.zip"})
+        deploy(ray, directory)
+        yield Running(head, ray, jobs)
+
+
+def deploy(ray: Cluster, directory: Path) -> None:
+    script = directory / "deploy.py"
+    script.write_text(DEPLOY + TASK, encoding="utf-8")
+    ray.submit(shlex.join(["python", str(script), str(free_ports(1)[0]), APPLICATION]))
+
+
+Results = dict[tuple[str, str, "str | None"], Followed]
+"""By job, driver and token of the connection."""
+
+
+@pytest.fixture(scope="module")
+def results(running: Running) -> Results:
+    """The results of all jobs, followed at the same time."""
+    cells = [(name, key, token) for name in running.jobs for key in OVER_RAY for token in running.head.sent]
+    with ThreadPoolExecutor(len(cells)) as pool:
+        futures = {
+            (name, key, token): pool.submit(
+                DRIVERS[key].follow, running.config(token), running.jobs[name], DRIVERS[key].sources
+            )
+            for name, key, token in cells
+        }
+        stop_when_it_waits(running)
+        found = {cell: future.result(timeout=PATIENCE) for cell, future in futures.items()}
+    for token in running.head.sent:
+        describe(running, token, {cell: followed for cell, followed in found.items() if cell[2] == token})
+    return found
+
+
+def stop_when_it_waits(running: Running) -> None:
+    job_id = JobId(running.jobs["stopped"])
+    with BlockingAgent(running.config(running.head.token)) as client:
+        wait_until(lambda: read_whole_log(client, job_id).endswith("waits\n") or None, f"{job_id} does not wait")
+        assert client.send(client.config.service.stop_job(job_id)) == {"stopped": True}
+
+
+def describe(running: Running, token: str | None, found: Results) -> None:
+    """Print the line of the table of versions and tokens."""
+    with BlockingAgent(running.config(token)) as client:
+        version = client.send(client.config.service.health_check())["ray"]["version"]
+    written: Counter[str] = Counter()
+    read: Counter[str] = Counter()
+    for (name, _, _), followed in found.items():
+        written.update(f"{name} {line}" for line in running.expected(name))
+        read.update(f"{name} {line}" for line in followed.lines)
+    required, sent = ("a" if each else "no" for each in (running.head.token, token))
+    figure(
+        f"Ray {version} with {required} token, connection with {sent} token: {len(found)} tails of "
+        f"{len(running.jobs)} jobs, {written.total():,} lines, {(written - read).total()} missing, "
+        f"{(read - written).total()} repeated"
+    )
+
+
+@pytest.mark.parametrize("driver", OVER_RAY)
+@pytest.mark.parametrize("name", STATUSES)
+def test_every_line_is_received_once_and_the_status_is_right(
+    running: Running, results: Results, name: str, driver: str
+) -> None:
+    for token in running.head.sent:
+        followed = results[name, driver, token]
+
+        assert followed.end is End.JOB_ENDED
+        assert followed.is_whole
+        assert followed.notices == []
+        assert followed.job["status"] == STATUSES[name]
+        assert followed.lines == running.expected(name)
+        if name in LAST_LINES:
+            assert followed.lines[-len(LAST_LINES[name]) :] == LAST_LINES[name]
+
+
+def test_failed_jobs_have_the_words_of_ray(running: Running, results: Results) -> None:
+    for token in running.head.sent:
+        assert "exit code 3" in results["failed", OVER_RAY[0], token].job["message"]
+        assert "runtime" in results["environment", OVER_RAY[0], token].job["message"].lower()
+
+
+def test_every_other_method_works(running: Running) -> None:
+    for token in running.head.sent:
+        with BlockingAgent(running.config(token)) as client:
+            service = client.config.service
+
+            assert client.send(service.health_check())["status"] == "ok"
+            assert set(running.jobs.values()) <= {job["submission_id"] for job in client.send(service.list_jobs())}
+            (node,) = client.send(service.list_nodes())
+            assert client.send(service.get_node(node["node_id"]))["state"] == "ALIVE"
+            assert client.send(service.get_gpu_status())
+            healthy, message = check_connection(client)
+            assert healthy, message
+            assert message.startswith(f"Connected to Ray's own dashboard ({running.head.version}")
+
+
+def test_a_task_is_listed(running: Running) -> None:
+    with BlockingAgent(running.config(running.head.sent[-1])) as client:
+        service = client.config.service
+        task: dict[str, Any] = wait_until(lambda: next(iter(client.send(service.list_tasks())), None), "no task")
+        assert client.send(service.get_task(task["task_id"]))["task_id"] == task["task_id"]
+
+
+def test_a_serve_application_is_listed_and_deleted(running: Running) -> None:
+    with BlockingAgent(running.config(running.head.sent[-1])) as client:
+        service = client.config.service
+
+        def statuses() -> dict[str, str]:
+            return {each["name"]: each["status"] for each in client.send(service.list_serve_applications())}
+
+        wait_until(lambda: statuses() == {APPLICATION: "RUNNING"} or None, lambda: f"applications: {statuses()}")
+        client.send(service.delete_serve_application(APPLICATION))
+        wait_until(lambda: statuses() == {} or None, lambda: f"applications: {statuses()}")
+
+
+@pytest.mark.parametrize("running", ["newest-token"], indirect=True)
+@pytest.mark.parametrize(
+    ("token", "error"), [(None, RayAgentAuthenticationError), ("wrong-token", RayAgentPermissionError)]
+)
+def test_rejected_token_is_reported(running: Running, token: str | None, error: type[Exception]) -> None:
+    with BlockingAgent(running.config(token)) as client, pytest.raises(error) as raised:
+        client.send(client.config.service.list_jobs())
+    assert "wrong-token" not in str(raised.value)

@@ -1,0 +1,34 @@
+"""Other Python interpreters that some tests run, named by environment variables."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+
+def interpreter(variable: str, module: str) -> str:
+    """Return the interpreter that an environment variable names, if it can import a module.
+
+    Otherwise, skip the test, or fail it if ``CI`` is set.
+    """
+    python = os.environ.get(variable)
+    problem = _problem(variable, python, module)
+    if problem:
+        reason = f"{problem}; tests/README.md says how to have one"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    assert python
+    return python
+
+
+def _problem(variable: str, python: str | None, module: str) -> str | None:
+    if not python:
+        return f"{variable} names no Python with {module}"
+    try:
+        done = subprocess.run([python, "-c", f"import {module}"], capture_output=True)
+    except OSError as error:
+        return f"{variable}: {error}"
+    return f"{variable}: {python} cannot import {module}" if done.returncode else None
