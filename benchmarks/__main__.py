@@ -41,6 +41,7 @@ CASES = (
     "take_over",
     "local_agent",
     "plain_ray",
+    "ray_client",
 )
 """Modules of this package; in each, ``measure(*, short: bool)`` yields lines of the table."""
 SHORT = ("tails", "scaling", "resume", "imports", "worker", "triggerer")

@@ -102,13 +102,14 @@ class Cluster:
         return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def processes(self) -> list[psutil.Process]:
-        """Return the processes with the directory on their command line."""
-        found = []
+        """Return the processes with the directory on their command line, and all that these have started."""
+        found = {}
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 if str(self.directory) in " ".join(process.cmdline()):
-                    found.append(process)
-        return found
+                    # Ray's agents and workers rename themselves, and a job has a command line of its own.
+                    found.update(dict.fromkeys([process, *process.children(recursive=True)]))
+        return list(found)
 
     def stop(self) -> None:
         """Kill it."""

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import sys
 import time
-from pathlib import Path
 
 from airflow_provider_rayagent.tail.items import lines_in
 from tests.tail.drivers import follower_of
-
-WARM_LINES = 200_000
+from tests.tail.memory import WARM_LINES, peak_memory
 
 
 def main(url: str, job_id: str, protocol: str) -> None:
@@ -23,17 +21,11 @@ def main(url: str, job_id: str, protocol: str) -> None:
             lines += len(found)
             chars += sum(map(len, found)) + len(found)
             if not warm and lines >= WARM_LINES:
-                warm = _peak()
+                warm = peak_memory()
     seconds = time.monotonic() - began
-    grown = _peak() - (warm or _peak())
-    peak = _peak()
+    grown = peak_memory() - (warm or peak_memory())
+    peak = peak_memory()
     print(json.dumps({"lines": lines, "chars": chars, "peak": peak, "grown": grown, "seconds": seconds}))
-
-
-def _peak() -> int:
-    """Return the peak resident set size in KB; ``getrusage`` would include the parent's."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0])
 
 
 if __name__ == "__main__":
