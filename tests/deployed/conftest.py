@@ -57,3 +57,9 @@ def deployed(agent: LocalAgent, tmp_path_factory: pytest.TempPathFactory) -> Ite
     with deployment(HERE / "dags", connections={"rayagent_default": connection}, settings=SETTINGS) as running:
         programs = tmp_path_factory.mktemp("programs")
         yield Deployed(running.airflow, agent, running.database, programs, deployment=running)
+
+
+@pytest.fixture(scope="session")
+def plain_ray(deployed: Deployed) -> str:
+    """The id of a connection to the Ray behind the agent."""
+    return deployed.connect_ray("plain_ray")

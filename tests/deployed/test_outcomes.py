@@ -9,7 +9,7 @@ import pytest
 
 from tests.stack.agent import start_agent, stop_agent, wait_for_file
 from tests.stack.processes import free_ports
-from tests.system.kill_table import Row, record
+from tests.system.kill_table import AGENT, PLAIN_RAY, Row, record
 
 if TYPE_CHECKING:
     import subprocess
@@ -21,10 +21,18 @@ if TYPE_CHECKING:
 
 SUCCEEDED, FAILED, STOPPED, RESTARTED = "SUCCEEDED", "FAILED", "STOPPED", "agent restarted, SUCCEEDED"
 WORKER, DEFERRED, RESCHEDULE = "worker", "deferred", "reschedule"
-DAGS = {WORKER: "deployed_worker", DEFERRED: "deployed_deferred", RESCHEDULE: "deployed_reschedule"}
+WORKER_RAY, DEFERRED_RAY = "worker over Ray", "deferred over Ray"
+OVER_RAY = (WORKER_RAY, DEFERRED_RAY)
+DAGS = {
+    WORKER: "deployed_worker",
+    DEFERRED: "deployed_deferred",
+    RESCHEDULE: "deployed_reschedule",
+    WORKER_RAY: "deployed_worker",
+    DEFERRED_RAY: "deployed_deferred",
+}
 Cell = tuple[str, str]
 ENDS = (SUCCEEDED, FAILED, STOPPED, RESTARTED)
-CELLS: list[Cell] = [(end, way) for end in ENDS for way in DAGS if (end, way) != (RESTARTED, RESCHEDULE)]
+CELLS: list[Cell] = [(end, way) for end in ENDS for way in DAGS if end != RESTARTED or way in (WORKER, DEFERRED)]
 FAILING = """
 for number in range(400):
     print("line", number, flush=True)
@@ -78,7 +86,7 @@ def restarted_agent(deployed: Deployed, folder: Path) -> Iterator[RestartedAgent
 class Ended:
     """Every end in every way, all at once: a job for each end."""
 
-    def __init__(self, deployed: Deployed, folder: Path) -> None:
+    def __init__(self, deployed: Deployed, folder: Path, plain_ray: str) -> None:
         self.deployed = deployed
         self.jobs = {
             SUCCEEDED: deployed.submit_stream(),
@@ -87,10 +95,13 @@ class Ended:
             RESTARTED: deployed.submit_stream(),
         }
         with restarted_agent(deployed, folder) as second:
-            conn_ids = {RESTARTED: deployed.connect("rayagent_restarted", host=second.url)}
+            restarted = deployed.connect("rayagent_restarted", host=second.url)
+
+            def conn_id(end: str, way: str) -> str:
+                return plain_ray if way in OVER_RAY else restarted if end == RESTARTED else "rayagent_default"
+
             self.tasks = {
-                (end, way): deployed.follow(self.jobs[end], DAGS[way], conn_id=conn_ids.get(end, "rayagent_default"))
-                for end, way in CELLS
+                (end, way): deployed.follow(self.jobs[end], DAGS[way], conn_id=conn_id(end, way)) for end, way in CELLS
             }
             for cell, task in self.tasks.items():
                 self._wait_for_lines(cell, task)
@@ -106,18 +117,19 @@ class Ended:
         if cell[1] == RESCHEDULE or cell[0] == FAILED:
             return
         deployment = self.deployed.deployment
-        machine = deployment.triggerers[-1] if cell[1] == DEFERRED else deployment.workers[0]
+        machine = deployment.triggerers[-1] if cell[1] in (DEFERRED, DEFERRED_RAY) else deployment.workers[0]
         task.wait_for_lines_on(machine, SOME_LINES)
 
     def _row(self, end: str, way: str) -> Row:
         job_id = self.jobs[end]
         status = self.deployed.agent.job(job_id)["status"]
-        return Row(end, way, status, self.deployed.log_of(job_id), self.tasks[end, way].lines())
+        service = PLAIN_RAY if way in OVER_RAY else AGENT
+        return Row(end, way, status, self.deployed.log_of(job_id), self.tasks[end, way].lines(), service)
 
 
 @pytest.fixture(scope="module")
-def ended(deployed: Deployed, tmp_path_factory: pytest.TempPathFactory) -> Ended:
-    return Ended(deployed, tmp_path_factory.mktemp("agent"))
+def ended(deployed: Deployed, plain_ray: str, tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    return Ended(deployed, tmp_path_factory.mktemp("agent"), plain_ray)
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=" / ".join)

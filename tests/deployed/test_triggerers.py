@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.deployed.support import LINES_A_SECOND, without_bars
-from tests.system.kill_table import Row, record
+from tests.system.kill_table import AGENT, PLAIN_RAY, Row, record
 
 if TYPE_CHECKING:
     from tests.deployed.support import Deployed, DeployedTask
 
 PLAIN, RESULT, MAX_LINES, LONG = "all lines", "read_result", "max_lines", "long log"
+RESULT_RAY, LONG_RAY = "read_result over Ray", "long log over Ray"
+OVER_RAY = (RESULT_RAY, LONG_RAY)
+RESULTS, LONGS = (RESULT, RESULT_RAY), (LONG, LONG_RAY)
 DAGS = {
+    RESULT_RAY: "deployed_deferred_result",
+    LONG_RAY: "deployed_deferred",
     PLAIN: "deployed_deferred",
     RESULT: "deployed_deferred_result",
     MAX_LINES: "deployed_deferred_max_lines",
@@ -29,10 +34,10 @@ THREE = "all three, one after the other"
 MARKED = "triggerer: KILL, then user: marks failed"
 Cell = tuple[str, str]
 CELLS: list[Cell] = [
-    *((TERM, way) for way in (PLAIN, RESULT, MAX_LINES, LONG)),
-    *((KILL, way) for way in (PLAIN, RESULT, MAX_LINES, LONG)),
+    *((TERM, way) for way in (PLAIN, RESULT, MAX_LINES, LONG, *OVER_RAY)),
+    *((KILL, way) for way in (PLAIN, RESULT, MAX_LINES, LONG, *OVER_RAY)),
     *((VOLUME, way) for way in (PLAIN, LONG)),
-    *((THREE, way) for way in (PLAIN, RESULT)),
+    *((THREE, way) for way in (PLAIN, RESULT, RESULT_RAY)),
     (MARKED, PLAIN),
 ]
 SOME_LINES = 3 * LINES_A_SECOND
@@ -41,8 +46,9 @@ SOME_LINES = 3 * LINES_A_SECOND
 class TakeOvers:
     """One end of a triggerer after the other; some tasks live through all of them."""
 
-    def __init__(self, deployed: Deployed) -> None:
+    def __init__(self, deployed: Deployed, plain_ray: str) -> None:
         self.deployed = deployed
+        self.conn_ids = dict.fromkeys(OVER_RAY, plain_ray)
         self.jobs: dict[Cell, str] = {}
         self.tasks: dict[Cell, DeployedTask] = {}
         self._begin(TERM, THREE)
@@ -76,10 +82,16 @@ class TakeOvers:
             job_id = self.deployed.submit_stream(bars=what == THREE)
             self.jobs |= {cell: job_id for cell in new if cell[0] == what}
             if (what, LONG) in new:
-                self.jobs[what, LONG] = self.deployed.submit_stream(burst=BURST)
-        self.tasks |= {cell: self.deployed.follow(self.jobs[cell], DAGS[cell[1]]) for cell in new}
+                long_job = self.deployed.submit_stream(burst=BURST)
+                self.jobs |= {cell: long_job for cell in new if cell[0] == what and cell[1] in LONGS}
+        self.tasks |= {cell: self._follow(cell) for cell in new}
         for cell in new:
-            self.tasks[cell].wait_for_position({LONG: BURST, MAX_LINES: SHOWN}.get(cell[1], SOME_LINES))
+            count = BURST if cell[1] in LONGS else {MAX_LINES: SHOWN}.get(cell[1], SOME_LINES)
+            self.tasks[cell].wait_for_position(count)
+
+    def _follow(self, cell: Cell) -> DeployedTask:
+        conn_id = self.conn_ids.get(cell[1], "rayagent_default")
+        return self.deployed.follow(self.jobs[cell], DAGS[cell[1]], conn_id=conn_id)
 
     def _wait_for_more_lines(self, *whats: str) -> None:
         """Wait until the next trigger has forwarded lines too; with max_lines there may be none to forward."""
@@ -101,12 +113,13 @@ class TakeOvers:
         if what == MARKED:
             # What the job wrote after the user ended the task is not in the task log.
             written = written[: written.index(read[-1]) + 1]
-        return Row(what, way, self.deployed.agent.job(job_id)["status"], written, read)
+        service = PLAIN_RAY if way in OVER_RAY else AGENT
+        return Row(what, way, self.deployed.agent.job(job_id)["status"], written, read, service)
 
 
 @pytest.fixture(scope="module")
-def take_overs(deployed: Deployed) -> TakeOvers:
-    return TakeOvers(deployed)
+def take_overs(deployed: Deployed, plain_ray: str) -> TakeOvers:
+    return TakeOvers(deployed, plain_ray)
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=" / ".join)
@@ -117,7 +130,7 @@ def test_the_job_runs_on_and_the_task_ends_with_it_in_one_try(take_overs: TakeOv
     assert (task.instance()["state"], task.instance()["try_number"]) == (state, 1), task.text()
 
 
-@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell[1] == RESULT], ids=" / ".join)
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell[1] in RESULTS], ids=" / ".join)
 def test_the_result_is_the_jobs(take_overs: TakeOvers, cell: Cell) -> None:
     lines = [line for line in take_overs.rows[cell].written if line.startswith("line ")]
     assert take_overs.tasks[cell].xcom()["result"] == {"lines": len(lines)}
@@ -140,4 +153,4 @@ def test_the_lines_are_in_order_but_for_those_that_the_worker_adds(take_overs: T
     """It adds those of a long gap at the end, under a sentence that says which; a slow machine makes a gap long."""
     added = "Forwarding lines " in take_overs.tasks[cell].text()
     assert take_overs.rows[cell].is_in_order is not added or cell[0] == MARKED
-    assert added or cell[1] != LONG
+    assert added or cell[1] not in LONGS

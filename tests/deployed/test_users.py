@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.system.kill_table import record
+from tests.system.kill_table import AGENT, PLAIN_RAY, record
 from tests.system.user_acts import (
     CLEARED,
     DEFERRED,
@@ -32,9 +32,10 @@ DAGS = {
 CELLS: list[Cell] = [(act, sensor) for act in (FAILED, CLEARED) for sensor in SENSORS]
 
 
-@pytest.fixture(scope="module")
-def acts(deployed: Deployed) -> UserActs:
-    done = UserActs(deployed, DAGS, CELLS)
+@pytest.fixture(scope="module", params=[AGENT, PLAIN_RAY])
+def acts(request: pytest.FixtureRequest, deployed: Deployed, plain_ray: str) -> UserActs:
+    conn_id = {AGENT: "rayagent_default", PLAIN_RAY: plain_ray}[request.param]
+    done = UserActs(deployed, DAGS, CELLS, conn_id=conn_id, service=request.param)
     done.finish()
     return done
 

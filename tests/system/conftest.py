@@ -76,9 +76,7 @@ def system(agent: LocalAgent, tmp_path_factory: pytest.TempPathFactory) -> Itera
 @pytest.fixture(scope="session")
 def plain_ray(system: System) -> str:
     """The id of a connection to the Ray behind the agent."""
-    return system.connect(
-        "plain_ray", host=system.agent.ray_address, password=system.ray_token, extra={"service": "ray"}
-    )
+    return system.connect_ray("plain_ray")
 
 
 @pytest.fixture(scope="session")

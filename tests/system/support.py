@@ -179,11 +179,14 @@ class System:
         self.api("POST", "connections", connection_id=conn_id, conn_type="rayagent", **connection)
         return conn_id
 
-    @property
-    def ray_token(self) -> str | None:
-        """The token of the Ray behind the agent, if it requires one."""
+    def connect_ray(self, conn_id: str, host: str | None = None) -> str:
+        """Store a connection to the Ray behind the agent.
+
+        :param host: URL that leads to it; default: its own.
+        """
         path = self.agent.ray_token_file
-        return Path(path).read_text(encoding="utf-8").strip() if path else None
+        token = Path(path).read_text(encoding="utf-8").strip() if path else None
+        return self.connect(conn_id, host=host or self.agent.ray_address, password=token, extra={"service": "ray"})
 
     def start(self, dag_id: str, task_id: str, **conf: Any) -> Task:
         """Start a run of a DAG; return one of its tasks."""

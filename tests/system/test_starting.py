@@ -37,14 +37,10 @@ class Killed:
     """A worker that is killed before it has the answer, and a triggerer that is killed while a task waits."""
 
     def __init__(self, system: System, triggerers: Triggerers, operator: Operator, conn_id: str) -> None:
-        over_ray = operator is SUBMIT
-        with holding_proxy(system.agent.ray_address if over_ray else system.agent.url, operator.request) as proxy:
-            held = system.connect(
-                f"held_{operator.task_id}",
-                host=proxy.url,
-                password=system.ray_token if over_ray else system.agent.token,
-                extra={"service": "ray" if over_ray else "agent"},
-            )
+        is_plugin = operator is PLUGIN
+        with holding_proxy(system.agent.url if is_plugin else system.agent.ray_address, operator.request) as proxy:
+            connect = system.connect if is_plugin else system.connect_ray
+            held = connect(f"held_{operator.task_id}", host=proxy.url)
             self.worker, self.deferred = (
                 system.start(dag_id, operator.task_id, conn_id=each, release=str(system.programs / dag_id))
                 for dag_id, each in ((operator.worker, held), (operator.deferred, conn_id))

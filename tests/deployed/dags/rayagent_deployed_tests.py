@@ -1,4 +1,4 @@
-"""The tasks of the tests: the sensor and the operator that runs a plugin, in a worker and deferred."""
+"""The tasks of the tests: the sensor and the operators that start a job, in a worker and deferred."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Param
 
-from airflow_provider_rayagent.operators.rayagent import RayAgentRunPluginOperator
+from airflow_provider_rayagent.operators.rayagent import RayAgentRunPluginOperator, RayAgentSubmitJobOperator
 from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
 
 WORKER: dict[str, Any] = {"deferrable": False}
@@ -56,6 +56,23 @@ with DAG(
         lookup="train@1.0",
         action="train",
         action_params={"epochs": "{{ params.epochs }}", "seconds": 1},
+        rayagent_conn_id="{{ params.conn_id }}",
+        poll_interval=1,
+        **REPLACED,
+    )
+
+with DAG(
+    dag_id="deployed_submit",
+    schedule=None,
+    params={
+        "epochs": Param(3, type="integer"),
+        "conn_id": Param("plain_ray", type="string"),
+    },
+):
+    RayAgentSubmitJobOperator(
+        task_id="submit",
+        entrypoint="python -u train.py {{ params.epochs }}",
+        working_dir="jobs",
         rayagent_conn_id="{{ params.conn_id }}",
         poll_interval=1,
         **REPLACED,
