@@ -135,4 +135,4 @@ def _validate_name(name: str) -> None:
 
 def _refused(name: str, why: str) -> RayAgentInputError:
     shown = sanitize(name, length=200)
-    return RayAgentInputError(f"{shown} of the working_dir {why}. Rename, remove or ignore it (.rayignore).")
+    return RayAgentInputError(f"{shown} of the working_dir {why}. Change or ignore it (.rayignore).")

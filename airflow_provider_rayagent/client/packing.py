@@ -29,10 +29,7 @@ LARGEST = 5
 """Number of files that the message about the size lists."""
 
 _CHUNK = 256 * 1024
-_RECORD = 46
-"""Bytes of an entry in the directory at the end of a zip file, besides its name (APPNOTE.TXT, section 4.3.12)."""
-
-_LIMIT = f"Ray's dashboard accepts at most {MAX_BYTES:,} (100 MiB)"
+_LIMIT = f"Ray's dashboard accepts at most {MAX_BYTES:,} bytes (100 MiB)"
 _ELSEWHERE = "to where the cluster can download it, and give its URI, such as s3://bucket/project.zip"
 
 
@@ -68,6 +65,7 @@ def pack(path: Path, *, root: Path | None) -> Iterator[Package]:
     :param root: as in :func:`.walk`.
     :raises RayAgentInputError: if there is nothing to pack, if a file cannot be read or packed (:func:`.walk`), or if
         the package exceeds :data:`MAX_BYTES` or :data:`MAX_FILES`.
+    :raises OSError: if the package cannot be written to the folder for temporary files.
     """
     # It has no name, so that the system deletes it even if the process is killed.
     with tempfile.TemporaryFile() as file:
@@ -84,7 +82,6 @@ class _Writer:
         self._file = file
         self._archive = archive
         self._digest = hashlib.sha256()
-        self._directory = 0
         self.entries = 0
         self.files = 0
 
@@ -95,13 +92,12 @@ class _Writer:
 
     @property
     def is_too_large(self) -> bool:
-        """Whether the package already exceeds :data:`MAX_BYTES`."""
-        return self._file.tell() + self._directory > MAX_BYTES
+        """Whether the entries exceed :data:`MAX_BYTES`, without the directory that follows them."""
+        return self._file.tell() > MAX_BYTES
 
     def add(self, entry: Entry) -> None:
         """Write an entry, or a part of it if the package becomes too large."""
         info = zipfile.ZipInfo(entry.name)  # Its time is 1980-01-01.
-        info.create_system = 3  # Unix: external_attr contains the mode.
         content = hashlib.sha256()
         if entry.is_folder:
             info.external_attr = (stat.S_IFDIR | 0o755) << 16
@@ -112,7 +108,6 @@ class _Writer:
             self.files += 1
         self.entries += 1
         name = entry.name.encode()
-        self._directory += _RECORD + len(name)
         # All but the name have a fixed length.
         self._digest.update(content.digest() + info.external_attr.to_bytes(4, "big") + len(name).to_bytes(4, "big"))
         self._digest.update(name)
@@ -121,13 +116,13 @@ class _Writer:
         with _open(entry.path, entry.name) as source:
             status = os.fstat(source.fileno())
             info.external_attr = (stat.S_IFREG | (0o755 if status.st_mode & stat.S_IXUSR else 0o644)) << 16
-            # zipfile chooses the format of the header by this size, so that a growing file is cut off at it.
-            info.file_size = left = status.st_size
+            info.file_size = status.st_size  # By this, zipfile chooses the format of the header.
             with self._archive.open(info, "w") as target:
-                while left and not self.is_too_large and (chunk := _read(source, left, entry.name)):
+                for chunk in _chunks(source, status.st_size, entry.name):
                     update(chunk)
                     target.write(chunk)
-                    left -= len(chunk)
+                    if self.is_too_large:
+                        break
 
 
 def _pack_folder(folder: Path, root: Path | None, file: IO[bytes]) -> tuple[str, int]:
@@ -155,14 +150,13 @@ def _copy_zip(path: Path, file: IO[bytes]) -> tuple[str, int]:
     digest = hashlib.sha256()
     with _open(path, path.name) as source:
         size = os.fstat(source.fileno()).st_size
-        while size <= MAX_BYTES and (chunk := _read(source, _CHUNK, path.name)):
+        if size > MAX_BYTES:
+            raise RayAgentInputError(
+                f"The working_dir {_shown(path)} has {size:,} bytes; {_LIMIT}. Upload it {_ELSEWHERE}."
+            )
+        for chunk in _chunks(source, size, path.name):
             digest.update(chunk)
             file.write(chunk)
-            size = max(size, file.tell())
-    if size > MAX_BYTES:
-        raise RayAgentInputError(
-            f"The working_dir {_shown(path)} has {size:,} bytes; {_LIMIT}. Upload it {_ELSEWHERE}."
-        )
     try:
         with zipfile.ZipFile(file) as archive:
             files = sum(not info.is_dir() for info in archive.infolist())
@@ -194,6 +188,13 @@ def _open(path: Path, name: str) -> IO[bytes]:
         return path.open("rb")
     except OSError as error:
         raise unreadable(name, error) from None
+
+
+def _chunks(source: IO[bytes], size: int, name: str) -> Iterator[bytes]:
+    """Yield a file's content, but not more than its size when it was opened; it may grow without end."""
+    while size and (chunk := _read(source, size, name)):
+        size -= len(chunk)
+        yield chunk
 
 
 def _read(source: IO[bytes], most: int, name: str) -> bytes:

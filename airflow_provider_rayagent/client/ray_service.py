@@ -78,7 +78,8 @@ class RayService:
         return Call("POST", f"api/jobs/{job_id}/stop")
 
     def submit_job(self, entrypoint: str, **submission: Any) -> Steps:
-        return submission_steps("api/jobs/", self.list_nodes(), entrypoint, **submission)
+        yield from self._check_version()
+        return (yield from submission_steps("api/jobs/", self.list_nodes(), entrypoint, **submission))
 
     def upload_package(self, name: str, content: FileContent) -> Steps:
         return upload_steps(f"api/packages/gcs/{name}", content)
@@ -146,12 +147,15 @@ class RayService:
         return {"status": status, "ray": {"status": status, "version": version}}
 
     def check_usable(self) -> Steps:
+        yield from self._check_version()
+        with contextlib.suppress(RayAgentNotFoundError):
+            yield Call("GET", "api/jobs/rayagent-connection-test")
+
+    def _check_version(self) -> Steps:
         version = yield Call("GET", "api/version", convert=ray_answers.ray_version)
         if ray_answers.release(version) < MIN_RELEASE:
             least = ".".join(map(str, MIN_RELEASE))
             raise RayAgentUnsupportedError(f"Ray {version} is too old: {least} or newer is required.")
-        with contextlib.suppress(RayAgentNotFoundError):
-            yield Call("GET", "api/jobs/rayagent-connection-test")
 
     def identify(self) -> Steps:
         try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow_provider_rayagent.client import jobs
 from airflow_provider_rayagent.client.errors import RayAgentError
 from airflow_provider_rayagent.client.jobs import JobStatus
+from airflow_provider_rayagent.client.submission import secrets_of
 from airflow_provider_rayagent.exceptions import (
     RayAgentJobFailedError,
     RayAgentJobMissingError,
@@ -18,6 +19,7 @@ from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tasks.observer import JobObserver
 from airflow_provider_rayagent.tasks.result import PrintedResult
 from airflow_provider_rayagent.tasks.stopper import JobStopper
+from airflow_provider_rayagent.text.redaction import Redactor
 from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
@@ -133,7 +135,7 @@ class TaskJob:
         raise error(f"Job {self.job_id} did not end within the {name} of {seconds:g} seconds; its status is {status}.")
 
     def _conclude_ended(self, job: Mapping[str, Any]) -> JobSummary:
-        redact = self.hook.config.redact
+        redact = Redactor(secrets_of(job), base=self.hook.config.redact)
         summary = jobs.summarize(job, self.job_id, redact)
         status = jobs.known_status(job)
         if status is JobStatus.SUCCEEDED:

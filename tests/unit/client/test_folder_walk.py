@@ -65,7 +65,7 @@ def test_other_symbolic_links_are_refused(tmp_path: Path, name: str, target: str
     tree = {"outside/file": "", "bundle/inside": "->../outside", "bundle/other/back": "->../job", "bundle/job/x": ""}
     bundle = plant(tmp_path, tree) / "bundle"
     plant(bundle / "job", {name: f"->{target}"})
-    with pytest.raises(RayAgentInputError, match=words + r".*\. Rename, remove or ignore it \(\.rayignore\)\."):
+    with pytest.raises(RayAgentInputError, match=words + r".*\. Change or ignore it \(\.rayignore\)\."):
         names_in(bundle / "job", root=bundle)
 
 

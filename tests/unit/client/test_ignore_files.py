@@ -29,6 +29,8 @@ if TYPE_CHECKING:
         ({".gitignore": "\ufeffa\r\nb  \r\n", "a": "", "b": "", "c": ""}, {"c"}),
         ({".gitignore": "!\n/\n", "a": "", "b/c": ""}, {"a", "b/c"}),
         ({".gitignore": "\u2028a\n", "a": "", "\u2028a": ""}, {"a"}),
+        ({".gitignore": "a[!x]b\n", "a/b": "", "a-b": ""}, {"a/b"}),
+        ({".gitignore": "b\n", "a\nc/b": "", "c": ""}, {"c"}),
         ({".gitignore/x": "", ".rayignore/y": ""}, {".gitignore/x", ".rayignore/y"}),
     ],
 )

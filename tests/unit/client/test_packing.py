@@ -18,6 +18,7 @@ import pytest
 
 from airflow_provider_rayagent.client import packing
 from airflow_provider_rayagent.client.errors import RayAgentInputError
+from airflow_provider_rayagent.client.folder_walk import Entry
 from airflow_provider_rayagent.client.packing import MAX_BYTES, pack
 from tests.unit.client.trees import contents_of, plant
 
@@ -63,6 +64,17 @@ def test_a_package_contains_the_files_without_a_top_folder(folder: Path) -> None
         assert package.files == 4
         assert re.fullmatch(r"rayagent_[0-9a-f]{64}\.zip", package.name)
         assert package.uri == f"gcs://{package.name}"
+
+
+def test_ray_unpacks_a_package(folder: Path, tmp_path: Path) -> None:
+    packaging = pytest.importorskip("ray._private.runtime_env.packaging")
+    (tmp_path / "package.zip").write_bytes(packed(folder)[1])
+    target = tmp_path / "y"
+    packaging.unzip_package(
+        str(tmp_path / "package.zip"), str(target), remove_top_level_directory=False, unlink_zip=True
+    )
+    assert (target / "run.sh").stat().st_mode & 0o777 == 0o755
+    assert packed(target) == packed(folder)
 
 
 def test_modes_are_normalized_and_times_are_fixed(folder: Path) -> None:
@@ -168,8 +180,8 @@ def test_a_file_that_grows_or_shrinks_has_the_name_of_what_was_packed(
 
 
 def test_a_file_that_disappears_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def vanishing(*_: Any, **__: Any) -> Iterator[packing.Entry]:
-        yield packing.Entry("gone", folder / "gone")
+    def vanishing(*_: Any, **__: Any) -> Iterator[Entry]:
+        yield Entry("gone", folder / "gone")
 
     monkeypatch.setattr(packing, "walk", vanishing)
     assert refusal(folder).startswith("gone of the working_dir cannot be read: No such file or directory.")
@@ -183,15 +195,15 @@ def write_noise(path: Path, size: int) -> None:
 
 def test_a_large_folder_is_refused_with_its_largest_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packing, "MAX_BYTES", MAX_BYTES // 100)
-    folder = plant(tmp_path / "x", {"main.py": "", "zeros": b"\0" * 10_000, "a\n/b": b"x" * 5_000})
+    folder = plant(tmp_path / "x", {"main.py": "", "zeros": b"\0" * 10_000, "a\n/b": b"x" * 5_000, "c/": ""})
     write_noise(folder / "data/1", 600_000)
     write_noise(folder / "data/2", 500_000)
     with (folder / "huge").open("wb") as file:
         file.truncate(10**13)  # Sparse. To read it would take hours.
     message = refusal(folder)
     assert message == (
-        f"The package of the working_dir {folder} is too large: Ray's dashboard accepts at most 104,857,600 (100 MiB)."
-        " The 6 files have 10,000,001,115,000 bytes before compression; the largest are:\n"
+        f"The package of the working_dir {folder} is too large: Ray's dashboard accepts at most 104,857,600 bytes "
+        "(100 MiB). The 6 files have 10,000,001,115,000 bytes before compression; the largest are:\n"
         "  10,000,000,000,000 bytes  huge\n"
         "          600,000 bytes  data/1\n"
         "          500,000 bytes  data/2\n"
@@ -200,6 +212,21 @@ def test_a_large_folder_is_refused_with_its_largest_files(tmp_path: Path, monkey
         "Exclude files that the job does not need (.rayignore), or upload a .zip file to where the cluster can download"
         " it, and give its URI, such as s3://bucket/project.zip."
     )
+
+
+def test_a_large_file_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "MAX_BYTES", 1_000_000)
+    write_noise(tmp_path / "x/a", 20_000_000)
+    read, sizes = packing._read, []
+
+    def counted(source: IO[bytes], most: int, name: str) -> bytes:
+        chunk = read(source, most, name)
+        sizes.append(len(chunk))
+        return chunk
+
+    monkeypatch.setattr(packing, "_read", counted)
+    assert "is too large" in refusal(tmp_path / "x")
+    assert sum(sizes) < 2_000_000
 
 
 def test_a_package_of_exactly_the_limit_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,8 +301,8 @@ def test_a_large_zip_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
     path = zip_file(tmp_path / "x.zip", {"a": ""})
     os.truncate(path, 10**13)
     assert refusal(path) == (
-        f"The working_dir {path} has 10,000,000,000,000 bytes; Ray's dashboard accepts at most 104,857,600 (100 MiB). "
-        "Upload it to where the cluster can download it, and give its URI, such as s3://bucket/project.zip."
+        f"The working_dir {path} has 10,000,000,000,000 bytes; Ray's dashboard accepts at most 104,857,600 bytes "
+        "(100 MiB). Upload it to where the cluster can download it, and give its URI, such as s3://bucket/project.zip."
     )
 
 

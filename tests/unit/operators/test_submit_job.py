@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk import BaseHook
 
+from airflow_provider_rayagent.client.submission import masked_names
 from airflow_provider_rayagent.exceptions import (
     RayAgentError,
     RayAgentInputError,
@@ -20,9 +21,11 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentUnsupportedError,
 )
 from airflow_provider_rayagent.operators.rayagent import RayAgentSubmitJobOperator
+from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
 from airflow_provider_rayagent.tasks import starting as job_starting
 from airflow_provider_rayagent.tasks.job_ids import derived_id
 from tests.scripted import Answer, Grow, Job, Play, Reset, ScriptedAgent, SetStatus, Sleep
+from tests.scripted.ray_dialect import version
 from tests.unit.both_ways import execute
 from tests.unit.supervisor import supervise
 from tests.unit.support import TaskInstance, make_context, task_log
@@ -282,6 +285,32 @@ def test_an_amount_that_no_node_has_is_refused_and_nothing_is_left(run: Callable
         run(entrypoint_num_gpus=64)
     assert ray.of("POST") == []
     assert run(entrypoint_num_gpus=64, wait_for_scale_up=True)["status"] == "SUCCEEDED"
+
+
+def test_a_ray_that_is_too_old_is_named(run: Callable[..., Any], ray: ScriptedAgent) -> None:
+    ray.answers["GET api/version"] = [version("2.44.1")]
+    with pytest.raises(RayAgentUnsupportedError, match=r"Ray 2\.44\.1 is too old"):
+        run()
+    assert ray.of("POST") == []
+
+
+def test_a_sensor_masks_the_values_of_a_job_that_somebody_else_submitted(
+    ray: ScriptedAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "the-s3cret-value"
+    details = {
+        "metadata": masked_names({"KEY": secret}),
+        "runtime_env": {"env_vars": {"KEY": secret}},
+        "message": f"the last line has {secret}",
+    }
+    ray.jobs["j1"] = Job(f"the key is {secret}\n", "FAILED", "j1", details=details)
+    context = make_context()
+    supervise(context["ti"], monkeypatch)
+    with task_log() as log, pytest.raises(RayAgentError) as caught:
+        RayAgentJobSensor(task_id="follow", job_id="j1").execute(context)
+    assert "the key is ***" in log.messages
+    assert "the last line has ***" in str(caught.value)
+    assert secret not in json.dumps([log.messages, str(caught.value), context["ti"].xcoms])
 
 
 def test_an_agent_is_refused_in_one_sentence(run: Callable[..., Any], connect: Connect) -> None:

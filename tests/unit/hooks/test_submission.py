@@ -1,0 +1,105 @@
+"""Both hooks upload a working_dir once, whatever breaks meanwhile, and submit jobs."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_rayagent.client.packing import pack
+from airflow_provider_rayagent.exceptions import RayAgentHTTPError, RayAgentInputError
+from airflow_provider_rayagent.hooks import submission
+from tests.scripted import DEFAULT, Answer, Play, Reset, ScriptedAgent
+from tests.unit.support import task_log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.unit.support import Connect
+
+SIZE = 3_000_000
+TAKEN = Answer(500, "ValueError: Job with submission_id j1 already exists.")
+
+
+@pytest.fixture
+def ray(connect: Connect) -> Iterator[ScriptedAgent]:
+    with ScriptedAgent(service="ray") as server:
+        connect(server, extra={"service": "ray"}, password="")
+        yield server
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "data.bin").write_bytes(os.urandom(SIZE))
+    return tmp_path
+
+
+def put(folder: Path) -> tuple[str, bytes]:
+    """Return the route of a folder's upload, and its body."""
+    with pack(folder, root=folder) as package:
+        return f"PUT api/packages/gcs/{package.name}", package.file.read()
+
+
+def test_a_package_is_sent_whole_and_once(ask: Callable[..., Any], ray: ScriptedAgent, folder: Path) -> None:
+    route, body = put(folder)
+    uris = {ask("upload_working_dir", folder) for _ in range(2)}
+    (sent,) = ray.of(route)
+    assert sent.body == body
+    assert sent.headers["content-length"] == str(len(body))
+    assert "transfer-encoding" not in sent.headers
+    assert uris == {f"gcs://{route.rpartition('/')[2]}"}
+
+
+@pytest.mark.parametrize("failure", [Play(Reset()), Answer(503, "busy"), Answer(502, "<html>bad</html>")])
+def test_a_broken_upload_is_sent_again_from_its_first_byte(
+    failure: Any, ask: Callable[..., Any], ray: ScriptedAgent, folder: Path
+) -> None:
+    route, body = put(folder)
+    ray.answers[route] = [failure, DEFAULT]
+    ask("upload_working_dir", folder)
+    assert [sent.body for sent in ray.of(route)] == [body, body]
+    assert list(ray.packages.values()) == [body]
+
+
+def test_a_package_that_a_proxy_refuses_is_named(ask: Callable[..., Any], ray: ScriptedAgent, folder: Path) -> None:
+    route, _ = put(folder)
+    ray.answers[route] = [Answer(413, "<html><title>413 Request Entity Too Large</title></html>")]
+    with pytest.raises(RayAgentHTTPError, match="413 Request Entity Too Large") as caught:
+        ask("upload_working_dir", folder)
+    assert caught.value.status_code == 413
+
+
+def test_a_long_upload_tells_its_progress(
+    ask: Callable[..., Any], ray: ScriptedAgent, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submission, "PROGRESS_SECONDS", 0.0)
+    _, body = put(folder)
+    with task_log() as log:
+        uri = ask("upload_working_dir", folder)
+    *progress, last = log.messages
+    assert progress[-1] == f"Uploading: {len(body)} of {len(body)} bytes sent."
+    assert last == f"Uploaded {folder} to the cluster (1 files, {len(body)} bytes): {uri}"
+
+
+def test_a_random_id_is_taken_only_by_the_same_request(ask: Callable[..., Any], ray: ScriptedAgent) -> None:
+    ray.answers["POST jobs/"] = [Play(Reset()), TAKEN]
+    job_id = ask("submit_job", "true")
+    assert job_id.startswith("rayagent-")
+    assert len({sent.body for sent in ray.of("POST jobs/")}) == 1
+
+
+def test_an_id_that_is_taken_is_told(ask: Callable[..., Any], ray: ScriptedAgent) -> None:
+    ray.answers["POST jobs/"] = [TAKEN]
+    with pytest.raises(RayAgentHTTPError, match="already exists") as caught:
+        ask("submit_job", "true", job_id="j1")
+    assert caught.value.status_code == 409
+
+
+def test_an_empty_folder_is_refused_before_anything_is_sent(
+    ask: Callable[..., Any], ray: ScriptedAgent, tmp_path: Path
+) -> None:
+    with pytest.raises(RayAgentInputError):
+        ask("upload_working_dir", tmp_path)
+    assert ray.requests == []
