@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import airflow_provider_rayagent
-from airflow_provider_rayagent.operators import run_plugin
+from airflow_provider_rayagent.tasks import starting
 from tests.unit.foreign import WAYS, Scene, texts_in, through_airflow
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ LONG, FOUR, THREE = "Qz7+Kd93vXw1/Lp5tYb8", "q#7K", "z%9"
 
 @pytest.fixture(autouse=True)
 def _short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_plugin, "STOP_SECONDS", 0.3)
-    monkeypatch.setattr(run_plugin, "STATUS_CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(starting, "STOP_SECONDS", 0.3)
+    monkeypatch.setattr(starting, "STATUS_CHECK_SECONDS", 0.05)
 
 
 @pytest.mark.parametrize("name", WAYS)

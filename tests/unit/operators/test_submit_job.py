@@ -22,7 +22,6 @@ from airflow_provider_rayagent.exceptions import (
 )
 from airflow_provider_rayagent.operators.rayagent import RayAgentSubmitJobOperator
 from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
-from airflow_provider_rayagent.tasks import starting as job_starting
 from airflow_provider_rayagent.tasks.job_ids import derived_id
 from tests.scripted import Answer, Grow, Job, Play, Reset, ScriptedAgent, SetStatus, Sleep
 from tests.scripted.ray_dialect import version
@@ -46,12 +45,6 @@ ORIGIN = {
     "airflow_task_id": "follow",
     "airflow_map_index": "-1",
 }
-
-
-@pytest.fixture(autouse=True)
-def _short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_starting, "STOP_SECONDS", 0.3)
-    monkeypatch.setattr(job_starting, "STATUS_CHECK_SECONDS", 0.05)
 
 
 @pytest.fixture(params=["worker", "deferred"])

@@ -1,0 +1,34 @@
+"""Short pauses for the operators that start jobs, and the operator that runs a plugin, executed both ways."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_rayagent.tasks import starting
+from tests.unit.both_ways import execute
+from tests.unit.operators.plugin_runs import make_operator
+from tests.unit.supervisor import supervise
+from tests.unit.support import make_context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.fixture(autouse=True)
+def _short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starting, "STOP_SECONDS", 0.3)
+    monkeypatch.setattr(starting, "STATUS_CHECK_SECONDS", 0.05)
+
+
+@pytest.fixture(params=["worker", "deferred"])
+def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Execute an operator, in a worker or deferred; the arguments are ``context`` and the operator's own."""
+
+    def executed(**options: Any) -> Any:
+        context = options.pop("context", None) or make_context()
+        supervise(context["ti"], monkeypatch)
+        return execute(lambda: make_operator(deferrable=request.param == "deferred", **options), context)
+
+    return executed
