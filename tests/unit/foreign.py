@@ -20,6 +20,7 @@ from airflow_provider_rayagent.operators.rayagent import (
     RayAgentDeleteServeApplicationOperator,
     RayAgentRunPluginOperator,
     RayAgentStopJobOperator,
+    RayAgentSubmitJobOperator,
 )
 from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor, RayAgentServeApplicationSensor
 from tests.scripted import Answer, Complete, ErrorEvent, Follow, Job, Play, ScriptedAgent, SetStatus, Sleep
@@ -87,7 +88,7 @@ class Scene:
         self._connection = connection
         self._store = StateStore()
         self._events: defaultdict[Any, Any] = defaultdict(lambda: SimpleNamespace(extra={}))
-        self._context = make_context(self.ti, task_state_store=self._store, outlet_events=self._events)
+        self.context = make_context(self.ti, task_state_store=self._store, outlet_events=self._events)
         self._supervisor = supervise(self.ti, monkeypatch)
 
     def job(self, end: str | None = None, **overrides: Any) -> Job:
@@ -138,12 +139,12 @@ class Scene:
 
     def _outcome(self, make: Callable[[], Any]) -> Any:
         try:
-            return make().execute(self._context)
+            return make().execute(self.context)
         except TaskDeferred as deferred:
             event = event_of(self.ti, deferred)
             kwargs = {**(deferred.kwargs or {}), "event": event}
             self.stored += [deferred.trigger.serialize()[1], kwargs]
-            return make().resume_execution(str(deferred.method_name), kwargs, self._context)
+            return make().resume_execution(str(deferred.method_name), kwargs, self.context)
 
 
 def followed(status: str | None, **options: Any) -> Callable[[Scene], None]:
@@ -243,6 +244,24 @@ def ran(*, there: Literal["no", "running", "ended"], **options: Any) -> Callable
     return way
 
 
+def submitted(**options: Any) -> Callable[[Scene], None]:
+    """Submit a job, of which the answer and the details say anything."""
+
+    def way(scene: Scene) -> None:
+        def start(request: Any) -> Any:
+            agent.jobs["own"] = scene.job("FAILED", job_id="own", details={"runtime_env": {"env_vars": scene.text}})
+            return Answer(200, {"job_id": scene.text})
+
+        with scene.agent(**{"GET health/": [Answer(200, {"accepts_submissions": True})]}) as agent:
+            agent.answers["POST jobs/"] = [start]
+            arguments: dict[str, Any] = {"task_id": "submit", "entrypoint": "python train.py", **options}
+            scene.carry_out(lambda: RayAgentSubmitJobOperator(job_id="own", poll_interval=0.5, **arguments))
+            agent.answers["POST jobs/"] = [Answer(400, {"detail": scene.text})]
+            scene.carry_out(lambda: RayAgentSubmitJobOperator(job_id="other", poll_interval=0.5, **arguments))
+
+    return way
+
+
 def killed(scene: Scene) -> None:
     """Have a user end a deferred task, which stops its job."""
 
@@ -298,4 +317,5 @@ for _where, _how in _BOTH.items():
         f"a plugin runs, {_where}": ran(there="no", **_how),
         f"a plugin's job is odd, {_where}": ran(there="running", **_how),
         f"a plugin's job has ended oddly, {_where}": ran(there="ended", **_how),
+        f"a job is submitted, {_where}": submitted(**_how),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID, uuid4
 
@@ -118,7 +119,10 @@ class StateStore(dict[str, Any]):
 
 
 def make_context(ti: TaskInstance | None = None, **more: Any) -> Any:
-    return {"ti": ti or TaskInstance(), **more}
+    ti = ti or TaskInstance()
+    dag_run = SimpleNamespace(run_id=ti.run_id, logical_date=None, triggering_user_name="ada")
+    task = SimpleNamespace(owner="research", email=None)
+    return {"ti": ti, "task_instance": ti, "dag_run": dag_run, "task": task, **more}
 
 
 class TaskLog:

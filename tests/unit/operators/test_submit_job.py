@@ -52,7 +52,7 @@ def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Call
     """Execute an operator, in a worker or deferred; the arguments are ``context`` and the operator's own."""
 
     def executed(**options: Any) -> Any:
-        context = options.pop("context", None) or submit_context()
+        context = options.pop("context", None) or make_context()
         supervise(context["ti"], monkeypatch)
         return execute(lambda: rendered(make_operator(deferrable=request.param == "deferred", **options)), context)
 
@@ -65,14 +65,6 @@ def ray(connect: Connect) -> Any:
         connect(server, extra={"service": "ray"}, password="")
         server.answers[SUBMIT] = [starting(server)]
         yield server
-
-
-def submit_context(ti: TaskInstance | None = None, **more: Any) -> Any:
-    ti = ti or TaskInstance()
-    dag_run = SimpleNamespace(run_id=ti.run_id, logical_date=None, triggering_user_name="ada")
-    return make_context(
-        ti, task_instance=ti, dag_run=dag_run, task=SimpleNamespace(owner="research", email=None), **more
-    )
 
 
 def make_operator(**options: Any) -> RayAgentSubmitJobOperator:
@@ -107,7 +99,7 @@ def sent_by(server: ScriptedAgent) -> dict[str, Any]:
 
 
 def test_a_job_is_submitted_and_followed_and_its_result_returned(run: Callable[..., Any], ray: ScriptedAgent) -> None:
-    context = submit_context()
+    context = make_context()
     with task_log() as log:
         details = run(
             context=context,
@@ -160,7 +152,7 @@ def test_a_retry_attaches_to_the_job_of_the_try_before(run: Callable[..., Any], 
     ray.jobs[ROOT] = Job(
         "", "RUNNING", ROOT, timeline=[Sleep(0.6), Grow(PRINTED), SetStatus("SUCCEEDED")], details={"metadata": ORIGIN}
     )
-    assert run(context=submit_context(TaskInstance(try_number=2)))["result"] == {"loss": 0.5}
+    assert run(context=make_context(TaskInstance(try_number=2)))["result"] == {"loss": 0.5}
     assert ray.of("POST") == []
 
 
@@ -173,7 +165,7 @@ def test_after_a_job_that_failed_the_next_try_submits_another(
     ray.answers[SUBMIT] = [starting(ray, status=status), starting(ray)]
     with pytest.raises(error):
         run()
-    assert run(context=submit_context(TaskInstance(try_number=2)))["submission_id"] == f"{ROOT}-2"
+    assert run(context=make_context(TaskInstance(try_number=2)))["submission_id"] == f"{ROOT}-2"
     assert [json.loads(sent.body)["submission_id"] for sent in ray.of(SUBMIT)] == [ROOT, f"{ROOT}-2"]
 
 
@@ -193,7 +185,7 @@ def test_a_folder_is_uploaded_once_and_named_by_its_content(
     source = tmp_path / "jobs" / "train"
     source.mkdir(parents=True)
     (source / "train.py").write_text("print('hello')\n")
-    context = submit_context(dag=SimpleNamespace(fileloc=str(tmp_path / "jobs" / "dag.py")))
+    context = make_context(dag=SimpleNamespace(fileloc=str(tmp_path / "jobs" / "dag.py")))
     with task_log() as log:
         run(context=context, working_dir="train")
         run(context=context, working_dir="train", job_id="other")
@@ -214,7 +206,7 @@ def test_a_folder_outside_of_the_bundle_is_refused_before_anything_is_sent(
     ti = TaskInstance()
     ti.bundle_instance = SimpleNamespace(path=tmp_path / "bundle")  # type: ignore[attr-defined]
     (tmp_path / "bundle" / "dags").mkdir(parents=True)
-    context = submit_context(ti, dag=SimpleNamespace(fileloc=str(tmp_path / "bundle" / "dags" / "dag.py")))
+    context = make_context(ti, dag=SimpleNamespace(fileloc=str(tmp_path / "bundle" / "dags" / "dag.py")))
     with pytest.raises(RayAgentInputError, match="outside of the DAG bundle"):
         run(context=context, working_dir="../..")
     assert ray.of("PUT") == ray.of("POST") == []
@@ -235,7 +227,7 @@ def test_values_of_the_environment_are_sent_and_shown_nowhere(
     secrets = {"A": "literal-s3cret", "B": "hidden-word", "C": "variable-s3cret", "D": uri}
     text = "".join(f"my {name} is {value}\n" for name, value in secrets.items())
     ray.answers[SUBMIT] = [starting(ray, text=text, status="FAILED")]
-    context = submit_context()
+    context = make_context()
     context["word"] = "hidden-word"
     with task_log() as log, pytest.raises(RayAgentError) as caught:
         run(
@@ -352,7 +344,7 @@ def test_a_task_that_is_killed_while_it_packs_submits_nothing(
     ray: ScriptedAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "train.py").write_text("")
-    context = submit_context(dag=SimpleNamespace(fileloc=str(tmp_path / "dag.py")))
+    context = make_context(dag=SimpleNamespace(fileloc=str(tmp_path / "dag.py")))
     supervisor = supervise(context["ti"], monkeypatch)
     supervisor.state = "failed"
     operator = make_operator(working_dir=".")
