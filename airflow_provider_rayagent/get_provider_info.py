@@ -24,6 +24,12 @@ _FIELDS = {
         "What answers at the URL: agent (a Ray agent) or ray (Ray's own dashboard). Empty: agent.",
         enum=["agent", "ray", None],
     ),
+    "token_file": _field(
+        _SERVICE,
+        "Path of a file that contains the token, such as one that Kubernetes mounts; it is read again when the token "
+        "changes. It must exist on every worker and triggerer, and on the API server for its Test button. Leave Token "
+        "empty.",
+    ),
     "user_token": _field(
         _USER,
         "Token of the user on whose behalf Airflow acts. Sent to an agent as SYNAPSE-User; empty: not sent.",

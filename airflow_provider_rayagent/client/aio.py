@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import anyio
 import httpx
 import tenacity
+from asgiref.sync import sync_to_async
 
 from airflow_provider_rayagent.client import answers, limits, retry
 from airflow_provider_rayagent.client.call import Call
 from airflow_provider_rayagent.client.config import MAX_IDLE_SECONDS
+from airflow_provider_rayagent.client.credentials import READ_SECONDS, REJECTED
 from airflow_provider_rayagent.client.environment import Environment, read_environment
 from airflow_provider_rayagent.client.errors import RayAgentError
 from airflow_provider_rayagent.client.failures import LibraryErrors, as_agent_error
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.client.call import FileContent, Operation, Pause
     from airflow_provider_rayagent.client.config import AgentConfig
+    from airflow_provider_rayagent.client.credentials import TokenFile
 
 
 HTTPX_ERRORS = LibraryErrors(
@@ -57,6 +60,7 @@ class AsyncAgent:
         self._sleep = sleep
         self._clients: _Clients | None = None
         self._opening = asyncio.Lock()
+        self._reading: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -158,7 +162,7 @@ class AsyncAgent:
         url = self.config.url(call.path)
         for redirects in range(answers.MAX_REDIRECTS + 1):
             clients.environment.proxy(url)  # raises if the proxy is invalid, since ``mounts`` omits it
-            response = await client.send(_request(client, call, url, headers), stream=True)
+            response = await self._authorized(client, call, url, headers or {})
             target = answers.safe_target(call, url, response.status_code, response.headers)
             if target is None or redirects == answers.MAX_REDIRECTS:
                 break
@@ -166,15 +170,76 @@ class AsyncAgent:
             url = target
         return response
 
+    async def _authorized(
+        self, client: httpx.AsyncClient, call: Call, url: str, headers: Mapping[str, str]
+    ) -> httpx.Response:
+        """Send a request; send it once more if it was rejected and the token file has another token by now."""
+        token = await self._token_header()
+        response = await _request(client, call, url, {**headers, **token})
+        if response.status_code not in REJECTED:
+            return response
+        try:
+            renewed = await self._token_header(rejected=token)
+        except BaseException:
+            await response.aclose()
+            raise
+        if renewed == token:
+            return response
+        await response.aclose()
+        return await _request(client, call, url, {**headers, **renewed})
 
-def _request(client: httpx.AsyncClient, call: Call, url: str, headers: Mapping[str, str] | None) -> httpx.Request:
+    async def _token_header(self, rejected: Mapping[str, str] | None = None) -> Mapping[str, str]:
+        token_file = self.config.token_file
+        if token_file is None:
+            return {}
+        # A read that another request started may have begun before the file changed.
+        while token_file.is_due(rejected) and not await self._read_token(token_file):
+            pass
+        return token_file.headers
+
+    async def _read_token(self, token_file: TokenFile) -> bool:
+        """Read the token file, or wait until another request has read it.
+
+        :return: whether the token is the current one, or as current as can be known in time.
+        """
+        # One thread for all requests: with a thread for each, those that wait for a file system that hangs would
+        # occupy the loop's executor. The thread is one of asgiref, since Airflow's mask_secret() needs the loop.
+        reading, is_own = self._reading, False
+        if reading is None or reading.done():
+            reading, is_own = asyncio.create_task(sync_to_async(token_file.read, thread_sensitive=False)()), True
+            reading.add_done_callback(_retrieve)
+            self._reading = reading
+        await asyncio.wait((reading,), timeout=READ_SECONDS)
+        if reading.done():
+            reading.result()
+            return is_own
+        if not token_file.headers:
+            raise token_file.too_slow
+        return True
+
+
+async def _request(client: httpx.AsyncClient, call: Call, url: str, headers: Mapping[str, str]) -> httpx.Response:
     timeout = httpx.Timeout(**client.timeout.as_dict() | {"read": call.read_timeout or client.timeout.read})
     content = None
     if call.content is not None:
         # With its length, httpx does not use chunked encoding.
-        headers = {**(headers or {}), "Content-Length": str(len(call.content))}
+        headers = {**headers, "Content-Length": str(len(call.content))}
         content = _chunks(call.content)
-    return client.build_request(call.method, url, json=call.body, content=content, headers=headers, timeout=timeout)
+    request = client.build_request(
+        call.method, url, json=call.body, content=content, headers=_encoded(headers), timeout=timeout
+    )
+    return await client.send(request, stream=True)
+
+
+def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    # ``httpx`` encodes str headers as ASCII.
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+
+
+def _retrieve(task: asyncio.Task[None]) -> None:
+    """Prevent asyncio from logging the exception of a task if all who waited for it were cancelled."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _chunks(content: FileContent) -> AsyncIterator[bytes]:
@@ -208,8 +273,7 @@ def _client(
 ) -> httpx.AsyncClient:
     pool = httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=MAX_IDLE_SECONDS)
     return httpx.AsyncClient(
-        # ``httpx`` encodes str headers as ASCII.
-        headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in config.headers.items()],
+        headers=_encoded(config.headers),
         verify=context,
         trust_env=False,
         follow_redirects=False,

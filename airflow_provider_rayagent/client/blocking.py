@@ -15,6 +15,7 @@ from urllib3.exceptions import HTTPError, LocationParseError, ReadTimeoutError
 from airflow_provider_rayagent.client import answers, limits, retry
 from airflow_provider_rayagent.client.call import Call
 from airflow_provider_rayagent.client.connections import Adapter, Session, reader_of
+from airflow_provider_rayagent.client.credentials import REJECTED
 from airflow_provider_rayagent.client.environment import Environment, read_environment
 from airflow_provider_rayagent.client.errors import RayAgentError
 from airflow_provider_rayagent.client.failures import LibraryErrors, as_agent_error
@@ -135,7 +136,7 @@ class BlockingAgent:
     def _open(self, call: Call, read_timeout: float, headers: Mapping[str, str] | None) -> requests.Response:
         url = self.config.url(call.path)
         for redirects in range(answers.MAX_REDIRECTS + 1):
-            response = self._request(call, url, read_timeout, headers)
+            response = self._authorized(call, url, read_timeout, headers or {})
             target = answers.safe_target(call, url, response.status_code, response.headers)
             if target is None or redirects == answers.MAX_REDIRECTS:
                 break
@@ -143,9 +144,24 @@ class BlockingAgent:
             url = target
         return response
 
-    def _request(
-        self, call: Call, url: str, read_timeout: float, headers: Mapping[str, str] | None
-    ) -> requests.Response:
+    def _authorized(self, call: Call, url: str, read_timeout: float, headers: Mapping[str, str]) -> requests.Response:
+        """Send a request; send it once more if it was rejected and the token file has another token by now."""
+        token = self._token_header()
+        response = self._request(call, url, read_timeout, {**headers, **token})
+        if response.status_code in REJECTED and (renewed := self._token_header(rejected=token)) != token:
+            response.close()
+            response = self._request(call, url, read_timeout, {**headers, **renewed})
+        return response
+
+    def _token_header(self, rejected: Mapping[str, str] | None = None) -> Mapping[str, str]:
+        token_file = self.config.token_file
+        if token_file is None:
+            return {}
+        if token_file.is_due(rejected):
+            token_file.read()
+        return token_file.headers
+
+    def _request(self, call: Call, url: str, read_timeout: float, headers: Mapping[str, str]) -> requests.Response:
         proxy = self._environment.proxy(url)
         return self._session.request(
             call.method,

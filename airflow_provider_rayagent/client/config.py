@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import re
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from airflow_provider_rayagent.client.agent_service import AGENT
+from airflow_provider_rayagent.client.credentials import TokenFile, read_headers
 from airflow_provider_rayagent.client.errors import RayAgentConfigError
 from airflow_provider_rayagent.client.fields import EXTRA_FIELDS, MAX_TIMEOUT, field_name
 from airflow_provider_rayagent.client.ray_service import RAY
@@ -19,6 +16,8 @@ from airflow_provider_rayagent.client.validation import shown, validate_id, vali
 from airflow_provider_rayagent.text.redaction import Redactor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from airflow_provider_rayagent.client.service import Service
 
 DEFAULT_CONNECT_TIMEOUT = 3.0
@@ -30,11 +29,6 @@ MAX_NAMESPACE = 100
 
 SERVICES: Mapping[str, Service] = {service.name: service for service in (AGENT, RAY)}
 
-_SECRET_HEADER = re.compile(r"auth|cookie|credential|key|pass|secret|session|token", re.IGNORECASE)
-_MIN_COOKIE = 8
-"""Characters; a shorter cookie value is not a secret, but a word such as ``true``."""
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _PAGE = re.compile(r"https?://[^\s/?#\\]+([/?#]\S*)?")
 _PLACEHOLDER = re.compile(r"\{\w*\}")
 
@@ -44,7 +38,7 @@ class AgentConfig:
     """Configuration of a client for one agent.
 
     :param base_url: absolute ``http`` or ``https`` URL, ending with a slash.
-    :param headers: request headers, including secret ones.
+    :param headers: request headers, including secret ones, but not that of the token in ``token_file``.
     :param connect_timeout: seconds to connect, and until a log stream is accepted.
     :param read_timeout: seconds to wait for data of a response.
     :param verify: whether to verify the server's certificate, or the path of the CA bundle to verify it with.
@@ -54,6 +48,7 @@ class AgentConfig:
     :param job_namespace: distinguishes the ids of this Airflow's jobs from those of others; ``None``: not set.
     :param redact: redacts secrets in messages; copies with other timeouts share it.
     :param service: the service that the agent implements.
+    :param token_file: the token, if it is in a file; copies with other timeouts share what it has read.
     """
 
     base_url: str
@@ -66,6 +61,7 @@ class AgentConfig:
     job_namespace: str | None = None
     redact: Redactor = field(default_factory=Redactor, repr=False, compare=False)
     service: Service = AGENT
+    token_file: TokenFile | None = None
 
     def url(self, path: str) -> str:
         """Return the absolute URL of a path relative to the base URL."""
@@ -88,19 +84,25 @@ def read_config(
     schema: str | None = None,
     token: str | None = None,
     extra: Mapping[str, Any] | None = None,
+    mask: Callable[[str], object] = str,
 ) -> AgentConfig:
-    """Return the configuration for the parts of a connection.
+    """Return the configuration for the parts of a connection. Reads no file.
 
     :param host: host name, IP address, or a URL with scheme, port and path prefix.
     :param port: port number; a port in ``host`` takes precedence.
     :param schema: ``http`` (the default) or ``https``; a scheme in ``host`` takes precedence.
     :param token: the agent token.
     :param extra: the connection's extra, see :data:`EXTRA_FIELDS`.
+    :param mask: called with every form of a secret that is read later, before it is used.
     :raises RayAgentConfigError: if a field is missing or malformed; the message names the field.
     """
     extra = {key: value for key, value in (extra or {}).items() if key in EXTRA_FIELDS and value not in (None, "")}
     service = _service(extra)
-    headers, secrets = _headers(service, token, extra)
+    headers, secrets = read_headers(service, token, extra)
+    redact = Redactor(secrets)
+    token_file = TokenFile.of(service, token, extra, redact, mask)
+    if token_file is not None:
+        headers = {name: value for name, value in headers.items() if name.lower() != token_file.header.lower()}
     return AgentConfig(
         base_url=_base_url(host, port, schema, service),
         headers=headers,
@@ -110,8 +112,9 @@ def read_config(
         client_cert=_client_cert(extra),
         job_url=extra.get("job_url"),
         job_namespace=_job_namespace(extra),
-        redact=Redactor(secrets),
+        redact=redact,
         service=service,
+        token_file=token_file,
     )
 
 
@@ -178,77 +181,6 @@ def _port(port: object) -> int | None:
     if isinstance(port, bool) or not 1 <= number <= 65535:
         raise RayAgentConfigError(f"The connection's port must be a number from 1 to 65535, not {port!r}.")
     return number
-
-
-def _headers(service: Service, token: str | None, extra: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
-    headers = _extra_headers(extra)
-    secrets = [
-        part for name, value in headers.items() if _SECRET_HEADER.search(name) for part in _secret_parts(name, value)
-    ]
-    for name, label, prefix, is_secret in service.credentials:
-        value = token if label == "password" else extra.get(label)
-        if value in (None, ""):
-            continue
-        # A number may have been text: a connection's URI can't tell.
-        text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-        if not isinstance(text, str):
-            raise RayAgentConfigError(f"The connection's {field_name(label)} must be text.")
-        for other in [other for other in headers if other.lower() == name.lower()]:
-            del headers[other]
-        headers[name] = _header_value(field_name(label), prefix + text)
-        if is_secret:
-            secrets += _secret_parts(name, text)
-    return headers, secrets
-
-
-def _secret_parts(header: str, value: str) -> Iterator[str]:
-    """Yield the value of a header, and the parts of it that are secrets on their own.
-
-    These are the credentials in ``Bearer …`` or ``Token …`` (RFC 9110, section 11.4), the password in ``Basic …``
-    (RFC 7617, section 2), and the value of each cookie (RFC 6265, section 4.2.1).
-    """
-    yield value
-    scheme, _, credentials = value.partition(" ")
-    yield credentials.strip()
-    if scheme.lower() == "basic":
-        try:
-            user_and_password = base64.b64decode(credentials, validate=True).decode("utf-8", "replace")
-        except binascii.Error:
-            return
-        yield user_and_password.partition(":")[2]
-    if header.lower() == "cookie":
-        values = (pair.partition("=")[2].strip() for pair in value.split(";"))
-        yield from (each for each in values if len(each) >= _MIN_COOKIE)
-
-
-def _extra_headers(extra: Mapping[str, Any]) -> dict[str, str]:
-    value = extra.get("headers", {})
-    called = field_name("headers")
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            raise RayAgentConfigError(f'The connection\'s {called} are not JSON: use {{"Name": "value"}}.') from None
-    if not isinstance(value, Mapping):
-        raise RayAgentConfigError(f'The connection\'s {called} must be a JSON object: {{"Name": "value"}}.')
-    headers = {}
-    for name, text in value.items():
-        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
-            raise RayAgentConfigError(f"The connection's {called} contain an invalid name: {name!r}.")
-        if not isinstance(text, str):
-            raise RayAgentConfigError(f"The value of the connection's header {name!r} must be text.")
-        headers[name] = _header_value(f"header {name!r}", text)
-    return headers
-
-
-def _header_value(name: str, value: str) -> str:
-    try:
-        value.encode("latin-1")
-    except UnicodeEncodeError:
-        raise RayAgentConfigError(f"The connection's {name} has a character that a header cannot carry.") from None
-    if _BAD_VALUE.search(value) or value != value.strip():
-        raise RayAgentConfigError(f"The connection's {name} has a line break, control character or outer space.")
-    return value
 
 
 def _seconds(extra: Mapping[str, Any], name: str, default: float) -> float:

@@ -10,6 +10,7 @@ FIELDS = {"host": "Service URL", "password": "Token"}
 
 EXTRA_FIELDS = {
     "service": "Service",
+    "token_file": "Token file",
     "user_token": "User token",
     "tenant": "Tenant",
     "verify": "Verify TLS",

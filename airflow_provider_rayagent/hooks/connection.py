@@ -15,6 +15,8 @@ from airflow_provider_rayagent.client.plugins import validate_timeout_pair
 def config_from_connection(connection: Any) -> AgentConfig:
     """Return the configuration in an Airflow connection, and register its secrets for masking in logs.
 
+    A token in a file is read, and registered, at the first request.
+
     :raises RayAgentConfigError: if a field is missing or invalid; the message names it.
     """
     from airflow.sdk.log import mask_secret
@@ -31,6 +33,7 @@ def config_from_connection(connection: Any) -> AgentConfig:
         schema=connection.schema,
         token=connection.password,
         extra=extra,
+        mask=mask_secret,
     )
     for form in config.redact.forms:
         mask_secret(form)

@@ -77,9 +77,11 @@ def _describe_refusal(agent: BlockingAgent, status: int | None) -> str:
     service = config.service
     noun = f"{service.noun[0].upper()}{service.noun[1:]}"
     token = service.credentials[0]
-    if token.header not in config.headers:
-        return f"{noun} requires a token ({status}), but the connection has no {field_name(token.field)}."
     fields = [each.field for each in service.credentials if each.header in config.headers]
+    if config.token_file is not None:
+        fields.insert(0, "token_file")
+    elif token.header not in config.headers:
+        return f"{noun} requires a token ({status}), but the connection has no {field_name(token.field)}."
     refusal = f"{noun} rejected the token ({status}): check the {' and the '.join(map(field_name, fields))}."
     if service is RAY and _identity(agent, RAY) is None:
         # A dashboard tells without a token what it is, but an agent does not.

@@ -18,6 +18,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "connection.md"
 SECRETS = {"user_token"}
 SAMPLES: dict[str, Any] = {
     "service": "ray",
+    "token_file": "/var/run/secrets/ray/token",
     "user_token": "user-token",
     "tenant": "acme",
     "verify": False,

@@ -66,7 +66,15 @@ def test_a_hook_opened_by_two_tasks_concurrently_leases_one_transport(connect: C
         asyncio.run(run())
 
 
-@pytest.mark.parametrize("change", [{"token": "other"}, {"host": "http://127.0.0.1:2"}, {"extra": {"read_timeout": 9}}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"token": "other"},
+        {"host": "http://127.0.0.1:2"},
+        {"extra": {"read_timeout": 9}},
+        {"token": None, "extra": {"token_file": "/t"}},
+    ],
+)
 def test_another_connection_has_its_own_transport(change: dict[str, Any]) -> None:
     async def run() -> None:
         one = pool.lease(CONFIG)

@@ -11,6 +11,8 @@ from tests.scripted import Answer, Html, Play, Redirect, Refuse, Reset, Scripted
 from tests.unit.support import NO_AGENT, TOKEN, named
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.unit.support import Connect
 
 GPU = {"message": "Ray is not available: connection refused", "error_type": "ray_unavailable"}
@@ -90,6 +92,19 @@ def test_a_wrong_token_is_told(connect: Connect) -> None:
 def test_a_refused_token_may_be_another_one(connect: Connect) -> None:
     _, words = health(connect, Refuse(401), extra={"user_token": "user-tok", "tenant": "acme"})
     assert "check the Token (password) and the User token (user_token) and the Tenant (tenant)." in words
+
+
+def test_a_token_file_is_tested(connect: Connect, tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    with ScriptedAgent(token=TOKEN) as agent:
+        missing = verdict(connect, agent, password=None, extra={"token_file": str(path)})
+        assert missing[0] is False
+        assert f"Token file (token_file) does not exist: {path}. " in missing[1]
+        path.write_text("wrong")
+        wrong = verdict(connect, agent, password=None, extra={"token_file": str(path)})
+        assert wrong == (False, "The agent rejected the token (401): check the Token file (token_file).")
+        path.write_text(TOKEN)
+        assert verdict(connect, agent, password=None, extra={"token_file": str(path)})[0] is True
 
 
 def test_a_token_that_is_wanted_and_not_there_is_told(connect: Connect) -> None:
