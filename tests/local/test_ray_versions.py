@@ -16,8 +16,16 @@ import pytest
 
 from airflow_provider_rayagent.client.blocking import BlockingAgent
 from airflow_provider_rayagent.client.blocking_logs import read_whole_log
+from airflow_provider_rayagent.client.call import FileContent
 from airflow_provider_rayagent.client.config import AgentConfig, read_config
-from airflow_provider_rayagent.client.errors import RayAgentAuthenticationError, RayAgentPermissionError
+from airflow_provider_rayagent.client.errors import (
+    RayAgentAuthenticationError,
+    RayAgentHTTPError,
+    RayAgentPermissionError,
+    RayAgentResourcesError,
+)
+from airflow_provider_rayagent.client.packing import pack
+from airflow_provider_rayagent.client.submission import CONFLICT
 from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.hooks.connection_check import check_connection
 from airflow_provider_rayagent.tail.end import End
@@ -40,6 +48,12 @@ APPLICATION = "versions"
 TASK = """
 import ray
 ray.get(ray.remote(lambda: 1).remote())
+"""
+SUBMITTED = """
+import os, package, ray
+@ray.remote
+def word(): return package.WORD
+print(f"{package.WORD}, {os.environ['WORD']}, and in a task: {ray.get(word.remote())}")
 """
 STATUSES = {**dict.fromkeys(PROGRAMS, "SUCCEEDED"), "stopped": "STOPPED", "failed": "FAILED", "environment": "FAILED"}
 
@@ -204,6 +218,28 @@ def test_a_serve_application_is_listed_and_deleted(running: Running) -> None:
         wait_until(lambda: statuses() == {APPLICATION: "RUNNING"} or None, lambda: f"applications: {statuses()}")
         client.send(service.delete_serve_application(APPLICATION))
         wait_until(lambda: statuses() == {} or None, lambda: f"applications: {statuses()}")
+
+
+def test_a_job_is_submitted_once_with_its_files_and_its_environment(running: Running, tmp_path: Path) -> None:
+    token = running.head.sent[-1]
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").write_text("WORD = 'packed'\n", encoding="utf-8")
+    (tmp_path / "main.py").write_text(SUBMITTED, encoding="utf-8")
+    with BlockingAgent(running.config(token)) as client, pack(tmp_path, root=tmp_path) as package:
+        service, content = client.config.service, FileContent(package.file, package.size)
+        uploads = [client.send(service.upload_package(package.name, content)) for _ in range(2)]
+        submission = {"runtime_env": {"working_dir": package.uri, "env_vars": {"WORD": "from the environment"}}}
+        client.send(service.submit_job("python main.py", job_id="submitted", entrypoint_num_cpus=0.1, **submission))
+        with pytest.raises(RayAgentHTTPError, match="already exists") as raised:
+            client.send(service.submit_job("python main.py", job_id="submitted"))
+        with pytest.raises(RayAgentResourcesError):
+            client.send(service.submit_job("true", entrypoint_memory=10**15))
+    followed = DRIVERS[OVER_RAY[0]].follow(running.config(token), "submitted", DRIVERS[OVER_RAY[0]].sources)
+
+    assert uploads == [True, False]
+    assert raised.value.status_code == CONFLICT
+    assert followed.job["status"] == "SUCCEEDED", followed.job["message"]
+    assert "packed, from the environment, and in a task: packed" in followed.lines
 
 
 @pytest.mark.parametrize("running", ["newest-token"], indirect=True)
