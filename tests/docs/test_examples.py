@@ -17,9 +17,11 @@ from tests.scripted import Answer, Application, Job, ScriptedAgent
 from tests.stack.agent import local_agent
 from tests.stack.airflow import migrate_database
 from tests.stack.postgres import postgres
+from tests.stack.serve import Serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.scripted import Request
 
@@ -43,6 +45,15 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "hook": ("rayagent_report_cluster", {"job_id": "done"}),
     "asyncio hook": ("rayagent_compare_jobs", {"job_ids": ["timed"]}),
 }
+
+ON_RAY: list[tuple[str, dict[str, Any]]] = [
+    ("rayagent_local_job", {}),
+    ("rayagent_run_plugin", {"epochs": 2}),
+    ("rayagent_submit_job", {"epochs": 2}),
+    ("rayagent_submit_fan_out", {"rates": [0.1, 0.25]}),
+    ("rayagent_submit_nightly", {"night": "2026-01-31"}),
+]
+"""Runs with the local agent, whose Ray has the Serve application ``model-2026-01-30``."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +134,7 @@ def test_every_example_is_on_a_page_and_runs_in_a_test() -> None:
     shown = set(re.findall(r"```\{literalinclude\} \.\./example_dags/(\w+)\.py", text))
 
     assert shown == {path.stem for path in EXAMPLES.glob("*.py")}
-    assert shown == {name for name, _ in RUNS.values()} | {"rayagent_local_job"}
+    assert shown == {name for name, _ in (*RUNS.values(), *ON_RAY)}
 
 
 def test_the_sensor_follows_a_job(ended: dict[str, Ended]) -> None:
@@ -193,16 +204,21 @@ def test_the_asyncio_hook_compares_jobs(ended: dict[str, Ended]) -> None:
 
 
 @pytest.mark.ray
-def test_a_job_of_the_local_agent_is_submitted_and_followed(database: dict[str, str]) -> None:
+def test_jobs_and_plugins_of_the_local_agent_are_run(database: dict[str, str], tmp_path: Path) -> None:
     with local_agent() as agent:
-        (ended,) = run_dags(database, agent.url, agent.token, ("rayagent_local_job", {}))
-    assert ended.tasks == {"submit_job": "success", "follow_job": "success"}
-    assert all(f"step {step} of 10" in ended.printed for step in range(1, 11))
+        serve = Serve(agent, tmp_path)
+        serve.deploy("model-2026-01-30")
+        local_job, plugin, job, fan_out, night = run_dags(database, agent.url, agent.token, *ON_RAY)
+        applications = serve.statuses()
 
-
-@pytest.mark.ray
-def test_a_plugin_of_the_local_agent_is_run(database: dict[str, str]) -> None:
-    with local_agent() as agent:
-        (ended,) = run_dags(database, agent.url, agent.token, ("rayagent_run_plugin", {"epochs": 2}))
-    assert ended.tasks == {"train": "success", "keep_loss": "success"}
-    assert "Returned value was: 0.25" in ended.printed
+    assert local_job.tasks == {"submit_job": "success", "follow_job": "success"}
+    assert all(f"step {step} of 10" in local_job.printed for step in range(1, 11))
+    assert plugin.tasks == {"train": "success", "keep_loss": "success"}
+    assert "Returned value was: 0.25" in plugin.printed
+    assert job.tasks == {"train": "success", "keep_loss": "success"}
+    assert "Returned value was: 0.0625" in job.printed
+    assert fan_out.state == "success"
+    assert "rate 0.1: loss 0.262144 after 3 epochs" in fan_out.printed
+    assert "The cluster already has" in fan_out.printed
+    assert set(night.tasks.values()) == {"success"}
+    assert applications == {"model-2026-01-31": "RUNNING"}

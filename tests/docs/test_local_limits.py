@@ -18,6 +18,7 @@ ROWS = {
     "time for the headers of a request": (connections.HEADERS_TIMEOUT,),
     "time for the body of a request": (limits.BODY_TIMEOUT,),
     "body of a request": (limits.MAX_BODY_BYTES,),
+    "package of a `working_dir`": (limits.MAX_PACKAGE_BYTES,),
     "jobs waiting in the queue": (jobqueue.MAX_WAITING,),
     "jobs remembered that ended in the queue": (jobqueue.MAX_ENDED,),
 }

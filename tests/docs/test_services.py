@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).parents[2] / "docs" / "plain-ray.md"
 OTHER = {"aget_connection", "close", "follow_job", "get_async_conn", "get_conn", "test_connection"}
 """Methods that are not about a service, or that DAG authors do not use."""
+OPERATIONS = {"upload_working_dir": "upload_package"}
+"""Operations of a service that have another name than the method."""
 POLLING = "by polling the log"
 STREAMS = {
     "tail_job_logs": "WebSocket, server-sent events, or by polling the log",
@@ -39,7 +41,7 @@ def rows() -> dict[str, tuple[str, str]]:
 def is_supported(service: Service, method: str) -> bool:
     if method == "get_job_logs":
         return inspect.isgenerator(service.locate_log(None))  # type: ignore[arg-type]
-    operation: Any = getattr(service, method)
+    operation: Any = getattr(service, OPERATIONS.get(method, method))
     required = [each for each in inspect.signature(operation).parameters.values() if each.default is each.empty]
     named = [each for each in required if each.kind is not each.VAR_POSITIONAL and each.kind is not each.VAR_KEYWORD]
     try:
