@@ -12,6 +12,8 @@ from typing import Any
 
 from airflow_provider_rayagent.text.sanitization import sanitize
 
+CONFLICT = 409
+"""Status of an answer that a job's id is taken, on Ray or in an agent's queue."""
 MAX_DETAIL = 1_000
 """Characters of an error's message in a trigger's event, which Airflow prints to the task log."""
 

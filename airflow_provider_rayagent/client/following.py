@@ -14,9 +14,9 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentResponseError,
     RayAgentUnsupportedError,
 )
+from airflow_provider_rayagent.client.job_secrets import secrets_of
 from airflow_provider_rayagent.client.log_answers import StreamEndedError
 from airflow_provider_rayagent.client.service import OpenLiveLog
-from airflow_provider_rayagent.client.submission import secrets_of
 from airflow_provider_rayagent.client.transience import is_log_unreadable, is_permanent
 from airflow_provider_rayagent.client.validation import JobId, Protocol, validate_protocol
 from airflow_provider_rayagent.tail import commands as do

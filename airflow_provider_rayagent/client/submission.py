@@ -13,7 +13,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.client.call import Call
-from airflow_provider_rayagent.client.errors import RayAgentHTTPError, RayAgentInputError, RayAgentNotFoundError
+from airflow_provider_rayagent.client.errors import (
+    CONFLICT,
+    RayAgentHTTPError,
+    RayAgentInputError,
+    RayAgentNotFoundError,
+)
 from airflow_provider_rayagent.client.json_objects import json_object
 from airflow_provider_rayagent.client.ray_answers import check_resources
 from airflow_provider_rayagent.client.validation import shown, validate_job_id
@@ -28,12 +33,6 @@ MAX_BODY_BYTES = 1024 * 1024
 """Largest request body of Ray's job agent (aiohttp's ``client_max_size``)."""
 RESERVED_RESOURCES = ("CPU", "GPU", "memory", "object_store_memory")
 
-CONFLICT = 409
-"""HTTP status if the id of a job is taken."""
-MASKED_ENV_VARS = "airflow_masked_env_vars"
-"""Name in a job's metadata: a JSON list of environment variables."""
-MIN_SECRET = 5
-"""Characters of the shortest value that is masked, as Airflow's default (``[logging] min_length_masked_secret``)."""
 SUBMIT_SECONDS = 60.0
 """Time for the answer to a submission, for which Ray creates an actor."""
 UPLOAD_SECONDS = 120.0
@@ -145,29 +144,6 @@ def validate_env_vars(value: object) -> dict[str, str]:
             raise RayAgentInputError(f"The value of env_vars[{name!r}] must be a string, not {type(text).__name__}.")
         _check_string(f"{name}={text}", f"The value of env_vars[{name!r}]")
     return dict(value)
-
-
-def masked_names(env_vars: Mapping[str, str]) -> dict[str, str]:
-    """Return the metadata that names the environment variables whose values are masked in the job's log."""
-    return {MASKED_ENV_VARS: json.dumps(sorted(env_vars))} if env_vars else {}
-
-
-def secrets_of(job: Mapping[str, Any]) -> list[str]:
-    """Return the texts to mask in the log of a job: the values of the variables that :func:`masked_names` names.
-
-    :param job: the job's details, which have the values.
-    """
-    try:
-        env_vars = job["runtime_env"]["env_vars"]
-        named = json.loads(job["metadata"][MASKED_ENV_VARS])
-        return secret_values({name: env_vars[name] for name in named if isinstance(env_vars.get(name), str)})
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
-        return []
-
-
-def secret_values(env_vars: Mapping[str, str]) -> list[str]:
-    """Return the values of environment variables that are masked: those that are not parts of ordinary words."""
-    return [value for value in env_vars.values() if len(value) >= MIN_SECRET and value.lower() != "false"]
 
 
 def _required_resources(body: Mapping[str, Any]) -> dict[str, float]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_rayagent.client.jobs import MAX_ENTRYPOINT
-from airflow_provider_rayagent.client.submission import masked_names, secret_values
 from airflow_provider_rayagent.exceptions import RayAgentInputError
 from airflow_provider_rayagent.tasks.env_vars import EnvVars, validate_names
 from airflow_provider_rayagent.tasks.starting import RayAgentJobStartingOperator
@@ -127,6 +126,7 @@ class RayAgentSubmitJobOperator(RayAgentJobStartingOperator):
         check_origin(job, job_id, context)
 
     def _request_start(self, context: Context) -> str:
+        from airflow_provider_rayagent.client.job_secrets import masked_names
         from airflow_provider_rayagent.tasks.job_origin import origin_env_vars, origin_metadata
 
         secrets = self._hide_secrets(context)
@@ -175,6 +175,8 @@ class RayAgentSubmitJobOperator(RayAgentJobStartingOperator):
         """Return the environment variables of the author, after masking their values in all logs of this process."""
         if self._secrets is None:
             from airflow.sdk.log import mask_secret
+
+            from airflow_provider_rayagent.client.job_secrets import secret_values
 
             self._secrets = self._env_vars.values(
                 self.runtime_env, lambda values: self.render_template(values, context)

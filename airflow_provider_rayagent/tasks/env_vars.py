@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.client.errors import RayAgentInputError
-from airflow_provider_rayagent.client.submission import validate_env_vars
-from airflow_provider_rayagent.text.redaction import REDACTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +38,8 @@ class EnvVars:
         values = runtime_env.get("env_vars") if isinstance(runtime_env, Mapping) else None
         if not isinstance(values, Mapping):
             return self, runtime_env
+        from airflow_provider_rayagent.text.redaction import REDACTED
+
         texts = {name: value for name, value in values.items() if isinstance(value, str)}
         hidden = {**runtime_env, "env_vars": {**values, **dict.fromkeys(texts, REDACTED)}}
         if not rendered:
@@ -55,6 +55,8 @@ class EnvVars:
         :raises RayAgentInputError: if a variable or connection does not exist, or a name or value is invalid.
         """
         from airflow.sdk import BaseHook, Variable
+
+        from airflow_provider_rayagent.client.submission import validate_env_vars
 
         hidden = runtime_env.get("env_vars") if isinstance(runtime_env, Mapping) else None
         values = {**(hidden or {}), **render(dict(self.templates)), **self.rendered}

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_rayagent.client import jobs
 from airflow_provider_rayagent.client.errors import RayAgentError
+from airflow_provider_rayagent.client.job_secrets import secrets_of
 from airflow_provider_rayagent.client.jobs import JobStatus
-from airflow_provider_rayagent.client.submission import secrets_of
 from airflow_provider_rayagent.exceptions import (
     RayAgentJobFailedError,
     RayAgentJobMissingError,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_rayagent.client import jobs
 from airflow_provider_rayagent.client.errors import (
+    CONFLICT,
     RayAgentConnectionError,
     RayAgentError,
     RayAgentHTTPError,
@@ -15,7 +16,6 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentResponseError,
 )
 from airflow_provider_rayagent.client.jobs import JobStatus
-from airflow_provider_rayagent.client.submission import CONFLICT
 from airflow_provider_rayagent.client.transience import is_outcome_unknown
 from airflow_provider_rayagent.client.validation import MAX_DURATION, validate_duration
 from airflow_provider_rayagent.exceptions import (

@@ -19,13 +19,13 @@ from airflow_provider_rayagent.client.blocking_logs import read_whole_log
 from airflow_provider_rayagent.client.call import FileContent
 from airflow_provider_rayagent.client.config import AgentConfig, read_config
 from airflow_provider_rayagent.client.errors import (
+    CONFLICT,
     RayAgentAuthenticationError,
     RayAgentHTTPError,
     RayAgentPermissionError,
     RayAgentResourcesError,
 )
 from airflow_provider_rayagent.client.packing import pack
-from airflow_provider_rayagent.client.submission import CONFLICT
 from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.hooks.connection_check import check_connection
 from airflow_provider_rayagent.tail.end import End

@@ -11,9 +11,9 @@ import pytest
 
 from airflow_provider_rayagent.client.blocking import BlockingAgent
 from airflow_provider_rayagent.client.call import FileContent
-from airflow_provider_rayagent.client.errors import RayAgentHTTPError, RayAgentResourcesError
+from airflow_provider_rayagent.client.errors import CONFLICT, RayAgentHTTPError, RayAgentResourcesError
+from airflow_provider_rayagent.client.job_secrets import masked_names, secrets_of
 from airflow_provider_rayagent.client.packing import pack
-from airflow_provider_rayagent.client.submission import CONFLICT, masked_names, secrets_of
 from airflow_provider_rayagent.client.validation import JobId
 from tests.local.test_following import config_of_agent, config_of_ray, follow_blocking
 from tests.local.test_plain_ray import send, send_async

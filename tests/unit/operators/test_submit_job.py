@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk import BaseHook
 
-from airflow_provider_rayagent.client.submission import masked_names
+from airflow_provider_rayagent.client.job_secrets import masked_names
 from airflow_provider_rayagent.exceptions import (
     RayAgentError,
     RayAgentInputError,

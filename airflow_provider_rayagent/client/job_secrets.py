@@ -1,0 +1,41 @@
+"""The secrets in a job's environment. Pure.
+
+A job that was submitted with secrets names their environment variables in its metadata, so that everyone who follows it
+can mask their values, which are in the job's details.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MASKED_ENV_VARS = "airflow_masked_env_vars"
+"""Name in a job's metadata: a JSON list of environment variables."""
+MIN_SECRET = 5
+"""Characters of the shortest value that is masked, as Airflow's default (``[logging] min_length_masked_secret``)."""
+
+
+def masked_names(env_vars: Mapping[str, str]) -> dict[str, str]:
+    """Return the metadata that names the environment variables whose values are masked in the job's log."""
+    return {MASKED_ENV_VARS: json.dumps(sorted(env_vars))} if env_vars else {}
+
+
+def secrets_of(job: Mapping[str, Any]) -> list[str]:
+    """Return the texts to mask in the log of a job: the values of the variables that :func:`masked_names` names.
+
+    :param job: the job's details, which have the values.
+    """
+    try:
+        env_vars = job["runtime_env"]["env_vars"]
+        named = json.loads(job["metadata"][MASKED_ENV_VARS])
+        return secret_values({name: env_vars[name] for name in named if isinstance(env_vars.get(name), str)})
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        return []
+
+
+def secret_values(env_vars: Mapping[str, str]) -> list[str]:
+    """Return the values of environment variables that are masked: those that are not parts of ordinary words."""
+    return [value for value in env_vars.values() if len(value) >= MIN_SECRET and value.lower() != "false"]
