@@ -1,0 +1,76 @@
+"""The example DAGs that submit jobs, over Ray's own dashboard."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.system.support import Task
+from tests.system.test_fan_out import most_at_once
+
+if TYPE_CHECKING:
+    from tests.stack.serve import Serve
+    from tests.system.support import System
+
+RATES = [0.1, 0.4, 0.25]
+LOSS_AFTER_3 = "rate 0.1: loss 0.262144 after 3 epochs"
+
+
+@pytest.fixture(scope="module")
+def runs(system: System, serve: Serve, plain_ray: str) -> dict[str, Task]:
+    """The last task of a run of each DAG; the runs take place at the same time."""
+    serve.deploy("model-2026-01-30")
+    return {
+        "job": system.start("rayagent_submit_job", "keep_loss", conn_id=plain_ray),
+        "fan out": system.start("rayagent_submit_fan_out", "best", conn_id=plain_ray, rates=RATES),
+        "nightly": system.start("rayagent_submit_nightly", "delete_old", conn_id=plain_ray, night="2026-01-31"),
+    }
+
+
+def other(task: Task, task_id: str, map_index: int = -1) -> Task:
+    """Return another task of the same run."""
+    return Task(task.airflow, task.dag_id, task.run_id, task_id, map_index)
+
+
+def test_a_job_runs_with_the_files_of_its_folder_and_gives_its_result(system: System, runs: dict[str, Task]) -> None:
+    train = other(runs["job"], "train")
+    train.assert_ends("success")
+    runs["job"].assert_ends("success")
+
+    lines = train.forwarded()
+    assert [line for line in lines if line.startswith("rate 0.1")] == [LOSS_AFTER_3]
+    assert train.xcom()["result"] == {"epochs": 3, "rate": 0.25, "loss": 0.5**6}
+    assert runs["job"].xcom() == 0.5**6
+    job = system.agent.job(train.xcom("job_id"))
+    assert (job["metadata"]["airflow_run_id"], job["metadata"]["airflow_task_id"]) == (train.run_id, "train")
+    assert job["runtime_env"]["working_dir"].startswith("gcs://rayagent_")
+    assert train.link() == f"{system.agent.ray_address}/#/jobs/{job['submission_id']}"
+
+
+def test_mapped_tasks_submit_a_job_each_and_only_two_run_at_once(system: System, runs: dict[str, Task]) -> None:
+    best = runs["fan out"]
+    best.assert_ends("success")
+
+    tasks = [other(best, "train", index) for index in range(len(RATES))]
+    ids = [task.xcom("job_id") for task in tasks]
+    assert len(set(ids)) == len(RATES)
+    assert [task.xcom()["result"]["rate"] for task in tasks] == RATES
+    assert best.xcom() == {"job_id": ids[1], "epochs": 3, "rate": 0.4, "loss": pytest.approx(0.2**6)}
+    assert most_at_once([(each["start_date"], each["end_date"]) for each in (task.instance() for task in tasks)]) == 2
+    packages = {system.agent.job(job_id)["runtime_env"]["working_dir"] for job_id in ids}
+    assert len(packages) == 1
+    assert any("The cluster already has" in task.text() for task in tasks)
+
+
+def test_a_night_trains_deploys_its_application_and_deletes_the_one_before(serve: Serve, runs: dict[str, Task]) -> None:
+    delete = runs["nightly"]
+    delete.assert_ends("success")
+
+    assert LOSS_AFTER_3 in other(delete, "train").deferred()
+    wait = other(delete, "wait").xcom()
+    assert (wait["name"], wait["status"]) == ("model-2026-01-31", "RUNNING")
+    assert delete.xcom() == {"name": "model-2026-01-30", "status": "RUNNING", "deleted": True}
+    status, text = serve.answer("model-2026-01-31")
+    assert (status, json.loads(text)) == (200, {"loss": 0.5**6})
