@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Run development tasks from a clean clone; requires only Python and git.
 
-    python3 dev.py demo        show a Ray job's log in an Airflow task log (--keep: leave it running)
+    python3 dev.py demo        show a Ray job's log in an Airflow task log (--keep: leave it running;
+                               --plain: without an agent)
     python3 dev.py test        all tests; arguments are passed to pytest (test tests/unit -k cursor)
     python3 dev.py lint        ruff, and deptry, which checks that all imports are declared
     python3 dev.py types       mypy

@@ -83,6 +83,13 @@ class Cluster:
             raise AssertionError(f"submit: {response.status_code} {response.text}")
         return str(response.json()["submission_id"])
 
+    def job(self, job_id: str) -> dict[str, Any]:
+        """Return the details of a job."""
+        response = requests.get(f"{self.dashboard_url}/api/jobs/{job_id}", headers=self._headers, timeout=PATIENCE)
+        response.raise_for_status()
+        details: dict[str, Any] = response.json()
+        return details
+
     def log_file(self, job_id: str) -> Path:
         """Return the file to which Ray writes a job's log."""
         return self.directory / "ray" / "session_latest" / "logs" / f"job-driver-{job_id}.log"
