@@ -51,6 +51,7 @@ class AgentService:
     description = "a Ray agent"
     streams = AgentStreams()
     log_interval = None
+    has_last_lines = False
     credentials = (
         Credential(AUTHORIZATION_HEADER, "password"),
         Credential(USER_HEADER, "user_token", "Token "),
@@ -148,7 +149,12 @@ class AgentService:
         version = health.get("version") or health.get("agent_version")
         return f"agent {version}" if isinstance(version, str) else "an agent"
 
-    def locate_log(self, job_id: JobId, job: Mapping[str, Any] | None = None) -> Steps:  # noqa: ARG002
+    def locate_log(
+        self,
+        job_id: JobId,
+        job: Mapping[str, Any] | None = None,  # noqa: ARG002
+        lines: int | None = None,  # noqa: ARG002
+    ) -> Steps:
         yield from ()
         return Call("GET", f"jobs/{job_id}/logs/", "text")
 

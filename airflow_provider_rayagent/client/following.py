@@ -68,10 +68,10 @@ Step: TypeAlias = Command | Call | Pause | OpenLiveLog | OpenLog
 
 
 def settings_for(service: Service, settings: TailSettings) -> TailSettings:
-    """Return settings without the streams that the service does not have, and with its pause between readings."""
+    """Return settings without the streams that the service does not have, and with its ways to read the log."""
     sources = service.streams.sources if service.streams else ()
     usable = tuple(source for source in settings.sources if source in sources)
-    return replace(settings, sources=usable, log_interval=service.log_interval)
+    return replace(settings, sources=usable, log_interval=service.log_interval, last_lines=service.has_last_lines)
 
 
 class Following:
@@ -145,8 +145,8 @@ class Following:
                 yield from self._open_stream(command.source)
             case do.ReadStream():
                 yield from self._read_stream(command)
-            case do.OpenWholeLog():
-                yield from self._open_whole_log()
+            case do.OpenWholeLog(lines):
+                yield from self._open_whole_log(lines)
             case do.ReadWholeLog():
                 yield from self._read_whole_log(command)
             case do.Finish(end):
@@ -186,9 +186,9 @@ class Following:
         else:
             self.tail.stream_idle(self.clock(), alive=alive)
 
-    def _open_whole_log(self) -> Generator[Step, Any, None]:
+    def _open_whole_log(self, lines: int | None) -> Generator[Step, Any, None]:
         try:
-            call = yield from self._service.locate_log(self.job_id, self.job)
+            call = yield from self._service.locate_log(self.job_id, self.job, lines)
             if call is not None:
                 yield OpenLog(call)
         except RayAgentError as error:

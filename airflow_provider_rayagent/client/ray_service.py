@@ -67,6 +67,7 @@ class RayService:
     and it has 100 connections for tails and all other calls of the jobs API together
     (``dashboard/subprocesses/handle.py``): with 100 tails no client of the cluster can submit or list jobs."""
     log_interval = LOG_INTERVAL
+    has_last_lines = True
 
     def list_jobs(self) -> Call:
         return Call("GET", "api/jobs/", "list")
@@ -183,13 +184,16 @@ class RayService:
     def run_debug_plugin_release(self, *_: Any, **__: Any) -> NoReturn:
         _no_plugins()
 
-    def locate_log(self, job_id: JobId, job: Mapping[str, Any] | None = None) -> Steps:
+    def locate_log(self, job_id: JobId, job: Mapping[str, Any] | None = None, lines: int | None = None) -> Steps:
         if job is None or not (job.get("driver_node_id") or has_ended(job)):
             job = yield self.get_job(job_id)
-        return self.log_of(job_id, job)
+        return self.log_of(job_id, job, lines)
 
-    def log_of(self, job_id: JobId, job: Mapping[str, Any]) -> Call | None:
-        """Return the request for the whole log of a job with these details, ``None`` if nothing was logged."""
+    def log_of(self, job_id: JobId, job: Mapping[str, Any], lines: int | None = None) -> Call | None:
+        """Return the request for the log of a job with these details, ``None`` if nothing was logged.
+
+        :param lines: number of lines at the end of the log; ``None``: all.
+        """
         node_id = job.get("driver_node_id")
         if not node_id:
             # The driver has not been started, or never was. Why a runtime environment failed is in the job's message.
@@ -199,7 +203,7 @@ class RayService:
         query = {
             "node_id": node_id,
             "filename": f"job-driver-{job_id}.log",
-            "lines": -1,
+            "lines": -1 if lines is None else lines,
             "timeout": WHOLE_LOG_SECONDS,
         }
         return Call("GET", f"api/v0/logs/file?{urlencode(query)}", "text")

@@ -149,10 +149,15 @@ class Service(Protocol):
     def log_interval(self) -> float | None:
         """Seconds between two readings of the whole log while there is no stream; ``None``: as the status is polled."""
 
-    def locate_log(self, job_id: JobId, job: Mapping[str, Any] | None = None) -> Steps:
+    @property
+    def has_last_lines(self) -> bool:
+        """Whether it gives the last lines of a log alone."""
+
+    def locate_log(self, job_id: JobId, job: Mapping[str, Any] | None = None, lines: int | None = None) -> Steps:
         """Return the operation that finds the request for the whole log; its result is ``None`` if nothing is logged.
 
         :param job: the job's details, if they are known.
+        :param lines: request only so many lines at the end of the log.
         """
 
     def log_decoder(self, content_type: str) -> LogBodyDecoder:

@@ -37,7 +37,12 @@ class CloseStream:
 
 @dataclass(frozen=True)
 class OpenWholeLog:
-    """Request the whole log; then call ``whole_log_opened`` or ``whole_log_failed``."""
+    """Request the whole log; then call ``whole_log_opened`` or ``whole_log_failed``.
+
+    :param lines: request only so many lines at the end of the log; ``None``: all.
+    """
+
+    lines: int | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ class TailSettings:
     :param progress_interval: interval at which to report the state of a line that the job redraws with ``\\r``; only
         the last state of a complete line is forwarded. ``None``: ``\\r`` has no special meaning.
     :param forward: whether to read the log.
+    :param last_lines: whether the last lines of the log can be read alone.
     :param once: check the status and read the whole log once, then finish.
     """
 
@@ -99,4 +105,5 @@ class TailSettings:
     max_line_length: int = 1_000_000
     progress_interval: float | None = None
     forward: bool = True
+    last_lines: bool = False
     once: bool = False

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 Joining = Literal["unknown", "raw", "lines"]
 """How the messages of a stream form the text: concatenated as is, or as one line each without its newline."""
 
+KNOWN_CHARS = 4_096
+"""Length of :attr:`Replay.known`."""
 _DIGEST_BYTES = 16
 _MARK_RATIO = 8
 
@@ -110,11 +112,25 @@ class Replay:
         """Number of characters read so far, including those held back."""
         self.recognized = False
         """Whether at least one prefix matched its digest."""
+        self.known = ""
+        """The last characters of the forwarded part that was read."""
+        self._hashed = 0
 
     @property
     def behind(self) -> int:
         """Number of characters to read before new text starts."""
         return max(self._cursor.chars - self.chars, 0)
+
+    def covers(self, cursor: Cursor) -> bool:
+        """Whether exactly the part that this cursor marks was read."""
+        return self._cursor is cursor and self._hashed == cursor.chars
+
+    def continued(self) -> Replay:
+        """Return a replay that continues right after the forwarded part, all of which was read."""
+        other = Replay(self._cursor)
+        other._hash, other._hashed, other._expected = self._hash.copy(), self._hashed, []
+        other.chars, other.known, other.recognized = self._hashed, self.known, True
+        return other
 
     def feed(self, text: str) -> str:
         """Return the part of ``text`` that is new.
@@ -149,3 +165,5 @@ class Replay:
 
     def _update(self, text: str) -> None:
         self._hash.update(text.encode("utf-8", "surrogatepass"))
+        self._hashed += len(text)
+        self.known = text[-KNOWN_CHARS:] if len(text) >= KNOWN_CHARS else (self.known + text)[-KNOWN_CHARS:]

@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import random
 from enum import Enum
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_rayagent.tail import commands as do
 from airflow_provider_rayagent.tail import draining
@@ -161,12 +161,12 @@ class Tail:
             if now >= self._stream.due(source):
                 return self._open_stream(source)
             due = min(due, self._stream.due(source))
-        return do.OpenWholeLog() if now >= self._log.due else self._wait(now, due)
+        return self._log.open(self.cursor) if now >= self._log.due else self._wait(now, due)
 
     def _drain(self, now: float) -> Command:
         """Read the whole log until it contains nothing new; if that fails, try a stream for its end."""
         if not self._drain_attempts.is_log_unavailable:
-            return do.OpenWholeLog() if now >= self._log.due else self._wait(now, self._log.due)
+            return self._log.open() if now >= self._log.due else self._wait(now, self._log.due)
         if self._stream.state is ConnectionState.OPEN:
             until = max(self._stream.last_text_at, self._status.ended_at or now) + draining.STREAM_SECONDS
             if now < until:
@@ -196,7 +196,7 @@ class Tail:
         if reader is not None and reader.needs_comparison:
             if now >= self._log.compare_due:
                 self._log.excerpt = reader.next_excerpt()
-                return do.OpenWholeLog()
+                return self._log.open()
             until = min(until, self._log.compare_due)
             if reader.is_full:
                 return do.Wait(max(until - now, 0.0))
@@ -288,7 +288,7 @@ class Tail:
 
     def whole_log_opened(self, now: float) -> None:
         """Start reading the response with the whole log."""
-        self._log.opened(now, self._new_reader(TextReader))
+        self._log.opened(now, lambda replay: self._new_reader(TextReader, replay=replay))
 
     def whole_log_received(self, now: float, text: str) -> None:
         """Process a chunk of the whole log."""
@@ -297,6 +297,13 @@ class Tail:
                 self._log.request_close()
                 self._compared(now, self._log.excerpt.text)
             return
+        if self._log.last_lines is None:
+            self._read_log(now, text)
+        elif not self._log.last_lines.feed(text):
+            self._log.request_close()
+            self._log.position_not_found(now)
+
+    def _read_log(self, now: float, text: str) -> None:
         reader = self._log.reader
         if reader is None:
             return
@@ -317,13 +324,19 @@ class Tail:
         if self._log.excerpt is not None:
             self._compared(now, self._log.excerpt.text)
             return
+        if self._log.last_lines is not None:
+            text = self._log.last_lines.new_text()
+            if text is None:
+                self._log.position_not_found(now)
+                return
+            self._read_log(now, text)
         reader, self._log.reader = self._log.reader, None
         if reader is None:
             return
         ended_at = self._status.ended_at
         self._output.log_readable()
         self._suspects.log_read()
-        self._log.was_read(now, job_has_ended=ended_at is not None)
+        self._log.was_read(now, reader, job_has_ended=ended_at is not None)
         if ended_at is not None and self._log.opened_at >= ended_at:
             self._read_after_end(now, ended_at, reader, delimited=delimited)
 
@@ -343,9 +356,9 @@ class Tail:
 
     # Rules
 
-    def _new_reader(self, kind: type[ReaderT]) -> ReaderT:
+    def _new_reader(self, kind: type[ReaderT], **more: Any) -> ReaderT:
         redraws = self._settings.progress_interval is not None
-        return kind(self.cursor, self._settings.max_line_length, redraws=redraws, redact=self._redact)
+        return kind(self.cursor, self._settings.max_line_length, redraws=redraws, redact=self._redact, **more)
 
     def _add_progress(self, now: float) -> None:
         interval = self._settings.progress_interval

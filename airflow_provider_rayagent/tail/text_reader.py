@@ -19,13 +19,21 @@ class TextReader:
     :param max_line_length: see :class:`LineAssembler`.
     :param redraws: whether ``\\r`` redraws a line; see :class:`RedrawingAssembler`.
     :param redact: the secrets that must not be split between two pieces of a line.
+    :param replay: has read the forwarded part, after which the text begins; ``None``: it begins with the log.
     """
 
     def __init__(
-        self, cursor: Cursor, max_line_length: int, *, redraws: bool = False, redact: Redactor = NO_SECRETS
+        self,
+        cursor: Cursor,
+        max_line_length: int,
+        *,
+        redraws: bool = False,
+        redact: Redactor = NO_SECRETS,
+        replay: Replay | None = None,
     ) -> None:
         self._cursor = cursor
-        self._replay = Replay(cursor)
+        self._replay = replay or Replay(cursor)
+        self._lines_before = cursor.lines
         self._pairs = SurrogateJoiner()
         assembler = RedrawingAssembler if redraws else LineAssembler
         self._assembler = assembler(max_line_length, mid_line=cursor.mid_line, redact=redact)
@@ -33,6 +41,16 @@ class TextReader:
         """Whether any text was received."""
         self.advanced = False
         """Whether any new text was received."""
+
+    @property
+    def replay(self) -> Replay:
+        """Reads the part that was forwarded."""
+        return self._replay
+
+    @property
+    def new_lines(self) -> int:
+        """Number of lines that the text brought so far."""
+        return self._cursor.lines - self._lines_before
 
     @property
     def chars(self) -> int:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from airflow_provider_rayagent.tail import commands as do
 from airflow_provider_rayagent.tail.backoff import Backoff, interval_between_reads, pause_between_reads
+from airflow_provider_rayagent.tail.last_lines import LastLines, LastLinesPolicy
 from airflow_provider_rayagent.tail.live_stream import ConnectionState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_rayagent.tail.commands import TailSettings
+    from airflow_provider_rayagent.tail.cursor import Cursor, Replay
     from airflow_provider_rayagent.tail.stream_reader import LogExcerpt
     from airflow_provider_rayagent.tail.text_reader import TextReader
 
@@ -27,6 +30,9 @@ class WholeLog:
     """
 
     def __init__(self, settings: TailSettings, jitter: Callable[[], float]) -> None:
+        self._can_read_last_lines = settings.last_lines
+        self._policy = LastLinesPolicy()
+        self._replay: Replay | None = None
         self._interval = settings.log_interval or interval_between_reads(settings.poll_interval)
         self._backoff = Backoff(0.5, MAX_PAUSE_SECONDS, jitter)
         self._compare_failures = 0
@@ -35,6 +41,8 @@ class WholeLog:
         """Reads the log, if it is read to be forwarded."""
         self.excerpt: LogExcerpt | None = None
         """Extracts the excerpt, if the log is read to be compared."""
+        self.last_lines: LastLines | None = None
+        """Finds the position, if only the last lines are read."""
         self.opened_at = 0.0
         self.compare_due = 0.0
         """When the next comparison is due."""
@@ -51,15 +59,34 @@ class WholeLog:
         """Consecutive failures."""
         return self._backoff.failures
 
-    def opened(self, now: float, reader: TextReader) -> None:
+    def open(self, cursor: Cursor | None = None) -> do.OpenWholeLog:
+        """Return the command to open the log.
+
+        :param cursor: the position, if the lines after it are enough.
+        """
+        self.last_lines, self._replay = None, None
+        found = self._policy.next(cursor) if cursor is not None and self._can_read_last_lines else None
+        if found is None:
+            return do.OpenWholeLog()
+        self._replay, lines = found
+        self.last_lines = LastLines(self._replay.known)
+        return do.OpenWholeLog(lines)
+
+    def opened(self, now: float, new_reader: Callable[[Replay | None], TextReader]) -> None:
         """Note that the response with the log has started.
 
-        :param reader: reads the log, unless it is read to be compared.
+        :param new_reader: returns a reader of the log, which is needed unless it is read to be compared.
         """
         self.state = ConnectionState.OPEN
         self.opened_at = now
         if self.excerpt is None:
-            self.reader = reader
+            self.reader = new_reader(self._replay)
+
+    def position_not_found(self, now: float) -> None:
+        """Note that the position is not in the last lines, or not for certain: read the whole log at once."""
+        self.reader = self.last_lines = None
+        self._policy.failed()
+        self._backoff.reset(now)
 
     def request_close(self) -> None:
         """Make the driver close the response, if one is open."""
@@ -70,8 +97,9 @@ class WholeLog:
         """Note that the driver has closed the response, or that it has ended."""
         self.state = ConnectionState.CLOSED
 
-    def was_read(self, now: float, *, job_has_ended: bool) -> None:
+    def was_read(self, now: float, reader: TextReader, *, job_has_ended: bool) -> None:
         """Note that the log was read to its end and forwarded."""
+        self._policy.read(reader.replay, reader.new_lines, was_whole=self.last_lines is None)
         self.was_tried = True
         self._compare_failures = 0
         pause = 0.0 if job_has_ended else pause_between_reads(self._interval, now - self.opened_at)

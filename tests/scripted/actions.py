@@ -103,17 +103,24 @@ class FullText(Action):
 
     :param as_json: as one JSON string.
     :param stop: end before this character; negative: so many before the end.
+    :param last: only so many lines at its end; ``None``: all.
     """
 
     as_json: bool = False
     stop: int | None = None
+    last: int | None = None
 
     async def run(self, x: Exchange) -> None:
         await x.ready()
         if self.as_json:
             await x.body(dumps(x.job.truth()[: self.stop]))
             return
-        pieces = x.job.read(0) if self.stop is None else [x.job.truth()[: self.stop]]
+        pieces: Iterable[str] = x.job.read(0)
+        if self.stop is not None or self.last is not None:
+            # Not splitlines(), which splits at more than newlines.
+            lines = x.job.truth().split("\n")
+            first = max(len(lines) - 1 - (self.last or len(lines)) + bool(lines[-1]), 0)
+            pieces = ["\n".join(lines[first:])[: self.stop]]
         for piece in pieces:
             for at in range(0, len(piece), 1 << 16):
                 await x.send(piece[at : at + (1 << 16)].encode("utf-8", "surrogatepass"))

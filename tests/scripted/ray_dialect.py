@@ -152,7 +152,7 @@ def _refuse_log(agent: ScriptedAgent, request: Request) -> Answer | None:
     timeout = query.get("timeout", [""])[0]
     good = (
         query.keys() == LOG_QUERY
-        and query["lines"] == ["-1"]
+        and (query["lines"] == ["-1"] or query["lines"][0].isdecimal())
         and timeout.isdecimal()
         and MIN_LOG_SECONDS <= int(timeout) < MAX_LOG_SECONDS
     )
@@ -185,7 +185,8 @@ def _jobs(agent: ScriptedAgent, request: Request, rest: list[str]) -> Answer | P
             return Play(Follow(), Close(1000))
         case "GET", ["logs"]:
             headers = {"Content-Disposition": 'attachment; filename="file.txt"'}
-            return Play(Open(content_type="text/plain", headers=headers), FullText())
+            lines = int(parse_qs(request.query)["lines"][0])
+            return Play(Open(content_type="text/plain", headers=headers), FullText(last=lines if lines > 0 else None))
     return _NOT_FOUND
 
 

@@ -155,4 +155,32 @@ BYTES_OF_LOGS = {
     **{name: row for name, row in REPLAY.items() if name.startswith("rewritten")},
 }
 
-RAY_FAULTS: dict[str, Fault] = {**LOG, **REFUSED, **STATES, **BYTES_OF_LOGS}
+LONG = "".join(f"line {number} of a long log\n" for number in range(6_000))
+"""So long that only its last lines are read when it grows."""
+
+
+def long(*full: Step, text: str = LONG, grows: str = "a new line\n", times: int = 6) -> Callable[[], Job]:
+    """Return what makes a job with a long log, which grows a few times.
+
+    :param full: as in :func:`there`.
+    """
+    growth = [action for number in range(times) for action in (Sleep(0.3), Grow(f"{number} {grows}"))]
+    timeline: list[Action] = [*growth, SetStatus("SUCCEEDED")]
+    return lambda: Job(text, "RUNNING", timeline=timeline, full=[*full, DEFAULT])
+
+
+LAST_LINES = {
+    "long": Fault(long()),
+    "long, and its last lines are cut": Fault(
+        long(DEFAULT, Reset(), Play(FullText(stop=-20), Drop()), Play(Open(framing="close"), FullText(stop=-5)),
+             DEFAULT, Play(Open()), DEFAULT)
+    ),
+    "long, and its last lines are refused": Fault(long(DEFAULT, NO_FILE, BUSY, Html(502), DEFAULT), slow=True),
+    "long, of equal lines": Fault(long(text="the same line\n" * 12_000)),
+    "long, of one line": Fault(long(text="x" * 300_000, grows="y" * 30_000)),
+    "long, and it grows by many lines": Fault(long(grows="a\n" * 9_000)),
+    "long, and it grows by its last lines again": Fault(long(text="".join(LONG[:60_000] for _ in "ab"),
+                                                             grows=LONG[:60_000])),
+}  # fmt: skip
+
+RAY_FAULTS: dict[str, Fault] = {**LOG, **REFUSED, **STATES, **BYTES_OF_LOGS, **LAST_LINES}

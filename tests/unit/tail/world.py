@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
@@ -69,9 +70,11 @@ class World:
 
     Attributes tell what came of it: ``lines``, ``notices``, ``progress`` (moment and text), ``requests`` (moment and
     kind), ``now``, ``end``.
+
+    :param last_lines: whether the last lines of the log can be had alone.
     """
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, *, last_lines: bool = False) -> None:
         self.history = history
         self.now = 0.0
         self.lines: list[str] = []
@@ -93,6 +96,7 @@ class World:
             silence_timeout=history.silence_timeout,
             max_line_length=history.max_line_length,
             progress_interval=history.progress_interval,
+            last_lines=last_lines,
         )
         self.tail = self._new_tail(None)
 
@@ -174,8 +178,8 @@ class World:
             self._request(command.source)
             self._open_stream()
         elif isinstance(command, do.OpenWholeLog):
-            self._request("text")
-            self._open_text()
+            self._request("text" if command.lines is None else "last lines")
+            self._open_text(command.lines)
         elif isinstance(command, do.CloseStream):
             assert self._stream is not None, "no stream to close"
             self._stream = None
@@ -295,12 +299,15 @@ class World:
         self._text_failures += fails
         return fails
 
-    def _open_text(self) -> None:
+    def _open_text(self, lines: int | None) -> None:
         assert self._body is None, "the whole log twice"
         if self.history.text_gone or self._text_fails(self.history.text_fails):
             self.tail.whole_log_failed(self.now, "Refused.", transient=not self.history.text_gone)
             return
-        self._body = self._text[: self.written.at(self.now)], 0
+        text = self._text[: self.written.at(self.now)]
+        if lines is not None:
+            text = "".join(re.findall(r"[^\n]*\n|[^\n]+", text)[-lines:])
+        self._body = text, 0
         self.tail.whole_log_opened(self.now)
 
     def _read_text(self) -> None:
