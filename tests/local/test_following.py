@@ -35,6 +35,8 @@ pytestmark = pytest.mark.ray
 
 POLL_INTERVAL = 1.0
 MANY = 150_000
+GROWN = 20_000
+"""So many that over Ray only the last lines are read from then on."""
 LONG = 5_000_000
 
 PROGRAMS = {
@@ -43,6 +45,7 @@ PROGRAMS = {
     "bytes": "[(b(bytes([x])), s(0.4)) for x in 'é漢😀\\n'.encode()]; w('end\\n')",
     "silent": "w('before\\n'); s(30); w('after\\n')",
     "many": f"w(''.join(f'line {{n}}\\n' for n in range({MANY})))",
+    "grows": f"w(''.join(f'line {{n}}\\n' for n in range({GROWN})))\nfor n in range(80): w(f'more {{n}}\\n'); s(0.1)",
     "long": f"w('x' * {LONG} + '\\n' + 'short\\n'); s(3); w('y' * {LONG}); w('\\nend\\n')",
     "identical": "[(w('same\\n' * 7), s(0.3)) for _ in range(20)]",
     "stopped": "w('waits\\n'); s(300)",
@@ -54,6 +57,7 @@ LAST_LINES = {
     "bytes": ["é漢😀", "end"],
     "silent": ["before", "after"],
     "many": [f"line {number}" for number in range(MANY)],
+    "grows": [*(f"line {number}" for number in range(GROWN)), *(f"more {number}" for number in range(80))],
     "long": ["x" * LONG, "short", "y" * LONG, "end"],
     "identical": ["same"] * 140,
     "stopped": ["waits"],

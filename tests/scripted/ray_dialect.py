@@ -152,7 +152,7 @@ def _refuse_log(agent: ScriptedAgent, request: Request) -> Answer | None:
     timeout = query.get("timeout", [""])[0]
     good = (
         query.keys() == LOG_QUERY
-        and (query["lines"] == ["-1"] or query["lines"][0].isdecimal())
+        and (query["lines"] == ["-1"] or (query["lines"][0].isdecimal() and query["lines"] != ["0"]))
         and timeout.isdecimal()
         and MIN_LOG_SECONDS <= int(timeout) < MAX_LOG_SECONDS
     )

@@ -52,7 +52,8 @@ def test_any_other_route_is_not_found(path: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        LOG.replace("lines=-1", "lines=1000"),
+        # Ray takes it for 1,000.
+        LOG.replace("lines=-1", "lines=0"),
         LOG.replace("&lines=-1", ""),
         LOG.replace("timeout=290", "timeout=30"),
         LOG.replace("timeout=290", "timeout=300"),
@@ -66,6 +67,15 @@ def test_any_other_route_is_not_found(path: str) -> None:
 def test_a_log_that_may_be_incomplete_is_refused_before_its_script(path: str) -> None:
     with ray(Job("x\n", full=[Drop()])) as agent:
         assert get(agent, path).status_code == 500
+
+
+@pytest.mark.parametrize(
+    ("log", "lines", "expected"),
+    [("a\nb\nc\n", 2, "b\nc\n"), ("a\nb\nc", 1, "c"), ("a\n\n", 1, "\n"), ("a\nb\n", 9, "a\nb\n"), ("", 1, "")],
+)
+def test_the_last_lines_are_given_alone(log: str, lines: int, expected: str) -> None:
+    with ray(Job(log)) as agent:
+        assert get(agent, LOG.replace("lines=-1", f"lines={lines}")).text == expected
 
 
 def test_a_job_that_has_not_started_has_no_node_and_no_log() -> None:

@@ -128,7 +128,7 @@ def test_a_tail_has_no_stream_and_reads_the_log_at_an_interval_of_its_own(source
     assert LOG_INTERVAL == 1.5
     assert RAY.log_interval is not None
     settings = TailSettings(sources=sources, poll_interval=60.0)
-    assert settings_for(RAY, settings) == replace(settings, sources=(), log_interval=RAY.log_interval)
+    assert settings_for(RAY, settings) == replace(settings, sources=(), log_interval=RAY.log_interval, last_lines=True)
     assert settings_for(AGENT, settings) == settings
 
 
