@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.client import plugins
 from airflow_provider_rayagent.client.call import Call
-from airflow_provider_rayagent.client.errors import RayAgentUnsupportedError
+from airflow_provider_rayagent.client.capacity import feasibility_body
+from airflow_provider_rayagent.client.errors import RayAgentNotFoundError, RayAgentUnsupportedError
 from airflow_provider_rayagent.client.service import Credential, ErrorAnswer
 from airflow_provider_rayagent.client.submission import submission_steps, upload_steps
 from airflow_provider_rayagent.client.validation import quote_application_name, validate_id
@@ -106,6 +107,23 @@ class AgentService:
 
     def get_gpu_status(self) -> Call:
         return Call("GET", "gpu_status/")
+
+    def get_cluster_resources(self, use_cache: bool = True) -> Call:
+        return Call("GET", f"resources/cluster/?use_cache={'true' if use_cache else 'false'}")
+
+    def get_capacity(self) -> Steps:
+        try:
+            return (yield self.get_cluster_resources())
+        except RayAgentNotFoundError:
+            raise RayAgentUnsupportedError(
+                "The agent does not report the resources of its cluster (404 for resources/cluster/): it may be old."
+            ) from None
+
+    def check_feasibility(self, kind: str, num_cpus: float, **request: Any) -> Call:
+        return Call("POST", "resources/feasibility/", body=feasibility_body(kind, num_cpus, **request))
+
+    def get_gatekeeping_policy(self) -> Call:
+        return Call("GET", "resources/policy/")
 
     def health_check(self) -> Call:
         return Call("GET", "health/")

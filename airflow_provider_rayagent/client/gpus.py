@@ -41,5 +41,10 @@ def _node(node: Mapping[str, Any], usage: Mapping[str, Mapping[str, Any]] | None
         "total": total,
         "used": used,
         "available": None if used is None else total - used,
-        "types": sorted(name.removeprefix(_TYPE_PREFIX) for name in resources if name.startswith(_TYPE_PREFIX)),
+        "types": accelerator_types(resources),
     }
+
+
+def accelerator_types(resources: Iterable[str]) -> list[str]:
+    """Return the types of a node's accelerators, from the names of its resources."""
+    return sorted(name.removeprefix(_TYPE_PREFIX) for name in resources if name.startswith(_TYPE_PREFIX))

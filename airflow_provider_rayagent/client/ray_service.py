@@ -9,12 +9,14 @@ import contextlib
 import os
 import re
 import shlex
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlencode
 
 from airflow_provider_rayagent.client import ray_answers
 from airflow_provider_rayagent.client.applications import ServeStatus
 from airflow_provider_rayagent.client.call import Call, Pause
+from airflow_provider_rayagent.client.capacity import cluster_resources, workload
 from airflow_provider_rayagent.client.errors import (
     RayAgentHTTPError,
     RayAgentNotFoundError,
@@ -133,9 +135,32 @@ class RayService:
         )
 
     def get_gpu_status(self) -> Steps:
+        return gpu_status(*(yield from self._nodes_and_usage()))
+
+    def get_cluster_resources(self, use_cache: bool = True) -> Steps:  # noqa: ARG002 - Ray's usage has a fixed age
+        resources = yield from self.get_capacity()
+        return resources | workload((yield self.list_jobs()), (yield self.list_serve_applications()))
+
+    def get_capacity(self) -> Steps:
+        nodes, usage = yield from self._nodes_and_usage()
+        return cluster_resources(nodes, usage, datetime.now(tz=timezone.utc))
+
+    def _nodes_and_usage(self) -> Steps:
         nodes = yield self.list_nodes()
+        # Written by Ray's monitor every 5 seconds (``AUTOSCALER_UPDATE_INTERVAL_S`` in ``_private/ray_constants.py``).
         usage = yield Call("GET", "api/cluster_status", convert=ray_answers.resource_usage)
-        return gpu_status(nodes, usage)
+        return nodes, usage
+
+    def check_feasibility(self, kind: str, num_cpus: float, **request: Any) -> NoReturn:  # noqa: ARG002
+        raise RayAgentUnsupportedError(
+            "Ray's dashboard has no gatekeeper to ask: compare the amounts with get_cluster_resources."
+        )
+
+    def get_gatekeeping_policy(self) -> NoReturn:
+        raise RayAgentUnsupportedError(
+            "Ray's dashboard has no gatekeeping policy: Ray starts a job once a node has what its entrypoint requires. "
+            "See get_cluster_resources for what is free."
+        )
 
     def health_check(self) -> Steps:
         # The GCS check takes no token and the version does.

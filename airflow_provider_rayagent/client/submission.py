@@ -6,7 +6,6 @@ Ray accepts most invalid values: the job then fails before it starts, without a 
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ from airflow_provider_rayagent.client.errors import (
 )
 from airflow_provider_rayagent.client.json_objects import json_object
 from airflow_provider_rayagent.client.ray_answers import check_resources
-from airflow_provider_rayagent.client.validation import shown, validate_job_id
+from airflow_provider_rayagent.client.validation import shown, validate_amount, validate_bytes, validate_job_id
 from airflow_provider_rayagent.client.working_dir import is_uri
 
 if TYPE_CHECKING:
@@ -101,11 +100,11 @@ def submission_body(
     if metadata is not None:
         body["metadata"] = _metadata(metadata)
     if entrypoint_num_cpus is not None:
-        body["entrypoint_num_cpus"] = _amount(entrypoint_num_cpus, "entrypoint_num_cpus")
+        body["entrypoint_num_cpus"] = validate_amount(entrypoint_num_cpus, "entrypoint_num_cpus")
     if entrypoint_num_gpus is not None:
-        body["entrypoint_num_gpus"] = _amount(entrypoint_num_gpus, "entrypoint_num_gpus")
+        body["entrypoint_num_gpus"] = validate_amount(entrypoint_num_gpus, "entrypoint_num_gpus")
     if entrypoint_memory is not None:
-        body["entrypoint_memory"] = _bytes(entrypoint_memory)
+        body["entrypoint_memory"] = validate_bytes(entrypoint_memory, "entrypoint_memory")
     if entrypoint_resources is not None:
         body["entrypoint_resources"] = _resources(entrypoint_resources)
     _check_size(body)
@@ -187,18 +186,6 @@ def _metadata(value: object) -> dict[str, Any]:
     return metadata
 
 
-def _amount(value: object, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise RayAgentInputError(f"{name} must be a number of at least 0, not {shown(value)}.")
-    return value
-
-
-def _bytes(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise RayAgentInputError(f"entrypoint_memory must be a whole number of bytes, not {shown(value)}.")
-    return value
-
-
 def _resources(value: object) -> dict[str, float]:
     resources = json_object(value, "entrypoint_resources")
     for name in RESERVED_RESOURCES:
@@ -206,7 +193,7 @@ def _resources(value: object) -> dict[str, float]:
             raise RayAgentInputError(
                 f"entrypoint_resources has {name!r}: use entrypoint_num_cpus, entrypoint_num_gpus or entrypoint_memory."
             )
-    return {name: _amount(amount, f"entrypoint_resources[{name!r}]") for name, amount in resources.items()}
+    return {name: validate_amount(amount, f"entrypoint_resources[{name!r}]") for name, amount in resources.items()}
 
 
 def _check_size(body: Mapping[str, Any]) -> None:

@@ -139,6 +139,26 @@ def validate_count(value: object, name: str) -> int:
     return value
 
 
+def validate_amount(value: object, name: str) -> float:
+    """Return ``value``, if it is a finite number of at least 0.
+
+    :raises RayAgentInputError: for anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise RayAgentInputError(f"{name} must be a number of at least 0, not {shown(value)}.")
+    return value
+
+
+def validate_bytes(value: object, name: str) -> int:
+    """Return ``value``, if it is a number of bytes.
+
+    :raises RayAgentInputError: for anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise RayAgentInputError(f"{name} must be a whole number of bytes, not {shown(value)}.")
+    return value
+
+
 def validate_protocol(value: object) -> Protocol:
     """Return ``value`` if it is one of :data:`PROTOCOLS`.
 

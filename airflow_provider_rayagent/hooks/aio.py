@@ -17,7 +17,7 @@ from airflow_provider_rayagent.hooks.plugins import AsyncPluginMethods
 from airflow_provider_rayagent.hooks.submission import AsyncSubmissionMethods
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator
+    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
     from types import ModuleType
 
     from typing_extensions import Self
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.client.aio import AsyncAgent
     from airflow_provider_rayagent.client.aio_driver import AsyncFollower
     from airflow_provider_rayagent.client.call import Operation
-    from airflow_provider_rayagent.client.service import Service
+    from airflow_provider_rayagent.client.service import ResourceKind, Service
     from airflow_provider_rayagent.hooks.plugins import Timeout
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.cursor import Cursor
@@ -92,6 +92,10 @@ class RayAgentAsyncHook(AsyncPluginMethods, AsyncSubmissionMethods, BaseHook):
         valid_id = validate_job_id(job_id)
         return await read_whole_log(await self.get_async_conn(), valid_id)
 
+    async def list_job_logs(self, job_id: str) -> str:
+        """Return the same as :meth:`get_job_logs`."""
+        return await self.get_job_logs(job_id)
+
     async def stop_job(self, job_id: str) -> dict[str, Any]:
         """Request the stop of a job; return the agent's answer."""
         valid_id = validate_job_id(job_id)
@@ -146,6 +150,30 @@ class RayAgentAsyncHook(AsyncPluginMethods, AsyncSubmissionMethods, BaseHook):
     async def get_gpu_status(self) -> dict[str, Any]:
         """Return the GPUs of the cluster, summed over its nodes."""
         return await self._object(lambda service: service.get_gpu_status())
+
+    async def get_cluster_resources(self, use_cache: bool = True) -> dict[str, Any]:
+        """Return the resources of the cluster: in total, in use and free, for the cluster and for each node."""
+        return await self._object(lambda service: service.get_cluster_resources(use_cache))
+
+    async def check_feasibility(
+        self,
+        kind: ResourceKind,
+        num_cpus: float,
+        num_gpus: float = 0.0,
+        memory_bytes: int | None = None,
+        replicas: int = 1,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Ask the agent whether it would admit a workload now; nothing is started or reserved."""
+        return await self._object(
+            lambda service: service.check_feasibility(
+                kind, num_cpus, num_gpus=num_gpus, memory_bytes=memory_bytes, replicas=replicas, metadata=metadata
+            )
+        )
+
+    async def get_gatekeeping_policy(self) -> dict[str, Any]:
+        """Return the limits by which the agent admits workloads."""
+        return await self._object(lambda service: service.get_gatekeeping_policy())
 
     async def health_check(self) -> dict[str, Any]:
         """Return the health that the agent reports."""

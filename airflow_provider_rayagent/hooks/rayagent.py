@@ -17,7 +17,7 @@ from airflow_provider_rayagent.hooks.submission import SubmissionMethods
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from typing_extensions import Self
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.client.blocking_driver import Follower
     from airflow_provider_rayagent.client.call import Operation
     from airflow_provider_rayagent.client.config import AgentConfig
-    from airflow_provider_rayagent.client.service import Service
+    from airflow_provider_rayagent.client.service import ResourceKind, Service
     from airflow_provider_rayagent.client.validation import Protocol
     from airflow_provider_rayagent.hooks.plugins import Timeout
     from airflow_provider_rayagent.tail.commands import TailSettings
@@ -122,6 +122,10 @@ class RayAgentHook(PluginMethods, SubmissionMethods, BaseHook):
 
         return read_whole_log(self._agent, validate_job_id(job_id))
 
+    def list_job_logs(self, job_id: str) -> str:
+        """Return the same as :meth:`get_job_logs`; the agent's client has both names."""
+        return self.get_job_logs(job_id)
+
     def stop_job(self, job_id: str) -> dict[str, Any]:
         """Request the stop of a job; return the agent's answer, such as ``{"stopped": true}``.
 
@@ -208,6 +212,56 @@ class RayAgentHook(PluginMethods, SubmissionMethods, BaseHook):
         """Return the GPUs of the cluster, summed over its nodes."""
         status: dict[str, Any] = self._send(lambda service: service.get_gpu_status())
         return status
+
+    def get_cluster_resources(self, use_cache: bool = True) -> dict[str, Any]:
+        """Return the resources of the cluster: in total, in use and free, for the cluster and for each node.
+
+        The keys are those of the agent's ``ClusterResourceSnapshot``: ``collected_at`` (ISO 8601), ``stale``, ``cpu``,
+        ``memory`` and ``object_store`` (bytes), each with ``total``, ``used`` and ``available``; ``gpu`` with
+        ``total_gpus``, ``available_gpus`` and others; ``running_jobs``, ``total_serve_replicas``, ``node_counts`` and
+        ``nodes``. What the service does not know is missing. Over plain Ray and the local agent, each node also has
+        ``gpu`` with ``total``, ``used`` and ``available``.
+
+        :param use_cache: whether the agent may answer from its cache. Over plain Ray, the usage is up to 5 seconds old.
+        """
+        resources: dict[str, Any] = self._send(lambda service: service.get_cluster_resources(use_cache))
+        return resources
+
+    def check_feasibility(
+        self,
+        kind: ResourceKind,
+        num_cpus: float,
+        num_gpus: float = 0.0,
+        memory_bytes: int | None = None,
+        replicas: int = 1,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Ask the agent whether it would admit a workload now; nothing is started or reserved.
+
+        :param kind: ``job``, ``serve``, ``container`` or ``task``.
+        :param num_cpus: CPUs of each replica.
+        :param num_gpus: GPUs of each replica.
+        :param memory_bytes: bytes of memory of each replica; ``None``: not considered.
+        :param replicas: number of replicas.
+        :param metadata: JSON for the agent.
+        :return: the agent's answer, whose form depends on the agent; the local agent's has ``feasible`` and ``reason``.
+        :raises RayAgentInputError: if an argument is invalid.
+        :raises RayAgentUnsupportedError: over plain Ray, which has no such check.
+        """
+        answer: dict[str, Any] = self._send(
+            lambda service: service.check_feasibility(
+                kind, num_cpus, num_gpus=num_gpus, memory_bytes=memory_bytes, replicas=replicas, metadata=metadata
+            )
+        )
+        return answer
+
+    def get_gatekeeping_policy(self) -> dict[str, Any]:
+        """Return the limits by which the agent admits workloads, such as ``max_concurrent_jobs`` (0: no limit).
+
+        :raises RayAgentUnsupportedError: over plain Ray, which has no such policy.
+        """
+        policy: dict[str, Any] = self._send(lambda service: service.get_gatekeeping_policy())
+        return policy
 
     def health_check(self) -> dict[str, Any]:
         """Return the health that the agent reports; this also checks the token."""

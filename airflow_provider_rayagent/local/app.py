@@ -21,6 +21,7 @@ from airflow_provider_rayagent.local.job_logs import JobLogs
 from airflow_provider_rayagent.local.limits import BodyLimits, RelativeRedirects
 from airflow_provider_rayagent.local.plugin_routes import answer_missing_gpus, plugin_routes
 from airflow_provider_rayagent.local.plugin_runs import GpuUnavailableError, PluginRuns
+from airflow_provider_rayagent.local.resource_routes import resource_routes
 from airflow_provider_rayagent.local.spool import MAX_ACTIVE_READERS
 from airflow_provider_rayagent.local.streams import EventStream, TextStream, stream_to_websocket
 from airflow_provider_rayagent.local.whole_logs import WholeLogs
@@ -118,6 +119,9 @@ def create_app(agent: Agent, token: str, plugins: PluginFolder | None) -> FastAP
     app.state.agent = agent
     app.include_router(routes)
     app.add_api_websocket_route("/jobs/{job_id}/logs/", tail_over_websocket)
+    app.include_router(
+        resource_routes(agent.ray, agent.queue), dependencies=[Security(_token_header)], responses=_common_errors
+    )
     if plugins is not None:
         app.include_router(
             plugin_routes(PluginRuns(plugins, agent.queue, agent.ray)),
@@ -303,7 +307,7 @@ async def answer_unsupported(request: Request) -> JSONResponse:
     if path.startswith("/plugin_releases"):
         detail = "The local agent has no plugin store. To run plugins from a folder: rayagent-local --plugins DIR."
     else:
-        detail = "The local agent has no containers or policies. Submit jobs with POST /jobs/."
+        detail = "The local agent has no containers, and its policy cannot be changed. Submit jobs with POST /jobs/."
     return JSONResponse({"detail": detail}, 501)
 
 

@@ -88,7 +88,7 @@ class JobQueue:
 
     def __init__(self, ray: RayDashboard, limit: int) -> None:
         self._ray = ray
-        self._limit = limit
+        self.limit = limit
         self._waiting: dict[str, _WaitingJob] = {}
         self._ended: dict[str, Row] = {}
         self._lock = asyncio.Lock()
@@ -229,7 +229,7 @@ class JobQueue:
             del self._ended[next(iter(self._ended))]
 
     async def _free_slots(self) -> int:
-        return self._limit - sum(_takes_slot(job) for job in await self._ray.list_jobs())
+        return self.limit - sum(_takes_slot(job) for job in await self._ray.list_jobs())
 
 
 def _can_retry(job: _WaitingJob, error: RayAnswerError) -> bool:

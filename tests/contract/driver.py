@@ -48,6 +48,8 @@ def call(
             for item in value:
                 items.append(item)  # noqa: PERF402  # what came before an error is told too
             value = items
+        if hasattr(value, "model_dump"):
+            value = value.model_dump(mode="json")
     except Exception as error:  # noqa: BLE001  # whatever it is, the other side judges it
         return {
             "error": {
@@ -65,7 +67,9 @@ def describe() -> dict[str, Any]:
     ray = _ray()
     client = importlib.import_module("synapse_sdk.clients.agent").AgentClient
     plugins = importlib.import_module("synapse_sdk.clients.agent.plugin").PluginClientMixin
-    names = [name for name in vars(ray.RayClientMixin) if not name.startswith("_")] + ["health_check"]
+    resources = importlib.import_module("synapse_sdk.clients.agent.resources").ResourceClientMixin
+    names = [name for mixin in (ray.RayClientMixin, resources) for name in vars(mixin) if not name.startswith("_")]
+    names.append("health_check")
     found = {name: inspect.getattr_static(client, name) for name in names}
     return {
         "version": importlib.import_module("importlib.metadata").version("synapse-sdk"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.contract.conftest import LINES, SLEEPS, same_answer, submit
+from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
@@ -57,6 +58,41 @@ def test_the_tasks_and_one_of_them(client: Client, hook: RayAgentHook, jobs: Job
 
 def test_the_status_of_the_gpus(client: Client, hook: RayAgentHook) -> None:
     assert same_answer(client, hook, "get_gpu_status")
+
+
+def test_the_resources_of_the_cluster(client: Client, hook: RayAgentHook) -> None:
+    """The client turns the agent's answer into a model; what it knows of ours is the same."""
+
+    def agrees(ours: Any, theirs: Any) -> bool:
+        if isinstance(ours, dict):
+            return all(agrees(value, theirs[name]) for name, value in ours.items() if name in theirs)
+        if isinstance(ours, list):
+            return len(ours) == len(theirs) and all(map(agrees, ours, theirs))
+        return bool(ours == theirs)
+
+    theirs, kind = client.call_for("get_cluster_resources", use_cache=False)
+    ours = hook.get_cluster_resources(use_cache=False)
+    assert kind == "ClusterResourceSnapshot"
+    assert ours.keys() == theirs.keys()
+    for name in ("cpu", "gpu", "node_counts", "nodes", "total_serve_replicas"):
+        assert agrees(ours[name], theirs[name]), name
+    assert (ours["cpu"]["total"], ours["node_counts"]) == (4.0, {"total": 1, "alive": 1, "dead": 0})
+
+
+@pytest.mark.parametrize(("cpus", "feasible"), [(1, True), (1000, False)])
+def test_the_feasibility_of_a_job(client: Client, hook: RayAgentHook, cpus: float, feasible: bool) -> None:
+    def ask() -> dict[str, Any]:
+        theirs: dict[str, Any] = client.call("check_feasibility", "serve", cpus, replicas=2)
+        return theirs
+
+    # Ray reports the usage every few seconds; a job of another test may just have ended.
+    wait_until(lambda: ask()["feasible"] is feasible, "feasibility")
+    assert hook.check_feasibility("serve", cpus, replicas=2) == ask()
+
+
+def test_the_policy(client: Client, hook: RayAgentHook) -> None:
+    policy = same_answer(client, hook, "get_gatekeeping_policy")
+    assert policy.items() <= client.call("get_runtime_policy").items()
 
 
 def test_a_stop_of_a_running_job(client: Client, hook: RayAgentHook, agent: LocalAgent) -> None:

@@ -128,6 +128,7 @@ def without_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAgent
         ("GET", "serve_applications/a/", {}),
         ("DELETE", "serve_applications/a/", {}),
         ("GET", "gpu_status/", {}),
+        ("GET", "resources/cluster/", {}),
     ],
 )
 def test_requests_return_503_while_ray_is_down(

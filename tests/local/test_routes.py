@@ -12,7 +12,7 @@ import websocket
 
 from airflow_provider_rayagent import __version__
 from tests.stack.ray import driver_environment
-from tests.stack.watch import PATIENCE
+from tests.stack.watch import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -203,13 +203,40 @@ def test_websocket_without_token_is_rejected(agent: LocalAgent, header: list[str
         ("DELETE", "plugin_releases/train@1.0"),
         ("GET", "builds/a/"),
         ("GET", "containers/docker/"),
-        ("GET", "resources/cluster/"),
         ("PATCH", "resources/policy/"),
         ("GET", "system/status/"),
     ],
 )
 def test_unsupported_routes_return_501(agent: LocalAgent, method: str, path: str) -> None:
     assert "local agent has no" in error_detail(agent.request(method, path, json={"action": "x"}), 501)
+
+
+@pytest.mark.parametrize(
+    ("request_", "feasible"),
+    [
+        ({"num_cpus": 4}, True),
+        ({"num_cpus": 2, "replicas": 2}, True),
+        ({"num_cpus": 3, "replicas": 2}, False),
+        ({"num_cpus": 0, "replicas": 100}, True),
+        ({"num_cpus": 1, "num_gpus": 1}, False),
+        ({"num_cpus": 1, "memory_bytes": 2**60}, False),
+    ],
+)
+def test_feasibility_is_that_of_the_nodes(agent: LocalAgent, request_: dict[str, Any], feasible: bool) -> None:
+    def ask() -> Any:
+        answer = agent.request("POST", "resources/feasibility/", json={"kind": "job", **request_})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    # Ray reports the usage every few seconds; another test's job may just have ended.
+    wait_until(lambda: ask()["feasible"] is feasible, "feasibility")
+    assert "replicas" in ask()["reason"]
+
+
+def test_policy_is_that_of_the_queue(agent: LocalAgent) -> None:
+    policy = get(agent, "resources/policy/")
+
+    assert (policy["max_concurrent_jobs"], policy["gatekeeping_enabled"]) == (3, False)
 
 
 def test_nodes_and_gpus_of_machine(agent: LocalAgent) -> None:

@@ -276,13 +276,21 @@ def _listed(rows: list[dict[str, Any]], *, total: int, filtered: int) -> Answer:
 
 
 def _cluster_status(agent: ScriptedAgent, request: Request) -> Answer:
-    """Return the resources of every node; none is in use."""
+    """Return the resources of every node."""
     totals: Mapping[str, Mapping[str, float]] = {
         node["node_id"]: node.get("resources_total", {}) for node in agent.nodes
     }
-    usage = {node: {name: [0.0, total] for name, total in each.items()} for node, each in totals.items()}
+    usage = {
+        node: {_camel_case(name): [agent.used.get(node, {}).get(name, 0.0), total] for name, total in each.items()}
+        for node, each in totals.items()
+    }
     status = {"loadMetricsReport": {"usageByNode": usage}}
     return Answer(200, {"result": True, "msg": "Got cluster status.", "data": {"clusterStatus": status}})
+
+
+def _camel_case(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(each[:1].upper() + each[1:] for each in others)
 
 
 _GETS: dict[str, Callable[[ScriptedAgent, Request], Answer]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from tests.scripted.actions import Drop, Follow, FullText, Play
@@ -21,6 +22,7 @@ WELL_WS = Play(Follow(), Complete(), Drop())
 
 WELL_SSE = Play(Follow(), Complete())
 
+POLICY = {"max_concurrent_jobs": 3, "gatekeeping_enabled": True, "cpu_max_utilization_percent": 90.0}
 _NOT_FOUND = Refuse(404)
 
 
@@ -103,6 +105,56 @@ def _fixed(value: object) -> Callable[[ScriptedAgent, Request, list[str]], Answe
     return lambda agent, request, rest: _NOT_FOUND if rest else _get(request, value)
 
 
+def _resources(agent: ScriptedAgent, request: Request, rest: list[str]) -> Answer | Play:
+    match request.method, rest:
+        case "GET", ["cluster"]:
+            return Answer(200, snapshot(agent))
+        case "GET", ["policy"]:
+            return Answer(200, POLICY)
+        case "POST", ["feasibility"]:
+            return Answer(200, {"allowed": True, "asked": json.loads(request.body)})
+    return _NOT_FOUND
+
+
+def snapshot(agent: ScriptedAgent) -> dict[str, Any]:
+    """Return the resources of the cluster, with the fields that the agent's client knows."""
+
+    def counter(nodes: list[dict[str, Any]], name: str) -> dict[str, float]:
+        total = sum(node.get("resources_total", {}).get(name, 0) for node in nodes)
+        used = sum(agent.used.get(node["node_id"], {}).get(name, 0) for node in nodes)
+        return {"total": total, "used": used, "available": total - used}
+
+    def row(node: dict[str, Any]) -> dict[str, Any]:
+        types = [name.partition(":")[2] for name in node.get("resources_total", {}) if "accelerator_type:" in name]
+        gpus = int(node.get("resources_total", {}).get("GPU", 0))
+        return {
+            "node_id": node["node_id"],
+            "host_name": None,
+            "ip": node.get("node_ip"),
+            "is_head_node": False,
+            "state": node["state"],
+            "accelerator_type": types[0] if types else None,
+            "cpu": counter([node], "CPU"),
+            "memory": counter([node], "memory"),
+            "gpus": [{"index": index, "name": "GPU", "uuid": f"GPU-{index}"} for index in range(gpus)],
+        }
+
+    alive = [node for node in agent.nodes if node["state"] == "ALIVE"]
+    gpu = counter(alive, "GPU")
+    return {
+        "collected_at": "2026-01-31T00:00:00Z",
+        "stale": False,
+        "cpu": counter(alive, "CPU"),
+        "memory": counter(alive, "memory"),
+        "gpu": {"total_gpus": int(gpu["total"]), "available_gpus": int(gpu["available"]), "avg_utilization": 0.0},
+        "object_store": None,
+        "running_jobs": sum(job.status == "RUNNING" for job in agent.jobs.values()),
+        "total_serve_replicas": 0,
+        "node_counts": {"total": len(agent.nodes), "alive": len(alive), "dead": len(agent.nodes) - len(alive)},
+        "nodes": [row(node) for node in agent.nodes],
+    }
+
+
 def _get(request: Request, value: object) -> Answer:
     return Answer(200, value) if request.method == "GET" else Refuse(405, "Method Not Allowed")
 
@@ -113,5 +165,6 @@ _ROUTES: dict[str, Callable[[ScriptedAgent, Request, list[str]], Answer | Play]]
     "tasks": _items("tasks", "task_id"),
     "serve_applications": _applications,
     "gpu_status": _fixed({"available": False, "gpus": []}),
+    "resources": _resources,
     "health": _fixed({"status": "ok"}),
 }

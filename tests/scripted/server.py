@@ -46,6 +46,7 @@ class ScriptedAgent:
     :param answers: steps by route (``"GET jobs/j1/"``, ``"WS jobs/j1/logs/"``, ``"*"`` for every other); the
         n-th request meets the n-th, the last repeats.
     :param connects: steps that meet the n-th connection before its first request; ``DEFAULT`` lets it in.
+    :param used: what is in use of each node's ``resources_total``, by node and resource.
     :param token: demand it in ``Authorization``; ``None``: let everyone in.
     :param service: whose requests it takes: an agent's, or those of Ray's dashboard (:mod:`ray_dialect`).
     :param base_path: path of the base URL.
@@ -61,6 +62,7 @@ class ScriptedAgent:
         applications: Sequence[Application] = (),
         nodes: Sequence[dict[str, Any]] = NODES,
         tasks: Sequence[dict[str, Any]] = TASKS,
+        used: Mapping[str, Mapping[str, float]] | None = None,
         token: str | None = None,
         service: Literal["agent", "ray"] = "agent",
         base_path: str = "/",
@@ -74,6 +76,7 @@ class ScriptedAgent:
         self.applications = {app.name: app for app in applications}
         self.nodes: list[dict[str, Any]] = list(nodes)
         self.tasks: list[dict[str, Any]] = list(tasks)
+        self.used: Mapping[str, Mapping[str, float]] = used or {}
         self.packages: dict[str, bytes] = {}
         self.token = token
         self.service = service

@@ -22,6 +22,7 @@ def test_every_path_ends_with_a_slash() -> None:
         AGENT.get_serve_application("a"),
         AGENT.delete_serve_application("a"),
         AGENT.get_gpu_status(),
+        AGENT.get_gatekeeping_policy(),
         AGENT.health_check(),
     ]
     assert all(call.path.endswith("/") and not call.path.startswith("/") for call in calls)

@@ -9,6 +9,7 @@ import pytest
 from airflow_provider_rayagent.exceptions import RayAgentInputError
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 from tests.scripted import Answer, Application, Job, ScriptedAgent
+from tests.scripted.routes import POLICY
 from tests.unit.support import HOSTILE_IDS, TOKEN
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ CALLS: list[tuple[str, tuple[str, ...], str]] = [
     ("list_jobs", (), "GET jobs/"),
     ("get_job", ("j1",), "GET jobs/j1/"),
     ("get_job_logs", ("j1",), "GET jobs/j1/logs/"),
+    ("list_job_logs", ("j1",), "GET jobs/j1/logs/"),
+    ("get_gatekeeping_policy", (), "GET resources/policy/"),
     ("stop_job", ("j1",), "POST jobs/j1/stop/"),
     ("list_nodes", (), "GET nodes/"),
     ("get_node", ("ab" * 28,), f"GET nodes/{'ab' * 28}/"),
@@ -52,6 +55,8 @@ def test_a_call_sends_its_request_with_every_header_and_returns_the_answer(
             "list_jobs": [job.as_details()],
             "get_job": job.as_details(),
             "get_job_logs": "line\n",
+            "list_job_logs": "line\n",
+            "get_gatekeeping_policy": POLICY,
             "stop_job": {"stopped": True},
             "list_nodes": agent.nodes,
             "get_node": agent.nodes[0],
