@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -21,6 +22,22 @@ from tests.stack.watch import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+NODE = """
+import json, signal, sys
+from ray._private.node import Node
+from ray._private.parameter import RayParams
+address, directory, resources = sys.argv[1:]
+parameters = RayParams(
+    gcs_address=address, temp_dir=directory, node_ip_address="127.0.0.1", num_cpus=0, num_gpus=0,
+    resources=json.loads(resources), object_store_memory=80_000_000, min_worker_port=0, max_worker_port=0,
+    node_manager_port=0, include_log_monitor=False,
+)
+node = Node(parameters, head=False, shutdown_at_exit=True, spawn_reaper=False)
+print("raylet", node.all_processes["raylet"][0].process.pid, flush=True)
+signal.pause()
+"""
+"""A further node. ``ray start --address`` refuses loopback addresses (:data:`ON_LOOPBACK`), this does not."""
 
 
 def driver_environment(home: Path, variables: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -56,14 +73,31 @@ class Cluster:
         command.remove("--block")
         if self._log_monitor:
             command.remove("--include-log-monitor=false")
+        if self._token is not None:
+            self.token_file.write_text(self._token, encoding="utf-8")
+        subprocess.run(command, env=self._environment(), check=True, timeout=120, capture_output=True)
+        self.wait_for_dashboard()
+
+    def _environment(self) -> dict[str, str]:
         environment = head_environment(os.environ, self.token_file)
         environment["PATH"] = os.pathsep.join([str(Path(self._python).parent), environment["PATH"]])
         if self._token is None:
             environment["RAY_AUTH_MODE"] = "disabled"
-        else:
-            self.token_file.write_text(self._token, encoding="utf-8")
-        subprocess.run(command, env=environment, check=True, timeout=120, capture_output=True)
-        self.wait_for_dashboard()
+        return environment
+
+    def add_node(self, resources: Mapping[str, float], variables: Mapping[str, str] | None = None) -> psutil.Process:
+        """Start a further node without CPUs, and return its raylet; :meth:`stop` kills it, too.
+
+        :param variables: environment variables of the node.
+        """
+        command = [self._python, "-c", NODE, self.gcs_address, str(self.directory / "ray"), json.dumps(dict(resources))]
+        environment = {**self._environment(), **(variables or {})}
+        node = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        assert node.stdout is not None
+        for line in node.stdout:
+            if line.startswith("raylet "):
+                return psutil.Process(int(line.split()[1]))
+        raise AssertionError(f"a node with {resources} did not start: exit code {node.wait()}")
 
     def wait_for_dashboard(self) -> None:
         """Wait until the dashboard responds to a request for jobs."""
