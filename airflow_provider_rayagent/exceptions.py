@@ -28,6 +28,7 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentTLSError,
     RayAgentUnsupportedError,
 )
+from airflow_provider_rayagent.render.failure_kinds import FailureKind
 
 
 class RayAgentJobFailedError(RayAgentError, AirflowFailException):  # type: ignore[misc]
@@ -48,6 +49,8 @@ class RayAgentRunFailedError(RayAgentError):
 class RayAgentJobNotStartedError(RayAgentError):
     """The job did not start within the task's ``start_timeout``."""
 
+    failure_kind = FailureKind.START_TIMEOUT
+
 
 class RayAgentTaskIdentityError(RayAgentError, AirflowFailException):  # type: ignore[misc]
     """This Airflow identifies task instances by a field that this version of the provider does not know.
@@ -58,6 +61,8 @@ class RayAgentTaskIdentityError(RayAgentError, AirflowFailException):  # type: i
 
 class RayAgentJobMissingError(RayAgentError):
     """The agent does not know the job, or has forgotten it."""
+
+    failure_kind = FailureKind.JOB_LOST
 
 
 class RayAgentJobTimeoutError(RayAgentError, AirflowSensorTimeout):  # type: ignore[misc]

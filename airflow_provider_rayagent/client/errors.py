@@ -23,7 +23,12 @@ class RayAgentError(Exception):
 
     :param detail: message with the cause and the remedy; text from outside must already be redacted and truncated.
     :param status_code: an HTTP status, or ``None`` if none applies.
+
+    ``failure_kind`` is what caused the failure of a job, one of the kinds of :class:`.RayAgentRetryPolicy`, or
+    ``None``.
     """
+
+    failure_kind: str | None = None
 
     def __init__(self, detail: str, status_code: int | None = None) -> None:
         self.detail = sanitize(detail, lines=True)
@@ -33,8 +38,8 @@ class RayAgentError(Exception):
     def __str__(self) -> str:
         return self.detail
 
-    def __reduce__(self) -> tuple[type[RayAgentError], tuple[str, int | None]]:
-        return type(self), (self.detail, self.status_code)
+    def __reduce__(self) -> tuple[type[RayAgentError], tuple[str, int | None], dict[str, Any]]:
+        return type(self), (self.detail, self.status_code), self.__dict__
 
 
 class RayAgentInputError(RayAgentError, ValueError):

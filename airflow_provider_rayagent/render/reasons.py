@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.client.jobs import MAX_TEXT, JobStatus, duration_of, known_status, shown_status
+from airflow_provider_rayagent.render.failure_kinds import LOG_EXCERPT, FailureKind, headline, kind_of_job
 from airflow_provider_rayagent.text.sanitization import sanitize
 
 if TYPE_CHECKING:
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
 MAX_FACT = 200
 """Characters of one detail; Ray's message has a limit of its own."""
 
-_LOG_EXCERPT = ", last available logs"
-"""Text in Ray's message before the last lines of the log."""
 _SIGNAL_HINTS = {
     -9: "Killed by SIGKILL, most often for lack of memory: check the memory of the node and of the job.",
     -11: "Crashed in native code (SIGSEGV): check the libraries that the program loads.",
@@ -30,6 +29,15 @@ _HINTS = {
     "JOB_SUPERVISOR_ACTOR_DIED": "Check the node that ran the job: the node or its Ray was lost or ran out of memory.",
     "JOB_ENTRYPOINT_COMMAND_START_ERROR": "Check the entrypoint: its command could not be started on the node.",
 }
+_HINTS_BY_KIND = {
+    FailureKind.NODE_DIED: "Check the nodes of the cluster: one was lost, or its Ray was.",
+    FailureKind.WORKER_LOST: "Check the memory of the nodes, and the job's last lines: Ray does not know why the "
+    "process was lost.",
+    FailureKind.OUT_OF_MEMORY: "Give the job more memory, or let it run fewer tasks at once.",
+    FailureKind.RUNTIME_ENV: "Check the runtime_env that the program gives to its tasks and actors.",
+    FailureKind.RESOURCES: "Check the resources that the program's tasks and actors request.",
+}
+"""Hints where Ray reports only an exit code."""
 _PROGRAM_FAILED = "Check the job's last lines: the program itself failed."
 
 
@@ -41,15 +49,16 @@ def explain(
     link: str = "",
     redact: Callable[[str], str] = str,
 ) -> str:
-    """Return why a job did not succeed, one fact per line.
+    """Return why a job did not succeed, one fact per line; the first one says who failed, if that is known.
 
     :param log_is_shown: whether the task log has the job's log; then the copy of its end in Ray's message is left out.
     :param link: URL of the job's page, empty if there is none.
     :param redact: redacts secrets.
     """
-    seconds = duration_of(job)
+    seconds, kind = duration_of(job), kind_of_job(job)
     lines = [
-        f"Job {job_id} ended as {shown_status(job, redact)}"
+        (f"{headline(kind, job.get('driver_exit_code'))} " if kind else "")
+        + f"Job {job_id} ended as {shown_status(job, redact)}"
         + (f" after {seconds:.1f} s." if seconds is not None else ".")
     ]
     facts = [
@@ -61,7 +70,7 @@ def explain(
         lines.append(f"Details: {', '.join(facts)}.")
     message = str(job.get("message") or "").strip()
     if log_is_shown:
-        message = message.partition(_LOG_EXCERPT)[0]
+        message = message.partition(LOG_EXCERPT)[0]
     if message:
         lines.append(f"Ray's message: {sanitize(message, redact, length=MAX_TEXT, lines=True)}")
     lines.append(_next_step(job))
@@ -78,4 +87,7 @@ def _next_step(job: Mapping[str, Any]) -> str:
     code = job.get("driver_exit_code")
     if isinstance(code, int) and (128 - code if code > 128 else code) in _SIGNAL_HINTS:
         return _SIGNAL_HINTS[128 - code if code > 128 else code]
-    return _HINTS.get(str(job.get("error_type")), _PROGRAM_FAILED)
+    kind, error_type = kind_of_job(job), str(job.get("error_type"))
+    if kind in _HINTS_BY_KIND and (error_type not in _HINTS or kind is FailureKind.OUT_OF_MEMORY):
+        return _HINTS_BY_KIND[kind]
+    return _HINTS.get(error_type, _PROGRAM_FAILED)

@@ -14,6 +14,7 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentJobMissingError,
     RayAgentJobStoppedError,
 )
+from airflow_provider_rayagent.render.failure_kinds import kind_of_job
 from airflow_provider_rayagent.render.reasons import explain
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tasks.observer import JobObserver
@@ -145,7 +146,9 @@ class TaskJob:
         self.ti.xcom_push(key="return_value", value=storable(summary))
         reason = explain(job, self.job_id, log_is_shown=self.log_is_shown, link=self.link, redact=redact)
         kind = RayAgentJobStoppedError if status is JobStatus.STOPPED else self.failed_error
-        raise kind(reason)
+        error = kind(reason)
+        error.failure_kind = kind_of_job(job)
+        raise error
 
     def _status(self, job: Mapping[str, Any]) -> str:
         return jobs.shown_status(job, self.hook.config.redact)

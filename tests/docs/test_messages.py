@@ -77,5 +77,10 @@ def test_all_that_the_log_tail_says_is_explained() -> None:
 
 
 def test_every_hint_at_a_failed_job_is_explained() -> None:
-    hints = {reasons._PROGRAM_FAILED, *reasons._HINTS.values(), *reasons._SIGNAL_HINTS.values()}
+    hints = {
+        reasons._PROGRAM_FAILED,
+        *reasons._HINTS.values(),
+        *reasons._SIGNAL_HINTS.values(),
+        *reasons._HINTS_BY_KIND.values(),
+    }
     assert [hint for hint in hints if not any(quote in hint for quote in quotes())] == []

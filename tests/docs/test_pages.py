@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PACKAGE = "airflow_provider_rayagent"
+RETRY_POLICY = f"{PACKAGE}.policies.retry.RayAgentRetryPolicy"
 KINDS = ("hooks", "operators", "sensors", "triggers")
 
 
@@ -43,7 +44,7 @@ def public_classes() -> dict[str, type]:
     """Return every class that a DAG author uses, by its full name."""
     info = get_provider_info()
     modules = [(kind, module) for kind in KINDS for entry in info.get(kind, ()) for module in entry["python-modules"]]
-    found = {name: _object(name) for name in info["extra-links"]}
+    found = {name: _object(name) for name in [*info["extra-links"], RETRY_POLICY]}
     for kind, name in modules:
         for attribute, value in vars(importlib.import_module(name)).items():
             if attribute.startswith("RayAgent") and inspect.isclass(value) and f"{PACKAGE}.{kind}." in value.__module__:
@@ -77,7 +78,7 @@ CLASSES = public_classes()
 
 
 def test_every_kind_of_class_is_looked_at() -> None:
-    assert {name.split(".")[1] for name in CLASSES} == {*KINDS, "links"}
+    assert {name.split(".")[1] for name in CLASSES} == {*KINDS, "links", "policies"}
 
 
 @pytest.mark.parametrize("name", CLASSES)

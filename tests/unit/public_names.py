@@ -21,6 +21,7 @@ MODULES = (
     "triggers.rayagent",
     "triggers.applications",
     "links.rayagent",
+    "policies.retry",
     "exceptions",
 )
 

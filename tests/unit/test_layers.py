@@ -17,6 +17,7 @@ WITHOUT_AIRFLOW = ("text", "stream", "tail", "client", "render")
 LAYERS = (
     *WITHOUT_AIRFLOW,
     "exceptions",
+    "policies",
     "task_instance",
     "hooks",
     "links",

@@ -169,6 +169,29 @@ def test_after_a_job_that_failed_the_next_try_submits_another(
     assert [json.loads(sent.body)["submission_id"] for sent in ray.of(SUBMIT)] == [ROOT, f"{ROOT}-2"]
 
 
+@pytest.mark.parametrize(
+    ("details", "kind", "first"),
+    [
+        ({"error_type": "RUNTIME_ENV_SETUP_FAILURE"}, "runtime_env", "Platform failure: the runtime environment could"),
+        (
+            {"error_type": "JOB_ENTRYPOINT_COMMAND_ERROR", "driver_exit_code": 3},
+            "program",
+            "The program failed: exit code 3.",
+        ),
+        ({"error_type": "OF_A_LATER_RAY"}, None, f"Job {ROOT} ended as FAILED"),
+    ],
+)
+def test_the_error_of_a_failed_job_has_its_cause(
+    details: dict[str, Any], kind: str | None, first: str, run: Callable[..., Any], ray: ScriptedAgent
+) -> None:
+    timeline = [Sleep(0.6), SetStatus("FAILED")]
+    ray.jobs[ROOT] = Job("", "RUNNING", ROOT, timeline=timeline, details={"metadata": ORIGIN, **details})
+    with pytest.raises(RayAgentRunFailedError) as raised:
+        run(context=make_context(TaskInstance(try_number=2)))
+    assert raised.value.failure_kind == kind
+    assert str(raised.value).startswith(first)
+
+
 @pytest.mark.parametrize("metadata", [{}, {**ORIGIN, "airflow_run_id": "run-6"}])
 def test_a_job_of_somebody_else_is_not_taken(
     metadata: dict[str, str], run: Callable[..., Any], ray: ScriptedAgent

@@ -26,7 +26,7 @@ def explain(*, log_is_shown: bool = True, link: str = "", **details: Any) -> str
 
 def test_all_that_is_known_of_a_failure_is_told_one_fact_a_line() -> None:
     assert explain(link="http://a/j1").split("\n") == [
-        "Job j1 ended as FAILED after 2.5 s.",
+        "The program failed: exit code 3. Job j1 ended as FAILED after 2.5 s.",
         "Details: error JOB_ENTRYPOINT_COMMAND_ERROR, exit code 3, node n1.",
         "Ray's message: Job entrypoint command failed with exit code 3",
         "Check the job's last lines: the program itself failed.",
@@ -58,6 +58,15 @@ def test_a_program_that_was_killed_points_at_its_memory(code: int) -> None:
 @pytest.mark.parametrize(("code", "word"), [(143, "TERM"), (-15, "TERM"), (139, "SIGSEGV"), (-11, "SIGSEGV")])
 def test_other_signals_are_named(code: int, word: str) -> None:
     assert word in explain(driver_exit_code=code)
+
+
+def test_the_first_line_says_that_the_platform_failed() -> None:
+    message = "Unexpected error occurred: 1 worker(s) were killed due to the node running low on memory. Memory on"
+    text = explain(error_type="JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE", driver_exit_code=None, message=message)
+    assert text.startswith(
+        "Platform failure: a node was low on memory, and Ray killed a worker process. Job j1 ended as"
+    )
+    assert text.endswith("Give the job more memory, or let it run fewer tasks at once.")
 
 
 def test_a_stopped_job_and_a_status_that_ray_does_not_have_say_so() -> None:

@@ -1,0 +1,172 @@
+"""Classify failures: what the platform did, and what the program did. Pure.
+
+Ray reports a failure of the platform as such only if it hits the process that runs the entrypoint (``JobErrorType`` in
+Ray's ``dashboard/modules/job/common.py``). If it hits a task or an actor, the program gets an exception of Ray
+(``exceptions.py``), usually does not handle it, and exits with code 1. The exception then ends the log, of which Ray's
+message about the job has the last 10 lines.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_rayagent.client.errors import (
+    RayAgentConnectionError,
+    RayAgentError,
+    RayAgentGPUUnavailableError,
+    RayAgentHTTPError,
+    RayAgentResourcesError,
+    RayAgentResponseError,
+)
+from airflow_provider_rayagent.client.jobs import JobStatus, known_status
+from airflow_provider_rayagent.client.transience import is_permanent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LOG_EXCERPT = ", last available logs"
+"""Text in Ray's message before the last lines of the log."""
+UNHANDLED_EXCEPTION = 1
+"""Python's exit code after one."""
+
+
+class FailureKind(str, Enum):
+    """What caused a failure: the program, or what of the platform."""
+
+    PROGRAM = "program"
+    NODE_DIED = "node_died"
+    WORKER_LOST = "worker_lost"
+    OUT_OF_MEMORY = "out_of_memory"
+    RUNTIME_ENV = "runtime_env"
+    RESOURCES = "resources"
+    START_TIMEOUT = "start_timeout"
+    UNREACHABLE = "unreachable"
+    JOB_LOST = "job_lost"
+
+
+_CAUSES = {
+    FailureKind.NODE_DIED: "a node died",
+    FailureKind.WORKER_LOST: "a worker process was lost",
+    FailureKind.OUT_OF_MEMORY: "a node was low on memory, and Ray killed a worker process",
+    FailureKind.RUNTIME_ENV: "the runtime environment could not be set up",
+    FailureKind.RESOURCES: "the cluster lacks the requested resources",
+    FailureKind.START_TIMEOUT: "the job did not start in time",
+    FailureKind.UNREACHABLE: "the service was unreachable or failed",
+    FailureKind.JOB_LOST: "Ray lost the job, or could not start it",
+}
+_KINDS_BY_ERROR_TYPE = {
+    "RUNTIME_ENV_SETUP_FAILURE": FailureKind.RUNTIME_ENV,
+    "JOB_SUPERVISOR_ACTOR_START_TIMEOUT": FailureKind.START_TIMEOUT,
+    "JOB_SUPERVISOR_ACTOR_START_FAILURE": FailureKind.JOB_LOST,
+    "JOB_SUPERVISOR_ACTOR_UNSCHEDULABLE": FailureKind.RESOURCES,
+    "JOB_SUPERVISOR_ACTOR_DIED": FailureKind.WORKER_LOST,
+    "JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE": FailureKind.JOB_LOST,
+    "JOB_ENTRYPOINT_COMMAND_START_ERROR": FailureKind.JOB_LOST,
+}
+_DIED = ("JOB_SUPERVISOR_ACTOR_DIED", "JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE")
+"""Types whose message tells why the process that runs the entrypoint died; the second one if Ray killed it."""
+_COMMAND_FAILED = "JOB_ENTRYPOINT_COMMAND_ERROR"
+_KINDS_BY_EXCEPTION = {
+    "NodeDiedError": FailureKind.NODE_DIED,
+    "LocalRayletDiedError": FailureKind.NODE_DIED,
+    "WorkerCrashedError": FailureKind.WORKER_LOST,
+    # Also while Ray does not know yet that the actor's node died.
+    "ActorUnavailableError": FailureKind.WORKER_LOST,
+    "OutOfMemoryError": FailureKind.OUT_OF_MEMORY,
+    "RuntimeEnvSetupError": FailureKind.RUNTIME_ENV,
+    "TaskUnschedulableError": FailureKind.RESOURCES,
+    "ActorUnschedulableError": FailureKind.RESOURCES,
+    # The exception of a task.
+    "RayTaskError": FailureKind.PROGRAM,
+}
+"""Other exceptions of Ray do not tell who caused them, such as that of an object that was lost."""
+_KINDS_BY_WORDS = {
+    "due to the node running low on memory": FailureKind.OUT_OF_MEMORY,
+    "its node has died": FailureKind.NODE_DIED,
+    # A process that ended by itself: sys.exit in an actor.
+    "exits with an exit code": FailureKind.PROGRAM,
+    "INTENDED_USER_EXIT": FailureKind.PROGRAM,
+    "its worker process has died": FailureKind.WORKER_LOST,
+    "killed by `ray.kill`": FailureKind.PROGRAM,
+    "references to the actor were removed": FailureKind.PROGRAM,
+    "error raised in its creation task": FailureKind.PROGRAM,
+}
+"""Words of Ray about a dead actor (the message of ``ActorDiedError``); the first that are found count."""
+_END_OF_KILLERS_TEXT = "Refer to the documentation on how to address the out of memory issue: https://docs.ray.io"
+_RAYLETS_LINE = "] (raylet) "
+_EXCEPTION_OF_RAY = re.compile(r"ray\.exceptions\.(\w+)")
+_FRAME = re.compile(r"  +(?!\[\d{4}-)\S")
+"""A line of a traceback, but not of a raylet's log, which Ray appends to that of the program when the raylet dies."""
+_FROM_ELSEWHERE = re.compile(r"(?:\x1b\[[\d;]*m)*\(")
+"""A line of a worker or of Ray, such as ``(raylet) …``."""
+
+
+def kind_of_job(job: Mapping[str, Any]) -> FailureKind | None:
+    """Return why a job FAILED; ``None`` if that is unknown, or if it has another status."""
+    if known_status(job) is not JobStatus.FAILED:
+        return None
+    error_type, message = str(job.get("error_type")), str(job.get("message") or "")
+    if error_type != _COMMAND_FAILED:
+        by_words = _kind_by_words(message) if error_type in _DIED else None
+        # The process that runs the entrypoint is Ray's.
+        return by_words if by_words not in (None, FailureKind.PROGRAM) else _KINDS_BY_ERROR_TYPE.get(error_type)
+    if job.get("driver_exit_code") != UNHANDLED_EXCEPTION:
+        return FailureKind.PROGRAM
+    return _kind_of_last_lines(message.partition(LOG_EXCERPT)[2].partition("\n")[2])
+
+
+def kind_of_error(error: BaseException) -> FailureKind | None:
+    """Return what caused the failure of a task; ``None`` if that is unknown or something else, such as a setting."""
+    if not isinstance(error, RayAgentError):
+        return None
+    if error.failure_kind is not None:
+        return FailureKind(error.failure_kind)
+    if isinstance(error, (RayAgentGPUUnavailableError, RayAgentResourcesError)):
+        return FailureKind.RESOURCES
+    answered = isinstance(error, (RayAgentConnectionError, RayAgentHTTPError, RayAgentResponseError))
+    return FailureKind.UNREACHABLE if answered and not is_permanent(error) else None
+
+
+def headline(kind: FailureKind, exit_code: object = None) -> str:
+    """Return a sentence about what caused a failure."""
+    if kind is not FailureKind.PROGRAM:
+        return f"Platform failure: {_CAUSES[kind]}."
+    return f"The program failed: exit code {exit_code}." if isinstance(exit_code, int) else "The program failed."
+
+
+def summarize_error(error: BaseException, kind: FailureKind) -> str:
+    """Return one line about a failed task that begins with the :func:`headline` of its kind."""
+    line, sentence = str(error).partition("\n")[0], headline(kind)
+    return line if line.startswith(sentence.rstrip(".")) else f"{sentence} {line}"
+
+
+def _kind_of_last_lines(text: str) -> FailureKind | None:
+    """Return why a program with an unhandled exception failed; ``None`` if an exception of Ray does not tell it."""
+    exception = _last_exception(text)
+    if exception is None:
+        # Other text of Ray can have more lines than are available: that about its killer, or the log of a dead raylet.
+        if _END_OF_KILLERS_TEXT in text:
+            return FailureKind.OUT_OF_MEMORY
+        return None if _RAYLETS_LINE in text else FailureKind.PROGRAM
+    name = _EXCEPTION_OF_RAY.match(exception)
+    if name is None:
+        return FailureKind.PROGRAM
+    return _KINDS_BY_EXCEPTION.get(name[1]) or _kind_by_words(exception)
+
+
+def _last_exception(text: str) -> str | None:
+    """Return the last exception in the last lines of a log, with all that follows it; ``None`` if there is none."""
+    lines = [line for line in text.split("\n") if not _FROM_ELSEWHERE.match(line)]
+    for index in range(len(lines) - 1, -1, -1):
+        line = lines[index]
+        if _EXCEPTION_OF_RAY.match(line):
+            return "\n".join(lines[index:])
+        if index > 0 and _FRAME.match(lines[index - 1]) and line.strip() and line[0] not in " \t":
+            return "\n".join(lines[index:])
+    return None
+
+
+def _kind_by_words(text: str) -> FailureKind | None:
+    return next((kind for words, kind in _KINDS_BY_WORDS.items() if words in text), None)
