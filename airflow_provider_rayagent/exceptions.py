@@ -77,12 +77,17 @@ class RayAgentServeApplicationTimeoutError(RayAgentError, AirflowSensorTimeout):
     """The Serve application did not reach its target within the task's ``timeout``."""
 
 
+class RayAgentCapacityTimeoutError(RayAgentError, AirflowSensorTimeout):  # type: ignore[misc]
+    """The cluster did not have enough free within the task's ``timeout``."""
+
+
 class RayAgentWaitTimeoutError(RayAgentError):
     """The job was not stopped, or the application not deleted, within the operator's ``timeout``."""
 
 
 __all__ = [
     "RayAgentAuthenticationError",
+    "RayAgentCapacityTimeoutError",
     "RayAgentConfigError",
     "RayAgentConnectTimeoutError",
     "RayAgentConnectionError",

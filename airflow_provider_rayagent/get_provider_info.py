@@ -67,7 +67,7 @@ _FIELDS = {
         "so that deployments can share an agent. Empty: the URL of this Airflow ([api] base_url).",
     ),
 }
-_TRIGGERS = ["airflow_provider_rayagent.triggers.rayagent", "airflow_provider_rayagent.triggers.applications"]
+_TRIGGERS = [f"airflow_provider_rayagent.triggers.{name}" for name in ("rayagent", "applications", "capacity")]
 
 
 def get_provider_info() -> dict[str, Any]:

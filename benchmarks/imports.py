@@ -64,7 +64,7 @@ class Package:
     """Classes to import, by module, each with the arguments of one task."""
 
     name: str
-    tasks: tuple[tuple[str, str, dict[str, str]], ...]
+    tasks: tuple[tuple[str, str, dict[str, object]], ...]
 
     @property
     def is_installed(self) -> bool:
@@ -80,6 +80,7 @@ OURS = Package(
     (
         ("airflow_provider_rayagent.sensors.rayagent", "RayAgentJobSensor", {"job_id": "j"}),
         ("airflow_provider_rayagent.sensors.rayagent", "RayAgentServeApplicationSensor", {"name": "s"}),
+        ("airflow_provider_rayagent.sensors.rayagent", "RayAgentCapacitySensor", {"num_gpus": 1}),
         ("airflow_provider_rayagent.operators.rayagent", "RayAgentRunPluginOperator", {"lookup": "p", "action": "a"}),
         ("airflow_provider_rayagent.operators.rayagent", "RayAgentStopJobOperator", {"job_id": "j"}),
         ("airflow_provider_rayagent.operators.rayagent", "RayAgentDeleteServeApplicationOperator", {"name": "s"}),

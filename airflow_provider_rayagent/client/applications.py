@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow_provider_rayagent.client.errors import (
-    RayAgentError,
-    RayAgentResponseError,
-    error_from_json,
-    error_to_json,
-)
 from airflow_provider_rayagent.client.jobs import primitive, shown_status
-from airflow_provider_rayagent.client.transience import is_permanent
+from airflow_provider_rayagent.client.waiting import Wait, WaitOutcome, WaitResult
 from airflow_provider_rayagent.text.sanitization import truncate
 from airflow_provider_rayagent.text.storable import storable
 
@@ -25,8 +19,6 @@ TARGETS: tuple[Target, ...] = ("running", "gone")
 FAILING = ("DEPLOY_FAILED", "UNHEALTHY")
 """Statuses of a failing application; Ray tries to recover an UNHEALTHY one."""
 
-FAST_POLL_SECONDS = 1.0
-"""Maximum interval between two polls while the application is failing or the agent is unreachable."""
 MAX_DEPLOYMENTS = 100
 """Number of deployments in a summary; further ones are omitted."""
 MAX_NAME = 200
@@ -47,69 +39,26 @@ class ServeStatus(str, Enum):
     UNAVAILABLE = "UNAVAILABLE"
 
 
-class WaitResult(str, Enum):
-    """Why waiting for an application ended."""
+class ApplicationOutcome(WaitOutcome):
+    """The outcome of waiting for an application; ``seen`` is its summary, ``None`` if it was unknown to the agent."""
 
-    REACHED = "reached"
-    FAILED = "failed"
-    AGENT_UNREACHABLE = "agent unreachable"
-    TIMED_OUT = "timed out"
+    key = "application"
+    trigger = "RayAgentServeApplicationTrigger"
+    defaults: ClassVar[Mapping[str, Any]] = {"status": None, "deployments": {}}
 
-
-class ApplicationEvent(TypedDict):
-    """The event of :class:`RayAgentServeApplicationTrigger`. ``error`` is the value of :func:`error_to_json`."""
-
-    arrival: str | None
-    application: dict[str, Any] | None
-    error: list[Any] | None
-
-
-@dataclass(frozen=True)
-class ApplicationOutcome:
-    """The outcome of waiting.
-
-    :param result: why waiting ended; ``None`` while it continues.
-    :param application: summary of the application as last received; ``None`` if it was unknown to the agent.
-    :param error: error of the last request, or ``None``.
-    """
-
-    result: WaitResult | None
-    application: dict[str, Any] | None = None
-    error: RayAgentError | None = None
+    @property
+    def application(self) -> dict[str, Any] | None:
+        """Summary of the application as last received; ``None`` if it was unknown to the agent."""
+        return self.seen
 
     @property
     def status(self) -> str:
         """The status, for messages."""
-        return shown_status(self.application) if self.application else "not there"
-
-    def to_event(self) -> ApplicationEvent:
-        """Return the outcome as an object that can be stored in a trigger's event."""
-        event: ApplicationEvent = {
-            "arrival": self.result.value if self.result else None,
-            "application": self.application,
-            "error": error_to_json(self.error),
-        }
-        return storable(event)
-
-    @classmethod
-    def from_event(cls, event: object) -> ApplicationOutcome:
-        """Return the outcome that :meth:`to_event` has serialized.
-
-        :raises RayAgentResponseError: if ``event`` is not a serialized outcome.
-        """
-        try:
-            result, application, error = (event[key] for key in ("arrival", "application", "error"))  # type: ignore[index]
-            if application is not None:
-                application = {"status": None, "deployments": {}, **application}
-            return cls(WaitResult(result) if result is not None else None, application, error_from_json(error))
-        except (KeyError, TypeError, ValueError):
-            raise RayAgentResponseError(
-                f"The trigger's event is not one of RayAgentServeApplicationTrigger: {event!r:.200}"
-            ) from None
+        return shown_status(self.seen) if self.seen else "not there"
 
 
 @dataclass
-class ApplicationWait:
+class ApplicationWait(Wait[ApplicationOutcome]):
     """State of waiting for one application to be RUNNING, or gone.
 
     :param target: ``running`` or ``gone``.
@@ -125,18 +74,16 @@ class ApplicationWait:
     last: ApplicationOutcome = field(default_factory=lambda: ApplicationOutcome(None))
     """The last outcome."""
     _failing_since: float | None = None
-    _unreadable_since: float | None = None
-    _answered: bool = False
 
     @property
     def needs_fast_poll(self) -> bool:
         """Whether a timeout is running, so that the status should be polled soon."""
-        return self._failing_since is not None or self._unreadable_since is not None
+        return self._failing_since is not None or super().needs_fast_poll
 
-    def seen(self, application: Mapping[str, Any] | None, now: float) -> ApplicationOutcome:
+    def seen(self, found: Mapping[str, Any] | None, now: float) -> ApplicationOutcome:
         """Process the application's details, ``None`` if it is unknown to the agent. Return the outcome so far."""
-        self._answered, self._unreadable_since = True, None
-        summary = None if application is None else summarize(application, self.redact)
+        self._record_answer()
+        summary = None if found is None else summarize(found, self.redact)
         status = summary["status"] if summary else None
         result = None
         if self.target == "gone":
@@ -150,14 +97,6 @@ class ApplicationWait:
         else:
             self._failing_since = None
         self.last = ApplicationOutcome(result, summary)
-        return self.last
-
-    def failed(self, error: RayAgentError, now: float) -> ApplicationOutcome:
-        """Process a failed request. Return the outcome so far."""
-        self._unreadable_since = now if self._unreadable_since is None else self._unreadable_since
-        is_final = is_permanent(error) and not self._answered
-        given_up = is_final or now - self._unreadable_since >= self.unreachable_timeout
-        self.last = ApplicationOutcome(WaitResult.AGENT_UNREACHABLE if given_up else None, self.last.application, error)
         return self.last
 
 

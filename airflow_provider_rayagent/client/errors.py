@@ -128,7 +128,7 @@ class RayAgentGPUUnavailableError(RayAgentHTTPError):
 
 
 class RayAgentResourcesError(RayAgentError):
-    """No node of the cluster has the resources that a job's entrypoint requires; nothing was submitted."""
+    """The cluster does not have the resources that a job's entrypoint or a capacity sensor requires, free or in use."""
 
     def __init__(self, detail: str, status_code: int | None = 409) -> None:
         super().__init__(detail, status_code)

@@ -153,7 +153,8 @@ class RayService:
 
     def check_feasibility(self, kind: str, num_cpus: float, **request: Any) -> NoReturn:  # noqa: ARG002
         raise RayAgentUnsupportedError(
-            "Ray's dashboard has no gatekeeper to ask: compare the amounts with get_cluster_resources."
+            "Ray's dashboard has no gatekeeper to ask: compare the amounts with get_cluster_resources, "
+            "or wait for them with RayAgentCapacitySensor."
         )
 
     def get_gatekeeping_policy(self) -> NoReturn:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_rayagent.client import jobs
-from airflow_provider_rayagent.client.applications import ApplicationOutcome, WaitResult
+from airflow_provider_rayagent.client.applications import ApplicationOutcome
 from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentHTTPError
 from airflow_provider_rayagent.client.validation import quote_application_name, validate_id
+from airflow_provider_rayagent.client.waiting import WaitResult
 from airflow_provider_rayagent.exceptions import (
     RayAgentInputError,
     RayAgentJobMissingError,

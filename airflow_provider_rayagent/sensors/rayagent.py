@@ -1,4 +1,4 @@
-"""Sensors that follow a Ray job to its end and wait for a Serve application."""
+"""Sensors that follow a Ray job to its end, and wait for a Serve application or for free resources."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_provider_rayagent.exceptions import RayAgentInputError, RayAgentJobTimeoutError
 from airflow_provider_rayagent.sensors.applications import RayAgentServeApplicationSensor
+from airflow_provider_rayagent.sensors.capacity import RayAgentCapacitySensor
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tasks.following import POLL_INTERVAL, RayAgentJobFollowingMixin
 from airflow_provider_rayagent.tasks.skipping import SkippingMixin
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.tasks.job import TaskJob
 
-__all__ = ["RayAgentJobSensor", "RayAgentServeApplicationSensor"]
+__all__ = ["RayAgentCapacitySensor", "RayAgentJobSensor", "RayAgentServeApplicationSensor"]
 
 RESCHEDULE_INTERVAL = 60.0
 

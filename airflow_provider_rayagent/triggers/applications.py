@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from typing import TYPE_CHECKING, Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
-
 from airflow_provider_rayagent.client.applications import (
-    FAST_POLL_SECONDS,
     ApplicationOutcome,
     ApplicationWait,
     Target,
-    WaitResult,
     find_by_name,
 )
-from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentNotFoundError
-from airflow_provider_rayagent.hooks.aio import RayAgentAsyncHook
+from airflow_provider_rayagent.client.errors import RayAgentNotFoundError
+from airflow_provider_rayagent.triggers.waiting import WaitTrigger
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import Callable
+
+    from airflow_provider_rayagent.hooks.aio import RayAgentAsyncHook
 
 __all__ = ["RayAgentServeApplicationTrigger"]
 
 
-class RayAgentServeApplicationTrigger(BaseTrigger):
+class RayAgentServeApplicationTrigger(WaitTrigger[ApplicationOutcome]):
     """Wait until a Serve application is RUNNING or gone, and fire one event: :meth:`ApplicationOutcome.to_event`.
 
     All arguments are JSON primitives, and none is a secret.
@@ -38,6 +34,17 @@ class RayAgentServeApplicationTrigger(BaseTrigger):
     :param agent_unreachable_timeout: seconds for which its status may be unavailable.
     :param deadline: time (seconds since the epoch) at which to give up, after a last status check.
     """
+
+    outcome_type = ApplicationOutcome
+    arguments = (
+        "name",
+        "rayagent_conn_id",
+        "target",
+        "poll_interval",
+        "grace_period",
+        "agent_unreachable_timeout",
+        "deadline",
+    )
 
     def __init__(
         self,
@@ -59,50 +66,14 @@ class RayAgentServeApplicationTrigger(BaseTrigger):
         self.agent_unreachable_timeout = agent_unreachable_timeout
         self.deadline = deadline
 
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and the arguments."""
-        names = (
-            "name",
-            "rayagent_conn_id",
-            "target",
-            "poll_interval",
-            "grace_period",
-            "agent_unreachable_timeout",
-            "deadline",
-        )
-        return f"{__name__}.{type(self).__name__}", {name: getattr(self, name) for name in names}
+    def _make_wait(self, redact: Callable[[str], str]) -> ApplicationWait:
+        return ApplicationWait(self.target, self.grace_period, self.agent_unreachable_timeout, redact)
 
-    async def run(self) -> AsyncGenerator[TriggerEvent, None]:
-        """Wait, then fire the event."""
-        try:
-            outcome = await self._wait()
-        except RayAgentError as error:
-            outcome = ApplicationOutcome(WaitResult.AGENT_UNREACHABLE, None, error)
-        yield TriggerEvent(outcome.to_event())  # type: ignore[no-untyped-call]
-
-    async def _wait(self) -> ApplicationOutcome:
-        async with RayAgentAsyncHook(self.rayagent_conn_id) as hook:
-            redact = (await hook.get_async_conn()).config.redact
-            wait = ApplicationWait(self.target, self.grace_period, self.agent_unreachable_timeout, redact)
-            logged_status: str | None = None
-            while True:
-                left = None if self.deadline is None else self.deadline - time.time()
-                try:
-                    outcome = wait.seen(await self._get_application(hook), time.monotonic())
-                except RayAgentError as error:
-                    outcome = wait.failed(error, time.monotonic())
-                if outcome.status != logged_status:
-                    logged_status = outcome.status
-                    self.log.info("The Serve application %r is %s.", self.name, logged_status)
-                if outcome.result is not None:
-                    return outcome
-                if left is not None and left <= 0:
-                    return ApplicationOutcome(WaitResult.TIMED_OUT, outcome.application, outcome.error)
-                pause = min(self.poll_interval, FAST_POLL_SECONDS) if wait.needs_fast_poll else self.poll_interval
-                await asyncio.sleep(pause if left is None else min(pause, left))
-
-    async def _get_application(self, hook: RayAgentAsyncHook) -> dict[str, Any] | None:
+    async def _read(self, hook: RayAgentAsyncHook) -> dict[str, Any] | None:
         try:
             return await hook.get_serve_application(self.name)
         except RayAgentNotFoundError:
             return find_by_name(await hook.list_serve_applications(), self.name)
+
+    def _log_status(self, status: str) -> None:
+        self.log.info("The Serve application %r is %s.", self.name, status)

@@ -18,6 +18,7 @@ from tests.stack.agent import local_agent
 from tests.stack.airflow import migrate_database
 from tests.stack.postgres import postgres
 from tests.stack.serve import Serve
+from tests.unit.clusters import NODES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +40,7 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "stop": ("rayagent_stop_job", {"job_id": "endless"}),
     "plugin": ("rayagent_run_plugin", {"epochs": 5}),
     "wait": ("rayagent_wait_for_application", {"name": "other"}),
+    "capacity": ("rayagent_wait_for_gpus", {}),
     "delete": ("rayagent_delete_serve_application", {"name": "application"}),
     "night": ("rayagent_nightly", {"night": "20260131", "application": "other"}),
     "fan out": ("rayagent_fan_out", {"epochs": [7, 8]}),
@@ -95,7 +97,7 @@ def agent() -> Any:
         Job(job_id="timed", details=TIMES),
     ]
     apps = [Application(name) for name in ("application", "canary", "other")]
-    with ScriptedAgent(*jobs, applications=apps, token=TOKEN) as agent:
+    with ScriptedAgent(*jobs, applications=apps, nodes=NODES, token=TOKEN) as agent:
 
         def start(request: Request) -> Answer:
             job_id = json.loads(request.body)["job_id"]
@@ -168,6 +170,11 @@ def test_a_plugin_is_run_and_its_result_used(ended: dict[str, Ended], agent: Scr
 def test_an_application_is_waited_for(ended: dict[str, Ended]) -> None:
     assert ended["wait"].tasks == {"wait_for_application": "success"}
     assert "The Serve application 'other' is RUNNING." in ended["wait"].printed
+
+
+def test_free_gpus_are_waited_for(ended: dict[str, Ended]) -> None:
+    assert ended["capacity"].tasks == {"wait_for_gpus": "success", "train": "success"}
+    assert "Free: 4 GPUs. Required: 4 GPUs with accelerator A100. Nothing is missing." in ended["capacity"].printed
 
 
 def test_the_stop_operator_stops_a_job(ended: dict[str, Ended], agent: ScriptedAgent) -> None:

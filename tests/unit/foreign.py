@@ -22,7 +22,11 @@ from airflow_provider_rayagent.operators.rayagent import (
     RayAgentStopJobOperator,
     RayAgentSubmitJobOperator,
 )
-from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor, RayAgentServeApplicationSensor
+from airflow_provider_rayagent.sensors.rayagent import (
+    RayAgentCapacitySensor,
+    RayAgentJobSensor,
+    RayAgentServeApplicationSensor,
+)
 from tests.scripted import Answer, Complete, ErrorEvent, Follow, Job, Play, ScriptedAgent, SetStatus, Sleep
 from tests.unit.both_ways import event_of
 from tests.unit.sensors.applications import GET as GET_APPLICATION
@@ -200,6 +204,19 @@ def waited(status: str | None, **options: Any) -> Callable[[Scene], None]:
     return way
 
 
+def had(cpus: float, **options: Any) -> Callable[[Scene], None]:
+    """Wait for four CPUs on one node, of which only texts and this number are known."""
+
+    def way(scene: Scene) -> None:
+        cpu = {"total": 4.0, "available": cpus, "used": scene.text}
+        node = {**dict.fromkeys(("node_id", "ip", "host_name", "accelerator_type"), scene.text), "cpu": cpu}
+        with scene.agent(**{"GET resources/cluster/": [Answer(200, {"nodes": [scene.text, node]})]}):
+            arguments: dict[str, Any] = {"task_id": "wait", "poke_interval": 0.5, "timeout": 1, **options}
+            scene.carry_out(lambda: RayAgentCapacitySensor(num_cpus=4, on_one_node=True, **arguments))
+
+    return way
+
+
 def stopped(*, ended: bool, **options: Any) -> Callable[[Scene], None]:
     """Stop a job."""
 
@@ -309,6 +326,8 @@ for _where, _how in _BOTH.items():
         f"an application runs, {_where}": waited("RUNNING", **_how),
         f"an application fails, {_where}": waited("DEPLOY_FAILED", **_how),
         f"an application is odd, {_where}": waited(None, timeout=1, **_how),
+        f"resources are free, {_where}": had(4.0, **_how),
+        f"resources are missing, {_where}": had(1.0, **_how),
         f"a stop is not obeyed, {_where}": stopped(ended=False, **_how),
         f"a stop finds the end, {_where}": stopped(ended=True, if_finished="fail", **_how),
         f"a stop is not waited for, {_where}": stopped(ended=False, wait_for_termination=False, **_how),

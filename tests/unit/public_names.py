@@ -20,6 +20,7 @@ MODULES = (
     "sensors.rayagent",
     "triggers.rayagent",
     "triggers.applications",
+    "triggers.capacity",
     "links.rayagent",
     "policies.retry",
     "exceptions",

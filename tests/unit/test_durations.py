@@ -14,7 +14,11 @@ from airflow_provider_rayagent.operators.rayagent import (
     RayAgentRunPluginOperator,
     RayAgentStopJobOperator,
 )
-from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor, RayAgentServeApplicationSensor
+from airflow_provider_rayagent.sensors.rayagent import (
+    RayAgentCapacitySensor,
+    RayAgentJobSensor,
+    RayAgentServeApplicationSensor,
+)
 
 SECONDS = {
     "timeout": 3600.0,
@@ -26,7 +30,7 @@ SECONDS = {
     "progress_interval": 7.0,
     "grace_period": 0.5,
 }
-CLASSES: dict[type, tuple[dict[str, str], set[str]]] = {
+CLASSES: dict[type, tuple[dict[str, Any], set[str]]] = {
     RayAgentStopJobOperator: ({"job_id": "j1"}, {"timeout", "poll_interval"}),
     RayAgentDeleteServeApplicationOperator: ({"name": "app"}, {"timeout", "poll_interval"}),
     RayAgentRunPluginOperator: (
@@ -37,6 +41,7 @@ CLASSES: dict[type, tuple[dict[str, str], set[str]]] = {
         {"job_id": "j1"},
         {"timeout", "poke_interval", "job_missing_timeout", "agent_unreachable_timeout", "progress_interval"},
     ),
+    RayAgentCapacitySensor: ({"num_gpus": 1}, {"timeout", "poke_interval", "agent_unreachable_timeout"}),
     RayAgentServeApplicationSensor: (
         {"name": "app"},
         {"timeout", "poke_interval", "grace_period", "agent_unreachable_timeout"},

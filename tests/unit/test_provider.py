@@ -24,7 +24,11 @@ from airflow_provider_rayagent.operators.rayagent import (
     RayAgentRunPluginOperator,
     RayAgentStopJobOperator,
 )
-from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor, RayAgentServeApplicationSensor
+from airflow_provider_rayagent.sensors.rayagent import (
+    RayAgentCapacitySensor,
+    RayAgentJobSensor,
+    RayAgentServeApplicationSensor,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "example_dags").glob("rayagent_*.py"))
@@ -117,12 +121,17 @@ from airflow_provider_rayagent.exceptions import RayAgentJobFailedError
 from airflow_provider_rayagent.operators.rayagent import (
     RayAgentDeleteServeApplicationOperator, RayAgentRunPluginOperator, RayAgentStopJobOperator,
 )
-from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor, RayAgentServeApplicationSensor
+from airflow_provider_rayagent.sensors.rayagent import (
+    RayAgentCapacitySensor,
+    RayAgentJobSensor,
+    RayAgentServeApplicationSensor,
+)
 """
 ONE_OF_EACH = """
 with DAG("d"):
     RayAgentJobSensor(task_id="a", job_id="j")
     RayAgentServeApplicationSensor(task_id="b", name="s")
+    RayAgentCapacitySensor(task_id="f", num_gpus=1)
     RayAgentRunPluginOperator(task_id="c", lookup="l", action="a", deferrable=True)
     RayAgentStopJobOperator(task_id="d", job_id="j")
     RayAgentDeleteServeApplicationOperator(task_id="e", name="s")
@@ -138,9 +147,11 @@ WHEN_IT_RUNS = (
     "tasks.job",
     "tasks.observer",
     "triggers.applications",
+    "triggers.capacity",
     "triggers.position",
     "triggers.rayagent",
     "triggers.tasklog",
+    "triggers.waiting",
 )
 """Modules of ours, and folders of them, that a task loads when it runs."""
 
@@ -165,6 +176,7 @@ def test_importing_the_hooks_and_triggers_loads_no_transport() -> None:
 
 def test_every_task_takes_the_hooks_connection_by_default() -> None:
     tasks: list[Any] = [
+        RayAgentCapacitySensor(task_id="capacity", num_gpus=1),
         RayAgentDeleteServeApplicationOperator(task_id="delete", name="s"),
         RayAgentJobSensor(task_id="follow", job_id="j"),
         RayAgentRunPluginOperator(task_id="run", lookup="l", action="a"),

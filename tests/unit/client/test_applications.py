@@ -14,7 +14,6 @@ from airflow_provider_rayagent.client.applications import (
     ApplicationOutcome,
     ApplicationWait,
     Target,
-    WaitResult,
     summarize,
 )
 from airflow_provider_rayagent.client.errors import (
@@ -29,6 +28,7 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentServerError,
 )
 from airflow_provider_rayagent.client.jobs import MAX_TEXT
+from airflow_provider_rayagent.client.waiting import WaitResult
 
 GRACE, UNREACHABLE = 30.0, 300.0
 STATUSES = ["NOT_STARTED", "DEPLOYING", "RUNNING", "DEPLOY_FAILED", "UNHEALTHY", "DELETING", "A_NEW_ONE"]

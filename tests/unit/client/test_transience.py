@@ -9,12 +9,13 @@ import pytest
 from airflow_provider_rayagent import exceptions
 from airflow_provider_rayagent.client import answers, transience
 from airflow_provider_rayagent.client.agent_service import AGENT
-from airflow_provider_rayagent.client.applications import ApplicationWait, WaitResult
+from airflow_provider_rayagent.client.applications import ApplicationWait
 from airflow_provider_rayagent.client.config import AgentConfig
 from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentHTTPError, for_status
 from airflow_provider_rayagent.client.following import Following
 from airflow_provider_rayagent.client.transience import Delivery, Permanence, Row
 from airflow_provider_rayagent.client.validation import JobId
+from airflow_provider_rayagent.client.waiting import WaitResult
 from airflow_provider_rayagent.tail import commands as do
 from airflow_provider_rayagent.tail.end import End
 from tests.scripted import DEFAULT, Job, Refuse, ScriptedAgent
@@ -63,6 +64,7 @@ CLASSES = {
             "RayAgentJobMissingError",
             "RayAgentJobTimeoutError",
             "RayAgentServeApplicationFailedError",
+            "RayAgentCapacityTimeoutError",
             "RayAgentServeApplicationTimeoutError",
             "RayAgentWaitTimeoutError",
         ),

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.client.applications import ApplicationOutcome, WaitResult
+from airflow_provider_rayagent.client.applications import ApplicationOutcome
+from airflow_provider_rayagent.client.waiting import WaitResult
 from airflow_provider_rayagent.exceptions import (
     RayAgentAuthenticationError,
     RayAgentConnectionError,

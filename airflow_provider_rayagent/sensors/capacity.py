@@ -1,0 +1,117 @@
+"""The sensor for free resources of a cluster; its public name is in ``sensors.rayagent``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_rayagent.client.capacity_wait import CapacityOutcome, CapacityWait, Requirement
+from airflow_provider_rayagent.client.errors import RayAgentError
+from airflow_provider_rayagent.client.waiting import WaitResult
+from airflow_provider_rayagent.exceptions import RayAgentCapacityTimeoutError
+from airflow_provider_rayagent.sensors.waiting import WaitingSensor
+from airflow_provider_rayagent.text.storable import storable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
+    from airflow.sdk import Context
+    from airflow.triggers.base import BaseTrigger
+
+    from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+
+
+class RayAgentCapacitySensor(WaitingSensor[CapacityOutcome]):
+    """Wait until a Ray cluster has CPUs, GPUs or memory free, all of them at once. Nothing is reserved.
+
+    The task fails with :class:`RayAgentResourcesError` if its live nodes do not have that much at all, free or in use.
+
+    XCom (``return_value``): ``free``, the amounts that were free by the names of the arguments that are set;
+    ``node_id`` and ``node_ip`` of the node that has them, ``None`` without ``on_one_node``.
+
+    :param num_gpus: GPUs; 0: not considered.
+    :param num_cpus: CPUs; 0: not considered.
+    :param memory_bytes: bytes of memory; 0: not considered.
+    :param accelerator_type: count only nodes with this accelerator, as Ray names it, such as ``A100``. (templated)
+    :param on_one_node: whether one node must have all of it free, as the entrypoint of a job requires. By default the
+        sum over the nodes counts, as for a training with many workers.
+    :param wait_for_scale_up: wait even for more than the live nodes have; the cluster may add some.
+    :param rayagent_conn_id: the Airflow connection of the agent. (templated)
+    :param poke_interval: seconds between two requests.
+    :param agent_unreachable_timeout: seconds for which the requests may fail.
+    :param deferrable: wait in the triggerer, without a worker slot; default: ``[operators] default_deferrable``.
+        ``mode`` then has no effect.
+
+    ``timeout``, ``soft_fail``, ``mode`` and the other arguments are those of every sensor.
+    """
+
+    template_fields: Sequence[str] = ("accelerator_type", "rayagent_conn_id")
+    ui_color = "#d9edf7"
+    outcome_type = CapacityOutcome
+
+    def __init__(
+        self,
+        *,
+        num_gpus: float = 0.0,
+        num_cpus: float = 0.0,
+        memory_bytes: int = 0,
+        accelerator_type: str | None = None,
+        on_one_node: bool = False,
+        wait_for_scale_up: bool = False,
+        poke_interval: timedelta | float = 15.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(poke_interval=poke_interval, **kwargs)
+        Requirement(num_gpus, num_cpus, memory_bytes)
+        self.num_gpus = num_gpus
+        self.num_cpus = num_cpus
+        self.memory_bytes = memory_bytes
+        self.accelerator_type = accelerator_type
+        self.on_one_node = on_one_node
+        self.wait_for_scale_up = wait_for_scale_up
+
+    def execute(self, context: Context) -> Any:
+        """Wait until enough is free, here or deferred."""
+        self._required()
+        return super().execute(context)
+
+    def _required(self) -> Requirement:
+        return Requirement(self.num_gpus, self.num_cpus, self.memory_bytes, self.accelerator_type, self.on_one_node)
+
+    def _make_wait(self) -> CapacityWait:
+        redact = self.hook.config.redact
+        return CapacityWait(self._required(), self.wait_for_scale_up, self.agent_unreachable_timeout, redact)
+
+    def _read(self, hook: RayAgentHook) -> Any:
+        agent = hook.get_conn()
+        return agent.send(agent.config.service.get_capacity())
+
+    def _log_status(self, status: str) -> None:
+        self.log.info("%s", status)
+
+    def _trigger(self, poll_interval: float, deadline: float) -> BaseTrigger:
+        from airflow_provider_rayagent.triggers.capacity import RayAgentCapacityTrigger
+
+        return RayAgentCapacityTrigger(
+            num_gpus=self.num_gpus,
+            num_cpus=self.num_cpus,
+            memory_bytes=self.memory_bytes,
+            accelerator_type=self.accelerator_type,
+            on_one_node=self.on_one_node,
+            wait_for_scale_up=self.wait_for_scale_up,
+            rayagent_conn_id=self.rayagent_conn_id,
+            poll_interval=poll_interval,
+            agent_unreachable_timeout=self.agent_unreachable_timeout,
+            deadline=deadline,
+        )
+
+    def _conclude(self, outcome: CapacityOutcome) -> dict[str, Any]:
+        if outcome.result is WaitResult.REACHED and outcome.seen:
+            result: dict[str, Any] = storable({name: outcome.seen[name] for name in ("free", "node_id", "node_ip")})
+            return result
+        if outcome.result is WaitResult.TIMED_OUT:
+            last = f"Last error: {outcome.error}" if outcome.error else outcome.status
+            raise RayAgentCapacityTimeoutError(
+                f"The cluster did not have enough free within the timeout of {self.timeout:g} seconds. {last}"
+            )
+        raise outcome.error or RayAgentError("Could not read what the cluster has free.")

@@ -1,0 +1,132 @@
+"""Base of sensors that wait for a state of the cluster, in a worker or deferred."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
+
+from airflow.sdk import BaseOperator, BaseSensorOperator, PokeReturnValue
+from airflow.sdk.configuration import conf
+from airflow.sdk.exceptions import TaskDeferralTimeout
+
+from airflow_provider_rayagent.client.errors import RayAgentError
+from airflow_provider_rayagent.client.validation import validate_duration
+from airflow_provider_rayagent.client.waiting import FAST_POLL_SECONDS, OutcomeT, Wait, WaitResult
+from airflow_provider_rayagent.tasks.hook import HookMixin
+from airflow_provider_rayagent.tasks.skipping import SkippingMixin
+from airflow_provider_rayagent.triggers.outcome import deferral_timeout
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from airflow.sdk import Context
+    from airflow.triggers.base import BaseTrigger
+
+    from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+
+
+class WaitingSensor(SkippingMixin, HookMixin, BaseSensorOperator, Generic[OutcomeT]):
+    """Poll a state until a :class:`Wait` has an outcome.
+
+    :param rayagent_conn_id: the Airflow connection of the agent. (templated)
+    :param poke_interval: seconds between two requests.
+    :param agent_unreachable_timeout: seconds for which the requests may fail.
+    :param deferrable: wait in the triggerer, without a worker slot; default: ``[operators] default_deferrable``.
+    """
+
+    outcome_type: ClassVar[type[Any]]
+
+    def __init__(
+        self,
+        *,
+        rayagent_conn_id: str = "rayagent_default",
+        poke_interval: timedelta | float,
+        agent_unreachable_timeout: timedelta | float = 300.0,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(poke_interval=poke_interval, **kwargs)
+        self.rayagent_conn_id = rayagent_conn_id
+        self.agent_unreachable_timeout = validate_duration(agent_unreachable_timeout, "agent_unreachable_timeout")
+        self.deferrable = deferrable
+        self._logged_status: str | None = None
+        self._deadline = float("inf")
+
+    def execute(self, context: Context) -> Any:
+        """Wait, here or deferred."""
+        self._deadline = time.monotonic() + self.timeout
+        with self._handle_errors():
+            return self._execute_deferred() if self.deferrable else super().execute(context)
+
+    def poke(self, context: Context) -> bool | PokeReturnValue:  # noqa: ARG002
+        """Check the state; while a timeout is running, keep checking until it decides."""
+        with self.hook as hook:
+            outcome = self._check_status(hook)
+            while outcome.result is None and self._wait.needs_fast_poll and time.monotonic() < self._deadline:
+                time.sleep(min(FAST_POLL_SECONDS, self.poke_interval))
+                outcome = self._check_status(hook)
+        return False if outcome.result is None else PokeReturnValue(True, self._conclude(outcome))
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:  # noqa: ARG002
+        """Conclude from the trigger's event."""
+        return self._conclude(self.outcome_type.from_event(event))
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume after a deferral; if no triggerer ended it in time, check the state a last time."""
+        with self._handle_errors():
+            try:
+                return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
+            except TaskDeferralTimeout:
+                with self.hook as hook:
+                    outcome = self._check_status(hook)
+                return self._conclude(replace(outcome, result=outcome.result or WaitResult.TIMED_OUT))
+
+    def _log_reason(self, error: BaseException | None) -> None:
+        if error is not None:
+            self.log.error("%s", error)
+
+    @cached_property
+    def _wait(self) -> Wait[OutcomeT]:
+        return self._make_wait()
+
+    def _make_wait(self) -> Wait[OutcomeT]:
+        raise NotImplementedError
+
+    def _read(self, hook: RayAgentHook) -> Any:
+        """Return what :meth:`Wait.seen` processes."""
+        raise NotImplementedError
+
+    def _log_status(self, status: str) -> None:
+        raise NotImplementedError
+
+    def _trigger(self, poll_interval: float, deadline: float) -> BaseTrigger:
+        """Return the trigger; ``deadline`` is in seconds since the epoch."""
+        raise NotImplementedError
+
+    def _conclude(self, outcome: OutcomeT) -> Any:
+        """Return the value for XCom, or raise the error that fails the task."""
+        raise NotImplementedError
+
+    def _check_status(self, hook: RayAgentHook) -> OutcomeT:
+        try:
+            outcome = self._wait.seen(self._read(hook), time.monotonic())
+        except RayAgentError as error:
+            outcome = self._wait.failed(error, time.monotonic())
+        if outcome.status != self._logged_status:
+            self._logged_status = outcome.status
+            self._log_status(outcome.status)
+        return outcome
+
+    def _execute_deferred(self) -> Any:
+        with self.hook as hook:
+            outcome = self._check_status(hook)
+        if outcome.result is not None:
+            return self._conclude(outcome)
+        self.log.info("Deferring: the triggerer waits from here on.")
+        return self.defer(
+            trigger=self._trigger(max(float(self.poke_interval), 0.5), time.time() + self.timeout),
+            method_name="execute_complete",
+            timeout=deferral_timeout(self.timeout),
+        )
