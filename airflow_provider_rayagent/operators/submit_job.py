@@ -146,6 +146,14 @@ class RayAgentSubmitJobOperator(RayAgentJobStartingOperator):
             wait_for_scale_up=self.wait_for_scale_up,
         )
 
+    def _required_amounts(self) -> dict[str, float]:
+        amounts = {
+            "num_gpus": self.entrypoint_num_gpus,
+            "num_cpus": self.entrypoint_num_cpus,
+            "memory_bytes": self.entrypoint_memory,
+        }
+        return {name: amount for name, amount in amounts.items() if amount}
+
     def _started_work(self) -> str:
         return sanitize(" ".join(self.entrypoint.split()), self.hook.config.redact, length=MAX_ENTRYPOINT)
 

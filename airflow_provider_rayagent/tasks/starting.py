@@ -248,8 +248,10 @@ class RayAgentJobStartingOperator(RayAgentJobFollowingMixin):
     def _start(self, context: Context, task_job: TaskJob) -> TaskJob:
         try:
             assigned = self._request_start(context)
-        except RayAgentGPUUnavailableError:
-            raise
+        except RayAgentGPUUnavailableError as error:
+            free = self._free_resources()
+            detail = f"{error.detail.rstrip('.')}.{free}" if free else error.detail
+            raise RayAgentGPUUnavailableError(detail, error.status_code) from None
         except (RayAgentConnectionError, RayAgentHTTPError, RayAgentResponseError) as error:
             if getattr(error, "status_code", None) == CONFLICT:
                 self.log.info("Job %s already exists, started by an earlier request; attaching.", self.job_id)
@@ -271,6 +273,23 @@ class RayAgentJobStartingOperator(RayAgentJobFollowingMixin):
         finally:
             task_job.stopper.on_job_started()
         return task_job
+
+    def _required_amounts(self) -> dict[str, float]:
+        """Return what the command of the job requires, by the names of :class:`Requirement`, as far as it is known."""
+        return {}
+
+    def _free_resources(self) -> str:
+        """Return what the job requires and what the cluster has free, for the end of a message."""
+        from airflow_provider_rayagent.client.capacity_wait import shown_amounts, shown_free
+
+        required = self._required_amounts()
+        asked = f" Required: {shown_amounts(required)}." if required else ""
+        try:
+            free = shown_free(self.hook.get_conn().send(self.hook.config.service.get_capacity()))
+        except RayAgentError as error:
+            self.log.info("The free resources of the cluster are unknown: %s", error)
+            return asked
+        return f"{asked} {free}".rstrip()
 
     def _status(self, job: Mapping[str, Any]) -> str:
         return jobs.shown_status(job, self.hook.config.redact)
@@ -301,6 +320,7 @@ class RayAgentJobStartingOperator(RayAgentJobFollowingMixin):
             raise RayAgentJobNotStartedError(
                 f"Job {self.job_id} did not start within the start_timeout of {self.start_timeout:g} seconds; it is "
                 f"{status}. Check the free resources of the cluster, and the queue of the agent if there is one."
+                f"{self._free_resources()}"
             )
         try:
             return super()._conclude(context, task_job, outcome)

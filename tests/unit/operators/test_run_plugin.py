@@ -23,6 +23,7 @@ from airflow_provider_rayagent.exceptions import (
 from airflow_provider_rayagent.tasks import starting as job_starting
 from airflow_provider_rayagent.tasks.job_ids import MAX_BASE_ID
 from tests.scripted import Action, Answer, Do, Grow, Html, Job, Play, Refuse, Reset, ScriptedAgent, SetStatus, Sleep
+from tests.unit.clusters import NODES, USED
 from tests.unit.operators.plugin_runs import PRINTED, ROOT, RUN, make_operator, starting
 from tests.unit.supervisor import supervise
 from tests.unit.support import StateStore, TaskInstance, make_context, named, task_log
@@ -214,6 +215,21 @@ def test_a_refusal_fails_the_try_at_once(
             run()
         assert len(agent.of(RUN)) == 1
     assert not isinstance(caught.value, AirflowFailException), "another try may succeed"
+
+
+def test_missing_gpus_are_told_with_what_the_cluster_has_free(run: Callable[..., Any], connect: Connect) -> None:
+    with ScriptedAgent(nodes=NODES, used=USED) as agent:
+        connect(agent)
+        agent.answers[RUN] = [Answer(503, {"message": "no GPU", "error_type": "gpu_unavailable"})]
+        with pytest.raises(RayAgentGPUUnavailableError) as caught:
+            run()
+        agent.answers["GET resources/cluster/"] = [Refuse(404)]
+        with pytest.raises(RayAgentGPUUnavailableError, match=r"no GPU$"):
+            run()
+    assert str(caught.value).endswith(
+        "no GPU. Free in the cluster: 2 of 4 GPUs, 22.9 of 24 CPUs, 96 of 96 GiB of memory."
+    )
+    assert caught.value.status_code == 503
 
 
 def test_an_agent_that_names_the_job_itself_is_believed(run: Callable[..., Any], connect: Connect) -> None:

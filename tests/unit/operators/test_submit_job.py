@@ -15,6 +15,7 @@ from airflow_provider_rayagent.client.job_secrets import masked_names
 from airflow_provider_rayagent.exceptions import (
     RayAgentError,
     RayAgentInputError,
+    RayAgentJobNotStartedError,
     RayAgentJobStoppedError,
     RayAgentResourcesError,
     RayAgentRunFailedError,
@@ -26,6 +27,7 @@ from airflow_provider_rayagent.tasks.job_ids import derived_id
 from tests.scripted import Answer, Grow, Job, Play, Reset, ScriptedAgent, SetStatus, Sleep
 from tests.scripted.ray_dialect import version
 from tests.unit.both_ways import execute
+from tests.unit.clusters import NODES, USED
 from tests.unit.supervisor import supervise
 from tests.unit.support import TaskInstance, make_context, task_log
 
@@ -293,6 +295,24 @@ def test_an_amount_that_no_node_has_is_refused_and_nothing_is_left(run: Callable
         run(entrypoint_num_gpus=64)
     assert ray.of("POST") == []
     assert run(entrypoint_num_gpus=64, wait_for_scale_up=True)["status"] == "SUCCEEDED"
+
+
+def test_a_job_that_stays_pending_is_told_with_what_it_requires_and_what_is_free(
+    run: Callable[..., Any], ray: ScriptedAgent
+) -> None:
+    def start(request: Request) -> Answer:
+        job_id = json.loads(request.body)["submission_id"]
+        ray.jobs[job_id] = Job("", "PENDING", job_id)
+        return Answer(200, {"job_id": job_id, "submission_id": job_id})
+
+    ray.nodes[:], ray.used = NODES, USED
+    ray.answers[SUBMIT] = [start]
+    with pytest.raises(RayAgentJobNotStartedError) as caught:
+        run(entrypoint_num_gpus=4, entrypoint_memory=2**30, start_timeout=1.0)
+    assert str(caught.value).endswith(
+        "Required: 4 GPUs, 1 GiB of memory. "
+        "Free in the cluster: 2.5 of 4 GPUs, 22.9 of 24 CPUs, 96 of 96 GiB of memory."
+    )
 
 
 def test_a_ray_that_is_too_old_is_named(run: Callable[..., Any], ray: ScriptedAgent) -> None:
