@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
+from airflow_provider_rayagent.client.blocking import BlockingAgent
+from airflow_provider_rayagent.client.blocking_driver import Follower
 from airflow_provider_rayagent.client.config import read_config
+from airflow_provider_rayagent.client.validation import JobId
+from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.end import End
+from airflow_provider_rayagent.tail.items import lines_in
 from tests.local.test_following import DRIVERS, OVER_RAY
 from tests.stack.agent import start_agent, stop_agent, wait_for_file
 from tests.stack.processes import free_ports
 from tests.stack.ray import Cluster, cluster
-from tests.stack.watch import PATIENCE
+from tests.stack.watch import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,3 +94,29 @@ def test_no_line_is_lost_or_repeated_if_agent_and_dashboard_restart(ray_cluster:
             f"tick {number}" for number in range(SECONDS * 10)
         ]
         assert followed.notices == []
+
+
+def test_a_job_whose_head_was_killed_is_missing_once_another_head_answers(ray_cluster: Cluster) -> None:
+    token = ray_cluster.token_file.read_text().strip()
+    config = read_config(host=ray_cluster.dashboard_url, token=token, extra={"service": "ray"})
+    job_id = ray_cluster.submit(PROGRAM)
+    lines: list[str] = []
+
+    def follow() -> Follower:
+        with BlockingAgent(config) as client:
+            follower = Follower(client, JobId(job_id), TailSettings(poll_interval=1.0, missing_timeout=3.0))
+            for items in follower.items():
+                lines.extend(line for line in lines_in(items) if line.startswith("tick"))
+            return follower
+
+    with ThreadPoolExecutor(1) as pool:
+        followed = pool.submit(follow)
+        wait_until(lambda: len(lines) > 10 or None, "no lines")
+        ray_cluster.stop()
+        ray_cluster.start()
+        follower = followed.result(timeout=PATIENCE)
+
+    assert follower.end is End.JOB_MISSING
+    assert follower.job is not None
+    assert follower.job["status"] == "RUNNING"
+    assert lines == [f"tick {number}" for number in range(len(lines))]
