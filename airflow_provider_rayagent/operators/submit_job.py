@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from airflow_provider_rayagent.tasks.job import TaskJob
-
 
 class RayAgentSubmitJobOperator(RayAgentJobStartingOperator):
     """Submit a job to Ray's own dashboard, and follow the job to its end.
@@ -104,7 +102,6 @@ class RayAgentSubmitJobOperator(RayAgentJobStartingOperator):
         self.entrypoint_memory = entrypoint_memory
         self.entrypoint_resources = entrypoint_resources
         self.wait_for_scale_up = wait_for_scale_up
-        self._secrets: dict[str, str] | None = None
 
     @property
     def runtime_env(self) -> Any:
@@ -115,11 +112,6 @@ class RayAgentSubmitJobOperator(RayAgentJobStartingOperator):
     def runtime_env(self, value: Any) -> None:
         self._env_vars, self._runtime_env = self._env_vars.hide(value, rendered=hasattr(self, "_runtime_env"))
 
-    def _ensure_task_job(self, context: Context) -> TaskJob:
-        # Before any line of the job's log is shown.
-        self._hide_secrets(context)
-        return super()._ensure_task_job(context)
-
     def _check_job(self, context: Context, job_id: str, job: Mapping[str, Any]) -> None:
         from airflow_provider_rayagent.tasks.job_origin import check_origin
 
@@ -129,7 +121,7 @@ class RayAgentSubmitJobOperator(RayAgentJobStartingOperator):
         from airflow_provider_rayagent.client.job_secrets import masked_names
         from airflow_provider_rayagent.tasks.job_origin import origin_env_vars, origin_metadata
 
-        secrets = self._hide_secrets(context)
+        secrets = self._environment(context)
         runtime_env = self._complete_runtime_env(context)
         runtime_env["env_vars"] = {**origin_env_vars(context), **secrets}
         metadata = {**(self.metadata or {}), **origin_metadata(context), **masked_names(secrets)}
@@ -179,18 +171,18 @@ class RayAgentSubmitJobOperator(RayAgentJobStartingOperator):
         found = find_working_dir(working_dir, dag_folder=dag_folder, root=root)
         return self.hook.upload_working_dir(found, root=root)
 
-    def _hide_secrets(self, context: Context) -> dict[str, str]:
-        """Return the environment variables of the author, after masking their values in all logs of this process."""
-        if self._secrets is None:
-            from airflow.sdk.log import mask_secret
+    def _environment(self, context: Context) -> dict[str, str]:
+        """Return the environment variables of the author, after masking their values.
 
-            from airflow_provider_rayagent.client.job_secrets import secret_values
+        A process that only follows the job learns them from its details (:mod:`.job_secrets`).
+        """
+        from airflow.sdk.log import mask_secret
 
-            self._secrets = self._env_vars.values(
-                self.runtime_env, lambda values: self.render_template(values, context)
-            )
-            hidden = secret_values(self._secrets)
-            self.hook.config.redact.add(hidden)
-            for value in hidden:
-                mask_secret(value)
-        return self._secrets
+        from airflow_provider_rayagent.client.job_secrets import secret_values
+
+        env_vars = self._env_vars.values(self.runtime_env, lambda values: self.render_template(values, context))
+        hidden = secret_values(env_vars)
+        self.hook.config.redact.add(hidden)
+        for value in hidden:
+            mask_secret(value)
+        return env_vars

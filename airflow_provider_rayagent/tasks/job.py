@@ -20,7 +20,6 @@ from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tasks.observer import JobObserver
 from airflow_provider_rayagent.tasks.result import PrintedResult
 from airflow_provider_rayagent.tasks.stopper import JobStopper
-from airflow_provider_rayagent.text.redaction import Redactor
 from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
@@ -136,7 +135,8 @@ class TaskJob:
         raise error(f"Job {self.job_id} did not end within the {name} of {seconds:g} seconds; its status is {status}.")
 
     def _conclude_ended(self, job: Mapping[str, Any]) -> JobSummary:
-        redact = Redactor(secrets_of(job), base=self.hook.config.redact)
+        redact = self.hook.config.redact
+        redact.add(secrets_of(job))
         summary = jobs.summarize(job, self.job_id, redact)
         status = jobs.known_status(job)
         if status is JobStatus.SUCCEEDED:

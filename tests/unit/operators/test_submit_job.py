@@ -268,6 +268,23 @@ def test_values_of_the_environment_are_sent_and_shown_nowhere(
     assert log.lines_of("".join(f"my {name} is ***\n" for name in secrets)) == [f"my {name} is ***" for name in secrets]
 
 
+def test_a_job_is_followed_to_its_end_though_its_variables_are_gone(
+    run: Callable[..., Any], ray: ScriptedAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "variable-s3cret"
+    details = {"metadata": {**ORIGIN, **masked_names({"C": secret})}, "runtime_env": {"env_vars": {"C": secret}}}
+    printed = f'it is {secret}\n__SYNAPSE_RESULT_START__["{secret}"]__SYNAPSE_RESULT_END__\n'
+    ray.jobs[ROOT] = Job(
+        "", "RUNNING", ROOT, timeline=[Sleep(0.6), Grow(printed), SetStatus("SUCCEEDED")], details=details
+    )
+    context = make_context(TaskInstance(try_number=2))
+    with task_log() as log:
+        ended = run(context=context, env_from_variables={"C": "no-longer-there"})
+    assert ended["result"] == ["***"]
+    assert "it is ***" in log.messages
+    assert secret not in json.dumps([log.messages, context["ti"].xcoms])
+
+
 def test_templates_show_the_names_of_the_environment_only() -> None:
     operator = make_operator(runtime_env={"pip": ["{{ word }}"], "env_vars": {"KEY": "{{ word }}", "N": "plain"}})
     assert operator.runtime_env == {"pip": ["{{ word }}"], "env_vars": {"KEY": "***", "N": "***"}}
