@@ -110,7 +110,7 @@ def test_slow_body_returns_408_and_disconnect_is_ignored(
         async def send(message: Message) -> None:
             sent.append(message)
 
-        asyncio.run(BodyLimits(app)({"type": "http", "method": "POST", "headers": []}, receive, send))
+        asyncio.run(BodyLimits(app)({"type": "http", "method": "POST", "path": "/jobs/", "headers": []}, receive, send))
         return sent
 
     begin = {"type": "http.request", "body": b"{", "more_body": True}

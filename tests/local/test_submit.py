@@ -98,7 +98,7 @@ def test_a_job_runs_in_its_working_dir_which_is_uploaded_once(config: AgentConfi
         ]
         uri = package.uri
 
-    job_id = submit(config, "python main.py && ls", runtime_env={"working_dir": uri})
+    job_id = submit(config, "python main.py && ls *.*", runtime_env={"working_dir": uri})
 
     assert uploaded == [True, False, False]
     assert lines_of(config, job_id) == [f"helper says hello {config.service.name}", "helper.py", "main.py"]
