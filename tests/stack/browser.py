@@ -105,9 +105,9 @@ class Page:
             self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=buttons, clickCount=1)
 
     def enter(self, selector: str, text: str) -> None:
-        """Wait for a field, and replace its content by typing a text."""
-        if not self.find(selector, see=SELECT)[-1]:
-            raise BrowserError(f"{selector} does not accept input")
+        """Wait for a field that accepts input, and replace its content by typing a text."""
+        # Airflow disables a field while it loads what can be selected in it.
+        wait_until(lambda: self.find(selector, see=SELECT)[-1] or None, f"{selector} does not accept input")
         for character in text:
             self._call("Input.dispatchKeyEvent", type="char", text=character)
 
