@@ -53,6 +53,7 @@ class LastLinesPolicy:
 
     def __init__(self) -> None:
         self._replay: Replay | None = None
+        self._was_read = False
         self._new_lines = 0
         self._failures = 0
         self._to_skip = 0
@@ -63,7 +64,9 @@ class LastLinesPolicy:
         :param replay: has read the forwarded part.
         :param new_lines: number of lines that the reading brought.
         """
-        self._replay, self._new_lines = replay, new_lines
+        # The first reading brings all that was logged before, which does not tell how fast the log grows.
+        self._new_lines = new_lines if self._was_read else MAX_LINES // RESERVE
+        self._replay, self._was_read = replay, True
         if was_whole:
             self._to_skip = max(self._to_skip - 1, 0)
         else:

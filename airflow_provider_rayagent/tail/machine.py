@@ -336,7 +336,7 @@ class Tail:
         ended_at = self._status.ended_at
         self._output.log_readable()
         self._suspects.log_read()
-        self._log.was_read(now, reader, job_has_ended=ended_at is not None)
+        self._log.was_read(now, reader, self.cursor, job_has_ended=ended_at is not None)
         if ended_at is not None and self._log.opened_at >= ended_at:
             self._read_after_end(now, ended_at, reader, delimited=delimited)
 

@@ -97,12 +97,16 @@ class WholeLog:
         """Note that the driver has closed the response, or that it has ended."""
         self.state = ConnectionState.CLOSED
 
-    def was_read(self, now: float, reader: TextReader, *, job_has_ended: bool) -> None:
-        """Note that the log was read to its end and forwarded."""
+    def was_read(self, now: float, reader: TextReader, cursor: Cursor, *, job_has_ended: bool) -> None:
+        """Note that the log was read to its end and forwarded, up to the cursor."""
         self._policy.read(reader.replay, reader.new_lines, was_whole=self.last_lines is None)
         self.was_tried = True
         self._compare_failures = 0
-        pause = 0.0 if job_has_ended else pause_between_reads(self._interval, now - self.opened_at)
+        pause = 0.0
+        if not job_has_ended:
+            # How long it took to read all does not matter if the last lines are next.
+            is_short = self._can_read_last_lines and self._policy.next(cursor) is not None
+            pause = self._interval if is_short else pause_between_reads(self._interval, now - self.opened_at)
         self._backoff.reset(now + pause)
 
     def read_at(self, moment: float) -> None:

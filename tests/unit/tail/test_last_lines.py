@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 
 from airflow_provider_rayagent.tail import cursor, last_lines
+from airflow_provider_rayagent.tail.cursor import Cursor, Replay
 from airflow_provider_rayagent.tail.items import LogRewritten
-from airflow_provider_rayagent.tail.last_lines import LastLines
+from airflow_provider_rayagent.tail.last_lines import LastLines, LastLinesPolicy
 from tests.tail.figures import IN_CI
 from tests.unit.tail import world as worlds
 from tests.unit.tail.history import History, draw_history
@@ -91,6 +92,20 @@ def test_a_quiet_job_with_a_long_log_costs_few_characters() -> None:
     world = World(history, last_lines=True).run()
     assert complaint(world) == ""
     assert Counter(kind for _, kind in world.requests)["text"] <= 6
+
+
+def test_what_was_logged_before_the_first_reading_does_not_count_as_growth() -> None:
+    policy, position = LastLinesPolicy(), Cursor()
+    replay = Replay(position)
+    replay.advance("x\n" * last_lines.MIN_LOG_CHARS, last_lines.MIN_LOG_CHARS)
+    policy.read(replay, position.lines, was_whole=True)
+    assert policy.next(position) is not None
+    # From the second reading on it does, and nothing that may be missed is left out.
+    policy.read(replay, last_lines.MAX_LINES, was_whole=True)
+    assert policy.next(position) is None
+    policy.read(replay, 1, was_whole=True)
+    assert policy.next(position) is not None
+    assert policy.next(Cursor()) is None
 
 
 def test_the_position_has_to_be_there_exactly_once() -> None:
