@@ -52,8 +52,6 @@ class RayAgentServeApplicationSensor(WaitingSensor[ApplicationOutcome]):
     template_fields: Sequence[str] = ("name", "rayagent_conn_id")
     ui_color = "#d9edf7"
 
-    outcome_type = ApplicationOutcome
-
     def __init__(
         self,
         *,
@@ -74,6 +72,9 @@ class RayAgentServeApplicationSensor(WaitingSensor[ApplicationOutcome]):
         """Wait for the application, here or deferred."""
         quote_application_name(self.name)
         return super().execute(context)
+
+    def _outcome_type(self) -> type[ApplicationOutcome]:
+        return ApplicationOutcome
 
     def _make_wait(self) -> ApplicationWait:
         return ApplicationWait(self.target, self.grace_period, self.agent_unreachable_timeout, self.hook.config.redact)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.client.capacity_wait import CapacityOutcome, CapacityWait, Requirement
 from airflow_provider_rayagent.client.errors import RayAgentError
 from airflow_provider_rayagent.client.waiting import WaitResult
 from airflow_provider_rayagent.exceptions import RayAgentCapacityTimeoutError
@@ -18,10 +17,11 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.triggers.base import BaseTrigger
 
+    from airflow_provider_rayagent.client.capacity_wait import CapacityOutcome, CapacityWait, Requirement
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 
 
-class RayAgentCapacitySensor(WaitingSensor[CapacityOutcome]):
+class RayAgentCapacitySensor(WaitingSensor["CapacityOutcome"]):
     """Wait until a Ray cluster has CPUs, GPUs or memory free, all of them at once. Nothing is reserved.
 
     The task fails with :class:`RayAgentResourcesError` if its live nodes do not have that much at all, free or in use.
@@ -47,7 +47,6 @@ class RayAgentCapacitySensor(WaitingSensor[CapacityOutcome]):
 
     template_fields: Sequence[str] = ("accelerator_type", "rayagent_conn_id")
     ui_color = "#d9edf7"
-    outcome_type = CapacityOutcome
 
     def __init__(
         self,
@@ -62,25 +61,37 @@ class RayAgentCapacitySensor(WaitingSensor[CapacityOutcome]):
         **kwargs: Any,
     ) -> None:
         super().__init__(poke_interval=poke_interval, **kwargs)
-        Requirement(num_gpus, num_cpus, memory_bytes)
         self.num_gpus = num_gpus
         self.num_cpus = num_cpus
         self.memory_bytes = memory_bytes
         self.accelerator_type = accelerator_type
         self.on_one_node = on_one_node
         self.wait_for_scale_up = wait_for_scale_up
+        # The type of accelerator may be a template.
+        self._required(None)
 
     def execute(self, context: Context) -> Any:
         """Wait until enough is free, here or deferred."""
-        self._required()
+        self._required(self.accelerator_type)
         return super().execute(context)
 
-    def _required(self) -> Requirement:
-        return Requirement(self.num_gpus, self.num_cpus, self.memory_bytes, self.accelerator_type, self.on_one_node)
+    def _required(self, accelerator_type: str | None) -> Requirement:
+        from airflow_provider_rayagent.client.capacity_wait import Requirement
+
+        return Requirement(self.num_gpus, self.num_cpus, self.memory_bytes, accelerator_type, self.on_one_node)
+
+    def _outcome_type(self) -> type[CapacityOutcome]:
+        from airflow_provider_rayagent.client.capacity_wait import CapacityOutcome
+
+        return CapacityOutcome
 
     def _make_wait(self) -> CapacityWait:
+        from airflow_provider_rayagent.client.capacity_wait import CapacityWait
+
         redact = self.hook.config.redact
-        return CapacityWait(self._required(), self.wait_for_scale_up, self.agent_unreachable_timeout, redact)
+        return CapacityWait(
+            self._required(self.accelerator_type), self.wait_for_scale_up, self.agent_unreachable_timeout, redact
+        )
 
     def _read(self, hook: RayAgentHook) -> Any:
         agent = hook.get_conn()

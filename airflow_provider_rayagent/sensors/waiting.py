@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 from airflow.sdk import BaseOperator, BaseSensorOperator, PokeReturnValue
 from airflow.sdk.configuration import conf
@@ -35,8 +35,6 @@ class WaitingSensor(SkippingMixin, HookMixin, BaseSensorOperator, Generic[Outcom
     :param agent_unreachable_timeout: seconds for which the requests may fail.
     :param deferrable: wait in the triggerer, without a worker slot; default: ``[operators] default_deferrable``.
     """
-
-    outcome_type: ClassVar[type[Any]]
 
     def __init__(
         self,
@@ -71,7 +69,7 @@ class WaitingSensor(SkippingMixin, HookMixin, BaseSensorOperator, Generic[Outcom
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:  # noqa: ARG002
         """Conclude from the trigger's event."""
-        return self._conclude(self.outcome_type.from_event(event))
+        return self._conclude(self._outcome_type().from_event(event))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume after a deferral; if no triggerer ended it in time, check the state a last time."""
@@ -92,6 +90,10 @@ class WaitingSensor(SkippingMixin, HookMixin, BaseSensorOperator, Generic[Outcom
         return self._make_wait()
 
     def _make_wait(self) -> Wait[OutcomeT]:
+        raise NotImplementedError
+
+    def _outcome_type(self) -> type[OutcomeT]:
+        """Return the class of the outcome in a trigger's event."""
         raise NotImplementedError
 
     def _read(self, hook: RayAgentHook) -> Any:
