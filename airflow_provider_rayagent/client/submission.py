@@ -120,7 +120,10 @@ def validate_runtime_env(value: object) -> dict[str, Any]:
     variables = env.get("env_vars")
     if variables is not None:
         env["env_vars"] = validate_env_vars(variables)
-    for uri in [env.get("working_dir"), *(env.get("py_modules") or ())]:
+    modules = env.get("py_modules") or []
+    if not isinstance(modules, list):
+        raise RayAgentInputError(f"py_modules of the runtime_env must be a list of URIs, not {shown(modules)}.")
+    for uri in [env.get("working_dir"), *modules]:
         if uri is not None and not (isinstance(uri, str) and is_uri(uri)):
             raise RayAgentInputError(
                 f"runtime_env has the local path {shown(uri)}, which the cluster cannot read: use the argument "

@@ -40,6 +40,8 @@ def test_a_command_of_several_lines_is_sent_unchanged() -> None:
         ({"job_id": "a" * 101}, "is not valid"),
         ({"runtime_env": ["pip"]}, "must be a mapping"),
         ({"runtime_env": {"py_modules": ["./lib"]}}, "local path"),
+        ({"runtime_env": {"py_modules": "s3://bucket/lib.zip"}}, "must be a list of URIs"),
+        ({"runtime_env": {"py_modules": 7}}, "must be a list of URIs"),
         ({"runtime_env": {"env_vars": {"A=B": "x"}}}, "invalid name"),
         ({"runtime_env": {"env_vars": ["A"]}}, "must be a mapping of names"),
         ({"metadata": {"a": None}}, "must be a string"),
