@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 DAG_ID = "delays"
 OURS, THEIRS = "ours", "theirs"
 POLL_INTERVAL = 5.0
-ENOUGH_JOBS = 10
+LONGEST_SECONDS = 4.0
+ENOUGH_JOBS = 16
 """With fewer jobs, the median is not meaningful, since their end times relative to status checks vary too little."""
 WARM_UP_SECONDS = 2.0
 """Seconds after a follower's first line that are not counted, since the first lines arrive together."""
@@ -116,7 +117,7 @@ def measure(*, short: bool) -> Iterator[Line]:
 
 
 def _measure(*, short: bool) -> Iterator[Line]:
-    jobs, at_once, seconds = (4, 4, 6.0) if short else (ENOUGH_JOBS, 2, 25.0)
+    jobs, at_once, seconds = (4, 4, 6.0) if short else (ENOUGH_JOBS, 4, 25.0)
     lengths = [seconds + POLL_INTERVAL * number / jobs for number in range(jobs)]
     with local_agent() as agent, (_in_process if short else _in_airflow)(agent) as follow:  # noqa: SIM117
         with ThreadPoolExecutor(at_once) as pool:
@@ -124,7 +125,7 @@ def _measure(*, short: bool) -> Iterator[Line]:
     yield from _lines(
         pairs,
         "in this process" if short else "in Airflow",
-        Target(maximum=0.5, expected=0.8) if len(pairs) >= ENOUGH_JOBS else None,
+        Target(maximum=0.5) if len(pairs) >= ENOUGH_JOBS else None,
     )
 
 
@@ -148,8 +149,7 @@ def _lines(pairs: Sequence[Pair], where: str, target: Target | None) -> Iterator
         [max(ends)],
         [max(each.after_end for each in theirs)],
         "synapse_sdk",
-        Target(maximum=POLL_INTERVAL + 2, of="figure"),
-        "poll_interval + 2 s",
+        Target(maximum=LONGEST_SECONDS, of="figure") if len(pairs) >= ENOUGH_JOBS else None,
     )
     for name, at in (("p50", 50), ("p99", 99)):
         yield Line(
@@ -246,7 +246,7 @@ def _in_airflow(agent: LocalAgent) -> Iterator[Callable[[str], Pair]]:
     with tempfile.TemporaryDirectory() as dags:
         text = DAG.format(dag_id=DAG_ID, ours=OURS, theirs=THEIRS, url=relays[THEIRS].url, token=agent.token)
         Path(dags, "delays.py").write_text(text, encoding="utf-8")
-        settings = {"AIRFLOW__CORE__PARALLELISM": "4"}
+        settings = {"AIRFLOW__CORE__PARALLELISM": "8"}
         with (
             postgres() as server,
             airflow(

@@ -2,7 +2,7 @@
 
 An hour is simulated with the log tail, which decides when to send requests and has no clock of its own. A shorter
 measurement over real sockets checks that the transports send exactly these requests. A quiet job has written some lines
-and keeps running without further output.
+and keeps running without further output. One that writes a line every ten seconds causes the most requests.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from airflow_provider_rayagent.stream.events import Event
 from airflow_provider_rayagent.tail import commands as do
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.machine import Tail
-from benchmarks.measure import Line
+from benchmarks.measure import Line, Target
 from tests.scripted import Follow, Job, Play, Refuse, ScriptedAgent
 
 if TYPE_CHECKING:
@@ -33,7 +33,15 @@ LINES_A_SECOND = 20
 SETTINGS = TailSettings(unreachable_timeout=2 * HOUR)
 """The defaults, except that an unreachable agent is not given up after five minutes."""
 QUIET, CHATTY, UNAVAILABLE = "quiet", f"{LINES_A_SECOND} lines per second", "permanent 503"
-CASES = (QUIET, CHATTY, UNAVAILABLE)
+PAUSE_SECONDS = 10
+PAUSING = f"a line every {PAUSE_SECONDS} seconds"
+TARGETS = {
+    QUIET: Target(maximum=900, of="figure"),
+    CHATTY: Target(maximum=1_000, of="figure"),
+    PAUSING: Target(maximum=1_000, of="figure"),
+    UNAVAILABLE: None,
+}
+"""The cases, and the targets for the number of requests per hour."""
 PEER_SECONDS = 5.0
 PEER = f"status and whole log polled every {PEER_SECONDS:g} s"
 SELDOM = "astro-provider-ray and the Databricks provider by default poll only the status every 30 s: 120 requests"
@@ -42,9 +50,9 @@ SELDOM = "astro-provider-ray and the Databricks provider by default poll only th
 def measure(*, short: bool) -> Iterator[Line]:
     """Count requests in a simulated hour, and over real sockets."""
     seconds = 22.0 if short else 118.0
-    with ThreadPoolExecutor(len(CASES)) as pool:
-        counted = dict(zip(CASES, pool.map(lambda case: over_sockets(case, seconds), CASES), strict=True))
-    for case in CASES:
+    with ThreadPoolExecutor(len(TARGETS)) as pool:
+        counted = dict(zip(TARGETS, pool.map(lambda case: over_sockets(case, seconds), TARGETS), strict=True))
+    for case, target in TARGETS.items():
         hour = Played(case).run(HOUR)
         yield Line(
             "load",
@@ -53,6 +61,7 @@ def measure(*, short: bool) -> Iterator[Line]:
             [hour.total()],
             [2 * HOUR / PEER_SECONDS],
             PEER,
+            target,
             note=f"{', '.join(f'{count} {kind}' for kind, count in hour.most_common())}; {SELDOM}",
         )
         yield Line(
@@ -68,14 +77,14 @@ def measure(*, short: bool) -> Iterator[Line]:
 class Played:
     """A simulated agent and driver for a log tail, with a simulated clock.
 
-    :param case: one of :data:`CASES`.
+    :param case: one of :data:`TARGETS`.
     """
 
     def __init__(self, case: str) -> None:
         self.asked = Counter[str]()
         """The requests by kind."""
         self._refuses = case == UNAVAILABLE
-        self._is_chatty = case == CHATTY
+        self._case = case
         self._tail = Tail(SETTINGS)
         self._now = 0.0
         self._seconds_sent = 0
@@ -107,16 +116,17 @@ class Played:
             tail.stream_failed(now) if self._refuses else tail.stream_opened(now)
         else:
             self.asked["whole log"] += 1
-            self._unread = "".join(lines_of_second(second) for second in range(self._written))
+            self._unread = "".join(lines_of_second(self._case, second) for second in range(self._written))
             tail.whole_log_failed(now, "503") if self._refuses else tail.whole_log_opened(now)
 
     @property
     def _written(self) -> int:
         """The number of seconds whose lines are in the log."""
-        return int(self._now) + 1 if self._is_chatty else 1
+        return int(self._now) + 1
 
     def _read_stream(self) -> None:
-        events = [Event("log", lines_of_second(second)) for second in range(self._seconds_sent, self._written)]
+        lines = [lines_of_second(self._case, second) for second in range(self._seconds_sent, self._written)]
+        events = [Event("log", text) for text in lines if text]
         self._seconds_sent = self._written
         if events:
             self._tail.stream_received(self._now, events)
@@ -131,14 +141,18 @@ class Played:
             self._tail.whole_log_ended(self._now)
 
 
-def lines_of_second(second: int) -> str:
-    """Return the lines that the job writes in a second."""
+def lines_of_second(case: str, second: int) -> str:
+    """Return the lines that the job of a case writes in a second."""
+    if second > 0 and case in (QUIET, UNAVAILABLE):
+        return ""
+    if case == PAUSING:
+        return "" if second % PAUSE_SECONDS else f"line {second}\n"
     return "".join(f"line {second * LINES_A_SECOND + number}\n" for number in range(LINES_A_SECOND))
 
 
 def over_sockets(case: str, seconds: float) -> int:
     """Return the number of requests that a scripted agent receives in a number of seconds."""
-    job = Job(lines_of_second(0), status="RUNNING", ws=[Play(Follow())], sse=[Play(Follow())])
+    job = Job(lines_of_second(case, 0), status="RUNNING", ws=[Play(Follow())], sse=[Play(Follow())])
     answers = {"*": [Refuse(503)]} if case == UNAVAILABLE else {}
     if case == UNAVAILABLE:
         job.ws = job.sse = job.full = [Refuse(503)]
@@ -154,8 +168,8 @@ def over_sockets(case: str, seconds: float) -> int:
         second = 1
         while time.monotonic() < ends:
             time.sleep(1.0)
-            if case == CHATTY:
-                job.grow(lines_of_second(second))
+            if text := lines_of_second(case, second):
+                job.grow(text)
             second += 1
         stopped.set()
         following.result()

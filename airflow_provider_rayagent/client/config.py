@@ -12,6 +12,7 @@ from airflow_provider_rayagent.client.credentials import TokenFile, read_headers
 from airflow_provider_rayagent.client.errors import RayAgentConfigError
 from airflow_provider_rayagent.client.fields import EXTRA_FIELDS, MAX_TIMEOUT, field_name
 from airflow_provider_rayagent.client.ray_service import RAY
+from airflow_provider_rayagent.client.service_clock import ServiceClock
 from airflow_provider_rayagent.client.validation import shown, validate_id, validate_timeout
 from airflow_provider_rayagent.text.redaction import Redactor
 
@@ -49,6 +50,7 @@ class AgentConfig:
     :param redact: redacts secrets in messages; copies with other timeouts share it.
     :param service: the service that the agent implements.
     :param token_file: the token, if it is in a file; copies with other timeouts share what it has read.
+    :param clock: the clock of the service; copies with other timeouts share it.
     """
 
     base_url: str
@@ -62,6 +64,7 @@ class AgentConfig:
     redact: Redactor = field(default_factory=Redactor, repr=False, compare=False)
     service: Service = AGENT
     token_file: TokenFile | None = None
+    clock: ServiceClock = field(default_factory=ServiceClock, repr=False, compare=False)
 
     def url(self, path: str) -> str:
         """Return the absolute URL of a path relative to the base URL."""

@@ -97,6 +97,7 @@ class Following:
         self.redact = Redactor(base=config.redact)
         """Redacts the secrets of the connection, and those of the job once its details are known."""
         self._service = config.service
+        self._service_clock = config.clock
         until = None if deadline is None else clock() + deadline
         self.tail = Tail(settings_for(self._service, settings), cursor, deadline=until, redact=self.redact)
         self.end: End | None = None
@@ -118,6 +119,10 @@ class Following:
     def log_is_whole(self) -> bool:
         """Whether the job has ended and its log was read to its end."""
         return self.tail.log_is_whole
+
+    def expect_end(self) -> None:
+        """Get the job's status soon, since the job has written what it writes last."""
+        self.tail.end_expected(self.clock())
 
     def take(self) -> list[Item]:
         """Return the items since the last call."""
@@ -227,7 +232,15 @@ class Following:
         if self.job is None or self.job.get("status") != status:
             self._status_changes.append(JobStatusChanged(job))
         self.job = job
-        self.tail.status_received(self.clock(), status, terminal=jobs.has_ended(job))
+        terminal = jobs.has_ended(job)
+        ended_ago = self._seconds_since_end(job) if terminal else 0.0
+        self.tail.status_received(self.clock(), status, terminal=terminal, ended_ago=ended_ago)
+
+    def _seconds_since_end(self, job: Mapping[str, Any]) -> float:
+        """Return how long ago the job ended, at least."""
+        end = jobs.ended_at(job)
+        seconds = None if end is None else self._service_clock.seconds_since(end)
+        return max(seconds or 0.0, 0.0)
 
     def on_status_failed(self, error: RayAgentError) -> None:
         """Process a failure to get the job's details."""

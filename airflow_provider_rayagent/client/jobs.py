@@ -134,6 +134,12 @@ def duration_of(job: Mapping[str, Any]) -> float | None:
     return (end - start) / 1000 if start is not None and end is not None and start <= end else None
 
 
+def ended_at(job: Mapping[str, Any]) -> float | None:
+    """Return when a job ended, in seconds since the epoch, or ``None`` if that is unknown."""
+    end = _milliseconds(job.get("end_time"))
+    return None if end is None else end / 1000
+
+
 def _datetime(value: object) -> datetime | None:
     milliseconds = _milliseconds(value)
     return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, tz=timezone.utc)

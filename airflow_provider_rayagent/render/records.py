@@ -16,7 +16,7 @@ from airflow_provider_rayagent.text.redaction import NO_SECRETS
 from airflow_provider_rayagent.text.sanitization import sanitize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from airflow_provider_rayagent.text.redaction import Redactor
 
@@ -39,6 +39,7 @@ class JobRecords:
     :param redact: redacts secrets in what the job and the agent say.
     :param where: URL of the agent.
     :param position: from :meth:`position` of the predecessor, to continue where it stopped.
+    :param on_result: called when the lines contain a complete result.
     """
 
     def __init__(
@@ -51,12 +52,14 @@ class JobRecords:
         redact: Redactor = NO_SECRETS,
         where: str = "",
         position: LogPosition | None = None,
+        on_result: Callable[[], object] = lambda: None,
     ) -> None:
         self._job_id = job_id
         self._builder = RecordBuilder(settings, position)
         self._shown = shown
         self._redact = redact
         self._where = where
+        self._on_result = on_result
         self._markers = markers
         self._result_state = position.get("result") if position else None
         self.result = ResultFinder(markers, self._result_state) if markers else None
@@ -83,8 +86,8 @@ class JobRecords:
                     for text in lines:
                         line = map_text(text, self._redact)
                         last.append(line)
-                        if self.result is not None:
-                            self.result.feed(line)
+                        if self.result is not None and self.result.feed(line):
+                            self._on_result()
                         if self._shown:
                             builder.add_line(line, now)
                 case Progress(text):

@@ -35,8 +35,9 @@ class ResultFinder:
         self._found: str | None = saved.get("found")
         self._held: str = saved.get("held", "")
 
-    def feed(self, line: str) -> None:
-        """Search the next line, or the next piece of a long one."""
+    def feed(self, line: str) -> bool:
+        """Search the next line, or the next piece of a long one. Return whether it completes a result."""
+        is_complete = False
         text, ends = strip_marks(line)
         text = f"{self._held}{text}\n" if ends else self._held + text
         while True:
@@ -49,10 +50,12 @@ class ResultFinder:
             else:
                 self._collect(before)
                 self._found, self._inside = self._inside, None
+                is_complete = True
         # Two pieces may split the marker.
         held = 0 if ends else _overlap(before, marker)
         self._held = before[len(before) - held :]
         self._collect(before[: len(before) - held])
+        return is_complete
 
     def _collect(self, text: str) -> None:
         if self._inside is not None:

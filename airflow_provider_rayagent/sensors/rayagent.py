@@ -42,8 +42,8 @@ class RayAgentJobSensor(SkippingMixin, RayAgentJobFollowingMixin, BaseSensorOper
     (Before Airflow 3.3 a task keeps no state between pokes, so the log is forwarded when the job has ended.)
 
     :param job_id: id of the job (Ray's submission id). (templated)
-    :param poke_interval: seconds between two status checks; default 5, or 60 with ``mode="reschedule"``, where less
-        than 5 can hit a race in Airflow's scheduler.
+    :param poke_interval: seconds between two status checks, less while the job writes; default 5, or 60 with
+        ``mode="reschedule"``, where less than 5 can hit a race in Airflow's scheduler.
     :param start_from_trigger: start in the triggerer, without a worker; not for mapped tasks.
 
     The arguments of :class:`~airflow_provider_rayagent.tasks.following.RayAgentJobFollowingMixin` control how the log

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 SETTLE_SECONDS = 1.0
-"""The whole log is read again this long after the job's end, since its last lines may be written after its status."""
+"""How long after the job's end the last reading of the whole log begins, since lines may be written after the end."""
 LARGE_LOG_CHARS = 32_000_000
 """A longer log is not read again if its response was complete."""
 MAX_READS = 6
@@ -46,13 +46,14 @@ class DrainAttempts:
         if not transient or seconds >= UNREACHABLE_SECONDS:
             self._failures += 1
 
-    def log_read(self, chars: int, *, delimited: bool) -> bool:
+    def log_read(self, chars: int, *, is_last: bool, delimited: bool) -> bool:
         """Count a complete read of the whole log. Return whether no further read is needed.
 
         :param chars: length of the log.
+        :param is_last: whether it began late enough and contained nothing new.
         :param delimited: whether the response declares its end, so that a truncated one is detected.
         """
         self._reads += 1
-        settled = chars == self._chars
+        settled = is_last or chars == self._chars
         self._chars = chars
         return settled or (delimited and chars > LARGE_LOG_CHARS) or self._reads >= MAX_READS

@@ -40,6 +40,7 @@ from airflow_provider_rayagent.tail import commands as do
 from airflow_provider_rayagent.tail import draining
 from airflow_provider_rayagent.tail.commands import Command, TailSettings
 from airflow_provider_rayagent.tail.cursor import Cursor, ForeignTextError
+from airflow_provider_rayagent.tail.early_checks import AFTER_READING_SECONDS
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.live_stream import ConnectionState, LiveStream
 from airflow_provider_rayagent.tail.output import Output
@@ -213,10 +214,10 @@ class Tail:
 
     # Reports from the driver: status
 
-    def status_received(self, now: float, status: str, *, terminal: bool) -> None:
-        """Process the job's status."""
+    def status_received(self, now: float, status: str, *, terminal: bool, ended_ago: float = 0.0) -> None:
+        """Process the job's status; ``ended_ago``: how many seconds ago the job ended, at least."""
         recovered = self._status.is_failing
-        if self._status.received(now, status, terminal=terminal):
+        if self._status.received(now, status, terminal=terminal, ended_ago=ended_ago):
             self._stream.status_changed(now)
             self._log.status_changed(now)
         elif recovered:
@@ -230,6 +231,10 @@ class Tail:
     def status_failed(self, now: float, *, permanent: bool = False) -> None:
         """Process a failure to get the status; ``permanent`` if a retry cannot succeed (a rejected token)."""
         self._status.failed(now, permanent=permanent)
+
+    def end_expected(self, now: float) -> None:
+        """Get the status soon: the job has written what it writes last."""
+        self._status.end_expected(now)
 
     # Reports from the driver: stream
 
@@ -262,7 +267,10 @@ class Tail:
             elif event.kind == "complete":
                 self._stream.is_complete = True
                 break
-        self._stream.peer_active(now, with_text=any(messages))
+        has_text = any(messages)
+        self._stream.peer_active(now, with_text=has_text)
+        if has_text:
+            self._status.text_received(now)
         self._read_stream(now, lambda: reader.feed(messages))
         if is_odd:
             self._suspect(now, "odd")
@@ -338,7 +346,10 @@ class Tail:
         self._suspects.log_read()
         self._log.was_read(now, reader, self.cursor, job_has_ended=ended_at is not None)
         if ended_at is not None and self._log.opened_at >= ended_at:
-            self._read_after_end(now, ended_at, reader, delimited=delimited)
+            self._read_after_end(now, reader, delimited=delimited)
+        elif self._log.has_grown:
+            # If the next reading brings nothing, the job is silent.
+            self._status.text_received(now, check_at=self._log.due + AFTER_READING_SECONDS)
 
     def whole_log_failed(self, now: float, detail: str, *, transient: bool = True) -> None:
         """Process a failure to open or read the whole log; ``transient`` if a retry may succeed."""
@@ -369,9 +380,11 @@ class Tail:
     def _usable_sources(self) -> list[do.StreamSource]:
         return [source for source in self._stream.sources if source not in self._suspects.sources]
 
-    def _read_after_end(self, now: float, ended_at: float, reader: TextReader, *, delimited: bool) -> None:
-        if not self._drain_attempts.log_read(reader.chars, delimited=delimited):
-            self._log.read_at(max(now, ended_at + draining.SETTLE_SECONDS))
+    def _read_after_end(self, now: float, reader: TextReader, *, delimited: bool) -> None:
+        settled_at = self._status.ended_by + draining.SETTLE_SECONDS
+        is_last = self._log.opened_at >= settled_at and not reader.advanced
+        if not self._drain_attempts.log_read(reader.chars, is_last=is_last, delimited=delimited):
+            self._log.read_at(max(now, settled_at))
             return
         try:
             self._output.add_lines(reader.flush())

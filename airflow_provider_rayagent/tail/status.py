@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.tail.backoff import Backoff
+from airflow_provider_rayagent.tail.early_checks import EarlyChecks
 from airflow_provider_rayagent.tail.end import End
 
 if TYPE_CHECKING:
@@ -30,19 +31,26 @@ class StatusPolling:
         self._settings = settings
         self._deadline = deadline
         self._backoff = Backoff(settings.poll_interval, max(MAX_GAP_SECONDS, settings.poll_interval), jitter)
-        self._requested_at = float("-inf")
+        self._early = EarlyChecks(settings.poll_interval)
+        self._requested_at = self._active_at = float("-inf")
         self._missing_since: float | None = None
         self._failing_since: float | None = None
         self._start_by: float | None = None
         self._final_request_made = False
         self._has_response = False
-        self.due = float("-inf")
-        """When the next request is due."""
+        self._poll_due = float("-inf")
         self.status: str | None = None
         self.ended_at: float | None = None
         """When a terminal status was received."""
+        self.ended_by = float("inf")
+        """The latest time at which the job may have ended."""
         self.give_up_reason: End | None = None
         """Why polling ended before the job did; ``None`` if it did not."""
+
+    @property
+    def due(self) -> float:
+        """When the next request is due."""
+        return min(self._poll_due, max(self._early.due, self._requested_at + MIN_GAP_SECONDS))
 
     def is_due(self, now: float) -> bool:
         """Whether to send a request now: the next one is due, or the last one after the deadline."""
@@ -60,15 +68,28 @@ class StatusPolling:
     def expedite(self, now: float) -> None:
         """Schedule a request as soon as the minimum interval permits, since the job may have ended."""
         if not self._backoff.failures:
-            self.due = min(self.due, max(now, self._requested_at + MIN_GAP_SECONDS))
+            self._poll_due = min(self._poll_due, max(now, self._requested_at + MIN_GAP_SECONDS))
+
+    def text_received(self, now: float, check_at: float | None = None) -> None:
+        """Note new log text; see :meth:`EarlyChecks.text_received`."""
+        if not self._backoff.failures:
+            self._early.text_received(now, check_at)
+
+    def end_expected(self, now: float) -> None:
+        """Note that the job has written what it writes last; see :meth:`EarlyChecks.end_expected`."""
+        if not self._backoff.failures:
+            self._early.end_expected(now)
 
     @property
     def is_failing(self) -> bool:
         """Whether the job is unknown, or more than one request in a row has failed."""
         return self._backoff.failures > 1 or self._missing_since is not None
 
-    def received(self, now: float, status: str, *, terminal: bool) -> bool:
-        """Process a status. Return whether it is terminal or has changed."""
+    def received(self, now: float, status: str, *, terminal: bool, ended_ago: float = 0.0) -> bool:
+        """Process a status. Return whether it is terminal or has changed.
+
+        :param ended_ago: how long ago the job ended, at least.
+        """
         changed = terminal or status != self.status
         self.status = status
         self._has_response = True
@@ -76,6 +97,11 @@ class StatusPolling:
         self._backoff.reset()
         if terminal:
             self.ended_at = now
+            # Clocks may differ, but the job has not ended before it was last seen active.
+            self.ended_by = max(now - ended_ago, self._active_at)
+        else:
+            self._active_at = now
+            self._early.requested(now, self._poll_due - now)
         limit = self._start_limit(now) if status == PENDING else None
         if limit is not None and now >= limit:
             self.give_up_reason = End.NOT_STARTED
@@ -85,6 +111,7 @@ class StatusPolling:
 
     def missing(self, now: float) -> None:
         """Process a response that the job is unknown to the agent."""
+        self._early.cancel()
         self._failing_since = None
         self._backoff.reset()
         if self._missing_since is None:
@@ -101,6 +128,7 @@ class StatusPolling:
 
         :param permanent: whether a retry cannot succeed (a rejected token); if so, a failed first request is the last.
         """
+        self._early.cancel()
         if self._failing_since is None:
             self._failing_since = now
         limit = self._failing_since + self._settings.unreachable_timeout
@@ -117,6 +145,6 @@ class StatusPolling:
 
     def _schedule(self, now: float, due: float) -> None:
         self._requested_at = now
-        self.due = max(due, now + MIN_GAP_SECONDS)
+        self._poll_due = max(due, now + MIN_GAP_SECONDS)
         if self._final_request_made and self.ended_at is None and self.give_up_reason is None:
             self.give_up_reason = End.TIMED_OUT

@@ -46,6 +46,9 @@ class WholeLog:
         self.opened_at = 0.0
         self.compare_due = 0.0
         """When the next comparison is due."""
+        self._chars = 0
+        self.has_grown = False
+        """Whether the last reading found a longer log than the one before."""
         self.was_tried = False
         """Whether a read of the log has succeeded or failed."""
 
@@ -101,6 +104,7 @@ class WholeLog:
         """Note that the log was read to its end and forwarded, up to the cursor."""
         self._policy.read(reader.replay, reader.new_lines, was_whole=self.last_lines is None)
         self.was_tried = True
+        self.has_grown, self._chars = reader.chars > self._chars, reader.chars
         self._compare_failures = 0
         pause = 0.0
         if not job_has_ended:

@@ -145,6 +145,7 @@ class JobObserver:
             redact=follower.redact,
             where=self._hook.config.base_url,
             position=position,
+            on_result=follower.expect_end,
         )
 
     def _follower(self, settings: TailSettings, cursor: Cursor | None, seconds: float | None) -> Follower:

@@ -64,7 +64,7 @@ class RayAgentJobStartingOperator(RayAgentJobFollowingMixin):
     :param start_timeout: seconds for which the job may wait before it starts: PENDING on Ray, or in an agent's queue,
         where it can be unknown to the agent. Then the task fails, and stops the job if ``stop_job_on_kill``. ``None``:
         no limit.
-    :param poll_interval: seconds between two status checks.
+    :param poll_interval: seconds between two status checks, less while the job writes.
     :param read_result: read the job's result between ``result_markers``; default on.
     :param stop_job_on_kill: stop the job when a user or ``execution_timeout`` ends the task; default on.
 

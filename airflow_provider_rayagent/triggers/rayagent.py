@@ -220,6 +220,7 @@ class RayAgentJobTrigger(BaseTrigger):
                 redact=follower.redact,
                 where=config.base_url,
                 position=start,
+                on_result=follower.expect_end,
             )
             saver = asyncio.create_task(store.save_changes(lambda: _is_replaced(clock, store)))
             cursor = follower.cursor

@@ -100,6 +100,14 @@ def test_lines_that_are_not_shown_are_looked_through_for_the_result() -> None:
     assert records.result.value() == {"a": 1}
 
 
+def test_each_complete_result_is_announced() -> None:
+    calls: list[str] = []
+    records = JobRecords("j1", markers=MARKERS, on_result=lambda: calls.append("result"))
+    for line, expected in (("<<1", 0), (">", 0), ("2>> <<3>>", 1), ("x", 1), ("<<4>>", 2)):
+        records.render(items_of(line), 0.0)
+        assert len(calls) == expected, line
+
+
 @given(some.lists(some.sampled_from(["x", "<<", ">>", "<<1>>", "50%|#####     | 1/2 [00:01<00:01]", "2"])), some.data())
 def test_the_result_is_the_same_when_others_take_over(lines: list[str], data: Any) -> None:
     whole = JobRecords("j1", markers=MARKERS)

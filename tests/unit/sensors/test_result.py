@@ -11,7 +11,7 @@ from airflow.sdk import Asset, AssetAlias
 
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobTimeoutError
 from airflow_provider_rayagent.tasks import log_position
-from tests.scripted import Grow, Job, Refuse, ScriptedAgent, SetStatus, Sleep
+from tests.scripted import Do, Grow, Job, Refuse, ScriptedAgent, SetStatus, Sleep
 from tests.unit.sensors.factory import run
 from tests.unit.support import TOKEN, StateStore, TaskInstance, make_context, task_log
 
@@ -46,6 +46,23 @@ def test_a_result_that_stands_before_many_lines_is_found(follow: Way, connect: C
     with ScriptedAgent(running(PRINTED + "x\n" * 3_000)) as agent:
         connect(agent)
         assert follow(read_result=True, poke_interval=0.5, max_lines=2, tail_lines=1)["result"] == RESULT
+
+
+@pytest.mark.parametrize("read_result", [True, False])
+def test_the_status_is_requested_after_the_end_marker_though_the_job_writes_on(
+    read_result: bool, follow: Way, connect: Connect
+) -> None:
+    asked: list[int] = []
+    writes = [action for _ in range(8) for action in (Sleep(0.2), Grow("x\n"))]
+
+    def count() -> None:
+        asked.append(len(agent.of("GET jobs/j1/")))
+
+    timeline = [*writes, Do(count), Grow(f"{START}7{END}\n"), *writes, Do(count), SetStatus("SUCCEEDED")]
+    with ScriptedAgent(Job("x\n", "RUNNING", timeline=timeline)) as agent:
+        connect(agent)
+        follow(read_result=read_result, poke_interval=60)
+    assert (asked[1] > asked[0]) is read_result
 
 
 def test_the_markers_can_be_chosen(follow: Way, connect: Connect) -> None:

@@ -63,6 +63,7 @@ class History:
     :param duration: of the job.
     :param growth: when the log is written.
     :param late: how long after the job's end the last characters come.
+    :param end_is_inexact: seconds by which the job's end may be later than the answer says; infinite: it says nothing.
     :param progress_interval: see :class:`TailSettings`.
     :param slow: seconds that the task log takes for a batch of lines, at the most.
     :param restarts: share of steps after which another tail takes over from the cursor.
@@ -98,6 +99,7 @@ class History:
     duration: float = 3.0
     growth: Literal["steady", "early", "late"] = "steady"
     late: float = 0.0
+    end_is_inexact: float = 0.0
     poll_interval: float = 5.0
     silence_timeout: float = 30.0
     max_line_length: int = 1_000_000
@@ -151,6 +153,7 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "duration": (3.0, 0.0, 20.0, 200.0),
     "growth": ("steady", "early", "late"),
     "late": (0.0, 0.0, 0.7),
+    "end_is_inexact": (0.0, 1.0, float("inf")),
     "poll_interval": (5.0, 0.3, 1.0, 30.0),
     "silence_timeout": (30.0, 2.0),
     "max_line_length": (1_000_000, 1_000_000, 1_000_000, 5, 1),

@@ -204,7 +204,8 @@ class World:
             return
         self._status_failures = 0
         if self.now >= self.history.duration:
-            self.tail.status_received(self.now, "SUCCEEDED", terminal=True)
+            ended_ago = max(self.now - self.history.duration - self.history.end_is_inexact, 0.0)
+            self.tail.status_received(self.now, "SUCCEEDED", terminal=True, ended_ago=ended_ago)
         else:
             self.tail.status_received(self.now, "PENDING" if self.now < 0.1 else "RUNNING", terminal=False)
 

@@ -157,7 +157,13 @@ class Hook:
             yield items_of(*reading.flush())
 
         return SimpleNamespace(
-            items=items, cursor=cursor, end=End.JOB_ENDED, log_is_whole=True, error=None, redact=NO_SECRETS
+            items=items,
+            cursor=cursor,
+            end=End.JOB_ENDED,
+            log_is_whole=True,
+            error=None,
+            redact=NO_SECRETS,
+            expect_end=lambda: None,
         )
 
 
