@@ -46,14 +46,15 @@ class DrainAttempts:
         if not transient or seconds >= UNREACHABLE_SECONDS:
             self._failures += 1
 
-    def log_read(self, chars: int, *, is_last: bool, delimited: bool) -> bool:
+    def log_read(self, chars: int, *, has_settled: bool, delimited: bool) -> bool:
         """Count a complete read of the whole log. Return whether no further read is needed.
 
         :param chars: length of the log.
-        :param is_last: whether it began late enough and contained nothing new.
+        :param has_settled: whether it was read late enough, and is what was forwarded.
         :param delimited: whether the response declares its end, so that a truncated one is detected.
         """
         self._reads += 1
-        settled = is_last or chars == self._chars
+        is_same = chars == self._chars
         self._chars = chars
-        return settled or (delimited and chars > LARGE_LOG_CHARS) or self._reads >= MAX_READS
+        is_certain = delimited and (has_settled or chars > LARGE_LOG_CHARS)
+        return is_same or is_certain or self._reads >= MAX_READS

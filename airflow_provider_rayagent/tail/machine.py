@@ -382,8 +382,8 @@ class Tail:
 
     def _read_after_end(self, now: float, reader: TextReader, *, delimited: bool) -> None:
         settled_at = self._status.ended_by + draining.SETTLE_SECONDS
-        is_last = self._log.opened_at >= settled_at and not reader.advanced
-        if not self._drain_attempts.log_read(reader.chars, is_last=is_last, delimited=delimited):
+        has_settled = self._log.opened_at >= settled_at and not (reader.advanced or reader.is_short)
+        if not self._drain_attempts.log_read(reader.chars, has_settled=has_settled, delimited=delimited):
             self._log.read_at(max(now, settled_at))
             return
         try:

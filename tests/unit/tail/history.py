@@ -57,6 +57,8 @@ class History:
     :param status_fails: share of questions for the status that fail.
     :param text_fails: share of requests for the whole log that are refused, until ``recovers``.
     :param text_cut: share of reads of the whole log that break it off, until ``recovers``.
+    :param text_ends: share of reads of the whole log that find it ended though more of it was to come, until that has
+        happened once. The answers do not declare their end.
     :param text_gone: the whole log is refused for good.
     :param rewritten: the text that takes the log's place in the middle of the job; empty: none does.
     :param recovers: seconds after the job's end at which the whole log can be had for certain.
@@ -92,6 +94,7 @@ class History:
     status_fails: float = 0.0
     text_fails: float = 0.0
     text_cut: float = 0.0
+    text_ends: float = 0.0
     text_piece: int = 200
     text_gone: bool = False
     rewritten: str = ""
@@ -148,6 +151,7 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "status_fails": (0.0, 0.0, 0.3),
     "text_fails": (0.0, 0.0, 0.3, 1.0),
     "text_cut": (0.0, 0.0, 0.1),
+    "text_ends": (0.0, 0.0, 0.0, 0.1),
     "text_piece": (200, 7, 1),
     "recovers": (0.0, 0.0, 20.0, 50.0),
     "duration": (3.0, 0.0, 20.0, 200.0),
@@ -183,6 +187,10 @@ def _sensible(*, text: str, **drawn: Any) -> History:
     text = joined(text)
     if drawn["from_now"] or drawn["junk"]:
         text = UNIQUE + text
+    if drawn["late"] or "\ud800" <= text[-1:] <= "\udbff":
+        # A read that ends early may be as long as the one before: the last characters came later, or half a surrogate
+        # pair is not counted.
+        drawn["text_ends"] = 0.0
     if drawn["junk"]:
         drawn.update(plain=False, growth="early")
     return History(text=text, **drawn)

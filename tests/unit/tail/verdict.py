@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 MOST_REQUESTS_IN_10_SECONDS = 60
 """With a poll interval of 0.3 s and all faults at the same time."""
-MOST_REQUESTS_IN_10_SECONDS_BY_DEFAULT = 45
+MOST_REQUESTS_IN_10_SECONDS_BY_DEFAULT = 50
 
 
 def complaint(world: World) -> str:

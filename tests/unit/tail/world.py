@@ -90,6 +90,7 @@ class World:
         self._stream: LiveStream | None = None
         self._body: tuple[str, int] | None = None
         self._status_failures = self._text_failures = 0
+        self._text_ended_early = False
         self.settings = TailSettings(
             sources=history.sources,
             poll_interval=history.poll_interval,
@@ -317,14 +318,20 @@ class World:
         if self._text_fails(self.history.text_cut):
             self._body = None
             self.tail.whole_log_failed(self.now, "Cut.")
+        elif start < len(text) and not self._text_ended_early and self._chance(self.history.text_ends):
+            self._end_text(early=True)
         elif start < len(text):
             end = start + self._dice.randint(1, self.history.text_piece)
             self._body = text, end
             self.tail.whole_log_received(self.now, text[start:end])
         else:
-            self._body = None
-            self._text_failures = 0
-            self.tail.whole_log_ended(self.now)
+            self._end_text(early=False)
+
+    def _end_text(self, *, early: bool) -> None:
+        self._body = None
+        self._text_failures = 0
+        self._text_ended_early = self._text_ended_early or early
+        self.tail.whole_log_ended(self.now, delimited=not self.history.text_ends)
 
 
 def _stages(history: History) -> list[tuple[float, int]]:
