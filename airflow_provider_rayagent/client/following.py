@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.client.service import Service
     from airflow_provider_rayagent.tail.cursor import Cursor
     from airflow_provider_rayagent.tail.end import End
+    from airflow_provider_rayagent.tail.live_stream import StreamEnd
 
 SOURCES: dict[Protocol, tuple[StreamSource, ...]] = {
     "auto": ("websocket", "http"),
@@ -108,6 +110,11 @@ class Following:
         """Error of the last request for the status; ``None`` if it succeeded."""
         self.messages = 0
         """Number of messages received from streams, including replayed ones."""
+        self.received_at = 0.0
+        """When text of the log was last received, on the clock."""
+        self.reconnects: Counter[StreamEnd] = Counter()
+        """Number of attempts to open a stream again, by why the last one ended or was not opened."""
+        self._stream_was_requested = False
         self._status_changes: list[Item] = []
 
     @property
@@ -169,6 +176,9 @@ class Following:
 
     def _open_stream(self, source: StreamSource) -> Generator[Step, Any, None]:
         streams = self._service.streams
+        if self._stream_was_requested:
+            self.reconnects[self.tail.stream_end] += 1
+        self._stream_was_requested = True
         try:
             if streams is None:
                 raise RayAgentUnsupportedError(f"{self._service.noun} has no live log streams.")
@@ -187,7 +197,8 @@ class Following:
             return
         if events:
             self.messages += len(events)
-            self.tail.stream_received(self.clock(), events)
+            self.received_at = self.clock()
+            self.tail.stream_received(self.received_at, events)
         else:
             self.tail.stream_idle(self.clock(), alive=alive)
 
@@ -214,7 +225,8 @@ class Following:
             delimited = yield do.CloseWholeLog()
             self.tail.whole_log_ended(self.clock(), delimited=delimited)
         else:
-            self.tail.whole_log_received(self.clock(), text)
+            self.received_at = self.clock()
+            self.tail.whole_log_received(self.received_at, text)
 
     def on_whole_log_failed(self, error: RayAgentError) -> None:
         """Process a failure to open or read the whole log."""

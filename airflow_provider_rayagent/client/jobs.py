@@ -130,7 +130,7 @@ def describe(job: Mapping[str, Any], job_id: str, where: str = "", *, redact: Ca
 
 def duration_of(job: Mapping[str, Any]) -> float | None:
     """Return how long a job ran in seconds, or ``None`` if that is unknown."""
-    start, end = _milliseconds(job.get("start_time")), _milliseconds(job.get("end_time"))
+    start, end = as_milliseconds(job.get("start_time")), as_milliseconds(job.get("end_time"))
     return (end - start) / 1000 if start is not None and end is not None and start <= end else None
 
 
@@ -141,11 +141,11 @@ def ended_at(job: Mapping[str, Any]) -> float | None:
 
 
 def _datetime(value: object) -> datetime | None:
-    milliseconds = _milliseconds(value)
+    milliseconds = as_milliseconds(value)
     return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, tz=timezone.utc)
 
 
-def _milliseconds(value: object) -> float | None:
+def as_milliseconds(value: object) -> float | None:
     """Return a time in ms since the epoch, or ``None`` if it is invalid or beyond a few thousand years."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e14:
         return None

@@ -192,6 +192,9 @@ class RayAgentStopJobOperator(_IdempotentOperator):
 
     def _send_stop(self, hook: RayAgentHook) -> dict[str, Any] | RayAgentHTTPError:
         """Send the stop request; return the agent's answer, or its error if there is nothing to stop."""
+        from airflow_provider_rayagent.metrics.job import count_stop
+
+        count_stop(self.rayagent_conn_id, "stop_operator")
         try:
             return hook.stop_job(self.job_id)
         except RayAgentHTTPError as error:

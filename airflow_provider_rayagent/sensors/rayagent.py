@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+    from airflow_provider_rayagent.metrics.names import Mode
     from airflow_provider_rayagent.tasks.job import TaskJob
 
 __all__ = ["RayAgentCapacitySensor", "RayAgentJobSensor", "RayAgentServeApplicationSensor"]
@@ -96,6 +97,9 @@ class RayAgentJobSensor(SkippingMixin, RayAgentJobFollowingMixin, BaseSensorOper
         if outcome.end is End.CHECKED_ONCE or outcome.end is None:
             return False
         return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, task_job, outcome))
+
+    def _mode(self) -> Mode:
+        return "rescheduled" if self.reschedule and not self.deferrable else super()._mode()
 
     def _poll_seconds(self) -> float:
         return float(self.poke_interval)

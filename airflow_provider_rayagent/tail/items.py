@@ -36,6 +36,11 @@ class LogRewritten(Notice):
 
 
 @dataclass(frozen=True)
+class LogUnreadable(Notice):
+    """A notice that the log, or its end, could not be read."""
+
+
+@dataclass(frozen=True)
 class JobStatusChanged:
     """The job's status has changed, or was received for the first time.
 

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.stream.events import Event
     from airflow_provider_rayagent.tail.items import Item
+    from airflow_provider_rayagent.tail.live_stream import StreamEnd
     from airflow_provider_rayagent.text.redaction import Redactor
 
 ReaderT = TypeVar("ReaderT", bound=TextReader)
@@ -113,6 +114,11 @@ class Tail:
     def log_is_whole(self) -> bool:
         """Whether the job has ended and its log was read to its end."""
         return self._completeness is Completeness.COMPLETE
+
+    @property
+    def stream_end(self) -> StreamEnd:
+        """Why the last stream ended, or was not opened."""
+        return self._stream.end
 
     def take(self) -> list[Item]:
         """Return and remove the items to forward, in order."""

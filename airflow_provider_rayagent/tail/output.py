@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow_provider_rayagent.tail.items import Item, LogLines, LogRewritten, Notice, Progress
+from airflow_provider_rayagent.tail.items import Item, LogLines, LogRewritten, LogUnreadable, Notice, Progress
 
 UNREADABLE_SECONDS = 60.0
 """How long the log may be unreadable before that is reported."""
@@ -62,7 +62,9 @@ class Output:
         persists = now - self._unreadable_since >= UNREADABLE_SECONDS and failures >= MIN_FAILURES_TO_REPORT
         if persists and not self._unreadable_reported:
             self._unreadable_reported = True
-            self._add_notice(f"The job's log cannot be read: {detail} Its status is still being monitored.")
+            self._add_notice(
+                f"The job's log cannot be read: {detail} Its status is still being monitored.", LogUnreadable
+            )
 
     def log_readable(self) -> None:
         """Note that log text was received."""
@@ -82,7 +84,7 @@ class Output:
 
     def log_end_lost(self) -> None:
         """Report that the end of the log could not be read."""
-        self._add_notice("Could not read the end of the job's log; lines may be missing here.")
+        self._add_notice("Could not read the end of the job's log; lines may be missing here.", LogUnreadable)
 
     def _add_notice(self, text: str, kind: type[Notice] = Notice) -> None:
         self._items.append(kind(text))

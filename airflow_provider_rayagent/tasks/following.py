@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_rayagent.client.jobs import JobSummary
+    from airflow_provider_rayagent.metrics.names import Mode
     from airflow_provider_rayagent.tasks.job import TaskJob
     from airflow_provider_rayagent.tasks.triggers import TriggersOfTry
     from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
@@ -164,6 +165,10 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
         """Return the seconds between two status checks."""
         raise NotImplementedError
 
+    def _mode(self) -> Mode:
+        """Return how the task follows the job, for metrics."""
+        return "deferred" if self.deferrable else "worker"
+
     def _time_limit(self) -> float | None:
         """Return the seconds for which to follow the job; ``None``: no limit."""
         return self.execution_timeout.total_seconds() if self.execution_timeout else None
@@ -216,6 +221,7 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
                 link=push_job_link(self, context),
                 owns=self.stop_job_on_kill,
                 failed_error=self._failed_error,
+                mode=self._mode(),
                 position=recall_position(context, self.job_id, same_try=False) if self.resume_log else None,
             )
         return self._task_job
@@ -249,6 +255,7 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
             outcome = self._check_once(task_job)
             if outcome.end is End.JOB_ENDED:
                 return outcome
+            task_job.observer.metrics.ended(End.TIMED_OUT)
             raise
         finally:
             if self.resume_log:

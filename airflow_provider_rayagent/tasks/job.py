@@ -14,6 +14,7 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentJobMissingError,
     RayAgentJobStoppedError,
 )
+from airflow_provider_rayagent.metrics.job import JobMetrics
 from airflow_provider_rayagent.render.failure_kinds import kind_of_job
 from airflow_provider_rayagent.render.reasons import explain
 from airflow_provider_rayagent.tail.end import End
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.client.jobs import JobSummary
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+    from airflow_provider_rayagent.metrics.names import Mode
     from airflow_provider_rayagent.render.record_builder import PresentSettings
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.cursor import LogPosition
@@ -72,6 +74,7 @@ class TaskJob:
         log_is_shown: bool = True,
         link: str = "",
         failed_error: type[RayAgentError] = RayAgentJobFailedError,
+        mode: Mode = "worker",
     ) -> TaskJob:
         """Create the job with its parts; parameters that are not listed above belong to these parts."""
         stopper = JobStopper(hook, job_id, log, ti, owns=owns)
@@ -81,6 +84,7 @@ class TaskJob:
             job_id,
             log,
             settings,
+            metrics=JobMetrics(hook.rayagent_conn_id, mode),
             display=display,
             shown=log_is_shown,
             result=result,
@@ -113,6 +117,7 @@ class TaskJob:
         :raises RayAgentJobMissingError: if the agent does not know the job.
         :raises RayAgentError: the last error of the status request.
         """
+        self.observer.metrics.ended(outcome.end, outcome.job)
         if outcome.end is End.JOB_ENDED:
             return self._conclude_ended(outcome.job or {})
         if outcome.end is End.JOB_MISSING:
@@ -130,6 +135,7 @@ class TaskJob:
         self, name: str, seconds: float, job: Mapping[str, Any] | None, error: type[BaseException]
     ) -> NoReturn:
         """Stop the job if the task owns it, and raise ``error``: the task's timeout ``name`` has expired."""
+        self.observer.metrics.ended(End.TIMED_OUT)
         self.stopper.stop(f"The task's {name} has expired")
         status = self._status(job) if job else "unknown"
         raise error(f"Job {self.job_id} did not end within the {name} of {seconds:g} seconds; its status is {status}.")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.client.blocking_driver import Follower
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+    from airflow_provider_rayagent.metrics.job import JobMetrics
     from airflow_provider_rayagent.render.record_builder import Record
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.items import Item
@@ -37,6 +38,7 @@ class JobObserver:
 
     :param log: the task's logger.
     :param settings: how to follow the job.
+    :param metrics: counts what is observed.
     :param display: how to show its lines.
     :param shown: whether to show its lines.
     :param result: receives the result that the job prints; ``None``: do not look for one.
@@ -51,6 +53,7 @@ class JobObserver:
         log: Any,
         settings: TailSettings,
         *,
+        metrics: JobMetrics,
         display: PresentSettings | None = None,
         shown: bool = True,
         result: PrintedResult | None = None,
@@ -61,6 +64,7 @@ class JobObserver:
         self._job_id = job_id
         self._log = log
         self.settings = settings
+        self.metrics = metrics
         self._display = display or PresentSettings()
         self._shown = shown
         self._result = result
@@ -122,18 +126,20 @@ class JobObserver:
         cursor = Cursor.from_json(dict(self.position)) if self.position else None
         follower = self._follower(settings, cursor, seconds)
         records = self._records(follower, self.position, self._result.markers if self._result else None)
-        try:
-            for items in follower.items():
-                self.forward(records, items)
-        finally:
-            if settings.forward:
-                if follower.end is not End.CHECKED_ONCE:
-                    self._write(records.finish(), time.monotonic())
-                self.position = records.position(follower.cursor)
-                if self._result is not None:
-                    self._result.set_found(records.result, from_first_line=cursor is None)
-            if self._stopper is not None:
-                self._stopper.wait()
+        with self.metrics.following(follower):
+            try:
+                for items in follower.items():
+                    self.forward(records, items)
+                    self.metrics.forwarded(follower, items)
+            finally:
+                if settings.forward:
+                    if follower.end is not End.CHECKED_ONCE:
+                        self._write(records.finish(), time.monotonic())
+                    self.position = records.position(follower.cursor)
+                    if self._result is not None:
+                        self._result.set_found(records.result, from_first_line=cursor is None)
+                if self._stopper is not None:
+                    self._stopper.wait()
         return follower
 
     def _records(self, follower: Follower, position: LogPosition | None, markers: tuple[str, str] | None) -> JobRecords:

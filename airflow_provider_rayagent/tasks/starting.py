@@ -314,6 +314,7 @@ class RayAgentJobStartingOperator(RayAgentJobFollowingMixin):
 
     def _conclude(self, context: Context, task_job: TaskJob, outcome: Outcome) -> JobSummary:
         if outcome.end is End.NOT_STARTED:
+            task_job.observer.metrics.ended(outcome.end)
             task_job.stopper.stop("The task's start_timeout has expired")
             noun = self.hook.config.service.noun
             status = self._status(outcome.job) if outcome.job else f"unknown to {noun}"

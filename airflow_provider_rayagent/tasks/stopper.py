@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_rayagent.metrics.job import count_stop
 from airflow_provider_rayagent.task_instance.stopping import state_if_ended, stop_job
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class JobStopper:
             return
         self._stop_requested = True
         stop_job(self._hook.config, self._job_id, self._log, why, hurry=True)
+        count_stop(self._hook.rayagent_conn_id, "task_ended")
 
     def _stop_if_task_ended(self) -> None:
         has_ended, state = state_if_ended(self._ti, self._job_id, self._log)

@@ -15,6 +15,7 @@ from airflow_provider_rayagent.client.errors import RayAgentError
 from airflow_provider_rayagent.client.following import tail_settings
 from airflow_provider_rayagent.client.jobs import JobStatus
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook
+from airflow_provider_rayagent.metrics.job import JobMetrics, count_stop, followed_jobs
 from airflow_provider_rayagent.render.record_builder import PresentSettings
 from airflow_provider_rayagent.render.records import JobRecords, as_position
 from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
@@ -188,6 +189,7 @@ class RayAgentJobTrigger(BaseTrigger):
             self.log.error(STOP_FAILED, self.job_id, error)  # noqa: TRY400
             return
         await asyncio.to_thread(stop_job, config, self.job_id, self.log, why)
+        count_stop(self.rayagent_conn_id, "task_ended")
 
     def _warn_missing(self, gap: Gap, why: str) -> None:
         self.log.warning(MISSING_LINES, self.job_id, gap, why)
@@ -212,6 +214,7 @@ class RayAgentJobTrigger(BaseTrigger):
                 clock=clock,
             )
             self._redact = follower.redact
+            metrics = JobMetrics(self.rayagent_conn_id, "deferred", among=followed_jobs)
             records = JobRecords(
                 self.job_id,
                 PresentSettings.from_json(self.present),
@@ -222,31 +225,33 @@ class RayAgentJobTrigger(BaseTrigger):
                 position=start,
                 on_result=follower.expect_end,
             )
-            saver = asyncio.create_task(store.save_changes(lambda: _is_replaced(clock, store)))
-            cursor = follower.cursor
-            try:
-                async with aclosing(follower.items()) as found:
-                    async for items in found:
-                        await self._pause_if_replaced(clock, store)
-                        if follower.cursor is not cursor:
-                            cursor = follower.cursor
-                            for gap in store.log_was_rewritten():
-                                self._warn_missing(gap, "the job's log has been rewritten")
-                        await self._forward(log, records, items)
-                        if items:
-                            store.update(records.position(follower.cursor))
-                await self._pause_if_replaced(clock, store)
-                await log.write(records.finish())
-            finally:
-                saver.cancel()
-                with suppress(asyncio.CancelledError):
-                    await saver
-            more: dict[str, Any] = {"lines": follower.cursor.lines}
-            if records.result is not None:
-                more["result"] = records.result.state()
-            if _failed(follower) and self.forward_logs:
-                more["last_lines"] = records.last_lines
-            await store.save(**more)
+            with metrics.following(follower):
+                saver = asyncio.create_task(store.save_changes(lambda: _is_replaced(clock, store)))
+                cursor = follower.cursor
+                try:
+                    async with aclosing(follower.items()) as found:
+                        async for items in found:
+                            await self._pause_if_replaced(clock, store)
+                            if follower.cursor is not cursor:
+                                cursor = follower.cursor
+                                for gap in store.log_was_rewritten():
+                                    self._warn_missing(gap, "the job's log has been rewritten")
+                            await self._forward(log, records, items)
+                            metrics.forwarded(follower, items)
+                            if items:
+                                store.update(records.position(follower.cursor))
+                    await self._pause_if_replaced(clock, store)
+                    await log.write(records.finish())
+                finally:
+                    saver.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await saver
+                more: dict[str, Any] = {"lines": follower.cursor.lines}
+                if records.result is not None:
+                    more["result"] = records.result.state()
+                if _failed(follower) and self.forward_logs:
+                    more["last_lines"] = records.last_lines
+                await store.save(**more)
         return Outcome.of(follower)
 
     def _hook(self) -> RayAgentAsyncHook:

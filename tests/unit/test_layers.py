@@ -18,6 +18,7 @@ LAYERS = (
     *WITHOUT_AIRFLOW,
     "exceptions",
     "policies",
+    "metrics",
     "task_instance",
     "hooks",
     "links",

@@ -12,6 +12,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_rayagent.metrics.job import JobMetrics
 from airflow_provider_rayagent.render.record_builder import PresentSettings
 from airflow_provider_rayagent.render.records import JobRecords
 from airflow_provider_rayagent.tail.commands import TailSettings
@@ -169,7 +170,9 @@ class Hook:
 
 def observer_of(text: str, present: PresentSettings) -> JobObserver:
     settings = TailSettings(progress_interval=present.progress_interval)
-    return JobObserver(Hook(text), "j1", structlog.get_logger(), settings, display=present)  # type: ignore[arg-type]
+    hook: Any = Hook(text)
+    metrics = JobMetrics("rayagent_default", "deferred")
+    return JobObserver(hook, "j1", structlog.get_logger(), settings, metrics=metrics, display=present)
 
 
 TEXTS = st.lists(st.sampled_from(["a", "bb", "", "  c", "<<[1,", "2]>>", "d" * 40]), max_size=40).map(

@@ -1,0 +1,1 @@
+"""Metrics of followed jobs, sent to Airflow's own metrics."""

@@ -1,0 +1,164 @@
+"""Count what happens while a job is followed. Nothing is computed while Airflow's metrics are off."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_rayagent.client import jobs
+from airflow_provider_rayagent.metrics import names, stats
+from airflow_provider_rayagent.tail.end import End
+from airflow_provider_rayagent.tail.items import JobStatusChanged, LogLines, LogUnreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from airflow_provider_rayagent.client.following import Following
+    from airflow_provider_rayagent.tail.items import Item
+    from airflow_provider_rayagent.tail.live_stream import StreamEnd
+
+SEND_SECONDS = 10.0
+"""Interval at which counters are sent while a job is followed."""
+
+
+class FollowedJobs:
+    """The number of jobs that this process follows, by connection."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._sent_at: dict[str, float] = {}
+
+    def add(self, conn_id: str, change: int) -> None:
+        """Add ``change`` jobs, and send the new number."""
+        self._counts[conn_id] += change
+        self.send(conn_id)
+
+    def send(self, conn_id: str, *, interval: float = 0.0) -> None:
+        """Send the number of jobs, unless it was sent within ``interval`` seconds."""
+        now = time.monotonic()
+        if now - self._sent_at.get(conn_id, float("-inf")) >= interval:
+            self._sent_at[conn_id] = now
+            tags = {"conn_id": stats.tag_value(conn_id), "hostname": stats.tag_value(socket.gethostname())}
+            stats.gauge(names.JOBS_FOLLOWED, self._counts[conn_id], tags)
+
+
+followed_jobs = FollowedJobs()
+"""The jobs that the triggers of this process follow."""
+
+
+class JobMetrics:
+    """The metrics of one task's job.
+
+    :param conn_id: the Airflow connection.
+    :param mode: how the task follows the job.
+    :param among: the jobs that this process follows, in a triggerer.
+    """
+
+    def __init__(self, conn_id: str, mode: names.Mode, *, among: FollowedJobs | None = None) -> None:
+        self._is_on = stats.is_on()
+        self._conn_id = conn_id
+        self._among = among
+        self._tags = {"conn_id": stats.tag_value(conn_id), "mode": mode} if self._is_on else {}
+        self._sent_at = 0.0
+        self._lines = self._bytes = 0
+        self._lag: float | None = None
+        self._reconnects: Counter[StreamEnd] = Counter()
+        self._is_unreadable = self._was_active = False
+
+    @contextmanager
+    def following(self, follower: Following) -> Iterator[None]:
+        """Measure the following of the job, which ends with this block."""
+        if not self._is_on:
+            yield
+            return
+        self._sent_at = time.monotonic()
+        self._reconnects.clear()
+        if self._among is not None:
+            self._among.add(self._conn_id, 1)
+        try:
+            yield
+        finally:
+            if self._among is not None:
+                self._among.add(self._conn_id, -1)
+            self._send(follower, time.monotonic())
+            if follower.end is End.JOB_ENDED and follower.job is not None and self._was_active:
+                delay = seconds_since_end(follower.job, time.time())
+                if delay is not None:
+                    stats.timing(names.END_DELAY, delay, self._tags)
+
+    def forwarded(self, follower: Following, items: Iterable[Item]) -> None:
+        """Count ``items``, which were written to the task log just now."""
+        if not self._is_on:
+            return
+        now = time.monotonic()
+        for item in items:
+            match item:
+                case LogLines(lines):
+                    self._lines += len(lines)
+                    self._bytes += _utf8_length(lines)
+                    self._lag = max(self._lag or 0.0, now - follower.received_at)
+                case LogUnreadable() if not self._is_unreadable:
+                    self._is_unreadable = True
+                    stats.incr(names.UNREADABLE_LOGS, 1, self._tags)
+                case JobStatusChanged(details) if not jobs.has_ended(details):
+                    self._was_active = True
+        if now - self._sent_at >= SEND_SECONDS:
+            self._send(follower, now)
+            if self._among is not None:
+                self._among.send(self._conn_id, interval=SEND_SECONDS)
+
+    def ended(self, end: End | None, job: Mapping[str, Any] | None = None) -> None:
+        """Count the end of the task's following.
+
+        :param end: why it ended; ``None`` if an error prevented the start.
+        :param job: the job's details.
+        """
+        if self._is_on:
+            stats.incr(names.JOB_ENDS, 1, {**self._tags, "status": status_of(end, job)})
+
+    def _send(self, follower: Following, now: float) -> None:
+        stats.incr(names.FOLLOWING_MS, round((now - self._sent_at) * 1000), self._tags)
+        stats.incr(names.LINES, self._lines, self._tags)
+        stats.incr(names.BYTES, self._bytes, self._tags)
+        if self._lag is not None:
+            stats.timing(names.LINE_LAG, self._lag, self._tags)
+        for cause, count in (follower.reconnects - self._reconnects).items():
+            stats.incr(names.RECONNECTS, count, {**self._tags, "cause": cause})
+        self._reconnects = follower.reconnects.copy()
+        self._sent_at, self._lines, self._bytes, self._lag = now, 0, 0, None
+
+
+def count_stop(conn_id: str, cause: names.StopCause) -> None:
+    """Count a request to stop a job."""
+    if stats.is_on():
+        stats.incr(names.STOPS, 1, {"conn_id": stats.tag_value(conn_id), "cause": cause})
+
+
+def status_of(end: End | None, job: Mapping[str, Any] | None) -> str:
+    """Return the value of the tag ``status``."""
+    if end is None:
+        return names.ERROR
+    if end is not End.JOB_ENDED:
+        return end.name
+    status = jobs.known_status(job or {})
+    return names.UNKNOWN_STATUS if status is None else status.value
+
+
+def seconds_since_end(job: Mapping[str, Any], now: float) -> float | None:
+    """Return the seconds since a job's end, ``None`` if that is unknown.
+
+    At least 0, since the clock of the job's node may be ahead.
+
+    :param now: seconds since the epoch.
+    """
+    end = jobs.as_milliseconds(job.get("end_time"))
+    return None if end is None else max(now - end / 1000, 0.0)
+
+
+def _utf8_length(lines: list[str]) -> int:
+    """Return the bytes of the lines with their newlines."""
+    text = "\n".join(lines)
+    return (len(text) if text.isascii() else len(text.encode("utf-8", "replace"))) + 1

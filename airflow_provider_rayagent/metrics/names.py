@@ -1,0 +1,75 @@
+"""Names, kinds and tags of the metrics. ``docs/metrics.md`` describes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+from airflow_provider_rayagent.client.jobs import JobStatus
+from airflow_provider_rayagent.tail.end import End
+from airflow_provider_rayagent.tail.live_stream import StreamEnd
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Mode = Literal["worker", "rescheduled", "deferred"]
+"""How a task follows its job."""
+StopCause = Literal["stop_operator", "task_ended"]
+"""Why a stop is requested: by a ``RayAgentStopJobOperator``, or because the task that owns the job has ended."""
+UNKNOWN_STATUS = "UNKNOWN"
+"""A job has ended with a status that is unknown to Ray."""
+ERROR = "ERROR"
+"""The following could not start, for example since the connection is invalid."""
+
+_NO_ENDS = (End.JOB_ENDED, End.CHECKED_ONCE)
+VALUES: Mapping[str, tuple[str, ...]] = {
+    "mode": get_args(Mode),
+    "status": (
+        *(status.value for status in JobStatus if status.is_terminal),
+        UNKNOWN_STATUS,
+        *(end.name for end in End if end not in _NO_ENDS),
+        ERROR,
+    ),
+    "reconnects": get_args(StreamEnd),
+    "stops": get_args(StopCause),
+}
+"""The values of tags; those of ``cause`` are under the last part of the metric's name."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric.
+
+    :param name: its name, without Airflow's prefix.
+    :param kind: ``timer`` is in milliseconds.
+    :param tags: names of its tags.
+    """
+
+    name: str
+    kind: Literal["counter", "gauge", "timer"]
+    tags: tuple[str, ...]
+
+
+JOBS_FOLLOWED = Metric("rayagent.jobs_followed", "gauge", ("conn_id", "hostname"))
+FOLLOWING_MS = Metric("rayagent.following_ms", "counter", ("conn_id", "mode"))
+JOB_ENDS = Metric("rayagent.job_ends", "counter", ("conn_id", "mode", "status"))
+END_DELAY = Metric("rayagent.end_delay", "timer", ("conn_id", "mode"))
+LINES = Metric("rayagent.lines", "counter", ("conn_id", "mode"))
+BYTES = Metric("rayagent.bytes", "counter", ("conn_id", "mode"))
+LINE_LAG = Metric("rayagent.line_lag", "timer", ("conn_id", "mode"))
+RECONNECTS = Metric("rayagent.reconnects", "counter", ("conn_id", "mode", "cause"))
+UNREADABLE_LOGS = Metric("rayagent.unreadable_logs", "counter", ("conn_id", "mode"))
+STOPS = Metric("rayagent.stops", "counter", ("conn_id", "cause"))
+
+METRICS = (
+    JOBS_FOLLOWED,
+    FOLLOWING_MS,
+    JOB_ENDS,
+    END_DELAY,
+    LINES,
+    BYTES,
+    LINE_LAG,
+    RECONNECTS,
+    UNREADABLE_LOGS,
+    STOPS,
+)

@@ -1,0 +1,250 @@
+"""The metrics of tasks that follow a job, as a StatsD listener receives them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pytest
+from airflow.sdk.exceptions import AirflowException
+
+from airflow_provider_rayagent.exceptions import RayAgentError
+from airflow_provider_rayagent.metrics import job as job_metrics
+from airflow_provider_rayagent.metrics import names
+from airflow_provider_rayagent.operators.rayagent import RayAgentStopJobOperator
+from tests.scripted import (
+    Close,
+    Complete,
+    Follow,
+    Grow,
+    Job,
+    Log,
+    Play,
+    Refuse,
+    ScriptedAgent,
+    SetStatus,
+    Sleep,
+)
+from tests.stack.watch import wait_until
+from tests.unit.sensors.deferral import WAYS
+from tests.unit.supervisor import supervise
+from tests.unit.support import NO_AGENT, make_context
+from tests.unit.triggers.driver import make_trigger, running
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.scripted import Step
+    from tests.stack.statsd import Sample, StatsdListener
+from tests.unit.support import Connect
+
+TEXT = "one\n  zwei €\n\n" * 20
+KINDS = {"counter": "c", "gauge": "g", "timer": "ms"}
+ENDS: Step = Play(SetStatus("SUCCEEDED"), Follow(), Complete())
+"""A stream that comes when the job has just ended."""
+FollowJob: TypeAlias = "Callable[..., None]"
+both_ways = pytest.mark.parametrize("mode", list(WAYS))
+
+
+def make_job(status: str = "SUCCEEDED", **overrides: Any) -> Job:
+    """Return a job that writes the text within a moment, and ends."""
+    timeline = [Sleep(0.2), Grow(TEXT), Sleep(0.6), SetStatus(status)]
+    return Job(**{"status": "RUNNING", "timeline": timeline, **overrides})
+
+
+@pytest.fixture
+def follow(monkeypatch: pytest.MonkeyPatch) -> FollowJob:
+    """Follow a job to its end, whatever that is."""
+
+    def followed(mode: str, **overrides: Any) -> None:
+        context = make_context()
+        supervise(context["ti"], monkeypatch)
+        with contextlib.suppress(RayAgentError, AirflowException):
+            WAYS[mode](context["ti"], context, **{"poke_interval": 0.1, **overrides})
+
+    return followed
+
+
+def received(statsd: StatsdListener, metric: names.Metric, count: int = 1, **tags: str) -> list[Sample]:
+    """Wait for samples of a metric; return them."""
+    return wait_until(
+        lambda: found if len(found := statsd.samples(metric.name, **tags)) >= count else None,
+        f"not received: {count} {metric.name} with {tags}; received: {statsd.samples()}",
+    )
+
+
+@pytest.fixture(autouse=True)
+def _samples_are_as_defined(statsd: StatsdListener) -> Any:
+    """Compare all that a test received with the definitions."""
+    yield
+    metrics = {metric.name: metric for metric in names.METRICS}
+    found = [sample for sample in statsd.samples() if sample.name.startswith("rayagent.")]
+    for sample in found:
+        metric = metrics[sample.name]
+        assert (sample.kind, set(sample.tags)) == (KINDS[metric.kind], set(metric.tags))
+        for tag in {"mode", "status"} & set(sample.tags):
+            assert sample.tags[tag] in names.VALUES[tag]
+        if "cause" in sample.tags:
+            assert sample.tags["cause"] in names.VALUES[sample.name.rpartition(".")[2]]
+
+
+@both_ways
+def test_a_job_that_succeeds(mode: str, statsd: StatsdListener, connect: Connect, follow: FollowJob) -> None:
+    with ScriptedAgent(make_job()) as agent:
+        connect(agent)
+        began = time.monotonic()
+        follow(mode)
+        ended = time.monotonic()
+    tags = {"conn_id": "rayagent_default", "mode": mode}
+    (end,) = received(statsd, names.JOB_ENDS)
+    assert (end.value, end.tags) == (1, {**tags, "status": "SUCCEEDED"})
+    assert statsd.total(names.LINES.name, **tags) == TEXT.count("\n")
+    assert statsd.total(names.BYTES.name, **tags) == len(TEXT.encode())
+    assert 0 < statsd.total(names.FOLLOWING_MS.name, **tags) <= (ended - began) * 1000 + 1
+    for metric in (names.LINE_LAG, names.END_DELAY):
+        (value,) = statsd.values(metric.name, **tags)
+        assert 0 <= value <= (ended - began) * 1000
+    for metric in (names.RECONNECTS, names.UNREADABLE_LOGS, names.STOPS):
+        assert statsd.samples(metric.name) == []
+
+
+@both_ways
+@pytest.mark.parametrize("status", ["FAILED", "STOPPED"])
+def test_a_job_that_does_not_succeed(
+    mode: str, status: str, statsd: StatsdListener, connect: Connect, follow: FollowJob
+) -> None:
+    with ScriptedAgent(make_job(status)) as agent:
+        connect(agent)
+        follow(mode)
+    received(statsd, names.JOB_ENDS, status=status, mode=mode)
+    assert statsd.total(names.JOB_ENDS.name) == 1
+
+
+@both_ways
+@pytest.mark.parametrize(
+    ("status", "job_id", "options"),
+    [
+        ("JOB_MISSING", "j2", {"job_missing_timeout": 0.3}),
+        ("TIMED_OUT", "j1", {"timeout": 0.5}),
+    ],
+)
+def test_a_task_that_gives_up(
+    mode: str,
+    status: str,
+    job_id: str,
+    options: dict[str, Any],
+    statsd: StatsdListener,
+    connect: Connect,
+    follow: FollowJob,
+) -> None:
+    with ScriptedAgent(Job("a\n", "RUNNING")) as agent:
+        connect(agent)
+        follow(mode, job_id=job_id, **options)
+    received(statsd, names.JOB_ENDS, status=status, mode=mode)
+    assert statsd.total(names.JOB_ENDS.name) == 1
+    assert statsd.samples(names.END_DELAY.name) == []
+
+
+def test_an_agent_that_cannot_be_reached(statsd: StatsdListener, connect: Connect, follow: FollowJob) -> None:
+    connect(NO_AGENT)
+    follow("worker", agent_unreachable_timeout=0.3)
+    received(statsd, names.JOB_ENDS, status="AGENT_UNREACHABLE", mode="worker")
+
+
+def test_the_end_of_a_job_that_had_ended_before_has_no_delay(
+    statsd: StatsdListener, connect: Connect, follow: FollowJob
+) -> None:
+    with ScriptedAgent(Job(TEXT, "SUCCEEDED")) as agent:
+        connect(agent)
+        follow("worker")
+    received(statsd, names.JOB_ENDS)
+    assert statsd.samples(names.END_DELAY.name) == []
+
+
+@both_ways
+@pytest.mark.parametrize(
+    ("cause", "step"),
+    [
+        ("closed", Play(Log(TEXT[:28]), Close(1001))),
+        ("complete", Play(Log(TEXT[:28]), Complete())),
+        ("refused", Refuse(503)),
+        ("unusable", Play(Log("of another job\n" * 9), Follow())),
+    ],
+)
+def test_a_reconnect_has_a_cause(
+    mode: str, cause: str, step: Step, statsd: StatsdListener, connect: Connect, follow: FollowJob
+) -> None:
+    with ScriptedAgent(Job(TEXT, "RUNNING", ws=[step, ENDS], sse=[ENDS])) as agent:
+        connect(agent)
+        follow(mode)
+    received(statsd, names.RECONNECTS, cause=cause, mode=mode)
+    assert statsd.total(names.RECONNECTS.name) == 1
+    assert statsd.total(names.LINES.name) == TEXT.count("\n")
+
+
+@both_ways
+def test_a_log_that_cannot_be_read_counts_once(
+    mode: str, statsd: StatsdListener, connect: Connect, follow: FollowJob
+) -> None:
+    refused: list[Step] = [Refuse(500)]
+    with ScriptedAgent(make_job(ws=refused, sse=refused, full=refused)) as agent:
+        connect(agent)
+        follow(mode)
+    received(statsd, names.JOB_ENDS, status="SUCCEEDED")
+    assert statsd.total(names.UNREADABLE_LOGS.name, mode=mode) == 1
+
+
+@both_ways
+def test_the_stop_of_a_job_whose_task_has_timed_out(
+    mode: str, statsd: StatsdListener, connect: Connect, follow: FollowJob
+) -> None:
+    with ScriptedAgent(Job("a\n", "RUNNING")) as agent:
+        connect(agent)
+        follow(mode, timeout=0.3, stop_job_on_kill=True)
+        assert agent.jobs["j1"].stop_calls == 1
+    (stop,) = received(statsd, names.STOPS)
+    assert (stop.value, stop.tags) == (1, {"conn_id": "rayagent_default", "cause": "task_ended"})
+
+
+def test_the_stop_of_a_stop_operator(statsd: StatsdListener, connect: Connect, follow: FollowJob) -> None:
+    with ScriptedAgent(Job("a\n", "RUNNING")) as agent:
+        connect(agent, "other")
+        RayAgentStopJobOperator(task_id="stop", job_id="j1", rayagent_conn_id="other").execute(make_context())
+    received(statsd, names.STOPS, conn_id="other", cause="stop_operator")
+
+
+def test_a_triggerer_sends_how_many_jobs_it_follows(
+    statsd: StatsdListener, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_metrics, "SEND_SECONDS", 0.3)
+
+    async def run(agent: ScriptedAgent) -> None:
+        async with running(make_trigger(job_id="j1")):
+            await agent.reached(lambda: agent.open_streams["j1"])
+            async with running(make_trigger(job_id="j2")):
+                await agent.reached(lambda: agent.open_streams["j2"])
+                repeated = lambda: statsd.values(names.JOBS_FOLLOWED.name).count(2) >= 2  # noqa: E731
+                await agent.reached(repeated)
+
+    with ScriptedAgent(Job("a\n", "RUNNING"), Job("a\n", "RUNNING", job_id="j2")) as agent:
+        connect(agent)
+        asyncio.run(run(agent))
+    received(statsd, names.JOBS_FOLLOWED, 4)
+    values = wait_until(
+        lambda: found if (found := statsd.values(names.JOBS_FOLLOWED.name))[-1] == 0 else None, "the last is not 0"
+    )
+    assert [value for value, before in zip(values, [None, *values], strict=False) if value != before] == [1, 2, 1, 0]
+    assert set(statsd.values(names.FOLLOWING_MS.name, mode="deferred")) != set()
+
+
+def test_a_task_without_metrics_sends_nothing(
+    statsd: StatsdListener, connect: Connect, follow: FollowJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__METRICS__STATSD_ON", "False")
+    with ScriptedAgent(make_job("FAILED")) as agent:
+        connect(agent)
+        for mode in WAYS:
+            follow(mode)
+    assert [sample for sample in statsd.samples() if sample.name.startswith("rayagent.")] == []

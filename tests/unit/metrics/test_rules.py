@@ -1,0 +1,134 @@
+"""What is counted, and that nothing is while Airflow's metrics are off."""
+
+from __future__ import annotations
+
+from collections import Counter
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, get_args
+
+import pytest
+
+from airflow_provider_rayagent.client.jobs import JobStatus
+from airflow_provider_rayagent.metrics import names, stats
+from airflow_provider_rayagent.metrics.job import JobMetrics, count_stop, seconds_since_end, status_of
+from airflow_provider_rayagent.stream.events import COMPLETE, Event
+from airflow_provider_rayagent.tail import commands as do
+from airflow_provider_rayagent.tail.commands import TailSettings
+from airflow_provider_rayagent.tail.end import End
+from airflow_provider_rayagent.tail.live_stream import StreamEnd
+from airflow_provider_rayagent.tail.machine import Tail
+from tests.unit.support import items_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def log(message: str) -> Event:
+    return Event("log", message)
+
+
+def open_tail() -> Tail:
+    """Return the tail of a running job, with an open stream that has delivered the text that it was compared with."""
+    tail = Tail(TailSettings(), jitter=lambda: 0.5)
+    assert isinstance(tail.next(0.0), do.GetStatus)
+    tail.status_received(0.0, "RUNNING", terminal=False)
+    assert isinstance(tail.next(0.0), do.OpenStream)
+    tail.stream_opened(0.0)
+    tail.stream_received(0.0, [log("a\n")])
+    assert isinstance(tail.next(0.0), do.OpenWholeLog)
+    tail.whole_log_opened(0.0)
+    tail.whole_log_received(0.0, "a\n")
+    tail.whole_log_ended(0.0)
+    return tail
+
+
+def silence(tail: Tail) -> None:
+    now = 0.0
+    while not isinstance(command := tail.next(now), do.CloseStream):
+        if isinstance(command, do.GetStatus):
+            tail.status_received(now, "RUNNING", terminal=False)
+        elif isinstance(command, do.ReadStream):
+            now += max(command.seconds, 0.01)
+            tail.stream_idle(now)
+
+
+def refuse(tail: Tail) -> None:
+    tail.stream_ended(1.0)
+    tail.stream_failed(2.0)
+
+
+ENDS: dict[StreamEnd, Callable[[Tail], object]] = {
+    "closed": lambda tail: tail.stream_ended(1.0),
+    "silent": silence,
+    "complete": lambda tail: tail.stream_received(1.0, [COMPLETE]),
+    "unusable": lambda tail: tail.stream_ended(1.0, too_long=True),
+    "refused": refuse,
+}
+
+
+def test_every_end_of_a_stream_is_tested() -> None:
+    assert set(ENDS) == set(get_args(StreamEnd))
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_tail_tells_why_its_stream_ended(end: StreamEnd) -> None:
+    tail = open_tail()
+    ENDS[end](tail)
+    assert tail.stream_end == end
+
+
+def test_every_end_of_a_task_has_a_status() -> None:
+    ended = [{"status": status.value} for status in JobStatus if status.is_terminal] + [{"status": "NEW"}]
+    found = [status_of(End.JOB_ENDED, job) for job in ended]
+    found += [status_of(end, None) for end in (*End, None) if end not in (End.JOB_ENDED, End.CHECKED_ONCE)]
+    assert Counter(found) == Counter(names.VALUES["status"])
+
+
+@pytest.mark.parametrize(
+    ("job", "delay"),
+    [
+        ({"end_time": 7_000}, 3.0),
+        ({"end_time": 12_000}, 0.0),
+        ({"end_time": None}, None),
+        ({"end_time": "7000"}, None),
+        ({}, None),
+    ],
+)
+def test_the_delay_of_an_end_is_never_negative(job: dict[str, Any], delay: float | None) -> None:
+    assert seconds_since_end(job, 10.0) == delay
+
+
+@pytest.mark.parametrize("option", stats.OPTIONS)
+def test_every_backend_of_airflow_turns_metrics_on(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not stats.is_on()
+    monkeypatch.setenv(f"AIRFLOW__METRICS__{option.upper()}", "True")
+    assert stats.is_on()
+
+
+def test_a_tag_has_only_characters_that_every_backend_accepts() -> None:
+    assert stats.tag_value("a:b#c/d,e=f!") == "a_b_c_d_e_f_"
+    assert len(stats.tag_value("x" * 250)) == stats.MAX_TAG
+
+
+def test_an_error_of_the_backend_does_not_reach_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.sdk.observability.stats import Stats
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no backend")
+
+    monkeypatch.setenv("AIRFLOW__METRICS__STATSD_ON", "True")
+    monkeypatch.setattr(Stats, "incr", fail)
+    count_stop("rayagent_default", "task_ended")
+
+
+def test_nothing_is_computed_while_metrics_are_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> Any:
+        raise AssertionError
+
+    monkeypatch.setattr(stats, "_send", fail)
+    follower: Any = SimpleNamespace()  # has nothing to read
+    metrics = JobMetrics("rayagent_default", "worker")
+    with metrics.following(follower):
+        metrics.forwarded(follower, map(fail, items_of("a")))
+    metrics.ended(End.JOB_ENDED, {"status": "SUCCEEDED"})
+    count_stop("rayagent_default", "task_ended")
