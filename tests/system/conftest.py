@@ -14,6 +14,7 @@ from tests.stack.agent import EXAMPLE_PLUGINS, LocalAgent, local_agent
 from tests.stack.airflow import airflow
 from tests.stack.postgres import postgres
 from tests.stack.serve import Serve
+from tests.stack.statsd import StatsdListener, statsd_listener
 from tests.stack.triggerers import Triggerers, triggerers_of
 from tests.system.kill_table import pytest_terminal_summary
 from tests.system.support import DATABASE, System
@@ -52,7 +53,14 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAgent]:
 
 
 @pytest.fixture(scope="session")
-def system(agent: LocalAgent, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def statsd() -> Iterator[StatsdListener]:
+    """Receives the metrics of Airflow."""
+    with statsd_listener() as listener:
+        yield listener
+
+
+@pytest.fixture(scope="session")
+def system(agent: LocalAgent, statsd: StatsdListener, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     job_page = {"job_url": f"{agent.ray_address}/#/jobs/{{job_id}}"}
     connection = {"conn_type": "rayagent", "host": agent.url, "password": agent.token, "extra": job_page}
     settings = {
@@ -62,6 +70,7 @@ def system(agent: LocalAgent, tmp_path_factory: pytest.TempPathFactory) -> Itera
         "AIRFLOW__CORE__FERNET_KEY": base64.urlsafe_b64encode(os.urandom(32)).decode(),
         "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(BUNDLES),
+        **statsd.settings,
     }
     connections = {"rayagent_default": connection}
     with (
