@@ -113,7 +113,7 @@ class JobMetrics:
     def ended(self, end: End | None, job: Mapping[str, Any] | None = None) -> None:
         """Count the end of the task's following.
 
-        :param end: why it ended; ``None`` if an error prevented the start.
+        :param end: why it ended; ``None`` after another error, or if the task is being killed.
         :param job: the job's details.
         """
         if self._is_on:

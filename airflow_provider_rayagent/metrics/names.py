@@ -19,7 +19,7 @@ StopCause = Literal["stop_operator", "task_ended"]
 UNKNOWN_STATUS = "UNKNOWN"
 """A job has ended with a status that is unknown to Ray."""
 ERROR = "ERROR"
-"""The following could not start, for example since the connection is invalid."""
+"""Another error, such as an invalid connection, or the task was killed."""
 
 _NO_ENDS = (End.JOB_ENDED, End.CHECKED_ONCE)
 VALUES: Mapping[str, tuple[str, ...]] = {
