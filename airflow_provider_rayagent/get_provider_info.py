@@ -1,4 +1,4 @@
-"""The provider's metadata: its connection type, hooks, operators, sensors, triggers and links."""
+"""The provider's metadata: its connection type, hooks, operators, sensors, triggers, links and commands."""
 
 from __future__ import annotations
 
@@ -88,6 +88,7 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [{"integration-name": _NAME, "python-modules": ["airflow_provider_rayagent.operators.rayagent"]}],
         "sensors": [{"integration-name": _NAME, "python-modules": ["airflow_provider_rayagent.sensors.rayagent"]}],
         "triggers": [{"integration-name": _NAME, "python-modules": _TRIGGERS}],
+        "cli": ["airflow_provider_rayagent.cli.definition.get_commands"],
         "extra-links": ["airflow_provider_rayagent.links.rayagent.RayAgentJobLink"],
         "connection-types": [
             {

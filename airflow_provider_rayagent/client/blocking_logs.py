@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from urllib3.util import wait_for_read
 
@@ -31,7 +31,7 @@ from airflow_provider_rayagent.stream.sse import SseDecoder
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import requests
     from urllib3.response import HTTPResponse
@@ -270,6 +270,22 @@ class WholeLog:
     def close(self) -> None:
         """Close the response; its connection returns to the pool if the body was read completely."""
         self._opened.close()
+
+
+@contextlib.contextmanager
+def opened_log(agent: BlockingAgent, job_id: JobId, job: Mapping[str, Any] | None = None) -> Iterator[WholeLog | None]:
+    """Yield the whole log of a job, unread; ``None`` if nothing was logged. The request is retried like a call.
+
+    :param job: the job's details, if they are known.
+    :raises RayAgentError: if it cannot be read.
+    """
+    call = agent.send(agent.config.service.locate_log(job_id, job))
+    log = None if call is None else agent.repeated(call, lambda: WholeLog.open(agent, call))
+    try:
+        yield log
+    finally:
+        if log is not None:
+            log.close()
 
 
 def read_whole_log(agent: BlockingAgent, job_id: JobId) -> str:

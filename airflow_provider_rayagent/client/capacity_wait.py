@@ -229,6 +229,12 @@ def _has_only_devices(node: Row) -> bool:
     return not isinstance(node.get("gpu"), dict) and bool(node.get("gpus"))
 
 
+def gpus_of(node: Row) -> tuple[float, float | None]:
+    """Return how many GPUs a node has, and how many of them are free; ``None`` if that is unknown."""
+    counter = _counter(node, "num_gpus")
+    return counter.get("total", 0), None if _has_only_devices(node) else counter.get("available")
+
+
 def shown_free(resources: Row) -> str:
     """Return what a cluster has free of all that it has, as a sentence; an empty string if it lists no node."""
     alive = live_nodes(resources)

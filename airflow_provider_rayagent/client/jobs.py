@@ -115,7 +115,7 @@ def summarize(job: Mapping[str, Any], job_id: str, redact: Callable[[str], str] 
 def describe(job: Mapping[str, Any], job_id: str, where: str = "", *, redact: Callable[[str], str] = str) -> str:
     """Return one sentence for the task log: the job's id, status, start time, duration, entrypoint and agent."""
     facts = [f"Job {job_id} is {shown_status(job, redact)}"]
-    start = _datetime(job.get("start_time"))
+    start = started_at(job)
     if start is not None:
         facts.append(f"started {start:%Y-%m-%d %H:%M:%S} UTC")
     duration = duration_of(job)
@@ -130,7 +130,7 @@ def describe(job: Mapping[str, Any], job_id: str, where: str = "", *, redact: Ca
 
 def duration_of(job: Mapping[str, Any]) -> float | None:
     """Return how long a job ran in seconds, or ``None`` if that is unknown."""
-    start, end = as_milliseconds(job.get("start_time")), as_milliseconds(job.get("end_time"))
+    start, end = _milliseconds(job.get("start_time")), _milliseconds(job.get("end_time"))
     return (end - start) / 1000 if start is not None and end is not None and start <= end else None
 
 
@@ -140,12 +140,13 @@ def ended_at(job: Mapping[str, Any]) -> float | None:
     return None if end is None else end / 1000
 
 
-def _datetime(value: object) -> datetime | None:
-    milliseconds = as_milliseconds(value)
+def started_at(job: Mapping[str, Any]) -> datetime | None:
+    """Return when a job was submitted or started, or ``None`` if that is unknown."""
+    milliseconds = _milliseconds(job.get("start_time"))
     return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, tz=timezone.utc)
 
 
-def as_milliseconds(value: object) -> float | None:
+def _milliseconds(value: object) -> float | None:
     """Return a time in ms since the epoch, or ``None`` if it is invalid or beyond a few thousand years."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e14:
         return None

@@ -1,9 +1,11 @@
-"""The test of a connection: what is wrong with it, and what to correct."""
+"""The checks behind the test of a connection and ``airflow rayagent doctor``: what is wrong, and what to correct."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_rayagent.client.agent_service import AGENT
 from airflow_provider_rayagent.client.answers import brief
@@ -20,36 +22,151 @@ from airflow_provider_rayagent.client.fields import field_name
 from airflow_provider_rayagent.client.ray_service import RAY
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_provider_rayagent.client.blocking import BlockingAgent
+    from airflow_provider_rayagent.client.call import Operation
     from airflow_provider_rayagent.client.config import AgentConfig
     from airflow_provider_rayagent.client.service import Service
+
+REFUSALS = (RayAgentAuthenticationError, RayAgentPermissionError)
+"""Errors that mean that the service does not accept a credential."""
 
 _UNHEALTHY = {"down", "error", "failed", "unavailable", "unhealthy", "disconnected", "false"}
 
 
+class Result(str, Enum):
+    """The result of a check."""
+
+    RIGHT = "ok"
+    WRONG = "WRONG"
+    SKIPPED = "skipped"
+    """It depends on a check that failed."""
+    NOT_APPLICABLE = "-"
+
+
+class Finding(NamedTuple):
+    """What a check has found.
+
+    :param check: name of the check.
+    :param text: one line for the user: what is right, or what to correct.
+    """
+
+    check: str
+    result: Result
+    text: str
+
+
 def check_connection(agent: BlockingAgent) -> tuple[bool, str]:
     """Return whether the connection works, and a message: the service's version, or what to correct."""
+    try:
+        health = check_access(agent)
+    except RayAgentError as error:
+        return False, explain_failure(agent, error).text
+    finding = check_health(agent.config, health)
+    if finding.result is Result.WRONG:
+        return False, finding.text
+    link = check_job_page(agent.config)
+    if link.result is Result.WRONG:
+        return False, f"{finding.text} However, {link.text}"
+    return True, finding.text
+
+
+def check_access(agent: BlockingAgent) -> Mapping[str, Any]:
+    """Return the health that the service reports; check the token and the service's version.
+
+    :raises RayAgentError: which :func:`explain_failure` explains.
+    """
+    service = agent.config.service
+    health: Mapping[str, Any] = agent.send(service.health_check())
+    agent.send(service.check_usable())
+    return health
+
+
+def explain_failure(agent: BlockingAgent, error: RayAgentError) -> Finding:
+    """Return what to correct after a failure of :func:`check_access`: the service, the token or the tenant."""
+    config = agent.config
+    is_refusal = isinstance(error, REFUSALS)
+    if is_refusal or isinstance(error, (RayAgentNotFoundError, RayAgentResponseError)):
+        other = _wrong_service(agent)
+        if other is not None:
+            return Finding("service", Result.WRONG, other)
+        if is_refusal:
+            return explain_refusal(agent, error.status_code, lambda service: service.health_check())
+        what = f"The server at {config.base_url} is not {config.service.description}"
+        check = f"{what}: check the {field_name('host')}, its port and path. {error.detail}"
+        return Finding("service", Result.WRONG, check)
+    return Finding("service", Result.WRONG, error.detail)
+
+
+def explain_refusal(agent: BlockingAgent, status: int | None, make: Callable[[Service], Operation]) -> Finding:
+    """Return which of the connection's credentials to correct, if the service refuses a request.
+
+    :param status: 401 or 403.
+    :param make: returns the refused request, which is repeated without each credential other than the token.
+    """
     config = agent.config
     service = config.service
+    noun = f"{service.noun[0].upper()}{service.noun[1:]}"
+    token = service.credentials[0]
+    fields = [each.field for each in service.credentials if each.header in config.headers]
+    if config.token_file is not None:
+        fields.insert(0, "token_file")
+    elif token.header not in config.headers:
+        missing = f"{noun} requires a token ({status}), but the connection has no {field_name(token.field)}."
+        return Finding("token", Result.WRONG, missing)
+    rejected = _rejected_field(agent, make)
+    if rejected is not None:
+        text = f"{noun} accepts the token, but not the {field_name(rejected)} ({status}): correct it."
+        return Finding("tenant", Result.WRONG, text)
+    refusal = f"{noun} rejected the token ({status}): check the {' and the '.join(map(field_name, fields))}."
+    if service is RAY and _identity(agent, RAY) is None:
+        # A dashboard tells without a token what it is, but an agent does not.
+        refusal = f"{refusal} If this is an agent, set {field_name('service')} to {AGENT.name}."
+    return Finding("token", Result.WRONG, refusal)
+
+
+def _rejected_field(agent: BlockingAgent, make: Callable[[Service], Operation]) -> str | None:
+    """Return the field, other than the token, without which a refused request succeeds; ``None`` if there is none."""
+    config = agent.config
+    for credential in config.service.credentials[1:]:
+        if credential.header not in config.headers:
+            continue
+        headers = {name: value for name, value in config.headers.items() if name != credential.header}
+        with type(agent)(replace(config, headers=headers)) as other:
+            try:
+                other.send(make(config.service), tries=1)
+            except RayAgentError:
+                continue
+        return credential.field
+    return None
+
+
+def check_health(config: AgentConfig, health: Mapping[str, Any]) -> Finding:
+    """Return whether the service and its Ray are healthy by their own report."""
+    url = config.base_url
+    service = brief(config.service.identity(health), config.redact)
+    ray = health.get("ray")
+    ray_status = ray.get("status") if isinstance(ray, Mapping) else health.get("ray_status", ray)
+    for what, status in (("Ray", ray_status), (config.service.noun, health.get("status"))):
+        if status is False or str(status).lower() in _UNHEALTHY:
+            return Finding(
+                "health",
+                Result.WRONG,
+                f"Connected to {service} at {url}, but it reports that {what} is {brief(status, config.redact)}.",
+            )
+    return Finding("health", Result.RIGHT, f"Connected to {service} at {url}.")
+
+
+def check_job_page(config: AgentConfig) -> Finding:
+    """Return whether tasks have a link to the page of their job."""
     try:
-        health = agent.send(service.health_check())
-        agent.send(service.check_usable())
-    except (RayAgentAuthenticationError, RayAgentPermissionError) as error:
-        return False, _wrong_service(agent) or _describe_refusal(agent, error.status_code)
+        link = config.job_link("job")
     except RayAgentConfigError as error:
-        return False, error.detail
-    except (RayAgentNotFoundError, RayAgentResponseError) as error:
-        what = f"The server at {config.base_url} is not {service.description}"
-        check = f"{what}: check the {field_name('host')}, its port and path. {error.detail}"
-        return False, _wrong_service(agent) or check
-    except RayAgentError as error:
-        return False, error.detail
-    healthy, message = _describe_health(config, health)
-    try:
-        config.job_link("job")
-    except RayAgentConfigError as error:
-        return False, f"{message} However, tasks will have no job link: {error.detail}" if healthy else message
-    return healthy, message
+        return Finding("job page", Result.WRONG, f"tasks will have no job link: {error.detail}")
+    if not link:
+        return Finding("job page", Result.NOT_APPLICABLE, f"The connection has no {field_name('job_url')}.")
+    return Finding("job page", Result.RIGHT, "Tasks have a link to the page of their job.")
 
 
 def _wrong_service(agent: BlockingAgent) -> str | None:
@@ -70,34 +187,3 @@ def _identity(agent: BlockingAgent, service: Service) -> str | None:
     except RayAgentError:
         return None
     return identity
-
-
-def _describe_refusal(agent: BlockingAgent, status: int | None) -> str:
-    config = agent.config
-    service = config.service
-    noun = f"{service.noun[0].upper()}{service.noun[1:]}"
-    token = service.credentials[0]
-    fields = [each.field for each in service.credentials if each.header in config.headers]
-    if config.token_file is not None:
-        fields.insert(0, "token_file")
-    elif token.header not in config.headers:
-        return f"{noun} requires a token ({status}), but the connection has no {field_name(token.field)}."
-    refusal = f"{noun} rejected the token ({status}): check the {' and the '.join(map(field_name, fields))}."
-    if service is RAY and _identity(agent, RAY) is None:
-        # A dashboard tells without a token what it is, but an agent does not.
-        return f"{refusal} If this is an agent, set {field_name('service')} to {AGENT.name}."
-    return refusal
-
-
-def _describe_health(config: AgentConfig, health: Mapping[str, Any]) -> tuple[bool, str]:
-    url = config.base_url
-    service = brief(config.service.identity(health), config.redact)
-    ray = health.get("ray")
-    ray_status = ray.get("status") if isinstance(ray, Mapping) else health.get("ray_status", ray)
-    for what, status in (("Ray", ray_status), (config.service.noun, health.get("status"))):
-        if status is False or str(status).lower() in _UNHEALTHY:
-            return (
-                False,
-                f"Connected to {service} at {url}, but it reports that {what} is {brief(status, config.redact)}.",
-            )
-    return True, f"Connected to {service} at {url}."

@@ -154,8 +154,8 @@ def seconds_since_end(job: Mapping[str, Any], now: float) -> float | None:
 
     :param now: seconds since the epoch.
     """
-    end = jobs.as_milliseconds(job.get("end_time"))
-    return None if end is None else max(now - end / 1000, 0.0)
+    end = jobs.ended_at(job)
+    return None if end is None else max(now - end, 0.0)
 
 
 def _utf8_length(lines: list[str]) -> int:

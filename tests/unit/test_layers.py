@@ -26,6 +26,7 @@ LAYERS = (
     "tasks",
     "operators",
     "sensors",
+    "cli",
 )
 """From the lowest to the highest; a module imports from its own layer and from lower ones."""
 MODULES = sorted(ROOT.rglob("*.py"))

@@ -1,0 +1,1 @@
+"""The commands of ``airflow rayagent``. Internal; the commands themselves are public."""

@@ -1,0 +1,142 @@
+"""The commands of ``airflow rayagent``. Airflow imports this module when one of them runs."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from airflow.utils.cli import action_cli
+from airflow.utils.helpers import ask_yesno
+
+from airflow_provider_rayagent.cli.exit_codes import ExitCode, command, report
+from airflow_provider_rayagent.client.capacity_wait import shown_free
+from airflow_provider_rayagent.client.errors import RayAgentHTTPError, RayAgentInputError, RayAgentNotFoundError
+from airflow_provider_rayagent.client.job_secrets import secrets_of
+from airflow_provider_rayagent.client.jobs import describe, has_ended, shown_status, summarize
+from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Mapping
+    from typing import Any
+
+
+@command
+def jobs(args: Namespace) -> ExitCode:
+    """List the jobs, or show the details of one."""
+    from airflow_provider_rayagent.cli.tables import job_rows, print_details, print_rows
+
+    with RayAgentHook(args.conn_id) as hook:
+        redact = hook.config.redact
+        if args.job_id is None:
+            print_rows(job_rows(hook.list_jobs(), args.status, args.limit), args.output, redact)
+        else:
+            job = hook.get_job(args.job_id)
+            redact.add(secrets_of(job))
+            summary = summarize(job, args.job_id, redact)
+            print_details({name: value for name, value in summary.items() if value is not None}, args.output, redact)
+    return ExitCode.SUCCESS
+
+
+@command
+def logs(args: Namespace) -> ExitCode:
+    """Print the log of a job so far, or follow it."""
+    from airflow_provider_rayagent.cli.logs import follow_log, print_log
+
+    with RayAgentHook(args.conn_id) as hook:
+        return follow_log(hook, args.job_id) if args.follow else print_log(hook, args.job_id)
+
+
+@command
+@action_cli(check_db=False)  # type: ignore[untyped-decorator]
+def stop(args: Namespace) -> ExitCode:
+    """Request the stop of a job."""
+    with RayAgentHook(args.conn_id) as hook:
+        job = _details(hook, args.job_id)
+        if has_ended(job):
+            return _has_ended(hook, args.job_id, job)
+        if job:
+            report(describe(job, args.job_id, hook.config.base_url, redact=hook.config.redact))
+        if not args.yes and not _confirmed(f"Stop job {args.job_id}? (y/n)"):
+            report("Cancelled.")
+            return ExitCode.FAILED
+        try:
+            is_ended = hook.stop_job(args.job_id).get("stopped") is False
+        except RayAgentHTTPError as error:
+            # An agent may answer so for a job that ended meanwhile.
+            if error.status_code not in (400, 404) or not has_ended(_details(hook, args.job_id)):
+                raise
+            is_ended = True
+        job = _details(hook, args.job_id) if is_ended else {}
+        if has_ended(job):
+            return _has_ended(hook, args.job_id, job)
+        report(f"Requested the stop of job {args.job_id}.")
+    return ExitCode.SUCCESS
+
+
+@command
+def nodes(args: Namespace) -> ExitCode:
+    """List the nodes of the cluster."""
+    from airflow_provider_rayagent.cli.tables import node_rows, print_rows
+
+    with RayAgentHook(args.conn_id) as hook:
+        print_rows(node_rows(hook.list_nodes()), args.output, hook.config.redact)
+    return ExitCode.SUCCESS
+
+
+@command
+def gpus(args: Namespace) -> ExitCode:
+    """List the nodes with GPUs, and what is free."""
+    from airflow_provider_rayagent.cli.tables import gpu_rows, print_rows
+
+    with RayAgentHook(args.conn_id) as hook:
+        agent = hook.get_conn()
+        resources = agent.send(agent.config.service.get_capacity())
+        print_rows(gpu_rows(resources), args.output, hook.config.redact)
+        free = shown_free(resources)
+        if free:
+            report(free)
+    return ExitCode.SUCCESS
+
+
+@command
+def apps(args: Namespace) -> ExitCode:
+    """List the Serve applications."""
+    from airflow_provider_rayagent.cli.tables import application_rows, print_rows
+
+    with RayAgentHook(args.conn_id) as hook:
+        print_rows(application_rows(hook.list_serve_applications()), args.output, hook.config.redact)
+    return ExitCode.SUCCESS
+
+
+@command
+def doctor(args: Namespace) -> ExitCode:
+    """Check the connection step by step."""
+    from airflow_provider_rayagent.cli.doctor import Result, diagnose
+
+    is_right = True
+    for finding in diagnose(RayAgentHook(args.conn_id).config, args.job_id):
+        is_right = is_right and finding.result is not Result.WRONG
+        sys.stdout.write(f"{finding.result.value:<8} {finding.check:<10} {finding.text}\n")
+        sys.stdout.flush()
+    return ExitCode.SUCCESS if is_right else ExitCode.FAILED
+
+
+def _details(hook: RayAgentHook, job_id: str) -> Mapping[str, Any]:
+    """Return the details of a job; empty if the agent does not know it: it may be in the agent's queue."""
+    try:
+        return hook.get_job(job_id)
+    except RayAgentNotFoundError:
+        return {}
+
+
+def _has_ended(hook: RayAgentHook, job_id: str, job: Mapping[str, Any]) -> ExitCode:
+    report(f"Job {job_id} has already ended as {shown_status(job, hook.config.redact)}.")
+    return ExitCode.SUCCESS
+
+
+def _confirmed(question: str) -> bool:
+    try:
+        return ask_yesno(question)
+    except EOFError:
+        raise RayAgentInputError("Nobody can confirm the stop, since stdin has ended: use --yes.") from None

@@ -1,0 +1,73 @@
+"""Definitions of the commands of ``airflow rayagent``.
+
+Every ``airflow`` command loads this module, which therefore imports nothing else of this package.
+"""
+
+from __future__ import annotations
+
+from airflow.cli.cli_config import (
+    ARG_OUTPUT,
+    ARG_YES,
+    ActionCommand,
+    Arg,
+    GroupCommand,
+    lazy_load_command,
+    positive_int,
+)
+
+DEFAULT_CONN_ID = "rayagent_default"
+DEFAULT_LIMIT = 20
+STATUSES = ("PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILED")
+"""Statuses of a job to select by, as in Ray."""
+
+_CONN_ID = Arg(
+    ("--conn-id",),
+    help="The Airflow connection of type rayagent (default: %(default)s)",
+    default=DEFAULT_CONN_ID,
+    metavar="CONN_ID",
+)
+_JOB_ID = Arg(("job_id",), help="The id of the job (Ray's submission id)")
+_ANY_JOB_ID = Arg(("job_id",), help="The id of one job, to show its details", nargs="?")
+_STATUS = Arg(("--status",), help="List only jobs with this status", choices=STATUSES, type=str.upper)
+_LIMIT = Arg(
+    ("--limit",),
+    help="List at most so many jobs (default: %(default)s)",
+    default=DEFAULT_LIMIT,
+    type=positive_int(allow_zero=False),
+    metavar="NUMBER",
+)
+_FOLLOW = Arg(("-f", "--follow"), help="Follow the job to its end; exit with its outcome", action="store_true")
+_DOCTOR_JOB_ID = Arg(
+    ("--job-id",),
+    help="The job whose log to read (default: the last one that runs, or the last one)",
+    metavar="JOB_ID",
+)
+_EXIT_CODES = """\
+Exit codes: 0 success (logs -f: the job SUCCEEDED); 1 the job FAILED, a stop was not confirmed, or doctor found
+something to correct; 2 invalid arguments or connection; 3 the job was STOPPED; 4 the job does not exist;
+5 the service cannot be reached, or answered with an error; 6 the service cannot do this; 130 Ctrl-C.
+"""
+
+
+def _command(name: str, help_text: str, *args: Arg) -> ActionCommand:
+    function = lazy_load_command(f"airflow_provider_rayagent.cli.commands.{name}")
+    return ActionCommand(name=name, help=help_text, func=function, args=(*args, _CONN_ID), epilog=_EXIT_CODES)
+
+
+def get_commands() -> list[GroupCommand]:
+    """Return the group ``airflow rayagent``."""
+    return [
+        GroupCommand(
+            name="rayagent",
+            help="See and stop Ray jobs, read their logs, and examine a connection",
+            subcommands=(
+                _command("jobs", "List the jobs, newest first, or show one", _ANY_JOB_ID, _STATUS, _LIMIT, ARG_OUTPUT),
+                _command("logs", "Print the log of a job", _JOB_ID, _FOLLOW),
+                _command("stop", "Stop a job", _JOB_ID, ARG_YES),
+                _command("nodes", "List the nodes of the cluster", ARG_OUTPUT),
+                _command("gpus", "List the GPUs of the cluster, and how many are free", ARG_OUTPUT),
+                _command("apps", "List the Serve applications", ARG_OUTPUT),
+                _command("doctor", "Check the connection step by step; say what to correct", _DOCTOR_JOB_ID),
+            ),
+        )
+    ]

@@ -1,0 +1,241 @@
+"""The checks of ``airflow rayagent doctor``, in an order in which each one builds on those before it."""
+
+from __future__ import annotations
+
+import platform
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from airflow import __version__ as airflow_version
+
+from airflow_provider_rayagent import __version__
+from airflow_provider_rayagent.cli.reach import (
+    PROXY_VARIABLES,
+    ObservingAgent,
+    check_clock,
+    check_name,
+    check_port,
+    check_proxy,
+    check_tls,
+)
+from airflow_provider_rayagent.cli.streams import check_job_log, check_stream
+from airflow_provider_rayagent.client.answers import brief
+from airflow_provider_rayagent.client.environment import read_environment, shown_proxy
+from airflow_provider_rayagent.client.errors import (
+    RayAgentConfigError,
+    RayAgentConnectTimeoutError,
+    RayAgentError,
+    RayAgentTLSError,
+)
+from airflow_provider_rayagent.client.fields import field_name
+from airflow_provider_rayagent.client.jobs import JobStatus, started_at
+from airflow_provider_rayagent.client.validation import validate_job_id
+from airflow_provider_rayagent.hooks.connection_check import (
+    REFUSALS,
+    Finding,
+    Result,
+    check_access,
+    check_health,
+    check_job_page,
+    explain_failure,
+    explain_refusal,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from airflow_provider_rayagent.client.config import AgentConfig
+
+    Job = Mapping[str, Any]
+
+__all__ = ["CHECKS", "Finding", "Result", "diagnose"]
+
+CHECKS = (
+    "name",
+    "TCP",
+    "proxy",
+    "TLS",
+    "clock",
+    "service",
+    "token",
+    "tenant",
+    "health",
+    "job page",
+    "jobs",
+    "job log",
+    "WebSocket",
+    "SSE",
+    "versions",
+)
+"""The checks, in the order of their lines; those that are skipped come last."""
+_PROXY_REFUSED = 407
+
+
+class _Access(NamedTuple):
+    """What the first requests have found.
+
+    :param health: the health that the service reports; ``None`` if it was not received.
+    :param jobs: its jobs; ``None`` if they were not received.
+    :param failure: why not; ``None`` if both were received.
+    """
+
+    health: Mapping[str, Any] | None = None
+    jobs: Sequence[Job] | None = None
+    failure: Finding | None = None
+
+
+def diagnose(config: AgentConfig, job_id: str | None = None) -> Iterator[Finding]:
+    """Yield one finding for each of :data:`CHECKS`, as it is found.
+
+    :param job_id: the job whose log is read; ``None``: the newest that runs, or the newest.
+    :raises RayAgentInputError: for an invalid job id.
+    """
+    if job_id is not None:
+        validate_job_id(job_id)
+    missing = list(CHECKS)
+    last_wrong = ""
+    for finding in _walk(config, job_id):
+        missing.remove(finding.check)
+        last_wrong = finding.check if finding.result is Result.WRONG else last_wrong
+        yield finding
+    for check in missing:
+        yield Finding(check, Result.SKIPPED, f"Not checked, since {last_wrong} is wrong.")
+
+
+def _walk(config: AgentConfig, job_id: str | None) -> Iterator[Finding]:
+    """Yield findings until one of them prevents all checks after it."""
+    try:
+        environment = read_environment(config)
+    except RayAgentConfigError as error:
+        yield Finding("TLS", Result.WRONG, error.detail)
+        return
+    try:
+        proxy = environment.proxy(config.base_url)
+    except RayAgentConfigError as error:
+        yield Finding("proxy", Result.WRONG, error.detail)
+        return
+    for check in (check_name, check_port):
+        finding = check(config, proxy)
+        yield finding
+        if finding.result is Result.WRONG:
+            return
+    with ObservingAgent(config) as agent:
+        access = _access(agent, proxy)
+        for finding in _of_access(agent, access, proxy):
+            yield finding
+            if finding is access.failure:
+                return
+        if access.health is not None and access.jobs is not None:
+            yield from _of_logs(agent, access.jobs, job_id)
+            yield _versions(config, access.health)
+
+
+def _access(agent: ObservingAgent, proxy: str | None) -> _Access:
+    try:
+        health = check_access(agent)
+    except RayAgentError as error:
+        return _Access(failure=_explain(agent, error, proxy))
+    try:
+        return _Access(health, agent.send(agent.config.service.list_jobs()))
+    except REFUSALS as error:
+        return _Access(health, None, explain_refusal(agent, error.status_code, lambda service: service.list_jobs()))
+    except RayAgentError as error:
+        return _Access(health, None, Finding("jobs", Result.WRONG, error.detail))
+
+
+def _explain(agent: ObservingAgent, error: RayAgentError, proxy: str | None) -> Finding:
+    """Return what to correct after a failure of the first request, and which check it belongs to."""
+    config = agent.config
+    if proxy is not None and error.status_code == _PROXY_REFUSED:
+        text = f"The proxy {shown_proxy(proxy)} requires a user and a password ({_PROXY_REFUSED}): correct "
+        return Finding("proxy", Result.WRONG, f"{text}{PROXY_VARIABLES}.")
+    if agent.seen is not None:
+        return explain_failure(agent, error)
+    if isinstance(error, RayAgentConfigError) and config.token_file is not None and not config.token_file.headers:
+        return Finding("token", Result.WRONG, error.detail)
+    if isinstance(error, (RayAgentTLSError, RayAgentConnectTimeoutError, RayAgentConfigError)):
+        return Finding("TLS", Result.WRONG, error.detail)
+    if proxy is not None:
+        return Finding("proxy", Result.WRONG, f"{error.detail} Correct {PROXY_VARIABLES}, or ask who runs the proxy.")
+    return Finding("service", Result.WRONG, error.detail)
+
+
+def _of_access(agent: ObservingAgent, access: _Access, proxy: str | None) -> Iterator[Finding]:
+    """Yield the findings of the first requests in order, up to the failed one."""
+    config, failure = agent.config, access.failure
+    found = [check_proxy(proxy)]
+    if agent.seen is not None:
+        description = config.service.description
+        found += [
+            check_tls(config, agent.seen),
+            check_clock(agent.seen),
+            Finding("service", Result.RIGHT, f"{description[0].upper()}{description[1:]} answers."),
+            _token(config),
+            _tenant(config),
+        ]
+    if access.health is not None:
+        found += [check_health(config, access.health), _job_page(config)]
+    for finding in found:
+        if failure is not None and finding.check == failure.check:
+            break
+        yield finding
+    yield failure or Finding("jobs", Result.RIGHT, f"The service lists its jobs: {len(access.jobs or ())}.")
+
+
+def _job_page(config: AgentConfig) -> Finding:
+    finding = check_job_page(config)
+    return finding._replace(text=f"{finding.text[0].upper()}{finding.text[1:]}")
+
+
+def _token(config: AgentConfig) -> Finding:
+    if config.token_file is None and config.service.credentials[0].header not in config.headers:
+        return Finding("token", Result.RIGHT, "The connection has no token, and the service requires none.")
+    return Finding("token", Result.RIGHT, "The service accepts the token.")
+
+
+def _tenant(config: AgentConfig) -> Finding:
+    others = [each.field for each in config.service.credentials[1:] if each.header in config.headers]
+    if not others:
+        return Finding("tenant", Result.NOT_APPLICABLE, "The connection has no user token and no tenant.")
+    return Finding("tenant", Result.RIGHT, f"The service accepts the {' and the '.join(map(field_name, others))}.")
+
+
+def _of_logs(agent: ObservingAgent, jobs: Sequence[Job], job_id: str | None) -> Iterator[Finding]:
+    chosen = job_id or _newest(jobs)
+    streams = agent.config.service.streams
+    if chosen is None:
+        yield Finding("job log", Result.NOT_APPLICABLE, "The service has no job whose log can be read.")
+    else:
+        finding, has_text = check_job_log(agent, validate_job_id(chosen))
+        yield finding
+    for check in ("WebSocket", "SSE"):
+        if streams is None:
+            yield Finding(check, Result.NOT_APPLICABLE, "Logs of this service are read by polling, not as a stream.")
+        elif chosen is None:
+            yield Finding(check, Result.NOT_APPLICABLE, "The service has no job whose log can be read.")
+        else:
+            yield check_stream(check, agent, streams, validate_job_id(chosen), has_text=has_text)
+
+
+def _newest(jobs: Sequence[Job]) -> str | None:
+    """Return the id of the newest job that runs, since only its streams show whether a proxy buffers; or the newest."""
+
+    def rank(job: Job) -> tuple[bool, float]:
+        start = started_at(job)
+        return job.get("status") == JobStatus.RUNNING.value, start.timestamp() if start else 0.0
+
+    submitted = [job for job in jobs if isinstance(job.get("submission_id"), str)]
+    newest = max(submitted, key=rank, default=None)
+    return None if newest is None else str(newest["submission_id"])
+
+
+def _versions(config: AgentConfig, health: Mapping[str, Any]) -> Finding:
+    ray = health.get("ray")
+    version = ray.get("version") if isinstance(ray, dict) else None
+    parts = [
+        brief(config.service.identity(health), config.redact),
+        *([f"Ray {brief(version, config.redact)}"] if version else []),
+        f"provider {__version__}",
+        f"Airflow {airflow_version}",
+        f"Python {platform.python_version()}",
+    ]
+    return Finding("versions", Result.RIGHT, f"{', '.join(parts)}.")

@@ -1,0 +1,114 @@
+"""Exit codes of the commands, and their handling of errors and signals."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sys
+from enum import IntEnum
+from io import TextIOWrapper
+from typing import TYPE_CHECKING
+
+from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
+
+from airflow_provider_rayagent.client.errors import (
+    RayAgentConfigError,
+    RayAgentError,
+    RayAgentInputError,
+    RayAgentNotFoundError,
+    RayAgentUnsupportedError,
+)
+from airflow_provider_rayagent.text.sanitization import sanitize
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Callable
+
+
+class ExitCode(IntEnum):
+    """Exit code of a command."""
+
+    SUCCESS = 0
+    FAILED = 1
+    """The job FAILED or has an unknown status, a stop was not confirmed, or ``doctor`` found something to correct."""
+    INVALID = 2
+    """The arguments or the connection are invalid; argparse uses the same code."""
+    STOPPED = 3
+    NOT_FOUND = 4
+    """The job does not exist, or no longer."""
+    UNAVAILABLE = 5
+    """The service cannot be reached, or answered with an error."""
+    UNSUPPORTED = 6
+    """The service cannot do this."""
+    INTERRUPTED = 130
+    """Ctrl-C, as in a shell: 128 and the number of the signal."""
+    BROKEN_PIPE = 141
+    """The reader of the output has ended, such as ``head``."""
+
+
+_OF_ERRORS: tuple[tuple[type[RayAgentError], ExitCode], ...] = (
+    (RayAgentConfigError, ExitCode.INVALID),
+    (RayAgentInputError, ExitCode.INVALID),
+    (RayAgentUnsupportedError, ExitCode.UNSUPPORTED),
+    (RayAgentNotFoundError, ExitCode.NOT_FOUND),
+    (RayAgentError, ExitCode.UNAVAILABLE),
+)
+
+
+def exit_code_of(error: RayAgentError) -> ExitCode:
+    """Return the exit code of a command that fails with ``error``."""
+    return next(code for kind, code in _OF_ERRORS if isinstance(error, kind))
+
+
+def report(text: str) -> None:
+    """Write a message to stderr."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def command(run: Callable[[Namespace], ExitCode]) -> Callable[[Namespace], None]:
+    """Return a function for Airflow's CLI that exits with the code of ``run``, and reports its errors on stderr."""
+
+    @functools.wraps(run)
+    def wrapper(args: Namespace) -> None:
+        # As Airflow's own commands do: without it, the SDK does not look for connections in Airflow's database.
+        os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
+        _prepare_output()
+        code = _run(run, args)
+        if code is not ExitCode.SUCCESS:
+            raise SystemExit(int(code))
+
+    return wrapper
+
+
+def _run(run: Callable[[Namespace], ExitCode], args: Namespace) -> ExitCode:
+    try:
+        code = run(args)
+        sys.stdout.flush()
+    except RayAgentError as error:
+        report(str(error))
+        return exit_code_of(error)
+    except AirflowNotFoundException:
+        report(f"There is no connection {sanitize(args.conn_id)}: create it, or name another one with --conn-id.")
+        return ExitCode.INVALID
+    except AirflowException as error:
+        report(sanitize(str(error)))
+        return ExitCode.INVALID
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # Python flushes stdout at exit, which would fail again, with a message.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.BROKEN_PIPE
+    return code
+
+
+def _prepare_output() -> None:
+    """Keep logging off stdout, which belongs to the command's output, and make all text printable in any locale."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
+            handler.setStream(sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -1,0 +1,130 @@
+"""Print and follow the log of a job: its lines to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_rayagent.cli.exit_codes import ExitCode, exit_code_of, report
+from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentNotFoundError
+from airflow_provider_rayagent.client.following import tail_settings
+from airflow_provider_rayagent.client.job_secrets import secrets_of
+from airflow_provider_rayagent.client.jobs import JobStatus, known_status
+from airflow_provider_rayagent.client.validation import validate_job_id
+from airflow_provider_rayagent.hooks.log_lines import DEFAULT_MAX_LINE_LENGTH
+from airflow_provider_rayagent.render.reasons import explain
+from airflow_provider_rayagent.render.record_builder import PresentSettings
+from airflow_provider_rayagent.render.records import JobRecords
+from airflow_provider_rayagent.tail.end import End
+from airflow_provider_rayagent.tail.items import Item, LogLines, Progress
+from airflow_provider_rayagent.tail.lines import RedrawingAssembler
+from airflow_provider_rayagent.text.redaction import Redactor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from airflow_provider_rayagent.client.config import AgentConfig
+    from airflow_provider_rayagent.client.following import Following
+    from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+    from airflow_provider_rayagent.render.record_builder import Record
+
+_OUTCOMES = {JobStatus.SUCCEEDED: ExitCode.SUCCESS, JobStatus.STOPPED: ExitCode.STOPPED}
+"""Exit codes of a followed job; every other terminal status is a failure, as it is for a task."""
+# A line that a job redraws with \r is printed once, in its last state: the same setting as in tasks.
+_REDRAW_SECONDS = 5.0
+
+
+class _Printer:
+    """Prints the items of a job as the task log shows them, but all of its lines."""
+
+    def __init__(self, job_id: str, config: AgentConfig, redact: Redactor) -> None:
+        settings = PresentSettings(levels=False, progress_interval=None)
+        self._records = JobRecords(job_id, settings, redact=redact, where=config.base_url)
+
+    def show(self, items: Iterable[Item]) -> None:
+        """Print items. An unfinished line is not printed before it is complete."""
+        complete = [item for item in items if not isinstance(item, Progress)]
+        self._print(self._records.render(complete, time.monotonic()))
+
+    def finish(self) -> None:
+        """Print what was held back."""
+        self._print(self._records.finish())
+
+    def _print(self, records: Iterable[Record]) -> None:
+        lines: list[str] = []
+        for record in records:
+            if record.from_job:
+                lines.append(f"{record.text}\n")
+            else:
+                _write(lines)
+                report(record.text)
+        _write(lines)
+
+
+def _write(lines: list[str]) -> None:
+    if lines:
+        sys.stdout.write("".join(lines))
+        sys.stdout.flush()
+        lines.clear()
+
+
+def print_log(hook: RayAgentHook, job_id: str) -> ExitCode:
+    """Print the log so far, in constant memory.
+
+    :raises RayAgentError: if it cannot be read.
+    """
+    from airflow_provider_rayagent.client.blocking_logs import opened_log
+
+    valid_id = validate_job_id(job_id)
+    job = hook.get_job(valid_id)
+    redact = Redactor(secrets_of(job), base=hook.config.redact)
+    printer = _Printer(valid_id, hook.config, redact)
+    assembler = RedrawingAssembler(DEFAULT_MAX_LINE_LENGTH, redact=redact)
+    with opened_log(hook.get_conn(), valid_id, job) as log:
+        while log is not None and (text := log.read()) is not None:
+            printer.show([LogLines(assembler.feed(text)[0])])
+    printer.show([LogLines(assembler.flush()[0])])
+    printer.finish()
+    return ExitCode.SUCCESS
+
+
+def follow_log(hook: RayAgentHook, job_id: str) -> ExitCode:
+    """Print every line of the log, once and in order, until the job has ended; return its outcome.
+
+    :raises RayAgentError: for an invalid id, or if the first request fails.
+    """
+    settings = tail_settings("auto", max_line_length=DEFAULT_MAX_LINE_LENGTH, progress_interval=_REDRAW_SECONDS)
+    try:
+        hook.get_job(job_id)
+    except RayAgentNotFoundError:
+        report(f"Job {job_id} does not exist yet; waiting up to {settings.missing_timeout:g} seconds for it.")
+    follower = hook.follow_job(job_id, settings)
+    printer = _Printer(job_id, hook.config, follower.redact)
+    try:
+        for items in follower.items():
+            printer.show(items)
+        printer.finish()
+    except KeyboardInterrupt:
+        report(f"No longer following job {job_id}, which was not stopped.")
+        raise
+    return _outcome(follower)
+
+
+def _outcome(follower: Following) -> ExitCode:
+    if follower.end is End.JOB_ENDED:
+        return _outcome_of_job(follower.job or {}, follower)
+    if follower.end is End.JOB_MISSING:
+        report(f"Job {follower.job_id} {'no longer exists' if follower.job else 'does not exist'}.")
+        return ExitCode.NOT_FOUND
+    error = follower.error or RayAgentError(f"Could not read the status of job {follower.job_id}.")
+    report(str(error))
+    return exit_code_of(error)
+
+
+def _outcome_of_job(job: Mapping[str, Any], follower: Following) -> ExitCode:
+    status = known_status(job)
+    code = ExitCode.FAILED if status is None else _OUTCOMES.get(status, ExitCode.FAILED)
+    if code is not ExitCode.SUCCESS:
+        report(explain(job, follower.job_id, log_is_shown=True, redact=follower.redact))
+    return code

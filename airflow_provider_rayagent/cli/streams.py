@@ -1,0 +1,75 @@
+"""Checks of ``doctor`` of one job's log: read as a whole, and as streams."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from airflow_provider_rayagent.client.blocking_logs import open_stream, opened_log
+from airflow_provider_rayagent.client.errors import RayAgentError
+from airflow_provider_rayagent.client.log_answers import StreamEndedError
+from airflow_provider_rayagent.client.service import OpenLiveLog
+from airflow_provider_rayagent.hooks.connection_check import Finding, Result
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from airflow_provider_rayagent.client.blocking import BlockingAgent
+    from airflow_provider_rayagent.client.service import LogStreams
+    from airflow_provider_rayagent.client.validation import JobId
+    from airflow_provider_rayagent.tail.commands import StreamSource
+
+    StreamCheck = Literal["WebSocket", "SSE"]
+
+STREAM_SECONDS = 5.0
+"""How long a stream may take to its first event, if the log has text."""
+_SOURCES: dict[StreamCheck, StreamSource] = {"WebSocket": "websocket", "SSE": "http"}
+_REMEDIES: dict[StreamCheck, str] = {
+    "WebSocket": "Let all proxies up to the service pass WebSocket (the header Upgrade). Until then, logs are read "
+    "over server-sent events.",
+    "SSE": "Let all proxies up to the service pass server-sent events without buffering (nginx: proxy_buffering off). "
+    "Until then, logs are read over WebSocket, or by polling.",
+}
+
+
+def check_job_log(agent: BlockingAgent, job_id: JobId) -> tuple[Finding, bool]:
+    """Return whether the log of a job can be read, and whether it has text. Only its beginning is read."""
+    text: str | None = ""
+    try:
+        with opened_log(agent, job_id) as log:
+            while log is not None and text == "":
+                text = log.read()
+    except RayAgentError as error:
+        return Finding("job log", Result.WRONG, f"The log of job {job_id} cannot be read: {error.detail}"), False
+    if not text:
+        return Finding("job log", Result.RIGHT, f"The log of job {job_id} can be read; it is empty."), False
+    return Finding("job log", Result.RIGHT, f"The log of job {job_id} can be read."), True
+
+
+def check_stream(
+    check: StreamCheck, agent: BlockingAgent, streams: LogStreams, job_id: JobId, *, has_text: bool
+) -> Finding:
+    """Return whether a stream of a job's log can be opened, and whether its text arrives at once.
+
+    :param has_text: whether there is text that must arrive.
+    """
+    source = _SOURCES[check]
+    try:
+        stream = open_stream(agent, OpenLiveLog(source, streams.open(job_id, source), streams.decode_event))
+    except RayAgentError as error:
+        return Finding(check, Result.WRONG, f"The stream cannot be opened: {error.detail} {_REMEDIES[check]}")
+    if not has_text:
+        stream.close()
+        return Finding(check, Result.RIGHT, f"The stream of job {job_id} can be opened; its log is empty.")
+    until = time.monotonic() + STREAM_SECONDS
+    with closing(stream):
+        try:
+            while (left := until - time.monotonic()) > 0:
+                events, _ = stream.read(left)
+                if events:
+                    return Finding(check, Result.RIGHT, f"The log of job {job_id} arrives as a stream.")
+        except StreamEndedError:
+            return Finding(check, Result.WRONG, f"The stream ended before the first line. {_REMEDIES[check]}")
+    late = f"No line came within {STREAM_SECONDS:g} seconds, although the log has lines."
+    return Finding(check, Result.WRONG, f"{late} {_REMEDIES[check]}")

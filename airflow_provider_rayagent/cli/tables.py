@@ -1,0 +1,144 @@
+"""Rows of the commands' tables, and their output in the formats of Airflow's own commands."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.cli.simple_table import AirflowConsole
+
+from airflow_provider_rayagent.client.capacity_wait import gpus_of, live_nodes
+from airflow_provider_rayagent.client.jobs import MAX_ENTRYPOINT, duration_of, shown_status, started_at
+from airflow_provider_rayagent.text.sanitization import sanitize
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    Row = dict[str, Any]
+    Redact = Callable[[str], str]
+
+MAX_CELL = 4_000
+"""Characters of one cell."""
+_DATA = ("json", "yaml")
+_GIB = 2**30
+_STATES = {"True": "ALIVE", "False": "DEAD"}
+"""States by the field ``alive``, which some agents have instead of ``state``."""
+
+
+class _Console(AirflowConsole):
+    """Airflow's console, for text from outside: no markup, no emoji codes."""
+
+    def __init__(self) -> None:
+        super().__init__(markup=False, emoji=False)
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Let the caller handle it; rich would exit with 1."""
+        raise BrokenPipeError
+
+
+def print_rows(rows: Sequence[Row], output: str, redact: Redact) -> None:
+    """Print rows with the same keys.
+
+    :param output: ``table``, ``json``, ``yaml`` or ``plain``.
+    :param redact: redacts secrets in each cell.
+    """
+    cells = [{name: _cell(value, output, redact) for name, value in row.items()} for row in rows]
+    _Console().print_as(cells, output)
+
+
+def print_details(row: Row, output: str, redact: Redact) -> None:
+    """Print one object, as a table with a row for each of its values."""
+    rows = [row] if output in _DATA else [{"property": name, "value": row[name]} for name in row]
+    print_rows(rows, output, redact)
+
+
+def job_rows(jobs: Iterable[Mapping[str, Any]], status: str | None, limit: int) -> list[Row]:
+    """Return the rows of the newest jobs, newest first.
+
+    :param status: list only jobs with this status.
+    """
+    found = [job for job in jobs if status is None or job.get("status") == status]
+    newest = datetime.max.replace(tzinfo=timezone.utc)
+    found.sort(key=lambda job: started_at(job) or newest, reverse=True)
+    return [_job_row(job) for job in found[:limit]]
+
+
+def _job_row(job: Mapping[str, Any]) -> Row:
+    start = started_at(job)
+    return {
+        # A driver that was not submitted has only Ray's id.
+        "job_id": job.get("submission_id") or job.get("job_id"),
+        "status": shown_status(job),
+        "start_time": start and start.isoformat(sep=" ", timespec="seconds"),
+        "seconds": duration_of(job),
+        "entrypoint": str(job.get("entrypoint") or "")[:MAX_ENTRYPOINT],
+    }
+
+
+def node_rows(nodes: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """Return a row for each node; what the service does not tell is empty."""
+    return [_node_row(node) for node in nodes]
+
+
+def _node_row(node: Mapping[str, Any]) -> Row:
+    resources = node.get("resources_total")
+    total: Mapping[str, Any] = resources if isinstance(resources, dict) else {}
+    memory = _number(total.get("memory"))
+    return {
+        "node_id": node.get("node_id"),
+        "ip": node.get("node_ip"),
+        "state": node.get("state") or _STATES.get(str(node.get("alive"))),
+        "is_head": node.get("is_head_node"),
+        "cpus": _number(total.get("CPU")),
+        "gpus": _number(total.get("GPU")),
+        "memory_gib": None if memory is None else round(memory / _GIB, 1),
+    }
+
+
+def gpu_rows(resources: Mapping[str, Any]) -> list[Row]:
+    """Return a row for each live node that has GPUs.
+
+    :param resources: in the form of the agent's ``resources/cluster/``.
+    """
+    rows = []
+    for node in live_nodes(resources):
+        total, free = gpus_of(node)
+        if total:
+            rows.append(
+                {
+                    "node_id": node.get("node_id"),
+                    "ip": node.get("ip"),
+                    "accelerator_type": node.get("accelerator_type"),
+                    "gpus": total,
+                    "free": free,
+                }
+            )
+    return rows
+
+
+def application_rows(applications: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """Return a row for each Serve application."""
+    return [
+        {
+            "name": application.get("name"),
+            "status": shown_status(application),
+            "route_prefix": application.get("route_prefix"),
+            "message": application.get("message"),
+        }
+        for application in applications
+    ]
+
+
+def _number(value: object) -> float | None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return value if is_number else None  # type: ignore[return-value]
+
+
+def _cell(value: object, output: str, redact: Redact) -> object:
+    if value is None:
+        return None if output in _DATA else ""
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    # In plain output, a row is one line.
+    return sanitize(str(value), redact, length=MAX_CELL, lines=output != "plain")
