@@ -1,0 +1,1 @@
+"""The commands of ``airflow rayagent``, in this process, against the scripted agent."""

@@ -1,0 +1,44 @@
+"""The definitions agree with the code that they do not import."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_rayagent.cli import commands
+from airflow_provider_rayagent.cli.definition import DEFAULT_CONN_ID, STATUSES, get_commands
+from airflow_provider_rayagent.client.jobs import JobStatus
+from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+
+if TYPE_CHECKING:
+    from tests.unit.cli.conftest import Airflow
+
+NAMES = ("jobs", "logs", "stop", "nodes", "gpus", "apps", "doctor")
+TABLES = ("jobs", "nodes", "gpus", "apps")
+
+
+def test_the_group_has_a_function_for_each_command() -> None:
+    [group] = get_commands()
+    assert group.name == "rayagent"
+    assert tuple(each.name for each in group.subcommands) == NAMES
+    assert all(callable(getattr(commands, name)) for name in NAMES)
+
+
+def test_defaults_and_choices_are_those_of_the_code() -> None:
+    assert RayAgentHook.default_conn_name == DEFAULT_CONN_ID
+    assert set(STATUSES) == {status.value for status in JobStatus}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_takes_a_connection_and_explains_its_exit_codes(name: str, airflow: Airflow) -> None:
+    done = airflow(name, "--help")
+    assert done.code == 0
+    assert "--conn-id" in done.out
+    assert "Exit codes: 0 success" in done.out
+    assert ("--output" in done.out) == (name in TABLES)
+
+
+@pytest.mark.parametrize("arguments", [("logs",), ("jobs", "--limit", "0"), ("jobs", "--status", "LOST"), ("no",)])
+def test_wrong_usage_exits_with_2(arguments: tuple[str, ...], airflow: Airflow) -> None:
+    assert airflow(*arguments).code == 2

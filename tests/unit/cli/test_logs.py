@@ -1,0 +1,252 @@
+"""``logs``, ``logs -f`` and ``stop``."""
+
+from __future__ import annotations
+
+import io
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_rayagent.cli import logs
+from tests.scripted import (
+    DEFAULT,
+    Answer,
+    Close,
+    Down,
+    Grow,
+    Job,
+    Log,
+    Play,
+    Refuse,
+    Reset,
+    ScriptedAgent,
+    SetStatus,
+    Sleep,
+    Step,
+    WaitFor,
+)
+from tests.stack.watch import PATIENCE
+from tests.unit.support import HOSTILE_IDS, TOKEN
+
+if TYPE_CHECKING:
+    from tests.unit.cli.conftest import Airflow
+    from tests.unit.support import Connect
+
+SERVICES = ("agent", "ray")
+SSE = "GET jobs/j1/logs/stream/"
+TEXT = "one\n\n  two\tx\nbar 1\rbar 2\r\n" + "same\n" * 30 + f"{TOKEN}\n\x1b[31mred\x1b[0m \x07\nlast"
+SHOWN = ["one", "", "  two\tx", "bar 2", *["same"] * 30, "***", "\x1b[31mred\x1b[0m \\x07", "last"]
+
+
+def connected(connect: Connect, agent: ScriptedAgent, **extra: Any) -> None:
+    connect(agent, extra={"service": agent.service, **extra})
+
+
+@pytest.mark.parametrize("arguments", [(), ("-f",)], ids=["so far", "followed"])
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_log_of_an_ended_job_is_printed(
+    service: Any, arguments: tuple[str, ...], connect: Connect, airflow: Airflow
+) -> None:
+    with ScriptedAgent(Job(TEXT), service=service) as agent:
+        connected(connect, agent)
+        done = airflow("logs", "j1", *arguments)
+    assert done.code == 0
+    assert done.out == "".join(f"{line}\n" for line in SHOWN)
+    assert done.err.startswith("Job j1 is SUCCEEDED") if arguments else done.err == ""
+
+
+def test_the_log_so_far_of_a_running_job_is_printed_with_its_unfinished_line(
+    connect: Connect, airflow: Airflow
+) -> None:
+    with ScriptedAgent(Job("one\nhalf a", status="RUNNING")) as agent:
+        connect(agent)
+        done = airflow("logs", "j1")
+    assert done == (0, "one\nhalf a\n", "")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_nothing_is_printed_of_a_job_that_has_not_started(service: Any, connect: Connect, airflow: Airflow) -> None:
+    with ScriptedAgent(Job(status="PENDING"), service=service) as agent:
+        connected(connect, agent)
+        assert airflow("logs", "j1") == (0, "", "")
+
+
+def test_secrets_of_the_job_are_masked(connect: Connect, airflow: Airflow) -> None:
+    details = {
+        "runtime_env": {"env_vars": {"PASSWORD": "hunter2-secret"}},
+        "metadata": {"airflow_masked_env_vars": '["PASSWORD"]'},
+    }
+    with ScriptedAgent(Job("a hunter2-secret\n", details=details)) as agent:
+        connect(agent)
+        assert airflow("logs", "j1").out == airflow("logs", "-f", "j1").out == "a ***\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        ("SUCCEEDED", 0, ""),
+        ("FAILED", 1, "The program failed: exit code 1."),
+        ("STOPPED", 3, "ended as STOPPED"),
+        ("EVAPORATED", 1, "Ray has no such status"),
+    ],
+)
+@pytest.mark.parametrize("service", SERVICES)
+def test_following_exits_with_the_outcome(
+    service: Any, status: str, code: int, words: str, connect: Connect, airflow: Airflow
+) -> None:
+    job = Job("one\n", status="RUNNING", timeline=[Sleep(0.2), Grow("two\n"), Sleep(0.2), SetStatus(status)])
+    if status == "EVAPORATED":
+        job = Job("one\ntwo\n", status=status, details={"end_time": job.started + 5})
+    with ScriptedAgent(job, service=service) as agent:
+        connected(connect, agent)
+        done = airflow("logs", "--follow", "j1")
+    assert done.code == code
+    assert done.out == "one\ntwo\n"
+    assert words in done.err
+
+
+def test_every_line_is_printed_once_despite_broken_streams(connect: Connect, airflow: Airflow) -> None:
+    text = "".join(f"line {number}\n" for number in range(200))
+    with ScriptedAgent() as agent:
+        agent.jobs["j1"] = Job(
+            text,
+            status="RUNNING",
+            ws=[Play(Log(text[:300]), Reset()), Play(Log(text[:700]), Close(1012)), DEFAULT],
+            sse=[Play(Log(text[:500]), Reset()), DEFAULT],
+            timeline=[WaitFor(lambda: len(agent.of("WS") + agent.of(SSE)) > 2), SetStatus("SUCCEEDED")],
+        )
+        connect(agent)
+        done = airflow("logs", "-f", "j1")
+    assert (done.code, done.out) == (0, text)
+
+
+def test_what_is_said_of_the_log_goes_to_stderr(connect: Connect, airflow: Airflow) -> None:
+    job = Job("one\n", full=[Refuse(500)], ws=[Refuse(403)], sse=[Refuse(403)])
+    with ScriptedAgent(job) as agent:
+        connect(agent)
+        done = airflow("logs", "-f", "j1")
+        so_far = airflow("logs", "j1")
+    assert (done.code, done.out) == (0, "")
+    assert "Could not read the end of the job's log" in done.err
+    assert (so_far.code, so_far.out) == (5, "")
+    assert "answered 500" in so_far.err
+
+
+@pytest.mark.parametrize("command", [("logs",), ("stop", "-y"), ("jobs",)], ids=str)
+@pytest.mark.parametrize("service", SERVICES)
+def test_an_unknown_job_is_reported(service: Any, command: tuple[str, ...], connect: Connect, airflow: Airflow) -> None:
+    with ScriptedAgent(service=service) as agent:
+        connected(connect, agent)
+        done = airflow(*command, "j1")
+    assert (done.code, done.out) == (4, "")
+    assert "404" in done.err
+
+
+def test_following_waits_for_a_job_in_the_agents_queue(
+    connect: Connect, airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = {"GET jobs/j1/": [Refuse(404), Refuse(404), DEFAULT]}
+    with ScriptedAgent(Job("one\n"), answers=answers) as agent:
+        connect(agent)
+        done = airflow("logs", "-f", "j1")
+    assert (done.code, done.out) == (0, "one\n")
+    assert done.err.startswith("Job j1 does not exist yet; waiting up to 60 seconds for it.\n")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the timeouts of a job that is followed."""
+    times = {"missing_timeout": 0.3, "unreachable_timeout": 0.3, "poll_interval": 0.1}
+    monkeypatch.setattr(logs, "tail_settings", partial(logs.tail_settings, **times))
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [([Refuse(404)], "Job j1 does not exist."), ([DEFAULT, DEFAULT, Refuse(404)], "Job j1 no longer exists.")],
+    ids=["unknown", "vanished"],
+)
+@pytest.mark.usefixtures("impatient")
+def test_a_job_that_does_not_come_or_vanishes_ends_the_following(
+    steps: list[Any], words: str, connect: Connect, airflow: Airflow
+) -> None:
+    with ScriptedAgent(Job("one\n", status="RUNNING"), answers={"GET jobs/j1/": steps}) as agent:
+        connect(agent)
+        done = airflow("logs", "-f", "j1")
+    assert done.code == 4
+    assert done.err.splitlines()[-1] == words
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_agent_that_goes_away_ends_the_following(connect: Connect, airflow: Airflow) -> None:
+    with ScriptedAgent(Job("one\n", status="RUNNING", ws=[Play(Log("one\n"), Down(PATIENCE))])) as agent:
+        connect(agent)
+        done = airflow("logs", "-f", "j1")
+    assert done.code == 5
+    assert done.err.splitlines()[-1].startswith("Nothing listens at ")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_job_is_stopped(service: Any, connect: Connect, airflow: Airflow) -> None:
+    job = Job(status="RUNNING")
+    with ScriptedAgent(job, service=service) as agent:
+        connected(connect, agent)
+        done = airflow("stop", "--yes", "j1")
+        assert job.stop_calls == 1
+    assert done.code == 0
+    assert done.err.splitlines()[-1] == "Requested the stop of job j1."
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "calls", "words"),
+    [
+        ("y\n", 0, 1, "Requested the stop of job j1."),
+        ("n\n", 1, 0, "Cancelled."),
+        ("", 2, 0, "Nobody can confirm the stop, since stdin has ended: use --yes."),
+    ],
+)
+def test_a_stop_is_to_be_confirmed(
+    answer: str, code: int, calls: int, words: str, connect: Connect, airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Job(status="RUNNING")
+    monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
+    with ScriptedAgent(job) as agent:
+        connect(agent)
+        done = airflow("stop", "j1")
+        assert job.stop_calls == calls
+    assert done.code == code
+    assert "Stop job j1? (y/n)" in done.out
+    assert done.err.startswith("Job j1 is RUNNING, ")
+    assert done.err.splitlines()[-1] == words
+
+
+@pytest.mark.parametrize(
+    ("polls", "step"),
+    [
+        (["SUCCEEDED"], DEFAULT),
+        (["RUNNING", "SUCCEEDED"], Answer(200, {"stopped": False})),
+        (["RUNNING", "SUCCEEDED"], Refuse(400, "has ended")),
+    ],
+    ids=["before", "false", "400"],
+)
+def test_a_job_that_has_ended_is_not_stopped(polls: list[str], step: Step, connect: Connect, airflow: Airflow) -> None:
+    with ScriptedAgent(Job(status=polls[0], polls=polls), answers={"POST jobs/j1/stop/": [step]}) as agent:
+        connect(agent)
+        done = airflow("stop", "-y", "j1")
+        assert len(agent.of("POST jobs/j1/stop/")) == len(polls) - 1
+    assert done.code == 0
+    assert done.err.splitlines()[-1] == "Job j1 has already ended as SUCCEEDED."
+
+
+@pytest.mark.parametrize("command", [("logs",), ("logs", "-f"), ("stop", "-y"), ("jobs",), ("doctor", "--job-id")])
+@pytest.mark.parametrize("job_id", [each for each in HOSTILE_IDS if isinstance(each, str) and each.strip()])
+def test_an_invalid_id_is_refused_before_anything_is_sent(
+    job_id: str, command: tuple[str, ...], connect: Connect, airflow: Airflow
+) -> None:
+    with ScriptedAgent() as agent:
+        connect(agent)
+        done = airflow(*command, job_id)
+        assert agent.requests == []
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("The job id ")

@@ -1,0 +1,169 @@
+"""The commands that print tables."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from tests.scripted import Answer, Application, Job, Refuse, ScriptedAgent
+from tests.unit.clusters import NODES, USED
+from tests.unit.support import NO_AGENT, TOKEN
+
+if TYPE_CHECKING:
+    from tests.scripted import Step
+    from tests.unit.cli.conftest import Airflow
+    from tests.unit.support import Connect
+
+SERVICES = ("agent", "ray")
+
+
+def job(job_id: str, age: int, status: str = "SUCCEEDED", **fields: Any) -> Job:
+    return Job(job_id=job_id, status=status, started=1_700_000_000_000 - 1000 * age, **fields)
+
+
+def connected(connect: Connect, agent: ScriptedAgent) -> None:
+    connect(agent, extra={"service": agent.service})
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_jobs_are_listed_newest_first(service: Any, connect: Connect, airflow: Airflow) -> None:
+    found = [job("old", 9), job("new", 1), job("middle", 5, "FAILED")]
+    with ScriptedAgent(*found, service=service) as agent:
+        connected(connect, agent)
+        rows = json.loads(airflow("jobs", "-o", "json").out)
+        two = airflow("jobs", "--limit", "2", "-o", "plain")
+        failed = yaml.safe_load(airflow("jobs", "--status", "failed", "-o", "yaml").out)
+        table = airflow("jobs")
+    assert [row["job_id"] for row in rows] == ["new", "middle", "old"]
+    assert rows[0]["start_time"] == "2023-11-14 22:13:19+00:00"
+    assert [line.split()[0] for line in two.lines] == ["job_id", "new", "middle"]
+    assert [row["job_id"] for row in failed] == ["middle"]
+    assert table.code == 0
+    assert table.lines[0].split(" | ")[0].strip() == "job_id"
+
+
+def test_no_jobs_are_no_error(connect: Connect, airflow: Airflow) -> None:
+    with ScriptedAgent() as agent:
+        connect(agent)
+        assert airflow("jobs")[:2] == (0, "No data found\n")
+        assert airflow("jobs", "-o", "json")[:2] == (0, "[]\n")
+
+
+def test_text_of_a_job_is_shown_as_it_is_but_for_secrets_and_control_characters(
+    connect: Connect, airflow: Airflow
+) -> None:
+    words = f"python [bold]x[/bold] :smile: {TOKEN} \x1b[2J"
+    with ScriptedAgent(job("j1", 1, entrypoint=words)) as agent:
+        connect(agent)
+        for output in ("table", "plain", "json"):
+            out = airflow("jobs", "-o", output).out
+            assert "python [bold]x[/bold] :smile: *** " in out
+            assert "\x1b[2J" not in out
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_one_job_is_shown_without_its_secrets(service: Any, connect: Connect, airflow: Airflow) -> None:
+    details = {
+        "runtime_env": {"env_vars": {"PASSWORD": "hunter2-secret"}},
+        "metadata": {"airflow_masked_env_vars": '["PASSWORD"]', "who": "ada"},
+    }
+    found = job("j1", 1, "FAILED", message="first\nhunter2-secret", details=details)
+    with ScriptedAgent(found, service=service) as agent:
+        connected(connect, agent)
+        [shown] = json.loads(airflow("jobs", "j1", "-o", "json").out)
+        table = airflow("jobs", "j1").out
+    assert shown["status"] == "FAILED"
+    assert shown["message"] == "first\n***"
+    assert "runtime_env" not in shown
+    assert "hunter2" not in table + str(shown)
+    assert any(line.split(" | ")[0].strip() == "status" for line in table.splitlines())
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_nodes_are_listed(service: Any, connect: Connect, airflow: Airflow) -> None:
+    with ScriptedAgent(nodes=NODES, service=service) as agent:
+        connected(connect, agent)
+        rows = json.loads(airflow("nodes", "-o", "json").out)
+    assert [row["state"] for row in rows] == ["ALIVE", "ALIVE", "DEAD"]
+    assert rows[1] == {
+        "node_id": "b" * 56,
+        "ip": "10.0.0.2",
+        "state": "ALIVE",
+        "is_head": "False",
+        "cpus": "16",
+        "gpus": "4",
+        "memory_gib": "64",
+    }
+
+
+def test_a_node_of_another_form_is_listed(connect: Connect, airflow: Airflow) -> None:
+    nodes = [{"node_id": "n1", "alive": False}, {"node_id": "n2", "alive": True, "resources_total": "?"}]
+    with ScriptedAgent(nodes=nodes) as agent:
+        connect(agent)
+        rows = json.loads(airflow("nodes", "-o", "json").out)
+    assert [(row["state"], row["cpus"]) for row in rows] == [("DEAD", None), ("ALIVE", None)]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_gpus_are_listed_with_what_is_free(service: Any, connect: Connect, airflow: Airflow) -> None:
+    with ScriptedAgent(nodes=NODES, used=USED, service=service) as agent:
+        connected(connect, agent)
+        done = airflow("gpus", "-o", "json")
+    [row] = json.loads(done.out)
+    # An agent tells only what is free in the whole cluster.
+    free = None if service == "agent" else "2.5"
+    assert (row["node_id"], row["accelerator_type"], row["gpus"], row["free"]) == ("b" * 56, "A100", "4", free)
+    assert done.err.startswith(f"Free in the cluster: {'2' if service == 'agent' else '2.5'} of 4 GPUs, ")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_applications_are_listed(service: Any, connect: Connect, airflow: Airflow) -> None:
+    apps = [Application("a", details={"message": "one\ntwo"}), Application("b", status="DEPLOY_FAILED")]
+    with ScriptedAgent(applications=apps, service=service) as agent:
+        connected(connect, agent)
+        rows = json.loads(airflow("apps", "-o", "json").out)
+        plain = airflow("apps", "-o", "plain").lines
+    assert [(row["name"], row["status"]) for row in rows] == [("a", "RUNNING"), ("b", "DEPLOY_FAILED")]
+    assert rows[0]["message"] == "one\ntwo"
+    assert len(plain) == 3
+
+
+def test_an_agent_that_does_not_tell_its_resources_is_reported(connect: Connect, airflow: Airflow) -> None:
+    with ScriptedAgent(answers={"GET resources/cluster/": [Refuse(404)]}) as agent:
+        connect(agent)
+        done = airflow("gpus")
+    assert (done.code, done.out) == (6, "")
+    assert done.err.startswith("The agent does not report the resources of its cluster")
+
+
+@pytest.mark.parametrize("command", ["jobs", "nodes", "gpus", "apps"])
+@pytest.mark.parametrize(
+    ("step", "code", "words"),
+    [
+        (Refuse(401, f"bad token {TOKEN}"), 5, "answered 401: bad token ***"),
+        (Answer(200, "no list"), 5, "with invalid JSON"),
+        (Refuse(500, "broken"), 5, "answered 500: broken"),
+    ],
+)
+def test_an_error_is_one_sentence_on_stderr(
+    command: str, step: Step, code: int, words: str, connect: Connect, airflow: Airflow
+) -> None:
+    with ScriptedAgent(answers={"*": [step]}) as agent:
+        connect(agent)
+        done = airflow(command)
+    assert (done.code, done.out) == (code, "")
+    assert words in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_what_is_wrong_with_the_connection_is_told(connect: Connect, airflow: Airflow) -> None:
+    connect(NO_AGENT, "away")
+    connect("", "empty")
+    away, empty, none = (airflow("jobs", "--conn-id", name) for name in ("away", "empty", "none"))
+    assert (away.code, empty.code, none.code) == (5, 2, 2)
+    assert away.err.startswith("Nothing listens at ")
+    assert empty.err.startswith("The connection has no Service URL (host)")
+    assert none.err == "There is no connection none: create it, or name another one with --conn-id.\n"
