@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from airflow.cli.cli_config import (
     ARG_OUTPUT,
+    ARG_VERBOSE,
     ARG_YES,
     ActionCommand,
     Arg,
@@ -51,7 +52,9 @@ something to correct; 2 invalid arguments or connection; 3 the job was STOPPED; 
 
 def _command(name: str, help_text: str, *args: Arg) -> ActionCommand:
     function = lazy_load_command(f"airflow_provider_rayagent.cli.commands.{name}")
-    return ActionCommand(name=name, help=help_text, func=function, args=(*args, _CONN_ID), epilog=_EXIT_CODES)
+    return ActionCommand(
+        name=name, help=help_text, func=function, args=(*args, _CONN_ID, ARG_VERBOSE), epilog=_EXIT_CODES
+    )
 
 
 def get_commands() -> list[GroupCommand]:

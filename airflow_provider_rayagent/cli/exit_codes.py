@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import os
 import sys
 from enum import IntEnum
@@ -11,6 +10,7 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
+from airflow.utils.cli import suppress_logs_and_warning
 
 from airflow_provider_rayagent.client.errors import (
     RayAgentConfigError,
@@ -68,13 +68,20 @@ def report(text: str) -> None:
 
 
 def command(run: Callable[[Namespace], ExitCode]) -> Callable[[Namespace], None]:
-    """Return a function for Airflow's CLI that exits with the code of ``run``, and reports its errors on stderr."""
+    """Return a function for Airflow's CLI that exits with the code of ``run``, and reports its errors on stderr.
+
+    Log messages are suppressed without ``--verbose``, as for Airflow's own commands: Airflow writes them to stdout.
+    """
 
     @functools.wraps(run)
+    @suppress_logs_and_warning
     def wrapper(args: Namespace) -> None:
         # As Airflow's own commands do: without it, the SDK does not look for connections in Airflow's database.
         os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
-        _prepare_output()
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):
+                # Every text can be printed, in any locale.
+                stream.reconfigure(errors="backslashreplace")
         code = _run(run, args)
         if code is not ExitCode.SUCCESS:
             raise SystemExit(int(code))
@@ -102,13 +109,3 @@ def _run(run: Callable[[Namespace], ExitCode], args: Namespace) -> ExitCode:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.BROKEN_PIPE
     return code
-
-
-def _prepare_output() -> None:
-    """Keep logging off stdout, which belongs to the command's output, and make all text printable in any locale."""
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
-            handler.setStream(sys.stderr)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")

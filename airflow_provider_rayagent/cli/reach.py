@@ -53,7 +53,7 @@ class Seen:
 
 
 class ObservingAgent(BlockingAgent):
-    """A transport that remembers what the last response told."""
+    """A transport that remembers what the first response told."""
 
     seen: Seen | None = None
 
@@ -65,7 +65,7 @@ class ObservingAgent(BlockingAgent):
         with super().opened(call, read_timeout=read_timeout, headers=headers) as response:
             connection: Any = reader_of(response).socket
             is_tls = hasattr(connection, "getpeercert")
-            self.seen = Seen(
+            self.seen = self.seen or Seen(
                 response.headers.get("date"),
                 time.time(),
                 connection.version() if is_tls else None,

@@ -1,0 +1,50 @@
+"""Run ``airflow`` commands, each as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from tests.stack.watch import PATIENCE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+AIRFLOW = (sys.executable, "-m", "airflow")
+
+
+def environment(home: Path, **connections: dict[str, Any]) -> dict[str, str]:
+    """Return the environment of a command.
+
+    :param home: Airflow's home, with its database.
+    :param connections: the fields of connections of type ``rayagent``, by id.
+    """
+    variables = {f"AIRFLOW_CONN_{name.upper()}": value for name, value in connections.items()}
+    return {
+        **os.environ,
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        **{name: json.dumps({"conn_type": "rayagent", **value}) for name, value in variables.items()},
+    }
+
+
+def airflow(*arguments: str, env: dict[str, str], **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    options = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": PATIENCE, **options}
+    return subprocess.run([*AIRFLOW, *arguments], env=env, check=False, **options)
+
+
+def start_airflow(*arguments: str, env: dict[str, str]) -> subprocess.Popen[str]:
+    """Start a command with pipes for its output."""
+    return subprocess.Popen(
+        [*AIRFLOW, *arguments],
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )

@@ -1,0 +1,415 @@
+"""``doctor``: a good set-up, and what is said of each broken one."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+from time import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_rayagent.cli import reach, streams
+from airflow_provider_rayagent.cli.doctor import CHECKS
+from tests.scripted import Answer, Complete, Hold, Html, Job, Log, Open, Play, Refuse, ScriptedAgent, Silence
+from tests.unit.certificates import Authority, TlsFront
+from tests.unit.proxies import Proxy
+from tests.unit.support import NO_AGENT, TOKEN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.scripted import Request, Step
+    from tests.unit.cli.conftest import Airflow, Done
+    from tests.unit.support import Connect
+
+TEXT = "one\ntwo\n"
+HEALTH = {"status": "ok", "version": "2026.2", "ray": {"status": "ok", "version": "2.60.0"}}
+
+
+def health(seconds: float = 0.0) -> Answer:
+    """Return the health of an agent whose clock is ahead."""
+    return Answer(200, HEALTH, {"Date": formatdate(time() + seconds, usegmt=True)})
+
+
+def agent_with(*jobs: Job, **answers: Step) -> ScriptedAgent:
+    scripts = {"GET health/": [health()], **{f"GET {path}/": [step] for path, step in answers.items()}}
+    return ScriptedAgent(*(jobs or (Job(TEXT),)), answers=scripts, token=TOKEN)
+
+
+def findings(done: Done) -> dict[str, tuple[str, str]]:
+    """Return result and text by check."""
+    rows = [line.split(None, 1) for line in done.lines]
+    found = {}
+    for result, rest in rows:
+        check = next(each for each in CHECKS if rest.startswith(f"{each} "))
+        assert check not in found
+        found[check] = result, rest.removeprefix(check).strip()
+    assert sorted(found) == sorted(CHECKS)
+    assert TOKEN not in done.out
+    return found
+
+
+def examine(airflow: Airflow, *arguments: str) -> dict[str, tuple[str, str]]:
+    done = airflow("doctor", *arguments)
+    found = findings(done)
+    assert done.err == ""
+    assert done.code == (1 if any(result == "WRONG" for result, _ in found.values()) else 0)
+    return found
+
+
+def wrong(found: dict[str, tuple[str, str]]) -> dict[str, str]:
+    return {check: text for check, (result, text) in found.items() if result == "WRONG"}
+
+
+def skipped(found: dict[str, tuple[str, str]]) -> set[str]:
+    return {check for check, (result, _) in found.items() if result == "skipped"}
+
+
+def after(check: str, *but: str) -> set[str]:
+    """Return the checks after this one, which depend on it."""
+    return set(CHECKS[CHECKS.index(check) + 1 :]) - set(but)
+
+
+def test_a_good_agent(connect: Connect, airflow: Airflow) -> None:
+    extra = {"tenant": "acme", "job_url": "https://ray.example.com/#/jobs/{job_id}"}
+    with agent_with() as agent:
+        connect(agent, extra=extra)
+        found = examine(airflow)
+        results = {check: result for check, (result, _) in found.items()}
+        assert results == dict.fromkeys(CHECKS, "ok") | {"proxy": "-", "TLS": "-"}
+        assert [line.split(None, 2)[1] for line in airflow("doctor").lines][:3] == ["name", "TCP", "proxy"]
+        assert found["health"][1] == f"Connected to agent 2026.2 at {agent.url}."
+        assert found["versions"][1].startswith("agent 2026.2, Ray 2.60.0, provider ")
+        assert "Airflow 3" in found["versions"][1]
+        assert found["tenant"][1] == "The service accepts the Tenant (tenant)."
+
+
+def test_a_good_dashboard_has_no_streams(connect: Connect, airflow: Airflow) -> None:
+    with ScriptedAgent(Job(TEXT), token=TOKEN, service="ray") as server:
+        connect(server, extra={"service": "ray"})
+        found = examine(airflow)
+    assert wrong(found) == {}
+    assert {check for check, (result, _) in found.items() if result == "-"} == {
+        "proxy",
+        "TLS",
+        "clock",
+        "tenant",
+        "WebSocket",
+        "SSE",
+    }
+    assert found["SSE"][1] == "Logs of this service are read by polling, not as a stream."
+    assert found["health"][1].startswith("Connected to Ray's own dashboard (2.60.0) at ")
+
+
+def test_without_jobs_no_log_is_checked(connect: Connect, airflow: Airflow) -> None:
+    with ScriptedAgent(Job(TEXT, type="DRIVER"), answers={"GET health/": [health()]}) as agent:
+        connect(agent, password=None)
+        found = examine(airflow)
+    assert wrong(found) == {}
+    assert {found[check][0] for check in ("job log", "WebSocket", "SSE")} == {"-"}
+    assert found["token"][1] == "The connection has no token, and the service requires none."
+
+
+def test_the_newest_job_that_runs_is_chosen(connect: Connect, airflow: Airflow) -> None:
+    statuses = ("RUNNING", "RUNNING", "FAILED", "SUCCEEDED")
+    jobs = [Job(TEXT, status, f"j{start}", started=start) for start, status in enumerate(statuses, start=1)]
+    with agent_with(*jobs) as agent:
+        connect(agent)
+        assert examine(airflow)["job log"][1] == "The log of job j2 can be read."
+        assert examine(airflow, "--job-id", "j4")["SSE"][1] == "The log of job j4 arrives as a stream."
+
+
+def test_an_empty_log_is_no_error(connect: Connect, airflow: Airflow) -> None:
+    with agent_with(Job(status="RUNNING")) as agent:
+        connect(agent)
+        assert wrong(examine(airflow)) == {}
+
+
+# Broken set-ups
+
+
+def test_a_wrong_name(connect: Connect, airflow: Airflow) -> None:
+    connect("http://agent.invalid")
+    found = examine(airflow)
+    assert wrong(found) == {
+        "name": "Cannot resolve the host name in http://agent.invalid/: check the Service URL (host)."
+    }
+    assert skipped(found) == after("name")
+    assert found["TCP"][1] == "Not checked, since name is wrong."
+
+
+def test_a_dns_server_that_does_not_answer(connect: Connect, airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    from threading import Event
+
+    answer = Event()
+    monkeypatch.setattr(reach, "DNS_SECONDS", 0.1)
+    monkeypatch.setattr(reach.socket, "getaddrinfo", lambda *_, **__: answer.wait() and [])
+    connect("http://agent.invalid")
+    try:
+        assert wrong(examine(airflow)) == {"name": "DNS did not resolve agent.invalid within 0.1 seconds."}
+    finally:
+        answer.set()
+
+
+def test_a_closed_port(connect: Connect, airflow: Airflow) -> None:
+    connect(NO_AGENT)
+    found = examine(airflow)
+    assert list(wrong(found)) == ["TCP"]
+    assert found["TCP"][1].startswith(f"Nothing listens at {NO_AGENT}/: check Service URL (host) and port")
+    assert skipped(found) == after("TCP")
+
+
+def test_tls_spoken_to_a_plain_port(connect: Connect, airflow: Airflow) -> None:
+    with ScriptedAgent(connects=[Answer(400, "plain HTTP")]) as agent:
+        connect(agent.url.replace("http:", "https:"))
+        found = examine(airflow)
+    assert list(wrong(found)) == ["TLS"]
+    assert found["TLS"][1].endswith(
+        "Does the server speak plain http? Then the Service URL (host) begins with http://."
+    )
+    assert skipped(found) == after("TLS")
+
+
+def test_certificates(connect: Connect, airflow: Airflow, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    with agent_with() as agent, TlsFront(authority.issue("agent"), agent.port) as front:
+        connect(front.url)
+        untrusted = examine(airflow)
+        connect(front.url, extra={"ca_bundle": str(authority.bundle)})
+        trusted = examine(airflow)
+        connect(front.url, extra={"verify": False})
+        unverified = examine(airflow)
+        connect(front.url, extra={"ca_bundle": str(tmp_path / "none.pem")})
+        missing = examine(airflow)
+    assert list(wrong(untrusted)) == ["TLS"]
+    assert "Enter the file of the CA that signed the server's certificate as CA bundle (ca_bundle)." in str(untrusted)
+    assert wrong(trusted) == {}
+    assert trusted["TLS"][1].startswith("TLSv1.3, with a trusted certificate, valid until ")
+    assert wrong(unverified) == {
+        "TLS": "The server's certificate is not verified: turn Verify TLS (verify) on again.",
+    }
+    assert skipped(unverified) == set()
+    assert list(wrong(missing)) == ["TLS"]
+    assert "cannot be read" in missing["TLS"][1]
+
+
+def test_ca_variable_that_names_no_file(connect: Connect, airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
+    connect("https://127.0.0.1:1")
+    assert wrong(examine(airflow)) == {
+        "TLS": "The environment's SSL_CERT_FILE names a file that does not exist: /nowhere/ca.pem"
+    }
+
+
+def test_a_proxy_that_works(connect: Connect, airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    with agent_with() as agent, Proxy() as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://user:pass-word@127.0.0.1:{proxy.port}")
+        connect(agent)
+        found = examine(airflow)
+    assert wrong(found) == {}
+    assert found["proxy"] == ("ok", f"Requests go through the proxy http://127.0.0.1:{proxy.port}.")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_refuses(scheme: str, connect: Connect, airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    with agent_with() as agent, Proxy("user:right") as proxy:
+        monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://user:wrong-word@127.0.0.1:{proxy.port}")
+        connect(agent.url.replace("http", scheme))
+        found = examine(airflow)
+    assert list(wrong(found)) == ["proxy"]
+    assert "407" in found["proxy"][1]
+    assert "orrect HTTP_PROXY, HTTPS_PROXY" in found["proxy"][1]
+    assert "wrong-word" not in found["proxy"][1]
+    assert found["TCP"][1].startswith(f"Port {proxy.port} accepts connections")
+    assert skipped(found) == after("proxy")
+
+
+@pytest.mark.parametrize(
+    ("url", "check", "words"),
+    [
+        ("http://127.0.0.1:1", "TCP", "The proxy http://127.0.0.1:1 cannot be reached: Connection refused. Correct "),
+        ("http://proxy.invalid:3128", "name", "The proxy http://proxy.invalid:3128 cannot be reached: "),
+        ("socks5://127.0.0.1:1", "proxy", "names a socks5 proxy, which is not supported"),
+    ],
+)
+def test_a_proxy_that_is_not_there(
+    url: str, check: str, words: str, connect: Connect, airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", url)
+    with agent_with() as agent:
+        connect(agent)
+        found = examine(airflow)
+    assert list(wrong(found)) == [check]
+    assert words in found[check][1]
+
+
+def test_a_wrong_token(connect: Connect, airflow: Airflow) -> None:
+    with ScriptedAgent(token="another") as agent:
+        connect(agent)
+        found = examine(airflow)
+    assert wrong(found) == {"token": "The agent rejected the token (401): check the Token (password)."}
+    assert skipped(found) == after("token")
+
+
+def test_a_missing_token_file(connect: Connect, airflow: Airflow, tmp_path: Path) -> None:
+    with agent_with() as agent:
+        connect(agent, password=None, extra={"token_file": str(tmp_path / "none")})
+        found = examine(airflow)
+    assert list(wrong(found)) == ["token"]
+    assert "does not exist" in found["token"][1]
+
+
+def refuse_other_than(header: str, value: str) -> Callable[[Request], Step]:
+    """Answer 403 to requests with another value of a header; a request without it is accepted."""
+
+    def step(request: Request) -> Step:
+        return health() if request.headers.get(header, value) == value else Refuse(403, "Forbidden")
+
+    return step
+
+
+@pytest.mark.parametrize(
+    ("header", "field"), [("synapse-tenant", "Tenant (tenant)"), ("synapse-user", "User token (user_token)")]
+)
+def test_a_wrong_tenant_or_user(header: str, field: str, connect: Connect, airflow: Airflow) -> None:
+    extra = {"tenant": "acme", "user_token": "user-secret"}
+    answers = {"GET health/": [refuse_other_than(header, "Token other")]}
+    with ScriptedAgent(answers=answers, token=TOKEN) as agent:
+        connect(agent, extra=extra)
+        found = examine(airflow)
+    assert wrong(found) == {"tenant": f"The agent accepts the token, but not the {field} (403): correct it."}
+    assert skipped(found) == after("tenant")
+
+
+def test_a_tenant_that_may_not_list_jobs(connect: Connect, airflow: Airflow) -> None:
+    def jobs(request: Request) -> Step:
+        return Refuse(403) if "synapse-tenant" in request.headers else Answer(200, [])
+
+    with agent_with(jobs=jobs) as agent:
+        connect(agent, extra={"tenant": "acme"})
+        found = examine(airflow)
+    assert list(wrong(found)) == ["tenant"]
+
+
+@pytest.mark.parametrize("step", [Html(200), Html(404), Answer(200, "OK")], ids=["page", "404", "text"])
+def test_something_that_is_no_agent(step: Step, connect: Connect, airflow: Airflow) -> None:
+    with ScriptedAgent(answers={"*": [step]}) as agent:
+        connect(agent)
+        found = examine(airflow)
+    assert list(wrong(found)) == ["service"]
+    assert "is not a Ray agent: check the Service URL (host)" in found["service"][1]
+    assert skipped(found) == after("service")
+
+
+def test_the_other_service(connect: Connect, airflow: Airflow) -> None:
+    with ScriptedAgent(service="ray") as server:
+        connect(server)
+        found = examine(airflow)
+    assert list(wrong(found)) == ["service"]
+    assert found["service"][1].endswith("set Service (service) to ray.")
+
+
+def test_a_service_that_does_not_answer(connect: Connect, airflow: Airflow) -> None:
+    with ScriptedAgent(answers={"*": [Play(Hold())]}) as agent:
+        connect(agent, extra={"read_timeout": 0.1})
+        found = examine(airflow)
+    assert list(wrong(found)) == ["service"]
+    assert "No answer from" in found["service"][1]
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(3600, "ahead of"), (-3600, "behind")])
+def test_a_clock_that_is_off(seconds: float, words: str, connect: Connect, airflow: Airflow) -> None:
+    with ScriptedAgent(answers={"GET health/": [health(seconds)]}) as agent:
+        connect(agent)
+        found = examine(airflow)
+    assert list(wrong(found)) == ["clock"]
+    assert f" seconds {words} this machine's: synchronize both (NTP)." in found["clock"][1]
+    assert skipped(found) == set()
+
+
+def test_a_wrong_clock_is_told_even_if_the_token_is_refused(connect: Connect, airflow: Airflow) -> None:
+    refused = Answer(401, {"detail": "expired"}, {"Date": formatdate(time() + 3600, usegmt=True)})
+    with ScriptedAgent(answers={"*": [refused]}) as agent:
+        connect(agent)
+        assert list(wrong(examine(airflow))) == ["clock", "token"]
+
+
+def test_an_agent_whose_ray_is_down(connect: Connect, airflow: Airflow) -> None:
+    down = Answer(200, {"status": "ok", "ray": {"status": "down"}})
+    with agent_with(health=down, jobs=Refuse(503, "Ray is not available")) as agent:
+        connect(agent)
+        found = examine(airflow)
+    assert list(wrong(found)) == ["health", "jobs"]
+    assert "reports that Ray is down" in found["health"][1]
+    assert skipped(found) == after("jobs")
+
+
+def test_a_job_page_that_cannot_be_used(connect: Connect, airflow: Airflow) -> None:
+    with agent_with() as agent:
+        connect(agent, extra={"job_url": "https://ray.example.com/{job}"})
+        found = examine(airflow)
+    assert list(wrong(found)) == ["job page"]
+    assert found["job page"][1].startswith("Tasks will have no job link: ")
+
+
+def test_a_log_that_cannot_be_read(connect: Connect, airflow: Airflow) -> None:
+    with agent_with(Job(TEXT, full=[Refuse(500, "no such file")])) as agent:
+        connect(agent)
+        found = examine(airflow)
+        unknown = examine(airflow, "--job-id", "nobody")
+    assert list(wrong(found)) == ["job log"]
+    assert found["job log"][1].endswith("answered 500: no such file")
+    assert "404" in wrong(unknown)["job log"]
+
+
+def test_a_proxy_that_blocks_websocket(connect: Connect, airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    with agent_with() as agent, Proxy(upgrades=False) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+        connect(agent)
+        found = examine(airflow)
+    assert list(wrong(found)) == ["WebSocket"]
+    assert "not a WebSocket" in found["WebSocket"][1]
+    assert "Let all proxies up to the service pass WebSocket" in found["WebSocket"][1]
+
+
+def test_a_proxy_that_refuses_websocket(connect: Connect, airflow: Airflow) -> None:
+    with agent_with(Job(TEXT, ws=[Html(403)])) as agent:
+        connect(agent)
+        assert list(wrong(examine(airflow))) == ["WebSocket"]
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        (Play(Silence()), "The stream cannot be opened: No answer from "),
+        (Play(Open(), Hold()), "No line came within 0.3 seconds, although the log has lines."),
+        (Html(502), "The stream cannot be opened: "),
+        (Play(Open(content_type="text/event-stream")), "The stream ended before the first line."),
+    ],
+    ids=["head held back", "events held back", "refused", "cut off"],
+)
+def test_server_sent_events_that_are_buffered_or_refused(
+    step: Step, words: str, connect: Connect, airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "STREAM_SECONDS", 0.3)
+    with agent_with(Job(TEXT, status="RUNNING", sse=[step])) as agent:
+        connect(agent, extra={"connect_timeout": 0.3})
+        found = examine(airflow)
+    assert list(wrong(found)) == ["SSE"]
+    assert found["SSE"][1].startswith(words)
+    assert "without buffering" in found["SSE"][1]
+
+
+def test_a_stream_that_arrives_late_but_in_time(connect: Connect, airflow: Airflow) -> None:
+    late = [Play(Open(), Hold(0.3), Log(TEXT), Complete())]
+    with agent_with(Job(TEXT, ws=late, sse=late)) as agent:
+        connect(agent)
+        assert wrong(examine(airflow)) == {}
+
+
+def test_an_invalid_connection_is_reported_like_by_other_commands(connect: Connect, airflow: Airflow) -> None:
+    connect("", extra={})
+    done = airflow("doctor")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("The connection has no Service URL (host)")
