@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 TRANSPORTS = ("aiohttp", "httpx", "ray", "requests", "tenacity", "urllib3", "websocket", "websockets")
 TARGET_MS = 15.0
+COMMANDS_TARGET_MS = 2.0
 
 PROGRAM = """
 import gc, json, sys, time, tracemalloc
@@ -56,6 +57,24 @@ clock = time.process_time()
 from airflow_provider_rayagent.get_provider_info import get_provider_info
 get_provider_info()
 print(time.process_time() - clock)
+"""
+
+COMMANDS = """
+import gc, sys, time
+from airflow.cli.cli_parser import AirflowHelpFormatter, DefaultHelpParser, _add_command, airflow_commands
+for name in [name for name in sys.modules if name.startswith("airflow_provider_rayagent.cli")]:
+    del sys.modules[name]
+subparsers = DefaultHelpParser(formatter_class=AirflowHelpFormatter).add_subparsers()
+_add_command(subparsers, next(command for command in airflow_commands if command.name == "pools"))
+gc.collect()
+gc.disable()
+clock = time.process_time()
+from airflow_provider_rayagent.cli.definition import get_commands
+groups = get_commands()
+defined = time.process_time()
+for group in groups:
+    _add_command(subparsers, group)
+print(defined - clock, time.process_time() - defined)
 """
 
 
@@ -172,6 +191,22 @@ def measure(*, short: bool) -> Iterator[Line]:
             "ms",
             [seconds * 1e3 for seconds in discovered],
             note="once per Airflow process",
+        )
+        commands = [[float(part) * 1e3 for part in _run(COMMANDS, cache).split()] for _ in range(rounds + 1)][1:]
+        yield Line(
+            "imports",
+            "defining the commands of `airflow rayagent`, CPU time",
+            "ms",
+            [defined for defined, _ in commands],
+            target=Target(maximum=COMMANDS_TARGET_MS, of="figure"),
+            note="once per `airflow` command",
+        )
+        yield Line(
+            "imports",
+            "Airflow's parsers for them, CPU time",
+            "ms",
+            [parsed for _, parsed in commands],
+            note="once per `airflow` command",
         )
 
 

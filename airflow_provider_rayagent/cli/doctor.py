@@ -173,17 +173,12 @@ def _of_access(agent: ObservingAgent, access: _Access, proxy: str | None) -> Ite
             _tenant(config),
         ]
     if access.health is not None:
-        found += [check_health(config, access.health), _job_page(config)]
+        found += [check_health(config, access.health), check_job_page(config)]
     for finding in found:
         if failure is not None and finding.check == failure.check:
             break
         yield finding
     yield failure or Finding("jobs", Result.RIGHT, f"The service lists its jobs: {len(access.jobs or ())}.")
-
-
-def _job_page(config: AgentConfig) -> Finding:
-    finding = check_job_page(config)
-    return finding._replace(text=f"{finding.text[0].upper()}{finding.text[1:]}")
 
 
 def _token(config: AgentConfig) -> Finding:

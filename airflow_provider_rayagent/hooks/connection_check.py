@@ -68,7 +68,7 @@ def check_connection(agent: BlockingAgent) -> tuple[bool, str]:
         return False, finding.text
     link = check_job_page(agent.config)
     if link.result is Result.WRONG:
-        return False, f"{finding.text} However, {link.text}"
+        return False, f"{finding.text} However, tasks will have no job link: {link.text}"
     return True, finding.text
 
 
@@ -163,7 +163,7 @@ def check_job_page(config: AgentConfig) -> Finding:
     try:
         link = config.job_link("job")
     except RayAgentConfigError as error:
-        return Finding("job page", Result.WRONG, f"tasks will have no job link: {error.detail}")
+        return Finding("job page", Result.WRONG, error.detail)
     if not link:
         return Finding("job page", Result.NOT_APPLICABLE, f"The connection has no {field_name('job_url')}.")
     return Finding("job page", Result.RIGHT, "Tasks have a link to the page of their job.")

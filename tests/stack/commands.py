@@ -33,8 +33,8 @@ def environment(home: Path, **connections: dict[str, Any]) -> dict[str, str]:
 
 def airflow(*arguments: str, env: dict[str, str], **options: Any) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
-    options = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": PATIENCE, **options}
-    return subprocess.run([*AIRFLOW, *arguments], env=env, check=False, **options)
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    return subprocess.run([*AIRFLOW, *arguments], env=env, check=False, text=True, timeout=PATIENCE, **pipes)
 
 
 def start_airflow(*arguments: str, env: dict[str, str]) -> subprocess.Popen[str]:
@@ -48,3 +48,15 @@ def start_airflow(*arguments: str, env: dict[str, str]) -> subprocess.Popen[str]
         text=True,
         start_new_session=True,
     )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Return the rest of a command's output and its messages, which must be few, and wait until it has ended.
+
+    Unlike ``communicate``, it also returns what was read ahead from the pipe.
+    """
+    assert process.stdout is not None
+    assert process.stderr is not None
+    output, messages = process.stdout.read(), process.stderr.read()
+    process.wait(PATIENCE)
+    return output, messages

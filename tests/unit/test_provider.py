@@ -174,6 +174,24 @@ def test_importing_the_hooks_and_triggers_loads_no_transport() -> None:
     assert {name for name in loaded - airflows_own if name.split(".")[0] in HEAVY} == set()
 
 
+def test_every_airflow_command_loads_only_the_definitions_of_ours() -> None:
+    airflows_own = (
+        "import airflow.cli.cli_config\nfrom airflow_provider_rayagent.get_provider_info import get_provider_info\n"
+    )
+    [function] = get_provider_info()["cli"]
+    module, _, name = function.rpartition(".")
+    loaded = imported_by(f"{airflows_own}get_provider_info()\nfrom {module} import {name}\n{name}()") - imported_by(
+        f"{airflows_own}get_provider_info()"
+    )
+    assert loaded == {"airflow_provider_rayagent.cli", module}
+
+
+def test_airflow_finds_our_commands() -> None:
+    from airflow.cli.cli_parser import ALL_COMMANDS_DICT
+
+    assert "rayagent" in ALL_COMMANDS_DICT
+
+
 def test_every_task_takes_the_hooks_connection_by_default() -> None:
     tasks: list[Any] = [
         RayAgentCapacitySensor(task_id="capacity", num_gpus=1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from email.utils import formatdate
 from time import time
 from typing import TYPE_CHECKING
@@ -33,7 +34,10 @@ def health(seconds: float = 0.0) -> Answer:
 
 
 def agent_with(*jobs: Job, **answers: Step) -> ScriptedAgent:
-    scripts = {"GET health/": [health()], **{f"GET {path}/": [step] for path, step in answers.items()}}
+    scripts: dict[str, list[Step]] = {
+        "GET health/": [health()],
+        **{f"GET {path}/": [step] for path, step in answers.items()},
+    }
     return ScriptedAgent(*(jobs or (Job(TEXT),)), answers=scripts, token=TOKEN)
 
 
@@ -144,7 +148,7 @@ def test_a_dns_server_that_does_not_answer(connect: Connect, airflow: Airflow, m
 
     answer = Event()
     monkeypatch.setattr(reach, "DNS_SECONDS", 0.1)
-    monkeypatch.setattr(reach.socket, "getaddrinfo", lambda *_, **__: answer.wait() and [])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer.wait() and [])
     connect("http://agent.invalid")
     try:
         assert wrong(examine(airflow)) == {"name": "DNS did not resolve agent.invalid within 0.1 seconds."}
@@ -260,10 +264,10 @@ def test_a_missing_token_file(connect: Connect, airflow: Airflow, tmp_path: Path
     assert "does not exist" in found["token"][1]
 
 
-def refuse_other_than(header: str, value: str) -> Callable[[Request], Step]:
+def refuse_other_than(header: str, value: str) -> Callable[[Request], Answer]:
     """Answer 403 to requests with another value of a header; a request without it is accepted."""
 
-    def step(request: Request) -> Step:
+    def step(request: Request) -> Answer:
         return health() if request.headers.get(header, value) == value else Refuse(403, "Forbidden")
 
     return step
@@ -274,7 +278,7 @@ def refuse_other_than(header: str, value: str) -> Callable[[Request], Step]:
 )
 def test_a_wrong_tenant_or_user(header: str, field: str, connect: Connect, airflow: Airflow) -> None:
     extra = {"tenant": "acme", "user_token": "user-secret"}
-    answers = {"GET health/": [refuse_other_than(header, "Token other")]}
+    answers: dict[str, list[Step]] = {"GET health/": [refuse_other_than(header, "Token other")]}
     with ScriptedAgent(answers=answers, token=TOKEN) as agent:
         connect(agent, extra=extra)
         found = examine(airflow)
@@ -283,7 +287,7 @@ def test_a_wrong_tenant_or_user(header: str, field: str, connect: Connect, airfl
 
 
 def test_a_tenant_that_may_not_list_jobs(connect: Connect, airflow: Airflow) -> None:
-    def jobs(request: Request) -> Step:
+    def jobs(request: Request) -> Answer:
         return Refuse(403) if "synapse-tenant" in request.headers else Answer(200, [])
 
     with agent_with(jobs=jobs) as agent:
@@ -350,7 +354,7 @@ def test_a_job_page_that_cannot_be_used(connect: Connect, airflow: Airflow) -> N
         connect(agent, extra={"job_url": "https://ray.example.com/{job}"})
         found = examine(airflow)
     assert list(wrong(found)) == ["job page"]
-    assert found["job page"][1].startswith("Tasks will have no job link: ")
+    assert found["job page"][1].startswith("The connection's Job page (job_url) must be ")
 
 
 def test_a_log_that_cannot_be_read(connect: Connect, airflow: Airflow) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.cli import logs
+from airflow_provider_rayagent.client.following import tail_settings
 from tests.scripted import (
     DEFAULT,
     Answer,
@@ -147,7 +148,7 @@ def test_an_unknown_job_is_reported(service: Any, command: tuple[str, ...], conn
 def test_following_waits_for_a_job_in_the_agents_queue(
     connect: Connect, airflow: Airflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = {"GET jobs/j1/": [Refuse(404), Refuse(404), DEFAULT]}
+    answers: dict[str, list[Step]] = {"GET jobs/j1/": [Refuse(404), Refuse(404), DEFAULT]}
     with ScriptedAgent(Job("one\n"), answers=answers) as agent:
         connect(agent)
         done = airflow("logs", "-f", "j1")
@@ -159,7 +160,7 @@ def test_following_waits_for_a_job_in_the_agents_queue(
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the timeouts of a job that is followed."""
     times = {"missing_timeout": 0.3, "unreachable_timeout": 0.3, "poll_interval": 0.1}
-    monkeypatch.setattr(logs, "tail_settings", partial(logs.tail_settings, **times))
+    monkeypatch.setattr(logs, "tail_settings", partial(tail_settings, **times))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from tests.scripted import Answer, Application, Job, Refuse, ScriptedAgent
 from tests.unit.clusters import NODES, USED
