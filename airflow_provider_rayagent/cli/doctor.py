@@ -24,6 +24,7 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentConfigError,
     RayAgentConnectTimeoutError,
     RayAgentError,
+    RayAgentHTTPError,
     RayAgentTLSError,
 )
 from airflow_provider_rayagent.client.fields import field_name
@@ -149,14 +150,23 @@ def _explain(agent: ObservingAgent, error: RayAgentError, proxy: str | None) -> 
         text = f"The proxy {shown_proxy(proxy)} requires a user and a password ({_PROXY_REFUSED}): correct "
         return Finding("proxy", Result.WRONG, f"{text}{PROXY_VARIABLES}.")
     if agent.seen is not None:
-        return explain_failure(agent, error)
+        finding = explain_failure(agent, error)
+        if proxy is None or _is_https(config) or not isinstance(error, RayAgentHTTPError):
+            return finding
+        # A proxy for http answers in its own name in the same way as the service.
+        text = f"{finding.text} Or the proxy {shown_proxy(proxy)} refuses the request: then correct {PROXY_VARIABLES}."
+        return finding._replace(text=text)
     if isinstance(error, RayAgentConfigError) and config.token_file is not None and not config.token_file.headers:
         return Finding("token", Result.WRONG, error.detail)
-    if isinstance(error, (RayAgentTLSError, RayAgentConnectTimeoutError, RayAgentConfigError)):
+    if _is_https(config) and isinstance(error, (RayAgentTLSError, RayAgentConnectTimeoutError, RayAgentConfigError)):
         return Finding("TLS", Result.WRONG, error.detail)
     if proxy is not None:
         return Finding("proxy", Result.WRONG, f"{error.detail} Correct {PROXY_VARIABLES}, or ask who runs the proxy.")
     return Finding("service", Result.WRONG, error.detail)
+
+
+def _is_https(config: AgentConfig) -> bool:
+    return config.base_url.startswith("https:")
 
 
 def _of_access(agent: ObservingAgent, access: _Access, proxy: str | None) -> Iterator[Finding]:

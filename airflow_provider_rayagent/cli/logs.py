@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 _OUTCOMES = {JobStatus.SUCCEEDED: ExitCode.SUCCESS, JobStatus.STOPPED: ExitCode.STOPPED}
 """Exit codes of a followed job; every other terminal status is a failure, as it is for a task."""
-# A line that a job redraws with \r is printed once, in its last state: the same setting as in tasks.
-_REDRAW_SECONDS = 5.0
+_PROGRESS_SECONDS = 5.0
+"""Not ``None``, so that a line that is redrawn with ``\\r`` is printed in its last state only, as in a task log."""
 
 
 class _Printer:
@@ -94,7 +94,7 @@ def follow_log(hook: RayAgentHook, job_id: str) -> ExitCode:
 
     :raises RayAgentError: for an invalid id, or if the first request fails.
     """
-    settings = tail_settings("auto", max_line_length=DEFAULT_MAX_LINE_LENGTH, progress_interval=_REDRAW_SECONDS)
+    settings = tail_settings("auto", max_line_length=DEFAULT_MAX_LINE_LENGTH, progress_interval=_PROGRESS_SECONDS)
     try:
         hook.get_job(job_id)
     except RayAgentNotFoundError:

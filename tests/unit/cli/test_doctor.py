@@ -229,6 +229,17 @@ def test_a_proxy_that_refuses(scheme: str, connect: Connect, airflow: Airflow, m
     assert skipped(found) == after("proxy")
 
 
+def test_a_refusal_over_http_may_be_the_proxys(
+    connect: Connect, airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with agent_with(health=Refuse(403)) as agent, Proxy() as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+        connect(agent)
+        found = examine(airflow)
+    assert list(wrong(found)) == ["token"]
+    assert f"Or the proxy http://127.0.0.1:{proxy.port} refuses the request: then correct HTTP_PROXY, " in str(found)
+
+
 @pytest.mark.parametrize(
     ("url", "check", "words"),
     [
