@@ -112,7 +112,8 @@ def apps(args: Namespace) -> ExitCode:
 @command
 def doctor(args: Namespace) -> ExitCode:
     """Check the connection step by step."""
-    from airflow_provider_rayagent.cli.doctor import Result, diagnose
+    from airflow_provider_rayagent.cli.doctor import diagnose
+    from airflow_provider_rayagent.hooks.connection_check import Result
 
     is_right = True
     for finding in diagnose(RayAgentHook(args.conn_id).config, args.job_id):

@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 
     Job = Mapping[str, Any]
 
-__all__ = ["CHECKS", "Finding", "Result", "diagnose"]
-
 CHECKS = (
     "name",
     "TCP",
@@ -147,8 +145,8 @@ def _explain(agent: ObservingAgent, error: RayAgentError, proxy: str | None) -> 
     """Return what to correct after a failure of the first request, and which check it belongs to."""
     config = agent.config
     if proxy is not None and error.status_code == _PROXY_REFUSED:
-        text = f"The proxy {shown_proxy(proxy)} requires a user and a password ({_PROXY_REFUSED}): correct "
-        return Finding("proxy", Result.WRONG, f"{text}{PROXY_VARIABLES}.")
+        text = f"The proxy {shown_proxy(proxy)} requires another user or password ({_PROXY_REFUSED})."
+        return Finding("proxy", Result.WRONG, f"{text} Correct {PROXY_VARIABLES}.")
     if agent.seen is not None:
         finding = explain_failure(agent, error)
         if proxy is None or _is_https(config) or not isinstance(error, RayAgentHTTPError):

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_rayagent.cli import reach, streams
+from airflow_provider_rayagent.cli import reach
 from airflow_provider_rayagent.cli.doctor import CHECKS
-from tests.scripted import Answer, Complete, Hold, Html, Job, Log, Open, Play, Refuse, ScriptedAgent, Silence
+from tests.scripted import Answer, Hold, Html, Job, Play, Refuse, ScriptedAgent
 from tests.unit.certificates import Authority, TlsFront
+from tests.unit.cli.findings import TEXT, after, agent_with, examine, health, skipped, wrong
 from tests.unit.proxies import Proxy
 from tests.unit.support import NO_AGENT, TOKEN
 
@@ -21,58 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.scripted import Request, Step
-    from tests.unit.cli.conftest import Airflow, Done
+    from tests.unit.cli.conftest import Airflow
     from tests.unit.support import Connect
-
-TEXT = "one\ntwo\n"
-HEALTH = {"status": "ok", "version": "2026.2", "ray": {"status": "ok", "version": "2.60.0"}}
-
-
-def health(seconds: float = 0.0) -> Answer:
-    """Return the health of an agent whose clock is ahead."""
-    return Answer(200, HEALTH, {"Date": formatdate(time() + seconds, usegmt=True)})
-
-
-def agent_with(*jobs: Job, **answers: Step) -> ScriptedAgent:
-    scripts: dict[str, list[Step]] = {
-        "GET health/": [health()],
-        **{f"GET {path}/": [step] for path, step in answers.items()},
-    }
-    return ScriptedAgent(*(jobs or (Job(TEXT),)), answers=scripts, token=TOKEN)
-
-
-def findings(done: Done) -> dict[str, tuple[str, str]]:
-    """Return result and text by check."""
-    rows = [line.split(None, 1) for line in done.lines]
-    found = {}
-    for result, rest in rows:
-        check = next(each for each in CHECKS if rest.startswith(f"{each} "))
-        assert check not in found
-        found[check] = result, rest.removeprefix(check).strip()
-    assert sorted(found) == sorted(CHECKS)
-    assert TOKEN not in done.out
-    return found
-
-
-def examine(airflow: Airflow, *arguments: str) -> dict[str, tuple[str, str]]:
-    done = airflow("doctor", *arguments)
-    found = findings(done)
-    assert done.err == ""
-    assert done.code == (1 if any(result == "WRONG" for result, _ in found.values()) else 0)
-    return found
-
-
-def wrong(found: dict[str, tuple[str, str]]) -> dict[str, str]:
-    return {check: text for check, (result, text) in found.items() if result == "WRONG"}
-
-
-def skipped(found: dict[str, tuple[str, str]]) -> set[str]:
-    return {check for check, (result, _) in found.items() if result == "skipped"}
-
-
-def after(check: str, *but: str) -> set[str]:
-    """Return the checks after this one, which depend on it."""
-    return set(CHECKS[CHECKS.index(check) + 1 :]) - set(but)
 
 
 def test_a_good_agent(connect: Connect, airflow: Airflow) -> None:
@@ -223,7 +174,7 @@ def test_a_proxy_that_refuses(scheme: str, connect: Connect, airflow: Airflow, m
         found = examine(airflow)
     assert list(wrong(found)) == ["proxy"]
     assert "407" in found["proxy"][1]
-    assert "orrect HTTP_PROXY, HTTPS_PROXY" in found["proxy"][1]
+    assert "Correct HTTP_PROXY, HTTPS_PROXY" in found["proxy"][1]
     assert "wrong-word" not in found["proxy"][1]
     assert found["TCP"][1].startswith(f"Port {proxy.port} accepts connections")
     assert skipped(found) == after("proxy")
@@ -366,61 +317,6 @@ def test_a_job_page_that_cannot_be_used(connect: Connect, airflow: Airflow) -> N
         found = examine(airflow)
     assert list(wrong(found)) == ["job page"]
     assert found["job page"][1].startswith("The connection's Job page (job_url) must be ")
-
-
-def test_a_log_that_cannot_be_read(connect: Connect, airflow: Airflow) -> None:
-    with agent_with(Job(TEXT, full=[Refuse(500, "no such file")])) as agent:
-        connect(agent)
-        found = examine(airflow)
-        unknown = examine(airflow, "--job-id", "nobody")
-    assert list(wrong(found)) == ["job log"]
-    assert found["job log"][1].endswith("answered 500: no such file")
-    assert "404" in wrong(unknown)["job log"]
-
-
-def test_a_proxy_that_blocks_websocket(connect: Connect, airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
-    with agent_with() as agent, Proxy(upgrades=False) as proxy:
-        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
-        connect(agent)
-        found = examine(airflow)
-    assert list(wrong(found)) == ["WebSocket"]
-    assert "not a WebSocket" in found["WebSocket"][1]
-    assert "Let all proxies up to the service pass WebSocket" in found["WebSocket"][1]
-
-
-def test_a_proxy_that_refuses_websocket(connect: Connect, airflow: Airflow) -> None:
-    with agent_with(Job(TEXT, ws=[Html(403)])) as agent:
-        connect(agent)
-        assert list(wrong(examine(airflow))) == ["WebSocket"]
-
-
-@pytest.mark.parametrize(
-    ("step", "words"),
-    [
-        (Play(Silence()), "The stream cannot be opened: No answer from "),
-        (Play(Open(), Hold()), "No line came within 0.3 seconds, although the log has lines."),
-        (Html(502), "The stream cannot be opened: "),
-        (Play(Open(content_type="text/event-stream")), "The stream ended before the first line."),
-    ],
-    ids=["head held back", "events held back", "refused", "cut off"],
-)
-def test_server_sent_events_that_are_buffered_or_refused(
-    step: Step, words: str, connect: Connect, airflow: Airflow, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(streams, "STREAM_SECONDS", 0.3)
-    with agent_with(Job(TEXT, status="RUNNING", sse=[step])) as agent:
-        connect(agent, extra={"connect_timeout": 0.3})
-        found = examine(airflow)
-    assert list(wrong(found)) == ["SSE"]
-    assert found["SSE"][1].startswith(words)
-    assert "without buffering" in found["SSE"][1]
-
-
-def test_a_stream_that_arrives_late_but_in_time(connect: Connect, airflow: Airflow) -> None:
-    late = [Play(Open(), Hold(0.3), Log(TEXT), Complete())]
-    with agent_with(Job(TEXT, ws=late, sse=late)) as agent:
-        connect(agent)
-        assert wrong(examine(airflow)) == {}
 
 
 def test_an_invalid_connection_is_reported_like_by_other_commands(connect: Connect, airflow: Airflow) -> None:

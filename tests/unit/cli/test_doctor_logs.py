@@ -1,0 +1,72 @@
+"""``doctor``: its checks of the log of one job."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_rayagent.cli import streams
+from tests.scripted import Complete, Hold, Html, Job, Log, Open, Play, Refuse, Silence
+from tests.unit.cli.findings import TEXT, agent_with, examine, wrong
+from tests.unit.proxies import Proxy
+
+if TYPE_CHECKING:
+    from tests.scripted import Step
+    from tests.unit.cli.conftest import Airflow
+    from tests.unit.support import Connect
+
+
+def test_a_log_that_cannot_be_read(connect: Connect, airflow: Airflow) -> None:
+    with agent_with(Job(TEXT, full=[Refuse(500, "no such file")])) as agent:
+        connect(agent)
+        found = examine(airflow)
+        unknown = examine(airflow, "--job-id", "nobody")
+    assert list(wrong(found)) == ["job log"]
+    assert found["job log"][1].endswith("answered 500: no such file")
+    assert "404" in wrong(unknown)["job log"]
+
+
+def test_a_proxy_that_blocks_websocket(connect: Connect, airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    with agent_with() as agent, Proxy(upgrades=False) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+        connect(agent)
+        found = examine(airflow)
+    assert list(wrong(found)) == ["WebSocket"]
+    assert "not a WebSocket" in found["WebSocket"][1]
+    assert "Let all proxies up to the service pass WebSocket" in found["WebSocket"][1]
+
+
+def test_a_proxy_that_refuses_websocket(connect: Connect, airflow: Airflow) -> None:
+    with agent_with(Job(TEXT, ws=[Html(403)])) as agent:
+        connect(agent)
+        assert list(wrong(examine(airflow))) == ["WebSocket"]
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        (Play(Silence()), "The stream cannot be opened: No answer from "),
+        (Play(Open(), Hold()), "No line came within 0.3 seconds, although the log has lines."),
+        (Html(502), "The stream cannot be opened: "),
+        (Play(Open(content_type="text/event-stream")), "The stream ended before the first line."),
+    ],
+    ids=["head held back", "events held back", "refused", "cut off"],
+)
+def test_server_sent_events_that_are_buffered_or_refused(
+    step: Step, words: str, connect: Connect, airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "STREAM_SECONDS", 0.3)
+    with agent_with(Job(TEXT, status="RUNNING", sse=[step])) as agent:
+        connect(agent, extra={"connect_timeout": 0.3})
+        found = examine(airflow)
+    assert list(wrong(found)) == ["SSE"]
+    assert found["SSE"][1].startswith(words)
+    assert "without buffering" in found["SSE"][1]
+
+
+def test_a_stream_that_arrives_late_but_in_time(connect: Connect, airflow: Airflow) -> None:
+    late = [Play(Open(), Hold(0.3), Log(TEXT), Complete())]
+    with agent_with(Job(TEXT, ws=late, sse=late)) as agent:
+        connect(agent)
+        assert wrong(examine(airflow)) == {}
