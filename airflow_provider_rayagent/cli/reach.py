@@ -9,7 +9,6 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -18,6 +17,7 @@ from airflow_provider_rayagent.client.connections import reader_of
 from airflow_provider_rayagent.client.environment import shown_proxy
 from airflow_provider_rayagent.client.failures import LibraryErrors, as_agent_error
 from airflow_provider_rayagent.client.fields import field_name
+from airflow_provider_rayagent.client.service_clock import seconds_of_date
 from airflow_provider_rayagent.hooks.connection_check import Finding, Result
 from airflow_provider_rayagent.text.sanitization import sanitize
 
@@ -133,10 +133,10 @@ def check_tls(config: AgentConfig, seen: Seen) -> Finding:
 
 def check_clock(seen: Seen) -> Finding:
     """Return whether the clocks of this machine and of the service agree."""
-    try:
-        skew = parsedate_to_datetime(seen.date or "").timestamp() - seen.received_at
-    except (ValueError, OverflowError):
+    date = seconds_of_date(seen.date)
+    if date is None:
         return Finding("clock", Result.NOT_APPLICABLE, "The service does not tell its time (header Date).")
+    skew = date - seen.received_at
     if abs(skew) <= MAX_SKEW:
         return Finding("clock", Result.RIGHT, "The clocks of this machine and of the service agree.")
     direction = "ahead of" if skew > 0 else "behind"

@@ -13,6 +13,14 @@ NETWORK_SECONDS = 1.0
 """How old a response may be when it arrives. An older one makes the estimate start again, which is only less exact."""
 
 
+def seconds_of_date(date: str | None) -> float | None:
+    """Return the time in a ``Date`` header in seconds since the epoch; ``None`` if it is missing or invalid."""
+    try:
+        return parsedate_to_datetime(date or "").timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
 class ServiceClock:
     """Estimates a service's clock from the ``Date`` headers of its responses (RFC 9110, section 6.6.1).
 
@@ -28,9 +36,8 @@ class ServiceClock:
 
     def note(self, date: str | None) -> None:
         """Process the ``Date`` header of a response that has just arrived; ``None``: it has none."""
-        try:
-            seconds = parsedate_to_datetime(date or "").timestamp()
-        except (ValueError, OverflowError):
+        seconds = seconds_of_date(date)
+        if seconds is None:
             return
         ahead = seconds - self._monotonic()
         if self._ahead is None or not ahead < self._ahead < ahead + 1 + NETWORK_SECONDS:
