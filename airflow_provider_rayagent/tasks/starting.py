@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from itertools import count
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from airflow_provider_rayagent.client import jobs
 from airflow_provider_rayagent.client.errors import (
@@ -17,10 +17,9 @@ from airflow_provider_rayagent.client.errors import (
 )
 from airflow_provider_rayagent.client.jobs import JobStatus
 from airflow_provider_rayagent.client.transience import is_outcome_unknown
-from airflow_provider_rayagent.client.validation import MAX_DURATION, validate_duration
+from airflow_provider_rayagent.client.validation import MAX_DURATION, validate_choice, validate_duration
 from airflow_provider_rayagent.exceptions import (
     RayAgentGPUUnavailableError,
-    RayAgentInputError,
     RayAgentJobMissingError,
     RayAgentJobNotStartedError,
     RayAgentRunFailedError,
@@ -90,9 +89,7 @@ class RayAgentJobStartingOperator(RayAgentJobFollowingMixin):
         super().__init__(read_result=read_result, stop_job_on_kill=stop_job_on_kill, **kwargs)
         self.job_id = job_id  # type: ignore[assignment]
         self.wait = wait
-        if if_succeeded not in ("reuse", "run_again"):
-            raise RayAgentInputError(f"if_succeeded must be reuse or run_again, not {if_succeeded!r}.")
-        self.if_succeeded = if_succeeded
+        self.if_succeeded = validate_choice(if_succeeded, "if_succeeded", get_args(IfSucceeded))
         self.start_timeout = None if start_timeout is None else validate_duration(start_timeout, "start_timeout")
         self.poll_interval = validate_duration(poll_interval, "poll_interval")
         self._has_job_id = False
