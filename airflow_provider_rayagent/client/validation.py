@@ -38,6 +38,11 @@ def validate_job_id(value: object) -> JobId:
     return JobId(validate_id(value, "job"))
 
 
+def is_job_id(value: object) -> bool:
+    """Whether ``value`` is a valid job id."""
+    return isinstance(value, str) and _ID.fullmatch(value) is not None
+
+
 def validate_id(value: object, kind: str) -> str:
     """Return ``value`` if it is a valid id: 1 to 100 characters of ``A-Z a-z 0-9 _ -``.
 

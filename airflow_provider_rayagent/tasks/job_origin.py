@@ -10,7 +10,8 @@ from airflow_provider_rayagent.task_instance.identity import TaskIdentity
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_IDENTITY = ("airflow_dag_id", "airflow_run_id", "airflow_task_id", "airflow_map_index")
+IDENTITY = ("airflow_dag_id", "airflow_run_id", "airflow_task_id", "airflow_map_index")
+"""Names in the metadata of a job that identify its task instance."""
 
 
 def origin_metadata(context: Mapping[str, Any]) -> dict[str, str]:
@@ -18,7 +19,7 @@ def origin_metadata(context: Mapping[str, Any]) -> dict[str, str]:
     ti, dag_run = context["ti"], context["dag_run"]
     identity = TaskIdentity.of(ti)
     values = (identity.dag_id, identity.run_id, identity.task_id, identity.map_index)
-    metadata = {name: str(value) for name, value in zip(_IDENTITY, values, strict=True)}
+    metadata = {name: str(value) for name, value in zip(IDENTITY, values, strict=True)}
     metadata["airflow_try_number"] = str(ti.try_number)
     metadata["airflow_owner"] = str(context["task"].owner)
     triggered_by = getattr(dag_run, "triggering_user_name", None)
@@ -38,7 +39,7 @@ def check_origin(job: Mapping[str, Any], job_id: str, context: Mapping[str, Any]
     :raises RayAgentInputError: if it was not, so that the task must not attach to it.
     """
     expected, found = origin_metadata(context), job.get("metadata") or {}
-    if all(found.get(name) == expected[name] for name in _IDENTITY):
+    if all(found.get(name) == expected[name] for name in IDENTITY):
         return
     raise RayAgentInputError(
         f"Job {job_id} already exists and was not submitted by this task instance: its metadata does not name it. Set "

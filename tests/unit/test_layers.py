@@ -27,6 +27,7 @@ LAYERS = (
     "operators",
     "sensors",
     "cli",
+    "ui",
 )
 """From the lowest to the highest; a module imports from its own layer and from lower ones."""
 MODULES = sorted(ROOT.rglob("*.py"))

@@ -1,0 +1,94 @@
+"""Requests of the page to the services, one for each thing that it shows. All viewers share the results."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from airflow_provider_rayagent.client import applications
+from airflow_provider_rayagent.ui.connections import PageHook
+from airflow_provider_rayagent.ui.jobs import newest_first, sanitized
+from airflow_provider_rayagent.ui.shared import SharedResults
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider_rayagent.client.call import Operation
+    from airflow_provider_rayagent.client.config import AgentConfig
+    from airflow_provider_rayagent.client.service import Service
+    from airflow_provider_rayagent.client.validation import JobId
+    from airflow_provider_rayagent.text.redaction import Redactor
+
+T = TypeVar("T")
+
+_shared = SharedResults()
+
+
+class Answer(NamedTuple):
+    """What a service has answered.
+
+    :param config: the configuration of the connection.
+    """
+
+    value: Any
+    config: AgentConfig
+
+
+async def jobs_of(connection_id: str) -> Answer:
+    """Return the details of all jobs, newest first."""
+    return await _get(connection_id, "jobs", lambda service: service.list_jobs(), lambda jobs, _: newest_first(jobs))
+
+
+async def job_of(connection_id: str, job_id: JobId) -> Answer:
+    """Return the details of one job."""
+    return await _get(connection_id, f"job {job_id}", lambda service: service.get_job(job_id))
+
+
+async def resources_of(connection_id: str) -> Answer:
+    """Return the resources of the cluster, in total and by node."""
+    return await _get(connection_id, "resources", lambda service: service.get_capacity(), _texts)
+
+
+async def applications_of(connection_id: str) -> Answer:
+    """Return the summaries of the Serve applications."""
+    return await _get(connection_id, "applications", lambda service: service.list_serve_applications(), _summaries)
+
+
+async def stop_job(connection_id: str, job_id: JobId) -> None:
+    """Request the stop of a job."""
+    await _send(connection_id, lambda service: service.stop_job(job_id))
+    _shared.forget((connection_id, "jobs"), (connection_id, f"job {job_id}"))
+
+
+async def delete_application(connection_id: str, name: str) -> None:
+    """Request the deletion of a Serve application."""
+    await _send(connection_id, lambda service: service.delete_serve_application(name))
+    _shared.forget((connection_id, "applications"))
+
+
+async def _get(
+    connection_id: str,
+    what: str,
+    make: Callable[[Service], Operation],
+    convert: Callable[[Any, Redactor], Any] = lambda value, _: value,
+) -> Answer:
+    async def fetch() -> Answer:
+        answer = await _send(connection_id, make)
+        # In a thread, since a list of 10,000 jobs takes long.
+        return answer._replace(value=await asyncio.to_thread(convert, answer.value, answer.config.redact))
+
+    return await _shared.get((connection_id, what), fetch)
+
+
+async def _send(connection_id: str, make: Callable[[Service], Operation]) -> Answer:
+    async with PageHook(connection_id) as hook:
+        agent = await hook.get_async_conn()
+        return Answer(await agent.send(make(agent.config.service), tries=1), agent.config)
+
+
+def _texts(value: Any, redact: Redactor) -> Any:
+    return sanitized(value, redact)
+
+
+def _summaries(found: list[dict[str, Any]], redact: Redactor) -> list[Any]:
+    return [sanitized(applications.summarize(each, redact)) for each in found]

@@ -1,0 +1,61 @@
+"""The connections to Ray that a user may read, and their hooks."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.models import Connection
+from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.utils.session import create_session
+from asgiref.sync import sync_to_async
+from fastapi import HTTPException
+from sqlalchemy import select
+
+from airflow_provider_rayagent.hooks.aio import RayAgentAsyncHook
+
+if TYPE_CHECKING:
+    from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
+
+CONN_TYPE = "rayagent"
+_ENV_PREFIX = "AIRFLOW_CONN_"
+
+
+class PageHook(RayAgentAsyncHook):
+    """The asyncio hook in the API server, with connections of the type ``rayagent`` only."""
+
+    @classmethod
+    async def aget_connection(cls, conn_id: str) -> Any:
+        """Return a connection.
+
+        :raises HTTPException: 404 if there is no such connection of this type.
+        """
+        connection = await sync_to_async(_connection, thread_sensitive=False)(conn_id)
+        if connection is None:
+            raise HTTPException(404, f"There is no connection {conn_id!r} of type Ray agent ({CONN_TYPE}).")
+        return connection
+
+
+def readable_connections(user: BaseUser) -> list[str]:
+    """Return the ids of the connections to Ray that a user may read.
+
+    These are the connections of the database and of the environment; those of a secrets backend cannot be listed.
+    """
+    manager = get_auth_manager()
+    with create_session(scoped=False) as session:
+        stored = set(session.scalars(select(Connection.conn_id).where(Connection.conn_type == CONN_TYPE)))
+    found = stored & manager.get_authorized_connections(user=user, method="GET") if stored else set()
+    names = {name.removeprefix(_ENV_PREFIX).lower() for name in os.environ if name.startswith(_ENV_PREFIX)}
+    of_environment = {name for name in names if _connection(name) is not None}
+    if of_environment:
+        found |= manager.filter_authorized_connections(conn_ids=of_environment, user=user, method="GET")
+    return sorted(found)
+
+
+def _connection(conn_id: str) -> Connection | None:
+    try:
+        connection = Connection.get_connection_from_secrets(conn_id)
+    except (AirflowNotFoundException, ValueError):
+        return None
+    return connection if connection.conn_type == CONN_TYPE else None

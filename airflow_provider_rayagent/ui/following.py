@@ -1,0 +1,197 @@
+"""Follow the logs of jobs once for all viewers.
+
+A follower runs while somebody views its log, and a little longer. It keeps the newest records: a viewer gets those, and
+then what follows. A viewer that is too slow misses records instead of delaying the follower.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from contextlib import aclosing, suppress
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import uuid4
+
+from airflow_provider_rayagent.client.errors import RayAgentError
+from airflow_provider_rayagent.client.following import tail_settings
+from airflow_provider_rayagent.render.records import JobRecords
+from airflow_provider_rayagent.tail.end import End
+from airflow_provider_rayagent.tail.items import in_portions
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Hashable, Iterable
+
+    from airflow_provider_rayagent.client.aio_driver import AsyncFollower
+    from airflow_provider_rayagent.client.validation import JobId
+    from airflow_provider_rayagent.render.record_builder import Record
+    from airflow_provider_rayagent.ui.connections import PageHook
+
+KEPT_RECORDS = 10_000
+KEPT_CHARS = 2_000_000
+"""Of the records that are kept of one log; a longer line is cut."""
+MAX_LINE = 20_000
+"""Characters of a line in the page; the download has all of it."""
+POLL_SECONDS = 3.0
+UNREACHABLE_SECONDS = 30.0
+PORTION = 500
+"""Lines that are processed without a pause for other requests."""
+LINGER_SECONDS = 5.0
+"""How long a log is followed without viewers, for those that connect again."""
+_ENDS = {
+    End.JOB_MISSING: "The job does not exist any more.",
+    End.AGENT_UNREACHABLE: "The job's status cannot be read.",
+}
+
+
+class Batch(NamedTuple):
+    """Records for one viewer.
+
+    :param position: where the next batch begins.
+    :param skipped: number of records before these that the viewer does not get.
+    """
+
+    records: list[Record]
+    position: int
+    skipped: int
+
+
+class FollowedLog:
+    """The log of one job, followed in a task."""
+
+    def __init__(self, hook: PageHook, job_id: JobId) -> None:
+        self.name = uuid4().hex
+        """Distinguishes it from later followers of the same log."""
+        self.end: str | None = None
+        """Why nothing follows, empty if the log is complete; ``None`` while it is followed."""
+        self.viewers = 0
+        self._hook = hook
+        self._job_id = job_id
+        self._records: deque[Record] = deque()
+        self._chars = 0
+        self._first = 0
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._task = asyncio.create_task(self._follow())
+
+    async def close(self) -> None:
+        """Stop following."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    def batch(self, position: int, size: int) -> Batch:
+        """Return up to ``size`` records from a position on."""
+        start = max(position, self._first)
+        found = list(islice(self._records, start - self._first, start - self._first + size))
+        return Batch(found, start + len(found), start - position)
+
+    async def wait(self, position: int, seconds: float) -> None:
+        """Wait until there are records at a position, or the end, for at most ``seconds``."""
+        deadline = time.monotonic() + seconds
+        while self.end is None and position >= self._first + len(self._records):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            changed = self._changed
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(changed.wait(), left)
+
+    async def _follow(self) -> None:
+        end = "The log cannot be followed: an internal error, see the log of Airflow's API server."
+        try:
+            async with self._hook as hook:
+                follower = await follower_of(hook, self._job_id)
+                async with aclosing(records_of(follower)) as found:
+                    async for records in found:
+                        self._add(records)
+                end = end_of(follower)
+        except RayAgentError as error:
+            end = error.detail
+        except Exception:
+            logging.getLogger(__name__).exception("Following the log of job %s failed", self._job_id)
+        finally:
+            self.end = end
+            self._notify()
+
+    def _add(self, records: Iterable[Record]) -> None:
+        for record in records:
+            text = record.text if len(record.text) <= MAX_LINE else f"{record.text[:MAX_LINE]}… [line cut]"
+            self._records.append(record._replace(text=text))
+            self._chars += len(text)
+        while len(self._records) > KEPT_RECORDS or self._chars > KEPT_CHARS:
+            self._chars -= len(self._records.popleft().text)
+            self._first += 1
+        self._notify()
+
+    def _notify(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+
+class FollowedLogs:
+    """The logs that are being viewed."""
+
+    def __init__(self, linger: float = LINGER_SECONDS) -> None:
+        self._linger = linger
+        self._logs: dict[Hashable, FollowedLog] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def join(self, key: Hashable, create: Callable[[], FollowedLog]) -> FollowedLog:
+        """Return the followed log of a job, and count a viewer; call :meth:`leave` at the end."""
+        log = self._logs.get(key)
+        if log is None or (log.end is not None and not log.viewers):
+            log = self._logs[key] = create()
+            log.start()
+        log.viewers += 1
+        return log
+
+    def leave(self, key: Hashable, log: FollowedLog) -> None:
+        """Count a viewer less; without viewers, the log is soon not followed any more."""
+        log.viewers -= 1
+        if not log.viewers:
+            task = asyncio.create_task(self._close_later(key, log))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    async def _close_later(self, key: Hashable, log: FollowedLog) -> None:
+        await asyncio.sleep(self._linger)
+        if not log.viewers:
+            if self._logs.get(key) is log:
+                del self._logs[key]
+            await log.close()
+
+
+async def follower_of(hook: PageHook, job_id: JobId, *, once: bool = False) -> AsyncFollower:
+    """Return a follower for a job's log.
+
+    :param once: whether to read the current log only.
+    """
+    settings = tail_settings(
+        "auto", poll_interval=POLL_SECONDS, unreachable_timeout=UNREACHABLE_SECONDS, progress_interval=5.0, once=once
+    )
+    return await hook.follow_job(job_id, settings)
+
+
+async def records_of(follower: AsyncFollower) -> AsyncGenerator[list[Record], None]:
+    """Yield the records of a job's log as the task log shows them."""
+    records = JobRecords(follower.job_id, redact=follower.redact)
+    async with aclosing(follower.items()) as found:
+        async for items in found:
+            for portion in in_portions(items, PORTION):
+                yield records.render(portion, time.monotonic())
+                await asyncio.sleep(0)
+    yield records.finish()
+
+
+def end_of(follower: AsyncFollower) -> str:
+    """Return why a follower has ended before the end of the log, or an empty string."""
+    if follower.end in _ENDS:
+        return follower.error.detail if follower.error is not None else _ENDS[follower.end]
+    return "" if follower.log_is_whole else "The end of the log cannot be read."

@@ -1,0 +1,125 @@
+"""Jobs as the page shows them: filtered, sorted, and without anything secret. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from airflow_provider_rayagent.client.job_secrets import MASKED_ENV_VARS, secrets_of
+from airflow_provider_rayagent.client.jobs import JobStatus, known_status, summarize
+from airflow_provider_rayagent.client.validation import is_job_id
+from airflow_provider_rayagent.render.reasons import explain
+from airflow_provider_rayagent.text.redaction import Redactor
+from airflow_provider_rayagent.text.sanitization import sanitize
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    Job = Mapping[str, Any]
+
+OTHER = "OTHER"
+"""Stands for every status that is unknown to Ray."""
+STATUSES = (*(status.value for status in JobStatus), OTHER)
+MAX_LIMIT = 200
+"""Jobs in one answer."""
+MAX_ENTRYPOINT = 2_000
+"""Characters of an entrypoint."""
+_LONG_FIELDS = ("message",)
+"""Fields of the details that a list does not have."""
+
+
+class JobPage(TypedDict):
+    """One part of a list of jobs.
+
+    ``total`` is the number of jobs that match, and ``counts`` has that of each status before the filter by status.
+    """
+
+    jobs: list[dict[str, Any]]
+    total: int
+    counts: dict[str, int]
+
+
+def id_of(job: Job) -> str:
+    """Return the id by which a job can be requested, or the one of its driver, which cannot."""
+    return str(job.get("submission_id") or job.get("job_id") or "")
+
+
+def newest_first(jobs: Iterable[Job]) -> list[Job]:
+    """Return jobs in the order of the page: by start time; those that have not started come first."""
+    return sorted(jobs, key=lambda job: (_start(job), id_of(job)), reverse=True)
+
+
+def page_of(
+    jobs: Sequence[Job], redact: Redactor, *, statuses: Sequence[str] = (), text: str = "", offset: int, limit: int
+) -> JobPage:
+    """Return the jobs that match, from the ``offset``-th on.
+
+    :param jobs: details as received, newest first.
+    :param statuses: of :data:`STATUSES`; none: all.
+    :param text: a part of the id, the entrypoint, or the metadata, in lower or upper case.
+    :param redact: redacts the secrets of the connection.
+    """
+    words = text.casefold().strip()
+    found = [job for job in jobs if not words or _contains(job, words, redact)]
+    counts = dict.fromkeys(STATUSES, 0)
+    for job in found:
+        counts[_status(job)] += 1
+    matching = [job for job in found if not statuses or _status(job) in statuses]
+    shown = [_row(job, redact) for job in matching[offset : offset + limit]]
+    return {"jobs": shown, "total": len(matching), "counts": counts}
+
+
+def details_of(job: Job, job_id: str, redact: Redactor) -> dict[str, Any]:
+    """Return the details of a job; ``reason`` is why it did not succeed, in the words of the task log."""
+    redact = redactor_of(job, redact)
+    failed = known_status(job) in (JobStatus.FAILED, JobStatus.STOPPED)
+    reason = explain(job, job_id, log_is_shown=True, redact=redact) if failed else None
+    return {**_shown(job, job_id, redact), "reason": reason}
+
+
+def sanitized(value: Any, redact: Callable[[str], str] = str) -> Any:
+    """Return a JSON value with every text in it, names included, in a form that is safe to show.
+
+    :param redact: redacts secrets.
+    """
+    if isinstance(value, str):
+        return sanitize(value, redact, lines=True)
+    if isinstance(value, dict):
+        return {sanitize(str(name), redact): sanitized(each, redact) for name, each in value.items()}
+    return [sanitized(each, redact) for each in value] if isinstance(value, list) else value
+
+
+def redactor_of(job: Job, redact: Redactor) -> Redactor:
+    """Return a redactor of the secrets of a connection and of a job."""
+    secrets = secrets_of(job)
+    return Redactor(secrets, base=redact) if secrets else redact
+
+
+def _shown(job: Job, job_id: str, redact: Redactor) -> dict[str, Any]:
+    """Return the details without ``runtime_env``; a job that can be requested by its id is ``openable``."""
+    metadata = job.get("metadata")
+    if isinstance(metadata, dict):
+        job = {**job, "metadata": {name: value for name, value in metadata.items() if name != MASKED_ENV_VARS}}
+    summary = summarize(job, job_id, redact)
+    summary["entrypoint"] = sanitize(str(job.get("entrypoint") or ""), redact, length=MAX_ENTRYPOINT)
+    return {**sanitized(summary), "openable": is_job_id(job.get("submission_id"))}
+
+
+def _row(job: Job, redact: Redactor) -> Any:
+    shown = _shown(job, id_of(job), redactor_of(job, redact))
+    return {name: value for name, value in shown.items() if name not in _LONG_FIELDS}
+
+
+def _status(job: Job) -> str:
+    status = known_status(job)
+    return OTHER if status is None else status.value
+
+
+def _start(job: Job) -> float:
+    start = job.get("start_time")
+    return float(start) if isinstance(start, (int, float)) and start > 0 else float("inf")
+
+
+def _contains(job: Job, words: str, redact: Redactor) -> bool:
+    text = f"{id_of(job)}\n{job.get('entrypoint')}\n{job.get('metadata')}"
+    # Redacted only if it matches, for speed; a secret must not be found by its parts.
+    return words in text.casefold() and words in redactor_of(job, redact)(text).casefold()

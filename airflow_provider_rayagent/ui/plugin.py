@@ -1,0 +1,82 @@
+"""Register the Ray page in the Airflow UI.
+
+Every component of Airflow imports this module, but only the API server serves the page. Therefore everything else in
+this package is imported at the first request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from airflow import __version__ as airflow_version
+from airflow.plugins_manager import AirflowPlugin
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+
+    Scope = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+    Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+    AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+PREFIX = "/rayagent"
+TASK_CLASSES = (
+    "RayAgentJobSensor",
+    "RayAgentRunPluginOperator",
+    "RayAgentStopJobOperator",
+    "RayAgentSubmitJobOperator",
+)
+"""Operators and sensors of one job, which have the tab."""
+_TASK_QUERY = "dag_id={DAG_ID}&run_id={RUN_ID}&task_id={TASK_ID}&map_index={MAP_INDEX}"
+_APPLIES_TO_SINCE = (3, 4)
+"""Older versions of Airflow show a tab on the task instances of all operators."""
+
+
+class LazyApp:
+    """The ASGI application of the page, which is imported at the first request."""
+
+    def __init__(self) -> None:
+        self._app: AsgiApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if self._app is None:
+            from airflow_provider_rayagent.ui.app import create_app
+
+            self._app = await asyncio.to_thread(create_app)
+        await self._app(scope, receive, send)
+
+
+def external_views(version: str) -> list[dict[str, Any]]:
+    """Return the pages for a version of Airflow; URLs are relative to its base URL."""
+    views: list[dict[str, Any]] = [
+        {"name": "Ray", "href": f".{PREFIX}/", "destination": "nav", "url_route": "ray", **_icons()}
+    ]
+    if tuple(int(part) for part in version.split(".")[:2]) >= _APPLIES_TO_SINCE:
+        views.append(
+            {
+                "name": "Ray job",
+                "href": f".{PREFIX}/task?{_TASK_QUERY}",
+                "destination": "task_instance",
+                "url_route": "ray-job",
+                "applies_to": {"operator": list(TASK_CLASSES)},
+                **_icons(),
+            }
+        )
+    return views
+
+
+def _icons() -> dict[str, str]:
+    return {
+        "icon": f".{PREFIX}/static/icon.svg",
+        "icon_dark_mode": f".{PREFIX}/static/icon-dark.svg",
+    }
+
+
+class RayAgentPlugin(AirflowPlugin):
+    """The page *Ray*, and the tab *Ray job* of a task instance (Airflow 3.4)."""
+
+    name = "rayagent"
+    fastapi_apps = [{"app": LazyApp(), "url_prefix": PREFIX, "name": "Ray"}]  # noqa: RUF012 - declared by the base class
+    external_views = external_views(airflow_version)

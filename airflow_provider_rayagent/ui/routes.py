@@ -1,0 +1,130 @@
+"""The routes for one connection: its jobs, cluster and Serve applications."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated, Any
+
+from airflow.api_fastapi.core_api.security import GetUserDep
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
+
+from airflow_provider_rayagent.client.validation import validate_job_id
+from airflow_provider_rayagent.ui import clusters
+from airflow_provider_rayagent.ui.access import EDIT_CONNECTION, READ_CONNECTION, SIGNED_IN
+from airflow_provider_rayagent.ui.connections import PageHook, readable_connections
+from airflow_provider_rayagent.ui.following import FollowedLog
+from airflow_provider_rayagent.ui.jobs import MAX_LIMIT, STATUSES, details_of, page_of
+from airflow_provider_rayagent.ui.streams import LogResponse, events, slots, text_of
+from airflow_provider_rayagent.ui.task_links import add_task_links
+
+router = APIRouter(default_response_class=JSONResponse)
+log = logging.getLogger(__name__)
+
+MAX_TEXT = 200
+EVENTS = "text/event-stream"
+NO_BUFFER = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
+"""Headers of a stream; the first one is for nginx."""
+
+
+@router.get("/api/connections", dependencies=SIGNED_IN)
+def get_connections(user: GetUserDep) -> dict[str, Any]:
+    """Return the connections that the user may read."""
+    return {"connections": readable_connections(user)}
+
+
+@router.get("/api/connections/{connection_id}/jobs", dependencies=READ_CONNECTION)
+async def get_jobs(
+    connection_id: str,
+    status: Annotated[list[str], Query(max_length=len(STATUSES))] = [],  # noqa: B006 - FastAPI copies it
+    text: Annotated[str, Query(max_length=MAX_TEXT)] = "",
+    offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
+) -> Any:
+    """Return some of the jobs that match, newest first."""
+    jobs, config = await clusters.jobs_of(connection_id)
+
+    def page() -> Any:
+        found = page_of(jobs, config.redact, statuses=status, text=text, offset=offset, limit=limit)
+        add_task_links(found["jobs"], config.job_namespace)
+        return found
+
+    return await run_in_threadpool(page)
+
+
+@router.get("/api/connections/{connection_id}/jobs/{job_id}", dependencies=READ_CONNECTION)
+async def get_job(connection_id: str, job_id: str) -> Any:
+    """Return the details of a job."""
+    job, config = await clusters.job_of(connection_id, validate_job_id(job_id))
+    details = details_of(job, job_id, config.redact)
+    await run_in_threadpool(add_task_links, [details], config.job_namespace)
+    return details
+
+
+@router.get("/api/connections/{connection_id}/jobs/{job_id}/log", dependencies=READ_CONNECTION)
+def get_log(
+    connection_id: str,
+    job_id: str,
+    request: Request,
+    user: GetUserDep,
+    last_event_id: Annotated[str, Header(max_length=MAX_TEXT)] = "",
+) -> LogResponse:
+    """Follow the log of a job."""
+    return log_events(connection_id, job_id, request, str(user.get_id()), last_event_id)
+
+
+@router.get("/api/connections/{connection_id}/jobs/{job_id}/log/download", dependencies=READ_CONNECTION)
+def download_log(connection_id: str, job_id: str, user: GetUserDep) -> LogResponse:
+    """Return the current log of a job as a file."""
+    return log_file(connection_id, job_id, str(user.get_id()))
+
+
+@router.post("/api/connections/{connection_id}/jobs/{job_id}/stop", dependencies=EDIT_CONNECTION)
+async def stop_job(connection_id: str, job_id: str, user: GetUserDep) -> dict[str, Any]:
+    """Request the stop of a job."""
+    valid_id = validate_job_id(job_id)
+    log.info("User %s stops job %s of connection %s", user.get_name(), valid_id, connection_id)
+    await clusters.stop_job(connection_id, valid_id)
+    return {}
+
+
+@router.get("/api/connections/{connection_id}/cluster", dependencies=READ_CONNECTION)
+async def get_cluster(connection_id: str) -> Any:
+    """Return the resources of the cluster."""
+    return (await clusters.resources_of(connection_id)).value
+
+
+@router.get("/api/connections/{connection_id}/applications", dependencies=READ_CONNECTION)
+async def get_applications(connection_id: str) -> dict[str, Any]:
+    """Return the Serve applications."""
+    return {"applications": (await clusters.applications_of(connection_id)).value}
+
+
+@router.delete("/api/connections/{connection_id}/applications/{name}", dependencies=EDIT_CONNECTION)
+async def delete_application(connection_id: str, name: str, user: GetUserDep) -> dict[str, Any]:
+    """Request the deletion of a Serve application."""
+    log.info("User %s deletes Serve application %r of connection %s", user.get_name(), name, connection_id)
+    await clusters.delete_application(connection_id, name)
+    return {}
+
+
+def log_events(connection_id: str, job_id: str, request: Request, user: str, last_event_id: str) -> LogResponse:
+    """Return a response that follows the log of a job."""
+    valid_id = validate_job_id(job_id)
+    slots.take(user)
+    content = events(
+        (connection_id, valid_id),
+        lambda: FollowedLog(PageHook(connection_id), valid_id),
+        last_event_id,
+        request.is_disconnected,
+    )
+    return LogResponse(content, user, media_type=EVENTS, headers=NO_BUFFER)
+
+
+def log_file(connection_id: str, job_id: str, user: str) -> LogResponse:
+    """Return a response with the current log of a job as a file."""
+    valid_id = validate_job_id(job_id)
+    slots.take(user)
+    headers = {**NO_BUFFER, "Content-Disposition": f'attachment; filename="{valid_id}.log"'}
+    return LogResponse(text_of(PageHook(connection_id), valid_id), user, media_type="text/plain", headers=headers)

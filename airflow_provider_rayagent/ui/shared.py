@@ -1,0 +1,72 @@
+"""Results of requests that all viewers share for a short time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from airflow_provider_rayagent.client.errors import RayAgentTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Hashable
+
+T = TypeVar("T")
+
+FRESH_SECONDS = 2.0
+"""How long a result is used, if getting it did not take longer."""
+WAIT_SECONDS = 4.5
+
+
+@dataclass
+class _Result:
+    task: asyncio.Task[Any]
+    started: float
+    expires: float | None = None
+
+
+class SharedResults:
+    """Get each result once for all who ask for it at about the same time. Errors are shared as well.
+
+    :param clock: monotonic, in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._results: dict[Hashable, _Result] = {}
+
+    async def get(self, key: Hashable, fetch: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return the result of ``fetch``, or that of an earlier call with the same key.
+
+        If the caller is cancelled, or does not get the result in time, ``fetch`` continues for the next one.
+
+        :raises RayAgentTimeoutError: if there is no result within :data:`WAIT_SECONDS`.
+        """
+        self._forget_expired()
+        result = self._results.get(key)
+        if result is None:
+            task = asyncio.create_task(fetch())
+            result = self._results[key] = _Result(task, self._clock())
+            task.add_done_callback(lambda _: self._finished(result))
+        await asyncio.wait((result.task,), timeout=WAIT_SECONDS)
+        if not result.task.done():
+            raise RayAgentTimeoutError(f"No answer within {WAIT_SECONDS:g} seconds; the page keeps asking.")
+        return cast("T", result.task.result())
+
+    def forget(self, *keys: Hashable) -> None:
+        """Do not use these results any more: they have changed."""
+        for key in keys:
+            self._results.pop(key, None)
+
+    def _finished(self, result: _Result) -> None:
+        now = self._clock()
+        result.expires = now + max(FRESH_SECONDS, now - result.started)
+        if not result.task.cancelled():
+            result.task.exception()
+
+    def _forget_expired(self) -> None:
+        now = self._clock()
+        for key, result in list(self._results.items()):
+            if result.expires is not None and result.expires <= now:
+                del self._results[key]

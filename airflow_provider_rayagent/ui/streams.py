@@ -1,0 +1,176 @@
+"""Send logs to viewers: as server-sent events, or as a file. Bounds how many streams there are, and how fast."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections import Counter
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from fastapi import HTTPException
+from fastapi.responses import StreamingResponse
+
+from airflow_provider_rayagent.client.errors import RayAgentError
+from airflow_provider_rayagent.ui.following import FollowedLog, FollowedLogs, end_of, follower_of, records_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from airflow_provider_rayagent.client.validation import JobId
+    from airflow_provider_rayagent.render.record_builder import Record
+    from airflow_provider_rayagent.ui.connections import PageHook
+    from airflow_provider_rayagent.ui.plugin import Receive, Scope, Send
+
+MAX_STREAMS = 100
+MAX_STREAMS_PER_USER = 10
+BYTES_PER_SECOND = 2_000_000
+"""To one viewer."""
+BATCH = 500
+"""Records in one event."""
+KEEP_ALIVE_SECONDS = 5.0
+"""After which a silent stream sends a comment, which also shows whether the viewer is still there."""
+_LEVELS = {level: logging.getLevelName(level).lower() for level in (logging.INFO, logging.WARNING, logging.ERROR)}
+
+logs = FollowedLogs()
+
+
+class Slots:
+    """The open streams, of each user and in all."""
+
+    def __init__(self, per_user: int = MAX_STREAMS_PER_USER, total: int = MAX_STREAMS) -> None:
+        self._per_user = per_user
+        self._total = total
+        self._open: Counter[str] = Counter()
+
+    def take(self, user: str) -> None:
+        """Count a stream; call :meth:`release` at its end.
+
+        :raises HTTPException: 429 if there are too many.
+        """
+        if self._open[user] >= self._per_user:
+            raise HTTPException(429, f"You have {self._per_user} logs open, the maximum: close one of them.")
+        if self._open.total() >= self._total:
+            raise HTTPException(429, f"{self._total} logs are open on this API server, the maximum: try again later.")
+        self._open[user] += 1
+
+    def release(self, user: str) -> None:
+        """Count a stream less."""
+        self._open[user] -= 1
+        if not self._open[user]:
+            del self._open[user]
+
+
+slots = Slots()
+
+
+class Pace:
+    """The rate of one stream.
+
+    :param rate: bytes per second.
+    """
+
+    def __init__(self, rate: float = BYTES_PER_SECOND) -> None:
+        self._rate = rate
+        self._free_at = 0.0
+
+    async def spend(self, size: int) -> None:
+        """Wait until a number of bytes may be sent."""
+        now = time.monotonic()
+        self._free_at = max(self._free_at, now) + size / self._rate
+        # Up to a second's worth may be sent at once.
+        if self._free_at > now + 1.0:
+            await asyncio.sleep(self._free_at - now - 1.0)
+
+
+class LogResponse(StreamingResponse):
+    """A stream that occupies one of a user's slots until it ends.
+
+    :param user: who has taken the slot.
+    """
+
+    def __init__(self, content: AsyncGenerator[str, None], user: str, **kwargs: Any) -> None:
+        super().__init__(content, **kwargs)
+        self._content = content
+        self._user = user
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response."""
+        try:
+            async with aclosing(self._content):
+                await super().__call__(scope, receive, send)
+        finally:
+            slots.release(self._user)
+
+
+async def events(
+    key: tuple[str, str],
+    create: Callable[[], FollowedLog],
+    last_event: str,
+    has_left: Callable[[], Awaitable[bool]],
+) -> AsyncGenerator[str, None]:
+    """Yield a job's log as server-sent events, from the newest records that are kept on.
+
+    An event ``records`` has a list of ``[level, text, is_from_job]``; ``skipped`` has the number of records that are
+    not sent; ``restart`` means that what follows is the log from its beginning; ``end`` has the reason, empty if the
+    log is complete, and is the last one.
+
+    :param last_event: id of the last event that the viewer got, from an earlier stream of this log.
+    :param has_left: whether the viewer has closed the connection.
+    """
+    log = logs.join(key, create)
+    pace = Pace()
+    try:
+        name, _, number = last_event.rpartition("-")
+        resumes = name == log.name and number.isdecimal()
+        position = int(number) if resumes else 0
+        if not resumes:
+            yield _event("restart", "")
+        while not await has_left():
+            batch = log.batch(position, BATCH)
+            position = batch.position
+            if batch.skipped:
+                yield _event("skipped", batch.skipped)
+            if batch.records:
+                rows = [(_level(record), record.text, record.from_job) for record in batch.records]
+                text = _event("records", rows, f"{log.name}-{position}")
+                await pace.spend(len(text))
+                yield text
+            elif log.end is not None:
+                yield _event("end", log.end)
+                return
+            else:
+                await log.wait(position, KEEP_ALIVE_SECONDS)
+                yield ":\n\n"
+    finally:
+        logs.leave(key, log)
+
+
+async def text_of(hook: PageHook, job_id: JobId) -> AsyncGenerator[str, None]:
+    """Yield the job's current log as text, with an explanation at its end if it cannot be read."""
+    pace = Pace()
+    try:
+        async with hook:
+            follower = await follower_of(hook, job_id, once=True)
+            async with aclosing(records_of(follower)) as found:
+                async for records in found:
+                    lines = [f"{record.text}\n" for record in records if record.from_job]
+                    if lines:
+                        text = "".join(lines)
+                        await pace.spend(len(text))
+                        yield text
+            if follower.error is not None:
+                yield f"[{end_of(follower)}]\n"
+    except RayAgentError as error:
+        yield f"[{error.detail}]\n"
+
+
+def _event(kind: str, data: object, number: str | None = None) -> str:
+    head = "" if number is None else f"id: {number}\n"
+    return f"{head}event: {kind}\ndata: {json.dumps(data)}\n\n"
+
+
+def _level(record: Record) -> str:
+    return _LEVELS.get(record.level, "error" if record.level > logging.ERROR else "info")

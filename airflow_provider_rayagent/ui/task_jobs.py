@@ -1,0 +1,80 @@
+"""The job of one task instance, from what Airflow has stored about this task instance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from airflow.models import TaskInstance
+from airflow.models.renderedtifields import RenderedTaskInstanceFields
+from airflow.models.xcom import XComModel
+from airflow.utils.session import create_session
+from fastapi import HTTPException
+from sqlalchemy import select
+
+from airflow_provider_rayagent.client.validation import JobId, is_job_id
+from airflow_provider_rayagent.tasks.starting import JOB_ID_KEY
+from airflow_provider_rayagent.ui.task_links import TaskKey, is_derived_from, named_in
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy.orm import Session
+
+CONN_FIELD, JOB_FIELD = "rayagent_conn_id", "job_id"
+"""Template fields of the operators and sensors of a job."""
+
+
+class TaskJob(NamedTuple):
+    """The job of a task instance.
+
+    :param is_proven: whether the id is an argument of the task; otherwise :func:`belongs_to` must confirm it, since an
+        XCom can be changed by users.
+    """
+
+    key: TaskKey
+    state: str | None
+    connection_id: str
+    job_id: JobId
+    is_proven: bool
+
+
+def find_task_job(key: TaskKey) -> TaskJob:
+    """Return the job of a task instance.
+
+    :raises HTTPException: 404 if there is no such task instance, or if it has no job (yet).
+    """
+    with create_session(scoped=False) as session:
+        ti = session.scalars(
+            select(TaskInstance).where(
+                TaskInstance.dag_id == key.dag_id,
+                TaskInstance.run_id == key.run_id,
+                TaskInstance.task_id == key.task_id,
+                TaskInstance.map_index == key.map_index,
+            )
+        ).first()
+        if ti is None:
+            raise HTTPException(404, "There is no such task instance.")
+        fields: Mapping[str, Any] = RenderedTaskInstanceFields.get_templated_fields(ti, session=session) or {}
+        connection_id, argument = fields.get(CONN_FIELD), fields.get(JOB_FIELD)
+        if not isinstance(connection_id, str):
+            raise HTTPException(404, "This task has not run yet, or it is not a task of a Ray job.")
+        # A task that starts several jobs with the same argument gives them numbers.
+        job_id = str(_stored_job_id(key, session) or argument or "")
+        if not is_job_id(job_id):
+            raise HTTPException(404, "This task has no job yet.")
+        return TaskJob(key, ti.state, connection_id, JobId(job_id), is_proven=job_id == argument)
+
+
+def belongs_to(task_job: TaskJob, job: Mapping[str, Any], namespace: str | None) -> bool:
+    """Whether a job is that of the task instance."""
+    if task_job.is_proven or named_in(job.get("metadata")) == task_job.key:
+        return True
+    return is_derived_from(task_job.job_id, task_job.key, namespace)
+
+
+def _stored_job_id(key: TaskKey, session: Session) -> Any:
+    query = XComModel.get_many(
+        run_id=key.run_id, key=JOB_ID_KEY, task_ids=key.task_id, dag_ids=key.dag_id, map_indexes=key.map_index
+    )
+    found = session.scalars(query).first()
+    return None if found is None else XComModel.deserialize_value(found)

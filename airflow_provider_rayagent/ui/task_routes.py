@@ -1,0 +1,74 @@
+"""The routes for one task instance: its job and no other."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from airflow.api_fastapi.core_api.security import GetUserDep
+from fastapi import APIRouter, Header, HTTPException, Path, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
+
+from airflow_provider_rayagent.ui import clusters
+from airflow_provider_rayagent.ui.access import READ_TASK_LOGS
+from airflow_provider_rayagent.ui.jobs import details_of
+from airflow_provider_rayagent.ui.routes import MAX_TEXT, log_events, log_file
+from airflow_provider_rayagent.ui.streams import LogResponse
+from airflow_provider_rayagent.ui.task_jobs import TaskJob, belongs_to, find_task_job
+from airflow_provider_rayagent.ui.task_links import TaskKey
+
+router = APIRouter(
+    prefix="/api/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/{map_index}", default_response_class=JSONResponse
+)
+MapIndex = Annotated[int, Path(ge=-1)]
+_USE = ("cpu", "memory", "gpu", "node_counts")
+"""The part of the cluster's resources that a user sees who may not read the connection."""
+
+
+@router.get("/job", dependencies=READ_TASK_LOGS)
+async def get_job(dag_id: str, run_id: str, task_id: str, map_index: MapIndex) -> Any:
+    """Return the details of the task's job."""
+    task_job, details = await _job_of(TaskKey(dag_id, run_id, task_id, map_index))
+    return {**details, "task_state": task_job.state}
+
+
+@router.get("/job/log", dependencies=READ_TASK_LOGS)
+async def get_log(
+    dag_id: str,
+    run_id: str,
+    task_id: str,
+    map_index: MapIndex,
+    request: Request,
+    user: GetUserDep,
+    last_event_id: Annotated[str, Header(max_length=MAX_TEXT)] = "",
+) -> LogResponse:
+    """Follow the log of the task's job."""
+    task_job, _ = await _job_of(TaskKey(dag_id, run_id, task_id, map_index))
+    return log_events(task_job.connection_id, task_job.job_id, request, str(user.get_id()), last_event_id)
+
+
+@router.get("/job/log/download", dependencies=READ_TASK_LOGS)
+async def download_log(dag_id: str, run_id: str, task_id: str, map_index: MapIndex, user: GetUserDep) -> LogResponse:
+    """Return the current log of the task's job as a file."""
+    task_job, _ = await _job_of(TaskKey(dag_id, run_id, task_id, map_index))
+    return log_file(task_job.connection_id, task_job.job_id, str(user.get_id()))
+
+
+@router.get("/cluster", dependencies=READ_TASK_LOGS)
+async def get_cluster(dag_id: str, run_id: str, task_id: str, map_index: MapIndex) -> Any:
+    """Return how much of the cluster that runs the task's job is in use."""
+    task_job, _ = await _job_of(TaskKey(dag_id, run_id, task_id, map_index))
+    resources = (await clusters.resources_of(task_job.connection_id)).value
+    return {name: resources.get(name) for name in _USE}
+
+
+async def _job_of(key: TaskKey) -> tuple[TaskJob, Any]:
+    """Return a task instance's job, and its details.
+
+    :raises HTTPException: 404 if the task instance has none.
+    """
+    task_job = await run_in_threadpool(find_task_job, key)
+    job, config = await clusters.job_of(task_job.connection_id, task_job.job_id)
+    if not await run_in_threadpool(belongs_to, task_job, job, config.job_namespace):
+        raise HTTPException(404, "The job that is stored for this task was not started by it.")
+    return task_job, details_of(job, task_job.job_id, config.redact)
