@@ -1,0 +1,69 @@
+// Build elements. Text is only ever set as text, never as markup.
+
+/**
+ * Return a new element.
+ * @param {string} tag its name, with classes: "div.card.wide"
+ * @param {object} properties attributes; functions are listeners of the event of that name
+ * @param {...(Node|string|null)} children
+ */
+export function element(tag, properties = {}, ...children) {
+  const [name, ...classes] = tag.split(".");
+  const made = document.createElement(name);
+  made.classList.add(...classes);
+  for (const [key, value] of Object.entries(properties)) {
+    if (typeof value === "function") made.addEventListener(key, value);
+    else if (value === true) made.setAttribute(key, "");
+    else if (value !== null && value !== undefined && value !== false) made.setAttribute(key, value);
+  }
+  made.append(...children.filter((each) => each !== null && each !== undefined));
+  return made;
+}
+
+/** Replace what a container has, unless it was made from the same data; the focus stays on the same key. */
+export function show(container, data, make) {
+  const text = JSON.stringify(data);
+  if (container.shownData === text) return;
+  container.shownData = text;
+  const focused = container.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+  container.replaceChildren(...[make(data)].flat().filter(Boolean));
+  if (focused) container.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+}
+
+/** Return a box with a sentence about what went wrong, or what there is not. */
+export function message(text, kind = "error") {
+  return element(`p.message.${kind}`, { role: kind === "error" ? "alert" : "status" }, text);
+}
+
+/** Return a table. @param columns [class, heading] of each */
+export function table(label, columns, rows) {
+  const head = columns.map(([kind, text]) => element(`th${kind && `.${kind}`}`, { scope: "col" }, text));
+  return element(
+    "table",
+    { "aria-label": label },
+    element("thead", {}, element("tr", {}, ...head)),
+    element("tbody", {}, ...rows),
+  );
+}
+
+/** Ask before something is done. @returns {Promise<boolean>} */
+export function confirm(question, action) {
+  return new Promise((resolve) => {
+    const close = (answer) => () => {
+      dialog.remove();
+      resolve(answer);
+    };
+    const dialog = element(
+      "dialog",
+      { cancel: close(false), "aria-label": action },
+      element("p", {}, question),
+      element(
+        "div.buttons",
+        {},
+        element("button", { type: "button", click: close(false), autofocus: true }, "Cancel"),
+        element("button.danger", { type: "button", click: close(true) }, action),
+      ),
+    );
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}

@@ -1,0 +1,34 @@
+// Values as text.
+
+const times = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const numbers = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
+
+/** Return a time in the user's zone. @param {number|null} milliseconds since the epoch */
+export function time(milliseconds) {
+  return milliseconds > 0 ? times.format(new Date(milliseconds)) : "–";
+}
+
+export function duration(seconds) {
+  if (!(seconds >= 0)) return "–";
+  if (seconds < 60) return `${numbers.format(seconds)} s`;
+  const whole = Math.floor(seconds);
+  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor((whole % 3600) / 60)];
+  return hours ? `${hours} h ${minutes} min` : `${minutes} min ${whole % 60} s`;
+}
+
+/** Return how long a job has run. */
+export function durationOf(job) {
+  if (job.duration !== null) return duration(job.duration);
+  return job.status === "RUNNING" && job.start_time ? duration((Date.now() - job.start_time) / 1000) : "–";
+}
+
+export function number(value) {
+  return numbers.format(value);
+}
+
+export function bytes(value) {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let unit = 0;
+  for (; value >= 1024 && unit < units.length - 1; unit += 1) value /= 1024;
+  return `${numbers.format(value)} ${units[unit]}`;
+}

@@ -1,0 +1,33 @@
+// The Airflow page around this one: its theme, and its addresses. Both are of the same origin.
+
+/** Use the theme that was chosen in Airflow, or that of the system. */
+export function followTheme() {
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const apply = () => {
+    const chosen = localStorage.getItem("theme");
+    const dark = chosen === "dark" || (chosen !== "light" && system.matches);
+    document.documentElement.dataset.theme = dark ? "dark" : "light";
+  };
+  apply();
+  system.addEventListener("change", apply);
+  // Other documents of this origin get this event, the one that changed the value does not.
+  addEventListener("storage", apply);
+}
+
+/** Return the address of a task instance. */
+export function taskAddress({ dag_id, run_id, task_id, map_index }) {
+  const parts = ["dags", dag_id, "runs", run_id, "tasks", task_id];
+  if (map_index >= 0) parts.push("mapped", map_index);
+  return new URL(`../${parts.map(encodeURIComponent).join("/")}`, document.baseURI).href;
+}
+
+/** Open a page of Airflow in place of the one around this one: the frame itself may not. */
+export function openInHost(address, download = null) {
+  const host = window.parent.document;
+  const link = host.createElement("a");
+  link.href = address;
+  if (download !== null) link.download = download;
+  host.body.append(link);
+  link.click();
+  link.remove();
+}

@@ -1,0 +1,102 @@
+// One job: its details, why it failed, and its log.
+
+import { call, change, path, poll } from "./api.js";
+import { confirm, element, message, show } from "./dom.js";
+import { durationOf, time } from "./format.js";
+import { badge, submitter } from "./jobs.js";
+import { liveLog } from "./log.js";
+
+const REFRESH_SECONDS = 3;
+const ENDED = ["SUCCEEDED", "FAILED", "STOPPED"];
+
+/**
+ * Show a job in a container.
+ * @param {string} route of the job; that of its log is below it
+ * @param {{stop?: string, cluster?: string}} routes of what the user may do, and see, besides
+ * @returns {() => void} a function that ends it
+ */
+export function showJob(main, route, { stop = null, back = null, extra = null } = {}) {
+  const head = element("div.job-head");
+  const note = element("div");
+  const facts = element("div.card");
+  const logPlace = element("div.log-place");
+  main.replaceChildren(...[back, head, note, facts, logPlace].filter(Boolean));
+  let log = null;
+
+  async function refresh(signal) {
+    try {
+      const job = await call(route, { signal });
+      show(note, job.reason ?? "", (reason) => (reason ? element("pre.reason", {}, reason) : []));
+      show(head, [job.job_id, job.status], () => heading(job));
+      show(facts, job, details);
+      if (!log) {
+        log = liveLog(`${route}/log`, `${job.job_id}.log`);
+        logPlace.replaceChildren(log.view);
+      }
+      if (extra) await extra(signal);
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      show(note, { error: error.message }, () => message(error.message, error.status === 404 ? "info" : "error"));
+    }
+  }
+
+  function heading(job) {
+    const ended = ENDED.includes(job.status);
+    return [
+      element("h2", {}, job.job_id),
+      badge(job.status),
+      stop && !ended
+        ? element("button.danger", { type: "button", "data-key": "stop", click: () => ask(job) }, "Stop")
+        : null,
+    ];
+  }
+
+  async function ask(job) {
+    if (!(await confirm(`Stop job ${job.job_id}?`, "Stop job"))) return;
+    try {
+      await change("POST", stop);
+      polling.now();
+    } catch (error) {
+      show(note, { error: error.message }, () => message(`The job was not stopped. ${error.message}`));
+    }
+  }
+
+  const polling = poll(refresh, REFRESH_SECONDS);
+  return () => {
+    polling.stop();
+    log?.close();
+  };
+}
+
+/** Show the view of one job of a connection. */
+export function jobView(main, connection, jobId) {
+  const route = path("connections", connection, "jobs", jobId);
+  const back = element("a.back", { href: `#/${encodeURIComponent(connection)}/jobs` }, "← All jobs");
+  return showJob(main, route, { stop: `${route}/stop`, back });
+}
+
+function details(job) {
+  const ended = job.end_time ? time(job.end_time) : "–";
+  const facts = [
+    ["Started", time(job.start_time)],
+    ["Ended", ended],
+    ["Duration", durationOf(job)],
+    ["Task", job.task ? submitter(job) : null],
+    ["Exit code", job.driver_exit_code],
+    ["Error", job.error_type],
+    ["Entrypoint", element("code", {}, job.entrypoint || "–")],
+    ["Message", job.reason ? null : job.message],
+    ...Object.entries(metadata(job)).map(([name, value]) => [name, String(value)]),
+  ];
+  const shown = facts.filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return element(
+    "dl",
+    {},
+    ...shown.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value instanceof Node ? value : String(value))]),
+  );
+}
+
+function metadata(job) {
+  if (job.metadata && typeof job.metadata === "object") return job.metadata;
+  return job.metadata ? { Metadata: job.metadata } : {};
+}

@@ -1,0 +1,139 @@
+// The list of the jobs of a connection.
+
+import { call, path, poll } from "./api.js";
+import { element, message, show, table } from "./dom.js";
+import { durationOf, number, time } from "./format.js";
+import { openInHost, taskAddress } from "./host.js";
+
+const REFRESH_SECONDS = 5;
+const LIMIT = 50;
+const STATUSES = ["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED", "OTHER"];
+const COLUMNS = [
+  ["status", "Status"],
+  ["id", "Job"],
+  ["time", "Started"],
+  ["duration", "Duration"],
+  ["entrypoint", "Entrypoint"],
+  ["submitter", "Submitted by"],
+];
+
+/** Show the view in a container. @returns {() => void} a function that ends it */
+export function jobsView(main, connection) {
+  const filter = { status: new Set(), text: "", offset: 0 };
+  const text = element("input", {
+    type: "search",
+    placeholder: "Search id, entrypoint, metadata",
+    "aria-label": "Search jobs",
+    input: () => update({ text: text.value, offset: 0 }),
+  });
+  const statuses = STATUSES.map((name) =>
+    element("button.filter", { type: "button", "aria-pressed": "false", click: () => toggle(name) }, label(name)),
+  );
+  const list = element("div.list");
+  const pages = element("div.pages");
+  main.replaceChildren(
+    element("div.tools", {}, text, element("div.filters", { role: "group", "aria-label": "Status" }, ...statuses)),
+    list,
+    pages,
+  );
+
+  function toggle(name) {
+    if (!filter.status.delete(name)) filter.status.add(name);
+    statuses[STATUSES.indexOf(name)].setAttribute("aria-pressed", String(filter.status.has(name)));
+    update({ offset: 0 });
+  }
+
+  function update(changes) {
+    Object.assign(filter, changes);
+    polling.now();
+  }
+
+  async function refresh(signal) {
+    const query = new URLSearchParams({ text: filter.text, offset: filter.offset, limit: LIMIT });
+    for (const name of filter.status) query.append("status", name);
+    try {
+      const found = await call(`${path("connections", connection, "jobs")}?${query}`, { signal });
+      STATUSES.forEach((name, at) => {
+        statuses[at].textContent = `${label(name)} ${number(found.counts[name])}`;
+        statuses[at].hidden = name === "OTHER" && !found.counts[name];
+      });
+      show(list, found, (data) => jobTable(data, connection, filter));
+      show(pages, [filter.offset, found.total], () => pager(found.total));
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      show(list, { error: error.message }, () => message(error.message));
+      show(pages, null, () => []);
+    }
+  }
+
+  function pager(total) {
+    if (total <= LIMIT) return element("span", {}, `${number(total)} ${total === 1 ? "job" : "jobs"}`);
+    const last = Math.min(filter.offset + LIMIT, total);
+    const go = (offset) => () => update({ offset });
+    return [
+      element(
+        "button",
+        { type: "button", disabled: !filter.offset, "data-key": "newer", click: go(Math.max(filter.offset - LIMIT, 0)) },
+        "Newer",
+      ),
+      element("span", {}, `${number(filter.offset + 1)}–${number(last)} of ${number(total)}`),
+      element(
+        "button",
+        { type: "button", disabled: last >= total, "data-key": "older", click: go(filter.offset + LIMIT) },
+        "Older",
+      ),
+    ];
+  }
+
+  const polling = poll(refresh, REFRESH_SECONDS);
+  return polling.stop;
+}
+
+function jobTable({ jobs }, connection, filter) {
+  if (!jobs.length) {
+    const filtered = filter.text || filter.status.size;
+    return message(filtered ? "No job matches the filter." : "The cluster has no jobs.", "info");
+  }
+  const rows = jobs.map((job) => {
+    const address = `#/${encodeURIComponent(connection)}/jobs/${encodeURIComponent(job.job_id)}`;
+    const name = job.openable
+      ? element("a", { href: address, "data-key": job.job_id }, job.job_id)
+      : element("span", { title: "A driver without a submission id, or an id that cannot be opened here." }, job.job_id);
+    return element(
+      "tr",
+      {},
+      element("td.status", {}, badge(job.status)),
+      element("td.id", { title: job.job_id }, name),
+      element("td.time", {}, time(job.start_time)),
+      element("td.duration", {}, durationOf(job)),
+      element("td.entrypoint", { title: job.entrypoint }, job.entrypoint),
+      element("td.submitter", {}, submitter(job)),
+    );
+  });
+  return table("Jobs", COLUMNS, rows);
+}
+
+/** Return the status as a colored badge. */
+export function badge(status) {
+  return element("span.badge", { "data-status": String(status).toUpperCase() }, String(status));
+}
+
+/** Return who submitted a job: a link to the task instance, or what the metadata says. */
+export function submitter(job) {
+  if (job.task) {
+    const address = taskAddress(job.task);
+    const click = (event) => {
+      event.preventDefault();
+      openInHost(address);
+    };
+    const index = job.task.map_index >= 0 ? ` [${job.task.map_index}]` : "";
+    const text = `${job.task.dag_id} / ${job.task.task_id}${index}`;
+    return element("a", { href: address, click, title: `Task of run ${job.task.run_id}`, "data-key": `task ${job.job_id}` }, text);
+  }
+  const metadata = job.metadata && typeof job.metadata === "object" ? job.metadata : {};
+  return metadata.airflow_owner ?? metadata.user ?? metadata.owner ?? metadata.name ?? "–";
+}
+
+function label(status) {
+  return status[0] + status.slice(1).toLowerCase();
+}

@@ -1,0 +1,68 @@
+// The page: it has a view for each part of a cluster. The fragment of the address says which one is shown.
+
+import { call, path } from "./api.js";
+import { clusterView } from "./cluster.js";
+import { element, message } from "./dom.js";
+import { followTheme } from "./host.js";
+import { jobView } from "./job.js";
+import { jobsView } from "./jobs.js";
+import { serveView } from "./serve.js";
+
+const VIEWS = { jobs: "Jobs", cluster: "Cluster", serve: "Serve" };
+const NO_CONNECTION =
+  "There is no connection of type Ray agent that you may read. An administrator can create one under Admin, Connections.";
+
+const main = document.getElementById("main");
+const select = document.getElementById("connection");
+const views = document.getElementById("views");
+let end = () => {};
+
+function route() {
+  const [, connection, view = "jobs", id] = location.hash.split("/").map(decodeURIComponent);
+  return { connection, view: view in VIEWS ? view : "jobs", id };
+}
+
+function render() {
+  const { connection, view, id } = route();
+  end();
+  if (!connection) return;
+  select.value = connection;
+  views.replaceChildren(
+    ...Object.entries(VIEWS).map(([name, title]) =>
+      element(
+        "a",
+        { href: `#/${encodeURIComponent(connection)}/${name}`, "aria-current": name === view ? "page" : null },
+        title,
+      ),
+    ),
+  );
+  if (view === "cluster") end = clusterView(main, connection);
+  else if (view === "serve") end = serveView(main, connection);
+  else end = id ? jobView(main, connection, id) : jobsView(main, connection);
+}
+
+async function start() {
+  followTheme();
+  try {
+    const { connections } = await call(path("connections"));
+    const { connection } = route();
+    // One that is not listed, such as that of a secrets backend, can be opened by its address.
+    const listed = connection && !connections.includes(connection) ? [...connections, connection] : connections;
+    if (!listed.length) {
+      main.replaceChildren(message(NO_CONNECTION, "info"));
+      return;
+    }
+    select.replaceChildren(...listed.map((each) => element("option", { value: each }, each)));
+    select.disabled = false;
+    select.addEventListener("change", () => {
+      location.hash = `#/${encodeURIComponent(select.value)}/${route().view}`;
+    });
+    addEventListener("hashchange", render);
+    if (connection) render();
+    else location.replace(`#/${encodeURIComponent(listed[0])}/jobs`);
+  } catch (error) {
+    main.replaceChildren(message(error.message));
+  }
+}
+
+start();
