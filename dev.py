@@ -44,7 +44,7 @@ FLOOR = "3.10"
 INTERRUPTED = 130
 PARALLEL = ["-n", "4", "--dist", "worksteal"]
 """More processes than cores, since unit tests mostly wait."""
-SUITES = ("unit", "scripted", "tail", "stack", "local", "contract", "system", "deployed", "docs", "packaging")
+SUITES = ("unit", "scripted", "tail", "stack", "local", "contract", "ui", "system", "deployed", "docs", "packaging")
 ENVIRONMENTS = {"deployed": "deployed"}
 """The environments of suites that do not run in the environment ``test``."""
 PRERELEASE = {

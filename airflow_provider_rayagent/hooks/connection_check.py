@@ -106,24 +106,41 @@ def explain_refusal(agent: BlockingAgent, status: int | None, make: Callable[[Se
     :param make: returns the refused request, which is repeated without each credential other than the token.
     """
     config = agent.config
-    service = config.service
-    noun = f"{service.noun[0].upper()}{service.noun[1:]}"
-    token = service.credentials[0]
-    fields = [each.field for each in service.credentials if each.header in config.headers]
-    if config.token_file is not None:
-        fields.insert(0, "token_file")
-    elif token.header not in config.headers:
-        missing = f"{noun} requires a token ({status}), but the connection has no {field_name(token.field)}."
-        return Finding("token", Result.WRONG, missing)
+    refusal = describe_refusal(config, status)
+    if not _has_token(config):
+        return Finding("token", Result.WRONG, refusal)
     rejected = _rejected_field(agent, make)
     if rejected is not None:
-        text = f"{noun} accepts the token, but not the {field_name(rejected)} ({status}): correct it."
+        text = f"{_noun(config)} accepts the token, but not the {field_name(rejected)} ({status}): correct it."
         return Finding("tenant", Result.WRONG, text)
-    refusal = f"{noun} rejected the token ({status}): check the {' and the '.join(map(field_name, fields))}."
-    if service is RAY and _identity(agent, RAY) is None:
+    if config.service is RAY and _identity(agent, RAY) is None:
         # A dashboard tells without a token what it is, but an agent does not.
         refusal = f"{refusal} If this is an agent, set {field_name('service')} to {AGENT.name}."
     return Finding("token", Result.WRONG, refusal)
+
+
+def describe_refusal(config: AgentConfig, status: int | None) -> str:
+    """Return what to correct in a connection whose token is missing or rejected, as far as that is known by itself.
+
+    :param status: 401 or 403.
+    """
+    credentials = config.service.credentials
+    if not _has_token(config):
+        field = field_name(credentials[0].field)
+        return f"{_noun(config)} requires a token ({status}), but the connection has no {field}."
+    fields = [each.field for each in credentials if each.header in config.headers]
+    if config.token_file is not None:
+        fields.insert(0, "token_file")
+    return f"{_noun(config)} rejected the token ({status}): check the {' and the '.join(map(field_name, fields))}."
+
+
+def _has_token(config: AgentConfig) -> bool:
+    return config.token_file is not None or config.service.credentials[0].header in config.headers
+
+
+def _noun(config: AgentConfig) -> str:
+    noun = config.service.noun
+    return f"{noun[0].upper()}{noun[1:]}"
 
 
 def _rejected_field(agent: BlockingAgent, make: Callable[[Service], Operation]) -> str | None:

@@ -6,6 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from airflow_provider_rayagent.client import applications
+from airflow_provider_rayagent.client.errors import (
+    RayAgentAuthenticationError,
+    RayAgentError,
+    RayAgentPermissionError,
+)
+from airflow_provider_rayagent.hooks.connection_check import describe_refusal
 from airflow_provider_rayagent.ui.connections import PageHook
 from airflow_provider_rayagent.ui.jobs import newest_first, sanitized
 from airflow_provider_rayagent.ui.shared import SharedResults
@@ -83,7 +89,10 @@ async def _get(
 async def _send(connection_id: str, make: Callable[[Service], Operation]) -> Answer:
     async with PageHook(connection_id) as hook:
         agent = await hook.get_async_conn()
-        return Answer(await agent.send(make(agent.config.service), tries=1), agent.config)
+        try:
+            return Answer(await agent.send(make(agent.config.service), tries=1), agent.config)
+        except (RayAgentAuthenticationError, RayAgentPermissionError) as error:
+            raise RayAgentError(describe_refusal(agent.config, error.status_code), error.status_code) from error
 
 
 def _texts(value: Any, redact: Redactor) -> Any:

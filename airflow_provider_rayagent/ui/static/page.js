@@ -9,6 +9,7 @@ import { jobsView } from "./jobs.js";
 import { serveView } from "./serve.js";
 
 const VIEWS = { jobs: "Jobs", cluster: "Cluster", serve: "Serve" };
+const DEFAULT = "rayagent_default";
 const NO_CONNECTION =
   "There is no connection of type Ray agent that you may read. An administrator can create one under Admin, Connections.";
 
@@ -59,7 +60,7 @@ async function start() {
     });
     addEventListener("hashchange", render);
     if (connection) render();
-    else location.replace(`#/${encodeURIComponent(listed[0])}/jobs`);
+    else location.replace(`#/${encodeURIComponent(listed.includes(DEFAULT) ? DEFAULT : listed[0])}/jobs`);
   } catch (error) {
     main.replaceChildren(message(error.message));
   }

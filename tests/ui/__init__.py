@@ -1,0 +1,3 @@
+"""The Ray page on a real API server."""
+
+from __future__ import annotations

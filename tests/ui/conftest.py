@@ -1,0 +1,114 @@
+"""One API server of Airflow, with users of different roles, and one scripted agent for all tests of this folder."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.scripted import Application, Job, ScriptedAgent
+from tests.stack.api_server import ApiServer, api_server
+from tests.stack.processes import free_ports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HERE = Path(__file__).parent
+TOKEN = "token-of-the-agent"
+SECRET = "value-of-a-variable"
+PASSWORD = "password-of-a-test"
+FAB = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
+DAG_ID = "mine"
+BASIC = [("can_read", "Website"), ("can_read", "Task Logs"), ("can_read", "Task Instances"), ("can_read", "DAG Runs")]
+ROLES = {
+    "ReadsConnections": [("can_read", "Website"), ("can_read", "Connections")],
+    "ReadsItsDag": [*BASIC, ("can_read", f"DAG:{DAG_ID}")],
+    "ReadsAnotherDag": [*BASIC, ("can_read", "DAG:other")],
+}
+"""Permissions of roles that FAB does not have by itself."""
+USERS = {
+    "viewer": "Viewer",
+    "reader": "ReadsConnections",
+    "owner": "ReadsItsDag",
+    "other": "ReadsAnotherDag",
+    "editor": "Op",
+    "admin": "Admin",
+}
+MAKE_USERS = """
+import json, sys
+from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
+
+roles, users, password = json.loads(sys.argv[1])
+with get_application_builder() as builder:
+    manager = builder.sm
+    for name, permissions in roles.items():
+        role = manager.add_role(name)
+        for action, resource in permissions:
+            manager.add_permission_to_role(role, manager.create_permission(action, resource))
+    for name, role in users.items():
+        assert manager.add_user(name, name, name, f"{name}@example.com", manager.find_role(role), password)
+"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.ui)
+
+
+@pytest.fixture(scope="session")
+def running_job() -> Job:
+    return Job("a line\nWARNING: odd\n<script>document.hacked = 1</script>\n", status="RUNNING", job_id="running")
+
+
+@pytest.fixture(scope="session")
+def agent(running_job: Job) -> Iterator[ScriptedAgent]:
+    secret = {
+        "runtime_env": {"env_vars": {"KEY": SECRET}},
+        "metadata": {"airflow_masked_env_vars": '["KEY"]', "note": f"{SECRET} {TOKEN}", "owner": "ada"},
+        "message": f"Job entrypoint command failed with exit code 1: {SECRET}",
+        "driver_exit_code": 1,
+    }
+    with ScriptedAgent(
+        running_job,
+        Job(f"key {SECRET} {TOKEN}\n", "FAILED", "failed", details=secret, entrypoint=f"run {SECRET}"),
+        Job("a\nb\n", job_id="succeeded"),
+        Job(status="PENDING", job_id="waits"),
+        Job("c\n", "RUNNING", "stoppable"),
+        applications=[Application("app"), Application("kept")],
+        token=TOKEN,
+    ) as scripted:
+        yield scripted
+
+
+@pytest.fixture(scope="session")
+def server(agent: ScriptedAgent) -> Iterator[ApiServer]:
+    """An API server with connections to the agent, to nobody, with a wrong token, and of another type."""
+    agents = {"conn_type": "rayagent", "host": agent.url, "password": TOKEN}
+    connections = {
+        "ray_a": agents,
+        "ray_dead": {**agents, "host": f"http://127.0.0.1:{free_ports(1)[0]}"},
+        "ray_refused": {**agents, "password": "wrong-token"},
+        "ray_no_host": {"conn_type": "rayagent", "password": TOKEN},
+        "web": {**agents, "conn_type": "http"},
+    }
+    settings = {
+        "AIRFLOW__CORE__AUTH_MANAGER": FAB,
+        "AIRFLOW__FAB__UPDATE_FAB_PERMS": "True",
+        "AIRFLOW__API_AUTH__JWT_SECRET": "of-the-tests" * 6,
+    }
+    with api_server(connections=connections, settings=settings) as running:
+        arguments = [sys.executable, "-c", MAKE_USERS, json.dumps([ROLES, USERS, PASSWORD])]
+        done = subprocess.run(arguments, env=running.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert done.returncode == 0, done.stdout
+        yield running
+
+
+@pytest.fixture(scope="session")
+def tokens(server: ApiServer) -> dict[str, str | None]:
+    """The tokens of the users, and none for nobody."""
+    return {"nobody": None, **{name: server.sign_in(name, PASSWORD) for name in USERS}}

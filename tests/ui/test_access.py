@@ -1,0 +1,126 @@
+"""Who may call which route: all routes, with the real roles of FAB."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from fastapi.routing import APIRoute
+
+from airflow_provider_rayagent.ui.access import OWN_HEADER
+from airflow_provider_rayagent.ui.app import WithHeaders, create_app
+from tests.ui.conftest import DAG_ID, USERS
+
+if TYPE_CHECKING:
+    from tests.scripted import ScriptedAgent
+    from tests.stack.api_server import ApiServer
+
+VALUES = {
+    "connection_id": "ray_a",
+    "job_id": "succeeded",
+    "name": "app",
+    "dag_id": DAG_ID,
+    "run_id": "run",
+    "task_id": "task",
+    "map_index": "-1",
+}
+SIGNED_IN = set(USERS)
+CONNECTION, EDIT, TASK_LOGS = {"reader", "editor", "admin"}, {"editor", "admin"}, {"viewer", "owner", "editor", "admin"}
+TABLE: dict[tuple[str, str], set[str]] = {
+    ("GET", "/"): SIGNED_IN,
+    ("GET", "/task"): SIGNED_IN,
+    ("GET", "/static/{name}"): SIGNED_IN,
+    ("GET", "/api/connections"): SIGNED_IN,
+    ("GET", "/api/connections/{connection_id}/jobs"): CONNECTION,
+    ("GET", "/api/connections/{connection_id}/jobs/{job_id}"): CONNECTION,
+    ("GET", "/api/connections/{connection_id}/jobs/{job_id}/log"): CONNECTION,
+    ("GET", "/api/connections/{connection_id}/jobs/{job_id}/log/download"): CONNECTION,
+    ("POST", "/api/connections/{connection_id}/jobs/{job_id}/stop"): EDIT,
+    ("GET", "/api/connections/{connection_id}/cluster"): CONNECTION,
+    ("GET", "/api/connections/{connection_id}/applications"): CONNECTION,
+    ("DELETE", "/api/connections/{connection_id}/applications/{name}"): EDIT,
+    ("GET", "/api/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/{map_index}/job"): TASK_LOGS,
+    ("GET", "/api/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/{map_index}/job/log"): TASK_LOGS,
+    ("GET", "/api/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/{map_index}/job/log/download"): TASK_LOGS,
+    ("GET", "/api/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/{map_index}/cluster"): TASK_LOGS,
+}
+"""Who may call each route."""
+
+
+def own_headers(server: ApiServer) -> dict[str, str]:
+    return {OWN_HEADER: "1", "Origin": server.url}
+
+
+def test_the_table_has_every_route() -> None:
+    app = create_app()
+    assert isinstance(app, WithHeaders)
+    found = {
+        (method, route.path)
+        for route in app.app.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods or ()
+    }
+    assert found == set(TABLE)
+    assert len(app.app.routes) == len(TABLE)
+
+
+@pytest.mark.parametrize("user", ["nobody", *USERS])
+@pytest.mark.parametrize(("method", "path"), TABLE)
+def test_a_route_answers_those_who_may_call_it_and_no_others(
+    method: str, path: str, user: str, server: ApiServer, tokens: dict[str, str | None]
+) -> None:
+    values = {**VALUES, "name": "page.css"} if "static" in path else VALUES
+    address = f"rayagent{path.format(**values)}"
+    answer = server.request(method, address, tokens[user], json={}, headers=own_headers(server))
+    if user == "nobody":
+        assert answer.status_code == 401
+    elif user not in TABLE[method, path]:
+        assert answer.status_code == 403
+    else:
+        # The task instance of these addresses does not exist.
+        assert answer.status_code == (404 if "/dags/" in path else 200), answer.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "what"),
+    [("POST", "jobs/stoppable/stop", "POST jobs/stoppable/stop/"), ("DELETE", "applications/kept", "DELETE")],
+)
+def test_a_request_from_elsewhere_changes_nothing(
+    method: str, path: str, what: str, server: ApiServer, agent: ScriptedAgent, tokens: dict[str, str | None]
+) -> None:
+    own = own_headers(server)
+    for headers in (
+        {},
+        {OWN_HEADER: "1"},
+        {"Origin": server.url},
+        {**own, "Origin": "https://evil.example.com"},
+        {**own, "Sec-Fetch-Site": "cross-site"},
+    ):
+        address = f"rayagent/api/connections/ray_a/{path}"
+        answer = server.request(method, address, tokens["admin"], json={}, headers=headers)
+        assert answer.status_code == 403, headers
+    assert [each for each in agent.requests if what in f"{each.method} {each.path}" and "kept" in each.path] == []
+    assert agent.jobs["stoppable"].stop_calls == 0
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_only_connections_that_the_user_may_read_are_listed(
+    user: str, server: ApiServer, tokens: dict[str, str | None]
+) -> None:
+    answer = server.request("GET", "rayagent/api/connections", tokens[user]).json()
+    expected = ["ray_a", "ray_dead", "ray_no_host", "ray_refused"] if user in CONNECTION else []
+    assert answer == {"connections": expected}
+
+
+def test_a_connection_of_another_type_is_not_used(
+    server: ApiServer, agent: ScriptedAgent, tokens: dict[str, str | None]
+) -> None:
+    before = len(agent.requests)
+    answer = server.request("GET", "rayagent/api/connections/web/jobs", tokens["admin"])
+    assert answer.status_code == 404
+    assert len(agent.requests) == before
+
+
+def test_a_wildcard_for_dags_is_no_way_around_the_permission(server: ApiServer, tokens: dict[str, str | None]) -> None:
+    answer = server.request("GET", "rayagent/api/dags/~/runs/~/tasks/~/-1/job", tokens["other"])
+    assert answer.status_code == 404

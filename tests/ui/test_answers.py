@@ -1,0 +1,193 @@
+"""What the routes answer: nothing secret, one clear sentence for each failure, bounded streams."""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_rayagent.ui.streams import MAX_STREAMS_PER_USER
+from tests.stack.watch import wait_until
+from tests.ui.conftest import SECRET, TOKEN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import requests
+
+    from tests.scripted import Job, ScriptedAgent
+    from tests.stack.api_server import ApiServer
+
+VIEWERS = 10
+
+
+def get(server: ApiServer, path: str, token: str | None, **options: Any) -> requests.Response:
+    return server.request("GET", f"rayagent/api/connections/{path}", token, **options)
+
+
+def events_of(answer: requests.Response) -> Iterator[tuple[str, Any]]:
+    kind = ""
+    for line in answer.iter_lines(chunk_size=None, decode_unicode=True):
+        name, _, value = line.partition(": ")
+        if name == "event":
+            kind = value
+        elif name == "data":
+            yield kind, json.loads(value)
+
+
+def records_of(answer: requests.Response) -> list[Any]:
+    return [record for kind, data in events_of(answer) if kind == "records" for record in data]
+
+
+@pytest.fixture
+def admin(tokens: dict[str, str | None]) -> str:
+    return str(tokens["admin"])
+
+
+def test_every_answer_forbids_inline_code_and_frames_of_others(server: ApiServer, admin: str) -> None:
+    for path in ("", "task", "static/page.js", "api/connections", "api/connections/web/jobs", "nothing"):
+        headers = server.request("GET", f"rayagent/{path}", admin).headers
+        policy = headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'self'" in policy
+        assert "unsafe" not in policy
+        assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_no_answer_has_anything_secret(server: ApiServer, admin: str) -> None:
+    paths = (
+        "ray_a/jobs",
+        "ray_a/jobs/failed",
+        "ray_a/jobs/failed/log",
+        "ray_a/jobs/failed/log/download",
+        "ray_a/cluster",
+        "ray_a/applications",
+        "ray_refused/jobs",
+    )
+    answers = [get(server, path, admin).text for path in paths]
+    answers.append(server.request("GET", "rayagent/api/connections", admin).text)
+    shown = "\n".join(answers)
+    assert [secret for secret in (TOKEN, SECRET, "wrong-token", "runtime_env", "env_vars") if secret in shown] == []
+    assert "key *** ***" in answers[2]
+    assert answers[3] == "key *** ***\n"
+    assert get(server, f"ray_a/jobs?text={SECRET[:8]}", admin).json()["total"] == 0
+
+
+def test_jobs_are_filtered_and_counted(server: ApiServer, admin: str) -> None:
+    found = get(server, "ray_a/jobs?status=FAILED&status=SUCCEEDED&limit=1", admin).json()
+    assert (len(found["jobs"]), found["total"]) == (1, 2)
+    assert found["counts"]["PENDING"] == 1
+    assert get(server, "ray_a/jobs?limit=100000", admin).status_code == 422
+
+
+def test_a_failed_job_says_why(server: ApiServer, admin: str) -> None:
+    reason = get(server, "ray_a/jobs/failed", admin).json()["reason"]
+    assert reason.startswith("The program failed: exit code 1. Job failed ended as FAILED")
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "words"),
+    [
+        ("ray_dead/jobs", 502, "check Service URL (host) and port; is the agent running?"),
+        ("ray_refused/jobs", 502, "The agent rejected the token (401): check the Token (password)."),
+        ("ray_no_host/cluster", 502, "The connection has no Service URL (host)"),
+        ("unknown/jobs", 404, "There is no connection 'unknown' of type Ray agent"),
+        ("ray_a/jobs/unknown", 404, "404"),
+        ("ray_a/jobs/a.b", 400, "The job id 'a.b' is not valid"),
+    ],
+)
+def test_a_failure_is_one_sentence_with_what_to_correct(
+    path: str, status: int, words: str, server: ApiServer, admin: str
+) -> None:
+    answer = get(server, path, admin)
+    assert answer.status_code == status
+    assert words in answer.json()["detail"]
+
+
+def test_a_log_has_levels_and_is_followed_to_its_end(server: ApiServer, admin: str) -> None:
+    with closing(get(server, "ray_a/jobs/succeeded/log", admin, stream=True)) as answer:
+        assert answer.headers["Content-Type"].startswith("text/event-stream")
+        found = list(events_of(answer))
+    assert found[0] == ("restart", "")
+    assert found[-1] == ("end", "")
+    lines = [text for kind, data in found if kind == "records" for _, text, from_job in data if from_job]
+    assert lines == ["a", "b"]
+
+
+def test_a_live_log_has_what_the_job_writes_and_ends_when_its_viewers_leave(
+    server: ApiServer, agent: ScriptedAgent, running_job: Job, admin: str
+) -> None:
+    """However many there are, the agent has one stream."""
+    with ExitStack() as stack:
+        viewers = [
+            stack.enter_context(closing(get(server, "ray_a/jobs/running/log", admin, stream=True)))
+            for _ in range(VIEWERS)
+        ]
+        streams = [events_of(viewer) for viewer in viewers]
+        for stream in streams:
+            kinds = next(data for kind, data in stream if kind == "records" and len(data) > 1)
+            assert ["warning", "WARNING: odd", True] in kinds
+        running_job.grow("one more\n")
+        for stream in streams:
+            assert next(data for kind, data in stream if kind == "records") == [["info", "one more", True]]
+        assert agent.max_open_streams["running"] == 1
+    wait_until(lambda: not agent.open_streams["running"] or None, "the log is still followed without viewers")
+
+
+def test_a_viewer_that_reads_nothing_holds_up_no_other(
+    server: ApiServer, running_job: Job, tokens: dict[str, str | None]
+) -> None:
+    with (
+        closing(get(server, "ray_a/jobs/running/log", tokens["editor"], stream=True)),
+        closing(get(server, "ray_a/jobs/running/log", tokens["reader"], stream=True)) as reading,
+    ):
+        stream = events_of(reading)
+        running_job.grow("x" * 1_000 + "\n" + ("y" * 1_000 + "\n") * 5_000)
+        running_job.grow("the last one\n")
+        for kind, data in stream:
+            if kind == "records" and data[-1][1] == "the last one":
+                break
+
+
+def test_a_user_has_a_limited_number_of_streams(server: ApiServer, tokens: dict[str, str | None]) -> None:
+    streams: list[Iterator[tuple[str, Any]]] = []
+    with ExitStack() as stack:
+        for _ in range(MAX_STREAMS_PER_USER):
+            answer = get(server, "ray_a/jobs/running/log", tokens["reader"], stream=True)
+            stack.enter_context(closing(answer))
+            # A stream whose iterator is no longer referenced is closed.
+            streams.append(events_of(answer))
+            next(streams[-1])
+        refused = get(server, "ray_a/jobs/running/log", tokens["reader"])
+        assert refused.status_code == 429
+        assert "close one of them" in refused.json()["detail"]
+        other = stack.enter_context(closing(get(server, "ray_a/jobs/running/log", tokens["editor"], stream=True)))
+        assert other.ok
+
+    def is_free() -> bool | None:
+        with closing(get(server, "ray_a/jobs/running/log", tokens["reader"], stream=True)) as answer:
+            return answer.ok or None
+
+    wait_until(is_free, "the streams of viewers that left are still counted")
+
+
+def test_ten_viewers_of_the_list_do_not_multiply_the_requests(
+    server: ApiServer, agent: ScriptedAgent, admin: str
+) -> None:
+    def watch(rounds: int) -> None:
+        for _ in range(rounds):
+            assert get(server, "ray_a/jobs", admin).ok
+
+    def requests_with(viewers: int) -> tuple[int, float]:
+        before, start = len(agent.of("GET jobs/")), time.monotonic()
+        with ThreadPoolExecutor(viewers) as pool:
+            list(pool.map(watch, [20] * viewers))
+        return len(agent.of("GET jobs/")) - before, time.monotonic() - start
+
+    sent, seconds = requests_with(VIEWERS)
+    # A result is used for two seconds.
+    assert 1 <= sent <= seconds / 2 + 2

@@ -1,0 +1,59 @@
+"""What the plugin registers, and what it costs the components that do not serve the page."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+
+import pytest
+
+from airflow_provider_rayagent.operators import rayagent as all_operators
+from airflow_provider_rayagent.sensors import rayagent as all_sensors
+from airflow_provider_rayagent.ui.plugin import PREFIX, TASK_CLASSES, RayAgentPlugin, external_views
+from tests.unit.test_provider import imported_by
+
+AIRFLOWS_OWN = "from airflow.plugins_manager import AirflowPlugin"
+
+
+def test_airflow_finds_the_plugin() -> None:
+    [entry] = [
+        each
+        for each in importlib.metadata.entry_points(group="airflow.plugins")
+        if each.value.startswith("airflow_provider_rayagent")
+    ]
+    assert entry.load() is RayAgentPlugin
+
+
+def test_the_other_components_of_airflow_load_two_small_modules() -> None:
+    code = f"{AIRFLOWS_OWN}\nimport airflow_provider_rayagent"
+    loaded = imported_by(f"{code}\nimport airflow_provider_rayagent.ui.plugin") - imported_by(code)
+    assert loaded == {"airflow_provider_rayagent.ui", "airflow_provider_rayagent.ui.plugin"}
+
+
+@pytest.mark.parametrize("version", ["3.2.0", "3.3.2"])
+def test_before_airflow_3_4_no_tab_is_shown_on_the_tasks_of_others(version: str) -> None:
+    assert [view["destination"] for view in external_views(version)] == ["nav"]
+
+
+@pytest.mark.parametrize("version", ["3.4.0b2", "3.4.0", "4.0.1"])
+def test_since_airflow_3_4_our_tasks_have_a_tab(version: str) -> None:
+    nav, tab = external_views(version)
+    assert (nav["destination"], tab["destination"]) == ("nav", "task_instance")
+    assert tab["applies_to"] == {"operator": list(TASK_CLASSES)}
+
+
+def test_the_tab_is_on_every_class_with_a_job() -> None:
+    found = [
+        each
+        for module in (all_operators, all_sensors)
+        for name, each in vars(module).items()
+        if name in module.__all__ and "job_id" in getattr(each, "template_fields", ())
+    ]
+    assert sorted(each.__name__ for each in found) == sorted(TASK_CLASSES)
+
+
+def test_all_addresses_are_relative() -> None:
+    """So that they are below the path of Airflow's base URL."""
+    text = json.dumps(external_views("3.4.0"))
+    assert f'"{PREFIX}' not in text
+    assert "http" not in text

@@ -1,0 +1,172 @@
+"""The logs that viewers follow: what is kept, and the bounds of streams."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+from fastapi import HTTPException
+
+from airflow_provider_rayagent.client.validation import validate_job_id
+from airflow_provider_rayagent.render.record_builder import Record
+from airflow_provider_rayagent.ui import following
+from airflow_provider_rayagent.ui.connections import PageHook
+from airflow_provider_rayagent.ui.following import FollowedLog, FollowedLogs
+from airflow_provider_rayagent.ui.streams import LogResponse, Pace, Slots, slots
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+
+def record(text: str) -> Record:
+    return Record(logging.INFO, text, from_job=True)
+
+
+def texts(log: FollowedLog, position: int, size: int = 100) -> list[str]:
+    return [each.text for each in log.batch(position, size).records]
+
+
+class TestLog(FollowedLog):
+    """A log whose records a test adds."""
+
+    __test__ = False
+
+    def __init__(self) -> None:
+        super().__init__(PageHook("none"), validate_job_id("j1"))
+        self.closed = False
+
+    def start(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        self.closed = True
+
+    def write(self, *lines: str) -> None:
+        self._add(record(line) for line in lines)
+
+
+def test_a_viewer_gets_what_is_there_in_batches() -> None:
+    async def run() -> None:
+        log = TestLog()
+        log.write("a", "b", "c")
+        first = log.batch(0, 2)
+        assert ([each.text for each in first.records], first.position, first.skipped) == (["a", "b"], 2, 0)
+        assert texts(log, first.position) == ["c"]
+        assert texts(log, 3) == []
+
+    asyncio.run(run())
+
+
+def test_only_the_newest_records_are_kept_and_a_slow_viewer_misses_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        log = TestLog()
+        log.write(*"abcde")
+        late = log.batch(1, 10)
+        assert ([each.text for each in late.records], late.position, late.skipped) == (["c", "d", "e"], 5, 1)
+
+    monkeypatch.setattr(following, "KEPT_RECORDS", 3)
+    asyncio.run(run())
+
+
+def test_the_kept_records_are_bounded_in_size_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        log = TestLog()
+        log.write("x" * 30, "y" * 30, "z" * 1_000)
+        assert texts(log, 0) == ["y" * 30, "z" * 50 + "… [line cut]"]
+
+    monkeypatch.setattr(following, "MAX_LINE", 50)
+    monkeypatch.setattr(following, "KEPT_CHARS", 100)
+    asyncio.run(run())
+
+
+def test_a_viewer_waits_for_what_follows_but_not_for_ever() -> None:
+    async def run() -> None:
+        log = TestLog()
+        await log.wait(0, 0.01)
+        waiting = asyncio.create_task(log.wait(0, 600.0))
+        await asyncio.sleep(0)
+        log.write("a")
+        await waiting
+        assert texts(log, 0) == ["a"]
+
+    asyncio.run(run())
+
+
+def test_viewers_share_a_log_which_ends_after_the_last_of_them() -> None:
+    async def run() -> None:
+        logs = FollowedLogs(linger=0.0)
+        log = logs.join("j1", TestLog)
+        assert logs.join("j1", TestLog) is log
+        logs.leave("j1", log)
+        await asyncio.sleep(0.01)
+        assert logs.join("j1", TestLog) is log
+        logs.leave("j1", log)
+        logs.leave("j1", log)
+        await asyncio.sleep(0.01)
+        assert isinstance(log, TestLog)
+        assert log.closed
+        assert logs.join("j1", TestLog) is not log
+
+    asyncio.run(run())
+
+
+def test_a_log_that_has_ended_is_followed_again_for_a_new_viewer() -> None:
+    async def run() -> None:
+        logs = FollowedLogs(linger=60.0)
+        log = logs.join("j1", TestLog)
+        log.end = "The job's status cannot be read."
+        logs.leave("j1", log)
+        assert logs.join("j1", TestLog) is not log
+
+    asyncio.run(run())
+
+
+def test_a_user_and_all_users_have_a_number_of_streams() -> None:
+    free = Slots(per_user=2, total=3)
+    free.take("ada")
+    free.take("ada")
+    with pytest.raises(HTTPException, match="429"):
+        free.take("ada")
+    free.take("bob")
+    with pytest.raises(HTTPException, match="429"):
+        free.take("eve")
+    free.release("ada")
+    free.take("eve")
+
+
+def test_a_slot_is_free_again_although_the_stream_never_began() -> None:
+    async def content() -> AsyncGenerator[str, None]:
+        yield "never sent"
+
+    async def fails(*_: object) -> None:
+        raise RuntimeError("the client has gone")
+
+    async def run() -> None:
+        slots.take("ada")
+        response = LogResponse(content(), "ada")
+        with pytest.raises(RuntimeError, match="has gone"):
+            await response({"type": "http", "asgi": {"spec_version": "2.4"}}, fails, fails)
+
+    before = slots._open.total()
+    asyncio.run(run())
+    assert slots._open.total() == before
+
+
+def test_a_stream_is_slowed_down_after_a_second_of_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    async def run() -> None:
+        pace = Pace(rate=100.0)
+        await pace.spend(90)
+        assert slept == []
+        await pace.spend(510)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    asyncio.run(run())
+    [seconds] = slept
+    assert 4.0 < seconds <= 5.0
