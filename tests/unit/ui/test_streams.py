@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from fastapi import HTTPException
@@ -140,7 +140,7 @@ def test_a_slot_is_free_again_although_the_stream_never_began() -> None:
     async def content() -> AsyncGenerator[str, None]:
         yield "never sent"
 
-    async def fails(*_: object) -> None:
+    async def fails(*_: object) -> NoReturn:
         raise RuntimeError("the client has gone")
 
     async def run() -> None:

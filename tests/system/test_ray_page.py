@@ -1,0 +1,184 @@
+"""The Ray page and the tab of a task, with a real Ray and a real Airflow.
+
+Pictures of them are in pytest's folder ``ray_page``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+from airflow import __version__ as airflow_version
+
+from tests.stack.browser import Page, browser_page
+from tests.stack.watch import PATIENCE, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.system.support import System, Task
+
+pytestmark = pytest.mark.prerelease
+
+HAS_TAB = tuple(map(int, airflow_version.split(".")[:2])) >= (3, 4)
+IN_FRAME = "(each) => each.contentDocument?.body?.innerText ?? ''"
+SCRIPT = "<script>document.hacked = true</script>"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ray_page", numbered=False)
+
+
+@pytest.fixture(scope="module")
+def page(system: System, folder: Path) -> Iterator[Page]:
+    with browser_page(f"{system.airflow.url}/rayagent/", folder, size=(1280, 900)) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def submitted(system: System, plain_ray: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Task]:
+    """A deferred task that has submitted a job, which runs until the end of this module."""
+    release = tmp_path_factory.mktemp("release") / "now"
+    task = system.start("system_submit_deferred", "submit", release=str(release), conn_id=plain_ray)
+    task.wait_for("deferred")
+    yield task
+    release.touch()
+    task.wait()
+
+
+def ask(system: System, path: str, status: int = 200) -> Any:
+    """Return what a route of the page answers."""
+    with requests.Session() as session:
+        session.trust_env = False
+        answer = session.get(f"{system.airflow.url}/rayagent/api/{path}", timeout=PATIENCE)
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def tab_of(task: Task) -> str:
+    return f"dags/{task.dag_id}/runs/{task.run_id}/tasks/{task.task_id}/{task.map_index}"
+
+
+def open_view(page: Page, system: System, fragment: str) -> None:
+    page.open("about:blank")
+    page.open(f"{system.airflow.url}/rayagent/#/{fragment}")
+
+
+def test_a_running_job_is_shown_with_its_log_and_can_be_stopped(system: System, page: Page, folder: Path) -> None:
+    job_id = system.submit_to_release(
+        f"""
+import itertools
+print({SCRIPT!r}, flush=True)
+print("WARNING: a warning", flush=True)
+for number in itertools.count():
+    print("line", number, flush=True)
+    time.sleep(0.1)
+"""
+    )
+    open_view(page, system, "rayagent_default/jobs")
+    page.wait_until(lambda text: job_id in text and "RUNNING" in text)
+    page.save_picture(folder / "jobs.png")
+    page.click("a", job_id)
+    page.wait_until(lambda text: "line 5" in text and SCRIPT in text)
+    assert page.look(".line.warning") == ["WARNING: a warning"]
+    page.save_picture(folder / "job.png")
+    page.click("button", "Stop")
+    assert page.find("dialog p") == [f"Stop job {job_id}?"]
+    page.click("dialog button", "Stop job")
+    page.wait_until(lambda text: "STOPPED" in text and "A stopped job is not retried" in text)
+    page.wait_until(lambda text: "Complete" in text)
+    assert page.look("html", see="() => document.hacked === undefined") == [True]
+    assert page.look("button", "Stop") == []
+
+
+def test_the_cluster_and_what_waits_for_it_are_shown(system: System, page: Page, folder: Path) -> None:
+    job_id = system.submit("print('never')", entrypoint_num_cpus=500)
+    open_view(page, system, "rayagent_default/cluster")
+    page.wait_until(lambda text: job_id in text and "1 alive" in text and "ALIVE" in text)
+    assert page.look("progress") != []
+    page.save_picture(folder / "cluster.png")
+    system.agent.request("POST", f"jobs/{job_id}/stop/")
+
+
+def test_the_page_is_in_the_navigation_of_airflow(system: System, folder: Path) -> None:
+    tmp = folder / "navigation"
+    tmp.mkdir()
+    with browser_page(system.airflow.url, tmp, size=(1280, 900)) as airflow:
+        airflow.click("a, button", "Ray")
+        wait_until(
+            lambda: "Connection" in "".join(airflow.look("iframe", see=IN_FRAME)) or None, "Airflow shows no Ray page"
+        )
+        airflow.save_picture(folder / "navigation.png")
+
+
+def test_a_job_links_to_the_task_that_submitted_it(system: System, submitted: Task, plain_ray: str) -> None:
+    job_id = submitted.xcom("job_id")
+    details = ask(system, f"connections/{plain_ray}/jobs/{job_id}")
+    expected = {
+        "dag_id": submitted.dag_id,
+        "run_id": submitted.run_id,
+        "task_id": submitted.task_id,
+        "map_index": -1,
+    }
+    assert details["task"] == expected
+    [row] = ask(system, f"connections/{plain_ray}/jobs?text={job_id}")["jobs"]
+    assert row["task"] == expected
+    assert "s3cret" not in str((details, row))
+
+
+def test_a_deferred_task_has_its_job_and_the_use_of_the_cluster(system: System, submitted: Task) -> None:
+
+    def running_job() -> Any:
+        found = ask(system, f"{tab_of(submitted)}/job")
+        return found if found["status"] == "RUNNING" else None
+
+    details = wait_until(running_job, "the job does not run")
+    assert details["job_id"] == submitted.xcom("job_id")
+    assert details["task_state"] == "deferred"
+    use = ask(system, f"{tab_of(submitted)}/cluster")
+    assert use["node_counts"]["alive"] == 1
+    assert "nodes" not in use
+
+
+def test_a_failed_task_has_its_job_and_why_it_failed(system: System) -> None:
+    job_id = system.submit("raise SystemExit(3)")
+    task = system.follow(job_id, "system_plain")
+    task.assert_ends("failed")
+    details = ask(system, f"{tab_of(task)}/job")
+    assert details["job_id"] == job_id
+    assert details["reason"].splitlines()[0] in task.text()
+
+
+def test_a_stored_id_of_the_job_of_another_task_is_not_shown(system: System, submitted: Task) -> None:
+    job_id = system.submit("print('of another task')")
+    path = f"dags/{submitted.dag_id}/dagRuns/{submitted.run_id}/taskInstances/{submitted.task_id}/xcomEntries/job_id"
+    own = submitted.xcom("job_id")
+    try:
+        system.api("PATCH", path, value=job_id, map_index=-1)
+        assert submitted.xcom("job_id") == job_id
+        assert "was not started by it" in ask(system, f"{tab_of(submitted)}/job", status=404)["detail"]
+    finally:
+        system.api("PATCH", path, value=own, map_index=-1)
+
+
+def test_our_tasks_have_a_tab_where_airflow_can_leave_it_out_elsewhere(
+    system: System, submitted: Task, folder: Path
+) -> None:
+    tmp = folder / "tab"
+    tmp.mkdir()
+    url = f"{system.airflow.url}/dags/{submitted.dag_id}/runs/{submitted.run_id}/tasks/{submitted.task_id}"
+    with browser_page(url, tmp, size=(1280, 900)) as airflow:
+        airflow.wait_until(lambda text: "Logs" in text and "Deferred" in text)
+        if not HAS_TAB:
+            assert airflow.look("a", "Ray job") == []
+            return
+        airflow.click("a", "Ray job")
+        job_id = submitted.xcom("job_id")
+        wait_until(
+            lambda: any(job_id in text and "Live" in text for text in airflow.look("iframe", see=IN_FRAME)) or None,
+            "the tab does not show the job",
+        )
+        airflow.save_picture(folder / "tab.png")
