@@ -29,7 +29,7 @@ _USE = ("cpu", "memory", "gpu", "node_counts")
 async def get_job(dag_id: str, run_id: str, task_id: str, map_index: MapIndex) -> Any:
     """Return the details of the task's job."""
     task_job, details = await _job_of(TaskKey(dag_id, run_id, task_id, map_index))
-    return {**details, "task_state": task_job.state}
+    return {**details, "task": task_job.key._asdict(), "task_state": task_job.state}
 
 
 @router.get("/job/log", dependencies=READ_TASK_LOGS)

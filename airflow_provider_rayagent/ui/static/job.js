@@ -7,20 +7,24 @@ import { badge, submitter } from "./jobs.js";
 import { liveLog } from "./log.js";
 
 const REFRESH_SECONDS = 3;
+const TASK_NAMES = ["airflow_dag_id", "airflow_run_id", "airflow_task_id", "airflow_map_index"];
 const ENDED = ["SUCCEEDED", "FAILED", "STOPPED"];
 
 /**
  * Show a job in a container.
  * @param {string} route of the job; that of its log is below it
- * @param {{stop?: string, cluster?: string}} routes of what the user may do, and see, besides
+ * @param {string} options.stop route that stops it, for those who may
+ * @param {HTMLElement} options.back a link to where the user came from
+ * @param {HTMLElement} options.aside what is shown between the details and the log
+ * @param {(signal: AbortSignal) => Promise<void>} options.extra refreshes what is shown besides
  * @returns {() => void} a function that ends it
  */
-export function showJob(main, route, { stop = null, back = null, extra = null } = {}) {
+export function showJob(main, route, { stop = null, back = null, aside = null, extra = null } = {}) {
   const head = element("div.job-head");
   const note = element("div");
   const facts = element("div.card");
   const logPlace = element("div.log-place");
-  main.replaceChildren(...[back, head, note, facts, logPlace].filter(Boolean));
+  main.replaceChildren(...[back, head, note, facts, aside, logPlace].filter(Boolean));
   let log = null;
 
   async function refresh(signal) {
@@ -97,6 +101,8 @@ function details(job) {
 }
 
 function metadata(job) {
-  if (job.metadata && typeof job.metadata === "object") return job.metadata;
-  return job.metadata ? { Metadata: job.metadata } : {};
+  if (!job.metadata || typeof job.metadata !== "object") return job.metadata ? { Metadata: job.metadata } : {};
+  // The link to the task says the same.
+  const shown = Object.entries(job.metadata).filter(([name]) => !job.task || !TASK_NAMES.includes(name));
+  return Object.fromEntries(shown);
 }

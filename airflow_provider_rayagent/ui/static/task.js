@@ -16,9 +16,8 @@ const mapIndex = /^\d+$/.test(index) ? index : "-1";
 followTheme();
 const route = path("dags", dag_id, "runs", run_id, "tasks", task_id, mapIndex);
 const summary = element("div.cards");
-const job = element("div");
-main.append(job, summary);
-showJob(job, `${route}/job`, {
+showJob(main, `${route}/job`, {
+  aside: summary,
   extra: async (signal) => {
     try {
       show(summary, use(await call(`${route}/cluster`, { signal })), cards);

@@ -1,0 +1,227 @@
+"""The page in a browser, below the path of Airflow's base URL, with a scripted agent.
+
+Pictures of it are in pytest's folder ``page``.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.scripted import Application, Job, ScriptedAgent
+from tests.stack.api_server import ApiServer, api_server
+from tests.stack.browser import Page, browser_page
+from tests.stack.processes import free_ports
+from tests.stack.watch import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+IN_FRAME = "(each) => each.contentDocument?.body?.innerText ?? ''"
+HOSTILE = "<img src=x onerror='document.hacked = true'>"
+STATUSES = ("PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED")
+GPU_NODE = {
+    "node_id": "ef" * 28,
+    "node_ip": "10.0.0.2",
+    "state": "ALIVE",
+    "resources_total": {"CPU": 16, "GPU": 8, "memory": 2**36, "accelerator_type:A100": 1},
+}
+DEAD_NODE = {"node_id": "ab" * 28, "node_ip": "10.0.0.3", "state": "DEAD"}
+MANY = 10_000
+REFRESH_SECONDS = 5.0
+"""Of the list of jobs, see ``jobs.js``."""
+WATCH_SHIFTS = """
+() => {
+    window.shifts = 0;
+    new PerformanceObserver((list) => { window.shifts += list.getEntries().length; }).observe({type: "layout-shift"});
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("page", numbered=False)
+
+
+@pytest.fixture(scope="module")
+def scripted() -> Iterator[ScriptedAgent]:
+    jobs = [Job("a line\n", status, status.lower()) for status in STATUSES]
+    hostile = Job(HOSTILE + "\n", "FAILED", "hostile", entrypoint=HOSTILE, details={"metadata": {"owner": HOSTILE}})
+    unnamed = Job(job_id=HOSTILE, entrypoint="echo")
+    applications = [Application("model"), Application(HOSTILE, "DEPLOY_FAILED", details={"message": HOSTILE})]
+    used = {GPU_NODE["node_id"]: {"CPU": 4, "GPU": 6, "memory": 2**35}}
+    with ScriptedAgent(
+        *jobs, hostile, unnamed, applications=applications, nodes=[GPU_NODE, DEAD_NODE], used=used
+    ) as agent:
+        yield agent
+
+
+@pytest.fixture(scope="module")
+def many() -> Iterator[ScriptedAgent]:
+    with ScriptedAgent(*(Job(job_id=f"job-{number}", started=1_000 + number) for number in range(MANY))) as agent:
+        yield agent
+
+
+@pytest.fixture(scope="module")
+def airflow(scripted: ScriptedAgent, many: ScriptedAgent) -> Iterator[ApiServer]:
+    """An API server whose base URL has a path, and where everyone is an admin."""
+    hosts = {
+        "rayagent_default": scripted.url,
+        "ray_many": many.url,
+        "ray_dead": f"http://127.0.0.1:{free_ports(1)[0]}",
+    }
+    connections = {name: {"conn_type": "rayagent", "host": host} for name, host in hosts.items()}
+    with api_server(base_path="/team/airflow", connections=connections) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def page(airflow: ApiServer, folder: Path) -> Iterator[Page]:
+    with browser_page(f"{airflow.url}/rayagent/", folder, size=(1280, 900)) as opened:
+        yield opened
+
+
+def show(page: Page, airflow: ApiServer, fragment: str) -> None:
+    page.open("about:blank")
+    page.open(f"{airflow.url}/rayagent/#/{fragment}")
+
+
+def run(page: Page, function: str) -> Any:
+    [value] = page.look("html", see=function)
+    return value
+
+
+def test_the_page_opens_inside_airflow_below_the_path_of_its_base_url(airflow: ApiServer, folder: Path) -> None:
+    directory = folder / "airflow"
+    directory.mkdir()
+    with browser_page(f"{airflow.url}/plugin/ray", directory, size=(1280, 900)) as host:
+        wait_until(
+            lambda: any("succeeded" in text for text in host.look("iframe", see=IN_FRAME)) or None,
+            lambda: f"Airflow does not show the jobs: {host.look('iframe', see=IN_FRAME)}",
+        )
+        host.save_picture(folder / "airflow.png")
+
+
+def test_jobs_of_every_status_are_listed_and_can_be_filtered(page: Page, airflow: ApiServer, folder: Path) -> None:
+    show(page, airflow, "rayagent_default/jobs")
+    page.wait_until(lambda text: all(status in text for status in STATUSES))
+    page.save_picture(folder / "jobs.png")
+    page.click("button", "Running 1")
+    page.wait_until(lambda text: "FAILED" not in text and "1 job" in text)
+    page.click("button", "Running 1")
+    page.enter("input[type=search]", "STOPPED")
+    page.wait_until(lambda text: "1 job" in text and "stopped" in text)
+
+
+def test_text_of_jobs_and_applications_is_never_markup(page: Page, airflow: ApiServer) -> None:
+    for fragment in ("jobs", "jobs/hostile", "serve"):
+        show(page, airflow, f"rayagent_default/{fragment}")
+        page.wait_until(lambda text: HOSTILE in text)
+        assert page.look("main img") == []
+        assert run(page, "() => document.hacked === undefined")
+    show(page, airflow, "rayagent_default/jobs/hostile")
+    wait_until(lambda: HOSTILE in "".join(page.look(".lines")) or None, "the log does not show its line")
+    assert page.look("main img") == []
+
+
+def test_the_cluster_shows_its_gpus_and_dead_nodes(page: Page, airflow: ApiServer, folder: Path) -> None:
+    show(page, airflow, "rayagent_default/cluster")
+    page.wait_until(lambda text: "6 of 8 used" in text and "DEAD" in text and "A100" in text)
+    text = page.text()
+    assert "1 alive, 1 dead" in text
+    assert "32 GiB of 64 GiB used" in text
+    assert "Waiting for resources: 1 job" in text
+    page.save_picture(folder / "cluster.png")
+
+
+def test_an_application_is_deleted_after_a_question_that_names_it(
+    page: Page, airflow: ApiServer, scripted: ScriptedAgent, folder: Path
+) -> None:
+    show(page, airflow, "rayagent_default/serve")
+    page.wait_until(lambda text: "model" in text)
+    page.save_picture(folder / "serve.png")
+    delete = "button[data-key=model]"
+    page.click(delete)
+    assert page.find("dialog p") == ["Delete Serve application model?"]
+    page.click("dialog button", "Cancel")
+    wait_until(lambda: page.look("dialog") == [] or None, "the question is still shown")
+    assert scripted.applications["model"].deleted is None
+    page.click(delete)
+    page.click("dialog button", "Delete model")
+    wait_until(lambda: page.look(delete) == [] or None, "the application is still shown")
+    assert scripted.applications["model"].is_gone
+
+
+def test_an_agent_that_does_not_answer_is_one_sentence_and_the_page_stays_usable(
+    page: Page, airflow: ApiServer, folder: Path
+) -> None:
+    for view in ("jobs", "cluster", "serve"):
+        show(page, airflow, f"ray_dead/{view}")
+        page.wait_until(lambda text: "check Service URL (host) and port; is the agent running?" in text)
+        assert len(page.look(".message")) == 1
+    page.save_picture(folder / "dead.png")
+    page.click("nav a", "Jobs")
+    page.wait_until(lambda text: "Search" in text or "is the agent running?" in text)
+
+
+def test_a_list_of_ten_thousand_jobs_is_shown_in_pages(page: Page, airflow: ApiServer) -> None:
+    show(page, airflow, "ray_many/jobs")
+    page.wait_until(lambda text: "of 10,000" in text and f"job-{MANY - 1}" in text)
+    page.click("button", "Older")
+    page.wait_until(lambda text: f"job-{MANY - 51}" in text)
+    page.enter("input[type=search]", "job-777")
+    page.wait_until(lambda text: "11 jobs" in text)
+
+
+def test_a_refresh_moves_nothing_and_keeps_the_focus(page: Page, airflow: ApiServer, scripted: ScriptedAgent) -> None:
+    show(page, airflow, "rayagent_default/jobs")
+    page.find("a", "running")
+    run(page, "() => { document.querySelector('a[data-key=running]').focus(); }")
+    run(page, WATCH_SHIFTS)
+    scripted.jobs["pending"].set_status("RUNNING")
+    page.wait_until(lambda text: "Running 2" in text)
+    scripted.jobs["pending"].set_status("PENDING")
+    page.wait_until(lambda text: "Running 1" in text)
+    assert run(page, "() => document.activeElement.dataset.key") == "running"
+    assert run(page, "() => window.shifts") == 0
+    # What does move is counted.
+    run(page, "() => { document.querySelector('.tools').prepend(document.createElement('hr')); }")
+    run(page, "() => { document.querySelector('.tools').style.paddingTop = '200px'; }")
+    wait_until(lambda: run(page, "() => window.shifts") or None, "a shift is not counted")
+
+
+def test_a_hidden_page_asks_for_nothing(page: Page, airflow: ApiServer, scripted: ScriptedAgent) -> None:
+    show(page, airflow, "rayagent_default/jobs")
+    page.find("a", "running")
+    run(page, "() => { Object.defineProperty(document, 'hidden', {value: true, configurable: true}); }")
+    before = len(scripted.of("GET jobs/"))
+    time.sleep(2 * REFRESH_SECONDS)
+    # One request may have been under way.
+    assert len(scripted.of("GET jobs/")) <= before + 1
+    run(page, "() => { delete document.hidden; document.dispatchEvent(new Event('visibilitychange')); }")
+    wait_until(lambda: len(scripted.of("GET jobs/")) > before or None, "a visible page does not refresh")
+
+
+def test_the_page_has_the_theme_that_was_chosen_in_airflow(page: Page, airflow: ApiServer, folder: Path) -> None:
+    colors = {}
+    for theme in ("dark", "light"):
+        run(page, f"() => {{ localStorage.setItem('theme', '{theme}'); }}")
+        show(page, airflow, "rayagent_default/jobs")
+        page.find("a", "running")
+        page.save_picture(folder / f"jobs-{theme}.png")
+        colors[theme] = run(page, "() => getComputedStyle(document.body).backgroundColor")
+    assert colors == {"dark": "rgb(0, 0, 0)", "light": "rgb(255, 255, 255)"}
+
+
+def test_a_narrow_window_needs_no_scrolling_to_the_side(airflow: ApiServer, folder: Path) -> None:
+    directory = folder / "narrow"
+    directory.mkdir()
+    with browser_page(f"{airflow.url}/rayagent/", directory, size=(600, 900)) as page:
+        for view, word in (("jobs", "running"), ("jobs/running", "a line"), ("cluster", "A100"), ("serve", HOSTILE)):
+            show(page, airflow, f"rayagent_default/{view}")
+            page.wait_until(lambda text, word=word: word in text)  # type: ignore[misc]
+            assert run(page, "(each) => each.scrollWidth <= window.innerWidth"), view
+            page.save_picture(folder / f"narrow-{view.replace('/', '-')}.png")
