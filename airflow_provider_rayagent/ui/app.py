@@ -39,7 +39,7 @@ _STATUSES = {RayAgentInputError: 400, RayAgentNotFoundError: 404, RayAgentUnsupp
 
 def create_app() -> AsgiApp:
     """Return the application."""
-    app = FastAPI(title="Ray", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="Ray", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.add_exception_handler(RayAgentError, _describe)
     app.add_api_route("/", _page("index.html"), dependencies=SIGNED_IN)
     app.add_api_route("/task", _page("task.html"), dependencies=SIGNED_IN)

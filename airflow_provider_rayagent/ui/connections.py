@@ -10,9 +10,9 @@ from airflow.models import Connection
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.utils.session import create_session
 from asgiref.sync import sync_to_async
-from fastapi import HTTPException
 from sqlalchemy import select
 
+from airflow_provider_rayagent.client.errors import RayAgentNotFoundError
 from airflow_provider_rayagent.hooks.aio import RayAgentAsyncHook
 
 if TYPE_CHECKING:
@@ -29,11 +29,11 @@ class PageHook(RayAgentAsyncHook):
     async def aget_connection(cls, conn_id: str) -> Any:
         """Return a connection.
 
-        :raises HTTPException: 404 if there is no such connection of this type.
+        :raises RayAgentNotFoundError: if there is no such connection of this type.
         """
         connection = await sync_to_async(_connection, thread_sensitive=False)(conn_id)
         if connection is None:
-            raise HTTPException(404, f"There is no connection {conn_id!r} of type Ray agent ({CONN_TYPE}).")
+            raise RayAgentNotFoundError(f"There is no connection {conn_id!r} of type Ray agent ({CONN_TYPE}).", 404)
         return connection
 
 

@@ -32,6 +32,10 @@ BATCH = 500
 """Records in one event."""
 KEEP_ALIVE_SECONDS = 5.0
 """After which a silent stream sends a comment, which also shows whether the viewer is still there."""
+STREAM_SECONDS = 60.0
+"""After which a browser has to connect again, so that its user's permission is checked again, and so that streams do
+not delay the end of the API server for longer."""
+RECONNECT_MILLISECONDS = 300
 _LEVELS = {level: logging.getLevelName(level).lower() for level in (logging.INFO, logging.WARNING, logging.ERROR)}
 
 logs = FollowedLogs()
@@ -113,6 +117,8 @@ async def events(
 ) -> AsyncGenerator[str, None]:
     """Yield a job's log as server-sent events, from the newest records that are kept on.
 
+    A stream ends after :data:`STREAM_SECONDS`; the viewer continues with the id of the last event that it got.
+
     An event ``records`` has a list of ``[level, text, is_from_job]``; ``skipped`` has the number of records that are
     not sent; ``restart`` means that what follows is the log from its beginning; ``end`` has the reason, empty if the
     log is complete, and is the last one.
@@ -126,9 +132,11 @@ async def events(
         name, _, number = last_event.rpartition("-")
         resumes = name == log.name and number.isdecimal()
         position = int(number) if resumes else 0
+        deadline = time.monotonic() + STREAM_SECONDS
+        yield f"retry: {RECONNECT_MILLISECONDS}\n\n"
         if not resumes:
             yield _event("restart", "")
-        while not await has_left():
+        while time.monotonic() < deadline and not await has_left():
             batch = log.batch(position, BATCH)
             position = batch.position
             if batch.skipped:
@@ -142,7 +150,7 @@ async def events(
                 yield _event("end", log.end)
                 return
             else:
-                await log.wait(position, KEEP_ALIVE_SECONDS)
+                await log.wait(position, min(KEEP_ALIVE_SECONDS, max(deadline - time.monotonic(), 0.0)))
                 yield ":\n\n"
     finally:
         logs.leave(key, log)

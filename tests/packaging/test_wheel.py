@@ -25,9 +25,10 @@ def test_holds_the_package_alone(wheel: Path) -> None:
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
 
 
-def test_holds_every_module_of_the_checkout(wheel: Path) -> None:
+def test_holds_every_module_of_the_checkout_and_every_file_of_the_page(wheel: Path) -> None:
     package = ROOT / "airflow_provider_rayagent"
     expected = {str(path.relative_to(ROOT)) for path in package.rglob("*.py")}
+    expected |= {str(path.relative_to(ROOT)) for path in (package / "ui" / "static").iterdir()}
     assert expected <= set(ZipFile(wheel).namelist())
 
 

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 IN_FRAME = "(each) => each.contentDocument?.body?.innerText ?? ''"
 HOSTILE = "<img src=x onerror='document.hacked = true'>"
 STATUSES = ("PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED")
+GPU_NODE_ID = "ef" * 28
 GPU_NODE = {
-    "node_id": "ef" * 28,
+    "node_id": GPU_NODE_ID,
     "node_ip": "10.0.0.2",
     "state": "ALIVE",
     "resources_total": {"CPU": 16, "GPU": 8, "memory": 2**36, "accelerator_type:A100": 1},
@@ -52,7 +53,7 @@ def scripted() -> Iterator[ScriptedAgent]:
     hostile = Job(HOSTILE + "\n", "FAILED", "hostile", entrypoint=HOSTILE, details={"metadata": {"owner": HOSTILE}})
     unnamed = Job(job_id=HOSTILE, entrypoint="echo")
     applications = [Application("model"), Application(HOSTILE, "DEPLOY_FAILED", details={"message": HOSTILE})]
-    used = {GPU_NODE["node_id"]: {"CPU": 4, "GPU": 6, "memory": 2**35}}
+    used = {GPU_NODE_ID: {"CPU": 4.0, "GPU": 6.0, "memory": float(2**35)}}
     with ScriptedAgent(
         *jobs, hostile, unnamed, applications=applications, nodes=[GPU_NODE, DEAD_NODE], used=used
     ) as agent:

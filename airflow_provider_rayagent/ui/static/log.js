@@ -26,7 +26,7 @@ export function liveLog(route, name) {
     "Download",
   );
   const view = element("section.log", {}, element("div.tools", {}, search, matches, status, pause, download), lines);
-  let [held, follows, dropped, current] = [null, true, 0, null];
+  let [held, follows, dropped, current, reconnecting] = [null, true, 0, null, undefined];
 
   const source = new EventSource(route);
   source.addEventListener("restart", () => {
@@ -42,9 +42,15 @@ export function liveLog(route, name) {
     state(reason ? `Ended: ${reason}` : "Complete");
     if (!lines.children.length && !held?.length) lines.append(element("div.line.own", {}, "The log is empty."));
   });
-  source.addEventListener("open", () => state("Live"));
+  source.addEventListener("open", () => {
+    clearTimeout(reconnecting);
+    state("Live");
+  });
   source.addEventListener("error", () => {
-    state(source.readyState === EventSource.CLOSED ? "Not available: too many logs are open." : "Reconnecting…");
+    clearTimeout(reconnecting);
+    if (source.readyState === EventSource.CLOSED) state("Not available: too many logs are open.");
+    // The server ends every stream now and then.
+    else reconnecting = setTimeout(() => state("Reconnecting…"), 3000);
   });
   lines.addEventListener("scroll", () => {
     follows = lines.scrollHeight - lines.scrollTop - lines.clientHeight < AT_END;
@@ -117,5 +123,10 @@ export function liveLog(route, name) {
     matches.textContent = search.value ? `${found.indexOf(current) + 1} of ${number(found.length)}` : "";
   }
 
-  return { view, close: () => source.close() };
+  function close() {
+    clearTimeout(reconnecting);
+    source.close();
+  }
+
+  return { view, close };
 }

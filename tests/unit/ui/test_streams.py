@@ -11,10 +11,10 @@ from fastapi import HTTPException
 
 from airflow_provider_rayagent.client.validation import validate_job_id
 from airflow_provider_rayagent.render.record_builder import Record
-from airflow_provider_rayagent.ui import following
+from airflow_provider_rayagent.ui import following, streams
 from airflow_provider_rayagent.ui.connections import PageHook
 from airflow_provider_rayagent.ui.following import FollowedLog, FollowedLogs
-from airflow_provider_rayagent.ui.streams import LogResponse, Pace, Slots, slots
+from airflow_provider_rayagent.ui.streams import LogResponse, Pace, Slots, events, slots
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -170,3 +170,48 @@ def test_a_stream_is_slowed_down_after_a_second_of_its_rate(monkeypatch: pytest.
     asyncio.run(run())
     [seconds] = slept
     assert 4.0 < seconds <= 5.0
+
+
+async def content_of(log: FollowedLog, last_event: str = "") -> str:
+    """Return all that a stream sends."""
+
+    async def has_left() -> bool:
+        return False
+
+    stream = events(("ray", "j1"), lambda: log, last_event, has_left)
+    return "".join([event async for event in stream])
+
+
+def test_a_stream_ends_after_a_while_and_the_next_one_continues(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        log = TestLog()
+        log.write("a", "b")
+        first = await content_of(log)
+        assert 'data: [["info", "a", true], ["info", "b", true]]' in first
+        assert "event: restart" in first
+        assert "event: end" not in first
+        log.write("c")
+        log.end = ""
+        second = await content_of(log, f"{log.name}-2")
+        assert 'data: [["info", "c", true]]' in second
+        assert "event: restart" not in second
+        assert second.endswith('event: end\ndata: ""\n\n')
+
+    monkeypatch.setattr(streams, "STREAM_SECONDS", 0.05)
+    monkeypatch.setattr(streams, "logs", FollowedLogs(linger=0.0))
+    asyncio.run(run())
+
+
+def test_a_stream_of_another_follower_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        log = TestLog()
+        log.write("a")
+        log.end = "The job does not exist any more."
+        for last_event in ("other-1", "", "x", f"{log.name}-x"):
+            sent = await content_of(log, last_event)
+            assert "event: restart" in sent
+            assert '"a"' in sent
+            assert sent.endswith('event: end\ndata: "The job does not exist any more."\n\n')
+
+    monkeypatch.setattr(streams, "logs", FollowedLogs(linger=0.0))
+    asyncio.run(run())
