@@ -21,6 +21,8 @@ from airflow_provider_rayagent.ui import routes, task_routes
 from airflow_provider_rayagent.ui.access import SIGNED_IN
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_provider_rayagent.ui.plugin import AsgiApp, Receive, Scope, Send
 
 FILES = Path(__file__).parent / "static"
@@ -80,7 +82,7 @@ def static_file(name: str) -> FileResponse:
     return FileResponse(found, media_type=MEDIA_TYPES[found.suffix])
 
 
-def _page(name: str):  # type: ignore[no-untyped-def]
+def _page(name: str) -> Callable[[], FileResponse]:
     def page() -> FileResponse:
         return FileResponse(FILES / name, media_type="text/html")
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.stack.serve import Serve
     from tests.system.support import System, Task
 
 pytestmark = pytest.mark.prerelease
@@ -102,6 +103,16 @@ def test_the_cluster_and_what_waits_for_it_are_shown(system: System, page: Page,
     assert page.look("progress") != []
     page.save_picture(folder / "cluster.png")
     system.agent.request("POST", f"jobs/{job_id}/stop/")
+
+
+def test_an_application_is_shown_and_deleted(system: System, serve: Serve, page: Page, folder: Path) -> None:
+    serve.deploy("page-model")
+    open_view(page, system, "rayagent_default/serve")
+    page.wait_until(lambda text: "page-model" in text and "RUNNING" in text)
+    page.save_picture(folder / "serve.png")
+    page.click("button[data-key=page-model]")
+    page.click("dialog button", "Delete page-model")
+    page.wait_until(lambda text: "page-model" not in text)
 
 
 def test_the_page_is_in_the_navigation_of_airflow(system: System, folder: Path) -> None:
