@@ -47,8 +47,8 @@ def is_own_request(headers: Mapping[str, str], base_url: str) -> bool:
         return False
     if origin is None:
         return site is not None
-    own = {headers.get("host"), urlsplit(base_url).netloc}
-    return urlsplit(origin).netloc in own
+    netloc = urlsplit(origin).netloc
+    return netloc != "" and netloc in (headers.get("host"), urlsplit(base_url).netloc)
 
 
 SIGNED_IN = (Depends(requires_authenticated()),)

@@ -73,3 +73,9 @@ def test_a_request_is_our_own_if_its_origin_is_that_of_airflow(headers: dict[str
     named = {OWN_HEADER.lower(): "1"}
     assert is_own_request({**named, **headers}, AIRFLOW) is own
     assert is_own_request(headers, AIRFLOW) is False
+
+
+def test_without_a_base_url_the_origin_is_that_of_the_request() -> None:
+    headers = {OWN_HEADER.lower(): "1", "host": "airflow.example.com"}
+    assert is_own_request({**headers, "origin": "https://airflow.example.com"}, "")
+    assert not is_own_request({**headers, "origin": "null"}, "")
