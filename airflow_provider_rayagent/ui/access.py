@@ -30,7 +30,7 @@ def check_same_origin(request: Request) -> None:
 
     :raises HTTPException: 403 if it does not.
     """
-    if not is_own_request(request.headers, conf.get("api", "base_url", fallback="")):
+    if not is_own_request(request.headers, conf.get("api", "base_url", fallback="") or ""):
         raise HTTPException(403, "This request must come from the Ray page of this Airflow.")
 
 
