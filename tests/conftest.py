@@ -8,11 +8,21 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from tests.stack.pictures import Pictures
 from tests.stack.watch import ServerDiedError, StackError, check_servers
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from types import FrameType
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-pictures", action="store_true", help="store the pictures of the documentation again")
+
+
+@pytest.fixture(scope="session")
+def pictures(pytestconfig: pytest.Config) -> Pictures:
+    return Pictures(update=pytestconfig.getoption("--update-pictures"))
 
 
 def pytest_configure() -> None:

@@ -117,12 +117,19 @@ class Page:
         self._call("Input.dispatchKeyEvent", type="keyDown", text="\r", **key)
         self._call("Input.dispatchKeyEvent", type="keyUp", **key)
 
-    def save_picture(self, path: Path) -> None:
-        """Save a screenshot to a PNG file when the page has stopped moving."""
+    def save_picture(self, path: Path, height: float | None = None) -> None:
+        """Save a screenshot to a PNG file when the page has stopped moving.
+
+        :param height: pixels from the top of the window; ``None``: all of it.
+        """
         deadline = time.monotonic() + 1.0
         while self._value(MOVING) and time.monotonic() < deadline:
             time.sleep(0.1)
-        answer = self._call("Page.captureScreenshot", format="png")
+        part = {}
+        if height is not None:
+            width, most = self._value("[window.innerWidth, window.innerHeight]")
+            part["clip"] = {"x": 0, "y": 0, "width": width, "height": min(height, most), "scale": 1}
+        answer = self._call("Page.captureScreenshot", format="png", **part)
         path.write_bytes(base64.b64decode(answer["data"]))
 
     def _value(self, expression: str) -> Any:

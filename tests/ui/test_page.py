@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.stack.pictures import Pictures
+
 IN_FRAME = "(each) => each.contentDocument?.body?.innerText ?? ''"
 HOSTILE = "<img src=x onerror='document.hacked = true'>"
 STATUSES = ("PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED")
@@ -67,11 +69,27 @@ def many() -> Iterator[ScriptedAgent]:
 
 
 @pytest.fixture(scope="module")
-def airflow(scripted: ScriptedAgent, many: ScriptedAgent) -> Iterator[ApiServer]:
+def gpu_cluster() -> Iterator[ScriptedAgent]:
+    """A cluster for the pictures of the documentation."""
+    failure = {"message": "The deployment failed to start 3 times: OutOfMemoryError"}
+    applications = [
+        Application("ranking"),
+        Application("search", "DEPLOYING"),
+        Application("forecast", "DEPLOY_FAILED", details=failure),
+    ]
+    used = {GPU_NODE_ID: {"CPU": 4.0, "GPU": 6.0, "memory": float(2**35)}}
+    waits = Job(status="PENDING", job_id="nightly-tuning")
+    with ScriptedAgent(waits, applications=applications, nodes=[GPU_NODE, DEAD_NODE], used=used) as agent:
+        yield agent
+
+
+@pytest.fixture(scope="module")
+def airflow(scripted: ScriptedAgent, many: ScriptedAgent, gpu_cluster: ScriptedAgent) -> Iterator[ApiServer]:
     """An API server whose base URL has a path, and where everyone is an admin."""
     hosts = {
         "rayagent_default": scripted.url,
         "ray_many": many.url,
+        "gpu_cluster": gpu_cluster.url,
         "ray_dead": f"http://127.0.0.1:{free_ports(1)[0]}",
     }
     connections = {name: {"conn_type": "rayagent", "host": host} for name, host in hosts.items()}
@@ -128,14 +146,13 @@ def test_text_of_jobs_and_applications_is_never_markup(page: Page, airflow: ApiS
     assert page.look("main img") == []
 
 
-def test_the_cluster_shows_its_gpus_and_dead_nodes(page: Page, airflow: ApiServer, folder: Path) -> None:
+def test_the_cluster_shows_its_gpus_and_dead_nodes(page: Page, airflow: ApiServer) -> None:
     show(page, airflow, "rayagent_default/cluster")
     page.wait_until(lambda text: "6 of 8 used" in text and "DEAD" in text and "A100" in text)
     text = page.text()
     assert "1 alive, 1 dead" in text
     assert "32 GiB of 64 GiB used" in text
     assert "Waiting for resources: 1 job" in text
-    page.save_picture(folder / "cluster.png")
 
 
 def test_an_application_is_deleted_after_a_question_that_names_it(
@@ -156,14 +173,21 @@ def test_an_application_is_deleted_after_a_question_that_names_it(
     assert scripted.applications["model"].is_gone
 
 
+def test_pictures_of_a_cluster_and_its_applications(page: Page, airflow: ApiServer, pictures: Pictures) -> None:
+    for view, word in (("cluster", "6 of 8 used"), ("serve", "OutOfMemoryError")):
+        show(page, airflow, f"gpu_cluster/{view}")
+        page.wait_until(lambda text, word=word: word in text)  # type: ignore[misc]
+        pictures.check(page, f"ray-page-{view}")
+
+
 def test_an_agent_that_does_not_answer_is_one_sentence_and_the_page_stays_usable(
-    page: Page, airflow: ApiServer, folder: Path
+    page: Page, airflow: ApiServer, pictures: Pictures
 ) -> None:
     for view in ("jobs", "cluster", "serve"):
         show(page, airflow, f"ray_dead/{view}")
         page.wait_until(lambda text: "check Service URL (host) and port; is the agent running?" in text)
         assert len(page.look(".message")) == 1
-    page.save_picture(folder / "dead.png")
+    pictures.check(page, "ray-page-unreachable")
     page.click("nav a", "Jobs")
     page.wait_until(lambda text: "Search" in text or "is the agent running?" in text)
 
