@@ -6,10 +6,16 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from email.parser import Parser
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
+from zipfile import ZipFile
 
 import pytest
+
+if TYPE_CHECKING:
+    from email.message import Message
 
 ROOT = Path(__file__).parents[2]
 UV = (sys.executable, "-m", "uv")
@@ -25,11 +31,21 @@ def run(*command: str | Path, **variables: str) -> str:
     return done.stdout
 
 
-def build_wheel(folder: Path) -> Path:
-    """Build the wheel into a folder."""
-    run(*UV, "build", "--quiet", "--wheel", "--out-dir", folder, SOURCE_DATE_EPOCH=EPOCH)
+def build_wheel(folder: Path, *options: str) -> Path:
+    """Build the wheel into a folder.
+
+    :param options: what ``uv build`` builds; without ``--wheel``, the wheel comes from the source distribution.
+    """
+    run(*UV, "build", "--quiet", "--out-dir", folder, *options, SOURCE_DATE_EPOCH=EPOCH)
     (wheel,) = folder.glob("*.whl")
     return wheel
+
+
+def metadata_of(wheel: Path) -> Message:
+    """Return what a wheel says of itself."""
+    with ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return Parser().parsestr(archive.read(name).decode())
 
 
 @dataclass(frozen=True)
@@ -53,7 +69,7 @@ class BareAirflow:
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this checkout."""
-    return build_wheel(tmp_path_factory.mktemp("wheel"))
+    return build_wheel(tmp_path_factory.mktemp("wheel"), "--wheel")
 
 
 @pytest.fixture(scope="session")

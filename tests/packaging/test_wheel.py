@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from email.parser import Parser
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile
 
-from tests.packaging.conftest import ROOT, build_wheel
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from tests.packaging.conftest import ROOT, build_wheel, metadata_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_is_built_reproducibly(wheel: Path, tmp_path: Path) -> None:
-    again = build_wheel(tmp_path)
+@pytest.mark.parametrize("options", [("--wheel",), ()], ids=["from the checkout", "from the source distribution"])
+def test_is_built_reproducibly(wheel: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
+    again = build_wheel(tmp_path, *options)
     assert again.name == wheel.name
     assert again.read_bytes() == wheel.read_bytes()
 
@@ -41,9 +45,30 @@ def test_is_marked_as_typed_and_carries_its_license(wheel: Path) -> None:
 
 
 def test_describes_itself(wheel: Path) -> None:
-    with ZipFile(wheel) as archive:
-        (metadata_file,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
-        metadata = Parser().parsestr(archive.read(metadata_file).decode())
+    metadata = metadata_of(wheel)
     assert metadata["Name"] == "airflow-provider-rayagent"
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.10"
+
+
+def test_the_description_is_the_readme_without_links_that_lead_nowhere_on_the_package_index(wheel: Path) -> None:
+    description = str(metadata_of(wheel).get_payload())
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)]*)\)", description)
+    assert links
+    assert [link for link in links if not link.startswith("https://")] == []
+    assert text_of(description) == text_of(readme)
+
+
+def text_of(markdown: str) -> str:
+    """Return a text with the text of its links only."""
+    return re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", markdown).strip()
+
+
+def test_claims_the_python_versions_that_ci_tests(wheel: Path) -> None:
+    jobs: dict[str, Any] = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"]
+    (setup,) = (step["with"] for step in jobs["checks"]["steps"] if "setup-python" in step.get("uses", ""))
+    tested = {*setup["python-version"].split(), *jobs["unit"]["strategy"]["matrix"]["python-version"]}
+    prefix = "Programming Language :: Python :: 3."
+    classifiers = metadata_of(wheel).get_all("Classifier", [])
+    assert {each.rpartition(" ")[2] for each in classifiers if each.startswith(prefix)} == tested
