@@ -7,7 +7,7 @@
     python3 dev.py lint        ruff, and deptry, which checks that all imports are declared
     python3 dev.py types       mypy
     python3 dev.py docs        build the documentation into build/docs
-    python3 dev.py unit        unit tests without Ray; fewer downloads than "test"
+    python3 dev.py unit        unit tests, in an environment without Ray
     python3 dev.py floor       unit tests with the oldest Python, Airflow and libraries
     python3 dev.py prerelease  unit and system tests with the newest Airflow, including pre-releases
     python3 dev.py bench       the benchmarks (--short: a short version of each)

@@ -128,6 +128,16 @@ def test_the_connections_page_names_every_field() -> None:
     assert [field["label"] for field in fields.values() if f"| {field['label']} |" not in text] == []
 
 
+def test_the_supported_versions_are_the_ones_that_the_project_declares() -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \|", (PAGES / "upgrading.md").read_text(encoding="utf-8"), re.MULTILINE)
+    supported = {row.split(",")[0]: text for row, text in rows}
+    for row, requirement in (("Airflow", "apache-airflow"), ("Ray", r"ray\[default,serve\]"), ("agent", "synapse-sdk")):
+        (version,) = re.findall(rf'"{requirement}>=([\d.]+)', project)
+        assert version.removesuffix(".0") in supported[row]
+    assert supported["Python"].split(", ") == re.findall(r"Python :: (3\.\d+)", project)
+
+
 def test_the_picture_and_the_local_agents_arguments_are_there(site: Path) -> None:
     assert "how-it-works.svg" in (site / "how-it-works.html").read_text(encoding="utf-8")
     assert "--token-file" in (site / "local-agent.html").read_text(encoding="utf-8")
