@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.parser import Parser
-from importlib.metadata import version
+from importlib.metadata import requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import ZipFile
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 if TYPE_CHECKING:
     from email.message import Message
@@ -48,6 +50,14 @@ def metadata_of(wheel: Path) -> Message:
         return Parser().parsestr(archive.read(name).decode())
 
 
+def supported_airflows() -> list[str]:
+    """Return each supported minor version of Airflow, up to the one used here: ``3.2``."""
+    declared = map(Requirement, requires("airflow-provider-rayagent") or ())
+    (bound,) = (bound for each in declared if each.name == "apache-airflow" for bound in each.specifier)
+    oldest, newest = Version(bound.version), Version(version("apache-airflow"))
+    return [f"{newest.major}.{minor}" for minor in range(oldest.minor, newest.minor + 1)]
+
+
 @dataclass(frozen=True)
 class BareAirflow:
     """An environment into which Airflow was installed, then the wheel."""
@@ -56,6 +66,11 @@ class BareAirflow:
     home: Path
     before: frozenset[str]
     after: frozenset[str]
+
+    def pip(self, *arguments: str | Path) -> frozenset[str]:
+        """Run pip; return what is installed then."""
+        run(*UV, "pip", *arguments, "--quiet", "--python", self.folder)
+        return frozenset(run(*UV, "pip", "freeze", "--quiet", "--python", self.folder).splitlines())
 
     def python(self, code: str) -> str:
         """Run code in this environment's interpreter; return what it prints."""
@@ -72,15 +87,17 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_wheel(tmp_path_factory.mktemp("wheel"), "--wheel")
 
 
-@pytest.fixture(scope="session")
-def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> BareAirflow:
-    """The wheel in an environment that has Airflow, of the version used here, and nothing else."""
-    folder = tmp_path_factory.mktemp("bare") / "venv"
-    run(*UV, "venv", "--quiet", "--python", sys.executable, folder)
+@pytest.fixture(scope="session", params=supported_airflows())
+def bare(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> BareAirflow:
+    """The wheel in an environment that has the newest release of a minor version of Airflow, and nothing else.
 
-    def install(requirement: str) -> frozenset[str]:
-        run(*UV, "pip", "install", "--quiet", "--python", folder, requirement)
-        return frozenset(run(*UV, "pip", "freeze", "--quiet", "--python", folder).split("\n"))
-
-    before = install(f"apache-airflow=={version('apache-airflow')}")
-    return BareAirflow(folder, tmp_path_factory.mktemp("home"), before, install(str(wheel)))
+    The wheel is installed with every other version fixed, as by Airflow's constraints, which the package index lacks.
+    """
+    folder = tmp_path_factory.mktemp("bare")
+    run(*UV, "venv", "--quiet", "--python", sys.executable, folder / "venv")
+    bare = BareAirflow(folder / "venv", folder / "home", frozenset(), frozenset())
+    before = bare.pip("install", f"apache-airflow=={request.param}.*")
+    constraints = folder / "constraints.txt"
+    constraints.write_text("\n".join(before), encoding="utf-8")
+    after = bare.pip("install", wheel, "--constraint", constraints)
+    return replace(bare, before=before, after=after)

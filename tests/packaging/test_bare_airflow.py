@@ -10,6 +10,8 @@ import pytest
 from airflow_provider_rayagent.get_provider_info import get_provider_info
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.packaging.conftest import BareAirflow
 
 NAME = "airflow-provider-rayagent"
@@ -74,3 +76,11 @@ def test_registered_class_imports(bare: BareAirflow, name: str) -> None:
 @pytest.mark.parametrize("name", registered_modules())
 def test_registered_module_imports(bare: BareAirflow, name: str) -> None:
     bare.python(f"import {name}")
+
+
+def test_removing_it_leaves_airflow_as_it_was(bare: BareAirflow, wheel: Path) -> None:
+    try:
+        assert bare.pip("uninstall", NAME) == bare.before
+        assert NAME not in bare.airflow("providers", "list")
+    finally:
+        bare.pip("install", wheel, "--no-deps")
