@@ -36,6 +36,7 @@ CASES = (
     "load",
     "delays",
     "worker",
+    "metrics",
     "triggerer",
     "many_jobs",
     "take_over",
