@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -139,6 +140,24 @@ def test_a_job_links_to_the_task_that_submitted_it(system: System, submitted: Ta
     [row] = ask(system, f"connections/{plain_ray}/jobs?text={job_id}")["jobs"]
     assert row["task"] == expected
     assert "s3cret" not in str((details, row))
+
+
+def test_the_link_to_the_task_opens_it_in_airflow(
+    system: System, submitted: Task, plain_ray: str, folder: Path
+) -> None:
+    tmp = folder / "link"
+    tmp.mkdir()
+    job = f"#/{plain_ray}/jobs/{submitted.xcom('job_id')}"
+    link = "each.contentDocument.querySelector(\"a[data-key^='task ']\")"
+    with browser_page(f"{system.airflow.url}/plugin/ray", tmp, size=(1280, 900)) as airflow:
+        airflow.find("iframe")
+        wait_until(lambda: any("Jobs" in text for text in airflow.look("iframe", see=IN_FRAME)) or None, "no Ray page")
+        airflow.look("iframe", see=f"(each) => {{ each.contentWindow.location.hash = '{job}'; }}")
+        wait_until(lambda: airflow.look("iframe", see=f"(each) => !!{link}") == [True] or None, "no link to the task")
+        airflow.look("iframe", see=f"(each) => {{ {link}.click(); }}")
+        airflow.wait_until(lambda text: submitted.task_id in text and "Deferred" in text)
+        [path] = airflow.look("html", see="() => location.pathname")
+        assert path == f"/dags/{submitted.dag_id}/runs/{quote(submitted.run_id)}/tasks/{submitted.task_id}"
 
 
 def test_a_deferred_task_has_its_job_and_the_use_of_the_cluster(system: System, submitted: Task) -> None:
