@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.cli.simple_table import AirflowConsole
 
 from airflow_provider_rayagent.client.capacity_wait import gpus_of, live_nodes
-from airflow_provider_rayagent.client.jobs import MAX_ENTRYPOINT, duration_of, shown_status, started_at
+from airflow_provider_rayagent.client.jobs import (
+    MAX_ENTRYPOINT,
+    duration_of,
+    id_of,
+    newest_first,
+    shown_status,
+    started_at,
+)
 from airflow_provider_rayagent.text.sanitization import sanitize
 
 if TYPE_CHECKING:
@@ -59,16 +65,13 @@ def job_rows(jobs: Iterable[Mapping[str, Any]], status: str | None, limit: int) 
     :param status: list only jobs with this status.
     """
     found = [job for job in jobs if status is None or job.get("status") == status]
-    newest = datetime.max.replace(tzinfo=timezone.utc)
-    found.sort(key=lambda job: started_at(job) or newest, reverse=True)
-    return [_job_row(job) for job in found[:limit]]
+    return [_job_row(job) for job in newest_first(found)[:limit]]
 
 
 def _job_row(job: Mapping[str, Any]) -> Row:
     start = started_at(job)
     return {
-        # A driver that was not submitted has only Ray's id.
-        "job_id": job.get("submission_id") or job.get("job_id"),
+        "job_id": id_of(job),
         "status": shown_status(job),
         "start_time": start and start.isoformat(sep=" ", timespec="seconds"),
         "seconds": duration_of(job),

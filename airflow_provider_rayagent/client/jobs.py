@@ -12,7 +12,7 @@ from airflow_provider_rayagent.text.sanitization import sanitize, truncate
 from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 Primitive: TypeAlias = str | int | float | bool | None
 MAX_TEXT = 4_000
@@ -87,6 +87,16 @@ def has_ended(job: Mapping[str, Any]) -> bool:
     """Whether the job has ended; a job with an unknown status has ended if it has an end time."""
     status = known_status(job)
     return bool(job.get("end_time")) if status is None else status.is_terminal
+
+
+def id_of(job: Mapping[str, Any]) -> str:
+    """Return the id by which a job can be requested, or that of its driver, which cannot."""
+    return str(job.get("submission_id") or job.get("job_id") or "")
+
+
+def newest_first(jobs: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return jobs sorted by start time; those that have not started come first."""
+    return sorted(jobs, key=lambda job: (_milliseconds(job.get("start_time")) or math.inf, id_of(job)), reverse=True)
 
 
 def shown_status(job: Mapping[str, Any], redact: Callable[[str], str] = str) -> str:

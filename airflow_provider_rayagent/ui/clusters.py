@@ -11,9 +11,10 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentError,
     RayAgentPermissionError,
 )
+from airflow_provider_rayagent.client.jobs import newest_first
 from airflow_provider_rayagent.hooks.connection_check import describe_refusal
 from airflow_provider_rayagent.ui.connections import PageHook
-from airflow_provider_rayagent.ui.jobs import newest_first, sanitized
+from airflow_provider_rayagent.ui.jobs import sanitized
 from airflow_provider_rayagent.ui.shared import SharedResults
 
 if TYPE_CHECKING:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from airflow_provider_rayagent.client.job_secrets import MASKED_ENV_VARS, secrets_of
-from airflow_provider_rayagent.client.jobs import JobStatus, known_status, summarize
+from airflow_provider_rayagent.client.jobs import JobStatus, id_of, known_status, summarize
 from airflow_provider_rayagent.client.validation import is_job_id
 from airflow_provider_rayagent.render.reasons import explain
 from airflow_provider_rayagent.text.redaction import Redactor
 from airflow_provider_rayagent.text.sanitization import sanitize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     Job = Mapping[str, Any]
 
@@ -36,16 +36,6 @@ class JobPage(TypedDict):
     jobs: list[dict[str, Any]]
     total: int
     counts: dict[str, int]
-
-
-def id_of(job: Job) -> str:
-    """Return the id by which a job can be requested, or the one of its driver, which cannot."""
-    return str(job.get("submission_id") or job.get("job_id") or "")
-
-
-def newest_first(jobs: Iterable[Job]) -> list[Job]:
-    """Return jobs in the order of the page: by start time; those that have not started come first."""
-    return sorted(jobs, key=lambda job: (_start(job), id_of(job)), reverse=True)
 
 
 def page_of(
@@ -112,11 +102,6 @@ def _row(job: Job, redact: Redactor) -> Any:
 def _status(job: Job) -> str:
     status = known_status(job)
     return OTHER if status is None else status.value
-
-
-def _start(job: Job) -> float:
-    start = job.get("start_time")
-    return float(start) if isinstance(start, (int, float)) and start > 0 else float("inf")
 
 
 def _contains(job: Job, words: str, redact: Redactor) -> bool:
