@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[1]
 TRANSPORTS = ("aiohttp", "httpx", "ray", "requests", "tenacity", "urllib3", "websocket", "websockets")
 TARGET_MS = 15.0
 COMMANDS_TARGET_MS = 2.0
+PLUGIN_TARGET_MS = 2.0
 
 PROGRAM = """
 import gc, json, sys, time, tracemalloc
@@ -59,6 +60,13 @@ get_provider_info()
 print(time.process_time() - clock)
 """
 
+PLUGIN = """
+import asyncio, time
+import airflow.plugins_manager
+clock = time.process_time()
+from airflow_provider_rayagent.ui.plugin import RayAgentPlugin
+print(time.process_time() - clock)
+"""
 COMMANDS = """
 import gc, sys, time
 from airflow.cli.cli_parser import AirflowHelpFormatter, DefaultHelpParser, _add_command, airflow_commands
@@ -191,6 +199,15 @@ def measure(*, short: bool) -> Iterator[Line]:
             "ms",
             [seconds * 1e3 for seconds in discovered],
             note="once per Airflow process",
+        )
+        plugin = [float(_run(PLUGIN, cache)) for _ in range(rounds + 1)][1:]
+        yield Line(
+            "imports",
+            "importing the plugin of the Ray page, CPU time",
+            "ms",
+            [seconds * 1e3 for seconds in plugin],
+            target=Target(maximum=PLUGIN_TARGET_MS, of="figure"),
+            note="once per Airflow process other than the API server",
         )
         commands = [[float(part) * 1e3 for part in _run(COMMANDS, cache).split()] for _ in range(rounds + 1)][1:]
         yield Line(
