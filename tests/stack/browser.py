@@ -54,6 +54,7 @@ document.getAnimations().some((each) => each.playState === "running" && isFinite
 """
 SELECT = "(each) => { each.focus(); each.select?.(); return document.activeElement === each; }"
 TEXT = "(each) => each.innerText"
+IN_FRAME = "(each) => each.contentDocument?.body?.innerText ?? ''"
 
 
 class BrowserError(Exception):

@@ -13,7 +13,7 @@ import pytest
 import requests
 from airflow import __version__ as airflow_version
 
-from tests.stack.browser import Page, browser_page
+from tests.stack.browser import IN_FRAME, Page, browser_page
 from tests.stack.watch import PATIENCE, wait_until
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.prerelease
 
 HAS_TAB = tuple(map(int, airflow_version.split(".")[:2])) >= (3, 4)
-IN_FRAME = "(each) => each.contentDocument?.body?.innerText ?? ''"
 SCRIPT = "<script>document.hacked = true</script>"
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.scripted import Application, Job, ScriptedAgent
 from tests.stack.api_server import ApiServer, api_server
-from tests.stack.browser import Page, browser_page
+from tests.stack.browser import IN_FRAME, Page, browser_page
 from tests.stack.processes import free_ports
 from tests.stack.watch import wait_until
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from tests.stack.pictures import Pictures
 
-IN_FRAME = "(each) => each.contentDocument?.body?.innerText ?? ''"
 HOSTILE = "<img src=x onerror='document.hacked = true'>"
 STATUSES = ("PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED")
 GPU_NODE_ID = "ef" * 28

@@ -3,7 +3,7 @@
 import { call, path, poll } from "./api.js";
 import { element, message, show, table } from "./dom.js";
 import { bytes, number } from "./format.js";
-import { badge } from "./jobs.js";
+import { badge, jobAddress } from "./jobs.js";
 
 const REFRESH_SECONDS = 5;
 const COLUMNS = [
@@ -90,8 +90,8 @@ function gpusOf(node) {
 function waitingJobs(jobs, total, connection) {
   const title = element("h3", {}, `Waiting for resources: ${number(total)} ${total === 1 ? "job" : "jobs"}`);
   const links = jobs.map((job) => {
-    const address = `#/${encodeURIComponent(connection)}/jobs/${encodeURIComponent(job.job_id)}`;
-    return element("li", {}, job.openable ? element("a", { href: address, "data-key": job.job_id }, job.job_id) : job.job_id);
+    const link = { href: jobAddress(connection, job), "data-key": job.job_id };
+    return element("li", {}, job.openable ? element("a", link, job.job_id) : job.job_id);
   });
   return [title, links.length ? element("ul", {}, ...links) : null];
 }

@@ -95,9 +95,8 @@ function jobTable({ jobs }, connection, filter) {
     return message(filtered ? "No job matches the filter." : "The cluster has no jobs.", "info");
   }
   const rows = jobs.map((job) => {
-    const address = `#/${encodeURIComponent(connection)}/jobs/${encodeURIComponent(job.job_id)}`;
     const name = job.openable
-      ? element("a", { href: address, "data-key": job.job_id }, job.job_id)
+      ? element("a", { href: jobAddress(connection, job), "data-key": job.job_id }, job.job_id)
       : element("span", { title: "A driver without a submission id, or an id that cannot be opened here." }, job.job_id);
     return element(
       "tr",
@@ -111,6 +110,11 @@ function jobTable({ jobs }, connection, filter) {
     );
   });
   return table("Jobs", COLUMNS, rows);
+}
+
+/** Return the address of the view of one job. */
+export function jobAddress(connection, job) {
+  return `#/${encodeURIComponent(connection)}/jobs/${encodeURIComponent(job.job_id)}`;
 }
 
 /** Return the status as a colored badge. */
