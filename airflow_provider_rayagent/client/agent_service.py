@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_rayagent.client import plugins
 from airflow_provider_rayagent.client.call import Call
 from airflow_provider_rayagent.client.capacity import feasibility_body
-from airflow_provider_rayagent.client.errors import RayAgentNotFoundError, RayAgentUnsupportedError
+from airflow_provider_rayagent.client.errors import RayAgentNotFoundError, RayAgentUnsupportedError, preparation
 from airflow_provider_rayagent.client.service import Credential, ErrorAnswer
 from airflow_provider_rayagent.client.submission import submission_steps, upload_steps
 from airflow_provider_rayagent.client.validation import quote_application_name, validate_id
@@ -69,7 +69,8 @@ class AgentService:
         return Call("POST", f"jobs/{job_id}/stop/")
 
     def submit_job(self, entrypoint: str, **submission: Any) -> Steps:
-        yield from self._check_local()
+        with preparation():
+            yield from self._check_local()
         return (yield from submission_steps("jobs/", self.list_nodes(), entrypoint, **submission))
 
     def upload_package(self, name: str, content: FileContent) -> Steps:
@@ -92,6 +93,9 @@ class AgentService:
 
     def list_tasks(self) -> Call:
         return Call("GET", "tasks/", "list")
+
+    def list_waiting_tasks(self) -> Call:
+        return self.list_tasks()
 
     def get_task(self, task_id: str) -> Call:
         return Call("GET", f"tasks/{validate_id(task_id, 'task')}/")
@@ -203,7 +207,7 @@ def _reason(text: str) -> str:
 def _problem(item: object) -> str:
     if not isinstance(item, dict):
         return str(item)
-    place = ".".join(str(part) for part in item.get("loc", ()))
+    place = ".".join(str(part) for part in loc) if isinstance(loc := item.get("loc"), list) else ""
     return f"{place}: {item.get('msg', 'invalid')}" if place else str(item.get("msg", "invalid"))
 
 

@@ -14,8 +14,8 @@ import tenacity
 from asgiref.sync import sync_to_async
 
 from airflow_provider_rayagent.client import answers, limits, retry
+from airflow_provider_rayagent.client.aio_network import make_transport, send
 from airflow_provider_rayagent.client.call import Call
-from airflow_provider_rayagent.client.config import MAX_IDLE_SECONDS
 from airflow_provider_rayagent.client.credentials import READ_SECONDS, REJECTED
 from airflow_provider_rayagent.client.environment import Environment, read_environment
 from airflow_provider_rayagent.client.errors import RayAgentError
@@ -61,6 +61,8 @@ class AsyncAgent:
         self._clients: _Clients | None = None
         self._opening = asyncio.Lock()
         self._reading: asyncio.Task[None] | None = None
+        self._reads = 0
+        """How many times the token file was read, or began to be."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -192,27 +194,31 @@ class AsyncAgent:
         token_file = self.config.token_file
         if token_file is None:
             return {}
-        # A read that another request started may have begun before the file changed.
-        while token_file.is_due(rejected) and not await self._read_token(token_file):
+        # A read that began earlier may have missed a change of the file; all requests share the next one.
+        before = self._reads
+        while token_file.is_due(rejected) and not await self._read_token(token_file, before):
             pass
         return token_file.headers
 
-    async def _read_token(self, token_file: TokenFile) -> bool:
+    async def _read_token(self, token_file: TokenFile, before: int) -> bool:
         """Read the token file, or wait until another request has read it.
 
+        :param before: the number of reads that began too early.
         :return: whether the token is the current one, or as current as can be known in time.
         """
         # One thread for all requests: with a thread for each, those that wait for a file system that hangs would
         # occupy the loop's executor. The thread is one of asgiref, since Airflow's mask_secret() needs the loop.
-        reading, is_own = self._reading, False
+        reading = self._reading
         if reading is None or reading.done():
-            reading, is_own = asyncio.create_task(sync_to_async(token_file.read, thread_sensitive=False)()), True
+            reading = asyncio.create_task(sync_to_async(token_file.read, thread_sensitive=False)())
             reading.add_done_callback(_retrieve)
             self._reading = reading
+            self._reads += 1
+        number = self._reads
         await asyncio.wait((reading,), timeout=READ_SECONDS)
         if reading.done():
             reading.result()
-            return is_own
+            return number > before
         if not token_file.headers:
             raise token_file.too_slow
         return True
@@ -228,7 +234,7 @@ async def _request(client: httpx.AsyncClient, call: Call, url: str, headers: Map
     request = client.build_request(
         call.method, url, json=call.body, content=content, headers=_encoded(headers), timeout=timeout
     )
-    return await client.send(request, stream=True)
+    return await send(client, request)
 
 
 def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
@@ -271,16 +277,14 @@ async def read_body(call: Call, response: httpx.Response) -> bytes:
 def _client(
     config: AgentConfig, environment: Environment, context: ssl.SSLContext, read_timeout: float | None
 ) -> httpx.AsyncClient:
-    pool = httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=MAX_IDLE_SECONDS)
     return httpx.AsyncClient(
         headers=_encoded(config.headers),
-        verify=context,
+        transport=make_transport(context),
         trust_env=False,
         follow_redirects=False,
         timeout=httpx.Timeout(read_timeout, connect=config.connect_timeout),
-        limits=pool,
         mounts={
-            f"{scheme}://": httpx.AsyncHTTPTransport(verify=context, limits=pool, proxy=_proxy(proxy, context))
+            f"{scheme}://": make_transport(context, _proxy(proxy, context))
             for scheme, proxy in environment.proxies.items()
             if isinstance(proxy, str)
         },

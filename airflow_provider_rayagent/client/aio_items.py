@@ -52,6 +52,7 @@ class _Exchange(Generic[ItemT]):
     def __init__(self) -> None:
         self.items: list[ItemT] = []
         self.error: Exception | None = None
+        self.is_closed = False
         self.ready = asyncio.Event()
         self.wanted = asyncio.Event()
 
@@ -93,6 +94,7 @@ class TaskItems(Items[ItemT]):
         """Close the generator."""
         if self._task is None:
             self._task = asyncio.create_task(_run(self._source, self._exchange))
+        self._exchange.is_closed = True
         self._task.cancel()
         await asyncio.wait((self._task,))
         # A task that is cancelled before its first step does not run its ``finally`` block.
@@ -100,6 +102,7 @@ class TaskItems(Items[ItemT]):
 
     def __del__(self) -> None:
         if self._task is not None and not self._task.done():
+            self._exchange.is_closed = True
             with suppress(RuntimeError):  # the event loop is closed
                 self._task.get_loop().call_soon_threadsafe(self._task.cancel)
 
@@ -109,6 +112,10 @@ async def _run(source: AsyncGenerator[ItemT, None], exchange: _Exchange[ItemT]) 
     try:
         async with aclosing(source):
             async for item in source:
+                # Before Python 3.11, anyio cannot tell a cancellation from a timeout that occurs at the same time
+                # (its ``CancelScope.__exit__``): the generator then goes on.
+                if exchange.is_closed:
+                    break
                 exchange.items.append(item)
                 exchange.ready.set()
                 await exchange.wanted.wait()

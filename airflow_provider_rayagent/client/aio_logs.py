@@ -19,6 +19,7 @@ from airflow_provider_rayagent.client.log_answers import (
     PING_SECONDS,
     READ_BYTES,
     SEND_SECONDS,
+    SLICE_SECONDS,
     LogBuffer,
     StreamEndedError,
     check_log_answer,
@@ -28,7 +29,7 @@ from airflow_provider_rayagent.client.log_answers import (
     new_key,
 )
 from airflow_provider_rayagent.client.validation import JobId
-from airflow_provider_rayagent.stream.frames import CLOSE, PING, PONG, FrameDecoder, upgrade_headers
+from airflow_provider_rayagent.stream.frames import CLOSE, NORMAL_CLOSURE, PING, PONG, FrameDecoder, upgrade_headers
 from airflow_provider_rayagent.stream.sse import SseDecoder
 
 if TYPE_CHECKING:
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.stream.events import Event
 
 MIN_WAIT = 0.01
-SLICE_SECONDS = 1.0
-"""Maximum duration of one wait for data of a whole log, so that the job's status is polled meanwhile."""
 MAX_READ_AHEAD = 64
 """Chunks to read ahead; then the agent has to wait."""
 MAX_READ_AHEAD_BYTES = 1_000_000
@@ -191,7 +190,7 @@ class AsyncWebSocketStream:
         """Send a close frame and close the connection, without waiting for a response."""
         try:
             with contextlib.suppress(*_BROKEN_SOCKET):
-                await self._send(CLOSE, b"\x03\xe8", CLOSE_SECONDS)
+                await self._send(CLOSE, NORMAL_CLOSURE, CLOSE_SECONDS)
         finally:
             await self._opened.aclose()
 

@@ -68,11 +68,7 @@ def _value(call: Call, status: int, headers: Mapping[str, str], body: bytes, con
     if not text:
         raise RayAgentResponseError(f"{where} with an empty body; expected JSON.", status)
     if is_html(headers, text):
-        raise RayAgentResponseError(
-            f"{where}: expected JSON, got an HTML page; is this the URL of {config.service.noun}? "
-            f"{brief(_page_text(text), config.redact)}",
-            status,
-        )
+        raise html_page_error(call, status, "JSON", config, text)
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -87,6 +83,21 @@ def _value(call: Call, status: int, headers: Mapping[str, str], body: bytes, con
     if not valid:
         raise RayAgentResponseError(f"{where}: expected {expected}, got: {brief(text, config.redact)}", status)
     return value
+
+
+def html_page_error(
+    call: Call, status: int, expected: str, config: AgentConfig, page: str = ""
+) -> RayAgentResponseError:
+    """Return the error for an HTML page with a 2xx status.
+
+    :param expected: what should have been received.
+    :param page: the page, whose title or text is shown.
+    """
+    message = (
+        f"{call.name} answered {status}: expected {expected}, got an HTML page; is this the URL of "
+        f"{config.service.noun}? {brief(_page_text(page), config.redact)}"
+    )
+    return RayAgentResponseError(message.rstrip(), status)
 
 
 def check_status(call: Call, status: int, headers: Mapping[str, str], body: bytes, config: AgentConfig) -> None:

@@ -40,7 +40,7 @@ class ServeStatus(str, Enum):
 
 
 class ApplicationOutcome(WaitOutcome):
-    """The outcome of waiting for an application; ``seen`` is its summary, ``None`` if it was unknown to the agent."""
+    """The outcome of waiting for an application; ``summary`` is ``None`` if it was unknown to the agent."""
 
     key = "application"
     trigger = "RayAgentServeApplicationTrigger"
@@ -49,12 +49,12 @@ class ApplicationOutcome(WaitOutcome):
     @property
     def application(self) -> dict[str, Any] | None:
         """Summary of the application as last received; ``None`` if it was unknown to the agent."""
-        return self.seen
+        return self.summary
 
     @property
     def status(self) -> str:
         """The status, for messages."""
-        return shown_status(self.seen) if self.seen else "not there"
+        return shown_status(self.summary) if self.summary else "not there"
 
 
 @dataclass
@@ -80,7 +80,7 @@ class ApplicationWait(Wait[ApplicationOutcome]):
         """Whether a timeout is running, so that the status should be polled soon."""
         return self._failing_since is not None or super().needs_fast_poll
 
-    def seen(self, found: Mapping[str, Any] | None, now: float) -> ApplicationOutcome:
+    def received(self, found: Mapping[str, Any] | None, now: float) -> ApplicationOutcome:
         """Process the application's details, ``None`` if it is unknown to the agent. Return the outcome so far."""
         self._record_answer()
         summary = None if found is None else summarize(found, self.redact)

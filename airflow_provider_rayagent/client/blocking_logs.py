@@ -18,6 +18,7 @@ from airflow_provider_rayagent.client.log_answers import (
     PING_SECONDS,
     READ_BYTES,
     SEND_SECONDS,
+    SLICE_SECONDS,
     LogBuffer,
     StreamEndedError,
     check_log_answer,
@@ -26,7 +27,7 @@ from airflow_provider_rayagent.client.log_answers import (
     is_delimited,
     new_key,
 )
-from airflow_provider_rayagent.stream.frames import CLOSE, PING, PONG, FrameDecoder, upgrade_headers
+from airflow_provider_rayagent.stream.frames import CLOSE, NORMAL_CLOSURE, PING, PONG, FrameDecoder, upgrade_headers
 from airflow_provider_rayagent.stream.sse import SseDecoder
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.stream.events import Event
 
 READ_AHEAD_BYTES = 262_144
-"""Bytes of server-sent events to read ahead; then the agent has to wait."""
+"""Bytes of a body to read ahead; then the agent has to wait."""
 
 
 class LogStream(Protocol):
@@ -133,29 +134,82 @@ class WebSocketStream:
         """Send a close frame and close the connection, without waiting for a response."""
         with contextlib.suppress(OSError):
             self._socket.settimeout(CLOSE_SECONDS)
-            self._socket.sendall(control_frame(CLOSE, b"\x03\xe8"))
+            self._socket.sendall(control_frame(CLOSE, NORMAL_CLOSURE))
         self._opened.close()
 
 
-class SseStream:
-    """The log stream as server-sent events, with ``requests``. Created by :meth:`open`.
+class _ReadAhead:
+    """A thread that reads a body ahead, since a read of ``requests`` cannot be resumed after a timeout.
 
-    A thread reads ahead, since a read of ``requests`` cannot be resumed after a timeout. It pauses while too much is
-    unread, to apply backpressure to the agent.
+    It pauses while too much is unread, to apply backpressure to the agent.
+
+    :param body: the data of the body.
+    :param opened: closes the response.
     """
 
-    def __init__(self, decode: DecodeEvent, response: requests.Response, opened: contextlib.ExitStack) -> None:
-        self._decode = decode
-        self._response = response
-        self._opened = opened
+    def __init__(self, response: requests.Response, body: Iterator[bytes], opened: contextlib.ExitStack) -> None:
         self._reader = reader_of(response)
-        self._decoder = SseDecoder()
+        self._opened = opened
         self._condition = threading.Condition()
         self._chunks: list[bytes] = []
         self._held = 0
-        self._closed = False
-        self._ended: str | None = None
-        self._thread = threading.Thread(target=self._read_ahead, name="rayagent-sse", daemon=True)
+        self._ended = self._closed = False
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, args=(body,), name="rayagent-log", daemon=True)
+        self._thread.start()
+
+    def take(self, seconds: float) -> bytes:
+        """Return the data received, after at most ``seconds``.
+
+        :raises StreamEndedError: once the body has ended and all data was returned; its cause is the error, if any.
+        """
+        with self._condition:
+            self._condition.wait_for(lambda: self._chunks or self._ended, max(seconds, 0.0))
+            data = b"".join(self._chunks)
+            self._chunks.clear()
+            self._held = 0
+            self._condition.notify_all()
+            if not data and self._ended:
+                error = self._error
+                reason = "closed by the server" if error is None else str(error) or type(error).__name__
+                raise StreamEndedError(reason) from error
+        return data
+
+    def close(self) -> None:
+        """Close the response and wait for the thread to end; after a complete body, the connection can be reused."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
+            if not self._ended:
+                self._reader.end()
+        self._thread.join()
+        self._opened.close()
+
+    def _run(self, body: Iterator[bytes]) -> None:
+        try:
+            for chunk in body:
+                with self._condition:
+                    self._condition.wait_for(lambda: self._held < READ_AHEAD_BYTES or self._closed)
+                    if self._closed:
+                        return
+                    self._chunks.append(chunk)
+                    self._held += len(chunk)
+                    self._condition.notify_all()
+        except (*BROKEN, ValueError) as error:
+            self._error = error
+        finally:
+            with self._condition:
+                self._ended = True
+                self._condition.notify_all()
+
+
+class SseStream:
+    """The log stream as server-sent events, with ``requests``. Created by :meth:`open`."""
+
+    def __init__(self, decode: DecodeEvent, response: requests.Response, opened: contextlib.ExitStack) -> None:
+        self._decode = decode
+        self._decoder = SseDecoder()
+        self._ahead = _ReadAhead(response, _body_chunks(response.raw), opened)
 
     @classmethod
     def open(cls, agent: BlockingAgent, call: Call, decode: DecodeEvent) -> SseStream:
@@ -166,54 +220,20 @@ class SseStream:
         with contextlib.ExitStack() as opened:
             response = _open(opened, agent, call)
             _check(call, response, agent)
-            stream = cls(decode, response, opened.pop_all())
-        stream._reader.wait_for(None)
-        stream._thread.start()
-        return stream
+            reader_of(response).wait_for(None)
+            return cls(decode, response, opened.pop_all())
 
     def read(self, seconds: float) -> tuple[list[Event], bool]:
-        """Return the messages received within ``seconds``, and whether the peer is alive."""
-        with self._condition:
-            self._condition.wait_for(lambda: self._chunks or self._ended is not None, max(seconds, 0.0))
-            data, ended = b"".join(self._chunks), self._ended
-            self._chunks.clear()
-            self._held = 0
-            self._condition.notify_all()
+        """Return the messages received within ``seconds``, and whether any data was received."""
         if self._decoder.ended is not None:
             raise StreamEndedError(self._decoder.ended, too_long=self._decoder.too_long)
-        if data:
-            events = self._decoder.feed(data)
-            return [self._decode(event.data, event.name) for event in events], True
-        if ended is not None:
-            raise StreamEndedError(ended)
-        return [], False
-
-    def _read_ahead(self) -> None:
-        reason = "closed by the server"
-        try:
-            for chunk in _body_chunks(self._response.raw):
-                with self._condition:
-                    self._condition.wait_for(lambda: self._held < READ_AHEAD_BYTES or self._closed)
-                    if self._closed:
-                        return
-                    self._chunks.append(chunk)
-                    self._held += len(chunk)
-                    self._condition.notify_all()
-        except (*BROKEN, ValueError) as error:
-            reason = str(error) or type(error).__name__
-        finally:
-            with self._condition:
-                self._ended = reason
-                self._condition.notify_all()
+        data = self._ahead.take(seconds)
+        events = self._decoder.feed(data) if data else []
+        return [self._decode(event.data, event.name) for event in events], bool(data)
 
     def close(self) -> None:
         """Close the connection and wait for the thread to end."""
-        with self._condition:
-            self._closed = True
-            self._condition.notify_all()
-        self._reader.end()
-        self._thread.join()
-        self._opened.close()
+        self._ahead.close()
 
 
 def _body_chunks(raw: HTTPResponse) -> Iterator[bytes]:
@@ -230,12 +250,12 @@ class WholeLog:
 
     def __init__(self, agent: BlockingAgent, response: requests.Response, opened: contextlib.ExitStack) -> None:
         self._agent = agent
-        self._opened = opened
-        self._raw = response.raw
         self._decoder = agent.config.service.log_decoder(response.headers.get("content-type", ""))
         self._at_end = False
         self.delimited = is_delimited(response.headers)
         """Whether the response declares its end, so that a truncated one is detected."""
+        body = iter(lambda: response.raw.read1(READ_BYTES, decode_content=True), b"")
+        self._ahead = _ReadAhead(response, body, opened)
 
     @classmethod
     def open(cls, agent: BlockingAgent, call: Call) -> WholeLog:
@@ -250,26 +270,35 @@ class WholeLog:
             return cls(agent, response, opened.pop_all())
 
     def read(self) -> str | None:
-        """Return the next chunk of text, or ``None`` at the end.
+        """Return the next chunk of text, an empty one after :data:`SLICE_SECONDS` without data, or ``None`` at the end.
 
-        :raises RayAgentError: if the response is incomplete.
+        :raises RayAgentError: if the response is incomplete or too slow.
         """
         if self._at_end:
             return None
         try:
-            chunk = self._raw.read1(READ_BYTES, decode_content=True)
-            if chunk:
-                return self._decoder.feed(chunk)
-            self._at_end = True
-            return self._decoder.end()
-        except BROKEN as error:
-            raise self._agent.error(error) from None
+            return self._decoder.feed(self._ahead.take(SLICE_SECONDS))
+        except StreamEndedError as ended:
+            cause = ended.__cause__
+            if isinstance(cause, ValueError):
+                raise _broke_off(cause) from None
+            if cause is not None:
+                raise self._agent.error(cause) from None
         except ValueError as error:
-            raise RayAgentConnectionError(f"Reading the log failed: {error}.") from None
+            raise _broke_off(error) from None
+        self._at_end = True
+        try:
+            return self._decoder.end()
+        except ValueError as error:
+            raise _broke_off(error) from None
 
     def close(self) -> None:
         """Close the response; its connection returns to the pool if the body was read completely."""
-        self._opened.close()
+        self._ahead.close()
+
+
+def _broke_off(error: ValueError) -> RayAgentConnectionError:
+    return RayAgentConnectionError(f"Reading the log failed: {error}.")
 
 
 @contextlib.contextmanager

@@ -66,7 +66,7 @@ class Requirement:
 class CapacityOutcome(WaitOutcome):
     """The outcome of waiting for capacity.
 
-    ``seen`` has ``free`` (amounts by argument, ``None`` if unknown), ``node_id`` and ``node_ip`` (of the node with
+    ``summary`` has ``free`` (amounts by argument, ``None`` if unknown), ``node_id`` and ``node_ip`` (of the node with
     ``on_one_node``, otherwise ``None``) and ``message``.
     """
 
@@ -77,7 +77,7 @@ class CapacityOutcome(WaitOutcome):
     @property
     def status(self) -> str:
         """What is free, required and missing."""
-        return str(self.seen["message"]) if self.seen else "It is not known yet what the cluster has free."
+        return str(self.summary["message"]) if self.summary else "It is not known yet what the cluster has free."
 
 
 class _Place(NamedTuple):
@@ -105,7 +105,7 @@ class CapacityWait(Wait[CapacityOutcome]):
     redact: Callable[[str], str] = str
     last: CapacityOutcome = field(default_factory=lambda: CapacityOutcome(None))
 
-    def seen(self, found: Row, now: float) -> CapacityOutcome:  # noqa: ARG002
+    def received(self, found: Row, now: float) -> CapacityOutcome:  # noqa: ARG002
         """Process the cluster's resources, in the form of the agent's ``resources/cluster/``."""
         self._record_answer()
         alive = live_nodes(found)

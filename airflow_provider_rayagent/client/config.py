@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 from airflow_provider_rayagent.client.agent_service import AGENT
 from airflow_provider_rayagent.client.credentials import TokenFile, read_headers
 from airflow_provider_rayagent.client.errors import RayAgentConfigError
-from airflow_provider_rayagent.client.fields import EXTRA_FIELDS, MAX_TIMEOUT, field_name
+from airflow_provider_rayagent.client.fields import EXTRA_FIELDS, MAX_TIMEOUT, field_name, text_of
 from airflow_provider_rayagent.client.ray_service import RAY
 from airflow_provider_rayagent.client.service_clock import ServiceClock
 from airflow_provider_rayagent.client.validation import shown, validate_id, validate_timeout
@@ -144,11 +144,11 @@ def _base_url(host: str | None, port: object, schema: str | None, service: Servi
         raise RayAgentConfigError(
             f"The connection has no {called}: enter that of {service.noun}, such as https://{service.name}.example.com."
         )
+    has_password = RayAgentConfigError(
+        f"The connection's {called} contains a user name or password; put the token into the {field_name('password')}."
+    )
     if re.match(r"[^/?#]*(//)?[^/?#]*@", text):
-        raise RayAgentConfigError(
-            f"The connection's {called} contains a user name or password; "
-            f"put the token into the {field_name('password')}."
-        )
+        raise has_password
     if "://" not in text:
         scheme = (schema or "http").strip().lower()
         bare_ipv6 = text.count(":") > 1 and not text.startswith("[")
@@ -157,6 +157,8 @@ def _base_url(host: str | None, port: object, schema: str | None, service: Servi
         parts = urlsplit(text)
         number = parts.port
     except ValueError as error:
+        if "@" in text:  # A password with a character that ends the host of a URL.
+            raise has_password from None
         raise RayAgentConfigError(f"The connection's {called} {host!r} is not a valid URL: {error}.") from None
     if parts.scheme not in ("http", "https"):
         raise RayAgentConfigError(
@@ -230,9 +232,14 @@ def _job_url(value: object) -> str:
             f"{called} must be an http or https URL with {{job_id}} in it, such as "
             "https://ray.example.com/#/jobs/{job_id}."
         )
-    if "@" in re.split("[/?#]", text.split("://", 1)[1], maxsplit=1)[0]:
+    try:
+        parts = urlsplit(text)
+        is_valid = "@" not in parts.netloc and parts.port != 0
+    except ValueError:  # The port is not a number, but perhaps a password with a "/".
+        is_valid = False
+    if not is_valid:
         raise RayAgentConfigError(
-            f"{called} contains a user name or password, which everyone who sees the task would see."
+            f"{called} has an invalid port, or a user name or password, which everyone who sees the task would see."
         )
     for placeholder in _PLACEHOLDER.findall(text):
         if placeholder != "{job_id}":
@@ -242,8 +249,7 @@ def _job_url(value: object) -> str:
 
 def _job_namespace(extra: Mapping[str, Any]) -> str | None:
     value = extra.get("job_namespace")
-    # A number may have been text: a connection's URI can't tell.
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    text = text_of(value)
     if text is not None and (not isinstance(text, str) or not text.strip() or len(text) > MAX_NAMESPACE):
         raise RayAgentConfigError(
             f"The connection's {field_name('job_namespace')} must be a text of up to {MAX_NAMESPACE} characters, "

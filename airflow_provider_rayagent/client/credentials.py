@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.client.errors import RayAgentConfigError
-from airflow_provider_rayagent.client.fields import field_name
+from airflow_provider_rayagent.client.fields import field_name, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -170,8 +169,7 @@ def read_headers(service: Service, token: str | None, extra: Mapping[str, Any]) 
         value = token if label == "password" else extra.get(label)
         if value in (None, ""):
             continue
-        # A number may have been text: a connection's URI can't tell.
-        text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        text = text_of(value)
         if not isinstance(text, str):
             raise RayAgentConfigError(f"The connection's {field_name(label)} must be text.")
         for other in [other for other in headers if other.lower() == name.lower()]:
@@ -194,7 +192,7 @@ def _secret_parts(header: str, value: str) -> Iterator[str]:
     if scheme.lower() == "basic":
         try:
             user_and_password = base64.b64decode(credentials, validate=True).decode("utf-8", "replace")
-        except binascii.Error:
+        except ValueError:  # Not Base64, or not ASCII.
             return
         yield user_and_password.partition(":")[2]
     if header.lower() == "cookie":

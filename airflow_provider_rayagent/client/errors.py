@@ -1,16 +1,22 @@
 """Errors of requests to an agent.
 
-Every error has a ``status_code`` (the HTTP status or, without a response, the closest one: 400 for invalid input, 408
-for a timeout, 503 for a failed connection) and a ``detail``, a message that is safe for the task log
-(:func:`sanitize`). No error contains a token.
+Every error has a ``code`` (:class:`Code`), a ``status_code`` (the HTTP status or, without a response, the closest one:
+400 for invalid input, 408 for a timeout, 503 for a failed connection) and a ``detail``, a message that is safe for the
+task log (:func:`sanitize`). ``str()`` of an error is its code and its detail, so a message that quotes an error and has
+a code of its own quotes the detail. No error contains a token.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.sanitization import sanitize
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CONFLICT = 409
 """Status of an answer that a job's id is taken, on Ray or in an agent's queue."""
@@ -22,21 +28,28 @@ class RayAgentError(Exception):
     """Base class of all errors that this package raises for an agent, a request or a job.
 
     :param detail: message with the cause and the remedy; text from outside must already be redacted and truncated.
-    :param status_code: an HTTP status, or ``None`` if none applies.
+    :param status_code: an HTTP status; default: that of the class, or ``None`` if none applies.
+    :param code: the code of the problem; default: that of the class.
 
-    ``failure_kind`` is what caused the failure of a job, one of the kinds of :class:`.RayAgentRetryPolicy`, or
-    ``None``.
+    ``code`` is a string such as ``RA-201``, which :doc:`/at-night` explains. ``failure_kind`` is what caused the
+    failure of a job, one of the kinds of :class:`.RayAgentRetryPolicy`, or ``None``.
     """
 
+    code: Code = Code.SERVICE_FAILED
     failure_kind: str | None = None
+    is_of_preparation: bool = False
+    """Whether a step before the request failed, which was therefore not sent (:func:`preparation`)."""
+    _usual_status: ClassVar[int | None] = None
 
-    def __init__(self, detail: str, status_code: int | None = None) -> None:
+    def __init__(self, detail: str, status_code: int | None = None, *, code: Code | None = None) -> None:
         self.detail = sanitize(detail, lines=True)
         super().__init__(self.detail)
-        self.status_code = status_code
+        self.status_code = self._usual_status if status_code is None else status_code
+        if code is not None:
+            self.code = code
 
     def __str__(self) -> str:
-        return self.detail
+        return coded(self.code, self.detail)
 
     def __reduce__(self) -> tuple[type[RayAgentError], tuple[str, int | None], dict[str, Any]]:
         return type(self), (self.detail, self.status_code), self.__dict__
@@ -45,53 +58,64 @@ class RayAgentError(Exception):
 class RayAgentInputError(RayAgentError, ValueError):
     """An argument is invalid, such as an id, a name, a timeout or a protocol; no request was sent."""
 
-    def __init__(self, detail: str, status_code: int | None = 400) -> None:
-        super().__init__(detail, status_code)
+    code = Code.INVALID_ARGUMENT
+    _usual_status = 400
 
 
 class RayAgentConfigError(RayAgentError, ValueError):
     """The Airflow connection is incomplete or malformed: no host, an invalid port, an extra field of the wrong type."""
 
+    code = Code.CONNECTION_SETTING
+
 
 class RayAgentUnsupportedError(RayAgentError):
     """The service of the connection cannot do this; nothing was sent."""
 
-    def __init__(self, detail: str, status_code: int | None = 501) -> None:
-        super().__init__(detail, status_code)
+    code = Code.UNSUPPORTED
+    _usual_status = 501
 
 
 class RayAgentConnectionError(RayAgentError):
     """The connection to the agent failed, or broke before the response was complete."""
 
-    def __init__(self, detail: str, status_code: int | None = 503) -> None:
-        super().__init__(detail, status_code)
+    code = Code.NO_ANSWER
+    _usual_status = 503
 
 
 class RayAgentNameResolutionError(RayAgentConnectionError):
     """The agent's host name cannot be resolved."""
 
+    code = Code.UNREACHABLE
+
 
 class RayAgentConnectionRefusedError(RayAgentConnectionError):
     """Nothing listens on the agent's address."""
+
+    code = Code.UNREACHABLE
 
 
 class RayAgentTLSError(RayAgentConnectionError):
     """The TLS handshake failed: unknown CA, wrong host name, or a server that uses plain HTTP."""
 
+    code = Code.TLS
+
 
 class RayAgentTimeoutError(RayAgentConnectionError):
     """The agent did not answer in time."""
 
-    def __init__(self, detail: str, status_code: int | None = 408) -> None:
-        super().__init__(detail, status_code)
+    _usual_status = 408
 
 
 class RayAgentConnectTimeoutError(RayAgentTimeoutError):
     """The connection was not established in time; no request was sent."""
 
+    code = Code.UNREACHABLE
+
 
 class RayAgentRedirectError(RayAgentError):
     """The agent answered with a redirect, which was not followed since it would send the token elsewhere."""
+
+    code = Code.NOT_THE_SERVICE
 
 
 class RayAgentHTTPError(RayAgentError):
@@ -100,15 +124,20 @@ class RayAgentHTTPError(RayAgentError):
     ``retry_after`` is the value of the ``Retry-After`` header in seconds, or ``None``.
     """
 
+    code = Code.REQUEST_REFUSED
     retry_after: float | None = None
 
 
 class RayAgentAuthenticationError(RayAgentHTTPError):
-    """401: the agent token is missing or invalid."""
+    """401: the token is missing or invalid."""
+
+    code = Code.TOKEN
 
 
 class RayAgentPermissionError(RayAgentHTTPError):
-    """403: the token is valid, but does not permit the request."""
+    """403: the credentials do not permit the request. Ray also answers 403 to a wrong token."""
+
+    code = Code.TOKEN
 
 
 class RayAgentNotFoundError(RayAgentHTTPError):
@@ -118,35 +147,55 @@ class RayAgentNotFoundError(RayAgentHTTPError):
 class RayAgentRateLimitError(RayAgentHTTPError):
     """429: too many requests."""
 
+    code = Code.SERVICE_FAILED
+
 
 class RayAgentServerError(RayAgentHTTPError):
     """5xx: the agent, Ray or a proxy in between failed."""
+
+    code = Code.SERVICE_FAILED
 
 
 class RayAgentGPUUnavailableError(RayAgentHTTPError):
     """503 with ``gpu_unavailable``: the cluster lacks the requested GPUs. The agent itself is available."""
 
+    code = Code.NO_FREE_RESOURCES
+
 
 class RayAgentResourcesError(RayAgentError):
     """The cluster does not have the resources that a job's entrypoint or a capacity sensor requires, free or in use."""
 
-    def __init__(self, detail: str, status_code: int | None = 409) -> None:
-        super().__init__(detail, status_code)
+    code = Code.NO_FREE_RESOURCES
+    _usual_status = 409
 
 
 class RayAgentResponseError(RayAgentError):
     """The response is not one of an agent: not JSON, of another shape, empty, or a 404 with an HTML page."""
 
+    code = Code.NOT_THE_SERVICE
+
 
 class RayAgentStreamLimitError(RayAgentError):
     """A log stream exceeded one of the caller's ``StreamLimits``."""
 
-    def __init__(self, detail: str, status_code: int | None = 429) -> None:
-        super().__init__(detail, status_code)
+    code = Code.STREAM_LIMIT
+    _usual_status = 429
 
 
 class RayAgentLogsUnavailableError(RayAgentError):
     """The job's log could not be read completely, although its status could."""
+
+    code = Code.LOG_INCOMPLETE
+
+
+@contextmanager
+def preparation() -> Iterator[None]:
+    """Mark the errors of steps before a request that has an effect, such as an upload before a submission."""
+    try:
+        yield
+    except RayAgentError as error:
+        error.is_of_preparation = True
+        raise
 
 
 def for_status(status: int, detail: str) -> RayAgentHTTPError:
@@ -161,9 +210,21 @@ def for_status(status: int, detail: str) -> RayAgentHTTPError:
     return kind(detail, status)
 
 
+def working_dir_error(detail: str) -> RayAgentInputError:
+    """Return the error for a ``working_dir`` that cannot be sent."""
+    return RayAgentInputError(detail, code=Code.WORKING_DIR)
+
+
 def error_to_json(error: RayAgentError | None) -> list[Any] | None:
-    """Return an error as JSON primitives, with its message truncated."""
-    return None if error is None else [type(error).__name__, _truncate(error.detail), error.status_code]
+    """Return an error as JSON primitives, with its message truncated.
+
+    The code is left out if it is that of the class: during an upgrade, an earlier version that does not know codes may
+    read the event of a trigger.
+    """
+    if error is None:
+        return None
+    own_code = [] if error.code is type(error).code else [error.code.value]
+    return [type(error).__name__, _truncate(error.detail), error.status_code, *own_code]
 
 
 def error_from_json(value: Any) -> RayAgentError | None:
@@ -182,8 +243,12 @@ def _truncate(text: str) -> str:
     return text
 
 
-def _error(name: str, detail: str, status_code: int | None) -> RayAgentError:
+def _error(name: str, detail: str, status_code: int | None, code: str | None = None) -> RayAgentError:
+    """Return an error; a trigger of a later version may have sent an unknown code."""
     kind = globals().get(name)
     if not (isinstance(kind, type) and issubclass(kind, RayAgentError)):
         kind = RayAgentError
-    return kind(detail, status_code)
+    return kind(detail, status_code, code=_KNOWN_CODES.get(code) if isinstance(code, str) else None)
+
+
+_KNOWN_CODES = {code.value: code for code in Code}

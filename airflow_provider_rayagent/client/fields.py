@@ -26,6 +26,11 @@ EXTRA_FIELDS = {
 """Supported fields of a connection's extra, with their labels in the connection form; others are ignored."""
 
 
+def text_of(value: object) -> object:
+    """Return the text of a number, which may have been text: a connection's URI can't tell. Anything else as it is."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def field_name(name: str) -> str:
     """Return the label and name of a connection field, for messages."""
     return f"{(FIELDS | EXTRA_FIELDS)[name]} ({name})"

@@ -6,13 +6,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from airflow_provider_rayagent.client.errors import RayAgentInputError
+from airflow_provider_rayagent.client.errors import RayAgentInputError, working_dir_error
 from airflow_provider_rayagent.client.ignore_files import IgnoreRules
 from airflow_provider_rayagent.client.working_dir import is_inside, reason
 from airflow_provider_rayagent.text.sanitization import sanitize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from airflow_provider_rayagent.client.ignore_files import Pattern
 
 
 class Entry(NamedTuple):
@@ -45,7 +47,7 @@ class _Level(NamedTuple):
     entries: list[os.DirEntry[str]]
 
 
-def walk(folder: Path, *, root: Path | None) -> Iterator[Entry]:
+def walk(folder: Path, *, root: Path | None, excludes: tuple[Pattern, ...] = ()) -> Iterator[Entry]:
     """Yield the files and empty folders of a folder, sorted, without what is ignored (:class:`.IgnoreRules`).
 
     Symbolic links are followed. Sockets, named pipes and devices are skipped, as by Ray's client: they have no content,
@@ -53,10 +55,11 @@ def walk(folder: Path, *, root: Path | None) -> Iterator[Entry]:
 
     :param folder: a resolved path.
     :param root: symbolic links must lead to a place in this folder; ``None``: to anywhere.
+    :param excludes: see :class:`.IgnoreRules`.
     :raises RayAgentInputError: if a folder cannot be read; for a symbolic link that leads out of ``root``, to nothing
         or in a circle; for a name that is not UTF-8 or that Ray does not unpack.
     """
-    levels = [_enter(folder, "", ())]
+    levels = [_enter(folder, "", IgnoreRules(excludes=excludes), ())]
     while levels:
         level = levels[-1]
         if not level.entries:
@@ -70,7 +73,7 @@ def walk(folder: Path, *, root: Path | None) -> Iterator[Entry]:
         _validate_name(name)
         path = _follow(entry, name, root) if entry.is_symlink() else Path(entry.path)
         if is_folder:
-            levels.append(_enter(path, f"{name}/", levels))
+            levels.append(_enter(path, f"{name}/", level.rules, levels))
             if not levels[-1].entries:
                 yield Entry(f"{name}/", path)
         elif entry.is_file():
@@ -85,9 +88,10 @@ def unreadable(name: str, error: OSError) -> RayAgentInputError:
     return _refused(name, f"cannot be read: {reason(error)}")
 
 
-def _enter(path: Path, name: str, levels: Sequence[_Level]) -> _Level:
+def _enter(path: Path, name: str, rules: IgnoreRules, levels: Sequence[_Level]) -> _Level:
     """Read a folder.
 
+    :param rules: those for the folder itself.
     :param levels: the folders above it.
     """
     try:
@@ -99,7 +103,6 @@ def _enter(path: Path, name: str, levels: Sequence[_Level]) -> _Level:
     identity = (status.st_dev, status.st_ino)
     if any(level.identity == identity for level in levels):
         raise _refused(name, "is a symbolic link to a folder that it is in")
-    rules = levels[-1].rules if levels else IgnoreRules()
     return _Level(name, identity, rules.read(path, name), entries)
 
 
@@ -135,4 +138,4 @@ def _validate_name(name: str) -> None:
 
 def _refused(name: str, why: str) -> RayAgentInputError:
     shown = sanitize(name, length=200)
-    return RayAgentInputError(f"{shown} of the working_dir {why}. Change or ignore it (.rayignore).")
+    return working_dir_error(f"{shown} of the working_dir {why}. Change or ignore it (.rayignore).")

@@ -108,6 +108,8 @@ class Following:
         """The job's details as last received."""
         self.error: RayAgentError | None = None
         """Error of the last request for the status; ``None`` if it succeeded."""
+        self.log_error: RayAgentError | None = None
+        """Error of the last attempt to read the whole log; ``None`` if it succeeded."""
         self.messages = 0
         """Number of messages received from streams, including replayed ones."""
         self.received_at = 0.0
@@ -212,6 +214,7 @@ class Following:
             return
         self.tail.whole_log_opened(self.clock())
         if call is None:
+            self.log_error = None
             self.tail.whole_log_ended(self.clock())
 
     def _read_whole_log(self, command: Command) -> Generator[Step, Any, None]:
@@ -223,6 +226,7 @@ class Following:
             return
         if text is None:
             delimited = yield do.CloseWholeLog()
+            self.log_error = None
             self.tail.whole_log_ended(self.clock(), delimited=delimited)
         else:
             self.received_at = self.clock()
@@ -230,7 +234,10 @@ class Following:
 
     def on_whole_log_failed(self, error: RayAgentError) -> None:
         """Process a failure to open or read the whole log."""
-        self.tail.whole_log_failed(self.clock(), error.detail, transient=not is_log_unreadable(error))
+        self.log_error = error
+        unreadable = is_log_unreadable(error)
+        permanent = unreadable and is_permanent(error)
+        self.tail.whole_log_failed(self.clock(), error.detail, transient=not unreadable, permanent=permanent)
 
     def on_status(self, job: Mapping[str, Any]) -> None:
         """Process the job's details, as received."""

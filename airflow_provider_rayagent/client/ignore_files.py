@@ -1,4 +1,4 @@
-"""The files that are left out of a ``working_dir``: patterns of ``.gitignore`` and ``.rayignore``, and caches.
+"""The files that are left out of a ``working_dir``: by ``.gitignore``, ``.rayignore`` and ``excludes``, and caches.
 
 Not by means of pathspec, which matches only paths of files: asked for a folder, it does not decide as git does for
 ``*`` and ``!*/``, or between the patterns of nested folders.
@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from airflow_provider_rayagent.client.errors import RayAgentInputError
+from airflow_provider_rayagent.client.errors import RayAgentInputError, working_dir_error
+from airflow_provider_rayagent.client.validation import shown
 from airflow_provider_rayagent.text.sanitization import sanitize
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 IGNORE_FILES = (".gitignore", ".rayignore")
@@ -40,9 +42,9 @@ _SET = re.compile(r"\\?(?P<char>.)", re.DOTALL)
 
 
 class Pattern(NamedTuple):
-    """A line of an ignore file.
+    """A line of an ignore file, or one of ``excludes``.
 
-    :param regex: matches the whole path of an entry, relative to the folder of the file.
+    :param regex: matches the whole path of an entry, relative to the folder of the file or the ``working_dir``.
     :param includes: whether it includes what other patterns ignore (``!``).
     :param only_folders: whether it is for folders only (a slash at the end).
     """
@@ -60,9 +62,12 @@ class IgnoreRules(NamedTuple):
 
     :param levels: the path of each folder that has patterns, with a slash at the end, and its patterns in order of
         precedence; the deepest folder first.
+    :param excludes: further patterns, relative to the top folder and in order of precedence. As in Ray, they cannot
+        include what the others ignore, nor the others what these exclude.
     """
 
     levels: tuple[tuple[str, tuple[Pattern, ...]], ...] = ()
+    excludes: tuple[Pattern, ...] = ()
 
     def read(self, folder: Path, path: str) -> IgnoreRules:
         """Return the rules for the entries of a folder, given those for the folder itself.
@@ -71,21 +76,31 @@ class IgnoreRules(NamedTuple):
         :raises RayAgentInputError: if an ignore file cannot be read, or has a pattern that is not valid.
         """
         patterns = [pattern for name in IGNORE_FILES for pattern in _read(folder / name, path + name)]
-        return IgnoreRules(((path, tuple(reversed(patterns))), *self.levels)) if patterns else self
+        return self._replace(levels=((path, tuple(reversed(patterns))), *self.levels)) if patterns else self
 
     def ignores(self, path: str, *, is_folder: bool) -> bool:
         """Return whether an entry is left out.
 
         :param path: of the entry in the package.
         """
-        if path.rpartition("/")[2] in ALWAYS_IGNORED:
+        if path.rpartition("/")[2] in ALWAYS_IGNORED or _decision(self.excludes, path, is_folder=is_folder):
             return True
-        for prefix, patterns in self.levels:
-            relative = path[len(prefix) :]
-            for pattern in patterns:
-                if (is_folder or not pattern.only_folders) and pattern.regex.fullmatch(relative):
-                    return not pattern.includes
-        return False
+        decisions = (_decision(patterns, path[len(prefix) :], is_folder=is_folder) for prefix, patterns in self.levels)
+        return next((decision for decision in decisions if decision is not None), False)
+
+
+def parse_excludes(value: object) -> tuple[Pattern, ...]:
+    """Return the patterns of ``excludes`` in order of precedence; none for ``None``.
+
+    :raises RayAgentInputError: if it is not a list of valid patterns.
+    """
+    if value is None:
+        return ()
+    if not isinstance(value, (list, tuple)) or not all(isinstance(line, str) for line in value):
+        raise RayAgentInputError(
+            f"excludes must be a list of patterns, such as ['*.csv', 'data/'], not {shown(value)}."
+        )
+    return tuple(reversed(_parse_all(value, "excludes")))
 
 
 def parse(line: str) -> Pattern | None:
@@ -111,6 +126,14 @@ def parse(line: str) -> Pattern | None:
         raise ValueError(f"{line}: {error.msg}") from None
 
 
+def _decision(patterns: Iterable[Pattern], path: str, *, is_folder: bool) -> bool | None:
+    """Return whether the first pattern that matches ignores a path; ``None`` if none matches."""
+    for pattern in patterns:
+        if (is_folder or not pattern.only_folders) and pattern.regex.fullmatch(path):
+            return not pattern.includes
+    return None
+
+
 def _to_regex(found: re.Match[str]) -> str:
     """Return the regular expression for a part of a segment of a path, which never matches a slash."""
     if found["stars"]:
@@ -127,17 +150,21 @@ def _to_regex(found: re.Match[str]) -> str:
 
 
 def _read(file: Path, name: str) -> list[Pattern]:
-    shown = sanitize(name, length=200)
+    shown_name = sanitize(name, length=200)
     try:
         if not file.is_file():
             return []
         content = file.read_bytes()
     except OSError as error:
-        raise RayAgentInputError(f"{shown} of the working_dir cannot be read: {error.strerror}.") from None
+        raise working_dir_error(f"{shown_name} of the working_dir cannot be read: {error.strerror}.") from None
     # Not splitlines(), which splits at more characters than git does.
     lines = content.decode("utf-8-sig", "surrogateescape").split("\n")
+    return _parse_all((line.removesuffix("\r") for line in lines), f"{shown_name} of the working_dir")
+
+
+def _parse_all(lines: Iterable[str], where: str) -> list[Pattern]:
     try:
-        return [pattern for line in lines if (pattern := parse(line.removesuffix("\r")))]
+        return [pattern for line in lines if (pattern := parse(line))]
     except ValueError as error:
         message = sanitize(str(error), length=200)
-        raise RayAgentInputError(f"A pattern in {shown} of the working_dir is not valid: {message}.") from None
+        raise working_dir_error(f"A pattern in {where} is not valid: {message}.") from None

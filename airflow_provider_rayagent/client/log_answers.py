@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.client.config import AgentConfig
 
 READ_BYTES = 65_536
+SLICE_SECONDS = 1.0
+"""Maximum duration of one wait for data of a whole log, so that the job's status is polled meanwhile."""
 PING_SECONDS = 10.0
 """Interval between two WebSocket pings, which detect a dead peer."""
 SEND_SECONDS = 5.0
@@ -94,11 +96,7 @@ def check_log_answer(call: Call, status: int, headers: Mapping[str, str], body: 
     """
     answers.check_status(call, status, headers, body, config)
     if answers.is_html(headers, ""):
-        raise RayAgentResponseError(
-            f"{call.name} answered {status}: expected a log, got an HTML page; is this the URL of "
-            f"{config.service.noun}?",
-            502,
-        )
+        raise answers.html_page_error(call, status, "a log", config)
 
 
 def is_delimited(headers: Mapping[str, str]) -> bool:

@@ -13,13 +13,16 @@ from itertools import islice
 from operator import itemgetter
 from typing import IO, TYPE_CHECKING, NamedTuple
 
-from airflow_provider_rayagent.client.errors import RayAgentInputError
+from airflow_provider_rayagent.client.errors import RayAgentInputError, working_dir_error
 from airflow_provider_rayagent.client.folder_walk import Entry, unreadable, walk
+from airflow_provider_rayagent.client.ignore_files import parse_excludes
 from airflow_provider_rayagent.text.sanitization import sanitize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from airflow_provider_rayagent.client.ignore_files import Pattern
 
 MAX_BYTES = 104_857_600
 """Size of a package that Ray's dashboard accepts."""
@@ -54,7 +57,7 @@ class Package(NamedTuple):
 
 
 @contextmanager
-def pack(path: Path, *, root: Path | None) -> Iterator[Package]:
+def pack(path: Path, *, root: Path | None, excludes: object = None) -> Iterator[Package]:
     """Pack a folder, or take a .zip file as it is; the package is deleted at the end of the block.
 
     The name of a folder's package is a digest of the paths, executable bits and contents of its files: it does not
@@ -63,13 +66,15 @@ def pack(path: Path, *, root: Path | None) -> Iterator[Package]:
 
     :param path: a resolved path, as :func:`.find_working_dir` returns it.
     :param root: as in :func:`.walk`.
-    :raises RayAgentInputError: if there is nothing to pack, if a file cannot be read or packed (:func:`.walk`), or if
-        the package exceeds :data:`MAX_BYTES` or :data:`MAX_FILES`.
+    :param excludes: those of a runtime environment; see :func:`.parse_excludes`.
+    :raises RayAgentInputError: if there is nothing to pack, if a file cannot be read or packed (:func:`.walk`), if the
+        package exceeds :data:`MAX_BYTES` or :data:`MAX_FILES`, or if ``excludes`` is not valid or is for a .zip file.
     :raises OSError: if the package cannot be written to the folder for temporary files.
     """
+    patterns = parse_excludes(excludes)
     # It has no name, so that the system deletes it even if the process is killed.
     with tempfile.TemporaryFile() as file:
-        digest, files = _pack_folder(path, root, file) if path.is_dir() else _copy_zip(path, file)
+        digest, files = _pack_folder(path, root, patterns, file) if path.is_dir() else _copy_zip(path, patterns, file)
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
         yield Package(f"rayagent_{digest}.zip", size, files, file)
@@ -125,13 +130,13 @@ class _Writer:
                         break
 
 
-def _pack_folder(folder: Path, root: Path | None, file: IO[bytes]) -> tuple[str, int]:
+def _pack_folder(folder: Path, root: Path | None, excludes: tuple[Pattern, ...], file: IO[bytes]) -> tuple[str, int]:
     """Write the package of a folder. Return the digest and the number of files."""
     with zipfile.ZipFile(file, "w") as archive:
         writer = _Writer(file, archive)
-        for entry in walk(folder, root=root):
+        for entry in walk(folder, root=root, excludes=excludes):
             if writer.entries == MAX_FILES:
-                raise RayAgentInputError(
+                raise working_dir_error(
                     f"The working_dir {_shown(folder)} has more than {MAX_FILES:,} files. Exclude files that the job "
                     "does not need (.rayignore), or give a .zip file, which may have more."
                 )
@@ -139,19 +144,25 @@ def _pack_folder(folder: Path, root: Path | None, file: IO[bytes]) -> tuple[str,
             if writer.is_too_large:
                 break
     if file.seek(0, os.SEEK_END) > MAX_BYTES:
-        raise _folder_too_large(folder, root)
+        raise _folder_too_large(folder, root, excludes)
     if not writer.entries:
-        raise RayAgentInputError(f"The working_dir {_shown(folder)} has no files, or only ignored ones.")
+        raise working_dir_error(f"The working_dir {_shown(folder)} has no files, or only ignored ones.")
     return writer.digest, writer.files
 
 
-def _copy_zip(path: Path, file: IO[bytes]) -> tuple[str, int]:
+def _copy_zip(path: Path, excludes: tuple[Pattern, ...], file: IO[bytes]) -> tuple[str, int]:
     """Copy a .zip file. Return the digest and the number of files."""
+    if excludes:
+        # Ray ignores them, and a file that must not be on the cluster would be.
+        raise working_dir_error(
+            f"The working_dir {_shown(path)} is a .zip file, of which excludes can leave out nothing: give the folder, "
+            "or a .zip file without these files."
+        )
     digest = hashlib.sha256()
     with _open(path, path.name) as source:
         size = os.fstat(source.fileno()).st_size
         if size > MAX_BYTES:
-            raise RayAgentInputError(
+            raise working_dir_error(
                 f"The working_dir {_shown(path)} has {size:,} bytes; {_LIMIT}. Upload it {_ELSEWHERE}."
             )
         for chunk in _chunks(source, size, path.name):
@@ -161,21 +172,21 @@ def _copy_zip(path: Path, file: IO[bytes]) -> tuple[str, int]:
         with zipfile.ZipFile(file) as archive:
             files = sum(not info.is_dir() for info in archive.infolist())
     except (zipfile.BadZipFile, NotImplementedError) as error:  # The second: for a newer version of the format.
-        raise RayAgentInputError(f"The working_dir {_shown(path)} is not a valid .zip file: {error}.") from None
+        raise working_dir_error(f"The working_dir {_shown(path)} is not a valid .zip file: {error}.") from None
     if not files:
-        raise RayAgentInputError(f"The working_dir {_shown(path)} has no files.")
+        raise working_dir_error(f"The working_dir {_shown(path)} has no files.")
     return digest.hexdigest(), files
 
 
-def _folder_too_large(folder: Path, root: Path | None) -> RayAgentInputError:
+def _folder_too_large(folder: Path, root: Path | None, excludes: tuple[Pattern, ...]) -> RayAgentInputError:
     try:
-        entries = islice(walk(folder, root=root), MAX_FILES)
+        entries = islice(walk(folder, root=root, excludes=excludes), MAX_FILES)
         sizes = [(entry.name, entry.path.stat().st_size) for entry in entries if not entry.is_folder]
     except OSError as error:
         raise unreadable(".", error) from None
     largest = heapq.nlargest(LARGEST, sizes, key=itemgetter(1))
     listed = "\n".join(f"  {size:>15,} bytes  {_shown(name)}" for name, size in largest)
-    return RayAgentInputError(
+    return working_dir_error(
         f"The package of the working_dir {_shown(folder)} is too large: {_LIMIT}. The "
         f"{'first ' if len(sizes) == MAX_FILES else ''}{len(sizes):,} files have {sum(size for _, size in sizes):,} "
         f"bytes before compression; the largest are:\n{listed}\n"

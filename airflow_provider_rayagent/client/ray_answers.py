@@ -32,7 +32,7 @@ def plain_words(text: str, limit: int | None = None) -> str:
     :param limit: characters to truncate it to. Text that may have a secret in it is redacted before.
     """
     text = text.strip()
-    with contextlib.suppress(ValueError, TypeError, KeyError):
+    with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
         text = str(json.loads(text)["msg"])
     if "Traceback (most recent call last)" in text:
         *_, last = [None, *_EXCEPTION_LINE.finditer(text)]
@@ -40,6 +40,14 @@ def plain_words(text: str, limit: int | None = None) -> str:
         # What the job head says of the job agent's traceback ends in a period (``dashboard/modules/job/job_head.py``).
         text = text.removesuffix("\n.")
     return text if limit is None or len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def is_id_taken(text: str) -> bool:
+    """Return whether Ray's error 500 says that the id of a submission is taken.
+
+    See ``dashboard/modules/job/job_manager.py``.
+    """
+    return "already exists" in text
 
 
 def state_rows(answer: Any) -> list[Row]:
@@ -138,7 +146,7 @@ def ray_version(answer: Mapping[str, Any]) -> str:
     return version
 
 
-def release(version: str) -> tuple[int, ...]:
+def release_of(version: str) -> tuple[int, ...]:
     """Return the major and minor number of a version, ``()`` if it has none."""
     found = re.match(r"(\d+)\.(\d+)", version)
     return tuple(map(int, found.groups())) if found else ()

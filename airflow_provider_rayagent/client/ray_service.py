@@ -6,7 +6,6 @@ Measured with Ray 2.50 and 2.60. Sources are named by their file in the ``ray`` 
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shlex
 from datetime import datetime, timezone
@@ -17,12 +16,15 @@ from airflow_provider_rayagent.client import ray_answers
 from airflow_provider_rayagent.client.applications import ServeStatus
 from airflow_provider_rayagent.client.call import Call, Pause
 from airflow_provider_rayagent.client.capacity import cluster_resources, workload
+from airflow_provider_rayagent.client.credentials import REJECTED
 from airflow_provider_rayagent.client.errors import (
+    CONFLICT,
     RayAgentHTTPError,
     RayAgentNotFoundError,
     RayAgentServerError,
     RayAgentTimeoutError,
     RayAgentUnsupportedError,
+    preparation,
 )
 from airflow_provider_rayagent.client.gpus import gpu_status
 from airflow_provider_rayagent.client.jobs import has_ended
@@ -81,7 +83,8 @@ class RayService:
         return Call("POST", f"api/jobs/{job_id}/stop")
 
     def submit_job(self, entrypoint: str, **submission: Any) -> Steps:
-        yield from self._check_version()
+        with preparation():
+            yield from self._check_version()
         return (yield from submission_steps("api/jobs/", self.list_nodes(), entrypoint, **submission))
 
     def upload_package(self, name: str, content: FileContent) -> Steps:
@@ -95,6 +98,10 @@ class RayService:
 
     def list_tasks(self) -> Call:
         return _state("tasks")
+
+    def list_waiting_tasks(self) -> Call:
+        # Only with the details are there the required resources.
+        return _state("tasks", detail="1", **_equals("state", "PENDING_NODE_ASSIGNMENT"))
 
     def get_task(self, task_id: str) -> Call:
         return _row("tasks", "task", validate_id(task_id, "task"), _TASK_ID)
@@ -115,9 +122,10 @@ class RayService:
     def _delete_serve_application(self, name: str, application: Call) -> Steps:
         if _is_deleting((yield application)):
             return
-        job_id = f"rayagent-delete-application-{os.urandom(8).hex()}"
         entrypoint = f"python -c {shlex.quote(_DELETE)} {shlex.quote(name)}"
-        yield Call("POST", "api/jobs/", body={"entrypoint": entrypoint, "submission_id": job_id})
+        job_id = yield from submission_steps(
+            "api/jobs/", self.list_nodes(), entrypoint, random_id_prefix="rayagent-delete-application"
+        )
         waited = 0.0
         while waited < DELETE_SECONDS:
             yield Pause(DELETE_POLL_SECONDS)
@@ -180,7 +188,7 @@ class RayService:
 
     def _check_version(self) -> Steps:
         version = yield Call("GET", "api/version", convert=ray_answers.ray_version)
-        if ray_answers.release(version) < MIN_RELEASE:
+        if ray_answers.release_of(version) < MIN_RELEASE:
             least = ".".join(map(str, MIN_RELEASE))
             raise RayAgentUnsupportedError(f"Ray {version} is too old: {least} or newer is required.")
 
@@ -188,7 +196,7 @@ class RayService:
         try:
             version = yield Call("GET", "api/version", convert=ray_answers.ray_version)
         except RayAgentHTTPError as error:
-            if error.status_code not in (401, 403):
+            if error.status_code not in REJECTED:
                 raise
             # Open to everyone. It came with tokens, in Ray 2.52.
             answer = yield Call("GET", "api/authentication_mode")
@@ -241,16 +249,15 @@ class RayService:
         words = ray_answers.plain_words(text)
         if status == 404:
             return ErrorAnswer(status, words, is_own="does not exist" in text)
-        if status == 500 and "already exists" in text:
-            # The id of a submission is taken (``dashboard/modules/job/job_manager.py``).
-            return ErrorAnswer(409, words)
+        if status == 500 and ray_answers.is_id_taken(text):
+            return ErrorAnswer(CONFLICT, words)
         return ErrorAnswer(status, words)
 
     def job_page(self, base_url: str) -> str:
         return f"{base_url}#/jobs/{{job_id}}"
 
 
-def _state(resource: str, convert: Callable[[Any], Any] = ray_answers.state_rows, **parameters: str) -> Call:
+def _state(resource: str, convert: Callable[[Any], Any] = ray_answers.state_rows, /, **parameters: str) -> Call:
     query = urlencode({"limit": MAX_ROWS, "timeout": STATE_SECONDS, **parameters})
     return Call("GET", f"api/v0/{resource}?{query}", convert=convert)
 
@@ -260,8 +267,11 @@ def _row(resource: str, kind: str, value: str, form: re.Pattern[str]) -> Call:
     if not form.fullmatch(value):
         # Ray 2.50 answers 500 to an id that is none of its own.
         raise RayAgentNotFoundError(f"{what} does not exist.", 404)
-    filters = {"filter_keys": f"{kind}_id", "filter_predicates": "=", "filter_values": value, "detail": "1"}
-    return _state(resource, ray_answers.one_row(what), **filters)
+    return _state(resource, ray_answers.one_row(what), detail="1", **_equals(f"{kind}_id", value))
+
+
+def _equals(column: str, value: str) -> dict[str, str]:
+    return {"filter_keys": column, "filter_predicates": "=", "filter_values": value}
 
 
 def _is_deleting(application: Mapping[str, Any]) -> bool:

@@ -92,11 +92,11 @@ class Service(Protocol):
 
     @property
     def name(self) -> ServiceName:
-        """As the connection has it."""
+        """The value of the connection's field ``service``."""
 
     @property
     def noun(self) -> str:
-        """As a sentence calls the one of the connection."""
+        """Noun phrase for messages, such as ``the agent``."""
 
     @property
     def description(self) -> str:
@@ -118,6 +118,9 @@ class Service(Protocol):
     def list_nodes(self) -> Operation: ...
     def get_node(self, node_id: str) -> Operation: ...
     def list_tasks(self) -> Operation: ...
+    def list_waiting_tasks(self) -> Operation:
+        """Return the request for tasks, at least for those that wait for a node (``PENDING_NODE_ASSIGNMENT``)."""
+
     def get_task(self, task_id: str) -> Operation: ...
     def list_serve_applications(self) -> Operation: ...
     def get_serve_application(self, name: str) -> Operation: ...

@@ -17,6 +17,7 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentHTTPError,
     RayAgentInputError,
     RayAgentNotFoundError,
+    preparation,
 )
 from airflow_provider_rayagent.client.json_objects import json_object
 from airflow_provider_rayagent.client.ray_answers import check_resources
@@ -46,18 +47,21 @@ def submission_steps(
     entrypoint: str,
     *,
     job_id: str | None = None,
+    random_id_prefix: str = "rayagent",
     wait_for_scale_up: bool = False,
     **submission: Any,
 ) -> Steps:
     """Return the operation that submits a job; its result is the job's id.
 
     :param path: of the request.
+    :param random_id_prefix: with what the id begins if ``job_id`` is ``None``.
     :param submission: see :func:`submission_body`.
     """
-    body = submission_body(entrypoint, job_id=job_id or f"rayagent-{os.urandom(8).hex()}", **submission)
+    body = submission_body(entrypoint, job_id=job_id or f"{random_id_prefix}-{os.urandom(8).hex()}", **submission)
     required = _required_resources(body)
     if required and not wait_for_scale_up:
-        check_resources((yield list_nodes), required)
+        with preparation():
+            check_resources((yield list_nodes), required)
     try:
         yield Call("POST", path, "any", body, read_timeout=SUBMIT_SECONDS, has_unique_id=True)
     except RayAgentHTTPError as error:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+MIN_POLL_SECONDS = 0.5
+"""Minimum interval between two polls by a trigger, or of a job that a task follows: a sensor's ``poke_interval`` may
+be 0."""
 FAST_POLL_SECONDS = 1.0
 """Maximum interval between two polls while a timeout is running; see :attr:`Wait.needs_fast_poll`."""
 
@@ -38,20 +41,20 @@ class WaitOutcome:
     """The outcome of waiting.
 
     :param result: why waiting ended; ``None`` while it continues.
-    :param seen: summary of what was last received, or ``None``.
+    :param summary: summary of what was last received, or ``None``.
     :param error: error of the last request, or why waiting failed; or ``None``.
     """
 
     result: WaitResult | None
-    seen: dict[str, Any] | None = None
+    summary: dict[str, Any] | None = None
     error: RayAgentError | None = None
 
     key: ClassVar[str]
-    """Key of ``seen`` in the event."""
+    """Key of ``summary`` in the event."""
     trigger: ClassVar[str]
     """Name of the trigger, for messages."""
     defaults: ClassVar[Mapping[str, Any]] = {}
-    """Values for keys that ``seen`` does not have in an event."""
+    """Values for keys that ``summary`` does not have in an event."""
 
     @property
     def status(self) -> str:
@@ -65,7 +68,7 @@ class WaitOutcome:
         """
         event: dict[str, Any] = {
             "arrival": self.result.value if self.result else None,
-            self.key: self.seen,
+            self.key: self.summary,
             "error": error_to_json(self.error),
         }
         return storable(event)
@@ -77,10 +80,10 @@ class WaitOutcome:
         :raises RayAgentResponseError: if ``event`` is not a serialized outcome.
         """
         try:
-            result, seen, error = (event[key] for key in ("arrival", cls.key, "error"))  # type: ignore[index]
-            if seen is not None:
-                seen = {**cls.defaults, **seen}
-            return cls(WaitResult(result) if result is not None else None, seen, error_from_json(error))
+            result, summary, error = (event[key] for key in ("arrival", cls.key, "error"))  # type: ignore[index]
+            if summary is not None:
+                summary = {**cls.defaults, **summary}
+            return cls(WaitResult(result) if result is not None else None, summary, error_from_json(error))
         except (KeyError, TypeError, ValueError):
             raise RayAgentResponseError(f"The trigger's event is not one of {cls.trigger}: {event!r:.200}") from None
 
@@ -105,7 +108,7 @@ class Wait(Generic[OutcomeT]):
         """Whether a timeout is running, so that the state should be polled soon."""
         return self._unreadable_since is not None
 
-    def seen(self, found: Any, now: float) -> OutcomeT:
+    def received(self, found: Any, now: float) -> OutcomeT:
         """Process what was received. Return the outcome so far."""
         raise NotImplementedError
 

@@ -7,7 +7,7 @@ import zipfile
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from airflow_provider_rayagent.client.errors import RayAgentInputError
+from airflow_provider_rayagent.client.errors import working_dir_error
 from airflow_provider_rayagent.client.validation import shown, validate_text
 
 if TYPE_CHECKING:
@@ -40,22 +40,22 @@ def validate_uri(value: str) -> str:
     try:
         parts = urlsplit(value)
     except ValueError:
-        raise RayAgentInputError(f"The working_dir is not a valid {shown(scheme)} URI.") from None
+        raise working_dir_error(f"The working_dir is not a valid {shown(scheme)} URI.") from None
     uri = shown(f"{scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
     if scheme == IN_PLACE:
         if parts.netloc or not parts.path.startswith("/") or parts.path.endswith(SUFFIXES):
-            raise RayAgentInputError(
+            raise working_dir_error(
                 f"The working_dir {uri} must be the absolute path of a folder on the cluster's nodes, such as "
                 f"{IN_PLACE}:///srv/project."
             )
         return value
     if scheme not in SCHEMES:
-        raise RayAgentInputError(
+        raise working_dir_error(
             f"Ray cannot download the working_dir {uri}: use one of {', '.join(f'{each}://' for each in SCHEMES)}, or "
             "a path of a folder or .zip file."
         )
     if not (parts.netloc + parts.path).endswith(SUFFIXES):
-        raise RayAgentInputError(f"The working_dir {uri} must be an archive: {', '.join(SUFFIXES)}.")
+        raise working_dir_error(f"The working_dir {uri} must be an archive: {', '.join(SUFFIXES)}.")
     return value
 
 
@@ -73,16 +73,16 @@ def find_working_dir(value: str, *, dag_folder: Path, root: Path | None) -> Path
         found = path.resolve(strict=True)
         is_folder = found.is_dir()
     except FileNotFoundError:
-        raise RayAgentInputError(
+        raise working_dir_error(
             f"The working_dir {name} does not exist. A relative path is relative to the folder of the DAG file, "
             f"{dag_folder}."
         ) from None
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links, before Python 3.13.
-        raise RayAgentInputError(f"The working_dir {name} cannot be read: {reason(error)}.") from None
+        raise working_dir_error(f"The working_dir {name} cannot be read: {reason(error)}.") from None
     if not is_inside(found, root):
-        raise RayAgentInputError(f"The working_dir {name} is outside of the DAG bundle, {root}.")
+        raise working_dir_error(f"The working_dir {name} is outside of the DAG bundle, {root}.")
     if not is_folder and not (path.suffix == ".zip" and _is_zip(found, name)):
-        raise RayAgentInputError(f"The working_dir {name} must be a folder or a .zip file; it is neither.")
+        raise working_dir_error(f"The working_dir {name} must be a folder or a .zip file; it is neither.")
     return found
 
 
@@ -102,4 +102,4 @@ def _is_zip(path: Path, name: str) -> bool:
         with path.open("rb") as file:
             return zipfile.is_zipfile(file)
     except OSError as error:
-        raise RayAgentInputError(f"The working_dir {name} cannot be read: {reason(error)}.") from None
+        raise working_dir_error(f"The working_dir {name} cannot be read: {reason(error)}.") from None

@@ -22,6 +22,7 @@ from airflow_provider_rayagent.client.errors import (
 )
 from airflow_provider_rayagent.client.jobs import JobStatus, known_status
 from airflow_provider_rayagent.client.transience import is_permanent
+from airflow_provider_rayagent.text.codes import coded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -138,8 +139,11 @@ def headline(kind: FailureKind, exit_code: object = None) -> str:
 
 def summarize_error(error: BaseException, kind: FailureKind) -> str:
     """Return one line about a failed task that begins with the :func:`headline` of its kind."""
-    line, sentence = str(error).partition("\n")[0], headline(kind)
-    return line if line.startswith(sentence.rstrip(".")) else f"{sentence} {line}"
+    text, sentence = error.detail if isinstance(error, RayAgentError) else str(error), headline(kind)
+    line = text.partition("\n")[0]
+    if not line.startswith(sentence.rstrip(".")):
+        line = f"{sentence} {line}"
+    return coded(error.code, line) if isinstance(error, RayAgentError) else line
 
 
 def _kind_of_last_lines(text: str) -> FailureKind | None:

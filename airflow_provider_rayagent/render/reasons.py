@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.client.jobs import MAX_TEXT, JobStatus, duration_of, known_status, shown_status
 from airflow_provider_rayagent.render.failure_kinds import LOG_EXCERPT, FailureKind, headline, kind_of_job
+from airflow_provider_rayagent.text.codes import Code
 from airflow_provider_rayagent.text.sanitization import sanitize
 
 if TYPE_CHECKING:
@@ -38,6 +39,16 @@ _HINTS_BY_KIND = {
     FailureKind.RESOURCES: "Check the resources that the program's tasks and actors request.",
 }
 """Hints where Ray reports only an exit code."""
+_CODES = {
+    FailureKind.PROGRAM: Code.PROGRAM_FAILED,
+    FailureKind.NODE_DIED: Code.PROCESS_LOST,
+    FailureKind.WORKER_LOST: Code.PROCESS_LOST,
+    FailureKind.OUT_OF_MEMORY: Code.OUT_OF_MEMORY,
+    FailureKind.RUNTIME_ENV: Code.RUNTIME_ENV,
+    FailureKind.RESOURCES: Code.LACKS_RESOURCES,
+    FailureKind.START_TIMEOUT: Code.LACKS_RESOURCES,
+    FailureKind.JOB_LOST: Code.RAY_FAILED,
+}
 _PROGRAM_FAILED = "Check the job's last lines: the program itself failed."
 
 
@@ -77,6 +88,14 @@ def explain(
     if link:
         lines.append(f"Job page: {link}")
     return "\n".join(lines)
+
+
+def code_of_job(job: Mapping[str, Any]) -> Code:
+    """Return the code of a job that did not succeed."""
+    status, kind = known_status(job), kind_of_job(job)
+    if status is JobStatus.FAILED:
+        return _CODES[kind] if kind else Code.CAUSE_UNKNOWN
+    return Code.JOB_STOPPED if status is JobStatus.STOPPED else Code.UNKNOWN_STATUS
 
 
 def _next_step(job: Mapping[str, Any]) -> str:

@@ -12,6 +12,8 @@ from airflow_provider_rayagent.render.result import ResultFinder
 from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
 from airflow_provider_rayagent.tail.items import Item, JobStatusChanged, LogLines, LogRewritten, Notice, Progress
 from airflow_provider_rayagent.tail.lines import map_text
+from airflow_provider_rayagent.text.codes import Code, coded
+from airflow_provider_rayagent.text.lengths import utf8_length
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 from airflow_provider_rayagent.text.sanitization import sanitize
 
@@ -129,7 +131,7 @@ class JobRecords:
         if jobs.known_status(details) is None and not jobs.has_ended(details):
             status = jobs.shown_status(details, self._redact)
             text = f"Unknown job status '{status}'; the job is still being monitored."
-            self._builder.add_message(logging.WARNING, text, now)
+            self._builder.add_message(logging.WARNING, coded(Code.UNKNOWN_STATUS, text), now)
 
 
 def as_position(value: object) -> LogPosition | None:
@@ -149,7 +151,7 @@ def grouped(found: Iterable[Record], size: int = RECORD_BYTES) -> Iterator[Recor
     lines: list[str] = []
     room = 0
     for record in found:
-        length = _length(record.text) + 1
+        length = utf8_length(record.text) + 1
         if first is not None and (record.level != first.level or record.from_job != first.from_job or length > room):
             yield first._replace(text="\n".join(lines))
             first = None
@@ -177,7 +179,3 @@ class Joiner:
             self._since, self._records = now, 0
         self._records += len(found)
         return found if self._records <= MAX_SINGLE_RECORDS_PER_SECOND else grouped(found)
-
-
-def _length(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))

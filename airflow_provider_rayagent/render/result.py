@@ -19,6 +19,10 @@ class InvalidResultError(Exception):
     """The job's output between the markers is not a usable result; the message says why."""
 
 
+class NoResultError(InvalidResultError):
+    """The job printed no start marker."""
+
+
 class ResultFinder:
     """Extract the text between two markers from a job's lines; the last complete result counts.
 
@@ -69,11 +73,13 @@ class ResultFinder:
         """Return the result in a form that Airflow can store.
 
         :param redact: redacts secrets in its strings.
-        :raises InvalidResultError: if there is none, it is too long, it is not JSON, or Airflow cannot store it.
+        :raises NoResultError: if there is none.
+        :raises InvalidResultError: if it is incomplete, too long, not JSON, or Airflow cannot store it.
         """
         if self._found is None:
-            missing = "the job printed no result" if self._inside is None else f"the job printed no {self._end}"
-            raise InvalidResultError(missing)
+            if self._inside is None:
+                raise NoResultError("the job printed no result")
+            raise InvalidResultError(f"the job printed no {self._end}")
         if len(self._found) > MAX_RESULT:
             raise InvalidResultError(f"it has more than {MAX_RESULT:,} characters")
         try:

@@ -2,8 +2,9 @@
 
 Why no library: both transports open a WebSocket like any other connection, so that proxies, CAs, redirects and
 rejected handshakes are handled in one place. What remains is to decode frames. ``websockets`` and ``websocket-client``
-open their own connections, and take 10 to 80 times as long per frame (docs/benchmarks.md). ``websocket-client`` (1.8 to
-1.9.2) also reads the whole body of a rejected handshake, and does not limit the size of a message.
+open their own connections, and take longer: 3.5 µs and 5 to 25 µs (without and with its UTF-8 check) per frame of 100
+bytes, instead of 0.3 µs. ``websocket-client`` (1.8 to 1.9.2) also reads the whole body of a rejected handshake, and
+does not limit the size of a message.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import hashlib
 from airflow_provider_rayagent.stream.events import MAX_MESSAGE_BYTES, TOO_LONG
 
 CLOSE, PING, PONG = 0x8, 0x9, 0xA
+NORMAL_CLOSURE = (1000).to_bytes(2, "big")
+"""Payload of a close frame (section 7.4.1)."""
 _CONTINUATION, _TEXT, _BINARY = 0x0, 0x1, 0x2
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _FIN = 0x80

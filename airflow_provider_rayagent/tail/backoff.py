@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MIN_POLL_SECONDS = 1.0
-MAX_POLL_SECONDS = 5.0
+MIN_READ_INTERVAL = 1.0
+MAX_READ_INTERVAL = 5.0
 
 
 def interval_between_reads(poll_interval: float) -> float:
@@ -16,7 +16,7 @@ def interval_between_reads(poll_interval: float) -> float:
 
     :param poll_interval: interval at which the job's status is polled.
     """
-    return min(max(poll_interval, MIN_POLL_SECONDS), MAX_POLL_SECONDS)
+    return min(max(poll_interval, MIN_READ_INTERVAL), MAX_READ_INTERVAL)
 
 
 def pause_between_reads(interval: float, seconds: float) -> float:

@@ -93,6 +93,7 @@ class TailSettings:
     :param forward: whether to read the log.
     :param last_lines: whether the last lines of the log can be read alone.
     :param once: check the status and read the whole log once, then finish.
+    :param unfinished: with ``once``, whether to forward the last line of a running job even if it has no newline yet.
     """
 
     sources: tuple[StreamSource, ...] = ("websocket", "http")
@@ -107,3 +108,4 @@ class TailSettings:
     forward: bool = True
     last_lines: bool = False
     once: bool = False
+    unfinished: bool = False

@@ -2,59 +2,89 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from airflow_provider_rayagent.tail.commands import StreamSource
+
 SETTLE_SECONDS = 1.0
 """How long after the job's end the last reading of the whole log begins, since lines may be written after the end."""
 LARGE_LOG_CHARS = 32_000_000
-"""A longer log is not read again if its response was complete."""
+"""A longer log is read once, to save traffic, unless its response was incomplete."""
 MAX_READS = 6
 MAX_FAILURES = 3
 """Rejected requests for the whole log after which a stream is tried instead."""
-UNREACHABLE_SECONDS = 60.0
-"""How long after the job's end the log is requested while the agent is unreachable."""
+FAILING_SECONDS = 60.0
+"""How long after the job's end the log is requested while the agent is unreachable, or if there is no other way."""
 MAX_STREAMS = 2
 STREAM_SECONDS = 8.0
 """How long a stream may be silent after the job's end; Ray's own lags behind the status by 3 to 6 seconds."""
+
+
+def first_read_at(now: float, settled_at: float, chars: int) -> float:
+    """Return when to begin the first reading of the whole log after the job's end.
+
+    That is now, and it seldom brings less than all. Only a large log is not worth a second reading.
+
+    :param settled_at: when nothing more is written.
+    :param chars: length of the log, as far as it is known.
+    """
+    return max(now, settled_at) if chars > LARGE_LOG_CHARS else now
 
 
 class DrainAttempts:
     """Counts the attempts to read the rest of the log since the job's end."""
 
     def __init__(self) -> None:
-        self._reads = self._failures = self._streams = 0
+        self._reads = self._failures = self._rejections = self._refusals = self._streams = 0
         self._chars = -1
+        self._is_late = self._had_stream = False
 
-    @property
-    def is_log_unavailable(self) -> bool:
-        """Whether the whole log failed so often that a stream is to be tried instead."""
-        return self._failures >= MAX_FAILURES
+    def is_log_next(self, sources: Collection[StreamSource]) -> bool:
+        """Whether to request the whole log, instead of trying a stream or, if none may be tried, giving up.
+
+        :param sources: the streams that may be used.
+        """
+        if self._rejections < MAX_FAILURES and not (self._is_late and self._failures >= MAX_FAILURES):
+            return True
+        is_over = self._is_late or self._refusals >= MAX_FAILURES
+        # What a stream has brought last, even half a line, is the end.
+        return not (is_over or self._had_stream or (sources and not self.is_out_of_streams))
 
     @property
     def is_out_of_streams(self) -> bool:
         """Whether no further stream may be tried."""
         return self._streams >= MAX_STREAMS
 
-    def stream_tried(self) -> None:
+    def stream_tried(self, *, was_open: bool) -> None:
         """Count a stream that ended or could not be opened."""
         self._streams += 1
+        self._had_stream = self._had_stream or was_open
 
-    def log_failed(self, seconds: float, *, transient: bool) -> None:
+    def log_failed(self, seconds: float, *, transient: bool, permanent: bool) -> None:
         """Count a failure to read the whole log.
 
         :param seconds: time since the job's end.
-        :param transient: whether a retry may succeed; such failures count only after :data:`UNREACHABLE_SECONDS`.
+        :param transient: whether it says nothing about the log, so that a stream would most likely fail too.
+        :param permanent: whether no later request can succeed.
         """
-        if not transient or seconds >= UNREACHABLE_SECONDS:
-            self._failures += 1
+        self._failures += 1
+        self._refusals += permanent
+        self._rejections += not transient
+        self._is_late = seconds >= FAILING_SECONDS
 
-    def log_read(self, chars: int, *, has_settled: bool, delimited: bool) -> bool:
+    def log_read(self, chars: int, *, settled: bool, known: bool, delimited: bool) -> bool:
         """Count a complete read of the whole log. Return whether no further read is needed.
 
         :param chars: length of the log.
-        :param has_settled: whether it was read late enough, and is what was forwarded.
+        :param settled: whether the read began late enough.
+        :param known: whether the log is what was forwarded.
         :param delimited: whether the response declares its end, so that a truncated one is detected.
         """
         self._reads += 1
         is_same = chars == self._chars
         self._chars = chars
-        is_certain = delimited and (has_settled or chars > LARGE_LOG_CHARS)
+        is_certain = delimited and settled and (known or chars > LARGE_LOG_CHARS)
         return is_same or is_certain or self._reads >= MAX_READS

@@ -13,6 +13,8 @@ MIN_LINES = 200
 MAX_LINES = 4_000
 RESERVE = 8
 """How many times as many lines are requested as the last reading brought, so that the known part is among them."""
+PACE_RESERVE = 3
+"""The same for the fastest of the readings before, of which half is forgotten with each one that brings lines."""
 MAX_CHARS = 2_000_000
 """Characters of the last lines that are held in memory; a line can be long."""
 MAX_SKIPPED = 31
@@ -49,24 +51,42 @@ class LastLines:
 
 
 class LastLinesPolicy:
-    """Decides whether the next reading of the log needs only its last lines."""
+    """Decides whether the next reading of the log needs only its last lines, and how many.
 
-    def __init__(self) -> None:
+    The known characters prove the position only if their place is among these lines. A log that repeats a long block
+    has them again at the end of the new one, and if that is all that was requested, nothing tells the two apart. So
+    the lines have to outnumber the new ones. A block most likely comes as fast as the one before, also after a pause,
+    and the pace of that one is remembered.
+
+    :param interval: seconds between two readings.
+    """
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
         self._replay: Replay | None = None
+        self._read_at = 0.0
         self._was_read = False
+        self._lines = 0
         self._new_lines = 0
+        self._pace = 0
         self._failures = 0
         self._to_skip = 0
 
-    def read(self, replay: Replay, new_lines: int, *, was_whole: bool) -> None:
+    def read(self, now: float, replay: Replay, cursor: Cursor, *, was_whole: bool) -> None:
         """Note that the log was read to its end.
 
         :param replay: has read the forwarded part.
-        :param new_lines: number of lines that the reading brought.
+        :param cursor: the position; a reading that broke off may have advanced it too.
         """
-        # The first reading brings all that was logged before, which does not tell how fast the log grows.
-        self._new_lines = new_lines if self._was_read else MAX_LINES // RESERVE
-        self._replay, self._was_read = replay, True
+        new_lines = max(cursor.lines - self._lines, 0)
+        if not self._was_read:
+            # The first reading brings all that was logged before, which does not tell how fast the log grows.
+            self._new_lines, self._pace = MAX_LINES // RESERVE, MIN_LINES
+        else:
+            self._new_lines = new_lines
+            if new_lines:
+                self._pace = max(new_lines, self._pace // 2)
+        self._replay, self._read_at, self._lines, self._was_read = replay, now, cursor.lines, True
         if was_whole:
             self._to_skip = max(self._to_skip - 1, 0)
         else:
@@ -78,15 +98,17 @@ class LastLinesPolicy:
         self._failures += 1
         self._to_skip = min(2**self._failures - 1, MAX_SKIPPED)
 
-    def next(self, cursor: Cursor) -> tuple[Replay, int] | None:
+    def next(self, now: float, cursor: Cursor) -> tuple[Replay, int] | None:
         """Return what to continue from and the number of lines to read; ``None``: read the whole log.
 
-        A log that grows fast is read as a whole: more lines than were requested may be new, and in a log that repeats
-        itself the known characters would be found at the wrong place.
+        A log that grows fast, or was not read for long, is read as a whole.
         """
-        replay, more = self._replay, max(RESERVE * self._new_lines, MIN_LINES)
+        replay, more = self._replay, RESERVE * self._new_lines
         if replay is None or self._to_skip or more > MAX_LINES or cursor.chars < MIN_LOG_CHARS:
             return None
+        more = max(more, min(PACE_RESERVE * self._pace, MAX_LINES), MIN_LINES)
+        more *= max(int((now - self._read_at) / self._interval), 1)
+        if more > MAX_LINES or not replay.covers(cursor):
+            return None
         # The line that the known characters begin in, and those after it.
-        known = replay.known.count("\n") + 1
-        return (replay.continued(), known + more) if replay.covers(cursor) else None
+        return replay.continued(), replay.known.count("\n") + 1 + more

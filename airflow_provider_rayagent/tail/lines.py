@@ -169,7 +169,8 @@ class RedrawingAssembler(LineAssembler):
 
     Only the last state of a line is returned. An earlier state is consumed without a line as soon as the next one
     starts, so that only one state is held. ``\\r`` before ``\\n`` or at the end of the text does not start a new state.
-    A state longer than ``max_length`` is not treated as progress: its pieces are returned as they arrive.
+    A state longer than ``max_length`` is not treated as progress, but like a line that ``\\r`` ends: its pieces are
+    returned as they arrive, and the last one even if another state follows.
     """
 
     def __init__(self, max_length: int, *, mid_line: bool = False, redact: Redactor = NO_SECRETS) -> None:
@@ -194,8 +195,9 @@ class RedrawingAssembler(LineAssembler):
         *superseded, last = _REDRAWS.split(text)
         for state in superseded:
             more, used = super().feed(state + "\r")
-            lines += more
-            consumed += (used, *self._partial)
+            rest = "".join(self._partial)
+            lines += (*more, *self._split([rest])) if self.mid_line else more
+            consumed += (used, rest)
             self._partial, self._partial_length = [], 0
         more, used = super().feed(last)
         self._redrawn = (self._redrawn or bool(superseded)) and "\n" not in last

@@ -142,6 +142,11 @@ class Tail:
             return do.ReadWholeLog()
         return self._follow(now) if self._phase is Phase.FOLLOWING else self._drain(now)
 
+    @property
+    def _settled_at(self) -> float:
+        """When nothing more is written to the log of a job that has ended."""
+        return self._status.ended_by + draining.SETTLE_SECONDS
+
     # States
 
     def _update_phase(self) -> None:
@@ -161,26 +166,27 @@ class Tail:
             self._stream.extend_silence_timeout()
             self._finish_stream(now)
             return self.next(now)
-        if not self._settings.forward or (self._settings.once and self._status.status is None):
+        # The job's details have its secrets, which no line may show: no log is opened before them.
+        if not self._settings.forward or self._status.status is None:
             return self._wait(now, self._status.next_due())
         due = self._log.due
         for source in () if self._settings.once else self._usable_sources():
             if now >= self._stream.due(source):
                 return self._open_stream(source)
             due = min(due, self._stream.due(source))
-        return self._log.open(self.cursor) if now >= self._log.due else self._wait(now, due)
+        return self._log.open(now, self.cursor) if now >= self._log.due else self._wait(now, due)
 
     def _drain(self, now: float) -> Command:
         """Read the whole log until it contains nothing new; if that fails, try a stream for its end."""
-        if not self._drain_attempts.is_log_unavailable:
-            return self._log.open() if now >= self._log.due else self._wait(now, self._log.due)
+        usable = self._usable_sources()
+        if self._drain_attempts.is_log_next(usable):
+            return self._log.open(now) if now >= self._log.due else self._wait(now, self._log.due)
         if self._stream.state is ConnectionState.OPEN:
             until = max(self._stream.last_text_at, self._status.ended_at or now) + draining.STREAM_SECONDS
             if now < until:
                 return self._compare_or_read(now, until)
             self._finish_stream(now)
             return self.next(now)
-        usable = self._usable_sources()
         if self._drain_attempts.is_out_of_streams or not usable:
             self._output.log_end_lost()
             self._completeness = Completeness.INCOMPLETE
@@ -203,7 +209,7 @@ class Tail:
         if reader is not None and reader.needs_comparison:
             if now >= self._log.compare_due:
                 self._log.excerpt = reader.next_excerpt()
-                return self._log.open()
+                return self._log.open(now)
             until = min(until, self._log.compare_due)
             if reader.is_full:
                 return do.Wait(max(until - now, 0.0))
@@ -225,7 +231,9 @@ class Tail:
         recovered = self._status.is_failing
         if self._status.received(now, status, terminal=terminal, ended_ago=ended_ago):
             self._stream.status_changed(now)
-            self._log.status_changed(now)
+            self._log.status_changed(
+                draining.first_read_at(now, self._settled_at, self.cursor.chars) if terminal else now
+            )
         elif recovered:
             self._stream.service_recovered(now)
             self._log.service_recovered(now)
@@ -253,7 +261,7 @@ class Tail:
         """Process a failure to open the stream."""
         self._stream.failed(now)
         if self._status.ended_at is not None:
-            self._drain_attempts.stream_tried()
+            self._drain_attempts.stream_tried(was_open=False)
 
     def stream_received(self, now: float, events: Sequence[Event]) -> None:
         """Process messages of the stream."""
@@ -300,9 +308,9 @@ class Tail:
 
     # Reports from the driver: whole log
 
-    def whole_log_opened(self, now: float) -> None:
+    def whole_log_opened(self, now: float) -> None:  # noqa: ARG002 - like the other reports
         """Start reading the response with the whole log."""
-        self._log.opened(now, lambda replay: self._new_reader(TextReader, replay=replay))
+        self._log.opened(lambda replay: self._new_reader(TextReader, replay=replay))
 
     def whole_log_received(self, now: float, text: str) -> None:
         """Process a chunk of the whole log."""
@@ -351,14 +359,20 @@ class Tail:
         self._output.log_readable()
         self._suspects.log_read()
         self._log.was_read(now, reader, self.cursor, job_has_ended=ended_at is not None)
-        if ended_at is not None and self._log.opened_at >= ended_at:
+        if ended_at is not None and self._log.requested_at >= ended_at:
             self._read_after_end(now, reader, delimited=delimited)
+        elif ended_at is None and self._settings.once and self._settings.unfinished:
+            self._output.add_lines(reader.flush())
         elif self._log.has_grown:
             # If the next reading brings nothing, the job is silent.
             self._status.text_received(now, check_at=self._log.due + AFTER_READING_SECONDS)
 
-    def whole_log_failed(self, now: float, detail: str, *, transient: bool = True) -> None:
-        """Process a failure to open or read the whole log; ``transient`` if a retry may succeed."""
+    def whole_log_failed(self, now: float, detail: str, *, transient: bool = True, permanent: bool = False) -> None:
+        """Process a failure to open or read the whole log.
+
+        :param transient: whether it says nothing about the log.
+        :param permanent: whether no later request for it can succeed.
+        """
         self._log.closed()
         if self._log.excerpt is not None:
             if self._log.compare_failed(now, transient=transient):
@@ -367,7 +381,7 @@ class Tail:
         self._log.failed(now)
         self._output.log_unreadable(now, detail, self._log.failures)
         if self._status.ended_at is not None:
-            self._drain_attempts.log_failed(now - self._status.ended_at, transient=transient)
+            self._drain_attempts.log_failed(now - self._status.ended_at, transient=transient, permanent=permanent)
         if self._suspects.log_failed(now, transient=transient):
             self._handle_rewritten_log(now)
 
@@ -387,10 +401,9 @@ class Tail:
         return [source for source in self._stream.sources if source not in self._suspects.sources]
 
     def _read_after_end(self, now: float, reader: TextReader, *, delimited: bool) -> None:
-        settled_at = self._status.ended_by + draining.SETTLE_SECONDS
-        has_settled = self._log.opened_at >= settled_at and not (reader.advanced or reader.is_short)
-        if not self._drain_attempts.log_read(reader.chars, has_settled=has_settled, delimited=delimited):
-            self._log.read_at(max(now, settled_at))
+        settled, known = self._log.requested_at >= self._settled_at, not (reader.advanced or reader.is_short)
+        if not self._drain_attempts.log_read(reader.chars, settled=settled, known=known, delimited=delimited):
+            self._log.read_at(max(now, self._settled_at))
             return
         try:
             self._output.add_lines(reader.flush())
@@ -444,8 +457,8 @@ class Tail:
 
     def _flush_last_line(self, reader: StreamReader | None) -> None:
         """Forward the last line of a stream after the job's end, if the whole log is unavailable."""
-        self._drain_attempts.stream_tried()
-        if not self._drain_attempts.is_log_unavailable or reader is None or reader.is_short:
+        self._drain_attempts.stream_tried(was_open=True)
+        if self._drain_attempts.is_log_next(self._usable_sources()) or reader is None or reader.is_short:
             return
         if self._stream.is_complete or self._drain_attempts.is_out_of_streams:
             self._output.add_lines(reader.flush())
@@ -457,4 +470,4 @@ class Tail:
         self.cursor = Cursor()
         self._suspects.clear()
         self._stream.request_close()
-        self._log.rewritten(now)
+        self._log.rewritten(now, job_has_ended=self._status.ended_at is not None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from airflow_provider_rayagent.tail.items import Item, LogLines, LogRewritten, LogUnreadable, Notice, Progress
+from airflow_provider_rayagent.text.codes import Code, coded
 
 UNREADABLE_SECONDS = 60.0
 """How long the log may be unreadable before that is reported."""
@@ -50,7 +51,7 @@ class Output:
         """Report an error event of the stream."""
         if message not in self._agent_errors and len(self._agent_errors) < MAX_AGENT_ERRORS:
             self._agent_errors.append(message)
-            self._add_notice(f"The agent reports a problem with the log stream: {message}")
+            self._add_notice(Code.STREAM_PROBLEM, f"The agent reports a problem with the log stream: {message}")
 
     def log_unreadable(self, now: float, detail: str, failures: int) -> None:
         """Report that the log is unreadable: once, and only if that persists.
@@ -63,7 +64,9 @@ class Output:
         if persists and not self._unreadable_reported:
             self._unreadable_reported = True
             self._add_notice(
-                f"The job's log cannot be read: {detail} Its status is still being monitored.", LogUnreadable
+                Code.LOG_UNREADABLE,
+                f"The job's log cannot be read: {detail} Its status is still being monitored.",
+                LogUnreadable,
             )
 
     def log_readable(self) -> None:
@@ -74,17 +77,22 @@ class Output:
     def log_rewritten(self) -> None:
         """Report that the log was replaced by another one."""
         self._add_notice(
+            Code.LOG_REWRITTEN,
             "The job's log was rotated or rewritten; forwarding it again from the start.",
             LogRewritten,
         )
 
     def log_shorter(self) -> None:
         """Report that the log is shorter than what was forwarded."""
-        self._add_notice("The job's log is now shorter than what was forwarded.")
+        self._add_notice(Code.LOG_INCOMPLETE, "The job's log is now shorter than what was forwarded.")
 
     def log_end_lost(self) -> None:
         """Report that the end of the log could not be read."""
-        self._add_notice("Could not read the end of the job's log; lines may be missing here.", LogUnreadable)
+        self._add_notice(
+            Code.LOG_INCOMPLETE,
+            "Could not read the end of the job's log; lines may be missing here.",
+            LogUnreadable,
+        )
 
-    def _add_notice(self, text: str, kind: type[Notice] = Notice) -> None:
-        self._items.append(kind(text))
+    def _add_notice(self, code: Code, text: str, kind: type[Notice] = Notice) -> None:
+        self._items.append(kind(coded(code, text)))

@@ -33,7 +33,6 @@ class TextReader:
     ) -> None:
         self._cursor = cursor
         self._replay = replay or Replay(cursor)
-        self._lines_before = cursor.lines
         self._pairs = SurrogateJoiner()
         assembler = RedrawingAssembler if redraws else LineAssembler
         self._assembler = assembler(max_line_length, mid_line=cursor.mid_line, redact=redact)
@@ -46,11 +45,6 @@ class TextReader:
     def replay(self) -> Replay:
         """Reads the part that was forwarded."""
         return self._replay
-
-    @property
-    def new_lines(self) -> int:
-        """Number of lines that the text brought so far."""
-        return self._cursor.lines - self._lines_before
 
     @property
     def chars(self) -> int:

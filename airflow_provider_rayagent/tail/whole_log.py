@@ -21,6 +21,10 @@ MAX_PAUSE_SECONDS = 15.0
 COMPARE_SECONDS = 1.0
 """Interval between two comparisons of a stream with the whole log."""
 MAX_COMPARE_FAILURES = 10
+REWRITTEN_SECONDS = 1.0
+MAX_REWRITTEN_SECONDS = 3600.0
+"""Limits of the pause after the log was rewritten while the job runs. It doubles each time, since a log whose beginning
+moves, as that of the latest lines only, is another one at every reading."""
 
 
 class WholeLog:
@@ -31,10 +35,11 @@ class WholeLog:
 
     def __init__(self, settings: TailSettings, jitter: Callable[[], float]) -> None:
         self._can_read_last_lines = settings.last_lines
-        self._policy = LastLinesPolicy()
-        self._replay: Replay | None = None
         self._interval = settings.log_interval or interval_between_reads(settings.poll_interval)
+        self._policy = LastLinesPolicy(self._interval)
+        self._replay: Replay | None = None
         self._backoff = Backoff(0.5, MAX_PAUSE_SECONDS, jitter)
+        self._rewritten = Backoff(REWRITTEN_SECONDS, MAX_REWRITTEN_SECONDS, jitter)
         self._compare_failures = 0
         self.state = ConnectionState.CLOSED
         self.reader: TextReader | None = None
@@ -43,7 +48,8 @@ class WholeLog:
         """Extracts the excerpt, if the log is read to be compared."""
         self.last_lines: LastLines | None = None
         """Finds the position, if only the last lines are read."""
-        self.opened_at = 0.0
+        self.requested_at = 0.0
+        """When the open or last response was requested; the service may take its text at any time after that."""
         self.compare_due = 0.0
         """When the next comparison is due."""
         self._chars = 0
@@ -55,33 +61,33 @@ class WholeLog:
     @property
     def due(self) -> float:
         """When the next read is due."""
-        return self._backoff.due
+        return max(self._backoff.due, self._rewritten.due)
 
     @property
     def failures(self) -> int:
         """Consecutive failures."""
         return self._backoff.failures
 
-    def open(self, cursor: Cursor | None = None) -> do.OpenWholeLog:
+    def open(self, now: float, cursor: Cursor | None = None) -> do.OpenWholeLog:
         """Return the command to open the log.
 
         :param cursor: the position, if the lines after it are enough.
         """
+        self.requested_at = now
         self.last_lines, self._replay = None, None
-        found = self._policy.next(cursor) if cursor is not None and self._can_read_last_lines else None
+        found = self._policy.next(now, cursor) if cursor is not None and self._can_read_last_lines else None
         if found is None:
             return do.OpenWholeLog()
         self._replay, lines = found
         self.last_lines = LastLines(self._replay.known)
         return do.OpenWholeLog(lines)
 
-    def opened(self, now: float, new_reader: Callable[[Replay | None], TextReader]) -> None:
+    def opened(self, new_reader: Callable[[Replay | None], TextReader]) -> None:
         """Note that the response with the log has started.
 
         :param new_reader: returns a reader of the log, which is needed unless it is read to be compared.
         """
         self.state = ConnectionState.OPEN
-        self.opened_at = now
         if self.excerpt is None:
             self.reader = new_reader(self._replay)
 
@@ -102,15 +108,15 @@ class WholeLog:
 
     def was_read(self, now: float, reader: TextReader, cursor: Cursor, *, job_has_ended: bool) -> None:
         """Note that the log was read to its end and forwarded, up to the cursor."""
-        self._policy.read(reader.replay, reader.new_lines, was_whole=self.last_lines is None)
+        self._policy.read(now, reader.replay, cursor, was_whole=self.last_lines is None)
         self.was_tried = True
         self.has_grown, self._chars = reader.chars > self._chars, reader.chars
         self._compare_failures = 0
         pause = 0.0
         if not job_has_ended:
             # How long it took to read all does not matter if the last lines are next.
-            is_short = self._can_read_last_lines and self._policy.next(cursor) is not None
-            pause = self._interval if is_short else pause_between_reads(self._interval, now - self.opened_at)
+            is_short = self._can_read_last_lines and self._policy.next(now, cursor) is not None
+            pause = self._interval if is_short else pause_between_reads(self._interval, now - self.requested_at)
         self._backoff.reset(now + pause)
 
     def read_at(self, moment: float) -> None:
@@ -123,10 +129,12 @@ class WholeLog:
         self.was_tried = True
         self._backoff.record_failure(now)
 
-    def rewritten(self, now: float) -> None:
+    def rewritten(self, now: float, *, job_has_ended: bool) -> None:
         """Note that the log was replaced by another one, which is read from its start after a pause."""
         self.reader = None
         self._backoff.record_failure(now)
+        if not job_has_ended:
+            self._rewritten.record_failure(now)
 
     def compared(self, now: float, *, available: bool) -> None:
         """Note that a comparison is finished.
@@ -145,9 +153,10 @@ class WholeLog:
         self._compare_failures += 1 if transient else MAX_COMPARE_FAILURES // 2
         return self._compare_failures >= MAX_COMPARE_FAILURES
 
-    def status_changed(self, now: float) -> None:
-        """Note that the job's status has changed: a log that could not be read may be available now."""
-        self._backoff.reset(now)
+    def status_changed(self, due: float) -> None:
+        """Note that the job's status has changed: a log that could not be read may be available, from ``due`` on."""
+        self._backoff.reset(due)
+        self._rewritten.expedite(due)
 
     def service_recovered(self, now: float) -> None:
         """Note that the service responds again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -38,6 +39,33 @@ def test_an_error_is_raised_to_the_consumer_and_ends_the_iterator() -> None:
         assert [item async for item in items] == []
 
     asyncio.run(run())
+
+
+async def stubborn(started: asyncio.Event, log: list[str]) -> AsyncGenerator[int, None]:
+    """Yield an item although cancelled, as a generator does whose timeout coincides with the cancellation."""
+    try:
+        started.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        log.append("cancelled")
+        yield 1
+        log.append("went on")
+    finally:
+        log.append("closed")
+
+
+def test_an_iterator_is_closed_although_the_generator_has_not_noticed_the_cancellation() -> None:
+    async def run() -> list[str]:
+        started, log = asyncio.Event(), list[str]()
+        items = TaskItems(stubborn(started, log))
+        asking = asyncio.ensure_future(anext(items))
+        await started.wait()
+        await items.aclose()
+        with pytest.raises(StopAsyncIteration):
+            await asking
+        return log
+
+    assert asyncio.run(run()) == ["cancelled", "closed"]
 
 
 @pytest.mark.parametrize("taken", [0, 1, 2])

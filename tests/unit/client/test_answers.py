@@ -172,7 +172,8 @@ def test_each_error_status_has_its_error_class(status: int, kind: type[RayAgentH
     error = refused(Answer(status, {"detail": "so it is"}))
     assert type(error) is kind
     assert error.status_code == status
-    assert str(error) == error.detail == f"GET /jobs/j1/ answered {status}: so it is"
+    assert error.detail == f"GET /jobs/j1/ answered {status}: so it is"
+    assert str(error) == f"{error.code}: {error.detail}"
 
 
 @pytest.mark.parametrize(
@@ -182,6 +183,7 @@ def test_each_error_status_has_its_error_class(status: int, kind: type[RayAgentH
         ({"detail": [{"loc": ["path", "job_id"], "msg": "too long", "type": "x"}]}, "path.job_id: too long"),
         ({"detail": [{"msg": "bad"}, "plain", 7]}, "bad; plain; 7"),
         ({"detail": [{"loc": "oops", "msg": None}]}, "None"),
+        ({"detail": [{"loc": None, "msg": "too short"}, {"loc": 5, "msg": "too old"}]}, "too short; too old"),
         ({"detail": {"code": 7}}, '{"code": 7}'),
         ({"detail": None}, "null"),
         ({"message": "No GPU", "error_type": "gpu_unavailable"}, "No GPU"),
@@ -197,13 +199,13 @@ def test_the_message_of_an_error_body_is_shown(body: object, words: str) -> None
 
 @pytest.mark.parametrize("body", [None, b"", "  \n"])
 def test_an_error_without_a_body_names_the_request(body: Any) -> None:
-    assert str(refused(Answer(500, body))) == "GET /jobs/j1/ answered 500."
+    assert refused(Answer(500, body)).detail == "GET /jobs/j1/ answered 500."
 
 
 def test_a_proxys_page_is_reduced_to_its_title() -> None:
-    assert str(refused(Html(502))) == "GET /jobs/j1/ answered 502: 502"
+    assert refused(Html(502)).detail == "GET /jobs/j1/ answered 502: 502"
     page = "<html><style>p {}</style><body><p>Down for <b>maintenance</b></p></body></html>"
-    assert str(refused(Answer(503, page))) == "GET /jobs/j1/ answered 503: Down for maintenance"
+    assert refused(Answer(503, page)).detail == "GET /jobs/j1/ answered 503: Down for maintenance"
 
 
 @pytest.mark.parametrize(
@@ -220,7 +222,7 @@ def test_a_proxys_page_is_reduced_to_its_title() -> None:
 )
 def test_a_malformed_page_is_reduced_to_its_text(page: str, words: str) -> None:
     answer = Answer(502, page, content_type="text/html")
-    assert str(refused(answer)) == f"GET /jobs/j1/ answered 502: {words}"
+    assert refused(answer).detail == f"GET /jobs/j1/ answered 502: {words}"
 
 
 @pytest.mark.parametrize("piece", ["<", "<style", "<style>", "<title", "<title>", "<a ", "<>", "<script>x", "</title>"])

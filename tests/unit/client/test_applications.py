@@ -53,7 +53,7 @@ def carried(outcome: ApplicationOutcome) -> ApplicationOutcome:
 @pytest.mark.parametrize("target", ["running", "gone"])
 def test_only_running_satisfies_running_and_no_status_satisfies_gone(target: Target, status: str) -> None:
     wait = make_wait(target)
-    outcome = wait.seen(app(status), 5)
+    outcome = wait.received(app(status), 5)
     reached = target == "running" and status == "RUNNING"
     assert outcome.result == (WaitResult.REACHED if reached else None)
     assert (outcome.status, outcome.error, wait.last) == (status, None, outcome)
@@ -63,7 +63,7 @@ def test_only_running_satisfies_running_and_no_status_satisfies_gone(target: Tar
 @pytest.mark.parametrize(("target", "wanted"), [("running", None), ("gone", WaitResult.REACHED)])
 def test_a_missing_application_is_gone_or_not_yet_running(target: Target, wanted: WaitResult | None) -> None:
     wait = make_wait(target)
-    outcome = wait.seen(None, 0)
+    outcome = wait.received(None, 0)
     assert outcome == ApplicationOutcome(wanted)
     assert outcome.status == "not there"
     assert not wait.needs_fast_poll
@@ -72,13 +72,13 @@ def test_a_missing_application_is_gone_or_not_yet_running(target: Target, wanted
 def test_a_404_for_the_list_does_not_mean_that_an_application_is_gone() -> None:
     assert make_wait("gone").failed(GONE, 0).result is WaitResult.AGENT_UNREACHABLE
     wait = make_wait("gone")
-    wait.seen(app(), 0)
+    wait.received(app(), 0)
     assert wait.failed(GONE, 1).result is None
 
 
 def test_waiting_for_a_missing_application_has_no_timeout() -> None:
     wait = make_wait()
-    assert [wait.seen(None, now).result for now in (0, GRACE, UNREACHABLE, 1e6)] == [None] * 4
+    assert [wait.received(None, now).result for now in (0, GRACE, UNREACHABLE, 1e6)] == [None] * 4
 
 
 @pytest.mark.parametrize("status", FAILING)
@@ -87,48 +87,48 @@ def test_a_failing_application_is_given_up_after_the_grace_period(
     seconds: float, wanted: WaitResult | None, status: str
 ) -> None:
     wait = make_wait()
-    assert wait.seen(app(status), 100).result is None
-    assert wait.seen(app(status), 100 + seconds).result is wanted
+    assert wait.received(app(status), 100).result is None
+    assert wait.received(app(status), 100 + seconds).result is wanted
 
 
 def test_without_a_grace_period_the_first_failing_status_decides() -> None:
-    assert make_wait(grace_period=0.0).seen(app("DEPLOY_FAILED"), 100).result is WaitResult.FAILED
+    assert make_wait(grace_period=0.0).received(app("DEPLOY_FAILED"), 100).result is WaitResult.FAILED
 
 
 def test_different_failing_statuses_share_one_grace_period() -> None:
     wait = make_wait()
-    wait.seen(app("UNHEALTHY"), 0)
-    assert wait.seen(app("DEPLOY_FAILED"), GRACE).result is WaitResult.FAILED
+    wait.received(app("UNHEALTHY"), 0)
+    assert wait.received(app("DEPLOY_FAILED"), GRACE).result is WaitResult.FAILED
 
 
 @pytest.mark.parametrize("between", ["DEPLOYING", None])
 def test_a_recovery_resets_the_grace_period(between: str | None) -> None:
     wait = make_wait()
-    wait.seen(app("UNHEALTHY"), 0)
-    wait.seen(app(between) if between else None, GRACE - 1)
+    wait.received(app("UNHEALTHY"), 0)
+    wait.received(app(between) if between else None, GRACE - 1)
     assert not wait.needs_fast_poll
-    assert wait.seen(app("UNHEALTHY"), GRACE).result is None
-    assert wait.seen(app("RUNNING"), GRACE + 1).result is WaitResult.REACHED
+    assert wait.received(app("UNHEALTHY"), GRACE).result is None
+    assert wait.received(app("RUNNING"), GRACE + 1).result is WaitResult.REACHED
 
 
 def test_the_grace_period_continues_while_the_agent_is_unreachable() -> None:
     wait = make_wait()
-    wait.seen(app("DEPLOY_FAILED"), 0)
+    wait.received(app("DEPLOY_FAILED"), 0)
     assert wait.failed(AWAY, GRACE).result is None
-    assert wait.seen(app("DEPLOY_FAILED"), GRACE + 1).result is WaitResult.FAILED
+    assert wait.received(app("DEPLOY_FAILED"), GRACE + 1).result is WaitResult.FAILED
 
 
 @pytest.mark.parametrize("status", FAILING)
 def test_a_failing_status_does_not_end_waiting_for_gone(status: str) -> None:
     wait = make_wait("gone")
-    assert [wait.seen(app(status), now).result for now in (0, GRACE * 10)] == [None, None]
+    assert [wait.received(app(status), now).result for now in (0, GRACE * 10)] == [None, None]
 
 
 @pytest.mark.parametrize("answered", [False, True])
 @pytest.mark.parametrize("error", [AWAY, RayAgentConnectionError("refused"), RayAgentResponseError("a page")])
 def test_an_unreachable_agent_is_given_up_after_the_timeout(error: RayAgentError, answered: bool) -> None:
     wait = make_wait()
-    last = wait.seen(app("DEPLOYING"), 0).application if answered else None
+    last = wait.received(app("DEPLOYING"), 0).application if answered else None
     assert wait.failed(error, 10) == ApplicationOutcome(None, last, error)
     assert wait.needs_fast_poll
     assert wait.failed(error, 10 + UNREACHABLE - 0.01).result is None
@@ -139,7 +139,7 @@ def test_an_unreachable_agent_is_given_up_after_the_timeout(error: RayAgentError
 def test_a_response_resets_the_unreachable_timeout(answer: dict[str, Any] | None) -> None:
     wait = make_wait()
     wait.failed(AWAY, 0)
-    wait.seen(answer, UNREACHABLE - 1)
+    wait.received(answer, UNREACHABLE - 1)
     assert not wait.needs_fast_poll
     assert wait.failed(AWAY, UNREACHABLE).result is None
 
@@ -151,7 +151,7 @@ def test_a_permanent_error_ends_waiting_only_for_the_first_request(kind: type[Ra
     refusal = kind("no", 401)
     assert make_wait().failed(refusal, 0).result is WaitResult.AGENT_UNREACHABLE
     wait = make_wait()
-    wait.seen(None, 0)
+    wait.received(None, 0)
     assert wait.failed(refusal, 1).result is None
     assert wait.failed(refusal, 1 + UNREACHABLE).result is WaitResult.AGENT_UNREACHABLE
 
@@ -224,7 +224,7 @@ def test_a_summary_of_an_application_without_details_is_empty(deployments: Any) 
 
 def test_secrets_are_redacted_in_a_summary() -> None:
     details = app("s3cret", message=f"{'x' * (MAX_TEXT - 3)}s3cret", deployments={"s3cret": {"status": "s3cret"}})
-    summary = make_wait(redact=lambda text: text.replace("s3cret", "***")).seen(details, 0).application
+    summary = make_wait(redact=lambda text: text.replace("s3cret", "***")).received(details, 0).application
     assert summary is not None
     assert summary["message"].startswith(f"{'x' * (MAX_TEXT - 3)}***")
     assert "s3" not in json.dumps(summary)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.client import aio
+from airflow_provider_rayagent.client import aio_network
 from airflow_provider_rayagent.client.agent_service import AGENT
 from airflow_provider_rayagent.client.aio import AsyncAgent
 from airflow_provider_rayagent.client.config import read_config
@@ -42,8 +42,9 @@ from tests.scripted import (
     Silence,
     Step,
 )
+from tests.stack.processes import NO_AGENT
 from tests.unit.certificates import Authority, TlsFront
-from tests.unit.support import NO_AGENT, TOKEN, named
+from tests.unit.support import TOKEN, named
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,7 +72,7 @@ def send(server: ScriptedAgent | str, *calls: Call, pauses: list[float] | None =
 
 
 def test_an_idle_connection_is_not_reused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aio, "MAX_IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(aio_network, "MAX_IDLE_SECONDS", 0.0)
     with ScriptedAgent() as server:
         send(server, *[AGENT.list_jobs()] * 3)
         assert server.connections == 3
@@ -223,7 +224,9 @@ def test_an_unanswered_tls_handshake_is_a_connect_timeout() -> None:
 @pytest.mark.parametrize(("fault", "error"), [(Silence(), RayAgentTimeoutError), (Reset(), RayAgentConnectionError)])
 def test_a_read_timeout_over_tls_is_not_a_tls_error(fault: Action, error: type[RayAgentError], tmp_path: Path) -> None:
     authority = Authority(tmp_path)
-    extra = {"ca_bundle": str(authority.bundle), "read_timeout": 0.3}
+    extra: dict[str, Any] = {"ca_bundle": str(authority.bundle)}
+    if isinstance(fault, Silence):
+        extra["read_timeout"] = 0.3
     answers: dict[str, list[Step]] = {GET: [Play(fault), DEFAULT], POST: [Play(fault)]}
     with ScriptedAgent(Job(), answers=answers) as server, TlsFront(authority.issue("server"), server.port) as front:
         with pytest.raises(error) as caught:
@@ -232,12 +235,40 @@ def test_a_read_timeout_over_tls_is_not_a_tls_error(fault: Action, error: type[R
         assert send(front.url, AGENT.get_job(JobId("j1")), extra=extra)[0]["status"] == "SUCCEEDED"
 
 
-def test_a_cancelled_call_leaks_no_connection() -> None:
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_cancelled_call_leaks_no_connection(scheme: str) -> None:
     async def run(server: ScriptedAgent) -> None:
-        async with AsyncAgent(read_config(host=server.url, token=TOKEN)) as agent:
-            with pytest.raises(asyncio.TimeoutError):
-                await asyncio.wait_for(agent.send(AGENT.health_check()), 0.2)
+        async with AsyncAgent(read_config(host=server.url.replace("http", scheme), token=TOKEN)) as agent:
+            call = asyncio.create_task(agent.send(AGENT.health_check()))
+            # The client waits for the response, or for the TLS handshake.
+            await server.reached(lambda: server.requests if scheme == "http" else server.bytes_received)
+            await cancel(call)
             await server.reached(lambda: server.open_connections == 0)
 
-    with ScriptedAgent(answers={"GET health/": [Play(Silence())]}) as server:
+    silence = Play(Silence())
+    with ScriptedAgent(answers={"GET health/": [silence]}, connects=[silence] if scheme == "https" else []) as server:
         asyncio.run(run(server))
+
+
+def test_a_cancelled_connect_leaks_no_connection() -> None:
+    async def run(server: ScriptedAgent) -> None:
+        async with AsyncAgent(read_config(host=server.url, token=TOKEN)) as agent:
+            # Creates the client's pool, and leaves no connection in it.
+            with pytest.raises(RayAgentConnectionError):
+                await agent.send(AGENT.list_nodes(), tries=1)
+            for turns in range(40):
+                call = asyncio.create_task(agent.send(AGENT.health_check()))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                await cancel(call)
+                await server.reached(lambda: server.open_connections == 0)
+            assert server.connections > 2
+
+    with ScriptedAgent(answers={"GET nodes/": [Play(Reset())], "GET health/": [Play(Silence())]}) as server:
+        asyncio.run(run(server))
+
+
+async def cancel(call: asyncio.Task[Any]) -> None:
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import threading
+import zlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,6 +41,7 @@ from tests.scripted import (
     Silence,
     Step,
     StopReading,
+    WaitFor,
     Wire,
     frames,
 )
@@ -201,6 +204,55 @@ def test_the_status_is_polled_while_the_whole_log_arrives_slowly(
         server.on_request = on_request
         lines, following = transport.follow(config_of(server), "websocket")
     assert (lines, following.end) == (LINES, End.JOB_ENDED)
+
+
+def in_two_parts(framing: str) -> tuple[bytes, bytes]:
+    """Return a response with :data:`TEXT`, parted within its body."""
+    head, body = HEAD.format(200).encode(), TEXT.encode()
+    if framing == "length":
+        head = head.replace(b"Transfer-Encoding: chunked", b"Content-Length: %d" % len(body))
+        return head + body[:100], body[100:]
+    if framing == "within a chunk":
+        return head + b"%x\r\n" % len(body) + body[:100], body[100:] + b"\r\n0\r\n\r\n"
+    parts = [body[:100], body[100:]]
+    if framing == "compressed chunks":
+        head = head.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n")
+        gzip = zlib.compressobj(wbits=31)
+        parts = [gzip.compress(parts[0]) + gzip.flush(zlib.Z_SYNC_FLUSH), gzip.compress(parts[1]) + gzip.flush()]
+    first, second = (b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
+    return head + first, second + b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize("framing", ["length", "chunks", "within a chunk", "compressed chunks"])
+def test_the_status_is_polled_while_the_whole_log_stalls(
+    transport: Transport, framing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "LOG", Limit(60.0, 100_000_000_000))
+    polled = threading.Event()
+    first, second = in_two_parts(framing)
+    job = Job(TEXT, "RUNNING", full=[Play(Wire(first), WaitFor(polled), Wire(second)), DEFAULT])
+    readings: list[int] = []
+
+    def on_request(request: Request) -> None:
+        if len(server.of(GET)) > 3 and not polled.is_set():
+            readings.append(len(server.of(WHOLE)))
+            job.set_status("SUCCEEDED")
+            polled.set()
+
+    with ScriptedAgent(job) as server:
+        server.on_request = on_request
+        lines, following = transport.follow(config_of(server), "http", sources=())
+    assert (lines, following.end) == (LINES, End.JOB_ENDED)
+    assert readings == [1]
+
+
+def test_a_whole_log_that_stalls_times_out(transport: Transport) -> None:
+    full = Play(Wire(in_two_parts("chunks")[0]), Silence())
+    with (
+        ScriptedAgent(Job(full=[full])) as server,
+        pytest.raises(RayAgentTimeoutError),
+    ):
+        transport.whole_log(config_of(server, read_timeout=0.2))
 
 
 class Huge(Action):

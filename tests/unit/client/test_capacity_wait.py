@@ -30,9 +30,13 @@ def wait(scale_up: bool = False, **required: Any) -> CapacityWait:
 
 def look(*nodes: Any, scale_up: bool = False, **required: Any) -> CapacityOutcome:
     """Look once; return the outcome after a round trip through its event and JSON."""
-    outcome = wait(scale_up, **required).seen({"nodes": list(nodes)}, 5)
+    outcome = wait(scale_up, **required).received({"nodes": list(nodes)}, 5)
     carried = CapacityOutcome.from_event(json.loads(json.dumps(outcome.to_event(), allow_nan=False)))
-    assert (carried.result, carried.seen, str(carried.error)) == (outcome.result, outcome.seen, str(outcome.error))
+    assert (carried.result, carried.summary, str(carried.error)) == (
+        outcome.result,
+        outcome.summary,
+        str(outcome.error),
+    )
     return outcome
 
 
@@ -80,16 +84,16 @@ def test_an_unknown_amount_is_waited_for(on_one_node: bool) -> None:
 @pytest.mark.parametrize("odd", ["x", None, [], True, float("nan"), {}])
 def test_an_answer_that_is_odd_is_no_free_capacity(odd: Any) -> None:
     assert look(node(cpu={"total": 8, "available": odd}), num_cpus=4).result in (None, WaitResult.FAILED)
-    assert wait(num_cpus=1).seen({"nodes": odd}, 5).result is None
+    assert wait(num_cpus=1).received({"nodes": odd}, 5).result is None
 
 
 def test_requests_may_fail_for_a_time() -> None:
     waiting = wait(num_cpus=4)
-    first = waiting.seen({"nodes": [node(free=1)]}, 0)
-    assert waiting.failed(AWAY, 10) == CapacityOutcome(None, first.seen, AWAY)
+    first = waiting.received({"nodes": [node(free=1)]}, 0)
+    assert waiting.failed(AWAY, 10) == CapacityOutcome(None, first.summary, AWAY)
     assert waiting.needs_fast_poll
     given_up = waiting.failed(AWAY, 10 + UNREACHABLE)
-    assert given_up == CapacityOutcome(WaitResult.AGENT_UNREACHABLE, first.seen, AWAY)
+    assert given_up == CapacityOutcome(WaitResult.AGENT_UNREACHABLE, first.summary, AWAY)
 
 
 @pytest.mark.parametrize(

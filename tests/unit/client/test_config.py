@@ -92,7 +92,14 @@ def test_a_scheme_other_than_http_is_rejected(parts: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["http://me:s3cret@agent", "http://s3cret@agent", "s3cret@agent", "http://me:s3cret@agent:abc", "//x:s3cret@[bad"],
+    [
+        "http://me:s3cret@agent",
+        "http://s3cret@agent",
+        "s3cret@agent",
+        "http://me:s3cret@agent:abc",
+        "//x:s3cret@[bad",
+        "http://me:s3cret/#?@agent",
+    ],
 )
 def test_a_password_in_the_host_is_rejected_and_not_shown(host: str) -> None:
     with pytest.raises(RayAgentConfigError, match="password") as caught:
@@ -231,6 +238,7 @@ def test_every_form_of_a_secret_is_redacted() -> None:
         ("X-Auth", "Token  abc-123", "abc-123"),
         ("Authorization", "Basic dXNlcjpwYTpzcw==", "dXNlcjpwYTpzcw=="),
         ("Authorization", "Basic dXNlcjpwYTpzcw==", "pa:ss"),
+        ("Authorization", "Basic \u00fcber-secret", "\u00fcber-secret"),
         ("Cookie", "id=abc-1234; lang=en; secure=true", "abc-1234"),
     ],
 )

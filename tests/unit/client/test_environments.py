@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -230,9 +231,10 @@ def test_an_environment_has_the_same_effect_on_every_request(
                 use(transport, setup.config)
                 assert (len(setup.proxy.requests) > before) is row.through
                 continue
-            with pytest.raises(row.error[0], match=row.error[1]) as caught:
+            with pytest.raises(row.error[0]) as caught:
                 use(transport, setup.config)
             assert type(caught.value) is row.error[0]
+            assert re.search(row.error[1], caught.value.detail)
             assert SECRET not in str(caught.value)
         assert len(setup.server.requests) == (0 if row.error else len(USES))
         for request in setup.server.requests:
@@ -261,15 +263,20 @@ def test_only_the_tail_limits_the_silence_of_a_stream(
     transport: Transport, source: StreamSource, through: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     play = Play(Follow(), Complete(), Hold())
-    timeline = [Grow("a\n"), Sleep(1.5), Grow("b\n"), Sleep(0.2), SetStatus("SUCCEEDED")]
-    job = Job(status="RUNNING", timeline=timeline, ws=[play], sse=[play])
-    with ScriptedAgent(job) as server, Proxy() as proxy:
-        if through:
-            monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
-        config = read_config(host=server.url, extra={"connect_timeout": 0.4, "read_timeout": 0.4})
-        lines, _ = transport.follow(config, source)
+    # On a slow machine, the first timeouts are too short to open the stream.
+    for timeout in (0.4 * 2**number for number in range(6)):
+        timeline = [Grow("a\n"), Sleep(4 * timeout), Grow("b\n"), Sleep(0.2), SetStatus("SUCCEEDED")]
+        job = Job(status="RUNNING", timeline=timeline, ws=[play], sse=[play])
+        with ScriptedAgent(job) as server, Proxy() as proxy:
+            if through:
+                monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+            config = read_config(host=server.url, extra={"connect_timeout": timeout, "read_timeout": timeout})
+            lines, _ = transport.follow(config, source)
+            opened = len(server.of("WS" if source == "websocket" else "GET jobs/j1/logs/stream/"))
         assert lines == ["a", "b"]
-        assert len(server.of("WS" if source == "websocket" else "GET jobs/j1/logs/stream/")) == 1
+        if opened == 1:
+            break
+    assert opened == 1
 
 
 def test_a_redirect_to_https_does_not_bypass_the_certificate_check(transport: Transport, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from airflow_provider_rayagent.client.folder_walk import walk
 from tests.unit.client.trees import names_in, plant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 def test_files_and_empty_folders_are_sorted(tmp_path: Path) -> None:
@@ -142,11 +142,11 @@ def test_folders_may_be_nested_deeper_than_calls(tmp_path: Path) -> None:
         sys.setrecursionlimit(limit)
 
 
-def packed_by_ray(folder: Path, target: Path) -> set[str]:
+def packed_by_ray(folder: Path, target: Path, excludes: Sequence[str] = ()) -> set[str]:
     """Return the names in the package that Ray's client makes for ``ray job submit --working-dir``."""
     packaging = pytest.importorskip("ray._private.runtime_env.packaging")
-    excludes = [".git", ".venv", "venv", "__pycache__"]
-    packaging._zip_files(str(folder), excludes, str(target), include_gitignore=True)
+    defaults = [".git", ".venv", "venv", "__pycache__"]
+    packaging._zip_files(str(folder), [*defaults, *excludes], str(target), include_gitignore=True)
     with zipfile.ZipFile(target) as archive:
         return set(archive.namelist())
 
@@ -201,3 +201,24 @@ def test_ray_s_client_packs_other_files(tmp_path: Path, tree: dict[str, Any], ou
     ignore_files = {"b/.gitignore", ".gitignore", ".rayignore"}
     assert set(names_in(folder)) - ignore_files == ours
     assert packed_by_ray(folder, tmp_path / "ray.zip") - ignore_files == ray
+
+
+@pytest.mark.parametrize(
+    ("excludes", "packed"),
+    [
+        (["*.csv"], {"a.py", "data/x", "data/keep", "lib/data/x", "secret/key"}),
+        (["/data/*", "!/data/keep"], {"a.py", "b.csv", "data/keep", "lib/c.csv", "lib/data/x", "secret/key"}),
+        (["data/*"], {"a.py", "b.csv", "lib/c.csv", "lib/data/x", "secret/key"}),
+        (["data", "secret/key", "*.csv", "!b.csv"], {"a.py", "b.csv"}),
+        (["!*.log", "!ignored"], {"a.py", "b.csv", "data/x", "data/keep", "lib/c.csv", "lib/data/x", "secret/key"}),
+        (["secret/", "lib/"], {"a.py", "b.csv", "data/x", "data/keep"}),
+    ],
+)
+def test_excludes_leave_out_more_as_in_ray(tmp_path: Path, excludes: list[str], packed: set[str]) -> None:
+    names = ["a.py", "b.csv", "data/x", "data/keep", "lib/c.csv", "lib/data/x", "secret/key", "d.log", "lib/ignored"]
+    tree = {**dict.fromkeys(names, ""), ".gitignore": "*.log\n!b.csv\n!secret/\n", "lib/.rayignore": "ignored\n"}
+    folder = plant(tmp_path / "x", tree)
+    found = {name for name in names_in(folder, excludes=excludes) if not name.endswith("ignore")}
+    assert found == packed
+    by_ray = packed_by_ray(folder, tmp_path / "ray.zip", excludes)
+    assert {name for name in by_ray if not name.endswith(("ignore", "/"))} == packed

@@ -1,4 +1,4 @@
-"""``.gitignore`` and ``.rayignore`` apply to a ``working_dir`` as git applies the former."""
+"""Ignore files apply to a ``working_dir`` as git applies ``.gitignore``, and ``excludes`` in addition."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_rayagent.client.errors import RayAgentInputError
-from airflow_provider_rayagent.client.ignore_files import ALWAYS_IGNORED
+from airflow_provider_rayagent.client.ignore_files import ALWAYS_IGNORED, parse_excludes
 from tests.unit.client.trees import names_in, plant
 
 if TYPE_CHECKING:
@@ -85,6 +85,32 @@ def test_a_pattern_that_is_not_valid_is_refused(tmp_path: Path, line: str, words
         RayAgentInputError, match=r"A pattern in a/\.rayignore of the working_dir is not valid: .*" + words
     ):
         names_in(folder)
+
+
+@pytest.mark.parametrize("excludes", [None, [], (), ["", "# *"]])
+def test_without_excludes_everything_is_packed(tmp_path: Path, excludes: object) -> None:
+    assert names_in(plant(tmp_path / "x", {"a": "", "b/c": ""}), excludes=excludes) == ["a", "b/c"]
+
+
+def test_a_folder_that_is_excluded_is_not_read(tmp_path: Path) -> None:
+    folder = plant(tmp_path / "x", {"a": "", "b/link": "->nothing", "b/.rayignore": "[z-a]\n"})
+    assert names_in(folder, excludes=["b/"]) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("excludes", "words"),
+    [
+        ("*.csv", r"excludes must be a list of patterns, such as \['\*\.csv', 'data/'\], not '\*\.csv'\."),
+        ({"*.csv": True}, r"must be a list of patterns, .*, not \{'\*\.csv': True\}\."),
+        (["a", 7], r"must be a list of patterns, .*, not \['a', 7\]\."),
+        (7, r"must be a list of patterns, .*, not 7\."),
+        (["a", "[z-a]"], r"A pattern in excludes is not valid: \[z-a\]: bad character range"),
+        (["[[:alpha:]]"], r"A pattern in excludes is not valid: .*character classes are not supported\."),
+    ],
+)
+def test_excludes_that_are_not_valid_are_refused(excludes: object, words: str) -> None:
+    with pytest.raises(RayAgentInputError, match=words):
+        parse_excludes(excludes)
 
 
 NAMES = ("a", "b", "c.py", "d.txt", "data", "x y")

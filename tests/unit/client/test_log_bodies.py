@@ -165,8 +165,12 @@ def test_an_incomplete_json_log_is_an_error() -> None:
 
 def test_a_page_or_an_error_is_not_a_log() -> None:
     with ScriptedAgent(Job(full=[Html(200), Refuse(404)])) as server, make_agent(server) as agent:
-        with pytest.raises(RayAgentResponseError, match="HTML page"):
+        with pytest.raises(RayAgentResponseError, match="HTML page") as caught:
             read_whole_log(agent, JobId("j1"))
+        assert caught.value.status_code == 200
+        assert caught.value.detail == (
+            "GET /jobs/j1/logs/ answered 200: expected a log, got an HTML page; is this the URL of the agent?"
+        )
         with pytest.raises(RayAgentNotFoundError):
             read_whole_log(agent, JobId("j1"))
         assert len(server.requests) == 2

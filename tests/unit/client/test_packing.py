@@ -20,6 +20,7 @@ from airflow_provider_rayagent.client import packing
 from airflow_provider_rayagent.client.errors import RayAgentInputError
 from airflow_provider_rayagent.client.folder_walk import Entry
 from airflow_provider_rayagent.client.packing import MAX_BYTES, pack
+from airflow_provider_rayagent.text.codes import Code
 from tests.unit.client.trees import contents_of, plant
 
 if TYPE_CHECKING:
@@ -43,10 +44,11 @@ def packed(path: Path) -> tuple[str, bytes]:
         return package.name, content
 
 
-def refusal(path: Path) -> str:
-    with pytest.raises(RayAgentInputError) as raised, pack(path, root=path):
+def refusal(path: Path, excludes: object = None) -> str:
+    with pytest.raises(RayAgentInputError) as raised, pack(path, root=path, excludes=excludes):
         pass
-    return str(raised.value)
+    assert raised.value.code is Code.WORKING_DIR
+    return raised.value.detail
 
 
 @pytest.fixture
@@ -238,6 +240,18 @@ def test_a_package_of_exactly_the_limit_is_accepted(tmp_path: Path, monkeypatch:
     assert "is too large" in refusal(folder)
 
 
+def test_what_is_excluded_does_not_count(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = packed(folder)
+    monkeypatch.setattr(packing, "MAX_BYTES", len(expected[1]))
+    write_noise(folder / "data/noise", 10_000)
+    with pack(folder, root=folder, excludes=["data/"]) as package:
+        assert (package.name, package.file.read()) == expected
+    message = refusal(folder, ["main.py"])
+    assert "  10,000 bytes  data/noise" in message
+    assert "main.py" not in message
+    assert refusal(folder, ["*"]).endswith(" has no files, or only ignored ones.")
+
+
 def test_too_many_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = plant(tmp_path / "x", {"a": "", "b": "", "c/": ""})
     monkeypatch.setattr(packing, "MAX_FILES", 3)
@@ -282,6 +296,16 @@ def test_a_zip_file_is_sent_as_it_is(tmp_path: Path) -> None:
         path.write_bytes(b"changed meanwhile")
         package.file.seek(0)
         assert package.file.read() == content
+
+
+def test_a_zip_file_with_excludes_is_refused(tmp_path: Path) -> None:
+    path = zip_file(tmp_path / "x.zip", {"main.py": "", "secret": ""})
+    assert refusal(path, ["secret"]) == (
+        f"The working_dir {path} is a .zip file, of which excludes can leave out nothing: give the folder, or a .zip "
+        "file without these files."
+    )
+    with pack(path, root=None, excludes=[]) as package:
+        assert package.files == 2
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_an_invalid_job_id_is_rejected(job_id: Any) -> None:
 @pytest.mark.parametrize("value", NO_OBJECTS, ids=lambda value: type(value).__name__)
 def test_the_error_for_an_argument_that_is_not_json_names_it(value: Any) -> None:
     for name, call in (("params", run), ("params", debug), ("config", debug), ("modules", debug)):
-        with pytest.raises(RayAgentInputError, match=f"^{name} ") as caught:
+        with pytest.raises(RayAgentInputError, match=f"^RA-601: {name} ") as caught:
             call(**{name: value})
         assert len(str(caught.value)) < 200
 

@@ -25,6 +25,7 @@ from airflow_provider_rayagent.client.following import settings_for
 from airflow_provider_rayagent.client.ray_service import LOG_INTERVAL, RAY
 from airflow_provider_rayagent.client.service import ErrorAnswer
 from airflow_provider_rayagent.client.steps import run_steps
+from airflow_provider_rayagent.client.submission import SUBMIT_SECONDS
 from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
 from tests.scripted import ray_dialect
@@ -179,7 +180,7 @@ def test_words_are_truncated_with_dots() -> None:
     [("2.60.0", (2, 60)), ("3.0.0.dev0", (3, 0)), ("2.9", (2, 9)), ("nightly", ()), ("", ())],
 )
 def test_the_release_in_a_version(version: str, expected: tuple[int, ...]) -> None:
-    assert ray_answers.release(version) == expected
+    assert ray_answers.release_of(version) == expected
 
 
 def test_an_old_ray_and_a_ray_whose_jobs_may_not_be_read_are_not_usable() -> None:
@@ -202,6 +203,7 @@ def test_an_application_is_deleted_by_a_program_that_takes_any_name() -> None:
     python, dash_c, program, argument = shlex.split(submission.body["entrypoint"])
     assert (python, dash_c, argument) == ("python", "-c", name)
     assert "serve.delete(sys.argv[1])" in ast.unparse(ast.parse(program))
+    assert (submission.read_timeout, submission.has_unique_id) == (SUBMIT_SECONDS, True)
 
 
 @pytest.mark.parametrize("answer", [{}, {"applications": []}, {"applications": None}])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -339,6 +341,35 @@ def test_the_file_is_not_read_with_the_connection(tmp_path: Path) -> None:
     assert config != config_of("http://agent", tmp_path / "other")
 
 
+def test_requests_that_are_rejected_together_share_a_read(
+    mounted: MountedToken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of("http://agent", mounted.path)
+    token_file = config.token_file
+    assert token_file is not None
+    reads = []
+    read = token_file.read
+
+    def counted() -> None:
+        reads.append(1)
+        read()
+
+    monkeypatch.setattr(token_file, "read", counted)
+
+    async def run() -> None:
+        agent = AsyncAgent(config)
+        token = await agent._token_header()
+        assert len(reads) == 1
+        first = asyncio.ensure_future(agent._token_header(rejected=token))
+        await asyncio.sleep(0)
+        # The read of the first has begun, so the others need another one.
+        others = [agent._token_header(rejected=token) for _ in range(50)]
+        assert await asyncio.gather(first, *others) == [token] * 51
+
+    asyncio.run(run())
+    assert len(reads) == 3
+
+
 # A file system that does not answer
 
 
@@ -346,24 +377,33 @@ def test_a_file_system_that_hangs_does_not_stop_the_event_loop(
     mounted: MountedToken, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reread_after(0.0, monkeypatch)
-    monkeypatch.setattr(aio, "READ_SECONDS", 0.1)
     # Opening a FIFO waits until it has a writer.
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
+    done = threading.Event()
 
     def release() -> None:
-        os.close(os.open(fifo, os.O_WRONLY))
+        # Until the event loop has ended, since a thread of it may open the FIFO only now.
+        while not done.wait(0.01):
+            with contextlib.suppress(OSError):  # It has no reader.
+                os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
 
     async def run() -> None:
         config = config_of(server, mounted.path)
         async with AsyncAgent(config) as agent, AsyncAgent(config_of(server, fifo)) as other:
             await agent.send(GET_JOB)
+            monkeypatch.setattr(aio, "READ_SECONDS", 0.1)
             mounted.path.unlink()
             mounted.path.symlink_to(fifo)
-            await agent.send(GET_JOB, tries=1)
-            with pytest.raises(RayAgentConfigError, match="was not read within"):
-                await other.send(GET_JOB, tries=1)
-            await asyncio.to_thread(release)
+            try:
+                await agent.send(GET_JOB, tries=1)
+                with pytest.raises(RayAgentConfigError, match="was not read within"):
+                    await other.send(GET_JOB, tries=1)
+            finally:
+                threading.Thread(target=release, daemon=True).start()
 
     with ScriptedAgent(Job(), token=OLD) as server:
-        asyncio.run(run())
+        try:
+            asyncio.run(run())
+        finally:
+            done.set()

@@ -17,6 +17,7 @@ from airflow_provider_rayagent.client.transience import Delivery, Permanence, Ro
 from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.client.waiting import WaitResult
 from airflow_provider_rayagent.tail import commands as do
+from airflow_provider_rayagent.tail import draining
 from airflow_provider_rayagent.tail.end import End
 from tests.scripted import DEFAULT, Job, Refuse, ScriptedAgent
 from tests.unit.operators.test_stop_job import make_operator
@@ -227,6 +228,8 @@ def test_an_operator_continues_to_wait_unless_the_error_is_permanent(row: Row, c
 @pytest.mark.parametrize("of_log", [True, False])
 def test_a_log_is_given_up_early_only_if_its_row_says_unreadable(of_log: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(transience.STATUSES, TEAPOT, Row(Permanence.UNKNOWN, Delivery.ANSWERED, of_log))
+    # The real limit, since the clock is virtual.
+    monkeypatch.setattr(draining, "FAILING_SECONDS", 60.0)
     now = 0.0
     following = Following(CONFIG, JobId("j1"), do.TailSettings(), cursor=None, deadline=None, clock=lambda: now)
     following.on_status({"status": "SUCCEEDED"})
@@ -242,3 +245,26 @@ def test_a_log_is_given_up_early_only_if_its_row_says_unreadable(of_log: bool, m
         following.on_whole_log_failed(answered(TEAPOT))
     assert (do.OpenStream in wanted) is of_log
     assert wanted.count(do.OpenWholeLog) >= 3
+
+
+@pytest.mark.parametrize("permanence", Permanence)
+@pytest.mark.parametrize("of_log", [True, False])
+def test_the_end_of_a_log_is_requested_for_a_minute_unless_the_log_is_gone(
+    permanence: Permanence, of_log: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(transience.STATUSES, TEAPOT, Row(permanence, Delivery.ANSWERED, of_log))
+    monkeypatch.setattr(draining, "FAILING_SECONDS", 60.0)
+    now = 0.0
+    following = Following(CONFIG, JobId("j1"), do.TailSettings(), cursor=None, deadline=None, clock=lambda: now)
+    following.on_status({"status": "SUCCEEDED"})
+    while not isinstance(command := following.tail.next(now), do.Finish):
+        if isinstance(command, do.Wait):
+            now += max(command.seconds, 0.1)
+        elif isinstance(command, do.OpenStream):
+            following.tail.stream_failed(now)
+        else:
+            assert isinstance(command, do.OpenWholeLog)
+            following.on_whole_log_failed(answered(TEAPOT))
+    assert not following.log_is_whole
+    assert (now < 30.0) is (of_log and permanence is Permanence.PERMANENT)
+    assert now < 120.0

@@ -6,6 +6,7 @@ import zipfile
 from typing import IO, TYPE_CHECKING
 
 from airflow_provider_rayagent.client.folder_walk import walk
+from airflow_provider_rayagent.client.ignore_files import parse_excludes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,9 +34,9 @@ def plant(folder: Path, tree: Mapping[str, str | bytes]) -> Path:
     return folder
 
 
-def names_in(folder: Path, *, root: Path | None = None) -> list[str]:
+def names_in(folder: Path, *, root: Path | None = None, excludes: object = None) -> list[str]:
     """Return the names of what is packed of a folder."""
-    return [entry.name for entry in walk(folder, root=root or folder)]
+    return [entry.name for entry in walk(folder, root=root or folder, excludes=parse_excludes(excludes))]
 
 
 def contents_of(package: IO[bytes]) -> dict[str, bytes]:

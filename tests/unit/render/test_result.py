@@ -46,7 +46,7 @@ def test_the_last_complete_result_is_taken_wherever_its_markers_stand(lines: lis
         (["<START>1"], "printed no <END>"),
         (["<START><END>"], "not JSON"),
         (["<START>{'a': 1}<END>"], "not JSON"),
-        (["<START>" + "[" * 60_000 + "<END>"], "nested more than 100 deep"),
+        (["<START>" + "[" * 30_000 + "]" * 30_000 + "<END>"], "nested more than 100 deep"),
         (["<START>" + "1" * (MAX_RESULT + 1) + "<END>"], "more than 64,000 characters"),
         (["<START>", *["1" * 1000] * 100, "<END>"], "more than 64,000 characters"),
     ],

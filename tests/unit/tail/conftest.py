@@ -1,12 +1,8 @@
-"""Thorough random tests, and real pauses, since the clock is virtual."""
+"""Real pauses, since the clock is virtual."""
 
 from __future__ import annotations
 
 import pytest
-
-from tests.tail.figures import load_profile
-
-load_profile()
 
 
 @pytest.fixture(autouse=True)

@@ -21,6 +21,7 @@ from tests.unit.tail.world import World
 LETTERS = "ab é😀\r"
 MUCH = 10_000_000
 HISTORIES = 2_000 if IN_CI else 500
+REPEATING = 400 if IN_CI else 100
 
 
 @pytest.fixture
@@ -28,8 +29,8 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make a log long soon, and let it grow at many moments."""
     monkeypatch.setattr(last_lines, "MIN_LOG_CHARS", 20)
     monkeypatch.setattr(last_lines, "MIN_LINES", 4)
-    monkeypatch.setattr(last_lines, "MAX_LINES", 40)
-    monkeypatch.setattr(last_lines, "MAX_CHARS", 300)
+    monkeypatch.setattr(last_lines, "MAX_LINES", 80)
+    monkeypatch.setattr(last_lines, "MAX_CHARS", 600)
     monkeypatch.setattr(cursor, "KNOWN_CHARS", 24)
     monkeypatch.setattr(worlds, "_stages", many_stages)
 
@@ -64,6 +65,53 @@ def test_many_random_histories_yield_every_line_once_in_order() -> None:
     assert kinds["last lines"] > kinds["text"] / 4
 
 
+class Repeating:
+    """The log of a job that writes the same block again and again, always as fast, with quiet in between."""
+
+    def __init__(self, seed: int) -> None:
+        dice = random.Random(seed)
+        letters = dice.choice(("ab", "abcdefgh"))
+        lines = ["".join(dice.choices(letters, k=dice.randint(0, 4))) + "\n" for _ in range(dice.randint(3, 80))]
+        span = dice.choice((0.0, 0.0, 1.0, 6.0))
+        delays = sorted(dice.uniform(0, span) for _ in lines)
+        self.text = "".join(f"{number}\n" for number in range(dice.randint(0, 30)))
+        self.stages = [(0.0, len(self.text))]
+        # By then, the log was read despite failures: the pace of what was logged before is not known.
+        moment = 20.0
+        for _ in range(dice.randint(2, 4)):
+            for delay, line in zip(delays, lines, strict=True):
+                self.text += line
+                self.stages.append((moment + delay, len(self.text)))
+            moment += span + dice.uniform(3, 20)
+            if dice.random() < 0.2:
+                self.text += "between\n"
+                self.stages.append((moment - 1, len(self.text)))
+        self.history = History(
+            text=self.text,
+            seed=seed,
+            sources=(),
+            duration=moment,
+            poll_interval=1.0,
+            text_piece=99,
+            text_fails=dice.choice((0.0, 0.3)),
+            text_cut=dice.choice((0.0, 0.1)),
+        )
+
+
+@pytest.mark.usefixtures("_small")
+def test_a_job_that_repeats_a_block_yields_every_line_once_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds: Counter[str] = Counter()
+    for seed in range(REPEATING):
+        repeating = Repeating(seed)
+        with monkeypatch.context() as patched:
+            patched.setattr(worlds, "_stages", lambda _, stages=repeating.stages: stages)
+            world = World(repeating.history, last_lines=True).run()
+        assert complaint(world) == "", f"seed {seed}: {repeating.history}"
+        assert world.notices == [], f"seed {seed}: {repeating.history}"
+        kinds.update(kind for _, kind in world.requests)
+    assert kinds["last lines"] > kinds["text"] / 4
+
+
 @pytest.mark.usefixtures("_small")
 def test_a_rewritten_log_is_noticed_at_the_latest_after_the_jobs_end() -> None:
     for seed in range(HISTORIES // 6):
@@ -94,18 +142,92 @@ def test_a_quiet_job_with_a_long_log_costs_few_characters() -> None:
     assert Counter(kind for _, kind in world.requests)["text"] <= 6
 
 
+class Policy:
+    """A policy with an interval of a second, the position in a long log, and a clock."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._policy, self._position = LastLinesPolicy(1.0), Cursor()
+        self._replay = Replay(self._position)
+
+    def forward(self, new_lines: int, *, line: str = "\n") -> None:
+        """Forward so many lines."""
+        self._replay.advance(line * new_lines, new_lines)
+
+    def read(self, new_lines: int, *, line: str = "\n") -> None:
+        """Read the log to its end; so many lines are forwarded meanwhile."""
+        self.forward(new_lines, line=line)
+        self._policy.read(self.now, self._replay, self._position, was_whole=False)
+
+    def requested(self) -> int | None:
+        """Return how many lines are read next, without those of the known characters; ``None``: all."""
+        found = self._policy.next(self.now, self._position)
+        return found and found[1] - found[0].known.count("\n") - 1
+
+
+@pytest.fixture
+def policy() -> Policy:
+    """Return a policy after the first reading."""
+    policy = Policy()
+    policy.read(1, line="x" * last_lines.MIN_LOG_CHARS + "\n")
+    return policy
+
+
 def test_what_was_logged_before_the_first_reading_does_not_count_as_growth() -> None:
-    policy, position = LastLinesPolicy(), Cursor()
-    replay = Replay(position)
-    replay.advance("x\n" * last_lines.MIN_LOG_CHARS, last_lines.MIN_LOG_CHARS)
-    policy.read(replay, position.lines, was_whole=True)
-    assert policy.next(position) is not None
+    policy = Policy()
+    assert policy.requested() is None
+    policy.read(last_lines.MIN_LOG_CHARS)
+    assert policy.requested() == last_lines.MAX_LINES
     # From the second reading on it does, and nothing that may be missed is left out.
-    policy.read(replay, last_lines.MAX_LINES, was_whole=True)
-    assert policy.next(position) is None
-    policy.read(replay, 1, was_whole=True)
-    assert policy.next(position) is not None
-    assert policy.next(Cursor()) is None
+    policy.read(last_lines.MAX_LINES)
+    assert policy.requested() is None
+    policy.read(1)
+    assert policy.requested() == last_lines.MAX_LINES
+
+
+def test_a_short_log_is_read_as_a_whole() -> None:
+    policy = Policy()
+    policy.read(1, line="x" * (last_lines.MIN_LOG_CHARS - 1))
+    assert policy.requested() is None
+
+
+@pytest.mark.parametrize(
+    ("new_lines", "requested"),
+    [
+        # The pace before the first reading is not known.
+        ([0], 3 * last_lines.MIN_LINES),
+        ([500], 8 * 500),
+        ([501], None),
+        # It is remembered while the log is quiet, and forgotten when it is slower.
+        ([500, 0], 3 * 500),
+        ([500, 0, 0, 0, 0], 3 * 500),
+        ([500, 1, 0, 1], 3 * 125),
+        ([500, 1, 1, 1], last_lines.MIN_LINES),
+        ([100_000, 0], last_lines.MAX_LINES),
+    ],
+)
+def test_more_lines_are_read_than_the_log_is_likely_to_grow_by(
+    policy: Policy, new_lines: list[int], requested: int | None
+) -> None:
+    for number in new_lines:
+        policy.read(number)
+    assert policy.requested() == requested
+
+
+def test_lines_of_a_reading_that_broke_off_are_part_of_the_growth(policy: Policy) -> None:
+    policy.forward(400)
+    policy.read(100)
+    assert policy.requested() == 8 * 500
+
+
+@pytest.mark.parametrize(("gap", "requested"), [(1.9, 200), (2.0, 400), (20.5, 4_000), (21.0, None)])
+def test_the_longer_the_log_was_not_read_the_more_lines_are_read(
+    policy: Policy, gap: float, requested: int | None
+) -> None:
+    for _ in range(3):
+        policy.read(1)
+    policy.now = gap
+    assert policy.requested() == requested
 
 
 def test_the_position_has_to_be_there_exactly_once() -> None:

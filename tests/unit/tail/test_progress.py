@@ -22,7 +22,7 @@ from tests.unit.tail.history import draw_history, drawn_lines_of
 from tests.unit.tail.verdict import complaint
 from tests.unit.tail.world import World
 
-HISTORIES = 20_000 if IN_CI else 4_000
+HISTORIES = 5_000 if IN_CI else 2_000
 ALPHABETS = ("a\r\n", "ab\r", "\r\n", "a\r\r\n ", "\U0001f600\r\n", "\ra\n\n\n")
 
 
@@ -66,6 +66,13 @@ def test_chunk_boundaries_do_not_matter_for_random_states(pieces: list[str], max
     text = "".join(pieces)
     lines, consumed, _ = assembled(pieces, max_length)
     assert (lines, consumed) == (drawn_lines_of(text, max_length), text)
+
+
+def test_a_state_that_is_too_long_is_complete_and_the_next_one_does_not_continue_it() -> None:
+    lines = ["0123456789 [line continues]", "[continued] ABCDE\r", "last"]
+    text = "0123456789ABCDE\rdropped\rlast\n"
+    assert assembled([text], 10)[0] == lines
+    assert assembled(list(text), 10)[0] == lines
 
 
 def test_a_hundred_thousand_states_are_one_line_and_take_little_memory() -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_rayagent.stream.events import COMPLETE, OTHER, Event
 from airflow_provider_rayagent.tail import commands as do
+from airflow_provider_rayagent.tail import draining
 from airflow_provider_rayagent.tail.commands import Command, TailSettings
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import Notice, lines_in
 from airflow_provider_rayagent.tail.machine import Tail
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Story:
@@ -63,6 +67,10 @@ class Story:
     def text(self, text: str, *, status: str = "RUNNING") -> None:
         """Respond to the next request for the whole log."""
         self.until(do.OpenWholeLog, status=status)
+        self.text_of_open_log(text, status=status)
+
+    def text_of_open_log(self, text: str, *, status: str = "RUNNING") -> None:
+        """Respond to the request for the whole log that was just made."""
         self.tail.whole_log_opened(self.now)
         self.tail.whole_log_received(self.now, text)
         if isinstance(self.next(status=status), do.ReadWholeLog):
@@ -171,7 +179,7 @@ def test_an_unreadable_log_is_reported_once_until_it_is_readable_again() -> None
             story.until(do.OpenWholeLog)
             story.tail.whole_log_failed(story.now, "503.")
         story.text("a\n" * minutes)
-    assert [said[:35] for said in story.said] == ["The job's log cannot be read: 503. "] * 2
+    assert [said[:43] for said in story.said] == ["RA-301: The job's log cannot be read: 503. "] * 2
 
 
 def test_a_stream_is_not_read_while_too_much_is_held_back() -> None:
@@ -208,6 +216,13 @@ def test_checking_once_gets_the_status_and_the_whole_log_and_ends() -> None:
     story = Story(once=True)
     story.text("a\nb\npartial")
     assert story.lines == ["a", "b"]
+    assert story.next() == do.Finish(End.CHECKED_ONCE)
+
+
+def test_checking_once_can_include_the_unfinished_line() -> None:
+    story = Story(once=True, unfinished=True)
+    story.text("a\nb\npartial")
+    assert story.lines == ["a", "b", "partial"]
     assert story.next() == do.Finish(End.CHECKED_ONCE)
 
 
@@ -250,3 +265,105 @@ def test_a_premature_complete_event_does_not_end_the_tail() -> None:
     assert isinstance(story.next(), do.CloseStream)
     story.stream(*log("a\n", "b\n"))
     assert story.lines == ["a", "b"]
+
+
+def read_after_end(
+    story: Story, text_after: Callable[[float], str], *, head_seconds: float = 0.0, rejected_for: float = 0.0
+) -> list[float]:
+    """Let the job end, and answer requests for its log until the tail finishes. Return their times since the end.
+
+    :param text_after: returns the log at so many seconds after the end; it is taken at the time of the request.
+    :param head_seconds: time from a request to the head of the answer.
+    """
+    ended_at, requests = story.now, []
+    story.tail.status_received(ended_at, "SUCCEEDED", terminal=True)
+    while not isinstance(command := story.next(status="SUCCEEDED"), do.Finish):
+        if isinstance(command, do.OpenWholeLog):
+            requests.append(story.now - ended_at)
+            if requests[-1] < rejected_for:
+                story.tail.whole_log_failed(story.now, "500.", transient=False)
+                continue
+            story.now += head_seconds
+            story.tail.whole_log_opened(story.now)
+            story.tail.whole_log_received(story.now, text_after(requests[-1]))
+        elif isinstance(command, do.ReadWholeLog):
+            story.tail.whole_log_ended(story.now)
+        elif isinstance(command, do.OpenStream):
+            story.tail.stream_failed(story.now)
+    return requests
+
+
+@pytest.mark.parametrize("sources", [(), ("websocket", "http")])
+def test_a_log_that_is_rejected_after_the_end_is_read_later_if_no_stream_opens(
+    sources: tuple[str, ...],
+) -> None:
+    story = Story(sources=sources)
+    story.text("a\n")
+    requests = read_after_end(story, lambda _: "a\nlast\n", rejected_for=50.0)
+    assert story.lines == ["a", "last"]
+    assert story.said == []
+    assert story.tail.log_is_whole
+    assert len(requests) < 12
+
+
+@pytest.mark.parametrize("sources", [(), ("websocket", "http")])
+def test_a_log_that_is_rejected_for_a_minute_after_the_end_is_given_up(sources: tuple[str, ...]) -> None:
+    story = Story(sources=sources)
+    story.text("a\n")
+    requests = read_after_end(story, lambda _: "a\nlast\n", rejected_for=1e9)
+    assert 60 <= requests[-1] < 75
+    assert story.said[-1] == "RA-302: Could not read the end of the job's log; lines may be missing here."
+    assert not story.tail.log_is_whole
+
+
+def test_an_answer_whose_head_is_late_may_lack_lines_that_were_written_after_the_request() -> None:
+    story = Story(sources=())
+    story.text("a\n")
+    read_after_end(story, lambda seconds: "a\nlate\n" if seconds > 0.9 else "a\n", head_seconds=1.2)
+    assert story.lines == ["a", "late"]
+    assert story.tail.log_is_whole
+
+
+def test_a_large_log_is_read_once_and_late_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draining, "LARGE_LOG_CHARS", 10)
+    text = "a long line\n"
+    story = Story(sources=())
+    story.text(text)
+    requests = read_after_end(story, lambda seconds: f"{text}late\n" if seconds > 0.9 else text)
+    assert story.lines == ["a long line", "late"]
+    assert requests == [draining.SETTLE_SECONDS]
+
+
+def test_a_log_that_is_found_to_be_large_too_early_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draining, "LARGE_LOG_CHARS", 10)
+    text = "a long line\n"
+    story = Story(sources=())
+    story.text("")
+    requests = read_after_end(story, lambda seconds: f"{text}late\n" if seconds > 0.9 else text)
+    assert story.lines == ["a long line", "late"]
+    assert requests == [0.0, draining.SETTLE_SECONDS]
+
+
+def test_the_pause_after_a_reading_includes_the_time_in_which_the_service_prepares_the_answer() -> None:
+    story = Story(sources=())
+    story.until(do.OpenWholeLog)
+    story.now += 4.0
+    story.text_of_open_log("a\n")
+    read_at = story.now
+    story.until(do.OpenWholeLog)
+    assert story.now == read_at + 40.0
+
+
+def test_a_log_that_is_rewritten_again_and_again_is_forwarded_less_and_less_often() -> None:
+    story = Story(sources=())
+    read = 0
+    while story.now < 3_600:
+        story.text("".join(f"{number}\n" for number in range(read, read + 100)))
+        read += 1
+    assert len(story.lines) == 14 * 100
+    assert len(story.said) == 13
+    # The end of the job ends the pause.
+    requests = read_after_end(story, lambda _: "last\n")
+    assert requests[-1] < 5
+    assert story.lines[-1] == "last"
+    assert story.tail.log_is_whole

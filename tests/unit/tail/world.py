@@ -304,12 +304,15 @@ class World:
     def _open_text(self, lines: int | None) -> None:
         assert self._body is None, "the whole log twice"
         if self.history.text_gone or self._text_fails(self.history.text_fails):
-            self.tail.whole_log_failed(self.now, "Refused.", transient=not self.history.text_gone)
+            # Of two streams, which are all that is tried instead, none may tell the end.
+            is_rejection = self.history.text_gone or not self.history.sources
+            self.tail.whole_log_failed(self.now, "Refused.", transient=not is_rejection)
             return
         text = self._text[: self.written.at(self.now)]
         if lines is not None:
             text = "".join(re.findall(r"[^\n]*\n|[^\n]+", text)[-lines:])
         self._body = text, 0
+        self.now += self.history.text_delay
         self.tail.whole_log_opened(self.now)
 
     def _read_text(self) -> None:
