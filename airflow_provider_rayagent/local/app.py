@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from airflow_provider_rayagent import __version__
 from airflow_provider_rayagent.client.agent_service import AUTHORIZATION_HEADER
-from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentInputError
+from airflow_provider_rayagent.client.errors import CONFLICT, RayAgentError, RayAgentInputError
 from airflow_provider_rayagent.client.ray_service import RAY
 from airflow_provider_rayagent.client.validation import quote_segment, validate_id
 from airflow_provider_rayagent.local.access import TokenMiddleware, send_error
@@ -43,7 +43,7 @@ UNSUPPORTED_PREFIXES = ("plugin_releases", "builds", "containers", "resources", 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
-class ErrorAnswer(BaseModel):
+class ErrorBody(BaseModel):
     """Body of every error response."""
 
     detail: str
@@ -182,9 +182,9 @@ Row = dict[str, Any]
 _token_header = APIKeyHeader(
     name=AUTHORIZATION_HEADER, auto_error=False, description="The agent token, without a scheme."
 )
-_not_found: dict[int | str, dict[str, Any]] = {404: {"model": ErrorAnswer}}
-_conflict: dict[int | str, dict[str, Any]] = {409: {"model": ErrorAnswer}}
-_common_errors: dict[int | str, dict[str, Any]] = {code: {"model": ErrorAnswer} for code in (400, 401, 503)}
+_not_found: dict[int | str, dict[str, Any]] = {404: {"model": ErrorBody}}
+_conflict: dict[int | str, dict[str, Any]] = {CONFLICT: {"model": ErrorBody}}
+_common_errors: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code in (400, 401, 503)}
 # Routes return responses instead of rows: FastAPI would validate rows with pydantic, which fails on deeply nested
 # values, and a job's runtime environment can contain anything.
 routes = APIRouter(dependencies=[Security(_token_header)], responses=_common_errors)

@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="PATH",
         help="once ready, write a JSON file with url, token, ray_address, ray_token_file, gcs_address and pid; "
-        "removed at exit",
+        "removed at exit, even after a kill",
     )
     plugins = parser.add_argument_group("plugins")
     plugins.add_argument(
@@ -114,7 +114,8 @@ def _options(parsed: argparse.Namespace) -> Options:
         find_token(parsed.ray_token_file, {})
     token = _read_token(parsed.token_file) if parsed.token_file else parsed.token
     return Options(
-        token=check_token(secrets.token_urlsafe(24) if token is None else token),
+        # Hexadecimal: a token that begins with "-", as one of token_urlsafe can, is an option to every command line.
+        token=check_token(secrets.token_hex(24) if token is None else token),
         is_token_generated=token is None,
         address=parsed.address,
         gcs_address=parsed.gcs_address,

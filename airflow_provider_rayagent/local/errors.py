@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+NO_LOG = "Can only get logs of submission type jobs"
+"""Ray's answer for a job that was not submitted to it, but connected to the cluster."""
+
 
 class LocalAgentError(Exception):
     """The local agent cannot do what was requested; the message explains why."""

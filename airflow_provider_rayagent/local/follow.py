@@ -16,6 +16,7 @@ from airflow_provider_rayagent.client.jobs import has_ended
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError
 from airflow_provider_rayagent.local.events import encode_event, log_events
 from airflow_provider_rayagent.local.spool import Spool
+from airflow_provider_rayagent.local.tail_text import TailText
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.local.ray_api import RayDashboard, Row
@@ -81,6 +82,7 @@ class JobLog:
         from websockets.exceptions import ConnectionClosed
 
         # Read it to its end even without followers: Ray holds it open until the job ends anyway.
+        tail_text = TailText(self._ray, self.job_id)
         async with self._ray.tail_job_logs(self.job_id) as tail:
             self.abandoned_tail = True
             # Ray closes a tail within seconds of the job's end; a tail that stays silent and open is stuck.
@@ -92,7 +94,8 @@ class JobLog:
                     continue
                 except ConnectionClosed:
                     break
-                self._add(message if isinstance(message, str) else message.decode("utf-8", "replace"))
+                text = message if isinstance(message, str) else message.decode("utf-8", "replace")
+                self._add(await tail_text.correct(text))
             self.abandoned_tail = False
         self.has_tail = False
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import re
 import secrets
 import shutil
-import socket
 import sys
 import tempfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from airflow_provider_rayagent.client.ray_answers import release_of
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayHeadError
 from airflow_provider_rayagent.local.files import last_lines, write_private
 from airflow_provider_rayagent.local.keeper import keeper_command, last_process_log_lines
+from airflow_provider_rayagent.local.ports import free_ports
 from airflow_provider_rayagent.local.ray_token import AUTH_VARIABLES, MODE, TOKEN_PATH, RayToken
 
 if TYPE_CHECKING:
@@ -61,15 +60,15 @@ class HeadPorts:
     dashboard: int
     client: int
     agent: int
+    runtime_env: int
 
 
-def free_ports() -> HeadPorts:
-    """Return ports that are currently free."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in fields(HeadPorts)]
-        for each in sockets:
-            each.bind((ADDRESS, 0))
-        return HeadPorts(*(each.getsockname()[1] for each in sockets))
+def free_head_ports() -> HeadPorts:
+    """Return ports that are currently free.
+
+    :raises LocalAgentError: if there are none.
+    """
+    return HeadPorts(*free_ports(len(fields(HeadPorts)), ADDRESS))
 
 
 def start_command(ports: HeadPorts, temp_dir: Path, num_cpus: int) -> list[str]:
@@ -85,6 +84,9 @@ def start_command(ports: HeadPorts, temp_dir: Path, num_cpus: int) -> list[str]:
         # With 0, Ray 2.50 to 2.53 records a wrong port, and logs cannot be read.
         "dashboard-agent-listen-port": ports.agent,
         "ray-client-server-port": ports.client,
+        # With 0, Ray's client server waits 30 s for the raylet to say which port it is. On a busy machine that is not
+        # enough, and the head exits with it (`get_node_with_retry` in Ray's `_private/services.py`).
+        "runtime-env-agent-port": ports.runtime_env,
         "min-worker-port": 0,
         "max-worker-port": 0,
         "num-cpus": num_cpus,
@@ -96,14 +98,21 @@ def start_command(ports: HeadPorts, temp_dir: Path, num_cpus: int) -> list[str]:
     return [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats", *flags]
 
 
-def head_environment(environment: Mapping[str, str], token_file: Path) -> dict[str, str]:
+def head_environment(environment: Mapping[str, str], token_file: Path, start_timeout: float) -> dict[str, str]:
     """Return the environment of a head, which its jobs inherit.
 
     The head is a separate cluster on loopback with its own token; ``python`` in a job is this Python.
+
+    :param start_timeout: seconds for which each part of its dashboard may start.
     """
     variables = {name: value for name, value in environment.items() if name not in ("RAY_ADDRESS", *AUTH_VARIABLES)}
     # Otherwise a head that is stopped, or that lost a process, drains connections for 30 s.
     variables["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"
+    # Otherwise Ray starts a worker for each CPU for its first driver, which is its own dashboard. Jobs cannot use them,
+    # since each job has a runtime environment (``RegisterDriver`` in ``raylet/worker_pool.cc``).
+    variables["RAY_prestart_worker_first_driver"] = "0"
+    # Otherwise Ray gives up after 30 s (``dashboard/consts.py``), which a busy machine can exceed.
+    variables["RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT"] = str(start_timeout)
     variables["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), variables.get("PATH", os.defpath)])
     # The path, not the token: a job that prints its environment must not print the token to its log.
     return {**variables, **ON_LOOPBACK, MODE: "token", TOKEN_PATH: str(token_file)}
@@ -111,9 +120,8 @@ def head_environment(environment: Mapping[str, str], token_file: Path) -> dict[s
 
 def describe_unprotected_parts(ray_version: str) -> str | None:
     """Return one line about the parts of a head that do not require its token; ``None`` if all parts do."""
-    match = re.match(r"(\d+)\.(\d+)", ray_version)
-    version = (int(match[1]), int(match[2])) if match else (0, 0)
-    where = next((where for before, where in UNPROTECTED_PARTS if version < before), None)
+    release = release_of(ray_version)
+    where = next((where for before, where in UNPROTECTED_PARTS if release < before), None)
     newest = ".".join(map(str, UNPROTECTED_PARTS[-1][0]))
     return where and (
         f"Ray {ray_version} does not require a token {where}. Ray {newest} and newer require it everywhere."
@@ -130,7 +138,7 @@ class RayHead:
     def __init__(self, num_cpus: int, info_file: Path | None = None) -> None:
         self._num_cpus = num_cpus
         self._info_file = info_file
-        self._ports = free_ports()
+        self._ports = free_head_ports()
         self._keeper: asyncio.subprocess.Process | None = None
         self._directory: Path | None = None
         self._output: BinaryIO | None = None
@@ -138,8 +146,11 @@ class RayHead:
         self.dashboard_url = f"http://{ADDRESS}:{self._ports.dashboard}"
         self.gcs_address = f"{ADDRESS}:{self._ports.gcs}"
 
-    async def start(self) -> None:
-        """Start the process; :meth:`wait_ready` waits until it is ready."""
+    async def start(self, timeout: float) -> None:
+        """Start the process; :meth:`wait_ready` waits until it is ready.
+
+        :param timeout: seconds for which each part of its dashboard may start.
+        """
         root = tempfile.gettempdir()
         # Only its owner can enter a directory created by mkdtemp.
         self._directory = Path(
@@ -153,7 +164,7 @@ class RayHead:
             self._output = output_file.open("rb")
             self._keeper = await asyncio.create_subprocess_exec(
                 *keeper_command(self._info_file, self._directory, command),
-                env=head_environment(os.environ, self.token_file),
+                env=head_environment(os.environ, self.token_file, timeout),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=output,
                 stderr=output,

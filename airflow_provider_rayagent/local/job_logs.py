@@ -13,7 +13,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.client.jobs import has_ended
-from airflow_provider_rayagent.local.errors import RayAnswerError, TooManyError
+from airflow_provider_rayagent.local.errors import NO_LOG, RayAnswerError, TooManyError
 from airflow_provider_rayagent.local.events import COMPLETE, complete_events, merge_log_events
 from airflow_provider_rayagent.local.follow import QUIET_SECONDS, JobLog
 
@@ -103,7 +103,7 @@ class JobLogs:
 
     def _get_or_open(self, job: Row) -> JobLog:
         if not job.get("submission_id"):
-            raise RayAnswerError("Can only get logs of submission type jobs", 400)
+            raise RayAnswerError(NO_LOG, 400)
         self._check_follower_limit()
         log = self._logs.get(str(job["submission_id"]))
         if log is not None:

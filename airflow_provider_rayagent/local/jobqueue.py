@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from airflow_provider_rayagent.client.errors import CONFLICT
 from airflow_provider_rayagent.client.jobs import JobStatus
 from airflow_provider_rayagent.client.transience import Permanence, row_of_status
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError, TooManyError
@@ -89,6 +90,7 @@ class JobQueue:
     def __init__(self, ray: RayDashboard, limit: int) -> None:
         self._ray = ray
         self.limit = limit
+        self._adding: list[str] = []
         self._waiting: dict[str, _WaitingJob] = {}
         self._ended: dict[str, Row] = {}
         self._lock = asyncio.Lock()
@@ -110,15 +112,22 @@ class JobQueue:
         :raises RayUnavailableError: if Ray does not respond.
         """
         job = _WaitingJob(request, _now())
-        async with self._lock:
-            self.check_unused(job.job_id)
-            await self._check_unused_on_ray(job.job_id)
-            if not self._waiting and await self._free_slots() > 0:
-                await self._ray.submit_job(request)
-                return False
-            if len(self._waiting) >= MAX_WAITING:
-                raise TooManyError("waiting jobs", MAX_WAITING)
-            self._waiting[job.job_id] = job
+        self._adding.append(job.job_id)
+        try:
+            async with self._lock:
+                return await self._add(job)
+        finally:
+            self._adding.remove(job.job_id)
+
+    async def _add(self, job: _WaitingJob) -> bool:
+        self.check_unused(job.job_id)
+        await self._check_unused_on_ray(job.job_id)
+        if not self._waiting and await self._free_slots() > 0:
+            await self._ray.submit_job(job.request)
+            return False
+        if len(self._waiting) >= MAX_WAITING:
+            raise TooManyError("waiting jobs", MAX_WAITING)
+        self._waiting[job.job_id] = job
         if self._pump is None or self._pump.done():
             self._pump = asyncio.ensure_future(self._run())
         return True
@@ -130,14 +139,16 @@ class JobQueue:
             job of the queue or is on Ray.
         :raises RayUnavailableError: if Ray may have the job and does not respond.
         """
-        async with self._lock:
-            if job := self._waiting.get(job_id):
-                is_on_ray = job.may_be_on_ray and await self._is_on_ray(job)
-                del self._waiting[job_id]
-                if is_on_ray:
-                    return None
-                self._record_end(job, JobStatus.STOPPED, STOPPED_IN_QUEUE)
-                return True
+        # Other jobs need not wait for the lock, which is held while a job is being submitted.
+        if job_id in self._waiting or job_id in self._adding:
+            async with self._lock:
+                if job := self._waiting.get(job_id):
+                    is_on_ray = job.may_be_on_ray and await self._is_on_ray(job)
+                    del self._waiting[job_id]
+                    if is_on_ray:
+                        return None
+                    self._record_end(job, JobStatus.STOPPED, STOPPED_IN_QUEUE)
+                    return True
         return False if job_id in self._ended else None
 
     def ended(self) -> list[Row]:
@@ -163,9 +174,9 @@ class JobQueue:
         :raises RayAnswerError: 409 if there is one.
         """
         if job_id in self._waiting:
-            raise RayAnswerError(f"Job {job_id} already exists: it waits in the agent's queue", 409)
+            raise RayAnswerError(f"Job {job_id} already exists: it waits in the agent's queue", CONFLICT)
         if job_id in self._ended:
-            raise RayAnswerError(f"Job {job_id} already exists", 409)
+            raise RayAnswerError(f"Job {job_id} already exists", CONFLICT)
 
     async def _check_unused_on_ray(self, job_id: str) -> None:
         try:
@@ -174,7 +185,7 @@ class JobQueue:
             if error.status_code == 404:
                 return
             raise
-        raise RayAnswerError(f"Job {job_id} already exists", 409)
+        raise RayAnswerError(f"Job {job_id} already exists", CONFLICT)
 
     async def _run(self) -> None:
         while self._waiting:
@@ -199,7 +210,7 @@ class JobQueue:
                 if _can_retry(job, error):
                     job.may_be_on_ray = True
                     raise
-                if error.status_code != 409:
+                if error.status_code != CONFLICT:
                     self._record_end(job, JobStatus.FAILED, f"Ray rejected the job: {error}")
                 elif not await self._is_on_ray(job):
                     self._record_end(job, JobStatus.FAILED, ID_TAKEN)

@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import ctypes
 import os
+import re
 import select
 import shutil
 import signal
@@ -40,6 +41,10 @@ UNLOCK_TIMEOUT = 10.0
 """Seconds to wait until an agent that is exiting releases its info file."""
 VITAL_NAMES = ("gcs_server", "raylet")
 """Names of the processes that a Ray head cannot work without."""
+RAY_START = "ray start"
+LOGS = Path("ray", "session_latest", "logs")
+EXITED_PROCESS = re.compile(r"^ +(\w+) \[exit code=", re.MULTILINE)
+"""A line of the file in which ``ray start --block`` of Ray 2.55 and newer names what has exited (``scripts.py``)."""
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -72,29 +77,49 @@ def main(arguments: Sequence[str]) -> int:
     signals = _catch_signals()
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     ended = _run(options.command, signals)
-    logged = last_process_log_lines(options.directory, ended) if ended and options.directory else []
+    report = describe_end(ended, options.directory) if ended else []
     if options.info_file and not ended and not signals:
         remove_info_file(options.info_file)
     end_descendants()
     if ended:
         # After the output of Ray's terminating processes, since the agent reports the last lines.
-        sys.stderr.write("\n".join([*logged, f"{ended} has ended.", ""]))
+        sys.stderr.write("\n".join([*report, ""]))
     if options.directory:
         shutil.rmtree(options.directory, ignore_errors=True)
     return 1 if ended else 0
 
 
+def describe_end(ended: str, directory: Path | None) -> list[str]:
+    """Return the last log lines of what has ended the head, and its name; before ``ray start`` what made it exit.
+
+    :param ended: what :func:`_run` has returned.
+    :param directory: directory of the head; see :class:`~airflow_provider_rayagent.local.head.RayHead`.
+    """
+    causes = processes_that_ended_ray_start(directory) if directory and ended.startswith(RAY_START) else []
+    names = [*causes, ended]
+    logged = [line for name in names for line in last_process_log_lines(directory, name)] if directory else []
+    return [*logged, *(f"{name} has ended." for name in names)]
+
+
+def processes_that_ended_ray_start(directory: Path) -> list[str]:
+    """Return the names of the processes whose exit made ``ray start`` exit, if Ray says so."""
+    return EXITED_PROCESS.findall("\n".join(_last_file_lines(directory / LOGS / "ray_process_exit.log")))
+
+
 def last_process_log_lines(directory: Path, name: str) -> list[str]:
     """Return the last lines of the log files of one of Ray's processes, which ``ray start`` does not print.
 
-    :param directory: directory of the head; see :class:`~airflow_provider_rayagent.local.head.RayHead`.
+    :param directory: directory of the head.
     :param name: name of the process, with which the names of its log files begin.
     """
-    lines: list[str] = []
-    for path in sorted(directory.glob(f"ray/session_latest/logs/{name}.*")):
-        with contextlib.suppress(OSError), open_regular_file(path) as file:
-            lines += [f"{path.name}: {line}" for line in last_lines(file, 8)]
-    return lines
+    paths = sorted((directory / LOGS).glob(f"{name}.*"))
+    return [f"{path.name}: {line}" for path in paths for line in _last_file_lines(path)]
+
+
+def _last_file_lines(path: Path) -> list[str]:
+    with contextlib.suppress(OSError), open_regular_file(path) as file:
+        return last_lines(file, 8)
+    return []
 
 
 def _run(command: Sequence[str], signals: Sequence[int]) -> str | None:
@@ -111,7 +136,7 @@ def _run(command: Sequence[str], signals: Sequence[int]) -> str | None:
     vital = VitalProcesses(child.pid)
     while not signals and not _input_closed(0.3):
         if (code := _reap().get(child.pid)) is not None:
-            return f"ray start (exit code {code})"
+            return f"{RAY_START} (exit code {code})"
         if ended := vital.ended():
             return ended
     return None

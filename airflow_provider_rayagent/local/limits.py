@@ -6,33 +6,42 @@ import asyncio
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from airflow_provider_rayagent.client.packing import MAX_BYTES
+from airflow_provider_rayagent.client.submission import MAX_BODY_BYTES
 from airflow_provider_rayagent.local.access import send_error
 from airflow_provider_rayagent.local.json_values import describe_problem
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MAX_BODY_BYTES = 1 << 20
-"""Maximum size of a request body: Ray's limit for a submission."""
-MAX_PACKAGE_BYTES = 100 << 20
-"""Maximum size of a package: Ray's limit."""
+MAX_UPLOADS = 2
+"""Maximum number of packages that are in memory, from the first byte received to Ray's response."""
 PACKAGES_PREFIX = "/packages/"
 BODY_TIMEOUT = 30.0
 """Seconds within which a body must arrive."""
 
 
 class BodyLimits:
-    """ASGI middleware that rejects bodies that are too large (413), too slow (408) or invalid JSON values (400)."""
+    """ASGI middleware that rejects bodies that are too large (413), too slow (408) or invalid JSON values (400).
+
+    Packages beyond :data:`MAX_UPLOADS` wait before their body is read.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._uploads = asyncio.Semaphore(MAX_UPLOADS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._app(scope, receive, send)
-            return
-        is_package = scope["path"].startswith(PACKAGES_PREFIX)
-        limit = MAX_PACKAGE_BYTES if is_package else MAX_BODY_BYTES
+        elif scope["path"].startswith(PACKAGES_PREFIX):
+            async with self._uploads:
+                await self._check_body(scope, receive, send, is_package=True)
+        else:
+            await self._check_body(scope, receive, send, is_package=False)
+
+    async def _check_body(self, scope: Scope, receive: Receive, send: Send, *, is_package: bool) -> None:
+        limit = MAX_BYTES if is_package else MAX_BODY_BYTES
         try:
             body = await asyncio.wait_for(_read_body(receive, limit), BODY_TIMEOUT)
         except asyncio.TimeoutError:

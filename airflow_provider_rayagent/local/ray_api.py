@@ -15,12 +15,18 @@ from urllib.parse import quote, urlsplit
 
 from airflow_provider_rayagent.client.agent_service import AUTHORIZATION_HEADER
 from airflow_provider_rayagent.client.call import Call
-from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentNotFoundError, RayAgentResponseError
-from airflow_provider_rayagent.client.ray_answers import plain_words
+from airflow_provider_rayagent.client.credentials import REJECTED
+from airflow_provider_rayagent.client.errors import (
+    CONFLICT,
+    RayAgentError,
+    RayAgentNotFoundError,
+    RayAgentResponseError,
+)
+from airflow_provider_rayagent.client.ray_answers import is_id_taken, plain_words
 from airflow_provider_rayagent.client.ray_service import RAY
 from airflow_provider_rayagent.client.steps import run_steps_async
 from airflow_provider_rayagent.client.validation import JobId
-from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError
+from airflow_provider_rayagent.local.errors import NO_LOG, LocalAgentError, RayAnswerError, RayUnavailableError
 from airflow_provider_rayagent.local.json_values import read_tolerantly
 from airflow_provider_rayagent.local.ray_token import RayCredentials
 
@@ -100,7 +106,7 @@ class RayDashboard:
         """
         job = await self.get_job(job_id)
         if not job.get("submission_id"):
-            raise RayAnswerError("Can only get logs of submission type jobs", 400)
+            raise RayAnswerError(NO_LOG, 400)
         call = RAY.log_of(JobId(job["submission_id"]), job)
         if call is None:
             return
@@ -127,9 +133,8 @@ class RayDashboard:
         try:
             return _object(await self._json("POST", "/api/jobs/", body=request, timeout=LONG_READ_TIMEOUT))
         except RayAnswerError as error:
-            # Ray responds with 500 if the id is in use.
-            if "already exists" in str(error):
-                raise RayAnswerError(f"Job {request.get('submission_id')} already exists", 409) from error
+            if is_id_taken(str(error)):
+                raise RayAnswerError(f"Job {request.get('submission_id')} already exists", CONFLICT) from error
             raise
 
     async def find_package(self, name: str) -> None:
@@ -243,7 +248,7 @@ class RayDashboard:
             await self._request("GET", "/api/gcs_healthz")
         if response.is_success:
             return response
-        if path.endswith("gcs_healthz") and response.status_code not in (401, 403):
+        if path.endswith("gcs_healthz") and response.status_code not in REJECTED:
             raise RayUnavailableError(f"Ray at {self.url} reports that its control service (GCS) is down.")
         raise self._answer_error(path, response.status_code, response.text, response.request.headers)
 
@@ -276,7 +281,7 @@ class RayDashboard:
             headers = self.credentials.headers()
             content = {"content": body} if isinstance(body, bytes) else {"json": body}
             request = self._http.build_request(method, path, headers=headers, timeout=limits, **content)
-            return await self._uninterrupted(request, timeout, stream=stream)
+            return await self._uninterrupted(request, stream=stream)
 
         response = await send()
         if response.status_code == 401 and AUTHORIZATION_HEADER not in response.request.headers:
@@ -286,7 +291,7 @@ class RayDashboard:
             response = await send()
         return response
 
-    async def _uninterrupted(self, request: httpx.Request, timeout: float, *, stream: bool) -> httpx.Response:
+    async def _uninterrupted(self, request: httpx.Request, *, stream: bool) -> httpx.Response:
         """Send a request, which continues until it is done or times out even if its caller is cancelled.
 
         httpcore permanently loses a connection of its pool if a request is cancelled just as it acquires one
@@ -301,7 +306,7 @@ class RayDashboard:
                 self._places.release()
 
         try:
-            with anyio.fail_after(timeout):
+            with anyio.fail_after(READ_TIMEOUT):
                 await self._places.acquire()
         except TimeoutError as error:
             raise RayUnavailableError(f"Ray at {self.url} has too many pending requests.") from error

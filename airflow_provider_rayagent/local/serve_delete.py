@@ -22,7 +22,7 @@ from airflow_provider_rayagent.client.applications import ServeStatus
 from airflow_provider_rayagent.client.ray_answers import plain_words
 from airflow_provider_rayagent.local.errors import RayAnswerError
 from airflow_provider_rayagent.local.head import ON_LOOPBACK
-from airflow_provider_rayagent.local.keeper import die_with_parent
+from airflow_provider_rayagent.local.keeper import VITAL_NAMES, die_with_parent
 from airflow_provider_rayagent.local.ray_api import MAX_WORDS
 from airflow_provider_rayagent.local.ray_token import AUTH_VARIABLES
 
@@ -103,9 +103,15 @@ def driver_environment(nodes: list[Row], credentials: RayCredentials) -> dict[st
 
 
 def gcs_address_of(session_name: str) -> str | None:
-    """Return the GCS address of the cluster with this session, ``None`` if none of its raylets runs on this machine."""
-    for process in psutil.process_iter(["cmdline"]):
-        words = process.info["cmdline"] or []
+    """Return the GCS address of the cluster with this session, ``None`` if none of its raylets runs on this machine.
+
+    Processes of other users than root and the one of this process are ignored: anyone could start one with another
+    address, to which the driver would send the token.
+    """
+    for process in psutil.process_iter(["cmdline", "name", "uids"]):
+        uids, words = process.info["uids"], process.info["cmdline"] or []
+        if process.info["name"] not in VITAL_NAMES or uids is None or uids.real not in (0, os.getuid()):
+            continue
         if any(session_name in word for word in words):
             for word in words:
                 if found := re.fullmatch(r"--gcs-address=(\S+:\d+)", word):
@@ -119,7 +125,7 @@ def main() -> int:
     order = json.load(sys.stdin)
     address = order["gcs_address"] or gcs_address_of(order["session_name"])
     if address is None:
-        sys.stderr.write("this Ray cluster has no process on this machine, so a driver cannot join it\n")
+        sys.stderr.write("this Ray cluster has no process of yours or of root on this machine: use --gcs-address\n")
         return 1
 
     for variable in AUTH_VARIABLES:

@@ -99,7 +99,9 @@ async def run(options: Options) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, stop.set)
+        # nohup starts a program with HUP ignored.
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            loop.add_signal_handler(number, stop.set)
     loop.set_exception_handler(ignore_out_of_files)
     if options.info_file:
         remove_if_stale(options.info_file)
@@ -111,7 +113,7 @@ async def run(options: Options) -> int:
         if head:
             stack.push_async_callback(head.stop)
             print_line("Starting a Ray head ...")
-            await head.start()
+            await head.start(options.start_timeout)
             if not await _run_unless_stopped(stop, head.wait_ready(ray, options.start_timeout)):
                 return 0
         elif options.info_file:

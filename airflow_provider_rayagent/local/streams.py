@@ -7,6 +7,7 @@ import contextlib
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any
 
+from fastapi import WebSocketDisconnect
 from fastapi.responses import Response
 
 from airflow_provider_rayagent.local.errors import LocalAgentError
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.local.job_logs import Follower
 
+CLIENT_GONE = (OSError, WebSocketDisconnect)
+"""What a send raises if the client has closed the connection: Uvicorn the first, Starlette the second."""
 NORMAL, INTERNAL_ERROR, SERVICE_RESTART = 1000, 1011, 1012
 """Close codes: the log is complete; it ended early and can be opened again; the agent is stopping."""
 
@@ -122,7 +125,7 @@ async def stream_to_websocket(websocket: WebSocket, follower: Follower, stopping
         ended = await relay(follower.blocks(), send_events, wait_for_disconnect(), stopping.wait())
     complete = ended and last.endswith(COMPLETE)
     code = NORMAL if complete else SERVICE_RESTART if stopping.is_set() else INTERNAL_ERROR
-    with contextlib.suppress(RuntimeError, OSError):
+    with contextlib.suppress(RuntimeError, *CLIENT_GONE):
         await websocket.close(code)
 
 
@@ -150,6 +153,6 @@ async def relay(
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
     for result in results:
-        if isinstance(result, Exception) and not isinstance(result, (LocalAgentError, OSError)):
+        if isinstance(result, Exception) and not isinstance(result, (LocalAgentError, *CLIENT_GONE)):
             raise result
     return not pumping.cancelled() and pumping.exception() is None

@@ -86,7 +86,7 @@ def test_ctrl_c_leaves_the_job_alone(agent: LocalAgent, env: dict[str, str]) -> 
         assert err.splitlines()[-1] == f"No longer following job {job_id}, which was not stopped."
         assert agent.job(job_id)["status"] == "RUNNING"
     finally:
-        run(env, "stop", "-y", job_id)
+        agent.request("POST", f"jobs/{job_id}/stop/")
 
 
 def test_tables_have_what_ray_has(agent: LocalAgent, env: dict[str, str], finished_job: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ def test_resources_that_a_job_holds_are_waited_for(
         return send(config_of(agent), lambda service: service.get_capacity())
 
     def look(**required: Any) -> CapacityOutcome:
-        return CapacityWait(Requirement(**required), False, 300.0).seen(capacity(), 0.0)
+        return CapacityWait(Requirement(**required), False, 300.0).received(capacity(), 0.0)
 
     wait_until(lambda: capacity()["cpu"].get("available") == 4 or None, "jobs of other tests still hold CPUs")
     job_id = agent.submit("sleep 1000", entrypoint_num_cpus=3)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
+import os
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -12,6 +15,7 @@ import pytest
 import requests
 import websocket
 
+from airflow_provider_rayagent.local import server
 from airflow_provider_rayagent.local.cli import main
 from tests.stack.agent import LocalAgent, start_agent, stop_agent, wait_for_file
 from tests.stack.watch import PATIENCE
@@ -72,6 +76,43 @@ def test_empty_token_file_is_rejected(tmp_path: Path, capsys: pytest.CaptureFixt
 
     assert main(["--token-file", str(path)]) == 1
     assert "visible ASCII" in capsys.readouterr().err
+
+
+def test_a_generated_token_can_be_given_as_an_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens: list[str] = []
+
+    async def run(options: server.Options) -> int:
+        tokens.append(options.token)
+        return 0
+
+    monkeypatch.setattr(server, "run", run)
+    for _ in range(20):
+        assert main([]) == 0
+    assert all(token.isalnum() for token in tokens)
+    assert len(set(tokens)) == 20
+    assert main(["--token", tokens[0]]) == 0
+    assert tokens[-1] == tokens[0]
+
+
+@pytest.mark.parametrize("is_ignored", [True, False])
+def test_hang_up_stops_the_agent_unless_nohup_has_it_ignored(is_ignored: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    printed: list[str] = []
+    monkeypatch.setattr(server, "print_line", printed.append)
+
+    async def play() -> tuple[bool, int]:
+        running = asyncio.ensure_future(server.run(server.Options("token", address="http://127.0.0.1:9")))
+        while not any("is listening on" in line for line in printed):
+            assert not running.done(), await running
+            await asyncio.sleep(0.01)
+        still_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        os.kill(os.getpid(), signal.SIGTERM if still_ignored else signal.SIGHUP)
+        return still_ignored, await running
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if is_ignored else signal.SIG_DFL)
+    try:
+        assert asyncio.run(play()) == (is_ignored, 0)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_missing_ray_is_reported_with_install_command(

@@ -201,15 +201,18 @@ def test_lack_of_files_is_reported_once_and_listener_recovers() -> None:
         text=True,
     )
     assert process.stdout is not None
-    url = process.stdout.readline().strip()
-    with ExitStack() as stack:
-        for _ in range(60):
-            stack.enter_context(connect(url))
-        time.sleep(3)
-    with connect(url) as connection:
-        connection.sendall(b"\n")
-        assert read_to_end(connection) == b"answer"
-    tries, errors = process.communicate("\n", timeout=PATIENCE)
+    try:
+        url = process.stdout.readline().strip()
+        with ExitStack() as stack:
+            for _ in range(60):
+                stack.enter_context(connect(url))
+            time.sleep(3)
+        with connect(url) as connection:
+            connection.sendall(b"\n")
+            assert read_to_end(connection) == b"answer"
+        tries, errors = process.communicate("\n", timeout=PATIENCE)
+    finally:
+        process.kill()
 
     assert 0 < int(tries) < UVICORN_BACKLOG
     assert errors.count("\n") == 1, errors

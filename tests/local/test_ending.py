@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -17,6 +16,7 @@ import pytest
 import websocket
 
 from tests.stack.agent import LocalAgent, start_agent, stop_agent, wait_for_file
+from tests.stack.processes import command_of
 from tests.stack.watch import PATIENCE, wait_until
 
 if TYPE_CHECKING:
@@ -60,14 +60,11 @@ def started(tmp_path: Path) -> Iterator[Started]:
 
 def assert_all_end(processes: list[Any], within: float = PATIENCE) -> None:
     _, alive = psutil.wait_procs(processes, timeout=within)
-    assert [process.cmdline() for process in alive] == []
+    assert [command_of(process.pid) for process in alive] == []
 
 
 def directories_of(processes: list[Any]) -> set[Path]:
-    words = []
-    for process in processes:
-        with contextlib.suppress(psutil.Error):
-            words += process.cmdline()
+    words = [word for process in processes for word in command_of(process.pid)]
     return {Path(word.partition("=")[2]).parent for word in words if word.startswith("--temp-dir=")}
 
 
@@ -86,7 +83,10 @@ def test_term_stops_streams_jobs_and_ray(started: Started) -> None:
     )
     wait_until(lambda: b"up" in b"".join(sse) or None, "the job's line does not arrive")
     processes, directories = started.descendants(), directories_of(started.descendants())
-    assert any(STUBBORN in process.cmdline() for process in processes)
+    commands = ["".join(command_of(process.pid)) for process in processes]
+    assert any(STUBBORN in command for command in commands)
+    # The name of a worker that no job uses.
+    assert [command for command in commands if "ray::IDLE" in command] == []
     assert len(directories) == 1
 
     assert stop_agent(started.process) == 0
@@ -128,11 +128,18 @@ def test_ray_exits_if_agent_is_killed(started: Started) -> None:
     assert_all_end(processes)
 
 
-def test_agent_exits_with_error_if_ray_exits(started: Started) -> None:
+@pytest.mark.parametrize("is_late", [False, True], ids=["", "noticed after the exit of ray start"])
+def test_agent_exits_with_error_if_ray_exits(started: Started, is_late: bool) -> None:
     started.wait_ready()
     processes = started.descendants()
-    with contextlib.suppress(psutil.Error):
-        next(process for process in processes if process.name() == "gcs_server").kill()
+    [keeper] = [process for process in processes if "airflow_provider_rayagent.local.keeper" in command_of(process.pid)]
+    [ray_start] = keeper.children()
+    if is_late:
+        keeper.suspend()
+    next(process for process in processes if "gcs_server" in "".join(command_of(process.pid)[:1])).kill()
+    if is_late:
+        wait_until(lambda: ray_start.status() == psutil.STATUS_ZOMBIE or None, "ray start does not exit")
+        keeper.resume()
 
     assert started.process.wait(PATIENCE) == 1
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from websockets.exceptions import ConnectionClosedOK
 
-from airflow_provider_rayagent.local import job_logs
+from airflow_provider_rayagent.local import job_logs, tail_text
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError, TooManyError
 from airflow_provider_rayagent.local.events import messages
 from airflow_provider_rayagent.local.job_logs import JobLogs
@@ -133,6 +133,37 @@ def test_lines_missing_from_tail_are_sent_before_complete() -> None:
         log("b\n"),
         COMPLETE,
     ]
+
+
+@pytest.mark.parametrize(
+    ("tail", "whole", "reads"),
+    [
+        (["50%\n", "\n", "done\n"], "50%\ndone\n", 1),
+        (["50%\n", "\ndone\n"], "50%\ndone\nlast\n", 1),
+        (["50%\n", "\n\n"], "50%\n\n", 1),
+        (["50%\n", "\n", "\ndone\n"], "50%\n\ndone\n", 2),
+        (["a\n", "\n", "\n\n", "\nb\n"], "a\n\n\n\n\nb\n", 1),
+        (["a", "\n", "b\n", "\n"], "a\nb\n", 1),
+        (["a\n", "", "\n", "b\n"], "a\nb\n", 1),
+        (["a", "\n\n", "b\n", "c\n"], "a\n\nb\nc\n", 0),
+    ],
+)
+def test_newline_that_was_read_in_two_parts_is_one(tail: list[str], whole: str, reads: int) -> None:
+    """Ray's tail reads a carriage return, and then the newline after it, as a newline each."""
+    ray = ScriptedRay(tail, ["RUNNING", "SUCCEEDED"], list(whole))
+
+    events = followed(ray)
+    assert text_of(events) == whole
+    assert events[-1] == COMPLETE
+    assert ray.whole_logs == reads + 1
+
+
+def test_log_of_many_blank_lines_is_read_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tail_text, "MAX_KNOWN", 500)
+    ray = ScriptedRay(["\nline\n"] * 1_000, ["RUNNING", "SUCCEEDED"], ["\nline\n"] * 1_000)
+
+    assert text_of(followed(ray)) == "\nline\n" * 1_000
+    assert ray.whole_logs <= 6_000 // 500 + 2
 
 
 def test_rewritten_log_is_an_error() -> None:

@@ -42,6 +42,7 @@ LONG = 5_000_000
 PROGRAMS = {
     "partial": "w('a'); s(2); w('b\\n\\n  c\\t\\n'); s(2); w('without a newline')",
     "progress": "from tqdm import tqdm; [s(0.05) for _ in tqdm(range(60), file=sys.stdout)]; w('\\ndone\\n')",
+    "split": "b(b'50%\\r'); s(3); b(b'\\n'); s(3); b(b'\\r\\n100%\\r'); s(3); b(b'\\n\\ndone\\n')",
     "bytes": "[(b(bytes([x])), s(0.4)) for x in 'é漢😀\\n'.encode()]; w('end\\n')",
     "silent": "w('before\\n'); s(30); w('after\\n')",
     "many": f"w(''.join(f'line {{n}}\\n' for n in range({MANY})))",

@@ -14,10 +14,11 @@ import pytest
 import requests
 import websocket
 
+from airflow_provider_rayagent.client.submission import MAX_BODY_BYTES
 from airflow_provider_rayagent.local import limits
 from airflow_provider_rayagent.local.connections import raise_file_limit
 from airflow_provider_rayagent.local.job_logs import MAX_FOLLOWERS, MAX_TAILS
-from airflow_provider_rayagent.local.limits import MAX_BODY_BYTES, BodyLimits
+from airflow_provider_rayagent.local.limits import MAX_UPLOADS, BodyLimits
 from tests.local.stub_ray import stub_ray
 from tests.stack.agent import local_agent
 from tests.stack.watch import PATIENCE, wait_until
@@ -119,6 +120,44 @@ def test_slow_body_returns_408_and_disconnect_is_ignored(
     assert passed == []
     assert answers(begin, {"type": "http.request", "body": b"}"}) == []
     assert passed == [{"type": "http.request", "body": b"{}", "more_body": False}]
+
+
+def test_packages_wait_before_their_bodies_are_read() -> None:
+    async def play() -> None:
+        reading: list[str] = []
+        release = {name: asyncio.Event() for name in "abcd"}
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await release[scope["path"][-1]].wait()
+
+        uploads = BodyLimits(app)
+
+        def request(path: str, method: str = "PUT") -> asyncio.Future[None]:
+            async def receive() -> Message:
+                reading.append(path)
+                return {"type": "http.request", "body": b"{}", "more_body": False}
+
+            async def send(message: Message) -> None:
+                pass
+
+            return asyncio.ensure_future(
+                uploads({"type": "http", "method": method, "path": path, "headers": []}, receive, send)
+            )
+
+        packages = [request(f"/packages/{name}") for name in "abc"]
+        other = request("/jobs/d", "POST")
+        release["d"].set()
+        await other
+        assert reading == ["/packages/a", "/packages/b", "/jobs/d"]
+        release["b"].set()
+        await packages[1]
+        release["a"].set()
+        release["c"].set()
+        await asyncio.gather(*packages)
+        assert reading == ["/packages/a", "/packages/b", "/jobs/d", "/packages/c"]
+
+    assert MAX_UPLOADS == 2
+    asyncio.run(play())
 
 
 def test_invalid_values_of_a_job_do_not_break_list_of_jobs(agent: LocalAgent, ray: StubRay) -> None:

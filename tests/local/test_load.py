@@ -73,7 +73,8 @@ def test_many_followers_share_one_tail_and_receive_every_line(agent: LocalAgent)
     assert [last for _, last in results] == [{"type": "complete"}] * FOLLOWERS
 
 
-def test_reconnecting_clients_share_one_tail(agent: LocalAgent) -> None:
+def test_reconnecting_clients_share_one_tail_and_cause_no_error(agent: LocalAgent) -> None:
+    before = agent.output.read_text().count("Traceback")
     job_id = agent.submit("echo up; sleep 300")
     agent.wait(job_id, statuses=["RUNNING"])
     url = f"{agent.url.replace('http', 'ws')}/jobs/{job_id}/logs/"
@@ -88,3 +89,4 @@ def test_reconnecting_clients_share_one_tail(agent: LocalAgent) -> None:
     agent.request("POST", f"jobs/{job_id}/stop/")
     agent.wait(job_id)
     wait_until(lambda: tails_of(agent, job_id) <= 1 or None, "the tail of an ended job is still open")
+    assert agent.output.read_text().count("Traceback") == before

@@ -13,6 +13,7 @@ from tests.stack.watch import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.stack.agent import LocalAgent
 
@@ -79,13 +80,17 @@ def test_streams_contain_whole_log_and_complete(agent: LocalAgent, finished_job:
     assert code == 1000
 
 
-def test_running_job_is_followed(agent: LocalAgent) -> None:
-    job_id = agent.submit("for i in 1 2 3 4; do echo tick $i; sleep 1; done")
+def test_running_job_is_followed(agent: LocalAgent, tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    ticks = "for i in 1 2 3 4; do echo tick $i; sleep 1; done"
+    job_id = agent.submit(f"{ticks}; until [ -e {seen} ]; do sleep 0.1; done")
     statuses, events = [], []
 
     for event in sse_events(agent, job_id):
         events.append(event)
         statuses.append(agent.job(job_id)["status"])
+        if statuses[-1] == "RUNNING":
+            seen.touch()
 
     assert text_of(events) == whole_log(agent, job_id)
     assert [line for line in text_of(events).splitlines() if line.startswith("tick")] == [

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.ray
 
 STEPS = 120
+INTERVAL = 2.0
 PROGRAM = f"""
 import logging, time
 from tqdm import tqdm
@@ -39,18 +40,22 @@ def test_progress_bar_is_reduced_and_levels_are_detected(agent: LocalAgent, tmp_
     program = tmp_path / "job.py"
     program.write_text(PROGRAM, encoding="utf-8")
     job_id = agent.submit(f"python -u {program}")
-    made = JobRecords(job_id, PresentSettings(progress_interval=2.0))
-    records: list[Record] = []
+    made = JobRecords(job_id, PresentSettings(progress_interval=INTERVAL))
+    settings = TailSettings(poll_interval=1.0, progress_interval=INTERVAL)
+    shown: list[tuple[float, Record]] = []
     with BlockingAgent(read_config(host=agent.url, token=agent.token)) as transport:
-        for items in Follower(transport, JobId(job_id), TailSettings(poll_interval=1.0, progress_interval=2.0)).items():
-            records += made.render(items, time.monotonic())
-    records += made.finish()
+        for items in Follower(transport, JobId(job_id), settings).items():
+            now = time.monotonic()
+            shown += [(now, record) for record in made.render(items, now)]
+    shown += [(now, record) for record in made.finish()]
 
-    states = [record.text for record in records if "%|" in record.text]
-    levels = {record.text.strip(): record.level for record in records}
-    assert f"0/{STEPS}" in states[0]
-    assert f"{STEPS}/{STEPS}" in states[-1]
-    assert len(states) < STEPS / 10
+    states = [(moment, record.text) for moment, record in shown if "%|" in record.text]
+    levels = {record.text.strip(): record.level for _, record in shown}
+    (begun, first), (ended, last) = states[0], states[-1]
+    assert f"0/{STEPS}" in first
+    assert f"{STEPS}/{STEPS}" in last
+    # One per interval, the first, the complete one, and the one that is held before another line.
+    assert len(states) <= (ended - begun) / INTERVAL + 3
     assert levels["WARNING:root:old\\x07 data"] == logging.WARNING
     assert levels["Traceback (most recent call last):"] == logging.ERROR
     assert levels["KeyError: 'missing'"] == logging.ERROR

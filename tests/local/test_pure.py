@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import socket
 from dataclasses import astuple
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from airflow_provider_rayagent.client.gpus import gpu_status
 from airflow_provider_rayagent.client.jobs import has_ended
 from airflow_provider_rayagent.client.ray_answers import plain_words
+from airflow_provider_rayagent.local import ports
 from airflow_provider_rayagent.local.access import check_token
 from airflow_provider_rayagent.local.errors import LocalAgentError
 from airflow_provider_rayagent.local.events import (
@@ -28,10 +30,11 @@ from airflow_provider_rayagent.local.follow import LogRewrittenError, Remainder,
 from airflow_provider_rayagent.local.head import (
     HeadPorts,
     describe_unprotected_parts,
-    free_ports,
+    free_head_ports,
     head_environment,
     start_command,
 )
+from airflow_provider_rayagent.local.ports import free_ports
 from airflow_provider_rayagent.local.ray_api import check_dashboard_url
 from airflow_provider_rayagent.local.server import listen, url_of
 
@@ -223,23 +226,33 @@ def test_unwritable_info_file_is_reported(tmp_path: Path) -> None:
 
 
 def test_start_command_options() -> None:
-    command = start_command(HeadPorts(gcs=1, dashboard=2, client=3, agent=4), Path("t"), num_cpus=3)
+    command = start_command(HeadPorts(gcs=1, dashboard=2, client=3, agent=4, runtime_env=5), Path("t"), num_cpus=3)
 
     assert {"--head", "--block", "--disable-usage-stats", "--temp-dir=t", "--num-cpus=3"} <= set(command)
     assert {"--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", "--port=1", "--dashboard-port=2"} <= set(
         command
     )
+    assert "--runtime-env-agent-port=5" in command, "with port 0, Ray waits 30 s for it, which can be too short"
 
 
 def test_free_ports_are_distinct() -> None:
-    ports = astuple(free_ports())
+    found = astuple(free_head_ports())
 
-    assert len(set(ports)) == len(ports) == 4
-    assert 0 not in ports, "with port 0 for its node agent, Ray 2.50 to 2.53 can read no log"
+    assert len(set(found)) == len(found) == 5
+    assert 0 not in found, "with port 0 for its node agent, Ray 2.50 to 2.53 can read no log"
+
+
+def test_a_port_in_use_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as used:
+        used.bind(("127.0.0.1", 0))
+        port = used.getsockname()[1]
+        monkeypatch.setattr(ports, "CANDIDATES", range(port, port + 1))
+        with pytest.raises(LocalAgentError, match=f"There are no 1 free ports from {port} to {port} at 127.0.0.1"):
+            free_ports(1)
 
 
 def test_head_ignores_ray_address_in_environment() -> None:
-    environment = head_environment({"RAY_ADDRESS": "elsewhere:1", "PATH": "/usr/bin", "HOME": "/h"}, Path("/t"))
+    environment = head_environment({"RAY_ADDRESS": "elsewhere:1", "PATH": "/usr/bin", "HOME": "/h"}, Path("/t"), 90.0)
 
     assert "RAY_ADDRESS" not in environment
     assert environment["PATH"].endswith(":/usr/bin")
@@ -255,14 +268,16 @@ def test_head_has_its_own_token_regardless_of_environment() -> None:
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",
     }
 
-    environment = head_environment(hostile, Path("/ours/token"))
+    environment = head_environment(hostile, Path("/ours/token"), 90.0)
 
     del environment["PATH"]
     assert environment == {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": "/ours/token",
+        "RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT": "90.0",
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+        "RAY_prestart_worker_first_driver": "0",
     }
 
 

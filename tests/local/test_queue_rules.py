@@ -21,6 +21,8 @@ class Ray:
     :ivar faults: errors of the next submissions.
     :ivar away: whether Ray is unavailable.
     :ivar lost: error of the next submission, although Ray accepts the job.
+    :ivar release: what submissions wait for.
+    :ivar submitting: ids of the jobs whose submission has begun.
     """
 
     def __init__(self) -> None:
@@ -28,6 +30,9 @@ class Ray:
         self.faults: list[Exception | None] = []
         self.away = False
         self.lost: Exception | None = None
+        self.release = asyncio.Event()
+        self.release.set()
+        self.submitting: list[str] = []
 
     async def list_jobs(self) -> list[dict[str, Any]]:
         if self.away:
@@ -42,6 +47,8 @@ class Ray:
         return self.jobs[job_id]
 
     async def submit_job(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.submitting.append(request["submission_id"])
+        await self.release.wait()
         fault = self.faults.pop(0) if self.faults else None
         if fault:
             raise fault
@@ -251,6 +258,41 @@ def test_other_job_with_same_id_is_not_mistaken_for_waiting_job(metadata: Any) -
         assert "another job was submitted to Ray under its id" in ours["message"]
         assert ray.jobs["b"] is theirs
         assert await queue.stop("b") is False, "the other job is not stopped"
+        await queue.close()
+
+    asyncio.run(play())
+
+
+def test_stop_of_a_job_on_ray_does_not_wait_for_the_submission_of_another_one() -> None:
+    async def play() -> None:
+        ray, queue = make_queue()
+        for each in "abc":
+            await queue.add(make_job(each))
+        assert await queue.stop("c")
+        ray.release.clear()
+        ray.jobs["a"]["status"] = "SUCCEEDED"
+        await until(lambda: ray.submitting == ["a", "b"])
+        stopping = {each: asyncio.ensure_future(queue.stop(each)) for each in "abcd"}
+        await until(lambda: all(stopping[each].done() for each in "acd"))
+        assert [stopping[each].result() for each in "acd"] == [None, False, None]
+        assert not stopping["b"].done(), "it may or may not be on Ray"
+        ray.release.set()
+        assert await stopping["b"] is None
+        await queue.close()
+
+    asyncio.run(play())
+
+
+def test_stop_of_a_job_that_is_being_added_waits_until_it_is_known_where_the_job_is() -> None:
+    async def play() -> None:
+        ray, queue = make_queue()
+        ray.release.clear()
+        adding = [asyncio.ensure_future(queue.add(make_job(each))) for each in "ab"]
+        await until(lambda: ray.submitting == ["a"])
+        stopping = [asyncio.ensure_future(queue.stop(each)) for each in "ab"]
+        assert await asyncio.wait(stopping, timeout=0.05) == (set(), set(stopping))
+        ray.release.set()
+        assert await asyncio.gather(*adding, *stopping) == [False, True, None, True]
         await queue.close()
 
     asyncio.run(play())

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_rayagent.local import ray_api
 from airflow_provider_rayagent.local.errors import RayAnswerError, RayUnavailableError
 from airflow_provider_rayagent.local.json_values import describe_problem, read_tolerantly
 from airflow_provider_rayagent.local.ray_api import MAX_REQUESTS, RayDashboard
 from tests.local.stub_ray import stub_ray
+from tests.stack.watch import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from tests.local.stub_ray import StubRay
 
@@ -61,6 +63,32 @@ def test_concurrent_requests_are_limited(ray: StubRay) -> None:
 
     asyncio.run(play())
     assert 1 < ray.busiest <= MAX_REQUESTS
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda dashboard: dashboard.get_job("job"),
+        lambda dashboard: dashboard.stop_job("job"),
+        lambda dashboard: dashboard.submit_job({"entrypoint": "true"}),
+        lambda dashboard: dashboard.upload_package("a.zip", b""),
+    ],
+)
+def test_every_request_beyond_limit_waits_equally_long(
+    ray: StubRay, ask: Callable[[RayDashboard], Awaitable[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_api, "READ_TIMEOUT", 0.05)
+    monkeypatch.setattr(ray_api, "LONG_READ_TIMEOUT", PATIENCE)
+
+    async def play() -> None:
+        dashboard = RayDashboard(ray.url)
+        for _ in range(MAX_REQUESTS):
+            await dashboard._places.acquire()
+        with pytest.raises(RayUnavailableError, match="has too many pending requests"):
+            await ask(dashboard)
+        await dashboard.close()
+
+    asyncio.run(play())
 
 
 def whole_log(ray: StubRay, job_id: str = "job") -> str:

@@ -13,12 +13,12 @@ from airflow_provider_rayagent.client.blocking import BlockingAgent
 from airflow_provider_rayagent.client.blocking_driver import Follower
 from airflow_provider_rayagent.client.config import read_config
 from airflow_provider_rayagent.client.validation import JobId
+from airflow_provider_rayagent.local.ports import free_ports
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import lines_in
 from tests.local.test_following import DRIVERS, OVER_RAY
 from tests.stack.agent import start_agent, stop_agent, wait_for_file
-from tests.stack.processes import free_ports
 from tests.stack.ray import Cluster, cluster
 from tests.stack.watch import PATIENCE, wait_until
 

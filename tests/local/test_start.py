@@ -12,7 +12,7 @@ import pytest
 from airflow_provider_rayagent.local import head
 from airflow_provider_rayagent.local.errors import RayHeadError
 from airflow_provider_rayagent.local.head import RayHead
-from airflow_provider_rayagent.local.keeper import last_process_log_lines
+from airflow_provider_rayagent.local.keeper import describe_end, last_process_log_lines
 from airflow_provider_rayagent.local.ray_api import RayDashboard
 from tests.local.stub_ray import stub_ray
 from tests.stack.watch import PATIENCE
@@ -44,7 +44,7 @@ def start(
         if better:
             asyncio.get_running_loop().call_later(1, ray.answers.update, {NODES: (200, better)})
         try:
-            await running.start()
+            await running.start(timeout)
             await running.wait_ready(dashboard, timeout)
         finally:
             await running.stop()
@@ -113,3 +113,22 @@ def test_last_lines_are_from_log_files_of_process(tmp_path: Path) -> None:
     assert lines[-1].startswith("raylet.out: xxx")
     assert max(map(len, lines)) < 600
     assert last_process_log_lines(tmp_path, "dashboard") == []
+
+
+def test_last_lines_of_ray_start_are_those_of_the_processes_that_ended_it(tmp_path: Path) -> None:
+    logs = tmp_path / "ray" / "session_latest" / "logs"
+    logs.mkdir(parents=True)
+    (logs / "raylet.err").write_text("other\n")
+    (logs / "ray_client_server.err").write_text("RuntimeError: Failed to bind\n")
+    assert describe_end("ray start (exit code 1)", tmp_path) == ["ray start (exit code 1) has ended."]
+
+    (logs / "ray_process_exit.log").write_text(
+        "2026-05-04 10:00:00 ERROR Some Ray subprocesses exited unexpectedly:\n"
+        "  ray_client_server [exit code=1]\n  gcs_server [exit code=-9]\n"
+    )
+    assert describe_end("ray start (exit code 1)", tmp_path) == [
+        "ray_client_server.err: RuntimeError: Failed to bind",
+        "ray_client_server has ended.",
+        "gcs_server has ended.",
+        "ray start (exit code 1) has ended.",
+    ]
