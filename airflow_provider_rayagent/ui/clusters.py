@@ -10,10 +10,12 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentAuthenticationError,
     RayAgentError,
     RayAgentPermissionError,
+    RayAgentTimeoutError,
 )
 from airflow_provider_rayagent.client.jobs import newest_first
 from airflow_provider_rayagent.hooks.connection_check import describe_refusal
 from airflow_provider_rayagent.ui.connections import PageHook
+from airflow_provider_rayagent.ui.followers import Followers, find_followers
 from airflow_provider_rayagent.ui.jobs import sanitized
 from airflow_provider_rayagent.ui.shared import SharedResults
 
@@ -56,9 +58,22 @@ async def resources_of(connection_id: str) -> Answer:
     return await _get(connection_id, "resources", lambda service: service.get_capacity(), _texts)
 
 
+async def waiting_tasks_of(connection_id: str) -> Answer:
+    """Return the states of the cluster's tasks, at least of those that wait for resources."""
+    return await _get(connection_id, "tasks", lambda service: service.list_waiting_tasks())
+
+
 async def applications_of(connection_id: str) -> Answer:
     """Return the summaries of the Serve applications."""
     return await _get(connection_id, "applications", lambda service: service.list_serve_applications(), _summaries)
+
+
+async def followers() -> Followers:
+    """Return the task instances that follow jobs at present, from Airflow's database; none while that takes long."""
+    try:
+        return await _shared.get("followers", lambda: asyncio.to_thread(find_followers))
+    except RayAgentTimeoutError:
+        return Followers({}, {})
 
 
 async def stop_job(connection_id: str, job_id: JobId) -> None:

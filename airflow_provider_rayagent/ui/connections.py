@@ -14,12 +14,15 @@ from sqlalchemy import select
 
 from airflow_provider_rayagent.client.errors import RayAgentNotFoundError
 from airflow_provider_rayagent.hooks.aio import RayAgentAsyncHook
+from airflow_provider_rayagent.ui.access import has_teams, may_use, team_of_connection
 
 if TYPE_CHECKING:
     from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 
 CONN_TYPE = "rayagent"
 _ENV_PREFIX = "AIRFLOW_CONN_"
+_TEAM_SEPARATOR = "___"
+"""In the name of a team's connection in the environment: ``AIRFLOW_CONN__TEAM___ID``."""
 
 
 class PageHook(RayAgentAsyncHook):
@@ -40,22 +43,23 @@ class PageHook(RayAgentAsyncHook):
 def readable_connections(user: BaseUser) -> list[str]:
     """Return the ids of the connections to Ray that a user may read.
 
-    These are the connections of the database and of the environment; those of a secrets backend cannot be listed.
+    These are the connections of the database and of the environment; those of a secrets backend cannot be listed, nor
+    those that a team has in the environment only: Airflow does not tell whose they are.
     """
     manager = get_auth_manager()
     with create_session(scoped=False) as session:
         stored = set(session.scalars(select(Connection.conn_id).where(Connection.conn_type == CONN_TYPE)))
     found = stored & manager.get_authorized_connections(user=user, method="GET") if stored else set()
     names = {name.removeprefix(_ENV_PREFIX).lower() for name in os.environ if name.startswith(_ENV_PREFIX)}
-    of_environment = {name for name in names if _connection(name) is not None}
-    if of_environment:
-        found |= manager.filter_authorized_connections(conn_ids=of_environment, user=user, method="GET")
+    found |= {name for name in names if _connection(name) is not None and may_use(user, name, "GET")}
     return sorted(found)
 
 
 def _connection(conn_id: str) -> Connection | None:
+    if has_teams() and _TEAM_SEPARATOR in conn_id:
+        return None
     try:
-        connection = Connection.get_connection_from_secrets(conn_id)
+        connection = Connection.get_connection_from_secrets(conn_id, team_of_connection(conn_id))
     except (AirflowNotFoundException, ValueError):
         return None
     return connection if connection.conn_type == CONN_TYPE else None

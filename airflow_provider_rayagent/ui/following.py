@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from contextlib import aclosing, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
+
+import anyio
 
 from airflow_provider_rayagent.client.errors import RayAgentError
 from airflow_provider_rayagent.client.following import tail_settings
@@ -174,24 +177,45 @@ async def follower_of(hook: PageHook, job_id: JobId, *, once: bool = False) -> A
     :param once: whether to read the current log only.
     """
     settings = tail_settings(
-        "auto", poll_interval=POLL_SECONDS, unreachable_timeout=UNREACHABLE_SECONDS, progress_interval=5.0, once=once
+        "auto",
+        poll_interval=POLL_SECONDS,
+        unreachable_timeout=UNREACHABLE_SECONDS,
+        progress_interval=5.0,
+        once=once,
+        unfinished=once,
     )
     return await hook.follow_job(job_id, settings)
 
 
-async def records_of(follower: AsyncFollower) -> AsyncGenerator[list[Record], None]:
-    """Yield the records of a job's log as the task log shows them."""
+async def records_of(follower: AsyncFollower, *, patience: float = math.inf) -> AsyncGenerator[list[Record], None]:
+    """Yield the records of a job's log as the task log shows them.
+
+    :param patience: seconds without anything new after which to stop; the follower then has no ``end``.
+    """
     records = JobRecords(follower.job_id, redact=follower.redact)
     async with aclosing(follower.items()) as found:
-        async for items in found:
+        until = time.monotonic() + patience
+        while True:
+            items = None
+            with suppress(StopAsyncIteration), anyio.move_on_after(until - time.monotonic()):
+                items = await anext(found)
+            if items is None:
+                break
             for portion in in_portions(items, PORTION):
                 yield records.render(portion, time.monotonic())
                 await asyncio.sleep(0)
+            if items:
+                until = time.monotonic() + patience
     yield records.finish()
 
 
 def end_of(follower: AsyncFollower) -> str:
-    """Return why a follower has ended before the end of the log, or an empty string."""
+    """Return why a follower has ended before the end of the log, or of what there is of it; or an empty string."""
     if follower.end in _ENDS:
         return follower.error.detail if follower.error is not None else _ENDS[follower.end]
-    return "" if follower.log_is_whole else "The end of the log cannot be read."
+    error = follower.log_error
+    if follower.log_is_whole or (follower.end is End.CHECKED_ONCE and error is None):
+        return ""
+    silent = follower.end is None
+    end = "No more of the log was received in time." if silent else "The end of the log cannot be read."
+    return end if error is None else f"{end} {follower.redact(error.detail)}"

@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
-import logging
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from airflow.api_fastapi.core_api.security import GetUserDep
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
 from airflow_provider_rayagent.client.validation import validate_job_id
 from airflow_provider_rayagent.ui import clusters
-from airflow_provider_rayagent.ui.access import EDIT_CONNECTION, READ_CONNECTION, SIGNED_IN
+from airflow_provider_rayagent.ui.access import READ_CONNECTION, SIGNED_IN, readable_dags, recorded
 from airflow_provider_rayagent.ui.connections import PageHook, readable_connections
 from airflow_provider_rayagent.ui.following import FollowedLog
 from airflow_provider_rayagent.ui.jobs import MAX_LIMIT, STATUSES, details_of, page_of
 from airflow_provider_rayagent.ui.streams import LogResponse, events, slots, text_of
 from airflow_provider_rayagent.ui.task_links import add_task_links
+from airflow_provider_rayagent.ui.waiting import waiting_tasks
+
+if TYPE_CHECKING:
+    from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
+
+    from airflow_provider_rayagent.client.config import AgentConfig
 
 router = APIRouter(default_response_class=JSONResponse)
-log = logging.getLogger(__name__)
 
 MAX_TEXT = 200
 EVENTS = "text/event-stream"
 NO_BUFFER = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
 """Headers of a stream; the first one is for nginx."""
+
+
+def last_event(
+    last_event_id: Annotated[str, Header(max_length=MAX_TEXT)] = "",
+    after: Annotated[str, Query(max_length=MAX_TEXT)] = "",
+) -> str:
+    """Return the id of the last event that a viewer got.
+
+    A browser sends the header only if it reconnects by itself. When the page opens a new stream, it uses the query.
+    """
+    return last_event_id or after
+
+
+LastEvent = Annotated[str, Depends(last_event)]
 
 
 @router.get("/api/connections", dependencies=SIGNED_IN)
@@ -37,6 +55,7 @@ def get_connections(user: GetUserDep) -> dict[str, Any]:
 @router.get("/api/connections/{connection_id}/jobs", dependencies=READ_CONNECTION)
 async def get_jobs(
     connection_id: str,
+    user: GetUserDep,
     status: Annotated[list[str], Query(max_length=len(STATUSES))] = [],  # noqa: B006 - FastAPI copies it
     text: Annotated[str, Query(max_length=MAX_TEXT)] = "",
     offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
@@ -44,31 +63,25 @@ async def get_jobs(
 ) -> Any:
     """Return some of the jobs that match, newest first."""
     jobs, config = await clusters.jobs_of(connection_id)
-
-    def page() -> Any:
-        found = page_of(jobs, config.redact, statuses=status, text=text, offset=offset, limit=limit)
-        add_task_links(found["jobs"], config.job_namespace)
-        return found
-
-    return await run_in_threadpool(page)
+    found = await run_in_threadpool(
+        page_of, jobs, config.redact, statuses=status, text=text, offset=offset, limit=limit
+    )
+    await _link(found["jobs"], connection_id, config, user)
+    return found
 
 
 @router.get("/api/connections/{connection_id}/jobs/{job_id}", dependencies=READ_CONNECTION)
-async def get_job(connection_id: str, job_id: str) -> Any:
+async def get_job(connection_id: str, job_id: str, user: GetUserDep) -> Any:
     """Return the details of a job."""
     job, config = await clusters.job_of(connection_id, validate_job_id(job_id))
     details = details_of(job, job_id, config.redact)
-    await run_in_threadpool(add_task_links, [details], config.job_namespace)
+    await _link([details], connection_id, config, user)
     return details
 
 
 @router.get("/api/connections/{connection_id}/jobs/{job_id}/log", dependencies=READ_CONNECTION)
 def get_log(
-    connection_id: str,
-    job_id: str,
-    request: Request,
-    user: GetUserDep,
-    last_event_id: Annotated[str, Header(max_length=MAX_TEXT)] = "",
+    connection_id: str, job_id: str, request: Request, user: GetUserDep, last_event_id: LastEvent
 ) -> LogResponse:
     """Follow the log of a job."""
     return log_events(connection_id, job_id, request, str(user.get_id()), last_event_id)
@@ -80,12 +93,10 @@ def download_log(connection_id: str, job_id: str, user: GetUserDep) -> LogRespon
     return log_file(connection_id, job_id, str(user.get_id()))
 
 
-@router.post("/api/connections/{connection_id}/jobs/{job_id}/stop", dependencies=EDIT_CONNECTION)
-async def stop_job(connection_id: str, job_id: str, user: GetUserDep) -> dict[str, Any]:
+@router.post("/api/connections/{connection_id}/jobs/{job_id}/stop", dependencies=recorded("stop_ray_job"))
+async def stop_job(connection_id: str, job_id: str) -> dict[str, Any]:
     """Request the stop of a job."""
-    valid_id = validate_job_id(job_id)
-    log.info("User %s stops job %s of connection %s", user.get_name(), valid_id, connection_id)
-    await clusters.stop_job(connection_id, valid_id)
+    await clusters.stop_job(connection_id, validate_job_id(job_id))
     return {}
 
 
@@ -95,16 +106,25 @@ async def get_cluster(connection_id: str) -> Any:
     return (await clusters.resources_of(connection_id)).value
 
 
+@router.get("/api/connections/{connection_id}/waiting", dependencies=READ_CONNECTION)
+async def get_waiting(connection_id: str) -> Any:
+    """Return the tasks and actors that wait for resources; the jobs that wait are in the list of jobs."""
+    tasks, config = await clusters.waiting_tasks_of(connection_id)
+    jobs, _ = await clusters.jobs_of(connection_id)
+    return await run_in_threadpool(waiting_tasks, tasks, jobs, config.redact)
+
+
 @router.get("/api/connections/{connection_id}/applications", dependencies=READ_CONNECTION)
 async def get_applications(connection_id: str) -> dict[str, Any]:
     """Return the Serve applications."""
     return {"applications": (await clusters.applications_of(connection_id)).value}
 
 
-@router.delete("/api/connections/{connection_id}/applications/{name}", dependencies=EDIT_CONNECTION)
-async def delete_application(connection_id: str, name: str, user: GetUserDep) -> dict[str, Any]:
+@router.delete(
+    "/api/connections/{connection_id}/applications/{name}", dependencies=recorded("delete_serve_application")
+)
+async def delete_application(connection_id: str, name: str) -> dict[str, Any]:
     """Request the deletion of a Serve application."""
-    log.info("User %s deletes Serve application %r of connection %s", user.get_name(), name, connection_id)
     await clusters.delete_application(connection_id, name)
     return {}
 
@@ -128,3 +148,11 @@ def log_file(connection_id: str, job_id: str, user: str) -> LogResponse:
     slots.take(user)
     headers = {**NO_BUFFER, "Content-Disposition": f'attachment; filename="{valid_id}.log"'}
     return LogResponse(text_of(PageHook(connection_id), valid_id), user, media_type="text/plain", headers=headers)
+
+
+async def _link(jobs: list[dict[str, Any]], connection_id: str, config: AgentConfig, user: BaseUser) -> None:
+    found = await clusters.followers()
+    following = found.of(connection_id, [job["job_id"] for job in jobs], config.job_namespace)
+    await run_in_threadpool(
+        add_task_links, jobs, config.job_namespace, following, lambda dag_ids: readable_dags(user, dag_ids)
+    )

@@ -36,6 +36,8 @@ STREAM_SECONDS = 60.0
 """After which a browser has to connect again, so that its user's permission is checked again, and so that streams do
 not delay the end of the API server for longer."""
 RECONNECT_MILLISECONDS = 300
+SILENT_SECONDS = 45.0
+"""After which a download of which nothing more arrives ends with the reason, before a proxy ends it without one."""
 _LEVELS = {level: logging.getLevelName(level).lower() for level in (logging.INFO, logging.WARNING, logging.ERROR)}
 
 logs = FollowedLogs()
@@ -157,20 +159,23 @@ async def events(
 
 
 async def text_of(hook: PageHook, job_id: JobId) -> AsyncGenerator[str, None]:
-    """Yield the job's current log as text, with an explanation at its end if it cannot be read."""
+    """Yield the job's current log as text.
+
+    A notice about the log is a line in brackets, and so is the reason at the end of a log that is not whole.
+    """
     pace = Pace()
     try:
         async with hook:
             follower = await follower_of(hook, job_id, once=True)
-            async with aclosing(records_of(follower)) as found:
+            async with aclosing(records_of(follower, patience=SILENT_SECONDS)) as found:
                 async for records in found:
-                    lines = [f"{record.text}\n" for record in records if record.from_job]
-                    if lines:
-                        text = "".join(lines)
+                    text = "".join(map(_line, records))
+                    if text:
                         await pace.spend(len(text))
                         yield text
-            if follower.error is not None:
-                yield f"[{end_of(follower)}]\n"
+            reason = end_of(follower)
+            if reason:
+                yield f"[{reason}]\n"
     except RayAgentError as error:
         yield f"[{error.detail}]\n"
 
@@ -178,6 +183,13 @@ async def text_of(hook: PageHook, job_id: JobId) -> AsyncGenerator[str, None]:
 def _event(kind: str, data: object, number: str | None = None) -> str:
     head = "" if number is None else f"id: {number}\n"
     return f"{head}event: {kind}\ndata: {json.dumps(data)}\n\n"
+
+
+def _line(record: Record) -> str:
+    """Return a record as a part of a text: nothing for a status of the job."""
+    if record.from_job:
+        return f"{record.text}\n"
+    return f"[{record.text}]\n" if record.level > logging.INFO else ""
 
 
 def _level(record: Record) -> str:

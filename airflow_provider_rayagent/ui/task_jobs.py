@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from airflow_provider_rayagent.client.validation import JobId, is_job_id
 from airflow_provider_rayagent.tasks.starting import JOB_ID_KEY
+from airflow_provider_rayagent.ui.access import team_of_connection, team_of_dag
 from airflow_provider_rayagent.ui.task_links import TaskKey, is_derived_from, named_in
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ def find_task_job(key: TaskKey) -> TaskJob:
         connection_id, argument = fields.get(CONN_FIELD), fields.get(JOB_FIELD)
         if not isinstance(connection_id, str):
             raise HTTPException(404, "This task has not run yet, or it is not a task of a Ray job.")
+        # Airflow gives a task no connection of another team. It stores the argument all the same.
+        if team_of_connection(connection_id) not in (None, team_of_dag(key.dag_id)):
+            raise HTTPException(404, "The connection of this task belongs to another team.")
         # A task that starts several jobs with the same argument gives them numbers.
         job_id = str(_stored_job_id(key, session) or argument or "")
         if not is_job_id(job_id):

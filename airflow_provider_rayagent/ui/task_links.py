@@ -1,4 +1,4 @@
-"""The task instances that started jobs, found by what the jobs say about themselves."""
+"""The task instances of jobs: those that started them, by what the jobs say, and those that follow them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from airflow.utils.session import create_session
 from sqlalchemy import select, tuple_
 
 from airflow_provider_rayagent.task_instance.identity import deployment_namespace
-from airflow_provider_rayagent.tasks.job_ids import derived_id
+from airflow_provider_rayagent.tasks.job_ids import derived_id, without_number
 from airflow_provider_rayagent.tasks.job_origin import IDENTITY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 _DERIVED = re.compile(r"(.*-)?[0-9a-f]{16}(-\d+)?")
 """The form of ids that :func:`derived_id` returns, with the suffix of :func:`numbered`."""
@@ -31,17 +31,30 @@ class TaskKey(NamedTuple):
     map_index: int
 
 
-def add_task_links(jobs: Sequence[dict[str, Any]], namespace: str | None) -> None:
-    """Add ``task``, the task instance of this Airflow that started the job, to each job; ``None`` if there is none.
+def add_task_links(
+    jobs: Sequence[dict[str, Any]],
+    namespace: str | None,
+    following: Mapping[str, Sequence[TaskKey]],
+    readable: Callable[[set[str]], set[str]],
+) -> None:
+    """Add ``task`` and ``followed_by`` to each job: the task instances of this Airflow that started it and follow it.
+
+    Each is ``None`` if there is none that the user may read; of several followers, one is shown. A task that started a
+    job does not follow it.
 
     :param jobs: in the form of the page.
     :param namespace: the ``job_namespace`` of the connection.
+    :param following: the task instances that follow jobs, by the id of the job.
+    :param readable: returns those of some DAGs whose task instances the user may read.
     """
-    keys = {job["job_id"]: task_of(job["job_id"], job.get("metadata"), namespace) for job in jobs}
-    existing = _existing({key for key in keys.values() if key is not None})
+    named = {job["job_id"]: task_of(job["job_id"], job.get("metadata"), namespace) for job in jobs}
+    existing = _existing({key for key in named.values() if key is not None})
+    started = {job_id: key for job_id, key in named.items() if key in existing}
+    dag_ids = readable({key.dag_id for keys in (existing, *following.values()) for key in keys})
     for job in jobs:
-        key = keys[job["job_id"]]
-        job["task"] = key._asdict() if key in existing else None
+        own = started.get(job["job_id"])
+        others = [key for key in following.get(job["job_id"], ()) if key != own]
+        job["task"], job["followed_by"] = (_first_of(dag_ids, keys) for keys in ([own] if own else [], others))
 
 
 def task_of(job_id: str, metadata: object, namespace: str | None) -> TaskKey | None:
@@ -65,11 +78,19 @@ def named_in(metadata: object) -> TaskKey | None:
     return TaskKey(dag_id, run_id, task_id, int(map_index))
 
 
-def is_derived_from(job_id: str, key: TaskKey, namespace: str | None) -> bool:
-    """Whether a job's id is one of those that are derived from a task instance; see :func:`derived_id`."""
+def derived_ids(key: TaskKey, namespace: str | None) -> set[str]:
+    """Return the ids of the first job of a task instance, see :func:`derived_id`; further ones have a number."""
     parts = [str(part) for part in key]
-    bases = (derived_id(parts), derived_id(parts, namespace or deployment_namespace()))
-    return any(re.fullmatch(rf"{re.escape(base)}(-\d+)?", job_id) for base in bases)
+    return {derived_id(parts), derived_id(parts, namespace or deployment_namespace())}
+
+
+def is_derived_from(job_id: str, key: TaskKey, namespace: str | None) -> bool:
+    """Whether a job's id is one of those that are derived from a task instance."""
+    return not derived_ids(key, namespace).isdisjoint((job_id, without_number(job_id)))
+
+
+def _first_of(dag_ids: set[str], keys: Iterable[TaskKey]) -> dict[str, Any] | None:
+    return next((key._asdict() for key in keys if key.dag_id in dag_ids), None)
 
 
 def _existing(keys: Iterable[TaskKey]) -> set[TaskKey]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from airflow.api_fastapi.core_api.security import GetUserDep
-from fastapi import APIRouter, Header, HTTPException, Path, Request
+from fastapi import APIRouter, HTTPException, Path, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
 from airflow_provider_rayagent.ui import clusters
-from airflow_provider_rayagent.ui.access import READ_TASK_LOGS
+from airflow_provider_rayagent.ui.access import READ_TASK_LOGS, may_use
 from airflow_provider_rayagent.ui.jobs import details_of
-from airflow_provider_rayagent.ui.routes import MAX_TEXT, log_events, log_file
+from airflow_provider_rayagent.ui.routes import LastEvent, log_events, log_file
 from airflow_provider_rayagent.ui.streams import LogResponse
 from airflow_provider_rayagent.ui.task_jobs import TaskJob, belongs_to, find_task_job
 from airflow_provider_rayagent.ui.task_links import TaskKey
@@ -26,10 +26,16 @@ _USE = ("cpu", "memory", "gpu", "node_counts")
 
 
 @router.get("/job", dependencies=READ_TASK_LOGS)
-async def get_job(dag_id: str, run_id: str, task_id: str, map_index: MapIndex) -> Any:
-    """Return the details of the task's job."""
+async def get_job(dag_id: str, run_id: str, task_id: str, map_index: MapIndex, user: GetUserDep) -> Any:
+    """Return the details of the task's job, and to those who may stop it the connection whose route does that."""
     task_job, details = await _job_of(TaskKey(dag_id, run_id, task_id, map_index))
-    return {**details, "task": task_job.key._asdict(), "task_state": task_job.state}
+    may_stop = await run_in_threadpool(may_use, user, task_job.connection_id, "GET", "PUT")
+    return {
+        **details,
+        "task": task_job.key._asdict(),
+        "task_state": task_job.state,
+        "connection_id": task_job.connection_id if may_stop else None,
+    }
 
 
 @router.get("/job/log", dependencies=READ_TASK_LOGS)
@@ -40,7 +46,7 @@ async def get_log(
     map_index: MapIndex,
     request: Request,
     user: GetUserDep,
-    last_event_id: Annotated[str, Header(max_length=MAX_TEXT)] = "",
+    last_event_id: LastEvent,
 ) -> LogResponse:
     """Follow the log of the task's job."""
     task_job, _ = await _job_of(TaskKey(dag_id, run_id, task_id, map_index))

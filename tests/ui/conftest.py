@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.scripted import Application, Job, ScriptedAgent
+from tests.stack.airflow import run_airflow
 from tests.stack.api_server import ApiServer, api_server
-from tests.stack.processes import free_ports
+from tests.stack.processes import NO_AGENT
+from tests.ui.stored_task import StoredTask, stored_task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +25,13 @@ SECRET = "value-of-a-variable"
 PASSWORD = "password-of-a-test"
 FAB = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
 DAG_ID = "mine"
+DAG_FILE = f"""
+from airflow.sdk import DAG
+from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
+
+with DAG("{DAG_ID}", schedule=None):
+    RayAgentJobSensor(task_id="follow", job_id="running", rayagent_conn_id="ray_a")
+"""
 BASIC = [("can_read", "Website"), ("can_read", "Task Logs"), ("can_read", "Task Instances"), ("can_read", "DAG Runs")]
 ROLES = {
     "ReadsConnections": [("can_read", "Website"), ("can_read", "Connections")],
@@ -91,13 +100,15 @@ def server(agent: ScriptedAgent) -> Iterator[ApiServer]:
     agents = {"conn_type": "rayagent", "host": agent.url, "password": TOKEN}
     connections = {
         "ray_a": agents,
-        "ray_dead": {**agents, "host": f"http://127.0.0.1:{free_ports(1)[0]}"},
+        "ray_dead": {**agents, "host": NO_AGENT},
         "ray_refused": {**agents, "password": "wrong-token"},
         "ray_no_host": {"conn_type": "rayagent", "password": TOKEN},
         "web": {**agents, "conn_type": "http"},
     }
     settings = {
         "AIRFLOW__CORE__AUTH_MANAGER": FAB,
+        # Airflow 3.2 makes everyone an admin of its simple auth manager, whatever the auth manager is.
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
         "AIRFLOW__FAB__UPDATE_FAB_PERMS": "True",
         "AIRFLOW__API_AUTH__JWT_SECRET": "of-the-tests" * 6,
     }
@@ -106,6 +117,16 @@ def server(agent: ScriptedAgent) -> Iterator[ApiServer]:
         done = subprocess.run(arguments, env=running.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert done.returncode == 0, done.stdout
         yield running
+
+
+@pytest.fixture(scope="session")
+def follower(server: ApiServer, tokens: dict[str, str | None]) -> StoredTask:
+    """A task that follows the running job, as it is in the database while it is deferred."""
+    (server.home / "dags" / f"{DAG_ID}.py").write_text(DAG_FILE, encoding="utf-8")
+    run_airflow(server.env, "dags", "reserialize")
+    task = stored_task(server, str(tokens["admin"]), DAG_ID, "follow")
+    task.set("deferred", rayagent_conn_id="ray_a", job_id="running")
+    return task
 
 
 @pytest.fixture(scope="session")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fastapi.routing import APIRoute
 
 from airflow_provider_rayagent.ui.access import OWN_HEADER
 from airflow_provider_rayagent.ui.app import WithHeaders, create_app
-from tests.ui.conftest import DAG_ID, USERS
+from tests.stack.watch import wait_until
+from tests.ui.conftest import DAG_ID, TOKEN, USERS
 
 if TYPE_CHECKING:
     from tests.scripted import ScriptedAgent
     from tests.stack.api_server import ApiServer
+    from tests.ui.stored_task import StoredTask
 
 VALUES = {
     "connection_id": "ray_a",
@@ -37,6 +40,7 @@ TABLE: dict[tuple[str, str], set[str]] = {
     ("GET", "/api/connections/{connection_id}/jobs/{job_id}/log/download"): CONNECTION,
     ("POST", "/api/connections/{connection_id}/jobs/{job_id}/stop"): EDIT,
     ("GET", "/api/connections/{connection_id}/cluster"): CONNECTION,
+    ("GET", "/api/connections/{connection_id}/waiting"): CONNECTION,
     ("GET", "/api/connections/{connection_id}/applications"): CONNECTION,
     ("DELETE", "/api/connections/{connection_id}/applications/{name}"): EDIT,
     ("GET", "/api/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/{map_index}/job"): TASK_LOGS,
@@ -124,3 +128,64 @@ def test_a_connection_of_another_type_is_not_used(
 def test_a_wildcard_for_dags_is_no_way_around_the_permission(server: ApiServer, tokens: dict[str, str | None]) -> None:
     answer = server.request("GET", "rayagent/api/dags/~/runs/~/tasks/~/-1/job", tokens["other"])
     assert answer.status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("event", "method", "path", "what"),
+    [
+        ("stop_ray_job", "POST", "jobs/succeeded/stop", {"job_id": "succeeded"}),
+        ("delete_serve_application", "DELETE", "applications/app", {"name": "app"}),
+    ],
+)
+def test_what_is_stopped_or_deleted_is_in_the_audit_log_of_airflow_and_what_was_refused_is_not(
+    event: str, method: str, path: str, what: dict[str, str], server: ApiServer, tokens: dict[str, str | None]
+) -> None:
+    def rows() -> list[Any]:
+        answer = server.request("GET", f"api/v2/eventLogs?event={event}&order_by=-id", tokens["admin"]).json()
+        found: list[Any] = answer["event_logs"]
+        return found
+
+    before = len(rows())
+    for user in ("reader", "editor"):
+        address = f"rayagent/api/connections/ray_a/{path}"
+        server.request(method, address, tokens[user], json={}, headers=own_headers(server))
+    found = rows()
+    assert len(found) == before + 1
+    assert found[0]["owner"] == "editor"
+    assert json.loads(found[0]["extra"]) == {"connection_id": "ray_a", "method": method, **what}
+    assert TOKEN not in str(found)
+
+
+@pytest.mark.parametrize(("user", "is_shown"), [("admin", True), ("editor", True), ("reader", False)])
+def test_a_job_links_to_the_task_that_follows_it_for_those_who_may_read_that_task(
+    user: str, is_shown: bool, server: ApiServer, tokens: dict[str, str | None], follower: StoredTask
+) -> None:
+    def linked(path: str) -> Any:
+        answer = server.request("GET", f"rayagent/api/connections/ray_a/{path}", tokens[user]).json()
+        return {job["job_id"]: job["followed_by"] for job in answer.get("jobs", [answer])}
+
+    follower.set("deferred")
+    expected = follower.as_link() if is_shown else None
+    wait_until(lambda: linked("jobs/running") == {"running": expected} or None, "the link is not that of the task")
+    links = linked("jobs")
+    assert links.pop("running") == expected
+    assert set(links.values()) == {None}
+
+
+def test_a_task_that_has_ended_follows_no_job(
+    server: ApiServer, tokens: dict[str, str | None], follower: StoredTask
+) -> None:
+    follower.set("failed")
+    address = "rayagent/api/connections/ray_a/jobs/running"
+    wait_until(
+        lambda: server.request("GET", address, tokens["admin"]).json()["followed_by"] is None or None,
+        "the job still links to the task",
+    )
+
+
+@pytest.mark.parametrize(("user", "connection"), [("viewer", None), ("owner", None), ("editor", "ray_a")])
+def test_the_tab_of_a_task_stops_its_job_for_those_who_may_edit_the_connection(
+    user: str, connection: str | None, server: ApiServer, tokens: dict[str, str | None], follower: StoredTask
+) -> None:
+    details = server.request("GET", f"{follower.tab}/job", tokens[user]).json()
+    assert (details["job_id"], details["connection_id"]) == ("running", connection)

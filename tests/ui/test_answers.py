@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_rayagent.ui.shared import FRESH_SECONDS
 from airflow_provider_rayagent.ui.streams import MAX_STREAMS_PER_USER
 from tests.stack.watch import wait_until
 from tests.ui.conftest import SECRET, TOKEN
@@ -138,6 +140,28 @@ def test_a_live_log_has_what_the_job_writes_and_ends_when_its_viewers_leave(
     wait_until(lambda: not agent.open_streams["running"] or None, "the log is still followed without viewers")
 
 
+def test_a_new_stream_continues_after_the_last_event_of_an_earlier_one(
+    server: ApiServer, running_job: Job, admin: str
+) -> None:
+    """A browser can send the id as a header only if it reconnects by itself."""
+    with closing(get(server, "ray_a/jobs/running/log", admin, stream=True)) as earlier:
+        running_job.grow("seen\n")
+        last = ""
+        for line in earlier.iter_lines(chunk_size=None, decode_unicode=True):
+            name, _, value = line.partition(": ")
+            last = value if name == "id" else last
+            if name == "data" and '"seen"' in value:
+                break
+        running_job.grow("not seen\n")
+        queries: list[dict[str, Any]] = [
+            {"params": {"after": last}},
+            {"params": {"after": "older-1"}, "headers": {"Last-Event-ID": last}},
+        ]
+        for query in queries:
+            with closing(get(server, "ray_a/jobs/running/log", admin, stream=True, **query)) as later:
+                assert next(events_of(later)) == ("records", [["info", "not seen", True]])
+
+
 def test_a_viewer_that_reads_nothing_holds_up_no_other(
     server: ApiServer, running_job: Job, tokens: dict[str, str | None]
 ) -> None:
@@ -148,9 +172,7 @@ def test_a_viewer_that_reads_nothing_holds_up_no_other(
         stream = events_of(reading)
         running_job.grow("x" * 1_000 + "\n" + ("y" * 1_000 + "\n") * 5_000)
         running_job.grow("the last one\n")
-        for kind, data in stream:
-            if kind == "records" and data[-1][1] == "the last one":
-                break
+        assert any(kind == "records" and data[-1][1] == "the last one" for kind, data in stream)
 
 
 def test_a_user_has_a_limited_number_of_streams(server: ApiServer, tokens: dict[str, str | None]) -> None:
@@ -175,19 +197,41 @@ def test_a_user_has_a_limited_number_of_streams(server: ApiServer, tokens: dict[
     wait_until(is_free, "the streams of viewers that left are still counted")
 
 
-def test_ten_viewers_of_the_list_do_not_multiply_the_requests(
-    server: ApiServer, agent: ScriptedAgent, admin: str
+@pytest.mark.parametrize(
+    ("path", "request_line"),
+    [
+        ("jobs", "GET jobs/"),
+        ("jobs/running", "GET jobs/running/"),
+        ("cluster", "GET resources/cluster/"),
+        ("waiting", "GET tasks/"),
+        ("applications", "GET serve_applications/"),
+    ],
+)
+def test_ten_viewers_do_not_multiply_the_requests(
+    path: str, request_line: str, server: ApiServer, agent: ScriptedAgent, admin: str
 ) -> None:
     def watch(rounds: int) -> None:
         for _ in range(rounds):
-            assert get(server, "ray_a/jobs", admin).ok
+            assert get(server, f"ray_a/{path}", admin).ok
 
-    def requests_with(viewers: int) -> tuple[int, float]:
-        before, start = len(agent.of("GET jobs/")), time.monotonic()
-        with ThreadPoolExecutor(viewers) as pool:
-            list(pool.map(watch, [20] * viewers))
-        return len(agent.of("GET jobs/")) - before, time.monotonic() - start
-
-    sent, seconds = requests_with(VIEWERS)
+    before, start = len(agent.of(request_line)), time.monotonic()
+    with ThreadPoolExecutor(VIEWERS) as pool:
+        list(pool.map(watch, [10] * VIEWERS))
+    sent, seconds = len(agent.of(request_line)) - before, time.monotonic() - start
     # A result is used for two seconds.
     assert 1 <= sent <= seconds / 2 + 2
+
+
+def test_a_refresh_of_the_cluster_sends_one_request_for_each_thing_that_it_shows(
+    server: ApiServer, agent: ScriptedAgent, admin: str
+) -> None:
+    time.sleep(FRESH_SECONDS + 1.0)
+    before, start = len(agent.requests), time.monotonic()
+    for path in ("cluster", "jobs?status=PENDING", "waiting"):
+        assert get(server, f"ray_a/{path}", admin).ok
+    sent = Counter(each.route for each in agent.requests[before:])
+    assert (sent["GET resources/cluster/"], sent["GET tasks/"]) == (1, 1)
+    # The list of jobs is shared for two seconds.
+    assert 1 <= sent["GET jobs/"] <= 1 + (time.monotonic() - start) / FRESH_SECONDS
+    # The log of this job may still be followed.
+    assert sent.keys() - {"GET jobs/running/"} == {"GET resources/cluster/", "GET jobs/", "GET tasks/"}

@@ -13,8 +13,10 @@ import pytest
 from tests.scripted import Application, Job, ScriptedAgent
 from tests.stack.api_server import ApiServer, api_server
 from tests.stack.browser import IN_FRAME, Page, browser_page
-from tests.stack.processes import free_ports
+from tests.stack.pictures import NARROW
+from tests.stack.processes import NO_AGENT
 from tests.stack.watch import wait_until
+from tests.ui.scripts import WATCH_SHIFTS, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,15 +33,19 @@ GPU_NODE = {
     "state": "ALIVE",
     "resources_total": {"CPU": 16, "GPU": 8, "memory": 2**36, "accelerator_type:A100": 1},
 }
+TASK: dict[str, Any] = {"state": "PENDING_NODE_ASSIGNMENT", "type": "NORMAL_TASK", "job_id": "04000000"}
+WAITING: list[dict[str, Any]] = [
+    *({**TASK, "name": "train_shard", "required_resources": {"CPU": 8.0, "GPU": 1.0}} for _ in range(3)),
+    {**TASK, "name": "Model.__init__", "type": "ACTOR_CREATION_TASK", "required_resources": {"memory": 2.0**34}},
+    {**TASK, "name": "at_work", "state": "RUNNING"},
+]
+LOG = "  indented\n\n\x1b[31mred\x1b[0m\n" + "é" * 30_000 + "\nlast\n"
 DEAD_NODE = {"node_id": "ab" * 28, "node_ip": "10.0.0.3", "state": "DEAD"}
 MANY = 10_000
 REFRESH_SECONDS = 5.0
 """Of the list of jobs, see ``jobs.js``."""
-WATCH_SHIFTS = """
-() => {
-    window.shifts = 0;
-    new PerformanceObserver((list) => { window.shifts += list.getEntries().length; }).observe({type: "layout-shift"});
-}
+IS_WHOLE = """
+(each) => each.getBoundingClientRect().right <= each.closest("td, main").getBoundingClientRect().right
 """
 
 
@@ -53,10 +59,18 @@ def scripted() -> Iterator[ScriptedAgent]:
     jobs = [Job("a line\n", status, status.lower()) for status in STATUSES]
     hostile = Job(HOSTILE + "\n", "FAILED", "hostile", entrypoint=HOSTILE, details={"metadata": {"owner": HOSTILE}})
     unnamed = Job(job_id=HOSTILE, entrypoint="echo")
+    logged = Job(LOG, job_id="logged")
     applications = [Application("model"), Application(HOSTILE, "DEPLOY_FAILED", details={"message": HOSTILE})]
     used = {GPU_NODE_ID: {"CPU": 4.0, "GPU": 6.0, "memory": float(2**35)}}
     with ScriptedAgent(
-        *jobs, hostile, unnamed, applications=applications, nodes=[GPU_NODE, DEAD_NODE], used=used
+        *jobs,
+        hostile,
+        unnamed,
+        logged,
+        applications=applications,
+        nodes=[GPU_NODE, DEAD_NODE],
+        tasks=WAITING,
+        used=used,
     ) as agent:
         yield agent
 
@@ -78,7 +92,10 @@ def gpu_cluster() -> Iterator[ScriptedAgent]:
     ]
     used = {GPU_NODE_ID: {"CPU": 4.0, "GPU": 6.0, "memory": float(2**35)}}
     waits = Job(status="PENDING", job_id="nightly-tuning")
-    with ScriptedAgent(waits, applications=applications, nodes=[GPU_NODE, DEAD_NODE], used=used) as agent:
+    trains = Job("epoch 1\n", "RUNNING", "nightly-training", details={"job_id": TASK["job_id"]})
+    with ScriptedAgent(
+        waits, trains, applications=applications, nodes=[GPU_NODE, DEAD_NODE], tasks=WAITING, used=used
+    ) as agent:
         yield agent
 
 
@@ -89,7 +106,7 @@ def airflow(scripted: ScriptedAgent, many: ScriptedAgent, gpu_cluster: ScriptedA
         "rayagent_default": scripted.url,
         "ray_many": many.url,
         "gpu_cluster": gpu_cluster.url,
-        "ray_dead": f"http://127.0.0.1:{free_ports(1)[0]}",
+        "ray_dead": NO_AGENT,
     }
     connections = {name: {"conn_type": "rayagent", "host": host} for name, host in hosts.items()}
     with api_server(base_path="/team/airflow", connections=connections) as running:
@@ -105,11 +122,6 @@ def page(airflow: ApiServer, folder: Path) -> Iterator[Page]:
 def show(page: Page, airflow: ApiServer, fragment: str) -> None:
     page.open("about:blank")
     page.open(f"{airflow.url}/rayagent/#/{fragment}")
-
-
-def run(page: Page, function: str) -> Any:
-    [value] = page.look("html", see=function)
-    return value
 
 
 def test_the_page_opens_inside_airflow_below_the_path_of_its_base_url(airflow: ApiServer, folder: Path) -> None:
@@ -151,7 +163,40 @@ def test_the_cluster_shows_its_gpus_and_dead_nodes(page: Page, airflow: ApiServe
     text = page.text()
     assert "1 alive, 1 dead" in text
     assert "32 GiB of 64 GiB used" in text
-    assert "Waiting for resources: 1 job" in text
+    assert "43 % busy, memory 160 GiB of 640 GiB" in text
+    page.wait_until(lambda text: "Waiting for resources: 1 job, 4 tasks and actors" in text)
+    rows = [row.split("\t") for row in page.look("table[aria-label='Waiting for resources'] tbody tr")]
+    assert [(kind, name, requires, count) for kind, name, requires, _, count in rows[1:]] == [
+        ("Task", "train_shard", "CPU 8, GPU 1", "3"),
+        ("Actor", "Model.__init__", "memory 16 GiB", "1"),
+    ]
+    assert rows[0][:2] == ["Job", "pending"]
+
+
+def test_a_task_that_waits_links_to_its_job(page: Page, airflow: ApiServer) -> None:
+    show(page, airflow, "gpu_cluster/cluster")
+    page.click("a[data-key='waiting 0']", "nightly-training")
+    page.wait_until(lambda text: "epoch 1" in text)
+
+
+@pytest.mark.parametrize("view", ["page", "frame"])
+def test_a_download_is_the_log(view: str, airflow: ApiServer, folder: Path) -> None:
+    """Also from the frame in Airflow, which may not download anything before Airflow 3.3."""
+    directory = folder / f"download-{view}"
+    directory.mkdir()
+    address = {"page": "rayagent/", "frame": "plugin/ray"}[view]
+    with browser_page(f"{airflow.url}/{address}", directory, size=(1280, 900)) as page:
+        page.save_downloads(directory)
+        document = {"page": "document", "frame": "document.querySelector('iframe')?.contentDocument"}[view]
+        job = f"({document}).defaultView.location.hash = '#/rayagent_default/jobs/logged'"
+        buttons = f"[...({document}?.querySelectorAll('button') ?? [])].filter((each) => each.innerText === 'Download')"
+        wait_until(lambda: run(page, f"() => !!{document}?.querySelector('nav a')") or None, "no page")
+        run(page, f"() => {{ {job}; }}")
+        wait_until(lambda: run(page, f"() => {buttons}.length") or None, "no button to download the log")
+        run(page, f"() => {{ {buttons}[0].click(); }}")
+        saved = directory / "logged.log"
+        wait_until(lambda: saved.exists() or None, lambda: f"nothing is saved: {list(directory.iterdir())}")
+        assert saved.read_bytes().decode() == LOG
 
 
 def test_an_application_is_deleted_after_a_question_that_names_it(
@@ -173,10 +218,10 @@ def test_an_application_is_deleted_after_a_question_that_names_it(
 
 
 def test_pictures_of_a_cluster_and_its_applications(page: Page, airflow: ApiServer, pictures: Pictures) -> None:
-    for view, word in (("cluster", "6 of 8 used"), ("serve", "OutOfMemoryError")):
+    for view, word in (("cluster", "train_shard"), ("serve", "OutOfMemoryError")):
         show(page, airflow, f"gpu_cluster/{view}")
         page.wait_until(lambda text, word=word: word in text)  # type: ignore[misc]
-        pictures.check(page, f"ray-page-{view}")
+        pictures.check_all_looks(page, f"ray-page-{view}")
 
 
 def test_an_agent_that_does_not_answer_is_one_sentence_and_the_page_stays_usable(
@@ -186,7 +231,7 @@ def test_an_agent_that_does_not_answer_is_one_sentence_and_the_page_stays_usable
         show(page, airflow, f"ray_dead/{view}")
         page.wait_until(lambda text: "check Service URL (host) and port; is the agent running?" in text)
         assert len(page.look(".message")) == 1
-    pictures.check(page, "ray-page-unreachable")
+    pictures.check_all_looks(page, "ray-page-unreachable")
     page.click("nav a", "Jobs")
     page.wait_until(lambda text: "Search" in text or "is the agent running?" in text)
 
@@ -237,15 +282,15 @@ def test_the_page_has_the_theme_that_was_chosen_in_airflow(page: Page, airflow: 
         page.find("a", "running")
         page.save_picture(folder / f"jobs-{theme}.png")
         colors[theme] = run(page, "() => getComputedStyle(document.body).backgroundColor")
+    run(page, "() => { localStorage.removeItem('theme'); }")
     assert colors == {"dark": "rgb(0, 0, 0)", "light": "rgb(255, 255, 255)"}
 
 
-def test_a_narrow_window_needs_no_scrolling_to_the_side(airflow: ApiServer, folder: Path) -> None:
-    directory = folder / "narrow"
-    directory.mkdir()
-    with browser_page(f"{airflow.url}/rayagent/", directory, size=(600, 900)) as page:
+def test_a_narrow_window_needs_no_scrolling_to_the_side(page: Page, airflow: ApiServer, folder: Path) -> None:
+    with page.emulated(size=NARROW):
         for view, word in (("jobs", "running"), ("jobs/running", "a line"), ("cluster", "A100"), ("serve", HOSTILE)):
             show(page, airflow, f"rayagent_default/{view}")
             page.wait_until(lambda text, word=word: word in text)  # type: ignore[misc]
             assert run(page, "(each) => each.scrollWidth <= window.innerWidth"), view
+            assert all(page.look(".badge", see=IS_WHOLE)), view
             page.save_picture(folder / f"narrow-{view.replace('/', '-')}.png")

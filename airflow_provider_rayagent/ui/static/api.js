@@ -15,14 +15,10 @@ export function path(...parts) {
 
 /** Return the JSON of a route. @param {RequestInit} options */
 export async function call(route, options = {}) {
-  let response;
-  try {
-    response = await fetch(route, { credentials: "same-origin", ...options });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new ApiError("Airflow does not answer: check your network connection.", 0);
-  }
+  const response = await send(route, options);
   const answer = await response.json().catch(() => ({}));
+  // A view that the user has left must not continue with a part of an answer.
+  options.signal?.throwIfAborted();
   if (!response.ok) throw new ApiError(reason(response.status, answer.detail), response.status);
   return answer;
 }
@@ -31,6 +27,30 @@ export async function call(route, options = {}) {
 export function change(method, route) {
   const headers = { "Content-Type": "application/json", "X-Rayagent-Request": "1" };
   return call(route, { method, headers, body: "{}" });
+}
+
+/** Return why a route that sends a stream fails, or an empty string if it does not. */
+export async function problem(route) {
+  const asked = new AbortController();
+  try {
+    const response = await send(route, { signal: asked.signal });
+    if (response.ok) return "";
+    const { detail } = await response.json().catch(() => ({}));
+    return reason(response.status, detail);
+  } catch (error) {
+    return error.message;
+  } finally {
+    asked.abort();
+  }
+}
+
+async function send(route, options) {
+  try {
+    return await fetch(route, { credentials: "same-origin", ...options });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError("Airflow does not answer: check your network connection.", 0);
+  }
 }
 
 function reason(status, detail) {
@@ -48,7 +68,9 @@ function reason(status, detail) {
 export function poll(update, seconds) {
   let timer;
   let running = new AbortController();
+  let stopped = false;
   const run = async () => {
+    if (stopped) return;
     clearTimeout(timer);
     running.abort();
     const own = (running = new AbortController());
@@ -66,6 +88,7 @@ export function poll(update, seconds) {
   return {
     now: run,
     stop: () => {
+      stopped = true;
       clearTimeout(timer);
       running.abort();
       document.removeEventListener("visibilitychange", onVisible);

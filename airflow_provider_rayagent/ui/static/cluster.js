@@ -1,12 +1,20 @@
 // The nodes of a cluster, what they have and what is in use.
 
 import { call, path, poll } from "./api.js";
-import { element, message, show, table } from "./dom.js";
+import { element, heading, message, show, table } from "./dom.js";
 import { bytes, number } from "./format.js";
 import { badge, jobAddress } from "./jobs.js";
 
 const REFRESH_SECONDS = 5;
-const COLUMNS = [
+const WAITING_SHOWN = 20;
+const WAITING_COLUMNS = [
+  ["status", "Kind"],
+  ["id", "Waits"],
+  ["text", "Requires"],
+  ["id", "Job"],
+  ["count", "Number"],
+];
+const NODE_COLUMNS = [
   ["status", "State"],
   ["id", "Node"],
   ["bar-cell", "CPUs"],
@@ -18,21 +26,35 @@ export function clusterView(main, connection) {
   const summary = element("div.cards");
   const waiting = element("div");
   const nodes = element("div.list");
-  main.replaceChildren(summary, waiting, nodes);
+  main.replaceChildren(heading("Cluster"), summary, waiting, nodes);
   const polling = poll(async (signal) => {
     try {
       const found = await call(path("connections", connection, "cluster"), { signal });
       show(summary, use(found), cards);
       show(nodes, found.nodes ?? [], nodeTable);
-      const pending = await call(`${path("connections", connection, "jobs")}?status=PENDING&limit=20`, { signal });
-      show(waiting, pending.jobs, (jobs) => waitingJobs(jobs, pending.total, connection));
     } catch (error) {
       if (error.name === "AbortError") throw error;
       show(summary, { error: error.message }, () => message(error.message));
       show(waiting, null, () => []);
       show(nodes, null, () => []);
+      return;
     }
+    show(waiting, await findWaiting(signal), (data) => waitingTable(data, connection));
   }, REFRESH_SECONDS);
+
+  async function findWaiting(signal) {
+    const query = `status=PENDING&limit=${WAITING_SHOWN}`;
+    const found = { jobs: null, tasks: { groups: [], total: 0 } };
+    try {
+      found.jobs = await call(`${path("connections", connection, "jobs")}?${query}`, { signal });
+      found.tasks = await call(path("connections", connection, "waiting"), { signal });
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      found.error = error.message;
+    }
+    return found;
+  }
+
   return polling.stop;
 }
 
@@ -78,20 +100,60 @@ function nodeTable(nodes) {
       element("td.bar-cell", {}, bar(node.memory ?? {}, bytes)),
     );
   });
-  return table("Nodes", COLUMNS, rows);
+  return table("Nodes", NODE_COLUMNS, rows);
 }
 
 function gpusOf(node) {
   const found = node.gpu ?? { total: node.gpus?.length ?? 0 };
   const type = node.accelerator_type ? element("span.type", {}, node.accelerator_type) : null;
-  return element("div", {}, bar(found, number), type);
+  return element("div", {}, bar(found, number), type, activity(node.gpus ?? []));
 }
 
-function waitingJobs(jobs, total, connection) {
-  const title = element("h3", {}, `Waiting for resources: ${number(total)} ${total === 1 ? "job" : "jobs"}`);
-  const links = jobs.map((job) => {
-    const link = { href: jobAddress(connection, job), "data-key": job.job_id };
-    return element("li", {}, job.openable ? element("a", link, job.job_id) : job.job_id);
-  });
-  return [title, links.length ? element("ul", {}, ...links) : null];
+/** Return how busy the GPUs of a node are, if the service tells; memory is in MB. */
+function activity(gpus) {
+  const measured = gpus.filter((gpu) => gpu.memory_total > 0);
+  if (!measured.length) return null;
+  const sum = (name) => measured.reduce((total, gpu) => total + (gpu[name] ?? 0), 0);
+  const [used, total] = [sum("memory_used") * 2 ** 20, sum("memory_total") * 2 ** 20];
+  const busy = number(sum("utilization_gpu") / measured.length);
+  return element("div.type", {}, `${busy} % busy, memory ${bytes(used)} of ${bytes(total)}`);
+}
+
+function waitingTable({ jobs, tasks, error }, connection) {
+  if (!jobs) return [element("h3", {}, "Waiting for resources"), message(`What waits is not shown. ${error}`)];
+  const counts = [counted(jobs.total, "job", "jobs")];
+  if (tasks.total) counts.push(counted(tasks.total, "task or actor", "tasks and actors"));
+  const link = (id, key) => element("a", { href: jobAddress(connection, { job_id: id }), "data-key": key }, id);
+  const row = (kind, name, requires, job, count) =>
+    element(
+      "tr",
+      {},
+      element("td.status", {}, kind),
+      element("td.id", { title: name.textContent ?? name }, name),
+      element("td.text", { title: requires }, requires),
+      element("td.id", {}, job ?? "–"),
+      element("td.count", {}, number(count)),
+    );
+  const rows = [
+    ...jobs.jobs.map((job) => row("Job", job.openable ? link(job.job_id, job.job_id) : job.job_id, "–", null, 1)),
+    ...tasks.groups.map(({ kind, name, resources, job_id, count }, at) =>
+      row(kind === "actor" ? "Actor" : "Task", name, amounts(resources), job_id && link(job_id, `waiting ${at}`), count),
+    ),
+  ];
+  return [
+    element("h3", {}, `Waiting for resources: ${counts.join(", ")}`),
+    error ? message(`Tasks and actors that wait are not shown. ${error}`) : null,
+    rows.length ? element("div.list", {}, table("Waiting for resources", WAITING_COLUMNS, rows)) : null,
+  ];
+}
+
+function counted(count, one, many) {
+  return `${number(count)} ${count === 1 ? one : many}`;
+}
+
+/** Return required resources as text. */
+function amounts(resources) {
+  const memory = (name, value) => (name.endsWith("memory") ? bytes(value) : number(value));
+  const parts = Object.entries(resources).map(([name, value]) => `${name} ${memory(name, value)}`);
+  return parts.join(", ") || "–";
 }

@@ -19,14 +19,23 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
-/** Replace what a container has, unless it was made from the same data; the focus stays on the same key. */
+/** Replace what a container has, unless it was made from the same data. The focus stays on the same key, if there is one. */
 export function show(container, data, make) {
   const text = JSON.stringify(data);
   if (container.shownData === text) return;
   container.shownData = text;
   const focused = container.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
   container.replaceChildren(...[make(data)].flat().filter(Boolean));
-  if (focused) container.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+  if (focused) (withKey(container, focused) ?? document.querySelector("main h2"))?.focus({ preventScroll: true });
+}
+
+function withKey(container, key) {
+  return container.querySelector(`[data-key="${CSS.escape(key)}"]`);
+}
+
+/** Return the heading of a view that needs no visible one: it gets the focus when the user comes to the view. */
+export function heading(text) {
+  return element("h2.unseen", { tabindex: "-1", "aria-label": text });
 }
 
 /** Return a box with a sentence about what went wrong, or what there is not. */
@@ -45,11 +54,32 @@ export function table(label, columns, rows) {
   );
 }
 
+/**
+ * Send a request that the user wants, and say in a place what becomes of it.
+ * @param {{doing: string, done: string, failed: string}} words
+ * @returns {Promise<boolean>} whether it succeeded
+ */
+export async function report(place, words, request) {
+  place.replaceChildren(message(words.doing, "info"));
+  try {
+    await request();
+  } catch (error) {
+    place.replaceChildren(message(`${words.failed} ${error.message}`));
+    return false;
+  }
+  place.replaceChildren(message(words.done, "info"));
+  return true;
+}
+
 /** Ask before something is done. @returns {Promise<boolean>} */
 export function confirm(question, action) {
   return new Promise((resolve) => {
+    const asker = document.activeElement;
     const close = (answer) => () => {
+      // Returns the focus to the button, which a refresh may have replaced meanwhile.
+      dialog.close();
       dialog.remove();
+      if (!asker.isConnected && asker.dataset.key) withKey(document, asker.dataset.key)?.focus();
       resolve(answer);
     };
     const dialog = element(

@@ -16,12 +16,6 @@ export function duration(seconds) {
   return hours ? `${hours} h ${minutes} min` : `${minutes} min ${whole % 60} s`;
 }
 
-/** Return how long a job has run. */
-export function durationOf(job) {
-  if (job.duration !== null) return duration(job.duration);
-  return job.status === "RUNNING" && job.start_time ? duration((Date.now() - job.start_time) / 1000) : "–";
-}
-
 export function number(value) {
   return numbers.format(value);
 }

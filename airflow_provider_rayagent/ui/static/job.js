@@ -1,9 +1,10 @@
 // One job: its details, why it failed, and its log.
 
 import { call, change, path, poll } from "./api.js";
-import { confirm, element, message, show } from "./dom.js";
-import { durationOf, time } from "./format.js";
-import { badge, submitter } from "./jobs.js";
+import { confirm, element, message, report, show } from "./dom.js";
+import { durationOf } from "./durations.js";
+import { time } from "./format.js";
+import { badge, taskLink } from "./jobs.js";
 import { liveLog } from "./log.js";
 
 const REFRESH_SECONDS = 3;
@@ -13,28 +14,32 @@ const ENDED = ["SUCCEEDED", "FAILED", "STOPPED"];
 /**
  * Show a job in a container.
  * @param {string} route of the job; that of its log is below it
- * @param {string} options.stop route that stops it, for those who may
+ * @param {string} options.id of the job, if it is known
+ * @param {(job: object) => string|null} options.stop returns the route that stops it, for those who may
  * @param {HTMLElement} options.back a link to where the user came from
  * @param {HTMLElement} options.aside what is shown between the details and the log
  * @param {(signal: AbortSignal) => Promise<void>} options.extra refreshes what is shown besides
  * @returns {() => void} a function that ends it
  */
-export function showJob(main, route, { stop = null, back = null, aside = null, extra = null } = {}) {
-  const head = element("div.job-head");
+export function showJob(main, route, { id = "", stop = () => null, back = null, aside = null, extra = null } = {}) {
+  const head = element("div.job-head", {}, id ? title(id) : null);
+  const action = element("div");
   const note = element("div");
   const facts = element("div.card");
   const logPlace = element("div.log-place");
-  main.replaceChildren(...[back, head, note, facts, aside, logPlace].filter(Boolean));
-  let log = null;
+  main.replaceChildren(...[back, head, action, note, facts, aside, logPlace].filter(Boolean));
+  let [log, isOver] = [null, false];
 
   async function refresh(signal) {
     try {
       const job = await call(route, { signal });
+      isOver = ENDED.includes(job.status);
+      if (isOver) action.replaceChildren();
       show(note, job.reason ?? "", (reason) => (reason ? element("pre.reason", {}, reason) : []));
-      show(head, [job.job_id, job.status], () => heading(job));
+      show(head, [job.job_id, job.status, stop(job)], () => heading(job));
       show(facts, job, details);
       if (!log) {
-        log = liveLog(`${route}/log`, `${job.job_id}.log`);
+        log = liveLog(`${route}/log`, `${job.job_id}.log`, () => isOver);
         logPlace.replaceChildren(log.view);
       }
       if (extra) await extra(signal);
@@ -45,11 +50,10 @@ export function showJob(main, route, { stop = null, back = null, aside = null, e
   }
 
   function heading(job) {
-    const ended = ENDED.includes(job.status);
     return [
-      element("h2", {}, job.job_id),
+      title(job.job_id),
       badge(job.status),
-      stop && !ended
+      stop(job) && !isOver
         ? element("button.danger", { type: "button", "data-key": "stop", click: () => ask(job) }, "Stop")
         : null,
     ];
@@ -57,12 +61,8 @@ export function showJob(main, route, { stop = null, back = null, aside = null, e
 
   async function ask(job) {
     if (!(await confirm(`Stop job ${job.job_id}?`, "Stop job"))) return;
-    try {
-      await change("POST", stop);
-      polling.now();
-    } catch (error) {
-      show(note, { error: error.message }, () => message(`The job was not stopped. ${error.message}`));
-    }
+    const words = { doing: "Requesting the stop…", done: "Stop requested.", failed: "The job was not stopped." };
+    if (await report(action, words, () => change("POST", stop(job)))) polling.now();
   }
 
   const polling = poll(refresh, REFRESH_SECONDS);
@@ -76,7 +76,11 @@ export function showJob(main, route, { stop = null, back = null, aside = null, e
 export function jobView(main, connection, jobId) {
   const route = path("connections", connection, "jobs", jobId);
   const back = element("a.back", { href: `#/${encodeURIComponent(connection)}/jobs` }, "← All jobs");
-  return showJob(main, route, { stop: `${route}/stop`, back });
+  return showJob(main, route, { id: jobId, stop: () => `${route}/stop`, back });
+}
+
+function title(jobId) {
+  return element("h2", { tabindex: "-1", "data-key": "title" }, jobId);
 }
 
 function details(job) {
@@ -85,7 +89,8 @@ function details(job) {
     ["Started", time(job.start_time)],
     ["Ended", ended],
     ["Duration", durationOf(job)],
-    ["Task", job.task ? submitter(job) : null],
+    ["Task", job.task ? taskLink(job.task, `task ${job.job_id}`) : null],
+    ["Followed by", job.followed_by ? taskLink(job.followed_by, `follower ${job.job_id}`) : null],
     ["Exit code", job.driver_exit_code],
     ["Error", job.error_type],
     ["Entrypoint", element("code", {}, job.entrypoint || "–")],

@@ -1,8 +1,9 @@
 // The list of the jobs of a connection.
 
 import { call, path, poll } from "./api.js";
-import { element, message, show, table } from "./dom.js";
-import { durationOf, number, time } from "./format.js";
+import { element, heading, message, show, table } from "./dom.js";
+import { durationOf } from "./durations.js";
+import { number, time } from "./format.js";
 import { openInHost, taskAddress } from "./host.js";
 
 const REFRESH_SECONDS = 5;
@@ -17,21 +18,31 @@ const COLUMNS = [
   ["submitter", "Submitted by"],
 ];
 
+// Of each connection, for a user who comes back from a job.
+const filters = new Map();
+
 /** Show the view in a container. @returns {() => void} a function that ends it */
 export function jobsView(main, connection) {
-  const filter = { status: new Set(), text: "", offset: 0 };
+  const filter = filters.get(connection) ?? { status: new Set(), text: "", offset: 0 };
+  filters.set(connection, filter);
   const text = element("input", {
     type: "search",
+    value: filter.text,
     placeholder: "Search id, entrypoint, metadata",
     "aria-label": "Search jobs",
     input: () => update({ text: text.value, offset: 0 }),
   });
   const statuses = STATUSES.map((name) =>
-    element("button.filter", { type: "button", "aria-pressed": "false", click: () => toggle(name) }, label(name)),
+    element(
+      "button.filter",
+      { type: "button", "aria-pressed": String(filter.status.has(name)), click: () => toggle(name) },
+      label(name),
+    ),
   );
   const list = element("div.list");
   const pages = element("div.pages");
   main.replaceChildren(
+    heading("Jobs"),
     element("div.tools", {}, text, element("div.filters", { role: "group", "aria-label": "Status" }, ...statuses)),
     list,
     pages,
@@ -53,6 +64,11 @@ export function jobsView(main, connection) {
     for (const name of filter.status) query.append("status", name);
     try {
       const found = await call(`${path("connections", connection, "jobs")}?${query}`, { signal });
+      if (filter.offset && filter.offset >= found.total) {
+        filter.offset = Math.max(Math.ceil(found.total / LIMIT) - 1, 0) * LIMIT;
+        await refresh(signal);
+        return;
+      }
       STATUSES.forEach((name, at) => {
         statuses[at].textContent = `${label(name)} ${number(found.counts[name])}`;
         statuses[at].hidden = name === "OTHER" && !found.counts[name];
@@ -122,20 +138,28 @@ export function badge(status) {
   return element("span.badge", { "data-status": String(status).toUpperCase() }, String(status));
 }
 
-/** Return who submitted a job: a link to the task instance, or what the metadata says. */
+/** Return who submitted a job: a link to the task instance, or what the metadata says; or else which task follows it. */
 export function submitter(job) {
-  if (job.task) {
-    const address = taskAddress(job.task);
-    const click = (event) => {
-      event.preventDefault();
-      openInHost(address);
-    };
-    const index = job.task.map_index >= 0 ? ` [${job.task.map_index}]` : "";
-    const text = `${job.task.dag_id} / ${job.task.task_id}${index}`;
-    return element("a", { href: address, click, title: `Task of run ${job.task.run_id}`, "data-key": `task ${job.job_id}` }, text);
-  }
+  if (job.task) return taskLink(job.task, `task ${job.job_id}`);
   const metadata = job.metadata && typeof job.metadata === "object" ? job.metadata : {};
-  return metadata.airflow_owner ?? metadata.user ?? metadata.owner ?? metadata.name ?? "–";
+  const name = metadata.airflow_owner ?? metadata.user ?? metadata.owner ?? metadata.name;
+  if (name || !job.followed_by) return name ?? "–";
+  return element("span", {}, "followed by ", taskLink(job.followed_by, `follower ${job.job_id}`));
+}
+
+/** Return a link to a task instance. @param {string} key keeps the focus while the page refreshes */
+export function taskLink(task, key) {
+  const address = taskAddress(task);
+  const click = (event) => {
+    event.preventDefault();
+    openInHost(address);
+  };
+  const index = task.map_index >= 0 ? ` [${task.map_index}]` : "";
+  return element(
+    "a",
+    { href: address, click, title: `Task of run ${task.run_id}`, "data-key": key },
+    `${task.dag_id} / ${task.task_id}${index}`,
+  );
 }
 
 function label(status) {

@@ -2,8 +2,9 @@
 
 import { colored } from "./ansi.js";
 import { element } from "./dom.js";
-import { openInHost } from "./host.js";
 import { number } from "./format.js";
+import { openInHost } from "./host.js";
+import { followLog } from "./log_stream.js";
 
 const MAX_LINES = 10000;
 const AT_END = 30;
@@ -12,10 +13,12 @@ const AT_END = 30;
  * Return a live log, and a function that closes it.
  * @param {string} route of the log
  * @param {string} name of the file to download
+ * @param {() => boolean} isOver whether the job has ended
  * @returns {{view: HTMLElement, close: () => void}}
  */
-export function liveLog(route, name) {
-  const lines = element("div.lines", { role: "log", tabindex: "0", "aria-label": "Log", "aria-live": "off" });
+export function liveLog(route, name, isOver) {
+  const rows = element("div");
+  const lines = element("div.lines", { role: "log", tabindex: "0", "aria-label": "Log", "aria-live": "off" }, rows);
   const status = element("span.log-status", { role: "status" }, "Connecting…");
   const pause = element("button", { type: "button", click: togglePause, "aria-pressed": "false" }, "Pause");
   const search = element("input", { type: "search", placeholder: "Search", "aria-label": "Search in the log" });
@@ -26,40 +29,54 @@ export function liveLog(route, name) {
     "Download",
   );
   const view = element("section.log", {}, element("div.tools", {}, search, matches, status, pause, download), lines);
-  let [held, follows, dropped, current, reconnecting] = [null, true, 0, null, undefined];
+  let [held, dropped, current] = [null, 0, null];
+  // Whether the log has begun anew, and whether its lines are held that replace those that are shown.
+  let [restarted, replaces] = [false, false];
+  let [follows, top] = [true, 0];
 
-  const source = new EventSource(route);
-  source.addEventListener("restart", () => {
-    lines.replaceChildren();
-    held = held && [];
-    state("Live");
-  });
-  source.addEventListener("records", (event) => add(JSON.parse(event.data)));
-  source.addEventListener("skipped", (event) => drop(JSON.parse(event.data)));
-  source.addEventListener("end", (event) => {
-    source.close();
-    const reason = JSON.parse(event.data);
-    state(reason ? `Ended: ${reason}` : "Complete");
-    if (!lines.children.length && !held?.length) lines.append(element("div.line.own", {}, "The log is empty."));
-  });
-  source.addEventListener("open", () => {
-    clearTimeout(reconnecting);
-    state("Live");
-  });
-  source.addEventListener("error", () => {
-    clearTimeout(reconnecting);
-    if (source.readyState === EventSource.CLOSED) state("Not available: too many logs are open.");
-    // The server ends every stream now and then.
-    else reconnecting = setTimeout(() => state("Reconnecting…"), 3000);
+  const close = followLog(route, isOver, {
+    restart: () => {
+      restarted = true;
+    },
+    records: (records) => {
+      begin();
+      add(records);
+    },
+    skipped: (count) => {
+      begin();
+      drop(count);
+    },
+    complete: () => {
+      begin();
+      if (!rows.children.length && !held?.length) rows.append(element("div.line.own", {}, "The log is empty."));
+    },
+    state: (text) => {
+      status.textContent = text;
+    },
   });
   lines.addEventListener("scroll", () => {
-    follows = lines.scrollHeight - lines.scrollTop - lines.clientHeight < AT_END;
+    // A line gets its height when it becomes visible. That moves the end away, but the user has not scrolled up.
+    follows = lines.scrollHeight - lines.scrollTop - lines.clientHeight < AT_END || (follows && lines.scrollTop >= top);
+    top = lines.scrollTop;
   });
+  const resized = new ResizeObserver(() => follows && toEnd());
+  resized.observe(rows);
+  resized.observe(lines);
   search.addEventListener("input", () => find(0));
   search.addEventListener("keydown", (event) => event.key === "Enter" && find(event.shiftKey ? -1 : 1));
 
-  function state(text) {
-    status.textContent = text;
+  function begin() {
+    if (!restarted) return;
+    restarted = false;
+    dropped = 0;
+    if (held) [held, replaces] = [[], true];
+    else clear();
+  }
+
+  function clear() {
+    rows.replaceChildren();
+    current = null;
+    showDropped();
   }
 
   function add(records) {
@@ -70,19 +87,28 @@ export function liveLog(route, name) {
       return;
     }
     const words = search.value.toLowerCase();
-    lines.append(...records.map((record) => line(record, words)));
-    const extra = lines.children.length - MAX_LINES;
+    rows.append(...records.map((record) => line(record, words)));
+    const extra = rows.children.length - MAX_LINES;
     if (extra > 0) {
-      for (let count = 0; count < extra; count += 1) lines.firstElementChild.remove();
+      for (let count = 0; count < extra; count += 1) rows.firstElementChild.remove();
       drop(extra);
     }
-    if (follows) lines.scrollTop = lines.scrollHeight;
+    if (follows) toEnd();
     if (words) count();
   }
 
   function drop(more) {
     dropped += more;
-    view.dataset.dropped = `${number(dropped)} earlier lines are not shown here; the download has them.`;
+    if (!held) showDropped();
+  }
+
+  function showDropped() {
+    if (dropped) view.dataset.dropped = `${number(dropped)} earlier lines are not shown here; the download has them.`;
+    else delete view.dataset.dropped;
+  }
+
+  function toEnd() {
+    lines.scrollTop = lines.scrollHeight;
   }
 
   function line([level, text, fromJob], words) {
@@ -96,19 +122,23 @@ export function liveLog(route, name) {
     held = held ? null : [];
     pause.setAttribute("aria-pressed", String(held !== null));
     pause.textContent = held ? "Resume" : "Pause";
-    if (records) add(records);
+    if (!records) return;
+    if (replaces) clear();
+    replaces = false;
+    showDropped();
+    add(records);
   }
 
   function find(step) {
     const words = search.value.toLowerCase();
     if (step === 0) {
       current = null;
-      for (const each of lines.children) {
+      for (const each of rows.children) {
         each.classList.toggle("match", Boolean(words) && each.textContent.toLowerCase().includes(words));
       }
     }
-    const found = [...lines.querySelectorAll(".match")];
-    lines.querySelector(".current")?.classList.remove("current");
+    const found = [...rows.querySelectorAll(".match")];
+    rows.querySelector(".current")?.classList.remove("current");
     if (found.length) {
       const at = current ? found.indexOf(current) + step : found.length - 1;
       current = found[(at + found.length) % found.length];
@@ -119,14 +149,15 @@ export function liveLog(route, name) {
   }
 
   function count() {
-    const found = [...lines.querySelectorAll(".match")];
+    const found = [...rows.querySelectorAll(".match")];
     matches.textContent = search.value ? `${found.indexOf(current) + 1} of ${number(found.length)}` : "";
   }
 
-  function close() {
-    clearTimeout(reconnecting);
-    source.close();
-  }
-
-  return { view, close };
+  return {
+    view,
+    close: () => {
+      resized.disconnect();
+      close();
+    },
+  };
 }

@@ -16,7 +16,8 @@ const NO_CONNECTION =
 const main = document.getElementById("main");
 const select = document.getElementById("connection");
 const views = document.getElementById("views");
-let end = () => {};
+const links = Object.entries(VIEWS).map(([name, title]) => [name, element("a", {}, title)]);
+let end = null;
 
 function route() {
   const [, connection, view = "jobs", id] = location.hash.split("/").map(decodeURIComponent);
@@ -25,21 +26,21 @@ function route() {
 
 function render() {
   const { connection, view, id } = route();
-  end();
+  const [isFirst, isInHeader] = [!end, document.activeElement?.closest("header")];
+  end?.();
   if (!connection) return;
   select.value = connection;
-  views.replaceChildren(
-    ...Object.entries(VIEWS).map(([name, title]) =>
-      element(
-        "a",
-        { href: `#/${encodeURIComponent(connection)}/${name}`, "aria-current": name === view ? "page" : null },
-        title,
-      ),
-    ),
-  );
+  for (const [name, link] of links) {
+    link.href = `#/${encodeURIComponent(connection)}/${name}`;
+    if (name === view) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  if (isFirst) views.append(...links.map(([, link]) => link));
   if (view === "cluster") end = clusterView(main, connection);
   else if (view === "serve") end = serveView(main, connection);
   else end = id ? jobView(main, connection, id) : jobsView(main, connection);
+  // The element that had the focus is gone, unless it is in the header.
+  if (!isFirst && !isInHeader) main.querySelector("h2").focus();
 }
 
 async function start() {

@@ -1,7 +1,7 @@
 // The Serve applications of a cluster.
 
 import { call, change, path, poll } from "./api.js";
-import { confirm, element, message, show, table } from "./dom.js";
+import { confirm, element, heading, message, report, show, table } from "./dom.js";
 import { time } from "./format.js";
 import { badge } from "./jobs.js";
 
@@ -17,12 +17,14 @@ const COLUMNS = [
 export function serveView(main, connection) {
   const note = element("div");
   const list = element("div.list");
-  main.replaceChildren(note, list);
+  let asked = null;
+  main.replaceChildren(heading("Serve applications"), note, list);
   const route = path("connections", connection, "applications");
   const polling = poll(async (signal) => {
     try {
       const found = await call(route, { signal });
       show(list, found.applications, applicationTable);
+      if (!found.applications.some(({ name }) => name === asked)) note.replaceChildren();
     } catch (error) {
       if (error.name === "AbortError") throw error;
       show(list, { error: error.message }, () => message(error.message));
@@ -51,14 +53,13 @@ export function serveView(main, connection) {
 
   async function ask(name) {
     if (!(await confirm(`Delete Serve application ${name}?`, `Delete ${name}`))) return;
-    note.replaceChildren(message(`Deleting ${name}…`, "info"));
-    try {
-      await change("DELETE", `${route}/${encodeURIComponent(name)}`);
-      note.replaceChildren();
-      polling.now();
-    } catch (error) {
-      note.replaceChildren(message(`${name} was not deleted. ${error.message}`));
-    }
+    asked = name;
+    const words = {
+      doing: `Requesting the deletion of ${name}…`,
+      done: `Deletion of ${name} requested.`,
+      failed: `${name} was not deleted.`,
+    };
+    if (await report(note, words, () => change("DELETE", `${route}/${encodeURIComponent(name)}`))) polling.now();
   }
 
   return polling.stop;

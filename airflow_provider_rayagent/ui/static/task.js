@@ -18,6 +18,8 @@ const route = path("dags", dag_id, "runs", run_id, "tasks", task_id, mapIndex);
 const summary = element("div.cards");
 showJob(main, `${route}/job`, {
   aside: summary,
+  // Only to those who may do so the answer has the connection.
+  stop: ({ connection_id, job_id }) => connection_id && path("connections", connection_id, "jobs", job_id, "stop"),
   extra: async (signal) => {
     try {
       show(summary, use(await call(`${route}/cluster`, { signal })), cards);

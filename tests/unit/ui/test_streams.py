@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -183,10 +184,18 @@ async def content_of(log: FollowedLog, last_event: str = "") -> str:
 
 
 def test_a_stream_ends_after_a_while_and_the_next_one_continues(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    async def pass_time(_: int, seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
     async def run() -> None:
         log = TestLog()
+        monkeypatch.setattr(log, "wait", pass_time)
         log.write("a", "b")
         first = await content_of(log)
+        assert now == streams.STREAM_SECONDS
         assert 'data: [["info", "a", true], ["info", "b", true]]' in first
         assert "event: restart" in first
         assert "event: end" not in first
@@ -197,7 +206,7 @@ def test_a_stream_ends_after_a_while_and_the_next_one_continues(monkeypatch: pyt
         assert "event: restart" not in second
         assert second.endswith('event: end\ndata: ""\n\n')
 
-    monkeypatch.setattr(streams, "STREAM_SECONDS", 0.05)
+    monkeypatch.setattr(streams, "time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr(streams, "logs", FollowedLogs(linger=0.0))
     asyncio.run(run())
 

@@ -1,0 +1,107 @@
+"""The task instances that follow jobs at present, found by the arguments of those that have not ended.
+
+Nothing in a job names a task that merely follows it. Task instances that have not ended are few, and Airflow has an
+index of their states; a search among all others would read a whole table.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from airflow.models import TaskInstance
+from airflow.models.renderedtifields import RenderedTaskInstanceFields
+from airflow.utils.session import create_session
+from airflow.utils.state import TaskInstanceState
+from sqlalchemy import select
+
+from airflow_provider_rayagent.tasks.job_ids import without_number
+from airflow_provider_rayagent.ui.plugin import TASK_CLASSES
+from airflow_provider_rayagent.ui.task_jobs import CONN_FIELD, JOB_FIELD
+from airflow_provider_rayagent.ui.task_links import TaskKey, derived_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from sqlalchemy import ColumnElement
+
+MAX_FOLLOWERS = 5_000
+"""Task instances that are read; further ones are not found."""
+UNFINISHED = (
+    TaskInstanceState.SCHEDULED,
+    TaskInstanceState.QUEUED,
+    TaskInstanceState.RUNNING,
+    TaskInstanceState.RESTARTING,
+    TaskInstanceState.DEFERRED,
+    TaskInstanceState.UP_FOR_RETRY,
+    TaskInstanceState.UP_FOR_RESCHEDULE,
+)
+
+
+class Followers(NamedTuple):
+    """Task instances that follow jobs.
+
+    :param by_argument: by the connection and the job that are their arguments.
+    :param without_argument: those that derive the job's id, by the connection.
+    """
+
+    by_argument: Mapping[tuple[str, str], list[TaskKey]]
+    without_argument: Mapping[str, list[TaskKey]]
+
+    def of(self, connection_id: str, job_ids: Iterable[str], namespace: str | None) -> dict[str, list[TaskKey]]:
+        """Return the task instances of those jobs that have some.
+
+        :param namespace: the ``job_namespace`` of the connection.
+        """
+        derived = {
+            job_id: key
+            for key in self.without_argument.get(connection_id, ())
+            for job_id in derived_ids(key, namespace)
+        }
+        found = {}
+        for job_id in job_ids:
+            keys = self.by_argument.get((connection_id, job_id), [])
+            key = derived.get(job_id) or derived.get(without_number(job_id))
+            if keys or key:
+                found[job_id] = [key, *keys] if key else keys
+        return found
+
+
+def find_followers() -> Followers:
+    """Return the task instances of our operators and sensors of one job that have started and not ended."""
+    own, fields = TaskInstance, RenderedTaskInstanceFields
+    query = (
+        select(own.dag_id, own.run_id, own.task_id, own.map_index, fields.rendered_fields)
+        # The columns by which they are joined differ between versions of Airflow.
+        .join(own.rendered_task_instance_fields)
+        .where(own.state.in_(UNFINISHED), own.operator.in_(TASK_CLASSES), *_has_address())
+        .limit(MAX_FOLLOWERS)
+    )
+    with create_session(scoped=False) as session:
+        return followers_of((TaskKey(*key), arguments) for *key, arguments in session.execute(query))
+
+
+def followers_of(rows: Iterable[tuple[TaskKey, Mapping[str, Any]]]) -> Followers:
+    """Return task instances by their job.
+
+    :param rows: each with the values of its template fields as Airflow has stored them.
+    """
+    by_argument: dict[tuple[str, str], list[TaskKey]] = {}
+    without_argument: dict[str, list[TaskKey]] = {}
+    for key, arguments in rows:
+        connection_id, job_id = arguments.get(CONN_FIELD), arguments.get(JOB_FIELD)
+        if not isinstance(connection_id, str):
+            continue
+        if not job_id:
+            without_argument.setdefault(connection_id, []).append(key)
+        elif isinstance(job_id, str):
+            by_argument.setdefault((connection_id, job_id), []).append(key)
+    return Followers(by_argument, without_argument)
+
+
+def _has_address() -> tuple[ColumnElement[bool], ...]:
+    """Return the condition that leaves out the iterations of loops, which have no address in Airflow (3.4)."""
+    if not hasattr(TaskInstance, "region_id"):
+        return ()
+    from airflow.models.task_coordinates import public_map_index_expression
+
+    return (public_map_index_expression(TaskInstance) == TaskInstance.map_index,)

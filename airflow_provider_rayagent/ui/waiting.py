@@ -1,0 +1,61 @@
+"""Tasks and actors that wait for resources, as the page shows them. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from airflow_provider_rayagent.client.jobs import has_ended, id_of
+from airflow_provider_rayagent.ui.jobs import sanitized
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    Row = Mapping[str, Any]
+
+MAX_GROUPS = 50
+_STATE = "PENDING_NODE_ASSIGNMENT"
+_ACTOR_TYPE = "ACTOR_CREATION_TASK"
+_TYPES = {"NORMAL_TASK": "task", _ACTOR_TYPE: "actor"}
+"""Types of tasks that Ray assigns to nodes. A method of an actor waits for the actor, which has a row of its own."""
+_JOB_SUPERVISOR = "JobSupervisor."
+"""Begins the name of the actor that starts a job (``dashboard/modules/job/job_supervisor.py``): that job waits."""
+
+
+class WaitingTasks(TypedDict):
+    """Tasks and actors that wait.
+
+    ``groups`` has those of the same name, job and resources together, the largest first; ``total`` counts each of them.
+    """
+
+    groups: list[dict[str, Any]]
+    total: int
+
+
+def waiting_tasks(tasks: Iterable[Row], jobs: Sequence[Row], redact: Callable[[str], str]) -> WaitingTasks:
+    """Return the tasks and actors that wait for resources.
+
+    :param tasks: rows of Ray's state API.
+    :param jobs: details as received; they have the ids of the jobs in Ray and in the page.
+    :param redact: redacts the secrets of the connection.
+    """
+    ids = {job["job_id"]: id_of(job) for job in jobs if job.get("job_id") and job.get("submission_id")}
+    # Ray calls the tasks of an ended job pending for 15 more seconds (``gcs_mark_task_failed_on_job_done_delay_ms``).
+    ended = {job["job_id"] for job in jobs if job.get("job_id") and has_ended(job)}
+    counts: Counter[tuple[str, ...]] = Counter()
+    for task in tasks:
+        name = str(task.get("name") or task.get("func_or_class_name") or "")
+        kind = _TYPES.get(str(task.get("type") or "NORMAL_TASK"))
+        if task.get("state") != _STATE or kind is None or name.startswith(_JOB_SUPERVISOR):
+            continue
+        if task.get("job_id") in ended:
+            continue
+        resources = task.get("required_resources")
+        needed = json.dumps(resources, sort_keys=True) if isinstance(resources, dict) else "{}"
+        counts[kind, name, str(task.get("job_id") or ""), needed] += 1
+    groups = [
+        {"kind": kind, "name": name, "job_id": ids.get(job), "resources": json.loads(needed), "count": count}
+        for (kind, name, job, needed), count in counts.most_common(MAX_GROUPS)
+    ]
+    return {"groups": sanitized(groups, redact), "total": counts.total()}

@@ -1,0 +1,61 @@
+"""The log of a job as a file: all of it, or why it is not whole."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from airflow_provider_rayagent.client.validation import validate_job_id
+from airflow_provider_rayagent.ui import streams
+from airflow_provider_rayagent.ui.connections import PageHook
+from airflow_provider_rayagent.ui.streams import text_of
+from tests.scripted import Do, FullText, Job, Play, Refuse, Reset, ScriptedAgent, Silence
+from tests.unit.support import TOKEN
+
+if TYPE_CHECKING:
+    import pytest
+
+    from tests.unit.support import Connect
+
+REFUSED = Refuse(500, "the disk is gone")
+
+
+def download(connect: Connect, job: Job) -> str:
+    async def read() -> str:
+        return "".join([text async for text in text_of(PageHook(connection), validate_job_id(job.job_id))])
+
+    with ScriptedAgent(job, token=TOKEN) as agent:
+        connection = connect(agent)
+        return asyncio.run(read())
+
+
+def test_a_download_has_the_last_line_of_a_running_job_even_if_it_is_unfinished(connect: Connect) -> None:
+    assert download(connect, Job("a\nb\nhalf of", "RUNNING")) == "a\nb\nhalf of\n"
+    assert download(connect, Job("a\nb\nall of", "SUCCEEDED")) == "a\nb\nall of\n"
+
+
+def test_a_download_says_why_the_log_of_a_running_job_cannot_be_read(connect: Connect) -> None:
+    [line] = download(connect, Job("a\n", "RUNNING", full=[REFUSED])).splitlines()
+    assert line.startswith("[The end of the log cannot be read. ")
+    assert line.endswith("the disk is gone]")
+
+
+def test_a_download_says_why_the_log_of_an_ended_job_is_not_whole(connect: Connect) -> None:
+    job = Job("a\nb\n", full=[REFUSED], ws=[Refuse(503)], sse=[Refuse(503)])
+    lost, reason = download(connect, job).splitlines()
+    assert lost == "[RA-302: Could not read the end of the job's log; lines may be missing here.]"
+    assert reason.startswith("[The end of the log cannot be read. ")
+    assert reason.endswith("the disk is gone]")
+
+
+def test_a_download_says_where_the_log_was_rewritten(connect: Connect) -> None:
+    job = Job("old\n")
+    job.full = [Play(FullText(), Do(lambda: job.rewrite("new\nand longer\n")), Reset()), FullText()]
+    assert download(connect, job) == (
+        "old\n[RA-303: The job's log was rotated or rewritten; forwarding it again from the start.]\nnew\nand longer\n"
+    )
+
+
+def test_a_download_of_which_nothing_arrives_ends(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "SILENT_SECONDS", 0.1)
+    assert download(connect, Job("a\n", "RUNNING", full=[Silence()])) == "[No more of the log was received in time.]\n"

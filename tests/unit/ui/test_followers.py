@@ -1,0 +1,39 @@
+"""Which task instance follows a job at present."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_rayagent.tasks.job_ids import derived_id, numbered
+from airflow_provider_rayagent.ui.followers import followers_of
+from airflow_provider_rayagent.ui.task_links import TaskKey
+
+SENSOR = TaskKey("nightly", "run", "follow", -1)
+PLUGIN = TaskKey("nightly", "run", "run_plugin", 2)
+DERIVED = derived_id([str(part) for part in PLUGIN], "production")
+OTHERS = [TaskKey("nightly", "run", f"other_{number}", -1) for number in range(3)]
+FOLLOWERS = followers_of(
+    [
+        (SENSOR, {"rayagent_conn_id": "ray_a", "job_id": "train-1"}),
+        (PLUGIN, {"rayagent_conn_id": "ray_a", "job_id": None}),
+        (OTHERS[0], {"rayagent_conn_id": "ray_a", "job_id": ["not", "text"]}),
+        (OTHERS[1], {"rayagent_conn_id": {"not": "text"}, "job_id": "train-1"}),
+        (OTHERS[2], {"job_id": "train-1"}),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("job_id", "expected"),
+    [("train-1", SENSOR), (DERIVED, PLUGIN), (numbered(DERIVED, 12), PLUGIN), ("train-1-2", None), ("other", None)],
+)
+def test_a_job_is_followed_by_the_task_that_has_its_id_or_derives_it(job_id: str, expected: TaskKey | None) -> None:
+    assert FOLLOWERS.of("ray_a", [job_id], "production") == ({job_id: [expected]} if expected else {})
+
+
+def test_a_job_of_the_same_id_behind_another_connection_is_another_job() -> None:
+    assert FOLLOWERS.of("ray_b", ["train-1", DERIVED], "production") == {}
+
+
+def test_a_job_of_another_airflow_with_the_same_dag_is_not_followed() -> None:
+    assert FOLLOWERS.of("ray_a", [DERIVED], "staging") == {}
