@@ -1,4 +1,4 @@
-"""Apache Airflow provider for Ray clusters behind a Ray agent."""
+"""Apache Airflow provider for Ray, over Ray's own dashboard or a Ray agent."""
 
 from __future__ import annotations
 

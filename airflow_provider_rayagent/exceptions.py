@@ -29,6 +29,7 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentUnsupportedError,
 )
 from airflow_provider_rayagent.render.failure_kinds import FailureKind
+from airflow_provider_rayagent.text.codes import Code
 
 
 class RayAgentJobFailedError(RayAgentError, AirflowFailException):  # type: ignore[misc]
@@ -37,18 +38,25 @@ class RayAgentJobFailedError(RayAgentError, AirflowFailException):  # type: igno
     The outcome of a job is final, so another try of the same task would fail again.
     """
 
+    code = Code.CAUSE_UNKNOWN
+
 
 class RayAgentJobStoppedError(RayAgentError, AirflowFailException):  # type: ignore[misc]
     """The job was STOPPED: the task fails without a retry."""
+
+    code = Code.JOB_STOPPED
 
 
 class RayAgentRunFailedError(RayAgentError):
     """The job that the task started FAILED; the next try starts a new job."""
 
+    code = Code.CAUSE_UNKNOWN
+
 
 class RayAgentJobNotStartedError(RayAgentError):
     """The job did not start within the task's ``start_timeout``."""
 
+    code = Code.NOT_STARTED
     failure_kind = FailureKind.START_TIMEOUT
 
 
@@ -58,31 +66,44 @@ class RayAgentTaskIdentityError(RayAgentError, AirflowFailException):  # type: i
     Without it, no unique job id can be derived: the task fails without a retry.
     """
 
+    code = Code.TASK_IDENTITY
+
 
 class RayAgentJobMissingError(RayAgentError):
     """The agent does not know the job, or has forgotten it."""
 
+    code = Code.JOB_MISSING
     failure_kind = FailureKind.JOB_LOST
 
 
 class RayAgentJobTimeoutError(RayAgentError, AirflowSensorTimeout):  # type: ignore[misc]
     """The job did not end within the task's ``timeout``."""
 
+    code = Code.JOB_TIMED_OUT
+
 
 class RayAgentServeApplicationFailedError(RayAgentError, AirflowFailException):  # type: ignore[misc]
     """The Serve application is DEPLOY_FAILED or UNHEALTHY: the task fails without a retry."""
+
+    code = Code.APPLICATION_FAILED
 
 
 class RayAgentServeApplicationTimeoutError(RayAgentError, AirflowSensorTimeout):  # type: ignore[misc]
     """The Serve application did not reach its target within the task's ``timeout``."""
 
+    code = Code.APPLICATION_TIMED_OUT
+
 
 class RayAgentCapacityTimeoutError(RayAgentError, AirflowSensorTimeout):  # type: ignore[misc]
     """The cluster did not have enough free within the task's ``timeout``."""
 
+    code = Code.CAPACITY_TIMED_OUT
+
 
 class RayAgentWaitTimeoutError(RayAgentError):
     """The job was not stopped, or the application not deleted, within the operator's ``timeout``."""
+
+    code = Code.STILL_THERE
 
 
 __all__ = [

@@ -7,6 +7,7 @@ from typing import Any
 from airflow_provider_rayagent.client.fields import EXTRA_FIELDS, FIELDS, MAX_TIMEOUT
 
 _NAME = "Ray agent"
+_INTEGRATION = "Ray"
 
 
 def _field(section: str, description: str, *kinds: str, **schema: Any) -> dict[str, Any]:
@@ -76,18 +77,22 @@ def get_provider_info() -> dict[str, Any]:
         # Must be the canonical name of the distribution: any other one breaks the discovery of all providers.
         "package-name": "airflow-provider-rayagent",
         "name": _NAME,
-        "description": "Ray jobs and Serve applications behind a Ray agent.",
+        "description": "Ray jobs and Serve applications, over Ray's own dashboard or a Ray agent.",
         "integrations": [
             {
-                "integration-name": _NAME,
+                "integration-name": _INTEGRATION,
                 "external-doc-url": "https://docs.ray.io/",
                 "tags": ["service"],
             }
         ],
-        "hooks": [{"integration-name": _NAME, "python-modules": ["airflow_provider_rayagent.hooks.rayagent"]}],
-        "operators": [{"integration-name": _NAME, "python-modules": ["airflow_provider_rayagent.operators.rayagent"]}],
-        "sensors": [{"integration-name": _NAME, "python-modules": ["airflow_provider_rayagent.sensors.rayagent"]}],
-        "triggers": [{"integration-name": _NAME, "python-modules": _TRIGGERS}],
+        "hooks": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_provider_rayagent.hooks.rayagent"]}],
+        "operators": [
+            {"integration-name": _INTEGRATION, "python-modules": ["airflow_provider_rayagent.operators.rayagent"]}
+        ],
+        "sensors": [
+            {"integration-name": _INTEGRATION, "python-modules": ["airflow_provider_rayagent.sensors.rayagent"]}
+        ],
+        "triggers": [{"integration-name": _INTEGRATION, "python-modules": _TRIGGERS}],
         "cli": ["airflow_provider_rayagent.cli.definition.get_commands"],
         "extra-links": ["airflow_provider_rayagent.links.rayagent.RayAgentJobLink"],
         "connection-types": [

@@ -29,7 +29,7 @@ def jobs(args: Namespace) -> ExitCode:
     with RayAgentHook(args.conn_id) as hook:
         redact = hook.config.redact
         if args.job_id is None:
-            print_rows(job_rows(hook.list_jobs(), args.status, args.limit), args.output, redact)
+            print_rows(job_rows(hook.list_jobs(), args.status, args.limit, redact), args.output, redact)
         else:
             job = hook.get_job(args.job_id)
             redact.add(secrets_of(job))
@@ -56,6 +56,7 @@ def stop(args: Namespace) -> ExitCode:
         if has_ended(job):
             return _has_ended(hook, args.job_id, job)
         if job:
+            hook.config.redact.add(secrets_of(job))
             report(describe(job, args.job_id, hook.config.base_url, redact=hook.config.redact))
         if not args.yes and not _confirmed(f"Stop job {args.job_id}? (y/n)"):
             report("Cancelled.")

@@ -69,7 +69,7 @@ CHECKS = (
 _PROXY_REFUSED = 407
 
 
-class _Access(NamedTuple):
+class _FirstAnswers(NamedTuple):
     """What the first requests have found.
 
     :param health: the health that the service reports; ``None`` if it was not received.
@@ -118,27 +118,29 @@ def _walk(config: AgentConfig, job_id: str | None) -> Iterator[Finding]:
         if finding.result is Result.WRONG:
             return
     with ObservingAgent(config) as agent:
-        access = _access(agent, proxy)
-        for finding in _of_access(agent, access, proxy):
+        answers = _send_first_requests(agent, proxy)
+        for finding in _access_findings(agent, answers, proxy):
             yield finding
-            if finding is access.failure:
+            if finding is answers.failure:
                 return
-        if access.health is not None and access.jobs is not None:
-            yield from _of_logs(agent, access.jobs, job_id)
-            yield _versions(config, access.health)
+        if answers.health is not None and answers.jobs is not None:
+            yield from _log_findings(agent, answers.jobs, job_id)
+            yield _versions(config, answers.health)
 
 
-def _access(agent: ObservingAgent, proxy: str | None) -> _Access:
+def _send_first_requests(agent: ObservingAgent, proxy: str | None) -> _FirstAnswers:
     try:
         health = check_access(agent)
     except RayAgentError as error:
-        return _Access(failure=_explain(agent, error, proxy))
+        return _FirstAnswers(failure=_explain(agent, error, proxy))
     try:
-        return _Access(health, agent.send(agent.config.service.list_jobs()))
+        return _FirstAnswers(health, agent.send(agent.config.service.list_jobs()))
     except REFUSALS as error:
-        return _Access(health, None, explain_refusal(agent, error.status_code, lambda service: service.list_jobs()))
+        return _FirstAnswers(
+            health, None, explain_refusal(agent, error.status_code, lambda service: service.list_jobs())
+        )
     except RayAgentError as error:
-        return _Access(health, None, Finding("jobs", Result.WRONG, error.detail))
+        return _FirstAnswers(health, None, Finding("jobs", Result.WRONG, error.detail))
 
 
 def _explain(agent: ObservingAgent, error: RayAgentError, proxy: str | None) -> Finding:
@@ -147,7 +149,7 @@ def _explain(agent: ObservingAgent, error: RayAgentError, proxy: str | None) -> 
     if proxy is not None and error.status_code == _PROXY_REFUSED:
         text = f"The proxy {shown_proxy(proxy)} requires another user or password ({_PROXY_REFUSED})."
         return Finding("proxy", Result.WRONG, f"{text} Correct {PROXY_VARIABLES}.")
-    if agent.seen is not None:
+    if agent.first_head is not None:
         finding = explain_failure(agent, error)
         if proxy is None or _is_https(config) or not isinstance(error, RayAgentHTTPError):
             return finding
@@ -167,26 +169,26 @@ def _is_https(config: AgentConfig) -> bool:
     return config.base_url.startswith("https:")
 
 
-def _of_access(agent: ObservingAgent, access: _Access, proxy: str | None) -> Iterator[Finding]:
+def _access_findings(agent: ObservingAgent, answers: _FirstAnswers, proxy: str | None) -> Iterator[Finding]:
     """Yield the findings of the first requests in order, up to the failed one."""
-    config, failure = agent.config, access.failure
+    config, failure = agent.config, answers.failure
     found = [check_proxy(proxy)]
-    if agent.seen is not None:
+    if agent.first_head is not None:
         description = config.service.description
         found += [
-            check_tls(config, agent.seen),
-            check_clock(agent.seen),
+            check_tls(config, agent.first_head),
+            check_clock(agent.first_head),
             Finding("service", Result.RIGHT, f"{description[0].upper()}{description[1:]} answers."),
             _token(config),
             _tenant(config),
         ]
-    if access.health is not None:
-        found += [check_health(config, access.health), check_job_page(config)]
+    if answers.health is not None:
+        found += [check_health(config, answers.health), check_job_page(config)]
     for finding in found:
         if failure is not None and finding.check == failure.check:
             break
         yield finding
-    yield failure or Finding("jobs", Result.RIGHT, f"The service lists its jobs: {len(access.jobs or ())}.")
+    yield failure or Finding("jobs", Result.RIGHT, f"The service lists its jobs: {len(answers.jobs or ())}.")
 
 
 def _token(config: AgentConfig) -> Finding:
@@ -202,7 +204,7 @@ def _tenant(config: AgentConfig) -> Finding:
     return Finding("tenant", Result.RIGHT, f"The service accepts the {' and the '.join(map(field_name, others))}.")
 
 
-def _of_logs(agent: ObservingAgent, jobs: Sequence[Job], job_id: str | None) -> Iterator[Finding]:
+def _log_findings(agent: ObservingAgent, jobs: Sequence[Job], job_id: str | None) -> Iterator[Finding]:
     chosen = job_id or _newest(jobs)
     streams = agent.config.service.streams
     if chosen is None:

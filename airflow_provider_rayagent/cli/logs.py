@@ -13,12 +13,13 @@ from airflow_provider_rayagent.client.job_secrets import secrets_of
 from airflow_provider_rayagent.client.jobs import JobStatus, known_status
 from airflow_provider_rayagent.client.validation import validate_job_id
 from airflow_provider_rayagent.hooks.log_lines import DEFAULT_MAX_LINE_LENGTH
-from airflow_provider_rayagent.render.reasons import explain
+from airflow_provider_rayagent.render.reasons import code_of_job, explain
 from airflow_provider_rayagent.render.record_builder import PresentSettings
 from airflow_provider_rayagent.render.records import JobRecords
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import Item, LogLines, Progress
 from airflow_provider_rayagent.tail.lines import RedrawingAssembler
+from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -115,7 +116,8 @@ def _outcome(follower: Following) -> ExitCode:
     if follower.end is End.JOB_ENDED:
         return _outcome_of_job(follower.job or {}, follower)
     if follower.end is End.JOB_MISSING:
-        report(f"Job {follower.job_id} {'no longer exists' if follower.job else 'does not exist'}.")
+        missing = f"Job {follower.job_id} {'no longer exists' if follower.job else 'does not exist'}."
+        report(coded(Code.JOB_MISSING, missing))
         return ExitCode.NOT_FOUND
     error = follower.error or RayAgentError(f"Could not read the status of job {follower.job_id}.")
     report(str(error))
@@ -126,5 +128,5 @@ def _outcome_of_job(job: Mapping[str, Any], follower: Following) -> ExitCode:
     status = known_status(job)
     code = ExitCode.FAILED if status is None else _OUTCOMES.get(status, ExitCode.FAILED)
     if code is not ExitCode.SUCCESS:
-        report(explain(job, follower.job_id, log_is_shown=True, redact=follower.redact))
+        report(coded(code_of_job(job), explain(job, follower.job_id, log_is_shown=True, redact=follower.redact)))
     return code

@@ -37,7 +37,7 @@ PROXY_VARIABLES = "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY or NO_PROXY in the environ
 
 
 @dataclass(frozen=True)
-class Seen:
+class ResponseHead:
     """What the head of a response tells, whatever its status.
 
     :param date: its header ``Date``.
@@ -55,7 +55,7 @@ class Seen:
 class ObservingAgent(BlockingAgent):
     """A transport that remembers what the first response told."""
 
-    seen: Seen | None = None
+    first_head: ResponseHead | None = None
 
     @contextmanager
     def opened(
@@ -65,7 +65,7 @@ class ObservingAgent(BlockingAgent):
         with super().opened(call, read_timeout=read_timeout, headers=headers) as response:
             connection: Any = reader_of(response).socket
             is_tls = hasattr(connection, "getpeercert")
-            self.seen = self.seen or Seen(
+            self.first_head = self.first_head or ResponseHead(
                 response.headers.get("date"),
                 time.time(),
                 connection.version() if is_tls else None,
@@ -118,25 +118,25 @@ def check_port(config: AgentConfig, proxy: str | None) -> Finding:
     return Finding("TCP", Result.RIGHT, f"Port {port} accepts connections ({elapsed:.0f} ms).")
 
 
-def check_tls(config: AgentConfig, seen: Seen) -> Finding:
+def check_tls(config: AgentConfig, head: ResponseHead) -> Finding:
     """Return how the connection is protected, for one that was established."""
-    if seen.tls is None:
+    if head.tls is None:
         return Finding("TLS", Result.NOT_APPLICABLE, "The URL is http: the token is sent without encryption.")
     if config.verify is False:
         return Finding(
             "TLS", Result.WRONG, f"The server's certificate is not verified: turn {field_name('verify')} on again."
         )
-    expires = seen.certificate.get("notAfter")
+    expires = head.certificate.get("notAfter")
     until = f", valid until {sanitize(str(expires))}" if expires else ""
-    return Finding("TLS", Result.RIGHT, f"{seen.tls}, with a trusted certificate{until}.")
+    return Finding("TLS", Result.RIGHT, f"{head.tls}, with a trusted certificate{until}.")
 
 
-def check_clock(seen: Seen) -> Finding:
+def check_clock(head: ResponseHead) -> Finding:
     """Return whether the clocks of this machine and of the service agree."""
-    date = seconds_of_date(seen.date)
+    date = seconds_of_date(head.date)
     if date is None:
         return Finding("clock", Result.NOT_APPLICABLE, "The service does not tell its time (header Date).")
-    skew = date - seen.received_at
+    skew = date - head.received_at
     if abs(skew) <= MAX_SKEW:
         return Finding("clock", Result.RIGHT, "The clocks of this machine and of the service agree.")
     direction = "ahead of" if skew > 0 else "behind"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.cli.simple_table import AirflowConsole
 
 from airflow_provider_rayagent.client.capacity_wait import gpus_of, live_nodes
+from airflow_provider_rayagent.client.job_secrets import secrets_of
 from airflow_provider_rayagent.client.jobs import (
     MAX_ENTRYPOINT,
     duration_of,
@@ -16,6 +17,7 @@ from airflow_provider_rayagent.client.jobs import (
     shown_status,
     started_at,
 )
+from airflow_provider_rayagent.text.redaction import Redactor
 from airflow_provider_rayagent.text.sanitization import sanitize
 
 if TYPE_CHECKING:
@@ -59,23 +61,26 @@ def print_details(row: Row, output: str, redact: Redact) -> None:
     print_rows(rows, output, redact)
 
 
-def job_rows(jobs: Iterable[Mapping[str, Any]], status: str | None, limit: int) -> list[Row]:
+def job_rows(jobs: Iterable[Mapping[str, Any]], status: str | None, limit: int, redact: Redactor) -> list[Row]:
     """Return the rows of the newest jobs, newest first.
 
     :param status: list only jobs with this status.
+    :param redact: redacts secrets, besides those of each job.
     """
     found = [job for job in jobs if status is None or job.get("status") == status]
-    return [_job_row(job) for job in newest_first(found)[:limit]]
+    return [_job_row(job, redact) for job in newest_first(found)[:limit]]
 
 
-def _job_row(job: Mapping[str, Any]) -> Row:
+def _job_row(job: Mapping[str, Any], redact: Redactor) -> Row:
     start = started_at(job)
     return {
         "job_id": id_of(job),
         "status": shown_status(job),
         "start_time": start and start.isoformat(sep=" ", timespec="seconds"),
         "seconds": duration_of(job),
-        "entrypoint": str(job.get("entrypoint") or "")[:MAX_ENTRYPOINT],
+        "entrypoint": sanitize(
+            str(job.get("entrypoint") or ""), Redactor(secrets_of(job), base=redact), length=MAX_ENTRYPOINT, lines=True
+        ),
     }
 
 

@@ -14,6 +14,8 @@ from airflow_provider_rayagent.client.validation import validate_timeout
 from airflow_provider_rayagent.render.record_builder import MAX_NOTICE
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import Item, Notice, lines_in
+from airflow_provider_rayagent.text.codes import Code
+from airflow_provider_rayagent.text.lengths import utf8_length
 from airflow_provider_rayagent.text.sanitization import sanitize
 
 if TYPE_CHECKING:
@@ -97,7 +99,7 @@ class LogLines:
     def _count(self, line: str, limits: StreamLimits) -> None:
         self._lines += 1
         if limits.max_bytes is not None:
-            self._bytes += len(line.encode("utf-8", "replace"))
+            self._bytes += utf8_length(line)
         counted = (("max_messages", self._following.messages), ("max_lines", self._lines), ("max_bytes", self._bytes))
         for name, value in counted:
             limit = getattr(limits, name)
@@ -115,7 +117,7 @@ class LogLines:
         """
         following = self._following
         if following.end is End.JOB_MISSING:
-            raise RayAgentNotFoundError(f"Job {following.job_id} does not exist.", 404)
+            raise RayAgentNotFoundError(f"Job {following.job_id} does not exist.", 404, code=Code.JOB_MISSING)
         if following.end is End.AGENT_UNREACHABLE and following.error is not None:
             raise following.error
         if not following.log_is_whole:

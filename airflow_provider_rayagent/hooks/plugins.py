@@ -14,6 +14,18 @@ Timeout = tuple[float, float]
 """Connect and read timeout in seconds."""
 
 
+def _make_run(
+    lookup: str, action: str, params: Mapping[str, Any] | None, **body: Any
+) -> Callable[[Service], Operation]:
+    """Return the function that creates the request of ``run_plugin_release``."""
+    return lambda service: service.run_plugin_release(lookup, action, params, **body)
+
+
+def _make_debug_run(action: str, params: Mapping[str, Any] | None, **body: Any) -> Callable[[Service], Operation]:
+    """Return the function that creates the request of ``run_debug_plugin_release``."""
+    return lambda service: service.run_debug_plugin_release(action, params, **body)
+
+
 class PluginMethods:
     """Plugin methods of :class:`RayAgentHook`."""
 
@@ -58,12 +70,7 @@ class PluginMethods:
         :raises RayAgentInputError: if an argument is invalid.
         :raises RayAgentGPUUnavailableError: if the cluster lacks the GPUs that the action needs.
         """
-
-        def make(service: Service) -> Operation:
-            return service.run_plugin_release(
-                lookup, action, params, requirements=requirements, job_id=job_id, language=language
-            )
-
+        make = _make_run(lookup, action, params, requirements=requirements, job_id=job_id, language=language)
         answer: dict[str, Any] = self._send(make, timeout)
         return answer
 
@@ -86,19 +93,16 @@ class PluginMethods:
         :param config: configuration that replaces the plugin's own: JSON.
         :param modules: source code, keyed by module name.
         """
-
-        def make(service: Service) -> Operation:
-            return service.run_debug_plugin_release(
-                action,
-                params,
-                plugin_path=plugin_path,
-                config=config,
-                modules=modules,
-                requirements=requirements,
-                job_id=job_id,
-                language=language,
-            )
-
+        make = _make_debug_run(
+            action,
+            params,
+            plugin_path=plugin_path,
+            config=config,
+            modules=modules,
+            requirements=requirements,
+            job_id=job_id,
+            language=language,
+        )
         answer: dict[str, Any] = self._send(make, timeout)
         return answer
 
@@ -131,12 +135,7 @@ class AsyncPluginMethods:
         timeout: Timeout | None = None,
     ) -> dict[str, Any]:
         """Start an action of a plugin as a job; return the agent's answer."""
-
-        def make(service: Service) -> Operation:
-            return service.run_plugin_release(
-                lookup, action, params, requirements=requirements, job_id=job_id, language=language
-            )
-
+        make = _make_run(lookup, action, params, requirements=requirements, job_id=job_id, language=language)
         answer: dict[str, Any] = await self._send(make, timeout)
         return answer
 
@@ -154,19 +153,16 @@ class AsyncPluginMethods:
         timeout: Timeout | None = None,
     ) -> dict[str, Any]:
         """Start an action of a plugin from its source; return the agent's answer."""
-
-        def make(service: Service) -> Operation:
-            return service.run_debug_plugin_release(
-                action,
-                params,
-                plugin_path=plugin_path,
-                config=config,
-                modules=modules,
-                requirements=requirements,
-                job_id=job_id,
-                language=language,
-            )
-
+        make = _make_debug_run(
+            action,
+            params,
+            plugin_path=plugin_path,
+            config=config,
+            modules=modules,
+            requirements=requirements,
+            job_id=job_id,
+            language=language,
+        )
         answer: dict[str, Any] = await self._send(make, timeout)
         return answer
 

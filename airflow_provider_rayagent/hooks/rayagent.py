@@ -14,6 +14,7 @@ from airflow_provider_rayagent.hooks.connection import config_from_connection, c
 from airflow_provider_rayagent.hooks.log_lines import LogLines, StreamLimits, hook_tail_settings
 from airflow_provider_rayagent.hooks.plugins import PluginMethods
 from airflow_provider_rayagent.hooks.submission import SubmissionMethods
+from airflow_provider_rayagent.text.codes import Code, coded
 
 if TYPE_CHECKING:
     import threading
@@ -37,8 +38,8 @@ __all__ = ["RayAgentAsyncHook", "RayAgentHook", "StreamLimits"]
 class RayAgentHook(PluginMethods, SubmissionMethods, BaseHook):
     """Call a Ray agent or Ray's own dashboard: jobs and their logs, nodes, tasks, Serve applications, plugins.
 
-    The methods have the names, arguments and results of the agent's own client,
-    ``synapse_sdk.clients.agent.AgentClient``. Use the hook as a context manager, or call :meth:`close`.
+    The methods that the agent's own client also has (``synapse_sdk.clients.agent.AgentClient``) have its names,
+    arguments and results. Use the hook as a context manager, or call :meth:`close`.
 
     :param rayagent_conn_id: the Airflow connection of type ``rayagent``.
 
@@ -75,7 +76,11 @@ class RayAgentHook(PluginMethods, SubmissionMethods, BaseHook):
 
         if self.config.verify is False:
             self.log.warning(
-                "TLS certificate verification is off for %s ('verify' in the connection).", self.config.base_url
+                coded(
+                    Code.CONNECTION_SETTING,
+                    "TLS certificate verification is off for %s ('verify' in the connection).",
+                ),
+                self.config.base_url,
             )
         return BlockingAgent(self.config)
 

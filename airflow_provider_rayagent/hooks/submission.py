@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_rayagent.client.call import FileContent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from airflow_provider_rayagent.client.call import Operation
@@ -23,6 +23,11 @@ UPLOADED = "Uploaded %s to the cluster (%d files, %d bytes): %s"
 PRESENT = "The cluster already has %s (%d files, %d bytes): %s"
 PROGRESS = "Uploading: %d of %d bytes sent."
 PROGRESS_SECONDS = 5.0
+
+
+def _make_submission(entrypoint: str, **submission: Any) -> Callable[[Service], Operation]:
+    """Return the function that creates the request of ``submit_job``."""
+    return lambda service: service.submit_job(entrypoint, **submission)
 
 
 class _Progress:
@@ -39,10 +44,12 @@ class _Progress:
             self._log.info(PROGRESS, sent, self._size)
 
 
-def _packed(path: str | Path, root: str | Path | None) -> AbstractContextManager[Package]:
+def _packed(
+    path: str | Path, root: str | Path | None, excludes: Sequence[str] | None
+) -> AbstractContextManager[Package]:
     from airflow_provider_rayagent.client.packing import pack
 
-    return pack(Path(path).resolve(), root=None if root is None else Path(root))
+    return pack(Path(path).resolve(), root=None if root is None else Path(root), excludes=excludes)
 
 
 class SubmissionMethods:
@@ -84,24 +91,23 @@ class SubmissionMethods:
         :raises RayAgentResourcesError: if the command fits on no node.
         :raises RayAgentUnsupportedError: if the connection is to an agent, which runs plugins only.
         """
-
-        def make(service: Service) -> Operation:
-            return service.submit_job(
-                entrypoint,
-                job_id=job_id,
-                runtime_env=runtime_env,
-                metadata=metadata,
-                entrypoint_num_cpus=entrypoint_num_cpus,
-                entrypoint_num_gpus=entrypoint_num_gpus,
-                entrypoint_memory=entrypoint_memory,
-                entrypoint_resources=entrypoint_resources,
-                wait_for_scale_up=wait_for_scale_up,
-            )
-
+        make = _make_submission(
+            entrypoint,
+            job_id=job_id,
+            runtime_env=runtime_env,
+            metadata=metadata,
+            entrypoint_num_cpus=entrypoint_num_cpus,
+            entrypoint_num_gpus=entrypoint_num_gpus,
+            entrypoint_memory=entrypoint_memory,
+            entrypoint_resources=entrypoint_resources,
+            wait_for_scale_up=wait_for_scale_up,
+        )
         submitted: str = self._send(make)
         return submitted
 
-    def upload_working_dir(self, path: str | Path, *, root: str | Path | None = None) -> str:
+    def upload_working_dir(
+        self, path: str | Path, *, root: str | Path | None = None, excludes: Sequence[str] | None = None
+    ) -> str:
         """Upload a folder or a zip file to the cluster, unless it has it already; return its URI.
 
         The URI is the ``working_dir`` of a runtime environment. Use it within ten minutes: Ray may delete a package
@@ -109,10 +115,12 @@ class SubmissionMethods:
 
         :param path: the folder. Files that its ``.gitignore`` and ``.rayignore`` name are left out.
         :param root: folder that no symbolic link may leave; ``None``: links may point anywhere.
+        :param excludes: further patterns of files to leave out, as in a ``.gitignore`` in the folder, like ``excludes``
+            of Ray's runtime environment. A zip file takes none.
         :raises RayAgentInputError: if it cannot be packed, or is larger than 100 MiB.
         :raises RayAgentUnsupportedError: if the connection is to an agent, which runs plugins only.
         """
-        with _packed(path, root) as package:
+        with _packed(path, root, excludes) as package:
             content = FileContent(package.file, package.size, _Progress(self.log, package))
             is_new = self._send(lambda service: service.upload_package(package.name, content))
             self.log.info(UPLOADED if is_new else PRESENT, path, package.files, package.size, package.uri)
@@ -141,27 +149,26 @@ class AsyncSubmissionMethods:
         wait_for_scale_up: bool = False,
     ) -> str:
         """Submit a job to Ray's dashboard or to a local agent; return its id."""
-
-        def make(service: Service) -> Operation:
-            return service.submit_job(
-                entrypoint,
-                job_id=job_id,
-                runtime_env=runtime_env,
-                metadata=metadata,
-                entrypoint_num_cpus=entrypoint_num_cpus,
-                entrypoint_num_gpus=entrypoint_num_gpus,
-                entrypoint_memory=entrypoint_memory,
-                entrypoint_resources=entrypoint_resources,
-                wait_for_scale_up=wait_for_scale_up,
-            )
-
+        make = _make_submission(
+            entrypoint,
+            job_id=job_id,
+            runtime_env=runtime_env,
+            metadata=metadata,
+            entrypoint_num_cpus=entrypoint_num_cpus,
+            entrypoint_num_gpus=entrypoint_num_gpus,
+            entrypoint_memory=entrypoint_memory,
+            entrypoint_resources=entrypoint_resources,
+            wait_for_scale_up=wait_for_scale_up,
+        )
         submitted: str = await self._send(make)
         return submitted
 
-    async def upload_working_dir(self, path: str | Path, *, root: str | Path | None = None) -> str:
+    async def upload_working_dir(
+        self, path: str | Path, *, root: str | Path | None = None, excludes: Sequence[str] | None = None
+    ) -> str:
         """Upload a folder or a zip file to the cluster, unless it has it already; return its URI."""
         with ExitStack() as stack:
-            package = await asyncio.to_thread(lambda: stack.enter_context(_packed(path, root)))
+            package = await asyncio.to_thread(lambda: stack.enter_context(_packed(path, root, excludes)))
             content = FileContent(package.file, package.size, _Progress(self.log, package))
             is_new = await self._send(lambda service: service.upload_package(package.name, content))
             self.log.info(UPLOADED if is_new else PRESENT, path, package.files, package.size, package.uri)

@@ -18,7 +18,10 @@ __all__ = ["RayAgentJobLink"]
 
 
 class RayAgentJobLink(BaseOperatorLink):
-    """The page of the task's job, from the URL template ``job_url`` in the connection's extra; no link without it."""
+    """The page of the task's job, from the URL template ``job_url`` in the connection's extra.
+
+    Without it, the page is that of Ray's dashboard over plain Ray, and there is no link over an agent.
+    """
 
     name = "Ray job"
 
@@ -28,7 +31,7 @@ class RayAgentJobLink(BaseOperatorLink):
 
 
 def job_link(operator: Any) -> str:
-    """Return the URL of the page of ``operator.job_id``, empty if the connection has no valid ``job_url``.
+    """Return the URL of the page of ``operator.job_id``, empty if it has none or ``job_url`` is invalid.
 
     A missing connection is not an error here: the task itself reports it.
     """

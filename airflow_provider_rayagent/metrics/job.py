@@ -12,6 +12,7 @@ from airflow_provider_rayagent.client import jobs
 from airflow_provider_rayagent.metrics import names, stats
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import JobStatusChanged, LogLines, LogUnreadable
+from airflow_provider_rayagent.text.lengths import utf8_length
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -98,7 +99,7 @@ class JobMetrics:
             match item:
                 case LogLines(lines):
                     self._lines += len(lines)
-                    self._bytes += _utf8_length(lines)
+                    self._bytes += utf8_length("\n".join(lines)) + 1
                     self._lag = max(self._lag or 0.0, now - follower.received_at)
                 case LogUnreadable() if not self._is_unreadable:
                     self._is_unreadable = True
@@ -156,9 +157,3 @@ def seconds_since_end(job: Mapping[str, Any], now: float) -> float | None:
     """
     end = jobs.ended_at(job)
     return None if end is None else max(now - end, 0.0)
-
-
-def _utf8_length(lines: list[str]) -> int:
-    """Return the bytes of the lines with their newlines."""
-    text = "\n".join(lines)
-    return (len(text) if text.isascii() else len(text.encode("utf-8", "replace"))) + 1

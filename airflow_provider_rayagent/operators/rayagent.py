@@ -1,4 +1,4 @@
-"""Operators that run a plugin's action, stop a Ray job and delete a Serve application."""
+"""Operators that submit a job, run a plugin's action, stop a Ray job and delete a Serve application."""
 
 from __future__ import annotations
 
@@ -11,19 +11,16 @@ from airflow.sdk.exceptions import AirflowSkipException
 from airflow_provider_rayagent.client import jobs
 from airflow_provider_rayagent.client.applications import ApplicationOutcome
 from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentHTTPError
-from airflow_provider_rayagent.client.validation import quote_application_name, validate_id
-from airflow_provider_rayagent.client.waiting import WaitResult
-from airflow_provider_rayagent.exceptions import (
-    RayAgentInputError,
-    RayAgentJobMissingError,
-    RayAgentNotFoundError,
-)
+from airflow_provider_rayagent.client.validation import quote_application_name, validate_choice, validate_id
+from airflow_provider_rayagent.client.waiting import MIN_POLL_SECONDS, WaitResult
+from airflow_provider_rayagent.exceptions import RayAgentJobMissingError, RayAgentNotFoundError
 from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, push_job_link
 from airflow_provider_rayagent.operators.run_plugin import RayAgentRunPluginOperator
 from airflow_provider_rayagent.operators.submit_job import RayAgentSubmitJobOperator
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tasks.applications import find_application
 from airflow_provider_rayagent.tasks.waiting import RayAgentWaitingOperator
+from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.storable import storable
 from airflow_provider_rayagent.triggers.outcome import TIMEOUT_MARGIN, Outcome
 
@@ -48,7 +45,7 @@ IfDone = Literal["succeed", "skip", "fail"]
 MISSING_SECONDS = 10.0
 """How long a job may be unknown to the agent after its stop was requested, before it counts as gone."""
 
-_IF_DONE = ("succeed", "skip", "fail")
+_IF_DONE: tuple[IfDone, ...] = ("succeed", "skip", "fail")
 
 
 class _IdempotentOperator(RayAgentWaitingOperator):
@@ -104,8 +101,8 @@ class RayAgentStopJobOperator(_IdempotentOperator):
         super().__init__(**kwargs)
         self.job_id = job_id
         self.wait_for_termination = wait_for_termination
-        self.if_missing = _choice(if_missing, "if_missing")
-        self.if_finished = _choice(if_finished, "if_finished")
+        self.if_missing = validate_choice(if_missing, "if_missing", _IF_DONE)
+        self.if_finished = validate_choice(if_finished, "if_finished", _IF_DONE)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Stop the job, and wait until it has ended."""
@@ -141,7 +138,7 @@ class RayAgentStopJobOperator(_IdempotentOperator):
         if outcome.end is End.TIMED_OUT:
             raise self._timed_out(f"Stop of job {self.job_id} was requested, but it is still {status}", outcome.error)
         if outcome.end is End.JOB_MISSING:
-            self.log.warning("Job %s no longer exists.", self.job_id)
+            self.log.warning(coded(Code.JOB_MISSING, "Job %s no longer exists."), self.job_id)
             job = {"status": None}
         elif outcome.end is not End.JOB_ENDED:
             raise outcome.error or RayAgentError(f"Could not read the status of job {self.job_id}.")
@@ -156,7 +153,7 @@ class RayAgentStopJobOperator(_IdempotentOperator):
             job_id=self.job_id,
             rayagent_conn_id=self.rayagent_conn_id,
             forward_logs=False,
-            poll_interval=max(self.poll_interval, 0.5),
+            poll_interval=max(self.poll_interval, MIN_POLL_SECONDS),
             job_missing_timeout=MISSING_SECONDS,
             agent_unreachable_timeout=self.timeout + TIMEOUT_MARGIN,
             deadline=deadline,
@@ -188,7 +185,11 @@ class RayAgentStopJobOperator(_IdempotentOperator):
             if time.monotonic() >= until or self._killed.wait(min(self.poll_interval, 1.0)):
                 if job["status"] is None:
                     raise answer
-                raise RayAgentError(f"Failed to stop job {self.job_id}, which is {self._status(job)}: {answer}", 404)
+                raise RayAgentError(
+                    f"Failed to stop job {self.job_id}, which is {self._status(job)}: {answer.detail}",
+                    404,
+                    code=Code.STOP_FAILED,
+                )
 
     def _send_stop(self, hook: RayAgentHook) -> dict[str, Any] | RayAgentHTTPError:
         """Send the stop request; return the agent's answer, or its error if there is nothing to stop."""
@@ -220,12 +221,14 @@ class RayAgentStopJobOperator(_IdempotentOperator):
         return replace(outcome, end=End.TIMED_OUT) if outcome.end is None else outcome
 
     def _already_finished(self, job: dict[str, Any]) -> dict[str, Any]:
-        error = RayAgentError(f"Job {self.job_id} has already ended as {self._status(job)}.", 400)
+        error = RayAgentError(
+            f"Job {self.job_id} has already ended as {self._status(job)}.", 400, code=Code.NOTHING_TO_DO
+        )
         self._nothing_to_do(self.if_finished, error)
         return self._result(job, stop_requested=False)
 
     def _job_missing(self) -> dict[str, Any]:
-        error = RayAgentJobMissingError(f"Job {self.job_id} does not exist.", 404)
+        error = RayAgentJobMissingError(f"Job {self.job_id} does not exist.", 404, code=Code.NOTHING_TO_DO)
         self._nothing_to_do(self.if_missing, error)
         return self._result({"status": None}, stop_requested=False)
 
@@ -263,7 +266,7 @@ class RayAgentDeleteServeApplicationOperator(_IdempotentOperator):
         super().__init__(**kwargs)
         self.name = name
         self.wait_for_deletion = wait_for_deletion
-        self.if_missing = _choice(if_missing, "if_missing")
+        self.if_missing = validate_choice(if_missing, "if_missing", _IF_DONE)
 
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
         """Delete the application, and wait until it is gone."""
@@ -271,7 +274,9 @@ class RayAgentDeleteServeApplicationOperator(_IdempotentOperator):
         with self.hook as hook:
             application = find_application(hook, self.name)
             if application is None or not self._request_deletion(hook):
-                error = RayAgentNotFoundError(f"There is no Serve application {self.name!r}.", 404)
+                error = RayAgentNotFoundError(
+                    f"There is no Serve application {self.name!r}.", 404, code=Code.NOTHING_TO_DO
+                )
                 self._nothing_to_do(self.if_missing, error)
                 return self._result(None, deleted=False)
             status = self._status(application)
@@ -304,7 +309,7 @@ class RayAgentDeleteServeApplicationOperator(_IdempotentOperator):
             name=self.name,
             rayagent_conn_id=self.rayagent_conn_id,
             target="gone",
-            poll_interval=max(self.poll_interval, 0.5),
+            poll_interval=max(self.poll_interval, MIN_POLL_SECONDS),
             agent_unreachable_timeout=self.timeout + TIMEOUT_MARGIN,
             deadline=deadline,
         )
@@ -333,10 +338,3 @@ class RayAgentDeleteServeApplicationOperator(_IdempotentOperator):
 
         self._wait(is_done, lambda: f"The Serve application {self.name!r} still exists ({status})")
         self.log.info("The Serve application %r is gone.", self.name)
-
-
-def _choice(value: str, name: str) -> IfDone:
-    for choice in _IF_DONE:
-        if value == choice:
-            return choice  # type: ignore[return-value]
-    raise RayAgentInputError(f"{name} must be one of {', '.join(_IF_DONE)}, not {value!r}.")

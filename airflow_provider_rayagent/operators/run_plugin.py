@@ -35,7 +35,7 @@ class RayAgentRunPluginOperator(RayAgentJobStartingOperator):
     :param requirements: additional Python requirements of the job. (templated)
     :param language: language of the plugin's messages. (templated)
 
-    The other arguments are those of :class:`~airflow_provider_rayagent.tasks.starting.RayAgentJobStartingOperator`.
+    The other arguments are those of ``RayAgentJobStartingOperator``, and of every operator.
     """
 
     template_fields: Sequence[str] = (

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_rayagent.client.errors import preparation
 from airflow_provider_rayagent.client.jobs import MAX_ENTRYPOINT
+from airflow_provider_rayagent.client.json_objects import json_object
+from airflow_provider_rayagent.client.validation import validate_text
 from airflow_provider_rayagent.exceptions import RayAgentInputError
 from airflow_provider_rayagent.tasks.env_vars import EnvVars, validate_names
 from airflow_provider_rayagent.tasks.starting import RayAgentJobStartingOperator
 from airflow_provider_rayagent.text.sanitization import sanitize
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Sequence
+    from os import PathLike
 
+    import jinja2
     from airflow.sdk import Context
 
 
@@ -47,13 +55,14 @@ class RayAgentSubmitJobOperator(RayAgentJobStartingOperator):
     :param metadata: strings that Ray shows with the job, in addition to the DAG, the run, the task, the map index, the
         try and the owner. (templated)
     :param entrypoint_num_cpus: CPUs to reserve for the command itself, in addition to those of its Ray tasks.
-    :param entrypoint_num_gpus: GPUs to reserve for it.
-    :param entrypoint_memory: bytes of memory to reserve for it.
-    :param entrypoint_resources: custom resources to reserve for it.
+        (templated)
+    :param entrypoint_num_gpus: GPUs to reserve for it. (templated)
+    :param entrypoint_memory: bytes of memory to reserve for it. (templated)
+    :param entrypoint_resources: custom resources to reserve for it. (templated)
     :param wait_for_scale_up: submit a job whose command fits on no present node, since the cluster adds larger ones on
         demand; otherwise the task fails.
 
-    The other arguments are those of :class:`~airflow_provider_rayagent.tasks.starting.RayAgentJobStartingOperator`.
+    The other arguments are those of ``RayAgentJobStartingOperator``, and of every operator.
     """
 
     template_fields: Sequence[str] = (
@@ -61,6 +70,10 @@ class RayAgentSubmitJobOperator(RayAgentJobStartingOperator):
         "working_dir",
         "runtime_env",
         "metadata",
+        "entrypoint_num_cpus",
+        "entrypoint_num_gpus",
+        "entrypoint_memory",
+        "entrypoint_resources",
         "job_id",
         "rayagent_conn_id",
     )
@@ -79,14 +92,15 @@ class RayAgentSubmitJobOperator(RayAgentJobStartingOperator):
         env_from_variables: Mapping[str, str] | None = None,
         env_from_connections: Mapping[str, str] | None = None,
         metadata: Mapping[str, str] | None = None,
-        entrypoint_num_cpus: float | None = None,
-        entrypoint_num_gpus: float | None = None,
-        entrypoint_memory: int | None = None,
-        entrypoint_resources: Mapping[str, float] | None = None,
+        entrypoint_num_cpus: float | str | None = None,
+        entrypoint_num_gpus: float | str | None = None,
+        entrypoint_memory: int | str | None = None,
+        entrypoint_resources: Mapping[str, float | str] | None = None,
         wait_for_scale_up: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self._is_rendered = False
         self._env_vars = EnvVars(
             validate_names(env_from_variables, "env_from_variables"),
             validate_names(env_from_connections, "env_from_connections"),
@@ -110,7 +124,23 @@ class RayAgentSubmitJobOperator(RayAgentJobStartingOperator):
 
     @runtime_env.setter
     def runtime_env(self, value: Any) -> None:
-        self._env_vars, self._runtime_env = self._env_vars.hide(value, rendered=hasattr(self, "_runtime_env"))
+        self._env_vars, self._runtime_env = self._env_vars.hide(value, rendered=self._is_rendered)
+        self._given_runtime_env = id(value)
+
+    def _do_render_template_fields(
+        self,
+        parent: Any,
+        template_fields: Iterable[str],
+        context: Context,
+        jinja_env: jinja2.Environment,
+        seen_oids: set[int],
+    ) -> None:
+        self._is_rendered = True
+        if self._given_runtime_env in seen_oids:
+            # A value of ``expand`` is data, not a template (``MappedOperator.render_template_fields``).
+            seen_oids.add(id(self._runtime_env))
+            self._env_vars = self._env_vars.as_rendered()
+        super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
 
     def _check_job(self, context: Context, job_id: str, job: Mapping[str, Any]) -> None:
         from airflow_provider_rayagent.tasks.job_origin import check_origin
@@ -121,28 +151,30 @@ class RayAgentSubmitJobOperator(RayAgentJobStartingOperator):
         from airflow_provider_rayagent.client.job_secrets import masked_names
         from airflow_provider_rayagent.tasks.job_origin import origin_env_vars, origin_metadata
 
-        secrets = self._environment(context)
-        runtime_env = self._complete_runtime_env(context)
+        with preparation():
+            metadata = _with_text(json_object(self.metadata or {}, "metadata"))
+            secrets = self._environment(context)
+            runtime_env = self._complete_runtime_env(context)
         runtime_env["env_vars"] = {**origin_env_vars(context), **secrets}
-        metadata = {**(self.metadata or {}), **origin_metadata(context), **masked_names(secrets)}
+        metadata |= origin_metadata(context) | masked_names(secrets)
         self._raise_if_killed(self.job_id)
         return self.hook.submit_job(
             self.entrypoint,
             job_id=self.job_id,
             runtime_env=runtime_env,
             metadata=metadata,
-            entrypoint_num_cpus=self.entrypoint_num_cpus,
-            entrypoint_num_gpus=self.entrypoint_num_gpus,
-            entrypoint_memory=self.entrypoint_memory,
-            entrypoint_resources=self.entrypoint_resources,
+            entrypoint_num_cpus=_number(self.entrypoint_num_cpus),
+            entrypoint_num_gpus=_number(self.entrypoint_num_gpus),
+            entrypoint_memory=_number(self.entrypoint_memory),
+            entrypoint_resources=_numbers(self.entrypoint_resources),
             wait_for_scale_up=self.wait_for_scale_up,
         )
 
     def _required_amounts(self) -> dict[str, float]:
         amounts = {
-            "num_gpus": self.entrypoint_num_gpus,
-            "num_cpus": self.entrypoint_num_cpus,
-            "memory_bytes": self.entrypoint_memory,
+            "num_gpus": _number(self.entrypoint_num_gpus),
+            "num_cpus": _number(self.entrypoint_num_cpus),
+            "memory_bytes": _number(self.entrypoint_memory),
         }
         return {name: amount for name, amount in amounts.items() if amount}
 
@@ -151,17 +183,22 @@ class RayAgentSubmitJobOperator(RayAgentJobStartingOperator):
 
     def _complete_runtime_env(self, context: Context) -> dict[str, Any]:
         """Return the runtime environment with the working directory, after uploading that."""
-        runtime_env = dict(self.runtime_env or {})
+        runtime_env = json_object(self.runtime_env or {}, "runtime_env")
         if self.working_dir is None:
             return runtime_env
         if runtime_env.get("working_dir") is not None:
             raise RayAgentInputError("working_dir and runtime_env['working_dir'] are both set: set one of them.")
-        runtime_env["working_dir"] = self._working_dir_uri(context, self.working_dir)
+        runtime_env["working_dir"] = self._working_dir_uri(context, self.working_dir, runtime_env.get("excludes"))
         return runtime_env
 
-    def _working_dir_uri(self, context: Context, working_dir: str) -> str:
+    def _working_dir_uri(
+        self, context: Context, working_dir: str | PathLike[str], excludes: Sequence[str] | None
+    ) -> str:
         from airflow_provider_rayagent.client.working_dir import find_working_dir, is_uri, validate_uri
 
+        working_dir = validate_text(
+            os.fspath(working_dir) if isinstance(working_dir, os.PathLike) else working_dir, "working_dir"
+        )
         if is_uri(working_dir):
             return validate_uri(working_dir)
         dag_folder = Path(context["dag"].fileloc).parent
@@ -169,7 +206,7 @@ class RayAgentSubmitJobOperator(RayAgentJobStartingOperator):
         bundle = getattr(context["ti"], "bundle_instance", None)
         root = Path(bundle.path) if bundle is not None else dag_folder
         found = find_working_dir(working_dir, dag_folder=dag_folder, root=root)
-        return self.hook.upload_working_dir(found, root=root)
+        return self.hook.upload_working_dir(found, root=root, excludes=excludes)
 
     def _environment(self, context: Context) -> dict[str, str]:
         """Return the environment variables of the author, after masking their values.
@@ -180,9 +217,30 @@ class RayAgentSubmitJobOperator(RayAgentJobStartingOperator):
 
         from airflow_provider_rayagent.client.job_secrets import secret_values
 
-        env_vars = self._env_vars.values(self.runtime_env, lambda values: self.render_template(values, context))
+        # A variable is text, also in a DAG with ``render_template_as_native_obj``, where "8" becomes a number.
+        dag = self.get_dag()
+        jinja_env = self.get_template_env() if dag is None else dag.get_template_env(force_sandboxed=True)
+        env_vars = self._env_vars.values(self.runtime_env, lambda text: jinja_env.from_string(text).render(context))
         hidden = secret_values(env_vars)
         self.hook.config.redact.add(hidden)
         for value in hidden:
             mask_secret(value)
         return env_vars
+
+
+def _number(value: Any) -> Any:
+    """Return the number in the text that a template became; anything else as it is."""
+    if isinstance(value, str):
+        for kind in (int, float):
+            with suppress(ValueError):
+                return kind(value)
+    return value
+
+
+def _numbers(values: Any) -> Any:
+    return {name: _number(value) for name, value in values.items()} if isinstance(values, Mapping) else values
+
+
+def _with_text(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Return metadata with text for each number, which the text becomes with ``render_template_as_native_obj``."""
+    return {name: str(value) if isinstance(value, (int, float)) else value for name, value in metadata.items()}

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.client.applications import TARGETS, ApplicationOutcome, ApplicationWait, Target
 from airflow_provider_rayagent.client.errors import RayAgentError
-from airflow_provider_rayagent.client.validation import quote_application_name, validate_duration
+from airflow_provider_rayagent.client.validation import quote_application_name, validate_choice, validate_duration
 from airflow_provider_rayagent.client.waiting import WaitResult
 from airflow_provider_rayagent.exceptions import (
-    RayAgentInputError,
     RayAgentServeApplicationFailedError,
     RayAgentServeApplicationTimeoutError,
 )
@@ -41,7 +40,7 @@ class RayAgentServeApplicationSensor(WaitingSensor[ApplicationOutcome]):
     :param target: ``running`` or ``gone``.
     :param grace_period: seconds for which it may be DEPLOY_FAILED (possibly the status of an earlier deployment) or
         UNHEALTHY (from which Ray tries to recover).
-    :param poke_interval: seconds between two status checks.
+    :param poke_interval: seconds between two status checks; with ``mode="reschedule"`` at least 10.
     :param agent_unreachable_timeout: seconds for which its status may be unavailable.
     :param deferrable: wait in the triggerer, without a worker slot; default: ``[operators] default_deferrable``.
         ``mode`` then has no effect.
@@ -63,9 +62,7 @@ class RayAgentServeApplicationSensor(WaitingSensor[ApplicationOutcome]):
     ) -> None:
         super().__init__(poke_interval=poke_interval, **kwargs)
         self.name = name
-        if target not in TARGETS:
-            raise RayAgentInputError(f"target must be one of {', '.join(TARGETS)}, not {target!r}.")
-        self.target: Target = target
+        self.target = validate_choice(target, "target", TARGETS)
         self.grace_period = validate_duration(grace_period, "grace_period", or_zero=True)
 
     def execute(self, context: Context) -> Any:
@@ -123,8 +120,8 @@ class RayAgentServeApplicationSensor(WaitingSensor[ApplicationOutcome]):
             )
         if outcome.result is WaitResult.TIMED_OUT:
             goal = "become RUNNING" if self.target == "running" else "disappear"
-            last = f" Last error: {outcome.error}" if outcome.error else f" Its status is: {outcome.status}."
+            last = f" Last error: {outcome.error.detail}" if outcome.error else f" Its status is: {outcome.status}."
             raise RayAgentServeApplicationTimeoutError(
-                f"{what} did not {goal} within the timeout of {self.timeout:g} seconds.{last}"
+                f"{what} did not {goal} within the timeout of {self._time_limit():g} seconds.{last}"
             )
         raise outcome.error or RayAgentError(f"Could not read the status of the Serve application {self.name!r}.")

@@ -37,7 +37,7 @@ class RayAgentCapacitySensor(WaitingSensor["CapacityOutcome"]):
         sum over the nodes counts, as for a training with many workers.
     :param wait_for_scale_up: wait even for more than the live nodes have; the cluster may add some.
     :param rayagent_conn_id: the Airflow connection of the agent. (templated)
-    :param poke_interval: seconds between two requests.
+    :param poke_interval: seconds between two requests; with ``mode="reschedule"`` at least 10.
     :param agent_unreachable_timeout: seconds for which the requests may fail.
     :param deferrable: wait in the triggerer, without a worker slot; default: ``[operators] default_deferrable``.
         ``mode`` then has no effect.
@@ -117,12 +117,12 @@ class RayAgentCapacitySensor(WaitingSensor["CapacityOutcome"]):
         )
 
     def _conclude(self, outcome: CapacityOutcome) -> dict[str, Any]:
-        if outcome.result is WaitResult.REACHED and outcome.seen:
-            result: dict[str, Any] = storable({name: outcome.seen[name] for name in ("free", "node_id", "node_ip")})
+        if outcome.result is WaitResult.REACHED and outcome.summary:
+            result: dict[str, Any] = storable({name: outcome.summary[name] for name in ("free", "node_id", "node_ip")})
             return result
         if outcome.result is WaitResult.TIMED_OUT:
-            last = f"Last error: {outcome.error}" if outcome.error else outcome.status
+            last = f"Last error: {outcome.error.detail}" if outcome.error else outcome.status
             raise RayAgentCapacityTimeoutError(
-                f"The cluster did not have enough free within the timeout of {self.timeout:g} seconds. {last}"
+                f"The cluster did not have enough free within the timeout of {self._time_limit():g} seconds. {last}"
             )
         raise outcome.error or RayAgentError("Could not read what the cluster has free.")

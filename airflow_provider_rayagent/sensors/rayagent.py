@@ -6,15 +6,16 @@ import time
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseSensorOperator, PokeReturnValue
+from airflow.sdk import PokeReturnValue
 
 from airflow_provider_rayagent.exceptions import RayAgentInputError, RayAgentJobTimeoutError
 from airflow_provider_rayagent.sensors.applications import RayAgentServeApplicationSensor
 from airflow_provider_rayagent.sensors.capacity import RayAgentCapacitySensor
+from airflow_provider_rayagent.sensors.rescheduling import ReschedulingSensor
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tasks.following import POLL_INTERVAL, RayAgentJobFollowingMixin
 from airflow_provider_rayagent.tasks.skipping import SkippingMixin
-from airflow_provider_rayagent.triggers.outcome import deferral_timeout
+from airflow_provider_rayagent.triggers.outcome import deferral_timeout, time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +30,7 @@ __all__ = ["RayAgentCapacitySensor", "RayAgentJobSensor", "RayAgentServeApplicat
 RESCHEDULE_INTERVAL = 60.0
 
 
-class RayAgentJobSensor(SkippingMixin, RayAgentJobFollowingMixin, BaseSensorOperator):
+class RayAgentJobSensor(SkippingMixin, RayAgentJobFollowingMixin, ReschedulingSensor):
     """Follow a Ray job: forward its log to the task log, line by line, until the job has ended.
 
     The task succeeds exactly when the job does. If the job FAILED or was STOPPED, the task fails without a retry, since
@@ -44,13 +45,11 @@ class RayAgentJobSensor(SkippingMixin, RayAgentJobFollowingMixin, BaseSensorOper
 
     :param job_id: id of the job (Ray's submission id). (templated)
     :param poke_interval: seconds between two status checks, less while the job writes; default 5, or 60 with
-        ``mode="reschedule"``, where less than 5 can hit a race in Airflow's scheduler.
-    :param start_from_trigger: start in the triggerer, without a worker; not for mapped tasks.
+        ``mode="reschedule"``, where it is at least 10: Airflow fails some tasks that are rescheduled sooner.
+    :param start_from_trigger: start in the triggerer, without a worker (Airflow 3.3 and newer); not for mapped tasks.
 
-    The arguments of :class:`~airflow_provider_rayagent.tasks.following.RayAgentJobFollowingMixin` control how the log
-    is shown, and whether the job is followed in the triggerer (``deferrable``; ``mode`` then has no effect).
-    ``timeout``, ``soft_fail``, ``mode`` and the other arguments are those of every sensor; ``timeout`` covers the whole
-    time that the job is followed.
+    The other arguments are those of ``RayAgentJobFollowingMixin``, and of every sensor. ``timeout`` covers the whole
+    time that the job is followed; ``mode`` has no effect with ``deferrable``.
     """
 
     ui_color = "#d9edf7"
@@ -105,8 +104,7 @@ class RayAgentJobSensor(SkippingMixin, RayAgentJobFollowingMixin, BaseSensorOper
         return float(self.poke_interval)
 
     def _time_limit(self) -> float:
-        limit = self.execution_timeout
-        return min(self.timeout, limit.total_seconds()) if limit else self.timeout
+        return time_limit(self.timeout, self.execution_timeout)
 
     def _seconds_left(self, context: Context) -> float:
         if self.reschedule:

@@ -7,16 +7,17 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic
 
-from airflow.sdk import BaseOperator, BaseSensorOperator, PokeReturnValue
+from airflow.sdk import BaseOperator, PokeReturnValue
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import TaskDeferralTimeout
 
 from airflow_provider_rayagent.client.errors import RayAgentError
 from airflow_provider_rayagent.client.validation import validate_duration
-from airflow_provider_rayagent.client.waiting import FAST_POLL_SECONDS, OutcomeT, Wait, WaitResult
+from airflow_provider_rayagent.client.waiting import FAST_POLL_SECONDS, MIN_POLL_SECONDS, OutcomeT, Wait, WaitResult
+from airflow_provider_rayagent.sensors.rescheduling import ReschedulingSensor
 from airflow_provider_rayagent.tasks.hook import HookMixin
 from airflow_provider_rayagent.tasks.skipping import SkippingMixin
-from airflow_provider_rayagent.triggers.outcome import deferral_timeout
+from airflow_provider_rayagent.triggers.outcome import deferral_timeout, time_limit
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 
 
-class WaitingSensor(SkippingMixin, HookMixin, BaseSensorOperator, Generic[OutcomeT]):
+class WaitingSensor(SkippingMixin, HookMixin, ReschedulingSensor, Generic[OutcomeT]):
     """Poll a state until a :class:`Wait` has an outcome.
 
     :param rayagent_conn_id: the Airflow connection of the agent. (templated)
-    :param poke_interval: seconds between two requests.
+    :param poke_interval: seconds between two requests; with ``mode="reschedule"`` at least 10.
     :param agent_unreachable_timeout: seconds for which the requests may fail.
     :param deferrable: wait in the triggerer, without a worker slot; default: ``[operators] default_deferrable``.
     """
@@ -97,7 +98,7 @@ class WaitingSensor(SkippingMixin, HookMixin, BaseSensorOperator, Generic[Outcom
         raise NotImplementedError
 
     def _read(self, hook: RayAgentHook) -> Any:
-        """Return what :meth:`Wait.seen` processes."""
+        """Return what :meth:`Wait.received` processes."""
         raise NotImplementedError
 
     def _log_status(self, status: str) -> None:
@@ -113,7 +114,7 @@ class WaitingSensor(SkippingMixin, HookMixin, BaseSensorOperator, Generic[Outcom
 
     def _check_status(self, hook: RayAgentHook) -> OutcomeT:
         try:
-            outcome = self._wait.seen(self._read(hook), time.monotonic())
+            outcome = self._wait.received(self._read(hook), time.monotonic())
         except RayAgentError as error:
             outcome = self._wait.failed(error, time.monotonic())
         if outcome.status != self._logged_status:
@@ -128,7 +129,11 @@ class WaitingSensor(SkippingMixin, HookMixin, BaseSensorOperator, Generic[Outcom
             return self._conclude(outcome)
         self.log.info("Deferring: the triggerer waits from here on.")
         return self.defer(
-            trigger=self._trigger(max(float(self.poke_interval), 0.5), time.time() + self.timeout),
+            trigger=self._trigger(max(float(self.poke_interval), MIN_POLL_SECONDS), time.time() + self._time_limit()),
             method_name="execute_complete",
-            timeout=deferral_timeout(self.timeout),
+            timeout=deferral_timeout(self._time_limit()),
         )
+
+    def _time_limit(self) -> float:
+        """Return the seconds for which to wait."""
+        return time_limit(self.timeout, self.execution_timeout) if self.deferrable else self.timeout

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.client.answers import brief
-from airflow_provider_rayagent.client.errors import RayAgentError
+from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentNotFoundError
 from airflow_provider_rayagent.client.validation import validate_job_id
 from airflow_provider_rayagent.task_instance.state import ACTIVE_STATES, task_state
+from airflow_provider_rayagent.text.codes import Code, coded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from airflow_provider_rayagent.client.config import AgentConfig
 
 KILL_CONNECT_SECONDS = 1.0
 KILL_READ_SECONDS = 2.0
-STOP_FAILED = "Failed to stop job %s: %s"
+STOP_FAILED = coded(Code.STOP_FAILED, "Failed to stop job %s: %s")
 
 
 def state_if_ended(ti: Any, job_id: str, log: Any, *, deferred: bool = False) -> tuple[bool, str | None]:
@@ -29,21 +33,39 @@ def state_if_ended(ti: Any, job_id: str, log: Any, *, deferred: bool = False) ->
     if state not in ACTIVE_STATES:
         return True, state
     if deferred:
-        log.info("This trigger is ending but the task is still active (%s); not stopping job %s.", state, job_id)
+        log.info(
+            coded(Code.NOT_STOPPED, "This trigger is ending but the task is still active (%s); not stopping job %s."),
+            state,
+            job_id,
+        )
     else:
-        log.info("This process is ending but the task is still active (%s); not stopping job %s.", state, job_id)
+        log.info(
+            coded(Code.NOT_STOPPED, "This process is ending but the task is still active (%s); not stopping job %s."),
+            state,
+            job_id,
+        )
     return False, state
 
 
-def stop_job(config: AgentConfig, job_id: str, log: Any, why: str, *, hurry: bool = False) -> None:
+def stop_job(
+    config: AgentConfig,
+    job_id: str,
+    log: Any,
+    why: str,
+    *,
+    hurry: bool = False,
+    check: Callable[[Mapping[str, Any]], None] | None = None,
+) -> None:
     """Ask the agent to stop a job, over a connection of its own. A failure is logged, not raised.
 
     :param log: the task's logger.
     :param why: the reason, as the beginning of a log message.
     :param hurry: try once, with short timeouts, since Airflow escalates after 5 seconds
         (``WatchedSubprocess.kill`` in ``airflow/sdk/execution_time/supervisor.py``).
+    :param check: called with the job's details before; raises :class:`RayAgentError` if the job must not be stopped.
     """
     from airflow_provider_rayagent.client.blocking import BlockingAgent
+    from airflow_provider_rayagent.client.retry import MAX_TRIES
 
     log.info("%s; stopping job %s.", why, job_id)
     if hurry:
@@ -52,11 +74,16 @@ def stop_job(config: AgentConfig, job_id: str, log: Any, why: str, *, hurry: boo
             connect_timeout=min(config.connect_timeout, KILL_CONNECT_SECONDS),
             read_timeout=min(config.read_timeout, KILL_READ_SECONDS),
         )
-    call = config.service.stop_job(validate_job_id(job_id))
+    service, valid_id = config.service, validate_job_id(job_id)
+    tries = 1 if hurry else MAX_TRIES
     try:
         with BlockingAgent(config) as agent:
-            answer = agent.send(call, tries=1) if hurry else agent.send(call)
+            if check is not None:
+                # An agent does not know the details of a job in its queue.
+                with suppress(RayAgentNotFoundError):
+                    check(agent.send(service.get_job(valid_id), tries=tries))
+            answer = agent.send(service.stop_job(valid_id), tries=tries)
     except RayAgentError as error:
-        log.error(STOP_FAILED, job_id, error)  # noqa: TRY400
+        log.error(STOP_FAILED, job_id, error.detail)  # noqa: TRY400
     else:
         log.info("Stop of job %s requested; the response: %s", job_id, brief(answer, config.redact))

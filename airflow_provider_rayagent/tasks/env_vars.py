@@ -20,7 +20,7 @@ class EnvVars:
     :param connections: names of environment variables, each with the id of the Airflow connection whose URI is its
         value.
     :param templates: values with templates.
-    :param rendered: values that Airflow has rendered.
+    :param rendered: values without.
     """
 
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -31,27 +31,37 @@ class EnvVars:
     def hide(self, runtime_env: Any, *, rendered: bool) -> tuple[EnvVars, Any]:
         """Return these variables with the values of a runtime environment, which then has ``***`` for each.
 
-        A value that is not text, such as the output of another task, remains until Airflow has rendered it.
+        A value ``***`` is the one that was hidden before. A value that is not text, such as the output of another task,
+        remains until Airflow has rendered it.
 
         :param rendered: whether Airflow has rendered the templates in it.
         """
-        values = runtime_env.get("env_vars") if isinstance(runtime_env, Mapping) else None
-        if not isinstance(values, Mapping):
-            return self, runtime_env
         from airflow_provider_rayagent.text.redaction import REDACTED
 
-        texts = {name: value for name, value in values.items() if isinstance(value, str)}
-        hidden = {**runtime_env, "env_vars": {**values, **dict.fromkeys(texts, REDACTED)}}
-        if not rendered:
-            return replace(self, templates=texts), hidden
-        new = {name: text for name, text in texts.items() if text != REDACTED or name not in self.templates}
-        return replace(self, rendered={**self.rendered, **new}), hidden
+        values = runtime_env.get("env_vars") if isinstance(runtime_env, Mapping) else None
+        texts = {}
+        if isinstance(values, Mapping):
+            texts = {name: value for name, value in values.items() if isinstance(value, str)}
+            runtime_env = {**runtime_env, "env_vars": {**values, **dict.fromkeys(texts, REDACTED)}}
+        elif rendered and isinstance(runtime_env, str):
+            runtime_env = REDACTED  # A template that became text instead of a mapping, perhaps with values in it.
+        hidden = {name for name, text in texts.items() if text == REDACTED}
+        templates = {name: text for name, text in self.templates.items() if name in hidden}
+        done = {name: text for name, text in self.rendered.items() if name in hidden}
+        new = {name: text for name, text in texts.items() if name not in templates and name not in done}
+        if rendered:
+            return replace(self, templates=templates, rendered={**done, **new}), runtime_env
+        return replace(self, templates={**templates, **new}, rendered=done), runtime_env
 
-    def values(self, runtime_env: Any, render: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, str]:
+    def as_rendered(self) -> EnvVars:
+        """Return the same variables, none of whose values is a template."""
+        return replace(self, templates={}, rendered={**self.templates, **self.rendered})
+
+    def values(self, runtime_env: Any, render: Callable[[str], str]) -> dict[str, str]:
         """Return the variables with their values.
 
         :param runtime_env: the runtime environment that :meth:`hide` returned.
-        :param render: renders templates.
+        :param render: renders a template.
         :raises RayAgentInputError: if a variable or connection does not exist, or a name or value is invalid.
         """
         from airflow.sdk import BaseHook, Variable
@@ -59,7 +69,8 @@ class EnvVars:
         from airflow_provider_rayagent.client.submission import validate_env_vars
 
         hidden = runtime_env.get("env_vars") if isinstance(runtime_env, Mapping) else None
-        values = {**(hidden or {}), **render(dict(self.templates)), **self.rendered}
+        values = {**(hidden or {}), **self.rendered}
+        values |= {name: render(template) for name, template in self.templates.items()}
         for name, key in self.variables.items():
             values[name] = _found(lambda key=key: Variable.get(key), f"variable {key!r}")  # type: ignore[misc]
         for name, conn_id in self.connections.items():

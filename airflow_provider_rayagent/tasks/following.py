@@ -19,12 +19,14 @@ from airflow_provider_rayagent.client.validation import (
     validate_id,
     validate_protocol,
 )
+from airflow_provider_rayagent.client.waiting import MIN_POLL_SECONDS
 from airflow_provider_rayagent.exceptions import RayAgentError, RayAgentInputError, RayAgentJobFailedError
 from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, push_job_link
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.task_instance.log_files import LOG_STORAGES, LogStorage
 from airflow_provider_rayagent.tasks.hook import HookMixin
 from airflow_provider_rayagent.tasks.log_position import recall_position, save_position
+from airflow_provider_rayagent.text.lengths import MAX_LINE_LENGTH
 from airflow_provider_rayagent.text.storable import storable
 from airflow_provider_rayagent.triggers.outcome import Outcome, deferral_timeout
 
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 
 POLL_INTERVAL = 5.0
-MAX_LINE_LENGTH = 16_000
 RESULT_MARKERS = ("__SYNAPSE_RESULT_START__", "__SYNAPSE_RESULT_END__")
 """Markers of the platform's plugin runner around an action's result."""
 
@@ -83,6 +84,7 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
     operator_extra_links = (RayAgentJobLink(),)
     job_id: str
     _failed_error: type[RayAgentError] = RayAgentJobFailedError
+    _result_is_expected = True
 
     def __init__(
         self,
@@ -202,7 +204,7 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
             settings = tail_settings(
                 self.protocol,
                 start_by=self._start_deadline,
-                poll_interval=max(self._poll_seconds(), 0.5),
+                poll_interval=max(self._poll_seconds(), MIN_POLL_SECONDS),
                 missing_timeout=self.job_missing_timeout,
                 unreachable_timeout=self.agent_unreachable_timeout,
                 max_line_length=self.max_line_length,
@@ -218,6 +220,7 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
                 display=PresentSettings.from_json(self._display_settings()),
                 log_is_shown=self.forward_logs,
                 markers=self.result_markers if self.read_result else None,
+                result_is_expected=self._result_is_expected,
                 link=push_job_link(self, context),
                 owns=self.stop_job_on_kill,
                 failed_error=self._failed_error,
@@ -282,8 +285,7 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
 
     def _execute_deferred(self, context: Context) -> Any:
         task_job = self._ensure_task_job(context)
-        # Do not defer for a job that has ended: a task that resumes within about 5 seconds of its deferral can hit a
-        # race in Airflow's scheduler, which fails it.
+        # Do not defer for a job that has ended: the task could not resume at once (see task_instance/resuming.py).
         with self.hook:
             outcome = self._check_once(task_job)
         if outcome.end is not None:
@@ -316,7 +318,7 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
             rayagent_conn_id=self.rayagent_conn_id,
             forward_logs=self.forward_logs,
             protocol=self.protocol,
-            poll_interval=max(self._poll_seconds(), 0.5),
+            poll_interval=max(self._poll_seconds(), MIN_POLL_SECONDS),
             job_missing_timeout=self.job_missing_timeout,
             agent_unreachable_timeout=self.agent_unreachable_timeout,
             max_line_length=self.max_line_length,

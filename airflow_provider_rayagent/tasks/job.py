@@ -16,11 +16,12 @@ from airflow_provider_rayagent.exceptions import (
 )
 from airflow_provider_rayagent.metrics.job import JobMetrics
 from airflow_provider_rayagent.render.failure_kinds import kind_of_job
-from airflow_provider_rayagent.render.reasons import explain
+from airflow_provider_rayagent.render.reasons import code_of_job, explain
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tasks.observer import JobObserver
 from airflow_provider_rayagent.tasks.result import PrintedResult
 from airflow_provider_rayagent.tasks.stopper import JobStopper
+from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class TaskJob:
         *,
         display: PresentSettings | None = None,
         markers: tuple[str, str] | None = None,
+        result_is_expected: bool = True,
         position: LogPosition | None = None,
         owns: bool = False,
         log_is_shown: bool = True,
@@ -78,7 +80,7 @@ class TaskJob:
     ) -> TaskJob:
         """Create the job with its parts; parameters that are not listed above belong to these parts."""
         stopper = JobStopper(hook, job_id, log, ti, owns=owns)
-        result = None if markers is None else PrintedResult(hook, job_id, log, markers)
+        result = None if markers is None else PrintedResult(hook, job_id, log, markers, is_expected=result_is_expected)
         observer = JobObserver(
             hook,
             job_id,
@@ -98,11 +100,13 @@ class TaskJob:
         try:
             job = self.hook.get_job(self.job_id)
         except RayAgentError as error:
-            self.log.warning("Failed to read the details of job %s: %s", self.job_id, error)
+            self.log.warning(
+                coded(Code.DETAILS_UNRELIABLE, "Failed to read the details of job %s: %s"), self.job_id, error.detail
+            )
             return seen
         if job.get("status") != seen.get("status"):
             self.log.warning(
-                "Job %s ended as %s, but its status is %s now; ignoring the change.",
+                coded(Code.DETAILS_UNRELIABLE, "Job %s ended as %s, but its status is %s now; ignoring the change."),
                 self.job_id,
                 self._status(seen),
                 self._status(job),
@@ -138,7 +142,8 @@ class TaskJob:
         self.observer.metrics.ended(End.TIMED_OUT)
         self.stopper.stop(f"The task's {name} has expired")
         status = self._status(job) if job else "unknown"
-        raise error(f"Job {self.job_id} did not end within the {name} of {seconds:g} seconds; its status is {status}.")
+        text = f"Job {self.job_id} did not end within the {name} of {seconds:g} seconds; its status is {status}."
+        raise error(text if issubclass(error, RayAgentError) else coded(Code.JOB_TIMED_OUT, text))
 
     def _conclude_ended(self, job: Mapping[str, Any]) -> JobSummary:
         redact = self.hook.config.redact
@@ -152,7 +157,7 @@ class TaskJob:
         self.ti.xcom_push(key="return_value", value=storable(summary))
         reason = explain(job, self.job_id, log_is_shown=self.log_is_shown, link=self.link, redact=redact)
         kind = RayAgentJobStoppedError if status is JobStatus.STOPPED else self.failed_error
-        error = kind(reason)
+        error = kind(reason, code=code_of_job(job))
         error.failure_kind = kind_of_job(job)
         raise error
 

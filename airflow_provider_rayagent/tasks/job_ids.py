@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 MAX_BASE_ID = 90
 """Characters of an id that leaves room for a numeric suffix; the agent accepts 100."""
 _NAME_CHARS = 60
+_NUMBER = re.compile(r"-\d+\Z")
 
 
 def derived_id(key: Sequence[str], namespace: str = "") -> str:
@@ -50,3 +51,8 @@ def validate_base_id(job_id: object) -> str:
 def numbered(base_id: str, number: int) -> str:
     """Return the id of the ``number``-th job that a task starts, counted from 1."""
     return base_id if number == 1 else f"{base_id}-{number}"
+
+
+def without_number(job_id: str) -> str:
+    """Return the base id of a further job that a task started, see :func:`numbered`."""
+    return _NUMBER.sub("", job_id)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.exceptions import RayAgentInputError
 from airflow_provider_rayagent.task_instance.identity import TaskIdentity
+from airflow_provider_rayagent.text.codes import Code
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,5 +44,6 @@ def check_origin(job: Mapping[str, Any], job_id: str, context: Mapping[str, Any]
         return
     raise RayAgentInputError(
         f"Job {job_id} already exists and was not submitted by this task instance: its metadata does not name it. Set "
-        "a job_id that is unique per run, or leave it out."
+        "a job_id that is unique per run, or leave it out.",
+        code=Code.JOB_ID_TAKEN,
     )

@@ -115,7 +115,7 @@ class JobObserver:
             return ""
         if follower.end is End.TIMED_OUT:
             return f"reading them took more than {seconds:g} seconds"
-        return str(follower.error or "the job's log cannot be read")
+        return follower.error.detail if follower.error else "the job's log cannot be read"
 
     def forward(self, records: JobRecords, items: Sequence[Item]) -> None:
         """Write items to the task log."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.client.errors import RayAgentError
-from airflow_provider_rayagent.render.result import InvalidResultError, ResultFinder
+from airflow_provider_rayagent.render.result import InvalidResultError, NoResultError, ResultFinder
 from airflow_provider_rayagent.tail.lines import map_text
+from airflow_provider_rayagent.text.codes import Code, coded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,13 +20,17 @@ class PrintedResult:
 
     :param log: the task's logger.
     :param markers: start and end marker of the result.
+    :param is_expected: whether a job that prints none is worth a warning.
     """
 
-    def __init__(self, hook: RayAgentHook, job_id: str, log: Any, markers: tuple[str, str]) -> None:
+    def __init__(
+        self, hook: RayAgentHook, job_id: str, log: Any, markers: tuple[str, str], *, is_expected: bool = True
+    ) -> None:
         self._hook = hook
         self._job_id = job_id
         self._log = log
         self.markers = markers
+        self._is_expected = is_expected
         self._found: ResultFinder | None = None
         self._older: ResultFinder | None = None
         self._is_certain = False
@@ -59,15 +64,18 @@ class PrintedResult:
                 return self._found.value(redact)
         except InvalidResultError as error:
             if self._is_certain:
-                return self._warn_unusable(error)
+                return self._report_unusable(error)
         found = self._search_whole_log() or self._found or self._older or ResultFinder(self.markers)
         try:
             return found.value(redact)
         except InvalidResultError as error:
-            return self._warn_unusable(error)
+            return self._report_unusable(error)
 
-    def _warn_unusable(self, why: InvalidResultError) -> None:
-        self._log.warning("Cannot use the result of job %s: %s.", self._job_id, why)
+    def _report_unusable(self, why: InvalidResultError) -> None:
+        if isinstance(why, NoResultError) and not self._is_expected:
+            self._log.info("Job %s printed no result.", self._job_id)
+        else:
+            self._log.warning(coded(Code.NO_RESULT, "Cannot use the result of job %s: %s."), self._job_id, why)
 
     def _search_whole_log(self) -> ResultFinder | None:
         """Search the job's whole log; if it cannot be read, log a warning and return ``None``."""
@@ -76,6 +84,10 @@ class PrintedResult:
             for line in self._hook.tail_job_logs(self._job_id):
                 finder.feed(map_text(line, self._hook.config.redact))
         except RayAgentError as error:
-            self._log.warning("Cannot read the log of job %s to find its result: %s", self._job_id, error)
+            self._log.warning(
+                coded(Code.NO_RESULT, "Cannot read the log of job %s to find its result: %s"),
+                self._job_id,
+                error.detail,
+            )
             return None
         return finder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -12,6 +13,7 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentConnectionError,
     RayAgentError,
     RayAgentHTTPError,
+    RayAgentInputError,
     RayAgentNotFoundError,
     RayAgentResponseError,
 )
@@ -27,6 +29,7 @@ from airflow_provider_rayagent.exceptions import (
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tasks.following import POLL_INTERVAL, RayAgentJobFollowingMixin
 from airflow_provider_rayagent.tasks.job_ids import derived_id, numbered, validate_base_id
+from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
@@ -67,12 +70,13 @@ class RayAgentJobStartingOperator(RayAgentJobFollowingMixin):
     :param read_result: read the job's result between ``result_markers``; default on.
     :param stop_job_on_kill: stop the job when a user or ``execution_timeout`` ends the task; default on.
 
-    The arguments of :class:`~airflow_provider_rayagent.tasks.following.RayAgentJobFollowingMixin` control how the log
-    is shown, and whether the job is followed in the triggerer (``deferrable``).
+    The other arguments are those of ``RayAgentJobFollowingMixin``, and of every operator.
     """
 
     ui_color = "#e2f0d9"
     _failed_error = RayAgentRunFailedError
+    # Here ``read_result`` is the default, for jobs without a result as well.
+    _result_is_expected = False
 
     def __init__(
         self,
@@ -176,8 +180,6 @@ class RayAgentJobStartingOperator(RayAgentJobFollowingMixin):
         for number in count(1):
             job_id = numbered(base_id, number)
             job = self._get_settled_job(context, job_id)
-            if job is not None:
-                self._check_job(context, job_id, job)
             if job is None or self._is_reusable(job_id, job):
                 break
         return job_id, job
@@ -199,7 +201,7 @@ class RayAgentJobStartingOperator(RayAgentJobFollowingMixin):
         if self._is_killed:
             if self._task_job is not None:
                 self._task_job.stopper.wait()
-            raise RayAgentError(f"The task was killed while looking for its job {job_id}.")
+            raise RayAgentError(f"The task was killed while looking for its job {job_id}.", code=Code.START_UNKNOWN)
 
     def _use_job_id(self, context: Context, job_id: str) -> None:
         self.job_id, self._has_job_id = job_id, True
@@ -208,10 +210,15 @@ class RayAgentJobStartingOperator(RayAgentJobFollowingMixin):
     def _get_settled_job(self, context: Context, job_id: str) -> Mapping[str, Any] | None:
         """Return a job's details, after waiting for the effect of a stop that an earlier try may have requested."""
         job = self._get_job(job_id)
+        if job is not None:
+            self._check_job(context, job_id, job)
         if job is None or jobs.has_ended(job):
             return job
         self.log.info(
-            "Job %s of this task is %s; waiting up to %g s in case an earlier attempt requested a stop.",
+            coded(
+                Code.EXISTING_JOB,
+                "Job %s of this task is %s; waiting up to %g s in case an earlier attempt requested a stop.",
+            ),
             job_id,
             self._status(job),
             STOP_SECONDS,
@@ -234,15 +241,21 @@ class RayAgentJobStartingOperator(RayAgentJobFollowingMixin):
     def _is_reusable(self, job_id: str, job: Mapping[str, Any]) -> bool:
         status = self._status(job)
         if not jobs.has_ended(job):
-            self.log.info("Job %s of this task already exists (%s); attaching.", job_id, status)
+            self.log.info(
+                coded(Code.EXISTING_JOB, "Job %s of this task already exists (%s); attaching."), job_id, status
+            )
             return True
         if jobs.known_status(job) is JobStatus.SUCCEEDED and self.if_succeeded == "reuse":
-            self.log.info("Job %s of this task has already succeeded; reusing its result.", job_id)
+            self.log.info(
+                coded(Code.EXISTING_JOB, "Job %s of this task has already succeeded; reusing its result."), job_id
+            )
             return True
-        self.log.info("Job %s of this task ended as %s; starting a new job.", job_id, status)
+        self.log.info(coded(Code.EXISTING_JOB, "Job %s of this task ended as %s; starting a new job."), job_id, status)
         return False
 
     def _start(self, context: Context, task_job: TaskJob) -> TaskJob:
+        # Another task instance with the same job_id may start its job first.
+        task_job.stopper.check = partial(self._check_job, context, self.job_id)
         try:
             assigned = self._request_start(context)
         except RayAgentGPUUnavailableError as error:
@@ -250,16 +263,26 @@ class RayAgentJobStartingOperator(RayAgentJobFollowingMixin):
             detail = f"{error.detail.rstrip('.')}.{free}" if free else error.detail
             raise RayAgentGPUUnavailableError(detail, error.status_code) from None
         except (RayAgentConnectionError, RayAgentHTTPError, RayAgentResponseError) as error:
-            if getattr(error, "status_code", None) == CONFLICT:
-                self.log.info("Job %s already exists, started by an earlier request; attaching.", self.job_id)
+            if error.is_of_preparation:
+                raise
+            if error.status_code == CONFLICT:
+                self._check_existing(context)
+                self.log.info(
+                    coded(Code.EXISTING_JOB, "Job %s already exists, started by an earlier request; attaching."),
+                    self.job_id,
+                )
             elif is_outcome_unknown(error) or self._job_exists():
                 self._wait_until_known(task_job, error)
+                self._check_existing(context)
             else:
                 raise
         else:
             if assigned != self.job_id:
                 self.log.warning(
-                    "The agent assigned the job id %s instead of %s; another try will not find this job.",
+                    coded(
+                        Code.OTHER_JOB_ID,
+                        "The agent assigned the job id %s instead of %s; another try will not find this job.",
+                    ),
                     assigned,
                     self.job_id,
                 )
@@ -269,7 +292,19 @@ class RayAgentJobStartingOperator(RayAgentJobFollowingMixin):
             self.log.info("Started job %s: %s.", self.job_id, self._started_work())
         finally:
             task_job.stopper.on_job_started()
+        task_job.stopper.check = None
         return task_job
+
+    def _check_existing(self, context: Context) -> None:
+        """Check that the job that exists after the start request is this task's; if not, take back its id."""
+        job = self._get_job(self.job_id)
+        if job is None:
+            return  # A plugin's job in the agent's queue may be unknown to it.
+        try:
+            self._check_job(context, self.job_id, job)
+        except RayAgentInputError:
+            context["ti"].xcom_push(key=JOB_ID_KEY, value=storable(None))
+            raise
 
     def _required_amounts(self) -> dict[str, float]:
         """Return what the command of the job requires, by the names of :class:`Requirement`, as far as it is known."""
@@ -284,7 +319,7 @@ class RayAgentJobStartingOperator(RayAgentJobFollowingMixin):
         try:
             free = shown_free(self.hook.get_conn().send(self.hook.config.service.get_capacity()))
         except RayAgentError as error:
-            self.log.info("The free resources of the cluster are unknown: %s", error)
+            self.log.info("The free resources of the cluster are unknown: %s", error.detail)
             return asked
         return f"{asked} {free}".rstrip()
 
@@ -300,7 +335,11 @@ class RayAgentJobStartingOperator(RayAgentJobFollowingMixin):
 
     def _wait_until_known(self, task_job: TaskJob, start_error: RayAgentError) -> None:
         """Wait for a job after a start request with an unknown outcome."""
-        self.log.warning("Not known yet whether job %s was started: %s", self.job_id, start_error)
+        self.log.warning(
+            coded(Code.START_UNKNOWN, "Not known yet whether job %s was started: %s"),
+            self.job_id,
+            start_error.detail,
+        )
         until = time.monotonic() + self.job_missing_timeout
         while not self._job_exists():
             if time.monotonic() >= until:

@@ -9,6 +9,8 @@ from airflow_provider_rayagent.metrics.job import count_stop
 from airflow_provider_rayagent.task_instance.stopping import state_if_ended, stop_job
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 
 HANDLER_SECONDS = 1.0
@@ -33,6 +35,8 @@ class JobStopper:
         self._owns = owns
         self._stop_requested = False
         self._thread: threading.Thread | None = None
+        self.check: Callable[[Mapping[str, Any]], None] | None = None
+        """Raises :class:`RayAgentError` if a job with the id is not the task's own; ``None``: it is known to be."""
         self.task_is_killed = threading.Event()
         """Set when Airflow kills the task, which then keeps executing until SIGKILL: long waits must check this."""
 
@@ -67,7 +71,7 @@ class JobStopper:
         if not self._owns or self._stop_requested:
             return
         self._stop_requested = True
-        stop_job(self._hook.config, self._job_id, self._log, why, hurry=True)
+        stop_job(self._hook.config, self._job_id, self._log, why, hurry=True, check=self.check)
         count_stop(self._hook.rayagent_conn_id, "task_ended")
 
     def _stop_if_task_ended(self) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.task_instance.identity import TaskIdentity
+from airflow_provider_rayagent.text.codes import Code, coded
+from airflow_provider_rayagent.text.lengths import MAX_LINE_LENGTH
 from airflow_provider_rayagent.triggers.gaps import (
     MISSING_LINES,
     Gap,
@@ -89,14 +91,16 @@ class TriggersOfTry:
             task_job.log.info("The last lines of job %s:\n%s", task_job.job_id, text)
 
     def _forward(self, gap: Gap, outcome: Outcome, seconds: float) -> None:
-        from airflow_provider_rayagent.triggers.rayagent import MAX_LINE_LENGTH
-
         task_job = self._task_job
         if outcome.end in (End.JOB_MISSING, End.AGENT_UNREACHABLE, None):
-            why = str(outcome.error or "the job does not exist")
+            why = outcome.error.detail if outcome.error else "the job does not exist"
         else:
             task_job.log.info(
-                "Forwarding %s of job %s again: the log file of the triggerer that wrote them is not part of this log.",
+                coded(
+                    Code.TAKEN_OVER,
+                    "Forwarding %s of job %s again: the log file of the triggerer that wrote them is not part of this "
+                    "log.",
+                ),
                 gap,
                 task_job.job_id,
             )

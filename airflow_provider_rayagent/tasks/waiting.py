@@ -16,7 +16,8 @@ from airflow_provider_rayagent.client.transience import is_permanent
 from airflow_provider_rayagent.client.validation import validate_duration
 from airflow_provider_rayagent.exceptions import RayAgentWaitTimeoutError
 from airflow_provider_rayagent.tasks.hook import HookMixin
-from airflow_provider_rayagent.triggers.outcome import deferral_timeout
+from airflow_provider_rayagent.text.codes import Code
+from airflow_provider_rayagent.triggers.outcome import deferral_timeout, time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +64,7 @@ class RayAgentWaitingOperator(HookMixin, BaseOperator):
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralTimeout:
-            raise self._timed_out("No triggerer reported an outcome") from None
+            raise self._timed_out("No triggerer reported an outcome", code=Code.NO_TRIGGERER) from None
 
     def _wait(self, is_done: Callable[[], bool], describe: Callable[[], str]) -> None:
         """Poll until ``is_done`` returns true; retry after errors that are not permanent.
@@ -93,12 +94,18 @@ class RayAgentWaitingOperator(HookMixin, BaseOperator):
         """
         self.log.info("Deferring: the triggerer waits from here on.")
         self.defer(
-            trigger=make_trigger(time.time() + self.timeout),
+            trigger=make_trigger(time.time() + self._time_limit()),
             method_name="execute_complete",
             kwargs=kwargs,
-            timeout=deferral_timeout(self.timeout),
+            timeout=deferral_timeout(self._time_limit()),
         )
 
-    def _timed_out(self, what: str, error: RayAgentError | None = None) -> RayAgentWaitTimeoutError:
-        last_error = f" Last error: {error}" if error else ""
-        return RayAgentWaitTimeoutError(f"{what} after {self.timeout:g} seconds.{last_error}", 408)
+    def _time_limit(self) -> float:
+        """Return the seconds for which to wait."""
+        return time_limit(self.timeout, self.execution_timeout) if self.deferrable else self.timeout
+
+    def _timed_out(
+        self, what: str, error: RayAgentError | None = None, code: Code = Code.STILL_THERE
+    ) -> RayAgentWaitTimeoutError:
+        last_error = f" Last error: {error.detail}" if error else ""
+        return RayAgentWaitTimeoutError(f"{what} after {self._time_limit():g} seconds.{last_error}", 408, code=code)

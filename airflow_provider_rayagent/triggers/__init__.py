@@ -1,1 +1,1 @@
-"""Triggers. Public: ``rayagent`` and ``applications``; all else is internal."""
+"""Triggers. Public: ``rayagent``, ``applications`` and ``capacity``; all else is internal."""

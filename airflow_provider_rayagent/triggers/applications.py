@@ -22,7 +22,7 @@ __all__ = ["RayAgentServeApplicationTrigger"]
 
 
 class RayAgentServeApplicationTrigger(WaitTrigger[ApplicationOutcome]):
-    """Wait until a Serve application is RUNNING or gone, and fire one event: :meth:`ApplicationOutcome.to_event`.
+    """Wait until a Serve application is RUNNING or gone, and fire one event.
 
     All arguments are JSON primitives, and none is a secret.
 

@@ -16,7 +16,7 @@ __all__ = ["RayAgentCapacityTrigger"]
 
 
 class RayAgentCapacityTrigger(WaitTrigger[CapacityOutcome]):
-    """Wait until the cluster has enough free, and fire one event: :meth:`CapacityOutcome.to_event`.
+    """Wait until the cluster has enough free, and fire one event.
 
     All arguments are JSON primitives, and none is a secret.
 

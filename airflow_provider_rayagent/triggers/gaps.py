@@ -2,7 +2,7 @@
 
 A trigger writes to the log file of its triggerer. If this file is lost with the triggerer, its lines must be forwarded
 again. The trigger that takes over forwards a short gap. The worker that completes the task forwards a long one, since
-all triggers of a triggerer share 0.8 MB/s, and a worker writes a hundred times as much.
+all triggers of a triggerer share 0.8 MB/s, and a worker writes more than ten times as much.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.render.records import as_position
 from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
+from airflow_provider_rayagent.text.codes import Code, coded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,9 +21,10 @@ SHORT_GAP_CHARS = 8_000
 """The longest gap that a trigger forwards: a thousand triggers that take over at once need ten seconds for it."""
 MAX_GAPS = 8
 """Number of separate gaps; further ones are merged, which repeats the lines between them."""
-MISSING_LINES = (
+MISSING_LINES = coded(
+    Code.LINES_LOST,
     "The log of job %s is incomplete: %s were in the log file of a triggerer that stopped early, and cannot be "
-    "forwarded again: %s."
+    "forwarded again: %s.",
 )
 
 

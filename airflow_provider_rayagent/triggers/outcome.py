@@ -30,6 +30,11 @@ def deferral_timeout(seconds: float) -> timedelta:
     return timedelta(seconds=seconds + TIMEOUT_MARGIN)
 
 
+def time_limit(timeout: float, execution_timeout: timedelta | None) -> float:
+    """Return the seconds for which a deferred task may wait: Airflow applies ``execution_timeout`` in workers only."""
+    return min(timeout, execution_timeout.total_seconds()) if execution_timeout else timeout
+
+
 class JobEvent(TypedDict):
     """The event of :class:`RayAgentJobTrigger`. ``error`` is the value of :func:`error_to_json`."""
 

@@ -16,6 +16,7 @@ from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
 from airflow_provider_rayagent.task_instance.identity import TaskIdentity
 from airflow_provider_rayagent.task_instance.log_files import LogStorage, log_folder_id, storage_of
 from airflow_provider_rayagent.task_instance.state import is_from_archived_try
+from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.sanitization import sanitize
 from airflow_provider_rayagent.text.storable import storable
 from airflow_provider_rayagent.triggers.gaps import TakeOver, take_over
@@ -151,8 +152,11 @@ class PositionStore:
         if not self._failed and not is_from_archived_try(error):
             self._failed = True
             self._log.warning(
-                "Failed to save or read the position in the job's log; lines will be repeated if the triggerer "
-                "restarts: %s",
+                coded(
+                    Code.POSITION_NOT_SAVED,
+                    "Failed to save or read the position in the job's log; lines will be repeated if the triggerer "
+                    "restarts: %s",
+                ),
                 sanitize(str(error), length=MAX_ERROR),
             )
 

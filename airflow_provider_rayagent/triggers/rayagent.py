@@ -20,7 +20,10 @@ from airflow_provider_rayagent.render.record_builder import PresentSettings
 from airflow_provider_rayagent.render.records import JobRecords, as_position
 from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
 from airflow_provider_rayagent.tail.items import in_portions
+from airflow_provider_rayagent.task_instance.resuming import pause_until_resumable
 from airflow_provider_rayagent.task_instance.stopping import STOP_FAILED, state_if_ended, stop_job
+from airflow_provider_rayagent.text.codes import Code, coded
+from airflow_provider_rayagent.text.lengths import MAX_LINE_LENGTH
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 from airflow_provider_rayagent.triggers.gaps import MISSING_LINES, lines_shown
 from airflow_provider_rayagent.triggers.outcome import TIMEOUT_MARGIN, Outcome
@@ -42,8 +45,6 @@ if TYPE_CHECKING:
 __all__ = ["RayAgentJobTrigger"]
 
 
-MAX_LINE_LENGTH = 16_000
-"""Characters of a line in one record; a record of one megabyte would block the event loop for a second."""
 BATCH_SIZE = 500
 """Lines rendered without yielding to the event loop, which takes some milliseconds."""
 TAKE_OVER_SECONDS = 3.0
@@ -57,8 +58,7 @@ SILENT_SECONDS = 120.0
 class RayAgentJobTrigger(BaseTrigger):
     """Follow a Ray job: write its log to the task log, and fire one event when the job has ended.
 
-    The event's payload is :meth:`airflow_provider_rayagent.triggers.outcome.Outcome.to_event`. All arguments are JSON
-    primitives, and none is a secret.
+    All arguments are JSON primitives, and none is a secret.
 
     :param job_id: id of the job.
     :param rayagent_conn_id: the Airflow connection of the agent.
@@ -115,7 +115,7 @@ class RayAgentJobTrigger(BaseTrigger):
         self.log_storage = log_storage
         self.timeout_after: datetime | None = None
         """Set by the triggerer: the time at which Airflow ends the deferral."""
-        self._store: PositionStore | None = None
+        self._position_store: PositionStore | None = None
         self._redact: Redactor = NO_SECRETS
         self._fired = False
 
@@ -142,10 +142,12 @@ class RayAgentJobTrigger(BaseTrigger):
 
     async def run(self) -> AsyncGenerator[TriggerEvent, None]:
         """Follow the job, then fire the event and return at once: Airflow calls ``on_kill`` on triggers that linger."""
+        began = time.monotonic()
         try:
             outcome = await self._follow()
         except RayAgentError as error:
             outcome = Outcome(None, error=error)
+        await pause_until_resumable(began, self.task_instance)
         self._fired = True
         yield TriggerEvent(outcome.to_event(self._redact))  # type: ignore[no-untyped-call]
 
@@ -174,7 +176,10 @@ class RayAgentJobTrigger(BaseTrigger):
         if not has_ended:
             return
         if not await store.is_current_owner():
-            self.log.info("Another trigger follows job %s now; this one is ending without stopping it.", self.job_id)
+            self.log.info(
+                coded(Code.NOT_STOPPED, "Another trigger follows job %s now; this one is ending without stopping it."),
+                self.job_id,
+            )
             return
         for gap in store.gaps:
             self._warn_missing(gap, "no worker completes the task")
@@ -186,7 +191,7 @@ class RayAgentJobTrigger(BaseTrigger):
             async with self._hook() as hook:
                 config = (await hook.get_async_conn()).config
         except RayAgentError as error:
-            self.log.error(STOP_FAILED, self.job_id, error)  # noqa: TRY400
+            self.log.error(STOP_FAILED, self.job_id, error.detail)  # noqa: TRY400
             return
         await asyncio.to_thread(stop_job, config, self.job_id, self.log, why)
         count_stop(self.rayagent_conn_id, "task_ended")
@@ -268,7 +273,7 @@ class RayAgentJobTrigger(BaseTrigger):
         if found is None:
             return as_position(self.cursor)
         self.log.warning(
-            "Resuming at line %d of job %s after another triggerer. %s",
+            coded(Code.TAKEN_OVER, "Resuming at line %d of job %s after another triggerer. %s"),
             lines_shown(found.position) + 1,
             self.job_id,
             _describe_lost_lines(found),
@@ -282,7 +287,9 @@ class RayAgentJobTrigger(BaseTrigger):
         while clock.stalled:
             stalls = clock.stalls
             if await _is_replaced(clock, store):
-                self.log.info("Another triggerer has taken over job %s; this one pauses.", self.job_id)
+                self.log.info(
+                    coded(Code.TAKEN_OVER, "Another triggerer has taken over job %s; this one pauses."), self.job_id
+                )
                 await asyncio.sleep(SILENT_SECONDS)
                 clock()
                 stalls = clock.stalls

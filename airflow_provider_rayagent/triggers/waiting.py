@@ -11,6 +11,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_rayagent.client.errors import RayAgentError
 from airflow_provider_rayagent.client.waiting import FAST_POLL_SECONDS, OutcomeT, Wait, WaitResult
 from airflow_provider_rayagent.hooks.aio import RayAgentAsyncHook
+from airflow_provider_rayagent.task_instance.resuming import pause_until_resumable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -33,17 +34,19 @@ class WaitTrigger(BaseTrigger, Generic[OutcomeT]):
 
     async def run(self) -> AsyncGenerator[TriggerEvent, None]:
         """Wait, then fire the event."""
+        began = time.monotonic()
         try:
             outcome = await self._wait_for_outcome()
         except RayAgentError as error:
             outcome = self.outcome_type(WaitResult.AGENT_UNREACHABLE, None, error)
+        await pause_until_resumable(began, self.task_instance)
         yield TriggerEvent(outcome.to_event())  # type: ignore[no-untyped-call]
 
     def _make_wait(self, redact: Callable[[str], str]) -> Wait[OutcomeT]:
         raise NotImplementedError
 
     async def _read(self, hook: RayAgentAsyncHook) -> Any:
-        """Return what :meth:`Wait.seen` processes."""
+        """Return what :meth:`Wait.received` processes."""
         raise NotImplementedError
 
     def _log_status(self, status: str) -> None:
@@ -56,7 +59,7 @@ class WaitTrigger(BaseTrigger, Generic[OutcomeT]):
             while True:
                 left = None if self.deadline is None else self.deadline - time.time()
                 try:
-                    outcome = wait.seen(await self._read(hook), time.monotonic())
+                    outcome = wait.received(await self._read(hook), time.monotonic())
                 except RayAgentError as error:
                     outcome = wait.failed(error, time.monotonic())
                 if outcome.status != logged_status:
@@ -65,7 +68,7 @@ class WaitTrigger(BaseTrigger, Generic[OutcomeT]):
                 if outcome.result is not None:
                     return outcome
                 if left is not None and left <= 0:
-                    timed_out: OutcomeT = self.outcome_type(WaitResult.TIMED_OUT, outcome.seen, outcome.error)
+                    timed_out: OutcomeT = self.outcome_type(WaitResult.TIMED_OUT, outcome.summary, outcome.error)
                     return timed_out
                 pause = min(self.poll_interval, FAST_POLL_SECONDS) if wait.needs_fast_poll else self.poll_interval
                 await asyncio.sleep(pause if left is None else min(pause, left))

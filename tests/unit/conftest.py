@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.client.environment import CA_VARIABLES
-from tests.tail.figures import pytest_sessionfinish, pytest_terminal_summary, pytest_testnodedown
+from tests.tail.figures import load_profile, pytest_sessionfinish, pytest_terminal_summary, pytest_testnodedown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["pytest_sessionfinish", "pytest_terminal_summary", "pytest_testnodedown"]
 
+# Before the modules with random tests are imported.
+load_profile()
 _HOME = tempfile.TemporaryDirectory(prefix="airflow-home-")
 os.environ["AIRFLOW_HOME"] = _HOME.name
 
@@ -49,14 +51,17 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten pauses that no test is about."""
     from airflow_provider_rayagent.client import retry
     from airflow_provider_rayagent.tail import draining, live_stream, status
+    from airflow_provider_rayagent.task_instance import resuming
     from airflow_provider_rayagent.triggers import position, tasklog
 
     monkeypatch.setattr(retry, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(draining, "SETTLE_SECONDS", 0.05)
+    monkeypatch.setattr(draining, "FAILING_SECONDS", 2.0)
     monkeypatch.setattr(live_stream, "REOPEN_SECONDS", 0.1)
     monkeypatch.setattr(status, "MIN_GAP_SECONDS", 0.1)
     monkeypatch.setattr(position, "SAVE_SECONDS", 0.1)
     monkeypatch.setattr(tasklog, "BLIND_DRAIN_SECONDS", 0.0)
+    monkeypatch.setattr(resuming, "seconds_to_resume", lambda: 0.0)
 
 
 @pytest.fixture(scope="session", autouse=True)

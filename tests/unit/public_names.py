@@ -25,6 +25,8 @@ MODULES = (
     "policies.retry",
     "exceptions",
 )
+INTERNAL = {"follow_job"}
+"""Methods of the hooks that take or return internal objects, for the tasks and triggers of the provider."""
 
 
 def public_names() -> str:
@@ -47,8 +49,9 @@ def _of(name: str, value: Any) -> list[str]:
     makers = [kind.__init__ for kind in own if "__init__" in vars(kind)]  # type: ignore[misc]
     lines = [f"    {name}{_arguments(makers)}"]
     if ".hooks." in value.__module__:
-        methods = {each: method for kind in reversed(own) for each, method in vars(kind).items() if each[0] != "_"}
-        lines += [f"        {each}{_arguments([method])}" for each, method in methods.items() if callable(method)]
+        methods = {each: method for kind in reversed(own) for each, method in vars(kind).items() if callable(method)}
+        public = [name for name in methods if name[0] != "_" and name not in INTERNAL]
+        lines += [f"        {each}{_arguments([methods[each]])}" for each in public]
     return lines
 
 

@@ -42,6 +42,12 @@ class Supervisor:
         """Whether Airflow still finds both of them."""
         self.asked: list[str] = []
 
+    @property
+    def saved_lines(self) -> int:
+        """How many lines are before the position that a trigger saved last."""
+        cursors = [value["cursor"] for value in self.saved if isinstance(value, dict) and value.get("cursor")]
+        return int(cursors[-1]["lines"]) if cursors else 0
+
     async def asend(self, message: Any) -> Any:
         await asyncio.sleep(0)
         return self.send(message)

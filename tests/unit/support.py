@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from tests.scripted import ScriptedAgent
 
 TOKEN = "agent-s3cret-token"
-NO_AGENT = "http://127.0.0.1:1"
-"""A URL where nothing listens."""
 HOSTILE_IDS: list[Any] = [
     "",
     " ",
@@ -140,10 +138,14 @@ class TaskLog:
     def warnings(self) -> list[str]:
         return [entry["event"] for entry in self._entries if entry["log_level"] == "warning"]
 
-    def lines_of(self, text: str) -> list[str]:
-        """Return the messages that are lines of this job log, in the order in which they came."""
+    def lines_of(self, text: str, after: int = 0) -> list[str]:
+        """Return the lines of this job log, in the order in which they came; a slow machine joins some in a message.
+
+        :param after: the number of messages to leave out.
+        """
         lines = set(text.splitlines())
-        return [message for message in self.messages if message in lines]
+        messages = [message.split("\n") for message in self.messages[after:]]
+        return [line for message in messages if lines.issuperset(message) for line in message]
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import json
+import re
 import runpy
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from airflow_provider_rayagent.sensors.rayagent import (
     RayAgentJobSensor,
     RayAgentServeApplicationSensor,
 )
+from airflow_provider_rayagent.text.codes import Code
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "example_dags").glob("rayagent_*.py"))
@@ -77,6 +79,14 @@ def test_every_class_and_module_that_the_metadata_names_can_be_imported() -> Non
         importlib.import_module(name)
 
 
+def test_every_module_belongs_to_an_integration_that_is_described() -> None:
+    info = get_provider_info()
+    described = {each["integration-name"]: each["external-doc-url"] for each in info["integrations"]}
+    modules = [entry for kind in ("hooks", "operators", "sensors", "triggers") for entry in info[kind]]
+    assert {entry["integration-name"] for entry in modules} == described.keys()
+    assert described == {"Ray": "https://docs.ray.io/"}
+
+
 def test_the_connection_type_belongs_to_its_hook() -> None:
     [connection] = get_provider_info()["connection-types"]
     assert connection["hook-class-name"] == f"{RayAgentHook.__module__}.{RayAgentHook.__qualname__}"
@@ -89,7 +99,9 @@ def test_every_error_of_the_package_is_in_one_tree() -> None:
     for name in exceptions.__all__:
         error = getattr(exceptions, name)("so it is")
         assert isinstance(error, exceptions.RayAgentError)
-        assert str(error) == error.detail == "so it is"
+        assert str(error) == f"{error.code}: so it is"
+        assert error.detail == "so it is"
+        assert type(error).code in Code
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -106,6 +118,13 @@ def test_an_example_dag_can_be_read_without_an_agent(path: Path, monkeypatch: py
     assert [dag.dag_id for dag in dags] == [path.stem]
     dags[0].check_cycle()
     assert dags[0].tasks
+
+
+def test_the_readmes_dag_can_be_read() -> None:
+    [code] = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["train"].dag.tasks == [names["train"]]
 
 
 def imported_by(code: str) -> set[str]:

@@ -12,10 +12,11 @@ import pytest
 from airflow_provider_rayagent.cli import reach
 from airflow_provider_rayagent.cli.doctor import CHECKS
 from tests.scripted import Answer, Hold, Html, Job, Play, Refuse, ScriptedAgent
+from tests.stack.processes import NO_AGENT
 from tests.unit.certificates import Authority, TlsFront
 from tests.unit.cli.findings import TEXT, after, agent_with, examine, health, skipped, wrong
 from tests.unit.proxies import Proxy
-from tests.unit.support import NO_AGENT, TOKEN
+from tests.unit.support import TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -323,4 +324,4 @@ def test_an_invalid_connection_is_reported_like_by_other_commands(connect: Conne
     connect("", extra={})
     done = airflow("doctor")
     assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("The connection has no Service URL (host)")
+    assert done.err.startswith("RA-208: The connection has no Service URL (host)")

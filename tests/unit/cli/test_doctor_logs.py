@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from airflow_provider_rayagent.cli import streams
+from airflow_provider_rayagent.client.blocking_logs import open_stream
 from tests.scripted import Complete, Hold, Html, Job, Log, Open, Play, Refuse, Silence
 from tests.unit.cli.findings import TEXT, agent_with, examine, wrong
 from tests.unit.proxies import Proxy
 
 if TYPE_CHECKING:
+    from airflow_provider_rayagent.client.blocking import BlockingAgent
+    from airflow_provider_rayagent.client.blocking_logs import LogStream
+    from airflow_provider_rayagent.client.service import OpenLiveLog
     from tests.scripted import Step
     from tests.unit.cli.conftest import Airflow
     from tests.unit.support import Connect
@@ -44,21 +49,29 @@ def test_a_proxy_that_refuses_websocket(connect: Connect, airflow: Airflow) -> N
 
 
 @pytest.mark.parametrize(
-    ("step", "words"),
+    ("step", "words", "exceeded"),
     [
-        (Play(Silence()), "The stream cannot be opened: No answer from "),
-        (Play(Open(), Hold()), "No line came within 0.3 seconds, although the log has lines."),
-        (Html(502), "The stream cannot be opened: "),
-        (Play(Open(content_type="text/event-stream")), "The stream ended before the first line."),
+        (Play(Silence()), "The stream cannot be opened: No answer from ", "connect_timeout"),
+        (Play(Open(), Hold()), "No line came within 0.3 seconds, although the log has lines.", "STREAM_SECONDS"),
+        (Html(502), "The stream cannot be opened: ", None),
+        (Play(Open(content_type="text/event-stream")), "The stream ended before the first line.", None),
     ],
     ids=["head held back", "events held back", "refused", "cut off"],
 )
 def test_server_sent_events_that_are_buffered_or_refused(
-    step: Step, words: str, connect: Connect, airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+    step: Step, words: str, exceeded: str | None, connect: Connect, airflow: Airflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "STREAM_SECONDS", 0.3)
+    def open_impatiently(client: BlockingAgent, opening: OpenLiveLog) -> LogStream:
+        # Only here: the checks before must find everything right, however slow the machine is.
+        if opening.source == "http" and exceeded == "connect_timeout":
+            monkeypatch.setattr(client, "config", replace(client.config, connect_timeout=0.3))
+        elif opening.source == "http" and exceeded == "STREAM_SECONDS":
+            monkeypatch.setattr(streams, "STREAM_SECONDS", 0.3)
+        return open_stream(client, opening)
+
+    monkeypatch.setattr(streams, "open_stream", open_impatiently)
     with agent_with(Job(TEXT, status="RUNNING", sse=[step])) as agent:
-        connect(agent, extra={"connect_timeout": 0.3})
+        connect(agent)
         found = examine(airflow)
     assert list(wrong(found)) == ["SSE"]
     assert found["SSE"][1].startswith(words)

@@ -145,9 +145,7 @@ def test_an_unknown_job_is_reported(service: Any, command: tuple[str, ...], conn
     assert "404" in done.err
 
 
-def test_following_waits_for_a_job_in_the_agents_queue(
-    connect: Connect, airflow: Airflow, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_following_waits_for_a_job_in_the_agents_queue(connect: Connect, airflow: Airflow) -> None:
     answers: dict[str, list[Step]] = {"GET jobs/j1/": [Refuse(404), Refuse(404), DEFAULT]}
     with ScriptedAgent(Job("one\n"), answers=answers) as agent:
         connect(agent)
@@ -165,7 +163,10 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("steps", "words"),
-    [([Refuse(404)], "Job j1 does not exist."), ([DEFAULT, DEFAULT, Refuse(404)], "Job j1 no longer exists.")],
+    [
+        ([Refuse(404)], "RA-110: Job j1 does not exist."),
+        ([DEFAULT, DEFAULT, Refuse(404)], "RA-110: Job j1 no longer exists."),
+    ],
     ids=["unknown", "vanished"],
 )
 @pytest.mark.usefixtures("impatient")
@@ -185,7 +186,7 @@ def test_an_agent_that_goes_away_ends_the_following(connect: Connect, airflow: A
         connect(agent)
         done = airflow("logs", "-f", "j1")
     assert done.code == 5
-    assert done.err.splitlines()[-1].startswith("Nothing listens at ")
+    assert done.err.splitlines()[-1].startswith("RA-201: Nothing listens at ")
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -204,7 +205,7 @@ def test_a_job_is_stopped(service: Any, connect: Connect, airflow: Airflow) -> N
     [
         ("y\n", 0, 1, "Requested the stop of job j1."),
         ("n\n", 1, 0, "Cancelled."),
-        ("", 2, 0, "Nobody can confirm the stop, since stdin has ended: use --yes."),
+        ("", 2, 0, "RA-601: Nobody can confirm the stop, since stdin has ended: use --yes."),
     ],
 )
 def test_a_stop_is_to_be_confirmed(
@@ -250,4 +251,4 @@ def test_an_invalid_id_is_refused_before_anything_is_sent(
         done = airflow(*command, job_id)
         assert agent.requests == []
     assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("The job id ")
+    assert done.err.startswith("RA-601: The job id ")

@@ -9,8 +9,9 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from tests.scripted import Answer, Application, Job, Refuse, ScriptedAgent
+from tests.stack.processes import NO_AGENT
 from tests.unit.clusters import NODES, USED
-from tests.unit.support import NO_AGENT, TOKEN
+from tests.unit.support import TOKEN
 
 if TYPE_CHECKING:
     from tests.scripted import Step
@@ -62,6 +63,26 @@ def test_text_of_a_job_is_shown_as_it_is_but_for_secrets_and_control_characters(
             out = airflow("jobs", "-o", output).out
             assert "python [bold]x[/bold] :smile: *** " in out
             assert "\x1b[2J" not in out
+
+
+def test_a_list_and_a_stop_show_no_secret_of_a_job(connect: Connect, airflow: Airflow) -> None:
+    secret = "hunter2-secret"
+    details = {"runtime_env": {"env_vars": {"KEY": secret}}, "metadata": {"airflow_masked_env_vars": '["KEY"]'}}
+    long = f"python train.py {'x' * 175} {TOKEN}"
+    found = [
+        job("j1", 1, "RUNNING", entrypoint=f"train --key {secret}", details=details),
+        job("j2", 2, entrypoint=long),
+    ]
+    with ScriptedAgent(*found) as agent:
+        connect(agent)
+        listed = [airflow("jobs", "-o", output).out for output in ("table", "plain", "json")]
+        stopped = airflow("stop", "j1", "--yes")
+    for out in (*listed, stopped.out, stopped.err):
+        assert secret not in out
+        # The end of the entrypoint is cut off in the middle of the token.
+        assert TOKEN[:6] not in out
+    assert "train --key ***" in listed[2]
+    assert "train --key ***" in stopped.err
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -136,7 +157,7 @@ def test_an_agent_that_does_not_tell_its_resources_is_reported(connect: Connect,
         connect(agent)
         done = airflow("gpus")
     assert (done.code, done.out) == (6, "")
-    assert done.err.startswith("The agent does not report the resources of its cluster")
+    assert done.err.startswith("RA-209: The agent does not report the resources of its cluster")
 
 
 @pytest.mark.parametrize("command", ["jobs", "nodes", "gpus", "apps"])
@@ -164,6 +185,6 @@ def test_what_is_wrong_with_the_connection_is_told(connect: Connect, airflow: Ai
     connect("", "empty")
     away, empty, none = (airflow("jobs", "--conn-id", name) for name in ("away", "empty", "none"))
     assert (away.code, empty.code, none.code) == (5, 2, 2)
-    assert away.err.startswith("Nothing listens at ")
-    assert empty.err.startswith("The connection has no Service URL (host)")
+    assert away.err.startswith("RA-201: Nothing listens at ")
+    assert empty.err.startswith("RA-208: The connection has no Service URL (host)")
     assert none.err == "There is no connection none: create it, or name another one with --conn-id.\n"

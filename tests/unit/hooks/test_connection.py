@@ -13,7 +13,8 @@ from airflow_provider_rayagent.exceptions import RayAgentConfigError, RayAgentCo
 from airflow_provider_rayagent.hooks.connection import config_from_connection
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 from tests.scripted import Answer, Job, Refuse, ScriptedAgent
-from tests.unit.support import NO_AGENT, TOKEN, task_log
+from tests.stack.processes import NO_AGENT
+from tests.unit.support import TOKEN, task_log
 
 if TYPE_CHECKING:
     from tests.unit.support import Connect

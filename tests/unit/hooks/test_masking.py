@@ -14,8 +14,9 @@ from airflow.sdk.execution_time.comms import _ResponseFrame
 
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook
 from tests.scripted import Job, ScriptedAgent
+from tests.stack.processes import NO_AGENT
 from tests.stack.watch import PATIENCE
-from tests.unit.support import NO_AGENT, TOKEN
+from tests.unit.support import TOKEN
 from tests.unit.token_files import MountedToken
 
 if TYPE_CHECKING:

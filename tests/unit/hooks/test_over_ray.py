@@ -21,7 +21,7 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentTimeoutError,
 )
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
-from tests.scripted import DEFAULT, Answer, Application, Html, Job, ScriptedAgent, ray_dialect
+from tests.scripted import DEFAULT, Answer, Application, Html, Job, Play, Reset, ScriptedAgent, ray_dialect
 from tests.unit.support import HOSTILE_IDS, TOKEN
 
 if TYPE_CHECKING:
@@ -344,7 +344,7 @@ def test_a_job_that_fails_to_delete_is_told_with_its_last_words(ask: Ask, use: A
         with pytest.raises(RayAgentServerError) as caught:
             ask("delete_serve_application", "app")
         job_id = submitted(agent)["submission_id"]
-    assert str(caught.value) == (
+    assert caught.value.detail == (
         f"Ray job {job_id} did not delete Serve application 'app': "
         "ray.serve.exceptions.RayServeException: no Serve for ***"
     )
@@ -364,16 +364,22 @@ def test_an_application_that_stays_is_told_with_the_job(status: str, ask: Ask, u
 
 
 @pytest.mark.usefixtures("_hasty")
-def test_a_taken_submission_id_is_a_conflict(ask: Ask, use: Any) -> None:
-    step = ray_dialect.error(
-        500, ray_dialect.TRACEBACK.format(error="ValueError: Job with submission_id x already exists")
-    )
-    with ray(applications=[Application()], answers={SUBMIT: [step, DEFAULT]}) as agent:
+@pytest.mark.parametrize("lost", [Play(Reset()), Answer(503, "busy"), Answer(504, "timed out")])
+def test_an_application_is_deleted_by_one_job_if_the_first_answer_is_lost(
+    lost: Answer | Play, ask: Ask, use: Any
+) -> None:
+    with ray(applications=[Application(), Application("other")]) as agent:
+
+        def lose(request: Request) -> Answer | Play:
+            ray_dialect.usual(agent, request)
+            return lost
+
         use(agent)
-        with pytest.raises(RayAgentHTTPError, match="POST /api/jobs/ answered 500: ValueError") as caught:
-            ask("delete_serve_application", "app")
-        assert caught.value.status_code == 409
-        assert len(agent.of(SUBMIT)) == 1
+        agent.answers[SUBMIT] = [lose, DEFAULT]
+        assert ask("delete_serve_application", "app") is None
+        first, second = agent.of(SUBMIT)
+        assert first.body == second.body
+        assert list(agent.jobs) == [json.loads(first.body)["submission_id"]]
 
 
 def test_a_job_has_a_page_in_the_dashboard(use: Any) -> None:

@@ -115,9 +115,10 @@ def test_a_run_that_may_have_been_received_is_never_sent_again(
     method: str, arguments: tuple[str, ...], route: str, fault: Step, error: Any, ask: Ask, connect: Connect
 ) -> None:
     with ScriptedAgent(answers={route: [fault, Answer(200, {})]}) as agent:
-        connect(agent, extra={"read_timeout": 0.3})
+        connect(agent, extra={"read_timeout": 0.3} if error is RayAgentTimeoutError else {})
         with pytest.raises(error):
             ask(method, *arguments)
+        agent.wait_until(lambda: agent.of(route))
         assert len(agent.of(route)) == 1
 
 

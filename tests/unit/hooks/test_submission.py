@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from airflow_provider_rayagent.client.packing import pack
 from airflow_provider_rayagent.exceptions import RayAgentHTTPError, RayAgentInputError
 from airflow_provider_rayagent.hooks import submission
 from tests.scripted import DEFAULT, Answer, Play, Reset, ScriptedAgent
+from tests.unit.client.trees import contents_of
 from tests.unit.support import task_log
 
 if TYPE_CHECKING:
@@ -50,6 +52,13 @@ def test_a_package_is_sent_whole_and_once(ask: Callable[..., Any], ray: Scripted
     assert sent.headers["content-length"] == str(len(body))
     assert "transfer-encoding" not in sent.headers
     assert uris == {f"gcs://{route.rpartition('/')[2]}"}
+
+
+def test_what_is_excluded_is_not_sent(ask: Callable[..., Any], ray: ScriptedAgent, folder: Path) -> None:
+    (folder / "main.py").write_text("print(1)\n")
+    ask("upload_working_dir", folder, excludes=["*.bin"])
+    [package] = ray.packages.values()
+    assert contents_of(io.BytesIO(package)) == {"main.py": b"print(1)\n"}
 
 
 @pytest.mark.parametrize("failure", [Play(Reset()), Answer(503, "busy"), Answer(502, "<html>bad</html>")])

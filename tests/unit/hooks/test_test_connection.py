@@ -8,7 +8,8 @@ import pytest
 
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 from tests.scripted import Answer, Html, Play, Redirect, Refuse, Reset, ScriptedAgent, Silence, Step, ray_dialect
-from tests.unit.support import NO_AGENT, TOKEN, named
+from tests.stack.processes import NO_AGENT
+from tests.unit.support import TOKEN, named
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -189,9 +190,13 @@ def test_a_redirect_elsewhere_is_told(connect: Connect) -> None:
     assert "https://login.example/" in words
 
 
-@pytest.mark.parametrize(("step", "words"), [(Play(Reset()), "failed"), (Play(Silence()), "No answer")])
-def test_an_agent_that_does_not_answer_is_told(step: Step, words: str, connect: Connect) -> None:
-    good, said = health(connect, step, extra={"read_timeout": 0.1})
+@pytest.mark.parametrize(
+    ("step", "words", "extra"),
+    [(Play(Reset()), "failed", {}), (Play(Silence()), "No answer", {"read_timeout": 0.1})],
+    ids=["reset", "silence"],
+)
+def test_an_agent_that_does_not_answer_is_told(step: Step, words: str, extra: dict[str, Any], connect: Connect) -> None:
+    good, said = health(connect, step, extra=extra)
     assert not good
     assert words in said
 

@@ -11,8 +11,9 @@ from airflow_provider_rayagent.exceptions import RayAgentConfigError, RayAgentJo
 from airflow_provider_rayagent.links.rayagent import RayAgentJobLink
 from airflow_provider_rayagent.operators.rayagent import RayAgentStopJobOperator
 from tests.scripted import Job, ScriptedAgent
+from tests.stack.processes import NO_AGENT
 from tests.unit.sensors.factory import make_sensor
-from tests.unit.support import NO_AGENT, TaskInstance, make_context
+from tests.unit.support import TaskInstance, make_context
 
 if TYPE_CHECKING:
     from tests.unit.support import Connect
@@ -111,6 +112,7 @@ def test_a_connection_that_cannot_be_used_or_is_not_there_gives_no_link(connect:
         ("https://ray.example.com/{cluster}/{job_id}", "{cluster}"),
         ("https://ray.example.com/{}/{job_id}", "{}"),
         ("https://me:s3cret@ray.example.com/{job_id}", "a user name or password"),
+        ("https://me:s3cret/3@ray.example.com/{job_id}", "a user name or password"),
     ],
 )
 def test_a_bad_template_is_told_when_a_link_is_asked_for(template: object, words: str) -> None:

@@ -26,11 +26,13 @@ from tests.scripted import (
     ScriptedAgent,
     SetStatus,
     Sleep,
+    WaitForStream,
 )
+from tests.stack.processes import NO_AGENT
 from tests.stack.watch import wait_until
 from tests.unit.sensors.deferral import WAYS
 from tests.unit.supervisor import supervise
-from tests.unit.support import NO_AGENT, make_context
+from tests.unit.support import make_context
 from tests.unit.triggers.driver import make_trigger, running
 
 if TYPE_CHECKING:
@@ -49,8 +51,8 @@ both_ways = pytest.mark.parametrize("mode", list(WAYS))
 
 
 def make_job(status: str = "SUCCEEDED", **overrides: Any) -> Job:
-    """Return a job that writes the text within a moment, and ends."""
-    timeline = [Sleep(0.2), Grow(TEXT), Sleep(0.6), SetStatus(status)]
+    """Return a job that is followed before its end."""
+    timeline = [WaitForStream(), Grow(TEXT), Sleep(0.6), SetStatus(status)]
     return Job(**{"status": "RUNNING", "timeline": timeline, **overrides})
 
 
@@ -65,6 +67,14 @@ def follow(monkeypatch: pytest.MonkeyPatch) -> FollowJob:
             WAYS[mode](context["ti"], context, **{"poke_interval": 0.1, **overrides})
 
     return followed
+
+
+def count_streams(agent: ScriptedAgent) -> int:
+    """Return how many streams of job j1 were opened.
+
+    One more than were needed if the status that was requested before the job's end arrives after that of the stream.
+    """
+    return len(agent.of("WS")) + len(agent.of("GET jobs/j1/logs/stream/"))
 
 
 def received(statsd: StatsdListener, metric: names.Metric, count: int = 1, **tags: str) -> list[Sample]:
@@ -97,6 +107,7 @@ def test_a_job_that_succeeds(mode: str, statsd: StatsdListener, connect: Connect
         began = time.monotonic()
         follow(mode)
         ended = time.monotonic()
+        streams = count_streams(agent)
     tags = {"conn_id": "rayagent_default", "mode": mode}
     (end,) = received(statsd, names.JOB_ENDS)
     assert (end.value, end.tags) == (1, {**tags, "status": "SUCCEEDED"})
@@ -106,7 +117,9 @@ def test_a_job_that_succeeds(mode: str, statsd: StatsdListener, connect: Connect
     for metric in (names.LINE_LAG, names.END_DELAY):
         (value,) = statsd.values(metric.name, **tags)
         assert 0 <= value <= (ended - began) * 1000
-    for metric in (names.RECONNECTS, names.UNREADABLE_LOGS, names.STOPS):
+    reconnects = statsd.total(names.RECONNECTS.name)
+    assert reconnects == statsd.total(names.RECONNECTS.name, cause="complete", **tags) == streams - 1
+    for metric in (names.UNREADABLE_LOGS, names.STOPS):
         assert statsd.samples(metric.name) == []
 
 
@@ -179,8 +192,13 @@ def test_a_reconnect_has_a_cause(
     with ScriptedAgent(Job(TEXT, "RUNNING", ws=[step, ENDS], sse=[ENDS])) as agent:
         connect(agent)
         follow(mode)
-    received(statsd, names.RECONNECTS, cause=cause, mode=mode)
-    assert statsd.total(names.RECONNECTS.name) == 1
+        streams = count_streams(agent)
+    # The last one. On a slow machine, one sample counts several reconnects.
+    received(statsd, names.JOB_ENDS, mode=mode)
+    assert statsd.total(names.RECONNECTS.name) == streams - 1
+    completed = streams - 1 if cause == "complete" else streams - 2
+    assert statsd.total(names.RECONNECTS.name, cause="complete", mode=mode) == completed
+    assert statsd.samples(names.RECONNECTS.name, cause=cause, mode=mode) != []
     assert statsd.total(names.LINES.name) == TEXT.count("\n")
 
 
@@ -189,7 +207,8 @@ def test_a_log_that_cannot_be_read_counts_once(
     mode: str, statsd: StatsdListener, connect: Connect, follow: FollowJob
 ) -> None:
     refused: list[Step] = [Refuse(500)]
-    with ScriptedAgent(make_job(ws=refused, sse=refused, full=refused)) as agent:
+    ends = [Sleep(0.6), SetStatus("SUCCEEDED")]
+    with ScriptedAgent(make_job(timeline=ends, ws=refused, sse=refused, full=refused)) as agent:
         connect(agent)
         follow(mode)
     received(statsd, names.JOB_ENDS, status="SUCCEEDED")

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.tasks import starting
+from tests.scripted import ScriptedAgent
 from tests.unit.both_ways import execute
+from tests.unit.operators import submissions
 from tests.unit.operators.plugin_runs import make_operator
 from tests.unit.supervisor import supervise
 from tests.unit.support import make_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tests.unit.support import Connect
 
 
 @pytest.fixture(autouse=True)
@@ -32,3 +36,12 @@ def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Call
         return execute(lambda: make_operator(deferrable=request.param == "deferred", **options), context)
 
     return executed
+
+
+@pytest.fixture
+def ray(connect: Connect) -> Any:
+    """Ray's dashboard, which starts the job that is submitted."""
+    with ScriptedAgent(service="ray") as server:
+        connect(server, extra={"service": "ray"}, password="")
+        server.answers[submissions.SUBMIT] = [submissions.starting(server)]
+        yield server

@@ -1,4 +1,4 @@
-"""What the tests of the operator that runs a plugin share."""
+"""What the tests of the operators that start jobs share."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.operators.rayagent import RayAgentRunPluginOperator
 from airflow_provider_rayagent.tasks.job_ids import derived_id
-from tests.scripted import Action, Answer, Grow, Job, Play, ScriptedAgent, SetStatus, Sleep
+from tests.scripted import Action, Answer, Grow, Job, Play, ScriptedAgent, SetStatus, Sleep, WaitFor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.scripted import Request
+    from tests.unit.support import TaskLog
 
 
 RUN = "POST plugin_releases/train@1.0/run/"
@@ -37,3 +38,8 @@ def starting(
         return then[0] if then else Answer(200, {"job_id": job_id})
 
     return start
+
+
+def until_attached(log: TaskLog) -> WaitFor:
+    """Return what waits until the operator has found its job running and follows it."""
+    return WaitFor(lambda: any("already exists" in message for message in log.messages))

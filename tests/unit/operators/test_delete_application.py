@@ -183,6 +183,12 @@ def test_a_bad_argument_is_refused_when_the_dag_is_read(overrides: dict[str, Any
         make_operator(**overrides)
 
 
+def test_an_unknown_choice_is_refused_with_the_choices() -> None:
+    with pytest.raises(RayAgentInputError) as caught:
+        make_operator(if_missing="never")
+    assert caught.value.detail == "Unknown if_missing 'never': use one of succeed, skip, fail."
+
+
 def test_the_name_and_the_connection_are_templates(connect: Connect) -> None:
     with ScriptedAgent(applications=[Application("canary-7")]) as agent:
         connect(agent, "team_a")

@@ -17,8 +17,9 @@ from airflow_provider_rayagent.exceptions import (
 from airflow_provider_rayagent.task_instance.identity import job_key
 from airflow_provider_rayagent.tasks.job_ids import MAX_BASE_ID, derived_id
 from tests.scripted import Job, ScriptedAgent
+from tests.stack.processes import NO_AGENT
 from tests.unit.operators.plugin_runs import ROOT, RUN, make_operator, starting
-from tests.unit.support import NO_AGENT, LoopTaskInstance, StateStore, TaskInstance, make_context
+from tests.unit.support import LoopTaskInstance, StateStore, TaskInstance, make_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,9 +22,24 @@ from airflow_provider_rayagent.exceptions import (
 )
 from airflow_provider_rayagent.tasks import starting as job_starting
 from airflow_provider_rayagent.tasks.job_ids import MAX_BASE_ID
-from tests.scripted import Action, Answer, Do, Grow, Html, Job, Play, Refuse, Reset, ScriptedAgent, SetStatus, Sleep
+from tests.scripted import (
+    Action,
+    Answer,
+    Do,
+    Grow,
+    Html,
+    Job,
+    Play,
+    Refuse,
+    Reset,
+    ScriptedAgent,
+    SetStatus,
+    Sleep,
+    WaitFor,
+)
+from tests.stack.watch import PATIENCE
 from tests.unit.clusters import NODES, USED
-from tests.unit.operators.plugin_runs import PRINTED, ROOT, RUN, make_operator, starting
+from tests.unit.operators.plugin_runs import PRINTED, ROOT, RUN, make_operator, starting, until_attached
 from tests.unit.supervisor import supervise
 from tests.unit.support import StateStore, TaskInstance, make_context, named, task_log
 
@@ -87,9 +102,10 @@ def test_the_id_and_the_link_are_known_before_the_agent_is_asked(run: Callable[.
 
 
 def test_a_job_that_runs_already_is_followed_and_no_other_is_started(run: Callable[..., Any], connect: Connect) -> None:
-    job = Job("", "RUNNING", ROOT, timeline=[Sleep(0.6), Grow(PRINTED), SetStatus("SUCCEEDED")])
+    job = Job("", "RUNNING", ROOT)
     with ScriptedAgent(job) as agent, task_log() as log:
         connect(agent)
+        job.timeline = [until_attached(log), Grow(PRINTED), SetStatus("SUCCEEDED")]
         assert run()["result"] == {"loss": 0.5}
         assert agent.of("POST") == []
     assert log.lines_of(PRINTED) == PRINTED.splitlines()
@@ -103,6 +119,15 @@ def test_the_result_of_a_job_that_has_succeeded_is_taken(run: Callable[..., Any]
         assert agent.of("POST") == []
     assert any("has already succeeded" in message for message in log.messages)
     assert not any("waiting up to" in message for message in log.messages)
+
+
+def test_a_job_that_prints_no_result_is_no_reason_for_a_warning(run: Callable[..., Any], connect: Connect) -> None:
+    job = Job("x\n", "RUNNING", ROOT, timeline=[Sleep(0.6), SetStatus("SUCCEEDED")])
+    with ScriptedAgent(job) as agent, task_log() as log:
+        connect(agent)
+        assert run()["result"] is None
+    assert f"Job {ROOT} printed no result." in log.messages
+    assert not any("result" in warning for warning in log.warnings)
 
 
 @pytest.mark.parametrize(
@@ -130,13 +155,17 @@ def test_after_jobs_that_do_not_count_a_new_one_is_started(
     assert len([message for message in log.messages if "starting a new job" in message]) == len(earlier)
 
 
-def test_a_job_that_is_just_being_stopped_does_not_count(run: Callable[..., Any], connect: Connect) -> None:
-    job = Job("", "RUNNING", ROOT, timeline=[Sleep(0.15), SetStatus("STOPPED")])
+def test_a_job_that_is_just_being_stopped_does_not_count(
+    run: Callable[..., Any], connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_starting, "STOP_SECONDS", PATIENCE)
+    job = Job("", "RUNNING", ROOT)
     with ScriptedAgent(job) as agent, task_log() as log:
         connect(agent)
+        job.timeline = [WaitFor(lambda: len(agent.of(f"GET jobs/{ROOT}/")) > 1), SetStatus("STOPPED")]
         agent.answers[RUN] = [starting(agent)]
         assert run()["submission_id"] == f"{ROOT}-2"
-    assert log.messages[0].startswith(f"Job {ROOT} of this task is RUNNING; waiting up to 0.3 s")
+    assert log.messages[0].startswith(f"RA-609: Job {ROOT} of this task is RUNNING; waiting up to {PATIENCE:g} s")
 
 
 @pytest.mark.parametrize("lost", [Play(Reset()), Refuse(502), Refuse(504), Html(200)], ids=named)
@@ -355,7 +384,7 @@ def test_the_next_job_of_a_task_takes_neither_the_place_nor_the_result_of_the_on
             run(context=make_context(task_state_store=store), resume_log=True)
         first = len(log.messages)
         details = run(context=make_context(TaskInstance(2), task_state_store=store), resume_log=True)
-        told = [message for message in log.messages[first:] if message in text.splitlines()]
+        told = log.lines_of(text, after=first)
     assert told == text.splitlines()
     assert details["result"] == (2 if printed else None)
 
@@ -376,15 +405,15 @@ def printing(agent: ScriptedAgent, text: str) -> Callable[[Request], Answer]:
 def test_a_kill_while_a_job_that_runs_is_looked_at_stops_it_and_starts_no_other(
     owns: bool, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_starting, "STOP_SECONDS", 60.0)
+    monkeypatch.setattr(job_starting, "STOP_SECONDS", PATIENCE)
     ti = TaskInstance(2)
     supervise(ti, monkeypatch).state = "failed"
     job = Job("", "RUNNING", ROOT, stop_delay=0.1)
     with ScriptedAgent(job) as agent:
         connect(agent)
         operator = make_operator(stop_job_on_kill=owns)
-        killer = threading.Timer(0.3, operator.on_kill)
-        killer.start()
+        killer = threading.Thread(target=operator.on_kill)
+        job.timeline = [WaitFor(lambda: len(agent.of(f"GET jobs/{ROOT}/")) > 1), Do(killer.start)]
         with pytest.raises(RayAgentError, match="task was killed"):
             operator.execute(make_context(ti))
         killer.join()

@@ -27,6 +27,7 @@ from tests.unit.both_ways import execute
 from tests.unit.support import HOSTILE_IDS, TOKEN, make_context, named, task_log
 
 if TYPE_CHECKING:
+    from tests.scripted import Request
     from tests.unit.support import Connect
 
 GET = "GET jobs/j1/"
@@ -49,11 +50,17 @@ def run(**overrides: Any) -> Any:
 
 
 def test_a_running_job_is_stopped_and_waited_for(connect: Connect) -> None:
-    with ScriptedAgent(Job(status="RUNNING", stop_delay=0.3), token=TOKEN) as agent, task_log() as log:
+    def stop(request: Request) -> None:
+        if request.ended and len(agent.of(GET)) == 4:
+            job.set_status("STOPPED")
+
+    job = Job(status="RUNNING", stop_delay=PATIENCE)
+    with ScriptedAgent(job, token=TOKEN) as agent, task_log() as log:
         connect(agent)
+        agent.on_request = stop
         assert run() == {"job_id": "j1", "status": "STOPPED", "stop_requested": True}
-        assert agent.jobs["j1"].stop_calls == 1
-        assert len(agent.of(GET)) > 3
+        assert job.stop_calls == 1
+        assert len(agent.of(GET)) == 5
         agent.wait_until(lambda: agent.open_connections == 0)
     assert any("Stop of job j1 requested; its status was RUNNING" in message for message in log.messages)
     assert any("Job j1 is STOPPED" in message for message in log.messages)
@@ -168,7 +175,7 @@ def test_a_job_that_vanishes_while_it_is_waited_for_is_done(connect: Connect) ->
         connect(agent)
         with task_log() as log:
             assert run() == {"job_id": "j1", "status": None, "stop_requested": True}
-    assert log.warnings == ["Job j1 no longer exists."]
+    assert log.warnings == ["RA-110: Job j1 no longer exists."]
 
 
 def test_a_refused_stop_of_a_job_that_goes_on_is_an_error(connect: Connect) -> None:

@@ -93,7 +93,7 @@ def test_a_job_that_vanishes_while_it_is_waited_for_is_done(connect: Connect, mo
         connect(agent)
         with task_log() as log:
             assert run_deferred() == {**DONE, "status": None}
-    assert "Job j1 no longer exists." in log.warnings
+    assert "RA-110: Job j1 no longer exists." in log.warnings
 
 
 @pytest.mark.parametrize(
@@ -134,12 +134,15 @@ def test_an_event_that_is_not_ours_is_an_error() -> None:
         make_operator().resume_execution("execute_complete", {"event": {}}, make_context())
 
 
-def test_the_trigger_waits_as_the_operator_would(connect: Connect) -> None:
+@pytest.mark.parametrize(
+    "timeouts", [{"timeout": 100}, {"timeout": 500, "execution_timeout": timedelta(seconds=100)}], ids=" ".join
+)
+def test_the_trigger_waits_as_the_operator_would(timeouts: dict[str, Any], connect: Connect) -> None:
     with ScriptedAgent(Job(status="RUNNING", stop_delay=60)) as agent:
         connect(agent, "team_a")
         begun = time.time()
         with pytest.raises(TaskDeferred) as caught:
-            run(deferrable=True, rayagent_conn_id="team_a", poll_interval=3, timeout=100)
+            run(deferrable=True, rayagent_conn_id="team_a", poll_interval=3, **timeouts)
     given = caught.value.trigger.serialize()[1]
     assert (given["job_id"], given["rayagent_conn_id"], given["forward_logs"]) == ("j1", "team_a", False)
     assert given["poll_interval"] == 3

@@ -21,13 +21,13 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentRunFailedError,
     RayAgentUnsupportedError,
 )
-from airflow_provider_rayagent.operators.rayagent import RayAgentSubmitJobOperator
 from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
-from airflow_provider_rayagent.tasks.job_ids import derived_id
-from tests.scripted import Answer, Grow, Job, Play, Reset, ScriptedAgent, SetStatus, Sleep
+from tests.scripted import DEFAULT, Answer, Grow, Job, Play, Refuse, Reset, ScriptedAgent, SetStatus, Sleep
 from tests.scripted.ray_dialect import version
 from tests.unit.both_ways import execute
 from tests.unit.clusters import NODES, USED
+from tests.unit.operators.plugin_runs import until_attached
+from tests.unit.operators.submissions import ORIGIN, PRINTED, ROOT, SUBMIT, make_operator, rendered, sent_by, starting
 from tests.unit.supervisor import supervise
 from tests.unit.support import TaskInstance, make_context, task_log
 
@@ -35,18 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.scripted import Request, Step
+    from tests.scripted import Request
     from tests.unit.support import Connect
-
-SUBMIT = "POST jobs/"
-ROOT = derived_id(("night", "run-7", "follow", "-1"))
-PRINTED = 'epoch 1\n__SYNAPSE_RESULT_START__{"loss": 0.5}__SYNAPSE_RESULT_END__\n'
-ORIGIN = {
-    "airflow_dag_id": "night",
-    "airflow_run_id": "run-7",
-    "airflow_task_id": "follow",
-    "airflow_map_index": "-1",
-}
 
 
 @pytest.fixture(params=["worker", "deferred"])
@@ -59,45 +49,6 @@ def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Call
         return execute(lambda: rendered(make_operator(deferrable=request.param == "deferred", **options)), context)
 
     return executed
-
-
-@pytest.fixture
-def ray(connect: Connect) -> Any:
-    with ScriptedAgent(service="ray") as server:
-        connect(server, extra={"service": "ray"}, password="")
-        server.answers[SUBMIT] = [starting(server)]
-        yield server
-
-
-def make_operator(**options: Any) -> RayAgentSubmitJobOperator:
-    arguments = {"task_id": "follow", "entrypoint": "python train.py", "poll_interval": 0.5, **options}
-    return RayAgentSubmitJobOperator(**arguments)
-
-
-def rendered(operator: RayAgentSubmitJobOperator, **context: Any) -> RayAgentSubmitJobOperator:
-    words: Any = {"word": "hidden-word", **context}
-    operator.render_template_fields(words)
-    return operator
-
-
-def starting(server: ScriptedAgent, *then: Step, status: str = "SUCCEEDED", text: str = PRINTED) -> Step:
-    """Return a step that starts the submitted job, and then answers."""
-
-    def start(request: Request) -> Any:
-        body = json.loads(request.body)
-        job_id = body["submission_id"]
-        timeline = [Sleep(0.2), Grow(text), Sleep(0.2), SetStatus(status)]
-        details = {name: body[name] for name in ("metadata", "runtime_env") if name in body}
-        server.jobs[job_id] = Job("", "RUNNING", job_id, timeline=timeline, details=details)
-        return then[0] if then else Answer(200, {"job_id": job_id, "submission_id": job_id})
-
-    return start
-
-
-def sent_by(server: ScriptedAgent) -> dict[str, Any]:
-    (sent,) = server.of(SUBMIT)
-    body: dict[str, Any] = json.loads(sent.body)
-    return body
 
 
 def test_a_job_is_submitted_and_followed_and_its_result_returned(run: Callable[..., Any], ray: ScriptedAgent) -> None:
@@ -172,26 +123,28 @@ def test_after_a_job_that_failed_the_next_try_submits_another(
 
 
 @pytest.mark.parametrize(
-    ("details", "kind", "first"),
+    ("details", "kind", "code", "first"),
     [
-        ({"error_type": "RUNTIME_ENV_SETUP_FAILURE"}, "runtime_env", "Platform failure: the runtime environment could"),
+        ({"error_type": "RUNTIME_ENV_SETUP_FAILURE"}, "runtime_env", "RA-104", "Platform failure: the runtime"),
         (
             {"error_type": "JOB_ENTRYPOINT_COMMAND_ERROR", "driver_exit_code": 3},
             "program",
+            "RA-101",
             "The program failed: exit code 3.",
         ),
-        ({"error_type": "OF_A_LATER_RAY"}, None, f"Job {ROOT} ended as FAILED"),
+        ({"error_type": "OF_A_LATER_RAY"}, None, "RA-107", f"Job {ROOT} ended as FAILED"),
     ],
 )
 def test_the_error_of_a_failed_job_has_its_cause(
-    details: dict[str, Any], kind: str | None, first: str, run: Callable[..., Any], ray: ScriptedAgent
+    details: dict[str, Any], kind: str | None, code: str, first: str, run: Callable[..., Any], ray: ScriptedAgent
 ) -> None:
-    timeline = [Sleep(0.6), SetStatus("FAILED")]
-    ray.jobs[ROOT] = Job("", "RUNNING", ROOT, timeline=timeline, details={"metadata": ORIGIN, **details})
-    with pytest.raises(RayAgentRunFailedError) as raised:
-        run(context=make_context(TaskInstance(try_number=2)))
+    job = ray.jobs[ROOT] = Job("", "RUNNING", ROOT, details={"metadata": ORIGIN, **details})
+    with task_log() as log:
+        job.timeline = [until_attached(log), SetStatus("FAILED")]
+        with pytest.raises(RayAgentRunFailedError) as raised:
+            run(context=make_context(TaskInstance(try_number=2)))
     assert raised.value.failure_kind == kind
-    assert str(raised.value).startswith(first)
+    assert str(raised.value).startswith(f"{code}: {first}")
 
 
 @pytest.mark.parametrize("metadata", [{}, {**ORIGIN, "airflow_run_id": "run-6"}])
@@ -269,7 +222,7 @@ def test_values_of_the_environment_are_sent_and_shown_nowhere(
 
 
 def test_a_job_is_followed_to_its_end_though_its_variables_are_gone(
-    run: Callable[..., Any], ray: ScriptedAgent, monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., Any], ray: ScriptedAgent
 ) -> None:
     secret = "variable-s3cret"
     details = {"metadata": {**ORIGIN, **masked_names({"C": secret})}, "runtime_env": {"env_vars": {"C": secret}}}
@@ -281,30 +234,8 @@ def test_a_job_is_followed_to_its_end_though_its_variables_are_gone(
     with task_log() as log:
         ended = run(context=context, env_from_variables={"C": "no-longer-there"})
     assert ended["result"] == ["***"]
-    assert "it is ***" in log.messages
+    assert log.lines_of("it is ***") == ["it is ***"]
     assert secret not in json.dumps([log.messages, context["ti"].xcoms])
-
-
-def test_templates_show_the_names_of_the_environment_only() -> None:
-    operator = make_operator(runtime_env={"pip": ["{{ word }}"], "env_vars": {"KEY": "{{ word }}", "N": "plain"}})
-    assert operator.runtime_env == {"pip": ["{{ word }}"], "env_vars": {"KEY": "***", "N": "***"}}
-    rendered(operator)
-    assert operator.runtime_env == {"pip": ["hidden-word"], "env_vars": {"KEY": "***", "N": "***"}}
-    context: Any = {"word": "{{ other }}"}
-    values = operator._env_vars.values(operator.runtime_env, lambda value: operator.render_template(value, context))
-    # A value is rendered once: what came of it is data.
-    assert values == {"KEY": "{{ other }}", "N": "plain"}
-
-
-def test_the_output_of_another_task_is_a_value_of_the_environment() -> None:
-    operator = make_operator()
-    output = object()
-    operator = make_operator(runtime_env={"env_vars": {"KEY": "text", "OUT": output}})
-    assert operator.runtime_env["env_vars"] == {"KEY": "***", "OUT": output}
-    # As Airflow sets the attribute after rendering.
-    operator.runtime_env = {"env_vars": {"KEY": "***", "OUT": "{{ from xcom }}"}}
-    assert operator.runtime_env["env_vars"] == {"KEY": "***", "OUT": "***"}
-    assert operator._env_vars.values(operator.runtime_env, dict) == {"KEY": "text", "OUT": "{{ from xcom }}"}
 
 
 def test_an_amount_that_no_node_has_is_refused_and_nothing_is_left(run: Callable[..., Any], ray: ScriptedAgent) -> None:
@@ -339,8 +270,9 @@ def test_a_ray_that_is_too_old_is_named(run: Callable[..., Any], ray: ScriptedAg
     assert ray.of("POST") == []
 
 
+@pytest.mark.parametrize("refused", [0, 1])
 def test_a_sensor_masks_the_values_of_a_job_that_somebody_else_submitted(
-    ray: ScriptedAgent, monkeypatch: pytest.MonkeyPatch
+    refused: int, ray: ScriptedAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = "the-s3cret-value"
     details = {
@@ -349,6 +281,8 @@ def test_a_sensor_masks_the_values_of_a_job_that_somebody_else_submitted(
         "message": f"the last line has {secret}",
     }
     ray.jobs["j1"] = Job(f"the key is {secret}\n", "FAILED", "j1", details=details)
+    # No line is read before the details are known.
+    ray.answers["GET jobs/j1/"] = [Refuse(503)] * refused + [DEFAULT]
     context = make_context()
     supervise(context["ti"], monkeypatch)
     with task_log() as log, pytest.raises(RayAgentError) as caught:
@@ -373,9 +307,13 @@ def test_an_agent_is_refused_in_one_sentence(run: Callable[..., Any], connect: C
         ({"entrypoint": "x" * 200_000}, "entrypoint is longer than"),
         ({"entrypoint_num_cpus": -1}, "entrypoint_num_cpus must be a number of at least 0"),
         ({"entrypoint_num_gpus": float("nan")}, "entrypoint_num_gpus must be a number"),
+        ({"entrypoint_num_gpus": "two"}, "entrypoint_num_gpus must be a number of at least 0, not 'two'"),
         ({"entrypoint_memory": 1.5}, "entrypoint_memory must be a whole number of bytes"),
         ({"entrypoint_resources": {"CPU": 1}}, "use entrypoint_num_cpus"),
-        ({"metadata": {"a": 1}}, "must be a string"),
+        ({"metadata": {"a": ["b"]}}, "must be a string"),
+        ({"metadata": '{"a": "b"}'}, "metadata must be a mapping with strings as keys, not str"),
+        ({"runtime_env": "{{ word }}"}, "runtime_env must be a mapping with strings as keys, not str"),
+        ({"working_dir": 7}, "working_dir must be a non-empty string"),
         ({"runtime_env": {"pip": object()}}, "cannot be sent as JSON"),
         ({"runtime_env": {"working_dir": "./src"}}, "local path"),
         ({"runtime_env": {"working_dir": "s3://a/b.zip"}, "working_dir": "s3://a/b.zip"}, "are both set"),

@@ -65,23 +65,24 @@ def decide(error: BaseException, **delays: Any) -> Any:
 
 @pytest.mark.parametrize("kind", DELAYS)
 def test_a_failure_of_the_platform_is_retried_after_its_own_delay(kind: str) -> None:
-    decision = decide(failed(FailureKind(kind)), **DELAYS)
+    error = failed(FailureKind(kind))
+    decision = decide(error, **DELAYS)
     assert decision.action is retry_policy.RetryAction.RETRY
     assert decision.retry_delay.total_seconds() == DELAYS[kind]
-    assert decision.reason == f"{headline(FailureKind(kind))} Job j1 ended as FAILED."
+    assert decision.reason == f"{error.code}: {headline(FailureKind(kind))} Job j1 ended as FAILED."
 
 
 def test_a_failure_of_the_program_fails_the_task_at_once() -> None:
     error = failed(FailureKind.PROGRAM, "The program failed: exit code 3. Job j1 ended as FAILED.\nDetails: none.")
     decision = decide(error)
     assert decision.action is retry_policy.RetryAction.FAIL
-    assert decision.reason == "The program failed: exit code 3. Job j1 ended as FAILED."
+    assert decision.reason == f"{error.code}: The program failed: exit code 3. Job j1 ended as FAILED."
 
 
 def test_a_delay_of_none_fails_the_task_at_once() -> None:
     decision = decide(failed(FailureKind.WORKER_LOST), worker_lost=None)
     assert decision.action is retry_policy.RetryAction.FAIL
-    assert decision.reason.startswith("Platform failure: a worker process was lost")
+    assert decision.reason.startswith("RA-107: Platform failure: a worker process was lost")
 
 
 @pytest.mark.parametrize(("error", "kind"), ERRORS, ids=lambda value: type(value).__name__)
@@ -91,7 +92,7 @@ def test_other_errors_have_a_kind_or_the_rules_of_the_task(error: RayAgentError,
         assert decision == retry_policy.RetryDecision.default()
     else:
         assert decision.retry_delay == timedelta(seconds=DELAYS[kind] or 0)
-        assert decision.reason == f"{headline(FailureKind(kind))} {error}"
+        assert decision.reason == f"{error.code}: {headline(FailureKind(kind))} {error.detail}"
 
 
 @pytest.mark.parametrize("error", [ValueError("of a template"), failed(None)])
@@ -104,7 +105,7 @@ def test_the_kind_of_a_failure_survives_pickling() -> None:
         error = getattr(exceptions, name)("text", None)
         error.failure_kind = FailureKind.NODE_DIED
         copy = pickle.loads(pickle.dumps(error))
-        assert (type(copy), str(copy), copy.failure_kind) == (type(error), "text", FailureKind.NODE_DIED)
+        assert (type(copy), copy.detail, copy.failure_kind) == (type(error), "text", FailureKind.NODE_DIED)
     assert pickle.loads(pickle.dumps(RayAgentJobMissingError("gone"))).failure_kind is FailureKind.JOB_LOST
     assert pickle.loads(pickle.dumps(RayAgentError("other"))).failure_kind is None
 

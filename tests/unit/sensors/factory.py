@@ -7,6 +7,9 @@ from typing import Any
 from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
 from tests.unit.support import TaskInstance, make_context
 
+GROWING_TIMEOUTS = [2.0**exponent for exponent in range(-1, 9)]
+"""Seconds. For tries that must read the log before they time out: on a slow machine, the first ones are too short."""
+
 
 def make_sensor(**overrides: Any) -> RayAgentJobSensor:
     return RayAgentJobSensor(**{"task_id": "follow", "job_id": "j1", "timeout": 30, **overrides})

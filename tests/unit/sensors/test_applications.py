@@ -18,9 +18,10 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentServerError,
 )
 from tests.scripted import Application, Down, Html, Play, Refuse, Reset, ScriptedAgent
+from tests.stack.processes import NO_AGENT
 from tests.unit.both_ways import execute
 from tests.unit.sensors.applications import APP, GET, make_sensor, said
-from tests.unit.support import NO_AGENT, TOKEN, make_context, named, task_log
+from tests.unit.support import TOKEN, make_context, named, task_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -210,7 +211,7 @@ REFUSES: dict[str, Any] = {"answers": {GET: [Refuse(403, "not yours")]}}
     ],
 )
 def test_what_ends_it_is_skipped_where_that_is_wanted(
-    script: dict[str, Any], option: str, word: str, way: str, run: Callable[..., Any], connect: Connect
+    script: dict[str, Any], option: str, word: str, run: Callable[..., Any], connect: Connect
 ) -> None:
     with ScriptedAgent(**script) as agent, task_log() as log:
         connect(agent)
@@ -245,6 +246,12 @@ def test_a_name_of_any_characters_works(name: str, run: Callable[..., Any], conn
         assert run(name=name)["name"] == name
 
 
+def test_an_unknown_target_is_refused_with_the_targets() -> None:
+    with pytest.raises(RayAgentInputError) as caught:
+        make_sensor(target="healthy")
+    assert caught.value.detail == "Unknown target 'healthy': use one of running, gone."
+
+
 @pytest.mark.parametrize("name", ["", " ", "a/b", "..", "a\nb"])
 def test_a_hostile_name_is_refused_before_anything_is_sent(
     name: str, run: Callable[..., Any], connect: Connect
@@ -276,7 +283,7 @@ def test_a_bad_argument_is_refused_when_the_dag_is_read(overrides: dict[str, Any
         make_sensor(**overrides)
 
 
-def test_the_name_and_the_connection_are_templates(run: Callable[..., Any], way: str, connect: Connect) -> None:
+def test_the_name_and_the_connection_are_templates(way: str, connect: Connect) -> None:
     def make() -> RayAgentServeApplicationSensor:
         sensor = make_sensor(
             name="canary-{{ night }}", rayagent_conn_id="team_{{ team }}", deferrable=way == "deferred"

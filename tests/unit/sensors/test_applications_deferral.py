@@ -21,6 +21,7 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentServeApplicationFailedError,
     RayAgentServeApplicationTimeoutError,
 )
+from airflow_provider_rayagent.task_instance import resuming
 from airflow_provider_rayagent.triggers.applications import RayAgentServeApplicationTrigger
 from airflow_provider_rayagent.triggers.outcome import TIMEOUT_MARGIN
 from tests.scripted import Application, Refuse, ScriptedAgent
@@ -144,6 +145,16 @@ def test_a_look_frees_the_slot_and_comes_back_after_the_interval(answer: Step, c
         assert caught.value.reschedule_date - before >= timedelta(seconds=89)
         assert len(agent.of(GET)) == 1
         agent.wait_until(lambda: agent.open_connections == 0)
+
+
+def test_a_look_comes_back_no_sooner_than_airflow_can_handle(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resuming, "seconds_to_resume", lambda: 77)
+    with ScriptedAgent(answers={GET: [said("DEPLOYING")]}) as agent:
+        connect(agent)
+        before = datetime.now(tz=timezone.utc)
+        with pytest.raises(AirflowRescheduleException) as caught:
+            make_sensor(mode="reschedule", poke_interval=0.1).execute(make_context())
+        assert caught.value.reschedule_date - before >= timedelta(seconds=76)
 
 
 def test_one_that_fails_is_looked_at_until_that_is_decided_and_the_slot_is_kept(connect: Connect) -> None:

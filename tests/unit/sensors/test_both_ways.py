@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSensorTimeout, AirflowSkipException
@@ -21,6 +21,7 @@ from airflow_provider_rayagent.exceptions import (
 )
 from tests.scripted import (
     DEFAULT,
+    Action,
     Complete,
     Follow,
     Grow,
@@ -33,14 +34,16 @@ from tests.scripted import (
     SetStatus,
     Sleep,
 )
+from tests.tail.jobs import UntilRead
 from tests.unit.sensors.deferral import WAYS
 from tests.unit.supervisor import supervise
 from tests.unit.support import TOKEN, TaskInstance, task_log, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from tests.scripted import Step
+    from tests.scripted.exchange import Exchange
     from tests.unit.support import Connect
 
 GET = "GET jobs/j1/"
@@ -77,8 +80,23 @@ def ended(status: str, **overrides: Any) -> Callable[[], Job]:
     return lambda: Job(TEXT, status, **{"details": TIMES, **overrides})
 
 
-def running(polls: Iterable[str] = ()) -> Job:
-    return Job(TEXT, "RUNNING", details=TIMES, ws=[Play(Follow(), Hold())], polls=polls)
+def running(polls: Iterable[str] = (), timeline: Sequence[Action] = ()) -> Job:
+    return Job(TEXT, "RUNNING", details=TIMES, ws=[Play(Follow(), Hold())], polls=polls, timeline=timeline)
+
+
+@dataclass(frozen=True)
+class AnswerStatus(Action):
+    """Answer every request for the status with this from now on."""
+
+    step: Step
+
+    async def run(self, x: Exchange) -> None:
+        cast("ScriptedAgent", x.agent).answers[GET] = [self.step]
+
+
+def read_and_then(step: Step) -> Callable[[], Job]:
+    """Return what makes a job whose status is answered with this once its log has been read."""
+    return lambda: running(timeline=[UntilRead(), AnswerStatus(step)])
 
 
 def ended_at_the_last_look() -> Job:
@@ -100,12 +118,10 @@ HISTORIES = {
     ),
     "log is not wanted": History(ending("FAILED"), RayAgentJobFailedError, arguments={"forward_logs": False}),
     "was never known": History(None, RayAgentJobMissingError, arguments={"job_missing_timeout": 0.4}),
-    "vanishes": History(
-        running, RayAgentJobMissingError, {GET: [DEFAULT, DEFAULT, Refuse(404)]}, {"job_missing_timeout": 0.2}
-    ),
+    "vanishes": History(read_and_then(Refuse(404)), RayAgentJobMissingError, arguments={"job_missing_timeout": 0.2}),
     "is queued at first": History(ending("SUCCEEDED"), answers={GET: [Refuse(404), DEFAULT]}),
     "agent goes away": History(
-        running, RayAgentServerError, {GET: [DEFAULT, DEFAULT, Refuse(503)]}, {"agent_unreachable_timeout": 0.3}
+        read_and_then(Refuse(503)), RayAgentServerError, arguments={"agent_unreachable_timeout": 0.3}
     ),
     "token is refused": History(running, RayAgentAuthenticationError, token="another"),
     "takes too long": History(running, RayAgentJobTimeoutError, arguments={"timeout": 0.6}),

@@ -253,6 +253,18 @@ def test_the_trigger_gets_what_the_sensor_was_given(connect: Connect) -> None:
     assert RayAgentCapacityTrigger(**given).serialize() == (path, given)
 
 
+def test_a_deferral_ends_with_the_execution_timeout(connect: Connect) -> None:
+    with cluster() as agent:
+        connect(agent)
+        begun = time.time()
+        with pytest.raises(TaskDeferred) as caught:
+            make_sensor(deferrable=True, num_gpus=4, timeout=500, execution_timeout=timedelta(seconds=100)).execute(
+                make_context()
+            )
+    assert begun + 100 <= caught.value.trigger.serialize()[1]["deadline"] <= time.time() + 100
+    assert caught.value.timeout == timedelta(seconds=100 + TIMEOUT_MARGIN)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -22,7 +22,19 @@ from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgen
 from airflow_provider_rayagent.task_instance import stopping
 from airflow_provider_rayagent.tasks import stopper
 from airflow_provider_rayagent.tasks.stopper import HANDLER_SECONDS
-from tests.scripted import Follow, Hold, Job, Play, Refuse, ScriptedAgent, Silence
+from tests.scripted import (
+    Do,
+    Follow,
+    Hold,
+    Job,
+    Play,
+    Refuse,
+    ScriptedAgent,
+    SetStatus,
+    Silence,
+    WaitFor,
+    WaitForStream,
+)
 from tests.stack.watch import PATIENCE
 from tests.unit.sensors.deferral import resume
 from tests.unit.sensors.factory import make_sensor
@@ -66,20 +78,16 @@ def killing(sensor: RayAgentJobSensor) -> Iterator[list[float]]:
         signal.signal(signal.SIGUSR1, before)
 
 
-def send_signal() -> None:
-    os.kill(os.getpid(), signal.SIGUSR1)
+def send_signal(number: signal.Signals = signal.SIGUSR1) -> None:
+    os.kill(os.getpid(), number)
 
 
 def killed(agent: ScriptedAgent, ti: TaskInstance, **overrides: Any) -> float:
     """Run a sensor until a signal kills it as it waits; return the seconds that the signal's handler took."""
     sensor = make_sensor(**{"stop_job_on_kill": True, "poke_interval": PATIENCE, **overrides})
-    timer = threading.Timer(0.3, send_signal)
+    agent.jobs["j1"].timeline = [WaitForStream(), Do(send_signal)]
     with killing(sensor) as took:
-        timer.start()
-        try:
-            assert sensor.poke(make_context(ti)) is False
-        finally:
-            timer.join()
+        assert sensor.poke(make_context(ti)) is False
     return took[0]
 
 
@@ -279,13 +287,19 @@ def test_so_does_an_execution_timeout_that_came_while_the_task_was_deferred(
     assert job.stop_calls == owns
 
 
+def end_of_execution_timeout() -> None:
+    """Send the signal of Airflow's timer."""
+    send_signal(signal.SIGALRM)
+
+
 @pytest.mark.parametrize("owns", [True, False])
 def test_so_does_an_execution_timeout_in_the_worker(owns: bool, connect: Connect) -> None:
     job = make_job()
-    with ScriptedAgent(job) as agent:
+    with ScriptedAgent(job) as agent, task_log() as log:
         connect(agent)
+        job.timeline = [WaitFor(lambda: "a" in log.messages), Do(end_of_execution_timeout)]
         ends: Any = airflows.timeout
-        with pytest.raises(AirflowTaskTimeout), ends(0.5):
+        with pytest.raises(AirflowTaskTimeout), ends(PATIENCE):
             in_worker(stop_job_on_kill=owns)
         agent.wait_until(lambda: agent.open_connections == 0)
     assert job.stop_calls == owns
@@ -293,22 +307,20 @@ def test_so_does_an_execution_timeout_in_the_worker(owns: bool, connect: Connect
 
 @pytest.mark.parametrize("status", ["SUCCEEDED", "FAILED"])
 def test_a_job_that_had_ended_when_the_execution_timeout_came_decides_the_outcome(
-    status: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    status: str, connect: Connect
 ) -> None:
     # The worker sleeps between two looks at the status when Airflow's alarm comes.
-    job = Job("a\n", "RUNNING", ws=[Play(Follow(), Hold())])
+    job = make_job()
     with ScriptedAgent(job) as agent, task_log() as log:
         connect(agent)
+        job.timeline = [WaitFor(lambda: "a" in log.messages), SetStatus(status), Do(end_of_execution_timeout)]
         ends: Any = airflows.timeout
-        ender = threading.Timer(0.3, job.set_status, [status])
-        ender.start()
-        with ends(1.0):
+        with ends(PATIENCE):
             if status == "SUCCEEDED":
                 assert in_worker(stop_job_on_kill=True)["status"] == status
             else:
                 with pytest.raises(RayAgentJobFailedError):
                     in_worker(stop_job_on_kill=True)
-        ender.join()
     assert job.stop_calls == 0
     assert log.lines_of("a\n") == ["a"]
 

@@ -22,6 +22,7 @@ from airflow_provider_rayagent.exceptions import (
 )
 from tests.scripted import (
     DEFAULT,
+    Do,
     Down,
     Grow,
     Hold,
@@ -35,10 +36,12 @@ from tests.scripted import (
     Silence,
     Sleep,
     Step,
+    WaitForStream,
 )
+from tests.stack.processes import NO_AGENT
 from tests.stack.watch import PATIENCE
 from tests.unit.sensors.factory import make_sensor, run
-from tests.unit.support import HOSTILE_IDS, NO_AGENT, TOKEN, TaskInstance, make_context, named, task_log, until
+from tests.unit.support import HOSTILE_IDS, TOKEN, TaskInstance, make_context, named, task_log, until
 
 if TYPE_CHECKING:
     from tests.unit.support import Connect
@@ -251,12 +254,10 @@ def test_a_kill_ends_the_following_at_once_and_leaves_the_job_alone(connect: Con
         server = set(threading.enumerate()) - before
         connect(agent)
         sensor = make_sensor(poke_interval=PATIENCE)
-        killer = threading.Timer(0.5, sensor.on_kill)
-        killer.start()
+        job.timeline = [WaitForStream(), Do(sensor.on_kill)]
         begun = time.monotonic()
         assert sensor.poke(make_context()) is False
         assert time.monotonic() - begun < PATIENCE
-        killer.join()
         assert job.stop_calls == 0
         agent.wait_until(lambda: agent.open_connections == 0)
         assert set(threading.enumerate()) - before == server

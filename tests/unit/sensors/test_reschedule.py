@@ -10,6 +10,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSensorTimeout, AirflowSkipException
 
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError
+from airflow_provider_rayagent.task_instance import resuming
 from airflow_provider_rayagent.tasks import log_position
 from tests.scripted import Html, Job, Refuse, ScriptedAgent
 from tests.unit.sensors.factory import make_sensor, run
@@ -38,6 +39,16 @@ def test_a_look_frees_the_slot_and_comes_back_after_the_interval(connect: Connec
         assert before + timedelta(seconds=89) < caught.value.reschedule_date < after + timedelta(seconds=91)
         assert [request.route for request in agent.requests] == ["GET jobs/j1/", "GET jobs/j1/logs/"]
         agent.wait_until(lambda: agent.open_connections == 0)
+
+
+def test_a_look_comes_back_no_sooner_than_airflow_can_handle(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resuming, "seconds_to_resume", lambda: 77)
+    with ScriptedAgent(Job("a\n", "RUNNING")) as agent:
+        connect(agent)
+        before = datetime.now(tz=timezone.utc)
+        with pytest.raises(AirflowRescheduleException) as caught:
+            run(context=make_context(task_state_store=StateStore()), mode="reschedule", poke_interval=0.1)
+        assert caught.value.reschedule_date - before >= timedelta(seconds=76)
 
 
 @pytest.mark.parametrize("status", ["SUCCEEDED", "FAILED"])

@@ -12,7 +12,7 @@ from airflow.sdk import Asset, AssetAlias
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobTimeoutError
 from airflow_provider_rayagent.tasks import log_position
 from tests.scripted import Do, Grow, Job, Refuse, ScriptedAgent, SetStatus, Sleep
-from tests.unit.sensors.factory import run
+from tests.unit.sensors.factory import GROWING_TIMEOUTS, run
 from tests.unit.support import TOKEN, StateStore, TaskInstance, make_context, task_log
 
 if TYPE_CHECKING:
@@ -161,8 +161,16 @@ def test_the_result_of_a_log_that_was_rewritten_since_the_last_try_does_not_coun
     store = StateStore()
     with ScriptedAgent(running(PRINTED, "RUNNING")) as agent:
         connect(agent)
-        with pytest.raises(RayAgentJobTimeoutError):
-            run(context=make_context(task_state_store=store), read_result=True, resume_log=True, timeout=2)
+        for timeout in GROWING_TIMEOUTS:
+            with pytest.raises(RayAgentJobTimeoutError):
+                run(
+                    context=make_context(task_state_store=store),
+                    read_result=True,
+                    resume_log=True,
+                    timeout=timeout,
+                )
+            if store[log_position.KEY]["cursor"]["result"]["found"]:
+                break
         assert store[log_position.KEY]["cursor"]["result"]["found"]
     with ScriptedAgent(Job(text, "RUNNING", timeline=[Sleep(0.3), SetStatus("SUCCEEDED")])) as agent:
         connect(agent)

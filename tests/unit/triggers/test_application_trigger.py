@@ -21,9 +21,10 @@ from airflow_provider_rayagent.exceptions import (
 )
 from airflow_provider_rayagent.triggers.applications import RayAgentServeApplicationTrigger
 from tests.scripted import Application, Refuse, ScriptedAgent
+from tests.stack.processes import NO_AGENT
 from tests.stack.watch import PATIENCE
 from tests.unit.sensors.applications import GET, said
-from tests.unit.support import NO_AGENT, TOKEN, task_log
+from tests.unit.support import TOKEN, task_log
 from tests.unit.triggers.driver import fired
 
 if TYPE_CHECKING:

@@ -39,9 +39,7 @@ def make_job() -> Job:
     return Job("a\n", "RUNNING", ws=[Play(Hold())])
 
 
-def kill(
-    agent: ScriptedAgent, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch, *, replaced: bool = False, **overrides: Any
-) -> None:
+def kill(agent: ScriptedAgent, ti: TaskInstance, *, replaced: bool = False, **overrides: Any) -> None:
     """Run a trigger, then cancel it and call ``on_kill``, as a triggerer does on a user's act."""
 
     async def run() -> None:
@@ -66,7 +64,7 @@ def test_a_user_who_ends_the_task_stops_the_job_once(
     job = make_job()
     with ScriptedAgent(job) as agent, task_log() as log:
         connect(agent)
-        kill(agent, ti, monkeypatch)
+        kill(agent, ti)
     assert job.stop_calls == 1
     assert any("Stop of job j1 requested" in message for message in log.messages)
 
@@ -80,7 +78,7 @@ def test_a_task_that_goes_on_leaves_the_job_alone(
     job = make_job()
     with ScriptedAgent(job) as agent:
         connect(agent)
-        kill(agent, ti, monkeypatch)
+        kill(agent, ti)
     assert job.stop_calls == 0
 
 
@@ -94,7 +92,7 @@ def test_a_marked_iteration_of_a_loop_stops_its_job_whatever_the_newest_iteratio
     job = make_job()
     with ScriptedAgent(job) as agent:
         connect(agent)
-        kill(agent, ti, monkeypatch)
+        kill(agent, ti)
     assert job.stop_calls == 1
 
 
@@ -111,7 +109,7 @@ def test_a_cleared_iteration_of_a_loop_stops_its_job_unless_the_next_try_may_fol
     job = make_job()
     with ScriptedAgent(job) as agent, task_log() as log:
         connect(agent)
-        kill(agent, ti, monkeypatch)
+        kill(agent, ti)
     assert job.stop_calls == (0 if goes_on and newest else 1)
     assert log.warnings == []
 
@@ -126,7 +124,7 @@ def test_where_the_iterations_own_state_cannot_be_had_the_newest_counts(
     job = make_job()
     with ScriptedAgent(job) as agent:
         connect(agent)
-        kill(agent, ti, monkeypatch)
+        kill(agent, ti)
     assert job.stop_calls == 0
 
 
@@ -139,7 +137,7 @@ def test_by_default_the_job_is_left_alone_and_nothing_is_asked(
     job = make_job()
     with ScriptedAgent(job) as agent:
         connect(agent)
-        kill(agent, ti, monkeypatch, stop_job_on_kill=False)
+        kill(agent, ti, stop_job_on_kill=False)
     assert job.stop_calls == 0
     assert "GetTaskStates" not in supervisor.asked
 
@@ -153,7 +151,7 @@ def test_a_trigger_that_another_has_taken_over_from_leaves_the_job_alone(
     job = Job("a\n", "RUNNING")
     with ScriptedAgent(job) as agent:
         connect(agent)
-        kill(agent, ti, monkeypatch, replaced=True)
+        kill(agent, ti, replaced=True)
     assert job.stop_calls == 0
 
 
@@ -171,13 +169,21 @@ def test_a_trigger_that_has_fired_leaves_the_job_alone(connect: Connect, monkeyp
         assert agent.of(STOP) == []
 
 
+def test_a_trigger_that_has_not_run_leaves_the_job_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    ti = TaskInstance()
+    supervisor = supervise(ti, monkeypatch)
+    supervisor.state = "failed"
+    asyncio.run(make_trigger(ti, stop_job_on_kill=True).on_kill())
+    assert supervisor.asked == []
+
+
 def test_where_there_is_no_task_instance_the_job_is_left_alone(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
+    connect: Connect,
 ) -> None:
     job = make_job()
     with ScriptedAgent(job) as agent:
         connect(agent)
-        kill(agent, None, monkeypatch)  # type: ignore[arg-type]
+        kill(agent, None)  # type: ignore[arg-type]
     assert job.stop_calls == 0
 
 
@@ -189,7 +195,7 @@ def test_a_stop_that_fails_is_said_and_not_raised(
     supervise(ti, monkeypatch).state = "failed"
     with ScriptedAgent(make_job(), answers={STOP: [answer]}) as agent, task_log() as log:
         connect(agent)
-        kill(agent, ti, monkeypatch)
+        kill(agent, ti)
         assert len(agent.of(STOP)) == 1
     assert any("Failed to stop job" in message for message in log.messages)
 
@@ -201,7 +207,7 @@ def test_an_agent_that_does_not_answer_is_not_waited_for_longer_than_its_connect
     supervise(ti, monkeypatch).state = "failed"
     with ScriptedAgent(make_job(), answers={STOP: [Play(Silence())]}) as agent, task_log() as log:
         connect(agent, extra={"read_timeout": 0.3})
-        kill(agent, ti, monkeypatch)
+        kill(agent, ti)
     assert any("Failed to stop job" in message for message in log.messages)
 
 

@@ -9,8 +9,8 @@ import pytest
 import structlog.testing
 
 from airflow_provider_rayagent.render.records import RECORD_BYTES
+from airflow_provider_rayagent.text.lengths import MAX_LINE_LENGTH
 from airflow_provider_rayagent.triggers import position
-from airflow_provider_rayagent.triggers.rayagent import MAX_LINE_LENGTH
 from airflow_provider_rayagent.triggers.tasklog import MAX_SINGLE_RECORDS
 from tests.scripted import (
     DEFAULT,
@@ -26,6 +26,7 @@ from tests.scripted import (
     ScriptedAgent,
     SetStatus,
     Sleep,
+    WaitFor,
     every,
 )
 from tests.unit.support import TOKEN, named, task_log
@@ -81,9 +82,11 @@ def test_much_at_once_comes_in_large_records_with_nothing_lost(protocol: str, co
 def test_records_of_two_levels_are_never_joined(connect: Connect) -> None:
     text = "".join(f"line {number}\n" for number in range(100))
     job = Job(text, "RUNNING", ws=[Play(ErrorEvent("no luck"), Follow(), Complete()), DEFAULT])
-    job.timeline = [Sleep(0.3), SetStatus("SUCCEEDED")]
     with ScriptedAgent(job) as agent, structlog.testing.capture_logs() as entries:
         connect(agent)
+        # A job that ends before its stream is read needs no stream.
+        is_told = WaitFor(lambda: any("no luck" in entry["event"] for entry in entries))
+        job.timeline = [is_told, SetStatus("SUCCEEDED")]
         follow(make_trigger())
     levels = {entry["log_level"] for entry in entries if "no luck" in entry["event"]}
     assert levels == {logging.getLevelName(logging.WARNING).lower()}

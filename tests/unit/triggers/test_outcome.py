@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from airflow_provider_rayagent.client import errors
 from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentResponseError
 from airflow_provider_rayagent.tail.end import End
+from airflow_provider_rayagent.text.codes import Code
 from airflow_provider_rayagent.triggers.outcome import Outcome
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, RayAgentError)]
@@ -31,9 +33,26 @@ def test_the_end_and_the_status_come_through(end: End | None, status: str | None
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("status_code", [None, 503])
 def test_an_error_comes_through_as_the_same_class(kind: type[RayAgentError], status_code: int | None) -> None:
-    error = carried(Outcome(End.AGENT_UNREACHABLE, None, kind("no luck: é", status_code))).error
+    sent = kind("no luck: é", status_code)
+    error = carried(Outcome(End.AGENT_UNREACHABLE, None, sent)).error
     assert type(error) is kind
-    assert (error.detail, str(error), error.status_code) == ("no luck: é", "no luck: é", status_code)
+    assert (error.detail, error.status_code) == ("no luck: é", sent.status_code)
+    assert str(error) == str(sent) == f"{kind.code}: no luck: é"
+
+
+def test_an_error_keeps_its_one_code_on_every_way() -> None:
+    sent = RayAgentError("no luck", code=Code.STOP_FAILED)
+    error = carried(Outcome(None, None, sent)).error
+    again = carried(Outcome(None, None, error)).error
+    for copy in (error, again, pickle.loads(pickle.dumps(sent))):
+        assert copy is not None
+        assert (copy.code, str(copy)) == (Code.STOP_FAILED, "RA-701: no luck")
+
+
+@pytest.mark.parametrize("rest", [[], ["RA-999"], [None], [7]], ids=["earlier release", "later release", "none", "odd"])
+def test_an_error_without_a_known_code_has_that_of_its_class(rest: list[object]) -> None:
+    event = {"end": None, "status": None, "error": ["RayAgentTLSError", "no luck", 503, *rest]}
+    assert str(Outcome.from_event(event).error) == "RA-203: no luck"
 
 
 def test_an_error_of_a_class_that_is_not_known_here_keeps_its_words() -> None:
@@ -42,7 +61,7 @@ def test_an_error_of_a_class_that_is_not_known_here_keeps_its_words() -> None:
 
     error = carried(Outcome(None, None, RayAgentNewerError("no luck", 418))).error
     assert type(error) is RayAgentError
-    assert (str(error), error.status_code) == ("no luck", 418)
+    assert (error.detail, error.status_code) == ("no luck", 418)
 
 
 @pytest.mark.parametrize("name", ["annotations", "for_status", "Exception", "__name__"])

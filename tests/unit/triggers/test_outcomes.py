@@ -21,8 +21,9 @@ from airflow_provider_rayagent.exceptions import (
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.triggers.outcome import TIMEOUT_MARGIN
 from tests.scripted import DEFAULT, Down, Grow, Hold, Html, Job, Play, Refuse, Reset, ScriptedAgent, SetStatus, Sleep
+from tests.stack.processes import NO_AGENT
 from tests.stack.watch import PATIENCE
-from tests.unit.support import NO_AGENT, TOKEN, named, task_log, until
+from tests.unit.support import TOKEN, named, task_log, until
 from tests.unit.triggers.driver import follow, make_trigger, running
 
 if TYPE_CHECKING:

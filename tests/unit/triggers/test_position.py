@@ -17,10 +17,10 @@ from airflow_provider_rayagent.render.records import LAST_LINE_CHARS, LAST_LINES
 from airflow_provider_rayagent.render.result import ResultFinder
 from airflow_provider_rayagent.tail.cursor import Cursor
 from airflow_provider_rayagent.tail.end import End
+from airflow_provider_rayagent.text.lengths import MAX_LINE_LENGTH
 from airflow_provider_rayagent.triggers import position
 from airflow_provider_rayagent.triggers import rayagent as triggers
 from airflow_provider_rayagent.triggers.position import POSITION_KEY, read_position
-from airflow_provider_rayagent.triggers.rayagent import MAX_LINE_LENGTH
 from tests.scripted import Grow, Job, ScriptedAgent, SetStatus, Sleep
 from tests.unit.supervisor import needs_xcoms, supervise
 from tests.unit.support import TaskInstance, task_log
@@ -86,7 +86,7 @@ def test_a_new_trigger_of_the_same_try_goes_on_at_the_position(
             assert follow(make_trigger(ti)).job == {"status": "SUCCEEDED"}
     assert lines_in(first) == LINES[:30]
     assert lines_in(second) == LINES[30:]
-    assert [message.split(" of job")[0] for message in second.warnings] == ["Resuming at line 31"]
+    assert [message.split(" of job")[0] for message in second.warnings] == ["RA-305: Resuming at line 31"]
     assert saved_lines(ti) == 60
 
 
@@ -102,7 +102,7 @@ def test_lines_that_are_only_read_again_count_for_the_line_that_it_goes_on_at(
     with ScriptedAgent(make_job(status="SUCCEEDED")) as agent, task_log() as log:
         connect(agent)
         follow(make_trigger(ti))
-    assert [message.split(" of job")[0] for message in log.warnings] == ["Resuming at line 16"]
+    assert [message.split(" of job")[0] for message in log.warnings] == ["RA-305: Resuming at line 16"]
     assert lines_in(log) == LINES[15:]
 
 

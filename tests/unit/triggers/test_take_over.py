@@ -39,6 +39,11 @@ def owned_by_another(ti: TaskInstance) -> dict[str, Any]:
     return {"try": str(ti.id), "owner": "another", "cursor": {}}
 
 
+def knows_its_successor(log: TaskLog) -> bool:
+    """Return whether a trigger has written that another one has taken over its job."""
+    return any("has taken over job" in message for message in log.messages)
+
+
 async def seconds_of_silence(log: TaskLog, task: asyncio.Task[Any]) -> None:
     """Wait for as long as a trigger that goes on would need to write, save and fire."""
     told = len(log.messages)
@@ -61,7 +66,7 @@ def test_a_trigger_that_was_replaced_meanwhile_neither_writes_nor_saves_nor_fire
             ti.xcoms[POSITION_KEY] = owned_by_another(ti)
             job.grow("b\n")
             job.set_status("SUCCEEDED")
-            await agent.reached(lambda: any("has taken over job" in message for message in log.messages))
+            await agent.reached(lambda: knows_its_successor(log))
             await seconds_of_silence(log, task)
         assert task.cancelled()
 
@@ -89,9 +94,9 @@ def test_a_trigger_that_stood_still_with_a_position_to_save_does_not_save_it_ove
             freeze()
             ti.xcoms[POSITION_KEY] = owned_by_another(ti)
             job.grow("c\n")
-            await asyncio.sleep(0.5)
-            assert ti.xcoms[POSITION_KEY] == owned_by_another(ti)
+            await agent.reached(lambda: knows_its_successor(log))
             await seconds_of_silence(log, task)
+            assert ti.xcoms[POSITION_KEY] == owned_by_another(ti)
 
     ti = TaskInstance()
     supervise(ti, monkeypatch)
@@ -133,10 +138,16 @@ def test_a_trigger_that_nobody_ends_though_it_was_replaced_goes_on_after_a_while
             await agent.reached(lambda: POSITION_KEY in ti.xcoms)
             freeze()
             ti.xcoms[POSITION_KEY] = owned_by_another(ti)
+            await agent.reached(lambda: taken_over() == 1)
+            # A slow machine must not stall it once more.
+            monkeypatch.setattr(tasklog, "STALL_SECONDS", PATIENCE)
             job.grow("b\n")
             await agent.reached(lambda: "b" in log.messages)
             job.set_status("SUCCEEDED")
             return await asyncio.wait_for(task, PATIENCE)
+
+    def taken_over() -> int:
+        return len([message for message in log.messages if "has taken over job" in message])
 
     ti = TaskInstance()
     supervise(ti, monkeypatch)
@@ -145,7 +156,7 @@ def test_a_trigger_that_nobody_ends_though_it_was_replaced_goes_on_after_a_while
     with ScriptedAgent(job) as agent, task_log() as log:
         connect(agent)
         assert asyncio.run(run(agent))["status"] == "SUCCEEDED"
-    assert len([message for message in log.messages if "has taken over job" in message]) == 1
+    assert taken_over() == 1
 
 
 @needs_xcoms

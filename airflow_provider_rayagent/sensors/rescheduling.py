@@ -1,0 +1,17 @@
+"""What all sensors do with ``mode="reschedule"``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import BaseSensorOperator
+
+from airflow_provider_rayagent.task_instance import resuming
+
+
+class ReschedulingSensor(BaseSensorOperator):
+    """A sensor that is not rescheduled so soon that Airflow's scheduler would fail it."""
+
+    def _get_next_poke_interval(self, *args: Any, **kwargs: Any) -> float:
+        interval = super()._get_next_poke_interval(*args, **kwargs)
+        return max(interval, resuming.seconds_to_resume()) if self.reschedule else interval
