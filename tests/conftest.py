@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from tests.stack.pictures import Pictures
-from tests.stack.watch import ServerDiedError, StackError, check_servers
+from tests.stack.watch import ServerDiedError, StackError, check_servers, end_servers
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -29,6 +29,11 @@ def pytest_configure() -> None:
     """Let TERM end the fixtures too, as Ctrl-C does: by default it ends this process, and its servers stay."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _end)
+
+
+def pytest_unconfigure() -> None:
+    """End the servers that are left: if a signal interrupts the end of a fixture, pytest forgets the other fixtures."""
+    end_servers()
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:

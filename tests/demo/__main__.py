@@ -20,6 +20,7 @@ from tests.demo import job
 from tests.stack.agent import local_agent
 from tests.stack.airflow import FINAL_RUN_STATES, Airflow, airflow
 from tests.stack.ray import cluster
+from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from tests.stack.airflow import Json
 
 EXAMPLE_DAGS = Path(__file__).parents[2] / "example_dags"
-RUN_TIMEOUT = 120.0
 STARTED = time.monotonic()
 
 
@@ -155,8 +155,9 @@ def demo(example: Example, *, plain: bool, keep: bool) -> int:
 def follow(server: Airflow, example: Example, run_id: str) -> list[str]:
     """Print the task log as it grows until the run is over; return its events."""
     shown = 0
-    deadline = time.monotonic() + RUN_TIMEOUT
-    while True:
+
+    def look() -> list[str] | None:
+        nonlocal shown
         over = server.run(example.dag_id, run_id)["state"] in FINAL_RUN_STATES
         started = server.task_instance(example.dag_id, run_id, example.task_id)["try_number"] > 0
         records = server.log(example.dag_id, run_id, example.task_id) if started else []
@@ -164,9 +165,9 @@ def follow(server: Airflow, example: Example, run_id: str) -> list[str]:
             moment = (record.get("timestamp") or "")[11:19]
             print(f"    {moment:8} {record.get('level') or '':7} {record['event']}", flush=True)
         shown = max(shown, len(records))
-        if over or time.monotonic() > deadline:
-            return [record["event"] for record in records]
-        time.sleep(1.0)
+        return [record["event"] for record in records] if over else None
+
+    return wait_until(look, f"run {run_id} of {example.dag_id} is not over")
 
 
 def found_faults(events: list[str], states: dict[str, str], expected: list[str]) -> list[str]:

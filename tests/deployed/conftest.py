@@ -21,7 +21,6 @@ __all__ = ["pytest_terminal_summary"]
 
 HERE = Path(__file__).parent
 LAST = "test_secrets.py"
-MODULE_SECONDS = 1_200
 SETTINGS = {
     # A task whose worker is killed is tried again after so many seconds, plus the retry's own delay.
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
@@ -34,8 +33,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ours = [item for item in items if HERE in item.path.parents]
     for item in ours:
         item.add_marker(pytest.mark.deployed)
-        # The first test of a module lets all that the module looks at happen.
-        item.add_marker(pytest.mark.timeout(MODULE_SECONDS))
     last = [item for item in ours if item.path.name == LAST]
     items[:] = [item for item in items if item not in last] + last
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from airflow_provider_rayagent.local.ports import free_ports
 from tests.stack.agent import start_agent, stop_agent, wait_for_file
-from tests.stack.processes import free_ports
 from tests.system.kill_table import AGENT, PLAIN_RAY, Row, record
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.deployed.support import LINES_A_SECOND, without_bars
+from tests.stack.watch import wait_until
 from tests.system.kill_table import AGENT, PLAIN_RAY, Row, record
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ CELLS: list[Cell] = [
     (MARKED, PLAIN),
 ]
 SOME_LINES = 3 * LINES_A_SECOND
+COMPLETED = "trigger completed"
+"""What Airflow writes to the task log after a trigger's on_kill (`airflow/jobs/triggerer_job_runner.py`)."""
 
 
 class TakeOvers:
@@ -64,6 +67,8 @@ class TakeOvers:
         self._wait_for_more_lines(KILL, MARKED, THREE)
         marked = self.tasks[MARKED, PLAIN]
         deployed.airflow.set_state(marked.dag_id, marked.run_id, marked.task_id, "failed")
+        # A triggerer that is stopped before ends the trigger without its on_kill.
+        wait_until(lambda: COMPLETED in marked.text() or None, f"{marked.dag_id}: the trigger is not completed")
         self._release(KILL)
 
         self._begin(VOLUME)

@@ -50,6 +50,7 @@ from tests.scripted.actions import (
     Step,
     StopReading,
     WaitFor,
+    WaitForStream,
 )
 from tests.scripted.answers import Answer, Html, Redirect, Refuse
 from tests.scripted.chunks import (
@@ -129,6 +130,7 @@ __all__ = [
     "StopReading",
     "Text",
     "WaitFor",
+    "WaitForStream",
     "Wire",
     "as_surrogates",
     "at_cuts",

@@ -224,6 +224,13 @@ class WaitFor(Action):
         await reached(done)
 
 
+class WaitForStream(Action):
+    """Wait until a client reads the job's log as a stream."""
+
+    async def run(self, x: Exchange) -> None:
+        await reached(lambda: x.agent.open_streams[x.job.job_id])
+
+
 @dataclass(frozen=True)
 class Do(Action):
     """Call a function of the test's, in the server's thread: ``Do(event.set)``."""

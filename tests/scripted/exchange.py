@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 from tests.scripted import frames
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from tests.scripted.job import Job
@@ -19,7 +20,9 @@ BATCH = 64 * 1024
 
 
 class Agent(Protocol):
-    """What an action may do to the server it runs in."""
+    """What an action may know of the server it runs in, and do to it."""
+
+    open_streams: Counter[str]
 
     def stream_opened(self, job_id: str) -> None: ...
 

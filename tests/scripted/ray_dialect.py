@@ -65,6 +65,7 @@ _JOB = re.compile(r"api/(jobs/[^/]+)(/stop)?")
 _TAIL = re.compile(r"api/(jobs/[^/]+/logs/)tail")
 _LOG_NAME = re.compile(r"job-driver-(.+)\.log")
 _HEX = re.compile(r"[0-9a-f]+", re.IGNORECASE)
+_STATE = re.compile(r"[A-Z_]+")
 
 
 def error(status: int = 500, words: str | None = None) -> Answer:
@@ -256,9 +257,10 @@ def _rows(items: list[dict[str, Any]], request: Request, key: str) -> Answer:
     found = items
     if "filter_keys" in query:
         value = query.get("filter_values", "")
-        if (query["filter_keys"], query.get("filter_predicates")) != (key, "=") or not _HEX.fullmatch(value):
+        column, form = query["filter_keys"], {key: _HEX, "state": _STATE}.get(query["filter_keys"])
+        if query.get("filter_predicates") != "=" or form is None or not form.fullmatch(value):
             return state_error(400, f"Invalid filter {unquote(request.query)}")
-        found = [item for item in items if item[key] == value.lower()]
+        found = [item for item in items if item[column].lower() == value.lower()]
     if query.get("detail") != "1":
         found = [{name: value for name, value in item.items() if name != "resources_total"} for item in found]
     return _listed(found[: int(limit)], total=len(items), filtered=len(found))

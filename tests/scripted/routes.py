@@ -23,6 +23,8 @@ WELL_WS = Play(Follow(), Complete(), Drop())
 WELL_SSE = Play(Follow(), Complete())
 
 POLICY = {"max_concurrent_jobs": 3, "gatekeeping_enabled": True, "cpu_max_utilization_percent": 90.0}
+GPU_LOAD = {"utilization_gpu": 43.0, "memory_used": 20_480, "memory_total": 81_920}
+"""Of each GPU, in percent and MB."""
 _NOT_FOUND = Refuse(404)
 
 
@@ -136,7 +138,7 @@ def snapshot(agent: ScriptedAgent) -> dict[str, Any]:
             "accelerator_type": types[0] if types else None,
             "cpu": counter([node], "CPU"),
             "memory": counter([node], "memory"),
-            "gpus": [{"index": index, "name": "GPU", "uuid": f"GPU-{index}"} for index in range(gpus)],
+            "gpus": [{"index": index, "name": "GPU", "uuid": f"GPU-{index}", **GPU_LOAD} for index in range(gpus)],
         }
 
     alive = [node for node in agent.nodes if node["state"] == "ALIVE"]

@@ -159,6 +159,9 @@ def test_rows_of_the_state_api_and_their_filters() -> None:
         for bad in ("limit=10001", "timeout=7.5", f"{one}head", "filter_keys=x"):
             assert (find(bad).status_code, find(bad).json()["result"]) == (400, False)
         assert [row["name"] for row in rows(get(agent, "api/v0/tasks"))] == ["f"]
+        by_state = "api/v0/tasks?filter_keys=state&filter_predicates=%3D&filter_values="
+        assert [row["name"] for row in rows(get(agent, f"{by_state}FINISHED"))] == ["f"]
+        assert rows(get(agent, f"{by_state}RUNNING")) == []
         usage = get(agent, "api/cluster_status").json()["data"]["clusterStatus"]["loadMetricsReport"]["usageByNode"]
         assert usage == {"ab" * 28: {"GPU": [0.0, 2.0]}, "cd" * 28: {}}
 

@@ -30,6 +30,7 @@ from tests.scripted import (
     Redirect,
     Refuse,
     Reset,
+    Rewrite,
     ScriptedAgent,
     SetStatus,
     Silence,
@@ -152,25 +153,39 @@ def test_answers_that_break_off_or_never_come() -> None:
 
 
 def test_a_job_lives_by_its_timeline_and_by_the_tests_cues() -> None:
+    def sent(messages: int) -> WaitFor:
+        return WaitFor(lambda: agent.requests[-1].messages == messages)
+
     cue, seen = threading.Event(), threading.Event()
-    timeline = [SetStatus("RUNNING"), WaitFor(cue), Grow("b"), SetStatus("FAILED", "boom"), Sleep(0.05), Grow("late")]
-    job = Job("a", "PENDING", timeline=timeline, ws=[Play(Follow(lag=0.4), Complete()), Play(Follow(start="now"))])
-    with ScriptedAgent(job) as agent:
-        agent.jobs["j2"] = Job("old", "RUNNING", job_id="j2", ws=[Play(Do(seen.set), Follow()), DEFAULT])
+    timeline = [SetStatus("RUNNING"), sent(1), WaitFor(cue), Grow("b"), SetStatus("FAILED", "boom"), sent(2),
+                Grow("late"), sent(3), Rewrite("new")]  # fmt: skip
+    job = Job(
+        "a",
+        "PENDING",
+        timeline=timeline,
+        ws=[Play(Follow(lag=PATIENCE), Complete()), Play(Follow(start="now", lag=0.1))],
+    )
+    second = Job(
+        "old",
+        "RUNNING",
+        job_id="j2",
+        timeline=[sent(1), Rewrite("new")],
+        ws=[Play(Do(seen.set), Follow()), DEFAULT],
+    )
+    with ScriptedAgent(job, second) as agent:
         threading.Timer(0.1, cue.set).start()
         assert text_of(ws_events(agent)[0]) == "ablate"
         details = get(agent, "jobs/j1/").json()
         assert (details["message"], details["driver_exit_code"]) == ("boom", 1)
         assert ws_events(agent) == ([], "closed 1000")
-        threading.Timer(0.1, agent.jobs["j2"].rewrite, ["new"]).start()
         assert text_of(ws_events(agent, "j2")[0]) == "old"
         assert seen.is_set()
-        agent.jobs["j2"].set_status("SUCCEEDED")
-        assert text_of(ws_events(agent, "j2")[0]) == agent.jobs["j2"].truth() == "new"
+        second.set_status("SUCCEEDED")
+        assert text_of(ws_events(agent, "j2")[0]) == second.truth() == "new"
 
 
 def test_the_agent_goes_away_and_comes_back_on_its_port() -> None:
-    play = Play(Log("a"), Down(0.3, "restart"))
+    play = Play(Log("a"), Down(PATIENCE, "restart"))
     with ScriptedAgent(Job(ws=[play, DEFAULT]), Job(job_id="j2", sse=[Hold()])) as agent:
         other = raw_request(agent, "jobs/j2/logs/stream/")
         agent.wait_until(lambda: agent.open_streams["j2"] == 1)
@@ -179,7 +194,7 @@ def test_the_agent_goes_away_and_comes_back_on_its_port() -> None:
         assert (data.endswith(b"0\r\n\r\n"), end) == (True, "fin")
         with pytest.raises(ConnectionRefusedError):
             raw_request(agent, "health/")
-        agent.wait_until(lambda: _listens(agent))
+        agent.up()
         held = raw_request(agent, "jobs/j2/logs/stream/")
         agent.wait_until(lambda: agent.open_streams["j2"] == 1)
         agent.down()
@@ -187,6 +202,8 @@ def test_the_agent_goes_away_and_comes_back_on_its_port() -> None:
         assert not _listens(agent)
         agent.up()
         assert _listens(agent)
+        agent.down(0.05)
+        agent.wait_until(lambda: _listens(agent))
 
 
 def _listens(agent: ScriptedAgent) -> bool:

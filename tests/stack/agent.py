@@ -152,7 +152,7 @@ def start_agent(
     """
     with output.open("ab") as stream:
         return subprocess.Popen(
-            [python, "-m", "airflow_provider_rayagent.local.cli", *arguments],
+            [python, "-m", "airflow_provider_rayagent.local.cli", "--start-timeout", str(int(PATIENCE)), *arguments],
             cwd=cwd,
             env={**(os.environ if environment is None else environment), "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from tests.stack.airflow import Json, environment, migrate_database, sqlite_url
-from tests.stack.processes import Server, free_ports, signals_held
+from airflow_provider_rayagent.local.ports import free_ports
+from tests.stack.airflow import Json, environment, migrate_database, run_airflow, sqlite_url
+from tests.stack.processes import Server, signals_held
 from tests.stack.watch import PATIENCE, check_servers, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 COOKIE = "_token"
 
@@ -63,12 +64,14 @@ def api_server(
     base_path: str = "",
     connections: Mapping[str, Json] | None = None,
     settings: Mapping[str, str] | None = None,
+    teams: Iterable[str] = (),
 ) -> Iterator[ApiServer]:
     """Run the API server of the installed Airflow, with a database of SQLite, until the block ends.
 
     :param base_path: path of its base URL, such as ``/airflow``.
     :param connections: JSON of the connections by id, in the environment.
     :param settings: additional environment variables.
+    :param teams: names of the teams of this Airflow, whose settings must allow teams.
     """
     with contextlib.ExitStack() as stack:
         with signals_held():
@@ -85,6 +88,8 @@ def api_server(
             env[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps(connection)
         env.update(settings or {})
         migrate_database(env)
+        for name in teams:
+            run_airflow(env, "teams", "create", name)
         with signals_held():
             server = Server(
                 [sys.executable, "-m", "airflow", "api-server"],

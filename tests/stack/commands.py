@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -11,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 from tests.stack.watch import PATIENCE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 AIRFLOW = (sys.executable, "-m", "airflow")
+WARNINGS = "ignore:FileType:PendingDeprecationWarning"
+"""On Python 3.14, the parser of Airflow's commands (`airflow/cli/cli_config.py`) prints this warning to the output."""
 
 
 def environment(home: Path, **connections: dict[str, Any]) -> dict[str, str]:
@@ -27,6 +31,7 @@ def environment(home: Path, **connections: dict[str, Any]) -> dict[str, str]:
         **os.environ,
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "PYTHONWARNINGS": WARNINGS,
         **{name: json.dumps({"conn_type": "rayagent", **value}) for name, value in variables.items()},
     }
 
@@ -37,9 +42,13 @@ def airflow(*arguments: str, env: dict[str, str], **options: Any) -> subprocess.
     return subprocess.run([*AIRFLOW, *arguments], env=env, check=False, text=True, timeout=PATIENCE, **pipes)
 
 
-def start_airflow(*arguments: str, env: dict[str, str]) -> subprocess.Popen[str]:
-    """Start a command with pipes for its output."""
-    return subprocess.Popen(
+@contextlib.contextmanager
+def start_airflow(*arguments: str, env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """Run a command, with pipes for its output, in a block; :func:`finish` waits for its end.
+
+    If the block fails, the command is killed: a test would wait for it even after its timeout.
+    """
+    with subprocess.Popen(
         [*AIRFLOW, *arguments],
         env=env,
         stdin=subprocess.DEVNULL,
@@ -47,7 +56,11 @@ def start_airflow(*arguments: str, env: dict[str, str]) -> subprocess.Popen[str]
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[str, str]:

@@ -22,9 +22,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from airflow_provider_rayagent.local.ports import free_ports
 from tests.stack.airflow import Airflow, environment, migrate_database
 from tests.stack.postgres import postgres
-from tests.stack.processes import Server, free_ports, signals_held, stop_servers
+from tests.stack.processes import Server, signals_held, stop_servers
 from tests.stack.redis import redis
 from tests.stack.s3 import ObjectStore, object_store
 from tests.stack.triggerers import KIND, forget_heartbeat

@@ -7,19 +7,37 @@ again.
 
 from __future__ import annotations
 
+import math
 import re
+from difflib import unified_diff
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.stack.browser import Page
 
 FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
+DARK = "-dark"
+"""Suffix of a picture in the dark theme, which shows the same text as the one in the light theme."""
+NARROW = (600, 900)
+"""Size of a small window in pixels."""
 MARGIN = 16
 """Pixels below the content of a page."""
-CONTENT_END = "(each) => Math.max(...[...each.querySelectorAll('*')].map((one) => one.getBoundingClientRect().bottom))"
+EDGES = """
+(each) => {
+    const boxes = [...each.querySelectorAll('*')].map((one) => one.getBoundingClientRect());
+    const box = each.getBoundingClientRect();
+    return [box.x, box.y, box.right, Math.max(...(boxes.length ? boxes : [box]).map((one) => one.bottom))];
+}
+"""
 _CHANGING = (
-    (re.compile(r"\b[0-9a-f]{56}\b"), "ID"),
+    # Which statuses of its job a task sees, and when, depends on the machine.
+    (re.compile(r"^\d+\n\[.*\] INFO - Job \S+ is [A-Z]+, .*\n", re.MULTILINE), ""),
+    (re.compile(r"\btest__[0-9a-f]{12}\b"), "RUN"),
+    (re.compile(r"\braysubmit_\w+"), "ID"),
+    (re.compile(r"\b([0-9a-f]{16}|[0-9a-f]{56})\b"), "ID"),
     (re.compile(r"[A-Z][a-z]{2} \d+, \d{4}, [\d:]+ [AP]M"), "TIME"),
     (re.compile(r"\d{4}-\d\d-\d\d [\d:]+ UTC"), "TIME"),
     (re.compile(r"(\d[\d.]* (s|min|h)( |\b))+"), "DURATION"),
@@ -36,17 +54,37 @@ class Pictures(NamedTuple):
 
     update: bool
 
-    def check(self, page: Page, name: str) -> None:
-        """Compare the main part of a page with the stored picture of a name."""
-        picture, description = (FOLDER / f"{name}.{suffix}" for suffix in ("png", "txt"))
-        shown = without_changing_parts("".join(page.find("main")))
+    def check_all_looks(self, page: Page, name: str) -> None:
+        """Compare a page with its stored pictures: in the light theme, in the dark theme, and in a small window."""
+        self.check(page, name)
+        with page.emulated(scheme="dark"):
+            self.check(page, name, suffix=DARK)
+        with page.emulated(size=NARROW):
+            self.check(page, f"{name}-narrow")
+
+    def check(
+        self, page: Page, name: str, parts: Sequence[str] = ("main",), *, alone: bool = False, suffix: str = ""
+    ) -> None:
+        """Compare parts of a page with the stored picture of a name.
+
+        :param parts: CSS selectors of the elements whose text is compared; the picture ends below them.
+        :param alone: whether the picture has nothing but these elements, instead of all from the top of the window.
+        :param suffix: that of the picture's file, but not of the one with its text.
+        """
+        picture = FOLDER / f"{name}{suffix}.png"
+        description = FOLDER / f"{name}.txt"
+        shown = without_changing_parts("\n".join(page.find(part)[-1] for part in parts))
         if self.update:
-            [height] = page.look("main", see=CONTENT_END)
-            page.save_picture(picture, height=height + MARGIN)
+            x, y, right, bottom = zip(*(page.look(part, see=EDGES)[-1] for part in parts), strict=True)
+            box = (min(x), min(y), max(right), max(bottom)) if alone else (0, 0, math.inf, max(bottom) + MARGIN)
+            page.save_picture(picture, box)
             description.write_text(shown, encoding="utf-8")
         assert picture.exists(), f"{picture.name} is missing: run this test with --update-pictures"
         stored = description.read_text(encoding="utf-8")
-        assert shown == stored, f"{picture.name} is outdated: run this test with --update-pictures, and look at it"
+        changes = "\n".join(unified_diff(stored.splitlines(), shown.splitlines(), "stored", "shown", lineterm=""))
+        assert shown == stored, (
+            f"{picture.name} is outdated: run this test with --update-pictures, and look at it\n{changes}"
+        )
 
 
 def without_changing_parts(text: str) -> str:

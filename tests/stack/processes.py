@@ -6,7 +6,6 @@ import contextlib
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -20,13 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 
-def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
-    """Return ``count`` different ports that are currently free."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((host, 0))
-        return [each.getsockname()[1] for each in sockets]
+NO_AGENT = "http://127.0.0.1:1"
+"""Nothing listens there. A port that is only free for the moment can be that of another suite's server soon."""
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import psutil  # type: ignore[import-untyped]
 import requests
 
-from airflow_provider_rayagent.local.head import ON_LOOPBACK, free_ports, head_environment, start_command
+from airflow_provider_rayagent.local.head import ON_LOOPBACK, free_head_ports, head_environment, start_command
 from airflow_provider_rayagent.local.ray_token import AUTH_VARIABLES
-from tests.stack.watch import PATIENCE
+from tests.stack.processes import command_of
+from tests.stack.watch import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,6 +40,9 @@ print("raylet", node.all_processes["raylet"][0].process.pid, flush=True)
 signal.pause()
 """
 """A further node. ``ray start --address`` refuses loopback addresses (:data:`ON_LOOPBACK`), this does not."""
+
+METRICS_AGENT_SECONDS = 45.0
+"""Longer than the half minute for which the GCS of Ray 2.50 tries to connect to the metrics agent."""
 
 
 def driver_environment(home: Path, variables: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -59,7 +64,7 @@ class Cluster:
         self, directory: Path, *, token: str | None = None, log_monitor: bool = False, python: str = sys.executable
     ) -> None:
         self.directory = directory
-        self._ports = free_ports()
+        self._ports = free_head_ports()
         self._log_monitor = log_monitor
         self._python = python
         self._token = token
@@ -75,11 +80,11 @@ class Cluster:
             command.remove("--include-log-monitor=false")
         if self._token is not None:
             self.token_file.write_text(self._token, encoding="utf-8")
-        subprocess.run(command, env=self._environment(), check=True, timeout=120, capture_output=True)
+        subprocess.run(command, env=self._environment(), check=True, timeout=PATIENCE, capture_output=True)
         self.wait_for_dashboard()
 
     def _environment(self) -> dict[str, str]:
-        environment = head_environment(os.environ, self.token_file)
+        environment = head_environment(os.environ, self.token_file, PATIENCE)
         environment["PATH"] = os.pathsep.join([str(Path(self._python).parent), environment["PATH"]])
         if self._token is None:
             environment["RAY_AUTH_MODE"] = "disabled"
@@ -101,13 +106,36 @@ class Cluster:
 
     def wait_for_dashboard(self) -> None:
         """Wait until the dashboard responds to a request for jobs."""
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
+
+        def responds() -> bool | None:
+            if not self._runs():
+                raise AssertionError("Ray's GCS does not run")
             with contextlib.suppress(requests.RequestException):
-                if requests.get(f"{self.dashboard_url}/api/jobs/", headers=self._headers, timeout=10).ok:
-                    return
-            time.sleep(0.3)
-        raise AssertionError("Ray's dashboard does not respond")
+                return requests.get(f"{self.dashboard_url}/api/jobs/", headers=self._headers, timeout=10).ok or None
+            return None
+
+        wait_until(responds, "Ray's dashboard does not respond")
+
+    def survives_its_start(self) -> bool:
+        """Return whether the GCS runs until it has connected to the metrics agent, or has stopped trying.
+
+        The GCS of Ray 2.50 may crash if that takes half a minute, as it does on a busy machine
+        (https://github.com/ray-project/ray/pull/57917).
+        """
+        output = self.directory / "ray" / "session_latest" / "logs" / "gcs_server.out"
+        deadline = time.monotonic() + METRICS_AGENT_SECONDS
+        while "Exporter initialized" not in output.read_text(errors="replace") and time.monotonic() < deadline:
+            if not self._runs():
+                return False
+            time.sleep(0.5)
+        return True
+
+    def _runs(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self._ports.gcs)).close()
+        except ConnectionRefusedError:
+            return False
+        return True
 
     def submit(self, entrypoint: str, **fields: Any) -> str:
         """Submit a job and return its id; ``fields`` are those of Ray's submit call."""
@@ -135,7 +163,7 @@ class Cluster:
     def restart_dashboard(self, pause: float) -> subprocess.Popen[bytes]:
         """Kill the dashboard and start another one after ``pause`` seconds; return its process."""
         dashboard = next(
-            process for process in self.processes() if "dashboard/dashboard.py" in " ".join(process.cmdline()[:3])
+            process for process in self.processes() if "dashboard/dashboard.py" in " ".join(command_of(process.pid)[:3])
         )
         command, environment = dashboard.cmdline(), dashboard.environ()
         dashboard.kill()

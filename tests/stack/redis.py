@@ -7,11 +7,12 @@ import os
 import shutil
 import socket
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.stack.processes import Server, free_ports, signals_held
+from airflow_provider_rayagent.local.ports import free_ports
+from tests.stack.processes import Server, signals_held
+from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,7 @@ SETTINGS = ("--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemon
 
 
 class RedisError(Exception):
-    """Redis did not start."""
+    """Redis is not installed."""
 
 
 def find_redis() -> str | None:
@@ -30,11 +31,10 @@ def find_redis() -> str | None:
 
 
 @contextlib.contextmanager
-def redis(timeout: float = 60.0) -> Iterator[str]:
+def redis() -> Iterator[str]:
     """Run a Redis on a free port of 127.0.0.1 until the block ends; yield its URL.
 
-    :param timeout: seconds within which it must respond.
-    :raises RedisError: if Redis is not installed, or does not start.
+    :raises RedisError: if Redis is not installed.
     """
     program = find_redis()
     if program is None:
@@ -45,20 +45,10 @@ def redis(timeout: float = 60.0) -> Iterator[str]:
             folder = Path(tempfile.mkdtemp(prefix="redis-"))
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             command = [program, "--port", str(port), *SETTINGS, "--dir", str(folder)]
-            server = Server(command, env=os.environ, cwd=folder, output=folder / "redis.log")
+            server = Server(command, name="Redis", env=os.environ, cwd=folder, output=folder / "redis.log")
             stack.callback(server.stop)
-        _wait_until_ready(server, port, timeout)
+        wait_until(lambda: _answers(port) or None, lambda: f"Redis is not ready:\n{server.tail()}")
         yield f"redis://127.0.0.1:{port}/0"
-
-
-def _wait_until_ready(server: Server, port: int, timeout: float) -> None:
-    deadline = time.monotonic() + timeout
-    while not _answers(port):
-        if (code := server.returncode()) is not None:
-            raise RedisError(f"Redis ended with {code}:\n{server.tail()}")
-        if time.monotonic() > deadline:
-            raise RedisError(f"Redis is not ready after {timeout:g} s:\n{server.tail()}")
-        time.sleep(0.05)
 
 
 def _answers(port: int) -> bool:

@@ -7,11 +7,12 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.stack.processes import Server, free_ports, signals_held
+from airflow_provider_rayagent.local.ports import free_ports
+from tests.stack.processes import Server, signals_held
+from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,10 +23,6 @@ CREDENTIALS = ("any-key-id", "any-secret-key")
 """The server requires credentials but accepts any."""
 
 
-class S3Error(Exception):
-    """The object store did not start."""
-
-
 class ObjectStore:
     """A running object store with one bucket.
 
@@ -34,15 +31,19 @@ class ObjectStore:
     """
 
     def __init__(self, server: Server, port: int) -> None:
-        import boto3
-        from botocore.config import Config
-
         self.server = server
         self.url = f"http://127.0.0.1:{port}"
         self.bucket = BUCKET
+        self._client = self.client("s3")
+
+    def client(self, service: str) -> Any:
+        """Return a client of a service of AWS, all of which the server has."""
+        import boto3
+        from botocore.config import Config
+
         key_id, secret = CREDENTIALS
-        self._client: Any = boto3.client(
-            "s3",
+        return boto3.client(
+            service,
             endpoint_url=self.url,
             region_name=REGION,
             aws_access_key_id=key_id,
@@ -66,43 +67,35 @@ class ObjectStore:
         content: bytes = self._client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
         return content
 
-    def wait_until_ready(self, timeout: float) -> None:
-        """Wait until the server responds, and create the bucket.
-
-        :raises S3Error: if the server exits, or does not respond within ``timeout`` seconds.
-        """
+    def wait_until_ready(self) -> None:
+        """Wait until the server responds, and create the bucket."""
         from botocore.exceptions import BotoCoreError
 
-        deadline = time.monotonic() + timeout
-        while True:
+        failure = ""
+
+        def creates_bucket() -> bool | None:
+            nonlocal failure
             try:
                 self._client.create_bucket(Bucket=self.bucket)
             except BotoCoreError as error:
-                failure = error
-            else:
-                return
-            if (code := self.server.returncode()) is not None:
-                raise S3Error(f"the object store ended with {code}:\n{self.server.tail()}")
-            if time.monotonic() > deadline:
-                raise S3Error(f"the object store is not ready after {timeout:g} s: {failure}\n{self.server.tail()}")
-            time.sleep(0.1)
+                failure = str(error)
+                return None
+            return True
+
+        wait_until(creates_bucket, lambda: f"the object store is not ready: {failure}\n{self.server.tail()}")
 
 
 @contextlib.contextmanager
-def object_store(timeout: float = 60.0) -> Iterator[ObjectStore]:
-    """Run an object store on a free port of 127.0.0.1 until the block ends.
-
-    :param timeout: seconds within which it must respond.
-    :raises S3Error: if it does not start.
-    """
+def object_store() -> Iterator[ObjectStore]:
+    """Run an object store on a free port of 127.0.0.1 until the block ends."""
     [port] = free_ports(1)
     with contextlib.ExitStack() as stack:
         with signals_held():
             folder = Path(tempfile.mkdtemp(prefix="s3-"))
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-            server = Server(command, env=os.environ, cwd=folder, output=folder / "s3.log")
+            server = Server(command, name="the object store", env=os.environ, cwd=folder, output=folder / "s3.log")
             stack.callback(server.stop)
         running = ObjectStore(server, port)
-        running.wait_until_ready(timeout)
+        running.wait_until_ready()
         yield running

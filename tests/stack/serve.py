@@ -6,7 +6,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
-from tests.stack.processes import free_ports
+from airflow_provider_rayagent.local.ports import free_ports
 from tests.stack.watch import PATIENCE, wait_until
 
 if TYPE_CHECKING:

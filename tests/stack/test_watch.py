@@ -107,6 +107,16 @@ SUITE = """
     def test_would_wait_for_it(server):
         wait_until(lambda: None, "nothing")
 """
+INTERRUPTED = """
+    @pytest.fixture(scope="session")
+    def later(server):
+        yield
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(3600)
+
+    def test_later(later):
+        pass
+"""
 DIES = "os.kill(server.pid, signal.SIGKILL); os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)"
 
 
@@ -124,6 +134,15 @@ def test_terminated_run_stops_its_servers(pytester: pytest.Pytester) -> None:
         assert command_of(pid) == []
     finally:
         run.stop()
+
+
+def test_run_that_is_interrupted_while_a_fixture_ends_stops_its_servers(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest("from tests.conftest import pytest_configure, pytest_unconfigure")
+    suite = SUITE.format(runs=RUNS, step="Path('pid').write_text(str(server.pid))")
+    pytester.makepyfile(f"{suite}{INTERRUPTED}")
+    result = pytester.runpytest_subprocess("-k", "used or later", "-p", "no:cacheprovider")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert command_of(int((pytester.path / "pid").read_text())) == []
 
 
 @pytest.mark.parametrize("step", ["wait_until(lambda: None, 'nothing')", "assert 'it answers' is None"])

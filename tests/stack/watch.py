@@ -20,8 +20,10 @@ T = TypeVar("T")
 
 PATIENCE = 600.0
 """Timeout of all waits in seconds. It only guards against hangs; even a slow machine needs much less."""
-PAUSE = 0.2
-"""Seconds between two checks."""
+PAUSE = 0.1
+"""Seconds between the first checks of a wait."""
+LONGEST_PAUSE = 1.0
+"""Seconds between two checks at most; the pauses are a tenth of the wait so far, since checks load the servers."""
 ENDING_SECONDS = 20.0
 """Seconds that a server may take from closing its sockets to its end."""
 LAST_LINES = 40
@@ -66,6 +68,16 @@ def unwatch(process: subprocess.Popen[bytes]) -> None:
     _watched.pop(process.pid, None)
 
 
+def end_servers() -> None:
+    """Terminate the servers that are still watched, and wait for their end."""
+    processes = [each.process for each in _watched.values()]
+    _watched.clear()
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.wait(PATIENCE)
+
+
 def check_servers() -> None:
     """Check that all servers are running.
 
@@ -94,16 +106,17 @@ def wait_until(look: Callable[[], T | None], complaint: Callable[[], str] | str)
     :raises ServerDiedError: as soon as a server has died.
     :raises WaitError: with the complaint, after :data:`PATIENCE`.
     """
-    deadline = time.monotonic() + PATIENCE
+    began = time.monotonic()
     while True:
         value = look()
         if value is not None:
             return value
         check_servers()
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > PATIENCE:
             text = complaint if isinstance(complaint, str) else complaint()
             raise WaitError(f"{text} after {PATIENCE:g} s")
-        time.sleep(PAUSE)
+        time.sleep(min(max(PAUSE, waited / 10), LONGEST_PAUSE))
 
 
 def ending(code: int) -> str:

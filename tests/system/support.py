@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 import uuid
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 from airflow_provider_rayagent.render.records import JOB_LOGGER
 from tests.stack.airflow import FINAL_TASK_STATES
 from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from tests.stack.agent import LocalAgent
     from tests.stack.airflow import Airflow, Json
     from tests.stack.postgres import Postgres
 
+IS_AIRFLOW_3_2 = version("apache-airflow-core").startswith("3.2.")
 IN_WORKER, IN_TRIGGERER = "observer.py", "tasklog.py"
 """Where in the package the job's lines are written."""
 DEFERS = "the triggerer follows job {job_id} from here on"
@@ -30,6 +36,11 @@ LATER = "import time\ntime.sleep(0.8)\n"
 # With retries set (see conftest.py), a task that is to be tried again does not go on by itself within a test.
 ENDED_FOR_NOW = (*FINAL_TASK_STATES, "up_for_retry")
 DATABASE = "airflow"
+LATE_END = "https://github.com/apache/airflow/issues/72716"
+"""An error of Airflow: its scheduler fails a resumed task if it learns only then that the task had deferred.
+
+It takes the end of the first worker process for the end of the task. On a busy machine, any deferred task can fail so.
+"""
 LINES_A_SECOND = 20
 STEADY = f"""
 import pathlib
@@ -46,6 +57,11 @@ while not pathlib.Path(RELEASE).exists():
 """
 
 
+def needs_airflow_3_3(reason: str) -> pytest.MarkDecorator:
+    """Mark a test of what Airflow 3.2 cannot do."""
+    return pytest.mark.skipif(IS_AIRFLOW_3_2, reason=f"Airflow 3.2 {reason}")
+
+
 @dataclass(frozen=True)
 class Task:
     """One task of one run."""
@@ -60,6 +76,13 @@ class Task:
         """Wait until the task's try is over; return the state."""
         return self.wait_for(*ENDED_FOR_NOW)
 
+    def was_failed_by_mistake(self) -> bool:
+        """Whether the scheduler has failed the resumed task, since it got to know late that its first part was over."""
+        entries = self.airflow.audit_log(self.dag_id, self.run_id, self.task_id, "state mismatch", self.map_index)
+        return any(
+            re.search(r"finished with state success, .* is (scheduled|queued|running)\b", each) for each in entries
+        )
+
     def wait_for(self, *states: str) -> str:
         """Wait until the task is in one of these states; return it."""
         return self.airflow.wait_for_task(self.dag_id, self.run_id, self.task_id, states, self.map_index)
@@ -71,12 +94,18 @@ class Task:
 
     def wait_for_text(self, text: str, try_number: int = 1) -> None:
         """Wait until the task log has a text."""
-        wait_until(lambda: self.instance()["try_number"] >= try_number or None, f"{self.dag_id}: no try {try_number}")
-        self._wait_for_log(lambda: text in self.text(try_number), f"of try {try_number} does not say {text!r}")
+        complaint = f"of try {try_number} does not say {text!r}"
+        self._wait_for_log(lambda: text in self.text(try_number), complaint, try_number)
 
     def assert_ends(self, *states: str) -> None:
-        """Wait until the task's try is over, and fail with its log unless the state is one of these."""
-        assert (state := self.wait()) in states, f"{self.dag_id}: {state}\n{self.text()}"
+        """Wait until the task's try is over, and fail with its log unless the state is one of these.
+
+        If Airflow has failed the task by mistake, the test ends as an expected failure instead.
+        """
+        state = self.wait()
+        if state not in states and self.was_failed_by_mistake():
+            pytest.xfail(f"Airflow has failed {self.dag_id} after it had resumed ({LATE_END})")
+        assert state in states, f"{self.dag_id}: {state}\n{self.text()}"
 
     def instance(self) -> Json:
         """Return the task instance as the API gives it."""
@@ -110,8 +139,11 @@ class Task:
         """Return the job's lines that were written in the triggerer."""
         return self._lines(IN_TRIGGERER, try_number)
 
-    def _wait_for_log(self, shows: Callable[[], bool], complaint: str) -> None:
-        """Wait until the task log is as it should be; fail if the task is over before."""
+    def _wait_for_log(self, shows: Callable[[], bool], complaint: str, try_number: int = 1) -> None:
+        """Wait until the task log is as it should be; fail if the task is over before.
+
+        The API server answers 404 for the log of a try that the scheduler has not begun.
+        """
 
         def look() -> bool | None:
             is_over = self.instance()["state"] in FINAL_TASK_STATES
@@ -119,6 +151,7 @@ class Task:
             assert shown or not is_over, f"the task is over and its log {complaint}:\n{self.text()}"
             return shown or None
 
+        wait_until(lambda: self.instance()["try_number"] >= try_number or None, f"{self.dag_id}: no try {try_number}")
         wait_until(look, f"the log of {self.dag_id} {complaint}")
 
     def _lines(self, filename: str, try_number: int) -> list[str]:
@@ -148,6 +181,29 @@ class System:
         script = self.programs / f"job{len(list(self.programs.iterdir()))}.py"
         script.write_text(LATER + program, encoding="utf-8")
         return self.agent.submit(shlex.join([sys.executable, str(script)]), **fields)
+
+    def submit_programs(self, programs: Mapping[str, str], folder: Path, prefix: str, **fields: Any) -> dict[str, str]:
+        """Upload Python programs, and submit each as a Ray job whose entrypoint names no folder.
+
+        :param programs: texts of the programs by name.
+        :param folder: an empty folder for them.
+        :param prefix: what the job ids begin with.
+        :param fields: the other fields of the jobs.
+        :returns: the job ids by name of the program.
+        """
+        for name, program in programs.items():
+            (folder / f"{name}.py").write_text(program.lstrip(), encoding="utf-8")
+        connection = {"conn_type": "rayagent", "host": self.agent.url, "password": self.agent.token}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AIRFLOW_CONN_OF_PROGRAMS", json.dumps(connection))
+            with RayAgentHook("of_programs") as hook:
+                runtime_env = {**fields.pop("runtime_env", {}), "working_dir": hook.upload_working_dir(folder)}
+                return {
+                    name: hook.submit_job(
+                        f"python {name}.py", job_id=f"{prefix}-{name}", runtime_env=runtime_env, **fields
+                    )
+                    for name in programs
+                }
 
     def submit_steady(self) -> str:
         """Submit a job that prints LINES_A_SECOND until it is released (an hour at most); return its id."""
@@ -203,6 +259,16 @@ class System:
     def delete_application(self, name: str) -> Task:
         """Start a run of the DAG that deletes a Serve application."""
         return self.start("rayagent_delete_serve_application", "delete_application", name=name)
+
+    def assert_second_try_succeeds(self, task: Task, job_id: str) -> None:
+        """The second try is green, and its log has the lines of this job from the first one on."""
+        instance = task.instance()
+        assert (instance["state"], instance["try_number"]) == ("success", 2), task.text(try_number=2)
+        lines, written = (
+            [line for line in lines if line.startswith("line ")]
+            for lines in (task.forwarded(2) + task.deferred(2), self.log_of(job_id))
+        )
+        assert lines == written
 
     def log_of(self, job_id: str) -> list[str]:
         """Return the lines of a job's log as the agent has them."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.stack.processes import free_ports
+from tests.stack.processes import NO_AGENT
 
 if TYPE_CHECKING:
     from tests.system.support import System
@@ -34,10 +34,9 @@ def test_the_test_of_a_good_connection_names_the_agent_and_its_version(system: S
 def test_the_test_of_a_bad_connection_says_what_is_wrong(system: System) -> None:
     refused = tried(system, host=system.agent.url, password=WRONG)
     assert refused == (False, "The agent rejected the token (401): check the Token (password).")
-    nobody = f"http://127.0.0.1:{free_ports(1)[0]}"
-    good, words = tried(system, host=nobody)
+    good, words = tried(system, host=NO_AGENT)
     assert not good
-    assert nobody in words
+    assert NO_AGENT in words
     good, words = tried(system, host=system.airflow.url)
     assert not good
     assert words.startswith(f"The server at {system.airflow.url}")

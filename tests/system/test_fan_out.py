@@ -1,4 +1,4 @@
-"""The example DAG that runs a plugin with many parameter sets, a few at once."""
+"""The example DAGs that run a plugin: once, and with many parameter sets, a few at once."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ if TYPE_CHECKING:
 DAG_ID = "rayagent_fan_out"
 EPOCHS = [2, 5, 3]
 AT_ONCE = 2
+
+
+def test_the_next_task_uses_the_result_of_a_plugin(system: System) -> None:
+    loss = system.start("rayagent_run_plugin", "keep_loss", epochs=2)
+    loss.assert_ends("success")
+    assert loss.xcom() == 0.5**2
 
 
 def test_every_mapped_task_runs_one_job_of_its_own_and_only_so_many_at_once(system: System) -> None:

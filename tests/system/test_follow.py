@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -58,7 +59,7 @@ def followed(system: System) -> dict[str, tuple[str, Task]]:
     return {name: (job_id, system.follow(job_id)) for name, job_id in jobs.items()}
 
 
-@pytest.mark.prerelease
+@pytest.mark.each_airflow
 def test_every_line_of_the_job_is_in_the_task_log_once_in_order_and_unchanged(
     system: System, followed: dict[str, tuple[str, Task]]
 ) -> None:
@@ -100,7 +101,8 @@ def test_a_job_that_fails_fails_the_task_without_a_retry_and_with_the_words_of_r
     instance = task.instance()
     assert (instance["try_number"], instance["max_tries"]) == (1, 2)
     assert task.forwarded() == system.log_of(job_id)
-    assert f"Job {job_id} ended as FAILED" in task.text()
+    assert f"RA-101: The program failed: exit code 3. Job {job_id} ended as FAILED" in task.text()
+    assert set(re.findall(r"RA-\d+", task.text())) == {"RA-101"}
     assert "Job entrypoint command failed with exit code 3" in task.text()
     details = task.xcom()
     assert (details["status"], details["driver_exit_code"]) == ("FAILED", 3)

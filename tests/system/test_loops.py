@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.system.support import System
 
 pytestmark = [
-    pytest.mark.prerelease,
+    pytest.mark.each_airflow,
     pytest.mark.skipif(not hasattr(sdk, "LoopDecision"), reason="no loops before Airflow 3.4"),
     pytest.mark.timeout(1800),
 ]

@@ -83,7 +83,7 @@ def wait_for(statsd: StatsdListener, metric: names.Metric, value: float, **tags:
     wait_until(received, lambda: f"{metric.name} with {tags} is not {value}: {statsd.samples(metric.name)}")
 
 
-@pytest.mark.prerelease
+@pytest.mark.each_airflow
 @both_modes
 def test_a_job_that_succeeds(mode: str, system: System, statsd: StatsdListener, followed: Followed) -> None:
     followed.steady[mode].assert_ends("success")
@@ -128,7 +128,7 @@ def test_a_stop_operator(system: System, statsd: StatsdListener) -> None:
     wait_for(statsd, names.STOPS, before + 1, cause="stop_operator")
 
 
-@pytest.mark.prerelease
+@pytest.mark.each_airflow
 def test_a_triggerer_tells_how_many_jobs_it_follows(statsd: StatsdListener, followed: Followed) -> None:
     followed.steady["deferred"].assert_ends("success")
     followed.fails["deferred"].assert_ends("failed")

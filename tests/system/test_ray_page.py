@@ -15,6 +15,7 @@ from airflow import __version__ as airflow_version
 
 from tests.stack.browser import IN_FRAME, Page, browser_page
 from tests.stack.watch import PATIENCE, wait_until
+from tests.system.support import WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
     from tests.stack.serve import Serve
     from tests.system.support import System, Task
-
-pytestmark = pytest.mark.prerelease
 
 HAS_TAB = tuple(map(int, airflow_version.split(".")[:2])) >= (3, 4)
 SCRIPT = "<script>document.hacked = true</script>"
@@ -69,6 +68,7 @@ def open_view(page: Page, system: System, fragment: str) -> None:
     page.open(f"{system.airflow.url}/rayagent/#/{fragment}")
 
 
+@pytest.mark.each_airflow
 def test_a_running_job_is_shown_with_its_log_and_can_be_stopped(system: System, page: Page, folder: Path) -> None:
     job_id = system.submit_to_release(
         f"""
@@ -96,10 +96,12 @@ for number in itertools.count():
     assert page.look("button", "Stop") == []
 
 
+@pytest.mark.each_airflow
 def test_the_cluster_and_what_waits_for_it_are_shown(system: System, page: Page, folder: Path) -> None:
     job_id = system.submit("print('never')", entrypoint_num_cpus=500)
     open_view(page, system, "rayagent_default/cluster")
     page.wait_until(lambda text: job_id in text and "1 alive" in text and "ALIVE" in text)
+    page.wait_until(lambda text: "Waiting for resources: 1 job" in text)
     assert page.look("progress") != []
     page.save_picture(folder / "cluster.png")
     system.agent.request("POST", f"jobs/{job_id}/stop/")
@@ -115,6 +117,7 @@ def test_an_application_is_shown_and_deleted(system: System, serve: Serve, page:
     page.wait_until(lambda text: "page-model" not in text)
 
 
+@pytest.mark.each_airflow
 def test_the_page_is_in_the_navigation_of_airflow(system: System, folder: Path) -> None:
     tmp = folder / "navigation"
     tmp.mkdir()
@@ -126,6 +129,7 @@ def test_the_page_is_in_the_navigation_of_airflow(system: System, folder: Path) 
         airflow.save_picture(folder / "navigation.png")
 
 
+@pytest.mark.each_airflow
 def test_a_job_links_to_the_task_that_submitted_it(system: System, submitted: Task, plain_ray: str) -> None:
     job_id = submitted.xcom("job_id")
     details = ask(system, f"connections/{plain_ray}/jobs/{job_id}")
@@ -141,6 +145,7 @@ def test_a_job_links_to_the_task_that_submitted_it(system: System, submitted: Ta
     assert "s3cret" not in str((details, row))
 
 
+@pytest.mark.each_airflow
 def test_the_link_to_the_task_opens_it_in_airflow(
     system: System, submitted: Task, plain_ray: str, folder: Path
 ) -> None:
@@ -159,6 +164,23 @@ def test_the_link_to_the_task_opens_it_in_airflow(
         assert path == f"/dags/{submitted.dag_id}/runs/{quote(submitted.run_id)}/tasks/{submitted.task_id}"
 
 
+@pytest.mark.each_airflow
+def test_a_job_links_to_the_task_that_follows_it_at_present(system: System) -> None:
+    job_id = system.submit_to_release(WAITING)
+    task = system.follow(job_id, "system_deferred")
+    task.wait_for("deferred")
+    expected = {"dag_id": task.dag_id, "run_id": task.run_id, "task_id": task.task_id, "map_index": -1}
+
+    def link() -> Any:
+        return ask(system, f"connections/rayagent_default/jobs/{job_id}")["followed_by"]
+
+    assert wait_until(link, "the job does not link to the task") == expected
+    system.release(job_id)
+    task.assert_ends("success")
+    wait_until(lambda: link() is None or None, "the job still links to a task that has ended")
+
+
+@pytest.mark.each_airflow
 def test_a_deferred_task_has_its_job_and_the_use_of_the_cluster(system: System, submitted: Task) -> None:
 
     def running_job() -> Any:
@@ -173,6 +195,7 @@ def test_a_deferred_task_has_its_job_and_the_use_of_the_cluster(system: System, 
     assert "nodes" not in use
 
 
+@pytest.mark.each_airflow
 def test_a_failed_task_has_its_job_and_why_it_failed(system: System) -> None:
     job_id = system.submit("raise SystemExit(3)")
     task = system.follow(job_id, "system_plain")
@@ -182,6 +205,7 @@ def test_a_failed_task_has_its_job_and_why_it_failed(system: System) -> None:
     assert details["reason"].splitlines()[0] in task.text()
 
 
+@pytest.mark.each_airflow
 def test_each_element_of_a_mapped_task_has_its_own_job(system: System) -> None:
     first, second = (system.submit(f"print('element {index}')") for index in range(2))
     mapped = system.start("system_deferred_mapped", "follow_job", first=first, second=second)
@@ -191,6 +215,7 @@ def test_each_element_of_a_mapped_task_has_its_own_job(system: System) -> None:
     assert [ask(system, f"{tab_of(element)}/job")["job_id"] for element in elements] == [first, second]
 
 
+@pytest.mark.each_airflow
 def test_a_stored_id_of_the_job_of_another_task_is_not_shown(system: System, submitted: Task) -> None:
     job_id = system.submit("print('of another task')")
     path = f"dags/{submitted.dag_id}/dagRuns/{submitted.run_id}/taskInstances/{submitted.task_id}/xcomEntries/job_id"
@@ -203,6 +228,7 @@ def test_a_stored_id_of_the_job_of_another_task_is_not_shown(system: System, sub
         system.api("PATCH", path, value=own, map_index=-1)
 
 
+@pytest.mark.each_airflow
 def test_our_tasks_have_a_tab_where_airflow_can_leave_it_out_elsewhere(
     system: System, submitted: Task, folder: Path
 ) -> None:

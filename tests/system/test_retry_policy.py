@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.system.support import DATABASE, Task
+from tests.system.support import DATABASE, Task, needs_airflow_3_3
 
 if TYPE_CHECKING:
     from tests.system.support import System
 
-PROGRAM = "The program failed: exit code 3."
-PLATFORM = "Platform failure: the runtime environment could not be set up."
+PROGRAM = "RA-101: The program failed: exit code 3."
+PLATFORM = "RA-104: Platform failure: the runtime environment could not be set up."
 
 
-@pytest.mark.prerelease
+@pytest.mark.each_airflow
+@needs_airflow_3_3("has no retry policies")
 def test_only_a_failure_of_the_platform_is_retried_and_after_its_own_delay(system: System, plain_ray: str) -> None:
     program = system.start("system_retry_policy", "program", conn_id=plain_ray)
     platform = Task(program.airflow, program.dag_id, program.run_id, "platform")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from airflow_provider_rayagent.tasks.job_ids import derived_id
 from tests.stack.holding import holding_proxy
 from tests.stack.watch import wait_until
 
@@ -98,11 +99,10 @@ def test_the_environment_of_a_submitted_job_is_shown_nowhere(system: System, kil
 
 
 def jobs_of(system: System, task: Task) -> list[str]:
-    """Return the ids of the jobs that Ray has had of this task; the metadata of submitted ones names their run."""
-    found = system.agent.request("GET", "jobs/").json()
-    of_run = [job for job in found if (job["metadata"] or {}).get("airflow_run_id", task.run_id) == task.run_id]
-    ids = [str(job["submission_id"]) for job in of_run]
-    return [job_id for job_id in ids if job_id.startswith(f"{task.dag_id}-{task.task_id}-")]
+    """Return the ids of the jobs that Ray has had of this task in its run."""
+    first = derived_id([task.dag_id, task.run_id, task.task_id, str(task.map_index)])
+    ids = [str(job["submission_id"]) for job in system.agent.request("GET", "jobs/").json()]
+    return [job_id for job_id in ids if job_id.startswith(first)]
 
 
 def only_job(system: System, task: Task) -> str:

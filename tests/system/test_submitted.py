@@ -1,4 +1,4 @@
-"""The example DAGs that submit jobs, over Ray's own dashboard."""
+"""The example DAGs that submit jobs, over Ray's own dashboard; one of them over an agent as well."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ LOSS_AFTER_3 = "rate 0.1: loss 0.262144 after 3 epochs"
 @pytest.fixture(scope="module")
 def runs(system: System, serve: Serve, plain_ray: str) -> dict[str, Task]:
     """The last task of a run of each DAG; the runs take place at the same time."""
-    serve.deploy("model-2026-01-30")
+    serve.deploy("model-2026-01-28", "model-2026-01-30", "model-2026-02-01")
     return {
         "job": system.start("rayagent_submit_job", "keep_loss", conn_id=plain_ray),
+        "job over an agent": system.start("rayagent_submit_job", "keep_loss"),
         "fan out": system.start("rayagent_submit_fan_out", "best", conn_id=plain_ray, rates=RATES),
-        "nightly": system.start("rayagent_submit_nightly", "delete_old", conn_id=plain_ray, night="2026-01-31"),
+        "nightly": system.start("rayagent_submit_nightly", "find_old", conn_id=plain_ray, night="2026-01-31"),
     }
 
 
@@ -34,15 +35,18 @@ def other(task: Task, task_id: str, map_index: int = -1) -> Task:
     return Task(task.airflow, task.dag_id, task.run_id, task_id, map_index)
 
 
-def test_a_job_runs_with_the_files_of_its_folder_and_gives_its_result(system: System, runs: dict[str, Task]) -> None:
-    train = other(runs["job"], "train")
+@pytest.mark.parametrize("name", ["job", "job over an agent"])
+def test_a_job_runs_with_the_files_of_its_folder_and_gives_its_result(
+    system: System, runs: dict[str, Task], name: str
+) -> None:
+    train = other(runs[name], "train")
     train.assert_ends("success")
-    runs["job"].assert_ends("success")
+    runs[name].assert_ends("success")
 
     lines = train.forwarded()
     assert [line for line in lines if line.startswith("rate 0.1")] == [LOSS_AFTER_3]
     assert train.xcom()["result"] == {"epochs": 3, "rate": 0.25, "loss": 0.5**6}
-    assert runs["job"].xcom() == 0.5**6
+    assert runs[name].xcom() == 0.5**6
     job = system.agent.job(train.xcom("job_id"))
     assert (job["metadata"]["airflow_run_id"], job["metadata"]["airflow_task_id"]) == (train.run_id, "train")
     assert job["runtime_env"]["working_dir"].startswith("gcs://rayagent_")
@@ -64,13 +68,20 @@ def test_mapped_tasks_submit_a_job_each_and_only_two_run_at_once(system: System,
     assert any("The cluster already has" in task.text() for task in tasks)
 
 
-def test_a_night_trains_deploys_its_application_and_deletes_the_one_before(serve: Serve, runs: dict[str, Task]) -> None:
-    delete = runs["nightly"]
-    delete.assert_ends("success")
+def test_a_night_trains_deploys_its_application_and_deletes_those_before(
+    system: System, serve: Serve, runs: dict[str, Task]
+) -> None:
+    find = runs["nightly"]
+    find.assert_ends("success")
+    assert system.airflow.wait_for_run(find.dag_id, find.run_id) == "success"
 
-    assert LOSS_AFTER_3 in other(delete, "train").deferred()
-    wait = other(delete, "wait").xcom()
+    assert LOSS_AFTER_3 in other(find, "train").deferred()
+    wait = other(find, "wait").xcom()
     assert (wait["name"], wait["status"]) == ("model-2026-01-31", "RUNNING")
-    assert delete.xcom() == {"name": "model-2026-01-30", "status": "RUNNING", "deleted": True}
+    old = find.xcom()
+    assert sorted(old) == ["model-2026-01-28", "model-2026-01-30"]
+    deleted = [other(find, "delete_old", index).xcom() for index in range(len(old))]
+    assert deleted == [{"name": name, "status": "RUNNING", "deleted": True} for name in old]
+    assert serve.statuses().items() >= {"model-2026-01-31": "RUNNING", "model-2026-02-01": "RUNNING"}.items()
     status, text = serve.answer("model-2026-01-31")
     assert (status, json.loads(text)) == (200, {"loss": 0.5**6})

@@ -9,9 +9,25 @@ from airflow.sdk import DAG, Param
 
 from airflow_provider_rayagent.operators.rayagent import RayAgentRunPluginOperator, RayAgentSubmitJobOperator
 
-for dag_id, deferrable in (("system_run_plugin", False), ("system_run_plugin_deferred", True)):
+DEFERRED = {"deferrable": True}
+UNREACHABLE = {"agent_unreachable_timeout": 10, "retries": 0}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "": {},
+    "_deferred": DEFERRED,
+    "_unreachable": UNREACHABLE,
+    "_deferred_unreachable": DEFERRED | UNREACHABLE,
+}
+EACH: dict[str, Any] = {
+    "rayagent_conn_id": "{{ params.conn_id }}",
+    "poll_interval": 1,
+    "retries": 1,
+    "retry_delay": timedelta(seconds=1),
+}
+ENV_VARS = {"RELEASE": "{{ params.release }}", "API_KEY": "{{ params.release }}-s3cret"}
+
+for suffix, options in VARIANTS.items():
     with DAG(
-        dag_id=dag_id,
+        dag_id=f"system_run_plugin{suffix}",
         schedule=None,
         params={
             "release": Param("/nowhere", type="string"),
@@ -23,20 +39,10 @@ for dag_id, deferrable in (("system_run_plugin", False), ("system_run_plugin_def
             lookup="held@1.0",
             action="print",
             action_params={"release": "{{ params.release }}"},
-            rayagent_conn_id="{{ params.conn_id }}",
-            deferrable=deferrable,
-            poll_interval=1,
-            retries=1,
-            retry_delay=timedelta(seconds=1),
+            **EACH | options,
         )
 
-ENV_VARS = {"RELEASE": "{{ params.release }}", "API_KEY": "{{ params.release }}-s3cret"}
-for suffix, options in {
-    "": {},
-    "_deferred": {"deferrable": True},
-    "_kept": {"deferrable": True, "stop_job_on_kill": False},
-}.items():
-    arguments: dict[str, Any] = {"poll_interval": 1, "retries": 1, "retry_delay": timedelta(seconds=1), **options}
+for suffix, options in {**VARIANTS, "_kept": DEFERRED | {"stop_job_on_kill": False}}.items():
     with DAG(
         dag_id=f"system_submit{suffix}",
         schedule=None,
@@ -50,6 +56,5 @@ for suffix, options in {
             entrypoint="python held.py",
             working_dir="held",
             runtime_env={"env_vars": ENV_VARS},
-            rayagent_conn_id="{{ params.conn_id }}",
-            **arguments,
+            **EACH | options,
         )

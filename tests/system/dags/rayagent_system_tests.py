@@ -17,6 +17,7 @@ DEFERRED = {"deferrable": True}
 STOPS = {"stop_job_on_kill": True}
 TIMEOUT = {"timeout": 6, "poke_interval": 1}
 EXECUTION_TIMEOUT = {"execution_timeout": timedelta(seconds=6)}
+UNREACHABLE = {"agent_unreachable_timeout": 10, "retries": 0}
 VARIANTS: dict[str, dict[str, Any]] = {
     "system_plain": WORKER,
     "system_missing": {"job_missing_timeout": 5},
@@ -35,6 +36,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "system_deferred_from_trigger": DEFERRED | {"start_from_trigger": True},
     "system_deferred_resume": DEFERRED | EXECUTION_TIMEOUT | {"resume_log": True},
     "system_deferred_stops": DEFERRED | STOPS,
+    "system_unreachable": WORKER | STOPS | UNREACHABLE,
+    "system_deferred_unreachable": DEFERRED | STOPS | UNREACHABLE,
     "system_deferred_timeout_stops": DEFERRED | STOPS | TIMEOUT,
     "system_deferred_execution_timeout_stops": DEFERRED | STOPS | EXECUTION_TIMEOUT,
 }

@@ -1,0 +1,99 @@
+"""The connection in a secrets backend, as the documentation of a deployment has it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+from tests.docs.conftest import PAGES, code_blocks
+from tests.stack.commands import airflow, environment
+from tests.stack.s3 import CREDENTIALS, REGION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.deployed.support import Deployed
+
+TEXT = (PAGES / "in-production.md").read_text(encoding="utf-8")
+SECRET = "airflow/connections/rayagent_default"
+VAULT_TOKEN = "vault-token"
+
+
+def settings_of(provider: str) -> str:
+    [settings] = [text for text in code_blocks(TEXT, "ini") if f".providers.{provider}." in text]
+    return settings
+
+
+def assert_used(deployed: Deployed, home: Path, settings: str, **variables: str) -> None:
+    """Run a command that needs the connection, with no other source of it than the backend."""
+    (home / "airflow.cfg").write_text(settings, encoding="utf-8")
+
+    done = airflow("rayagent", "nodes", "-o", "json", env={**environment(home), **variables})
+
+    assert done.returncode == 0, done.stderr
+    [node] = json.loads(done.stdout)
+    assert node["state"] == "ALIVE"
+    assert deployed.agent.token not in done.stdout + done.stderr
+
+
+def connection_to(deployed: Deployed) -> str:
+    agent = deployed.agent
+    return json.dumps({**json.loads(code_blocks(TEXT, "json")[0]), "host": agent.url, "password": agent.token})
+
+
+def test_a_connection_in_aws_secrets_manager_is_used(deployed: Deployed, tmp_path: Path) -> None:
+    assert f"AWS Secrets Manager, in the secret `{SECRET}`" in TEXT
+    store = deployed.deployment.store
+    store.client("secretsmanager").create_secret(Name=SECRET, SecretString=connection_to(deployed))
+    key_id, key = CREDENTIALS
+    aws = {"AWS_ACCESS_KEY_ID": key_id, "AWS_SECRET_ACCESS_KEY": key, "AWS_DEFAULT_REGION": REGION}
+
+    assert_used(deployed, tmp_path, settings_of("amazon"), **aws, AWS_ENDPOINT_URL=store.url)
+
+
+@contextmanager
+def vault(secrets: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Serve secrets as version 2 of Vault's key-value engine does; the first part of a name is the engine's path."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            engine, _, name = self.path.removeprefix("/v1/").partition("/data/")
+            secret = secrets.get(f"{engine}/{name}")
+            if self.headers["X-Vault-Token"] != VAULT_TOKEN:
+                self.answer(403, {"errors": ["permission denied"]})
+            elif self.path == "/v1/auth/token/lookup-self":
+                self.answer(200, {"data": {"id": VAULT_TOKEN}})
+            elif secret is None:
+                self.answer(404, {"errors": []})
+            else:
+                self.answer(200, {"data": {"data": secret, "metadata": {"version": 1}}})
+
+        def answer(self, status: int, body: dict[str, Any]) -> None:
+            content = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_connection_in_vault_is_used(deployed: Deployed, tmp_path: Path) -> None:
+    assert f"in the secret `{SECRET}` with the JSON as `conn_uri`" in TEXT
+    with vault({SECRET: {"conn_uri": connection_to(deployed)}}) as url:
+        settings = settings_of("hashicorp").replace("https://vault.example.com:8200", url)
+        assert_used(deployed, tmp_path, settings, VAULT_TOKEN=VAULT_TOKEN)

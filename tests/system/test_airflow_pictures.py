@@ -1,0 +1,143 @@
+"""The pictures of Airflow's pages in the documentation; see :mod:`tests.stack.pictures`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.stack.browser import Page, browser_page
+from tests.stack.watch import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.stack.pictures import Pictures
+    from tests.system.support import System, Task
+
+PROGRAMS = {
+    "report": r"""
+import logging, sys
+logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stdout)
+print("12,480 rows loaded")
+logging.info("epoch 1 of 3: loss 0.71")
+logging.warning("The learning rate is very low.")
+print('{"level": "error", "message": "rows.parquet has no column price"}')
+print("\033[32mcheckpoint saved\033[0m, \033[1;35mthe best so far\033[0m", flush=True)
+""",
+    "train": """
+import os, time
+for epoch in range(1, 6):
+    print(f"epoch {epoch} of 20: loss {1 / epoch:.3f}", flush=True)
+while not os.path.exists(os.environ["RELEASE"]):
+    time.sleep(0.1)
+""",
+}
+CONN = "ray_production"
+MESSAGE = "[data-scope=toast][data-part=root]"
+GRID, HEADER, LOG = "[data-testid=task-{}]", "[data-testid=header-card]", "[data-testid=virtualized-list]"
+
+
+class Tasks(NamedTuple):
+    """Tasks in the states that the pictures show."""
+
+    first: Task
+    report: Task
+    deferred: Task
+    retried: Task
+
+
+@pytest.fixture(scope="module")
+def tasks(system: System, plain_ray: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tasks]:
+    """Run the tasks at the same time: jobs on Ray take most of it."""
+    first = system.start("rayagent_first_job", "run_command")
+    retried = system.start("system_submit", "submit", release=str(system.programs / "submit"), conn_id=plain_ray)
+    environment = {"env_vars": {"RELEASE": str(system.programs / "train")}}
+    folder = tmp_path_factory.mktemp("nightly")
+    jobs = system.submit_programs(PROGRAMS, folder, "nightly", runtime_env=environment)
+    system.agent.wait(jobs["train"], statuses=("RUNNING",))
+    deferred = system.follow(jobs["train"], "system_deferred")
+    system.agent.wait(jobs["report"])
+    report = system.follow(jobs["report"])
+
+    retried.wait_for_lines(3)
+    system.agent.request("POST", f"jobs/{retried.xcom('job_id')}/stop/")
+    assert system.airflow.wait_for_run(retried.dag_id, retried.run_id) == "failed"
+    system.release("submit")
+    system.airflow.clear(retried.dag_id, retried.run_id)
+    for task in (first, report, retried):
+        task.wait_for("success")
+    yield Tasks(first, report, deferred, retried)
+    system.release("train")
+    deferred.assert_ends("success")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with browser_page("about:blank", tmp_path_factory.mktemp("airflow-pictures"), size=(1200, 980)) as opened:
+        yield opened
+
+
+def open_task(page: Page, task: Task, tab: str = "") -> None:
+    page.open(f"{task.airflow.url}/dags/{task.dag_id}/runs/{task.run_id}/tasks/{task.task_id}{tab}")
+    page.find(f"[data-testid=grid-{task.run_id}-{task.task_id}] svg", see="(each) => true")
+
+
+def test_a_picture_of_the_quick_start(tasks: Tasks, page: Page, pictures: Pictures) -> None:
+    steps = [line for line in tasks.first.forwarded() if line.startswith("step")]
+    assert steps == [f"step {step} of 5" for step in range(1, 6)]
+    open_task(page, tasks.first)
+    page.wait_until(lambda text: "step 5 of 5" in text and "Success" in text)
+    pictures.check(page, "task-log", (GRID.format("run_command"), HEADER, LOG))
+
+
+def test_a_picture_of_the_link_to_the_job(tasks: Tasks, page: Page, pictures: Pictures) -> None:
+    open_task(page, tasks.first, "/details")
+    pictures.check(page, "job-link", (HEADER, "a[href*='/#/jobs/']"))
+
+
+def test_a_picture_of_levels_and_colors(tasks: Tasks, page: Page, pictures: Pictures) -> None:
+    open_task(page, tasks.report)
+    page.wait_until(lambda text: "the best so far" in text)
+    pictures.check(page, "log-levels", (LOG,), alone=True)
+
+
+def test_a_picture_of_a_deferred_task(tasks: Tasks, page: Page, pictures: Pictures) -> None:
+    tasks.deferred.wait_for_lines(7)
+    open_task(page, tasks.deferred)
+    page.wait_until(lambda text: "epoch 5 of 20" in text and "Deferred" in text)
+    pictures.check(page, "deferred-task", (HEADER, LOG), alone=True)
+
+
+def test_a_picture_of_a_second_try(tasks: Tasks, page: Page, pictures: Pictures) -> None:
+    open_task(page, tasks.retried)
+    page.wait_until(lambda text: "Success" in text and "Task Tries" in text)
+    tries = [f"[data-testid=log-attempt-select-button-{number}]" for number in (1, 2)]
+    pictures.check(page, "second-try", (GRID.format("submit"), HEADER, *tries))
+
+
+def test_pictures_of_the_connection_form_and_its_test(
+    system: System, page: Page, pictures: Pictures, tmp_path: Path
+) -> None:
+    connections = f"{system.airflow.url}/connections?name_pattern={CONN}"
+    page.open(connections)
+    page.click("button", "Add Connection")
+    page.enter("input[name=connection_id]", CONN)
+    page.enter("input[role=combobox]", "Ray agent")
+    page.press_enter()
+    page.find("input[name=host]")
+    page.enter("input[name=host]", system.agent.url.rstrip("/"))
+    page.enter("input[name=password]", system.agent.token)
+    page.enter("input[name=port]", str(urlsplit(system.agent.url).port))
+    pictures.check(page, "connection-form", ("[role=dialog]",), alone=True)
+
+    page.click("button", "Save")
+    stored = f"connections?connection_id_pattern={CONN}"
+    wait_until(lambda: system.api("GET", stored)["total_entries"] or None, "the connection is not stored")
+    # A low window, so that the message is near the list.
+    with browser_page(connections, tmp_path, size=(1200, 590)) as listed:
+        listed.click("button", "Test Connection")
+        pictures.check(listed, "connection-test", ("table", MESSAGE), alone=True)
+    system.api("DELETE", f"connections/{CONN}")
