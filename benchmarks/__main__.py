@@ -3,7 +3,7 @@
     python3 dev.py bench                      all benchmarks, about half an hour
     python3 dev.py bench --short              short versions of those that can fail, on ratios that are not noise
     python3 dev.py bench tails imports        some benchmarks
-    python3 dev.py bench --json FILE          also write the figures to a file
+    python3 dev.py bench --json FILE          also write the figures to a file, which keeps those of other benchmarks
 
 Each benchmark alternates several times between the candidates; a line of the table contains medians and, in brackets,
 ranges. All candidates run on the same machine, at the same time, and in the same Python.
@@ -13,17 +13,16 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import os
 import platform
 import sys
 import time
-from dataclasses import asdict
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.measure import table
+from benchmarks.report import store
 
 if TYPE_CHECKING:
     from benchmarks.measure import Line
@@ -40,12 +39,14 @@ CASES = (
     "triggerer",
     "many_jobs",
     "take_over",
+    "resuming",
     "local_agent",
     "plain_ray",
     "ray_client",
+    "viewers",
 )
 """Modules of this package; in each, ``measure(*, short: bool)`` yields lines of the table."""
-SHORT = ("tails", "scaling", "resume", "imports", "worker", "triggerer")
+SHORT = ("tails", "scaling", "resume", "worker", "triggerer")
 """Benchmarks with ratios that noise does not reverse; the others measure absolute figures."""
 PACKAGES = ("apache-airflow", "ray", "synapse-sdk", "requests", "websocket-client", "httpx", "websockets")
 
@@ -57,7 +58,7 @@ def main() -> int:
         "cases", nargs="*", metavar="CASE", help=f"benchmarks to run ({', '.join(CASES)}); default: all"
     )
     parser.add_argument("--short", action="store_true", help="run a short version of each, with few rounds")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also store the figures in this file")
     options = parser.parse_args()
     unknown = set(options.cases) - set(CASES)
     if unknown:
@@ -70,8 +71,8 @@ def main() -> int:
             lines.append(line)
         print(f"-- {case} took {time.monotonic() - began:.0f} s", flush=True)
         if options.json:
-            options.json.write_text(json.dumps([asdict(line) for line in lines], indent=1), encoding="utf-8")
-    print(f"\n{machine()}\n\n{table(lines)}")
+            store(options.json, machine(), [line.result() for line in lines])
+    print(f"\n{machine()}\n\n{table([line.result() for line in lines])}")
     failed = [line for line in lines if line.is_failed]
     for line in failed:
         print(f"FAILED: {line.case}, {line.what}: {line.judged_value:.3g}, target {line.cells()[5]}")

@@ -2,6 +2,7 @@
 
     RAYAGENT_CONTRACT_PYTHON=…/bin/python python -m benchmarks.compare_clients
 
+prints how often each client was right, and writes what each did with each fault to ``results/client-comparison.csv``.
 Requires an interpreter with ``synapse-sdk`` (the test environment contains one). The client's stream timeout of 30 s is
 reduced to 3 s to save time. A client's items are interpreted in its favor: as chunks of text or as lines, whichever is
 closer to the actual log.
@@ -10,6 +11,7 @@ closer to the actual log.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import subprocess
@@ -19,8 +21,9 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
+from benchmarks.report import RESULTS as RESULTS_FOLDER
 from tests.tail.drivers import PROTOCOLS, Outcome, hook_generator
 from tests.tail.faults import FAULTS
 from tests.tail.stage import play
@@ -37,6 +40,9 @@ HANGS_AFTER = 30.0
 LATE_AFTER = 10.0
 PLAYED_AT_ONCE = 8
 KINDS = ("right", "silently wrong", "raises", "hangs")
+WHO = ("ours", "synapse_sdk")
+COLUMNS = [f"{who}, {protocol}" for protocol in PROTOCOLS for who in WHO]
+RESULTS = RESULTS_FOLDER / "client-comparison.csv"
 
 
 class ReferenceClient:
@@ -149,43 +155,57 @@ def run_cell(name: str, driver: Driver, protocol: str, *, pieces: bool) -> Verdi
 
 
 def main() -> int:
-    """Run all clients with all faults, and print the table."""
+    """Run all clients with all faults; print the counts, and store the verdicts."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--only", default="", help="run only faults with this text in their name")
+    parser.add_argument("--only", default="", help="run only faults with this text in their name, and store nothing")
     options = parser.parse_args()
     python = os.environ.get("RAYAGENT_CONTRACT_PYTHON", "")
     if not Path(python).is_file():
         parser.error("RAYAGENT_CONTRACT_PYTHON must be set to an interpreter with synapse-sdk.")
     reference = ReferenceClient(python)
     names = [name for name in FAULTS if options.only in name]
-    columns = [(who, protocol) for protocol in PROTOCOLS for who in ("ours", "synapse_sdk")]
+    drivers: dict[str, Driver] = {"ours": hook_generator, "synapse_sdk": reference}
     with ThreadPoolExecutor(PLAYED_AT_ONCE) as pool:
         futures = {
-            (name, who, protocol): pool.submit(
-                run_cell, name, hook_generator if who == "ours" else reference, protocol, pieces=who != "ours"
-            )
+            name: [
+                pool.submit(run_cell, name, drivers[who], protocol, pieces=who != "ours")
+                for protocol in PROTOCOLS
+                for who in WHO
+            ]
             for name in names
-            for who, protocol in columns
         }
-        found = {cell: future.result() for cell, future in futures.items()}
+        found = {name: [str(future.result()) for future in cells] for name, cells in futures.items()}
     reference.close()
-    print_table(names, columns, found)
-    wrong = [cell for cell, verdict in found.items() if cell[1] == "ours" and verdict.kind != "right"]
-    return 1 if wrong else 0
+    if options.only:
+        write_verdicts(sys.stdout, found)
+    else:
+        with RESULTS.open("w", encoding="utf-8", newline="") as file:
+            write_verdicts(file, found)
+    sys.stdout.write(counts(found))
+    ours = [verdict for cells in found.values() for verdict in cells[:: len(WHO)]]
+    return 1 if set(ours) != {"right"} else 0
 
 
-def print_table(names: list[str], columns: list[tuple[str, str]], found: dict[tuple[str, str, str], Verdict]) -> None:
-    """Print all verdicts, and the number of each kind."""
-    write = sys.stdout.write
-    write("| fault | " + " | ".join(f"{who}, {protocol}" for who, protocol in columns) + " |\n")
-    write("|---" * (len(columns) + 1) + "|\n")
-    for name in names:
-        write(f"| {name} | " + " | ".join(str(found[name, who, protocol]) for who, protocol in columns) + " |\n")
-    write("\n| of " + str(len(names)) + " | " + " | ".join(f"{who}, {protocol}" for who, protocol in columns) + " |\n")
-    write("|---" * (len(columns) + 1) + "|\n")
+def write_verdicts(file: TextIO, found: dict[str, list[str]]) -> None:
+    """Write the verdicts of all :data:`COLUMNS` on each fault as CSV."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["fault", *COLUMNS])
+    writer.writerows([name, *cells] for name, cells in found.items())
+
+
+def read_verdicts() -> dict[str, list[str]]:
+    """Return what is stored in :data:`RESULTS`."""
+    with RESULTS.open(encoding="utf-8", newline="") as file:
+        return {name: cells for name, *cells in list(csv.reader(file))[1:]}
+
+
+def counts(found: dict[str, list[str]]) -> str:
+    """Return the number of verdicts of each kind as a Markdown table."""
+    rows = [[f"of {len(found)}", *COLUMNS], ["---"] * (len(COLUMNS) + 1)]
     for kind in KINDS:
-        counts = [sum(found[name, who, protocol].kind == kind for name in names) for who, protocol in columns]
-        write(f"| {kind} | " + " | ".join(map(str, counts)) + " |\n")
+        columns = zip(*found.values(), strict=True)
+        rows.append([kind, *(str(sum(cell.partition(":")[0] == kind for cell in column)) for column in columns)])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 if __name__ == "__main__":

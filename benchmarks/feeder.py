@@ -8,13 +8,12 @@ unique; if it contains an ``m``, every other line is a warning.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.processes import agent_process
 from tests.scripted import Action, Complete, Do, Hold, Job, Play, ScriptedAgent
 from tests.scripted.exchange import batches
 from tests.scripted.messages import log_payload
@@ -24,10 +23,16 @@ if TYPE_CHECKING:
 
     from tests.scripted.exchange import Exchange
 
-ROOT = Path(__file__).parents[1]
 LINE_BYTES = 100
 BLOCK_LINES = 1_000
-BLOCK = [f"{number:07d} {'of a long log':<{LINE_BYTES - 9}}\n" for number in range(BLOCK_LINES)]
+
+
+def numbered_line(number: int) -> str:
+    """Return a line of a long log, which begins with its number."""
+    return f"{number:07d} {'of a long log':<{LINE_BYTES - 9}}\n"
+
+
+BLOCK = [numbered_line(number) for number in range(BLOCK_LINES)]
 """Lines that the log repeats."""
 MIXED = [f"WARNING: line {line[:-15]}\n" if number % 2 else line for number, line in enumerate(BLOCK)]
 """The same with alternating levels."""
@@ -75,14 +80,8 @@ def job_of(job_id: str) -> Job:
 @contextmanager
 def feeder(job_ids: Sequence[str]) -> Iterator[str]:
     """Run an agent with these jobs; yield its URL."""
-    command = [sys.executable, "-m", "benchmarks.feeder", json.dumps(job_ids)]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.stdin.close()
+    with agent_process("feeder", json.dumps(job_ids)) as agent:
+        yield agent.url
 
 
 def main(job_ids: Sequence[str]) -> None:

@@ -14,15 +14,14 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.measure import Line, Target, run_alternately
+from benchmarks.processes import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parents[1]
 TRANSPORTS = ("aiohttp", "httpx", "ray", "requests", "tenacity", "urllib3", "websocket", "websockets")
 TARGET_MS = 15.0
 COMMANDS_TARGET_MS = 2.0
@@ -109,6 +108,7 @@ OURS = Package(
         ("airflow_provider_rayagent.sensors.rayagent", "RayAgentServeApplicationSensor", {"name": "s"}),
         ("airflow_provider_rayagent.sensors.rayagent", "RayAgentCapacitySensor", {"num_gpus": 1}),
         ("airflow_provider_rayagent.operators.rayagent", "RayAgentRunPluginOperator", {"lookup": "p", "action": "a"}),
+        ("airflow_provider_rayagent.operators.rayagent", "RayAgentSubmitJobOperator", {"entrypoint": "true"}),
         ("airflow_provider_rayagent.operators.rayagent", "RayAgentStopJobOperator", {"job_id": "j"}),
         ("airflow_provider_rayagent.operators.rayagent", "RayAgentDeleteServeApplicationOperator", {"name": "s"}),
     ),

@@ -88,6 +88,23 @@ class ProbeTrigger(BaseTrigger):
         yield TriggerEvent(None)  # type: ignore[no-untyped-call]
 
 
+class TimerTrigger(BaseTrigger):
+    """Fire after some seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seconds = seconds
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments."""
+        return f"{__name__}.{type(self).__name__}", {"seconds": self.seconds}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, then fire the event."""
+        await asyncio.sleep(self.seconds)
+        yield TriggerEvent(None)  # type: ignore[no-untyped-call]
+
+
 class DeferTo(BaseOperator):
     """Defer to a trigger, and succeed when it fires.
 

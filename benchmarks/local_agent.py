@@ -24,8 +24,8 @@ from urllib.parse import urlsplit
 import psutil  # type: ignore[import-untyped]
 import requests
 
-from benchmarks.feeder import ROOT
 from benchmarks.measure import Line, Target
+from benchmarks.processes import ROOT
 from tests.stack.agent import local_agent
 
 if TYPE_CHECKING:

@@ -9,22 +9,18 @@ was printed; it has arrived once it is in the log file of its task, which is che
 
 from __future__ import annotations
 
-import json
 import statistics
-import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 import psutil  # type: ignore[import-untyped]
 
-from airflow_provider_rayagent.render.records import JOB_LOGGER
-from benchmarks.feeder import ROOT
 from benchmarks.measure import Line, Target
-from benchmarks.task_logs import airflow_with, log_files
+from benchmarks.processes import agent_process, cpu_seconds
+from benchmarks.task_logs import NewLines, airflow_with, log_files
 from tests.scripted import Job, ScriptedAgent
 from tests.stack.triggerers import triggerers_of
 from tests.stack.watch import wait_until
@@ -33,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from benchmarks.processes import Agent
     from tests.stack.airflow import Airflow
 
 DAGS = """
@@ -78,33 +75,6 @@ def followed(agent: ScriptedAgent, jobs: int) -> bool:
     return len(agent.open_streams) >= jobs
 
 
-class Agent:
-    """The agent's process."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self._in, self._out = process.stdin, process.stdout
-        self.process = psutil.Process(process.pid)
-        self.url = self._out.readline().strip()
-
-    def print_lines(self, jobs: int, seconds: int) -> None:
-        """Let a number of jobs print for a number of seconds, once all of them are followed."""
-        self._in.write(f"{jobs} {seconds}\n")
-        self._in.flush()
-        self._out.readline()
-
-
-@contextmanager
-def agent_process(jobs: int) -> Iterator[Agent]:
-    """Run the agent."""
-    command = [sys.executable, "-m", "benchmarks.many_jobs", str(jobs)]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        agent = Agent(process)
-        yield agent
-        process.stdin.close()  # type: ignore[union-attr]
-
-
 @dataclass
 class Arrivals:
     """The lines in the log files of all tasks."""
@@ -115,31 +85,21 @@ class Arrivals:
     delays: list[float] = field(default_factory=list)
     """Delay in seconds of each line printed after :attr:`since`."""
     since: float = 0.0
-    _read: dict[Path, int] = field(default_factory=dict)
+    _new_lines: NewLines = field(default_factory=NewLines)
+    _paths: set[Path] = field(default_factory=set)
 
     def look(self, *, again: bool = False) -> None:
         """Read new lines; ``again``: search for new files too."""
         if again:
-            for path in log_files(self.airflow, "follow_*", "*", "*"):
-                self._read.setdefault(path, 0)
-        for path, done in self._read.items():
-            if path.stat().st_size > done:
-                self._read_file(path, done)
-
-    def _read_file(self, path: Path, done: int) -> None:
-        with path.open("rb") as file:
-            file.seek(done)
-            text = file.read()
-        now = time.time()
-        whole = text[: text.rfind(b"\n") + 1]
-        self._read[path] = done + len(whole)
-        for record in map(json.loads, whole.splitlines()):
-            if record.get("logger") == JOB_LOGGER:
-                for line in record["event"].split("\n"):
-                    number, printed = line.split()
-                    self.numbers.setdefault(path, []).append(int(number))
-                    if float(printed) >= self.since:
-                        self.delays.append(now - float(printed))
+            self._paths.update(log_files(self.airflow, "follow_*", "*", "*"))
+        for path in self._paths:
+            lines = self._new_lines.of(path)
+            now = time.time()
+            for line in lines:
+                number, printed = line.split()
+                self.numbers.setdefault(path, []).append(int(number))
+                if float(printed) >= self.since:
+                    self.delays.append(now - float(printed))
 
 
 @dataclass(frozen=True)
@@ -202,7 +162,7 @@ def run(numbers: tuple[int, ...], seconds: int) -> list[Step]:
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "2",
     }
     with (
-        agent_process(jobs) as agent,
+        agent_process("many_jobs", jobs) as agent,
         airflow_with(DAGS.format(jobs=jobs), agent.url, settings) as instance,
         triggerers_of(instance) as triggerers,
     ):
@@ -232,20 +192,20 @@ def wait_until_deferred(instance: Airflow, number: int) -> None:
 
 
 def watch(agent: Agent, arrivals: Arrivals, triggerer: list[psutil.Process], jobs: int, seconds: int) -> Step:
-    """Let jobs print, and measure."""
+    """Let jobs print, once all of them are followed, and measure."""
     before = sum(map(len, arrivals.numbers.values()))
     known = sum(len(set(numbers)) for numbers in arrivals.numbers.values())
-    agent.print_lines(jobs, seconds)
+    agent.ask(f"{jobs} {seconds}")
     arrivals.look(again=True)
     arrivals.delays, arrivals.since = [], time.time() + min(BEGIN_SECONDS, seconds / 2)
-    processes = [*triggerer, agent.process]
-    used = [cpu_seconds(each) for each in processes]
+    processes = [*triggerer, psutil.Process(agent.pid)]
+    used = [cpu_seconds([each]) for each in processes]
     began = time.monotonic()
     while time.monotonic() < began + seconds:
         arrivals.look()
         time.sleep(CHECK_INTERVAL)
     elapsed = time.monotonic() - began
-    cpu = [(cpu_seconds(each) - then) / elapsed for each, then in zip(processes, used, strict=True)]
+    cpu = [(cpu_seconds([each]) - then) / elapsed for each, then in zip(processes, used, strict=True)]
     memory = int(triggerer[0].memory_info().rss)
     expected = known + jobs * seconds
     while known < expected and time.monotonic() < began + seconds + LAST_SECONDS:
@@ -259,12 +219,6 @@ def watch(agent: Agent, arrivals: Arrivals, triggerer: list[psutil.Process], job
     )
     print(f"{jobs} jobs: CPU {cpu}, {memory / 1e6:.1f} MB, {lost} lost, {step.repeated} repeated", flush=True)
     return step
-
-
-def cpu_seconds(process: psutil.Process) -> float:
-    """Return the CPU seconds that a process has used."""
-    times = process.cpu_times()
-    return float(times.user + times.system)
 
 
 if __name__ == "__main__":

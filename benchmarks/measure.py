@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypedDict, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from typing_extensions import NotRequired
 
 T = TypeVar("T")
 
@@ -106,28 +108,88 @@ class Line:
 
     def cells(self) -> list[str]:
         """Return the line as cells of a Markdown table; see :data:`HEAD`."""
-        ratios = format_spread(self.ratios, "×") if self.theirs else ""
-        theirs = f"{format_spread(self.theirs, self.unit)} ({self.baseline})" if self.theirs else self.baseline
-        return [
-            self.case,
-            self.what,
-            format_spread(self.ours, self.unit),
-            theirs,
-            ratios,
-            "" if self.target is None else self.target.format(self.unit),
-            self.verdict,
-            self.note,
-        ]
+        return cells_of(self.result())
+
+    def result(self) -> Result:
+        """Return the line as it is stored and shown."""
+        result: Result = {"case": self.case, "measurement": self.what, "unit": self.unit, "ours": spread(self.ours)}
+        if self.baseline:
+            result["baseline"] = self.baseline
+        if self.theirs:
+            result["theirs"] = spread(self.theirs)
+        # There is no ratio to a figure of zero.
+        if self.theirs and all(self.theirs):
+            result["ratio"] = spread(self.ratios)
+        if self.target is not None:
+            result["target"] = self.target.format(self.unit)
+            result["met"] = self.verdict
+        if self.note:
+            result["note"] = self.note
+        return result
+
+
+class Spread(TypedDict):
+    """Figures of several rounds.
+
+    :param min: missing, as ``max``, if there was one round only.
+    """
+
+    median: float
+    min: NotRequired[float]
+    max: NotRequired[float]
+
+
+class Result(TypedDict):
+    """A line of the table as stored in JSON.
+
+    :param measurement: what was measured.
+    :param met: ``yes`` or ``no``.
+    """
+
+    case: str
+    measurement: str
+    unit: str
+    ours: Spread
+    baseline: NotRequired[str]
+    theirs: NotRequired[Spread]
+    ratio: NotRequired[Spread]
+    target: NotRequired[str]
+    met: NotRequired[str]
+    note: NotRequired[str]
 
 
 HEAD = ("case", "measurement", "ours", "baseline", "ratio", "target", "met", "note")
 
 
-def format_spread(values: Sequence[float], unit: str) -> str:
-    """Return the median and, if there are several values, the range."""
+def spread(values: Sequence[float]) -> Spread:
+    """Return the median and, if there are several values, the range, with four significant digits."""
+    median, low, high = (float(f"{each:.4g}") for each in (statistics.median(values), min(values), max(values)))
+    return {"median": median, "min": low, "max": high} if len(values) > 1 else {"median": median}
+
+
+def cells_of(result: Result) -> list[str]:
+    """Return a line as cells of a Markdown table; see :data:`HEAD`."""
+    baseline = result.get("baseline", "")
+    theirs = f"{format_spread(result['theirs'], result['unit'])} ({baseline})" if "theirs" in result else baseline
+    return [
+        result["case"],
+        result["measurement"],
+        format_spread(result["ours"], result["unit"]),
+        theirs,
+        format_spread(result["ratio"], "×") if "ratio" in result else "",
+        result.get("target", ""),
+        result.get("met", ""),
+        result.get("note", ""),
+    ]
+
+
+def format_spread(values: Spread, unit: str) -> str:
+    """Return figures as text."""
     unit = unit if unit == "×" else f" {unit}" if unit else ""
-    text = f"{format_number(statistics.median(values))}{unit}"
-    return f"{text} [{format_number(min(values))} – {format_number(max(values))}]" if len(values) > 1 else text
+    text = f"{format_number(values['median'])}{unit}"
+    if "min" in values and "max" in values:
+        return f"{text} [{format_number(values['min'])} – {format_number(values['max'])}]"
+    return text
 
 
 def format_number(value: float) -> str:
@@ -138,7 +200,7 @@ def format_number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def table(lines: Sequence[Line]) -> str:
+def table(results: Sequence[Result]) -> str:
     """Return a Markdown table."""
-    rows = [HEAD, ["---"] * len(HEAD), *(line.cells() for line in lines)]
+    rows = [HEAD, ["---"] * len(HEAD), *map(cells_of, results)]
     return "".join("| " + " | ".join(row) + " |\n" for row in rows)

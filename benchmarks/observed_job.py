@@ -18,6 +18,7 @@ import structlog
 from airflow_provider_rayagent.client.following import tail_settings
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 from airflow_provider_rayagent.tasks.job import TaskJob
+from airflow_provider_rayagent.text.lengths import MAX_LINE_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +41,7 @@ class NoMetrics:
 
 def measured(job_id: str, *, without: bool) -> dict[str, float]:
     """Observe a job to its end; return the elapsed and the CPU seconds, and the number of lines."""
-    settings = tail_settings("websocket", max_line_length=16_000, progress_interval=5.0)
+    settings = tail_settings("websocket", max_line_length=MAX_LINE_LENGTH, progress_interval=5.0)
     with RayAgentHook() as hook:
         observer = TaskJob.create(hook, job_id, structlog.get_logger(), None, settings).observer
         if without:

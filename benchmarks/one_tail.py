@@ -1,5 +1,6 @@
-"""Tail one job with one client in a separate process; print the times as JSON.
+"""Tail jobs with one client in a separate process.
 
+Each line of the standard input has a protocol and the id of a job; for each, a line of JSON with the times is printed.
 The lines are counted and discarded. Our hooks use the Airflow connection ``rayagent_default`` to the same agent. The
 time is measured from the call to the last expected line.
 """
@@ -106,15 +107,19 @@ def measured(client: Any, protocol: str, job_id: str, items: int) -> dict[str, f
     return {"seconds": time.perf_counter() - begun, "cpu": ended - cpu, "later": ended - settled}
 
 
-def main(who: str, protocol: str, url: str, job_id: str) -> None:
-    """Tail ``job_id``; ours yields lines, theirs yields messages."""
+def tail(who: str, url: str, protocol: str, job_id: str) -> dict[str, float]:
+    """Tail a job; ours yields lines, theirs yields messages."""
     _, lines, size = job_id.split("-")
     items = int(lines) if who.startswith("ours") else int(lines) // int(size)
     if who in BLOCKING:
-        result = measured(BLOCKING[who](url), protocol, job_id, items)
-    else:
-        result = asyncio.run(measured_async(ASYNCHRONOUS[who](url), protocol, job_id, items, batches=who == BATCHES))
-    print(json.dumps(result), flush=True)
+        return measured(BLOCKING[who](url), protocol, job_id, items)
+    return asyncio.run(measured_async(ASYNCHRONOUS[who](url), protocol, job_id, items, batches=who == BATCHES))
+
+
+def main(who: str, url: str) -> None:
+    """Tail the jobs that the standard input names."""
+    for line in sys.stdin:
+        print(json.dumps(tail(who, url, *line.split())), flush=True)
     os._exit(0)
 
 

@@ -29,8 +29,8 @@ from airflow_provider_rayagent.client.config import read_config
 from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.items import lines_in
-from benchmarks.feeder import ROOT
 from benchmarks.measure import Line
+from benchmarks.processes import ROOT, cpu_seconds
 from tests.stack.agent import local_agent
 
 if TYPE_CHECKING:
@@ -111,11 +111,6 @@ def head_processes(agent: psutil.Process) -> list[psutil.Process]:
             if "dashboard" in words or "Head" in words:
                 found.append(each)
     return found
-
-
-def cpu_seconds(processes: list[psutil.Process]) -> float:
-    """Return the CPU time of processes."""
-    return sum(sum(each.cpu_times()[:2]) for each in processes)
 
 
 class CountingAgent(AsyncAgent):

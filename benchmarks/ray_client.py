@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 from airflow_provider_rayagent.client.blocking import BlockingAgent
 from airflow_provider_rayagent.client.config import read_config
 from airflow_provider_rayagent.client.validation import JobId
-from benchmarks.feeder import LINE_BYTES, ROOT
+from benchmarks.feeder import LINE_BYTES
 from benchmarks.measure import Line, Target, run_alternately
+from benchmarks.processes import ROOT
 from tests.stack.ray import cluster, driver_environment
 from tests.stack.watch import wait_until
 from tests.tail.memory import WARM_LINES

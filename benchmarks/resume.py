@@ -18,8 +18,9 @@ from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.cursor import Cursor, Replay
 from airflow_provider_rayagent.tail.items import lines_in
-from benchmarks.feeder import BLOCK, BLOCK_LINES, ROOT, feeder
+from benchmarks.feeder import BLOCK, BLOCK_LINES, feeder
 from benchmarks.measure import Line, Target, run_alternately
+from benchmarks.processes import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

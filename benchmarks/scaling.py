@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from benchmarks.feeder import feeder
 from benchmarks.measure import Line, Target, run_alternately
 from benchmarks.one_tail import SETTLED
-from benchmarks.tails import tail
+from benchmarks.tails import client
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 LENGTHS = (100_000, 1_000_000, 10_000_000)
 SHORT_LENGTHS = (100_000, 1_000_000)
@@ -22,8 +22,8 @@ LINES_A_MESSAGE = 10
 def measure(*, short: bool) -> Iterator[Line]:
     """Measure the CPU time per line."""
     lengths = (FIRST, *(SHORT_LENGTHS if short else LENGTHS))
-    with feeder([job_id(length) for length in lengths]) as url:
-        runs = run_alternately(3 if short else 5, *(partial(cost, url, length) for length in lengths))
+    with feeder([job_id(length) for length in lengths]) as url, client("ours", url) as tail:
+        runs = run_alternately(3 if short else 5, *(partial(cost, tail, length) for length in lengths))
     first, *others = runs
     for length, costs in zip(lengths[1:], others, strict=True):
         yield Line(
@@ -42,7 +42,7 @@ def job_id(length: int) -> str:
     return f"running-{length}-{LINES_A_MESSAGE}"
 
 
-def cost(url: str, length: int) -> float:
+def cost(tail: Callable[[str, str], dict[str, float]], length: int) -> float:
     """Return the microseconds of CPU time per line, after the first lines."""
-    result = tail("ours", "websocket", url, job_id(length))
+    result = tail("websocket", job_id(length))
     return result["later"] / (length - SETTLED) * 1e6

@@ -14,12 +14,10 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,10 +25,11 @@ from typing import TYPE_CHECKING
 
 import psutil  # type: ignore[import-untyped]
 
-from airflow_provider_rayagent.render.records import JOB_LOGGER
-from benchmarks.feeder import LINE_BYTES, ROOT
-from benchmarks.many_jobs import cpu_seconds, wait_until_deferred
+from benchmarks.feeder import LINE_BYTES, numbered_line
+from benchmarks.many_jobs import wait_until_deferred
 from benchmarks.measure import Line, Target
+from benchmarks.processes import ROOT, agent_process, cpu_seconds
+from benchmarks.task_logs import NewLines, job_lines
 from tests.scripted import Job, ScriptedAgent
 from tests.stack.deployment import Deployment, deployment
 from tests.stack.watch import wait_until
@@ -38,6 +37,7 @@ from tests.stack.watch import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from benchmarks.processes import Agent
     from tests.stack.deployment import Machine
 
 TASKS_A_RUN = 10
@@ -71,7 +71,7 @@ def serve(jobs: int, lines: int) -> None:
         nonlocal printed
         while not ends.wait(1.0):
             for job in all_jobs:
-                job.grow(line(printed))
+                job.grow(numbered_line(printed))
             printed += 1
 
     with ScriptedAgent(*all_jobs) as agent:
@@ -91,59 +91,22 @@ def serve(jobs: int, lines: int) -> None:
 def long_log(lines: int) -> Iterator[str]:
     """Yield a log with a number of lines."""
     for start in range(0, lines, CHUNK_LINES):
-        yield "".join(map(line, range(start, min(start + CHUNK_LINES, lines))))
-
-
-def line(number: int) -> str:
-    """Return a line that begins with its number."""
-    return f"{number:07d} {'of a long log':<{LINE_BYTES - 9}}\n"
-
-
-class Agent:
-    """The agent's process."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self._in, self._out = process.stdin, process.stdout
-        self.url = self._out.readline().strip()
-
-    def ask(self, command: str = "") -> int:
-        """Send a command (``end`` or none); return the number of lines that each job has printed."""
-        self._in.write(f"{command}\n")
-        self._in.flush()
-        return int(self._out.readline())
-
-
-@contextmanager
-def agent_process(jobs: int, lines: int) -> Iterator[Agent]:
-    """Run the agent."""
-    command = [sys.executable, "-m", "benchmarks.take_over", str(jobs), str(lines)]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        yield Agent(process)
-        process.stdin.close()  # type: ignore[union-attr]
+        yield "".join(map(numbered_line, range(start, min(start + CHUNK_LINES, lines))))
 
 
 @dataclass
-class Arrivals:
-    """The lines in a triggerer's log files."""
+class NewestLines:
+    """The newest line of each job in a triggerer's log files."""
 
     machine: Machine
     last: dict[Path, int] = field(default_factory=dict)
     """The number of the job's newest line, by log file."""
-    bytes: int = 0
-    _read: dict[Path, int] = field(default_factory=dict)
+    new_lines: NewLines = field(default_factory=NewLines)
 
     def look(self) -> None:
         """Read new lines."""
         for path in self.machine.log_files("dag_id=follow/*/*/attempt=1.log"):
-            with path.open("rb") as file:
-                file.seek(self._read.get(path, 0))
-                text = file.read()
-            whole = text[: text.rfind(b"\n") + 1]
-            self._read[path] = self._read.get(path, 0) + len(whole)
-            self.bytes += len(whole)
-            if numbers := list(numbers_in(whole)):
+            if numbers := list(map(number_of, self.new_lines.of(path))):
                 self.last[path] = max(numbers)
 
     def wait_for(self, jobs: int, number: int) -> None:
@@ -155,11 +118,9 @@ class Arrivals:
             self.look()
 
 
-def numbers_in(log: bytes) -> Iterator[int]:
-    """Yield the numbers of a job's lines in a task log."""
-    for record in map(json.loads, log.splitlines()):
-        if record.get("logger") == JOB_LOGGER:
-            yield from (int(each[:7]) for each in record["event"].split("\n"))
+def number_of(line: str) -> int:
+    """Return the number with which a line begins."""
+    return int(line[:7])
 
 
 @dataclass(frozen=True)
@@ -202,7 +163,7 @@ def measure(*, short: bool) -> Iterator[Line]:
 
 def run(jobs: int, lines: int) -> TakeOver:
     """Follow jobs, kill their triggerer, and measure the second one."""
-    with tempfile.TemporaryDirectory() as folder, agent_process(jobs, lines) as agent:
+    with tempfile.TemporaryDirectory() as folder, agent_process("take_over", jobs, lines) as agent:
         probe = Path(folder) / "probe"
         dags = Path(folder) / "dags"
         dags.mkdir()
@@ -223,30 +184,30 @@ def take_over(running: Deployment, agent: Agent, probe: Path, jobs: int, lines: 
     for start in range(0, jobs, TASKS_A_RUN):
         airflow.trigger("follow", {"first": start})
     wait_until_deferred(airflow, jobs + 1)
-    Arrivals(first).wait_for(jobs, lines)
+    NewestLines(first).wait_for(jobs, lines)
     time.sleep(SETTLE_SECONDS)
 
     second = running.start_triggerer()
     processes = [psutil.Process(pid) for pid in second.server.members()]
-    used = sum(map(cpu_seconds, processes))
-    arrivals = Arrivals(second)
-    printed, killed = agent.ask(), time.time()
+    used = cpu_seconds(processes)
+    newest = NewestLines(second)
+    printed, killed = int(agent.ask()), time.time()
     first.kill()
-    arrivals.wait_for(jobs, printed)
+    newest.wait_for(jobs, printed)
     again = time.time() - killed
     time.sleep(WATCH_SECONDS)
-    arrivals.look()
-    cpu = sum(map(cpu_seconds, processes)) - used
+    newest.look()
+    cpu = cpu_seconds(processes) - used
     late = [json.loads(text) for text in probe.read_text(encoding="utf-8").splitlines()]
     probe.unlink()
 
-    printed, ended = agent.ask("end"), time.time()
+    printed, ended = int(agent.ask("end")), time.time()
     wait_until_succeeded(running, jobs)
     concluded = time.time() - ended
     wait_for_uploads(running)
     return TakeOver(
         again,
-        arrivals.bytes,
+        newest.new_lines.bytes,
         cpu,
         [seconds for moment, seconds in late if moment >= killed],
         concluded,
@@ -279,7 +240,7 @@ def lines_of_every_task(running: Deployment) -> dict[str, int]:
     """Return the number of distinct lines of the jobs in the finished logs, by run and task."""
     numbers: dict[str, set[int]] = {}
     for key in running.store.keys("dag_id=follow/"):
-        numbers.setdefault(key.rpartition("/")[0], set()).update(numbers_in(running.store.read(key)))
+        numbers.setdefault(key.rpartition("/")[0], set()).update(map(number_of, job_lines(running.store.read(key))))
     return {task: len(found) for task, found in numbers.items()}
 
 

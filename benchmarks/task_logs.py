@@ -11,7 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.feeder import ROOT
+from airflow_provider_rayagent.render.records import JOB_LOGGER
+from benchmarks.processes import ROOT
 from tests.stack.airflow import airflow
 from tests.stack.postgres import postgres
 
@@ -76,9 +77,39 @@ def log_files(instance: Airflow, dag_id: str, run_id: str, task_id: str) -> Iter
     yield from folder.glob(f"dag_id={dag_id}/run_id={run_id}/task_id={task_id}/attempt=1.log*")
 
 
-def run_and_read(instance: Airflow, dag_id: str, job_id: str, logger: str, lines: int) -> Logged:
+class NewLines:
+    """Reads from growing log files what is new in them."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        """Number of bytes read so far."""
+        self._read: dict[Path, int] = {}
+
+    def of(self, path: Path) -> Iterator[str]:
+        """Return the jobs' lines that a file has received since the last call."""
+        done = self._read.get(path, 0)
+        if path.stat().st_size <= done:
+            return iter(())
+        with path.open("rb") as file:
+            file.seek(done)
+            text = file.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._read[path] = done + len(whole)
+        self.bytes += len(whole)
+        return job_lines(whole)
+
+
+def job_lines(log: bytes) -> Iterator[str]:
+    """Yield the lines of jobs in a task log."""
+    for record in map(json.loads, log.splitlines()):
+        if record.get("logger") == JOB_LOGGER:
+            yield from record["event"].split("\n")
+
+
+def run_and_read(instance: Airflow, dag_id: str, job_id: str, logger: str, lines: int | None = None) -> Logged:
     """Run a DAG with one task of the same name; return the lines of ``logger`` in its log file.
 
+    :param lines: their number; ``None`` if some may be missing, since a busy Airflow can lose what a trigger logs last.
     :raises AssertionError: if the number of lines is wrong, or the task did not succeed.
     """
     run_id = instance.trigger(dag_id, {"job_id": job_id})
@@ -90,7 +121,8 @@ def run_and_read(instance: Airflow, dag_id: str, job_id: str, logger: str, lines
         min(each.moment for each in found),
         max(each.moment for each in found),
     )
-    assert (state, logged.lines) == ("success", lines), (state, logged)
+    assert state == "success", (state, logged)
+    assert lines in (None, logged.lines), logged
     return logged
 
 

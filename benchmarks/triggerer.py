@@ -39,7 +39,7 @@ with DAG("probe", schedule=None):
 
 def measure(*, short: bool) -> Iterator[Line]:
     """Measure both triggers."""
-    lines, rounds = (6_000, 2) if short else (30_000, 5)
+    lines, rounds = (6_000, 3) if short else (30_000, 5)
     ids = [f"ending-{lines}-1-{number}" for number in range(rounds)]
     numbers = count()
     with tempfile.TemporaryDirectory() as folder:
@@ -50,7 +50,7 @@ def measure(*, short: bool) -> Iterator[Line]:
             ours, theirs = run_alternately(
                 rounds,
                 lambda: run_and_read(instance, "sensor", ids[next(numbers)], JOB_LOGGER, lines),
-                lambda: run_and_read(instance, "from_memory", "", MEMORY_LOGGER, lines),
+                lambda: run_and_read(instance, "from_memory", "", MEMORY_LOGGER),
             )
         late = [json.loads(line) for line in probe.read_text(encoding="utf-8").splitlines()]
     against = "a trigger that logs lines from memory"

@@ -39,7 +39,7 @@ CASES = (
 
 def measure(*, short: bool) -> Iterator[Line]:
     """Measure both logs."""
-    lines, rounds = (20_000, 2) if short else (60_000, 5)
+    lines, rounds = (10_000, 2) if short else (60_000, 5)
     ids = {kind: [f"ending-{lines}-1-{kind}{number}" for number in range(rounds)] for _, kind, _, _ in CASES}
     with feeder(list(chain(*ids.values()))) as url, airflow_with(DAGS.format(lines=lines), url) as instance:
         for what, kind, memory, least in CASES:

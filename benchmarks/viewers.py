@@ -1,0 +1,108 @@
+"""Requests that the Ray page sends to an agent, with one viewer and with ten at the same time.
+
+A viewer does what the page does in a browser: it has each view open, and a running job with its live log. Each view is
+refreshed at the page's interval, and at another moment than those of the other viewers.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, NamedTuple
+
+from benchmarks.measure import Line, Target, run_alternately
+from tests.scripted import Job, ScriptedAgent
+from tests.stack.api_server import ApiServer, api_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+CONNECTION = "rayagent_default"
+VIEWS: tuple[tuple[float, tuple[str, ...]], ...] = (
+    (5.0, ("jobs",)),
+    (5.0, ("cluster", "jobs?status=PENDING&limit=20", "waiting")),
+    (5.0, ("applications",)),
+    (3.0, ("jobs/running",)),
+)
+"""The views that are open at the same time: the interval in seconds, and what each refresh requests (``ui/static``)."""
+LOG = "jobs/running/log"
+MANY = 10
+MOST = 2.5
+"""With many viewers, results that are used for two seconds are requested every two seconds instead of every five."""
+
+
+class Load(NamedTuple):
+    """What the agent has had to do.
+
+    :param requests: per minute.
+    :param streams: the most that were open at the same time.
+    """
+
+    requests: float
+    streams: int
+
+
+def measure(*, short: bool) -> Iterator[Line]:
+    """Compare ten viewers with one."""
+    rounds, seconds = (1, 20.0) if short else (3, 60.0)
+    with ScriptedAgent(Job("a line\n", "RUNNING", "running")) as agent:
+        connections = {CONNECTION: {"conn_type": "rayagent", "host": agent.url}}
+        with api_server(connections=connections) as server:
+            one, many = run_alternately(
+                rounds, lambda: watch(agent, server, 1, seconds), lambda: watch(agent, server, MANY, seconds)
+            )
+    yield Line(
+        "viewers",
+        f"requests to the agent per minute, {MANY} viewers of all views",
+        "",
+        [each.requests for each in many],
+        [each.requests for each in one],
+        "1 viewer",
+        Target(maximum=MOST),
+    )
+    yield Line(
+        "viewers",
+        f"live logs that the agent sends at the same time, {MANY} viewers of one log",
+        "",
+        [each.streams for each in many],
+        [each.streams for each in one],
+        "1 viewer",
+        Target(maximum=1.0),
+    )
+
+
+def watch(agent: ScriptedAgent, server: ApiServer, viewers: int, seconds: float) -> Load:
+    """Let some viewers watch."""
+    while agent.open_streams["running"]:
+        time.sleep(0.1)
+    agent.max_open_streams["running"] = 0
+    before = len(agent.requests)
+    ended = threading.Event()
+    with ExitStack() as stack:
+        threads = [
+            threading.Thread(target=refresh, args=(server, routes, interval, ended))
+            for _ in range(viewers)
+            for interval, routes in VIEWS
+        ]
+        for _ in range(viewers):
+            answer = server.request("GET", f"rayagent/api/connections/{CONNECTION}/{LOG}", stream=True)
+            stack.callback(answer.close)
+            answer.raise_for_status()
+        for thread in threads:
+            thread.start()
+            stack.callback(thread.join)
+        stack.callback(ended.set)
+        time.sleep(seconds)
+        sent = len(agent.requests) - before
+    return Load(60.0 * sent / seconds, agent.max_open_streams["running"])
+
+
+def refresh(server: ApiServer, routes: Sequence[str], interval: float, ended: threading.Event) -> None:
+    """Request the routes of a view now and then."""
+    pause = random.uniform(0.0, interval)
+    while not ended.wait(pause):
+        for route in routes:
+            server.request("GET", f"rayagent/api/connections/{CONNECTION}/{route}").raise_for_status()
+        pause = interval
