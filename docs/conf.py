@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from airflow_provider_rayagent import __version__
 
 project = "airflow-provider-rayagent"
 version = release = __version__
-html_title = f"Ray agent provider {__version__}"
+html_title = "Ray for Airflow"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+sys.path.insert(0, str(Path(__file__).parent))
+extensions = ["myst_parser", "sphinx.ext.autodoc", "reference"]
 # A reference to a class or error of ours must lead somewhere. Those of Airflow, of Python and of our own inner rooms
 # are not looked up: a build needs no network.
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"(?!(.*\.)?(RayAgent\w+|StreamLimits|Outcome|PresentSettings)(\.\w+)?$).*")]
+nitpick_ignore_regex = [("py:.*", r"(?!(.*\.)?(RayAgent\w+|StreamLimits|PresentSettings)(\.\w+)?$).*")]
 
 _HELP = subprocess.run(
     [sys.executable, "-m", "airflow_provider_rayagent.local.cli", "--help"],
@@ -33,11 +35,17 @@ myst_substitutions = {"rayagent_local_help": f"```text\n{_HELP}```"}
 # A message must be found as the task log has it: no curly quotes.
 smartquotes = False
 
-autodoc_typehints = "description"
+autodoc_typehints = "both"
 autodoc_typehints_description_target = "documented"
+autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
+# Longer signatures have one argument per line.
+python_maximum_signature_line_length = 88
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+templates_path = ["_templates"]
 html_copy_source = False
 html_show_copyright = False
 

@@ -20,7 +20,11 @@ async def details_of(job_ids: list[str]) -> list[dict[str, Any]]:
 def compare_jobs(params: dict[str, list[str]] | None = None) -> dict[str, float]:
     """Return how many seconds each job that has ended took."""
     jobs = asyncio.run(details_of((params or {})["job_ids"]))
-    return {job["submission_id"]: (job["end_time"] - job["start_time"]) / 1000 for job in jobs if job["end_time"]}
+    return {
+        job["submission_id"]: (job["end_time"] - job["start_time"]) / 1000
+        for job in jobs
+        if job["end_time"]
+    }
 
 
 with DAG(
@@ -29,6 +33,10 @@ with DAG(
     schedule=None,
     catchup=False,
     tags=["example", "rayagent"],
-    params={"job_ids": Param(["job-id"], type="array", description="Ids of the jobs to compare.")},
+    params={
+        "job_ids": Param(
+            ["job-id"], type="array", description="Ids of the jobs to compare."
+        )
+    },
 ):
     compare_jobs()

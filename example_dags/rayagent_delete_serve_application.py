@@ -1,10 +1,12 @@
-"""Delete one Ray Serve application and wait until it is gone; the others go on serving."""
+"""Delete one Ray Serve application and wait until it is gone; others keep running."""
 
 from __future__ import annotations
 
 from airflow.sdk import DAG, Param
 
-from airflow_provider_rayagent.operators.rayagent import RayAgentDeleteServeApplicationOperator
+from airflow_provider_rayagent.operators.rayagent import (
+    RayAgentDeleteServeApplicationOperator,
+)
 
 with DAG(
     dag_id="rayagent_delete_serve_application",
@@ -12,6 +14,14 @@ with DAG(
     schedule=None,
     catchup=False,
     tags=["example", "rayagent"],
-    params={"name": Param("application", type="string", description="Name of the application to delete.")},
+    params={
+        "name": Param(
+            "application",
+            type="string",
+            description="Name of the application to delete.",
+        )
+    },
 ):
-    RayAgentDeleteServeApplicationOperator(task_id="delete_application", name="{{ params.name }}", timeout=300)
+    RayAgentDeleteServeApplicationOperator(
+        task_id="delete_application", name="{{ params.name }}", timeout=300
+    )

@@ -1,4 +1,4 @@
-"""Run a plugin many times with different parameters, a few at once, and choose the best result."""
+"""Run a plugin with many parameters, a few at once, and choose the best result."""
 
 from __future__ import annotations
 
@@ -28,7 +28,11 @@ with DAG(
     schedule=None,
     catchup=False,
     tags=["example", "rayagent"],
-    params={"epochs": Param([2, 3, 4, 5], type="array", description="How long to train, for each job.")},
+    params={
+        "epochs": Param(
+            [2, 3, 4, 5], type="array", description="How long to train, for each job."
+        )
+    },
 ):
     train = RayAgentRunPluginOperator.partial(
         task_id="train",

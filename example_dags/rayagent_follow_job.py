@@ -1,6 +1,7 @@
 """Follow a Ray job that something else has started, and put its log into the task log.
 
-Trigger it with the job's id: ``airflow dags trigger rayagent_follow_job --conf '{"job_id": "raysubmit_…"}'``.
+Trigger it with the job's id:
+``airflow dags trigger rayagent_follow_job --conf '{"job_id": "raysubmit_…"}'``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ with DAG(
     schedule=None,
     catchup=False,
     tags=["example", "rayagent"],
-    params={"job_id": Param("job-id", type="string", description="Id of the job to follow.")},
+    params={
+        "job_id": Param("job-id", type="string", description="Id of the job to follow.")
+    },
 ):
     RayAgentJobSensor(
         task_id="follow_job",

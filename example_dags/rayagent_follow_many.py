@@ -21,7 +21,11 @@ with DAG(
     schedule=None,
     catchup=False,
     tags=["example", "rayagent"],
-    params={"job_ids": Param(["job-id"], type="array", description="Ids of the jobs to follow.")},
+    params={
+        "job_ids": Param(
+            ["job-id"], type="array", description="Ids of the jobs to follow."
+        )
+    },
 ):
     RayAgentJobSensor.partial(
         task_id="follow_job",

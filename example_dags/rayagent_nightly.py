@@ -1,9 +1,9 @@
 """A night's work around a training job.
 
-The plugin ``train`` is run as a Ray job, whose log and result come into the task. The team's release pipeline then
-rolls the trained model out as a Serve application; once that is RUNNING, the application that it replaces is deleted.
-A job that evaluates the training (``watch-20260131``) would run for ever, so it is stopped in any case, also when the
-training failed.
+The plugin ``train`` runs as a Ray job. The team's release pipeline then deploys the
+trained model as a Serve application; once that is RUNNING, the application that it
+replaces is deleted. A job that evaluates the training (``watch-20260131``) would run
+forever, so it is stopped in any case, also if the training failed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NIGHT = "{{ params.night or logical_date | ds_nodash }}"
 
 with DAG(
     dag_id="rayagent_nightly",
-    description="Train, wait for the new application, delete the old one, stop the evaluation.",
+    description="Train, wait for the application, delete the old one, stop a job.",
     schedule="0 1 * * *",
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
     catchup=False,
@@ -31,10 +31,22 @@ with DAG(
     default_args={"retries": 2, "retry_delay": timedelta(minutes=5)},
     tags=["example", "rayagent"],
     params={
-        "night": Param("", type="string", description="Which night, as YYYYMMDD; empty: the run's own."),
+        "night": Param(
+            "",
+            type="string",
+            description="Which night, as YYYYMMDD; empty: the run's own.",
+        ),
         "epochs": Param(3, type="integer", minimum=1, description="How long to train."),
-        "application": Param("production", type="string", description="The Serve application that has to run."),
-        "old_application": Param("canary", type="string", description="The Serve application that it replaces."),
+        "application": Param(
+            "production",
+            type="string",
+            description="The Serve application that has to run.",
+        ),
+        "old_application": Param(
+            "canary",
+            type="string",
+            description="The Serve application that it replaces.",
+        ),
     },
 ):
     train = RayAgentRunPluginOperator(

@@ -1,4 +1,4 @@
-"""An operator of one's own that starts a job its own way and lets the trigger follow it."""
+"""An operator that starts a job in its own way and lets the trigger follow it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class RetrainOperator(BaseOperator):
-    """Start a training job under an id of our choosing, and follow it in the triggerer."""
+    """Start a training job with an id of our choice, and follow it in the triggerer."""
 
     template_fields: Sequence[str] = ("job_id",)
 
@@ -27,7 +27,7 @@ class RetrainOperator(BaseOperator):
 
     def execute(self, context: Context) -> None:  # noqa: ARG002
         """Start the job, then leave the worker."""
-        # Here the job is started, by whatever means: a release pipeline, an API of one's own.
+        # Start the job here, by any means: a release pipeline, an API of your own.
         self.defer(
             trigger=RayAgentJobTrigger(job_id=self.job_id, job_missing_timeout=600),
             method_name="conclude",
@@ -37,7 +37,7 @@ class RetrainOperator(BaseOperator):
     def conclude(self, context: Context, event: dict[str, Any]) -> None:  # noqa: ARG002
         """Be green exactly when the job succeeded."""
         if event["end"] != "job ended":
-            raise RuntimeError(f"{self.job_id} was followed no further: {event['end']}, {event['error']}")
+            raise RuntimeError(f"Lost {self.job_id}: {event['end']}, {event['error']}")
         if event["status"] != "SUCCEEDED":
             raise AirflowFailException(f"{self.job_id} ended as {event['status']}.")
 
@@ -48,6 +48,10 @@ with DAG(
     schedule=None,
     catchup=False,
     tags=["example", "rayagent"],
-    params={"job_id": Param("job-id", type="string", description="Id of the job to start and follow.")},
+    params={
+        "job_id": Param(
+            "job-id", type="string", description="Id of the job to start and follow."
+        )
+    },
 ):
     RetrainOperator(task_id="retrain", job_id="{{ params.job_id }}")

@@ -16,14 +16,18 @@ def report_cluster() -> dict[str, Any]:
         jobs = hook.list_jobs()
         return {
             "nodes": len(hook.list_nodes()),
-            "running": [job["submission_id"] for job in jobs if job["status"] == "RUNNING"],
-            "serving": {each["name"]: each["status"] for each in hook.list_serve_applications()},
+            "running": [
+                job["submission_id"] for job in jobs if job["status"] == "RUNNING"
+            ],
+            "serving": {
+                each["name"]: each["status"] for each in hook.list_serve_applications()
+            },
         }
 
 
 @task
 def find_in_log(job_id: str, text: str) -> list[str]:
-    """Return the last lines with a text of a job's log; a job that still runs is waited for."""
+    """Wait for the end of a job; return the last lines of its log that have a text."""
     with RayAgentHook() as hook:
         return [line for line in hook.tail_job_logs(job_id) if text in line][-20:]
 
@@ -35,7 +39,9 @@ with DAG(
     catchup=False,
     tags=["example", "rayagent"],
     params={
-        "job_id": Param("job-id", type="string", description="Id of the job whose log is searched."),
+        "job_id": Param(
+            "job-id", type="string", description="Id of the job whose log is searched."
+        ),
         "text": Param("ERROR", type="string", description="What is searched for."),
     },
 ):

@@ -1,6 +1,7 @@
 """Run an action of a plugin as a Ray job, and use its result in the next task.
 
-With the local agent: ``rayagent-local --plugins example_dags/plugins`` has the plugin ``train``.
+The local agent has the plugin ``train`` with
+``rayagent-local --plugins example_dags/plugins``.
 """
 
 from __future__ import annotations

@@ -12,6 +12,10 @@ with DAG(
     schedule=None,
     catchup=False,
     tags=["example", "rayagent"],
-    params={"job_id": Param("job-id", type="string", description="Id of the job to stop.")},
+    params={
+        "job_id": Param("job-id", type="string", description="Id of the job to stop.")
+    },
 ):
-    RayAgentStopJobOperator(task_id="stop_job", job_id="{{ params.job_id }}", timeout=300)
+    RayAgentStopJobOperator(
+        task_id="stop_job", job_id="{{ params.job_id }}", timeout=300
+    )

@@ -1,4 +1,4 @@
-"""Submit one Ray job for each of many parameters, a few at once, and choose the best result."""
+"""Submit one Ray job per parameter, a few at once, and choose the best result."""
 
 from __future__ import annotations
 
@@ -29,8 +29,14 @@ with DAG(
     catchup=False,
     tags=["example", "rayagent"],
     params={
-        "rates": Param([0.1, 0.2, 0.3, 0.4], type="array", description="The learning rate of each job."),
-        "conn_id": Param("rayagent_default", type="string", description="The connection to Ray."),
+        "rates": Param(
+            [0.1, 0.2, 0.3, 0.4],
+            type="array",
+            description="The learning rate of each job.",
+        ),
+        "conn_id": Param(
+            "rayagent_default", type="string", description="The connection to Ray."
+        ),
     },
 ):
     train = RayAgentSubmitJobOperator.partial(

@@ -1,4 +1,4 @@
-"""Submit a Ray job with the files of a folder, follow it, and use its result in the next task.
+"""Submit a Ray job with the files of a folder, and use its result in the next task.
 
 The folder ``jobs/train`` is beside this file.
 """
@@ -27,7 +27,9 @@ with DAG(
     tags=["example", "rayagent"],
     params={
         "epochs": Param(3, type="integer", minimum=1, description="Epochs to train."),
-        "conn_id": Param("rayagent_default", type="string", description="The connection to Ray."),
+        "conn_id": Param(
+            "rayagent_default", type="string", description="The connection to Ray."
+        ),
     },
 ):
     train = RayAgentSubmitJobOperator(

@@ -1,4 +1,4 @@
-"""Wait until a Serve application answers requests, without a worker while it deploys."""
+"""Wait until a Serve application is RUNNING, without a worker slot."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ from airflow_provider_rayagent.sensors.rayagent import RayAgentServeApplicationS
 
 with DAG(
     dag_id="rayagent_wait_for_application",
-    description="Wait until a Ray Serve application is RUNNING; red if its deployment failed.",
+    description="Wait until a Serve application is RUNNING.",
     schedule=None,
     catchup=False,
     tags=["example", "rayagent"],
-    params={"name": Param("application", type="string", description="Name of the application to wait for.")},
+    params={
+        "name": Param(
+            "application",
+            type="string",
+            description="Name of the application to wait for.",
+        )
+    },
 ):
     RayAgentServeApplicationSensor(
         task_id="wait_for_application",

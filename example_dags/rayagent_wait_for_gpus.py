@@ -1,6 +1,7 @@
 """Wait until four GPUs of the cluster are free, then train on them.
 
-Create the pool once, with as many slots as the cluster has GPUs: ``airflow pools set ray_gpus 8 "GPUs on Ray"``.
+Create the pool once, with as many slots as the cluster has GPUs:
+``airflow pools set ray_gpus 16 "GPUs of the cluster" --include-deferred``.
 """
 
 from __future__ import annotations

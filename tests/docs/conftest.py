@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs"
+
+
+def code_blocks(text: str, language: str) -> list[str]:
+    """Return the code in the fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def run(*command: str | Path, **variables: str) -> str:

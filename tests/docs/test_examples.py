@@ -1,4 +1,4 @@
-"""Every example DAG of the pages can be read by Airflow, and does what its page says."""
+"""Every example DAG is on a page and does what it says; those that submit jobs are tested in the suite `system`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,12 @@ import pytest
 from tests.docs.conftest import PAGES, ROOT, run
 from tests.docs.run_dags import MARK
 from tests.scripted import Answer, Application, Job, ScriptedAgent
-from tests.stack.agent import local_agent
 from tests.stack.airflow import migrate_database
 from tests.stack.postgres import postgres
-from tests.stack.serve import Serve
 from tests.unit.clusters import NODES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.scripted import Request
 
@@ -47,15 +44,6 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "hook": ("rayagent_report_cluster", {"job_id": "done"}),
     "asyncio hook": ("rayagent_compare_jobs", {"job_ids": ["timed"]}),
 }
-
-ON_RAY: list[tuple[str, dict[str, Any]]] = [
-    ("rayagent_local_job", {}),
-    ("rayagent_run_plugin", {"epochs": 2}),
-    ("rayagent_submit_job", {"epochs": 2}),
-    ("rayagent_submit_fan_out", {"rates": [0.1, 0.25]}),
-    ("rayagent_submit_nightly", {"night": "2026-01-31"}),
-]
-"""Runs with the local agent, whose Ray has the Serve application ``model-2026-01-30``."""
 
 
 @dataclass(frozen=True)
@@ -134,9 +122,10 @@ def run_dags(database: dict[str, str], url: str, token: str, *runs: tuple[str, d
 def test_every_example_is_on_a_page_and_runs_in_a_test() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in PAGES.glob("*.md"))
     shown = set(re.findall(r"```\{literalinclude\} \.\./example_dags/(\w+)\.py", text))
-
+    system_tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "system").glob("test_*.py"))
+    started = set(re.findall(r"system\.start\(\s*\"(rayagent_\w+)\"", system_tests))
     assert shown == {path.stem for path in EXAMPLES.glob("*.py")}
-    assert shown == {name for name, _ in (*RUNS.values(), *ON_RAY)}
+    assert shown == {name for name, _ in RUNS.values()} | started
 
 
 def test_the_sensor_follows_a_job(ended: dict[str, Ended]) -> None:
@@ -208,24 +197,3 @@ def test_the_hook_reports_a_cluster_and_searches_a_log(ended: dict[str, Ended]) 
 def test_the_asyncio_hook_compares_jobs(ended: dict[str, Ended]) -> None:
     assert ended["asyncio hook"].tasks == {"compare_jobs": "success"}
     assert "{'timed': 12.5}" in ended["asyncio hook"].printed
-
-
-@pytest.mark.ray
-def test_jobs_and_plugins_of_the_local_agent_are_run(database: dict[str, str], tmp_path: Path) -> None:
-    with local_agent() as agent:
-        serve = Serve(agent, tmp_path)
-        serve.deploy("model-2026-01-30")
-        local_job, plugin, job, fan_out, night = run_dags(database, agent.url, agent.token, *ON_RAY)
-        applications = serve.statuses()
-
-    assert local_job.tasks == {"submit_job": "success", "follow_job": "success"}
-    assert all(f"step {step} of 10" in local_job.printed for step in range(1, 11))
-    assert plugin.tasks == {"train": "success", "keep_loss": "success"}
-    assert "Returned value was: 0.25" in plugin.printed
-    assert job.tasks == {"train": "success", "keep_loss": "success"}
-    assert "Returned value was: 0.0625" in job.printed
-    assert fan_out.state == "success"
-    assert "rate 0.1: loss 0.262144 after 3 epochs" in fan_out.printed
-    assert "The cluster already has" in fan_out.printed
-    assert set(night.tasks.values()) == {"success"}
-    assert applications == {"model-2026-01-31": "RUNNING"}

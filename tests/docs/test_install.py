@@ -10,10 +10,10 @@ import yaml  # type: ignore[import-untyped]
 
 from airflow_provider_rayagent import __version__
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
-from tests.docs.conftest import PAGES
+from tests.docs.conftest import PAGES, code_blocks
 
 TEXT = (PAGES / "install.md").read_text(encoding="utf-8")
-DOCUMENTS = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)]
+DOCUMENTS = [yaml.safe_load(block) for block in code_blocks(TEXT, "yaml")]
 
 
 def document_with(key: str) -> Any:

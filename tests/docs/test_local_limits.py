@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from airflow_provider_rayagent.client.packing import MAX_BYTES
+from airflow_provider_rayagent.client.submission import MAX_BODY_BYTES
 from airflow_provider_rayagent.local import connections, job_logs, jobqueue, limits, plugins, ray_api, spool
 from tests.docs.conftest import PAGES
 
@@ -17,8 +19,9 @@ ROWS = {
     "requests to Ray at a time": (ray_api.MAX_REQUESTS, ray_api.READ_TIMEOUT),
     "time for the headers of a request": (connections.HEADERS_TIMEOUT,),
     "time for the body of a request": (limits.BODY_TIMEOUT,),
-    "body of a request": (limits.MAX_BODY_BYTES,),
-    "package of a `working_dir`": (limits.MAX_PACKAGE_BYTES,),
+    "body of a request": (MAX_BODY_BYTES,),
+    "package of a `working_dir`": (MAX_BYTES,),
+    "packages being uploaded at a time": (limits.MAX_UPLOADS,),
     "jobs waiting in the queue": (jobqueue.MAX_WAITING,),
     "jobs remembered that ended in the queue": (jobqueue.MAX_ENDED,),
 }

@@ -1,16 +1,16 @@
-"""The built pages: every link leads somewhere, every class and argument has its place."""
+"""The built pages: every link leads somewhere, and what they say of fields and versions matches the project."""
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import re
+from html import unescape
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from airflow_provider_rayagent import __version__
 from airflow_provider_rayagent.client.fields import EXTRA_FIELDS
 from airflow_provider_rayagent.get_provider_info import get_provider_info
 from tests.docs.conftest import PAGES, ROOT
@@ -18,9 +18,7 @@ from tests.docs.conftest import PAGES, ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-PACKAGE = "airflow_provider_rayagent"
-RETRY_POLICY = f"{PACKAGE}.policies.retry.RayAgentRetryPolicy"
-KINDS = ("hooks", "operators", "sensors", "triggers")
+SOURCES = [*sorted(ROOT.glob("*.md")), *sorted(PAGES.glob("*.md")), ROOT / "tests" / "README.md"]
 
 
 class Page(HTMLParser):
@@ -38,60 +36,6 @@ class Page(HTMLParser):
                 self.links.append(value)
             elif name == "id" and value:
                 self.places.add(value)
-
-
-def public_classes() -> dict[str, type]:
-    """Return every class that a DAG author uses, by its full name."""
-    info = get_provider_info()
-    modules = [(kind, module) for kind in KINDS for entry in info.get(kind, ()) for module in entry["python-modules"]]
-    found = {name: _object(name) for name in [*info["extra-links"], RETRY_POLICY]}
-    for kind, name in modules:
-        for attribute, value in vars(importlib.import_module(name)).items():
-            if attribute.startswith("RayAgent") and inspect.isclass(value) and f"{PACKAGE}.{kind}." in value.__module__:
-                found[f"{name}.{attribute}"] = value
-    return found
-
-
-def _object(name: str) -> Any:
-    module, _, attribute = name.rpartition(".")
-    return getattr(importlib.import_module(module), attribute)
-
-
-def arguments_of(cls: type) -> set[str]:
-    """Return the names of the arguments that a class itself takes."""
-    kinds = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    constructor = vars(cls).get("__init__")
-    parameters = inspect.signature(constructor).parameters.values() if constructor is not None else ()
-    return {each.name for each in parameters if each.kind not in kinds} - {"self"}
-
-
-def entry_of(name: str, site: Path) -> str:
-    """Return the HTML of a class's entry, empty if it has none."""
-    for page in site.glob("*.html"):
-        _, found, rest = page.read_text(encoding="utf-8").partition(f'id="{name}"')
-        if found:
-            return re.split(r'<dl class="py (?:class|exception)"', rest)[0]
-    return ""
-
-
-CLASSES = public_classes()
-
-
-def test_every_kind_of_class_is_looked_at() -> None:
-    assert {name.split(".")[1] for name in CLASSES} == {*KINDS, "links", "policies"}
-
-
-@pytest.mark.parametrize("name", CLASSES)
-def test_every_argument_of_a_class_is_in_its_entry(name: str, site: Path) -> None:
-    entries = ""
-    for each in CLASSES[name].__mro__:
-        if each.__module__.startswith(PACKAGE):
-            full = name if each is CLASSES[name] else f"{each.__module__}.{each.__qualname__}"
-            entries += entry_of(full, site)
-            missing = {argument for argument in arguments_of(each) if f"<strong>{argument}</strong>" not in entries}
-            # What a base that is not public takes stands in the class's own entry.
-            assert missing == set(), f"{full} has no words for {missing}"
-    assert entries, f"no page has {name}"
 
 
 def test_every_link_leads_to_a_page_and_a_place_of_it(site: Path) -> None:
@@ -112,12 +56,53 @@ def test_every_link_leads_to_a_page_and_a_place_of_it(site: Path) -> None:
     assert broken == []
 
 
-@pytest.mark.parametrize("path", [*sorted(ROOT.glob("*.md")), *sorted(PAGES.glob("*.md"))], ids=lambda path: path.name)
-def test_every_link_between_the_sources_leads_to_a_file(path: Path) -> None:
-    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
-    links = [urlsplit(link) for link in re.findall(r"\]\(([^)\s]+)\)", text)]
-    files = [path.parent / link.path for link in links if link.path and not link.scheme]
-    assert [str(file) for file in files if not file.exists()] == []
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_between_the_sources_leads_to_a_file_and_a_place_of_it(path: Path) -> None:
+    links = [urlsplit(link) for link in re.findall(r"\]\(([^)\s]+)\)", without_code(path))]
+    targets = [(path.parent / link.path if link.path else path, link.fragment) for link in links if not link.scheme]
+    broken = [
+        f"{file}#{place}" for file, place in targets if not file.exists() or (place and place not in places_of(file))
+    ]
+    assert broken == []
+
+
+def without_code(path: Path) -> str:
+    return re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def places_of(path: Path) -> set[str]:
+    """Return the fragments of a file: its labels, and the headings as GitHub and Sphinx name them."""
+    labels = re.findall(r"^\(([\w-]+)\)=$", without_code(path), re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", without_code(path), re.MULTILINE)
+    return {*labels, *(re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings)}
+
+
+def test_the_contents_are_those_of_the_sidebar(site: Path) -> None:
+    index = (site / "index.html").read_text(encoding="utf-8")
+    sidebar = index.partition('<div class="sidebar-tree">')[2].partition("</div>")[0]
+    groups = re.findall(r'<span class="caption-text">(.*?)</span>|href="([\w-]+)\.html">(.*?)</a>', sidebar)
+    contents = (PAGES / "index.md").read_text(encoding="utf-8").partition("## Contents")[2].partition("```")[0]
+    rows = re.findall(r"^\| (.+?) \||\[([^\]]+)\]\(([\w-]+)\.md\)", contents, re.MULTILINE)
+
+    assert len(groups) > 30
+    assert [(title, label, page) for title, page, label in groups] == rows[1:]
+
+
+def test_python_code_fits_the_column(site: Path) -> None:
+    wide = [
+        f"{page.name}: {line}"
+        for page in site.glob("*.html")
+        for code in re.findall(r'<div class="highlight-python .*?<pre>(.*?)</pre>', page.read_text("utf-8"), re.DOTALL)
+        for line in unescape(re.sub(r"<[^>]+>", "", code)).splitlines()
+        if len(line) > 88
+    ]
+    assert wide == []
+
+
+def test_every_page_says_the_version(site: Path) -> None:
+    pages = [page for page in site.glob("*.html") if page.name not in ("genindex.html", "search.html")]
+    line = f'<p class="site-version">airflow-provider-rayagent {__version__}</p>'
+    assert [page.name for page in pages if line not in page.read_text(encoding="utf-8")] == []
 
 
 def test_the_connections_page_names_every_field() -> None:
@@ -139,5 +124,5 @@ def test_the_supported_versions_are_the_ones_that_the_project_declares() -> None
 
 
 def test_the_picture_and_the_local_agents_arguments_are_there(site: Path) -> None:
-    assert "how-it-works.svg" in (site / "how-it-works.html").read_text(encoding="utf-8")
+    assert "how-it-works.svg" in (site / "guarantees.html").read_text(encoding="utf-8")
     assert "--token-file" in (site / "local-agent.html").read_text(encoding="utf-8")

@@ -1,23 +1,36 @@
-"""The page's table says of each method of the hooks what each service can do; the code must agree."""
+"""The page's table says of each task and each method of the hooks what each service can do; the code must agree."""
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import re
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from starlette.routing import Match
 
 from airflow_provider_rayagent.client.agent_service import AGENT
-from airflow_provider_rayagent.client.errors import RayAgentInputError, RayAgentUnsupportedError
+from airflow_provider_rayagent.client.call import Call
+from airflow_provider_rayagent.client.errors import RayAgentUnsupportedError
 from airflow_provider_rayagent.client.ray_service import RAY
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook
+from airflow_provider_rayagent.local.app import Agent, answer_unsupported, create_app
+from airflow_provider_rayagent.local.jobqueue import JobQueue
+from airflow_provider_rayagent.local.plugins import PluginFolder
+from airflow_provider_rayagent.local.ray_api import RayDashboard
+from airflow_provider_rayagent.local.ray_token import RayCredentials
+from airflow_provider_rayagent.local.serve_delete import ServeDeleter
+from airflow_provider_rayagent.operators import rayagent as operators
+from airflow_provider_rayagent.sensors import rayagent as sensors
+from tests.docs.conftest import PAGES, ROOT
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from airflow_provider_rayagent.client.service import Service
 
-PAGE = Path(__file__).parents[2] / "docs" / "plain-ray.md"
 OTHER = {"aget_connection", "close", "follow_job", "get_async_conn", "get_conn", "test_connection"}
 """Methods that are not about a service, or that DAG authors do not use."""
 OPERATIONS = {"upload_working_dir": "upload_package"}
@@ -29,29 +42,94 @@ STREAMS = {
     "websocket_tail_job_logs": "yes",
     "stream_tail_job_logs": "yes",
 }
+LOCAL_HEALTH = {"accepts_submissions": True}
+EXTENSIONS = {"submit_job": ("POST", "jobs/"), "upload_working_dir": ("PUT", "packages/name.zip")}
+"""Requests that only the local agent has."""
 
 
-def rows() -> dict[str, tuple[str, str]]:
-    """Return what the table says of each method: over an agent, and over plain Ray."""
-    found = re.findall(
-        r"^\| (`\w+`(?:, `\w+`)*) \| ([^|]+) \| ([^|]+) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE
-    )
-    return {method: (agent, ray) for methods, agent, ray in found for method in re.findall(r"\w+", methods)}
+class Row(NamedTuple):
+    """What a table says of a task, or of methods of the hooks."""
+
+    names: list[str]
+    agent: str
+    ray: str
+    local: str
 
 
-def is_supported(service: Service, method: str) -> bool:
+def rows() -> list[Row]:
+    text = (PAGES / "which-service.md").read_text(encoding="utf-8").partition("## What each can do")[2]
+    cells = re.findall(r"^\| (`[^|]+`) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", text, re.MULTILINE)
+    return [Row(re.findall(r"\w+", names), *said) for names, *said in cells]
+
+
+SAID = {name: row for row in rows() for name in row.names if not name.startswith("RayAgent")}
+SAID_OF_TASKS = {name: row for row in rows() for name in row.names if name.startswith("RayAgent")}
+REQUESTS = {
+    "RayAgentCapacitySensor": "get_cluster_resources",
+    "RayAgentDeleteServeApplicationOperator": "delete_serve_application",
+    "RayAgentJobSensor": "get_job",
+    "RayAgentRunPluginOperator": "run_plugin_release",
+    "RayAgentServeApplicationSensor": "get_serve_application",
+    "RayAgentStopJobOperator": "stop_job",
+    "RayAgentSubmitJobOperator": "submit_job",
+}
+"""The method of the hooks without which a task can't do its work."""
+
+
+def operation_of(service: Service, method: str) -> Any:
+    """Return what the service does for a method: a request, or a generator of requests."""
     if method in LOGS:
-        return inspect.isgenerator(service.locate_log(None))  # type: ignore[arg-type]
+        return service.locate_log("job", {"driver_node_id": "ab" * 28})  # type: ignore[arg-type]
     operation: Any = getattr(service, OPERATIONS.get(method, method))
     required = [each for each in inspect.signature(operation).parameters.values() if each.default is each.empty]
     named = [each for each in required if each.kind is not each.VAR_POSITIONAL and each.kind is not each.VAR_KEYWORD]
+    return operation(*[_argument(each.name) for each in named])
+
+
+def _argument(name: str) -> Any:
+    return {"task_id": "cd" * 24, "kind": "job", "num_cpus": 1.0}.get(name, "ab" * 28)
+
+
+def is_supported(service: Service, method: str, health: dict[str, Any] | None = None) -> bool:
+    """Return whether the service does it, up to its second request."""
     try:
-        operation(*["ab" * 28 if each.name != "task_id" else "cd" * 24 for each in named])
+        operation = operation_of(service, method)
+        if isinstance(operation, Generator) and next(operation, None) == service.health_check():
+            operation.send(health or {})
     except RayAgentUnsupportedError:
         return False
-    except RayAgentInputError:
-        return True
     return True
+
+
+def local_app(plugins: PluginFolder | None) -> FastAPI:
+    """Return the local agent's routes. Nothing listens at the address of its Ray."""
+    ray = RayDashboard("http://127.0.0.1:1", RayCredentials(lambda: None))
+    agent = Agent(ray, ServeDeleter(ray, None), JobQueue(ray, 1), asyncio.Event())
+    return create_app(agent, "token", plugins)
+
+
+def has_route(app: FastAPI, verb: str, path: str, kind: str = "http") -> bool:
+    """Return whether a request leads to a route that the local agent supports."""
+    scope = {"type": kind, "method": verb, "path": f"/{path.partition('?')[0]}", "headers": [], "root_path": ""}
+    for route in app.routes:
+        match, _ = route.matches(scope)
+        if match is Match.FULL:
+            return getattr(route, "endpoint", None) is not answer_unsupported
+    return False
+
+
+def is_local(app: FastAPI, method: str) -> bool:
+    """Return whether the local agent has the request of a method."""
+    if method in EXTENSIONS:
+        return is_supported(AGENT, method, LOCAL_HEALTH) and has_route(app, *EXTENSIONS[method])
+    operation = operation_of(AGENT, method)
+    if isinstance(operation, Generator):
+        # The log needs no request before its own.
+        with pytest.raises(StopIteration) as end:
+            next(operation)
+        operation = end.value.value
+    assert isinstance(operation, Call)
+    return has_route(app, operation.method, operation.path)
 
 
 @pytest.mark.parametrize("hook", [RayAgentHook, RayAgentAsyncHook])
@@ -64,17 +142,50 @@ def test_the_table_has_every_method_of_the_hooks(hook: type) -> None:
         if inspect.isfunction(value) and not name.startswith("_")
     }
 
-    assert set(rows()) == methods - OTHER
+    assert SAID.keys() == methods - OTHER
 
 
-@pytest.mark.parametrize("method", rows())
+def test_the_table_has_every_operator_and_sensor() -> None:
+    assert SAID_OF_TASKS.keys() == {*operators.__all__, *sensors.__all__}
+
+
+@pytest.mark.parametrize("task", REQUESTS)
+def test_a_service_can_do_a_task_exactly_if_it_has_the_request(task: str) -> None:
+    of_task, of_request = SAID_OF_TASKS[task], SAID[REQUESTS[task]]
+
+    assert [said.partition(",")[0] for said in of_task[1:]] == [said.partition(",")[0] for said in of_request[1:]]
+
+
+@pytest.mark.parametrize("method", SAID)
 def test_the_table_says_what_each_service_can_do(method: str) -> None:
-    over_agent, over_ray = rows()[method]
+    said = SAID[method]
 
     if method in STREAMS:
         assert AGENT.streams.sources == ("websocket", "http")
         assert RAY.streams is None
-        assert (over_agent, over_ray) == (STREAMS[method], POLLING)
+        assert (said.agent, said.ray, said.local) == (STREAMS[method], POLLING, STREAMS[method])
         return
-    assert over_agent.partition(",")[0] == ("yes" if is_supported(AGENT, method) else "no")
-    assert over_ray.partition(",")[0] == ("yes" if is_supported(RAY, method) else "no")
+    assert said.agent.partition(",")[0] == ("yes" if is_supported(AGENT, method) else "no")
+    assert said.ray.partition(",")[0] == ("yes" if is_supported(RAY, method) else "no")
+
+
+@pytest.mark.parametrize("method", [method for method in SAID if method not in STREAMS])
+def test_the_table_says_what_the_local_agent_can_do(method: str) -> None:
+    with_plugins = is_local(local_app(PluginFolder(ROOT / "example_dags" / "plugins")), method)
+    without = is_local(local_app(None), method)
+    if with_plugins == without:
+        assert SAID[method].local.partition(",")[0] == ("yes" if without else "no")
+    else:
+        assert SAID[method].local == "yes, with `--plugins`"
+
+
+def test_the_local_agent_has_both_live_logs() -> None:
+    app = local_app(None)
+    for source, kind in (("websocket", "websocket"), ("http", "http")):
+        call = AGENT.streams.open("job", source)  # type: ignore[arg-type]
+        assert has_route(app, "GET", call.path, kind)
+
+
+def test_the_page_names_the_oldest_client() -> None:
+    [oldest] = re.findall(r'"synapse-sdk>=([\d.]+)', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert oldest in (PAGES / "which-service.md").read_text(encoding="utf-8")

@@ -1,4 +1,7 @@
-"""Deploy a Ray Serve application for a trained model, and leave it running: ``python deploy_model.py NAME LOSS``."""
+"""Deploy a Ray Serve application for a trained model, and leave it running.
+
+Usage: ``python deploy_model.py NAME LOSS``
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,6 @@ class Model:
 
 if __name__ == "__main__":
     name, loss = sys.argv[1:]
-    model = Model.bind(float(loss))  # type: ignore[attr-defined]  # A class decorator has no type.
+    model = Model.bind(float(loss))  # type: ignore[attr-defined]
     serve.run(model, name=name, route_prefix=f"/{name}")
     print(f"deployed {name}", flush=True)

@@ -1,4 +1,4 @@
-"""Pretend to train a model: measure the loss of some learning rates in Ray tasks, and print the best one."""
+"""Pretend to train a model: compare learning rates in Ray tasks, and print the best."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any
 
 def print_result(result: Any) -> None:
     """Print JSON that becomes the ``result`` in Airflow."""
-    print(f"__SYNAPSE_RESULT_START__{json.dumps(result)}__SYNAPSE_RESULT_END__", flush=True)
+    print(
+        f"__SYNAPSE_RESULT_START__{json.dumps(result)}__SYNAPSE_RESULT_END__",
+        flush=True,
+    )
 
 
 def loss(rate: float, epochs: int) -> float:
@@ -33,9 +36,17 @@ def main() -> None:
     measure = ray.remote(num_cpus=0.5)(loss)
     losses = ray.get([measure.remote(rate, options.epochs) for rate in options.rates])
     for rate, value in zip(options.rates, losses, strict=True):
-        print(f"rate {rate:g}: loss {value:.6f} after {options.epochs} epochs", flush=True)
+        print(
+            f"rate {rate:g}: loss {value:.6f} after {options.epochs} epochs", flush=True
+        )
     best = min(losses)
-    print_result({"epochs": options.epochs, "rate": options.rates[losses.index(best)], "loss": best})
+    print_result(
+        {
+            "epochs": options.epochs,
+            "rate": options.rates[losses.index(best)],
+            "loss": best,
+        }
+    )
 
 
 if __name__ == "__main__":

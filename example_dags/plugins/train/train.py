@@ -14,7 +14,9 @@ def bar(epoch: int, step: int, seconds: float) -> str:
     """Return a state of the epoch's progress bar, in the form of tqdm's."""
     drawn = "#" * step + " " * (STEPS - step)
     done = seconds * step / STEPS
-    times = f"{clock(done)}<{clock(seconds - done)}, {STEPS / max(seconds, 0.001):5.2f}it/s"
+    times = (
+        f"{clock(done)}<{clock(seconds - done)}, {STEPS / max(seconds, 0.001):5.2f}it/s"
+    )
     return f"epoch {epoch}: {step * 100 // STEPS:3}%|{drawn}| {step}/{STEPS} [{times}]"
 
 
@@ -29,7 +31,11 @@ def main() -> int:
     epochs = int(params.get("epochs", 3))
     seconds = float(params.get("seconds", 0.2))
     fail_at = params.get("fail_at")
-    print(f"{os.environ['RAYAGENT_ACTION']}: {epochs} epochs, as job {os.environ['RAYAGENT_JOB_ID']}", flush=True)
+    print(
+        f"{os.environ['RAYAGENT_ACTION']}: {epochs} epochs, "
+        f"as job {os.environ['RAYAGENT_JOB_ID']}",
+        flush=True,
+    )
     loss = 1.0
     for epoch in range(1, epochs + 1):
         if epoch == fail_at:
