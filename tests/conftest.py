@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from tests.stack.pictures import Pictures
-from tests.stack.watch import ServerDiedError, StackError, check_servers, end_servers
+from tests.stack.watch import ServerDiedError, check_servers, end_servers
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from types import FrameType
+
+pytest_plugins = ["tests.selection"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,16 +47,16 @@ def _end(number: int, _frame: FrameType | None) -> NoReturn:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """End the run after a test whose servers are of no use any more, rather than have every later one wait for them."""
+    """End the run after a test that leaves a dead server, rather than have every later one fail for it.
+
+    A wait that ran out, or a dead server of this test only, which is not watched any more, says nothing of other tests.
+    """
     report = yield
     if call.excinfo is None:
         return report
-    unusable = isinstance(call.excinfo.value, StackError)
     try:
         check_servers()
     except ServerDiedError as error:
-        unusable = True
         report.sections.append(("A server has died", str(error)))
-    if unusable:
         item.session.shouldfail = f"{item.nodeid} needs servers that are of no use any more; its error says why"
     return report

@@ -157,3 +157,37 @@ def test_run_ends_after_test_with_dead_server(pytester: pytest.Pytester, step: s
             "*test_it_is_used needs servers that*",
         ]
     )
+
+
+WAITS = """
+    def test_waits(monkeypatch):
+        monkeypatch.setattr("tests.stack.watch.PATIENCE", 0.0)
+        wait_until(lambda: None, "nothing")
+"""
+HAS_ITS_OWN = """
+    def test_has_its_own(tmp_path):
+        server = Server([sys.executable, "-c", ""], name="the server", env={}, cwd=tmp_path, output=tmp_path / "output")
+        try:
+            wait_until(lambda: None, "nothing")
+        finally:
+            server.stop()
+"""
+GOES_ON = """
+    import sys
+    from tests.stack.processes import Server
+    from tests.stack.watch import wait_until
+    {fails}
+    def test_goes_on():
+        pass
+"""
+
+
+@pytest.mark.parametrize(("fails", "error"), [(WAITS, "nothing after 0 s"), (HAS_ITS_OWN, "ended with exit code 0")])
+def test_run_goes_on_after_a_failure_that_leaves_no_dead_server(
+    pytester: pytest.Pytester, fails: str, error: str
+) -> None:
+    pytester.makeconftest("from tests.conftest import pytest_runtest_makereport")
+    pytester.makepyfile(GOES_ON.format(fails=fails))
+    result = pytester.runpytest()
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines([f"*{error}*"])

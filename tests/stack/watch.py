@@ -29,15 +29,11 @@ ENDING_SECONDS = 20.0
 LAST_LINES = 40
 
 
-class StackError(Exception):
-    """The test's servers no longer work, so later tests must not wait for them."""
-
-
-class ServerDiedError(StackError):
+class ServerDiedError(Exception):
     """A server ended unexpectedly."""
 
 
-class WaitError(StackError):
+class WaitError(Exception):
     """A condition was not fulfilled within :data:`PATIENCE`."""
 
 
@@ -47,20 +43,22 @@ class Watched:
 
     :param name: name for error messages.
     :param output: file with its output.
+    :param vital: whether its end makes the others useless.
     """
 
     name: str
     process: subprocess.Popen[bytes]
     output: Path
+    vital: bool
 
 
 _watched: dict[int, Watched] = {}
 """By process id."""
 
 
-def watch(name: str, process: subprocess.Popen[bytes], output: Path) -> None:
-    """Treat a server's end as an error from now on."""
-    _watched[process.pid] = Watched(name, process, output)
+def watch(name: str, process: subprocess.Popen[bytes], output: Path, *, vital: bool = True) -> None:
+    """Treat a server's end as an error from now on, if it is a vital one."""
+    _watched[process.pid] = Watched(name, process, output, vital)
 
 
 def unwatch(process: subprocess.Popen[bytes]) -> None:
@@ -79,12 +77,12 @@ def end_servers() -> None:
 
 
 def check_servers() -> None:
-    """Check that all servers are running.
+    """Check that all vital servers are running.
 
     :raises ServerDiedError: with the exit code and the last lines of the first one that is not.
     """
     for each in _watched.values():
-        if (code := each.process.poll()) is not None:
+        if each.vital and (code := each.process.poll()) is not None:
             raise ServerDiedError(f"{each.name} {ending(code)}; its last lines:\n{tail(each.output)}")
 
 

@@ -1,0 +1,88 @@
+"""The suites of the landing check and of the full check, and the lanes that they run in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Lane = Literal["computes", "servers"]
+
+PARALLEL = ("-n", "4", "--dist", "worksteal")
+"""More processes than there are cores, since many of these tests wait most of the time."""
+WITHOUT_RAY = (*PARALLEL, "tests/unit", "tests/scripted")
+NO_AIRFLOW = tuple(f"--ignore=tests/unit/{part}" for part in ("client", "render", "stream", "tail", "text"))
+"""Leaves out the tests of those parts of the package that do not import Airflow."""
+EACH_AIRFLOW = ("-m", "each_airflow", "tests/system")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A command in an environment of ``setup.cfg``.
+
+    :param arguments: those of pytest; those of the environment's own command if ``pytest`` is false.
+    :param lane: where it runs: beside the suites that compute, or beside those that wait for real servers.
+    :param tried_twice: whether its tests that did not pass run once more, in a new process with new servers.
+    :param pytest: whether it writes a JUnit report. Otherwise it counts as one test.
+    :param needs: other environments, whose interpreters it runs.
+    """
+
+    name: str
+    arguments: tuple[str, ...] = ()
+    env: str = "test"
+    lane: Lane = "servers"
+    tried_twice: bool = True
+    pytest: bool = True
+    needs: tuple[str, ...] = ()
+
+
+def _command(env: str, *arguments: str, lane: Lane = "computes") -> Suite:
+    return Suite(env, arguments, env, lane, tried_twice=False, pytest=False)
+
+
+def _folder(
+    name: str, env: str = "test", lane: Lane = "servers", *, tried_twice: bool = True, needs: tuple[str, ...] = ()
+) -> Suite:
+    return Suite(name, (f"tests/{name}",), env, lane, tried_twice, needs=needs)
+
+
+LANDING = (
+    _command("lint"),
+    _command("types"),
+    Suite("unit", (*PARALLEL, "tests/unit"), lane="computes", tried_twice=False),
+    _folder("scripted", lane="computes", tried_twice=False),
+    _folder("tail", lane="computes"),
+    _folder("docs", lane="computes"),
+    _folder("packaging", lane="computes", tried_twice=False),
+    _folder("ui", lane="computes"),
+    _folder("local"),
+    _folder("system"),
+    _folder("deployed", "deployed"),
+    _folder("contract", needs=("synapse",)),
+    _folder("stack"),
+)
+"""In the order in which each lane runs its own."""
+FLOOR = (
+    Suite("floor", WITHOUT_RAY, "floor", "computes", tried_twice=False),
+    Suite("floor system", EACH_AIRFLOW, "floor"),
+)
+"""With the oldest Python, Airflow and libraries."""
+PRERELEASE = (
+    Suite("prerelease", (*WITHOUT_RAY, *NO_AIRFLOW), "prerelease", "computes", tried_twice=False),
+    Suite("prerelease system", EACH_AIRFLOW, "prerelease"),
+)
+"""With the newest Airflow, including pre-releases."""
+FULL = (
+    *LANDING,
+    *FLOOR,
+    *PRERELEASE,
+    _command("bench", "--short", lane="servers"),
+    _command("demo", lane="servers"),
+)
+NEEDED_IN_FULL = {"local": ("oldest-ray",)}
+"""Environments that suites of the full check need besides."""
+
+
+def suite_of(arguments: list[str]) -> Suite:
+    """Return the suite whose tests the arguments of pytest name; one in the environment ``test`` if they name none."""
+    named = [suite for suite in LANDING if any(f"tests/{suite.name}" in each for each in arguments)]
+    return next((suite for suite in named if suite.env != "test" or suite.needs), LANDING[2])
