@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import secrets
 import shutil
@@ -113,6 +114,8 @@ def head_environment(environment: Mapping[str, str], token_file: Path, start_tim
     variables["RAY_prestart_worker_first_driver"] = "0"
     # Otherwise Ray gives up after 30 s (``dashboard/consts.py``), which a busy machine can exceed.
     variables["RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT"] = str(start_timeout)
+    # The same for the dashboard as a whole, which has 60 s (``_private/ray_constants.py``).
+    variables["RAY_DASHBOARD_STARTUP_TIMEOUT_S"] = str(math.ceil(start_timeout))
     variables["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), variables.get("PATH", os.defpath)])
     # The path, not the token: a job that prints its environment must not print the token to its log.
     return {**variables, **ON_LOOPBACK, MODE: "token", TOKEN_PATH: str(token_file)}

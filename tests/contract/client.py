@@ -50,24 +50,36 @@ class Client:
         )
 
     def call(
-        self, method: str, *args: Any, limits: dict[str, int] | None = None, token: str | None = None, **kwargs: Any
+        self,
+        method: str,
+        *args: Any,
+        limits: dict[str, int] | None = None,
+        token: str | None = None,
+        first: Path | None = None,
+        **kwargs: Any,
     ) -> Any:
         """Call a method and return what it returns, a generator's items as a list.
 
         :param limits: fields of the client's ``StreamLimits``.
         :param token: another one than the agent's.
+        :param first: a file that is created when a generator has yielded its first item.
         :raises TheirError: what it raises.
         """
-        return self.call_for(method, *args, limits=limits, token=token, **kwargs)[0]
+        return self.call_for(method, *args, limits=limits, token=token, first=first, **kwargs)[0]
 
     def call_for(
-        self, method: str, *args: Any, limits: dict[str, int] | None = None, token: str | None = None, **kwargs: Any
+        self,
+        method: str,
+        *args: Any,
+        limits: dict[str, int] | None = None,
+        token: str | None = None,
+        first: Path | None = None,
+        **kwargs: Any,
     ) -> tuple[Any, str]:
         """Call a method; return what it returns, and the name of that value's type."""
         made_with = {"base_url": self.agent.url, "agent_token": token or self.agent.token}
-        answer = self._ask(
-            {"method": method, "args": list(args), "kwargs": kwargs, "client": made_with, "limits": limits}
-        )
+        request = {"method": method, "args": list(args), "kwargs": kwargs, "client": made_with, "limits": limits}
+        answer = self._ask({**request, "first": first and str(first)})
         if "error" in answer:
             raise TheirError(**answer["error"])
         return answer["value"], answer["type"]

@@ -7,7 +7,6 @@ import os
 import shlex
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ import pytest
 from tests.contract.client import Client
 from tests.stack.agent import LocalAgent, local_agent
 from tests.stack.interpreters import interpreter
+from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,8 +41,6 @@ LINES = [
     "data: x",
     "the last one has no newline",
 ]
-# Ray writes a line of its own into the log about when the program starts: let it come first.
-LATER = "import time\ntime.sleep(0.8)\n"
 PRINTS = f"import sys; sys.stdout.write('\\n'.join({LINES!r}))"
 FAILS = "print('about to fail', flush=True); raise SystemExit(3)"
 RUNS_TASKS = """
@@ -52,7 +50,6 @@ ray.init(log_to_driver=False)
 def double(number): return 2 * number
 print(ray.get([double.remote(number) for number in range(3)]))
 """
-SLOW = "import time; [(print('step', n, flush=True), time.sleep(0.4)) for n in range(6)]"
 SLEEPS = "import time; print('asleep', flush=True); time.sleep(3600)"
 
 
@@ -106,17 +103,19 @@ def jobs(agent: LocalAgent) -> dict[str, dict[str, Any]]:
 
 def submit(agent: LocalAgent, program: str, **fields: Any) -> str:
     """Submit a Python program as a job; return its id."""
-    return agent.submit(shlex.join([sys.executable, "-c", LATER + program]), **fields)
+    return agent.submit(shlex.join([sys.executable, "-c", program]), **fields)
 
 
 def same_answer(client: Client, hook: RayAgentHook, method: str, *args: Any) -> Any:
     """Ask both, again while Ray is still moving between the two questions; return the answer."""
-    for _ in range(60):
+    asked: list[Any] = []
+
+    def agree() -> bool | None:
         theirs, kind = client.call_for(method, *args)
         ours = getattr(hook, method)(*args)
-        if ours == theirs:
-            break
-        time.sleep(0.7)
-    assert ours == theirs
-    assert type(ours).__name__ == kind
-    return ours
+        asked[:] = [ours, theirs]
+        assert type(ours).__name__ == kind
+        return ours == theirs or None
+
+    wait_until(agree, lambda: "the answers differ: {} and {}".format(*asked))
+    return asked[0]

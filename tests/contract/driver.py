@@ -3,7 +3,8 @@
 Runs in the interpreter that has ``synapse-sdk``, so it imports nothing else but the standard library.
 
 A request has ``method``, ``args`` and ``kwargs``, the client's own ``client`` arguments, and optionally ``limits``
-for its streams. The answer has the ``value`` (a generator's items as a list) and its ``type``, or an ``error``.
+for its streams and the path of a file to create at the ``first`` item of a stream. The answer has the ``value`` (a
+generator's items as a list) and its ``type``, or an ``error``.
 The request ``{"describe": true}`` is answered with the signatures of the client.
 """
 
@@ -16,6 +17,7 @@ import json
 import os
 import sys
 import typing
+from pathlib import Path
 from types import GeneratorType
 from typing import Any
 
@@ -34,7 +36,12 @@ def main() -> int:
 
 
 def call(
-    method: str, args: list[Any], kwargs: dict[str, Any], client: dict[str, Any], limits: dict[str, int] | None = None
+    method: str,
+    args: list[Any],
+    kwargs: dict[str, Any],
+    client: dict[str, Any],
+    limits: dict[str, int] | None = None,
+    first: str | None = None,
 ) -> dict[str, Any]:
     """Call one method of a client made for it, and tell what came of it."""
     made = importlib.import_module("synapse_sdk.clients.agent").AgentClient(**client)
@@ -46,7 +53,9 @@ def call(
         kind = type(value).__name__
         if isinstance(value, GeneratorType):
             for item in value:
-                items.append(item)  # noqa: PERF402  # what came before an error is told too
+                items.append(item)  # what came before an error is told too
+                if first:
+                    Path(first).touch()
             value = items
         if hasattr(value, "model_dump"):
             value = value.model_dump(mode="json")

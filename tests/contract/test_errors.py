@@ -43,7 +43,7 @@ class HastyHook(RayAgentHook):
 @contextlib.contextmanager
 def chatty_job(agent: LocalAgent, width: int) -> Iterator[str]:
     """Have a job that prints lines of some width until it is stopped."""
-    job_id = submit(agent, f"import time\nfor n in range(3000): print('x' * {width}, flush=True); time.sleep(0.2)")
+    job_id = submit(agent, f"import time\nwhile True: print('x' * {width}, flush=True); time.sleep(0.2)")
     agent.wait(job_id, statuses=("RUNNING",))
     try:
         yield job_id

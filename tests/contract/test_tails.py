@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.contract.conftest import LINES, SLOW, submit
+from tests.contract.conftest import LINES, submit
+from tests.stack.job_logs import lines_of_program
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
     from tests.contract.client import Client
     from tests.stack.agent import LocalAgent
@@ -20,13 +23,20 @@ if TYPE_CHECKING:
 Jobs = dict[str, dict[str, Any]]
 Call = tuple[str, dict[str, Any]]
 
+# It goes on once both have received something.
+LIVE = """
+import os, time
+print("step 0", flush=True)
+while not all(map(os.path.exists, {})): time.sleep(0.1)
+for number in range(1, 6): print("step", number, flush=True)
+"""
 CALLS: list[Call] = [
     ("websocket_tail_job_logs", {}),
     ("stream_tail_job_logs", {}),
     ("tail_job_logs", {}),
     ("tail_job_logs", {"protocol": "websocket"}),
     ("tail_job_logs", {"protocol": "http"}),
-    ("tail_job_logs", {"protocol": "auto", "timeout": 20}),
+    ("tail_job_logs", {"protocol": "auto", "timeout": 300}),
 ]
 
 
@@ -45,23 +55,37 @@ def test_the_log_of_a_job_that_has_ended(client: Client, hook: RayAgentHook, job
     assert kind == type(ours).__name__ == "generator"
     assert "".join(theirs) == text
     assert lines == text.split("\n")
-    assert lines[-len(LINES) :] == LINES
+    assert lines_of_program(lines, jobs["prints"]) == LINES
 
 
 @pytest.mark.parametrize("protocol", ["websocket", "http", "auto"])
-def test_the_log_of_a_job_while_it_runs(client: Client, hook: RayAgentHook, agent: LocalAgent, protocol: Any) -> None:
-    # On a busy machine the job can be over before the client begins.
-    for _ in range(10):
-        job_id = submit(agent, SLOW)
-        agent.wait(job_id, statuses=("RUNNING",))
-        with ThreadPoolExecutor(1) as pool:
-            ours = pool.submit(lambda: list(hook.tail_job_logs(job_id, protocol=protocol)))  # noqa: B023
-            theirs = client.call("tail_job_logs", job_id, protocol=protocol)
-            lines = ours.result()
-        if len(theirs) > 1:
-            break
+def test_the_log_of_a_job_while_it_runs(
+    client: Client, hook: RayAgentHook, agent: LocalAgent, protocol: Any, tmp_path: Path
+) -> None:
+    their_first, our_first = tmp_path / "theirs", tmp_path / "ours"
+    job_id = submit(agent, LIVE.format([str(their_first), str(our_first)]))
 
+    def follow() -> list[str]:
+        found = []
+        try:
+            for line in hook.tail_job_logs(job_id, protocol=protocol):
+                found.append(line)
+                our_first.touch()
+        finally:
+            our_first.touch()
+        return found
+
+    agent.wait(job_id, statuses=("RUNNING",))
+    with ThreadPoolExecutor(1) as pool:
+        ours = pool.submit(follow)
+        try:
+            theirs = client.call("tail_job_logs", job_id, protocol=protocol, first=their_first)
+        finally:
+            their_first.touch()
+        lines = ours.result()
+
+    job = hook.get_job(job_id)
     assert len(theirs) > 1, "it came live, in more than one message"
     assert "".join(theirs) == "".join(f"{line}\n" for line in lines) == hook.get_job_logs(job_id)
-    assert lines[-6:] == [f"step {number}" for number in range(6)]
-    assert hook.get_job(job_id)["status"] == "SUCCEEDED"
+    assert lines_of_program(lines, job) == [f"step {number}" for number in range(6)]
+    assert job["status"] == "SUCCEEDED"

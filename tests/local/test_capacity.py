@@ -33,7 +33,7 @@ def test_resources_that_a_job_holds_are_waited_for(
         return CapacityWait(Requirement(**required), False, 300.0).received(capacity(), 0.0)
 
     wait_until(lambda: capacity()["cpu"].get("available") == 4 or None, "jobs of other tests still hold CPUs")
-    job_id = agent.submit("sleep 1000", entrypoint_num_cpus=3)
+    job_id = agent.submit("sleep 3600", entrypoint_num_cpus=3)
     wait_until(lambda: capacity()["cpu"]["available"] == 1 or None, "the job holds no CPUs")
 
     for on_one_node in (False, True):

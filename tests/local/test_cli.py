@@ -18,6 +18,7 @@ import websocket
 from airflow_provider_rayagent.local import server
 from airflow_provider_rayagent.local.cli import main
 from tests.stack.agent import LocalAgent, start_agent, stop_agent, wait_for_file
+from tests.stack.processes import NO_AGENT
 from tests.stack.watch import PATIENCE
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ SECRET = "not-to-be-seen"
         (["--address", "nonsense"], "Not the address of a Ray dashboard, such as http://127.0.0.1:8265"),
         (["--gcs-address", "127.0.0.1:1"], "requires --address"),
         (["--ray-token-file", "/nowhere/token"], "requires --address"),
-        (["--address", "http://127.0.0.1:9", "--ray-token-file", "/nowhere/token"], "Cannot read the Ray token from"),
+        (["--address", NO_AGENT, "--ray-token-file", "/nowhere/token"], "Cannot read the Ray token from"),
         (["--token", ""], "visible ASCII"),
         (["--token", "two words"], "visible ASCII"),
         (["--token-file", "/nowhere/token"], "Cannot read the token file"),
@@ -100,7 +101,7 @@ def test_hang_up_stops_the_agent_unless_nohup_has_it_ignored(is_ignored: bool, m
     monkeypatch.setattr(server, "print_line", printed.append)
 
     async def play() -> tuple[bool, int]:
-        running = asyncio.ensure_future(server.run(server.Options("token", address="http://127.0.0.1:9")))
+        running = asyncio.ensure_future(server.run(server.Options("token", address=NO_AGENT)))
         while not any("is listening on" in line for line in printed):
             assert not running.done(), await running
             await asyncio.sleep(0.01)
@@ -139,9 +140,8 @@ def without_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAgent
     directory = tmp_path_factory.mktemp("without_ray")
     info, output, token = directory / "info.json", directory / "output.log", directory / "token"
     token.write_text(f"{SECRET}\n")
-    # Nothing listens on port 9, so connections are refused.
     process = start_agent(
-        *("--address", "http://127.0.0.1:9", "--token-file", str(token), "--info-file", str(info), "--verbose"),
+        *("--address", NO_AGENT, "--token-file", str(token), "--info-file", str(info), "--verbose"),
         output=output,
     )
     try:
@@ -178,7 +178,7 @@ def test_requests_return_503_while_ray_is_down(
     response = without_ray.request(method, path, **options)
 
     assert response.status_code == 503
-    assert "Ray does not respond at http://127.0.0.1:9" in response.json()["detail"]
+    assert f"Ray does not respond at {NO_AGENT}" in response.json()["detail"]
 
 
 def test_websocket_is_rejected_with_503_while_ray_is_down(without_ray: LocalAgent) -> None:

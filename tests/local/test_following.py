@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 import requests
@@ -22,6 +22,7 @@ from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.tail.commands import StreamSource, TailSettings
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import Notice, lines_in
+from tests.stack.job_logs import AFTER_RAY, lines_of_program
 from tests.stack.watch import PATIENCE, wait_until
 
 if TYPE_CHECKING:
@@ -49,11 +50,11 @@ PROGRAMS = {
     "grows": f"w(''.join(f'line {{n}}\\n' for n in range({GROWN})))\nfor n in range(80): w(f'more {{n}}\\n'); s(0.1)",
     "long": f"w('x' * {LONG} + '\\n' + 'short\\n'); s(3); w('y' * {LONG}); w('\\nend\\n')",
     "identical": "[(w('same\\n' * 7), s(0.3)) for _ in range(20)]",
-    "stopped": "w('waits\\n'); s(300)",
+    "stopped": "w('waits\\n'); s(3600)",
     "failed": "w('about to fail\\n'); raise SystemExit(3)",
     "invalid": "b(b'good\\n'); s(15); b(b'\\xff\\xfe\\n'); s(4); w('unreadable\\n')",
 }
-LAST_LINES = {
+PRINTED = {
     "partial": ["ab", "", "  c\t", "without a newline"],
     "bytes": ["é漢😀", "end"],
     "silent": ["before", "after"],
@@ -65,12 +66,11 @@ LAST_LINES = {
     "failed": ["about to fail"],
     "invalid": ["good", "\ufffd\ufffd", "unreadable"],
 }
-# The program starts with a pause, since Ray writes two lines to the log at about the same time.
-PREAMBLE = """import sys, time
+PREAMBLE = f"""{AFTER_RAY}
+import sys
 s = time.sleep
 def w(text): b(text.encode())
 def b(data): sys.stdout.buffer.write(data); sys.stdout.buffer.flush()
-s(2)
 """
 
 
@@ -108,26 +108,41 @@ def settings(sources: tuple[StreamSource, ...]) -> TailSettings:
     return TailSettings(sources=sources, poll_interval=POLL_INTERVAL, max_line_length=2 * LONG)
 
 
-def follow_blocking(config: AgentConfig, job_id: str, sources: tuple[StreamSource, ...]) -> Followed:
+def follow_blocking(
+    config: AgentConfig, job_id: str, sources: tuple[StreamSource, ...], followed: Followed | None = None
+) -> Followed:
+    """Follow a job to its end; ``followed`` has what was received so far."""
+    followed = followed or Followed()
     with BlockingAgent(config) as agent:
         follower = Follower(agent, JobId(job_id), settings(sources))
-        followed = Followed()
         for items in follower.items():
             followed.tell(items)
         return followed.finish(follower)
 
 
-def follow_async(config: AgentConfig, job_id: str, sources: tuple[StreamSource, ...]) -> Followed:
+def follow_async(
+    config: AgentConfig, job_id: str, sources: tuple[StreamSource, ...], followed: Followed | None = None
+) -> Followed:
+    """Do the same with asyncio."""
+    followed = followed or Followed()
+
     async def follow() -> Followed:
         async with AsyncAgent(config) as agent:
             follower = AsyncFollower(agent, JobId(job_id), settings(sources))
-            followed = Followed()
             async with aclosing(follower.items()) as found:
                 async for items in found:
                     followed.tell(items)
             return followed.finish(follower)
 
     return asyncio.run(follow())
+
+
+class Follow(Protocol):
+    """:func:`follow_blocking` or :func:`follow_async`."""
+
+    def __call__(
+        self, config: AgentConfig, job_id: str, sources: tuple[StreamSource, ...], followed: Followed | None = None
+    ) -> Followed: ...
 
 
 @dataclass(frozen=True)
@@ -137,7 +152,7 @@ class Driver:
     :param config: returns the connection, given the local agent and its Ray.
     """
 
-    follow: Callable[[AgentConfig, str, tuple[StreamSource, ...]], Followed]
+    follow: Follow
     config: Callable[[LocalAgent], AgentConfig]
     sources: tuple[StreamSource, ...]
 
@@ -171,7 +186,7 @@ def entrypoint(directory: Path, name: str) -> str:
 
 def stop_when_it_waits(agent: LocalAgent, job_id: str) -> None:
     path = f"jobs/{job_id}/logs/"
-    wait_until(lambda: agent.request("GET", path).text.endswith("waits\n") or None, f"{job_id} does not wait")
+    wait_until(lambda: agent.request("GET", path).text.count("waits\n") or None, f"{job_id} does not wait")
     agent.request("POST", f"jobs/{job_id}/stop/")
 
 
@@ -206,8 +221,8 @@ def test_every_line_is_received_once(results: Results, agent: LocalAgent, name: 
     assert followed.is_whole
     assert followed.notices == []
     assert followed.lines == (expected[:-1] if expected[-1] == "" else expected)
-    if name in LAST_LINES:
-        assert followed.lines[-len(LAST_LINES[name]) :] == LAST_LINES[name]
+    if name in PRINTED:
+        assert lines_of_program(followed.lines, followed.job) == PRINTED[name]
 
 
 @pytest.mark.parametrize("driver", DRIVERS)

@@ -17,13 +17,13 @@ from airflow_provider_rayagent.local.errors import LocalAgentError
 from airflow_provider_rayagent.local.info_file import info_file, remove_if_stale
 from airflow_provider_rayagent.local.keeper import remove_info_file
 from tests.stack.agent import start_agent, stop_agent, wait_for_file
+from tests.stack.processes import NO_AGENT
 from tests.stack.watch import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Nothing listens there.
-NO_RAY = ("--address", "http://127.0.0.1:9")
+NO_RAY = ("--address", NO_AGENT)
 
 
 def test_info_file_is_private_and_removed_at_end(tmp_path: Path) -> None:

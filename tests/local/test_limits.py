@@ -301,9 +301,11 @@ def test_long_log_is_sent_in_constant_memory(agent: LocalAgent, ray: StubRay) ->
     reads = ray.log_reads
     most = 0
     lengths: list[int] = []
+    all_have_begun = threading.Barrier(6)
 
     def read(path: str) -> None:
         with agent.request("GET", path, stream=True) as response:
+            all_have_begun.wait(PATIENCE)
             lengths.append(sum(map(len, response.iter_content(1_000_000))))
 
     paths = ["jobs/long/logs/", "jobs/long/logs/stream/"] * 3

@@ -99,7 +99,7 @@ def test_what_does_not_exist_is_not_found(agent: LocalAgent, make: Callable[[Ser
 
 
 def test_job_is_stopped(agent: LocalAgent) -> None:
-    job_id = JobId(agent.submit("sleep 100"))
+    job_id = JobId(agent.submit("sleep 3600"))
     agent.wait(job_id, ["RUNNING"])
 
     assert send(config_of_ray(agent), lambda service: service.stop_job(job_id)) == {"stopped": True}

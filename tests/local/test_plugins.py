@@ -11,6 +11,7 @@ import pytest
 from airflow_provider_rayagent.local.plugin_runs import MAX_PARAMS
 from airflow_provider_rayagent.render.result import ResultFinder
 from tests.stack.agent import EXAMPLE_PLUGINS
+from tests.stack.job_logs import without_lines_of_ray
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +41,7 @@ def error_detail(response: requests.Response, status_code: int) -> str:
 
 
 def log_of(agent: LocalAgent, job_id: str) -> str:
-    return agent.request("GET", f"jobs/{job_id}/logs/").text
+    return without_lines_of_ray(agent.request("GET", f"jobs/{job_id}/logs/").text, agent.job(job_id))
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +112,7 @@ def test_command_gets_environment_and_runs_in_plugin_folder(agent: LocalAgent, s
         assert answer.status_code == 200, answer.text
         job = agent.wait(answer.json()["job_id"])
         assert job["status"] == "SUCCEEDED", job["message"]
-        (shown,) = [line for line in log_of(agent, job["submission_id"]).splitlines() if line.startswith("{")]
-        environment = json.loads(shown)
+        environment = json.loads(log_of(agent, job["submission_id"]))
         assert environment["folder"] == str(shows)
         assert json.loads(environment["RAYAGENT_PARAMS"]) == body.get("params", {})
         assert environment["RAYAGENT_ACTION"] == "show"

@@ -15,6 +15,7 @@ from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.render.record_builder import PresentSettings, Record
 from airflow_provider_rayagent.render.records import JobRecords
 from airflow_provider_rayagent.tail.commands import TailSettings
+from tests.stack.job_logs import AFTER_RAY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,10 +26,9 @@ pytestmark = pytest.mark.ray
 
 STEPS = 120
 INTERVAL = 2.0
-PROGRAM = f"""
+PROGRAM = f"""{AFTER_RAY}
 import logging, time
 from tqdm import tqdm
-time.sleep(2)
 logging.warning("old\\x07 data")
 for _ in tqdm(range({STEPS}), desc="train", mininterval=0):
     time.sleep(0.05)

@@ -274,6 +274,7 @@ def test_head_has_its_own_token_regardless_of_environment() -> None:
     assert environment == {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": "/ours/token",
+        "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "90",
         "RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT": "90.0",
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",

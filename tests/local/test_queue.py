@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.ray
 
+IN_LANDING_CHECK = "async-http"
 LIMIT = 3
 """The command's default."""
 LONG = {"epochs": 10_000, "seconds": 0.2}
@@ -106,7 +107,14 @@ def test_stopped_waiting_job_never_runs(agent: LocalAgent, full: list[str]) -> N
     assert agent.job("stopped-in-queue") == job, "it is not started later"
 
 
-@pytest.mark.parametrize("driver", [name for name in DRIVERS if name not in OVER_RAY])
+@pytest.mark.parametrize(
+    "driver",
+    [
+        pytest.param(name, marks=() if name == IN_LANDING_CHECK else pytest.mark.full)
+        for name in DRIVERS
+        if name not in OVER_RAY
+    ],
+)
 def test_job_stopped_in_queue_can_be_followed(agent: LocalAgent, full: list[str], driver: str) -> None:
     job_id = f"followed-{driver.replace(' ', '-')}"
     agent.run("train", "train", SHORT, job_id=job_id)

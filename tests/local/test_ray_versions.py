@@ -31,8 +31,9 @@ from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.hooks.connection_check import check_connection
 from airflow_provider_rayagent.local.ports import free_ports
 from airflow_provider_rayagent.tail.end import End
-from tests.local.test_following import DRIVERS, LAST_LINES, OVER_RAY, PROGRAMS, Followed, entrypoint
+from tests.local.test_following import DRIVERS, OVER_RAY, PRINTED, PROGRAMS, Followed, entrypoint
 from tests.stack.interpreters import interpreter
+from tests.stack.job_logs import lines_of_program
 from tests.stack.ray import Cluster, cluster
 from tests.stack.serve import DEPLOY
 from tests.stack.watch import PATIENCE, wait_until
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.full]
 
 TOKEN = "ray-versions"
 APPLICATION = "versions"
@@ -161,7 +162,7 @@ def results(running: Running) -> Results:
 def stop_when_it_waits(running: Running) -> None:
     job_id = JobId(running.jobs["stopped"])
     with BlockingAgent(running.config(running.head.token)) as client:
-        wait_until(lambda: read_whole_log(client, job_id).endswith("waits\n") or None, f"{job_id} does not wait")
+        wait_until(lambda: read_whole_log(client, job_id).count("waits\n") or None, f"{job_id} does not wait")
         assert client.send(client.config.service.stop_job(job_id)) == {"stopped": True}
 
 
@@ -195,8 +196,8 @@ def test_every_line_is_received_once_and_the_status_is_right(
     assert followed.notices == []
     assert followed.job["status"] == STATUSES[name]
     assert followed.lines == running.expected(name)
-    if name in LAST_LINES:
-        assert followed.lines[-len(LAST_LINES[name]) :] == LAST_LINES[name]
+    if name in PRINTED:
+        assert lines_of_program(followed.lines, followed.job) == PRINTED[name]
 
 
 @pytest.mark.parametrize("running", FOLLOWED, indirect=True)

@@ -98,7 +98,7 @@ def test_job_has_details_of_ray(agent: LocalAgent, finished_job: dict[str, Any])
 
 
 def test_failed_job_has_message(agent: LocalAgent) -> None:
-    job = agent.wait(agent.submit("python -c 'print(41); raise SystemExit(3)'"))
+    job = agent.wait(agent.submit("python -c 'print(40 + 1); raise SystemExit(3)'"))
 
     assert (job["status"], job["error_type"]) == ("FAILED", "JOB_ENTRYPOINT_COMMAND_ERROR")
     assert "41" in job["message"]
@@ -128,7 +128,7 @@ def test_submission_with_invalid_id_is_rejected(agent: LocalAgent, job_id: str) 
 
 
 def test_stop_of_running_and_ended_job(agent: LocalAgent) -> None:
-    job_id = agent.submit("sleep 300")
+    job_id = agent.submit("sleep 3600")
     agent.wait(job_id, statuses=["RUNNING"])
 
     first = agent.request("POST", f"jobs/{job_id}/stop/")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -74,8 +75,13 @@ def test_startup_timeout_is_reported_with_last_response_and_lines(
 ) -> None:
     ray.answers[NODES] = answer
 
-    with pytest.raises(RayHeadError, match=rf"not ready after 2 s: .*{words}.*\n  Ray runtime started") as caught:
-        start(monkeypatch, ray, WAITS, timeout=2)
+    # On a busy machine, neither may be there after 2 s.
+    for timeout in (2, 20, PATIENCE):
+        with pytest.raises(RayHeadError, match=rf"not ready after {timeout:g} s: ") as caught:
+            start(monkeypatch, ray, WAITS, timeout=timeout)
+        if "has not responded" not in str(caught.value) and "(none)" not in str(caught.value):
+            break
+    assert re.search(rf"{words}.*\n  Ray runtime started", str(caught.value))
     assert str(caught.value).count("Its last lines") == 1
 
 

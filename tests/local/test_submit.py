@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from airflow_provider_rayagent.client.validation import JobId
 from tests.local.test_following import config_of_agent, config_of_ray, follow_blocking
 from tests.local.test_plain_ray import send, send_async
 from tests.stack.holding import holding_proxy
+from tests.stack.job_logs import lines_of_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.ray
 
 SERVICES: dict[str, Callable[[LocalAgent], AgentConfig]] = {"ray": config_of_ray, "agent": config_of_agent}
-OF_RAY = re.compile("Runtime env is setting up|Running entrypoint for job")
 SECRET = "s3cret-value-of-the-job"
 
 
@@ -44,10 +43,10 @@ def submit(config: AgentConfig, entrypoint: str, **submission: Any) -> str:
 
 
 def lines_of(config: AgentConfig, job_id: str) -> list[str]:
-    """Follow a job to its end; return its lines without those of Ray, which may come at any place."""
+    """Follow a job to its end; return the lines of its program."""
     followed = follow_blocking(config, job_id, ("websocket",))
     assert followed.job["status"] == "SUCCEEDED", followed.job["message"]
-    return [line for line in followed.lines if not OF_RAY.search(line)]
+    return lines_of_program(followed.lines, followed.job)
 
 
 def test_ten_submissions_at_once_with_one_id_start_one_job(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import subprocess
 import sys
@@ -16,8 +17,10 @@ import pytest
 import requests
 
 from tests.stack.agent import LocalAgent, local_agent, start_agent, stop_agent
+from tests.stack.job_logs import without_lines_of_ray
 from tests.stack.ray import Cluster, cluster, driver_environment
 from tests.stack.serve import Serve
+from tests.stack.watch import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -44,10 +47,12 @@ CALLS = (
 def run_on_ray(agent: LocalAgent) -> None:
     """Run a job that uses Ray itself, and read its whole and live log."""
     job = agent.wait(agent.submit(f'python -c "{PROGRAM}"'))
-    log = agent.request("GET", f"jobs/{job['submission_id']}/logs/").text
-    assert job["status"] == "SUCCEEDED", log
-    assert "the answer is 42" in log
-    assert "the answer is 42" in agent.request("GET", f"jobs/{job['submission_id']}/logs/stream/").text
+    whole = agent.request("GET", f"jobs/{job['submission_id']}/logs/").text
+    events = agent.request("GET", f"jobs/{job['submission_id']}/logs/stream/").text.splitlines()
+    live = "".join(json.loads(event[6:]).get("message", "") for event in events if event)
+    assert job["status"] == "SUCCEEDED", whole
+    for log in (whole, live):
+        assert "the answer is 42" in without_lines_of_ray(log, job)
 
 
 def shown_by(agent: LocalAgent) -> str:
@@ -105,6 +110,7 @@ def own_head(home: Path, variables: Mapping[str, str] | None = None) -> Iterator
         yield Own(agent, home, before)
 
 
+@pytest.mark.full
 def test_own_head_works_without_token_in_home(tmp_path: Path) -> None:
     with own_head(tmp_path) as own:
         assert own.tokens_in_home() == own.before == {}
@@ -208,6 +214,7 @@ def test_token_is_private_and_not_exposed(own: Own) -> None:
     assert own.token not in shown
 
 
+@pytest.mark.full
 def test_application_on_own_head_can_be_deleted(own: Own, tmp_path: Path) -> None:
     delete_an_application(own.agent, tmp_path)
 
@@ -228,6 +235,7 @@ def test_existing_ray_gets_token_from_home(existing: Cluster, tmp_path: Path) ->
         assert SECRET not in shown_by(agent)
 
 
+@pytest.mark.full
 def test_application_on_existing_ray_can_be_deleted_with_token_from_variable(existing: Cluster, tmp_path: Path) -> None:
     # The agent sends a token if the cluster requires it, regardless of the mode for Ray's own tools.
     environment = driver_environment(tmp_path, {"RAY_AUTH_TOKEN": SECRET, "RAY_AUTH_MODE": "disabled"})
@@ -253,7 +261,7 @@ def test_agent_does_not_start_without_right_token(
     )
 
     try:
-        assert process.wait() == 1
+        assert process.wait(PATIENCE) == 1
     finally:
         stop_agent(process)
     (line,) = output.read_text().splitlines()

@@ -41,7 +41,7 @@ def merge(part):
 shards = [shard.remote(number) for number in range(3)]
 model = Model.remote()
 others = [merge.remote(shards[0]), model.predict.remote()]
-time.sleep(1000)
+time.sleep(3600)
 """
 
 

@@ -20,7 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.stack.watch import PATIENCE, check_servers, check_servers_soon, tail, unwatch, wait_until, watch
+from tests.stack.watch import (
+    PATIENCE,
+    ServerDiedError,
+    check_servers,
+    check_servers_soon,
+    tail,
+    unwatch,
+    wait_until,
+    watch,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -129,9 +138,14 @@ def local_agent(
         info, output = Path(directory, "agent.json"), Path(directory, "agent.log")
         options = {"--info-file": info, "--plugins": plugins, "--max-running-jobs": max_running_jobs}
         words = [word for name, value in options.items() if value is not None for word in (name, str(value))]
-        process = start_agent(*words, *arguments, output=output, python=python, cwd=cwd, environment=environment)
+
+        def start() -> subprocess.Popen[bytes]:
+            return start_agent(*words, *arguments, output=output, python=python, cwd=cwd, environment=environment)
+
+        process = start()
         try:
-            wait_for_file(info, process, output)
+            while not is_ready(info, process, output):
+                process = start()
             watch("the local agent", process, output)
             yield LocalAgent(**json.loads(info.read_text(encoding="utf-8")), output=output)
         finally:
@@ -172,6 +186,24 @@ def wait_for_file(path: Path, process: subprocess.Popen[bytes], output: Path) ->
         wait_until(lambda: path.exists() or None, lambda: f"the local agent is not ready:\n{tail(output)}\n")
     finally:
         unwatch(process)
+
+
+def is_ready(info: Path, process: subprocess.Popen[bytes], output: Path) -> bool:
+    """Wait until the agent has written its info file; return whether it has, or has to be started again.
+
+    It has to if a raylet gave up (:data:`~tests.stack.ray.IMPATIENT`).
+
+    :raises ServerDiedError: with its output, if it exited for another reason.
+    """
+    try:
+        wait_for_file(info, process, output)
+    except ServerDiedError:
+        text = output.read_text(errors="replace")
+        if "Ray exited during startup" not in text or "  raylet has ended." not in text:
+            raise
+        output.write_bytes(b"")
+        return False
+    return True
 
 
 def stop_agent(process: subprocess.Popen[bytes], number: int = signal.SIGTERM, *, patience: float = PATIENCE) -> int:

@@ -55,6 +55,7 @@ class Server:
     :param output: file for its output.
     :param account: system account that runs it, with only its own group; by default the current one.
     :param stop_signal: signal that stops it.
+    :param vital: whether its unexpected end makes all other servers useless; otherwise the caller starts it again.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Server:
         output: Path,
         account: pwd.struct_passwd | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
+        vital: bool = True,
     ) -> None:
         self.output = output
         self._stop_signal = stop_signal
@@ -82,7 +84,7 @@ class Server:
                 **identity(account),
             )
         self.pid = self._process.pid
-        watch(name or shlex.join(command), self._process, output)
+        watch(name or shlex.join(command), self._process, output, vital=vital)
 
     def returncode(self) -> int | None:
         """Return the leader's exit code, None while it is running."""

@@ -20,16 +20,29 @@ import requests
 from airflow_provider_rayagent.local.head import ON_LOOPBACK, free_head_ports, head_environment, start_command
 from airflow_provider_rayagent.local.ray_token import AUTH_VARIABLES
 from tests.stack.processes import command_of
-from tests.stack.watch import PATIENCE, wait_until
+from tests.stack.watch import PATIENCE, ending, tail, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 NODE = """
-import json, signal, sys
+import json, psutil, signal, sys, time
+from ray._private import services
 from ray._private.node import Node
 from ray._private.parameter import RayParams
-address, directory, resources = sys.argv[1:]
+address, directory, resources, patience = sys.argv[1:]
+deadline = time.monotonic() + float(patience)
+get_node = services.get_node
+def get_node_patiently(*arguments):
+    while True:
+        try:
+            return get_node(*arguments)
+        except RuntimeError:
+            runs = any(each.name() == "raylet" for each in psutil.Process().children(recursive=True))
+            if time.monotonic() > deadline or not runs:
+                raise
+            time.sleep(1)
+services.get_node = get_node_patiently
 parameters = RayParams(
     gcs_address=address, temp_dir=directory, node_ip_address="127.0.0.1", num_cpus=0, num_gpus=0,
     resources=json.loads(resources), object_store_memory=80_000_000, min_worker_port=0, max_worker_port=0,
@@ -39,8 +52,16 @@ node = Node(parameters, head=False, shutdown_at_exit=True, spawn_reaper=False)
 print("raylet", node.all_processes["raylet"][0].process.pid, flush=True)
 signal.pause()
 """
-"""A further node. ``ray start --address`` refuses loopback addresses (:data:`ON_LOOPBACK`), this does not."""
+"""A further node. ``ray start --address`` refuses loopback addresses (:data:`ON_LOOPBACK`), this does not.
 
+``Node`` gives up if the GCS does not know the node after 30 s, as on a busy machine.
+"""
+
+IMPATIENT = "Timed out waiting for file"
+"""Last words of a raylet whose agent has not started within 15 s, as on a busy machine; nothing can change the time.
+
+See https://github.com/ray-project/ray/issues/65983. A node is then started again.
+"""
 METRICS_AGENT_SECONDS = 45.0
 """Longer than the half minute for which the GCS of Ray 2.50 tries to connect to the metrics agent."""
 
@@ -80,8 +101,25 @@ class Cluster:
             command.remove("--include-log-monitor=false")
         if self._token is not None:
             self.token_file.write_text(self._token, encoding="utf-8")
-        subprocess.run(command, env=self._environment(), check=True, timeout=PATIENCE, capture_output=True)
+
+        def starts() -> bool | None:
+            done = subprocess.run(
+                command, env=self._environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+            if done.returncode == 0:
+                return True
+            if not self._impatient_raylets():
+                raise AssertionError(f"Ray did not start: {ending(done.returncode)}:\n{done.stdout}")
+            self.stop()
+            return None
+
+        wait_until(starts, "Ray's raylet always gives up")
         self.wait_for_dashboard()
+
+    def _impatient_raylets(self) -> int:
+        """Return how many raylets of the last session have given up."""
+        logs = (self.directory / "ray" / "session_latest" / "logs").glob("raylet*.err")
+        return sum(IMPATIENT in log.read_text(errors="replace") for log in logs)
 
     def _environment(self) -> dict[str, str]:
         environment = head_environment(os.environ, self.token_file, PATIENCE)
@@ -95,14 +133,32 @@ class Cluster:
 
         :param variables: environment variables of the node.
         """
-        command = [self._python, "-c", NODE, self.gcs_address, str(self.directory / "ray"), json.dumps(dict(resources))]
+        arguments = [self.gcs_address, str(self.directory / "ray"), json.dumps(dict(resources)), str(PATIENCE)]
+        command = [self._python, "-c", NODE, *arguments]
         environment = {**self._environment(), **(variables or {})}
-        node = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        assert node.stdout is not None
-        for line in node.stdout:
-            if line.startswith("raylet "):
-                return psutil.Process(int(line.split()[1]))
-        raise AssertionError(f"a node with {resources} did not start: exit code {node.wait()}")
+        output = self.directory / f"node-{'-'.join(resources)}.log"
+        given_up = self._impatient_raylets()
+
+        def start() -> subprocess.Popen[bytes]:
+            with output.open("wb") as stream:
+                return subprocess.Popen(command, env=environment, stdout=stream, stderr=stream)
+
+        node = start()
+
+        def started() -> psutil.Process | None:
+            nonlocal node, given_up
+            for line in output.read_text(errors="replace").splitlines():
+                if line.startswith("raylet "):
+                    return psutil.Process(int(line.split()[1]))
+            if (code := node.poll()) is not None:
+                before, given_up = given_up, self._impatient_raylets()
+                if given_up > before:
+                    node = start()
+                    return None
+                raise AssertionError(f"a node with {resources} {ending(code)}; its last lines:\n{tail(output)}")
+            return None
+
+        return wait_until(started, lambda: f"a node with {resources} did not start:\n{tail(output)}\n")
 
     def wait_for_dashboard(self) -> None:
         """Wait until the dashboard responds to a request for jobs."""
@@ -111,7 +167,7 @@ class Cluster:
             if not self._runs():
                 raise AssertionError("Ray's GCS does not run")
             with contextlib.suppress(requests.RequestException):
-                return requests.get(f"{self.dashboard_url}/api/jobs/", headers=self._headers, timeout=10).ok or None
+                return requests.get(f"{self.dashboard_url}/api/jobs/", headers=self._headers, timeout=60).ok or None
             return None
 
         wait_until(responds, "Ray's dashboard does not respond")
@@ -160,14 +216,15 @@ class Cluster:
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._token}"} if self._token else {}
 
-    def restart_dashboard(self, pause: float) -> subprocess.Popen[bytes]:
-        """Kill the dashboard and start another one after ``pause`` seconds; return its process."""
+    def restart_dashboard(self) -> subprocess.Popen[bytes]:
+        """Kill the dashboard and start another one; return its process."""
         dashboard = next(
             process for process in self.processes() if "dashboard/dashboard.py" in " ".join(command_of(process.pid)[:3])
         )
         command, environment = dashboard.cmdline(), dashboard.environ()
         dashboard.kill()
-        time.sleep(pause)
+        # Nobody may reap it.
+        wait_until(lambda: not command_of(dashboard.pid) or None, "the dashboard does not end")
         return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def processes(self) -> list[psutil.Process]:
@@ -175,19 +232,22 @@ class Cluster:
         found = {}
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                if str(self.directory) in " ".join(process.cmdline()):
+                if str(self.directory) in " ".join(command_of(process.pid)):
                     # Ray's agents and workers rename themselves, and a job has a command line of its own.
                     found.update(dict.fromkeys([process, *process.children(recursive=True)]))
         return list(found)
 
     def stop(self) -> None:
-        """Kill it."""
-        for _ in range(3):
+        """Kill it, including what it starts meanwhile."""
+
+        def is_gone() -> bool | None:
             processes = self.processes()
             for process in processes:
                 with contextlib.suppress(psutil.Error):
                     process.kill()
-            psutil.wait_procs(processes, timeout=10)
+            return not processes or None
+
+        wait_until(is_gone, lambda: f"processes of Ray do not end: {self.processes()}")
 
 
 @contextlib.contextmanager

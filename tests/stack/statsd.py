@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 PREFIX = "airflow."
 MAX_DATAGRAM = 65_536
+BUFFER = 64 * MAX_DATAGRAM
 
 
 class Sample(NamedTuple):
@@ -75,6 +76,8 @@ def parse(line: str) -> Sample:
 def statsd_listener() -> Iterator[StatsdListener]:
     """Listen on a free port of 127.0.0.1 until the block ends."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        # What arrives while a busy machine does not let the thread run is lost if there is no room for it.
+        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
         receiver.bind(("127.0.0.1", 0))
         listener = StatsdListener(receiver)
         thread = threading.Thread(target=listener.receive, name="statsd")
