@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Annotated, Any
 
 from airflow.api_fastapi.core_api.security import GetUserDep
@@ -9,6 +10,8 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
+from airflow_provider_rayagent.client.errors import RayAgentError
+from airflow_provider_rayagent.client.jobs import JobStatus
 from airflow_provider_rayagent.client.validation import validate_job_id
 from airflow_provider_rayagent.ui import clusters
 from airflow_provider_rayagent.ui.access import READ_CONNECTION, SIGNED_IN, readable_dags, recorded
@@ -20,6 +23,8 @@ from airflow_provider_rayagent.ui.task_links import add_task_links
 from airflow_provider_rayagent.ui.waiting import waiting_tasks
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 
     from airflow_provider_rayagent.client.config import AgentConfig
@@ -27,6 +32,8 @@ if TYPE_CHECKING:
 router = APIRouter(default_response_class=JSONResponse)
 
 MAX_TEXT = 200
+WAITING_JOBS = 20
+"""Of the jobs that wait, so many are shown with the cluster; all are counted."""
 EVENTS = "text/event-stream"
 NO_BUFFER = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
 """Headers of a stream; the first one is for nginx."""
@@ -101,17 +108,14 @@ async def stop_job(connection_id: str, job_id: str) -> dict[str, Any]:
 
 
 @router.get("/api/connections/{connection_id}/cluster", dependencies=READ_CONNECTION)
-async def get_cluster(connection_id: str) -> Any:
-    """Return the resources of the cluster."""
-    return (await clusters.resources_of(connection_id)).value
-
-
-@router.get("/api/connections/{connection_id}/waiting", dependencies=READ_CONNECTION)
-async def get_waiting(connection_id: str) -> Any:
-    """Return the tasks and actors that wait for resources; the jobs that wait are in the list of jobs."""
-    tasks, config = await clusters.waiting_tasks_of(connection_id)
-    jobs, _ = await clusters.jobs_of(connection_id)
-    return await run_in_threadpool(waiting_tasks, tasks, jobs, config.redact)
+async def get_cluster(connection_id: str) -> dict[str, Any]:
+    """Return the resources of the cluster, and what waits for them."""
+    resources, jobs, tasks = await asyncio.gather(
+        clusters.resources_of(connection_id),
+        _or_error(clusters.jobs_of(connection_id)),
+        _or_error(clusters.waiting_tasks_of(connection_id)),
+    )
+    return {"resources": resources.value, "waiting": await run_in_threadpool(_waiting, jobs, tasks)}
 
 
 @router.get("/api/connections/{connection_id}/applications", dependencies=READ_CONNECTION)
@@ -148,6 +152,25 @@ def log_file(connection_id: str, job_id: str, user: str) -> LogResponse:
     slots.take(user)
     headers = {**NO_BUFFER, "Content-Disposition": f'attachment; filename="{valid_id}.log"'}
     return LogResponse(text_of(PageHook(connection_id), valid_id), user, media_type="text/plain", headers=headers)
+
+
+async def _or_error(answer: Awaitable[clusters.Answer]) -> clusters.Answer | RayAgentError:
+    try:
+        return await answer
+    except RayAgentError as error:
+        return error
+
+
+def _waiting(jobs: clusters.Answer | RayAgentError, tasks: clusters.Answer | RayAgentError) -> dict[str, Any]:
+    """Return the jobs, tasks and actors that wait; those that are not known are ``None``, and ``error`` says why."""
+    if isinstance(jobs, RayAgentError):
+        return {"jobs": None, "tasks": None, "error": str(jobs)}
+    pending = page_of(
+        jobs.value, jobs.config.redact, statuses=(JobStatus.PENDING.value,), text="", offset=0, limit=WAITING_JOBS
+    )
+    if isinstance(tasks, RayAgentError):
+        return {"jobs": pending, "tasks": None, "error": str(tasks)}
+    return {"jobs": pending, "tasks": waiting_tasks(tasks.value, jobs.value, tasks.config.redact), "error": None}
 
 
 async def _link(jobs: list[dict[str, Any]], connection_id: str, config: AgentConfig, user: BaseUser) -> None:

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,15 +14,21 @@ from tests.scripted import Application, Job, ScriptedAgent
 from tests.stack.airflow import run_airflow
 from tests.stack.api_server import ApiServer, api_server
 from tests.stack.processes import NO_AGENT
+from tests.stack.watch import wait_until
 from tests.ui.stored_task import StoredTask, stored_task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import requests
+
 HERE = Path(__file__).parent
 TOKEN = "token-of-the-agent"
 SECRET = "value-of-a-variable"
 PASSWORD = "password-of-a-test"
+UNUSED = ("ray_b", "ray_c", "ray_d", "ray_e")
+NOT_YET = "the page keeps asking"
+"""What the page says if an agent has not answered in time."""
 FAB = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
 DAG_ID = "mine"
 DAG_FILE = f"""
@@ -75,7 +81,13 @@ def running_job() -> Job:
 
 
 @pytest.fixture(scope="session")
-def agent(running_job: Job) -> Iterator[ScriptedAgent]:
+def watched_job() -> Job:
+    """A job whose log only one test follows."""
+    return Job("a line\nWARNING: odd\n", status="RUNNING", job_id="watched")
+
+
+@pytest.fixture(scope="session")
+def agent(running_job: Job, watched_job: Job) -> Iterator[ScriptedAgent]:
     secret = {
         "runtime_env": {"env_vars": {"KEY": SECRET}},
         "metadata": {"airflow_masked_env_vars": '["KEY"]', "note": f"{SECRET} {TOKEN}", "owner": "ada"},
@@ -88,6 +100,7 @@ def agent(running_job: Job) -> Iterator[ScriptedAgent]:
         Job("a\nb\n", job_id="succeeded"),
         Job(status="PENDING", job_id="waits"),
         Job("c\n", "RUNNING", "stoppable"),
+        watched_job,
         applications=[Application("app"), Application("kept")],
         token=TOKEN,
     ) as scripted:
@@ -96,10 +109,14 @@ def agent(running_job: Job) -> Iterator[ScriptedAgent]:
 
 @pytest.fixture(scope="session")
 def server(agent: ScriptedAgent) -> Iterator[ApiServer]:
-    """An API server with connections to the agent, to nobody, with a wrong token, and of another type."""
+    """An API server with connections to the agent, to nobody, with a wrong token, and of another type.
+
+    Those of :data:`UNUSED` are for one test each, which needs answers that no other test has asked for.
+    """
     agents = {"conn_type": "rayagent", "host": agent.url, "password": TOKEN}
     connections = {
         "ray_a": agents,
+        **dict.fromkeys(UNUSED, agents),
         "ray_dead": {**agents, "host": NO_AGENT},
         "ray_refused": {**agents, "password": "wrong-token"},
         "ray_no_host": {"conn_type": "rayagent", "password": TOKEN},
@@ -133,3 +150,15 @@ def follower(server: ApiServer, tokens: dict[str, str | None]) -> StoredTask:
 def tokens(server: ApiServer) -> dict[str, str | None]:
     """The tokens of the users, and none for nobody."""
     return {"nobody": None, **{name: server.sign_in(name, PASSWORD) for name in USERS}}
+
+
+def ask(server: ApiServer, method: str, path: str, token: str | None, **options: Any) -> requests.Response:
+    """Send a request to a route of the page, again while it has no answer yet, as the page itself does."""
+
+    def send() -> requests.Response | None:
+        answer = server.request(method, f"rayagent/{path}", token, **options)
+        # A part of the answer can be missing too. The text of a log ends with the log only.
+        is_json = "json" in answer.headers.get("Content-Type", "")
+        return None if is_json and NOT_YET in answer.text else answer
+
+    return wait_until(send, f"{path} has no answer")

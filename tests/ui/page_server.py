@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from airflow_provider_rayagent.ui.app import FILES, HEADERS, MEDIA_TYPES
 from airflow_provider_rayagent.ui.routes import EVENTS
+from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -103,6 +104,11 @@ class PageServer:
     def of(self, path: str, method: str = "GET") -> list[Request]:
         """Return the requests so far of a path below ``api/``."""
         return [each for each in tuple(self.requests) if (each.method, each.path) == (method, path)]
+
+    def wait_for_more(self, path: str, number: int) -> None:
+        """Wait until the page has requested a path so often again."""
+        enough = len(self.of(path)) + number
+        wait_until(lambda: len(self.of(path)) >= enough or None, lambda: f"the page does not request {path}")
 
 
 class _Listener(ThreadingHTTPServer):

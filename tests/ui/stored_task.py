@@ -47,8 +47,8 @@ class StoredTask:
 
     @property
     def tab(self) -> str:
-        """The path of the routes of its tab."""
-        return f"rayagent/api/dags/{self.dag_id}/runs/{self.run_id}/tasks/{self.task_id}/-1"
+        """The path of the routes of its tab below that of the page."""
+        return f"api/dags/{self.dag_id}/runs/{self.run_id}/tasks/{self.task_id}/-1"
 
     def as_link(self) -> dict[str, Any]:
         """Return it as the page links to it."""

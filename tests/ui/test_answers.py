@@ -13,8 +13,9 @@ import pytest
 
 from airflow_provider_rayagent.ui.shared import FRESH_SECONDS
 from airflow_provider_rayagent.ui.streams import MAX_STREAMS_PER_USER
+from tests.scripted import Refuse
 from tests.stack.watch import wait_until
-from tests.ui.conftest import SECRET, TOKEN
+from tests.ui.conftest import SECRET, TOKEN, ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ VIEWERS = 10
 
 
 def get(server: ApiServer, path: str, token: str | None, **options: Any) -> requests.Response:
-    return server.request("GET", f"rayagent/api/connections/{path}", token, **options)
+    return ask(server, "GET", f"api/connections/{path}", token, **options)
 
 
 def events_of(answer: requests.Response) -> Iterator[tuple[str, Any]]:
@@ -41,8 +42,13 @@ def events_of(answer: requests.Response) -> Iterator[tuple[str, Any]]:
             yield kind, json.loads(value)
 
 
-def records_of(answer: requests.Response) -> list[Any]:
-    return [record for kind, data in events_of(answer) if kind == "records" for record in data]
+def lines_until(stream: Iterator[tuple[str, Any]], last: str) -> list[Any]:
+    """Return the lines of a job that a stream sends next, up to this one, in whatever events they come."""
+    lines: list[Any] = []
+    while last not in [text for _, text in lines]:
+        kind, data = next(stream)
+        lines += [(level, text) for level, text, from_job in data if from_job] if kind == "records" else []
+    return lines
 
 
 @pytest.fixture
@@ -121,23 +127,22 @@ def test_a_log_has_levels_and_is_followed_to_its_end(server: ApiServer, admin: s
 
 
 def test_a_live_log_has_what_the_job_writes_and_ends_when_its_viewers_leave(
-    server: ApiServer, agent: ScriptedAgent, running_job: Job, admin: str
+    server: ApiServer, agent: ScriptedAgent, watched_job: Job, admin: str
 ) -> None:
     """However many there are, the agent has one stream."""
     with ExitStack() as stack:
         viewers = [
-            stack.enter_context(closing(get(server, "ray_a/jobs/running/log", admin, stream=True)))
+            stack.enter_context(closing(get(server, "ray_a/jobs/watched/log", admin, stream=True)))
             for _ in range(VIEWERS)
         ]
         streams = [events_of(viewer) for viewer in viewers]
         for stream in streams:
-            kinds = next(data for kind, data in stream if kind == "records" and len(data) > 1)
-            assert ["warning", "WARNING: odd", True] in kinds
-        running_job.grow("one more\n")
+            assert lines_until(stream, "WARNING: odd") == [("info", "a line"), ("warning", "WARNING: odd")]
+        watched_job.grow("one more\n")
         for stream in streams:
-            assert next(data for kind, data in stream if kind == "records") == [["info", "one more", True]]
-        assert agent.max_open_streams["running"] == 1
-    wait_until(lambda: not agent.open_streams["running"] or None, "the log is still followed without viewers")
+            assert lines_until(stream, "one more") == [("info", "one more")]
+        assert agent.max_open_streams["watched"] == 1
+    wait_until(lambda: not agent.open_streams["watched"] or None, "the log is still followed without viewers")
 
 
 def test_a_new_stream_continues_after_the_last_event_of_an_earlier_one(
@@ -176,62 +181,82 @@ def test_a_viewer_that_reads_nothing_holds_up_no_other(
 
 
 def test_a_user_has_a_limited_number_of_streams(server: ApiServer, tokens: dict[str, str | None]) -> None:
+    def opened() -> requests.Response | None:
+        answer = get(server, "ray_a/jobs/running/log", tokens["reader"], stream=True)
+        if answer.ok:
+            return stack.enter_context(closing(answer))
+        answer.close()
+        return None
+
+    # A stream whose iterator is no longer referenced is closed.
     streams: list[Iterator[tuple[str, Any]]] = []
     with ExitStack() as stack:
         for _ in range(MAX_STREAMS_PER_USER):
-            answer = get(server, "ray_a/jobs/running/log", tokens["reader"], stream=True)
-            stack.enter_context(closing(answer))
-            # A stream whose iterator is no longer referenced is closed.
-            streams.append(events_of(answer))
+            # Those of other tests are counted until the server has noticed their end.
+            streams.append(events_of(wait_until(opened, "the user has no stream left")))
             next(streams[-1])
         refused = get(server, "ray_a/jobs/running/log", tokens["reader"])
         assert refused.status_code == 429
         assert "close one of them" in refused.json()["detail"]
         other = stack.enter_context(closing(get(server, "ray_a/jobs/running/log", tokens["editor"], stream=True)))
         assert other.ok
-
-    def is_free() -> bool | None:
-        with closing(get(server, "ray_a/jobs/running/log", tokens["reader"], stream=True)) as answer:
-            return answer.ok or None
-
-    wait_until(is_free, "the streams of viewers that left are still counted")
+    with ExitStack() as stack:
+        wait_until(opened, "the streams of viewers that left are still counted")
 
 
 @pytest.mark.parametrize(
-    ("path", "request_line"),
+    ("path", "request_lines"),
     [
-        ("jobs", "GET jobs/"),
-        ("jobs/running", "GET jobs/running/"),
-        ("cluster", "GET resources/cluster/"),
-        ("waiting", "GET tasks/"),
-        ("applications", "GET serve_applications/"),
+        ("jobs", ["GET jobs/"]),
+        ("jobs/waits", ["GET jobs/waits/"]),
+        ("cluster", ["GET resources/cluster/", "GET tasks/"]),
+        ("applications", ["GET serve_applications/"]),
     ],
 )
 def test_ten_viewers_do_not_multiply_the_requests(
-    path: str, request_line: str, server: ApiServer, agent: ScriptedAgent, admin: str
+    path: str, request_lines: list[str], server: ApiServer, agent: ScriptedAgent, admin: str
 ) -> None:
     def watch(rounds: int) -> None:
         for _ in range(rounds):
-            assert get(server, f"ray_a/{path}", admin).ok
+            assert get(server, f"ray_b/{path}", admin).ok
 
-    before, start = len(agent.of(request_line)), time.monotonic()
+    before, start = Counter(each.route for each in agent.requests), time.monotonic()
     with ThreadPoolExecutor(VIEWERS) as pool:
         list(pool.map(watch, [10] * VIEWERS))
-    sent, seconds = len(agent.of(request_line)) - before, time.monotonic() - start
-    # A result is used for two seconds.
-    assert 1 <= sent <= seconds / 2 + 2
+    sent, seconds = Counter(each.route for each in agent.requests) - before, time.monotonic() - start
+    for line in request_lines:
+        assert 1 <= sent[line] <= seconds / FRESH_SECONDS + 2
 
 
 def test_a_refresh_of_the_cluster_sends_one_request_for_each_thing_that_it_shows(
     server: ApiServer, agent: ScriptedAgent, admin: str
 ) -> None:
-    time.sleep(FRESH_SECONDS + 1.0)
-    before, start = len(agent.requests), time.monotonic()
-    for path in ("cluster", "jobs?status=PENDING", "waiting"):
-        assert get(server, f"ray_a/{path}", admin).ok
-    sent = Counter(each.route for each in agent.requests[before:])
-    assert (sent["GET resources/cluster/"], sent["GET tasks/"]) == (1, 1)
-    # The list of jobs is shared for two seconds.
-    assert 1 <= sent["GET jobs/"] <= 1 + (time.monotonic() - start) / FRESH_SECONDS
-    # The log of this job may still be followed.
-    assert sent.keys() - {"GET jobs/running/"} == {"GET resources/cluster/", "GET jobs/", "GET tasks/"}
+    before = len(agent.requests)
+    answer = get(server, "ray_c/cluster", admin).json()
+    # The logs of these jobs may still be followed.
+    followed = ("jobs/running/", "jobs/watched/")
+    routes = [each.route for each in agent.requests[before:] if not any(job in each.route for job in followed)]
+    assert sorted(routes) == ["GET jobs/", "GET resources/cluster/", "GET tasks/"]
+    assert answer["resources"]["node_counts"]["alive"] == 1
+    assert [job["job_id"] for job in answer["waiting"]["jobs"]["jobs"]] == ["waits"]
+    assert (answer["waiting"]["tasks"]["total"], answer["waiting"]["error"]) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("connection", "route", "unknown"),
+    [("ray_d", "GET jobs/", {"jobs", "tasks"}), ("ray_e", "GET tasks/", {"tasks"})],
+)
+def test_a_failure_of_what_waits_leaves_the_rest_of_the_cluster(
+    connection: str,
+    route: str,
+    unknown: set[str],
+    server: ApiServer,
+    agent: ScriptedAgent,
+    admin: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(agent.answers, route, [Refuse(500, "the list is too long")])
+    answer = get(server, f"{connection}/cluster", admin).json()
+    assert answer["resources"]["node_counts"]["alive"] == 1
+    assert "the list is too long" in answer["waiting"].pop("error")
+    assert {name for name, found in answer["waiting"].items() if found is None} == unknown

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.stack.browser import Page, browser_page
+from tests.stack.browser import TWO_FRAMES, Page, browser_page
 from tests.stack.watch import wait_until
 from tests.ui.page_server import Failure, PageServer, Request, Stream, event, job, records
-from tests.ui.scripts import HIDE, HURRY, SHOW, run
+from tests.ui.scripts import HIDE, HURRY, SHOW, let_pass, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+AGAIN_SECONDS, HIDDEN_SECONDS = 7, 30
+"""After which the page requests a log again, and has no stream if it is hidden; see ``log_stream.js``."""
 JOB = "connections/ray/jobs/j1"
 LOG = f"{JOB}/log"
 RESTART = event("restart", "")
@@ -57,20 +59,11 @@ def lines(browser: Page) -> list[str]:
 
 
 def wait_for_lines(browser: Page, *expected: str) -> None:
-    wait_until(lambda: lines(browser) == list(expected) or None, lambda: f"the log shows {lines(browser)}")
+    browser.wait_for(".line", list(expected))
 
 
 def wait_for_state(browser: Page, expected: str) -> None:
-    wait_until(
-        lambda: browser.look(".log-status") == [expected] or None,
-        lambda: f"the state of the log is {browser.look('.log-status')}",
-    )
-
-
-def wait_for_refreshes(server: PageServer, number: int = 6) -> None:
-    """Wait until the page has refreshed the job so often, which takes longer than the pause before a new stream."""
-    before = len(server.of(JOB))
-    wait_until(lambda: len(server.of(JOB)) >= before + number or None, "the page does not refresh the job")
+    browser.wait_for(".log-status", [expected])
 
 
 @pytest.mark.parametrize(
@@ -110,7 +103,7 @@ def test_the_log_of_an_ended_job_is_not_requested_again(browser: Page, server: P
     server.answers[LOG] = Stream(RESTART, records("log-1", "a"), event("end", reason), ends=True)
     open_job(browser, server)
     wait_for_state(browser, f"Ended: {reason}")
-    wait_for_refreshes(server)
+    let_pass(browser, 2 * AGAIN_SECONDS)
     assert len(server.of(LOG)) == 1
 
 
@@ -130,9 +123,8 @@ def test_a_page_that_is_hidden_for_a_moment_keeps_its_stream(browser: Page, serv
     stream = server.answers[LOG] = Stream(RESTART, records("log-1", "a"))
     open_job(browser, server)
     wait_for_lines(browser, "a")
-    run(browser, HIDE)
-    run(browser, SHOW)
-    wait_for_refreshes(server, 20)
+    run(browser, f"() => {{ ({HIDE})(); ({SHOW})(); }}")
+    let_pass(browser, 2 * HIDDEN_SECONDS)
     assert (stream.viewers, len(server.of(LOG))) == (1, 1)
 
 
@@ -141,11 +133,12 @@ def test_a_refused_log_is_not_requested_while_the_page_is_hidden(browser: Page, 
     open_job(browser, server)
     browser.wait_until(lambda text: "Airflow answered 502." in text)
     run(browser, HIDE)
-    stream = server.answers[LOG] = Stream(RESTART, records("log-1", "a"))
-    # Other pages of this browser are not hidden.
-    run(browser, "() => { setTimeout(() => { window.hasWaited = true; }, 20000); }")
-    wait_until(lambda: run(browser, "() => window.hasWaited === true") or None, "the time does not pass")
-    assert stream.viewers == 0
+    # A request may have been under way.
+    let_pass(browser, 2 * AGAIN_SECONDS)
+    before = len(server.of(LOG))
+    server.answers[LOG] = Stream(RESTART, records("log-1", "a"))
+    let_pass(browser, 2 * AGAIN_SECONDS)
+    assert len(server.of(LOG)) == before
     run(browser, SHOW)
     wait_for_lines(browser, "a")
 
@@ -194,8 +187,9 @@ def test_a_log_stays_at_its_end_while_long_lines_are_added(browser: Page, server
         stream.send(records(f"log-{number * 500}", *[LONG] * 499, f"last of {number}"))
         browser.find(".line", f"last of {number}")
         wait_until(lambda: run(browser, BELOW) == 0 or None, lambda: f"{run(browser, BELOW)} pixels are below")
-    run(browser, "() => { document.querySelector('.lines').scrollTop -= 500; }")
-    wait_until(lambda: run(browser, BELOW) > 0 or None, "the log cannot be scrolled")
+    # The page is told in the next frame.
+    run(browser, f"() => {{ document.querySelector('.lines').scrollTop -= 500; return {TWO_FRAMES}; }}")
+    assert run(browser, BELOW) > 0
     stream.send(records("log-2000", "not followed"))
     browser.find(".line", "not followed", see="() => true")
     assert run(browser, BELOW) > 100

@@ -5,7 +5,6 @@ Pictures of it are in pytest's folder ``page``.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,10 +12,10 @@ import pytest
 from tests.scripted import Application, Job, ScriptedAgent
 from tests.stack.api_server import ApiServer, api_server
 from tests.stack.browser import IN_FRAME, Page, browser_page
-from tests.stack.pictures import NARROW
+from tests.stack.pictures import NARROW, shows
 from tests.stack.processes import NO_AGENT
 from tests.stack.watch import wait_until
-from tests.ui.scripts import WATCH_SHIFTS, run
+from tests.ui.scripts import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,8 +41,13 @@ WAITING: list[dict[str, Any]] = [
 LOG = "  indented\n\n\x1b[31mred\x1b[0m\n" + "é" * 30_000 + "\nlast\n"
 DEAD_NODE = {"node_id": "ab" * 28, "node_ip": "10.0.0.3", "state": "DEAD"}
 MANY = 10_000
-REFRESH_SECONDS = 5.0
-"""Of the list of jobs, see ``jobs.js``."""
+WAITING_ROWS = [
+    ["Job", "pending", "\N{EN DASH}", "\N{EN DASH}", "1"],
+    ["Task", "train_shard", "CPU 8, GPU 1", "\N{EN DASH}", "3"],
+    ["Actor", "Model.__init__", "memory 16 GiB", "\N{EN DASH}", "1"],
+]
+NO_SUCH_AGENT = "check Service URL (host) and port; is the agent running?"
+CELLS = "(row) => [...row.cells].map((cell) => cell.innerText)"
 IS_WHOLE = """
 (each) => each.getBoundingClientRect().right <= each.closest("td, main").getBoundingClientRect().right
 """
@@ -140,10 +144,12 @@ def test_jobs_of_every_status_are_listed_and_can_be_filtered(page: Page, airflow
     page.wait_until(lambda text: all(status in text for status in STATUSES))
     page.save_picture(folder / "jobs.png")
     page.click("button", "Running 1")
-    page.wait_until(lambda text: "FAILED" not in text and "1 job" in text)
+    page.wait_for("td.id", ["running"])
+    page.find(".pages span", "1 job")
     page.click("button", "Running 1")
     page.enter("input[type=search]", "STOPPED")
-    page.wait_until(lambda text: "1 job" in text and "stopped" in text)
+    page.wait_for("td.id", ["stopped"])
+    page.find(".pages span", "1 job")
 
 
 def test_text_of_jobs_and_applications_is_never_markup(page: Page, airflow: ApiServer) -> None:
@@ -159,18 +165,14 @@ def test_text_of_jobs_and_applications_is_never_markup(page: Page, airflow: ApiS
 
 def test_the_cluster_shows_its_gpus_and_dead_nodes(page: Page, airflow: ApiServer) -> None:
     show(page, airflow, "rayagent_default/cluster")
-    page.wait_until(lambda text: "6 of 8 used" in text and "DEAD" in text and "A100" in text)
-    text = page.text()
+    text = page.wait_until(lambda text: "6 of 8 used" in text)
     assert "1 alive, 1 dead" in text
+    assert "DEAD" in text
+    assert "A100" in text
     assert "32 GiB of 64 GiB used" in text
     assert "43 % busy, memory 160 GiB of 640 GiB" in text
-    page.wait_until(lambda text: "Waiting for resources: 1 job, 4 tasks and actors" in text)
-    rows = [row.split("\t") for row in page.look("table[aria-label='Waiting for resources'] tbody tr")]
-    assert [(kind, name, requires, count) for kind, name, requires, _, count in rows[1:]] == [
-        ("Task", "train_shard", "CPU 8, GPU 1", "3"),
-        ("Actor", "Model.__init__", "memory 16 GiB", "1"),
-    ]
-    assert rows[0][:2] == ["Job", "pending"]
+    assert "Waiting for resources: 1 job, 4 tasks and actors" in text
+    page.wait_for("table[aria-label='Waiting for resources'] tbody tr", WAITING_ROWS, see=CELLS)
 
 
 def test_a_task_that_waits_links_to_its_job(page: Page, airflow: ApiServer) -> None:
@@ -209,31 +211,36 @@ def test_an_application_is_deleted_after_a_question_that_names_it(
     page.click(delete)
     assert page.find("dialog p") == ["Delete Serve application model?"]
     page.click("dialog button", "Cancel")
-    wait_until(lambda: page.look("dialog") == [] or None, "the question is still shown")
+    page.wait_for("dialog", [])
     assert scripted.applications["model"].deleted is None
     page.click(delete)
     page.click("dialog button", "Delete model")
-    wait_until(lambda: page.look(delete) == [] or None, "the application is still shown")
+    page.wait_for("td.id", [HOSTILE])
     assert scripted.applications["model"].is_gone
 
 
-def test_pictures_of_a_cluster_and_its_applications(page: Page, airflow: ApiServer, pictures: Pictures) -> None:
-    for view, word in (("cluster", "train_shard"), ("serve", "OutOfMemoryError")):
-        show(page, airflow, f"gpu_cluster/{view}")
-        page.wait_until(lambda text, word=word: word in text)  # type: ignore[misc]
-        pictures.check_all_looks(page, f"ray-page-{view}")
+@pytest.mark.parametrize(("view", "word"), [("cluster", "train_shard"), ("serve", "OutOfMemoryError")])
+def test_pictures_of_a_cluster_and_its_applications(
+    view: str, word: str, page: Page, airflow: ApiServer, pictures: Pictures
+) -> None:
+    show(page, airflow, f"gpu_cluster/{view}")
+    pictures.check_all_looks(page, f"ray-page-{view}", shows(word))
 
 
 def test_an_agent_that_does_not_answer_is_one_sentence_and_the_page_stays_usable(
     page: Page, airflow: ApiServer, pictures: Pictures
 ) -> None:
+    def sentences() -> list[str] | None:
+        found = page.look(".message")
+        return found if any(NO_SUCH_AGENT in each for each in found) else None
+
     for view in ("jobs", "cluster", "serve"):
         show(page, airflow, f"ray_dead/{view}")
-        page.wait_until(lambda text: "check Service URL (host) and port; is the agent running?" in text)
-        assert len(page.look(".message")) == 1
-    pictures.check_all_looks(page, "ray-page-unreachable")
+        assert len(wait_until(sentences, "the page does not say what to correct")) == 1
+    pictures.check_all_looks(page, "ray-page-unreachable", shows(NO_SUCH_AGENT))
     page.click("nav a", "Jobs")
-    page.wait_until(lambda text: "Search" in text or "is the agent running?" in text)
+    page.find("input[type=search]")
+    wait_until(sentences, "the list does not say what to correct")
 
 
 def test_a_list_of_ten_thousand_jobs_is_shown_in_pages(page: Page, airflow: ApiServer) -> None:
@@ -242,36 +249,7 @@ def test_a_list_of_ten_thousand_jobs_is_shown_in_pages(page: Page, airflow: ApiS
     page.click("button", "Older")
     page.wait_until(lambda text: f"job-{MANY - 51}" in text)
     page.enter("input[type=search]", "job-777")
-    page.wait_until(lambda text: "11 jobs" in text)
-
-
-def test_a_refresh_moves_nothing_and_keeps_the_focus(page: Page, airflow: ApiServer, scripted: ScriptedAgent) -> None:
-    show(page, airflow, "rayagent_default/jobs")
-    page.find("a", "running")
-    run(page, "() => { document.querySelector('a[data-key=running]').focus(); }")
-    run(page, WATCH_SHIFTS)
-    scripted.jobs["pending"].set_status("RUNNING")
-    page.wait_until(lambda text: "Running 2" in text)
-    scripted.jobs["pending"].set_status("PENDING")
-    page.wait_until(lambda text: "Running 1" in text)
-    assert run(page, "() => document.activeElement.dataset.key") == "running"
-    assert run(page, "() => window.shifts") == 0
-    # What does move is counted.
-    run(page, "() => { document.querySelector('.tools').prepend(document.createElement('hr')); }")
-    run(page, "() => { document.querySelector('.tools').style.paddingTop = '200px'; }")
-    wait_until(lambda: run(page, "() => window.shifts") or None, "a shift is not counted")
-
-
-def test_a_hidden_page_asks_for_nothing(page: Page, airflow: ApiServer, scripted: ScriptedAgent) -> None:
-    show(page, airflow, "rayagent_default/jobs")
-    page.find("a", "running")
-    run(page, "() => { Object.defineProperty(document, 'hidden', {value: true, configurable: true}); }")
-    before = len(scripted.of("GET jobs/"))
-    time.sleep(2 * REFRESH_SECONDS)
-    # One request may have been under way.
-    assert len(scripted.of("GET jobs/")) <= before + 1
-    run(page, "() => { delete document.hidden; document.dispatchEvent(new Event('visibilitychange')); }")
-    wait_until(lambda: len(scripted.of("GET jobs/")) > before or None, "a visible page does not refresh")
+    page.find(".pages span", "11 jobs")
 
 
 def test_the_page_has_the_theme_that_was_chosen_in_airflow(page: Page, airflow: ApiServer, folder: Path) -> None:

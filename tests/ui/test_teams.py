@@ -10,6 +10,7 @@ import pytest
 from tests.scripted import Job, ScriptedAgent
 from tests.stack.airflow import run_airflow
 from tests.stack.api_server import ApiServer, api_server
+from tests.ui.conftest import ask
 from tests.ui.stored_task import stored_task
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def test_connections_of_other_teams_are_neither_listed_nor_used(
 ) -> None:
     assert server.request("GET", "rayagent/api/connections", tokens[user]).json() == {"connections": names}
     for name in ("ray_all", "ray_red"):
-        answer = server.request("GET", f"rayagent/api/connections/{name}/jobs", tokens[user])
+        answer = ask(server, "GET", f"api/connections/{name}/jobs", tokens[user])
         assert answer.status_code == (200 if name in names else 403), answer.text
 
 
@@ -102,6 +103,5 @@ def test_the_tab_of_a_task_does_not_use_the_connection_of_another_team(
     """Airflow refuses that connection to the task, but stores its name as an argument of the task."""
     task = stored_task(server, tokens["root"], f"of_{team}", "follow")
     task.set("running", rayagent_conn_id="ray_red", job_id="secret")
-    assert server.request("GET", f"{task.tab}/job", tokens[user]).status_code == status
-    for path in ("job/log", "job/log/download", "cluster"):
-        assert server.request("GET", f"{task.tab}/{path}", tokens[user]).status_code == status
+    for path in ("job", "job/log", "job/log/download", "cluster"):
+        assert ask(server, "GET", f"{task.tab}/{path}", tokens[user]).status_code == status, path

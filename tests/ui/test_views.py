@@ -10,7 +10,7 @@ import pytest
 from tests.stack.browser import Page, browser_page
 from tests.stack.watch import wait_until
 from tests.ui.page_server import Failure, PageServer, Request, Stream, event, job, page_of
-from tests.ui.scripts import HURRY, WATCH_SHIFTS, run
+from tests.ui.scripts import HIDE, HURRY, SHIFTS, SHOW, WATCH_SHIFTS, let_pass, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,9 +20,11 @@ JOB = f"{RAY}/jobs/j1"
 TASK = "dags/d/runs/r/tasks/t/-1"
 TAB = "task?dag_id=d&run_id=r&task_id=t&map_index=-1"
 LIST = "#/ray/jobs"
+REFRESH_SECONDS = 5
+"""Of the list, see ``jobs.js``."""
 DETAILS = "#/ray/jobs/j1"
 RESOURCES = {"node_counts": {"alive": 1}, "nodes": []}
-FOCUSED = "() => document.activeElement.ariaLabel ?? document.activeElement.innerText"
+FOCUSED = "() => document.activeElement?.ariaLabel ?? document.activeElement?.innerText ?? null"
 ABORT = """
 () => {
     (async () => {
@@ -38,6 +40,15 @@ ABORT = """
         window.outcome = await asked.then(() => "an answer", (error) => error.name);
         window.fetch = real;
     })();
+}
+"""
+# Each combination of parts that the page has shown, even if it was never drawn.
+RECORD_CLUSTER = """
+() => {
+    window.seen = [];
+    const text = (selector) => document.querySelector(selector)?.innerText;
+    const look = () => window.seen.push([text(".card p"), text(".cards + div h3")]);
+    new MutationObserver(look).observe(document.querySelector("main"), {childList: true, subtree: true});
 }
 """
 STOP_POLLING = """
@@ -70,8 +81,7 @@ def server() -> Iterator[PageServer]:
             f"{RAY}/jobs": page_of(job()),
             JOB: job(),
             f"{JOB}/log": Stream(event("restart", ""), event("end", ""), ends=True),
-            f"{RAY}/cluster": RESOURCES,
-            f"{RAY}/waiting": {"groups": [], "total": 0},
+            f"{RAY}/cluster": cluster(),
             f"{RAY}/applications": {"applications": [application("app"), application("kept")]},
             f"{TASK}/job": {**job(), "connection_id": None},
             f"{TASK}/job/log": Stream(event("restart", ""), event("end", ""), ends=True),
@@ -84,13 +94,18 @@ def application(name: str) -> dict[str, Any]:
     return {"name": name, "status": "RUNNING", "message": "", "last_deployed_time_s": 1}
 
 
-def wait_for_refreshes(server: PageServer, path: str, number: int = 3) -> None:
-    before = len(server.of(path))
-    wait_until(lambda: len(server.of(path)) >= before + number or None, lambda: f"the page does not refresh {path}")
+def cluster(**waiting: Any) -> dict[str, Any]:
+    nothing = {"jobs": page_of(), "tasks": {"groups": [], "total": 0}, "error": None}
+    return {"resources": RESOURCES, "waiting": {**nothing, **waiting}}
+
+
+def wait_for_refreshes(server: PageServer, path: str) -> None:
+    """Wait until the page has drawn an answer that the server sends from now on, and that of the next refresh."""
+    server.wait_for_more(path, 3)
 
 
 def wait_for_focus(browser: Page, expected: str) -> None:
-    wait_until(lambda: run(browser, FOCUSED) == expected or None, lambda: f"the focus is on {run(browser, FOCUSED)!r}")
+    browser.wait_for("html", [expected], see=FOCUSED)
 
 
 @pytest.mark.parametrize(
@@ -100,19 +115,61 @@ def wait_for_focus(browser: Page, expected: str) -> None:
 def test_the_duration_of_a_running_job_advances(
     address: str, place: str, asked: str, browser: Page, server: PageServer
 ) -> None:
-    running = job(start_time=int(time.time() * 1000) - 50_000)
+    started = int(time.time() * 1000)
+    running = job(start_time=started)
     server.answers[f"{RAY}/jobs"] = page_of(running)
     server.answers[JOB] = running
     server.answers[f"{TASK}/job"] = {**running, "connection_id": None}
     browser.open(f"{server.url}/{address}")
-    [before] = browser.find(place)
+    browser.find(place)
+    run(browser, f"() => {{ Date.now = () => {started} + (window.seconds ?? 50) * 1000; }}")
+    browser.wait_for(place, ["50 s"])
     # Other parts come later, and move what is below them.
     wait_for_refreshes(server, asked)
+    if address != LIST:
+        browser.wait_for(".log-status", ["Complete"])
     run(browser, WATCH_SHIFTS)
-    wait_until(lambda: browser.look(place) != [before] or None, "the duration does not advance")
-    browser.find(place, see="(each) => each.innerText.match(/^1 min \\d+ s$/)")
-    wait_until(lambda: browser.look(place)[0].startswith("1 min ") or None, "a minute does not pass")
-    assert run(browser, "() => window.shifts") == 0
+    for seconds, shown in ((59, "59 s"), (61, "1 min 1 s"), (3_599, "59 min 59 s")):
+        run(browser, f"() => {{ window.seconds = {seconds}; }}")
+        browser.wait_for(place, [shown])
+    assert run(browser, SHIFTS) == 0
+
+
+def test_a_refresh_moves_nothing_and_keeps_the_focus(browser: Page, server: PageServer) -> None:
+    def listed(status: str) -> dict[str, Any]:
+        page = page_of(job(status, job_id="j2"), job())
+        page["counts"][status] += 1
+        page["counts"]["RUNNING"] += 1
+        return page
+
+    server.answers[f"{RAY}/jobs"] = listed("PENDING")
+    browser.open(f"{server.url}/{LIST}")
+    browser.find("a", "j1")
+    run(browser, "() => { document.querySelector('a[data-key=j1]').focus(); }")
+    run(browser, WATCH_SHIFTS)
+    for status, count in (("RUNNING", 2), ("PENDING", 1)):
+        server.answers[f"{RAY}/jobs"] = listed(status)
+        browser.find("button", f"Running {count}")
+        browser.wait_for(".badge", [status, "RUNNING"])
+    assert run(browser, "() => document.activeElement.dataset.key") == "j1"
+    assert run(browser, SHIFTS) == 0
+    # What does move is counted.
+    run(browser, "() => { document.querySelector('.tools').prepend(document.createElement('hr')); }")
+    run(browser, "() => { document.querySelector('.tools').style.paddingTop = '200px'; }")
+    assert run(browser, SHIFTS) > 0
+
+
+def test_a_hidden_page_asks_for_nothing(browser: Page, server: PageServer) -> None:
+    browser.open(f"{server.url}/{LIST}")
+    browser.find("a", "j1")
+    run(browser, HIDE)
+    # A request may have been under way.
+    let_pass(browser, 2 * REFRESH_SECONDS)
+    before = len(server.requests)
+    let_pass(browser, 2 * REFRESH_SECONDS)
+    assert len(server.requests) == before
+    run(browser, SHOW)
+    server.wait_for_more(f"{RAY}/jobs", 3)
 
 
 def test_what_became_of_a_request_to_stop_a_job_stays_until_the_job_ends(browser: Page, server: PageServer) -> None:
@@ -150,7 +207,7 @@ def test_what_became_of_a_request_to_delete_an_application_stays_until_it_is_gon
     wait_for_refreshes(server, applications)
     assert browser.look(".message") == ["Deletion of app requested."]
     server.answers[applications] = {"applications": [application("kept")]}
-    wait_until(lambda: browser.look(".message") == [] or None, "the note stays")
+    browser.wait_for(".message", [])
 
 
 def test_a_list_that_becomes_shorter_shows_its_last_page(browser: Page, server: PageServer) -> None:
@@ -177,13 +234,39 @@ def test_a_list_that_becomes_shorter_shows_its_last_page(browser: Page, server: 
     browser.find(".message", "The cluster has no jobs.")
 
 
-@pytest.mark.parametrize("path", ["jobs", "waiting"])
-def test_a_failure_of_what_waits_leaves_the_rest_of_the_cluster(path: str, browser: Page, server: PageServer) -> None:
-    server.answers[f"{RAY}/{path}"] = Failure(502, "The list is too long.")
+@pytest.mark.parametrize(
+    ("missing", "shown"),
+    [
+        ({"jobs": None, "tasks": None}, "What waits is not shown. The list is too long."),
+        ({"tasks": None}, "Tasks and actors that wait are not shown. The list is too long."),
+    ],
+)
+def test_a_failure_of_what_waits_leaves_the_rest_of_the_cluster(
+    missing: dict[str, None], shown: str, browser: Page, server: PageServer
+) -> None:
+    server.answers[f"{RAY}/cluster"] = cluster(**missing, error="The list is too long.")
     browser.open(f"{server.url}/#/ray/cluster")
-    browser.wait_until(lambda text: "is not shown. The list is too long." in text or "are not shown. The" in text)
-    assert browser.look(".card p") == ["1 alive", "none", "none", "none"]
-    assert len(browser.look(".message.error")) == 1
+    browser.wait_for(".message.error, .card p", ["1 alive", "none", "none", "none", shown])
+
+
+def test_a_refresh_of_the_cluster_is_one_request_and_shows_all_at_once(browser: Page, server: PageServer) -> None:
+    browser.open(f"{server.url}/#/ray/cluster")
+    browser.find("h3", "Waiting for resources: 0 jobs")
+    run(browser, RECORD_CLUSTER)
+    group = {"kind": "task", "name": "train", "resources": {"CPU": 1}, "job_id": "j1", "count": 2}
+    busy = cluster(jobs=page_of(job()), tasks={"groups": [group], "total": 2})
+    busy["resources"] = {**RESOURCES, "node_counts": {"alive": 3}}
+    server.answers[f"{RAY}/cluster"] = busy
+    browser.find(".card p", "3 alive")
+    assert run(browser, "() => window.seen") == [["3 alive", "Waiting for resources: 1 job, 2 tasks and actors"]]
+    assert {each.path for each in server.requests} == {"connections", f"{RAY}/cluster"}
+
+
+def test_a_cluster_that_cannot_be_read_shows_nothing_else(browser: Page, server: PageServer) -> None:
+    browser.open(f"{server.url}/#/ray/cluster")
+    browser.find("h3", "Waiting for resources: 0 jobs")
+    server.answers[f"{RAY}/cluster"] = Failure(502, "The agent does not answer.")
+    browser.wait_for(".message, .card, h3", ["The agent does not answer."])
 
 
 def test_an_answer_that_is_cut_off_because_its_view_was_left_is_no_answer(browser: Page, server: PageServer) -> None:
@@ -262,7 +345,7 @@ def test_a_dialog_returns_the_focus(browser: Page, server: PageServer) -> None:
             server.answers[f"{RAY}/applications"] = {"applications": [application("app"), application("new")]}
             browser.find("td", "new")
         browser.press_enter()
-        wait_until(lambda: browser.look("dialog") == [] or None, "the question is still shown")
+        browser.wait_for("dialog", [])
         assert run(browser, "() => document.activeElement.dataset.key") == "app"
 
 

@@ -1,4 +1,4 @@
-// The nodes of a cluster, what they have and what is in use.
+// The nodes of a cluster, what they have, what is in use, and what waits for it.
 
 import { call, path, poll } from "./api.js";
 import { element, heading, message, show, table } from "./dom.js";
@@ -6,7 +6,6 @@ import { bytes, number } from "./format.js";
 import { badge, jobAddress } from "./jobs.js";
 
 const REFRESH_SECONDS = 5;
-const WAITING_SHOWN = 20;
 const WAITING_COLUMNS = [
   ["status", "Kind"],
   ["id", "Waits"],
@@ -30,31 +29,16 @@ export function clusterView(main, connection) {
   const polling = poll(async (signal) => {
     try {
       const found = await call(path("connections", connection, "cluster"), { signal });
-      show(summary, use(found), cards);
-      show(nodes, found.nodes ?? [], nodeTable);
+      show(summary, use(found.resources), cards);
+      show(waiting, found.waiting, (data) => waitingTable(data, connection));
+      show(nodes, found.resources.nodes ?? [], nodeTable);
     } catch (error) {
       if (error.name === "AbortError") throw error;
       show(summary, { error: error.message }, () => message(error.message));
       show(waiting, null, () => []);
       show(nodes, null, () => []);
-      return;
     }
-    show(waiting, await findWaiting(signal), (data) => waitingTable(data, connection));
   }, REFRESH_SECONDS);
-
-  async function findWaiting(signal) {
-    const query = `status=PENDING&limit=${WAITING_SHOWN}`;
-    const found = { jobs: null, tasks: { groups: [], total: 0 } };
-    try {
-      found.jobs = await call(`${path("connections", connection, "jobs")}?${query}`, { signal });
-      found.tasks = await call(path("connections", connection, "waiting"), { signal });
-    } catch (error) {
-      if (error.name === "AbortError") throw error;
-      found.error = error.message;
-    }
-    return found;
-  }
-
   return polling.stop;
 }
 
@@ -122,7 +106,7 @@ function activity(gpus) {
 function waitingTable({ jobs, tasks, error }, connection) {
   if (!jobs) return [element("h3", {}, "Waiting for resources"), message(`What waits is not shown. ${error}`)];
   const counts = [counted(jobs.total, "job", "jobs")];
-  if (tasks.total) counts.push(counted(tasks.total, "task or actor", "tasks and actors"));
+  if (tasks?.total) counts.push(counted(tasks.total, "task or actor", "tasks and actors"));
   const link = (id, key) => element("a", { href: jobAddress(connection, { job_id: id }), "data-key": key }, id);
   const row = (kind, name, requires, job, count) =>
     element(
@@ -136,7 +120,7 @@ function waitingTable({ jobs, tasks, error }, connection) {
     );
   const rows = [
     ...jobs.jobs.map((job) => row("Job", job.openable ? link(job.job_id, job.job_id) : job.job_id, "–", null, 1)),
-    ...tasks.groups.map(({ kind, name, resources, job_id, count }, at) =>
+    ...(tasks?.groups ?? []).map(({ kind, name, resources, job_id, count }, at) =>
       row(kind === "actor" ? "Actor" : "Task", name, amounts(resources), job_id && link(job_id, `waiting ${at}`), count),
     ),
   ];
