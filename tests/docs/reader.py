@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from tests.docs.conftest import ROOT
-from tests.stack.browser import BrowserError
+from tests.stack.devtools import BrowserError
 from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:

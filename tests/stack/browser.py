@@ -4,38 +4,17 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import itertools
 import json
-import os
-import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
-import requests
-from websockets.sync.client import ClientConnection, connect
-
-from tests.stack.processes import Server, signals_held
-from tests.stack.watch import PATIENCE, wait_until
+from tests.stack.devtools import Browser, BrowserError, PageLeftError
+from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-proxy-server",
-    "--force-prefers-reduced-motion",
-    "--remote-debugging-port=0",
-)
 # The visible elements that match a selector and, if given, a text or label. The innermost element comes last, since the
 # elements around it have the same text.
 FIND = """
@@ -71,21 +50,19 @@ MOVING = """
 document.getAnimations().some((each) => each.playState === "running" && isFinite(each.effect.getTiming().iterations))
 """
 SELECT = "(each) => { each.focus(); each.select?.(); return document.activeElement === each; }"
+WINDOW = """
+[matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light", window.innerWidth, window.innerHeight]
+"""
 TEXT = "(each) => each.innerText"
 VALUE = "(each) => each.value"
 IN_FRAME = "(each) => each.contentDocument?.body?.innerText ?? ''"
 
 
-class BrowserError(Exception):
-    """There is no browser, or it failed to execute a command."""
-
-
 class Page:
     """A page, controlled with the browser's DevTools protocol."""
 
-    def __init__(self, connection: ClientConnection) -> None:
-        self._connection = connection
-        self._ids = itertools.count(1)
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
 
     def text(self) -> str:
         """Return the visible text of the page."""
@@ -99,21 +76,26 @@ class Page:
 
     def open(self, url: str) -> None:
         """Go to another page."""
-        self._call("Page.navigate", url=url)
+        self._browser.open(url)
 
     def run_on_every_page(self, script: str) -> None:
         """Run a JavaScript at the start of every page that is opened from now on."""
-        self._call("Page.enable")
-        self._call("Page.addScriptToEvaluateOnNewDocument", source=script)
+        self._browser.run_on_every_page(script)
 
     def look(self, selector: str, text: str = "", see: str = TEXT) -> list[Any]:
-        """Return the result of a JavaScript function for each matching visible element.
+        """Return the result of a JavaScript function, or of its promise, for each matching visible element.
 
         :param selector: CSS selector.
         :param text: the whole text, or the ARIA label, that the element must have.
         :param see: the function.
         """
-        found: list[Any] = self._value(f"({FIND})({json.dumps(selector)}, {json.dumps(text)}).map({see})")
+        found: list[Any] = self._value(f"Promise.all(({FIND})({json.dumps(selector)}, {json.dumps(text)}).map({see}))")
+        return found
+
+    def texts(self, selectors: Sequence[str]) -> list[str | None]:
+        """Return the text of the innermost element that matches each selector, all of the same moment."""
+        last = f"({FIND})(selector, '').at(-1)?.innerText ?? null"
+        found: list[str | None] = self._value(f"{json.dumps(list(selectors))}.map((selector) => {last})")
         return found
 
     def find(self, selector: str, text: str = "", see: str = TEXT) -> list[Any]:
@@ -121,41 +103,58 @@ class Page:
         complaint = f"no {selector} {text!r} on a page that shows:\n"
         return wait_until(lambda: self.look(selector, text, see) or None, lambda: f"{complaint}{self.text()}\n")
 
+    def wait_for(self, selector: str, expected: list[Any], text: str = "", see: str = TEXT) -> None:
+        """Wait until the result of :meth:`look` is exactly this one."""
+        found: list[Any] = []
+
+        def look() -> bool | None:
+            nonlocal found
+            found = self.look(selector, text, see)
+            return found == expected or None
+
+        wait_until(look, lambda: f"{selector} {text!r} is {found}, not {expected}; the page shows:\n{self.text()}\n")
+
     def click(self, selector: str, text: str = "") -> None:
         """Wait until an element exists and has stopped moving, and click its center; again if the click is missed."""
 
         def try_to_click() -> bool | None:
             before, places = None, self.find(selector, text, CENTER)
             while before != places[-1]:
-                with contextlib.suppress(BrowserError):
-                    self._value(TWO_FRAMES)
+                self._value(TWO_FRAMES)
                 before, places = places[-1], self.find(selector, text, CENTER)
             x, y = places[-1]
             self.find(selector, text, AWAIT_CLICK)
-            for kind, buttons in (("mouseMoved", 0), ("mousePressed", 1), ("mouseReleased", 0)):
-                self._call(
-                    "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=buttons, clickCount=1
-                )
+            # The click may make the browser leave the page at once.
+            with contextlib.suppress(PageLeftError):
+                for kind, buttons in (("mouseMoved", 0), ("mousePressed", 1), ("mouseReleased", 0)):
+                    self._call(
+                        "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=buttons, clickCount=1
+                    )
             # A new page that takes the place of this one has not got the click itself.
-            with contextlib.suppress(BrowserError):
-                return None if self._value(IS_MISSED) else True
-            return True
+            return None if self._value(IS_MISSED) else True
 
         wait_until(try_to_click, f"{selector} {text!r} gets no click")
 
     def enter(self, selector: str, text: str) -> None:
-        """Wait for a field that accepts input, and replace its content by typing a text; again if a part is missing."""
+        """Wait for a field that accepts input, and replace its content by a text; again if it does not keep it."""
 
         def try_to_enter() -> bool | None:
             # Airflow disables a field while it loads what can be selected in it.
             if not self.find(selector, see=SELECT)[-1]:
                 return None
-            for character in text:
-                self._call("Input.dispatchKeyEvent", type="char", text=character)
+            self._call("Input.insertText", text=text)
+            # The page may replace what was entered when it draws the field again.
+            self._value(TWO_FRAMES)
             # Airflow adds spaces to JSON.
             return "".join(self.find(selector, see=VALUE)[-1].split()) == "".join(text.split()) or None
 
         wait_until(try_to_enter, f"{selector} does not accept {text!r}")
+
+    def choose(self, selector: str, option: str) -> None:
+        """Choose an option of the list of a field: enter it, and press Enter when the list has it."""
+        self.enter(selector, option)
+        self.find("[role=option]", option)
+        self.press_enter()
 
     def press_enter(self) -> None:
         """Press the Enter key."""
@@ -170,6 +169,7 @@ class Page:
         :param scheme: what the user prefers, ``light`` or ``dark``.
         :param size: size of the window in pixels; ``None``: as it is.
         """
+        before = self._value(WINDOW)
         self._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         if size is not None:
             width, height = size
@@ -177,10 +177,24 @@ class Page:
                 "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
             )
         try:
+            self._wait_for_window([scheme, *(size or before[1:])])
             yield
         finally:
             self._call("Emulation.clearDeviceMetricsOverride")
             self._call("Emulation.setEmulatedMedia", features=[])
+        self._wait_for_window(before)
+
+    def _wait_for_window(self, expected: list[Any]) -> None:
+        wait_until(lambda: self._value(WINDOW) == expected or None, lambda: f"the window is not {expected}")
+
+    @property
+    def pid(self) -> int:
+        """The id of the browser's first process."""
+        return self._browser.pid
+
+    def crash(self) -> None:
+        """Kill the process of the page."""
+        self._call("Page.crash")
 
     def save_downloads(self, folder: Path) -> None:
         """Let the browser save what it downloads from now on in a folder, without a question."""
@@ -209,59 +223,40 @@ class Page:
         path.write_bytes(base64.b64decode(answer["data"]))
 
     def _value(self, expression: str) -> Any:
+        """Return the value of a JavaScript expression, or of its promise; in the next page if this one is left."""
+
+        def evaluate() -> tuple[Any] | None:
+            with contextlib.suppress(PageLeftError):
+                return (self._evaluate(expression),)
+            return None
+
+        (value,) = wait_until(evaluate, f"every page is left before it answers {expression}")
+        return value
+
+    def _evaluate(self, expression: str) -> Any:
         answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in answer:
             raise BrowserError(f"{expression}: {answer['exceptionDetails']}")
         return answer["result"].get("value")
 
     def _call(self, method: str, **params: Any) -> dict[str, Any]:
-        number = next(self._ids)
-        self._connection.send(json.dumps({"id": number, "method": method, "params": params}))
-        while True:
-            message = json.loads(self._connection.recv(timeout=PATIENCE))
-            if message.get("id") == number:
-                if "error" in message:
-                    raise BrowserError(f"{method}: {message['error']}")
-                result: dict[str, Any] = message["result"]
-                return result
+        return self._browser.call(method, **params)
 
 
 @contextlib.contextmanager
 def browser_page(url: str, directory: Path, size: tuple[int, int] = (1600, 1000)) -> Iterator[Page]:
     """Open a page in a new browser until the block ends.
 
+    If the browser dies, the test that uses it fails with :class:`~tests.stack.devtools.BrowserDiedError`, and those
+    that follow use another browser, which shows the same address.
+
     :param directory: new directory for the browser's profile and output.
     :param size: size of the window in pixels.
     :raises BrowserError: if no browser is installed, or it does not start.
     """
-    executable = next((found for name in NAMES if (found := shutil.which(name))), None)
-    if executable is None:
-        raise BrowserError(f"none of {', '.join(NAMES)} is on PATH; on Debian: apt-get install chromium")
-    profile = directory / "profile"
-    flags = (*FLAGS, f"--user-data-dir={profile}", f"--window-size={size[0]},{size[1]}")
+    browser = Browser(directory, size, url)
+    browser.run_on_every_page(END_ANIMATIONS)
     with contextlib.ExitStack() as stack:
-        with signals_held():
-            command = (executable, *flags, "about:blank")
-            server = Server(
-                command, name="the browser", env=os.environ, cwd=directory, output=directory / "browser.log"
-            )
-            stack.callback(server.stop)
-        page = Page(stack.enter_context(connect(_debugger(profile), max_size=None, proxy=None)))
-        page.run_on_every_page(END_ANIMATIONS)
-        page.open(url)
-        yield page
-
-
-def _debugger(profile: Path) -> str:
-    """Wait for the page, and return the address of its debugger."""
-
-    def look() -> str | None:
-        with contextlib.suppress(OSError, IndexError, requests.RequestException), requests.Session() as session:
-            session.trust_env = False
-            port = (profile / "DevToolsActivePort").read_text(encoding="utf-8").split()[0]
-            for target in session.get(f"http://127.0.0.1:{port}/json/list", timeout=10).json():
-                if target["type"] == "page":
-                    return str(target["webSocketDebuggerUrl"])
-        return None
-
-    return wait_until(look, "the browser has no page")
+        stack.callback(browser.stop)
+        browser.start()
+        yield Page(browser)

@@ -13,8 +13,10 @@ from difflib import unified_diff
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.stack.watch import wait_until
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tests.stack.browser import Page
 
@@ -33,6 +35,8 @@ EDGES = """
 }
 """
 _CHANGING = (
+    # What Ray itself writes into the log of a job.
+    (re.compile(r"^.*(job_manager\.py:\d+ -- |Running entrypoint for job ).*\n", re.MULTILINE), ""),
     # Which statuses of its job a task sees, and when, depends on the machine.
     (re.compile(r"^\d+\n\[.*\] INFO - Job \S+ is [A-Z]+, .*\n", re.MULTILINE), ""),
     (re.compile(r"\btest__[0-9a-f]{12}\b"), "RUN"),
@@ -54,26 +58,37 @@ class Pictures(NamedTuple):
 
     update: bool
 
-    def check_all_looks(self, page: Page, name: str) -> None:
+    def check_all_looks(self, page: Page, name: str, shows: Callable[[str], bool]) -> None:
         """Compare a page with its stored pictures: in the light theme, in the dark theme, and in a small window."""
-        self.check(page, name)
+        self.check(page, name, shows)
         with page.emulated(scheme="dark"):
-            self.check(page, name, suffix=DARK)
+            self.check(page, name, shows, suffix=DARK)
         with page.emulated(size=NARROW):
-            self.check(page, f"{name}-narrow")
+            self.check(page, f"{name}-narrow", shows)
 
     def check(
-        self, page: Page, name: str, parts: Sequence[str] = ("main",), *, alone: bool = False, suffix: str = ""
+        self,
+        page: Page,
+        name: str,
+        shows: Callable[[str], bool],
+        parts: Sequence[str] = ("main",),
+        *,
+        alone: bool = False,
+        suffix: str = "",
+        ours: str = "",
     ) -> None:
-        """Compare parts of a page with the stored picture of a name.
+        """Wait for parts of a page, and compare them with the stored picture of a name.
 
+        :param shows: whether this text of the parts is the one to compare; before, the page may show another one.
         :param parts: CSS selectors of the elements whose text is compared; the picture ends below them.
         :param alone: whether the picture has nothing but these elements, instead of all from the top of the window.
         :param suffix: that of the picture's file, but not of the one with its text.
+        :param ours: pattern of the lines that are compared, in a page of Airflow, whose own words are not.
         """
         picture = FOLDER / f"{name}{suffix}.png"
         description = FOLDER / f"{name}.txt"
-        shown = without_changing_parts("\n".join(page.find(part)[-1] for part in parts))
+        text = without_changing_parts(_text_of(page, parts, shows))
+        shown = "".join(line for line in text.splitlines(keepends=True) if re.search(ours, line))
         if self.update:
             x, y, right, bottom = zip(*(page.look(part, see=EDGES)[-1] for part in parts), strict=True)
             box = (min(x), min(y), max(right), max(bottom)) if alone else (0, 0, math.inf, max(bottom) + MARGIN)
@@ -85,6 +100,20 @@ class Pictures(NamedTuple):
         assert shown == stored, (
             f"{picture.name} is outdated: run this test with --update-pictures, and look at it\n{changes}"
         )
+
+
+def shows(*words: str) -> Callable[[str], bool]:
+    """Return whether a text has all of these words."""
+    return lambda text: all(word in text for word in words)
+
+
+def _text_of(page: Page, parts: Sequence[str], shows: Callable[[str], bool]) -> str:
+    def look() -> str | None:
+        found = [each for each in page.texts(parts) if each is not None]
+        text = "\n".join(found)
+        return text if len(found) == len(parts) and shows(text) else None
+
+    return wait_until(look, lambda: f"the page shows:\n{page.text()}\n")
 
 
 def without_changing_parts(text: str) -> str:

@@ -7,8 +7,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from airflow_provider_rayagent.client.fields import FIELDS
 from tests.stack.browser import Page, browser_page
+from tests.stack.job_logs import AFTER_RAY
+from tests.stack.pictures import shows
 from tests.stack.watch import wait_until
+from tests.system.test_connection_form import SECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +60,8 @@ def tasks(system: System, plain_ray: str, tmp_path_factory: pytest.TempPathFacto
     retried = system.start("system_submit", "submit", release=str(system.programs / "submit"), conn_id=plain_ray)
     environment = {"env_vars": {"RELEASE": str(system.programs / "train")}}
     folder = tmp_path_factory.mktemp("nightly")
-    jobs = system.submit_programs(PROGRAMS, folder, "nightly", runtime_env=environment)
+    programs = {name: AFTER_RAY + program for name, program in PROGRAMS.items()}
+    jobs = system.submit_programs(programs, folder, "nightly", runtime_env=environment)
     system.agent.wait(jobs["train"], statuses=("RUNNING",))
     deferred = system.follow(jobs["train"], "system_deferred")
     system.agent.wait(jobs["report"])
@@ -89,33 +94,35 @@ def test_a_picture_of_the_quick_start(tasks: Tasks, page: Page, pictures: Pictur
     steps = [line for line in tasks.first.forwarded() if line.startswith("step")]
     assert steps == [f"step {step} of 5" for step in range(1, 6)]
     open_task(page, tasks.first)
-    page.wait_until(lambda text: "step 5 of 5" in text and "Success" in text)
-    pictures.check(page, "task-log", (GRID.format("run_command"), HEADER, LOG))
+    parts = (GRID.format("run_command"), HEADER, LOG)
+    ours = r"^run_command$|^RayAgent| - (Started job|step|Job) "
+    pictures.check(page, "task-log", shows("Success", "step 5 of 5", "printed no result"), parts, ours=ours)
 
 
 def test_a_picture_of_the_link_to_the_job(tasks: Tasks, page: Page, pictures: Pictures) -> None:
     open_task(page, tasks.first, "/details")
-    pictures.check(page, "job-link", (HEADER, "a[href*='/#/jobs/']"))
+    parts = (HEADER, "a[href*='/#/jobs/']")
+    pictures.check(page, "job-link", shows("Success"), parts, ours="^run_command$|^RayAgent|^Ray job$")
 
 
 def test_a_picture_of_levels_and_colors(tasks: Tasks, page: Page, pictures: Pictures) -> None:
     open_task(page, tasks.report)
-    page.wait_until(lambda text: "the best so far" in text)
-    pictures.check(page, "log-levels", (LOG,), alone=True)
+    ours = " - .*(rows|epoch|learning rate|checkpoint)"
+    pictures.check(page, "log-levels", shows("the best so far"), (LOG,), alone=True, ours=ours)
 
 
 def test_a_picture_of_a_deferred_task(tasks: Tasks, page: Page, pictures: Pictures) -> None:
-    tasks.deferred.wait_for_lines(7)
+    tasks.deferred.wait_for_text("epoch 5 of 20")
     open_task(page, tasks.deferred)
-    page.wait_until(lambda text: "epoch 5 of 20" in text and "Deferred" in text)
-    pictures.check(page, "deferred-task", (HEADER, LOG), alone=True)
+    ours = "^follow_job$|^Deferred$|^RayAgent| - (Deferring|epoch)"
+    pictures.check(page, "deferred-task", shows("Deferred", "epoch 5 of 20"), (HEADER, LOG), alone=True, ours=ours)
 
 
 def test_a_picture_of_a_second_try(tasks: Tasks, page: Page, pictures: Pictures) -> None:
     open_task(page, tasks.retried)
-    page.wait_until(lambda text: "Success" in text and "Task Tries" in text)
     tries = [f"[data-testid=log-attempt-select-button-{number}]" for number in (1, 2)]
-    pictures.check(page, "second-try", (GRID.format("submit"), HEADER, *tries))
+    parts = (GRID.format("submit"), HEADER, *tries)
+    pictures.check(page, "second-try", shows("Success"), parts, ours="^submit$|^Success$|^RayAgent")
 
 
 def test_pictures_of_the_connection_form_and_its_test(
@@ -125,19 +132,20 @@ def test_pictures_of_the_connection_form_and_its_test(
     page.open(connections)
     page.click("button", "Add Connection")
     page.enter("input[name=connection_id]", CONN)
-    page.enter("input[role=combobox]", "Ray agent")
-    page.press_enter()
-    page.find("input[name=host]")
+    page.choose("input[role=combobox]", "Ray agent")
     page.enter("input[name=host]", system.agent.url.rstrip("/"))
     page.enter("input[name=password]", system.agent.token)
     page.enter("input[name=port]", str(urlsplit(system.agent.url).port))
-    pictures.check(page, "connection-form", ("[role=dialog]",), alone=True)
+    ours = f"^({'|'.join([*SECTIONS, 'Ray agent', *FIELDS.values()])})$"
+    pictures.check(page, "connection-form", shows("Ray agent", *SECTIONS), ("[role=dialog]",), alone=True, ours=ours)
 
     page.click("button", "Save")
     stored = f"connections?connection_id_pattern={CONN}"
     wait_until(lambda: system.api("GET", stored)["total_entries"] or None, "the connection is not stored")
     # A low window, so that the message is near the list.
     with browser_page(connections, tmp_path, size=(1200, 590)) as listed:
+        listed.find("td", CONN)
         listed.click("button", "Test Connection")
-        pictures.check(listed, "connection-test", ("table", MESSAGE), alone=True)
+        ours = f"{CONN}|^Connected to "
+        pictures.check(listed, "connection-test", shows("Connected to"), ("table", MESSAGE), alone=True, ours=ours)
     system.api("DELETE", f"connections/{CONN}")

@@ -6,7 +6,6 @@ Pictures of them are in pytest's folder ``form``.
 from __future__ import annotations
 
 import json
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +15,7 @@ from airflow_provider_rayagent.get_provider_info import get_provider_info
 from tests.scripted import Html, ScriptedAgent
 from tests.stack.browser import Page, browser_page
 from tests.stack.processes import NO_AGENT
+from tests.stack.watch import wait_until
 from tests.system.support import needs_airflow_3_3
 from tests.system.test_secrets import places_with
 from tests.unit.certificates import Authority, TlsFront
@@ -39,6 +39,13 @@ SECTIONS = {
 """The labels of the fields of each."""
 SWITCH = "[data-scope=switch][data-part=control]"
 HIDES_ALL_SECRETS = needs_airflow_3_3("stores the field Headers as text, and shows it")
+KEEP_TEXTS = """
+(body) => {
+    window.texts = [];
+    const look = () => { if (window.texts.at(-1) !== body.innerText) window.texts.push(body.innerText); };
+    new MutationObserver(look).observe(body, {childList: true, subtree: true, characterData: true});
+}
+"""
 GOOD, BAD = "Test Connection Successful", "Test Connection Failed"
 
 
@@ -64,12 +71,12 @@ def saved(system: System, scripted: ScriptedAgent, page: Page, folder: Path) -> 
     """The id of a connection that was entered in the form."""
     page.click("button", "Add Connection")
     page.enter("input[name=connection_id]", CONN)
-    page.enter("input[role=combobox]", "Ray agent")
-    page.press_enter()
+    page.choose("input[role=combobox]", "Ray agent")
     page.wait_until(lambda text: "Service URL" in text)
     page.save_picture(folder / "form-empty.png")
     unfold(page, "TLS")
     page.click(SWITCH)
+    page.wait_for(SWITCH, ["unchecked"], see="(each) => each.dataset.state")
     unfold(page, "User and tenant")
     page.enter("[name=element_user_token]", USER_TOKEN)
     page.enter("[name=element_tenant]", "acme")
@@ -113,34 +120,37 @@ def stored(system: System, conn_id: str) -> tuple[Json, Json]:
 
 def press_test(page: Page) -> str:
     """Press *Test* for the only connection that is listed; return all that the page says then."""
-    page.click("button", "Test Connection")
     # Airflow removes its message after some seconds.
-    return page.wait_until(lambda text: GOOD in text or BAD in text)
+    page.find("body", see=KEEP_TEXTS)
+    page.click("button", "Test Connection")
+
+    def told() -> str | None:
+        texts = page.look("body", see="() => window.texts")[0]
+        return next((text for text in texts if GOOD in text or BAD in text), None)
+
+    return wait_until(told, "the page does not say what the test found")
 
 
 @pytest.mark.each_airflow
 def test_the_form_has_every_field_with_its_label_and_not_those_that_do_not_apply(system: System, page: Page) -> None:
     page.click("button", "Add Connection")
-    page.enter("input[role=combobox]", "Ray agent")
-    page.press_enter()
-    page.wait_until(lambda text: "Service URL" in text)
-    labels = page.look("label")
+    page.choose("input[role=combobox]", "Ray agent")
+    assert set(EXTRA_FIELDS.values()) <= set().union(*SECTIONS.values())
+    wait_for_labels(page, set(FIELDS.values()))
     assert page.look("input[name=login], input[name=schema], input[name=url_schema]") == []
     for section, own in SECTIONS.items():
         unfold(page, section)
-        page.wait_until(partial(shows_any, own))
-        labels += page.look("label")
+        wait_for_labels(page, own)
     page.open(list_of(system, CONN))
 
-    assert [label for label in (FIELDS | EXTRA_FIELDS).values() if label not in map(first_line, labels)] == []
 
+def wait_for_labels(page: Page, expected: set[str]) -> None:
+    """Wait until these labels are among those that the form shows."""
 
-def shows_any(labels: set[str], text: str) -> bool:
-    return any(label in text for label in labels)
+    def missing() -> set[str]:
+        return expected - {text.strip().split("\n")[0] for text in page.look("label")}
 
-
-def first_line(text: str) -> str:
-    return text.strip().split("\n")[0]
+    wait_until(lambda: not missing() or None, lambda: f"the form does not show {missing()}")
 
 
 @pytest.mark.each_airflow
@@ -191,19 +201,17 @@ def test_an_edit_begins_with_what_is_stored_and_keeps_the_secrets(
 ) -> None:
     page.open(list_of(system, saved))
     page.click("button", "Edit Connection")
-    page.wait_until(lambda text: "Service URL" in text)
-    shown = page.find("input[name=host], input[name=password]", see="(each) => [each.value, each.type]")
-    assert shown == [[scripted.url.rstrip("/"), "text"], ["***", "password"]]
+    shown = [[scripted.url.rstrip("/"), "text"], ["***", "password"]]
+    page.wait_for("input[name=host], input[name=password]", shown, see="(each) => [each.value, each.type]")
     page.save_picture(folder / "form-edit.png")
     unfold(page, "TLS")
-    assert page.look(f"{SWITCH}[data-state=checked]") == []
+    page.wait_for(SWITCH, ["unchecked"], see="(each) => each.dataset.state")
     unfold(page, "User and tenant")
     page.enter("[name=element_tenant]", "acme")
-    shown = page.find("[name=element_user_token]", see="(each) => [each.value, each.type]")
-    assert shown == [["***", "password"]]
+    page.wait_for("[name=element_user_token]", [["***", "password"]], see="(each) => [each.value, each.type]")
     unfold(page, "Headers and timeouts")
-    shown = page.find("[name=element_headers]", see="(each) => each.value")
-    assert json.loads(shown[0]) == {**HEADERS, "X-Auth-Token": "***"}
+    headers = [{**HEADERS, "X-Auth-Token": "***"}]
+    page.wait_for("[name=element_headers]", headers, see="(each) => each.value && JSON.parse(each.value)")
     assert_no_secret(page.text())
     page.enter("[name=element_read_timeout]", "30")
     save(page)

@@ -28,7 +28,7 @@ def others(system: System) -> list[Task]:
     return [system.follow(job_id, "system_plain", conn_id=each) for each in ("rayagent_default", *WITHOUT)]
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def missing(system: System) -> Task:
     """A task whose job does not exist; it takes its time to find that out."""
     return system.follow(NOBODY, "system_missing")
@@ -68,6 +68,7 @@ def test_every_kind_of_task_links_to_its_jobs_page_from_the_start_and_when_it_ha
     assert elements[0].link() == page_of(system, other)
 
 
+@pytest.mark.full
 def test_the_link_is_there_in_every_try(system: System, missing: Task) -> None:
     missing.assert_ends("up_for_retry")
     page = page_of(system, NOBODY)

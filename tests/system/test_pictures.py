@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import pytest
 
 from tests.stack.browser import browser_page
+from tests.stack.job_logs import AFTER_RAY
+from tests.stack.pictures import shows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +49,8 @@ def jobs(system: System, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     folder = tmp_path_factory.mktemp(SEARCH)
     environment = {"env_vars": {"RELEASE": str(folder.with_name("release"))}}
     metadata = {"owner": "ada", "schedule": SEARCH}
-    found = system.submit_programs(PROGRAMS, folder, SEARCH, runtime_env=environment, metadata=metadata)
+    programs = {name: AFTER_RAY + program for name, program in PROGRAMS.items()}
+    found = system.submit_programs(programs, folder, SEARCH, runtime_env=environment, metadata=metadata)
     for name, status in STARTED.items():
         system.agent.wait(found[name], statuses=(status,))
     system.agent.request("POST", f"jobs/{found['export']}/stop/")
@@ -64,14 +68,12 @@ def test_pictures_of_jobs(system: System, jobs: dict[str, str], pictures: Pictur
 
         open_view("jobs")
         page.enter("input[type=search]", SEARCH)
-        page.wait_until(lambda text: f"{len(jobs)} jobs" in text)
-        pictures.check_all_looks(page, "ray-page-jobs")
+        counted = re.compile(rf"^{len(jobs)} jobs$", re.MULTILINE)
+        pictures.check_all_looks(page, "ray-page-jobs", lambda text: bool(counted.search(text)))
         open_view(f"jobs/{jobs['train']}")
-        page.wait_until(lambda text: "learning rate" in text and "Live" in text)
-        pictures.check_all_looks(page, "ray-page-job")
+        pictures.check_all_looks(page, "ray-page-job", shows("learning rate", "Live"))
         open_view(f"jobs/{jobs['score']}")
-        page.wait_until(lambda text: "has no column" in text and "Complete" in text)
-        pictures.check_all_looks(page, "ray-page-failed-job")
+        pictures.check_all_looks(page, "ray-page-failed-job", shows("has no column", "Complete"))
 
 
 def test_picture_of_the_tab_of_a_task(system: System, jobs: dict[str, str], pictures: Pictures, tmp_path: Path) -> None:
@@ -80,7 +82,6 @@ def test_picture_of_the_tab_of_a_task(system: System, jobs: dict[str, str], pict
     task.wait_for("deferred")
     query = urlencode({name: getattr(task, name) for name in ("dag_id", "run_id", "task_id", "map_index")})
     with browser_page(f"{system.airflow.url}/rayagent/task?{query}", tmp_path, size=(1280, 900)) as page:
-        page.wait_until(lambda text: "learning rate" in text and "Live" in text and "alive" in text)
-        pictures.check_all_looks(page, "ray-page-task")
+        pictures.check_all_looks(page, "ray-page-task", shows("learning rate", "Live", "alive"))
     system.agent.request("POST", f"jobs/{jobs['train']}/stop/")
     task.wait()

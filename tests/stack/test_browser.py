@@ -1,0 +1,112 @@
+"""The browser that tests control: what happens if it dies, and while it goes from page to page."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import pytest
+
+from tests.stack.browser import Page, browser_page
+from tests.stack.devtools import BrowserDiedError, BrowserError
+from tests.stack.watch import check_servers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LEAVES_ONCE = """
+(each) => new Promise((done) => {
+    if (window.name === "second") return done(each.innerText);
+    window.name = "second";
+    location.reload();
+})
+"""
+# As a form that gets its stored values late.
+FORGETFUL = """
+<input><script>
+const field = document.querySelector("input");
+let forgets = 2;
+field.addEventListener("input", () => {
+    if (forgets) requestAnimationFrame(() => { forgets -= 1; field.value = "stored"; });
+});
+</script>
+"""
+
+
+def page_with(html: str) -> str:
+    return f"data:text/html,{quote(html)}"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with browser_page("about:blank", tmp_path_factory.mktemp("browser")) as opened:
+        opened.run_on_every_page("window.isMarked = true;")
+        yield opened
+
+
+def test_a_browser_that_dies_fails_one_test_and_is_started_again_at_the_same_address(page: Page) -> None:
+    page.open(page_with("<p>first</p>"))
+    assert page.find("p") == ["first"]
+    kill(page)
+    with pytest.raises(BrowserDiedError):
+        page.look("p")
+    check_servers()
+    assert page.find("p") == ["first"]
+    assert page.look("p", see="() => window.isMarked") == [True]
+
+
+def kill(page: Page) -> None:
+    pid = page.pid
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+
+def test_a_page_is_opened_in_another_browser_if_the_first_one_has_died(page: Page) -> None:
+    kill(page)
+    page.open(page_with("<p>second</p>"))
+    assert page.find("p") == ["second"]
+
+
+def test_a_page_whose_process_dies_is_opened_again(page: Page) -> None:
+    page.open(page_with("<p>third</p>"))
+    page.find("p")
+    with pytest.raises(BrowserDiedError):
+        page.crash()
+    assert page.find("p") == ["third"]
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """The address of a page, which the browser leaves as it does not leave one without a server."""
+    (tmp_path / "index.html").write_text("<p>fourth</p>", encoding="utf-8")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+def test_a_page_that_is_left_is_looked_at_again(page: Page, address: str) -> None:
+    page.open(address)
+    assert page.find("p", see=LEAVES_ONCE) == ["fourth"]
+
+
+def test_a_text_is_entered_until_the_field_keeps_it(page: Page) -> None:
+    page.open(page_with(FORGETFUL))
+    page.enter("input", "blue")
+    page.wait_for("input", ["blue"], see="(each) => each.value")
+
+
+def test_an_address_that_cannot_be_opened_is_an_error(page: Page) -> None:
+    with pytest.raises(BrowserError, match="net::ERR_"):
+        page.open("http://127.0.0.1:1/")
