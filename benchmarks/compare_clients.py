@@ -30,6 +30,7 @@ from tests.tail.stage import play
 from tests.unit.tail.history import lines_of
 
 if TYPE_CHECKING:
+    from airflow_provider_rayagent.client.config import AgentConfig
     from tests.tail.drivers import Driver
     from tests.tail.stage import Fault
 
@@ -53,12 +54,12 @@ class ReferenceClient:
         self._local = threading.local()
         self._processes: list[subprocess.Popen[str]] = []
 
-    def __call__(self, url: str, job_id: str, protocol: str) -> Outcome:
+    def __call__(self, config: AgentConfig, job_id: str, protocol: str) -> Outcome:
         request = {
             "method": METHODS[protocol],
             "args": [job_id],
             "kwargs": {"timeout": CLIENT_TIMEOUT},
-            "client": {"base_url": url, "agent_token": "t"},
+            "client": {"base_url": config.base_url, "agent_token": "t"},
         }
         answer = self._ask(request)
         if answer is None:

@@ -57,6 +57,8 @@ class Job:
     ended: int | None = None
     over_at: float | None = None
     """``time.monotonic()`` of the end."""
+    grown_at: float = float("-inf")
+    """``time.monotonic()`` of the last growth of the log."""
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -78,6 +80,7 @@ class Job:
                 self.text += text
             else:
                 self._grown += text
+            self.grown_at = time.monotonic()
         self._tell()
 
     def rewrite(self, text: str) -> None:

@@ -154,6 +154,11 @@ class Link(asyncio.Protocol):
         return not (self._shut or self.transport.is_closing())
 
     @property
+    def is_held_up(self) -> bool:
+        """Whether what was written waits for the client to read."""
+        return not self._writable.is_set()
+
+    @property
     def is_established(self) -> bool:
         """Whether neither side has ended the connection, as the kernel knows it: this loop may learn it later."""
         if self.ended.is_set():

@@ -156,6 +156,11 @@ class ScriptedAgent:
         return len(self._tally.open)
 
     @property
+    def is_held_up(self) -> bool:
+        """Whether a play waits for a client that reads more slowly than it writes."""
+        return any(link.is_held_up for link in tuple(self._tally.open))
+
+    @property
     def bytes_sent(self) -> int:
         """Bytes sent so far, up to 64 KB a connection of them still in the server's buffer."""
         return self._tally.sent

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import time
 import tracemalloc
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +130,7 @@ def test_frames_fragmented_binary_compressed_and_pings_between() -> None:
     plain = Play(Open(cut=3, compress=True), Log("z" * 500, ascii=False), Close(1001))
 
     async def follow(url: str) -> list[str | bytes]:
-        async with websockets.connect(url) as ws:
+        async with websockets.connect(url, open_timeout=PATIENCE) as ws:
             return [message async for message in ws]
 
     with ScriptedAgent(Job(ws=[script, plain])) as agent:
@@ -190,8 +189,7 @@ def test_a_slow_reader_slows_the_play() -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32_768)
         sock.connect(("127.0.0.1", agent.port))
         sock.sendall(b"GET /jobs/j1/logs/ HTTP/1.1\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n")
-        agent.wait_until(lambda: agent.bytes_sent)
-        time.sleep(0.5)
+        agent.wait_until(lambda: agent.is_held_up)
         assert agent.bytes_sent < 1_000_000
         assert len(read_all(sock)[0]) > 3_000_000
 

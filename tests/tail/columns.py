@@ -13,6 +13,7 @@ from airflow_provider_rayagent.client.ray_service import RayService
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobStoppedError
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook
 from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
+from airflow_provider_rayagent.tail import draining
 from airflow_provider_rayagent.tail.items import Notice, lines_in
 from airflow_provider_rayagent.tasks.job import TaskJob
 from airflow_provider_rayagent.triggers import tasklog
@@ -25,7 +26,6 @@ from tests.tail.drivers import (
     Driver,
     Outcome,
     argument_of,
-    config_of,
     hook_generator,
     quick_hook,
     settings_for,
@@ -36,12 +36,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_provider_rayagent.client.aio_driver import AsyncFollower
+    from airflow_provider_rayagent.client.config import AgentConfig
     from airflow_provider_rayagent.render.records import JobRecords
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.items import Item
     from airflow_provider_rayagent.tasks.observer import JobObserver
 
 tasklog.BLIND_DRAIN_SECONDS = 0.0
+# No row waits for this, and on a slow machine it must not pass.
+draining.STREAM_SECONDS = 60.0
 RayService.log_interval = POLL_SECONDS
 
 
@@ -61,7 +64,7 @@ def keep(items: Sequence[Item], outcome: Outcome) -> None:
     outcome.notices += [item.text for item in items if isinstance(item, Notice)]
 
 
-def sensor(url: str, job_id: str, protocol: str) -> Outcome:
+def sensor(config: AgentConfig, job_id: str, protocol: str) -> Outcome:
     """Follow with ``RayAgentJobSensor``, like a task that runs in a worker."""
     task = RayAgentJobSensor(
         task_id="follow",
@@ -69,7 +72,7 @@ def sensor(url: str, job_id: str, protocol: str) -> Outcome:
         protocol=argument_of(protocol),
         timeout=PATIENCE,
     )
-    hook = task.__dict__["hook"] = quick_hook(url, protocol)
+    hook = task.__dict__["hook"] = quick_hook(config)
     context = make_context()
     task._task_job = TaskJob.create(hook, job_id, task.log, context["ti"], settings_for(protocol))
     outcome = Outcome()
@@ -86,9 +89,9 @@ def sensor(url: str, job_id: str, protocol: str) -> Outcome:
 class QuickAsyncHook(RayAgentAsyncHook):
     """A hook with a fixed connection."""
 
-    def __init__(self, url: str, protocol: str) -> None:
+    def __init__(self, config: AgentConfig) -> None:
         super().__init__()
-        self._agent = AsyncAgent(config_of(url, protocol))
+        self._agent = AsyncAgent(config)
 
 
 class QuickFollowingHook(QuickAsyncHook):
@@ -98,13 +101,13 @@ class QuickFollowingHook(QuickAsyncHook):
         return await super().follow_job(job_id, replace(SETTINGS, sources=settings.sources), **more)
 
 
-def async_hook(url: str, job_id: str, protocol: str) -> Outcome:
+def async_hook(config: AgentConfig, job_id: str, protocol: str) -> Outcome:
     """Follow with ``RayAgentAsyncHook.tail_job_logs``."""
     outcome = Outcome()
 
     async def follow() -> None:
         async with (
-            QuickFollowingHook(url, protocol) as hook,
+            QuickFollowingHook(config) as hook,
             aclosing(hook.tail_job_logs(job_id, protocol=argument_of(protocol))) as lines,
         ):
             async for line in lines:
@@ -120,12 +123,11 @@ def async_hook(url: str, job_id: str, protocol: str) -> Outcome:
 class RecordingTrigger(RayAgentJobTrigger):
     """A trigger that polls quickly and records what it writes to the task log."""
 
-    url: str
-    by: str
+    config: AgentConfig
     outcome: Outcome
 
     def _hook(self) -> RayAgentAsyncHook:
-        return QuickAsyncHook(self.url, self.by)
+        return QuickAsyncHook(self.config)
 
     def _settings(self) -> TailSettings:
         return replace(SETTINGS, sources=super()._settings().sources)
@@ -135,10 +137,10 @@ class RecordingTrigger(RayAgentJobTrigger):
         await super()._forward(log, records, items)
 
 
-def trigger(url: str, job_id: str, protocol: str) -> Outcome:
+def trigger(config: AgentConfig, job_id: str, protocol: str) -> Outcome:
     """Follow with ``RayAgentJobTrigger``, like a deferred task."""
     task = RecordingTrigger(job_id=job_id, protocol=argument_of(protocol))
-    task.url, task.by, task.outcome = url, protocol, Outcome()
+    task.config, task.outcome = config, Outcome()
 
     async def event() -> Any:
         async with aclosing(task.run()) as events:

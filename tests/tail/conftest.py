@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.tail.figures import load_profile, pytest_terminal_summary
+from tests.level import load_profile
+from tests.tail.figures import pytest_terminal_summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +40,8 @@ def outcome_of(request: pytest.FixtureRequest) -> Callable[[Cell], Outcome]:
     from tests.tail.columns import RAY_DRIVERS
     from tests.tail.stage import play
 
-    asked = dict.fromkeys(_cells(request.session.items))
+    # A log that is lost is waited for longest.
+    asked = sorted(dict.fromkeys(_cells(request.session.items)), key=lambda cell: not cell.row.lost)
     futures: dict[Cell, Future[Any]] = {}
     with ThreadPoolExecutor(PLAYED_AT_ONCE) as pool:
         for cell in asked:

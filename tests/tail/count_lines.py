@@ -7,6 +7,7 @@ import sys
 import time
 
 from airflow_provider_rayagent.tail.items import lines_in
+from tests.stack.watch import PATIENCE
 from tests.tail.drivers import follower_of
 from tests.tail.memory import WARM_LINES, peak_memory
 
@@ -14,7 +15,7 @@ from tests.tail.memory import WARM_LINES, peak_memory
 def main(url: str, job_id: str, protocol: str) -> None:
     began = time.monotonic()
     lines = chars = warm = 0
-    follower, agent = follower_of(url, job_id, protocol, silence_timeout=30.0)
+    follower, agent = follower_of(url, job_id, protocol, silence_timeout=PATIENCE)
     with agent:
         for items in follower.items():
             found = lines_in(items)

@@ -10,6 +10,7 @@ from airflow_provider_rayagent.client.blocking import BlockingAgent
 from airflow_provider_rayagent.client.blocking_driver import Follower
 from airflow_provider_rayagent.client.config import AgentConfig, read_config
 from airflow_provider_rayagent.client.errors import RayAgentError
+from airflow_provider_rayagent.client.fields import MAX_TIMEOUT
 from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.tail.commands import StreamSource, TailSettings
 from tests.stack.watch import PATIENCE
@@ -25,9 +26,14 @@ PROTOCOLS: dict[str, tuple[StreamSource, ...]] = {
 }
 RAY = "ray"
 """In a protocol's place: over Ray's own dashboard, whose log is polled."""
+SILENCE_SECONDS = 0.7
+"""When a stream is taken for dead. On a slow machine a healthy one is too, which only costs another connection."""
+HANG_SECONDS = 4.0
+"""When a request is given up that is never answered. Only rows with such a request wait so briefly: on a slow machine a
+late answer would be a failure, after which more is requested."""
 SETTINGS = TailSettings(
     poll_interval=POLL_SECONDS,
-    silence_timeout=0.7,
+    silence_timeout=SILENCE_SECONDS,
     missing_timeout=PATIENCE,
     unreachable_timeout=PATIENCE,
     max_line_length=8_000_000,
@@ -56,12 +62,16 @@ class Outcome:
     truth: str = ""
 
 
-Driver = Callable[[str, str, str], Outcome]
-"""Called with the agent's URL, the job's id and the protocol; returns when the tail has ended."""
+Driver = Callable[[AgentConfig, str, str], Outcome]
+"""Called with the connection, the job's id and the protocol; returns when the tail has ended."""
 
 
-def config_of(url: str, protocol: str = "auto") -> AgentConfig:
-    extra = {"service": "ray" if protocol == RAY else "agent", "connect_timeout": 1, "read_timeout": 2}
+def config_of(url: str, protocol: str = "auto", timeout: float = MAX_TIMEOUT) -> AgentConfig:
+    """Return a connection.
+
+    :param timeout: seconds to wait for an answer.
+    """
+    extra = {"service": "ray" if protocol == RAY else "agent", "connect_timeout": timeout, "read_timeout": timeout}
     return read_config(host=url, token="t", extra=extra)
 
 
@@ -80,7 +90,7 @@ def follower_of(url: str, job_id: str, protocol: str, **changes: Any) -> tuple[F
     return Follower(agent, JobId(job_id), settings_for(protocol, **changes)), agent
 
 
-def quick_hook(url: str, protocol: str = "auto") -> RayAgentHook:
+def quick_hook(config: AgentConfig) -> RayAgentHook:
     """Return a hook with a fixed connection that polls quickly."""
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 
@@ -89,14 +99,14 @@ def quick_hook(url: str, protocol: str = "auto") -> RayAgentHook:
             return super().follow_job(job_id, replace(SETTINGS, sources=settings.sources), **more)
 
     hook = QuickHook()
-    hook.__dict__["config"] = config_of(url, protocol)
+    hook.__dict__["config"] = config
     return hook
 
 
-def hook_generator(url: str, job_id: str, protocol: str) -> Outcome:
+def hook_generator(config: AgentConfig, job_id: str, protocol: str) -> Outcome:
     """Follow with ``RayAgentHook.tail_job_logs``, which yields lines and logs notices."""
     outcome = Outcome()
-    with quick_hook(url, protocol) as hook:
+    with quick_hook(config) as hook:
         try:
             outcome.lines += hook.tail_job_logs(job_id, protocol=argument_of(protocol))
         except RayAgentError as error:

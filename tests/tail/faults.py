@@ -34,6 +34,7 @@ from tests.scripted import (
     frames,
     lines_without_newline,
 )
+from tests.tail.drivers import SILENCE_SECONDS
 from tests.tail.jobs import EARLY, LINES, MIDDLE, STATUS, TEXT, UntilRead, ever, live
 from tests.tail.messages import MESSAGES, TEXTS
 from tests.tail.stage import Fault
@@ -62,12 +63,14 @@ CONNECTION = {
     "a body that ends early with an error": Fault(live(Play(Open(length=100_000), Follow(stop=EARLY), Drop()))),
     "half open in the middle": Fault(live(Play(Follow(stop=EARLY), Silence()))),
     "half open within a message": Fault(live(Play(Follow(stop=EARLY), Partial(Log("torn"), 9), Silence())), slow=True),
-    "half open for ever": Fault(ever(Play(Open(), Silence()))),
+    "half open for ever": Fault(ever(Play(Open(), Silence())), hangs=True),
     "pings without a pause, and their answers unread": Fault(
         live(ws=[Play(StopReading(), *[Wire(PINGS)] * 80, Follow(), Complete())], sse=[DEFAULT])
     ),
     "a frame of 2**62 bytes": Fault(ever(Play(Follow(stop=EARLY), Wire(HUGE_FRAME), Hold()))),
-    "healthy and quiet for a while": Fault(live(Play(Follow(stop=MIDDLE), Hold(1.5), Follow(), Complete()))),
+    "healthy and quiet for a while": Fault(
+        live(Play(Follow(stop=MIDDLE), Hold(2 * SILENCE_SECONDS), Follow(), Complete()))
+    ),
     "pending for a while": Fault(live(text="")),
     "connections reset before the first request": Fault(live(), connects=[Reset(), Reset(), Reset(), DEFAULT]),
     "restarted": Fault(live(Play(Follow(stop=EARLY), Down(0.8, "restart"))), slow=True),
@@ -108,7 +111,7 @@ REFUSED = {
     "upgrade redirected": Fault(ever(Redirect("/login"))),
     "upgrade redirected elsewhere": Fault(ever(Redirect("http://127.0.0.1:1/"))),
     "upgrade with a wrong key": Fault(live(sse=[DEFAULT], ws=[Play(Open(accept="x"), Follow())])),
-    "upgrade never answered": Fault(ever(Silence()), slow=True),
+    "upgrade never answered": Fault(ever(Silence()), hangs=True, slow=True),
     "only WebSocket refused": Fault(live(ws=[Refuse(403)], sse=[DEFAULT])),
     "only SSE refused": Fault(live(sse=[Refuse(404)], ws=[DEFAULT])),
     "neither a stream nor the whole log": Fault(ever(Refuse(404)), {WHOLE: [Refuse(400)]}, lost=True, slow=True),

@@ -48,6 +48,18 @@ class UntilRead(Action):
         await reached(lambda: len(agent.of(STATUS)) >= asked + 2)
 
 
+@dataclass(frozen=True)
+class UntilAsked(Action):
+    """Wait until a route was requested so many times."""
+
+    route: str
+    times: int
+
+    async def run(self, x: Exchange) -> None:
+        agent = cast("ScriptedAgent", x.agent)
+        await reached(lambda: len(agent.of(self.route)) >= self.times)
+
+
 def live(*both: Step, text: str = TEXT, seconds: float = 0.9, **parts: object) -> Callable[[], Job]:
     """Return a factory for a job that writes ``text`` gradually and then succeeds.
 

@@ -26,7 +26,7 @@ from tests.scripted import (
 )
 from tests.scripted.ray_dialect import error, state_error
 from tests.tail.faults import CODES, END, REPLAY, WHOLE
-from tests.tail.jobs import EARLY, MIDDLE, STATUS, TEXT, live
+from tests.tail.jobs import EARLY, MIDDLE, STATUS, TEXT, UntilAsked, live
 from tests.tail.messages import TEXTS
 from tests.tail.stage import Fault
 
@@ -44,14 +44,16 @@ BYTES = TEXT.encode()
 INVALID = BYTES[:EARLY] + b"\xff\xfe\xc3\n\xf0\x9f\x98\n" + BYTES[EARLY:]
 HALF = BYTES.index("\U0001f600".encode()) + 2
 """Within a character."""
+A_SECOND = Sleep(1.0)
 
 
-def there(*full: Step, text: str = TEXT, seconds: float = 1.0, end: str = "SUCCEEDED") -> Callable[[], Job]:
+def there(*full: Step, text: str = TEXT, until: Action = A_SECOND, end: str = "SUCCEEDED") -> Callable[[], Job]:
     """Return what makes a job whose log is there, but which runs on.
 
     :param full: what the first readings of the log meet; the later ones are served well.
+    :param until: how long it runs.
     """
-    timeline: list[Action] = [Sleep(seconds), SetStatus(end)]
+    timeline: list[Action] = [until, SetStatus(end)]
     return lambda: Job(text, "RUNNING", timeline=timeline, full=[*full, DEFAULT])
 
 
@@ -63,7 +65,7 @@ def in_a_chunk(stop: int) -> list[Action]:
 def of_bytes(*readings: bytes) -> Callable[[], Job]:
     """Return what makes a job whose log has these bytes, one after the other; the last stay."""
     return there(*(Play(Raw(each)) for each in readings[:-1]), *[Play(Raw(readings[-1]))] * 50,
-                 text=readings[-1].decode("utf-8", "replace"))  # fmt: skip
+                 text=readings[-1].decode("utf-8", "replace"), until=UntilAsked(WHOLE, len(readings)))  # fmt: skip
 
 
 LOG = {
@@ -78,9 +80,9 @@ LOG = {
     "delimited by close": Fault(live(full=[Play(Open(framing="close"), FullText())])),
     "delimited by close, and cut": Fault(there(*[Play(Open(framing="close"), FullText(stop=EARLY))] * 2)),
     "in chunks of five bytes": Fault(live(full=[Play(Open(cut=5), FullText())])),
-    "half open": Fault(there(Play(FullText(stop=EARLY), Silence()), Silence()), slow=True),
+    "half open": Fault(there(Play(FullText(stop=EARLY), Silence()), Silence()), hangs=True, slow=True),
     "stalled": Fault(there(Play(FullText(stop=EARLY), Sleep(1.2), Raw(TEXT[EARLY:]))), slow=True),
-    "empty for a moment": Fault(there(DEFAULT, Play(Open()), DEFAULT)),
+    "empty for a moment": Fault(there(DEFAULT, Play(Open()), DEFAULT, until=UntilAsked(WHOLE, 3))),
     "connections reset before the first request": Fault(live(), connects=[Reset(), Reset(), Reset(), DEFAULT]),
     **{
         f"the dashboard is down for a moment ({how})": Fault(

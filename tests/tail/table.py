@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import pytest
+
 from tests.tail.columns import DRIVERS, RAY_DRIVERS
 from tests.tail.drivers import PROTOCOLS, RAY
 from tests.tail.faults import FAULTS
@@ -34,3 +36,5 @@ CELLS = [
     *(Cell(fault, driver, protocol) for fault in FAULTS for driver in DRIVERS for protocol in PROTOCOLS),
     *(Cell(fault, driver, RAY) for fault in RAY_FAULTS for driver in RAY_DRIVERS),
 ]
+# The sensor has the same follower as the hook.
+CELLS_BY_LEVEL = [pytest.param(cell, marks=pytest.mark.full if cell.driver == "sensor" else ()) for cell in CELLS]

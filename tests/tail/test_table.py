@@ -10,7 +10,7 @@ import pytest
 from airflow_provider_rayagent.client.errors import RayAgentLogsUnavailableError
 from tests.tail.figures import figure
 from tests.tail.jobs import STATUS
-from tests.tail.table import CELLS, Cell
+from tests.tail.table import CELLS_BY_LEVEL, Cell
 from tests.unit.tail.history import lines_of
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def late() -> Iterator[list[float]]:
         figure(f"from a job's end to that of its following: median {cuts[49]:.1f} s, 99% under {cuts[98]:.1f} s")
 
 
-@pytest.mark.parametrize("cell", CELLS, ids="-".join)
+@pytest.mark.parametrize("cell", CELLS_BY_LEVEL, ids="-".join)
 def test_every_line_is_forwarded_once_in_order_and_the_tail_ends_soon(
     cell: Cell, outcome_of: Callable[[Cell], Outcome], late: list[float]
 ) -> None:

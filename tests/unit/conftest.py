@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.client.environment import CA_VARIABLES
-from tests.tail.figures import load_profile, pytest_sessionfinish, pytest_terminal_summary, pytest_testnodedown
+from tests.level import load_profile
+from tests.tail.figures import pytest_sessionfinish, pytest_terminal_summary, pytest_testnodedown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +45,20 @@ def _no_task_runner(monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.sdk.bases.operator import ExecutorSafeguard
 
     monkeypatch.setattr(ExecutorSafeguard, "test_mode", True)
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no answer be too late on a slow machine, unless a test says when it is."""
+    from airflow_provider_rayagent.client import config, fields
+    from airflow_provider_rayagent.task_instance import stopping
+
+    for module, names in (
+        (config, ("DEFAULT_CONNECT_TIMEOUT", "DEFAULT_READ_TIMEOUT")),
+        (stopping, ("KILL_CONNECT_SECONDS", "KILL_READ_SECONDS")),
+    ):
+        for name in names:
+            monkeypatch.setattr(module, name, fields.MAX_TIMEOUT)
 
 
 @pytest.fixture(autouse=True)

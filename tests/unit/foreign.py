@@ -28,6 +28,7 @@ from airflow_provider_rayagent.sensors.rayagent import (
     RayAgentServeApplicationSensor,
 )
 from tests.scripted import Answer, Complete, ErrorEvent, Follow, Job, Play, ScriptedAgent, SetStatus, Sleep
+from tests.stack.watch import PATIENCE
 from tests.unit.both_ways import event_of
 from tests.unit.sensors.applications import GET as GET_APPLICATION
 from tests.unit.sensors.applications import said
@@ -153,7 +154,13 @@ class Scene:
 
 def followed(status: str | None, **options: Any) -> Callable[[Scene], None]:
     """Follow a job with a sensor."""
-    arguments: dict[str, Any] = {"task_id": "follow", "job_id": "j1", "timeout": 30, "poke_interval": 0.5, **options}
+    arguments: dict[str, Any] = {
+        "task_id": "follow",
+        "job_id": "j1",
+        "timeout": PATIENCE,
+        "poke_interval": 0.5,
+        **options,
+    }
     arguments |= {"read_result": True, "max_line_length": 400, "resume_log": True, "outlets": [Asset("model")]}
 
     def way(scene: Scene) -> None:
@@ -198,7 +205,7 @@ def waited(status: str | None, **options: Any) -> Callable[[Scene], None]:
         }
         answers = [said("DEPLOYING", **more), said(text if status is None else status, **more)]
         with scene.agent(**{GET_APPLICATION: answers}):
-            arguments = {"task_id": "wait", "name": "app", "timeout": 30, "poke_interval": 0.5, "grace_period": 0}
+            arguments = {"task_id": "wait", "name": "app", "timeout": PATIENCE, "poke_interval": 0.5, "grace_period": 0}
             scene.carry_out(lambda: RayAgentServeApplicationSensor(**{**arguments, **options}))
 
     return way

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tests.scripted import ScriptedAgent
 
 TOKEN = "agent-s3cret-token"
+GROWING_TIMEOUTS = [2.0**exponent for exponent in range(-1, 9)]
+"""Seconds. For tries that must succeed before they time out: on a slow machine, the first ones are too short."""
 HOSTILE_IDS: list[Any] = [
     "",
     " ",

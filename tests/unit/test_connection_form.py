@@ -52,6 +52,11 @@ def test_the_form_has_the_fields_that_the_hook_reads_under_the_names_that_its_me
     assert connection_type()["ui-field-behaviour"]["relabeling"] == FIELDS
 
 
+@pytest.fixture(autouse=True)
+def _patient() -> None:
+    """Keep the real timeouts."""
+
+
 @pytest.mark.parametrize("name", EXTRA_FIELDS)
 def test_what_is_entered_in_a_field_reaches_the_hook(name: str) -> None:
     together = {"client_cert": SAMPLES["client_cert"]} if name == "client_key" else {}

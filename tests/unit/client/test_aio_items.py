@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_rayagent.client.aio_items import TaskItems
+from tests.stack.watch import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(PATIENCE)
 
 
 async def numbers(fail: bool = False) -> AsyncGenerator[int, None]:

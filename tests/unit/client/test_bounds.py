@@ -46,13 +46,14 @@ from tests.scripted import (
     frames,
 )
 from tests.scripted.websocket import WsExchange
+from tests.stack.watch import PATIENCE
 from tests.unit.client.transports import SOURCES, Transport, config_of
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.tail.commands import StreamSource
     from tests.scripted.exchange import Exchange
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(PATIENCE)
 """Without limits, most of these tests would not end."""
 
 LINES = [f"line {number} é" for number in range(50)]

@@ -35,7 +35,7 @@ CHOICES = ["succeed", "skip", "fail"]
 
 
 def make_operator(**overrides: Any) -> RayAgentDeleteServeApplicationOperator:
-    arguments = {"task_id": "delete", "name": "app", "poll_interval": 0.05, "timeout": 10, **overrides}
+    arguments = {"task_id": "delete", "name": "app", "poll_interval": 0.05, "timeout": PATIENCE, **overrides}
     return RayAgentDeleteServeApplicationOperator(**arguments)
 
 

@@ -41,7 +41,7 @@ def _short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make_operator(**overrides: Any) -> RayAgentStopJobOperator:
-    arguments = {"task_id": "stop", "job_id": "j1", "poll_interval": 0.05, "timeout": 10, **overrides}
+    arguments = {"task_id": "stop", "job_id": "j1", "poll_interval": 0.05, "timeout": PATIENCE, **overrides}
     return RayAgentStopJobOperator(**arguments)
 
 

@@ -195,17 +195,15 @@ HOSTILE = {
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_line_costs_no_more_than_its_length(text: str) -> None:
     def seconds(length: int) -> float:
-        line = text[:length]
-        best = float("inf")
-        for _ in range(5):
-            levels = LevelFinder()
-            started = time.perf_counter()
-            for each in (line, "Traceback (most recent call last):", line):
-                levels.level_of(each)
-            best = min(best, time.perf_counter() - started)
-        return best
+        line, levels = text[:length], LevelFinder()
+        started = time.thread_time()
+        for each in (line, "Traceback (most recent call last):", line):
+            levels.level_of(each)
+        return time.thread_time() - started
 
-    assert seconds(LONG) < 12 * seconds(LONG // 4) + 0.001
+    # Alternately, since the speed of a busy machine changes.
+    short, long = zip(*((seconds(LONG // 4), seconds(LONG)) for _ in range(7)), strict=True)
+    assert min(long) < 12 * min(short) + 0.001
 
 
 @given(st.lists(st.text(st.characters(), max_size=40), max_size=12))

@@ -6,6 +6,7 @@ from typing import Any
 
 from airflow_provider_rayagent.sensors.rayagent import RayAgentServeApplicationSensor
 from tests.scripted import Answer
+from tests.stack.watch import PATIENCE
 
 GET = "GET serve_applications/app/"
 APP: dict[str, Any] = {
@@ -24,5 +25,5 @@ def said(status: str, **more: Any) -> Answer:
 
 
 def make_sensor(**overrides: Any) -> RayAgentServeApplicationSensor:
-    arguments = {"task_id": "wait", "name": "app", "timeout": 30, "poke_interval": 0.05, **overrides}
+    arguments = {"task_id": "wait", "name": "app", "timeout": PATIENCE, "poke_interval": 0.05, **overrides}
     return RayAgentServeApplicationSensor(**arguments)

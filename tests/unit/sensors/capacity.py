@@ -6,6 +6,7 @@ from typing import Any
 
 from airflow_provider_rayagent.sensors.rayagent import RayAgentCapacitySensor
 from tests.scripted import ScriptedAgent
+from tests.stack.watch import PATIENCE
 from tests.unit.clusters import NODES, USED
 from tests.unit.support import TOKEN
 
@@ -20,7 +21,7 @@ def cluster(service: Any = "agent", **parts: Any) -> ScriptedAgent:
 
 
 def make_sensor(**overrides: Any) -> RayAgentCapacitySensor:
-    arguments = {"task_id": "wait", "timeout": 30, "poke_interval": 0.05, **overrides}
+    arguments = {"task_id": "wait", "timeout": PATIENCE, "poke_interval": 0.05, **overrides}
     if not arguments.keys() & {"num_gpus", "num_cpus", "memory_bytes"}:
         arguments["num_gpus"] = 4
     return RayAgentCapacitySensor(**arguments)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
+from tests.stack.watch import PATIENCE
 from tests.unit.support import TaskInstance, make_context
-
-GROWING_TIMEOUTS = [2.0**exponent for exponent in range(-1, 9)]
-"""Seconds. For tries that must read the log before they time out: on a slow machine, the first ones are too short."""
 
 
 def make_sensor(**overrides: Any) -> RayAgentJobSensor:
-    return RayAgentJobSensor(**{"task_id": "follow", "job_id": "j1", "timeout": 30, **overrides})
+    return RayAgentJobSensor(**{"task_id": "follow", "job_id": "j1", "timeout": PATIENCE, **overrides})
 
 
 def run(ti: TaskInstance | None = None, context: Any = None, **overrides: Any) -> Any:

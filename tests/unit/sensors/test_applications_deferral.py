@@ -89,7 +89,7 @@ def test_a_deferral_that_no_triggerer_ended_is_looked_at_once_more(connect: Conn
     with ScriptedAgent(answers={GET: [said("DEPLOYING")]}) as agent:
         connect(agent)
         with pytest.raises(
-            RayAgentServeApplicationTimeoutError, match=r"timeout of 30 seconds\. Its status is: DEPLOYING"
+            RayAgentServeApplicationTimeoutError, match=rf"timeout of {PATIENCE:g} seconds\. Its status is: DEPLOYING"
         ):
             resume(FAIL, TIMED_OUT)
         assert len(agent.of(GET)) == 1

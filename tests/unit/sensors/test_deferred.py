@@ -29,11 +29,12 @@ from airflow_provider_rayagent.triggers.outcome import TIMEOUT_MARGIN
 from airflow_provider_rayagent.triggers.position import POSITION_KEY
 from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 from tests.scripted import DEFAULT, Job, Play, Refuse, ScriptedAgent, SetStatus, Silence, Sleep
+from tests.stack.watch import PATIENCE
 from tests.unit.both_ways import event_of
 from tests.unit.sensors.deferral import deferral, resume, run_deferred
-from tests.unit.sensors.factory import GROWING_TIMEOUTS, make_sensor, run
+from tests.unit.sensors.factory import make_sensor, run
 from tests.unit.supervisor import needs_xcoms, supervise
-from tests.unit.support import TOKEN, StateStore, TaskInstance, make_context, named, task_log
+from tests.unit.support import GROWING_TIMEOUTS, TOKEN, StateStore, TaskInstance, make_context, named, task_log
 
 if TYPE_CHECKING:
     from tests.scripted import Step
@@ -229,7 +230,7 @@ def test_the_last_lines_of_a_failure_are_repeated_where_the_worker_logs(
 def test_a_deferral_that_no_triggerer_ended_is_looked_at_once_more(connect: Connect) -> None:
     with ScriptedAgent(Job("a\n", status="RUNNING")) as agent:
         connect(agent)
-        with pytest.raises(RayAgentJobTimeoutError, match="timeout of 30 seconds; its status is RUNNING"):
+        with pytest.raises(RayAgentJobTimeoutError, match=f"timeout of {PATIENCE:g} seconds; its status is RUNNING"):
             resume(FAIL, TIMED_OUT)
         assert [request.route for request in agent.requests] == [GET]
 
@@ -292,7 +293,7 @@ def test_a_trigger_that_crashed_is_an_error_that_only_never_fail_skips(
 @pytest.mark.parametrize(
     ("next_method", "next_kwargs"), [("execute_complete", event("RUNNING", "timed out")), (FAIL, TIMED_OUT)]
 )
-@pytest.mark.parametrize(("seconds", "name"), [(9, "execution_timeout of 9"), (90, "timeout of 30")])
+@pytest.mark.parametrize(("seconds", "name"), [(9, "execution_timeout of 9"), (9_000, f"timeout of {PATIENCE:g}")])
 def test_the_timeout_that_was_shorter_is_the_one_that_ends_the_task(
     next_method: str, next_kwargs: dict[str, Any], seconds: int, name: str, connect: Connect
 ) -> None:

@@ -199,6 +199,7 @@ def test_a_stop_that_fails_is_said_and_does_not_hold_the_task_up(
 ) -> None:
     ti = TaskInstance()
     supervise(ti, monkeypatch).state = "failed"
+    monkeypatch.setattr(stopping, "KILL_READ_SECONDS", 0.3)
     with ScriptedAgent(make_job(), answers={STOP: [answer]}) as agent, task_log() as log:
         connect(agent, extra={"read_timeout": MAX_TIMEOUT})
         assert killed(agent, ti) < MAX_TIMEOUT
@@ -330,7 +331,7 @@ def test_a_job_that_had_ended_when_the_execution_timeout_came_decides_the_outcom
 def test_a_timeout_between_two_looks_stops_the_job_if_that_is_wanted(
     owns: bool, soft_fail: bool, connect: Connect
 ) -> None:
-    ti = TaskInstance(first_reschedule_date=datetime.now(tz=timezone.utc) - timedelta(seconds=31))
+    ti = TaskInstance(first_reschedule_date=datetime.now(tz=timezone.utc) - timedelta(seconds=PATIENCE + 1))
     job = make_job()
     with ScriptedAgent(job) as agent:
         connect(agent)

@@ -134,7 +134,7 @@ def test_a_job_that_is_never_known_is_missing_after_its_time(mode: str, connect:
 def test_a_job_that_is_still_in_the_agents_queue_is_waited_for(connect: Connect) -> None:
     with ScriptedAgent(Job("a\n"), answers={GET: [Refuse(404), Refuse(404), DEFAULT]}) as agent:
         connect(agent)
-        assert run(poke_interval=0.1, job_missing_timeout=20)["status"] == "SUCCEEDED"
+        assert run(poke_interval=0.1, job_missing_timeout=PATIENCE)["status"] == "SUCCEEDED"
 
 
 def test_a_job_that_vanishes_is_missing_though_it_was_known(connect: Connect) -> None:

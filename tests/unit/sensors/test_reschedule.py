@@ -13,6 +13,7 @@ from airflow_provider_rayagent.exceptions import RayAgentJobFailedError
 from airflow_provider_rayagent.task_instance import resuming
 from airflow_provider_rayagent.tasks import log_position
 from tests.scripted import Html, Job, Refuse, ScriptedAgent
+from tests.stack.watch import PATIENCE
 from tests.unit.sensors.factory import make_sensor, run
 from tests.unit.support import StateStore, TaskInstance, make_context, task_log
 
@@ -132,7 +133,7 @@ def test_a_log_that_cannot_be_read_at_one_look_is_read_at_the_next(connect: Conn
 
 @pytest.mark.parametrize("soft_fail", [False, True])
 def test_the_timeout_counts_from_the_first_look(soft_fail: bool, connect: Connect) -> None:
-    ti = TaskInstance(first_reschedule_date=datetime.now(tz=timezone.utc) - timedelta(seconds=31))
+    ti = TaskInstance(first_reschedule_date=datetime.now(tz=timezone.utc) - timedelta(seconds=PATIENCE + 1))
     with ScriptedAgent(Job("a\n", status="RUNNING")) as agent:
         connect(agent)
         with pytest.raises(AirflowSkipException if soft_fail else AirflowSensorTimeout):

@@ -10,10 +10,12 @@ import pytest
 from airflow.sdk import Asset, AssetAlias
 
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobTimeoutError
+from airflow_provider_rayagent.tail import early_checks
 from airflow_provider_rayagent.tasks import log_position
-from tests.scripted import Do, Grow, Job, Refuse, ScriptedAgent, SetStatus, Sleep
-from tests.unit.sensors.factory import GROWING_TIMEOUTS, run
-from tests.unit.support import TOKEN, StateStore, TaskInstance, make_context, task_log
+from tests.scripted import Do, Grow, Job, Refuse, ScriptedAgent, SetStatus, Sleep, WaitFor, WaitForStream
+from tests.stack.watch import PATIENCE
+from tests.unit.sensors.factory import run
+from tests.unit.support import GROWING_TIMEOUTS, TOKEN, StateStore, TaskInstance, make_context, task_log
 
 if TYPE_CHECKING:
     from tests.unit.sensors.deferral import Way
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 START, END = "__SYNAPSE_RESULT_START__", "__SYNAPSE_RESULT_END__"
 PRINTED = f'epoch 1\n{START}\n{{"loss": 0.5, "é": [1, null]}}\n{END}\nbye\n'
+FAR = 10 * PATIENCE
+"""Seconds that never pass."""
 RESULT = {"loss": 0.5, "é": [1, None]}
 
 
@@ -50,18 +54,33 @@ def test_a_result_that_stands_before_many_lines_is_found(follow: Way, connect: C
 
 @pytest.mark.parametrize("read_result", [True, False])
 def test_the_status_is_requested_after_the_end_marker_though_the_job_writes_on(
-    read_result: bool, follow: Way, connect: Connect
+    read_result: bool, follow: Way, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    writes = [action for _ in range(8) for action in (Sleep(0.2), Grow("x\n"))]
+    writes = [action for _ in range(8) for action in (Sleep(0.1), Grow("x\n"))]
 
     def count() -> None:
         asked.append(len(agent.of("GET jobs/j1/")))
 
-    timeline = [*writes, Do(count), Grow(f"{START}7{END}\n"), *writes, Do(count), SetStatus("SUCCEEDED")]
+    def requested() -> bool:
+        return len(agent.of("GET jobs/j1/")) > asked[0]
+
+    seen = [WaitFor(requested)] if read_result else []
+    timeline = [
+        WaitForStream(),
+        *writes,
+        Do(count),
+        Grow(f"{START}7{END}\n"),
+        *writes,
+        *seen,
+        Do(count),
+        SetStatus("SUCCEEDED"),
+    ]
+    # On a slow machine, a job that writes seems to be silent.
+    monkeypatch.setattr(early_checks, "QUIET_SECONDS", FAR)
     with ScriptedAgent(Job("x\n", "RUNNING", timeline=timeline)) as agent:
         connect(agent)
-        follow(read_result=read_result, poke_interval=60)
+        follow(read_result=read_result, poke_interval=FAR, timeout=FAR)
     assert (asked[1] > asked[0]) is read_result
 
 

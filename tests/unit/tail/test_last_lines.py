@@ -12,7 +12,7 @@ from airflow_provider_rayagent.tail import cursor, last_lines
 from airflow_provider_rayagent.tail.cursor import Cursor, Replay
 from airflow_provider_rayagent.tail.items import LogRewritten
 from airflow_provider_rayagent.tail.last_lines import LastLines, LastLinesPolicy
-from tests.tail.figures import IN_CI
+from tests.level import by_level, seeded, seeds
 from tests.unit.tail import world as worlds
 from tests.unit.tail.history import History, draw_history
 from tests.unit.tail.verdict import complaint, complaint_about_rewriting
@@ -20,8 +20,10 @@ from tests.unit.tail.world import World
 
 LETTERS = "ab é😀\r"
 MUCH = 10_000_000
-HISTORIES = 2_000 if IN_CI else 500
-REPEATING = 400 if IN_CI else 100
+HISTORIES = by_level(500, 2_000)
+REPEATING = by_level(100, 400)
+KNOWN_SEEDS: tuple[int, ...] = ()
+"""Seeds of any test here that once failed."""
 
 
 @pytest.fixture
@@ -56,11 +58,11 @@ def drawn(seed: int) -> History:
 @pytest.mark.usefixtures("_small")
 def test_many_random_histories_yield_every_line_once_in_order() -> None:
     kinds: Counter[str] = Counter()
-    for seed in range(HISTORIES):
+    for seed in seeds(HISTORIES, KNOWN_SEEDS):
         history = drawn(seed)
         world = World(history, last_lines=True)
-        assert complaint(world.run()) == "", f"seed {seed}: {history}"
-        assert not any(isinstance(notice, LogRewritten) for notice in world.notices), f"seed {seed}: {history}"
+        assert complaint(world.run()) == "", f"{seeded(seed)}: {history}"
+        assert not any(isinstance(notice, LogRewritten) for notice in world.notices), f"{seeded(seed)}: {history}"
         kinds.update(kind for _, kind in world.requests)
     assert kinds["last lines"] > kinds["text"] / 4
 
@@ -101,25 +103,25 @@ class Repeating:
 @pytest.mark.usefixtures("_small")
 def test_a_job_that_repeats_a_block_yields_every_line_once_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     kinds: Counter[str] = Counter()
-    for seed in range(REPEATING):
+    for seed in seeds(REPEATING, KNOWN_SEEDS):
         repeating = Repeating(seed)
         with monkeypatch.context() as patched:
             patched.setattr(worlds, "_stages", lambda _, stages=repeating.stages: stages)
             world = World(repeating.history, last_lines=True).run()
-        assert complaint(world) == "", f"seed {seed}: {repeating.history}"
-        assert world.notices == [], f"seed {seed}: {repeating.history}"
+        assert complaint(world) == "", f"{seeded(seed)}: {repeating.history}"
+        assert world.notices == [], f"{seeded(seed)}: {repeating.history}"
         kinds.update(kind for _, kind in world.requests)
     assert kinds["last lines"] > kinds["text"] / 4
 
 
 @pytest.mark.usefixtures("_small")
 def test_a_rewritten_log_is_noticed_at_the_latest_after_the_jobs_end() -> None:
-    for seed in range(HISTORIES // 6):
+    for seed in seeds(HISTORIES // 6, KNOWN_SEEDS):
         history = drawn(seed)
         rewritten = "".join(f"new {number}\n" for number in range(seed % 50))
         history = replace(history, text=f"\u00a7{history.text}", rewritten=f"\u00b6{rewritten}", late=0.0, text_cut=0.0)
         history = replace(history, text_fails=0.0, growth="steady", duration=20.0)
-        assert complaint_about_rewriting(World(history, last_lines=True).run()) == "", f"seed {seed}: {history}"
+        assert complaint_about_rewriting(World(history, last_lines=True).run()) == "", f"{seeded(seed)}: {history}"
 
 
 @pytest.mark.parametrize("line", ["same\n", "\n", "a\nb\nc\n"])

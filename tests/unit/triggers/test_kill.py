@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -219,15 +218,19 @@ def test_a_kill_that_is_repeated_while_the_job_is_being_stopped_does_not_end_tha
         async with running(trigger):
             await agent.reached(lambda: agent.open_streams["j1"])
         killing = asyncio.create_task(trigger.on_kill())
-        while not killing.done():
-            await asyncio.sleep(0.02)
+        await agent.reached(asking.is_set)
+        for _ in range(3):
             killing.cancel()
+            await asyncio.sleep(0.02)
+        repeated.set()
         await killing
 
     def slow(_: object, *, deferred: bool) -> str:
-        time.sleep(0.3)
+        asking.set()
+        assert repeated.wait(PATIENCE), "the event loop stands still"
         return "failed"
 
+    asking, repeated = threading.Event(), threading.Event()
     ti = TaskInstance()
     supervise(ti, monkeypatch)
     monkeypatch.setattr(stopping, "task_state", slow)

@@ -17,6 +17,7 @@ from tests.scripted import (
     Complete,
     ErrorEvent,
     Follow,
+    FullText,
     Grow,
     Hold,
     Job,
@@ -147,7 +148,7 @@ def test_lines_that_airflows_view_would_obey_are_neutralised(connect: Connect) -
 
 
 def test_the_last_line_is_written_before_the_event_though_it_comes_late(connect: Connect) -> None:
-    job = Job("a\n", "SUCCEEDED", ws=[Play(Hold())], timeline=[Sleep(0.02), Grow("late\n")])
+    job = Job("a\n", "SUCCEEDED", ws=[Play(Hold())], full=[Play(FullText(), Grow("late\n")), DEFAULT])
     with ScriptedAgent(job) as agent, task_log() as log:
         connect(agent)
         follow(make_trigger())
