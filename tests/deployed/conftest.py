@@ -21,11 +21,8 @@ __all__ = ["pytest_terminal_summary"]
 
 HERE = Path(__file__).parent
 LAST = "test_secrets.py"
-SETTINGS = {
-    # A task whose worker is killed is tried again after so many seconds, plus the retry's own delay.
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
-}
+# Airflow soon looks for tasks without a heartbeat; see `DeployedTask.forget_heartbeat`.
+SETTINGS = {"AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import create_engine, text
+
 from airflow_provider_rayagent.render.records import JOB_LOGGER
 from airflow_provider_rayagent.triggers.position import POSITION_KEY
 from tests.stack.watch import wait_until
@@ -56,6 +58,16 @@ class DeployedTask(Task):
     def lines_on(self, machine: Machine, try_number: int = 1) -> list[str]:
         """Return the job's lines that lie on one machine's disk and are not uploaded yet."""
         return [line for record in _records_on(machine, self.path(try_number)) for line in _lines_of(record)]
+
+    def forget_heartbeat(self) -> None:
+        """Make Airflow consider the task dead, whose worker was killed; its timeout is long, see ``PATIENT``."""
+        engine = create_engine(self.airflow.env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
+        with engine.begin() as connection:
+            connection.execute(
+                text("UPDATE task_instance SET last_heartbeat_at = to_timestamp(0) WHERE id = :id"),
+                {"id": self.instance()["id"]},
+            )
+        engine.dispose()
 
     def wait(self) -> str:
         """Wait until the task's try is over and its log is where it stays; return the state."""

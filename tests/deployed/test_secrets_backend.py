@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.docs.conftest import PAGES, code_blocks
 from tests.stack.commands import airflow, environment
 from tests.stack.s3 import CREDENTIALS, REGION
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 TEXT = (PAGES / "in-production.md").read_text(encoding="utf-8")
 SECRET = "airflow/connections/rayagent_default"
 VAULT_TOKEN = "vault-token"
+
+
+# Depends on the newest releases of two other providers.
+pytestmark = pytest.mark.full
 
 
 def settings_of(provider: str) -> str:

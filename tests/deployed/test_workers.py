@@ -9,6 +9,7 @@ import pytest
 
 from tests.deployed.support import LINES_A_SECOND
 from tests.stack.holding import holding_proxy
+from tests.stack.watch import PATIENCE
 from tests.system.kill_table import AGENT, PLAIN_RAY, Row, record
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ class Replaced:
             holding_proxy(agent.url, "/run/") as proxy,
             holding_proxy(agent.ray_address, "/api/jobs/") as ray_proxy,
         ):
-            held = deployed.connect("rayagent_held", host=proxy.url)
-            held_ray = deployed.connect_ray("plain_ray_held", host=ray_proxy.url)
+            held = deployed.connect("rayagent_held", host=proxy.url, extra={"read_timeout": PATIENCE})
+            held_ray = deployed.connect_ray("plain_ray_held", host=ray_proxy.url, read_timeout=PATIENCE)
             self.starting = {
                 PLUGIN: deployed.start("deployed_run_plugin", "run_plugin", epochs=EPOCHS, conn_id=held),
                 SUBMIT: deployed.start("deployed_submit", "submit", epochs=EPOCHS, conn_id=held_ray),
@@ -46,6 +47,8 @@ class Replaced:
                 each.wait_for_answer()
             self.killed.wait_for_lines_on(first, SOME_LINES)
             first.kill()
+            for task in (*self.starting.values(), self.killed):
+                task.forget_heartbeat()
             for each in (proxy, ray_proxy):
                 each.holds = False
             second = deployed.deployment.start_worker(QUEUE)

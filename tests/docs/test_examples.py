@@ -13,6 +13,7 @@ import pytest
 
 from tests.docs.conftest import PAGES, ROOT, run
 from tests.docs.run_dags import MARK
+from tests.level import FULL
 from tests.scripted import Answer, Application, Job, ScriptedAgent
 from tests.stack.airflow import migrate_database
 from tests.stack.postgres import postgres
@@ -29,7 +30,7 @@ RUN_PLUGIN = "POST plugin_releases/train@1.0/run/"
 RESULT = '__SYNAPSE_RESULT_START__{"epochs": 5, "loss": 0.5}__SYNAPSE_RESULT_END__\n'
 LOG = "step 1 of 2\nERROR step 2 went wrong\n"
 TIMES = {"start_time": 1_767_225_600_000, "end_time": 1_767_225_612_500}
-RUNS: dict[str, tuple[str, dict[str, Any]]] = {
+ALL_RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "follow": ("rayagent_follow_job", {"job_id": "done"}),
     "failed": ("rayagent_follow_job", {"job_id": "broken"}),
     "many": ("rayagent_follow_many", {"job_ids": ["first", "second"]}),
@@ -44,6 +45,9 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "hook": ("rayagent_report_cluster", {"job_id": "done"}),
     "asyncio hook": ("rayagent_compare_jobs", {"job_ids": ["timed"]}),
 }
+IN_SYSTEM = ("follow", "failed", "stop")
+"""The suite `system` runs these with a real Ray also in the landing check."""
+RUNS = {name: run for name, run in ALL_RUNS.items() if FULL or name not in IN_SYSTEM}
 
 
 @dataclass(frozen=True)
@@ -125,14 +129,16 @@ def test_every_example_is_on_a_page_and_runs_in_a_test() -> None:
     system_tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "system").glob("test_*.py"))
     started = set(re.findall(r"system\.start\(\s*\"(rayagent_\w+)\"", system_tests))
     assert shown == {path.stem for path in EXAMPLES.glob("*.py")}
-    assert shown == {name for name, _ in RUNS.values()} | started
+    assert shown == {name for name, _ in ALL_RUNS.values()} | started
 
 
+@pytest.mark.full
 def test_the_sensor_follows_a_job(ended: dict[str, Ended]) -> None:
     assert ended["follow"].tasks == {"follow_job": "success"}
     assert all(line in ended["follow"].printed for line in LOG.splitlines())
 
 
+@pytest.mark.full
 def test_the_sensor_is_red_when_the_job_failed(ended: dict[str, Ended]) -> None:
     assert ended["failed"].tasks == {"follow_job": "failed"}
     assert "Job broken ended as FAILED" in ended["failed"].printed
@@ -166,6 +172,7 @@ def test_free_gpus_are_waited_for(ended: dict[str, Ended]) -> None:
     assert "Free: 4 GPUs. Required: 4 GPUs with accelerator A100. Nothing is missing." in ended["capacity"].printed
 
 
+@pytest.mark.full
 def test_the_stop_operator_stops_a_job(ended: dict[str, Ended], agent: ScriptedAgent) -> None:
     assert ended["stop"].tasks == {"stop_job": "success"}
     assert agent.jobs["endless"].status == "STOPPED"

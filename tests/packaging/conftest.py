@@ -87,7 +87,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_wheel(tmp_path_factory.mktemp("wheel"), "--wheel")
 
 
-@pytest.fixture(scope="session", params=supported_airflows())
+# The older ones only in the full check: what the package index has of them does not depend on this checkout.
+@pytest.fixture(
+    scope="session",
+    params=[
+        *(pytest.param(each, marks=pytest.mark.full) for each in supported_airflows()[:-1]),
+        supported_airflows()[-1],
+    ],
+)
 def bare(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> BareAirflow:
     """The wheel in an environment that has the newest release of a minor version of Airflow, and nothing else.
 

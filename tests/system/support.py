@@ -17,6 +17,7 @@ import pytest
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 from airflow_provider_rayagent.render.records import JOB_LOGGER
 from tests.stack.airflow import FINAL_TASK_STATES
+from tests.stack.job_logs import AFTER_RAY
 from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ IN_WORKER, IN_TRIGGERER = "observer.py", "tasklog.py"
 """Where in the package the job's lines are written."""
 DEFERS = "the triggerer follows job {job_id} from here on"
 """What a task says when it defers."""
-# Ray writes a line of its own into the log about when the program starts: let it come first.
-LATER = "import time\ntime.sleep(0.8)\n"
 # With retries set (see conftest.py), a task that is to be tried again does not go on by itself within a test.
 ENDED_FOR_NOW = (*FINAL_TASK_STATES, "up_for_retry")
 DATABASE = "airflow"
@@ -41,6 +40,8 @@ LATE_END = "https://github.com/apache/airflow/issues/72716"
 
 It takes the end of the first worker process for the end of the task. On a busy machine, any deferred task can fail so.
 """
+COMPLETED = "trigger completed"
+"""What Airflow writes to the task log after a trigger's on_kill (`airflow/jobs/triggerer_job_runner.py`)."""
 LINES_A_SECOND = 20
 STEADY = f"""
 import pathlib
@@ -103,9 +104,22 @@ class Task:
         If Airflow has failed the task by mistake, the test ends as an expected failure instead.
         """
         state = self.wait()
-        if state not in states and self.was_failed_by_mistake():
-            pytest.xfail(f"Airflow has failed {self.dag_id} after it had resumed ({LATE_END})")
+        if state not in states:
+            self.excuse_mistake()
         assert state in states, f"{self.dag_id}: {state}\n{self.text()}"
+
+    def assert_has_ended(self, state: str, try_number: int) -> None:
+        """Fail with the task's log unless this is its state, after so many tries; see :meth:`assert_ends`."""
+        instance = self.instance()
+        found = instance["state"], instance["try_number"]
+        if found != (state, try_number):
+            self.excuse_mistake()
+        assert found == (state, try_number), self.text(instance["try_number"])
+
+    def excuse_mistake(self) -> None:
+        """End the test as an expected failure if Airflow has failed the task by mistake."""
+        if self.was_failed_by_mistake():
+            pytest.xfail(f"Airflow has failed {self.dag_id} after it had resumed ({LATE_END})")
 
     def instance(self) -> Json:
         """Return the task instance as the API gives it."""
@@ -177,9 +191,9 @@ class System:
     programs: Path
 
     def submit(self, program: str, **fields: Any) -> str:
-        """Submit a Python program as a Ray job; return its id."""
+        """Submit a Python program, which may use the module ``time``, as a Ray job; return its id."""
         script = self.programs / f"job{len(list(self.programs.iterdir()))}.py"
-        script.write_text(LATER + program, encoding="utf-8")
+        script.write_text(AFTER_RAY + program, encoding="utf-8")
         return self.agent.submit(shlex.join([sys.executable, str(script)]), **fields)
 
     def submit_programs(self, programs: Mapping[str, str], folder: Path, prefix: str, **fields: Any) -> dict[str, str]:
@@ -235,14 +249,16 @@ class System:
         self.api("POST", "connections", connection_id=conn_id, conn_type="rayagent", **connection)
         return conn_id
 
-    def connect_ray(self, conn_id: str, host: str | None = None) -> str:
+    def connect_ray(self, conn_id: str, host: str | None = None, **extra: Any) -> str:
         """Store a connection to the Ray behind the agent.
 
         :param host: URL that leads to it; default: its own.
+        :param extra: further fields of the connection's extra.
         """
         path = self.agent.ray_token_file
         token = Path(path).read_text(encoding="utf-8").strip() if path else None
-        return self.connect(conn_id, host=host or self.agent.ray_address, password=token, extra={"service": "ray"})
+        extra["service"] = "ray"
+        return self.connect(conn_id, host=host or self.agent.ray_address, password=token, extra=extra)
 
     def start(self, dag_id: str, task_id: str, **conf: Any) -> Task:
         """Start a run of a DAG; return one of its tasks."""
@@ -262,8 +278,7 @@ class System:
 
     def assert_second_try_succeeds(self, task: Task, job_id: str) -> None:
         """The second try is green, and its log has the lines of this job from the first one on."""
-        instance = task.instance()
-        assert (instance["state"], instance["try_number"]) == ("success", 2), task.text(try_number=2)
+        task.assert_has_ended("success", 2)
         lines, written = (
             [line for line in lines if line.startswith("line ")]
             for lines in (task.forwarded(2) + task.deferred(2), self.log_of(job_id))

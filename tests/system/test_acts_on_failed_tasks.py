@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from tests.level import FULL
 from tests.stack.holding import holding_proxy
 from tests.system.test_starting import only_job
 from tests.system.user_acts import ACTS, CLEARED, FAILED, SUCCESS
@@ -35,7 +36,7 @@ class Kind(NamedTuple):
     conn_id: str
 
 
-KINDS = {
+ALL_KINDS = {
     f"{name}, {place}": Kind(dag_id, task_id, conn_id)
     for name, prefix, task_id, conn_id in (
         (SENSOR, "system", "follow_job", VIA_AGENT),
@@ -45,7 +46,10 @@ KINDS = {
     for place, dag_id in (("worker", f"{prefix}_unreachable"), ("deferred", f"{prefix}_deferred_unreachable"))
 }
 """Tasks that stop their job if a user ends them while they run."""
-KINDS[KEPT] = Kind("system_submit_kept", "submit", VIA_RAY)
+ALL_KINDS[KEPT] = Kind("system_submit_kept", "submit", VIA_RAY)
+IN_LANDING = (f"{SENSOR}, deferred", "submit, worker", KEPT)
+"""A sensor and an operator, a worker and the triggerer, an agent and plain Ray."""
+KINDS = {name: kind for name, kind in ALL_KINDS.items() if FULL or name in IN_LANDING}
 
 
 class Failed:

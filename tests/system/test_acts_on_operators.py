@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from tests.system.test_starting import Operator
 
 WORKER, DEFERRED = "worker", "deferred"
+VARIANTS = [(name, place) for name in OPERATORS for place in (WORKER, DEFERRED)]
+IN_LANDING = [("run plugin", DEFERRED), ("submit", WORKER)]
+"""Each operator and each place once: what ends a job does not depend on what started it."""
 RUNS_ON = [(DEFERRED, CLEARED)]
 """Airflow ends the trigger of a cleared task when it has scheduled the next try, which follows the job."""
 
@@ -55,7 +58,10 @@ class Acted:
         return self.status(act) == ("RUNNING" if (self.place, act) in RUNS_ON else "STOPPED")
 
 
-@pytest.fixture(scope="module", params=[(name, place) for name in OPERATORS for place in (WORKER, DEFERRED)])
+@pytest.fixture(
+    scope="module",
+    params=[each if each in IN_LANDING else pytest.param(each, marks=pytest.mark.full) for each in VARIANTS],
+)
 def acted(request: pytest.FixtureRequest, system: System, plain_ray: str) -> Acted:
     name, place = request.param
     return Acted(system, OPERATORS[name], place, plain_ray if OPERATORS[name] is SUBMIT else "rayagent_default")

@@ -109,6 +109,7 @@ def test_a_job_that_fails_fails_the_task_without_a_retry_and_with_the_words_of_r
     assert "exit code 3" in details["message"]
 
 
+@pytest.mark.full
 def test_following_a_job_again_gives_the_same_lines_again(
     system: System, followed: dict[str, tuple[str, Task]]
 ) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from tests.stack.serve import Serve
     from tests.system.support import System
 
 
+@pytest.mark.full
 def test_one_application_is_deleted_the_other_serves_on_and_a_second_run_is_harmless(
     system: System, serve: Serve
 ) -> None:

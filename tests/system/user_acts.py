@@ -9,7 +9,7 @@ from tests.stack.watch import WaitError, wait_until
 from tests.system.kill_table import AGENT, Row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from tests.stack.airflow import Airflow
     from tests.system.support import System, Task
@@ -50,12 +50,13 @@ class UserActs:
         self,
         system: System,
         dags: Mapping[str, str],
-        cells: Iterable[Cell],
+        cells: Collection[Cell],
         more: Iterable[Cell] = (),
         conn_id: str = "rayagent_default",
         service: str = AGENT,
     ) -> None:
         self.system = system
+        self.acted = frozenset(cells)
         self.service = service
         self.conn_id = conn_id
         self.shared = system.submit_steady()
@@ -77,10 +78,14 @@ class UserActs:
 
     def wait_for_stops(self, cells: Iterable[Cell]) -> None:
         """Wait until the jobs that should stop have stopped; what has not by then is told by the tests."""
-        jobs = [self.jobs[cell] for cell in cells if stops_job(cell)]
+        cells = [cell for cell in cells if stops_job(cell)]
+
+        def has_stopped(cell: Cell) -> bool:
+            is_stopped = self.system.agent.job(self.jobs[cell])["status"] == "STOPPED"
+            return is_stopped or (cell not in self.acted and self.tasks[cell].was_failed_by_mistake())
 
         def stopped() -> bool | None:
-            return all(self.system.agent.job(job_id)["status"] == "STOPPED" for job_id in jobs) or None
+            return all(map(has_stopped, cells)) or None
 
         with contextlib.suppress(WaitError):
             wait_until(stopped, "some job runs on")

@@ -17,6 +17,8 @@ DEFERRED = {"deferrable": True}
 STOPS = {"stop_job_on_kill": True}
 TIMEOUT = {"timeout": 6, "poke_interval": 1}
 EXECUTION_TIMEOUT = {"execution_timeout": timedelta(seconds=6)}
+# In a worker it is a timer of Airflow's, which the test lets go off when the job is followed.
+LONG_TIMEOUT = {"execution_timeout": timedelta(minutes=10)}
 UNREACHABLE = {"agent_unreachable_timeout": 10, "retries": 0}
 VARIANTS: dict[str, dict[str, Any]] = {
     "system_plain": WORKER,
@@ -27,7 +29,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "system_timeout_soft_fail": {**RESCHEDULE, "timeout": 6, "soft_fail": True},
     "system_stops": WORKER | STOPS,
     "system_timeout_stops": WORKER | STOPS | TIMEOUT,
-    "system_execution_timeout_stops": WORKER | STOPS | EXECUTION_TIMEOUT,
+    "system_execution_timeout_stops": WORKER | STOPS | LONG_TIMEOUT,
     "system_deferred": DEFERRED,
     "system_deferred_soft_fail": DEFERRED | {"soft_fail": True},
     "system_deferred_timeout": DEFERRED | TIMEOUT,
