@@ -40,11 +40,11 @@ FIND_IN_REACH = """
     return inner.map(below);
 }
 """
-# A browser scrolls to the target of a link some time after the page is complete.
+# A browser scrolls to the target of a link some time after the page is complete, and by whole pixels only.
 POSITION = """
 () => {
     const top = document.querySelector(":target")?.getBoundingClientRect().top ?? 0;
-    return [location.href, document.readyState, top >= 0 && top < innerHeight, scrollY];
+    return [location.href, document.readyState, top > -1 && top < innerHeight, scrollY];
 }
 """
 SCROLL_TO = """

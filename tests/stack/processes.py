@@ -153,6 +153,12 @@ def parent_of(pid: int) -> int | None:
     return None if fields is None else int(fields[1])
 
 
+def is_asleep(pid: int) -> bool:
+    """Return whether a process's main thread waits for something, rather than runs or wants to."""
+    fields = _stat(pid)
+    return fields is not None and fields[0] == "S"
+
+
 def command_of(pid: int) -> list[str]:
     """Return a process's command line, empty if there is no such process or it is dead."""
     with contextlib.suppress(OSError):

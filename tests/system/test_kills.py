@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.level import FULL
+from tests.stack.processes import is_asleep
+from tests.stack.watch import wait_until
 from tests.system.kill_table import AGENT, PLAIN_RAY, record
-from tests.system.support import DEFERS
+from tests.system.support import DEFERS, WAITING
 from tests.system.user_acts import (
     ACTS,
     CLEARED,
@@ -43,6 +45,12 @@ TIMEOUTS = {
     (EXECUTION_TIMEOUT, DEFERRED): "system_deferred_execution_timeout",
     (EXECUTION_TIMEOUT, DEFERRED_STOPS): "system_deferred_execution_timeout_stops",
 }
+ALARM: Cell = (EXECUTION_TIMEOUT, WORKER_STOPS)
+QUIET = f"""
+print("one line")
+print("the last line", flush=True)
+{WAITING}
+"""
 if not FULL:
     # The deferred sensors that skip and that resume their log leave their job alone, too.
     TIMEOUTS = {cell: dag_id for cell, dag_id in TIMEOUTS.items() if cell[1] != DEFERRED}
@@ -55,12 +63,11 @@ class Killed(UserActs):
 
     def __init__(self, system: System, conn_id: str, service: str) -> None:
         super().__init__(system, DAGS, USERS, more=TIMEOUTS, conn_id=conn_id, service=service)
+        self.jobs[ALARM] = system.submit_to_release(QUIET)
         timeouts = {cell: self.follow(self.jobs[cell], dag_id) for cell, dag_id in TIMEOUTS.items()}
         self.resumed = self.follow(self.shared, "system_deferred_resume")
         self.skipped = self.follow(self.shared, "system_deferred_timeout_soft_fail")
-        in_worker = timeouts[EXECUTION_TIMEOUT, WORKER_STOPS]
-        in_worker.wait_for_lines(1)
-        system.airflow.components["scheduler"].send(signal.SIGALRM, in_worker.instance()["pid"])
+        self._raise_alarm(timeouts[ALARM])
         self.tasks |= {cell: self._timed_out(cell, task) for cell, task in timeouts.items()}
         for task in (self.resumed, self.skipped):
             task.wait()
@@ -69,10 +76,20 @@ class Killed(UserActs):
         self.finish()
         self.rows = {cell: record(self.row(cell)) for cell in CELLS}
 
+    def _raise_alarm(self, task: Task) -> None:
+        """Let the timer go off by which Airflow ends a task in a worker.
+
+        If it goes off while the task writes a line, the task waits forever for the lock of its logger.
+        """
+        task.wait_for_text("the last line")
+        pid = task.instance()["pid"]
+        wait_until(lambda: is_asleep(pid) or None, f"process {pid} has not written its lines")
+        self.system.airflow.components["scheduler"].send(signal.SIGALRM, pid)
+
     def _timed_out(self, cell: Cell, task: Task) -> Task:
         """Wait until a task has timed out; on a busy machine it may need several runs to defer before that."""
         task.wait()
-        if cell[0] == EXECUTION_TIMEOUT and cell[1] != WORKER_STOPS:
+        if cell[0] == EXECUTION_TIMEOUT and cell != ALARM:
             while DEFERS.format(job_id=self.jobs[cell]) not in task.text():
                 self.jobs[cell] = self.system.submit_steady() if cell[1] in STOPS else self.shared
                 task = self.follow(self.jobs[cell], TIMEOUTS[cell])
@@ -115,7 +132,7 @@ def test_a_timeout_ends_the_task_deferred_as_in_a_worker(killed: Killed, cell: C
     task.assert_has_ended("failed" if name == TIMEOUT else "up_for_retry", 1)
     text = task.text()
     sentence = f"Job {job_id} did not end within the {name} of 6 seconds; its status is RUNNING."
-    if cell == (EXECUTION_TIMEOUT, WORKER_STOPS):
+    if cell == ALARM:
         assert "AirflowTaskTimeout" in text
     else:
         if sentence not in text:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.level import by_level
 from tests.scripted import Complete, Do, Job, Play, ScriptedAgent
 from tests.tail.figures import figure
 from tests.tail.test_resources import ROOT, Repeated
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LINE = f"{'of a long log':x<100}\n"
-LINES = 1_000_000
+LINES = by_level(250_000, 1_000_000)
 MESSAGE_LINES = 10
 MAX_BLOCK = 1 / 40
 """Share of the total time; code that reads or writes a log in one step exceeds it."""
