@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from airflow_provider_rayagent.client.fields import MAX_TIMEOUT
 from tests.deployed.support import LINES_A_SECOND
 from tests.stack.holding import holding_proxy
-from tests.stack.watch import PATIENCE
 from tests.system.kill_table import AGENT, PLAIN_RAY, Row, record
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ class Replaced:
             holding_proxy(agent.url, "/run/") as proxy,
             holding_proxy(agent.ray_address, "/api/jobs/") as ray_proxy,
         ):
-            held = deployed.connect("rayagent_held", host=proxy.url, extra={"read_timeout": PATIENCE})
-            held_ray = deployed.connect_ray("plain_ray_held", host=ray_proxy.url, read_timeout=PATIENCE)
+            held = deployed.connect("rayagent_held", host=proxy.url, extra={"read_timeout": MAX_TIMEOUT})
+            held_ray = deployed.connect_ray("plain_ray_held", host=ray_proxy.url, read_timeout=MAX_TIMEOUT)
             self.starting = {
                 PLUGIN: deployed.start("deployed_run_plugin", "run_plugin", epochs=EPOCHS, conn_id=held),
                 SUBMIT: deployed.start("deployed_submit", "submit", epochs=EPOCHS, conn_id=held_ray),

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from airflow_provider_rayagent.client.fields import MAX_TIMEOUT
 from airflow_provider_rayagent.tasks.job_ids import derived_id
 from tests.stack.holding import holding_proxy
-from tests.stack.watch import PATIENCE, wait_until
+from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
     from tests.stack.triggerers import Triggerers
@@ -42,9 +43,9 @@ class Killed:
         with holding_proxy(system.agent.url if is_plugin else system.agent.ray_address, operator.request) as proxy:
             name = f"held_{operator.task_id}"
             if is_plugin:
-                held = system.connect(name, host=proxy.url, extra={"read_timeout": PATIENCE})
+                held = system.connect(name, host=proxy.url, extra={"read_timeout": MAX_TIMEOUT})
             else:
-                held = system.connect_ray(name, host=proxy.url, read_timeout=PATIENCE)
+                held = system.connect_ray(name, host=proxy.url, read_timeout=MAX_TIMEOUT)
             self.worker, self.deferred = (
                 system.start(dag_id, operator.task_id, conn_id=each, release=str(system.programs / dag_id))
                 for dag_id, each in ((operator.worker, held), (operator.deferred, conn_id))

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from airflow_provider_rayagent.client.fields import MAX_TIMEOUT
 from tests.level import FULL
 from tests.stack.holding import holding_proxy
-from tests.stack.watch import PATIENCE
 from tests.system.support import Task
 from tests.system.test_fan_out import most_at_once, wait_for_running
 
@@ -29,7 +29,7 @@ def runs(system: System, serve: Serve, plain_ray: str) -> Iterator[dict[str, Tas
     """The last task of a run of each DAG; the runs take place at the same time."""
     serve.deploy("model-2026-01-28", "model-2026-01-30", "model-2026-02-01")
     with holding_proxy(system.agent.ray_address, "/api/jobs/") as proxy:
-        held = system.connect_ray("plain_ray_fan_out", host=proxy.url, read_timeout=PATIENCE)
+        held = system.connect_ray("plain_ray_fan_out", host=proxy.url, read_timeout=MAX_TIMEOUT)
         runs = {
             "fan out": system.start("rayagent_submit_fan_out", "best", conn_id=held, rates=RATES),
             "job": system.start("rayagent_submit_job", "keep_loss", conn_id=plain_ray),
