@@ -14,6 +14,7 @@ from airflow_provider_rayagent import __version__
 from airflow_provider_rayagent.client.fields import EXTRA_FIELDS
 from airflow_provider_rayagent.get_provider_info import get_provider_info
 from tests.docs.conftest import PAGES, ROOT
+from tests.runner.environments import CONSTRAINTS, LOCKED_PYTHON
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,14 +114,22 @@ def test_the_connections_page_names_every_field() -> None:
     assert [field["label"] for field in fields.values() if f"| {field['label']} |" not in text] == []
 
 
-def test_the_supported_versions_are_the_ones_that_the_project_declares() -> None:
+def test_the_supported_and_tested_versions_are_those_of_the_project() -> None:
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \|", (PAGES / "upgrading.md").read_text(encoding="utf-8"), re.MULTILINE)
-    supported = {row.split(",")[0]: text for row, text in rows}
+    locked = dict(re.findall(r"^(\S+)==(\S+)$", (ROOT / CONSTRAINTS / "landing.txt").read_text(), re.MULTILINE))
+    rows = re.findall(
+        r"^\| ([^|]+) \| ([^|]+) \| ([^|]*)\|", (PAGES / "upgrading.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    supported = {row.split(",")[0]: text for row, text, _ in rows}
+    tested = {row.split(",")[0]: text for row, _, text in rows}
     for row, requirement in (("Airflow", "apache-airflow"), ("Ray", r"ray\[default,serve\]"), ("agent", "synapse-sdk")):
-        (version,) = re.findall(rf'"{requirement}>=([\d.]+)', project)
+        # What users install comes before what the tests install.
+        version = re.findall(rf'"{requirement}>=([\d.]+)', project)[0]
         assert version.removesuffix(".0") in supported[row]
     assert supported["Python"].split(", ") == re.findall(r"Python :: (3\.\d+)", project)
+    assert f"all suites with {locked['apache-airflow']};" in tested["Airflow"]
+    assert f"all suites with {locked['ray'].removesuffix('.0')};" in tested["Ray"]
+    assert f"all suites with {'.'.join(map(str, LOCKED_PYTHON))};" in tested["Python"]
 
 
 def test_the_picture_and_the_local_agents_arguments_are_there(site: Path) -> None:
