@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from tests.docs.conftest import ROOT
-from tests.stack.devtools import BrowserError
 from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
@@ -102,10 +101,7 @@ class Reader:
 
         def look() -> bool | None:
             nonlocal seen
-            before, seen = seen, None
-            # The browser does not answer for a page that it is leaving.
-            with contextlib.suppress(BrowserError):
-                seen = self._page.look("html", see=POSITION)
+            before, seen = seen, self._page.look("html", see=POSITION)
             return (seen and seen == before and seen[0][:3] == [url, "complete", True]) or None
 
         wait_until(look, lambda: f"{url} is not there: {seen}")

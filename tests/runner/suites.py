@@ -45,10 +45,11 @@ def _folder(
     return Suite(name, (f"tests/{name}",), env, lane, tried_twice, needs=needs)
 
 
+UNIT = Suite("unit", (*PARALLEL, "tests/unit"), lane="computes", tried_twice=False)
 LANDING = (
     _command("lint"),
     _command("types"),
-    Suite("unit", (*PARALLEL, "tests/unit"), lane="computes", tried_twice=False),
+    UNIT,
     _folder("scripted", lane="computes", tried_twice=False),
     _folder("tail", lane="computes"),
     _folder("docs", lane="computes"),
@@ -83,6 +84,6 @@ NEEDED_IN_FULL = {"local": ("oldest-ray",)}
 
 
 def suite_of(arguments: list[str]) -> Suite:
-    """Return the suite whose tests the arguments of pytest name; one in the environment ``test`` if they name none."""
+    """Return the suite that the arguments of pytest name and that has requirements of its own; otherwise ``UNIT``."""
     named = [suite for suite in LANDING if any(f"tests/{suite.name}" in each for each in arguments)]
-    return next((suite for suite in named if suite.env != "test" or suite.needs), LANDING[2])
+    return next((suite for suite in named if suite.env != "test" or suite.needs), UNIT)

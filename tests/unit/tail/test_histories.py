@@ -97,4 +97,5 @@ def test_without_the_whole_log_the_streams_yield_every_line_or_the_loss_is_repor
         if world.tail.log_is_whole and not (history.completes or history.restarts or history.text == "\n"):
             whole += 1
             assert complaint(world) == "", seeded(seed)
-    assert whole > WITHOUT_TEXT / 100
+    # Enough to check something; the share differs between seeds, which are new ones in the full check.
+    assert whole > WITHOUT_TEXT / by_level(50, 100)
