@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from tests.stack.browser import save_open_pages
 from tests.stack.pictures import Pictures
 from tests.stack.watch import ServerDiedError, check_servers, end_servers
 
@@ -47,13 +48,15 @@ def _end(number: int, _frame: FrameType | None) -> NoReturn:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """End the run after a test that leaves a dead server, rather than have every later one fail for it.
+    """Save the pages of a failed test, and end the run if it leaves a dead server: every later test would fail for it.
 
     A wait that ran out, or a dead server of this test only, which is not watched any more, says nothing of other tests.
     """
     report = yield
     if call.excinfo is None:
         return report
+    if report.failed:
+        save_open_pages()
     try:
         check_servers()
     except ServerDiedError as error:

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.docs.conftest import ROOT
 from tests.docs.reader import Reader, site_server
+from tests.runner.environments import WORK
 from tests.stack.browser import Page, browser_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PICTURES = ROOT / ".tox" / "reports" / "paths"
+PICTURES = WORK / "reports" / "paths"
 ON_THIS_PAGE = ".toc-tree"
 
 

@@ -300,4 +300,4 @@ def test_ray_without_tokens_works_regardless_of_environment(tmp_path: Path) -> N
             "--address", open_to_all.dashboard_url, environment=driver_environment(tmp_path, variables)
         ) as agent,
     ):
-        delete_an_application(agent, tmp_path)
+        run_on_ray(agent)

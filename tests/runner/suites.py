@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Lane = Literal["computes", "servers"]
+Lane = Literal["many", "long"]
+"""The two long suites with real servers wait most of the time; the many others run beside them, and take as long."""
 
 PARALLEL = ("-n", "4", "--dist", "worksteal")
 """More processes than there are cores, since many of these tests wait most of the time."""
@@ -20,7 +21,7 @@ class Suite:
     """A command in an environment of ``setup.cfg``.
 
     :param arguments: those of pytest; those of the environment's own command if ``pytest`` is false.
-    :param lane: where it runs: beside the suites that compute, or beside those that wait for real servers.
+    :param lane: the suites of a lane run one after the other, beside those of the other lane.
     :param tried_twice: whether its tests that did not pass run once more, in a new process with new servers.
     :param pytest: whether it writes a JUnit report. Otherwise it counts as one test.
     :param needs: other environments, whose interpreters it runs.
@@ -29,55 +30,55 @@ class Suite:
     name: str
     arguments: tuple[str, ...] = ()
     env: str = "test"
-    lane: Lane = "servers"
+    lane: Lane = "many"
     tried_twice: bool = True
     pytest: bool = True
     needs: tuple[str, ...] = ()
 
 
-def _command(env: str, *arguments: str, lane: Lane = "computes") -> Suite:
+def _command(env: str, *arguments: str, lane: Lane = "many") -> Suite:
     return Suite(env, arguments, env, lane, tried_twice=False, pytest=False)
 
 
 def _folder(
-    name: str, env: str = "test", lane: Lane = "servers", *, tried_twice: bool = True, needs: tuple[str, ...] = ()
+    name: str, env: str = "test", lane: Lane = "many", *, tried_twice: bool = True, needs: tuple[str, ...] = ()
 ) -> Suite:
     return Suite(name, (f"tests/{name}",), env, lane, tried_twice, needs=needs)
 
 
-UNIT = Suite("unit", (*PARALLEL, "tests/unit"), lane="computes", tried_twice=False)
+UNIT = Suite("unit", (*PARALLEL, "tests/unit"), tried_twice=False)
 LANDING = (
     _command("lint"),
     _command("types"),
     UNIT,
-    _folder("scripted", lane="computes", tried_twice=False),
-    _folder("tail", lane="computes"),
-    _folder("docs", lane="computes"),
-    _folder("packaging", lane="computes", tried_twice=False),
-    _folder("ui", lane="computes"),
-    _folder("local"),
-    _folder("system"),
+    _folder("scripted", tried_twice=False),
+    _folder("tail"),
+    _folder("docs"),
+    _folder("packaging", tried_twice=False),
+    _folder("ui"),
+    _folder("local", lane="long"),
+    _folder("system", lane="long"),
     _folder("deployed", "deployed"),
     _folder("contract", needs=("synapse",)),
     _folder("stack"),
 )
 """In the order in which each lane runs its own."""
 FLOOR = (
-    Suite("floor", WITHOUT_RAY, "floor", "computes", tried_twice=False),
-    Suite("floor system", EACH_AIRFLOW, "floor"),
+    Suite("floor", WITHOUT_RAY, "floor", tried_twice=False),
+    Suite("floor system", EACH_AIRFLOW, "floor", "long"),
 )
 """With the oldest Python, Airflow and libraries."""
 PRERELEASE = (
-    Suite("prerelease", (*WITHOUT_RAY, *NO_AIRFLOW), "prerelease", "computes", tried_twice=False),
-    Suite("prerelease system", EACH_AIRFLOW, "prerelease"),
+    Suite("prerelease", (*WITHOUT_RAY, *NO_AIRFLOW), "prerelease", tried_twice=False),
+    Suite("prerelease system", EACH_AIRFLOW, "prerelease", "long"),
 )
 """With the newest Airflow, including pre-releases."""
 FULL = (
     *LANDING,
     *FLOOR,
     *PRERELEASE,
-    _command("bench", "--short", lane="servers"),
-    _command("demo", lane="servers"),
+    _command("bench", "--short", lane="long"),
+    _command("demo", lane="long"),
 )
 NEEDED_IN_FULL = {"local": ("oldest-ray",)}
 """Environments that suites of the full check need besides."""

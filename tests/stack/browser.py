@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
+from tests.runner.environments import WORK
 from tests.stack.devtools import Browser, BrowserError, PageLeftError
-from tests.stack.watch import wait_until
+from tests.stack.watch import ServerDiedError, WaitError, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -56,6 +59,9 @@ WINDOW = """
 TEXT = "(each) => each.innerText"
 VALUE = "(each) => each.value"
 IN_FRAME = "(each) => each.contentDocument?.body?.innerText ?? ''"
+FAILED = WORK / "reports" / "failed"
+"""Has a picture of each page that was open when a test failed."""
+_open: list[Page] = []
 
 
 class Page:
@@ -259,4 +265,21 @@ def browser_page(url: str, directory: Path, size: tuple[int, int] = (1600, 1000)
     with contextlib.ExitStack() as stack:
         stack.callback(browser.stop)
         browser.start()
-        yield Page(browser)
+        page = Page(browser)
+        _open.append(page)
+        stack.callback(_open.remove, page)
+        try:
+            yield page
+        except Exception:
+            save_open_pages()
+            raise
+
+
+def save_open_pages() -> None:
+    """Save a picture of each open page, named after the test that runs."""
+    test = re.sub(r"[^\w.-]+", "-", os.environ.get("PYTEST_CURRENT_TEST", "no test"))[:200]
+    for number, page in enumerate(_open, 1):
+        # The browser or a server may be dead.
+        with contextlib.suppress(BrowserError, WaitError, ServerDiedError):
+            FAILED.mkdir(parents=True, exist_ok=True)
+            page.save_picture(FAILED / f"{test}-{number}.png")

@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.stack.browser import Page, browser_page
+from tests.stack import browser
+from tests.stack.browser import Page, browser_page, save_open_pages
 from tests.stack.devtools import BrowserDiedError, BrowserError
 from tests.stack.watch import check_servers
 
@@ -59,6 +60,17 @@ def test_a_browser_that_dies_fails_one_test_and_is_started_again_at_the_same_add
     check_servers()
     assert page.find("p") == ["first"]
     assert page.look("p", see="() => window.isMarked") == [True]
+
+
+def test_the_page_of_a_failed_test_is_saved(page: Page, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(browser, "FAILED", tmp_path / "failed")
+    page.open(page_with("<p>first</p>"))
+
+    save_open_pages()
+
+    (picture,) = (tmp_path / "failed").iterdir()
+    assert "test_the_page_of_a_failed_test_is_saved" in picture.name
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def kill(page: Page) -> None:

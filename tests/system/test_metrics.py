@@ -110,6 +110,7 @@ def test_a_stream_that_was_closed_is_a_reconnect(mode: str, statsd: StatsdListen
     wait_for(statsd, names.RECONNECTS, 1, cause="closed", conn_id=f"scripted_{mode}", mode=mode)
 
 
+@pytest.mark.full
 @both_modes
 def test_a_log_that_cannot_be_read(mode: str, statsd: StatsdListener, followed: Followed) -> None:
     followed.scripted[mode, "unreadable"].assert_ends("success")

@@ -87,7 +87,7 @@ def test_a_test_that_passes_at_the_second_try_is_named_and_the_others_do_not_run
 def test_a_suite_that_stays_red_ends_the_run(tmp_path: Path) -> None:
     run = play(
         suite(tmp_path, "red", FAILS + PASSES),
-        suite(tmp_path, "other", WAITS, lane="computes"),
+        suite(tmp_path, "other", WAITS, lane="long"),
         suite(tmp_path, "later", PASSES),
     )
 
@@ -139,7 +139,7 @@ def test_an_environment_that_cannot_be_created_is_red(tmp_path: Path) -> None:
 
 
 def test_a_command_without_a_report_is_one_test() -> None:
-    run = play(Suite("lint", env="lint", lane="computes", pytest=False))
+    run = play(Suite("lint", env="lint", pytest=False))
 
     assert run.is_green()
     assert run.totals() == "1 passed, 0 failed, 0 skipped"
