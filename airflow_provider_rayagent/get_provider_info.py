@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_rayagent.client.fields import EXTRA_FIELDS, FIELDS, MAX_TIMEOUT
+from airflow_provider_rayagent.client.permitted_files import API_SERVER_FOLDERS, FOLDERS, SECTION, TOKEN_FOLDERS
 
 _NAME = "Ray agent"
 _INTEGRATION = "Ray"
@@ -28,8 +29,8 @@ _FIELDS = {
     "token_file": _field(
         _SERVICE,
         "Path of a file that contains the token, such as one that Kubernetes mounts; it is read again when the token "
-        "changes. It must exist on every worker and triggerer, and on the API server for its Test button. Leave Token "
-        "empty.",
+        "changes. It must exist on every worker and triggerer; the deployment names "
+        "the folders that are permitted. Leave Token empty.",
     ),
     "user_token": _field(
         _USER,
@@ -41,7 +42,7 @@ _FIELDS = {
     "ca_bundle": _field(
         _TLS,
         "Path of the CA certificates to verify it with. This file and the two below must exist on every worker and "
-        "triggerer, and on the API server for its Test button. Empty: public CAs.",
+        "triggerer. Empty: public CAs.",
     ),
     "client_cert": _field(_TLS, "Path of the client certificate, if the server requires one."),
     "client_key": _field(_TLS, "Path of its private key. Empty: the key is in the certificate file."),
@@ -68,7 +69,28 @@ _FIELDS = {
         "so that deployments can share an agent. Empty: the URL of this Airflow ([api] base_url).",
     ),
 }
+_OPTIONS = {
+    TOKEN_FOLDERS: (
+        "Folders, separated by commas, that the token files of connections must be in, on workers and triggerers and "
+        "for commands."
+    ),
+    API_SERVER_FOLDERS: (
+        "Folders, separated by commas, from which the API server opens the files that connections name: token, CA "
+        "bundle, client certificate and key. Empty: it opens none, since who may edit connections could have it send "
+        "the content of any file to any host."
+    ),
+}
 _TRIGGERS = [f"airflow_provider_rayagent.triggers.{name}" for name in ("rayagent", "applications", "capacity")]
+
+
+def _option(name: str, description: str) -> dict[str, Any]:
+    return {
+        "description": description,
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": "/var/run/secrets/ray, /etc/ray",
+        "default": FOLDERS[name],
+    }
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -95,6 +117,12 @@ def get_provider_info() -> dict[str, Any]:
         "triggers": [{"integration-name": _INTEGRATION, "python-modules": _TRIGGERS}],
         "cli": ["airflow_provider_rayagent.cli.definition.get_commands"],
         "extra-links": ["airflow_provider_rayagent.links.rayagent.RayAgentJobLink"],
+        "config": {
+            SECTION: {
+                "description": "Options of the provider for Ray.",
+                "options": {name: _option(name, text) for name, text in _OPTIONS.items()},
+            }
+        },
         "connection-types": [
             {
                 "connection-type": "rayagent",

@@ -299,7 +299,7 @@ def _environment_and_tls(config: AgentConfig) -> tuple[Environment, ssl.SSLConte
     """Return the environment and the TLS context. Blocking: reading CAs is too slow for an event loop."""
     environment = read_environment(config)
     try:
-        return environment, _ssl_context(config, environment.verify)
+        return environment, _ssl_context(environment)
     except OSError:
         if config.base_url.startswith("https:"):
             raise
@@ -307,13 +307,14 @@ def _environment_and_tls(config: AgentConfig) -> tuple[Environment, ssl.SSLConte
         return environment, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-def _ssl_context(config: AgentConfig, verify: bool | str) -> ssl.SSLContext:
+def _ssl_context(environment: Environment) -> ssl.SSLContext:
+    verify, client_cert = environment.verify, environment.client_cert
     if isinstance(verify, str):
         folder = Path(verify).is_dir()
         context = ssl.create_default_context(cafile=None if folder else verify, capath=verify if folder else None)
     else:
         context = httpx.create_ssl_context(verify=verify, trust_env=False)
-    if config.client_cert:
-        cert, key = config.client_cert if isinstance(config.client_cert, tuple) else (config.client_cert, None)
+    if client_cert:
+        cert, key = client_cert if isinstance(client_cert, tuple) else (client_cert, None)
         context.load_cert_chain(cert, key)
     return context

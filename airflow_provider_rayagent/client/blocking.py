@@ -172,7 +172,7 @@ class BlockingAgent:
             headers=headers,
             timeout=(self.config.connect_timeout, read_timeout),
             verify=self._environment.verify,
-            cert=self.config.client_cert,
+            cert=self._environment.client_cert,
             proxies={"all": proxy} if proxy else None,
             stream=True,
             allow_redirects=False,

@@ -19,6 +19,7 @@ from airflow_provider_rayagent.text.redaction import Redactor
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from airflow_provider_rayagent.client.permitted_files import PermittedFolders
     from airflow_provider_rayagent.client.service import Service
 
 DEFAULT_CONNECT_TIMEOUT = 3.0
@@ -50,6 +51,7 @@ class AgentConfig:
     :param redact: redacts secrets in messages; copies with other timeouts share it.
     :param service: the service that the agent implements.
     :param token_file: the token, if it is in a file; copies with other timeouts share what it has read.
+    :param tls_folders: where the files of ``verify`` and ``client_cert`` must be; ``None``: anywhere.
     :param clock: the clock of the service; copies with other timeouts share it.
     """
 
@@ -64,6 +66,7 @@ class AgentConfig:
     redact: Redactor = field(default_factory=Redactor, repr=False, compare=False)
     service: Service = AGENT
     token_file: TokenFile | None = None
+    tls_folders: PermittedFolders | None = None
     clock: ServiceClock = field(default_factory=ServiceClock, repr=False, compare=False)
 
     def url(self, path: str) -> str:
@@ -88,6 +91,8 @@ def read_config(
     token: str | None = None,
     extra: Mapping[str, Any] | None = None,
     mask: Callable[[str], object] = str,
+    token_folders: PermittedFolders | None = None,
+    tls_folders: PermittedFolders | None = None,
 ) -> AgentConfig:
     """Return the configuration for the parts of a connection. Reads no file.
 
@@ -97,13 +102,15 @@ def read_config(
     :param token: the agent token.
     :param extra: the connection's extra, see :data:`EXTRA_FIELDS`.
     :param mask: called with every form of a secret that is read later, before it is used.
+    :param token_folders: where a token file must be; ``None``: anywhere.
+    :param tls_folders: where the other files must be; ``None``: anywhere.
     :raises RayAgentConfigError: if a field is missing or malformed; the message names the field.
     """
     extra = {key: value for key, value in (extra or {}).items() if key in EXTRA_FIELDS and value not in (None, "")}
     service = _service(extra)
     headers, secrets = read_headers(service, token, extra)
     redact = Redactor(secrets)
-    token_file = TokenFile.of(service, token, extra, redact, mask)
+    token_file = TokenFile.of(service, token, extra, redact, mask, token_folders)
     if token_file is not None:
         headers = {name: value for name, value in headers.items() if name.lower() != token_file.header.lower()}
     return AgentConfig(
@@ -118,6 +125,7 @@ def read_config(
         redact=redact,
         service=service,
         token_file=token_file,
+        tls_folders=tls_folders,
     )
 
 

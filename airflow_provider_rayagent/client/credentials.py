@@ -8,15 +8,16 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.client.errors import RayAgentConfigError
 from airflow_provider_rayagent.client.fields import field_name, text_of
+from airflow_provider_rayagent.client.permitted_files import open_regular_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from airflow_provider_rayagent.client.permitted_files import PermittedFolders
     from airflow_provider_rayagent.client.service import Service
     from airflow_provider_rayagent.text.redaction import Redactor
 
@@ -49,6 +50,7 @@ class TokenFile:
     :param prefix: prefix of the token in the header.
     :param redact: learns every token.
     :param mask: called with every form of a new token, before the token is used.
+    :param folders: where the file must be, whatever links lead there; ``None``: anywhere.
     """
 
     path: str
@@ -56,6 +58,7 @@ class TokenFile:
     prefix: str
     redact: Redactor = field(repr=False, compare=False)
     mask: Callable[[str], object] = field(repr=False, compare=False)
+    folders: PermittedFolders | None = None
     headers: Mapping[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
     """The header with the last token that was read; empty before."""
     _due: float = field(default=0.0, init=False, repr=False, compare=False)
@@ -68,6 +71,7 @@ class TokenFile:
         extra: Mapping[str, Any],
         redact: Redactor,
         mask: Callable[[str], object],
+        folders: PermittedFolders | None = None,
     ) -> TokenFile | None:
         """Return the token file of a connection, or ``None`` if it has none. Does not read it.
 
@@ -87,7 +91,7 @@ class TokenFile:
                 f"The connection has a {field_name('password')} and a {field_name('token_file')}: leave one empty."
             )
         credential = service.credentials[0]
-        return cls(path, credential.header, credential.prefix, redact, mask)
+        return cls(path, credential.header, credential.prefix, redact, mask, folders)
 
     def is_due(self, rejected: Mapping[str, str] | None = None) -> bool:
         """Whether to :meth:`read` the file before a request.
@@ -123,8 +127,10 @@ class TokenFile:
         )
 
     def _token(self) -> str:
+        # Before each read, since a link may lead to another file by now, as Kubernetes lets it.
+        path = self.path if self.folders is None else self.folders.resolve("token_file", self.path)
         try:
-            with Path(self.path).open("rb") as file:
+            with open_regular_file(path) as file:
                 content = file.read(MAX_TOKEN_BYTES + 1)
         except FileNotFoundError:
             raise RayAgentConfigError(

@@ -1,4 +1,4 @@
-"""Proxies and CAs from the environment variables of the process.
+"""Proxies and CAs from the environment variables of the process, and the files for TLS.
 
 ``requests`` and ``httpx`` read different variables by different rules, and raise different errors for invalid values.
 Therefore this module reads them for both transports, instead of the libraries (``trust_env=False``).
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from airflow_provider_rayagent.client.errors import RayAgentConfigError
+from airflow_provider_rayagent.client.permitted_files import resolve
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.client.config import AgentConfig
@@ -24,10 +25,12 @@ class Environment(NamedTuple):
 
     :param verify: see :class:`AgentConfig`; the path may be a directory.
     :param proxies: by URL scheme of a request: URL of the proxy, an error if it is invalid, or ``None`` for no proxy.
+    :param client_cert: see :class:`AgentConfig`.
     """
 
     verify: bool | str
     proxies: dict[str, str | RayAgentConfigError | None]
+    client_cert: str | tuple[str, str] | None
 
     def proxy(self, url: str) -> str | None:
         """Return the URL of the proxy for a request, or ``None``.
@@ -43,15 +46,19 @@ class Environment(NamedTuple):
 def read_environment(config: AgentConfig) -> Environment:
     """Return the proxies and CAs for connections to an agent.
 
-    :raises RayAgentConfigError: if the file or directory with the CAs does not exist.
+    :raises RayAgentConfigError: if the file or directory with the CAs does not exist, or a file may not be opened.
     """
     host = urlsplit(config.base_url).netloc
-    return Environment(_verify(config), {scheme: _proxy(scheme, host) for scheme in ("http", "https")})
+    return Environment(
+        _verify(config), {scheme: _proxy(scheme, host) for scheme in ("http", "https")}, _client_cert(config)
+    )
 
 
 def _verify(config: AgentConfig) -> bool | str:
-    if config.verify is not True:
-        return config.verify
+    if isinstance(config.verify, str):
+        return resolve(config.tls_folders, "ca_bundle", config.verify)
+    if not config.verify:
+        return False
     name = next((name for name in CA_VARIABLES if os.environ.get(name)), None)
     if name is None:
         return True
@@ -59,6 +66,13 @@ def _verify(config: AgentConfig) -> bool | str:
     if config.base_url.startswith("https:") and not os.path.exists(path):  # noqa: PTH110
         raise RayAgentConfigError(f"The environment's {name} names a file that does not exist: {path}")
     return path
+
+
+def _client_cert(config: AgentConfig) -> str | tuple[str, str] | None:
+    if not isinstance(config.client_cert, tuple):
+        return config.client_cert and resolve(config.tls_folders, "client_cert", config.client_cert)
+    cert, key = config.client_cert
+    return resolve(config.tls_folders, "client_cert", cert), resolve(config.tls_folders, "client_key", key)
 
 
 def _proxy(scheme: str, host: str) -> str | RayAgentConfigError | None:

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from airflow_provider_rayagent.client.config import AgentConfig, read_config
 from airflow_provider_rayagent.client.errors import RayAgentConfigError
+from airflow_provider_rayagent.client.permitted_files import (
+    API_SERVER_FOLDERS,
+    FOLDERS,
+    SECTION,
+    TOKEN_FOLDERS,
+    PermittedFolders,
+)
 from airflow_provider_rayagent.client.plugins import validate_timeout_pair
+
+_API_SERVER = "airflow.api_fastapi.main"
+"""The module of the API server, which nothing else imports (``airflow/cli/commands/api_server_command.py``)."""
 
 
 def config_from_connection(connection: Any) -> AgentConfig:
@@ -27,6 +38,8 @@ def config_from_connection(connection: Any) -> AgentConfig:
         extra = None
     if not isinstance(extra, Mapping):
         raise RayAgentConfigError("The connection's extra must be a JSON object.")
+    # In the API server, those who edit connections can do what otherwise only the authors of DAGs can.
+    is_in_api_server = _API_SERVER in sys.modules
     config = read_config(
         host=connection.host,
         port=connection.port,
@@ -34,10 +47,21 @@ def config_from_connection(connection: Any) -> AgentConfig:
         token=connection.password,
         extra=extra,
         mask=mask_secret,
+        token_folders=permitted_folders(API_SERVER_FOLDERS if is_in_api_server else TOKEN_FOLDERS),
+        tls_folders=permitted_folders(API_SERVER_FOLDERS) if is_in_api_server else None,
     )
     for form in config.redact.forms:
         mask_secret(form)
     return config
+
+
+def permitted_folders(option: str) -> PermittedFolders:
+    """Return the folders that an option of Airflow names, separated by commas."""
+    from airflow.sdk.configuration import conf
+
+    value: str = conf.get(SECTION, option, fallback=FOLDERS[option]) or ""
+    paths = tuple(path for part in value.split(",") if (path := part.strip()))
+    return PermittedFolders(paths, f"[{SECTION}] {option}")
 
 
 def config_with_timeout(config: AgentConfig, timeout: object) -> AgentConfig:

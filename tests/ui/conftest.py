@@ -108,7 +108,15 @@ def agent(running_job: Job, watched_job: Job) -> Iterator[ScriptedAgent]:
 
 
 @pytest.fixture(scope="session")
-def server(agent: ScriptedAgent) -> Iterator[ApiServer]:
+def token_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The token of the agent, in the only folder from which the API server opens files."""
+    path = tmp_path_factory.mktemp("permitted") / "token"
+    path.write_text(TOKEN)
+    return path
+
+
+@pytest.fixture(scope="session")
+def server(agent: ScriptedAgent, token_file: Path) -> Iterator[ApiServer]:
     """An API server with connections to the agent, to nobody, with a wrong token, and of another type.
 
     Those of :data:`UNUSED` are for one test each, which needs answers that no other test has asked for.
@@ -119,6 +127,8 @@ def server(agent: ScriptedAgent) -> Iterator[ApiServer]:
         **dict.fromkeys(UNUSED, agents),
         "ray_dead": {**agents, "host": NO_AGENT},
         "ray_refused": {**agents, "password": "wrong-token"},
+        "ray_file": {"conn_type": "rayagent", "host": agent.url, "extra": {"token_file": __file__}},
+        "ray_permitted": {"conn_type": "rayagent", "host": agent.url, "extra": {"token_file": str(token_file)}},
         "ray_no_host": {"conn_type": "rayagent", "password": TOKEN},
         "web": {**agents, "conn_type": "http"},
     }
@@ -127,6 +137,9 @@ def server(agent: ScriptedAgent) -> Iterator[ApiServer]:
         # Airflow 3.2 makes everyone an admin of its simple auth manager, whatever the auth manager is.
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
         "AIRFLOW__FAB__UPDATE_FAB_PERMS": "True",
+        "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+        "AIRFLOW__RAYAGENT__TOKEN_FOLDERS": "/",
+        "AIRFLOW__RAYAGENT__API_SERVER_FOLDERS": str(token_file.parent),
         "AIRFLOW__API_AUTH__JWT_SECRET": "of-the-tests" * 6,
     }
     with api_server(connections=connections, settings=settings) as running:

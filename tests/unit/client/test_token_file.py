@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -377,33 +375,21 @@ def test_a_file_system_that_hangs_does_not_stop_the_event_loop(
     mounted: MountedToken, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reread_after(0.0, monkeypatch)
-    # Opening a FIFO waits until it has a writer.
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    done = threading.Event()
-
-    def release() -> None:
-        # Until the event loop has ended, since a thread of it may open the FIFO only now.
-        while not done.wait(0.01):
-            with contextlib.suppress(OSError):  # It has no reader.
-                os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+    answers = threading.Event()
 
     async def run() -> None:
         config = config_of(server, mounted.path)
-        async with AsyncAgent(config) as agent, AsyncAgent(config_of(server, fifo)) as other:
+        async with AsyncAgent(config) as agent, AsyncAgent(config_of(server, tmp_path / "other")) as other:
             await agent.send(GET_JOB)
             monkeypatch.setattr(aio, "READ_SECONDS", 0.1)
-            mounted.path.unlink()
-            mounted.path.symlink_to(fifo)
+            monkeypatch.setattr(credentials, "open_regular_file", lambda _: answers.wait())
             try:
                 await agent.send(GET_JOB, tries=1)
                 with pytest.raises(RayAgentConfigError, match="was not read within"):
                     await other.send(GET_JOB, tries=1)
             finally:
-                threading.Thread(target=release, daemon=True).start()
+                # Before the event loop ends, since it waits for its threads.
+                answers.set()
 
     with ScriptedAgent(Job(), token=OLD) as server:
-        try:
-            asyncio.run(run())
-        finally:
-            done.set()
+        asyncio.run(run())

@@ -1,0 +1,80 @@
+"""Which files may be opened because a connection names them.
+
+Whoever edits connections names any path and any host, which the content of a token file is sent to.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from airflow_provider_rayagent.client.errors import RayAgentConfigError
+from airflow_provider_rayagent.client.fields import field_name
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+SECTION = "rayagent"
+"""The provider's section of Airflow's configuration."""
+TOKEN_FOLDERS, API_SERVER_FOLDERS = "token_folders", "api_server_folders"
+FOLDERS = {TOKEN_FOLDERS: "/var/run/secrets, /run/secrets, /vault/secrets, /mnt/secrets-store", API_SERVER_FOLDERS: ""}
+"""The options with folders, and their defaults: where Kubernetes, Docker, Vault and the CSI driver mount secrets."""
+
+
+@dataclass(frozen=True)
+class PermittedFolders:
+    """The folders that the files must be in, at any depth.
+
+    :param paths: absolute paths.
+    :param option: the option of Airflow that names the folders, for messages.
+    """
+
+    paths: tuple[str, ...]
+    option: str
+
+    def resolve(self, field: str, path: str) -> str:
+        """Return the path without symbolic links.
+
+        :param field: the field of the connection that names the file.
+        :raises RayAgentConfigError: if the file is not in one of the folders, or a link leads out of them.
+        """
+        resolved = Path(os.path.realpath(path))
+        if not any(resolved.is_relative_to(os.path.realpath(folder)) for folder in self.paths):
+            # Whether there is such a file is not told.
+            where = f"one of {', '.join(self.paths)}" if self.paths else "a folder named there, and none is"
+            raise RayAgentConfigError(
+                f"The connection's {field_name(field)} may not be opened here: {path}. With Airflow's option "
+                f"{self.option}, it must be in {where}; links must not lead out of it."
+            )
+        return str(resolved)
+
+
+def resolve(folders: PermittedFolders | None, field: str, path: str) -> str:
+    """Return the path of a file that a library may open.
+
+    :param folders: where it must be; ``None``: anywhere.
+    :param field: the field of the connection that names the file.
+    :raises RayAgentConfigError: if the file is not permitted, or is a pipe or device, which could block the library.
+    """
+    if folders is None:
+        return path
+    resolved = folders.resolve(field, path)
+    if os.path.exists(resolved) and not (os.path.isfile(resolved) or os.path.isdir(resolved)):  # noqa: PTH110,PTH112,PTH113
+        raise RayAgentConfigError(f"The connection's {field_name(field)} is not a file: {path}.")
+    return resolved
+
+
+def open_regular_file(path: str) -> BinaryIO:
+    """Open a file for reading, unless it is a folder, pipe or device.
+
+    :raises OSError: if it cannot be opened, or is no regular file.
+    """
+    # Without O_NONBLOCK, to open a pipe that nobody writes to blocks for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(None, "not a regular file")
+    return os.fdopen(descriptor, "rb")
