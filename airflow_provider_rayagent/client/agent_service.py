@@ -19,7 +19,7 @@ from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
 from airflow_provider_rayagent.stream.events import decode_event
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from airflow_provider_rayagent.client.call import FileContent, Steps
     from airflow_provider_rayagent.client.service import ServiceName
@@ -176,6 +176,7 @@ class AgentService:
         job_id: JobId,
         job: Mapping[str, Any] | None = None,  # noqa: ARG002
         lines: int | None = None,  # noqa: ARG002
+        on_details: Callable[[Mapping[str, Any]], object] = bool,  # noqa: ARG002
     ) -> Steps:
         yield from ()
         return Call("GET", f"jobs/{job_id}/logs/", "text")

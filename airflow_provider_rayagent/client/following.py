@@ -206,7 +206,7 @@ class Following:
 
     def _open_whole_log(self, lines: int | None) -> Generator[Step, Any, None]:
         try:
-            call = yield from self._service.locate_log(self.job_id, self.job, lines)
+            call = yield from self._service.locate_log(self.job_id, self.job, lines, self._learn_secrets)
             if call is not None:
                 yield OpenLog(call)
         except RayAgentError as error:
@@ -246,14 +246,17 @@ class Following:
             self.on_status_failed(RayAgentResponseError(f"The details of job {self.job_id} have no status."))
             return
         self.error = None
-        if self.job is None:
-            self.redact.add(secrets_of(job))
+        self._learn_secrets(job)
         if self.job is None or self.job.get("status") != status:
             self._status_changes.append(JobStatusChanged(job))
         self.job = job
         terminal = jobs.has_ended(job)
         ended_ago = self._seconds_since_end(job) if terminal else 0.0
         self.tail.status_received(self.clock(), status, terminal=terminal, ended_ago=ended_ago)
+
+    def _learn_secrets(self, job: Mapping[str, Any]) -> None:
+        # From every answer, since another job can take the id of one that was deleted.
+        self.redact.add(secrets_of(job))
 
     def _seconds_since_end(self, job: Mapping[str, Any]) -> float:
         """Return how long ago the job ended, at least."""

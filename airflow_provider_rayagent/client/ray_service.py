@@ -218,9 +218,16 @@ class RayService:
     def run_debug_plugin_release(self, *_: Any, **__: Any) -> NoReturn:
         _no_plugins()
 
-    def locate_log(self, job_id: JobId, job: Mapping[str, Any] | None = None, lines: int | None = None) -> Steps:
+    def locate_log(
+        self,
+        job_id: JobId,
+        job: Mapping[str, Any] | None = None,
+        lines: int | None = None,
+        on_details: Callable[[Mapping[str, Any]], object] = bool,
+    ) -> Steps:
         if job is None or not (job.get("driver_node_id") or has_ended(job)):
             job = yield self.get_job(job_id)
+            on_details(job)
         return self.log_of(job_id, job, lines)
 
     def log_of(self, job_id: JobId, job: Mapping[str, Any], lines: int | None = None) -> Call | None:

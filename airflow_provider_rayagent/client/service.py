@@ -166,11 +166,18 @@ class Service(Protocol):
     def has_last_lines(self) -> bool:
         """Whether it gives the last lines of a log alone."""
 
-    def locate_log(self, job_id: JobId, job: Mapping[str, Any] | None = None, lines: int | None = None) -> Steps:
+    def locate_log(
+        self,
+        job_id: JobId,
+        job: Mapping[str, Any] | None = None,
+        lines: int | None = None,
+        on_details: Callable[[Mapping[str, Any]], object] = bool,
+    ) -> Steps:
         """Return the operation that finds the request for the whole log; its result is ``None`` if nothing is logged.
 
         :param job: the job's details, if they are known.
         :param lines: request only so many lines at the end of the log.
+        :param on_details: called with newer details, if they are requested.
         """
 
     def log_decoder(self, content_type: str) -> LogBodyDecoder:

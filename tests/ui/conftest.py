@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.scripted import Application, Job, ScriptedAgent
-from tests.stack.airflow import run_airflow
+from tests.stack.airflow import Json, run_airflow
 from tests.stack.api_server import ApiServer, api_server
 from tests.stack.processes import NO_AGENT
 from tests.stack.watch import wait_until
@@ -122,7 +122,7 @@ def server(agent: ScriptedAgent, token_file: Path) -> Iterator[ApiServer]:
     Those of :data:`UNUSED` are for one test each, which needs answers that no other test has asked for.
     """
     agents = {"conn_type": "rayagent", "host": agent.url, "password": TOKEN}
-    connections = {
+    connections: dict[str, Json] = {
         "ray_a": agents,
         **dict.fromkeys(UNUSED, agents),
         "ray_dead": {**agents, "host": NO_AGENT},

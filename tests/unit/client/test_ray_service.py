@@ -124,6 +124,14 @@ def test_a_job_without_a_node_is_looked_up_again_unless_it_has_ended() -> None:
     assert run(RAY.locate_log(JOB, {**pending, "status": "FAILED"})) == (None, [])
 
 
+def test_newer_details_are_told_since_they_may_have_other_secrets() -> None:
+    told: list[Any] = []
+    details = {"status": "RUNNING", "driver_node_id": NODE}
+    run(RAY.locate_log(JOB, {"status": "PENDING"}, on_details=told.append), details)
+    run(RAY.locate_log(JOB, details, on_details=told.append))
+    assert told == [details]
+
+
 @pytest.mark.parametrize("sources", [("websocket", "http"), ("http",)])
 def test_a_tail_has_no_stream_and_reads_the_log_at_an_interval_of_its_own(sources: Any) -> None:
     assert LOG_INTERVAL == 1.5
