@@ -14,7 +14,7 @@ from sqlalchemy import select
 from airflow_provider_rayagent.client.validation import JobId, is_job_id
 from airflow_provider_rayagent.tasks.starting import JOB_ID_KEY
 from airflow_provider_rayagent.ui.access import team_of_connection, team_of_dag
-from airflow_provider_rayagent.ui.task_links import TaskKey, is_derived_from, named_in
+from airflow_provider_rayagent.ui.task_links import TaskKey, is_derived_from, task_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,13 +23,16 @@ if TYPE_CHECKING:
 
 CONN_FIELD, JOB_FIELD = "rayagent_conn_id", "job_id"
 """Template fields of the operators and sensors of a job."""
+FOLLOWING = ("RayAgentJobSensor", "RayAgentRunPluginOperator")
+"""The classes whose task log has the log of any job that is their argument. A submit operator refuses that of another
+task, and the log of a stop operator does not have that of the job."""
 
 
 class TaskJob(NamedTuple):
     """The job of a task instance.
 
-    :param is_proven: whether the id is an argument of the task; otherwise :func:`belongs_to` must confirm it, since an
-        XCom can be changed by users.
+    :param is_proven: whether the task follows this job by its arguments, so that its log has the job's; otherwise
+        :func:`belongs_to` must confirm it, since parameters of a run and XComs come from users.
     """
 
     key: TaskKey
@@ -66,19 +69,27 @@ def find_task_job(key: TaskKey) -> TaskJob:
         job_id = str(_stored_job_id(key, session) or argument or "")
         if not is_job_id(job_id):
             raise HTTPException(404, "This task has no job yet.")
-        return TaskJob(key, ti.state, connection_id, JobId(job_id), is_proven=job_id == argument)
+        return TaskJob(key, ti.state, connection_id, JobId(job_id), ti.operator in FOLLOWING and job_id == argument)
 
 
 def belongs_to(task_job: TaskJob, job: Mapping[str, Any], namespace: str | None) -> bool:
-    """Whether a job is that of the task instance."""
-    if task_job.is_proven or named_in(job.get("metadata")) == task_job.key:
+    """Whether those who may read the log of the task instance may see the job.
+
+    It is the task's own, or that of another task of the DAG, such as one that a task stops.
+    """
+    if task_job.is_proven or is_derived_from(task_job.job_id, task_job.key, namespace):
         return True
-    return is_derived_from(task_job.job_id, task_job.key, namespace)
+    starter = task_of(task_job.job_id, job.get("metadata"), namespace)
+    return starter is not None and starter.dag_id == task_job.key.dag_id
 
 
-def _stored_job_id(key: TaskKey, session: Session) -> Any:
-    query = XComModel.get_many(
+def _stored_job_id(key: TaskKey, session: Session) -> str:
+    """Return the text in an XCom, in JSON or as it is.
+
+    It is not deserialized, since that imports the class that the value names (``airflow/serialization/serde.py``).
+    """
+    query: Any = XComModel.get_many(
         run_id=key.run_id, key=JOB_ID_KEY, task_ids=key.task_id, dag_ids=key.dag_id, map_indexes=key.map_index
     )
     found = session.scalars(query).first()
-    return None if found is None else XComModel.deserialize_value(found)
+    return found.value.strip('"') if found is not None and isinstance(found.value, str) else ""

@@ -20,7 +20,8 @@ from airflow_provider_rayagent.ui.task_links import TaskKey
 router = APIRouter(
     prefix="/api/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/{map_index}", default_response_class=JSONResponse
 )
-MapIndex = Annotated[int, Path(ge=-1)]
+MapIndex = Annotated[int, Path(ge=-1, lt=2**31)]
+"""An integer of 32 bits in the database."""
 _USE = ("cpu", "memory", "gpu", "node_counts")
 """The part of the cluster's resources that a user sees who may not read the connection."""
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_rayagent.tasks.job_origin import IDENTITY
 from tests.scripted import Application, Job, ScriptedAgent
 from tests.stack.airflow import Json, run_airflow
 from tests.stack.api_server import ApiServer, api_server
@@ -18,7 +20,7 @@ from tests.stack.watch import wait_until
 from tests.ui.stored_task import StoredTask, stored_task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import requests
 
@@ -33,10 +35,13 @@ FAB = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
 DAG_ID = "mine"
 DAG_FILE = f"""
 from airflow.sdk import DAG
+from airflow_provider_rayagent.operators.rayagent import RayAgentStopJobOperator, RayAgentSubmitJobOperator
 from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
 
 with DAG("{DAG_ID}", schedule=None):
     RayAgentJobSensor(task_id="follow", job_id="running", rayagent_conn_id="ray_a")
+    RayAgentSubmitJobOperator(task_id="submit", entrypoint="true", job_id="{{{{ params.job_id }}}}")
+    RayAgentStopJobOperator(task_id="stop", job_id="{{{{ params.job_id }}}}")
 """
 BASIC = [("can_read", "Website"), ("can_read", "Task Logs"), ("can_read", "Task Instances"), ("can_read", "DAG Runs")]
 ROLES = {
@@ -94,12 +99,13 @@ def agent(running_job: Job, watched_job: Job) -> Iterator[ScriptedAgent]:
         "message": f"Job entrypoint command failed with exit code 1: {SECRET}",
         "driver_exit_code": 1,
     }
+    of_earlier_run = dict(zip(IDENTITY, (DAG_ID, "earlier", "submit", "-1"), strict=True))
     with ScriptedAgent(
         running_job,
         Job(f"key {SECRET} {TOKEN}\n", "FAILED", "failed", details=secret, entrypoint=f"run {SECRET}"),
         Job("a\nb\n", job_id="succeeded"),
         Job(status="PENDING", job_id="waits"),
-        Job("c\n", "RUNNING", "stoppable"),
+        Job("c\n", "RUNNING", "stoppable", details={"metadata": of_earlier_run}),
         watched_job,
         applications=[Application("app"), Application("kept")],
         token=TOKEN,
@@ -157,6 +163,18 @@ def follower(server: ApiServer, tokens: dict[str, str | None]) -> StoredTask:
     task = stored_task(server, str(tokens["admin"]), DAG_ID, "follow")
     task.set("deferred", rayagent_conn_id="ray_a", job_id="running")
     return task
+
+
+@pytest.fixture
+def taking(follower: StoredTask) -> Callable[..., StoredTask]:
+    """Return a function that returns a task of the same run with a job that is an argument, an XCom, or both."""
+
+    def task_with(task_id: str, *, xcom: Any = None, **rendered: Any) -> StoredTask:
+        task = replace(follower, task_id=task_id)
+        task.set("failed", xcom=xcom, rayagent_conn_id="ray_a", **rendered)
+        return task
+
+    return task_with
 
 
 @pytest.fixture(scope="session")

@@ -14,16 +14,19 @@ if TYPE_CHECKING:
 SET = """
 import json, sys
 from airflow.models import TaskInstance
+from airflow.models.xcom import XComModel
 from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
-key, state, fields = json.loads(sys.argv[1])
+key, state, fields, job_id = json.loads(sys.argv[1])
 with create_session() as session:
     ti = session.scalars(select(TaskInstance).filter_by(**key)).one()
     ti.state = state
     if fields:
         session.merge(RenderedTaskInstanceFields(ti, render_templates=False, rendered_fields=fields))
+    if job_id is not None:
+        XComModel.set("job_id", job_id, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, serialize=False)
 """
 
 
@@ -36,10 +39,10 @@ class StoredTask:
     run_id: str
     task_id: str
 
-    def set(self, state: str, **rendered: Any) -> None:
-        """Store its state, and the values of its template fields."""
+    def set(self, state: str, *, xcom: Any = None, **rendered: Any) -> None:
+        """Store its state, the values of its template fields, and an XCom with the id of its job."""
         key = {"dag_id": self.dag_id, "run_id": self.run_id, "task_id": self.task_id}
-        arguments = [sys.executable, "-c", SET, json.dumps([key, state, rendered])]
+        arguments = [sys.executable, "-c", SET, json.dumps([key, state, rendered, xcom])]
         done = subprocess.run(
             arguments, env=self.server.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )

@@ -14,6 +14,8 @@ from tests.stack.watch import wait_until
 from tests.ui.conftest import DAG_ID, TOKEN, UNUSED, USERS, ask
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.scripted import ScriptedAgent
     from tests.stack.api_server import ApiServer
     from tests.ui.stored_task import StoredTask
@@ -111,8 +113,8 @@ def test_only_connections_that_the_user_may_read_are_listed(
     user: str, server: ApiServer, tokens: dict[str, str | None]
 ) -> None:
     answer = server.request("GET", "rayagent/api/connections", tokens[user]).json()
-    expected = sorted(["ray_a", *UNUSED, "ray_dead", "ray_no_host", "ray_refused"]) if user in CONNECTION else []
-    assert answer == {"connections": expected}
+    others = ("ray_dead", "ray_file", "ray_no_host", "ray_permitted", "ray_refused")
+    assert answer == {"connections": sorted(["ray_a", *UNUSED, *others]) if user in CONNECTION else []}
 
 
 def test_a_connection_of_another_type_is_not_used(
@@ -192,3 +194,42 @@ def test_the_tab_of_a_task_stops_its_job_for_those_who_may_edit_the_connection(
 ) -> None:
     details = ask(server, "GET", f"{follower.tab}/job", tokens[user]).json()
     assert (details["job_id"], details["connection_id"]) == ("running", connection)
+
+
+HOSTILE = {"__classname__": "antigravity.no_such", "__version__": 1, "__data__": {}}
+"""A value whose deserialization imports a module."""
+OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "an argument of a submit operator": ("submit", {"job_id": "running", "entrypoint": "true", "xcom": "running"}),
+    "an argument of a stop operator": ("stop", {"job_id": "running"}),
+    "an XCom": ("submit", {"job_id": None, "xcom": "running"}),
+    "an XCom in JSON": ("submit", {"job_id": None, "xcom": '"running"'}),
+    "an XCom that is an object": ("submit", {"job_id": None, "xcom": HOSTILE}),
+    "an XCom that is an object in JSON": ("submit", {"job_id": None, "xcom": json.dumps(HOSTILE)}),
+}
+"""Ways to name the job of another DAG."""
+
+
+@pytest.mark.parametrize("path", ["job", "job/log", "job/log/download", "cluster"])
+@pytest.mark.parametrize("way", OTHERS)
+def test_the_tab_of_a_task_shows_no_job_of_another_dag(
+    way: str, path: str, server: ApiServer, tokens: dict[str, str | None], taking: Callable[..., StoredTask]
+) -> None:
+    task_id, fields = OTHERS[way]
+    task = taking(task_id, **fields)
+    answer = ask(server, "GET", f"{task.tab}/{path}", tokens["viewer"])
+    assert answer.status_code == 404, answer.text
+
+
+def test_the_tab_of_a_task_shows_a_job_of_its_own_dag(
+    server: ApiServer, tokens: dict[str, str | None], taking: Callable[..., StoredTask]
+) -> None:
+    for task in (taking("submit", job_id=None, xcom="stoppable"), taking("stop", job_id="stoppable")):
+        assert ask(server, "GET", f"{task.tab}/job", tokens["viewer"]).json()["job_id"] == "stoppable"
+
+
+@pytest.mark.parametrize("number", [2**31, 2**70, -2])
+def test_a_map_index_that_no_task_has_is_refused(
+    number: int, server: ApiServer, tokens: dict[str, str | None], follower: StoredTask
+) -> None:
+    path = follower.tab.removesuffix("-1")
+    assert ask(server, "GET", f"{path}{number}/job", tokens["viewer"]).status_code == 422
