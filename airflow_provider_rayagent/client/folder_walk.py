@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.client.ignore_files import Pattern
 
+MAX_LINKED_FOLDERS = 1_000
+"""Symbolic links to folders that are followed: two in each folder double what there is to read with each level."""
+
 
 class Entry(NamedTuple):
     """A file or an empty folder to be packed.
@@ -33,18 +36,32 @@ class Entry(NamedTuple):
         return self.name.endswith("/")
 
 
+class _Found(NamedTuple):
+    """What a folder contains.
+
+    :param is_folder: whether it is a folder or a link to one; so for files.
+    """
+
+    name: str
+    is_link: bool
+    is_folder: bool
+    is_file: bool
+
+
 class _Level(NamedTuple):
     """A folder that is being walked.
 
+    :param path: resolved.
     :param name: as in :class:`Entry`; ``""`` for the top folder.
     :param identity: device and inode.
     :param entries: those that are left, the next one at the end.
     """
 
+    path: Path
     name: str
     identity: tuple[int, int]
     rules: IgnoreRules
-    entries: list[os.DirEntry[str]]
+    entries: list[_Found]
 
 
 def walk(folder: Path, *, root: Path | None, excludes: tuple[Pattern, ...] = ()) -> Iterator[Entry]:
@@ -57,9 +74,11 @@ def walk(folder: Path, *, root: Path | None, excludes: tuple[Pattern, ...] = ())
     :param root: symbolic links must lead to a place in this folder; ``None``: to anywhere.
     :param excludes: see :class:`.IgnoreRules`.
     :raises RayAgentInputError: if a folder cannot be read; for a symbolic link that leads out of ``root``, to nothing
-        or in a circle; for a name that is not UTF-8 or that Ray does not unpack.
+        or in a circle; for more than :data:`MAX_LINKED_FOLDERS`; for a name that is not UTF-8 or that Ray does not
+        unpack.
     """
-    levels = [_enter(folder, "", IgnoreRules(excludes=excludes), ())]
+    levels = [_enter(folder, "", IgnoreRules.above(folder, root, excludes), (), root)]
+    linked = 0
     while levels:
         level = levels[-1]
         if not level.entries:
@@ -67,17 +86,44 @@ def walk(folder: Path, *, root: Path | None, excludes: tuple[Pattern, ...] = ())
             continue
         entry = level.entries.pop()
         name = level.name + entry.name
-        is_folder = _is_folder(entry)
-        if level.rules.ignores(name, is_folder=is_folder):
+        if level.rules.ignores(name, is_folder=entry.is_folder):
             continue
         _validate_name(name)
-        path = _follow(entry, name, root) if entry.is_symlink() else Path(entry.path)
-        if is_folder:
-            levels.append(_enter(path, f"{name}/", level.rules, levels))
+        path = level.path / entry.name
+        if entry.is_link:
+            path = _follow(path, name, root)
+            linked += entry.is_folder
+            if linked > MAX_LINKED_FOLDERS:
+                raise _refused(name, f"is one of more than {MAX_LINKED_FOLDERS:,} symbolic links to folders")
+        if entry.is_folder:
+            levels.append(_enter(path, f"{name}/", level.rules, levels, root))
             if not levels[-1].entries:
                 yield Entry(f"{name}/", path)
-        elif entry.is_file():
+        elif entry.is_file:
             yield Entry(name, path)
+
+
+def open_resolved(path: Path, root: Path | None) -> int:
+    """Open a file or folder that :func:`walk` has found for reading; return its descriptor.
+
+    Not by its path alone: a link may have taken the place of the file or of a folder above it, and lead out of
+    ``root``.
+
+    :param path: a resolved path.
+    :raises OSError: if it cannot be opened, or is a link by now.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    if root is None:
+        return os.open(path, flags)
+    root = root.resolve()
+    descriptor = os.open(root, flags)
+    for part in path.relative_to(root).parts:
+        above = descriptor
+        try:
+            descriptor = os.open(part, flags, dir_fd=above)
+        finally:
+            os.close(above)
+    return descriptor
 
 
 def unreadable(name: str, error: OSError) -> RayAgentInputError:
@@ -88,37 +134,42 @@ def unreadable(name: str, error: OSError) -> RayAgentInputError:
     return _refused(name, f"cannot be read: {reason(error)}")
 
 
-def _enter(path: Path, name: str, rules: IgnoreRules, levels: Sequence[_Level]) -> _Level:
+def _enter(path: Path, name: str, rules: IgnoreRules, levels: Sequence[_Level], root: Path | None) -> _Level:
     """Read a folder.
 
     :param rules: those for the folder itself.
     :param levels: the folders above it.
     """
     try:
-        status = path.stat()
-        with os.scandir(path) as found:
-            entries = sorted(found, key=lambda entry: entry.name, reverse=True)
+        descriptor = open_resolved(path, root)
+        try:
+            status = os.fstat(descriptor)
+            with os.scandir(descriptor) as found:
+                entries = sorted(map(_found, found), reverse=True)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise unreadable(name or ".", error) from None
     identity = (status.st_dev, status.st_ino)
     if any(level.identity == identity for level in levels):
         raise _refused(name, "is a symbolic link to a folder that it is in")
-    return _Level(name, identity, rules.read(path, name), entries)
+    return _Level(path, name, identity, rules.read(path, name), entries)
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _found(entry: os.DirEntry[str]) -> _Found:
     try:
-        return entry.is_dir()
+        return _Found(entry.name, entry.is_symlink(), entry.is_dir(), entry.is_file())
     except OSError:  # A symbolic link that cannot be followed; it may be ignored.
-        return False
+        return _Found(entry.name, is_link=True, is_folder=False, is_file=False)
 
 
-def _follow(entry: os.DirEntry[str], name: str, root: Path | None) -> Path:
-    target = Path(os.path.realpath(entry.path))
+def _follow(path: Path, name: str, root: Path | None) -> Path:
+    """Return where a symbolic link leads."""
+    target = Path(os.path.realpath(path))
     if not is_inside(target, root):
         raise _refused(name, f"is a symbolic link that leads out of {root}")
     try:
-        entry.stat()
+        path.stat()
     except FileNotFoundError:
         raise _refused(name, "is a symbolic link to a file that does not exist") from None
     except OSError as error:

@@ -6,6 +6,7 @@ Not by means of pathspec, which matches only paths of files: asked for a folder,
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-IGNORE_FILES = (".gitignore", ".rayignore")
+GITIGNORE = ".gitignore"
+IGNORE_FILES = (GITIGNORE, ".rayignore")
 """Read in each folder, in this order: the patterns of ``.rayignore`` take precedence."""
 ALWAYS_IGNORED = frozenset(
     (
@@ -55,19 +57,42 @@ class Pattern(NamedTuple):
 
 
 class IgnoreRules(NamedTuple):
-    """The patterns for the entries of a folder: those of the folder itself and of the folders above it.
+    """The patterns for the entries of a folder: those of the folder itself and of those above it.
 
     As in git, the patterns of the deepest folder take precedence, and in a folder the last one that matches. A folder
     that is ignored must not be read, so that nothing in it can be included again.
 
-    :param levels: the path of each folder that has patterns, with a slash at the end, and its patterns in order of
-        precedence; the deepest folder first.
+    :param levels: the path of each folder that has patterns, relative to the top of the repository and with a slash at
+        the end, and its patterns in order of precedence; the deepest folder first.
     :param excludes: further patterns, relative to the top folder and in order of precedence. As in Ray, they cannot
         include what the others ignore, nor the others what these exclude.
     """
 
     levels: tuple[tuple[str, tuple[Pattern, ...]], ...] = ()
     excludes: tuple[Pattern, ...] = ()
+    base: str = ""
+    """The path of the top folder in the repository, with a slash at the end."""
+
+    @classmethod
+    def above(cls, folder: Path, root: Path | None, excludes: tuple[Pattern, ...] = ()) -> IgnoreRules:
+        """Return the rules for a top folder: the ``.gitignore`` files above it, up to the top of its repository.
+
+        :param folder: a resolved path.
+        :param root: where to end if it is in no repository, such as a copy of one; ``None``: at the folder.
+        :param excludes: see :class:`IgnoreRules`.
+        :raises RayAgentInputError: if an ignore file cannot be read, or has a pattern that is not valid.
+        """
+        folders = (folder, *folder.parents)
+        top = next((each for each in folders if os.path.lexists(each / ".git")), root and root.resolve())
+        if top not in folders:
+            top = folder
+        above = folders[1 : folders.index(top) + 1]
+        levels = []
+        for each in above:
+            patterns = _read(each / GITIGNORE, str(each / GITIGNORE))
+            if patterns:
+                levels.append((_prefix(each, top), tuple(reversed(patterns))))
+        return cls(tuple(levels), excludes, _prefix(folder, top))
 
     def read(self, folder: Path, path: str) -> IgnoreRules:
         """Return the rules for the entries of a folder, given those for the folder itself.
@@ -75,8 +100,11 @@ class IgnoreRules(NamedTuple):
         :param path: of the folder in the package, with a slash at the end; ``""`` for the top folder.
         :raises RayAgentInputError: if an ignore file cannot be read, or has a pattern that is not valid.
         """
-        patterns = [pattern for name in IGNORE_FILES for pattern in _read(folder / name, path + name)]
-        return self._replace(levels=((path, tuple(reversed(patterns))), *self.levels)) if patterns else self
+        patterns = [
+            pattern for name in IGNORE_FILES for pattern in _read(folder / name, f"{path}{name} of the working_dir")
+        ]
+        level = (self.base + path, tuple(reversed(patterns)))
+        return self._replace(levels=(level, *self.levels)) if patterns else self
 
     def ignores(self, path: str, *, is_folder: bool) -> bool:
         """Return whether an entry is left out.
@@ -85,6 +113,7 @@ class IgnoreRules(NamedTuple):
         """
         if path.rpartition("/")[2] in ALWAYS_IGNORED or _decision(self.excludes, path, is_folder=is_folder):
             return True
+        path = self.base + path
         decisions = (_decision(patterns, path[len(prefix) :], is_folder=is_folder) for prefix, patterns in self.levels)
         return next((decision for decision in decisions if decision is not None), False)
 
@@ -149,17 +178,25 @@ def _to_regex(found: re.Match[str]) -> str:
     return f"(?!/)[{'^' * bool(found['negation'])}{chars}]"
 
 
+def _prefix(folder: Path, top: Path) -> str:
+    return "" if folder == top else f"{folder.relative_to(top).as_posix()}/"
+
+
 def _read(file: Path, name: str) -> list[Pattern]:
-    shown_name = sanitize(name, length=200)
+    """Return the patterns of a file; none if there is no such file.
+
+    :param name: its name in messages.
+    """
+    shown_name = sanitize(name, length=300)
     try:
         if not file.is_file():
             return []
         content = file.read_bytes()
     except OSError as error:
-        raise working_dir_error(f"{shown_name} of the working_dir cannot be read: {error.strerror}.") from None
+        raise working_dir_error(f"{shown_name} cannot be read: {error.strerror}.") from None
     # Not splitlines(), which splits at more characters than git does.
     lines = content.decode("utf-8-sig", "surrogateescape").split("\n")
-    return _parse_all((line.removesuffix("\r") for line in lines), f"{shown_name} of the working_dir")
+    return _parse_all((line.removesuffix("\r") for line in lines), shown_name)
 
 
 def _parse_all(lines: Iterable[str], where: str) -> list[Pattern]:

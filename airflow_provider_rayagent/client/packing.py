@@ -14,8 +14,9 @@ from operator import itemgetter
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from airflow_provider_rayagent.client.errors import RayAgentInputError, working_dir_error
-from airflow_provider_rayagent.client.folder_walk import Entry, unreadable, walk
+from airflow_provider_rayagent.client.folder_walk import Entry, open_resolved, unreadable, walk
 from airflow_provider_rayagent.client.ignore_files import parse_excludes
+from airflow_provider_rayagent.client.working_dir import is_inside
 from airflow_provider_rayagent.text.sanitization import sanitize
 
 if TYPE_CHECKING:
@@ -65,16 +66,19 @@ def pack(path: Path, *, root: Path | None, excludes: object = None) -> Iterator[
     from what is written to the package, so that they match it even if a file changes meanwhile.
 
     :param path: a resolved path, as :func:`.find_working_dir` returns it.
-    :param root: as in :func:`.walk`.
+    :param root: folder that has the path in it, see :func:`.walk`; ``None``: anything may be packed.
     :param excludes: those of a runtime environment; see :func:`.parse_excludes`.
     :raises RayAgentInputError: if there is nothing to pack, if a file cannot be read or packed (:func:`.walk`), if the
         package exceeds :data:`MAX_BYTES` or :data:`MAX_FILES`, or if ``excludes`` is not valid or is for a .zip file.
     :raises OSError: if the package cannot be written to the folder for temporary files.
     """
     patterns = parse_excludes(excludes)
+    if not is_inside(path, root):
+        raise working_dir_error(f"The working_dir {_shown(path)} is outside of {root}.")
     # It has no name, so that the system deletes it even if the process is killed.
     with tempfile.TemporaryFile() as file:
-        digest, files = _pack_folder(path, root, patterns, file) if path.is_dir() else _copy_zip(path, patterns, file)
+        pack_into = _pack_folder if path.is_dir() else _copy_zip
+        digest, files = pack_into(path, root, patterns, file)
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
         yield Package(f"rayagent_{digest}.zip", size, files, file)
@@ -83,8 +87,9 @@ def pack(path: Path, *, root: Path | None, excludes: object = None) -> Iterator[
 class _Writer:
     """Writes the package of a folder."""
 
-    def __init__(self, file: IO[bytes], archive: zipfile.ZipFile) -> None:
+    def __init__(self, file: IO[bytes], archive: zipfile.ZipFile, root: Path | None) -> None:
         self._file = file
+        self._root = root
         self._archive = archive
         self._digest = hashlib.sha256()
         self.entries = 0
@@ -118,7 +123,7 @@ class _Writer:
         self._digest.update(name)
 
     def _write_file(self, entry: Entry, info: zipfile.ZipInfo, update: Callable[[bytes], object]) -> None:
-        with _open(entry.path, entry.name) as source:
+        with _open(entry.path, entry.name, self._root) as source:
             status = os.fstat(source.fileno())
             info.external_attr = (stat.S_IFREG | (0o755 if status.st_mode & stat.S_IXUSR else 0o644)) << 16
             info.file_size = status.st_size  # By this, zipfile chooses the format of the header.
@@ -133,7 +138,7 @@ class _Writer:
 def _pack_folder(folder: Path, root: Path | None, excludes: tuple[Pattern, ...], file: IO[bytes]) -> tuple[str, int]:
     """Write the package of a folder. Return the digest and the number of files."""
     with zipfile.ZipFile(file, "w") as archive:
-        writer = _Writer(file, archive)
+        writer = _Writer(file, archive, root)
         for entry in walk(folder, root=root, excludes=excludes):
             if writer.entries == MAX_FILES:
                 raise working_dir_error(
@@ -150,7 +155,7 @@ def _pack_folder(folder: Path, root: Path | None, excludes: tuple[Pattern, ...],
     return writer.digest, writer.files
 
 
-def _copy_zip(path: Path, excludes: tuple[Pattern, ...], file: IO[bytes]) -> tuple[str, int]:
+def _copy_zip(path: Path, root: Path | None, excludes: tuple[Pattern, ...], file: IO[bytes]) -> tuple[str, int]:
     """Copy a .zip file. Return the digest and the number of files."""
     if excludes:
         # Ray ignores them, and a file that must not be on the cluster would be.
@@ -159,7 +164,7 @@ def _copy_zip(path: Path, excludes: tuple[Pattern, ...], file: IO[bytes]) -> tup
             "or a .zip file without these files."
         )
     digest = hashlib.sha256()
-    with _open(path, path.name) as source:
+    with _open(path, path.name, root) as source:
         size = os.fstat(source.fileno()).st_size
         if size > MAX_BYTES:
             raise working_dir_error(
@@ -194,9 +199,9 @@ def _folder_too_large(folder: Path, root: Path | None, excludes: tuple[Pattern, 
     )
 
 
-def _open(path: Path, name: str) -> IO[bytes]:
+def _open(path: Path, name: str, root: Path | None) -> IO[bytes]:
     try:
-        return path.open("rb")
+        return os.fdopen(open_resolved(path, root), "rb")
     except OSError as error:
         raise unreadable(name, error) from None
 

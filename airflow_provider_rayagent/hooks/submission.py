@@ -113,7 +113,8 @@ class SubmissionMethods:
         The URI is the ``working_dir`` of a runtime environment. Use it within ten minutes: Ray may delete a package
         that no job uses.
 
-        :param path: the folder. Files that its ``.gitignore`` and ``.rayignore`` name are left out.
+        :param path: the folder. Files that its ``.gitignore`` and ``.rayignore`` name are left out, and those that a
+            ``.gitignore`` above it in its repository or in ``root`` names.
         :param root: folder that no symbolic link may leave; ``None``: links may point anywhere.
         :param excludes: further patterns of files to leave out, as in a ``.gitignore`` in the folder, like ``excludes``
             of Ray's runtime environment. A zip file takes none.

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_rayagent.client import packing
 from airflow_provider_rayagent.client.errors import RayAgentInputError
-from airflow_provider_rayagent.client.folder_walk import walk
+from airflow_provider_rayagent.client.folder_walk import MAX_LINKED_FOLDERS, walk
+from airflow_provider_rayagent.client.packing import pack
 from tests.unit.client.trees import names_in, plant
 
 if TYPE_CHECKING:
@@ -222,3 +224,45 @@ def test_excludes_leave_out_more_as_in_ray(tmp_path: Path, excludes: list[str], 
     assert found == packed
     by_ray = packed_by_ray(folder, tmp_path / "ray.zip", excludes)
     assert {name for name in by_ray if not name.endswith(("ignore", "/"))} == packed
+
+
+def test_two_links_to_folders_in_each_folder_are_soon_refused(tmp_path: Path) -> None:
+    tree = {f"{level}/{name}": f"->../{level + 1}" for level in range(40) for name in "ab"}
+    folder = plant(tmp_path, {**tree, "40/": ""})
+    with pytest.raises(
+        RayAgentInputError, match=f"is one of more than {MAX_LINKED_FOLDERS:,} symbolic links to folders"
+    ):
+        names_in(folder / "0", root=folder)
+
+
+@pytest.mark.parametrize("swapped", ["x/a/secret", "x/a", "x"])
+def test_what_becomes_a_link_while_it_is_packed_is_not_read(
+    tmp_path: Path, swapped: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside = plant(tmp_path / "outside", {"x/a/secret": "s3cret"})
+    root = plant(tmp_path / "bundle", {"x/a/secret": "public"})
+
+    def swap(*arguments: Any, **options: Any) -> Any:
+        for entry in walk(*arguments, **options):
+            (root / swapped).rename(tmp_path / "before")
+            (root / swapped).symlink_to(outside / swapped)
+            yield entry
+
+    monkeypatch.setattr(packing, "walk", swap)
+    with (
+        pytest.raises(RayAgentInputError, match="a/secret of the working_dir cannot be read"),
+        pack(root / "x", root=root),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("swapped", ["x/a", "x"])
+def test_a_folder_that_becomes_a_link_is_not_listed(tmp_path: Path, swapped: str) -> None:
+    outside = plant(tmp_path / "outside", {"x/a/secret": ""})
+    root = plant(tmp_path / "bundle", {"x/0": "", "x/a/b": ""})
+    entries = walk(root / "x", root=root)
+    assert next(entries).name == "0"
+    (root / swapped).rename(tmp_path / "before")
+    (root / swapped).symlink_to(outside / swapped)
+    with pytest.raises(RayAgentInputError, match="a/ of the working_dir cannot be read"):
+        next(entries)

@@ -71,9 +71,32 @@ def test_repositories_environments_and_caches_cannot_be_included_again(tmp_path:
     assert names_in(plant(tmp_path / "x", tree)) == [".rayignore", "a/.git_"]
 
 
-def test_the_ignore_files_above_the_working_dir_do_not_apply(tmp_path: Path) -> None:
-    folder = plant(tmp_path, {".gitignore": "a\n", "x/a": ""})
-    assert names_in(folder / "x", root=folder) == ["a"]
+TREE = {".gitignore": "a\n/dags/job/b\n/c\n", ".rayignore": "d\n", "dags/.gitignore": "!a\n/job/e/\n"}
+FILES = {f"dags/job/{name}": "" for name in ("a", "b", "c", "d", "e/f", "g/a")}
+
+
+@pytest.mark.parametrize("top", ["repository", "bundle"])
+def test_the_gitignore_files_above_the_working_dir_apply(tmp_path: Path, top: str) -> None:
+    """Up to the top of the repository, or of the bundle if that is none."""
+    plant(tmp_path, {".gitignore": "*\n"})
+    folder = plant(tmp_path / "x", TREE | FILES | ({".git/config": ""} if top == "repository" else {}))
+    root = folder if top == "bundle" else folder / "dags"
+    assert names_in(folder / "dags/job", root=root) == ["a", "c", "d", "g/a"]
+    expected = {"repository": ["b", "c", "d", "e/f"], "bundle": ["a", "b", "c", "d", "e/f", "g/a"]}[top]
+    (folder / "dags/.gitignore").write_text("")
+    (folder / ".gitignore").write_text("a\n" if top == "repository" else "")
+    assert names_in(folder / "dags/job", root=root) == expected
+
+
+def test_a_working_dir_that_is_a_repository_has_the_patterns_of_its_own(tmp_path: Path) -> None:
+    folder = plant(tmp_path, {".gitignore": "*\n", ".git/config": "", "x/.git": "gitdir: elsewhere", "x/a": ""}) / "x"
+    assert names_in(folder, root=tmp_path) == ["a"]
+
+
+def test_a_pattern_above_the_working_dir_that_is_not_valid_is_refused(tmp_path: Path) -> None:
+    folder = plant(tmp_path, {".gitignore": "[z-a]\n", "x/a": ""})
+    with pytest.raises(RayAgentInputError, match=rf"A pattern in {folder}/\.gitignore is not valid"):
+        names_in(folder / "x", root=folder)
 
 
 @pytest.mark.parametrize(
@@ -151,6 +174,10 @@ def test_random_folders_are_read_as_by_git(tmp_path: Path, seed: int) -> None:
     grow(folder, random.Random(seed), 3)
     subprocess.run(["git", "init", "--quiet", folder], check=True)
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-per-directory=.gitignore"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, check=True)
-    expected = {name for name in done.stdout.decode().split("\0") if name}
-    assert {name for name in names_in(folder) if not name.endswith("/")} == expected
+    # A folder that is ignored itself can be a working_dir, but git lists nothing in it.
+    below = [each for each in folder.rglob("*/") if each.is_dir() and ".git" not in each.parts]
+    inner = [each for each in below if subprocess.run(["git", "check-ignore", "-q", each], cwd=folder).returncode]
+    for each in (folder, *inner[:2]):
+        done = subprocess.run(command, cwd=each, capture_output=True, check=True)
+        expected = {name for name in done.stdout.decode().split("\0") if name}
+        assert {name for name in names_in(each, root=folder) if not name.endswith("/")} == expected
