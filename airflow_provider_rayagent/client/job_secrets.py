@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,5 +38,16 @@ def secrets_of(job: Mapping[str, Any]) -> list[str]:
 
 
 def secret_values(env_vars: Mapping[str, str]) -> list[str]:
-    """Return the values of environment variables that are masked: those that are not parts of ordinary words."""
-    return [value for value in env_vars.values() if len(value) >= MIN_SECRET and value.lower() != "false"]
+    """Return the values of environment variables that are masked: those that are not parts of ordinary words.
+
+    Of a URI, such as that of an Airflow connection, its password is masked on its own as well.
+    """
+    values = [part for value in env_vars.values() for part in (value, _password(value))]
+    return [value for value in values if len(value) >= MIN_SECRET and value.lower() != "false"]
+
+
+def _password(value: str) -> str:
+    try:
+        return unquote(urlsplit(value).password or "")
+    except ValueError:  # It is no URI.
+        return ""

@@ -117,6 +117,13 @@ class RayAgentSubmitJobOperator(RayAgentJobStartingOperator):
         self.entrypoint_resources = entrypoint_resources
         self.wait_for_scale_up = wait_for_scale_up
 
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """Return the operator with some arguments, to be mapped over others."""
+        from airflow_provider_rayagent.tasks.mapped_env_vars import HidingPartial
+
+        return HidingPartial.of(super().partial(**kwargs))
+
     @property
     def runtime_env(self) -> Any:
         """The runtime environment, with ``***`` for the values of its ``env_vars``: Airflow stores and shows it."""
@@ -124,8 +131,9 @@ class RayAgentSubmitJobOperator(RayAgentJobStartingOperator):
 
     @runtime_env.setter
     def runtime_env(self, value: Any) -> None:
-        self._env_vars, self._runtime_env = self._env_vars.hide(value, rendered=self._is_rendered)
         self._given_runtime_env = id(value)
+        value = getattr(value, "hidden_runtime_env", value)
+        self._env_vars, self._runtime_env = self._env_vars.hide(value, rendered=self._is_rendered)
 
     def _do_render_template_fields(
         self,

@@ -98,6 +98,20 @@ def test_the_values_of_the_named_variables_are_secret_and_no_others() -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "password"),
+    [
+        ("postgres://ada:s3cret%2Fword@db:5432/x?sslmode=require", "s3cret/word"),
+        ("https://:s3cret-word@host", "s3cret-word"),
+        ("postgres://ada@db/x", None),
+        ("http://[not a uri", None),
+        ("postgres://ada:1234@db/x", None),
+    ],
+)
+def test_the_password_in_a_uri_is_secret_on_its_own(value: str, password: str | None) -> None:
+    assert secret_values({"DATABASE_URL": value}) == [value, *([password] if password else [])]
+
+
+@pytest.mark.parametrize(
     "job",
     [
         {},
