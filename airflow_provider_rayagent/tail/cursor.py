@@ -14,6 +14,8 @@ Joining = Literal["unknown", "raw", "lines"]
 
 KNOWN_CHARS = 4_096
 """Length of :attr:`Replay.known`."""
+RECENT_CHARS = 32_768
+"""Length of :attr:`Replay.recent`. A triggerer holds them for each job with a long log."""
 _DIGEST_BYTES = 16
 _MARK_RATIO = 8
 
@@ -112,14 +114,24 @@ class Replay:
         """Number of characters read so far, including those held back."""
         self.recognized = False
         """Whether at least one prefix matched its digest."""
-        self.known = ""
-        """The last characters of the forwarded part that was read."""
+        self._recent: list[str] = []
+        self._recent_chars = 0
         self._hashed = 0
 
     @property
     def behind(self) -> int:
         """Number of characters to read before new text starts."""
         return max(self._cursor.chars - self.chars, 0)
+
+    @property
+    def recent(self) -> str:
+        """The last characters of the forwarded part that was read."""
+        return "".join(self._recent)[-RECENT_CHARS:]
+
+    @property
+    def known(self) -> str:
+        """The last of these, by which the position is found in the last lines of the log."""
+        return self.recent[-KNOWN_CHARS:]
 
     def covers(self, cursor: Cursor) -> bool:
         """Whether exactly the part that this cursor marks was read."""
@@ -129,7 +141,8 @@ class Replay:
         """Return a replay that continues right after the forwarded part, all of which was read."""
         other = Replay(self._cursor)
         other._hash, other._hashed, other._expected = self._hash.copy(), self._hashed, []
-        other.chars, other.known, other.recognized = self._hashed, self.known, True
+        other._recent, other._recent_chars = [self.recent], len(self.recent)
+        other.chars, other.recognized = self._hashed, True
         return other
 
     def feed(self, text: str) -> str:
@@ -166,4 +179,9 @@ class Replay:
     def _update(self, text: str) -> None:
         self._hash.update(text.encode("utf-8", "surrogatepass"))
         self._hashed += len(text)
-        self.known = text[-KNOWN_CHARS:] if len(text) >= KNOWN_CHARS else (self.known + text)[-KNOWN_CHARS:]
+        self._recent.append(text[-RECENT_CHARS:])
+        self._recent_chars += len(self._recent[-1])
+        # Rarely, since it copies them.
+        if self._recent_chars > 2 * RECENT_CHARS:
+            self._recent = [self.recent]
+            self._recent_chars = len(self._recent[0])

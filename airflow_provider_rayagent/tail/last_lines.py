@@ -25,13 +25,14 @@ class LastLines:
     """Finds the forwarded position in the last lines of the log.
 
     These begin somewhere in the log, so the position is where the last characters of the forwarded part are. If they
-    are not there, or more than once, only the whole log can tell.
+    are not there, or more than once, or follow other text, only the whole log can tell: a job may have printed the same
+    block again after many other lines.
 
-    :param known: the last characters of the forwarded part.
+    :param replay: has read the forwarded part.
     """
 
-    def __init__(self, known: str) -> None:
-        self._known = known
+    def __init__(self, replay: Replay) -> None:
+        self._recent, self._known = replay.recent, replay.known
         self._parts: list[str] = []
         self._chars = 0
 
@@ -47,16 +48,19 @@ class LastLines:
         found = text.find(self._known)
         if found < 0 or text.find(self._known, found + 1) >= 0:
             return None
+        compared = min(found, len(self._recent) - len(self._known))
+        if not self._recent.endswith(text[found - compared : found] + self._known):
+            return None
         return text[found + len(self._known) :]
 
 
 class LastLinesPolicy:
     """Decides whether the next reading of the log needs only its last lines, and how many.
 
-    The known characters prove the position only if their place is among these lines. A log that repeats a long block
-    has them again at the end of the new one, and if that is all that was requested, nothing tells the two apart. So
-    the lines have to outnumber the new ones. A block most likely comes as fast as the one before, also after a pause,
-    and the pace of that one is remembered.
+    The known characters, and what precedes them, prove the position only if its place is among these lines. A log that
+    repeats a long block has them again at the end of the new one, and if that is all that was requested, nothing tells
+    the two apart. So the lines have to outnumber the new ones. A block most likely comes as fast as the one before,
+    also after a pause, and the pace of that one is remembered.
 
     :param interval: seconds between two readings.
     """

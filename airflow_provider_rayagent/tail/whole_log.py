@@ -79,7 +79,7 @@ class WholeLog:
         if found is None:
             return do.OpenWholeLog()
         self._replay, lines = found
-        self.last_lines = LastLines(self._replay.known)
+        self.last_lines = LastLines(self._replay)
         return do.OpenWholeLog(lines)
 
     def opened(self, new_reader: Callable[[Replay | None], TextReader]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from airflow_provider_rayagent.tail import cursor, last_lines
-from airflow_provider_rayagent.tail.cursor import Cursor, Replay
+from airflow_provider_rayagent.tail.cursor import KNOWN_CHARS, Cursor, Replay
 from airflow_provider_rayagent.tail.items import LogRewritten
 from airflow_provider_rayagent.tail.last_lines import LastLines, LastLinesPolicy
 from tests.level import by_level, seeded, seeds
@@ -34,6 +34,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(last_lines, "MAX_LINES", 80)
     monkeypatch.setattr(last_lines, "MAX_CHARS", 600)
     monkeypatch.setattr(cursor, "KNOWN_CHARS", 24)
+    monkeypatch.setattr(cursor, "RECENT_CHARS", 120)
     monkeypatch.setattr(worlds, "_stages", many_stages)
 
 
@@ -122,6 +123,27 @@ def test_a_rewritten_log_is_noticed_at_the_latest_after_the_jobs_end() -> None:
         history = replace(history, text=f"\u00a7{history.text}", rewritten=f"\u00b6{rewritten}", late=0.0, text_cut=0.0)
         history = replace(history, text_fails=0.0, growth="steady", duration=20.0)
         assert complaint_about_rewriting(World(history, last_lines=True).run()) == "", f"{seeded(seed)}: {history}"
+
+
+@pytest.mark.parametrize("after", ["", "then\n" * 3])
+@pytest.mark.parametrize("burst", [250, 1_000, 5_000])
+def test_a_block_that_is_written_again_after_a_burst_hides_nothing(
+    burst: int, after: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = "".join(f"| loss of layer {number:3} | 0.25 | 0.125 | 0.0625 | 0.03125 |\n" for number in range(90))
+    assert len(table) > KNOWN_CHARS
+    begin = "".join(f"line {number} of the beginning\n" for number in range(6_000)) + table
+    lines = "".join(f"{number} of the burst\n" for number in range(burst)) + table + after
+    end = [f"{number} of the end\n" for number in range(9)]
+    stages = [(0.0, len(begin)), (30.0, len(begin + lines))]
+    for number in range(len(end)):
+        stages.append((31.0 + 2 * number, stages[-1][1] + len(end[number])))
+    monkeypatch.setattr(worlds, "_stages", lambda _: stages)
+    text = begin + lines + "".join(end)
+    world = World(History(text=text, sources=(), duration=60.0, text_piece=MUCH), last_lines=True).run()
+    assert complaint(world) == ""
+    assert world.notices == []
+    assert Counter(kind for _, kind in world.requests)["last lines"] > 10
 
 
 @pytest.mark.parametrize("line", ["same\n", "\n", "a\nb\nc\n"])
@@ -234,7 +256,10 @@ def test_the_longer_the_log_was_not_read_the_more_lines_are_read(
 
 def test_the_position_has_to_be_there_exactly_once() -> None:
     def new_text(known: str, *parts: str) -> str | None:
-        found = LastLines(known)
+        position = Cursor()
+        replay = Replay(position)
+        replay.advance(known, 0)
+        found = LastLines(replay)
         assert all(found.feed(part) for part in parts)
         return found.new_text()
 
@@ -244,3 +269,8 @@ def test_the_position_has_to_be_there_exactly_once() -> None:
     assert new_text("b\n", "b\nb\nc") is None
     # The second place overlaps the first.
     assert new_text("aa", "aaa") is None
+    # What precedes it has to be there as well, as far as both are known.
+    block = "x" * KNOWN_CHARS
+    assert new_text(f"a\nb\n{block}", f"b\n{block}c") == "c"
+    assert new_text(f"b\n{block}", f"a\nb\n{block}c") == "c"
+    assert new_text(f"a\nb\n{block}", f"c\n{block}c") is None
