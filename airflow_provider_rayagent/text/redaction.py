@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, quote_plus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 MIN_LENGTH = 3
 """Characters; a shorter secret occurs in too many ordinary words to redact it."""
 KEPT_ROTATIONS = 4
 """Calls of :meth:`Redactor.rotate` whose secrets stay redacted. A limit, since a triggerer may run for months."""
 REDACTED = "***"
+MANY_FORMS = 100
+"""From so many forms on, a text is searched for the first characters of all of them at once."""
 
 # Of the module, since a lock in an object would prevent copying and pickling it.
 _changing = threading.Lock()
@@ -29,6 +31,8 @@ class _Known(NamedTuple):
     forms: tuple[str, ...]
     pattern: re.Pattern[str]
     overlap: int
+    starts: Mapping[str, tuple[str, ...]]
+    """If there are many forms: those with the same first :data:`MIN_LENGTH` characters, longest first."""
 
 
 class Redactor:
@@ -116,13 +120,20 @@ class Redactor:
         """
         known = self._known
         if known.forms:
-            for found in known.pattern.finditer(text, start, min(end + known.overlap, len(text))):
-                if found.start() < end < found.end():
-                    return found.start() if found.start() > start else found.end()
+            for first, last in _found(text, known, start, min(end + known.overlap, len(text))):
+                if first < end < last:
+                    return first if first > start else last
         return end
 
 
 def _redact(text: str, known: _Known) -> str:
+    if known.starts:
+        parts: list[str] = []
+        end = 0
+        for first, last in _found(text, known, 0, len(text)):
+            parts += text[end:first], REDACTED
+            end = last
+        return "".join((*parts, text[end:])) if parts else text
     # Substring search is faster than the pattern, and few texts contain a secret.
     for form in known.forms:
         if form in text:
@@ -130,10 +141,32 @@ def _redact(text: str, known: _Known) -> str:
     return text
 
 
+def _found(text: str, known: _Known, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield where the forms are in a part of a text, from left to right; of those at one place the longest.
+
+    The time does not depend on the number of forms, as that of a pattern does, which tries one after the other.
+    """
+    if not known.starts:
+        yield from (found.span() for found in known.pattern.finditer(text, start, end))
+        return
+    starts, free = known.starts, start
+    for index in [each for each in range(start, end) if text[each : each + MIN_LENGTH] in starts]:
+        if index >= free:
+            forms = starts[text[index : index + MIN_LENGTH]]
+            length = next((len(form) for form in forms if text.startswith(form, index, end)), 0)
+            if length:
+                free = index + length
+                yield index, free
+
+
 def _known(added: frozenset[str], rotated: tuple[frozenset[str], ...]) -> _Known:
     forms = tuple(sorted(added.union(*rotated), key=lambda form: (-len(form), form)))
-    pattern = re.compile("|".join(map(re.escape, forms)))
-    return _Known(added, rotated, forms, pattern, max(map(len, forms), default=1) - 1)
+    starts: dict[str, tuple[str, ...]] = {}
+    if len(forms) >= MANY_FORMS:
+        for form in forms:
+            starts[form[:MIN_LENGTH]] = (*starts.get(form[:MIN_LENGTH], ()), form)
+    pattern = re.compile("" if starts else "|".join(map(re.escape, forms)))
+    return _Known(added, rotated, forms, pattern, max(map(len, forms), default=1) - 1, starts)
 
 
 def _new_forms(before: _Known, after: _Known) -> tuple[str, ...]:

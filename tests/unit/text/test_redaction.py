@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import threading
+import time
 from itertools import pairwise
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from airflow_provider_rayagent.tail.lines import LineAssembler, Piece, RedrawingAssembler, map_text, strip_marks
+from airflow_provider_rayagent.text import redaction
 from airflow_provider_rayagent.text.redaction import KEPT_ROTATIONS, NO_SECRETS, Redactor
 
 SECRETS = ("abab", "abc", "b/")
@@ -152,3 +154,30 @@ def test_the_shared_redactor_without_secrets_cannot_be_changed() -> None:
         with pytest.raises(TypeError, match="create a Redactor"):
             change(["s3cret"])
     assert NO_SECRETS("s3cret") == "s3cret"
+
+
+@given(TEXTS, some.lists(some.text("abc/%\\", min_size=1, max_size=6), max_size=9), some.integers(0, 60))
+def test_many_secrets_are_found_as_few_are(text: str, secrets: list[str], cut: int) -> None:
+    few = Redactor(secrets)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(redaction, "MANY_FORMS", 1)
+        many = Redactor(secrets)
+        many.add(["later-secret"])
+    few.add(["later-secret"])
+    for each in (text, f"{text}later-secret"):
+        assert many(each) == few(each)
+        assert many.redact_partial(each) == few.redact_partial(each)
+        assert many.cut_at(each, 0, cut) == few.cut_at(each, 0, cut)
+
+
+def test_the_time_for_a_line_does_not_depend_on_the_number_of_secrets() -> None:
+    line = "a line of a log without a secret, as long as most lines are " * 2
+    seconds = {}
+    for number in (300, 30_000):
+        redact = Redactor(f"{each:05}-of-the-variables" for each in range(number))
+        began = time.process_time()
+        for _ in range(300):
+            assert redact(line) == line
+        seconds[number] = time.process_time() - began
+    # With one comparison for each secret, it would be a hundred times as much.
+    assert seconds[30_000] < 20 * seconds[300]
