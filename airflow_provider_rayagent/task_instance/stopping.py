@@ -55,8 +55,10 @@ def stop_job(
     *,
     hurry: bool = False,
     check: Callable[[Mapping[str, Any]], None] | None = None,
-) -> None:
-    """Ask the agent to stop a job, over a connection of its own. A failure is logged, not raised.
+) -> bool:
+    """Ask the agent to stop a job, over a connection of its own. Return whether it accepts that.
+
+    A failure is logged, not raised.
 
     :param log: the task's logger.
     :param why: the reason, as the beginning of a log message.
@@ -85,5 +87,6 @@ def stop_job(
             answer = agent.send(service.stop_job(valid_id), tries=tries)
     except RayAgentError as error:
         log.error(STOP_FAILED, job_id, error.detail)  # noqa: TRY400
-    else:
-        log.info("Stop of job %s requested; the response: %s", job_id, brief(answer, config.redact))
+        return False
+    log.info("Stop of job %s requested; the response: %s", job_id, brief(answer, config.redact))
+    return True

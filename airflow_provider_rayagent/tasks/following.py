@@ -132,9 +132,17 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
         self._is_killed = False
         self._start_deadline: float | None = None
         """Time (seconds since the epoch) by which the job must have started; ``None``: no limit."""
+        self._found_pending = False
+        """Whether the job was started by an earlier try, and PENDING when this one found it."""
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
-        """Conclude from the trigger's event."""
+    def execute_complete(
+        self, context: Context, event: dict[str, Any] | None = None, *, found_pending: bool = False
+    ) -> Any:
+        """Conclude from the trigger's event.
+
+        :param found_pending: see :attr:`_found_pending`.
+        """
+        self._found_pending = found_pending
         task_job = self._ensure_task_job(context)
         with self._handle_errors(), self.hook:
             outcome = Outcome.from_event(event)
@@ -307,6 +315,7 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
                 cursor=storable(dict(task_job.observer.position)) if task_job.observer.position else None,
             ),
             method_name="execute_complete",
+            kwargs={"found_pending": True} if self._found_pending else None,
             timeout=None if seconds is None else deferral_timeout(seconds),
         )
 

@@ -47,6 +47,8 @@ IfSucceeded = Literal["reuse", "run_again"]
 JOB_ID_KEY = "job_id"
 BASE_ID_KEY = "rayagent_job_root"
 """Key in the task state store: the base id of the task's jobs, without numeric suffix."""
+STOPPED_KEY = "rayagent_stopped_job"
+"""Key in the task state store: the last job whose stop the task has requested."""
 STOP_SECONDS = 6.0
 """How long a job can still be RUNNING after a stop request; Ray sends SIGKILL after 3 seconds."""
 STATUS_CHECK_SECONDS = 0.5
@@ -97,6 +99,8 @@ class RayAgentJobStartingOperator(RayAgentJobFollowingMixin):
         self.start_timeout = None if start_timeout is None else validate_duration(start_timeout, "start_timeout")
         self.poll_interval = validate_duration(poll_interval, "poll_interval")
         self._has_job_id = False
+        self._job_id_argument: str | None = None
+        """:attr:`job_id` before it became the id of the job."""
 
     def _request_start(self, context: Context) -> str:
         """Send the request that starts the job :attr:`job_id`; return the job's id.
@@ -118,26 +122,35 @@ class RayAgentJobStartingOperator(RayAgentJobFollowingMixin):
     def execute(self, context: Context) -> Any:
         """Start the job, or find an existing one, and follow it."""
         with self._handle_errors():
-            with self.hook:
-                job = self._find_job(context)
-                task_job = self._ensure_task_job(context)
-                if job is None:
-                    task_job = self._start(context, task_job)
-            if not self.wait:
-                return storable(self.job_id)
-            if self.deferrable:
-                return self._execute_deferred(context)
-            with self.hook:
-                return self._conclude(context, task_job, self._follow(context, task_job))
+            return self._run_job(context)
+
+    def _run_job(self, context: Context) -> Any:
+        with self.hook:
+            job = self._find_job(context)
+            task_job = self._ensure_task_job(context)
+            if job is None:
+                task_job = self._start(context, task_job)
+        if not self.wait:
+            return storable(self.job_id)
+        if self.deferrable:
+            return self._execute_deferred(context)
+        with self.hook:
+            return self._conclude(context, task_job, self._follow(context, task_job))
 
     def _ensure_task_job(self, context: Context) -> TaskJob:
         if not self._has_job_id:
             from airflow_provider_rayagent.task_instance.identity import TaskIdentity
 
             ti = context["ti"]
-            self.job_id = TaskIdentity.of(ti).pull(ti, JOB_ID_KEY)
-            self._has_job_id = True
-        return super()._ensure_task_job(context)
+            self._set_job_id(TaskIdentity.of(ti).pull(ti, JOB_ID_KEY))
+        task_job = super()._ensure_task_job(context)
+        task_job.stopper.on_stop_requested = partial(self._remember_stop, context, self.job_id)
+        return task_job
+
+    def _set_job_id(self, job_id: str) -> None:
+        if not self._has_job_id:
+            self._job_id_argument, self._has_job_id = self.job_id, True
+        self.job_id = job_id
 
     def _poll_seconds(self) -> float:
         return self.poll_interval
@@ -153,7 +166,8 @@ class RayAgentJobStartingOperator(RayAgentJobFollowingMixin):
                 break
         self._claim(context, job_id)
         if is_derived:
-            self._save_base_id(context, base_id)
+            # Later tries find their job after the namespace has changed.
+            self._remember(context, BASE_ID_KEY, base_id)
         return job
 
     def _derived_base_ids(self, context: Context) -> list[str]:
@@ -161,26 +175,50 @@ class RayAgentJobStartingOperator(RayAgentJobFollowingMixin):
         from airflow_provider_rayagent.task_instance.identity import deployment_namespace, job_key
 
         key, namespace = job_key(context), self.hook.config.job_namespace or deployment_namespace()
-        store = context.get("task_state_store")
-        remembered = store.get(BASE_ID_KEY) if store is not None else None
+        remembered = self._remembered(context, BASE_ID_KEY)
         if isinstance(remembered, str):
             return [remembered]
         # A version without namespaces may have started the job of an earlier try.
         without = [derived_id(key)] if namespace and context["ti"].try_number > 1 else []
         return [*without, derived_id(key, namespace)]
 
-    def _save_base_id(self, context: Context, base_id: str) -> None:
-        """Save the base id, so that later tries find their job after the namespace has changed (Airflow 3.3)."""
+    def _remember(self, context: Context, key: str, value: str) -> None:
+        """Store something for later tries (Airflow 3.3)."""
         store = context.get("task_state_store")
         if store is not None:
-            store.set(BASE_ID_KEY, storable(base_id))
+            store.set(key, storable(value))
+
+    def _remember_stop(self, context: Context, job_id: str) -> None:
+        from airflow.sdk.exceptions import AirflowRuntimeError
+
+        try:
+            self._remember(context, STOPPED_KEY, job_id)
+        except AirflowRuntimeError:
+            # Airflow lets a task that was cleared store nothing: it has a new one in its place by then.
+            self.log.debug("The stop of job %s is not stored.", job_id, exc_info=True)
+
+    def _remembered(self, context: Context, key: str) -> object:
+        store = context.get("task_state_store")
+        return None if store is None else store.get(key)
 
     def _find_latest(self, context: Context, base_id: str) -> tuple[str, Mapping[str, Any] | None]:
         """Return id and details of the latest job under a base id; the details are ``None`` if it does not exist."""
         for number in count(1):
             job_id = numbered(base_id, number)
             job = self._get_settled_job(context, job_id)
-            if job is None or self._is_reusable(job_id, job):
+            if job is None:
+                break
+            if not jobs.has_ended(job) and self._remembered(context, STOPPED_KEY) == job_id:
+                # Ray applies the stop of a PENDING job when the job starts.
+                self.log.info(
+                    coded(
+                        Code.EXISTING_JOB,
+                        "Job %s of this task is still %s, but an earlier attempt has stopped it; starting a new job.",
+                    ),
+                    job_id,
+                    self._status(job),
+                )
+            elif self._is_reusable(job_id, job):
                 break
         return job_id, job
 
@@ -204,7 +242,7 @@ class RayAgentJobStartingOperator(RayAgentJobFollowingMixin):
             raise RayAgentError(f"The task was killed while looking for its job {job_id}.", code=Code.START_UNKNOWN)
 
     def _use_job_id(self, context: Context, job_id: str) -> None:
-        self.job_id, self._has_job_id = job_id, True
+        self._set_job_id(job_id)
         context["ti"].xcom_push(key=JOB_ID_KEY, value=storable(job_id))
 
     def _get_settled_job(self, context: Context, job_id: str) -> Mapping[str, Any] | None:
@@ -244,6 +282,7 @@ class RayAgentJobStartingOperator(RayAgentJobFollowingMixin):
             self.log.info(
                 coded(Code.EXISTING_JOB, "Job %s of this task already exists (%s); attaching."), job_id, status
             )
+            self._found_pending = jobs.known_status(job) is JobStatus.PENDING
             return True
         if jobs.known_status(job) is JobStatus.SUCCEEDED and self.if_succeeded == "reuse":
             self.log.info(
@@ -359,6 +398,21 @@ class RayAgentJobStartingOperator(RayAgentJobFollowingMixin):
                 f"{status}. Check the free resources of the cluster, and the queue of the agent if there is one."
                 f"{self._free_resources()}"
             )
+        is_stopped = outcome.job is not None and jobs.known_status(outcome.job) is JobStatus.STOPPED
+        if self._found_pending and is_stopped and not task_job.stopper.stop_requested:
+            task_job.observer.metrics.ended(outcome.end, outcome.job)
+            self.log.info(
+                # As an earlier attempt may have requested: Ray stops a PENDING job when it starts.
+                coded(
+                    Code.EXISTING_JOB,
+                    "Job %s was PENDING when this attempt found it, and is STOPPED now; starting a new job.",
+                ),
+                self.job_id,
+            )
+            self._found_pending = self._has_job_id = False
+            self.job_id = self._job_id_argument  # type: ignore[assignment]
+            summary: JobSummary = self._run_job(context)
+            return summary
         try:
             return super()._conclude(context, task_job, outcome)
         except RayAgentJobMissingError:

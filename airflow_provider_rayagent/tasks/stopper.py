@@ -37,8 +37,15 @@ class JobStopper:
         self._thread: threading.Thread | None = None
         self.check: Callable[[Mapping[str, Any]], None] | None = None
         """Raises :class:`RayAgentError` if a job with the id is not the task's own; ``None``: it is known to be."""
+        self.on_stop_requested: Callable[[], object] = bool
+        """Called when the agent has accepted a stop."""
         self.task_is_killed = threading.Event()
         """Set when Airflow kills the task, which then keeps executing until SIGKILL: long waits must check this."""
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether this process has requested the stop."""
+        return self._stop_requested
 
     def on_kill(self) -> None:
         """Handle the kill, in a signal handler: stop the job unless the task stays active."""
@@ -71,7 +78,8 @@ class JobStopper:
         if not self._owns or self._stop_requested:
             return
         self._stop_requested = True
-        stop_job(self._hook.config, self._job_id, self._log, why, hurry=True, check=self.check)
+        if stop_job(self._hook.config, self._job_id, self._log, why, hurry=True, check=self.check):
+            self.on_stop_requested()
         count_stop(self._hook.rayagent_conn_id, "task_ended")
 
     def _stop_if_task_ended(self) -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from airflow_provider_rayagent.client.fields import MAX_TIMEOUT
-from airflow_provider_rayagent.tasks.job_ids import derived_id
+from airflow_provider_rayagent.tasks.job_ids import derived_id, numbered
 from tests.stack.holding import holding_proxy
 from tests.stack.watch import wait_until
+from tests.system.user_acts import ACTS, CLEARED
 
 if TYPE_CHECKING:
     from tests.stack.triggerers import Triggerers
@@ -100,6 +101,39 @@ def test_the_environment_of_a_submitted_job_is_shown_nowhere(system: System, kil
         assert job["runtime_env"]["env_vars"]["API_KEY"].endswith("-s3cret")
         assert job["metadata"]["airflow_dag_id"] == task.dag_id
         assert job["metadata"]["airflow_run_id"] == task.run_id
+
+
+def test_a_task_that_is_cleared_while_its_job_is_pending_succeeds_with_another_job(
+    system: System, plain_ray: str
+) -> None:
+    """Ray stops the first one when it starts."""
+    cpus = cpus_of(system)["total"]
+    wait_until(lambda: cpus_of(system)["available"] == cpus or None, "jobs of other tests still hold CPUs")
+    blocking = system.submit("time.sleep(3600)", entrypoint_num_cpus=cpus)
+    wait_until(lambda: cpus_of(system)["available"] == 0 or None, "the job holds no CPUs")
+    release = system.programs / "needs_cpu"
+    task = system.start("system_submit_needs_cpu", SUBMIT.task_id, conn_id=plain_ray, release=str(release))
+    task.wait_for_text("is PENDING")
+    first = only_job(system, task)
+
+    ACTS[CLEARED](system.airflow, task)
+    task.wait_for_text("already exists (PENDING); attaching", try_number=2)
+    release.touch()
+    system.agent.request("POST", f"jobs/{blocking}/stop/")
+    task.wait()
+
+    system.agent.wait(first)
+    task.assert_has_ended("success", 2)
+    assert {job_id: system.agent.job(job_id)["status"] for job_id in jobs_of(system, task)} == {
+        first: "STOPPED",
+        numbered(first, 2): "SUCCEEDED",
+    }
+
+
+def cpus_of(system: System) -> dict[str, float]:
+    """Return how many CPUs the cluster has."""
+    cpus: dict[str, float] = system.agent.request("GET", "resources/cluster/").json()["cpu"]
+    return cpus
 
 
 def jobs_of(system: System, task: Task) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import TaskDeferred
@@ -27,8 +28,10 @@ def event_of(ti: TaskInstance | None, deferred: TaskDeferred) -> Any:
 
 def execute(make: Callable[[], Any], context: Any) -> Any:
     """Execute a task that ``make`` makes; where it defers, go on with a new one, as another process does."""
-    try:
-        return make().execute(context)
-    except TaskDeferred as deferred:
-        kwargs = {**(deferred.kwargs or {}), "event": event_of(context["ti"], deferred)}
-        return make().resume_execution(str(deferred.method_name), kwargs, context)
+    go_on = partial(make().execute, context)
+    while True:
+        try:
+            return go_on()
+        except TaskDeferred as deferred:  # noqa: PERF203 - the outcome of one process
+            kwargs = {**(deferred.kwargs or {}), "event": event_of(context["ti"], deferred)}
+            go_on = partial(make().resume_execution, str(deferred.method_name), kwargs, context)

@@ -42,7 +42,13 @@ for suffix, options in VARIANTS.items():
             **EACH | options,
         )
 
-for suffix, options in {**VARIANTS, "_kept": DEFERRED | {"stop_job_on_kill": False}}.items():
+SUBMISSIONS = {
+    **VARIANTS,
+    "_kept": DEFERRED | {"stop_job_on_kill": False},
+    "_needs_cpu": {"entrypoint_num_cpus": 1},
+}
+
+for suffix, options in SUBMISSIONS.items():
     with DAG(
         dag_id=f"system_submit{suffix}",
         schedule=None,

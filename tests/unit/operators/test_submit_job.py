@@ -22,7 +22,7 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentUnsupportedError,
 )
 from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
-from tests.scripted import DEFAULT, Answer, Grow, Job, Play, Refuse, Reset, ScriptedAgent, SetStatus, Sleep
+from tests.scripted import Answer, Grow, Job, Play, Reset, ScriptedAgent, SetStatus, Sleep
 from tests.scripted.ray_dialect import version
 from tests.unit.both_ways import execute
 from tests.unit.clusters import NODES, USED
@@ -270,9 +270,8 @@ def test_a_ray_that_is_too_old_is_named(run: Callable[..., Any], ray: ScriptedAg
     assert ray.of("POST") == []
 
 
-@pytest.mark.parametrize("refused", [0, 1])
 def test_a_sensor_masks_the_values_of_a_job_that_somebody_else_submitted(
-    refused: int, ray: ScriptedAgent, monkeypatch: pytest.MonkeyPatch
+    ray: ScriptedAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = "the-s3cret-value"
     details = {
@@ -281,8 +280,6 @@ def test_a_sensor_masks_the_values_of_a_job_that_somebody_else_submitted(
         "message": f"the last line has {secret}",
     }
     ray.jobs["j1"] = Job(f"the key is {secret}\n", "FAILED", "j1", details=details)
-    # No line is read before the details are known.
-    ray.answers["GET jobs/j1/"] = [Refuse(503)] * refused + [DEFAULT]
     context = make_context()
     supervise(context["ti"], monkeypatch)
     with task_log() as log, pytest.raises(RayAgentError) as caught:
