@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +14,22 @@ from asgiref.sync import sync_to_async
 from sqlalchemy import select
 
 from airflow_provider_rayagent.client.errors import RayAgentNotFoundError
+from airflow_provider_rayagent.client.pool import release
 from airflow_provider_rayagent.hooks.aio import RayAgentAsyncHook
 from airflow_provider_rayagent.ui.access import has_teams, may_use, team_of_connection
 
 if TYPE_CHECKING:
     from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 
+    from airflow_provider_rayagent.client.aio import AsyncAgent
+
 CONN_TYPE = "rayagent"
 _ENV_PREFIX = "AIRFLOW_CONN_"
+LINGER_SECONDS = 30.0
+"""How long the connections to a service stay open after a request: a page that is open asks again every few seconds."""
 _TEAM_SEPARATOR = "___"
 """In the name of a team's connection in the environment: ``AIRFLOW_CONN__TEAM___ID``."""
+_lingering: set[asyncio.Task[None]] = set()
 
 
 class PageHook(RayAgentAsyncHook):
@@ -39,6 +46,14 @@ class PageHook(RayAgentAsyncHook):
             raise RayAgentNotFoundError(f"There is no connection {conn_id!r} of type Ray agent ({CONN_TYPE}).", 404)
         return connection
 
+    async def close(self) -> None:
+        """Release the transport after :data:`LINGER_SECONDS`, so that the next request uses it, too."""
+        agent, self._agent = self._agent, None
+        if agent is not None:
+            lingering = asyncio.create_task(_release_later(agent))
+            _lingering.add(lingering)
+            lingering.add_done_callback(_lingering.discard)
+
 
 def readable_connections(user: BaseUser) -> list[str]:
     """Return the ids of the connections to Ray that a user may read.
@@ -53,6 +68,13 @@ def readable_connections(user: BaseUser) -> list[str]:
     names = {name.removeprefix(_ENV_PREFIX).lower() for name in os.environ if name.startswith(_ENV_PREFIX)}
     found |= {name for name in names if _connection(name) is not None and may_use(user, name, "GET")}
     return sorted(found)
+
+
+async def _release_later(agent: AsyncAgent) -> None:
+    try:
+        await asyncio.sleep(LINGER_SECONDS)
+    finally:
+        await release(agent)
 
 
 def _connection(conn_id: str) -> Connection | None:

@@ -1,0 +1,40 @@
+"""The transport of a connection, which the requests of an open page share."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from airflow_provider_rayagent.client import pool
+from airflow_provider_rayagent.ui import connections
+from airflow_provider_rayagent.ui.connections import PageHook
+from tests.scripted import Job, ScriptedAgent
+from tests.stack.watch import PATIENCE
+
+if TYPE_CHECKING:
+    import pytest
+
+    from tests.unit.support import Connect
+
+
+def test_it_stays_open_for_the_next_request_and_not_for_ever(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        agents = []
+        for seconds in (PATIENCE, 0.1):
+            monkeypatch.setattr(connections, "LINGER_SECONDS", seconds)
+            async with PageHook() as hook:
+                await hook.get_job("j1")
+                agents.append(await hook.get_async_conn())
+        assert agents[0] is agents[1]
+        _, lingering = await asyncio.wait(connections._lingering, return_when=asyncio.FIRST_COMPLETED)
+        (shared,) = pool._pools[asyncio.get_running_loop()]
+        assert shared.users == 1
+        # As at the end of the server.
+        for task in lingering:
+            task.cancel()
+        await asyncio.wait(lingering)
+        assert pool._pools[asyncio.get_running_loop()] == []
+
+    with ScriptedAgent(Job()) as agent:
+        connect(agent)
+        asyncio.run(run())
