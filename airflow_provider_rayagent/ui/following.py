@@ -43,6 +43,8 @@ PORTION = 500
 """Lines that are processed without a pause for other requests."""
 LINGER_SECONDS = 5.0
 """How long a log is followed without viewers, for those that connect again."""
+MAX_LINGERING = 10
+"""Logs that are followed without viewers. Otherwise one user could open and leave any number."""
 _ENDS = {
     End.JOB_MISSING: "The job does not exist any more.",
     End.AGENT_UNREACHABLE: "The job's status cannot be read.",
@@ -149,7 +151,8 @@ class FollowedLogs:
     def join(self, key: Hashable, create: Callable[[], FollowedLog]) -> FollowedLog:
         """Return the followed log of a job, and count a viewer; call :meth:`leave` at the end."""
         log = self._logs.get(key)
-        if log is None or (log.end is not None and not log.viewers):
+        # One that failed is of no use to a new viewer, whoever still looks at the reason.
+        if log is None or log.end or (log.end is not None and not log.viewers):
             log = self._logs[key] = create()
             log.start()
         log.viewers += 1
@@ -159,12 +162,13 @@ class FollowedLogs:
         """Count a viewer less; without viewers, the log is soon not followed any more."""
         log.viewers -= 1
         if not log.viewers:
-            task = asyncio.create_task(self._close_later(key, log))
+            linger = self._linger if len(self._closing) < MAX_LINGERING else 0.0
+            task = asyncio.create_task(self._close_later(key, log, linger))
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
-    async def _close_later(self, key: Hashable, log: FollowedLog) -> None:
-        await asyncio.sleep(self._linger)
+    async def _close_later(self, key: Hashable, log: FollowedLog, linger: float) -> None:
+        await asyncio.sleep(linger)
         if not log.viewers:
             if self._logs.get(key) is log:
                 del self._logs[key]

@@ -87,7 +87,7 @@ async def get_job(connection_id: str, job_id: str, user: GetUserDep) -> Any:
 
 
 @router.get("/api/connections/{connection_id}/jobs/{job_id}/log", dependencies=READ_CONNECTION)
-def get_log(
+async def get_log(
     connection_id: str, job_id: str, request: Request, user: GetUserDep, last_event_id: LastEvent
 ) -> LogResponse:
     """Follow the log of a job."""
@@ -95,7 +95,7 @@ def get_log(
 
 
 @router.get("/api/connections/{connection_id}/jobs/{job_id}/log/download", dependencies=READ_CONNECTION)
-def download_log(connection_id: str, job_id: str, user: GetUserDep) -> LogResponse:
+async def download_log(connection_id: str, job_id: str, user: GetUserDep) -> LogResponse:
     """Return the current log of a job as a file."""
     return log_file(connection_id, job_id, str(user.get_id()))
 

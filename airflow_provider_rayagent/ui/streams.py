@@ -10,6 +10,7 @@ from collections import Counter
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+import anyio
 from fastapi import HTTPException
 from fastapi.responses import StreamingResponse
 
@@ -17,7 +18,7 @@ from airflow_provider_rayagent.client.errors import RayAgentError
 from airflow_provider_rayagent.ui.following import FollowedLog, FollowedLogs, end_of, follower_of, records_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 
     from airflow_provider_rayagent.client.validation import JobId
     from airflow_provider_rayagent.render.record_builder import Record
@@ -38,13 +39,15 @@ not delay the end of the API server for longer."""
 RECONNECT_MILLISECONDS = 300
 SILENT_SECONDS = 45.0
 """After which a download of which nothing more arrives ends with the reason, before a proxy ends it without one."""
+STALLED_SECONDS = 30.0
+"""After which a stream ends whose viewer does not read."""
 _LEVELS = {level: logging.getLevelName(level).lower() for level in (logging.INFO, logging.WARNING, logging.ERROR)}
 
 logs = FollowedLogs()
 
 
 class Slots:
-    """The open streams, of each user and in all."""
+    """The open streams, of each user and in all. Only the thread of the event loop may use it."""
 
     def __init__(self, per_user: int = MAX_STREAMS_PER_USER, total: int = MAX_STREAMS) -> None:
         self._per_user = per_user
@@ -94,6 +97,8 @@ class Pace:
 class LogResponse(StreamingResponse):
     """A stream that occupies one of a user's slots until it ends.
 
+    It ends early, without its last bytes, if the viewer does not read.
+
     :param user: who has taken the slot.
     """
 
@@ -104,9 +109,17 @@ class LogResponse(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response."""
+
+        async def send_in_time(message: MutableMapping[str, Any]) -> None:
+            with anyio.move_on_after(STALLED_SECONDS) as sending:
+                await send(message)
+            if sending.cancelled_caught:
+                stream.cancel()
+
         try:
-            async with aclosing(self._content):
-                await super().__call__(scope, receive, send)
+            with anyio.CancelScope() as stream:
+                async with aclosing(self._content):
+                    await super().__call__(scope, receive, send_in_time)
         finally:
             slots.release(self._user)
 

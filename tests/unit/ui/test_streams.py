@@ -14,8 +14,9 @@ from airflow_provider_rayagent.client.validation import validate_job_id
 from airflow_provider_rayagent.render.record_builder import Record
 from airflow_provider_rayagent.ui import following, streams
 from airflow_provider_rayagent.ui.connections import PageHook
-from airflow_provider_rayagent.ui.following import FollowedLog, FollowedLogs
+from airflow_provider_rayagent.ui.following import MAX_LINGERING, FollowedLog, FollowedLogs
 from airflow_provider_rayagent.ui.streams import LogResponse, Pace, Slots, events, slots
+from tests.stack.watch import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -124,6 +125,34 @@ def test_a_log_that_has_ended_is_followed_again_for_a_new_viewer() -> None:
     asyncio.run(run())
 
 
+def test_a_new_viewer_does_not_get_the_failure_that_another_one_looks_at() -> None:
+    async def run() -> None:
+        logs = FollowedLogs(linger=60.0)
+        failed = logs.join("j1", TestLog)
+        failed.end = "The job's status cannot be read."
+        log = logs.join("j1", TestLog)
+        assert log is not failed
+        assert logs.join("j1", TestLog) is log
+        log.end = ""
+        # All of it is there.
+        assert logs.join("j1", TestLog) is log
+
+    asyncio.run(run())
+
+
+def test_few_logs_are_followed_without_viewers() -> None:
+    async def run() -> None:
+        logs = FollowedLogs(linger=PATIENCE)
+        opened = [logs.join(number, TestLog) for number in range(3 * MAX_LINGERING)]
+        for number, log in enumerate(opened):
+            logs.leave(number, log)
+        while len(logs._logs) > MAX_LINGERING:  # noqa: ASYNC110 - no event tells the end of a task that closes a log
+            await asyncio.sleep(0)
+        assert all(isinstance(log, TestLog) and log.closed for log in opened[MAX_LINGERING:])
+
+    asyncio.run(run())
+
+
 def test_a_user_and_all_users_have_a_number_of_streams() -> None:
     free = Slots(per_user=2, total=3)
     free.take("ada")
@@ -150,6 +179,26 @@ def test_a_slot_is_free_again_although_the_stream_never_began() -> None:
         with pytest.raises(RuntimeError, match="has gone"):
             await response({"type": "http", "asgi": {"spec_version": "2.4"}}, fails, fails)
 
+    before = slots._open.total()
+    asyncio.run(run())
+    assert slots._open.total() == before
+
+
+@pytest.mark.parametrize("spec_version", ["2.3", "2.4"])
+def test_a_stream_that_is_not_read_ends(spec_version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def content() -> AsyncGenerator[str, None]:
+        yield "text"
+
+    async def blocks(*_: object) -> NoReturn:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def run() -> None:
+        slots.take("ada")
+        response = LogResponse(content(), "ada")
+        await response({"type": "http", "asgi": {"spec_version": spec_version}}, blocks, blocks)
+
+    monkeypatch.setattr(streams, "STALLED_SECONDS", 0.1)
     before = slots._open.total()
     asyncio.run(run())
     assert slots._open.total() == before
