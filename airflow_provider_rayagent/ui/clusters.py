@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from airflow_provider_rayagent.client import applications
@@ -37,10 +38,17 @@ class Answer(NamedTuple):
     """What a service has answered.
 
     :param config: the configuration of the connection.
+    :param at: when, on the monotonic clock.
     """
 
     value: Any
     config: AgentConfig
+    at: float
+
+    @property
+    def age(self) -> float:
+        """Seconds since then."""
+        return time.monotonic() - self.at
 
 
 async def jobs_of(connection_id: str) -> Answer:
@@ -106,7 +114,7 @@ async def _send(connection_id: str, make: Callable[[Service], Operation]) -> Ans
     async with PageHook(connection_id) as hook:
         agent = await hook.get_async_conn()
         try:
-            return Answer(await agent.send(make(agent.config.service), tries=1), agent.config)
+            return Answer(await agent.send(make(agent.config.service), tries=1), agent.config, time.monotonic())
         except (RayAgentAuthenticationError, RayAgentPermissionError) as error:
             raise RayAgentError(describe_refusal(agent.config, error.status_code), error.status_code) from error
 

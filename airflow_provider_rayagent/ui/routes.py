@@ -69,20 +69,20 @@ async def get_jobs(
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
 ) -> Any:
     """Return some of the jobs that match, newest first."""
-    jobs, config = await clusters.jobs_of(connection_id)
+    answer = await clusters.jobs_of(connection_id)
     found = await run_in_threadpool(
-        page_of, jobs, config.redact, statuses=status, text=text, offset=offset, limit=limit
+        page_of, answer.value, answer.config.redact, statuses=status, text=text, offset=offset, limit=limit
     )
-    await _link(found["jobs"], connection_id, config, user)
-    return found
+    await _link(found["jobs"], connection_id, answer.config, user)
+    return {**found, "age": answer.age}
 
 
 @router.get("/api/connections/{connection_id}/jobs/{job_id}", dependencies=READ_CONNECTION)
 async def get_job(connection_id: str, job_id: str, user: GetUserDep) -> Any:
     """Return the details of a job."""
-    job, config = await clusters.job_of(connection_id, validate_job_id(job_id))
-    details = details_of(job, job_id, config.redact)
-    await _link([details], connection_id, config, user)
+    job = await clusters.job_of(connection_id, validate_job_id(job_id))
+    details = details_of(job.value, job_id, job.config.redact)
+    await _link([details], connection_id, job.config, user)
     return details
 
 
@@ -115,13 +115,15 @@ async def get_cluster(connection_id: str) -> dict[str, Any]:
         _or_error(clusters.jobs_of(connection_id)),
         _or_error(clusters.waiting_tasks_of(connection_id)),
     )
-    return {"resources": resources.value, "waiting": await run_in_threadpool(_waiting, jobs, tasks)}
+    waiting = await run_in_threadpool(_waiting, jobs, tasks)
+    return {"resources": resources.value, "waiting": waiting, "age": resources.age}
 
 
 @router.get("/api/connections/{connection_id}/applications", dependencies=READ_CONNECTION)
 async def get_applications(connection_id: str) -> dict[str, Any]:
     """Return the Serve applications."""
-    return {"applications": (await clusters.applications_of(connection_id)).value}
+    found = await clusters.applications_of(connection_id)
+    return {"applications": found.value, "age": found.age}
 
 
 @router.delete(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from airflow_provider_rayagent.client.errors import RayAgentTimeoutError
@@ -17,6 +18,8 @@ T = TypeVar("T")
 FRESH_SECONDS = 2.0
 """How long a result is used, if getting it did not take longer."""
 WAIT_SECONDS = 4.5
+KEPT_SECONDS = 60.0
+"""How old a result may be that takes the place of one which is not there within :data:`WAIT_SECONDS`."""
 
 
 @dataclass
@@ -35,21 +38,26 @@ class SharedResults:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._results: dict[Hashable, _Result] = {}
+        self._last: dict[Hashable, _Result] = {}
+        """The last ones that were got without an error."""
 
     async def get(self, key: Hashable, fetch: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return the result of ``fetch``, or that of an earlier call with the same key.
 
-        If the caller is cancelled, or does not get the result in time, ``fetch`` continues for the next one.
+        If the caller is cancelled, or does not get the result in time, ``fetch`` continues for the next one. Meanwhile
+        the last result is returned.
 
-        :raises RayAgentTimeoutError: if there is no result within :data:`WAIT_SECONDS`.
+        :raises RayAgentTimeoutError: if there is no result within :data:`WAIT_SECONDS`, and none of before.
         """
         self._forget_expired()
         result = self._results.get(key)
         if result is None:
             task = asyncio.create_task(fetch())
             result = self._results[key] = _Result(task, self._clock())
-            task.add_done_callback(lambda _: self._finished(result))
+            task.add_done_callback(partial(self._finished, key, result))
         await asyncio.wait((result.task,), timeout=WAIT_SECONDS)
+        if not result.task.done() and key in self._last:
+            result = self._last[key]
         if not result.task.done():
             raise RayAgentTimeoutError(f"No answer within {WAIT_SECONDS:g} seconds; the page keeps asking.")
         return cast("T", result.task.result())
@@ -58,15 +66,19 @@ class SharedResults:
         """Do not use these results any more: they have changed."""
         for key in keys:
             self._results.pop(key, None)
+            self._last.pop(key, None)
 
-    def _finished(self, result: _Result) -> None:
+    def _finished(self, key: Hashable, result: _Result, _: asyncio.Task[Any]) -> None:
         now = self._clock()
         result.expires = now + max(FRESH_SECONDS, now - result.started)
-        if not result.task.cancelled():
-            result.task.exception()
+        if not result.task.cancelled() and result.task.exception() is None and self._results.get(key) is result:
+            self._last[key] = result
 
     def _forget_expired(self) -> None:
         now = self._clock()
         for key, result in list(self._results.items()):
             if result.expires is not None and result.expires <= now:
                 del self._results[key]
+        for key, result in list(self._last.items()):
+            if (result.expires or now) + KEPT_SECONDS <= now:
+                del self._last[key]

@@ -75,7 +75,7 @@ async def _job_of(key: TaskKey) -> tuple[TaskJob, Any]:
     :raises HTTPException: 404 if the task instance has none.
     """
     task_job = await run_in_threadpool(find_task_job, key)
-    job, config = await clusters.job_of(task_job.connection_id, task_job.job_id)
-    if not await run_in_threadpool(belongs_to, task_job, job, config.job_namespace):
+    job = await clusters.job_of(task_job.connection_id, task_job.job_id)
+    if not await run_in_threadpool(belongs_to, task_job, job.value, job.config.job_namespace):
         raise HTTPException(404, "The job that is stored for this task was not started by it.")
-    return task_job, details_of(job, task_job.job_id, config.redact)
+    return task_job, details_of(job.value, task_job.job_id, job.config.redact)

@@ -355,3 +355,14 @@ def test_the_focus_goes_to_the_heading_if_its_element_is_gone(browser: Page, ser
     run(browser, "() => { document.querySelector('button[data-key=stop]').focus(); }")
     server.answers[JOB] = job("STOPPED")
     wait_for_focus(browser, "j1")
+
+
+@pytest.mark.parametrize("view", ["jobs", "cluster", "applications"])
+def test_old_data_are_shown_with_their_age(view: str, browser: Page, server: PageServer) -> None:
+    route = f"{RAY}/{view}"
+    shown = "Ray answers slowly: as of 12 seconds ago."
+    server.answers[route] = {**server.answers[route], "age": 12.3}
+    browser.open(f"{server.url}/#/ray/{'serve' if view == 'applications' else view}")
+    browser.wait_for("p.message", [shown], shown)
+    server.answers[route] = {**server.answers[route], "age": 9.0}
+    browser.wait_for("p.message", [], shown)

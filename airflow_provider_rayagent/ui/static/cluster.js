@@ -1,7 +1,7 @@
 // The nodes of a cluster, what they have, what is in use, and what waits for it.
 
 import { call, path, poll } from "./api.js";
-import { element, heading, message, show, table } from "./dom.js";
+import { element, heading, message, show, showAge, table } from "./dom.js";
 import { bytes, number } from "./format.js";
 import { badge, jobAddress } from "./jobs.js";
 
@@ -22,18 +22,21 @@ const NODE_COLUMNS = [
 ];
 
 export function clusterView(main, connection) {
+  const age = element("div");
   const summary = element("div.cards");
   const waiting = element("div");
   const nodes = element("div.list");
-  main.replaceChildren(heading("Cluster"), summary, waiting, nodes);
+  main.replaceChildren(heading("Cluster"), age, summary, waiting, nodes);
   const polling = poll(async (signal) => {
     try {
       const found = await call(path("connections", connection, "cluster"), { signal });
+      showAge(age, found.age);
       show(summary, use(found.resources), cards);
       show(waiting, found.waiting, (data) => waitingTable(data, connection));
       show(nodes, found.resources.nodes ?? [], nodeTable);
     } catch (error) {
       if (error.name === "AbortError") throw error;
+      showAge(age);
       show(summary, { error: error.message }, () => message(error.message));
       show(waiting, null, () => []);
       show(nodes, null, () => []);

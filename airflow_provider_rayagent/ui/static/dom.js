@@ -1,5 +1,7 @@
 // Build elements. Text is only ever set as text, never as markup.
 
+const OLD_SECONDS = 10;
+
 /**
  * Return a new element.
  * @param {string} tag its name, with classes: "div.card.wide"
@@ -41,6 +43,12 @@ export function heading(text) {
 /** Return a box with a sentence about what went wrong, or what there is not. */
 export function message(text, kind = "error") {
   return element(`p.message.${kind}`, { role: kind === "error" ? "alert" : "status" }, text);
+}
+
+/** Say in a container how old the data are, if the service answers slowly. @param {number} [age] in seconds */
+export function showAge(container, age = 0) {
+  const text = `Ray answers slowly: as of ${Math.round(age)} seconds ago.`;
+  show(container, age > OLD_SECONDS ? text : "", (words) => (words ? message(words, "info") : []));
 }
 
 /** Return a table. @param columns [class, heading] of each */

@@ -1,7 +1,7 @@
 // The list of the jobs of a connection.
 
 import { call, path, poll } from "./api.js";
-import { element, heading, message, show, table } from "./dom.js";
+import { element, heading, message, show, showAge, table } from "./dom.js";
 import { durationOf } from "./durations.js";
 import { number, time } from "./format.js";
 import { openInHost, taskAddress } from "./host.js";
@@ -39,11 +39,13 @@ export function jobsView(main, connection) {
       label(name),
     ),
   );
+  const age = element("div");
   const list = element("div.list");
   const pages = element("div.pages");
   main.replaceChildren(
     heading("Jobs"),
     element("div.tools", {}, text, element("div.filters", { role: "group", "aria-label": "Status" }, ...statuses)),
+    age,
     list,
     pages,
   );
@@ -73,10 +75,12 @@ export function jobsView(main, connection) {
         statuses[at].textContent = `${label(name)} ${number(found.counts[name])}`;
         statuses[at].hidden = name === "OTHER" && !found.counts[name];
       });
-      show(list, found, (data) => jobTable(data, connection, filter));
+      showAge(age, found.age);
+      show(list, { ...found, age: null }, (data) => jobTable(data, connection, filter));
       show(pages, [filter.offset, found.total], () => pager(found.total));
     } catch (error) {
       if (error.name === "AbortError") throw error;
+      showAge(age);
       show(list, { error: error.message }, () => message(error.message));
       show(pages, null, () => []);
     }

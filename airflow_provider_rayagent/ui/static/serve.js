@@ -1,7 +1,7 @@
 // The Serve applications of a cluster.
 
 import { call, change, path, poll } from "./api.js";
-import { confirm, element, heading, message, report, show, table } from "./dom.js";
+import { confirm, element, heading, message, report, show, showAge, table } from "./dom.js";
 import { time } from "./format.js";
 import { badge } from "./jobs.js";
 
@@ -16,17 +16,20 @@ const COLUMNS = [
 
 export function serveView(main, connection) {
   const note = element("div");
+  const age = element("div");
   const list = element("div.list");
   let asked = null;
-  main.replaceChildren(heading("Serve applications"), note, list);
+  main.replaceChildren(heading("Serve applications"), note, age, list);
   const route = path("connections", connection, "applications");
   const polling = poll(async (signal) => {
     try {
       const found = await call(route, { signal });
+      showAge(age, found.age);
       show(list, found.applications, applicationTable);
       if (!found.applications.some(({ name }) => name === asked)) note.replaceChildren();
     } catch (error) {
       if (error.name === "AbortError") throw error;
+      showAge(age);
       show(list, { error: error.message }, () => message(error.message));
     }
   }, REFRESH_SECONDS);

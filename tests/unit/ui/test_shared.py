@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_rayagent.client.errors import RayAgentConnectionError, RayAgentTimeoutError
 from airflow_provider_rayagent.ui import shared
-from airflow_provider_rayagent.ui.shared import FRESH_SECONDS, SharedResults
+from airflow_provider_rayagent.ui.shared import FRESH_SECONDS, KEPT_SECONDS, SharedResults
 
 
 class Source:
@@ -121,4 +121,45 @@ def test_a_viewer_is_told_soon_and_the_request_goes_on(monkeypatch: pytest.Monke
         assert await results.get("jobs", source.fetch) == 1
 
     monkeypatch.setattr(shared, "WAIT_SECONDS", 0.01)
+    asyncio.run(run())
+
+
+def test_the_last_result_takes_the_place_of_one_that_comes_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        clock, source = Clock(), Source()
+        results = SharedResults(clock)
+        source.released.set()
+        assert await results.get("jobs", source.fetch) == 1
+        clock.now += FRESH_SECONDS + 1
+        source.released.clear()
+        assert await results.get("jobs", source.fetch) == 1
+        # Another viewer does not start another request.
+        assert await results.get("jobs", source.fetch) == 1
+        assert source.fetched == 2
+        clock.now += KEPT_SECONDS
+        with pytest.raises(RayAgentTimeoutError):
+            await results.get("jobs", source.fetch)
+        source.released.set()
+        assert await results.get("jobs", source.fetch) == 2
+
+    monkeypatch.setattr(shared, "WAIT_SECONDS", 0.05)
+    asyncio.run(run())
+
+
+def test_what_has_changed_or_failed_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        clock, source = Clock(), Source()
+        results = SharedResults(clock)
+        source.released.set()
+        assert await results.get("jobs", source.fetch) == 1
+        results.forget("jobs")
+        source.released.clear()
+        with pytest.raises(RayAgentTimeoutError):
+            await results.get("jobs", source.fetch)
+        source.error = RayAgentConnectionError("gone")
+        source.released.set()
+        with pytest.raises(RayAgentConnectionError):
+            await results.get("jobs", source.fetch)
+
+    monkeypatch.setattr(shared, "WAIT_SECONDS", 0.05)
     asyncio.run(run())
