@@ -71,6 +71,10 @@ def stop(args: Namespace) -> ExitCode:
         job = _details(hook, args.job_id) if is_ended else {}
         if has_ended(job):
             return _has_ended(hook, args.job_id, job)
+        if is_ended:
+            status = shown_status(job, hook.config.redact) if job else "unknown"
+            report(f"Job {args.job_id} was not stopped; its status is {status}.")
+            return ExitCode.FAILED
         report(f"Requested the stop of job {args.job_id}.")
     return ExitCode.SUCCESS
 

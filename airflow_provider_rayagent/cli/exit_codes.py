@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import sys
@@ -41,6 +42,8 @@ class ExitCode(IntEnum):
     """The service cannot be reached, or answered with an error."""
     UNSUPPORTED = 6
     """The service cannot do this."""
+    OUTPUT_LOST = 7
+    """The output cannot be written, as on a full disk."""
     INTERRUPTED = 130
     """Ctrl-C, as in a shell: 128 and the number of the signal."""
     BROKEN_PIPE = 141
@@ -54,6 +57,7 @@ _OF_ERRORS: tuple[tuple[type[RayAgentError], ExitCode], ...] = (
     (RayAgentNotFoundError, ExitCode.NOT_FOUND),
     (RayAgentError, ExitCode.UNAVAILABLE),
 )
+_OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def exit_code_of(error: RayAgentError) -> ExitCode:
@@ -104,8 +108,13 @@ def _run(run: Callable[[Namespace], ExitCode], args: Namespace) -> ExitCode:
         return ExitCode.INVALID
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError) and error.errno not in _OUTPUT_ERRORS:
+            raise
         # Python flushes stdout at exit, which would fail again, with a message.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.BROKEN_PIPE
+        if isinstance(error, BrokenPipeError):
+            return ExitCode.BROKEN_PIPE
+        report(f"The output cannot be written: {error.strerror}.")
+        return ExitCode.OUTPUT_LOST
     return code

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.client.aio_driver import AsyncFollower
     from airflow_provider_rayagent.client.validation import JobId
-    from airflow_provider_rayagent.render.record_builder import Record
+    from airflow_provider_rayagent.render.record_builder import PresentSettings, Record
     from airflow_provider_rayagent.ui.connections import PageHook
 
 KEPT_RECORDS = 10_000
@@ -184,19 +184,22 @@ async def follower_of(hook: PageHook, job_id: JobId, *, once: bool = False) -> A
         "auto",
         poll_interval=POLL_SECONDS,
         unreachable_timeout=UNREACHABLE_SECONDS,
-        progress_interval=5.0,
+        # The log so far has all states of a progress bar.
+        progress_interval=None if once else 5.0,
         once=once,
         unfinished=once,
     )
     return await hook.follow_job(job_id, settings)
 
 
-async def records_of(follower: AsyncFollower, *, patience: float = math.inf) -> AsyncGenerator[list[Record], None]:
-    """Yield the records of a job's log as the task log shows them.
+async def records_of(
+    follower: AsyncFollower, settings: PresentSettings | None = None, *, patience: float = math.inf
+) -> AsyncGenerator[list[Record], None]:
+    """Yield the records of a job's log, by default as the task log shows them.
 
     :param patience: seconds without anything new after which to stop; the follower then has no ``end``.
     """
-    records = JobRecords(follower.job_id, redact=follower.redact)
+    records = JobRecords(follower.job_id, settings, redact=follower.redact)
     async with aclosing(follower.items()) as found:
         until = time.monotonic() + patience
         while True:

@@ -15,6 +15,7 @@ from fastapi import HTTPException
 from fastapi.responses import StreamingResponse
 
 from airflow_provider_rayagent.client.errors import RayAgentError
+from airflow_provider_rayagent.render.record_builder import PresentSettings
 from airflow_provider_rayagent.ui.following import FollowedLog, FollowedLogs, end_of, follower_of, records_of
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ SILENT_SECONDS = 45.0
 STALLED_SECONDS = 30.0
 """After which a stream ends whose viewer does not read."""
 _LEVELS = {level: logging.getLevelName(level).lower() for level in (logging.INFO, logging.WARNING, logging.ERROR)}
+
+ALL_LINES = PresentSettings(levels=False, progress_interval=None)
 
 logs = FollowedLogs()
 
@@ -180,7 +183,7 @@ async def text_of(hook: PageHook, job_id: JobId) -> AsyncGenerator[str, None]:
     try:
         async with hook:
             follower = await follower_of(hook, job_id, once=True)
-            async with aclosing(records_of(follower, patience=SILENT_SECONDS)) as found:
+            async with aclosing(records_of(follower, ALL_LINES, patience=SILENT_SECONDS)) as found:
                 async for records in found:
                     text = "".join(map(_line, records))
                     if text:

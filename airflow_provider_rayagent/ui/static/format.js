@@ -3,9 +3,12 @@
 const times = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 const numbers = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 
+// The end of the times that JavaScript has.
+const LAST_TIME = 8.64e15;
+
 /** Return a time in the user's zone. @param {number|null} milliseconds since the epoch */
 export function time(milliseconds) {
-  return milliseconds > 0 ? times.format(new Date(milliseconds)) : "–";
+  return milliseconds > 0 && milliseconds <= LAST_TIME ? times.format(new Date(milliseconds)) : "–";
 }
 
 export function duration(seconds) {

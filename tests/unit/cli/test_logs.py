@@ -241,6 +241,15 @@ def test_a_job_that_has_ended_is_not_stopped(polls: list[str], step: Step, conne
     assert done.err.splitlines()[-1] == "Job j1 has already ended as SUCCEEDED."
 
 
+def test_a_job_that_the_service_does_not_stop_is_told(connect: Connect, airflow: Airflow) -> None:
+    answers: Any = {"POST jobs/j1/stop/": [Answer(200, {"stopped": False})]}
+    with ScriptedAgent(Job(status="RUNNING"), answers=answers) as agent:
+        connect(agent)
+        done = airflow("stop", "-y", "j1")
+    assert done.code == 1
+    assert done.err.splitlines()[-1] == "Job j1 was not stopped; its status is RUNNING."
+
+
 @pytest.mark.parametrize("command", [("logs",), ("logs", "-f"), ("stop", "-y"), ("jobs",), ("doctor", "--job-id")])
 @pytest.mark.parametrize("job_id", [each for each in HOSTILE_IDS if isinstance(each, str) and each.strip()])
 def test_an_invalid_id_is_refused_before_anything_is_sent(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,23 @@ def test_a_reader_that_has_ended_is_no_error(arguments: tuple[str, ...], tmp_pat
     assert done.returncode == 141
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
+
+
+def test_a_full_disk_is_not_the_failure_of_the_job(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Airflow writes smaller files at its start.
+    size = 5_000_000
+    output = tmp_path / "output"
+    with ScriptedAgent(Job("one line\n" * (size // 8))) as agent, output.open("wb") as file:
+        env = environment(tmp_path, rayagent_default={"host": agent.url})
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+            done = airflow("rayagent", "logs", "-f", "j1", env=env, stdout=file.fileno())
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert done.returncode == 7
+    assert done.stderr.splitlines()[-1] == "The output cannot be written: File too large."
+    assert output.stat().st_size == size
 
 
 def test_ctrl_c_ends_the_following_and_not_the_job(tmp_path: Path) -> None:

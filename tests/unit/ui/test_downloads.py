@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
+
 from airflow_provider_rayagent.client.validation import validate_job_id
 from airflow_provider_rayagent.ui import streams
 from airflow_provider_rayagent.ui.connections import PageHook
@@ -13,8 +15,6 @@ from tests.scripted import Do, FullText, Job, Play, Refuse, Reset, ScriptedAgent
 from tests.unit.support import TOKEN
 
 if TYPE_CHECKING:
-    import pytest
-
     from tests.unit.support import Connect
 
 REFUSED = Refuse(500, "the disk is gone")
@@ -59,3 +59,12 @@ def test_a_download_says_where_the_log_was_rewritten(connect: Connect) -> None:
 def test_a_download_of_which_nothing_arrives_ends(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "SILENT_SECONDS", 0.1)
     assert download(connect, Job("a\n", "RUNNING", full=[Silence()])) == "[No more of the log was received in time.]\n"
+
+
+@pytest.mark.parametrize("status", ["RUNNING", "SUCCEEDED"])
+def test_a_download_has_every_state_of_a_progress_bar(status: str, connect: Connect) -> None:
+    bar = [f"{number:3}%|{'#' * (number // 10):10}| {number}/100 [00:{number:02}<00:00]" for number in range(1, 101)]
+    assert download(connect, Job("\n".join([*bar, ""]), status)).splitlines() == bar
+    redrawn = download(connect, Job("\r".join(["", *bar]) + "\nend\n", status))
+    assert [state for state in bar if state not in redrawn] == []
+    assert redrawn.endswith("end\n")
