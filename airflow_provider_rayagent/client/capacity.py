@@ -133,6 +133,8 @@ def _node(node: Row, usage: Row | None) -> dict[str, Any]:
         "is_head_node": bool(node.get("is_head_node")),
         "state": "ALIVE" if node.get("state") == "ALIVE" else "DEAD",
         "accelerator_type": types[0] if types else None,
+        # An addition: a node can have accelerators of several types.
+        "accelerator_types": types,
         "cpu": _counter(node, "CPU", usage),
         "memory": _counter(node, "memory", usage),
         # An addition: the agent's nodes have their GPUs one by one in ``gpus``, which Ray's state API does not tell.

@@ -113,6 +113,10 @@ class CapacityWait(Wait[CapacityOutcome]):
             # Just after the start of a cluster, no node is listed.
             self.last = CapacityOutcome(None)
             return self.last
+        if found.get("stale") is True:
+            since = sanitize(str(found.get("collected_at")), self.redact, length=MAX_NAME)
+            self.last = CapacityOutcome(None, _unknown(f"What the cluster has free is out of date, of {since}."))
+            return self.last
         try:
             free = self._best(_places(found, alive, self.required, "available"))
         except RayAgentUnsupportedError as error:
@@ -127,7 +131,8 @@ class CapacityWait(Wait[CapacityOutcome]):
             return self._fail(
                 RayAgentResourcesError(
                     f"{where} what is required, free or in use: {self._shown_requirement()}. The most there is: "
-                    f"{shown_amounts(most.amounts)}. If the cluster adds nodes on demand, set wait_for_scale_up."
+                    f"{shown_amounts(most.amounts)}.{self._other_accelerators(alive)} If the cluster adds nodes on "
+                    "demand, set wait_for_scale_up."
                 ),
                 summary,
             )
@@ -171,6 +176,14 @@ class CapacityWait(Wait[CapacityOutcome]):
             "message": message,
         }
 
+    def _other_accelerators(self, alive: Sequence[Row]) -> str:
+        """Return the accelerators that there are, as a sentence, if none of them is the required one."""
+        found = sorted({kind for node in alive for kind in _accelerators(node)})
+        if self.required.accelerator_type in (None, *found):
+            return ""
+        shown = ", ".join(sanitize(kind, self.redact, length=MAX_NAME) for kind in found) or "none"
+        return f" The accelerators of its nodes: {shown}."
+
     def _shown_requirement(self) -> str:
         kind = self.required.accelerator_type
         on_nodes = f" with accelerator {sanitize(kind)}" if kind else ""
@@ -192,7 +205,7 @@ def _places(resources: Row, alive: Sequence[Row], required: Requirement, part: s
     :raises RayAgentUnsupportedError: if the agent does not tell the free GPUs of these nodes.
     """
     kind = required.accelerator_type
-    nodes = [node for node in alive if kind is None or node.get("accelerator_type") == kind]
+    nodes = [node for node in alive if kind is None or kind in _accelerators(node)]
     groups = [[node] for node in nodes] if required.on_one_node else [nodes]
     return [
         _Place(
@@ -216,6 +229,16 @@ def _amount(resources: Row, alive: Sequence[Row], nodes: Sequence[Row], name: st
     found = [counter.get(part) for counter in counters]
     known = [float(amount) for amount in found if isinstance(amount, (int, float)) and math.isfinite(amount)]
     return round(sum(known), 4) if len(known) == len(found) else None
+
+
+def _unknown(message: str) -> dict[str, Any]:
+    return {**CapacityOutcome.defaults, "message": message}
+
+
+def _accelerators(node: Row) -> list[str]:
+    types = node.get("accelerator_types")
+    found = types if isinstance(types, list) else [node.get("accelerator_type")]
+    return [kind for kind in found if isinstance(kind, str)]
 
 
 def _counter(node: Row, name: str) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -71,6 +72,32 @@ def test_the_node_that_lacks_least_is_told() -> None:
     assert outcome.status == (
         "Free on node 10.0.0.2: 3 GPUs, 6 CPUs. Required: 4 GPUs, 8 CPUs on one node. Missing: 1 GPU, 2 CPUs."
     )
+
+
+@pytest.mark.parametrize("on_one_node", [True, False])
+def test_every_accelerator_of_a_node_counts(on_one_node: bool) -> None:
+    nodes: Any = [
+        {
+            "node_id": "a",
+            "state": "ALIVE",
+            "resources_total": {"CPU": 8, "accelerator_type:T4": 1, "accelerator_type:A10": 1},
+        },
+        {"node_id": "b", "state": "ALIVE", "resources_total": {"CPU": 2, "accelerator_type:L4": 1}},
+    ]
+    usage = {"a": {"CPU": [0, 8]}, "b": {"CPU": [0, 2]}}
+    found = cluster_resources(nodes, usage, datetime.now(timezone.utc))["nodes"]
+    for kind, result in (("A10", WaitResult.REACHED), ("T4", WaitResult.REACHED), ("L4", WaitResult.FAILED)):
+        assert look(*found, num_cpus=4, accelerator_type=kind, on_one_node=on_one_node).result is result
+    misspelled = look(*found, num_cpus=1, accelerator_type="A1O", on_one_node=on_one_node)
+    assert " The accelerators of its nodes: A10, L4, T4. " in str(misspelled.error)
+
+
+def test_figures_that_are_out_of_date_are_not_used() -> None:
+    found = {"nodes": [node()], "stale": True, "collected_at": "2020-01-31T00:00:00+00:00"}
+    outcome = wait(num_cpus=4).received(found, 5)
+    assert outcome.result is None
+    assert outcome.status == "What the cluster has free is out of date, of 2020-01-31T00:00:00+00:00."
+    assert wait(num_cpus=4).received({**found, "stale": False}, 5).result is WaitResult.REACHED
 
 
 @pytest.mark.parametrize("on_one_node", [True, False])
