@@ -13,7 +13,7 @@ from airflow_provider_rayagent.client.service import ResourceKind
 from airflow_provider_rayagent.client.validation import Protocol
 from airflow_provider_rayagent.operators.rayagent import IfDone
 from airflow_provider_rayagent.task_instance.log_files import LogStorage
-from airflow_provider_rayagent.tasks.starting import IfSucceeded
+from airflow_provider_rayagent.tasks.finding import IfSucceeded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

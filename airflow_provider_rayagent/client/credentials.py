@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.client.errors import RayAgentConfigError
 from airflow_provider_rayagent.client.fields import field_name, text_of
-from airflow_provider_rayagent.client.permitted_files import open_regular_file
+from airflow_provider_rayagent.client.permitted_files import open_regular_file, permitted_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,7 +128,7 @@ class TokenFile:
 
     def _token(self) -> str:
         # Before each read, since a link may lead to another file by now, as Kubernetes lets it.
-        path = self.path if self.folders is None else self.folders.resolve("token_file", self.path)
+        path = permitted_path(self.folders, "token_file", self.path)
         try:
             with open_regular_file(path) as file:
                 content = file.read(MAX_TOKEN_BYTES + 1)

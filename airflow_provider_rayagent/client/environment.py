@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from airflow_provider_rayagent.client.errors import RayAgentConfigError
-from airflow_provider_rayagent.client.permitted_files import resolve
+from airflow_provider_rayagent.client.permitted_files import path_for_library
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.client.config import AgentConfig
@@ -56,7 +56,7 @@ def read_environment(config: AgentConfig) -> Environment:
 
 def _verify(config: AgentConfig) -> bool | str:
     if isinstance(config.verify, str):
-        return resolve(config.tls_folders, "ca_bundle", config.verify)
+        return path_for_library(config.tls_folders, "ca_bundle", config.verify)
     if not config.verify:
         return False
     name = next((name for name in CA_VARIABLES if os.environ.get(name)), None)
@@ -70,9 +70,9 @@ def _verify(config: AgentConfig) -> bool | str:
 
 def _client_cert(config: AgentConfig) -> str | tuple[str, str] | None:
     if not isinstance(config.client_cert, tuple):
-        return config.client_cert and resolve(config.tls_folders, "client_cert", config.client_cert)
-    cert, key = config.client_cert
-    return resolve(config.tls_folders, "client_cert", cert), resolve(config.tls_folders, "client_key", key)
+        return config.client_cert and path_for_library(config.tls_folders, "client_cert", config.client_cert)
+    cert, key = zip(("client_cert", "client_key"), config.client_cert, strict=True)
+    return path_for_library(config.tls_folders, *cert), path_for_library(config.tls_folders, *key)
 
 
 def _proxy(scheme: str, host: str) -> str | RayAgentConfigError | None:

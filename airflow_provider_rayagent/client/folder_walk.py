@@ -71,7 +71,7 @@ def walk(folder: Path, *, root: Path | None, excludes: tuple[Pattern, ...] = ())
     and programs leave them behind. Each folder is read when its turn comes.
 
     :param folder: a resolved path.
-    :param root: symbolic links must lead to a place in this folder; ``None``: to anywhere.
+    :param root: symbolic links must lead to a place in this folder, a resolved path; ``None``: to anywhere.
     :param excludes: see :class:`.IgnoreRules`.
     :raises RayAgentInputError: if a folder cannot be read; for a symbolic link that leads out of ``root``, to nothing
         or in a circle; for more than :data:`MAX_LINKED_FOLDERS`; for a name that is not UTF-8 or that Ray does not
@@ -110,12 +110,12 @@ def open_resolved(path: Path, root: Path | None) -> int:
     ``root``.
 
     :param path: a resolved path.
+    :param root: as for :func:`walk`.
     :raises OSError: if it cannot be opened, or is a link by now.
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     if root is None:
         return os.open(path, flags)
-    root = root.resolve()
     descriptor = os.open(root, flags)
     for part in path.relative_to(root).parts:
         above = descriptor

@@ -118,6 +118,7 @@ class Following:
         """Number of attempts to open a stream again, by why the last one ended or was not opened."""
         self._stream_was_requested = False
         self._status_changes: list[Item] = []
+        self._secrets_learned_from: object = None
 
     @property
     def cursor(self) -> Cursor:
@@ -256,7 +257,10 @@ class Following:
 
     def _learn_secrets(self, job: Mapping[str, Any]) -> None:
         # From every answer, since another job can take the id of one that was deleted.
-        self.redact.add(secrets_of(job))
+        source = (job.get("runtime_env"), job.get("metadata"))
+        if source != self._secrets_learned_from:
+            self.redact.add(secrets_of(job))
+            self._secrets_learned_from = source
 
     def _seconds_since_end(self, job: Mapping[str, Any]) -> float:
         """Return how long ago the job ended, at least."""

@@ -78,12 +78,13 @@ class IgnoreRules(NamedTuple):
         """Return the rules for a top folder: the ``.gitignore`` files above it, up to the top of its repository.
 
         :param folder: a resolved path.
-        :param root: where to end if it is in no repository, such as a copy of one; ``None``: at the folder.
+        :param root: where to end if it is in no repository, such as a copy of one, a resolved path; ``None``: at the
+            folder.
         :param excludes: see :class:`IgnoreRules`.
         :raises RayAgentInputError: if an ignore file cannot be read, or has a pattern that is not valid.
         """
         folders = (folder, *folder.parents)
-        top = next((each for each in folders if os.path.lexists(each / ".git")), root and root.resolve())
+        top = next((each for each in folders if os.path.lexists(each / ".git")), root)
         if top not in folders:
             top = folder
         above = folders[1 : folders.index(top) + 1]

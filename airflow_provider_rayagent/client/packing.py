@@ -73,6 +73,7 @@ def pack(path: Path, *, root: Path | None, excludes: object = None) -> Iterator[
     :raises OSError: if the package cannot be written to the folder for temporary files.
     """
     patterns = parse_excludes(excludes)
+    root = root and root.resolve()
     if not is_inside(path, root):
         raise working_dir_error(f"The working_dir {_shown(path)} is outside of {root}.")
     # It has no name, so that the system deletes it even if the process is killed.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,33 +36,34 @@ class PermittedFolders:
     paths: tuple[str, ...]
     option: str
 
-    def resolve(self, field: str, path: str) -> str:
-        """Return the path without symbolic links.
 
-        :param field: the field of the connection that names the file.
-        :raises RayAgentConfigError: if the file is not in one of the folders, or a link leads out of them.
-        """
-        resolved = Path(os.path.realpath(path))
-        if not any(resolved.is_relative_to(os.path.realpath(folder)) for folder in self.paths):
-            # Whether there is such a file is not told.
-            where = f"one of {', '.join(self.paths)}" if self.paths else "a folder named there, and none is"
-            raise RayAgentConfigError(
-                f"The connection's {field_name(field)} may not be opened here: {path}. With Airflow's option "
-                f"{self.option}, it must be in {where}; links must not lead out of it."
-            )
-        return str(resolved)
+def permitted_path(folders: PermittedFolders | None, field: str, path: str) -> str:
+    """Return the path of a file that may be opened.
 
-
-def resolve(folders: PermittedFolders | None, field: str, path: str) -> str:
-    """Return the path of a file that a library may open.
-
-    :param folders: where it must be; ``None``: anywhere.
+    :param folders: where the file must be, the path is then without symbolic links; ``None``: anywhere.
     :param field: the field of the connection that names the file.
-    :raises RayAgentConfigError: if the file is not permitted, or is a pipe or device, which could block the library.
+    :raises RayAgentConfigError: if the file is not in one of the folders, or a link leads out of them.
     """
     if folders is None:
         return path
-    resolved = folders.resolve(field, path)
+    with suppress(ValueError):  # It has a null character, or one that no file name can have.
+        resolved = Path(os.path.realpath(path))
+        if any(resolved.is_relative_to(os.path.realpath(folder)) for folder in folders.paths):
+            return str(resolved)
+    # Whether there is such a file is not told.
+    where = f"one of {', '.join(folders.paths)}" if folders.paths else "a folder named there, and none is"
+    raise RayAgentConfigError(
+        f"The connection's {field_name(field)} may not be opened here: {path}. With Airflow's option "
+        f"{folders.option}, it must be in {where}; links must not lead out of it."
+    )
+
+
+def path_for_library(folders: PermittedFolders | None, field: str, path: str) -> str:
+    """Return what :func:`permitted_path` does, for a library, which opens whatever it is.
+
+    :raises RayAgentConfigError: as well if it is a pipe or device, which could block the library.
+    """
+    resolved = permitted_path(folders, field, path)
     if os.path.exists(resolved) and not (os.path.isfile(resolved) or os.path.isdir(resolved)):  # noqa: PTH110,PTH112,PTH113
         raise RayAgentConfigError(f"The connection's {field_name(field)} is not a file: {path}.")
     return resolved

@@ -79,7 +79,7 @@ def find_working_dir(value: str, *, dag_folder: Path, root: Path | None) -> Path
         ) from None
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links, before Python 3.13.
         raise working_dir_error(f"The working_dir {name} cannot be read: {reason(error)}.") from None
-    if not is_inside(found, root):
+    if not is_inside(found, root and root.resolve()):
         raise working_dir_error(f"The working_dir {name} is outside of the DAG bundle, {root}.")
     if not is_folder and not (path.suffix == ".zip" and _is_zip(found, name)):
         raise working_dir_error(f"The working_dir {name} must be a folder or a .zip file; it is neither.")
@@ -87,8 +87,8 @@ def find_working_dir(value: str, *, dag_folder: Path, root: Path | None) -> Path
 
 
 def is_inside(path: Path, root: Path | None) -> bool:
-    """Return whether a resolved path is ``root`` or in it; ``None`` has everything in it."""
-    return root is None or path.is_relative_to(root.resolve())
+    """Return whether a resolved path is ``root`` or in it, resolved as well; ``None`` has everything in it."""
+    return root is None or path.is_relative_to(root)
 
 
 def reason(error: OSError | RuntimeError) -> str:

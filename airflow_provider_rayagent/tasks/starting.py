@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from itertools import count
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from airflow_provider_rayagent.client import jobs
 from airflow_provider_rayagent.client.errors import (
@@ -14,12 +13,11 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentError,
     RayAgentHTTPError,
     RayAgentInputError,
-    RayAgentNotFoundError,
     RayAgentResponseError,
 )
 from airflow_provider_rayagent.client.jobs import JobStatus
 from airflow_provider_rayagent.client.transience import is_outcome_unknown
-from airflow_provider_rayagent.client.validation import MAX_DURATION, validate_choice, validate_duration
+from airflow_provider_rayagent.client.validation import validate_choice, validate_duration
 from airflow_provider_rayagent.exceptions import (
     RayAgentGPUUnavailableError,
     RayAgentJobMissingError,
@@ -27,13 +25,17 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentRunFailedError,
 )
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.tasks.following import POLL_INTERVAL, RayAgentJobFollowingMixin
-from airflow_provider_rayagent.tasks.job_ids import derived_id, numbered, validate_base_id
+from airflow_provider_rayagent.tasks.finding import (
+    JOB_ID_KEY,
+    STATUS_CHECK_SECONDS,
+    IfSucceeded,
+    RayAgentJobFindingMixin,
+)
+from airflow_provider_rayagent.tasks.following import POLL_INTERVAL
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import timedelta
 
     from airflow.sdk import Context
@@ -42,19 +44,8 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tasks.job import TaskJob
     from airflow_provider_rayagent.triggers.outcome import Outcome
 
-IfSucceeded = Literal["reuse", "run_again"]
 
-JOB_ID_KEY = "job_id"
-BASE_ID_KEY = "rayagent_job_root"
-"""Key in the task state store: the base id of the task's jobs, without numeric suffix."""
-STOPPED_KEY = "rayagent_stopped_job"
-"""Key in the task state store: the last job whose stop the task has requested."""
-STOP_SECONDS = 6.0
-"""How long a job can still be RUNNING after a stop request; Ray sends SIGKILL after 3 seconds."""
-STATUS_CHECK_SECONDS = 0.5
-
-
-class RayAgentJobStartingOperator(RayAgentJobFollowingMixin):
+class RayAgentJobStartingOperator(RayAgentJobFindingMixin):
     """Base class of operators that start a job and follow it to its end.
 
     The job id is derived from the DAG, the run, the task, the map index and the iteration of a loop. So a retry, a
@@ -98,9 +89,6 @@ class RayAgentJobStartingOperator(RayAgentJobFollowingMixin):
         self.if_succeeded = validate_choice(if_succeeded, "if_succeeded", get_args(IfSucceeded))
         self.start_timeout = None if start_timeout is None else validate_duration(start_timeout, "start_timeout")
         self.poll_interval = validate_duration(poll_interval, "poll_interval")
-        self._has_job_id = False
-        self._job_id_argument: str | None = None
-        """:attr:`job_id` before it became the id of the job."""
 
     def _request_start(self, context: Context) -> str:
         """Send the request that starts the job :attr:`job_id`; return the job's id.
@@ -108,12 +96,6 @@ class RayAgentJobStartingOperator(RayAgentJobFollowingMixin):
         :raises RayAgentError: if the request failed, or its outcome is unknown.
         """
         raise NotImplementedError
-
-    def _check_job(self, context: Context, job_id: str, job: Mapping[str, Any]) -> None:
-        """Check that an existing job may be this task's.
-
-        :raises RayAgentInputError: if it is not.
-        """
 
     def _started_work(self) -> str:
         """Return what the job runs, for the task log."""
@@ -137,160 +119,8 @@ class RayAgentJobStartingOperator(RayAgentJobFollowingMixin):
         with self.hook:
             return self._conclude(context, task_job, self._follow(context, task_job))
 
-    def _ensure_task_job(self, context: Context) -> TaskJob:
-        if not self._has_job_id:
-            from airflow_provider_rayagent.task_instance.identity import TaskIdentity
-
-            ti = context["ti"]
-            self._set_job_id(TaskIdentity.of(ti).pull(ti, JOB_ID_KEY))
-        task_job = super()._ensure_task_job(context)
-        task_job.stopper.on_stop_requested = partial(self._remember_stop, context, self.job_id)
-        return task_job
-
-    def _set_job_id(self, job_id: str) -> None:
-        if not self._has_job_id:
-            self._job_id_argument, self._has_job_id = self.job_id, True
-        self.job_id = job_id
-
     def _poll_seconds(self) -> float:
         return self.poll_interval
-
-    def _find_job(self, context: Context) -> Mapping[str, Any] | None:
-        """Choose this task's job and push its id; return its details, ``None`` if it has to be started."""
-        is_derived = not self.job_id
-        base_ids = self._derived_base_ids(context) if is_derived else [self.job_id]
-        self._start_deadline = time.time() + (MAX_DURATION if self.start_timeout is None else self.start_timeout)
-        for base_id in map(validate_base_id, base_ids):
-            job_id, job = self._find_latest(context, base_id)
-            if job is not None:
-                break
-        self._claim(context, job_id)
-        if is_derived:
-            # Later tries find their job after the namespace has changed.
-            self._remember(context, BASE_ID_KEY, base_id)
-        return job
-
-    def _derived_base_ids(self, context: Context) -> list[str]:
-        """Return the base ids that this task's job may have; a new job gets the last one."""
-        from airflow_provider_rayagent.task_instance.identity import deployment_namespace, job_key
-
-        key, namespace = job_key(context), self.hook.config.job_namespace or deployment_namespace()
-        remembered = self._remembered(context, BASE_ID_KEY)
-        if isinstance(remembered, str):
-            return [remembered]
-        # A version without namespaces may have started the job of an earlier try.
-        without = [derived_id(key)] if namespace and context["ti"].try_number > 1 else []
-        return [*without, derived_id(key, namespace)]
-
-    def _remember(self, context: Context, key: str, value: str) -> None:
-        """Store something for later tries (Airflow 3.3)."""
-        store = context.get("task_state_store")
-        if store is not None:
-            store.set(key, storable(value))
-
-    def _remember_stop(self, context: Context, job_id: str) -> None:
-        from airflow.sdk.exceptions import AirflowRuntimeError
-
-        try:
-            self._remember(context, STOPPED_KEY, job_id)
-        except AirflowRuntimeError:
-            # Airflow lets a task that was cleared store nothing: it has a new one in its place by then.
-            self.log.debug("The stop of job %s is not stored.", job_id, exc_info=True)
-
-    def _remembered(self, context: Context, key: str) -> object:
-        store = context.get("task_state_store")
-        return None if store is None else store.get(key)
-
-    def _find_latest(self, context: Context, base_id: str) -> tuple[str, Mapping[str, Any] | None]:
-        """Return id and details of the latest job under a base id; the details are ``None`` if it does not exist."""
-        for number in count(1):
-            job_id = numbered(base_id, number)
-            job = self._get_settled_job(context, job_id)
-            if job is None:
-                break
-            if not jobs.has_ended(job) and self._remembered(context, STOPPED_KEY) == job_id:
-                # Ray applies the stop of a PENDING job when the job starts.
-                self.log.info(
-                    coded(
-                        Code.EXISTING_JOB,
-                        "Job %s of this task is still %s, but an earlier attempt has stopped it; starting a new job.",
-                    ),
-                    job_id,
-                    self._status(job),
-                )
-            elif self._is_reusable(job_id, job):
-                break
-        return job_id, job
-
-    def _claim(self, context: Context, job_id: str) -> TaskJob:
-        """Make a job this task's, and push its id.
-
-        :raises RayAgentError: if the task was killed; then no job may be started.
-        """
-        self._raise_if_killed(job_id)
-        if self._task_job is None or self._task_job.job_id != job_id:
-            self._use_job_id(context, job_id)
-            self._task_job = None
-        task_job = self._ensure_task_job(context)
-        self._raise_if_killed(job_id)
-        return task_job
-
-    def _raise_if_killed(self, job_id: str) -> None:
-        if self._is_killed:
-            if self._task_job is not None:
-                self._task_job.stopper.wait()
-            raise RayAgentError(f"The task was killed while looking for its job {job_id}.", code=Code.START_UNKNOWN)
-
-    def _use_job_id(self, context: Context, job_id: str) -> None:
-        self._set_job_id(job_id)
-        context["ti"].xcom_push(key=JOB_ID_KEY, value=storable(job_id))
-
-    def _get_settled_job(self, context: Context, job_id: str) -> Mapping[str, Any] | None:
-        """Return a job's details, after waiting for the effect of a stop that an earlier try may have requested."""
-        job = self._get_job(job_id)
-        if job is not None:
-            self._check_job(context, job_id, job)
-        if job is None or jobs.has_ended(job):
-            return job
-        self.log.info(
-            coded(
-                Code.EXISTING_JOB,
-                "Job %s of this task is %s; waiting up to %g s in case an earlier attempt requested a stop.",
-            ),
-            job_id,
-            self._status(job),
-            STOP_SECONDS,
-        )
-        # Claim it now: if the task is killed meanwhile, this is the job to stop.
-        task_job = self._claim(context, job_id)
-        until = time.monotonic() + STOP_SECONDS
-        while job is not None and not jobs.has_ended(job) and time.monotonic() < until:
-            if task_job.stopper.task_is_killed.wait(STATUS_CHECK_SECONDS):
-                break
-            job = self._get_job(job_id)
-        return job
-
-    def _get_job(self, job_id: str) -> Mapping[str, Any] | None:
-        try:
-            return self.hook.get_job(job_id)
-        except RayAgentNotFoundError:
-            return None
-
-    def _is_reusable(self, job_id: str, job: Mapping[str, Any]) -> bool:
-        status = self._status(job)
-        if not jobs.has_ended(job):
-            self.log.info(
-                coded(Code.EXISTING_JOB, "Job %s of this task already exists (%s); attaching."), job_id, status
-            )
-            self._found_pending = jobs.known_status(job) is JobStatus.PENDING
-            return True
-        if jobs.known_status(job) is JobStatus.SUCCEEDED and self.if_succeeded == "reuse":
-            self.log.info(
-                coded(Code.EXISTING_JOB, "Job %s of this task has already succeeded; reusing its result."), job_id
-            )
-            return True
-        self.log.info(coded(Code.EXISTING_JOB, "Job %s of this task ended as %s; starting a new job."), job_id, status)
-        return False
 
     def _start(self, context: Context, task_job: TaskJob) -> TaskJob:
         # Another task instance with the same job_id may start its job first.
@@ -361,9 +191,6 @@ class RayAgentJobStartingOperator(RayAgentJobFollowingMixin):
             self.log.info("The free resources of the cluster are unknown: %s", error.detail)
             return asked
         return f"{asked} {free}".rstrip()
-
-    def _status(self, job: Mapping[str, Any]) -> str:
-        return jobs.shown_status(job, self.hook.config.redact)
 
     def _job_exists(self) -> bool:
         try:

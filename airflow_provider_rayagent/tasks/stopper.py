@@ -33,7 +33,8 @@ class JobStopper:
         self._log = log
         self._ti = ti
         self._owns = owns
-        self._stop_requested = False
+        self.stop_requested = False
+        """Whether this process has requested the stop."""
         self._thread: threading.Thread | None = None
         self.check: Callable[[Mapping[str, Any]], None] | None = None
         """Raises :class:`RayAgentError` if a job with the id is not the task's own; ``None``: it is known to be."""
@@ -42,15 +43,10 @@ class JobStopper:
         self.task_is_killed = threading.Event()
         """Set when Airflow kills the task, which then keeps executing until SIGKILL: long waits must check this."""
 
-    @property
-    def stop_requested(self) -> bool:
-        """Whether this process has requested the stop."""
-        return self._stop_requested
-
     def on_kill(self) -> None:
         """Handle the kill, in a signal handler: stop the job unless the task stays active."""
         self.task_is_killed.set()
-        if self._owns and not self._stop_requested and self._thread is None:
+        if self._owns and not self.stop_requested and self._thread is None:
             # The signal may have interrupted a log write or a request to Airflow's supervisor, and their locks stay
             # locked until this handler returns. So wait here only briefly, and for the rest in wait().
             thread = threading.Thread(target=self._stop_if_task_ended, daemon=True)
@@ -66,8 +62,8 @@ class JobStopper:
     def on_job_started(self) -> None:
         """Stop the job if the task was killed while starting it; an earlier stop request may have come too soon."""
         self.wait()
-        if self._thread is not None and self._stop_requested:
-            self._stop_requested = False
+        if self._thread is not None and self.stop_requested:
+            self.stop_requested = False
             self.stop("The task was killed while starting the job")
 
     def stop(self, why: str) -> None:
@@ -75,9 +71,9 @@ class JobStopper:
 
         :param why: the reason, as the beginning of a log message.
         """
-        if not self._owns or self._stop_requested:
+        if not self._owns or self.stop_requested:
             return
-        self._stop_requested = True
+        self.stop_requested = True
         if stop_job(self._hook.config, self._job_id, self._log, why, hurry=True, check=self.check):
             self.on_stop_requested()
         count_stop(self._hook.rayagent_conn_id, "task_ended")

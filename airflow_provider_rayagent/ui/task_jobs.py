@@ -12,7 +12,7 @@ from fastapi import HTTPException
 from sqlalchemy import select
 
 from airflow_provider_rayagent.client.validation import JobId, is_job_id
-from airflow_provider_rayagent.tasks.starting import JOB_ID_KEY
+from airflow_provider_rayagent.tasks.finding import JOB_ID_KEY
 from airflow_provider_rayagent.ui.access import team_of_connection, team_of_dag
 from airflow_provider_rayagent.ui.task_links import TaskKey, is_derived_from, task_of
 

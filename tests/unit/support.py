@@ -14,10 +14,13 @@ import structlog.testing
 from airflow_provider_rayagent.client.blocking import BlockingAgent
 from airflow_provider_rayagent.client.config import read_config
 from airflow_provider_rayagent.tail.items import LogLines
+from airflow_provider_rayagent.tasks import finding, starting
 from tests.scripted import Action, Answer, Play
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import pytest
 
     from airflow_provider_rayagent.tail.items import Item
     from tests.scripted import ScriptedAgent
@@ -155,6 +158,13 @@ def task_log() -> Iterator[TaskLog]:
     """Give the task log of what is done meanwhile."""
     with structlog.testing.capture_logs() as entries:
         yield TaskLog(entries)
+
+
+def shorten_job_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let operators that start jobs wait shortly for the effect of a stop, and check the status often."""
+    monkeypatch.setattr(finding, "STOP_SECONDS", 0.3)
+    for module in (finding, starting):
+        monkeypatch.setattr(module, "STATUS_CHECK_SECONDS", 0.05)
 
 
 def named(step: object) -> str:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import airflow_provider_rayagent
-from airflow_provider_rayagent.tasks import starting
 from tests.unit.foreign import WAYS, Scene, texts_in, through_airflow
+from tests.unit.support import shorten_job_checks
 
 if TYPE_CHECKING:
     from tests.unit.support import Connect
@@ -27,8 +27,7 @@ LONG, FOUR, THREE = "Qz7+Kd93vXw1/Lp5tYb8", "q#7K", "z%9"
 
 @pytest.fixture(autouse=True)
 def _short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(starting, "STOP_SECONDS", 0.3)
-    monkeypatch.setattr(starting, "STATUS_CHECK_SECONDS", 0.05)
+    shorten_job_checks(monkeypatch)
 
 
 @pytest.mark.parametrize("name", WAYS)

@@ -114,6 +114,11 @@ def test_no_other_file_is_read(make: Callable[[Path], Path], folder: Path, trans
     )
 
 
+def test_a_path_that_no_file_can_have_is_not_permitted(folder: Path, transport: Transport) -> None:
+    with pytest.raises(RayAgentConfigError, match="may not be opened here"):
+        status_with(transport, folder / "to\0ken", permit(folder))
+
+
 def test_without_folders_no_file_is_read(folder: Path, transport: Transport) -> None:
     with pytest.raises(RayAgentConfigError, match="must be in a folder named there, and none is"):
         status_with(transport, a_file_outside(folder), permit())
@@ -138,9 +143,11 @@ def test_the_files_for_tls_must_be_in_their_folders(field: str, folder: Path, tr
         assert server.requests == []
 
 
-def test_a_pipe_for_tls_is_not_waited_for(folder: Path, transport: Transport) -> None:
+@pytest.mark.parametrize("anywhere", [True, False])
+def test_a_pipe_for_tls_is_not_waited_for(anywhere: bool, folder: Path, transport: Transport) -> None:
     path = folder / "pipe"
     os.mkfifo(path)
-    config = read_config(host="https://127.0.0.1:1", extra={"ca_bundle": str(path)}, tls_folders=permit(folder))
+    tls_folders = None if anywhere else permit(folder)
+    config = read_config(host="https://127.0.0.1:1", extra={"ca_bundle": str(path)}, tls_folders=tls_folders)
     with pytest.raises(RayAgentConfigError, match=r"CA bundle \(ca_bundle\) is not a file: "):
         transport.send(config, GET_JOB)

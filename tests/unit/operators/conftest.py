@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.tasks import starting
 from tests.scripted import ScriptedAgent
 from tests.unit.both_ways import execute
 from tests.unit.operators import submissions
 from tests.unit.operators.plugin_runs import make_operator
 from tests.unit.supervisor import supervise
-from tests.unit.support import make_context
+from tests.unit.support import make_context, shorten_job_checks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(starting, "STOP_SECONDS", 0.3)
-    monkeypatch.setattr(starting, "STATUS_CHECK_SECONDS", 0.05)
+    shorten_job_checks(monkeypatch)
 
 
 @pytest.fixture(params=["worker", "deferred"])

@@ -10,7 +10,7 @@ import pytest
 from airflow_provider_rayagent.client.errors import RayAgentConnectionError, RayAgentError
 from airflow_provider_rayagent.exceptions import RayAgentInputError
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
-from airflow_provider_rayagent.tasks import starting
+from airflow_provider_rayagent.tasks import finding
 from tests.scripted import Answer, Job, Play, Refuse, Reset
 from tests.unit.operators.submissions import ORIGIN, SUBMIT, make_operator, rendered
 from tests.unit.supervisor import supervise
@@ -102,7 +102,7 @@ def test_the_running_job_of_another_instance_is_never_this_tasks(
     run: Callable[..., Any], ray: ScriptedAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ray.jobs["mine"] = Job("", "RUNNING", "mine", details=OTHER)
-    monkeypatch.setattr(starting, "STOP_SECONDS", 3600.0)
+    monkeypatch.setattr(finding, "STOP_SECONDS", 3600.0)
     context = make_context()
     with pytest.raises(RayAgentInputError, match=TAKEN):
         run(context)

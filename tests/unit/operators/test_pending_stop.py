@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.exceptions import RayAgentJobNotStartedError, RayAgentJobStoppedError
-from airflow_provider_rayagent.tasks import starting
+from airflow_provider_rayagent.tasks import finding
 from airflow_provider_rayagent.tasks.job_ids import numbered
 from tests.scripted import Answer, Job, Refuse, ScriptedAgent, SetStatus, Sleep
 from tests.stack.watch import PATIENCE
@@ -61,7 +61,7 @@ def submitted(server: ScriptedAgent, status: str) -> Step:
 def test_the_next_try_follows_it_only_if_it_is_not_known_to_be_stopped(
     has_store: bool, is_accepted: bool, ray: ScriptedAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(starting, "STOP_SECONDS", 0.1)
+    monkeypatch.setattr(finding, "STOP_SECONDS", 0.1)
     store: dict[str, Any] = {"task_state_store": StateStore()} if has_store else {}
     if not is_accepted:
         ray.answers[f"POST jobs/{ROOT}/stop/"] = [Refuse(503)]

@@ -20,7 +20,7 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentNotFoundError,
     RayAgentRunFailedError,
 )
-from airflow_provider_rayagent.tasks import starting as job_starting
+from airflow_provider_rayagent.tasks import finding
 from airflow_provider_rayagent.tasks.job_ids import MAX_BASE_ID
 from tests.scripted import (
     Action,
@@ -158,7 +158,7 @@ def test_after_jobs_that_do_not_count_a_new_one_is_started(
 def test_a_job_that_is_just_being_stopped_does_not_count(
     run: Callable[..., Any], connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_starting, "STOP_SECONDS", PATIENCE)
+    monkeypatch.setattr(finding, "STOP_SECONDS", PATIENCE)
     job = Job("", "RUNNING", ROOT)
     with ScriptedAgent(job) as agent, task_log() as log:
         connect(agent)
@@ -405,7 +405,7 @@ def printing(agent: ScriptedAgent, text: str) -> Callable[[Request], Answer]:
 def test_a_kill_while_a_job_that_runs_is_looked_at_stops_it_and_starts_no_other(
     owns: bool, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_starting, "STOP_SECONDS", PATIENCE)
+    monkeypatch.setattr(finding, "STOP_SECONDS", PATIENCE)
     ti = TaskInstance(2)
     supervise(ti, monkeypatch).state = "failed"
     job = Job("", "RUNNING", ROOT, stop_delay=0.1)
