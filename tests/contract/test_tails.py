@@ -54,7 +54,8 @@ def test_the_log_of_a_job_that_has_ended(client: Client, hook: RayAgentHook, job
 
     assert kind == type(ours).__name__ == "generator"
     assert "".join(theirs) == text
-    assert lines == text.split("\n")
+    # Ray's own line on the entrypoint, which ends with a newline, can be the last one on a busy machine.
+    assert lines == text.removesuffix("\n").split("\n")
     assert lines_of_program(lines, jobs["prints"]) == LINES
 
 
