@@ -71,6 +71,7 @@ def test_the_resources_over_ray_have_the_agents_form(ask: Ask, connect: Connect)
         "is_head_node": False,
         "state": "ALIVE",
         "accelerator_type": "A100",
+        "accelerator_types": ["A100"],
         "cpu": counter(16.0, 0.1),
         "memory": counter(64 * GIB),
         "gpu": counter(4.0, 1.5),
