@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.cli.simple_table import AirflowConsole
 
-from airflow_provider_rayagent.client.capacity_wait import gpus_of, live_nodes
+from airflow_provider_rayagent.client.capacity_wait import accelerators_of, gpus_of, live_nodes
 from airflow_provider_rayagent.client.job_secrets import secrets_of
 from airflow_provider_rayagent.client.jobs import (
     MAX_ENTRYPOINT,
@@ -117,7 +117,7 @@ def gpu_rows(resources: Mapping[str, Any]) -> list[Row]:
                 {
                     "node_id": node.get("node_id"),
                     "ip": node.get("ip"),
-                    "accelerator_type": node.get("accelerator_type"),
+                    "accelerator_type": ", ".join(accelerators_of(node)) or None,
                     "gpus": total,
                     "free": free,
                 }

@@ -178,7 +178,7 @@ class CapacityWait(Wait[CapacityOutcome]):
 
     def _other_accelerators(self, alive: Sequence[Row]) -> str:
         """Return the accelerators that there are, as a sentence, if none of them is the required one."""
-        found = sorted({kind for node in alive for kind in _accelerators(node)})
+        found = sorted({kind for node in alive for kind in accelerators_of(node)})
         if self.required.accelerator_type in (None, *found):
             return ""
         shown = ", ".join(sanitize(kind, self.redact, length=MAX_NAME) for kind in found) or "none"
@@ -205,7 +205,7 @@ def _places(resources: Row, alive: Sequence[Row], required: Requirement, part: s
     :raises RayAgentUnsupportedError: if the agent does not tell the free GPUs of these nodes.
     """
     kind = required.accelerator_type
-    nodes = [node for node in alive if kind is None or kind in _accelerators(node)]
+    nodes = [node for node in alive if kind is None or kind in accelerators_of(node)]
     groups = [[node] for node in nodes] if required.on_one_node else [nodes]
     return [
         _Place(
@@ -235,7 +235,8 @@ def _unknown(message: str) -> dict[str, Any]:
     return {**CapacityOutcome.defaults, "message": message}
 
 
-def _accelerators(node: Row) -> list[str]:
+def accelerators_of(node: Row) -> list[str]:
+    """Return the types of a node's accelerators: an agent tells one, Ray all."""
     types = node.get("accelerator_types")
     found = types if isinstance(types, list) else [node.get("accelerator_type")]
     return [kind for kind in found if isinstance(kind, str)]

@@ -262,6 +262,19 @@ def test_a_refresh_of_the_cluster_is_one_request_and_shows_all_at_once(browser: 
     assert {each.path for each in server.requests} == {"connections", f"{RAY}/cluster"}
 
 
+def test_every_accelerator_of_a_node_is_shown(browser: Page, server: PageServer) -> None:
+    shown = cluster()
+    nodes = [
+        {"node_id": "a", "state": "ALIVE", "accelerator_type": "A10", "accelerator_types": ["A10", "T4"]},
+        {"node_id": "b", "state": "ALIVE", "accelerator_type": "L4"},
+        {"node_id": "c", "state": "ALIVE", "accelerator_type": None},
+    ]
+    shown["resources"] = {**RESOURCES, "nodes": nodes}
+    server.answers[f"{RAY}/cluster"] = shown
+    browser.open(f"{server.url}/#/ray/cluster")
+    browser.wait_for("td .type", ["A10, T4", "L4"])
+
+
 def test_a_cluster_that_cannot_be_read_shows_nothing_else(browser: Page, server: PageServer) -> None:
     browser.open(f"{server.url}/#/ray/cluster")
     browser.find("h3", "Waiting for resources: 0 jobs")

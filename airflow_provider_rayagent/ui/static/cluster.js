@@ -92,8 +92,9 @@ function nodeTable(nodes) {
 
 function gpusOf(node) {
   const found = node.gpu ?? { total: node.gpus?.length ?? 0 };
-  const type = node.accelerator_type ? element("span.type", {}, node.accelerator_type) : null;
-  return element("div", {}, bar(found, number), type, activity(node.gpus ?? []));
+  const types = node.accelerator_types ?? [node.accelerator_type].filter(Boolean);
+  const shown = types.length ? element("span.type", {}, types.join(", ")) : null;
+  return element("div", {}, bar(found, number), shown, activity(node.gpus ?? []));
 }
 
 /** Return how busy the GPUs of a node are, if the service tells; memory is in MB. */

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from airflow_provider_rayagent.cli.tables import gpu_rows
 from tests.scripted import Answer, Application, Job, Refuse, ScriptedAgent
 from tests.stack.processes import NO_AGENT
 from tests.unit.clusters import NODES, USED
@@ -126,6 +127,11 @@ def test_a_node_of_another_form_is_listed(connect: Connect, airflow: Airflow) ->
         connect(agent)
         rows = json.loads(airflow("nodes", "-o", "json").out)
     assert [(row["state"], row["cpus"]) for row in rows] == [("DEAD", None), ("ALIVE", None)]
+
+
+def test_every_accelerator_of_a_node_is_listed() -> None:
+    node = {"state": "ALIVE", "gpu": {"total": 2.0}, "accelerator_type": "A10", "accelerator_types": ["A10", "T4"]}
+    assert [row["accelerator_type"] for row in gpu_rows({"nodes": [node]})] == ["A10, T4"]
 
 
 @pytest.mark.parametrize("service", SERVICES)
