@@ -44,6 +44,7 @@ CASES = (
     "plain_ray",
     "ray_client",
     "viewers",
+    "page",
 )
 """Modules of this package; in each, ``measure(*, short: bool)`` yields lines of the table."""
 SHORT = ("tails", "scaling", "resume", "worker", "triggerer")

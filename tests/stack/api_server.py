@@ -58,6 +58,22 @@ class ApiServer:
         return False
 
 
+def settings_of_users(folder: Path, roles: Mapping[str, str], password: str) -> dict[str, str]:
+    """Return the settings of an API server with these users of the simple auth manager.
+
+    :param folder: where to write the file with their passwords.
+    :param roles: the role of each user, by name.
+    """
+    passwords = folder / "passwords.json"
+    passwords.write_text(json.dumps(dict.fromkeys(roles, password)), encoding="utf-8")
+    return {
+        "AIRFLOW__API_AUTH__JWT_SECRET": "of-the-tests" * 6,
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{name}:{role}" for name, role in roles.items()),
+    }
+
+
 @contextlib.contextmanager
 def api_server(
     *,

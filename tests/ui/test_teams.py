@@ -9,7 +9,7 @@ import pytest
 
 from tests.scripted import Job, ScriptedAgent
 from tests.stack.airflow import run_airflow
-from tests.stack.api_server import ApiServer, api_server
+from tests.stack.api_server import ApiServer, api_server, settings_of_users
 from tests.ui.conftest import ask
 from tests.ui.stored_task import stored_task
 
@@ -39,14 +39,9 @@ def agent() -> Iterator[ScriptedAgent]:
 def server(agent: ScriptedAgent, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """An API server with a DAG of each team, a connection of a team and one of everyone in the database."""
     folder = tmp_path_factory.mktemp("teams")
-    passwords = folder / "passwords.json"
-    passwords.write_text(json.dumps(dict.fromkeys(USERS, PASSWORD)), encoding="utf-8")
     settings = {
-        "AIRFLOW__API_AUTH__JWT_SECRET": "of-the-tests" * 6,
+        **settings_of_users(folder, USERS, PASSWORD),
         "AIRFLOW__CORE__MULTI_TEAM": "True",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{name}:{role}" for name, role in USERS.items()),
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle(folder, team) for team in TEAMS]),
     }
     of_environment = {"_red_team___hidden": {"conn_type": "rayagent", "host": agent.url}}
