@@ -34,10 +34,12 @@ if TYPE_CHECKING:
 
 CONNECTION = "ray"
 USERS = [f"user{number}" for number in range(10)]
-PAUSE = 0.02
+PAUSE = 0.05
 SECONDS = 12.0
 """How long each load is measured, from its beginning on."""
 TARGET_MILLISECONDS = 50.0
+ARRIVING_SECONDS = 6.0
+"""In which all views are opened, one after the other."""
 LONG_LOG_BYTES = 90_000_000
 LONG_LOG = f"running-{LONG_LOG_BYTES // LINE_BYTES}-100"
 JOBS = 10_000
@@ -179,14 +181,18 @@ async def _view(opened: Sequence[tuple[str, str, float | None]]) -> None:
     print("begins", flush=True)
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(trust_env=False, timeout=None, limits=limits) as client:
-        views = [asyncio.create_task(_look(client, *each)) for each in opened]
+        views = [
+            asyncio.create_task(_look(client, ARRIVING_SECONDS * number / len(opened), *each))
+            for number, each in enumerate(opened)
+        ]
         await asyncio.to_thread(sys.stdin.read)
         for view in views:
             view.cancel()
         await asyncio.gather(*views, return_exceptions=True)
 
 
-async def _look(client: httpx.AsyncClient, url: str, token: str, interval: float | None) -> None:
+async def _look(client: httpx.AsyncClient, delay: float, url: str, token: str, interval: float | None) -> None:
+    await asyncio.sleep(delay)
     while True:
         async with client.stream("GET", url, headers={"Cookie": f"{COOKIE}={token}"}) as answer:
             async for _ in answer.aiter_raw():

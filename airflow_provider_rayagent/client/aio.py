@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -57,6 +58,8 @@ class AsyncAgent:
 
     def __init__(self, config: AgentConfig, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self.config = config
+        self.loads: Callable[[str], Any] = json.loads
+        """Parses the JSON of answers."""
         self._sleep = sleep
         self._clients: _Clients | None = None
         self._opening = asyncio.Lock()
@@ -124,7 +127,7 @@ class AsyncAgent:
             body = await read_body(call, response)
         if call.method == "DELETE" and response.status_code == 404 and attempt > 1:
             return None
-        return answers.read_answer(call, response.status_code, response.headers, body, self.config)
+        return answers.read_answer(call, response.status_code, response.headers, body, self.config, self.loads)
 
     @asynccontextmanager
     async def opened(

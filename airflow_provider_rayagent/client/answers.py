@@ -34,7 +34,14 @@ _TAG = re.compile(r"<([^<>]*)>")
 """An HTML tag. Excluding ``<`` keeps the search linear: otherwise 64 KB of ``<`` would take two seconds."""
 
 
-def read_answer(call: Call, status: int, headers: Mapping[str, str], body: bytes, config: AgentConfig) -> Any:
+def read_answer(
+    call: Call,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    config: AgentConfig,
+    loads: Callable[[str], Any] = json.loads,
+) -> Any:
     """Return the value of a response (a dict, a list of dicts, or ``None``, depending on ``call.shape``), converted.
 
     For the shape ``any``, an object is returned as is, an empty body or ``null`` as ``{}``, and anything else as
@@ -42,12 +49,13 @@ def read_answer(call: Call, status: int, headers: Mapping[str, str], body: bytes
 
     :param headers: the headers of the response, a case-insensitive mapping.
     :param config: the connection, with the service and the secrets to redact in error messages.
+    :param loads: parses JSON.
     :raises RayAgentHTTPError: for an error status.
     :raises RayAgentRedirectError: for a redirect that was not followed.
     :raises RayAgentResponseError: for a body of another type or shape.
     """
     check_status(call, status, headers, body, config)
-    value = _value(call, status, headers, body, config)
+    value = _value(call, status, headers, body, config, loads)
     if call.convert is None:
         return value
     try:
@@ -57,7 +65,14 @@ def read_answer(call: Call, status: int, headers: Mapping[str, str], body: bytes
         raise type(error)(brief(error.detail, config.redact), error.status_code) from None
 
 
-def _value(call: Call, status: int, headers: Mapping[str, str], body: bytes, config: AgentConfig) -> Any:
+def _value(
+    call: Call,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    config: AgentConfig,
+    loads: Callable[[str], Any],
+) -> Any:
     if call.shape == "nothing":
         return None
     text = body.decode("utf-8", "replace").strip()
@@ -70,7 +85,7 @@ def _value(call: Call, status: int, headers: Mapping[str, str], body: bytes, con
     if is_html(headers, text):
         raise html_page_error(call, status, "JSON", config, text)
     try:
-        value = json.loads(text)
+        value = loads(text)
     except (ValueError, RecursionError):
         raise RayAgentResponseError(f"{where} with invalid JSON: {brief(text, config.redact)}", status) from None
     if call.shape == "list":

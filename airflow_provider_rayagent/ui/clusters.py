@@ -18,6 +18,7 @@ from airflow_provider_rayagent.hooks.connection_check import describe_refusal
 from airflow_provider_rayagent.ui.connections import PageHook
 from airflow_provider_rayagent.ui.followers import Followers, find_followers
 from airflow_provider_rayagent.ui.jobs import sanitized
+from airflow_provider_rayagent.ui.page_thread import page_thread, rest
 from airflow_provider_rayagent.ui.shared import SharedResults
 
 if TYPE_CHECKING:
@@ -79,21 +80,19 @@ async def applications_of(connection_id: str) -> Answer:
 async def followers() -> Followers:
     """Return the task instances that follow jobs at present, from Airflow's database; none while that takes long."""
     try:
-        return await _shared.get("followers", lambda: asyncio.to_thread(find_followers))
+        return await page_thread.run(_shared.get("followers", lambda: asyncio.to_thread(find_followers)))
     except RayAgentTimeoutError:
         return Followers({}, {})
 
 
 async def stop_job(connection_id: str, job_id: JobId) -> None:
     """Request the stop of a job."""
-    await _send(connection_id, lambda service: service.stop_job(job_id))
-    _shared.forget((connection_id, "jobs"), (connection_id, f"job {job_id}"))
+    await _change(connection_id, lambda service: service.stop_job(job_id), "jobs", f"job {job_id}")
 
 
 async def delete_application(connection_id: str, name: str) -> None:
     """Request the deletion of a Serve application."""
-    await _send(connection_id, lambda service: service.delete_serve_application(name))
-    _shared.forget((connection_id, "applications"))
+    await _change(connection_id, lambda service: service.delete_serve_application(name), "applications")
 
 
 async def _get(
@@ -104,10 +103,23 @@ async def _get(
 ) -> Answer:
     async def fetch() -> Answer:
         answer = await _send(connection_id, make)
-        # In a thread, since a list of 10,000 jobs takes long.
-        return answer._replace(value=await asyncio.to_thread(convert, answer.value, answer.config.redact))
+        rest()
+        return answer._replace(value=convert(answer.value, answer.config.redact))
 
-    return await _shared.get((connection_id, what), fetch)
+    return await page_thread.run(_shared.get((connection_id, what), fetch))
+
+
+async def _change(connection_id: str, make: Callable[[Service], Operation], *changed: str) -> None:
+    """Send a request that changes something.
+
+    :param changed: results that must not be used any more.
+    """
+
+    async def change() -> None:
+        await _send(connection_id, make)
+        _shared.forget(*((connection_id, what) for what in changed))
+
+    await page_thread.run(change())
 
 
 async def _send(connection_id: str, make: Callable[[Service], Operation]) -> Answer:

@@ -16,6 +16,7 @@ from sqlalchemy import select
 from airflow_provider_rayagent.client.errors import RayAgentNotFoundError
 from airflow_provider_rayagent.client.pool import release
 from airflow_provider_rayagent.hooks.aio import RayAgentAsyncHook
+from airflow_provider_rayagent.ui import long_json
 from airflow_provider_rayagent.ui.access import has_teams, may_use, team_of_connection
 
 if TYPE_CHECKING:
@@ -45,6 +46,12 @@ class PageHook(RayAgentAsyncHook):
         if connection is None:
             raise RayAgentNotFoundError(f"There is no connection {conn_id!r} of type Ray agent ({CONN_TYPE}).", 404)
         return connection
+
+    async def get_async_conn(self) -> AsyncAgent:
+        """Return the transport."""
+        agent = await super().get_async_conn()
+        agent.loads = long_json.loads
+        return agent
 
     async def close(self) -> None:
         """Release the transport after :data:`LINGER_SECONDS`, so that the next request uses it, too."""

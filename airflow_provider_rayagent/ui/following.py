@@ -7,8 +7,10 @@ then what follows. A viewer that is too slow misses records instead of delaying 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import math
+import threading
 import time
 from collections import deque
 from contextlib import aclosing, suppress
@@ -23,9 +25,11 @@ from airflow_provider_rayagent.client.following import tail_settings
 from airflow_provider_rayagent.render.records import JobRecords
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import in_portions
+from airflow_provider_rayagent.ui.page_thread import page_thread, rest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Hashable, Iterable
+    from concurrent.futures import Future
 
     from airflow_provider_rayagent.client.aio_driver import AsyncFollower
     from airflow_provider_rayagent.client.validation import JobId
@@ -34,17 +38,18 @@ if TYPE_CHECKING:
 
 KEPT_RECORDS = 10_000
 KEPT_CHARS = 2_000_000
-"""Of the records that are kept of one log; a longer line is cut."""
+"""Of the JSON of the records that are kept of one log."""
 MAX_LINE = 20_000
 """Characters of a line in the page; the download has all of it."""
 POLL_SECONDS = 3.0
 UNREACHABLE_SECONDS = 30.0
-PORTION = 500
+PORTION = 200
 """Lines that are processed without a pause for other requests."""
 LINGER_SECONDS = 5.0
 """How long a log is followed without viewers, for those that connect again."""
 MAX_LINGERING = 10
 """Logs that are followed without viewers. Otherwise one user could open and leave any number."""
+_LEVELS = {level: logging.getLevelName(level).lower() for level in (logging.INFO, logging.WARNING, logging.ERROR)}
 _ENDS = {
     End.JOB_MISSING: "The job does not exist any more.",
     End.AGENT_UNREACHABLE: "The job's status cannot be read.",
@@ -54,17 +59,18 @@ _ENDS = {
 class Batch(NamedTuple):
     """Records for one viewer.
 
+    :param rows: each record as JSON: ``[level, text, is_from_job]``.
     :param position: where the next batch begins.
     :param skipped: number of records before these that the viewer does not get.
     """
 
-    records: list[Record]
+    rows: list[str]
     position: int
     skipped: int
 
 
 class FollowedLog:
-    """The log of one job, followed in a task."""
+    """The log of one job, which is followed in the thread of the page, and viewed in others."""
 
     def __init__(self, hook: PageHook, job_id: JobId) -> None:
         self.name = uuid4().hex
@@ -74,39 +80,27 @@ class FollowedLog:
         self.viewers = 0
         self._hook = hook
         self._job_id = job_id
-        self._records: deque[Record] = deque()
+        self._lock = threading.Lock()
+        self._rows: deque[str] = deque()
         self._chars = 0
         self._first = 0
-        self._changed = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._running: Future[None] | None = None
 
     def start(self) -> None:
         """Begin to follow."""
-        self._task = asyncio.create_task(self._follow())
+        self._running = page_thread.start(self._follow())
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Stop following."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        if self._running is not None:
+            self._running.cancel()
 
     def batch(self, position: int, size: int) -> Batch:
         """Return up to ``size`` records from a position on."""
-        start = max(position, self._first)
-        found = list(islice(self._records, start - self._first, start - self._first + size))
+        with self._lock:
+            start = max(position, self._first)
+            found = list(islice(self._rows, start - self._first, start - self._first + size))
         return Batch(found, start + len(found), start - position)
-
-    async def wait(self, position: int, seconds: float) -> None:
-        """Wait until there are records at a position, or the end, for at most ``seconds``."""
-        deadline = time.monotonic() + seconds
-        while self.end is None and position >= self._first + len(self._records):
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return
-            changed = self._changed
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(changed.wait(), left)
 
     async def _follow(self) -> None:
         end = "The log cannot be followed: an internal error, see the log of Airflow's API server."
@@ -123,21 +117,15 @@ class FollowedLog:
             logging.getLogger(__name__).exception("Following the log of job %s failed", self._job_id)
         finally:
             self.end = end
-            self._notify()
 
     def _add(self, records: Iterable[Record]) -> None:
-        for record in records:
-            text = record.text if len(record.text) <= MAX_LINE else f"{record.text[:MAX_LINE]}… [line cut]"
-            self._records.append(record._replace(text=text))
-            self._chars += len(text)
-        while len(self._records) > KEPT_RECORDS or self._chars > KEPT_CHARS:
-            self._chars -= len(self._records.popleft().text)
-            self._first += 1
-        self._notify()
-
-    def _notify(self) -> None:
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        rows = [_row(record) for record in records]
+        with self._lock:
+            self._rows.extend(rows)
+            self._chars += sum(map(len, rows))
+            while len(self._rows) > KEPT_RECORDS or self._chars > KEPT_CHARS:
+                self._chars -= len(self._rows.popleft())
+                self._first += 1
 
 
 class FollowedLogs:
@@ -172,7 +160,7 @@ class FollowedLogs:
         if not log.viewers:
             if self._logs.get(key) is log:
                 del self._logs[key]
-            await log.close()
+            log.close()
 
 
 async def follower_of(hook: PageHook, job_id: JobId, *, once: bool = False) -> AsyncFollower:
@@ -210,10 +198,17 @@ async def records_of(
                 break
             for portion in in_portions(items, PORTION):
                 yield records.render(portion, time.monotonic())
+                rest()
                 await asyncio.sleep(0)
             if items:
                 until = time.monotonic() + patience
     yield records.finish()
+
+
+def _row(record: Record) -> str:
+    text = record.text if len(record.text) <= MAX_LINE else f"{record.text[:MAX_LINE]}… [line cut]"
+    level = _LEVELS.get(record.level, "error" if record.level > logging.ERROR else "info")
+    return json.dumps((level, text, record.from_job))
 
 
 def end_of(follower: AsyncFollower) -> str:

@@ -10,6 +10,7 @@ from airflow_provider_rayagent.client.validation import is_job_id
 from airflow_provider_rayagent.render.reasons import explain
 from airflow_provider_rayagent.text.redaction import Redactor
 from airflow_provider_rayagent.text.sanitization import sanitize
+from airflow_provider_rayagent.ui.page_thread import resting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,8 @@ OTHER = "OTHER"
 STATUSES = (*(status.value for status in JobStatus), OTHER)
 MAX_LIMIT = 200
 """Jobs in one answer."""
+PORTION = 500
+"""Jobs that are processed without a rest for other threads."""
 MAX_ENTRYPOINT = 2_000
 """Characters of an entrypoint."""
 _LONG_FIELDS = ("message",)
@@ -49,12 +52,12 @@ def page_of(
     :param redact: redacts the secrets of the connection.
     """
     words = text.casefold().strip()
-    found = [job for job in jobs if not words or _contains(job, words, redact)]
+    found = [job for job in resting(jobs, PORTION) if not words or _contains(job, words, redact)]
     counts = dict.fromkeys(STATUSES, 0)
-    for job in found:
+    for job in resting(found, PORTION):
         counts[_status(job)] += 1
     matching = [job for job in found if not statuses or _status(job) in statuses]
-    shown = [_row(job, redact) for job in matching[offset : offset + limit]]
+    shown = [_row(job, redact) for job in resting(matching[offset : offset + limit], 1)]
     return {"jobs": shown, "total": len(matching), "counts": counts}
 
 

@@ -18,6 +18,7 @@ from airflow_provider_rayagent.ui.access import READ_CONNECTION, SIGNED_IN, read
 from airflow_provider_rayagent.ui.connections import PageHook, readable_connections
 from airflow_provider_rayagent.ui.following import FollowedLog
 from airflow_provider_rayagent.ui.jobs import MAX_LIMIT, STATUSES, details_of, page_of
+from airflow_provider_rayagent.ui.page_thread import page_thread
 from airflow_provider_rayagent.ui.streams import LogResponse, events, slots, text_of
 from airflow_provider_rayagent.ui.task_links import add_task_links
 from airflow_provider_rayagent.ui.waiting import waiting_tasks
@@ -70,7 +71,7 @@ async def get_jobs(
 ) -> Any:
     """Return some of the jobs that match, newest first."""
     answer = await clusters.jobs_of(connection_id)
-    found = await run_in_threadpool(
+    found = await page_thread.compute(
         page_of, answer.value, answer.config.redact, statuses=status, text=text, offset=offset, limit=limit
     )
     await _link(found["jobs"], connection_id, answer.config, user)
@@ -81,7 +82,7 @@ async def get_jobs(
 async def get_job(connection_id: str, job_id: str, user: GetUserDep) -> Any:
     """Return the details of a job."""
     job = await clusters.job_of(connection_id, validate_job_id(job_id))
-    details = details_of(job.value, job_id, job.config.redact)
+    details = await page_thread.compute(details_of, job.value, job_id, job.config.redact)
     await _link([details], connection_id, job.config, user)
     return details
 
@@ -115,7 +116,7 @@ async def get_cluster(connection_id: str) -> dict[str, Any]:
         _or_error(clusters.jobs_of(connection_id)),
         _or_error(clusters.waiting_tasks_of(connection_id)),
     )
-    waiting = await run_in_threadpool(_waiting, jobs, tasks)
+    waiting = await page_thread.compute(_waiting, jobs, tasks)
     return {"resources": resources.value, "waiting": waiting, "age": resources.age}
 
 
@@ -153,7 +154,8 @@ def log_file(connection_id: str, job_id: str, user: str) -> LogResponse:
     valid_id = validate_job_id(job_id)
     slots.take(user)
     headers = {**NO_BUFFER, "Content-Disposition": f'attachment; filename="{valid_id}.log"'}
-    return LogResponse(text_of(PageHook(connection_id), valid_id), user, media_type="text/plain", headers=headers)
+    content = page_thread.iterate(text_of(PageHook(connection_id), valid_id))
+    return LogResponse(content, user, media_type="text/plain", headers=headers)
 
 
 async def _or_error(answer: Awaitable[clusters.Answer]) -> clusters.Answer | RayAgentError:

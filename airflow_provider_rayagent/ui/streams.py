@@ -32,6 +32,8 @@ BYTES_PER_SECOND = 2_000_000
 """To one viewer."""
 BATCH = 500
 """Records in one event."""
+MIN_PAUSE, MAX_PAUSE = 0.05, 0.5
+"""Seconds between two looks at a log that grows: short at first, but many viewers do not get each line by itself."""
 KEEP_ALIVE_SECONDS = 5.0
 """After which a silent stream sends a comment, which also shows whether the viewer is still there."""
 STREAM_SECONDS = 60.0
@@ -42,7 +44,6 @@ SILENT_SECONDS = 45.0
 """After which a download of which nothing more arrives ends with the reason, before a proxy ends it without one."""
 STALLED_SECONDS = 30.0
 """After which a stream ends whose viewer does not read."""
-_LEVELS = {level: logging.getLevelName(level).lower() for level in (logging.INFO, logging.WARNING, logging.ERROR)}
 
 ALL_LINES = PresentSettings(levels=False, progress_interval=None)
 
@@ -150,26 +151,33 @@ async def events(
         name, _, number = last_event.rpartition("-")
         resumes = name == log.name and number.isdecimal()
         position = int(number) if resumes else 0
-        deadline = time.monotonic() + STREAM_SECONDS
+        sent_at = time.monotonic()
+        deadline = sent_at + STREAM_SECONDS
+        pause = MIN_PAUSE
         yield f"retry: {RECONNECT_MILLISECONDS}\n\n"
         if not resumes:
-            yield _event("restart", "")
+            yield _event("restart", '""')
         while time.monotonic() < deadline and not await has_left():
+            # Read before the batch, which then has all that precedes the end.
+            end = log.end
             batch = log.batch(position, BATCH)
             position = batch.position
             if batch.skipped:
-                yield _event("skipped", batch.skipped)
-            if batch.records:
-                rows = [(_level(record), record.text, record.from_job) for record in batch.records]
-                text = _event("records", rows, f"{log.name}-{position}")
+                yield _event("skipped", str(batch.skipped))
+            if batch.rows:
+                text = _event("records", f"[{', '.join(batch.rows)}]", f"{log.name}-{position}")
                 await pace.spend(len(text))
                 yield text
-            elif log.end is not None:
-                yield _event("end", log.end)
+                sent_at = time.monotonic()
+            elif end is not None:
+                yield _event("end", json.dumps(end))
                 return
-            else:
-                await log.wait(position, min(KEEP_ALIVE_SECONDS, max(deadline - time.monotonic(), 0.0)))
+            elif time.monotonic() >= sent_at + KEEP_ALIVE_SECONDS:
                 yield ":\n\n"
+                sent_at = time.monotonic()
+            if len(batch.rows) < BATCH and end is None:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, MAX_PAUSE)
     finally:
         logs.leave(key, log)
 
@@ -196,9 +204,13 @@ async def text_of(hook: PageHook, job_id: JobId) -> AsyncGenerator[str, None]:
         yield f"[{error.detail}]\n"
 
 
-def _event(kind: str, data: object, number: str | None = None) -> str:
+def _event(kind: str, data: str, number: str | None = None) -> str:
+    """Return an event.
+
+    :param data: JSON.
+    """
     head = "" if number is None else f"id: {number}\n"
-    return f"{head}event: {kind}\ndata: {json.dumps(data)}\n\n"
+    return f"{head}event: {kind}\ndata: {data}\n\n"
 
 
 def _line(record: Record) -> str:
@@ -206,7 +218,3 @@ def _line(record: Record) -> str:
     if record.from_job:
         return f"{record.text}\n"
     return f"[{record.text}]\n" if record.level > logging.INFO else ""
-
-
-def _level(record: Record) -> str:
-    return _LEVELS.get(record.level, "error" if record.level > logging.ERROR else "info")

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from airflow_provider_rayagent.ui import clusters
 from airflow_provider_rayagent.ui.access import READ_TASK_LOGS, may_use
 from airflow_provider_rayagent.ui.jobs import details_of
+from airflow_provider_rayagent.ui.page_thread import page_thread
 from airflow_provider_rayagent.ui.routes import LastEvent, log_events, log_file
 from airflow_provider_rayagent.ui.streams import LogResponse
 from airflow_provider_rayagent.ui.task_jobs import TaskJob, belongs_to, find_task_job
@@ -78,4 +79,4 @@ async def _job_of(key: TaskKey) -> tuple[TaskJob, Any]:
     job = await clusters.job_of(task_job.connection_id, task_job.job_id)
     if not await run_in_threadpool(belongs_to, task_job, job.value, job.config.job_namespace):
         raise HTTPException(404, "The job that is stored for this task was not started by it.")
-    return task_job, details_of(job.value, task_job.job_id, job.config.redact)
+    return task_job, await page_thread.compute(details_of, job.value, task_job.job_id, job.config.redact)

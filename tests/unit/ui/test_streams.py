@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from fastapi import HTTPException
 
+from airflow_provider_rayagent.client.errors import RayAgentError
 from airflow_provider_rayagent.client.validation import validate_job_id
 from airflow_provider_rayagent.render.record_builder import Record
 from airflow_provider_rayagent.ui import following, streams
@@ -27,7 +30,7 @@ def record(text: str) -> Record:
 
 
 def texts(log: FollowedLog, position: int, size: int = 100) -> list[str]:
-    return [each.text for each in log.batch(position, size).records]
+    return [json.loads(row)[1] for row in log.batch(position, size).rows]
 
 
 class TestLog(FollowedLog):
@@ -42,7 +45,7 @@ class TestLog(FollowedLog):
     def start(self) -> None:
         pass
 
-    async def close(self) -> None:
+    def close(self) -> None:
         self.closed = True
 
     def write(self, *lines: str) -> None:
@@ -54,7 +57,7 @@ def test_a_viewer_gets_what_is_there_in_batches() -> None:
         log = TestLog()
         log.write("a", "b", "c")
         first = log.batch(0, 2)
-        assert ([each.text for each in first.records], first.position, first.skipped) == (["a", "b"], 2, 0)
+        assert first == (['["info", "a", true]', '["info", "b", true]'], 2, 0)
         assert texts(log, first.position) == ["c"]
         assert texts(log, 3) == []
 
@@ -66,7 +69,7 @@ def test_only_the_newest_records_are_kept_and_a_slow_viewer_misses_the_others(mo
         log = TestLog()
         log.write(*"abcde")
         late = log.batch(1, 10)
-        assert ([each.text for each in late.records], late.position, late.skipped) == (["c", "d", "e"], 5, 1)
+        assert (texts(log, 1), late.position, late.skipped) == (["c", "d", "e"], 5, 1)
 
     monkeypatch.setattr(following, "KEPT_RECORDS", 3)
     asyncio.run(run())
@@ -79,21 +82,24 @@ def test_the_kept_records_are_bounded_in_size_too(monkeypatch: pytest.MonkeyPatc
         assert texts(log, 0) == ["y" * 30, "z" * 50 + "… [line cut]"]
 
     monkeypatch.setattr(following, "MAX_LINE", 50)
-    monkeypatch.setattr(following, "KEPT_CHARS", 100)
+    monkeypatch.setattr(following, "KEPT_CHARS", 150)
     asyncio.run(run())
 
 
-def test_a_viewer_waits_for_what_follows_but_not_for_ever() -> None:
-    async def run() -> None:
-        log = TestLog()
-        await log.wait(0, 0.01)
-        waiting = asyncio.create_task(log.wait(0, 600.0))
-        await asyncio.sleep(0)
-        log.write("a")
-        await waiting
-        assert texts(log, 0) == ["a"]
+def test_a_log_is_followed_in_the_thread_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    entered: list[str] = []
 
-    asyncio.run(run())
+    async def enter(_: PageHook) -> NoReturn:
+        entered.append(threading.current_thread().name)
+        raise RayAgentError("There is no such connection.")
+
+    async def run() -> str:
+        return await content_of(FollowedLog(PageHook("none"), validate_job_id("j1")))
+
+    monkeypatch.setattr(PageHook, "__aenter__", enter)
+    monkeypatch.setattr(streams, "logs", FollowedLogs(linger=0.0))
+    assert asyncio.run(run()).endswith('event: end\ndata: "There is no such connection."\n\n')
+    assert entered == ["rayagent-page"]
 
 
 def test_viewers_share_a_log_which_ends_after_the_last_of_them() -> None:
@@ -235,16 +241,16 @@ async def content_of(log: FollowedLog, last_event: str = "") -> str:
 def test_a_stream_ends_after_a_while_and_the_next_one_continues(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
 
-    async def pass_time(_: int, seconds: float) -> None:
+    async def pass_time(seconds: float) -> None:
         nonlocal now
         now += seconds
 
     async def run() -> None:
         log = TestLog()
-        monkeypatch.setattr(log, "wait", pass_time)
+        monkeypatch.setattr(asyncio, "sleep", pass_time)
         log.write("a", "b")
         first = await content_of(log)
-        assert now == streams.STREAM_SECONDS
+        assert streams.STREAM_SECONDS <= now <= streams.STREAM_SECONDS + streams.MAX_PAUSE
         assert 'data: [["info", "a", true], ["info", "b", true]]' in first
         assert "event: restart" in first
         assert "event: end" not in first
