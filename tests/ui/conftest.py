@@ -114,6 +114,13 @@ def agent(running_job: Job, watched_job: Job) -> Iterator[ScriptedAgent]:
 
 
 @pytest.fixture(scope="session")
+def stranger() -> Iterator[ScriptedAgent]:
+    """An agent that must get no request."""
+    with ScriptedAgent() as scripted:
+        yield scripted
+
+
+@pytest.fixture(scope="session")
 def token_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The token of the agent, in the only folder from which the API server opens files."""
     path = tmp_path_factory.mktemp("permitted") / "token"
@@ -122,7 +129,7 @@ def token_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(agent: ScriptedAgent, token_file: Path) -> Iterator[ApiServer]:
+def server(agent: ScriptedAgent, stranger: ScriptedAgent, token_file: Path) -> Iterator[ApiServer]:
     """An API server with connections to the agent, to nobody, with a wrong token, and of another type.
 
     Those of :data:`UNUSED` are for one test each, which needs answers that no other test has asked for.
@@ -133,7 +140,7 @@ def server(agent: ScriptedAgent, token_file: Path) -> Iterator[ApiServer]:
         **dict.fromkeys(UNUSED, agents),
         "ray_dead": {**agents, "host": NO_AGENT},
         "ray_refused": {**agents, "password": "wrong-token"},
-        "ray_file": {"conn_type": "rayagent", "host": agent.url, "extra": {"token_file": __file__}},
+        "ray_file": {"conn_type": "rayagent", "host": stranger.url, "extra": {"token_file": __file__}},
         "ray_permitted": {"conn_type": "rayagent", "host": agent.url, "extra": {"token_file": str(token_file)}},
         "ray_no_host": {"conn_type": "rayagent", "password": TOKEN},
         "web": {**agents, "conn_type": "http"},

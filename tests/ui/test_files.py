@@ -32,13 +32,12 @@ def answer_of_test(server: ApiServer, tokens: Tokens, host: str, extra: Mapping[
 
 
 def test_the_page_sends_no_file_of_the_api_server_anywhere(
-    server: ApiServer, agent: ScriptedAgent, tokens: Tokens
+    server: ApiServer, stranger: ScriptedAgent, tokens: Tokens
 ) -> None:
-    before = len(agent.requests)
     answer = ask(server, "GET", JOBS.format("ray_file"), tokens["editor"])
     assert answer.status_code >= 400
     assert FORBIDDEN.format(conftest.__file__) in answer.text
-    assert len(agent.requests) == before
+    assert stranger.requests == []
 
 
 def test_a_file_in_a_permitted_folder_is_used(server: ApiServer, tokens: Tokens) -> None:
@@ -47,15 +46,14 @@ def test_a_file_in_a_permitted_folder_is_used(server: ApiServer, tokens: Tokens)
 
 @pytest.mark.parametrize("field", ["token_file", "ca_bundle", "client_cert"])
 def test_the_test_of_a_connection_opens_no_other_file(
-    field: str, server: ApiServer, agent: ScriptedAgent, tokens: Tokens
+    field: str, server: ApiServer, stranger: ScriptedAgent, tokens: Tokens
 ) -> None:
-    before = len(agent.requests)
     path = str(server.home / "airflow.cfg")
-    host = agent.url if field == "token_file" else agent.url.replace("http:", "https:")
+    host = stranger.url if field == "token_file" else stranger.url.replace("http:", "https:")
     answer = answer_of_test(server, tokens, host, {field: path})
     assert answer["status"] is False
     assert FORBIDDEN.format(path) in answer["message"]
-    assert len(agent.requests) == before
+    assert stranger.requests == []
 
 
 def test_the_test_of_a_connection_uses_a_permitted_file(
