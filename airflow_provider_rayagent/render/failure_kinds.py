@@ -98,6 +98,14 @@ _KINDS_BY_WORDS = {
 _END_OF_KILLERS_TEXT = "Refer to the documentation on how to address the out of memory issue: https://docs.ray.io"
 _RAYLETS_LINE = "] (raylet) "
 _EXCEPTION_OF_RAY = re.compile(r"ray\.exceptions\.(\w+)")
+_WRAPPER = re.compile(r"ray\.(?:train|tune)\.[\w.]*Error\b")
+"""An exception such as ``TrainingFailedError``, which does not tell the cause. The one that it was raised from does."""
+_RAISED_FROM = "The above exception was the direct cause of the following exception:"
+_RAYS_TEXT = re.compile(
+    r"$|\t|    \[\d{4}-|\[\d{4}-\d\d-\d\d \S+ [A-Z] \d+ \d+\] |PID\tMEM|\d+\t|"
+    r"(?:The actor|The node IP: |This can happen if |Memory on the node |Refer to the documentation on )"
+)
+"""A line that can follow the first one of an exception of Ray: its own text, or the log of Ray's core."""
 _FRAME = re.compile(r"  +(?!\[\d{4}-)\S")
 """A line of a traceback, but not of a raylet's log, which Ray appends to that of the program when the raylet dies."""
 _FROM_ELSEWHERE = re.compile(r"(?:\x1b\[[\d;]*m)*\(")
@@ -148,27 +156,42 @@ def summarize_error(error: BaseException, kind: FailureKind) -> str:
 
 def _kind_of_last_lines(text: str) -> FailureKind | None:
     """Return why a program with an unhandled exception failed; ``None`` if an exception of Ray does not tell it."""
-    exception = _last_exception(text)
-    if exception is None:
+    lines = [line for line in text.rstrip().split("\n") if not _FROM_ELSEWHERE.match(line)]
+    index = _last_exception(lines)
+    if index is None:
         # Other text of Ray can have more lines than are available: that about its killer, or the log of a dead raylet.
-        if _END_OF_KILLERS_TEXT in text:
+        if lines[-1].startswith(_END_OF_KILLERS_TEXT):
             return FailureKind.OUT_OF_MEMORY
         return None if _RAYLETS_LINE in text else FailureKind.PROGRAM
-    name = _EXCEPTION_OF_RAY.match(exception)
+    name, following = _EXCEPTION_OF_RAY.match(lines[index]), lines[index + 1 :]
     if name is None:
-        return FailureKind.PROGRAM
-    return _KINDS_BY_EXCEPTION.get(name[1]) or _kind_by_words(exception)
+        return _kind_of_cause(lines[:index]) if _WRAPPER.match(lines[index]) else FailureKind.PROGRAM
+    kind = _KINDS_BY_EXCEPTION.get(name[1]) or _kind_by_words("\n".join(lines[index:]))
+    if kind is FailureKind.PROGRAM:
+        return kind
+    # A program that goes on has handled the exception, and fails for another reason.
+    return kind if all(map(_RAYS_TEXT.match, following)) else None
 
 
-def _last_exception(text: str) -> str | None:
-    """Return the last exception in the last lines of a log, with all that follows it; ``None`` if there is none."""
-    lines = [line for line in text.split("\n") if not _FROM_ELSEWHERE.match(line)]
+def _kind_of_cause(lines: list[str]) -> FailureKind | None:
+    """Return the kind of the exception that another one was raised from.
+
+    :param lines: those before the other one.
+    """
+    if _RAISED_FROM not in lines:
+        return None
+    above = lines[: len(lines) - 1 - lines[::-1].index(_RAISED_FROM)]
+    return _kind_of_last_lines("\n".join(above)) if _last_exception(above) is not None else None
+
+
+def _last_exception(lines: list[str]) -> int | None:
+    """Return the index of the first line of the last exception; ``None`` if there is none."""
     for index in range(len(lines) - 1, -1, -1):
         line = lines[index]
         if _EXCEPTION_OF_RAY.match(line):
-            return "\n".join(lines[index:])
+            return index
         if index > 0 and _FRAME.match(lines[index - 1]) and line.strip() and line[0] not in " \t":
-            return "\n".join(lines[index:])
+            return index
     return None
 
 

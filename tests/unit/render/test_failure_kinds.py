@@ -116,6 +116,19 @@ CREATION = f"""\
     def __init__(self): raise ValueError('boom')
 ValueError: boom
 """
+WRAPPED = """
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+  File "/jobs/train.py", line 9, in <module>
+    trainer.fit()
+  File "/venv/site-packages/ray/train/base_trainer.py", line 640, in fit
+    raise TrainingFailedError(
+ray.train.base_trainer.TrainingFailedError: The Ray Train run failed. Please inspect the previous error messages.
+To continue this run, you can use: `trainer = TorchTrainer.restore("/results/x")`.
+To start a new run that will retry on training failures, set `train.RunConfig(failure_config=...)`.
+"""
+CORES_LINE = "[2026-11-26 15:11:33,954 E 7075 7075] core_worker.cc:2: The connection to the raylet was closed.\n"
 TASKS_ENVIRONMENT = """\
   File "/venv/site-packages/requests/adapters.py", line 729, in send
     raise ConnectionError(e, request=request)
@@ -157,6 +170,22 @@ UNHANDLED: dict[str, tuple[str, FailureKind | None]] = {
     ),
     "a task's runtime environment": (LAST_LINES + "ray.exceptions.RuntimeEnvSetupError: x\n", FailureKind.RUNTIME_ENV),
     "only a raylet's lines": (RAYLET_LOG.split("\n", 1)[1], None),
+    "a line of Ray's core after it": (LAST_LINES + WORKER_CRASHED + CORES_LINE, WORKER),
+    # The program has handled it.
+    "the program's lines after a task's node": (LAST_LINES + TASKS_NODE_2_50 + "Falling back to the CPU.\n", None),
+    "the program's log after a killed worker": (
+        LAST_LINES + WORKER_CRASHED + "2026-11-26 15:11:34,105\tERROR train.py:7 -- Gave up.\n",
+        None,
+    ),
+    "the program's lines after an actor's node": (LAST_LINES + ACTOR_DIED + NODE_DIED + "No data left.\n", None),
+    "the program's lines after the killer's": (LOW_ON_MEMORY + "Gave up.\n", PROGRAM),
+    "a test of the killer's text": (f"expected {LOW_ON_MEMORY.splitlines()[-1]}\n", PROGRAM),
+    "a failed training, a task's node": (LAST_LINES + TASKS_NODE_2_60 + WRAPPED, NODE),
+    "a failed training, an actor's node": (LAST_LINES + ACTOR_DIED + NODE_DIED + WRAPPED, NODE),
+    "a failed training, the program": (TASK_FAILED + WRAPPED, PROGRAM),
+    "a failed training, its cause is not available": (WRAPPED.split("\n\n", 1)[1], None),
+    "a failed training, its cause is incomplete": ("\tthe actor's node was terminated\n" + WRAPPED, None),
+    "a failed trial": (LAST_LINES + "ray.tune.error.TuneError: ('Trials did not complete', [f_1])\n", None),
     # Ray does not say who caused it.
     "a lost object": (LAST_LINES + "ray.exceptions.ObjectLostError: Failed to retrieve object\n", None),
     # Only the end of the inner error is in the message: it cannot be told from an error of the program.
