@@ -53,6 +53,8 @@ def main(arguments: list[str]) -> int:
     groups = {"floor": suites.FLOOR, "prerelease": suites.PRERELEASE}
     if command in groups and not rest:
         return lanes.run_all(groups[command], full=True)
+    if command == "demo":
+        return environments.run_module("demo", "tests.demo", *rest)
     if command == "unit" and not rest:
         rest = list(suites.WITHOUT_RAY)
     return environments.tox(command, *rest)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 EXAMPLE_DAGS = Path(__file__).parents[2] / "example_dags"
 STARTED = time.monotonic()
+ENDING = (signal.SIGINT, signal.SIGTERM)
+"""Signals that end the demo."""
 
 
 class Example(NamedTuple):
@@ -80,7 +82,7 @@ def main() -> int:
     parser.add_argument("--plain", action="store_true", help="submit the job to Ray's own dashboard, without an agent")
     parser.add_argument("--keep", action="store_true", help="leave everything up until Ctrl-C")
     options = parser.parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ENDING:
         signal.signal(number, _leave)
     return demo(SUBMITTED if options.plain else FOLLOWED, plain=options.plain, keep=options.keep)
 
@@ -146,8 +148,7 @@ def demo(example: Example, *, plain: bool, keep: bool) -> int:
         if keep:
             say(f"Airflow: {server.url}/dags/{example.dag_id}/runs/{run_id}/tasks/{example.task_id}")
             say(service.access)
-            say("Ctrl-C stops everything")
-            signal.pause()
+            _wait_for_signal()
         say("stopping")
     return 1 if faults else 0
 
@@ -185,10 +186,25 @@ def found_faults(events: list[str], states: dict[str, str], expected: list[str])
     return faults
 
 
+def _wait_for_signal() -> None:
+    """Wait for a signal, after which no further one interrupts the end of the servers."""
+    received: list[int] = []
+    for each in ENDING:
+        signal.signal(each, lambda number, _: received.append(number))
+    say("Ctrl-C stops everything")
+    while not received:
+        time.sleep(0.2)
+    _ignore_signals()
+
+
+def _ignore_signals() -> None:
+    for each in ENDING:
+        signal.signal(each, signal.SIG_IGN)
+
+
 def _leave(number: int, _frame: FrameType | None) -> NoReturn:
     """Unwind, which ends the servers; nothing may interrupt that."""
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
+    _ignore_signals()
     say("stopping")
     raise SystemExit(128 + number)
 

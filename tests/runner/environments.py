@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 import re
 import shutil
@@ -9,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.runner.processes import run
+from tests.runner.processes import forwarded_signals, run
 
 ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / ".tox"
@@ -88,6 +89,24 @@ def lock() -> int:
 def tox(env: str, *arguments: str, full: bool = False) -> int:
     """Run the command of an environment; return its exit code, or INTERRUPTED as ``run`` does."""
     return run(tox_command("run", env, "--", *arguments), cwd=ROOT, env=variables(env, full=full))
+
+
+def run_module(env: str, module: str, *arguments: str) -> int:
+    """Run a module in an environment; return its exit code. Not under tox, to which Ctrl-C is a failure."""
+    code = run(tox_command("run", env, "--notest"), cwd=ROOT, env=variables(env))
+    if code:
+        return code
+    command = [str(WORK / env / "bin" / "python"), "-m", module, *arguments]
+    with forwarded_signals() as processes:
+        return processes.start(command, cwd=ROOT, env=os.environ | set_variables(env)).wait()
+
+
+def set_variables(env: str) -> dict[str, str]:
+    """Return the environment variables that setup.cfg sets in every environment."""
+    config = configparser.ConfigParser(interpolation=None)
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    lines = config["testenv"]["set_env"].replace("{env_dir}", str(WORK / env)).split("\n")
+    return dict(line.split(" = ", 1) for line in lines if line)
 
 
 def tox_command(subcommand: str, env: str, *options: str, log_dir: Path | None = None) -> list[str]:
