@@ -53,11 +53,13 @@ class Record(NamedTuple):
     :param level: a level of :mod:`logging`, at least INFO, since Airflow's default level drops what is below.
     :param text: one line.
     :param from_job: whether it is the job's output (a line or progress) or a message of this provider.
+    :param number: number of the line in the log, from 0 on; ``None`` if it is not a line of it.
     """
 
     level: int
     text: str
     from_job: bool = False
+    number: int | None = None
 
 
 class RecordBuilder:
@@ -132,7 +134,7 @@ class RecordBuilder:
             text += f"; its last {len(last):,} lines follow." if last else "."
             self._records.append(Record(logging.INFO, text))
         records, self._records = self._records, []
-        return records + [self._job_record(line.level, line.text) for line in last]
+        return records + [self._job_record(line.level, line.text, line.number) for line in last]
 
     def position(self, cursor: Cursor) -> LogPosition:
         """Return the position from which another builder and its tail can continue, as JSON primitives.
@@ -154,7 +156,7 @@ class RecordBuilder:
     def _show(self, lines: Iterable[NumberedLine]) -> None:
         for line in lines:
             if self._excerpt.add(line):
-                self._records.append(self._job_record(line.level, line.text))
+                self._records.append(self._job_record(line.level, line.text, line.number))
                 continue
             if self._first_hidden is None:
                 self._first_hidden = line.number
@@ -165,5 +167,6 @@ class RecordBuilder:
                 text += f"; the last {last:,} follow when the job has ended." if last else "."
                 self._records.append(Record(logging.INFO, text))
 
-    def _job_record(self, level: int, text: str) -> Record:
-        return Record(max(level, logging.INFO), sanitize(text, colors=self._settings.colors), from_job=True)
+    def _job_record(self, level: int, text: str, number: int | None = None) -> Record:
+        text = sanitize(text, colors=self._settings.colors)
+        return Record(max(level, logging.INFO), text, from_job=True, number=number)

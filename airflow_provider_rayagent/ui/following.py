@@ -12,6 +12,7 @@ import logging
 import math
 import threading
 import time
+import zlib
 from collections import deque
 from contextlib import aclosing, suppress
 from itertools import islice
@@ -28,7 +29,7 @@ from airflow_provider_rayagent.tail.items import in_portions
 from airflow_provider_rayagent.ui.page_thread import page_thread, rest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Hashable, Iterable
+    from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Sequence
     from concurrent.futures import Future
 
     from airflow_provider_rayagent.client.aio_driver import AsyncFollower
@@ -56,15 +57,42 @@ _ENDS = {
 }
 
 
+class Row(NamedTuple):
+    """A record as viewers get it.
+
+    :param json: ``[level, text, is_from_job]``.
+    :param number: see :class:`.Record`.
+    """
+
+    json: str
+    number: int | None
+
+
+class Place(NamedTuple):
+    """A line that a viewer has got, by which another process that follows the same log can continue.
+
+    :param number: of the line in the log.
+    :param digest: of its row.
+    """
+
+    number: int
+    digest: int
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Place | None:
+        """Return the last line among rows; ``None`` if there is none."""
+        last = next((row for row in reversed(rows) if row.number is not None), None)
+        return None if last is None or last.number is None else cls(last.number, zlib.crc32(last.json.encode()))
+
+
 class Batch(NamedTuple):
     """Records for one viewer.
 
-    :param rows: each record as JSON: ``[level, text, is_from_job]``.
     :param position: where the next batch begins.
     :param skipped: number of records before these that the viewer does not get.
     """
 
-    rows: list[str]
+    rows: list[Row]
     position: int
     skipped: int
 
@@ -81,7 +109,7 @@ class FollowedLog:
         self._hook = hook
         self._job_id = job_id
         self._lock = threading.Lock()
-        self._rows: deque[str] = deque()
+        self._rows: deque[Row] = deque()
         self._chars = 0
         self._first = 0
         self._running: Future[None] | None = None
@@ -101,6 +129,25 @@ class FollowedLog:
             start = max(position, self._first)
             found = list(islice(self._rows, start - self._first, start - self._first + size))
         return Batch(found, start + len(found), start - position)
+
+    def has_reached(self, place: Place) -> bool:
+        """Whether the line at a place has been read, or one after it."""
+        with self._lock:
+            last = next((row.number for row in reversed(self._rows) if row.number is not None), -1)
+        return last >= place.number
+
+    def position_after(self, place: Place) -> int | None:
+        """Return the position after a line that was reached; ``None`` if this log has another line there."""
+        with self._lock:
+            position, following = self._first + len(self._rows), place.number + 1
+            for row in reversed(self._rows):
+                if row.number is not None and row.number <= place.number:
+                    # If it is missing, it is a state of a progress bar, of which each process shows others.
+                    return position if row.number < place.number or Place.of([row]) == place else None
+                position -= 1
+                following = following if row.number is None else row.number
+        # The lines in between are not kept any more.
+        return position - (following - place.number - 1)
 
     async def _follow(self) -> None:
         end = "The log cannot be followed: an internal error, see the log of Airflow's API server."
@@ -122,9 +169,9 @@ class FollowedLog:
         rows = [_row(record) for record in records]
         with self._lock:
             self._rows.extend(rows)
-            self._chars += sum(map(len, rows))
+            self._chars += sum(len(row.json) for row in rows)
             while len(self._rows) > KEPT_RECORDS or self._chars > KEPT_CHARS:
-                self._chars -= len(self._rows.popleft())
+                self._chars -= len(self._rows.popleft().json)
                 self._first += 1
 
 
@@ -205,10 +252,10 @@ async def records_of(
     yield records.finish()
 
 
-def _row(record: Record) -> str:
+def _row(record: Record) -> Row:
     text = record.text if len(record.text) <= MAX_LINE else f"{record.text[:MAX_LINE]}… [line cut]"
     level = _LEVELS.get(record.level, "error" if record.level > logging.ERROR else "info")
-    return json.dumps((level, text, record.from_job))
+    return Row(json.dumps((level, text, record.from_job)), record.number)
 
 
 def end_of(follower: AsyncFollower) -> str:

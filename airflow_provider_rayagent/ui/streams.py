@@ -16,7 +16,15 @@ from fastapi.responses import StreamingResponse
 
 from airflow_provider_rayagent.client.errors import RayAgentError
 from airflow_provider_rayagent.render.record_builder import PresentSettings
-from airflow_provider_rayagent.ui.following import FollowedLog, FollowedLogs, end_of, follower_of, records_of
+from airflow_provider_rayagent.ui.following import (
+    Batch,
+    FollowedLog,
+    FollowedLogs,
+    Place,
+    end_of,
+    follower_of,
+    records_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
@@ -142,30 +150,33 @@ async def events(
     not sent; ``restart`` means that what follows is the log from its beginning; ``end`` has the reason, empty if the
     log is complete, and is the last one.
 
-    :param last_event: id of the last event that the viewer got, from an earlier stream of this log.
+    :param last_event: id of the last event that the viewer got, from an earlier stream of the log, perhaps of another
+        API server process: then the viewer gets what follows its last line as soon as that has been read again.
     :param has_left: whether the viewer has closed the connection.
     """
     log = logs.join(key, create)
     pace = Pace()
     try:
-        name, _, number = last_event.rpartition("-")
-        resumes = name == log.name and number.isdecimal()
-        position = int(number) if resumes else 0
+        position, place = _seen(last_event, log)
         sent_at = time.monotonic()
         deadline = sent_at + STREAM_SECONDS
         pause = MIN_PAUSE
         yield f"retry: {RECONNECT_MILLISECONDS}\n\n"
-        if not resumes:
-            yield _event("restart", '""')
         while time.monotonic() < deadline and not await has_left():
             # Read before the batch, which then has all that precedes the end.
             end = log.end
-            batch = log.batch(position, BATCH)
-            position = batch.position
+            if position is None and place is not None and log.has_reached(place):
+                position = log.position_after(place)
+                place = None if position is None else place
+            if position is None and (place is None or end is not None):
+                yield _event("restart", '""')
+                position = 0
+            batch = Batch([], 0, 0) if position is None else log.batch(position, BATCH)
             if batch.skipped:
                 yield _event("skipped", str(batch.skipped))
             if batch.rows:
-                text = _event("records", f"[{', '.join(batch.rows)}]", f"{log.name}-{position}")
+                position, place = batch.position, Place.of(batch.rows) or place
+                text = _event("records", f"[{', '.join(row.json for row in batch.rows)}]", _id(log, position, place))
                 await pace.spend(len(text))
                 yield text
                 sent_at = time.monotonic()
@@ -202,6 +213,23 @@ async def text_of(hook: PageHook, job_id: JobId) -> AsyncGenerator[str, None]:
                 yield f"[{reason}]\n"
     except RayAgentError as error:
         yield f"[{error.detail}]\n"
+
+
+def _id(log: FollowedLog, position: int, place: Place | None) -> str:
+    """Return the id of an event: what follows it in this log, and in that of another process."""
+    return "-".join(map(str, (log.name, position, *(place or ()))))
+
+
+def _seen(event_id: str, log: FollowedLog) -> tuple[int | None, Place | None]:
+    """Return what an id tells: the position in this log, ``None`` if it is of another process; the last line.
+
+    :param event_id: from a viewer.
+    """
+    name, *numbers = event_id.split("-")
+    if len(numbers) not in (1, 3) or not all(each.isdecimal() for each in numbers):
+        return None, None
+    position, *line = map(int, numbers)
+    return position if name == log.name else None, Place(*line) if line else None
 
 
 def _event(kind: str, data: str, number: str | None = None) -> str:

@@ -46,9 +46,9 @@ def test_each_item_is_a_record_of_its_level_and_says_whose_it_is() -> None:
     builder.add_notice("lost")
     builder.add_message(logging.INFO, "so", 0.0)
     assert found + builder.take(0.0) == [
-        Record(logging.INFO, "plain", from_job=True),
-        Record(logging.ERROR, "ERROR:root:boom\\x07", from_job=True),
-        Record(logging.INFO, "DEBUG:root:fine", from_job=True),
+        Record(logging.INFO, "plain", from_job=True, number=0),
+        Record(logging.ERROR, "ERROR:root:boom\\x07", from_job=True, number=1),
+        Record(logging.INFO, "DEBUG:root:fine", from_job=True, number=2),
         Record(logging.WARNING, "lost"),
         Record(logging.INFO, "so"),
     ]
@@ -62,7 +62,7 @@ def test_progress_is_the_job_s_and_info() -> None:
 
 def test_levels_and_colors_are_arguments() -> None:
     assert feed(builder_with(levels=False, colors=False), ["\x1b[31mERROR:root:boom\x1b[0m"]) == [
-        Record(logging.INFO, "ERROR:root:boom", from_job=True)
+        Record(logging.INFO, "ERROR:root:boom", from_job=True, number=0)
     ]
 
 

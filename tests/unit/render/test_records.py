@@ -52,7 +52,8 @@ def seen(status: str, **details: Any) -> JobStatusChanged:
 
 
 def test_a_line_is_one_record_as_it_is() -> None:
-    assert told("", "\ta  ", "a") == [Record(INFO, text, from_job=True) for text in ("", "\ta  ", "a")]
+    lines = ("", "\ta  ", "a")
+    assert told(*lines) == [Record(INFO, text, from_job=True, number=number) for number, text in enumerate(lines)]
 
 
 def test_a_notice_is_a_warning() -> None:

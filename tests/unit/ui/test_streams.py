@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, NoReturn
@@ -25,12 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 
-def record(text: str) -> Record:
-    return Record(logging.INFO, text, from_job=True)
-
-
 def texts(log: FollowedLog, position: int, size: int = 100) -> list[str]:
-    return [json.loads(row)[1] for row in log.batch(position, size).rows]
+    return [json.loads(row.json)[1] for row in log.batch(position, size).rows]
 
 
 class TestLog(FollowedLog):
@@ -41,6 +38,7 @@ class TestLog(FollowedLog):
     def __init__(self) -> None:
         super().__init__(PageHook("none"), validate_job_id("j1"))
         self.closed = False
+        self.lines = 0
 
     def start(self) -> None:
         pass
@@ -49,7 +47,15 @@ class TestLog(FollowedLog):
         self.closed = True
 
     def write(self, *lines: str) -> None:
-        self._add(record(line) for line in lines)
+        """Add lines, and messages in brackets, which are no lines of the log."""
+        for line in lines:
+            number = None if line.startswith("[") else self.lines
+            self.lines += number is not None
+            self._add([Record(logging.INFO, line, number is not None, number)])
+
+    def leave_out(self) -> None:
+        """Count a line that is not shown, such as a state of a progress bar."""
+        self.lines += 1
 
 
 def test_a_viewer_gets_what_is_there_in_batches() -> None:
@@ -57,7 +63,8 @@ def test_a_viewer_gets_what_is_there_in_batches() -> None:
         log = TestLog()
         log.write("a", "b", "c")
         first = log.batch(0, 2)
-        assert first == (['["info", "a", true]', '["info", "b", true]'], 2, 0)
+        assert [row.json for row in first.rows] == ['["info", "a", true]', '["info", "b", true]']
+        assert (first.position, first.skipped) == (2, 0)
         assert texts(log, first.position) == ["c"]
         assert texts(log, 3) == []
 
@@ -279,3 +286,81 @@ def test_a_stream_of_another_follower_starts_again(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(streams, "logs", FollowedLogs(linger=0.0))
     asyncio.run(run())
+
+
+LINES = ("a", "b", "[a message]", "c", "d")
+
+
+def id_after(lines: tuple[str, ...]) -> str:
+    """Return the id of the last event of a process that has sent these lines."""
+    log = TestLog()
+    log.write(*lines)
+    log.end = ""
+    return str(re.findall(r"^id: (.*)$", asyncio.run(content_of(log)), re.MULTILINE)[-1])
+
+
+def lines_sent(log: FollowedLog, last_event: str) -> list[str]:
+    """Return what a viewer gets: events without data by their names, and lines."""
+    found: list[str] = []
+    for kind, data in re.findall(r"^event: (.*)\ndata: (.*)$", asyncio.run(content_of(log, last_event)), re.MULTILINE):
+        value = json.loads(data)
+        found += [row[1] for row in value] if kind == "records" else [f"{kind} {value}".rstrip()]
+    return found
+
+
+@pytest.fixture
+def process(monkeypatch: pytest.MonkeyPatch) -> TestLog:
+    """A log that another process of the API server has begun to follow."""
+    monkeypatch.setattr(streams, "logs", FollowedLogs(linger=0.0))
+    monkeypatch.setattr(streams, "MIN_PAUSE", 0.001)
+    return TestLog()
+
+
+@pytest.mark.parametrize("seen", range(1, len(LINES) + 1))
+def test_a_stream_of_another_process_continues_after_the_last_line(seen: int, process: TestLog) -> None:
+    process.write(*LINES)
+    process.end = ""
+    # A message is sent again if no line follows it: it has no place in the log.
+    again = LINES[2:3] if seen == 3 else ()
+    assert lines_sent(process, id_after(LINES[:seen])) == [*again, *LINES[seen:], "end"]
+
+
+def test_a_stream_waits_until_another_process_has_read_what_the_viewer_has(
+    process: TestLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to_come = list(LINES)
+
+    async def read_on(_: float) -> None:
+        if to_come:
+            process.write(to_come.pop(0))
+        else:
+            process.end = ""
+
+    last = id_after(LINES[:4])
+    monkeypatch.setattr(asyncio, "sleep", read_on)
+    assert lines_sent(process, last) == ["d", "end"]
+
+
+@pytest.mark.parametrize("lines", [("a", "b", "other", "d"), ("a",), ()])
+def test_a_stream_of_another_log_begins_again(lines: tuple[str, ...], process: TestLog) -> None:
+    process.write(*lines)
+    process.end = ""
+    assert lines_sent(process, id_after(("a", "b", "c"))) == ["restart", *lines, "end"]
+
+
+def test_lines_that_another_process_does_not_keep_are_counted(
+    process: TestLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = id_after(("a", "b"))
+    monkeypatch.setattr(following, "KEPT_RECORDS", 2)
+    process.write("a", "b", "c", "d", "e", "f")
+    process.end = ""
+    assert lines_sent(process, last) == ["skipped 2", "e", "f", "end"]
+
+
+def test_a_state_of_a_progress_bar_that_another_process_does_not_show_is_no_other_log(process: TestLog) -> None:
+    process.write("a")
+    process.leave_out()
+    process.write("c")
+    process.end = ""
+    assert lines_sent(process, id_after(("a", "bar"))) == ["c", "end"]
