@@ -23,7 +23,9 @@ key, state, fields, job_id = json.loads(sys.argv[1])
 with create_session() as session:
     ti = session.scalars(select(TaskInstance).filter_by(**key)).one()
     ti.state = state
-    if fields:
+    if fields and hasattr(RenderedTaskInstanceFields, "set_for_attempt"):  # Airflow 3.4
+        RenderedTaskInstanceFields.set_for_attempt(task_instance_id=ti.id, rendered_fields=fields, session=session)
+    elif fields:
         session.merge(RenderedTaskInstanceFields(ti, render_templates=False, rendered_fields=fields))
     if job_id is not None:
         XComModel.set("job_id", job_id, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, serialize=False)
