@@ -74,7 +74,7 @@ LOADS = (
     Load(f"a list of {JOBS:,} jobs", "many", [("jobs", 3.0), ("cluster", 5.0)]),
     Load(f"{VIEWERS} viewers of a log that grows", "grows", [_log("grows")], VIEWERS),
     Load(f"20,000 lines of a job with {VARIABLES:,} masked variables", "secrets", [_log("secret-0")]),
-    Load(f"a list of 50 jobs with {VARIABLES:,} masked variables each", "secrets", [("jobs?text=none", 3.0)]),
+    Load(f"a list of 50 jobs with {VARIABLES:,} masked variables each", "secrets", [("jobs", 3.0)]),
 )
 
 
