@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import signal
 import time
 from collections import Counter
 from contextlib import aclosing
@@ -50,6 +51,8 @@ not delay the end of the API server for longer."""
 RECONNECT_MILLISECONDS = 300
 SILENT_SECONDS = 45.0
 """After which a download of which nothing more arrives ends with the reason, before a proxy ends it without one."""
+SHUTDOWN_SECONDS = 1.0
+"""Between two checks whether the API server has to end."""
 STALLED_SECONDS = 30.0
 """After which a stream ends whose viewer does not read."""
 
@@ -106,10 +109,20 @@ class Pace:
             await asyncio.sleep(self._free_at - now - 1.0)
 
 
+def server_is_ending() -> bool:
+    """Whether the API server has received SIGTERM.
+
+    Then uvicorn waits for the end of all responses without telling the application (``Server.shutdown`` in
+    ``uvicorn/server.py``). But its handler of the signal is a method of the server, whose attribute tells it.
+    """
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    return bool(getattr(server, "should_exit", False))
+
+
 class LogResponse(StreamingResponse):
     """A stream that occupies one of a user's slots until it ends.
 
-    It ends early, without its last bytes, if the viewer does not read.
+    It ends early, without its last bytes, if the viewer does not read, or soon after the API server has to end.
 
     :param user: who has taken the slot.
     """
@@ -130,10 +143,22 @@ class LogResponse(StreamingResponse):
 
         try:
             with anyio.CancelScope() as stream:
-                async with aclosing(self._content):
-                    await super().__call__(scope, receive, send_in_time)
+                watch = asyncio.create_task(_cancel_at_shutdown(stream))
+                try:
+                    async with aclosing(self._content):
+                        await super().__call__(scope, receive, send_in_time)
+                finally:
+                    watch.cancel()
         finally:
             slots.release(self._user)
+
+
+async def _cancel_at_shutdown(stream: anyio.CancelScope) -> None:
+    while not server_is_ending():  # noqa: ASYNC110 - there is no event
+        await asyncio.sleep(SHUTDOWN_SECONDS)
+    # A stream of events ends by itself.
+    await asyncio.sleep(SHUTDOWN_SECONDS)
+    stream.cancel()
 
 
 async def events(
@@ -162,7 +187,7 @@ async def events(
         deadline = sent_at + STREAM_SECONDS
         pause = MIN_PAUSE
         yield f"retry: {RECONNECT_MILLISECONDS}\n\n"
-        while time.monotonic() < deadline and not await has_left():
+        while time.monotonic() < deadline and not server_is_ending() and not await has_left():
             # Read before the batch, which then has all that precedes the end.
             end = log.end
             if position is None and place is not None and log.has_reached(place):

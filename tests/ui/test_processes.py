@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
+import signal
+import time
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 import pytest
 
+from airflow_provider_rayagent.ui.streams import STREAM_SECONDS
 from tests.scripted import Job, ScriptedAgent
 from tests.stack.api_server import ApiServer, api_server
+from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,3 +71,15 @@ def test_a_viewer_who_reaches_another_process_gets_each_line_once(server: ApiSer
         assert found == [f"line {number}"]
         processes.add(last.partition("-")[0])
         number += 1
+
+
+def test_viewers_do_not_delay_the_end_of_the_server(server: ApiServer) -> None:
+    with ExitStack() as stack:
+        opened = time.monotonic()
+        for _ in range(4):
+            answer = stack.enter_context(closing(server.request("GET", LOG, stream=True)))
+            answer.raise_for_status()
+        server.server.expect_end()
+        server.server.send_all(signal.SIGTERM)
+        wait_until(lambda: not server.server.is_up() or None, "the API server does not end")
+        assert time.monotonic() - opened < STREAM_SECONDS
