@@ -19,7 +19,7 @@ from airflow_provider_rayagent.operators.rayagent import (
 )
 from airflow_provider_rayagent.sensors.rayagent import RayAgentServeApplicationSensor
 
-NIGHT = "{{ params.night or logical_date | ds_nodash }}"
+NIGHT = "{{ params.night or dag_run.run_after | ds_nodash }}"
 
 with DAG(
     dag_id="rayagent_nightly",
