@@ -185,16 +185,18 @@ async def _view(opened: Sequence[tuple[str, str, float | None]]) -> None:
             asyncio.create_task(_look(client, ARRIVING_SECONDS * number / len(opened), *each))
             for number, each in enumerate(opened)
         ]
-        await asyncio.to_thread(sys.stdin.read)
+        end = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
+        for ended in (await asyncio.wait((*views, end), return_when=asyncio.FIRST_COMPLETED))[0]:
+            ended.result()
         for view in views:
             view.cancel()
-        await asyncio.gather(*views, return_exceptions=True)
 
 
 async def _look(client: httpx.AsyncClient, delay: float, url: str, token: str, interval: float | None) -> None:
     await asyncio.sleep(delay)
     while True:
         async with client.stream("GET", url, headers={"Cookie": f"{COOKIE}={token}"}) as answer:
+            answer.raise_for_status()
             async for _ in answer.aiter_raw():
                 pass
         await asyncio.sleep(interval or 0.3)

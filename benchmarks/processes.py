@@ -39,7 +39,10 @@ class Agent:
 
 @contextmanager
 def agent_process(module: str, *arguments: object) -> Iterator[Agent]:
-    """Run a module of the benchmarks that is an agent."""
+    """Run a module of the benchmarks that is an agent.
+
+    :raises subprocess.CalledProcessError: if it failed.
+    """
     command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         agent = Agent(process)
@@ -47,6 +50,8 @@ def agent_process(module: str, *arguments: object) -> Iterator[Agent]:
             yield agent
         finally:
             agent.end()
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
 
 
 def cpu_seconds(processes: Iterable[psutil.Process]) -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, quote_plus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 MIN_LENGTH = 3
 """Characters; a shorter secret occurs in too many ordinary words to redact it."""
@@ -19,19 +19,31 @@ REDACTED = "***"
 MANY_FORMS = 100
 """From so many forms on, a text is searched for the first characters of all of them at once."""
 
+_SAME_IN_ALL_FORMS = re.compile(r"[A-Za-z0-9_.~-]*")
+"""The unreserved characters of RFC 3986, section 2.3, which JSON does not escape either."""
+
 # Of the module, since a lock in an object would prevent copying and pickling it.
 _changing = threading.Lock()
 
 
-class _Known(NamedTuple):
-    """All that a redactor knows. Immutable, so that a change in one thread is seen whole or not at all in others."""
+class _Secrets(NamedTuple):
+    """All forms of the secrets. Immutable, so that a change in one thread is seen whole or not at all in others."""
 
     added: frozenset[str]
-    rotated: tuple[frozenset[str], ...]
+    rotated: tuple[frozenset[str], ...] = ()
+
+    def with_more(self, more: _Secrets) -> _Secrets:
+        return _Secrets(self.added | more.added, self.rotated + more.rotated)
+
+
+class _Known(NamedTuple):
+    """What a redactor searches for. Immutable as well."""
+
+    secrets: _Secrets
     forms: tuple[str, ...]
     pattern: re.Pattern[str]
     overlap: int
-    starts: Mapping[str, tuple[str, ...]]
+    starts: Mapping[str, Sequence[str]]
     """If there are many forms: those with the same first :data:`MIN_LENGTH` characters, longest first."""
 
 
@@ -46,19 +58,17 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[str] = (), base: Redactor | None = None) -> None:
-        self._own = _known(_all_forms(secrets), ())
+        self._own = _Secrets(_all_forms(secrets))
         self._base = base
-        self._combined: tuple[_Known, _Known, _Known] | None = None
-        """What the base knew, what this one knew, and both together."""
+        self._combined: tuple[_Known | None, _Secrets, _Known] | None = None
+        """What the base knew, the secrets of this one, and both together."""
 
     @property
     def _known(self) -> _Known:
-        own = self._own
-        if self._base is None:
-            return own
-        base, combined = self._base._known, self._combined
+        base = self._base._known if self._base else None
+        own, combined = self._own, self._combined
         if combined is None or combined[0] is not base or combined[1] is not own:
-            self._combined = combined = (base, own, _known(base.added | own.added, base.rotated + own.rotated))
+            self._combined = combined = (base, own, _known(base.secrets.with_more(own) if base else own))
         return combined[2]
 
     @property
@@ -79,8 +89,8 @@ class Redactor:
         more = _all_forms(secrets)
         with _changing:
             before = self._known
-            if not more <= before.added:
-                self._own = _known(self._own.added | more, self._own.rotated)
+            if not more <= before.secrets.added:
+                self._own = self._own.with_more(_Secrets(more))
             return _new_forms(before, self._known)
 
     def rotate(self, secrets: Iterable[str]) -> tuple[str, ...]:
@@ -92,7 +102,7 @@ class Redactor:
         with _changing:
             before, own = self._known, self._own
             others = [each for each in own.rotated if each != more]
-            self._own = _known(own.added, (*others, more)[-KEPT_ROTATIONS:])
+            self._own = _Secrets(own.added, (*others, more)[-KEPT_ROTATIONS:])
             return _new_forms(before, self._known)
 
     def __call__(self, text: str) -> str:
@@ -159,14 +169,14 @@ def _found(text: str, known: _Known, start: int, end: int) -> Iterator[tuple[int
                 yield index, free
 
 
-def _known(added: frozenset[str], rotated: tuple[frozenset[str], ...]) -> _Known:
-    forms = tuple(sorted(added.union(*rotated), key=lambda form: (-len(form), form)))
-    starts: dict[str, tuple[str, ...]] = {}
+def _known(secrets: _Secrets) -> _Known:
+    forms = tuple(sorted(secrets.added.union(*secrets.rotated), key=lambda form: (-len(form), form)))
+    starts: dict[str, list[str]] = {}
     if len(forms) >= MANY_FORMS:
         for form in forms:
-            starts[form[:MIN_LENGTH]] = (*starts.get(form[:MIN_LENGTH], ()), form)
+            starts.setdefault(form[:MIN_LENGTH], []).append(form)
     pattern = re.compile("" if starts else "|".join(map(re.escape, forms)))
-    return _Known(added, rotated, forms, pattern, max(map(len, forms), default=1) - 1, starts)
+    return _Known(secrets, forms, pattern, max(map(len, forms), default=1) - 1, starts)
 
 
 def _new_forms(before: _Known, after: _Known) -> tuple[str, ...]:
@@ -180,6 +190,8 @@ def _all_forms(secrets: Iterable[str]) -> frozenset[str]:
 
 def _forms(secret: str) -> Iterator[str]:
     yield secret
+    if _SAME_IN_ALL_FORMS.fullmatch(secret):
+        return
     yield json.dumps(secret)[1:-1]
     yield json.dumps(secret, ensure_ascii=False)[1:-1]
     yield quote(secret, safe="")

@@ -181,3 +181,14 @@ def test_the_time_for_a_line_does_not_depend_on_the_number_of_secrets() -> None:
         seconds[number] = time.process_time() - began
     # With one comparison for each secret, it would be a hundred times as much.
     assert seconds[30_000] < 20 * seconds[300]
+
+
+def test_the_time_for_a_secret_does_not_depend_on_the_number_of_secrets() -> None:
+    seconds = {}
+    for number in (1_000, 20_000):
+        secrets = [f"variable-{each:05}" for each in range(number)]
+        began = time.process_time()
+        Redactor(secrets, Redactor(["of-the-connection"]))("a line")
+        seconds[number] = time.process_time() - began
+    # With one copy of the secrets for each secret, it would be four hundred times as much.
+    assert seconds[20_000] < 100 * seconds[1_000]
