@@ -103,7 +103,8 @@ _WRAPPER = re.compile(r"ray\.(?:train|tune)\.[\w.]*Error\b")
 _RAISED_FROM = "The above exception was the direct cause of the following exception:"
 _RAYS_TEXT = re.compile(
     r"$|\t|    \[\d{4}-|\[\d{4}-\d\d-\d\d \S+ [A-Z] \d+ \d+\] |PID\tMEM|\d+\t|"
-    r"(?:The actor|The node IP: |This can happen if |Memory on the node |Refer to the documentation on )"
+    r"(?:The actor (?:died because|is dead because|never ran) |The node IP: |This can happen if |Memory on the node |"
+    r"Refer to the documentation on )"
 )
 """A line that can follow the first one of an exception of Ray: its own text, or the log of Ray's core."""
 _FRAME = re.compile(r"  +(?!\[\d{4}-)\S")

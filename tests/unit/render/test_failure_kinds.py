@@ -178,6 +178,10 @@ UNHANDLED: dict[str, tuple[str, FailureKind | None]] = {
         None,
     ),
     "the program's lines after an actor's node": (LAST_LINES + ACTOR_DIED + NODE_DIED + "No data left.\n", None),
+    "the program's line about an actor": (
+        LAST_LINES + ACTOR_DIED + NODE_DIED + "The actor loop failed: no data left.\n",
+        None,
+    ),
     "the program's lines after the killer's": (LOW_ON_MEMORY + "Gave up.\n", PROGRAM),
     "a test of the killer's text": (f"expected {LOW_ON_MEMORY.splitlines()[-1]}\n", PROGRAM),
     "a failed training, a task's node": (LAST_LINES + TASKS_NODE_2_60 + WRAPPED, NODE),
