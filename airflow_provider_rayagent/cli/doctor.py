@@ -192,7 +192,7 @@ def _access_findings(agent: ObservingAgent, answers: _FirstAnswers, proxy: str |
 
 
 def _token(config: AgentConfig) -> Finding:
-    if config.token_file is None and config.service.credentials[0].header not in config.headers:
+    if not config.has_token:
         return Finding("token", Result.RIGHT, "The connection has no token, and the service requires none.")
     return Finding("token", Result.RIGHT, "The service accepts the token.")
 

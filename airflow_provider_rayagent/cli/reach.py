@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow_provider_rayagent.client.blocking import BlockingAgent
+from airflow_provider_rayagent.client.config import UNENCRYPTED
 from airflow_provider_rayagent.client.connections import reader_of
 from airflow_provider_rayagent.client.environment import shown_proxy
 from airflow_provider_rayagent.client.failures import LibraryErrors, as_agent_error
@@ -121,7 +122,9 @@ def check_port(config: AgentConfig, proxy: str | None) -> Finding:
 def check_tls(config: AgentConfig, head: ResponseHead) -> Finding:
     """Return how the connection is protected, for one that was established."""
     if head.tls is None:
-        return Finding("TLS", Result.NOT_APPLICABLE, "The URL is http: the token is sent without encryption.")
+        if config.exposes_token:
+            return Finding("TLS", Result.WARNING, UNENCRYPTED)
+        return Finding("TLS", Result.NOT_APPLICABLE, "The URL is http: requests are sent without encryption.")
     if config.verify is False:
         return Finding(
             "TLS", Result.WRONG, f"The server's certificate is not verified: turn {field_name('verify')} on again."

@@ -13,7 +13,7 @@ from airflow_provider_rayagent.client.errors import RayAgentConfigError
 from airflow_provider_rayagent.client.fields import EXTRA_FIELDS, MAX_TIMEOUT, field_name, text_of
 from airflow_provider_rayagent.client.ray_service import RAY
 from airflow_provider_rayagent.client.service_clock import ServiceClock
-from airflow_provider_rayagent.client.validation import shown, validate_id, validate_timeout
+from airflow_provider_rayagent.client.validation import is_loopback, shown, validate_id, validate_timeout
 from airflow_provider_rayagent.text.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ MAX_IDLE_SECONDS = 4.0
 """A connection that was idle for longer is not reused: uvicorn closes it after 5 seconds, just when the next request
 for a job's status is due, and a request that is sent at that moment is lost."""
 MAX_NAMESPACE = 100
+UNENCRYPTED = "The token is sent without encryption: use https, unless nobody else can read that network."
 
 SERVICES: Mapping[str, Service] = {service.name: service for service in (AGENT, RAY)}
 
@@ -68,6 +69,17 @@ class AgentConfig:
     token_file: TokenFile | None = None
     tls_folders: PermittedFolders | None = None
     clock: ServiceClock = field(default_factory=ServiceClock, repr=False, compare=False)
+
+    @property
+    def has_token(self) -> bool:
+        """Whether requests have a token."""
+        return self.token_file is not None or self.service.credentials[0].header in self.headers
+
+    @property
+    def exposes_token(self) -> bool:
+        """Whether requests have a token that passes a network without encryption."""
+        parts = urlsplit(self.base_url)
+        return self.has_token and parts.scheme == "http" and not is_loopback(parts.hostname or "")
 
     def url(self, path: str) -> str:
         """Return the absolute URL of a path relative to the base URL."""

@@ -43,6 +43,11 @@ def is_job_id(value: object) -> bool:
     return isinstance(value, str) and _ID.fullmatch(value) is not None
 
 
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or IP address is that of the own machine."""
+    return host in ("localhost", "::1", "0.0.0.0") or host.startswith("127.")  # noqa: S104
+
+
 def validate_id(value: object, kind: str) -> str:
     """Return ``value`` if it is a valid id: 1 to 100 characters of ``A-Z a-z 0-9 _ -``.
 

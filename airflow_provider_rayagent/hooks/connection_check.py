@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_rayagent.client.agent_service import AGENT
 from airflow_provider_rayagent.client.answers import brief
-from airflow_provider_rayagent.client.config import SERVICES
+from airflow_provider_rayagent.client.config import SERVICES, UNENCRYPTED
 from airflow_provider_rayagent.client.errors import (
     RayAgentAuthenticationError,
     RayAgentConfigError,
@@ -39,6 +39,8 @@ class Result(str, Enum):
     """The result of a check."""
 
     RIGHT = "ok"
+    WARNING = "warning"
+    """It works, and puts something at risk."""
     WRONG = "WRONG"
     SKIPPED = "skipped"
     """It depends on a check that failed."""
@@ -69,7 +71,7 @@ def check_connection(agent: BlockingAgent) -> tuple[bool, str]:
     link = check_job_page(agent.config)
     if link.result is Result.WRONG:
         return False, f"{finding.text} However, tasks will have no job link: {link.text}"
-    return True, finding.text
+    return True, f"{finding.text} {UNENCRYPTED}" if agent.config.exposes_token else finding.text
 
 
 def check_access(agent: BlockingAgent) -> Mapping[str, Any]:
@@ -107,7 +109,7 @@ def explain_refusal(agent: BlockingAgent, status: int | None, make: Callable[[Se
     """
     config = agent.config
     refusal = describe_refusal(config, status)
-    if not _has_token(config):
+    if not config.has_token:
         return Finding("token", Result.WRONG, refusal)
     rejected = _rejected_field(agent, make)
     if rejected is not None:
@@ -125,17 +127,13 @@ def describe_refusal(config: AgentConfig, status: int | None) -> str:
     :param status: 401 or 403.
     """
     credentials = config.service.credentials
-    if not _has_token(config):
+    if not config.has_token:
         field = field_name(credentials[0].field)
         return f"{_noun(config)} requires a token ({status}), but the connection has no {field}."
     fields = [each.field for each in credentials if each.header in config.headers]
     if config.token_file is not None:
         fields.insert(0, "token_file")
     return f"{_noun(config)} rejected the token ({status}): check the {' and the '.join(map(field_name, fields))}."
-
-
-def _has_token(config: AgentConfig) -> bool:
-    return config.token_file is not None or config.service.credentials[0].header in config.headers
 
 
 def _noun(config: AgentConfig) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
+from airflow_provider_rayagent.client.config import UNENCRYPTED
 from airflow_provider_rayagent.client.errors import RayAgentConfigError
 from airflow_provider_rayagent.client.validation import validate_job_id
 from airflow_provider_rayagent.hooks.aio import RayAgentAsyncHook
@@ -68,20 +69,20 @@ class RayAgentHook(PluginMethods, SubmissionMethods, BaseHook):
     @cached_property
     def config(self) -> AgentConfig:
         """The configuration from the connection, read once."""
-        return config_from_connection(self.get_connection(self.rayagent_conn_id))
+        config = config_from_connection(self.get_connection(self.rayagent_conn_id))
+        if config.verify is False:
+            text = coded(
+                Code.CONNECTION_SETTING, "TLS certificate verification is off for %s ('verify' in the connection)."
+            )
+            self.log.warning(text, config.base_url)
+        if config.exposes_token:
+            self.log.warning(coded(Code.CONNECTION_SETTING, f"The URL %s is not https. {UNENCRYPTED}"), config.base_url)
+        return config
 
     @cached_property
     def _agent(self) -> BlockingAgent:
         from airflow_provider_rayagent.client.blocking import BlockingAgent
 
-        if self.config.verify is False:
-            self.log.warning(
-                coded(
-                    Code.CONNECTION_SETTING,
-                    "TLS certificate verification is off for %s ('verify' in the connection).",
-                ),
-                self.config.base_url,
-            )
         return BlockingAgent(self.config)
 
     def get_conn(self) -> BlockingAgent:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from airflow_provider_rayagent.client.validation import is_loopback
 from airflow_provider_rayagent.exceptions import RayAgentTaskIdentityError
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def deployment_namespace() -> str:
 
     url: str = conf.get("api", "base_url", fallback="") or ""
     host = urlsplit(url).hostname or "localhost"
-    return "" if host in ("localhost", "::1", "0.0.0.0") or host.startswith("127.") else url.rstrip("/")  # noqa: S104
+    return "" if is_loopback(host) else url.rstrip("/")
 
 
 def unknown_dimensions(kind: type) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -165,6 +166,13 @@ def shorten_job_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finding, "STOP_SECONDS", 0.3)
     for module in (finding, starting):
         monkeypatch.setattr(module, "STATUS_CHECK_SECONDS", 0.05)
+
+
+def remote_url(agent: ScriptedAgent, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return a URL of an agent whose host seems to be another machine."""
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _host, *rest, **more: resolve("127.0.0.1", *rest, **more))
+    return agent.url.replace("127.0.0.1", "agent.example.com")
 
 
 def named(step: object) -> str:

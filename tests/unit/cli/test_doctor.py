@@ -11,12 +11,13 @@ import pytest
 
 from airflow_provider_rayagent.cli import reach
 from airflow_provider_rayagent.cli.doctor import CHECKS
+from airflow_provider_rayagent.client.config import UNENCRYPTED
 from tests.scripted import Answer, Hold, Html, Job, Play, Refuse, ScriptedAgent
 from tests.stack.processes import NO_AGENT
 from tests.unit.certificates import Authority, TlsFront
 from tests.unit.cli.findings import TEXT, after, agent_with, examine, health, skipped, wrong
 from tests.unit.proxies import Proxy
-from tests.unit.support import TOKEN
+from tests.unit.support import TOKEN, remote_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,6 +84,16 @@ def test_an_empty_log_is_no_error(connect: Connect, airflow: Airflow) -> None:
 
 
 # Broken set-ups
+
+
+def test_a_token_that_others_can_read_is_a_warning(
+    connect: Connect, airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with agent_with() as agent:
+        connect(remote_url(agent, monkeypatch))
+        found = examine(airflow)
+    assert wrong(found) == {}
+    assert found["TLS"] == ("warning", UNENCRYPTED)
 
 
 def test_a_wrong_name(connect: Connect, airflow: Airflow) -> None:

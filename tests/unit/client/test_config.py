@@ -259,3 +259,21 @@ def test_a_token_with_its_scheme_and_a_short_one_are_redacted(token: str, printe
 
 def test_a_longer_secret_is_redacted_before_one_that_it_contains() -> None:
     assert make_config(token="abc", extra={"user_token": "abc-def"}).redact("abc-def abc") == "*** ***"
+
+
+@pytest.mark.parametrize(
+    ("parts", "exposed"),
+    [
+        ({"host": "agent"}, True),
+        ({"host": "http://10.0.0.1:8265", "extra": {"service": "ray"}}, True),
+        ({"host": "agent", "token": None, "extra": {"token_file": "/token"}}, True),
+        ({"host": "agent", "token": None, "extra": {"tenant": "acme"}}, False),
+        ({"host": "https://agent"}, False),
+        ({"host": "agent", "schema": "https"}, False),
+        ({"host": "localhost:8000"}, False),
+        ({"host": "127.0.0.2:8000"}, False),
+        ({"host": "http://[::1]:8000"}, False),
+    ],
+)
+def test_a_token_is_exposed_by_http_to_another_machine(parts: dict[str, Any], exposed: bool) -> None:
+    assert make_config(**parts).exposes_token == exposed

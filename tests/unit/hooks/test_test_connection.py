@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_rayagent.client.config import UNENCRYPTED
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 from tests.scripted import Answer, Html, Play, Redirect, Refuse, Reset, ScriptedAgent, Silence, Step, ray_dialect
 from tests.stack.processes import NO_AGENT
-from tests.unit.support import TOKEN, named
+from tests.unit.support import TOKEN, named, remote_url, task_log
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,6 +51,23 @@ def test_the_version_is_shown_if_there_is_one(body: dict[str, Any], connect: Con
     good, words = health(connect, Answer(200, body))
     assert good
     assert "agent 2026.2.17" in words
+
+
+def test_a_token_that_others_can_read_is_told(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ScriptedAgent(token=TOKEN) as agent:
+        url = remote_url(agent, monkeypatch)
+        assert verdict(connect, url) == (True, f"Connected to an agent at {url}. {UNENCRYPTED}")
+
+
+def test_a_task_warns_once_of_a_token_that_others_can_read(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ScriptedAgent(token=TOKEN) as agent, task_log() as log:
+        for url in (agent.url, remote_url(agent, monkeypatch)):
+            connect(url)
+            hook = RayAgentHook()
+            for _ in range(2):
+                with hook:
+                    hook.list_jobs()
+    assert log.messages == [f"RA-208: The URL {url} is not https. {UNENCRYPTED}"]
 
 
 def test_a_name_that_is_not_known_is_told(connect: Connect) -> None:
