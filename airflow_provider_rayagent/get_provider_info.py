@@ -100,13 +100,7 @@ def get_provider_info() -> dict[str, Any]:
         "package-name": "airflow-provider-rayagent",
         "name": _NAME,
         "description": "Ray jobs and Serve applications, over Ray's own dashboard or a Ray agent.",
-        "integrations": [
-            {
-                "integration-name": _INTEGRATION,
-                "external-doc-url": "https://docs.ray.io/",
-                "tags": ["service"],
-            }
-        ],
+        "integrations": [{"integration-name": _INTEGRATION, "tags": ["service"]}],
         "hooks": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_provider_rayagent.hooks.rayagent"]}],
         "operators": [
             {"integration-name": _INTEGRATION, "python-modules": ["airflow_provider_rayagent.operators.rayagent"]}
