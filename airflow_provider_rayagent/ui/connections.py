@@ -57,7 +57,7 @@ class PageHook(RayAgentAsyncHook):
         """Release the transport after :data:`LINGER_SECONDS`, so that the next request uses it, too."""
         agent, self._agent = self._agent, None
         if agent is not None:
-            lingering = asyncio.create_task(_release_later(agent))
+            lingering = asyncio.create_task(_release_later(agent, LINGER_SECONDS))
             _lingering.add(lingering)
             lingering.add_done_callback(_lingering.discard)
 
@@ -77,9 +77,9 @@ def readable_connections(user: BaseUser) -> list[str]:
     return sorted(found)
 
 
-async def _release_later(agent: AsyncAgent) -> None:
+async def _release_later(agent: AsyncAgent, seconds: float) -> None:
     try:
-        await asyncio.sleep(LINGER_SECONDS)
+        await asyncio.sleep(seconds)
     finally:
         await release(agent)
 
