@@ -49,8 +49,8 @@ class LogExcerpt:
 class StreamReader(TextReader):
     """Reads the messages of a stream, and detects whether they are chunks of text or lines.
 
-    An agent may send chunks of the text with their newlines, or one line per message without its newline. The stream
-    itself does not say which, so its messages are compared with the whole log:
+    An agent may send chunks of the text with their newlines, or one line per message without its newline. A message
+    without a newline can be either, so messages are compared with the whole log:
 
     - at the start of the first stream, since one that starts in the middle of the log would otherwise be taken for one
       that starts at the first character;
@@ -92,14 +92,19 @@ class StreamReader(TextReader):
         if self._pending:
             self._hold_back(messages)
             return []
-        if self._started and self._cursor.joining != "unknown":
-            return self.feed_text("".join(messages) if self._cursor.joining == "raw" else _as_lines(messages))
+        if self._started and self._cursor.joining == "raw":
+            return self.feed_text("".join(messages))
+        if self._started and self._cursor.joining == "lines":
+            # Otherwise, chunks that end between blank lines would pass for lines, with a blank line too many.
+            if _have_newlines(messages):
+                raise ForeignTextError
+            return self.feed_text(_as_lines(messages))
         lines: list[str] = []
         for position, message in enumerate(messages):
             if not self._started or self._after_message:
                 self._hold_back(messages[position:])
                 break
-            self._newline_seen = self._newline_seen or "\n" in message
+            self._newline_seen = self._newline_seen or _have_newlines([message])
             self._after_message = True
             lines += self.feed_text(message)
         return lines
@@ -138,7 +143,7 @@ class StreamReader(TextReader):
         if not (excerpt and self._pairs.peek("".join(pending))) and self._may_compare_again():
             return False
         raw, separate = self._matches(excerpt, "".join(pending)), self._matches(excerpt, _as_lines(pending))
-        if not raw and not separate:
+        if not raw and (not separate or _have_newlines(pending)):
             raise ForeignTextError
         if raw != separate and self._cursor.joining == "unknown":
             self._cursor.joining = "raw" if raw else "lines"
@@ -146,11 +151,12 @@ class StreamReader(TextReader):
 
     def _detect_joining(self, pending: list[str], excerpt: str | None) -> bool:
         """Detect whether a newline belongs between the previous message and these. Return whether that is decided."""
+        newline_seen = self._newline_seen or _have_newlines(pending)
         if excerpt is None:
-            raw = self._newline_seen or any("\n" in message for message in pending)
+            raw = newline_seen
         else:
             raw = self._matches(excerpt, "".join(pending))
-            separate = self._matches(excerpt, "\n" + _as_lines(pending))
+            separate = not newline_seen and self._matches(excerpt, "\n" + _as_lines(pending))
             if not raw and not separate:
                 raise ForeignTextError
             if separate and (raw or len(excerpt) == 1) and self._may_compare_again():
@@ -170,6 +176,10 @@ class StreamReader(TextReader):
         return excerpt[:length] == text[:length] and not (
             ends_with_high_surrogate and excerpt[length : length + 1] == "\n"
         )
+
+
+def _have_newlines(messages: list[str]) -> bool:
+    return any("\n" in message for message in messages)
 
 
 def _as_lines(messages: list[str]) -> str:

@@ -43,12 +43,20 @@ def test_one_line_per_message_yields_the_lines_of_the_text(lines: list[str], bat
     assert read(text, lines, batch=batch, whole=whole)[0] == lines or not any(lines)
 
 
-def test_messages_of_several_lines_keep_a_trailing_blank_line() -> None:
-    text = "a\nb\n\nc\n\nd\n"
-    for batch in (1, 2, 10):
-        lines, _, cursor = read(text, ["a\nb\n", "c\n", "d"], batch=batch)
-        assert lines == ["a", "b", "", "c", "", "d"]
-        assert cursor.joining == "lines"
+@pytest.mark.parametrize("batch", [1, 2, 10])
+def test_messages_with_newlines_are_never_lines_even_if_the_log_has_a_blank_line_there(batch: int) -> None:
+    with pytest.raises(ForeignTextError):
+        read("a\nb\n\nc\n\nd\n", ["a\nb\n", "c\n", "d"], batch=batch)
+
+
+def test_a_later_stream_of_chunks_is_not_read_as_lines() -> None:
+    text = "a\n\n\nb\n"
+    lines, _, cursor = read(text, ["a", ""])
+    assert (lines, cursor.joining) == (["a", ""], "lines")
+    reader = StreamReader(cursor, 100)
+    with pytest.raises(ForeignTextError):
+        reader.feed(["a\n", "\n\nb\n"])
+    assert cursor.lines == 2
 
 
 @pytest.mark.parametrize("batch", [1, 2, 100])
