@@ -66,10 +66,13 @@ class BareAirflow:
     home: Path
     before: frozenset[str]
     after: frozenset[str]
+    is_locked: bool
 
     def pip(self, *arguments: str | Path) -> frozenset[str]:
         """Run pip; return what is installed then."""
-        run(*UV, "pip", *arguments, "--quiet", "--python", self.folder)
+        # The versions of the landing check, which is what uv otherwise chooses from here, are those of one Airflow.
+        variables = {} if self.is_locked else {"UV_CONSTRAINT": ""}
+        run(*UV, "pip", *arguments, "--quiet", "--python", self.folder, **variables)
         return frozenset(run(*UV, "pip", "freeze", "--quiet", "--python", self.folder).splitlines())
 
     def python(self, code: str) -> str:
@@ -102,7 +105,8 @@ def bare(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.T
     """
     folder = tmp_path_factory.mktemp("bare")
     run(*UV, "venv", "--quiet", "--python", sys.executable, folder / "venv")
-    bare = BareAirflow(folder / "venv", folder / "home", frozenset(), frozenset())
+    is_locked = request.param == supported_airflows()[-1]
+    bare = BareAirflow(folder / "venv", folder / "home", frozenset(), frozenset(), is_locked)
     before = bare.pip("install", f"apache-airflow=={request.param}.*")
     constraints = folder / "constraints.txt"
     constraints.write_text("\n".join(before), encoding="utf-8")
