@@ -22,7 +22,7 @@ from ray import serve
 serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[1])})
 
 
-@serve.deployment(ray_actor_options={"num_cpus": 0.1})
+@serve.deployment(ray_actor_options={"num_cpus": 0})
 class Application:
     def __init__(self, name):
         self.name = name
