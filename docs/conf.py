@@ -15,7 +15,7 @@ version = release = __version__
 html_title = "Ray for Airflow"
 
 sys.path.insert(0, str(Path(__file__).parent))
-extensions = ["myst_parser", "sphinx.ext.autodoc", "reference"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_design", "reference"]
 # A reference to a class or error of ours must lead somewhere. Those of Airflow, of Python and of our own inner rooms
 # are not looked up: a build needs no network.
 nitpicky = True
@@ -30,7 +30,7 @@ _HELP = subprocess.run(
 ).stdout
 
 myst_heading_anchors = 3
-myst_enable_extensions = ["substitution"]
+myst_enable_extensions = ["colon_fence", "substitution"]
 myst_substitutions = {"rayagent_local_help": f"```text\n{_HELP}```"}
 # A message must be found as the task log has it: no curly quotes.
 smartquotes = False

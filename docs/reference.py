@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PACKAGE = "airflow_provider_rayagent"
-PUBLIC_NAMES = Path(__file__).with_name("public-api.md")
+PUBLIC_NAMES = Path(__file__).parents[1] / "tests" / "public_names.txt"
 CHOICES = {
     "IfDone": IfDone,
     "IfSucceeded": IfSucceeded,

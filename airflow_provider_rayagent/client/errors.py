@@ -31,7 +31,7 @@ class RayAgentError(Exception):
     :param status_code: an HTTP status; default: that of the class, or ``None`` if none applies.
     :param code: the code of the problem; default: that of the class.
 
-    ``code`` is a string such as ``RA-201``, which :doc:`/at-night` explains. ``failure_kind`` is what caused the
+    ``code`` is a string such as ``RA-201``, which :doc:`/troubleshooting` explains. ``failure_kind`` is what caused the
     failure of a job, one of the kinds of :class:`.RayAgentRetryPolicy`, or ``None``.
     """
 

@@ -1,4 +1,4 @@
-"""Names, kinds and tags of the metrics. ``docs/metrics.md`` describes them."""
+"""Names, kinds and tags of the metrics. ``docs/operations.md`` describes them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Codes of the problems that a task log reports. Pure.
 
 A code is the beginning of its message, ``RA-201: Nothing listens at …``, and the heading of its section in
-``docs/at-night.md``. Problems that require the same action share a code. Codes are stable: one that is no longer needed
-is never used for another problem.
+``docs/troubleshooting.md``. Problems that require the same action share a code. Codes are stable: one that is no longer
+needed is never used for another problem.
 """
 
 from __future__ import annotations

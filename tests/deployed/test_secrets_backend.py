@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.deployed.support import Deployed
 
-TEXT = (PAGES / "in-production.md").read_text(encoding="utf-8")
+TEXT = (PAGES / "operations.md").read_text(encoding="utf-8")
 SECRET = "airflow/connections/rayagent_default"
 VAULT_TOKEN = "vault-token"
 

@@ -1,54 +1,23 @@
-"""The pages about benchmarks and the client comparison show what is stored beside the code."""
+"""What is written about the benchmarks is what is stored beside them."""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
-
-import pytest
 
 from benchmarks.compare_clients import COLUMNS, counts, read_verdicts
 from benchmarks.measure import format_number
-from benchmarks.report import CHARTS, CHARTS_FOLDER, FIGURES, LABELS, bars, draw, files, load
-from tests.docs.conftest import PAGES
-from tests.system import kill_chart
+from benchmarks.report import FIGURES, TABLE, content, load
+from tests.docs.conftest import PAGES, ROOT
 from tests.tail.faults import FAULTS
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-BENCHMARKS = (PAGES / "benchmarks.md").read_text(encoding="utf-8")
-COMPARISON = (PAGES / "client-comparison.md").read_text(encoding="utf-8")
-NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
+TEXT = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+BENCHMARKS, COMPARISON = TEXT.split("\n## The same faults")
+NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 
 
-@pytest.mark.parametrize("path", files(), ids=lambda path: path.name)
-def test_tables_and_charts_are_those_of_the_stored_figures(path: Path) -> None:
-    assert path.read_text(encoding="utf-8") == files()[path], "run python -m benchmarks.report"
-
-
-@pytest.mark.parametrize("name", CHARTS)
-def test_a_bar_is_as_long_as_its_figure(name: str) -> None:
-    _, results = load()
-    figures = [figure for _, key in CHARTS[name].groups for _, figure in bars(key, results)]
-    drawn = draw(CHARTS[name], results)
-    widths = [float(width) for width in re.findall(rf'<rect x="{LABELS}" y="[\d.]+" width="([\d.]+)"', drawn)]
-    assert len(widths) == len(figures)
-    for width, figure in zip(widths, figures, strict=True):
-        assert width == pytest.approx(figure / max(figures) * max(widths), abs=1)
-        assert f">{format_number(figure)}" in drawn
-
-
-def test_the_chart_of_kills_is_what_the_system_tests_expect() -> None:
-    assert kill_chart.PATH.read_text(encoding="utf-8") == kill_chart.draw(), "run python -m tests.system.kill_chart"
-
-
-def test_every_chart_is_on_a_page() -> None:
-    pages = "".join(path.read_text(encoding="utf-8") for path in PAGES.glob("*.md"))
-    shown = re.findall(r"\]\(charts/([\w-]+\.svg)\)", pages)
-    assert sorted(shown) == sorted(path.name for path in CHARTS_FOLDER.iterdir())
-    assert {f"{name}.svg" for name in CHARTS} < set(shown)
+def test_the_table_is_that_of_the_stored_figures() -> None:
+    assert TABLE.read_text(encoding="utf-8") == content(), "run python -m benchmarks.report"
 
 
 def test_every_figure_of_the_page_was_measured() -> None:
@@ -63,7 +32,7 @@ def test_the_description_of_the_machine_is_that_of_the_stored_figures() -> None:
     machine = json.loads(FIGURES.read_text(encoding="utf-8"))["machine"]
     for package in ("apache-airflow", "ray", "synapse-sdk"):
         [version] = re.findall(rf"{package} ([\d.]*\d)", machine)
-        assert version in BENCHMARKS.partition("##")[0]
+        assert version in BENCHMARKS.partition("```")[0]
 
 
 def test_every_fault_has_a_verdict_on_each_client() -> None:
@@ -81,3 +50,13 @@ def test_the_comparison_shows_the_stored_verdicts() -> None:
         kinds = [cell.partition(":")[0] for cell in verdicts[name]]
         assert kinds[::2] == ["right"] * 3
         assert kinds[1::2] == cells
+
+
+def test_the_guarantees_have_the_same_figures() -> None:
+    text = " ".join((PAGES / "guarantees.md").read_text(encoding="utf-8").partition("## Compared")[2].split())
+    columns = list(zip(*read_verdicts().values(), strict=True))[1::2]
+    kinds = [[cell.partition(":")[0] for cell in column] for column in columns]
+    rights, wrongs = ([str(each.count(kind)) for each in kinds] for kind in ("right", "silently wrong"))
+    compared, _, measured = text.partition("In the benchmarks")
+    assert NUMBER.findall(compared) == ["132", min(rights), max(rights), min(wrongs), max(wrongs)]
+    assert [number for number in NUMBER.findall(measured) if number not in TEXT] == []

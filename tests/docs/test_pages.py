@@ -78,17 +78,6 @@ def places_of(path: Path) -> set[str]:
     return {*labels, *(re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings)}
 
 
-def test_the_contents_are_those_of_the_sidebar(site: Path) -> None:
-    index = (site / "index.html").read_text(encoding="utf-8")
-    sidebar = index.partition('<div class="sidebar-tree">')[2].partition("</div>")[0]
-    groups = re.findall(r'<span class="caption-text">(.*?)</span>|href="([\w-]+)\.html">(.*?)</a>', sidebar)
-    contents = (PAGES / "index.md").read_text(encoding="utf-8").partition("## Contents")[2].partition("```")[0]
-    rows = re.findall(r"^\| (.+?) \||\[([^\]]+)\]\(([\w-]+)\.md\)", contents, re.MULTILINE)
-
-    assert len(groups) > 30
-    assert [(title, label, page) for title, page, label in groups] == rows[1:]
-
-
 def test_python_code_fits_the_column(site: Path) -> None:
     wide = [
         f"{page.name}: {line}"

@@ -1,4 +1,4 @@
-"""Five readers find what they need on the built site: from page to page, by links that they can see.
+"""Six readers find what they need on the built site: from page to page, by links that they can see.
 
 What they see at each step is saved below ``.tox/reports/paths``.
 """
@@ -43,28 +43,32 @@ def reader(request: pytest.FixtureRequest, page: Page, url: str) -> Reader:
 
 
 def test_an_engineer_with_an_agent(reader: Reader) -> None:
-    reader.opens("index.html", "have an agent")
-    reader.follows("Which service", "AgentClient", "RayAgentRunPluginOperator")
-    reader.follows("installation", "Which components need it", "pip install")
+    reader.opens("index.html", "have a Ray cluster or an agent")
+    reader.follows("Installation", "the tasks fail when they defer", "pip install")
     reader.follows("Check", "airflow providers get", within=ON_THIS_PAGE)
-    reader.follows("the connection", "An agent needs Service URL and Token", "Tenant")
-    reader.follows("Test it", "The Test button in the UI", within=ON_THIS_PAGE)
-    reader.follows("run a plugin", "import RayAgentRunPluginOperator", "Which job is the task's")
+    reader.follows("the connection", "an agent in front of a Ray cluster, with its token")
+    reader.follows("The fields", "Tenant", within=ON_THIS_PAGE)
+    reader.follows("Test it", "The Test button of the form", within=ON_THIS_PAGE)
+    reader.opens("connection.html", "RayAgentRunPluginOperator")
+    reader.follows("RayAgentRunPluginOperator", "import RayAgentRunPluginOperator", "A plugin is code")
     reader.follows("How the task ends", "does not start within start_timeout", within=ON_THIS_PAGE)
-    reader.follows("At night", "Whose fault is it?", "Safe to press?")
 
 
-def test_an_engineer_with_plain_ray(reader: Reader) -> None:
-    reader.opens("index.html", "have a Ray cluster")
-    reader.follows("Which service", "a Ray cluster whose dashboard (port 8265)", "RayAgentSubmitJobOperator")
-    reader.follows("installation", "A worker needs no Ray", "pip install")
-    reader.follows("plain Ray", "my-cluster-head-svc", "the dashboard's URL", "With KubeRay")
-    reader.follows("test it", "The Test button in the UI")
-    reader.follows("submit a job", "import RayAgentSubmitJobOperator", "One job per task")
+def test_an_engineer_with_a_ray_cluster(reader: Reader) -> None:
+    reader.opens("index.html", "have a Ray cluster or an agent")
+    reader.follows("Installation", "A worker needs no Ray", "pip install")
+    reader.opens("connection.html", "a Ray cluster whose dashboard (port 8265) Airflow reaches")
+    reader.follows("plain Ray", "A cluster with a token", "kind: RayCluster")
+    reader.opens("connection.html#test-it", "The Test button of the form")
+    reader.opens("run-a-job.html", "import RayAgentSubmitJobOperator", "train_model.py")
     reader.follows("The working directory", "it is packed and uploaded", within=ON_THIS_PAGE)
-    reader.follows("One job per task", within=ON_THIS_PAGE)
-    reader.follows("the end of the task", "was rejected because the cluster lacks GPUs")
-    reader.follows("At night", "Whose fault is it?", "Safe to press?")
+    reader.follows("How the task ends", "was rejected for lack of GPUs", within=ON_THIS_PAGE)
+
+
+def test_a_newcomer(reader: Reader) -> None:
+    reader.opens("index.html", "want to try it")
+    reader.follows("Quick start", "pip install", "airflow db migrate", "ray start --head", "Tell Airflow where it is")
+    reader.follows("5. Run it", "airflow dags test rayagent_first_job", within=ON_THIS_PAGE)
 
 
 @pytest.mark.parametrize(
@@ -72,21 +76,21 @@ def test_an_engineer_with_plain_ray(reader: Reader) -> None:
     [
         ("RA-104", "the runtime environment could not be set up", "Check the packages"),
         ("RA-104: Platform failure: the runtime environment could not be set up.", "RA-104: ", "Check the packages"),
-        ("RA-707", "within the timeout of", "check the name, and its deployment"),
+        ("RA-707", "RA-707", "check the name, and its deployment"),
     ],
     ids=["code", "sentence", "last"],
 )
 def test_an_operator_at_night(reader: Reader, query: str, message: str, remedy: str) -> None:
     reader.opens("index.html", "see a failed, silent or stuck task")
-    reader.searches(query, f"at-night.html#{query[:6].lower()}", message, remedy)
-    reader.follows("Safe to press?", "Mark failed or success", "A new try has its own log", within=ON_THIS_PAGE)
+    reader.searches(query, f"troubleshooting.html#{query[:6].lower()}", message, remedy)
+    reader.follows("May I clear it?", "Mark failed or success", "A SUCCEEDED job is not", within=ON_THIS_PAGE)
 
 
 def test_a_contributor(reader: Reader) -> None:
-    reader.opens("README.md", "Green means SUCCEEDED.")
-    reader.opens("README.md#documentation", "The table of contents")
+    reader.opens("README.md", "Green means SUCCEEDED")
+    reader.opens("README.md#documentation", "All pages")
     reader.follows(
-        "CONTRIBUTING.md", "You only need Python 3.10 or newer and git", "Your first change", "Write the test first."
+        "contributing", "You only need Python 3.10 or newer and git", "Your first change", "Write the test first"
     )
     reader.opens("CONTRIBUTING.md#your-first-change", "Make it pass", "open a pull request")
     reader.follows("suites", "No preparation is needed", "each part separately", "the documentation: it builds")
@@ -94,12 +98,11 @@ def test_a_contributor(reader: Reader) -> None:
 
 def test_a_security_engineer(reader: Reader) -> None:
     reader.opens("index.html", "review its security")
-    reader.follows("Security", "Report a vulnerability", "masked (***)", "TLS")
-    reader.follows("what is stored where", "May hold a secret", "Known secrets are masked or removed")
-    reader.follows("Network policy", "All connections go from Airflow", "kind: NetworkPolicy", within=ON_THIS_PAGE)
-    reader.opens("security.html", "What a job's text can do")
-    reader.follows("security policy", "Report it privately", "Supported versions", "Check a release")
-    reader.follows("versions of Airflow, Python and Ray", "3.2 and newer", "A patch release never drops a version")
+    reader.follows("Security", "Report a vulnerability", "All connections go from Airflow", "May hold a secret")
+    reader.follows("Tokens", "masked (***)", "Who may do what", within=ON_THIS_PAGE)
+    reader.follows("What a job's text can do", "A job's log is untrusted", within=ON_THIS_PAGE)
+    reader.opens("README.md#documentation", "vulnerabilities")
+    reader.follows("vulnerabilities", "Report it privately", "Supported versions", "Check a release")
 
 
 def test_a_reader_does_not_follow_what_is_out_of_reach(reader: Reader) -> None:
@@ -107,4 +110,4 @@ def test_a_reader_does_not_follow_what_is_out_of_reach(reader: Reader) -> None:
     with pytest.raises(AssertionError, match="'No such page' is nowhere"):
         reader.follows("No such page")
     with pytest.raises(AssertionError, match="screens below the place of arrival"):
-        reader.opens("at-night.html", "Whose fault is it?", "The job has ended, the task not")
+        reader.opens("troubleshooting.html", "May I clear it?", "Check which jobs use what is missing")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tests.docs.conftest import PAGES
-from tests.stack.pictures import DARK, FOLDER
+from tests.stack.pictures import FOLDER
 
 MAX_BYTES = 200_000
 PICTURE = re.compile(r"!\[([^\]]+)\]\(pictures/([\w-]+)\.png\)")
@@ -16,7 +16,7 @@ def test_every_picture_is_used_and_described() -> None:
     for page in PAGES.glob("*.md"):
         used |= {name: text for text, name in PICTURE.findall(page.read_text(encoding="utf-8"))}
     assert {path.stem for path in FOLDER.glob("*.png")} == set(used)
-    assert {path.stem for path in FOLDER.glob("*.txt")} == {name.removesuffix(DARK) for name in used}
+    assert {path.stem for path in FOLDER.glob("*.txt")} == set(used)
     assert all(len(text.split()) > 3 for text in used.values())
 
 

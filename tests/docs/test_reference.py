@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from airflow_provider_rayagent.get_provider_info import get_provider_info
-from tests.docs.conftest import PAGES
+from tests.docs.conftest import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,10 +38,8 @@ class Entry(NamedTuple):
 
 
 def listed_names() -> dict[str, set[str]]:
-    """Return what ``public-api.md`` lists: each class and method, with its arguments. Of errors it lists bases."""
-    listed = (
-        (PAGES / "public-api.md").read_text(encoding="utf-8").partition("```text\n")[2].partition("\nconnection")[0]
-    )
+    """Return what ``public_names.txt`` lists: each class and method, with its arguments. Of errors it lists bases."""
+    listed = (ROOT / "tests" / "public_names.txt").read_text(encoding="utf-8").partition("\nconnection")[0]
     found: dict[str, set[str]] = {}
     module = owner = ""
     for indent, name, arguments in re.findall(r"^( *)([\w.]+)(?:\((.*)\))?$", listed, re.MULTILINE):

@@ -1,4 +1,4 @@
-"""The page's table says of each task and each method of the hooks what each service can do; the code must agree."""
+"""The table says of each task and each method of the hooks what each service can do; the code must agree."""
 
 from __future__ import annotations
 
@@ -36,12 +36,9 @@ OTHER = {"aget_connection", "close", "follow_job", "get_async_conn", "get_conn",
 OPERATIONS = {"upload_working_dir": "upload_package"}
 """Operations of a service that have another name than the method."""
 LOGS = ("get_job_logs", "list_job_logs")
-POLLING = "by polling the log"
-STREAMS = {
-    "tail_job_logs": "WebSocket, server-sent events, or by polling the log",
-    "websocket_tail_job_logs": "yes",
-    "stream_tail_job_logs": "yes",
-}
+STREAMS = ("tail_job_logs", "websocket_tail_job_logs", "stream_tail_job_logs")
+"""Methods that poll the log where there is no stream."""
+REST = "all other tasks and methods"
 LOCAL_HEALTH = {"accepts_submissions": True}
 EXTENSIONS = {"submit_job": ("POST", "jobs/"), "upload_working_dir": ("PUT", "packages/name.zip")}
 """Requests that only the local agent has."""
@@ -57,13 +54,25 @@ class Row(NamedTuple):
 
 
 def rows() -> list[Row]:
-    text = (PAGES / "which-service.md").read_text(encoding="utf-8").partition("## What each can do")[2]
-    cells = re.findall(r"^\| (`[^|]+`) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", text, re.MULTILINE)
-    return [Row(re.findall(r"\w+", names), *said) for names, *said in cells]
+    text = (PAGES / "connection.md").read_text(encoding="utf-8").partition("## What each service can do")[2]
+    cells = re.findall(rf"^\| (`[^|]+`|{REST}) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", text, re.MULTILINE)
+    return [Row(re.findall(r"`(\w+)`", names), *said) for names, *said in cells]
 
 
-SAID = {name: row for row in rows() for name in row.names if not name.startswith("RayAgent")}
-SAID_OF_TASKS = {name: row for row in rows() for name in row.names if name.startswith("RayAgent")}
+def methods_of(hook: type) -> set[str]:
+    return {
+        name
+        for kind in hook.__mro__
+        if kind.__module__.startswith("airflow_provider_rayagent.hooks")
+        for name, value in vars(kind).items()
+        if inspect.isfunction(value) and not name.startswith("_")
+    }
+
+
+METHODS = methods_of(RayAgentHook) - OTHER
+TASKS = {*operators.__all__, *sensors.__all__}
+NAMED = {name: row for row in rows() for name in row.names}
+SAID = {name: NAMED.get(name, rows()[-1]) for name in METHODS | TASKS}
 REQUESTS = {
     "RayAgentCapacitySensor": "get_cluster_resources",
     "RayAgentDeleteServeApplicationOperator": "delete_serve_application",
@@ -132,51 +141,41 @@ def is_local(app: FastAPI, method: str) -> bool:
     return has_route(app, operation.method, operation.path)
 
 
-@pytest.mark.parametrize("hook", [RayAgentHook, RayAgentAsyncHook])
-def test_the_table_has_every_method_of_the_hooks(hook: type) -> None:
-    methods = {
-        name
-        for kind in hook.__mro__
-        if kind.__module__.startswith("airflow_provider_rayagent.hooks")
-        for name, value in vars(kind).items()
-        if inspect.isfunction(value) and not name.startswith("_")
-    }
-
-    assert SAID.keys() == methods - OTHER
+def test_both_hooks_have_the_same_methods() -> None:
+    assert methods_of(RayAgentAsyncHook) - OTHER == METHODS
 
 
-def test_the_table_has_every_operator_and_sensor() -> None:
-    assert SAID_OF_TASKS.keys() == {*operators.__all__, *sensors.__all__}
+def test_the_table_names_what_exists() -> None:
+    assert NAMED.keys() <= SAID.keys()
+    assert rows()[-1] == Row([], "yes", "yes", "yes")
+    assert REQUESTS.keys() == TASKS
 
 
 @pytest.mark.parametrize("task", REQUESTS)
 def test_a_service_can_do_a_task_exactly_if_it_has_the_request(task: str) -> None:
-    of_task, of_request = SAID_OF_TASKS[task], SAID[REQUESTS[task]]
-
-    assert [said.partition(",")[0] for said in of_task[1:]] == [said.partition(",")[0] for said in of_request[1:]]
+    assert SAID[task] == SAID[REQUESTS[task]]
 
 
-@pytest.mark.parametrize("method", SAID)
+def test_only_plain_ray_has_no_streams() -> None:
+    assert AGENT.streams.sources == ("websocket", "http")
+    assert RAY.streams is None
+    assert all(SAID[method] == rows()[-1] for method in STREAMS)
+
+
+@pytest.mark.parametrize("method", sorted(METHODS - {*STREAMS}))
 def test_the_table_says_what_each_service_can_do(method: str) -> None:
-    said = SAID[method]
-
-    if method in STREAMS:
-        assert AGENT.streams.sources == ("websocket", "http")
-        assert RAY.streams is None
-        assert (said.agent, said.ray, said.local) == (STREAMS[method], POLLING, STREAMS[method])
-        return
-    assert said.agent.partition(",")[0] == ("yes" if is_supported(AGENT, method) else "no")
-    assert said.ray.partition(",")[0] == ("yes" if is_supported(RAY, method) else "no")
+    assert SAID[method].agent == ("yes" if is_supported(AGENT, method) else "no")
+    assert SAID[method].ray == ("yes" if is_supported(RAY, method) else "no")
 
 
-@pytest.mark.parametrize("method", [method for method in SAID if method not in STREAMS])
+@pytest.mark.parametrize("method", sorted(METHODS - {*STREAMS}))
 def test_the_table_says_what_the_local_agent_can_do(method: str) -> None:
     with_plugins = is_local(local_app(PluginFolder(ROOT / "example_dags" / "plugins")), method)
     without = is_local(local_app(None), method)
     if with_plugins == without:
-        assert SAID[method].local.partition(",")[0] == ("yes" if without else "no")
+        assert SAID[method].local == ("yes" if without else "no")
     else:
-        assert SAID[method].local == "yes, with `--plugins`"
+        assert SAID[method].local == "with `--plugins`"
 
 
 def test_the_local_agent_has_both_live_logs() -> None:
@@ -188,4 +187,4 @@ def test_the_local_agent_has_both_live_logs() -> None:
 
 def test_the_page_names_the_oldest_client() -> None:
     [oldest] = re.findall(r'"synapse-sdk>=([\d.]+)', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert oldest in (PAGES / "which-service.md").read_text(encoding="utf-8")
+    assert oldest in (PAGES / "connection.md").read_text(encoding="utf-8")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 from airflow.sdk import DAG
 from jinja2 import meta
 
-ROOT = Path(__file__).parents[2]
-FILES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "example_dags").glob("*.py")]
+from tests.docs.conftest import PAGES, ROOT
+
+FILES = [ROOT / "README.md", *PAGES.glob("*.md"), *(ROOT / "example_dags").glob("*.py")]
 NEEDS_LOGICAL_DATE = {
     "logical_date",
     "ds",

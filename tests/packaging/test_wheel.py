@@ -70,8 +70,9 @@ def test_the_description_is_the_readme_without_links_that_lead_nowhere_on_the_pa
 
 
 def text_of(markdown: str) -> str:
-    """Return a text with the text of its links only."""
-    return re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", markdown).strip()
+    """Return a text without its pictures, and with the text of its links only."""
+    without_pictures = re.sub(r"!\[[^\]]+\]\([^)]+\)\n\n", "", markdown)
+    return re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", without_pictures).strip()
 
 
 def test_claims_the_python_versions_that_ci_tests(wheel: Path) -> None:

@@ -1,4 +1,4 @@
-"""The names that a DAG author may use, as ``docs/public-api.md`` lists them.
+"""The names that a DAG author may use, as ``tests/public_names.txt`` lists them.
 
     python -m tests.unit.public_names
 

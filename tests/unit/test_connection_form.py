@@ -89,7 +89,8 @@ def test_the_fields_that_do_not_apply_are_hidden() -> None:
 
 
 def test_the_documentation_has_the_same_fields_as_the_form() -> None:
-    rows = re.findall(r"^\| ([^|]+) \| `(\w+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    table = PAGE.read_text(encoding="utf-8").partition("## The fields")[2]
+    rows = re.findall(r"^\| ([^|]+) \| `(\w+)` \|", table, re.MULTILINE)
 
     documented = {name: label for label, name in rows if name != "schema"}
     assert documented == {**FIELDS, "port": "Port", **EXTRA_FIELDS}

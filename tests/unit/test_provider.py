@@ -123,7 +123,7 @@ def test_the_readmes_dag_can_be_read() -> None:
     [code] = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)
     names: dict[str, Any] = {}
     exec(code, names)
-    assert names["train"].dag.tasks == [names["train"]]
+    assert names["hello"].dag.tasks == [names["hello"]]
 
 
 def imported_by(code: str) -> set[str]:

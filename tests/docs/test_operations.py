@@ -1,0 +1,55 @@
+"""The page about monitoring and sizing: its snippets are well-formed, and what can be run is run."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_provider_rayagent.exceptions import RayAgentConnectionRefusedError
+from tests.docs.conftest import PAGES, code_blocks
+
+TEXT = (PAGES / "operations.md").read_text(encoding="utf-8")
+
+
+def run(code: str) -> dict[str, Any]:
+    """Run a snippet in a DAG file; return its names."""
+    names = {"__name__": __name__}
+    with DAG("snippet", schedule=None):
+        exec(compile(code, "operations.md", "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize("code", code_blocks(TEXT, "python"))
+def test_an_example_runs_with_its_own_imports(code: str) -> None:
+    assert run(code)
+
+
+def test_the_callback_reports_the_code_and_the_cause(caplog: pytest.LogCaptureFixture) -> None:
+    (report,) = (run(code)["report"] for code in code_blocks(TEXT, "python") if "def report" in code)
+    task = SimpleNamespace(task_id="follow")
+
+    with caplog.at_level(logging.ERROR, "airflow.task"):
+        logging.getLogger("airflow.task").addHandler(caplog.handler)
+        report({"exception": RayAgentConnectionRefusedError("Nothing listens."), "task_instance": task})
+        report({"task_instance": task})
+        logging.getLogger("airflow.task").removeHandler(caplog.handler)
+
+    assert "Task follow: RA-201, cause: unknown" in caplog.messages
+    assert "Task follow: no code, cause: unknown" in caplog.messages
+
+
+def test_every_setting_can_be_read() -> None:
+    found = [configparser.ConfigParser(interpolation=None) for _ in code_blocks(TEXT, "ini")]
+    for parser, text in zip(found, code_blocks(TEXT, "ini"), strict=True):
+        parser.read_string(text)
+    backends = [parser["secrets"] for parser in found if parser.has_section("secrets")]
+    assert len(backends) == 2
+    for backend in backends:
+        assert backend["backend"].startswith("airflow.")
+        assert isinstance(json.loads(backend["backend_kwargs"]), dict)
