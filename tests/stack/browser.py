@@ -99,8 +99,9 @@ class Page:
         return found
 
     def texts(self, selectors: Sequence[str]) -> list[str | None]:
-        """Return the text of the innermost element that matches each selector, all of the same moment."""
-        last = f"({FIND})(selector, '').at(-1)?.innerText ?? null"
+        """Return the text of the innermost match of each selector, in it if it is a frame; all of the same moment."""
+        text = "(each) => each?.contentDocument?.body?.innerText ?? each?.innerText ?? null"
+        last = f"({text})(({FIND})(selector, '').at(-1))"
         found: list[str | None] = self._value(f"{json.dumps(list(selectors))}.map((selector) => {last})")
         return found
 

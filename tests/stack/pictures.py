@@ -21,15 +21,14 @@ if TYPE_CHECKING:
     from tests.stack.browser import Page
 
 FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
-DARK = "-dark"
-"""Suffix of a picture in the dark theme, which shows the same text as the one in the light theme."""
 NARROW = (600, 900)
 """Size of a small window in pixels."""
 MARGIN = 16
 """Pixels below the content of a page."""
 EDGES = """
 (each) => {
-    const boxes = [...each.querySelectorAll('*')].map((one) => one.getBoundingClientRect());
+    const visible = [...each.querySelectorAll('*')].filter((one) => one.checkVisibility());
+    const boxes = visible.map((one) => one.getBoundingClientRect());
     const box = each.getBoundingClientRect();
     return [box.x, box.y, box.right, Math.max(...(boxes.length ? boxes : [box]).map((one) => one.bottom))];
 }
@@ -58,14 +57,6 @@ class Pictures(NamedTuple):
 
     update: bool
 
-    def check_all_looks(self, page: Page, name: str, shows: Callable[[str], bool]) -> None:
-        """Compare a page with its stored pictures: in the light theme, in the dark theme, and in a small window."""
-        self.check(page, name, shows)
-        with page.emulated(scheme="dark"):
-            self.check(page, name, shows, suffix=DARK)
-        with page.emulated(size=NARROW):
-            self.check(page, f"{name}-narrow", shows)
-
     def check(
         self,
         page: Page,
@@ -74,7 +65,6 @@ class Pictures(NamedTuple):
         parts: Sequence[str] = ("main",),
         *,
         alone: bool = False,
-        suffix: str = "",
         ours: str = "",
     ) -> None:
         """Wait for parts of a page, and compare them with the stored picture of a name.
@@ -82,10 +72,9 @@ class Pictures(NamedTuple):
         :param shows: whether this text of the parts is the one to compare; before, the page may show another one.
         :param parts: CSS selectors of the elements whose text is compared; the picture ends below them.
         :param alone: whether the picture has nothing but these elements, instead of all from the top of the window.
-        :param suffix: that of the picture's file, but not of the one with its text.
         :param ours: pattern of the lines that are compared, in a page of Airflow, whose own words are not.
         """
-        picture = FOLDER / f"{name}{suffix}.png"
+        picture = FOLDER / f"{name}.png"
         description = FOLDER / f"{name}.txt"
         text = without_changing_parts(_text_of(page, parts, shows))
         shown = "".join(line for line in text.splitlines(keepends=True) if re.search(ours, line))

@@ -38,9 +38,14 @@ for epoch in range(1, 6):
 while not os.path.exists(os.environ["RELEASE"]):
     time.sleep(0.1)
 """,
+    "score": """
+print("scoring 12,480 rows", flush=True)
+print({"rows": 12_480}["price"])
+""",
 }
 CONN = "ray_production"
 MESSAGE = "[data-scope=toast][data-part=root]"
+CLOSE = "(each) => { each.open = false; return true; }"
 GRID, HEADER, LOG = "[data-testid=task-{}]", "[data-testid=header-card]", "[data-testid=virtualized-list]"
 
 
@@ -48,33 +53,26 @@ class Tasks(NamedTuple):
     """Tasks in the states that the pictures show."""
 
     first: Task
+    failed: Task
     report: Task
     deferred: Task
-    retried: Task
 
 
 @pytest.fixture(scope="module")
-def tasks(system: System, plain_ray: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tasks]:
+def tasks(system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tasks]:
     """Run the tasks at the same time: jobs on Ray take most of it."""
     first = system.start("rayagent_first_job", "run_command")
-    retried = system.start("system_submit", "submit", release=str(system.programs / "submit"), conn_id=plain_ray)
     environment = {"env_vars": {"RELEASE": str(system.programs / "train")}}
     folder = tmp_path_factory.mktemp("nightly")
     programs = {name: AFTER_RAY + program for name, program in PROGRAMS.items()}
     jobs = system.submit_programs(programs, folder, "nightly", runtime_env=environment)
     system.agent.wait(jobs["train"], statuses=("RUNNING",))
     deferred = system.follow(jobs["train"], "system_deferred")
-    system.agent.wait(jobs["report"])
-    report = system.follow(jobs["report"])
+    report, failed = (system.follow(jobs[name]) for name in ("report", "score"))
 
-    retried.wait_for_lines(3)
-    system.agent.request("POST", f"jobs/{retried.xcom('job_id')}/stop/")
-    assert system.airflow.wait_for_run(retried.dag_id, retried.run_id) == "failed"
-    system.release("submit")
-    system.airflow.clear(retried.dag_id, retried.run_id)
-    for task in (first, report, retried):
-        task.wait_for("success")
-    yield Tasks(first, report, deferred, retried)
+    for task, state in ((first, "success"), (report, "success"), (failed, "failed")):
+        task.wait_for(state)
+    yield Tasks(first, failed, report, deferred)
     system.release("train")
     deferred.assert_ends("success")
 
@@ -108,7 +106,14 @@ def test_a_picture_of_the_link_to_the_job(tasks: Tasks, page: Page, pictures: Pi
 def test_a_picture_of_levels_and_colors(tasks: Tasks, page: Page, pictures: Pictures) -> None:
     open_task(page, tasks.report)
     ours = " - .*(rows|epoch|learning rate|checkpoint)"
-    pictures.check(page, "log-levels", shows("the best so far"), (LOG,), alone=True, ours=ours)
+    pictures.check(page, "log-levels", shows("Success", "the best so far"), (HEADER, LOG), alone=True, ours=ours)
+
+
+def test_a_picture_of_a_failed_task(tasks: Tasks, page: Page, pictures: Pictures) -> None:
+    open_task(page, tasks.failed)
+    page.find(f"{LOG} details[open]", see=CLOSE)
+    ours = r"^follow_job$|^Failed$|^RayAgent| - (scoring|RA-101)|KeyError|^(Details|Ray's message|Check)"
+    pictures.check(page, "failed-task", shows("Failed", "RA-101", "KeyError"), (HEADER, LOG), alone=True, ours=ours)
 
 
 def test_a_picture_of_a_deferred_task(tasks: Tasks, page: Page, pictures: Pictures) -> None:
@@ -116,13 +121,6 @@ def test_a_picture_of_a_deferred_task(tasks: Tasks, page: Page, pictures: Pictur
     open_task(page, tasks.deferred)
     ours = "^follow_job$|^Deferred$|^RayAgent| - (Deferring|epoch)"
     pictures.check(page, "deferred-task", shows("Deferred", "epoch 5 of 20"), (HEADER, LOG), alone=True, ours=ours)
-
-
-def test_a_picture_of_a_second_try(tasks: Tasks, page: Page, pictures: Pictures) -> None:
-    open_task(page, tasks.retried)
-    tries = [f"[data-testid=log-attempt-select-button-{number}]" for number in (1, 2)]
-    parts = (GRID.format("submit"), HEADER, *tries)
-    pictures.check(page, "second-try", shows("Success"), parts, ours="^submit$|^Success$|^RayAgent")
 
 
 def test_pictures_of_the_connection_form_and_its_test(

@@ -224,7 +224,7 @@ def test_pictures_of_a_cluster_and_its_applications(
     view: str, word: str, page: Page, airflow: ApiServer, pictures: Pictures
 ) -> None:
     show(page, airflow, f"gpu_cluster/{view}")
-    pictures.check_all_looks(page, f"ray-page-{view}", shows(word))
+    pictures.check(page, f"ray-page-{view}", shows(word))
 
 
 def test_an_agent_that_does_not_answer_is_one_sentence_and_the_page_stays_usable(
@@ -237,7 +237,7 @@ def test_an_agent_that_does_not_answer_is_one_sentence_and_the_page_stays_usable
     for view in ("jobs", "cluster", "serve"):
         show(page, airflow, f"ray_dead/{view}")
         assert len(wait_until(sentences, "the page does not say what to correct")) == 1
-    pictures.check_all_looks(page, "ray-page-unreachable", shows(NO_SUCH_AGENT))
+    pictures.check(page, "ray-page-unreachable", shows(NO_SUCH_AGENT))
     page.click("nav a", "Jobs")
     page.find("input[type=search]")
     wait_until(sentences, "the list does not say what to correct")
