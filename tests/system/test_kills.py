@@ -64,7 +64,7 @@ class Killed(UserActs):
     def __init__(self, system: System, conn_id: str, service: str) -> None:
         super().__init__(system, DAGS, USERS, more=TIMEOUTS, conn_id=conn_id, service=service)
         self.jobs[ALARM] = system.submit_to_release(QUIET)
-        timeouts = {cell: self.follow(self.jobs[cell], dag_id) for cell, dag_id in TIMEOUTS.items()}
+        timeouts = {cell: self._follow_running(cell) for cell in TIMEOUTS}
         self.resumed = self.follow(self.shared, "system_deferred_resume")
         self.skipped = self.follow(self.shared, "system_deferred_timeout_soft_fail")
         self._raise_alarm(timeouts[ALARM])
@@ -92,9 +92,14 @@ class Killed(UserActs):
         if cell[0] == EXECUTION_TIMEOUT and cell != ALARM:
             while DEFERS.format(job_id=self.jobs[cell]) not in task.text():
                 self.jobs[cell] = self.system.submit_steady() if cell[1] in STOPS else self.shared
-                task = self.follow(self.jobs[cell], TIMEOUTS[cell])
+                task = self._follow_running(cell)
                 task.wait()
         return task
+
+    def _follow_running(self, cell: Cell) -> Task:
+        """Follow the job of a timeout, whose message has its status, once it is RUNNING."""
+        self.system.agent.wait(self.jobs[cell], statuses=("RUNNING",))
+        return self.follow(self.jobs[cell], TIMEOUTS[cell])
 
 
 @pytest.fixture(scope="module", params=[AGENT, pytest.param(PLAIN_RAY, marks=pytest.mark.full)])
