@@ -99,9 +99,12 @@ class Page:
         return found
 
     def texts(self, selectors: Sequence[str]) -> list[str | None]:
-        """Return the text of the innermost match of each selector, in it if it is a frame; all of the same moment."""
-        text = "(each) => each?.contentDocument?.body?.innerText ?? each?.innerText ?? null"
-        last = f"({text})(({FIND})(selector, '').at(-1))"
+        """Return the text of the innermost match of each selector, all of the same moment.
+
+        The text of a frame is that of its main part.
+        """
+        shown = "(each) => each?.contentDocument ? each.contentDocument.querySelector('main') : each"
+        last = f"({shown})(({FIND})(selector, '').at(-1))?.innerText ?? null"
         found: list[str | None] = self._value(f"{json.dumps(list(selectors))}.map((selector) => {last})")
         return found
 
