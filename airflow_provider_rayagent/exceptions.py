@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
 
-from airflow_provider_rayagent.client.errors import (
+from airflow_provider_rayagent.errors.service_errors import (
     RayAgentAuthenticationError,
     RayAgentConfigError,
     RayAgentConnectionError,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_rayagent.client.fields import EXTRA_FIELDS, FIELDS, MAX_TIMEOUT
-from airflow_provider_rayagent.client.permitted_files import API_SERVER_FOLDERS, FOLDERS, SECTION, TOKEN_FOLDERS
+from airflow_provider_rayagent.connection.fields import EXTRA_FIELDS, FIELDS
+from airflow_provider_rayagent.connection.permitted_files import API_SERVER_FOLDERS, FOLDERS, SECTION, TOKEN_FOLDERS
+from airflow_provider_rayagent.text.bounds import MAX_TIMEOUT
 
 _NAME = "Ray agent"
 _INTEGRATION = "Ray"

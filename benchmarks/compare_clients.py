@@ -30,7 +30,7 @@ from tests.tail.stage import play
 from tests.unit.tail.history import lines_of
 
 if TYPE_CHECKING:
-    from airflow_provider_rayagent.client.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import AgentConfig
     from tests.tail.drivers import Driver
     from tests.tail.stage import Fault
 

@@ -13,15 +13,15 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.client.blocking import BlockingAgent
-from airflow_provider_rayagent.client.blocking_driver import Follower
-from airflow_provider_rayagent.client.config import read_config
-from airflow_provider_rayagent.client.following import SLICE_SECONDS
-from airflow_provider_rayagent.client.validation import JobId
+from airflow_provider_rayagent.connection.config import read_config
+from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.stream.events import Event
 from airflow_provider_rayagent.tail import commands as do
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.machine import Tail
+from airflow_provider_rayagent.transport.blocking import BlockingAgent
+from airflow_provider_rayagent.transport.blocking_driver import Follower
+from airflow_provider_rayagent.transport.following import SLICE_SECONDS
 from benchmarks.measure import Line, Target
 from tests.scripted import Follow, Job, Play, Refuse, ScriptedAgent
 

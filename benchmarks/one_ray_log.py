@@ -45,12 +45,12 @@ class Reading:
 
 def read_with_ours(url: str, job_id: str, last: str) -> Reading:
     """Read up to the last line, as a worker does."""
-    from airflow_provider_rayagent.client.blocking import BlockingAgent
-    from airflow_provider_rayagent.client.blocking_driver import Follower
-    from airflow_provider_rayagent.client.config import read_config
-    from airflow_provider_rayagent.client.validation import JobId
+    from airflow_provider_rayagent.connection.config import read_config
+    from airflow_provider_rayagent.services.validation import JobId
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.items import lines_in
+    from airflow_provider_rayagent.transport.blocking import BlockingAgent
+    from airflow_provider_rayagent.transport.blocking_driver import Follower
 
     with BlockingAgent(read_config(host=url, extra={"service": "ray"})) as agent:
         reading = Reading(last)

@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any
 import psutil  # type: ignore[import-untyped]
 import requests
 
-from airflow_provider_rayagent.client.aio import AsyncAgent
-from airflow_provider_rayagent.client.aio_driver import AsyncFollower
-from airflow_provider_rayagent.client.config import read_config
-from airflow_provider_rayagent.client.validation import JobId
+from airflow_provider_rayagent.connection.config import read_config
+from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.items import lines_in
+from airflow_provider_rayagent.transport.aio import AsyncAgent
+from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
 from benchmarks.measure import Line
 from benchmarks.processes import ROOT, cpu_seconds
 from tests.stack.agent import local_agent

@@ -15,9 +15,9 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.client.blocking import BlockingAgent
-from airflow_provider_rayagent.client.config import read_config
-from airflow_provider_rayagent.client.validation import JobId
+from airflow_provider_rayagent.connection.config import read_config
+from airflow_provider_rayagent.services.validation import JobId
+from airflow_provider_rayagent.transport.blocking import BlockingAgent
 from benchmarks.feeder import LINE_BYTES
 from benchmarks.measure import Line, Target, run_alternately
 from benchmarks.processes import ROOT

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import websocket
 
-from airflow_provider_rayagent.client.blocking import BlockingAgent
-from airflow_provider_rayagent.client.blocking_driver import Follower
-from airflow_provider_rayagent.client.config import read_config
-from airflow_provider_rayagent.client.validation import JobId
+from airflow_provider_rayagent.connection.config import read_config
+from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.cursor import Cursor, Replay
 from airflow_provider_rayagent.tail.items import lines_in
+from airflow_provider_rayagent.transport.blocking import BlockingAgent
+from airflow_provider_rayagent.transport.blocking_driver import Follower
 from benchmarks.feeder import BLOCK, BLOCK_LINES, feeder
 from benchmarks.measure import Line, Target, run_alternately
 from benchmarks.processes import ROOT

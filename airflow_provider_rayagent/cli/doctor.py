@@ -18,18 +18,14 @@ from airflow_provider_rayagent.cli.reach import (
     check_tls,
 )
 from airflow_provider_rayagent.cli.streams import check_job_log, check_stream
-from airflow_provider_rayagent.client.answers import brief
-from airflow_provider_rayagent.client.environment import read_environment, shown_proxy
-from airflow_provider_rayagent.client.errors import (
+from airflow_provider_rayagent.connection.fields import field_name
+from airflow_provider_rayagent.errors.service_errors import (
     RayAgentConfigError,
     RayAgentConnectTimeoutError,
     RayAgentError,
     RayAgentHTTPError,
     RayAgentTLSError,
 )
-from airflow_provider_rayagent.client.fields import field_name
-from airflow_provider_rayagent.client.jobs import JobStatus, started_at
-from airflow_provider_rayagent.client.validation import validate_job_id
 from airflow_provider_rayagent.hooks.connection_check import (
     REFUSALS,
     Finding,
@@ -40,11 +36,15 @@ from airflow_provider_rayagent.hooks.connection_check import (
     explain_failure,
     explain_refusal,
 )
+from airflow_provider_rayagent.services.jobs import JobStatus, started_at
+from airflow_provider_rayagent.services.validation import validate_job_id
+from airflow_provider_rayagent.transport.answers import brief
+from airflow_provider_rayagent.transport.environment import read_environment, shown_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from airflow_provider_rayagent.client.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import AgentConfig
 
     Job = Mapping[str, Any]
 

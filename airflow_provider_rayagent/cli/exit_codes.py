@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
 from airflow.utils.cli import suppress_logs_and_warning
 
-from airflow_provider_rayagent.client.errors import (
+from airflow_provider_rayagent.errors.service_errors import (
     RayAgentConfigError,
     RayAgentError,
     RayAgentInputError,

@@ -7,28 +7,28 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.cli.exit_codes import ExitCode, exit_code_of, report
-from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentNotFoundError
-from airflow_provider_rayagent.client.following import tail_settings
-from airflow_provider_rayagent.client.job_secrets import secrets_of
-from airflow_provider_rayagent.client.jobs import JobStatus, known_status
-from airflow_provider_rayagent.client.validation import validate_job_id
+from airflow_provider_rayagent.errors.service_errors import RayAgentError, RayAgentNotFoundError
 from airflow_provider_rayagent.hooks.log_lines import DEFAULT_MAX_LINE_LENGTH
 from airflow_provider_rayagent.render.reasons import code_of_job, explain
 from airflow_provider_rayagent.render.record_builder import PresentSettings
 from airflow_provider_rayagent.render.records import JobRecords
+from airflow_provider_rayagent.services.job_secrets import secrets_of
+from airflow_provider_rayagent.services.jobs import JobStatus, known_status
+from airflow_provider_rayagent.services.validation import validate_job_id
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import Item, LogLines, Progress
 from airflow_provider_rayagent.tail.lines import RedrawingAssembler
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.redaction import Redactor
+from airflow_provider_rayagent.transport.following import tail_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from airflow_provider_rayagent.client.config import AgentConfig
-    from airflow_provider_rayagent.client.following import Following
+    from airflow_provider_rayagent.connection.config import AgentConfig
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
     from airflow_provider_rayagent.render.record_builder import Record
+    from airflow_provider_rayagent.transport.following import Following
 
 _OUTCOMES = {JobStatus.SUCCEEDED: ExitCode.SUCCESS, JobStatus.STOPPED: ExitCode.STOPPED}
 """Exit codes of a followed job; every other terminal status is a failure, as it is for a task."""
@@ -75,7 +75,7 @@ def print_log(hook: RayAgentHook, job_id: str) -> ExitCode:
 
     :raises RayAgentError: if it cannot be read.
     """
-    from airflow_provider_rayagent.client.blocking_logs import opened_log
+    from airflow_provider_rayagent.transport.blocking_logs import opened_log
 
     valid_id = validate_job_id(job_id)
     job = hook.get_job(valid_id)

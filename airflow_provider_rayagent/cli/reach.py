@@ -12,23 +12,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow_provider_rayagent.client.blocking import BlockingAgent
-from airflow_provider_rayagent.client.config import UNENCRYPTED
-from airflow_provider_rayagent.client.connections import reader_of
-from airflow_provider_rayagent.client.environment import shown_proxy
-from airflow_provider_rayagent.client.failures import LibraryErrors, as_agent_error
-from airflow_provider_rayagent.client.fields import field_name
-from airflow_provider_rayagent.client.service_clock import seconds_of_date
+from airflow_provider_rayagent.connection.config import UNENCRYPTED
+from airflow_provider_rayagent.connection.fields import field_name
+from airflow_provider_rayagent.connection.service_clock import seconds_of_date
 from airflow_provider_rayagent.hooks.connection_check import Finding, Result
 from airflow_provider_rayagent.text.sanitization import sanitize
+from airflow_provider_rayagent.transport.blocking import BlockingAgent
+from airflow_provider_rayagent.transport.connections import reader_of
+from airflow_provider_rayagent.transport.environment import shown_proxy
+from airflow_provider_rayagent.transport.failures import LibraryErrors, as_agent_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import requests
 
-    from airflow_provider_rayagent.client.call import Call
-    from airflow_provider_rayagent.client.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.services.call import Call
 
 DNS_SECONDS = 10.0
 MAX_SKEW = 30.0

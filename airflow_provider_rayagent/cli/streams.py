@@ -6,19 +6,19 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.client.blocking_logs import open_stream, opened_log
-from airflow_provider_rayagent.client.errors import RayAgentError
-from airflow_provider_rayagent.client.log_answers import StreamEndedError
-from airflow_provider_rayagent.client.service import OpenLiveLog
+from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.hooks.connection_check import Finding, Result
+from airflow_provider_rayagent.services.service import OpenLiveLog
+from airflow_provider_rayagent.transport.blocking_logs import open_stream, opened_log
+from airflow_provider_rayagent.transport.log_answers import StreamEndedError
 
 if TYPE_CHECKING:
     from typing import Literal
 
-    from airflow_provider_rayagent.client.blocking import BlockingAgent
-    from airflow_provider_rayagent.client.service import LogStreams
-    from airflow_provider_rayagent.client.validation import JobId
+    from airflow_provider_rayagent.services.service import LogStreams
+    from airflow_provider_rayagent.services.validation import JobId
     from airflow_provider_rayagent.tail.commands import StreamSource
+    from airflow_provider_rayagent.transport.blocking import BlockingAgent
 
     StreamCheck = Literal["WebSocket", "SSE"]
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.cli.simple_table import AirflowConsole
 
-from airflow_provider_rayagent.client.capacity_wait import accelerators_of, gpus_of, live_nodes
-from airflow_provider_rayagent.client.job_secrets import secrets_of
-from airflow_provider_rayagent.client.jobs import (
+from airflow_provider_rayagent.services.capacity_wait import accelerators_of, gpus_of, live_nodes
+from airflow_provider_rayagent.services.job_secrets import secrets_of
+from airflow_provider_rayagent.services.jobs import (
     MAX_ENTRYPOINT,
     duration_of,
     id_of,

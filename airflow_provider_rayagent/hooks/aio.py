@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
-from airflow_provider_rayagent.client.aio_items import Items
-from airflow_provider_rayagent.client.errors import RayAgentStreamLimitError
-from airflow_provider_rayagent.client.validation import Protocol, validate_job_id
+from airflow_provider_rayagent.errors.service_errors import RayAgentStreamLimitError
 from airflow_provider_rayagent.hooks.connection import config_from_connection, config_with_timeout
 from airflow_provider_rayagent.hooks.log_lines import LogLines, StreamLimits, hook_tail_settings
 from airflow_provider_rayagent.hooks.plugins import AsyncPluginMethods
 from airflow_provider_rayagent.hooks.submission import AsyncSubmissionMethods
+from airflow_provider_rayagent.services.validation import Protocol, validate_job_id
+from airflow_provider_rayagent.transport.aio_items import Items
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from airflow_provider_rayagent.client.aio import AsyncAgent
-    from airflow_provider_rayagent.client.aio_driver import AsyncFollower
-    from airflow_provider_rayagent.client.call import Operation
-    from airflow_provider_rayagent.client.service import ResourceKind, Service
     from airflow_provider_rayagent.hooks.plugins import Timeout
+    from airflow_provider_rayagent.services.call import Operation
+    from airflow_provider_rayagent.services.service import ResourceKind, Service
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.cursor import Cursor
     from airflow_provider_rayagent.tail.items import Item
+    from airflow_provider_rayagent.transport.aio import AsyncAgent
+    from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
 
 
 class RayAgentAsyncHook(AsyncPluginMethods, AsyncSubmissionMethods, BaseHook):
@@ -87,7 +87,7 @@ class RayAgentAsyncHook(AsyncPluginMethods, AsyncSubmissionMethods, BaseHook):
 
     async def get_job_logs(self, job_id: str) -> str:
         """Return the current log of a job as a whole."""
-        from airflow_provider_rayagent.client.aio_logs import read_whole_log
+        from airflow_provider_rayagent.transport.aio_logs import read_whole_log
 
         valid_id = validate_job_id(job_id)
         return await read_whole_log(await self.get_async_conn(), valid_id)
@@ -127,7 +127,7 @@ class RayAgentAsyncHook(AsyncPluginMethods, AsyncSubmissionMethods, BaseHook):
         """Return a follower that yields a job's lines, notices and status changes; see :class:`AsyncFollower`."""
         valid_id = validate_job_id(job_id)
         agent = await self.get_async_conn()
-        from airflow_provider_rayagent.client.aio_driver import AsyncFollower
+        from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
 
         return AsyncFollower(agent, valid_id, settings, cursor=cursor, deadline=deadline, clock=clock)
 
@@ -258,7 +258,7 @@ class _Lines(Items[str]):
 
 def _load_transport() -> ModuleType:
     """Import the transport; too slow for the event loop."""
-    from airflow_provider_rayagent.client import (
+    from airflow_provider_rayagent.transport import (
         aio_driver,  # noqa: F401
         pool,
     )

@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from airflow_provider_rayagent.client.config import AgentConfig, read_config
-from airflow_provider_rayagent.client.errors import RayAgentConfigError
-from airflow_provider_rayagent.client.permitted_files import (
+from airflow_provider_rayagent.connection.config import AgentConfig, read_config
+from airflow_provider_rayagent.connection.permitted_files import (
     API_SERVER_FOLDERS,
     FOLDERS,
     SECTION,
     TOKEN_FOLDERS,
     PermittedFolders,
 )
-from airflow_provider_rayagent.client.plugins import validate_timeout_pair
+from airflow_provider_rayagent.errors.service_errors import RayAgentConfigError
+from airflow_provider_rayagent.services.plugins import validate_timeout_pair
 
 _API_SERVER = "airflow.api_fastapi.main"
 """The module of the API server, which nothing else imports (``airflow/cli/commands/api_server_command.py``)."""

@@ -7,10 +7,9 @@ from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow_provider_rayagent.client.agent_service import AGENT
-from airflow_provider_rayagent.client.answers import brief
-from airflow_provider_rayagent.client.config import SERVICES, UNENCRYPTED
-from airflow_provider_rayagent.client.errors import (
+from airflow_provider_rayagent.connection.config import SERVICES, UNENCRYPTED
+from airflow_provider_rayagent.connection.fields import field_name
+from airflow_provider_rayagent.errors.service_errors import (
     RayAgentAuthenticationError,
     RayAgentConfigError,
     RayAgentError,
@@ -18,16 +17,17 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentPermissionError,
     RayAgentResponseError,
 )
-from airflow_provider_rayagent.client.fields import field_name
-from airflow_provider_rayagent.client.ray_service import RAY
+from airflow_provider_rayagent.services.agent_service import AGENT
+from airflow_provider_rayagent.services.ray_service import RAY
+from airflow_provider_rayagent.transport.answers import brief
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_rayagent.client.blocking import BlockingAgent
-    from airflow_provider_rayagent.client.call import Operation
-    from airflow_provider_rayagent.client.config import AgentConfig
-    from airflow_provider_rayagent.client.service import Service
+    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.services.call import Operation
+    from airflow_provider_rayagent.services.service import Service
+    from airflow_provider_rayagent.transport.blocking import BlockingAgent
 
 REFUSALS = (RayAgentAuthenticationError, RayAgentPermissionError)
 """Errors that mean that the service does not accept a credential."""

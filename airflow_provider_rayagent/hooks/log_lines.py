@@ -5,24 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.client.errors import (
+from airflow_provider_rayagent.errors.service_errors import (
     RayAgentLogsUnavailableError,
     RayAgentNotFoundError,
     RayAgentStreamLimitError,
 )
-from airflow_provider_rayagent.client.validation import validate_timeout
 from airflow_provider_rayagent.render.record_builder import MAX_NOTICE
+from airflow_provider_rayagent.services.validation import validate_timeout
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import Item, Notice, lines_in
+from airflow_provider_rayagent.text.bounds import utf8_length
 from airflow_provider_rayagent.text.codes import Code
-from airflow_provider_rayagent.text.lengths import utf8_length
 from airflow_provider_rayagent.text.sanitization import sanitize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from airflow_provider_rayagent.client.following import Following
     from airflow_provider_rayagent.tail.commands import TailSettings
+    from airflow_provider_rayagent.transport.following import Following
 
 DEFAULT_MAX_LINE_LENGTH = 8_000_000
 """Characters; the hooks' log methods yield longer lines in pieces."""
@@ -58,7 +58,7 @@ def hook_tail_settings(limits: StreamLimits, timeout: object, protocol: object) 
 
     :raises RayAgentInputError: for a bad timeout or protocol.
     """
-    from airflow_provider_rayagent.client.following import tail_settings
+    from airflow_provider_rayagent.transport.following import tail_settings
 
     return tail_settings(
         protocol,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from airflow_provider_rayagent.client.call import Operation
-    from airflow_provider_rayagent.client.service import Service
+    from airflow_provider_rayagent.services.call import Operation
+    from airflow_provider_rayagent.services.service import Service
 
 Timeout = tuple[float, float]
 """Connect and read timeout in seconds."""
@@ -57,7 +57,7 @@ class PluginMethods:
 
         An accepted job may wait in the agent's queue; until Ray has it, :meth:`get_job` does not find it. The request
         is not retried once the agent may have received it. Set a ``job_id``, so that you can find the job even if the
-        answer is lost. :func:`airflow_provider_rayagent.client.plugins.job_id_in` reads the job's id from the answer.
+        answer is lost. :func:`airflow_provider_rayagent.services.plugins.job_id_in` reads the job's id from the answer.
 
         :param lookup: id of the release, or ``plugin@version``.
         :param action: name of the action.

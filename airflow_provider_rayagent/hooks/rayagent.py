@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
-from airflow_provider_rayagent.client.config import UNENCRYPTED
-from airflow_provider_rayagent.client.errors import RayAgentConfigError
-from airflow_provider_rayagent.client.validation import validate_job_id
+from airflow_provider_rayagent.connection.config import UNENCRYPTED
+from airflow_provider_rayagent.errors.service_errors import RayAgentConfigError
 from airflow_provider_rayagent.hooks.aio import RayAgentAsyncHook
 from airflow_provider_rayagent.hooks.connection import config_from_connection, config_with_timeout
 from airflow_provider_rayagent.hooks.log_lines import LogLines, StreamLimits, hook_tail_settings
 from airflow_provider_rayagent.hooks.plugins import PluginMethods
 from airflow_provider_rayagent.hooks.submission import SubmissionMethods
+from airflow_provider_rayagent.services.validation import validate_job_id
 from airflow_provider_rayagent.text.codes import Code, coded
 
 if TYPE_CHECKING:
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from airflow_provider_rayagent.client.blocking import BlockingAgent
-    from airflow_provider_rayagent.client.blocking_driver import Follower
-    from airflow_provider_rayagent.client.call import Operation
-    from airflow_provider_rayagent.client.config import AgentConfig
-    from airflow_provider_rayagent.client.service import ResourceKind, Service
-    from airflow_provider_rayagent.client.validation import Protocol
+    from airflow_provider_rayagent.connection.config import AgentConfig
     from airflow_provider_rayagent.hooks.plugins import Timeout
+    from airflow_provider_rayagent.services.call import Operation
+    from airflow_provider_rayagent.services.service import ResourceKind, Service
+    from airflow_provider_rayagent.services.validation import Protocol
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.cursor import Cursor
+    from airflow_provider_rayagent.transport.blocking import BlockingAgent
+    from airflow_provider_rayagent.transport.blocking_driver import Follower
 
 __all__ = ["RayAgentAsyncHook", "RayAgentHook", "StreamLimits"]
 
@@ -81,7 +81,7 @@ class RayAgentHook(PluginMethods, SubmissionMethods, BaseHook):
 
     @cached_property
     def _agent(self) -> BlockingAgent:
-        from airflow_provider_rayagent.client.blocking import BlockingAgent
+        from airflow_provider_rayagent.transport.blocking import BlockingAgent
 
         return BlockingAgent(self.config)
 
@@ -124,7 +124,7 @@ class RayAgentHook(PluginMethods, SubmissionMethods, BaseHook):
 
     def get_job_logs(self, job_id: str) -> str:
         """Return the current log of a job as a whole; for long logs prefer :meth:`tail_job_logs`."""
-        from airflow_provider_rayagent.client.blocking_logs import read_whole_log
+        from airflow_provider_rayagent.transport.blocking_logs import read_whole_log
 
         return read_whole_log(self._agent, validate_job_id(job_id))
 
@@ -180,7 +180,7 @@ class RayAgentHook(PluginMethods, SubmissionMethods, BaseHook):
         stopped: threading.Event | None = None,
     ) -> Follower:
         """Return a follower that yields a job's lines, notices and status changes; see :class:`Follower`."""
-        from airflow_provider_rayagent.client.blocking_driver import Follower
+        from airflow_provider_rayagent.transport.blocking_driver import Follower
 
         return Follower(
             self._agent, validate_job_id(job_id), settings, cursor=cursor, deadline=deadline, stopped=stopped
@@ -294,7 +294,7 @@ class RayAgentHook(PluginMethods, SubmissionMethods, BaseHook):
         operation = make(self.config.service)
         if timeout is None:
             return self._agent.send(operation)
-        from airflow_provider_rayagent.client.blocking import BlockingAgent
+        from airflow_provider_rayagent.transport.blocking import BlockingAgent
 
         with BlockingAgent(config_with_timeout(self.config, timeout)) as agent:
             return agent.send(operation)

@@ -8,15 +8,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.client.call import FileContent
+from airflow_provider_rayagent.services.call import FileContent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from airflow_provider_rayagent.client.call import Operation
-    from airflow_provider_rayagent.client.packing import Package
-    from airflow_provider_rayagent.client.service import Service
+    from airflow_provider_rayagent.services.call import Operation
+    from airflow_provider_rayagent.services.service import Service
+    from airflow_provider_rayagent.working_dir.packing import Package
 
 
 UPLOADED = "Uploaded %s to the cluster (%d files, %d bytes): %s"
@@ -47,7 +47,7 @@ class _Progress:
 def _packed(
     path: str | Path, root: str | Path | None, excludes: Sequence[str] | None
 ) -> AbstractContextManager[Package]:
-    from airflow_provider_rayagent.client.packing import pack
+    from airflow_provider_rayagent.working_dir.packing import pack
 
     return pack(Path(path).resolve(), root=None if root is None else Path(root), excludes=excludes)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.exceptions import AirflowException, AirflowRuntimeError
 
-from airflow_provider_rayagent.client.errors import RayAgentError
+from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:

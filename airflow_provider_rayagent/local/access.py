@@ -6,8 +6,8 @@ import hmac
 import json
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.client.agent_service import AUTHORIZATION_HEADER
 from airflow_provider_rayagent.local.errors import LocalAgentError
+from airflow_provider_rayagent.services.agent_service import AUTHORIZATION_HEADER
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send

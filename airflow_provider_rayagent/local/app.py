@@ -11,10 +11,7 @@ from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, ConfigDict, Field
 
 from airflow_provider_rayagent import __version__
-from airflow_provider_rayagent.client.agent_service import AUTHORIZATION_HEADER
-from airflow_provider_rayagent.client.errors import CONFLICT, RayAgentError, RayAgentInputError
-from airflow_provider_rayagent.client.ray_service import RAY
-from airflow_provider_rayagent.client.validation import quote_segment, validate_id
+from airflow_provider_rayagent.errors.service_errors import CONFLICT, RayAgentError, RayAgentInputError
 from airflow_provider_rayagent.local.access import TokenMiddleware, send_error
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError
 from airflow_provider_rayagent.local.job_logs import JobLogs
@@ -25,6 +22,9 @@ from airflow_provider_rayagent.local.resource_routes import resource_routes
 from airflow_provider_rayagent.local.spool import MAX_ACTIVE_READERS
 from airflow_provider_rayagent.local.streams import EventStream, TextStream, stream_to_websocket
 from airflow_provider_rayagent.local.whole_logs import WholeLogs
+from airflow_provider_rayagent.services.agent_service import AUTHORIZATION_HEADER
+from airflow_provider_rayagent.services.ray_service import RAY
+from airflow_provider_rayagent.services.validation import quote_segment, validate_id
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.local.job_logs import Follower

@@ -12,10 +12,10 @@ from collections import Counter
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.client.jobs import has_ended
 from airflow_provider_rayagent.local.errors import NO_LOG, RayAnswerError, TooManyError
 from airflow_provider_rayagent.local.events import COMPLETE, complete_events, merge_log_events
 from airflow_provider_rayagent.local.follow import QUIET_SECONDS, JobLog
+from airflow_provider_rayagent.services.jobs import has_ended
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable

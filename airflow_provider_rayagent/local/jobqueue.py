@@ -12,10 +12,10 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.client.errors import CONFLICT
-from airflow_provider_rayagent.client.jobs import JobStatus
-from airflow_provider_rayagent.client.transience import Permanence, row_of_status
+from airflow_provider_rayagent.errors.service_errors import CONFLICT
+from airflow_provider_rayagent.errors.transience import Permanence, row_of_status
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError, TooManyError
+from airflow_provider_rayagent.services.jobs import JobStatus
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.local.ray_api import RayDashboard, Row

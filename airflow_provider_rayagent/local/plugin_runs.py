@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from airflow_provider_rayagent.client.answers import GPU_UNAVAILABLE
-from airflow_provider_rayagent.client.validation import validate_id
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError
+from airflow_provider_rayagent.services.validation import validate_id
+from airflow_provider_rayagent.transport.answers import GPU_UNAVAILABLE
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.local.jobqueue import JobQueue

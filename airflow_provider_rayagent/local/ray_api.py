@@ -13,22 +13,22 @@ import io
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlsplit
 
-from airflow_provider_rayagent.client.agent_service import AUTHORIZATION_HEADER
-from airflow_provider_rayagent.client.call import Call
-from airflow_provider_rayagent.client.credentials import REJECTED
-from airflow_provider_rayagent.client.errors import (
+from airflow_provider_rayagent.errors.service_errors import (
     CONFLICT,
     RayAgentError,
     RayAgentNotFoundError,
     RayAgentResponseError,
 )
-from airflow_provider_rayagent.client.ray_answers import is_id_taken, plain_words
-from airflow_provider_rayagent.client.ray_service import RAY
-from airflow_provider_rayagent.client.steps import run_steps_async
-from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.local.errors import NO_LOG, LocalAgentError, RayAnswerError, RayUnavailableError
 from airflow_provider_rayagent.local.json_values import read_tolerantly
 from airflow_provider_rayagent.local.ray_token import RayCredentials
+from airflow_provider_rayagent.services.agent_service import AUTHORIZATION_HEADER
+from airflow_provider_rayagent.services.call import Call
+from airflow_provider_rayagent.services.ray_answers import is_id_taken, plain_words
+from airflow_provider_rayagent.services.ray_service import RAY
+from airflow_provider_rayagent.services.service import REJECTED
+from airflow_provider_rayagent.services.validation import JobId
+from airflow_provider_rayagent.transport.steps import run_steps_async
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import httpx
     from websockets.asyncio.client import ClientConnection
 
-    from airflow_provider_rayagent.client.call import Operation, Pause
+    from airflow_provider_rayagent.services.call import Operation, Pause
 
 CONNECT_TIMEOUT = 3.0
 READ_TIMEOUT = 8.0

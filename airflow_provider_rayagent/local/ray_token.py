@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.client.agent_service import AUTHORIZATION_HEADER
 from airflow_provider_rayagent.local.access import check_token
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayTokenError
+from airflow_provider_rayagent.services.agent_service import AUTHORIZATION_HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

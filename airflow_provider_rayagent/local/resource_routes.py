@@ -8,9 +8,9 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from airflow_provider_rayagent.client.capacity import replicas_that_fit
-from airflow_provider_rayagent.client.ray_service import RAY
-from airflow_provider_rayagent.client.service import ResourceKind  # noqa: TC001 - pydantic needs it at runtime
+from airflow_provider_rayagent.services.capacity import replicas_that_fit
+from airflow_provider_rayagent.services.ray_service import RAY
+from airflow_provider_rayagent.services.service import ResourceKind  # noqa: TC001 - pydantic needs it at runtime
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.local.jobqueue import JobQueue

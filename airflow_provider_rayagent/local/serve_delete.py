@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import psutil  # type: ignore[import-untyped]
 
-from airflow_provider_rayagent.client.applications import ServeStatus
-from airflow_provider_rayagent.client.ray_answers import plain_words
 from airflow_provider_rayagent.local.errors import RayAnswerError
 from airflow_provider_rayagent.local.head import ON_LOOPBACK
 from airflow_provider_rayagent.local.keeper import VITAL_NAMES, die_with_parent
 from airflow_provider_rayagent.local.ray_api import MAX_WORDS
 from airflow_provider_rayagent.local.ray_token import AUTH_VARIABLES
+from airflow_provider_rayagent.services.applications import ServeStatus
+from airflow_provider_rayagent.services.ray_answers import plain_words
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.local.ray_api import RayDashboard, Row

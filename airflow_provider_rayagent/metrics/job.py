@@ -8,18 +8,18 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.client import jobs
 from airflow_provider_rayagent.metrics import names, stats
+from airflow_provider_rayagent.services import jobs
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import JobStatusChanged, LogLines, LogUnreadable
-from airflow_provider_rayagent.text.lengths import utf8_length
+from airflow_provider_rayagent.text.bounds import utf8_length
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from airflow_provider_rayagent.client.following import Following
     from airflow_provider_rayagent.tail.items import Item
     from airflow_provider_rayagent.tail.live_stream import StreamEnd
+    from airflow_provider_rayagent.transport.following import Following
 
 SEND_SECONDS = 10.0
 """Interval at which counters are sent while a job is followed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from airflow_provider_rayagent.client.jobs import JobStatus
+from airflow_provider_rayagent.services.jobs import JobStatus
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.live_stream import StreamEnd
 

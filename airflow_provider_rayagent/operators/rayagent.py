@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from airflow_provider_rayagent.client import jobs
-from airflow_provider_rayagent.client.applications import ApplicationOutcome
-from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentHTTPError
-from airflow_provider_rayagent.client.validation import quote_application_name, validate_choice, validate_id
-from airflow_provider_rayagent.client.waiting import MIN_POLL_SECONDS, WaitResult
+from airflow_provider_rayagent.errors.service_errors import RayAgentError, RayAgentHTTPError
 from airflow_provider_rayagent.exceptions import RayAgentJobMissingError, RayAgentNotFoundError
 from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, push_job_link
 from airflow_provider_rayagent.operators.run_plugin import RayAgentRunPluginOperator
 from airflow_provider_rayagent.operators.submit_job import RayAgentSubmitJobOperator
+from airflow_provider_rayagent.services import jobs
+from airflow_provider_rayagent.services.applications import ApplicationOutcome
+from airflow_provider_rayagent.services.validation import quote_application_name, validate_choice, validate_id
+from airflow_provider_rayagent.services.waiting import MIN_POLL_SECONDS, WaitResult
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tasks.applications import find_application
 from airflow_provider_rayagent.tasks.waiting import RayAgentWaitingOperator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_rayagent.client.plugins import job_id_in
+from airflow_provider_rayagent.services.plugins import job_id_in
 from airflow_provider_rayagent.tasks.starting import RayAgentJobStartingOperator
 
 if TYPE_CHECKING:

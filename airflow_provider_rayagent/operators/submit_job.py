@@ -8,11 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_rayagent.client.errors import preparation
-from airflow_provider_rayagent.client.jobs import MAX_ENTRYPOINT
-from airflow_provider_rayagent.client.json_objects import json_object
-from airflow_provider_rayagent.client.validation import validate_text
+from airflow_provider_rayagent.errors.service_errors import preparation
 from airflow_provider_rayagent.exceptions import RayAgentInputError
+from airflow_provider_rayagent.services.jobs import MAX_ENTRYPOINT
+from airflow_provider_rayagent.services.json_objects import json_object
+from airflow_provider_rayagent.services.validation import validate_text
 from airflow_provider_rayagent.tasks.env_vars import EnvVars, validate_names
 from airflow_provider_rayagent.tasks.starting import RayAgentJobStartingOperator
 from airflow_provider_rayagent.text.sanitization import sanitize
@@ -156,7 +156,7 @@ class RayAgentSubmitJobOperator(RayAgentJobStartingOperator):
         check_origin(job, job_id, context)
 
     def _request_start(self, context: Context) -> str:
-        from airflow_provider_rayagent.client.job_secrets import masked_names
+        from airflow_provider_rayagent.services.job_secrets import masked_names
         from airflow_provider_rayagent.tasks.job_origin import origin_env_vars, origin_metadata
 
         with preparation():
@@ -202,7 +202,8 @@ class RayAgentSubmitJobOperator(RayAgentJobStartingOperator):
     def _working_dir_uri(
         self, context: Context, working_dir: str | PathLike[str], excludes: Sequence[str] | None
     ) -> str:
-        from airflow_provider_rayagent.client.working_dir import find_working_dir, is_uri, validate_uri
+        from airflow_provider_rayagent.services.package_uri import is_uri, validate_uri
+        from airflow_provider_rayagent.working_dir.source import find_working_dir
 
         working_dir = validate_text(
             os.fspath(working_dir) if isinstance(working_dir, os.PathLike) else working_dir, "working_dir"
@@ -223,7 +224,7 @@ class RayAgentSubmitJobOperator(RayAgentJobStartingOperator):
         """
         from airflow.sdk.log import mask_secret
 
-        from airflow_provider_rayagent.client.job_secrets import secret_values
+        from airflow_provider_rayagent.services.job_secrets import secret_values
 
         # A variable is text, also in a DAG with ``render_template_as_native_obj``, where "8" becomes a number.
         dag = self.get_dag()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.client.validation import validate_duration
 from airflow_provider_rayagent.exceptions import RayAgentUnsupportedError
 from airflow_provider_rayagent.render.failure_kinds import FailureKind, kind_of_error, summarize_error
+from airflow_provider_rayagent.services.validation import validate_duration
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

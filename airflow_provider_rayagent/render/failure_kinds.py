@@ -12,7 +12,7 @@ import re
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.client.errors import (
+from airflow_provider_rayagent.errors.service_errors import (
     RayAgentConnectionError,
     RayAgentError,
     RayAgentGPUUnavailableError,
@@ -20,8 +20,8 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentResourcesError,
     RayAgentResponseError,
 )
-from airflow_provider_rayagent.client.jobs import JobStatus, known_status
-from airflow_provider_rayagent.client.transience import is_permanent
+from airflow_provider_rayagent.errors.transience import is_permanent
+from airflow_provider_rayagent.services.jobs import JobStatus, known_status
 from airflow_provider_rayagent.text.codes import coded
 
 if TYPE_CHECKING:

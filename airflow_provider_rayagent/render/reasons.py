@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.client.jobs import MAX_TEXT, JobStatus, duration_of, known_status, shown_status
 from airflow_provider_rayagent.render.failure_kinds import LOG_EXCERPT, FailureKind, headline, kind_of_job
+from airflow_provider_rayagent.services.jobs import MAX_TEXT, JobStatus, duration_of, known_status, shown_status
 from airflow_provider_rayagent.text.codes import Code
 from airflow_provider_rayagent.text.sanitization import sanitize
 

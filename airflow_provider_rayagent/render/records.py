@@ -6,14 +6,14 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
-from airflow_provider_rayagent.client import jobs
 from airflow_provider_rayagent.render.record_builder import PresentSettings, Record, RecordBuilder
 from airflow_provider_rayagent.render.result import ResultFinder
+from airflow_provider_rayagent.services import jobs
 from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
 from airflow_provider_rayagent.tail.items import Item, JobStatusChanged, LogLines, LogRewritten, Notice, Progress
 from airflow_provider_rayagent.tail.lines import map_text
+from airflow_provider_rayagent.text.bounds import utf8_length
 from airflow_provider_rayagent.text.codes import Code, coded
-from airflow_provider_rayagent.text.lengths import utf8_length
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 from airflow_provider_rayagent.text.sanitization import sanitize
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.client.applications import TARGETS, ApplicationOutcome, ApplicationWait, Target
-from airflow_provider_rayagent.client.errors import RayAgentError
-from airflow_provider_rayagent.client.validation import quote_application_name, validate_choice, validate_duration
-from airflow_provider_rayagent.client.waiting import WaitResult
+from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.exceptions import (
     RayAgentServeApplicationFailedError,
     RayAgentServeApplicationTimeoutError,
 )
 from airflow_provider_rayagent.sensors.waiting import WaitingSensor
+from airflow_provider_rayagent.services.applications import TARGETS, ApplicationOutcome, ApplicationWait, Target
+from airflow_provider_rayagent.services.validation import quote_application_name, validate_choice, validate_duration
+from airflow_provider_rayagent.services.waiting import WaitResult
 from airflow_provider_rayagent.tasks.applications import find_application
 from airflow_provider_rayagent.text.storable import storable
 

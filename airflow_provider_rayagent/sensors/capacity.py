@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.client.errors import RayAgentError
-from airflow_provider_rayagent.client.waiting import WaitResult
+from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.exceptions import RayAgentCapacityTimeoutError
 from airflow_provider_rayagent.sensors.waiting import WaitingSensor
+from airflow_provider_rayagent.services.waiting import WaitResult
 from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.triggers.base import BaseTrigger
 
-    from airflow_provider_rayagent.client.capacity_wait import CapacityOutcome, CapacityWait, Requirement
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+    from airflow_provider_rayagent.services.capacity_wait import CapacityOutcome, CapacityWait, Requirement
 
 
 class RayAgentCapacitySensor(WaitingSensor["CapacityOutcome"]):
@@ -76,17 +76,17 @@ class RayAgentCapacitySensor(WaitingSensor["CapacityOutcome"]):
         return super().execute(context)
 
     def _required(self, accelerator_type: str | None) -> Requirement:
-        from airflow_provider_rayagent.client.capacity_wait import Requirement
+        from airflow_provider_rayagent.services.capacity_wait import Requirement
 
         return Requirement(self.num_gpus, self.num_cpus, self.memory_bytes, accelerator_type, self.on_one_node)
 
     def _outcome_type(self) -> type[CapacityOutcome]:
-        from airflow_provider_rayagent.client.capacity_wait import CapacityOutcome
+        from airflow_provider_rayagent.services.capacity_wait import CapacityOutcome
 
         return CapacityOutcome
 
     def _make_wait(self) -> CapacityWait:
-        from airflow_provider_rayagent.client.capacity_wait import CapacityWait
+        from airflow_provider_rayagent.services.capacity_wait import CapacityWait
 
         redact = self.hook.config.redact
         return CapacityWait(

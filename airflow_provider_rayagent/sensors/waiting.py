@@ -11,10 +11,10 @@ from airflow.sdk import BaseOperator, PokeReturnValue
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import TaskDeferralTimeout
 
-from airflow_provider_rayagent.client.errors import RayAgentError
-from airflow_provider_rayagent.client.validation import validate_duration
-from airflow_provider_rayagent.client.waiting import FAST_POLL_SECONDS, MIN_POLL_SECONDS, OutcomeT, Wait, WaitResult
+from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.sensors.rescheduling import ReschedulingSensor
+from airflow_provider_rayagent.services.validation import validate_duration
+from airflow_provider_rayagent.services.waiting import FAST_POLL_SECONDS, MIN_POLL_SECONDS, OutcomeT, Wait, WaitResult
 from airflow_provider_rayagent.tasks.hook import HookMixin
 from airflow_provider_rayagent.tasks.skipping import SkippingMixin
 from airflow_provider_rayagent.triggers.outcome import deferral_timeout, time_limit

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from airflow_provider_rayagent.client.validation import is_loopback
 from airflow_provider_rayagent.exceptions import RayAgentTaskIdentityError
+from airflow_provider_rayagent.services.validation import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,16 +6,16 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.client.answers import brief
-from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentNotFoundError
-from airflow_provider_rayagent.client.validation import validate_job_id
+from airflow_provider_rayagent.errors.service_errors import RayAgentError, RayAgentNotFoundError
+from airflow_provider_rayagent.services.validation import validate_job_id
 from airflow_provider_rayagent.task_instance.state import ACTIVE_STATES, task_state
 from airflow_provider_rayagent.text.codes import Code, coded
+from airflow_provider_rayagent.transport.answers import brief
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from airflow_provider_rayagent.client.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import AgentConfig
 
 KILL_CONNECT_SECONDS = 1.0
 KILL_READ_SECONDS = 2.0
@@ -66,8 +66,8 @@ def stop_job(
         (``WatchedSubprocess.kill`` in ``airflow/sdk/execution_time/supervisor.py``).
     :param check: called with the job's details before; raises :class:`RayAgentError` if the job must not be stopped.
     """
-    from airflow_provider_rayagent.client.blocking import BlockingAgent
-    from airflow_provider_rayagent.client.retry import MAX_TRIES
+    from airflow_provider_rayagent.transport.blocking import BlockingAgent
+    from airflow_provider_rayagent.transport.retry import MAX_TRIES
 
     log.info("%s; stopping job %s.", why, job_id)
     if hurry:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.client.errors import RayAgentInputError
+from airflow_provider_rayagent.errors.service_errors import RayAgentInputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +66,7 @@ class EnvVars:
         """
         from airflow.sdk import BaseHook, Variable
 
-        from airflow_provider_rayagent.client.submission import validate_env_vars
+        from airflow_provider_rayagent.services.submission import validate_env_vars
 
         hidden = runtime_env.get("env_vars") if isinstance(runtime_env, Mapping) else None
         values = {**(hidden or {}), **self.rendered}

@@ -7,10 +7,10 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_rayagent.client import jobs
-from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentNotFoundError
-from airflow_provider_rayagent.client.jobs import JobStatus
-from airflow_provider_rayagent.client.validation import MAX_DURATION
+from airflow_provider_rayagent.errors.service_errors import RayAgentError, RayAgentNotFoundError
+from airflow_provider_rayagent.services import jobs
+from airflow_provider_rayagent.services.jobs import JobStatus
+from airflow_provider_rayagent.services.validation import MAX_DURATION
 from airflow_provider_rayagent.tasks.following import RayAgentJobFollowingMixin
 from airflow_provider_rayagent.tasks.job_ids import derived_id, numbered, validate_base_id
 from airflow_provider_rayagent.text.codes import Code, coded

@@ -11,7 +11,9 @@ from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferralTimeout
 
-from airflow_provider_rayagent.client.validation import (
+from airflow_provider_rayagent.exceptions import RayAgentError, RayAgentInputError, RayAgentJobFailedError
+from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, push_job_link
+from airflow_provider_rayagent.services.validation import (
     Protocol,
     validate_choice,
     validate_count,
@@ -19,14 +21,12 @@ from airflow_provider_rayagent.client.validation import (
     validate_id,
     validate_protocol,
 )
-from airflow_provider_rayagent.client.waiting import MIN_POLL_SECONDS
-from airflow_provider_rayagent.exceptions import RayAgentError, RayAgentInputError, RayAgentJobFailedError
-from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, push_job_link
+from airflow_provider_rayagent.services.waiting import MIN_POLL_SECONDS
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.task_instance.log_files import LOG_STORAGES, LogStorage
 from airflow_provider_rayagent.tasks.hook import HookMixin
 from airflow_provider_rayagent.tasks.log_position import recall_position, save_position
-from airflow_provider_rayagent.text.lengths import MAX_LINE_LENGTH
+from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.text.storable import storable
 from airflow_provider_rayagent.triggers.outcome import Outcome, deferral_timeout
 
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from airflow_provider_rayagent.client.jobs import JobSummary
     from airflow_provider_rayagent.metrics.names import Mode
+    from airflow_provider_rayagent.services.jobs import JobSummary
     from airflow_provider_rayagent.tasks.job import TaskJob
     from airflow_provider_rayagent.tasks.triggers import TriggersOfTry
     from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
@@ -203,9 +203,9 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
             self.log.error("%s", error)
 
     def _ensure_task_job(self, context: Context) -> TaskJob:
-        from airflow_provider_rayagent.client.following import tail_settings
         from airflow_provider_rayagent.render.record_builder import PresentSettings
         from airflow_provider_rayagent.tasks.job import TaskJob
+        from airflow_provider_rayagent.transport.following import tail_settings
 
         validate_id(self.job_id, "job")
         if self._task_job is None:

@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_provider_rayagent.client import jobs
-from airflow_provider_rayagent.client.errors import RayAgentError
-from airflow_provider_rayagent.client.job_secrets import secrets_of
-from airflow_provider_rayagent.client.jobs import JobStatus
+from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.exceptions import (
     RayAgentJobFailedError,
     RayAgentJobMissingError,
@@ -17,6 +14,9 @@ from airflow_provider_rayagent.exceptions import (
 from airflow_provider_rayagent.metrics.job import JobMetrics
 from airflow_provider_rayagent.render.failure_kinds import kind_of_job
 from airflow_provider_rayagent.render.reasons import code_of_job, explain
+from airflow_provider_rayagent.services import jobs
+from airflow_provider_rayagent.services.job_secrets import secrets_of
+from airflow_provider_rayagent.services.jobs import JobStatus
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tasks.observer import JobObserver
 from airflow_provider_rayagent.tasks.result import PrintedResult
@@ -27,10 +27,10 @@ from airflow_provider_rayagent.text.storable import storable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_provider_rayagent.client.jobs import JobSummary
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
     from airflow_provider_rayagent.metrics.names import Mode
     from airflow_provider_rayagent.render.record_builder import PresentSettings
+    from airflow_provider_rayagent.services.jobs import JobSummary
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.cursor import LogPosition
     from airflow_provider_rayagent.triggers.outcome import Outcome

@@ -6,8 +6,8 @@ import re
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.client.errors import RayAgentInputError
-from airflow_provider_rayagent.client.validation import validate_id
+from airflow_provider_rayagent.errors.service_errors import RayAgentInputError
+from airflow_provider_rayagent.services.validation import validate_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

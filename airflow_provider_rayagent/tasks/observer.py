@@ -19,7 +19,6 @@ from airflow_provider_rayagent.tail.items import LogLines, lines_in
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow_provider_rayagent.client.blocking_driver import Follower
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
     from airflow_provider_rayagent.metrics.job import JobMetrics
     from airflow_provider_rayagent.render.record_builder import Record
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tail.items import Item
     from airflow_provider_rayagent.tasks.result import PrintedResult
     from airflow_provider_rayagent.tasks.stopper import JobStopper
+    from airflow_provider_rayagent.transport.blocking_driver import Follower
     from airflow_provider_rayagent.triggers.gaps import Gap
 
 GAP_SECONDS = 600.0

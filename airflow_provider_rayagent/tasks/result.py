@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.client.errors import RayAgentError
+from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.render.result import InvalidResultError, NoResultError, ResultFinder
 from airflow_provider_rayagent.tail.lines import map_text
 from airflow_provider_rayagent.text.codes import Code, coded

@@ -6,8 +6,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
-from airflow_provider_rayagent.client import jobs
-from airflow_provider_rayagent.client.errors import (
+from airflow_provider_rayagent.errors.service_errors import (
     CONFLICT,
     RayAgentConnectionError,
     RayAgentError,
@@ -15,15 +14,16 @@ from airflow_provider_rayagent.client.errors import (
     RayAgentInputError,
     RayAgentResponseError,
 )
-from airflow_provider_rayagent.client.jobs import JobStatus
-from airflow_provider_rayagent.client.transience import is_outcome_unknown
-from airflow_provider_rayagent.client.validation import validate_choice, validate_duration
+from airflow_provider_rayagent.errors.transience import is_outcome_unknown
 from airflow_provider_rayagent.exceptions import (
     RayAgentGPUUnavailableError,
     RayAgentJobMissingError,
     RayAgentJobNotStartedError,
     RayAgentRunFailedError,
 )
+from airflow_provider_rayagent.services import jobs
+from airflow_provider_rayagent.services.jobs import JobStatus
+from airflow_provider_rayagent.services.validation import validate_choice, validate_duration
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tasks.finding import (
     JOB_ID_KEY,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from airflow_provider_rayagent.client.jobs import JobSummary
+    from airflow_provider_rayagent.services.jobs import JobSummary
     from airflow_provider_rayagent.tasks.job import TaskJob
     from airflow_provider_rayagent.triggers.outcome import Outcome
 
@@ -181,7 +181,7 @@ class RayAgentJobStartingOperator(RayAgentJobFindingMixin):
 
     def _free_resources(self) -> str:
         """Return what the job requires and what the cluster has free, for the end of a message."""
-        from airflow_provider_rayagent.client.capacity_wait import shown_amounts, shown_free
+        from airflow_provider_rayagent.services.capacity_wait import shown_amounts, shown_free
 
         required = self._required_amounts()
         asked = f" Required: {shown_amounts(required)}." if required else ""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.task_instance.identity import TaskIdentity
+from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.text.codes import Code, coded
-from airflow_provider_rayagent.text.lengths import MAX_LINE_LENGTH
 from airflow_provider_rayagent.triggers.gaps import (
     MISSING_LINES,
     Gap,

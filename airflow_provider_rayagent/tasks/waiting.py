@@ -11,10 +11,10 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import TaskDeferralTimeout
 
-from airflow_provider_rayagent.client.errors import RayAgentError
-from airflow_provider_rayagent.client.transience import is_permanent
-from airflow_provider_rayagent.client.validation import validate_duration
+from airflow_provider_rayagent.errors.service_errors import RayAgentError
+from airflow_provider_rayagent.errors.transience import is_permanent
 from airflow_provider_rayagent.exceptions import RayAgentWaitTimeoutError
+from airflow_provider_rayagent.services.validation import validate_duration
 from airflow_provider_rayagent.tasks.hook import HookMixin
 from airflow_provider_rayagent.text.codes import Code
 from airflow_provider_rayagent.triggers.outcome import deferral_timeout, time_limit

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.client.applications import (
+from airflow_provider_rayagent.errors.service_errors import RayAgentNotFoundError
+from airflow_provider_rayagent.services.applications import (
     ApplicationOutcome,
     ApplicationWait,
     Target,
     find_by_name,
 )
-from airflow_provider_rayagent.client.errors import RayAgentNotFoundError
 from airflow_provider_rayagent.triggers.waiting import WaitTrigger
 
 if TYPE_CHECKING:

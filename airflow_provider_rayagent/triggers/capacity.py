@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.client.capacity_wait import CapacityOutcome, CapacityWait, Requirement
+from airflow_provider_rayagent.services.capacity_wait import CapacityOutcome, CapacityWait, Requirement
 from airflow_provider_rayagent.triggers.waiting import WaitTrigger
 
 if TYPE_CHECKING:

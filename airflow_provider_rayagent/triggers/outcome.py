@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from airflow_provider_rayagent.client.errors import (
+from airflow_provider_rayagent.errors.service_errors import (
     RayAgentError,
     RayAgentResponseError,
     error_from_json,
     error_to_json,
 )
-from airflow_provider_rayagent.client.jobs import shown_status
+from airflow_provider_rayagent.services.jobs import shown_status
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from airflow_provider_rayagent.client.following import Following
+    from airflow_provider_rayagent.transport.following import Following
 
 TIMEOUT_MARGIN = 60.0
 """Seconds after a trigger's deadline at which Airflow ends the deferral, in case no triggerer is running."""

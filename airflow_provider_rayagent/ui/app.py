@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, JSONResponse
 
-from airflow_provider_rayagent.client.errors import (
+from airflow_provider_rayagent.errors.service_errors import (
     RayAgentError,
     RayAgentInputError,
     RayAgentNotFoundError,

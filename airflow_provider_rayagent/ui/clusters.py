@@ -6,15 +6,15 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from airflow_provider_rayagent.client import applications
-from airflow_provider_rayagent.client.errors import (
+from airflow_provider_rayagent.errors.service_errors import (
     RayAgentAuthenticationError,
     RayAgentError,
     RayAgentPermissionError,
     RayAgentTimeoutError,
 )
-from airflow_provider_rayagent.client.jobs import newest_first
 from airflow_provider_rayagent.hooks.connection_check import describe_refusal
+from airflow_provider_rayagent.services import applications
+from airflow_provider_rayagent.services.jobs import newest_first
 from airflow_provider_rayagent.ui.connections import PageHook
 from airflow_provider_rayagent.ui.followers import Followers, find_followers
 from airflow_provider_rayagent.ui.jobs import sanitized
@@ -24,10 +24,10 @@ from airflow_provider_rayagent.ui.shared import SharedResults
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_rayagent.client.call import Operation
-    from airflow_provider_rayagent.client.config import AgentConfig
-    from airflow_provider_rayagent.client.service import Service
-    from airflow_provider_rayagent.client.validation import JobId
+    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.services.call import Operation
+    from airflow_provider_rayagent.services.service import Service
+    from airflow_provider_rayagent.services.validation import JobId
     from airflow_provider_rayagent.text.redaction import Redactor
 
 T = TypeVar("T")

@@ -13,16 +13,16 @@ from airflow.utils.session import create_session
 from asgiref.sync import sync_to_async
 from sqlalchemy import select
 
-from airflow_provider_rayagent.client.errors import RayAgentNotFoundError
-from airflow_provider_rayagent.client.pool import release
+from airflow_provider_rayagent.errors.service_errors import RayAgentNotFoundError
 from airflow_provider_rayagent.hooks.aio import RayAgentAsyncHook
+from airflow_provider_rayagent.transport.pool import release
 from airflow_provider_rayagent.ui import long_json
 from airflow_provider_rayagent.ui.access import has_teams, may_use, team_of_connection
 
 if TYPE_CHECKING:
     from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 
-    from airflow_provider_rayagent.client.aio import AsyncAgent
+    from airflow_provider_rayagent.transport.aio import AsyncAgent
 
 CONN_TYPE = "rayagent"
 _ENV_PREFIX = "AIRFLOW_CONN_"

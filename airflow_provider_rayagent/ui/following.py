@@ -21,20 +21,20 @@ from uuid import uuid4
 
 import anyio
 
-from airflow_provider_rayagent.client.errors import RayAgentError
-from airflow_provider_rayagent.client.following import tail_settings
+from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.render.records import JobRecords
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import in_portions
+from airflow_provider_rayagent.transport.following import tail_settings
 from airflow_provider_rayagent.ui.page_thread import page_thread, rest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Sequence
     from concurrent.futures import Future
 
-    from airflow_provider_rayagent.client.aio_driver import AsyncFollower
-    from airflow_provider_rayagent.client.validation import JobId
     from airflow_provider_rayagent.render.record_builder import PresentSettings, Record
+    from airflow_provider_rayagent.services.validation import JobId
+    from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
     from airflow_provider_rayagent.ui.connections import PageHook
 
 KEPT_RECORDS = 10_000

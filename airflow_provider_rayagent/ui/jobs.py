@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from airflow_provider_rayagent.client.job_secrets import MASKED_ENV_VARS, secrets_of
-from airflow_provider_rayagent.client.jobs import JobStatus, id_of, known_status, summarize
-from airflow_provider_rayagent.client.validation import is_job_id
 from airflow_provider_rayagent.render.reasons import explain
+from airflow_provider_rayagent.services.job_secrets import MASKED_ENV_VARS, secrets_of
+from airflow_provider_rayagent.services.jobs import JobStatus, id_of, known_status, summarize
+from airflow_provider_rayagent.services.validation import is_job_id
 from airflow_provider_rayagent.text.redaction import Redactor
 from airflow_provider_rayagent.text.sanitization import sanitize
 from airflow_provider_rayagent.ui.page_thread import resting

@@ -10,9 +10,9 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
-from airflow_provider_rayagent.client.errors import RayAgentError
-from airflow_provider_rayagent.client.jobs import JobStatus
-from airflow_provider_rayagent.client.validation import validate_job_id
+from airflow_provider_rayagent.errors.service_errors import RayAgentError
+from airflow_provider_rayagent.services.jobs import JobStatus
+from airflow_provider_rayagent.services.validation import validate_job_id
 from airflow_provider_rayagent.ui import clusters
 from airflow_provider_rayagent.ui.access import READ_CONNECTION, SIGNED_IN, readable_dags, recorded
 from airflow_provider_rayagent.ui.connections import PageHook, readable_connections
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 
-    from airflow_provider_rayagent.client.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import AgentConfig
 
 router = APIRouter(default_response_class=JSONResponse)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from airflow_provider_rayagent.client.errors import RayAgentTimeoutError
+from airflow_provider_rayagent.errors.service_errors import RayAgentTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable

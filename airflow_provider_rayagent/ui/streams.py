@@ -15,7 +15,7 @@ import anyio
 from fastapi import HTTPException
 from fastapi.responses import StreamingResponse
 
-from airflow_provider_rayagent.client.errors import RayAgentError
+from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.render.record_builder import PresentSettings
 from airflow_provider_rayagent.ui.following import (
     Batch,
@@ -30,8 +30,8 @@ from airflow_provider_rayagent.ui.following import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 
-    from airflow_provider_rayagent.client.validation import JobId
     from airflow_provider_rayagent.render.record_builder import Record
+    from airflow_provider_rayagent.services.validation import JobId
     from airflow_provider_rayagent.ui.connections import PageHook
     from airflow_provider_rayagent.ui.plugin import Receive, Scope, Send
 

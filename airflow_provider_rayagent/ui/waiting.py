@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from airflow_provider_rayagent.client.jobs import has_ended, id_of
+from airflow_provider_rayagent.services.jobs import has_ended, id_of
 from airflow_provider_rayagent.ui.jobs import sanitized
 
 if TYPE_CHECKING:

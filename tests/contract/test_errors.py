@@ -23,8 +23,8 @@ from tests.contract.conftest import submit
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_provider_rayagent.client.blocking_driver import Follower
     from airflow_provider_rayagent.tail.commands import TailSettings
+    from airflow_provider_rayagent.transport.blocking_driver import Follower
     from tests.stack.agent import LocalAgent
 
 Jobs = dict[str, dict[str, Any]]

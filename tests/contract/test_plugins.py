@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.client.plugins import job_id_in
 from airflow_provider_rayagent.exceptions import (
     RayAgentGPUUnavailableError,
     RayAgentHTTPError,
     RayAgentNotFoundError,
 )
+from airflow_provider_rayagent.services.plugins import job_id_in
 from tests.contract.client import TheirError
 from tests.contract.conftest import same_answer
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.client.validation import PROTOCOLS
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook, StreamLimits
+from airflow_provider_rayagent.services.validation import PROTOCOLS
 
 if TYPE_CHECKING:
     from tests.contract.client import Client

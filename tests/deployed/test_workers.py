@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_rayagent.client.fields import MAX_TIMEOUT
+from airflow_provider_rayagent.text.bounds import MAX_TIMEOUT
 from tests.deployed.support import LINES_A_SECOND
 from tests.stack.holding import holding_proxy
 from tests.system.kill_table import AGENT, PLAIN_RAY, Row, record

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from airflow_provider_rayagent.client.packing import MAX_BYTES
-from airflow_provider_rayagent.client.submission import MAX_BODY_BYTES
 from airflow_provider_rayagent.local import job_logs
+from airflow_provider_rayagent.services.submission import MAX_BODY_BYTES
+from airflow_provider_rayagent.working_dir.packing import MAX_BYTES
 from tests.docs.conftest import PAGES
 
 MIB = 1024 * 1024

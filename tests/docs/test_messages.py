@@ -13,13 +13,13 @@ from airflow.sdk import BaseSensorOperator
 from airflow.sdk.execution_time.timeout import TimeoutPosix
 
 from airflow_provider_rayagent import exceptions
-from airflow_provider_rayagent.client.answers import read_answer
-from airflow_provider_rayagent.client.call import Call
-from airflow_provider_rayagent.client.config import AgentConfig
-from airflow_provider_rayagent.client.errors import RayAgentError
-from airflow_provider_rayagent.client.fields import field_name
+from airflow_provider_rayagent.connection.config import AgentConfig
+from airflow_provider_rayagent.connection.fields import field_name
+from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.render.reasons import code_of_job, explain
+from airflow_provider_rayagent.services.call import Call
 from airflow_provider_rayagent.text.codes import Code, coded
+from airflow_provider_rayagent.transport.answers import read_answer
 from tests.docs.conftest import PAGES, ROOT
 
 if TYPE_CHECKING:

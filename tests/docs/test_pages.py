@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from airflow_provider_rayagent import __version__
-from airflow_provider_rayagent.client.fields import EXTRA_FIELDS
+from airflow_provider_rayagent.connection.fields import EXTRA_FIELDS
 from airflow_provider_rayagent.get_provider_info import get_provider_info
 from tests.docs.conftest import PAGES, ROOT
 from tests.runner.environments import CONSTRAINTS, LOCKED_PYTHON

@@ -6,8 +6,8 @@ import json
 
 import yaml  # type: ignore[import-untyped]
 
-from airflow_provider_rayagent.client.config import read_config
-from airflow_provider_rayagent.client.ray_service import RAY
+from airflow_provider_rayagent.connection.config import read_config
+from airflow_provider_rayagent.services.ray_service import RAY
 from tests.docs.conftest import PAGES, code_blocks
 
 TEXT = (PAGES / "ray-clusters.md").read_text(encoding="utf-8")

@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from starlette.routing import Match
 
-from airflow_provider_rayagent.client.agent_service import AGENT
-from airflow_provider_rayagent.client.call import Call
-from airflow_provider_rayagent.client.errors import RayAgentUnsupportedError
-from airflow_provider_rayagent.client.ray_service import RAY
+from airflow_provider_rayagent.errors.service_errors import RayAgentUnsupportedError
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook
 from airflow_provider_rayagent.local.app import Agent, answer_unsupported, create_app
 from airflow_provider_rayagent.local.jobqueue import JobQueue
@@ -24,12 +21,15 @@ from airflow_provider_rayagent.local.ray_token import RayCredentials
 from airflow_provider_rayagent.local.serve_delete import ServeDeleter
 from airflow_provider_rayagent.operators import rayagent as operators
 from airflow_provider_rayagent.sensors import rayagent as sensors
+from airflow_provider_rayagent.services.agent_service import AGENT
+from airflow_provider_rayagent.services.call import Call
+from airflow_provider_rayagent.services.ray_service import RAY
 from tests.docs.conftest import PAGES, ROOT
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from airflow_provider_rayagent.client.service import Service
+    from airflow_provider_rayagent.services.service import Service
 
 OTHER = {"aget_connection", "close", "follow_job", "get_async_conn", "get_conn", "test_connection"}
 """Methods that are not about a service, or that DAG authors do not use."""

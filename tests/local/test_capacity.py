@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.client.capacity_wait import CapacityOutcome, CapacityWait, Requirement
-from airflow_provider_rayagent.client.errors import RayAgentResourcesError
-from airflow_provider_rayagent.client.waiting import WaitResult
+from airflow_provider_rayagent.errors.service_errors import RayAgentResourcesError
+from airflow_provider_rayagent.services.capacity_wait import CapacityOutcome, CapacityWait, Requirement
+from airflow_provider_rayagent.services.waiting import WaitResult
 from tests.local.test_following import config_of_agent, config_of_ray
 from tests.local.test_plain_ray import send
 from tests.stack.watch import wait_until
@@ -16,7 +16,7 @@ from tests.stack.watch import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_rayagent.client.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import AgentConfig
     from tests.stack.agent import LocalAgent
 
 pytestmark = pytest.mark.ray

@@ -13,23 +13,23 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 import requests
 
-from airflow_provider_rayagent.client.aio import AsyncAgent
-from airflow_provider_rayagent.client.aio_driver import AsyncFollower
-from airflow_provider_rayagent.client.blocking import BlockingAgent
-from airflow_provider_rayagent.client.blocking_driver import Follower
-from airflow_provider_rayagent.client.config import AgentConfig, read_config
-from airflow_provider_rayagent.client.validation import JobId
+from airflow_provider_rayagent.connection.config import AgentConfig, read_config
+from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.commands import StreamSource, TailSettings
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import Notice, lines_in
+from airflow_provider_rayagent.transport.aio import AsyncAgent
+from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
+from airflow_provider_rayagent.transport.blocking import BlockingAgent
+from airflow_provider_rayagent.transport.blocking_driver import Follower
 from tests.stack.job_logs import AFTER_RAY, lines_of_program
 from tests.stack.watch import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_rayagent.client.following import Following
     from airflow_provider_rayagent.tail.items import Item
+    from airflow_provider_rayagent.transport.following import Following
     from tests.stack.agent import LocalAgent
 
 pytestmark = pytest.mark.ray

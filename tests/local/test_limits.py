@@ -14,11 +14,11 @@ import pytest
 import requests
 import websocket
 
-from airflow_provider_rayagent.client.submission import MAX_BODY_BYTES
 from airflow_provider_rayagent.local import limits
 from airflow_provider_rayagent.local.connections import raise_file_limit
 from airflow_provider_rayagent.local.job_logs import MAX_FOLLOWERS, MAX_TAILS
 from airflow_provider_rayagent.local.limits import MAX_UPLOADS, BodyLimits
+from airflow_provider_rayagent.services.submission import MAX_BODY_BYTES
 from tests.local.stub_ray import stub_ray
 from tests.stack.agent import local_agent
 from tests.stack.watch import PATIENCE, wait_until

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.client.errors import RayAgentInputError
+from airflow_provider_rayagent.errors.service_errors import RayAgentInputError
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError
 from airflow_provider_rayagent.local.plugin_runs import MAX_PARAMS, RunRequest, build_submission
 from airflow_provider_rayagent.local.plugins import PluginError, PluginFolder, read_plugin

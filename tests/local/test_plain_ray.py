@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.client.aio import AsyncAgent
-from airflow_provider_rayagent.client.blocking import BlockingAgent
-from airflow_provider_rayagent.client.config import AgentConfig, read_config
-from airflow_provider_rayagent.client.errors import (
+from airflow_provider_rayagent.connection.config import AgentConfig, read_config
+from airflow_provider_rayagent.errors.service_errors import (
     RayAgentAuthenticationError,
     RayAgentNotFoundError,
     RayAgentPermissionError,
 )
-from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.hooks.connection_check import check_connection
+from airflow_provider_rayagent.services.validation import JobId
+from airflow_provider_rayagent.transport.aio import AsyncAgent
+from airflow_provider_rayagent.transport.blocking import BlockingAgent
 from tests.local.test_following import config_of_agent, config_of_ray
 from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_rayagent.client.call import Operation
-    from airflow_provider_rayagent.client.service import Service
+    from airflow_provider_rayagent.services.call import Operation
+    from airflow_provider_rayagent.services.service import Service
     from tests.stack.agent import LocalAgent
 
 pytestmark = pytest.mark.ray

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_rayagent.client.blocking import BlockingAgent
-from airflow_provider_rayagent.client.blocking_driver import Follower
-from airflow_provider_rayagent.client.config import read_config
-from airflow_provider_rayagent.client.validation import JobId
+from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.render.record_builder import PresentSettings, Record
 from airflow_provider_rayagent.render.records import JobRecords
+from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
+from airflow_provider_rayagent.transport.blocking import BlockingAgent
+from airflow_provider_rayagent.transport.blocking_driver import Follower
 from tests.stack.job_logs import AFTER_RAY
 
 if TYPE_CHECKING:

@@ -10,9 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_rayagent.client.gpus import gpu_status
-from airflow_provider_rayagent.client.jobs import has_ended
-from airflow_provider_rayagent.client.ray_answers import plain_words
 from airflow_provider_rayagent.local import ports
 from airflow_provider_rayagent.local.access import check_token
 from airflow_provider_rayagent.local.errors import LocalAgentError
@@ -37,6 +34,9 @@ from airflow_provider_rayagent.local.head import (
 from airflow_provider_rayagent.local.ports import free_ports
 from airflow_provider_rayagent.local.ray_api import check_dashboard_url
 from airflow_provider_rayagent.local.server import listen, url_of
+from airflow_provider_rayagent.services.gpus import gpu_status
+from airflow_provider_rayagent.services.jobs import has_ended
+from airflow_provider_rayagent.services.ray_answers import plain_words
 
 
 @pytest.mark.parametrize(

@@ -15,22 +15,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.client.blocking import BlockingAgent
-from airflow_provider_rayagent.client.blocking_logs import read_whole_log
-from airflow_provider_rayagent.client.call import FileContent
-from airflow_provider_rayagent.client.config import AgentConfig, read_config
-from airflow_provider_rayagent.client.errors import (
+from airflow_provider_rayagent.connection.config import AgentConfig, read_config
+from airflow_provider_rayagent.errors.service_errors import (
     CONFLICT,
     RayAgentAuthenticationError,
     RayAgentHTTPError,
     RayAgentPermissionError,
     RayAgentResourcesError,
 )
-from airflow_provider_rayagent.client.packing import pack
-from airflow_provider_rayagent.client.validation import JobId
 from airflow_provider_rayagent.hooks.connection_check import check_connection
 from airflow_provider_rayagent.local.ports import free_ports
+from airflow_provider_rayagent.services.call import FileContent
+from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.end import End
+from airflow_provider_rayagent.transport.blocking import BlockingAgent
+from airflow_provider_rayagent.transport.blocking_logs import read_whole_log
+from airflow_provider_rayagent.working_dir.packing import pack
 from tests.local.test_following import DRIVERS, OVER_RAY, PRINTED, PROGRAMS, Followed, entrypoint
 from tests.stack.interpreters import interpreter
 from tests.stack.job_logs import lines_of_program

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from airflow_provider_rayagent.client.blocking import BlockingAgent
-from airflow_provider_rayagent.client.blocking_driver import Follower
-from airflow_provider_rayagent.client.config import read_config
-from airflow_provider_rayagent.client.validation import JobId
+from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.local.ports import free_ports
+from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import lines_in
+from airflow_provider_rayagent.transport.blocking import BlockingAgent
+from airflow_provider_rayagent.transport.blocking_driver import Follower
 from tests.local.test_following import DRIVERS, OVER_RAY, Followed
 from tests.stack.agent import start_agent, stop_agent, wait_for_file
 from tests.stack.job_logs import lines_of_program

@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import pytest
 
-from airflow_provider_rayagent.client.blocking import BlockingAgent
-from airflow_provider_rayagent.client.errors import RayAgentNotFoundError
+from airflow_provider_rayagent.errors.service_errors import RayAgentNotFoundError
 from airflow_provider_rayagent.local.ports import free_ports
+from airflow_provider_rayagent.transport.blocking import BlockingAgent
 from tests.local.test_following import config_of_ray
 from tests.stack.agent import LocalAgent, start_agent, stop_agent, wait_for_file
 from tests.stack.watch import wait_until

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.client.blocking import BlockingAgent
-from airflow_provider_rayagent.client.call import FileContent
-from airflow_provider_rayagent.client.errors import CONFLICT, RayAgentHTTPError, RayAgentResourcesError
-from airflow_provider_rayagent.client.job_secrets import masked_names, secrets_of
-from airflow_provider_rayagent.client.packing import pack
-from airflow_provider_rayagent.client.validation import JobId
+from airflow_provider_rayagent.errors.service_errors import CONFLICT, RayAgentHTTPError, RayAgentResourcesError
+from airflow_provider_rayagent.services.call import FileContent
+from airflow_provider_rayagent.services.job_secrets import masked_names, secrets_of
+from airflow_provider_rayagent.services.validation import JobId
+from airflow_provider_rayagent.transport.blocking import BlockingAgent
+from airflow_provider_rayagent.working_dir.packing import pack
 from tests.local.test_following import config_of_agent, config_of_ray, follow_blocking
 from tests.local.test_plain_ray import send, send_async
 from tests.stack.holding import holding_proxy
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from airflow_provider_rayagent.client.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import AgentConfig
     from tests.stack.agent import LocalAgent
 
 pytestmark = pytest.mark.ray

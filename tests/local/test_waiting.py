@@ -16,7 +16,7 @@ from tests.stack.watch import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_rayagent.client.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import AgentConfig
     from tests.stack.agent import LocalAgent
 
 pytestmark = pytest.mark.ray

@@ -11,7 +11,8 @@ Lane = Literal["many", "long"]
 PARALLEL = ("-n", "4", "--dist", "worksteal")
 """More processes than there are cores, since many of these tests wait most of the time."""
 WITHOUT_RAY = (*PARALLEL, "tests/unit", "tests/scripted")
-NO_AIRFLOW = tuple(f"--ignore=tests/unit/{part}" for part in ("client", "render", "stream", "tail", "text"))
+WITHOUT_AIRFLOW = ("connection", "errors", "render", "services", "stream", "tail", "text", "transport", "working_dir")
+NO_AIRFLOW = tuple(f"--ignore=tests/unit/{part}" for part in WITHOUT_AIRFLOW)
 """Leaves out the tests of those parts of the package that do not import Airflow."""
 EACH_AIRFLOW = ("-m", "each_airflow", "tests/system")
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from airflow_provider_rayagent.client.fields import FIELDS
+from airflow_provider_rayagent.connection.fields import FIELDS
 from tests.stack.browser import Page, browser_page
 from tests.stack.job_logs import AFTER_RAY
 from tests.stack.pictures import shows

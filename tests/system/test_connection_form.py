@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_rayagent.client.fields import EXTRA_FIELDS, FIELDS
+from airflow_provider_rayagent.connection.fields import EXTRA_FIELDS, FIELDS
 from airflow_provider_rayagent.get_provider_info import get_provider_info
 from tests.scripted import Html, ScriptedAgent
 from tests.stack.browser import Page, browser_page

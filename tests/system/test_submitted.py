@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_rayagent.client.fields import MAX_TIMEOUT
+from airflow_provider_rayagent.text.bounds import MAX_TIMEOUT
 from tests.level import FULL
 from tests.stack.holding import holding_proxy
 from tests.system.support import Task

@@ -7,15 +7,15 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.client.aio import AsyncAgent
-from airflow_provider_rayagent.client.errors import RayAgentError
-from airflow_provider_rayagent.client.ray_service import RayService
+from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobStoppedError
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook
 from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
+from airflow_provider_rayagent.services.ray_service import RayService
 from airflow_provider_rayagent.tail import draining
 from airflow_provider_rayagent.tail.items import Notice, lines_in
 from airflow_provider_rayagent.tasks.job import TaskJob
+from airflow_provider_rayagent.transport.aio import AsyncAgent
 from airflow_provider_rayagent.triggers import tasklog
 from airflow_provider_rayagent.triggers.outcome import Outcome as TriggerOutcome
 from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
@@ -35,12 +35,12 @@ from tests.unit.support import make_context
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow_provider_rayagent.client.aio_driver import AsyncFollower
-    from airflow_provider_rayagent.client.config import AgentConfig
+    from airflow_provider_rayagent.connection.config import AgentConfig
     from airflow_provider_rayagent.render.records import JobRecords
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.items import Item
     from airflow_provider_rayagent.tasks.observer import JobObserver
+    from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
 
 tasklog.BLIND_DRAIN_SECONDS = 0.0
 # No row waits for this, and on a slow machine it must not pass.

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.client.blocking import BlockingAgent
-from airflow_provider_rayagent.client.blocking_driver import Follower
-from airflow_provider_rayagent.client.config import AgentConfig, read_config
-from airflow_provider_rayagent.client.errors import RayAgentError
-from airflow_provider_rayagent.client.fields import MAX_TIMEOUT
-from airflow_provider_rayagent.client.validation import JobId
+from airflow_provider_rayagent.connection.config import AgentConfig, read_config
+from airflow_provider_rayagent.errors.service_errors import RayAgentError
+from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.commands import StreamSource, TailSettings
+from airflow_provider_rayagent.text.bounds import MAX_TIMEOUT
+from airflow_provider_rayagent.transport.blocking import BlockingAgent
+from airflow_provider_rayagent.transport.blocking_driver import Follower
 from tests.stack.watch import PATIENCE
 
 if TYPE_CHECKING:

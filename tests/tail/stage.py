@@ -6,15 +6,15 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.client.fields import MAX_TIMEOUT
 from airflow_provider_rayagent.tail.draining import SETTLE_SECONDS
+from airflow_provider_rayagent.text.bounds import MAX_TIMEOUT
 from tests.scripted import Job, ScriptedAgent, Step
 from tests.tail.drivers import HANG_SECONDS, RAY, config_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from airflow_provider_rayagent.client.service import ServiceName
+    from airflow_provider_rayagent.services.service import ServiceName
     from tests.tail.drivers import Driver, Outcome
 
 JOB_ID = "j1"

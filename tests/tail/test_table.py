@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_rayagent.client.errors import RayAgentLogsUnavailableError
+from airflow_provider_rayagent.errors.service_errors import RayAgentLogsUnavailableError
 from tests.tail.figures import figure
 from tests.tail.jobs import STATUS
 from tests.tail.table import CELLS_BY_LEVEL, Cell

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.client.environment import CA_VARIABLES
+from airflow_provider_rayagent.transport.environment import CA_VARIABLES
 from tests.level import load_profile
 from tests.tail.figures import pytest_sessionfinish, pytest_terminal_summary, pytest_testnodedown
+from tests.unit.transports import TRANSPORTS, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,23 +52,24 @@ def _no_task_runner(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no answer be too late on a slow machine, unless a test says when it is."""
-    from airflow_provider_rayagent.client import config, fields
+    from airflow_provider_rayagent.connection import config
     from airflow_provider_rayagent.task_instance import stopping
+    from airflow_provider_rayagent.text.bounds import MAX_TIMEOUT
 
     for module, names in (
         (config, ("DEFAULT_CONNECT_TIMEOUT", "DEFAULT_READ_TIMEOUT")),
         (stopping, ("KILL_CONNECT_SECONDS", "KILL_READ_SECONDS")),
     ):
         for name in names:
-            monkeypatch.setattr(module, name, fields.MAX_TIMEOUT)
+            monkeypatch.setattr(module, name, MAX_TIMEOUT)
 
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten pauses that no test is about."""
-    from airflow_provider_rayagent.client import retry
     from airflow_provider_rayagent.tail import draining, live_stream, status
     from airflow_provider_rayagent.task_instance import resuming
+    from airflow_provider_rayagent.transport import retry
     from airflow_provider_rayagent.triggers import position, tasklog
 
     monkeypatch.setattr(retry, "FIRST_PAUSE", 0.01)
@@ -110,3 +112,9 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
         return conn_id
 
     return connect
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest) -> Transport:
+    """Each of the transports."""
+    return TRANSPORTS[request.param]

@@ -11,7 +11,7 @@ import importlib
 import inspect
 from typing import Any
 
-from airflow_provider_rayagent.client.fields import EXTRA_FIELDS
+from airflow_provider_rayagent.connection.fields import EXTRA_FIELDS
 
 PACKAGE = "airflow_provider_rayagent"
 MODULES = (

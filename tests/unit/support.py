@@ -12,10 +12,10 @@ from uuid import UUID, uuid4
 
 import structlog.testing
 
-from airflow_provider_rayagent.client.blocking import BlockingAgent
-from airflow_provider_rayagent.client.config import read_config
+from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.tail.items import LogLines
 from airflow_provider_rayagent.tasks import finding, starting
+from airflow_provider_rayagent.transport.blocking import BlockingAgent
 from tests.scripted import Action, Answer, Play
 
 if TYPE_CHECKING:

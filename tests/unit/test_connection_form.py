@@ -10,8 +10,8 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 from airflow._shared.secrets_masker import redact
 
-from airflow_provider_rayagent.client.config import AgentConfig, read_config
-from airflow_provider_rayagent.client.fields import EXTRA_FIELDS, FIELDS, field_name
+from airflow_provider_rayagent.connection.config import AgentConfig, read_config
+from airflow_provider_rayagent.connection.fields import EXTRA_FIELDS, FIELDS, field_name
 from airflow_provider_rayagent.get_provider_info import get_provider_info
 
 PAGE = Path(__file__).parents[2] / "docs" / "connection.md"

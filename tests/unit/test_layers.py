@@ -13,7 +13,7 @@ import airflow_provider_rayagent
 
 ROOT = Path(airflow_provider_rayagent.__file__).parent
 NAME = ROOT.name
-WITHOUT_AIRFLOW = ("text", "stream", "tail", "client", "render")
+WITHOUT_AIRFLOW = ("text", "stream", "tail", "errors", "services", "connection", "working_dir", "transport", "render")
 LAYERS = (
     *WITHOUT_AIRFLOW,
     "exceptions",

@@ -8,8 +8,8 @@ import pytest
 
 from airflow_provider_rayagent.cli import commands
 from airflow_provider_rayagent.cli.definition import DEFAULT_CONN_ID, STATUSES, get_commands
-from airflow_provider_rayagent.client.jobs import JobStatus
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+from airflow_provider_rayagent.services.jobs import JobStatus
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import Airflow

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_rayagent.cli import reach
 from airflow_provider_rayagent.cli.doctor import CHECKS
-from airflow_provider_rayagent.client.config import UNENCRYPTED
+from airflow_provider_rayagent.connection.config import UNENCRYPTED
 from tests.scripted import Answer, Hold, Html, Job, Play, Refuse, ScriptedAgent
 from tests.stack.processes import NO_AGENT
 from tests.unit.certificates import Authority, TlsFront

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_rayagent.cli import streams
-from airflow_provider_rayagent.client.blocking_logs import open_stream
+from airflow_provider_rayagent.transport.blocking_logs import open_stream
 from tests.scripted import Complete, Hold, Html, Job, Log, Open, Play, Refuse, Silence
 from tests.unit.cli.findings import TEXT, agent_with, examine, wrong
 from tests.unit.proxies import Proxy
 
 if TYPE_CHECKING:
-    from airflow_provider_rayagent.client.blocking import BlockingAgent
-    from airflow_provider_rayagent.client.blocking_logs import LogStream
-    from airflow_provider_rayagent.client.service import OpenLiveLog
+    from airflow_provider_rayagent.services.service import OpenLiveLog
+    from airflow_provider_rayagent.transport.blocking import BlockingAgent
+    from airflow_provider_rayagent.transport.blocking_logs import LogStream
     from tests.scripted import Step
     from tests.unit.cli.conftest import Airflow
     from tests.unit.support import Connect

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.client import ray_service
-from airflow_provider_rayagent.client.errors import RayAgentUnsupportedError
+from airflow_provider_rayagent.errors.service_errors import RayAgentUnsupportedError
 from airflow_provider_rayagent.exceptions import (
     RayAgentAuthenticationError,
     RayAgentConfigError,
@@ -21,6 +20,7 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentTimeoutError,
 )
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+from airflow_provider_rayagent.services import ray_service
 from tests.scripted import DEFAULT, Answer, Application, Html, Job, Play, Reset, ScriptedAgent, ray_dialect
 from tests.unit.support import HOSTILE_IDS, TOKEN
 

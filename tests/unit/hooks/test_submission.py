@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.client.packing import pack
 from airflow_provider_rayagent.exceptions import RayAgentHTTPError, RayAgentInputError
 from airflow_provider_rayagent.hooks import submission
+from airflow_provider_rayagent.working_dir.packing import pack
 from tests.scripted import DEFAULT, Answer, Play, Reset, ScriptedAgent
-from tests.unit.client.trees import contents_of
 from tests.unit.support import task_log
+from tests.unit.working_dir.trees import contents_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

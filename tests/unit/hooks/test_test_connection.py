@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.client.config import UNENCRYPTED
+from airflow_provider_rayagent.connection.config import UNENCRYPTED
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 from tests.scripted import Answer, Html, Play, Redirect, Refuse, Reset, ScriptedAgent, Silence, Step, ray_dialect
 from tests.stack.processes import NO_AGENT

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.client.blocking_logs import WholeLog, open_stream
 from airflow_provider_rayagent.exceptions import (
     RayAgentConnectTimeoutError,
     RayAgentError,
@@ -16,6 +15,7 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentTLSError,
 )
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+from airflow_provider_rayagent.transport.blocking_logs import WholeLog, open_stream
 from tests.scripted import (
     DEFAULT,
     Action,
@@ -31,8 +31,8 @@ from tests.scripted import (
     Silence,
 )
 from tests.unit.certificates import Authority, Identity, TlsFront
-from tests.unit.client.transports import WHOLE_LOG, live_log
 from tests.unit.support import GROWING_TIMEOUTS, TOKEN, named
+from tests.unit.transports import WHOLE_LOG, live_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

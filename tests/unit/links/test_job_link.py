@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.client.config import read_config
+from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.exceptions import RayAgentConfigError, RayAgentJobFailedError, RayAgentJobMissingError
 from airflow_provider_rayagent.links.rayagent import RayAgentJobLink
 from airflow_provider_rayagent.operators.rayagent import RayAgentStopJobOperator

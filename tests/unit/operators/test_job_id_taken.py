@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.client.errors import RayAgentConnectionError, RayAgentError
+from airflow_provider_rayagent.errors.service_errors import RayAgentConnectionError, RayAgentError
 from airflow_provider_rayagent.exceptions import RayAgentInputError
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 from airflow_provider_rayagent.tasks import finding

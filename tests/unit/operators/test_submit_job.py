@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk import BaseHook
 
-from airflow_provider_rayagent.client.job_secrets import masked_names
 from airflow_provider_rayagent.exceptions import (
     RayAgentError,
     RayAgentInputError,
@@ -22,6 +21,7 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentUnsupportedError,
 )
 from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
+from airflow_provider_rayagent.services.job_secrets import masked_names
 from tests.scripted import Answer, Grow, Job, Play, Reset, ScriptedAgent, SetStatus, Sleep
 from tests.scripted.ray_dialect import version
 from tests.unit.both_ways import execute

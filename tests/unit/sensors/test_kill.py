@@ -16,12 +16,12 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 from airflow.sdk.execution_time import timeout as airflows
 
-from airflow_provider_rayagent.client import blocking_driver
-from airflow_provider_rayagent.client.fields import MAX_TIMEOUT
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobTimeoutError
 from airflow_provider_rayagent.task_instance import stopping
 from airflow_provider_rayagent.tasks import stopper
 from airflow_provider_rayagent.tasks.stopper import HANDLER_SECONDS
+from airflow_provider_rayagent.text.bounds import MAX_TIMEOUT
+from airflow_provider_rayagent.transport import blocking_driver
 from tests.scripted import (
     Do,
     Follow,

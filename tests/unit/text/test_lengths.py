@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_rayagent.text.lengths import utf8_length
+from airflow_provider_rayagent.text.bounds import utf8_length
 
 
 @pytest.mark.parametrize(("text", "length"), [("", 0), ("plain", 5), ("é漢😀", 9), ("a\ud800", 2)])

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.client.applications import ApplicationOutcome
-from airflow_provider_rayagent.client.waiting import WaitResult
 from airflow_provider_rayagent.exceptions import (
     RayAgentAuthenticationError,
     RayAgentConnectionError,
     RayAgentInputError,
     RayAgentServerError,
 )
+from airflow_provider_rayagent.services.applications import ApplicationOutcome
+from airflow_provider_rayagent.services.waiting import WaitResult
 from airflow_provider_rayagent.triggers.applications import RayAgentServeApplicationTrigger
 from tests.scripted import Application, Refuse, ScriptedAgent
 from tests.stack.processes import NO_AGENT

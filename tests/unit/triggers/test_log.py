@@ -9,7 +9,7 @@ import pytest
 import structlog.testing
 
 from airflow_provider_rayagent.render.records import RECORD_BYTES
-from airflow_provider_rayagent.text.lengths import MAX_LINE_LENGTH
+from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.triggers import position
 from airflow_provider_rayagent.triggers.tasklog import MAX_SINGLE_RECORDS
 from tests.scripted import (

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_rayagent.client import errors
-from airflow_provider_rayagent.client.errors import RayAgentError, RayAgentResponseError
+from airflow_provider_rayagent.errors import service_errors
+from airflow_provider_rayagent.errors.service_errors import RayAgentError, RayAgentResponseError
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.text.codes import Code
 from airflow_provider_rayagent.triggers.outcome import Outcome
 
-KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, RayAgentError)]
+KINDS = [kind for kind in vars(service_errors).values() if isinstance(kind, type) and issubclass(kind, RayAgentError)]
 MAX_EVENT_BYTES = 2_000
 
 
@@ -111,5 +111,5 @@ def test_the_first_form_of_an_event_is_understood_for_ever() -> None:
     event = {"end": "agent unreachable", "status": "RUNNING", "error": ["RayAgentServerError", "no luck", 503]}
     outcome = Outcome.from_event(event)
     assert (outcome.end, outcome.job) == (End.AGENT_UNREACHABLE, {"status": "RUNNING"})
-    assert type(outcome.error) is errors.RayAgentServerError
+    assert type(outcome.error) is service_errors.RayAgentServerError
     assert outcome.to_event() == event

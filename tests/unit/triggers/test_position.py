@@ -17,7 +17,7 @@ from airflow_provider_rayagent.render.records import LAST_LINE_CHARS, LAST_LINES
 from airflow_provider_rayagent.render.result import ResultFinder
 from airflow_provider_rayagent.tail.cursor import Cursor
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.text.lengths import MAX_LINE_LENGTH
+from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.triggers import position
 from airflow_provider_rayagent.triggers import rayagent as triggers
 from airflow_provider_rayagent.triggers.position import POSITION_KEY, read_position

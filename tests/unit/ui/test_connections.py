@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.client import pool
+from airflow_provider_rayagent.transport import pool
 from airflow_provider_rayagent.ui import connections
 from airflow_provider_rayagent.ui.connections import PageHook
 from tests.scripted import Job, ScriptedAgent

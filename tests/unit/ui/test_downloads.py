@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_rayagent.client.validation import validate_job_id
+from airflow_provider_rayagent.services.validation import validate_job_id
 from airflow_provider_rayagent.ui import streams
 from airflow_provider_rayagent.ui.connections import PageHook
 from airflow_provider_rayagent.ui.streams import text_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from airflow_provider_rayagent.client.job_secrets import masked_names
-from airflow_provider_rayagent.client.jobs import newest_first
+from airflow_provider_rayagent.services.job_secrets import masked_names
+from airflow_provider_rayagent.services.jobs import newest_first
 from airflow_provider_rayagent.text.redaction import Redactor
 from airflow_provider_rayagent.ui.jobs import details_of, page_of, sanitized
 

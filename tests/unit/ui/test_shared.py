@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from airflow_provider_rayagent.client.errors import RayAgentConnectionError, RayAgentTimeoutError
+from airflow_provider_rayagent.errors.service_errors import RayAgentConnectionError, RayAgentTimeoutError
 from airflow_provider_rayagent.ui import shared
 from airflow_provider_rayagent.ui.shared import FRESH_SECONDS, KEPT_SECONDS, SharedResults
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 from fastapi import HTTPException
 
-from airflow_provider_rayagent.client.errors import RayAgentError
-from airflow_provider_rayagent.client.validation import validate_job_id
+from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.render.record_builder import Record
+from airflow_provider_rayagent.services.validation import validate_job_id
 from airflow_provider_rayagent.ui import following, streams
 from airflow_provider_rayagent.ui.connections import PageHook
 from airflow_provider_rayagent.ui.following import MAX_LINGERING, FollowedLog, FollowedLogs

@@ -1,0 +1,1 @@
+"""The configuration of a client, from the parts of an Airflow connection. Without Airflow."""

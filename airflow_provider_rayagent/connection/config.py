@@ -1,0 +1,286 @@
+"""The configuration of a client, read from the parts of an Airflow connection."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from airflow_provider_rayagent.connection.credentials import TokenFile, read_headers
+from airflow_provider_rayagent.connection.fields import EXTRA_FIELDS, field_name, text_of
+from airflow_provider_rayagent.connection.service_clock import ServiceClock
+from airflow_provider_rayagent.errors.service_errors import RayAgentConfigError
+from airflow_provider_rayagent.services.agent_service import AGENT
+from airflow_provider_rayagent.services.ray_service import RAY
+from airflow_provider_rayagent.services.validation import is_loopback, shown, validate_id, validate_timeout
+from airflow_provider_rayagent.text.bounds import MAX_TIMEOUT
+from airflow_provider_rayagent.text.redaction import Redactor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from airflow_provider_rayagent.connection.permitted_files import PermittedFolders
+    from airflow_provider_rayagent.services.service import Service
+
+DEFAULT_CONNECT_TIMEOUT = 3.0
+DEFAULT_READ_TIMEOUT = 10.0
+MAX_IDLE_SECONDS = 4.0
+"""A connection that was idle for longer is not reused: uvicorn closes it after 5 seconds, just when the next request
+for a job's status is due, and a request that is sent at that moment is lost."""
+MAX_NAMESPACE = 100
+UNENCRYPTED = "The token is sent without encryption: use https, unless nobody else can read that network."
+
+SERVICES: Mapping[str, Service] = {service.name: service for service in (AGENT, RAY)}
+
+_PAGE = re.compile(r"https?://[^\s/?#\\]+([/?#]\S*)?")
+_PLACEHOLDER = re.compile(r"\{\w*\}")
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """Configuration of a client for one agent.
+
+    :param base_url: absolute ``http`` or ``https`` URL, ending with a slash.
+    :param headers: request headers, including secret ones, but not that of the token in ``token_file``.
+    :param connect_timeout: seconds to connect, and until a log stream is accepted.
+    :param read_timeout: seconds to wait for data of a response.
+    :param verify: whether to verify the server's certificate, or the path of the CA bundle to verify it with.
+    :param client_cert: paths of certificate and key, or of one file with both.
+    :param job_url: URL of a job's web page, with ``{job_id}`` as a placeholder. Not validated here, since an invalid
+        one must not fail a task.
+    :param job_namespace: distinguishes the ids of this Airflow's jobs from those of others; ``None``: not set.
+    :param redact: redacts secrets in messages; copies with other timeouts share it.
+    :param service: the service that the agent implements.
+    :param token_file: the token, if it is in a file; copies with other timeouts share what it has read.
+    :param tls_folders: where the files of ``verify`` and ``client_cert`` must be; ``None``: anywhere.
+    :param clock: the clock of the service; copies with other timeouts share it.
+    """
+
+    base_url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    connect_timeout: float = DEFAULT_CONNECT_TIMEOUT
+    read_timeout: float = DEFAULT_READ_TIMEOUT
+    verify: bool | str = True
+    client_cert: str | tuple[str, str] | None = None
+    job_url: object = None
+    job_namespace: str | None = None
+    redact: Redactor = field(default_factory=Redactor, repr=False, compare=False)
+    service: Service = AGENT
+    token_file: TokenFile | None = None
+    tls_folders: PermittedFolders | None = None
+    clock: ServiceClock = field(default_factory=ServiceClock, repr=False, compare=False)
+
+    @property
+    def has_token(self) -> bool:
+        """Whether requests have a token."""
+        return self.token_file is not None or self.service.credentials[0].header in self.headers
+
+    @property
+    def exposes_token(self) -> bool:
+        """Whether requests have a token that passes a network without encryption."""
+        parts = urlsplit(self.base_url)
+        return self.has_token and parts.scheme == "http" and not is_loopback(parts.hostname or "")
+
+    def url(self, path: str) -> str:
+        """Return the absolute URL of a path relative to the base URL."""
+        return self.base_url + path
+
+    def job_link(self, job_id: str) -> str:
+        """Return the URL of a job's web page, or an empty string if neither the connection nor the service has one.
+
+        :raises RayAgentConfigError: for an invalid ``job_url``.
+        :raises RayAgentInputError: for an invalid id.
+        """
+        page = _job_url(self.job_url) or self.service.job_page(self.base_url)
+        return page.replace("{job_id}", validate_id(job_id, "job"))
+
+
+def read_config(
+    *,
+    host: str | None,
+    port: object = None,
+    schema: str | None = None,
+    token: str | None = None,
+    extra: Mapping[str, Any] | None = None,
+    mask: Callable[[str], object] = str,
+    token_folders: PermittedFolders | None = None,
+    tls_folders: PermittedFolders | None = None,
+) -> AgentConfig:
+    """Return the configuration for the parts of a connection. Reads no file.
+
+    :param host: host name, IP address, or a URL with scheme, port and path prefix.
+    :param port: port number; a port in ``host`` takes precedence.
+    :param schema: ``http`` (the default) or ``https``; a scheme in ``host`` takes precedence.
+    :param token: the agent token.
+    :param extra: the connection's extra, see :data:`EXTRA_FIELDS`.
+    :param mask: called with every form of a secret that is read later, before it is used.
+    :param token_folders: where a token file must be; ``None``: anywhere.
+    :param tls_folders: where the other files must be; ``None``: anywhere.
+    :raises RayAgentConfigError: if a field is missing or malformed; the message names the field.
+    """
+    extra = {key: value for key, value in (extra or {}).items() if key in EXTRA_FIELDS and value not in (None, "")}
+    service = _service(extra)
+    headers, secrets = read_headers(service, token, extra)
+    redact = Redactor(secrets)
+    token_file = TokenFile.of(service, token, extra, redact, mask, token_folders)
+    if token_file is not None:
+        headers = {name: value for name, value in headers.items() if name.lower() != token_file.header.lower()}
+    return AgentConfig(
+        base_url=_base_url(host, port, schema, service),
+        headers=headers,
+        connect_timeout=_seconds(extra, "connect_timeout", DEFAULT_CONNECT_TIMEOUT),
+        read_timeout=_seconds(extra, "read_timeout", DEFAULT_READ_TIMEOUT),
+        verify=_verify(extra),
+        client_cert=_client_cert(extra),
+        job_url=extra.get("job_url"),
+        job_namespace=_job_namespace(extra),
+        redact=redact,
+        service=service,
+        token_file=token_file,
+        tls_folders=tls_folders,
+    )
+
+
+def _service(extra: Mapping[str, Any]) -> Service:
+    value = extra.get("service", AGENT.name)
+    service = SERVICES.get(value) if isinstance(value, str) else None
+    if service is None:
+        raise RayAgentConfigError(
+            f"The connection's {field_name('service')} must be {' or '.join(SERVICES)}, not {shown(value)}."
+        )
+    others = {credential.field for other in SERVICES.values() for credential in other.credentials}
+    for name in sorted(others - {credential.field for credential in service.credentials}):
+        if name in extra:
+            raise RayAgentConfigError(
+                f"The connection has a {field_name(name)}, which {service.noun} does not take: leave it empty."
+            )
+    return service
+
+
+def _base_url(host: str | None, port: object, schema: str | None, service: Service) -> str:
+    called = field_name("host")
+    text = (host or "").strip()
+    if not text:
+        raise RayAgentConfigError(
+            f"The connection has no {called}: enter that of {service.noun}, such as https://{service.name}.example.com."
+        )
+    has_password = RayAgentConfigError(
+        f"The connection's {called} contains a user name or password; put the token into the {field_name('password')}."
+    )
+    if re.match(r"[^/?#]*(//)?[^/?#]*@", text):
+        raise has_password
+    if "://" not in text:
+        scheme = (schema or "http").strip().lower()
+        bare_ipv6 = text.count(":") > 1 and not text.startswith("[")
+        text = f"{scheme}://[{text}]" if bare_ipv6 else f"{scheme}://{text}"
+    try:
+        parts = urlsplit(text)
+        number = parts.port
+    except ValueError as error:
+        if "@" in text:  # A password with a character that ends the host of a URL.
+            raise has_password from None
+        raise RayAgentConfigError(f"The connection's {called} {host!r} is not a valid URL: {error}.") from None
+    if parts.scheme not in ("http", "https"):
+        raise RayAgentConfigError(
+            f"The scheme of the connection's {called} must be http or https, not {parts.scheme!r}."
+        )
+    if parts.query or parts.fragment:
+        raise RayAgentConfigError(f"The connection's {called} must be a URL without '?' and '#'.")
+    name = parts.hostname
+    if not name or re.search(r"[\s\x00-\x20\\%]", text):
+        raise RayAgentConfigError(f"The connection's {called} {host!r} is not a host name or URL.")
+    number = _port(port if number is None else number)
+    netloc = f"[{name}]" if ":" in name else name
+    if number is not None:
+        netloc = f"{netloc}:{number}"
+    return urlunsplit((parts.scheme, netloc, parts.path.rstrip("/") + "/", "", ""))
+
+
+def _port(port: object) -> int | None:
+    if port in (None, ""):
+        return None
+    try:
+        number = int(str(port))
+    except ValueError:
+        number = 0
+    if isinstance(port, bool) or not 1 <= number <= 65535:
+        raise RayAgentConfigError(f"The connection's port must be a number from 1 to 65535, not {port!r}.")
+    return number
+
+
+def _seconds(extra: Mapping[str, Any], name: str, default: float) -> float:
+    value = extra.get(name, default)
+    try:
+        return validate_timeout(float(value) if isinstance(value, str) else value, name)
+    except ValueError:
+        raise RayAgentConfigError(
+            f"The connection's {field_name(name)} must be a number of seconds greater than 0 "
+            f"and up to {MAX_TIMEOUT:g}, not {shown(value)}."
+        ) from None
+
+
+def _verify(extra: Mapping[str, Any]) -> bool | str:
+    value = extra.get("verify", True)
+    if isinstance(value, str):
+        known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        value = known.get(value.strip().lower(), value)
+    if not isinstance(value, bool):
+        raise RayAgentConfigError(
+            f"The connection's {field_name('verify')} must be true or false, not {value!r}; "
+            f"the path of a CA's file goes to the {field_name('ca_bundle')}."
+        )
+    bundle = _text(extra, "ca_bundle")
+    return bundle if value and bundle else value
+
+
+def _client_cert(extra: Mapping[str, Any]) -> str | tuple[str, str] | None:
+    cert, key = _text(extra, "client_cert"), _text(extra, "client_key")
+    if key and not cert:
+        raise RayAgentConfigError(
+            f"The connection has a {field_name('client_key')} but no {field_name('client_cert')}."
+        )
+    return (cert, key) if cert and key else cert
+
+
+def _job_url(value: object) -> str:
+    if value is None:
+        return ""
+    called = f"The connection's {field_name('job_url')}"
+    text = value.strip() if isinstance(value, str) else ""
+    if not _PAGE.fullmatch(text) or "{job_id}" not in text:
+        raise RayAgentConfigError(
+            f"{called} must be an http or https URL with {{job_id}} in it, such as "
+            "https://ray.example.com/#/jobs/{job_id}."
+        )
+    try:
+        parts = urlsplit(text)
+        is_valid = "@" not in parts.netloc and parts.port != 0
+    except ValueError:  # The port is not a number, but perhaps a password with a "/".
+        is_valid = False
+    if not is_valid:
+        raise RayAgentConfigError(
+            f"{called} has an invalid port, or a user name or password, which everyone who sees the task would see."
+        )
+    for placeholder in _PLACEHOLDER.findall(text):
+        if placeholder != "{job_id}":
+            raise RayAgentConfigError(f"{called} has {placeholder} in it, but only {{job_id}} is filled in.")
+    return text
+
+
+def _job_namespace(extra: Mapping[str, Any]) -> str | None:
+    value = extra.get("job_namespace")
+    text = text_of(value)
+    if text is not None and (not isinstance(text, str) or not text.strip() or len(text) > MAX_NAMESPACE):
+        raise RayAgentConfigError(
+            f"The connection's {field_name('job_namespace')} must be a text of up to {MAX_NAMESPACE} characters, "
+            f"not {shown(value)}."
+        )
+    return None if text is None else text.strip()
+
+
+def _text(extra: Mapping[str, Any], name: str) -> str | None:
+    value = extra.get(name)
+    if value is not None and not isinstance(value, str):
+        raise RayAgentConfigError(f"The connection's {field_name(name)} must be a path, not {value!r}.")
+    return value

@@ -1,0 +1,1 @@
+"""The errors of requests to a service, and which of them pass. Without Airflow."""

@@ -1,0 +1,215 @@
+"""The Ray agent as a service. Pure.
+
+The agent's server is not public; its API is known from its Python client, ``synapse_sdk.clients.agent``.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_rayagent.errors.service_errors import RayAgentNotFoundError, RayAgentUnsupportedError, preparation
+from airflow_provider_rayagent.services import plugins
+from airflow_provider_rayagent.services.call import Call
+from airflow_provider_rayagent.services.capacity import feasibility_body
+from airflow_provider_rayagent.services.service import Credential, ErrorAnswer
+from airflow_provider_rayagent.services.submission import submission_steps, upload_steps
+from airflow_provider_rayagent.services.validation import quote_application_name, validate_id
+from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
+from airflow_provider_rayagent.stream.events import decode_event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from airflow_provider_rayagent.services.call import FileContent, Steps
+    from airflow_provider_rayagent.services.service import ServiceName
+    from airflow_provider_rayagent.services.validation import JobId
+    from airflow_provider_rayagent.stream.events import Event
+    from airflow_provider_rayagent.tail.commands import StreamSource
+
+AUTHORIZATION_HEADER = "Authorization"
+USER_HEADER = "SYNAPSE-User"
+TENANT_HEADER = "SYNAPSE-Tenant"
+
+
+class AgentStreams:
+    """See :class:`LogStreams`."""
+
+    sources: tuple[StreamSource, ...] = ("websocket", "http")
+
+    def open(self, job_id: JobId, source: StreamSource) -> Call:
+        return Call("GET", f"jobs/{job_id}/logs/" if source == "websocket" else f"jobs/{job_id}/logs/stream/", "text")
+
+    def decode_event(self, data: str | bytes, name: str = "") -> Event:
+        return decode_event(data, name)
+
+
+class AgentService:
+    """See :class:`Service`."""
+
+    name: ServiceName = "agent"
+    noun = "the agent"
+    description = "a Ray agent"
+    streams = AgentStreams()
+    log_interval = None
+    has_last_lines = False
+    credentials = (
+        Credential(AUTHORIZATION_HEADER, "password"),
+        Credential(USER_HEADER, "user_token", "Token "),
+        Credential(TENANT_HEADER, "tenant", "Token ", is_secret=False),
+    )
+
+    def list_jobs(self) -> Call:
+        return Call("GET", "jobs/", "list")
+
+    def get_job(self, job_id: JobId) -> Call:
+        return Call("GET", f"jobs/{job_id}/")
+
+    def stop_job(self, job_id: JobId) -> Call:
+        return Call("POST", f"jobs/{job_id}/stop/")
+
+    def submit_job(self, entrypoint: str, **submission: Any) -> Steps:
+        with preparation():
+            yield from self._check_local()
+        return (yield from submission_steps("jobs/", self.list_nodes(), entrypoint, **submission))
+
+    def upload_package(self, name: str, content: FileContent) -> Steps:
+        yield from self._check_local()
+        return (yield from upload_steps(f"packages/{name}", content))
+
+    def _check_local(self) -> Steps:
+        """Check that the agent is the local one of this package: submissions are its extension of the API."""
+        health = yield self.health_check()
+        if health.get("accepts_submissions") is not True:
+            raise RayAgentUnsupportedError(
+                "An agent runs plugins only: use RayAgentRunPluginOperator, or a connection to Ray's own dashboard."
+            )
+
+    def list_nodes(self) -> Call:
+        return Call("GET", "nodes/", "list")
+
+    def get_node(self, node_id: str) -> Call:
+        return Call("GET", f"nodes/{validate_id(node_id, 'node')}/")
+
+    def list_tasks(self) -> Call:
+        return Call("GET", "tasks/", "list")
+
+    def list_waiting_tasks(self) -> Call:
+        return self.list_tasks()
+
+    def get_task(self, task_id: str) -> Call:
+        return Call("GET", f"tasks/{validate_id(task_id, 'task')}/")
+
+    def list_serve_applications(self) -> Call:
+        return Call("GET", "serve_applications/", "list")
+
+    def get_serve_application(self, name: str) -> Call:
+        return Call("GET", f"serve_applications/{quote_application_name(name)}/")
+
+    def delete_serve_application(self, name: str) -> Call:
+        return Call("DELETE", f"serve_applications/{quote_application_name(name)}/", "nothing")
+
+    def get_gpu_status(self) -> Call:
+        return Call("GET", "gpu_status/")
+
+    def get_cluster_resources(self, use_cache: bool = True) -> Call:
+        return Call("GET", f"resources/cluster/?use_cache={'true' if use_cache else 'false'}")
+
+    def get_capacity(self) -> Steps:
+        try:
+            return (yield self.get_cluster_resources())
+        except RayAgentNotFoundError:
+            raise RayAgentUnsupportedError(
+                "The agent does not report the resources of its cluster (404 for resources/cluster/): it may be old."
+            ) from None
+
+    def check_feasibility(self, kind: str, num_cpus: float, **request: Any) -> Call:
+        return Call("POST", "resources/feasibility/", body=feasibility_body(kind, num_cpus, **request))
+
+    def get_gatekeeping_policy(self) -> Call:
+        return Call("GET", "resources/policy/")
+
+    def health_check(self) -> Call:
+        return Call("GET", "health/")
+
+    def list_plugin_releases(self) -> Call:
+        return Call("GET", "plugin_releases/", "list")
+
+    def get_plugin_release(self, lookup: str) -> Call:
+        # Without a trailing slash, like the agent's client; an agent that requires one redirects.
+        return Call("GET", f"plugin_releases/{plugins.quote_lookup(lookup)}")
+
+    def run_plugin_release(
+        self, lookup: str, action: str, params: Mapping[str, Any] | None = None, **body: Any
+    ) -> Call:
+        path = f"plugin_releases/{plugins.quote_lookup(lookup)}/run/"
+        return Call("POST", path, "any", plugins.run_body(action, params, **body))
+
+    def run_debug_plugin_release(
+        self,
+        action: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        plugin_path: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        modules: Mapping[str, str] | None = None,
+        **body: Any,
+    ) -> Call:
+        sent = plugins.run_body(action, params, **body)
+        sent |= plugins.debug_body(plugin_path, config, modules)
+        return Call("POST", "plugin_releases/run_debug/", "any", sent)
+
+    def check_usable(self) -> Steps:
+        """See :class:`Service`; the health requires the token as well, and every version is usable."""
+        yield from ()
+
+    def identify(self) -> Steps:
+        health = yield self.health_check()
+        return self.identity(health) if health.keys() & {"status", "version", "agent_version", "ray"} else None
+
+    def identity(self, health: Mapping[str, Any]) -> str:
+        version = health.get("version") or health.get("agent_version")
+        return f"agent {version}" if isinstance(version, str) else "an agent"
+
+    def locate_log(
+        self,
+        job_id: JobId,
+        job: Mapping[str, Any] | None = None,  # noqa: ARG002
+        lines: int | None = None,  # noqa: ARG002
+        on_details: Callable[[Mapping[str, Any]], object] = bool,  # noqa: ARG002
+    ) -> Steps:
+        yield from ()
+        return Call("GET", f"jobs/{job_id}/logs/", "text")
+
+    def log_decoder(self, content_type: str) -> LogBodyDecoder:
+        return LogBodyDecoder(content_type)
+
+    def read_error(self, status: int, text: str) -> ErrorAnswer:
+        return ErrorAnswer(status, _reason(text))
+
+    def job_page(self, base_url: str) -> str:  # noqa: ARG002
+        return ""
+
+
+def _reason(text: str) -> str:
+    """Return the words of a FastAPI error (``detail``), of Ray's or the agent's (``message``), or the text."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if not isinstance(value, dict):
+        return text
+    detail = value.get("detail", value.get("message", text))
+    if isinstance(detail, list):
+        return "; ".join(_problem(item) for item in detail)
+    return detail if isinstance(detail, str) else json.dumps(detail)
+
+
+def _problem(item: object) -> str:
+    if not isinstance(item, dict):
+        return str(item)
+    place = ".".join(str(part) for part in loc) if isinstance(loc := item.get("loc"), list) else ""
+    return f"{place}: {item.get('msg', 'invalid')}" if place else str(item.get("msg", "invalid"))
+
+
+AGENT = AgentService()

@@ -1,0 +1,153 @@
+"""Resources of a cluster, in the form of the agent's ``resources/cluster/``, computed from Ray's node states. Pure."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_rayagent.services.gpus import accelerator_types
+from airflow_provider_rayagent.services.jobs import JobStatus
+from airflow_provider_rayagent.services.json_objects import json_object
+from airflow_provider_rayagent.services.service import RESOURCE_KINDS
+from airflow_provider_rayagent.services.validation import (
+    validate_amount,
+    validate_bytes,
+    validate_choice,
+    validate_count,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    Row = Mapping[str, Any]
+
+# ``api/cluster_status`` has the names of resources in camel case, the state API as they are.
+_USAGE_NAMES = {"object_store_memory": "objectStoreMemory"}
+_DIGITS = 4
+"""Ray counts resources in units of 0.0001 (``raylet/scheduling/fixed_point.h``)."""
+
+
+def cluster_resources(nodes: Sequence[Row], usage: Mapping[str, Row] | None, now: datetime) -> dict[str, Any]:
+    """Return the resources of a cluster by kind and by node, dead nodes included.
+
+    A counter has ``total``, ``used`` and ``available``; only ``total`` if Ray does not report the usage. GPUs are those
+    that Ray assigns to jobs: how busy they are, and their memory, is unknown.
+
+    :param nodes: rows of Ray's state API, with ``resources_total``.
+    :param usage: ``{node_id: {resource: [used, total]}}``, or ``None`` if unknown.
+    """
+    rows = [_node(node, (usage or {}).get(node["node_id"])) for node in nodes]
+    alive = [row for row in rows if row["state"] == "ALIVE"]
+    gpus = sum_of(row["gpu"] for row in alive)
+    summary = {"total_gpus": math.floor(gpus["total"])}
+    if "available" in gpus:
+        summary["available_gpus"] = math.floor(gpus["available"])
+    stores = [
+        _counter(node, "object_store_memory", (usage or {}).get(node["node_id"]))
+        for node in nodes
+        if node.get("state") == "ALIVE"
+    ]
+    return {
+        "collected_at": now.isoformat(),
+        "stale": False,
+        "cpu": sum_of(row["cpu"] for row in alive),
+        "memory": sum_of(row["memory"] for row in alive),
+        "object_store": sum_of(stores),
+        "gpu": summary,
+        "node_counts": {"total": len(rows), "alive": len(alive), "dead": len(rows) - len(alive)},
+        "nodes": rows,
+    }
+
+
+def feasibility_body(
+    kind: object,
+    num_cpus: object,
+    *,
+    num_gpus: object = 0.0,
+    memory_bytes: object = None,
+    replicas: object = 1,
+    metadata: object = None,
+) -> dict[str, Any]:
+    """Return the body of a request for the feasibility of a workload.
+
+    :raises RayAgentInputError: for an invalid argument.
+    """
+    return {
+        "kind": validate_choice(kind, "kind", RESOURCE_KINDS),
+        "num_cpus": validate_amount(num_cpus, "num_cpus"),
+        "num_gpus": validate_amount(num_gpus, "num_gpus"),
+        "memory_bytes": None if memory_bytes is None else validate_bytes(memory_bytes, "memory_bytes"),
+        "replicas": validate_count(replicas, "replicas"),
+        "metadata": {} if metadata is None else json_object(metadata, "metadata"),
+    }
+
+
+def workload(jobs: Iterable[Row], applications: Iterable[Row]) -> dict[str, int]:
+    """Return how many jobs run, and how many replicas Serve has.
+
+    :param jobs: in the form of the jobs API.
+    :param applications: in the form of Serve's API.
+    """
+    deployments = [each for app in applications for each in (app.get("deployments") or {}).values()]
+    return {
+        "running_jobs": sum(job.get("status") == JobStatus.RUNNING.value for job in jobs),
+        "total_serve_replicas": sum(len(each.get("replicas") or ()) for each in deployments if isinstance(each, dict)),
+    }
+
+
+def replicas_that_fit(nodes: Iterable[Row], required: Mapping[str, float], replicas: int, part: str) -> int:
+    """Return how many of ``replicas`` fit on the live nodes, each of them on one node.
+
+    :param nodes: of :func:`cluster_resources`.
+    :param required: amounts of one replica by the name of the counter.
+    :param part: ``total`` or ``available``.
+    """
+    needed = {name: amount for name, amount in required.items() if amount}
+    return min(
+        replicas,
+        sum(
+            min(
+                (math.floor(round(node[name].get(part, 0) / needed[name], _DIGITS)) for name in needed),
+                default=replicas,
+            )
+            for node in nodes
+            if node["state"] == "ALIVE"
+        ),
+    )
+
+
+def sum_of(counters: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Return the sum of counters; only ``total`` if one of them has no more."""
+    found = list(counters)
+    parts = [part for part in ("total", "used", "available") if all(part in counter for counter in found)]
+    return {part: round(sum(counter[part] for counter in found), _DIGITS) for part in parts}
+
+
+def _node(node: Row, usage: Row | None) -> dict[str, Any]:
+    types = accelerator_types(node.get("resources_total") or {})
+    return {
+        "node_id": node["node_id"],
+        "host_name": node.get("node_name"),
+        "ip": node.get("node_ip"),
+        "is_head_node": bool(node.get("is_head_node")),
+        "state": "ALIVE" if node.get("state") == "ALIVE" else "DEAD",
+        "accelerator_type": types[0] if types else None,
+        # An addition: a node can have accelerators of several types.
+        "accelerator_types": types,
+        "cpu": _counter(node, "CPU", usage),
+        "memory": _counter(node, "memory", usage),
+        # An addition: the agent's nodes have their GPUs one by one in ``gpus``, which Ray's state API does not tell.
+        "gpu": _counter(node, "GPU", usage),
+    }
+
+
+def _counter(node: Row, name: str, usage: Row | None) -> dict[str, float]:
+    total = float((node.get("resources_total") or {}).get(name, 0))
+    if not total:
+        return {"total": 0.0, "used": 0.0, "available": 0.0}
+    pair = (usage or {}).get(_USAGE_NAMES.get(name, name))
+    if not pair:
+        return {"total": total}
+    used = float(pair[0])
+    return {"total": total, "used": used, "available": round(total - used, _DIGITS)}

@@ -1,0 +1,282 @@
+"""Wait until a cluster has enough free: compare its resources with what is required. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from airflow_provider_rayagent.errors.service_errors import (
+    RayAgentError,
+    RayAgentInputError,
+    RayAgentResourcesError,
+    RayAgentUnsupportedError,
+)
+from airflow_provider_rayagent.services.jobs import primitive
+from airflow_provider_rayagent.services.validation import validate_amount, validate_bytes, validate_text
+from airflow_provider_rayagent.services.waiting import Wait, WaitOutcome, WaitResult
+from airflow_provider_rayagent.text.sanitization import sanitize
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    Row = Mapping[str, Any]
+    Amounts = Mapping[str, float | None]
+
+_COUNTERS = {"num_gpus": "gpu", "num_cpus": "cpu", "memory_bytes": "memory"}
+_UNITS = {"num_gpus": ("GPU", 1), "num_cpus": ("CPU", 1), "memory_bytes": ("GiB of memory", 2**30)}
+_TOLERANCE = 1e-6
+MAX_NAME = 200
+"""Characters of a node's address in a message."""
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """What must be free at once; amounts of 0 are not considered.
+
+    :param num_gpus: GPUs.
+    :param num_cpus: CPUs.
+    :param memory_bytes: bytes of memory.
+    :param accelerator_type: type of the nodes' accelerator, such as ``A100``; other nodes are ignored.
+    :param on_one_node: whether one node must have all of it; otherwise the sum over the nodes counts.
+    :raises RayAgentInputError: if an argument is invalid, or no amount is greater than 0.
+    """
+
+    num_gpus: float = 0.0
+    num_cpus: float = 0.0
+    memory_bytes: int = 0
+    accelerator_type: str | None = None
+    on_one_node: bool = False
+
+    def __post_init__(self) -> None:
+        validate_amount(self.num_gpus, "num_gpus")
+        validate_amount(self.num_cpus, "num_cpus")
+        validate_bytes(self.memory_bytes, "memory_bytes")
+        if self.accelerator_type is not None:
+            validate_text(self.accelerator_type, "accelerator_type")
+        if not self.amounts:
+            raise RayAgentInputError("Set at least one of num_gpus, num_cpus and memory_bytes to more than 0.")
+
+    @property
+    def amounts(self) -> dict[str, float]:
+        """The amounts that are considered, by the name of their argument."""
+        return {name: getattr(self, name) for name in _COUNTERS if getattr(self, name)}
+
+
+class CapacityOutcome(WaitOutcome):
+    """The outcome of waiting for capacity.
+
+    ``summary`` has ``free`` (amounts by argument, ``None`` if unknown), ``node_id`` and ``node_ip`` (of the node with
+    ``on_one_node``, otherwise ``None``) and ``message``.
+    """
+
+    key = "capacity"
+    trigger = "RayAgentCapacityTrigger"
+    defaults: ClassVar[Mapping[str, Any]] = {"free": {}, "node_id": None, "node_ip": None, "message": ""}
+
+    @property
+    def status(self) -> str:
+        """What is free, required and missing."""
+        return str(self.summary["message"]) if self.summary else "It is not known yet what the cluster has free."
+
+
+class _Place(NamedTuple):
+    """One node, or the sum over nodes.
+
+    :param node: the node, or ``None``.
+    """
+
+    node: Row | None
+    amounts: Amounts
+
+
+@dataclass
+class CapacityWait(Wait[CapacityOutcome]):
+    """State of waiting until enough is free.
+
+    :param wait_for_scale_up: wait even for what the cluster's nodes do not have in total.
+    :param unreachable_timeout: seconds for which requests may fail.
+    :param redact: redacts secrets.
+    """
+
+    required: Requirement
+    wait_for_scale_up: bool
+    unreachable_timeout: float
+    redact: Callable[[str], str] = str
+    last: CapacityOutcome = field(default_factory=lambda: CapacityOutcome(None))
+
+    def received(self, found: Row, now: float) -> CapacityOutcome:  # noqa: ARG002
+        """Process the cluster's resources, in the form of the agent's ``resources/cluster/``."""
+        self._record_answer()
+        alive = live_nodes(found)
+        if not alive:
+            # Just after the start of a cluster, no node is listed.
+            self.last = CapacityOutcome(None)
+            return self.last
+        if found.get("stale") is True:
+            since = sanitize(str(found.get("collected_at")), self.redact, length=MAX_NAME)
+            self.last = CapacityOutcome(None, _unknown(f"What the cluster has free is out of date, of {since}."))
+            return self.last
+        try:
+            free = self._best(_places(found, alive, self.required, "available"))
+        except RayAgentUnsupportedError as error:
+            return self._fail(error, None)
+        summary = self._summary(free)
+        if self._missing(free.amounts) == {}:
+            self.last = CapacityOutcome(WaitResult.REACHED, summary)
+            return self.last
+        most = self._best(_places(found, alive, self.required, "total"))
+        if not self.wait_for_scale_up and self._missing(most.amounts):
+            where = "No node of the cluster has" if self.required.on_one_node else "The cluster does not have"
+            return self._fail(
+                RayAgentResourcesError(
+                    f"{where} what is required, free or in use: {self._shown_requirement()}. The most there is: "
+                    f"{shown_amounts(most.amounts)}.{self._other_accelerators(alive)} If the cluster adds nodes on "
+                    "demand, set wait_for_scale_up."
+                ),
+                summary,
+            )
+        self.last = CapacityOutcome(None, summary)
+        return self.last
+
+    def _fail(self, error: RayAgentError, summary: dict[str, Any] | None) -> CapacityOutcome:
+        self.last = CapacityOutcome(WaitResult.FAILED, summary, error)
+        return self.last
+
+    def _missing(self, amounts: Amounts) -> dict[str, float | None]:
+        """Return what is missing, ``None`` for an unknown amount."""
+        missing: dict[str, float | None] = {}
+        for name, required in self.required.amounts.items():
+            amount = amounts[name]
+            if amount is None:
+                missing[name] = None
+            elif amount < required - _TOLERANCE:
+                missing[name] = required - amount
+        return missing
+
+    def _best(self, places: Sequence[_Place]) -> _Place:
+        """Return the place that has most of what is scarcest there."""
+
+        def share(place: _Place) -> float:
+            return min((place.amounts[name] or 0.0) / amount for name, amount in self.required.amounts.items())
+
+        return max(places, key=share, default=_Place(None, dict.fromkeys(self.required.amounts, 0.0)))
+
+    def _summary(self, free: _Place) -> dict[str, Any]:
+        node = free.node or {}
+        missing = self._missing(free.amounts)
+        address = sanitize(str(node.get("ip") or node.get("node_id")), self.redact, length=MAX_NAME)
+        where = f" on node {address}" if node else ""
+        message = f"Free{where}: {shown_amounts(free.amounts)}. Required: {self._shown_requirement()}. "
+        message += f"Missing: {shown_amounts(missing)}." if missing else "Nothing is missing."
+        return {
+            "free": dict(free.amounts),
+            "node_id": primitive(node.get("node_id"), self.redact),
+            "node_ip": primitive(node.get("ip"), self.redact),
+            "message": message,
+        }
+
+    def _other_accelerators(self, alive: Sequence[Row]) -> str:
+        """Return the accelerators that there are, as a sentence, if none of them is the required one."""
+        found = sorted({kind for node in alive for kind in accelerators_of(node)})
+        if self.required.accelerator_type in (None, *found):
+            return ""
+        shown = ", ".join(sanitize(kind, self.redact, length=MAX_NAME) for kind in found) or "none"
+        return f" The accelerators of its nodes: {shown}."
+
+    def _shown_requirement(self) -> str:
+        kind = self.required.accelerator_type
+        on_nodes = f" with accelerator {sanitize(kind)}" if kind else ""
+        return shown_amounts(self.required.amounts) + on_nodes + (" on one node" if self.required.on_one_node else "")
+
+
+def _shown_amount(name: str, amount: float | None) -> str:
+    unit, size = _UNITS[name]
+    if amount is None:
+        return f"an unknown number of {unit}s" if size == 1 else f"unknown {unit}"
+    number = round(amount / size, 2)
+    return f"{number:g} {unit}{'s' if size == 1 and number != 1 else ''}"
+
+
+def _places(resources: Row, alive: Sequence[Row], required: Requirement, part: str) -> list[_Place]:
+    """Return the nodes, or their sum, with what they have of the required amounts.
+
+    :param part: ``total`` or ``available``.
+    :raises RayAgentUnsupportedError: if the agent does not tell the free GPUs of these nodes.
+    """
+    kind = required.accelerator_type
+    nodes = [node for node in alive if kind is None or kind in accelerators_of(node)]
+    groups = [[node] for node in nodes] if required.on_one_node else [nodes]
+    return [
+        _Place(
+            group[0] if required.on_one_node else None,
+            {name: _amount(resources, alive, group, name, part) for name in required.amounts},
+        )
+        for group in groups
+    ]
+
+
+def _amount(resources: Row, alive: Sequence[Row], nodes: Sequence[Row], name: str, part: str) -> float | None:
+    counters = [_counter(node, name) for node in nodes]
+    if name == "num_gpus" and part == "available" and any(map(_has_only_devices, nodes)):
+        # An agent lists the GPUs of a node one by one, and counts the free ones for the whole cluster only.
+        if any(node not in nodes and _counter(node, name).get("total") for node in alive):
+            raise RayAgentUnsupportedError(
+                "The agent does not tell how many GPUs are free on each node, only for the whole cluster: do not set "
+                "on_one_node or accelerator_type."
+            )
+        counters = [{"available": (resources.get("gpu") or {}).get("available_gpus", 0)}]
+    found = [counter.get(part) for counter in counters]
+    known = [float(amount) for amount in found if isinstance(amount, (int, float)) and math.isfinite(amount)]
+    return round(sum(known), 4) if len(known) == len(found) else None
+
+
+def _unknown(message: str) -> dict[str, Any]:
+    return {**CapacityOutcome.defaults, "message": message}
+
+
+def accelerators_of(node: Row) -> list[str]:
+    """Return the types of a node's accelerators: an agent tells one, Ray all."""
+    types = node.get("accelerator_types")
+    found = types if isinstance(types, list) else [node.get("accelerator_type")]
+    return [kind for kind in found if isinstance(kind, str)]
+
+
+def _counter(node: Row, name: str) -> Row:
+    counter = node.get(_COUNTERS[name])
+    if isinstance(counter, dict):
+        return counter
+    return {"total": len(node.get("gpus") or ()) if name == "num_gpus" else 0, "available": 0}
+
+
+def _has_only_devices(node: Row) -> bool:
+    return not isinstance(node.get("gpu"), dict) and bool(node.get("gpus"))
+
+
+def gpus_of(node: Row) -> tuple[float, float | None]:
+    """Return how many GPUs a node has, and how many of them are free; ``None`` if that is unknown."""
+    counter = _counter(node, "num_gpus")
+    return counter.get("total", 0), None if _has_only_devices(node) else counter.get("available")
+
+
+def shown_free(resources: Row) -> str:
+    """Return what a cluster has free of all that it has, as a sentence; an empty string if it lists no node."""
+    alive = live_nodes(resources)
+    parts = []
+    for name, (unit, size) in _UNITS.items():
+        total, free = (_amount(resources, alive, alive, name, part) for part in ("total", "available"))
+        known = "unknown" if free is None else f"{free / size:.4g}"
+        parts.append(f"{known} of {(total or 0) / size:.4g} {unit}{'s' if size == 1 else ''}")
+    return f"Free in the cluster: {', '.join(parts)}." if alive else ""
+
+
+def shown_amounts(amounts: Amounts) -> str:
+    """Return amounts by the names of a requirement's arguments, as people write them."""
+    return ", ".join(_shown_amount(name, amount) for name, amount in amounts.items())
+
+
+def live_nodes(resources: Row) -> list[Row]:
+    """Return the live nodes of a cluster."""
+    nodes = resources.get("nodes")
+    rows = [node for node in nodes if isinstance(node, dict)] if isinstance(nodes, list) else []
+    return [node for node in rows if node.get("state", "ALIVE") == "ALIVE"]

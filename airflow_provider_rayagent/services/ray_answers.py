@@ -1,0 +1,152 @@
+"""What the answers of Ray's dashboard mean. Pure.
+
+Its jobs API answers errors as plain text, usually a traceback; its state API (``/api/v0``) as JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_rayagent.errors.service_errors import (
+    RayAgentNotFoundError,
+    RayAgentResourcesError,
+    RayAgentResponseError,
+    RayAgentServerError,
+)
+from airflow_provider_rayagent.services.jobs import JobStatus, has_ended
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    Row = dict[str, Any]
+
+_EXCEPTION_LINE = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Timeout|Exit)\b.*", re.MULTILINE)
+
+
+def plain_words(text: str, limit: int | None = None) -> str:
+    """Return the relevant part of Ray's error text: of a traceback, the last exception.
+
+    :param limit: characters to truncate it to. Text that may have a secret in it is redacted before.
+    """
+    text = text.strip()
+    with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
+        text = str(json.loads(text)["msg"])
+    if "Traceback (most recent call last)" in text:
+        *_, last = [None, *_EXCEPTION_LINE.finditer(text)]
+        text = text[last.start() :] if last else text.splitlines()[-1]
+        # What the job head says of the job agent's traceback ends in a period (``dashboard/modules/job/job_head.py``).
+        text = text.removesuffix("\n.")
+    return text if limit is None or len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def is_id_taken(text: str) -> bool:
+    """Return whether Ray's error 500 says that the id of a submission is taken.
+
+    See ``dashboard/modules/job/job_manager.py``.
+    """
+    return "already exists" in text
+
+
+def state_rows(answer: Any) -> list[Row]:
+    """Return the rows in an answer of the state API."""
+    for key in ("data", "result", "result"):
+        answer = answer.get(key) if isinstance(answer, dict) else None
+    if not isinstance(answer, list) or not all(isinstance(row, dict) for row in answer):
+        raise RayAgentResponseError("The answer of Ray's state API has no list of rows.")
+    return answer
+
+
+def one_row(what: str) -> Callable[[Any], Row]:
+    """Return a function that returns the last attempt among the rows of one node or task.
+
+    :param what: what is looked for, as the error says it.
+    """
+
+    def convert(answer: Any) -> Row:
+        rows = state_rows(answer)
+        if not rows:
+            raise RayAgentNotFoundError(f"{what} does not exist.", 404)
+        return max(rows, key=lambda row: row.get("attempt_number") or 0)
+
+    return convert
+
+
+def resource_usage(answer: Any) -> dict[str, Row] | None:
+    """Return ``{node_id: {resource: [used, total]}}``, or ``None`` where Ray does not report it."""
+    for key in ("data", "clusterStatus", "loadMetricsReport", "usageByNode"):
+        answer = answer.get(key) if isinstance(answer, dict) else None
+    return answer if isinstance(answer, dict) else None
+
+
+def check_resources(nodes: Sequence[Row], required: Mapping[str, float]) -> None:
+    """Check that a live node has all the resources of an entrypoint, which runs on one node.
+
+    :param nodes: rows of the state API.
+    :param required: amounts by Ray's names of resources.
+    :raises RayAgentResourcesError: if no node has them in total, whether free or in use.
+    """
+    totals = [node.get("resources_total") or {} for node in nodes if node.get("state") == "ALIVE"]
+    # Just after the start of a cluster, no node is listed.
+    if not totals or any(all(total.get(name, 0) >= amount for name, amount in required.items()) for total in totals):
+        return
+    needed = ", ".join(f"{name} {amount:g}" for name, amount in required.items())
+    most = ", ".join(f"{name} {max(total.get(name, 0) for total in totals):g}" for name in required)
+    raise RayAgentResourcesError(
+        f"No node of the cluster has what the job's entrypoint requires: {needed}. The most that any node has: {most}. "
+        "Nothing was submitted. If the cluster adds larger nodes on demand, set wait_for_scale_up."
+    )
+
+
+def serve_applications(answer: Mapping[str, Any]) -> list[Row]:
+    """Return Serve's applications; none if Serve is not running."""
+    applications = answer.get("applications")
+    if not isinstance(applications, dict):
+        raise RayAgentResponseError("Ray's answer has no Serve applications.")
+    return [{"name": name, **details} for name, details in applications.items() if isinstance(details, dict)]
+
+
+def serve_application(name: str) -> Callable[[Any], Row]:
+    """Return a function that returns the application of this name."""
+
+    def convert(answer: Any) -> Row:
+        for application in serve_applications(answer):
+            if application["name"] == name:
+                return application
+        raise RayAgentNotFoundError(f"Serve application {name!r} does not exist.", 404)
+
+    return convert
+
+
+def successful_job(failure: str) -> Callable[[Any], Row]:
+    """Return a function that returns the details of a job, and raises an error if it has failed.
+
+    :param failure: what the error says before the job's own message.
+    """
+
+    def convert(answer: Any) -> Row:
+        job: Row = answer
+        if has_ended(job) and job.get("status") != JobStatus.SUCCEEDED.value:
+            raise RayAgentServerError(f"{failure}: {plain_words(str(job.get('message')))}", 500)
+        return job
+
+    return convert
+
+
+def ray_version(answer: Mapping[str, Any]) -> str:
+    """Return the version of Ray in the answer of ``/api/version``.
+
+    :raises RayAgentResponseError: if it has none, so that something else than Ray's dashboard has answered.
+    """
+    version = answer.get("ray_version")
+    if not isinstance(version, str):
+        raise RayAgentResponseError("The answer names no version of Ray.")
+    return version
+
+
+def release_of(version: str) -> tuple[int, ...]:
+    """Return the major and minor number of a version, ``()`` if it has none."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return tuple(map(int, found.groups())) if found else ()

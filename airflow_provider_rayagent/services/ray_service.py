@@ -1,0 +1,293 @@
+"""Ray's own dashboard as a service. Pure.
+
+Measured with Ray 2.50 and 2.60. Sources are named by their file in the ``ray`` package.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import urlencode
+
+from airflow_provider_rayagent.errors.service_errors import (
+    CONFLICT,
+    RayAgentHTTPError,
+    RayAgentNotFoundError,
+    RayAgentServerError,
+    RayAgentTimeoutError,
+    RayAgentUnsupportedError,
+    preparation,
+)
+from airflow_provider_rayagent.services import ray_answers
+from airflow_provider_rayagent.services.applications import ServeStatus
+from airflow_provider_rayagent.services.call import Call, Pause
+from airflow_provider_rayagent.services.capacity import cluster_resources, workload
+from airflow_provider_rayagent.services.gpus import gpu_status
+from airflow_provider_rayagent.services.jobs import has_ended
+from airflow_provider_rayagent.services.service import REJECTED, Credential, ErrorAnswer
+from airflow_provider_rayagent.services.submission import submission_steps, upload_steps
+from airflow_provider_rayagent.services.validation import validate_id, validate_text
+from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from airflow_provider_rayagent.services.call import FileContent, Steps
+    from airflow_provider_rayagent.services.service import ServiceName
+    from airflow_provider_rayagent.services.validation import JobId
+
+MIN_RELEASE = (2, 50)
+"""Oldest supported release of Ray."""
+MAX_ROWS = 10_000
+"""Most rows that the state API gives (``RAY_MAX_LIMIT_FROM_API_SERVER`` in ``util/state/common.py``)."""
+STATE_SECONDS = 7
+"""Deadline that the state API has for its sources; the default read timeout of a connection is 10 s."""
+WHOLE_LOG_SECONDS = 290
+"""Deadline for the transfer of a log. The dashboard ends every request after 300 s, and by default after 30 s."""
+LOG_INTERVAL = 1.5
+"""Seconds between two readings of the log of a job that runs."""
+
+DELETE_SECONDS = 60.0
+DELETE_POLL_SECONDS = 0.5
+_DELETE = "import sys, ray; from ray import serve; ray.init(log_to_driver=False); serve.delete(sys.argv[1])"
+
+_NODE_ID = re.compile(r"[0-9a-f]{56}", re.IGNORECASE)
+_TASK_ID = re.compile(r"[0-9a-f]{48}", re.IGNORECASE)
+
+
+class RayService:
+    """See :class:`Service`."""
+
+    name: ServiceName = "ray"
+    noun = "the Ray dashboard"
+    description = "Ray's own dashboard"
+    credentials = (Credential("Authorization", "password", "Bearer "),)
+    streams = None
+    """Ray has a live log over WebSocket, but keeps such a tail open until its job ends, even when the client has left,
+    and it has 100 connections for tails and all other calls of the jobs API together
+    (``dashboard/subprocesses/handle.py``): with 100 tails no client of the cluster can submit or list jobs."""
+    log_interval = LOG_INTERVAL
+    has_last_lines = True
+
+    def list_jobs(self) -> Call:
+        return Call("GET", "api/jobs/", "list")
+
+    def get_job(self, job_id: JobId) -> Call:
+        return Call("GET", f"api/jobs/{job_id}")
+
+    def stop_job(self, job_id: JobId) -> Call:
+        return Call("POST", f"api/jobs/{job_id}/stop")
+
+    def submit_job(self, entrypoint: str, **submission: Any) -> Steps:
+        with preparation():
+            yield from self._check_version()
+        return (yield from submission_steps("api/jobs/", self.list_nodes(), entrypoint, **submission))
+
+    def upload_package(self, name: str, content: FileContent) -> Steps:
+        return upload_steps(f"api/packages/gcs/{name}", content)
+
+    def list_nodes(self) -> Call:
+        return _state("nodes", detail="1")
+
+    def get_node(self, node_id: str) -> Call:
+        return _row("nodes", "node", validate_id(node_id, "node"), _NODE_ID)
+
+    def list_tasks(self) -> Call:
+        return _state("tasks")
+
+    def list_waiting_tasks(self) -> Call:
+        # Only with the details are there the required resources.
+        return _state("tasks", detail="1", **_equals("state", "PENDING_NODE_ASSIGNMENT"))
+
+    def get_task(self, task_id: str) -> Call:
+        return _row("tasks", "task", validate_id(task_id, "task"), _TASK_ID)
+
+    def list_serve_applications(self) -> Call:
+        return Call("GET", "api/serve/applications/", convert=ray_answers.serve_applications)
+
+    def get_serve_application(self, name: str) -> Call:
+        name = validate_text(name, "application name")
+        return Call("GET", "api/serve/applications/", convert=ray_answers.serve_application(name))
+
+    def delete_serve_application(self, name: str) -> Steps:
+        # Ray's REST API deletes all applications, or replaces all that were deployed from a configuration. A driver
+        # deletes exactly one, of either kind.
+        application = self.get_serve_application(name)
+        return self._delete_serve_application(name, application)
+
+    def _delete_serve_application(self, name: str, application: Call) -> Steps:
+        if _is_deleting((yield application)):
+            return
+        entrypoint = f"python -c {shlex.quote(_DELETE)} {shlex.quote(name)}"
+        job_id = yield from submission_steps(
+            "api/jobs/", self.list_nodes(), entrypoint, random_id_prefix="rayagent-delete-application"
+        )
+        waited = 0.0
+        while waited < DELETE_SECONDS:
+            yield Pause(DELETE_POLL_SECONDS)
+            waited += DELETE_POLL_SECONDS
+            try:
+                if _is_deleting((yield application)):
+                    return
+            except RayAgentNotFoundError:
+                return
+            failure = f"Ray job {job_id} did not delete Serve application {name!r}"
+            yield Call("GET", f"api/jobs/{job_id}", convert=ray_answers.successful_job(failure))
+        raise RayAgentTimeoutError(
+            f"Serve application {name!r} is still not being deleted {DELETE_SECONDS:g} s after Ray job {job_id} was "
+            "submitted for that: see this job in the dashboard."
+        )
+
+    def get_gpu_status(self) -> Steps:
+        return gpu_status(*(yield from self._nodes_and_usage()))
+
+    def get_cluster_resources(self, use_cache: bool = True) -> Steps:  # noqa: ARG002 - Ray's usage has a fixed age
+        resources = yield from self.get_capacity()
+        return resources | workload((yield self.list_jobs()), (yield self.list_serve_applications()))
+
+    def get_capacity(self) -> Steps:
+        nodes, usage = yield from self._nodes_and_usage()
+        return cluster_resources(nodes, usage, datetime.now(tz=timezone.utc))
+
+    def _nodes_and_usage(self) -> Steps:
+        nodes = yield self.list_nodes()
+        # Written by Ray's monitor every 5 seconds (``AUTOSCALER_UPDATE_INTERVAL_S`` in ``_private/ray_constants.py``).
+        usage = yield Call("GET", "api/cluster_status", convert=ray_answers.resource_usage)
+        return nodes, usage
+
+    def check_feasibility(self, kind: str, num_cpus: float, **request: Any) -> NoReturn:  # noqa: ARG002
+        raise RayAgentUnsupportedError(
+            "Ray's dashboard has no gatekeeper to ask: compare the amounts with get_cluster_resources, "
+            "or wait for them with RayAgentCapacitySensor."
+        )
+
+    def get_gatekeeping_policy(self) -> NoReturn:
+        raise RayAgentUnsupportedError(
+            "Ray's dashboard has no gatekeeping policy: Ray starts a job once a node has what its entrypoint requires. "
+            "See get_cluster_resources for what is free."
+        )
+
+    def health_check(self) -> Steps:
+        # The GCS check takes no token and the version does.
+        version = yield Call("GET", "api/version", convert=ray_answers.ray_version)
+        status = "ok"
+        try:
+            yield Call("GET", "api/gcs_healthz", "any")
+        except RayAgentServerError:
+            status = "down"
+        return {"status": status, "ray": {"status": status, "version": version}}
+
+    def check_usable(self) -> Steps:
+        yield from self._check_version()
+        with contextlib.suppress(RayAgentNotFoundError):
+            yield Call("GET", "api/jobs/rayagent-connection-test")
+
+    def _check_version(self) -> Steps:
+        version = yield Call("GET", "api/version", convert=ray_answers.ray_version)
+        if ray_answers.release_of(version) < MIN_RELEASE:
+            least = ".".join(map(str, MIN_RELEASE))
+            raise RayAgentUnsupportedError(f"Ray {version} is too old: {least} or newer is required.")
+
+    def identify(self) -> Steps:
+        try:
+            version = yield Call("GET", "api/version", convert=ray_answers.ray_version)
+        except RayAgentHTTPError as error:
+            if error.status_code not in REJECTED:
+                raise
+            # Open to everyone. It came with tokens, in Ray 2.52.
+            answer = yield Call("GET", "api/authentication_mode")
+            return self.description if "authentication_mode" in answer else None
+        return f"{self.description} ({version})"
+
+    def identity(self, health: Mapping[str, Any]) -> str:
+        return f"{self.description} ({health['ray']['version']})"
+
+    def list_plugin_releases(self) -> NoReturn:
+        _no_plugins()
+
+    def get_plugin_release(self, lookup: str) -> NoReturn:  # noqa: ARG002
+        _no_plugins()
+
+    def run_plugin_release(self, *_: Any, **__: Any) -> NoReturn:
+        _no_plugins()
+
+    def run_debug_plugin_release(self, *_: Any, **__: Any) -> NoReturn:
+        _no_plugins()
+
+    def locate_log(
+        self,
+        job_id: JobId,
+        job: Mapping[str, Any] | None = None,
+        lines: int | None = None,
+        on_details: Callable[[Mapping[str, Any]], object] = bool,
+    ) -> Steps:
+        if job is None or not (job.get("driver_node_id") or has_ended(job)):
+            job = yield self.get_job(job_id)
+            on_details(job)
+        return self.log_of(job_id, job, lines)
+
+    def log_of(self, job_id: JobId, job: Mapping[str, Any], lines: int | None = None) -> Call | None:
+        """Return the request for the log of a job with these details, ``None`` if nothing was logged.
+
+        :param lines: number of lines at the end of the log; ``None``: all.
+        """
+        node_id = job.get("driver_node_id")
+        if not node_id:
+            # The driver has not been started, or never was. Why a runtime environment failed is in the job's message.
+            return None
+        # Of Ray's ways to the log this is the only one that gives its bytes as they are, and in constant memory. An id
+        # in the query instead of node and file would have Ray search all its jobs for each reading.
+        query = {
+            "node_id": node_id,
+            "filename": f"job-driver-{job_id}.log",
+            "lines": -1 if lines is None else lines,
+            "timeout": WHOLE_LOG_SECONDS,
+        }
+        return Call("GET", f"api/v0/logs/file?{urlencode(query)}", "text")
+
+    def log_decoder(self, content_type: str) -> LogBodyDecoder:
+        return LogBodyDecoder(content_type)
+
+    def read_error(self, status: int, text: str) -> ErrorAnswer:
+        words = ray_answers.plain_words(text)
+        if status == 404:
+            return ErrorAnswer(status, words, is_own="does not exist" in text)
+        if status == 500 and ray_answers.is_id_taken(text):
+            return ErrorAnswer(CONFLICT, words)
+        return ErrorAnswer(status, words)
+
+    def job_page(self, base_url: str) -> str:
+        return f"{base_url}#/jobs/{{job_id}}"
+
+
+def _state(resource: str, convert: Callable[[Any], Any] = ray_answers.state_rows, /, **parameters: str) -> Call:
+    query = urlencode({"limit": MAX_ROWS, "timeout": STATE_SECONDS, **parameters})
+    return Call("GET", f"api/v0/{resource}?{query}", convert=convert)
+
+
+def _row(resource: str, kind: str, value: str, form: re.Pattern[str]) -> Call:
+    what = f"Ray {kind} {value}"
+    if not form.fullmatch(value):
+        # Ray 2.50 answers 500 to an id that is none of its own.
+        raise RayAgentNotFoundError(f"{what} does not exist.", 404)
+    return _state(resource, ray_answers.one_row(what), detail="1", **_equals(f"{kind}_id", value))
+
+
+def _equals(column: str, value: str) -> dict[str, str]:
+    return {"filter_keys": column, "filter_predicates": "=", "filter_values": value}
+
+
+def _is_deleting(application: Mapping[str, Any]) -> bool:
+    return application.get("status") == ServeStatus.DELETING.value
+
+
+def _no_plugins() -> NoReturn:
+    raise RayAgentUnsupportedError(
+        "Ray's dashboard has no plugins: use a connection to an agent, or run the code as a Ray job."
+    )
+
+
+RAY = RayService()

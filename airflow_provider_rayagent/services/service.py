@@ -1,0 +1,194 @@
+"""The interface of a service in front of Ray, shared by blocking and asyncio code. Pure.
+
+Transports, drivers, hooks and tasks use it to create requests and to decode responses, independent of the service.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from airflow_provider_rayagent.services.call import Call, FileContent, Operation, Steps
+    from airflow_provider_rayagent.services.validation import JobId
+    from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
+    from airflow_provider_rayagent.stream.events import Event
+    from airflow_provider_rayagent.tail.commands import StreamSource
+
+
+ServiceName = Literal["agent", "ray"]
+ResourceKind = Literal["job", "serve", "container", "task"]
+RESOURCE_KINDS: tuple[ResourceKind, ...] = ("job", "serve", "container", "task")
+REJECTED = (401, 403)
+"""Statuses that may mean that the token is out of date. Ray answers 403 to a wrong token, and 401 to none
+(``ray/_private/authentication/http_token_authentication.py``); an agent, like all FastAPI
+servers, answers 403 to a WebSocket handshake."""
+
+
+class Credential(NamedTuple):
+    """A field of the connection that is sent as a header.
+
+    :param header: name of the header.
+    :param field: name of the field.
+    :param prefix: prefix of the value in the header.
+    :param is_secret: whether the value is redacted in messages.
+    """
+
+    header: str
+    field: str
+    prefix: str = ""
+    is_secret: bool = True
+
+
+class ErrorAnswer(NamedTuple):
+    """The meaning of a response with an error status.
+
+    :param status: the HTTP status that stands for it.
+    :param reason: the error message.
+    :param is_own: whether the service itself sent it, rather than another server at a wrong URL. This matters only for
+        404, which means that a job or an application does not exist.
+    """
+
+    status: int
+    reason: str
+    is_own: bool = True
+
+
+DecodeEvent: TypeAlias = "Callable[..., Event]"
+"""Return the event in one WebSocket message, or in the data of one server-sent event of a name."""
+
+
+@dataclass(frozen=True)
+class OpenLiveLog:
+    """Open a live log stream.
+
+    :param source: its protocol.
+    :param call: the request that opens it.
+    """
+
+    source: StreamSource
+    call: Call
+    decode: DecodeEvent
+
+
+class LogStreams(Protocol):
+    """The live log streams of a service."""
+
+    @property
+    def sources(self) -> tuple[StreamSource, ...]:
+        """The available protocols, in order of preference."""
+
+    def open(self, job_id: JobId, source: StreamSource) -> Call:
+        """Return the request that opens a live log stream."""
+
+    def decode_event(self, data: str | bytes, name: str = "") -> Event:
+        """Decode one WebSocket message, or the data of one server-sent event named ``name``."""
+
+
+class Service(Protocol):
+    """A service in front of a Ray cluster.
+
+    A method that takes a job's id takes a checked one; every other argument is checked by the method, which raises
+    :class:`RayAgentInputError`. What a service cannot do raises :class:`RayAgentUnsupportedError`.
+    """
+
+    @property
+    def name(self) -> ServiceName:
+        """The value of the connection's field ``service``."""
+
+    @property
+    def noun(self) -> str:
+        """Noun phrase for messages, such as ``the agent``."""
+
+    @property
+    def description(self) -> str:
+        """What kind of service it is."""
+
+    @property
+    def credentials(self) -> Sequence[Credential]:
+        """How requests say who sends them; the first one is the token."""
+
+    def list_jobs(self) -> Operation: ...
+    def get_job(self, job_id: JobId) -> Call: ...
+    def stop_job(self, job_id: JobId) -> Call: ...
+    def submit_job(self, entrypoint: str, **submission: Any) -> Operation:
+        """Return the request of the hook's method of this name; see :func:`submission_body` for its arguments."""
+
+    def upload_package(self, name: str, content: FileContent) -> Steps:
+        """Return the operation that uploads a package unless the cluster has it; its result is whether it did."""
+
+    def list_nodes(self) -> Operation: ...
+    def get_node(self, node_id: str) -> Operation: ...
+    def list_tasks(self) -> Operation: ...
+    def list_waiting_tasks(self) -> Operation:
+        """Return the request for tasks, at least for those that wait for a node (``PENDING_NODE_ASSIGNMENT``)."""
+
+    def get_task(self, task_id: str) -> Operation: ...
+    def list_serve_applications(self) -> Operation: ...
+    def get_serve_application(self, name: str) -> Operation: ...
+    def delete_serve_application(self, name: str) -> Operation: ...
+    def get_gpu_status(self) -> Operation: ...
+    def get_cluster_resources(self, use_cache: bool = True) -> Operation: ...
+    def get_capacity(self) -> Operation:
+        """Return the operation whose result is the part of the cluster's resources that takes few requests."""
+
+    def check_feasibility(self, kind: str, num_cpus: float, **request: Any) -> Operation:
+        """Return the request of the hook's method of this name, which has the other arguments."""
+
+    def get_gatekeeping_policy(self) -> Operation: ...
+    def health_check(self) -> Operation: ...
+    def list_plugin_releases(self) -> Operation: ...
+    def get_plugin_release(self, lookup: str) -> Operation: ...
+    def run_plugin_release(
+        self, lookup: str, action: str, params: Mapping[str, Any] | None = None, **body: Any
+    ) -> Operation:
+        """Return the request of the hook's method of this name, which has the other arguments."""
+
+    def run_debug_plugin_release(self, action: str, params: Mapping[str, Any] | None = None, **body: Any) -> Operation:
+        """Return the request of the hook's method of this name, which has the other arguments."""
+
+    def check_usable(self) -> Operation:
+        """Return the operation that fails if the user may not read jobs, or if the service's version is too old."""
+
+    def identify(self) -> Steps:
+        """Return the operation that tells whether this service answers: its identity, or ``None``."""
+
+    def identity(self, health: Mapping[str, Any]) -> str:
+        """Return what the service is and its version, from the result of :meth:`health_check`."""
+
+    @property
+    def streams(self) -> LogStreams | None:
+        """Its live log streams, if it has any."""
+
+    @property
+    def log_interval(self) -> float | None:
+        """Seconds between two readings of the whole log while there is no stream; ``None``: as the status is polled."""
+
+    @property
+    def has_last_lines(self) -> bool:
+        """Whether it gives the last lines of a log alone."""
+
+    def locate_log(
+        self,
+        job_id: JobId,
+        job: Mapping[str, Any] | None = None,
+        lines: int | None = None,
+        on_details: Callable[[Mapping[str, Any]], object] = bool,
+    ) -> Steps:
+        """Return the operation that finds the request for the whole log; its result is ``None`` if nothing is logged.
+
+        :param job: the job's details, if they are known.
+        :param lines: request only so many lines at the end of the log.
+        :param on_details: called with newer details, if they are requested.
+        """
+
+    def log_decoder(self, content_type: str) -> LogBodyDecoder:
+        """Return a decoder for the body of the whole log."""
+
+    def read_error(self, status: int, text: str) -> ErrorAnswer:
+        """Return the meaning of a response with an error status."""
+
+    def job_page(self, base_url: str) -> str:
+        """Return the URL template of a job's page in the service, with ``{job_id}``, or an empty string."""

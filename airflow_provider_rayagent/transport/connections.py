@@ -1,0 +1,203 @@
+"""Connections of the blocking transport: those of ``urllib3``, with a limited idle time and limits for each response.
+
+The read timeout of ``urllib3`` limits each read of the socket, so that a response that arrives byte by byte would have
+no limit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import socket
+import ssl
+import time
+from http.client import HTTPResponse
+from typing import TYPE_CHECKING, Any
+
+import requests
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util.ssltransport import SSLTransport
+
+from airflow_provider_rayagent.connection.config import MAX_IDLE_SECONDS
+from airflow_provider_rayagent.transport import limits
+from airflow_provider_rayagent.transport.log_answers import READ_BYTES
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+    from urllib3.poolmanager import PoolManager
+    from urllib3.response import HTTPResponse as Response
+
+
+class Reader(io.RawIOBase):
+    """Reads the head and body of one response from a socket, within a limit.
+
+    :param connection: the socket, with its timeout set.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
+        self._raw = connection.makefile("rb", buffering=0)
+        self._budget: limits.WaitBudget | None = limits.WaitBudget(limits.ANSWER, connection.gettimeout() or 0.0)
+
+    def wait_for(self, limit: limits.Limit | None) -> None:
+        """Set the limit for the rest of the response; ``None``: no limit, and no read timeout."""
+        self._budget = limits.WaitBudget(limit) if limit is not None else None
+        if limit is None:
+            self.socket.settimeout(None)
+
+    def end(self) -> None:
+        """End a read in another thread."""
+        # An https agent behind an https proxy requires TLS in TLS: a wrapper without shutdown() around the socket.
+        connection: Any = self.socket
+        if isinstance(connection, SSLTransport):
+            connection = connection.socket
+        with contextlib.suppress(OSError):
+            # Not SSLSocket.shutdown(), which unsets an attribute that the other thread's SSLSocket.read() is using.
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+    def readable(self) -> bool:
+        """Implement :class:`io.RawIOBase`."""
+        return True
+
+    def readinto(self, buffer: Buffer) -> int | None:
+        """Read once from the socket.
+
+        :raises TimeoutError: if no data arrives in time; :class:`TooSlowError` if the limit is exceeded.
+        """
+        budget = self._budget
+        if budget is None:
+            return self._raw.readinto(buffer)
+        timeout, left = self.socket.gettimeout(), budget.left
+        is_last = timeout is None or timeout > left
+        if is_last:
+            self.socket.settimeout(left)
+        began = time.monotonic()
+        try:
+            received = self._raw.readinto(buffer)
+        except TimeoutError:
+            if is_last:
+                raise budget.exceeded from None
+            raise
+        budget.spend(time.monotonic() - began, received or 0)
+        return received
+
+    def close(self) -> None:
+        """Release the socket."""
+        self._raw.close()
+        super().close()
+
+
+class _HTTPConnection(HTTPConnection):
+    """A connection that reads its responses through a :class:`Reader`, and has a limited idle time."""
+
+    reader: Reader | None = None
+    buffer: io.BufferedReader | None = None
+    _answered_at = float("inf")
+
+    def response_class(  # type: ignore[override]
+        self, connection: socket.socket, *args: Any, **kwargs: Any
+    ) -> HTTPResponse:
+        """Return an unread response; ``http.client`` calls this attribute to create it."""
+        response = HTTPResponse(connection, *args, **kwargs)
+        response.fp.close()
+        self.reader = Reader(connection)
+        response.fp = self.buffer = io.BufferedReader(self.reader, READ_BYTES)
+        return response
+
+    def getresponse(self) -> Response:  # type: ignore[override]
+        response = super().getresponse()
+        self._answered_at = time.monotonic()
+        return response
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the pool may reuse the connection."""
+        return time.monotonic() < self._answered_at + MAX_IDLE_SECONDS and super().is_connected
+
+
+class _HTTPSConnection(_HTTPConnection, HTTPSConnection):
+    """The same over TLS."""
+
+
+class _HTTPPool(HTTPConnectionPool):
+    ConnectionCls = _HTTPConnection
+
+
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _HTTPSConnection
+
+
+class Adapter(requests.adapters.HTTPAdapter):
+    """Makes a session of ``requests`` use these connections, direct and through a proxy."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Create the pools of direct connections."""
+        super().init_poolmanager(*args, **kwargs)
+        _use_our_pools(self.poolmanager)
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the pools of a proxy."""
+        manager = super().proxy_manager_for(*args, **kwargs)
+        _use_our_pools(manager)
+        return manager
+
+    def cert_verify(self, *args: Any, **kwargs: Any) -> None:
+        """Raise ``FileNotFoundError`` for a missing file, for which ``requests`` raises a plain ``OSError``."""
+        try:
+            super().cert_verify(*args, **kwargs)  # type: ignore[no-untyped-call]
+        except OSError as error:
+            raise FileNotFoundError(str(error)) from None
+
+    def close(self) -> None:
+        """Close every idle connection now; ``requests`` only drops its references to the pools."""
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            for key in manager.pools.keys():  # noqa: SIM118
+                pool = manager.pools.get(key)
+                if pool is not None:
+                    pool.close()
+        super().close()
+
+
+class Session(requests.Session):
+    """A session that does not follow redirects.
+
+    ``requests`` reads the whole body of a redirect even with ``allow_redirects=False``: ``Session.send`` computes the
+    next request, for which ``resolve_redirects`` consumes the content.
+    """
+
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002 - defined by the interface
+        """Make ``requests`` treat no response as a redirect."""
+        return
+
+
+def _use_our_pools(manager: PoolManager) -> None:
+    manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+
+
+def reader_of(response: requests.Response) -> Reader:
+    """Return the reader of a response that is not yet read to its end."""
+    reader: Reader = _connection_of(response).reader
+    return reader
+
+
+def upgraded(response: requests.Response) -> tuple[socket.socket, bytes]:
+    """Return the socket of an upgraded connection, and the data of the new protocol that was already received."""
+    connection = reader_of(response).socket
+    connection.settimeout(0)
+    try:
+        came = _connection_of(response).buffer.read1(READ_BYTES)
+    except ssl.SSLWantReadError:
+        came = b""
+    return connection, came
+
+
+def has_pending(connection: object) -> bool:
+    """Whether TLS has buffered received data, which waiting for the socket would not detect."""
+    if isinstance(connection, SSLTransport):
+        return bool(connection.sslobj.pending() or connection.incoming.pending or has_pending(connection.socket))
+    return isinstance(connection, ssl.SSLSocket) and bool(connection.pending())
+
+
+def _connection_of(response: requests.Response) -> Any:
+    return response.raw.connection

@@ -1,0 +1,141 @@
+"""Convert exceptions of the transport libraries to our errors, with messages that say what to do."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import TYPE_CHECKING, NamedTuple
+
+from airflow_provider_rayagent.connection.fields import field_name
+from airflow_provider_rayagent.errors.service_errors import (
+    RayAgentConfigError,
+    RayAgentConnectionError,
+    RayAgentConnectionRefusedError,
+    RayAgentConnectTimeoutError,
+    RayAgentError,
+    RayAgentNameResolutionError,
+    RayAgentTimeoutError,
+    RayAgentTLSError,
+)
+from airflow_provider_rayagent.transport.environment import shown_proxy
+from airflow_provider_rayagent.transport.limits import TooSlowError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_provider_rayagent.connection.config import AgentConfig
+
+_BROKEN_TLS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+"""The peer closed a TLS connection. Every other ``SSLError`` means that the handshake failed."""
+_HANDSHAKE = "handshake operation timed out"
+"""Part of the message of the ``TimeoutError`` of a TLS handshake, which has no separate type (CPython's ``_ssl.c``)."""
+# OpenSSL's X509_V_ERR_* of x509_vfy.h.
+_EXPIRED = 10
+_WRONG_HOST = (62, 64)
+
+
+class LibraryErrors(NamedTuple):
+    """Exceptions of a transport library that are not built into Python.
+
+    :param unusable: the URL or a header is invalid.
+    :param connect_timeout: no connection in time.
+    :param read_timeout: no response in time.
+    """
+
+    unusable: tuple[type[BaseException], ...] = ()
+    connect_timeout: tuple[type[BaseException], ...] = ()
+    read_timeout: tuple[type[BaseException], ...] = ()
+
+
+def as_agent_error(
+    error: BaseException, config: AgentConfig, library: LibraryErrors, proxy: str | None = None
+) -> RayAgentError:
+    """Return our error for an exception of a transport library or a socket.
+
+    :param library: the exceptions of the library that was used.
+    :param proxy: URL of the proxy in between, or ``None``.
+    """
+    if isinstance(error, RayAgentError):
+        return error
+    where = config.base_url if proxy is None else f"{config.base_url} (through the proxy {shown_proxy(proxy)})"
+    causes = tuple(_causes(error))
+    words = config.redact(str(causes[-1]) or type(causes[-1]).__name__)[:200]
+    for cause in causes:
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, _BROKEN_TLS):
+            return RayAgentTLSError(f"TLS handshake with {where} failed: {words}. {_tls_remedy(cause)}")
+        if isinstance(cause, TimeoutError) and _HANDSHAKE in str(cause):
+            return RayAgentConnectTimeoutError(
+                f"No TLS handshake with {where} within {config.connect_timeout:g} seconds: "
+                "does this port use TLS (https)?"
+            )
+        if isinstance(cause, TooSlowError):
+            return RayAgentTimeoutError(f"The answer from {where} comes too slowly: {cause}.")
+    known: tuple[tuple[tuple[type[BaseException], ...], type[RayAgentError], str], ...] = (
+        (library.unusable, RayAgentConfigError, f"The connection cannot be used: {words}"),
+        (
+            (socket.gaierror,),
+            RayAgentNameResolutionError,
+            f"Cannot resolve the host name in {where}: check the {field_name('host')}.",
+        ),
+        (
+            (ConnectionRefusedError,),
+            RayAgentConnectionRefusedError,
+            f"Nothing listens at {where}: check {field_name('host')} and port; is {config.service.noun} running?",
+        ),
+        (
+            library.connect_timeout,
+            RayAgentConnectTimeoutError,
+            f"No connection to {where} within {config.connect_timeout:g} seconds: check {field_name('host')} and port; "
+            "is a firewall in between?",
+        ),
+        (
+            (TimeoutError, *library.read_timeout),
+            RayAgentTimeoutError,
+            f"No answer from {where} within {config.read_timeout:g} seconds.",
+        ),
+        (
+            (FileNotFoundError,),
+            RayAgentConfigError,
+            f"The connection's CA bundle or client certificate cannot be read: {words}",
+        ),
+    )
+    for kinds, error_type, detail in known:
+        if any(isinstance(cause, kinds) for cause in causes):
+            return error_type(detail)
+    return RayAgentConnectionError(f"The connection to {where} failed: {words}")
+
+
+def _tls_remedy(error: ssl.SSLError) -> str:
+    bundle = field_name("ca_bundle")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        code = getattr(error, "verify_code", None)
+        if code in _WRONG_HOST:
+            return f"Enter the name that the server's certificate is for as {field_name('host')}."
+        if code == _EXPIRED:
+            return "The server needs a new certificate."
+        return f"Enter the file of the CA that signed the server's certificate as {bundle}."
+    if getattr(error, "reason", None) == "WRONG_VERSION_NUMBER":
+        return f"Does the server speak plain http? Then the {field_name('host')} begins with http://."
+    return f"Check the scheme (http or https), and the {bundle} if the certificate is signed by a private CA."
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error and those that it wraps as cause, argument, ``reason`` or member of a group.
+
+    ``__context__`` is ignored: if the caller is handling an exception, that one is the context of every exception
+    raised meanwhile (Python reference, "The raise statement"), and unrelated to the request.
+    """
+    seen: list[BaseException] = []
+    waiting: list[object] = [error]
+    while waiting:
+        found = waiting.pop(0)
+        if not isinstance(found, BaseException) or found in seen or len(seen) > 20:
+            continue
+        seen.append(found)
+        yield found
+        waiting += [
+            getattr(found, "reason", None),
+            found.__cause__,
+            *found.args,
+            *getattr(found, "exceptions", ()),
+        ]

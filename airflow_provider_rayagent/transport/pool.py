@@ -1,0 +1,45 @@
+"""Share one asyncio transport among all users of the same agent in one event loop, such as that of a triggerer."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from airflow_provider_rayagent.transport.aio import AsyncAgent
+
+if TYPE_CHECKING:
+    from airflow_provider_rayagent.connection.config import AgentConfig
+
+
+@dataclass
+class _Shared:
+    agent: AsyncAgent
+    users: int = 0
+
+
+_pools: WeakKeyDictionary[asyncio.AbstractEventLoop, list[_Shared]] = WeakKeyDictionary()
+
+
+def lease(config: AgentConfig) -> AsyncAgent:
+    """Return the running loop's transport for ``config``; return it with :func:`release`."""
+    pool = _pools.setdefault(asyncio.get_running_loop(), [])
+    shared = next((each for each in pool if each.agent.config == config), None)
+    if shared is None:
+        shared = _Shared(AsyncAgent(config))
+        pool.append(shared)
+    shared.users += 1
+    return shared.agent
+
+
+async def release(agent: AsyncAgent) -> None:
+    """Return a leased transport; the last user closes it."""
+    pool = _pools.get(asyncio.get_running_loop(), [])
+    for shared in pool:
+        if shared.agent is agent:
+            shared.users -= 1
+            if shared.users:
+                return
+            pool.remove(shared)
+    await agent.close()

@@ -1,0 +1,1 @@
+"""A folder becomes the package that Ray runs a job in. Without Airflow."""

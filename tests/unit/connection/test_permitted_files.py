@@ -1,0 +1,153 @@
+"""Which files that a connection names are opened: only regular ones in the folders that the deployment permits."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_rayagent.connection.config import read_config
+from airflow_provider_rayagent.connection.permitted_files import PermittedFolders
+from airflow_provider_rayagent.errors.service_errors import RayAgentConfigError
+from airflow_provider_rayagent.services.agent_service import AGENT
+from airflow_provider_rayagent.services.validation import JobId
+from tests.scripted import Job, ScriptedAgent
+from tests.unit.token_files import MountedToken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.unit.transports import Transport
+
+TOKEN = "a-s3cret-token"
+GET_JOB = AGENT.get_job(JobId("j1"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "permitted"
+    path.mkdir()
+    return path
+
+
+def permit(*folders: Path) -> PermittedFolders:
+    return PermittedFolders(tuple(map(str, folders)), "[rayagent] token_folders")
+
+
+def status_with(transport: Transport, token_file: Path, folders: PermittedFolders) -> str:
+    with ScriptedAgent(Job(), token=TOKEN) as server:
+        config = read_config(host=server.url, extra={"token_file": str(token_file)}, token_folders=folders)
+        try:
+            return str(transport.send(config, GET_JOB)["status"])
+        except RayAgentConfigError:
+            assert server.requests == []
+            raise
+
+
+def test_a_mounted_token_is_read_after_each_change(folder: Path, transport: Transport) -> None:
+    mounted = MountedToken(folder, "old")
+    mounted.replace(TOKEN)
+    assert status_with(transport, mounted.path, permit(folder)) == "SUCCEEDED"
+
+
+def test_a_permitted_folder_may_be_a_link_and_has_folders(tmp_path: Path, folder: Path, transport: Transport) -> None:
+    (folder / "ray").mkdir()
+    (folder / "ray" / "token").write_text(TOKEN)
+    link = tmp_path / "run"
+    link.symlink_to(folder)
+    assert status_with(transport, link / "ray" / "token", permit(tmp_path / "missing", link)) == "SUCCEEDED"
+    assert status_with(transport, folder / "ray" / "token", permit(link)) == "SUCCEEDED"
+
+
+def a_file_outside(folder: Path) -> Path:
+    path = folder.parent / "passwords"
+    path.write_text(TOKEN)
+    return path
+
+
+def a_file_beside_with_the_name_of_the_folder(folder: Path) -> Path:
+    path = folder.with_name("permitted-not")
+    path.write_text(TOKEN)
+    return path
+
+
+def a_link_out_of_the_folder(folder: Path) -> Path:
+    path = folder / "token"
+    path.symlink_to(a_file_outside(folder))
+    return path
+
+
+def a_folder_that_links_out_of_the_folder(folder: Path) -> Path:
+    a_file_outside(folder)
+    (folder / "up").symlink_to(folder.parent)
+    return folder / "up" / "passwords"
+
+
+def a_path_that_goes_up(folder: Path) -> Path:
+    return folder / ".." / a_file_outside(folder).name
+
+
+def a_missing_file_outside(folder: Path) -> Path:
+    return folder.parent / "missing"
+
+
+FORBIDDEN = (
+    a_file_outside,
+    a_file_beside_with_the_name_of_the_folder,
+    a_link_out_of_the_folder,
+    a_folder_that_links_out_of_the_folder,
+    a_path_that_goes_up,
+    a_missing_file_outside,
+)
+
+
+@pytest.mark.parametrize("make", FORBIDDEN)
+def test_no_other_file_is_read(make: Callable[[Path], Path], folder: Path, transport: Transport) -> None:
+    path = make(folder)
+    with pytest.raises(RayAgentConfigError) as error:
+        status_with(transport, path, permit(folder))
+    assert error.value.detail == (
+        f"The connection's Token file (token_file) may not be opened here: {path}. With Airflow's option "
+        f"[rayagent] token_folders, it must be in one of {folder}; links must not lead out of it."
+    )
+
+
+def test_a_path_that_no_file_can_have_is_not_permitted(folder: Path, transport: Transport) -> None:
+    with pytest.raises(RayAgentConfigError, match="may not be opened here"):
+        status_with(transport, folder / "to\0ken", permit(folder))
+
+
+def test_without_folders_no_file_is_read(folder: Path, transport: Transport) -> None:
+    with pytest.raises(RayAgentConfigError, match="must be in a folder named there, and none is"):
+        status_with(transport, a_file_outside(folder), permit())
+
+
+@pytest.mark.parametrize("permitted", [True, False])
+def test_a_pipe_is_not_waited_for(permitted: bool, folder: Path, transport: Transport) -> None:
+    path = folder / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(RayAgentConfigError, match="not a regular file" if permitted else "may not be opened"):
+        status_with(transport, path, permit(folder if permitted else Path("/nowhere")))
+
+
+@pytest.mark.parametrize("field", ["ca_bundle", "client_cert", "client_key"])
+def test_the_files_for_tls_must_be_in_their_folders(field: str, folder: Path, transport: Transport) -> None:
+    extra: dict[str, Any] = {"client_cert": str(folder / "cert")} if field == "client_key" else {}
+    extra[field] = str(a_link_out_of_the_folder(folder))
+    with ScriptedAgent(Job()) as server:
+        host = server.url.replace("http:", "https:")
+        with pytest.raises(RayAgentConfigError, match=rf"\({field}\) may not be opened here: {folder}"):
+            transport.send(read_config(host=host, extra=extra, tls_folders=permit(folder)), GET_JOB)
+        assert server.requests == []
+
+
+@pytest.mark.parametrize("anywhere", [True, False])
+def test_a_pipe_for_tls_is_not_waited_for(anywhere: bool, folder: Path, transport: Transport) -> None:
+    path = folder / "pipe"
+    os.mkfifo(path)
+    tls_folders = None if anywhere else permit(folder)
+    config = read_config(host="https://127.0.0.1:1", extra={"ca_bundle": str(path)}, tls_folders=tls_folders)
+    with pytest.raises(RayAgentConfigError, match=r"CA bundle \(ca_bundle\) is not a file: "):
+        transport.send(config, GET_JOB)

@@ -1,0 +1,153 @@
+"""Validate requests to run plugins, and parse their responses."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+
+from airflow_provider_rayagent.errors.service_errors import RayAgentGPUUnavailableError, RayAgentInputError
+from airflow_provider_rayagent.services import plugins
+from airflow_provider_rayagent.services.agent_service import AGENT
+from airflow_provider_rayagent.services.plugins import job_id_in
+from airflow_provider_rayagent.transport.retry import may_retry
+from tests.unit.support import HOSTILE_IDS
+
+CYCLE: dict[str, Any] = {}
+CYCLE["self"] = CYCLE
+NO_OBJECTS: list[Any] = [
+    [],
+    "x",
+    7,
+    {1: "x"},
+    {"at": datetime(2026, 1, 31, tzinfo=timezone.utc)},
+    {"x": {1, 2}},
+    {"x": float("nan")},
+    {"x": b"x"},
+    CYCLE,
+]
+
+
+def run(lookup: Any = "train@1.0", action: Any = "train", params: Any = None, **more: Any) -> Any:
+    return AGENT.run_plugin_release(lookup, action, params, **more)
+
+
+def debug(action: Any = "train", params: Any = None, **more: Any) -> Any:
+    return AGENT.run_debug_plugin_release(action, params, **more)
+
+
+def test_arguments_that_are_not_given_are_not_sent() -> None:
+    assert run().body == {"action": "train"}
+    assert debug().body == {"action": "train"}
+
+
+def test_arguments_are_sent_with_the_names_of_the_agents_client() -> None:
+    more = {"requirements": ("torch==2.9",), "job_id": "train-1", "language": "ko"}
+    sent = {"action": "train", "params": {"a": [1, 2]}, **more, "requirements": ["torch==2.9"]}
+    assert run(params={"a": (1, 2)}, **more).body == sent
+    assert json.loads(json.dumps(sent)) == sent
+    source = {"plugin_path": "/plugins/a b", "config": {"name": "x"}, "modules": {"main": "print(1)\n"}}
+    assert debug(params={"a": (1, 2)}, **more, **source).body == {**sent, **source}
+
+
+def test_empty_arguments_are_sent() -> None:
+    assert run(params={}, requirements=[]).body == {"action": "train", "params": {}, "requirements": []}
+
+
+@pytest.mark.parametrize(
+    ("lookup", "path"),
+    [
+        ("12", "12"),
+        ("train@1.0", "train@1.0"),
+        ("train@1.0+gpu", "train@1.0+gpu"),
+        ("train:1.0", "train:1.0"),
+        ("a b?c#d%2F", "a%20b%3Fc%23d%252F"),
+        ("학습@1", "%ED%95%99%EC%8A%B5@1"),
+    ],
+)
+def test_a_lookup_is_quoted_as_one_segment(lookup: str, path: str) -> None:
+    assert run(lookup).path == f"plugin_releases/{path}/run/"
+    assert AGENT.get_plugin_release(lookup).path == f"plugin_releases/{path}"
+
+
+@pytest.mark.parametrize("lookup", ["", " ", ".", "..", "a/b", "a\n", "\x7f", "\ud800", None, 7, b"a"], ids=ascii)
+def test_a_lookup_that_cannot_be_sent_in_a_path_is_rejected(lookup: Any) -> None:
+    for call in (run, AGENT.get_plugin_release):
+        with pytest.raises(RayAgentInputError, match="plugin lookup"):
+            call(lookup)
+
+
+@pytest.mark.parametrize("action", ["", " ", "a\n", "\ud800", None, 7], ids=ascii)
+def test_an_invalid_action_is_rejected(action: Any) -> None:
+    for call in (run, debug):
+        with pytest.raises(RayAgentInputError, match="action"):
+            call(action=action)
+
+
+@pytest.mark.parametrize("job_id", [each for each in HOSTILE_IDS if each is not None], ids=ascii)
+def test_an_invalid_job_id_is_rejected(job_id: Any) -> None:
+    for call in (run, debug):
+        with pytest.raises(RayAgentInputError, match="job id"):
+            call(job_id=job_id)
+
+
+@pytest.mark.parametrize("value", NO_OBJECTS, ids=lambda value: type(value).__name__)
+def test_the_error_for_an_argument_that_is_not_json_names_it(value: Any) -> None:
+    for name, call in (("params", run), ("params", debug), ("config", debug), ("modules", debug)):
+        with pytest.raises(RayAgentInputError, match=f"^RA-601: {name} ") as caught:
+            call(**{name: value})
+        assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("value", ["torch", {"torch": 1}, [1], [""], ["a\n"], 7], ids=repr)
+def test_requirements_are_a_list_of_strings(value: Any) -> None:
+    with pytest.raises(RayAgentInputError, match="requirements"):
+        run(requirements=value)
+
+
+def test_modules_contain_source_code_and_a_path_is_a_string() -> None:
+    with pytest.raises(RayAgentInputError, match="modules"):
+        debug(modules={"main": 1})
+    with pytest.raises(RayAgentInputError, match="plugin path"):
+        debug(plugin_path=7)
+
+
+@pytest.mark.parametrize("value", [5, "5", (5,), (1, 2, 3), (0, 5), (5, float("inf")), (5, None), (True, 5)], ids=repr)
+def test_a_timeout_is_a_pair_of_seconds(value: Any) -> None:
+    with pytest.raises(RayAgentInputError, match="timeout"):
+        plugins.validate_timeout_pair(value)
+
+
+def test_missing_gpus_are_not_an_outage() -> None:
+    error = RayAgentGPUUnavailableError("x", 503)
+    assert not may_retry(run(), error)
+    assert not may_retry(AGENT.list_plugin_releases(), error)
+
+
+@pytest.mark.parametrize(
+    ("answer", "asked", "job_id"),
+    [
+        ({"job_id": "j1"}, None, "j1"),
+        ({"submission_id": "j1", "status": "PENDING"}, None, "j1"),
+        ({"id": "j1"}, None, "j1"),
+        ({"job": {"job_id": "j1"}}, None, "j1"),
+        ({"job": {"id": "j1"}, "plugin": {"id": "p"}}, None, "j1"),
+        ({"job": "j1"}, None, "j1"),
+        ({"result": {"submission_id": "j1"}}, None, "j1"),
+        ({"answer": "j1"}, None, "j1"),
+        ({"answer": ["j1"]}, None, None),
+        ({"job_id": "01000000", "submission_id": "j1"}, "j1", "j1"),
+        ({"job_id": "other"}, "j1", "other"),
+        ({"id": "release-7"}, "j1", "j1"),
+        ({"id": 7, "job_id": 8}, "j1", "j1"),
+        ({"job_id": None, "job": None}, "j1", "j1"),
+        ({"job_id": "not an id"}, None, None),
+        ({"answer": "Job accepted."}, "j1", "j1"),
+        ({}, "j1", "j1"),
+        ({}, None, None),
+    ],
+)
+def test_the_job_id_is_found_in_any_response(answer: dict[str, Any], asked: str | None, job_id: str | None) -> None:
+    assert job_id_in(answer, asked) == job_id

@@ -1,0 +1,226 @@
+"""The requests that Ray's dashboard takes, and what its answers mean."""
+
+from __future__ import annotations
+
+import ast
+import shlex
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from airflow_provider_rayagent.errors.service_errors import (
+    RayAgentError,
+    RayAgentInputError,
+    RayAgentNotFoundError,
+    RayAgentResponseError,
+    RayAgentServerError,
+    RayAgentUnsupportedError,
+)
+from airflow_provider_rayagent.services import ray_answers
+from airflow_provider_rayagent.services.agent_service import AGENT
+from airflow_provider_rayagent.services.call import Call, Pause
+from airflow_provider_rayagent.services.ray_service import LOG_INTERVAL, RAY
+from airflow_provider_rayagent.services.service import ErrorAnswer
+from airflow_provider_rayagent.services.submission import SUBMIT_SECONDS
+from airflow_provider_rayagent.services.validation import JobId
+from airflow_provider_rayagent.tail.commands import TailSettings
+from airflow_provider_rayagent.transport.following import settings_for
+from airflow_provider_rayagent.transport.steps import run_steps
+from tests.scripted import ray_dialect
+
+if TYPE_CHECKING:
+    from airflow_provider_rayagent.services.call import Operation
+
+JOB = JobId("j1")
+NODE, TASK = "ab" * 28, "cd" * 24
+
+
+def run(operation: Operation, *answers: Any) -> tuple[Any, list[Call | Pause]]:
+    """Return the result of an operation, and its steps; an answer that is an error is thrown."""
+    waiting, sent = list(answers), []
+
+    def do(step: Call | Pause) -> Any:
+        sent.append(step)
+        if isinstance(step, Pause):
+            return None
+        answer = waiting.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer if step.convert is None else step.convert(answer)
+
+    if isinstance(operation, Call):
+        return do(operation), sent
+    return run_steps(operation, do, (RayAgentError,)), sent
+
+
+def rows(*found: dict[str, Any]) -> dict[str, Any]:
+    return {"result": True, "data": {"result": {"result": list(found)}}}
+
+
+def applications(**found: str) -> dict[str, Any]:
+    return {"applications": {name: {"name": name, "status": status} for name, status in found.items()}}
+
+
+def query_of(call: Any) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(call.path).query)
+
+
+def test_no_path_has_a_slash_that_ray_does_not_know() -> None:
+    calls = [
+        RAY.list_jobs(),
+        RAY.get_job(JOB),
+        RAY.stop_job(JOB),
+        RAY.list_nodes(),
+        RAY.get_node(NODE),
+        RAY.list_tasks(),
+        RAY.get_task(TASK),
+        RAY.list_serve_applications(),
+        RAY.get_serve_application("a"),
+    ]
+    paths = [urlsplit(call.path).path for call in calls]
+    assert [path for path in paths if path.endswith("/")] == ["api/jobs/", *["api/serve/applications/"] * 2]
+    assert all(path.startswith("api/") for path in paths)
+    assert [call for call in calls if not call.idempotent] == [RAY.stop_job(JOB)]
+
+
+@pytest.mark.parametrize("call", [RAY.list_nodes(), RAY.list_tasks(), RAY.get_node(NODE), RAY.get_task(TASK)])
+def test_rows_are_asked_for_up_to_rays_limit_and_with_a_whole_number_of_seconds(call: Call) -> None:
+    query = query_of(call)
+    assert (query["limit"], query["timeout"]) == (["10000"], ["7"])
+
+
+def test_the_last_attempt_of_a_task_is_the_task() -> None:
+    first, last = {"attempt_number": 0}, {"attempt_number": 2}
+    assert run(RAY.get_task(TASK), rows(first, last, {}))[0] == last
+    with pytest.raises(RayAgentNotFoundError, match=f"Ray task {TASK} does not exist"):
+        run(RAY.get_task(TASK), rows())
+
+
+@pytest.mark.parametrize("value", ["", "a/b", "..", None, 7])
+def test_a_hostile_id_is_refused(value: Any) -> None:
+    for method in (RAY.get_node, RAY.get_task):
+        with pytest.raises(RayAgentInputError):
+            method(value)
+
+
+@pytest.mark.parametrize(
+    "job", [{"status": "RUNNING", "driver_node_id": NODE}, {"status": "FAILED", "driver_node_id": NODE}]
+)
+def test_the_log_is_the_drivers_file_and_comes_whole(job: dict[str, Any]) -> None:
+    expected = {"node_id": [NODE], "filename": ["job-driver-j1.log"], "lines": ["-1"], "timeout": ["290"]}
+    call, sent = run(RAY.locate_log(JOB, job))
+    assert sent == []
+    assert (call.path.partition("?")[0], query_of(call), call.shape) == ("api/v0/logs/file", expected, "text")
+    assert run(RAY.locate_log(JOB), job) == (call, [RAY.get_job(JOB)])
+
+
+def test_a_job_without_a_node_is_looked_up_again_unless_it_has_ended() -> None:
+    pending: dict[str, Any] = {"status": "PENDING", "driver_node_id": None}
+    running = {"status": "RUNNING", "driver_node_id": NODE}
+    assert run(RAY.locate_log(JOB, pending), pending) == (None, [RAY.get_job(JOB)])
+    assert run(RAY.locate_log(JOB, pending), running)[0] is not None
+    assert run(RAY.locate_log(JOB, {**pending, "status": "FAILED"})) == (None, [])
+
+
+def test_newer_details_are_told_since_they_may_have_other_secrets() -> None:
+    told: list[Any] = []
+    details = {"status": "RUNNING", "driver_node_id": NODE}
+    run(RAY.locate_log(JOB, {"status": "PENDING"}, on_details=told.append), details)
+    run(RAY.locate_log(JOB, details, on_details=told.append))
+    assert told == [details]
+
+
+@pytest.mark.parametrize("sources", [("websocket", "http"), ("http",)])
+def test_a_tail_has_no_stream_and_reads_the_log_at_an_interval_of_its_own(sources: Any) -> None:
+    assert LOG_INTERVAL == 1.5
+    assert RAY.log_interval is not None
+    settings = TailSettings(sources=sources, poll_interval=60.0)
+    assert settings_for(RAY, settings) == replace(settings, sources=(), log_interval=RAY.log_interval, last_lines=True)
+    assert settings_for(AGENT, settings) == settings
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/octet-stream", ""])
+def test_the_log_is_its_bytes(content_type: str) -> None:
+    decoder = RAY.log_decoder(content_type)
+    assert decoder.feed(b'"a\\n"\r\n') + decoder.feed(b"\xc3") + decoder.feed(b"\xa9\xff") == '"a\\n"\r\né\ufffd'
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "expected"),
+    [
+        (404, "Job x does not exist", ErrorAnswer(404, "Job x does not exist")),
+        (404, "404: Not Found", ErrorAnswer(404, "404: Not Found", is_own=False)),
+        (
+            401,
+            "Unauthorized: Missing authentication token",
+            ErrorAnswer(401, "Unauthorized: Missing authentication token"),
+        ),
+        (
+            500,
+            ray_dialect.TRACEBACK.format(error="ValueError: Job with submission_id x already exists, choose another"),
+            ErrorAnswer(409, "ValueError: Job with submission_id x already exists, choose another"),
+        ),
+        (
+            500,
+            ray_dialect.SHORT_TRACEBACK.format(error="ray.exceptions.RpcError: Timed out\n  with more"),
+            ErrorAnswer(500, "ray.exceptions.RpcError: Timed out\n  with more"),
+        ),
+        (500, "Traceback (most recent call last):\n  x\nodd", ErrorAnswer(500, "odd")),
+        (500, '{"result": false, "msg": "Max number", "data": {}}', ErrorAnswer(500, "Max number")),
+        (500, '{"msg": 7}', ErrorAnswer(500, "7")),
+        (500, "[1]", ErrorAnswer(500, "[1]")),
+        (503, "", ErrorAnswer(503, "")),
+    ],
+)
+def test_what_an_error_says(status: int, text: str, expected: ErrorAnswer) -> None:
+    assert RAY.read_error(status, text) == expected
+
+
+def test_words_are_truncated_with_dots() -> None:
+    assert ray_answers.plain_words("x" * 30, 10) == "x" * 7 + "..."
+    assert ray_answers.plain_words("x" * 10, 10) == "x" * 10
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [("2.60.0", (2, 60)), ("3.0.0.dev0", (3, 0)), ("2.9", (2, 9)), ("nightly", ()), ("", ())],
+)
+def test_the_release_in_a_version(version: str, expected: tuple[int, ...]) -> None:
+    assert ray_answers.release_of(version) == expected
+
+
+def test_an_old_ray_and_a_ray_whose_jobs_may_not_be_read_are_not_usable() -> None:
+    with pytest.raises(RayAgentUnsupportedError, match=r"Ray 2\.9\.3 is too old"):
+        run(RAY.check_usable(), {"ray_version": "2.9.3"})
+    with pytest.raises(RayAgentServerError):
+        run(RAY.check_usable(), {"ray_version": "2.50.0"}, RayAgentServerError("no", 500))
+    assert run(RAY.check_usable(), {"ray_version": "2.50.0"}, RayAgentNotFoundError("no", 404))[0] is None
+
+
+def test_an_application_is_deleted_by_a_program_that_takes_any_name() -> None:
+    name = "it's; `$(rm)` é"
+    steps = run(
+        RAY.delete_serve_application(name), applications(**{name: "RUNNING"}), {}, applications(other="RUNNING")
+    )[1]
+    _, submission, pause, _ = steps
+    assert isinstance(submission, Call)
+    assert submission.body is not None
+    assert pause == Pause(0.5)
+    python, dash_c, program, argument = shlex.split(submission.body["entrypoint"])
+    assert (python, dash_c, argument) == ("python", "-c", name)
+    assert "serve.delete(sys.argv[1])" in ast.unparse(ast.parse(program))
+    assert (submission.read_timeout, submission.has_unique_id) == (SUBMIT_SECONDS, True)
+
+
+@pytest.mark.parametrize("answer", [{}, {"applications": []}, {"applications": None}])
+def test_an_answer_without_applications_is_not_rays(answer: Any) -> None:
+    with pytest.raises(RayAgentResponseError):
+        run(RAY.get_serve_application("app"), answer)
+
+
+def test_gpus_without_usage_are_counted_and_their_use_is_not_known() -> None:
+    node = {"node_id": NODE, "state": "ALIVE", "resources_total": {"GPU": 4.0}}
+    status, _ = run(RAY.get_gpu_status(), rows(node), {"data": {"clusterStatus": None}})
+    assert (status["total_gpus"], status["used_gpus"], status["available_gpus"]) == (4.0, None, None)

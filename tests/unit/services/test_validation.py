@@ -1,0 +1,112 @@
+"""Validate ids, names, timeouts and protocols before a request is sent."""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from airflow_provider_rayagent.errors.service_errors import RayAgentInputError
+from airflow_provider_rayagent.services.validation import (
+    MAX_DURATION,
+    quote_application_name,
+    shown,
+    validate_count,
+    validate_duration,
+    validate_id,
+    validate_protocol,
+    validate_timeout,
+)
+from tests.unit.support import HOSTILE_IDS
+
+NOT_SECONDS: list[Any] = [
+    *(0, -1, "abc", "5", True, None, float("nan"), float("inf"), [], 1j, 10**400, 10**5_000),
+    *(timedelta(), timedelta(seconds=-1), timedelta.max),
+]
+
+
+@pytest.mark.parametrize("value", ["j", "raysubmit_1-A", "0" * 100])
+def test_a_valid_id_is_accepted(value: str) -> None:
+    assert validate_id(value, "job") == value
+
+
+@pytest.mark.parametrize("value", HOSTILE_IDS, ids=ascii)
+@pytest.mark.parametrize("kind", ["job", "node", "task"])
+def test_an_invalid_id_is_rejected(value: object, kind: str) -> None:
+    with pytest.raises(RayAgentInputError, match=f"The {kind} id") as caught:
+        validate_id(value, kind)
+    assert caught.value.status_code == 400
+    assert len(str(caught.value)) < 200
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "quoted"),
+    [
+        ("app", "app"),
+        ("my app", "my%20app"),
+        ("a?b#c%d&e+f", "a%3Fb%23c%25d%26e%2Bf"),
+        ("漢é", "%E6%BC%A2%C3%A9"),
+        ("...", "..."),
+        ("a\\b", "a%5Cb"),
+    ],
+)
+def test_an_application_name_is_quoted(name: str, quoted: str) -> None:
+    assert quote_application_name(name) == quoted
+
+
+@pytest.mark.parametrize("name", ["", " ", ".", "..", "a/b", "/", "a\n", "a\x00b", "\x7f", "\ud800", None, 7, b"a"])
+def test_a_name_that_cannot_be_sent_in_a_path_is_rejected(name: object) -> None:
+    with pytest.raises(RayAgentInputError, match="application name"):
+        quote_application_name(name)
+
+
+@pytest.mark.parametrize("value", NOT_SECONDS, ids=shown)
+def test_an_invalid_duration_is_rejected(value: object) -> None:
+    with pytest.raises(RayAgentInputError, match="patience must be a number of seconds greater than 0") as caught:
+        validate_duration(value, "patience")
+    assert len(str(caught.value)) < 200
+    with pytest.raises(RayAgentInputError, match="timeout"):
+        validate_timeout(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [(timedelta(minutes=5), 300.0), (timedelta(milliseconds=1), 0.001), (7, 7.0)]
+)
+def test_a_duration_is_a_number_of_seconds_or_a_timedelta(value: Any, seconds: float) -> None:
+    assert validate_duration(value, "patience") == seconds
+    assert validate_timeout(value) == seconds
+
+
+@pytest.mark.parametrize("value", [0, 0.0, timedelta()])
+def test_a_duration_of_zero_is_accepted_if_permitted(value: Any) -> None:
+    assert validate_duration(value, "patience", or_zero=True) == 0.0
+    with pytest.raises(RayAgentInputError, match="from 0 to"):
+        validate_duration(-1, "patience", or_zero=True)
+
+
+def test_the_longest_duration_works_with_threading_and_datetime() -> None:
+    longest = validate_duration(MAX_DURATION, "patience")
+    assert longest < threading.TIMEOUT_MAX
+    assert datetime.now(timezone.utc) + timedelta(seconds=longest)
+
+
+def test_a_stream_timeout_has_a_lower_maximum_than_a_duration() -> None:
+    assert validate_timeout(300) == 300.0
+    assert validate_duration(86_400, "patience") == 86_400.0
+    with pytest.raises(RayAgentInputError, match="300"):
+        validate_timeout(301)
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, "3", True, None])
+def test_an_invalid_count_is_rejected(value: object) -> None:
+    with pytest.raises(RayAgentInputError, match="pieces"):
+        validate_count(value, "pieces")
+
+
+@pytest.mark.parametrize("value", ["grpc", "", "AUTO", None, 1, ["auto"]])
+def test_an_unknown_protocol_is_rejected(value: object) -> None:
+    with pytest.raises(RayAgentInputError, match="protocol"):
+        validate_protocol(value)

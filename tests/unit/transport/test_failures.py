@@ -1,0 +1,170 @@
+"""Convert exceptions of the transport libraries to our errors, by their types and those of their causes."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+import requests
+from urllib3.exceptions import MaxRetryError, ReadTimeoutError, SSLError
+
+from airflow_provider_rayagent.connection.config import read_config
+from airflow_provider_rayagent.errors.service_errors import (
+    RayAgentConfigError,
+    RayAgentConnectionError,
+    RayAgentConnectionRefusedError,
+    RayAgentConnectTimeoutError,
+    RayAgentError,
+    RayAgentNameResolutionError,
+    RayAgentTimeoutError,
+    RayAgentTLSError,
+)
+from airflow_provider_rayagent.services.agent_service import AGENT
+from airflow_provider_rayagent.services.validation import JobId
+from airflow_provider_rayagent.transport.aio import HTTPX_ERRORS, AsyncAgent
+from airflow_provider_rayagent.transport.blocking import REQUESTS_ERRORS, BlockingAgent
+from airflow_provider_rayagent.transport.blocking_logs import open_stream
+from airflow_provider_rayagent.transport.failures import LibraryErrors, as_agent_error
+from airflow_provider_rayagent.transport.limits import TooSlowError
+from tests.scripted import Job, Play, Reset, ScriptedAgent
+from tests.unit.transports import live_log
+
+if TYPE_CHECKING:
+    from airflow_provider_rayagent.connection.config import AgentConfig
+
+POST = "POST jobs/j1/stop/"
+HANDLED = [
+    ConnectionRefusedError(),
+    socket.gaierror(),
+    ssl.SSLCertVerificationError(),
+    requests.ConnectTimeout(),
+    httpx.ConnectTimeout("x"),
+]
+EXPECTED = (OSError, httpx.HTTPError)
+
+
+def fail(error: Exception) -> None:
+    raise error
+
+
+def stop_blocking(config: AgentConfig, handled: Exception) -> None:
+    """Request the stop of a job while an exception is handled."""
+    with BlockingAgent(config, sleep=lambda _: None) as agent:
+        try:
+            fail(handled)
+        except EXPECTED:
+            agent.send(AGENT.stop_job(JobId("j1")))
+
+
+def stop_with_asyncio(config: AgentConfig, handled: Exception) -> None:
+    """Do the same in an event loop."""
+
+    async def run() -> None:
+        async with AsyncAgent(config, sleep=lambda _: asyncio.sleep(0)) as agent:
+            try:
+                fail(handled)
+            except EXPECTED:
+                await agent.send(AGENT.stop_job(JobId("j1")))
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("handled", HANDLED, ids=ascii)
+@pytest.mark.parametrize("stop", [stop_blocking, stop_with_asyncio])
+def test_a_post_in_an_except_block_is_sent_once(stop: object, handled: Exception) -> None:
+    """Python sets the handled exception as the context of the one that the transport raises."""
+    with ScriptedAgent(Job(status="RUNNING"), answers={POST: [Play(Reset())]}) as server:
+        with pytest.raises(RayAgentError) as caught:
+            stop(read_config(host=server.url), handled)  # type: ignore[operator]
+        assert len(server.of(POST)) == 1
+    assert type(caught.value) is RayAgentConnectionError
+
+
+def test_a_stream_opened_in_an_except_block_reports_its_own_error() -> None:
+    with (
+        ScriptedAgent(Job(), connects=[Play(Reset())]) as server,
+        BlockingAgent(read_config(host=server.url)) as agent,
+    ):
+        try:
+            fail(ConnectionRefusedError())
+        except EXPECTED:
+            with pytest.raises(RayAgentError, match=r"The connection to .* failed"):
+                open_stream(agent, live_log("websocket"))
+
+
+def kind_of(value: object) -> str:
+    return "" if isinstance(value, LibraryErrors) else getattr(value, "__name__", type(value).__name__)
+
+
+def caused(error: Exception, cause: BaseException) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+class ShortConnectTimeout(requests.ConnectTimeout):
+    """A timeout of a later release."""
+
+
+class ConnectTimeout(Exception):  # noqa: N818
+    """A class that has only its name in common with those of the libraries."""
+
+
+@pytest.mark.parametrize(
+    ("raised", "library", "error"),
+    [
+        (requests.exceptions.InvalidURL("x"), REQUESTS_ERRORS, RayAgentConfigError),
+        (requests.exceptions.InvalidHeader("x"), REQUESTS_ERRORS, RayAgentConfigError),
+        (httpx.InvalidURL("x"), HTTPX_ERRORS, RayAgentConfigError),
+        (caused(httpx.ConnectError("x"), socket.gaierror()), HTTPX_ERRORS, RayAgentNameResolutionError),
+        (
+            requests.exceptions.SSLError(MaxRetryError(None, "", SSLError(ssl.SSLError(1, "x")))),  # type: ignore[arg-type]
+            REQUESTS_ERRORS,
+            RayAgentTLSError,
+        ),
+        (caused(httpx.ConnectError("x"), ssl.SSLCertVerificationError()), HTTPX_ERRORS, RayAgentTLSError),
+        (ConnectionRefusedError(), REQUESTS_ERRORS, RayAgentConnectionRefusedError),
+        (requests.ConnectTimeout(), REQUESTS_ERRORS, RayAgentConnectTimeoutError),
+        (ShortConnectTimeout(), REQUESTS_ERRORS, RayAgentConnectTimeoutError),
+        (caused(httpx.ConnectTimeout("x"), TimeoutError()), HTTPX_ERRORS, RayAgentConnectTimeoutError),
+        (TimeoutError("_ssl.c:9: The handshake operation timed out"), HTTPX_ERRORS, RayAgentConnectTimeoutError),
+        (requests.ReadTimeout(), REQUESTS_ERRORS, RayAgentTimeoutError),
+        (ReadTimeoutError(None, "", "x"), REQUESTS_ERRORS, RayAgentTimeoutError),  # type: ignore[arg-type]
+        (httpx.ReadTimeout("x"), HTTPX_ERRORS, RayAgentTimeoutError),
+        (httpx.WriteTimeout("x"), HTTPX_ERRORS, RayAgentTimeoutError),
+        (caused(ReadTimeoutError(None, "", "x"), TooSlowError(1, 2.0)), REQUESTS_ERRORS, RayAgentTimeoutError),  # type: ignore[arg-type]
+        (FileNotFoundError(2, "No such file"), HTTPX_ERRORS, RayAgentConfigError),
+        # Nothing but the type counts.
+        (ConnectTimeout(), REQUESTS_ERRORS, RayAgentConnectionError),
+        (httpx.ConnectTimeout("x"), REQUESTS_ERRORS, RayAgentConnectionError),
+        (requests.ConnectionError("Could not find the way"), REQUESTS_ERRORS, RayAgentConnectionError),
+        (OSError("The handshake operation timed out"), REQUESTS_ERRORS, RayAgentConnectionError),
+        # The peer may have closed the connection after it had received the request.
+        (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), REQUESTS_ERRORS, RayAgentConnectionError),
+        (ssl.SSLZeroReturnError(6, "closed"), REQUESTS_ERRORS, RayAgentConnectionError),
+        (RayAgentTimeoutError("x"), REQUESTS_ERRORS, RayAgentTimeoutError),
+    ],
+    ids=kind_of,
+)
+def test_the_types_of_the_exceptions_determine_the_error(
+    raised: Exception, library: LibraryErrors, error: type[RayAgentError]
+) -> None:
+    assert type(as_agent_error(raised, read_config(host="agent"), library)) is error
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (62, "name that the server's certificate is for"),
+        (64, "name that"),
+        (10, "a new certificate"),
+        (20, "file of the CA"),
+    ],
+)
+def test_the_error_for_a_rejected_certificate_says_what_to_correct(code: int, words: str) -> None:
+    refused = ssl.SSLCertVerificationError(1, "expired mismatch WRONG_VERSION_NUMBER")
+    refused.verify_code = code
+    assert words in str(as_agent_error(refused, read_config(host="agent"), REQUESTS_ERRORS))

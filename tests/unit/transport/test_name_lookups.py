@@ -1,0 +1,52 @@
+"""A name server that does not answer: what waits for it, and what does not."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_rayagent.connection.config import read_config
+from airflow_provider_rayagent.errors.service_errors import RayAgentConnectTimeoutError
+from airflow_provider_rayagent.services.agent_service import AGENT
+from airflow_provider_rayagent.services.validation import JobId
+from airflow_provider_rayagent.transport.aio import AsyncAgent
+from tests.scripted import Job, ScriptedAgent
+
+if TYPE_CHECKING:
+    import pytest
+
+HANGS = "hangs.test"
+GET_JOB = AGENT.get_job(JobId("j1"))
+
+
+def test_it_holds_one_thread_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers, lookups, look_up = threading.Event(), [], socket.getaddrinfo
+
+    def hang(host: Any, *more: Any, **options: Any) -> Any:
+        if host == HANGS:
+            lookups.append(host)
+            answers.wait()
+        return look_up(host, *more, **options)
+
+    async def ask(host: str) -> Any:
+        async with AsyncAgent(read_config(host=host, extra={"connect_timeout": 0.3})) as agent:
+            polls = [asyncio.create_task(agent.send(GET_JOB, tries=1)) for _ in range(4)]
+            return await asyncio.gather(*polls, return_exceptions=True)
+
+    async def run() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        try:
+            assert {type(error) for error in await ask(f"http://{HANGS}")} == {RayAgentConnectTimeoutError}
+            assert lookups == [HANGS]
+            found = await ask(server.url.replace("127.0.0.1", "localhost"))
+            assert [job["status"] for job in found] == ["SUCCEEDED"] * 4
+        finally:
+            # Before the event loop ends, since it waits for its threads.
+            answers.set()
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    with ScriptedAgent(Job()) as server:
+        asyncio.run(run())

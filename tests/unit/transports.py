@@ -1,0 +1,169 @@
+"""The blocking and the asyncio transport behind one interface, for tests that apply to both."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing, closing
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_rayagent.connection.config import read_config
+from airflow_provider_rayagent.services.agent_service import AGENT
+from airflow_provider_rayagent.services.call import Call
+from airflow_provider_rayagent.services.service import OpenLiveLog
+from airflow_provider_rayagent.services.validation import JobId
+from airflow_provider_rayagent.tail.commands import TailSettings
+from airflow_provider_rayagent.tail.items import lines_in
+from airflow_provider_rayagent.transport import aio_logs, blocking_logs
+from airflow_provider_rayagent.transport.aio import AsyncAgent
+from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
+from airflow_provider_rayagent.transport.blocking import BlockingAgent
+from airflow_provider_rayagent.transport.blocking_driver import Follower
+from tests.unit.support import TOKEN
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.stream.events import Event
+    from airflow_provider_rayagent.tail.commands import StreamSource
+    from airflow_provider_rayagent.transport.following import Following
+    from tests.scripted import ScriptedAgent
+
+SOURCES: tuple[StreamSource, ...] = ("websocket", "http")
+WHOLE_LOG = Call("GET", "jobs/j1/logs/", "text")
+
+
+def live_log(source: StreamSource) -> OpenLiveLog:
+    """Return what opens a stream of the job ``j1``."""
+    return OpenLiveLog(source, AGENT.streams.open(JobId("j1"), source), AGENT.streams.decode_event)
+
+
+def config_of(server: ScriptedAgent | str, **extra: Any) -> AgentConfig:
+    """Return the configuration for an agent."""
+    return read_config(host=server if isinstance(server, str) else server.url, token=TOKEN, extra=extra)
+
+
+class Blocking:
+    """Uses :class:`BlockingAgent`."""
+
+    def send(self, config: AgentConfig, call: Call) -> Any:
+        """Return the value of a call that is sent once."""
+        with BlockingAgent(config) as agent:
+            return agent.send(call, tries=1)
+
+    def whole_log(self, config: AgentConfig) -> str:
+        """Return the whole log of the job ``j1``, requested once."""
+        with BlockingAgent(config) as agent:
+            log = blocking_logs.WholeLog.open(agent, WHOLE_LOG)
+            with closing(log):
+                return "".join(iter(log.read, None))
+
+    def held_log(self, config: AgentConfig) -> str:
+        """Return the whole log of the job ``j1``, as the hook's method does."""
+        with BlockingAgent(config) as agent:
+            return blocking_logs.read_whole_log(agent, JobId("j1"))
+
+    def open(self, config: AgentConfig, source: StreamSource) -> None:
+        """Open a stream of the job ``j1``, and close it."""
+        with BlockingAgent(config) as agent:
+            blocking_logs.open_stream(agent, live_log(source)).close()
+
+    def messages(
+        self, config: AgentConfig, source: StreamSource, until: Callable[[list[Event]], object]
+    ) -> list[Event]:
+        """Return the messages of a stream until there are enough.
+
+        :raises StreamEndedError: if it ends before.
+        """
+        with BlockingAgent(config) as agent, closing(blocking_logs.open_stream(agent, live_log(source))) as stream:
+            found: list[Event] = []
+            while not until(found):
+                found += stream.read(1.0)[0]
+            return found
+
+    def follow(self, config: AgentConfig, source: StreamSource, **settings: Any) -> tuple[list[str], Following]:
+        """Follow the job ``j1`` to its end. Return its lines and the reason of the end."""
+        lines: list[str] = []
+        with BlockingAgent(config) as agent:
+            follower = Follower(
+                agent, JobId("j1"), TailSettings(**{"sources": (source,), "poll_interval": 0.3, **settings})
+            )
+            for items in follower.items():
+                lines += lines_in(items)
+        return lines, follower
+
+
+class Asyncio:
+    """Uses :class:`AsyncAgent`."""
+
+    def send(self, config: AgentConfig, call: Call) -> Any:
+        async def work(agent: AsyncAgent) -> Any:
+            return await agent.send(call, tries=1)
+
+        return _run(config, work)
+
+    def whole_log(self, config: AgentConfig) -> str:
+        async def work(agent: AsyncAgent) -> str:
+            log = await aio_logs.AsyncWholeLog.open(agent, WHOLE_LOG)
+            pieces = []
+            try:
+                while (text := await log.read()) is not None:
+                    pieces.append(text)
+            finally:
+                await log.close()
+            return "".join(pieces)
+
+        text: str = _run(config, work)
+        return text
+
+    def held_log(self, config: AgentConfig) -> str:
+        text: str = _run(config, lambda agent: aio_logs.read_whole_log(agent, JobId("j1")))
+        return text
+
+    def open(self, config: AgentConfig, source: StreamSource) -> None:
+        async def work(agent: AsyncAgent) -> None:
+            stream = await aio_logs.open_stream(agent, live_log(source))
+            await stream.close()
+
+        _run(config, work)
+
+    def messages(
+        self, config: AgentConfig, source: StreamSource, until: Callable[[list[Event]], object]
+    ) -> list[Event]:
+        async def work(agent: AsyncAgent) -> list[Event]:
+            stream = await aio_logs.open_stream(agent, live_log(source))
+            found: list[Event] = []
+            try:
+                while not until(found):
+                    found += (await stream.read(1.0))[0]
+            finally:
+                await stream.close()
+            return found
+
+        messages: list[Event] = _run(config, work)
+        return messages
+
+    def follow(self, config: AgentConfig, source: StreamSource, **settings: Any) -> tuple[list[str], Following]:
+        lines: list[str] = []
+
+        async def work(agent: AsyncAgent) -> Following:
+            chosen = TailSettings(**{"sources": (source,), "poll_interval": 0.3, **settings})
+            follower = AsyncFollower(agent, JobId("j1"), chosen)
+            async with aclosing(follower.items()) as found:
+                async for items in found:
+                    lines.extend(lines_in(items))
+            return follower
+
+        return lines, _run(config, work)
+
+
+Transport = Blocking | Asyncio
+TRANSPORTS: dict[str, Transport] = {"blocking": Blocking(), "asyncio": Asyncio()}
+
+
+def _run(config: AgentConfig, work: Callable[[AsyncAgent], Awaitable[Any]]) -> Any:
+    async def run() -> Any:
+        async with AsyncAgent(config) as agent:
+            return await work(agent)
+
+    return asyncio.run(run())
