@@ -21,7 +21,7 @@ from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.machine import Tail
 from airflow_provider_rayagent.transport.blocking import BlockingAgent
 from airflow_provider_rayagent.transport.blocking_driver import Follower
-from airflow_provider_rayagent.transport.following import SLICE_SECONDS
+from airflow_provider_rayagent.transport.tail_driver import SLICE_SECONDS
 from benchmarks.measure import Line, Target
 from tests.scripted import Follow, Job, Play, Refuse, ScriptedAgent
 

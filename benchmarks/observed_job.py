@@ -18,7 +18,7 @@ import structlog
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 from airflow_provider_rayagent.tasks.job import TaskJob
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
-from airflow_provider_rayagent.transport.following import tail_settings
+from airflow_provider_rayagent.transport.tail_driver import tail_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook
 from airflow_provider_rayagent.tail.items import lines_in
-from airflow_provider_rayagent.transport.following import tail_settings
+from airflow_provider_rayagent.transport.tail_driver import tail_settings
 from benchmarks.feeder import WARM_UP, WARM_UP_LINES
 
 if TYPE_CHECKING:

@@ -51,7 +51,7 @@ something to correct; 2 invalid arguments or connection; 3 the job was STOPPED; 
 
 
 def _command(name: str, help_text: str, *args: Arg) -> ActionCommand:
-    function = lazy_load_command(f"airflow_provider_rayagent.cli.commands.{name}")
+    function = lazy_load_command(f"airflow_provider_rayagent.cli.subcommands.{name}")
     return ActionCommand(
         name=name, help=help_text, func=function, args=(*args, _CONN_ID, ARG_VERBOSE), epilog=_EXIT_CODES
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from airflow import __version__ as airflow_version
 
 from airflow_provider_rayagent import __version__
+from airflow_provider_rayagent.cli.log_checks import check_job_log, check_stream
 from airflow_provider_rayagent.cli.reach import (
     PROXY_VARIABLES,
     ObservingAgent,
@@ -17,7 +18,6 @@ from airflow_provider_rayagent.cli.reach import (
     check_proxy,
     check_tls,
 )
-from airflow_provider_rayagent.cli.streams import check_job_log, check_stream
 from airflow_provider_rayagent.connection.fields import field_name
 from airflow_provider_rayagent.errors.service_errors import (
     RayAgentConfigError,

@@ -20,7 +20,7 @@ from airflow_provider_rayagent.tail.items import Item, LogLines, Progress
 from airflow_provider_rayagent.tail.lines import RedrawingAssembler
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.redaction import Redactor
-from airflow_provider_rayagent.transport.following import tail_settings
+from airflow_provider_rayagent.transport.tail_driver import tail_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.connection.config import AgentConfig
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
     from airflow_provider_rayagent.render.record_builder import Record
-    from airflow_provider_rayagent.transport.following import Following
+    from airflow_provider_rayagent.transport.tail_driver import Following
 
 _OUTCOMES = {JobStatus.SUCCEEDED: ExitCode.SUCCESS, JobStatus.STOPPED: ExitCode.STOPPED}
 """Exit codes of a followed job; every other terminal status is a failure, as it is for a task."""

@@ -18,7 +18,7 @@ from airflow_provider_rayagent.connection.service_clock import seconds_of_date
 from airflow_provider_rayagent.hooks.connection_check import Finding, Result
 from airflow_provider_rayagent.text.sanitization import sanitize
 from airflow_provider_rayagent.transport.blocking import BlockingAgent
-from airflow_provider_rayagent.transport.connections import reader_of
+from airflow_provider_rayagent.transport.blocking_connections import reader_of
 from airflow_provider_rayagent.transport.environment import shown_proxy
 from airflow_provider_rayagent.transport.failures import LibraryErrors, as_agent_error
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from airflow_provider_rayagent.tail.commands import TailSettings
-    from airflow_provider_rayagent.transport.following import Following
+    from airflow_provider_rayagent.transport.tail_driver import Following
 
 DEFAULT_MAX_LINE_LENGTH = 8_000_000
 """Characters; the hooks' log methods yield longer lines in pieces."""
@@ -58,7 +58,7 @@ def hook_tail_settings(limits: StreamLimits, timeout: object, protocol: object) 
 
     :raises RayAgentInputError: for a bad timeout or protocol.
     """
-    from airflow_provider_rayagent.transport.following import tail_settings
+    from airflow_provider_rayagent.transport.tail_driver import tail_settings
 
     return tail_settings(
         protocol,

@@ -9,11 +9,11 @@ from airflow.sdk import BaseHook
 
 from airflow_provider_rayagent.connection.config import UNENCRYPTED
 from airflow_provider_rayagent.errors.service_errors import RayAgentConfigError
-from airflow_provider_rayagent.hooks.aio import RayAgentAsyncHook
+from airflow_provider_rayagent.hooks.async_hook import RayAgentAsyncHook
 from airflow_provider_rayagent.hooks.connection import config_from_connection, config_with_timeout
 from airflow_provider_rayagent.hooks.log_lines import LogLines, StreamLimits, hook_tail_settings
-from airflow_provider_rayagent.hooks.plugins import PluginMethods
-from airflow_provider_rayagent.hooks.submission import SubmissionMethods
+from airflow_provider_rayagent.hooks.plugin_methods import PluginMethods
+from airflow_provider_rayagent.hooks.submission_methods import SubmissionMethods
 from airflow_provider_rayagent.services.validation import validate_job_id
 from airflow_provider_rayagent.text.codes import Code, coded
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from airflow_provider_rayagent.connection.config import AgentConfig
-    from airflow_provider_rayagent.hooks.plugins import Timeout
+    from airflow_provider_rayagent.hooks.plugin_methods import Timeout
     from airflow_provider_rayagent.services.call import Operation
     from airflow_provider_rayagent.services.service import ResourceKind, Service
     from airflow_provider_rayagent.services.validation import Protocol

@@ -16,7 +16,7 @@ from airflow_provider_rayagent.local.errors import LocalAgentError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow_provider_rayagent.local.plugins import PluginFolder
+    from airflow_provider_rayagent.local.plugin_folder import PluginFolder
     from airflow_provider_rayagent.local.server import Options
 
 NO_RAY = "Ray is not installed: pip install 'airflow-provider-rayagent[local]'"
@@ -102,9 +102,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _options(parsed: argparse.Namespace) -> Options:
-    from airflow_provider_rayagent.local.access import check_token
     from airflow_provider_rayagent.local.ray_token import find_token
     from airflow_provider_rayagent.local.server import Options
+    from airflow_provider_rayagent.local.token_check import check_token
 
     if parsed.gcs_address and not parsed.address:
         raise LocalAgentError("--gcs-address requires --address.")
@@ -134,7 +134,7 @@ def _plugins(path: Path | None) -> PluginFolder | None:
     """Return the plugin folder after reading it, so that a bad path is reported early."""
     if path is None:
         return None
-    from airflow_provider_rayagent.local.plugins import PluginFolder
+    from airflow_provider_rayagent.local.plugin_folder import PluginFolder
 
     folder = PluginFolder(path)
     folder.read()

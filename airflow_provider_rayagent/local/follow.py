@@ -13,8 +13,8 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError
-from airflow_provider_rayagent.local.events import encode_event, log_events
 from airflow_provider_rayagent.local.spool import Spool
+from airflow_provider_rayagent.local.sse_encoding import encode_event, log_events
 from airflow_provider_rayagent.local.tail_text import TailText
 from airflow_provider_rayagent.services.jobs import has_ended
 

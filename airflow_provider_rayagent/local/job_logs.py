@@ -13,8 +13,8 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.local.errors import NO_LOG, RayAnswerError, TooManyError
-from airflow_provider_rayagent.local.events import COMPLETE, complete_events, merge_log_events
 from airflow_provider_rayagent.local.follow import QUIET_SECONDS, JobLog
+from airflow_provider_rayagent.local.sse_encoding import COMPLETE, complete_events, merge_log_events
 from airflow_provider_rayagent.services.jobs import has_ended
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from airflow_provider_rayagent.transport.answers import GPU_UNAVAILABLE
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.local.jobqueue import JobQueue
-    from airflow_provider_rayagent.local.plugins import Plugin, PluginFolder
+    from airflow_provider_rayagent.local.plugin_folder import Plugin, PluginFolder
     from airflow_provider_rayagent.local.ray_api import RayDashboard, Row
 
 PARAMS, ACTION, JOB_ID, LANGUAGE = "RAYAGENT_PARAMS", "RAYAGENT_ACTION", "RAYAGENT_JOB_ID", "RAYAGENT_LANGUAGE"

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.local.access import check_token
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayTokenError
+from airflow_provider_rayagent.local.token_check import check_token
 from airflow_provider_rayagent.services.agent_service import AUTHORIZATION_HEADER
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from airflow_provider_rayagent.services.capacity import replicas_that_fit
+from airflow_provider_rayagent.services.cluster_resources import replicas_that_fit
 from airflow_provider_rayagent.services.ray_service import RAY
 from airflow_provider_rayagent.services.service import ResourceKind  # noqa: TC001 - pydantic needs it at runtime
 

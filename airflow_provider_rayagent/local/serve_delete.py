@@ -23,7 +23,7 @@ from airflow_provider_rayagent.local.head import ON_LOOPBACK
 from airflow_provider_rayagent.local.keeper import VITAL_NAMES, die_with_parent
 from airflow_provider_rayagent.local.ray_api import MAX_WORDS
 from airflow_provider_rayagent.local.ray_token import AUTH_VARIABLES
-from airflow_provider_rayagent.services.applications import ServeStatus
+from airflow_provider_rayagent.services.application_wait import ServeStatus
 from airflow_provider_rayagent.services.ray_answers import plain_words
 
 if TYPE_CHECKING:

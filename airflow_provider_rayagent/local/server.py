@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.local.connections import (
+from airflow_provider_rayagent.local.connection_limits import (
     BACKLOG,
     Listener,
     Protocol,
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
 
-    from airflow_provider_rayagent.local.app import Agent
-    from airflow_provider_rayagent.local.plugins import PluginFolder
+    from airflow_provider_rayagent.local.asgi import Agent
+    from airflow_provider_rayagent.local.plugin_folder import PluginFolder
 
 SHUTDOWN_GRACE = 3
 """Seconds that open requests have to finish when the server stops."""
@@ -122,7 +122,7 @@ async def run(options: Options) -> int:
         stack.push_async_callback(deleter.close)
         queue = JobQueue(ray, options.max_running_jobs)
         stack.push_async_callback(queue.close)
-        from airflow_provider_rayagent.local.app import Agent
+        from airflow_provider_rayagent.local.asgi import Agent
 
         agent = Agent(ray, deleter, queue, asyncio.Event())
         stack.push_async_callback(agent.close)
@@ -137,7 +137,7 @@ def _dashboard(options: Options, head: RayHead | None) -> RayDashboard:
 
 
 async def _serve(options: Options, listener: Listener, agent: Agent, head: RayHead | None, stop: asyncio.Event) -> int:
-    from airflow_provider_rayagent.local.app import create_app
+    from airflow_provider_rayagent.local.asgi import create_app
 
     lines = await _describe_ray(agent.ray, head)
     listener.max_connections = raise_file_limit()

@@ -14,12 +14,12 @@ from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, push_job_l
 from airflow_provider_rayagent.operators.run_plugin import RayAgentRunPluginOperator
 from airflow_provider_rayagent.operators.submit_job import RayAgentSubmitJobOperator
 from airflow_provider_rayagent.services import jobs
-from airflow_provider_rayagent.services.applications import ApplicationOutcome
+from airflow_provider_rayagent.services.application_wait import ApplicationOutcome
 from airflow_provider_rayagent.services.validation import quote_application_name, validate_choice, validate_id
 from airflow_provider_rayagent.services.waiting import MIN_POLL_SECONDS, WaitResult
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.tasks.applications import find_application
-from airflow_provider_rayagent.tasks.waiting import RayAgentWaitingOperator
+from airflow_provider_rayagent.tasks.application_lookup import find_application
+from airflow_provider_rayagent.tasks.waiting_operator import RayAgentWaitingOperator
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.storable import storable
 from airflow_provider_rayagent.triggers.outcome import TIMEOUT_MARGIN, Outcome
@@ -193,7 +193,7 @@ class RayAgentStopJobOperator(_IdempotentOperator):
 
     def _send_stop(self, hook: RayAgentHook) -> dict[str, Any] | RayAgentHTTPError:
         """Send the stop request; return the agent's answer, or its error if there is nothing to stop."""
-        from airflow_provider_rayagent.metrics.job import count_stop
+        from airflow_provider_rayagent.metrics.job_metrics import count_stop
 
         count_stop(self.rayagent_conn_id, "stop_operator")
         try:

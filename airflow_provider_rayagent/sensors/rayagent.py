@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import PokeReturnValue
 
 from airflow_provider_rayagent.exceptions import RayAgentInputError, RayAgentJobTimeoutError
-from airflow_provider_rayagent.sensors.applications import RayAgentServeApplicationSensor
-from airflow_provider_rayagent.sensors.capacity import RayAgentCapacitySensor
+from airflow_provider_rayagent.sensors.application_sensor import RayAgentServeApplicationSensor
+from airflow_provider_rayagent.sensors.capacity_sensor import RayAgentCapacitySensor
 from airflow_provider_rayagent.sensors.rescheduling import ReschedulingSensor
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tasks.following import POLL_INTERVAL, RayAgentJobFollowingMixin

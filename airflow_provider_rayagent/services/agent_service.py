@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_rayagent.errors.service_errors import RayAgentNotFoundError, RayAgentUnsupportedError, preparation
 from airflow_provider_rayagent.services import plugins
 from airflow_provider_rayagent.services.call import Call
-from airflow_provider_rayagent.services.capacity import feasibility_body
+from airflow_provider_rayagent.services.cluster_resources import feasibility_body
 from airflow_provider_rayagent.services.service import Credential, ErrorAnswer
 from airflow_provider_rayagent.services.submission import submission_steps, upload_steps
 from airflow_provider_rayagent.services.validation import quote_application_name, validate_id

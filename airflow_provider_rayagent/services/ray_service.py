@@ -22,9 +22,9 @@ from airflow_provider_rayagent.errors.service_errors import (
     preparation,
 )
 from airflow_provider_rayagent.services import ray_answers
-from airflow_provider_rayagent.services.applications import ServeStatus
+from airflow_provider_rayagent.services.application_wait import ServeStatus
 from airflow_provider_rayagent.services.call import Call, Pause
-from airflow_provider_rayagent.services.capacity import cluster_resources, workload
+from airflow_provider_rayagent.services.cluster_resources import cluster_resources, workload
 from airflow_provider_rayagent.services.gpus import gpu_status
 from airflow_provider_rayagent.services.jobs import has_ended
 from airflow_provider_rayagent.services.service import REJECTED, Credential, ErrorAnswer

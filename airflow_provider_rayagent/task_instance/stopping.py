@@ -67,7 +67,7 @@ def stop_job(
     :param check: called with the job's details before; raises :class:`RayAgentError` if the job must not be stopped.
     """
     from airflow_provider_rayagent.transport.blocking import BlockingAgent
-    from airflow_provider_rayagent.transport.retry import MAX_TRIES
+    from airflow_provider_rayagent.transport.request_retry import MAX_TRIES
 
     log.info("%s; stopping job %s.", why, job_id)
     if hurry:

@@ -205,7 +205,7 @@ class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
     def _ensure_task_job(self, context: Context) -> TaskJob:
         from airflow_provider_rayagent.render.record_builder import PresentSettings
         from airflow_provider_rayagent.tasks.job import TaskJob
-        from airflow_provider_rayagent.transport.following import tail_settings
+        from airflow_provider_rayagent.transport.tail_driver import tail_settings
 
         validate_id(self.job_id, "job")
         if self._task_job is None:

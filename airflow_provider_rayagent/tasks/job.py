@@ -11,15 +11,15 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentJobMissingError,
     RayAgentJobStoppedError,
 )
-from airflow_provider_rayagent.metrics.job import JobMetrics
+from airflow_provider_rayagent.metrics.job_metrics import JobMetrics
 from airflow_provider_rayagent.render.failure_kinds import kind_of_job
 from airflow_provider_rayagent.render.reasons import code_of_job, explain
 from airflow_provider_rayagent.services import jobs
 from airflow_provider_rayagent.services.job_secrets import secrets_of
 from airflow_provider_rayagent.services.jobs import JobStatus
 from airflow_provider_rayagent.tail.end import End
+from airflow_provider_rayagent.tasks.job_result import PrintedResult
 from airflow_provider_rayagent.tasks.observer import JobObserver
-from airflow_provider_rayagent.tasks.result import PrintedResult
 from airflow_provider_rayagent.tasks.stopper import JobStopper
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.storable import storable

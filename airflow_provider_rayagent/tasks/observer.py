@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
-    from airflow_provider_rayagent.metrics.job import JobMetrics
+    from airflow_provider_rayagent.metrics.job_metrics import JobMetrics
     from airflow_provider_rayagent.render.record_builder import Record
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.items import Item
-    from airflow_provider_rayagent.tasks.result import PrintedResult
+    from airflow_provider_rayagent.tasks.job_result import PrintedResult
     from airflow_provider_rayagent.tasks.stopper import JobStopper
     from airflow_provider_rayagent.transport.blocking_driver import Follower
     from airflow_provider_rayagent.triggers.gaps import Gap

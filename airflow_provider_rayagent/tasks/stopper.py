@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.metrics.job import count_stop
+from airflow_provider_rayagent.metrics.job_metrics import count_stop
 from airflow_provider_rayagent.task_instance.stopping import state_if_ended, stop_job
 
 if TYPE_CHECKING:

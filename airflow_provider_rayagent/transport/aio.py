@@ -18,7 +18,7 @@ from airflow_provider_rayagent.connection.credentials import READ_SECONDS
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.services.call import Call
 from airflow_provider_rayagent.services.service import REJECTED
-from airflow_provider_rayagent.transport import answers, limits, retry
+from airflow_provider_rayagent.transport import answers, limits, request_retry
 from airflow_provider_rayagent.transport.aio_network import make_transport, send
 from airflow_provider_rayagent.transport.environment import Environment, read_environment
 from airflow_provider_rayagent.transport.failures import LibraryErrors, as_agent_error
@@ -98,10 +98,10 @@ class AsyncAgent:
                 )
             return self._clients
 
-    async def send(self, operation: Operation, *, tries: int = retry.MAX_TRIES) -> Any:
+    async def send(self, operation: Operation, *, tries: int = request_retry.MAX_TRIES) -> Any:
         """Return the result of an operation; that of a single call is the value of its response.
 
-        :param tries: maximum number of attempts for each call, if :func:`retry.may_retry` permits them.
+        :param tries: maximum number of attempts for each call, if :func:`.request_retry.may_retry` permits them.
         :raises RayAgentError: for every failure.
         """
         if isinstance(operation, Call):
@@ -119,9 +119,11 @@ class AsyncAgent:
 
         return await self.repeated(call, send_once, tries=tries)
 
-    async def repeated(self, call: Call, send: Callable[[], Awaitable[Any]], *, tries: int = retry.MAX_TRIES) -> Any:
+    async def repeated(
+        self, call: Call, send: Callable[[], Awaitable[Any]], *, tries: int = request_retry.MAX_TRIES
+    ) -> Any:
         """Return the result of ``send``, which sends ``call``; retry it if permitted."""
-        return await tenacity.AsyncRetrying(sleep=self._sleep, **retry.policy(call, tries))(send)
+        return await tenacity.AsyncRetrying(sleep=self._sleep, **request_retry.policy(call, tries))(send)
 
     async def _send_once(self, call: Call, attempt: int) -> Any:
         async with self.opened(call) as response:

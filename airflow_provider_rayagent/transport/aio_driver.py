@@ -13,9 +13,9 @@ from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail import commands as do
 from airflow_provider_rayagent.transport.aio_items import Items, TaskItems
 from airflow_provider_rayagent.transport.aio_logs import AsyncLogStream, AsyncWholeLog, open_stream
-from airflow_provider_rayagent.transport.following import Following, OpenLog, Step
 from airflow_provider_rayagent.transport.log_answers import StreamEndedError
 from airflow_provider_rayagent.transport.steps import run_steps_async
+from airflow_provider_rayagent.transport.tail_driver import Following, OpenLog, Step
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable

@@ -15,8 +15,8 @@ from urllib3.exceptions import HTTPError, LocationParseError, ReadTimeoutError
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.services.call import Call
 from airflow_provider_rayagent.services.service import REJECTED
-from airflow_provider_rayagent.transport import answers, limits, retry
-from airflow_provider_rayagent.transport.connections import Adapter, Session, reader_of
+from airflow_provider_rayagent.transport import answers, limits, request_retry
+from airflow_provider_rayagent.transport.blocking_connections import Adapter, Session, reader_of
 from airflow_provider_rayagent.transport.environment import Environment, read_environment
 from airflow_provider_rayagent.transport.failures import LibraryErrors, as_agent_error
 from airflow_provider_rayagent.transport.log_answers import READ_BYTES
@@ -80,10 +80,10 @@ class BlockingAgent:
     def _environment(self) -> Environment:
         return read_environment(self.config)
 
-    def send(self, operation: Operation, *, tries: int = retry.MAX_TRIES) -> Any:
+    def send(self, operation: Operation, *, tries: int = request_retry.MAX_TRIES) -> Any:
         """Return the result of an operation; that of a single call is the value of its response.
 
-        :param tries: maximum number of attempts for each call, if :func:`retry.may_retry` permits them.
+        :param tries: maximum number of attempts for each call, if :func:`.request_retry.may_retry` permits them.
         :raises RayAgentError: for every failure.
         """
         if isinstance(operation, Call):
@@ -97,9 +97,9 @@ class BlockingAgent:
         attempts = iter(range(1, tries + 1))
         return self.repeated(call, lambda: self._send_once(call, next(attempts)), tries=tries)
 
-    def repeated(self, call: Call, send: Callable[[], Answer], *, tries: int = retry.MAX_TRIES) -> Answer:
+    def repeated(self, call: Call, send: Callable[[], Answer], *, tries: int = request_retry.MAX_TRIES) -> Answer:
         """Return the result of ``send``, which sends ``call``; retry it if permitted."""
-        return tenacity.Retrying(sleep=self._sleep, **retry.policy(call, tries))(send)
+        return tenacity.Retrying(sleep=self._sleep, **request_retry.policy(call, tries))(send)
 
     def _send_once(self, call: Call, attempt: int) -> Any:
         with self.opened(call, read_timeout=call.read_timeout) as response:

@@ -14,7 +14,7 @@ from airflow_provider_rayagent.stream.frames import CLOSE, NORMAL_CLOSURE, PING,
 from airflow_provider_rayagent.stream.sse import SseDecoder
 from airflow_provider_rayagent.transport import limits
 from airflow_provider_rayagent.transport.blocking import BROKEN, read_body
-from airflow_provider_rayagent.transport.connections import has_pending, reader_of, upgraded
+from airflow_provider_rayagent.transport.blocking_connections import has_pending, reader_of, upgraded
 from airflow_provider_rayagent.transport.log_answers import (
     CLOSE_SECONDS,
     PING_SECONDS,

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentNotFoundError
-from airflow_provider_rayagent.services.applications import (
+from airflow_provider_rayagent.services.application_wait import (
     ApplicationOutcome,
     ApplicationWait,
     Target,
     find_by_name,
 )
-from airflow_provider_rayagent.triggers.waiting import WaitTrigger
+from airflow_provider_rayagent.triggers.waiting_trigger import WaitTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_rayagent.hooks.aio import RayAgentAsyncHook
+    from airflow_provider_rayagent.hooks.async_hook import RayAgentAsyncHook
 
 __all__ = ["RayAgentServeApplicationTrigger"]
 

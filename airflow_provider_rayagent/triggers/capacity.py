@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.services.capacity_wait import CapacityOutcome, CapacityWait, Requirement
-from airflow_provider_rayagent.triggers.waiting import WaitTrigger
+from airflow_provider_rayagent.triggers.waiting_trigger import WaitTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_rayagent.hooks.aio import RayAgentAsyncHook
+    from airflow_provider_rayagent.hooks.async_hook import RayAgentAsyncHook
 
 __all__ = ["RayAgentCapacityTrigger"]
 

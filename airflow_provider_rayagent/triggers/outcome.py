@@ -19,7 +19,7 @@ from airflow_provider_rayagent.text.storable import storable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from airflow_provider_rayagent.transport.following import Following
+    from airflow_provider_rayagent.transport.tail_driver import Following
 
 TIMEOUT_MARGIN = 60.0
 """Seconds after a trigger's deadline at which Airflow ends the deferral, in case no triggerer is running."""

@@ -12,7 +12,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook
-from airflow_provider_rayagent.metrics.job import JobMetrics, count_stop, followed_jobs
+from airflow_provider_rayagent.metrics.job_metrics import JobMetrics, count_stop, followed_jobs
 from airflow_provider_rayagent.render.record_builder import PresentSettings
 from airflow_provider_rayagent.render.records import JobRecords, as_position
 from airflow_provider_rayagent.services import jobs
@@ -24,7 +24,7 @@ from airflow_provider_rayagent.task_instance.stopping import STOP_FAILED, state_
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
-from airflow_provider_rayagent.transport.following import tail_settings
+from airflow_provider_rayagent.transport.tail_driver import tail_settings
 from airflow_provider_rayagent.triggers.gaps import MISSING_LINES, lines_shown
 from airflow_provider_rayagent.triggers.outcome import TIMEOUT_MARGIN, Outcome
 from airflow_provider_rayagent.triggers.position import PositionStore

@@ -13,13 +13,13 @@ from airflow_provider_rayagent.errors.service_errors import (
     RayAgentTimeoutError,
 )
 from airflow_provider_rayagent.hooks.connection_check import describe_refusal
-from airflow_provider_rayagent.services import applications
+from airflow_provider_rayagent.services import application_wait
 from airflow_provider_rayagent.services.jobs import newest_first
-from airflow_provider_rayagent.ui.connections import PageHook
 from airflow_provider_rayagent.ui.followers import Followers, find_followers
-from airflow_provider_rayagent.ui.jobs import sanitized
+from airflow_provider_rayagent.ui.job_rows import sanitized
 from airflow_provider_rayagent.ui.page_thread import page_thread, rest
 from airflow_provider_rayagent.ui.shared import SharedResults
+from airflow_provider_rayagent.ui.user_connections import PageHook
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,4 +136,4 @@ def _texts(value: Any, redact: Redactor) -> Any:
 
 
 def _summaries(found: list[dict[str, Any]], redact: Redactor) -> list[Any]:
-    return [sanitized(applications.summarize(each, redact)) for each in found]
+    return [sanitized(application_wait.summarize(each, redact)) for each in found]

@@ -15,13 +15,13 @@ from airflow_provider_rayagent.services.jobs import JobStatus
 from airflow_provider_rayagent.services.validation import validate_job_id
 from airflow_provider_rayagent.ui import clusters
 from airflow_provider_rayagent.ui.access import READ_CONNECTION, SIGNED_IN, readable_dags, recorded
-from airflow_provider_rayagent.ui.connections import PageHook, readable_connections
-from airflow_provider_rayagent.ui.following import FollowedLog
-from airflow_provider_rayagent.ui.jobs import MAX_LIMIT, STATUSES, details_of, page_of
+from airflow_provider_rayagent.ui.job_rows import MAX_LIMIT, STATUSES, details_of, page_of
 from airflow_provider_rayagent.ui.page_thread import page_thread
+from airflow_provider_rayagent.ui.pending_work import waiting_tasks
+from airflow_provider_rayagent.ui.shared_logs import FollowedLog
 from airflow_provider_rayagent.ui.streams import LogResponse, events, slots, text_of
 from airflow_provider_rayagent.ui.task_links import add_task_links
-from airflow_provider_rayagent.ui.waiting import waiting_tasks
+from airflow_provider_rayagent.ui.user_connections import PageHook, readable_connections
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

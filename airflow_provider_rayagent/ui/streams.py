@@ -17,7 +17,7 @@ from fastapi.responses import StreamingResponse
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.render.record_builder import PresentSettings
-from airflow_provider_rayagent.ui.following import (
+from airflow_provider_rayagent.ui.shared_logs import (
     Batch,
     FollowedLog,
     FollowedLogs,
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.render.record_builder import Record
     from airflow_provider_rayagent.services.validation import JobId
-    from airflow_provider_rayagent.ui.connections import PageHook
     from airflow_provider_rayagent.ui.plugin import Receive, Scope, Send
+    from airflow_provider_rayagent.ui.user_connections import PageHook
 
 MAX_STREAMS = 100
 MAX_STREAMS_PER_USER = 10

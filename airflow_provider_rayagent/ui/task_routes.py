@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 
 from airflow_provider_rayagent.ui import clusters
 from airflow_provider_rayagent.ui.access import READ_TASK_LOGS, may_use
-from airflow_provider_rayagent.ui.jobs import details_of
+from airflow_provider_rayagent.ui.job_rows import details_of
 from airflow_provider_rayagent.ui.page_thread import page_thread
 from airflow_provider_rayagent.ui.routes import LastEvent, log_events, log_file
 from airflow_provider_rayagent.ui.streams import LogResponse

@@ -7,7 +7,7 @@ import re
 from airflow_provider_rayagent import exceptions
 from airflow_provider_rayagent.errors import transience
 from airflow_provider_rayagent.errors.service_errors import RayAgentError, RayAgentHTTPError, for_status
-from airflow_provider_rayagent.transport.retry import FIRST_PAUSE, MAX_RETRY_AFTER, MAX_TRIES
+from airflow_provider_rayagent.transport.request_retry import FIRST_PAUSE, MAX_RETRY_AFTER, MAX_TRIES
 from tests.docs.conftest import PAGES
 
 TEXT = (PAGES / "retries-and-errors.md").read_text(encoding="utf-8")

@@ -13,9 +13,9 @@ from starlette.routing import Match
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentUnsupportedError
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook
-from airflow_provider_rayagent.local.app import Agent, answer_unsupported, create_app
+from airflow_provider_rayagent.local.asgi import Agent, answer_unsupported, create_app
 from airflow_provider_rayagent.local.jobqueue import JobQueue
-from airflow_provider_rayagent.local.plugins import PluginFolder
+from airflow_provider_rayagent.local.plugin_folder import PluginFolder
 from airflow_provider_rayagent.local.ray_api import RayDashboard
 from airflow_provider_rayagent.local.ray_token import RayCredentials
 from airflow_provider_rayagent.local.serve_delete import ServeDeleter

@@ -128,7 +128,7 @@ def test_missing_ray_is_reported_with_install_command(
 
 def test_modules_import_neither_airflow_nor_ray() -> None:
     code = (
-        "import sys; import airflow_provider_rayagent.local.app, airflow_provider_rayagent.local.server;"
+        "import sys; import airflow_provider_rayagent.local.asgi, airflow_provider_rayagent.local.server;"
         "print([name for name in ('airflow', 'ray') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

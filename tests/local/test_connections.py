@@ -16,7 +16,7 @@ import pytest
 import requests
 import websocket
 
-from airflow_provider_rayagent.local import connections
+from airflow_provider_rayagent.local import connection_limits
 from airflow_provider_rayagent.local.server import listen, make_server, url_of
 from tests.local.stub_ray import stub_ray
 from tests.stack.agent import LocalAgent, stop_agent, wait_for_file
@@ -51,7 +51,7 @@ async def slow_app(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest.fixture
 def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setattr(connections, "HEADERS_TIMEOUT", TIMEOUT)
+    monkeypatch.setattr(connection_limits, "HEADERS_TIMEOUT", TIMEOUT)
     listener = listen("127.0.0.1", 0)
     address = url_of(listener)
     server = make_server(slow_app)  # type: ignore[arg-type]
@@ -144,9 +144,9 @@ def test_header_timeout_does_not_apply_to_responses_and_websockets(url: str) -> 
 # However long the test takes, the connections stay open, and there is one warning.
 LIMITED = f"""
 import resource, sys
-from airflow_provider_rayagent.local import connections
+from airflow_provider_rayagent.local import connection_limits
 resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
-connections.HEADERS_TIMEOUT = connections.WARNING_INTERVAL = {PATIENCE}
+connection_limits.HEADERS_TIMEOUT = connection_limits.WARNING_INTERVAL = {PATIENCE}
 """
 
 
@@ -199,12 +199,12 @@ def test_connections_beyond_limit_return_503_with_one_warning_until_others_close
 
 OUT_OF_FILES = """
 import asyncio, logging, resource, sys
-from airflow_provider_rayagent.local import connections
-from airflow_provider_rayagent.local.connections import ignore_out_of_files
+from airflow_provider_rayagent.local import connection_limits
+from airflow_provider_rayagent.local.connection_limits import ignore_out_of_files
 from airflow_provider_rayagent.local.server import listen, url_of
 
 async def main():
-    connections.WARNING_INTERVAL = 3600
+    connection_limits.WARNING_INTERVAL = 3600
     errors = []
     def handle(loop, context):
         errors.append(context)

@@ -12,10 +12,10 @@ from websockets.exceptions import ConnectionClosedOK
 
 from airflow_provider_rayagent.local import job_logs, tail_text
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError, TooManyError
-from airflow_provider_rayagent.local.events import messages
 from airflow_provider_rayagent.local.job_logs import JobLogs
+from airflow_provider_rayagent.local.log_responses import relay
 from airflow_provider_rayagent.local.spool import MAX_ACTIVE_READERS
-from airflow_provider_rayagent.local.streams import relay
+from airflow_provider_rayagent.local.sse_encoding import messages
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence

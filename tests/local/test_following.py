@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_rayagent.tail.items import Item
-    from airflow_provider_rayagent.transport.following import Following
+    from airflow_provider_rayagent.transport.tail_driver import Following
     from tests.stack.agent import LocalAgent
 
 pytestmark = pytest.mark.ray

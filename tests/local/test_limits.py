@@ -14,10 +14,10 @@ import pytest
 import requests
 import websocket
 
-from airflow_provider_rayagent.local import limits
-from airflow_provider_rayagent.local.connections import raise_file_limit
+from airflow_provider_rayagent.local import request_limits
+from airflow_provider_rayagent.local.connection_limits import raise_file_limit
 from airflow_provider_rayagent.local.job_logs import MAX_FOLLOWERS, MAX_TAILS
-from airflow_provider_rayagent.local.limits import MAX_UPLOADS, BodyLimits
+from airflow_provider_rayagent.local.request_limits import MAX_UPLOADS, BodyLimits
 from airflow_provider_rayagent.services.submission import MAX_BODY_BYTES
 from tests.local.stub_ray import stub_ray
 from tests.stack.agent import local_agent
@@ -94,7 +94,7 @@ def test_invalid_json_values_return_400(agent: LocalAgent, path: str, value: byt
 def test_slow_body_returns_408_and_disconnect_is_ignored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(limits, "BODY_TIMEOUT", 0.05)
+    monkeypatch.setattr(request_limits, "BODY_TIMEOUT", 0.05)
     passed: list[Message] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentInputError
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError
+from airflow_provider_rayagent.local.plugin_folder import PluginError, PluginFolder, read_plugin
 from airflow_provider_rayagent.local.plugin_runs import MAX_PARAMS, RunRequest, build_submission
-from airflow_provider_rayagent.local.plugins import PluginError, PluginFolder, read_plugin
 from tests.stack.agent import EXAMPLE_PLUGINS
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def test_unchanged_manifest_is_not_read_again(tmp_path: Path, monkeypatch: pytes
     path = write(tmp_path / "train") / "plugin.yaml"
     folder = PluginFolder(tmp_path)
     folder.read()
-    monkeypatch.setattr("airflow_provider_rayagent.local.plugins.read_plugin", None)
+    monkeypatch.setattr("airflow_provider_rayagent.local.plugin_folder.read_plugin", None)
     assert folder.find("train").lookup == "train@1"
     monkeypatch.undo()
     path.write_text(GOOD.replace("'1'", "'1.1'"))

@@ -11,17 +11,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_rayagent.local import ports
-from airflow_provider_rayagent.local.access import check_token
 from airflow_provider_rayagent.local.errors import LocalAgentError
-from airflow_provider_rayagent.local.events import (
-    COMPLETE,
-    MAX_EVENT_CHARS,
-    complete_events,
-    encode_event,
-    log_events,
-    merge_log_events,
-    messages,
-)
 from airflow_provider_rayagent.local.files import write_private
 from airflow_provider_rayagent.local.follow import LogRewrittenError, Remainder, SentPrefix
 from airflow_provider_rayagent.local.head import (
@@ -34,6 +24,16 @@ from airflow_provider_rayagent.local.head import (
 from airflow_provider_rayagent.local.ports import free_ports
 from airflow_provider_rayagent.local.ray_api import check_dashboard_url
 from airflow_provider_rayagent.local.server import listen, url_of
+from airflow_provider_rayagent.local.sse_encoding import (
+    COMPLETE,
+    MAX_EVENT_CHARS,
+    complete_events,
+    encode_event,
+    log_events,
+    merge_log_events,
+    messages,
+)
+from airflow_provider_rayagent.local.token_check import check_token
 from airflow_provider_rayagent.services.gpus import gpu_status
 from airflow_provider_rayagent.services.jobs import has_ended
 from airflow_provider_rayagent.services.ray_answers import plain_words

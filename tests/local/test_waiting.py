@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.ui.waiting import waiting_tasks
+from airflow_provider_rayagent.ui.pending_work import waiting_tasks
 from tests.local.test_following import config_of_agent, config_of_ray
 from tests.local.test_plain_ray import send
 from tests.stack.watch import wait_until

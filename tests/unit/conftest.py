@@ -69,10 +69,10 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten pauses that no test is about."""
     from airflow_provider_rayagent.tail import draining, live_stream, status
     from airflow_provider_rayagent.task_instance import resuming
-    from airflow_provider_rayagent.transport import retry
+    from airflow_provider_rayagent.transport import request_retry
     from airflow_provider_rayagent.triggers import position, tasklog
 
-    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(request_retry, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(draining, "SETTLE_SECONDS", 0.05)
     monkeypatch.setattr(draining, "FAILING_SECONDS", 2.0)
     monkeypatch.setattr(live_stream, "REOPEN_SECONDS", 0.1)

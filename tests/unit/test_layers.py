@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,12 @@ def layers_imported_by(path: Path) -> set[str]:
 
 def test_every_package_has_its_layer() -> None:
     assert {layer_of(path) for path in MODULES} == {*LAYERS, "local", "get_provider_info", "__init__"}
+
+
+def test_no_two_modules_have_the_same_name() -> None:
+    """Except those that DAG files import from: ``rayagent``."""
+    names = Counter(path.stem for path in MODULES if path.stem not in {"__init__", "rayagent"})
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 @pytest.mark.parametrize("layer", LAYERS)

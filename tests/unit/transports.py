@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.connection.config import AgentConfig
     from airflow_provider_rayagent.stream.events import Event
     from airflow_provider_rayagent.tail.commands import StreamSource
-    from airflow_provider_rayagent.transport.following import Following
+    from airflow_provider_rayagent.transport.tail_driver import Following
     from tests.scripted import ScriptedAgent
 
 SOURCES: tuple[StreamSource, ...] = ("websocket", "http")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_rayagent.cli import commands
+from airflow_provider_rayagent.cli import subcommands
 from airflow_provider_rayagent.cli.definition import DEFAULT_CONN_ID, STATUSES, get_commands
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 from airflow_provider_rayagent.services.jobs import JobStatus
@@ -22,7 +22,7 @@ def test_the_group_has_a_function_for_each_command() -> None:
     [group] = get_commands()
     assert group.name == "rayagent"
     assert tuple(each.name for each in group.subcommands) == NAMES
-    assert all(callable(getattr(commands, name)) for name in NAMES)
+    assert all(callable(getattr(subcommands, name)) for name in NAMES)
 
 
 def test_defaults_and_choices_are_those_of_the_code() -> None:

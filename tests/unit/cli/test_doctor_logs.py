@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_rayagent.cli import streams
+from airflow_provider_rayagent.cli import log_checks
 from airflow_provider_rayagent.transport.blocking_logs import open_stream
 from tests.scripted import Complete, Hold, Html, Job, Log, Open, Play, Refuse, Silence
 from tests.unit.cli.findings import TEXT, agent_with, examine, wrong
@@ -66,10 +66,10 @@ def test_server_sent_events_that_are_buffered_or_refused(
         if opening.source == "http" and exceeded == "connect_timeout":
             monkeypatch.setattr(client, "config", replace(client.config, connect_timeout=0.3))
         elif opening.source == "http" and exceeded == "STREAM_SECONDS":
-            monkeypatch.setattr(streams, "STREAM_SECONDS", 0.3)
+            monkeypatch.setattr(log_checks, "STREAM_SECONDS", 0.3)
         return open_stream(client, opening)
 
-    monkeypatch.setattr(streams, "open_stream", open_impatiently)
+    monkeypatch.setattr(log_checks, "open_stream", open_impatiently)
     with agent_with(Job(TEXT, status="RUNNING", sse=[step])) as agent:
         connect(agent)
         found = examine(airflow)

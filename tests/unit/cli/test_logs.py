@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.cli import logs
-from airflow_provider_rayagent.transport.following import tail_settings
+from airflow_provider_rayagent.transport.tail_driver import tail_settings
 from tests.scripted import (
     DEFAULT,
     Answer,

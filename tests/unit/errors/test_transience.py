@@ -12,14 +12,14 @@ from airflow_provider_rayagent.errors import transience
 from airflow_provider_rayagent.errors.service_errors import RayAgentError, RayAgentHTTPError, for_status
 from airflow_provider_rayagent.errors.transience import Delivery, Permanence, Row
 from airflow_provider_rayagent.services.agent_service import AGENT
-from airflow_provider_rayagent.services.applications import ApplicationWait
+from airflow_provider_rayagent.services.application_wait import ApplicationWait
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.services.waiting import WaitResult
 from airflow_provider_rayagent.tail import commands as do
 from airflow_provider_rayagent.tail import draining
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.transport import answers
-from airflow_provider_rayagent.transport.following import Following
+from airflow_provider_rayagent.transport.tail_driver import Following
 from tests.scripted import DEFAULT, Job, Refuse, ScriptedAgent
 from tests.unit.operators.test_stop_job import make_operator
 from tests.unit.support import make_agent, make_context

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.exceptions import RayAgentHTTPError, RayAgentInputError
-from airflow_provider_rayagent.hooks import submission
+from airflow_provider_rayagent.hooks import submission_methods
 from airflow_provider_rayagent.working_dir.packing import pack
 from tests.scripted import DEFAULT, Answer, Play, Reset, ScriptedAgent
 from tests.unit.support import task_log
@@ -83,7 +83,7 @@ def test_a_package_that_a_proxy_refuses_is_named(ask: Callable[..., Any], ray: S
 def test_a_long_upload_tells_its_progress(
     ask: Callable[..., Any], ray: ScriptedAgent, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submission, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(submission_methods, "PROGRESS_SECONDS", 0.0)
     _, body = put(folder)
     with task_log() as log:
         uri = ask("upload_working_dir", folder)

@@ -11,8 +11,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowException
 
 from airflow_provider_rayagent.exceptions import RayAgentError
-from airflow_provider_rayagent.metrics import job as job_metrics
-from airflow_provider_rayagent.metrics import names
+from airflow_provider_rayagent.metrics import job_metrics, names
 from airflow_provider_rayagent.operators.rayagent import RayAgentStopJobOperator
 from tests.scripted import (
     Close,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import pytest
 
 from airflow_provider_rayagent.metrics import names, stats
-from airflow_provider_rayagent.metrics.job import JobMetrics, count_stop, seconds_since_end, status_of
+from airflow_provider_rayagent.metrics.job_metrics import JobMetrics, count_stop, seconds_since_end, status_of
 from airflow_provider_rayagent.services.jobs import JobStatus
 from airflow_provider_rayagent.stream.events import COMPLETE, Event
 from airflow_provider_rayagent.tail import commands as do

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk.execution_time import comms
 
-from airflow_provider_rayagent.tasks.result import PrintedResult
+from airflow_provider_rayagent.tasks.job_result import PrintedResult
 from airflow_provider_rayagent.text.storable import MAX_DEPTH
 from tests.scripted import Grow, Job, ScriptedAgent, SetStatus, Sleep, WaitFor
 from tests.unit.foreign import END, START, through_airflow

@@ -10,7 +10,7 @@ from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.services.job_secrets import masked_names
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
-from airflow_provider_rayagent.transport.following import Following
+from airflow_provider_rayagent.transport.tail_driver import Following
 from tests.scripted import DEFAULT, Job, Refuse, Reset, ScriptedAgent
 from tests.unit.sensors.deferral import WAYS
 from tests.unit.support import TaskInstance, named, task_log

@@ -18,7 +18,7 @@ from airflow_provider_rayagent.errors.service_errors import (
     RayAgentResponseError,
     RayAgentServerError,
 )
-from airflow_provider_rayagent.services.applications import (
+from airflow_provider_rayagent.services.application_wait import (
     FAILING,
     MAX_DEPLOYMENTS,
     MAX_NAME,

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentResourcesError, RayAgentServerError
-from airflow_provider_rayagent.services.capacity import cluster_resources, replicas_that_fit
 from airflow_provider_rayagent.services.capacity_wait import CapacityOutcome, CapacityWait, Requirement
+from airflow_provider_rayagent.services.cluster_resources import cluster_resources, replicas_that_fit
 from airflow_provider_rayagent.services.waiting import WaitResult
 
 AWAY = RayAgentServerError("maintenance", 503)

@@ -12,7 +12,7 @@ from airflow_provider_rayagent.errors.service_errors import RayAgentGPUUnavailab
 from airflow_provider_rayagent.services import plugins
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.plugins import job_id_in
-from airflow_provider_rayagent.transport.retry import may_retry
+from airflow_provider_rayagent.transport.request_retry import may_retry
 from tests.unit.support import HOSTILE_IDS
 
 CYCLE: dict[str, Any] = {}

@@ -26,8 +26,8 @@ from airflow_provider_rayagent.services.service import ErrorAnswer
 from airflow_provider_rayagent.services.submission import SUBMIT_SECONDS
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
-from airflow_provider_rayagent.transport.following import settings_for
 from airflow_provider_rayagent.transport.steps import run_steps
+from airflow_provider_rayagent.transport.tail_driver import settings_for
 from tests.scripted import ray_dialect
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.transport import aio_network
 from airflow_provider_rayagent.transport.aio import AsyncAgent
-from airflow_provider_rayagent.transport.retry import MAX_TRIES
+from airflow_provider_rayagent.transport.request_retry import MAX_TRIES
 from tests.scripted import (
     DEFAULT,
     Action,

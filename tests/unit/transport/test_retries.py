@@ -19,7 +19,7 @@ from airflow_provider_rayagent.errors.service_errors import (
 )
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.validation import JobId
-from airflow_provider_rayagent.transport.retry import MAX_PAUSE, MAX_RETRY_AFTER, MAX_TRIES, may_retry, pause
+from airflow_provider_rayagent.transport.request_retry import MAX_PAUSE, MAX_RETRY_AFTER, MAX_TRIES, may_retry, pause
 from tests.scripted import (
     DEFAULT,
     Answer,

@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.validation import JobId
-from airflow_provider_rayagent.transport import connections
+from airflow_provider_rayagent.transport import blocking_connections
 from airflow_provider_rayagent.transport.blocking_logs import open_stream
 from tests.scripted import Answer, Hold, Html, Job, Play, ScriptedAgent
 from tests.unit.support import TOKEN, make_agent
@@ -34,7 +34,7 @@ def test_many_calls_use_one_connection() -> None:
 
 
 def test_an_idle_connection_is_not_reused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "MAX_IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(blocking_connections, "MAX_IDLE_SECONDS", 0.0)
     with ScriptedAgent() as server, make_agent(server) as agent:
         for _ in range(3):
             agent.send(AGENT.list_jobs())

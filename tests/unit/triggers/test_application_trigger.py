@@ -17,7 +17,7 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentInputError,
     RayAgentServerError,
 )
-from airflow_provider_rayagent.services.applications import ApplicationOutcome
+from airflow_provider_rayagent.services.application_wait import ApplicationOutcome
 from airflow_provider_rayagent.services.waiting import WaitResult
 from airflow_provider_rayagent.triggers.applications import RayAgentServeApplicationTrigger
 from tests.scripted import Application, Refuse, ScriptedAgent

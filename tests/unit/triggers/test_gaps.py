@@ -12,7 +12,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_rayagent.metrics.job import JobMetrics
+from airflow_provider_rayagent.metrics.job_metrics import JobMetrics
 from airflow_provider_rayagent.render.record_builder import PresentSettings
 from airflow_provider_rayagent.render.records import JobRecords
 from airflow_provider_rayagent.tail.commands import TailSettings

@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.transport import pool
-from airflow_provider_rayagent.ui import connections
-from airflow_provider_rayagent.ui.connections import PageHook
+from airflow_provider_rayagent.ui import user_connections
+from airflow_provider_rayagent.ui.user_connections import PageHook
 from tests.scripted import Job, ScriptedAgent
 from tests.stack.watch import PATIENCE
 
@@ -21,12 +21,12 @@ def test_it_stays_open_for_the_next_request_and_not_for_ever(connect: Connect, m
     async def run() -> None:
         agents = []
         for seconds in (PATIENCE, 0.1):
-            monkeypatch.setattr(connections, "LINGER_SECONDS", seconds)
+            monkeypatch.setattr(user_connections, "LINGER_SECONDS", seconds)
             async with PageHook() as hook:
                 await hook.get_job("j1")
                 agents.append(await hook.get_async_conn())
         assert agents[0] is agents[1]
-        _, lingering = await asyncio.wait(connections._lingering, return_when=asyncio.FIRST_COMPLETED)
+        _, lingering = await asyncio.wait(user_connections._lingering, return_when=asyncio.FIRST_COMPLETED)
         (shared,) = pool._pools[asyncio.get_running_loop()]
         assert shared.users == 1
         # As at the end of the server.

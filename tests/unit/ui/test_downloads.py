@@ -9,8 +9,8 @@ import pytest
 
 from airflow_provider_rayagent.services.validation import validate_job_id
 from airflow_provider_rayagent.ui import streams
-from airflow_provider_rayagent.ui.connections import PageHook
 from airflow_provider_rayagent.ui.streams import text_of
+from airflow_provider_rayagent.ui.user_connections import PageHook
 from tests.scripted import Do, FullText, Job, Play, Refuse, Reset, ScriptedAgent, Silence
 from tests.unit.support import TOKEN
 

@@ -8,7 +8,7 @@ from typing import Any
 from airflow_provider_rayagent.services.job_secrets import masked_names
 from airflow_provider_rayagent.services.jobs import newest_first
 from airflow_provider_rayagent.text.redaction import Redactor
-from airflow_provider_rayagent.ui.jobs import details_of, page_of, sanitized
+from airflow_provider_rayagent.ui.job_rows import details_of, page_of, sanitized
 
 TOKEN, SECRET = "token-of-the-agent", "value-of-a-variable"
 REDACT = Redactor([TOKEN])

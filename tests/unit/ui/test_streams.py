@@ -16,10 +16,10 @@ from fastapi import HTTPException
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.render.record_builder import Record
 from airflow_provider_rayagent.services.validation import validate_job_id
-from airflow_provider_rayagent.ui import following, streams
-from airflow_provider_rayagent.ui.connections import PageHook
-from airflow_provider_rayagent.ui.following import MAX_LINGERING, FollowedLog, FollowedLogs
+from airflow_provider_rayagent.ui import shared_logs, streams
+from airflow_provider_rayagent.ui.shared_logs import MAX_LINGERING, FollowedLog, FollowedLogs
 from airflow_provider_rayagent.ui.streams import LogResponse, Pace, Slots, events, slots
+from airflow_provider_rayagent.ui.user_connections import PageHook
 from tests.stack.watch import PATIENCE
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def test_only_the_newest_records_are_kept_and_a_slow_viewer_misses_the_others(mo
         late = log.batch(1, 10)
         assert (texts(log, 1), late.position, late.skipped) == (["c", "d", "e"], 5, 1)
 
-    monkeypatch.setattr(following, "KEPT_RECORDS", 3)
+    monkeypatch.setattr(shared_logs, "KEPT_RECORDS", 3)
     asyncio.run(run())
 
 
@@ -88,8 +88,8 @@ def test_the_kept_records_are_bounded_in_size_too(monkeypatch: pytest.MonkeyPatc
         log.write("x" * 30, "y" * 30, "z" * 1_000)
         assert texts(log, 0) == ["y" * 30, "z" * 50 + "… [line cut]"]
 
-    monkeypatch.setattr(following, "MAX_LINE", 50)
-    monkeypatch.setattr(following, "KEPT_CHARS", 150)
+    monkeypatch.setattr(shared_logs, "MAX_LINE", 50)
+    monkeypatch.setattr(shared_logs, "KEPT_CHARS", 150)
     asyncio.run(run())
 
 
@@ -352,7 +352,7 @@ def test_lines_that_another_process_does_not_keep_are_counted(
     process: TestLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     last = id_after(("a", "b"))
-    monkeypatch.setattr(following, "KEPT_RECORDS", 2)
+    monkeypatch.setattr(shared_logs, "KEPT_RECORDS", 2)
     process.write("a", "b", "c", "d", "e", "f")
     process.end = ""
     assert lines_sent(process, last) == ["skipped 2", "e", "f", "end"]

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from airflow_provider_rayagent.text.redaction import Redactor
-from airflow_provider_rayagent.ui.waiting import MAX_GROUPS, waiting_tasks
+from airflow_provider_rayagent.ui.pending_work import MAX_GROUPS, waiting_tasks
 
 TOKEN = "token-of-the-agent"
 JOBS: list[dict[str, Any]] = [

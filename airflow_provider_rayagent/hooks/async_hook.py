@@ -11,8 +11,8 @@ from airflow.sdk import BaseHook
 from airflow_provider_rayagent.errors.service_errors import RayAgentStreamLimitError
 from airflow_provider_rayagent.hooks.connection import config_from_connection, config_with_timeout
 from airflow_provider_rayagent.hooks.log_lines import LogLines, StreamLimits, hook_tail_settings
-from airflow_provider_rayagent.hooks.plugins import AsyncPluginMethods
-from airflow_provider_rayagent.hooks.submission import AsyncSubmissionMethods
+from airflow_provider_rayagent.hooks.plugin_methods import AsyncPluginMethods
+from airflow_provider_rayagent.hooks.submission_methods import AsyncSubmissionMethods
 from airflow_provider_rayagent.services.validation import Protocol, validate_job_id
 from airflow_provider_rayagent.transport.aio_items import Items
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from airflow_provider_rayagent.hooks.plugins import Timeout
+    from airflow_provider_rayagent.hooks.plugin_methods import Timeout
     from airflow_provider_rayagent.services.call import Operation
     from airflow_provider_rayagent.services.service import ResourceKind, Service
     from airflow_provider_rayagent.tail.commands import TailSettings

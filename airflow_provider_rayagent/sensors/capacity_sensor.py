@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.exceptions import RayAgentCapacityTimeoutError
-from airflow_provider_rayagent.sensors.waiting import WaitingSensor
+from airflow_provider_rayagent.sensors.waiting_sensor import WaitingSensor
 from airflow_provider_rayagent.services.waiting import WaitResult
 from airflow_provider_rayagent.text.storable import storable
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.tail.items import Item
     from airflow_provider_rayagent.tail.live_stream import StreamEnd
-    from airflow_provider_rayagent.transport.following import Following
+    from airflow_provider_rayagent.transport.tail_driver import Following
 
 SEND_SECONDS = 10.0
 """Interval at which counters are sent while a job is followed."""

@@ -25,7 +25,7 @@ from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.render.records import JobRecords
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import in_portions
-from airflow_provider_rayagent.transport.following import tail_settings
+from airflow_provider_rayagent.transport.tail_driver import tail_settings
 from airflow_provider_rayagent.ui.page_thread import page_thread, rest
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.render.record_builder import PresentSettings, Record
     from airflow_provider_rayagent.services.validation import JobId
     from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
-    from airflow_provider_rayagent.ui.connections import PageHook
+    from airflow_provider_rayagent.ui.user_connections import PageHook
 
 KEPT_RECORDS = 10_000
 KEPT_CHARS = 2_000_000

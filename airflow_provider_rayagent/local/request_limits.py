@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from airflow_provider_rayagent.local.access import send_error
 from airflow_provider_rayagent.local.json_values import describe_problem
+from airflow_provider_rayagent.local.token_check import send_error
 from airflow_provider_rayagent.services.submission import MAX_BODY_BYTES
 from airflow_provider_rayagent.working_dir.packing import MAX_BYTES
 

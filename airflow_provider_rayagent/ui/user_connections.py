@@ -14,7 +14,7 @@ from asgiref.sync import sync_to_async
 from sqlalchemy import select
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentNotFoundError
-from airflow_provider_rayagent.hooks.aio import RayAgentAsyncHook
+from airflow_provider_rayagent.hooks.async_hook import RayAgentAsyncHook
 from airflow_provider_rayagent.transport.pool import release
 from airflow_provider_rayagent.ui import long_json
 from airflow_provider_rayagent.ui.access import has_teams, may_use, team_of_connection

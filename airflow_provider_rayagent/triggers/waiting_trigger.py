@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
-from airflow_provider_rayagent.hooks.aio import RayAgentAsyncHook
+from airflow_provider_rayagent.hooks.async_hook import RayAgentAsyncHook
 from airflow_provider_rayagent.services.waiting import FAST_POLL_SECONDS, OutcomeT, Wait, WaitResult
 from airflow_provider_rayagent.task_instance.resuming import pause_until_resumable
 

@@ -12,15 +12,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from airflow_provider_rayagent import __version__
 from airflow_provider_rayagent.errors.service_errors import CONFLICT, RayAgentError, RayAgentInputError
-from airflow_provider_rayagent.local.access import TokenMiddleware, send_error
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError
 from airflow_provider_rayagent.local.job_logs import JobLogs
-from airflow_provider_rayagent.local.limits import BodyLimits, RelativeRedirects
+from airflow_provider_rayagent.local.log_responses import EventStream, TextStream, stream_to_websocket
 from airflow_provider_rayagent.local.plugin_routes import answer_missing_gpus, plugin_routes
 from airflow_provider_rayagent.local.plugin_runs import GpuUnavailableError, PluginRuns
+from airflow_provider_rayagent.local.request_limits import BodyLimits, RelativeRedirects
 from airflow_provider_rayagent.local.resource_routes import resource_routes
 from airflow_provider_rayagent.local.spool import MAX_ACTIVE_READERS
-from airflow_provider_rayagent.local.streams import EventStream, TextStream, stream_to_websocket
+from airflow_provider_rayagent.local.token_check import TokenMiddleware, send_error
 from airflow_provider_rayagent.local.whole_logs import WholeLogs
 from airflow_provider_rayagent.services.agent_service import AUTHORIZATION_HEADER
 from airflow_provider_rayagent.services.ray_service import RAY
@@ -29,7 +29,7 @@ from airflow_provider_rayagent.services.validation import quote_segment, validat
 if TYPE_CHECKING:
     from airflow_provider_rayagent.local.job_logs import Follower
     from airflow_provider_rayagent.local.jobqueue import JobQueue
-    from airflow_provider_rayagent.local.plugins import PluginFolder
+    from airflow_provider_rayagent.local.plugin_folder import PluginFolder
     from airflow_provider_rayagent.local.ray_api import RayDashboard
     from airflow_provider_rayagent.local.serve_delete import ServeDeleter
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentNotFoundError
-from airflow_provider_rayagent.services.applications import find_by_name
+from airflow_provider_rayagent.services.application_wait import find_by_name
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook

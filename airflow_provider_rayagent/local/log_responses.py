@@ -11,7 +11,7 @@ from fastapi import WebSocketDisconnect
 from fastapi.responses import Response
 
 from airflow_provider_rayagent.local.errors import LocalAgentError
-from airflow_provider_rayagent.local.events import COMPLETE, messages
+from airflow_provider_rayagent.local.sse_encoding import COMPLETE, messages
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable

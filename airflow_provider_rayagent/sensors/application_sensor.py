@@ -9,11 +9,11 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentServeApplicationFailedError,
     RayAgentServeApplicationTimeoutError,
 )
-from airflow_provider_rayagent.sensors.waiting import WaitingSensor
-from airflow_provider_rayagent.services.applications import TARGETS, ApplicationOutcome, ApplicationWait, Target
+from airflow_provider_rayagent.sensors.waiting_sensor import WaitingSensor
+from airflow_provider_rayagent.services.application_wait import TARGETS, ApplicationOutcome, ApplicationWait, Target
 from airflow_provider_rayagent.services.validation import quote_application_name, validate_choice, validate_duration
 from airflow_provider_rayagent.services.waiting import WaitResult
-from airflow_provider_rayagent.tasks.applications import find_application
+from airflow_provider_rayagent.tasks.application_lookup import find_application
 from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
