@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.stream.events import Event
-from airflow_provider_rayagent.tail import commands as do
+from airflow_provider_rayagent.tail import commands
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.machine import Tail
 from airflow_provider_rayagent.transport.blocking import BlockingAgent
@@ -94,23 +94,23 @@ class Played:
         """Follow for a number of seconds; return the requests."""
         while self._now < seconds:
             command = self._tail.next(self._now)
-            if isinstance(command, (do.GetStatus, do.OpenStream, do.OpenWholeLog)):
+            if isinstance(command, (commands.GetStatus, commands.OpenStream, commands.OpenWholeLog)):
                 self._ask(command)
-            elif isinstance(command, (do.ReadStream, do.Wait)):
+            elif isinstance(command, (commands.ReadStream, commands.Wait)):
                 self._now += max(min(command.seconds, SLICE_SECONDS), 1e-3)
-                if isinstance(command, do.ReadStream):
+                if isinstance(command, commands.ReadStream):
                     self._read_stream()
-            elif isinstance(command, do.ReadWholeLog):
+            elif isinstance(command, commands.ReadWholeLog):
                 self._read_text()
             self._tail.take()
         return self.asked
 
-    def _ask(self, command: do.Command) -> None:
+    def _ask(self, command: commands.Command) -> None:
         now, tail = self._now, self._tail
-        if isinstance(command, do.GetStatus):
+        if isinstance(command, commands.GetStatus):
             self.asked["status"] += 1
             tail.status_failed(now) if self._refuses else tail.status_received(now, "RUNNING", terminal=False)
-        elif isinstance(command, do.OpenStream):
+        elif isinstance(command, commands.OpenStream):
             self.asked[command.source] += 1
             self._seconds_sent = 0
             tail.stream_failed(now) if self._refuses else tail.stream_opened(now)

@@ -91,13 +91,13 @@ def diagnose(config: AgentConfig, job_id: str | None = None) -> Iterator[Finding
     if job_id is not None:
         validate_job_id(job_id)
     missing = list(CHECKS)
-    last_wrong = ""
+    last_problem = ""
     for finding in _walk(config, job_id):
         missing.remove(finding.check)
-        last_wrong = finding.check if finding.result is Result.WRONG else last_wrong
+        last_problem = finding.check if finding.result is Result.PROBLEM else last_problem
         yield finding
     for check in missing:
-        yield Finding(check, Result.SKIPPED, f"Not checked, since {last_wrong} is wrong.")
+        yield Finding(check, Result.SKIPPED, f"Not checked, since {last_problem} is wrong.")
 
 
 def _walk(config: AgentConfig, job_id: str | None) -> Iterator[Finding]:
@@ -105,17 +105,17 @@ def _walk(config: AgentConfig, job_id: str | None) -> Iterator[Finding]:
     try:
         environment = read_environment(config)
     except RayAgentConfigError as error:
-        yield Finding("TLS", Result.WRONG, error.detail)
+        yield Finding("TLS", Result.PROBLEM, error.detail)
         return
     try:
         proxy = environment.proxy(config.base_url)
     except RayAgentConfigError as error:
-        yield Finding("proxy", Result.WRONG, error.detail)
+        yield Finding("proxy", Result.PROBLEM, error.detail)
         return
     for check in (check_name, check_port):
         finding = check(config, proxy)
         yield finding
-        if finding.result is Result.WRONG:
+        if finding.result is Result.PROBLEM:
             return
     with ObservingAgent(config) as agent:
         answers = _send_first_requests(agent, proxy)
@@ -140,7 +140,7 @@ def _send_first_requests(agent: ObservingAgent, proxy: str | None) -> _FirstAnsw
             health, None, explain_refusal(agent, error.status_code, lambda service: service.list_jobs())
         )
     except RayAgentError as error:
-        return _FirstAnswers(health, None, Finding("jobs", Result.WRONG, error.detail))
+        return _FirstAnswers(health, None, Finding("jobs", Result.PROBLEM, error.detail))
 
 
 def _explain(agent: ObservingAgent, error: RayAgentError, proxy: str | None) -> Finding:
@@ -148,7 +148,7 @@ def _explain(agent: ObservingAgent, error: RayAgentError, proxy: str | None) -> 
     config = agent.config
     if proxy is not None and error.status_code == _PROXY_REFUSED:
         text = f"The proxy {shown_proxy(proxy)} requires another user or password ({_PROXY_REFUSED})."
-        return Finding("proxy", Result.WRONG, f"{text} Correct {PROXY_VARIABLES}.")
+        return Finding("proxy", Result.PROBLEM, f"{text} Correct {PROXY_VARIABLES}.")
     if agent.first_head is not None:
         finding = explain_failure(agent, error)
         if proxy is None or _is_https(config) or not isinstance(error, RayAgentHTTPError):
@@ -157,12 +157,12 @@ def _explain(agent: ObservingAgent, error: RayAgentError, proxy: str | None) -> 
         text = f"{finding.text} Or the proxy {shown_proxy(proxy)} refuses the request: then correct {PROXY_VARIABLES}."
         return finding._replace(text=text)
     if isinstance(error, RayAgentConfigError) and config.token_file is not None and not config.token_file.headers:
-        return Finding("token", Result.WRONG, error.detail)
+        return Finding("token", Result.PROBLEM, error.detail)
     if _is_https(config) and isinstance(error, (RayAgentTLSError, RayAgentConnectTimeoutError, RayAgentConfigError)):
-        return Finding("TLS", Result.WRONG, error.detail)
+        return Finding("TLS", Result.PROBLEM, error.detail)
     if proxy is not None:
-        return Finding("proxy", Result.WRONG, f"{error.detail} Correct {PROXY_VARIABLES}, or ask who runs the proxy.")
-    return Finding("service", Result.WRONG, error.detail)
+        return Finding("proxy", Result.PROBLEM, f"{error.detail} Correct {PROXY_VARIABLES}, or ask who runs the proxy.")
+    return Finding("service", Result.PROBLEM, error.detail)
 
 
 def _is_https(config: AgentConfig) -> bool:
@@ -178,7 +178,7 @@ def _access_findings(agent: ObservingAgent, answers: _FirstAnswers, proxy: str |
         found += [
             check_tls(config, agent.first_head),
             check_clock(agent.first_head),
-            Finding("service", Result.RIGHT, f"{description[0].upper()}{description[1:]} answers."),
+            Finding("service", Result.OK, f"{description[0].upper()}{description[1:]} answers."),
             _token(config),
             _tenant(config),
         ]
@@ -188,20 +188,20 @@ def _access_findings(agent: ObservingAgent, answers: _FirstAnswers, proxy: str |
         if failure is not None and finding.check == failure.check:
             break
         yield finding
-    yield failure or Finding("jobs", Result.RIGHT, f"The service lists its jobs: {len(answers.jobs or ())}.")
+    yield failure or Finding("jobs", Result.OK, f"The service lists its jobs: {len(answers.jobs or ())}.")
 
 
 def _token(config: AgentConfig) -> Finding:
     if not config.has_token:
-        return Finding("token", Result.RIGHT, "The connection has no token, and the service requires none.")
-    return Finding("token", Result.RIGHT, "The service accepts the token.")
+        return Finding("token", Result.OK, "The connection has no token, and the service requires none.")
+    return Finding("token", Result.OK, "The service accepts the token.")
 
 
 def _tenant(config: AgentConfig) -> Finding:
     others = [each.field for each in config.service.credentials[1:] if each.header in config.headers]
     if not others:
         return Finding("tenant", Result.NOT_APPLICABLE, "The connection has no user token and no tenant.")
-    return Finding("tenant", Result.RIGHT, f"The service accepts the {' and the '.join(map(field_name, others))}.")
+    return Finding("tenant", Result.OK, f"The service accepts the {' and the '.join(map(field_name, others))}.")
 
 
 def _log_findings(agent: ObservingAgent, jobs: Sequence[Job], job_id: str | None) -> Iterator[Finding]:
@@ -243,4 +243,4 @@ def _versions(config: AgentConfig, health: Mapping[str, Any]) -> Finding:
         f"Airflow {airflow_version}",
         f"Python {platform.python_version()}",
     ]
-    return Finding("versions", Result.RIGHT, f"{', '.join(parts)}.")
+    return Finding("versions", Result.OK, f"{', '.join(parts)}.")

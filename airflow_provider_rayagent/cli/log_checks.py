@@ -41,10 +41,10 @@ def check_job_log(agent: BlockingAgent, job_id: JobId) -> tuple[Finding, bool]:
             while log is not None and text == "":
                 text = log.read()
     except RayAgentError as error:
-        return Finding("job log", Result.WRONG, f"The log of job {job_id} cannot be read: {error.detail}"), False
+        return Finding("job log", Result.PROBLEM, f"The log of job {job_id} cannot be read: {error.detail}"), False
     if not text:
-        return Finding("job log", Result.RIGHT, f"The log of job {job_id} can be read; it is empty."), False
-    return Finding("job log", Result.RIGHT, f"The log of job {job_id} can be read."), True
+        return Finding("job log", Result.OK, f"The log of job {job_id} can be read; it is empty."), False
+    return Finding("job log", Result.OK, f"The log of job {job_id} can be read."), True
 
 
 def check_stream(
@@ -58,18 +58,18 @@ def check_stream(
     try:
         stream = open_stream(agent, OpenLiveLog(source, streams.open(job_id, source), streams.decode_event))
     except RayAgentError as error:
-        return Finding(check, Result.WRONG, f"The stream cannot be opened: {error.detail} {_REMEDIES[check]}")
+        return Finding(check, Result.PROBLEM, f"The stream cannot be opened: {error.detail} {_REMEDIES[check]}")
     if not has_text:
         stream.close()
-        return Finding(check, Result.RIGHT, f"The stream of job {job_id} can be opened; its log is empty.")
+        return Finding(check, Result.OK, f"The stream of job {job_id} can be opened; its log is empty.")
     until = time.monotonic() + STREAM_SECONDS
     with closing(stream):
         try:
             while (left := until - time.monotonic()) > 0:
                 events, _ = stream.read(left)
                 if events:
-                    return Finding(check, Result.RIGHT, f"The log of job {job_id} arrives as a stream.")
+                    return Finding(check, Result.OK, f"The log of job {job_id} arrives as a stream.")
         except StreamEndedError:
-            return Finding(check, Result.WRONG, f"The stream ended before the first line. {_REMEDIES[check]}")
+            return Finding(check, Result.PROBLEM, f"The stream ended before the first line. {_REMEDIES[check]}")
     late = f"No line came within {STREAM_SECONDS:g} seconds, although the log has lines."
-    return Finding(check, Result.WRONG, f"{late} {_REMEDIES[check]}")
+    return Finding(check, Result.PROBLEM, f"{late} {_REMEDIES[check]}")

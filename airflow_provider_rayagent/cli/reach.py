@@ -79,14 +79,14 @@ def check_proxy(proxy: str | None) -> Finding:
     """Return through which proxy requests go."""
     if proxy is None:
         return Finding("proxy", Result.NOT_APPLICABLE, "Requests go through no proxy.")
-    return Finding("proxy", Result.RIGHT, f"Requests go through the proxy {shown_proxy(proxy)}.")
+    return Finding("proxy", Result.OK, f"Requests go through the proxy {shown_proxy(proxy)}.")
 
 
 def check_name(config: AgentConfig, proxy: str | None) -> Finding:
     """Return whether the host name of the service, or that of the proxy, can be resolved."""
     host, port = _address(proxy or config.base_url)
     with contextlib.suppress(ValueError):
-        return Finding("name", Result.RIGHT, f"{ipaddress.ip_address(host)} is an IP address.")
+        return Finding("name", Result.OK, f"{ipaddress.ip_address(host)} is an IP address.")
     found: list[str] = []
     errors: list[OSError] = []
 
@@ -101,10 +101,10 @@ def check_name(config: AgentConfig, proxy: str | None) -> Finding:
     thread.start()
     thread.join(DNS_SECONDS)
     if found:
-        return Finding("name", Result.RIGHT, f"{sanitize(host)} is {', '.join(found)}.")
+        return Finding("name", Result.OK, f"{sanitize(host)} is {', '.join(found)}.")
     if errors:
-        return Finding("name", Result.WRONG, _explain(errors[0], config, proxy))
-    return Finding("name", Result.WRONG, f"DNS did not resolve {sanitize(host)} within {DNS_SECONDS:g} seconds.")
+        return Finding("name", Result.PROBLEM, _explain(errors[0], config, proxy))
+    return Finding("name", Result.PROBLEM, f"DNS did not resolve {sanitize(host)} within {DNS_SECONDS:g} seconds.")
 
 
 def check_port(config: AgentConfig, proxy: str | None) -> Finding:
@@ -114,9 +114,9 @@ def check_port(config: AgentConfig, proxy: str | None) -> Finding:
     try:
         socket.create_connection((host, port), timeout=config.connect_timeout).close()
     except OSError as error:
-        return Finding("TCP", Result.WRONG, _explain(error, config, proxy))
+        return Finding("TCP", Result.PROBLEM, _explain(error, config, proxy))
     elapsed = (time.monotonic() - began) * 1000
-    return Finding("TCP", Result.RIGHT, f"Port {port} accepts connections ({elapsed:.0f} ms).")
+    return Finding("TCP", Result.OK, f"Port {port} accepts connections ({elapsed:.0f} ms).")
 
 
 def check_tls(config: AgentConfig, head: ResponseHead) -> Finding:
@@ -127,11 +127,11 @@ def check_tls(config: AgentConfig, head: ResponseHead) -> Finding:
         return Finding("TLS", Result.NOT_APPLICABLE, "The URL is http: requests are sent without encryption.")
     if config.verify is False:
         return Finding(
-            "TLS", Result.WRONG, f"The server's certificate is not verified: turn {field_name('verify')} on again."
+            "TLS", Result.PROBLEM, f"The server's certificate is not verified: turn {field_name('verify')} on again."
         )
     expires = head.certificate.get("notAfter")
     until = f", valid until {sanitize(str(expires))}" if expires else ""
-    return Finding("TLS", Result.RIGHT, f"{head.tls}, with a trusted certificate{until}.")
+    return Finding("TLS", Result.OK, f"{head.tls}, with a trusted certificate{until}.")
 
 
 def check_clock(head: ResponseHead) -> Finding:
@@ -141,11 +141,11 @@ def check_clock(head: ResponseHead) -> Finding:
         return Finding("clock", Result.NOT_APPLICABLE, "The service does not tell its time (header Date).")
     skew = date - head.received_at
     if abs(skew) <= MAX_SKEW:
-        return Finding("clock", Result.RIGHT, "The clocks of this machine and of the service agree.")
+        return Finding("clock", Result.OK, "The clocks of this machine and of the service agree.")
     direction = "ahead of" if skew > 0 else "behind"
     return Finding(
         "clock",
-        Result.WRONG,
+        Result.PROBLEM,
         f"The service's clock is {abs(skew):.0f} seconds {direction} this machine's: synchronize both (NTP). "
         "The validity of tokens and certificates, and the times of jobs, depend on them.",
     )

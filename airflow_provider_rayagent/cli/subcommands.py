@@ -120,12 +120,12 @@ def doctor(args: Namespace) -> ExitCode:
     from airflow_provider_rayagent.cli.doctor import diagnose
     from airflow_provider_rayagent.hooks.connection_check import Result
 
-    is_right = True
+    is_ok = True
     for finding in diagnose(RayAgentHook(args.conn_id).config, args.job_id):
-        is_right = is_right and finding.result is not Result.WRONG
+        is_ok = is_ok and finding.result is not Result.PROBLEM
         sys.stdout.write(f"{finding.result.value:<8} {finding.check:<10} {finding.text}\n")
         sys.stdout.flush()
-    return ExitCode.SUCCESS if is_right else ExitCode.FAILED
+    return ExitCode.SUCCESS if is_ok else ExitCode.FAILED
 
 
 def _details(hook: RayAgentHook, job_id: str) -> Mapping[str, Any]:

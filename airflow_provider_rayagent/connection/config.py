@@ -153,7 +153,7 @@ def _service(extra: Mapping[str, Any]) -> Service:
     for name in sorted(others - {credential.field for credential in service.credentials}):
         if name in extra:
             raise RayAgentConfigError(
-                f"The connection has a {field_name(name)}, which {service.noun} does not take: leave it empty."
+                f"The connection has a {field_name(name)}, which {service.label} does not take: leave it empty."
             )
     return service
 
@@ -163,7 +163,7 @@ def _base_url(host: str | None, port: object, schema: str | None, service: Servi
     text = (host or "").strip()
     if not text:
         raise RayAgentConfigError(
-            f"The connection has no {called}: enter that of {service.noun}, such as https://{service.name}.example.com."
+            f"The connection has no {called}: enter that of {service.label}, such as https://{service.name}.example.com."
         )
     has_password = RayAgentConfigError(
         f"The connection's {called} contains a user name or password; put the token into the {field_name('password')}."

@@ -58,7 +58,7 @@ class Delivery(Enum):
     """It was received and processed; its effects, if any, are visible."""
 
 
-class Row(NamedTuple):
+class Classification(NamedTuple):
     """Classification of a failed request.
 
     :param of_log: whether the error, in response to a request for a log, is about that log.
@@ -69,18 +69,18 @@ class Row(NamedTuple):
     of_log: bool = False
 
 
-_REFUSED = Row(Permanence.PERMANENT, Delivery.ANSWERED, of_log=True)
+_REFUSED = Classification(Permanence.PERMANENT, Delivery.ANSWERED, of_log=True)
 """The same request always gets the same response."""
-_NO_ACCESS = Row(Permanence.PERMANENT, Delivery.ANSWERED)
+_NO_ACCESS = Classification(Permanence.PERMANENT, Delivery.ANSWERED)
 """The agent or a proxy requires other credentials."""
-_BUSY = Row(Permanence.TRANSIENT, Delivery.ANSWERED)
+_BUSY = Classification(Permanence.TRANSIENT, Delivery.ANSWERED)
 """Rejected without being processed; the same request may be sent again shortly."""
-_NO_ANSWER = Row(Permanence.TRANSIENT, Delivery.UNKNOWN)
+_NO_ANSWER = Classification(Permanence.TRANSIENT, Delivery.UNKNOWN)
 """The connection broke, or the response comes from a proxy or an agent that is starting or stopping."""
-_NOT_THE_AGENT = Row(Permanence.UNKNOWN, Delivery.UNKNOWN)
+_NOT_THE_AGENT = Classification(Permanence.UNKNOWN, Delivery.UNKNOWN)
 """The response does not come from the agent."""
 
-STATUSES: dict[int, Row] = {
+STATUSES: dict[int, Classification] = {
     401: _NO_ACCESS,
     403: _NO_ACCESS,
     407: _NO_ACCESS,
@@ -91,7 +91,7 @@ STATUSES: dict[int, Row] = {
     429: _BUSY,
     # A failure of the agent or of Ray, temporary (its control service is down) or not (the whole log is not valid
     # UTF-8).
-    500: Row(Permanence.UNKNOWN, Delivery.ANSWERED, of_log=True),
+    500: Classification(Permanence.UNKNOWN, Delivery.ANSWERED, of_log=True),
     # 15.6.2 and 15.6.6: the server does not support the method or the HTTP version.
     501: _REFUSED,
     505: _REFUSED,
@@ -99,34 +99,34 @@ STATUSES: dict[int, Row] = {
     503: _NO_ANSWER,
     504: _NO_ANSWER,
 }
-"""The rows by status; see :func:`row_of_status` for all others."""
+"""The rows by status; see :func:`classification_of_status` for all others."""
 
-ERRORS: dict[type[RayAgentError], Row] = {
+ERRORS: dict[type[RayAgentError], Classification] = {
     # Nothing is known: no retry, but later polls.
-    RayAgentError: Row(Permanence.UNKNOWN, Delivery.UNKNOWN),
-    RayAgentInputError: Row(Permanence.PERMANENT, Delivery.NEVER_SENT),
-    RayAgentConfigError: Row(Permanence.PERMANENT, Delivery.NEVER_SENT),
-    RayAgentUnsupportedError: Row(Permanence.PERMANENT, Delivery.NEVER_SENT),
+    RayAgentError: Classification(Permanence.UNKNOWN, Delivery.UNKNOWN),
+    RayAgentInputError: Classification(Permanence.PERMANENT, Delivery.NEVER_SENT),
+    RayAgentConfigError: Classification(Permanence.PERMANENT, Delivery.NEVER_SENT),
+    RayAgentUnsupportedError: Classification(Permanence.PERMANENT, Delivery.NEVER_SENT),
     RayAgentConnectionError: _NO_ANSWER,
-    RayAgentNameResolutionError: Row(Permanence.TRANSIENT, Delivery.NEVER_SENT),
-    RayAgentConnectionRefusedError: Row(Permanence.TRANSIENT, Delivery.NEVER_SENT),
-    RayAgentConnectTimeoutError: Row(Permanence.TRANSIENT, Delivery.NEVER_SENT),
+    RayAgentNameResolutionError: Classification(Permanence.TRANSIENT, Delivery.NEVER_SENT),
+    RayAgentConnectionRefusedError: Classification(Permanence.TRANSIENT, Delivery.NEVER_SENT),
+    RayAgentConnectTimeoutError: Classification(Permanence.TRANSIENT, Delivery.NEVER_SENT),
     # With TLS 1.3, a client sends its request right after the last handshake message (RFC 8446, figure 1), before it
     # learns that the server rejects its certificate.
-    RayAgentTLSError: Row(Permanence.PERMANENT, Delivery.UNKNOWN),
+    RayAgentTLSError: Classification(Permanence.PERMANENT, Delivery.UNKNOWN),
     # Not followed, since the token must not be sent there: a login page, or another address of the agent.
-    RayAgentRedirectError: Row(Permanence.PERMANENT, Delivery.ANSWERED),
+    RayAgentRedirectError: Classification(Permanence.PERMANENT, Delivery.ANSWERED),
     # A proxy's page instead of the agent's response, or a truncated response.
     RayAgentResponseError: _NOT_THE_AGENT,
     # Not an outage despite status 503. GPUs become available when other jobs end, not within seconds.
-    RayAgentGPUUnavailableError: Row(Permanence.UNKNOWN, Delivery.ANSWERED),
+    RayAgentGPUUnavailableError: Classification(Permanence.UNKNOWN, Delivery.ANSWERED),
     # A node may join the cluster.
-    RayAgentResourcesError: Row(Permanence.UNKNOWN, Delivery.NEVER_SENT),
+    RayAgentResourcesError: Classification(Permanence.UNKNOWN, Delivery.NEVER_SENT),
 }
 """The rows of errors that are not classified by their status; a class without a row inherits that of its base."""
 
 
-def row_of_status(status: int) -> Row:
+def classification_of_status(status: int) -> Classification:
     """Return the row of an error status; one without its own row is classified by its first digit (section 15).
 
     Such a 5xx comes from a gateway, since an agent sends only those above.
@@ -134,20 +134,20 @@ def row_of_status(status: int) -> Row:
     return STATUSES.get(status) or (_NOT_THE_AGENT if status >= 500 else _REFUSED)
 
 
-def row_of(error: BaseException) -> Row:
+def classification_of(error: BaseException) -> Classification:
     """Return the row of an error; any other exception has the row of :class:`RayAgentError`."""
     status = error.status_code if isinstance(error, RayAgentHTTPError) else None
     for kind in type(error).__mro__:
         if kind in ERRORS:
             return ERRORS[kind]
         if kind is RayAgentHTTPError and status is not None:
-            return row_of_status(status)
+            return classification_of_status(status)
     return ERRORS[RayAgentError]
 
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same request may succeed within seconds."""
-    return row_of(error).permanence is Permanence.TRANSIENT
+    return classification_of(error).permanence is Permanence.TRANSIENT
 
 
 def is_permanent(error: BaseException) -> bool:
@@ -156,19 +156,19 @@ def is_permanent(error: BaseException) -> bool:
     This includes 404. A caller that expects a job or an application to be unknown, *not yet* or no longer there, must
     handle 404 before it calls this.
     """
-    return row_of(error).permanence is Permanence.PERMANENT
+    return classification_of(error).permanence is Permanence.PERMANENT
 
 
 def may_have_been_received(error: BaseException) -> bool:
     """Whether the request may have reached the agent; if so, a non-idempotent one must not be sent again."""
-    return row_of(error).delivery is not Delivery.NEVER_SENT
+    return classification_of(error).delivery is not Delivery.NEVER_SENT
 
 
 def is_outcome_unknown(error: BaseException) -> bool:
     """Whether the request may still be processed, so that the caller must check for its effect."""
-    return row_of(error).delivery is Delivery.UNKNOWN
+    return classification_of(error).delivery is Delivery.UNKNOWN
 
 
 def is_log_unreadable(error: BaseException) -> bool:
     """Whether the error of a request for a job's log means that the log is unreadable."""
-    return row_of(error).of_log
+    return classification_of(error).of_log

@@ -10,7 +10,7 @@ from airflow.sdk import BaseHook
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentStreamLimitError
 from airflow_provider_rayagent.hooks.connection import config_from_connection, config_with_timeout
-from airflow_provider_rayagent.hooks.log_lines import LogLines, StreamLimits, hook_tail_settings
+from airflow_provider_rayagent.hooks.log_lines import LimitedLines, StreamLimits, hook_tail_settings
 from airflow_provider_rayagent.hooks.plugin_methods import AsyncPluginMethods
 from airflow_provider_rayagent.hooks.submission_methods import AsyncSubmissionMethods
 from airflow_provider_rayagent.services.validation import Protocol, validate_job_id
@@ -215,7 +215,7 @@ class _Lines(Items[str]):
         self._hook = hook
         self._job_id = job_id
         self._settings = settings
-        self._lines: LogLines | None = None
+        self._lines: LimitedLines | None = None
         self._lists: Items[list[Item]] | None = None
         self._ready: Iterator[str] = iter(())
         self._closed = False
@@ -243,7 +243,7 @@ class _Lines(Items[str]):
             raise StopAsyncIteration
         if self._lines is None or self._lists is None:
             follower = await self._hook.follow_job(self._job_id, self._settings)
-            self._lines = LogLines(follower, self._hook.stream_limits, self._hook.log)
+            self._lines = LimitedLines(follower, self._hook.stream_limits, self._hook.log)
             self._lists = follower.items()
         try:
             return self._lines.lines_in(await anext(self._lists))

@@ -38,10 +38,10 @@ _UNHEALTHY = {"down", "error", "failed", "unavailable", "unhealthy", "disconnect
 class Result(str, Enum):
     """The result of a check."""
 
-    RIGHT = "ok"
+    OK = "ok"
     WARNING = "warning"
     """It works, and puts something at risk."""
-    WRONG = "WRONG"
+    PROBLEM = "WRONG"
     SKIPPED = "skipped"
     """It depends on a check that failed."""
     NOT_APPLICABLE = "-"
@@ -66,10 +66,10 @@ def check_connection(agent: BlockingAgent) -> tuple[bool, str]:
     except RayAgentError as error:
         return False, explain_failure(agent, error).text
     finding = check_health(agent.config, health)
-    if finding.result is Result.WRONG:
+    if finding.result is Result.PROBLEM:
         return False, finding.text
     link = check_job_page(agent.config)
-    if link.result is Result.WRONG:
+    if link.result is Result.PROBLEM:
         return False, f"{finding.text} However, tasks will have no job link: {link.text}"
     return True, f"{finding.text} {UNENCRYPTED}" if agent.config.exposes_token else finding.text
 
@@ -92,13 +92,13 @@ def explain_failure(agent: BlockingAgent, error: RayAgentError) -> Finding:
     if is_refusal or isinstance(error, (RayAgentNotFoundError, RayAgentResponseError)):
         other = _wrong_service(agent)
         if other is not None:
-            return Finding("service", Result.WRONG, other)
+            return Finding("service", Result.PROBLEM, other)
         if is_refusal:
             return explain_refusal(agent, error.status_code, lambda service: service.health_check())
         what = f"The server at {config.base_url} is not {config.service.description}"
         check = f"{what}: check the {field_name('host')}, its port and path. {error.detail}"
-        return Finding("service", Result.WRONG, check)
-    return Finding("service", Result.WRONG, error.detail)
+        return Finding("service", Result.PROBLEM, check)
+    return Finding("service", Result.PROBLEM, error.detail)
 
 
 def explain_refusal(agent: BlockingAgent, status: int | None, make: Callable[[Service], Operation]) -> Finding:
@@ -110,15 +110,15 @@ def explain_refusal(agent: BlockingAgent, status: int | None, make: Callable[[Se
     config = agent.config
     refusal = describe_refusal(config, status)
     if not config.has_token:
-        return Finding("token", Result.WRONG, refusal)
+        return Finding("token", Result.PROBLEM, refusal)
     rejected = _rejected_field(agent, make)
     if rejected is not None:
         text = f"{_noun(config)} accepts the token, but not the {field_name(rejected)} ({status}): correct it."
-        return Finding("tenant", Result.WRONG, text)
+        return Finding("tenant", Result.PROBLEM, text)
     if config.service is RAY and _identity(agent, RAY) is None:
         # A dashboard tells without a token what it is, but an agent does not.
         refusal = f"{refusal} If this is an agent, set {field_name('service')} to {AGENT.name}."
-    return Finding("token", Result.WRONG, refusal)
+    return Finding("token", Result.PROBLEM, refusal)
 
 
 def describe_refusal(config: AgentConfig, status: int | None) -> str:
@@ -137,8 +137,8 @@ def describe_refusal(config: AgentConfig, status: int | None) -> str:
 
 
 def _noun(config: AgentConfig) -> str:
-    noun = config.service.noun
-    return f"{noun[0].upper()}{noun[1:]}"
+    label = config.service.label
+    return f"{label[0].upper()}{label[1:]}"
 
 
 def _rejected_field(agent: BlockingAgent, make: Callable[[Service], Operation]) -> str | None:
@@ -163,14 +163,14 @@ def check_health(config: AgentConfig, health: Mapping[str, Any]) -> Finding:
     service = brief(config.service.identity(health), config.redact)
     ray = health.get("ray")
     ray_status = ray.get("status") if isinstance(ray, Mapping) else health.get("ray_status", ray)
-    for what, status in (("Ray", ray_status), (config.service.noun, health.get("status"))):
+    for what, status in (("Ray", ray_status), (config.service.label, health.get("status"))):
         if status is False or str(status).lower() in _UNHEALTHY:
             return Finding(
                 "health",
-                Result.WRONG,
+                Result.PROBLEM,
                 f"Connected to {service} at {url}, but it reports that {what} is {brief(status, config.redact)}.",
             )
-    return Finding("health", Result.RIGHT, f"Connected to {service} at {url}.")
+    return Finding("health", Result.OK, f"Connected to {service} at {url}.")
 
 
 def check_job_page(config: AgentConfig) -> Finding:
@@ -178,10 +178,10 @@ def check_job_page(config: AgentConfig) -> Finding:
     try:
         link = config.job_link("job")
     except RayAgentConfigError as error:
-        return Finding("job page", Result.WRONG, error.detail)
+        return Finding("job page", Result.PROBLEM, error.detail)
     if not link:
         return Finding("job page", Result.NOT_APPLICABLE, f"The connection has no {field_name('job_url')}.")
-    return Finding("job page", Result.RIGHT, "Tasks have a link to the page of their job.")
+    return Finding("job page", Result.OK, "Tasks have a link to the page of their job.")
 
 
 def _wrong_service(agent: BlockingAgent) -> str | None:

@@ -67,7 +67,7 @@ def hook_tail_settings(limits: StreamLimits, timeout: object, protocol: object) 
     )
 
 
-class LogLines:
+class LimitedLines:
     """The lines of one call of a log method.
 
     :param following: the follower of the job.

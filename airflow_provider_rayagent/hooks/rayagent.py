@@ -11,7 +11,7 @@ from airflow_provider_rayagent.connection.config import UNENCRYPTED
 from airflow_provider_rayagent.errors.service_errors import RayAgentConfigError
 from airflow_provider_rayagent.hooks.async_hook import RayAgentAsyncHook
 from airflow_provider_rayagent.hooks.connection import config_from_connection, config_with_timeout
-from airflow_provider_rayagent.hooks.log_lines import LogLines, StreamLimits, hook_tail_settings
+from airflow_provider_rayagent.hooks.log_lines import LimitedLines, StreamLimits, hook_tail_settings
 from airflow_provider_rayagent.hooks.plugin_methods import PluginMethods
 from airflow_provider_rayagent.hooks.submission_methods import SubmissionMethods
 from airflow_provider_rayagent.services.validation import validate_job_id
@@ -187,7 +187,7 @@ class RayAgentHook(PluginMethods, SubmissionMethods, BaseHook):
         )
 
     def _lines(self, follower: Follower) -> Iterator[str]:
-        lines = LogLines(follower, self.stream_limits, self.log)
+        lines = LimitedLines(follower, self.stream_limits, self.log)
         for items in follower.items():
             yield from lines.lines_in(items)
         lines.raise_if_incomplete()

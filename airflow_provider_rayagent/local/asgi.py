@@ -27,7 +27,7 @@ from airflow_provider_rayagent.services.ray_service import RAY
 from airflow_provider_rayagent.services.validation import quote_segment, validate_id
 
 if TYPE_CHECKING:
-    from airflow_provider_rayagent.local.job_logs import Follower
+    from airflow_provider_rayagent.local.job_logs import LogReader
     from airflow_provider_rayagent.local.jobqueue import JobQueue
     from airflow_provider_rayagent.local.plugin_folder import PluginFolder
     from airflow_provider_rayagent.local.ray_api import RayDashboard
@@ -98,7 +98,7 @@ class Agent:
         on_ray = [job for job in await self.ray.list_jobs() if not self.queue.has(job.get("submission_id") or "")]
         return [*on_ray, *self.queue.ended()]
 
-    async def follow(self, job_id: str) -> Follower:
+    async def follow(self, job_id: str) -> LogReader:
         """Return a follower of a job's live log, which is empty if the job was never on Ray.
 
         :raises RayAnswerError: 404 if there is no such job, 400 if it is a driver that was not submitted as a job, 429

@@ -32,7 +32,7 @@ MAX_FOLLOWERS = 1_000
 """Maximum number of open streams."""
 
 
-class Follower:
+class LogReader:
     """A reader of a job's log from the first event on; must be closed.
 
     :param read_slots: see :meth:`~airflow_provider_rayagent.local.spool.Spool.blocks`.
@@ -74,7 +74,7 @@ class JobLogs:
         self._abandoned_tails: Counter[str] = Counter()
         self._followers = 0
 
-    async def follow(self, job_id: str) -> Follower:
+    async def follow(self, job_id: str) -> LogReader:
         """Return a new follower of a job's log.
 
         :raises RayAnswerError: 404 if there is no such job, 400 if it is a driver that was not submitted as a job.
@@ -86,7 +86,7 @@ class JobLogs:
             log = self._get_or_open(await self._ray.get_job(job_id))
         return self._add_follower(log)
 
-    def follow_ended(self, job: Row) -> Follower:
+    def follow_ended(self, job: Row) -> LogReader:
         """Return a follower of a job that ended without having been on Ray; its log is empty."""
         self._check_follower_limit()
         log = self._new_log(job)
@@ -139,11 +139,11 @@ class JobLogs:
                 self._abandoned_tails[log.job_id] += 1
             self._close_if_unused(log)
 
-    def _add_follower(self, log: JobLog) -> Follower:
+    def _add_follower(self, log: JobLog) -> LogReader:
         self._check_follower_limit()
         self._followers += 1
         log.followers += 1
-        return Follower(log, self._read_slots, self._remove_follower)
+        return LogReader(log, self._read_slots, self._remove_follower)
 
     def _remove_follower(self, log: JobLog) -> None:
         self._followers -= 1

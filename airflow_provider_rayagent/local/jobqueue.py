@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.errors.service_errors import CONFLICT
-from airflow_provider_rayagent.errors.transience import Permanence, row_of_status
+from airflow_provider_rayagent.errors.transience import Permanence, classification_of_status
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError, TooManyError
 from airflow_provider_rayagent.services.jobs import JobStatus
 
@@ -245,7 +245,7 @@ class JobQueue:
 
 def _can_retry(job: _WaitingJob, error: RayAnswerError) -> bool:
     """Count the failure, and return whether the submission may succeed later."""
-    permanence = row_of_status(error.status_code).permanence
+    permanence = classification_of_status(error.status_code).permanence
     if permanence is Permanence.UNKNOWN:
         job.failures += 1
     return permanence is not Permanence.PERMANENT and job.failures < MAX_FAILURES

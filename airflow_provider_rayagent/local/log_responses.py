@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fastapi import WebSocket
     from starlette.types import Receive, Scope, Send
 
-    from airflow_provider_rayagent.local.job_logs import Follower
+    from airflow_provider_rayagent.local.job_logs import LogReader
 
 CLIENT_GONE = (OSError, WebSocketDisconnect)
 """What a send raises if the client has closed the connection: Uvicorn the first, Starlette the second."""
@@ -67,7 +67,7 @@ class EventStream(_Stream):
 
     media_type = "text/event-stream"
 
-    def __init__(self, follower: Follower, stopping: asyncio.Event) -> None:
+    def __init__(self, follower: LogReader, stopping: asyncio.Event) -> None:
         super().__init__(stopping)
         self._follower = follower
 
@@ -103,7 +103,7 @@ class TextStream(_Stream):
                 yield block
 
 
-async def stream_to_websocket(websocket: WebSocket, follower: Follower, stopping: asyncio.Event) -> None:
+async def stream_to_websocket(websocket: WebSocket, follower: LogReader, stopping: asyncio.Event) -> None:
     """Accept a WebSocket, send the events, and close it with a code for how the log ended.
 
     :param stopping: set when the server stops.

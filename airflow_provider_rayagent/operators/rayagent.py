@@ -19,7 +19,7 @@ from airflow_provider_rayagent.services.validation import quote_application_name
 from airflow_provider_rayagent.services.waiting import MIN_POLL_SECONDS, WaitResult
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tasks.application_lookup import find_application
-from airflow_provider_rayagent.tasks.waiting_operator import RayAgentWaitingOperator
+from airflow_provider_rayagent.tasks.waiting_operator import RequestWaitingOperator
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.storable import storable
 from airflow_provider_rayagent.triggers.outcome import TIMEOUT_MARGIN, Outcome
@@ -48,7 +48,7 @@ MISSING_SECONDS = 10.0
 _IF_DONE: tuple[IfDone, ...] = ("succeed", "skip", "fail")
 
 
-class _IdempotentOperator(RayAgentWaitingOperator):
+class _IdempotentOperator(RequestWaitingOperator):
     """Let the DAG author choose what happens if there is nothing to do."""
 
     def _nothing_to_do(self, choice: IfDone, error: RayAgentError) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_rayagent.services.plugins import job_id_in
-from airflow_provider_rayagent.tasks.starting import RayAgentJobStartingOperator
+from airflow_provider_rayagent.tasks.starting import JobStartingOperator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class RayAgentRunPluginOperator(RayAgentJobStartingOperator):
+class RayAgentRunPluginOperator(JobStartingOperator):
     """Run an action of a plugin as a Ray job, and follow the job to its end.
 
     The job id is derived from the DAG, the run, the task, the map index and the iteration of a loop. So a retry, a
@@ -35,7 +35,7 @@ class RayAgentRunPluginOperator(RayAgentJobStartingOperator):
     :param requirements: additional Python requirements of the job. (templated)
     :param language: language of the plugin's messages. (templated)
 
-    The other arguments are those of ``RayAgentJobStartingOperator``, and of every operator.
+    The other arguments are those of ``JobStartingOperator``, and of every operator.
     """
 
     template_fields: Sequence[str] = (

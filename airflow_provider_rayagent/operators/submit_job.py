@@ -14,7 +14,7 @@ from airflow_provider_rayagent.services.jobs import MAX_ENTRYPOINT
 from airflow_provider_rayagent.services.json_objects import json_object
 from airflow_provider_rayagent.services.validation import validate_text
 from airflow_provider_rayagent.tasks.env_vars import EnvVars, validate_names
-from airflow_provider_rayagent.tasks.starting import RayAgentJobStartingOperator
+from airflow_provider_rayagent.tasks.starting import JobStartingOperator
 from airflow_provider_rayagent.text.sanitization import sanitize
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class RayAgentSubmitJobOperator(RayAgentJobStartingOperator):
+class RayAgentSubmitJobOperator(JobStartingOperator):
     """Submit a job to Ray's own dashboard, and follow the job to its end.
 
     The connection's *Service* must be ``ray``; a local agent works too.
@@ -62,7 +62,7 @@ class RayAgentSubmitJobOperator(RayAgentJobStartingOperator):
     :param wait_for_scale_up: submit a job whose command fits on no present node, since the cluster adds larger ones on
         demand; otherwise the task fails.
 
-    The other arguments are those of ``RayAgentJobStartingOperator``, and of every operator.
+    The other arguments are those of ``JobStartingOperator``, and of every operator.
     """
 
     template_fields: Sequence[str] = (

@@ -13,7 +13,7 @@ from airflow_provider_rayagent.sensors.application_sensor import RayAgentServeAp
 from airflow_provider_rayagent.sensors.capacity_sensor import RayAgentCapacitySensor
 from airflow_provider_rayagent.sensors.rescheduling import ReschedulingSensor
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.tasks.following import POLL_INTERVAL, RayAgentJobFollowingMixin
+from airflow_provider_rayagent.tasks.following import POLL_INTERVAL, JobFollowingOperator
 from airflow_provider_rayagent.tasks.skipping import SkippingMixin
 from airflow_provider_rayagent.triggers.outcome import deferral_timeout, time_limit
 
@@ -30,7 +30,7 @@ __all__ = ["RayAgentCapacitySensor", "RayAgentJobSensor", "RayAgentServeApplicat
 RESCHEDULE_INTERVAL = 60.0
 
 
-class RayAgentJobSensor(SkippingMixin, RayAgentJobFollowingMixin, ReschedulingSensor):
+class RayAgentJobSensor(SkippingMixin, JobFollowingOperator, ReschedulingSensor):
     """Follow a Ray job: forward its log to the task log, line by line, until the job has ended.
 
     The task succeeds exactly when the job does. If the job FAILED or was STOPPED, the task fails without a retry, since
@@ -48,7 +48,7 @@ class RayAgentJobSensor(SkippingMixin, RayAgentJobFollowingMixin, ReschedulingSe
         ``mode="reschedule"``, where it is at least 10: Airflow fails some tasks that are rescheduled sooner.
     :param start_from_trigger: start in the triggerer, without a worker (Airflow 3.3 and newer); not for mapped tasks.
 
-    The other arguments are those of ``RayAgentJobFollowingMixin``, and of every sensor. ``timeout`` covers the whole
+    The other arguments are those of ``JobFollowingOperator``, and of every sensor. ``timeout`` covers the whole
     time that the job is followed; ``mode`` has no effect with ``deferrable``.
     """
 

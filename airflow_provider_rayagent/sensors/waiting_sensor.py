@@ -14,7 +14,13 @@ from airflow.sdk.exceptions import TaskDeferralTimeout
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.sensors.rescheduling import ReschedulingSensor
 from airflow_provider_rayagent.services.validation import validate_duration
-from airflow_provider_rayagent.services.waiting import FAST_POLL_SECONDS, MIN_POLL_SECONDS, OutcomeT, Wait, WaitResult
+from airflow_provider_rayagent.services.waiting import (
+    FAST_POLL_SECONDS,
+    MIN_POLL_SECONDS,
+    OutcomeT,
+    WaitResult,
+    WaitState,
+)
 from airflow_provider_rayagent.tasks.hook import HookMixin
 from airflow_provider_rayagent.tasks.skipping import SkippingMixin
 from airflow_provider_rayagent.triggers.outcome import deferral_timeout, time_limit
@@ -29,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class WaitingSensor(SkippingMixin, HookMixin, ReschedulingSensor, Generic[OutcomeT]):
-    """Poll a state until a :class:`Wait` has an outcome.
+    """Poll a state until a :class:`WaitState` has an outcome.
 
     :param rayagent_conn_id: the Airflow connection of the agent. (templated)
     :param poke_interval: seconds between two requests; with ``mode="reschedule"`` at least 10.
@@ -87,10 +93,10 @@ class WaitingSensor(SkippingMixin, HookMixin, ReschedulingSensor, Generic[Outcom
             self.log.error("%s", error)
 
     @cached_property
-    def _wait(self) -> Wait[OutcomeT]:
+    def _wait(self) -> WaitState[OutcomeT]:
         return self._make_wait()
 
-    def _make_wait(self) -> Wait[OutcomeT]:
+    def _make_wait(self) -> WaitState[OutcomeT]:
         raise NotImplementedError
 
     def _outcome_type(self) -> type[OutcomeT]:
@@ -98,7 +104,7 @@ class WaitingSensor(SkippingMixin, HookMixin, ReschedulingSensor, Generic[Outcom
         raise NotImplementedError
 
     def _read(self, hook: RayAgentHook) -> Any:
-        """Return what :meth:`Wait.received` processes."""
+        """Return what :meth:`WaitState.received` processes."""
         raise NotImplementedError
 
     def _log_status(self, status: str) -> None:

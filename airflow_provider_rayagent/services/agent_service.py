@@ -48,11 +48,11 @@ class AgentService:
     """See :class:`Service`."""
 
     name: ServiceName = "agent"
-    noun = "the agent"
+    label = "the agent"
     description = "a Ray agent"
     streams = AgentStreams()
     log_interval = None
-    has_last_lines = False
+    can_read_last_lines = False
     credentials = (
         Credential(AUTHORIZATION_HEADER, "password"),
         Credential(USER_HEADER, "user_token", "Token "),

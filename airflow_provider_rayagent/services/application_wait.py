@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_rayagent.services.jobs import primitive, shown_status
-from airflow_provider_rayagent.services.waiting import Wait, WaitOutcome, WaitResult
+from airflow_provider_rayagent.services.waiting import WaitOutcome, WaitResult, WaitState
 from airflow_provider_rayagent.text.sanitization import truncate
 from airflow_provider_rayagent.text.storable import storable
 
@@ -58,7 +58,7 @@ class ApplicationOutcome(WaitOutcome):
 
 
 @dataclass
-class ApplicationWait(Wait[ApplicationOutcome]):
+class ApplicationWait(WaitState[ApplicationOutcome]):
     """State of waiting for one application to be RUNNING, or gone.
 
     :param target: ``running`` or ``gone``.

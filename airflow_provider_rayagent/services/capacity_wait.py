@@ -14,7 +14,7 @@ from airflow_provider_rayagent.errors.service_errors import (
 )
 from airflow_provider_rayagent.services.jobs import primitive
 from airflow_provider_rayagent.services.validation import validate_amount, validate_bytes, validate_text
-from airflow_provider_rayagent.services.waiting import Wait, WaitOutcome, WaitResult
+from airflow_provider_rayagent.services.waiting import WaitOutcome, WaitResult, WaitState
 from airflow_provider_rayagent.text.sanitization import sanitize
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class _Place(NamedTuple):
 
 
 @dataclass
-class CapacityWait(Wait[CapacityOutcome]):
+class CapacityWait(WaitState[CapacityOutcome]):
     """State of waiting until enough is free.
 
     :param wait_for_scale_up: wait even for what the cluster's nodes do not have in total.

@@ -62,7 +62,7 @@ class RayService:
     """See :class:`Service`."""
 
     name: ServiceName = "ray"
-    noun = "the Ray dashboard"
+    label = "the Ray dashboard"
     description = "Ray's own dashboard"
     credentials = (Credential("Authorization", "password", "Bearer "),)
     streams = None
@@ -70,7 +70,7 @@ class RayService:
     and it has 100 connections for tails and all other calls of the jobs API together
     (``dashboard/subprocesses/handle.py``): with 100 tails no client of the cluster can submit or list jobs."""
     log_interval = LOG_INTERVAL
-    has_last_lines = True
+    can_read_last_lines = True
 
     def list_jobs(self) -> Call:
         return Call("GET", "api/jobs/", "list")

@@ -99,7 +99,7 @@ class Service(Protocol):
         """The value of the connection's field ``service``."""
 
     @property
-    def noun(self) -> str:
+    def label(self) -> str:
         """Noun phrase for messages, such as ``the agent``."""
 
     @property
@@ -167,7 +167,7 @@ class Service(Protocol):
         """Seconds between two readings of the whole log while there is no stream; ``None``: as the status is polled."""
 
     @property
-    def has_last_lines(self) -> bool:
+    def can_read_last_lines(self) -> bool:
         """Whether it gives the last lines of a log alone."""
 
     def locate_log(

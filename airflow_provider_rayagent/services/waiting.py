@@ -24,7 +24,7 @@ MIN_POLL_SECONDS = 0.5
 """Minimum interval between two polls by a trigger, or of a job that a task follows: a sensor's ``poke_interval`` may
 be 0."""
 FAST_POLL_SECONDS = 1.0
-"""Maximum interval between two polls while a timeout is running; see :attr:`Wait.needs_fast_poll`."""
+"""Maximum interval between two polls while a timeout is running; see :attr:`WaitState.needs_fast_poll`."""
 
 
 class WaitResult(str, Enum):
@@ -91,7 +91,7 @@ class WaitOutcome:
 OutcomeT = TypeVar("OutcomeT", bound=WaitOutcome)
 
 
-class Wait(Generic[OutcomeT]):
+class WaitState(Generic[OutcomeT]):
     """State of waiting.
 
     :ivar unreachable_timeout: seconds for which requests may fail.

@@ -11,9 +11,9 @@ MIN_LOG_CHARS = 100_000
 """Shorter logs are read as a whole."""
 MIN_LINES = 200
 MAX_LINES = 4_000
-RESERVE = 8
+REQUEST_FACTOR = 8
 """How many times as many lines are requested as the last reading brought, so that the known part is among them."""
-PACE_RESERVE = 3
+PACE_FACTOR = 3
 """The same for the fastest of the readings before, of which half is forgotten with each one that brings lines."""
 MAX_CHARS = 2_000_000
 """Characters of the last lines that are held in memory; a line can be long."""
@@ -85,7 +85,7 @@ class LastLinesPolicy:
         new_lines = max(cursor.lines - self._lines, 0)
         if not self._was_read:
             # The first reading brings all that was logged before, which does not tell how fast the log grows.
-            self._new_lines, self._pace = MAX_LINES // RESERVE, MIN_LINES
+            self._new_lines, self._pace = MAX_LINES // REQUEST_FACTOR, MIN_LINES
         else:
             self._new_lines = new_lines
             if new_lines:
@@ -107,10 +107,10 @@ class LastLinesPolicy:
 
         A log that grows fast, or was not read for long, is read as a whole.
         """
-        replay, more = self._replay, RESERVE * self._new_lines
+        replay, more = self._replay, REQUEST_FACTOR * self._new_lines
         if replay is None or self._to_skip or more > MAX_LINES or cursor.chars < MIN_LOG_CHARS:
             return None
-        more = max(more, min(PACE_RESERVE * self._pace, MAX_LINES), MIN_LINES)
+        more = max(more, min(PACE_FACTOR * self._pace, MAX_LINES), MIN_LINES)
         more *= max(int((now - self._read_at) / self._interval), 1)
         if more > MAX_LINES or not replay.covers(cursor):
             return None

@@ -36,8 +36,7 @@ import random
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_rayagent.tail import commands as do
-from airflow_provider_rayagent.tail import draining
+from airflow_provider_rayagent.tail import commands, draining
 from airflow_provider_rayagent.tail.commands import Command, TailSettings
 from airflow_provider_rayagent.tail.cursor import Cursor, ForeignTextError
 from airflow_provider_rayagent.tail.early_checks import AFTER_READING_SECONDS
@@ -48,7 +47,7 @@ from airflow_provider_rayagent.tail.status import StatusPolling
 from airflow_provider_rayagent.tail.stream_reader import StreamReader
 from airflow_provider_rayagent.tail.suspects import SuspectStreams, Suspicion
 from airflow_provider_rayagent.tail.text_reader import TextReader
-from airflow_provider_rayagent.tail.whole_log import WholeLog
+from airflow_provider_rayagent.tail.whole_log import WholeLogState
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ class Tail:
         self._end: End | None = None
         self._status = StatusPolling(self._settings, deadline, jitter)
         self._stream = LiveStream(self._settings, jitter)
-        self._log = WholeLog(self._settings, jitter)
+        self._log = WholeLogState(self._settings, jitter)
         self._suspects = SuspectStreams()
         self._drain_attempts = draining.DrainAttempts()
         self._completeness = Completeness.PENDING if self._settings.forward else Completeness.COMPLETE
@@ -129,17 +128,17 @@ class Tail:
         self._add_progress(now)
         if self._log.state is ConnectionState.CLOSING:
             self._log.closed()
-            return do.CloseWholeLog()
+            return commands.CloseWholeLog()
         if self._stream.state is ConnectionState.CLOSING:
             self._stream.closed()
-            return do.CloseStream()
+            return commands.CloseStream()
         if self._status.is_due(now):
-            return do.GetStatus()
+            return commands.GetStatus()
         self._update_phase()
         if self._phase is Phase.CLOSING:
             return self._close()
         if self._log.state is ConnectionState.OPEN:
-            return do.ReadWholeLog()
+            return commands.ReadWholeLog()
         return self._follow(now) if self._phase is Phase.FOLLOWING else self._drain(now)
 
     @property
@@ -198,11 +197,11 @@ class Tail:
     def _close(self) -> Command:
         if self._log.state is ConnectionState.OPEN:
             self._log.closed()
-            return do.CloseWholeLog()
+            return commands.CloseWholeLog()
         if self._stream.state is ConnectionState.OPEN:
             self._stream.closed()
-            return do.CloseStream()
-        return do.Finish(self._end or End.JOB_ENDED)
+            return commands.CloseStream()
+        return commands.Finish(self._end or End.JOB_ENDED)
 
     def _compare_or_read(self, now: float, until: float) -> Command:
         reader = self._stream.reader
@@ -212,17 +211,17 @@ class Tail:
                 return self._log.open(now)
             until = min(until, self._log.compare_due)
             if reader.is_full:
-                return do.Wait(max(until - now, 0.0))
-        return do.ReadStream(max(until - now, 0.0))
+                return commands.Wait(max(until - now, 0.0))
+        return commands.ReadStream(max(until - now, 0.0))
 
-    def _open_stream(self, source: do.StreamSource) -> Command:
+    def _open_stream(self, source: commands.StreamSource) -> Command:
         self._stream.source = source
-        return do.OpenStream(source)
+        return commands.OpenStream(source)
 
     def _wait(self, now: float, until: float) -> Command:
         if self._phase is Phase.FOLLOWING:
             until = min(until, self._status.next_due())
-        return do.Wait(max(until - now, 0.0))
+        return commands.Wait(max(until - now, 0.0))
 
     # Reports from the driver: status
 
@@ -269,10 +268,10 @@ class Tail:
         if reader is None:
             return
         messages: list[str] = []
-        is_odd = False
+        is_unclear = False
         for event in events:
-            is_odd = self._suspects.is_odd(event)
-            if is_odd:
+            is_unclear = self._suspects.is_unclear(event)
+            if is_unclear:
                 break
             if event.kind == "log":
                 messages.append(event.message)
@@ -286,7 +285,7 @@ class Tail:
         if has_text:
             self._status.text_received(now)
         self._read_stream(now, lambda: reader.feed(messages))
-        if is_odd:
+        if is_unclear:
             self._suspect(now, "odd")
         self._end_stream_if_complete(now, reader)
 
@@ -358,7 +357,7 @@ class Tail:
         ended_at = self._status.ended_at
         self._output.log_readable()
         self._suspects.log_read()
-        self._log.was_read(now, reader, self.cursor, job_has_ended=ended_at is not None)
+        self._log.finished_reading(now, reader, self.cursor, job_has_ended=ended_at is not None)
         if ended_at is not None and self._log.requested_at >= ended_at:
             self._read_after_end(now, reader, delimited=delimited)
         elif ended_at is None and self._settings.once and self._settings.unfinished:
@@ -397,13 +396,13 @@ class Tail:
             if interval is not None and reader is not None:
                 self._output.add_progress(now, reader.state, interval)
 
-    def _usable_sources(self) -> list[do.StreamSource]:
+    def _usable_sources(self) -> list[commands.StreamSource]:
         return [source for source in self._stream.sources if source not in self._suspects.sources]
 
     def _read_after_end(self, now: float, reader: TextReader, *, delimited: bool) -> None:
         settled, known = self._log.requested_at >= self._settled_at, not (reader.advanced or reader.is_short)
         if not self._drain_attempts.log_read(reader.chars, settled=settled, known=known, delimited=delimited):
-            self._log.read_at(max(now, self._settled_at))
+            self._log.schedule_read(max(now, self._settled_at))
             return
         try:
             self._output.add_lines(reader.flush())
@@ -441,7 +440,7 @@ class Tail:
         """Replace a stream that may not match the log by the whole log."""
         self._suspects.add(self._stream.source, now, why)
         self._stream.request_close()
-        self._log.read_at(now)
+        self._log.schedule_read(now)
 
     def _end_stream_if_complete(self, now: float, reader: StreamReader) -> None:
         is_open = self._stream.state is ConnectionState.OPEN

@@ -29,19 +29,19 @@ class SuspectStreams:
         self._failures = 0
         self._plain: bool | None = None
         self._why: Suspicion = "foreign"
-        self._odd_is_log = False
+        self._unclear_is_log = False
 
     def new_stream(self) -> None:
         """Note that a new stream was opened."""
         self._plain = None
 
-    def is_odd(self, event: Event) -> bool:
+    def is_unclear(self, event: Event) -> bool:
         """Whether an event makes it unclear what is part of the log: plain text among JSON events, or vice versa."""
         if event.kind == "log":
             if self._plain is None:
                 self._plain = event.plain
-            return event.plain is not self._plain and not self._odd_is_log
-        return event.kind == "other" and self._plain is True and not self._odd_is_log
+            return event.plain is not self._plain and not self._unclear_is_log
+        return event.kind == "other" and self._plain is True and not self._unclear_is_log
 
     def add(self, source: StreamSource, now: float, why: Suspicion) -> None:
         """Stop using ``source``."""
@@ -66,7 +66,7 @@ class SuspectStreams:
             return False
         if self._why == "foreign":
             return True
-        self._odd_is_log = self._odd_is_log or self._why == "odd"
+        self._unclear_is_log = self._unclear_is_log or self._why == "odd"
         self.clear()
         return False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.tail import commands as do
+from airflow_provider_rayagent.tail import commands
 from airflow_provider_rayagent.tail.backoff import Backoff, interval_between_reads, pause_between_reads
 from airflow_provider_rayagent.tail.last_lines import LastLines, LastLinesPolicy
 from airflow_provider_rayagent.tail.live_stream import ConnectionState
@@ -27,7 +27,7 @@ MAX_REWRITTEN_SECONDS = 3600.0
 moves, as that of the latest lines only, is another one at every reading."""
 
 
-class WholeLog:
+class WholeLogState:
     """The whole log, read to forward its new text, or to compare an excerpt of it with a stream.
 
     :param jitter: returns a number in [0, 1).
@@ -68,7 +68,7 @@ class WholeLog:
         """Consecutive failures."""
         return self._backoff.failures
 
-    def open(self, now: float, cursor: Cursor | None = None) -> do.OpenWholeLog:
+    def open(self, now: float, cursor: Cursor | None = None) -> commands.OpenWholeLog:
         """Return the command to open the log.
 
         :param cursor: the position, if the lines after it are enough.
@@ -77,10 +77,10 @@ class WholeLog:
         self.last_lines, self._replay = None, None
         found = self._policy.next(now, cursor) if cursor is not None and self._can_read_last_lines else None
         if found is None:
-            return do.OpenWholeLog()
+            return commands.OpenWholeLog()
         self._replay, lines = found
         self.last_lines = LastLines(self._replay)
-        return do.OpenWholeLog(lines)
+        return commands.OpenWholeLog(lines)
 
     def opened(self, new_reader: Callable[[Replay | None], TextReader]) -> None:
         """Note that the response with the log has started.
@@ -106,7 +106,7 @@ class WholeLog:
         """Note that the driver has closed the response, or that it has ended."""
         self.state = ConnectionState.CLOSED
 
-    def was_read(self, now: float, reader: TextReader, cursor: Cursor, *, job_has_ended: bool) -> None:
+    def finished_reading(self, now: float, reader: TextReader, cursor: Cursor, *, job_has_ended: bool) -> None:
         """Note that the log was read to its end and forwarded, up to the cursor."""
         self._policy.read(now, reader.replay, cursor, was_whole=self.last_lines is None)
         self.was_tried = True
@@ -119,7 +119,7 @@ class WholeLog:
             pause = self._interval if is_short else pause_between_reads(self._interval, now - self.requested_at)
         self._backoff.reset(now + pause)
 
-    def read_at(self, moment: float) -> None:
+    def schedule_read(self, moment: float) -> None:
         """Schedule the next read."""
         self._backoff.reset(moment)
 

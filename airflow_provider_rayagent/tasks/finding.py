@@ -11,7 +11,7 @@ from airflow_provider_rayagent.errors.service_errors import RayAgentError, RayAg
 from airflow_provider_rayagent.services import jobs
 from airflow_provider_rayagent.services.jobs import JobStatus
 from airflow_provider_rayagent.services.validation import MAX_DURATION
-from airflow_provider_rayagent.tasks.following import RayAgentJobFollowingMixin
+from airflow_provider_rayagent.tasks.following import JobFollowingOperator
 from airflow_provider_rayagent.tasks.job_ids import derived_id, numbered, validate_base_id
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.storable import storable
@@ -35,7 +35,7 @@ STOP_SECONDS = 6.0
 STATUS_CHECK_SECONDS = 0.5
 
 
-class RayAgentJobFindingMixin(RayAgentJobFollowingMixin):
+class JobFindingOperator(JobFollowingOperator):
     """Base class of operators that own a job, whose id tells which task it belongs to.
 
     Their jobs have ids that end with a number: each time that a new job is started, it gets the next one.

@@ -47,7 +47,7 @@ RESULT_MARKERS = ("__SYNAPSE_RESULT_START__", "__SYNAPSE_RESULT_END__")
 """Markers of the platform's plugin runner around an action's result."""
 
 
-class RayAgentJobFollowingMixin(HookMixin, BaseOperator):
+class JobFollowingOperator(HookMixin, BaseOperator):
     """Base of tasks that follow a job.
 
     :param rayagent_conn_id: the Airflow connection of the agent. (templated)

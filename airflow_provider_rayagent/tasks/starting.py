@@ -29,7 +29,7 @@ from airflow_provider_rayagent.tasks.finding import (
     JOB_ID_KEY,
     STATUS_CHECK_SECONDS,
     IfSucceeded,
-    RayAgentJobFindingMixin,
+    JobFindingOperator,
 )
 from airflow_provider_rayagent.tasks.following import POLL_INTERVAL
 from airflow_provider_rayagent.text.codes import Code, coded
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.triggers.outcome import Outcome
 
 
-class RayAgentJobStartingOperator(RayAgentJobFindingMixin):
+class JobStartingOperator(JobFindingOperator):
     """Base class of operators that start a job and follow it to its end.
 
     The job id is derived from the DAG, the run, the task, the map index and the iteration of a loop. So a retry, a
@@ -63,7 +63,7 @@ class RayAgentJobStartingOperator(RayAgentJobFindingMixin):
     :param read_result: read the job's result between ``result_markers``; default on.
     :param stop_job_on_kill: stop the job when a user or ``execution_timeout`` ends the task; default on.
 
-    The other arguments are those of ``RayAgentJobFollowingMixin``, and of every operator.
+    The other arguments are those of ``JobFollowingOperator``, and of every operator.
     """
 
     ui_color = "#e2f0d9"
@@ -218,8 +218,8 @@ class RayAgentJobStartingOperator(RayAgentJobFindingMixin):
         if outcome.end is End.NOT_STARTED:
             task_job.observer.metrics.ended(outcome.end)
             task_job.stopper.stop("The task's start_timeout has expired")
-            noun = self.hook.config.service.noun
-            status = self._status(outcome.job) if outcome.job else f"unknown to {noun}"
+            label = self.hook.config.service.label
+            status = self._status(outcome.job) if outcome.job else f"unknown to {label}"
             raise RayAgentJobNotStartedError(
                 f"Job {self.job_id} did not start within the start_timeout of {self.start_timeout:g} seconds; it is "
                 f"{status}. Check the free resources of the cluster, and the queue of the agent if there is one."

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger
 
 
-class RayAgentWaitingOperator(HookMixin, BaseOperator):
+class RequestWaitingOperator(HookMixin, BaseOperator):
     """Base of operators that wait.
 
     :param rayagent_conn_id: the Airflow connection of the agent. (templated)

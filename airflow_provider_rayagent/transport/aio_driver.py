@@ -10,7 +10,7 @@ from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.services.call import Call, Pause
 from airflow_provider_rayagent.services.service import OpenLiveLog
 from airflow_provider_rayagent.services.validation import JobId
-from airflow_provider_rayagent.tail import commands as do
+from airflow_provider_rayagent.tail import commands
 from airflow_provider_rayagent.transport.aio_items import Items, TaskItems
 from airflow_provider_rayagent.transport.aio_logs import AsyncLogStream, AsyncWholeLog, open_stream
 from airflow_provider_rayagent.transport.log_answers import StreamEndedError
@@ -62,9 +62,9 @@ class AsyncFollower(Following):
                 yield self.take()
         finally:
             try:
-                await self._do(do.CloseStream())
+                await self._do(commands.CloseStream())
             finally:
-                await self._do(do.CloseWholeLog())
+                await self._do(commands.CloseWholeLog())
 
     async def _do(self, command: Step) -> Any:
         match command:
@@ -72,19 +72,19 @@ class AsyncFollower(Following):
                 return await self._agent.send(command, tries=1)
             case OpenLiveLog():
                 self._stream = await open_stream(self._agent, command)
-            case do.ReadStream(seconds) if self._stream is not None:
+            case commands.ReadStream(seconds) if self._stream is not None:
                 return await self._stream.read(seconds)
-            case do.CloseStream() if self._stream is not None:
+            case commands.CloseStream() if self._stream is not None:
                 stream, self._stream = self._stream, None
                 await stream.close()
             case OpenLog(call):
                 self._whole = await AsyncWholeLog.open(self._agent, call)
-            case do.ReadWholeLog() if self._whole is not None:
+            case commands.ReadWholeLog() if self._whole is not None:
                 return await self._whole.read()
-            case do.CloseWholeLog() if self._whole is not None:
+            case commands.CloseWholeLog() if self._whole is not None:
                 whole, self._whole = self._whole, None
                 await whole.close()
                 return whole.delimited
-            case do.Wait(seconds) | Pause(seconds):
+            case commands.Wait(seconds) | Pause(seconds):
                 await asyncio.sleep(seconds)
         return None

@@ -110,7 +110,7 @@ def html_page_error(
     """
     message = (
         f"{call.name} answered {status}: expected {expected}, got an HTML page; is this the URL of "
-        f"{config.service.noun}? {brief(_page_text(page), config.redact)}"
+        f"{config.service.label}? {brief(_page_text(page), config.redact)}"
     )
     return RayAgentResponseError(message.rstrip(), status)
 
@@ -130,7 +130,7 @@ def check_status(call: Call, status: int, headers: Mapping[str, str], body: byte
         target = headers.get("location", "nowhere")
         raise RayAgentRedirectError(
             f"{where}, a redirect to {brief(target, config.redact)}; not followed, so that the token is not sent "
-            f"there. If that is the URL of {config.service.noun}, enter it in the connection.",
+            f"there. If that is the URL of {config.service.label}, enter it in the connection.",
             status,
         )
     text = body.decode("utf-8", "replace").strip()
@@ -142,7 +142,7 @@ def check_status(call: Call, status: int, headers: Mapping[str, str], body: byte
     if status == 404 and (page or not answer.is_own):
         # A wrong path, or the default page of an ingress: it does not mean that the job does not exist.
         raise RayAgentResponseError(
-            f"{where}, but not in the form of {config.service.noun}; is this its URL? "
+            f"{where}, but not in the form of {config.service.label}; is this its URL? "
             f"{brief(_page_text(text) if page else answer.reason, config.redact)}",
             status,
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.services.call import Call, Pause
 from airflow_provider_rayagent.services.service import OpenLiveLog
-from airflow_provider_rayagent.tail import commands as do
+from airflow_provider_rayagent.tail import commands
 from airflow_provider_rayagent.transport.blocking_logs import LogStream, WholeLog, open_stream
 from airflow_provider_rayagent.transport.log_answers import StreamEndedError
 from airflow_provider_rayagent.transport.steps import run_steps
@@ -56,8 +56,8 @@ class Follower(Following):
                 run_steps(self.step(), self._do, (RayAgentError, StreamEndedError))
                 yield self.take()
         finally:
-            self._do(do.CloseStream())
-            self._do(do.CloseWholeLog())
+            self._do(commands.CloseStream())
+            self._do(commands.CloseWholeLog())
 
     def _do(self, command: Step) -> Any:
         match command:
@@ -65,19 +65,19 @@ class Follower(Following):
                 return self._agent.send(command, tries=1)
             case OpenLiveLog():
                 self._stream = open_stream(self._agent, command)
-            case do.ReadStream(seconds) if self._stream is not None:
+            case commands.ReadStream(seconds) if self._stream is not None:
                 return self._stream.read(min(seconds, SLICE_SECONDS))
-            case do.CloseStream() if self._stream is not None:
+            case commands.CloseStream() if self._stream is not None:
                 stream, self._stream = self._stream, None
                 stream.close()
             case OpenLog(call):
                 self._whole = WholeLog.open(self._agent, call)
-            case do.ReadWholeLog() if self._whole is not None:
+            case commands.ReadWholeLog() if self._whole is not None:
                 return self._whole.read()
-            case do.CloseWholeLog() if self._whole is not None:
+            case commands.CloseWholeLog() if self._whole is not None:
                 whole, self._whole = self._whole, None
                 whole.close()
                 return whole.delimited
-            case do.Wait(seconds) | Pause(seconds):
+            case commands.Wait(seconds) | Pause(seconds):
                 self._stopped.wait(min(seconds, SLICE_SECONDS))
         return None

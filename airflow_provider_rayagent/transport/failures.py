@@ -80,7 +80,7 @@ def as_agent_error(
         (
             (ConnectionRefusedError,),
             RayAgentConnectionRefusedError,
-            f"Nothing listens at {where}: check {field_name('host')} and port; is {config.service.noun} running?",
+            f"Nothing listens at {where}: check {field_name('host')} and port; is {config.service.label} running?",
         ),
         (
             library.connect_timeout,

@@ -19,7 +19,7 @@ from airflow_provider_rayagent.services.call import Call, Pause
 from airflow_provider_rayagent.services.job_secrets import secrets_of
 from airflow_provider_rayagent.services.service import OpenLiveLog
 from airflow_provider_rayagent.services.validation import JobId, Protocol, validate_protocol
-from airflow_provider_rayagent.tail import commands as do
+from airflow_provider_rayagent.tail import commands
 from airflow_provider_rayagent.tail.commands import Command, StreamSource, TailSettings
 from airflow_provider_rayagent.tail.items import Item, JobStatusChanged
 from airflow_provider_rayagent.tail.machine import Tail
@@ -73,7 +73,7 @@ def settings_for(service: Service, settings: TailSettings) -> TailSettings:
     """Return settings without the streams that the service does not have, and with its ways to read the log."""
     sources = service.streams.sources if service.streams else ()
     usable = tuple(source for source in settings.sources if source in sources)
-    return replace(settings, sources=usable, log_interval=service.log_interval, last_lines=service.has_last_lines)
+    return replace(settings, sources=usable, log_interval=service.log_interval, last_lines=service.can_read_last_lines)
 
 
 class Following:
@@ -154,17 +154,17 @@ class Following:
         """
         command = self.tail.next(self.clock())
         match command:
-            case do.GetStatus():
+            case commands.GetStatus():
                 yield from self._get_status()
-            case do.OpenStream():
+            case commands.OpenStream():
                 yield from self._open_stream(command.source)
-            case do.ReadStream():
+            case commands.ReadStream():
                 yield from self._read_stream(command)
-            case do.OpenWholeLog(lines):
+            case commands.OpenWholeLog(lines):
                 yield from self._open_whole_log(lines)
-            case do.ReadWholeLog():
+            case commands.ReadWholeLog():
                 yield from self._read_whole_log(command)
-            case do.Finish(end):
+            case commands.Finish(end):
                 self.end = end
             case _:
                 yield command
@@ -184,7 +184,7 @@ class Following:
         self._stream_was_requested = True
         try:
             if streams is None:
-                raise RayAgentUnsupportedError(f"{self._service.noun} has no live log streams.")
+                raise RayAgentUnsupportedError(f"{self._service.label} has no live log streams.")
             yield OpenLiveLog(source, streams.open(self.job_id, source), streams.decode_event)
         except RayAgentError:
             self.tail.stream_failed(self.clock())
@@ -195,7 +195,7 @@ class Following:
         try:
             events, alive = yield command
         except StreamEndedError as ended:
-            yield do.CloseStream()
+            yield commands.CloseStream()
             self.tail.stream_ended(self.clock(), too_long=ended.too_long)
             return
         if events:
@@ -222,11 +222,11 @@ class Following:
         try:
             text = yield command
         except RayAgentError as error:
-            yield do.CloseWholeLog()
+            yield commands.CloseWholeLog()
             self.on_whole_log_failed(error)
             return
         if text is None:
-            delimited = yield do.CloseWholeLog()
+            delimited = yield commands.CloseWholeLog()
             self.log_error = None
             self.tail.whole_log_ended(self.clock(), delimited=delimited)
         else:

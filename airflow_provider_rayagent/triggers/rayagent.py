@@ -51,7 +51,7 @@ TAKE_OVER_SECONDS = 3.0
 """Random delay of triggers that take over, so that a restart does not flood the agent."""
 KILL_SECONDS = 20.0
 """Time for a killed trigger to stop its job; Airflow's limit is ``[triggerer] on_kill_timeout`` (30 seconds)."""
-SILENT_SECONDS = 120.0
+REPLACED_PAUSE_SECONDS = 120.0
 """Time that a replaced trigger waits for its triggerer to cancel it, before it checks again."""
 
 
@@ -290,7 +290,7 @@ class RayAgentJobTrigger(BaseTrigger):
                 self.log.info(
                     coded(Code.TAKEN_OVER, "Another triggerer has taken over job %s; this one pauses."), self.job_id
                 )
-                await asyncio.sleep(SILENT_SECONDS)
+                await asyncio.sleep(REPLACED_PAUSE_SECONDS)
                 clock()
                 stalls = clock.stalls
             clock.handled = stalls

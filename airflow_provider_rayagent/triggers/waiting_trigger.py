@@ -10,7 +10,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.hooks.async_hook import RayAgentAsyncHook
-from airflow_provider_rayagent.services.waiting import FAST_POLL_SECONDS, OutcomeT, Wait, WaitResult
+from airflow_provider_rayagent.services.waiting import FAST_POLL_SECONDS, OutcomeT, WaitResult, WaitState
 from airflow_provider_rayagent.task_instance.resuming import pause_until_resumable
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class WaitTrigger(BaseTrigger, Generic[OutcomeT]):
-    """Poll a state until a :class:`Wait` has an outcome, and fire one event: :meth:`WaitOutcome.to_event`."""
+    """Poll a state until a :class:`WaitState` has an outcome, and fire one event: :meth:`WaitOutcome.to_event`."""
 
     rayagent_conn_id: str
     poll_interval: float
@@ -42,11 +42,11 @@ class WaitTrigger(BaseTrigger, Generic[OutcomeT]):
         await pause_until_resumable(began, self.task_instance)
         yield TriggerEvent(outcome.to_event())  # type: ignore[no-untyped-call]
 
-    def _make_wait(self, redact: Callable[[str], str]) -> Wait[OutcomeT]:
+    def _make_wait(self, redact: Callable[[str], str]) -> WaitState[OutcomeT]:
         raise NotImplementedError
 
     async def _read(self, hook: RayAgentAsyncHook) -> Any:
-        """Return what :meth:`Wait.received` processes."""
+        """Return what :meth:`WaitState.received` processes."""
         raise NotImplementedError
 
     def _log_status(self, status: str) -> None:

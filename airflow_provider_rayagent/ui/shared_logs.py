@@ -57,7 +57,7 @@ _ENDS = {
 }
 
 
-class Row(NamedTuple):
+class PageRecord(NamedTuple):
     """A record as viewers get it.
 
     :param json: ``[level, text, is_from_job]``.
@@ -79,7 +79,7 @@ class Place(NamedTuple):
     digest: int
 
     @classmethod
-    def of(cls, rows: Sequence[Row]) -> Place | None:
+    def of(cls, rows: Sequence[PageRecord]) -> Place | None:
         """Return the last line among rows; ``None`` if there is none."""
         last = next((row for row in reversed(rows) if row.number is not None), None)
         return None if last is None or last.number is None else cls(last.number, zlib.crc32(last.json.encode()))
@@ -92,7 +92,7 @@ class Batch(NamedTuple):
     :param skipped: number of records before these that the viewer does not get.
     """
 
-    rows: list[Row]
+    rows: list[PageRecord]
     position: int
     skipped: int
 
@@ -109,7 +109,7 @@ class FollowedLog:
         self._hook = hook
         self._job_id = job_id
         self._lock = threading.Lock()
-        self._rows: deque[Row] = deque()
+        self._rows: deque[PageRecord] = deque()
         self._chars = 0
         self._first = 0
         self._running: Future[None] | None = None
@@ -166,7 +166,7 @@ class FollowedLog:
             self.end = end
 
     def _add(self, records: Iterable[Record]) -> None:
-        rows = [_row(record) for record in records]
+        rows = [_page_record(record) for record in records]
         with self._lock:
             self._rows.extend(rows)
             self._chars += sum(len(row.json) for row in rows)
@@ -252,10 +252,10 @@ async def records_of(
     yield records.finish()
 
 
-def _row(record: Record) -> Row:
+def _page_record(record: Record) -> PageRecord:
     text = record.text if len(record.text) <= MAX_LINE else f"{record.text[:MAX_LINE]}… [line cut]"
     level = _LEVELS.get(record.level, "error" if record.level > logging.ERROR else "info")
-    return Row(json.dumps((level, text, record.from_job)), record.number)
+    return PageRecord(json.dumps((level, text, record.from_job)), record.number)
 
 
 def end_of(follower: AsyncFollower) -> str:

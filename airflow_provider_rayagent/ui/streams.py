@@ -49,7 +49,7 @@ STREAM_SECONDS = 60.0
 """After which a browser has to connect again, so that its user's permission is checked again, and so that streams do
 not delay the end of the API server for longer."""
 RECONNECT_MILLISECONDS = 300
-SILENT_SECONDS = 45.0
+MAX_SILENT_SECONDS = 45.0
 """After which a download of which nothing more arrives ends with the reason, before a proxy ends it without one."""
 SHUTDOWN_SECONDS = 1.0
 """Between two checks whether the API server has to end."""
@@ -227,7 +227,7 @@ async def text_of(hook: PageHook, job_id: JobId) -> AsyncGenerator[str, None]:
     try:
         async with hook:
             follower = await follower_of(hook, job_id, once=True)
-            async with aclosing(records_of(follower, ALL_LINES, patience=SILENT_SECONDS)) as found:
+            async with aclosing(records_of(follower, ALL_LINES, patience=MAX_SILENT_SECONDS)) as found:
                 async for records in found:
                     text = "".join(map(_line, records))
                     if text:

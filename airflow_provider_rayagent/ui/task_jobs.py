@@ -28,7 +28,7 @@ FOLLOWING = ("RayAgentJobSensor", "RayAgentRunPluginOperator")
 task, and the log of a stop operator does not have that of the job."""
 
 
-class TaskJob(NamedTuple):
+class StoredJob(NamedTuple):
     """The job of a task instance.
 
     :param is_proven: whether the task follows this job by its arguments, so that its log has the job's; otherwise
@@ -42,7 +42,7 @@ class TaskJob(NamedTuple):
     is_proven: bool
 
 
-def find_task_job(key: TaskKey) -> TaskJob:
+def find_task_job(key: TaskKey) -> StoredJob:
     """Return the job of a task instance.
 
     :raises HTTPException: 404 if there is no such task instance, or if it has no job (yet).
@@ -69,10 +69,10 @@ def find_task_job(key: TaskKey) -> TaskJob:
         job_id = str(_stored_job_id(key, session) or argument or "")
         if not is_job_id(job_id):
             raise HTTPException(404, "This task has no job yet.")
-        return TaskJob(key, ti.state, connection_id, JobId(job_id), ti.operator in FOLLOWING and job_id == argument)
+        return StoredJob(key, ti.state, connection_id, JobId(job_id), ti.operator in FOLLOWING and job_id == argument)
 
 
-def belongs_to(task_job: TaskJob, job: Mapping[str, Any], namespace: str | None) -> bool:
+def belongs_to(task_job: StoredJob, job: Mapping[str, Any], namespace: str | None) -> bool:
     """Whether those who may read the log of the task instance may see the job.
 
     It is the task's own, or that of another task of the DAG, such as one that a task stops.

@@ -15,7 +15,7 @@ from airflow_provider_rayagent.ui.job_rows import details_of
 from airflow_provider_rayagent.ui.page_thread import page_thread
 from airflow_provider_rayagent.ui.routes import LastEvent, log_events, log_file
 from airflow_provider_rayagent.ui.streams import LogResponse
-from airflow_provider_rayagent.ui.task_jobs import TaskJob, belongs_to, find_task_job
+from airflow_provider_rayagent.ui.task_jobs import StoredJob, belongs_to, find_task_job
 from airflow_provider_rayagent.ui.task_links import TaskKey
 
 router = APIRouter(
@@ -70,7 +70,7 @@ async def get_cluster(dag_id: str, run_id: str, task_id: str, map_index: MapInde
     return {name: resources.get(name) for name in _USE}
 
 
-async def _job_of(key: TaskKey) -> tuple[TaskJob, Any]:
+async def _job_of(key: TaskKey) -> tuple[StoredJob, Any]:
     """Return a task instance's job, and its details.
 
     :raises HTTPException: 404 if the task instance has none.

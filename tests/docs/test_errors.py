@@ -25,7 +25,7 @@ def kind_of(error: RayAgentError) -> str:
     return "permanent" if transience.is_permanent(error) else "neither"
 
 
-def row_of(status: int, rows: dict[str, str]) -> str:
+def classification_of(status: int, rows: dict[str, str]) -> str:
     """Return the row that names a status, or else its hundred."""
     for name in (f"`{status}`", f"any other `{status // 100}xx`"):
         found = [row for row, text in rows.items() if name in text]
@@ -37,7 +37,7 @@ def row_of(status: int, rows: dict[str, str]) -> str:
 
 def test_every_status_is_in_the_row_of_its_kind() -> None:
     rows = table()
-    assert {status: row_of(status, rows) for status in STATUSES} == {
+    assert {status: classification_of(status, rows) for status in STATUSES} == {
         status: kind_of(for_status(status, "x")) for status in STATUSES
     }
 

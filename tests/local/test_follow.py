@@ -20,7 +20,7 @@ from airflow_provider_rayagent.local.sse_encoding import messages
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 
-    from airflow_provider_rayagent.local.job_logs import Follower
+    from airflow_provider_rayagent.local.job_logs import LogReader
     from airflow_provider_rayagent.local.ray_api import RayDashboard
 
 Event = dict[str, str]
@@ -79,7 +79,7 @@ def logs_of(ray: ScriptedRay, quiet: float = 0.05) -> JobLogs:
     return JobLogs(cast("RayDashboard", ray), asyncio.Semaphore(MAX_ACTIVE_READERS), quiet)
 
 
-async def events_of(follower: Follower) -> list[Event | None]:
+async def events_of(follower: LogReader) -> list[Event | None]:
     """Return all events, with ``None`` for keep-alives, that a follower receives."""
     events: list[Event | None] = []
     async for block in follower.blocks():

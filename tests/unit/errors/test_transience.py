@@ -10,13 +10,12 @@ from airflow_provider_rayagent import exceptions
 from airflow_provider_rayagent.connection.config import AgentConfig
 from airflow_provider_rayagent.errors import transience
 from airflow_provider_rayagent.errors.service_errors import RayAgentError, RayAgentHTTPError, for_status
-from airflow_provider_rayagent.errors.transience import Delivery, Permanence, Row
+from airflow_provider_rayagent.errors.transience import Classification, Delivery, Permanence
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.application_wait import ApplicationWait
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.services.waiting import WaitResult
-from airflow_provider_rayagent.tail import commands as do
-from airflow_provider_rayagent.tail import draining
+from airflow_provider_rayagent.tail import commands, draining
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.transport import answers
 from airflow_provider_rayagent.transport.tail_driver import Following
@@ -141,22 +140,22 @@ def test_missing_gpus_are_not_an_outage_despite_their_status() -> None:
 
 ROWS = {
     "as it is": None,
-    "transient": Row(Permanence.TRANSIENT, Delivery.UNKNOWN),
-    "unknown": Row(Permanence.UNKNOWN, Delivery.ANSWERED),
-    "permanent": Row(Permanence.PERMANENT, Delivery.ANSWERED),
+    "transient": Classification(Permanence.TRANSIENT, Delivery.UNKNOWN),
+    "unknown": Classification(Permanence.UNKNOWN, Delivery.ANSWERED),
+    "permanent": Classification(Permanence.PERMANENT, Delivery.ANSWERED),
 }
 
 
 @pytest.fixture(params=ROWS)
-def row(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Row:
+def row(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Classification:
     """The row of status 418, unchanged or replaced."""
     changed = ROWS[request.param]
     if changed is not None:
         monkeypatch.setitem(transience.STATUSES, TEAPOT, changed)
-    return transience.row_of_status(TEAPOT)
+    return transience.classification_of_status(TEAPOT)
 
 
-def test_a_get_is_retried_if_its_row_permits(row: Row) -> None:
+def test_a_get_is_retried_if_its_row_permits(row: Classification) -> None:
     with ScriptedAgent(Job(), answers={GET: [Refuse(TEAPOT), DEFAULT]}) as server, make_agent(server) as agent:
         if row.permanence is Permanence.TRANSIENT:
             assert agent.send(AGENT.get_job(JobId("j1")))["status"] == "SUCCEEDED"
@@ -167,7 +166,7 @@ def test_a_get_is_retried_if_its_row_permits(row: Row) -> None:
 
 @pytest.mark.parametrize("delivery", Delivery)
 def test_a_post_is_retried_only_if_its_row_says_never_sent(delivery: Delivery, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(transience.STATUSES, TEAPOT, Row(Permanence.TRANSIENT, delivery))
+    monkeypatch.setitem(transience.STATUSES, TEAPOT, Classification(Permanence.TRANSIENT, delivery))
     with (
         ScriptedAgent(Job(status="RUNNING"), answers={POST: [Refuse(TEAPOT), DEFAULT]}) as server,
         make_agent(server) as agent,
@@ -192,30 +191,30 @@ def test_a_post_is_never_retried_after_a_response() -> None:
 
 
 def make_following() -> Following:
-    return Following(CONFIG, JobId("j1"), do.TailSettings(), cursor=None, deadline=None, clock=lambda: 0.0)
+    return Following(CONFIG, JobId("j1"), commands.TailSettings(), cursor=None, deadline=None, clock=lambda: 0.0)
 
 
-def test_a_permanent_error_of_the_first_status_request_ends_the_tail(row: Row) -> None:
+def test_a_permanent_error_of_the_first_status_request_ends_the_tail(row: Classification) -> None:
     following = make_following()
     following.on_status_failed(answered(TEAPOT))
-    given_up = following.tail.next(0.0) == do.Finish(End.AGENT_UNREACHABLE)
+    given_up = following.tail.next(0.0) == commands.Finish(End.AGENT_UNREACHABLE)
     assert given_up is (row.permanence is Permanence.PERMANENT)
 
 
-def test_no_error_ends_the_tail_immediately_after_a_first_response(row: Row) -> None:
+def test_no_error_ends_the_tail_immediately_after_a_first_response(row: Classification) -> None:
     following = make_following()
     following.on_status({"status": "RUNNING"})
     following.on_status_failed(answered(TEAPOT))
-    assert following.tail.next(0.0) != do.Finish(End.AGENT_UNREACHABLE)
+    assert following.tail.next(0.0) != commands.Finish(End.AGENT_UNREACHABLE)
 
 
-def test_a_permanent_error_of_the_first_application_request_ends_the_wait(row: Row) -> None:
+def test_a_permanent_error_of_the_first_application_request_ends_the_wait(row: Classification) -> None:
     wait = ApplicationWait("running", 30.0, 300.0)
     given_up = wait.failed(answered(TEAPOT), 0.0).result is WaitResult.AGENT_UNREACHABLE
     assert given_up is (row.permanence is Permanence.PERMANENT)
 
 
-def test_an_operator_continues_to_wait_unless_the_error_is_permanent(row: Row, connect: Connect) -> None:
+def test_an_operator_continues_to_wait_unless_the_error_is_permanent(row: Classification, connect: Connect) -> None:
     script: dict[str, list[Step]] = {GET: [DEFAULT, Refuse(TEAPOT), DEFAULT]}
     with ScriptedAgent(Job(status="RUNNING", stop_delay=0.2), answers=script) as agent:
         connect(agent)
@@ -228,24 +227,24 @@ def test_an_operator_continues_to_wait_unless_the_error_is_permanent(row: Row, c
 
 @pytest.mark.parametrize("of_log", [True, False])
 def test_a_log_is_given_up_early_only_if_its_row_says_unreadable(of_log: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(transience.STATUSES, TEAPOT, Row(Permanence.UNKNOWN, Delivery.ANSWERED, of_log))
+    monkeypatch.setitem(transience.STATUSES, TEAPOT, Classification(Permanence.UNKNOWN, Delivery.ANSWERED, of_log))
     # The real limit, since the clock is virtual.
     monkeypatch.setattr(draining, "FAILING_SECONDS", 60.0)
     now = 0.0
-    following = Following(CONFIG, JobId("j1"), do.TailSettings(), cursor=None, deadline=None, clock=lambda: now)
+    following = Following(CONFIG, JobId("j1"), commands.TailSettings(), cursor=None, deadline=None, clock=lambda: now)
     following.on_status({"status": "SUCCEEDED"})
     wanted: list[Any] = []
     while now < 30.0:
         command = following.tail.next(now)
-        if isinstance(command, do.Wait):
+        if isinstance(command, commands.Wait):
             now += max(command.seconds, 0.1)
             continue
         wanted.append(type(command))
-        if not isinstance(command, do.OpenWholeLog):
+        if not isinstance(command, commands.OpenWholeLog):
             break
         following.on_whole_log_failed(answered(TEAPOT))
-    assert (do.OpenStream in wanted) is of_log
-    assert wanted.count(do.OpenWholeLog) >= 3
+    assert (commands.OpenStream in wanted) is of_log
+    assert wanted.count(commands.OpenWholeLog) >= 3
 
 
 @pytest.mark.parametrize("permanence", Permanence)
@@ -253,18 +252,18 @@ def test_a_log_is_given_up_early_only_if_its_row_says_unreadable(of_log: bool, m
 def test_the_end_of_a_log_is_requested_for_a_minute_unless_the_log_is_gone(
     permanence: Permanence, of_log: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(transience.STATUSES, TEAPOT, Row(permanence, Delivery.ANSWERED, of_log))
+    monkeypatch.setitem(transience.STATUSES, TEAPOT, Classification(permanence, Delivery.ANSWERED, of_log))
     monkeypatch.setattr(draining, "FAILING_SECONDS", 60.0)
     now = 0.0
-    following = Following(CONFIG, JobId("j1"), do.TailSettings(), cursor=None, deadline=None, clock=lambda: now)
+    following = Following(CONFIG, JobId("j1"), commands.TailSettings(), cursor=None, deadline=None, clock=lambda: now)
     following.on_status({"status": "SUCCEEDED"})
-    while not isinstance(command := following.tail.next(now), do.Finish):
-        if isinstance(command, do.Wait):
+    while not isinstance(command := following.tail.next(now), commands.Finish):
+        if isinstance(command, commands.Wait):
             now += max(command.seconds, 0.1)
-        elif isinstance(command, do.OpenStream):
+        elif isinstance(command, commands.OpenStream):
             following.tail.stream_failed(now)
         else:
-            assert isinstance(command, do.OpenWholeLog)
+            assert isinstance(command, commands.OpenWholeLog)
             following.on_whole_log_failed(answered(TEAPOT))
     assert not following.log_is_whole
     assert (now < 30.0) is (of_log and permanence is Permanence.PERMANENT)

@@ -12,7 +12,7 @@ from airflow_provider_rayagent.metrics import names, stats
 from airflow_provider_rayagent.metrics.job_metrics import JobMetrics, count_stop, seconds_since_end, status_of
 from airflow_provider_rayagent.services.jobs import JobStatus
 from airflow_provider_rayagent.stream.events import COMPLETE, Event
-from airflow_provider_rayagent.tail import commands as do
+from airflow_provider_rayagent.tail import commands
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.live_stream import StreamEnd
@@ -30,12 +30,12 @@ def log(message: str) -> Event:
 def open_tail() -> Tail:
     """Return the tail of a running job, with an open stream that has delivered the text that it was compared with."""
     tail = Tail(TailSettings(), jitter=lambda: 0.5)
-    assert isinstance(tail.next(0.0), do.GetStatus)
+    assert isinstance(tail.next(0.0), commands.GetStatus)
     tail.status_received(0.0, "RUNNING", terminal=False)
-    assert isinstance(tail.next(0.0), do.OpenStream)
+    assert isinstance(tail.next(0.0), commands.OpenStream)
     tail.stream_opened(0.0)
     tail.stream_received(0.0, [log("a\n")])
-    assert isinstance(tail.next(0.0), do.OpenWholeLog)
+    assert isinstance(tail.next(0.0), commands.OpenWholeLog)
     tail.whole_log_opened(0.0)
     tail.whole_log_received(0.0, "a\n")
     tail.whole_log_ended(0.0)
@@ -44,10 +44,10 @@ def open_tail() -> Tail:
 
 def silence(tail: Tail) -> None:
     now = 0.0
-    while not isinstance(command := tail.next(now), do.CloseStream):
-        if isinstance(command, do.GetStatus):
+    while not isinstance(command := tail.next(now), commands.CloseStream):
+        if isinstance(command, commands.GetStatus):
             tail.status_received(now, "RUNNING", terminal=False)
-        elif isinstance(command, do.ReadStream):
+        elif isinstance(command, commands.ReadStream):
             now += max(command.seconds, 0.01)
             tail.stream_idle(now)
 

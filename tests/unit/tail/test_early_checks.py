@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from airflow_provider_rayagent.tail import commands as do
+from airflow_provider_rayagent.tail import commands
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.early_checks import MAX_BUDGET, QUIET_SECONDS
 from airflow_provider_rayagent.tail.machine import Tail
@@ -126,18 +126,18 @@ def test_a_log_that_is_read_again_and_again_is_silent_if_a_reading_brings_nothin
     now, written, asked, read = 0.0, "a\n", [], []
     while now < 6:
         match tail.next(now):
-            case do.GetStatus():
+            case commands.GetStatus():
                 asked.append(now)
                 tail.status_received(now, "RUNNING", terminal=False)
-            case do.OpenWholeLog():
+            case commands.OpenWholeLog():
                 read.append(now)
                 tail.whole_log_opened(now)
                 tail.whole_log_received(now, written)
                 if now == 1.5:
                     written += "b\n"
-            case do.ReadWholeLog():
+            case commands.ReadWholeLog():
                 tail.whole_log_ended(now)
-            case do.Wait(seconds):
+            case commands.Wait(seconds):
                 now = round(now + seconds, 6)
             case command:
                 raise AssertionError(command)

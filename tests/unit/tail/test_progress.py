@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_rayagent.stream.events import Event
-from airflow_provider_rayagent.tail import commands as do
+from airflow_provider_rayagent.tail import commands
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.items import Item, LogLines, Progress, lines_in
 from airflow_provider_rayagent.tail.lines import RedrawingAssembler
@@ -138,26 +138,26 @@ class Bar:
         self._next()
 
     def _open(self) -> None:
-        self._until(do.OpenStream)
+        self._until(commands.OpenStream)
         self.tail.stream_opened(self.now)
 
     def _next(self) -> None:
-        self._until(do.ReadStream)
+        self._until(commands.ReadStream)
         self.told += [(self.now, item) for item in self.tail.take()]
 
-    def _until(self, kind: type[do.Command]) -> None:
+    def _until(self, kind: type[commands.Command]) -> None:
         for _ in range(1000):
             command = self.tail.next(self.now)
             if isinstance(command, kind):
                 return
-            if isinstance(command, do.GetStatus):
+            if isinstance(command, commands.GetStatus):
                 self.tail.status_received(self.now, "RUNNING", terminal=False)
-            elif isinstance(command, do.OpenWholeLog):
+            elif isinstance(command, commands.OpenWholeLog):
                 self.tail.whole_log_opened(self.now)
                 self.tail.whole_log_received(self.now, self.text)
-            elif isinstance(command, do.ReadWholeLog):
+            elif isinstance(command, commands.ReadWholeLog):
                 self.tail.whole_log_ended(self.now)
-            elif isinstance(command, do.Wait):
+            elif isinstance(command, commands.Wait):
                 self.now += command.seconds
         raise AssertionError(f"never {kind}")
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.stream.events import COMPLETE, OTHER, Event
-from airflow_provider_rayagent.tail import commands as do
-from airflow_provider_rayagent.tail import draining
+from airflow_provider_rayagent.tail import commands, draining
 from airflow_provider_rayagent.tail.commands import Command, TailSettings
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import Notice, lines_in
@@ -31,9 +30,9 @@ class Story:
         """Return the next command other than GetStatus and Wait, which are executed."""
         while True:
             command = self.tail.next(self.now)
-            if isinstance(command, do.GetStatus):
+            if isinstance(command, commands.GetStatus):
                 self.tail.status_received(self.now, status, terminal=status == "SUCCEEDED")
-            elif isinstance(command, do.Wait):
+            elif isinstance(command, commands.Wait):
                 self.now += command.seconds
             else:
                 self._take()
@@ -45,18 +44,18 @@ class Story:
             command = self.next(status=status)
             if isinstance(command, kind):
                 return command
-            if isinstance(command, do.OpenStream):
+            if isinstance(command, commands.OpenStream):
                 self.tail.stream_failed(self.now)
-            elif isinstance(command, do.OpenWholeLog):
+            elif isinstance(command, commands.OpenWholeLog):
                 self.tail.whole_log_failed(self.now, "Refused.")
-            elif isinstance(command, do.ReadStream):
+            elif isinstance(command, commands.ReadStream):
                 self.now += max(command.seconds, 0.01)
                 self.tail.stream_idle(self.now)
         raise AssertionError(f"never {kind}")
 
     def stream(self, *events: Event, status: str = "RUNNING") -> None:
         """Open a stream and deliver events."""
-        self.until(do.OpenStream, status=status)
+        self.until(commands.OpenStream, status=status)
         self.tail.stream_opened(self.now)
         self.receive(*events)
 
@@ -66,14 +65,14 @@ class Story:
 
     def text(self, text: str, *, status: str = "RUNNING") -> None:
         """Respond to the next request for the whole log."""
-        self.until(do.OpenWholeLog, status=status)
+        self.until(commands.OpenWholeLog, status=status)
         self.text_of_open_log(text, status=status)
 
     def text_of_open_log(self, text: str, *, status: str = "RUNNING") -> None:
         """Respond to the request for the whole log that was just made."""
         self.tail.whole_log_opened(self.now)
         self.tail.whole_log_received(self.now, text)
-        if isinstance(self.next(status=status), do.ReadWholeLog):
+        if isinstance(self.next(status=status), commands.ReadWholeLog):
             self.tail.whole_log_ended(self.now)
         self._take()
 
@@ -105,19 +104,19 @@ def test_a_stream_without_text_is_given_up_after_the_jobs_end(sign: Event | None
     story.tail.whole_log_failed(0, "Refused.", transient=False)
     for _ in range(1000):
         command = story.next(status="SUCCEEDED")
-        if isinstance(command, do.Finish):
+        if isinstance(command, commands.Finish):
             break
-        if isinstance(command, do.OpenWholeLog):
+        if isinstance(command, commands.OpenWholeLog):
             story.tail.whole_log_failed(story.now, "Refused.", transient=False)
-        elif isinstance(command, do.OpenStream):
+        elif isinstance(command, commands.OpenStream):
             story.tail.stream_opened(story.now)
-        elif isinstance(command, do.ReadStream):
+        elif isinstance(command, commands.ReadStream):
             story.now += min(command.seconds, 1.0)
             if sign is None:
                 story.tail.stream_idle(story.now, alive=True)
             else:
                 story.receive(sign)
-    assert command == do.Finish(End.JOB_ENDED)
+    assert command == commands.Finish(End.JOB_ENDED)
     assert story.now < 60
     assert not story.tail.log_is_whole
 
@@ -128,7 +127,7 @@ def test_a_message_of_another_kind_is_not_forwarded_without_the_whole_log() -> N
     story.text("a\nb\n")
     story.receive(*log("b\n"), Event("log", "proxy says hello", plain=True), *log("c\n"))
     assert story.lines == ["a", "b"]
-    assert isinstance(story.next(), do.CloseStream)
+    assert isinstance(story.next(), commands.CloseStream)
     story.text("a\nb\nc\n")
     assert story.lines == ["a", "b", "c"]
     assert story.said == []
@@ -139,15 +138,15 @@ def test_mixed_plain_text_and_events_are_forwarded_if_the_whole_log_is_unavailab
     plain = Event("log", "b\n", plain=True)
     story.stream(*log("a\n"))
     for _ in range(2):
-        story.until(do.OpenWholeLog)
+        story.until(commands.OpenWholeLog)
         story.tail.whole_log_failed(story.now, "Gone.", transient=False)
     story.receive(plain, *log("c\n"))
     assert story.lines == ["a"]
     for _ in range(6):
-        story.until(do.OpenWholeLog)
+        story.until(commands.OpenWholeLog)
         story.tail.whole_log_failed(story.now, "Gone.", transient=False)
     story.stream(*log("a\n"), plain, *log("c\n"))
-    story.until(do.OpenWholeLog)
+    story.until(commands.OpenWholeLog)
     story.tail.whole_log_failed(story.now, "Gone.", transient=False)
     story.receive()
     assert story.lines == ["a", "b", "c"]
@@ -176,7 +175,7 @@ def test_an_unreadable_log_is_reported_once_until_it_is_readable_again() -> None
     story = Story(unreachable_timeout=1e9)
     for minutes in (10, 20):
         while story.now < minutes * 60:
-            story.until(do.OpenWholeLog)
+            story.until(commands.OpenWholeLog)
             story.tail.whole_log_failed(story.now, "503.")
         story.text("a\n" * minutes)
     assert [said[:43] for said in story.said] == ["RA-301: The job's log cannot be read: 503. "] * 2
@@ -185,19 +184,19 @@ def test_an_unreadable_log_is_reported_once_until_it_is_readable_again() -> None
 def test_a_stream_is_not_read_while_too_much_is_held_back() -> None:
     story = Story(sources=("http",))
     story.stream(*log("x" * 1_000_000))
-    story.until(do.OpenWholeLog)
+    story.until(commands.OpenWholeLog)
     story.tail.whole_log_failed(story.now, "503.")
-    assert isinstance(story.tail.next(story.now), do.Wait)
+    assert isinstance(story.tail.next(story.now), commands.Wait)
     story.text("x" * 1_000_002)
-    assert isinstance(story.next(), do.ReadStream)
+    assert isinstance(story.next(), commands.ReadStream)
 
 
 def test_the_silence_timeout_is_not_extended_while_the_whole_log_grows() -> None:
     story = Story(sources=("http",), silence_timeout=30.0)
     for number in range(1, 8):
-        story.until(do.OpenStream)
+        story.until(commands.OpenStream)
         story.tail.stream_opened(story.now)
-        story.until(do.CloseStream)
+        story.until(commands.CloseStream)
         story.text("line\n" * number)
     assert story.now < 7 * 45
     assert story.lines == ["line"] * 7
@@ -206,31 +205,31 @@ def test_the_silence_timeout_is_not_extended_while_the_whole_log_grows() -> None
 def test_a_terminal_status_is_a_change_even_if_its_name_is_the_same() -> None:
     story = Story(sources=())
     for _ in range(8):
-        story.until(do.OpenWholeLog)
+        story.until(commands.OpenWholeLog)
         story.tail.whole_log_failed(story.now, "503.")
     story.tail.status_received(story.now, "RUNNING", terminal=True)
-    assert story.tail.next(story.now) == do.OpenWholeLog()
+    assert story.tail.next(story.now) == commands.OpenWholeLog()
 
 
 def test_checking_once_gets_the_status_and_the_whole_log_and_ends() -> None:
     story = Story(once=True)
     story.text("a\nb\npartial")
     assert story.lines == ["a", "b"]
-    assert story.next() == do.Finish(End.CHECKED_ONCE)
+    assert story.next() == commands.Finish(End.CHECKED_ONCE)
 
 
 def test_checking_once_can_include_the_unfinished_line() -> None:
     story = Story(once=True, unfinished=True)
     story.text("a\nb\npartial")
     assert story.lines == ["a", "b", "partial"]
-    assert story.next() == do.Finish(End.CHECKED_ONCE)
+    assert story.next() == commands.Finish(End.CHECKED_ONCE)
 
 
 def test_checking_once_ends_even_if_the_log_is_unavailable() -> None:
     story = Story(once=True)
-    story.until(do.OpenWholeLog)
+    story.until(commands.OpenWholeLog)
     story.tail.whole_log_failed(0, "Refused.")
-    assert story.next() == do.Finish(End.CHECKED_ONCE)
+    assert story.next() == commands.Finish(End.CHECKED_ONCE)
 
 
 def test_without_forwarding_only_the_status_is_requested() -> None:
@@ -239,22 +238,22 @@ def test_without_forwarding_only_the_status_is_requested() -> None:
     kinds = set()
     for status in ("PENDING", "RUNNING", "RUNNING", "SUCCEEDED"):
         command = tail.next(now)
-        assert isinstance(command, do.GetStatus)
+        assert isinstance(command, commands.GetStatus)
         tail.status_received(now, status, terminal=status == "SUCCEEDED")
         command = tail.next(now)
         kinds.add(type(command))
-        if isinstance(command, do.Wait):
+        if isinstance(command, commands.Wait):
             now += command.seconds
-    assert kinds == {do.Wait, do.Finish}
+    assert kinds == {commands.Wait, commands.Finish}
     assert now == 15
 
 
 def test_all_connections_are_closed_at_the_deadline() -> None:
     story = Story(deadline=100.0)
     story.stream(*log("a\n"))
-    assert isinstance(story.until(do.CloseStream), do.CloseStream)
-    assert isinstance(story.until(do.Finish), do.Finish)
-    assert story.next() == do.Finish(End.TIMED_OUT)
+    assert isinstance(story.until(commands.CloseStream), commands.CloseStream)
+    assert isinstance(story.until(commands.Finish), commands.Finish)
+    assert story.next() == commands.Finish(End.TIMED_OUT)
     assert 100 <= story.now < 101
 
 
@@ -262,7 +261,7 @@ def test_a_premature_complete_event_does_not_end_the_tail() -> None:
     story = Story(sources=("http",))
     story.stream(*log("a\n"), COMPLETE)
     story.text("a\nb\n")
-    assert isinstance(story.next(), do.CloseStream)
+    assert isinstance(story.next(), commands.CloseStream)
     story.stream(*log("a\n", "b\n"))
     assert story.lines == ["a", "b"]
 
@@ -277,8 +276,8 @@ def read_after_end(
     """
     ended_at, requests = story.now, []
     story.tail.status_received(ended_at, "SUCCEEDED", terminal=True)
-    while not isinstance(command := story.next(status="SUCCEEDED"), do.Finish):
-        if isinstance(command, do.OpenWholeLog):
+    while not isinstance(command := story.next(status="SUCCEEDED"), commands.Finish):
+        if isinstance(command, commands.OpenWholeLog):
             requests.append(story.now - ended_at)
             if requests[-1] < rejected_for:
                 story.tail.whole_log_failed(story.now, "500.", transient=False)
@@ -286,9 +285,9 @@ def read_after_end(
             story.now += head_seconds
             story.tail.whole_log_opened(story.now)
             story.tail.whole_log_received(story.now, text_after(requests[-1]))
-        elif isinstance(command, do.ReadWholeLog):
+        elif isinstance(command, commands.ReadWholeLog):
             story.tail.whole_log_ended(story.now)
-        elif isinstance(command, do.OpenStream):
+        elif isinstance(command, commands.OpenStream):
             story.tail.stream_failed(story.now)
     return requests
 
@@ -346,11 +345,11 @@ def test_a_log_that_is_found_to_be_large_too_early_is_read_again(monkeypatch: py
 
 def test_the_pause_after_a_reading_includes_the_time_in_which_the_service_prepares_the_answer() -> None:
     story = Story(sources=())
-    story.until(do.OpenWholeLog)
+    story.until(commands.OpenWholeLog)
     story.now += 4.0
     story.text_of_open_log("a\n")
     read_at = story.now
-    story.until(do.OpenWholeLog)
+    story.until(commands.OpenWholeLog)
     assert story.now == read_at + 40.0
 
 

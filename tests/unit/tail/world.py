@@ -9,7 +9,7 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.stream.events import COMPLETE, OTHER, Event
-from airflow_provider_rayagent.tail import commands as do
+from airflow_provider_rayagent.tail import commands
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.cursor import Cursor
 from airflow_provider_rayagent.tail.items import LogLines, Notice, Progress
@@ -163,28 +163,28 @@ class World:
         if items and self.history.slow:
             self.now += self._dice.random() * self.history.slow
 
-    def _do(self, command: do.Command) -> None:
+    def _do(self, command: commands.Command) -> None:
         if self.now >= self._rewrite_at:
             self._rewrite()
-        if isinstance(command, do.ReadStream):
+        if isinstance(command, commands.ReadStream):
             self._read_stream(command.seconds)
-        elif isinstance(command, do.ReadWholeLog):
+        elif isinstance(command, commands.ReadWholeLog):
             self._read_text()
-        elif isinstance(command, do.Wait):
+        elif isinstance(command, commands.Wait):
             self.now += command.seconds
-        elif isinstance(command, do.GetStatus):
+        elif isinstance(command, commands.GetStatus):
             self._request("status")
             self._answer_status()
-        elif isinstance(command, do.OpenStream):
+        elif isinstance(command, commands.OpenStream):
             self._request(command.source)
             self._open_stream()
-        elif isinstance(command, do.OpenWholeLog):
+        elif isinstance(command, commands.OpenWholeLog):
             self._request("text" if command.lines is None else "last lines")
             self._open_text(command.lines)
-        elif isinstance(command, do.CloseStream):
+        elif isinstance(command, commands.CloseStream):
             assert self._stream is not None, "no stream to close"
             self._stream = None
-        elif isinstance(command, do.CloseWholeLog):
+        elif isinstance(command, commands.CloseWholeLog):
             assert self._body is not None, "no text to close"
             self._body = None
         else:

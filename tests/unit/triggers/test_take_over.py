@@ -151,7 +151,7 @@ def test_a_trigger_that_nobody_ends_though_it_was_replaced_goes_on_after_a_while
 
     ti = TaskInstance()
     supervise(ti, monkeypatch)
-    monkeypatch.setattr(triggers, "SILENT_SECONDS", STALL_SECONDS + 0.2)
+    monkeypatch.setattr(triggers, "REPLACED_PAUSE_SECONDS", STALL_SECONDS + 0.2)
     job = Job("a\n", "RUNNING")
     with ScriptedAgent(job) as agent, task_log() as log:
         connect(agent)

@@ -57,7 +57,7 @@ def test_a_download_says_where_the_log_was_rewritten(connect: Connect) -> None:
 
 
 def test_a_download_of_which_nothing_arrives_ends(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "SILENT_SECONDS", 0.1)
+    monkeypatch.setattr(streams, "MAX_SILENT_SECONDS", 0.1)
     assert download(connect, Job("a\n", "RUNNING", full=[Silence()])) == "[No more of the log was received in time.]\n"
 
 

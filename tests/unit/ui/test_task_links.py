@@ -6,7 +6,7 @@ import pytest
 
 from airflow_provider_rayagent.services.validation import validate_job_id
 from airflow_provider_rayagent.tasks.job_ids import derived_id, numbered
-from airflow_provider_rayagent.ui.task_jobs import TaskJob, belongs_to
+from airflow_provider_rayagent.ui.task_jobs import StoredJob, belongs_to
 from airflow_provider_rayagent.ui.task_links import TaskKey, named_in, task_of
 
 KEY = TaskKey("nightly", "scheduled__2026-01-31", "train", -1)
@@ -21,8 +21,8 @@ PARTS = [str(part) for part in KEY]
 OWN = derived_id(PARTS, "production")
 
 
-def task_job(job_id: str, *, is_proven: bool = False) -> TaskJob:
-    return TaskJob(KEY, "running", "rayagent_default", validate_job_id(job_id), is_proven)
+def task_job(job_id: str, *, is_proven: bool = False) -> StoredJob:
+    return StoredJob(KEY, "running", "rayagent_default", validate_job_id(job_id), is_proven)
 
 
 @pytest.mark.parametrize("job_id", [OWN, numbered(OWN, 2), derived_id(PARTS), "my-own-id"])
