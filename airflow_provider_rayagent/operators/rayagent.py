@@ -14,7 +14,7 @@ from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, push_job_l
 from airflow_provider_rayagent.operators.run_plugin import RayAgentRunPluginOperator
 from airflow_provider_rayagent.operators.submit_job import RayAgentSubmitJobOperator
 from airflow_provider_rayagent.services import jobs
-from airflow_provider_rayagent.services.application_wait import ApplicationOutcome
+from airflow_provider_rayagent.services.application_wait import ApplicationOutcome, ApplicationWait
 from airflow_provider_rayagent.services.validation import quote_application_name, validate_choice, validate_id
 from airflow_provider_rayagent.services.waiting import MIN_POLL_SECONDS, WaitResult
 from airflow_provider_rayagent.tail.end import End
@@ -284,7 +284,8 @@ class RayAgentDeleteServeApplicationOperator(_IdempotentOperator):
             if self.wait_for_deletion and self.deferrable:
                 self._defer_wait(self._trigger, status=storable(status))
             if self.wait_for_deletion:
-                self._wait_until_gone(hook)
+                wait = ApplicationWait("gone", 0.0, self.timeout + TIMEOUT_MARGIN, hook.config.redact)
+                return self._conclude(self._wait(wait, lambda: find_application(hook, self.name)), status)
         return self._result(status, deleted=True)
 
     def execute_complete(
@@ -294,7 +295,9 @@ class RayAgentDeleteServeApplicationOperator(_IdempotentOperator):
         status: str | None = None,  # dag.test() drops the kwargs of a deferral
     ) -> dict[str, Any]:
         """Conclude from the trigger's event."""
-        outcome = ApplicationOutcome.from_event(event)
+        return self._conclude(ApplicationOutcome.from_event(event), status)
+
+    def _conclude(self, outcome: ApplicationOutcome, status: str | None) -> dict[str, Any]:
         if outcome.result is WaitResult.TIMED_OUT:
             raise self._timed_out(f"The Serve application {self.name!r} still exists ({outcome.status})", outcome.error)
         if outcome.result is not WaitResult.REACHED:
@@ -326,15 +329,3 @@ class RayAgentDeleteServeApplicationOperator(_IdempotentOperator):
 
     def _result(self, status: str | None, *, deleted: bool) -> dict[str, Any]:
         return storable({"name": self.name, "status": status, "deleted": deleted})
-
-    def _wait_until_gone(self, hook: RayAgentHook) -> None:
-        status: str | None = None
-
-        def is_done() -> bool:
-            nonlocal status
-            application = find_application(hook, self.name)
-            status = self._status(application)
-            return application is None
-
-        self._wait(is_done, lambda: f"The Serve application {self.name!r} still exists ({status})")
-        self.log.info("The Serve application %r is gone.", self.name)

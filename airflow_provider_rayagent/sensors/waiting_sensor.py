@@ -11,7 +11,6 @@ from airflow.sdk import BaseOperator, PokeReturnValue
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import TaskDeferralTimeout
 
-from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.sensors.rescheduling import ReschedulingSensor
 from airflow_provider_rayagent.services.validation import validate_duration
 from airflow_provider_rayagent.services.waiting import (
@@ -119,10 +118,7 @@ class WaitingSensor(SkippingMixin, HookMixin, ReschedulingSensor, Generic[Outcom
         raise NotImplementedError
 
     def _check_status(self, hook: RayAgentHook) -> OutcomeT:
-        try:
-            outcome = self._wait.received(self._read(hook), time.monotonic())
-        except RayAgentError as error:
-            outcome = self._wait.failed(error, time.monotonic())
+        outcome = self._wait.poll(lambda: self._read(hook), time.monotonic())
         if outcome.status != self._logged_status:
             self._logged_status = outcome.status
             self._log_status(outcome.status)

@@ -16,7 +16,7 @@ from airflow_provider_rayagent.errors.transience import is_permanent
 from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from typing_extensions import Self
 
@@ -107,6 +107,16 @@ class WaitState(Generic[OutcomeT]):
     def needs_fast_poll(self) -> bool:
         """Whether a timeout is running, so that the state should be polled soon."""
         return self._unreadable_since is not None
+
+    def poll(self, read: Callable[[], Any], now: float) -> OutcomeT:
+        """Read the state once. Return the outcome so far.
+
+        :param read: sends the request, and returns what :meth:`received` processes, or raises a :class:`RayAgentError`.
+        """
+        try:
+            return self.received(read(), now)
+        except RayAgentError as error:
+            return self.failed(error, now)
 
     def received(self, found: Any, now: float) -> OutcomeT:
         """Process what was received. Return the outcome so far."""

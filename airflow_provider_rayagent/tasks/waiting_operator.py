@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,9 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import TaskDeferralTimeout
 
-from airflow_provider_rayagent.errors.service_errors import RayAgentError
-from airflow_provider_rayagent.errors.transience import is_permanent
 from airflow_provider_rayagent.exceptions import RayAgentWaitTimeoutError
 from airflow_provider_rayagent.services.validation import validate_duration
+from airflow_provider_rayagent.services.waiting import OutcomeT, WaitResult, WaitState
 from airflow_provider_rayagent.tasks.hook import HookMixin
 from airflow_provider_rayagent.text.codes import Code
 from airflow_provider_rayagent.triggers.outcome import deferral_timeout, time_limit
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
     from airflow.triggers.base import BaseTrigger
+
+    from airflow_provider_rayagent.errors.service_errors import RayAgentError
 
 
 class RequestWaitingOperator(HookMixin, BaseOperator):
@@ -66,26 +68,19 @@ class RequestWaitingOperator(HookMixin, BaseOperator):
         except TaskDeferralTimeout:
             raise self._timed_out("No triggerer reported an outcome", code=Code.NO_TRIGGERER) from None
 
-    def _wait(self, is_done: Callable[[], bool], describe: Callable[[], str]) -> None:
-        """Poll until ``is_done`` returns true; retry after errors that are not permanent.
+    def _wait(self, wait: WaitState[OutcomeT], read: Callable[[], Any]) -> OutcomeT:
+        """Poll until there is an outcome, as :class:`.WaitTrigger` does, or ``timeout`` has passed.
 
-        :param describe: returns the current state, as the beginning of the error message.
-        :raises RayAgentWaitTimeoutError: after ``timeout`` seconds.
+        :param read: returns what :meth:`WaitState.received` processes.
         """
         deadline = time.monotonic() + self.timeout
-        last_error: RayAgentError | None = None
         while True:
-            try:
-                if is_done():
-                    return
-                last_error = None
-            except RayAgentError as error:
-                if is_permanent(error):
-                    raise
-                last_error = error
+            outcome = wait.poll(read, time.monotonic())
+            if outcome.result is not None:
+                return outcome
             left = deadline - time.monotonic()
             if left <= 0 or self._killed.wait(min(self.poll_interval, left)):
-                raise self._timed_out(describe(), last_error)
+                return replace(outcome, result=WaitResult.TIMED_OUT)
 
     def _defer_wait(self, make_trigger: Callable[[float], BaseTrigger], **kwargs: Any) -> None:
         """Wait in the triggerer; ``execute_complete`` receives the trigger's event and ``kwargs``.

@@ -126,6 +126,19 @@ def test_an_agent_that_is_away_for_a_moment_while_waiting_is_asked_again(away: l
         assert run()["deleted"] is True
 
 
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_token_that_is_rejected_for_a_moment_while_waiting_does_not_fail_the_task(
+    deferrable: bool, connect: Connect
+) -> None:
+    """So that an operator can renew it; the first answer after the deletion was a good one."""
+    answers: dict[str, list[Step]] = {GET: [DEFAULT, DEFAULT, Refuse(401), DEFAULT]}
+    with ScriptedAgent(applications=[Application("app", gone_after=1.0)], answers=answers) as agent:
+        connect(agent)
+        result = execute(lambda: make_operator(deferrable=deferrable), make_context())
+        assert result == {"name": "app", "status": "RUNNING", "deleted": True}
+        assert len(agent.of(GET)) > 3
+
+
 def test_a_deletion_that_is_interrupted_is_sent_again(connect: Connect) -> None:
     with ScriptedAgent(applications=[Application("app")], answers={DELETE: [Play(Reset()), DEFAULT]}) as agent:
         connect(agent)
