@@ -1,7 +1,8 @@
 """A job's live log as events, with ``complete`` only if the log is complete.
 
-Ray's log tail closes in the same way whether the job has ended or the log could not be read further. After it closes,
-the agent checks the job's status, and compares the events sent so far with the whole log.
+The whole log is read again and again, and what it has more is sent. Ray's own live log over a WebSocket is not used:
+Ray holds each until its job ends, 100 of them occupy all connections to a node (``JobAgentSubmissionClient`` in
+``dashboard/modules/job/job_head.py``), and it can have newlines that the log does not have.
 """
 
 from __future__ import annotations
@@ -9,64 +10,69 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError
 from airflow_provider_rayagent.local.spool import Spool
 from airflow_provider_rayagent.local.sse_encoding import encode_event, log_events
-from airflow_provider_rayagent.local.tail_text import TailText
 from airflow_provider_rayagent.services.jobs import has_ended
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.local.ray_api import RayDashboard, Row
 
-QUIET_SECONDS = 15.0
-"""Seconds without a line after which followers get a keep-alive, and the job's status is checked."""
-
-MAX_FAILED_CHECKS = 4
-"""Consecutive failed status checks after which a silent tail is closed."""
+READ_INTERVAL = 1.0
+"""Seconds between two readings of a log."""
+PAUSE_FACTOR = 4
+"""How many times as long as it takes to read a log its next reading waits, at least."""
+KEEP_ALIVE_SECONDS = 15.0
+"""Seconds without a line after which followers get a keep-alive."""
+MAX_FAILURES = 4
+"""Consecutive failures of Ray after which a log ends early."""
 
 _log = logging.getLogger(__name__)
 
 
 class JobLog:
-    """A job's log, read once from Ray for all of its followers, and stored as events in a :class:`Spool`.
+    """A job's log, read from Ray for all of its followers, and stored as events in a :class:`Spool`.
 
     :param job: Ray's details of the job.
-    :param quiet: see :data:`QUIET_SECONDS`.
-    :ivar has_tail: whether Ray tails the log, or will do so soon.
-    :ivar abandoned_tail: whether the agent closed a tail that Ray may still hold open.
     :ivar is_complete: whether the last event, ``complete`` or ``error``, was written.
     """
 
-    def __init__(self, ray: RayDashboard, job: Row, quiet: float = QUIET_SECONDS) -> None:
+    def __init__(self, ray: RayDashboard, job: Row) -> None:
         self._ray = ray
-        self._quiet = quiet
         self.job_id = str(job["submission_id"])
         self.start_time = job.get("start_time")
         self.spool = Spool()
         self.followers = 0
-        self.has_tail = not has_ended(job)
-        self.abandoned_tail = False
         self.is_complete = False
         self._sent = SentPrefix()
-        self._ended_checks = self._failed_checks = 0
 
     async def read(self) -> None:
-        """Read the log to its end.
+        """Read the log to its end, or until nobody follows it any more.
 
-        The last event is ``complete`` if the job has ended and its whole log was sent, or ``error`` if the job has
-        ended and its whole log cannot be read. If Ray's tail closed early, there is neither; a client that opens the
-        log again starts from the beginning.
+        The last event is ``complete`` if the job has ended and its whole log was sent, or ``error`` if its log was
+        rewritten, or cannot be read after the job's end. If Ray fails repeatedly, there is neither; a client that opens
+        the log again starts from the beginning.
         """
         keep_alives = asyncio.ensure_future(self._send_keep_alives())
+        failures = 0
         try:
-            if self.has_tail:
-                await self._tail()
-                if not has_ended(await self._ray.get_job(self.job_id)):
-                    return
-            await self._send_remainder()
+            while self.followers and not self.is_complete:
+                began = time.monotonic()
+                try:
+                    # In this order, since the log of a job that has ended is whole.
+                    job = await self._ray.get_job(self.job_id)
+                    await self._send_new_text(job_has_ended=has_ended(job))
+                    failures = 0
+                except (RayUnavailableError, RayAnswerError):
+                    failures += 1
+                    if failures == MAX_FAILURES:
+                        raise
+                if not self.is_complete:
+                    await asyncio.sleep(max(READ_INTERVAL, PAUSE_FACTOR * (time.monotonic() - began)))
         except LocalAgentError as error:
             _log.info("The live log of job %s ended early: %s", self.job_id, error)
         finally:
@@ -75,60 +81,34 @@ class JobLog:
 
     async def _send_keep_alives(self) -> None:
         while True:
-            await asyncio.sleep(self._quiet)
+            await asyncio.sleep(KEEP_ALIVE_SECONDS)
             self.spool.wake_readers()
 
-    async def _tail(self) -> None:
-        from websockets.exceptions import ConnectionClosed
-
-        # Read it to its end even without followers: Ray holds it open until the job ends anyway.
-        tail_text = TailText(self._ray, self.job_id)
-        async with self._ray.tail_job_logs(self.job_id) as tail:
-            self.abandoned_tail = True
-            # Ray closes a tail within seconds of the job's end; a tail that stays silent and open is stuck.
-            while self._ended_checks < 2:
-                try:
-                    message = await asyncio.wait_for(tail.recv(), self._quiet)
-                except asyncio.TimeoutError:
-                    await self._check_job()
-                    continue
-                except ConnectionClosed:
-                    break
-                text = message if isinstance(message, str) else message.decode("utf-8", "replace")
-                self._add(await tail_text.correct(text))
-            self.abandoned_tail = False
-        self.has_tail = False
-
-    async def _check_job(self) -> None:
-        try:
-            self._ended_checks += has_ended(await self._ray.get_job(self.job_id))
-            self._failed_checks = 0
-        except RayUnavailableError:
-            self._failed_checks += 1
-            if self._failed_checks == MAX_FAILED_CHECKS:
-                raise
-
-    def _add(self, text: str) -> None:
-        self._sent.add(text)
-        self.spool.write(b"".join(log_events(text)))
-
-    async def _send_remainder(self) -> None:
+    async def _send_new_text(self, *, job_has_ended: bool) -> None:
         remainder = Remainder(self._sent)
         try:
-            async with self._ray.log_reads, aclosing(self._ray.log_text(self.job_id)) as texts:
+            texts = self._ray.log_text(self.job_id, is_whole=job_has_ended)
+            async with self._ray.log_reads, aclosing(texts):
                 async for text in texts:
                     if not self.followers:
                         return
                     self._add(remainder.feed(text))
                 remainder.check_end()
         except RayAnswerError as error:
+            if not job_has_ended:
+                raise
             self._write_last_event(
                 {"type": "error", "message": f"Ray cannot return the whole log of this job: {error}"}
             )
         except LogRewrittenError as error:
             self._write_last_event({"type": "error", "message": str(error)})
         else:
-            self._write_last_event({"type": "complete"})
+            if job_has_ended:
+                self._write_last_event({"type": "complete"})
+
+    def _add(self, text: str) -> None:
+        self._sent.add(text)
+        self.spool.write(b"".join(log_events(text)))
 
     def _write_last_event(self, event: dict[str, str]) -> None:
         self.spool.write(encode_event(event))

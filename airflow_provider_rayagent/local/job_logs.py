@@ -1,31 +1,20 @@
-"""The live logs that are being followed: one tail on Ray per job regardless of its followers, with limits on both.
-
-Each tail takes a connection of an aiohttp pool (``JobAgentSubmissionClient`` in Ray's
-``dashboard/modules/job/job_head.py``). With 100 tails of a node, the pool is exhausted, and Ray no longer responds to
-any request about the node's jobs. Ray holds a tail until its job ends, even after the client has disconnected.
-"""
+"""The live logs that are being followed: each is read once for all of its followers, with limits on both."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.local.errors import NO_LOG, RayAnswerError, TooManyError
-from airflow_provider_rayagent.local.follow import QUIET_SECONDS, JobLog
+from airflow_provider_rayagent.local.follow import JobLog
 from airflow_provider_rayagent.local.sse_encoding import COMPLETE, complete_events, merge_log_events
-from airflow_provider_rayagent.services.jobs import has_ended
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from airflow_provider_rayagent.local.ray_api import RayDashboard, Row
 
-MAX_TAILS = 50
-"""Maximum number of open tails: half of Ray's limit, which it shares with other clients."""
-MAX_ABANDONED_TAILS = 3
-"""Maximum number of tails of one job that the agent closed early; after that it does not tail the job again."""
 MAX_LOGS = 200
 """Maximum number of open live logs, including those of ended jobs, and of whole logs; each may use a file."""
 MAX_FOLLOWERS = 1_000
@@ -61,24 +50,21 @@ class JobLogs:
     """Opens live logs for followers.
 
     :param read_slots: see :meth:`~airflow_provider_rayagent.local.spool.Spool.blocks`.
-    :param quiet: see :data:`~airflow_provider_rayagent.local.follow.QUIET_SECONDS`.
     """
 
-    def __init__(self, ray: RayDashboard, read_slots: asyncio.Semaphore, quiet: float = QUIET_SECONDS) -> None:
+    def __init__(self, ray: RayDashboard, read_slots: asyncio.Semaphore) -> None:
         self._ray = ray
         self._read_slots = read_slots
-        self._quiet = quiet
         self._logs: dict[str, JobLog] = {}
         self._open: set[JobLog] = set()
         self._reading: dict[JobLog, asyncio.Task[None]] = {}
-        self._abandoned_tails: Counter[str] = Counter()
         self._followers = 0
 
     async def follow(self, job_id: str) -> LogReader:
         """Return a new follower of a job's log.
 
         :raises RayAnswerError: 404 if there is no such job, 400 if it is a driver that was not submitted as a job.
-        :raises TooManyError: beyond :data:`MAX_FOLLOWERS`, :data:`MAX_LOGS` and :data:`MAX_TAILS`.
+        :raises TooManyError: beyond :data:`MAX_FOLLOWERS` and :data:`MAX_LOGS`.
         :raises RayUnavailableError: if Ray does not respond.
         """
         log = self._logs.get(job_id)
@@ -95,7 +81,7 @@ class JobLogs:
         return self._add_follower(log)
 
     async def close(self) -> None:
-        """Close all tails."""
+        """Stop reading logs."""
         tasks = list(self._reading.values())
         for task in tasks:
             task.cancel()
@@ -114,10 +100,6 @@ class JobLogs:
         return self._open_log(job)
 
     def _open_log(self, job: Row) -> JobLog:
-        if not has_ended(job):
-            tails = sum(each.has_tail for each in self._reading)
-            if tails >= MAX_TAILS or self._abandoned_tails[str(job["submission_id"])] >= MAX_ABANDONED_TAILS:
-                raise TooManyError("live logs", MAX_TAILS)
         log = self._new_log(job)
         self._logs[log.job_id] = log
         self._reading[log] = asyncio.ensure_future(self._read(log))
@@ -126,7 +108,7 @@ class JobLogs:
     def _new_log(self, job: Row) -> JobLog:
         if len(self._open) >= MAX_LOGS:
             raise TooManyError("open logs", MAX_LOGS)
-        log = JobLog(self._ray, job, self._quiet)
+        log = JobLog(self._ray, job)
         self._open.add(log)
         return log
 
@@ -135,8 +117,6 @@ class JobLogs:
             await log.read()
         finally:
             del self._reading[log]
-            if log.abandoned_tail:
-                self._abandoned_tails[log.job_id] += 1
             self._close_if_unused(log)
 
     def _add_follower(self, log: JobLog) -> LogReader:

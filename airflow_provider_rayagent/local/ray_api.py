@@ -1,4 +1,4 @@
-"""Client of Ray's dashboard over HTTP and WebSocket, which does not join the cluster as a driver.
+"""Client of Ray's dashboard over HTTP, which does not join the cluster as a driver.
 
 Every call raises :class:`RayUnavailableError` if Ray does not respond, and :class:`RayAnswerError` if it rejects the
 request or fails.
@@ -31,10 +31,9 @@ from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.transport.steps import run_steps_async
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Iterator, Mapping
 
     import httpx
-    from websockets.asyncio.client import ClientConnection
 
     from airflow_provider_rayagent.services.call import Operation, Pause
 
@@ -50,8 +49,6 @@ MAX_LOG_READS = 4
 """Maximum number of whole logs that are read concurrently."""
 MAX_WORDS = 500
 """Maximum length of Ray's own error text in an error."""
-# Ray itself closes a tail at messages over 4 MB.
-MAX_TAIL_MESSAGE = 16 * 1024 * 1024
 
 Row = dict[str, Any]
 
@@ -98,11 +95,14 @@ class RayDashboard:
         job: Row = await self.run(RAY.get_job(JobId(job_id)))
         return job
 
-    async def log_text(self, job_id: str) -> AsyncGenerator[str, None]:
+    async def log_text(self, job_id: str, *, is_whole: bool = True) -> AsyncGenerator[str, None]:
         """Yield the job's log so far in chunks, with the same newlines as in Ray's live log.
 
         Invalid UTF-8 is replaced with U+FFFD. Do not cancel the task that reads it except at shutdown: that would
         corrupt the client's connection pool.
+
+        :param is_whole: whether the log does not grow any more; otherwise an incomplete character at its end, or a
+            carriage return, is left out.
         """
         job = await self.get_job(job_id)
         if not job.get("submission_id"):
@@ -122,7 +122,7 @@ class RayDashboard:
             with self._named_errors():
                 async for data in response.aiter_bytes():
                     yield decoder.decode(data)
-            yield decoder.decode(b"", final=True)
+            yield decoder.decode(b"", final=is_whole)
 
     async def _short_log(self, job_id: str) -> str:
         answer = await self._json("GET", f"/api/jobs/{quote(job_id, safe='')}/logs", timeout=LONG_READ_TIMEOUT)
@@ -152,43 +152,6 @@ class RayDashboard:
         """Request the stop of a job; return ``{"stopped": bool}``."""
         answer: Row = await self.run(RAY.stop_job(JobId(job_id)))
         return answer
-
-    @contextlib.asynccontextmanager
-    async def tail_job_logs(self, job_id: str) -> AsyncIterator[ClientConnection]:
-        """Open Ray's live log of a job: text messages, each a chunk of the log, from its beginning."""
-        from websockets.asyncio.client import connect
-        from websockets.exceptions import InvalidStatus, WebSocketException
-
-        parts = urlsplit(self.url)
-        scheme = "wss" if parts.scheme == "https" else "ws"
-        path = f"/api/jobs/{quote(job_id, safe='')}/logs/tail"
-        url = f"{scheme}://{parts.netloc}{parts.path}{path}"
-        headers = self.credentials.headers()
-        try:
-            # Ray does not read from this socket while it sends, so it does not answer pings.
-            connection = await connect(
-                url,
-                # With an explicit host, redirects to another host are not followed, so the token is not sent there.
-                host=parts.hostname,
-                port=parts.port or (443 if scheme == "wss" else 80),
-                additional_headers=headers,
-                compression=None,
-                ping_interval=None,
-                open_timeout=READ_TIMEOUT,
-                close_timeout=1,
-                max_size=MAX_TAIL_MESSAGE,
-                max_queue=4,
-                proxy=None,
-            )
-        except InvalidStatus as error:
-            body = bytes(error.response.body or b"").decode("utf-8", "replace")
-            raise self._answer_error(path, error.response.status_code, body, headers) from error
-        except (OSError, ValueError, WebSocketException) as error:
-            raise RayUnavailableError(f"Cannot open the live log of Ray at {self.url}: {error}") from error
-        try:
-            yield connection
-        finally:
-            await connection.close()
 
     async def list_nodes(self) -> list[Row]:
         """Return all nodes, including dead ones, with their resources."""

@@ -12,5 +12,5 @@ MIB = 1024 * 1024
 
 def test_the_limits_are_those_of_the_code() -> None:
     text = " ".join((PAGES / "local-agent.md").read_text(encoding="utf-8").split())
-    assert f"at most {job_logs.MAX_TAILS} running jobs with {job_logs.MAX_FOLLOWERS:,} streams" in text
+    assert f"at most {job_logs.MAX_LOGS} jobs with {job_logs.MAX_FOLLOWERS:,} streams" in text
     assert f"at most {MAX_BODY_BYTES // MIB} MiB, the package of a `working_dir` {MAX_BYTES // MIB} MiB" in text

@@ -1,4 +1,4 @@
-"""Six readers find what they need on the built site: from page to page, by links that they can see.
+"""Seven readers find what they need on the built site: from page to page, by links that they can see.
 
 What they see at each step is saved below ``.tox/reports/paths``.
 """
@@ -84,6 +84,14 @@ def test_an_operator_at_night(reader: Reader, query: str, message: str, remedy: 
     reader.opens("index.html", "see a failed, silent or stuck task")
     reader.searches(query, f"troubleshooting.html#{query[:6].lower()}", message, remedy)
     reader.follows("May I clear it?", "Mark failed or success", "A SUCCEEDED job is not", within=ON_THIS_PAGE)
+
+
+def test_a_platform_engineer(reader: Reader) -> None:
+    reader.opens("index.html", "run it for many teams")
+    reader.follows("Monitoring and sizing", "jobs of a triggerer", "at least two")
+    reader.follows("Pools, and teams", "For each team", within=ON_THIS_PAGE)
+    reader.follows("Metrics", "jobs that a triggerer follows now", within=ON_THIS_PAGE)
+    reader.opens("operations.html#secrets-backends", "airflow/connections/rayagent_default")
 
 
 def test_a_contributor(reader: Reader) -> None:

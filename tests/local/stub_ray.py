@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route, WebSocketRoute
-from starlette.websockets import WebSocketDisconnect
+from starlette.routing import Route
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from starlette.requests import Request
-    from starlette.websockets import WebSocket
 
 
 class StubRay:
@@ -29,7 +27,6 @@ class StubRay:
     :ivar answers: status and body by path, instead of the usual response.
     :ivar breaks_off: whether to abort whole logs before their end.
     :ivar delay: seconds before a response about jobs.
-    :ivar tails: number of live logs that were opened.
     :ivar log_reads: number of whole logs that were requested.
     :ivar busiest: maximum number of concurrent requests about jobs.
     """
@@ -40,7 +37,7 @@ class StubRay:
         self.answers: dict[str, tuple[int, bytes]] = {}
         self.breaks_off = False
         self.delay = 0.0
-        self.tails = self.log_reads = self.busiest = 0
+        self.log_reads = self.busiest = 0
         self.url = ""
         self._in_hand = 0
 
@@ -85,15 +82,6 @@ class StubRay:
 
         return StreamingResponse(pieces(), media_type="text/plain")
 
-    async def tail(self, websocket: WebSocket) -> None:
-        """Send the log, and keep the connection open until the client disconnects."""
-        self.tails += 1
-        await websocket.accept()
-        with contextlib.suppress(WebSocketDisconnect):
-            await websocket.send_text(self.log.decode())
-            while True:
-                await websocket.receive_text()
-
     async def _submit(self, request: Request) -> Response:
         body = await request.json()
         self.add_job(body["submission_id"], "PENDING", **{key: body.get(key) for key in ("entrypoint", "metadata")})
@@ -106,7 +94,6 @@ def stub_ray() -> Iterator[StubRay]:
     ray = StubRay()
     routes = [
         Route("/api/v0/logs/file", ray.give_log),
-        WebSocketRoute("/api/jobs/{job_id}/logs/tail", ray.tail),
         Route("/{path:path}", ray.answer, methods=["GET", "POST"]),
     ]
     config = uvicorn.Config(Starlette(routes=routes), port=0, log_level="critical", timeout_graceful_shutdown=1)
