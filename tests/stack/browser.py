@@ -53,9 +53,7 @@ MOVING = """
 document.getAnimations().some((each) => each.playState === "running" && isFinite(each.effect.getTiming().iterations))
 """
 SELECT = "(each) => { each.focus(); each.select?.(); return document.activeElement === each; }"
-WINDOW = """
-[matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light", window.innerWidth, window.innerHeight]
-"""
+WINDOW = "[window.innerWidth, window.innerHeight]"
 TEXT = "(each) => each.innerText"
 VALUE = "(each) => each.value"
 IN_FRAME = "(each) => each.contentDocument?.body?.innerText ?? ''"
@@ -173,25 +171,15 @@ class Page:
         self._call("Input.dispatchKeyEvent", type="keyUp", **key)
 
     @contextlib.contextmanager
-    def emulated(self, *, scheme: str = "light", size: tuple[int, int] | None = None) -> Iterator[None]:
-        """Let the page be in another window until the block ends.
-
-        :param scheme: what the user prefers, ``light`` or ``dark``.
-        :param size: size of the window in pixels; ``None``: as it is.
-        """
+    def resized(self, width: int, height: int) -> Iterator[None]:
+        """Let the page be in a window of another size, in pixels, until the block ends."""
         before = self._value(WINDOW)
-        self._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        if size is not None:
-            width, height = size
-            self._call(
-                "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
-            )
+        self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         try:
-            self._wait_for_window([scheme, *(size or before[1:])])
+            self._wait_for_window([width, height])
             yield
         finally:
             self._call("Emulation.clearDeviceMetricsOverride")
-            self._call("Emulation.setEmulatedMedia", features=[])
         self._wait_for_window(before)
 
     def _wait_for_window(self, expected: list[Any]) -> None:
@@ -220,7 +208,7 @@ class Page:
             time.sleep(0.1)
         part = {}
         if box is not None:
-            width, height = self._value("[window.innerWidth, window.innerHeight]")
+            width, height = self._value(WINDOW)
             x, y, right, bottom = box
             part["clip"] = {
                 "x": max(x, 0),

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from tests.stack.browser import Page
 
 FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
-NARROW = (600, 900)
-"""Size of a small window in pixels."""
 MARGIN = 16
 """Pixels below the content of a page."""
 EDGES = """

@@ -12,7 +12,7 @@ import pytest
 from tests.scripted import Application, Job, ScriptedAgent
 from tests.stack.api_server import ApiServer, api_server
 from tests.stack.browser import IN_FRAME, Page, browser_page
-from tests.stack.pictures import NARROW, shows
+from tests.stack.pictures import shows
 from tests.stack.processes import NO_AGENT
 from tests.stack.watch import wait_until
 from tests.ui.scripts import run
@@ -265,7 +265,7 @@ def test_the_page_has_the_theme_that_was_chosen_in_airflow(page: Page, airflow: 
 
 
 def test_a_narrow_window_needs_no_scrolling_to_the_side(page: Page, airflow: ApiServer, folder: Path) -> None:
-    with page.emulated(size=NARROW):
+    with page.resized(600, 900):
         for view, word in (("jobs", "running"), ("jobs/running", "a line"), ("cluster", "A100"), ("serve", HOSTILE)):
             show(page, airflow, f"rayagent_default/{view}")
             page.wait_until(lambda text, word=word: word in text)  # type: ignore[misc]
