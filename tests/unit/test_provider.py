@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import json
 import re
 import runpy
@@ -155,21 +156,19 @@ with DAG("d"):
     RayAgentDeleteServeApplicationOperator(task_id="e", name="s")
 """
 WHEN_IT_RUNS = (
-    "client.blocking",
-    "client.aio",
-    "client.following",
     "hooks",
     "local",
     "tail.commands",
     "tail.machine",
     "tasks.job",
     "tasks.observer",
+    "transport",
     "triggers.applications",
     "triggers.capacity",
     "triggers.position",
     "triggers.rayagent",
     "triggers.tasklog",
-    "triggers.waiting",
+    "triggers.waiting_trigger",
 )
 """Modules of ours, and folders of them, that a task loads when it runs."""
 
@@ -180,6 +179,7 @@ def test_a_dag_file_loads_no_transport_and_nothing_that_only_a_running_task_need
     assert "airflow_provider_rayagent.operators.rayagent" in loaded
     assert {name for name in loaded if name.split(".")[0] in HEAVY} == set()
     late = [f"airflow_provider_rayagent.{name}" for name in WHEN_IT_RUNS]
+    assert [name for name in late if importlib.util.find_spec(name) is None] == []
     assert {name for name in loaded for module in late if f"{name}.".startswith(f"{module}.")} == set()
 
 
