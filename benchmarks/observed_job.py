@@ -17,8 +17,7 @@ import structlog
 
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 from airflow_provider_rayagent.tasks.job import TaskJob
-from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
-from airflow_provider_rayagent.transport.tail_driver import tail_settings
+from airflow_provider_rayagent.triggers.follow_options import FollowOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,9 +40,9 @@ class NoMetrics:
 
 def measured(job_id: str, *, without: bool) -> dict[str, float]:
     """Observe a job to its end; return the elapsed and the CPU seconds, and the number of lines."""
-    settings = tail_settings("websocket", max_line_length=MAX_LINE_LENGTH, progress_interval=5.0)
+    options = FollowOptions(protocol="websocket")
     with RayAgentHook() as hook:
-        observer = TaskJob.create(hook, job_id, structlog.get_logger(), None, settings).observer
+        observer = TaskJob.create(hook, job_id, structlog.get_logger(), None, options).observer
         if without:
             metrics: Any = NoMetrics()
             observer.metrics = metrics

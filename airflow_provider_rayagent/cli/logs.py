@@ -10,7 +10,7 @@ from airflow_provider_rayagent.cli.exit_codes import ExitCode, exit_code_of, rep
 from airflow_provider_rayagent.errors.service_errors import RayAgentError, RayAgentNotFoundError
 from airflow_provider_rayagent.hooks.log_lines import DEFAULT_MAX_LINE_LENGTH
 from airflow_provider_rayagent.render.reasons import code_of_job, explain
-from airflow_provider_rayagent.render.record_builder import PresentSettings
+from airflow_provider_rayagent.render.record_builder import DisplaySettings
 from airflow_provider_rayagent.render.records import JobRecords
 from airflow_provider_rayagent.services.job_secrets import secrets_of
 from airflow_provider_rayagent.services.jobs import JobStatus, known_status
@@ -40,7 +40,7 @@ class _Printer:
     """Prints the items of a job as the task log shows them, but all of its lines."""
 
     def __init__(self, job_id: str, config: AgentConfig, redact: Redactor) -> None:
-        settings = PresentSettings(levels=False, progress_interval=None)
+        settings = DisplaySettings(levels=False, progress_interval=None)
         self._records = JobRecords(job_id, settings, redact=redact, where=config.base_url)
 
     def show(self, items: Iterable[Item]) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger
 
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+    from airflow_provider_rayagent.triggers.follow_options import FollowOptions
 
 __all__ = [
     "RayAgentDeleteServeApplicationOperator",
@@ -149,14 +150,19 @@ class RayAgentStopJobOperator(_IdempotentOperator):
     def _trigger(self, deadline: float) -> BaseTrigger:
         from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 
+        options = replace(self._follow_options(), poll_interval=max(self.poll_interval, MIN_POLL_SECONDS))
         return RayAgentJobTrigger(
-            job_id=self.job_id,
-            rayagent_conn_id=self.rayagent_conn_id,
+            job_id=self.job_id, rayagent_conn_id=self.rayagent_conn_id, deadline=deadline, **options.to_json()
+        )
+
+    def _follow_options(self) -> FollowOptions:
+        from airflow_provider_rayagent.triggers.follow_options import FollowOptions
+
+        return FollowOptions(
             forward_logs=False,
-            poll_interval=max(self.poll_interval, MIN_POLL_SECONDS),
+            poll_interval=self.poll_interval,
             job_missing_timeout=MISSING_SECONDS,
             agent_unreachable_timeout=self.timeout + TIMEOUT_MARGIN,
-            deadline=deadline,
         )
 
     def _get_job(self, hook: RayAgentHook) -> dict[str, Any]:
@@ -204,15 +210,8 @@ class RayAgentStopJobOperator(_IdempotentOperator):
             return error
 
     def _wait_for_end(self, hook: RayAgentHook) -> Outcome:
-        """Wait until the job has ended, with the timeouts of the trigger (:meth:`_trigger`)."""
-        from airflow_provider_rayagent.tail.commands import TailSettings
-
-        settings = TailSettings(
-            poll_interval=self.poll_interval,
-            missing_timeout=MISSING_SECONDS,
-            unreachable_timeout=self.timeout + TIMEOUT_MARGIN,
-            forward=False,
-        )
+        """Wait until the job has ended."""
+        settings = self._follow_options().tail_settings()
         follower = hook.follow_job(self.job_id, settings, deadline=self.timeout, stopped=self._killed)
         for _ in follower.items():
             pass

@@ -21,7 +21,7 @@ MAX_NOTICE = 1_000
 
 
 @dataclass(frozen=True)
-class PresentSettings:
+class DisplaySettings:
     """How the task log shows a job's lines.
 
     :param levels: detect the level of each line; otherwise all lines are INFO.
@@ -39,7 +39,7 @@ class PresentSettings:
     tail_lines: int = 200
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any] | None) -> PresentSettings:
+    def from_json(cls, value: Mapping[str, Any] | None) -> DisplaySettings:
         """Return the settings in a trigger's arguments; earlier versions spelled ``colors`` as ``colours``."""
         fields = dict(value or {})
         if "colours" in fields:
@@ -71,8 +71,8 @@ class RecordBuilder:
     :param position: from :meth:`position` of the predecessor, to continue where it stopped.
     """
 
-    def __init__(self, settings: PresentSettings | None = None, position: LogPosition | None = None) -> None:
-        self._settings = settings or PresentSettings()
+    def __init__(self, settings: DisplaySettings | None = None, position: LogPosition | None = None) -> None:
+        self._settings = settings or DisplaySettings()
         saved = position or Cursor().to_json()
         self._levels = LevelFinder()
         self._bars = Bars(self._settings.progress_interval)

@@ -6,7 +6,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
-from airflow_provider_rayagent.render.record_builder import PresentSettings, Record, RecordBuilder
+from airflow_provider_rayagent.render.record_builder import DisplaySettings, Record, RecordBuilder
 from airflow_provider_rayagent.render.result import ResultFinder
 from airflow_provider_rayagent.services import jobs
 from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
@@ -47,7 +47,7 @@ class JobRecords:
     def __init__(
         self,
         job_id: str,
-        settings: PresentSettings | None = None,
+        settings: DisplaySettings | None = None,
         *,
         markers: tuple[str, str] | None = None,
         shown: bool = True,

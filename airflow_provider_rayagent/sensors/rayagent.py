@@ -12,8 +12,9 @@ from airflow_provider_rayagent.exceptions import RayAgentInputError, RayAgentJob
 from airflow_provider_rayagent.sensors.application_sensor import RayAgentServeApplicationSensor
 from airflow_provider_rayagent.sensors.capacity_sensor import RayAgentCapacitySensor
 from airflow_provider_rayagent.sensors.rescheduling import ReschedulingSensor
+from airflow_provider_rayagent.services.waiting import POLL_SECONDS
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.tasks.following import POLL_INTERVAL, JobFollowingOperator
+from airflow_provider_rayagent.tasks.following import JobFollowingOperator
 from airflow_provider_rayagent.tasks.skipping import SkippingMixin
 from airflow_provider_rayagent.triggers.outcome import deferral_timeout, time_limit
 
@@ -62,7 +63,7 @@ class RayAgentJobSensor(SkippingMixin, JobFollowingOperator, ReschedulingSensor)
         start_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(poke_interval=POLL_INTERVAL if poke_interval is None else poke_interval, **kwargs)
+        super().__init__(poke_interval=POLL_SECONDS if poke_interval is None else poke_interval, **kwargs)
         self.job_id = job_id
         self.deferrable = self.deferrable or start_from_trigger
         if poke_interval is None and self.reschedule and not self.deferrable:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+POLL_SECONDS = 5.0
+"""Default interval between two status checks."""
 MIN_POLL_SECONDS = 0.5
 """Minimum interval between two polls by a trigger, or of a job that a task follows: a sensor's ``poke_interval`` may
 be 0."""

@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.services.jobs import JobSummary
     from airflow_provider_rayagent.tasks.job import TaskJob
     from airflow_provider_rayagent.tasks.triggers import TriggersOfTry
+    from airflow_provider_rayagent.triggers.follow_options import FollowOptions
     from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 
-POLL_INTERVAL = 5.0
 RESULT_MARKERS = ("__SYNAPSE_RESULT_START__", "__SYNAPSE_RESULT_END__")
 """Markers of the platform's plugin runner around an action's result."""
 
@@ -203,48 +203,47 @@ class JobFollowingOperator(HookMixin, BaseOperator):
             self.log.error("%s", error)
 
     def _ensure_task_job(self, context: Context) -> TaskJob:
-        from airflow_provider_rayagent.render.record_builder import PresentSettings
         from airflow_provider_rayagent.tasks.job import TaskJob
-        from airflow_provider_rayagent.transport.tail_driver import tail_settings
 
         validate_id(self.job_id, "job")
         if self._task_job is None:
-            settings = tail_settings(
-                self.protocol,
-                start_by=self._start_deadline,
-                poll_interval=max(self._poll_seconds(), MIN_POLL_SECONDS),
-                missing_timeout=self.job_missing_timeout,
-                unreachable_timeout=self.agent_unreachable_timeout,
-                max_line_length=self.max_line_length,
-                progress_interval=self.progress_interval,
-                forward=self.forward_logs or self.read_result,
-            )
             self._task_job = TaskJob.create(
                 self.hook,
                 self.job_id,
                 self.log,
                 context["ti"],
-                settings,
-                display=PresentSettings.from_json(self._display_settings()),
-                log_is_shown=self.forward_logs,
-                markers=self.result_markers if self.read_result else None,
+                self._follow_options(),
                 result_is_expected=self._result_is_expected,
                 link=push_job_link(self, context),
-                owns=self.stop_job_on_kill,
                 failed_error=self._failed_error,
                 mode=self._mode(),
                 position=recall_position(context, self.job_id, same_try=False) if self.resume_log else None,
             )
         return self._task_job
 
-    def _display_settings(self) -> dict[str, Any]:
-        return {
-            "levels": self.detect_levels,
-            "colors": self.colors,
-            "progress_interval": self.progress_interval,
-            "max_lines": self.max_lines,
-            "tail_lines": self.tail_lines,
-        }
+    def _follow_options(self) -> FollowOptions:
+        from airflow_provider_rayagent.render.record_builder import DisplaySettings
+        from airflow_provider_rayagent.triggers.follow_options import FollowOptions
+
+        return FollowOptions(
+            forward_logs=self.forward_logs,
+            protocol=self.protocol,
+            poll_interval=max(self._poll_seconds(), MIN_POLL_SECONDS),
+            job_missing_timeout=self.job_missing_timeout,
+            agent_unreachable_timeout=self.agent_unreachable_timeout,
+            max_line_length=self.max_line_length,
+            stop_job_on_kill=self.stop_job_on_kill,
+            display=DisplaySettings(
+                levels=self.detect_levels,
+                colors=self.colors,
+                progress_interval=self.progress_interval,
+                max_lines=self.max_lines,
+                tail_lines=self.tail_lines,
+            ),
+            result_markers=self.result_markers if self.read_result else None,
+            start_deadline=self._start_deadline,
+            log_storage=self.log_storage,
+        )
 
     def _conclude(self, context: Context, task_job: TaskJob, outcome: Outcome) -> JobSummary:
         if outcome.end is End.TIMED_OUT:
@@ -325,19 +324,9 @@ class JobFollowingOperator(HookMixin, BaseOperator):
         return RayAgentJobTrigger(
             job_id=self.job_id,
             rayagent_conn_id=self.rayagent_conn_id,
-            forward_logs=self.forward_logs,
-            protocol=self.protocol,
-            poll_interval=max(self._poll_seconds(), MIN_POLL_SECONDS),
-            job_missing_timeout=self.job_missing_timeout,
-            agent_unreachable_timeout=self.agent_unreachable_timeout,
-            max_line_length=self.max_line_length,
             deadline=deadline,
-            start_deadline=self._start_deadline,
             cursor=cursor,
-            stop_job_on_kill=self.stop_job_on_kill,
-            present=self._display_settings(),
-            result_markers=list(self.result_markers) if self.read_result else None,
-            log_storage=self.log_storage,
+            **self._follow_options().to_json(),
         )
 
     def _triggers(self, context: Context, task_job: TaskJob, *, ended_early: bool = False) -> TriggersOfTry:

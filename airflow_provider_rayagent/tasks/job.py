@@ -29,10 +29,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
     from airflow_provider_rayagent.metrics.names import Mode
-    from airflow_provider_rayagent.render.record_builder import PresentSettings
     from airflow_provider_rayagent.services.jobs import JobSummary
-    from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.cursor import LogPosition
+    from airflow_provider_rayagent.triggers.follow_options import FollowOptions
     from airflow_provider_rayagent.triggers.outcome import Outcome
 
 
@@ -43,7 +42,6 @@ class TaskJob:
     :param log: the task's logger.
     :param ti: the task instance.
     :param result: the result that the job prints; ``None``: do not look for one.
-    :param log_is_shown: whether the task log has the job's log.
     :param link: URL of the job's page, empty if there is none.
     :param failed_error: the error to raise for a FAILED job.
     """
@@ -55,7 +53,6 @@ class TaskJob:
     observer: JobObserver
     stopper: JobStopper
     result: PrintedResult | None = None
-    log_is_shown: bool = True
     link: str = ""
     failed_error: type[RayAgentError] = RayAgentJobFailedError
 
@@ -66,34 +63,29 @@ class TaskJob:
         job_id: str,
         log: Any,
         ti: Any,
-        settings: TailSettings,
+        options: FollowOptions,
         *,
-        display: PresentSettings | None = None,
-        markers: tuple[str, str] | None = None,
         result_is_expected: bool = True,
         position: LogPosition | None = None,
-        owns: bool = False,
-        log_is_shown: bool = True,
         link: str = "",
         failed_error: type[RayAgentError] = RayAgentJobFailedError,
         mode: Mode = "worker",
     ) -> TaskJob:
         """Create the job with its parts; parameters that are not listed above belong to these parts."""
-        stopper = JobStopper(hook, job_id, log, ti, owns=owns)
+        stopper = JobStopper(hook, job_id, log, ti, owns=options.stop_job_on_kill)
+        markers = options.result_markers
         result = None if markers is None else PrintedResult(hook, job_id, log, markers, is_expected=result_is_expected)
         observer = JobObserver(
             hook,
             job_id,
             log,
-            settings,
+            options,
             metrics=JobMetrics(hook.rayagent_conn_id, mode),
-            display=display,
-            shown=log_is_shown,
             result=result,
             position=position,
             stopper=stopper,
         )
-        return cls(hook, job_id, log, ti, observer, stopper, result, log_is_shown, link, failed_error)
+        return cls(hook, job_id, log, ti, observer, stopper, result, link, failed_error)
 
     def details(self, seen: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the details of a job that has ended. If its status differs from ``seen``, keep ``seen``."""
@@ -155,7 +147,8 @@ class TaskJob:
                 summary["result"] = self.result.value()
             return summary
         self.ti.xcom_push(key="return_value", value=storable(summary))
-        reason = explain(job, self.job_id, log_is_shown=self.log_is_shown, link=self.link, redact=redact)
+        is_shown = self.observer.options.forward_logs
+        reason = explain(job, self.job_id, log_is_shown=is_shown, link=self.link, redact=redact)
         kind = RayAgentJobStoppedError if status is JobStatus.STOPPED else self.failed_error
         error = kind(reason, code=code_of_job(job))
         error.failure_kind = kind_of_job(job)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from airflow_provider_rayagent.render.record_builder import PresentSettings
 from airflow_provider_rayagent.render.records import JOB_LOGGER, JobRecords, Joiner
 from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
 from airflow_provider_rayagent.tail.end import End
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tasks.job_result import PrintedResult
     from airflow_provider_rayagent.tasks.stopper import JobStopper
     from airflow_provider_rayagent.transport.blocking_driver import Follower
+    from airflow_provider_rayagent.triggers.follow_options import FollowOptions
     from airflow_provider_rayagent.triggers.gaps import Gap
 
 GAP_SECONDS = 600.0
@@ -37,10 +37,8 @@ class JobObserver:
     """Observe one job; the methods return the follower they used, which has the outcome.
 
     :param log: the task's logger.
-    :param settings: how to follow the job.
+    :param options: how to follow the job.
     :param metrics: counts what is observed.
-    :param display: how to show its lines.
-    :param shown: whether to show its lines.
     :param result: receives the result that the job prints; ``None``: do not look for one.
     :param position: where in the log to start; see :meth:`JobRecords.position`.
     :param stopper: ends the following when the task is killed.
@@ -51,11 +49,9 @@ class JobObserver:
         hook: RayAgentHook,
         job_id: str,
         log: Any,
-        settings: TailSettings,
+        options: FollowOptions,
         *,
         metrics: JobMetrics,
-        display: PresentSettings | None = None,
-        shown: bool = True,
         result: PrintedResult | None = None,
         position: LogPosition | None = None,
         stopper: JobStopper | None = None,
@@ -63,10 +59,9 @@ class JobObserver:
         self._hook = hook
         self._job_id = job_id
         self._log = log
-        self.settings = settings
+        self.options = options
+        self.settings = options.tail_settings()
         self.metrics = metrics
-        self._display = display or PresentSettings()
-        self._shown = shown
         self._result = result
         self.position = position
         """The position in the log up to which lines are forwarded."""
@@ -145,9 +140,9 @@ class JobObserver:
     def _records(self, follower: Follower, position: LogPosition | None, markers: tuple[str, str] | None) -> JobRecords:
         return JobRecords(
             self._job_id,
-            self._display,
+            self.options.display,
             markers=markers,
-            shown=self._shown,
+            shown=self.options.forward_logs,
             redact=follower.redact,
             where=self._hook.config.base_url,
             position=position,

@@ -24,6 +24,7 @@ from airflow_provider_rayagent.exceptions import (
 from airflow_provider_rayagent.services import jobs
 from airflow_provider_rayagent.services.jobs import JobStatus
 from airflow_provider_rayagent.services.validation import validate_choice, validate_duration
+from airflow_provider_rayagent.services.waiting import POLL_SECONDS
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tasks.finding import (
     JOB_ID_KEY,
@@ -31,7 +32,6 @@ from airflow_provider_rayagent.tasks.finding import (
     IfSucceeded,
     JobFindingOperator,
 )
-from airflow_provider_rayagent.tasks.following import POLL_INTERVAL
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.storable import storable
 
@@ -78,7 +78,7 @@ class JobStartingOperator(JobFindingOperator):
         wait: bool = True,
         if_succeeded: IfSucceeded = "reuse",
         start_timeout: timedelta | float | None = 3600.0,
-        poll_interval: timedelta | float = POLL_INTERVAL,
+        poll_interval: timedelta | float = POLL_SECONDS,
         read_result: bool = True,
         stop_job_on_kill: bool = True,
         **kwargs: Any,

@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -13,7 +14,6 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook
 from airflow_provider_rayagent.metrics.job_metrics import JobMetrics, count_stop, followed_jobs
-from airflow_provider_rayagent.render.record_builder import PresentSettings
 from airflow_provider_rayagent.render.records import JobRecords, as_position
 from airflow_provider_rayagent.services import jobs
 from airflow_provider_rayagent.services.jobs import JobStatus
@@ -24,7 +24,7 @@ from airflow_provider_rayagent.task_instance.stopping import STOP_FAILED, state_
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
-from airflow_provider_rayagent.transport.tail_driver import tail_settings
+from airflow_provider_rayagent.triggers.follow_options import FollowOptions
 from airflow_provider_rayagent.triggers.gaps import MISSING_LINES, lines_shown
 from airflow_provider_rayagent.triggers.outcome import TIMEOUT_MARGIN, Outcome
 from airflow_provider_rayagent.triggers.position import PositionStore
@@ -34,15 +34,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from datetime import datetime
 
-    from airflow_provider_rayagent.services.validation import Protocol
-    from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.items import Item
-    from airflow_provider_rayagent.task_instance.log_files import LogStorage
     from airflow_provider_rayagent.text.redaction import Redactor
     from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
     from airflow_provider_rayagent.triggers.gaps import Gap, TakeOver
 
-__all__ = ["RayAgentJobTrigger"]
+__all__ = ["FollowOptions", "RayAgentJobTrigger"]
 
 
 BATCH_SIZE = 500
@@ -58,24 +55,14 @@ REPLACED_PAUSE_SECONDS = 120.0
 class RayAgentJobTrigger(BaseTrigger):
     """Follow a Ray job: write its log to the task log, and fire one event when the job has ended.
 
-    All arguments are JSON primitives, and none is a secret.
+    The other arguments are the fields of :class:`FollowOptions` as JSON primitives. A trigger splits lines of more than
+    16,000 characters, whatever ``max_line_length`` is. No argument is a secret.
 
     :param job_id: id of the job.
     :param rayagent_conn_id: the Airflow connection of the agent.
-    :param forward_logs: forward the job's log to the task log.
-    :param protocol: how the log is streamed: ``auto``, ``websocket`` or ``http``.
-    :param poll_interval: seconds between two status checks.
-    :param job_missing_timeout: seconds for which the job may be unknown to the agent.
-    :param agent_unreachable_timeout: seconds for which the job's status may be unavailable.
-    :param max_line_length: characters, at most 16,000; longer lines are forwarded in marked pieces.
     :param deadline: time (seconds since the epoch) at which to give up, after a last status check; default: a minute
         before Airflow's own timeout of the deferral.
-    :param start_deadline: time (seconds since the epoch) by which the job must have started; ``None``: no limit.
     :param cursor: where in the log to start, from :meth:`JobRecords.position` or :meth:`Cursor.to_json`.
-    :param stop_job_on_kill: stop the job when a user ends the task.
-    :param present: how to show the job's lines: the fields of :class:`PresentSettings`.
-    :param result_markers: start and end marker between which the job prints its result.
-    :param log_storage: where log files are stored: ``auto``, ``shared``, ``remote`` or ``separate``.
     """
 
     def __init__(
@@ -83,36 +70,16 @@ class RayAgentJobTrigger(BaseTrigger):
         *,
         job_id: str,
         rayagent_conn_id: str = RayAgentHook.default_conn_name,
-        forward_logs: bool = True,
-        protocol: Protocol = "auto",
-        poll_interval: float = 5.0,
-        job_missing_timeout: float = 60.0,
-        agent_unreachable_timeout: float = 300.0,
-        max_line_length: int = MAX_LINE_LENGTH,
         deadline: float | None = None,
         cursor: dict[str, Any] | None = None,
-        stop_job_on_kill: bool = False,
-        present: dict[str, Any] | None = None,
-        result_markers: list[str] | None = None,
-        start_deadline: float | None = None,
-        log_storage: LogStorage = "auto",
+        **options: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.job_id = job_id
         self.rayagent_conn_id = rayagent_conn_id
-        self.forward_logs = forward_logs
-        self.protocol = protocol
-        self.poll_interval = poll_interval
-        self.job_missing_timeout = job_missing_timeout
-        self.agent_unreachable_timeout = agent_unreachable_timeout
-        self.max_line_length = max_line_length
         self.deadline = deadline
         self.cursor = cursor
-        self.stop_job_on_kill = stop_job_on_kill
-        self.present = present
-        self.result_markers = result_markers
-        self.start_deadline = start_deadline
-        self.log_storage = log_storage
+        self.options = FollowOptions.from_json(options)
         self.timeout_after: datetime | None = None
         """Set by the triggerer: the time at which Airflow ends the deferral."""
         self._position_store: PositionStore | None = None
@@ -121,24 +88,14 @@ class RayAgentJobTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments."""
-        names = (
-            "job_id",
-            "rayagent_conn_id",
-            "forward_logs",
-            "protocol",
-            "poll_interval",
-            "job_missing_timeout",
-            "agent_unreachable_timeout",
-            "max_line_length",
-            "deadline",
-            "cursor",
-            "stop_job_on_kill",
-            "present",
-            "result_markers",
-            "start_deadline",
-            "log_storage",
-        )
-        return f"{__name__}.{type(self).__name__}", {name: getattr(self, name) for name in names}
+        arguments = {
+            "job_id": self.job_id,
+            "rayagent_conn_id": self.rayagent_conn_id,
+            "deadline": self.deadline,
+            "cursor": self.cursor,
+            **self.options.to_json(),
+        }
+        return f"{__name__}.{type(self).__name__}", arguments
 
     async def run(self) -> AsyncGenerator[TriggerEvent, None]:
         """Follow the job, then fire the event and return at once: Airflow calls ``on_kill`` on triggers that linger."""
@@ -160,7 +117,7 @@ class RayAgentJobTrigger(BaseTrigger):
         store = self._position_store
         if self._fired or self.task_instance is None or store is None:
             return
-        if not self.stop_job_on_kill and not store.gaps:
+        if not self.options.stop_job_on_kill and not store.gaps:
             return
         stopping = asyncio.ensure_future(asyncio.wait_for(self._stop_if_task_ended(store), KILL_SECONDS))
         while not stopping.done():
@@ -183,7 +140,7 @@ class RayAgentJobTrigger(BaseTrigger):
             return
         for gap in store.gaps:
             self._warn_missing(gap, "no worker completes the task")
-        if self.stop_job_on_kill:
+        if self.options.stop_job_on_kill:
             await self._stop_job(f"The task was ended externally (state: {state})")
 
     async def _stop_job(self, why: str) -> None:
@@ -200,20 +157,21 @@ class RayAgentJobTrigger(BaseTrigger):
         self.log.warning(MISSING_LINES, self.job_id, gap, why)
 
     async def _follow(self) -> Outcome:
+        options = replace(self.options, max_line_length=min(self.options.max_line_length, MAX_LINE_LENGTH))
         log = TaskLog(self.log)
         clock = StallClock(Channel.of_loop())
         self._position_store = store = PositionStore(
-            self.task_instance if self._settings().forward else None,
+            self.task_instance if options.reads_log else None,
             self.log,
             start=as_position(self.cursor),
-            storage=self.log_storage,
+            storage=options.log_storage,
         )
         start = await self._starting_position(store)
         async with self._hook() as hook:
             config = (await hook.get_async_conn()).config
             follower = await hook.follow_job(
                 self.job_id,
-                self._settings(),
+                options.tail_settings(),
                 cursor=Cursor.from_json(dict(start)) if start else None,
                 deadline=self._seconds_left(),
                 clock=clock,
@@ -222,9 +180,9 @@ class RayAgentJobTrigger(BaseTrigger):
             metrics = JobMetrics(self.rayagent_conn_id, "deferred", among=followed_jobs)
             records = JobRecords(
                 self.job_id,
-                PresentSettings.from_json(self.present),
-                markers=self._markers,
-                shown=self.forward_logs,
+                options.display,
+                markers=options.result_markers,
+                shown=options.forward_logs,
                 redact=follower.redact,
                 where=config.base_url,
                 position=start,
@@ -254,7 +212,7 @@ class RayAgentJobTrigger(BaseTrigger):
                 more: dict[str, Any] = {"lines": follower.cursor.lines}
                 if records.result is not None:
                     more["result"] = records.result.state()
-                if _failed(follower) and self.forward_logs:
+                if _failed(follower) and options.forward_logs:
                     more["last_lines"] = records.last_lines
                 await store.save(**more)
         return Outcome.of(follower)
@@ -300,22 +258,6 @@ class RayAgentJobTrigger(BaseTrigger):
         if deadline is None and self.timeout_after is not None:
             deadline = self.timeout_after.timestamp() - TIMEOUT_MARGIN
         return None if deadline is None else max(deadline - time.time(), 0.0)
-
-    def _settings(self) -> TailSettings:
-        return tail_settings(
-            self.protocol,
-            start_by=self.start_deadline,
-            poll_interval=self.poll_interval,
-            missing_timeout=self.job_missing_timeout,
-            unreachable_timeout=self.agent_unreachable_timeout,
-            max_line_length=min(self.max_line_length, MAX_LINE_LENGTH),
-            progress_interval=PresentSettings.from_json(self.present).progress_interval,
-            forward=self.forward_logs or self._markers is not None,
-        )
-
-    @property
-    def _markers(self) -> tuple[str, str] | None:
-        return (self.result_markers[0], self.result_markers[1]) if self.result_markers else None
 
 
 class StallClock:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Sequence
     from concurrent.futures import Future
 
-    from airflow_provider_rayagent.render.record_builder import PresentSettings, Record
+    from airflow_provider_rayagent.render.record_builder import DisplaySettings, Record
     from airflow_provider_rayagent.services.validation import JobId
     from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
     from airflow_provider_rayagent.ui.user_connections import PageHook
@@ -228,7 +228,7 @@ async def follower_of(hook: PageHook, job_id: JobId, *, once: bool = False) -> A
 
 
 async def records_of(
-    follower: AsyncFollower, settings: PresentSettings | None = None, *, patience: float = math.inf
+    follower: AsyncFollower, settings: DisplaySettings | None = None, *, patience: float = math.inf
 ) -> AsyncGenerator[list[Record], None]:
     """Yield the records of a job's log, by default as the task log shows them.
 

@@ -16,7 +16,7 @@ from fastapi import HTTPException
 from fastapi.responses import StreamingResponse
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
-from airflow_provider_rayagent.render.record_builder import PresentSettings
+from airflow_provider_rayagent.render.record_builder import DisplaySettings
 from airflow_provider_rayagent.ui.shared_logs import (
     Batch,
     FollowedLog,
@@ -56,7 +56,7 @@ SHUTDOWN_SECONDS = 1.0
 STALLED_SECONDS = 30.0
 """After which a stream ends whose viewer does not read."""
 
-ALL_LINES = PresentSettings(levels=False, progress_interval=None)
+ALL_LINES = DisplaySettings(levels=False, progress_interval=None)
 
 logs = FollowedLogs()
 

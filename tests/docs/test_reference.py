@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PACKAGE = "airflow_provider_rayagent"
-SETTINGS = f"{PACKAGE}.render.record_builder.PresentSettings"
-"""Its fields are the keys of a trigger's argument ``present``."""
+SETTINGS = f"{PACKAGE}.render.record_builder.DisplaySettings"
+"""Its fields are the keys of a trigger's argument ``display``."""
 
 _ENTRY = r'<dl class="py (?:class|exception|method)">\s*<dt class="sig sig-object py" id="([\w.]+)">'
 _PARAMETER = r'<em class="sig-param"><span class="n"><span class="pre">(\w+)(.*?)</em>'

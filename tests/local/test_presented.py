@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_rayagent.connection.config import read_config
-from airflow_provider_rayagent.render.record_builder import PresentSettings, Record
+from airflow_provider_rayagent.render.record_builder import DisplaySettings, Record
 from airflow_provider_rayagent.render.records import JobRecords
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
@@ -40,7 +40,7 @@ def test_progress_bar_is_reduced_and_levels_are_detected(agent: LocalAgent, tmp_
     program = tmp_path / "job.py"
     program.write_text(PROGRAM, encoding="utf-8")
     job_id = agent.submit(f"python -u {program}")
-    made = JobRecords(job_id, PresentSettings(progress_interval=INTERVAL))
+    made = JobRecords(job_id, DisplaySettings(progress_interval=INTERVAL))
     settings = TailSettings(poll_interval=1.0, progress_interval=INTERVAL)
     shown: list[tuple[float, Record]] = []
     with BlockingAgent(read_config(host=agent.url, token=agent.token)) as transport:

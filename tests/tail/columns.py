@@ -17,6 +17,7 @@ from airflow_provider_rayagent.tail.items import Notice, lines_in
 from airflow_provider_rayagent.tasks.job import TaskJob
 from airflow_provider_rayagent.transport.aio import AsyncAgent
 from airflow_provider_rayagent.triggers import tasklog
+from airflow_provider_rayagent.triggers.follow_options import FollowOptions
 from airflow_provider_rayagent.triggers.outcome import Outcome as TriggerOutcome
 from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 from tests.stack.watch import PATIENCE
@@ -28,7 +29,6 @@ from tests.tail.drivers import (
     argument_of,
     hook_generator,
     quick_hook,
-    settings_for,
 )
 from tests.unit.support import make_context
 
@@ -73,8 +73,9 @@ def sensor(config: AgentConfig, job_id: str, protocol: str) -> Outcome:
         timeout=PATIENCE,
     )
     hook = task.__dict__["hook"] = quick_hook(config)
+    options = FollowOptions(protocol=argument_of(protocol))
     context = make_context()
-    task._task_job = TaskJob.create(hook, job_id, task.log, context["ti"], settings_for(protocol))
+    task._task_job = TaskJob.create(hook, job_id, task.log, context["ti"], options)
     outcome = Outcome()
     recorded(task._task_job.observer, outcome)
     try:
@@ -127,10 +128,7 @@ class RecordingTrigger(RayAgentJobTrigger):
     outcome: Outcome
 
     def _hook(self) -> RayAgentAsyncHook:
-        return QuickAsyncHook(self.config)
-
-    def _settings(self) -> TailSettings:
-        return replace(SETTINGS, sources=super()._settings().sources)
+        return QuickFollowingHook(self.config)
 
     async def _forward(self, log: tasklog.TaskLog, records: JobRecords, items: list[Item]) -> None:
         keep(items, self.outcome)

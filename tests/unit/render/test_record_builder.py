@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.render.excerpt import Excerpt
-from airflow_provider_rayagent.render.record_builder import PresentSettings, Record, RecordBuilder
+from airflow_provider_rayagent.render.record_builder import DisplaySettings, Record, RecordBuilder
 from airflow_provider_rayagent.tail.cursor import Cursor
 from tests.unit.render.test_bars import bar
 
@@ -29,7 +29,7 @@ def own_words(records: Iterable[Record]) -> list[str]:
 
 
 def builder_with(position: LogPosition | None = None, **settings: Any) -> RecordBuilder:
-    return RecordBuilder(PresentSettings(**settings), position)
+    return RecordBuilder(DisplaySettings(**settings), position)
 
 
 def feed(builder: RecordBuilder, texts: Iterable[str], now: float = 0.0) -> list[Record]:

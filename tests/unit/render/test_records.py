@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from airflow_provider_rayagent.render.record_builder import PresentSettings, Record
+from airflow_provider_rayagent.render.record_builder import DisplaySettings, Record
 from airflow_provider_rayagent.render.records import (
     LAST_LINE_CHARS,
     LAST_LINES,
@@ -118,7 +118,7 @@ def test_the_result_is_the_same_when_others_take_over(lines: list[str], data: An
     position: LogPosition | None = None
     records, done = JobRecords("j1", markers=MARKERS), 0
     while done < len(lines):
-        records = JobRecords("j1", PresentSettings(max_lines=3), markers=MARKERS, position=position)
+        records = JobRecords("j1", DisplaySettings(max_lines=3), markers=MARKERS, position=position)
         cursor = Cursor.from_json(position) if position else Cursor()
         reading = TextReader(cursor, 16_000)
         upto = data.draw(some.integers(done + 1, len(lines)))
@@ -140,7 +140,7 @@ def test_the_result_is_the_same_when_others_take_over_within_a_line(text: str, s
     position: LogPosition | None = None
     records, read = JobRecords("j1", markers=MARKERS), 0
     while read < len(text):
-        records = JobRecords("j1", PresentSettings(max_lines=3), markers=MARKERS, position=position)
+        records = JobRecords("j1", DisplaySettings(max_lines=3), markers=MARKERS, position=position)
         cursor = Cursor.from_json(position) if position else Cursor()
         reading = TextReader(cursor, size)
         read = data.draw(some.integers(read + 1, len(text)))

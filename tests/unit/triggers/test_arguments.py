@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.render.record_builder import PresentSettings
+from airflow_provider_rayagent.render.record_builder import DisplaySettings
 from airflow_provider_rayagent.tail.cursor import Cursor
 from airflow_provider_rayagent.tail.end import End
+from airflow_provider_rayagent.triggers.follow_options import FollowOptions
 from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 from tests.scripted import Job, ScriptedAgent
 from tests.unit.support import TOKEN, task_log
@@ -32,7 +34,7 @@ EVERY_ARGUMENT: dict[str, Any] = {
     "deadline": 1_800_000_000.5,
     "cursor": Cursor(6, 2, marks=[(6, "ab" * 16)]).to_json(),
     "stop_job_on_kill": True,
-    "present": {"levels": False, "colors": False, "progress_interval": None, "max_lines": 9, "tail_lines": 3},
+    "display": {"levels": False, "colors": False, "progress_interval": None, "max_lines": 9, "tail_lines": 3},
     "result_markers": ["<<", ">>"],
     "start_deadline": 1_800_000_001.5,
     "log_storage": "remote",
@@ -57,7 +59,8 @@ FIRST_FORM: tuple[str, dict[str, Any]] = (
 
 
 def test_every_argument_is_stored_and_comes_back() -> None:
-    assert EVERY_ARGUMENT.keys() == inspect.signature(RayAgentJobTrigger).parameters.keys()
+    names = {*inspect.signature(RayAgentJobTrigger).parameters, *(each.name for each in fields(FollowOptions))}
+    assert EVERY_ARGUMENT.keys() == names - {"options"}
     path, arguments = RayAgentJobTrigger(**EVERY_ARGUMENT).serialize()
     assert arguments == EVERY_ARGUMENT
     again = RayAgentJobTrigger(**json.loads(json.dumps(arguments, allow_nan=False)))
@@ -104,5 +107,7 @@ def test_a_trigger_that_the_first_release_stored_still_runs(left_out: tuple[str,
     assert log.lines_of("a\nb\n") == ["a", "b"]
 
 
-def test_the_spelling_of_an_earlier_release_is_still_read() -> None:
-    assert PresentSettings.from_json({"colours": False}) == PresentSettings(colors=False)
+def test_the_names_of_earlier_releases_are_still_read() -> None:
+    trigger = RayAgentJobTrigger(job_id="j1", present={"colours": False})
+    assert trigger.options.display == DisplaySettings(colors=False)
+    assert RayAgentJobTrigger(job_id="j1", present=None).options == FollowOptions()

@@ -13,21 +13,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_rayagent.metrics.job_metrics import JobMetrics
-from airflow_provider_rayagent.render.record_builder import PresentSettings
+from airflow_provider_rayagent.render.record_builder import DisplaySettings
 from airflow_provider_rayagent.render.records import JobRecords
-from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.cursor import Cursor
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.text_reader import TextReader
 from airflow_provider_rayagent.tasks.observer import JobObserver
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 from airflow_provider_rayagent.triggers import gaps as rules
+from airflow_provider_rayagent.triggers.follow_options import FollowOptions
 from airflow_provider_rayagent.triggers.gaps import MAX_GAPS, Gap, add_gap, saved_gaps, take_over
 from tests.unit.support import items_of, task_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.cursor import LogPosition
     from airflow_provider_rayagent.tail.items import Item
 
@@ -113,12 +114,12 @@ def test_what_is_no_gap_is_left_out(value: Any) -> None:
 class Trigger:
     """A trigger that follows a log from a position to where it dies."""
 
-    def __init__(self, text: str, begin: LogPosition, present: PresentSettings) -> None:
+    def __init__(self, text: str, begin: LogPosition, display: DisplaySettings) -> None:
         self._text = text
         self.cursor = Cursor.from_json(dict(begin))
-        redraws = present.progress_interval is not None
+        redraws = display.progress_interval is not None
         self._reading = TextReader(self.cursor, MAX_LINE_LENGTH, redraws=redraws)
-        self._records = JobRecords("j1", present, markers=MARKERS, position=begin)
+        self._records = JobRecords("j1", display, markers=MARKERS, position=begin)
 
     def read(self, until: int) -> list[str]:
         return self._texts(
@@ -168,11 +169,10 @@ class Hook:
         )
 
 
-def observer_of(text: str, present: PresentSettings) -> JobObserver:
-    settings = TailSettings(progress_interval=present.progress_interval)
+def observer_of(text: str, display: DisplaySettings) -> JobObserver:
     hook: Any = Hook(text)
     metrics = JobMetrics("rayagent_default", "deferred")
-    return JobObserver(hook, "j1", structlog.get_logger(), settings, metrics=metrics, display=present)
+    return JobObserver(hook, "j1", structlog.get_logger(), FollowOptions(display=display), metrics=metrics)
 
 
 TEXTS = st.lists(st.sampled_from(["a", "bb", "", "  c", "<<[1,", "2]>>", "d" * 40]), max_size=40).map(
@@ -191,7 +191,7 @@ DEATHS = st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=6)
 def test_the_finished_log_has_every_line_once_whichever_files_are_lost(
     text: str, deaths: list[tuple[float, bool]], last_is_lost: bool, short: int, max_lines: int | None
 ) -> None:
-    present = PresentSettings(max_lines=max_lines, tail_lines=3)
+    display = DisplaySettings(max_lines=max_lines, tail_lines=3)
     finished: list[str] = []
     saved: dict[str, Any] = {}
     begin: LogPosition = START
@@ -200,7 +200,7 @@ def test_the_finished_log_has_every_line_once_whichever_files_are_lost(
     before, rules.SHORT_GAP_CHARS = rules.SHORT_GAP_CHARS, short
     try:
         for share, is_kept in deaths:
-            trigger = Trigger(text, begin, present)
+            trigger = Trigger(text, begin, display)
             read = max(read, int(share * len(text)))
             written = trigger.read(read)
             saved = {"cursor": trigger.position(), "began": begin, "gaps": [gap.to_json() for gap in found]}
@@ -209,13 +209,13 @@ def test_the_finished_log_has_every_line_once_whichever_files_are_lost(
             begin, found = taken.position, taken.gaps
     finally:
         rules.SHORT_GAP_CHARS = before
-    trigger = Trigger(text, begin, present)
+    trigger = Trigger(text, begin, display)
     written = trigger.end()
     if last_is_lost:
         found = add_gap(found, Gap(begin, None))
     else:
         finished += written
-    observer = observer_of(text, present)
+    observer = observer_of(text, display)
     with task_log() as log:
         assert [observer.forward_gap(gap, MAX_LINE_LENGTH) for gap in found if not gap.is_empty] == [""] * len(found)
     lines = text.splitlines()
@@ -223,6 +223,6 @@ def test_the_finished_log_has_every_line_once_whichever_files_are_lost(
     if max_lines is not None and len(lines) > max_lines + 3:
         lines = lines[:max_lines] + lines[-3:]
     assert Counter(finished) == Counter(lines)
-    whole = Trigger(text, START, present)
+    whole = Trigger(text, START, display)
     whole.end()
     assert trigger.result() == whole.result()

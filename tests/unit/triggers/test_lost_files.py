@@ -187,7 +187,7 @@ def test_one_folder_for_all_is_found_out(story: Story) -> None:
 def test_where_each_keeps_its_own_files_the_worker_forwards_all(story: Story, max_lines: int | None) -> None:
     story.storage = "auto"
     if max_lines:
-        story.arguments = {"present": {"max_lines": max_lines, "tail_lines": 5}}
+        story.arguments = {"display": {"max_lines": max_lines, "tail_lines": 5}}
     story.kill_at(LONG, max_lines)
     _, event = story.end()
     story.arguments = {"max_lines": max_lines, "tail_lines": 5}

@@ -1,0 +1,88 @@
+"""How a task follows its job, in a worker or deferred."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_rayagent.render.record_builder import DisplaySettings
+from airflow_provider_rayagent.services.waiting import POLL_SECONDS
+from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
+from airflow_provider_rayagent.transport.tail_driver import tail_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider_rayagent.services.validation import Protocol
+    from airflow_provider_rayagent.tail.commands import TailSettings
+    from airflow_provider_rayagent.task_instance.log_files import LogStorage
+
+
+@dataclass(frozen=True)
+class FollowOptions:
+    """How a task follows its job. A trigger stores it as JSON.
+
+    :param forward_logs: forward the job's log to the task log.
+    :param protocol: how the log is streamed: ``auto``, ``websocket`` or ``http``.
+    :param poll_interval: seconds between two status checks.
+    :param job_missing_timeout: seconds for which the job may be unknown to the agent.
+    :param agent_unreachable_timeout: seconds for which the job's status may be unavailable.
+    :param max_line_length: characters; longer lines are forwarded in marked pieces.
+    :param stop_job_on_kill: stop the job when a user ends the task.
+    :param display: how to show the job's lines.
+    :param result_markers: start and end marker between which the job prints its result; ``None``: do not look for one.
+    :param start_deadline: time (seconds since the epoch) by which the job must have started; ``None``: no limit.
+    :param log_storage: where log files are stored: ``auto``, ``shared``, ``remote`` or ``separate``.
+    """
+
+    forward_logs: bool = True
+    protocol: Protocol = "auto"
+    poll_interval: float = POLL_SECONDS
+    job_missing_timeout: float = 60.0
+    agent_unreachable_timeout: float = 300.0
+    max_line_length: int = MAX_LINE_LENGTH
+    stop_job_on_kill: bool = False
+    display: DisplaySettings = field(default_factory=DisplaySettings)
+    result_markers: tuple[str, str] | None = None
+    start_deadline: float | None = None
+    log_storage: LogStorage = "auto"
+
+    @property
+    def reads_log(self) -> bool:
+        """Whether the log is read at all."""
+        return self.forward_logs or self.result_markers is not None
+
+    def tail_settings(self) -> TailSettings:
+        """Return the settings of the tail.
+
+        :raises RayAgentInputError: for an invalid protocol.
+        """
+        return tail_settings(
+            self.protocol,
+            start_by=self.start_deadline,
+            poll_interval=self.poll_interval,
+            missing_timeout=self.job_missing_timeout,
+            unreachable_timeout=self.agent_unreachable_timeout,
+            max_line_length=self.max_line_length,
+            progress_interval=self.display.progress_interval,
+            forward=self.reads_log,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the options as JSON primitives, by their names."""
+        markers = self.result_markers
+        return {**asdict(self), "result_markers": None if markers is None else list(markers)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> FollowOptions:
+        """Return the options from a value of :meth:`to_json`, in which some may be missing.
+
+        :raises TypeError: for an unknown option.
+        """
+        options = dict(value)
+        # The name of ``display`` in earlier releases, which triggers in the database may still have.
+        earlier = options.pop("present", None)
+        options["display"] = DisplaySettings.from_json(options.get("display", earlier))
+        markers = options.get("result_markers")
+        options["result_markers"] = (markers[0], markers[1]) if markers else None
+        return cls(**options)
