@@ -109,7 +109,9 @@ class Played:
         now, tail = self._now, self._tail
         if isinstance(command, commands.GetStatus):
             self.asked["status"] += 1
-            tail.status_failed(now) if self._refuses else tail.status_received(now, "RUNNING", terminal=False)
+            tail.status.failed(now, permanent=False) if self._refuses else tail.status_received(
+                now, "RUNNING", terminal=False
+            )
         elif isinstance(command, commands.OpenStream):
             self.asked[command.source] += 1
             self._seconds_sent = 0

@@ -13,7 +13,7 @@ StreamSource = Literal["websocket", "http"]
 
 @dataclass(frozen=True)
 class GetStatus:
-    """Get the job's status; then call ``status_received``, ``status_missing`` or ``status_failed``."""
+    """Get the job's status; then call ``status_received``, ``status.missing`` or ``status.failed``."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Literal
 
 from airflow_provider_rayagent.tail.backoff import Backoff
+from airflow_provider_rayagent.tail.commands import OpenStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -73,6 +74,11 @@ class LiveStream:
     def due(self, source: StreamSource) -> float:
         """Return when a source may be opened."""
         return self._backoff[source].due
+
+    def open(self, source: StreamSource) -> OpenStream:
+        """Return the command to open a source."""
+        self.source = source
+        return OpenStream(source)
 
     def opened(self, now: float, reader: StreamReader) -> None:
         """Note that the driver has opened :attr:`source`."""

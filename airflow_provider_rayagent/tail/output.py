@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from airflow_provider_rayagent.tail.items import Item, LogLines, LogRewritten, LogUnreadable, Notice, Progress
 from airflow_provider_rayagent.text.codes import Code, coded
+
+if TYPE_CHECKING:
+    from airflow_provider_rayagent.tail.text_reader import TextReader
 
 UNREADABLE_SECONDS = 60.0
 """How long the log may be unreadable before that is reported."""
@@ -13,9 +18,13 @@ MAX_AGENT_ERRORS = 5
 
 
 class Output:
-    """A queue of items, which the driver takes."""
+    """A queue of items, which the driver takes.
 
-    def __init__(self) -> None:
+    :param progress_interval: see :class:`TailSettings`.
+    """
+
+    def __init__(self, progress_interval: float | None = None) -> None:
+        self._progress_interval = progress_interval
         self._items: list[Item] = []
         self._progress_due: float | None = None
         self._state = ""
@@ -33,13 +42,17 @@ class Output:
         if lines:
             self._items.append(LogLines(lines))
 
-    def add_progress(self, now: float, state: str, interval: float) -> None:
-        """Add the state of an unfinished line, if it has changed and ``interval`` seconds have passed since the last.
+    def add_progress(self, now: float, *readers: TextReader | None) -> None:
+        """Add the state of an unfinished line, if it has changed and the interval has passed since the last one.
 
-        The first state is delayed by ``interval`` too, so that a progress bar that completes by then is a single line.
+        The first state is delayed by the interval too, so that a progress bar that completes by then is a single line.
         """
-        if not state or state == self._state:
-            return
+        interval = self._progress_interval
+        for reader in readers:
+            if interval is not None and reader is not None and reader.state and reader.state != self._state:
+                self._add_state(now, reader.state, interval)
+
+    def _add_state(self, now: float, state: str, interval: float) -> None:
         if self._progress_due is None:
             self._progress_due = now + interval
         if now >= self._progress_due:

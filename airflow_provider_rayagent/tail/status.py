@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.tail.backoff import Backoff
+from airflow_provider_rayagent.tail.draining import SETTLE_SECONDS
 from airflow_provider_rayagent.tail.early_checks import EarlyChecks
 from airflow_provider_rayagent.tail.end import End
 
@@ -51,6 +52,11 @@ class StatusPolling:
     def due(self) -> float:
         """When the next request is due."""
         return min(self._poll_due, max(self._early.due, self._requested_at + MIN_GAP_SECONDS))
+
+    @property
+    def log_settles_at(self) -> float:
+        """When nothing more is written to the log of a job that has ended."""
+        return self.ended_by + SETTLE_SECONDS
 
     def is_due(self, now: float) -> bool:
         """Whether to send a request now: the next one is due, or the last one after the deadline."""

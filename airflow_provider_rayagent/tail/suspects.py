@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from airflow_provider_rayagent.stream.events import Event
     from airflow_provider_rayagent.tail.commands import StreamSource
 
@@ -14,9 +16,29 @@ PERSISTENT_SECONDS = 60.0
 """How long these failures must persist, unless they are permanent."""
 
 
-Suspicion = Literal["foreign", "odd", "too long"]
+Suspicion = Literal["foreign", "unclear", "too long"]
 """Why a stream is suspect: its text differs from what was forwarded, it mixes plain text and JSON events so that it is
 unclear which messages are part of the log, or it has a message that is too long to hold in memory."""
+
+
+class StreamBatch(NamedTuple):
+    """What the events of a stream say.
+
+    :param messages: parts of the log.
+    :param errors: errors that the agent reports.
+    :param is_complete: whether the stream said that it is complete.
+    :param is_unclear: whether it is unclear which of the further events are parts of the log.
+    """
+
+    messages: list[str]
+    errors: list[str]
+    is_complete: bool = False
+    is_unclear: bool = False
+
+    @property
+    def has_text(self) -> bool:
+        """Whether any message has text."""
+        return any(self.messages)
 
 
 class SuspectStreams:
@@ -35,7 +57,21 @@ class SuspectStreams:
         """Note that a new stream was opened."""
         self._plain = None
 
-    def is_unclear(self, event: Event) -> bool:
+    def sort(self, events: Iterable[Event]) -> StreamBatch:
+        """Return what events of the open stream say, up to its end or the first one that is unclear."""
+        batch = StreamBatch([], [])
+        for event in events:
+            if self._is_unclear(event):
+                return batch._replace(is_unclear=True)
+            if event.kind == "complete":
+                return batch._replace(is_complete=True)
+            if event.kind == "log":
+                batch.messages.append(event.message)
+            elif event.kind == "error":
+                batch.errors.append(event.message)
+        return batch
+
+    def _is_unclear(self, event: Event) -> bool:
         """Whether an event makes it unclear what is part of the log: plain text among JSON events, or vice versa."""
         if event.kind == "log":
             if self._plain is None:
@@ -66,7 +102,7 @@ class SuspectStreams:
             return False
         if self._why == "foreign":
             return True
-        self._unclear_is_log = self._unclear_is_log or self._why == "odd"
+        self._unclear_is_log = self._unclear_is_log or self._why == "unclear"
         self.clear()
         return False
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from airflow_provider_rayagent.tail import commands
 from airflow_provider_rayagent.tail.backoff import Backoff, interval_between_reads, pause_between_reads
 from airflow_provider_rayagent.tail.last_lines import LastLines, LastLinesPolicy
 from airflow_provider_rayagent.tail.live_stream import ConnectionState
+from airflow_provider_rayagent.tail.stream_reader import LogExcerpt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.cursor import Cursor, Replay
-    from airflow_provider_rayagent.tail.stream_reader import LogExcerpt
     from airflow_provider_rayagent.tail.text_reader import TextReader
 
 MAX_PAUSE_SECONDS = 15.0
@@ -27,8 +27,17 @@ MAX_REWRITTEN_SECONDS = 3600.0
 moves, as that of the latest lines only, is another one at every reading."""
 
 
+class AllText:
+    """All of the log is read, to forward what is new."""
+
+
+Purpose: TypeAlias = AllText | LastLines | LogExcerpt
+"""What the whole log is read for: to forward what is new, in all of it or in its last lines only; or to compare an
+excerpt with a stream, which forwards nothing."""
+
+
 class WholeLogState:
-    """The whole log, read to forward its new text, or to compare an excerpt of it with a stream.
+    """The whole log: for what purpose it is read, and when next.
 
     :param jitter: returns a number in [0, 1).
     """
@@ -42,12 +51,10 @@ class WholeLogState:
         self._rewritten = Backoff(REWRITTEN_SECONDS, MAX_REWRITTEN_SECONDS, jitter)
         self._compare_failures = 0
         self.state = ConnectionState.CLOSED
+        self.purpose: Purpose = AllText()
+        """Of the open response, or of the last one."""
         self.reader: TextReader | None = None
-        """Reads the log, if it is read to be forwarded."""
-        self.excerpt: LogExcerpt | None = None
-        """Extracts the excerpt, if the log is read to be compared."""
-        self.last_lines: LastLines | None = None
-        """Finds the position, if only the last lines are read."""
+        """Reads what is to be forwarded."""
         self.requested_at = 0.0
         """When the open or last response was requested; the service may take its text at any time after that."""
         self.compare_due = 0.0
@@ -69,18 +76,24 @@ class WholeLogState:
         return self._backoff.failures
 
     def open(self, now: float, cursor: Cursor | None = None) -> commands.OpenWholeLog:
-        """Return the command to open the log.
+        """Return the command to open the log, to forward what is new.
 
         :param cursor: the position, if the lines after it are enough.
         """
         self.requested_at = now
-        self.last_lines, self._replay = None, None
+        self.purpose, self._replay = AllText(), None
         found = self._policy.next(now, cursor) if cursor is not None and self._can_read_last_lines else None
         if found is None:
             return commands.OpenWholeLog()
         self._replay, lines = found
-        self.last_lines = LastLines(self._replay)
+        self.purpose = LastLines(self._replay)
         return commands.OpenWholeLog(lines)
+
+    def open_to_compare(self, now: float, excerpt: LogExcerpt) -> commands.OpenWholeLog:
+        """Return the command to open the log, to compare a part of it."""
+        self.requested_at = now
+        self.purpose = excerpt
+        return commands.OpenWholeLog()
 
     def opened(self, new_reader: Callable[[Replay | None], TextReader]) -> None:
         """Note that the response with the log has started.
@@ -88,12 +101,12 @@ class WholeLogState:
         :param new_reader: returns a reader of the log, which is needed unless it is read to be compared.
         """
         self.state = ConnectionState.OPEN
-        if self.excerpt is None:
+        if not isinstance(self.purpose, LogExcerpt):
             self.reader = new_reader(self._replay)
 
     def position_not_found(self, now: float) -> None:
         """Note that the position is not in the last lines, or not for certain: read the whole log at once."""
-        self.reader = self.last_lines = None
+        self.reader = None
         self._policy.failed()
         self._backoff.reset(now)
 
@@ -108,7 +121,7 @@ class WholeLogState:
 
     def finished_reading(self, now: float, reader: TextReader, cursor: Cursor, *, job_has_ended: bool) -> None:
         """Note that the log was read to its end and forwarded, up to the cursor."""
-        self._policy.read(now, reader.replay, cursor, was_whole=self.last_lines is None)
+        self._policy.read(now, reader.replay, cursor, was_whole=isinstance(self.purpose, AllText))
         self.was_tried = True
         self.has_grown, self._chars = reader.chars > self._chars, reader.chars
         self._compare_failures = 0
@@ -141,14 +154,12 @@ class WholeLogState:
 
         :param available: whether the log could be read.
         """
-        self.excerpt = None
         self.compare_due = now + COMPARE_SECONDS
         if available:
             self._compare_failures = 0
 
     def compare_failed(self, now: float, *, transient: bool) -> bool:
         """Note that the log could not be read to compare it. Return whether to give up the comparison."""
-        self.excerpt = None
         self.compare_due = now + COMPARE_SECONDS
         self._compare_failures += 1 if transient else MAX_COMPARE_FAILURES // 2
         return self._compare_failures >= MAX_COMPARE_FAILURES

@@ -132,7 +132,7 @@ class Following:
 
     def expect_end(self) -> None:
         """Get the job's status soon, since the job has written what it writes last."""
-        self.tail.end_expected(self.clock())
+        self.tail.status.end_expected(self.clock())
 
     def take(self) -> list[Item]:
         """Return the items since the last call."""
@@ -180,7 +180,7 @@ class Following:
     def _open_stream(self, source: StreamSource) -> Generator[Step, Any, None]:
         streams = self._service.streams
         if self._stream_was_requested:
-            self.reconnects[self.tail.stream_end] += 1
+            self.reconnects[self.tail.stream.end] += 1
         self._stream_was_requested = True
         try:
             if streams is None:
@@ -272,6 +272,6 @@ class Following:
         """Process a failure to get the job's details."""
         self.error = error
         if isinstance(error, RayAgentNotFoundError):
-            self.tail.status_missing(self.clock())
+            self.tail.status.missing(self.clock())
         else:
-            self.tail.status_failed(self.clock(), permanent=is_permanent(error))
+            self.tail.status.failed(self.clock(), permanent=is_permanent(error))

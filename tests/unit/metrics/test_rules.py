@@ -74,7 +74,7 @@ def test_every_end_of_a_stream_is_tested() -> None:
 def test_a_tail_tells_why_its_stream_ended(end: StreamEnd) -> None:
     tail = open_tail()
     ENDS[end](tail)
-    assert tail.stream_end == end
+    assert tail.stream.end == end
 
 
 def test_every_end_of_a_task_has_a_status() -> None:

@@ -201,7 +201,7 @@ class World:
         share = self.history.status_fails
         if (self._status_failures < MAX_STATUS_FAILURES or share == 1) and self._chance(share):
             self._status_failures += 1
-            self.tail.status_failed(self.now)
+            self.tail.status.failed(self.now, permanent=False)
             return
         self._status_failures = 0
         if self.now >= self.history.duration:
