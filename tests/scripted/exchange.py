@@ -120,7 +120,6 @@ class Exchange:
     """The base: a stage without a connection, as a job's timeline has it."""
 
     stream: ClassVar[bool] = False
-    sends_events: ClassVar[bool] = False
     """Whether the log comes in events, and not as mere text."""
     connected: ClassVar[bool] = False
 
@@ -311,7 +310,7 @@ class HttpExchange(Exchange):
 class SseExchange(HttpExchange):
     """A server-sent event stream."""
 
-    stream = sends_events = True
+    stream = True
     content_type = "text/event-stream; charset=utf-8"
     _ids = 0
 

@@ -47,7 +47,7 @@ class Message(Action):
 
 @dataclass(frozen=True)
 class Log(Message):
-    """A ``log`` event; on a plain route, and over Ray's WebSocket, its text alone.
+    """A ``log`` event; on a plain route its text alone.
 
     :param ascii: escape everything beyond ASCII; without, the text is sent as UTF-8 (lone surrogates too).
     """
@@ -56,7 +56,7 @@ class Log(Message):
     ascii: bool = True
 
     def payload(self, x: Exchange) -> bytes:
-        if not x.sends_events:
+        if not x.stream:
             return self.text.encode("utf-8", "surrogatepass")
         if self.ascii:
             return log_payload(self.text)

@@ -14,7 +14,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
 
-from tests.scripted.actions import Close, Follow, FullText, Play
+from tests.scripted.actions import FullText, Play
 from tests.scripted.answers import Answer
 from tests.scripted.exchange import Open
 from tests.scripted.job import Job
@@ -62,7 +62,6 @@ _PATHS = {
 _PACKAGES = "api/packages/gcs/"
 _LOG_FILE = "api/v0/logs/file"
 _JOB = re.compile(r"api/(jobs/[^/]+)(/stop)?")
-_TAIL = re.compile(r"api/(jobs/[^/]+/logs/)tail")
 _LOG_NAME = re.compile(r"job-driver-(.+)\.log")
 _HEX = re.compile(r"[0-9a-f]+", re.IGNORECASE)
 _STATE = re.compile(r"[A-Z_]+")
@@ -96,8 +95,6 @@ def translate(request: Request) -> None:
     if path == _LOG_FILE:
         name = _LOG_NAME.fullmatch(query.get("filename", [""])[0])
         request.path = f"jobs/{name[1]}/logs/" if name else path
-    elif request.method == "WS" and (tail := _TAIL.fullmatch(path)):
-        request.path = tail[1]
     elif job is not None:
         request.path = f"{job[1]}{job[2] or ''}/"
     else:
@@ -111,7 +108,7 @@ def refuse(agent: ScriptedAgent, request: Request) -> Answer | None:
     if "user-agent" not in request.headers:
         return error(500, "500 Internal Server Error\n\nServer got itself in trouble")
     browser = request.headers["user-agent"].startswith("Mozilla") or _BROWSER_HEADERS & request.headers.keys()
-    if request.method not in ("GET", "WS") and browser:
+    if request.method != "GET" and browser:
         return Answer(405, "Method Not Allowed for browser traffic.")
     return _refuse_log(agent, request) if request.method == "GET" and request.parts[2:] == ["logs"] else None
 
@@ -182,8 +179,6 @@ def _jobs(agent: ScriptedAgent, request: Request, rest: list[str]) -> Answer | P
             return _stop(agent, job)
         case "DELETE", []:
             return _delete(agent, job)
-        case "WS", ["logs"]:
-            return Play(Follow(), Close(1000))
         case "GET", ["logs"]:
             headers = {"Content-Disposition": 'attachment; filename="file.txt"'}
             lines = int(parse_qs(request.query)["lines"][0])

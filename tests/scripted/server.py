@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import threading
 import time
 from collections import Counter
@@ -14,11 +13,13 @@ from tests.scripted import ray_dialect
 from tests.scripted.actions import DEFAULT, Default, Play, Step, reached
 from tests.scripted.exchange import Action, Ending, Exchange, HttpExchange, SseExchange, head
 from tests.scripted.link import GoneError, Link, Request, Tally, read_request
+from tests.scripted.listener import Listener
 from tests.scripted.routes import usual
-from tests.scripted.websocket import TextExchange, WsExchange
+from tests.scripted.websocket import WsExchange
 from tests.stack.watch import PATIENCE
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Coroutine, Mapping, Sequence
     from types import TracebackType
 
@@ -96,8 +97,7 @@ class ScriptedAgent:
         self._timelines: dict[str, asyncio.Task[None]] = {}
         self._exchanges: dict[Link, Exchange] = {}
         self._arriving: set[asyncio.Task[None]] = set()
-        self._listener: socket.socket | None = None
-        self._reserved: socket.socket | None = None
+        self._listener: Listener | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="scripted-agent", daemon=True)
 
@@ -113,8 +113,8 @@ class ScriptedAgent:
 
     def start(self) -> Self:
         """Listen; :meth:`close` ends it."""
-        self._reserved = _bound(self.host, self._port)
-        self._port = self._reserved.getsockname()[1]
+        self._listener = Listener(self.host, self._port, self._arrive)
+        self._port = self._listener.port
         self._thread.start()
         self._call(self._listen())
         return self
@@ -128,8 +128,8 @@ class ScriptedAgent:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
         self._loop.close()
-        if self._reserved is not None:
-            self._reserved.close()
+        if self._listener is not None:
+            self._listener.close()
 
     @property
     def port(self) -> int:
@@ -243,18 +243,13 @@ class ScriptedAgent:
 
     async def _listen(self) -> None:
         if self._listener is not None:
-            return
-        self._listener = _bound(self.host, self._port)
-        self._listener.listen(4096)
-        self._listener.setblocking(False)
-        self._loop.add_reader(self._listener, self._accept, self._listener)
+            self._listener.listen(self._loop)
 
-    def _accept(self, listener: socket.socket) -> None:
-        try:
-            client, _ = listener.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return
-        client.setblocking(False)
+    def _refuse(self) -> None:
+        if self._listener is not None:
+            self._listener.refuse(self._loop)
+
+    def _arrive(self, client: socket.socket) -> None:
         task = self._loop.create_task(self._let_in(client))
         self._arriving.add(task)
         task.add_done_callback(self._arriving.discard)
@@ -265,12 +260,6 @@ class ScriptedAgent:
     def _link(self) -> Link:
         return Link(self._tally, lambda link: self._spawn(self._serve(link)), self._send_buffer)
 
-    def _refuse(self) -> None:
-        if self._listener is not None:
-            self._loop.remove_reader(self._listener)
-            self._listener.close()
-            self._listener = None
-
     async def _stop(self, job: Job) -> None:
         if job.job_id in self._timelines:
             self._timelines[job.job_id].cancel()
@@ -278,7 +267,7 @@ class ScriptedAgent:
         job.set_status("STOPPED")
 
     async def _serve(self, link: Link) -> None:
-        if self._listener is None:
+        if self._listener is None or not self._listener.accepts:
             link.abort()
         try:
             step = self._turn("connection", self.connects)
@@ -358,7 +347,7 @@ class ScriptedAgent:
 
     def _exchange(self, link: Link, request: Request, job: Job | None) -> Exchange:
         if request.method == "WS":
-            return (TextExchange if self.service == "ray" else WsExchange)(self, job, link)
+            return WsExchange(self, job, link)
         if request.path.endswith("/logs/stream/"):
             return SseExchange(self, job, link)
         return HttpExchange(self, job, link)
@@ -410,11 +399,3 @@ class ScriptedAgent:
 
 def _ignore(request: Request) -> None:
     """Take no notice."""
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    """Return a socket with the port; while it does not listen, it refuses and keeps the port from others."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((host, port))
-    return sock

@@ -100,22 +100,6 @@ def test_the_token_is_a_bearers_and_two_routes_are_open() -> None:
         assert get(agent, "api/version").status_code == 401
 
 
-def test_the_tail_is_mere_text_and_ends_with_the_job() -> None:
-    import websocket
-
-    options: Any = {"timeout": PATIENCE, "header": {"User-Agent": "x"}}
-    with ray(Job("one é\n", status="RUNNING")) as agent:
-        ws: Any = websocket.create_connection(f"{agent.ws_url}api/jobs/j1/logs/tail", **options)
-        assert ws.recv() == "one é\n"
-        agent.jobs["j1"].grow("two")
-        assert ws.recv() == "two"
-        agent.jobs["j1"].set_status("SUCCEEDED")
-        assert ws.recv_data(control_frame=True) == (websocket.ABNF.OPCODE_CLOSE, (1000).to_bytes(2, "big"))
-        ws.shutdown()
-        with pytest.raises(Exception, match="404"):
-            websocket.create_connection(f"{agent.ws_url}api/jobs/nope/logs/tail", **options)
-
-
 def test_a_submission_adds_a_job_once() -> None:
     body = {"entrypoint": "python x.py", "submission_id": "new", "metadata": {"a": "b"}}
     with ray() as agent:

@@ -19,7 +19,7 @@ CLOSE_PATIENCE = 2.0
 class WsExchange(HttpExchange):
     """A WebSocket, or what is sent instead of the upgrade."""
 
-    stream = sends_events = True
+    stream = True
     alive = True
     """Whether pings and close frames of the client are answered."""
 
@@ -101,9 +101,3 @@ class WsExchange(HttpExchange):
                     self.link.write(frames.frame(frames.CLOSE, payload[:2]))
                     self.link.client_left()
                 self.link.end_writing()
-
-
-class TextExchange(WsExchange):
-    """A WebSocket whose messages are pieces of the log, as Ray's dashboard has it."""
-
-    sends_events = False
