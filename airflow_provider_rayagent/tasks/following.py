@@ -26,6 +26,7 @@ from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.task_instance.log_files import LOG_STORAGES, LogStorage
 from airflow_provider_rayagent.tasks.hook import HookMixin
 from airflow_provider_rayagent.tasks.log_position import recall_position, save_position
+from airflow_provider_rayagent.tasks.stored_state import StoredState
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.text.storable import storable
 from airflow_provider_rayagent.triggers.outcome import Outcome, deferral_timeout
@@ -272,7 +273,7 @@ class JobFollowingOperator(HookMixin, BaseOperator):
                 save_position(context, self.job_id, task_job.observer.position)
 
     def _poke_once(self, context: Context, task_job: TaskJob) -> Outcome:
-        if not task_job.observer.settings.forward or context.get("task_state_store") is None:
+        if not task_job.observer.settings.forward or not StoredState(context).exists:
             follower = task_job.observer.wait_for_status()
             return Outcome.of(task_job.observer.follow() if follower.end is End.JOB_ENDED else follower)
         task_job.observer.position = recall_position(context, self.job_id, same_try=not self.resume_log)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.text.storable import storable
+from airflow_provider_rayagent.tasks.stored_state import StoredState
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -18,8 +18,7 @@ def recall_position(context: Context, job_id: str, *, same_try: bool) -> LogPosi
     """Return the position that an earlier poke or try has saved, ``None`` if there is none."""
     from airflow_provider_rayagent.render.records import as_position
 
-    store = context.get("task_state_store")
-    saved: Any = store.get(KEY) if store is not None else None
+    saved = StoredState(context).get(KEY)
     if not isinstance(saved, dict) or saved.get("job_id", job_id) != job_id:
         return None
     position = as_position(saved.get("cursor"))
@@ -36,11 +35,6 @@ def recall_position(context: Context, job_id: str, *, same_try: bool) -> LogPosi
 
 def save_position(context: Context, job_id: str, position: LogPosition | None) -> None:
     """Save a position for the next poke or try."""
-    store = context.get("task_state_store")
-    if store is not None and position is not None:
-        saved: dict[str, Any] = {
-            "try_number": context["ti"].try_number,
-            "job_id": job_id,
-            "cursor": dict(position),
-        }
-        store.set(KEY, storable(saved))
+    if position is not None:
+        saved = {"try_number": context["ti"].try_number, "job_id": job_id, "cursor": dict(position)}
+        StoredState(context).set(KEY, saved)

@@ -23,19 +23,24 @@ from airflow_provider_rayagent.exceptions import (
 )
 from airflow_provider_rayagent.services import jobs
 from airflow_provider_rayagent.services.jobs import JobStatus
-from airflow_provider_rayagent.services.validation import validate_choice, validate_duration
+from airflow_provider_rayagent.services.validation import MAX_DURATION, validate_choice, validate_duration
 from airflow_provider_rayagent.services.waiting import POLL_SECONDS
 from airflow_provider_rayagent.tail.end import End
+from airflow_provider_rayagent.task_instance.identity import TaskIdentity
 from airflow_provider_rayagent.tasks.finding import (
     JOB_ID_KEY,
     STATUS_CHECK_SECONDS,
     IfSucceeded,
-    JobFindingOperator,
+    JobFinder,
+    find_job,
+    store_stop,
 )
+from airflow_provider_rayagent.tasks.following import JobFollowingOperator
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import timedelta
 
     from airflow.sdk import Context
@@ -45,7 +50,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.triggers.outcome import Outcome
 
 
-class JobStartingOperator(JobFindingOperator):
+class JobStartingOperator(JobFollowingOperator):
     """Base class of operators that start a job and follow it to its end.
 
     The job id is derived from the DAG, the run, the task, the map index and the iteration of a loop. So a retry, a
@@ -89,6 +94,15 @@ class JobStartingOperator(JobFindingOperator):
         self.if_succeeded = validate_choice(if_succeeded, "if_succeeded", get_args(IfSucceeded))
         self.start_timeout = None if start_timeout is None else validate_duration(start_timeout, "start_timeout")
         self.poll_interval = validate_duration(poll_interval, "poll_interval")
+        self._has_job_id = False
+        """Whether :attr:`job_id` is that of the job, and not the argument any more."""
+        self._job_id_argument: str | None = None
+
+    def _check_job(self, context: Context, job_id: str, job: Mapping[str, Any]) -> None:
+        """Check that an existing job may be this task's.
+
+        :raises RayAgentInputError: if it is not.
+        """
 
     def _request_start(self, context: Context) -> str:
         """Send the request that starts the job :attr:`job_id`; return the job's id.
@@ -121,6 +135,56 @@ class JobStartingOperator(JobFindingOperator):
 
     def _poll_seconds(self) -> float:
         return self.poll_interval
+
+    def _find_job(self, context: Context) -> Mapping[str, Any] | None:
+        finder = JobFinder(
+            self.hook,
+            self.log,
+            context,
+            if_succeeded=self.if_succeeded,
+            check=partial(self._check_job, context),
+            claim=partial(self._claim, context),
+        )
+        self._start_deadline = time.time() + (MAX_DURATION if self.start_timeout is None else self.start_timeout)
+        job = finder.find(self.job_id)
+        self._found_pending = finder.was_pending
+        return job
+
+    def _claim(self, context: Context, job_id: str) -> TaskJob:
+        """Make a job this task's, and push its id.
+
+        :raises RayAgentError: if the task was killed; then no job may be started.
+        """
+        self._raise_if_killed(job_id)
+        if self._task_job is None or self._task_job.job_id != job_id:
+            self._use_job_id(context, job_id)
+            self._task_job = None
+        task_job = self._ensure_task_job(context)
+        self._raise_if_killed(job_id)
+        return task_job
+
+    def _raise_if_killed(self, job_id: str) -> None:
+        if self._is_killed:
+            if self._task_job is not None:
+                self._task_job.stopper.wait()
+            raise RayAgentError(f"The task was killed while looking for its job {job_id}.", code=Code.START_UNKNOWN)
+
+    def _ensure_task_job(self, context: Context) -> TaskJob:
+        if not self._has_job_id:
+            ti = context["ti"]
+            self._set_job_id(TaskIdentity.of(ti).pull(ti, JOB_ID_KEY))
+        task_job = super()._ensure_task_job(context)
+        task_job.stopper.on_stop_requested = partial(store_stop, context, self.job_id)
+        return task_job
+
+    def _use_job_id(self, context: Context, job_id: str) -> None:
+        self._set_job_id(job_id)
+        context["ti"].xcom_push(key=JOB_ID_KEY, value=storable(job_id))
+
+    def _set_job_id(self, job_id: str) -> None:
+        if not self._has_job_id:
+            self._job_id_argument, self._has_job_id = self.job_id, True
+        self.job_id = job_id
 
     def _start(self, context: Context, task_job: TaskJob) -> TaskJob:
         # Another task instance with the same job_id may start its job first.
@@ -166,7 +230,7 @@ class JobStartingOperator(JobFindingOperator):
 
     def _check_existing(self, context: Context) -> None:
         """Check that the job that exists after the start request is this task's; if not, take back its id."""
-        job = self._get_job(self.job_id)
+        job = find_job(self.hook, self.job_id)
         if job is None:
             return  # A plugin's job in the agent's queue may be unknown to it.
         try:
@@ -219,7 +283,8 @@ class JobStartingOperator(JobFindingOperator):
             task_job.observer.metrics.ended(outcome.end)
             task_job.stopper.stop("The task's start_timeout has expired")
             label = self.hook.config.service.label
-            status = self._status(outcome.job) if outcome.job else f"unknown to {label}"
+            redact = self.hook.config.redact
+            status = jobs.shown_status(outcome.job, redact) if outcome.job else f"unknown to {label}"
             raise RayAgentJobNotStartedError(
                 f"Job {self.job_id} did not start within the start_timeout of {self.start_timeout:g} seconds; it is "
                 f"{status}. Check the free resources of the cluster, and the queue of the agent if there is one."
