@@ -1,1 +1,11 @@
 """The Ray page inside the Airflow UI, served by the API server; `plugin.py` registers it."""
+
+from __future__ import annotations
+
+TASK_CLASSES = (
+    "RayAgentJobSensor",
+    "RayAgentRunPluginOperator",
+    "RayAgentStopJobOperator",
+    "RayAgentSubmitJobOperator",
+)
+"""The operators and sensors of one job, whose task instances have the tab *Ray job*."""

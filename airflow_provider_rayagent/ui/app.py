@@ -23,7 +23,7 @@ from airflow_provider_rayagent.ui.access import SIGNED_IN
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_rayagent.ui.plugin import AsgiApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 FILES = Path(__file__).parent / "static"
 MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -39,7 +39,7 @@ _STATUSES = {RayAgentInputError: 400, RayAgentNotFoundError: 404, RayAgentUnsupp
 """Statuses of errors; every other one is 502, also if the service rejects the token: the user's own one is valid."""
 
 
-def create_app() -> AsgiApp:
+def create_app() -> ASGIApp:
     """Return the application."""
     app = FastAPI(title="Ray", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.add_exception_handler(RayAgentError, _describe)

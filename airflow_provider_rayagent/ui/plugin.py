@@ -12,22 +12,12 @@ from typing import TYPE_CHECKING, Any
 from airflow import __version__ as airflow_version
 from airflow.plugins_manager import AirflowPlugin
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+from airflow_provider_rayagent.ui import TASK_CLASSES
 
-    Scope = MutableMapping[str, Any]
-    Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-    Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-    AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 PREFIX = "/rayagent"
-TASK_CLASSES = (
-    "RayAgentJobSensor",
-    "RayAgentRunPluginOperator",
-    "RayAgentStopJobOperator",
-    "RayAgentSubmitJobOperator",
-)
-"""Operators and sensors of one job, which have the tab."""
 _TASK_QUERY = "dag_id={DAG_ID}&run_id={RUN_ID}&task_id={TASK_ID}&map_index={MAP_INDEX}"
 _APPLIES_TO_SINCE = (3, 4)
 """Older versions of Airflow show a tab on the task instances of all operators."""
@@ -37,7 +27,7 @@ class LazyApp:
     """The ASGI application of the page, which is imported at the first request."""
 
     def __init__(self) -> None:
-        self._app: AsgiApp | None = None
+        self._app: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""

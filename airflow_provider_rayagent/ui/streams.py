@@ -30,9 +30,10 @@ from airflow_provider_rayagent.ui.shared_logs import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 
+    from starlette.types import Receive, Scope, Send
+
     from airflow_provider_rayagent.render.record_builder import Record
     from airflow_provider_rayagent.services.validation import JobId
-    from airflow_provider_rayagent.ui.plugin import Receive, Scope, Send
     from airflow_provider_rayagent.ui.user_connections import PageHook
 
 MAX_STREAMS = 100

@@ -9,7 +9,8 @@ import pytest
 
 from airflow_provider_rayagent.operators import rayagent as all_operators
 from airflow_provider_rayagent.sensors import rayagent as all_sensors
-from airflow_provider_rayagent.ui.plugin import PREFIX, TASK_CLASSES, RayAgentPlugin, external_views
+from airflow_provider_rayagent.ui import TASK_CLASSES
+from airflow_provider_rayagent.ui.plugin import PREFIX, RayAgentPlugin, external_views
 from tests.unit.test_provider import imported_by
 
 AIRFLOWS_OWN = "from airflow.plugins_manager import AirflowPlugin"
