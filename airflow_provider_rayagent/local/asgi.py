@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.local.jobqueue import JobQueue
     from airflow_provider_rayagent.local.plugin_folder import PluginFolder
     from airflow_provider_rayagent.local.ray_api import RayDashboard
-    from airflow_provider_rayagent.local.serve_delete import ServeDeleter
 
 DESCRIPTION = """\
 The API of a Ray agent in front of a real Ray on this machine, for testing.
@@ -72,9 +71,8 @@ class Agent:
     :param stopping: set when the server stops; open streams then end.
     """
 
-    def __init__(self, ray: RayDashboard, deleter: ServeDeleter, queue: JobQueue, stopping: asyncio.Event) -> None:
+    def __init__(self, ray: RayDashboard, queue: JobQueue, stopping: asyncio.Event) -> None:
         self.ray = ray
-        self.deleter = deleter
         self.queue = queue
         self.stopping = stopping
         read_slots = asyncio.Semaphore(MAX_ACTIVE_READERS)
@@ -293,7 +291,7 @@ async def get_serve_application(agent: AgentDependency, name: str) -> JSONRespon
     responses=_not_found,
 )
 async def delete_serve_application(agent: AgentDependency, name: str) -> Response:
-    await agent.deleter.delete(name)
+    await agent.ray.run(RAY.delete_serve_application(name))
     return Response(status_code=204)
 
 

@@ -59,11 +59,6 @@ def _parser() -> argparse.ArgumentParser:
         help="dashboard of an existing Ray, such as http://127.0.0.1:8265; default: start a lightweight head",
     )
     ray.add_argument(
-        "--gcs-address",
-        metavar="HOST:PORT",
-        help="GCS address of the existing Ray, used to delete Serve applications; default: found on this machine",
-    )
-    ray.add_argument(
         "--ray-token-file",
         type=Path,
         metavar="PATH",
@@ -106,8 +101,6 @@ def _options(parsed: argparse.Namespace) -> Options:
     from airflow_provider_rayagent.local.server import Options
     from airflow_provider_rayagent.local.token_check import check_token
 
-    if parsed.gcs_address and not parsed.address:
-        raise LocalAgentError("--gcs-address requires --address.")
     if parsed.ray_token_file and not parsed.address:
         raise LocalAgentError("--ray-token-file requires --address: a head that the agent starts gets a new token.")
     if parsed.ray_token_file:
@@ -118,7 +111,6 @@ def _options(parsed: argparse.Namespace) -> Options:
         token=check_token(secrets.token_hex(24) if token is None else token),
         is_token_generated=token is None,
         address=parsed.address,
-        gcs_address=parsed.gcs_address,
         ray_token_file=parsed.ray_token_file,
         host=parsed.host,
         port=parsed.port,

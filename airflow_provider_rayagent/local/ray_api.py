@@ -16,7 +16,6 @@ from urllib.parse import quote, urlsplit
 from airflow_provider_rayagent.errors.service_errors import (
     CONFLICT,
     RayAgentError,
-    RayAgentNotFoundError,
     RayAgentResponseError,
 )
 from airflow_provider_rayagent.local.errors import NO_LOG, LocalAgentError, RayAnswerError, RayUnavailableError
@@ -157,14 +156,6 @@ class RayDashboard:
         """Return all nodes, including dead ones, with their resources."""
         nodes: list[Row] = await self.run(RAY.list_nodes())
         return nodes
-
-    async def get_serve_application(self, name: str) -> Row | None:
-        """Return one Serve application, ``None`` if it does not exist."""
-        try:
-            application: Row = await self.run(RAY.get_serve_application(name))
-        except RayAgentNotFoundError:
-            return None
-        return application
 
     async def run(self, operation: Operation) -> Any:
         """Return the result of an operation of :data:`RAY`.

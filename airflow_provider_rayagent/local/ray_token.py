@@ -85,14 +85,6 @@ class RayCredentials:
                 return {AUTHORIZATION_HEADER: f"Bearer {token.value}"}
         return {}
 
-    def environment(self) -> dict[str, str]:
-        """Return the values of :data:`AUTH_VARIABLES` for a driver that joins the cluster; the others must be unset.
-
-        :raises RayTokenError: if the token cannot be used.
-        """
-        token = self._find() if self.asked else None
-        return {MODE: "token", TOKEN: token.value} if token else {MODE: "disabled"}
-
     def refusal(self, url: str) -> RayTokenError:
         """Return the error for a request that Ray rejected because of a wrong or missing token."""
         try:

@@ -28,7 +28,6 @@ from airflow_provider_rayagent.local.jobqueue import JobQueue
 from airflow_provider_rayagent.local.keeper import keeper_command
 from airflow_provider_rayagent.local.ray_api import RayDashboard
 from airflow_provider_rayagent.local.ray_token import RayCredentials, find_token
-from airflow_provider_rayagent.local.serve_delete import ServeDeleter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator
@@ -51,7 +50,6 @@ class Options:
     :param token: token that every request must contain.
     :param is_token_generated: whether the token was generated, and therefore has to be printed.
     :param address: dashboard of an existing Ray; ``None``: start a head.
-    :param gcs_address: GCS address of the existing Ray; ``None``: find it on this machine when needed.
     :param ray_token_file: file with the existing Ray's token; ``None``: use the token that Ray's own tools use.
     :param port: port to listen on; 0: a free one.
     :param start_timeout: seconds to wait until a head is ready.
@@ -62,7 +60,6 @@ class Options:
     token: str
     is_token_generated: bool = False
     address: str | None = None
-    gcs_address: str | None = None
     ray_token_file: Path | None = None
     host: str = "127.0.0.1"
     port: int = 0
@@ -118,13 +115,11 @@ async def run(options: Options) -> int:
                 return 0
         elif options.info_file:
             await stack.enter_async_context(_info_file_keeper(options.info_file))
-        deleter = ServeDeleter(ray, head.gcs_address if head else options.gcs_address)
-        stack.push_async_callback(deleter.close)
         queue = JobQueue(ray, options.max_running_jobs)
         stack.push_async_callback(queue.close)
         from airflow_provider_rayagent.local.asgi import Agent
 
-        agent = Agent(ray, deleter, queue, asyncio.Event())
+        agent = Agent(ray, queue, asyncio.Event())
         stack.push_async_callback(agent.close)
         return await _serve(options, listener, agent, head, stop)
 
@@ -150,7 +145,7 @@ async def _serve(options: Options, listener: Listener, agent: Agent, head: RayHe
         "token": options.token,
         "ray_address": agent.ray.url,
         "ray_token_file": ray_token_file and str(ray_token_file),
-        "gcs_address": head.gcs_address if head else options.gcs_address,
+        "gcs_address": head.gcs_address if head else None,
         "pid": os.getpid(),
     }
     with contextlib.ExitStack() as files:

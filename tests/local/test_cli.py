@@ -34,7 +34,6 @@ SECRET = "not-to-be-seen"
         (["--host", "0.0.0.0"], "not a loopback address"),
         (["--host", "example.com"], "must be a loopback address"),
         (["--address", "nonsense"], "Not the address of a Ray dashboard, such as http://127.0.0.1:8265"),
-        (["--gcs-address", "127.0.0.1:1"], "requires --address"),
         (["--ray-token-file", "/nowhere/token"], "requires --address"),
         (["--address", NO_AGENT, "--ray-token-file", "/nowhere/token"], "Cannot read the Ray token from"),
         (["--token", ""], "visible ASCII"),

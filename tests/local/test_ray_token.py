@@ -15,7 +15,6 @@ from airflow_provider_rayagent.local import ray_token
 from airflow_provider_rayagent.local.errors import RayAnswerError, RayTokenError
 from airflow_provider_rayagent.local.ray_api import RayDashboard
 from airflow_provider_rayagent.local.ray_token import RayCredentials, RayToken, find_token
-from airflow_provider_rayagent.local.serve_delete import driver_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -106,28 +105,6 @@ def test_specified_file_must_contain_token(tmp_path: Path, content: str | None, 
 
 def test_repr_does_not_contain_token() -> None:
     assert SECRET not in repr(RayToken(SECRET, "somewhere"))
-
-
-def test_driver_gets_token_only_if_ray_requires_one() -> None:
-    credentials = RayCredentials(lambda: RayToken(SECRET, "somewhere"))
-
-    assert credentials.environment() == {"RAY_AUTH_MODE": "disabled"}
-    credentials.asked = True
-    assert credentials.environment() == {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": SECRET}
-
-
-@pytest.mark.parametrize(
-    ("nodes", "on_loopback"),
-    [
-        ([{"node_ip": "127.0.0.1", "state": "ALIVE"}], True),
-        ([{"node_ip": "10.0.0.1", "state": "ALIVE"}, {"node_ip": "127.0.0.1", "state": "DEAD"}], False),
-        ([], False),
-    ],
-)
-def test_driver_environment_on_loopback(nodes: list[dict[str, Any]], on_loopback: bool) -> None:
-    environment = driver_environment(nodes, RayCredentials(lambda: None))
-
-    assert (environment.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") == "0") is on_loopback
 
 
 @dataclass
