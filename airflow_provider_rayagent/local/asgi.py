@@ -17,7 +17,7 @@ from airflow_provider_rayagent.local.job_logs import JobLogs
 from airflow_provider_rayagent.local.log_responses import EventStream, TextStream, stream_to_websocket
 from airflow_provider_rayagent.local.plugin_routes import answer_missing_gpus, plugin_routes
 from airflow_provider_rayagent.local.plugin_runs import GpuUnavailableError, PluginRuns
-from airflow_provider_rayagent.local.request_limits import BodyLimits, RelativeRedirects
+from airflow_provider_rayagent.local.request_limits import BodyLimits
 from airflow_provider_rayagent.local.resource_routes import resource_routes
 from airflow_provider_rayagent.local.spool import MAX_ACTIVE_READERS
 from airflow_provider_rayagent.local.token_check import TokenMiddleware, send_error
@@ -113,7 +113,14 @@ def create_app(agent: Agent, token: str, plugins: PluginFolder | None) -> FastAP
     :param plugins: plugins to run; ``None``: no plugins.
     """
     # FastAPI's documentation pages load scripts from a CDN, and users type the token there.
-    app = FastAPI(title="Local Ray agent", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Local Ray agent",
+        version=__version__,
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
     app.state.agent = agent
     app.include_router(routes)
     app.add_api_websocket_route("/jobs/{job_id}/logs/", tail_over_websocket)
@@ -134,7 +141,6 @@ def create_app(agent: Agent, token: str, plugins: PluginFolder | None) -> FastAP
     app.add_exception_handler(GpuUnavailableError, answer_missing_gpus)
     app.add_middleware(BodyLimits)
     app.add_middleware(TokenMiddleware, token=token)
-    app.add_middleware(RelativeRedirects)
     return app
 
 

@@ -8,19 +8,13 @@ import functools
 import ipaddress
 import json
 import os
+import resource
 import signal
 import socket
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.local.connection_limits import (
-    BACKLOG,
-    Listener,
-    Protocol,
-    ignore_out_of_files,
-    raise_file_limit,
-)
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayHeadError, RayUnavailableError
 from airflow_provider_rayagent.local.head import RayHead, describe_unprotected_parts
 from airflow_provider_rayagent.local.info_file import info_file, remove_if_stale
@@ -34,11 +28,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import uvicorn
-    from fastapi import FastAPI
+    from starlette.types import ASGIApp
 
     from airflow_provider_rayagent.local.asgi import Agent
     from airflow_provider_rayagent.local.plugin_folder import PluginFolder
 
+MAX_CONNECTIONS = 2_000
+"""Maximum number of open connections if the limit of open files permits."""
+RESERVED_FILES = 500
+"""Open files reserved for connections to Ray and for logs."""
 SHUTDOWN_GRACE = 3
 """Seconds that open requests have to finish when the server stops."""
 
@@ -70,7 +68,7 @@ class Options:
     max_running_jobs: int = 3
 
 
-def listen(host: str, port: int) -> Listener:
+def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens on a loopback address.
 
     :raises LocalAgentError: if the address is not a loopback address, or is in use.
@@ -83,9 +81,20 @@ def listen(host: str, port: int) -> Listener:
         raise LocalAgentError(f"The local agent only serves this machine: {host} is not a loopback address.")
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     try:
-        return Listener(socket.create_server((str(address), port), family=family, backlog=BACKLOG))
+        return socket.create_server((str(address), port), family=family)
     except (OSError, OverflowError) as error:
         raise LocalAgentError(f"Cannot listen on {address} port {port}: {error}") from error
+
+
+def raise_file_limit() -> int:
+    """Raise the soft limit of open files as far as needed; return the number of connections that it allows."""
+    needed = MAX_CONNECTIONS + RESERVED_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return MAX_CONNECTIONS
+    soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(soft - RESERVED_FILES, soft // 4)
 
 
 async def run(options: Options) -> int:
@@ -99,7 +108,6 @@ async def run(options: Options) -> int:
         # nohup starts a program with HUP ignored.
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             loop.add_signal_handler(number, stop.set)
-    loop.set_exception_handler(ignore_out_of_files)
     if options.info_file:
         remove_if_stale(options.info_file)
     async with contextlib.AsyncExitStack() as stack:
@@ -131,12 +139,13 @@ def _dashboard(options: Options, head: RayHead | None) -> RayDashboard:
     return RayDashboard(options.address or "", RayCredentials(find))
 
 
-async def _serve(options: Options, listener: Listener, agent: Agent, head: RayHead | None, stop: asyncio.Event) -> int:
+async def _serve(
+    options: Options, listener: socket.socket, agent: Agent, head: RayHead | None, stop: asyncio.Event
+) -> int:
     from airflow_provider_rayagent.local.asgi import create_app
 
     lines = await _describe_ray(agent.ray, head)
-    listener.max_connections = raise_file_limit()
-    server = make_server(create_app(agent, options.token, options.plugins))
+    server = make_server(create_app(agent, options.token, options.plugins), raise_file_limit())
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))
     url = url_of(listener)
     ray_token_file = head.token_file if head else options.ray_token_file
@@ -177,8 +186,11 @@ async def _serve(options: Options, listener: Listener, agent: Agent, head: RayHe
     return 0
 
 
-def make_server(app: FastAPI) -> uvicorn.Server:
-    """Return a server that leaves signal handling to its caller."""
+def make_server(app: ASGIApp, max_connections: int) -> uvicorn.Server:
+    """Return a server that leaves signal handling to its caller.
+
+    :param max_connections: maximum number of open connections; it responds with 503 to requests on further ones.
+    """
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -188,8 +200,8 @@ def make_server(app: FastAPI) -> uvicorn.Server:
 
     config = uvicorn.Config(
         app,
-        http=Protocol,
         lifespan="off",
+        limit_concurrency=max_connections,
         # There is no proxy, so X-Forwarded headers cannot be trusted.
         proxy_headers=False,
         log_config=None,

@@ -282,10 +282,3 @@ def test_tasks_and_drivers_are_listed(agent: LocalAgent, tmp_path: Path) -> None
     assert {"task_id", "name", "state", "job_id", "type", "node_id", "worker_pid", "error_type"} <= set(task)
     assert task["job_id"] == driver_id
     assert get(agent, f"tasks/{task['task_id']}/")["name"] == "double"
-
-
-def test_missing_slash_is_redirected(agent: LocalAgent) -> None:
-    response = agent.request("GET", "jobs", allow_redirects=False)
-
-    assert response.status_code == 307
-    assert response.headers["Location"] == "/jobs/"
