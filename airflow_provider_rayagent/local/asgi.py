@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Security, WebSocket
@@ -13,21 +12,21 @@ from pydantic import BaseModel, ConfigDict, Field
 from airflow_provider_rayagent import __version__
 from airflow_provider_rayagent.errors.service_errors import CONFLICT, RayAgentError, RayAgentInputError
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError
-from airflow_provider_rayagent.local.job_logs import JobLogs
+from airflow_provider_rayagent.local.job_logs import JobLogs, empty_log
 from airflow_provider_rayagent.local.log_responses import EventStream, TextStream, stream_to_websocket
 from airflow_provider_rayagent.local.plugin_routes import answer_missing_gpus, plugin_routes
 from airflow_provider_rayagent.local.plugin_runs import GpuUnavailableError, PluginRuns
 from airflow_provider_rayagent.local.request_limits import BodyLimits
 from airflow_provider_rayagent.local.resource_routes import resource_routes
-from airflow_provider_rayagent.local.spool import MAX_ACTIVE_READERS
 from airflow_provider_rayagent.local.token_check import TokenMiddleware, send_error
-from airflow_provider_rayagent.local.whole_logs import WholeLogs
 from airflow_provider_rayagent.services.agent_service import AUTHORIZATION_HEADER
 from airflow_provider_rayagent.services.ray_service import RAY
 from airflow_provider_rayagent.services.validation import quote_segment, validate_id
 
 if TYPE_CHECKING:
-    from airflow_provider_rayagent.local.job_logs import LogReader
+    import asyncio
+    from collections.abc import AsyncGenerator
+
     from airflow_provider_rayagent.local.jobqueue import JobQueue
     from airflow_provider_rayagent.local.plugin_folder import PluginFolder
     from airflow_provider_rayagent.local.ray_api import RayDashboard
@@ -75,13 +74,7 @@ class Agent:
         self.ray = ray
         self.queue = queue
         self.stopping = stopping
-        read_slots = asyncio.Semaphore(MAX_ACTIVE_READERS)
-        self.logs = JobLogs(ray, read_slots)
-        self.whole_logs = WholeLogs(ray, read_slots)
-
-    async def close(self) -> None:
-        """Stop reading logs."""
-        await asyncio.gather(self.logs.close(), self.whole_logs.close())
+        self.logs = JobLogs(ray)
 
     async def job(self, job_id: str) -> Row:
         """Return a job's details; a job that waits in the queue is unknown.
@@ -96,14 +89,9 @@ class Agent:
         on_ray = [job for job in await self.ray.list_jobs() if not self.queue.has(job.get("submission_id") or "")]
         return [*on_ray, *self.queue.ended()]
 
-    async def follow(self, job_id: str) -> LogReader:
-        """Return a follower of a job's live log, which is empty if the job was never on Ray.
-
-        :raises RayAnswerError: 404 if there is no such job, 400 if it is a driver that was not submitted as a job, 429
-            beyond the limits of :class:`JobLogs`.
-        """
-        ended_job = self.queue.find(job_id)
-        return self.logs.follow_ended(ended_job) if ended_job else await self.logs.follow(job_id)
+    async def follow(self, job_id: str) -> AsyncGenerator[list[str], None]:
+        """Return the events of a job's log, which is empty if the job was never on Ray; see :class:`JobLogs`."""
+        return empty_log() if self.queue.find(job_id) else await self.logs.follow(job_id)
 
 
 def create_app(agent: Agent, token: str, plugins: PluginFolder | None) -> FastAPI:
@@ -239,7 +227,7 @@ async def get_job(agent: AgentDependency, job_id: JobId) -> JSONResponse:
 async def get_job_logs(agent: AgentDependency, job_id: JobId) -> Response:
     if agent.queue.find(job_id):
         return PlainTextResponse("")
-    blocks = agent.whole_logs.read(job_id)
+    blocks = agent.logs.whole(job_id)
     return TextStream(await anext(blocks, b""), blocks, agent.stopping)
 
 
@@ -318,8 +306,8 @@ async def answer_unsupported(request: Request) -> JSONResponse:
 async def tail_over_websocket(websocket: WebSocket, job_id: str) -> None:
     agent: Agent = websocket.app.state.agent
     try:
-        follower = await agent.follow(validate_id(job_id, "job"))
+        events = await agent.follow(validate_id(job_id, "job"))
     except (RayAgentInputError, LocalAgentError) as error:
         await send_error(websocket.scope, websocket.send, status_of(error), str(error))
         return
-    await stream_to_websocket(websocket, follower, agent.stopping)
+    await stream_to_websocket(websocket, events, agent.stopping)

@@ -1,142 +1,173 @@
-"""The live logs that are being followed: each is read once for all of its followers, with limits on both."""
+"""Whole and live logs of jobs, for any number of clients.
+
+A live log is read from Ray again and again, and what it has more is sent. Ray's own live log over a WebSocket is not
+used: Ray holds each until its job ends, 100 of them occupy all connections to a node (``JobAgentSubmissionClient`` in
+``dashboard/modules/job/job_head.py``), and it can have newlines that the log does not have.
+
+Ray aborts the transfer of a log after a timeout, which a slow client could exceed, so what is read is buffered.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+import codecs
+import hashlib
+import logging
+import time
+from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.local.errors import NO_LOG, RayAnswerError, TooManyError
-from airflow_provider_rayagent.local.follow import JobLog
-from airflow_provider_rayagent.local.sse_encoding import COMPLETE, complete_events, merge_log_events
+from airflow_provider_rayagent.local.errors import NO_LOG, RayAnswerError, RayUnavailableError, TooManyError
+from airflow_provider_rayagent.local.log_events import COMPLETE, error_event, log_events
+from airflow_provider_rayagent.local.spool import spooled
+from airflow_provider_rayagent.services.jobs import has_ended
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Iterator
 
     from airflow_provider_rayagent.local.ray_api import RayDashboard, Row
 
-MAX_LOGS = 200
-"""Maximum number of open live logs, including those of ended jobs, and of whole logs; each may use a file."""
-MAX_FOLLOWERS = 1_000
-"""Maximum number of open streams."""
+MAX_STREAMS = 200
+"""Maximum number of whole and live logs that are sent at the same time; each may use a file."""
+MAX_LOG_READS = 4
+"""Maximum number of logs that are read from Ray at the same time."""
+READ_INTERVAL = 1.0
+"""Seconds between two readings of a live log."""
+PAUSE_FACTOR = 4
+"""How many times as long as it takes to read a log its next reading waits, at least."""
+MAX_FAILURES = 4
+"""Consecutive failures of Ray after which a live log ends early."""
+
+_log = logging.getLogger(__name__)
 
 
-class LogReader:
-    """A reader of a job's log from the first event on; must be closed.
+class LogRewrittenError(Exception):
+    """The log does not begin with the text that was read from it before."""
 
-    :param read_slots: see :meth:`~airflow_provider_rayagent.local.spool.Spool.blocks`.
-    :param on_close: called once on close.
-    """
-
-    def __init__(self, log: JobLog, read_slots: asyncio.Semaphore, on_close: Callable[[JobLog], None]) -> None:
-        self._log = log
-        self._read_slots = read_slots
-        self._on_close: Callable[[JobLog], None] | None = on_close
-
-    async def blocks(self) -> AsyncGenerator[bytes | None, None]:
-        """Yield the log's events, one or more at a time, and ``None`` as a keep-alive while there are none."""
-        async with aclosing(self._log.spool.blocks(self._read_slots, complete_events)) as blocks:
-            async for block in blocks:
-                yield block and merge_log_events(block)
-
-    def close(self) -> None:
-        """Stop following."""
-        if self._on_close is not None:
-            self._on_close(self._log)
-            self._on_close = None
+    def __init__(self) -> None:
+        super().__init__("The job's log was rewritten while it was being followed.")
 
 
 class JobLogs:
-    """Opens live logs for followers.
+    """Reads logs of jobs.
 
-    :param read_slots: see :meth:`~airflow_provider_rayagent.local.spool.Spool.blocks`.
+    Both methods raise :class:`RayAnswerError` if there is no such job (404), it was not submitted as a job (400), or
+    :data:`MAX_STREAMS` is reached (429), and :class:`RayUnavailableError` if Ray does not respond.
     """
 
-    def __init__(self, ray: RayDashboard, read_slots: asyncio.Semaphore) -> None:
+    def __init__(self, ray: RayDashboard) -> None:
         self._ray = ray
-        self._read_slots = read_slots
-        self._logs: dict[str, JobLog] = {}
-        self._open: set[JobLog] = set()
-        self._reading: dict[JobLog, asyncio.Task[None]] = {}
-        self._followers = 0
+        self._reads = asyncio.Semaphore(MAX_LOG_READS)
+        self._streams = 0
 
-    async def follow(self, job_id: str) -> LogReader:
-        """Return a new follower of a job's log.
+    async def whole(self, job_id: str) -> AsyncGenerator[bytes, None]:
+        """Yield a job's log so far, as UTF-8; raise an error unless it is complete."""
+        with self._stream():
+            job = await self._job(job_id)
+            async with aclosing(spooled(self._text(job, is_whole=True))) as blocks:
+                async for block in blocks:
+                    yield block
 
-        :raises RayAnswerError: 404 if there is no such job, 400 if it is a driver that was not submitted as a job.
-        :raises TooManyError: beyond :data:`MAX_FOLLOWERS` and :data:`MAX_LOGS`.
-        :raises RayUnavailableError: if Ray does not respond.
+    async def follow(self, job_id: str) -> AsyncGenerator[list[str], None]:
+        """Return the events of a job's log, as JSON, one or more at a time.
+
+        The last event is ``complete`` if the job has ended and its whole log was sent, or ``error`` if its log was
+        rewritten, or cannot be read after the job's end. If Ray fails repeatedly, there is neither; a client that opens
+        the log again starts from the beginning.
         """
-        log = self._logs.get(job_id)
-        if log is None or log.spool.is_finished:
-            log = self._get_or_open(await self._ray.get_job(job_id))
-        return self._add_follower(log)
+        events = self._events(job_id)
+        await anext(events)
+        return events
 
-    def follow_ended(self, job: Row) -> LogReader:
-        """Return a follower of a job that ended without having been on Ray; its log is empty."""
-        self._check_follower_limit()
-        log = self._new_log(job)
-        log.spool.write(COMPLETE)
-        log.spool.finish()
-        return self._add_follower(log)
+    async def _events(self, job_id: str) -> AsyncGenerator[list[str], None]:
+        """Yield no event once the log is open, then the events of the log."""
+        with self._stream():
+            job = await self._job(job_id)
+            yield []
+            growing, decoder, failures = GrowingLog(), codecs.getincrementaldecoder("utf-8")(), 0
+            while True:
+                try:
+                    # In this order, since the log of a job that has ended is whole.
+                    async with self._reads:
+                        job = await self._job(job_id)
+                    text = self._text(job, is_whole=has_ended(job))
+                    async with aclosing(spooled(growing.new_part(text))) as blocks:
+                        async for block in blocks:
+                            yield list(log_events(decoder.decode(block)))
+                    if has_ended(job):
+                        yield [COMPLETE]
+                        return
+                    failures = 0
+                except LogRewrittenError as error:
+                    yield [error_event(str(error))]
+                    return
+                except (RayAnswerError, RayUnavailableError) as error:
+                    if has_ended(job) and isinstance(error, RayAnswerError):
+                        yield [error_event(f"Ray cannot return the whole log of this job: {error}")]
+                        return
+                    failures += 1
+                    if failures == MAX_FAILURES:
+                        _log.info("The live log of job %s ended early: %s", job_id, error)
+                        return
+                await asyncio.sleep(max(READ_INTERVAL, PAUSE_FACTOR * growing.seconds))
 
-    async def close(self) -> None:
-        """Stop reading logs."""
-        tasks = list(self._reading.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _get_or_open(self, job: Row) -> JobLog:
+    async def _job(self, job_id: str) -> Row:
+        job = await self._ray.get_job(job_id)
         if not job.get("submission_id"):
             raise RayAnswerError(NO_LOG, 400)
-        self._check_follower_limit()
-        log = self._logs.get(str(job["submission_id"]))
-        if log is not None:
-            # A restarted cluster may run another job with the same id.
-            is_same = log.is_complete and log.start_time == job.get("start_time")
-            if is_same or not log.spool.is_finished:
-                return log
-        return self._open_log(job)
+        return job
 
-    def _open_log(self, job: Row) -> JobLog:
-        log = self._new_log(job)
-        self._logs[log.job_id] = log
-        self._reading[log] = asyncio.ensure_future(self._read(log))
-        return log
+    async def _text(self, job: Row, *, is_whole: bool) -> AsyncGenerator[bytes, None]:
+        async with self._reads, aclosing(self._ray.log_text(job, is_whole=is_whole)) as texts:
+            async for text in texts:
+                yield text.encode("utf-8")
 
-    def _new_log(self, job: Row) -> JobLog:
-        if len(self._open) >= MAX_LOGS:
-            raise TooManyError("open logs", MAX_LOGS)
-        log = JobLog(self._ray, job)
-        self._open.add(log)
-        return log
-
-    async def _read(self, log: JobLog) -> None:
+    @contextmanager
+    def _stream(self) -> Iterator[None]:
+        if self._streams >= MAX_STREAMS:
+            raise TooManyError("streams", MAX_STREAMS)
+        self._streams += 1
         try:
-            await log.read()
+            yield
         finally:
-            del self._reading[log]
-            self._close_if_unused(log)
+            self._streams -= 1
 
-    def _add_follower(self, log: JobLog) -> LogReader:
-        self._check_follower_limit()
-        self._followers += 1
-        log.followers += 1
-        return LogReader(log, self._read_slots, self._remove_follower)
 
-    def _remove_follower(self, log: JobLog) -> None:
-        self._followers -= 1
-        log.followers -= 1
-        self._close_if_unused(log)
+class GrowingLog:
+    """A log that is read again and again.
 
-    def _check_follower_limit(self) -> None:
-        if self._followers >= MAX_FOLLOWERS:
-            raise TooManyError("streams", MAX_FOLLOWERS)
+    :ivar seconds: how long the last reading took.
+    """
 
-    def _close_if_unused(self, log: JobLog) -> None:
-        if not log.followers and log not in self._reading:
-            log.spool.close()
-            self._open.discard(log)
-            if self._logs.get(log.job_id) is log:
-                del self._logs[log.job_id]
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._size = 0
+        self._digest = hashlib.sha256()
+
+    async def new_part(self, log: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        """Yield the part of the log that was not yielded before.
+
+        :param log: the log from its beginning.
+        :raises LogRewrittenError: if it does not begin with what was yielded before.
+        """
+        began = time.monotonic()
+        to_skip, expected, digest = self._size, self._digest.digest(), hashlib.sha256()
+        async with aclosing(log):
+            async for chunk in log:
+                old, new = chunk[:to_skip], chunk[to_skip:]
+                to_skip -= len(old)
+                digest.update(old)
+                if new:
+                    if digest.digest() != expected:
+                        raise LogRewrittenError
+                    self._size += len(new)
+                    self._digest.update(new)
+                    yield new
+        if to_skip or digest.digest() != expected:
+            raise LogRewrittenError
+        self.seconds = time.monotonic() - began
+
+
+async def empty_log() -> AsyncGenerator[list[str], None]:
+    """Yield the events of an empty log."""
+    yield [COMPLETE]

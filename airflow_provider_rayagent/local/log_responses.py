@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import WebSocketDisconnect
 from fastapi.responses import Response
 
 from airflow_provider_rayagent.local.errors import LocalAgentError
-from airflow_provider_rayagent.local.sse_encoding import COMPLETE, messages
+from airflow_provider_rayagent.local.log_events import COMPLETE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from fastapi import WebSocket
     from starlette.types import Receive, Scope, Send
 
-    from airflow_provider_rayagent.local.job_logs import LogReader
+BlockT = TypeVar("BlockT")
 
 CLIENT_GONE = (OSError, WebSocketDisconnect)
 """What a send raises if the client has closed the connection: Uvicorn the first, Starlette the second."""
 NORMAL, INTERNAL_ERROR, SERVICE_RESTART = 1000, 1011, 1012
 """Close codes: the log is complete; it ended early and can be opened again; the agent is stopping."""
+KEEP_ALIVE_SECONDS = 15.0
+"""Seconds between two keep-alives of server-sent events."""
 
 
 class _Stream(Response):
@@ -39,19 +41,24 @@ class _Stream(Response):
         self._stopping = stopping
 
     async def send_blocks(
-        self, blocks: AsyncGenerator[bytes | None, None], receive: Receive, send: Send, *, idle: bytes
+        self, blocks: AsyncGenerator[bytes, None], receive: Receive, send: Send, keep_alive: bytes = b""
     ) -> bool:
-        """Send blocks, and ``idle`` for ``None``; return whether all were sent."""
+        """Send blocks, and ``keep_alive`` from time to time; return whether all were sent."""
 
-        async def send_block(block: bytes | None) -> None:
-            await send({"type": "http.response.body", "body": block or idle, "more_body": True})
+        async def send_block(block: bytes) -> None:
+            await send({"type": "http.response.body", "body": block, "more_body": True})
+
+        async def send_keep_alives() -> None:
+            while True:
+                await asyncio.sleep(KEEP_ALIVE_SECONDS)
+                await send_block(keep_alive)
 
         async def wait_for_disconnect() -> None:
             while (await receive())["type"] != "http.disconnect":
                 pass
 
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        return await relay(blocks, send_block, wait_for_disconnect(), self._stopping.wait())
+        return await relay(blocks, send_block, send_keep_alives(), wait_for_disconnect(), self._stopping.wait())
 
     async def end(self, send: Send) -> None:
         """Terminate the response properly."""
@@ -60,22 +67,28 @@ class _Stream(Response):
 
 
 class EventStream(_Stream):
-    """Server-sent events, with an empty line as a keep-alive while nothing is logged.
+    """Server-sent events, with an empty line as a keep-alive.
 
     An SSE comment would be the usual keep-alive, but the agent's client treats comments as log lines.
+
+    :param events: see :meth:`~airflow_provider_rayagent.local.job_logs.JobLogs.follow`.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, follower: LogReader, stopping: asyncio.Event) -> None:
+    def __init__(self, events: AsyncGenerator[list[str], None], stopping: asyncio.Event) -> None:
         super().__init__(stopping)
-        self._follower = follower
+        self._events = events
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        with closing(self._follower):
-            await self.send_blocks(self._follower.blocks(), receive, send, idle=b"\n")
+        await self.send_blocks(self._blocks(), receive, send, keep_alive=b"\n")
         # The last event shows whether the log is complete, so the response always ends properly.
         await self.end(send)
+
+    async def _blocks(self) -> AsyncGenerator[bytes, None]:
+        async with aclosing(self._events) as found:
+            async for events in found:
+                yield "".join(f"data: {event}\n\n" for event in events).encode("ascii")
 
 
 class TextStream(_Stream):
@@ -93,7 +106,7 @@ class TextStream(_Stream):
         self._rest = rest
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        if await self.send_blocks(self._blocks(), receive, send, idle=b""):
+        if await self.send_blocks(self._blocks(), receive, send):
             await self.end(send)
 
     async def _blocks(self) -> AsyncGenerator[bytes, None]:
@@ -103,35 +116,36 @@ class TextStream(_Stream):
                 yield block
 
 
-async def stream_to_websocket(websocket: WebSocket, follower: LogReader, stopping: asyncio.Event) -> None:
+async def stream_to_websocket(
+    websocket: WebSocket, events: AsyncGenerator[list[str], None], stopping: asyncio.Event
+) -> None:
     """Accept a WebSocket, send the events, and close it with a code for how the log ended.
 
     :param stopping: set when the server stops.
     """
-    last = b""
+    last = ""
 
-    async def send_events(events: bytes | None) -> None:
+    async def send_events(events: list[str]) -> None:
         nonlocal last
-        last = events or last
-        for message in messages(events or b""):
-            await websocket.send({"type": "websocket.send", "text": message})
+        for last in events:
+            await websocket.send({"type": "websocket.send", "text": last})
 
     async def wait_for_disconnect() -> None:
         while (await websocket.receive())["type"] != "websocket.disconnect":
             pass
 
-    with closing(follower):
+    async with aclosing(events):
         await websocket.accept()
-        ended = await relay(follower.blocks(), send_events, wait_for_disconnect(), stopping.wait())
-    complete = ended and last.endswith(COMPLETE)
+        all_sent = await relay(events, send_events, wait_for_disconnect(), stopping.wait())
+    complete = all_sent and last == COMPLETE
     code = NORMAL if complete else SERVICE_RESTART if stopping.is_set() else INTERNAL_ERROR
     with contextlib.suppress(RuntimeError, *CLIENT_GONE):
         await websocket.close(code)
 
 
 async def relay(
-    blocks: AsyncGenerator[bytes | None, None],
-    send: Callable[[bytes | None], Awaitable[None]],
+    blocks: AsyncGenerator[BlockT, None],
+    send: Callable[[BlockT], Awaitable[None]],
     *stop_signals: Awaitable[Any],
 ) -> bool:
     """Send blocks until there are no more or one of ``stop_signals`` is done; always close their generator.

@@ -18,7 +18,7 @@ from airflow_provider_rayagent.errors.service_errors import (
     RayAgentError,
     RayAgentResponseError,
 )
-from airflow_provider_rayagent.local.errors import NO_LOG, LocalAgentError, RayAnswerError, RayUnavailableError
+from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError
 from airflow_provider_rayagent.local.json_values import read_tolerantly
 from airflow_provider_rayagent.local.ray_token import RayCredentials
 from airflow_provider_rayagent.services.agent_service import AUTHORIZATION_HEADER
@@ -44,8 +44,6 @@ LONG_READ_TIMEOUT = 60.0
 MAX_REQUESTS = 50
 """Maximum number of concurrent requests. It is below the size of the client's connection pool, which may leak a
 connection when requests wait for one."""
-MAX_LOG_READS = 4
-"""Maximum number of whole logs that are read concurrently."""
 MAX_WORDS = 500
 """Maximum length of Ray's own error text in an error."""
 
@@ -67,8 +65,6 @@ class RayDashboard:
         # Proxy settings of the environment must not apply to a local dashboard.
         self._http = httpx.AsyncClient(base_url=self.url, trust_env=False)
         self._places = asyncio.Semaphore(MAX_REQUESTS)
-        self.log_reads = asyncio.Semaphore(MAX_LOG_READS)
-        """Held while a whole log is read."""
         self._exchanges: set[asyncio.Task[httpx.Response]] = set()
 
     async def close(self) -> None:
@@ -94,19 +90,17 @@ class RayDashboard:
         job: Row = await self.run(RAY.get_job(JobId(job_id)))
         return job
 
-    async def log_text(self, job_id: str, *, is_whole: bool = True) -> AsyncGenerator[str, None]:
-        """Yield the job's log so far in chunks, with the same newlines as in Ray's live log.
+    async def log_text(self, job: Row, *, is_whole: bool) -> AsyncGenerator[str, None]:
+        """Yield the log of a submitted job so far in chunks, with the same newlines as in Ray's live log.
 
-        Invalid UTF-8 is replaced with U+FFFD. Do not cancel the task that reads it except at shutdown: that would
-        corrupt the client's connection pool.
+        Invalid UTF-8 is replaced with U+FFFD.
 
+        :param job: the job's details.
         :param is_whole: whether the log does not grow any more; otherwise an incomplete character at its end, or a
             carriage return, is left out.
         """
-        job = await self.get_job(job_id)
-        if not job.get("submission_id"):
-            raise RayAnswerError(NO_LOG, 400)
-        call = RAY.log_of(JobId(job["submission_id"]), job)
+        job_id = JobId(job["submission_id"])
+        call = RAY.log_of(job_id, job)
         if call is None:
             return
         response = await self._exchange("GET", f"/{call.path}", timeout=LONG_READ_TIMEOUT, stream=True)

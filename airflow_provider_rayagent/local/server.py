@@ -127,9 +127,7 @@ async def run(options: Options) -> int:
         stack.push_async_callback(queue.close)
         from airflow_provider_rayagent.local.asgi import Agent
 
-        agent = Agent(ray, queue, asyncio.Event())
-        stack.push_async_callback(agent.close)
-        return await _serve(options, listener, agent, head, stop)
+        return await _serve(options, listener, Agent(ray, queue, asyncio.Event()), head, stop)
 
 
 def _dashboard(options: Options, head: RayHead | None) -> RayDashboard:

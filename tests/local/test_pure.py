@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import socket
 from dataclasses import astuple
@@ -13,7 +12,6 @@ import pytest
 from airflow_provider_rayagent.local import ports
 from airflow_provider_rayagent.local.errors import LocalAgentError
 from airflow_provider_rayagent.local.files import write_private
-from airflow_provider_rayagent.local.follow import LogRewrittenError, Remainder, SentPrefix
 from airflow_provider_rayagent.local.head import (
     HeadPorts,
     describe_unprotected_parts,
@@ -21,18 +19,10 @@ from airflow_provider_rayagent.local.head import (
     head_environment,
     start_command,
 )
+from airflow_provider_rayagent.local.log_events import MAX_EVENT_CHARS, log_events
 from airflow_provider_rayagent.local.ports import free_ports
 from airflow_provider_rayagent.local.ray_api import check_dashboard_url
 from airflow_provider_rayagent.local.server import listen, url_of
-from airflow_provider_rayagent.local.sse_encoding import (
-    COMPLETE,
-    MAX_EVENT_CHARS,
-    complete_events,
-    encode_event,
-    log_events,
-    merge_log_events,
-    messages,
-)
 from airflow_provider_rayagent.local.token_check import check_token
 from airflow_provider_rayagent.services.gpus import gpu_status
 from airflow_provider_rayagent.services.jobs import has_ended
@@ -44,7 +34,7 @@ from airflow_provider_rayagent.services.ray_answers import plain_words
     ["", "a", "a\n" * 20_000, "x" * 50_000, "\x1b[1m" * 9_000, "漢字\n\n" * 9_000, "😀" * 15_000, "\n" * 30_000],
 )
 def test_events_contain_unchanged_text_within_limit(text: str) -> None:
-    sent = messages(b"".join(log_events(text)))
+    sent = list(log_events(text))
 
     events = [json.loads(each) for each in sent]
     assert "".join(event["message"] for event in events) == text
@@ -53,80 +43,18 @@ def test_events_contain_unchanged_text_within_limit(text: str) -> None:
 
 
 def test_text_is_split_after_newlines() -> None:
-    events = [json.loads(each) for each in messages(b"".join(log_events("line with a newline\n" * 5_000)))]
+    events = [json.loads(each) for each in log_events("line with a newline\n" * 5_000)]
 
     assert len(events) > 1
     assert all(event["message"].endswith("\n") for event in events)
 
 
-def test_short_chunk_is_one_event() -> None:
-    assert list(log_events("one\ntwo\n")) == [b'data: {"type": "log", "message": "one\\ntwo\\n"}\n\n']
+def test_short_text_is_one_event_without_line_separators() -> None:
+    text = "a\u2028b\x85c\x1cd\r\ne\n\nf"
+    (event,) = log_events(text)
 
-
-def test_event_contains_no_line_separators() -> None:
-    (line,) = messages(encode_event({"type": "log", "message": "a\u2028b\x85c\x1cd\r\ne\n\nf"}))
-
-    assert line.splitlines() == [line]
-    assert json.loads(line)["message"] == "a\u2028b\x85c\x1cd\r\ne\n\nf"
-
-
-def test_incomplete_event_at_end_is_removed() -> None:
-    one, two = encode_event({"type": "log", "message": "1"}), encode_event({"type": "log", "message": "2"})
-
-    assert complete_events(one + two) == one + two
-    assert complete_events(one + two[:-1]) == one
-    assert complete_events(one[:-1]) == b""
-
-
-def events_of(*texts: str) -> bytes:
-    return b"".join(encode_event({"type": "log", "message": text}) for text in texts)
-
-
-def test_consecutive_log_events_are_merged() -> None:
-    texts = ["é1\n", 'a"}\n\ndata: {"type": "log", "message": "', "\\", "😀\n"]
-    other = encode_event({"type": "error", "message": "x"})
-
-    assert merge_log_events(b"") == b""
-    assert merge_log_events(other + COMPLETE) == other + COMPLETE
-    assert merge_log_events(events_of(*texts)) == events_of("".join(texts))
-    assert merge_log_events(events_of("1", "2") + other + events_of("3", "4") + COMPLETE) == (
-        events_of("12") + other + events_of("34") + COMPLETE
-    )
-
-
-@pytest.mark.parametrize("size", [1, 7, 99, 2_500, 4_900, 5_000, 9_900])
-def test_log_events_are_merged_up_to_limit(size: int) -> None:
-    texts = [str(number % 10) * size for number in range(60_000 // size)]
-    other = encode_event({"type": "error", "message": "x" * 50})
-
-    sent = messages(merge_log_events(other + events_of(*texts)))
-    assert "".join(json.loads(each)["message"] for each in sent[1:]) == "".join(texts)
-    assert max(map(len, sent)) <= MAX_EVENT_CHARS
-    assert all(len(one) + len(two) > MAX_EVENT_CHARS for one, two in itertools.pairwise(sent[1:]))
-
-
-def rest_of(pieces: list[str], *sent_texts: str) -> str:
-    sent = SentPrefix()
-    for text in sent_texts:
-        sent.add(text)
-    rest = Remainder(sent)
-    given = "".join(rest.feed(piece) for piece in pieces)
-    rest.check_end()
-    return given
-
-
-@pytest.mark.parametrize("size", range(1, 9))
-def test_remainder_is_text_that_was_not_sent(size: int) -> None:
-    def pieces(whole: str) -> list[str]:
-        return [whole[start : start + size] for start in range(0, len(whole), size)]
-
-    assert rest_of(pieces("é1\n2\n"), "é1\n", "2\n") == ""
-    assert rest_of(pieces("é1\n2\n3\n"), "é1\n", "2\n") == "3\n"
-    assert rest_of(pieces("é1\n")) == "é1\n"
-    assert rest_of([]) == ""
-    for other in ("", "é1\n", "e1\n2\n", "é1\n3\n4\n"):
-        with pytest.raises(LogRewrittenError):
-            rest_of(pieces(other), "é1\n", "2\n")
+    assert event.splitlines() == [event]
+    assert json.loads(event) == {"type": "log", "message": text}
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,8 @@ def whole_log(ray: StubRay, job_id: str = "job") -> str:
     async def play() -> str:
         dashboard = RayDashboard(ray.url)
         try:
-            return "".join([text async for text in dashboard.log_text(job_id)])
+            job = await dashboard.get_job(job_id)
+            return "".join([text async for text in dashboard.log_text(job, is_whole=True)])
         finally:
             await dashboard.close()
 
