@@ -55,6 +55,7 @@ class AgentConfig:
     :param token_file: the token, if it is in a file; copies with other timeouts share what it has read.
     :param tls_folders: where the files of ``verify`` and ``client_cert`` must be; ``None``: anywhere.
     :param clock: the clock of the service; copies with other timeouts share it.
+    :param uses_proxies: whether the proxies of the process's environment apply.
     """
 
     base_url: str
@@ -70,6 +71,7 @@ class AgentConfig:
     token_file: TokenFile | None = None
     tls_folders: PermittedFolders | None = None
     clock: ServiceClock = field(default_factory=ServiceClock, repr=False, compare=False)
+    uses_proxies: bool = True
 
     @property
     def has_token(self) -> bool:

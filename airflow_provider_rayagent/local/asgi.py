@@ -21,7 +21,7 @@ from airflow_provider_rayagent.local.resource_routes import resource_routes
 from airflow_provider_rayagent.local.token_check import TokenMiddleware, send_error
 from airflow_provider_rayagent.services.agent_service import AUTHORIZATION_HEADER
 from airflow_provider_rayagent.services.ray_service import RAY
-from airflow_provider_rayagent.services.validation import quote_segment, validate_id
+from airflow_provider_rayagent.services.validation import JobId, quote_segment, validate_id, validate_job_id
 
 if TYPE_CHECKING:
     import asyncio
@@ -148,8 +148,8 @@ def _agent(request: Request) -> Agent:
     return agent
 
 
-def _job_id(job_id: str) -> str:
-    return validate_id(job_id, "job")
+def _job_id(job_id: str) -> JobId:
+    return validate_job_id(job_id)
 
 
 def _node_id(node_id: str) -> str:
@@ -165,7 +165,7 @@ def _package_name(name: str) -> str:
 
 
 AgentDependency = Annotated[Agent, Depends(_agent)]
-JobId = Annotated[str, Depends(_job_id)]
+PathJobId = Annotated[JobId, Depends(_job_id)]
 NodeId = Annotated[str, Depends(_node_id)]
 TaskId = Annotated[str, Depends(_task_id)]
 PackageName = Annotated[str, Depends(_package_name)]
@@ -184,8 +184,7 @@ routes = APIRouter(dependencies=[Security(_token_header)], responses=_common_err
 
 @routes.get("/health/", summary="Check that the token is right and Ray responds")
 async def health(agent: AgentDependency) -> JSONResponse:
-    version = await agent.ray.health()
-    ray = {"status": "ok", "version": version.get("ray_version"), "address": agent.ray.url}
+    ray = {"status": "ok", "version": await agent.ray.health(), "address": agent.ray.url}
     return JSONResponse({"status": "ok", "version": __version__, "ray": ray, "accepts_submissions": True})
 
 
@@ -197,7 +196,7 @@ async def list_jobs(agent: AgentDependency) -> JSONResponse:
 @routes.post("/jobs/", summary="Submit a job (an extension of the local agent)", responses=_conflict)
 async def submit_job(agent: AgentDependency, job: SubmitRequest) -> JSONResponse:
     if job.submission_id is not None:
-        agent.queue.check_unused(validate_id(job.submission_id, "job"))
+        agent.queue.check_unused(validate_job_id(job.submission_id))
     return JSONResponse(await agent.ray.submit_job(job.model_dump(exclude_none=True)))
 
 
@@ -214,7 +213,7 @@ async def upload_package(agent: AgentDependency, name: PackageName, request: Req
 
 
 @routes.get("/jobs/{job_id}/", summary="One job, as Ray describes it", responses=_not_found)
-async def get_job(agent: AgentDependency, job_id: JobId) -> JSONResponse:
+async def get_job(agent: AgentDependency, job_id: PathJobId) -> JSONResponse:
     return JSONResponse(await agent.job(job_id))
 
 
@@ -224,7 +223,7 @@ async def get_job(agent: AgentDependency, job_id: JobId) -> JSONResponse:
     response_class=PlainTextResponse,
     responses=_not_found,
 )
-async def get_job_logs(agent: AgentDependency, job_id: JobId) -> Response:
+async def get_job_logs(agent: AgentDependency, job_id: PathJobId) -> Response:
     if agent.queue.find(job_id):
         return PlainTextResponse("")
     blocks = agent.logs.whole(job_id)
@@ -237,14 +236,14 @@ async def get_job_logs(agent: AgentDependency, job_id: JobId) -> Response:
     response_class=Response,
     responses={200: {"content": {"text/event-stream": {}}}, **_not_found},
 )
-async def stream_job_logs(agent: AgentDependency, job_id: JobId) -> EventStream:
+async def stream_job_logs(agent: AgentDependency, job_id: PathJobId) -> EventStream:
     return EventStream(await agent.follow(job_id), agent.stopping)
 
 
 @routes.post("/jobs/{job_id}/stop/", summary="Stop a job on Ray, or remove it from the queue", responses=_not_found)
-async def stop_job(agent: AgentDependency, job_id: JobId) -> JSONResponse:
+async def stop_job(agent: AgentDependency, job_id: PathJobId) -> JSONResponse:
     stopped = await agent.queue.stop(job_id)
-    return JSONResponse(await agent.ray.stop_job(job_id) if stopped is None else {"stopped": stopped})
+    return JSONResponse(await agent.ray.run(RAY.stop_job(job_id)) if stopped is None else {"stopped": stopped})
 
 
 @routes.get("/nodes/", summary="All nodes, including dead ones")
@@ -306,7 +305,7 @@ async def answer_unsupported(request: Request) -> JSONResponse:
 async def tail_over_websocket(websocket: WebSocket, job_id: str) -> None:
     agent: Agent = websocket.app.state.agent
     try:
-        events = await agent.follow(validate_id(job_id, "job"))
+        events = await agent.follow(validate_job_id(job_id))
     except (RayAgentInputError, LocalAgentError) as error:
         await send_error(websocket.scope, websocket.send, status_of(error), str(error))
         return

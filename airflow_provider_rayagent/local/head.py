@@ -121,6 +121,11 @@ def head_environment(environment: Mapping[str, str], token_file: Path, start_tim
     return {**variables, **ON_LOOPBACK, MODE: "token", TOKEN_PATH: str(token_file)}
 
 
+def requires_token(ray_version: str) -> bool:
+    """Whether any part of a head requires its token."""
+    return release_of(ray_version) >= UNPROTECTED_PARTS[0][0]
+
+
 def describe_unprotected_parts(ray_version: str) -> str | None:
     """Return one line about the parts of a head that do not require its token; ``None`` if all parts do."""
     release = release_of(ray_version)

@@ -12,7 +12,7 @@ _MAYBE_LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 REPLACEMENT = "\ufffd"
 
 
-def read_tolerantly(content: bytes) -> Any:
+def read_tolerantly(text: str) -> Any:
     """Parse JSON, and replace invalid values, so that an invalid value of one job does not break a list of jobs.
 
     Numbers that JSON does not support become ``None``, lone surrogates become U+FFFD.
@@ -20,7 +20,6 @@ def read_tolerantly(content: bytes) -> Any:
     :raises ValueError: if it is not JSON.
     :raises RecursionError: if it is nested too deeply.
     """
-    text = content.decode("utf-8", "replace")
     value = json.loads(text, parse_constant=lambda _: None, parse_float=_finite_or_none)
     return _replace_lone_surrogates(value) if _MAYBE_LONE_SURROGATE.search(text) else value
 

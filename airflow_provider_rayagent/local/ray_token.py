@@ -1,4 +1,4 @@
-"""The token that a Ray cluster requires: where to find it, and when to send it.
+"""The token that a Ray cluster requires: where to find it.
 
 Ray supports tokens from 2.52 on. A cluster has one token, for its dashboard, its control service and its nodes.
 """
@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayTokenError
 from airflow_provider_rayagent.local.token_check import check_token
-from airflow_provider_rayagent.services.agent_service import AUTHORIZATION_HEADER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 MODE, TOKEN, TOKEN_PATH, KUBERNETES = (
     "RAY_AUTH_MODE",
@@ -34,10 +33,12 @@ class RayToken:
     """A token.
 
     :param source: where it was found, for error messages.
+    :param file: the file that contains it, if it does not come from an environment variable.
     """
 
     value: str = field(repr=False)
     source: str
+    file: Path | None = None
 
 
 def find_token(file: Path | None, environment: Mapping[str, str]) -> RayToken | None:
@@ -59,64 +60,42 @@ def find_token(file: Path | None, environment: Mapping[str, str]) -> RayToken | 
         defaults.insert(0, _KUBERNETES_FILE)
     for each in defaults:
         with contextlib.suppress(OSError):
-            if found := _make_token(_first_line(each), str(each)):
+            if found := _make_token(_text(each), str(each), each):
                 return found
     return None
 
 
-class RayCredentials:
-    """Provides the token once Ray has required one.
+def missing_token(url: str) -> RayTokenError:
+    """Return the error for a Ray that requires a token if there is none."""
+    return RayTokenError(
+        f"Ray at {url} requires a token, but none was found: use --ray-token-file, set {TOKEN} or {TOKEN_PATH}, or "
+        "write it to ~/.ray/auth_token."
+    )
 
-    The token is looked up for each request, so a renewed token is used from the next request on.
 
-    :param find: returns the token, ``None`` if there is none; may raise :class:`RayTokenError`.
-    :ivar asked: whether Ray has required a token.
-    """
-
-    def __init__(self, find: Callable[[], RayToken | None]) -> None:
-        self._find = find
-        self.asked = False
-
-    def headers(self) -> dict[str, str]:
-        """Return the headers of a request to Ray, without a token if there is none; :meth:`refusal` explains why."""
-        with contextlib.suppress(RayTokenError):
-            if self.asked and (token := self._find()):
-                # Ray requires exactly this spelling of the scheme.
-                return {AUTHORIZATION_HEADER: f"Bearer {token.value}"}
-        return {}
-
-    def refusal(self, url: str) -> RayTokenError:
-        """Return the error for a request that Ray rejected because of a wrong or missing token."""
-        try:
-            token = self._find()
-        except RayTokenError as error:
-            return error
-        if token is None:
-            return RayTokenError(
-                f"Ray at {url} requires a token, but none was found: use --ray-token-file, set {TOKEN} or "
-                f"{TOKEN_PATH}, or write it to ~/.ray/auth_token."
-            )
-        return RayTokenError(f"Ray at {url} rejects the token from {token.source}.")
+def rejected_token(url: str, token: RayToken) -> RayTokenError:
+    """Return the error for a wrong token."""
+    return RayTokenError(f"Ray at {url} rejects the token from {token.source}.")
 
 
 def _read_token_file(path: Path, source: str) -> RayToken:
     try:
-        token = _make_token(_first_line(path), source)
+        token = _make_token(_text(path), source, path)
     except OSError as error:
         raise RayTokenError(f"Cannot read the Ray token from {source}: {error.strerror}.") from error
     if token is None:
-        raise RayTokenError(f"Cannot read the Ray token from {source}: its first line is empty.")
+        raise RayTokenError(f"Cannot read the Ray token from {source}: the file is empty.")
     return token
 
 
-def _make_token(text: str, source: str) -> RayToken | None:
+def _make_token(text: str, source: str, file: Path | None = None) -> RayToken | None:
     """Return the token without surrounding whitespace, ``None`` if it is empty."""
     text = text.strip()
     try:
-        return RayToken(check_token(text), source) if text else None
+        return RayToken(check_token(text), source, file) if text else None
     except LocalAgentError as error:
         raise RayTokenError(f"Cannot use the Ray token from {source}. {error}") from error
 
 
-def _first_line(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayHeadError, RayUnavailableError
-from airflow_provider_rayagent.local.head import RayHead, describe_unprotected_parts
+from airflow_provider_rayagent.local.head import RayHead, describe_unprotected_parts, requires_token
 from airflow_provider_rayagent.local.info_file import info_file, remove_if_stale
 from airflow_provider_rayagent.local.jobqueue import JobQueue
 from airflow_provider_rayagent.local.keeper import keeper_command
 from airflow_provider_rayagent.local.ray_api import RayDashboard
-from airflow_provider_rayagent.local.ray_token import RayCredentials, find_token
+from airflow_provider_rayagent.local.ray_token import find_token
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator
@@ -132,9 +132,8 @@ async def run(options: Options) -> int:
 
 def _dashboard(options: Options, head: RayHead | None) -> RayDashboard:
     if head:
-        return RayDashboard(head.dashboard_url, RayCredentials(lambda: head.token))
-    find = functools.partial(find_token, options.ray_token_file, os.environ)
-    return RayDashboard(options.address or "", RayCredentials(find))
+        return RayDashboard(head.dashboard_url, lambda: head.token)
+    return RayDashboard(options.address or "", functools.partial(find_token, options.ray_token_file, os.environ))
 
 
 async def _serve(
@@ -249,13 +248,13 @@ async def _describe_ray(ray: RayDashboard, head: RayHead | None) -> list[str]:
     :raises RayAnswerError: if Ray rejects the agent.
     """
     try:
-        version = str((await ray.health()).get("ray_version"))
+        version = await ray.health()
     except RayUnavailableError as error:
         return [f"Ray: not available yet. {error} Until then, the agent responds to every request with 503."]
     line = f"Ray: {version} at {ray.url}"
     if head is None:
         return [line]
-    if ray.credentials.asked:
+    if requires_token(version):
         line += f"; its token is in {head.token_file}"
     unprotected = describe_unprotected_parts(version)
     return [line, unprotected] if unprotected else [line]

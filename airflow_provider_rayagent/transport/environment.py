@@ -49,9 +49,8 @@ def read_environment(config: AgentConfig) -> Environment:
     :raises RayAgentConfigError: if the file or directory with the CAs does not exist, or a file may not be opened.
     """
     host = urlsplit(config.base_url).netloc
-    return Environment(
-        _verify(config), {scheme: _proxy(scheme, host) for scheme in ("http", "https")}, _client_cert(config)
-    )
+    proxies = {scheme: _proxy(scheme, host) if config.uses_proxies else None for scheme in ("http", "https")}
+    return Environment(_verify(config), proxies, _client_cert(config))
 
 
 def _verify(config: AgentConfig) -> bool | str:

@@ -17,7 +17,6 @@ from airflow_provider_rayagent.local.asgi import Agent, answer_unsupported, crea
 from airflow_provider_rayagent.local.jobqueue import JobQueue
 from airflow_provider_rayagent.local.plugin_folder import PluginFolder
 from airflow_provider_rayagent.local.ray_api import RayDashboard
-from airflow_provider_rayagent.local.ray_token import RayCredentials
 from airflow_provider_rayagent.operators import rayagent as operators
 from airflow_provider_rayagent.sensors import rayagent as sensors
 from airflow_provider_rayagent.services.agent_service import AGENT
@@ -111,7 +110,7 @@ def is_supported(service: Service, method: str, health: dict[str, Any] | None = 
 
 def local_app(plugins: PluginFolder | None) -> FastAPI:
     """Return the local agent's routes. Nothing listens at the address of its Ray."""
-    ray = RayDashboard("http://127.0.0.1:1", RayCredentials(lambda: None))
+    ray = RayDashboard("http://127.0.0.1:1")
     agent = Agent(ray, JobQueue(ray, 1), asyncio.Event())
     return create_app(agent, "token", plugins)
 

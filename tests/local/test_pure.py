@@ -21,7 +21,7 @@ from airflow_provider_rayagent.local.head import (
 )
 from airflow_provider_rayagent.local.log_events import MAX_EVENT_CHARS, log_events
 from airflow_provider_rayagent.local.ports import free_ports
-from airflow_provider_rayagent.local.ray_api import check_dashboard_url
+from airflow_provider_rayagent.local.ray_api import RayDashboard
 from airflow_provider_rayagent.local.server import listen, url_of
 from airflow_provider_rayagent.local.token_check import check_token
 from airflow_provider_rayagent.services.gpus import gpu_status
@@ -115,11 +115,11 @@ def test_token_invalid_in_header_is_rejected(token: str) -> None:
 )
 def test_invalid_dashboard_address_is_rejected(url: str) -> None:
     with pytest.raises(LocalAgentError, match="Not the address"):
-        check_dashboard_url(url)
+        RayDashboard(url)
 
 
 def test_dashboard_address_may_have_path() -> None:
-    assert check_dashboard_url("https://h:8265/ray/") == "https://h:8265/ray"
+    assert RayDashboard("https://h:8265/ray/").url == "https://h:8265/ray"
 
 
 def test_plain_words_of_traceback_are_last_exception() -> None:

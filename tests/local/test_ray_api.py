@@ -1,4 +1,4 @@
-"""The client of Ray's dashboard: cancelled requests, invalid responses, and whole logs."""
+"""The client of Ray's dashboard: errors, invalid responses, and whole logs."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.local import ray_api
 from airflow_provider_rayagent.local.errors import RayAnswerError, RayUnavailableError
 from airflow_provider_rayagent.local.json_values import describe_problem, read_tolerantly
 from airflow_provider_rayagent.local.ray_api import MAX_REQUESTS, RayDashboard
 from tests.local.stub_ray import stub_ray
-from tests.stack.watch import PATIENCE
+from tests.stack.processes import NO_AGENT
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.local.stub_ray import StubRay
 
@@ -25,31 +24,6 @@ if TYPE_CHECKING:
 def ray() -> Iterator[StubRay]:
     with stub_ray() as ray:
         yield ray
-
-
-@pytest.mark.parametrize("after", range(6))
-def test_cancelled_requests_do_not_leak_connections(ray: StubRay, after: int) -> None:
-    """httpcore permanently loses a connection of its pool if a request is cancelled just as it acquires one."""
-    ray.add_job("job")
-
-    async def play() -> None:
-        dashboard = RayDashboard(ray.url)
-        for _ in range(3):
-            asked = [asyncio.ensure_future(dashboard.get_job("job")) for _ in range(1_000)]
-            for _ in range(after):
-                await asyncio.sleep(0)
-            for each in asked:
-                each.cancel()
-            await asyncio.gather(*asked, return_exceptions=True)
-        answers = await asyncio.gather(*(dashboard.get_job("job") for _ in range(2 * MAX_REQUESTS)))
-        assert [answer["status"] for answer in answers] == ["SUCCEEDED"] * 2 * MAX_REQUESTS
-        # Cancelled requests continue until they have a response.
-        await asyncio.gather(*dashboard._exchanges, return_exceptions=True)
-        pool = dashboard._http._transport._pool  # type: ignore[attr-defined]
-        assert all(connection.is_idle() for connection in pool.connections)
-        await dashboard.close()
-
-    asyncio.run(play())
 
 
 def test_concurrent_requests_are_limited(ray: StubRay) -> None:
@@ -65,30 +39,15 @@ def test_concurrent_requests_are_limited(ray: StubRay) -> None:
     assert 1 < ray.busiest <= MAX_REQUESTS
 
 
-@pytest.mark.parametrize(
-    "ask",
-    [
-        lambda dashboard: dashboard.get_job("job"),
-        lambda dashboard: dashboard.stop_job("job"),
-        lambda dashboard: dashboard.submit_job({"entrypoint": "true"}),
-        lambda dashboard: dashboard.upload_package("a.zip", b""),
-    ],
-)
-def test_every_request_beyond_limit_waits_equally_long(
-    ray: StubRay, ask: Callable[[RayDashboard], Awaitable[Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ray_api, "READ_TIMEOUT", 0.05)
-    monkeypatch.setattr(ray_api, "LONG_READ_TIMEOUT", PATIENCE)
+def get_job(url: str) -> dict[str, Any]:
+    async def play() -> dict[str, Any]:
+        dashboard = RayDashboard(url)
+        try:
+            return await dashboard.get_job("job")
+        finally:
+            await dashboard.close()
 
-    async def play() -> None:
-        dashboard = RayDashboard(ray.url)
-        for _ in range(MAX_REQUESTS):
-            await dashboard._places.acquire()
-        with pytest.raises(RayUnavailableError, match="has too many pending requests"):
-            await ask(dashboard)
-        await dashboard.close()
-
-    asyncio.run(play())
+    return asyncio.run(play())
 
 
 def whole_log(ray: StubRay, job_id: str = "job") -> str:
@@ -153,6 +112,43 @@ def test_aborted_whole_log_is_an_error(ray: StubRay) -> None:
         whole_log(ray)
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "expected", "words"),
+    [
+        (400, b"bad", 400, "bad"),
+        (404, b"Job job does not exist", 404, "does not exist"),
+        (403, b"no access", 502, "Ray rejects the agent: .*no access"),
+        (500, b"Traceback (most recent call last):\n  x\nKeyError: 1\n", 500, "Ray failed: .*KeyError: 1"),
+        (200, b"no JSON", 502, "invalid JSON"),
+        (200, b"[]", 502, "expected a JSON object"),
+        (307, b"", 502, "redirect"),
+    ],
+)
+def test_errors_of_ray_have_statuses_for_the_clients_of_the_agent(
+    ray: StubRay, status: int, body: bytes, expected: int, words: str
+) -> None:
+    ray.answers["/api/jobs/job"] = (status, body)
+
+    with pytest.raises(RayAnswerError, match=words) as caught:
+        get_job(ray.url)
+    assert caught.value.status_code == expected
+
+
+def test_ray_whose_control_service_is_down_is_unavailable(ray: StubRay) -> None:
+    ray.answers |= {"/api/jobs/job": (500, b"KeyError: 1"), "/api/gcs_healthz": (503, b"down")}
+
+    with pytest.raises(RayUnavailableError, match="control service"):
+        get_job(ray.url)
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_proxies_of_the_environment_are_not_used(ray: StubRay, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray.add_job("job")
+    monkeypatch.setenv(name, NO_AGENT)
+
+    assert get_job(ray.url)["status"] == "SUCCEEDED"
+
+
 def test_invalid_values_do_not_break_list_of_jobs(ray: StubRay) -> None:
     ray.answers["/api/jobs/"] = (
         200,
@@ -175,7 +171,7 @@ def test_invalid_values_do_not_break_list_of_jobs(ray: StubRay) -> None:
 def test_valid_json_is_unchanged() -> None:
     text = '{"a": [1, 1.5, -2e3, true, null, "\\u00e9\\u2028"], "b": {}, "c": 12345678901234567890}'
 
-    assert read_tolerantly(text.encode()) == json.loads(text)
+    assert read_tolerantly(text) == json.loads(text)
     assert describe_problem(text.encode()) is None
 
 

@@ -65,9 +65,9 @@ def test_errors_during_startup_are_ignored(monkeypatch: pytest.MonkeyPatch, ray:
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        ((500, b""), r"Ray failed \(500\) at /api/v0/nodes: no reason given"),
+        ((500, b""), r"Ray failed: GET /api/v0/nodes answered 500\."),
         ((200, b'{"data": {"result": {"result": []}}}'), "none of its nodes is alive"),
-        ((200, b"no JSON"), "is not JSON"),
+        ((200, b"no JSON"), "with invalid JSON"),
     ],
 )
 def test_startup_timeout_is_reported_with_last_response_and_lines(

@@ -20,7 +20,7 @@ from tests.stack.agent import LocalAgent, local_agent, start_agent, stop_agent
 from tests.stack.job_logs import without_lines_of_ray
 from tests.stack.ray import Cluster, cluster, driver_environment
 from tests.stack.serve import Serve
-from tests.stack.watch import PATIENCE
+from tests.stack.watch import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -277,6 +277,8 @@ def test_invalid_token_is_reported_to_every_request_until_renewed(existing: Clus
         job_id = agent.submit("true")
 
         file.write_text(THEIRS)
+        # The file is read at most once in a second.
+        wait_until(lambda: not agent.request("GET", "health/").ok or None, "the file is not read again")
         for method, path in (("GET", "health/"), ("GET", f"jobs/{job_id}/logs/stream/"), ("POST", "jobs/")):
             answer = agent.request(method, path, json={"entrypoint": "true"})
             assert answer.status_code == 502
