@@ -1,17 +1,13 @@
-"""Private files, and files that users provide."""
+"""Private files, and the end of a file."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
-import stat
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.local.errors import LocalAgentError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
     from typing import BinaryIO
 
@@ -29,22 +25,6 @@ def write_private(path: Path, text: str) -> None:
     except OSError as error:
         draft.unlink(missing_ok=True)
         raise LocalAgentError(f"Cannot write {path}: {error.strerror}") from error
-
-
-@contextlib.contextmanager
-def open_regular_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a regular file for reading; opening a FIFO would block until it has a writer.
-
-    :raises OSError: if it cannot be opened, or is not a regular file.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
-        with open(descriptor, "rb", closefd=False) as file:
-            yield file
-    finally:
-        os.close(descriptor)
 
 
 def last_lines(file: BinaryIO, count: int) -> list[str]:

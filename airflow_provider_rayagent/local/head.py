@@ -185,9 +185,22 @@ class RayHead:
         :param timeout: seconds.
         :raises RayHeadError: with the last lines of Ray's output, if Ray exited or was not ready in time.
         """
-        ended = asyncio.ensure_future(self.wait_ended())
-        check = _ReadinessCheck(ray)
-        ready = asyncio.ensure_future(check.wait())
+        problem = "it has not responded."
+
+        async def become_ready() -> None:
+            nonlocal problem
+            while True:
+                # During startup, Ray responds with 500 or 404 for parts of its dashboard that are not ready.
+                try:
+                    await ray.health()
+                    if any(node.get("state") == "ALIVE" for node in await ray.list_nodes()):
+                        return
+                    problem = "none of its nodes is alive."
+                except LocalAgentError as error:
+                    problem = str(error)
+                await asyncio.sleep(0.3)
+
+        ended, ready = asyncio.ensure_future(self.wait_ended()), asyncio.ensure_future(become_ready())
         try:
             await asyncio.wait({ended, ready}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             if ready.done() and not ended.done():
@@ -195,7 +208,7 @@ class RayHead:
             if ended.done():
                 raise RayHeadError(f"Ray exited during startup. {self.format_last_lines()}")
             lines = self.format_last_lines(last_process_log_lines(self._in_directory(""), "dashboard"))
-            raise RayHeadError(f"Ray was not ready after {timeout:g} s: {check.problem} {lines}")
+            raise RayHeadError(f"Ray was not ready after {timeout:g} s: {problem} {lines}")
         finally:
             ended.cancel()
             ready.cancel()
@@ -234,29 +247,3 @@ class RayHead:
         if self._directory is None:
             raise RayHeadError("The Ray head was not started.")
         return self._directory / name
-
-
-class _ReadinessCheck:
-    """Polls a Ray that is starting until it is ready.
-
-    :ivar problem: why it was not ready at the last check.
-    """
-
-    def __init__(self, ray: RayDashboard) -> None:
-        self._ray = ray
-        self.problem = "it has not responded."
-
-    async def wait(self) -> None:
-        """Wait until Ray responds and a node is alive.
-
-        Errors are ignored: during startup, Ray responds with 500 or 404 for parts of its dashboard that are not ready.
-        """
-        while True:
-            try:
-                await self._ray.health()
-                if any(node.get("state") == "ALIVE" for node in await self._ray.list_nodes()):
-                    return
-                self.problem = "none of its nodes is alive."
-            except LocalAgentError as error:
-                self.problem = str(error)
-            await asyncio.sleep(0.3)

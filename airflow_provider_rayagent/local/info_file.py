@@ -7,8 +7,9 @@ import fcntl
 import os
 from typing import TYPE_CHECKING
 
+from airflow_provider_rayagent.connection.permitted_files import open_regular_file
 from airflow_provider_rayagent.local.errors import LocalAgentError
-from airflow_provider_rayagent.local.files import open_regular_file, write_private
+from airflow_provider_rayagent.local.files import write_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +39,7 @@ def remove_if_stale(path: Path) -> None:
 
     :raises LocalAgentError: if its agent is running.
     """
-    with contextlib.suppress(OSError), open_regular_file(path) as file:
+    with contextlib.suppress(OSError), open_regular_file(str(path)) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.errors.service_errors import CONFLICT
@@ -24,8 +23,6 @@ POLL_SECONDS = 0.5
 """Seconds between two checks of Ray's jobs while a job waits."""
 PLUGIN_KEYS = ("plugin", "action")
 """Metadata keys of plugin jobs; jobs on Ray with these keys count toward the limit."""
-MARK_KEY = "queued_as"
-"""Metadata key of a job that waited; its value distinguishes the job from another one with the same id."""
 MAX_FAILURES = 60
 """Maximum number of possibly transient failures, such as 500, to submit one waiting job. Ray fails for some seconds
 while it restarts a module of its dashboard (``dashboard/subprocesses/handle.py``)."""
@@ -45,14 +42,12 @@ class _WaitingJob:
 
     :param request: the fields of Ray's submit call.
     :param since: when it was added, in ms since the epoch.
-    :param mark: see :data:`MARK_KEY`.
     :param may_be_on_ray: whether Ray may have accepted it in a submission that seemed to fail.
     :param failures: see :data:`MAX_FAILURES`.
     """
 
     request: Row
     since: int
-    mark: str = field(default_factory=lambda: secrets.token_hex(8))
     may_be_on_ray: bool = False
     failures: int = 0
 
@@ -121,7 +116,8 @@ class JobQueue:
 
     async def _add(self, job: _WaitingJob) -> bool:
         self.check_unused(job.job_id)
-        await self._check_unused_on_ray(job.job_id)
+        if await self._is_on_ray(job.job_id):
+            raise RayAnswerError(f"Job {job.job_id} already exists", CONFLICT)
         if not self._waiting and await self._free_slots() > 0:
             await self._ray.submit_job(job.request)
             return False
@@ -143,7 +139,7 @@ class JobQueue:
         if job_id in self._waiting or job_id in self._adding:
             async with self._lock:
                 if job := self._waiting.get(job_id):
-                    is_on_ray = job.may_be_on_ray and await self._is_on_ray(job)
+                    is_on_ray = job.may_be_on_ray and await self._is_on_ray(job_id)
                     del self._waiting[job_id]
                     if is_on_ray:
                         return None
@@ -178,15 +174,6 @@ class JobQueue:
         if job_id in self._ended:
             raise RayAnswerError(f"Job {job_id} already exists", CONFLICT)
 
-    async def _check_unused_on_ray(self, job_id: str) -> None:
-        try:
-            await self._ray.get_job(job_id)
-        except RayAnswerError as error:
-            if error.status_code == 404:
-                return
-            raise
-        raise RayAnswerError(f"Job {job_id} already exists", CONFLICT)
-
     async def _run(self) -> None:
         while self._waiting:
             await asyncio.sleep(POLL_SECONDS)
@@ -196,13 +183,15 @@ class JobQueue:
                     await self._submit_waiting()
 
     async def _submit_waiting(self) -> None:
-        await self._remove_first_if_on_ray()
+        # Only the first job can have been submitted.
+        first = next(iter(self._waiting.values()), None)
+        if first is not None and first.may_be_on_ray and await self._is_on_ray(first.job_id):
+            del self._waiting[first.job_id]
         free = await self._free_slots()
         while self._waiting and free > 0:
             job = next(iter(self._waiting.values()))
-            metadata = {**(job.request.get("metadata") or {}), MARK_KEY: job.mark}
             try:
-                await self._ray.submit_job({**job.request, "metadata": metadata})
+                await self._ray.submit_job(job.request)
             except RayUnavailableError:
                 job.may_be_on_ray = True
                 raise
@@ -212,27 +201,20 @@ class JobQueue:
                     raise
                 if error.status_code != CONFLICT:
                     self._record_end(job, JobStatus.FAILED, f"Ray rejected the job: {error}")
-                elif not await self._is_on_ray(job):
+                elif not job.may_be_on_ray:
                     self._record_end(job, JobStatus.FAILED, ID_TAKEN)
             else:
                 free -= 1
             del self._waiting[job.job_id]
 
-    async def _remove_first_if_on_ray(self) -> None:
-        # Only the first job can have been submitted.
-        job = next(iter(self._waiting.values()), None)
-        if job is not None and job.may_be_on_ray and await self._is_on_ray(job):
-            del self._waiting[job.job_id]
-
-    async def _is_on_ray(self, job: _WaitingJob) -> bool:
-        """Whether Ray's job with this id is this job."""
+    async def _is_on_ray(self, job_id: str) -> bool:
         try:
-            ray_job = await self._ray.get_job(job.job_id)
+            await self._ray.get_job(job_id)
         except RayAnswerError as error:
             if error.status_code == 404:
                 return False
             raise
-        return (ray_job.get("metadata") or {}).get(MARK_KEY) == job.mark
+        return True
 
     def _record_end(self, job: _WaitingJob, status: JobStatus, message: str) -> None:
         self._ended[job.job_id] = job.ended(status, message)

@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING, Any
 
 import psutil  # type: ignore[import-untyped]
 
+from airflow_provider_rayagent.connection.permitted_files import open_regular_file
 from airflow_provider_rayagent.local.errors import LocalAgentError
-from airflow_provider_rayagent.local.files import last_lines, open_regular_file
+from airflow_provider_rayagent.local.files import last_lines
 from airflow_provider_rayagent.local.info_file import remove_if_stale
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def last_process_log_lines(directory: Path, name: str) -> list[str]:
 
 
 def _last_file_lines(path: Path) -> list[str]:
-    with contextlib.suppress(OSError), open_regular_file(path) as file:
+    with contextlib.suppress(OSError), open_regular_file(str(path)) as file:
         return last_lines(file, 8)
     return []
 

@@ -5,7 +5,6 @@ The folder is read again for each request, so plugins can be added or changed wh
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shlex
 from collections import Counter
@@ -15,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from airflow_provider_rayagent.connection.permitted_files import open_regular_file
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError
-from airflow_provider_rayagent.local.files import open_regular_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,7 +124,6 @@ class PluginFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
-        self._cache: dict[Path, tuple[tuple[int, ...], Plugin | str]] = {}
 
     def read(self) -> Plugins:
         """Return the plugins that are currently in the folder. A broken manifest affects its plugin only.
@@ -138,12 +136,11 @@ class PluginFolder:
             raise PluginError(f"Cannot read the plugin folder {self.path}: {error.strerror}.") from error
         plugins = Plugins()
         read: list[Plugin] = []
-        self._cache = {folder: self._read_if_changed(folder) for folder in folders}
-        for folder, (_, plugin) in self._cache.items():
-            if isinstance(plugin, str):
-                plugins.faults[folder.name] = plugin
-            else:
-                read.append(plugin)
+        for folder in folders:
+            try:
+                read.append(read_plugin(folder))
+            except PluginError as error:  # noqa: PERF203 - the outcome of one folder
+                plugins.faults[folder.name] = str(error)
         times = Counter(plugin.lookup for plugin in read)
         for plugin in sorted(read, key=lambda plugin: plugin.lookup):
             if times[plugin.lookup] == 1:
@@ -154,20 +151,6 @@ class PluginFolder:
                     f"{plugin.lookup} is in several folders, none of which is used: {where}."
                 )
         return plugins
-
-    def _read_if_changed(self, folder: Path) -> tuple[tuple[int, ...], Plugin | str]:
-        # A manifest may take seconds to parse, and every plugin request reads all of them.
-        version: tuple[int, ...] = ()
-        with contextlib.suppress(OSError):
-            status = (folder / MANIFEST).stat()
-            version = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        cached = self._cache.get(folder)
-        if cached is not None and version and cached[0] == version:
-            return cached
-        try:
-            return version, read_plugin(folder)
-        except PluginError as error:
-            return version, str(error)
 
     def find(self, lookup: str) -> Plugin:
         """Return a plugin by ``name@version``, or by its name if there is only one version.
@@ -229,7 +212,7 @@ def read_plugin(folder: Path) -> Plugin:
 
 
 def _read_manifest(path: Path) -> str:
-    with open_regular_file(path) as file:
+    with open_regular_file(str(path)) as file:
         content = file.read(MAX_MANIFEST + 1)
     if len(content) > MAX_MANIFEST:
         raise PluginError(f"{path}: longer than {MAX_MANIFEST:,} bytes.")

@@ -26,11 +26,8 @@ if TYPE_CHECKING:
 _EXCEPTION_LINE = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Timeout|Exit)\b.*", re.MULTILINE)
 
 
-def plain_words(text: str, limit: int | None = None) -> str:
-    """Return the relevant part of Ray's error text: of a traceback, the last exception.
-
-    :param limit: characters to truncate it to. Text that may have a secret in it is redacted before.
-    """
+def plain_words(text: str) -> str:
+    """Return the relevant part of Ray's error text: of a traceback, the last exception."""
     text = text.strip()
     with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
         text = str(json.loads(text)["msg"])
@@ -39,7 +36,7 @@ def plain_words(text: str, limit: int | None = None) -> str:
         text = text[last.start() :] if last else text.splitlines()[-1]
         # What the job head says of the job agent's traceback ends in a period (``dashboard/modules/job/job_head.py``).
         text = text.removesuffix("\n.")
-    return text if limit is None or len(text) <= limit else f"{text[: limit - 3]}..."
+    return text
 
 
 def is_id_taken(text: str) -> bool:

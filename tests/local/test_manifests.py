@@ -149,17 +149,6 @@ def test_duplicate_release_affects_this_release_only(tmp_path: Path) -> None:
     assert folder.find("train@2").folder == tmp_path / "c"
 
 
-def test_unchanged_manifest_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write(tmp_path / "train") / "plugin.yaml"
-    folder = PluginFolder(tmp_path)
-    folder.read()
-    monkeypatch.setattr("airflow_provider_rayagent.local.plugin_folder.read_plugin", None)
-    assert folder.find("train").lookup == "train@1"
-    monkeypatch.undo()
-    path.write_text(GOOD.replace("'1'", "'1.1'"))
-    assert folder.find("train").lookup == "train@1.1"
-
-
 def test_plugin_is_found_by_release_and_unique_name(tmp_path: Path) -> None:
     folder = PluginFolder(tmp_path)
     write(tmp_path / "one")

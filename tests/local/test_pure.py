@@ -25,8 +25,6 @@ from airflow_provider_rayagent.local.ray_api import RayDashboard
 from airflow_provider_rayagent.local.server import listen, url_of
 from airflow_provider_rayagent.local.token_check import check_token
 from airflow_provider_rayagent.services.gpus import gpu_status
-from airflow_provider_rayagent.services.jobs import has_ended
-from airflow_provider_rayagent.services.ray_answers import plain_words
 
 
 @pytest.mark.parametrize(
@@ -57,14 +55,6 @@ def test_short_text_is_one_event_without_line_separators() -> None:
     assert json.loads(event) == {"type": "log", "message": text}
 
 
-@pytest.mark.parametrize(
-    ("status", "ended"),
-    [("PENDING", False), ("RUNNING", False), ("SUCCEEDED", True), ("FAILED", True), ("STOPPED", True), ("NEW", False)],
-)
-def test_job_has_ended_if_status_is_terminal(status: str, ended: bool) -> None:
-    assert has_ended({"status": status}) is ended
-
-
 def test_gpus_of_live_nodes_are_summed() -> None:
     nodes = [
         {"node_id": "a", "node_ip": "1", "state": "ALIVE", "resources_total": {"GPU": 4.0, "accelerator_type:H100": 1}},
@@ -77,14 +67,6 @@ def test_gpus_of_live_nodes_are_summed() -> None:
     assert (status["total_gpus"], status["used_gpus"], status["available_gpus"]) == (4.0, 1.5, 2.5)
     assert [node["node_id"] for node in status["nodes"]] == ["a", "b"]
     assert status["nodes"][0]["types"] == ["H100"]
-
-
-def test_unknown_gpu_usage_is_none() -> None:
-    nodes = [{"node_id": "a", "state": "ALIVE", "resources_total": {"GPU": 4.0}}]
-
-    status = gpu_status(nodes, None)
-
-    assert (status["total_gpus"], status["used_gpus"], status["available_gpus"]) == (4.0, None, None)
 
 
 def test_cluster_without_gpus_uses_zero() -> None:
@@ -120,18 +102,6 @@ def test_invalid_dashboard_address_is_rejected(url: str) -> None:
 
 def test_dashboard_address_may_have_path() -> None:
     assert RayDashboard("https://h:8265/ray/").url == "https://h:8265/ray"
-
-
-def test_plain_words_of_traceback_are_last_exception() -> None:
-    text = (
-        "Traceback (most recent call last):\n  File x\nKeyError: 1\n\n"
-        "Traceback (most recent call last):\n  File y\nray.exceptions.RayError: no\nreason\n"
-    )
-
-    assert plain_words(text) == "ray.exceptions.RayError: no\nreason"
-    assert plain_words("Job x does not exist") == "Job x does not exist"
-    assert plain_words('{"result": false, "msg": "bad", "data": null}') == "bad"
-    assert len(plain_words("x" * 9_000, 500)) == 500
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.1", "8.8.8.8", "example.com", "", "127.0.0.1:80"])

@@ -178,9 +178,12 @@ def test_what_an_error_says(status: int, text: str, expected: ErrorAnswer) -> No
     assert RAY.read_error(status, text) == expected
 
 
-def test_words_are_truncated_with_dots() -> None:
-    assert ray_answers.plain_words("x" * 30, 10) == "x" * 7 + "..."
-    assert ray_answers.plain_words("x" * 10, 10) == "x" * 10
+def test_words_of_several_tracebacks_are_the_last_exception() -> None:
+    text = (
+        "Traceback (most recent call last):\n  File x\nKeyError: 1\n\n"
+        "Traceback (most recent call last):\n  File y\nray.exceptions.RayError: no\nreason\n"
+    )
+    assert ray_answers.plain_words(text) == "ray.exceptions.RayError: no\nreason"
 
 
 @pytest.mark.parametrize(
