@@ -57,9 +57,16 @@ class Serve:
 
     def statuses(self) -> dict[str, str]:
         """Return the applications' statuses by name."""
-        response = self.agent.request("GET", "serve_applications/")
-        response.raise_for_status()
-        return {each["name"]: each["status"] for each in response.json()}
+
+        def look() -> dict[str, str] | None:
+            response = self.agent.request("GET", "serve_applications/")
+            if response.status_code == 503:
+                # On a busy machine, Ray's first answer about applications takes longer than the agent waits.
+                return None
+            response.raise_for_status()
+            return {each["name"]: each["status"] for each in response.json()}
+
+        return wait_until(look, "Ray does not answer about its applications")
 
     def wait_for(self, wanted: Mapping[str, str]) -> None:
         """Wait until the applications have exactly these statuses."""
