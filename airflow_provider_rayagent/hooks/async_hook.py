@@ -6,13 +6,12 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseHook
-
 from airflow_provider_rayagent.errors.service_errors import RayAgentStreamLimitError
 from airflow_provider_rayagent.hooks.connection import config_from_connection, config_with_timeout
-from airflow_provider_rayagent.hooks.log_lines import LimitedLines, StreamLimits, hook_tail_settings
-from airflow_provider_rayagent.hooks.plugin_methods import AsyncPluginMethods
-from airflow_provider_rayagent.hooks.submission_methods import AsyncSubmissionMethods
+from airflow_provider_rayagent.hooks.log_lines import LimitedLines, hook_tail_settings
+from airflow_provider_rayagent.hooks.plugin_methods import PluginMethods
+from airflow_provider_rayagent.hooks.service_hook import ServiceHook
+from airflow_provider_rayagent.hooks.submission_methods import SubmissionMethods
 from airflow_provider_rayagent.services.validation import Protocol, validate_job_id
 from airflow_provider_rayagent.transport.aio_items import Items
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from airflow_provider_rayagent.hooks.plugin_methods import Timeout
+    from airflow_provider_rayagent.hooks.service_hook import ResultT, Timeout
     from airflow_provider_rayagent.services.call import Operation
     from airflow_provider_rayagent.services.service import ResourceKind, Service
     from airflow_provider_rayagent.tail.commands import TailSettings
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
 
 
-class RayAgentAsyncHook(AsyncPluginMethods, AsyncSubmissionMethods, BaseHook):
+class RayAgentAsyncHook(PluginMethods, SubmissionMethods):
     """Call a Ray agent or Ray's own dashboard from asyncio code.
 
     The methods behave like those of ``RayAgentHook`` with the same name.
@@ -42,10 +41,8 @@ class RayAgentAsyncHook(AsyncPluginMethods, AsyncSubmissionMethods, BaseHook):
     :param rayagent_conn_id: the Airflow connection of type ``rayagent``.
     """
 
-    def __init__(self, rayagent_conn_id: str = "rayagent_default", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.rayagent_conn_id = rayagent_conn_id
-        self.stream_limits = StreamLimits()
+    def __init__(self, rayagent_conn_id: str = ServiceHook.default_conn_name, **kwargs: Any) -> None:
+        super().__init__(rayagent_conn_id, **kwargs)
         self._agent: AsyncAgent | None = None
 
     async def __aenter__(self) -> Self:
@@ -77,11 +74,16 @@ class RayAgentAsyncHook(AsyncPluginMethods, AsyncSubmissionMethods, BaseHook):
             await _load_transport().release(agent)
 
     async def list_jobs(self) -> list[dict[str, Any]]:
-        """Return all jobs that the agent knows."""
+        """Return all jobs that the agent knows, each in the form of :meth:`get_job`."""
         return await self._list(lambda service: service.list_jobs())
 
     async def get_job(self, job_id: str) -> dict[str, Any]:
-        """Return a job's details."""
+        """Return a job's details: Ray's ``JobDetails``, with times in ms since the epoch.
+
+        ``runtime_env`` may contain secrets of the job.
+
+        :raises RayAgentNotFoundError: if the agent does not know the job; this includes jobs in the agent's queue.
+        """
         valid_id = validate_job_id(job_id)
         return await self._object(lambda service: service.get_job(valid_id))
 
@@ -97,7 +99,11 @@ class RayAgentAsyncHook(AsyncPluginMethods, AsyncSubmissionMethods, BaseHook):
         return await self.get_job_logs(job_id)
 
     async def stop_job(self, job_id: str) -> dict[str, Any]:
-        """Request the stop of a job; return the agent's answer."""
+        """Request the stop of a job; return the agent's answer, such as ``{"stopped": true}``.
+
+        The answer does not mean that the job has ended: poll :meth:`get_job` until its status is terminal. The request
+        is not retried once the agent may have received it.
+        """
         valid_id = validate_job_id(job_id)
         return await self._object(lambda service: service.stop_job(valid_id))
 
@@ -152,7 +158,16 @@ class RayAgentAsyncHook(AsyncPluginMethods, AsyncSubmissionMethods, BaseHook):
         return await self._object(lambda service: service.get_gpu_status())
 
     async def get_cluster_resources(self, use_cache: bool = True) -> dict[str, Any]:
-        """Return the resources of the cluster: in total, in use and free, for the cluster and for each node."""
+        """Return the resources of the cluster: in total, in use and free, for the cluster and for each node.
+
+        The keys are those of the agent's ``ClusterResourceSnapshot``: ``collected_at`` (ISO 8601), ``stale``, ``cpu``,
+        ``memory`` and ``object_store`` (bytes), each with ``total``, ``used`` and ``available``; ``gpu`` with
+        ``total_gpus``, ``available_gpus`` and others; ``running_jobs``, ``total_serve_replicas``, ``node_counts`` and
+        ``nodes``. What the service does not know is missing. Over plain Ray and the local agent, each node also has
+        ``gpu`` with ``total``, ``used`` and ``available``.
+
+        :param use_cache: whether the agent may answer from its cache. Over plain Ray, the usage is up to 5 seconds old.
+        """
         return await self._object(lambda service: service.get_cluster_resources(use_cache))
 
     async def check_feasibility(
@@ -164,7 +179,18 @@ class RayAgentAsyncHook(AsyncPluginMethods, AsyncSubmissionMethods, BaseHook):
         replicas: int = 1,
         metadata: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Ask the agent whether it would admit a workload now; nothing is started or reserved."""
+        """Ask the agent whether it would admit a workload now; nothing is started or reserved.
+
+        :param kind: ``job``, ``serve``, ``container`` or ``task``.
+        :param num_cpus: CPUs of each replica.
+        :param num_gpus: GPUs of each replica.
+        :param memory_bytes: bytes of memory of each replica; ``None``: not considered.
+        :param replicas: number of replicas.
+        :param metadata: JSON for the agent.
+        :return: the agent's answer, whose form depends on the agent; the local agent's has ``feasible`` and ``reason``.
+        :raises RayAgentInputError: if an argument is invalid.
+        :raises RayAgentUnsupportedError: over plain Ray, which has no such check.
+        """
         return await self._object(
             lambda service: service.check_feasibility(
                 kind, num_cpus, num_gpus=num_gpus, memory_bytes=memory_bytes, replicas=replicas, metadata=metadata
@@ -172,15 +198,18 @@ class RayAgentAsyncHook(AsyncPluginMethods, AsyncSubmissionMethods, BaseHook):
         )
 
     async def get_gatekeeping_policy(self) -> dict[str, Any]:
-        """Return the limits by which the agent admits workloads."""
+        """Return the limits by which the agent admits workloads, such as ``max_concurrent_jobs`` (0: no limit).
+
+        :raises RayAgentUnsupportedError: over plain Ray, which has no such policy.
+        """
         return await self._object(lambda service: service.get_gatekeeping_policy())
 
     async def health_check(self) -> dict[str, Any]:
-        """Return the health that the agent reports."""
+        """Return the health that the agent reports; this also checks the token."""
         return await self._object(lambda service: service.health_check())
 
     async def list_serve_applications(self) -> list[dict[str, Any]]:
-        """Return the Serve applications."""
+        """Return the Serve applications, each with ``name`` and ``status``."""
         return await self._list(lambda service: service.list_serve_applications())
 
     async def get_serve_application(self, name: str) -> dict[str, Any]:
@@ -188,16 +217,8 @@ class RayAgentAsyncHook(AsyncPluginMethods, AsyncSubmissionMethods, BaseHook):
         return await self._object(lambda service: service.get_serve_application(name))
 
     async def delete_serve_application(self, name: str) -> None:
-        """Request the deletion of one Serve application."""
+        """Request the deletion of one Serve application; others are not affected."""
         await self._send(lambda service: service.delete_serve_application(name))
-
-    async def _object(self, make: Callable[[Service], Operation]) -> dict[str, Any]:
-        value: dict[str, Any] = await self._send(make)
-        return value
-
-    async def _list(self, make: Callable[[Service], Operation]) -> list[dict[str, Any]]:
-        value: list[dict[str, Any]] = await self._send(make)
-        return value
 
     async def _send(self, make: Callable[[Service], Operation], timeout: Timeout | None = None) -> Any:
         agent = await self.get_async_conn()
@@ -206,6 +227,9 @@ class RayAgentAsyncHook(AsyncPluginMethods, AsyncSubmissionMethods, BaseHook):
             return await agent.send(operation)
         async with type(agent)(config_with_timeout(agent.config, timeout)) as custom:
             return await custom.send(operation)
+
+    async def _compute(self, function: Callable[[], ResultT]) -> ResultT:
+        return await asyncio.to_thread(function)
 
 
 class _Lines(Items[str]):

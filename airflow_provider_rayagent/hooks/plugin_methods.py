@@ -1,48 +1,32 @@
-"""Plugin methods of the hooks, blocking and asyncio."""
+"""Methods of the hooks that run plugins."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_rayagent.hooks.service_hook import ServiceHook
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from airflow_provider_rayagent.services.call import Operation
-    from airflow_provider_rayagent.services.service import Service
-
-Timeout = tuple[float, float]
-"""Connect and read timeout in seconds."""
+    from airflow_provider_rayagent.hooks.service_hook import Timeout
 
 
-def _make_run(
-    lookup: str, action: str, params: Mapping[str, Any] | None, **body: Any
-) -> Callable[[Service], Operation]:
-    """Return the function that creates the request of ``run_plugin_release``."""
-    return lambda service: service.run_plugin_release(lookup, action, params, **body)
+class PluginMethods(ServiceHook):
+    """Methods of :class:`RayAgentAsyncHook` that run plugins."""
 
-
-def _make_debug_run(action: str, params: Mapping[str, Any] | None, **body: Any) -> Callable[[Service], Operation]:
-    """Return the function that creates the request of ``run_debug_plugin_release``."""
-    return lambda service: service.run_debug_plugin_release(action, params, **body)
-
-
-class PluginMethods:
-    """Plugin methods of :class:`RayAgentHook`."""
-
-    def list_plugin_releases(self) -> list[dict[str, Any]]:
+    async def list_plugin_releases(self) -> list[dict[str, Any]]:
         """Return the plugin releases of the agent; if the agent paginates them, the first page."""
-        releases: list[dict[str, Any]] = self._send(lambda service: service.list_plugin_releases())
-        return releases
+        return await self._list(lambda service: service.list_plugin_releases())
 
-    def get_plugin_release(self, lookup: str) -> dict[str, Any]:
+    async def get_plugin_release(self, lookup: str) -> dict[str, Any]:
         """Return one plugin release.
 
         :param lookup: id of the release, or ``plugin@version``.
         """
-        release: dict[str, Any] = self._send(lambda service: service.get_plugin_release(lookup))
-        return release
+        return await self._object(lambda service: service.get_plugin_release(lookup))
 
-    def run_plugin_release(
+    async def run_plugin_release(
         self,
         lookup: str,
         action: str,
@@ -70,11 +54,14 @@ class PluginMethods:
         :raises RayAgentInputError: if an argument is invalid.
         :raises RayAgentGPUUnavailableError: if the cluster lacks the GPUs that the action needs.
         """
-        make = _make_run(lookup, action, params, requirements=requirements, job_id=job_id, language=language)
-        answer: dict[str, Any] = self._send(make, timeout)
-        return answer
+        return await self._object(
+            lambda service: service.run_plugin_release(
+                lookup, action, params, requirements=requirements, job_id=job_id, language=language
+            ),
+            timeout,
+        )
 
-    def run_debug_plugin_release(
+    async def run_debug_plugin_release(
         self,
         action: str,
         params: Mapping[str, Any] | None = None,
@@ -93,78 +80,16 @@ class PluginMethods:
         :param config: configuration that replaces the plugin's own: JSON.
         :param modules: source code, keyed by module name.
         """
-        make = _make_debug_run(
-            action,
-            params,
-            plugin_path=plugin_path,
-            config=config,
-            modules=modules,
-            requirements=requirements,
-            job_id=job_id,
-            language=language,
+        return await self._object(
+            lambda service: service.run_debug_plugin_release(
+                action,
+                params,
+                plugin_path=plugin_path,
+                config=config,
+                modules=modules,
+                requirements=requirements,
+                job_id=job_id,
+                language=language,
+            ),
+            timeout,
         )
-        answer: dict[str, Any] = self._send(make, timeout)
-        return answer
-
-    def _send(self, make: Callable[[Service], Operation], timeout: Timeout | None = None) -> Any:
-        raise NotImplementedError
-
-
-class AsyncPluginMethods:
-    """Plugin methods of :class:`RayAgentAsyncHook`, with the semantics of :class:`PluginMethods`."""
-
-    async def list_plugin_releases(self) -> list[dict[str, Any]]:
-        """Return the plugin releases of the agent."""
-        releases: list[dict[str, Any]] = await self._send(lambda service: service.list_plugin_releases())
-        return releases
-
-    async def get_plugin_release(self, lookup: str) -> dict[str, Any]:
-        """Return one plugin release."""
-        release: dict[str, Any] = await self._send(lambda service: service.get_plugin_release(lookup))
-        return release
-
-    async def run_plugin_release(
-        self,
-        lookup: str,
-        action: str,
-        params: Mapping[str, Any] | None = None,
-        *,
-        requirements: Sequence[str] | None = None,
-        job_id: str | None = None,
-        language: str | None = None,
-        timeout: Timeout | None = None,
-    ) -> dict[str, Any]:
-        """Start an action of a plugin as a job; return the agent's answer."""
-        make = _make_run(lookup, action, params, requirements=requirements, job_id=job_id, language=language)
-        answer: dict[str, Any] = await self._send(make, timeout)
-        return answer
-
-    async def run_debug_plugin_release(
-        self,
-        action: str,
-        params: Mapping[str, Any] | None = None,
-        *,
-        plugin_path: str | None = None,
-        config: Mapping[str, Any] | None = None,
-        modules: Mapping[str, str] | None = None,
-        requirements: Sequence[str] | None = None,
-        job_id: str | None = None,
-        language: str | None = None,
-        timeout: Timeout | None = None,
-    ) -> dict[str, Any]:
-        """Start an action of a plugin from its source; return the agent's answer."""
-        make = _make_debug_run(
-            action,
-            params,
-            plugin_path=plugin_path,
-            config=config,
-            modules=modules,
-            requirements=requirements,
-            job_id=job_id,
-            language=language,
-        )
-        answer: dict[str, Any] = await self._send(make, timeout)
-        return answer
-
-    async def _send(self, make: Callable[[Service], Operation], timeout: Timeout | None = None) -> Any:
-        raise NotImplementedError

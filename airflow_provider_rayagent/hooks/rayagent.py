@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
-
-from airflow.sdk import BaseHook
+from functools import cached_property, wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from airflow_provider_rayagent.connection.config import UNENCRYPTED
 from airflow_provider_rayagent.errors.service_errors import RayAgentConfigError
 from airflow_provider_rayagent.hooks.async_hook import RayAgentAsyncHook
 from airflow_provider_rayagent.hooks.connection import config_from_connection, config_with_timeout
 from airflow_provider_rayagent.hooks.log_lines import LimitedLines, StreamLimits, hook_tail_settings
-from airflow_provider_rayagent.hooks.plugin_methods import PluginMethods
-from airflow_provider_rayagent.hooks.submission_methods import SubmissionMethods
+from airflow_provider_rayagent.hooks.service_hook import ServiceHook
 from airflow_provider_rayagent.services.validation import validate_job_id
 from airflow_provider_rayagent.text.codes import Code, coded
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterator
 
     from typing_extensions import Self
 
     from airflow_provider_rayagent.connection.config import AgentConfig
-    from airflow_provider_rayagent.hooks.plugin_methods import Timeout
+    from airflow_provider_rayagent.hooks.service_hook import ResultT, Timeout
     from airflow_provider_rayagent.services.call import Operation
-    from airflow_provider_rayagent.services.service import ResourceKind, Service
+    from airflow_provider_rayagent.services.service import Service
     from airflow_provider_rayagent.services.validation import Protocol
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.cursor import Cursor
@@ -35,8 +32,32 @@ if TYPE_CHECKING:
 
 __all__ = ["RayAgentAsyncHook", "RayAgentHook", "StreamLimits"]
 
+MethodP = ParamSpec("MethodP")
 
-class RayAgentHook(PluginMethods, SubmissionMethods, BaseHook):
+
+def _blocking(
+    method: Callable[Concatenate[Any, MethodP], Coroutine[Any, Any, ResultT]],
+) -> Callable[Concatenate[Any, MethodP], ResultT]:
+    """Return the method of the blocking hook that runs the text of one of the asyncio hook.
+
+    All that such a text awaits are coroutines of :class:`ServiceHook`, and those of the blocking hook never suspend.
+    """
+
+    @wraps(method)
+    def run(hook: Any, /, *args: MethodP.args, **kwargs: MethodP.kwargs) -> ResultT:
+        try:
+            method(hook, *args, **kwargs).send(None)
+        except StopIteration as stop:
+            result: ResultT = stop.value
+            return result
+        raise RuntimeError(f"{run.__qualname__} was suspended.")
+
+    run.__module__ = __name__
+    run.__qualname__ = f"RayAgentHook.{method.__name__}"
+    return run
+
+
+class RayAgentHook(ServiceHook):
     """Call a Ray agent or Ray's own dashboard: jobs and their logs, nodes, tasks, Serve applications, plugins.
 
     The methods that the agent's own client also has (``synapse_sdk.clients.agent.AgentClient``) have its names,
@@ -51,14 +72,8 @@ class RayAgentHook(PluginMethods, SubmissionMethods, BaseHook):
     """
 
     conn_name_attr = "rayagent_conn_id"
-    default_conn_name = "rayagent_default"
     conn_type = "rayagent"
     hook_name = "Ray agent"
-
-    def __init__(self, rayagent_conn_id: str = default_conn_name, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.rayagent_conn_id = rayagent_conn_id
-        self._stream_limits = StreamLimits()
 
     def __enter__(self) -> Self:
         return self
@@ -95,32 +110,13 @@ class RayAgentHook(PluginMethods, SubmissionMethods, BaseHook):
         if agent is not None:
             agent.close()
 
-    @property
-    def stream_limits(self) -> StreamLimits:
-        """The limits of each log stream."""
-        return self._stream_limits
-
-    @stream_limits.setter
-    def stream_limits(self, value: StreamLimits) -> None:
-        self._stream_limits = value
-
     # Jobs
 
-    def list_jobs(self) -> list[dict[str, Any]]:
-        """Return all jobs that the agent knows, each in the form of :meth:`get_job`."""
-        jobs: list[dict[str, Any]] = self._send(lambda service: service.list_jobs())
-        return jobs
-
-    def get_job(self, job_id: str) -> dict[str, Any]:
-        """Return a job's details: Ray's ``JobDetails``, with times in ms since the epoch.
-
-        ``runtime_env`` may contain secrets of the job.
-
-        :raises RayAgentNotFoundError: if the agent does not know the job; this includes jobs in the agent's queue.
-        """
-        valid_id = validate_job_id(job_id)
-        job: dict[str, Any] = self._send(lambda service: service.get_job(valid_id))
-        return job
+    list_jobs = _blocking(RayAgentAsyncHook.list_jobs)
+    get_job = _blocking(RayAgentAsyncHook.get_job)
+    stop_job = _blocking(RayAgentAsyncHook.stop_job)
+    submit_job = _blocking(RayAgentAsyncHook.submit_job)
+    upload_working_dir = _blocking(RayAgentAsyncHook.upload_working_dir)
 
     def get_job_logs(self, job_id: str) -> str:
         """Return the current log of a job as a whole; for long logs prefer :meth:`tail_job_logs`."""
@@ -131,16 +127,6 @@ class RayAgentHook(PluginMethods, SubmissionMethods, BaseHook):
     def list_job_logs(self, job_id: str) -> str:
         """Return the same as :meth:`get_job_logs`; the agent's client has both names."""
         return self.get_job_logs(job_id)
-
-    def stop_job(self, job_id: str) -> dict[str, Any]:
-        """Request the stop of a job; return the agent's answer, such as ``{"stopped": true}``.
-
-        The answer does not mean that the job has ended: poll :meth:`get_job` until its status is terminal. The request
-        is not retried once the agent may have received it.
-        """
-        valid_id = validate_job_id(job_id)
-        answer: dict[str, Any] = self._send(lambda service: service.stop_job(valid_id))
-        return answer
 
     # Job logs
 
@@ -194,103 +180,30 @@ class RayAgentHook(PluginMethods, SubmissionMethods, BaseHook):
 
     # Cluster
 
-    def list_nodes(self) -> list[dict[str, Any]]:
-        """Return the nodes of the Ray cluster."""
-        nodes: list[dict[str, Any]] = self._send(lambda service: service.list_nodes())
-        return nodes
-
-    def get_node(self, node_id: str) -> dict[str, Any]:
-        """Return one node."""
-        node: dict[str, Any] = self._send(lambda service: service.get_node(node_id))
-        return node
-
-    def list_tasks(self) -> list[dict[str, Any]]:
-        """Return the Ray tasks on record in the cluster."""
-        tasks: list[dict[str, Any]] = self._send(lambda service: service.list_tasks())
-        return tasks
-
-    def get_task(self, task_id: str) -> dict[str, Any]:
-        """Return one Ray task."""
-        task: dict[str, Any] = self._send(lambda service: service.get_task(task_id))
-        return task
-
-    def get_gpu_status(self) -> dict[str, Any]:
-        """Return the GPUs of the cluster, summed over its nodes."""
-        status: dict[str, Any] = self._send(lambda service: service.get_gpu_status())
-        return status
-
-    def get_cluster_resources(self, use_cache: bool = True) -> dict[str, Any]:
-        """Return the resources of the cluster: in total, in use and free, for the cluster and for each node.
-
-        The keys are those of the agent's ``ClusterResourceSnapshot``: ``collected_at`` (ISO 8601), ``stale``, ``cpu``,
-        ``memory`` and ``object_store`` (bytes), each with ``total``, ``used`` and ``available``; ``gpu`` with
-        ``total_gpus``, ``available_gpus`` and others; ``running_jobs``, ``total_serve_replicas``, ``node_counts`` and
-        ``nodes``. What the service does not know is missing. Over plain Ray and the local agent, each node also has
-        ``gpu`` with ``total``, ``used`` and ``available``.
-
-        :param use_cache: whether the agent may answer from its cache. Over plain Ray, the usage is up to 5 seconds old.
-        """
-        resources: dict[str, Any] = self._send(lambda service: service.get_cluster_resources(use_cache))
-        return resources
-
-    def check_feasibility(
-        self,
-        kind: ResourceKind,
-        num_cpus: float,
-        num_gpus: float = 0.0,
-        memory_bytes: int | None = None,
-        replicas: int = 1,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> dict[str, Any]:
-        """Ask the agent whether it would admit a workload now; nothing is started or reserved.
-
-        :param kind: ``job``, ``serve``, ``container`` or ``task``.
-        :param num_cpus: CPUs of each replica.
-        :param num_gpus: GPUs of each replica.
-        :param memory_bytes: bytes of memory of each replica; ``None``: not considered.
-        :param replicas: number of replicas.
-        :param metadata: JSON for the agent.
-        :return: the agent's answer, whose form depends on the agent; the local agent's has ``feasible`` and ``reason``.
-        :raises RayAgentInputError: if an argument is invalid.
-        :raises RayAgentUnsupportedError: over plain Ray, which has no such check.
-        """
-        answer: dict[str, Any] = self._send(
-            lambda service: service.check_feasibility(
-                kind, num_cpus, num_gpus=num_gpus, memory_bytes=memory_bytes, replicas=replicas, metadata=metadata
-            )
-        )
-        return answer
-
-    def get_gatekeeping_policy(self) -> dict[str, Any]:
-        """Return the limits by which the agent admits workloads, such as ``max_concurrent_jobs`` (0: no limit).
-
-        :raises RayAgentUnsupportedError: over plain Ray, which has no such policy.
-        """
-        policy: dict[str, Any] = self._send(lambda service: service.get_gatekeeping_policy())
-        return policy
-
-    def health_check(self) -> dict[str, Any]:
-        """Return the health that the agent reports; this also checks the token."""
-        health: dict[str, Any] = self._send(lambda service: service.health_check())
-        return health
+    list_nodes = _blocking(RayAgentAsyncHook.list_nodes)
+    get_node = _blocking(RayAgentAsyncHook.get_node)
+    list_tasks = _blocking(RayAgentAsyncHook.list_tasks)
+    get_task = _blocking(RayAgentAsyncHook.get_task)
+    get_gpu_status = _blocking(RayAgentAsyncHook.get_gpu_status)
+    get_cluster_resources = _blocking(RayAgentAsyncHook.get_cluster_resources)
+    check_feasibility = _blocking(RayAgentAsyncHook.check_feasibility)
+    get_gatekeeping_policy = _blocking(RayAgentAsyncHook.get_gatekeeping_policy)
+    health_check = _blocking(RayAgentAsyncHook.health_check)
 
     # Serve
 
-    def list_serve_applications(self) -> list[dict[str, Any]]:
-        """Return the Serve applications, each with ``name`` and ``status``."""
-        applications: list[dict[str, Any]] = self._send(lambda service: service.list_serve_applications())
-        return applications
+    list_serve_applications = _blocking(RayAgentAsyncHook.list_serve_applications)
+    get_serve_application = _blocking(RayAgentAsyncHook.get_serve_application)
+    delete_serve_application = _blocking(RayAgentAsyncHook.delete_serve_application)
 
-    def get_serve_application(self, name: str) -> dict[str, Any]:
-        """Return one Serve application."""
-        application: dict[str, Any] = self._send(lambda service: service.get_serve_application(name))
-        return application
+    # Plugins
 
-    def delete_serve_application(self, name: str) -> None:
-        """Request the deletion of one Serve application; others are not affected."""
-        self._send(lambda service: service.delete_serve_application(name))
+    list_plugin_releases = _blocking(RayAgentAsyncHook.list_plugin_releases)
+    get_plugin_release = _blocking(RayAgentAsyncHook.get_plugin_release)
+    run_plugin_release = _blocking(RayAgentAsyncHook.run_plugin_release)
+    run_debug_plugin_release = _blocking(RayAgentAsyncHook.run_debug_plugin_release)
 
-    def _send(self, make: Callable[[Service], Operation], timeout: Timeout | None = None) -> Any:
+    async def _send(self, make: Callable[[Service], Operation], timeout: Timeout | None = None) -> Any:
         operation = make(self.config.service)
         if timeout is None:
             return self._agent.send(operation)
@@ -298,6 +211,9 @@ class RayAgentHook(PluginMethods, SubmissionMethods, BaseHook):
 
         with BlockingAgent(config_with_timeout(self.config, timeout)) as agent:
             return agent.send(operation)
+
+    async def _compute(self, function: Callable[[], ResultT]) -> ResultT:
+        return function()
 
     def test_connection(self) -> tuple[bool, str]:
         """Return whether the connection works, and a message: the service's version, or what to correct."""

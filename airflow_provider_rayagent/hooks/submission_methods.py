@@ -1,21 +1,19 @@
-"""Methods of the hooks that submit jobs, blocking and asyncio."""
+"""Methods of the hooks that submit jobs."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_rayagent.hooks.service_hook import ServiceHook
 from airflow_provider_rayagent.services.call import FileContent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from airflow_provider_rayagent.services.call import Operation
-    from airflow_provider_rayagent.services.service import Service
     from airflow_provider_rayagent.working_dir.packing import Package
 
 
@@ -23,11 +21,6 @@ UPLOADED = "Uploaded %s to the cluster (%d files, %d bytes): %s"
 PRESENT = "The cluster already has %s (%d files, %d bytes): %s"
 PROGRESS = "Uploading: %d of %d bytes sent."
 PROGRESS_SECONDS = 5.0
-
-
-def _make_submission(entrypoint: str, **submission: Any) -> Callable[[Service], Operation]:
-    """Return the function that creates the request of ``submit_job``."""
-    return lambda service: service.submit_job(entrypoint, **submission)
 
 
 class _Progress:
@@ -52,12 +45,10 @@ def _packed(
     return pack(Path(path).resolve(), root=None if root is None else Path(root), excludes=excludes)
 
 
-class SubmissionMethods:
-    """Methods of :class:`RayAgentHook` that submit jobs."""
+class SubmissionMethods(ServiceHook):
+    """Methods of :class:`RayAgentAsyncHook` that submit jobs."""
 
-    log: Any
-
-    def submit_job(
+    async def submit_job(
         self,
         entrypoint: str,
         *,
@@ -91,21 +82,22 @@ class SubmissionMethods:
         :raises RayAgentResourcesError: if the command fits on no node.
         :raises RayAgentUnsupportedError: if the connection is to an agent, which runs plugins only.
         """
-        make = _make_submission(
-            entrypoint,
-            job_id=job_id,
-            runtime_env=runtime_env,
-            metadata=metadata,
-            entrypoint_num_cpus=entrypoint_num_cpus,
-            entrypoint_num_gpus=entrypoint_num_gpus,
-            entrypoint_memory=entrypoint_memory,
-            entrypoint_resources=entrypoint_resources,
-            wait_for_scale_up=wait_for_scale_up,
+        submitted: str = await self._send(
+            lambda service: service.submit_job(
+                entrypoint,
+                job_id=job_id,
+                runtime_env=runtime_env,
+                metadata=metadata,
+                entrypoint_num_cpus=entrypoint_num_cpus,
+                entrypoint_num_gpus=entrypoint_num_gpus,
+                entrypoint_memory=entrypoint_memory,
+                entrypoint_resources=entrypoint_resources,
+                wait_for_scale_up=wait_for_scale_up,
+            )
         )
-        submitted: str = self._send(make)
         return submitted
 
-    def upload_working_dir(
+    async def upload_working_dir(
         self, path: str | Path, *, root: str | Path | None = None, excludes: Sequence[str] | None = None
     ) -> str:
         """Upload a folder or a zip file to the cluster, unless it has it already; return its URI.
@@ -121,59 +113,9 @@ class SubmissionMethods:
         :raises RayAgentInputError: if it cannot be packed, or is larger than 100 MiB.
         :raises RayAgentUnsupportedError: if the connection is to an agent, which runs plugins only.
         """
-        with _packed(path, root, excludes) as package:
-            content = FileContent(package.file, package.size, _Progress(self.log, package))
-            is_new = self._send(lambda service: service.upload_package(package.name, content))
-            self.log.info(UPLOADED if is_new else PRESENT, path, package.files, package.size, package.uri)
-            return package.uri
-
-    def _send(self, make: Callable[[Service], Operation]) -> Any:
-        raise NotImplementedError
-
-
-class AsyncSubmissionMethods:
-    """Methods of :class:`RayAgentAsyncHook` that submit jobs, with the semantics of :class:`SubmissionMethods`."""
-
-    log: Any
-
-    async def submit_job(
-        self,
-        entrypoint: str,
-        *,
-        job_id: str | None = None,
-        runtime_env: Mapping[str, Any] | None = None,
-        metadata: Mapping[str, str] | None = None,
-        entrypoint_num_cpus: float | None = None,
-        entrypoint_num_gpus: float | None = None,
-        entrypoint_memory: int | None = None,
-        entrypoint_resources: Mapping[str, float] | None = None,
-        wait_for_scale_up: bool = False,
-    ) -> str:
-        """Submit a job to Ray's dashboard or to a local agent; return its id."""
-        make = _make_submission(
-            entrypoint,
-            job_id=job_id,
-            runtime_env=runtime_env,
-            metadata=metadata,
-            entrypoint_num_cpus=entrypoint_num_cpus,
-            entrypoint_num_gpus=entrypoint_num_gpus,
-            entrypoint_memory=entrypoint_memory,
-            entrypoint_resources=entrypoint_resources,
-            wait_for_scale_up=wait_for_scale_up,
-        )
-        submitted: str = await self._send(make)
-        return submitted
-
-    async def upload_working_dir(
-        self, path: str | Path, *, root: str | Path | None = None, excludes: Sequence[str] | None = None
-    ) -> str:
-        """Upload a folder or a zip file to the cluster, unless it has it already; return its URI."""
         with ExitStack() as stack:
-            package = await asyncio.to_thread(lambda: stack.enter_context(_packed(path, root, excludes)))
+            package = await self._compute(lambda: stack.enter_context(_packed(path, root, excludes)))
             content = FileContent(package.file, package.size, _Progress(self.log, package))
             is_new = await self._send(lambda service: service.upload_package(package.name, content))
             self.log.info(UPLOADED if is_new else PRESENT, path, package.files, package.size, package.uri)
             return package.uri
-
-    async def _send(self, make: Callable[[Service], Operation]) -> Any:
-        raise NotImplementedError
