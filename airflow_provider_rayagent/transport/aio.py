@@ -315,12 +315,15 @@ def _environment_and_tls(config: AgentConfig) -> tuple[Environment, ssl.SSLConte
 
 def _ssl_context(environment: Environment) -> ssl.SSLContext:
     verify, client_cert = environment.verify, environment.client_cert
+    cert, key = client_cert if isinstance(client_cert, tuple) else (client_cert, None)
+    for path in (verify, cert, key):
+        if isinstance(path, str):
+            Path(path).stat()  # Its error names the file, those of ``ssl`` do not.
     if isinstance(verify, str):
         folder = Path(verify).is_dir()
         context = ssl.create_default_context(cafile=None if folder else verify, capath=verify if folder else None)
     else:
         context = httpx.create_ssl_context(verify=verify, trust_env=False)
-    if client_cert:
-        cert, key = client_cert if isinstance(client_cert, tuple) else (client_cert, None)
+    if cert:
         context.load_cert_chain(cert, key)
     return context

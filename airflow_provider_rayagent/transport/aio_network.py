@@ -13,6 +13,7 @@ import httpcore
 import httpx
 
 from airflow_provider_rayagent.connection.config import MAX_IDLE_SECONDS
+from airflow_provider_rayagent.transport.failures import HANDSHAKE
 
 if TYPE_CHECKING:
     import ssl
@@ -39,12 +40,17 @@ async def send(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Respo
     request.extensions["trace"] = record
     try:
         return await client.send(request, stream=True)
-    except BaseException:
+    except httpx.InvalidURL as error:
+        # httpx also creates the request that would follow a redirect. Most invalid targets raise the same error there.
+        raise httpx.RemoteProtocolError(f"Invalid URL in location header: {error}", request=request) from None
+    except BaseException as error:
         # If it is cancelled in a TLS handshake or before the first byte is sent, httpcore leaves its connection open:
         # ``start_tls`` in ``_backends/anyio.py`` handles only ``Exception``, and ``_async/http11.py`` waits for a lock
         # outside its ``try`` block.
         for connection in made:
             await connection.aclose()
+        if made and isinstance(error, httpx.ConnectTimeout):
+            raise TimeoutError(HANDSHAKE) from None
         raise
 
 

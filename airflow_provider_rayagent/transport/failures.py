@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _BROKEN_TLS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 """The peer closed a TLS connection. Every other ``SSLError`` means that the handshake failed."""
-_HANDSHAKE = "handshake operation timed out"
+HANDSHAKE = "handshake operation timed out"
 """Part of the message of the ``TimeoutError`` of a TLS handshake, which has no separate type (CPython's ``_ssl.c``)."""
 # OpenSSL's X509_V_ERR_* of x509_vfy.h.
 _EXPIRED = 10
@@ -63,7 +63,7 @@ def as_agent_error(
     for cause in causes:
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, _BROKEN_TLS):
             return RayAgentTLSError(f"TLS handshake with {where} failed: {words}. {_tls_remedy(cause)}")
-        if isinstance(cause, TimeoutError) and _HANDSHAKE in str(cause):
+        if isinstance(cause, TimeoutError) and HANDSHAKE in str(cause):
             return RayAgentConnectTimeoutError(
                 f"No TLS handshake with {where} within {config.connect_timeout:g} seconds: "
                 "does this port use TLS (https)?"
