@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.services.agent_service import AGENT
@@ -18,10 +18,13 @@ from airflow_provider_rayagent.transport.aio import AsyncAgent
 from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
 from airflow_provider_rayagent.transport.blocking import BlockingAgent
 from airflow_provider_rayagent.transport.blocking_driver import Follower
+from airflow_provider_rayagent.transport.request_retry import MAX_TRIES
 from tests.unit.support import TOKEN
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from typing_extensions import Self
 
     from airflow_provider_rayagent.connection.config import AgentConfig
     from airflow_provider_rayagent.stream.events import Event
@@ -157,8 +160,49 @@ class Asyncio:
         return lines, _run(config, work)
 
 
+class LoopAgent:
+    """An :class:`AsyncAgent` for blocking code: each of its calls runs an event loop of its own."""
+
+    def __init__(self, agent: AsyncAgent) -> None:
+        self._agent = agent
+        self._loop = asyncio.new_event_loop()
+
+    @classmethod
+    def make(cls, server: ScriptedAgent | str, *, sleep: Callable[[float], object] = float, **parts: Any) -> LoopAgent:
+        async def pause(seconds: float) -> None:
+            sleep(seconds)
+
+        url = server if isinstance(server, str) else server.url
+        return cls(AsyncAgent(read_config(**{"host": url, "token": TOKEN, **parts}), sleep=pause))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._run(self._agent.close())
+        self._run(self._loop.shutdown_default_executor())
+        self._loop.close()
+
+    def send(self, call: Call, *, tries: int = MAX_TRIES) -> Any:
+        """Return the value of a call."""
+        return self._run(self._agent.send(call, tries=tries))
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self._loop.run_until_complete(work)
+
+
 Transport = Blocking | Asyncio
+MakeAgent: TypeAlias = "Callable[..., BlockingAgent | LoopAgent]"
+"""Returns a transport to an agent; see :func:`tests.unit.support.make_agent`."""
 TRANSPORTS: dict[str, Transport] = {"blocking": Blocking(), "asyncio": Asyncio()}
+USES: dict[str, Callable[[Transport, AgentConfig], object]] = {
+    "call": lambda transport, config: transport.send(config, AGENT.health_check()),
+    "stop": lambda transport, config: transport.send(config, AGENT.stop_job(JobId("j1"))),
+    "whole log": lambda transport, config: transport.whole_log(config),
+    "http": lambda transport, config: transport.open(config, "http"),
+    "websocket": lambda transport, config: transport.open(config, "websocket"),
+}
+"""Each kind of request, sent once."""
 
 
 def _run(config: AgentConfig, work: Callable[[AsyncAgent], Awaitable[Any]]) -> Any:

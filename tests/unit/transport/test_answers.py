@@ -26,10 +26,12 @@ from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.transport import answers
 from airflow_provider_rayagent.transport.answers import MAX_SHOWN
 from tests.scripted import Answer, Html, Job, ScriptedAgent
-from tests.unit.support import TOKEN, make_agent
+from tests.unit.support import TOKEN
+from tests.unit.support import make_agent as make_blocking_agent
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.services.call import Call
+    from tests.unit.transports import MakeAgent
 
 CONFIG = AgentConfig("http://agent/")
 
@@ -41,7 +43,7 @@ def ask(answer: Answer, call: Call | None = None) -> Any:
     call = call or AGENT.get_job(JobId("j1"))
     with (
         ScriptedAgent(Job(), answers={f"{call.method} {call.path}": [answer]}) as server,
-        make_agent(server) as agent,
+        make_blocking_agent(server) as agent,
     ):
         return agent.send(call, tries=1)
 
@@ -63,12 +65,20 @@ def test_every_2xx_status_is_a_success(status: int) -> None:
     assert ask(Answer(status, {"a": 1})) == {"a": 1}
 
 
-def test_a_compressed_response_is_decompressed() -> None:
-    assert ask(Answer(200, gzip.compress(b'{"a": 1}'), {"Content-Encoding": "gzip"})) == {"a": 1}
+def test_a_compressed_response_is_decompressed(make_agent: MakeAgent) -> None:
+    answer = Answer(200, gzip.compress(b'{"a": 1}'), {"Content-Encoding": "gzip"})
+    with ScriptedAgent(answers={"*": [answer]}) as server, make_agent(server) as agent:
+        assert agent.send(AGENT.health_check()) == {"a": 1}
 
 
-def test_a_wrong_content_encoding_is_a_connection_error() -> None:
-    assert isinstance(refused(Answer(200, b"{}", {"Content-Encoding": "gzip"})), RayAgentConnectionError)
+def test_a_wrong_content_encoding_is_a_connection_error(make_agent: MakeAgent) -> None:
+    answer = Answer(200, b"{}", {"Content-Encoding": "gzip"})
+    with (
+        ScriptedAgent(answers={"*": [answer]}) as server,
+        make_agent(server) as agent,
+        pytest.raises(RayAgentConnectionError),
+    ):
+        agent.send(AGENT.health_check(), tries=1)
 
 
 @pytest.mark.parametrize("value", [[], [{"a": 1}]])

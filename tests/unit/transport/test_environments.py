@@ -20,29 +20,19 @@ from airflow_provider_rayagent.errors.service_errors import (
     RayAgentTLSError,
 )
 from airflow_provider_rayagent.services.agent_service import AGENT
-from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.end import End
 from tests.scripted import Complete, Follow, Grow, Hold, Job, Play, Redirect, ScriptedAgent, SetStatus, Sleep
 from tests.unit.certificates import Authority, TlsFront
 from tests.unit.proxies import Proxy
 from tests.unit.support import TOKEN
-from tests.unit.transports import SOURCES, Transport
+from tests.unit.transports import SOURCES, USES, Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from airflow_provider_rayagent.connection.config import AgentConfig
     from airflow_provider_rayagent.tail.commands import StreamSource
 
 SECRET = "pr0xy-s3cret"
-USES: dict[str, Callable[[Transport, AgentConfig], object]] = {
-    "call": lambda transport, config: transport.send(config, AGENT.health_check()),
-    "stop": lambda transport, config: transport.send(config, AGENT.stop_job(JobId("j1"))),
-    "whole log": lambda transport, config: transport.whole_log(config),
-    "http": lambda transport, config: transport.open(config, "http"),
-    "websocket": lambda transport, config: transport.open(config, "websocket"),
-}
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from airflow_provider_rayagent.transport.blocking_logs import open_stream
 from airflow_provider_rayagent.transport.failures import LibraryErrors, as_agent_error
 from airflow_provider_rayagent.transport.limits import TooSlowError
 from tests.scripted import Job, Play, Reset, ScriptedAgent
-from tests.unit.transports import live_log
+from tests.unit.transports import Transport, config_of, live_log
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.connection.config import AgentConfig
@@ -94,6 +94,21 @@ def test_a_stream_opened_in_an_except_block_reports_its_own_error() -> None:
         except EXPECTED:
             with pytest.raises(RayAgentError, match=r"The connection to .* failed"):
                 open_stream(agent, live_log("websocket"))
+
+
+@pytest.mark.parametrize(
+    ("url", "extra", "error"),
+    [
+        ("http://agent.invalid", {}, RayAgentNameResolutionError),
+        ("https://127.0.0.1:1", {"ca_bundle": "/nowhere/ca.pem"}, RayAgentConfigError),
+        ("https://127.0.0.1:1", {"client_cert": "/nowhere/c.pem"}, RayAgentConfigError),
+    ],
+)
+def test_a_host_or_a_file_that_does_not_exist_has_an_error_of_its_own(
+    url: str, extra: dict[str, str], error: type[RayAgentError], transport: Transport
+) -> None:
+    with pytest.raises(error, match="agent.invalid" if "invalid" in url else "/nowhere/"):
+        transport.send(config_of(url, **extra), AGENT.health_check())
 
 
 def kind_of(value: object) -> str:

@@ -13,11 +13,10 @@ from airflow_provider_rayagent.errors.service_errors import (
     RayAgentNotFoundError,
     RayAgentResponseError,
 )
-from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
-from airflow_provider_rayagent.transport.blocking_logs import read_whole_log
 from tests.scripted import DEFAULT, Answer, FullText, Html, Job, Open, Play, Refuse, Reset, ScriptedAgent, Step
-from tests.unit.support import make_agent, named
+from tests.unit.support import named
+from tests.unit.transports import Transport, config_of
 
 JSON = "application/json"
 PLAIN = "text/plain; charset=utf-8"
@@ -112,35 +111,32 @@ def test_a_chunk_is_decoded_in_linear_time(piece: str) -> None:
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_the_hook_reads_the_whole_log_in_every_format(as_json: bool) -> None:
-    with ScriptedAgent(Job(TEXT, text_as_json=as_json)) as server, make_agent(server) as agent:
-        assert read_whole_log(agent, JobId("j1")) == TEXT
+def test_the_whole_log_is_read_in_every_format(as_json: bool, transport: Transport) -> None:
+    with ScriptedAgent(Job(TEXT, text_as_json=as_json)) as server:
+        assert transport.held_log(config_of(server)) == TEXT
 
 
 @pytest.mark.parametrize("text", ["", "123", "null", '{"logs": "x"}'])
 @pytest.mark.parametrize("as_json", [False, True])
-def test_the_content_type_determines_the_format(text: str, as_json: bool) -> None:
-    with ScriptedAgent(Job(text, text_as_json=as_json)) as server, make_agent(server) as agent:
-        assert read_whole_log(agent, JobId("j1")) == text
+def test_the_content_type_determines_the_format(text: str, as_json: bool, transport: Transport) -> None:
+    with ScriptedAgent(Job(text, text_as_json=as_json)) as server:
+        assert transport.held_log(config_of(server)) == text
 
 
-def test_the_format_of_ray_is_supported() -> None:
-    with (
-        ScriptedAgent(Job(), answers={ROUTE: [Answer(200, {"logs": TEXT})]}) as server,
-        make_agent(server) as agent,
-    ):
-        assert read_whole_log(agent, JobId("j1")) == TEXT
+def test_the_format_of_ray_is_supported(transport: Transport) -> None:
+    with ScriptedAgent(Job(), answers={ROUTE: [Answer(200, {"logs": TEXT})]}) as server:
+        assert transport.held_log(config_of(server)) == TEXT
 
 
-def test_the_log_does_not_depend_on_the_transfer_of_the_body() -> None:
+def test_the_log_does_not_depend_on_the_transfer_of_the_body(transport: Transport) -> None:
     opens: list[Step] = [
         Play(Open(framing="close"), FullText()),
         Play(Open(length=len(TEXT.encode())), FullText()),
         Play(Open(cut=1), FullText()),
     ]
     for step in opens:
-        with ScriptedAgent(Job(TEXT, full=[step])) as server, make_agent(server) as agent:
-            assert read_whole_log(agent, JobId("j1")) == TEXT
+        with ScriptedAgent(Job(TEXT, full=[step])) as server:
+            assert transport.held_log(config_of(server)) == TEXT
 
 
 @pytest.mark.parametrize(
@@ -148,31 +144,29 @@ def test_the_log_does_not_depend_on_the_transfer_of_the_body() -> None:
     [Play(Reset()), Refuse(503), Play(Open(length=10_000), FullText()), Play(FullText(stop=9), Reset())],
     ids=named,
 )
-def test_an_incomplete_whole_log_is_requested_again(fault: Step) -> None:
-    with ScriptedAgent(Job(TEXT, full=[fault, DEFAULT])) as server, make_agent(server) as agent:
-        assert read_whole_log(agent, JobId("j1")) == TEXT
+def test_an_incomplete_whole_log_is_requested_again(fault: Step, transport: Transport) -> None:
+    with ScriptedAgent(Job(TEXT, full=[fault, DEFAULT])) as server:
+        assert transport.held_log(config_of(server)) == TEXT
         assert len(server.of(ROUTE)) == 2
 
 
-def test_an_incomplete_json_log_is_an_error() -> None:
+def test_an_incomplete_json_log_is_an_error(transport: Transport) -> None:
     with (
         ScriptedAgent(Job(full=[Answer(200, b'"abc', content_type=JSON)])) as server,
-        make_agent(server) as agent,
         pytest.raises(RayAgentConnectionError, match="Reading the log failed"),
     ):
-        read_whole_log(agent, JobId("j1"))
+        transport.held_log(config_of(server))
 
 
-def test_a_page_or_an_error_is_not_a_log() -> None:
-    with ScriptedAgent(Job(full=[Html(200), Refuse(404)])) as server, make_agent(server) as agent:
+def test_a_page_or_an_error_is_not_a_log(transport: Transport) -> None:
+    with ScriptedAgent(Job(full=[Html(200), Refuse(404)])) as server:
         with pytest.raises(RayAgentResponseError, match="HTML page") as caught:
-            read_whole_log(agent, JobId("j1"))
+            transport.held_log(config_of(server))
         assert caught.value.status_code == 200
         assert caught.value.detail == (
             "GET /jobs/j1/logs/ answered 200: expected a log, got an HTML page; is this the URL of the agent?"
         )
         with pytest.raises(RayAgentNotFoundError):
-            read_whole_log(agent, JobId("j1"))
+            transport.held_log(config_of(server))
         assert len(server.requests) == 2
-        agent.close()
         server.wait_until(lambda: server.open_connections == 0)

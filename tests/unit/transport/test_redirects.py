@@ -9,20 +9,20 @@ import pytest
 from airflow_provider_rayagent.errors.service_errors import RayAgentError, RayAgentRedirectError
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.validation import JobId
-from airflow_provider_rayagent.transport.blocking_logs import WholeLog, open_stream
 from tests.scripted import DEFAULT, Job, Redirect, ScriptedAgent, Step
-from tests.unit.support import TOKEN, make_agent
-from tests.unit.transports import WHOLE_LOG, live_log
+from tests.unit.support import TOKEN
+from tests.unit.transports import Transport, config_of
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.services.call import Call
+    from tests.unit.transports import MakeAgent
 
 GET = "GET jobs/j1/"
 POST = "POST jobs/j1/stop/"
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_get_follows_a_redirect_on_the_same_host_with_its_headers(status: int) -> None:
+def test_a_get_follows_a_redirect_on_the_same_host_with_its_headers(status: int, make_agent: MakeAgent) -> None:
     with ScriptedAgent(Job(), Job(job_id="moved"), token=TOKEN) as server, make_agent(server) as agent:
         server.answers[GET] = [Redirect("/jobs/moved/", status)]
         assert agent.send(AGENT.get_job(JobId("j1")))["submission_id"] == "moved"
@@ -30,7 +30,7 @@ def test_a_get_follows_a_redirect_on_the_same_host_with_its_headers(status: int)
 
 
 @pytest.mark.parametrize("status", [307, 308])
-def test_a_post_follows_a_redirect_that_preserves_the_method(status: int) -> None:
+def test_a_post_follows_a_redirect_that_preserves_the_method(status: int, make_agent: MakeAgent) -> None:
     with (
         ScriptedAgent(Job(), Job(status="RUNNING", job_id="moved"), token=TOKEN) as server,
         make_agent(server) as agent,
@@ -41,7 +41,7 @@ def test_a_post_follows_a_redirect_that_preserves_the_method(status: int) -> Non
 
 
 @pytest.mark.parametrize("status", [301, 302, 303])
-def test_a_post_does_not_turn_into_a_get(status: int) -> None:
+def test_a_post_does_not_turn_into_a_get(status: int, make_agent: MakeAgent) -> None:
     with ScriptedAgent(Job(), answers={POST: [Redirect("/jobs/", status)]}) as server, make_agent(server) as agent:
         with pytest.raises(RayAgentRedirectError) as caught:
             agent.send(AGENT.stop_job(JobId("j1")))
@@ -52,7 +52,7 @@ def test_a_post_does_not_turn_into_a_get(status: int) -> None:
 @pytest.mark.parametrize(
     "call", [AGENT.get_job(JobId("j1")), AGENT.stop_job(JobId("j1")), AGENT.delete_serve_application("j1")]
 )
-def test_a_redirect_to_another_host_or_port_is_not_followed(call: Call) -> None:
+def test_a_redirect_to_another_host_or_port_is_not_followed(call: Call, make_agent: MakeAgent) -> None:
     with ScriptedAgent(Job()) as other, ScriptedAgent(Job()) as server, make_agent(server) as agent:
         for target in (other.url, other.url.replace("127.0.0.1", "localhost"), other.url.replace("http:", "")):
             server.answers["*"] = [Redirect(f"{target}jobs/j1/")]
@@ -65,7 +65,7 @@ def test_a_redirect_to_another_host_or_port_is_not_followed(call: Call) -> None:
 
 
 @pytest.mark.parametrize("target", ["ftp://127.0.0.1/x", "http://[bad", "http://u:p@127.0.0.1/", "//", "javascript:1"])
-def test_the_error_for_an_invalid_redirect_names_its_target(target: str) -> None:
+def test_the_error_for_an_invalid_redirect_names_its_target(target: str, make_agent: MakeAgent) -> None:
     with (
         ScriptedAgent(Job(), answers={GET: [Redirect(target)]}) as server,
         make_agent(server) as agent,
@@ -74,7 +74,7 @@ def test_the_error_for_an_invalid_redirect_names_its_target(target: str) -> None
         agent.send(AGENT.get_job(JobId("j1")))
 
 
-def test_a_token_in_the_target_is_redacted() -> None:
+def test_a_token_in_the_target_is_redacted(make_agent: MakeAgent) -> None:
     with (
         ScriptedAgent(Job(), answers={GET: [Redirect(f"http://evil.example/?t={TOKEN}")]}) as server,
         make_agent(server) as agent,
@@ -85,14 +85,14 @@ def test_a_token_in_the_target_is_redacted() -> None:
     assert TOKEN not in str(caught.value)
 
 
-def test_a_redirect_loop_ends() -> None:
+def test_a_redirect_loop_ends(make_agent: MakeAgent) -> None:
     with ScriptedAgent(Job(), answers={GET: [Redirect("/jobs/j1/")]}) as server, make_agent(server) as agent:
         with pytest.raises(RayAgentRedirectError):
             agent.send(AGENT.get_job(JobId("j1")))
         assert len(server.requests) < 10
 
 
-def test_a_redirect_without_a_target_is_an_error() -> None:
+def test_a_redirect_without_a_target_is_an_error(make_agent: MakeAgent) -> None:
     step: Step = Redirect("")
     with (
         ScriptedAgent(Job(), answers={GET: [step]}) as server,
@@ -105,23 +105,22 @@ def test_a_redirect_without_a_target_is_an_error() -> None:
 @pytest.mark.parametrize(
     "open_log",
     [
-        lambda agent: open_stream(agent, live_log("http")),
-        lambda agent: open_stream(agent, live_log("websocket")),
-        lambda agent: WholeLog.open(agent, WHOLE_LOG),
+        lambda transport, config: transport.open(config, "http"),
+        lambda transport, config: transport.open(config, "websocket"),
+        lambda transport, config: transport.whole_log(config),
     ],
 )
-def test_log_streams_do_not_send_the_token_elsewhere(open_log: Any) -> None:
-    with ScriptedAgent(Job("x\n")) as other, ScriptedAgent(Job("x\n")) as server, make_agent(server) as agent:
+def test_log_streams_do_not_send_the_token_elsewhere(open_log: Any, transport: Transport) -> None:
+    with ScriptedAgent(Job("x\n")) as other, ScriptedAgent(Job("x\n")) as server:
         server.answers["*"] = [Redirect(f"{other.url}jobs/j1/logs/")]
         for request in ("GET jobs/j1/logs/", "GET jobs/j1/logs/stream/", "WS jobs/j1/logs/"):
             server.answers[request] = server.answers["*"]
         with pytest.raises(RayAgentError):
-            open_log(agent)
+            open_log(transport, config_of(server))
         assert (other.connections, other.requests) == (0, [])
 
 
-def test_a_stream_of_server_sent_events_follows_a_redirect_on_the_same_host() -> None:
+def test_a_stream_of_server_sent_events_follows_a_redirect_on_the_same_host(transport: Transport) -> None:
     with ScriptedAgent(Job("x\n", sse=[Redirect("/jobs/moved/logs/stream/"), DEFAULT]), Job(job_id="moved")) as server:
-        with make_agent(server) as agent:
-            open_stream(agent, live_log("http")).close()
+        transport.open(config_of(server), "http")
         assert [request.status for request in server.of("GET")] == [307, 200]

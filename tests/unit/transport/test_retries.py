@@ -35,12 +35,13 @@ from tests.scripted import (
     Silence,
     Step,
 )
-from tests.unit.support import make_agent, named
+from tests.unit.support import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_rayagent.services.call import Call
+    from tests.unit.transports import MakeAgent
 
 GET = "GET jobs/j1/"
 POST = "POST jobs/j1/stop/"
@@ -60,7 +61,7 @@ OUTAGES: list[Step] = [
 
 
 @pytest.mark.parametrize("outage", OUTAGES, ids=named)
-def test_a_get_is_retried_after_an_outage(outage: Step) -> None:
+def test_a_get_is_retried_after_an_outage(outage: Step, make_agent: MakeAgent) -> None:
     with (
         ScriptedAgent(Job(), answers={GET: [outage, outage, DEFAULT]}) as server,
         make_agent(server) as agent,
@@ -70,7 +71,7 @@ def test_a_get_is_retried_after_an_outage(outage: Step) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422, 500, 501, 505, 520])
-def test_a_get_is_not_retried_after_a_permanent_error(status: int) -> None:
+def test_a_get_is_not_retried_after_a_permanent_error(status: int, make_agent: MakeAgent) -> None:
     with ScriptedAgent(Job(), answers={GET: [Refuse(status)]}) as server, make_agent(server) as agent:
         with pytest.raises(RayAgentHTTPError) as caught:
             agent.send(AGENT.get_job(JobId("j1")))
@@ -79,14 +80,14 @@ def test_a_get_is_not_retried_after_a_permanent_error(status: int) -> None:
 
 
 @pytest.mark.parametrize("outage", [Play(Reset()), Refuse(503), Refuse(429)], ids=named)
-def test_a_get_is_retried_up_to_the_limit(outage: Step) -> None:
+def test_a_get_is_retried_up_to_the_limit(outage: Step, make_agent: MakeAgent) -> None:
     with ScriptedAgent(Job(), answers={GET: [outage]}) as server, make_agent(server) as agent:
         with pytest.raises((RayAgentConnectionError, RayAgentServerError, RayAgentRateLimitError)):
             agent.send(AGENT.get_job(JobId("j1")))
         assert len(server.of(GET)) == MAX_TRIES
 
 
-def test_retry_after_is_respected_up_to_the_limit() -> None:
+def test_retry_after_is_respected_up_to_the_limit(make_agent: MakeAgent) -> None:
     pauses: list[float] = []
     at = email.utils.formatdate(time.time() + 20, usegmt=True)
     answers: list[Step] = [Refuse(429, headers={"Retry-After": value}) for value in ("7", at, "86400")]
@@ -100,7 +101,7 @@ def test_retry_after_is_respected_up_to_the_limit() -> None:
 
 
 @pytest.mark.parametrize("value", ["soon", "-5", "", "1e9", "Thu, 99 Foo 2026"])
-def test_an_invalid_retry_after_is_ignored(value: str) -> None:
+def test_an_invalid_retry_after_is_ignored(value: str, make_agent: MakeAgent) -> None:
     pauses: list[float] = []
     with (
         ScriptedAgent(Job(), answers={GET: [Refuse(503, headers={"Retry-After": value}), DEFAULT]}) as server,
@@ -124,7 +125,7 @@ def test_an_invalid_retry_after_is_ignored(value: str) -> None:
     ],
     ids=lambda value: value[:40],
 )
-def test_an_out_of_range_retry_after_does_not_raise(value: str) -> None:
+def test_an_out_of_range_retry_after_does_not_raise(value: str, make_agent: MakeAgent) -> None:
     pauses: list[float] = []
     with (
         ScriptedAgent(Job(), answers={GET: [Refuse(503, headers={"Retry-After": value}), DEFAULT]}) as server,
@@ -145,7 +146,7 @@ def test_pauses_grow_with_jitter_up_to_the_maximum() -> None:
 
 
 @pytest.mark.parametrize(("call", "route"), [(AGENT.get_job(JobId("j1")), GET), (AGENT.stop_job(JobId("j1")), POST)])
-def test_every_request_is_retried_if_connections_are_refused(call: Call, route: str) -> None:
+def test_every_request_is_retried_if_connections_are_refused(call: Call, route: str, make_agent: MakeAgent) -> None:
     with ScriptedAgent(Job()) as server:
         server.down()
         tries: list[float] = []
@@ -161,7 +162,7 @@ def test_every_request_is_retried_if_connections_are_refused(call: Call, route: 
         assert len(server.of(route)) == 1
 
 
-def test_an_agent_that_stays_unreachable_is_given_up() -> None:
+def test_an_agent_that_stays_unreachable_is_given_up(make_agent: MakeAgent) -> None:
     pauses: list[float] = []
     with ScriptedAgent() as server:
         server.down()
@@ -183,7 +184,9 @@ def test_an_agent_that_stays_unreachable_is_given_up() -> None:
     ],
     ids=named,
 )
-def test_a_post_is_never_sent_twice_once_it_may_have_been_received(fault: Step, error: type[Exception]) -> None:
+def test_a_post_is_never_sent_twice_once_it_may_have_been_received(
+    fault: Step, error: type[Exception], make_agent: MakeAgent
+) -> None:
     with (
         ScriptedAgent(Job(status="RUNNING"), answers={POST: [fault, DEFAULT]}) as server,
         make_agent(server, extra={"read_timeout": 0.3} if error is RayAgentTimeoutError else {}) as agent,
@@ -194,7 +197,7 @@ def test_a_post_is_never_sent_twice_once_it_may_have_been_received(fault: Step, 
         assert len(server.of(POST)) == 1
 
 
-def test_a_post_is_sent_on_a_new_connection_if_the_pooled_one_was_closed() -> None:
+def test_a_post_is_sent_on_a_new_connection_if_the_pooled_one_was_closed(make_agent: MakeAgent) -> None:
     with (
         ScriptedAgent(
             Job(status="RUNNING"), answers={GET: [Play(Answer(200, {"status": "RUNNING"}), Close())]}
@@ -208,14 +211,14 @@ def test_a_post_is_sent_on_a_new_connection_if_the_pooled_one_was_closed() -> No
 
 
 @pytest.mark.parametrize("outage", [Play(Reset()), Refuse(503)], ids=named)
-def test_a_404_for_a_retried_delete_is_a_success(outage: Step) -> None:
+def test_a_404_for_a_retried_delete_is_a_success(outage: Step, make_agent: MakeAgent) -> None:
     answers: dict[str, list[Step]] = {DELETE: [outage, Refuse(404)]}
     with ScriptedAgent(answers=answers) as server, make_agent(server) as agent:
         assert agent.send(AGENT.delete_serve_application("app")) is None
         assert len(server.of(DELETE)) == 2
 
 
-def test_a_404_for_the_first_delete_is_an_error() -> None:
+def test_a_404_for_the_first_delete_is_an_error(make_agent: MakeAgent) -> None:
     with (
         ScriptedAgent(applications=[Application("other")], answers={DELETE: [Refuse(404)]}) as server,
         make_agent(server) as agent,
@@ -224,7 +227,7 @@ def test_a_404_for_the_first_delete_is_an_error() -> None:
         agent.send(AGENT.delete_serve_application("app"))
 
 
-def test_a_get_without_a_response_ends_within_its_timeouts() -> None:
+def test_a_get_without_a_response_ends_within_its_timeouts(make_agent: MakeAgent) -> None:
     with (
         ScriptedAgent(Job(), answers={GET: [Play(Silence())]}) as server,
         make_agent(server, extra={"read_timeout": 0.1}) as agent,
