@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class RayAgentAsyncHook(PluginMethods, SubmissionMethods):
     """Call a Ray agent or Ray's own dashboard from asyncio code.
 
-    The methods behave like those of ``RayAgentHook`` with the same name.
+    The methods are those of :class:`.RayAgentHook`, as coroutines; its log methods are async generators here.
 
     Use the hook as an async context manager, or await :meth:`close`.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook
+from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook, StreamLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,17 +15,32 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=["blocking", "asyncio"])
 def ask(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Call one method of either hook."""
+    """Call one method of either hook; ``limits`` are those of a log stream, whose lines are added to ``lines``."""
 
-    def blocking(method: str, *args: Any, **kwargs: Any) -> Any:
+    def blocking(
+        method: str, *args: Any, limits: StreamLimits | None = None, lines: list[str] | None = None, **kwargs: Any
+    ) -> Any:
         with RayAgentHook() as hook:
+            hook.stream_limits = limits or hook.stream_limits
             answer = getattr(hook, method)(*args, **kwargs)
-            return list(answer) if "tail" in method else answer
+            if "tail" not in method:
+                return answer
+            found = [] if lines is None else lines
+            found.extend(answer)
+            return found
 
-    async def asynchronous(method: str, *args: Any, **kwargs: Any) -> Any:
+    async def asynchronous(
+        method: str, *args: Any, limits: StreamLimits | None = None, lines: list[str] | None = None, **kwargs: Any
+    ) -> Any:
         async with RayAgentAsyncHook() as hook:
+            hook.stream_limits = limits or hook.stream_limits
             answer = getattr(hook, method)(*args, **kwargs)
-            return [line async for line in answer] if "tail" in method else await answer
+            if "tail" not in method:
+                return await answer
+            found = [] if lines is None else lines
+            async for line in answer:
+                found.append(line)
+            return found
 
     if request.param == "blocking":
         return blocking

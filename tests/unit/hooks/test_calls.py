@@ -1,4 +1,4 @@
-"""Every call of the hook: what is sent, and what comes back."""
+"""Every call of both hooks: what is sent, and what comes back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from tests.scripted.routes import POLICY
 from tests.unit.support import HOSTILE_IDS, TOKEN
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.unit.support import Connect
+
+    Ask = Callable[..., Any]
 
 EXTRA = {"user_token": "user-tok", "tenant": "acme", "headers": {"X-Key": "k-1"}}
 SENT = {
@@ -44,13 +48,12 @@ CALLS: list[tuple[str, tuple[str, ...], str]] = [
 
 @pytest.mark.parametrize(("method", "arguments", "route"), CALLS)
 def test_a_call_sends_its_request_with_every_header_and_returns_the_answer(
-    method: str, arguments: tuple[str, ...], route: str, connect: Connect
+    method: str, arguments: tuple[str, ...], route: str, ask: Ask, connect: Connect
 ) -> None:
     job = Job("line\n", status="RUNNING")
     with ScriptedAgent(job, applications=[Application("app")], token=TOKEN, base_path="/api/v2") as agent:
         connect(agent, extra=EXTRA)
-        with RayAgentHook() as hook:
-            answer = getattr(hook, method)(*arguments)
+        answer = ask(method, *arguments)
         expected: dict[str, Any] = {
             "list_jobs": [job.as_details()],
             "get_job": job.as_details(),
@@ -78,11 +81,10 @@ def test_a_call_sends_its_request_with_every_header_and_returns_the_answer(
 
 @pytest.mark.parametrize("method", ["list_jobs", "list_nodes", "list_tasks", "list_serve_applications"])
 @pytest.mark.parametrize("items", [[], [{"name": "x"}]])
-def test_a_list_may_come_in_results(method: str, items: list[Any], connect: Connect) -> None:
+def test_a_list_may_come_in_results(method: str, items: list[Any], ask: Ask, connect: Connect) -> None:
     with ScriptedAgent(answers={"*": [Answer(200, {"count": 1, "results": items})]}) as agent:
         connect(agent)
-        with RayAgentHook() as hook:
-            assert getattr(hook, method)() == items
+        assert ask(method) == items
 
 
 @pytest.mark.parametrize("protocol", ["websocket", "http"])
@@ -102,25 +104,24 @@ ID_METHODS = ["get_job", "get_job_logs", "stop_job", "get_node", "get_task", "ta
 
 
 @pytest.mark.parametrize("method", [*ID_METHODS, "stream_tail_job_logs"])
-def test_a_hostile_id_is_refused_before_anything_is_sent(method: str, connect: Connect) -> None:
+def test_a_hostile_id_is_refused_before_anything_is_sent(method: str, ask: Ask, connect: Connect) -> None:
     with ScriptedAgent(Job()) as agent:
         connect(agent)
-        with RayAgentHook() as hook:
-            for value in HOSTILE_IDS:
-                with pytest.raises(RayAgentInputError, match="id"):
-                    getattr(hook, method)(value)
+        for value in HOSTILE_IDS:
+            with pytest.raises(RayAgentInputError, match="id"):
+                ask(method, value)
         assert (agent.connections, agent.requests) == (0, [])
 
 
 @pytest.mark.parametrize("name", ["a/b", "/", "", "..", ".", "a\nb", None])
 @pytest.mark.parametrize("method", ["get_serve_application", "delete_serve_application"])
 def test_a_hostile_application_name_is_refused_before_anything_is_sent(
-    method: str, name: Any, connect: Connect
+    method: str, name: Any, ask: Ask, connect: Connect
 ) -> None:
     with ScriptedAgent() as agent:
         connect(agent)
-        with RayAgentHook() as hook, pytest.raises(RayAgentInputError, match="application name"):
-            getattr(hook, method)(name)
+        with pytest.raises(RayAgentInputError, match="application name"):
+            ask(method, name)
         assert agent.connections == 0
 
 
@@ -139,14 +140,13 @@ def test_a_hostile_application_name_is_refused_before_anything_is_sent(
         ("a:b@c", "a%3Ab%40c"),
     ],
 )
-def test_an_application_of_any_name_arrives_in_one_piece(name: str, path: str, connect: Connect) -> None:
+def test_an_application_of_any_name_arrives_in_one_piece(name: str, path: str, ask: Ask, connect: Connect) -> None:
     others = [Application("other"), Application("a"), Application("my")]
     with ScriptedAgent(applications=[Application(name), *others]) as agent:
         connect(agent)
-        with RayAgentHook() as hook:
-            assert hook.get_serve_application(name)["name"] == name
-            hook.delete_serve_application(name)
-            assert {app["name"] for app in hook.list_serve_applications()} == {app.name for app in others}
+        assert ask("get_serve_application", name)["name"] == name
+        ask("delete_serve_application", name)
+        assert {app["name"] for app in ask("list_serve_applications")} == {app.name for app in others}
         assert [request.path for request in agent.requests[:2]] == [f"serve_applications/{path}/"] * 2
         assert [request.query for request in agent.requests] == [""] * 3
 

@@ -10,6 +10,7 @@ from airflow_provider_rayagent.connection.config import UNENCRYPTED
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 from tests.scripted import Answer, Html, Play, Redirect, Refuse, Reset, ScriptedAgent, Silence, Step, ray_dialect
 from tests.stack.processes import NO_AGENT
+from tests.unit.certificates import Authority, TlsFront
 from tests.unit.support import TOKEN, named, remote_url, task_log
 
 if TYPE_CHECKING:
@@ -93,12 +94,37 @@ def test_tls_spoken_to_a_plain_port_is_told(connect: Connect) -> None:
     assert "begins with http://" in words
 
 
-@pytest.mark.parametrize("status", [401, 403])
-def test_a_refused_token_is_told(status: int, connect: Connect) -> None:
-    good, words = health(connect, Refuse(status, f"bad token {TOKEN}"))
+@pytest.mark.parametrize(
+    ("step", "words", "extra"),
+    [
+        (Refuse(401, f"bad token {TOKEN}"), "rejected the token (401): check the Token (password)", {}),
+        (Refuse(403, f"bad token {TOKEN}"), "rejected the token (403): check the Token (password)", {}),
+        (Answer(200, {"status": "Unhealthy"}), "it reports that the agent is Unhealthy", {}),
+        (Answer(503, GPU), "503: Ray is not available", {}),
+        (Answer(503, {"detail": GPU["message"]}), "503: Ray is not available", {}),
+        (Html(502), "502", {}),
+        (Redirect("https://login.example/"), "https://login.example/", {}),
+        (Play(Reset()), "failed", {}),
+        (Play(Silence()), "No answer", {"read_timeout": 0.1}),
+    ],
+    ids=named,
+)
+def test_what_keeps_an_agent_from_being_used_is_told(
+    step: Step, words: str, extra: dict[str, Any], connect: Connect
+) -> None:
+    good, said = health(connect, step, extra=extra)
     assert not good
-    assert f"rejected the token ({status})" in words
-    assert "check the Token (password)" in words
+    assert words in said
+
+
+def test_a_certificate_of_an_unknown_authority_is_told(connect: Connect, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    with ScriptedAgent(token=TOKEN) as agent, TlsFront(authority.issue("server"), agent.port) as front:
+        good, words = verdict(connect, front.url)
+        assert not good
+        assert "TLS handshake with" in words
+        assert "as CA bundle (ca_bundle)" in words
+        assert verdict(connect, front.url, extra={"ca_bundle": str(authority.bundle)})[0] is True
 
 
 def test_a_wrong_token_is_told(connect: Connect) -> None:
@@ -180,43 +206,6 @@ def test_an_agent_that_says_that_ray_is_down_is_told(body: dict[str, Any], conne
     assert not good
     assert words.startswith("Connected to agent 1.2 at ")
     assert "but it reports that Ray is" in words
-
-
-def test_an_agent_that_is_unwell_itself_is_told(connect: Connect) -> None:
-    good, words = health(connect, Answer(200, {"status": "Unhealthy"}))
-    assert not good
-    assert "it reports that the agent is Unhealthy" in words
-
-
-@pytest.mark.parametrize("body", [GPU, {"detail": GPU["message"]}])
-def test_an_agent_that_answers_503_for_ray_is_told_in_its_words(body: dict[str, Any], connect: Connect) -> None:
-    good, words = health(connect, Answer(503, body))
-    assert not good
-    assert "503" in words
-    assert "Ray is not available" in words
-
-
-def test_a_proxy_whose_agent_is_away_is_told(connect: Connect) -> None:
-    good, words = health(connect, Html(502))
-    assert not good
-    assert "502" in words
-
-
-def test_a_redirect_elsewhere_is_told(connect: Connect) -> None:
-    good, words = health(connect, Redirect("https://login.example/"))
-    assert not good
-    assert "https://login.example/" in words
-
-
-@pytest.mark.parametrize(
-    ("step", "words", "extra"),
-    [(Play(Reset()), "failed", {}), (Play(Silence()), "No answer", {"read_timeout": 0.1})],
-    ids=["reset", "silence"],
-)
-def test_an_agent_that_does_not_answer_is_told(step: Step, words: str, extra: dict[str, Any], connect: Connect) -> None:
-    good, said = health(connect, step, extra=extra)
-    assert not good
-    assert words in said
 
 
 RAY = {"service": "ray"}
