@@ -128,7 +128,7 @@ class AsyncAgent:
     async def _send_once(self, call: Call, attempt: int) -> Any:
         async with self.opened(call) as response:
             body = await read_body(call, response)
-        if call.method == "DELETE" and response.status_code == 404 and attempt > 1:
+        if request_retry.has_succeeded(call, response.status_code, attempt):
             return None
         return answers.read_answer(call, response.status_code, response.headers, body, self.config, self.loads)
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.services.call import Call, Pause
 from airflow_provider_rayagent.services.service import OpenLiveLog
-from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail import commands
 from airflow_provider_rayagent.transport.aio_items import Items, TaskItems
 from airflow_provider_rayagent.transport.aio_logs import AsyncLogStream, AsyncWholeLog, open_stream
@@ -84,7 +83,7 @@ class AsyncFollower(Following):
             case commands.CloseWholeLog() if self._whole is not None:
                 whole, self._whole = self._whole, None
                 await whole.close()
-                return whole.delimited
+                return whole.text.is_delimited
             case commands.Wait(seconds) | Pause(seconds):
                 await asyncio.sleep(seconds)
         return None

@@ -10,26 +10,25 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 import httpcore
 
-from airflow_provider_rayagent.errors.service_errors import RayAgentConnectionError
-from airflow_provider_rayagent.services.call import Call
-from airflow_provider_rayagent.services.validation import JobId
-from airflow_provider_rayagent.stream.frames import CLOSE, NORMAL_CLOSURE, PING, PONG, FrameDecoder, upgrade_headers
+from airflow_provider_rayagent.stream.frames import CLOSE, NORMAL_CLOSURE, upgrade_headers
 from airflow_provider_rayagent.stream.sse import SseDecoder
 from airflow_provider_rayagent.transport import limits
 from airflow_provider_rayagent.transport.aio import BROKEN, read_body
 from airflow_provider_rayagent.transport.log_answers import (
     CLOSE_SECONDS,
-    PING_SECONDS,
     READ_BYTES,
     SEND_SECONDS,
     SLICE_SECONDS,
     LogBuffer,
+    LogText,
     StreamEndedError,
+    WebSocketReader,
     check_log_answer,
     check_upgrade,
     control_frame,
-    is_delimited,
     new_key,
+    raise_if_ended,
+    reason_of,
 )
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ class _ReadAhead:
         items, self._items, self._bytes = self._items, [], 0
         if not items and self._ended:
             error = self._error
-            raise StreamEndedError(_message(error) if error else "closed by the server") from error
+            raise StreamEndedError(reason_of(error) if error else "closed by the server") from error
         if not self._ended:
             self._ready.clear()
         self._space.set()
@@ -132,11 +131,9 @@ class AsyncWebSocketStream:
     def __init__(
         self, decode: DecodeEvent, stream: httpcore.AsyncNetworkStream, opened: contextlib.AsyncExitStack
     ) -> None:
-        self._decode = decode
+        self._reader = WebSocketReader(decode, time.monotonic())
         self._stream = stream
         self._opened = opened
-        self._frames = FrameDecoder()
-        self._ping_due = time.monotonic() + PING_SECONDS
 
     @classmethod
     async def open(cls, agent: AsyncAgent, call: Call, decode: DecodeEvent) -> AsyncWebSocketStream:
@@ -154,43 +151,36 @@ class AsyncWebSocketStream:
 
     async def read(self, seconds: float) -> tuple[list[Event], bool]:
         """Return the messages received within ``seconds``, and whether the peer is alive."""
-        if self._frames.ended is not None:
-            raise StreamEndedError(self._frames.ended, too_long=self._frames.too_long)
+        self._reader.raise_if_ended()
         try:
             data = await self._receive(time.monotonic() + seconds)
             if data is None:
                 return [], False
-            if not data:
-                raise StreamEndedError("the connection was closed")
-            messages = self._frames.feed(data)
-            ping = self._frames.take_ping()
-            if ping is not None and self._frames.ended is None:
-                await self._send(PONG, ping)
+            events, pong = self._reader.feed(data)
+            if pong is not None:
+                await self._stream.write(pong, timeout=SEND_SECONDS)
         except _BROKEN_SOCKET as error:
-            raise StreamEndedError(_message(error)) from None
-        return [self._decode(message) for message in messages], True
+            raise StreamEndedError(reason_of(error)) from None
+        return events, True
 
     async def _receive(self, until: float) -> bytes | None:
         """Return the next data, or ``None`` if there is none in time. Send pings, to detect a dead peer."""
         while True:
             now = time.monotonic()
-            if now >= self._ping_due:
-                self._ping_due = now + PING_SECONDS
-                await self._send(PING)
+            if ping := self._reader.take_ping(now):
+                await self._stream.write(ping, timeout=SEND_SECONDS)
+            seconds = max(min(until, self._reader.ping_due) - now, MIN_WAIT)
             try:
-                return await self._stream.read(READ_BYTES, timeout=max(min(until, self._ping_due) - now, MIN_WAIT))
+                return await self._stream.read(READ_BYTES, timeout=seconds)
             except httpcore.ReadTimeout:
                 if time.monotonic() >= until:
                     return None
-
-    async def _send(self, opcode: int, payload: bytes = b"", seconds: float = SEND_SECONDS) -> None:
-        await self._stream.write(control_frame(opcode, payload), timeout=seconds)
 
     async def close(self) -> None:
         """Send a close frame and close the connection, without waiting for a response."""
         try:
             with contextlib.suppress(*_BROKEN_SOCKET):
-                await self._send(CLOSE, NORMAL_CLOSURE, CLOSE_SECONDS)
+                await self._stream.write(control_frame(CLOSE, NORMAL_CLOSURE), timeout=CLOSE_SECONDS)
         finally:
             await self._opened.aclose()
 
@@ -216,8 +206,7 @@ class AsyncSseStream:
 
     async def read(self, seconds: float) -> tuple[list[Event], bool]:
         """Return the messages received within ``seconds``, and whether any data was received."""
-        if self._decoder.ended is not None:
-            raise StreamEndedError(self._decoder.ended, too_long=self._decoder.too_long)
+        raise_if_ended(self._decoder)
         chunks = await self._ahead.take(seconds)
         events = [event for chunk in chunks for event in self._decoder.feed(chunk)]
         return [self._decode(event.data, event.name) for event in events], bool(chunks)
@@ -234,10 +223,7 @@ class AsyncWholeLog:
         self._agent = agent
         self._ahead = _ReadAhead(response.aiter_bytes(), opened)
         self._budget = limits.WaitBudget(limits.LOG)
-        self._decoder = agent.config.service.log_decoder(response.headers.get("content-type", ""))
-        self._at_end = False
-        self.delimited = is_delimited(response.headers)
-        """Whether the response declares its end, so that a truncated one is detected."""
+        self.text = LogText(agent.config.service, response.headers)
 
     @classmethod
     async def open(cls, agent: AsyncAgent, call: Call) -> AsyncWholeLog:
@@ -255,37 +241,23 @@ class AsyncWholeLog:
 
         :raises RayAgentError: if the response is incomplete or too slow.
         """
-        if self._at_end:
+        if self.text.has_ended:
             return None
         began = time.monotonic()
         try:
             body = b"".join(await self._ahead.take(min(self._budget.left, SLICE_SECONDS)))
-            self._budget.spend(time.monotonic() - began, len(body))
-            return self._decoder.feed(body)
         except StreamEndedError as ended:
             if ended.__cause__ is not None:
                 raise self._agent.error(ended.__cause__) from None
+            return self.text.end()
         except TimeoutError as error:
             raise self._agent.error(error) from None
-        except ValueError as error:
-            raise _broke_off(error) from None
-        self._at_end = True
-        try:
-            return self._decoder.end()
-        except ValueError as error:
-            raise _broke_off(error) from None
+        self._budget.spend(time.monotonic() - began, len(body))
+        return self.text.feed(body)
 
     async def close(self) -> None:
         """Close the response; its connection returns to the pool if the body was read completely."""
         await self._ahead.close()
-
-
-def _broke_off(error: ValueError) -> RayAgentConnectionError:
-    return RayAgentConnectionError(f"Reading the log failed: {error}.")
-
-
-def _message(error: Exception) -> str:
-    return str(error) or type(error).__name__
 
 
 async def _check(call: Call, response: httpx.Response, agent: AsyncAgent) -> None:

@@ -104,7 +104,7 @@ class BlockingAgent:
     def _send_once(self, call: Call, attempt: int) -> Any:
         with self.opened(call, read_timeout=call.read_timeout) as response:
             body = read_body(call, response)
-        if call.method == "DELETE" and response.status_code == 404 and attempt > 1:
+        if request_retry.has_succeeded(call, response.status_code, attempt):
             return None
         return answers.read_answer(call, response.status_code, response.headers, body, self.config)
 

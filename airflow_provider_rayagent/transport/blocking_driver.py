@@ -77,7 +77,7 @@ class Follower(Following):
             case commands.CloseWholeLog() if self._whole is not None:
                 whole, self._whole = self._whole, None
                 whole.close()
-                return whole.delimited
+                return whole.text.is_delimited
             case commands.Wait(seconds) | Pause(seconds):
                 self._stopped.wait(min(seconds, SLICE_SECONDS))
         return None

@@ -9,25 +9,27 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from urllib3.util import wait_for_read
 
-from airflow_provider_rayagent.errors.service_errors import RayAgentConnectionError
-from airflow_provider_rayagent.stream.frames import CLOSE, NORMAL_CLOSURE, PING, PONG, FrameDecoder, upgrade_headers
+from airflow_provider_rayagent.stream.frames import CLOSE, NORMAL_CLOSURE, upgrade_headers
 from airflow_provider_rayagent.stream.sse import SseDecoder
 from airflow_provider_rayagent.transport import limits
 from airflow_provider_rayagent.transport.blocking import BROKEN, read_body
 from airflow_provider_rayagent.transport.blocking_connections import has_pending, reader_of, upgraded
 from airflow_provider_rayagent.transport.log_answers import (
     CLOSE_SECONDS,
-    PING_SECONDS,
     READ_BYTES,
     SEND_SECONDS,
     SLICE_SECONDS,
     LogBuffer,
+    LogText,
     StreamEndedError,
+    WebSocketReader,
+    broken_log,
     check_log_answer,
     check_upgrade,
     control_frame,
-    is_delimited,
     new_key,
+    raise_if_ended,
+    reason_of,
 )
 
 if TYPE_CHECKING:
@@ -69,11 +71,9 @@ class WebSocketStream:
     def __init__(
         self, decode: DecodeEvent, connection: socket.socket, received: bytes, opened: contextlib.ExitStack
     ) -> None:
-        self._decode = decode
+        self._reader = WebSocketReader(decode, time.monotonic())
         self._socket, self._received = connection, received
         self._opened = opened
-        self._frames = FrameDecoder()
-        self._ping_due = time.monotonic() + PING_SECONDS
 
     @classmethod
     def open(cls, agent: BlockingAgent, call: Call, decode: DecodeEvent) -> WebSocketStream:
@@ -93,21 +93,17 @@ class WebSocketStream:
 
     def read(self, seconds: float) -> tuple[list[Event], bool]:
         """Return the messages received within ``seconds``, and whether the peer is alive."""
-        if self._frames.ended is not None:
-            raise StreamEndedError(self._frames.ended, too_long=self._frames.too_long)
+        self._reader.raise_if_ended()
         try:
             data = self._receive(time.monotonic() + seconds)
             if data is None:
                 return [], False
-            if not data:
-                raise StreamEndedError("the connection was closed")
-            messages = self._frames.feed(data)
-            ping = self._frames.take_ping()
-            if ping is not None and self._frames.ended is None:
-                self._socket.sendall(control_frame(PONG, ping))
+            events, pong = self._reader.feed(data)
+            if pong is not None:
+                self._socket.sendall(pong)
         except OSError as error:
-            raise StreamEndedError(str(error) or type(error).__name__) from None
-        return [self._decode(message) for message in messages], True
+            raise StreamEndedError(reason_of(error)) from None
+        return events, True
 
     def _receive(self, until: float) -> bytes | None:
         """Return the next data, or ``None`` if there is none in time. Send pings, to detect a dead peer."""
@@ -116,10 +112,9 @@ class WebSocketStream:
             return received
         while True:
             now = time.monotonic()
-            if now >= self._ping_due:
-                self._ping_due = now + PING_SECONDS
-                self._socket.sendall(control_frame(PING))
-            if self._is_readable(max(min(until, self._ping_due) - now, 0.0)):
+            if ping := self._reader.take_ping(now):
+                self._socket.sendall(ping)
+            if self._is_readable(max(min(until, self._reader.ping_due) - now, 0.0)):
                 try:
                     return self._socket.recv(READ_BYTES)
                 except TimeoutError:  # a TLS record is incomplete
@@ -171,8 +166,7 @@ class _ReadAhead:
             self._condition.notify_all()
             if not data and self._ended:
                 error = self._error
-                reason = "closed by the server" if error is None else str(error) or type(error).__name__
-                raise StreamEndedError(reason) from error
+                raise StreamEndedError(reason_of(error) if error else "closed by the server") from error
         return data
 
     def close(self) -> None:
@@ -225,8 +219,7 @@ class SseStream:
 
     def read(self, seconds: float) -> tuple[list[Event], bool]:
         """Return the messages received within ``seconds``, and whether any data was received."""
-        if self._decoder.ended is not None:
-            raise StreamEndedError(self._decoder.ended, too_long=self._decoder.too_long)
+        raise_if_ended(self._decoder)
         data = self._ahead.take(seconds)
         events = self._decoder.feed(data) if data else []
         return [self._decode(event.data, event.name) for event in events], bool(data)
@@ -250,10 +243,7 @@ class WholeLog:
 
     def __init__(self, agent: BlockingAgent, response: requests.Response, opened: contextlib.ExitStack) -> None:
         self._agent = agent
-        self._decoder = agent.config.service.log_decoder(response.headers.get("content-type", ""))
-        self._at_end = False
-        self.delimited = is_delimited(response.headers)
-        """Whether the response declares its end, so that a truncated one is detected."""
+        self.text = LogText(agent.config.service, response.headers)
         body = iter(lambda: response.raw.read1(READ_BYTES, decode_content=True), b"")
         self._ahead = _ReadAhead(response, body, opened)
 
@@ -274,31 +264,22 @@ class WholeLog:
 
         :raises RayAgentError: if the response is incomplete or too slow.
         """
-        if self._at_end:
+        if self.text.has_ended:
             return None
         try:
-            return self._decoder.feed(self._ahead.take(SLICE_SECONDS))
+            body = self._ahead.take(SLICE_SECONDS)
         except StreamEndedError as ended:
             cause = ended.__cause__
             if isinstance(cause, ValueError):
-                raise _broke_off(cause) from None
+                raise broken_log(cause) from None
             if cause is not None:
                 raise self._agent.error(cause) from None
-        except ValueError as error:
-            raise _broke_off(error) from None
-        self._at_end = True
-        try:
-            return self._decoder.end()
-        except ValueError as error:
-            raise _broke_off(error) from None
+            return self.text.end()
+        return self.text.feed(body)
 
     def close(self) -> None:
         """Close the response; its connection returns to the pool if the body was read completely."""
         self._ahead.close()
-
-
-def _broke_off(error: ValueError) -> RayAgentConnectionError:
-    return RayAgentConnectionError(f"Reading the log failed: {error}.")
 
 
 @contextlib.contextmanager

@@ -6,8 +6,8 @@ import base64
 import os
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.errors.service_errors import RayAgentResponseError
-from airflow_provider_rayagent.stream.frames import accept_key, frame
+from airflow_provider_rayagent.errors.service_errors import RayAgentConnectionError, RayAgentResponseError
+from airflow_provider_rayagent.stream.frames import PING, PONG, FrameDecoder, accept_key, frame
 from airflow_provider_rayagent.transport import answers, limits
 
 if TYPE_CHECKING:
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.connection.config import AgentConfig
     from airflow_provider_rayagent.services.call import Call
+    from airflow_provider_rayagent.services.service import DecodeEvent, Service
+    from airflow_provider_rayagent.stream.events import Event
+    from airflow_provider_rayagent.stream.sse import SseDecoder
 
 READ_BYTES = 65_536
 SLICE_SECONDS = 1.0
@@ -37,6 +40,96 @@ class StreamEndedError(Exception):
     def __init__(self, reason: str, *, too_long: bool = False) -> None:
         super().__init__(reason)
         self.too_long = too_long
+
+
+def reason_of(error: BaseException) -> str:
+    """Return why a stream ended, from the exception of a library."""
+    return str(error) or type(error).__name__
+
+
+def raise_if_ended(decoder: FrameDecoder | SseDecoder) -> None:
+    """Raise the error for a stream whose data says that it has ended.
+
+    :raises StreamEndedError: if it has ended.
+    """
+    if decoder.ended is not None:
+        raise StreamEndedError(decoder.ended, too_long=decoder.too_long)
+
+
+class WebSocketReader:
+    """Decodes the data of a WebSocket, and says which control frames to send.
+
+    :param now: monotonic seconds.
+    """
+
+    def __init__(self, decode: DecodeEvent, now: float) -> None:
+        self._decode = decode
+        self._frames = FrameDecoder()
+        self.ping_due = now + PING_SECONDS
+        """When to send the next ping."""
+
+    def raise_if_ended(self) -> None:
+        """Raise :class:`StreamEndedError` once the stream has ended."""
+        raise_if_ended(self._frames)
+
+    def take_ping(self, now: float) -> bytes | None:
+        """Return the frame of a ping if one is due, to detect a dead peer."""
+        if now < self.ping_due:
+            return None
+        self.ping_due = now + PING_SECONDS
+        return control_frame(PING)
+
+    def feed(self, data: bytes) -> tuple[list[Event], bytes | None]:
+        """Return the events that ``data`` completes, and the frame to send in response, if any.
+
+        :raises StreamEndedError: if ``data`` is empty, which means that the connection was closed.
+        """
+        if not data:
+            raise StreamEndedError("the connection was closed")
+        events = [self._decode(message) for message in self._frames.feed(data)]
+        ping = self._frames.take_ping()
+        answers_ping = ping is not None and self._frames.ended is None
+        return events, control_frame(PONG, ping or b"") if answers_ping else None
+
+
+class LogText:
+    """Decodes the response with a whole log.
+
+    :param headers: of the response.
+    """
+
+    def __init__(self, service: Service, headers: Mapping[str, str]) -> None:
+        self._decoder = service.log_decoder(headers.get("content-type", ""))
+        self.has_ended = False
+        """Whether :meth:`end` has returned the last text."""
+        self.is_delimited = "content-length" in headers or "chunked" in headers.get("transfer-encoding", "").lower()
+        """Whether the response declares its end, so that a truncated one is detected."""
+
+    def feed(self, body: bytes) -> str:
+        """Return the text that ``body`` completes.
+
+        :raises RayAgentConnectionError: if it is not a log.
+        """
+        try:
+            return self._decoder.feed(body)
+        except ValueError as error:
+            raise broken_log(error) from None
+
+    def end(self) -> str:
+        """Return the remaining text at the end of the body.
+
+        :raises RayAgentConnectionError: if the log is not complete.
+        """
+        self.has_ended = True
+        try:
+            return self._decoder.end()
+        except ValueError as error:
+            raise broken_log(error) from None
+
+
+def broken_log(error: ValueError) -> RayAgentConnectionError:
+    """Return our error for a whole log that cannot be decoded."""
+    return RayAgentConnectionError(f"Reading the log failed: {error}.")
 
 
 class LogBuffer:
@@ -97,8 +190,3 @@ def check_log_answer(call: Call, status: int, headers: Mapping[str, str], body: 
     answers.check_status(call, status, headers, body, config)
     if answers.is_html(headers, ""):
         raise answers.html_page_error(call, status, "a log", config)
-
-
-def is_delimited(headers: Mapping[str, str]) -> bool:
-    """Whether a response declares its end, so that a truncated one is detected."""
-    return "content-length" in headers or "chunked" in headers.get("transfer-encoding", "").lower()

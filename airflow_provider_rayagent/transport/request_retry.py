@@ -30,6 +30,14 @@ def may_retry(call: Call, error: BaseException) -> bool:
     return is_transient(error) and (call.idempotent or not may_have_been_received(error))
 
 
+def has_succeeded(call: Call, status: int, attempt: int) -> bool:
+    """Whether an error status means that an earlier attempt, whose response was lost, has done what ``call`` requests.
+
+    :param attempt: the number of this attempt, from 1.
+    """
+    return call.method == "DELETE" and status == 404 and attempt > 1
+
+
 def pause(tries: int, error: BaseException, jitter: float) -> float:
     """Return the seconds to wait before the next attempt.
 
