@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 import threading
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +20,9 @@ from tests.unit.transports import TRANSPORTS, Transport
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.unit.support import Connect
+    from tests.scripted import Job, ScriptedAgent
+    from tests.unit.supervisor import Supervisor
+    from tests.unit.support import Connect, Serve, TaskInstance, TaskLog
 
 __all__ = ["pytest_sessionfinish", "pytest_terminal_summary", "pytest_testnodedown"]
 
@@ -112,6 +115,58 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
         return conn_id
 
     return connect
+
+
+@pytest.fixture
+def serve(connect: Connect) -> Iterator[Serve]:
+    """Return what starts an agent that ends with the test, and defines the connection to it."""
+    from tests.scripted import ScriptedAgent
+    from tests.unit.support import TOKEN
+
+    with ExitStack() as agents:
+
+        def serve(
+            *jobs: Job,
+            conn_id: str = "rayagent_default",
+            extra: dict[str, Any] | None = None,
+            password: str | None = TOKEN,
+            **script: Any,
+        ) -> ScriptedAgent:
+            agent = agents.enter_context(ScriptedAgent(*jobs, **script))
+            connect(agent, conn_id, password=password, extra={"service": agent.service, **(extra or {})})
+            return agent
+
+        yield serve
+
+
+@pytest.fixture
+def log() -> Iterator[TaskLog]:
+    """The task log of the whole test."""
+    from tests.unit.support import task_log
+
+    with task_log() as log:
+        yield log
+
+
+@pytest.fixture
+def supervisor(monkeypatch: pytest.MonkeyPatch) -> Supervisor:
+    """Airflow's supervisor of a task instance."""
+    from tests.unit.supervisor import supervise
+    from tests.unit.support import TaskInstance
+
+    return supervise(TaskInstance(), monkeypatch)
+
+
+@pytest.fixture
+def ti(supervisor: Supervisor) -> TaskInstance:
+    """A task instance that has a supervisor."""
+    return supervisor.ti
+
+
+@pytest.fixture(params=["worker", "deferred"])
+def way(request: pytest.FixtureRequest) -> str:
+    """Where a task waits, or follows its job."""
+    return str(request.param)
 
 
 @pytest.fixture(params=TRANSPORTS)

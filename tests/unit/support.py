@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pytest
 
     from airflow_provider_rayagent.tail.items import Item
-    from tests.scripted import ScriptedAgent
+    from tests.scripted import Job, ScriptedAgent
 
 TOKEN = "agent-s3cret-token"
 GROWING_TIMEOUTS = [2.0**exponent for exponent in range(-1, 9)]
@@ -66,6 +66,22 @@ class Connect(Protocol):
     """Define an Airflow connection."""
 
     def __call__(self, agent: ScriptedAgent | str, conn_id: str = ..., **parts: Any) -> str: ...
+
+
+class Serve(Protocol):
+    """Start a :class:`ScriptedAgent` that ends with the test, and define the connection to it.
+
+    The arguments are the agent's, and those of :class:`Connect`.
+    """
+
+    def __call__(
+        self,
+        *jobs: Job,
+        conn_id: str = ...,
+        extra: dict[str, Any] | None = ...,
+        password: str | None = ...,
+        **script: Any,
+    ) -> ScriptedAgent: ...
 
 
 def make_agent(agent: ScriptedAgent | str, *, sleep: Callable[[float], None] | None = None, **parts: Any) -> Any:

@@ -29,7 +29,8 @@ from tests.scripted import (
 )
 from tests.stack.processes import NO_AGENT
 from tests.stack.watch import wait_until
-from tests.unit.sensors.deferral import WAYS
+from tests.unit.both_ways import execute
+from tests.unit.sensors.factory import make_sensor
 from tests.unit.supervisor import supervise
 from tests.unit.support import make_context
 from tests.unit.triggers.driver import make_trigger, running
@@ -46,7 +47,7 @@ KINDS = {"counter": "c", "gauge": "g", "timer": "ms"}
 ENDS: Step = Play(SetStatus("SUCCEEDED"), Follow(), Complete())
 """A stream that comes when the job has just ended."""
 FollowJob: TypeAlias = "Callable[..., None]"
-both_ways = pytest.mark.parametrize("mode", list(WAYS))
+both_ways = pytest.mark.parametrize("mode", ["worker", "deferred"])
 
 
 def make_job(status: str = "SUCCEEDED", **overrides: Any) -> Job:
@@ -63,7 +64,8 @@ def follow(monkeypatch: pytest.MonkeyPatch) -> FollowJob:
         context = make_context()
         supervise(context["ti"], monkeypatch)
         with contextlib.suppress(RayAgentError, AirflowException):
-            WAYS[mode](context["ti"], context, **{"poke_interval": 0.1, **overrides})
+            options = {"poke_interval": 0.1, **overrides}
+            execute(lambda: make_sensor(deferrable=mode == "deferred", **options), context)
 
     return followed
 
@@ -263,6 +265,6 @@ def test_a_task_without_metrics_sends_nothing(
     monkeypatch.setenv("AIRFLOW__METRICS__STATSD_ON", "False")
     with ScriptedAgent(make_job("FAILED")) as agent:
         connect(agent)
-        for mode in WAYS:
+        for mode in ("worker", "deferred"):
             follow(mode)
     assert [sample for sample in statsd.samples() if sample.name.startswith("rayagent.")] == []

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.scripted import Request, ScriptedAgent
+    from tests.unit.both_ways import Run
 
 OTHER = {"metadata": {**ORIGIN, "airflow_map_index": "3"}}
 STOP = "POST jobs/mine/stop/"
@@ -55,9 +56,7 @@ def another_was_faster(ray: ScriptedAgent, answer: Any) -> Callable[[Request], A
     [Answer(500, "ValueError: Job with submission_id mine already exists."), Play(Reset()), Refuse(502)],
     ids=["already exists", "reset", "502"],
 )
-def test_a_job_that_another_instance_starts_meanwhile_is_not_taken(
-    answer: Any, run: Callable[..., Any], ray: ScriptedAgent
-) -> None:
+def test_a_job_that_another_instance_starts_meanwhile_is_not_taken(answer: Any, run: Run, ray: ScriptedAgent) -> None:
     ray.answers[SUBMIT] = [another_was_faster(ray, answer)]
     context = make_context()
     with pytest.raises(RayAgentInputError, match=TAKEN):
@@ -66,9 +65,7 @@ def test_a_job_that_another_instance_starts_meanwhile_is_not_taken(
     assert ray.of(STOP) == []
 
 
-def test_a_kill_does_not_stop_the_job_that_another_instance_starts_meanwhile(
-    run: Callable[..., Any], ray: ScriptedAgent
-) -> None:
+def test_a_kill_does_not_stop_the_job_that_another_instance_starts_meanwhile(run: Run, ray: ScriptedAgent) -> None:
     operators: list[Any] = []
 
     def killed(request: Request) -> Any:
@@ -83,7 +80,7 @@ def test_a_kill_does_not_stop_the_job_that_another_instance_starts_meanwhile(
     assert [message for message in log.messages if TAKEN in message and message.startswith("RA-701")]
 
 
-def test_a_kill_while_the_own_job_is_submitted_stops_it(run: Callable[..., Any], ray: ScriptedAgent) -> None:
+def test_a_kill_while_the_own_job_is_submitted_stops_it(run: Run, ray: ScriptedAgent) -> None:
     operators: list[Any] = []
 
     def killed(request: Request) -> Any:
@@ -99,7 +96,7 @@ def test_a_kill_while_the_own_job_is_submitted_stops_it(run: Callable[..., Any],
 
 
 def test_the_running_job_of_another_instance_is_never_this_tasks(
-    run: Callable[..., Any], ray: ScriptedAgent, monkeypatch: pytest.MonkeyPatch
+    run: Run, ray: ScriptedAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ray.jobs["mine"] = Job("", "RUNNING", "mine", details=OTHER)
     monkeypatch.setattr(finding, "STOP_SECONDS", 3600.0)
@@ -113,7 +110,7 @@ def test_the_running_job_of_another_instance_is_never_this_tasks(
 @pytest.mark.parametrize("request_before", ["upload", "GET api/version", "GET nodes/"])
 def test_a_failure_before_the_submission_is_raised_at_once(
     request_before: str,
-    run: Callable[..., Any],
+    run: Run,
     ray: ScriptedAgent,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,

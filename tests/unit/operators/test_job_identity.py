@@ -18,13 +18,13 @@ from airflow_provider_rayagent.task_instance.identity import job_key
 from airflow_provider_rayagent.tasks.job_ids import MAX_BASE_ID, derived_id
 from tests.scripted import Job, ScriptedAgent
 from tests.stack.processes import NO_AGENT
-from tests.unit.operators.plugin_runs import ROOT, RUN, make_operator, starting
+from tests.unit.operators.plugin_runs import RUN, make_operator
+from tests.unit.operators.started_jobs import ROOT, starting
 from tests.unit.support import LoopTaskInstance, StateStore, TaskInstance, make_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.unit.support import Connect
+    from tests.unit.both_ways import Run
+    from tests.unit.support import Connect, Serve
 
 RUN_ID = "manual__2026-01-31T00:00:00+00:00"
 NAMESPACED = derived_id(("night", "run-7", "follow", "-1"), "production")
@@ -70,28 +70,24 @@ def test_a_derived_id_never_changes() -> None:
     assert derived_id(job_key(make_context(looped, loop=object()))) == "night-train-a1fef90556251802"
 
 
-def test_each_iteration_of_a_loop_has_a_job_of_its_own(run: Callable[..., Any], connect: Connect) -> None:
+def test_each_iteration_of_a_loop_has_a_job_of_its_own(run: Run, serve: Serve) -> None:
     region = uuid4()
     iterations = [LoopTaskInstance(region_id=region, region_index=index) for index in (0, 1)]
-    with ScriptedAgent() as agent:
-        connect(agent)
-        agent.answers[RUN] = [starting(agent), starting(agent)]
-        ids = [run(context=make_context(ti, loop=object()))["submission_id"] for ti in iterations]
-        assert [json.loads(sent.body)["job_id"] for sent in agent.of(RUN)] == ids
+    agent = serve()
+    agent.answers[RUN] = [starting(agent), starting(agent)]
+    ids = [run(context=make_context(ti, loop=object()))["submission_id"] for ti in iterations]
+    assert [json.loads(sent.body)["job_id"] for sent in agent.of(RUN)] == ids
     assert len({*ids, ROOT}) == 3
     assert [ti.xcoms["job_id"] for ti in iterations] == ids
 
 
-def test_where_airflow_tells_tasks_apart_in_an_unknown_way_no_job_is_started(
-    run: Callable[..., Any], connect: Connect
-) -> None:
-    with ScriptedAgent() as agent:
-        connect(agent)
-        agent.answers[RUN] = [starting(agent)]
-        with pytest.raises(RayAgentTaskIdentityError, match="instances by region_index, which") as caught:
-            run(context=make_context(LoopTaskInstance()))
-        assert agent.of(RUN) == []
-        assert run(context=make_context(LoopTaskInstance()), job_id="mine")["submission_id"] == "mine"
+def test_where_airflow_tells_tasks_apart_in_an_unknown_way_no_job_is_started(run: Run, serve: Serve) -> None:
+    agent = serve()
+    agent.answers[RUN] = [starting(agent)]
+    with pytest.raises(RayAgentTaskIdentityError, match="instances by region_index, which") as caught:
+        run(context=make_context(LoopTaskInstance()))
+    assert agent.of(RUN) == []
+    assert run(context=make_context(LoopTaskInstance()), job_id="mine")["submission_id"] == "mine"
     assert isinstance(caught.value, AirflowFailException)
 
 
@@ -115,31 +111,28 @@ def test_where_airflow_tells_tasks_apart_in_an_unknown_way_no_job_is_started(
     ],
 )
 def test_two_airflows_on_one_agent_have_jobs_of_their_own(
-    extra: dict[str, Any], base_url: str, expected: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    extra: dict[str, Any], base_url: str, expected: str, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", base_url)
-    with ScriptedAgent() as agent:
-        connect(agent, extra=extra)
-        agent.answers[RUN] = [starting(agent)]
-        assert make_operator(wait=False).execute(make_context()) == expected
+    agent = serve(extra=extra)
+    agent.answers[RUN] = [starting(agent)]
+    assert make_operator(wait=False).execute(make_context()) == expected
 
 
-def test_a_given_id_is_taken_as_it_is(connect: Connect) -> None:
-    with ScriptedAgent() as agent:
-        connect(agent, extra={"job_namespace": "production"})
-        agent.answers[RUN] = [starting(agent)]
-        assert make_operator(wait=False, job_id="mine").execute(make_context()) == "mine"
+def test_a_given_id_is_taken_as_it_is(serve: Serve) -> None:
+    agent = serve(extra={"job_namespace": "production"})
+    agent.answers[RUN] = [starting(agent)]
+    assert make_operator(wait=False, job_id="mine").execute(make_context()) == "mine"
 
 
 @pytest.mark.parametrize(("status", "found"), [("RUNNING", ROOT), ("SUCCEEDED", ROOT), ("FAILED", NAMESPACED)])
 @pytest.mark.parametrize("try_number", [1, 2])
 def test_another_try_finds_the_job_that_was_started_before_there_were_namespaces(
-    status: str, found: str, try_number: int, connect: Connect
+    status: str, found: str, try_number: int, serve: Serve
 ) -> None:
-    with ScriptedAgent(Job("", status, ROOT)) as agent:
-        connect(agent, extra={"job_namespace": "production"})
-        agent.answers[RUN] = [starting(agent)]
-        got = make_operator(wait=False).execute(make_context(TaskInstance(try_number)))
+    agent = serve(Job("", status, ROOT), extra={"job_namespace": "production"})
+    agent.answers[RUN] = [starting(agent)]
+    got = make_operator(wait=False).execute(make_context(TaskInstance(try_number)))
     assert got == (found if try_number > 1 else NAMESPACED)
 
 

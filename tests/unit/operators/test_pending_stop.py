@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,42 +9,19 @@ import pytest
 from airflow_provider_rayagent.exceptions import RayAgentJobNotStartedError, RayAgentJobStoppedError
 from airflow_provider_rayagent.tasks import finding
 from airflow_provider_rayagent.tasks.job_ids import numbered
-from tests.scripted import Answer, Job, Refuse, ScriptedAgent, SetStatus, Sleep
+from tests.scripted import Job, Refuse, SetStatus, Sleep
 from tests.stack.watch import PATIENCE
-from tests.unit.both_ways import execute
-from tests.unit.operators.submissions import ORIGIN, ROOT, SUBMIT, make_operator
-from tests.unit.operators.submissions import starting as starting_step
-from tests.unit.supervisor import supervise
+from tests.unit.both_ways import both_ways
+from tests.unit.operators.started_jobs import ROOT, starting
+from tests.unit.operators.submissions import ORIGIN, SUBMIT, make_operator
 from tests.unit.support import StateStore, TaskInstance, make_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.scripted import Request, Step
-
-
-@pytest.fixture(params=["worker", "deferred"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Execute an operator as a try of the task, in a worker or deferred."""
-
-    def executed(ti: TaskInstance, **options: Any) -> Any:
-        supervise(ti, monkeypatch)
-        return execute(lambda: make_operator(deferrable=request.param == "deferred", **options), make_context(ti))
-
-    return executed
+    from tests.scripted import ScriptedAgent
+    from tests.unit.both_ways import Run
 
 
-def submitted(server: ScriptedAgent, status: str) -> Step:
-    """Return a step that adds the submitted job, which stays as it is."""
-
-    def start(request: Request) -> Any:
-        body = json.loads(request.body)
-        job_id = body["submission_id"]
-        details = {"metadata": body["metadata"]}
-        server.jobs[job_id] = Job("", status, job_id, stop_delay=PATIENCE, details=details)
-        return Answer(200, {"job_id": job_id, "submission_id": job_id})
-
-    return start
+run = both_ways(make_operator)
 
 
 @pytest.mark.parametrize(
@@ -65,12 +41,12 @@ def test_the_next_try_follows_it_only_if_it_is_not_known_to_be_stopped(
     store: dict[str, Any] = {"task_state_store": StateStore()} if has_store else {}
     if not is_accepted:
         ray.answers[f"POST jobs/{ROOT}/stop/"] = [Refuse(503)]
-    ray.answers[SUBMIT] = [submitted(ray, "PENDING")]
+    ray.answers[SUBMIT] = [starting(ray, first="PENDING", timeline=(), stop_delay=PATIENCE)]
     with pytest.raises(RayAgentJobNotStartedError):
         make_operator(start_timeout=0.5).execute(make_context(**store))
     assert list(ray.jobs) == [ROOT]
 
-    ray.answers[SUBMIT] = [submitted(ray, "RUNNING")]
+    ray.answers[SUBMIT] = [starting(ray, timeline=(), stop_delay=PATIENCE)]
     job_id = make_operator(wait=False).execute(make_context(TaskInstance(2), **store))
     assert job_id == (numbered(ROOT, 2) if has_store and is_accepted else ROOT)
     assert job_id in ray.jobs
@@ -80,22 +56,20 @@ def test_the_next_try_follows_it_only_if_it_is_not_known_to_be_stopped(
 
 
 @pytest.mark.parametrize("argument", [None, "own-2"])
-def test_a_try_that_followed_it_starts_another_job(
-    argument: str | None, ray: ScriptedAgent, way: Callable[..., Any]
-) -> None:
+def test_a_try_that_followed_it_starts_another_job(argument: str | None, ray: ScriptedAgent, run: Run) -> None:
     first = argument or ROOT
     timeline = [Sleep(0.5), SetStatus("STOPPED")]
     ray.jobs[first] = Job("", "PENDING", first, timeline=timeline, details={"metadata": ORIGIN})
-    ray.answers[SUBMIT] = [starting_step(ray)]
+    ray.answers[SUBMIT] = [starting(ray)]
     ti = TaskInstance(2)
-    assert way(ti, job_id=argument)["status"] == "SUCCEEDED"
+    assert run(context=make_context(ti), job_id=argument)["status"] == "SUCCEEDED"
     assert list(ray.jobs) == [first, numbered(first, 2)]
     assert ti.xcoms["job_id"] == numbered(first, 2)
 
 
-def test_a_job_that_is_stopped_later_fails_the_task(ray: ScriptedAgent, way: Callable[..., Any]) -> None:
+def test_a_job_that_is_stopped_later_fails_the_task(ray: ScriptedAgent, run: Run) -> None:
     timeline = [Sleep(0.5), SetStatus("STOPPED")]
     ray.jobs[ROOT] = Job("", "RUNNING", ROOT, timeline=timeline, details={"metadata": ORIGIN})
     with pytest.raises(RayAgentJobStoppedError):
-        way(TaskInstance(2))
+        run(context=make_context(TaskInstance(2)))
     assert list(ray.jobs) == [ROOT]

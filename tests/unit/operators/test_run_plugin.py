@@ -23,7 +23,6 @@ from airflow_provider_rayagent.exceptions import (
 from airflow_provider_rayagent.tasks import finding
 from airflow_provider_rayagent.tasks.job_ids import MAX_BASE_ID
 from tests.scripted import (
-    Action,
     Answer,
     Do,
     Grow,
@@ -39,24 +38,23 @@ from tests.scripted import (
 )
 from tests.stack.watch import PATIENCE
 from tests.unit.clusters import NODES, USED
-from tests.unit.operators.plugin_runs import PRINTED, ROOT, RUN, make_operator, starting, until_attached
+from tests.unit.operators.plugin_runs import RUN, make_operator
+from tests.unit.operators.started_jobs import PRINTED, ROOT, starting, until_attached
 from tests.unit.supervisor import supervise
-from tests.unit.support import StateStore, TaskInstance, make_context, named, task_log
+from tests.unit.support import StateStore, TaskInstance, make_context, named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.scripted import Request, Step
-    from tests.unit.support import Connect
+    from tests.unit.both_ways import Run
+    from tests.unit.support import Serve, TaskLog
 
 
-def test_the_action_runs_and_is_followed_and_its_result_returned(run: Callable[..., Any], connect: Connect) -> None:
+def test_the_action_runs_and_is_followed_and_its_result_returned(run: Run, serve: Serve, log: TaskLog) -> None:
     context = make_context()
-    with ScriptedAgent() as agent, task_log() as log:
-        connect(agent)
-        agent.answers[RUN] = [starting(agent)]
-        details = run(context=context, action_params={"epochs": 3}, requirements=["torch"], language="en")
-        (sent,) = agent.of(RUN)
+    agent = serve()
+    agent.answers[RUN] = [starting(agent)]
+    details = run(context=context, action_params={"epochs": 3}, requirements=["torch"], language="en")
+    (sent,) = agent.of(RUN)
     assert json.loads(sent.body) == {
         "action": "train",
         "params": {"epochs": 3},
@@ -70,62 +68,55 @@ def test_the_action_runs_and_is_followed_and_its_result_returned(run: Callable[.
     assert f"Started job {ROOT}: train of train@1.0." in log.messages
 
 
-def test_the_xcom_with_the_id_stays_where_the_details_are_xcoms_of_their_own(
-    run: Callable[..., Any], connect: Connect
-) -> None:
+def test_the_xcom_with_the_id_stays_where_the_details_are_xcoms_of_their_own(run: Run, serve: Serve) -> None:
     context = make_context()
-    with ScriptedAgent() as agent:
-        connect(agent)
-        agent.answers[RUN] = [starting(agent)]
-        details = run(context=context, multiple_outputs=True)
+    agent = serve()
+    agent.answers[RUN] = [starting(agent)]
+    details = run(context=context, multiple_outputs=True)
     # As airflow.sdk.execution_time.task_runner does after the task.
     for key, value in details.items():
         context["ti"].xcom_push(key, value)
     assert (context["ti"].xcoms["job_id"], context["ti"].xcoms["driver_job_id"]) == (ROOT, "01000000")
 
 
-def test_the_id_and_the_link_are_known_before_the_agent_is_asked(run: Callable[..., Any], connect: Connect) -> None:
+def test_the_id_and_the_link_are_known_before_the_agent_is_asked(run: Run, serve: Serve) -> None:
     context = make_context()
     seen: list[dict[str, Any]] = []
-    with ScriptedAgent() as agent:
-        connect(agent, extra={"job_url": "http://dash/#/jobs/{job_id}"})
-        start = starting(agent)
+    agent = serve(extra={"job_url": "http://dash/#/jobs/{job_id}"})
+    start: Any = starting(agent)
 
-        def note(request: Request) -> Play | Action:
-            seen.append(dict(context["ti"].xcoms))
-            return start(request)
+    def note(request: Request) -> Any:
+        seen.append(dict(context["ti"].xcoms))
+        return start(request)
 
-        agent.answers[RUN] = [note]
-        run(context=context)
+    agent.answers[RUN] = [note]
+    run(context=context)
     assert seen[0]["job_id"] == ROOT
     assert f"http://dash/#/jobs/{ROOT}" in seen[0].values()
 
 
-def test_a_job_that_runs_already_is_followed_and_no_other_is_started(run: Callable[..., Any], connect: Connect) -> None:
+def test_a_job_that_runs_already_is_followed_and_no_other_is_started(run: Run, serve: Serve, log: TaskLog) -> None:
     job = Job("", "RUNNING", ROOT)
-    with ScriptedAgent(job) as agent, task_log() as log:
-        connect(agent)
-        job.timeline = [until_attached(log), Grow(PRINTED), SetStatus("SUCCEEDED")]
-        assert run()["result"] == {"loss": 0.5}
-        assert agent.of("POST") == []
+    agent = serve(job)
+    job.timeline = [until_attached(log), Grow(PRINTED), SetStatus("SUCCEEDED")]
+    assert run()["result"] == {"loss": 0.5}
+    assert agent.of("POST") == []
     assert log.lines_of(PRINTED) == PRINTED.splitlines()
     assert any("already exists" in message for message in log.messages)
 
 
-def test_the_result_of_a_job_that_has_succeeded_is_taken(run: Callable[..., Any], connect: Connect) -> None:
-    with ScriptedAgent(Job(PRINTED, "SUCCEEDED", ROOT)) as agent, task_log() as log:
-        connect(agent)
-        assert run()["result"] == {"loss": 0.5}
-        assert agent.of("POST") == []
+def test_the_result_of_a_job_that_has_succeeded_is_taken(run: Run, serve: Serve, log: TaskLog) -> None:
+    agent = serve(Job(PRINTED, "SUCCEEDED", ROOT))
+    assert run()["result"] == {"loss": 0.5}
+    assert agent.of("POST") == []
     assert any("has already succeeded" in message for message in log.messages)
     assert not any("waiting up to" in message for message in log.messages)
 
 
-def test_a_job_that_prints_no_result_is_no_reason_for_a_warning(run: Callable[..., Any], connect: Connect) -> None:
+def test_a_job_that_prints_no_result_is_no_reason_for_a_warning(run: Run, serve: Serve, log: TaskLog) -> None:
     job = Job("x\n", "RUNNING", ROOT, timeline=[Sleep(0.6), SetStatus("SUCCEEDED")])
-    with ScriptedAgent(job) as agent, task_log() as log:
-        connect(agent)
-        assert run()["result"] is None
+    serve(job)
+    assert run()["result"] is None
     assert f"Job {ROOT} printed no result." in log.messages
     assert not any("result" in warning for warning in log.warnings)
 
@@ -137,89 +128,73 @@ def test_a_job_that_prints_no_result_is_no_reason_for_a_warning(run: Callable[..
         (["STOPPED"], {}, 2),
         (["FAILED", "STOPPED", "EVICTED"], {}, 4),
         (["SUCCEEDED"], {"if_succeeded": "run_again"}, 2),
+        (["FAILED"], {"job_id": "mine"}, 2),
     ],
 )
 def test_after_jobs_that_do_not_count_a_new_one_is_started(
-    earlier: list[str], options: dict[str, Any], number: int, run: Callable[..., Any], connect: Connect
+    earlier: list[str], options: dict[str, Any], number: int, run: Run, serve: Serve, log: TaskLog
 ) -> None:
-    names = [ROOT, *(f"{ROOT}-{at}" for at in range(2, 5))]
+    root = options.get("job_id", ROOT)
+    names = [root, *(f"{root}-{at}" for at in range(2, 5))]
     jobs = [Job("old\n", status, name, details={"end_time": 5}) for status, name in zip(earlier, names, strict=False)]
     context = make_context()
-    with ScriptedAgent(*jobs) as agent, task_log() as log:
-        connect(agent)
-        agent.answers[RUN] = [starting(agent)]
-        assert run(context=context, **options)["submission_id"] == f"{ROOT}-{number}"
-        assert len(agent.of(RUN)) == 1
-    assert context["ti"].xcoms["job_id"] == f"{ROOT}-{number}"
+    agent = serve(*jobs)
+    agent.answers[RUN] = [starting(agent)]
+    assert run(context=context, **options)["submission_id"] == f"{root}-{number}"
+    assert len(agent.of(RUN)) == 1
+    assert context["ti"].xcoms["job_id"] == f"{root}-{number}"
     assert log.lines_of("old\n") == []
     assert len([message for message in log.messages if "starting a new job" in message]) == len(earlier)
 
 
 def test_a_job_that_is_just_being_stopped_does_not_count(
-    run: Callable[..., Any], connect: Connect, monkeypatch: pytest.MonkeyPatch
+    run: Run, serve: Serve, log: TaskLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(finding, "STOP_SECONDS", PATIENCE)
     job = Job("", "RUNNING", ROOT)
-    with ScriptedAgent(job) as agent, task_log() as log:
-        connect(agent)
-        job.timeline = [WaitFor(lambda: len(agent.of(f"GET jobs/{ROOT}/")) > 1), SetStatus("STOPPED")]
-        agent.answers[RUN] = [starting(agent)]
-        assert run()["submission_id"] == f"{ROOT}-2"
+    agent = serve(job)
+    job.timeline = [WaitFor(lambda: len(agent.of(f"GET jobs/{ROOT}/")) > 1), SetStatus("STOPPED")]
+    agent.answers[RUN] = [starting(agent)]
+    assert run()["submission_id"] == f"{ROOT}-2"
     assert log.messages[0].startswith(f"RA-609: Job {ROOT} of this task is RUNNING; waiting up to {PATIENCE:g} s")
 
 
-@pytest.mark.parametrize("lost", [Play(Reset()), Refuse(502), Refuse(504), Html(200)], ids=named)
-def test_a_lost_answer_does_not_start_a_second_job(lost: Any, run: Callable[..., Any], connect: Connect) -> None:
-    with ScriptedAgent() as agent, task_log() as log:
-        connect(agent)
-        agent.answers[RUN] = [starting(agent, lost)]
-        assert run()["result"] == {"loss": 0.5}
-        assert len(agent.of(RUN)) == 1
+def later(seconds: float, agent: ScriptedAgent, answer: Step) -> Step:
+    """Return a step that answers, and starts the job after a while."""
+    begin: Any = starting(agent)
+
+    def start(request: Request) -> Any:
+        threading.Timer(seconds, begin, [request]).start()
+        return answer
+
+    return start
+
+
+@pytest.mark.parametrize("lost", [Play(Reset()), *map(Refuse, (408, 502, 503, 504, 520)), Html(200)], ids=named)
+def test_a_job_that_may_still_start_is_waited_for(lost: Any, run: Run, serve: Serve, log: TaskLog) -> None:
+    agent = serve()
+    agent.answers[RUN] = [later(0.5, agent, lost)]
+    assert run()["result"] == {"loss": 0.5}
+    assert len(agent.of(RUN)) == 1
     assert any("Not known yet whether" in warning for warning in log.warnings)
 
 
-@pytest.mark.parametrize("lost", [Play(Reset()), Refuse(408), Refuse(503), Refuse(520), Html(200)], ids=named)
-def test_a_job_that_may_still_start_is_waited_for(lost: Any, connect: Connect) -> None:
-    with ScriptedAgent() as agent, task_log() as log:
-        connect(agent)
-        begin = starting(agent)
-
-        def start_later(request: Request) -> Any:
-            threading.Timer(0.5, begin, [request]).start()
-            return lost
-
-        agent.answers[RUN] = [start_later]
-        assert make_operator().execute(make_context())["result"] == {"loss": 0.5}
-        assert len(agent.of(RUN)) == 1
-    assert any("Not known yet whether" in warning for warning in log.warnings)
+def test_a_request_that_was_lost_before_the_agent_had_it_fails_the_try_in_time(run: Run, serve: Serve) -> None:
+    agent = serve()
+    agent.answers[RUN] = [Play(Reset())]
+    with pytest.raises(RayAgentConnectionError):
+        run(job_missing_timeout=0.5)
+    assert len(agent.of(f"POST jobs/{ROOT}/stop/")) == 1, "it may wait in the agent's queue"
+    agent.answers[RUN] = [starting(agent)]
+    assert run()["submission_id"] == ROOT
 
 
-def test_a_request_that_was_lost_before_the_agent_had_it_fails_the_try_in_time(
-    run: Callable[..., Any], connect: Connect
-) -> None:
-    with ScriptedAgent() as agent:
-        connect(agent)
-        agent.answers[RUN] = [Play(Reset())]
-        with pytest.raises(RayAgentConnectionError):
-            run(job_missing_timeout=0.5)
-        assert len(agent.of(f"POST jobs/{ROOT}/stop/")) == 1, "it may wait in the agent's queue"
-        agent.answers[RUN] = [starting(agent)]
-        assert run()["submission_id"] == ROOT
-
-
-def test_a_job_that_the_agent_has_already_is_waited_for(run: Callable[..., Any], connect: Connect) -> None:
+def test_a_job_that_the_agent_has_already_is_waited_for(run: Run, serve: Serve) -> None:
     """An earlier try has put it into the agent's queue, where it is not known yet."""
-    with ScriptedAgent() as agent:
-        connect(agent)
-        begin = starting(agent)
-
-        def taken(request: Request) -> Play | Action:
-            threading.Timer(1.0, begin, [request]).start()
-            return Refuse(409, "there is such a job")
-
-        agent.answers[RUN] = [taken]
-        assert run(job_missing_timeout=0.3)["result"] == {"loss": 0.5}
-        assert len(agent.of(RUN)) == 1
+    agent = serve()
+    agent.answers[RUN] = [later(1.0, agent, Refuse(409, "there is such a job"))]
+    assert run(job_missing_timeout=0.3)["result"] == {"loss": 0.5}
+    assert len(agent.of(RUN)) == 1
 
 
 @pytest.mark.parametrize(
@@ -234,103 +209,77 @@ def test_a_job_that_the_agent_has_already_is_waited_for(run: Callable[..., Any],
     ],
     ids=str,
 )
-def test_a_refusal_fails_the_try_at_once(
-    answer: Step, error: type[Exception], run: Callable[..., Any], connect: Connect
-) -> None:
-    with ScriptedAgent() as agent:
-        connect(agent)
-        agent.answers[RUN] = [answer]
-        with pytest.raises(error) as caught:
-            run()
-        assert len(agent.of(RUN)) == 1
+def test_a_refusal_fails_the_try_at_once(answer: Step, error: type[Exception], run: Run, serve: Serve) -> None:
+    agent = serve()
+    agent.answers[RUN] = [answer]
+    with pytest.raises(error) as caught:
+        run()
+    assert len(agent.of(RUN)) == 1
     assert not isinstance(caught.value, AirflowFailException), "another try may succeed"
 
 
-def test_missing_gpus_are_told_with_what_the_cluster_has_free(run: Callable[..., Any], connect: Connect) -> None:
-    with ScriptedAgent(nodes=NODES, used=USED) as agent:
-        connect(agent)
-        agent.answers[RUN] = [Answer(503, {"message": "no GPU", "error_type": "gpu_unavailable"})]
-        with pytest.raises(RayAgentGPUUnavailableError) as caught:
-            run()
-        agent.answers["GET resources/cluster/"] = [Refuse(404)]
-        with pytest.raises(RayAgentGPUUnavailableError, match=r"no GPU$"):
-            run()
+def test_missing_gpus_are_told_with_what_the_cluster_has_free(run: Run, serve: Serve) -> None:
+    agent = serve(nodes=NODES, used=USED)
+    agent.answers[RUN] = [Answer(503, {"message": "no GPU", "error_type": "gpu_unavailable"})]
+    with pytest.raises(RayAgentGPUUnavailableError) as caught:
+        run()
+    agent.answers["GET resources/cluster/"] = [Refuse(404)]
+    with pytest.raises(RayAgentGPUUnavailableError, match=r"no GPU$"):
+        run()
     assert str(caught.value).endswith(
         "no GPU. Free in the cluster: 2 of 4 GPUs, 22.9 of 24 CPUs, 96 of 96 GiB of memory."
     )
     assert caught.value.status_code == 503
 
 
-def test_an_agent_that_names_the_job_itself_is_believed(run: Callable[..., Any], connect: Connect) -> None:
+def test_an_agent_that_names_the_job_itself_is_believed(run: Run, serve: Serve, log: TaskLog) -> None:
     context = make_context()
-    with ScriptedAgent(Job(PRINTED, "SUCCEEDED", "its-own")) as agent, task_log() as log:
-        connect(agent)
-        agent.answers[RUN] = [Answer(200, {"job_id": "its-own"})]
-        assert run(context=context)["result"] == {"loss": 0.5}
+    agent = serve(Job(PRINTED, "SUCCEEDED", "its-own"))
+    agent.answers[RUN] = [Answer(200, {"job_id": "its-own"})]
+    assert run(context=context)["result"] == {"loss": 0.5}
     assert context["ti"].xcoms["job_id"] == "its-own"
     assert any("its-own" in warning for warning in log.warnings)
 
 
 @pytest.mark.parametrize("start_timeout", [60.0, None])
 def test_a_job_in_the_agents_queue_may_be_unknown_for_longer_than_another(
-    start_timeout: float | None, run: Callable[..., Any], connect: Connect
+    start_timeout: float | None, run: Run, serve: Serve
 ) -> None:
-    with ScriptedAgent() as agent:
-        connect(agent)
-        begin = starting(agent)
-
-        def queued(request: Request) -> Play | Action:
-            threading.Timer(1.5, begin, [request]).start()
-            return Answer(200, {"job_id": ROOT})
-
-        agent.answers[RUN] = [queued]
-        assert run(job_missing_timeout=0.3, start_timeout=start_timeout)["result"] == {"loss": 0.5}
+    agent = serve()
+    agent.answers[RUN] = [later(1.5, agent, Answer(200, {"job_id": ROOT}))]
+    assert run(job_missing_timeout=0.3, start_timeout=start_timeout)["result"] == {"loss": 0.5}
 
 
 @pytest.mark.parametrize("status", ["PENDING", None])
-def test_a_job_that_does_not_start_in_time_is_stopped(
-    status: str | None, run: Callable[..., Any], connect: Connect
-) -> None:
-    with ScriptedAgent() as agent:
-        connect(agent)
-        start = starting(agent, status="PENDING", timeline=(), polls=["PENDING"])
-        agent.answers[RUN] = [start if status else Answer(200, {})]
-        with pytest.raises(
-            RayAgentJobNotStartedError, match=f"start_timeout of 1 seconds; it is {status or 'unknown to'}"
-        ):
-            run(start_timeout=1.0)
-        assert len(agent.of(f"POST jobs/{ROOT}/stop/")) == 1
+def test_a_job_that_does_not_start_in_time_is_stopped(status: str | None, run: Run, serve: Serve) -> None:
+    agent = serve()
+    start = starting(agent, first="PENDING", timeline=())
+    agent.answers[RUN] = [start if status else Answer(200, {})]
+    with pytest.raises(RayAgentJobNotStartedError, match=f"start_timeout of 1 seconds; it is {status or 'unknown to'}"):
+        run(start_timeout=1.0)
+    assert len(agent.of(f"POST jobs/{ROOT}/stop/")) == 1
 
 
 @pytest.mark.parametrize(
     ("status", "error"), [("FAILED", RayAgentRunFailedError), ("STOPPED", RayAgentJobStoppedError)]
 )
 def test_a_failed_job_is_tried_again_by_airflow_and_a_stopped_one_is_not(
-    status: str, error: type[Exception], run: Callable[..., Any], connect: Connect
+    status: str, error: type[Exception], run: Run, serve: Serve
 ) -> None:
-    with ScriptedAgent() as agent:
-        connect(agent)
-        agent.answers[RUN] = [starting(agent, status=status, message="it broke")]
-        with pytest.raises(error, match="it broke") as caught:
-            run()
+    agent = serve()
+    agent.answers[RUN] = [starting(agent, status=status, message="it broke")]
+    with pytest.raises(error, match="it broke") as caught:
+        run()
     assert isinstance(caught.value, AirflowFailException) is (status == "STOPPED")
 
 
-def test_without_waiting_the_id_is_returned(run: Callable[..., Any], connect: Connect) -> None:
+def test_without_waiting_the_id_is_returned(run: Run, serve: Serve) -> None:
     context = make_context()
-    with ScriptedAgent() as agent:
-        connect(agent)
-        agent.answers[RUN] = [starting(agent)]
-        assert run(context=context, wait=False) == ROOT
-        assert agent.of("WS") == []
+    agent = serve()
+    agent.answers[RUN] = [starting(agent)]
+    assert run(context=context, wait=False) == ROOT
+    assert agent.of("WS") == []
     assert context["ti"].xcoms["job_id"] == ROOT
-
-
-def test_an_id_of_ones_own_is_taken(run: Callable[..., Any], connect: Connect) -> None:
-    with ScriptedAgent(Job("", "FAILED", "mine")) as agent:
-        connect(agent)
-        agent.answers[RUN] = [starting(agent)]
-        assert run(job_id="mine")["submission_id"] == "mine-2"
 
 
 @pytest.mark.parametrize(
@@ -345,77 +294,61 @@ def test_an_id_of_ones_own_is_taken(run: Callable[..., Any], connect: Connect) -
     ],
 )
 def test_a_bad_argument_is_refused_before_anything_is_started(
-    options: dict[str, Any], word: str, run: Callable[..., Any], connect: Connect
+    options: dict[str, Any], word: str, run: Run, serve: Serve
 ) -> None:
-    with ScriptedAgent() as agent:
-        connect(agent)
-        with pytest.raises(RayAgentInputError, match=word):
-            run(**options)
-        assert agent.of("POST") == []
+    agent = serve()
+    with pytest.raises(RayAgentInputError, match=word):
+        run(**options)
+    assert agent.of("POST") == []
 
 
 @pytest.mark.parametrize(("state", "stops"), [("failed", True), ("success", True), ("running", False)])
 def test_a_task_that_is_ended_while_the_job_starts_stops_it_once_it_is_there(
-    state: str, stops: bool, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    state: str, stops: bool, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = make_context()
     supervise(context["ti"], monkeypatch).state = state
     operator = make_operator()
-    with ScriptedAgent() as agent:
-        connect(agent)
-        start = starting(agent, Play(Sleep(0.3), Do(lambda: None)), timeline=())
-        agent.answers[RUN] = [start]
-        agent.on_request = lambda request: operator.on_kill() if request.route == RUN and not request.ended else None
-        with pytest.raises(Exception, match=r"."):
-            operator.execute(context)
-        assert bool(agent.jobs[ROOT].stop_calls) is stops
+    agent = serve()
+    start = starting(agent, Play(Sleep(0.3), Do(lambda: None)), timeline=())
+    agent.answers[RUN] = [start]
+    agent.on_request = lambda request: operator.on_kill() if request.route == RUN and not request.ended else None
+    with pytest.raises(Exception, match=r"."):
+        operator.execute(context)
+    assert bool(agent.jobs[ROOT].stop_calls) is stops
 
 
 @pytest.mark.parametrize("printed", ["", "__SYNAPSE_RESULT_START__2__SYNAPSE_RESULT_END__\n"])
 def test_the_next_job_of_a_task_takes_neither_the_place_nor_the_result_of_the_one_before(
-    printed: str, run: Callable[..., Any], connect: Connect
+    printed: str, run: Run, serve: Serve, log: TaskLog
 ) -> None:
     store = StateStore()
     text = f"epoch 1\n{printed}"
-    with ScriptedAgent() as agent, task_log() as log:
-        connect(agent)
-        agent.answers[RUN] = [starting(agent, status="FAILED"), printing(agent, text)]
-        with pytest.raises(RayAgentRunFailedError):
-            run(context=make_context(task_state_store=store), resume_log=True)
-        first = len(log.messages)
-        details = run(context=make_context(TaskInstance(2), task_state_store=store), resume_log=True)
-        told = log.lines_of(text, after=first)
+    agent = serve()
+    agent.answers[RUN] = [starting(agent, status="FAILED"), starting(agent, text=text)]
+    with pytest.raises(RayAgentRunFailedError):
+        run(context=make_context(task_state_store=store), resume_log=True)
+    first = len(log.messages)
+    details = run(context=make_context(TaskInstance(2), task_state_store=store), resume_log=True)
+    told = log.lines_of(text, after=first)
     assert told == text.splitlines()
     assert details["result"] == (2 if printed else None)
 
 
-def printing(agent: ScriptedAgent, text: str) -> Callable[[Request], Answer]:
-    """Return a step that starts a job which prints a text and succeeds."""
-
-    def start(request: Request) -> Answer:
-        job_id = json.loads(request.body)["job_id"]
-        timeline = [Sleep(0.2), Grow(text), Sleep(0.2), SetStatus("SUCCEEDED")]
-        agent.jobs[job_id] = Job("", "RUNNING", job_id, timeline=timeline)
-        return Answer(200, {"job_id": job_id})
-
-    return start
-
-
 @pytest.mark.parametrize("owns", [True, False])
 def test_a_kill_while_a_job_that_runs_is_looked_at_stops_it_and_starts_no_other(
-    owns: bool, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    owns: bool, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(finding, "STOP_SECONDS", PATIENCE)
     ti = TaskInstance(2)
     supervise(ti, monkeypatch).state = "failed"
     job = Job("", "RUNNING", ROOT, stop_delay=0.1)
-    with ScriptedAgent(job) as agent:
-        connect(agent)
-        operator = make_operator(stop_job_on_kill=owns)
-        killer = threading.Thread(target=operator.on_kill)
-        job.timeline = [WaitFor(lambda: len(agent.of(f"GET jobs/{ROOT}/")) > 1), Do(killer.start)]
-        with pytest.raises(RayAgentError, match="task was killed"):
-            operator.execute(make_context(ti))
-        killer.join()
-        agent.wait_until(lambda: job.stop_calls == owns)
-        assert agent.of(RUN) == []
+    agent = serve(job)
+    operator = make_operator(stop_job_on_kill=owns)
+    killer = threading.Thread(target=operator.on_kill)
+    job.timeline = [WaitFor(lambda: len(agent.of(f"GET jobs/{ROOT}/")) > 1), Do(killer.start)]
+    with pytest.raises(RayAgentError, match="task was killed"):
+        operator.execute(make_context(ti))
+    killer.join()
+    agent.wait_until(lambda: job.stop_calls == owns)
+    assert agent.of(RUN) == []

@@ -1,4 +1,4 @@
-"""The operator that stops a job."""
+"""The operator that stops a job, in a worker and deferred."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ from airflow_provider_rayagent.exceptions import (
 )
 from airflow_provider_rayagent.operators import rayagent
 from airflow_provider_rayagent.operators.rayagent import RayAgentStopJobOperator
-from tests.scripted import DEFAULT, Answer, Down, Html, Job, Play, Refuse, Reset, ScriptedAgent, SetStatus, Sleep, Step
+from tests.scripted import DEFAULT, Answer, Down, Html, Job, Play, Refuse, Reset, SetStatus, Sleep, Step
 from tests.stack.watch import PATIENCE
-from tests.unit.both_ways import execute
-from tests.unit.support import HOSTILE_IDS, TOKEN, make_context, named, task_log
+from tests.unit.both_ways import both_ways
+from tests.unit.support import HOSTILE_IDS, TOKEN, make_context, named
 
 if TYPE_CHECKING:
-    from tests.scripted import Request
-    from tests.unit.support import Connect
+    from tests.unit.both_ways import Run
+    from tests.unit.support import Serve, TaskLog
 
 GET = "GET jobs/j1/"
 STOP = "POST jobs/j1/stop/"
-CHOICES = ["succeed", "skip", "fail"]
+DONE = {"job_id": "j1", "status": "STOPPED", "stop_requested": True}
+each_choice = pytest.mark.parametrize("choice", ["succeed", "skip", "fail"])
 
 
 @pytest.fixture(autouse=True)
@@ -45,46 +46,29 @@ def make_operator(**overrides: Any) -> RayAgentStopJobOperator:
     return RayAgentStopJobOperator(**arguments)
 
 
-def run(**overrides: Any) -> Any:
-    return make_operator(**overrides).execute(make_context())
+run = both_ways(make_operator)
 
 
-def test_a_running_job_is_stopped_and_waited_for(connect: Connect) -> None:
-    def stop(request: Request) -> None:
-        if request.ended and len(agent.of(GET)) == 4:
-            job.set_status("STOPPED")
-
-    job = Job(status="RUNNING", stop_delay=PATIENCE)
-    with ScriptedAgent(job, token=TOKEN) as agent, task_log() as log:
-        connect(agent)
-        agent.on_request = stop
-        assert run() == {"job_id": "j1", "status": "STOPPED", "stop_requested": True}
-        assert job.stop_calls == 1
-        assert len(agent.of(GET)) == 5
-        agent.wait_until(lambda: agent.open_connections == 0)
-    assert any("Stop of job j1 requested; its status was RUNNING" in message for message in log.messages)
-    assert any("Job j1 is STOPPED" in message for message in log.messages)
-
-
-def test_without_waiting_the_answer_is_enough(connect: Connect) -> None:
-    with ScriptedAgent(Job(status="PENDING", stop_delay=60)) as agent:
-        connect(agent)
-        assert run(wait_for_termination=False) == {"job_id": "j1", "status": "PENDING", "stop_requested": True}
+@pytest.mark.parametrize("status", ["RUNNING", "PENDING"])
+def test_a_job_is_stopped_and_waited_for(status: str, run: Run, serve: Serve, log: TaskLog) -> None:
+    details = {"runtime_env": {"env_vars": {"KEY": "job-s3cret"}}, "metadata": {"x": "y"}}
+    job = Job("a\n", status, stop_delay=0.3, details=details)
+    agent = serve(job, token=TOKEN)
+    result = run()
+    assert result == DONE
+    assert job.stop_calls == 1
+    agent.wait_until(lambda: agent.open_connections == 0)
+    assert log.lines_of("a\n") == []
+    assert any(f"Stop of job j1 requested; its status was {status}" in message for message in log.messages)
+    assert log.messages[-1] == "Job j1 is STOPPED."
+    assert "s3cret" not in json.dumps([result, log.messages])
+    assert run()["stop_requested"] is False
 
 
-@pytest.mark.parametrize("status", ["SUCCEEDED", "FAILED", "STOPPED"])
-def test_a_re_run_on_a_job_that_has_ended_is_harmless(status: str, connect: Connect) -> None:
-    with ScriptedAgent(Job(status=status)) as agent:
-        connect(agent)
-        for _ in range(2):
-            assert run() == {"job_id": "j1", "status": status, "stop_requested": False}
-        assert agent.of("POST") == []
-
-
-def test_a_second_run_after_the_first_stopped_the_job_is_harmless(connect: Connect) -> None:
-    with ScriptedAgent(Job(status="RUNNING")) as agent:
-        connect(agent)
-        assert [run()["stop_requested"], run()["stop_requested"]] == [True, False]
+def test_without_waiting_the_answer_is_enough(run: Run, serve: Serve) -> None:
+    agent = serve(Job(status="PENDING", stop_delay=60))
+    assert run(wait_for_termination=False) == {**DONE, "status": "PENDING"}
+    assert len(agent.of(GET)) == 1
 
 
 FINISHED_MEANWHILE: list[Step] = [
@@ -95,17 +79,16 @@ FINISHED_MEANWHILE: list[Step] = [
 
 @pytest.mark.parametrize("step", FINISHED_MEANWHILE, ids=["answered 400", "answered that nothing was stopped"])
 @pytest.mark.parametrize("wait", [True, False])
-@pytest.mark.parametrize("choice", CHOICES)
+@each_choice
 def test_a_job_that_ends_by_itself_meanwhile_counts_as_finished(
-    step: Step, wait: bool, choice: Any, connect: Connect
+    choice: str, wait: bool, step: Step, run: Run, serve: Serve, log: TaskLog
 ) -> None:
-    with ScriptedAgent(Job(status="RUNNING"), answers={STOP: [step]}) as agent:
-        connect(agent)
-        expect(choice, lambda: run(wait_for_termination=wait, if_finished=choice), "SUCCEEDED")
+    serve(Job(status="RUNNING"), answers={STOP: [step]})
+    expect(choice, lambda: run(wait_for_termination=wait, if_finished=choice), "SUCCEEDED", log)
 
 
-def expect(choice: str, call: Any, status: str | None) -> None:
-    """Check what a choice makes of a job with which nothing is left to do."""
+def expect(choice: str, call: Any, status: str | None, log: TaskLog) -> None:
+    """Check what a choice makes of a job with which nothing is left to do, and that no triggerer is needed for it."""
     if choice == "succeed":
         assert call() == {"job_id": "j1", "status": status, "stop_requested": False}
     elif choice == "skip":
@@ -115,74 +98,74 @@ def expect(choice: str, call: Any, status: str | None) -> None:
         with pytest.raises(RayAgentError, match="j1") as caught:
             call()
         assert caught.value.status_code in (400, 404)
+    assert not [message for message in log.messages if message.startswith("Deferring")]
 
 
-@pytest.mark.parametrize("choice", CHOICES)
+@each_choice
 @pytest.mark.parametrize("status", ["SUCCEEDED", "FAILED", "STOPPED"])
-def test_the_author_chooses_what_a_finished_job_means(choice: Any, status: str, connect: Connect) -> None:
-    with ScriptedAgent(Job(status=status)) as agent:
-        connect(agent)
-        expect(choice, lambda: run(if_finished=choice), status)
+def test_the_author_chooses_what_a_finished_job_means(
+    status: str, choice: str, run: Run, serve: Serve, log: TaskLog
+) -> None:
+    agent = serve(Job(status=status))
+    expect(choice, lambda: run(if_finished=choice), status, log)
+    assert agent.of("POST") == []
 
 
-@pytest.mark.parametrize("choice", CHOICES)
+@each_choice
 @pytest.mark.parametrize("known", [False, True], ids=["at first", "at the stop"])
-def test_the_author_chooses_what_an_unknown_job_means(choice: Any, known: bool, connect: Connect) -> None:
-    jobs = [Job(status="RUNNING")] if known else []
-    answers: dict[str, list[Step]] = {STOP: [Answer(404, "Job j1 does not exist")]}
-    if known:
-        answers[GET] = [DEFAULT, Refuse(404)]
-    with ScriptedAgent(*jobs, answers=answers) as agent:
-        connect(agent)
-        expect(choice, lambda: run(if_missing=choice), None)
+def test_the_author_chooses_what_an_unknown_job_means(
+    known: bool, choice: str, run: Run, serve: Serve, log: TaskLog
+) -> None:
+    looks: dict[str, list[Step]] = {GET: [DEFAULT, Refuse(404)]} if known else {}
+    answers = {STOP: [Answer(404, "Job j1 does not exist")], **looks}
+    serve(*([Job(status="RUNNING")] if known else []), answers=answers)
+    expect(choice, lambda: run(if_missing=choice), None, log)
 
 
-def test_a_job_that_goes_on_though_its_stop_was_answered_with_404_is_an_error(connect: Connect) -> None:
-    with ScriptedAgent(Job(status="RUNNING"), answers={STOP: [Answer(404, "no")]}) as agent:
-        connect(agent)
-        with pytest.raises(RayAgentError, match=r"Failed to stop job j1, which is RUNNING: .*404"):
-            run(if_missing="succeed")
+def test_by_default_a_finished_job_is_a_success_and_an_unknown_one_a_failure(run: Run, serve: Serve) -> None:
+    serve(Job(status="FAILED"))
+    assert run() == {"job_id": "j1", "status": "FAILED", "stop_requested": False}
+    serve()
+    with pytest.raises(RayAgentJobMissingError, match="Job j1 does not exist"):
+        run()
 
 
-def test_a_stop_that_is_answered_with_404_for_a_moment_is_sent_again(connect: Connect) -> None:
+def test_a_job_that_goes_on_though_its_stop_was_answered_with_404_is_an_error(run: Run, serve: Serve) -> None:
+    serve(Job(status="RUNNING"), answers={STOP: [Answer(404, "no")]})
+    with pytest.raises(RayAgentError, match=r"Failed to stop job j1, which is RUNNING: .*404"):
+        run(if_missing="succeed")
+
+
+def test_a_stop_that_is_answered_with_404_for_a_moment_is_sent_again(run: Run, serve: Serve) -> None:
     answers: dict[str, list[Step]] = {STOP: [Answer(404, "no"), DEFAULT], GET: [DEFAULT, Refuse(404), DEFAULT]}
-    with ScriptedAgent(Job(status="RUNNING", stop_delay=0.2), answers=answers) as agent:
-        connect(agent)
-        assert run(if_missing="succeed") == {"job_id": "j1", "status": "STOPPED", "stop_requested": True}
+    serve(Job(status="RUNNING", stop_delay=0.2), answers=answers)
+    assert run(if_missing="succeed") == DONE
 
 
-@pytest.mark.parametrize("deferrable", [False, True])
 @pytest.mark.parametrize("away", [[Refuse(404)], [Html(404)] * 3], ids=named)
 def test_a_job_that_is_not_known_for_a_moment_after_its_stop_is_not_gone(
-    away: list[Step], deferrable: bool, connect: Connect
+    away: list[Step], run: Run, serve: Serve
 ) -> None:
-    job = Job(status="RUNNING", stop_delay=0.6)
-    with ScriptedAgent(job, answers={GET: [DEFAULT, *away, DEFAULT]}) as agent:
-        connect(agent)
-        result = execute(lambda: make_operator(deferrable=deferrable), make_context())
-    assert result == {"job_id": "j1", "status": "STOPPED", "stop_requested": True}
+    serve(Job(status="RUNNING", stop_delay=0.6), answers={GET: [DEFAULT, *away, DEFAULT]})
+    assert run() == DONE
 
 
-def test_by_default_an_unknown_job_is_a_failure(connect: Connect) -> None:
-    with ScriptedAgent() as agent:
-        connect(agent)
-        with pytest.raises(RayAgentJobMissingError, match="Job j1 does not exist"):
-            run()
+def test_a_job_that_vanishes_while_it_is_waited_for_is_done(run: Run, serve: Serve, log: TaskLog) -> None:
+    serve(Job(status="RUNNING", stop_delay=60), answers={GET: [DEFAULT, DEFAULT, Refuse(404)]})
+    assert run() == {**DONE, "status": None}
+    assert "RA-110: Job j1 no longer exists." in log.warnings
 
 
-def test_a_job_that_vanishes_while_it_is_waited_for_is_done(connect: Connect) -> None:
-    with ScriptedAgent(Job(status="RUNNING", stop_delay=60), answers={GET: [DEFAULT, DEFAULT, Refuse(404)]}) as agent:
-        connect(agent)
-        with task_log() as log:
-            assert run() == {"job_id": "j1", "status": None, "stop_requested": True}
-    assert log.warnings == ["RA-110: Job j1 no longer exists."]
+def test_a_job_that_ends_by_itself_while_it_is_waited_for_has_its_own_status(run: Run, serve: Serve) -> None:
+    timeline = [Sleep(0.1), SetStatus("RUNNING"), Sleep(0.3), SetStatus("SUCCEEDED")]
+    serve(Job(status="PENDING", timeline=timeline), answers={STOP: [Answer(200, {"stopped": True})]})
+    assert run() == {**DONE, "status": "SUCCEEDED"}
 
 
-def test_a_refused_stop_of_a_job_that_goes_on_is_an_error(connect: Connect) -> None:
-    with ScriptedAgent(Job(status="RUNNING", type="DRIVER")) as agent:
-        connect(agent)
-        with pytest.raises(RayAgentHTTPError, match="Can only stop submission type jobs"):
-            run()
+def test_a_refused_stop_of_a_job_that_goes_on_is_an_error(run: Run, serve: Serve) -> None:
+    serve(Job(status="RUNNING", type="DRIVER"))
+    with pytest.raises(RayAgentHTTPError, match="Can only stop submission type jobs"):
+        run()
 
 
 @pytest.mark.parametrize(
@@ -199,73 +182,58 @@ def test_a_refused_stop_of_a_job_that_goes_on_is_an_error(connect: Connect) -> N
     ],
     ids=named,
 )
-def test_an_agent_that_is_away_for_a_moment_while_waiting_is_asked_again(away: list[Step], connect: Connect) -> None:
-    with ScriptedAgent(Job(status="RUNNING", stop_delay=0.4), answers={GET: [DEFAULT, *away, DEFAULT]}) as agent:
-        connect(agent)
-        assert run()["status"] == "STOPPED"
-        assert agent.jobs["j1"].stop_calls == 1
+def test_an_agent_that_is_away_for_a_moment_while_waiting_is_asked_again(
+    away: list[Step], run: Run, serve: Serve
+) -> None:
+    agent = serve(Job(status="RUNNING", stop_delay=0.4), answers={GET: [DEFAULT, *away, DEFAULT]})
+    assert run() == DONE
+    assert agent.jobs["j1"].stop_calls == 1
 
 
-def test_a_token_that_is_refused_while_waiting_ends_it_at_once(connect: Connect) -> None:
-    with ScriptedAgent(Job(status="RUNNING", stop_delay=60), answers={GET: [DEFAULT, Refuse(401)]}) as agent:
-        connect(agent)
-        with pytest.raises(RayAgentAuthenticationError):
-            run(timeout=60)
+def test_a_token_that_is_refused_while_waiting_ends_it_at_once(run: Run, serve: Serve) -> None:
+    serve(Job(status="RUNNING", stop_delay=60), answers={GET: [DEFAULT, Refuse(401)]})
+    with pytest.raises(RayAgentAuthenticationError):
+        run(timeout=60)
 
 
-def test_a_stop_whose_answer_is_lost_is_not_sent_again(connect: Connect) -> None:
-    with ScriptedAgent(Job(status="RUNNING"), answers={STOP: [Play(Reset())]}) as agent:
-        connect(agent)
-        with pytest.raises(RayAgentConnectionError):
-            run()
-        assert len(agent.of(STOP)) == 1
+def test_a_stop_whose_answer_is_lost_is_not_sent_again(run: Run, serve: Serve) -> None:
+    agent = serve(Job(status="RUNNING"), answers={STOP: [Play(Reset())]})
+    with pytest.raises(RayAgentConnectionError):
+        run()
+    assert len(agent.of(STOP)) == 1
 
 
-def test_a_job_that_does_not_stop_in_time_is_a_named_error_with_its_status(connect: Connect) -> None:
-    with ScriptedAgent(Job(status="PENDING", stop_delay=PATIENCE)) as agent:
-        connect(agent)
-        with pytest.raises(RayAgentWaitTimeoutError, match=r"still PENDING after 0\.3 seconds") as caught:
-            run(timeout=0.3)
-        assert caught.value.status_code == 408
+@pytest.mark.parametrize(
+    ("looks", "words"),
+    [([DEFAULT], r"still PENDING after 0\.3 seconds"), ([DEFAULT, Refuse(503, "maintenance")], "maintenance")],
+)
+def test_a_job_that_does_not_stop_in_time_is_a_named_error_with_its_status_and_the_agents_last_error(
+    looks: list[Step], words: str, run: Run, serve: Serve
+) -> None:
+    serve(Job(status="PENDING", stop_delay=PATIENCE), answers={GET: looks})
+    with pytest.raises(RayAgentWaitTimeoutError, match=words) as caught:
+        run(timeout=0.3)
+    assert caught.value.status_code == 408
 
 
-def test_a_time_out_tells_of_the_agent_that_was_away(connect: Connect) -> None:
-    answers: dict[str, list[Step]] = {GET: [DEFAULT, Refuse(503, "maintenance")]}
-    with ScriptedAgent(Job(status="RUNNING", stop_delay=PATIENCE), answers=answers) as agent:
-        connect(agent)
-        with pytest.raises(RayAgentWaitTimeoutError, match="maintenance"):
-            run(timeout=0.3)
-
-
-def test_a_kill_ends_the_waiting_at_once(connect: Connect) -> None:
-    with ScriptedAgent(Job(status="RUNNING", stop_delay=PATIENCE)) as agent:
-        connect(agent)
-        operator = make_operator(poll_interval=PATIENCE, timeout=2 * PATIENCE)
-        killer = threading.Timer(0.3, operator.on_kill)
-        killer.start()
-        begun = time.monotonic()
-        with pytest.raises(RayAgentWaitTimeoutError):
-            operator.execute(make_context())
-        assert time.monotonic() - begun < PATIENCE
-        killer.join()
-
-
-def test_the_result_is_json_without_the_jobs_secrets(connect: Connect) -> None:
-    details = {"runtime_env": {"env_vars": {"KEY": "job-s3cret"}}, "metadata": {"x": "y"}}
-    with ScriptedAgent(Job(status="RUNNING", details=details)) as agent, task_log() as log:
-        connect(agent)
-        text = json.dumps(run())
-    assert "s3cret" not in text
-    assert not [message for message in log.messages if "s3cret" in message]
+def test_a_kill_ends_the_waiting_at_once(serve: Serve) -> None:
+    serve(Job(status="RUNNING", stop_delay=PATIENCE))
+    operator = make_operator(poll_interval=PATIENCE, timeout=2 * PATIENCE)
+    killer = threading.Timer(0.3, operator.on_kill)
+    killer.start()
+    begun = time.monotonic()
+    with pytest.raises(RayAgentWaitTimeoutError):
+        operator.execute(make_context())
+    assert time.monotonic() - begun < PATIENCE
+    killer.join()
 
 
 @pytest.mark.parametrize("job_id", [value for value in HOSTILE_IDS if isinstance(value, str)], ids=ascii)
-def test_a_hostile_id_is_refused_before_anything_is_sent(job_id: str, connect: Connect) -> None:
-    with ScriptedAgent(Job(status="RUNNING")) as agent:
-        connect(agent)
-        with pytest.raises(RayAgentInputError, match="job id"):
-            run(job_id=job_id)
-        assert agent.connections == 0
+def test_a_hostile_id_is_refused_before_anything_is_sent(job_id: str, serve: Serve) -> None:
+    agent = serve(Job(status="RUNNING"))
+    with pytest.raises(RayAgentInputError, match="job id"):
+        make_operator(job_id=job_id).execute(make_context())
+    assert agent.connections == 0
 
 
 @pytest.mark.parametrize(
@@ -278,7 +246,7 @@ def test_a_hostile_id_is_refused_before_anything_is_sent(job_id: str, connect: C
         ({"timeout": True}, "timeout"),
         ({"poll_interval": 0}, "poll_interval"),
         ({"poll_interval": None}, "poll_interval"),
-        ({"if_missing": "ignore"}, "if_missing"),
+        ({"if_missing": "ignore"}, "Unknown if_missing 'ignore': use one of succeed, skip, fail"),
         ({"if_missing": None}, "if_missing"),
         ({"if_finished": True}, "if_finished"),
     ],
@@ -288,25 +256,15 @@ def test_a_bad_argument_is_refused_when_the_dag_is_read(overrides: dict[str, Any
         make_operator(**overrides)
 
 
-def test_the_id_and_the_connection_are_templates(connect: Connect) -> None:
-    with ScriptedAgent(Job(status="RUNNING", job_id="train-7")) as agent:
-        connect(agent, "team_a")
-        operator = make_operator(job_id="train-{{ night }}", rayagent_conn_id="team_{{ team }}")
-        operator.render_template_fields({"night": "7", "team": "a"})  # type: ignore[typeddict-unknown-key]
-        assert operator.execute(make_context())["job_id"] == "train-7"
-        assert agent.jobs["train-7"].stop_calls == 1
+def test_the_id_and_the_connection_are_templates(serve: Serve) -> None:
+    agent = serve(Job(status="RUNNING", job_id="train-7"), conn_id="team_a")
+    operator = make_operator(job_id="train-{{ night }}", rayagent_conn_id="team_{{ team }}")
+    operator.render_template_fields({"night": "7", "team": "a"})  # type: ignore[typeddict-unknown-key]
+    assert operator.execute(make_context())["job_id"] == "train-7"
+    assert agent.jobs["train-7"].stop_calls == 1
 
 
-def test_a_job_that_takes_its_time_is_followed_through_its_statuses(connect: Connect) -> None:
-    job = Job(status="PENDING", stop_delay=0.3, timeline=[Sleep(0.1), SetStatus("RUNNING")])
-    with ScriptedAgent(job) as agent:
-        connect(agent)
-        assert run()["status"] == "STOPPED"
-
-
-def test_a_job_that_waits_in_the_agents_queue_is_stopped(connect: Connect) -> None:
+def test_a_job_that_waits_in_the_agents_queue_is_stopped(run: Run, serve: Serve) -> None:
     """Such a job is not known yet, but an agent may take it out of its queue all the same."""
-    job = Job(status="RUNNING", stop_delay=0.2)
-    with ScriptedAgent(job, answers={GET: [Refuse(404), DEFAULT]}) as agent:
-        connect(agent)
-        assert run(if_missing="succeed") == {"job_id": "j1", "status": "STOPPED", "stop_requested": True}
+    serve(Job(status="RUNNING", stop_delay=0.2), answers={GET: [Refuse(404), DEFAULT]})
+    assert run(if_missing="succeed") == DONE

@@ -24,34 +24,25 @@ from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
 from airflow_provider_rayagent.services.job_secrets import masked_names
 from tests.scripted import Answer, Grow, Job, Play, Reset, ScriptedAgent, SetStatus, Sleep
 from tests.scripted.ray_dialect import version
-from tests.unit.both_ways import execute
+from tests.unit.both_ways import both_ways
 from tests.unit.clusters import NODES, USED
-from tests.unit.operators.plugin_runs import until_attached
-from tests.unit.operators.submissions import ORIGIN, PRINTED, ROOT, SUBMIT, make_operator, rendered, sent_by, starting
+from tests.unit.operators.started_jobs import PRINTED, ROOT, starting, until_attached
+from tests.unit.operators.submissions import ORIGIN, SUBMIT, make_operator, make_rendered, sent_by
 from tests.unit.supervisor import supervise
 from tests.unit.support import TaskInstance, make_context, task_log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from tests.scripted import Request
-    from tests.unit.support import Connect
+    from tests.unit.both_ways import Run
+    from tests.unit.support import Connect, Serve
 
 
-@pytest.fixture(params=["worker", "deferred"])
-def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Execute an operator, in a worker or deferred; the arguments are ``context`` and the operator's own."""
-
-    def executed(**options: Any) -> Any:
-        context = options.pop("context", None) or make_context()
-        supervise(context["ti"], monkeypatch)
-        return execute(lambda: rendered(make_operator(deferrable=request.param == "deferred", **options)), context)
-
-    return executed
+run = both_ways(make_rendered)
 
 
-def test_a_job_is_submitted_and_followed_and_its_result_returned(run: Callable[..., Any], ray: ScriptedAgent) -> None:
+def test_a_job_is_submitted_and_followed_and_its_result_returned(run: Run, ray: ScriptedAgent) -> None:
     context = make_context()
     with task_log() as log:
         details = run(
@@ -91,7 +82,7 @@ def test_a_job_is_submitted_and_followed_and_its_result_returned(run: Callable[.
 
 
 @pytest.mark.parametrize("lost", [Reset(), Answer(502, "Bad Gateway"), Answer(200, "{}", length=99, reset=True)])
-def test_a_lost_answer_leads_to_the_one_job(lost: Any, run: Callable[..., Any], ray: ScriptedAgent) -> None:
+def test_a_lost_answer_leads_to_the_one_job(lost: Any, run: Run, ray: ScriptedAgent) -> None:
     start = starting(ray, Play(lost) if isinstance(lost, Reset) else lost)
     taken = Answer(500, f"ValueError: Job with submission_id {ROOT} already exists.")
     ray.answers[SUBMIT] = [start, taken]
@@ -101,7 +92,7 @@ def test_a_lost_answer_leads_to_the_one_job(lost: Any, run: Callable[..., Any], 
     assert log.lines_of(PRINTED) == PRINTED.splitlines()
 
 
-def test_a_retry_attaches_to_the_job_of_the_try_before(run: Callable[..., Any], ray: ScriptedAgent) -> None:
+def test_a_retry_attaches_to_the_job_of_the_try_before(run: Run, ray: ScriptedAgent) -> None:
     ray.jobs[ROOT] = Job(
         "", "RUNNING", ROOT, timeline=[Sleep(0.6), Grow(PRINTED), SetStatus("SUCCEEDED")], details={"metadata": ORIGIN}
     )
@@ -113,7 +104,7 @@ def test_a_retry_attaches_to_the_job_of_the_try_before(run: Callable[..., Any], 
     ("status", "error"), [("FAILED", RayAgentRunFailedError), ("STOPPED", RayAgentJobStoppedError)]
 )
 def test_after_a_job_that_failed_the_next_try_submits_another(
-    status: str, error: type[Exception], run: Callable[..., Any], ray: ScriptedAgent
+    status: str, error: type[Exception], run: Run, ray: ScriptedAgent
 ) -> None:
     ray.answers[SUBMIT] = [starting(ray, status=status), starting(ray)]
     with pytest.raises(error):
@@ -136,7 +127,7 @@ def test_after_a_job_that_failed_the_next_try_submits_another(
     ],
 )
 def test_the_error_of_a_failed_job_has_its_cause(
-    details: dict[str, Any], kind: str | None, code: str, first: str, run: Callable[..., Any], ray: ScriptedAgent
+    details: dict[str, Any], kind: str | None, code: str, first: str, run: Run, ray: ScriptedAgent
 ) -> None:
     job = ray.jobs[ROOT] = Job("", "RUNNING", ROOT, details={"metadata": ORIGIN, **details})
     with task_log() as log:
@@ -148,18 +139,14 @@ def test_the_error_of_a_failed_job_has_its_cause(
 
 
 @pytest.mark.parametrize("metadata", [{}, {**ORIGIN, "airflow_run_id": "run-6"}])
-def test_a_job_of_somebody_else_is_not_taken(
-    metadata: dict[str, str], run: Callable[..., Any], ray: ScriptedAgent
-) -> None:
+def test_a_job_of_somebody_else_is_not_taken(metadata: dict[str, str], run: Run, ray: ScriptedAgent) -> None:
     ray.jobs["mine"] = Job("", "SUCCEEDED", "mine", details={"metadata": metadata})
     with pytest.raises(RayAgentInputError, match="Job mine already exists and was not submitted by this task"):
         run(job_id="mine")
     assert ray.of("POST") == []
 
 
-def test_a_folder_is_uploaded_once_and_named_by_its_content(
-    run: Callable[..., Any], ray: ScriptedAgent, tmp_path: Path
-) -> None:
+def test_a_folder_is_uploaded_once_and_named_by_its_content(run: Run, ray: ScriptedAgent, tmp_path: Path) -> None:
     source = tmp_path / "jobs" / "train"
     source.mkdir(parents=True)
     (source / "train.py").write_text("print('hello')\n")
@@ -179,7 +166,7 @@ def test_a_folder_is_uploaded_once_and_named_by_its_content(
 
 
 def test_a_folder_outside_of_the_bundle_is_refused_before_anything_is_sent(
-    run: Callable[..., Any], ray: ScriptedAgent, tmp_path: Path
+    run: Run, ray: ScriptedAgent, tmp_path: Path
 ) -> None:
     ti = TaskInstance()
     ti.bundle_instance = SimpleNamespace(path=tmp_path / "bundle")  # type: ignore[attr-defined]
@@ -190,14 +177,14 @@ def test_a_folder_outside_of_the_bundle_is_refused_before_anything_is_sent(
     assert ray.of("PUT") == ray.of("POST") == []
 
 
-def test_a_remote_working_dir_is_passed_on(run: Callable[..., Any], ray: ScriptedAgent) -> None:
+def test_a_remote_working_dir_is_passed_on(run: Run, ray: ScriptedAgent) -> None:
     run(working_dir="s3://bucket/code.zip")
     assert sent_by(ray)["runtime_env"]["working_dir"] == "s3://bucket/code.zip"
     assert ray.of("PUT") == []
 
 
 def test_values_of_the_environment_are_sent_and_shown_nowhere(
-    run: Callable[..., Any], ray: ScriptedAgent, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    run: Run, ray: ScriptedAgent, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connect("http://database", conn_id="db", password="conn-s3cret")
     monkeypatch.setenv("AIRFLOW_VAR_MY_KEY", "variable-s3cret")
@@ -221,9 +208,7 @@ def test_values_of_the_environment_are_sent_and_shown_nowhere(
     assert log.lines_of("".join(f"my {name} is ***\n" for name in secrets)) == [f"my {name} is ***" for name in secrets]
 
 
-def test_a_job_is_followed_to_its_end_though_its_variables_are_gone(
-    run: Callable[..., Any], ray: ScriptedAgent
-) -> None:
+def test_a_job_is_followed_to_its_end_though_its_variables_are_gone(run: Run, ray: ScriptedAgent) -> None:
     secret = "variable-s3cret"
     details = {"metadata": {**ORIGIN, **masked_names({"C": secret})}, "runtime_env": {"env_vars": {"C": secret}}}
     printed = f'it is {secret}\n__SYNAPSE_RESULT_START__["{secret}"]__SYNAPSE_RESULT_END__\n'
@@ -238,16 +223,14 @@ def test_a_job_is_followed_to_its_end_though_its_variables_are_gone(
     assert secret not in json.dumps([log.messages, context["ti"].xcoms])
 
 
-def test_an_amount_that_no_node_has_is_refused_and_nothing_is_left(run: Callable[..., Any], ray: ScriptedAgent) -> None:
+def test_an_amount_that_no_node_has_is_refused_and_nothing_is_left(run: Run, ray: ScriptedAgent) -> None:
     with pytest.raises(RayAgentResourcesError, match=r"GPU 64\. The most that any node has: GPU"):
         run(entrypoint_num_gpus=64)
     assert ray.of("POST") == []
     assert run(entrypoint_num_gpus=64, wait_for_scale_up=True)["status"] == "SUCCEEDED"
 
 
-def test_a_job_that_stays_pending_is_told_with_what_it_requires_and_what_is_free(
-    run: Callable[..., Any], ray: ScriptedAgent
-) -> None:
+def test_a_job_that_stays_pending_is_told_with_what_it_requires_and_what_is_free(run: Run, ray: ScriptedAgent) -> None:
     def start(request: Request) -> Answer:
         job_id = json.loads(request.body)["submission_id"]
         ray.jobs[job_id] = Job("", "PENDING", job_id)
@@ -263,7 +246,7 @@ def test_a_job_that_stays_pending_is_told_with_what_it_requires_and_what_is_free
     )
 
 
-def test_a_ray_that_is_too_old_is_named(run: Callable[..., Any], ray: ScriptedAgent) -> None:
+def test_a_ray_that_is_too_old_is_named(run: Run, ray: ScriptedAgent) -> None:
     ray.answers["GET api/version"] = [version("2.44.1")]
     with pytest.raises(RayAgentUnsupportedError, match=r"Ray 2\.44\.1 is too old"):
         run()
@@ -289,12 +272,11 @@ def test_a_sensor_masks_the_values_of_a_job_that_somebody_else_submitted(
     assert secret not in json.dumps([log.messages, str(caught.value), context["ti"].xcoms])
 
 
-def test_an_agent_is_refused_in_one_sentence(run: Callable[..., Any], connect: Connect) -> None:
-    with ScriptedAgent() as agent:
-        connect(agent)
-        with pytest.raises(RayAgentUnsupportedError, match="use RayAgentRunPluginOperator"):
-            run()
-        assert agent.of("POST") == []
+def test_an_agent_is_refused_in_one_sentence(run: Run, serve: Serve) -> None:
+    agent = serve()
+    with pytest.raises(RayAgentUnsupportedError, match="use RayAgentRunPluginOperator"):
+        run()
+    assert agent.of("POST") == []
 
 
 @pytest.mark.parametrize(
@@ -322,14 +304,14 @@ def test_an_agent_is_refused_in_one_sentence(run: Callable[..., Any], connect: C
     ],
 )
 def test_bad_input_is_named_before_anything_is_sent(
-    options: dict[str, Any], message: str, run: Callable[..., Any], ray: ScriptedAgent
+    options: dict[str, Any], message: str, run: Run, ray: ScriptedAgent
 ) -> None:
     with pytest.raises(RayAgentInputError, match=message):
         run(**options)
     assert ray.of("POST") == ray.of("PUT") == []
 
 
-def test_rays_own_words_about_a_rejected_request_are_shown(run: Callable[..., Any], ray: ScriptedAgent) -> None:
+def test_rays_own_words_about_a_rejected_request_are_shown(run: Run, ray: ScriptedAgent) -> None:
     ray.answers[SUBMIT] = [Answer(400, "Traceback (most recent call last):\n  File x\nTypeError: unknown field 'a'")]
     with pytest.raises(RayAgentError, match="TypeError: unknown field 'a'"):
         run()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 
 from airflow_provider_rayagent.exceptions import (
     RayAgentAuthenticationError,
@@ -17,32 +19,23 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentServeApplicationTimeoutError,
     RayAgentServerError,
 )
-from tests.scripted import Application, Down, Html, Play, Refuse, Reset, ScriptedAgent
+from tests.scripted import Application, Down, Html, Play, Refuse, Reset
 from tests.stack.processes import NO_AGENT
-from tests.unit.both_ways import execute
+from tests.stack.watch import PATIENCE
+from tests.unit.both_ways import both_ways, execute
 from tests.unit.sensors.applications import APP, GET, make_sensor, said
-from tests.unit.support import TOKEN, make_context, named, task_log
+from tests.unit.support import TOKEN, make_context, named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from airflow_provider_rayagent.sensors.rayagent import RayAgentServeApplicationSensor
     from tests.scripted import Step
-    from tests.unit.support import Connect
+    from tests.unit.both_ways import Run
+    from tests.unit.support import Connect, Serve, TaskLog
 
 RESULT = {**APP, "status": "RUNNING", "deployments": {"Model": "HEALTHY"}}
 
 
-@pytest.fixture(params=["worker", "deferred"])
-def way(request: pytest.FixtureRequest) -> str:
-    """Where the sensor waits."""
-    return str(request.param)
-
-
-@pytest.fixture
-def run(way: str) -> Callable[..., Any]:
-    """Execute a sensor, in a worker or deferred; the arguments are the sensor's own."""
-    return lambda **options: execute(lambda: make_sensor(deferrable=way == "deferred", **options), make_context())
+run = both_ways(make_sensor)
 
 
 @pytest.mark.parametrize(
@@ -60,35 +53,29 @@ def run(way: str) -> Callable[..., Any]:
     ],
     ids=named,
 )
-def test_an_application_is_waited_for_until_it_is_running(
-    before: list[Step], run: Callable[..., Any], connect: Connect
-) -> None:
-    with ScriptedAgent(answers={GET: [*before, said("RUNNING")]}) as agent:
-        connect(agent)
-        assert run() == RESULT
-        agent.wait_until(lambda: agent.open_connections == 0)
+def test_an_application_is_waited_for_until_it_is_running(before: list[Step], run: Run, serve: Serve) -> None:
+    agent = serve(answers={GET: [*before, said("RUNNING")]})
+    assert run() == RESULT
+    agent.wait_until(lambda: agent.open_connections == 0)
 
 
 @pytest.mark.parametrize("status", ["RUNNING", "DEPLOY_FAILED", "UNHEALTHY"])
-def test_an_application_is_waited_for_until_it_is_gone(status: str, run: Callable[..., Any], connect: Connect) -> None:
-    with ScriptedAgent(answers={GET: [said(status), said("DELETING"), Refuse(404)]}) as agent:
-        connect(agent)
-        assert run(target="gone", grace_period=0) is None
-        assert len(agent.of(GET)) == 3
+def test_an_application_is_waited_for_until_it_is_gone(status: str, run: Run, serve: Serve) -> None:
+    agent = serve(answers={GET: [said(status), said("DELETING"), Refuse(404)]})
+    assert run(target="gone", grace_period=0) is None
+    assert len(agent.of(GET)) == 3
 
 
-def test_one_that_is_gone_already_is_done(run: Callable[..., Any], connect: Connect) -> None:
-    with ScriptedAgent(applications=[Application("another")]) as agent:
-        connect(agent)
-        assert run(target="gone") is None
-        assert len(agent.of(GET)) == 1
+def test_one_that_is_gone_already_is_done(run: Run, serve: Serve) -> None:
+    agent = serve(applications=[Application("another")])
+    assert run(target="gone") is None
+    assert len(agent.of(GET)) == 1
 
 
-def test_each_status_is_told_once_by_each_process(run: Callable[..., Any], connect: Connect) -> None:
+def test_each_status_is_told_once_by_each_process(run: Run, serve: Serve, log: TaskLog) -> None:
     answers: list[Step] = [said("DEPLOYING"), said("DEPLOYING"), said("DEPLOYING"), said("RUNNING")]
-    with ScriptedAgent(answers={GET: answers}) as agent, task_log() as log:
-        connect(agent)
-        run()
+    serve(answers={GET: answers})
+    run()
     assert log.messages.count("The Serve application 'app' is DEPLOYING.") <= 2
     assert log.messages[0] == "The Serve application 'app' is DEPLOYING."
 
@@ -96,18 +83,17 @@ def test_each_status_is_told_once_by_each_process(run: Callable[..., Any], conne
 @pytest.mark.parametrize("status", ["DEPLOY_FAILED", "UNHEALTHY"])
 @pytest.mark.parametrize("grace_period", [0, 0.4])
 def test_one_that_fails_on_is_an_error_without_a_retry_that_says_why(
-    grace_period: float, status: str, run: Callable[..., Any], connect: Connect
+    grace_period: float, status: str, run: Run, serve: Serve
 ) -> None:
     failing = said(
         status,
         message=f"ValueError: no weights\n::group::x\n{TOKEN}\n",
         deployments={"Model": {"status": "UNHEALTHY"}, "Router": {"status": "HEALTHY"}},
     )
-    with ScriptedAgent(answers={GET: [failing]}) as agent:
-        connect(agent)
-        with pytest.raises(RayAgentServeApplicationFailedError) as caught:
-            run(grace_period=grace_period)
-        assert len(agent.requests) >= (2 if grace_period else 1)
+    agent = serve(answers={GET: [failing]})
+    with pytest.raises(RayAgentServeApplicationFailedError) as caught:
+        run(grace_period=grace_period)
+    assert len(agent.requests) >= (2 if grace_period else 1)
     assert isinstance(caught.value, AirflowFailException)
     words = str(caught.value)
     assert f"'app' has been {status} for {grace_period:g} seconds" in words
@@ -117,156 +103,133 @@ def test_one_that_fails_on_is_an_error_without_a_retry_that_says_why(
     assert TOKEN not in words
 
 
-def test_one_that_fails_without_a_word_is_an_error_all_the_same(run: Callable[..., Any], connect: Connect) -> None:
-    with ScriptedAgent(answers={GET: [said("DEPLOY_FAILED", message=None, deployments=None)]}) as agent:
-        connect(agent)
-        with pytest.raises(RayAgentServeApplicationFailedError, match="has been DEPLOY_FAILED") as caught:
-            run(grace_period=0)
+def test_one_that_fails_without_a_word_is_an_error_all_the_same(run: Run, serve: Serve) -> None:
+    serve(answers={GET: [said("DEPLOY_FAILED", message=None, deployments=None)]})
+    with pytest.raises(RayAgentServeApplicationFailedError, match="has been DEPLOY_FAILED") as caught:
+        run(grace_period=0)
     assert "Ray's message" not in str(caught.value)
     assert "Failing deployments" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("target", "answer"),
-    [
-        ("running", Refuse(404)),
-        ("running", said("DEPLOYING")),
-        ("running", said("UNHEALTHY")),
-        ("running", Refuse(503, "maintenance")),
-        ("gone", said("RUNNING")),
-    ],
-    ids=["not there", "deploying", "unhealthy", "away", "still there"],
-)
-def test_the_timeout_ends_it_whatever_the_agent_says(
-    target: str, answer: Step, way: str, run: Callable[..., Any], connect: Connect
-) -> None:
-    error = AirflowSensorTimeout if way == "worker" else RayAgentServeApplicationTimeoutError
-    with ScriptedAgent(answers={GET: [answer]}) as agent:
-        connect(agent)
-        with pytest.raises(error, match=r"timeout of 0\.4") as caught:
-            run(target=target, timeout=0.4)
-    assert TOKEN not in str(caught.value)
+@pytest.mark.parametrize(("grace_period", "defers"), [(0, False), (30, True)])
+def test_what_the_first_look_decides_needs_no_triggerer(grace_period: float, defers: bool, serve: Serve) -> None:
+    serve(applications=[Application(status="DEPLOY_FAILED")])
+    with pytest.raises(TaskDeferred if defers else RayAgentServeApplicationFailedError):
+        make_sensor(deferrable=True, grace_period=grace_period).execute(make_context())
+
+
+@pytest.mark.parametrize("options", [{"mode": "reschedule"}, {"deferrable": True, "poke_interval": PATIENCE}], ids=str)
+def test_one_that_fails_is_looked_at_soon_again_until_that_is_decided(options: dict[str, Any], serve: Serve) -> None:
+    agent = serve(answers={GET: [said("UNHEALTHY"), said("UNHEALTHY"), said("RUNNING")]})
+    begun = time.monotonic()
+    assert execute(lambda: make_sensor(**options), make_context())["status"] == "RUNNING"
+    agent.answers[GET] = [said("DEPLOY_FAILED", message="no weights")]
+    with pytest.raises(RayAgentServeApplicationFailedError, match="no weights"):
+        execute(lambda: make_sensor(grace_period=0.2, **options), make_context())
+    assert time.monotonic() - begun < PATIENCE
+
+
+def test_the_timeout_ends_the_looks_at_one_that_fails(serve: Serve) -> None:
+    serve(answers={GET: [said("UNHEALTHY")]})
+    begun = time.monotonic()
+    with pytest.raises(AirflowSensorTimeout):
+        make_sensor(grace_period=PATIENCE, timeout=0.3).execute(make_context())
+    assert time.monotonic() - begun < PATIENCE
 
 
 @pytest.mark.parametrize(
     ("target", "answer", "words"),
     [
-        (
-            "running",
-            Refuse(404),
-            "'app' did not become RUNNING within the timeout of 0.3 seconds. Its status is: not there.",
-        ),
-        (
-            "gone",
-            said("DELETING"),
-            "'app' did not disappear within the timeout of 0.3 seconds. Its status is: DELETING.",
-        ),
-        ("running", Refuse(503, "maintenance"), "Last error: .*maintenance"),
+        ("running", Refuse(404), r"did not become RUNNING .* Its status is: not there\."),
+        ("running", said("DEPLOYING"), r"did not become RUNNING .* Its status is: DEPLOYING\."),
+        ("running", said("UNHEALTHY"), r"did not become RUNNING .* Its status is: UNHEALTHY\."),
+        ("running", Refuse(503, "maintenance"), "did not become RUNNING .* Last error: .*maintenance"),
+        ("gone", said("DELETING"), r"did not disappear .* Its status is: DELETING\."),
     ],
-    ids=["not there", "still there", "away"],
 )
-def test_a_deferred_timeout_says_how_it_was_last(target: str, answer: Step, words: str, connect: Connect) -> None:
-    with ScriptedAgent(answers={GET: [answer]}) as agent:
-        connect(agent)
-        with pytest.raises(RayAgentServeApplicationTimeoutError, match=words):
-            execute(lambda: make_sensor(deferrable=True, target=target, timeout=0.3), make_context())
+def test_the_timeout_ends_it_whatever_the_agent_says(
+    target: str, answer: Step, words: str, way: str, run: Run, serve: Serve
+) -> None:
+    serve(answers={GET: [answer]})
+    with pytest.raises(AirflowSensorTimeout, match=r"timeout of 0\.4") as caught:
+        run(target=target, timeout=0.4)
+    assert TOKEN not in str(caught.value)
+    if way == "deferred":
+        assert isinstance(caught.value, RayAgentServeApplicationTimeoutError)
+        assert re.search(words, str(caught.value))
 
 
-def test_an_agent_that_is_out_of_reach_is_an_error_after_its_timeout(run: Callable[..., Any], connect: Connect) -> None:
+def test_an_agent_that_stays_away_is_an_error_after_its_timeout(run: Run, serve: Serve, connect: Connect) -> None:
+    serve(answers={GET: [Refuse(503, "maintenance")]})
+    with pytest.raises(RayAgentServerError, match="maintenance"):
+        run(agent_unreachable_timeout=0.3)
     connect(NO_AGENT)
     with pytest.raises(RayAgentConnectionError) as caught:
         run(agent_unreachable_timeout=0.3)
     assert TOKEN not in str(caught.value)
 
 
-def test_an_agent_that_only_fails_is_an_error_after_its_timeout(run: Callable[..., Any], connect: Connect) -> None:
-    with ScriptedAgent(answers={GET: [Refuse(503, "maintenance")]}) as agent:
-        connect(agent)
-        with pytest.raises(RayAgentServerError, match="maintenance"):
-            run(agent_unreachable_timeout=0.3)
-
-
-def test_a_refused_token_is_an_error_at_once(run: Callable[..., Any], connect: Connect) -> None:
-    with ScriptedAgent(applications=[Application()], token="another") as agent:
-        connect(agent)
-        with pytest.raises(RayAgentAuthenticationError) as caught:
-            run()
-        assert len(agent.of(GET)) == 1
+def test_a_refused_token_is_an_error_at_once(run: Run, serve: Serve) -> None:
+    agent = serve(applications=[Application()], token="another")
+    with pytest.raises(RayAgentAuthenticationError) as caught:
+        run()
+    assert len(agent.of(GET)) == 1
     assert TOKEN not in str(caught.value)
 
 
-FAILS = {"answers": {GET: [said("DEPLOY_FAILED", message="no weights")]}}
-LATE: dict[str, Any] = {"answers": {GET: [said("DEPLOYING")]}}
-REFUSES: dict[str, Any] = {"answers": {GET: [Refuse(403, "not yours")]}}
-
-
 @pytest.mark.parametrize(
-    ("script", "option", "word"),
+    ("answer", "option", "word"),
     [
-        (FAILS, "soft_fail", "no weights"),
-        (FAILS, "never_fail", "no weights"),
-        (LATE, "soft_fail", "timeout of 0.3"),
-        (LATE, "never_fail", "timeout of 0.3"),
-        (REFUSES, "never_fail", "not yours"),
+        (said("DEPLOY_FAILED", message="no weights"), "soft_fail", "no weights"),
+        (said("DEPLOY_FAILED", message="no weights"), "never_fail", "no weights"),
+        (said("DEPLOYING"), "soft_fail", "timeout of 0.3"),
+        (said("DEPLOYING"), "never_fail", "timeout of 0.3"),
+        (Refuse(403, "not yours"), "never_fail", "not yours"),
     ],
 )
 def test_what_ends_it_is_skipped_where_that_is_wanted(
-    script: dict[str, Any], option: str, word: str, run: Callable[..., Any], connect: Connect
+    answer: Step, option: str, word: str, run: Run, serve: Serve, log: TaskLog
 ) -> None:
-    with ScriptedAgent(**script) as agent, task_log() as log:
-        connect(agent)
-        with pytest.raises(AirflowSkipException) as caught:
-            run(grace_period=0, timeout=0.3, **{option: True})
-    told = [*log.messages, str(caught.value)]
-    assert any(word in message for message in told)
+    serve(answers={GET: [answer]})
+    with pytest.raises(AirflowSkipException) as caught:
+        run(grace_period=0, timeout=0.3, **{option: True})
+    assert any(word in message for message in [*log.messages, str(caught.value)])
 
 
-def test_a_refusal_is_no_soft_failure(run: Callable[..., Any], connect: Connect) -> None:
-    with ScriptedAgent(**REFUSES) as agent:
-        connect(agent)
-        with pytest.raises(RayAgentPermissionError, match="not yours"):
-            run(soft_fail=True)
+def test_a_refusal_is_no_soft_failure(run: Run, serve: Serve) -> None:
+    serve(answers={GET: [Refuse(403, "not yours")]})
+    with pytest.raises(RayAgentPermissionError, match="not yours"):
+        run(soft_fail=True)
 
 
-def test_the_result_is_json_without_a_secret(run: Callable[..., Any], connect: Connect) -> None:
+def test_the_result_is_json_without_a_secret(run: Run, serve: Serve, log: TaskLog) -> None:
     config = {"runtime_env": {"env_vars": {"KEY": "job-s3cret"}}}
     answer = said("RUNNING", message=f"warm {TOKEN}", deployed_app_config=config)
-    with ScriptedAgent(answers={GET: [Refuse(404), answer]}) as agent, task_log() as log:
-        connect(agent)
-        result = run()
+    serve(answers={GET: [Refuse(404), answer]})
+    result = run()
     assert result.keys() == RESULT.keys()
     for text in (json.dumps(result, allow_nan=False), *log.messages):
         assert "s3cret" not in text
 
 
 @pytest.mark.parametrize("name", ["my app", "漢é", "a?b", "100%"])
-def test_a_name_of_any_characters_works(name: str, run: Callable[..., Any], connect: Connect) -> None:
-    with ScriptedAgent(applications=[Application(name), Application("a")]) as agent:
-        connect(agent)
-        assert run(name=name)["name"] == name
-
-
-def test_an_unknown_target_is_refused_with_the_targets() -> None:
-    with pytest.raises(RayAgentInputError) as caught:
-        make_sensor(target="healthy")
-    assert caught.value.detail == "Unknown target 'healthy': use one of running, gone."
+def test_a_name_of_any_characters_works(name: str, run: Run, serve: Serve) -> None:
+    serve(applications=[Application(name), Application("a")])
+    assert run(name=name)["name"] == name
 
 
 @pytest.mark.parametrize("name", ["", " ", "a/b", "..", "a\nb"])
-def test_a_hostile_name_is_refused_before_anything_is_sent(
-    name: str, run: Callable[..., Any], connect: Connect
-) -> None:
-    with ScriptedAgent() as agent:
-        connect(agent)
-        with pytest.raises(RayAgentInputError, match="application name"):
-            run(name=name)
-        assert agent.connections == 0
+def test_a_hostile_name_is_refused_before_anything_is_sent(name: str, run: Run, serve: Serve) -> None:
+    agent = serve()
+    with pytest.raises(RayAgentInputError, match="application name"):
+        run(name=name)
+    assert agent.connections == 0
 
 
 @pytest.mark.parametrize(
     ("overrides", "word"),
     [
-        ({"target": "healthy"}, "target"),
+        ({"target": "healthy"}, "Unknown target 'healthy': use one of running, gone."),
         ({"target": None}, "target"),
         ({"grace_period": -1}, "grace_period"),
         ({"grace_period": False}, "grace_period"),
@@ -283,7 +246,7 @@ def test_a_bad_argument_is_refused_when_the_dag_is_read(overrides: dict[str, Any
         make_sensor(**overrides)
 
 
-def test_the_name_and_the_connection_are_templates(way: str, connect: Connect) -> None:
+def test_the_name_and_the_connection_are_templates(way: str, serve: Serve) -> None:
     def make() -> RayAgentServeApplicationSensor:
         sensor = make_sensor(
             name="canary-{{ night }}", rayagent_conn_id="team_{{ team }}", deferrable=way == "deferred"
@@ -292,6 +255,5 @@ def test_the_name_and_the_connection_are_templates(way: str, connect: Connect) -
         return sensor
 
     route = "GET serve_applications/canary-7/"
-    with ScriptedAgent(answers={route: [Refuse(404), said("RUNNING", name="canary-7")]}) as agent:
-        connect(agent, "team_a")
-        assert execute(make, make_context())["name"] == "canary-7"
+    serve(answers={route: [Refuse(404), said("RUNNING", name="canary-7")]}, conn_id="team_a")
+    assert execute(make, make_context())["name"] == "canary-7"

@@ -10,12 +10,12 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_provider_rayagent.exceptions import RayAgentInputError
-from tests.scripted import Job, ScriptedAgent
+from tests.scripted import Job
 from tests.unit.sensors.factory import make_sensor
 from tests.unit.support import make_context
 
 if TYPE_CHECKING:
-    from tests.unit.support import Connect
+    from tests.unit.support import Serve
 
 
 @pytest.mark.parametrize(
@@ -60,12 +60,11 @@ def test_an_unknown_argument_is_refused() -> None:
         make_sensor(job_ids="x")
 
 
-def test_the_id_and_the_connection_are_templates(connect: Connect) -> None:
-    with ScriptedAgent(Job(job_id="train-7")) as agent:
-        connect(agent, "team_a")
-        sensor = make_sensor(job_id="train-{{ night }}", rayagent_conn_id="team_{{ team }}")
-        sensor.render_template_fields({"night": "7", "team": "a"})  # type: ignore[typeddict-unknown-key]
-        assert sensor.execute(make_context())["submission_id"] == "train-7"
+def test_the_id_and_the_connection_are_templates(serve: Serve) -> None:
+    serve(Job(job_id="train-7"), conn_id="team_a")
+    sensor = make_sensor(job_id="train-{{ night }}", rayagent_conn_id="team_{{ team }}")
+    sensor.render_template_fields({"night": "7", "team": "a"})  # type: ignore[typeddict-unknown-key]
+    assert sensor.execute(make_context())["submission_id"] == "train-7"
 
 
 def test_a_sensor_can_be_copied_as_airflow_does_and_belongs_to_a_dag() -> None:

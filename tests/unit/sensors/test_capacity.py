@@ -2,59 +2,38 @@
 
 from __future__ import annotations
 
-import time
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSensorTimeout, AirflowSkipException, TaskDeferred
+from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
 
 from airflow_provider_rayagent.exceptions import (
-    RayAgentAuthenticationError,
     RayAgentCapacityTimeoutError,
+    RayAgentError,
     RayAgentInputError,
     RayAgentResourcesError,
-    RayAgentResponseError,
     RayAgentUnsupportedError,
 )
-from airflow_provider_rayagent.triggers.capacity import RayAgentCapacityTrigger
-from airflow_provider_rayagent.triggers.outcome import TIMEOUT_MARGIN
 from tests.scripted import DEFAULT, Refuse, ScriptedAgent
-from tests.unit.both_ways import execute
+from tests.unit.both_ways import both_ways
 from tests.unit.clusters import GIB, NODES
 from tests.unit.sensors.capacity import READS, WORKER, cluster, make_sensor
-from tests.unit.support import make_context, task_log
+from tests.unit.support import make_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.scripted import Answer, Request
     from tests.scripted.actions import Default
-    from tests.unit.support import Connect
-
-    Run = Callable[..., Any]
+    from tests.unit.both_ways import Run
+    from tests.unit.support import Serve, TaskLog
 
 IDLE: dict[str, dict[str, float]] = {}
+run = both_ways(make_sensor)
 
 
 @pytest.fixture(params=["agent", "ray"])
 def service(request: pytest.FixtureRequest) -> str:
     """What the connection leads to."""
     return str(request.param)
-
-
-@pytest.fixture(params=["worker", "deferred"])
-def run(request: pytest.FixtureRequest) -> Run:
-    """Execute a sensor, in a worker or deferred; the arguments are the sensor's own."""
-    return lambda **options: execute(
-        lambda: make_sensor(deferrable=request.param == "deferred", **options), make_context()
-    )
-
-
-@pytest.fixture
-def use(connect: Connect) -> Callable[[ScriptedAgent], Any]:
-    """Define the connection to a server of either kind."""
-    return lambda agent: connect(agent, extra={"service": agent.service})
 
 
 def freed_after(looks: int, agent: ScriptedAgent) -> None:
@@ -71,25 +50,23 @@ def freed_after(looks: int, agent: ScriptedAgent) -> None:
     agent.answers[READS[agent.service]] = [answer]
 
 
-def test_what_is_free_needs_one_look(service: str, run: Run, use: Any) -> None:
-    with cluster(service) as agent, task_log() as log:
-        use(agent)
-        assert run(num_gpus=2, num_cpus=20, memory_bytes=int(90 * GIB)) == {
-            "free": {"num_gpus": 2.0 if service == "agent" else 2.5, "num_cpus": 22.9, "memory_bytes": 96 * GIB},
-            "node_id": None,
-            "node_ip": None,
-        }
-        assert len(agent.of(READS[service])) == 1
-        agent.wait_until(lambda: agent.open_connections == 0)
+def test_what_is_free_needs_one_look(service: str, run: Run, serve: Serve, log: TaskLog) -> None:
+    agent = cluster(serve, service)
+    assert run(num_gpus=2, num_cpus=20, memory_bytes=int(90 * GIB)) == {
+        "free": {"num_gpus": 2.0 if service == "agent" else 2.5, "num_cpus": 22.9, "memory_bytes": 96 * GIB},
+        "node_id": None,
+        "node_ip": None,
+    }
+    assert len(agent.of(READS[service])) == 1
+    agent.wait_until(lambda: agent.open_connections == 0)
     assert log.messages[0].endswith("Required: 2 GPUs, 20 CPUs, 90 GiB of memory. Nothing is missing.")
 
 
-def test_gpus_are_waited_for_until_another_job_frees_them(service: str, run: Run, use: Any) -> None:
-    with cluster(service) as agent, task_log() as log:
-        use(agent)
-        freed_after(4, agent)
-        assert run(num_gpus=4, num_cpus=1)["free"] == {"num_gpus": 4.0, "num_cpus": 24.0}
-        assert len(agent.of(READS[service])) == 5
+def test_gpus_are_waited_for_until_another_job_frees_them(service: str, run: Run, serve: Serve, log: TaskLog) -> None:
+    agent = cluster(serve, service)
+    freed_after(4, agent)
+    assert run(num_gpus=4, num_cpus=1)["free"] == {"num_gpus": 4.0, "num_cpus": 24.0}
+    assert len(agent.of(READS[service])) == 5
     free, missing = ("2 GPUs", "2 GPUs") if service == "agent" else ("2.5 GPUs", "1.5 GPUs")
     told = [message for message in log.messages if message.startswith("Free")]
     waits = f"Free: {free}, 22.9 CPUs. Required: 4 GPUs, 1 CPU. Missing: {missing}."
@@ -110,159 +87,100 @@ def test_gpus_are_waited_for_until_another_job_frees_them(service: str, run: Run
     ],
 )
 def test_what_the_cluster_never_has_fails_at_once_in_plain_words(
-    options: dict[str, Any], required: str, most: str, service: str, run: Run, use: Any
+    options: dict[str, Any], required: str, most: str, service: str, run: Run, serve: Serve
 ) -> None:
-    with cluster(service) as agent:
-        use(agent)
-        with pytest.raises(RayAgentResourcesError) as caught:
-            run(**options)
-        assert len(agent.of(READS[service])) == 1
+    agent = cluster(serve, service)
+    with pytest.raises(RayAgentResourcesError) as caught:
+        run(**options)
+    assert len(agent.of(READS[service])) == 1
     assert f"what is required, free or in use: {required}. The most there is: {most}. " in str(caught.value)
     assert str(caught.value).endswith("set wait_for_scale_up.")
 
 
-def test_a_cluster_that_grows_may_be_waited_for(service: str, run: Run, use: Any) -> None:
-    with cluster(service) as agent:
-        use(agent)
+def test_a_cluster_that_grows_may_be_waited_for(service: str, run: Run, serve: Serve) -> None:
+    agent = cluster(serve, service)
 
-        def join(_: Request) -> Default:
-            if len(agent.of(READS[service])) == 4:
-                agent.nodes.append({**NODES[1], "node_id": "d" * 56})
-            return DEFAULT
+    def join(_: Request) -> Default:
+        if len(agent.of(READS[service])) == 4:
+            agent.nodes.append({**NODES[1], "node_id": "d" * 56})
+        return DEFAULT
 
-        agent.answers[READS[service]] = [join]
-        assert run(num_gpus=6, wait_for_scale_up=True)["free"]["num_gpus"] >= 6
+    agent.answers[READS[service]] = [join]
+    assert run(num_gpus=6, wait_for_scale_up=True)["free"]["num_gpus"] >= 6
 
 
-def test_a_cluster_that_lists_no_node_yet_is_waited_for(service: str, run: Run, use: Any) -> None:
-    with cluster(service, nodes=[]) as agent, task_log() as log:
-        use(agent)
+def test_a_cluster_that_lists_no_node_yet_is_waited_for(service: str, run: Run, serve: Serve, log: TaskLog) -> None:
+    agent = cluster(serve, service, nodes=[])
 
-        def start(_: Request) -> Default:
-            if len(agent.of(READS[service])) > 2:
-                agent.nodes[:] = NODES
-                agent.used = IDLE
-            return DEFAULT
+    def start(_: Request) -> Default:
+        if len(agent.of(READS[service])) > 2:
+            agent.nodes[:] = NODES
+            agent.used = IDLE
+        return DEFAULT
 
-        agent.answers[READS[service]] = [start]
-        assert run()["free"] == {"num_gpus": 4.0}
+    agent.answers[READS[service]] = [start]
+    assert run()["free"] == {"num_gpus": 4.0}
     assert log.messages[0] == "It is not known yet what the cluster has free."
 
 
-def test_one_node_may_have_to_have_all_of_it(service: str, run: Run, use: Any) -> None:
-    with cluster(service, used={WORKER: {"CPU": 12.0}}) as agent, task_log() as log:
-        use(agent)
-        freed_after(3, agent)
-        assert run(num_cpus=10, num_gpus=1, on_one_node=True) == {
-            "free": {"num_gpus": 4.0, "num_cpus": 16.0},
-            "node_id": WORKER,
-            "node_ip": "10.0.0.2",
-        }
+def test_one_node_may_have_to_have_all_of_it(service: str, run: Run, serve: Serve, log: TaskLog) -> None:
+    agent = cluster(serve, service, used={WORKER: {"CPU": 12.0}})
+    freed_after(3, agent)
+    assert run(num_cpus=10, num_gpus=1, on_one_node=True) == {
+        "free": {"num_gpus": 4.0, "num_cpus": 16.0},
+        "node_id": WORKER,
+        "node_ip": "10.0.0.2",
+    }
     assert log.messages[0] == (
         "Free on node 10.0.0.2: 4 GPUs, 4 CPUs. Required: 1 GPU, 10 CPUs on one node. Missing: 6 CPUs."
     )
 
 
-def test_an_agent_that_does_not_tell_which_node_has_the_free_gpus_is_no_use_for_one_node(run: Run, use: Any) -> None:
-    with cluster(nodes=[*NODES, {**NODES[1], "node_id": "d" * 56}]) as agent:
-        use(agent)
-        with pytest.raises(RayAgentUnsupportedError, match="do not set on_one_node or accelerator_type"):
-            run(num_gpus=1, on_one_node=True)
-        assert run(num_gpus=5)["free"] == {"num_gpus": 6.0}
+def test_an_agent_that_does_not_tell_which_node_has_the_free_gpus_is_no_use_for_one_node(
+    run: Run, serve: Serve
+) -> None:
+    cluster(serve, nodes=[*NODES, {**NODES[1], "node_id": "d" * 56}])
+    with pytest.raises(RayAgentUnsupportedError, match="do not set on_one_node or accelerator_type"):
+        run(num_gpus=1, on_one_node=True)
+    assert run(num_gpus=5)["free"] == {"num_gpus": 6.0}
 
 
 @pytest.mark.parametrize("status", [503, 500, 401])
-def test_an_outage_is_waited_out(status: int, service: str, run: Run, use: Any) -> None:
-    with cluster(service) as agent:
-        use(agent)
+def test_an_outage_is_waited_out(status: int, service: str, run: Run, serve: Serve) -> None:
+    agent = cluster(serve, service)
 
-        def answer(_: Request) -> Answer | Default:
-            looks = len(agent.of(READS[service]))
-            agent.used = IDLE if looks > 3 else agent.used
-            # The first look of each process is answered.
-            return Refuse(status) if looks == 3 else DEFAULT
+    def answer(_: Request) -> Answer | Default:
+        looks = len(agent.of(READS[service]))
+        agent.used = IDLE if looks > 3 else agent.used
+        # The first look of each process is answered.
+        return Refuse(status) if looks == 3 else DEFAULT
 
-        agent.answers[READS[service]] = [answer]
-        assert run()["free"] == {"num_gpus": 4.0}
-
-
-def test_a_refused_token_fails_at_once(service: str, run: Run, use: Any) -> None:
-    with cluster(service, token="another") as agent:
-        use(agent)
-        with pytest.raises((RayAgentAuthenticationError, Exception), match=r"40[13]"):
-            run()
-        assert len(agent.requests) == 1
+    agent.answers[READS[service]] = [answer]
+    assert run()["free"] == {"num_gpus": 4.0}
 
 
-def test_an_agent_without_the_route_is_told_in_plain_words(run: Run, use: Any) -> None:
-    with cluster(answers={READS["agent"]: [Refuse(404)]}) as agent:
-        use(agent)
-        with pytest.raises(RayAgentUnsupportedError, match="does not report the resources of its cluster"):
-            run()
+def test_a_refused_token_fails_at_once(service: str, run: Run, serve: Serve) -> None:
+    agent = cluster(serve, service, token="another")
+    with pytest.raises(RayAgentError, match=r"40[13]"):
+        run()
+    assert len(agent.requests) == 1
 
 
-def test_the_timeout_says_what_is_missing_and_may_skip(service: str, run: Run, use: Any) -> None:
-    with cluster(service) as agent, task_log() as log:
-        use(agent)
-        with pytest.raises(AirflowSensorTimeout) as caught:
-            run(timeout=0.3)
-        with pytest.raises(AirflowSkipException):
-            run(timeout=0.3, soft_fail=True)
+def test_an_agent_without_the_route_is_told_in_plain_words(run: Run, serve: Serve) -> None:
+    cluster(serve, answers={READS["agent"]: [Refuse(404)]})
+    with pytest.raises(RayAgentUnsupportedError, match="does not report the resources of its cluster"):
+        run()
+
+
+def test_the_timeout_says_what_is_missing_and_may_skip(service: str, run: Run, serve: Serve, log: TaskLog) -> None:
+    cluster(serve, service)
+    with pytest.raises(AirflowSensorTimeout) as caught:
+        run(timeout=0.3)
+    with pytest.raises(AirflowSkipException):
+        run(timeout=0.3, soft_fail=True)
     if isinstance(caught.value, RayAgentCapacityTimeoutError):
         assert "did not have enough free within the timeout of 0.3 seconds. Free: 2" in str(caught.value)
     assert "Required: 4 GPUs. Missing: " in log.messages[0]
-
-
-def test_a_deferral_that_no_triggerer_ended_is_a_timeout(service: str, use: Any) -> None:
-    with cluster(service) as agent:
-        use(agent)
-        with pytest.raises(RayAgentCapacityTimeoutError, match=r"Required: 4 GPUs\. Missing: "):
-            make_sensor().resume_execution("__fail__", {"error": "Trigger timeout"}, make_context())
-
-
-def test_a_look_frees_the_slot_in_mode_reschedule(service: str, use: Any) -> None:
-    with cluster(service) as agent:
-        use(agent)
-        with pytest.raises(AirflowRescheduleException):
-            make_sensor(mode="reschedule", poke_interval=90).execute(make_context())
-        assert len(agent.of(READS[service])) == 1
-
-
-def test_the_trigger_gets_what_the_sensor_was_given(connect: Connect) -> None:
-    arguments: dict[str, Any] = {
-        "num_gpus": 4,
-        "num_cpus": 1.5,
-        "memory_bytes": 10,
-        "accelerator_type": "A100",
-        "on_one_node": True,
-        "wait_for_scale_up": True,
-        "rayagent_conn_id": "team_a",
-        "agent_unreachable_timeout": 8.0,
-    }
-    with cluster() as agent:
-        connect(agent, "team_a")
-        begun = time.time()
-        with pytest.raises(TaskDeferred) as caught:
-            make_sensor(deferrable=True, poke_interval=9, timeout=100, **arguments).execute(make_context())
-    deferred = caught.value
-    path, given = deferred.trigger.serialize()
-    assert path == "airflow_provider_rayagent.triggers.capacity.RayAgentCapacityTrigger"
-    assert given == {**arguments, "poll_interval": 9, "deadline": given["deadline"]}
-    assert begun + 100 <= given["deadline"] <= time.time() + 100
-    assert deferred.timeout == timedelta(seconds=100 + TIMEOUT_MARGIN)
-    assert RayAgentCapacityTrigger(**given).serialize() == (path, given)
-
-
-def test_a_deferral_ends_with_the_execution_timeout(connect: Connect) -> None:
-    with cluster() as agent:
-        connect(agent)
-        begun = time.time()
-        with pytest.raises(TaskDeferred) as caught:
-            make_sensor(deferrable=True, num_gpus=4, timeout=500, execution_timeout=timedelta(seconds=100)).execute(
-                make_context()
-            )
-    assert begun + 100 <= caught.value.trigger.serialize()[1]["deadline"] <= time.time() + 100
-    assert caught.value.timeout == timedelta(seconds=100 + TIMEOUT_MARGIN)
 
 
 @pytest.mark.parametrize(
@@ -283,9 +201,3 @@ def test_an_invalid_argument_is_refused_when_the_dag_is_parsed(options: dict[str
 def test_an_accelerator_type_that_is_none_is_refused_when_the_task_runs() -> None:
     with pytest.raises(RayAgentInputError, match="accelerator_type must be a non-empty string"):
         make_sensor(accelerator_type=" ").execute(make_context())
-
-
-@pytest.mark.parametrize("broken", [None, {}, {"arrival": "boom"}, {"arrival": None, "capacity": 7, "error": None}])
-def test_an_event_that_is_not_ours_is_an_error(broken: Any) -> None:
-    with pytest.raises(RayAgentResponseError, match="event is not one of RayAgentCapacityTrigger"):
-        make_sensor().resume_execution("execute_complete", {"event": broken}, make_context())

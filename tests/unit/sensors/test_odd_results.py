@@ -10,15 +10,15 @@ from airflow.sdk.execution_time import comms
 
 from airflow_provider_rayagent.tasks.job_result import PrintedResult
 from airflow_provider_rayagent.text.storable import MAX_DEPTH
-from tests.scripted import Grow, Job, ScriptedAgent, SetStatus, Sleep, WaitFor
+from tests.scripted import Grow, Job, SetStatus, Sleep, WaitFor
 from tests.unit.foreign import END, START, through_airflow
-from tests.unit.sensors.deferral import run_deferred
-from tests.unit.supervisor import needs_xcoms, supervise
-from tests.unit.support import TaskInstance, task_log
+from tests.unit.sensors.factory import run_deferred
+from tests.unit.supervisor import needs_xcoms
 
 if TYPE_CHECKING:
-    from tests.unit.sensors.deferral import Way
-    from tests.unit.support import Connect
+    from tests.unit.both_ways import Run
+    from tests.unit.supervisor import Supervisor
+    from tests.unit.support import Serve, TaskInstance, TaskLog
 
 INFINITE = "a number that is not finite"
 LONG_INTEGER = "an integer of more than 64 bits"
@@ -48,11 +48,10 @@ def nested(depth: int) -> str:
     ids=lambda text: text[:24],
 )
 def test_what_airflow_cannot_store_is_said_and_the_task_is_green(
-    printed: str, why: str, follow: Way, connect: Connect
+    printed: str, why: str, run: Run, serve: Serve, log: TaskLog
 ) -> None:
-    with ScriptedAgent(Job(f"{START}{printed}{END}\n")) as agent, task_log() as log:
-        connect(agent)
-        details = follow(read_result=True)
+    serve(Job(f"{START}{printed}{END}\n"))
+    details = run(read_result=True)
     assert (details["status"], details["result"]) == ("SUCCEEDED", None)
     assert log.warnings == [f"RA-308: Cannot use the result of job j1: it contains {why}."]
     assert through_airflow(details) == details
@@ -70,31 +69,30 @@ def test_what_airflow_cannot_store_is_said_and_the_task_is_green(
     ],
     ids=lambda value: ascii(value)[:24],
 )
-def test_what_airflow_can_store_is_the_result_as_it_was_printed(result: Any, follow: Way, connect: Connect) -> None:
-    with ScriptedAgent(Job(f"{START}{json.dumps(result)}{END}\n")) as agent:
-        connect(agent)
-        details = follow(read_result=True)
+def test_what_airflow_can_store_is_the_result_as_it_was_printed(result: Any, run: Run, serve: Serve) -> None:
+    serve(Job(f"{START}{json.dumps(result)}{END}\n"))
+    details = run(read_result=True)
     assert details["result"] == result
     assert through_airflow(details) == details
 
 
 @pytest.mark.parametrize("length", [15_000, 16_001, 40_000, 63_000])
-def test_a_result_in_one_line_is_found_wherever_the_line_is_cut(length: int, follow: Way, connect: Connect) -> None:
+def test_a_result_in_one_line_is_found_wherever_the_line_is_cut(
+    length: int, run: Run, serve: Serve, log: TaskLog
+) -> None:
     result = ["é" * (length // 2), *range(length // 20)]
     before = f"{'x' * 15_990} {START}"
     text = f"epoch 1\n{before}{json.dumps(result, ensure_ascii=False)}{END} and more\nbye\n"
     half = len(text) // 2
     timeline = [Sleep(0.2), Grow(text[:half]), Sleep(0.2), Grow(text[half:]), SetStatus("SUCCEEDED")]
-    with ScriptedAgent(Job("", "RUNNING", timeline=timeline)) as agent, task_log() as log:
-        connect(agent)
-        assert follow(read_result=True, poke_interval=0.5)["result"] == result
+    serve(Job("", "RUNNING", timeline=timeline))
+    assert run(read_result=True, poke_interval=0.5)["result"] == result
     assert log.warnings == []
 
 
-def test_a_result_that_is_too_long_is_said(follow: Way, connect: Connect) -> None:
-    with ScriptedAgent(Job(f'{START}"{"x" * 64_000}"{END}\n')) as agent, task_log() as log:
-        connect(agent)
-        assert follow(read_result=True)["result"] is None
+def test_a_result_that_is_too_long_is_said(run: Run, serve: Serve, log: TaskLog) -> None:
+    serve(Job(f'{START}"{"x" * 64_000}"{END}\n'))
+    assert run(read_result=True)["result"] is None
     assert log.warnings == ["RA-308: Cannot use the result of job j1: it has more than 64,000 characters."]
 
 
@@ -110,10 +108,16 @@ def test_a_result_that_is_too_long_is_said(follow: Way, connect: Connect) -> Non
     ids=["after the last save", "another one after it", "about the last save"],
 )
 def test_where_the_last_position_could_not_be_saved_the_whole_log_is_looked_through(
-    before: str, after: str, saved: Any, is_readable: bool, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    before: str,
+    after: str,
+    saved: Any,
+    is_readable: bool,
+    serve: Serve,
+    log: TaskLog,
+    ti: TaskInstance,
+    supervisor: Supervisor,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ti = TaskInstance()
-    supervisor = supervise(ti, monkeypatch)
     send = supervisor.send
 
     def is_saved() -> bool:
@@ -129,9 +133,8 @@ def test_where_the_last_position_could_not_be_saved_the_whole_log_is_looked_thro
     if not is_readable:
         monkeypatch.setattr(PrintedResult, "_search_whole_log", lambda self: None)
     timeline = [Grow(before), WaitFor(is_saved), Grow(after), SetStatus("SUCCEEDED")]
-    with ScriptedAgent(Job("", "RUNNING", timeline=timeline)) as agent, task_log() as log:
-        connect(agent)
-        found = run_deferred(ti, read_result=True, poke_interval=0.5)["result"]
+    serve(Job("", "RUNNING", timeline=timeline))
+    found = run_deferred(ti, read_result=True, poke_interval=0.5)["result"]
     assert found == (2 if is_readable else saved)
     assert comms.SetXCom in supervisor.refused
     assert any("Failed to save or read the position" in warning for warning in log.warnings)
@@ -139,11 +142,9 @@ def test_where_the_last_position_could_not_be_saved_the_whole_log_is_looked_thro
 
 @needs_xcoms
 def test_what_a_trigger_of_the_release_before_saved_of_a_long_line_is_looked_up_in_the_log(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, ti: TaskInstance, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It kept the marks of a long line, and could lose a marker that was cut."""
-    ti = TaskInstance()
-    supervisor = supervise(ti, monkeypatch)
     send = supervisor.send
     old = {"inside": None, "found": '"aaa [line continues]\n[continued] bbb"'}
 
@@ -154,7 +155,6 @@ def test_what_a_trigger_of_the_release_before_saved_of_a_long_line_is_looked_up_
 
     monkeypatch.setattr(supervisor, "send", as_before)
     timeline = [Sleep(0.3), Grow(f'{START}"aaabbb"{END}\n'), SetStatus("SUCCEEDED")]
-    with ScriptedAgent(Job("", "RUNNING", timeline=timeline)) as agent:
-        connect(agent)
-        assert run_deferred(ti, read_result=True, poke_interval=0.5)["result"] == "aaabbb"
+    serve(Job("", "RUNNING", timeline=timeline))
+    assert run_deferred(ti, read_result=True, poke_interval=0.5)["result"] == "aaabbb"
     assert ti.xcoms["rayagent_log_position"]["result"] == old

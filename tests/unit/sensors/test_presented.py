@@ -12,15 +12,15 @@ import structlog
 
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError
 from airflow_provider_rayagent.render.records import JOB_LOGGER
-from tests.scripted import Grow, Job, ScriptedAgent, SetStatus, Sleep
-from tests.unit.sensors.factory import run
+from tests.scripted import Grow, Job, SetStatus, Sleep
+from tests.unit.sensors.factory import run_in_worker
 from tests.unit.support import StateStore, TaskInstance, make_context, task_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.unit.sensors.deferral import Way
-    from tests.unit.support import Connect
+    from tests.unit.both_ways import Run
+    from tests.unit.support import Serve, TaskLog
 
 LINES = [f"line {number}" for number in range(40)]
 
@@ -31,11 +31,7 @@ def growing(*texts: str, pause: float = 0.02) -> Job:
     return Job("", "RUNNING", timeline=[*timeline, SetStatus("SUCCEEDED")])
 
 
-def lines_of(follow: Way, connect: Connect, job: Job, **options: Any) -> list[str]:
-    """Follow a job; return all that the task log got, a line each."""
-    with ScriptedAgent(job) as agent, task_log() as log:
-        connect(agent)
-        follow(**options)
+def lines_in(log: TaskLog) -> list[str]:
     return [line for message in log.messages for line in message.split("\n")]
 
 
@@ -69,52 +65,55 @@ LEVELS = {
 }
 
 
-def levels_of(follow: Way, connect: Connect, **options: Any) -> dict[str, str]:
-    with ScriptedAgent(Job("\n".join(LEVELS))) as agent, structlog.testing.capture_logs() as entries:
-        connect(agent)
-        follow(**options)
-    return {entry["event"]: entry["log_level"] for entry in entries if entry["event"] in LEVELS}
-
-
-def test_a_line_has_the_level_that_it_tells_itself(follow: Way, connect: Connect) -> None:
-    assert levels_of(follow, connect) == LEVELS
-
-
-def test_without_detection_every_line_is_information(follow: Way, connect: Connect) -> None:
-    assert levels_of(follow, connect, detect_levels=False) == dict.fromkeys(LEVELS, "info")
+@pytest.mark.parametrize("detect_levels", [True, False])
+def test_a_line_has_the_level_that_it_tells_itself_unless_that_is_not_wanted(
+    detect_levels: bool, run: Run, serve: Serve
+) -> None:
+    serve(Job("\n".join(LEVELS)))
+    with structlog.testing.capture_logs() as entries:
+        run(detect_levels=detect_levels)
+    found = {entry["event"]: entry["log_level"] for entry in entries if entry["event"] in LEVELS}
+    assert found == (LEVELS if detect_levels else dict.fromkeys(LEVELS, "info"))
 
 
 @pytest.mark.parametrize(("colors", "shown"), [(True, "\x1b[31mred\x1b[0m"), (False, "red")])
-def test_colors_are_kept_or_dropped(colors: bool, shown: str, follow: Way, connect: Connect) -> None:
-    assert shown in lines_of(follow, connect, Job("\x1b[31mred\x1b[0m\n"), colors=colors)
+def test_colors_are_kept_or_dropped(colors: bool, shown: str, run: Run, serve: Serve, log: TaskLog) -> None:
+    serve(growing("\x1b[31mred\x1b[0m\n"))
+    run(colors=colors)
+    assert shown in lines_in(log)
 
 
 def test_of_a_long_log_the_first_and_the_last_lines_are_shown_and_the_gap_is_said(
-    follow: Way, connect: Connect
+    run: Run, serve: Serve, log: TaskLog
 ) -> None:
-    lines = lines_of(follow, connect, growing(*(f"{line}\n" for line in LINES)), max_lines=10, tail_lines=5)
-    shown = [line for line in lines if line in LINES]
-    assert shown == [*LINES[:10], *LINES[-5:]]
+    serve(growing(*(f"{line}\n" for line in LINES)))
+    run(max_lines=10, tail_lines=5)
+    lines = lines_in(log)
+    assert [line for line in lines if line in LINES] == [*LINES[:10], *LINES[-5:]]
     gap = lines[lines.index(LINES[9]) + 1 : lines.index(LINES[-5])]
     assert any("25 lines of the job's log are not shown here" in line for line in gap)
 
 
-def test_a_progress_bar_shows_its_last_state(follow: Way, connect: Connect) -> None:
+@pytest.mark.parametrize("interval", [60, None])
+def test_a_progress_bar_shows_its_last_state_unless_all_are_wanted(
+    interval: float | None, run: Run, serve: Serve, log: TaskLog
+) -> None:
     states = [f"{at}%|{'#' * (at // 10)}| {at}/100 [00:0{at // 20}<00:01, 20.0it/s]" for at in range(0, 101, 5)]
-    lines = lines_of(follow, connect, growing(*(f"{state}\n" for state in states), "done\n"), progress_interval=60)
-    shown = [line for line in lines if line in states]
-    assert shown[-1] == states[-1]
-    assert len(shown) <= 2
-    assert "done" in lines
-    every = lines_of(follow, connect, growing(*(f"{state}\n" for state in states)), progress_interval=None)
-    assert [line for line in every if line in states] == states
+    serve(growing(*(f"{state}\n" for state in states), "done\n"))
+    run(progress_interval=interval)
+    shown = [line for line in lines_in(log) if line in states]
+    if interval is None:
+        assert shown == states
+    else:
+        assert shown[-1] == states[-1]
+        assert len(shown) <= 2
+    assert "done" in lines_in(log)
 
 
-def test_the_jobs_lines_have_a_logger_of_their_own(follow: Way, connect: Connect) -> None:
-    with ScriptedAgent(Job("a\nb\n")) as agent:
-        connect(agent)
-        with loggers() as found:
-            follow()
+def test_the_jobs_lines_have_a_logger_of_their_own(run: Run, serve: Serve) -> None:
+    serve(Job("a\nb\n"))
+    with loggers() as found:
+        run()
     assert {text for logger, text in found if logger == JOB_LOGGER} >= {"a", "b"}
     ours = [logger for logger, text in found if text.startswith("Job j1 is")]
     assert ours
@@ -122,33 +121,31 @@ def test_the_jobs_lines_have_a_logger_of_their_own(follow: Way, connect: Connect
 
 
 @pytest.mark.parametrize("forward_logs", [True, False])
-def test_a_failure_says_what_is_known_and_where_to_look(forward_logs: bool, follow: Way, connect: Connect) -> None:
+def test_a_failure_says_what_is_known_and_where_to_look(forward_logs: bool, run: Run, serve: Serve) -> None:
     job = Job(
         "KeyError: 'x'\n",
         "FAILED",
         message="Job entrypoint command failed with exit code 1, last available logs (truncated):\nKeyError: 'x'",
         details={"driver_exit_code": 1, "driver_node_id": "n7", "start_time": 1_000, "end_time": 3_500},
     )
-    with ScriptedAgent(job) as agent:
-        connect(agent, extra={"job_url": "http://dash/#/jobs/{job_id}"})
-        with pytest.raises(RayAgentJobFailedError) as caught:
-            follow(forward_logs=forward_logs)
+    serve(job, extra={"job_url": "http://dash/#/jobs/{job_id}"})
+    with pytest.raises(RayAgentJobFailedError) as caught:
+        run(forward_logs=forward_logs)
     text = str(caught.value)
     for fact in ("j1", "FAILED", "2.5 s", "exit code 1", "node n7", "http://dash/#/jobs/j1", "Check "):
         assert fact in text
     assert ("KeyError" in text) is not forward_logs
 
 
-def test_looks_of_a_rescheduled_task_count_the_lines_together(connect: Connect) -> None:
+def test_looks_of_a_rescheduled_task_count_the_lines_together(serve: Serve) -> None:
     job = Job("".join(f"{line}\n" for line in LINES[:20]), "RUNNING")
     store, lines = StateStore(), []
-    with ScriptedAgent(job) as agent:
-        connect(agent)
-        for _ in range(2):
-            lines += look(store, max_lines=10, tail_lines=3)
-        job.grow("".join(f"{line}\n" for line in LINES[20:]))
-        job.set_status("SUCCEEDED")
+    serve(job)
+    for _ in range(2):
         lines += look(store, max_lines=10, tail_lines=3)
+    job.grow("".join(f"{line}\n" for line in LINES[20:]))
+    job.set_status("SUCCEEDED")
+    lines += look(store, max_lines=10, tail_lines=3)
     assert [line for line in lines if line in LINES] == [*LINES[:10], *LINES[-3:]]
     assert any(re.search(r"\b27 lines .* not shown", line) for line in lines)
 
@@ -157,16 +154,15 @@ def look(store: StateStore, **options: Any) -> list[str]:
     from airflow.sdk.exceptions import AirflowRescheduleException
 
     with task_log() as log, suppress(AirflowRescheduleException):
-        run(context=make_context(task_state_store=store), mode="reschedule", **options)
+        run_in_worker(context=make_context(task_state_store=store), mode="reschedule", **options)
     return log.messages
 
 
-def test_a_new_try_that_resumes_the_log_counts_its_lines_anew(connect: Connect) -> None:
+def test_a_new_try_that_resumes_the_log_counts_its_lines_anew(serve: Serve) -> None:
     store = StateStore()
-    with ScriptedAgent(Job("".join(f"{line}\n" for line in LINES), "FAILED")) as agent:
-        connect(agent)
-        for try_number, shown in ((1, [*LINES[:5], *LINES[-2:]]), (2, [*LINES[5:10], *LINES[-2:]])):
-            context = make_context(TaskInstance(try_number=try_number), task_state_store=store)
-            with task_log() as log, pytest.raises(RayAgentJobFailedError):
-                run(context=context, resume_log=True, max_lines=5, tail_lines=2)
-            assert [message for message in log.messages if message in LINES] == shown
+    serve(Job("".join(f"{line}\n" for line in LINES), "FAILED"))
+    for try_number, shown in ((1, [*LINES[:5], *LINES[-2:]]), (2, [*LINES[5:10], *LINES[-2:]])):
+        context = make_context(TaskInstance(try_number=try_number), task_state_store=store)
+        with task_log() as log, pytest.raises(RayAgentJobFailedError):
+            run_in_worker(context=context, resume_log=True, max_lines=5, tail_lines=2)
+        assert [message for message in log.messages if message in LINES] == shown

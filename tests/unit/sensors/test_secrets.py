@@ -11,13 +11,13 @@ from airflow_provider_rayagent.services.job_secrets import masked_names
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.transport.tail_driver import Following
-from tests.scripted import DEFAULT, Job, Refuse, Reset, ScriptedAgent
-from tests.unit.sensors.deferral import WAYS
-from tests.unit.support import TaskInstance, named, task_log
+from tests.scripted import DEFAULT, Job, Refuse, Reset
+from tests.unit.support import named
 
 if TYPE_CHECKING:
     from tests.scripted import Step
-    from tests.unit.support import Connect
+    from tests.unit.both_ways import Run
+    from tests.unit.support import Serve, TaskLog
 
 
 def details_with(secret: str) -> dict[str, Any]:
@@ -25,18 +25,16 @@ def details_with(secret: str) -> dict[str, Any]:
     return {"runtime_env": {"env_vars": env_vars}, "metadata": masked_names(env_vars)}
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("service", ["agent", "ray"])
 @pytest.mark.parametrize("failure", [Refuse(503), Reset()], ids=named)
 def test_no_line_is_shown_before_the_details_of_the_job_are_known(
-    failure: Step, service: Any, way: str, connect: Connect
+    failure: Step, service: Any, run: Run, serve: Serve, log: TaskLog
 ) -> None:
     secret = "value-of-a-variable"
     job = Job(f"key {secret}\n", details=details_with(secret), polls=["RUNNING", "SUCCEEDED"])
     answers = {"GET jobs/j1/": [failure, failure, DEFAULT]}
-    with ScriptedAgent(job, service=service, answers=answers) as agent, task_log() as log:
-        connect(agent, extra={"service": service})
-        assert WAYS[way](TaskInstance(), poke_interval=0.3)["status"] == "SUCCEEDED"
+    serve(job, service=service, answers=answers)
+    assert run(poke_interval=0.3)["status"] == "SUCCEEDED"
     shown = "\n".join(log.messages)
     assert "key ***" in shown
     assert secret not in shown

@@ -14,14 +14,13 @@ from airflow.sdk.exceptions import TaskDeferred
 from airflow_provider_rayagent.exceptions import RayAgentInputError
 from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
 from airflow_provider_rayagent.triggers.outcome import TIMEOUT_MARGIN
-from tests.scripted import Job, ScriptedAgent
-from tests.unit.sensors.deferral import resume
-from tests.unit.sensors.factory import make_sensor
-from tests.unit.support import TOKEN, TaskInstance, make_context, task_log
+from tests.scripted import Job
+from tests.unit.sensors.factory import make_sensor, resume
+from tests.unit.support import TOKEN, TaskInstance, make_context
 from tests.unit.triggers.driver import follow
 
 if TYPE_CHECKING:
-    from tests.unit.support import Connect
+    from tests.unit.support import Serve, TaskLog
 
 
 def test_it_is_off_by_default_and_in_the_class() -> None:
@@ -59,23 +58,23 @@ def test_the_scheduler_gets_it_through_the_serialized_dag() -> None:
     assert told.next_method == "execute_complete"
 
 
-def test_the_trigger_that_the_scheduler_starts_follows_the_job_and_a_worker_concludes(connect: Connect) -> None:
+def test_the_trigger_that_the_scheduler_starts_follows_the_job_and_a_worker_concludes(
+    serve: Serve, log: TaskLog
+) -> None:
     told: Any = make_sensor(start_from_trigger=True).start_trigger_args
     module, _, name = told.trigger_cls.rpartition(".")
-    with ScriptedAgent(Job("a\n")) as agent, task_log() as log:
-        connect(agent)
-        event = follow(getattr(importlib.import_module(module), name)(**told.trigger_kwargs)).to_event()
-        result = resume(told.next_method, {"event": event}, start_from_trigger=True)
+    serve(Job("a\n"))
+    event = follow(getattr(importlib.import_module(module), name)(**told.trigger_kwargs)).to_event()
+    result = resume(told.next_method, {"event": event}, start_from_trigger=True)
     assert result["status"] == "SUCCEEDED"
     assert log.lines_of("a\n") == ["a"]
     assert TOKEN not in json.dumps(told.trigger_kwargs)
 
 
-def test_where_airflow_starts_it_in_a_worker_all_the_same_it_is_deferred(connect: Connect) -> None:
-    with ScriptedAgent(Job("a\n", "RUNNING")) as agent:
-        connect(agent)
-        with pytest.raises(TaskDeferred):
-            make_sensor(start_from_trigger=True).execute(make_context())
+def test_where_airflow_starts_it_in_a_worker_all_the_same_it_is_deferred(serve: Serve) -> None:
+    serve(Job("a\n", "RUNNING"))
+    with pytest.raises(TaskDeferred):
+        make_sensor(start_from_trigger=True).execute(make_context())
 
 
 def test_the_result_of_another_task_as_the_id_is_refused_when_the_dag_is_read() -> None:
@@ -84,10 +83,9 @@ def test_the_result_of_another_task_as_the_id_is_refused_when_the_dag_is_read() 
 
 
 @pytest.mark.parametrize("map_index", [0, 7])
-def test_a_mapped_task_is_refused_in_clear_words(map_index: int, connect: Connect) -> None:
-    with ScriptedAgent(Job("a\n")) as agent:
-        connect(agent)
-        sensor = make_sensor(start_from_trigger=True)
-        with pytest.raises(RayAgentInputError, match="mapped task"):
-            sensor.execute(make_context(TaskInstance(map_index=map_index)))
-        assert agent.connections == 0
+def test_a_mapped_task_is_refused_in_clear_words(map_index: int, serve: Serve) -> None:
+    agent = serve(Job("a\n"))
+    sensor = make_sensor(start_from_trigger=True)
+    with pytest.raises(RayAgentInputError, match="mapped task"):
+        sensor.execute(make_context(TaskInstance(map_index=map_index)))
+    assert agent.connections == 0

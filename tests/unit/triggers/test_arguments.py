@@ -1,28 +1,30 @@
-"""The trigger's arguments, as they lie in Airflow's database."""
+"""The triggers' arguments, as they lie in Airflow's database."""
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.sdk.module_loading import import_string  # type: ignore[attr-defined]
 
 from airflow_provider_rayagent.render.record_builder import DisplaySettings
 from airflow_provider_rayagent.tail.cursor import Cursor
 from airflow_provider_rayagent.tail.end import End
+from airflow_provider_rayagent.triggers.applications import RayAgentServeApplicationTrigger
+from airflow_provider_rayagent.triggers.capacity import RayAgentCapacityTrigger
 from airflow_provider_rayagent.triggers.follow_options import FollowOptions
 from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
-from tests.scripted import Job, ScriptedAgent
-from tests.unit.support import TOKEN, task_log
+from tests.scripted import Job
+from tests.unit.support import TOKEN
 from tests.unit.triggers.driver import follow
 
 if TYPE_CHECKING:
-    from tests.unit.support import Connect
+    from tests.unit.support import Connect, Serve, TaskLog
 
-EVERY_ARGUMENT: dict[str, Any] = {
+OF_A_JOB: dict[str, Any] = {
     "job_id": "train-7",
     "rayagent_conn_id": "team_a",
     "forward_logs": False,
@@ -39,6 +41,36 @@ EVERY_ARGUMENT: dict[str, Any] = {
     "start_deadline": 1_800_000_001.5,
     "log_storage": "remote",
 }
+OF_AN_APPLICATION: dict[str, Any] = {
+    "name": "canary 7",
+    "rayagent_conn_id": "team_a",
+    "target": "gone",
+    "poll_interval": 2.5,
+    "grace_period": 7.0,
+    "agent_unreachable_timeout": 8.0,
+    "deadline": 1_800_000_000.5,
+}
+OF_RESOURCES: dict[str, Any] = {
+    "num_gpus": 4.0,
+    "num_cpus": 1.5,
+    "memory_bytes": 10,
+    "accelerator_type": "A100",
+    "on_one_node": True,
+    "wait_for_scale_up": True,
+    "rayagent_conn_id": "team_a",
+    "poll_interval": 2.5,
+    "agent_unreachable_timeout": 8.0,
+    "deadline": 1_800_000_000.5,
+}
+each_trigger = pytest.mark.parametrize(
+    ("trigger", "arguments"),
+    [
+        (RayAgentJobTrigger, OF_A_JOB),
+        (RayAgentServeApplicationTrigger, OF_AN_APPLICATION),
+        (RayAgentCapacityTrigger, OF_RESOURCES),
+    ],
+    ids=["job", "application", "capacity"],
+)
 FIRST_FORM: tuple[str, dict[str, Any]] = (
     "airflow_provider_rayagent.triggers.rayagent.RayAgentJobTrigger",
     {
@@ -58,51 +90,52 @@ FIRST_FORM: tuple[str, dict[str, Any]] = (
 """What the release that introduced the trigger wrote to the database. It never changes."""
 
 
-def test_every_argument_is_stored_and_comes_back() -> None:
-    names = {*inspect.signature(RayAgentJobTrigger).parameters, *(each.name for each in fields(FollowOptions))}
-    assert EVERY_ARGUMENT.keys() == names - {"options"}
-    path, arguments = RayAgentJobTrigger(**EVERY_ARGUMENT).serialize()
-    assert arguments == EVERY_ARGUMENT
-    again = RayAgentJobTrigger(**json.loads(json.dumps(arguments, allow_nan=False)))
-    assert again.serialize() == (path, arguments)
+@each_trigger
+def test_every_argument_is_stored_and_comes_back(trigger: type[Any], arguments: dict[str, Any]) -> None:
+    names = {*inspect.signature(trigger).parameters}
+    if trigger is RayAgentJobTrigger:
+        names = names - {"options"} | {each.name for each in fields(FollowOptions)}
+    assert arguments.keys() == names
+    path, stored = trigger(**arguments).serialize()
+    assert stored == arguments
+    assert import_string(path) is trigger
+    assert trigger(**json.loads(json.dumps(stored, allow_nan=False))).serialize() == (path, stored)
 
 
-def test_an_argument_that_is_left_out_has_its_default_on_both_sides() -> None:
-    path, arguments = RayAgentJobTrigger(job_id="j1").serialize()
-    assert RayAgentJobTrigger(**arguments).serialize() == (path, arguments)
-    assert RayAgentJobTrigger(job_id="j1").serialize() == (path, arguments)
+@each_trigger
+def test_an_argument_that_is_left_out_has_its_default_on_both_sides(
+    trigger: type[Any], arguments: dict[str, Any]
+) -> None:
+    (required, *_) = arguments.items()
+    path, stored = trigger(**dict([required])).serialize()
+    assert trigger(**stored).serialize() == (path, stored)
 
 
-def test_the_stored_path_leads_to_the_class() -> None:
-    module, _, name = RayAgentJobTrigger(job_id="j1").serialize()[0].rpartition(".")
-    assert getattr(importlib.import_module(module), name) is RayAgentJobTrigger
+@each_trigger
+def test_airflows_own_encoding_of_a_trigger_gives_it_back(trigger: type[Any], arguments: dict[str, Any]) -> None:
+    from airflow.serialization import decoders, encoders
+
+    stored = json.loads(json.dumps(encoders.encode_trigger(trigger(**arguments))))
+    assert stored["classpath"] == f"{trigger.__module__}.{trigger.__name__}"
+    decode: Any = decoders.smart_decode_trigger_kwargs
+    assert {name: decode(value) for name, value in stored["kwargs"].items()} == arguments
 
 
 def test_the_arguments_are_small_and_hold_no_secret_of_the_connection(connect: Connect) -> None:
     connect("http://127.0.0.1:1", "team_a")
-    text = json.dumps(RayAgentJobTrigger(**EVERY_ARGUMENT).serialize())
+    text = json.dumps(RayAgentJobTrigger(**OF_A_JOB).serialize())
     assert len(text) < 2_000
     assert TOKEN not in text
 
 
-def test_airflows_own_encoding_of_a_trigger_gives_it_back() -> None:
-    from airflow.serialization import decoders, encoders
-
-    trigger: Any = RayAgentJobTrigger(**EVERY_ARGUMENT)
-    stored = json.loads(json.dumps(encoders.encode_trigger(trigger)))
-    assert stored["classpath"] == FIRST_FORM[0]
-    decode: Any = decoders.smart_decode_trigger_kwargs
-    assert {name: decode(value) for name, value in stored["kwargs"].items()} == EVERY_ARGUMENT
-
-
 @pytest.mark.parametrize("left_out", [(), ("cursor", "deadline", "stop_job_on_kill")])
-def test_a_trigger_that_the_first_release_stored_still_runs(left_out: tuple[str, ...], connect: Connect) -> None:
+def test_a_trigger_that_the_first_release_stored_still_runs(
+    left_out: tuple[str, ...], serve: Serve, log: TaskLog
+) -> None:
     path, arguments = FIRST_FORM
-    module, _, name = path.rpartition(".")
     kept = {key: value for key, value in arguments.items() if key not in left_out}
-    with ScriptedAgent(Job("a\nb\n", "FAILED")) as agent, task_log() as log:
-        connect(agent)
-        outcome = follow(getattr(importlib.import_module(module), name)(**kept))
+    serve(Job("a\nb\n", "FAILED"))
+    outcome = follow(import_string(path)(**kept))
     assert (outcome.end, outcome.job, outcome.error) == (End.JOB_ENDED, {"status": "FAILED"}, None)
     assert log.lines_of("a\nb\n") == ["a", "b"]
 

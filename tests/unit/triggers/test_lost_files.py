@@ -16,17 +16,14 @@ from airflow_provider_rayagent.triggers import gaps
 from airflow_provider_rayagent.triggers import rayagent as triggers
 from airflow_provider_rayagent.triggers.position import POSITION_KEY, read_position
 from tests.scripted import Job, Refuse, ScriptedAgent
-from tests.unit.sensors.deferral import resume
-from tests.unit.sensors.factory import run
+from tests.unit.sensors.factory import resume, run_in_worker
 from tests.unit.supervisor import needs_xcoms, supervise
 from tests.unit.support import TaskInstance, make_context, task_log
 from tests.unit.triggers.driver import fired, make_trigger, running
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from airflow_provider_rayagent.task_instance.log_files import LogStorage
-    from tests.unit.support import Connect, TaskLog
+    from tests.unit.support import Serve, TaskLog
 
 pytestmark = needs_xcoms
 
@@ -120,13 +117,9 @@ class Story:
 
 
 @pytest.fixture
-def story(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> Iterator[Story]:
-    ti = TaskInstance()
-    supervise(ti, monkeypatch)
+def story(serve: Serve, ti: TaskInstance) -> Story:
     job = Job("", "RUNNING")
-    with ScriptedAgent(job) as agent:
-        connect(agent)
-        yield Story(agent, job, ti)
+    return Story(serve(job), job, ti)
 
 
 def lines_in(*logs: TaskLog) -> list[str]:
@@ -325,7 +318,7 @@ def test_in_a_worker_the_argument_means_nothing(story: Story) -> None:
     story.job.grow(text_of(3))
     story.job.set_status("SUCCEEDED")
     with task_log() as log:
-        run(log_storage="remote")
+        run_in_worker(log_storage="remote")
     assert lines_in(log) == LINES[:3]
 
 

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
-    from tests.unit.support import Connect, TaskLog
+    from tests.unit.supervisor import Supervisor
+    from tests.unit.support import Serve, TaskLog
 
 LINES = [f"line {number}" for number in range(1, 61)]
 
@@ -70,20 +71,15 @@ def position_of(ti: TaskInstance, lines: int) -> dict[str, Any]:
 
 
 @needs_xcoms
-def test_a_new_trigger_of_the_same_try_goes_on_at_the_position(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ti = TaskInstance()
-    supervise(ti, monkeypatch)
+def test_a_new_trigger_of_the_same_try_goes_on_at_the_position(serve: Serve, ti: TaskInstance) -> None:
     job = make_job(lines=30)
-    with ScriptedAgent(job) as agent:
-        connect(agent)
-        with task_log() as first:
-            asyncio.run(killed(make_trigger(ti), agent, lambda: saved_lines(ti) == 30))
-        job.grow("".join(f"{line}\n" for line in LINES[30:]))
-        job.set_status("SUCCEEDED")
-        with task_log() as second:
-            assert follow(make_trigger(ti)).job == {"status": "SUCCEEDED"}
+    agent = serve(job)
+    with task_log() as first:
+        asyncio.run(killed(make_trigger(ti), agent, lambda: saved_lines(ti) == 30))
+    job.grow("".join(f"{line}\n" for line in LINES[30:]))
+    job.set_status("SUCCEEDED")
+    with task_log() as second:
+        assert follow(make_trigger(ti)).job == {"status": "SUCCEEDED"}
     assert lines_in(first) == LINES[:30]
     assert lines_in(second) == LINES[30:]
     assert [message.split(" of job")[0] for message in second.warnings] == ["RA-305: Resuming at line 31"]
@@ -92,23 +88,20 @@ def test_a_new_trigger_of_the_same_try_goes_on_at_the_position(
 
 @needs_xcoms
 def test_lines_that_are_only_read_again_count_for_the_line_that_it_goes_on_at(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, log: TaskLog, ti: TaskInstance
 ) -> None:
-    ti = TaskInstance()
-    supervise(ti, monkeypatch)
     saved = position_of(ti, 10)
     saved["cursor"]["again"] = 5
     ti.xcoms[POSITION_KEY] = saved
-    with ScriptedAgent(make_job(status="SUCCEEDED")) as agent, task_log() as log:
-        connect(agent)
-        follow(make_trigger(ti))
+    serve(make_job(status="SUCCEEDED"))
+    follow(make_trigger(ti))
     assert [message.split(" of job")[0] for message in log.warnings] == ["RA-305: Resuming at line 16"]
     assert lines_in(log) == LINES[15:]
 
 
 @needs_xcoms
 def test_what_was_written_since_the_last_save_is_repeated_and_nothing_is_missing(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def run(agent: ScriptedAgent) -> None:
         async with running(make_trigger(ti)):
@@ -117,50 +110,41 @@ def test_what_was_written_since_the_last_save_is_repeated_and_nothing_is_missing
             job.grow("".join(f"{line}\n" for line in LINES[20:40]))
             await agent.reached(lambda: len(lines_in(first)) == 40)
 
-    ti = TaskInstance()
-    supervise(ti, monkeypatch)
     job = make_job(lines=20)
-    with ScriptedAgent(job) as agent:
-        connect(agent)
-        with task_log() as first:
-            asyncio.run(run(agent))
-        job.set_status("SUCCEEDED")
-        with task_log() as second:
-            follow(make_trigger(ti))
+    agent = serve(job)
+    with task_log() as first:
+        asyncio.run(run(agent))
+    job.set_status("SUCCEEDED")
+    with task_log() as second:
+        follow(make_trigger(ti))
     assert (lines_in(first), lines_in(second)) == (LINES[:40], LINES[20:40])
 
 
 @needs_xcoms
-def test_a_result_in_a_line_that_two_triggers_have_read_is_whole(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_result_in_a_line_that_two_triggers_have_read_is_whole(serve: Serve, ti: TaskInstance) -> None:
     markers = ("<START>", "<END>")
     result = "x" * 40_000
-    ti = TaskInstance()
-    supervise(ti, monkeypatch)
     job = Job(f'{"y" * (MAX_LINE_LENGTH - 3)}<START>"{result[:20_000]}', "RUNNING")
-    with ScriptedAgent(job) as agent:
-        connect(agent)
-        first = make_trigger(ti, result_markers=list(markers))
-        asyncio.run(killed(first, agent, lambda: saved_lines(ti) == 2))
-        saved = ti.xcoms[POSITION_KEY]["cursor"]
-        assert saved["mid_line"]
-        assert ResultFinder(markers, saved["result"]).state()["inside"]
-        job.grow(f'{result[20_000:]}"<END>\n')
-        job.set_status("SUCCEEDED")
-        follow(make_trigger(ti, result_markers=list(markers)))
+    agent = serve(job)
+    first = make_trigger(ti, result_markers=list(markers))
+    asyncio.run(killed(first, agent, lambda: saved_lines(ti) == 2))
+    saved = ti.xcoms[POSITION_KEY]["cursor"]
+    assert saved["mid_line"]
+    assert ResultFinder(markers, saved["result"]).state()["inside"]
+    job.grow(f'{result[20_000:]}"<END>\n')
+    job.set_status("SUCCEEDED")
+    follow(make_trigger(ti, result_markers=list(markers)))
     assert ResultFinder(markers, ti.xcoms[POSITION_KEY]["result"]).value() == result
 
 
 @needs_xcoms
-def test_a_new_try_begins_at_the_first_line(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_try_begins_at_the_first_line(serve: Serve, log: TaskLog, monkeypatch: pytest.MonkeyPatch) -> None:
     ti = TaskInstance()
     ti.xcoms[POSITION_KEY] = position_of(ti, 30)
     new_try = replace(ti, try_number=2, id=uuid4())
     supervise(new_try, monkeypatch)
-    with ScriptedAgent(make_job(status="SUCCEEDED")) as agent, task_log() as log:
-        connect(agent)
-        follow(make_trigger(new_try))
+    serve(make_job(status="SUCCEEDED"))
+    follow(make_trigger(new_try))
     assert lines_in(log) == LINES
     assert log.warnings == []
 
@@ -168,29 +152,23 @@ def test_a_new_try_begins_at_the_first_line(connect: Connect, monkeypatch: pytes
 @needs_xcoms
 @pytest.mark.parametrize("saved", [None, False, True])
 def test_the_position_of_the_same_try_comes_before_the_one_in_the_arguments(
-    saved: bool | None, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    saved: bool | None, serve: Serve, log: TaskLog, ti: TaskInstance
 ) -> None:
-    ti = TaskInstance()
-    supervise(ti, monkeypatch)
     if saved is not None:
         ti.xcoms[POSITION_KEY] = position_of(ti if saved else TaskInstance(), 40)
-    with ScriptedAgent(make_job(status="SUCCEEDED")) as agent, task_log() as log:
-        connect(agent)
-        follow(make_trigger(ti, cursor=position_of(ti, 10)["cursor"]))
+    serve(make_job(status="SUCCEEDED"))
+    follow(make_trigger(ti, cursor=position_of(ti, 10)["cursor"]))
     assert lines_in(log) == LINES[40 if saved else 10 :]
 
 
 @needs_xcoms
 def test_a_position_that_does_not_fit_the_log_means_the_whole_log_and_is_said(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, log: TaskLog, ti: TaskInstance
 ) -> None:
-    ti = TaskInstance()
-    supervise(ti, monkeypatch)
     ti.xcoms[POSITION_KEY] = position_of(ti, 30)
     ti.xcoms[POSITION_KEY]["cursor"]["marks"][-1][1] = "00" * 16
-    with ScriptedAgent(make_job(status="SUCCEEDED")) as agent, task_log() as log:
-        connect(agent)
-        follow(make_trigger(ti))
+    serve(make_job(status="SUCCEEDED"))
+    follow(make_trigger(ti))
     assert lines_in(log) == LINES
     assert any("forwarding it again" in warning for warning in log.warnings)
 
@@ -205,16 +183,13 @@ def test_what_is_no_position_is_none(value: Any) -> None:
 
 @needs_xcoms
 def test_the_position_is_saved_a_while_after_it_moved_and_not_while_it_rests(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, ti: TaskInstance, supervisor: Supervisor
 ) -> None:
-    ti = TaskInstance()
-    supervisor = supervise(ti, monkeypatch)
     writing = [action for line in LINES for action in (Grow(f"{line}\n"), Sleep(0.005))]
     job = Job("", "RUNNING", timeline=[*writing, Sleep(1.0), SetStatus("SUCCEEDED")])
     begun = time.monotonic()
-    with ScriptedAgent(job) as agent:
-        connect(agent)
-        follow(make_trigger(ti))
+    serve(job)
+    follow(make_trigger(ti))
     took = time.monotonic() - begun
     counts = [value["cursor"]["lines"] for value in supervisor.saved]
     *meanwhile, last = counts
@@ -225,25 +200,19 @@ def test_the_position_is_saved_a_while_after_it_moved_and_not_while_it_rests(
 
 
 @needs_xcoms
-def test_a_position_is_small_and_json(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    ti = TaskInstance()
-    supervisor = supervise(ti, monkeypatch)
-    with ScriptedAgent(Job("漢\n" * 30_000)) as agent:
-        connect(agent)
-        follow(make_trigger(ti))
+def test_a_position_is_small_and_json(serve: Serve, ti: TaskInstance, supervisor: Supervisor) -> None:
+    serve(Job("漢\n" * 30_000))
+    follow(make_trigger(ti))
     assert all(len(json.dumps(value)) < 2_000 for value in supervisor.saved)
 
 
 @needs_xcoms
 @pytest.mark.parametrize(("status", "kept"), [("SUCCEEDED", False), ("FAILED", True), ("STOPPED", True)])
 def test_the_last_lines_are_saved_where_the_job_did_not_succeed(
-    status: str, kept: bool, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    status: str, kept: bool, serve: Serve, ti: TaskInstance, supervisor: Supervisor
 ) -> None:
-    ti = TaskInstance()
-    supervisor = supervise(ti, monkeypatch)
-    with ScriptedAgent(Job("\n".join([*LINES, "y" * 9_000]), status)) as agent:
-        connect(agent)
-        follow(make_trigger(ti))
+    serve(Job("\n".join([*LINES, "y" * 9_000]), status))
+    follow(make_trigger(ti))
     last = [*LINES[-LAST_LINES + 1 :], "y" * LAST_LINE_CHARS]
     assert supervisor.saved[-1].get("last_lines") == (last if kept else None)
     assert not [value for value in supervisor.saved[:-1] if "last_lines" in value]
@@ -251,47 +220,40 @@ def test_the_last_lines_are_saved_where_the_job_did_not_succeed(
 
 @needs_xcoms
 def test_a_position_that_cannot_be_saved_is_said_once_and_the_job_is_followed_on(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, log: TaskLog, ti: TaskInstance, supervisor: Supervisor
 ) -> None:
-    ti = TaskInstance()
-    supervisor = supervise(ti, monkeypatch)
     supervisor.refused = {comms.SetXCom}
     writing = [action for line in LINES for action in (Grow(f"{line}\n"), Sleep(0.01))]
-    with ScriptedAgent(Job("", "RUNNING", timeline=[*writing, SetStatus("SUCCEEDED")])) as agent, task_log() as log:
-        connect(agent)
-        assert follow(make_trigger(ti)).job == {"status": "SUCCEEDED"}
+    serve(Job("", "RUNNING", timeline=[*writing, SetStatus("SUCCEEDED")]))
+    assert follow(make_trigger(ti)).job == {"status": "SUCCEEDED"}
     assert supervisor.asked.count("SetXCom") > 1
     assert len([warning for warning in log.warnings if "Failed to save or read the position" in warning]) == 1
     assert lines_in(log) == LINES
 
 
 @needs_xcoms
-def test_a_position_that_cannot_be_read_means_the_first_line(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    ti = TaskInstance()
-    supervise(ti, monkeypatch).refused = {comms.GetXCom}
-    with ScriptedAgent(make_job(status="SUCCEEDED")) as agent, task_log() as log:
-        connect(agent)
-        assert follow(make_trigger(ti)).end is End.JOB_ENDED
+def test_a_position_that_cannot_be_read_means_the_first_line(
+    serve: Serve, log: TaskLog, ti: TaskInstance, supervisor: Supervisor
+) -> None:
+    supervisor.refused = {comms.GetXCom}
+    serve(make_job(status="SUCCEEDED"))
+    assert follow(make_trigger(ti)).end is End.JOB_ENDED
     assert lines_in(log) == LINES
 
 
 def test_an_airflow_without_xcoms_for_asyncio_code_keeps_no_position(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, log: TaskLog, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("aset", "aget_one"):
         monkeypatch.delattr(BaseXCom, name, raising=False)
-    ti = TaskInstance()
-    supervise(ti, monkeypatch)
-    with ScriptedAgent(make_job(status="FAILED")) as agent, task_log() as log:
-        connect(agent)
-        assert follow(make_trigger(ti)).job == {"status": "FAILED"}
+    serve(make_job(status="FAILED"))
+    assert follow(make_trigger(ti)).job == {"status": "FAILED"}
     assert lines_in(log) == LINES
 
 
-def test_without_a_task_instance_nothing_is_kept(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_task_instance_nothing_is_kept(serve: Serve, log: TaskLog, monkeypatch: pytest.MonkeyPatch) -> None:
     supervisor = supervise(TaskInstance(), monkeypatch)
-    with ScriptedAgent(make_job(status="FAILED")) as agent, task_log() as log:
-        connect(agent)
-        assert follow(make_trigger()).job == {"status": "FAILED"}
+    serve(make_job(status="FAILED"))
+    assert follow(make_trigger()).job == {"status": "FAILED"}
     assert {"SetXCom", "GetXCom"}.isdisjoint(supervisor.asked)
     assert lines_in(log) == LINES

@@ -12,7 +12,7 @@ from airflow_provider_rayagent.task_instance import resuming
 from airflow_provider_rayagent.task_instance.resuming import MARGIN_SECONDS, seconds_to_resume
 from airflow_provider_rayagent.triggers.applications import RayAgentServeApplicationTrigger
 from airflow_provider_rayagent.triggers.capacity import RayAgentCapacityTrigger
-from tests.scripted import Application, Job, ScriptedAgent
+from tests.scripted import Application, Job
 from tests.stack.processes import NO_AGENT
 from tests.unit.supervisor import supervise
 from tests.unit.support import make_context
@@ -21,7 +21,7 @@ from tests.unit.triggers.driver import fired, make_trigger
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.unit.support import Connect
+    from tests.unit.support import Connect, Serve
 
 SECONDS = 0.7
 TRIGGERS: dict[str, Callable[[], Any]] = {
@@ -43,11 +43,10 @@ def seconds_until_fired(monkeypatch: pytest.MonkeyPatch, trigger: Any) -> float:
 
 @pytest.mark.parametrize("which", TRIGGERS)
 def test_what_has_happened_already_resumes_the_task_later(
-    which: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    which: str, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with ScriptedAgent(Job("a\n", "SUCCEEDED"), applications=[Application("app")]) as agent:
-        connect(agent)
-        assert seconds_until_fired(monkeypatch, TRIGGERS[which]()) >= SECONDS
+    serve(Job("a\n", "SUCCEEDED"), applications=[Application("app")])
+    assert seconds_until_fired(monkeypatch, TRIGGERS[which]()) >= SECONDS
 
 
 def test_so_does_an_agent_that_cannot_be_reached(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,12 +15,11 @@ from airflow_provider_rayagent.triggers.rayagent import StallClock
 from airflow_provider_rayagent.triggers.tasklog import Channel
 from tests.scripted import Job, ScriptedAgent
 from tests.stack.watch import PATIENCE
-from tests.unit.supervisor import needs_xcoms, supervise
-from tests.unit.support import TaskInstance, task_log
+from tests.unit.supervisor import needs_xcoms
 from tests.unit.triggers.driver import make_trigger, running
 
 if TYPE_CHECKING:
-    from tests.unit.support import Connect, TaskLog
+    from tests.unit.support import Serve, TaskInstance, TaskLog
 
 STALL_SECONDS = 0.6
 
@@ -55,7 +54,7 @@ async def seconds_of_silence(log: TaskLog, task: asyncio.Task[Any]) -> None:
 @needs_xcoms
 @pytest.mark.parametrize("had_saved", [True, False])
 def test_a_trigger_that_was_replaced_meanwhile_neither_writes_nor_saves_nor_fires(
-    had_saved: bool, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    had_saved: bool, serve: Serve, log: TaskLog, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def run(agent: ScriptedAgent) -> None:
         async with running(make_trigger(ti)) as task:
@@ -70,21 +69,18 @@ def test_a_trigger_that_was_replaced_meanwhile_neither_writes_nor_saves_nor_fire
             await seconds_of_silence(log, task)
         assert task.cancelled()
 
-    ti = TaskInstance()
-    supervise(ti, monkeypatch)
     if not had_saved:
         monkeypatch.setattr(position, "SAVE_SECONDS", PATIENCE)
     job = Job("a\n", "RUNNING")
-    with ScriptedAgent(job) as agent, task_log() as log:
-        connect(agent)
-        asyncio.run(run(agent))
+    agent = serve(job)
+    asyncio.run(run(agent))
     assert "b" not in log.messages
     assert ti.xcoms[POSITION_KEY] == owned_by_another(ti)
 
 
 @needs_xcoms
 def test_a_trigger_that_stood_still_with_a_position_to_save_does_not_save_it_over_its_successors(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, log: TaskLog, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def run(agent: ScriptedAgent) -> None:
         async with running(make_trigger(ti)) as task:
@@ -98,20 +94,15 @@ def test_a_trigger_that_stood_still_with_a_position_to_save_does_not_save_it_ove
             await seconds_of_silence(log, task)
             assert ti.xcoms[POSITION_KEY] == owned_by_another(ti)
 
-    ti = TaskInstance()
-    supervise(ti, monkeypatch)
     monkeypatch.setattr(position, "SAVE_SECONDS", 0.3)
     job = Job("a\n", "RUNNING")
-    with ScriptedAgent(job) as agent, task_log() as log:
-        connect(agent)
-        asyncio.run(run(agent))
+    agent = serve(job)
+    asyncio.run(run(agent))
     assert "c" not in log.messages
 
 
 @needs_xcoms
-def test_a_trigger_that_stood_still_and_was_not_replaced_goes_on(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_trigger_that_stood_still_and_was_not_replaced_goes_on(serve: Serve, log: TaskLog, ti: TaskInstance) -> None:
     async def run(agent: ScriptedAgent) -> Any:
         async with running(make_trigger(ti)) as task:
             await agent.reached(lambda: POSITION_KEY in ti.xcoms)
@@ -120,18 +111,15 @@ def test_a_trigger_that_stood_still_and_was_not_replaced_goes_on(
             job.set_status("SUCCEEDED")
             return await asyncio.wait_for(task, PATIENCE)
 
-    ti = TaskInstance()
-    supervise(ti, monkeypatch)
     job = Job("a\n", "RUNNING")
-    with ScriptedAgent(job) as agent, task_log() as log:
-        connect(agent)
-        assert asyncio.run(run(agent))["status"] == "SUCCEEDED"
+    agent = serve(job)
+    assert asyncio.run(run(agent))["status"] == "SUCCEEDED"
     assert log.lines_of("a\nb\n") == ["a", "b"]
 
 
 @needs_xcoms
 def test_a_trigger_that_nobody_ends_though_it_was_replaced_goes_on_after_a_while(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, log: TaskLog, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def run(agent: ScriptedAgent) -> Any:
         async with running(make_trigger(ti)) as task:
@@ -149,13 +137,10 @@ def test_a_trigger_that_nobody_ends_though_it_was_replaced_goes_on_after_a_while
     def taken_over() -> int:
         return len([message for message in log.messages if "has taken over job" in message])
 
-    ti = TaskInstance()
-    supervise(ti, monkeypatch)
     monkeypatch.setattr(triggers, "REPLACED_PAUSE_SECONDS", STALL_SECONDS + 0.2)
     job = Job("a\n", "RUNNING")
-    with ScriptedAgent(job) as agent, task_log() as log:
-        connect(agent)
-        assert asyncio.run(run(agent))["status"] == "SUCCEEDED"
+    agent = serve(job)
+    assert asyncio.run(run(agent))["status"] == "SUCCEEDED"
     assert taken_over() == 1
 
 
@@ -165,7 +150,7 @@ def test_a_trigger_that_nobody_ends_though_it_was_replaced_goes_on_after_a_while
     [(False, None, True), (False, "another", False), (True, "me", True), (True, "another", False), (True, None, True)],
 )
 def test_a_position_is_ours_unless_another_trigger_has_put_its_own_there(
-    saved: bool, owner: str | None, ours: bool, monkeypatch: pytest.MonkeyPatch
+    saved: bool, owner: str | None, ours: bool, ti: TaskInstance
 ) -> None:
     async def run() -> bool:
         place = PositionStore(ti, None)
@@ -177,8 +162,6 @@ def test_a_position_is_ours_unless_another_trigger_has_put_its_own_there(
             ti.xcoms.pop(POSITION_KEY, None)
         return await place.is_current_owner()
 
-    ti = TaskInstance()
-    supervise(ti, monkeypatch)
     assert asyncio.run(run()) is ours
 
 
