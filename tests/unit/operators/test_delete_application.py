@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,7 +20,7 @@ from airflow_provider_rayagent.operators.rayagent import RayAgentDeleteServeAppl
 from tests.scripted import DEFAULT, Answer, Application, Down, Html, Play, Refuse, Reset, Step
 from tests.stack.watch import PATIENCE
 from tests.unit.both_ways import both_ways
-from tests.unit.support import make_context, named
+from tests.unit.support import named
 
 if TYPE_CHECKING:
     from tests.unit.both_ways import Run
@@ -150,31 +148,11 @@ def test_an_application_that_stays_is_a_named_error_with_its_status_and_the_agen
     assert caught.value.status_code == 408
 
 
-def test_a_kill_ends_the_waiting_at_once(serve: Serve) -> None:
-    serve(applications=[Application("app", gone_after=None)])
-    operator = make_operator(poll_interval=PATIENCE, timeout=2 * PATIENCE)
-    killer = threading.Timer(0.3, operator.on_kill)
-    killer.start()
-    begun = time.monotonic()
-    with pytest.raises(RayAgentWaitTimeoutError):
-        operator.execute(make_context())
-    assert time.monotonic() - begun < PATIENCE
-    killer.join()
-
-
 @pytest.mark.parametrize("name", ["my app", "漢é", "a?b", "a#b", "100%"])
 def test_a_name_of_any_characters_works(name: str, run: Run, serve: Serve) -> None:
     agent = serve(applications=[Application(name), Application("a"), Application("my")])
     assert json.loads(json.dumps(run(name=name))) == {**DELETED, "name": name}
     assert [app.deleted is not None for app in agent.applications.values()] == [True, False, False]
-
-
-@pytest.mark.parametrize("name", ["", " ", "a/b", "..", "a\nb"])
-def test_a_hostile_name_is_refused_before_anything_is_sent(name: str, serve: Serve) -> None:
-    agent = serve()
-    with pytest.raises(RayAgentInputError, match="application name"):
-        make_operator(name=name).execute(make_context())
-    assert agent.connections == 0
 
 
 @pytest.mark.parametrize(
@@ -188,10 +166,3 @@ def test_a_hostile_name_is_refused_before_anything_is_sent(name: str, serve: Ser
 def test_a_bad_argument_is_refused_when_the_dag_is_read(overrides: dict[str, Any], words: str) -> None:
     with pytest.raises(RayAgentInputError, match=words):
         make_operator(**overrides)
-
-
-def test_the_name_and_the_connection_are_templates(serve: Serve) -> None:
-    serve(applications=[Application("canary-7")], conn_id="team_a")
-    operator = make_operator(name="canary-{{ night }}", rayagent_conn_id="team_{{ team }}")
-    operator.render_template_fields({"night": "7", "team": "a"})  # type: ignore[typeddict-unknown-key]
-    assert operator.execute(make_context())["name"] == "canary-7"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import pytest
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from tests.unit.support import Connect, Serve
 
 RUN_ID = "manual__2026-01-31T00:00:00+00:00"
-NAMESPACED = derived_id(("night", "run-7", "follow", "-1"), "production")
+KEY = ("night", "run-7", "follow", "-1")
+NAMESPACED = derived_id(KEY, "production")
 
 
 def test_a_task_that_goes_on_elsewhere_follows_its_own_job(connect: Connect) -> None:
@@ -92,36 +93,23 @@ def test_where_airflow_tells_tasks_apart_in_an_unknown_way_no_job_is_started(run
 
 
 @pytest.mark.parametrize(
-    ("extra", "base_url", "expected"),
+    ("namespace", "base_url", "expected"),
     [
-        ({}, "http://localhost:8080", ROOT),
-        ({}, "http://127.0.0.1:8080/", ROOT),
-        ({"job_namespace": "production"}, "http://localhost:8080", NAMESPACED),
-        ({"job_namespace": " production "}, "https://airflow.example.com", NAMESPACED),
-        (
-            {},
-            "https://airflow.example.com/",
-            derived_id(("night", "run-7", "follow", "-1"), "https://airflow.example.com"),
-        ),
-        (
-            {},
-            "https://staging.example.com",
-            derived_id(("night", "run-7", "follow", "-1"), "https://staging.example.com"),
-        ),
+        ("", "http://localhost:8080", ROOT),
+        ("", "http://127.0.0.1:8080/", ROOT),
+        ("production", "http://localhost:8080", NAMESPACED),
+        (" production ", "https://airflow.example.com", NAMESPACED),
+        ("", "https://airflow.example.com/", derived_id(KEY, "https://airflow.example.com")),
+        ("", "https://staging.example.com", derived_id(KEY, "https://staging.example.com")),
     ],
 )
-def test_two_airflows_on_one_agent_have_jobs_of_their_own(
-    extra: dict[str, Any], base_url: str, expected: str, serve: Serve, monkeypatch: pytest.MonkeyPatch
+def test_two_airflows_on_one_agent_have_jobs_of_their_own_unless_the_task_has_an_id(
+    namespace: str, base_url: str, expected: str, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", base_url)
-    agent = serve(extra=extra)
+    agent = serve(extra={"job_namespace": namespace} if namespace else {})
     agent.answers[RUN] = [starting(agent)]
     assert make_operator(wait=False).execute(make_context()) == expected
-
-
-def test_a_given_id_is_taken_as_it_is(serve: Serve) -> None:
-    agent = serve(extra={"job_namespace": "production"})
-    agent.answers[RUN] = [starting(agent)]
     assert make_operator(wait=False, job_id="mine").execute(make_context()) == "mine"
 
 

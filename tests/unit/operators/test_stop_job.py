@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,7 +22,7 @@ from airflow_provider_rayagent.operators.rayagent import RayAgentStopJobOperator
 from tests.scripted import DEFAULT, Answer, Down, Html, Job, Play, Refuse, Reset, SetStatus, Sleep, Step
 from tests.stack.watch import PATIENCE
 from tests.unit.both_ways import both_ways
-from tests.unit.support import HOSTILE_IDS, TOKEN, make_context, named
+from tests.unit.support import TOKEN, named
 
 if TYPE_CHECKING:
     from tests.unit.both_ways import Run
@@ -216,26 +214,6 @@ def test_a_job_that_does_not_stop_in_time_is_a_named_error_with_its_status_and_t
     assert caught.value.status_code == 408
 
 
-def test_a_kill_ends_the_waiting_at_once(serve: Serve) -> None:
-    serve(Job(status="RUNNING", stop_delay=PATIENCE))
-    operator = make_operator(poll_interval=PATIENCE, timeout=2 * PATIENCE)
-    killer = threading.Timer(0.3, operator.on_kill)
-    killer.start()
-    begun = time.monotonic()
-    with pytest.raises(RayAgentWaitTimeoutError):
-        operator.execute(make_context())
-    assert time.monotonic() - begun < PATIENCE
-    killer.join()
-
-
-@pytest.mark.parametrize("job_id", [value for value in HOSTILE_IDS if isinstance(value, str)], ids=ascii)
-def test_a_hostile_id_is_refused_before_anything_is_sent(job_id: str, serve: Serve) -> None:
-    agent = serve(Job(status="RUNNING"))
-    with pytest.raises(RayAgentInputError, match="job id"):
-        make_operator(job_id=job_id).execute(make_context())
-    assert agent.connections == 0
-
-
 @pytest.mark.parametrize(
     ("overrides", "word"),
     [
@@ -254,14 +232,6 @@ def test_a_hostile_id_is_refused_before_anything_is_sent(job_id: str, serve: Ser
 def test_a_bad_argument_is_refused_when_the_dag_is_read(overrides: dict[str, Any], word: str) -> None:
     with pytest.raises(RayAgentInputError, match=word):
         make_operator(**overrides)
-
-
-def test_the_id_and_the_connection_are_templates(serve: Serve) -> None:
-    agent = serve(Job(status="RUNNING", job_id="train-7"), conn_id="team_a")
-    operator = make_operator(job_id="train-{{ night }}", rayagent_conn_id="team_{{ team }}")
-    operator.render_template_fields({"night": "7", "team": "a"})  # type: ignore[typeddict-unknown-key]
-    assert operator.execute(make_context())["job_id"] == "train-7"
-    assert agent.jobs["train-7"].stop_calls == 1
 
 
 def test_a_job_that_waits_in_the_agents_queue_is_stopped(run: Run, serve: Serve) -> None:

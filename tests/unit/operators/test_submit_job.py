@@ -15,12 +15,10 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentError,
     RayAgentInputError,
     RayAgentJobNotStartedError,
-    RayAgentJobStoppedError,
     RayAgentResourcesError,
     RayAgentRunFailedError,
     RayAgentUnsupportedError,
 )
-from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
 from airflow_provider_rayagent.services.job_secrets import masked_names
 from tests.scripted import Answer, Grow, Job, Play, Reset, ScriptedAgent, SetStatus, Sleep
 from tests.scripted.ray_dialect import version
@@ -90,27 +88,6 @@ def test_a_lost_answer_leads_to_the_one_job(lost: Any, run: Run, ray: ScriptedAg
         assert run()["status"] == "SUCCEEDED"
     assert len({json.loads(sent.body)["submission_id"] for sent in ray.of(SUBMIT)}) == 1
     assert log.lines_of(PRINTED) == PRINTED.splitlines()
-
-
-def test_a_retry_attaches_to_the_job_of_the_try_before(run: Run, ray: ScriptedAgent) -> None:
-    ray.jobs[ROOT] = Job(
-        "", "RUNNING", ROOT, timeline=[Sleep(0.6), Grow(PRINTED), SetStatus("SUCCEEDED")], details={"metadata": ORIGIN}
-    )
-    assert run(context=make_context(TaskInstance(try_number=2)))["result"] == {"loss": 0.5}
-    assert ray.of("POST") == []
-
-
-@pytest.mark.parametrize(
-    ("status", "error"), [("FAILED", RayAgentRunFailedError), ("STOPPED", RayAgentJobStoppedError)]
-)
-def test_after_a_job_that_failed_the_next_try_submits_another(
-    status: str, error: type[Exception], run: Run, ray: ScriptedAgent
-) -> None:
-    ray.answers[SUBMIT] = [starting(ray, status=status), starting(ray)]
-    with pytest.raises(error):
-        run()
-    assert run(context=make_context(TaskInstance(try_number=2)))["submission_id"] == f"{ROOT}-2"
-    assert [json.loads(sent.body)["submission_id"] for sent in ray.of(SUBMIT)] == [ROOT, f"{ROOT}-2"]
 
 
 @pytest.mark.parametrize(
@@ -251,25 +228,6 @@ def test_a_ray_that_is_too_old_is_named(run: Run, ray: ScriptedAgent) -> None:
     with pytest.raises(RayAgentUnsupportedError, match=r"Ray 2\.44\.1 is too old"):
         run()
     assert ray.of("POST") == []
-
-
-def test_a_sensor_masks_the_values_of_a_job_that_somebody_else_submitted(
-    ray: ScriptedAgent, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    secret = "the-s3cret-value"
-    details = {
-        "metadata": masked_names({"KEY": secret}),
-        "runtime_env": {"env_vars": {"KEY": secret}},
-        "message": f"the last line has {secret}",
-    }
-    ray.jobs["j1"] = Job(f"the key is {secret}\n", "FAILED", "j1", details=details)
-    context = make_context()
-    supervise(context["ti"], monkeypatch)
-    with task_log() as log, pytest.raises(RayAgentError) as caught:
-        RayAgentJobSensor(task_id="follow", job_id="j1").execute(context)
-    assert "the key is ***" in log.messages
-    assert "the last line has ***" in str(caught.value)
-    assert secret not in json.dumps([log.messages, str(caught.value), context["ti"].xcoms])
 
 
 def test_an_agent_is_refused_in_one_sentence(run: Run, serve: Serve) -> None:

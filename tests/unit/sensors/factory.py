@@ -42,7 +42,7 @@ def run_deferred(ti: TaskInstance | None = None, context: Any = None, **override
     return execute(lambda: make_sensor(**{"deferrable": True, **overrides}), context or make_context(ti))
 
 
-def ending_as(status: str) -> AbstractContextManager[object]:
+def ending_as(status: str) -> AbstractContextManager[Any]:
     """Expect the error of a task whose job ends in this status; none if that is SUCCEEDED."""
     if status == "SUCCEEDED":
         return nullcontext()

@@ -13,7 +13,6 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, A
 from airflow_provider_rayagent.exceptions import (
     RayAgentAuthenticationError,
     RayAgentConnectionError,
-    RayAgentInputError,
     RayAgentPermissionError,
     RayAgentServeApplicationFailedError,
     RayAgentServeApplicationTimeoutError,
@@ -27,7 +26,6 @@ from tests.unit.sensors.applications import APP, GET, make_sensor, said
 from tests.unit.support import TOKEN, make_context, named
 
 if TYPE_CHECKING:
-    from airflow_provider_rayagent.sensors.rayagent import RayAgentServeApplicationSensor
     from tests.scripted import Step
     from tests.unit.both_ways import Run
     from tests.unit.support import Connect, Serve, TaskLog
@@ -218,14 +216,6 @@ def test_a_name_of_any_characters_works(name: str, run: Run, serve: Serve) -> No
     assert run(name=name)["name"] == name
 
 
-@pytest.mark.parametrize("name", ["", " ", "a/b", "..", "a\nb"])
-def test_a_hostile_name_is_refused_before_anything_is_sent(name: str, run: Run, serve: Serve) -> None:
-    agent = serve()
-    with pytest.raises(RayAgentInputError, match="application name"):
-        run(name=name)
-    assert agent.connections == 0
-
-
 @pytest.mark.parametrize(
     ("overrides", "word"),
     [
@@ -244,16 +234,3 @@ def test_a_hostile_name_is_refused_before_anything_is_sent(name: str, run: Run, 
 def test_a_bad_argument_is_refused_when_the_dag_is_read(overrides: dict[str, Any], word: str) -> None:
     with pytest.raises(ValueError, match=word):
         make_sensor(**overrides)
-
-
-def test_the_name_and_the_connection_are_templates(way: str, serve: Serve) -> None:
-    def make() -> RayAgentServeApplicationSensor:
-        sensor = make_sensor(
-            name="canary-{{ night }}", rayagent_conn_id="team_{{ team }}", deferrable=way == "deferred"
-        )
-        sensor.render_template_fields({"night": "7", "team": "a"})  # type: ignore[typeddict-unknown-key]
-        return sensor
-
-    route = "GET serve_applications/canary-7/"
-    serve(answers={route: [Refuse(404), said("RUNNING", name="canary-7")]}, conn_id="team_a")
-    assert execute(make, make_context())["name"] == "canary-7"

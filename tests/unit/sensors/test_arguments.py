@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import copy
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from airflow.sdk import DAG
 
 from airflow_provider_rayagent.exceptions import RayAgentInputError
-from tests.scripted import Job
 from tests.unit.sensors.factory import make_sensor
-from tests.unit.support import make_context
-
-if TYPE_CHECKING:
-    from tests.unit.support import Serve
 
 
 @pytest.mark.parametrize(
@@ -58,13 +53,6 @@ def test_airflows_own_checks_of_a_sensors_arguments_hold(overrides: dict[str, An
 def test_an_unknown_argument_is_refused() -> None:
     with pytest.raises(TypeError, match="job_ids"):
         make_sensor(job_ids="x")
-
-
-def test_the_id_and_the_connection_are_templates(serve: Serve) -> None:
-    serve(Job(job_id="train-7"), conn_id="team_a")
-    sensor = make_sensor(job_id="train-{{ night }}", rayagent_conn_id="team_{{ team }}")
-    sensor.render_template_fields({"night": "7", "team": "a"})  # type: ignore[typeddict-unknown-key]
-    assert sensor.execute(make_context())["submission_id"] == "train-7"
 
 
 def test_a_sensor_can_be_copied_as_airflow_does_and_belongs_to_a_dag() -> None:

@@ -20,7 +20,6 @@ from airflow_provider_rayagent.exceptions import (
 )
 from airflow_provider_rayagent.tasks import log_position
 from airflow_provider_rayagent.triggers.position import POSITION_KEY
-from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 from tests.scripted import DEFAULT, Job, Play, Refuse, SetStatus, Silence, Sleep
 from tests.stack.watch import PATIENCE
 from tests.unit.both_ways import event_of
@@ -52,26 +51,6 @@ def test_airflows_setting_is_the_default() -> None:
     told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert told.stdout.split() == ["True", "False"], told.stderr
     assert make_sensor().deferrable is False
-
-
-@pytest.mark.parametrize(
-    ("arguments", "interval"),
-    [({}, 5), ({"mode": "reschedule"}, 5), ({"poke_interval": 7}, 7), ({"poke_interval": timedelta(minutes=2)}, 120)],
-)
-def test_the_default_interval_is_short_whatever_the_mode(arguments: dict[str, Any], interval: float) -> None:
-    assert make_sensor(deferrable=True, **arguments).poke_interval == interval
-
-
-@pytest.mark.parametrize("status", ["PENDING", "RUNNING", "MIGRATING"])
-def test_a_job_that_goes_on_is_looked_at_once_and_deferred(status: str, serve: Serve, log: TaskLog) -> None:
-    agent = serve(Job("a\n", status))
-    deferred = deferral()
-    assert [request.route for request in agent.requests] == [GET]
-    agent.wait_until(lambda: agent.open_connections == 0)
-    assert deferred.method_name == "execute_complete"
-    assert isinstance(deferred.trigger, RayAgentJobTrigger)
-    assert log.lines_of("a\n") == []
-    assert len([message for message in log.messages if "triggerer follows job j1" in message]) == 1
 
 
 @pytest.mark.parametrize("status", ["SUCCEEDED", "FAILED"])

@@ -42,7 +42,7 @@ from tests.scripted import (
 from tests.stack.processes import NO_AGENT
 from tests.stack.watch import PATIENCE
 from tests.unit.sensors.factory import make_sensor
-from tests.unit.support import HOSTILE_IDS, TOKEN, make_context, named, task_log, until
+from tests.unit.support import TOKEN, make_context, named, task_log, until
 
 if TYPE_CHECKING:
     from tests.unit.both_ways import Run
@@ -236,14 +236,6 @@ def test_never_fail_skips_an_unknown_job_and_a_refused_token_too(token: str | No
     serve(token=token)
     with pytest.raises(AirflowSkipException):
         run(never_fail=True, job_missing_timeout=0.1)
-
-
-@pytest.mark.parametrize("job_id", [value for value in HOSTILE_IDS if isinstance(value, str)], ids=ascii)
-def test_a_hostile_id_is_refused_before_anything_is_sent(job_id: str, run: Run, serve: Serve) -> None:
-    agent = serve(Job())
-    with pytest.raises(RayAgentInputError, match="job id"):
-        run(job_id=job_id)
-    assert agent.connections == 0
 
 
 def test_a_kill_ends_the_following_at_once_and_leaves_the_job_alone(serve: Serve) -> None:

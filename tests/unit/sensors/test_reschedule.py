@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSensorTimeout, AirflowSkipException
+from airflow.sdk.exceptions import AirflowRescheduleException
 
 from airflow_provider_rayagent.tasks import log_position
 from tests.scripted import Html, Job, Refuse
@@ -28,6 +28,17 @@ def look(store: StateStore | None, ti: TaskInstance | None = None, **overrides: 
         return None
 
 
+@pytest.mark.parametrize("status", ["FAILED", "STOPPED"])
+@pytest.mark.parametrize("forward_logs", [True, False])
+def test_a_look_at_a_job_that_has_ended_is_the_last(forward_logs: bool, status: str, serve: Serve) -> None:
+    ti = TaskInstance()
+    agent = serve(Job("a\n", status))
+    with ending_as(status):
+        look(None, ti, forward_logs=forward_logs)
+    assert ti.xcoms["return_value"]["status"] == status
+    assert ({request.route for request in agent.requests} == {"GET jobs/j1/"}) is not forward_logs
+
+
 @pytest.mark.parametrize("status", ["SUCCEEDED", "FAILED"])
 def test_each_look_forwards_what_is_new_and_no_line_twice(status: str, serve: Serve) -> None:
     store = StateStore()
@@ -35,13 +46,15 @@ def test_each_look_forwards_what_is_new_and_no_line_twice(status: str, serve: Se
     running = ["a\nb\n", "", "c\nhalf", " line\n\nd\n"]
     steps = [("", "PENDING"), *((text, "RUNNING") for text in running)]
     told = []
-    serve(job)
+    agent = serve(job)
     for text, now in steps:
         job.grow(text)
         job.set_status(now)
+        agent.requests.clear()
         with task_log() as log:
             assert look(store) is None
         told.append(log.lines_of(job.truth()))
+        assert {request.route for request in agent.requests} <= {"GET jobs/j1/", "GET jobs/j1/logs/"}
         assert json.loads(json.dumps(store)) == store
     job.grow("e\nend")
     job.set_status(status)
@@ -98,13 +111,9 @@ def test_a_log_that_cannot_be_read_at_one_look_is_read_at_the_next(serve: Serve)
     assert log.lines_of("a\nb\n") == ["a", "b"]
 
 
-@pytest.mark.parametrize("soft_fail", [False, True])
-def test_the_timeout_counts_from_the_first_look(soft_fail: bool, serve: Serve) -> None:
+def test_the_look_after_the_timeout_still_sees_the_end(serve: Serve) -> None:
     ti = TaskInstance(first_reschedule_date=datetime.now(tz=timezone.utc) - timedelta(seconds=PATIENCE + 1))
-    agent = serve(Job("a\n", status="RUNNING"))
-    with pytest.raises(AirflowSkipException if soft_fail else AirflowSensorTimeout):
-        look(StateStore(), ti, soft_fail=soft_fail)
-    agent.jobs["j1"].set_status("SUCCEEDED")
+    serve(Job("a\n", status="SUCCEEDED"))
     assert look(StateStore(), ti)["status"] == "SUCCEEDED"
 
 
@@ -115,8 +124,15 @@ def test_what_skips_a_failure_does_not_skip_a_job_that_goes_on(option: str, serv
     assert "" not in log.messages
 
 
-def test_the_default_interval_depends_on_the_mode() -> None:
-    assert make_sensor().poke_interval == 5
-    assert make_sensor(mode="reschedule").poke_interval == 60
-    assert make_sensor(mode="reschedule", poke_interval=7).poke_interval == 7
-    assert make_sensor(poke_interval=timedelta(minutes=2)).poke_interval == 120
+@pytest.mark.parametrize(
+    ("arguments", "interval", "deferred"),
+    [
+        ({}, 5, 5),
+        ({"mode": "reschedule"}, 60, 5),
+        ({"mode": "reschedule", "poke_interval": 7}, 7, 7),
+        ({"poke_interval": timedelta(minutes=2)}, 120, 120),
+    ],
+)
+def test_the_default_interval_depends_on_the_mode(arguments: dict[str, Any], interval: float, deferred: float) -> None:
+    assert make_sensor(**arguments).poke_interval == interval
+    assert make_sensor(deferrable=True, **arguments).poke_interval == deferred

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +20,7 @@ from airflow.sdk.exceptions import (
 from airflow_provider_rayagent.exceptions import (
     RayAgentAuthenticationError,
     RayAgentCapacityTimeoutError,
+    RayAgentInputError,
     RayAgentJobTimeoutError,
     RayAgentResponseError,
     RayAgentServeApplicationTimeoutError,
@@ -29,12 +31,13 @@ from airflow_provider_rayagent.triggers.applications import RayAgentServeApplica
 from airflow_provider_rayagent.triggers.capacity import RayAgentCapacityTrigger
 from airflow_provider_rayagent.triggers.outcome import TIMEOUT_MARGIN
 from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
-from tests.scripted import Application, Job, Refuse, ScriptedAgent
+from tests.scripted import Application, Job, Refuse, ScriptedAgent, SetStatus, Sleep
 from tests.stack.watch import PATIENCE
+from tests.unit.both_ways import execute
 from tests.unit.clusters import NODES, USED
 from tests.unit.operators import test_delete_application, test_stop_job
 from tests.unit.sensors import applications, capacity, factory
-from tests.unit.support import TaskInstance, make_context
+from tests.unit.support import HOSTILE_IDS, TaskInstance, make_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,7 +150,9 @@ OPERATORS = {
         0.1,
     ),
 }
-each_task = pytest.mark.parametrize("task", [*SENSORS.values(), *OPERATORS.values()], ids=[*SENSORS, *OPERATORS])
+TASKS = {**SENSORS, **OPERATORS}
+each_task = pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
+each_operator = pytest.mark.parametrize("task", OPERATORS.values(), ids=list(OPERATORS))
 each_sensor = pytest.mark.parametrize("task", SENSORS.values(), ids=list(SENSORS))
 
 
@@ -272,3 +277,52 @@ def test_the_timeout_of_rescheduled_looks_counts_from_the_first(task: Deferrable
         task.make(mode="reschedule", timeout=30).execute(make_context(ti))
     with pytest.raises(AirflowSkipException):
         task.make(mode="reschedule", timeout=30, soft_fail=True).execute(make_context(ti))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *product(("job", "stop"), [value for value in HOSTILE_IDS if isinstance(value, str)]),
+        *product(("application", "deletion"), ["", " ", "a/b", "..", "a\nb"]),
+    ],
+    ids=ascii,
+)
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_hostile_id_or_name_is_refused_before_anything_is_sent(
+    deferrable: bool, name: str, value: str, serve: Serve
+) -> None:
+    agent = serve()
+    field, words = ("job_id", "job id") if name in ("job", "stop") else ("name", "application name")
+    with pytest.raises(RayAgentInputError, match=words):
+        TASKS[name].make(**{field: value}, deferrable=deferrable).execute(make_context())
+    assert agent.connections == 0
+
+
+@each_operator
+def test_a_kill_ends_the_waiting_at_once(task: Deferrable, serve: Serve) -> None:
+    agent = task.serve(serve, False)
+    operator = task.make(poll_interval=PATIENCE, timeout=2 * PATIENCE)
+    agent.on_request = lambda request: operator.on_kill() if len(agent.of(task.look)) > 1 else None
+    begun = time.monotonic()
+    with pytest.raises(RayAgentWaitTimeoutError):
+        operator.execute(make_context())
+    assert time.monotonic() - begun < PATIENCE
+
+
+@pytest.mark.parametrize("name", ["job", "application", "stop", "deletion"])
+def test_what_it_waits_for_and_the_connection_are_templates(name: str, way: str, serve: Serve) -> None:
+    task = TASKS[name]
+    field = "job_id" if "job_id" in task.arguments else "name"
+
+    def make() -> Any:
+        made = task.make(
+            **{field: "canary-{{ night }}"}, rayagent_conn_id="team_{{ team }}", deferrable=way == "deferred"
+        )
+        made.render_template_fields({"night": "7", "team": "a"})
+        return made
+
+    job = Job("a\n", "RUNNING", "canary-7", timeline=[] if name == "stop" else [Sleep(0.1), SetStatus("SUCCEEDED")])
+    applications = [Application("canary-7", "RUNNING")]
+    serve(job, applications=applications, conn_id="team_a")
+    found = execute(make, make_context())
+    assert found.get("submission_id", found.get(field)) == "canary-7"

@@ -105,15 +105,17 @@ class Story:
     def conclude(self, event: Any, **arguments: Any) -> TaskLog:
         """Conclude in a worker."""
         with task_log() as log:
-            resume(
-                "execute_complete",
-                {"event": event},
-                make_context(self.ti),
-                log_storage=self.storage,
-                **self.arguments,
-                **arguments,
-            )
+            self.resume("execute_complete", {"event": event}, **arguments)
         return log
+
+    def finish(self) -> tuple[TaskLog, TaskLog]:
+        """Let the job succeed, a trigger fire, and a worker conclude; return what the last two write."""
+        last, event = self.end()
+        return last, self.conclude(event)
+
+    def resume(self, next_method: str, next_kwargs: dict[str, Any], **arguments: Any) -> Any:
+        arguments = {"log_storage": self.storage, **self.arguments, **arguments}
+        return resume(next_method, next_kwargs, make_context(self.ti), **arguments)
 
 
 @pytest.fixture
@@ -129,8 +131,7 @@ def lines_in(*logs: TaskLog) -> list[str]:
 
 def test_many_lines_are_forwarded_by_the_worker_that_ends_the_task(story: Story) -> None:
     story.kill_at(LONG)
-    last, event = story.end()
-    worker = story.conclude(event)
+    last, worker = story.finish()
     assert lines_in(last) == []
     assert lines_in(worker) == LINES[:LONG]
     assert [warning for warning in last.warnings if f"lines 1 to {LONG} are forwarded again by the worker" in warning]
@@ -141,8 +142,7 @@ def test_many_lines_are_forwarded_by_the_worker_that_ends_the_task(story: Story)
 
 def test_a_few_lines_are_forwarded_by_the_next_trigger(story: Story) -> None:
     story.kill_at(20)
-    last, event = story.end()
-    worker = story.conclude(event)
+    last, worker = story.finish()
     assert lines_in(last) == LINES[:20]
     assert lines_in(worker) == []
     assert [warning for warning in last.warnings if "lines 1 to 20 are forwarded again here" in warning]
@@ -153,8 +153,7 @@ def test_several_triggers_in_a_row_lose_nothing(story: Story) -> None:
     for lines in (LONG, LONG + 10, LONG + 150):
         story.kill_at(lines)
     story.job.grow(text_of(len(LINES))[len(text_of(story.printed)) :])
-    last, event = story.end()
-    worker = story.conclude(event)
+    last, worker = story.finish()
     assert Counter(lines_in(last, worker)) == Counter(LINES)
     assert len(story.saved["gaps"]) <= 2
 
@@ -162,8 +161,7 @@ def test_several_triggers_in_a_row_lose_nothing(story: Story) -> None:
 def test_where_files_are_shared_nothing_is_forwarded_again(story: Story) -> None:
     story.storage = "shared"
     first = story.kill_at(LONG)
-    last, event = story.end()
-    worker = story.conclude(event)
+    last, worker = story.finish()
     assert lines_in(first, last, worker) == LINES[:LONG]
     assert lines_in(worker) == []
 
@@ -171,8 +169,7 @@ def test_where_files_are_shared_nothing_is_forwarded_again(story: Story) -> None
 def test_one_folder_for_all_is_found_out(story: Story) -> None:
     story.storage = "auto"
     first = story.kill_at(LONG)
-    last, event = story.end()
-    assert lines_in(first, last, story.conclude(event)) == LINES[:LONG]
+    assert lines_in(first, *story.finish()) == LINES[:LONG]
 
 
 @pytest.mark.usefixtures("_each_its_own_folder")
@@ -192,8 +189,7 @@ def test_remote_logs_are_found_out(story: Story, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("airflow.sdk.log.load_remote_log_handler", object)
     story.storage = "auto"
     story.kill_at(LONG)
-    last, event = story.end()
-    assert lines_in(last, story.conclude(event)) == LINES[:LONG]
+    assert lines_in(*story.finish()) == LINES[:LONG]
 
 
 def test_remote_logs_that_cannot_be_loaded_are_known_by_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,8 +206,7 @@ def test_what_an_earlier_release_saved_is_understood(story: Story) -> None:
     story.kill_at(LONG)
     old = {name: story.saved[name] for name in ("try", "owner", "cursor")}
     story.ti.xcoms[POSITION_KEY] = old
-    last, event = story.end()
-    assert lines_in(last, story.conclude(event)) == LINES[:LONG]
+    assert lines_in(*story.finish()) == LINES[:LONG]
 
 
 def test_a_result_in_lines_that_are_lost_is_kept(story: Story) -> None:
@@ -222,15 +217,7 @@ def test_a_result_in_lines_that_are_lost_is_kept(story: Story) -> None:
     asyncio.run(_saved(story, 2 + LONG))
     _, event = story.end()
     story.arguments = {}
-    with task_log():
-        told = resume(
-            "execute_complete",
-            {"event": event},
-            make_context(story.ti),
-            log_storage="remote",
-            read_result=True,
-            result_markers=("<<", ">>"),
-        )
+    told = story.resume("execute_complete", {"event": event}, read_result=True, result_markers=("<<", ">>"))
     assert told["result"] == {"loss": 0.5}
 
 
@@ -262,8 +249,7 @@ def test_a_user_who_ends_the_task_is_told_which_lines_are_missing(
 def test_a_log_that_was_rewritten_since_is_said_to_lack_the_lines(story: Story) -> None:
     story.kill_at(LONG)
     story.job.text = "another text\n" * 5
-    last, event = story.end()
-    worker = story.conclude(event)
+    last, worker = story.finish()
     assert [warning for warning in last.warnings if MISSING in warning and "rewritten" in warning]
     assert lines_in(last, worker) == []
     assert story.saved["gaps"] == []
@@ -274,7 +260,7 @@ def test_a_task_that_timed_out_has_the_lines_too(story: Story) -> None:
     story.kill_at(LONG)
     story.kill_at(LONG + 1)
     with task_log() as worker, pytest.raises(RayAgentJobTimeoutError):
-        resume("execute_complete", {"event": TIMED_OUT}, make_context(story.ti), log_storage="remote")
+        story.resume("execute_complete", {"event": TIMED_OUT})
     assert lines_in(worker) == LINES[:LONG]
 
 
@@ -283,7 +269,7 @@ def test_a_deferral_that_no_triggerer_ended_has_the_lines_too(story: Story) -> N
     story.kill_at(LONG + 1)
     story.job.set_status("SUCCEEDED")
     with task_log() as worker:
-        resume("__fail__", {"error": "Trigger timeout"}, make_context(story.ti), log_storage="remote")
+        story.resume("__fail__", {"error": "Trigger timeout"})
     assert lines_in(worker) == LINES[: LONG + 1]
 
 
@@ -300,7 +286,7 @@ def test_where_the_agent_is_gone_the_lines_are_said_to_be_missing(
     story.kill_at(LONG)
     story.kill_at(LONG + 1)
     with task_log() as worker, pytest.raises(RayAgentError):
-        resume("execute_complete", {"event": event}, make_context(story.ti), log_storage="remote")
+        story.resume("execute_complete", {"event": event})
     (warning,) = [warning for warning in worker.warnings if MISSING in warning]
     assert why in warning
 

@@ -16,13 +16,12 @@ from airflow.sdk.execution_time import comms
 from airflow_provider_rayagent.render.records import LAST_LINE_CHARS, LAST_LINES
 from airflow_provider_rayagent.render.result import ResultFinder
 from airflow_provider_rayagent.tail.cursor import Cursor
-from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.triggers import position
 from airflow_provider_rayagent.triggers import rayagent as triggers
 from airflow_provider_rayagent.triggers.position import POSITION_KEY, read_position
 from tests.scripted import Grow, Job, ScriptedAgent, SetStatus, Sleep
-from tests.unit.supervisor import needs_xcoms, supervise
+from tests.unit.supervisor import needs_xcoms
 from tests.unit.support import TaskInstance, task_log
 from tests.unit.triggers.driver import follow, make_trigger, running
 
@@ -138,27 +137,18 @@ def test_a_result_in_a_line_that_two_triggers_have_read_is_whole(serve: Serve, t
 
 
 @needs_xcoms
-def test_a_new_try_begins_at_the_first_line(serve: Serve, log: TaskLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    ti = TaskInstance()
-    ti.xcoms[POSITION_KEY] = position_of(ti, 30)
-    new_try = replace(ti, try_number=2, id=uuid4())
-    supervise(new_try, monkeypatch)
-    serve(make_job(status="SUCCEEDED"))
-    follow(make_trigger(new_try))
-    assert lines_in(log) == LINES
-    assert log.warnings == []
-
-
-@needs_xcoms
-@pytest.mark.parametrize("saved", [None, False, True])
+@pytest.mark.parametrize("lines", [0, 10])
+@pytest.mark.parametrize("saved_by", [None, "another try", "this try"])
 def test_the_position_of_the_same_try_comes_before_the_one_in_the_arguments(
-    saved: bool | None, serve: Serve, log: TaskLog, ti: TaskInstance
+    saved_by: str | None, lines: int, serve: Serve, log: TaskLog, ti: TaskInstance
 ) -> None:
-    if saved is not None:
-        ti.xcoms[POSITION_KEY] = position_of(ti if saved else TaskInstance(), 40)
+    if saved_by:
+        saver = ti if saved_by == "this try" else replace(ti, id=uuid4())
+        ti.xcoms[POSITION_KEY] = position_of(saver, 40)
     serve(make_job(status="SUCCEEDED"))
-    follow(make_trigger(ti, cursor=position_of(ti, 10)["cursor"]))
-    assert lines_in(log) == LINES[40 if saved else 10 :]
+    follow(make_trigger(ti, cursor=position_of(ti, lines)["cursor"] if lines else None))
+    assert lines_in(log) == LINES[40 if saved_by == "this try" else lines :]
+    assert bool(log.warnings) is (saved_by == "this try")
 
 
 @needs_xcoms
@@ -219,10 +209,11 @@ def test_the_last_lines_are_saved_where_the_job_did_not_succeed(
 
 
 @needs_xcoms
-def test_a_position_that_cannot_be_saved_is_said_once_and_the_job_is_followed_on(
-    serve: Serve, log: TaskLog, ti: TaskInstance, supervisor: Supervisor
+@pytest.mark.parametrize("refused", [comms.SetXCom, comms.GetXCom])
+def test_a_position_that_cannot_be_saved_or_read_is_said_once_and_the_job_is_followed_on(
+    refused: type, serve: Serve, log: TaskLog, ti: TaskInstance, supervisor: Supervisor
 ) -> None:
-    supervisor.refused = {comms.SetXCom}
+    supervisor.refused = {refused}
     writing = [action for line in LINES for action in (Grow(f"{line}\n"), Sleep(0.01))]
     serve(Job("", "RUNNING", timeline=[*writing, SetStatus("SUCCEEDED")]))
     assert follow(make_trigger(ti)).job == {"status": "SUCCEEDED"}
@@ -231,29 +222,13 @@ def test_a_position_that_cannot_be_saved_is_said_once_and_the_job_is_followed_on
     assert lines_in(log) == LINES
 
 
-@needs_xcoms
-def test_a_position_that_cannot_be_read_means_the_first_line(
-    serve: Serve, log: TaskLog, ti: TaskInstance, supervisor: Supervisor
+@pytest.mark.parametrize("is_there", [True, False])
+def test_without_xcoms_for_asyncio_code_or_without_a_task_instance_nothing_is_kept(
+    is_there: bool, serve: Serve, log: TaskLog, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    supervisor.refused = {comms.GetXCom}
-    serve(make_job(status="SUCCEEDED"))
-    assert follow(make_trigger(ti)).end is End.JOB_ENDED
-    assert lines_in(log) == LINES
-
-
-def test_an_airflow_without_xcoms_for_asyncio_code_keeps_no_position(
-    serve: Serve, log: TaskLog, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("aset", "aget_one"):
+    for name in ("aset", "aget_one") if is_there else ():
         monkeypatch.delattr(BaseXCom, name, raising=False)
     serve(make_job(status="FAILED"))
-    assert follow(make_trigger(ti)).job == {"status": "FAILED"}
-    assert lines_in(log) == LINES
-
-
-def test_without_a_task_instance_nothing_is_kept(serve: Serve, log: TaskLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    supervisor = supervise(TaskInstance(), monkeypatch)
-    serve(make_job(status="FAILED"))
-    assert follow(make_trigger()).job == {"status": "FAILED"}
+    assert follow(make_trigger(supervisor.ti if is_there else None)).job == {"status": "FAILED"}
     assert {"SetXCom", "GetXCom"}.isdisjoint(supervisor.asked)
     assert lines_in(log) == LINES

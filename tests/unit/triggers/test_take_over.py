@@ -13,7 +13,7 @@ from airflow_provider_rayagent.triggers import rayagent as triggers
 from airflow_provider_rayagent.triggers.position import POSITION_KEY, PositionStore
 from airflow_provider_rayagent.triggers.rayagent import StallClock
 from airflow_provider_rayagent.triggers.tasklog import Channel
-from tests.scripted import Job, ScriptedAgent
+from tests.scripted import Job
 from tests.stack.watch import PATIENCE
 from tests.unit.supervisor import needs_xcoms
 from tests.unit.triggers.driver import make_trigger, running
@@ -38,9 +38,9 @@ def owned_by_another(ti: TaskInstance) -> dict[str, Any]:
     return {"try": str(ti.id), "owner": "another", "cursor": {}}
 
 
-def knows_its_successor(log: TaskLog) -> bool:
-    """Return whether a trigger has written that another one has taken over its job."""
-    return any("has taken over job" in message for message in log.messages)
+def take_overs_in(log: TaskLog) -> int:
+    """Return how often a trigger has written that another one has taken over its job."""
+    return len([message for message in log.messages if "has taken over job" in message])
 
 
 async def seconds_of_silence(log: TaskLog, task: asyncio.Task[Any]) -> None:
@@ -52,96 +52,69 @@ async def seconds_of_silence(log: TaskLog, task: asyncio.Task[Any]) -> None:
 
 
 @needs_xcoms
-@pytest.mark.parametrize("had_saved", [True, False])
+@pytest.mark.parametrize(
+    ("save_seconds", "has_saved", "has_more_to_save"),
+    [(0.1, True, False), (PATIENCE, False, False), (0.3, True, True)],
+    ids=["saved", "not saved", "has more to save"],
+)
 def test_a_trigger_that_was_replaced_meanwhile_neither_writes_nor_saves_nor_fires(
-    had_saved: bool, serve: Serve, log: TaskLog, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch
+    save_seconds: float,
+    has_saved: bool,
+    has_more_to_save: bool,
+    serve: Serve,
+    log: TaskLog,
+    ti: TaskInstance,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def run(agent: ScriptedAgent) -> None:
+    async def run() -> None:
         async with running(make_trigger(ti)) as task:
             await agent.reached(lambda: "a" in log.messages)
-            if had_saved:
+            if has_saved:
                 await agent.reached(lambda: POSITION_KEY in ti.xcoms)
+            if has_more_to_save:
+                job.grow("b\n")
+                await agent.reached(lambda: "b" in log.messages)
             freeze()
             ti.xcoms[POSITION_KEY] = owned_by_another(ti)
-            job.grow("b\n")
+            job.grow("c\n")
             job.set_status("SUCCEEDED")
-            await agent.reached(lambda: knows_its_successor(log))
+            await agent.reached(lambda: take_overs_in(log))
             await seconds_of_silence(log, task)
         assert task.cancelled()
 
-    if not had_saved:
-        monkeypatch.setattr(position, "SAVE_SECONDS", PATIENCE)
+    monkeypatch.setattr(position, "SAVE_SECONDS", save_seconds)
     job = Job("a\n", "RUNNING")
     agent = serve(job)
-    asyncio.run(run(agent))
-    assert "b" not in log.messages
+    asyncio.run(run())
+    assert "c" not in log.messages
     assert ti.xcoms[POSITION_KEY] == owned_by_another(ti)
 
 
 @needs_xcoms
-def test_a_trigger_that_stood_still_with_a_position_to_save_does_not_save_it_over_its_successors(
-    serve: Serve, log: TaskLog, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_trigger_that_stood_still_goes_on_if_it_was_not_replaced_or_nobody_ends_it(
+    replaced: bool, serve: Serve, log: TaskLog, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def run(agent: ScriptedAgent) -> None:
-        async with running(make_trigger(ti)) as task:
-            await agent.reached(lambda: POSITION_KEY in ti.xcoms)
-            job.grow("b\n")
-            await agent.reached(lambda: "b" in log.messages)
-            freeze()
-            ti.xcoms[POSITION_KEY] = owned_by_another(ti)
-            job.grow("c\n")
-            await agent.reached(lambda: knows_its_successor(log))
-            await seconds_of_silence(log, task)
-            assert ti.xcoms[POSITION_KEY] == owned_by_another(ti)
-
-    monkeypatch.setattr(position, "SAVE_SECONDS", 0.3)
-    job = Job("a\n", "RUNNING")
-    agent = serve(job)
-    asyncio.run(run(agent))
-    assert "c" not in log.messages
-
-
-@needs_xcoms
-def test_a_trigger_that_stood_still_and_was_not_replaced_goes_on(serve: Serve, log: TaskLog, ti: TaskInstance) -> None:
-    async def run(agent: ScriptedAgent) -> Any:
+    async def run() -> Any:
         async with running(make_trigger(ti)) as task:
             await agent.reached(lambda: POSITION_KEY in ti.xcoms)
             freeze()
-            job.grow("b\n")
-            job.set_status("SUCCEEDED")
-            return await asyncio.wait_for(task, PATIENCE)
-
-    job = Job("a\n", "RUNNING")
-    agent = serve(job)
-    assert asyncio.run(run(agent))["status"] == "SUCCEEDED"
-    assert log.lines_of("a\nb\n") == ["a", "b"]
-
-
-@needs_xcoms
-def test_a_trigger_that_nobody_ends_though_it_was_replaced_goes_on_after_a_while(
-    serve: Serve, log: TaskLog, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def run(agent: ScriptedAgent) -> Any:
-        async with running(make_trigger(ti)) as task:
-            await agent.reached(lambda: POSITION_KEY in ti.xcoms)
-            freeze()
-            ti.xcoms[POSITION_KEY] = owned_by_another(ti)
-            await agent.reached(lambda: taken_over() == 1)
-            # A slow machine must not stall it once more.
-            monkeypatch.setattr(tasklog, "STALL_SECONDS", PATIENCE)
+            if replaced:
+                ti.xcoms[POSITION_KEY] = owned_by_another(ti)
+                await agent.reached(lambda: take_overs_in(log) == 1)
+                # A slow machine must not stall it once more.
+                monkeypatch.setattr(tasklog, "STALL_SECONDS", PATIENCE)
             job.grow("b\n")
             await agent.reached(lambda: "b" in log.messages)
             job.set_status("SUCCEEDED")
             return await asyncio.wait_for(task, PATIENCE)
-
-    def taken_over() -> int:
-        return len([message for message in log.messages if "has taken over job" in message])
 
     monkeypatch.setattr(triggers, "REPLACED_PAUSE_SECONDS", STALL_SECONDS + 0.2)
     job = Job("a\n", "RUNNING")
     agent = serve(job)
-    assert asyncio.run(run(agent))["status"] == "SUCCEEDED"
-    assert taken_over() == 1
+    assert asyncio.run(run())["status"] == "SUCCEEDED"
+    assert log.lines_of("a\nb\n") == ["a", "b"]
+    assert take_overs_in(log) == replaced
 
 
 @needs_xcoms
