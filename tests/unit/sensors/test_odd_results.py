@@ -25,6 +25,11 @@ LONG_INTEGER = "an integer of more than 64 bits"
 TOO_DEEP = f"lists or objects nested more than {MAX_DEPTH} deep"
 
 
+def ending(text: str) -> Job:
+    """Return a job that has printed a text and succeeds in a moment."""
+    return Job(text, "RUNNING", timeline=[Sleep(0.1), SetStatus("SUCCEEDED")])
+
+
 def nested(depth: int) -> str:
     return "[" * depth + "]" * depth
 
@@ -50,8 +55,8 @@ def nested(depth: int) -> str:
 def test_what_airflow_cannot_store_is_said_and_the_task_is_green(
     printed: str, why: str, run: Run, serve: Serve, log: TaskLog
 ) -> None:
-    serve(Job(f"{START}{printed}{END}\n"))
-    details = run(read_result=True)
+    serve(ending(f"{START}{printed}{END}\n"))
+    details = run(read_result=True, poke_interval=0.5)
     assert (details["status"], details["result"]) == ("SUCCEEDED", None)
     assert log.warnings == [f"RA-308: Cannot use the result of job j1: it contains {why}."]
     assert through_airflow(details) == details
@@ -70,7 +75,7 @@ def test_what_airflow_cannot_store_is_said_and_the_task_is_green(
     ids=lambda value: ascii(value)[:24],
 )
 def test_what_airflow_can_store_is_the_result_as_it_was_printed(result: Any, run: Run, serve: Serve) -> None:
-    serve(Job(f"{START}{json.dumps(result)}{END}\n"))
+    serve(ending(f"{START}{json.dumps(result)}{END}\n"))
     details = run(read_result=True)
     assert details["result"] == result
     assert through_airflow(details) == details
@@ -90,10 +95,24 @@ def test_a_result_in_one_line_is_found_wherever_the_line_is_cut(
     assert log.warnings == []
 
 
-def test_a_result_that_is_too_long_is_said(run: Run, serve: Serve, log: TaskLog) -> None:
-    serve(Job(f'{START}"{"x" * 64_000}"{END}\n'))
-    assert run(read_result=True)["result"] is None
-    assert log.warnings == ["RA-308: Cannot use the result of job j1: it has more than 64,000 characters."]
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("x\n", "the job printed no result."),
+        (f"{START}1\n", f"the job printed no {END}."),
+        (f"{START}x{END}\n", "it is not JSON"),
+        (f'{START}"{"x" * 64_000}"{END}\n', "it has more than 64,000 characters."),
+    ],
+    ids=["none", "no end", "no JSON", "too long"],
+)
+def test_what_cannot_be_used_is_said_and_does_not_decide_the_outcome(
+    text: str, why: str, run: Run, serve: Serve, log: TaskLog
+) -> None:
+    serve(ending(text))
+    details = run(read_result=True, poke_interval=0.5)
+    assert (details["status"], details["result"]) == ("SUCCEEDED", None)
+    (warning,) = log.warnings
+    assert warning.startswith(f"RA-308: Cannot use the result of job j1: {why}")
 
 
 @needs_xcoms

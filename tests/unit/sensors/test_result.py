@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk import Asset, AssetAlias
+from airflow.sdk.bases.xcom import BaseXCom
 
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobTimeoutError
 from airflow_provider_rayagent.tail import early_checks
@@ -18,6 +19,8 @@ from tests.unit.sensors.factory import run_in_worker
 from tests.unit.support import GROWING_TIMEOUTS, TOKEN, StateStore, TaskInstance, make_context
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.unit.both_ways import Run
     from tests.unit.support import Serve, TaskLog
 
@@ -34,20 +37,40 @@ def running(text: str, status: str = "SUCCEEDED", **overrides: Any) -> Job:
     return Job("", **{"status": "RUNNING", "timeline": timeline, **overrides})
 
 
-@pytest.mark.parametrize("forward_logs", [True, False])
-@pytest.mark.parametrize("ended", [True, False])
-def test_the_result_is_in_the_xcom(ended: bool, forward_logs: bool, run: Run, serve: Serve, log: TaskLog) -> None:
-    job = Job(PRINTED) if ended else running(PRINTED)
-    serve(job)
-    assert run(read_result=True, poke_interval=0.5, forward_logs=forward_logs)["result"] == RESULT
-    assert ("epoch 1" in log.messages) is forward_logs
-    assert ("bye" in log.messages) is forward_logs
+@pytest.fixture
+def _nothing_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no XComs for asyncio code, as before Airflow 3.3."""
+    monkeypatch.delattr(BaseXCom, "aset", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "result"),
+    [
+        (PRINTED, {}, RESULT),
+        (PRINTED, {"forward_logs": False}, RESULT),
+        (PRINTED + "x\n" * 3_000, {"max_lines": 2, "tail_lines": 1}, RESULT),
+        ("<<7>>\n", {"result_markers": ["<<", ">>"]}, 7),
+        (f'{START}{{"key": "{TOKEN}"}}{END}\n', {}, {"key": "***"}),
+    ],
+    ids=["shown", "not shown", "before many lines", "other markers", "with a token"],
+)
+@pytest.mark.parametrize("make_job", [Job, running])
+def test_the_result_is_in_the_xcom(
+    make_job: Callable[[str], Job],
+    text: str,
+    options: dict[str, Any],
+    result: object,
+    run: Run,
+    serve: Serve,
+    log: TaskLog,
+) -> None:
+    context = make_context()
+    serve(make_job(text))
+    assert run(read_result=True, poke_interval=0.5, context=context, **options)["result"] == result
+    if text == PRINTED:
+        assert ("epoch 1" in log.messages) is ("bye" in log.messages) is options.get("forward_logs", True)
     assert log.warnings == []
-
-
-def test_a_result_that_stands_before_many_lines_is_found(run: Run, serve: Serve) -> None:
-    serve(running(PRINTED + "x\n" * 3_000))
-    assert run(read_result=True, poke_interval=0.5, max_lines=2, tail_lines=1)["result"] == RESULT
+    assert TOKEN not in str(context["ti"].xcoms)
 
 
 @pytest.mark.parametrize("read_result", [True, False])
@@ -81,77 +104,30 @@ def test_the_status_is_requested_after_the_end_marker_though_the_job_writes_on(
     assert (asked[1] > asked[0]) is read_result
 
 
-def test_the_markers_can_be_chosen(run: Run, serve: Serve) -> None:
-    serve(running("<<7>>\n"))
-    assert run(read_result=True, poke_interval=0.5, result_markers=["<<", ">>"])["result"] == 7
-
-
 def test_without_read_result_there_is_none(run: Run, serve: Serve) -> None:
     serve(running(PRINTED))
     assert "result" not in run(read_result=False)
 
 
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [
-        ("x\n", "printed no result"),
-        (f"{START}1\n", f"printed no {END}"),
-        (f"{START}x{END}\n", "not JSON"),
-    ],
-)
-def test_what_cannot_be_used_is_said_and_does_not_decide_the_outcome(
-    text: str, why: str, run: Run, serve: Serve, log: TaskLog
-) -> None:
-    serve(running(text))
-    details = run(read_result=True, poke_interval=0.5)
-    assert (details["status"], details["result"]) == ("SUCCEEDED", None)
-    assert [warning for warning in log.warnings if why in warning and "j1" in warning]
-
-
-def test_a_failed_job_has_no_result(run: Run, serve: Serve) -> None:
-    context = make_context()
-    serve(running(PRINTED, "FAILED"))
-    with pytest.raises(RayAgentJobFailedError):
-        run(read_result=True, poke_interval=0.5, context=context)
-    assert "result" not in context["ti"].xcoms["return_value"]
-
-
-def test_a_token_in_the_result_is_taken_out(run: Run, serve: Serve) -> None:
-    context = make_context()
-    serve(running(f'{START}{{"key": "{TOKEN}"}}{END}\n'))
-    assert TOKEN not in str(run(read_result=True, poke_interval=0.5, context=context))
-    assert TOKEN not in str(context["ti"].xcoms)
-
-
-def test_a_result_whose_position_was_not_saved_is_read_from_the_log_again(
-    run: Run, serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("airflow_provider_rayagent.triggers.position.PositionStore._write", forget)
+@pytest.mark.usefixtures("_nothing_is_saved")
+def test_a_result_whose_position_was_not_saved_is_read_from_the_log_again(run: Run, serve: Serve) -> None:
     serve(running(PRINTED))
     assert run(read_result=True, poke_interval=0.5)["result"] == RESULT
 
 
-def test_the_result_of_a_job_that_goes_on_is_not_looked_for(
-    run: Run, serve: Serve, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("_nothing_is_saved")
+@pytest.mark.parametrize(
+    ("status", "error"), [("FAILED", RayAgentJobFailedError), ("RUNNING", RayAgentJobTimeoutError)]
+)
+def test_a_job_that_has_not_succeeded_has_no_result_and_its_log_is_not_read_again(
+    status: str, error: type[Exception], run: Run, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_rayagent.triggers.position.PositionStore._write", forget)
-    serve(Job(PRINTED, "RUNNING"))
-    with pytest.raises(RayAgentJobTimeoutError):
-        run(read_result=True, poke_interval=0.5, timeout=1)
-
-
-def test_the_log_of_a_failed_job_is_not_read_again_for_a_result(
-    run: Run, serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("airflow_provider_rayagent.triggers.position.PositionStore._write", forget)
     monkeypatch.delattr("airflow_provider_rayagent.hooks.rayagent.RayAgentHook.tail_job_logs")
-    serve(running(PRINTED, "FAILED"))
-    with pytest.raises(RayAgentJobFailedError):
-        run(read_result=True, poke_interval=0.5)
-
-
-async def forget(*_: Any, **__: Any) -> None:
-    """Save nothing."""
+    context = make_context()
+    serve(running(PRINTED, status))
+    with pytest.raises(error):
+        run(read_result=True, poke_interval=0.5, context=context, timeout=1 if status == "RUNNING" else PATIENCE)
+    assert "result" not in context["ti"].xcoms.get("return_value", {})
 
 
 def test_a_log_that_cannot_be_read_gives_no_result_and_no_failure(run: Run, serve: Serve, log: TaskLog) -> None:
