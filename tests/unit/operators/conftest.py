@@ -1,4 +1,4 @@
-"""Short pauses for the operators that start jobs, the plugin's operator executed both ways, and Ray's dashboard."""
+"""For the operators that start jobs: short pauses, and what they ask; the plugin's operator executed both ways."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.unit.both_ways import both_ways
-from tests.unit.operators.plugin_runs import make_operator
+from tests.unit.operators.plugin_runs import RUN, make_operator
 from tests.unit.operators.started_jobs import starting
 from tests.unit.operators.submissions import SUBMIT
 from tests.unit.support import shorten_job_checks
@@ -22,6 +22,14 @@ run = both_ways(make_operator)
 @pytest.fixture(autouse=True)
 def _short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     shorten_job_checks(monkeypatch)
+
+
+@pytest.fixture
+def agent(serve: Serve) -> ScriptedAgent:
+    """An agent that starts the job of the plugin."""
+    server = serve()
+    server.answers[RUN] = [starting(server)]
+    return server
 
 
 @pytest.fixture

@@ -71,10 +71,9 @@ def test_a_derived_id_never_changes() -> None:
     assert derived_id(job_key(make_context(looped, loop=object()))) == "night-train-a1fef90556251802"
 
 
-def test_each_iteration_of_a_loop_has_a_job_of_its_own(run: Run, serve: Serve) -> None:
+def test_each_iteration_of_a_loop_has_a_job_of_its_own(run: Run, agent: ScriptedAgent) -> None:
     region = uuid4()
     iterations = [LoopTaskInstance(region_id=region, region_index=index) for index in (0, 1)]
-    agent = serve()
     agent.answers[RUN] = [starting(agent), starting(agent)]
     ids = [run(context=make_context(ti, loop=object()))["submission_id"] for ti in iterations]
     assert [json.loads(sent.body)["job_id"] for sent in agent.of(RUN)] == ids
@@ -82,9 +81,7 @@ def test_each_iteration_of_a_loop_has_a_job_of_its_own(run: Run, serve: Serve) -
     assert [ti.xcoms["job_id"] for ti in iterations] == ids
 
 
-def test_where_airflow_tells_tasks_apart_in_an_unknown_way_no_job_is_started(run: Run, serve: Serve) -> None:
-    agent = serve()
-    agent.answers[RUN] = [starting(agent)]
+def test_where_airflow_tells_tasks_apart_in_an_unknown_way_no_job_is_started(run: Run, agent: ScriptedAgent) -> None:
     with pytest.raises(RayAgentTaskIdentityError, match="instances by region_index, which") as caught:
         run(context=make_context(LoopTaskInstance()))
     assert agent.of(RUN) == []

@@ -44,15 +44,13 @@ from tests.unit.supervisor import supervise
 from tests.unit.support import StateStore, TaskInstance, make_context, named
 
 if TYPE_CHECKING:
-    from tests.scripted import Request, Step
+    from tests.scripted import Request, ScriptedAgent, Step
     from tests.unit.both_ways import Run
     from tests.unit.support import Serve, TaskLog
 
 
-def test_the_action_runs_and_is_followed_and_its_result_returned(run: Run, serve: Serve, log: TaskLog) -> None:
+def test_the_action_runs_and_is_followed_and_its_result_returned(run: Run, agent: ScriptedAgent, log: TaskLog) -> None:
     context = make_context()
-    agent = serve()
-    agent.answers[RUN] = [starting(agent)]
     details = run(context=context, action_params={"epochs": 3}, requirements=["torch"], language="en")
     (sent,) = agent.of(RUN)
     assert json.loads(sent.body) == {
@@ -68,10 +66,8 @@ def test_the_action_runs_and_is_followed_and_its_result_returned(run: Run, serve
     assert f"Started job {ROOT}: train of train@1.0." in log.messages
 
 
-def test_the_xcom_with_the_id_stays_where_the_details_are_xcoms_of_their_own(run: Run, serve: Serve) -> None:
+def test_the_xcom_with_the_id_stays_where_the_details_are_xcoms_of_their_own(run: Run, agent: ScriptedAgent) -> None:
     context = make_context()
-    agent = serve()
-    agent.answers[RUN] = [starting(agent)]
     details = run(context=context, multiple_outputs=True)
     # As airflow.sdk.execution_time.task_runner does after the task.
     for key, value in details.items():
@@ -171,16 +167,14 @@ def later(seconds: float, agent: ScriptedAgent, answer: Step) -> Step:
 
 
 @pytest.mark.parametrize("lost", [Play(Reset()), *map(Refuse, (408, 502, 503, 504, 520)), Html(200)], ids=named)
-def test_a_job_that_may_still_start_is_waited_for(lost: Any, run: Run, serve: Serve, log: TaskLog) -> None:
-    agent = serve()
+def test_a_job_that_may_still_start_is_waited_for(lost: Any, run: Run, agent: ScriptedAgent, log: TaskLog) -> None:
     agent.answers[RUN] = [later(0.5, agent, lost)]
     assert run()["result"] == {"loss": 0.5}
     assert len(agent.of(RUN)) == 1
     assert any("Not known yet whether" in warning for warning in log.warnings)
 
 
-def test_a_request_that_was_lost_before_the_agent_had_it_fails_the_try_in_time(run: Run, serve: Serve) -> None:
-    agent = serve()
+def test_a_request_that_was_lost_before_the_agent_had_it_fails_the_try_in_time(run: Run, agent: ScriptedAgent) -> None:
     agent.answers[RUN] = [Play(Reset())]
     with pytest.raises(RayAgentConnectionError):
         run(job_missing_timeout=0.5)
@@ -189,9 +183,8 @@ def test_a_request_that_was_lost_before_the_agent_had_it_fails_the_try_in_time(r
     assert run()["submission_id"] == ROOT
 
 
-def test_a_job_that_the_agent_has_already_is_waited_for(run: Run, serve: Serve) -> None:
+def test_a_job_that_the_agent_has_already_is_waited_for(run: Run, agent: ScriptedAgent) -> None:
     """An earlier try has put it into the agent's queue, where it is not known yet."""
-    agent = serve()
     agent.answers[RUN] = [later(1.0, agent, Refuse(409, "there is such a job"))]
     assert run(job_missing_timeout=0.3)["result"] == {"loss": 0.5}
     assert len(agent.of(RUN)) == 1
@@ -209,8 +202,7 @@ def test_a_job_that_the_agent_has_already_is_waited_for(run: Run, serve: Serve) 
     ],
     ids=str,
 )
-def test_a_refusal_fails_the_try_at_once(answer: Step, error: type[Exception], run: Run, serve: Serve) -> None:
-    agent = serve()
+def test_a_refusal_fails_the_try_at_once(answer: Step, error: type[Exception], run: Run, agent: ScriptedAgent) -> None:
     agent.answers[RUN] = [answer]
     with pytest.raises(error) as caught:
         run()
@@ -243,16 +235,14 @@ def test_an_agent_that_names_the_job_itself_is_believed(run: Run, serve: Serve, 
 
 @pytest.mark.parametrize("start_timeout", [60.0, None])
 def test_a_job_in_the_agents_queue_may_be_unknown_for_longer_than_another(
-    start_timeout: float | None, run: Run, serve: Serve
+    start_timeout: float | None, run: Run, agent: ScriptedAgent
 ) -> None:
-    agent = serve()
     agent.answers[RUN] = [later(1.5, agent, Answer(200, {"job_id": ROOT}))]
     assert run(job_missing_timeout=0.3, start_timeout=start_timeout)["result"] == {"loss": 0.5}
 
 
 @pytest.mark.parametrize("status", ["PENDING", None])
-def test_a_job_that_does_not_start_in_time_is_stopped(status: str | None, run: Run, serve: Serve) -> None:
-    agent = serve()
+def test_a_job_that_does_not_start_in_time_is_stopped(status: str | None, run: Run, agent: ScriptedAgent) -> None:
     start = starting(agent, first="PENDING", timeline=())
     agent.answers[RUN] = [start if status else Answer(200, {})]
     with pytest.raises(RayAgentJobNotStartedError, match=f"start_timeout of 1 seconds; it is {status or 'unknown to'}"):
@@ -264,19 +254,16 @@ def test_a_job_that_does_not_start_in_time_is_stopped(status: str | None, run: R
     ("status", "error"), [("FAILED", RayAgentRunFailedError), ("STOPPED", RayAgentJobStoppedError)]
 )
 def test_a_failed_job_is_tried_again_by_airflow_and_a_stopped_one_is_not(
-    status: str, error: type[Exception], run: Run, serve: Serve
+    status: str, error: type[Exception], run: Run, agent: ScriptedAgent
 ) -> None:
-    agent = serve()
     agent.answers[RUN] = [starting(agent, status=status, message="it broke")]
     with pytest.raises(error, match="it broke") as caught:
         run()
     assert isinstance(caught.value, AirflowFailException) is (status == "STOPPED")
 
 
-def test_without_waiting_the_id_is_returned(run: Run, serve: Serve) -> None:
+def test_without_waiting_the_id_is_returned(run: Run, agent: ScriptedAgent) -> None:
     context = make_context()
-    agent = serve()
-    agent.answers[RUN] = [starting(agent)]
     assert run(context=context, wait=False) == ROOT
     assert agent.of("WS") == []
     assert context["ti"].xcoms["job_id"] == ROOT
@@ -294,9 +281,8 @@ def test_without_waiting_the_id_is_returned(run: Run, serve: Serve) -> None:
     ],
 )
 def test_a_bad_argument_is_refused_before_anything_is_started(
-    options: dict[str, Any], word: str, run: Run, serve: Serve
+    options: dict[str, Any], word: str, run: Run, agent: ScriptedAgent
 ) -> None:
-    agent = serve()
     with pytest.raises(RayAgentInputError, match=word):
         run(**options)
     assert agent.of("POST") == []
@@ -304,12 +290,11 @@ def test_a_bad_argument_is_refused_before_anything_is_started(
 
 @pytest.mark.parametrize(("state", "stops"), [("failed", True), ("success", True), ("running", False)])
 def test_a_task_that_is_ended_while_the_job_starts_stops_it_once_it_is_there(
-    state: str, stops: bool, serve: Serve, monkeypatch: pytest.MonkeyPatch
+    state: str, stops: bool, agent: ScriptedAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = make_context()
     supervise(context["ti"], monkeypatch).state = state
     operator = make_operator()
-    agent = serve()
     start = starting(agent, Play(Sleep(0.3), Do(lambda: None)), timeline=())
     agent.answers[RUN] = [start]
     agent.on_request = lambda request: operator.on_kill() if request.route == RUN and not request.ended else None
@@ -320,11 +305,10 @@ def test_a_task_that_is_ended_while_the_job_starts_stops_it_once_it_is_there(
 
 @pytest.mark.parametrize("printed", ["", "__SYNAPSE_RESULT_START__2__SYNAPSE_RESULT_END__\n"])
 def test_the_next_job_of_a_task_takes_neither_the_place_nor_the_result_of_the_one_before(
-    printed: str, run: Run, serve: Serve, log: TaskLog
+    printed: str, run: Run, agent: ScriptedAgent, log: TaskLog
 ) -> None:
     store = StateStore()
     text = f"epoch 1\n{printed}"
-    agent = serve()
     agent.answers[RUN] = [starting(agent, status="FAILED"), starting(agent, text=text)]
     with pytest.raises(RayAgentRunFailedError):
         run(context=make_context(task_state_store=store), resume_log=True)

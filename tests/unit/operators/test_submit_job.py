@@ -32,7 +32,6 @@ from tests.unit.support import TaskInstance, make_context, task_log
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.scripted import Request
     from tests.unit.both_ways import Run
     from tests.unit.support import Connect, Serve
 
@@ -46,6 +45,7 @@ def test_a_job_is_submitted_and_followed_and_its_result_returned(run: Run, ray: 
         details = run(
             context=context,
             runtime_env={"pip": ["torch"]},
+            working_dir="s3://bucket/code.zip",
             metadata={"team": "vision"},
             entrypoint_num_cpus=0.5,
             entrypoint_memory=1000,
@@ -57,7 +57,7 @@ def test_a_job_is_submitted_and_followed_and_its_result_returned(run: Run, ray: 
     assert sent == {
         "entrypoint": "python train.py",
         "submission_id": ROOT,
-        "runtime_env": {"pip": ["torch"]},
+        "runtime_env": {"pip": ["torch"], "working_dir": "s3://bucket/code.zip"},
         "metadata": {
             "team": "vision",
             **ORIGIN,
@@ -69,10 +69,9 @@ def test_a_job_is_submitted_and_followed_and_its_result_returned(run: Run, ray: 
         "entrypoint_memory": 1000,
         "entrypoint_resources": {"disk": 1},
     }
-    assert env_vars["AIRFLOW_CTX_DAG_ID"] == "night"
-    assert env_vars["AIRFLOW_CTX_DAG_RUN_ID"] == "run-7"
-    assert env_vars["AIRFLOW_CTX_TASK_ID"] == "follow"
-    assert env_vars["AIRFLOW_CTX_TRY_NUMBER"] == "1"
+    told = {"DAG_ID": "night", "DAG_RUN_ID": "run-7", "TASK_ID": "follow", "TRY_NUMBER": "1"}
+    assert {name: env_vars[f"AIRFLOW_CTX_{name}"] for name in told} == told
+    assert ray.of("PUT") == []
     assert (details["submission_id"], details["status"], details["result"]) == (ROOT, "SUCCEEDED", {"loss": 0.5})
     assert context["ti"].xcoms["job_id"] == ROOT
     assert log.lines_of(PRINTED) == PRINTED.splitlines()
@@ -154,12 +153,6 @@ def test_a_folder_outside_of_the_bundle_is_refused_before_anything_is_sent(
     assert ray.of("PUT") == ray.of("POST") == []
 
 
-def test_a_remote_working_dir_is_passed_on(run: Run, ray: ScriptedAgent) -> None:
-    run(working_dir="s3://bucket/code.zip")
-    assert sent_by(ray)["runtime_env"]["working_dir"] == "s3://bucket/code.zip"
-    assert ray.of("PUT") == []
-
-
 def test_values_of_the_environment_are_sent_and_shown_nowhere(
     run: Run, ray: ScriptedAgent, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,13 +201,8 @@ def test_an_amount_that_no_node_has_is_refused_and_nothing_is_left(run: Run, ray
 
 
 def test_a_job_that_stays_pending_is_told_with_what_it_requires_and_what_is_free(run: Run, ray: ScriptedAgent) -> None:
-    def start(request: Request) -> Answer:
-        job_id = json.loads(request.body)["submission_id"]
-        ray.jobs[job_id] = Job("", "PENDING", job_id)
-        return Answer(200, {"job_id": job_id, "submission_id": job_id})
-
     ray.nodes[:], ray.used = NODES, USED
-    ray.answers[SUBMIT] = [start]
+    ray.answers[SUBMIT] = [starting(ray, first="PENDING", timeline=())]
     with pytest.raises(RayAgentJobNotStartedError) as caught:
         run(entrypoint_num_gpus=4, entrypoint_memory=2**30, start_timeout=1.0)
     assert str(caught.value).endswith(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tests.unit.both_ways import Run
     from tests.unit.support import Connect, Serve, TaskLog
 
+FAILING = ("DEPLOY_FAILED", "UNHEALTHY")
 RESULT = {**APP, "status": "RUNNING", "deployments": {"Model": "HEALTHY"}}
 
 
@@ -57,17 +58,13 @@ def test_an_application_is_waited_for_until_it_is_running(before: list[Step], ru
     agent.wait_until(lambda: agent.open_connections == 0)
 
 
-@pytest.mark.parametrize("status", ["RUNNING", "DEPLOY_FAILED", "UNHEALTHY"])
-def test_an_application_is_waited_for_until_it_is_gone(status: str, run: Run, serve: Serve) -> None:
-    agent = serve(answers={GET: [said(status), said("DELETING"), Refuse(404)]})
+@pytest.mark.parametrize(
+    "before", [[], *([said(status), said("DELETING")] for status in ("RUNNING", *FAILING))], ids=named
+)
+def test_an_application_is_waited_for_until_it_is_gone(before: list[Step], run: Run, serve: Serve) -> None:
+    agent = serve(answers={GET: [*before, Refuse(404)]})
     assert run(target="gone", grace_period=0) is None
-    assert len(agent.of(GET)) == 3
-
-
-def test_one_that_is_gone_already_is_done(run: Run, serve: Serve) -> None:
-    agent = serve(applications=[Application("another")])
-    assert run(target="gone") is None
-    assert len(agent.of(GET)) == 1
+    assert len(agent.of(GET)) == len(before) + 1
 
 
 def test_each_status_is_told_once_by_each_process(run: Run, serve: Serve, log: TaskLog) -> None:
@@ -78,7 +75,7 @@ def test_each_status_is_told_once_by_each_process(run: Run, serve: Serve, log: T
     assert log.messages[0] == "The Serve application 'app' is DEPLOYING."
 
 
-@pytest.mark.parametrize("status", ["DEPLOY_FAILED", "UNHEALTHY"])
+@pytest.mark.parametrize("status", FAILING)
 @pytest.mark.parametrize("grace_period", [0, 0.4])
 def test_one_that_fails_on_is_an_error_without_a_retry_that_says_why(
     grace_period: float, status: str, run: Run, serve: Serve

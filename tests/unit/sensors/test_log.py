@@ -23,6 +23,7 @@ from tests.scripted import (
     Reset,
     SetStatus,
     Sleep,
+    WaitForStream,
     every,
 )
 from tests.unit.sensors.factory import ending_as, run_in_worker
@@ -42,10 +43,10 @@ GET = "GET jobs/j1/"
 
 
 def make_live_job(status: str = "SUCCEEDED", **overrides: Any) -> Job:
-    """Return a job that writes its log over a moment and then ends."""
+    """Return a job that writes its log over a moment once it is followed, and then ends."""
     pieces = [TEXT[at : at + 300] for at in range(0, len(TEXT), 300)]
     timeline: list[Any] = [action for piece in pieces for action in (Grow(piece), Sleep(0.02))]
-    return Job(**{"status": "RUNNING", "timeline": [*timeline, SetStatus(status)], **overrides})
+    return Job(**{"status": "RUNNING", "timeline": [WaitForStream(), *timeline, SetStatus(status)], **overrides})
 
 
 def make_ending_job(text: str, status: str = "SUCCEEDED", **overrides: Any) -> Job:

@@ -29,8 +29,11 @@ def test_it_is_off_by_default_and_in_the_class() -> None:
     assert make_sensor(deferrable=True).start_from_trigger is False
 
 
-def test_the_scheduler_is_told_what_a_deferral_would_tell() -> None:
-    sensor = make_sensor(start_from_trigger=True, job_id="train-{{ ds }}", timeout=100, poke_interval=9)
+@pytest.mark.parametrize(
+    "timeouts", [{"timeout": 100}, {"timeout": 500, "execution_timeout": timedelta(seconds=100)}], ids=" ".join
+)
+def test_the_scheduler_is_told_what_a_deferral_would_tell(timeouts: dict[str, Any]) -> None:
+    sensor = make_sensor(start_from_trigger=True, job_id="train-{{ ds }}", poke_interval=9, **timeouts)
     told: Any = sensor.start_trigger_args
     assert sensor.deferrable
     assert (told.next_method, told.next_kwargs) == ("execute_complete", None)
