@@ -1,7 +1,8 @@
-"""How each task that can be deferred leaves its worker, and what the next worker makes of how the deferral ended."""
+"""How each task that can be deferred leaves its worker, when it resumes, and what the next worker makes of that."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -27,22 +28,26 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentWaitTimeoutError,
 )
 from airflow_provider_rayagent.task_instance import resuming
+from airflow_provider_rayagent.task_instance.resuming import MARGIN_SECONDS, seconds_to_resume
 from airflow_provider_rayagent.triggers.applications import RayAgentServeApplicationTrigger
 from airflow_provider_rayagent.triggers.capacity import RayAgentCapacityTrigger
 from airflow_provider_rayagent.triggers.outcome import TIMEOUT_MARGIN
 from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 from tests.scripted import Application, Job, Refuse, ScriptedAgent, SetStatus, Sleep
+from tests.stack.processes import NO_AGENT
 from tests.stack.watch import PATIENCE
 from tests.unit.both_ways import execute
 from tests.unit.clusters import NODES, USED
 from tests.unit.operators import test_delete_application, test_stop_job
 from tests.unit.sensors import applications, capacity, factory
+from tests.unit.supervisor import supervise
 from tests.unit.support import HOSTILE_IDS, TaskInstance, make_context
+from tests.unit.triggers.driver import fired, make_trigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.unit.support import Serve, TaskLog
+    from tests.unit.support import Connect, Serve, TaskLog
 
 FAIL = "__fail__"
 TIMED_OUT = {"error": "Trigger timeout"}
@@ -326,3 +331,45 @@ def test_what_it_waits_for_and_the_connection_are_templates(name: str, way: str,
     serve(job, applications=applications, conn_id="team_a")
     found = execute(make, make_context())
     assert found.get("submission_id", found.get(field)) == "canary-7"
+
+
+SECONDS = 0.7
+TRIGGERS: dict[str, Callable[[], Any]] = {
+    "job": make_trigger,
+    "application": lambda: RayAgentServeApplicationTrigger(name="app"),
+    "capacity": lambda: RayAgentCapacityTrigger(num_cpus=0),
+}
+
+
+def seconds_until_fired(monkeypatch: pytest.MonkeyPatch, trigger: Any) -> float:
+    """Run a trigger of a task; return how long it takes until it fires."""
+    monkeypatch.setattr(resuming, "seconds_to_resume", lambda: SECONDS)
+    trigger.task_instance = make_context()["ti"]
+    supervise(trigger.task_instance, monkeypatch)
+    began = time.monotonic()
+    asyncio.run(fired(trigger))
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("which", TRIGGERS)
+def test_what_has_happened_already_resumes_the_task_later(
+    which: str, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(Job("a\n", "SUCCEEDED"), applications=[Application("app")])
+    assert seconds_until_fired(monkeypatch, TRIGGERS[which]()) >= SECONDS
+
+
+def test_so_does_an_agent_that_cannot_be_reached(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(NO_AGENT)
+    assert seconds_until_fired(monkeypatch, make_trigger(agent_unreachable_timeout=0)) >= SECONDS
+
+
+def test_without_a_scheduler_nothing_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asyncio, "sleep", pytest.fail)
+    asyncio.run(resuming.pause_until_resumable(time.monotonic(), None))
+
+
+def test_the_wait_is_longer_than_airflow_takes_to_notice_the_end_of_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert seconds_to_resume() == 5 + MARGIN_SECONDS
+    monkeypatch.setenv("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", "30")
+    assert seconds_to_resume() == 30 + MARGIN_SECONDS
