@@ -133,7 +133,9 @@ def serve(connect: Connect) -> Iterator[Serve]:
             **script: Any,
         ) -> ScriptedAgent:
             agent = agents.enter_context(ScriptedAgent(*jobs, **script))
-            connect(agent, conn_id, password=password, extra={"service": agent.service, **(extra or {})})
+            # The service of a connection is an agent by default.
+            parts = {**({} if agent.service == "agent" else {"service": agent.service}), **(extra or {})}
+            connect(agent, conn_id, password=password, extra=parts)
             return agent
 
         yield serve
