@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.render.record_builder import DisplaySettings, Record, RecordBuilder
 from airflow_provider_rayagent.render.result import ResultFinder
 from airflow_provider_rayagent.services import jobs
-from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
 from airflow_provider_rayagent.tail.items import Item, JobStatusChanged, LogLines, LogRewritten, Notice, Progress
 from airflow_provider_rayagent.tail.lines import map_text
 from airflow_provider_rayagent.text.bounds import utf8_length
@@ -20,6 +19,7 @@ from airflow_provider_rayagent.text.sanitization import sanitize
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
     from airflow_provider_rayagent.text.redaction import Redactor
 
 JOB_LOGGER = "airflow_provider_rayagent.job"
@@ -132,17 +132,6 @@ class JobRecords:
             status = jobs.shown_status(details, self._redact)
             text = f"Unknown job status '{status}'; the job is still being monitored."
             self._builder.add_message(logging.WARNING, coded(Code.UNKNOWN_STATUS, text), now)
-
-
-def as_position(value: object) -> LogPosition | None:
-    """Return ``value`` if it is a position of :meth:`JobRecords.position`, else ``None``."""
-    if not isinstance(value, dict):
-        return None
-    try:
-        Cursor.from_json(value)
-    except ValueError:
-        return None
-    return cast("LogPosition", value)
 
 
 def grouped(found: Iterable[Record], size: int = RECORD_BYTES) -> Iterator[Record]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,6 +98,17 @@ class Cursor:
         ):
             raise ValueError("not a log cursor")
         return cursor
+
+
+def as_position(value: object) -> LogPosition | None:
+    """Return ``value`` if it is the position of a valid cursor, else ``None``."""
+    if not isinstance(value, dict):
+        return None
+    try:
+        Cursor.from_json(value)
+    except ValueError:
+        return None
+    return cast("LogPosition", value)
 
 
 class Replay:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from airflow_provider_rayagent.tail import draining
 from airflow_provider_rayagent.tail.backoff import Backoff
-from airflow_provider_rayagent.tail.draining import SETTLE_SECONDS
 from airflow_provider_rayagent.tail.early_checks import EarlyChecks
 from airflow_provider_rayagent.tail.end import End
 
@@ -56,7 +56,7 @@ class StatusPolling:
     @property
     def log_settles_at(self) -> float:
         """When nothing more is written to the log of a job that has ended."""
-        return self.ended_by + SETTLE_SECONDS
+        return self.ended_by + draining.SETTLE_SECONDS
 
     def is_due(self, now: float) -> bool:
         """Whether to send a request now: the next one is due, or the last one after the deadline."""

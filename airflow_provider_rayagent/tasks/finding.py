@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow_provider_rayagent.errors.service_errors import RayAgentNotFoundError
 from airflow_provider_rayagent.services import jobs
 from airflow_provider_rayagent.services.jobs import JobStatus
+from airflow_provider_rayagent.task_instance.stored_state import StoredState
 from airflow_provider_rayagent.tasks.job_ids import derived_id, numbered, validate_base_id
-from airflow_provider_rayagent.tasks.stored_state import StoredState
 from airflow_provider_rayagent.text.codes import Code, coded
 
 if TYPE_CHECKING:

@@ -13,6 +13,8 @@ from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferralTimeout
 
 from airflow_provider_rayagent.exceptions import RayAgentError, RayAgentInputError, RayAgentJobFailedError
 from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, push_job_link
+from airflow_provider_rayagent.position.log_files import LOG_STORAGES, LogStorage
+from airflow_provider_rayagent.position.task_position import recall_position, save_position
 from airflow_provider_rayagent.services.validation import (
     Protocol,
     validate_choice,
@@ -23,10 +25,8 @@ from airflow_provider_rayagent.services.validation import (
 )
 from airflow_provider_rayagent.services.waiting import MIN_POLL_SECONDS
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.task_instance.log_files import LOG_STORAGES, LogStorage
+from airflow_provider_rayagent.task_instance.stored_state import StoredState
 from airflow_provider_rayagent.tasks.hook import HookMixin
-from airflow_provider_rayagent.tasks.log_position import recall_position, save_position
-from airflow_provider_rayagent.tasks.stored_state import StoredState
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.text.storable import storable
 from airflow_provider_rayagent.triggers.outcome import Outcome, deferral_timeout
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.metrics.names import Mode
     from airflow_provider_rayagent.services.jobs import JobSummary
     from airflow_provider_rayagent.tasks.job import TaskJob
-    from airflow_provider_rayagent.tasks.triggers import TriggersOfTry
+    from airflow_provider_rayagent.tasks.triggers_of_try import TriggersOfTry
     from airflow_provider_rayagent.triggers.follow_options import FollowOptions
     from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 
@@ -302,7 +302,7 @@ class JobFollowingOperator(HookMixin, BaseOperator):
             "Deferring: the triggerer follows job %s from here on; its lines still appear in this log.",
             self.job_id,
         )
-        from airflow_provider_rayagent.triggers.position import POSITION_KEY, initial_position
+        from airflow_provider_rayagent.position.trigger_position import POSITION_KEY, initial_position
 
         if task_job.observer.settings.forward:
             context["ti"].xcom_push(key=POSITION_KEY, value=storable(initial_position(context["ti"])))
@@ -331,7 +331,7 @@ class JobFollowingOperator(HookMixin, BaseOperator):
         )
 
     def _triggers(self, context: Context, task_job: TaskJob, *, ended_early: bool = False) -> TriggersOfTry:
-        from airflow_provider_rayagent.tasks.triggers import TriggersOfTry
+        from airflow_provider_rayagent.tasks.triggers_of_try import TriggersOfTry
 
         return TriggersOfTry(task_job, context["ti"], self.log_storage, ended_early=ended_early)
 

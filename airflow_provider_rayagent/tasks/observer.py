@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
     from airflow_provider_rayagent.metrics.job_metrics import JobMetrics
+    from airflow_provider_rayagent.position.gaps import Gap
     from airflow_provider_rayagent.render.record_builder import Record
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.items import Item
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tasks.stopper import JobStopper
     from airflow_provider_rayagent.transport.blocking_driver import Follower
     from airflow_provider_rayagent.triggers.follow_options import FollowOptions
-    from airflow_provider_rayagent.triggers.gaps import Gap
 
 GAP_SECONDS = 600.0
 """Time limit for forwarding the lines of triggers whose log files are lost."""

@@ -13,9 +13,9 @@ from airflow_provider_rayagent.transport.tail_driver import tail_settings
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from airflow_provider_rayagent.position.log_files import LogStorage
     from airflow_provider_rayagent.services.validation import Protocol
     from airflow_provider_rayagent.tail.commands import TailSettings
-    from airflow_provider_rayagent.task_instance.log_files import LogStorage
 
 
 @dataclass(frozen=True)

@@ -14,30 +14,31 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook
 from airflow_provider_rayagent.metrics.job_metrics import JobMetrics, count_stop, followed_jobs
-from airflow_provider_rayagent.render.records import JobRecords, as_position
+from airflow_provider_rayagent.position.gaps import MISSING_LINES, lines_shown
+from airflow_provider_rayagent.position.trigger_position import PositionStore
+from airflow_provider_rayagent.render.records import JobRecords
 from airflow_provider_rayagent.services import jobs
 from airflow_provider_rayagent.services.jobs import JobStatus
-from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
+from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition, as_position
 from airflow_provider_rayagent.tail.items import in_portions
 from airflow_provider_rayagent.task_instance.resuming import pause_until_resumable
 from airflow_provider_rayagent.task_instance.stopping import STOP_FAILED, state_if_ended, stop_job
+from airflow_provider_rayagent.task_instance.supervisor_channel import Channel
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 from airflow_provider_rayagent.triggers.follow_options import FollowOptions
-from airflow_provider_rayagent.triggers.gaps import MISSING_LINES, lines_shown
 from airflow_provider_rayagent.triggers.outcome import TIMEOUT_MARGIN, Outcome
-from airflow_provider_rayagent.triggers.position import PositionStore
-from airflow_provider_rayagent.triggers.tasklog import Channel, TaskLog
+from airflow_provider_rayagent.triggers.tasklog import TaskLog
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from datetime import datetime
 
+    from airflow_provider_rayagent.position.gaps import Gap, TakeOver
     from airflow_provider_rayagent.tail.items import Item
     from airflow_provider_rayagent.text.redaction import Redactor
     from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
-    from airflow_provider_rayagent.triggers.gaps import Gap, TakeOver
 
 __all__ = ["FollowOptions", "RayAgentJobTrigger"]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import create_engine, text
 
+from airflow_provider_rayagent.position.trigger_position import POSITION_KEY
 from airflow_provider_rayagent.render.records import JOB_LOGGER
-from airflow_provider_rayagent.triggers.position import POSITION_KEY
 from tests.stack.watch import wait_until
 from tests.system.support import System, Task
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_rayagent.triggers.position import POSITION_KEY
-from airflow_provider_rayagent.triggers.tasklog import STALL_SECONDS
+from airflow_provider_rayagent.position.trigger_position import POSITION_KEY
+from airflow_provider_rayagent.task_instance.supervisor_channel import STALL_SECONDS
 from tests.level import FULL
 from tests.stack.triggerers import Triggerer
 from tests.stack.watch import wait_until

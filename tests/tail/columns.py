@@ -14,9 +14,9 @@ from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
 from airflow_provider_rayagent.services.ray_service import RayService
 from airflow_provider_rayagent.tail import draining
 from airflow_provider_rayagent.tail.items import Notice, lines_in
+from airflow_provider_rayagent.task_instance import supervisor_channel
 from airflow_provider_rayagent.tasks.job import TaskJob
 from airflow_provider_rayagent.transport.aio import AsyncAgent
-from airflow_provider_rayagent.triggers import tasklog
 from airflow_provider_rayagent.triggers.follow_options import FollowOptions
 from airflow_provider_rayagent.triggers.outcome import Outcome as TriggerOutcome
 from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
@@ -41,8 +41,9 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tail.items import Item
     from airflow_provider_rayagent.tasks.observer import JobObserver
     from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
+    from airflow_provider_rayagent.triggers.tasklog import TaskLog
 
-tasklog.BLIND_DRAIN_SECONDS = 0.0
+supervisor_channel.BLIND_DRAIN_SECONDS = 0.0
 # No row waits for this, and on a slow machine it must not pass.
 draining.STREAM_SECONDS = 60.0
 RayService.log_interval = POLL_SECONDS
@@ -130,7 +131,7 @@ class RecordingTrigger(RayAgentJobTrigger):
     def _hook(self) -> RayAgentAsyncHook:
         return QuickFollowingHook(self.config)
 
-    async def _forward(self, log: tasklog.TaskLog, records: JobRecords, items: list[Item]) -> None:
+    async def _forward(self, log: TaskLog, records: JobRecords, items: list[Item]) -> None:
         keep(items, self.outcome)
         await super()._forward(log, records, items)
 

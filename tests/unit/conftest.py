@@ -70,18 +70,18 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten pauses that no test is about."""
+    from airflow_provider_rayagent.position import trigger_position
     from airflow_provider_rayagent.tail import draining, live_stream, status
-    from airflow_provider_rayagent.task_instance import resuming
+    from airflow_provider_rayagent.task_instance import resuming, supervisor_channel
     from airflow_provider_rayagent.transport import request_retry
-    from airflow_provider_rayagent.triggers import position, tasklog
 
     monkeypatch.setattr(request_retry, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(draining, "SETTLE_SECONDS", 0.05)
     monkeypatch.setattr(draining, "FAILING_SECONDS", 2.0)
     monkeypatch.setattr(live_stream, "REOPEN_SECONDS", 0.1)
     monkeypatch.setattr(status, "MIN_GAP_SECONDS", 0.1)
-    monkeypatch.setattr(position, "SAVE_SECONDS", 0.1)
-    monkeypatch.setattr(tasklog, "BLIND_DRAIN_SECONDS", 0.0)
+    monkeypatch.setattr(trigger_position, "SAVE_SECONDS", 0.1)
+    monkeypatch.setattr(supervisor_channel, "BLIND_DRAIN_SECONDS", 0.0)
     monkeypatch.setattr(resuming, "seconds_to_resume", lambda: 0.0)
 
 

@@ -21,6 +21,7 @@ LAYERS = (
     "policies",
     "metrics",
     "task_instance",
+    "position",
     "hooks",
     "links",
     "triggers",

@@ -158,6 +158,7 @@ with DAG("d"):
 WHEN_IT_RUNS = (
     "hooks",
     "local",
+    "position.trigger_position",
     "tail.commands",
     "tail.machine",
     "tasks.job",
@@ -165,7 +166,7 @@ WHEN_IT_RUNS = (
     "transport",
     "triggers.applications",
     "triggers.capacity",
-    "triggers.position",
+    "transport",
     "triggers.rayagent",
     "triggers.tasklog",
     "triggers.waiting_trigger",

@@ -18,11 +18,10 @@ from airflow_provider_rayagent.render.records import (
     RECORD_BYTES,
     JobRecords,
     Joiner,
-    as_position,
     grouped,
 )
 from airflow_provider_rayagent.render.result import ResultFinder
-from airflow_provider_rayagent.tail.cursor import Cursor
+from airflow_provider_rayagent.tail.cursor import Cursor, as_position
 from airflow_provider_rayagent.tail.items import JobStatusChanged, Notice, Progress
 from airflow_provider_rayagent.tail.text_reader import TextReader
 from airflow_provider_rayagent.text.redaction import Redactor

@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.triggers.position import POSITION_KEY
+from airflow_provider_rayagent.position.trigger_position import POSITION_KEY
 from tests.scripted import Do, Follow, Hold, Job, Play, ScriptedAgent, WaitForStream
 from tests.stack.watch import PATIENCE
 from tests.unit.sensors.factory import make_sensor

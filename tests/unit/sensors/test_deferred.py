@@ -18,8 +18,8 @@ from airflow.sdk.exceptions import (
 from airflow_provider_rayagent.exceptions import (
     RayAgentJobTimeoutError,
 )
-from airflow_provider_rayagent.tasks import log_position
-from airflow_provider_rayagent.triggers.position import POSITION_KEY
+from airflow_provider_rayagent.position import task_position
+from airflow_provider_rayagent.position.trigger_position import POSITION_KEY
 from tests.scripted import DEFAULT, Job, Play, Refuse, SetStatus, Silence, Sleep
 from tests.stack.watch import PATIENCE
 from tests.unit.both_ways import event_of
@@ -180,7 +180,7 @@ def test_a_new_try_goes_on_in_the_log_only_where_that_is_wanted(
     job.grow("c\n")
     job.timeline = [Sleep(0.3), SetStatus("SUCCEEDED")]
     assert lines_of_a_try(2) == second
-    assert (log_position.KEY in store) is resume_log
+    assert (task_position.KEY in store) is resume_log
 
 
 def test_a_run_without_a_supervisor_as_dag_test_does_it_ends_as_any_other(serve: Serve) -> None:

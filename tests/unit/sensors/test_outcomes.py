@@ -21,7 +21,7 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentJobTimeoutError,
     RayAgentServerError,
 )
-from airflow_provider_rayagent.triggers.position import POSITION_KEY
+from airflow_provider_rayagent.position.trigger_position import POSITION_KEY
 from tests.scripted import (
     DEFAULT,
     Do,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk.exceptions import AirflowRescheduleException
 
-from airflow_provider_rayagent.tasks import log_position
+from airflow_provider_rayagent.position import task_position
 from tests.scripted import Html, Job, Refuse
 from tests.stack.watch import PATIENCE
 from tests.unit.sensors.factory import ending_as, make_sensor, run_in_worker
@@ -92,7 +92,7 @@ def test_another_try_forwards_the_log_from_its_first_line(serve: Serve) -> None:
     "saved", [None, "x", [], {}, {"try_number": 1}, {"try_number": 1, "cursor": {}}, {"try_number": 1, "cursor": "x"}]
 )
 def test_a_place_that_cannot_be_read_means_the_first_line(saved: Any, serve: Serve, log: TaskLog) -> None:
-    store = StateStore({log_position.KEY: saved})
+    store = StateStore({task_position.KEY: saved})
     serve(Job("a\n", status="RUNNING"))
     assert look(store) is None
     assert log.lines_of("a\n") == ["a"]

@@ -13,8 +13,8 @@ from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.execution_time import comms
 
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobTimeoutError
+from airflow_provider_rayagent.position import task_position
 from airflow_provider_rayagent.tail import early_checks
-from airflow_provider_rayagent.tasks import log_position
 from airflow_provider_rayagent.tasks.job_result import PrintedResult
 from airflow_provider_rayagent.text.storable import MAX_DEPTH
 from tests.scripted import Do, Grow, Job, Refuse, SetStatus, Sleep, WaitFor, WaitForStream
@@ -157,9 +157,9 @@ def test_the_result_of_a_log_that_was_rewritten_since_the_last_try_does_not_coun
                 resume_log=True,
                 timeout=timeout,
             )
-        if store[log_position.KEY]["cursor"]["result"]["found"]:
+        if store[task_position.KEY]["cursor"]["result"]["found"]:
             break
-    assert store[log_position.KEY]["cursor"]["result"]["found"]
+    assert store[task_position.KEY]["cursor"]["result"]["found"]
     serve(Job(text, "RUNNING", timeline=[Sleep(0.3), SetStatus("SUCCEEDED")]))
     context = make_context(TaskInstance(2), task_state_store=store)
     details = run(read_result=True, resume_log=True, poke_interval=0.5, context=context)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog.testing
 
+from airflow_provider_rayagent.position import trigger_position
 from airflow_provider_rayagent.render.records import RECORD_BYTES
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
-from airflow_provider_rayagent.triggers import position
 from airflow_provider_rayagent.triggers.tasklog import MAX_SINGLE_RECORDS
 from tests.scripted import DEFAULT, Complete, ErrorEvent, Follow, Grow, Job, Play, SetStatus, Sleep, WaitFor, every
 from tests.unit.triggers.driver import follow, make_trigger
@@ -28,7 +28,7 @@ def records_of_the_job(log: TaskLog) -> list[str]:
 def test_while_it_is_quiet_every_line_is_a_record_of_its_own(
     protocol: str, serve: Serve, log: TaskLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(position, "SAVE_SECONDS", 60.0)
+    monkeypatch.setattr(trigger_position, "SAVE_SECONDS", 60.0)
     lines = ["begin", "", "  indented", "\ttab\t", "same", "same", *(f"{number} é漢 %s {{}}" for number in range(14))]
     assert len(lines) == MAX_SINGLE_RECORDS
     writing: list[Any] = [action for line in lines for action in (Grow(f"{line}\n"), Sleep(0.01))]

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.exceptions import RayAgentError, RayAgentJobTimeoutError
-from airflow_provider_rayagent.task_instance import log_files as logfiles
-from airflow_provider_rayagent.triggers import gaps
+from airflow_provider_rayagent.position import gaps
+from airflow_provider_rayagent.position import log_files as logfiles
+from airflow_provider_rayagent.position.trigger_position import POSITION_KEY, read_position
 from airflow_provider_rayagent.triggers import rayagent as triggers
-from airflow_provider_rayagent.triggers.position import POSITION_KEY, read_position
 from tests.scripted import Job, Refuse, ScriptedAgent
 from tests.unit.sensors.factory import resume, run_in_worker
 from tests.unit.supervisor import needs_xcoms, supervise
@@ -22,7 +22,7 @@ from tests.unit.support import TaskInstance, make_context, task_log
 from tests.unit.triggers.driver import fired, make_trigger, running
 
 if TYPE_CHECKING:
-    from airflow_provider_rayagent.task_instance.log_files import LogStorage
+    from airflow_provider_rayagent.position.log_files import LogStorage
     from tests.unit.support import Serve, TaskLog
 
 pytestmark = needs_xcoms
@@ -43,7 +43,10 @@ def _take_over_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 def _each_its_own_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give every process a log folder of its own."""
     folders = (str(number) for number in range(99))
-    for module in ("airflow_provider_rayagent.triggers.position", "airflow_provider_rayagent.task_instance.log_files"):
+    for module in (
+        "airflow_provider_rayagent.position.trigger_position",
+        "airflow_provider_rayagent.position.log_files",
+    ):
         monkeypatch.setattr(f"{module}.log_folder_id", lambda: next(folders))
 
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.triggers import position, tasklog
+from airflow_provider_rayagent.position import trigger_position
+from airflow_provider_rayagent.position.trigger_position import POSITION_KEY, PositionStore
+from airflow_provider_rayagent.task_instance import supervisor_channel
+from airflow_provider_rayagent.task_instance.supervisor_channel import Channel
 from airflow_provider_rayagent.triggers import rayagent as triggers
-from airflow_provider_rayagent.triggers.position import POSITION_KEY, PositionStore
 from airflow_provider_rayagent.triggers.rayagent import StallClock
-from airflow_provider_rayagent.triggers.tasklog import Channel
 from tests.scripted import Job
 from tests.stack.watch import PATIENCE
 from tests.unit.supervisor import needs_xcoms
@@ -26,7 +27,7 @@ STALL_SECONDS = 0.6
 
 @pytest.fixture(autouse=True)
 def _stalls_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasklog, "STALL_SECONDS", STALL_SECONDS)
+    monkeypatch.setattr(supervisor_channel, "STALL_SECONDS", STALL_SECONDS)
 
 
 def freeze() -> None:
@@ -82,7 +83,7 @@ def test_a_trigger_that_was_replaced_meanwhile_neither_writes_nor_saves_nor_fire
             await seconds_of_silence(log, task)
         assert task.cancelled()
 
-    monkeypatch.setattr(position, "SAVE_SECONDS", save_seconds)
+    monkeypatch.setattr(trigger_position, "SAVE_SECONDS", save_seconds)
     job = Job("a\n", "RUNNING")
     agent = serve(job)
     asyncio.run(run())
@@ -103,7 +104,7 @@ def test_a_trigger_that_stood_still_goes_on_if_it_was_not_replaced_or_nobody_end
                 ti.xcoms[POSITION_KEY] = owned_by_another(ti)
                 await agent.reached(lambda: take_overs_in(log) == 1)
                 # A slow machine must not stall it once more.
-                monkeypatch.setattr(tasklog, "STALL_SECONDS", PATIENCE)
+                monkeypatch.setattr(supervisor_channel, "STALL_SECONDS", PATIENCE)
             job.grow("b\n")
             await agent.reached(lambda: "b" in log.messages)
             job.set_status("SUCCEEDED")

@@ -13,8 +13,9 @@ import structlog
 
 from airflow_provider_rayagent.render.record_builder import Record
 from airflow_provider_rayagent.render.records import RECORD_BYTES
-from airflow_provider_rayagent.triggers import tasklog
-from airflow_provider_rayagent.triggers.tasklog import MAX_SINGLE_RECORDS, Channel, TaskLog
+from airflow_provider_rayagent.task_instance import supervisor_channel
+from airflow_provider_rayagent.task_instance.supervisor_channel import Channel
+from airflow_provider_rayagent.triggers.tasklog import MAX_SINGLE_RECORDS, TaskLog
 from tests.scripted.actions import reached
 from tests.stack.watch import PATIENCE
 from tests.unit.triggers.sink import logging_to, slow_sink
@@ -117,7 +118,7 @@ def test_the_event_loop_goes_on_while_the_reader_stands_still_as_it_would_not_wi
     assert (turns >= TURNS) is goes_on
 
 
-@pytest.mark.parametrize(("too_long", "noticed"), [(PATIENCE, False), (tasklog.POLL_SECONDS / 2, True)])
+@pytest.mark.parametrize(("too_long", "noticed"), [(PATIENCE, False), (supervisor_channel.POLL_SECONDS / 2, True)])
 def test_a_reader_that_stands_still_for_too_long_is_noticed(
     too_long: float, noticed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,7 +126,7 @@ def test_a_reader_that_stands_still_for_too_long_is_noticed(
         await (await until_full(sink, make_log().write(make_records("one", 200, 10_000))))
         return bool(Channel.of_loop().stalls)
 
-    monkeypatch.setattr(tasklog, "STALL_SECONDS", too_long)
+    monkeypatch.setattr(supervisor_channel, "STALL_SECONDS", too_long)
     with slow_sink() as sink:
         assert asyncio.run(run(sink)) is noticed
 
@@ -165,7 +166,7 @@ def test_drained_waits_until_the_last_byte_was_read() -> None:
 
 
 def test_drained_gives_up_on_a_reader_that_has_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasklog, "DRAIN_SECONDS", 0.2)
+    monkeypatch.setattr(supervisor_channel, "DRAIN_SECONDS", 0.2)
     with slow_sink() as sink:
         sink.reads.clear()
         asyncio.run(written_and_drained(make_records("one", 10, 1_000)))
@@ -297,7 +298,7 @@ def test_who_saves_a_position_does_not_wait_for_all_that_write_nor_they_for_it(m
             assert sink.bytes_read < 100 * 10 * 10_000 / 2
         await asyncio.wait_for(asyncio.gather(*writing), PATIENCE)
 
-    monkeypatch.setattr(tasklog, "SLOW_STORE_SECONDS", 0.001)
+    monkeypatch.setattr(supervisor_channel, "SLOW_STORE_SECONDS", 0.001)
     with slow_sink(READ_PAUSE) as sink:
         asyncio.run(run(sink))
 
@@ -305,15 +306,15 @@ def test_who_saves_a_position_does_not_wait_for_all_that_write_nor_they_for_it(m
 def test_nothing_is_written_while_a_position_takes_too_long_to_be_saved(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         with Channel.of_loop().store_in_progress():
-            await asyncio.sleep(2 * tasklog.SLOW_STORE_SECONDS)
+            await asyncio.sleep(2 * supervisor_channel.SLOW_STORE_SECONDS)
             writing = asyncio.create_task(make_log().write(make_records("one", 1)))
-            await asyncio.sleep(10 * tasklog.POLL_SECONDS)
+            await asyncio.sleep(10 * supervisor_channel.POLL_SECONDS)
             assert not writing.done()
         await writing
         async with Channel.of_loop().drained():
             pass
 
-    monkeypatch.setattr(tasklog, "SLOW_STORE_SECONDS", 0.02)
+    monkeypatch.setattr(supervisor_channel, "SLOW_STORE_SECONDS", 0.02)
     with slow_sink() as sink:
         asyncio.run(run())
         assert len(lines_in(sink)) == 1

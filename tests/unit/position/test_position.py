@@ -13,13 +13,13 @@ import pytest
 from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.execution_time import comms
 
+from airflow_provider_rayagent.position import trigger_position
+from airflow_provider_rayagent.position.trigger_position import POSITION_KEY, read_position
 from airflow_provider_rayagent.render.records import LAST_LINE_CHARS, LAST_LINES
 from airflow_provider_rayagent.render.result import ResultFinder
 from airflow_provider_rayagent.tail.cursor import Cursor
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
-from airflow_provider_rayagent.triggers import position
 from airflow_provider_rayagent.triggers import rayagent as triggers
-from airflow_provider_rayagent.triggers.position import POSITION_KEY, read_position
 from tests.scripted import Grow, Job, ScriptedAgent, SetStatus, Sleep
 from tests.unit.supervisor import needs_xcoms
 from tests.unit.support import TaskInstance, task_log
@@ -105,7 +105,7 @@ def test_what_was_written_since_the_last_save_is_repeated_and_nothing_is_missing
     async def run(agent: ScriptedAgent) -> None:
         async with running(make_trigger(ti)):
             await agent.reached(lambda: saved_lines(ti) == 20)
-            monkeypatch.setattr(position, "SAVE_SECONDS", 60.0)
+            monkeypatch.setattr(trigger_position, "SAVE_SECONDS", 60.0)
             job.grow("".join(f"{line}\n" for line in LINES[20:40]))
             await agent.reached(lambda: len(lines_in(first)) == 40)
 
@@ -185,7 +185,7 @@ def test_the_position_is_saved_a_while_after_it_moved_and_not_while_it_rests(
     *meanwhile, last = counts
     assert meanwhile == sorted(set(meanwhile))
     assert last == len(LINES)
-    assert 1 < len(counts) <= took / position.SAVE_SECONDS + 2
+    assert 1 < len(counts) <= took / trigger_position.SAVE_SECONDS + 2
     assert len({value["owner"] for value in supervisor.saved}) == 1
 
 

@@ -6,11 +6,7 @@ import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.task_instance.identity import TaskIdentity
-from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
-from airflow_provider_rayagent.text.codes import Code, coded
-from airflow_provider_rayagent.triggers.gaps import (
+from airflow_provider_rayagent.position.gaps import (
     MISSING_LINES,
     Gap,
     add_gap,
@@ -18,11 +14,15 @@ from airflow_provider_rayagent.triggers.gaps import (
     lines_shown,
     saved_gaps,
 )
+from airflow_provider_rayagent.tail.end import End
+from airflow_provider_rayagent.task_instance.identity import TaskIdentity
+from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
+from airflow_provider_rayagent.text.codes import Code, coded
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from airflow_provider_rayagent.task_instance.log_files import LogStorage
+    from airflow_provider_rayagent.position.log_files import LogStorage
     from airflow_provider_rayagent.tasks.job import TaskJob
     from airflow_provider_rayagent.triggers.outcome import Outcome
 
@@ -37,7 +37,7 @@ class TriggersOfTry:
     """
 
     def __init__(self, task_job: TaskJob, ti: Any, storage: LogStorage, *, ended_early: bool = False) -> None:
-        from airflow_provider_rayagent.triggers.position import POSITION_KEY, read_position
+        from airflow_provider_rayagent.position.trigger_position import POSITION_KEY, read_position
 
         self._task_job = task_job
         self._storage = storage
@@ -52,7 +52,7 @@ class TriggersOfTry:
     @cached_property
     def _last_is_lost(self) -> bool:
         """Whether the last trigger's file will be missing from the finished log."""
-        from airflow_provider_rayagent.task_instance.log_files import storage_of
+        from airflow_provider_rayagent.position.log_files import storage_of
 
         if self.position is None:
             return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.tasks.stored_state import StoredState
+from airflow_provider_rayagent.task_instance.stored_state import StoredState
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -16,7 +16,7 @@ KEY = "rayagent_log_cursor"
 
 def recall_position(context: Context, job_id: str, *, same_try: bool) -> LogPosition | None:
     """Return the position that an earlier poke or try has saved, ``None`` if there is none."""
-    from airflow_provider_rayagent.render.records import as_position
+    from airflow_provider_rayagent.tail.cursor import as_position
 
     saved = StoredState(context).get(KEY)
     if not isinstance(saved, dict) or saved.get("job_id", job_id) != job_id:

@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.render.records import as_position
-from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
+from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition, as_position
 from airflow_provider_rayagent.text.codes import Code, coded
 
 if TYPE_CHECKING:

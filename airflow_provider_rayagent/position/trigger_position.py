@@ -11,21 +11,20 @@ import socket
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.render.records import as_position
-from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
+from airflow_provider_rayagent.position.gaps import TakeOver, take_over
+from airflow_provider_rayagent.position.log_files import LogStorage, log_folder_id, storage_of
+from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition, as_position
 from airflow_provider_rayagent.task_instance.identity import TaskIdentity
-from airflow_provider_rayagent.task_instance.log_files import LogStorage, log_folder_id, storage_of
 from airflow_provider_rayagent.task_instance.state import is_from_archived_try
+from airflow_provider_rayagent.task_instance.supervisor_channel import Channel
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.sanitization import sanitize
 from airflow_provider_rayagent.text.storable import storable
-from airflow_provider_rayagent.triggers.gaps import TakeOver, take_over
-from airflow_provider_rayagent.triggers.tasklog import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from airflow_provider_rayagent.triggers.gaps import Gap
+    from airflow_provider_rayagent.position.gaps import Gap
 
 POSITION_KEY = "rayagent_log_position"
 NO_OWNER = ""
@@ -40,7 +39,7 @@ class PositionStore:
 
     A position is saved only after the supervisor has read all lines before it, so no line is ever lost. If the
     triggerer is killed, the lines since the last save are written again. Lines in a file that is lost with the
-    triggerer are forwarded again: see :mod:`airflow_provider_rayagent.triggers.gaps`.
+    triggerer are forwarded again: see :mod:`airflow_provider_rayagent.position.gaps`.
 
     :param ti: the trigger's task instance; without one (``dag.test()``) nothing is saved.
     :param log: the trigger's logger.
