@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from tests.scripted import ScriptedAgent
 
 SOURCES: tuple[StreamSource, ...] = ("websocket", "http")
+GET, POST = "GET jobs/j1/", "POST jobs/j1/stop/"
+"""Routes of the scripted agent."""
+GET_JOB, STOP_JOB = AGENT.get_job(JobId("j1")), AGENT.stop_job(JobId("j1"))
+"""Their calls."""
 WHOLE_LOG = Call("GET", "jobs/j1/logs/", "text")
 
 

@@ -11,10 +11,9 @@ import pytest
 from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.connection.permitted_files import PermittedFolders
 from airflow_provider_rayagent.errors.service_errors import RayAgentConfigError
-from airflow_provider_rayagent.services.agent_service import AGENT
-from airflow_provider_rayagent.services.validation import JobId
 from tests.scripted import Job, ScriptedAgent
 from tests.unit.token_files import MountedToken
+from tests.unit.transports import GET_JOB
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from tests.unit.transports import Transport
 
 TOKEN = "a-s3cret-token"
-GET_JOB = AGENT.get_job(JobId("j1"))
 
 
 @pytest.fixture

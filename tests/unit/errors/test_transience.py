@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,17 +11,18 @@ from airflow_provider_rayagent.connection.config import AgentConfig
 from airflow_provider_rayagent.errors import transience
 from airflow_provider_rayagent.errors.service_errors import RayAgentError, RayAgentHTTPError, for_status
 from airflow_provider_rayagent.errors.transience import Classification, Delivery, Permanence
-from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.application_wait import ApplicationWait
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.services.waiting import WaitResult
 from airflow_provider_rayagent.tail import commands, draining
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.transport import answers
+from airflow_provider_rayagent.transport.request_retry import may_retry
 from airflow_provider_rayagent.transport.tail_driver import Following
 from tests.scripted import DEFAULT, Job, Refuse, ScriptedAgent
 from tests.unit.operators.test_stop_job import make_operator
 from tests.unit.support import make_agent, make_context
+from tests.unit.transports import GET, GET_JOB, POST, STOP_JOB
 
 if TYPE_CHECKING:
     from tests.scripted import Step
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 CONFIG = AgentConfig("http://agent/")
 
-GET = "GET jobs/j1/"
-POST = "POST jobs/j1/stop/"
 TEAPOT = 418
 
 TRANSIENT = {408, 425, 429, 502, 503, 504}
@@ -85,7 +84,7 @@ BY_STATUS = {
 def answered(status: int) -> RayAgentError:
     """Return the error for a response."""
     with pytest.raises(RayAgentError) as caught:
-        answers.check_status(AGENT.get_job(JobId("j1")), status, {}, b"", CONFIG)
+        answers.check_status(GET_JOB, status, {}, b"", CONFIG)
     return caught.value
 
 
@@ -158,10 +157,14 @@ def row(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Clas
 def test_a_get_is_retried_if_its_row_permits(row: Classification) -> None:
     with ScriptedAgent(Job(), answers={GET: [Refuse(TEAPOT), DEFAULT]}) as server, make_agent(server) as agent:
         if row.permanence is Permanence.TRANSIENT:
-            assert agent.send(AGENT.get_job(JobId("j1")))["status"] == "SUCCEEDED"
+            assert agent.send(GET_JOB)["status"] == "SUCCEEDED"
         else:
             with pytest.raises(RayAgentHTTPError):
-                agent.send(AGENT.get_job(JobId("j1")))
+                agent.send(GET_JOB)
+
+
+def test_no_response_to_a_post_is_one_after_which_it_is_sent_again() -> None:
+    assert [status for status in range(300, 600) if may_retry(STOP_JOB, answered(status))] == []
 
 
 @pytest.mark.parametrize("delivery", Delivery)
@@ -172,22 +175,10 @@ def test_a_post_is_retried_only_if_its_row_says_never_sent(delivery: Delivery, m
         make_agent(server) as agent,
     ):
         if delivery is Delivery.NEVER_SENT:
-            agent.send(AGENT.stop_job(JobId("j1")))
+            agent.send(STOP_JOB)
         else:
             with pytest.raises(RayAgentHTTPError):
-                agent.send(AGENT.stop_job(JobId("j1")))
-
-
-def test_a_post_is_never_retried_after_a_response() -> None:
-    statuses = range(300, 600)
-    with (
-        ScriptedAgent(Job(), answers={POST: [Refuse(status) for status in statuses]}) as server,
-        make_agent(server) as agent,
-    ):
-        for status in statuses:
-            with pytest.raises(RayAgentError, match=f"answered {status}"):
-                agent.send(AGENT.stop_job(JobId("j1")))
-        assert len(server.of(POST)) == len(statuses)
+                agent.send(STOP_JOB)
 
 
 def make_following() -> Following:
@@ -225,46 +216,31 @@ def test_an_operator_continues_to_wait_unless_the_error_is_permanent(row: Classi
             assert make_operator().execute(make_context())["status"] == "STOPPED"
 
 
-@pytest.mark.parametrize("of_log", [True, False])
-def test_a_log_is_given_up_early_only_if_its_row_says_unreadable(of_log: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(transience.STATUSES, TEAPOT, Classification(Permanence.UNKNOWN, Delivery.ANSWERED, of_log))
-    # The real limit, since the clock is virtual.
-    monkeypatch.setattr(draining, "FAILING_SECONDS", 60.0)
-    now = 0.0
-    following = Following(CONFIG, JobId("j1"), commands.TailSettings(), cursor=None, deadline=None, clock=lambda: now)
-    following.on_status({"status": "SUCCEEDED"})
-    wanted: list[Any] = []
-    while now < 30.0:
-        command = following.tail.next(now)
-        if isinstance(command, commands.Wait):
-            now += max(command.seconds, 0.1)
-            continue
-        wanted.append(type(command))
-        if not isinstance(command, commands.OpenWholeLog):
-            break
-        following.on_whole_log_failed(answered(TEAPOT))
-    assert (commands.OpenStream in wanted) is of_log
-    assert wanted.count(commands.OpenWholeLog) >= 3
-
-
 @pytest.mark.parametrize("permanence", Permanence)
 @pytest.mark.parametrize("of_log", [True, False])
-def test_the_end_of_a_log_is_requested_for_a_minute_unless_the_log_is_gone(
+def test_the_end_of_a_log_is_requested_for_a_minute_unless_its_row_says_unreadable(
     permanence: Permanence, of_log: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(transience.STATUSES, TEAPOT, Classification(permanence, Delivery.ANSWERED, of_log))
+    # The real limit, since the clock is virtual.
     monkeypatch.setattr(draining, "FAILING_SECONDS", 60.0)
-    now = 0.0
+    now, early = 0.0, list[str]()
     following = Following(CONFIG, JobId("j1"), commands.TailSettings(), cursor=None, deadline=None, clock=lambda: now)
     following.on_status({"status": "SUCCEEDED"})
     while not isinstance(command := following.tail.next(now), commands.Finish):
         if isinstance(command, commands.Wait):
             now += max(command.seconds, 0.1)
-        elif isinstance(command, commands.OpenStream):
+            continue
+        if now < 30.0:
+            early.append(type(command).__name__)
+        if isinstance(command, commands.OpenStream):
             following.tail.stream_failed(now)
         else:
             assert isinstance(command, commands.OpenWholeLog)
             following.on_whole_log_failed(answered(TEAPOT))
-    assert not following.log_is_whole
+    # Only a log that is unreadable is given up early: for a stream, and for good if it is gone.
+    assert ("OpenStream" in early) is of_log
+    assert early[:3] == ["OpenWholeLog"] * 3
     assert (now < 30.0) is (of_log and permanence is Permanence.PERMANENT)
     assert now < 120.0
+    assert not following.log_is_whole

@@ -46,18 +46,19 @@ def test_what_is_not_known_is_left_out() -> None:
     ]
 
 
-def test_an_exit_code_of_zero_is_told() -> None:
-    assert "exit code 0" in explain(driver_exit_code=0)
-
-
-@pytest.mark.parametrize("code", [-9, 137])
-def test_a_program_that_was_killed_points_at_its_memory(code: int) -> None:
-    assert "lack of memory" in explain(driver_exit_code=code)
-
-
-@pytest.mark.parametrize(("code", "word"), [(143, "TERM"), (-15, "TERM"), (139, "SIGSEGV"), (-11, "SIGSEGV")])
-def test_other_signals_are_named(code: int, word: str) -> None:
-    assert word in explain(driver_exit_code=code)
+@pytest.mark.parametrize(
+    ("details", "words"),
+    [
+        ({"driver_exit_code": 0}, "exit code 0"),
+        *(({"driver_exit_code": code}, "lack of memory") for code in (-9, 137)),
+        *(({"driver_exit_code": code}, "TERM") for code in (-15, 143)),
+        *(({"driver_exit_code": code}, "SIGSEGV") for code in (-11, 139)),
+        ({"status": "STOPPED"}, "who stopped the job"),
+        ({"status": "MIGRATED"}, "no such status"),
+    ],
+)
+def test_the_exit_code_and_the_status_are_explained(details: dict[str, Any], words: str) -> None:
+    assert words in explain(**details)
 
 
 def test_the_first_line_says_that_the_platform_failed() -> None:
@@ -67,11 +68,6 @@ def test_the_first_line_says_that_the_platform_failed() -> None:
         "Platform failure: a node was low on memory, and Ray killed a worker process. Job j1 ended as"
     )
     assert text.endswith("Give the job more memory, or let it run fewer tasks at once.")
-
-
-def test_a_stopped_job_and_a_status_that_ray_does_not_have_say_so() -> None:
-    assert "who stopped the job" in explain(status="STOPPED")
-    assert "no such status" in explain(status="MIGRATED")
 
 
 def test_a_long_message_is_cut_visibly() -> None:

@@ -87,12 +87,3 @@ def test_what_the_release_before_saved_is_understood() -> None:
     finder.feed("2]<END>")
     assert finder.value() == [1, 2]
     assert ResultFinder(MARKERS, {"inside": None, "found": "7"}).value() == 7
-
-
-@given(some.lists(some.sampled_from(["x", "<START>", "<END>", "<START>1<END>", "2", "<START>3"])), some.integers(0, 20))
-def test_a_finder_goes_on_where_another_stopped(lines: list[str], at: int) -> None:
-    state: Any = json.loads(json.dumps(fed(*lines[:at]).state()))
-    second = ResultFinder(MARKERS, state)
-    for line in lines[at:]:
-        second.feed(line)
-    assert second.state() == fed(*lines).state()

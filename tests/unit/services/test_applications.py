@@ -76,11 +76,6 @@ def test_a_404_for_the_list_does_not_mean_that_an_application_is_gone() -> None:
     assert wait.failed(GONE, 1).result is None
 
 
-def test_waiting_for_a_missing_application_has_no_timeout() -> None:
-    wait = make_wait()
-    assert [wait.received(None, now).result for now in (0, GRACE, UNREACHABLE, 1e6)] == [None] * 4
-
-
 @pytest.mark.parametrize("status", FAILING)
 @pytest.mark.parametrize(("seconds", "wanted"), [(0, None), (GRACE - 0.01, None), (GRACE, WaitResult.FAILED)])
 def test_a_failing_application_is_given_up_after_the_grace_period(
@@ -91,14 +86,30 @@ def test_a_failing_application_is_given_up_after_the_grace_period(
     assert wait.received(app(status), 100 + seconds).result is wanted
 
 
-def test_without_a_grace_period_the_first_failing_status_decides() -> None:
-    assert make_wait(grace_period=0.0).received(app("DEPLOY_FAILED"), 100).result is WaitResult.FAILED
-
-
-def test_different_failing_statuses_share_one_grace_period() -> None:
-    wait = make_wait()
-    wait.received(app("UNHEALTHY"), 0)
-    assert wait.received(app("DEPLOY_FAILED"), GRACE).result is WaitResult.FAILED
+@pytest.mark.parametrize(
+    ("target", "options", "history", "results"),
+    [
+        # A missing application is waited for without a timeout.
+        ("running", {}, {0: None, GRACE: None, UNREACHABLE: None, 1e6: None}, [None] * 4),
+        ("running", {"grace_period": 0.0}, {100: "DEPLOY_FAILED"}, [WaitResult.FAILED]),
+        # Different failing statuses share one grace period, which goes on while the agent is unreachable.
+        ("running", {}, {0: "UNHEALTHY", GRACE: "DEPLOY_FAILED"}, [None, WaitResult.FAILED]),
+        ("running", {}, {0: "DEPLOY_FAILED", GRACE: AWAY, GRACE + 1: "DEPLOY_FAILED"}, [None, None, WaitResult.FAILED]),
+        *(("gone", {}, {0: status, GRACE * 10: status}, [None, None]) for status in FAILING),
+    ],
+)
+def test_what_becomes_of_a_wait(
+    target: Target,
+    options: dict[str, Any],
+    history: dict[float, str | RayAgentError | None],
+    results: list[WaitResult | None],
+) -> None:
+    wait = make_wait(target, **options)
+    found = [
+        wait.failed(what, now) if isinstance(what, RayAgentError) else wait.received(app(what) if what else None, now)
+        for now, what in history.items()
+    ]
+    assert [outcome.result for outcome in found] == results
 
 
 @pytest.mark.parametrize("between", ["DEPLOYING", None])
@@ -109,19 +120,6 @@ def test_a_recovery_resets_the_grace_period(between: str | None) -> None:
     assert not wait.needs_fast_poll
     assert wait.received(app("UNHEALTHY"), GRACE).result is None
     assert wait.received(app("RUNNING"), GRACE + 1).result is WaitResult.REACHED
-
-
-def test_the_grace_period_continues_while_the_agent_is_unreachable() -> None:
-    wait = make_wait()
-    wait.received(app("DEPLOY_FAILED"), 0)
-    assert wait.failed(AWAY, GRACE).result is None
-    assert wait.received(app("DEPLOY_FAILED"), GRACE + 1).result is WaitResult.FAILED
-
-
-@pytest.mark.parametrize("status", FAILING)
-def test_a_failing_status_does_not_end_waiting_for_gone(status: str) -> None:
-    wait = make_wait("gone")
-    assert [wait.received(app(status), now).result for now in (0, GRACE * 10)] == [None, None]
 
 
 @pytest.mark.parametrize("answered", [False, True])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +14,9 @@ from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.plugins import job_id_in
 from airflow_provider_rayagent.transport.request_retry import may_retry
 from tests.unit.support import HOSTILE_IDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CYCLE: dict[str, Any] = {}
 CYCLE["self"] = CYCLE
@@ -38,22 +41,15 @@ def debug(action: Any = "train", params: Any = None, **more: Any) -> Any:
     return AGENT.run_debug_plugin_release(action, params, **more)
 
 
-def test_arguments_that_are_not_given_are_not_sent() -> None:
-    assert run().body == {"action": "train"}
-    assert debug().body == {"action": "train"}
-
-
-def test_arguments_are_sent_with_the_names_of_the_agents_client() -> None:
+def test_arguments_are_sent_with_the_names_of_the_agents_client_if_they_are_given() -> None:
+    assert run().body == debug().body == {"action": "train"}
+    assert run(params={}, requirements=[]).body == {"action": "train", "params": {}, "requirements": []}
     more = {"requirements": ("torch==2.9",), "job_id": "train-1", "language": "ko"}
     sent = {"action": "train", "params": {"a": [1, 2]}, **more, "requirements": ["torch==2.9"]}
     assert run(params={"a": (1, 2)}, **more).body == sent
     assert json.loads(json.dumps(sent)) == sent
     source = {"plugin_path": "/plugins/a b", "config": {"name": "x"}, "modules": {"main": "print(1)\n"}}
     assert debug(params={"a": (1, 2)}, **more, **source).body == {**sent, **source}
-
-
-def test_empty_arguments_are_sent() -> None:
-    assert run(params={}, requirements=[]).body == {"action": "train", "params": {}, "requirements": []}
 
 
 @pytest.mark.parametrize(
@@ -72,25 +68,36 @@ def test_a_lookup_is_quoted_as_one_segment(lookup: str, path: str) -> None:
     assert AGENT.get_plugin_release(lookup).path == f"plugin_releases/{path}"
 
 
-@pytest.mark.parametrize("lookup", ["", " ", ".", "..", "a/b", "a\n", "\x7f", "\ud800", None, 7, b"a"], ids=ascii)
-def test_a_lookup_that_cannot_be_sent_in_a_path_is_rejected(lookup: Any) -> None:
-    for call in (run, AGENT.get_plugin_release):
-        with pytest.raises(RayAgentInputError, match="plugin lookup"):
-            call(lookup)
+REFUSED: dict[str, tuple[tuple[Callable[[Any], object], ...], list[Any]]] = {
+    "plugin lookup": (
+        (run, AGENT.get_plugin_release),
+        ["", " ", ".", "..", "a/b", "a\n", "\x7f", "\ud800", None, 7, b"a"],
+    ),
+    "action": (
+        (lambda value: run(action=value), lambda value: debug(action=value)),
+        ["", " ", "a\n", "\ud800", None, 7],
+    ),
+    "job id": (
+        (lambda value: run(job_id=value), lambda value: debug(job_id=value)),
+        [each for each in HOSTILE_IDS if each is not None],
+    ),
+    "requirements": ((lambda value: run(requirements=value),), ["torch", {"torch": 1}, [1], [""], ["a\n"], 7]),
+    "modules": ((lambda value: debug(modules=value),), [{"main": 1}]),
+    "plugin path": ((lambda value: debug(plugin_path=value),), [7]),
+    "timeout": (
+        (plugins.validate_timeout_pair,),
+        [5, "5", (5,), (1, 2, 3), (0, 5), (5, float("inf")), (5, None), (True, 5)],
+    ),
+}
 
 
-@pytest.mark.parametrize("action", ["", " ", "a\n", "\ud800", None, 7], ids=ascii)
-def test_an_invalid_action_is_rejected(action: Any) -> None:
-    for call in (run, debug):
-        with pytest.raises(RayAgentInputError, match="action"):
-            call(action=action)
-
-
-@pytest.mark.parametrize("job_id", [each for each in HOSTILE_IDS if each is not None], ids=ascii)
-def test_an_invalid_job_id_is_rejected(job_id: Any) -> None:
-    for call in (run, debug):
-        with pytest.raises(RayAgentInputError, match="job id"):
-            call(job_id=job_id)
+@pytest.mark.parametrize(
+    ("what", "value"), [(what, value) for what in REFUSED for value in REFUSED[what][1]], ids=ascii
+)
+def test_an_invalid_argument_is_rejected_by_its_name(what: str, value: Any) -> None:
+    for call in REFUSED[what][0]:
+        with pytest.raises(RayAgentInputError, match=what):
+            call(value)
 
 
 @pytest.mark.parametrize("value", NO_OBJECTS, ids=lambda value: type(value).__name__)
@@ -99,25 +106,6 @@ def test_the_error_for_an_argument_that_is_not_json_names_it(value: Any) -> None
         with pytest.raises(RayAgentInputError, match=f"^RA-601: {name} ") as caught:
             call(**{name: value})
         assert len(str(caught.value)) < 200
-
-
-@pytest.mark.parametrize("value", ["torch", {"torch": 1}, [1], [""], ["a\n"], 7], ids=repr)
-def test_requirements_are_a_list_of_strings(value: Any) -> None:
-    with pytest.raises(RayAgentInputError, match="requirements"):
-        run(requirements=value)
-
-
-def test_modules_contain_source_code_and_a_path_is_a_string() -> None:
-    with pytest.raises(RayAgentInputError, match="modules"):
-        debug(modules={"main": 1})
-    with pytest.raises(RayAgentInputError, match="plugin path"):
-        debug(plugin_path=7)
-
-
-@pytest.mark.parametrize("value", [5, "5", (5,), (1, 2, 3), (0, 5), (5, float("inf")), (5, None), (True, 5)], ids=repr)
-def test_a_timeout_is_a_pair_of_seconds(value: Any) -> None:
-    with pytest.raises(RayAgentInputError, match="timeout"):
-        plugins.validate_timeout_pair(value)
 
 
 def test_missing_gpus_are_not_an_outage() -> None:

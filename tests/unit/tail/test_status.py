@@ -14,18 +14,12 @@ def watch(deadline: float | None = None, **settings: float) -> StatusPolling:
     return StatusPolling(TailSettings(**settings), deadline, lambda: 0.5)  # type: ignore[arg-type]
 
 
-def test_the_first_request_is_due_immediately_and_the_next_after_the_poll_interval() -> None:
+def test_requests_are_due_at_the_poll_interval_and_earlier_ones_after_the_minimum() -> None:
     status = watch(poll_interval=5)
     assert status.is_due(100)
     assert status.received(100, "RUNNING", terminal=False)
     assert not status.is_due(104.9)
-    assert status.next_due() == 105
-    assert status.is_due(105)
-
-
-def test_an_expedited_request_respects_the_minimum_interval() -> None:
-    status = watch(poll_interval=5)
-    status.received(100, "RUNNING", terminal=False)
+    assert (status.next_due(), status.is_due(105)) == (105, True)
     status.expedite(100.1)
     assert status.next_due() == 100.5
     status.received(100.5, "RUNNING", terminal=False)
@@ -64,13 +58,29 @@ def test_a_single_failure_does_not_count_as_failing() -> None:
     assert [*seen, status.is_failing] == [True, False, True]
 
 
-def test_a_job_that_stays_unknown_is_missing() -> None:
-    status = watch(poll_interval=7, missing_timeout=60)
-    asked = [0.0]
-    while not status.give_up_reason:
-        status.missing(asked[-1])
-        asked.append(status.due)
-    assert (status.give_up_reason, asked[-2]) == (End.JOB_MISSING, 60)
+@pytest.mark.parametrize(
+    ("first", "then", "settings", "reason", "at"),
+    [
+        (None, "missing", {"poll_interval": 7, "missing_timeout": 60}, End.JOB_MISSING, 60),
+        (None, "missing", {"poll_interval": 7, "missing_timeout": 10, "start_timeout": 20}, End.NOT_STARTED, 20),
+        ("PENDING", "missing", {"poll_interval": 5, "missing_timeout": 10, "start_timeout": 100}, End.JOB_MISSING, 15),
+        (None, "failed", {"poll_interval": 5, "unreachable_timeout": 300}, End.AGENT_UNREACHABLE, 300),
+    ],
+)
+def test_polling_gives_up_exactly_at_its_timeout(
+    first: str | None, then: str, settings: dict[str, float], reason: End, at: float
+) -> None:
+    status = watch(**settings)
+    now = 0.0
+    if first is not None:
+        status.received(now, first, terminal=False)
+        now = status.due
+    while True:
+        status.missing(now) if then == "missing" else status.failed(now, permanent=False)
+        if status.give_up_reason:
+            break
+        now = status.due
+    assert (status.give_up_reason, now) == (reason, at)
 
 
 def test_a_job_that_appears_is_no_longer_missing() -> None:
@@ -83,15 +93,6 @@ def test_a_job_that_appears_is_no_longer_missing() -> None:
         assert status.give_up_reason is None
     status.missing(160)
     assert status.give_up_reason is End.JOB_MISSING
-
-
-def test_an_agent_may_be_unreachable_until_the_timeout() -> None:
-    status = watch(poll_interval=5, unreachable_timeout=300)
-    asked = [0.0]
-    while not status.give_up_reason:
-        status.failed(asked[-1], permanent=False)
-        asked.append(status.due)
-    assert (status.give_up_reason, asked[-2]) == (End.AGENT_UNREACHABLE, 300)
 
 
 @pytest.mark.parametrize("answered_before", [True, False])
@@ -145,23 +146,6 @@ def test_the_start_timeout_covers_unknown_and_pending() -> None:
         status.received(now, "PENDING", terminal=False)
         asked, now = now, status.due
     assert (status.give_up_reason, asked) == (End.NOT_STARTED, 100)
-
-
-def test_a_job_that_stays_unknown_has_not_started() -> None:
-    status = watch(poll_interval=7, missing_timeout=10, start_timeout=20)
-    asked = []
-    while status.give_up_reason is None:
-        asked.append(status.due)
-        status.missing(max(status.due, 0.0))
-    assert (status.give_up_reason, asked[-1]) == (End.NOT_STARTED, 20)
-
-
-def test_a_job_that_is_no_longer_known_is_missing() -> None:
-    status = watch(poll_interval=5, missing_timeout=10, start_timeout=100)
-    status.received(0, "PENDING", terminal=False)
-    while status.give_up_reason is None:
-        status.missing(status.due)
-    assert status.give_up_reason is End.JOB_MISSING
 
 
 def test_the_start_timeout_does_not_apply_to_a_job_that_has_started() -> None:

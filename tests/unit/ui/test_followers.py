@@ -31,9 +31,11 @@ def test_a_job_is_followed_by_the_task_that_has_its_id_or_derives_it(job_id: str
     assert FOLLOWERS.of("ray_a", [job_id], "production") == ({job_id: [expected]} if expected else {})
 
 
-def test_a_job_of_the_same_id_behind_another_connection_is_another_job() -> None:
-    assert FOLLOWERS.of("ray_b", ["train-1", DERIVED], "production") == {}
-
-
-def test_a_job_of_another_airflow_with_the_same_dag_is_not_followed() -> None:
-    assert FOLLOWERS.of("ray_a", [DERIVED], "staging") == {}
+@pytest.mark.parametrize(
+    ("connection", "job_ids", "namespace"),
+    [("ray_b", ["train-1", DERIVED], "production"), ("ray_a", [DERIVED], "staging")],
+)
+def test_a_job_behind_another_connection_or_of_another_airflow_is_not_followed(
+    connection: str, job_ids: list[str], namespace: str
+) -> None:
+    assert FOLLOWERS.of(connection, job_ids, namespace) == {}
