@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import pytest
+
+from tests.unit.cli.findings import examine
+
+if TYPE_CHECKING:
+    from tests.scripted import ScriptedAgent
+    from tests.unit.support import Connect
 
 
 class Done(NamedTuple):
@@ -42,3 +48,35 @@ def airflow(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         return Done(code, *capsys.readouterr())
 
     return run
+
+
+class Ask(Protocol):
+    """Run ``airflow rayagent`` with these arguments and a connection to an agent, which runs meanwhile."""
+
+    def __call__(self, agent: ScriptedAgent, *arguments: str) -> Done: ...
+
+
+@pytest.fixture
+def ask(connect: Connect, airflow: Airflow) -> Ask:
+    def ask(agent: ScriptedAgent, *arguments: str) -> Done:
+        with agent:
+            connect(agent, extra={"service": agent.service})
+            return airflow(*arguments)
+
+    return ask
+
+
+class Examined(Protocol):
+    """Return what ``doctor`` finds of a connection to an agent, which runs meanwhile."""
+
+    def __call__(self, agent: ScriptedAgent, *arguments: str) -> dict[str, tuple[str, str]]: ...
+
+
+@pytest.fixture
+def examined(connect: Connect, airflow: Airflow) -> Examined:
+    def examined(agent: ScriptedAgent, *arguments: str) -> dict[str, tuple[str, str]]:
+        with agent:
+            connect(agent)
+            return examine(airflow, *arguments)
+
+    return examined

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.scripted import Request, Step
-    from tests.unit.cli.conftest import Airflow
+    from tests.unit.cli.conftest import Airflow, Examined
     from tests.unit.support import Connect
 
 
@@ -212,20 +212,16 @@ def test_a_refusal_over_http_may_be_the_proxys(
     ],
 )
 def test_a_proxy_that_is_not_there(
-    url: str, check: str, words: str, connect: Connect, airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+    url: str, check: str, words: str, examined: Examined, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", url)
-    with agent_with() as agent:
-        connect(agent)
-        found = examine(airflow)
+    found = examined(agent_with())
     assert list(wrong(found)) == [check]
     assert words in found[check][1]
 
 
-def test_a_wrong_token(connect: Connect, airflow: Airflow) -> None:
-    with ScriptedAgent(token="another") as agent:
-        connect(agent)
-        found = examine(airflow)
+def test_a_wrong_token(examined: Examined) -> None:
+    found = examined(ScriptedAgent(token="another"))
     assert wrong(found) == {"token": "The agent rejected the token (401): check the Token (password)."}
     assert skipped(found) == after("token")
 
@@ -271,10 +267,8 @@ def test_a_tenant_that_may_not_list_jobs(connect: Connect, airflow: Airflow) -> 
 
 
 @pytest.mark.parametrize("step", [Html(200), Html(404), Answer(200, "OK")], ids=["page", "404", "text"])
-def test_something_that_is_no_agent(step: Step, connect: Connect, airflow: Airflow) -> None:
-    with ScriptedAgent(answers={"*": [step]}) as agent:
-        connect(agent)
-        found = examine(airflow)
+def test_something_that_is_no_agent(step: Step, examined: Examined) -> None:
+    found = examined(ScriptedAgent(answers={"*": [step]}))
     assert list(wrong(found)) == ["service"]
     assert "is not a Ray agent: check the Service URL (host)" in found["service"][1]
     assert skipped(found) == after("service")
@@ -297,10 +291,8 @@ def test_a_service_that_does_not_answer(connect: Connect, airflow: Airflow) -> N
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(3600, "ahead of"), (-3600, "behind")])
-def test_a_clock_that_is_off(seconds: float, words: str, connect: Connect, airflow: Airflow) -> None:
-    with ScriptedAgent(answers={"GET health/": [health(seconds)]}) as agent:
-        connect(agent)
-        found = examine(airflow)
+def test_a_clock_that_is_off(seconds: float, words: str, examined: Examined) -> None:
+    found = examined(ScriptedAgent(answers={"GET health/": [health(seconds)]}))
     assert list(wrong(found)) == ["clock"]
     assert f" seconds {words} this machine's: synchronize both (NTP)." in found["clock"][1]
     assert skipped(found) == set()
@@ -313,11 +305,9 @@ def test_a_wrong_clock_is_told_even_if_the_token_is_refused(connect: Connect, ai
         assert list(wrong(examine(airflow))) == ["clock", "token"]
 
 
-def test_an_agent_whose_ray_is_down(connect: Connect, airflow: Airflow) -> None:
+def test_an_agent_whose_ray_is_down(examined: Examined) -> None:
     down = Answer(200, {"status": "ok", "ray": {"status": "down"}})
-    with agent_with(health=down, jobs=Refuse(503, "Ray is not available")) as agent:
-        connect(agent)
-        found = examine(airflow)
+    found = examined(agent_with(health=down, jobs=Refuse(503, "Ray is not available")))
     assert list(wrong(found)) == ["health", "jobs"]
     assert "reports that Ray is down" in found["health"][1]
     assert skipped(found) == after("jobs")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.transport.blocking import BlockingAgent
     from airflow_provider_rayagent.transport.blocking_logs import LogStream
     from tests.scripted import Step
-    from tests.unit.cli.conftest import Airflow
+    from tests.unit.cli.conftest import Airflow, Examined
     from tests.unit.support import Connect
 
 
@@ -59,7 +59,7 @@ def test_a_proxy_that_refuses_websocket(connect: Connect, airflow: Airflow) -> N
     ids=["head held back", "events held back", "refused", "cut off"],
 )
 def test_server_sent_events_that_are_buffered_or_refused(
-    step: Step, words: str, exceeded: str | None, connect: Connect, airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+    step: Step, words: str, exceeded: str | None, examined: Examined, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def open_impatiently(client: BlockingAgent, opening: OpenLiveLog) -> LogStream:
         # Only here: the checks before must find everything right, however slow the machine is.
@@ -70,9 +70,7 @@ def test_server_sent_events_that_are_buffered_or_refused(
         return open_stream(client, opening)
 
     monkeypatch.setattr(log_checks, "open_stream", open_impatiently)
-    with agent_with(Job(TEXT, status="RUNNING", sse=[step])) as agent:
-        connect(agent)
-        found = examine(airflow)
+    found = examined(agent_with(Job(TEXT, status="RUNNING", sse=[step])))
     assert list(wrong(found)) == ["SSE"]
     assert found["SSE"][1].startswith(words)
     assert "without buffering" in found["SSE"][1]

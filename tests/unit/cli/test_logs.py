@@ -32,7 +32,7 @@ from tests.stack.watch import PATIENCE
 from tests.unit.support import HOSTILE_IDS, TOKEN
 
 if TYPE_CHECKING:
-    from tests.unit.cli.conftest import Airflow
+    from tests.unit.cli.conftest import Airflow, Ask
     from tests.unit.support import Connect
 
 SERVICES = ("agent", "ray")
@@ -47,41 +47,30 @@ def connected(connect: Connect, agent: ScriptedAgent, **extra: Any) -> None:
 
 @pytest.mark.parametrize("arguments", [(), ("-f",)], ids=["so far", "followed"])
 @pytest.mark.parametrize("service", SERVICES)
-def test_the_log_of_an_ended_job_is_printed(
-    service: Any, arguments: tuple[str, ...], connect: Connect, airflow: Airflow
-) -> None:
-    with ScriptedAgent(Job(TEXT), service=service) as agent:
-        connected(connect, agent)
-        done = airflow("logs", "j1", *arguments)
+def test_the_log_of_an_ended_job_is_printed(service: Any, arguments: tuple[str, ...], ask: Ask) -> None:
+    done = ask(ScriptedAgent(Job(TEXT), service=service), "logs", "j1", *arguments)
     assert done.code == 0
     assert done.out == "".join(f"{line}\n" for line in SHOWN)
     assert done.err.startswith("Job j1 is SUCCEEDED") if arguments else done.err == ""
 
 
-def test_the_log_so_far_of_a_running_job_is_printed_with_its_unfinished_line(
-    connect: Connect, airflow: Airflow
-) -> None:
-    with ScriptedAgent(Job("one\nhalf a", status="RUNNING")) as agent:
-        connect(agent)
-        done = airflow("logs", "j1")
+def test_the_log_so_far_of_a_running_job_is_printed_with_its_unfinished_line(ask: Ask) -> None:
+    done = ask(ScriptedAgent(Job("one\nhalf a", status="RUNNING")), "logs", "j1")
     assert done == (0, "one\nhalf a\n", "")
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_nothing_is_printed_of_a_job_that_has_not_started(service: Any, connect: Connect, airflow: Airflow) -> None:
-    with ScriptedAgent(Job(status="PENDING"), service=service) as agent:
-        connected(connect, agent)
-        assert airflow("logs", "j1") == (0, "", "")
+def test_nothing_is_printed_of_a_job_that_has_not_started(service: Any, ask: Ask) -> None:
+    assert ask(ScriptedAgent(Job(status="PENDING"), service=service), "logs", "j1") == (0, "", "")
 
 
-def test_secrets_of_the_job_are_masked(connect: Connect, airflow: Airflow) -> None:
+@pytest.mark.parametrize("arguments", [("j1",), ("-f", "j1")])
+def test_secrets_of_the_job_are_masked(arguments: tuple[str, ...], ask: Ask) -> None:
     details = {
         "runtime_env": {"env_vars": {"PASSWORD": "hunter2-secret"}},
         "metadata": {"airflow_masked_env_vars": '["PASSWORD"]'},
     }
-    with ScriptedAgent(Job("a hunter2-secret\n", details=details)) as agent:
-        connect(agent)
-        assert airflow("logs", "j1").out == airflow("logs", "-f", "j1").out == "a ***\n"
+    assert ask(ScriptedAgent(Job("a hunter2-secret\n", details=details)), "logs", *arguments).out == "a ***\n"
 
 
 @pytest.mark.parametrize(
@@ -94,15 +83,11 @@ def test_secrets_of_the_job_are_masked(connect: Connect, airflow: Airflow) -> No
     ],
 )
 @pytest.mark.parametrize("service", SERVICES)
-def test_following_exits_with_the_outcome(
-    service: Any, status: str, code: int, words: str, connect: Connect, airflow: Airflow
-) -> None:
+def test_following_exits_with_the_outcome(service: Any, status: str, code: int, words: str, ask: Ask) -> None:
     job = Job("one\n", status="RUNNING", timeline=[Sleep(0.2), Grow("two\n"), Sleep(0.2), SetStatus(status)])
     if status == "EVAPORATED":
         job = Job("one\ntwo\n", status=status, details={"end_time": job.started + 5})
-    with ScriptedAgent(job, service=service) as agent:
-        connected(connect, agent)
-        done = airflow("logs", "--follow", "j1")
+    done = ask(ScriptedAgent(job, service=service), "logs", "--follow", "j1")
     assert done.code == code
     assert done.out == "one\ntwo\n"
     assert words in done.err
@@ -137,19 +122,15 @@ def test_what_is_said_of_the_log_goes_to_stderr(connect: Connect, airflow: Airfl
 
 @pytest.mark.parametrize("command", [("logs",), ("stop", "-y"), ("jobs",)], ids=str)
 @pytest.mark.parametrize("service", SERVICES)
-def test_an_unknown_job_is_reported(service: Any, command: tuple[str, ...], connect: Connect, airflow: Airflow) -> None:
-    with ScriptedAgent(service=service) as agent:
-        connected(connect, agent)
-        done = airflow(*command, "j1")
+def test_an_unknown_job_is_reported(service: Any, command: tuple[str, ...], ask: Ask) -> None:
+    done = ask(ScriptedAgent(service=service), *command, "j1")
     assert (done.code, done.out) == (4, "")
     assert "404" in done.err
 
 
-def test_following_waits_for_a_job_in_the_agents_queue(connect: Connect, airflow: Airflow) -> None:
+def test_following_waits_for_a_job_in_the_agents_queue(ask: Ask) -> None:
     answers: dict[str, list[Step]] = {"GET jobs/j1/": [Refuse(404), Refuse(404), DEFAULT]}
-    with ScriptedAgent(Job("one\n"), answers=answers) as agent:
-        connect(agent)
-        done = airflow("logs", "-f", "j1")
+    done = ask(ScriptedAgent(Job("one\n"), answers=answers), "logs", "-f", "j1")
     assert (done.code, done.out) == (0, "one\n")
     assert done.err.startswith("Job j1 does not exist yet; waiting up to 60 seconds for it.\n")
 
@@ -170,21 +151,17 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=["unknown", "vanished"],
 )
 @pytest.mark.usefixtures("impatient")
-def test_a_job_that_does_not_come_or_vanishes_ends_the_following(
-    steps: list[Any], words: str, connect: Connect, airflow: Airflow
-) -> None:
-    with ScriptedAgent(Job("one\n", status="RUNNING"), answers={"GET jobs/j1/": steps}) as agent:
-        connect(agent)
-        done = airflow("logs", "-f", "j1")
+def test_a_job_that_does_not_come_or_vanishes_ends_the_following(steps: list[Any], words: str, ask: Ask) -> None:
+    done = ask(ScriptedAgent(Job("one\n", status="RUNNING"), answers={"GET jobs/j1/": steps}), "logs", "-f", "j1")
     assert done.code == 4
     assert done.err.splitlines()[-1] == words
 
 
 @pytest.mark.usefixtures("impatient")
-def test_an_agent_that_goes_away_ends_the_following(connect: Connect, airflow: Airflow) -> None:
-    with ScriptedAgent(Job("one\n", status="RUNNING", ws=[Play(Log("one\n"), Down(PATIENCE))])) as agent:
-        connect(agent)
-        done = airflow("logs", "-f", "j1")
+def test_an_agent_that_goes_away_ends_the_following(ask: Ask) -> None:
+    done = ask(
+        ScriptedAgent(Job("one\n", status="RUNNING", ws=[Play(Log("one\n"), Down(PATIENCE))])), "logs", "-f", "j1"
+    )
     assert done.code == 5
     assert done.err.splitlines()[-1].startswith("RA-201: Nothing listens at ")
 
@@ -241,11 +218,9 @@ def test_a_job_that_has_ended_is_not_stopped(polls: list[str], step: Step, conne
     assert done.err.splitlines()[-1] == "Job j1 has already ended as SUCCEEDED."
 
 
-def test_a_job_that_the_service_does_not_stop_is_told(connect: Connect, airflow: Airflow) -> None:
+def test_a_job_that_the_service_does_not_stop_is_told(ask: Ask) -> None:
     answers: Any = {"POST jobs/j1/stop/": [Answer(200, {"stopped": False})]}
-    with ScriptedAgent(Job(status="RUNNING"), answers=answers) as agent:
-        connect(agent)
-        done = airflow("stop", "-y", "j1")
+    done = ask(ScriptedAgent(Job(status="RUNNING"), answers=answers), "stop", "-y", "j1")
     assert done.code == 1
     assert done.err.splitlines()[-1] == "Job j1 was not stopped; its status is RUNNING."
 

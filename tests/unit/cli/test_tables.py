@@ -16,7 +16,7 @@ from tests.unit.support import TOKEN
 
 if TYPE_CHECKING:
     from tests.scripted import Step
-    from tests.unit.cli.conftest import Airflow
+    from tests.unit.cli.conftest import Airflow, Ask
     from tests.unit.support import Connect
 
 SERVICES = ("agent", "ray")
@@ -135,10 +135,8 @@ def test_every_accelerator_of_a_node_is_listed() -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_gpus_are_listed_with_what_is_free(service: Any, connect: Connect, airflow: Airflow) -> None:
-    with ScriptedAgent(nodes=NODES, used=USED, service=service) as agent:
-        connected(connect, agent)
-        done = airflow("gpus", "-o", "json")
+def test_gpus_are_listed_with_what_is_free(service: Any, ask: Ask) -> None:
+    done = ask(ScriptedAgent(nodes=NODES, used=USED, service=service), "gpus", "-o", "json")
     [row] = json.loads(done.out)
     # An agent tells only what is free in the whole cluster.
     free = None if service == "agent" else "2.5"
@@ -158,10 +156,8 @@ def test_applications_are_listed(service: Any, connect: Connect, airflow: Airflo
     assert len(plain) == 3
 
 
-def test_an_agent_that_does_not_tell_its_resources_is_reported(connect: Connect, airflow: Airflow) -> None:
-    with ScriptedAgent(answers={"GET resources/cluster/": [Refuse(404)]}) as agent:
-        connect(agent)
-        done = airflow("gpus")
+def test_an_agent_that_does_not_tell_its_resources_is_reported(ask: Ask) -> None:
+    done = ask(ScriptedAgent(answers={"GET resources/cluster/": [Refuse(404)]}), "gpus")
     assert (done.code, done.out) == (6, "")
     assert done.err.startswith("RA-209: The agent does not report the resources of its cluster")
 
@@ -175,12 +171,8 @@ def test_an_agent_that_does_not_tell_its_resources_is_reported(connect: Connect,
         (Refuse(500, "broken"), 5, "answered 500: broken"),
     ],
 )
-def test_an_error_is_one_sentence_on_stderr(
-    command: str, step: Step, code: int, words: str, connect: Connect, airflow: Airflow
-) -> None:
-    with ScriptedAgent(answers={"*": [step]}) as agent:
-        connect(agent)
-        done = airflow(command)
+def test_an_error_is_one_sentence_on_stderr(command: str, step: Step, code: int, words: str, ask: Ask) -> None:
+    done = ask(ScriptedAgent(answers={"*": [step]}), command)
     assert (done.code, done.out) == (code, "")
     assert words in done.err
     assert len(done.err.splitlines()) == 1

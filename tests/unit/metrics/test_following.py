@@ -136,6 +136,19 @@ def test_a_job_that_does_not_succeed(
     assert statsd.total(names.JOB_ENDS.name) == 1
 
 
+@pytest.mark.parametrize(
+    ("status", "is_there"), [("AGENT_UNREACHABLE", False), ("SUCCEEDED", True)], ids=["no agent", "ended before"]
+)
+def test_without_an_end_that_was_followed_there_is_no_delay(
+    status: str, is_there: bool, statsd: StatsdListener, connect: Connect, follow: FollowJob
+) -> None:
+    with ScriptedAgent(Job(TEXT, "SUCCEEDED")) as agent:
+        connect(agent if is_there else NO_AGENT)
+        follow("worker", agent_unreachable_timeout=0.3)
+    received(statsd, names.JOB_ENDS, status=status, mode="worker")
+    assert statsd.samples(names.END_DELAY.name) == []
+
+
 @both_ways
 @pytest.mark.parametrize(
     ("status", "job_id", "options"),
@@ -158,22 +171,6 @@ def test_a_task_that_gives_up(
         follow(mode, job_id=job_id, **options)
     received(statsd, names.JOB_ENDS, status=status, mode=mode)
     assert statsd.total(names.JOB_ENDS.name) == 1
-    assert statsd.samples(names.END_DELAY.name) == []
-
-
-def test_an_agent_that_cannot_be_reached(statsd: StatsdListener, connect: Connect, follow: FollowJob) -> None:
-    connect(NO_AGENT)
-    follow("worker", agent_unreachable_timeout=0.3)
-    received(statsd, names.JOB_ENDS, status="AGENT_UNREACHABLE", mode="worker")
-
-
-def test_the_end_of_a_job_that_had_ended_before_has_no_delay(
-    statsd: StatsdListener, connect: Connect, follow: FollowJob
-) -> None:
-    with ScriptedAgent(Job(TEXT, "SUCCEEDED")) as agent:
-        connect(agent)
-        follow("worker")
-    received(statsd, names.JOB_ENDS)
     assert statsd.samples(names.END_DELAY.name) == []
 
 
@@ -228,7 +225,7 @@ def test_the_stop_of_a_job_whose_task_has_timed_out(
     assert (stop.value, stop.tags) == (1, {"conn_id": "rayagent_default", "cause": "task_ended"})
 
 
-def test_the_stop_of_a_stop_operator(statsd: StatsdListener, connect: Connect, follow: FollowJob) -> None:
+def test_the_stop_of_a_stop_operator(statsd: StatsdListener, connect: Connect) -> None:
     with ScriptedAgent(Job("a\n", "RUNNING")) as agent:
         connect(agent, "other")
         RayAgentStopJobOperator(task_id="stop", job_id="j1", rayagent_conn_id="other").execute(make_context())

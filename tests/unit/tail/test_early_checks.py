@@ -36,18 +36,20 @@ def requests(status: StatusPolling, texts: list[float], until: float) -> list[fl
     return moments
 
 
-def test_after_the_last_line_the_status_is_requested_soon_then_less_and_less_often() -> None:
-    asked = requests(polling(), [0.2], 25)
-    assert asked == pytest.approx([0, 0.2 + QUIET_SECONDS, 3.3, 7.3, 12.3, 17.3, 22.3])
-
-
-def test_a_long_poll_interval_is_reached_by_doubled_pauses() -> None:
-    asked = requests(polling(60), [0.2], 150)
-    assert asked == pytest.approx([0, 1.3, 3.3, 7.3, 15.3, 31.3, 63.3, 123.3])
-
-
-def test_after_one_early_request_a_short_poll_interval_is_kept() -> None:
-    assert requests(polling(1), [0.2], 4.5) == pytest.approx([0, 0.75, 1.3, 2.3, 3.3, 4.3])
+@pytest.mark.parametrize(
+    ("poll_interval", "until", "asked"),
+    [
+        # Soon after the last line, then less and less often.
+        (5.0, 25, [0, 0.2 + QUIET_SECONDS, 3.3, 7.3, 12.3, 17.3, 22.3]),
+        (60.0, 150, [0, 1.3, 3.3, 7.3, 15.3, 31.3, 63.3, 123.3]),
+        # A short interval is kept after one early request.
+        (1.0, 4.5, [0, 0.75, 1.3, 2.3, 3.3, 4.3]),
+    ],
+)
+def test_after_a_line_the_poll_interval_is_reached_by_doubled_pauses(
+    poll_interval: float, until: float, asked: list[float]
+) -> None:
+    assert requests(polling(poll_interval), [0.2], until) == pytest.approx(asked)
 
 
 def test_a_job_that_writes_is_polled_a_third_more_often() -> None:

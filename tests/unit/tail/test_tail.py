@@ -211,17 +211,11 @@ def test_a_terminal_status_is_a_change_even_if_its_name_is_the_same() -> None:
     assert story.tail.next(story.now) == commands.OpenWholeLog()
 
 
-def test_checking_once_gets_the_status_and_the_whole_log_and_ends() -> None:
-    story = Story(once=True)
+@pytest.mark.parametrize(("unfinished", "lines"), [(False, ["a", "b"]), (True, ["a", "b", "partial"])])
+def test_checking_once_gets_the_status_and_the_whole_log_and_ends(unfinished: bool, lines: list[str]) -> None:
+    story = Story(once=True, unfinished=unfinished)
     story.text("a\nb\npartial")
-    assert story.lines == ["a", "b"]
-    assert story.next() == commands.Finish(End.CHECKED_ONCE)
-
-
-def test_checking_once_can_include_the_unfinished_line() -> None:
-    story = Story(once=True, unfinished=True)
-    story.text("a\nb\npartial")
-    assert story.lines == ["a", "b", "partial"]
+    assert story.lines == lines
     assert story.next() == commands.Finish(End.CHECKED_ONCE)
 
 
@@ -323,24 +317,21 @@ def test_an_answer_whose_head_is_late_may_lack_lines_that_were_written_after_the
     assert story.tail.log_is_whole
 
 
-def test_a_large_log_is_read_once_and_late_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("known", "moments"),
+    [("a long line\n", [draining.SETTLE_SECONDS]), ("", [0.0, draining.SETTLE_SECONDS])],
+    ids=["known to be large", "found to be large too early"],
+)
+def test_a_large_log_is_read_once_and_late_enough(
+    known: str, moments: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(draining, "LARGE_LOG_CHARS", 10)
     text = "a long line\n"
     story = Story(sources=())
-    story.text(text)
+    story.text(known)
     requests = read_after_end(story, lambda seconds: f"{text}late\n" if seconds > 0.9 else text)
     assert story.lines == ["a long line", "late"]
-    assert requests == [draining.SETTLE_SECONDS]
-
-
-def test_a_log_that_is_found_to_be_large_too_early_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(draining, "LARGE_LOG_CHARS", 10)
-    text = "a long line\n"
-    story = Story(sources=())
-    story.text("")
-    requests = read_after_end(story, lambda seconds: f"{text}late\n" if seconds > 0.9 else text)
-    assert story.lines == ["a long line", "late"]
-    assert requests == [0.0, draining.SETTLE_SECONDS]
+    assert requests == moments
 
 
 def test_the_pause_after_a_reading_includes_the_time_in_which_the_service_prepares_the_answer() -> None:

@@ -49,11 +49,8 @@ def test_other_metadata_names_no_task_instance(metadata: object) -> None:
     assert named_in(metadata) is None
 
 
-def test_a_job_that_the_task_follows_by_its_arguments_may_be_seen() -> None:
+def test_a_job_is_followed_by_the_task_or_has_to_be_derived_from_it_or_to_name_its_dag() -> None:
     assert belongs_to(task_job("any", is_proven=True), {}, None)
-
-
-def test_any_other_job_has_to_be_derived_from_the_task_or_to_name_its_dag() -> None:
     assert belongs_to(task_job(numbered(OWN, 3)), {}, "production")
     assert belongs_to(task_job("any"), {"metadata": METADATA}, "production")
     assert belongs_to(task_job("any"), {"metadata": {**METADATA, "airflow_task_id": "other"}}, "production")

@@ -37,17 +37,11 @@ def test_an_actor_waits_as_the_task_that_creates_it_and_its_methods_do_not() -> 
     assert [each["kind"] for each in groups_of(created, task("Model.predict", type="ACTOR_TASK"))] == ["actor"]
 
 
-def test_what_does_not_wait_for_resources_is_left_out() -> None:
+def test_what_does_not_wait_for_resources_and_what_waits_for_a_job_is_left_out() -> None:
     states = ("FINISHED", "RUNNING", "PENDING_ARGS_AVAIL", "SUBMITTED_TO_WORKER", None)
-    assert groups_of(*(task(state=state) for state in states)) == []
-
-
-def test_a_job_that_waits_is_not_shown_a_second_time() -> None:
-    assert groups_of(task("JobSupervisor.__init__", type="ACTOR_CREATION_TASK", job_id="01000000")) == []
-
-
-def test_tasks_of_a_job_that_has_ended_do_not_wait() -> None:
-    assert groups_of(task(job_id="04000000")) == []
+    supervisor = task("JobSupervisor.__init__", type="ACTOR_CREATION_TASK", job_id="01000000")
+    of_an_ended_job = task(job_id="04000000")
+    assert groups_of(*(task(state=state) for state in states), supervisor, of_an_ended_job) == []
 
 
 def test_tasks_of_drivers_without_a_submission_id_have_no_link() -> None:

@@ -24,7 +24,7 @@ from airflow_provider_rayagent.working_dir.packing import MAX_BYTES, pack
 from tests.unit.working_dir.trees import contents_of, plant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 TREE = {
@@ -34,6 +34,9 @@ TREE = {
     "lib/empty/": "",
     "run.sh": "#!/bin/sh\n",
 }
+
+
+SWAPS = [("main.py", "other"), ("run.sh", "main.py"), ("other", "run.sh")]
 
 
 def packed(path: Path) -> tuple[str, bytes]:
@@ -106,30 +109,18 @@ def test_a_package_has_the_same_name_with_every_python_and_zlib(folder: Path) ->
     assert packed(folder)[0] == "rayagent_8ba095664fec7a6a45ab4571e82c86e7fa32e7dfe68e175f685232c0b95d092a.zip"
 
 
-def _change_content(folder: Path) -> None:
-    (folder / "main.py").write_text("print(2)\n")
-
-
-def _change_mode(folder: Path) -> None:
-    (folder / "main.py").chmod(0o755)
-
-
-def _change_name(folder: Path) -> None:
-    (folder / "main.py").rename(folder / "main.pyw")
-
-
-def _add_folder(folder: Path) -> None:
-    (folder / "new").mkdir()
-
-
-def _move_content(folder: Path) -> None:
-    (folder / "main.py").rename(folder / "other")
-    (folder / "run.sh").rename(folder / "main.py")
-    (folder / "other").rename(folder / "run.sh")
-
-
-@pytest.mark.parametrize("change", [_change_content, _change_mode, _change_name, _add_folder, _move_content])
-def test_another_content_has_another_name(folder: Path, change: Any) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: (folder / "main.py").write_text("print(2)\n"),
+        lambda folder: (folder / "main.py").chmod(0o755),
+        lambda folder: (folder / "main.py").rename(folder / "main.pyw"),
+        lambda folder: (folder / "new").mkdir(),
+        lambda folder: [(folder / old).rename(folder / new) for old, new in SWAPS],
+    ],
+    ids=["content", "mode", "name", "a new folder", "contents of two files"],
+)
+def test_another_content_has_another_name(folder: Path, change: Callable[[Path], object]) -> None:
     before = packed(folder)[0]
     change(folder)
     assert packed(folder)[0] != before

@@ -60,14 +60,12 @@ def test_a_path_is_relative_to_the_folder_of_the_dag_file(bundle: Path, value: s
     assert find_working_dir(value, dag_folder=bundle / "dags", root=bundle) == bundle / found
 
 
-def test_an_absolute_path_in_the_bundle_is_accepted(bundle: Path) -> None:
+def test_an_absolute_path_a_link_to_the_bundle_and_any_path_without_one_are_accepted(bundle: Path) -> None:
     assert find_working_dir(str(bundle / "shared"), dag_folder=bundle / "dags", root=bundle) == bundle / "shared"
-
-
-def test_the_bundle_may_be_reached_through_a_symbolic_link(bundle: Path) -> None:
     link = bundle.parent / "link"
     link.symlink_to(bundle)
     assert find_working_dir("job", dag_folder=link / "dags", root=link) == bundle / "dags/job"
+    assert find_working_dir("outside", dag_folder=bundle / "dags", root=None) == bundle.parent / "outside"
 
 
 @pytest.mark.parametrize(
@@ -96,32 +94,24 @@ def test_other_paths_are_refused(bundle: Path, value: str, words: str) -> None:
         find_working_dir(value, dag_folder=bundle / "dags", root=bundle)
 
 
-def test_without_a_bundle_the_path_may_be_anywhere(bundle: Path) -> None:
-    assert find_working_dir("outside", dag_folder=bundle / "dags", root=None) == bundle.parent / "outside"
-
-
-URIS = [
-    "s3://bucket/project.zip",
-    "gs://bucket/a/project.tar.gz",
-    "https://host/project.tgz?token=x",
-    "http://host/project.zip",
-    "azure://container/project.tar.xz",
-    "abfss://container@account.dfs.core.windows.net/project.zip",
-    "file:///mnt/shared/project.zip",
-    "gcs://rayagent_0a.zip",
-    "S3://bucket/project.zip",
-    "local:///srv/project",
-]
-
-
-@pytest.mark.parametrize("uri", URIS)
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://bucket/project.zip",
+        "gs://bucket/a/project.tar.gz",
+        "https://host/project.tgz?token=x",
+        "http://host/project.zip",
+        "azure://container/project.tar.xz",
+        "abfss://container@account.dfs.core.windows.net/project.zip",
+        "file:///mnt/shared/project.zip",
+        "gcs://rayagent_0a.zip",
+        "S3://bucket/project.zip",
+        "local:///srv/project",
+    ],
+)
 def test_a_uri_that_ray_accepts_is_not_changed(uri: str) -> None:
     assert is_uri(uri)
     assert validate_uri(uri) == uri
-
-
-@pytest.mark.parametrize("uri", URIS)
-def test_ray_accepts_these_uris(uri: str) -> None:
     # An older Ray accepts fewer.
     pytest.importorskip("ray", minversion="2.60")
     validation = pytest.importorskip("ray._private.runtime_env.validation")
