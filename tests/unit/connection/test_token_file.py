@@ -214,19 +214,15 @@ def test_the_last_token_is_used_while_the_file_has_none(
         transport.send(config, GET_JOB)
 
 
-def test_many_requests_that_are_rejected_at_the_same_time_are_all_sent_again(
+async def test_many_requests_that_are_rejected_at_the_same_time_are_all_sent_again(
     mounted: MountedToken, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reread_after(PATIENCE, monkeypatch)
-
-    async def run() -> None:
+    with ScriptedAgent(Job(), token=OLD) as server:
         async with AsyncAgent(config_of(server, mounted.path)) as agent:
             await agent.send(GET_JOB)
             rotation(server, mounted)
             await asyncio.gather(*(agent.send(GET_JOB, tries=1) for _ in range(20)))
-
-    with ScriptedAgent(Job(), token=OLD) as server:
-        asyncio.run(run())
 
 
 # Secrets
@@ -363,13 +359,12 @@ def test_requests_that_are_rejected_together_share_a_read(
 # A file system that does not answer
 
 
-def test_a_file_system_that_hangs_does_not_stop_the_event_loop(
+async def test_a_file_system_that_hangs_does_not_stop_the_event_loop(
     mounted: MountedToken, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reread_after(0.0, monkeypatch)
     answers = threading.Event()
-
-    async def run() -> None:
+    with ScriptedAgent(Job(), token=OLD) as server:
         config = config_of(server, mounted.path)
         async with AsyncAgent(config) as agent, AsyncAgent(config_of(server, tmp_path / "other")) as other:
             await agent.send(GET_JOB)
@@ -382,6 +377,3 @@ def test_a_file_system_that_hangs_does_not_stop_the_event_loop(
             finally:
                 # Before the event loop ends, since it waits for its threads.
                 answers.set()
-
-    with ScriptedAgent(Job(), token=OLD) as server:
-        asyncio.run(run())

@@ -31,15 +31,12 @@ def test_items_are_returned_one_by_one_until_the_end() -> None:
     assert asyncio.run(run()) == [1, 2]
 
 
-def test_an_error_is_raised_to_the_consumer_and_ends_the_iterator() -> None:
-    async def run() -> None:
-        items = TaskItems(numbers(fail=True))
-        assert [await anext(items), await anext(items)] == [1, 2]
-        with pytest.raises(ZeroDivisionError):
-            await anext(items)
-        assert [item async for item in items] == []
-
-    asyncio.run(run())
+async def test_an_error_is_raised_to_the_consumer_and_ends_the_iterator() -> None:
+    items = TaskItems(numbers(fail=True))
+    assert [await anext(items), await anext(items)] == [1, 2]
+    with pytest.raises(ZeroDivisionError):
+        await anext(items)
+    assert [item async for item in items] == []
 
 
 async def stubborn(started: asyncio.Event, log: list[str]) -> AsyncGenerator[int, None]:
@@ -70,12 +67,9 @@ def test_an_iterator_is_closed_although_the_generator_has_not_noticed_the_cancel
 
 
 @pytest.mark.parametrize("taken", [0, 1, 2])
-def test_a_closed_iterator_is_exhausted(taken: int) -> None:
-    async def run() -> None:
-        items = TaskItems(numbers())
-        for _ in range(taken):
-            await anext(items)
-        await items.aclose()
-        assert [item async for item in items] == []
-
-    asyncio.run(run())
+async def test_a_closed_iterator_is_exhausted(taken: int) -> None:
+    items = TaskItems(numbers())
+    for _ in range(taken):
+        await anext(items)
+    await items.aclose()
+    assert [item async for item in items] == []

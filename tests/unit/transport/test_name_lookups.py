@@ -22,7 +22,7 @@ HANGS = "hangs.test"
 GET_JOB = AGENT.get_job(JobId("j1"))
 
 
-def test_it_holds_one_thread_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_holds_one_thread_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     answers, lookups, look_up = threading.Event(), [], socket.getaddrinfo
 
     def hang(host: Any, *more: Any, **options: Any) -> Any:
@@ -36,7 +36,8 @@ def test_it_holds_one_thread_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None
             polls = [asyncio.create_task(agent.send(GET_JOB, tries=1)) for _ in range(4)]
             return await asyncio.gather(*polls, return_exceptions=True)
 
-    async def run() -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    with ScriptedAgent(Job()) as server:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
         try:
             assert {type(error) for error in await ask(f"http://{HANGS}")} == {RayAgentConnectTimeoutError}
@@ -46,7 +47,3 @@ def test_it_holds_one_thread_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None
         finally:
             # Before the event loop ends, since it waits for its threads.
             answers.set()
-
-    monkeypatch.setattr(socket, "getaddrinfo", hang)
-    with ScriptedAgent(Job()) as server:
-        asyncio.run(run())

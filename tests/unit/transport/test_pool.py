@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 CONFIG = read_config(host="http://127.0.0.1:1", token="t")
 
 
-def test_hooks_for_one_connection_share_the_transport_until_the_last_is_closed(connect: Connect) -> None:
-    async def run(agent: ScriptedAgent) -> None:
+async def test_hooks_for_one_connection_share_the_transport_until_the_last_is_closed(connect: Connect) -> None:
+    with ScriptedAgent(Job()) as agent:
+        connect(agent)
+        connect(agent, "the_same")
         hooks = [RayAgentAsyncHook(), RayAgentAsyncHook(), RayAgentAsyncHook("the_same")]
         transports = {id(await hook.get_async_conn()) for hook in hooks}
         assert len(transports) == 1
@@ -35,35 +37,24 @@ def test_hooks_for_one_connection_share_the_transport_until_the_last_is_closed(c
         await hooks[-1].close()
         await agent.reached(lambda: agent.open_connections == 0)
 
+
+async def test_concurrent_requests_do_not_wait_for_each_other(connect: Connect) -> None:
     with ScriptedAgent(Job()) as agent:
         connect(agent)
-        connect(agent, "the_same")
-        asyncio.run(run(agent))
-
-
-def test_concurrent_requests_do_not_wait_for_each_other(connect: Connect) -> None:
-    async def run(agent: ScriptedAgent) -> None:
         async with RayAgentAsyncHook() as one, RayAgentAsyncHook() as other:
             jobs = await asyncio.gather(*(hook.get_job("j1") for hook in (one, other) for _ in range(20)))
         assert {job["submission_id"] for job in jobs} == {"j1"}
         assert len(agent.requests) == 40
 
+
+async def test_a_hook_opened_by_two_tasks_concurrently_leases_one_transport(connect: Connect) -> None:
     with ScriptedAgent(Job()) as agent:
         connect(agent)
-        asyncio.run(run(agent))
-
-
-def test_a_hook_opened_by_two_tasks_concurrently_leases_one_transport(connect: Connect) -> None:
-    async def run() -> None:
         hook = RayAgentAsyncHook()
         one, other = await asyncio.gather(hook.get_async_conn(), hook.get_async_conn())
         assert one is other
         await hook.close()
         assert pool.lease(one.config) is not one
-
-    with ScriptedAgent(Job()) as agent:
-        connect(agent)
-        asyncio.run(run())
 
 
 @pytest.mark.parametrize(
@@ -75,15 +66,12 @@ def test_a_hook_opened_by_two_tasks_concurrently_leases_one_transport(connect: C
         {"token": None, "extra": {"token_file": "/t"}},
     ],
 )
-def test_another_connection_has_its_own_transport(change: dict[str, Any]) -> None:
-    async def run() -> None:
-        one = pool.lease(CONFIG)
-        other = pool.lease(read_config(**{"host": "http://127.0.0.1:1", "token": "t", **change}))
-        assert one is not other
-        await pool.release(one)
-        assert pool.lease(other.config) is other
-
-    asyncio.run(run())
+async def test_another_connection_has_its_own_transport(change: dict[str, Any]) -> None:
+    one = pool.lease(CONFIG)
+    other = pool.lease(read_config(**{"host": "http://127.0.0.1:1", "token": "t", **change}))
+    assert one is not other
+    await pool.release(one)
+    assert pool.lease(other.config) is other
 
 
 def test_another_event_loop_has_its_own_transport() -> None:
@@ -93,8 +81,9 @@ def test_another_event_loop_has_its_own_transport() -> None:
     assert asyncio.run(run()) is not asyncio.run(run())
 
 
-def test_a_hook_can_be_closed_twice_and_used_again(connect: Connect) -> None:
-    async def run(agent: ScriptedAgent) -> None:
+async def test_a_hook_can_be_closed_twice_and_used_again(connect: Connect) -> None:
+    with ScriptedAgent(Job()) as agent:
+        connect(agent)
         hook = RayAgentAsyncHook()
         await hook.close()
         for _ in range(2):
@@ -103,16 +92,9 @@ def test_a_hook_can_be_closed_twice_and_used_again(connect: Connect) -> None:
             await hook.close()
             await agent.reached(lambda: agent.open_connections == 0)
 
-    with ScriptedAgent(Job()) as agent:
-        connect(agent)
-        asyncio.run(run(agent))
 
-
-def test_an_invalid_connection_is_reported_on_first_use(connect: Connect) -> None:
-    async def run() -> None:
-        async with RayAgentAsyncHook() as hook:
-            with pytest.raises(RayAgentConfigError):
-                await hook.get_job("j1")
-
+async def test_an_invalid_connection_is_reported_on_first_use(connect: Connect) -> None:
     connect("ftp://x")
-    asyncio.run(run())
+    async with RayAgentAsyncHook() as hook:
+        with pytest.raises(RayAgentConfigError):
+            await hook.get_job("j1")

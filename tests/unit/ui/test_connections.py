@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from tests.unit.support import Connect
 
 
-def test_it_stays_open_for_the_next_request_and_not_for_ever(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def run() -> None:
+async def test_it_stays_open_for_the_next_request_and_not_for_ever(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ScriptedAgent(Job()) as agent:
+        connect(agent)
         agents = []
         for seconds in (PATIENCE, 0.1):
             monkeypatch.setattr(user_connections, "LINGER_SECONDS", seconds)
@@ -34,7 +37,3 @@ def test_it_stays_open_for_the_next_request_and_not_for_ever(connect: Connect, m
             task.cancel()
         await asyncio.wait(lingering)
         assert pool._pools[asyncio.get_running_loop()] == []
-
-    with ScriptedAgent(Job()) as agent:
-        connect(agent)
-        asyncio.run(run())

@@ -35,131 +35,104 @@ class Clock:
         return self.now
 
 
-def test_ten_viewers_cost_one_request() -> None:
-    async def run() -> None:
-        source, results = Source(), SharedResults()
-        viewers = [asyncio.create_task(results.get("jobs", source.fetch)) for _ in range(10)]
-        await asyncio.sleep(0)
-        source.released.set()
-        assert await asyncio.gather(*viewers) == [1] * 10
-
-    asyncio.run(run())
+async def test_ten_viewers_cost_one_request() -> None:
+    source, results = Source(), SharedResults()
+    viewers = [asyncio.create_task(results.get("jobs", source.fetch)) for _ in range(10)]
+    await asyncio.sleep(0)
+    source.released.set()
+    assert await asyncio.gather(*viewers) == [1] * 10
 
 
-def test_a_result_is_used_for_a_short_time() -> None:
-    async def run() -> None:
-        clock, source = Clock(), Source()
-        results = SharedResults(clock)
-        source.released.set()
-        assert await results.get("jobs", source.fetch) == 1
-        clock.now += FRESH_SECONDS / 2
-        assert await results.get("jobs", source.fetch) == 1
-        assert await results.get("nodes", source.fetch) == 2
-        clock.now += FRESH_SECONDS
-        assert await results.get("jobs", source.fetch) == 3
-
-    asyncio.run(run())
+async def test_a_result_is_used_for_a_short_time() -> None:
+    clock, source = Clock(), Source()
+    results = SharedResults(clock)
+    source.released.set()
+    assert await results.get("jobs", source.fetch) == 1
+    clock.now += FRESH_SECONDS / 2
+    assert await results.get("jobs", source.fetch) == 1
+    assert await results.get("nodes", source.fetch) == 2
+    clock.now += FRESH_SECONDS
+    assert await results.get("jobs", source.fetch) == 3
 
 
-def test_one_that_took_long_is_used_for_as_long_again() -> None:
-    async def run() -> None:
-        clock, source = Clock(), Source()
-        results = SharedResults(clock)
-        viewer = asyncio.create_task(results.get("jobs", source.fetch))
-        await asyncio.sleep(0)
-        clock.now += 5 * FRESH_SECONDS
-        source.released.set()
-        assert await viewer == 1
-        clock.now += 4 * FRESH_SECONDS
-        assert await results.get("jobs", source.fetch) == 1
-
-    asyncio.run(run())
+async def test_one_that_took_long_is_used_for_as_long_again() -> None:
+    clock, source = Clock(), Source()
+    results = SharedResults(clock)
+    viewer = asyncio.create_task(results.get("jobs", source.fetch))
+    await asyncio.sleep(0)
+    clock.now += 5 * FRESH_SECONDS
+    source.released.set()
+    assert await viewer == 1
+    clock.now += 4 * FRESH_SECONDS
+    assert await results.get("jobs", source.fetch) == 1
 
 
-def test_errors_are_shared() -> None:
-    async def run() -> None:
-        source, results = Source(RayAgentConnectionError("down")), SharedResults()
-        source.released.set()
-        for _ in range(3):
-            with pytest.raises(RayAgentConnectionError, match="down"):
-                await results.get("jobs", source.fetch)
-        assert source.fetched == 1
-
-    asyncio.run(run())
-
-
-def test_after_a_change_the_result_is_fetched_again() -> None:
-    async def run() -> None:
-        source, results = Source(), SharedResults()
-        source.released.set()
-        assert await results.get("jobs", source.fetch) == 1
-        results.forget("jobs", "unknown")
-        assert await results.get("jobs", source.fetch) == 2
-
-    asyncio.run(run())
-
-
-def test_a_viewer_that_leaves_does_not_end_the_request_of_the_others() -> None:
-    async def run() -> None:
-        source, results = Source(), SharedResults()
-        first, second = (asyncio.create_task(results.get("jobs", source.fetch)) for _ in range(2))
-        await asyncio.sleep(0)
-        first.cancel()
-        await asyncio.wait((first,))
-        source.released.set()
-        assert await second == 1
-
-    asyncio.run(run())
-
-
-def test_a_viewer_is_told_soon_and_the_request_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def run() -> None:
-        source, results = Source(), SharedResults()
-        with pytest.raises(RayAgentTimeoutError):
+async def test_errors_are_shared() -> None:
+    source, results = Source(RayAgentConnectionError("down")), SharedResults()
+    source.released.set()
+    for _ in range(3):
+        with pytest.raises(RayAgentConnectionError, match="down"):
             await results.get("jobs", source.fetch)
-        source.released.set()
-        assert await results.get("jobs", source.fetch) == 1
+    assert source.fetched == 1
 
+
+async def test_after_a_change_the_result_is_fetched_again() -> None:
+    source, results = Source(), SharedResults()
+    source.released.set()
+    assert await results.get("jobs", source.fetch) == 1
+    results.forget("jobs", "unknown")
+    assert await results.get("jobs", source.fetch) == 2
+
+
+async def test_a_viewer_that_leaves_does_not_end_the_request_of_the_others() -> None:
+    source, results = Source(), SharedResults()
+    first, second = (asyncio.create_task(results.get("jobs", source.fetch)) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.wait((first,))
+    source.released.set()
+    assert await second == 1
+
+
+async def test_a_viewer_is_told_soon_and_the_request_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared, "WAIT_SECONDS", 0.01)
-    asyncio.run(run())
+    source, results = Source(), SharedResults()
+    with pytest.raises(RayAgentTimeoutError):
+        await results.get("jobs", source.fetch)
+    source.released.set()
+    assert await results.get("jobs", source.fetch) == 1
 
 
-def test_the_last_result_takes_the_place_of_one_that_comes_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def run() -> None:
-        clock, source = Clock(), Source()
-        results = SharedResults(clock)
-        source.released.set()
-        assert await results.get("jobs", source.fetch) == 1
-        clock.now += FRESH_SECONDS + 1
-        source.released.clear()
-        assert await results.get("jobs", source.fetch) == 1
-        # Another viewer does not start another request.
-        assert await results.get("jobs", source.fetch) == 1
-        assert source.fetched == 2
-        clock.now += KEPT_SECONDS
-        with pytest.raises(RayAgentTimeoutError):
-            await results.get("jobs", source.fetch)
-        source.released.set()
-        assert await results.get("jobs", source.fetch) == 2
-
+async def test_the_last_result_takes_the_place_of_one_that_comes_late(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared, "WAIT_SECONDS", 0.05)
-    asyncio.run(run())
+    clock, source = Clock(), Source()
+    results = SharedResults(clock)
+    source.released.set()
+    assert await results.get("jobs", source.fetch) == 1
+    clock.now += FRESH_SECONDS + 1
+    source.released.clear()
+    assert await results.get("jobs", source.fetch) == 1
+    # Another viewer does not start another request.
+    assert await results.get("jobs", source.fetch) == 1
+    assert source.fetched == 2
+    clock.now += KEPT_SECONDS
+    with pytest.raises(RayAgentTimeoutError):
+        await results.get("jobs", source.fetch)
+    source.released.set()
+    assert await results.get("jobs", source.fetch) == 2
 
 
-def test_what_has_changed_or_failed_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def run() -> None:
-        clock, source = Clock(), Source()
-        results = SharedResults(clock)
-        source.released.set()
-        assert await results.get("jobs", source.fetch) == 1
-        results.forget("jobs")
-        source.released.clear()
-        with pytest.raises(RayAgentTimeoutError):
-            await results.get("jobs", source.fetch)
-        source.error = RayAgentConnectionError("gone")
-        source.released.set()
-        with pytest.raises(RayAgentConnectionError):
-            await results.get("jobs", source.fetch)
-
+async def test_what_has_changed_or_failed_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared, "WAIT_SECONDS", 0.05)
-    asyncio.run(run())
+    clock, source = Clock(), Source()
+    results = SharedResults(clock)
+    source.released.set()
+    assert await results.get("jobs", source.fetch) == 1
+    results.forget("jobs")
+    source.released.clear()
+    with pytest.raises(RayAgentTimeoutError):
+        await results.get("jobs", source.fetch)
+    source.error = RayAgentConnectionError("gone")
+    source.released.set()
+    with pytest.raises(RayAgentConnectionError):
+        await results.get("jobs", source.fetch)

@@ -58,39 +58,32 @@ class TestLog(FollowedLog):
         self.lines += 1
 
 
-def test_a_viewer_gets_what_is_there_in_batches() -> None:
-    async def run() -> None:
-        log = TestLog()
-        log.write("a", "b", "c")
-        first = log.batch(0, 2)
-        assert [row.json for row in first.rows] == ['["info", "a", true]', '["info", "b", true]']
-        assert (first.position, first.skipped) == (2, 0)
-        assert texts(log, first.position) == ["c"]
-        assert texts(log, 3) == []
-
-    asyncio.run(run())
+async def test_a_viewer_gets_what_is_there_in_batches() -> None:
+    log = TestLog()
+    log.write("a", "b", "c")
+    first = log.batch(0, 2)
+    assert [row.json for row in first.rows] == ['["info", "a", true]', '["info", "b", true]']
+    assert (first.position, first.skipped) == (2, 0)
+    assert texts(log, first.position) == ["c"]
+    assert texts(log, 3) == []
 
 
-def test_only_the_newest_records_are_kept_and_a_slow_viewer_misses_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def run() -> None:
-        log = TestLog()
-        log.write(*"abcde")
-        late = log.batch(1, 10)
-        assert (texts(log, 1), late.position, late.skipped) == (["c", "d", "e"], 5, 1)
-
+async def test_only_the_newest_records_are_kept_and_a_slow_viewer_misses_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(shared_logs, "KEPT_RECORDS", 3)
-    asyncio.run(run())
+    log = TestLog()
+    log.write(*"abcde")
+    late = log.batch(1, 10)
+    assert (texts(log, 1), late.position, late.skipped) == (["c", "d", "e"], 5, 1)
 
 
-def test_the_kept_records_are_bounded_in_size_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def run() -> None:
-        log = TestLog()
-        log.write("x" * 30, "y" * 30, "z" * 1_000)
-        assert texts(log, 0) == ["y" * 30, "z" * 50 + "… [line cut]"]
-
+async def test_the_kept_records_are_bounded_in_size_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared_logs, "MAX_LINE", 50)
     monkeypatch.setattr(shared_logs, "KEPT_CHARS", 150)
-    asyncio.run(run())
+    log = TestLog()
+    log.write("x" * 30, "y" * 30, "z" * 1_000)
+    assert texts(log, 0) == ["y" * 30, "z" * 50 + "… [line cut]"]
 
 
 def test_a_log_is_followed_in_the_thread_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,61 +102,49 @@ def test_a_log_is_followed_in_the_thread_of_the_page(monkeypatch: pytest.MonkeyP
     assert entered == ["rayagent-page"]
 
 
-def test_viewers_share_a_log_which_ends_after_the_last_of_them() -> None:
-    async def run() -> None:
-        logs = FollowedLogs(linger=0.0)
-        log = logs.join("j1", TestLog)
-        assert logs.join("j1", TestLog) is log
-        logs.leave("j1", log)
-        await asyncio.sleep(0.01)
-        assert logs.join("j1", TestLog) is log
-        logs.leave("j1", log)
-        logs.leave("j1", log)
-        await asyncio.sleep(0.01)
-        assert isinstance(log, TestLog)
-        assert log.closed
-        assert logs.join("j1", TestLog) is not log
-
-    asyncio.run(run())
+async def test_viewers_share_a_log_which_ends_after_the_last_of_them() -> None:
+    logs = FollowedLogs(linger=0.0)
+    log = logs.join("j1", TestLog)
+    assert logs.join("j1", TestLog) is log
+    logs.leave("j1", log)
+    await asyncio.sleep(0.01)
+    assert logs.join("j1", TestLog) is log
+    logs.leave("j1", log)
+    logs.leave("j1", log)
+    await asyncio.sleep(0.01)
+    assert isinstance(log, TestLog)
+    assert log.closed
+    assert logs.join("j1", TestLog) is not log
 
 
-def test_a_log_that_has_ended_is_followed_again_for_a_new_viewer() -> None:
-    async def run() -> None:
-        logs = FollowedLogs(linger=60.0)
-        log = logs.join("j1", TestLog)
-        log.end = "The job's status cannot be read."
-        logs.leave("j1", log)
-        assert logs.join("j1", TestLog) is not log
-
-    asyncio.run(run())
+async def test_a_log_that_has_ended_is_followed_again_for_a_new_viewer() -> None:
+    logs = FollowedLogs(linger=60.0)
+    log = logs.join("j1", TestLog)
+    log.end = "The job's status cannot be read."
+    logs.leave("j1", log)
+    assert logs.join("j1", TestLog) is not log
 
 
-def test_a_new_viewer_does_not_get_the_failure_that_another_one_looks_at() -> None:
-    async def run() -> None:
-        logs = FollowedLogs(linger=60.0)
-        failed = logs.join("j1", TestLog)
-        failed.end = "The job's status cannot be read."
-        log = logs.join("j1", TestLog)
-        assert log is not failed
-        assert logs.join("j1", TestLog) is log
-        log.end = ""
-        # All of it is there.
-        assert logs.join("j1", TestLog) is log
-
-    asyncio.run(run())
+async def test_a_new_viewer_does_not_get_the_failure_that_another_one_looks_at() -> None:
+    logs = FollowedLogs(linger=60.0)
+    failed = logs.join("j1", TestLog)
+    failed.end = "The job's status cannot be read."
+    log = logs.join("j1", TestLog)
+    assert log is not failed
+    assert logs.join("j1", TestLog) is log
+    log.end = ""
+    # All of it is there.
+    assert logs.join("j1", TestLog) is log
 
 
-def test_few_logs_are_followed_without_viewers() -> None:
-    async def run() -> None:
-        logs = FollowedLogs(linger=PATIENCE)
-        opened = [logs.join(number, TestLog) for number in range(3 * MAX_LINGERING)]
-        for number, log in enumerate(opened):
-            logs.leave(number, log)
-        while len(logs._logs) > MAX_LINGERING:  # noqa: ASYNC110 - no event tells the end of a task that closes a log
-            await asyncio.sleep(0)
-        assert all(isinstance(log, TestLog) and log.closed for log in opened[MAX_LINGERING:])
-
-    asyncio.run(run())
+async def test_few_logs_are_followed_without_viewers() -> None:
+    logs = FollowedLogs(linger=PATIENCE)
+    opened = [logs.join(number, TestLog) for number in range(3 * MAX_LINGERING)]
+    for number, log in enumerate(opened):
+        logs.leave(number, log)
+    while len(logs._logs) > MAX_LINGERING:  # noqa: ASYNC110 - no event tells the end of a task that closes a log
+        await asyncio.sleep(0)
+    assert all(isinstance(log, TestLog) and log.closed for log in opened[MAX_LINGERING:])
 
 
 def test_a_user_and_all_users_have_a_number_of_streams() -> None:
@@ -245,47 +226,41 @@ async def content_of(log: FollowedLog, last_event: str = "") -> str:
     return "".join([event async for event in stream])
 
 
-def test_a_stream_ends_after_a_while_and_the_next_one_continues(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stream_ends_after_a_while_and_the_next_one_continues(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
 
     async def pass_time(seconds: float) -> None:
         nonlocal now
         now += seconds
 
-    async def run() -> None:
-        log = TestLog()
-        monkeypatch.setattr(asyncio, "sleep", pass_time)
-        log.write("a", "b")
-        first = await content_of(log)
-        assert streams.STREAM_SECONDS <= now <= streams.STREAM_SECONDS + streams.MAX_PAUSE
-        assert 'data: [["info", "a", true], ["info", "b", true]]' in first
-        assert "event: restart" in first
-        assert "event: end" not in first
-        log.write("c")
-        log.end = ""
-        second = await content_of(log, f"{log.name}-2")
-        assert 'data: [["info", "c", true]]' in second
-        assert "event: restart" not in second
-        assert second.endswith('event: end\ndata: ""\n\n')
-
     monkeypatch.setattr(streams, "time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr(streams, "logs", FollowedLogs(linger=0.0))
-    asyncio.run(run())
+    log = TestLog()
+    monkeypatch.setattr(asyncio, "sleep", pass_time)
+    log.write("a", "b")
+    first = await content_of(log)
+    assert streams.STREAM_SECONDS <= now <= streams.STREAM_SECONDS + streams.MAX_PAUSE
+    assert 'data: [["info", "a", true], ["info", "b", true]]' in first
+    assert "event: restart" in first
+    assert "event: end" not in first
+    log.write("c")
+    log.end = ""
+    second = await content_of(log, f"{log.name}-2")
+    assert 'data: [["info", "c", true]]' in second
+    assert "event: restart" not in second
+    assert second.endswith('event: end\ndata: ""\n\n')
 
 
-def test_a_stream_of_another_follower_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def run() -> None:
-        log = TestLog()
-        log.write("a")
-        log.end = "The job does not exist any more."
-        for last_event in ("other-1", "", "x", f"{log.name}-x"):
-            sent = await content_of(log, last_event)
-            assert "event: restart" in sent
-            assert '"a"' in sent
-            assert sent.endswith('event: end\ndata: "The job does not exist any more."\n\n')
-
+async def test_a_stream_of_another_follower_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "logs", FollowedLogs(linger=0.0))
-    asyncio.run(run())
+    log = TestLog()
+    log.write("a")
+    log.end = "The job does not exist any more."
+    for last_event in ("other-1", "", "x", f"{log.name}-x"):
+        sent = await content_of(log, last_event)
+        assert "event: restart" in sent
+        assert '"a"' in sent
+        assert sent.endswith('event: end\ndata: "The job does not exist any more."\n\n')
 
 
 LINES = ("a", "b", "[a message]", "c", "d")
