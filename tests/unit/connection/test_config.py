@@ -45,6 +45,8 @@ def test_host_port_and_schema_make_the_base_url(parts: dict[str, Any], base_url:
     assert config.url("jobs/") == f"{base_url}jobs/"
 
 
+NO_TOKENS: list[Any] = [7.5, True, ["x"], {"x": "y"}]
+NO_BOOLEANS: list[Any] = ["maybe", 0, 1, [], "/etc/ca.pem"]
 REFUSED: dict[str, list[dict[str, Any]]] = {
     r"no Service URL \(host\)": [{"host": host} for host in (None, "", "  ", "\n")],
     "host": [
@@ -63,17 +65,14 @@ REFUSED: dict[str, list[dict[str, Any]]] = {
         {"extra": {"headers": headers}}
         for headers in ("{", "[1]", [1], 7, '"x"', {"X": 1}, {"X Y": "1"}, {"X:": "1"}, {"": "1"}, {1: "1"})
     ],
-    **{
-        name: [{"extra": {name: value}} for value in (7.5, True, ["x"], {"x": "y"})]
-        for name in ("user_token", "tenant")
-    },
-    "verify": [{"extra": {"verify": value}} for value in ("maybe", 0, 1, [], "/etc/ca.pem")],
+    **{name: [{"extra": {name: value}} for value in NO_TOKENS] for name in ("user_token", "tenant")},
+    "verify": [{"extra": {"verify": value}} for value in NO_BOOLEANS],
     **{name: [{"extra": {name: ["/x"]}}] for name in ("ca_bundle", "client_cert")},
     "client_key": [{"extra": {"client_key": ["/x"]}}, {"extra": {"client_key": "/k.pem"}}],
 }
 
 
-@pytest.mark.parametrize(("field", "parts"), [(field, parts) for field, rows in REFUSED.items() for parts in rows])
+@pytest.mark.parametrize(("field", "parts"), [(field, parts) for field in REFUSED for parts in REFUSED[field]])
 def test_an_invalid_part_is_refused_with_the_name_of_its_field(field: str, parts: dict[str, Any]) -> None:
     with pytest.raises(RayAgentConfigError, match=field):
         make_config(**parts)
