@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 import pytest
 
 from tests.unit.cli.findings import examine
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.scripted import ScriptedAgent
     from tests.unit.support import Connect
 
@@ -50,14 +53,14 @@ def airflow(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     return run
 
 
-class Ask(Protocol):
-    """Run ``airflow rayagent`` with these arguments and a connection to an agent, which runs meanwhile."""
-
-    def __call__(self, agent: ScriptedAgent, *arguments: str) -> Done: ...
+Ask: TypeAlias = "Callable[..., Done]"
+Examined: TypeAlias = "Callable[..., dict[str, tuple[str, str]]]"
 
 
 @pytest.fixture
 def ask(connect: Connect, airflow: Airflow) -> Ask:
+    """Run ``airflow rayagent`` with the arguments after an agent, which runs meanwhile, and a connection to it."""
+
     def ask(agent: ScriptedAgent, *arguments: str) -> Done:
         with agent:
             connect(agent, extra={"service": agent.service})
@@ -66,17 +69,7 @@ def ask(connect: Connect, airflow: Airflow) -> Ask:
     return ask
 
 
-class Examined(Protocol):
-    """Return what ``doctor`` finds of a connection to an agent, which runs meanwhile."""
-
-    def __call__(self, agent: ScriptedAgent, *arguments: str) -> dict[str, tuple[str, str]]: ...
-
-
 @pytest.fixture
-def examined(connect: Connect, airflow: Airflow) -> Examined:
-    def examined(agent: ScriptedAgent, *arguments: str) -> dict[str, tuple[str, str]]:
-        with agent:
-            connect(agent)
-            return examine(airflow, *arguments)
-
-    return examined
+def examined(ask: Ask) -> Examined:
+    """Return what ``doctor`` finds of a connection to an agent, which runs meanwhile."""
+    return lambda agent, *arguments: examine(partial(ask, agent), *arguments)

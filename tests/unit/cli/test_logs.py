@@ -41,10 +41,6 @@ TEXT = "one\n\n  two\tx\nbar 1\rbar 2\r\n" + "same\n" * 30 + f"{TOKEN}\n\x1b[31m
 SHOWN = ["one", "", "  two\tx", "bar 2", *["same"] * 30, "***", "\x1b[31mred\x1b[0m \\x07", "last"]
 
 
-def connected(connect: Connect, agent: ScriptedAgent, **extra: Any) -> None:
-    connect(agent, extra={"service": agent.service, **extra})
-
-
 @pytest.mark.parametrize("arguments", [(), ("-f",)], ids=["so far", "followed"])
 @pytest.mark.parametrize("service", SERVICES)
 def test_the_log_of_an_ended_job_is_printed(service: Any, arguments: tuple[str, ...], ask: Ask) -> None:
@@ -170,7 +166,7 @@ def test_an_agent_that_goes_away_ends_the_following(ask: Ask) -> None:
 def test_a_job_is_stopped(service: Any, connect: Connect, airflow: Airflow) -> None:
     job = Job(status="RUNNING")
     with ScriptedAgent(job, service=service) as agent:
-        connected(connect, agent)
+        connect(agent, extra={"service": service})
         done = airflow("stop", "--yes", "j1")
         assert job.stop_calls == 1
     assert done.code == 0

@@ -26,15 +26,11 @@ def job(job_id: str, age: int, status: str = "SUCCEEDED", **fields: Any) -> Job:
     return Job(job_id=job_id, status=status, started=1_700_000_000_000 - 1000 * age, **fields)
 
 
-def connected(connect: Connect, agent: ScriptedAgent) -> None:
-    connect(agent, extra={"service": agent.service})
-
-
 @pytest.mark.parametrize("service", SERVICES)
 def test_jobs_are_listed_newest_first(service: Any, connect: Connect, airflow: Airflow) -> None:
     found = [job("old", 9), job("new", 1), job("middle", 5, "FAILED")]
     with ScriptedAgent(*found, service=service) as agent:
-        connected(connect, agent)
+        connect(agent, extra={"service": service})
         rows = json.loads(airflow("jobs", "-o", "json").out)
         two = airflow("jobs", "--limit", "2", "-o", "plain")
         failed = yaml.safe_load(airflow("jobs", "--status", "failed", "-o", "yaml").out)
@@ -94,7 +90,7 @@ def test_one_job_is_shown_without_its_secrets(service: Any, connect: Connect, ai
     }
     found = job("j1", 1, "FAILED", message="first\nhunter2-secret", details=details)
     with ScriptedAgent(found, service=service) as agent:
-        connected(connect, agent)
+        connect(agent, extra={"service": service})
         [shown] = json.loads(airflow("jobs", "j1", "-o", "json").out)
         table = airflow("jobs", "j1").out
     assert shown["status"] == "FAILED"
@@ -105,10 +101,8 @@ def test_one_job_is_shown_without_its_secrets(service: Any, connect: Connect, ai
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_nodes_are_listed(service: Any, connect: Connect, airflow: Airflow) -> None:
-    with ScriptedAgent(nodes=NODES, service=service) as agent:
-        connected(connect, agent)
-        rows = json.loads(airflow("nodes", "-o", "json").out)
+def test_nodes_are_listed(service: Any, ask: Ask) -> None:
+    rows = json.loads(ask(ScriptedAgent(nodes=NODES, service=service), "nodes", "-o", "json").out)
     assert [row["state"] for row in rows] == ["ALIVE", "ALIVE", "DEAD"]
     assert rows[1] == {
         "node_id": "b" * 56,
@@ -121,11 +115,9 @@ def test_nodes_are_listed(service: Any, connect: Connect, airflow: Airflow) -> N
     }
 
 
-def test_a_node_of_another_form_is_listed(connect: Connect, airflow: Airflow) -> None:
+def test_a_node_of_another_form_is_listed(ask: Ask) -> None:
     nodes = [{"node_id": "n1", "alive": False}, {"node_id": "n2", "alive": True, "resources_total": "?"}]
-    with ScriptedAgent(nodes=nodes) as agent:
-        connect(agent)
-        rows = json.loads(airflow("nodes", "-o", "json").out)
+    rows = json.loads(ask(ScriptedAgent(nodes=nodes), "nodes", "-o", "json").out)
     assert [(row["state"], row["cpus"]) for row in rows] == [("DEAD", None), ("ALIVE", None)]
 
 
@@ -148,7 +140,7 @@ def test_gpus_are_listed_with_what_is_free(service: Any, ask: Ask) -> None:
 def test_applications_are_listed(service: Any, connect: Connect, airflow: Airflow) -> None:
     apps = [Application("a", details={"message": "one\ntwo"}), Application("b", status="DEPLOY_FAILED")]
     with ScriptedAgent(applications=apps, service=service) as agent:
-        connected(connect, agent)
+        connect(agent, extra={"service": service})
         rows = json.loads(airflow("apps", "-o", "json").out)
         plain = airflow("apps", "-o", "plain").lines
     assert [(row["name"], row["status"]) for row in rows] == [("a", "RUNNING"), ("b", "DEPLOY_FAILED")]
