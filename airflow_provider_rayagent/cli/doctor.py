@@ -56,7 +56,6 @@ CHECKS = (
     "clock",
     "service",
     "token",
-    "tenant",
     "health",
     "job page",
     "jobs",
@@ -136,9 +135,7 @@ def _send_first_requests(agent: ObservingAgent, proxy: str | None) -> _FirstAnsw
     try:
         return _FirstAnswers(health, agent.send(agent.config.service.list_jobs()))
     except REFUSALS as error:
-        return _FirstAnswers(
-            health, None, explain_refusal(agent, error.status_code, lambda service: service.list_jobs())
-        )
+        return _FirstAnswers(health, None, explain_refusal(agent, error.status_code))
     except RayAgentError as error:
         return _FirstAnswers(health, None, Finding("jobs", Result.PROBLEM, error.detail))
 
@@ -180,7 +177,6 @@ def _access_findings(agent: ObservingAgent, answers: _FirstAnswers, proxy: str |
             check_clock(agent.first_head),
             Finding("service", Result.OK, f"{description[0].upper()}{description[1:]} answers."),
             _token(config),
-            _tenant(config),
         ]
     if answers.health is not None:
         found += [check_health(config, answers.health), check_job_page(config)]
@@ -194,14 +190,9 @@ def _access_findings(agent: ObservingAgent, answers: _FirstAnswers, proxy: str |
 def _token(config: AgentConfig) -> Finding:
     if not config.has_token:
         return Finding("token", Result.OK, "The connection has no token, and the service requires none.")
-    return Finding("token", Result.OK, "The service accepts the token.")
-
-
-def _tenant(config: AgentConfig) -> Finding:
     others = [each.field for each in config.service.credentials[1:] if each.header in config.headers]
-    if not others:
-        return Finding("tenant", Result.NOT_APPLICABLE, "The connection has no user token and no tenant.")
-    return Finding("tenant", Result.OK, f"The service accepts the {' and the '.join(map(field_name, others))}.")
+    accepted = " and the ".join(["token", *map(field_name, others)])
+    return Finding("token", Result.OK, f"The service accepts the {accepted}.")
 
 
 def _log_findings(agent: ObservingAgent, jobs: Sequence[Job], job_id: str | None) -> Iterator[Finding]:

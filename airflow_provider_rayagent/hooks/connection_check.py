@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,10 +21,7 @@ from airflow_provider_rayagent.services.ray_service import RAY
 from airflow_provider_rayagent.transport.answers import brief
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from airflow_provider_rayagent.connection.config import AgentConfig
-    from airflow_provider_rayagent.services.call import Operation
     from airflow_provider_rayagent.services.service import Service
     from airflow_provider_rayagent.transport.blocking import BlockingAgent
 
@@ -94,28 +90,21 @@ def explain_failure(agent: BlockingAgent, error: RayAgentError) -> Finding:
         if other is not None:
             return Finding("service", Result.PROBLEM, other)
         if is_refusal:
-            return explain_refusal(agent, error.status_code, lambda service: service.health_check())
+            return explain_refusal(agent, error.status_code)
         what = f"The server at {config.base_url} is not {config.service.description}"
         check = f"{what}: check the {field_name('host')}, its port and path. {error.detail}"
         return Finding("service", Result.PROBLEM, check)
     return Finding("service", Result.PROBLEM, error.detail)
 
 
-def explain_refusal(agent: BlockingAgent, status: int | None, make: Callable[[Service], Operation]) -> Finding:
+def explain_refusal(agent: BlockingAgent, status: int | None) -> Finding:
     """Return which of the connection's credentials to correct, if the service refuses a request.
 
     :param status: 401 or 403.
-    :param make: returns the refused request, which is repeated without each credential other than the token.
     """
     config = agent.config
     refusal = describe_refusal(config, status)
-    if not config.has_token:
-        return Finding("token", Result.PROBLEM, refusal)
-    rejected = _rejected_field(agent, make)
-    if rejected is not None:
-        text = f"{_noun(config)} accepts the token, but not the {field_name(rejected)} ({status}): correct it."
-        return Finding("tenant", Result.PROBLEM, text)
-    if config.service is RAY and _identity(agent, RAY) is None:
+    if config.has_token and config.service is RAY and _identity(agent, RAY) is None:
         # A dashboard tells without a token what it is, but an agent does not.
         refusal = f"{refusal} If this is an agent, set {field_name('service')} to {AGENT.name}."
     return Finding("token", Result.PROBLEM, refusal)
@@ -139,22 +128,6 @@ def describe_refusal(config: AgentConfig, status: int | None) -> str:
 def _noun(config: AgentConfig) -> str:
     label = config.service.label
     return f"{label[0].upper()}{label[1:]}"
-
-
-def _rejected_field(agent: BlockingAgent, make: Callable[[Service], Operation]) -> str | None:
-    """Return the field, other than the token, without which a refused request succeeds; ``None`` if there is none."""
-    config = agent.config
-    for credential in config.service.credentials[1:]:
-        if credential.header not in config.headers:
-            continue
-        headers = {name: value for name, value in config.headers.items() if name != credential.header}
-        with type(agent)(replace(config, headers=headers)) as other:
-            try:
-                other.send(make(config.service), tries=1)
-            except RayAgentError:
-                continue
-        return credential.field
-    return None
 
 
 def check_health(config: AgentConfig, health: Mapping[str, Any]) -> Finding:

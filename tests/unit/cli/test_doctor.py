@@ -20,10 +20,9 @@ from tests.unit.proxies import Proxy
 from tests.unit.support import TOKEN, remote_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from tests.scripted import Request, Step
+    from tests.scripted import Step
     from tests.unit.cli.conftest import Airflow, Examined
     from tests.unit.support import Connect
 
@@ -39,7 +38,7 @@ def test_a_good_agent(connect: Connect, airflow: Airflow) -> None:
         assert found["health"][1] == f"Connected to agent 2026.2 at {agent.url}."
         assert found["versions"][1].startswith("agent 2026.2, Ray 2.60.0, provider ")
         assert "Airflow 3" in found["versions"][1]
-        assert found["tenant"][1] == "The service accepts the Tenant (tenant)."
+        assert found["token"][1] == "The service accepts the token and the Tenant (tenant)."
 
 
 def test_a_good_dashboard_has_no_streams(connect: Connect, airflow: Airflow) -> None:
@@ -51,7 +50,6 @@ def test_a_good_dashboard_has_no_streams(connect: Connect, airflow: Airflow) -> 
         "proxy",
         "TLS",
         "clock",
-        "tenant",
         "WebSocket",
         "SSE",
     }
@@ -234,36 +232,12 @@ def test_a_missing_token_file(connect: Connect, airflow: Airflow, tmp_path: Path
     assert "does not exist" in found["token"][1]
 
 
-def refuse_other_than(header: str, value: str) -> Callable[[Request], Answer]:
-    """Answer 403 to requests with another value of a header; a request without it is accepted."""
-
-    def step(request: Request) -> Answer:
-        return health() if request.headers.get(header, value) == value else Refuse(403, "Forbidden")
-
-    return step
-
-
-@pytest.mark.parametrize(
-    ("header", "field"), [("synapse-tenant", "Tenant (tenant)"), ("synapse-user", "User token (user_token)")]
-)
-def test_a_wrong_tenant_or_user(header: str, field: str, connect: Connect, airflow: Airflow) -> None:
-    extra = {"tenant": "acme", "user_token": "user-secret"}
-    answers: dict[str, list[Step]] = {"GET health/": [refuse_other_than(header, "Token other")]}
-    with ScriptedAgent(answers=answers, token=TOKEN) as agent:
-        connect(agent, extra=extra)
-        found = examine(airflow)
-    assert wrong(found) == {"tenant": f"The agent accepts the token, but not the {field} (403): correct it."}
-    assert skipped(found) == after("tenant")
-
-
 def test_a_tenant_that_may_not_list_jobs(connect: Connect, airflow: Airflow) -> None:
-    def jobs(request: Request) -> Answer:
-        return Refuse(403) if "synapse-tenant" in request.headers else Answer(200, [])
-
-    with agent_with(jobs=jobs) as agent:
+    with agent_with(jobs=Refuse(403)) as agent:
         connect(agent, extra={"tenant": "acme"})
         found = examine(airflow)
-    assert list(wrong(found)) == ["tenant"]
+    refusal = "The agent rejected the token (403): check the Token (password) and the Tenant (tenant)."
+    assert wrong(found) == {"token": refusal}
 
 
 @pytest.mark.parametrize("step", [Html(200), Html(404), Answer(200, "OK")], ids=["page", "404", "text"])
