@@ -38,8 +38,8 @@ from airflow_provider_rayagent.hooks.connection_check import (
 )
 from airflow_provider_rayagent.services.jobs import JobStatus, started_at
 from airflow_provider_rayagent.services.validation import validate_job_id
-from airflow_provider_rayagent.transport.answers import brief
 from airflow_provider_rayagent.transport.environment import read_environment, shown_proxy
+from airflow_provider_rayagent.transport.responses import brief
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -68,7 +68,7 @@ CHECKS = (
 _PROXY_REFUSED = 407
 
 
-class _FirstAnswers(NamedTuple):
+class _FirstResponses(NamedTuple):
     """What the first requests have found.
 
     :param health: the health that the service reports; ``None`` if it was not received.
@@ -117,27 +117,27 @@ def _walk(config: AgentConfig, job_id: str | None) -> Iterator[Finding]:
         if finding.result is Result.PROBLEM:
             return
     with ObservingAgent(config) as agent:
-        answers = _send_first_requests(agent, proxy)
-        for finding in _access_findings(agent, answers, proxy):
+        first = _send_first_requests(agent, proxy)
+        for finding in _access_findings(agent, first, proxy):
             yield finding
-            if finding is answers.failure:
+            if finding is first.failure:
                 return
-        if answers.health is not None and answers.jobs is not None:
-            yield from _log_findings(agent, answers.jobs, job_id)
-            yield _versions(config, answers.health)
+        if first.health is not None and first.jobs is not None:
+            yield from _log_findings(agent, first.jobs, job_id)
+            yield _versions(config, first.health)
 
 
-def _send_first_requests(agent: ObservingAgent, proxy: str | None) -> _FirstAnswers:
+def _send_first_requests(agent: ObservingAgent, proxy: str | None) -> _FirstResponses:
     try:
         health = check_access(agent)
     except RayAgentError as error:
-        return _FirstAnswers(failure=_explain(agent, error, proxy))
+        return _FirstResponses(failure=_explain(agent, error, proxy))
     try:
-        return _FirstAnswers(health, agent.send(agent.config.service.list_jobs()))
+        return _FirstResponses(health, agent.send(agent.config.service.list_jobs()))
     except REFUSALS as error:
-        return _FirstAnswers(health, None, explain_refusal(agent, error.status_code))
+        return _FirstResponses(health, None, explain_refusal(agent, error.status_code))
     except RayAgentError as error:
-        return _FirstAnswers(health, None, Finding("jobs", Result.PROBLEM, error.detail))
+        return _FirstResponses(health, None, Finding("jobs", Result.PROBLEM, error.detail))
 
 
 def _explain(agent: ObservingAgent, error: RayAgentError, proxy: str | None) -> Finding:
@@ -166,9 +166,9 @@ def _is_https(config: AgentConfig) -> bool:
     return config.base_url.startswith("https:")
 
 
-def _access_findings(agent: ObservingAgent, answers: _FirstAnswers, proxy: str | None) -> Iterator[Finding]:
+def _access_findings(agent: ObservingAgent, first: _FirstResponses, proxy: str | None) -> Iterator[Finding]:
     """Yield the findings of the first requests in order, up to the failed one."""
-    config, failure = agent.config, answers.failure
+    config, failure = agent.config, first.failure
     found = [check_proxy(proxy)]
     if agent.first_head is not None:
         description = config.service.description
@@ -178,13 +178,13 @@ def _access_findings(agent: ObservingAgent, answers: _FirstAnswers, proxy: str |
             Finding("service", Result.OK, f"{description[0].upper()}{description[1:]} answers."),
             _token(config),
         ]
-    if answers.health is not None:
-        found += [check_health(config, answers.health), check_job_page(config)]
+    if first.health is not None:
+        found += [check_health(config, first.health), check_job_page(config)]
     for finding in found:
         if failure is not None and finding.check == failure.check:
             break
         yield finding
-    yield failure or Finding("jobs", Result.OK, f"The service lists its jobs: {len(answers.jobs or ())}.")
+    yield failure or Finding("jobs", Result.OK, f"The service lists its jobs: {len(first.jobs or ())}.")
 
 
 def _token(config: AgentConfig) -> Finding:

@@ -10,7 +10,7 @@ from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.hooks.connection_check import Finding, Result
 from airflow_provider_rayagent.services.service import OpenLiveLog
 from airflow_provider_rayagent.transport.blocking_logs import open_stream, opened_log
-from airflow_provider_rayagent.transport.log_answers import StreamEndedError
+from airflow_provider_rayagent.transport.log_responses import StreamEndedError
 
 if TYPE_CHECKING:
     from typing import Literal

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 DNS_SECONDS = 10.0
 MAX_SKEW = 30.0
-"""Seconds by which two clocks may differ; the header ``Date`` has whole seconds, and answers take their time."""
+"""Seconds by which two clocks may differ; the header ``Date`` has whole seconds, and responses take their time."""
 _PORTS = {"http": 80, "https": 443}
 PROXY_VARIABLES = "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY or NO_PROXY in the environment"
 

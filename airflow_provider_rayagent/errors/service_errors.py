@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CONFLICT = 409
-"""Status of an answer that a job's id is taken, on Ray or in an agent's queue."""
+"""Status of a response that a job's id is taken, on Ray or in an agent's queue."""
 MAX_DETAIL = 1_000
 """Characters of an error's message in a trigger's event, which Airflow prints to the task log."""
 

@@ -99,10 +99,10 @@ class RayAgentAsyncHook(PluginMethods, SubmissionMethods):
         return await self.get_job_logs(job_id)
 
     async def stop_job(self, job_id: str) -> dict[str, Any]:
-        """Request the stop of a job; return the agent's answer, such as ``{"stopped": true}``.
+        """Request the stop of a job; return the agent's response, such as ``{"stopped": true}``.
 
-        The answer does not mean that the job has ended: poll :meth:`get_job` until its status is terminal. The request
-        is not retried once the agent may have received it.
+        The response does not mean that the job has ended: poll :meth:`get_job` until its status is terminal. The
+        request is not retried once the agent may have received it.
         """
         valid_id = validate_job_id(job_id)
         return await self._object(lambda service: service.stop_job(valid_id))
@@ -187,7 +187,8 @@ class RayAgentAsyncHook(PluginMethods, SubmissionMethods):
         :param memory_bytes: bytes of memory of each replica; ``None``: not considered.
         :param replicas: number of replicas.
         :param metadata: JSON for the agent.
-        :return: the agent's answer, whose form depends on the agent; the local agent's has ``feasible`` and ``reason``.
+        :return: the agent's response, whose form depends on the agent; that of the local agent has ``feasible`` and
+            ``reason``.
         :raises RayAgentInputError: if an argument is invalid.
         :raises RayAgentUnsupportedError: over plain Ray, which has no such check.
         """

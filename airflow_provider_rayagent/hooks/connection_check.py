@@ -18,7 +18,7 @@ from airflow_provider_rayagent.errors.service_errors import (
 )
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.ray_service import RAY
-from airflow_provider_rayagent.transport.answers import brief
+from airflow_provider_rayagent.transport.responses import brief
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.connection.config import AgentConfig

@@ -63,7 +63,7 @@ class SubmissionMethods(ServiceHook):
     ) -> str:
         """Submit a job to Ray's dashboard or to a local agent; return its id.
 
-        Ray starts at most one job with an id, so the request is retried if its answer is lost.
+        Ray starts at most one job with an id, so the request is retried if its response is lost.
 
         :param entrypoint: shell command that runs on one node of the cluster.
         :param job_id: id for the job (Ray's submission id), 1 to 100 characters of ``A-Z a-z 0-9 _ -``; default: a
@@ -78,7 +78,7 @@ class SubmissionMethods(ServiceHook):
         :param wait_for_scale_up: submit a job whose command fits on no present node; the cluster may add one.
         :raises RayAgentInputError: if an argument is invalid.
         :raises RayAgentHTTPError: with ``status_code`` 409 if there is a job with this id. It may be the one of this
-            call, if its first answer was lost.
+            call, if its first response was lost.
         :raises RayAgentResourcesError: if the command fits on no node.
         :raises RayAgentUnsupportedError: if the connection is to an agent, which runs plugins only.
         """

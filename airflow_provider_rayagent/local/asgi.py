@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from airflow_provider_rayagent import __version__
 from airflow_provider_rayagent.errors.service_errors import CONFLICT, RayAgentError, RayAgentInputError
-from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError
+from airflow_provider_rayagent.local.errors import LocalAgentError, RayResponseError, RayUnavailableError
 from airflow_provider_rayagent.local.job_logs import JobLogs, empty_log
-from airflow_provider_rayagent.local.log_responses import EventStream, TextStream, stream_to_websocket
-from airflow_provider_rayagent.local.plugin_routes import answer_missing_gpus, plugin_routes
+from airflow_provider_rayagent.local.log_streams import EventStream, TextStream, stream_to_websocket
+from airflow_provider_rayagent.local.plugin_routes import missing_gpus_response, plugin_routes
 from airflow_provider_rayagent.local.plugin_runs import GpuUnavailableError, PluginRuns
 from airflow_provider_rayagent.local.request_limits import BodyLimits
 from airflow_provider_rayagent.local.resource_routes import resource_routes
@@ -79,7 +79,7 @@ class Agent:
     async def job(self, job_id: str) -> Row:
         """Return a job's details; a job that waits in the queue is unknown.
 
-        :raises RayAnswerError: 404 if there is no such job.
+        :raises RayResponseError: 404 if there is no such job.
         """
         return self.queue.find(job_id) or await self.ray.get_job(job_id)
 
@@ -123,10 +123,10 @@ def create_app(agent: Agent, token: str, plugins: PluginFolder | None) -> FastAP
         )
     for prefix in UNSUPPORTED_PREFIXES:
         for path in (f"/{prefix}", f"/{prefix}/{{rest:path}}"):
-            app.add_api_route(path, answer_unsupported, methods=METHODS, include_in_schema=False)
-    app.add_exception_handler(RayAgentError, _answer_error)
-    app.add_exception_handler(LocalAgentError, _answer_error)
-    app.add_exception_handler(GpuUnavailableError, answer_missing_gpus)
+            app.add_api_route(path, unsupported_response, methods=METHODS, include_in_schema=False)
+    app.add_exception_handler(RayAgentError, _error_response)
+    app.add_exception_handler(LocalAgentError, _error_response)
+    app.add_exception_handler(GpuUnavailableError, missing_gpus_response)
     app.add_middleware(BodyLimits)
     app.add_middleware(TokenMiddleware, token=token)
     return app
@@ -134,12 +134,12 @@ def create_app(agent: Agent, token: str, plugins: PluginFolder | None) -> FastAP
 
 def status_of(error: Exception) -> int:
     """Return the HTTP status for an error."""
-    if isinstance(error, (RayAgentError, RayAnswerError)):
+    if isinstance(error, (RayAgentError, RayResponseError)):
         return error.status_code or 400
     return 503 if isinstance(error, RayUnavailableError) else 500
 
 
-async def _answer_error(_request: Request, error: Exception) -> JSONResponse:
+async def _error_response(_request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": str(error)}, status_of(error))
 
 
@@ -293,7 +293,7 @@ async def get_gpu_status(agent: AgentDependency) -> JSONResponse:
     return JSONResponse(await agent.ray.run(RAY.get_gpu_status()))
 
 
-async def answer_unsupported(request: Request) -> JSONResponse:
+async def unsupported_response(request: Request) -> JSONResponse:
     path = request.url.path
     if path.startswith("/plugin_releases"):
         detail = "The local agent has no plugin store. To run plugins from a folder: rayagent-local --plugins DIR."

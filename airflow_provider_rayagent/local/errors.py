@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 NO_LOG = "Can only get logs of submission type jobs"
-"""Ray's answer for a job that was not submitted to it, but connected to the cluster."""
+"""Ray's response for a job that was not submitted to it, but connected to the cluster."""
 
 
 class LocalAgentError(Exception):
@@ -14,7 +14,7 @@ class RayUnavailableError(LocalAgentError):
     """Ray does not respond, or its control service (GCS) is down."""
 
 
-class RayAnswerError(LocalAgentError):
+class RayResponseError(LocalAgentError):
     """Ray rejected the request or failed.
 
     :param status_code: HTTP status of the agent's own response.
@@ -25,7 +25,7 @@ class RayAnswerError(LocalAgentError):
         self.status_code = status_code
 
 
-class TooManyError(RayAnswerError):
+class TooManyError(RayResponseError):
     """A limit of the local agent is reached.
 
     :param what: what is limited, in the plural.
@@ -35,7 +35,7 @@ class TooManyError(RayAnswerError):
         super().__init__(f"The local agent has reached its limit of {limit:,} {what}. Try again later.", 429)
 
 
-class RayTokenError(RayAnswerError):
+class RayTokenError(RayResponseError):
     """Ray requires a token, and none was found or it is wrong."""
 
     def __init__(self, detail: str) -> None:

@@ -18,7 +18,7 @@ from airflow_provider_rayagent.local.files import last_lines, write_private
 from airflow_provider_rayagent.local.keeper import keeper_command, last_process_log_lines
 from airflow_provider_rayagent.local.ports import free_ports
 from airflow_provider_rayagent.local.ray_token import AUTH_VARIABLES, MODE, TOKEN_PATH, RayToken
-from airflow_provider_rayagent.services.ray_answers import release_of
+from airflow_provider_rayagent.services.ray_responses import release_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

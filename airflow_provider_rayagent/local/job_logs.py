@@ -17,7 +17,7 @@ import time
 from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING
 
-from airflow_provider_rayagent.local.errors import NO_LOG, RayAnswerError, RayUnavailableError, TooManyError
+from airflow_provider_rayagent.local.errors import NO_LOG, RayResponseError, RayUnavailableError, TooManyError
 from airflow_provider_rayagent.local.log_events import COMPLETE, error_event, log_events
 from airflow_provider_rayagent.local.spool import spooled
 from airflow_provider_rayagent.services.jobs import has_ended
@@ -51,7 +51,7 @@ class LogRewrittenError(Exception):
 class JobLogs:
     """Reads logs of jobs.
 
-    Both methods raise :class:`RayAnswerError` if there is no such job (404), it was not submitted as a job (400), or
+    Both methods raise :class:`RayResponseError` if there is no such job (404), it was not submitted as a job (400), or
     :data:`MAX_STREAMS` is reached (429), and :class:`RayUnavailableError` if Ray does not respond.
     """
 
@@ -101,8 +101,8 @@ class JobLogs:
                 except LogRewrittenError as error:
                     yield [error_event(str(error))]
                     return
-                except (RayAnswerError, RayUnavailableError) as error:
-                    if has_ended(job) and isinstance(error, RayAnswerError):
+                except (RayResponseError, RayUnavailableError) as error:
+                    if has_ended(job) and isinstance(error, RayResponseError):
                         yield [error_event(f"Ray cannot return the whole log of this job: {error}")]
                         return
                     failures += 1
@@ -114,7 +114,7 @@ class JobLogs:
     async def _job(self, job_id: str) -> Row:
         job = await self._ray.get_job(job_id)
         if not job.get("submission_id"):
-            raise RayAnswerError(NO_LOG, 400)
+            raise RayResponseError(NO_LOG, 400)
         return job
 
     async def _text(self, job: Row, *, is_whole: bool) -> AsyncGenerator[bytes, None]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.errors.service_errors import CONFLICT
 from airflow_provider_rayagent.errors.transience import Permanence, classification_of_status
-from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError, TooManyError
+from airflow_provider_rayagent.local.errors import LocalAgentError, RayResponseError, RayUnavailableError, TooManyError
 from airflow_provider_rayagent.services.jobs import JobStatus
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class JobQueue:
 
         :param request: the fields of Ray's submit call, including ``submission_id`` and metadata with
             :data:`PLUGIN_KEYS`.
-        :raises RayAnswerError: 409 if the id is in use here or on Ray; or if Ray rejects the job.
+        :raises RayResponseError: 409 if the id is in use here or on Ray; or if Ray rejects the job.
         :raises TooManyError: if :data:`MAX_WAITING` jobs wait.
         :raises RayUnavailableError: if Ray does not respond.
         """
@@ -117,7 +117,7 @@ class JobQueue:
     async def _add(self, job: _WaitingJob) -> bool:
         self.check_unused(job.job_id)
         if await self._is_on_ray(job.job_id):
-            raise RayAnswerError(f"Job {job.job_id} already exists", CONFLICT)
+            raise RayResponseError(f"Job {job.job_id} already exists", CONFLICT)
         if not self._waiting and await self._free_slots() > 0:
             await self._ray.submit_job(job.request)
             return False
@@ -154,10 +154,10 @@ class JobQueue:
     def find(self, job_id: str) -> Row | None:
         """Return a job that ended without having been on Ray, ``None`` if the queue does not know the id.
 
-        :raises RayAnswerError: 404 if the job waits; a job with the same id on Ray is then another job.
+        :raises RayResponseError: 404 if the job waits; a job with the same id on Ray is then another job.
         """
         if job_id in self._waiting:
-            raise RayAnswerError(f"Job {job_id} does not exist", 404)
+            raise RayResponseError(f"Job {job_id} does not exist", 404)
         return self._ended.get(job_id)
 
     def has(self, job_id: str) -> bool:
@@ -167,12 +167,12 @@ class JobQueue:
     def check_unused(self, job_id: str) -> None:
         """Check that no job with this id waits, or has ended, in the queue.
 
-        :raises RayAnswerError: 409 if there is one.
+        :raises RayResponseError: 409 if there is one.
         """
         if job_id in self._waiting:
-            raise RayAnswerError(f"Job {job_id} already exists: it waits in the agent's queue", CONFLICT)
+            raise RayResponseError(f"Job {job_id} already exists: it waits in the agent's queue", CONFLICT)
         if job_id in self._ended:
-            raise RayAnswerError(f"Job {job_id} already exists", CONFLICT)
+            raise RayResponseError(f"Job {job_id} already exists", CONFLICT)
 
     async def _run(self) -> None:
         while self._waiting:
@@ -195,7 +195,7 @@ class JobQueue:
             except RayUnavailableError:
                 job.may_be_on_ray = True
                 raise
-            except RayAnswerError as error:
+            except RayResponseError as error:
                 if _can_retry(job, error):
                     job.may_be_on_ray = True
                     raise
@@ -210,7 +210,7 @@ class JobQueue:
     async def _is_on_ray(self, job_id: str) -> bool:
         try:
             await self._ray.get_job(job_id)
-        except RayAnswerError as error:
+        except RayResponseError as error:
             if error.status_code == 404:
                 return False
             raise
@@ -225,7 +225,7 @@ class JobQueue:
         return self.limit - sum(_takes_slot(job) for job in await self._ray.list_jobs())
 
 
-def _can_retry(job: _WaitingJob, error: RayAnswerError) -> bool:
+def _can_retry(job: _WaitingJob, error: RayResponseError) -> bool:
     """Count the failure, and return whether the submission may succeed later."""
     permanence = classification_of_status(error.status_code).permanence
     if permanence is Permanence.UNKNOWN:

@@ -15,7 +15,7 @@ import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from airflow_provider_rayagent.connection.permitted_files import open_regular_file
-from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError
+from airflow_provider_rayagent.local.errors import LocalAgentError, RayResponseError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,13 +79,13 @@ class Plugin:
     def action(self, name: str) -> Action:
         """Return one action.
 
-        :raises RayAnswerError: 400 if there is no such action.
+        :raises RayResponseError: 400 if there is no such action.
         """
         try:
             return self.manifest.actions[name]
         except KeyError:
             known = ", ".join(sorted(self.manifest.actions))
-            raise RayAnswerError(f"The plugin {self.lookup} has no action {name!r}, only {known}.", 400) from None
+            raise RayResponseError(f"The plugin {self.lookup} has no action {name!r}, only {known}.", 400) from None
 
     def entrypoint(self, name: str) -> str:
         """Return the shell command that runs an action in the plugin's folder."""
@@ -155,7 +155,7 @@ class PluginFolder:
     def find(self, lookup: str) -> Plugin:
         """Return a plugin by ``name@version``, or by its name if there is only one version.
 
-        :raises RayAnswerError: 404 if there is none, 400 if there are several.
+        :raises RayResponseError: 404 if there is none, 400 if there are several.
         :raises PluginError: if the folder cannot be read, or if the plugin's manifest seems to be a broken one.
         """
         plugins = self.read()
@@ -167,21 +167,21 @@ class PluginFolder:
                     raise PluginError(plugins.faults[key])
             known = ", ".join(plugin.lookup for plugin in plugins.usable) or "none"
             broken = f" Not usable: {', '.join(plugins.faults)}." if plugins.faults else ""
-            raise RayAnswerError(f"There is no plugin {lookup!r} in {self.path}. Available: {known}.{broken}", 404)
+            raise RayResponseError(f"There is no plugin {lookup!r} in {self.path}. Available: {known}.{broken}", 404)
         if len(found) > 1:
             names = ", ".join(plugin.lookup for plugin in found)
-            raise RayAnswerError(f"There are several versions of {lookup!r}. Specify one: {names}.", 400)
+            raise RayResponseError(f"There are several versions of {lookup!r}. Specify one: {names}.", 400)
         return found[0]
 
     def find_by_path(self, path: str) -> Plugin:
         """Return the plugin in any folder on this machine; a relative path is resolved against the plugin folder.
 
-        :raises RayAnswerError: 400 if there is no plugin.
+        :raises RayResponseError: 400 if there is no plugin.
         :raises PluginError: if its manifest is malformed.
         """
         folder = self.path / path
         if "\0" in path or not os.path.lexists(folder / MANIFEST):
-            raise RayAnswerError(f"plugin_path: {str(folder)!r} has no {MANIFEST}.", 400)
+            raise RayResponseError(f"plugin_path: {str(folder)!r} has no {MANIFEST}.", 400)
         return read_plugin(folder.resolve())
 
 

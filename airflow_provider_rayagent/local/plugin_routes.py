@@ -48,7 +48,7 @@ def plugin_routes(runs: PluginRuns) -> APIRouter:
     return routes
 
 
-async def answer_missing_gpus(_request: Request, error: Exception) -> JSONResponse:
+async def missing_gpus_response(_request: Request, error: Exception) -> JSONResponse:
     """Respond with 503 and the body by which clients recognize missing GPUs."""
     body = error.body if isinstance(error, GpuUnavailableError) else {}
     return JSONResponse(body, 503)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError
+from airflow_provider_rayagent.local.errors import LocalAgentError, RayResponseError
 from airflow_provider_rayagent.services.validation import validate_id
-from airflow_provider_rayagent.transport.answers import GPU_UNAVAILABLE
+from airflow_provider_rayagent.transport.responses import GPU_UNAVAILABLE
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.local.jobqueue import JobQueue
@@ -83,18 +83,18 @@ class PluginRuns:
         """
         for name in ("config", "modules"):
             if getattr(run_request, name) is not None:
-                raise RayAnswerError(
+                raise RayResponseError(
                     f"{name}: not supported; the local agent runs a plugin as it is in its folder.", 501
                 )
         if run_request.plugin_path is None:
-            raise RayAnswerError("plugin_path: the path of the plugin's folder is required.", 400)
+            raise RayResponseError("plugin_path: the path of the plugin's folder is required.", 400)
         return await self._start(
             await asyncio.to_thread(self.folder.find_by_path, run_request.plugin_path), run_request
         )
 
     async def _start(self, plugin: Plugin, run_request: RunRequest) -> Row:
         if run_request.requirements:
-            raise RayAnswerError(
+            raise RayResponseError(
                 "requirements: not supported; the local agent installs nothing, and Ray's Python runs the job.", 501
             )
         request = build_submission(plugin, run_request)
@@ -120,7 +120,7 @@ class PluginRuns:
 def build_submission(plugin: Plugin, run_request: RunRequest) -> Row:
     """Return the fields of Ray's submit call for a run.
 
-    :raises RayAnswerError: if there is no such action, or the params are too long.
+    :raises RayResponseError: if there is no such action, or the params are too long.
     :raises RayAgentInputError: if the job id is invalid.
     """
     action = plugin.action(run_request.action)
@@ -129,7 +129,7 @@ def build_submission(plugin: Plugin, run_request: RunRequest) -> Row:
     # Ray expands $NAME in the values of environment variables.
     params = json.dumps(run_request.params).replace("$", "\\u0024")
     if len(params) > MAX_PARAMS:
-        raise RayAnswerError(f"params: {len(params)} bytes of JSON; the limit is {MAX_PARAMS}.", 413)
+        raise RayResponseError(f"params: {len(params)} bytes of JSON; the limit is {MAX_PARAMS}.", 413)
     env_vars = {PARAMS: params, ACTION: run_request.action, JOB_ID: job_id}
     if run_request.language is not None:
         env_vars[LANGUAGE] = run_request.language

@@ -1,6 +1,6 @@
 """Ray's dashboard, as the local agent asks it: with the package's own client, and errors for the agent's clients.
 
-Every call raises :class:`RayUnavailableError` if Ray does not respond, and :class:`RayAnswerError` if it rejects the
+Every call raises :class:`RayUnavailableError` if Ray does not respond, and :class:`RayResponseError` if it rejects the
 request or fails.
 """
 
@@ -25,7 +25,7 @@ from airflow_provider_rayagent.errors.service_errors import (
     RayAgentServerError,
     RayAgentTimeoutError,
 )
-from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayTokenError, RayUnavailableError
+from airflow_provider_rayagent.local.errors import LocalAgentError, RayResponseError, RayTokenError, RayUnavailableError
 from airflow_provider_rayagent.local.json_values import read_tolerantly
 from airflow_provider_rayagent.local.ray_token import missing_token, rejected_token
 from airflow_provider_rayagent.services.call import Call, FileContent
@@ -133,23 +133,23 @@ class RayDashboard:
         if status == 429:
             raise RayUnavailableError(f"Ray at {self.url} has too many requests for logs.")
         # Ray also responds with an error if the log is still empty.
-        answer = await self.run(Call("GET", f"api/jobs/{job_id}/logs", read_timeout=LONG_READ_TIMEOUT))
-        yield str(answer.get("logs") or "")
+        log = await self.run(Call("GET", f"api/jobs/{job_id}/logs", read_timeout=LONG_READ_TIMEOUT))
+        yield str(log.get("logs") or "")
 
     async def submit_job(self, request: Mapping[str, Any]) -> Row:
         """Submit a job; ``request`` has the fields of Ray's submit call."""
         try:
             job: Row = await self.run(Call("POST", "api/jobs/", body=request, read_timeout=LONG_READ_TIMEOUT))
-        except RayAnswerError as error:
+        except RayResponseError as error:
             if error.status_code == CONFLICT:
-                raise RayAnswerError(f"Job {request.get('submission_id')} already exists", CONFLICT) from error
+                raise RayResponseError(f"Job {request.get('submission_id')} already exists", CONFLICT) from error
             raise
         return job
 
     async def find_package(self, name: str) -> None:
         """Check that Ray has a package.
 
-        :raises RayAnswerError: 404 if it has not.
+        :raises RayResponseError: 404 if it has not.
         """
         await self.run(Call("GET", f"api/packages/gcs/{name}", "nothing"))
 
@@ -173,16 +173,16 @@ class RayDashboard:
             case RayAgentAuthenticationError():
                 return self._refusal() or missing_token(self.url)
             case RayAgentPermissionError():
-                return self._refusal() or RayAnswerError(f"Ray rejects the agent: {error.detail}", 502)
+                return self._refusal() or RayResponseError(f"Ray rejects the agent: {error.detail}", 502)
             case RayAgentServerError():
-                return RayAnswerError(f"Ray failed: {error.detail}", 500)
+                return RayResponseError(f"Ray failed: {error.detail}", 500)
             case RayAgentHTTPError(status_code=int(status)):
-                return RayAnswerError(error.detail, status)
+                return RayResponseError(error.detail, status)
             case RayAgentConnectionError():
                 if type(error) is RayAgentTimeoutError:
                     return RayUnavailableError(error.detail)
                 return RayUnavailableError(f"Ray does not respond at {self.url}.")
-        return RayAnswerError(error.detail, 502)
+        return RayResponseError(error.detail, 502)
 
     def _refusal(self) -> RayTokenError | None:
         """Return why Ray rejects the token, ``None`` if there is no token."""

@@ -245,7 +245,7 @@ async def _info_file_keeper(path: Path) -> AsyncIterator[None]:
 async def _describe_ray(ray: RayDashboard, head: RayHead | None) -> list[str]:
     """Return lines about Ray for the user who started the agent.
 
-    :raises RayAnswerError: if Ray rejects the agent.
+    :raises RayResponseError: if Ray rejects the agent.
     """
     try:
         version = await ray.health()

@@ -77,7 +77,7 @@ class RayAgentStopJobOperator(_IdempotentOperator):
 
     :param job_id: id of the job (Ray's submission id). (templated)
     :param rayagent_conn_id: the Airflow connection of the agent. (templated)
-    :param wait_for_termination: wait until the job has ended. The agent's answer alone does not guarantee the stop: a
+    :param wait_for_termination: wait until the job has ended. The agent's response alone does not guarantee the stop: a
         job that waits for resources can stay PENDING for minutes.
     :param timeout: seconds to wait for the end of the job; default 300.
     :param poll_interval: seconds between two status checks; default 2.
@@ -180,25 +180,25 @@ class RayAgentStopJobOperator(_IdempotentOperator):
         """
         until = time.monotonic() + (0.0 if job["status"] is None else MISSING_SECONDS)
         while True:
-            answer = self._send_stop(hook)
-            if isinstance(answer, dict):
-                return answer.get("stopped") is not False or not jobs.has_ended(self._get_job(hook))
+            response = self._send_stop(hook)
+            if isinstance(response, dict):
+                return response.get("stopped") is not False or not jobs.has_ended(self._get_job(hook))
             job = self._get_job(hook)
             if jobs.has_ended(job):
                 return False
-            if not isinstance(answer, RayAgentNotFoundError):
-                raise answer
+            if not isinstance(response, RayAgentNotFoundError):
+                raise response
             if time.monotonic() >= until or self._killed.wait(min(self.poll_interval, 1.0)):
                 if job["status"] is None:
-                    raise answer
+                    raise response
                 raise RayAgentError(
-                    f"Failed to stop job {self.job_id}, which is {self._status(job)}: {answer.detail}",
+                    f"Failed to stop job {self.job_id}, which is {self._status(job)}: {response.detail}",
                     404,
                     code=Code.STOP_FAILED,
                 )
 
     def _send_stop(self, hook: RayAgentHook) -> dict[str, Any] | RayAgentHTTPError:
-        """Send the stop request; return the agent's answer, or its error if there is nothing to stop."""
+        """Send the stop request; return the agent's response, or its error if there is nothing to stop."""
         from airflow_provider_rayagent.metrics.job_metrics import count_stop
 
         count_stop(self.rayagent_conn_id, "stop_operator")

@@ -67,7 +67,7 @@ class RayAgentRunPluginOperator(JobStartingOperator):
         self.language = language
 
     def _request_start(self, context: Context) -> str:  # noqa: ARG002
-        answer = self.hook.run_plugin_release(
+        response = self.hook.run_plugin_release(
             self.lookup,
             self.action,
             self.action_params,
@@ -75,7 +75,7 @@ class RayAgentRunPluginOperator(JobStartingOperator):
             job_id=self.job_id,
             language=self.language,
         )
-        return job_id_in(answer, self.job_id) or self.job_id
+        return job_id_in(response, self.job_id) or self.job_id
 
     def _started_work(self) -> str:
         return f"{self.action} of {self.lookup}"

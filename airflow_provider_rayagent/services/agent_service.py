@@ -12,7 +12,7 @@ from airflow_provider_rayagent.errors.service_errors import RayAgentNotFoundErro
 from airflow_provider_rayagent.services import plugins
 from airflow_provider_rayagent.services.call import Call
 from airflow_provider_rayagent.services.cluster_resources import feasibility_body
-from airflow_provider_rayagent.services.service import Credential, ErrorAnswer
+from airflow_provider_rayagent.services.service import Credential, ErrorResponse
 from airflow_provider_rayagent.services.submission import submission_steps, upload_steps
 from airflow_provider_rayagent.services.validation import quote_application_name, validate_id
 from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
@@ -184,8 +184,8 @@ class AgentService:
     def log_decoder(self, content_type: str) -> LogBodyDecoder:
         return LogBodyDecoder(content_type)
 
-    def read_error(self, status: int, text: str) -> ErrorAnswer:
-        return ErrorAnswer(status, _reason(text))
+    def read_error(self, status: int, text: str) -> ErrorResponse:
+        return ErrorResponse(status, _reason(text))
 
     def job_page(self, base_url: str) -> str:  # noqa: ARG002
         return ""

@@ -82,7 +82,7 @@ class ApplicationWait(WaitState[ApplicationOutcome]):
 
     def received(self, found: Mapping[str, Any] | None, now: float) -> ApplicationOutcome:
         """Process the application's details, ``None`` if it is unknown to the agent. Return the outcome so far."""
-        self._record_answer()
+        self._record_response()
         summary = None if found is None else summarize(found, self.redact)
         status = summary["status"] if summary else None
         result = None

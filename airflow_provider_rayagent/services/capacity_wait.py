@@ -107,7 +107,7 @@ class CapacityWait(WaitState[CapacityOutcome]):
 
     def received(self, found: Row, now: float) -> CapacityOutcome:  # noqa: ARG002
         """Process the cluster's resources, in the form of the agent's ``resources/cluster/``."""
-        self._record_answer()
+        self._record_response()
         alive = live_nodes(found)
         if not alive:
             # Just after the start of a cluster, no node is listed.

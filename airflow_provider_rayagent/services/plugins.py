@@ -76,7 +76,7 @@ def validate_timeout_pair(value: object) -> tuple[float, float]:
     return validate_duration(connect, "timeout's connect"), validate_duration(read, "timeout's read")
 
 
-def job_id_in(answer: Mapping[str, Any], requested: str | None = None) -> str | None:
+def job_id_in(response: Mapping[str, Any], requested: str | None = None) -> str | None:
     """Return the job id in the response to a run, or ``None`` if there is none.
 
     The keys ``job_id`` and ``submission_id`` are searched, at the top level and in ``job``, ``result`` or ``data``. The
@@ -85,8 +85,8 @@ def job_id_in(answer: Mapping[str, Any], requested: str | None = None) -> str | 
     :param requested: the id that was sent with the run; returned if the response contains it, or no other id.
     """
     names = _ID_NAMES if requested is None else _ID_NAMES[:2]
-    nested = [answer[name] for name in (*_NESTED_IN, "answer") if name in answer]
-    values = [part.get(name) for name in names for part in (answer, *nested) if isinstance(part, Mapping)]
+    nested = [response[name] for name in (*_NESTED_IN, "answer") if name in response]
+    values = [part.get(name) for name in names for part in (response, *nested) if isinstance(part, Mapping)]
     values += [part for part in nested if not isinstance(part, Mapping)]
     ids = [value for value in values if _is_id(value)]
     return requested if requested in ids else next(iter(ids), requested)

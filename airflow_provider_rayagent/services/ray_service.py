@@ -21,13 +21,13 @@ from airflow_provider_rayagent.errors.service_errors import (
     RayAgentUnsupportedError,
     preparation,
 )
-from airflow_provider_rayagent.services import ray_answers
+from airflow_provider_rayagent.services import ray_responses
 from airflow_provider_rayagent.services.application_wait import ServeStatus
 from airflow_provider_rayagent.services.call import Call, Pause
 from airflow_provider_rayagent.services.cluster_resources import cluster_resources, workload
 from airflow_provider_rayagent.services.gpus import gpu_status
 from airflow_provider_rayagent.services.jobs import has_ended
-from airflow_provider_rayagent.services.service import REJECTED, Credential, ErrorAnswer
+from airflow_provider_rayagent.services.service import REJECTED, Credential, ErrorResponse
 from airflow_provider_rayagent.services.submission import submission_steps, upload_steps
 from airflow_provider_rayagent.services.validation import validate_id, validate_text
 from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
@@ -106,11 +106,11 @@ class RayService:
         return _row("tasks", "task", validate_id(task_id, "task"), _TASK_ID)
 
     def list_serve_applications(self) -> Call:
-        return Call("GET", "api/serve/applications/", convert=ray_answers.serve_applications)
+        return Call("GET", "api/serve/applications/", convert=ray_responses.serve_applications)
 
     def get_serve_application(self, name: str) -> Call:
         name = validate_text(name, "application name")
-        return Call("GET", "api/serve/applications/", convert=ray_answers.serve_application(name))
+        return Call("GET", "api/serve/applications/", convert=ray_responses.serve_application(name))
 
     def delete_serve_application(self, name: str) -> Steps:
         # Ray's REST API deletes all applications, or replaces all that were deployed from a configuration. A driver
@@ -135,7 +135,7 @@ class RayService:
             except RayAgentNotFoundError:
                 return
             failure = f"Ray job {job_id} did not delete Serve application {name!r}"
-            yield Call("GET", f"api/jobs/{job_id}", convert=ray_answers.successful_job(failure))
+            yield Call("GET", f"api/jobs/{job_id}", convert=ray_responses.successful_job(failure))
         raise RayAgentTimeoutError(
             f"Serve application {name!r} is still not being deleted {DELETE_SECONDS:g} s after Ray job {job_id} was "
             "submitted for that: see this job in the dashboard."
@@ -155,7 +155,7 @@ class RayService:
     def _nodes_and_usage(self) -> Steps:
         nodes = yield self.list_nodes()
         # Written by Ray's monitor every 5 seconds (``AUTOSCALER_UPDATE_INTERVAL_S`` in ``_private/ray_constants.py``).
-        usage = yield Call("GET", "api/cluster_status", convert=ray_answers.resource_usage)
+        usage = yield Call("GET", "api/cluster_status", convert=ray_responses.resource_usage)
         return nodes, usage
 
     def check_feasibility(self, kind: str, num_cpus: float, **request: Any) -> NoReturn:  # noqa: ARG002
@@ -172,7 +172,7 @@ class RayService:
 
     def health_check(self) -> Steps:
         # The GCS check takes no token and the version does.
-        version = yield Call("GET", "api/version", convert=ray_answers.ray_version)
+        version = yield Call("GET", "api/version", convert=ray_responses.ray_version)
         status = "ok"
         try:
             yield Call("GET", "api/gcs_healthz", "any")
@@ -186,20 +186,20 @@ class RayService:
             yield Call("GET", "api/jobs/rayagent-connection-test")
 
     def _check_version(self) -> Steps:
-        version = yield Call("GET", "api/version", convert=ray_answers.ray_version)
-        if ray_answers.release_of(version) < MIN_RELEASE:
+        version = yield Call("GET", "api/version", convert=ray_responses.ray_version)
+        if ray_responses.release_of(version) < MIN_RELEASE:
             least = ".".join(map(str, MIN_RELEASE))
             raise RayAgentUnsupportedError(f"Ray {version} is too old: {least} or newer is required.")
 
     def identify(self) -> Steps:
         try:
-            version = yield Call("GET", "api/version", convert=ray_answers.ray_version)
+            version = yield Call("GET", "api/version", convert=ray_responses.ray_version)
         except RayAgentHTTPError as error:
             if error.status_code not in REJECTED:
                 raise
             # Open to everyone. It came with tokens, in Ray 2.52.
-            answer = yield Call("GET", "api/authentication_mode")
-            return self.description if "authentication_mode" in answer else None
+            mode = yield Call("GET", "api/authentication_mode")
+            return self.description if "authentication_mode" in mode else None
         return f"{self.description} ({version})"
 
     def identity(self, health: Mapping[str, Any]) -> str:
@@ -251,19 +251,19 @@ class RayService:
     def log_decoder(self, content_type: str) -> LogBodyDecoder:
         return LogBodyDecoder(content_type)
 
-    def read_error(self, status: int, text: str) -> ErrorAnswer:
-        words = ray_answers.plain_words(text)
+    def read_error(self, status: int, text: str) -> ErrorResponse:
+        words = ray_responses.plain_words(text)
         if status == 404:
-            return ErrorAnswer(status, words, is_own="does not exist" in text)
-        if status == 500 and ray_answers.is_id_taken(text):
-            return ErrorAnswer(CONFLICT, words)
-        return ErrorAnswer(status, words)
+            return ErrorResponse(status, words, is_own="does not exist" in text)
+        if status == 500 and ray_responses.is_id_taken(text):
+            return ErrorResponse(CONFLICT, words)
+        return ErrorResponse(status, words)
 
     def job_page(self, base_url: str) -> str:
         return f"{base_url}#/jobs/{{job_id}}"
 
 
-def _state(resource: str, convert: Callable[[Any], Any] = ray_answers.state_rows, /, **parameters: str) -> Call:
+def _state(resource: str, convert: Callable[[Any], Any] = ray_responses.state_rows, /, **parameters: str) -> Call:
     query = urlencode({"limit": MAX_ROWS, "timeout": STATE_SECONDS, **parameters})
     return Call("GET", f"api/v0/{resource}?{query}", convert=convert)
 
@@ -273,7 +273,7 @@ def _row(resource: str, kind: str, value: str, form: re.Pattern[str]) -> Call:
     if not form.fullmatch(value):
         # Ray 2.50 answers 500 to an id that is none of its own.
         raise RayAgentNotFoundError(f"{what} does not exist.", 404)
-    return _state(resource, ray_answers.one_row(what), detail="1", **_equals(f"{kind}_id", value))
+    return _state(resource, ray_responses.one_row(what), detail="1", **_equals(f"{kind}_id", value))
 
 
 def _equals(column: str, value: str) -> dict[str, str]:

@@ -42,7 +42,7 @@ class Credential(NamedTuple):
     is_secret: bool = True
 
 
-class ErrorAnswer(NamedTuple):
+class ErrorResponse(NamedTuple):
     """The meaning of a response with an error status.
 
     :param status: the HTTP status that stands for it.
@@ -187,7 +187,7 @@ class Service(Protocol):
     def log_decoder(self, content_type: str) -> LogBodyDecoder:
         """Return a decoder for the body of the whole log."""
 
-    def read_error(self, status: int, text: str) -> ErrorAnswer:
+    def read_error(self, status: int, text: str) -> ErrorResponse:
         """Return the meaning of a response with an error status."""
 
     def job_page(self, base_url: str) -> str:

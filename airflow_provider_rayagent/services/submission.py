@@ -21,7 +21,7 @@ from airflow_provider_rayagent.errors.service_errors import (
 from airflow_provider_rayagent.services.call import Call
 from airflow_provider_rayagent.services.json_objects import json_object
 from airflow_provider_rayagent.services.package_uri import is_uri
-from airflow_provider_rayagent.services.ray_answers import check_resources
+from airflow_provider_rayagent.services.ray_responses import check_resources
 from airflow_provider_rayagent.services.validation import shown, validate_amount, validate_bytes, validate_job_id
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ MAX_BODY_BYTES = 1024 * 1024
 RESERVED_RESOURCES = ("CPU", "GPU", "memory", "object_store_memory")
 
 SUBMIT_SECONDS = 60.0
-"""Time for the answer to a submission, for which Ray creates an actor."""
+"""Time for the response to a submission, for which Ray creates an actor."""
 UPLOAD_SECONDS = 120.0
-"""Time for the answer to an upload after its last byte; Ray writes the package to its control service first."""
+"""Time for the response to an upload after its last byte; Ray writes the package to its control service first."""
 
 _ENVIRONMENT_NAME = re.compile(r"[^=\0]+")
 
@@ -65,7 +65,7 @@ def submission_steps(
     try:
         yield Call("POST", path, "any", body, read_timeout=SUBMIT_SECONDS, has_unique_id=True)
     except RayAgentHTTPError as error:
-        # A random id is taken only by the same request, whose first answer was lost.
+        # A random id is taken only by the same request, whose first response was lost.
         if job_id is not None or error.status_code != CONFLICT:
             raise
     return body["submission_id"]

@@ -132,5 +132,5 @@ class WaitState(Generic[OutcomeT]):
         self.last = replace(self.last, result=WaitResult.AGENT_UNREACHABLE if given_up else None, error=error)
         return self.last
 
-    def _record_answer(self) -> None:
+    def _record_response(self) -> None:
         self._answered, self._unreadable_since = True, None

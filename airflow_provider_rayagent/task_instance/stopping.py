@@ -10,7 +10,7 @@ from airflow_provider_rayagent.errors.service_errors import RayAgentError, RayAg
 from airflow_provider_rayagent.services.validation import validate_job_id
 from airflow_provider_rayagent.task_instance.state import ACTIVE_STATES, task_state
 from airflow_provider_rayagent.text.codes import Code, coded
-from airflow_provider_rayagent.transport.answers import brief
+from airflow_provider_rayagent.transport.responses import brief
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -84,9 +84,9 @@ def stop_job(
                 # An agent does not know the details of a job in its queue.
                 with suppress(RayAgentNotFoundError):
                     check(agent.send(service.get_job(valid_id), tries=tries))
-            answer = agent.send(service.stop_job(valid_id), tries=tries)
+            response = agent.send(service.stop_job(valid_id), tries=tries)
     except RayAgentError as error:
         log.error(STOP_FAILED, job_id, error.detail)  # noqa: TRY400
         return False
-    log.info("Stop of job %s requested; the response: %s", job_id, brief(answer, config.redact))
+    log.info("Stop of job %s requested; the response: %s", job_id, brief(response, config.redact))
     return True

@@ -18,7 +18,7 @@ from airflow_provider_rayagent.connection.credentials import READ_SECONDS
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.services.call import Call
 from airflow_provider_rayagent.services.service import REJECTED
-from airflow_provider_rayagent.transport import answers, limits, request_retry
+from airflow_provider_rayagent.transport import limits, request_retry, responses
 from airflow_provider_rayagent.transport.aio_network import make_transport, send
 from airflow_provider_rayagent.transport.environment import Environment, read_environment
 from airflow_provider_rayagent.transport.failures import LibraryErrors, as_agent_error
@@ -60,7 +60,7 @@ class AsyncAgent:
     def __init__(self, config: AgentConfig, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self.config = config
         self.loads: Callable[[str], Any] = json.loads
-        """Parses the JSON of answers."""
+        """Parses the JSON of responses."""
         self._sleep = sleep
         self._clients: _Clients | None = None
         self._opening = asyncio.Lock()
@@ -130,7 +130,7 @@ class AsyncAgent:
             body = await read_body(call, response)
         if request_retry.has_succeeded(call, response.status_code, attempt):
             return None
-        return answers.read_answer(call, response.status_code, response.headers, body, self.config, self.loads)
+        return responses.read_response(call, response.status_code, response.headers, body, self.config, self.loads)
 
     @asynccontextmanager
     async def opened(
@@ -168,11 +168,11 @@ class AsyncAgent:
         clients = await self._opened_clients()
         client = clients.streams if stream else clients.calls
         url = self.config.url(call.path)
-        for redirects in range(answers.MAX_REDIRECTS + 1):
+        for redirects in range(responses.MAX_REDIRECTS + 1):
             clients.environment.proxy(url)  # raises if the proxy is invalid, since ``mounts`` omits it
             response = await self._authorized(client, call, url, headers or {})
-            target = answers.safe_target(call, url, response.status_code, response.headers)
-            if target is None or redirects == answers.MAX_REDIRECTS:
+            target = responses.safe_target(call, url, response.status_code, response.headers)
+            if target is None or redirects == responses.MAX_REDIRECTS:
                 break
             await response.aclose()
             url = target

@@ -12,7 +12,7 @@ from airflow_provider_rayagent.services.service import OpenLiveLog
 from airflow_provider_rayagent.tail import commands
 from airflow_provider_rayagent.transport.aio_items import Items, TaskItems
 from airflow_provider_rayagent.transport.aio_logs import AsyncLogStream, AsyncWholeLog, open_stream
-from airflow_provider_rayagent.transport.log_answers import StreamEndedError
+from airflow_provider_rayagent.transport.log_responses import StreamEndedError
 from airflow_provider_rayagent.transport.steps import run_steps_async
 from airflow_provider_rayagent.transport.tail_driver import Following, OpenLog, Step
 

@@ -14,7 +14,7 @@ from airflow_provider_rayagent.stream.frames import CLOSE, NORMAL_CLOSURE, upgra
 from airflow_provider_rayagent.stream.sse import SseDecoder
 from airflow_provider_rayagent.transport import limits
 from airflow_provider_rayagent.transport.aio import BROKEN, read_body
-from airflow_provider_rayagent.transport.log_answers import (
+from airflow_provider_rayagent.transport.log_responses import (
     CLOSE_SECONDS,
     READ_BYTES,
     SEND_SECONDS,
@@ -23,7 +23,7 @@ from airflow_provider_rayagent.transport.log_answers import (
     LogText,
     StreamEndedError,
     WebSocketReader,
-    check_log_answer,
+    check_log_response,
     check_upgrade,
     control_frame,
     new_key,
@@ -263,7 +263,7 @@ class AsyncWholeLog:
 async def _check(call: Call, response: httpx.Response, agent: AsyncAgent) -> None:
     """Validate a response; the body is read only for an error status."""
     body = b"" if response.is_success else await read_body(call, response)
-    check_log_answer(call, response.status_code, response.headers, body, agent.config)
+    check_log_response(call, response.status_code, response.headers, body, agent.config)
 
 
 async def open_stream(agent: AsyncAgent, command: OpenLiveLog) -> AsyncLogStream:

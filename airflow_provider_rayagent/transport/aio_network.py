@@ -111,7 +111,7 @@ class NetworkBackend(httpcore.AnyIOBackend):
             threading.Thread(target=_look_up, args=(host, lookup), daemon=True).start()
         done, _ = await asyncio.wait((lookup,), timeout=timeout)
         if not done:
-            raise httpcore.ConnectTimeout(f"no answer about {host}")
+            raise httpcore.ConnectTimeout(f"no response about {host}")
         if error := lookup.exception():
             raise httpcore.ConnectError(error) from error
 

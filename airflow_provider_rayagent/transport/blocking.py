@@ -15,11 +15,11 @@ from urllib3.exceptions import HTTPError, LocationParseError, ReadTimeoutError
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.services.call import Call
 from airflow_provider_rayagent.services.service import REJECTED
-from airflow_provider_rayagent.transport import answers, limits, request_retry
+from airflow_provider_rayagent.transport import limits, request_retry, responses
 from airflow_provider_rayagent.transport.blocking_connections import Adapter, Session, reader_of
 from airflow_provider_rayagent.transport.environment import Environment, read_environment
 from airflow_provider_rayagent.transport.failures import LibraryErrors, as_agent_error
-from airflow_provider_rayagent.transport.log_answers import READ_BYTES
+from airflow_provider_rayagent.transport.log_responses import READ_BYTES
 from airflow_provider_rayagent.transport.steps import run_steps
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.connection.config import AgentConfig
     from airflow_provider_rayagent.services.call import Operation, Pause
 
-Answer = TypeVar("Answer")
+ResultT = TypeVar("ResultT")
 
 POOL_SIZE = 4
 REQUESTS_ERRORS = LibraryErrors(
@@ -97,7 +97,7 @@ class BlockingAgent:
         attempts = iter(range(1, tries + 1))
         return self.repeated(call, lambda: self._send_once(call, next(attempts)), tries=tries)
 
-    def repeated(self, call: Call, send: Callable[[], Answer], *, tries: int = request_retry.MAX_TRIES) -> Answer:
+    def repeated(self, call: Call, send: Callable[[], ResultT], *, tries: int = request_retry.MAX_TRIES) -> ResultT:
         """Return the result of ``send``, which sends ``call``; retry it if permitted."""
         return tenacity.Retrying(sleep=self._sleep, **request_retry.policy(call, tries))(send)
 
@@ -106,7 +106,7 @@ class BlockingAgent:
             body = read_body(call, response)
         if request_retry.has_succeeded(call, response.status_code, attempt):
             return None
-        return answers.read_answer(call, response.status_code, response.headers, body, self.config)
+        return responses.read_response(call, response.status_code, response.headers, body, self.config)
 
     @contextmanager
     def opened(
@@ -135,10 +135,10 @@ class BlockingAgent:
 
     def _open(self, call: Call, read_timeout: float, headers: Mapping[str, str] | None) -> requests.Response:
         url = self.config.url(call.path)
-        for redirects in range(answers.MAX_REDIRECTS + 1):
+        for redirects in range(responses.MAX_REDIRECTS + 1):
             response = self._authorized(call, url, read_timeout, headers or {})
-            target = answers.safe_target(call, url, response.status_code, response.headers)
-            if target is None or redirects == answers.MAX_REDIRECTS:
+            target = responses.safe_target(call, url, response.status_code, response.headers)
+            if target is None or redirects == responses.MAX_REDIRECTS:
                 break
             response.close()
             url = target

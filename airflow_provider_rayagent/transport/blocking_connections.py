@@ -21,7 +21,7 @@ from urllib3.util.ssltransport import SSLTransport
 
 from airflow_provider_rayagent.connection.config import MAX_IDLE_SECONDS
 from airflow_provider_rayagent.transport import limits
-from airflow_provider_rayagent.transport.log_answers import READ_BYTES
+from airflow_provider_rayagent.transport.log_responses import READ_BYTES
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

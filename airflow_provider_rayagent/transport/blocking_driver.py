@@ -11,7 +11,7 @@ from airflow_provider_rayagent.services.call import Call, Pause
 from airflow_provider_rayagent.services.service import OpenLiveLog
 from airflow_provider_rayagent.tail import commands
 from airflow_provider_rayagent.transport.blocking_logs import LogStream, WholeLog, open_stream
-from airflow_provider_rayagent.transport.log_answers import StreamEndedError
+from airflow_provider_rayagent.transport.log_responses import StreamEndedError
 from airflow_provider_rayagent.transport.steps import run_steps
 from airflow_provider_rayagent.transport.tail_driver import SLICE_SECONDS, Following, OpenLog, Step
 

@@ -14,7 +14,7 @@ from airflow_provider_rayagent.stream.sse import SseDecoder
 from airflow_provider_rayagent.transport import limits
 from airflow_provider_rayagent.transport.blocking import BROKEN, read_body
 from airflow_provider_rayagent.transport.blocking_connections import has_pending, reader_of, upgraded
-from airflow_provider_rayagent.transport.log_answers import (
+from airflow_provider_rayagent.transport.log_responses import (
     CLOSE_SECONDS,
     READ_BYTES,
     SEND_SECONDS,
@@ -24,7 +24,7 @@ from airflow_provider_rayagent.transport.log_answers import (
     StreamEndedError,
     WebSocketReader,
     broken_log,
-    check_log_answer,
+    check_log_response,
     check_upgrade,
     control_frame,
     new_key,
@@ -329,7 +329,7 @@ def _open(
 def _check(call: Call, response: requests.Response, agent: BlockingAgent) -> None:
     """Validate a response; the body is read only for an error status."""
     body = b"" if 200 <= response.status_code < 300 else read_body(call, response)
-    check_log_answer(call, response.status_code, response.headers, body, agent.config)
+    check_log_response(call, response.status_code, response.headers, body, agent.config)
 
 
 def open_stream(agent: BlockingAgent, command: OpenLiveLog) -> LogStream:

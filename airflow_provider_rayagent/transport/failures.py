@@ -69,7 +69,7 @@ def as_agent_error(
                 "does this port use TLS (https)?"
             )
         if isinstance(cause, TooSlowError):
-            return RayAgentTimeoutError(f"The answer from {where} comes too slowly: {cause}.")
+            return RayAgentTimeoutError(f"The response from {where} comes too slowly: {cause}.")
     known: tuple[tuple[tuple[type[BaseException], ...], type[RayAgentError], str], ...] = (
         (library.unusable, RayAgentConfigError, f"The connection cannot be used: {words}"),
         (
@@ -91,7 +91,7 @@ def as_agent_error(
         (
             (TimeoutError, *library.read_timeout),
             RayAgentTimeoutError,
-            f"No answer from {where} within {config.read_timeout:g} seconds.",
+            f"No response from {where} within {config.read_timeout:g} seconds.",
         ),
         (
             (FileNotFoundError,),

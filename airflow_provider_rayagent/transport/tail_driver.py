@@ -24,7 +24,7 @@ from airflow_provider_rayagent.tail.commands import Command, StreamSource, TailS
 from airflow_provider_rayagent.tail.items import Item, JobStatusChanged
 from airflow_provider_rayagent.tail.machine import Tail
 from airflow_provider_rayagent.text.redaction import Redactor
-from airflow_provider_rayagent.transport.log_answers import StreamEndedError
+from airflow_provider_rayagent.transport.log_responses import StreamEndedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -60,7 +60,7 @@ def tail_settings(protocol: object, *, start_by: float | None = None, **settings
 
 @dataclass(frozen=True)
 class OpenLog:
-    """Send the request for the whole log, and read the head of its answer."""
+    """Send the request for the whole log, and read the head of its response."""
 
     call: Call
 
@@ -256,7 +256,7 @@ class Following:
         self.tail.status_received(self.clock(), status, terminal=terminal, ended_ago=ended_ago)
 
     def _learn_secrets(self, job: Mapping[str, Any]) -> None:
-        # From every answer, since another job can take the id of one that was deleted.
+        # From every response, since another job can take the id of one that was deleted.
         source = (job.get("runtime_env"), job.get("metadata"))
         if source != self._secrets_learned_from:
             self.redact.add(secrets_of(job))

@@ -264,7 +264,7 @@ class RayAgentJobTrigger(BaseTrigger):
 class StallClock:
     """A monotonic clock in seconds that detects stalls of the triggerer; see :meth:`Channel.tick`.
 
-    A long wait of one trigger, for an answer or for its turn to write, is not a stall: among a thousand it is normal.
+    A long wait of one trigger, for a response or for its turn to write, is not a stall: among a thousand it is normal.
     """
 
     def __init__(self, channel: Channel) -> None:

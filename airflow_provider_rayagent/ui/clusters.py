@@ -35,8 +35,8 @@ T = TypeVar("T")
 _shared = SharedResults()
 
 
-class Answer(NamedTuple):
-    """What a service has answered.
+class ServiceResult(NamedTuple):
+    """The result of a request to a service.
 
     :param config: the configuration of the connection.
     :param at: when, on the monotonic clock.
@@ -52,27 +52,27 @@ class Answer(NamedTuple):
         return time.monotonic() - self.at
 
 
-async def jobs_of(connection_id: str) -> Answer:
+async def jobs_of(connection_id: str) -> ServiceResult:
     """Return the details of all jobs, newest first."""
     return await _get(connection_id, "jobs", lambda service: service.list_jobs(), lambda jobs, _: newest_first(jobs))
 
 
-async def job_of(connection_id: str, job_id: JobId) -> Answer:
+async def job_of(connection_id: str, job_id: JobId) -> ServiceResult:
     """Return the details of one job."""
     return await _get(connection_id, f"job {job_id}", lambda service: service.get_job(job_id))
 
 
-async def resources_of(connection_id: str) -> Answer:
+async def resources_of(connection_id: str) -> ServiceResult:
     """Return the resources of the cluster, in total and by node."""
     return await _get(connection_id, "resources", lambda service: service.get_capacity(), _texts)
 
 
-async def waiting_tasks_of(connection_id: str) -> Answer:
+async def waiting_tasks_of(connection_id: str) -> ServiceResult:
     """Return the states of the cluster's tasks, at least of those that wait for resources."""
     return await _get(connection_id, "tasks", lambda service: service.list_waiting_tasks())
 
 
-async def applications_of(connection_id: str) -> Answer:
+async def applications_of(connection_id: str) -> ServiceResult:
     """Return the summaries of the Serve applications."""
     return await _get(connection_id, "applications", lambda service: service.list_serve_applications(), _summaries)
 
@@ -100,11 +100,11 @@ async def _get(
     what: str,
     make: Callable[[Service], Operation],
     convert: Callable[[Any, Redactor], Any] = lambda value, _: value,
-) -> Answer:
-    async def fetch() -> Answer:
-        answer = await _send(connection_id, make)
+) -> ServiceResult:
+    async def fetch() -> ServiceResult:
+        result = await _send(connection_id, make)
         rest()
-        return answer._replace(value=convert(answer.value, answer.config.redact))
+        return result._replace(value=convert(result.value, result.config.redact))
 
     return await page_thread.run(_shared.get((connection_id, what), fetch))
 
@@ -122,11 +122,11 @@ async def _change(connection_id: str, make: Callable[[Service], Operation], *cha
     await page_thread.run(change())
 
 
-async def _send(connection_id: str, make: Callable[[Service], Operation]) -> Answer:
+async def _send(connection_id: str, make: Callable[[Service], Operation]) -> ServiceResult:
     async with PageHook(connection_id) as hook:
         agent = await hook.get_async_conn()
         try:
-            return Answer(await agent.send(make(agent.config.service), tries=1), agent.config, time.monotonic())
+            return ServiceResult(await agent.send(make(agent.config.service), tries=1), agent.config, time.monotonic())
         except (RayAgentAuthenticationError, RayAgentPermissionError) as error:
             raise RayAgentError(describe_refusal(agent.config, error.status_code), error.status_code) from error
 

@@ -21,7 +21,7 @@ OTHER = "OTHER"
 """Stands for every status that is unknown to Ray."""
 STATUSES = (*(status.value for status in JobStatus), OTHER)
 MAX_LIMIT = 200
-"""Jobs in one answer."""
+"""Jobs in one response."""
 PORTION = 500
 """Jobs that are processed without a rest for other threads."""
 MAX_ENTRYPOINT = 2_000

@@ -70,12 +70,12 @@ async def get_jobs(
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
 ) -> Any:
     """Return some of the jobs that match, newest first."""
-    answer = await clusters.jobs_of(connection_id)
+    result = await clusters.jobs_of(connection_id)
     found = await page_thread.compute(
-        page_of, answer.value, answer.config.redact, statuses=status, text=text, offset=offset, limit=limit
+        page_of, result.value, result.config.redact, statuses=status, text=text, offset=offset, limit=limit
     )
-    await _link(found["jobs"], connection_id, answer.config, user)
-    return {**found, "age": answer.age}
+    await _link(found["jobs"], connection_id, result.config, user)
+    return {**found, "age": result.age}
 
 
 @router.get("/api/connections/{connection_id}/jobs/{job_id}", dependencies=READ_CONNECTION)
@@ -158,14 +158,16 @@ def log_file(connection_id: str, job_id: str, user: str) -> LogResponse:
     return LogResponse(content, user, media_type="text/plain", headers=headers)
 
 
-async def _or_error(answer: Awaitable[clusters.Answer]) -> clusters.Answer | RayAgentError:
+async def _or_error(result: Awaitable[clusters.ServiceResult]) -> clusters.ServiceResult | RayAgentError:
     try:
-        return await answer
+        return await result
     except RayAgentError as error:
         return error
 
 
-def _waiting(jobs: clusters.Answer | RayAgentError, tasks: clusters.Answer | RayAgentError) -> dict[str, Any]:
+def _waiting(
+    jobs: clusters.ServiceResult | RayAgentError, tasks: clusters.ServiceResult | RayAgentError
+) -> dict[str, Any]:
     """Return the jobs, tasks and actors that wait; those that are not known are ``None``, and ``error`` says why."""
     if isinstance(jobs, RayAgentError):
         return {"jobs": None, "tasks": None, "error": str(jobs)}

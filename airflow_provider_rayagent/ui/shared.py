@@ -59,7 +59,7 @@ class SharedResults:
         if not result.task.done() and key in self._last:
             result = self._last[key]
         if not result.task.done():
-            raise RayAgentTimeoutError(f"No answer within {WAIT_SECONDS:g} seconds; the page keeps asking.")
+            raise RayAgentTimeoutError(f"No response within {WAIT_SECONDS:g} seconds; the page keeps asking.")
         return cast("T", result.task.result())
 
     def forget(self, *keys: Hashable) -> None:

@@ -19,7 +19,7 @@ from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.render.reasons import code_of_job, explain
 from airflow_provider_rayagent.services.call import Call
 from airflow_provider_rayagent.text.codes import Code, coded
-from airflow_provider_rayagent.transport.answers import read_answer
+from airflow_provider_rayagent.transport.responses import read_response
 from tests.docs.conftest import PAGES, ROOT
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def emitted() -> Iterator[str]:
     call = Call("GET", "jobs/")
     for status, body in ANSWERS:
         with pytest.raises(RayAgentError) as refused:
-            read_answer(call, status, {}, body, AgentConfig("https://agent.example.com"))
+            read_response(call, status, {}, body, AgentConfig("https://agent.example.com"))
         yield str(refused.value)
 
 

@@ -13,7 +13,7 @@ from starlette.routing import Match
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentUnsupportedError
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook
-from airflow_provider_rayagent.local.asgi import Agent, answer_unsupported, create_app
+from airflow_provider_rayagent.local.asgi import Agent, create_app, unsupported_response
 from airflow_provider_rayagent.local.jobqueue import JobQueue
 from airflow_provider_rayagent.local.plugin_folder import PluginFolder
 from airflow_provider_rayagent.local.ray_api import RayDashboard
@@ -121,7 +121,7 @@ def has_route(app: FastAPI, verb: str, path: str, kind: str = "http") -> bool:
     for route in app.routes:
         match, _ = route.matches(scope)
         if match is Match.FULL:
-            return getattr(route, "endpoint", None) is not answer_unsupported
+            return getattr(route, "endpoint", None) is not unsupported_response
     return False
 
 

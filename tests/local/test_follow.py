@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from airflow_provider_rayagent.local import job_logs, log_responses
-from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError, RayUnavailableError, TooManyError
+from airflow_provider_rayagent.local import job_logs, log_streams
+from airflow_provider_rayagent.local.errors import LocalAgentError, RayResponseError, RayUnavailableError, TooManyError
 from airflow_provider_rayagent.local.job_logs import JobLogs
-from airflow_provider_rayagent.local.log_responses import EventStream, relay
+from airflow_provider_rayagent.local.log_streams import EventStream, relay
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -122,14 +122,14 @@ def test_a_rewritten_log_is_an_error(other: str) -> None:
 
 
 def test_a_log_that_cannot_be_read_after_the_end_is_an_error() -> None:
-    fault = RayAnswerError("invalid start byte", 500)
+    fault = RayResponseError("invalid start byte", 500)
     text, last = followed("a\n", fault, statuses=["RUNNING", "RUNNING", "SUCCEEDED"])
     assert text == "a\n"
     assert last
     assert (last["type"], "invalid start byte" in last["message"]) == ("error", True)
 
 
-@pytest.mark.parametrize("fault", [RayAnswerError("busy", 500), RayUnavailableError("down")])
+@pytest.mark.parametrize("fault", [RayResponseError("busy", 500), RayUnavailableError("down")])
 def test_a_failure_of_ray_while_the_job_runs_is_passed_over(fault: LocalAgentError) -> None:
     faults: list[str | LocalAgentError] = [fault] * (job_logs.MAX_FAILURES - 1)
     logs = ["a\n", *faults, "a\nb\n", *faults, "a\nb\nc\n"]
@@ -138,7 +138,7 @@ def test_a_failure_of_ray_while_the_job_runs_is_passed_over(fault: LocalAgentErr
     assert followed("a\n", statuses=["RUNNING", "RUNNING", *down, "SUCCEEDED"]) == ("a\n", COMPLETE)
 
 
-@pytest.mark.parametrize("fault", [RayAnswerError("busy", 500), RayUnavailableError("down")])
+@pytest.mark.parametrize("fault", [RayResponseError("busy", 500), RayUnavailableError("down")])
 def test_a_stream_ends_without_a_last_event_if_ray_fails_repeatedly(fault: LocalAgentError) -> None:
     assert followed("a\n", *[fault] * job_logs.MAX_FAILURES, "a\nb\n", statuses=["RUNNING"]) == ("a\n", None)
     assert followed("a\n", statuses=["RUNNING", "RUNNING", "DOWN"]) == ("a\n", None)
@@ -250,7 +250,7 @@ def test_clients_that_do_not_read_do_not_block_others() -> None:
 
 
 def test_a_silent_job_has_keep_alives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_responses, "KEEP_ALIVE_SECONDS", 0.01)
+    monkeypatch.setattr(log_streams, "KEEP_ALIVE_SECONDS", 0.01)
 
     async def play() -> None:
         bodies: list[bytes] = []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentInputError
-from airflow_provider_rayagent.local.errors import LocalAgentError, RayAnswerError
+from airflow_provider_rayagent.local.errors import LocalAgentError, RayResponseError
 from airflow_provider_rayagent.local.plugin_folder import PluginError, PluginFolder, read_plugin
 from airflow_provider_rayagent.local.plugin_runs import MAX_PARAMS, RunRequest, build_submission
 from tests.stack.agent import EXAMPLE_PLUGINS
@@ -131,7 +131,7 @@ def test_unreadable_manifest_affects_its_plugin_only(words: str, tmp_path: Path)
             folder.find(lookup)
     with pytest.raises(PluginError, match=words):
         folder.find_by_path("odd")
-    with pytest.raises(RayAnswerError, match=r"no plugin 'other'.*Not usable: odd"):
+    with pytest.raises(RayResponseError, match=r"no plugin 'other'.*Not usable: odd"):
         folder.find("other")
 
     path.rmdir() if path.is_dir() else path.unlink()
@@ -157,10 +157,10 @@ def test_plugin_is_found_by_release_and_unique_name(tmp_path: Path) -> None:
 
     write(tmp_path / "two", GOOD.replace("'1'", "'2+gpu'"))
     assert folder.find("train@2+gpu").folder == tmp_path / "two"
-    with pytest.raises(RayAnswerError, match=r"train@1, train@2\+gpu") as caught:
+    with pytest.raises(RayResponseError, match=r"train@1, train@2\+gpu") as caught:
         folder.find("train")
     assert caught.value.status_code == 400
-    with pytest.raises(RayAnswerError, match="no plugin 'other'") as caught:
+    with pytest.raises(RayResponseError, match="no plugin 'other'") as caught:
         folder.find("other")
     assert caught.value.status_code == 404
 
@@ -172,7 +172,7 @@ def test_plugin_is_found_by_path(tmp_path: Path) -> None:
         outside
     ] * 2
     for path in ("none", "", "/", "a\0b"):
-        with pytest.raises(RayAnswerError, match=r"has no plugin\.yaml"):
+        with pytest.raises(RayResponseError, match=r"has no plugin\.yaml"):
             folder.find_by_path(path)
 
 
@@ -206,8 +206,8 @@ def test_run_without_id_gets_unique_id() -> None:
 @pytest.mark.parametrize(
     ("order", "error", "words"),
     [
-        ({"action": "x"}, RayAnswerError, "has no action 'x', only train, train_on_gpu"),
-        ({"action": "train", "params": {"a": "x" * MAX_PARAMS}}, RayAnswerError, f"the limit is {MAX_PARAMS}"),
+        ({"action": "x"}, RayResponseError, "has no action 'x', only train, train_on_gpu"),
+        ({"action": "train", "params": {"a": "x" * MAX_PARAMS}}, RayResponseError, f"the limit is {MAX_PARAMS}"),
         ({"action": "train", "job_id": "a b"}, RayAgentInputError, "job id"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.local import jobqueue
-from airflow_provider_rayagent.local.errors import RayAnswerError, RayUnavailableError, TooManyError
+from airflow_provider_rayagent.local.errors import RayResponseError, RayUnavailableError, TooManyError
 from airflow_provider_rayagent.local.jobqueue import JobQueue
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Ray:
         if self.away:
             raise RayUnavailableError("Ray is away")
         if job_id not in self.jobs:
-            raise RayAnswerError(f"Job {job_id} does not exist", 404)
+            raise RayResponseError(f"Job {job_id} does not exist", 404)
         return self.jobs[job_id]
 
     async def submit_job(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class Ray:
         if fault:
             raise fault
         if request["submission_id"] in self.jobs:
-            raise RayAnswerError(f"Job {request['submission_id']} already exists", 409)
+            raise RayResponseError(f"Job {request['submission_id']} already exists", 409)
         self.jobs[request["submission_id"]] = {**request, "status": "PENDING"}
         lost, self.lost = self.lost, None
         if lost:
@@ -139,8 +139,8 @@ def test_jobs_keep_waiting_while_ray_is_unavailable() -> None:
 def test_job_rejected_immediately_is_unknown() -> None:
     async def play() -> None:
         ray, queue = make_queue()
-        ray.faults = [RayAnswerError("no such resource", 400)]
-        with pytest.raises(RayAnswerError, match="no such resource"):
+        ray.faults = [RayResponseError("no such resource", 400)]
+        with pytest.raises(RayResponseError, match="no such resource"):
             await queue.add(make_job("a"))
         assert queue.find("a") is None
         assert not await queue.add(make_job("a"))
@@ -153,7 +153,7 @@ def test_rejected_waiting_job_fails_and_next_is_submitted() -> None:
         ray, queue = make_queue()
         for each in "abc":
             await queue.add(make_job(each))
-        ray.faults = [RayAnswerError("no such resource", 400)]
+        ray.faults = [RayResponseError("no such resource", 400)]
         ray.jobs["a"]["status"] = "SUCCEEDED"
         await ray.until("a", "c")
         (failed,) = queue.ended()
@@ -170,7 +170,7 @@ def test_transient_failure_is_retried(status: int) -> None:
         ray, queue = make_queue()
         for each in "abc":
             await queue.add(make_job(each))
-        ray.faults = [RayAnswerError("not now", status)] * 3
+        ray.faults = [RayResponseError("not now", status)] * 3
         ray.jobs["a"]["status"] = "SUCCEEDED"
         await ray.until("a", "b")
         assert queue.ended() == []
@@ -188,7 +188,7 @@ def test_waiting_job_fails_after_too_many_failures(
         ray, queue = make_queue()
         for each in "abc":
             await queue.add(make_job(each))
-        ray.faults = [RayAnswerError("Ray failed (500): no reason given", 500)] * 3
+        ray.faults = [RayResponseError("Ray failed (500): no reason given", 500)] * 3
         ray.jobs["a"]["status"] = "SUCCEEDED"
         await ray.until("a", "c")
         (failed,) = queue.ended()
@@ -198,7 +198,7 @@ def test_waiting_job_fails_after_too_many_failures(
     asyncio.run(play())
 
 
-LOST = [RayUnavailableError("no answer"), RayAnswerError("Ray failed (500): no reason given", 500)]
+LOST = [RayUnavailableError("no answer"), RayResponseError("Ray failed (500): no reason given", 500)]
 
 
 @pytest.mark.parametrize("lost", LOST)
@@ -246,7 +246,7 @@ def test_other_job_with_same_id_is_not_mistaken_for_waiting_job() -> None:
             await queue.add(make_job(each))
         theirs = {**make_job("b"), "status": "SUCCEEDED"}
         ray.jobs["b"] = theirs
-        with pytest.raises(RayAnswerError) as caught:
+        with pytest.raises(RayResponseError) as caught:
             queue.find("b")
         assert caught.value.status_code == 404, "ours has not started"
         ray.jobs["a"]["status"] = "SUCCEEDED"

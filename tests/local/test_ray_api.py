@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.local.errors import RayAnswerError, RayUnavailableError
+from airflow_provider_rayagent.local.errors import RayResponseError, RayUnavailableError
 from airflow_provider_rayagent.local.json_values import describe_problem, read_tolerantly
 from airflow_provider_rayagent.local.ray_api import MAX_REQUESTS, RayDashboard
 from tests.local.stub_ray import stub_ray
@@ -92,7 +92,7 @@ def test_log_without_file_falls_back_to_ray(ray: StubRay) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "error", "words"), [(429, RayUnavailableError, "too many requests"), (404, RayAnswerError, "no file")]
+    ("status", "error", "words"), [(429, RayUnavailableError, "too many requests"), (404, RayResponseError, "no file")]
 )
 def test_unavailable_whole_log_is_reported(ray: StubRay, status: int, error: type[Exception], words: str) -> None:
     ray.add_job("job")
@@ -129,7 +129,7 @@ def test_errors_of_ray_have_statuses_for_the_clients_of_the_agent(
 ) -> None:
     ray.answers["/api/jobs/job"] = (status, body)
 
-    with pytest.raises(RayAnswerError, match=words) as caught:
+    with pytest.raises(RayResponseError, match=words) as caught:
         get_job(ray.url)
     assert caught.value.status_code == expected
 

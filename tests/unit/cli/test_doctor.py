@@ -261,7 +261,7 @@ def test_a_service_that_does_not_answer(connect: Connect, airflow: Airflow) -> N
         connect(agent, extra={"read_timeout": 0.1})
         found = examine(airflow)
     assert list(wrong(found)) == ["service"]
-    assert "No answer from" in found["service"][1]
+    assert "No response from" in found["service"][1]
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(3600, "ahead of"), (-3600, "behind")])

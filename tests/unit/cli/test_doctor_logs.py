@@ -51,7 +51,7 @@ def test_a_proxy_that_refuses_websocket(connect: Connect, airflow: Airflow) -> N
 @pytest.mark.parametrize(
     ("step", "words", "exceeded"),
     [
-        (Play(Silence()), "The stream cannot be opened: No answer from ", "connect_timeout"),
+        (Play(Silence()), "The stream cannot be opened: No response from ", "connect_timeout"),
         (Play(Open(), Hold()), "No line came within 0.3 seconds, although the log has lines.", "STREAM_SECONDS"),
         (Html(502), "The stream cannot be opened: ", None),
         (Play(Open(content_type="text/event-stream")), "The stream ended before the first line.", None),

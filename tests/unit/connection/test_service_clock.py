@@ -13,7 +13,7 @@ from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.connection.service_clock import ServiceClock
 from airflow_provider_rayagent.errors.service_errors import RayAgentHTTPError
 from airflow_provider_rayagent.services.call import Call
-from airflow_provider_rayagent.transport.answers import read_answer
+from airflow_provider_rayagent.transport.responses import read_response
 
 
 class Clocks:
@@ -74,5 +74,5 @@ def test_a_clock_that_was_set_back_is_followed() -> None:
 def test_every_response_is_used_even_an_error(status: int) -> None:
     config = read_config(host="http://agent")
     with suppress(RayAgentHTTPError):
-        read_answer(Call("GET", "jobs/"), status, {"date": formatdate(usegmt=True)}, b"{}", config)
+        read_response(Call("GET", "jobs/"), status, {"date": formatdate(usegmt=True)}, b"{}", config)
     assert config.clock.seconds_since(time.time()) == pytest.approx(0, abs=5)

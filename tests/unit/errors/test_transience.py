@@ -16,7 +16,7 @@ from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.services.waiting import WaitResult
 from airflow_provider_rayagent.tail import commands, draining
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.transport import answers
+from airflow_provider_rayagent.transport import responses
 from airflow_provider_rayagent.transport.request_retry import may_retry
 from airflow_provider_rayagent.transport.tail_driver import Following
 from tests.scripted import DEFAULT, Job, Refuse, ScriptedAgent
@@ -84,7 +84,7 @@ BY_STATUS = {
 def answered(status: int) -> RayAgentError:
     """Return the error for a response."""
     with pytest.raises(RayAgentError) as caught:
-        answers.check_status(GET_JOB, status, {}, b"", CONFIG)
+        responses.check_status(GET_JOB, status, {}, b"", CONFIG)
     return caught.value
 
 

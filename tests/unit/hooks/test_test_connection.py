@@ -105,7 +105,7 @@ def test_tls_spoken_to_a_plain_port_is_told(connect: Connect) -> None:
         (Html(502), "502", {}),
         (Redirect("https://login.example/"), "https://login.example/", {}),
         (Play(Reset()), "failed", {}),
-        (Play(Silence()), "No answer", {"read_timeout": 0.1}),
+        (Play(Silence()), "No response", {"read_timeout": 0.1}),
     ],
     ids=named,
 )

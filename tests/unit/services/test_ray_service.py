@@ -18,11 +18,11 @@ from airflow_provider_rayagent.errors.service_errors import (
     RayAgentServerError,
     RayAgentUnsupportedError,
 )
-from airflow_provider_rayagent.services import ray_answers
+from airflow_provider_rayagent.services import ray_responses
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.call import Call, Pause
 from airflow_provider_rayagent.services.ray_service import LOG_INTERVAL, RAY
-from airflow_provider_rayagent.services.service import ErrorAnswer
+from airflow_provider_rayagent.services.service import ErrorResponse
 from airflow_provider_rayagent.services.submission import SUBMIT_SECONDS
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
@@ -150,31 +150,31 @@ def test_the_log_is_its_bytes(content_type: str) -> None:
 @pytest.mark.parametrize(
     ("status", "text", "expected"),
     [
-        (404, "Job x does not exist", ErrorAnswer(404, "Job x does not exist")),
-        (404, "404: Not Found", ErrorAnswer(404, "404: Not Found", is_own=False)),
+        (404, "Job x does not exist", ErrorResponse(404, "Job x does not exist")),
+        (404, "404: Not Found", ErrorResponse(404, "404: Not Found", is_own=False)),
         (
             401,
             "Unauthorized: Missing authentication token",
-            ErrorAnswer(401, "Unauthorized: Missing authentication token"),
+            ErrorResponse(401, "Unauthorized: Missing authentication token"),
         ),
         (
             500,
             ray_dialect.TRACEBACK.format(error="ValueError: Job with submission_id x already exists, choose another"),
-            ErrorAnswer(409, "ValueError: Job with submission_id x already exists, choose another"),
+            ErrorResponse(409, "ValueError: Job with submission_id x already exists, choose another"),
         ),
         (
             500,
             ray_dialect.SHORT_TRACEBACK.format(error="ray.exceptions.RpcError: Timed out\n  with more"),
-            ErrorAnswer(500, "ray.exceptions.RpcError: Timed out\n  with more"),
+            ErrorResponse(500, "ray.exceptions.RpcError: Timed out\n  with more"),
         ),
-        (500, "Traceback (most recent call last):\n  x\nodd", ErrorAnswer(500, "odd")),
-        (500, '{"result": false, "msg": "Max number", "data": {}}', ErrorAnswer(500, "Max number")),
-        (500, '{"msg": 7}', ErrorAnswer(500, "7")),
-        (500, "[1]", ErrorAnswer(500, "[1]")),
-        (503, "", ErrorAnswer(503, "")),
+        (500, "Traceback (most recent call last):\n  x\nodd", ErrorResponse(500, "odd")),
+        (500, '{"result": false, "msg": "Max number", "data": {}}', ErrorResponse(500, "Max number")),
+        (500, '{"msg": 7}', ErrorResponse(500, "7")),
+        (500, "[1]", ErrorResponse(500, "[1]")),
+        (503, "", ErrorResponse(503, "")),
     ],
 )
-def test_what_an_error_says(status: int, text: str, expected: ErrorAnswer) -> None:
+def test_what_an_error_says(status: int, text: str, expected: ErrorResponse) -> None:
     assert RAY.read_error(status, text) == expected
 
 
@@ -183,7 +183,7 @@ def test_words_of_several_tracebacks_are_the_last_exception() -> None:
         "Traceback (most recent call last):\n  File x\nKeyError: 1\n\n"
         "Traceback (most recent call last):\n  File y\nray.exceptions.RayError: no\nreason\n"
     )
-    assert ray_answers.plain_words(text) == "ray.exceptions.RayError: no\nreason"
+    assert ray_responses.plain_words(text) == "ray.exceptions.RayError: no\nreason"
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_words_of_several_tracebacks_are_the_last_exception() -> None:
     [("2.60.0", (2, 60)), ("3.0.0.dev0", (3, 0)), ("2.9", (2, 9)), ("nightly", ()), ("", ())],
 )
 def test_the_release_in_a_version(version: str, expected: tuple[int, ...]) -> None:
-    assert ray_answers.release_of(version) == expected
+    assert ray_responses.release_of(version) == expected
 
 
 def test_an_old_ray_and_a_ray_whose_jobs_may_not_be_read_are_not_usable() -> None:

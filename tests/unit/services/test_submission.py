@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentInputError, RayAgentResourcesError
 from airflow_provider_rayagent.services.job_secrets import MASKED_ENV_VARS, masked_names, secret_values, secrets_of
-from airflow_provider_rayagent.services.ray_answers import check_resources
+from airflow_provider_rayagent.services.ray_responses import check_resources
 from airflow_provider_rayagent.services.submission import MAX_BODY_BYTES, MAX_STRING_BYTES, submission_body
 
 NODES = [

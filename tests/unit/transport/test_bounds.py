@@ -22,9 +22,9 @@ from airflow_provider_rayagent.stream import bodies
 from airflow_provider_rayagent.stream.frames import FrameDecoder
 from airflow_provider_rayagent.stream.sse import SseDecoder
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.transport import aio_logs, blocking_logs, limits, log_answers
+from airflow_provider_rayagent.transport import aio_logs, blocking_logs, limits, log_responses
 from airflow_provider_rayagent.transport.limits import Limit
-from airflow_provider_rayagent.transport.log_answers import StreamEndedError
+from airflow_provider_rayagent.transport.log_responses import StreamEndedError
 from tests.scripted import (
     DEFAULT,
     Action,
@@ -119,7 +119,7 @@ def test_the_error_for_a_slow_response_says_so(transport: Transport) -> None:
     answer = Play(Wire(HEAD.format(200)), Repeat(b"1\r\n \r\n"))
     with (
         ScriptedAgent(Job(), answers={GET: [answer]}) as server,
-        pytest.raises(RayAgentTimeoutError, match=r"The answer from http://\S+ comes too slowly: only \d+ bytes in"),
+        pytest.raises(RayAgentTimeoutError, match=r"The response from http://\S+ comes too slowly: only \d+ bytes in"),
     ):
         transport.send(config_of(server), AGENT.get_job(JobId("j1")))
 
@@ -287,7 +287,7 @@ def test_a_message_that_is_too_long_is_read_from_the_whole_log(
 ) -> None:
     for module in (blocking_logs, aio_logs):
         monkeypatch.setattr(module, "SseDecoder", functools.partial(SseDecoder, 100_000))
-    monkeypatch.setattr(log_answers, "FrameDecoder", functools.partial(FrameDecoder, 100_000))
+    monkeypatch.setattr(log_responses, "FrameDecoder", functools.partial(FrameDecoder, 100_000))
     play = Play(Log(TEXT[:100]), message, Hold())
     job = Job(TEXT, "RUNNING", ws=[play], sse=[play])
 
@@ -320,7 +320,7 @@ def test_a_stream_ends_if_its_peer_does_not_read_pongs(transport: Transport, mon
 
     for module in (blocking_logs, aio_logs):
         monkeypatch.setattr(module, "SEND_SECONDS", 0.3)
-    for module in (log_answers, blocking_logs, aio_logs):
+    for module in (log_responses, blocking_logs, aio_logs):
         monkeypatch.setattr(module, "control_frame", long_frame)
     with ScriptedAgent(Job(TEXT, "RUNNING", ws=[Play(StopReading(), Ping(), Repeat(b"", 1))])) as server:
         with pytest.raises(StreamEndedError):

@@ -23,8 +23,8 @@ from airflow_provider_rayagent.errors.service_errors import (
 )
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.validation import JobId
-from airflow_provider_rayagent.transport import answers
-from airflow_provider_rayagent.transport.answers import MAX_SHOWN
+from airflow_provider_rayagent.transport import responses
+from airflow_provider_rayagent.transport.responses import MAX_SHOWN
 from tests.scripted import Answer, Html, Job, ScriptedAgent
 from tests.unit.support import TOKEN
 from tests.unit.support import make_agent as make_blocking_agent
@@ -243,7 +243,7 @@ def test_a_page_is_parsed_in_linear_time(piece: str) -> None:
         for _ in range(3):
             began = time.process_time()
             with pytest.raises(RayAgentServerError):
-                answers.check_status(AGENT.get_job(JobId("j1")), 502, {"content-type": "text/html"}, page, CONFIG)
+                responses.check_status(AGENT.get_job(JobId("j1")), 502, {"content-type": "text/html"}, page, CONFIG)
             taken.append(time.process_time() - began)
         return min(taken)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentConnectionError, RayAgentResponseError
 from airflow_provider_rayagent.stream.frames import PING, PONG, FrameDecoder, accept_key, frame
-from airflow_provider_rayagent.transport import answers, limits
+from airflow_provider_rayagent.transport import limits, responses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -180,13 +180,13 @@ def control_frame(opcode: int, payload: bytes = b"") -> bytes:
     return frame(opcode, payload, os.urandom(4))
 
 
-def check_log_answer(call: Call, status: int, headers: Mapping[str, str], body: bytes, config: AgentConfig) -> None:
+def check_log_response(call: Call, status: int, headers: Mapping[str, str], body: bytes, config: AgentConfig) -> None:
     """Validate a response that should contain a log.
 
     :raises RayAgentHTTPError: for an error status.
     :raises RayAgentRedirectError: for a redirect.
     :raises RayAgentResponseError: for an HTML page.
     """
-    answers.check_status(call, status, headers, body, config)
-    if answers.is_html(headers, ""):
-        raise answers.html_page_error(call, status, "a log", config)
+    responses.check_status(call, status, headers, body, config)
+    if responses.is_html(headers, ""):
+        raise responses.html_page_error(call, status, "a log", config)

@@ -34,7 +34,7 @@ _TAG = re.compile(r"<([^<>]*)>")
 """An HTML tag. Excluding ``<`` keeps the search linear: otherwise 64 KB of ``<`` would take two seconds."""
 
 
-def read_answer(
+def read_response(
     call: Call,
     status: int,
     headers: Mapping[str, str],
@@ -61,7 +61,7 @@ def read_answer(
     try:
         return call.convert(value)
     except RayAgentError as error:
-        # It may quote the answer.
+        # It may quote the response.
         raise type(error)(brief(error.detail, config.redact), error.status_code) from None
 
 
@@ -138,16 +138,16 @@ def check_status(call: Call, status: int, headers: Mapping[str, str], body: byte
     if missing is not None:
         raise RayAgentGPUUnavailableError(f"{where}: {brief(missing, config.redact)}", status)
     page = is_html(headers, text)
-    answer = config.service.read_error(status, text)
-    if status == 404 and (page or not answer.is_own):
+    error_response = config.service.read_error(status, text)
+    if status == 404 and (page or not error_response.is_own):
         # A wrong path, or the default page of an ingress: it does not mean that the job does not exist.
         raise RayAgentResponseError(
             f"{where}, but not in the form of {config.service.label}; is this its URL? "
-            f"{brief(_page_text(text) if page else answer.reason, config.redact)}",
+            f"{brief(_page_text(text) if page else error_response.reason, config.redact)}",
             status,
         )
-    reason = _page_text(text) if page else answer.reason
-    error = for_status(answer.status, f"{where}: {brief(reason, config.redact)}" if reason else f"{where}.")
+    reason = _page_text(text) if page else error_response.reason
+    error = for_status(error_response.status, f"{where}: {brief(reason, config.redact)}" if reason else f"{where}.")
     error.retry_after = retry_after(headers)
     raise error
 
@@ -189,9 +189,9 @@ def safe_target(call: Call, url: str, status: int, headers: Mapping[str, str]) -
     return target if same or upgraded else None
 
 
-def brief(answer: object, redact: Callable[[str], str]) -> str:
+def brief(value: object, redact: Callable[[str], str]) -> str:
     """Return a response, or a part of one, as one short line that is safe for the task log."""
-    return sanitize(" ".join(redact(str(answer)).split()), length=MAX_SHOWN)
+    return sanitize(" ".join(redact(str(value)).split()), length=MAX_SHOWN)
 
 
 def is_html(headers: Mapping[str, str], text: str) -> bool:

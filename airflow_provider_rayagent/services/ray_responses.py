@@ -1,4 +1,4 @@
-"""What the answers of Ray's dashboard mean. Pure.
+"""What the responses of Ray's dashboard mean. Pure.
 
 Its jobs API answers errors as plain text, usually a traceback; its state API (``/api/v0``) as JSON.
 """
@@ -47,13 +47,13 @@ def is_id_taken(text: str) -> bool:
     return "already exists" in text
 
 
-def state_rows(answer: Any) -> list[Row]:
-    """Return the rows in an answer of the state API."""
+def state_rows(body: Any) -> list[Row]:
+    """Return the rows in a response of the state API."""
     for key in ("data", "result", "result"):
-        answer = answer.get(key) if isinstance(answer, dict) else None
-    if not isinstance(answer, list) or not all(isinstance(row, dict) for row in answer):
-        raise RayAgentResponseError("The answer of Ray's state API has no list of rows.")
-    return answer
+        body = body.get(key) if isinstance(body, dict) else None
+    if not isinstance(body, list) or not all(isinstance(row, dict) for row in body):
+        raise RayAgentResponseError("The response of Ray's state API has no list of rows.")
+    return body
 
 
 def one_row(what: str) -> Callable[[Any], Row]:
@@ -62,8 +62,8 @@ def one_row(what: str) -> Callable[[Any], Row]:
     :param what: what is looked for, as the error says it.
     """
 
-    def convert(answer: Any) -> Row:
-        rows = state_rows(answer)
+    def convert(body: Any) -> Row:
+        rows = state_rows(body)
         if not rows:
             raise RayAgentNotFoundError(f"{what} does not exist.", 404)
         return max(rows, key=lambda row: row.get("attempt_number") or 0)
@@ -71,11 +71,11 @@ def one_row(what: str) -> Callable[[Any], Row]:
     return convert
 
 
-def resource_usage(answer: Any) -> dict[str, Row] | None:
+def resource_usage(body: Any) -> dict[str, Row] | None:
     """Return ``{node_id: {resource: [used, total]}}``, or ``None`` where Ray does not report it."""
     for key in ("data", "clusterStatus", "loadMetricsReport", "usageByNode"):
-        answer = answer.get(key) if isinstance(answer, dict) else None
-    return answer if isinstance(answer, dict) else None
+        body = body.get(key) if isinstance(body, dict) else None
+    return body if isinstance(body, dict) else None
 
 
 def check_resources(nodes: Sequence[Row], required: Mapping[str, float]) -> None:
@@ -97,19 +97,19 @@ def check_resources(nodes: Sequence[Row], required: Mapping[str, float]) -> None
     )
 
 
-def serve_applications(answer: Mapping[str, Any]) -> list[Row]:
+def serve_applications(body: Mapping[str, Any]) -> list[Row]:
     """Return Serve's applications; none if Serve is not running."""
-    applications = answer.get("applications")
+    applications = body.get("applications")
     if not isinstance(applications, dict):
-        raise RayAgentResponseError("Ray's answer has no Serve applications.")
+        raise RayAgentResponseError("Ray's response has no Serve applications.")
     return [{"name": name, **details} for name, details in applications.items() if isinstance(details, dict)]
 
 
 def serve_application(name: str) -> Callable[[Any], Row]:
     """Return a function that returns the application of this name."""
 
-    def convert(answer: Any) -> Row:
-        for application in serve_applications(answer):
+    def convert(body: Any) -> Row:
+        for application in serve_applications(body):
             if application["name"] == name:
                 return application
         raise RayAgentNotFoundError(f"Serve application {name!r} does not exist.", 404)
@@ -123,8 +123,8 @@ def successful_job(failure: str) -> Callable[[Any], Row]:
     :param failure: what the error says before the job's own message.
     """
 
-    def convert(answer: Any) -> Row:
-        job: Row = answer
+    def convert(body: Any) -> Row:
+        job: Row = body
         if has_ended(job) and job.get("status") != JobStatus.SUCCEEDED.value:
             raise RayAgentServerError(f"{failure}: {plain_words(str(job.get('message')))}", 500)
         return job
@@ -132,14 +132,14 @@ def successful_job(failure: str) -> Callable[[Any], Row]:
     return convert
 
 
-def ray_version(answer: Mapping[str, Any]) -> str:
-    """Return the version of Ray in the answer of ``/api/version``.
+def ray_version(body: Mapping[str, Any]) -> str:
+    """Return the version of Ray in the response of ``/api/version``.
 
     :raises RayAgentResponseError: if it has none, so that something else than Ray's dashboard has answered.
     """
-    version = answer.get("ray_version")
+    version = body.get("ray_version")
     if not isinstance(version, str):
-        raise RayAgentResponseError("The answer names no version of Ray.")
+        raise RayAgentResponseError("The response names no version of Ray.")
     return version
 
 
