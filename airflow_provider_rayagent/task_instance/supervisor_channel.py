@@ -141,6 +141,31 @@ class Channel:
         return int(struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, b"\0\0\0\0"))[0])
 
 
+class StallClock:
+    """A monotonic clock in seconds that detects stalls of the triggerer; see :meth:`Channel.tick`.
+
+    A long wait of one trigger, for a response or for its turn to write, is not a stall: among a thousand it is normal.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        channel.tick()
+        self._channel = channel
+        self.handled = self.stalls
+
+    @property
+    def stalls(self) -> int:
+        """Number of stalls so far."""
+        return self._channel.stalls
+
+    @property
+    def stalled(self) -> bool:
+        """Whether there was a stall that is not handled yet."""
+        return self.stalls > self.handled
+
+    def __call__(self) -> float:
+        return self._channel.tick()
+
+
 _channels: WeakKeyDictionary[asyncio.AbstractEventLoop, Channel] = WeakKeyDictionary()
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from airflow_provider_rayagent.render.records import JOB_LOGGER, JobRecords, Joiner
+from airflow_provider_rayagent.render.records import JOB_LOGGER, Joiner
 from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import LogLines, lines_in
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.metrics.job_metrics import JobMetrics
     from airflow_provider_rayagent.position.gaps import Gap
     from airflow_provider_rayagent.render.record_builder import Record
+    from airflow_provider_rayagent.render.records import JobRecords
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.items import Item
     from airflow_provider_rayagent.tasks.job_result import PrintedResult
@@ -94,7 +95,7 @@ class JobObserver:
         settings = replace(self.settings, max_line_length=min(self.settings.max_line_length, max_line_length))
         cursor = Cursor.from_json(dict(gap.start))
         follower = self._follower(settings, cursor, seconds)
-        records = self._records(follower, gap.start, None)
+        records = replace(self.options, result_markers=None).records_of(follower, gap.start)
         left = sys.maxsize if gap.until is None else gap.until - cursor.lines
         with closing(follower.items()) as found:
             for items in found:
@@ -120,7 +121,7 @@ class JobObserver:
     def _run(self, settings: TailSettings, seconds: float | None) -> Follower:
         cursor = Cursor.from_json(dict(self.position)) if self.position else None
         follower = self._follower(settings, cursor, seconds)
-        records = self._records(follower, self.position, self._result.markers if self._result else None)
+        records = self.options.records_of(follower, self.position)
         with self.metrics.following(follower):
             try:
                 for items in follower.items():
@@ -136,18 +137,6 @@ class JobObserver:
                 if self._stopper is not None:
                     self._stopper.wait()
         return follower
-
-    def _records(self, follower: Follower, position: LogPosition | None, markers: tuple[str, str] | None) -> JobRecords:
-        return JobRecords(
-            self._job_id,
-            self.options.display,
-            markers=markers,
-            shown=self.options.forward_logs,
-            redact=follower.redact,
-            where=self._hook.config.base_url,
-            position=position,
-            on_result=follower.expect_end,
-        )
 
     def _follower(self, settings: TailSettings, cursor: Cursor | None, seconds: float | None) -> Follower:
         stopped = self._stopper.task_is_killed if self._stopper is not None else None

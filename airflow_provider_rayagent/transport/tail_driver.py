@@ -95,6 +95,8 @@ class Following:
         clock: Callable[[], float],
     ) -> None:
         self.job_id = job_id
+        self.base_url = config.base_url
+        """URL of the service."""
         self.clock = clock
         self.redact = Redactor(base=config.redact)
         """Redacts the secrets of the connection, and those of the job once its details are known."""

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.render.record_builder import DisplaySettings
+from airflow_provider_rayagent.render.records import JobRecords
 from airflow_provider_rayagent.services.waiting import POLL_SECONDS
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.transport.tail_driver import tail_settings
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.position.log_files import LogStorage
     from airflow_provider_rayagent.services.validation import Protocol
     from airflow_provider_rayagent.tail.commands import TailSettings
+    from airflow_provider_rayagent.tail.cursor import LogPosition
+    from airflow_provider_rayagent.transport.tail_driver import Following
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,22 @@ class FollowOptions:
             max_line_length=self.max_line_length,
             progress_interval=self.display.progress_interval,
             forward=self.reads_log,
+        )
+
+    def records_of(self, following: Following, position: LogPosition | None = None) -> JobRecords:
+        """Return what renders the job's items as records of the task log.
+
+        :param position: see :class:`JobRecords`.
+        """
+        return JobRecords(
+            following.job_id,
+            self.display,
+            markers=self.result_markers,
+            shown=self.forward_logs,
+            redact=following.redact,
+            where=following.base_url,
+            position=position,
+            on_result=following.expect_end,
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -16,14 +16,13 @@ from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgent
 from airflow_provider_rayagent.metrics.job_metrics import JobMetrics, count_stop, followed_jobs
 from airflow_provider_rayagent.position.gaps import MISSING_LINES, lines_shown
 from airflow_provider_rayagent.position.trigger_position import PositionStore
-from airflow_provider_rayagent.render.records import JobRecords
 from airflow_provider_rayagent.services import jobs
 from airflow_provider_rayagent.services.jobs import JobStatus
 from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition, as_position
 from airflow_provider_rayagent.tail.items import in_portions
 from airflow_provider_rayagent.task_instance.resuming import pause_until_resumable
 from airflow_provider_rayagent.task_instance.stopping import STOP_FAILED, state_if_ended, stop_job
-from airflow_provider_rayagent.task_instance.supervisor_channel import Channel
+from airflow_provider_rayagent.task_instance.supervisor_channel import Channel, StallClock
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from airflow_provider_rayagent.position.gaps import Gap, TakeOver
+    from airflow_provider_rayagent.render.records import JobRecords
     from airflow_provider_rayagent.tail.items import Item
     from airflow_provider_rayagent.text.redaction import Redactor
     from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
@@ -169,7 +169,6 @@ class RayAgentJobTrigger(BaseTrigger):
         )
         start = await self._starting_position(store)
         async with self._hook() as hook:
-            config = (await hook.get_async_conn()).config
             follower = await hook.follow_job(
                 self.job_id,
                 options.tail_settings(),
@@ -179,16 +178,7 @@ class RayAgentJobTrigger(BaseTrigger):
             )
             self._redact = follower.redact
             metrics = JobMetrics(self.rayagent_conn_id, "deferred", among=followed_jobs)
-            records = JobRecords(
-                self.job_id,
-                options.display,
-                markers=options.result_markers,
-                shown=options.forward_logs,
-                redact=follower.redact,
-                where=config.base_url,
-                position=start,
-                on_result=follower.expect_end,
-            )
+            records = options.records_of(follower, start)
             with metrics.following(follower):
                 saver = asyncio.create_task(store.save_changes(lambda: _is_replaced(clock, store)))
                 cursor = follower.cursor
@@ -259,31 +249,6 @@ class RayAgentJobTrigger(BaseTrigger):
         if deadline is None and self.timeout_after is not None:
             deadline = self.timeout_after.timestamp() - TIMEOUT_MARGIN
         return None if deadline is None else max(deadline - time.time(), 0.0)
-
-
-class StallClock:
-    """A monotonic clock in seconds that detects stalls of the triggerer; see :meth:`Channel.tick`.
-
-    A long wait of one trigger, for a response or for its turn to write, is not a stall: among a thousand it is normal.
-    """
-
-    def __init__(self, channel: Channel) -> None:
-        channel.tick()
-        self._channel = channel
-        self.handled = self.stalls
-
-    @property
-    def stalls(self) -> int:
-        """Number of stalls so far."""
-        return self._channel.stalls
-
-    @property
-    def stalled(self) -> bool:
-        """Whether there was a stall that is not handled yet."""
-        return self.stalls > self.handled
-
-    def __call__(self) -> float:
-        return self._channel.tick()
 
 
 async def _is_replaced(clock: StallClock, store: PositionStore) -> bool:

@@ -148,7 +148,7 @@ class Hook:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self.config = SimpleNamespace(redact=NO_SECRETS, base_url="")
+        self.config = SimpleNamespace(redact=NO_SECRETS)
 
     def follow_job(self, job_id: str, settings: TailSettings, *, cursor: Cursor, **_: Any) -> Any:
         reading = TextReader(cursor, settings.max_line_length, redraws=settings.progress_interval is not None)
@@ -166,6 +166,8 @@ class Hook:
             error=None,
             redact=NO_SECRETS,
             expect_end=lambda: None,
+            job_id=job_id,
+            base_url="",
         )
 
 

@@ -11,9 +11,8 @@ import pytest
 from airflow_provider_rayagent.position import trigger_position
 from airflow_provider_rayagent.position.trigger_position import POSITION_KEY, PositionStore
 from airflow_provider_rayagent.task_instance import supervisor_channel
-from airflow_provider_rayagent.task_instance.supervisor_channel import Channel
+from airflow_provider_rayagent.task_instance.supervisor_channel import Channel, StallClock
 from airflow_provider_rayagent.triggers import rayagent as triggers
-from airflow_provider_rayagent.triggers.rayagent import StallClock
 from tests.scripted import Job
 from tests.stack.watch import PATIENCE
 from tests.unit.supervisor import needs_xcoms
