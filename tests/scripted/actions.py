@@ -32,6 +32,7 @@ class Play:
         return f"Play{self.actions!r}"
 
 
+@dataclass(frozen=True)
 class Default:
     """Stands for: what an agent without faults does."""
 
