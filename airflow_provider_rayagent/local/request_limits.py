@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from fastapi import Request
-from starlette.requests import ClientDisconnect
-
 from airflow_provider_rayagent.local.json_values import describe_problem
 from airflow_provider_rayagent.local.token_check import send_error
 from airflow_provider_rayagent.services.submission import MAX_BODY_BYTES
@@ -43,14 +40,16 @@ class BodyLimits:
     async def _check_body(self, scope: Scope, receive: Receive, send: Send, *, is_package: bool) -> None:
         limit = MAX_BYTES if is_package else MAX_BODY_BYTES
         body = bytearray()
-        try:
-            async for chunk in Request(scope, receive).stream():
-                body += chunk
-                if len(body) > limit:
-                    await send_error(scope, send, 413, f"The body is too large: the limit is {limit:,} bytes.")
-                    return
-        except ClientDisconnect:
-            return
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > limit:
+                await send_error(scope, send, 413, f"The body is too large: the limit is {limit:,} bytes.")
+                return
         if not is_package and (problem := describe_problem(bytes(body))):
             await send_error(scope, send, 400, f"The body {problem}.")
             return

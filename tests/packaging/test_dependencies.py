@@ -22,7 +22,8 @@ def declared(name: str) -> list[str]:
 
 
 BASE = declared("dependencies")
-EXTRA = [line for line in declared("local") if "websockets" not in line]
+NOT_IMPORTED = ("ray[", "websockets")
+EXTRA = [line for line in declared("local") if not any(f'"{name}' in line for name in NOT_IMPORTED)]
 """Those that the package itself imports."""
 
 
