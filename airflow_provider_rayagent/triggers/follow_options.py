@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.render.record_builder import DisplaySettings
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.cursor import LogPosition
     from airflow_provider_rayagent.transport.tail_driver import Following
+
+_USUAL_DISPLAY = DisplaySettings()
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class FollowOptions:
     agent_unreachable_timeout: float = 300.0
     max_line_length: int = MAX_LINE_LENGTH
     stop_job_on_kill: bool = False
-    display: DisplaySettings = field(default_factory=DisplaySettings)
+    display: DisplaySettings = _USUAL_DISPLAY
     result_markers: tuple[str, str] | None = None
     start_deadline: float | None = None
     log_storage: LogStorage = "auto"

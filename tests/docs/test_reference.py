@@ -63,7 +63,7 @@ def entries_of(site: Path) -> dict[str, Entry]:
             found[name] = Entry(
                 {argument for argument, _ in parameters},
                 {argument for argument, rest in parameters if '<span class="pre">:</span>' not in rest},
-                set(re.findall(r"<strong>(\w+)</strong> \(<em>", description)),
+                set(re.findall(r"<strong>(\w+)</strong> \((?:<a [^>]*>)?<em>", description)),
                 unescape(re.sub(r"<[^>]+>", "", description)).strip(),
             )
     return found
