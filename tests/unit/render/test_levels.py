@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,9 +13,23 @@ from hypothesis import strategies as st
 
 from airflow_provider_rayagent.render.levels import MAX_BLOCKS, LevelFinder
 from airflow_provider_rayagent.tail.lines import LineAssembler
-from tests.unit.render.corpus import LETTERS
+from tests.tail.figures import figure
 
 LONG = 16_000
+LEVELS = {
+    "-": None,
+    "D": logging.DEBUG,
+    "I": logging.INFO,
+    "W": logging.WARNING,
+    "E": logging.ERROR,
+    "C": logging.CRITICAL,
+}
+"""By the letter that stands for it here and in ``corpus/``; ``-`` where nothing tells a level."""
+LETTERS = {level: letter for letter, level in LEVELS.items()}
+LOGS = sorted((Path(__file__).parent / "corpus").glob("*.txt"))
+"""Logs of real jobs on a real Ray, each line with the letter of its level; see README.md there."""
+LEAST_DISTINCT = 1_000
+LEAST_RECALL = 0.96
 
 
 def letters(*lines: str) -> str:
@@ -48,6 +64,7 @@ def letters(*lines: str) -> str:
         ("I", 'INFO:     127.0.0.1:57378 - "GET /errors HTTP/1.1" 500'),
         ("E", "ERROR:    Exception in ASGI application"),
         ("C", "[CRITICAL] giving up"),
+        ("C", "FATAL: out of memory"),
         ("E", '{"levelname": "ERROR", "message": "boom"}'),
         ("E", '{"severity": "error", "msg": "boom"}'),
         ("W", '{"log.level": "warn", "message": "slow"}'),
@@ -89,9 +106,11 @@ def test_a_line_has_the_level_that_it_tells_and_no_other(letter: str, line: str)
     assert letters(line) == letter
 
 
-def test_all_lines_of_a_traceback_are_errors_and_the_next_is_none() -> None:
-    assert (
-        letters(
+# What each line has, and the lines.
+BLOCKS: list[tuple[str, list[str]]] = [
+    (
+        "EEEEE-EEEEE--",
+        [
             "Traceback (most recent call last):",
             '  File "a.py", line 1, in f',
             "    g()",
@@ -105,28 +124,23 @@ def test_all_lines_of_a_traceback_are_errors_and_the_next_is_none() -> None:
             "my.pkg.Odd",
             "done",
             "  an indented print",
-        )
-        == "EEEEE-EEEEE--"
-    )
-
-
-def test_a_traceback_of_a_worker_is_one_block() -> None:
-    assert (
-        letters(
+        ],
+    ),
+    (
+        "EEEEE-",
+        [
             "ray.exceptions.RayTaskError(ValueError): \x1b[36mray::f()\x1b[39m (pid=1, ip=10.0.0.1)",
             '  File "a.py", line 1, in f',
             "ray.exceptions.RayTaskError(ValueError): \x1b[36mray::g()\x1b[39m (pid=2, ip=10.0.0.1)",
             '  File "a.py", line 2, in g',
             "ValueError: boom",
             "a print",
-        )
-        == "EEEEE-"
-    )
-
-
-def test_processes_whose_lines_alternate_have_blocks_of_their_own() -> None:
-    assert (
-        letters(
+        ],
+    ),
+    # Processes whose lines alternate have blocks of their own.
+    (
+        "E-E--E-",
+        [
             "(f pid=1) Traceback (most recent call last):",
             "(g pid=2) hello",
             '(f pid=1)   File "a.py", line 1, in f',
@@ -134,31 +148,28 @@ def test_processes_whose_lines_alternate_have_blocks_of_their_own() -> None:
             "(g pid=2)     an indented print",
             "(f pid=1) ValueError: boom\x1b[32m [repeated 2x across cluster]\x1b[0m",
             "(f pid=1) hello",
-        )
-        == "E-E--E-"
-    )
+        ],
+    ),
+    # The first line of a traceback was held back: it is known after an error.
+    (
+        "EEE-",
+        ["(f pid=1) ERROR:root:boom", '(f pid=1)   File "a.py", line 1', "(f pid=1) ValueError: x", "(f pid=1) a"],
+    ),
+    ("-", ['(f pid=1)   File "a.py", line 1']),
+    # A record continues in indented lines only after an opening.
+    ("WW-", ["WARNING:root:two lines:", "  the second", "print"]),
+    ("W-", ["WARNING:root:one line", "  an indented print"]),
+    ("I-", ["INFO:root:one:", "  two"]),
+    # A warning is followed by one line of source.
+    ("WW-", ["a.py:1: UserWarning: slow", "  warnings.warn('slow')", "  a print"]),
+    ("EEE-", LineAssembler(15).feed("ERROR:root:xxxxxxxxxxxxxxxxxxxxxxxxxxxx\nnext\n")[0]),
+    ("E-", ["ERROR:root:x", "[continued] a line that looks like a piece of one"]),
+]
 
 
-def test_a_traceback_whose_first_line_was_held_back_is_known_after_an_error() -> None:
-    frame = '(f pid=1)   File "a.py", line 1, in f'
-    assert letters("(f pid=1) ERROR:root:boom", frame, "(f pid=1) ValueError: x", "(f pid=1) hello") == "EEE-"
-    assert letters(frame) == "-"
-
-
-def test_a_record_goes_on_indented_only_after_an_opening() -> None:
-    assert letters("WARNING:root:two lines:", "  the second", "print") == "WW-"
-    assert letters("WARNING:root:one line", "  an indented print") == "W-"
-    assert letters("INFO:root:one:", "  two") == "I-"
-
-
-def test_a_warning_is_followed_by_one_line_of_source() -> None:
-    assert letters("a.py:1: UserWarning: slow", "  warnings.warn('slow')", "  a print") == "WW-"
-
-
-def test_the_pieces_of_a_long_line_have_the_level_of_the_first() -> None:
-    lines, _ = LineAssembler(15).feed("ERROR:root:xxxxxxxxxxxxxxxxxxxxxxxxxxxx\nnext\n")
-    assert letters(*lines) == "EEE-"
-    assert letters("ERROR:root:x", "[continued] a line that looks like a piece of one") == "E-"
+@pytest.mark.parametrize(("expected", "lines"), BLOCKS)
+def test_the_lines_of_a_block_have_its_level_and_the_next_has_none(expected: str, lines: list[str]) -> None:
+    assert letters(*lines) == expected
 
 
 def test_tracebacks_that_never_end_are_forgotten_when_there_are_too_many() -> None:
@@ -220,5 +231,27 @@ def test_a_prefix_of_a_process_or_colors_change_no_level(line: str) -> None:
         assert LevelFinder().level_of(f"\x1b[31m{line}\x1b[0m") == plain
 
 
-def test_levels_are_those_of_logging() -> None:
-    assert LevelFinder().level_of("FATAL: out of memory") == logging.CRITICAL
+def test_in_the_logs_of_real_jobs_no_level_is_wrong_and_few_are_missed() -> None:
+    wrong: list[str] = []
+    count: Counter[str] = Counter()
+    distinct = set()
+    for path in LOGS:
+        levels = LevelFinder()
+        for number, entry in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], 1):
+            line = entry[2:]
+            true, found = LEVELS[entry[0]], levels.level_of(line)
+            distinct.add(line)
+            count["lines"] += 1
+            if (true or logging.INFO) != logging.INFO:
+                count["marked"] += 1
+                count["found"] += found == true
+            if found is not None and found != (true or logging.INFO):
+                wrong.append(f"{path.name}:{number}: {logging.getLevelName(found)}: {line}")
+    recall = count["found"] / count["marked"]
+    figure(
+        f"levels in {count['lines']:,} lines ({len(distinct):,} different) of real jobs: {len(wrong)} wrong; "
+        f"of {count['marked']:,} that are not INFO {recall:.1%} found"
+    )
+    assert wrong == []
+    assert len(distinct) >= LEAST_DISTINCT
+    assert recall >= LEAST_RECALL
