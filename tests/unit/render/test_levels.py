@@ -153,9 +153,9 @@ BLOCKS: list[tuple[str, list[str]]] = [
     # The first line of a traceback was held back: it is known after an error.
     (
         "EEE-",
-        ["(f pid=1) ERROR:root:boom", '(f pid=1)   File "a.py", line 1', "(f pid=1) ValueError: x", "(f pid=1) a"],
+        ["(f pid=1) ERROR:root:a", '(f pid=1)   File "a.py", line 1, in f', "(f pid=1) KeyError: x", "(f pid=1) b"],
     ),
-    ("-", ['(f pid=1)   File "a.py", line 1']),
+    ("-", ['(f pid=1)   File "a.py", line 1, in f']),
     # A record continues in indented lines only after an opening.
     ("WW-", ["WARNING:root:two lines:", "  the second", "print"]),
     ("W-", ["WARNING:root:one line", "  an indented print"]),

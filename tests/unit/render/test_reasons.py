@@ -32,18 +32,15 @@ def test_all_that_is_known_of_a_failure_is_told_one_fact_a_line() -> None:
         "Check the job's last lines: the program itself failed.",
         "Job page: http://a/j1",
     ]
-
-
-def test_the_last_lines_come_from_rays_message_where_the_log_is_not_shown() -> None:
     assert "it broke" in explain(log_is_shown=False)
-    assert "it broke" not in explain()
-
-
-def test_what_is_not_known_is_left_out() -> None:
+    # What is not known is left out.
     assert reasons.explain({"status": "FAILED"}, "j1", log_is_shown=True).split("\n") == [
         "Job j1 ended as FAILED.",
         "Check the job's last lines: the program itself failed.",
     ]
+    long = explain(message="x" * 50_000)
+    assert "characters truncated" in long
+    assert len(long) < 5_000
 
 
 @pytest.mark.parametrize(
@@ -68,9 +65,3 @@ def test_the_first_line_says_that_the_platform_failed() -> None:
         "Platform failure: a node was low on memory, and Ray killed a worker process. Job j1 ended as"
     )
     assert text.endswith("Give the job more memory, or let it run fewer tasks at once.")
-
-
-def test_a_long_message_is_cut_visibly() -> None:
-    text = explain(message="x" * 50_000)
-    assert "characters truncated" in text
-    assert len(text) < 5_000

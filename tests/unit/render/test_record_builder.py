@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.render.excerpt import Excerpt
 from airflow_provider_rayagent.render.record_builder import DisplaySettings, Record, RecordBuilder
 from airflow_provider_rayagent.tail.cursor import Cursor
 from tests.unit.render.test_bars import bar
@@ -52,15 +51,8 @@ def test_each_item_is_a_record_of_its_level_and_says_whose_it_is() -> None:
         Record(logging.WARNING, "lost"),
         Record(logging.INFO, "so"),
     ]
-
-
-def test_progress_is_the_job_s_and_info() -> None:
-    builder = RecordBuilder()
     builder.add_progress("\x1b[1mERROR: 50%\x1b[2J")
     assert builder.take(0.0) == [Record(logging.INFO, "\x1b[1mERROR: 50%\\x1b[2J", from_job=True)]
-
-
-def test_levels_and_colors_are_arguments() -> None:
     assert feed(builder_with(levels=False, colors=False), ["\x1b[31mERROR:root:boom\x1b[0m"]) == [
         Record(logging.INFO, "ERROR:root:boom", from_job=True, number=0)
     ]
@@ -95,14 +87,6 @@ def test_of_a_long_log_the_first_and_the_last_lines_are_shown_and_how_many_are_n
     assert builder.finish() == []
 
 
-def test_a_log_that_is_hardly_too_long_is_shown_whole() -> None:
-    builder = builder_with(max_lines=3, tail_lines=2)
-    found = feed(builder, [f"line {number}" for number in range(5)])
-    rest = builder.finish()
-    assert job_lines(found + rest) == [f"line {number}" for number in range(5)]
-    assert own_words(rest) == []
-
-
 def test_the_last_lines_keep_their_levels_and_no_progress_is_shown_among_them() -> None:
     builder = builder_with(max_lines=1, tail_lines=4)
     feed(builder, ["first", "Traceback (most recent call last):", "  File"])
@@ -118,11 +102,8 @@ def test_a_position_is_small_json_and_holds_the_cursor() -> None:
     assert json.loads(json.dumps(position)) == position
     assert Cursor.from_json(position) == Cursor(chars=4, lines=2, marks=[(4, "x" * 32)])
     assert (position["shown"], position["again"]) == (2, 0)
-
-
-def test_a_cursor_alone_is_a_position_too() -> None:
-    builder = builder_with(Cursor(lines=7).to_json())
-    assert job_lines(feed(builder, ["a"])) == ["a"]
+    # A cursor alone is a position, too.
+    assert job_lines(feed(builder_with(Cursor(lines=7).to_json()), ["a"])) == ["a"]
 
 
 def follow(dice: random.Random, lines: list[str], restarts: int, **settings: Any) -> list[Record]:
@@ -176,9 +157,3 @@ def test_of_a_log_that_was_rewritten_no_line_is_taken_for_one_that_was_shown() -
     second.log_was_rewritten()
     feed(second, ["x", "y"])
     assert job_lines(second.finish()) == ["y"]
-
-
-def test_an_excerpt_without_a_limit_shows_all() -> None:
-    excerpt: Excerpt[int] = Excerpt(None, 1)
-    assert all(excerpt.add(number) for number in range(1_000))
-    assert excerpt.take_rest() == (0, [])

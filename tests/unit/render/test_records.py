@@ -50,18 +50,12 @@ def seen(status: str, **details: Any) -> JobStatusChanged:
     return JobStatusChanged({"status": status, **details})
 
 
-def test_a_line_is_one_record_as_it_is() -> None:
+def test_a_line_a_notice_and_news_of_the_job_are_one_record_each() -> None:
     lines = ("", "\ta  ", "a")
-    assert told(*lines) == [Record(INFO, text, from_job=True, number=number) for number, text in enumerate(lines)]
-
-
-def test_a_notice_is_a_warning() -> None:
-    assert told(Notice("hm")) == [Record(WARNING, "hm")]
-
-
-def test_news_of_the_job_is_one_record() -> None:
-    assert told(seen("RUNNING", entrypoint="python x.py")) == [
-        Record(INFO, "Job j1 is RUNNING, entrypoint: python x.py.")
+    assert told(*lines, Notice("hm"), seen("RUNNING", entrypoint="python x.py")) == [
+        *(Record(INFO, text, from_job=True, number=number) for number, text in enumerate(lines)),
+        Record(WARNING, "hm"),
+        Record(INFO, "Job j1 is RUNNING, entrypoint: python x.py."),
     ]
 
 
@@ -108,31 +102,15 @@ def test_each_complete_result_is_announced() -> None:
         assert len(calls) == expected, line
 
 
-@given(some.lists(some.sampled_from(["x", "<<", ">>", "<<1>>", "50%|#####     | 1/2 [00:01<00:01]", "2"])), some.data())
-def test_the_result_is_the_same_when_others_take_over(lines: list[str], data: Any) -> None:
-    whole = JobRecords("j1", markers=MARKERS)
-    whole.render(items_of(*lines), 0.0)
-    assert whole.result is not None
-    text = "".join(f"{line}\n" for line in lines)
-    position: LogPosition | None = None
-    records, done = JobRecords("j1", markers=MARKERS), 0
-    while done < len(lines):
-        records = JobRecords("j1", DisplaySettings(max_lines=3), markers=MARKERS, position=position)
-        cursor = Cursor.from_json(position) if position else Cursor()
-        reading = TextReader(cursor, 16_000)
-        upto = data.draw(some.integers(done + 1, len(lines)))
-        news = reading.feed_text("".join(f"{line}\n" for line in lines[:upto]))
-        records.render(items_of(*news), 0.0)
-        position, done = json.loads(json.dumps(records.position(cursor))), upto
-        assert as_position(position) == position
-    assert text.count("\n") == len(lines)
-    if lines:
-        assert records.result is not None
-        assert records.result.state() == whole.result.state()
-
-
-@given(some.text("<> 12\n", max_size=50), some.integers(1, 7), some.data())
-def test_the_result_is_the_same_when_others_take_over_within_a_line(text: str, size: int, data: Any) -> None:
+@given(
+    some.lists(some.sampled_from(["x\n", "<<\n", ">>\n", "<<1>>\n", "50%|#####     | 1/2 [00:01<00:01]\n", "2\n"])).map(
+        "".join
+    )
+    | some.text("<> 12\n", max_size=50),
+    some.integers(1, 7) | some.just(16_000),
+    some.data(),
+)
+def test_the_result_is_the_same_when_others_take_over_also_within_a_line(text: str, size: int, data: Any) -> None:
     whole = ResultFinder(MARKERS)
     for line in text.removesuffix("\n").split("\n") if text else ():
         whole.feed(line)
@@ -147,6 +125,7 @@ def test_the_result_is_the_same_when_others_take_over_within_a_line(text: str, s
         if read == len(text):
             records.render(items_of(*reading.flush()), 0.0)
         position = json.loads(json.dumps(records.position(cursor)))
+        assert as_position(position) == position
     assert records.result is not None
     assert records.result.state() == whole.state()
 
@@ -181,18 +160,13 @@ def test_what_is_no_position_is_none(value: Any) -> None:
 
 
 @given(FOUND, some.integers(1, 30))
-def test_joined_records_hold_the_same_lines_in_order_with_levels_and_speakers_apart(
+def test_joined_records_keep_to_the_size_with_the_same_lines_in_order_and_levels_and_speakers_apart(
     found: list[Record], size: int
 ) -> None:
     joined = list(grouped(found, size))
     assert lines_of(joined) == lines_of(found)
-
-
-@given(FOUND, some.integers(1, 30))
-def test_a_joined_record_keeps_to_the_size_unless_it_is_one_line(found: list[Record], size: int) -> None:
     sources = {record.text for record in found}
-    for record in grouped(found, size):
-        assert len(record.text.encode()) <= size or record.text in sources
+    assert all(len(record.text.encode()) <= size or record.text in sources for record in joined)
 
 
 def test_lines_are_joined_up_to_the_size_in_bytes_of_utf8() -> None:
