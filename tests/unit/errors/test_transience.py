@@ -26,7 +26,7 @@ from tests.unit.transports import GET, GET_JOB, POST, STOP_JOB
 
 if TYPE_CHECKING:
     from tests.scripted import Step
-    from tests.unit.support import Connect
+    from tests.unit.support import Serve
 
 CONFIG = AgentConfig("http://agent/")
 
@@ -205,15 +205,14 @@ def test_a_permanent_error_of_the_first_application_request_ends_the_wait(row: C
     assert given_up is (row.permanence is Permanence.PERMANENT)
 
 
-def test_an_operator_continues_to_wait_unless_the_error_is_permanent(row: Classification, connect: Connect) -> None:
+def test_an_operator_continues_to_wait_unless_the_error_is_permanent(row: Classification, serve: Serve) -> None:
     script: dict[str, list[Step]] = {GET: [DEFAULT, Refuse(TEAPOT), DEFAULT]}
-    with ScriptedAgent(Job(status="RUNNING", stop_delay=0.2), answers=script) as agent:
-        connect(agent)
-        if row.permanence is Permanence.PERMANENT:
-            with pytest.raises(RayAgentHTTPError):
-                make_operator().execute(make_context())
-        else:
-            assert make_operator().execute(make_context())["status"] == "STOPPED"
+    serve(Job(status="RUNNING", stop_delay=0.2), answers=script)
+    if row.permanence is Permanence.PERMANENT:
+        with pytest.raises(RayAgentHTTPError):
+            make_operator().execute(make_context())
+    else:
+        assert make_operator().execute(make_context())["status"] == "STOPPED"
 
 
 @pytest.mark.parametrize("permanence", Permanence)

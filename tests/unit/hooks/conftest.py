@@ -12,9 +12,11 @@ from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgent
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Ask = Callable[..., Any]
+
 
 @pytest.fixture(params=["blocking", "asyncio"])
-def ask(request: pytest.FixtureRequest) -> Callable[..., Any]:
+def ask(request: pytest.FixtureRequest) -> Ask:
     """Call one method of either hook; ``limits`` are those of a log stream, whose lines are added to ``lines``."""
 
     def blocking(

@@ -8,49 +8,39 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.exceptions import RayAgentInputError, RayAgentUnsupportedError
-from tests.scripted import Answer, Application, Job, ScriptedAgent
+from airflow_provider_rayagent.exceptions import RayAgentInputError
+from tests.scripted import Answer, Application, Job
 from tests.scripted.routes import snapshot
 from tests.unit.clusters import GIB, NODES, USED
-from tests.unit.support import TOKEN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.unit.support import Connect
-
-    Ask = Callable[..., Any]
-
-
-def ray(*jobs: Job, **parts: Any) -> ScriptedAgent:
-    return ScriptedAgent(*jobs, service="ray", token=TOKEN, **{"nodes": NODES, "used": USED, **parts})
+    from tests.unit.hooks.conftest import Ask
+    from tests.unit.support import Serve
 
 
 def counter(total: float, used: float = 0.0) -> dict[str, float]:
     return {"total": total, "used": used, "available": total - used}
 
 
-def test_the_agents_answer_is_returned_as_it_is(ask: Ask, connect: Connect) -> None:
-    with ScriptedAgent(nodes=NODES, used=USED, token=TOKEN) as agent:
-        connect(agent)
-        assert ask("get_cluster_resources") == snapshot(agent)
-        assert ask("get_cluster_resources", use_cache=False) == snapshot(agent)
-        assert [request.query for request in agent.requests] == ["use_cache=true", "use_cache=false"]
-        assert {request.route for request in agent.requests} == {"GET resources/cluster/"}
+def test_the_agents_answer_is_returned_as_it_is(ask: Ask, serve: Serve) -> None:
+    agent = serve(nodes=NODES, used=USED)
+    assert ask("get_cluster_resources") == snapshot(agent)
+    assert ask("get_cluster_resources", use_cache=False) == snapshot(agent)
+    assert [request.query for request in agent.requests] == ["use_cache=true", "use_cache=false"]
+    assert {request.route for request in agent.requests} == {"GET resources/cluster/"}
 
 
-def test_the_resources_over_ray_have_the_agents_form(ask: Ask, connect: Connect) -> None:
+def test_the_resources_over_ray_have_the_agents_form(ask: Ask, serve: Serve) -> None:
     deployments = {"Model": {"status": "HEALTHY", "replicas": [{}, {}]}, "Odd": None}
     app = Application("app", details={"deployments": deployments})
-    with ray(Job(status="RUNNING"), Job(job_id="j2"), applications=[app]) as agent:
-        connect(agent, extra={"service": "ray"})
-        answer = ask("get_cluster_resources", False)
-        assert [request.sent_path for request in agent.requests] == [
-            "api/v0/nodes",
-            "api/cluster_status",
-            "api/jobs/",
-            "api/serve/applications/",
-        ]
+    agent = serve(Job(status="RUNNING"), Job(job_id="j2"), applications=[app], nodes=NODES, used=USED, service="ray")
+    answer = ask("get_cluster_resources", False)
+    assert [request.sent_path for request in agent.requests] == [
+        "api/v0/nodes",
+        "api/cluster_status",
+        "api/jobs/",
+        "api/serve/applications/",
+    ]
     assert datetime.fromisoformat(answer.pop("collected_at")).tzinfo is not None
     head, worker, dead = answer.pop("nodes")
     assert answer == {
@@ -80,32 +70,35 @@ def test_the_resources_over_ray_have_the_agents_form(ask: Ask, connect: Connect)
 
 
 @pytest.mark.parametrize("usage", [{}, {"loadMetricsReport": {"usageByNode": {}}}, None])
-def test_what_ray_does_not_tell_is_missing(usage: Any, ask: Ask, connect: Connect) -> None:
-    with ray(answers={"GET api/cluster_status": [Answer(200, {"data": {"clusterStatus": usage}})]}) as agent:
-        connect(agent, extra={"service": "ray"})
-        answer = ask("get_cluster_resources")
+def test_what_ray_does_not_tell_is_missing(usage: Any, ask: Ask, serve: Serve) -> None:
+    serve(
+        answers={"GET api/cluster_status": [Answer(200, {"data": {"clusterStatus": usage}})]},
+        nodes=NODES,
+        used=USED,
+        service="ray",
+    )
+    answer = ask("get_cluster_resources")
     assert answer["cpu"] == {"total": 24.0}
     assert answer["gpu"] == {"total_gpus": 4}
     assert answer["nodes"][1]["gpu"] == {"total": 4.0}
 
 
-def test_a_feasibility_is_asked_for_with_every_argument(ask: Ask, connect: Connect) -> None:
-    with ScriptedAgent(token=TOKEN) as agent:
-        connect(agent)
-        asked = {"num_gpus": 1.5, "memory_bytes": 10, "replicas": 2, "metadata": {"team": "a"}}
-        assert ask("check_feasibility", "serve", 4, **asked) == {
-            "allowed": True,
-            "asked": {"kind": "serve", "num_cpus": 4, **asked},
-        }
-        ask("check_feasibility", "job", 0.5)
-        assert json.loads(agent.requests[-1].body) == {
-            "kind": "job",
-            "num_cpus": 0.5,
-            "num_gpus": 0.0,
-            "memory_bytes": None,
-            "replicas": 1,
-            "metadata": {},
-        }
+def test_a_feasibility_is_asked_for_with_every_argument(ask: Ask, serve: Serve) -> None:
+    agent = serve()
+    asked = {"num_gpus": 1.5, "memory_bytes": 10, "replicas": 2, "metadata": {"team": "a"}}
+    assert ask("check_feasibility", "serve", 4, **asked) == {
+        "allowed": True,
+        "asked": {"kind": "serve", "num_cpus": 4, **asked},
+    }
+    ask("check_feasibility", "job", 0.5)
+    assert json.loads(agent.requests[-1].body) == {
+        "kind": "job",
+        "num_cpus": 0.5,
+        "num_gpus": 0.0,
+        "memory_bytes": None,
+        "replicas": 1,
+        "metadata": {},
+    }
 
 
 @pytest.mark.parametrize(
@@ -120,27 +113,9 @@ def test_a_feasibility_is_asked_for_with_every_argument(ask: Ask, connect: Conne
     ],
 )
 def test_an_invalid_argument_is_refused_before_anything_is_sent(
-    arguments: dict[str, Any], words: str, ask: Ask, connect: Connect
+    arguments: dict[str, Any], words: str, ask: Ask, serve: Serve
 ) -> None:
-    with ScriptedAgent() as agent:
-        connect(agent)
-        with pytest.raises(RayAgentInputError, match=words):
-            ask("check_feasibility", **{"kind": "job", "num_cpus": 1, **arguments})
-        assert agent.requests == []
-
-
-@pytest.mark.parametrize(
-    ("method", "arguments", "words"),
-    [
-        ("check_feasibility", ("job", 1), "no gatekeeper to ask: .*get_cluster_resources"),
-        ("get_gatekeeping_policy", (), "no gatekeeping policy.*get_cluster_resources"),
-    ],
-)
-def test_what_ray_does_not_have_is_refused_before_anything_is_sent(
-    method: str, arguments: tuple[Any, ...], words: str, ask: Ask, connect: Connect
-) -> None:
-    with ray() as agent:
-        connect(agent, extra={"service": "ray"})
-        with pytest.raises(RayAgentUnsupportedError, match=words):
-            ask(method, *arguments)
-        assert agent.connections == 0
+    agent = serve()
+    with pytest.raises(RayAgentInputError, match=words):
+        ask("check_feasibility", **{"kind": "job", "num_cpus": 1, **arguments})
+    assert agent.requests == []

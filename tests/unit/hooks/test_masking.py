@@ -13,7 +13,7 @@ from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import _ResponseFrame
 
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook
-from tests.scripted import Job, ScriptedAgent
+from tests.scripted import Job
 from tests.stack.processes import NO_AGENT
 from tests.stack.watch import PATIENCE
 from tests.unit.support import TOKEN
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from tests.unit.support import Connect
+    from tests.unit.support import Connect, Serve
 
 SECRETS = {TOKEN, "user-tok-77", "header/val-77"}
 FORMS = {*SECRETS, "header%2Fval-77"}
@@ -76,7 +76,7 @@ def test_the_supervisor_is_told_every_secret_of_a_connection(connect: Connect, m
 
 
 def test_the_supervisor_is_told_every_token_that_is_read_from_a_file(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     mounted = MountedToken(tmp_path, "old/s3cret")
 
@@ -87,16 +87,15 @@ def test_the_supervisor_is_told_every_token_that_is_read_from_a_file(
             mounted.replace("new/s3cret")
             await hook.get_job("j1")
 
-    with ScriptedAgent(Job(), token="old/s3cret") as agent:
-        connect(agent, password=None, extra={"token_file": str(mounted.path)})
-        masked = masked_in_a_triggerer(work, monkeypatch)
+    agent = serve(Job(), token="old/s3cret", password=None, extra={"token_file": str(mounted.path)})
+    masked = masked_in_a_triggerer(work, monkeypatch)
     forms = {"old/s3cret", "old%2Fs3cret", "new/s3cret", "new%2Fs3cret"}
     assert [form for form in forms if form not in masked] == []
 
 
-def test_airflow_masks_a_token_that_is_read_from_a_file(connect: Connect, tmp_path: Path) -> None:
+def test_airflow_masks_a_token_that_is_read_from_a_file(serve: Serve, tmp_path: Path) -> None:
     mounted = MountedToken(tmp_path, "file/s3cret-77")
-    with ScriptedAgent(Job(), token="file/s3cret-77") as agent, RayAgentHook() as hook:
-        connect(agent, password=None, extra={"token_file": str(mounted.path)})
+    serve(Job(), token="file/s3cret-77", password=None, extra={"token_file": str(mounted.path)})
+    with RayAgentHook() as hook:
         hook.get_job("j1")
     assert redact("print file/s3cret-77 file%2Fs3cret-77") == "print *** ***"

@@ -42,18 +42,9 @@ def test_a_method_has_the_same_arguments_and_description_in_both_hooks(name: str
         assert list(inspect.signature(getattr(hook(), name)).parameters) == others
     assert blocking.__doc__.startswith(coroutine.__doc__.rstrip("."))
     assert inspect.isfunction(blocking)
+    assert (blocking.__name__, blocking.__qualname__) == (name, f"RayAgentHook.{name}")
+    assert pickle.loads(pickle.dumps(blocking)) is blocking
     assert not inspect.iscoroutinefunction(blocking)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_a_method_of_the_blocking_hook_has_its_place_there(name: str) -> None:
-    method = getattr(RayAgentHook, name)
-    assert (method.__name__, method.__qualname__) == (name, f"RayAgentHook.{name}")
-    assert pickle.loads(pickle.dumps(method)) is method
-
-
-def test_the_methods_are_found() -> None:
-    assert {"get_job", "list_nodes", "submit_job", "upload_working_dir", "run_plugin_release"} < set(METHODS)
 
 
 @pytest.mark.parametrize("cls", HOOKS)
@@ -84,7 +75,8 @@ def test_a_subclass_can_extend_a_method() -> None:
             result(hook, hook.get_job(" a/b "))
 
 
-def test_an_argument_is_checked_at_the_call_or_when_it_is_awaited() -> None:
+def test_the_methods_are_found_and_check_an_argument_at_the_call_or_when_it_is_awaited() -> None:
+    assert {"get_job", "list_nodes", "submit_job", "upload_working_dir", "run_plugin_release"} < set(METHODS)
     with pytest.raises(RayAgentInputError):
         RayAgentHook().get_job("a/b")
     waiting = RayAgentAsyncHook().get_job("a/b")

@@ -12,7 +12,6 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentAuthenticationError,
     RayAgentConfigError,
     RayAgentHTTPError,
-    RayAgentInputError,
     RayAgentNotFoundError,
     RayAgentPermissionError,
     RayAgentResponseError,
@@ -22,15 +21,14 @@ from airflow_provider_rayagent.exceptions import (
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 from airflow_provider_rayagent.services import ray_service
 from tests.scripted import DEFAULT, Answer, Application, Html, Job, Play, Reset, ScriptedAgent, ray_dialect
-from tests.unit.support import HOSTILE_IDS, TOKEN
+from tests.unit.support import TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.scripted import Request, Step
-    from tests.unit.support import Connect
-
-    Ask = Callable[..., Any]
+    from tests.unit.hooks.conftest import Ask
+    from tests.unit.support import Connect, Serve
 
 NODE, TASK, UNKNOWN = "ab" * 28, "cd" * 24, "ef" * 28
 NODES = [
@@ -47,102 +45,76 @@ TASKS = [
 ]
 LOG = "GET jobs/j1/logs/"
 SUBMIT = "POST jobs/"
-CALLS: list[tuple[str, tuple[str, ...], list[str]]] = [
-    ("list_jobs", (), ["GET api/jobs/"]),
-    ("get_job", ("j1",), ["GET api/jobs/j1"]),
-    ("get_job_logs", ("j1",), ["GET api/jobs/j1", "GET api/v0/logs/file"]),
-    ("list_job_logs", ("j1",), ["GET api/jobs/j1", "GET api/v0/logs/file"]),
-    ("stop_job", ("j1",), ["POST api/jobs/j1/stop"]),
-    ("list_nodes", (), ["GET api/v0/nodes"]),
-    ("get_node", (NODE,), ["GET api/v0/nodes"]),
-    ("get_node", (NODE.upper(),), ["GET api/v0/nodes"]),
-    ("list_tasks", (), ["GET api/v0/tasks"]),
-    ("get_task", (TASK,), ["GET api/v0/tasks"]),
-    ("list_serve_applications", (), ["GET api/serve/applications/"]),
-    ("get_serve_application", ("my app",), ["GET api/serve/applications/"]),
-    ("get_gpu_status", (), ["GET api/v0/nodes", "GET api/cluster_status"]),
-    ("health_check", (), ["GET api/version", "GET api/gcs_healthz"]),
+APP = Application("my app")
+GPUS = {"total": 2.0, "used": 0.0, "available": 2.0}
+GPU_STATUS = {
+    **{f"{name}_gpus": number for name, number in GPUS.items()},
+    "nodes": [{"node_id": NODE, "node_ip": "127.0.0.1", **GPUS, "types": ["A100"]}],
+}
+HEALTH = {"status": "ok", "ray": {"status": "ok", "version": "2.60.0"}}
+CALLS: list[tuple[str, tuple[str, ...], list[str], Callable[[Job], object]]] = [
+    ("list_jobs", (), ["GET api/jobs/"], lambda job: [job.as_details()]),
+    ("get_job", ("j1",), ["GET api/jobs/j1"], lambda job: job.as_details()),
+    ("get_job_logs", ("j1",), ["GET api/jobs/j1", "GET api/v0/logs/file"], lambda job: "line\n"),
+    ("list_job_logs", ("j1",), ["GET api/jobs/j1", "GET api/v0/logs/file"], lambda job: "line\n"),
+    ("stop_job", ("j1",), ["POST api/jobs/j1/stop"], lambda job: {"stopped": True}),
+    ("list_nodes", (), ["GET api/v0/nodes"], lambda job: NODES),
+    ("get_node", (NODE,), ["GET api/v0/nodes"], lambda job: NODES[0]),
+    ("get_node", (NODE.upper(),), ["GET api/v0/nodes"], lambda job: NODES[0]),
+    ("list_tasks", (), ["GET api/v0/tasks"], lambda job: TASKS),
+    ("get_task", (TASK,), ["GET api/v0/tasks"], lambda job: TASKS[1]),
+    ("list_serve_applications", (), ["GET api/serve/applications/"], lambda job: [APP.as_details()]),
+    ("get_serve_application", ("my app",), ["GET api/serve/applications/"], lambda job: APP.as_details()),
+    ("get_gpu_status", (), ["GET api/v0/nodes", "GET api/cluster_status"], lambda job: GPU_STATUS),
+    ("health_check", (), ["GET api/version", "GET api/gcs_healthz"], lambda job: HEALTH),
 ]
 
 
-def ray(*jobs: Job, **parts: Any) -> ScriptedAgent:
-    return ScriptedAgent(*jobs, service="ray", **{"token": TOKEN, **parts})
+@pytest.fixture(autouse=True)
+def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_service, "DELETE_SECONDS", 0.3)
+    monkeypatch.setattr(ray_service, "DELETE_POLL_SECONDS", 0.05)
 
 
-@pytest.fixture
-def use(connect: Connect) -> Callable[..., None]:
-    """Define the connection to a dashboard."""
-
-    def use(agent: ScriptedAgent, **extra: Any) -> None:
-        connect(agent, extra={"service": "ray", **extra})
-
-    return use
-
-
-@pytest.mark.parametrize(("method", "arguments", "sent"), CALLS)
+@pytest.mark.parametrize(("method", "arguments", "sent", "expected"), CALLS)
 def test_a_call_sends_its_requests_with_the_token_as_a_bearers_and_returns_the_answer(
-    method: str, arguments: tuple[str, ...], sent: list[str], ask: Ask, use: Any
+    method: str, arguments: tuple[str, ...], sent: list[str], expected: Any, ask: Ask, serve: Serve
 ) -> None:
-    job, app = Job("line\n", status="RUNNING"), Application("my app")
-    gpus = {"total": 2.0, "used": 0.0, "available": 2.0}
-    expected: dict[str, Any] = {
-        "list_jobs": [job.as_details()],
-        "get_job": job.as_details(),
-        "get_job_logs": "line\n",
-        "list_job_logs": "line\n",
-        "stop_job": {"stopped": True},
-        "list_nodes": NODES,
-        "get_node": NODES[0],
-        "list_tasks": TASKS,
-        "get_task": TASKS[1],
-        "list_serve_applications": [app.as_details()],
-        "get_serve_application": app.as_details(),
-        "get_gpu_status": {
-            **{f"{name}_gpus": number for name, number in gpus.items()},
-            "nodes": [{"node_id": NODE, "node_ip": "127.0.0.1", **gpus, "types": ["A100"]}],
-        },
-        "health_check": {"status": "ok", "ray": {"status": "ok", "version": "2.60.0"}},
-    }
-    with ray(job, applications=[app], nodes=NODES, tasks=TASKS, base_path="/ray") as agent:
-        use(agent, headers={"X-Key": "k-1"})
-        assert ask(method, *arguments) == expected[method]
-        assert [f"{request.method} {request.sent_path}" for request in agent.requests] == sent
-        assert {request.status for request in agent.requests} == {200}
-        assert {request.headers["authorization"] for request in agent.requests} == {f"Bearer {TOKEN}"}
-        assert {request.headers["x-key"] for request in agent.requests} == {"k-1"}
+    job = Job("line\n", status="RUNNING")
+    parts: dict[str, Any] = {"nodes": NODES, "tasks": TASKS, "base_path": "/ray", "token": TOKEN, "service": "ray"}
+    agent = serve(job, applications=[Application("my app")], extra={"headers": {"X-Key": "k-1"}}, **parts)
+    values = expected(job)
+    assert ask(method, *arguments) == values
+    assert [f"{request.method} {request.sent_path}" for request in agent.requests] == sent
+    assert {request.status for request in agent.requests} == {200}
+    assert {request.headers["authorization"] for request in agent.requests} == {f"Bearer {TOKEN}"}
+    assert {request.headers["x-key"] for request in agent.requests} == {"k-1"}
 
 
 @pytest.mark.parametrize("method", ["tail_job_logs", "websocket_tail_job_logs", "stream_tail_job_logs"])
-def test_every_log_method_polls_the_file(method: str, ask: Ask, use: Any) -> None:
-    with ray(Job("a\nb é\nno newline")) as agent:
-        use(agent)
-        assert ask(method, "j1") == ["a", "b é", "no newline"]
-        assert {request.method for request in agent.requests} == {"GET"}
-        assert agent.max_open_streams["j1"] == 0
+def test_every_log_method_polls_the_file(method: str, ask: Ask, serve: Serve) -> None:
+    agent = serve(Job("a\nb é\nno newline"), service="ray")
+    assert ask(method, "j1") == ["a", "b é", "no newline"]
+    assert {request.method for request in agent.requests} == {"GET"}
+    assert agent.max_open_streams["j1"] == 0
+    assert RayAgentHook().config.job_link("j1") == f"{agent.url}#/jobs/j1"
 
 
-def test_a_job_that_never_started_has_an_empty_log(ask: Ask, use: Any) -> None:
+def test_a_job_that_never_started_has_an_empty_log(ask: Ask, serve: Serve) -> None:
     job = Job("", "FAILED", details={"driver_node_id": None})
-    with ray(job, Job(status="PENDING", job_id="j2")) as agent:
-        use(agent)
-        assert ask("tail_job_logs", "j1") == []
-        assert ask("get_job_logs", "j1") == ""
-        assert ask("get_job_logs", "j2") == ""
-        assert agent.of(LOG) == []
-
-
-@pytest.mark.parametrize("method", ["get_job", "stop_job", "get_job_logs"])
-def test_an_unknown_job_is_not_found(method: str, ask: Ask, use: Any) -> None:
-    with ray() as agent:
-        use(agent)
-        with pytest.raises(RayAgentNotFoundError, match="404: Job nope does not exist"):
-            ask(method, "nope")
-        assert len(agent.requests) == 1
+    agent = serve(job, Job(status="PENDING", job_id="j2"), service="ray")
+    assert ask("tail_job_logs", "j1") == []
+    assert ask("get_job_logs", "j1") == ""
+    assert ask("get_job_logs", "j2") == ""
+    assert agent.of(LOG) == []
 
 
 @pytest.mark.parametrize(
     ("method", "value", "sent"),
     [
+        ("get_job", "nope", 1),
+        ("stop_job", "nope", 1),
+        ("get_job_logs", "nope", 1),
         ("get_node", UNKNOWN, 1),
         ("get_node", "head", 0),
         ("get_node", TASK, 0),
@@ -151,25 +123,14 @@ def test_an_unknown_job_is_not_found(method: str, ask: Ask, use: Any) -> None:
         ("get_task", "x" * 48, 0),
     ],
 )
-def test_an_unknown_row_is_not_found_and_an_id_that_is_not_rays_is_not_asked_for(
-    method: str, value: str, sent: int, ask: Ask, use: Any
+def test_what_is_unknown_is_not_found_and_an_id_that_is_not_rays_is_not_asked_for(
+    method: str, value: str, sent: int, ask: Ask, serve: Serve
 ) -> None:
-    with ray(tasks=[]) as agent:
-        use(agent)
-        with pytest.raises(RayAgentNotFoundError, match=f"{value} does not exist") as caught:
-            ask(method, value)
-        assert caught.value.status_code == 404
-        assert len(agent.requests) == sent
-
-
-@pytest.mark.parametrize("method", ["get_job", "get_job_logs", "stop_job", "get_node", "get_task"])
-def test_a_hostile_id_is_refused_before_anything_is_sent(method: str, ask: Ask, use: Any) -> None:
-    with ray(Job()) as agent:
-        use(agent)
-        for value in HOSTILE_IDS:
-            with pytest.raises(RayAgentInputError, match="id"):
-                ask(method, value)
-        assert agent.connections == 0
+    agent = serve(tasks=[], service="ray")
+    with pytest.raises(RayAgentNotFoundError, match=f"{value} does not exist") as caught:
+        ask(method, value)
+    assert caught.value.status_code == 404
+    assert len(agent.requests) == sent
 
 
 @pytest.mark.parametrize(
@@ -185,24 +146,21 @@ def test_a_hostile_id_is_refused_before_anything_is_sent(method: str, ask: Ask, 
         ("health_check", "GET api/version"),
     ],
 )
-def test_a_traceback_is_shown_as_its_last_line(method: str, route: str, ask: Ask, use: Any) -> None:
+def test_a_traceback_is_shown_as_its_last_line(method: str, route: str, ask: Ask, serve: Serve) -> None:
     words = f"RuntimeError: no route for {TOKEN} to GCS"
     step = Answer(500, ray_dialect.TRACEBACK.format(error=words))
-    with ray(Job(), answers={route: [step]}) as agent:
-        use(agent)
-        with pytest.raises(RayAgentServerError) as caught:
-            ask(method, *(["j1"] if "get_job" in method or "stop" in method else []))
-    said = str(caught.value)
-    assert said.endswith("answered 500: RuntimeError: no route for *** to GCS")
+    serve(Job(), answers={route: [step]}, service="ray")
+    with pytest.raises(RayAgentServerError) as caught:
+        ask(method, *(["j1"] if "get_job" in method or "stop" in method else []))
+    assert str(caught.value).endswith("answered 500: RuntimeError: no route for *** to GCS")
     assert caught.value.status_code == 500
 
 
-def test_an_error_of_the_state_api_is_shown_in_its_words(ask: Ask, use: Any) -> None:
+def test_an_error_of_the_state_api_is_shown_in_its_words(ask: Ask, serve: Serve) -> None:
     words = "Max number of in-progress requests=100 reached."
-    with ray(answers={"GET nodes/": [ray_dialect.state_error(400, words)]}) as agent:
-        use(agent)
-        with pytest.raises(RayAgentHTTPError, match=f"GET /api/v0/nodes answered 400: {words}$"):
-            ask("list_nodes")
+    serve(answers={"GET nodes/": [ray_dialect.state_error(400, words)]}, service="ray")
+    with pytest.raises(RayAgentHTTPError, match=f"GET /api/v0/nodes answered 400: {words}$"):
+        ask("list_nodes")
 
 
 @pytest.mark.parametrize(
@@ -218,63 +176,54 @@ def test_an_error_of_the_state_api_is_shown_in_its_words(ask: Ask, use: Any) -> 
         (Answer(404, "404: Not Found"), "list_jobs", "not in the form of the Ray dashboard"),
     ],
 )
-def test_an_answer_that_is_not_rays_is_told(answer: Step, method: str, words: str, ask: Ask, use: Any) -> None:
-    with ray(answers={"*": [answer]}) as agent:
-        use(agent)
-        with pytest.raises(RayAgentResponseError, match=words):
-            ask(method)
+def test_an_answer_that_is_not_rays_is_told(answer: Step, method: str, words: str, ask: Ask, serve: Serve) -> None:
+    serve(answers={"*": [answer]}, service="ray")
+    with pytest.raises(RayAgentResponseError, match=words):
+        ask(method)
 
 
-def test_a_token_that_is_missing_or_wrong_is_told_apart(ask: Ask, connect: Connect) -> None:
-    with ray(Job()) as agent:
-        connect(agent, password=None, extra={"service": "ray"})
-        with pytest.raises(RayAgentAuthenticationError, match="401: Unauthorized: Missing authentication token"):
-            ask("get_job", "j1")
-        connect(agent, password="wrong-token", extra={"service": "ray"})
-        with pytest.raises(RayAgentPermissionError, match="403: Forbidden: Invalid authentication token") as caught:
-            ask("get_job", "j1")
-        assert "wrong-token" not in str(caught.value)
+def test_a_token_that_is_missing_or_wrong_is_told_apart(ask: Ask, serve: Serve, connect: Connect) -> None:
+    agent = serve(Job(), token=TOKEN, service="ray", password=None)
+    with pytest.raises(RayAgentAuthenticationError, match="401: Unauthorized: Missing authentication token"):
+        ask("get_job", "j1")
+    connect(agent, password="wrong-token", extra={"service": "ray"})
+    with pytest.raises(RayAgentPermissionError, match="403: Forbidden: Invalid authentication token") as caught:
+        ask("get_job", "j1")
+    assert "wrong-token" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("name", "label"), [("user_token", "User token"), ("tenant", "Tenant")])
-def test_a_field_that_means_nothing_to_ray_is_refused(name: str, label: str, ask: Ask, use: Any) -> None:
-    with ray() as agent:
-        use(agent, **{name: "acme-secret"})
-        with pytest.raises(RayAgentConfigError, match=rf"{label} \({name}\), which the Ray dashboard") as caught:
-            ask("list_jobs")
-        assert "acme-secret" not in str(caught.value)
-        assert agent.connections == 0
+def test_a_field_that_means_nothing_to_ray_is_refused(name: str, label: str, ask: Ask, serve: Serve) -> None:
+    agent = serve(service="ray", extra={name: "acme-secret"})
+    with pytest.raises(RayAgentConfigError, match=rf"{label} \({name}\), which the Ray dashboard") as caught:
+        ask("list_jobs")
+    assert "acme-secret" not in str(caught.value)
+    assert agent.connections == 0
 
 
 @pytest.mark.parametrize(
-    ("method", "arguments"),
+    ("method", "arguments", "words"),
     [
-        ("list_plugin_releases", ()),
-        ("get_plugin_release", ("train@1.0",)),
-        ("run_plugin_release", ("train@1.0", "train")),
-        ("run_debug_plugin_release", ("train",)),
+        ("list_plugin_releases", (), "has no plugins"),
+        ("get_plugin_release", ("train@1.0",), "has no plugins"),
+        ("run_plugin_release", ("train@1.0", "train"), "has no plugins"),
+        ("run_debug_plugin_release", ("train",), "has no plugins"),
+        ("check_feasibility", ("job", 1), "no gatekeeper to ask: .*get_cluster_resources"),
+        ("get_gatekeeping_policy", (), "no gatekeeping policy.*get_cluster_resources"),
     ],
 )
-def test_plugins_are_refused_before_anything_is_sent(
-    method: str, arguments: tuple[str, ...], ask: Ask, use: Any
+def test_what_ray_does_not_have_is_refused_before_anything_is_sent(
+    method: str, arguments: tuple[Any, ...], words: str, ask: Ask, serve: Serve
 ) -> None:
-    with ray() as agent:
-        use(agent)
-        with pytest.raises(RayAgentUnsupportedError, match="has no plugins"):
-            ask(method, *arguments)
-        assert agent.connections == 0
+    agent = serve(service="ray")
+    with pytest.raises(RayAgentUnsupportedError, match=words):
+        ask(method, *arguments)
+    assert agent.connections == 0
 
 
-def test_rays_control_service_may_be_down(ask: Ask, use: Any) -> None:
-    with ray(answers={"GET api/gcs_healthz": [Answer(503, "GCS is not alive")]}) as agent:
-        use(agent)
-        assert ask("health_check") == {"status": "down", "ray": {"status": "down", "version": "2.60.0"}}
-
-
-@pytest.fixture
-def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_service, "DELETE_SECONDS", 0.3)
-    monkeypatch.setattr(ray_service, "DELETE_POLL_SECONDS", 0.05)
+def test_rays_control_service_may_be_down(ask: Ask, serve: Serve) -> None:
+    serve(answers={"GET api/gcs_healthz": [Answer(503, "GCS is not alive")]}, service="ray")
+    assert ask("health_check") == {"status": "down", "ray": {"status": "down", "version": "2.60.0"}}
 
 
 def submitted(agent: ScriptedAgent) -> dict[str, Any]:
@@ -283,45 +232,25 @@ def submitted(agent: ScriptedAgent) -> dict[str, Any]:
     return body
 
 
-@pytest.mark.usefixtures("_hasty")
 @pytest.mark.parametrize("gone_after", [0.0, None])
 @pytest.mark.parametrize("name", ["app", "my app", "it's; rm -rf $HOME `x`", "漢é", "-c"])
-def test_one_application_is_deleted_by_a_job(name: str, gone_after: float | None, ask: Ask, use: Any) -> None:
-    with ray(applications=[Application(name, gone_after=gone_after), Application("other")]) as agent:
-        use(agent)
-        assert ask("delete_serve_application", name) is None
-        left = [app["name"] for app in ask("list_serve_applications")]
-        assert left == (["other"] if gone_after == 0.0 else [name, "other"])
-        assert submitted(agent)["submission_id"].startswith("rayagent-delete-application-")
-        assert "env_vars" not in submitted(agent)
+def test_one_application_is_deleted_by_a_job(name: str, gone_after: float | None, ask: Ask, serve: Serve) -> None:
+    agent = serve(applications=[Application(name, gone_after=gone_after), Application("other")], service="ray")
+    assert ask("delete_serve_application", name) is None
+    left = [app["name"] for app in ask("list_serve_applications")]
+    assert left == (["other"] if gone_after == 0.0 else [name, "other"])
+    assert submitted(agent)["submission_id"].startswith("rayagent-delete-application-")
+    assert "env_vars" not in submitted(agent)
 
 
-@pytest.mark.usefixtures("_hasty")
-def test_an_application_that_is_being_deleted_already_is_left_alone(ask: Ask, use: Any) -> None:
-    with ray(applications=[Application(status="DELETING")]) as agent:
-        use(agent)
-        assert ask("delete_serve_application", "app") is None
-        assert agent.of(SUBMIT) == []
-
-
-def test_an_application_that_is_not_there_is_not_found_and_no_job_is_submitted(ask: Ask, use: Any) -> None:
-    with ray(applications=[Application("other")]) as agent:
-        use(agent)
-        for method in ("get_serve_application", "delete_serve_application"):
-            with pytest.raises(RayAgentNotFoundError, match="Serve application 'app' does not exist") as caught:
-                ask(method, "app")
-            assert caught.value.status_code == 404
-        assert agent.of(SUBMIT) == []
-
-
-@pytest.mark.parametrize("name", ["", "a\nb", "\ud800", None])
-def test_a_hostile_application_name_is_refused_before_anything_is_sent(name: Any, ask: Ask, use: Any) -> None:
-    with ray() as agent:
-        use(agent)
-        for method in ("get_serve_application", "delete_serve_application"):
-            with pytest.raises(RayAgentInputError, match="application name"):
-                ask(method, name)
-        assert agent.connections == 0
+def test_an_application_that_is_being_deleted_or_is_not_there_is_not_deleted_by_a_job(ask: Ask, serve: Serve) -> None:
+    agent = serve(applications=[Application(status="DELETING")], service="ray")
+    assert ask("delete_serve_application", "app") is None
+    for method in ("get_serve_application", "delete_serve_application"):
+        with pytest.raises(RayAgentNotFoundError, match="Serve application 'other' does not exist") as caught:
+            ask(method, "other")
+        assert caught.value.status_code == 404
+    assert agent.of(SUBMIT) == []
 
 
 def run_as(agent: ScriptedAgent, status: str, message: str = "") -> None:
@@ -335,55 +264,36 @@ def run_as(agent: ScriptedAgent, status: str, message: str = "") -> None:
     agent.answers[SUBMIT] = [submit]
 
 
-@pytest.mark.usefixtures("_hasty")
-def test_a_job_that_fails_to_delete_is_told_with_its_last_words(ask: Ask, use: Any) -> None:
+def test_a_job_that_fails_to_delete_is_told_with_its_last_words(ask: Ask, serve: Serve) -> None:
     message = ray_dialect.TRACEBACK.format(error=f"ray.serve.exceptions.RayServeException: no Serve for {TOKEN}")
-    with ray(applications=[Application()]) as agent:
-        use(agent)
-        run_as(agent, "FAILED", f"Job entrypoint command failed with exit code 1, last logs:\n{message}")
-        with pytest.raises(RayAgentServerError) as caught:
-            ask("delete_serve_application", "app")
-        job_id = submitted(agent)["submission_id"]
+    agent = serve(applications=[Application()], service="ray")
+    run_as(agent, "FAILED", f"Job entrypoint command failed with exit code 1, last logs:\n{message}")
+    with pytest.raises(RayAgentServerError) as caught:
+        ask("delete_serve_application", "app")
+    job_id = submitted(agent)["submission_id"]
     assert caught.value.detail == (
         f"Ray job {job_id} did not delete Serve application 'app': "
         "ray.serve.exceptions.RayServeException: no Serve for ***"
     )
 
 
-@pytest.mark.usefixtures("_hasty")
 @pytest.mark.parametrize("status", ["PENDING", "RUNNING", "SUCCEEDED"])
-def test_an_application_that_stays_is_told_with_the_job(status: str, ask: Ask, use: Any) -> None:
-    with ray(applications=[Application()]) as agent:
-        use(agent)
-        run_as(agent, status)
-        with pytest.raises(
-            RayAgentTimeoutError, match=r"'app' is still not being deleted 0\.3 s after Ray job"
-        ) as caught:
-            ask("delete_serve_application", "app")
-        assert submitted(agent)["submission_id"] in str(caught.value)
+def test_an_application_that_stays_is_told_with_the_job(status: str, ask: Ask, serve: Serve) -> None:
+    agent = serve(applications=[Application()], service="ray")
+    run_as(agent, status)
+    with pytest.raises(RayAgentTimeoutError, match=r"'app' is still not being deleted 0\.3 s after Ray job") as caught:
+        ask("delete_serve_application", "app")
+    assert submitted(agent)["submission_id"] in str(caught.value)
 
 
-@pytest.mark.usefixtures("_hasty")
 @pytest.mark.parametrize("lost", [Play(Reset()), Answer(503, "busy"), Answer(504, "timed out")])
-def test_an_application_is_deleted_by_one_job_if_the_first_answer_is_lost(
-    lost: Answer | Play, ask: Ask, use: Any
-) -> None:
-    with ray(applications=[Application(), Application("other")]) as agent:
+def test_an_application_is_deleted_by_one_job_if_the_first_answer_is_lost(lost: Step, ask: Ask, serve: Serve) -> None:
+    def lose(request: Request) -> Any:
+        ray_dialect.usual(agent, request)
+        return lost
 
-        def lose(request: Request) -> Answer | Play:
-            ray_dialect.usual(agent, request)
-            return lost
-
-        use(agent)
-        agent.answers[SUBMIT] = [lose, DEFAULT]
-        assert ask("delete_serve_application", "app") is None
-        first, second = agent.of(SUBMIT)
-        assert first.body == second.body
-        assert list(agent.jobs) == [json.loads(first.body)["submission_id"]]
-
-
-def test_a_job_has_a_page_in_the_dashboard(use: Any) -> None:
-    with ray(Job()) as agent:
-        use(agent)
-        with RayAgentHook() as hook:
-            assert hook.config.job_link("j1") == f"{agent.url}#/jobs/j1"
+    agent = serve(applications=[Application(), Application("other")], answers={SUBMIT: [lose, DEFAULT]}, service="ray")
+    assert ask("delete_serve_application", "app") is None
+    first, second = agent.of(SUBMIT)
+    assert first.body == second.body
+    assert list(agent.jobs) == [json.loads(first.body)["submission_id"]]

@@ -11,22 +11,19 @@ import pytest
 from airflow_provider_rayagent.exceptions import (
     RayAgentConnectionError,
     RayAgentGPUUnavailableError,
-    RayAgentHTTPError,
     RayAgentInputError,
     RayAgentNotFoundError,
+    RayAgentRateLimitError,
     RayAgentResponseError,
     RayAgentServerError,
     RayAgentTimeoutError,
 )
-from tests.scripted import DEFAULT, Answer, Drop, Html, Play, Redirect, Refuse, Reset, ScriptedAgent, Silence, Step
+from tests.scripted import DEFAULT, Answer, Drop, Html, Play, Redirect, Refuse, Reset, Silence, Step
 from tests.unit.support import TOKEN, named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.unit.support import Connect
-
-    Ask = Callable[..., Any]
+    from tests.unit.hooks.conftest import Ask
+    from tests.unit.support import Serve
 
 RUN = "POST plugin_releases/train@1.0/run/"
 DEBUG = "POST plugin_releases/run_debug/"
@@ -39,34 +36,28 @@ CALLS: list[tuple[str, tuple[str, ...], str]] = [
 ]
 
 
-def test_the_releases_are_listed_and_shown(ask: Ask, connect: Connect) -> None:
-    answers: dict[str, list[Step]] = {LIST: [Answer(200, {"count": 1, "results": [RELEASE]})]}
-    with ScriptedAgent(answers={**answers, GET: [Answer(200, RELEASE)]}, token=TOKEN) as agent:
-        connect(agent)
-        assert ask("list_plugin_releases") == [RELEASE]
-        assert ask("get_plugin_release", "train@1.0") == RELEASE
-        assert [request.route for request in agent.requests] == [LIST, GET]
+@pytest.mark.parametrize("wants_a_slash", [False, True])
+def test_the_releases_are_listed_and_shown(wants_a_slash: bool, ask: Ask, serve: Serve) -> None:
+    shown: dict[str, list[Step]] = {GET: [Answer(200, RELEASE)]}
+    if wants_a_slash:
+        shown = {GET: [Redirect("/plugin_releases/train@1.0/")], f"{GET}/": [Answer(200, RELEASE)]}
+    agent = serve(answers={LIST: [Answer(200, {"count": 1, "results": [RELEASE]})], **shown})
+    assert ask("list_plugin_releases") == [RELEASE]
+    assert ask("get_plugin_release", "train@1.0") == RELEASE
+    assert [request.route for request in agent.requests] == [LIST, *shown]
 
 
-def test_a_release_is_found_by_an_agent_that_wants_a_slash(ask: Ask, connect: Connect) -> None:
-    answers: dict[str, list[Step]] = {GET: [Redirect("/plugin_releases/train@1.0/")], f"{GET}/": [Answer(200, RELEASE)]}
-    with ScriptedAgent(answers=answers) as agent:
-        connect(agent)
-        assert ask("get_plugin_release", "train@1.0") == RELEASE
-
-
-def test_a_run_sends_the_clients_body_and_returns_the_answer(ask: Ask, connect: Connect) -> None:
+def test_a_run_sends_the_clients_body_and_returns_the_answer(ask: Ask, serve: Serve) -> None:
     more = {"requirements": ["torch"], "job_id": "train-1", "language": "en"}
     answer = {"job_id": "train-1", "status": "QUEUED"}
-    with ScriptedAgent(answers={RUN: [Answer(202, answer)], DEBUG: [Answer(200, answer)]}, token=TOKEN) as agent:
-        connect(agent)
-        assert ask("run_plugin_release", "train@1.0", "train", {"epochs": 3}, **more) == answer
-        source = {"plugin_path": "/plugins/train", "config": {"a": 1}, "modules": {"m": "pass"}}
-        assert ask("run_debug_plugin_release", "train", {"epochs": 3}, **more, **source) == answer
-        body = {"action": "train", "params": {"epochs": 3}, **more}
-        assert [request.route for request in agent.requests] == [RUN, DEBUG]
-        assert [json.loads(request.body) for request in agent.requests] == [body, {**body, **source}]
-        assert agent.requests[0].headers["authorization"] == TOKEN
+    agent = serve(answers={RUN: [Answer(202, answer)], DEBUG: [Answer(200, answer)]}, token=TOKEN)
+    assert ask("run_plugin_release", "train@1.0", "train", {"epochs": 3}, **more) == answer
+    source = {"plugin_path": "/plugins/train", "config": {"a": 1}, "modules": {"m": "pass"}}
+    assert ask("run_debug_plugin_release", "train", {"epochs": 3}, **more, **source) == answer
+    body = {"action": "train", "params": {"epochs": 3}, **more}
+    assert [request.route for request in agent.requests] == [RUN, DEBUG]
+    assert [json.loads(request.body) for request in agent.requests] == [body, {**body, **source}]
+    assert agent.requests[0].headers["authorization"] == TOKEN
 
 
 @pytest.mark.parametrize(
@@ -83,18 +74,10 @@ def test_a_run_sends_the_clients_body_and_returns_the_answer(ask: Ask, connect: 
     ids=named,
 )
 def test_a_run_that_was_taken_is_no_error_whatever_the_answer(
-    answer: Answer, value: dict[str, Any], ask: Ask, connect: Connect
+    answer: Answer, value: dict[str, Any], ask: Ask, serve: Serve
 ) -> None:
-    with ScriptedAgent(answers={RUN: [answer]}) as agent:
-        connect(agent)
-        assert ask("run_plugin_release", "train@1.0", "train") == value
-
-
-def test_a_login_page_is_no_answer(ask: Ask, connect: Connect) -> None:
-    with ScriptedAgent(answers={RUN: [Html(200)]}) as agent:
-        connect(agent)
-        with pytest.raises(RayAgentResponseError, match="HTML page"):
-            ask("run_plugin_release", "train@1.0", "train")
+    serve(answers={RUN: [answer]})
+    assert ask("run_plugin_release", "train@1.0", "train") == value
 
 
 @pytest.mark.parametrize(("method", "arguments", "route"), CALLS)
@@ -107,64 +90,52 @@ def test_a_login_page_is_no_answer(ask: Ask, connect: Connect) -> None:
         (Answer(200, b'{"job', length=500), RayAgentConnectionError),
         (Refuse(502), RayAgentServerError),
         (Refuse(503), RayAgentServerError),
-        (Refuse(429), RayAgentHTTPError),
+        (Answer(503, {"message": "later", "error_type": "maintenance"}), RayAgentServerError),
+        (Refuse(429), RayAgentRateLimitError),
+        (Refuse(404, "no plugin 'train'"), RayAgentNotFoundError),
+        (Html(200), RayAgentResponseError),
     ],
     ids=named,
 )
 def test_a_run_that_may_have_been_received_is_never_sent_again(
-    method: str, arguments: tuple[str, ...], route: str, fault: Step, error: Any, ask: Ask, connect: Connect
+    method: str, arguments: tuple[str, ...], route: str, fault: Step, error: Any, ask: Ask, serve: Serve
 ) -> None:
-    with ScriptedAgent(answers={route: [fault, Answer(200, {})]}) as agent:
-        connect(agent, extra={"read_timeout": 0.3} if error is RayAgentTimeoutError else {})
-        with pytest.raises(error):
-            ask(method, *arguments)
-        agent.wait_until(lambda: agent.of(route))
-        assert len(agent.of(route)) == 1
+    agent = serve(
+        answers={route: [fault, Answer(200, {})]}, extra={"read_timeout": 0.3} if error is RayAgentTimeoutError else {}
+    )
+    with pytest.raises(error) as caught:
+        ask(method, *arguments)
+    assert caught.type is error
+    agent.wait_until(lambda: agent.of(route))
+    assert len(agent.of(route)) == 1
 
 
 @pytest.mark.parametrize("timeout", [(5.0, 0.2), (5, 30)])
-def test_a_call_can_have_a_timeout_of_its_own(timeout: tuple[float, float], ask: Ask, connect: Connect) -> None:
-    with ScriptedAgent(answers={RUN: [Answer(200, {}, delay=1)]}) as agent:
-        connect(agent, extra={"read_timeout": 0.1})
-        if timeout[1] > 1:
-            assert ask("run_plugin_release", "train@1.0", "train", timeout=timeout) == {}
-        else:
-            with pytest.raises(RayAgentTimeoutError, match=r"within 0\.2 seconds"):
-                ask("run_plugin_release", "train@1.0", "train", timeout=timeout)
-        agent.wait_until(lambda: agent.open_connections == 0)
+def test_a_call_can_have_a_timeout_of_its_own(timeout: tuple[float, float], ask: Ask, serve: Serve) -> None:
+    agent = serve(answers={RUN: [Answer(200, {}, delay=1)]}, extra={"read_timeout": 0.1})
+    if timeout[1] > 1:
+        assert ask("run_plugin_release", "train@1.0", "train", timeout=timeout) == {}
+    else:
+        with pytest.raises(RayAgentTimeoutError, match=r"within 0\.2 seconds"):
+            ask("run_plugin_release", "train@1.0", "train", timeout=timeout)
+    agent.wait_until(lambda: agent.open_connections == 0)
 
 
 @pytest.mark.parametrize(("method", "arguments", "route"), CALLS)
 @pytest.mark.parametrize("nested", [False, True])
 def test_missing_gpus_are_an_error_of_their_own_that_says_what_is_missing(
-    method: str, arguments: tuple[str, ...], route: str, nested: bool, ask: Ask, connect: Connect
+    method: str, arguments: tuple[str, ...], route: str, nested: bool, ask: Ask, serve: Serve
 ) -> None:
     body = {"message": "No GPU is free", "error_type": "gpu_unavailable", "max_utilization": 0.97, "token": TOKEN}
     answer = Answer(503, {"detail": body} if nested else body)
-    with ScriptedAgent(answers={route: [answer, DEFAULT]}) as agent:
-        connect(agent)
-        with pytest.raises(RayAgentGPUUnavailableError) as caught:
-            ask(method, *arguments)
-        assert len(agent.requests) == 1
+    agent = serve(answers={route: [answer, DEFAULT]})
+    with pytest.raises(RayAgentGPUUnavailableError) as caught:
+        ask(method, *arguments)
+    assert len(agent.requests) == 1
     assert caught.value.status_code == 503
     assert "No GPU is free (max_utilization: 0.97" in caught.value.detail
     assert TOKEN not in caught.value.detail
     assert pickle.loads(pickle.dumps(caught.value)).detail == caught.value.detail
-
-
-def test_a_503_of_another_kind_is_an_outage(ask: Ask, connect: Connect) -> None:
-    body = {"message": "later", "error_type": "maintenance"}
-    with ScriptedAgent(answers={LIST: [Answer(503, body), Answer(200, [])]}) as agent:
-        connect(agent)
-        assert ask("list_plugin_releases") == []
-        assert len(agent.requests) == 2
-
-
-def test_a_plugin_that_is_not_there_is_not_found(ask: Ask, connect: Connect) -> None:
-    with ScriptedAgent(answers={RUN: [Refuse(404, "no plugin 'train'")]}) as agent:
-        connect(agent)
-        with pytest.raises(RayAgentNotFoundError, match="no plugin 'train'"):
-            ask("run_plugin_release", "train@1.0", "train")
 
 
 @pytest.mark.parametrize(
@@ -178,10 +149,9 @@ def test_a_plugin_that_is_not_there_is_not_found(ask: Ask, connect: Connect) -> 
     ],
 )
 def test_what_cannot_be_sent_is_refused_before_anything_is_sent(
-    arguments: tuple[Any, ...], more: dict[str, Any], word: str, ask: Ask, connect: Connect
+    arguments: tuple[Any, ...], more: dict[str, Any], word: str, ask: Ask, serve: Serve
 ) -> None:
-    with ScriptedAgent() as agent:
-        connect(agent)
-        with pytest.raises(RayAgentInputError, match=word):
-            ask("run_plugin_release", *arguments, **more)
-        assert (agent.connections, agent.requests) == (0, [])
+    agent = serve()
+    with pytest.raises(RayAgentInputError, match=word):
+        ask("run_plugin_release", *arguments, **more)
+    assert (agent.connections, agent.requests) == (0, [])

@@ -11,25 +11,24 @@ import pytest
 from airflow_provider_rayagent.exceptions import RayAgentHTTPError, RayAgentInputError
 from airflow_provider_rayagent.hooks import submission_methods
 from airflow_provider_rayagent.working_dir.packing import pack
-from tests.scripted import DEFAULT, Answer, Play, Reset, ScriptedAgent
+from tests.scripted import DEFAULT, Answer, Play, Reset
 from tests.unit.support import task_log
 from tests.unit.working_dir.trees import contents_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.unit.support import Connect
+    from tests.scripted import ScriptedAgent
+    from tests.unit.hooks.conftest import Ask
+    from tests.unit.support import Serve
 
 SIZE = 3_000_000
 TAKEN = Answer(500, "ValueError: Job with submission_id j1 already exists.")
 
 
 @pytest.fixture
-def ray(connect: Connect) -> Iterator[ScriptedAgent]:
-    with ScriptedAgent(service="ray") as server:
-        connect(server, extra={"service": "ray"}, password="")
-        yield server
+def ray(serve: Serve) -> ScriptedAgent:
+    return serve(service="ray", password="")
 
 
 @pytest.fixture
@@ -44,7 +43,7 @@ def put(folder: Path) -> tuple[str, bytes]:
         return f"PUT api/packages/gcs/{package.name}", package.file.read()
 
 
-def test_a_package_is_sent_whole_and_once(ask: Callable[..., Any], ray: ScriptedAgent, folder: Path) -> None:
+def test_a_package_is_sent_whole_and_once(ask: Ask, ray: ScriptedAgent, folder: Path) -> None:
     route, body = put(folder)
     uris = {ask("upload_working_dir", folder) for _ in range(2)}
     (sent,) = ray.of(route)
@@ -54,7 +53,7 @@ def test_a_package_is_sent_whole_and_once(ask: Callable[..., Any], ray: Scripted
     assert uris == {f"gcs://{route.rpartition('/')[2]}"}
 
 
-def test_what_is_excluded_is_not_sent(ask: Callable[..., Any], ray: ScriptedAgent, folder: Path) -> None:
+def test_what_is_excluded_is_not_sent(ask: Ask, ray: ScriptedAgent, folder: Path) -> None:
     (folder / "main.py").write_text("print(1)\n")
     ask("upload_working_dir", folder, excludes=["*.bin"])
     [package] = ray.packages.values()
@@ -63,7 +62,7 @@ def test_what_is_excluded_is_not_sent(ask: Callable[..., Any], ray: ScriptedAgen
 
 @pytest.mark.parametrize("failure", [Play(Reset()), Answer(503, "busy"), Answer(502, "<html>bad</html>")])
 def test_a_broken_upload_is_sent_again_from_its_first_byte(
-    failure: Any, ask: Callable[..., Any], ray: ScriptedAgent, folder: Path
+    failure: Any, ask: Ask, ray: ScriptedAgent, folder: Path
 ) -> None:
     route, body = put(folder)
     ray.answers[route] = [failure, DEFAULT]
@@ -72,7 +71,7 @@ def test_a_broken_upload_is_sent_again_from_its_first_byte(
     assert list(ray.packages.values()) == [body]
 
 
-def test_a_package_that_a_proxy_refuses_is_named(ask: Callable[..., Any], ray: ScriptedAgent, folder: Path) -> None:
+def test_a_package_that_a_proxy_refuses_is_named(ask: Ask, ray: ScriptedAgent, folder: Path) -> None:
     route, _ = put(folder)
     ray.answers[route] = [Answer(413, "<html><title>413 Request Entity Too Large</title></html>")]
     with pytest.raises(RayAgentHTTPError, match="413 Request Entity Too Large") as caught:
@@ -81,7 +80,7 @@ def test_a_package_that_a_proxy_refuses_is_named(ask: Callable[..., Any], ray: S
 
 
 def test_a_long_upload_tells_its_progress(
-    ask: Callable[..., Any], ray: ScriptedAgent, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ask: Ask, ray: ScriptedAgent, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(submission_methods, "PROGRESS_SECONDS", 0.0)
     _, body = put(folder)
@@ -92,23 +91,21 @@ def test_a_long_upload_tells_its_progress(
     assert last == f"Uploaded {folder} to the cluster (1 files, {len(body)} bytes): {uri}"
 
 
-def test_a_random_id_is_taken_only_by_the_same_request(ask: Callable[..., Any], ray: ScriptedAgent) -> None:
+def test_a_random_id_is_taken_only_by_the_same_request(ask: Ask, ray: ScriptedAgent) -> None:
     ray.answers["POST jobs/"] = [Play(Reset()), TAKEN]
     job_id = ask("submit_job", "true")
     assert job_id.startswith("rayagent-")
     assert len({sent.body for sent in ray.of("POST jobs/")}) == 1
 
 
-def test_an_id_that_is_taken_is_told(ask: Callable[..., Any], ray: ScriptedAgent) -> None:
+def test_an_id_that_is_taken_is_told(ask: Ask, ray: ScriptedAgent) -> None:
     ray.answers["POST jobs/"] = [TAKEN]
     with pytest.raises(RayAgentHTTPError, match="already exists") as caught:
         ask("submit_job", "true", job_id="j1")
     assert caught.value.status_code == 409
 
 
-def test_an_empty_folder_is_refused_before_anything_is_sent(
-    ask: Callable[..., Any], ray: ScriptedAgent, tmp_path: Path
-) -> None:
+def test_an_empty_folder_is_refused_before_anything_is_sent(ask: Ask, ray: ScriptedAgent, tmp_path: Path) -> None:
     with pytest.raises(RayAgentInputError):
         ask("upload_working_dir", tmp_path)
     assert ray.requests == []

@@ -10,13 +10,13 @@ from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.exceptions import RayAgentConfigError, RayAgentJobFailedError, RayAgentJobMissingError
 from airflow_provider_rayagent.links.rayagent import RayAgentJobLink
 from airflow_provider_rayagent.operators.rayagent import RayAgentStopJobOperator
-from tests.scripted import Job, ScriptedAgent
+from tests.scripted import Job
 from tests.stack.processes import NO_AGENT
 from tests.unit.sensors.factory import make_sensor
 from tests.unit.support import TaskInstance, make_context
 
 if TYPE_CHECKING:
-    from tests.unit.support import Connect
+    from tests.unit.support import Connect, Serve
 
 TEMPLATE = "https://ray.example.com/#/jobs/{job_id}"
 PAGE = "https://ray.example.com/#/jobs/j1"
@@ -43,66 +43,46 @@ def make_stop(**arguments: Any) -> RayAgentStopJobOperator:
     return RayAgentStopJobOperator(**{"task_id": "stop", "job_id": "j1", **arguments})
 
 
-def test_sensor_and_stop_operator_link_to_the_jobs_page(connect: Connect) -> None:
-    connect(NO_AGENT, extra={"job_url": TEMPLATE})
-
-    assert link_of(make_sensor()) == PAGE
-    assert link_of(make_stop()) == PAGE
-
-
-def test_the_link_is_that_of_the_tasks_own_connection(connect: Connect) -> None:
+def test_sensor_and_stop_operator_link_to_the_jobs_page_by_their_own_connection(connect: Connect) -> None:
     connect(NO_AGENT, extra={"job_url": TEMPLATE})
     other = connect(NO_AGENT, "other", extra={"job_url": "http://other.example.com/{job_id}?tab={job_id}"})
-
+    assert link_of(make_sensor()) == link_of(make_stop()) == PAGE
     assert link_of(make_sensor(rayagent_conn_id=other)) == "http://other.example.com/j1?tab=j1"
+    # There is none if the job's id was never rendered, or the connection is not there or cannot be used.
+    assert link_of(make_sensor(job_id="{{ params.job_id }}")) == ""
+    assert link_of(make_sensor(rayagent_conn_id="no_such_connection")) == ""
+    connect("", extra={"job_url": TEMPLATE})
+    assert link_of(make_sensor()) == ""
 
 
-def test_the_link_is_there_before_the_waiting_begins_and_when_the_job_fails(connect: Connect) -> None:
+@pytest.mark.parametrize(
+    ("make", "jobs", "error"),
+    [
+        (make_sensor, [Job("boom\n", status="FAILED")], RayAgentJobFailedError),
+        (make_stop, [], RayAgentJobMissingError),
+    ],
+)
+def test_the_link_is_there_before_the_waiting_begins_and_when_the_task_fails(
+    make: Any, jobs: list[Job], error: type[Exception], serve: Serve
+) -> None:
     ti = TaskInstance()
-    with ScriptedAgent(Job("boom\n", status="FAILED")) as agent:
-        connect(agent, extra={"job_url": TEMPLATE})
-        with pytest.raises(RayAgentJobFailedError):
-            make_sensor().execute(make_context(ti))
-
-    assert ti.xcoms[KEY] == PAGE
-
-
-def test_the_link_of_a_stop_is_there_before_the_waiting_begins_and_when_it_fails(connect: Connect) -> None:
-    ti = TaskInstance()
-    with ScriptedAgent() as agent:
-        connect(agent, extra={"job_url": TEMPLATE})
-        with pytest.raises(RayAgentJobMissingError):
-            make_stop().execute(make_context(ti))
-
+    serve(*jobs, extra={"job_url": TEMPLATE})
+    with pytest.raises(error):
+        make().execute(make_context(ti))
     assert ti.xcoms[KEY] == PAGE
 
 
 @pytest.mark.parametrize("template", [None, "", *BAD_TEMPLATES])
 def test_without_a_template_or_with_a_bad_one_the_task_does_its_work_and_has_no_link(
-    template: object, connect: Connect
+    template: object, serve: Serve
 ) -> None:
     ti = TaskInstance()
-    with ScriptedAgent(Job("fine\n", status="SUCCEEDED")) as agent:
-        connect(agent, extra={"job_url": template})
-        sensor, stop = make_sensor(), make_stop()
-        sensor.execute(make_context(ti))
-        stop.execute(make_context(ti))
-
-        assert link_of(sensor) == link_of(stop) == ""
+    serve(Job("fine\n", status="SUCCEEDED"), extra={"job_url": template})
+    sensor, stop = make_sensor(), make_stop()
+    sensor.execute(make_context(ti))
+    stop.execute(make_context(ti))
+    assert link_of(sensor) == link_of(stop) == ""
     assert KEY not in ti.xcoms
-
-
-def test_a_job_id_that_was_never_rendered_gives_no_link(connect: Connect) -> None:
-    connect(NO_AGENT, extra={"job_url": TEMPLATE})
-
-    assert link_of(make_sensor(job_id="{{ params.job_id }}")) == ""
-
-
-def test_a_connection_that_cannot_be_used_or_is_not_there_gives_no_link(connect: Connect) -> None:
-    connect("", extra={"job_url": TEMPLATE})
-
-    assert link_of(make_sensor()) == ""
-    assert link_of(make_sensor(rayagent_conn_id="no_such_connection")) == ""
 
 
 @pytest.mark.parametrize(
@@ -117,7 +97,6 @@ def test_a_connection_that_cannot_be_used_or_is_not_there_gives_no_link(connect:
 )
 def test_a_bad_template_is_told_when_a_link_is_asked_for(template: object, words: str) -> None:
     config = read_config(host="agent", extra={"job_url": template})
-
     with pytest.raises(RayAgentConfigError) as caught:
         config.job_link("j1")
     assert words in caught.value.detail

@@ -40,14 +40,13 @@ if TYPE_CHECKING:
 
     from tests.scripted import Step
     from tests.stack.statsd import Sample, StatsdListener
-from tests.unit.support import Connect
+    from tests.unit.support import Connect, Serve
 
 TEXT = "one\n  zwei €\n\n" * 20
 KINDS = {"counter": "c", "gauge": "g", "timer": "ms"}
 ENDS: Step = Play(SetStatus("SUCCEEDED"), Follow(), Complete())
 """A stream that comes when the job has just ended."""
 FollowJob: TypeAlias = "Callable[..., None]"
-both_ways = pytest.mark.parametrize("mode", ["worker", "deferred"])
 
 
 def make_job(status: str = "SUCCEEDED", **overrides: Any) -> Job:
@@ -101,15 +100,13 @@ def _samples_are_as_defined(statsd: StatsdListener) -> Any:
             assert sample.tags["cause"] in names.VALUES[sample.name.rpartition(".")[2]]
 
 
-@both_ways
-def test_a_job_that_succeeds(mode: str, statsd: StatsdListener, connect: Connect, follow: FollowJob) -> None:
-    with ScriptedAgent(make_job()) as agent:
-        connect(agent)
-        began = time.monotonic()
-        follow(mode)
-        ended = time.monotonic()
-        streams = count_streams(agent)
-    tags = {"conn_id": "rayagent_default", "mode": mode}
+def test_a_job_that_succeeds(way: str, statsd: StatsdListener, serve: Serve, follow: FollowJob) -> None:
+    agent = serve(make_job())
+    began = time.monotonic()
+    follow(way)
+    ended = time.monotonic()
+    streams = count_streams(agent)
+    tags = {"conn_id": "rayagent_default", "mode": way}
     (end,) = received(statsd, names.JOB_ENDS)
     assert (end.value, end.tags) == (1, {**tags, "status": "SUCCEEDED"})
     assert statsd.total(names.LINES.name, **tags) == TEXT.count("\n")
@@ -124,57 +121,37 @@ def test_a_job_that_succeeds(mode: str, statsd: StatsdListener, connect: Connect
         assert statsd.samples(metric.name) == []
 
 
-@both_ways
-@pytest.mark.parametrize("status", ["FAILED", "STOPPED"])
-def test_a_job_that_does_not_succeed(
-    mode: str, status: str, statsd: StatsdListener, connect: Connect, follow: FollowJob
-) -> None:
-    with ScriptedAgent(make_job(status)) as agent:
-        connect(agent)
-        follow(mode)
-    received(statsd, names.JOB_ENDS, status=status, mode=mode)
-    assert statsd.total(names.JOB_ENDS.name) == 1
-
-
 @pytest.mark.parametrize(
-    ("status", "is_there"), [("AGENT_UNREACHABLE", False), ("SUCCEEDED", True)], ids=["no agent", "ended before"]
-)
-def test_without_an_end_that_was_followed_there_is_no_delay(
-    status: str, is_there: bool, statsd: StatsdListener, connect: Connect, follow: FollowJob
-) -> None:
-    with ScriptedAgent(Job(TEXT, "SUCCEEDED")) as agent:
-        connect(agent if is_there else NO_AGENT)
-        follow("worker", agent_unreachable_timeout=0.3)
-    received(statsd, names.JOB_ENDS, status=status, mode="worker")
-    assert statsd.samples(names.END_DELAY.name) == []
-
-
-@both_ways
-@pytest.mark.parametrize(
-    ("status", "job_id", "options"),
+    ("status", "make", "options"),
     [
-        ("JOB_MISSING", "j2", {"job_missing_timeout": 0.3}),
-        ("TIMED_OUT", "j1", {"timeout": 0.5}),
+        ("FAILED", lambda: make_job("FAILED"), {}),
+        ("STOPPED", lambda: make_job("STOPPED"), {}),
+        ("SUCCEEDED", lambda: Job(TEXT, "SUCCEEDED"), {}),
+        ("TIMED_OUT", lambda: Job("a\n", "RUNNING"), {"timeout": 0.5}),
+        ("JOB_MISSING", lambda: Job(job_id="j2"), {"job_missing_timeout": 0.3}),
+        ("AGENT_UNREACHABLE", None, {"agent_unreachable_timeout": 0.3}),
     ],
 )
-def test_a_task_that_gives_up(
-    mode: str,
+def test_an_end_is_counted_once_and_its_delay_if_it_was_followed(
     status: str,
-    job_id: str,
+    make: Callable[[], Job] | None,
     options: dict[str, Any],
+    way: str,
     statsd: StatsdListener,
+    serve: Serve,
     connect: Connect,
     follow: FollowJob,
 ) -> None:
-    with ScriptedAgent(Job("a\n", "RUNNING")) as agent:
-        connect(agent)
-        follow(mode, job_id=job_id, **options)
-    received(statsd, names.JOB_ENDS, status=status, mode=mode)
+    if make:
+        serve(make())
+    else:
+        connect(NO_AGENT)
+    follow(way, **options)
+    received(statsd, names.JOB_ENDS, status=status, mode=way)
     assert statsd.total(names.JOB_ENDS.name) == 1
-    assert statsd.samples(names.END_DELAY.name) == []
+    assert len(statsd.samples(names.END_DELAY.name)) == (status in ("FAILED", "STOPPED"))
 
 
-@both_ways
 @pytest.mark.parametrize(
     ("cause", "step"),
     [
@@ -185,55 +162,49 @@ def test_a_task_that_gives_up(
     ],
 )
 def test_a_reconnect_has_a_cause(
-    mode: str, cause: str, step: Step, statsd: StatsdListener, connect: Connect, follow: FollowJob
+    way: str, cause: str, step: Step, statsd: StatsdListener, serve: Serve, follow: FollowJob
 ) -> None:
-    with ScriptedAgent(Job(TEXT, "RUNNING", ws=[step, ENDS], sse=[ENDS])) as agent:
-        connect(agent)
-        follow(mode)
-        streams = count_streams(agent)
+    agent = serve(Job(TEXT, "RUNNING", ws=[step, ENDS], sse=[ENDS]))
+    follow(way)
+    streams = count_streams(agent)
     # The last one. On a slow machine, one sample counts several reconnects.
-    received(statsd, names.JOB_ENDS, mode=mode)
+    received(statsd, names.JOB_ENDS, mode=way)
     assert statsd.total(names.RECONNECTS.name) == streams - 1
     completed = streams - 1 if cause == "complete" else streams - 2
-    assert statsd.total(names.RECONNECTS.name, cause="complete", mode=mode) == completed
-    assert statsd.samples(names.RECONNECTS.name, cause=cause, mode=mode) != []
+    assert statsd.total(names.RECONNECTS.name, cause="complete", mode=way) == completed
+    assert statsd.samples(names.RECONNECTS.name, cause=cause, mode=way) != []
     assert statsd.total(names.LINES.name) == TEXT.count("\n")
 
 
-@both_ways
 def test_a_log_that_cannot_be_read_counts_once(
-    mode: str, statsd: StatsdListener, connect: Connect, follow: FollowJob
+    way: str, statsd: StatsdListener, serve: Serve, follow: FollowJob
 ) -> None:
     refused: list[Step] = [Refuse(500)]
     ends = [Sleep(0.6), SetStatus("SUCCEEDED")]
-    with ScriptedAgent(make_job(timeline=ends, ws=refused, sse=refused, full=refused)) as agent:
-        connect(agent)
-        follow(mode)
+    serve(make_job(timeline=ends, ws=refused, sse=refused, full=refused))
+    follow(way)
     received(statsd, names.JOB_ENDS, status="SUCCEEDED")
-    assert statsd.total(names.UNREADABLE_LOGS.name, mode=mode) == 1
+    assert statsd.total(names.UNREADABLE_LOGS.name, mode=way) == 1
 
 
-@both_ways
 def test_the_stop_of_a_job_whose_task_has_timed_out(
-    mode: str, statsd: StatsdListener, connect: Connect, follow: FollowJob
+    way: str, statsd: StatsdListener, serve: Serve, follow: FollowJob
 ) -> None:
-    with ScriptedAgent(Job("a\n", "RUNNING")) as agent:
-        connect(agent)
-        follow(mode, timeout=0.3, stop_job_on_kill=True)
-        assert agent.jobs["j1"].stop_calls == 1
+    agent = serve(Job("a\n", "RUNNING"))
+    follow(way, timeout=0.3, stop_job_on_kill=True)
+    assert agent.jobs["j1"].stop_calls == 1
     (stop,) = received(statsd, names.STOPS)
     assert (stop.value, stop.tags) == (1, {"conn_id": "rayagent_default", "cause": "task_ended"})
 
 
-def test_the_stop_of_a_stop_operator(statsd: StatsdListener, connect: Connect) -> None:
-    with ScriptedAgent(Job("a\n", "RUNNING")) as agent:
-        connect(agent, "other")
-        RayAgentStopJobOperator(task_id="stop", job_id="j1", rayagent_conn_id="other").execute(make_context())
+def test_the_stop_of_a_stop_operator(statsd: StatsdListener, serve: Serve) -> None:
+    serve(Job("a\n", "RUNNING"), conn_id="other")
+    RayAgentStopJobOperator(task_id="stop", job_id="j1", rayagent_conn_id="other").execute(make_context())
     received(statsd, names.STOPS, conn_id="other", cause="stop_operator")
 
 
 def test_a_triggerer_sends_how_many_jobs_it_follows(
-    statsd: StatsdListener, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    statsd: StatsdListener, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_metrics, "SEND_SECONDS", 0.3)
 
@@ -245,9 +216,8 @@ def test_a_triggerer_sends_how_many_jobs_it_follows(
                 repeated = lambda: statsd.values(names.JOBS_FOLLOWED.name).count(2) >= 2  # noqa: E731
                 await agent.reached(repeated)
 
-    with ScriptedAgent(Job("a\n", "RUNNING"), Job("a\n", "RUNNING", job_id="j2")) as agent:
-        connect(agent)
-        asyncio.run(run(agent))
+    agent = serve(Job("a\n", "RUNNING"), Job("a\n", "RUNNING", job_id="j2"))
+    asyncio.run(run(agent))
     received(statsd, names.JOBS_FOLLOWED, 4)
     values = wait_until(
         lambda: found if (found := statsd.values(names.JOBS_FOLLOWED.name))[-1] == 0 else None, "the last is not 0"
@@ -257,11 +227,10 @@ def test_a_triggerer_sends_how_many_jobs_it_follows(
 
 
 def test_a_task_without_metrics_sends_nothing(
-    statsd: StatsdListener, connect: Connect, follow: FollowJob, monkeypatch: pytest.MonkeyPatch
+    statsd: StatsdListener, serve: Serve, follow: FollowJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__METRICS__STATSD_ON", "False")
-    with ScriptedAgent(make_job("FAILED")) as agent:
-        connect(agent)
-        for mode in ("worker", "deferred"):
-            follow(mode)
+    serve(make_job("FAILED"))
+    for mode in ("worker", "deferred"):
+        follow(mode)
     assert [sample for sample in statsd.samples() if sample.name.startswith("rayagent.")] == []
