@@ -11,70 +11,38 @@ import pytest
 from airflow_provider_rayagent.metrics import names, stats
 from airflow_provider_rayagent.metrics.job_metrics import JobMetrics, count_stop, seconds_since_end, status_of
 from airflow_provider_rayagent.services.jobs import JobStatus
-from airflow_provider_rayagent.stream.events import COMPLETE, Event
+from airflow_provider_rayagent.stream.events import COMPLETE
 from airflow_provider_rayagent.tail import commands
-from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.live_stream import StreamEnd
-from airflow_provider_rayagent.tail.machine import Tail
 from tests.unit.support import items_of
+from tests.unit.tail.story import Story, log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def log(message: str) -> Event:
-    return Event("log", message)
+def refuse(story: Story) -> None:
+    story.tail.stream_ended(1.0)
+    story.tail.stream_failed(2.0)
 
 
-def open_tail() -> Tail:
-    """Return the tail of a running job, with an open stream that has delivered the text that it was compared with."""
-    tail = Tail(TailSettings(), jitter=lambda: 0.5)
-    assert isinstance(tail.next(0.0), commands.GetStatus)
-    tail.status_received(0.0, "RUNNING", terminal=False)
-    assert isinstance(tail.next(0.0), commands.OpenStream)
-    tail.stream_opened(0.0)
-    tail.stream_received(0.0, [log("a\n")])
-    assert isinstance(tail.next(0.0), commands.OpenWholeLog)
-    tail.whole_log_opened(0.0)
-    tail.whole_log_received(0.0, "a\n")
-    tail.whole_log_ended(0.0)
-    return tail
-
-
-def silence(tail: Tail) -> None:
-    now = 0.0
-    while not isinstance(command := tail.next(now), commands.CloseStream):
-        if isinstance(command, commands.GetStatus):
-            tail.status_received(now, "RUNNING", terminal=False)
-        elif isinstance(command, commands.ReadStream):
-            now += max(command.seconds, 0.01)
-            tail.stream_idle(now)
-
-
-def refuse(tail: Tail) -> None:
-    tail.stream_ended(1.0)
-    tail.stream_failed(2.0)
-
-
-ENDS: dict[StreamEnd, Callable[[Tail], object]] = {
-    "closed": lambda tail: tail.stream_ended(1.0),
-    "silent": silence,
-    "complete": lambda tail: tail.stream_received(1.0, [COMPLETE]),
-    "unusable": lambda tail: tail.stream_ended(1.0, too_long=True),
+ENDS: dict[StreamEnd, Callable[[Story], object]] = {
+    "closed": lambda story: story.tail.stream_ended(1.0),
+    "silent": lambda story: story.until(commands.CloseStream),
+    "complete": lambda story: story.tail.stream_received(1.0, [COMPLETE]),
+    "unusable": lambda story: story.tail.stream_ended(1.0, too_long=True),
     "refused": refuse,
 }
 
 
-def test_every_end_of_a_stream_is_tested() -> None:
-    assert set(ENDS) == set(get_args(StreamEnd))
-
-
-@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("end", get_args(StreamEnd))
 def test_a_tail_tells_why_its_stream_ended(end: StreamEnd) -> None:
-    tail = open_tail()
-    ENDS[end](tail)
-    assert tail.stream.end == end
+    story = Story()
+    story.stream(*log("a\n"))
+    story.text("a\n")
+    ENDS[end](story)
+    assert story.tail.stream.end == end
 
 
 def test_every_end_of_a_task_has_a_status() -> None:

@@ -11,14 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_rayagent.stream.events import Event
 from airflow_provider_rayagent.tail import commands
-from airflow_provider_rayagent.tail.commands import TailSettings
-from airflow_provider_rayagent.tail.items import Item, LogLines, Progress, lines_in
+from airflow_provider_rayagent.tail.items import LogLines, Progress, lines_in
 from airflow_provider_rayagent.tail.lines import RedrawingAssembler
-from airflow_provider_rayagent.tail.machine import Tail
 from tests.level import by_level, seeded, seeds
 from tests.unit.tail.history import draw_history, drawn_lines_of
+from tests.unit.tail.story import Story, log
 from tests.unit.tail.verdict import complaint
 from tests.unit.tail.world import World
 
@@ -114,52 +112,29 @@ def test_only_the_last_state_of_each_line_is_forwarded_once_and_in_order(restart
             assert len(world.progress) <= world.now / history.progress_interval, seeded(seed)
 
 
-class Bar:
-    """A tail of a stream that delivers one step per second."""
+class Bar(Story):
+    """A stream that delivers one step per second."""
 
     def __init__(self, **settings: Any) -> None:
-        self.now = 0.0
-        self.tail = Tail(TailSettings(sources=("http",), **settings), jitter=lambda: 0.5)
-        self.told: list[tuple[float, Item]] = []
-        self.text = ""
-        self._open()
+        super().__init__(sources=("http",), **settings)
+        self.written = ""
+        self.stream()
 
     def step(self, text: str) -> None:
-        self.text += text
-        self.tail.stream_received(self.now, [Event("log", text)] if text else [])
-        self._next()
+        self.written += text
+        self.receive(*log(*[text] if text else []))
+        self._read()
         self.now += 1
 
     def again(self) -> None:
         """Lose the stream, open another one, and replay everything."""
         self.tail.stream_ended(self.now)
-        self._open()
-        self.tail.stream_received(self.now, [Event("log", self.text)])
-        self._next()
+        self.stream(*log(self.written))
+        self._read()
 
-    def _open(self) -> None:
-        self._until(commands.OpenStream)
-        self.tail.stream_opened(self.now)
-
-    def _next(self) -> None:
-        self._until(commands.ReadStream)
-        self.told += [(self.now, item) for item in self.tail.take()]
-
-    def _until(self, kind: type[commands.Command]) -> None:
-        for _ in range(1000):
-            command = self.tail.next(self.now)
-            if isinstance(command, kind):
-                return
-            if isinstance(command, commands.GetStatus):
-                self.tail.status_received(self.now, "RUNNING", terminal=False)
-            elif isinstance(command, commands.OpenWholeLog):
-                self.tail.whole_log_opened(self.now)
-                self.tail.whole_log_received(self.now, self.text)
-            elif isinstance(command, commands.ReadWholeLog):
-                self.tail.whole_log_ended(self.now)
-            elif isinstance(command, commands.Wait):
-                self.now += command.seconds
-        raise AssertionError(f"never {kind}")
+    def _read(self) -> None:
+        while not isinstance(self.next(), commands.ReadStream):
+            self.text_of_open_log(self.written)
 
 
 def test_a_progress_bar_is_reported_at_intervals_and_at_its_end() -> None:
@@ -191,7 +166,7 @@ def test_progress_does_not_advance_the_cursor() -> None:
     bar.again()
     bar.step("\r30%\nlast\n")
     assert lines_in(item for _, item in bar.told) == ["first", "30%", "last"]
-    assert cursor.chars == len(bar.text)
+    assert cursor.chars == len(bar.written)
     assert cursor.lines == 3
 
 

@@ -48,14 +48,15 @@ def test_only_a_changed_or_terminal_status_is_a_change() -> None:
 
 def test_a_single_failure_does_not_count_as_failing() -> None:
     status = watch()
-    status.failed(0, permanent=False)
-    assert not status.is_failing
-    status.failed(5, permanent=False)
-    seen = [status.is_failing]
-    status.received(10, "RUNNING", terminal=False)
-    seen.append(status.is_failing)
+    seen = []
+    for now, failed in ((0, True), (5, True), (10, False)):
+        if failed:
+            status.failed(now, permanent=False)
+        else:
+            status.received(now, "RUNNING", terminal=False)
+        seen.append(status.is_failing)
     status.missing(15)
-    assert [*seen, status.is_failing] == [True, False, True]
+    assert [*seen, status.is_failing] == [False, True, False, True]
 
 
 @pytest.mark.parametrize(
@@ -104,21 +105,15 @@ def test_a_rejected_token_is_final_only_for_the_first_request(answered_before: b
     assert (status.give_up_reason is None) is answered_before
 
 
-def test_a_deadline_triggers_one_last_request() -> None:
-    status = watch(deadline=12, poll_interval=5)
-    status.received(10, "RUNNING", terminal=False)
-    assert status.next_due() == 12
-    assert status.is_due(12)
-    status.received(12, "RUNNING", terminal=False)
-    assert status.give_up_reason is End.TIMED_OUT
-
-
-def test_a_job_that_ended_at_the_deadline_has_ended() -> None:
-    status = watch(deadline=12)
-    assert status.is_due(12)
-    status.received(12, "SUCCEEDED", terminal=True)
-    assert status.give_up_reason is None
-    assert status.ended_at == 12
+@pytest.mark.parametrize(("status", "reason"), [("RUNNING", End.TIMED_OUT), ("SUCCEEDED", None)])
+def test_a_deadline_triggers_one_last_request_which_may_find_the_end(status: str, reason: End | None) -> None:
+    polling = watch(deadline=12, poll_interval=5)
+    polling.received(10, "RUNNING", terminal=False)
+    assert polling.next_due() == 12
+    assert polling.is_due(12)
+    polling.received(12, status, terminal=reason is None)
+    assert polling.give_up_reason is reason
+    assert polling.ended_at == (12 if reason is None else None)
 
 
 def test_pauses_double_up_to_the_maximum_and_are_jittered() -> None:
@@ -150,7 +145,6 @@ def test_the_start_timeout_covers_unknown_and_pending() -> None:
 
 def test_the_start_timeout_does_not_apply_to_a_job_that_has_started() -> None:
     status = watch(poll_interval=5, start_timeout=20)
-    status.received(0, "PENDING", terminal=False)
-    for now in range(5, 500, 5):
-        status.received(now, "RUNNING", terminal=False)
+    for now, name in ((0, "PENDING"), (5, "RUNNING"), (500, "RUNNING")):
+        status.received(now, name, terminal=False)
     assert status.give_up_reason is None

@@ -119,7 +119,6 @@ def test_an_excerpt_holds_nothing_else_of_the_log() -> None:
     excerpt = StreamReader(Cursor(chars=1000, marks=[(1000, "x")]), 100).next_excerpt()
     assert excerpt.feed("y" * 10)
     assert excerpt.text == "y"
-
     reader = StreamReader(Cursor(), 1_000_000)
     reader.feed(["x"])
     reader.resume("x\n")

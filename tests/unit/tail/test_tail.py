@@ -2,89 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from airflow_provider_rayagent.stream.events import COMPLETE, OTHER, Event
 from airflow_provider_rayagent.tail import commands, draining
-from airflow_provider_rayagent.tail.commands import Command, TailSettings
+from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.tail.items import Notice, lines_in
 from airflow_provider_rayagent.tail.machine import Tail
+from tests.unit.tail.story import Story, log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-class Story:
-    """A tail, a clock, and the items of the tail so far."""
-
-    def __init__(self, *, deadline: float | None = None, **settings: Any) -> None:
-        self.now = 0.0
-        self.tail = Tail(TailSettings(**settings), deadline=deadline, jitter=lambda: 0.5)
-        self.lines: list[str] = []
-        self.said: list[str] = []
-
-    def next(self, *, status: str = "RUNNING") -> Command:
-        """Return the next command other than GetStatus and Wait, which are executed."""
-        while True:
-            command = self.tail.next(self.now)
-            if isinstance(command, commands.GetStatus):
-                self.tail.status_received(self.now, status, terminal=status == "SUCCEEDED")
-            elif isinstance(command, commands.Wait):
-                self.now += command.seconds
-            else:
-                self._take()
-                return command
-
-    def until(self, kind: type[Command], *, status: str = "RUNNING") -> Any:
-        """Return the first command of a kind. Until then, opening fails and reads yield nothing."""
-        for _ in range(1000):
-            command = self.next(status=status)
-            if isinstance(command, kind):
-                return command
-            if isinstance(command, commands.OpenStream):
-                self.tail.stream_failed(self.now)
-            elif isinstance(command, commands.OpenWholeLog):
-                self.tail.whole_log_failed(self.now, "Refused.")
-            elif isinstance(command, commands.ReadStream):
-                self.now += max(command.seconds, 0.01)
-                self.tail.stream_idle(self.now)
-        raise AssertionError(f"never {kind}")
-
-    def stream(self, *events: Event, status: str = "RUNNING") -> None:
-        """Open a stream and deliver events."""
-        self.until(commands.OpenStream, status=status)
-        self.tail.stream_opened(self.now)
-        self.receive(*events)
-
-    def receive(self, *events: Event) -> None:
-        self.tail.stream_received(self.now, events)
-        self._take()
-
-    def text(self, text: str, *, status: str = "RUNNING") -> None:
-        """Respond to the next request for the whole log."""
-        self.until(commands.OpenWholeLog, status=status)
-        self.text_of_open_log(text, status=status)
-
-    def text_of_open_log(self, text: str, *, status: str = "RUNNING") -> None:
-        """Respond to the request for the whole log that was just made."""
-        self.tail.whole_log_opened(self.now)
-        self.tail.whole_log_received(self.now, text)
-        if isinstance(self.next(status=status), commands.ReadWholeLog):
-            self.tail.whole_log_ended(self.now)
-        self._take()
-
-    def _take(self) -> None:
-        for item in self.tail.take():
-            if isinstance(item, Notice):
-                self.said.append(item.text)
-            self.lines += lines_in([item])
-
-
-def log(*messages: str) -> list[Event]:
-    return [Event("log", message) for message in messages]
 
 
 def test_lines_of_a_stream_are_forwarded_after_a_comparison_with_the_whole_log() -> None:
@@ -217,9 +147,7 @@ def test_checking_once_gets_the_status_and_the_whole_log_and_ends(unfinished: bo
     story.text("a\nb\npartial")
     assert story.lines == lines
     assert story.next() == commands.Finish(End.CHECKED_ONCE)
-
-
-def test_checking_once_ends_even_if_the_log_is_unavailable() -> None:
+    # It ends even if the log is unavailable.
     story = Story(once=True)
     story.until(commands.OpenWholeLog)
     story.tail.whole_log_failed(0, "Refused.")
@@ -287,26 +215,20 @@ def read_after_end(
 
 
 @pytest.mark.parametrize("sources", [(), ("websocket", "http")])
-def test_a_log_that_is_rejected_after_the_end_is_read_later_if_no_stream_opens(
-    sources: tuple[str, ...],
+@pytest.mark.parametrize("rejected_for", [50.0, 1e9])
+def test_a_log_that_is_rejected_after_the_end_is_read_later_if_no_stream_opens_or_given_up_after_a_minute(
+    rejected_for: float, sources: tuple[str, ...]
 ) -> None:
     story = Story(sources=sources)
     story.text("a\n")
-    requests = read_after_end(story, lambda _: "a\nlast\n", rejected_for=50.0)
-    assert story.lines == ["a", "last"]
-    assert story.said == []
-    assert story.tail.log_is_whole
-    assert len(requests) < 12
-
-
-@pytest.mark.parametrize("sources", [(), ("websocket", "http")])
-def test_a_log_that_is_rejected_for_a_minute_after_the_end_is_given_up(sources: tuple[str, ...]) -> None:
-    story = Story(sources=sources)
-    story.text("a\n")
-    requests = read_after_end(story, lambda _: "a\nlast\n", rejected_for=1e9)
-    assert 60 <= requests[-1] < 75
-    assert story.said[-1] == "RA-302: Could not read the end of the job's log; lines may be missing here."
-    assert not story.tail.log_is_whole
+    requests = read_after_end(story, lambda _: "a\nlast\n", rejected_for=rejected_for)
+    assert story.tail.log_is_whole is (rejected_for == 50.0)
+    if story.tail.log_is_whole:
+        assert (story.lines, story.said) == (["a", "last"], [])
+        assert len(requests) < 12
+    else:
+        assert 60 <= requests[-1] < 75
+        assert story.said[-1] == "RA-302: Could not read the end of the job's log; lines may be missing here."
 
 
 def test_an_answer_whose_head_is_late_may_lack_lines_that_were_written_after_the_request() -> None:
