@@ -7,7 +7,6 @@ import contextlib
 import datetime
 import ipaddress
 import ssl
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +15,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from tests.stack.watch import PATIENCE
+from tests.unit.loop_server import LoopServer, first_of, pipe
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from typing_extensions import Self
 
 NO_ENCRYPTION = serialization.NoEncryption()
 _CA_USAGE = {"key_cert_sign": True, "crl_sign": True, "digital_signature": True}
@@ -99,7 +96,7 @@ class Authority:
         return builder.sign(self._key, hashes.SHA256())
 
 
-class TlsFront:
+class TlsFront(LoopServer):
     """A server on 127.0.0.1 that ends TLS and hands the bytes on to a port.
 
     :param identity: its certificate.
@@ -108,16 +105,13 @@ class TlsFront:
     """
 
     def __init__(self, identity: Identity, to_port: int, clients: Authority | None = None) -> None:
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(identity.cert, identity.key)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(identity.cert, identity.key)
         if clients is not None:
-            self._context.verify_mode = ssl.CERT_REQUIRED
-            self._context.load_verify_locations(clients.bundle)
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(clients.bundle)
+        super().__init__(context)
         self._to_port = to_port
-        self._loop = asyncio.new_event_loop()
-        self._loop.set_exception_handler(lambda loop, context: None)
-        self._thread = threading.Thread(target=self._loop.run_forever, name="tls-front", daemon=True)
-        self.port = 0
         self.client_names: list[str] = []
         """Common name of the certificate of each connection that was let in, empty if it had none."""
 
@@ -125,43 +119,10 @@ class TlsFront:
     def url(self) -> str:
         return f"https://127.0.0.1:{self.port}/"
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(PATIENCE)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(PATIENCE)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._context)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def _end(self) -> None:
-        self._server.close()
-        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         cert = writer.get_extra_info("peercert") or {}
         names = [value for part in cert.get("subject", ()) for name, value in part if name == "commonName"]
         self.client_names.append("".join(names))
         behind_reader, behind_writer = await asyncio.open_connection("127.0.0.1", self._to_port)
-        try:
-            ways = [_pump(reader, behind_writer), _pump(behind_reader, writer)]
-            await asyncio.wait(map(asyncio.ensure_future, ways), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            behind_writer.close()
-            writer.close()
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
+        with contextlib.closing(behind_writer), contextlib.closing(writer):
+            await first_of(pipe(reader, behind_writer), pipe(behind_reader, writer))

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import defaultdict
 from contextlib import contextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -49,6 +50,7 @@ STOP = "POST jobs/j1/stop/"
 RUN = "POST plugin_releases/train@1.0/run/"
 ENDED = {"end_time": 1_700_000_001_000}
 """With these details a job has ended, whatever its status is called."""
+FOLLOW: dict[str, Any] = {"task_id": "follow", "job_id": "j1", "poke_interval": 0.5}
 
 
 def texts_in(value: Any) -> Iterator[str]:
@@ -152,138 +154,91 @@ class Scene:
             return make().resume_execution(str(deferred.method_name), kwargs, self.context)
 
 
-def followed(status: str | None, **options: Any) -> Callable[[Scene], None]:
+def followed(scene: Scene, status: str | None, **options: Any) -> None:
     """Follow a job with a sensor."""
-    arguments: dict[str, Any] = {
-        "task_id": "follow",
-        "job_id": "j1",
-        "timeout": PATIENCE,
-        "poke_interval": 0.5,
-        **options,
-    }
-    arguments |= {"read_result": True, "max_line_length": 400, "resume_log": True, "outlets": [Asset("model")]}
-
-    def way(scene: Scene) -> None:
-        with scene.agent(scene.job(status)):
-            scene.carry_out(lambda: RayAgentJobSensor(**arguments))
-
-    return way
+    arguments: dict[str, Any] = {"read_result": True, "max_line_length": 400, "resume_log": True, **options}
+    with scene.agent(scene.job(status)):
+        scene.carry_out(lambda: RayAgentJobSensor(**FOLLOW, timeout=PATIENCE, outlets=[Asset("model")], **arguments))
 
 
-def not_ended(**options: Any) -> Callable[[Scene], None]:
+def not_ended(scene: Scene, **options: Any) -> None:
     """Follow a job that goes on, in a status of its own, after the task's time."""
-
-    def way(scene: Scene) -> None:
-        with scene.agent(scene.job("RUNNING", status=scene.text, timeline=())):
-            arguments: dict[str, Any] = {"task_id": "follow", "job_id": "j1", "poke_interval": 0.5, **options}
-            scene.carry_out(lambda: RayAgentJobSensor(timeout=1, stop_job_on_kill=True, **arguments))
-
-    return way
+    with scene.agent(scene.job("RUNNING", status=scene.text, timeline=())):
+        scene.carry_out(lambda: RayAgentJobSensor(**FOLLOW, timeout=1, stop_job_on_kill=True, **options))
 
 
-def refused(**options: Any) -> Callable[[Scene], None]:
+def refused(scene: Scene, **options: Any) -> None:
     """Follow a job of which the agent has only an error to tell."""
-
-    def way(scene: Scene) -> None:
-        errors = [Answer(200, Job(status="RUNNING").as_details()), Answer(500, {"detail": scene.text})]
-        with scene.agent(Job(status="RUNNING"), **{GET: errors}):
-            arguments: dict[str, Any] = {"task_id": "follow", "job_id": "j1", "poke_interval": 0.5, **options}
-            scene.carry_out(lambda: RayAgentJobSensor(agent_unreachable_timeout=0.5, **arguments))
-
-    return way
+    errors = [Answer(200, Job(status="RUNNING").as_details()), Answer(500, {"detail": scene.text})]
+    with scene.agent(Job(status="RUNNING"), **{GET: errors}):
+        scene.carry_out(lambda: RayAgentJobSensor(**FOLLOW, agent_unreachable_timeout=0.5, **options))
 
 
-def waited(status: str | None, **options: Any) -> Callable[[Scene], None]:
+def waited(scene: Scene, status: str | None, *, timeout: float = PATIENCE, **options: Any) -> None:
     """Wait for a Serve application."""
-
-    def way(scene: Scene) -> None:
-        text = scene.text
-        more = {
-            **dict.fromkeys(("message", "route_prefix", "docs_path"), text),
-            "last_deployed_time_s": 10**400,
-            "deployments": {text: {"status": text}, "__classname__": {"status": text}, "__version__": {"status": 1}},
-        }
-        answers = [said("DEPLOYING", **more), said(text if status is None else status, **more)]
-        with scene.agent(**{GET_APPLICATION: answers}):
-            arguments = {"task_id": "wait", "name": "app", "timeout": PATIENCE, "poke_interval": 0.5, "grace_period": 0}
-            scene.carry_out(lambda: RayAgentServeApplicationSensor(**{**arguments, **options}))
-
-    return way
+    text = scene.text
+    more = {
+        **dict.fromkeys(("message", "route_prefix", "docs_path"), text),
+        "last_deployed_time_s": 10**400,
+        "deployments": {text: {"status": text}, "__classname__": {"status": text}, "__version__": {"status": 1}},
+    }
+    arguments: dict[str, Any] = {"task_id": "wait", "name": "app", "poke_interval": 0.5, "grace_period": 0, **options}
+    with scene.agent(**{GET_APPLICATION: [said("DEPLOYING", **more), said(status or text, **more)]}):
+        scene.carry_out(lambda: RayAgentServeApplicationSensor(timeout=timeout, **arguments))
 
 
-def had(cpus: float, **options: Any) -> Callable[[Scene], None]:
+def had(scene: Scene, cpus: float, **options: Any) -> None:
     """Wait for four CPUs on one node, of which only texts and this number are known."""
-
-    def way(scene: Scene) -> None:
-        cpu = {"total": 4.0, "available": cpus, "used": scene.text}
-        node = {**dict.fromkeys(("node_id", "ip", "host_name", "accelerator_type"), scene.text), "cpu": cpu}
-        with scene.agent(**{"GET resources/cluster/": [Answer(200, {"nodes": [scene.text, node]})]}):
-            arguments: dict[str, Any] = {"task_id": "wait", "poke_interval": 0.5, "timeout": 1, **options}
-            scene.carry_out(lambda: RayAgentCapacitySensor(num_cpus=4, on_one_node=True, **arguments))
-
-    return way
+    cpu = {"total": 4.0, "available": cpus, "used": scene.text}
+    node = {**dict.fromkeys(("node_id", "ip", "host_name", "accelerator_type"), scene.text), "cpu": cpu}
+    arguments: dict[str, Any] = {"task_id": "wait", "poke_interval": 0.5, "timeout": 1, **options}
+    with scene.agent(**{"GET resources/cluster/": [Answer(200, {"nodes": [scene.text, node]})]}):
+        scene.carry_out(lambda: RayAgentCapacitySensor(num_cpus=4, on_one_node=True, **arguments))
 
 
-def stopped(*, ended: bool, **options: Any) -> Callable[[Scene], None]:
+def stopped(scene: Scene, *, ended: bool, **options: Any) -> None:
     """Stop a job."""
-
-    def way(scene: Scene) -> None:
-        job = scene.job("RUNNING", status=scene.text, timeline=(), details=ENDED if ended else {})
-        with scene.agent(job):
-            arguments = {"task_id": "stop", "job_id": "j1", "poll_interval": 0.5, "timeout": 1, **options}
-            scene.carry_out(lambda: RayAgentStopJobOperator(**arguments))
-
-    return way
+    arguments: dict[str, Any] = {"task_id": "stop", "job_id": "j1", "poll_interval": 0.5, "timeout": 1, **options}
+    with scene.agent(scene.job("RUNNING", status=scene.text, timeline=(), details=ENDED if ended else {})):
+        scene.carry_out(lambda: RayAgentStopJobOperator(**arguments))
 
 
-def deleted(**options: Any) -> Callable[[Scene], None]:
+def deleted(scene: Scene, **options: Any) -> None:
     """Delete a Serve application; its status is no text on the first look, and later one that stays."""
-
-    def way(scene: Scene) -> None:
-        answers = [said({scene.text: 2**70}), said(scene.text)]  # type: ignore[arg-type]
-        with scene.agent(**{GET_APPLICATION: answers, "DELETE serve_applications/app/": [Answer(204, None)]}):
-            arguments = {"task_id": "delete", "name": "app", "poll_interval": 0.5, "timeout": 1, **options}
-            scene.carry_out(lambda: RayAgentDeleteServeApplicationOperator(**arguments))
-
-    return way
+    answers = [said({scene.text: 2**70}), said(scene.text)]  # type: ignore[arg-type]
+    arguments: dict[str, Any] = {"task_id": "delete", "name": "app", "poll_interval": 0.5, "timeout": 1, **options}
+    with scene.agent(**{GET_APPLICATION: answers, "DELETE serve_applications/app/": [Answer(204, None)]}):
+        scene.carry_out(lambda: RayAgentDeleteServeApplicationOperator(**arguments))
 
 
-def ran(*, there: Literal["no", "running", "ended"], **options: Any) -> Callable[[Scene], None]:
+def ran(scene: Scene, *, there: Literal["no", "running", "ended"], **options: Any) -> None:
     """Run a plugin, whose job may be there already, in a status of its own."""
 
-    def way(scene: Scene) -> None:
-        def start(request: Any) -> Any:
-            job_id = json.loads(request.body)["job_id"]
-            agent.jobs[job_id] = scene.job("SUCCEEDED", job_id=job_id)
-            return Answer(200, {"job_id": job_id, "more": scene.text})
+    def start(request: Any) -> Any:
+        job_id = json.loads(request.body)["job_id"]
+        agent.jobs[job_id] = scene.job("SUCCEEDED", job_id=job_id)
+        return Answer(200, {"job_id": job_id, "more": scene.text})
 
-        until = [Sleep(1.5), SetStatus("SUCCEEDED", scene.text)] if there == "running" else []
-        end = "SUCCEEDED" if there == "running" else None
-        jobs = [] if there == "no" else [scene.job(end, status=scene.text, timeline=until, job_id="own")]
-        with scene.agent(*jobs) as agent:
-            agent.answers[RUN] = [start]
-            arguments: dict[str, Any] = {"task_id": "run", "lookup": "train@1.0", "action": "train", **options}
-            scene.carry_out(lambda: RayAgentRunPluginOperator(job_id="own", poll_interval=0.5, **arguments))
-
-    return way
+    until = [Sleep(1.5), SetStatus("SUCCEEDED", scene.text)] if there == "running" else []
+    end = "SUCCEEDED" if there == "running" else None
+    jobs = [] if there == "no" else [scene.job(end, status=scene.text, timeline=until, job_id="own")]
+    arguments: dict[str, Any] = {"task_id": "run", "lookup": "train@1.0", "action": "train", **options}
+    with scene.agent(*jobs, **{RUN: [start]}) as agent:
+        scene.carry_out(lambda: RayAgentRunPluginOperator(job_id="own", poll_interval=0.5, **arguments))
 
 
-def submitted(**options: Any) -> Callable[[Scene], None]:
+def submitted(scene: Scene, **options: Any) -> None:
     """Submit a job, of which the answer and the details say anything."""
 
-    def way(scene: Scene) -> None:
-        def start(request: Any) -> Any:
-            agent.jobs["own"] = scene.job("FAILED", job_id="own", details={"runtime_env": {"env_vars": scene.text}})
-            return Answer(200, {"job_id": scene.text})
+    def start(request: Any) -> Any:
+        agent.jobs["own"] = scene.job("FAILED", job_id="own", details={"runtime_env": {"env_vars": scene.text}})
+        return Answer(200, {"job_id": scene.text})
 
-        with scene.agent(**{"GET health/": [Answer(200, {"accepts_submissions": True})]}) as agent:
-            agent.answers["POST jobs/"] = [start]
-            arguments: dict[str, Any] = {"task_id": "submit", "entrypoint": "python train.py", **options}
-            scene.carry_out(lambda: RayAgentSubmitJobOperator(job_id="own", poll_interval=0.5, **arguments))
-            agent.answers["POST jobs/"] = [Answer(400, {"detail": scene.text})]
-            scene.carry_out(lambda: RayAgentSubmitJobOperator(job_id="other", poll_interval=0.5, **arguments))
-
-    return way
+    arguments: dict[str, Any] = {"task_id": "submit", "entrypoint": "python train.py", "poll_interval": 0.5, **options}
+    with scene.agent(**{"GET health/": [Answer(200, {"accepts_submissions": True})], "POST jobs/": [start]}) as agent:
+        scene.carry_out(lambda: RayAgentSubmitJobOperator(job_id="own", **arguments))
+        agent.answers["POST jobs/"] = [Answer(400, {"detail": scene.text})]
+        scene.carry_out(lambda: RayAgentSubmitJobOperator(job_id="other", **arguments))
 
 
 def killed(scene: Scene) -> None:
@@ -317,31 +272,31 @@ def hooked(scene: Scene) -> None:
     scene.told += log.messages
 
 
-_BOTH = {"in a worker": {"deferrable": False}, "deferred": {"deferrable": True}}
+_BOTH_WAYS: dict[str, Callable[..., None]] = {
+    "a job succeeds": partial(followed, status="SUCCEEDED"),
+    "a job fails": partial(followed, status="FAILED"),
+    "a job fails unseen": partial(followed, status="FAILED", forward_logs=False),
+    "a job ends oddly": partial(followed, status=None),
+    "a job goes on": not_ended,
+    "an agent refuses": refused,
+    "an application runs": partial(waited, status="RUNNING"),
+    "an application fails": partial(waited, status="DEPLOY_FAILED"),
+    "an application is odd": partial(waited, status=None, timeout=1),
+    "resources are free": partial(had, cpus=4.0),
+    "resources are missing": partial(had, cpus=1.0),
+    "a stop is not obeyed": partial(stopped, ended=False),
+    "a stop finds the end": partial(stopped, ended=True, if_finished="fail"),
+    "a stop is not waited for": partial(stopped, ended=False, wait_for_termination=False),
+    "an application stays": deleted,
+    "an application is left": partial(deleted, wait_for_deletion=False),
+    "a plugin runs": partial(ran, there="no"),
+    "a plugin's job is odd": partial(ran, there="running"),
+    "a plugin's job has ended oddly": partial(ran, there="ended"),
+    "a job is submitted": submitted,
+}
 WAYS: dict[str, Callable[[Scene], None]] = {
     "a job is killed": killed,
     "a hook reads": hooked,
+    **{f"{name}, in a worker": partial(way, deferrable=False) for name, way in _BOTH_WAYS.items()},
+    **{f"{name}, deferred": partial(way, deferrable=True) for name, way in _BOTH_WAYS.items()},
 }
-for _where, _how in _BOTH.items():
-    WAYS |= {
-        f"a job succeeds, {_where}": followed("SUCCEEDED", **_how),
-        f"a job fails, {_where}": followed("FAILED", **_how),
-        f"a job fails unseen, {_where}": followed("FAILED", forward_logs=False, **_how),
-        f"a job ends oddly, {_where}": followed(None, **_how),
-        f"a job goes on, {_where}": not_ended(**_how),
-        f"an agent refuses, {_where}": refused(**_how),
-        f"an application runs, {_where}": waited("RUNNING", **_how),
-        f"an application fails, {_where}": waited("DEPLOY_FAILED", **_how),
-        f"an application is odd, {_where}": waited(None, timeout=1, **_how),
-        f"resources are free, {_where}": had(4.0, **_how),
-        f"resources are missing, {_where}": had(1.0, **_how),
-        f"a stop is not obeyed, {_where}": stopped(ended=False, **_how),
-        f"a stop finds the end, {_where}": stopped(ended=True, if_finished="fail", **_how),
-        f"a stop is not waited for, {_where}": stopped(ended=False, wait_for_termination=False, **_how),
-        f"an application stays, {_where}": deleted(**_how),
-        f"an application is left, {_where}": deleted(wait_for_deletion=False, **_how),
-        f"a plugin runs, {_where}": ran(there="no", **_how),
-        f"a plugin's job is odd, {_where}": ran(there="running", **_how),
-        f"a plugin's job has ended oddly, {_where}": ran(there="ended", **_how),
-        f"a job is submitted, {_where}": submitted(**_how),
-    }

@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import threading
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from tests.stack.watch import PATIENCE
+from tests.unit.loop_server import LoopServer, first_of, pipe
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from typing_extensions import Self
-
 HOP_BY_HOP = ("connection", "proxy-authorization", "proxy-connection", "upgrade")
 
 
-class Proxy:
+class Proxy(LoopServer):
     """A forward proxy.
 
     :param user: user and password that it demands, ``user:password``.
@@ -27,36 +24,11 @@ class Proxy:
     """
 
     def __init__(self, user: str | None = None, *, upgrades: bool = True) -> None:
+        super().__init__()
         self._user = user
         self._upgrades = upgrades
-        self._loop = asyncio.new_event_loop()
-        self._loop.set_exception_handler(lambda loop, context: None)
-        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
-        self.port = 0
         self.requests: list[str] = []
         """The first line of each request that was let through."""
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(PATIENCE)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(PATIENCE)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def _end(self) -> None:
-        self._server.close()
-        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, EOFError, asyncio.IncompleteReadError), contextlib.closing(writer):
@@ -73,10 +45,10 @@ class Proxy:
                 if method == "CONNECT":
                     self.requests.append(line)
                     writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-                    forth: Awaitable[None] = _pipe(reader, upstream)
+                    forth: Awaitable[None] = pipe(reader, upstream)
                 else:
                     forth = self._forward(head, reader, upstream)
-                await _first_of(forth, _pipe(upstream_reader, writer))
+                await first_of(forth, pipe(upstream_reader, writer))
 
     async def _forward(self, head: bytes, reader: asyncio.StreamReader, upstream: asyncio.StreamWriter) -> None:
         """Pass requests on, none of which has a body."""
@@ -90,7 +62,7 @@ class Proxy:
             kept = [f"{name}: {value}" for name, value in headers.items() if name not in dropped]
             upstream.write("\r\n".join([f"{method} {parts.path} {version}", *kept, "", ""]).encode("latin-1"))
             if upgrade:
-                await _pipe(reader, upstream)
+                await pipe(reader, upstream)
                 return
             head = await reader.readuntil(b"\r\n\r\n")
 
@@ -107,20 +79,3 @@ def _address(url: str) -> tuple[str, int]:
 
 def _basic(user: str) -> str:
     return base64.b64encode(user.encode()).decode()
-
-
-async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(65_536):
-        writer.write(data)
-        await writer.drain()
-
-
-async def _first_of(*works: Awaitable[None]) -> None:
-    """Do several things until one of them is done."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
