@@ -41,20 +41,6 @@ def test_a_bad_argument_is_refused_when_the_dag_is_read(overrides: dict[str, Any
         make_sensor(**overrides)
 
 
-@pytest.mark.parametrize(
-    "overrides",
-    [{"timeout": -1}, {"timeout": "abc"}, {"poke_interval": -1}, {"poke_interval": "abc"}, {"mode": "sometimes"}],
-)
-def test_airflows_own_checks_of_a_sensors_arguments_hold(overrides: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(overrides))):
-        make_sensor(**overrides)
-
-
-def test_an_unknown_argument_is_refused() -> None:
-    with pytest.raises(TypeError, match="job_ids"):
-        make_sensor(job_ids="x")
-
-
 def test_a_sensor_can_be_copied_as_airflow_does_and_belongs_to_a_dag() -> None:
     with DAG("night", schedule=None) as dag:
         sensor = make_sensor(timeout=timedelta(hours=2))

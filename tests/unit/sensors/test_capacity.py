@@ -21,8 +21,8 @@ from tests.unit.sensors.capacity import READS, WORKER, cluster, make_sensor
 from tests.unit.support import make_context
 
 if TYPE_CHECKING:
-    from tests.scripted import Answer, Request
-    from tests.scripted.actions import Default
+    from collections.abc import Callable
+
     from tests.unit.both_ways import Run
     from tests.unit.support import Serve, TaskLog
 
@@ -36,18 +36,19 @@ def service(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def at_each_look(agent: ScriptedAgent, change: Callable[[int], Any]) -> None:
+    """Call with the number of the look, before it is answered by what the call returns, or as usual."""
+    route = READS[agent.service]
+    agent.answers[route] = [lambda request: change(len(agent.of(route))) or DEFAULT]
+
+
 def freed_after(looks: int, agent: ScriptedAgent) -> None:
     """Have all resources be free from a look on."""
-    seen = 0
 
-    def answer(request: Request) -> Default:
-        nonlocal seen
-        seen += 1
-        if seen > looks:
-            agent.used = IDLE
-        return DEFAULT
+    def free(look: int) -> None:
+        agent.used = IDLE if look > looks else agent.used
 
-    agent.answers[READS[agent.service]] = [answer]
+    at_each_look(agent, free)
 
 
 def test_what_is_free_needs_one_look(service: str, run: Run, serve: Serve, log: TaskLog) -> None:
@@ -99,26 +100,14 @@ def test_what_the_cluster_never_has_fails_at_once_in_plain_words(
 
 def test_a_cluster_that_grows_may_be_waited_for(service: str, run: Run, serve: Serve) -> None:
     agent = cluster(serve, service)
-
-    def join(_: Request) -> Default:
-        if len(agent.of(READS[service])) == 4:
-            agent.nodes.append({**NODES[1], "node_id": "d" * 56})
-        return DEFAULT
-
-    agent.answers[READS[service]] = [join]
+    joins = {**NODES[1], "node_id": "d" * 56}
+    at_each_look(agent, lambda look: agent.nodes.append(joins) if look == 4 else None)
     assert run(num_gpus=6, wait_for_scale_up=True)["free"]["num_gpus"] >= 6
 
 
 def test_a_cluster_that_lists_no_node_yet_is_waited_for(service: str, run: Run, serve: Serve, log: TaskLog) -> None:
-    agent = cluster(serve, service, nodes=[])
-
-    def start(_: Request) -> Default:
-        if len(agent.of(READS[service])) > 2:
-            agent.nodes[:] = NODES
-            agent.used = IDLE
-        return DEFAULT
-
-    agent.answers[READS[service]] = [start]
+    agent = cluster(serve, service, nodes=[], used=IDLE)
+    at_each_look(agent, lambda look: agent.nodes.extend(NODES) if look == 3 else None)
     assert run()["free"] == {"num_gpus": 4.0}
     assert log.messages[0] == "It is not known yet what the cluster has free."
 
@@ -149,13 +138,12 @@ def test_an_agent_that_does_not_tell_which_node_has_the_free_gpus_is_no_use_for_
 def test_an_outage_is_waited_out(status: int, service: str, run: Run, serve: Serve) -> None:
     agent = cluster(serve, service)
 
-    def answer(_: Request) -> Answer | Default:
-        looks = len(agent.of(READS[service]))
-        agent.used = IDLE if looks > 3 else agent.used
+    def answer(look: int) -> Any:
+        agent.used = IDLE if look > 3 else agent.used
         # The first look of each process is answered.
-        return Refuse(status) if looks == 3 else DEFAULT
+        return Refuse(status) if look == 3 else None
 
-    agent.answers[READS[service]] = [answer]
+    at_each_look(agent, answer)
     assert run()["free"] == {"num_gpus": 4.0}
 
 

@@ -6,6 +6,7 @@ import io
 import signal
 import threading
 from datetime import datetime, timedelta, timezone
+from itertools import product
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -13,13 +14,13 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 from airflow.sdk.execution_time import timeout as airflows
 
-from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobTimeoutError
+from airflow_provider_rayagent.exceptions import RayAgentJobTimeoutError
 from airflow_provider_rayagent.task_instance import stopping
 from airflow_provider_rayagent.tasks import stopper
 from airflow_provider_rayagent.tasks.stopper import HANDLER_SECONDS
 from airflow_provider_rayagent.text.bounds import MAX_TIMEOUT
 from airflow_provider_rayagent.transport import blocking_driver
-from tests.scripted import Do, Job, Play, Refuse, SetStatus, Silence, WaitFor
+from tests.scripted import Do, Play, Refuse, SetStatus, Silence, WaitFor
 from tests.stack.watch import PATIENCE
 from tests.unit.sensors.factory import ending_as, make_sensor, resume, run_in_worker
 from tests.unit.sensors.kills import (
@@ -181,15 +182,13 @@ def test_a_second_signal_stops_nothing_again(serve: Serve, supervisor: Superviso
     supervisor.state = "failed"
     agent = serve(make_job())
     sensor = make_sensor(stop_job_on_kill=True, timeout=0)
+    # Before anything has begun, it stops nothing.
+    sensor.on_kill()
     with pytest.raises(RayAgentJobTimeoutError):
         sensor.poke(make_context(supervisor.ti))
     for _ in range(3):
         sensor.on_kill()
     assert len(agent.of(STOP)) == 1
-
-
-def test_a_kill_before_anything_has_begun_is_no_error() -> None:
-    make_sensor(stop_job_on_kill=True).on_kill()
 
 
 def in_worker(**overrides: Any) -> Any:
@@ -209,28 +208,26 @@ def between_two_looks(**overrides: Any) -> Any:
     return run_in_worker(ti, mode="reschedule", **overrides)
 
 
-@pytest.mark.parametrize("process", [in_worker, deferred, without_triggerer, between_two_looks])
-@pytest.mark.parametrize("soft_fail", [True, False])
+@pytest.mark.parametrize(
+    ("process", "options", "error"),
+    [
+        *product(
+            [in_worker, deferred, without_triggerer, between_two_looks],
+            [{"timeout": 0.3}],
+            [RayAgentJobTimeoutError, AirflowSkipException],
+        ),
+        # One that came while the task was deferred.
+        *product([deferred, without_triggerer], [{"execution_timeout": timedelta(seconds=5)}], [AirflowTaskTimeout]),
+    ],
+)
 @pytest.mark.parametrize("owns", [True, False])
 def test_a_timeout_stops_the_job_if_that_is_wanted(
-    owns: bool, soft_fail: bool, process: Callable[..., Any], serve: Serve
+    owns: bool, process: Callable[..., Any], options: dict[str, Any], error: type[BaseException], serve: Serve
 ) -> None:
     job = make_job()
     serve(job)
-    with pytest.raises(AirflowSkipException if soft_fail else RayAgentJobTimeoutError):
-        process(timeout=0.3, stop_job_on_kill=owns, soft_fail=soft_fail)
-    assert job.stop_calls == owns
-
-
-@pytest.mark.parametrize("process", [deferred, without_triggerer])
-@pytest.mark.parametrize("owns", [True, False])
-def test_so_does_an_execution_timeout_that_came_while_the_task_was_deferred(
-    owns: bool, process: Callable[..., Any], serve: Serve
-) -> None:
-    job = make_job()
-    serve(job)
-    with pytest.raises(AirflowTaskTimeout):
-        process(execution_timeout=timedelta(seconds=5), stop_job_on_kill=owns)
+    with pytest.raises(error):
+        process(stop_job_on_kill=owns, soft_fail=error is AirflowSkipException, **options)
     assert job.stop_calls == owns
 
 
@@ -239,39 +236,23 @@ def end_of_execution_timeout() -> None:
     send_signal(signal.SIGALRM)
 
 
-@pytest.mark.parametrize("owns", [True, False])
-def test_so_does_an_execution_timeout_in_the_worker(owns: bool, serve: Serve, log: TaskLog) -> None:
-    job = make_job()
-    agent = serve(job)
-    job.timeline = [WaitFor(lambda: "a" in log.messages), Do(end_of_execution_timeout)]
-    ends: Any = airflows.timeout
-    with pytest.raises(AirflowTaskTimeout), ends(PATIENCE):
-        in_worker(stop_job_on_kill=owns)
-    agent.wait_until(lambda: agent.open_connections == 0)
-    assert job.stop_calls == owns
-
-
-@pytest.mark.parametrize("status", ["SUCCEEDED", "FAILED"])
-def test_a_job_that_had_ended_when_the_execution_timeout_came_decides_the_outcome(
-    status: str, serve: Serve, log: TaskLog
+@pytest.mark.parametrize(
+    ("status", "owns"), [("RUNNING", True), ("RUNNING", False), ("SUCCEEDED", True), ("FAILED", True)]
+)
+def test_an_execution_timeout_in_the_worker_does_so_unless_the_job_had_ended(
+    status: str, owns: bool, serve: Serve, log: TaskLog
 ) -> None:
     # The worker sleeps between two looks at the status when Airflow's alarm comes.
+    goes_on = status == "RUNNING"
     job = make_job()
-    serve(job)
+    agent = serve(job)
     job.timeline = [WaitFor(lambda: "a" in log.messages), SetStatus(status), Do(end_of_execution_timeout)]
     ends: Any = airflows.timeout
-    with ends(PATIENCE), ending_as(status):
-        assert in_worker(stop_job_on_kill=True)["status"] == status
-    assert job.stop_calls == 0
+    with pytest.raises(AirflowTaskTimeout) if goes_on else ending_as(status), ends(PATIENCE):
+        assert in_worker(stop_job_on_kill=owns)["status"] == status
+    agent.wait_until(lambda: agent.open_connections == 0)
+    assert job.stop_calls == (goes_on and owns)
     assert log.lines_of("a\n") == ["a"]
-
-
-def test_a_job_that_ended_by_itself_is_not_stopped(serve: Serve) -> None:
-    job = Job("a\n", "FAILED")
-    serve(job)
-    with pytest.raises(RayAgentJobFailedError):
-        in_worker(stop_job_on_kill=True)
-    assert job.stop_calls == 0
 
 
 def test_a_stop_that_fails_at_the_timeout_leaves_the_timeout_the_error(serve: Serve, log: TaskLog) -> None:

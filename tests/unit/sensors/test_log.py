@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk.exceptions import AirflowSensorTimeout
 
-from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobMissingError
+from airflow_provider_rayagent.exceptions import RayAgentJobMissingError
 from tests.scripted import (
     DEFAULT,
     Complete,
@@ -102,26 +102,6 @@ def test_the_last_line_is_written_though_it_comes_late(run: Run, serve: Serve, l
     serve(make_ending_job("a\n", ws=[Play(Hold())], full=[Play(FullText(), Grow("late\n")), DEFAULT]))
     run(poke_interval=0.5)
     assert log.lines_of("a\nlate\n") == ["a", "late"]
-
-
-def test_lines_that_airflows_view_would_obey_are_neutralised(run: Run, serve: Serve, log: TaskLog) -> None:
-    lines = ["begin", *["::group::Build", "x ::endgroup:: y", "::group::", "a::b", "::warning::x"] * 9, "end"]
-    job = make_ending_job("".join(f"{line}\n" for line in lines))
-    serve(job)
-    run(poke_interval=0.5)
-    shown = lines_in(log, job)
-    assert not [line for line in shown if "::group::" in line or "::endgroup::" in line]
-    assert [line.replace("\u200b", "") for line in shown] == lines
-    assert "a::b" in shown
-
-
-def test_what_ray_says_of_the_job_is_neutralised_too(run: Run, serve: Serve, log: TaskLog) -> None:
-    serve(make_ending_job("x\n", "FAILED", message="last lines:\n::group::x", entrypoint="echo ::endgroup::"))
-    with pytest.raises(RayAgentJobFailedError, match="last lines") as caught:
-        run(poke_interval=0.5)
-    for text in (str(caught.value), *log.messages):
-        assert "::group::" not in text
-        assert "::endgroup::" not in text
 
 
 def test_a_long_line_comes_in_marked_pieces(run: Run, serve: Serve, log: TaskLog) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -135,27 +134,6 @@ def test_a_failure_says_what_is_known_and_where_to_look(forward_logs: bool, run:
     for fact in ("j1", "FAILED", "2.5 s", "exit code 1", "node n7", "http://dash/#/jobs/j1", "Check "):
         assert fact in text
     assert ("KeyError" in text) is not forward_logs
-
-
-def test_looks_of_a_rescheduled_task_count_the_lines_together(serve: Serve) -> None:
-    job = Job("".join(f"{line}\n" for line in LINES[:20]), "RUNNING")
-    store, lines = StateStore(), []
-    serve(job)
-    for _ in range(2):
-        lines += look(store, max_lines=10, tail_lines=3)
-    job.grow("".join(f"{line}\n" for line in LINES[20:]))
-    job.set_status("SUCCEEDED")
-    lines += look(store, max_lines=10, tail_lines=3)
-    assert [line for line in lines if line in LINES] == [*LINES[:10], *LINES[-3:]]
-    assert any(re.search(r"\b27 lines .* not shown", line) for line in lines)
-
-
-def look(store: StateStore, **options: Any) -> list[str]:
-    from airflow.sdk.exceptions import AirflowRescheduleException
-
-    with task_log() as log, suppress(AirflowRescheduleException):
-        run_in_worker(context=make_context(task_state_store=store), mode="reschedule", **options)
-    return log.messages
 
 
 def test_a_new_try_that_resumes_the_log_counts_its_lines_anew(serve: Serve) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +76,19 @@ def test_without_a_store_the_log_comes_once_when_the_job_has_ended(serve: Serve,
     job.set_status("SUCCEEDED")
     assert look(None)["status"] == "SUCCEEDED"
     assert log.lines_of("a\nb\n") == ["a", "b"]
+
+
+def test_the_looks_count_the_lines_together(serve: Serve, log: TaskLog) -> None:
+    store, lines = StateStore(), [f"line {number}" for number in range(40)]
+    job = Job("".join(f"{line}\n" for line in lines[:20]), "RUNNING")
+    serve(job)
+    for _ in range(2):
+        look(store, max_lines=10, tail_lines=3)
+    job.grow("".join(f"{line}\n" for line in lines[20:]))
+    job.set_status("SUCCEEDED")
+    look(store, max_lines=10, tail_lines=3)
+    assert [message for message in log.messages if message in lines] == [*lines[:10], *lines[-3:]]
+    assert any(re.search(r"\b27 lines .* not shown", message) for message in log.messages)
 
 
 def test_another_try_forwards_the_log_from_its_first_line(serve: Serve) -> None:

@@ -26,7 +26,7 @@ from tests.unit.triggers.driver import fired
 
 if TYPE_CHECKING:
     from tests.scripted import Step
-    from tests.unit.support import Connect, Serve, TaskLog
+    from tests.unit.support import Connect, Serve
 
 
 def wait(**overrides: Any) -> ApplicationOutcome:
@@ -34,27 +34,6 @@ def wait(**overrides: Any) -> ApplicationOutcome:
     _, arguments = RayAgentServeApplicationTrigger(**{"name": "app", "poll_interval": 0.05, **overrides}).serialize()
     trigger: Any = RayAgentServeApplicationTrigger(**json.loads(json.dumps(arguments)))
     return ApplicationOutcome.from_event(asyncio.run(fired(trigger)))
-
-
-@pytest.mark.parametrize(
-    ("target", "answers", "wanted", "status"),
-    [
-        ("running", [Refuse(404), said("DEPLOYING"), said("RUNNING")], WaitResult.REACHED, "RUNNING"),
-        ("running", [said("UNHEALTHY"), said("RUNNING")], WaitResult.REACHED, "RUNNING"),
-        ("running", [said("DEPLOYING"), Refuse(503), Refuse(401), said("RUNNING")], WaitResult.REACHED, "RUNNING"),
-        ("running", [said("DEPLOYING"), said("DEPLOY_FAILED")], WaitResult.FAILED, "DEPLOY_FAILED"),
-        ("gone", [said("UNHEALTHY"), said("DELETING"), Refuse(404)], WaitResult.REACHED, "not there"),
-    ],
-    ids=["deployed", "recovered", "agent away", "failed", "gone"],
-)
-def test_one_event_says_how_it_ended(
-    target: str, answers: list[Step], wanted: WaitResult, status: str, serve: Serve, log: TaskLog
-) -> None:
-    agent = serve(answers={GET: answers})
-    outcome = wait(target=target, grace_period=0.6)
-    agent.wait_until(lambda: agent.open_connections == 0)
-    assert (outcome.result, outcome.status, outcome.error) == (wanted, status, None)
-    assert log.messages[-1] == f"The Serve application 'app' is {status}."
 
 
 @pytest.mark.parametrize(

@@ -63,38 +63,31 @@ def test_where_the_iterations_own_state_cannot_be_had_the_newest_counts(
 
 
 @needs_xcoms
-def test_a_trigger_that_another_has_taken_over_from_leaves_the_job_alone(
-    serve: Serve, ti: TaskInstance, supervisor: Supervisor
+@pytest.mark.parametrize("replaced", [True, False], ids=["taken over by another", "no task instance"])
+def test_a_trigger_that_does_not_speak_for_its_task_leaves_the_job_alone(
+    replaced: bool, serve: Serve, supervisor: Supervisor
 ) -> None:
     supervisor.state = "failed"
     job = make_job()
-    kill_trigger(serve(job), ti, replaced=True)
+    kill_trigger(serve(job), supervisor.ti if replaced else None, replaced=replaced)
     assert job.stop_calls == 0
 
 
-def test_a_trigger_that_has_fired_leaves_the_job_alone(serve: Serve, ti: TaskInstance, supervisor: Supervisor) -> None:
+@pytest.mark.parametrize("has_fired", [True, False])
+def test_a_trigger_that_has_fired_or_has_not_run_leaves_the_job_alone(
+    has_fired: bool, serve: Serve, ti: TaskInstance, supervisor: Supervisor
+) -> None:
     async def run() -> None:
         trigger = make_trigger(ti, stop_job_on_kill=True)
-        await fired(trigger)
+        if has_fired:
+            await fired(trigger)
         await trigger.on_kill()
 
     supervisor.state = "success"
     agent = serve(Job("a\n"))
     asyncio.run(run())
     assert agent.of(STOP) == []
-
-
-def test_a_trigger_that_has_not_run_leaves_the_job_alone(ti: TaskInstance, supervisor: Supervisor) -> None:
-    supervisor.state = "failed"
-    asyncio.run(make_trigger(ti, stop_job_on_kill=True).on_kill())
-    assert supervisor.asked == []
-
-
-def test_where_there_is_no_task_instance_the_job_is_left_alone(serve: Serve) -> None:
-    job = make_job()
-    agent = serve(job)
-    kill_trigger(agent, None)
-    assert job.stop_calls == 0
+    assert has_fired or supervisor.asked == []
 
 
 def test_a_kill_that_is_repeated_while_the_job_is_being_stopped_does_not_end_that(
@@ -123,30 +116,3 @@ def test_a_kill_that_is_repeated_while_the_job_is_being_stopped_does_not_end_tha
     agent = serve(job)
     asyncio.run(run())
     assert job.stop_calls == 1
-
-
-def test_asking_for_the_state_does_not_block_the_event_loop(
-    serve: Serve, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def run() -> None:
-        trigger = make_trigger(ti, stop_job_on_kill=True)
-        ticks = 0
-        async with running(trigger):
-            await agent.reached(lambda: agent.open_streams["j1"])
-        killing = asyncio.create_task(trigger.on_kill())
-        while not killing.done():
-            ticks += 1
-            if ticks == 10:
-                ticked.set()
-            await asyncio.sleep(0.01)
-
-    def slow(_: object, *, deferred: bool) -> str:
-        assert ticked.wait(PATIENCE), "the event loop stands still"
-        return "running"
-
-    ticked = threading.Event()
-
-    monkeypatch.setattr(stopping, "task_state", slow)
-    agent = serve(make_job())
-    asyncio.run(run())
-    assert ticked.is_set()

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import structlog.testing
 
 from airflow_provider_rayagent.position import trigger_position
 from airflow_provider_rayagent.render.records import RECORD_BYTES
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.triggers.tasklog import MAX_SINGLE_RECORDS
-from tests.scripted import DEFAULT, Complete, ErrorEvent, Follow, Grow, Job, Play, SetStatus, Sleep, WaitFor, every
+from tests.scripted import Complete, Follow, Grow, Job, Play, SetStatus, Sleep, every
 from tests.unit.triggers.driver import follow, make_trigger
 
 if TYPE_CHECKING:
@@ -48,20 +47,6 @@ def test_much_at_once_comes_in_large_records_with_nothing_lost(protocol: str, se
     sizes = [len(record) for record in records]
     assert max(sizes) <= MAX_RECORD_BYTES
     assert len(sizes) < 2 * sum(sizes) / RECORD_BYTES
-
-
-def test_records_of_two_levels_are_never_joined(serve: Serve) -> None:
-    text = "".join(f"line {number}\n" for number in range(100))
-    job = Job(text, "RUNNING", ws=[Play(ErrorEvent("no luck"), Follow(), Complete()), DEFAULT])
-    serve(job)
-    with structlog.testing.capture_logs() as entries:
-        # A job that ends before its stream is read needs no stream.
-        is_told = WaitFor(lambda: any("no luck" in entry["event"] for entry in entries))
-        job.timeline = [is_told, SetStatus("SUCCEEDED")]
-        follow(make_trigger())
-    told = [entry for entry in entries if "no luck" in entry["event"]]
-    assert {entry["log_level"] for entry in told} == {"warning"}
-    assert not [entry for entry in told if "line " in entry["event"]]
 
 
 def test_a_long_line_comes_in_pieces_that_a_triggerer_can_carry(serve: Serve, log: TaskLog) -> None:

@@ -16,7 +16,7 @@ from airflow_provider_rayagent.position import log_files as logfiles
 from airflow_provider_rayagent.position.trigger_position import POSITION_KEY, read_position
 from airflow_provider_rayagent.triggers import rayagent as triggers
 from tests.scripted import Job, Refuse, ScriptedAgent
-from tests.unit.sensors.factory import resume, run_in_worker
+from tests.unit.sensors.factory import resume
 from tests.unit.supervisor import needs_xcoms, supervise
 from tests.unit.support import TaskInstance, make_context, task_log
 from tests.unit.triggers.driver import fired, make_trigger, running
@@ -132,24 +132,19 @@ def lines_in(*logs: TaskLog) -> list[str]:
     return [line for log in logs for message in log.messages for line in message.split("\n") if line in known]
 
 
-def test_many_lines_are_forwarded_by_the_worker_that_ends_the_task(story: Story) -> None:
-    story.kill_at(LONG)
+@pytest.mark.parametrize(("lines", "by_the_trigger"), [(20, True), (LONG, False)])
+def test_few_lines_are_forwarded_by_the_next_trigger_and_many_by_the_worker_that_ends_the_task(
+    lines: int, by_the_trigger: bool, story: Story
+) -> None:
+    story.kill_at(lines)
     last, worker = story.finish()
-    assert lines_in(last) == []
-    assert lines_in(worker) == LINES[:LONG]
-    assert [warning for warning in last.warnings if f"lines 1 to {LONG} are forwarded again by the worker" in warning]
-    assert [
-        message for message in worker.messages if message.startswith(f"RA-305: Forwarding lines 1 to {LONG} of job j1")
-    ]
-
-
-def test_a_few_lines_are_forwarded_by_the_next_trigger(story: Story) -> None:
-    story.kill_at(20)
-    last, worker = story.finish()
-    assert lines_in(last) == LINES[:20]
-    assert lines_in(worker) == []
-    assert [warning for warning in last.warnings if "lines 1 to 20 are forwarded again here" in warning]
-    assert not [message for message in worker.messages if "Forwarding" in message]
+    assert lines_in(last) == (LINES[:lines] if by_the_trigger else [])
+    assert lines_in(worker) == ([] if by_the_trigger else LINES[:lines])
+    place = "here" if by_the_trigger else "by the worker"
+    assert [warning for warning in last.warnings if f"lines 1 to {lines} are forwarded again {place}" in warning]
+    told = [message for message in worker.messages if f"Forwarding lines 1 to {lines} of job j1" in message]
+    assert len(told) == (not by_the_trigger)
+    assert all(message.startswith("RA-305: ") for message in told)
 
 
 def test_several_triggers_in_a_row_lose_nothing(story: Story) -> None:
@@ -161,18 +156,15 @@ def test_several_triggers_in_a_row_lose_nothing(story: Story) -> None:
     assert len(story.saved["gaps"]) <= 2
 
 
-def test_where_files_are_shared_nothing_is_forwarded_again(story: Story) -> None:
-    story.storage = "shared"
+@pytest.mark.parametrize("storage", ["shared", "auto"])
+def test_where_files_are_shared_or_there_is_one_folder_for_all_nothing_is_forwarded_again(
+    storage: LogStorage, story: Story
+) -> None:
+    story.storage = storage
     first = story.kill_at(LONG)
     last, worker = story.finish()
     assert lines_in(first, last, worker) == LINES[:LONG]
     assert lines_in(worker) == []
-
-
-def test_one_folder_for_all_is_found_out(story: Story) -> None:
-    story.storage = "auto"
-    first = story.kill_at(LONG)
-    assert lines_in(first, *story.finish()) == LINES[:LONG]
 
 
 @pytest.mark.usefixtures("_each_its_own_folder")
@@ -203,13 +195,6 @@ def test_remote_logs_that_cannot_be_loaded_are_known_by_the_setting(monkeypatch:
     assert logfiles.storage_of("auto", None) == "shared"
     monkeypatch.setenv("AIRFLOW__LOGGING__REMOTE_LOGGING", "True")
     assert logfiles.storage_of("auto", None) == "remote"
-
-
-def test_what_an_earlier_release_saved_is_understood(story: Story) -> None:
-    story.kill_at(LONG)
-    old = {name: story.saved[name] for name in ("try", "owner", "cursor")}
-    story.ti.xcoms[POSITION_KEY] = old
-    assert lines_in(*story.finish()) == LINES[:LONG]
 
 
 def test_a_result_in_lines_that_are_lost_is_kept(story: Story) -> None:
@@ -259,17 +244,12 @@ def test_a_log_that_was_rewritten_since_is_said_to_lack_the_lines(story: Story) 
     assert not [message for message in worker.messages if "Forwarding" in message]
 
 
-def test_a_task_that_timed_out_has_the_lines_too(story: Story) -> None:
+def test_a_task_that_timed_out_and_a_deferral_that_no_triggerer_ended_have_the_lines_too(story: Story) -> None:
     story.kill_at(LONG)
     story.kill_at(LONG + 1)
     with task_log() as worker, pytest.raises(RayAgentJobTimeoutError):
         story.resume("execute_complete", {"event": TIMED_OUT})
     assert lines_in(worker) == LINES[:LONG]
-
-
-def test_a_deferral_that_no_triggerer_ended_has_the_lines_too(story: Story) -> None:
-    story.kill_at(LONG)
-    story.kill_at(LONG + 1)
     story.job.set_status("SUCCEEDED")
     with task_log() as worker:
         story.resume("__fail__", {"error": "Trigger timeout"})
@@ -301,14 +281,6 @@ def test_a_log_that_cannot_be_read_again_does_not_decide_the_outcome(story: Stor
     story.job.ws = story.job.sse = [Refuse(404)]
     worker = story.conclude(event, execution_timeout=timedelta(seconds=4))
     assert [warning for warning in worker.warnings if MISSING in warning]
-
-
-def test_in_a_worker_the_argument_means_nothing(story: Story) -> None:
-    story.job.grow(text_of(3))
-    story.job.set_status("SUCCEEDED")
-    with task_log() as log:
-        run_in_worker(log_storage="remote")
-    assert lines_in(log) == LINES[:3]
 
 
 def test_a_log_folder_is_known_by_a_file_in_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:

@@ -84,7 +84,6 @@ async def turns_while_still(work: asyncio.Task[None], sink: Sink, patience: floa
 @pytest.mark.parametrize("length", [30, 100, 15_000])
 def test_nothing_is_lost_and_the_order_is_kept_however_slow_the_reader_is(length: int) -> None:
     found = make_records("one", 3_000_000 // max(length, 3_000), length)
-
     with slow_sink(READ_PAUSE) as sink:
         asyncio.run(written_and_drained(found))
         assert lines_in(sink) == texts(found)
