@@ -60,21 +60,18 @@ def _patient() -> None:
 @pytest.mark.parametrize("name", EXTRA_FIELDS)
 def test_what_is_entered_in_a_field_reaches_the_hook(name: str) -> None:
     together = {"client_cert": SAMPLES["client_cert"]} if name == "client_key" else {}
-
     jsonschema.validate(SAMPLES[name], form()[name]["schema"])
     assert read(**together, **{name: SAMPLES[name]}) != read(**together)
 
 
 def test_a_form_that_is_left_as_it_comes_up_is_no_extra_at_all() -> None:
     extra = {name: field["schema"].get("default") for name, field in form().items()}
-
     assert read(**extra) == read()
 
 
 @pytest.mark.parametrize("name", ["connect_timeout", "read_timeout"])
 def test_the_hook_takes_the_least_and_the_most_that_the_form_does(name: str) -> None:
     schema = form()[name]["schema"]
-
     for seconds in (schema["minimum"], schema["maximum"]):
         assert getattr(read(**{name: seconds}), name) == seconds
 
@@ -91,7 +88,6 @@ def test_the_fields_that_do_not_apply_are_hidden() -> None:
 def test_the_documentation_has_the_same_fields_as_the_form() -> None:
     table = PAGE.read_text(encoding="utf-8").partition("## The fields")[2]
     rows = re.findall(r"^\| ([^|]+) \| `(\w+)` \|", table, re.MULTILINE)
-
     documented = {name: label for label, name in rows if name != "schema"}
     assert documented == {**FIELDS, "port": "Port", **EXTRA_FIELDS}
 
@@ -104,13 +100,11 @@ def test_every_field_has_a_label_and_says_what_goes_there() -> None:
 
 def test_secrets_are_masked_in_the_form() -> None:
     masked = {name for name, field in form().items() if field["schema"].get("format") == "password"}
-
     assert masked == SECRETS
 
 
 def test_airflow_hides_the_secrets_of_the_extra_wherever_it_shows_a_connection() -> None:
     headers = dict.fromkeys(("Authorization", "X-Auth-Token", "Client-Secret", "X-Password"), "s3cret")
     shown = str(redact({**SAMPLES, "headers": headers, "user_token": "s3cret"}))
-
     assert "s3cret" not in shown
     assert [name for name in headers if name not in shown] == []

@@ -7,7 +7,6 @@ import importlib.metadata
 import importlib.util
 import json
 import re
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any
 import airflow
 import jsonschema  # type: ignore[import-untyped]
 import pytest
-from airflow.sdk import DAG
 
 from airflow_provider_rayagent import exceptions
 from airflow_provider_rayagent.get_provider_info import get_provider_info
@@ -104,22 +102,6 @@ def test_every_error_of_the_package_is_in_one_tree() -> None:
         assert type(error).code in Code
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_dag_can_be_read_without_an_agent(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dags: list[DAG] = []
-    enter = DAG.__enter__
-
-    def entered(dag: DAG) -> DAG:
-        dags.append(dag)
-        return enter(dag)
-
-    monkeypatch.setattr(DAG, "__enter__", entered)
-    runpy.run_path(str(path))
-    assert [dag.dag_id for dag in dags] == [path.stem]
-    dags[0].check_cycle()
-    assert dags[0].tasks
-
-
 def test_the_readmes_dag_can_be_read() -> None:
     [code] = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)
     names: dict[str, Any] = {}
@@ -203,9 +185,6 @@ def test_every_airflow_command_loads_only_the_definitions_of_ours() -> None:
         f"{airflows_own}get_provider_info()"
     )
     assert loaded == {"airflow_provider_rayagent.cli", module}
-
-
-def test_airflow_finds_our_commands() -> None:
     from airflow.cli.cli_parser import ALL_COMMANDS_DICT
 
     assert "rayagent" in ALL_COMMANDS_DICT
@@ -233,4 +212,6 @@ def test_airflow_takes_the_example_dags_for_dags_and_their_plugins_for_none(
     bag = DagBag(ROOT / "example_dags", safe_mode=safe_mode)
     assert bag.import_errors == {}
     assert sorted(Path(each.file).name for each in bag.dagbag_stats) == [path.name for path in EXAMPLES]
+    assert sorted(bag.dags) == [path.stem for path in EXAMPLES]
+    assert all(dag.tasks for dag in bag.dags.values())
     assert list((ROOT / "example_dags" / "plugins").rglob("*.py"))

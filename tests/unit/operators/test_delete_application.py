@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -146,13 +145,6 @@ def test_an_application_that_stays_is_a_named_error_with_its_status_and_the_agen
     with pytest.raises(RayAgentWaitTimeoutError, match=words) as caught:
         run(timeout=0.3)
     assert caught.value.status_code == 408
-
-
-@pytest.mark.parametrize("name", ["my app", "漢é", "a?b", "a#b", "100%"])
-def test_a_name_of_any_characters_works(name: str, run: Run, serve: Serve) -> None:
-    agent = serve(applications=[Application(name), Application("a"), Application("my")])
-    assert json.loads(json.dumps(run(name=name))) == {**DELETED, "name": name}
-    assert [app.deleted is not None for app in agent.applications.values()] == [True, False, False]
 
 
 @pytest.mark.parametrize(

@@ -45,12 +45,10 @@ def test_the_next_try_follows_it_only_if_it_is_not_known_to_be_stopped(
     with pytest.raises(RayAgentJobNotStartedError):
         make_operator(start_timeout=0.5).execute(make_context(**store))
     assert list(ray.jobs) == [ROOT]
-
     ray.answers[SUBMIT] = [starting(ray, timeline=(), stop_delay=PATIENCE)]
     job_id = make_operator(wait=False).execute(make_context(TaskInstance(2), **store))
     assert job_id == (numbered(ROOT, 2) if has_store and is_accepted else ROOT)
     assert job_id in ray.jobs
-
     # Another try follows the job of the last one, whatever came of the first.
     assert make_operator(wait=False).execute(make_context(TaskInstance(3), **store)) == job_id
 

@@ -76,7 +76,6 @@ def play(*suites: Suite, full: bool = False) -> Run:
 
 def test_a_test_that_passes_at_the_second_try_is_named_and_the_others_do_not_run_again(tmp_path: Path) -> None:
     run = play(suite(tmp_path, "servers", PASSES_LATER + COUNTS + PASSES))
-
     assert run.is_green()
     assert run.totals() == "3 passed, 0 failed, 0 skipped"
     assert (tmp_path / "test_servers.count").read_text() == "x"
@@ -90,7 +89,6 @@ def test_a_suite_that_stays_red_ends_the_run(tmp_path: Path) -> None:
         suite(tmp_path, "other", WAITS, lane="long"),
         suite(tmp_path, "later", PASSES),
     )
-
     assert not run.is_green()
     assert set(run.results) == {"red", "other"}
     assert run.results["other"].remark
@@ -100,14 +98,12 @@ def test_a_suite_that_stays_red_ends_the_run(tmp_path: Path) -> None:
 
 def test_the_full_check_goes_on_after_a_red_suite(tmp_path: Path) -> None:
     run = play(suite(tmp_path, "red", FAILS), suite(tmp_path, "later", PASSES), full=True)
-
     assert not run.is_green()
     assert run.totals() == "1 passed, 1 failed, 0 skipped"
 
 
 def test_a_suite_without_servers_is_not_tried_again(tmp_path: Path) -> None:
     run = play(suite(tmp_path, "unit", PASSES_LATER, tried_twice=False))
-
     assert not run.is_green()
     assert run.totals() == "0 passed, 1 failed, 0 skipped"
 
@@ -115,13 +111,11 @@ def test_a_suite_without_servers_is_not_tried_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [MAX_SECOND_TRIES, MAX_SECOND_TRIES + 1])
 def test_only_few_tests_may_pass_at_the_second_try(tmp_path: Path, number: int) -> None:
     suites = [suite(tmp_path, f"servers{n}", PASSES_LATER) for n in range(number)]
-
     assert play(*suites).is_green() is (number <= MAX_SECOND_TRIES)
 
 
 def test_what_a_crash_left_out_runs_in_the_second_try(tmp_path: Path) -> None:
     run = play(suite(tmp_path, "servers", CRASHES_ONCE + PASSES))
-
     assert run.is_green()
     assert {"test_servers.py::test_crashes_once", "test_servers.py::test_passes"} <= set(
         run.results["servers"].outcomes
@@ -133,13 +127,11 @@ def test_what_a_crash_left_out_runs_in_the_second_try(tmp_path: Path) -> None:
 
 def test_an_environment_that_cannot_be_created_is_red(tmp_path: Path) -> None:
     run = play(suite(tmp_path, "servers", PASSES, env="broken"))
-
     assert not run.is_green()
     assert "the environment broken could not be created" in run.summary()[0]
 
 
 def test_a_command_without_a_report_is_one_test() -> None:
     run = play(Suite("lint", env="lint", pytest=False))
-
     assert run.is_green()
     assert run.totals() == "1 passed, 0 failed, 0 skipped"

@@ -90,7 +90,6 @@ def test_the_beginning_of_a_secret_is_taken_out_of_a_line_that_is_still_written(
 def test_a_secret_that_is_added_is_redacted_from_then_on_by_every_method() -> None:
     redact = Redactor(["s3cret"])
     assert redact('s3cret to"ken') == '*** to"ken'
-
     assert redact.add(['to"ken', "s3cret", "to"]) == ("to%22ken", 'to\\"ken', 'to"ken')
     assert redact.forms == ("to%22ken", 'to\\"ken', "s3cret", 'to"ken')
     assert redact.overlap == 7
@@ -104,7 +103,6 @@ def test_the_last_rotated_secrets_stay_redacted_and_added_ones_always() -> None:
     redact = Redactor(["fixed"])
     redact.add(["added"])
     tokens = [f"token-{number}-end" for number in range(KEPT_ROTATIONS + 1)]
-
     assert [redact.rotate([token]) for token in tokens] == [(token,) for token in tokens]
     assert redact.rotate(tokens[-1:]) == ()
     assert redact(" ".join(["fixed", "added", *tokens])) == " ".join(
@@ -120,7 +118,6 @@ def test_secrets_that_several_threads_add_are_all_redacted() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-
     assert set(redact.forms) == {one for each in secrets for one in each}
 
 
@@ -129,7 +126,6 @@ def test_a_secret_that_is_added_while_a_line_is_held_is_not_split() -> None:
     lines = LineAssembler(5, redact=redact)
     assert lines.feed("xxxs3")[0] == []
     redact.add(["s3cret"])
-
     assert lines.feed("cret\n")[0] == [
         Piece("xxx", continued=False, continues=True),
         Piece("s3cret", continued=True, continues=False),

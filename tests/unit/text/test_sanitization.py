@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_rayagent.text.bounds import utf8_length
 from airflow_provider_rayagent.text.sanitization import sanitize
 
 
@@ -83,3 +84,8 @@ def test_applied_twice_it_does_no_more_than_once(text: str, lines: bool) -> None
 @pytest.mark.parametrize("unit", ["\x1b[", "\x1b[1;", "\x1b]8;", "::group::", "\x07"])
 def test_a_hostile_line_grows_in_proportion(unit: str) -> None:
     assert len(sanitize(unit * 4_000, colors=True)) == 4_000 * len(sanitize(unit, colors=True))
+
+
+@pytest.mark.parametrize(("text", "length"), [("", 0), ("plain", 5), ("é漢😀", 9), ("a\ud800", 2)])
+def test_the_utf8_length_of_any_text(text: str, length: int) -> None:
+    assert utf8_length(text) == length
