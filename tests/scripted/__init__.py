@@ -24,8 +24,6 @@ are a job's own: ``ws``, ``sse`` and ``full`` (the full text). An error in a scr
 
 ``ScriptedAgent(service="ray")`` takes the requests of Ray's own dashboard instead (:mod:`ray_dialect`), with the same
 scripts, keyed by the agent's routes.
-
-By hand: ``python -m tests.scripted --list``, then ``python -m tests.scripted NAME --port 8000``.
 """
 
 from __future__ import annotations
@@ -54,13 +52,11 @@ from tests.scripted.actions import (
 )
 from tests.scripted.answers import Answer, Html, Redirect, Refuse
 from tests.scripted.chunks import (
-    as_surrogates,
     at_cuts,
     at_random,
     by_lines,
     byte_cuts,
     every,
-    like_ray,
     lines_without_newline,
     with_surrogates,
 )
@@ -132,13 +128,11 @@ __all__ = [
     "WaitFor",
     "WaitForStream",
     "Wire",
-    "as_surrogates",
     "at_cuts",
     "at_random",
     "by_lines",
     "byte_cuts",
     "every",
-    "like_ray",
     "lines_without_newline",
     "with_surrogates",
 ]

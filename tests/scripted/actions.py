@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -50,14 +49,12 @@ class Follow(Action):
     :param chunker: how what is there is cut into messages.
     :param start: character to begin at; ``"now"``: at the end of what is there; default: go on.
     :param stop: end before this character; negative: so many before the end of what is there then.
-    :param lag: seconds to go on after the job is over.
     :param ascii: as for :class:`Log`.
     """
 
     chunker: Chunker = like_ray
     start: int | Literal["now"] | None = None
     stop: int | None = None
-    lag: float = 0.0
     ascii: bool = True
 
     async def run(self, x: Exchange) -> None:
@@ -74,7 +71,6 @@ class Follow(Action):
         loop = asyncio.get_running_loop()
         end = job.subscribe(lambda: loop.call_soon_threadsafe(changed.set))
         try:
-            over_at: float | None = None
             while job.rewritten == edition and (stop is None or x.offset < stop):
                 changed.clear()
                 over = job.is_over
@@ -82,11 +78,8 @@ class Follow(Action):
                 if changed.is_set():
                     continue
                 if over:
-                    over_at = over_at or time.monotonic()
-                    if not await _within(changed, over_at + self.lag - time.monotonic()):
-                        return
-                else:
-                    await changed.wait()
+                    return
+                await changed.wait()
         finally:
             end()
 
@@ -305,13 +298,3 @@ async def _pause(seconds: float | None) -> None:
         await asyncio.Event().wait()
     else:
         await asyncio.sleep(seconds)
-
-
-async def _within(event: asyncio.Event, seconds: float) -> bool:
-    if seconds <= 0:
-        return event.is_set()
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except asyncio.TimeoutError:
-        return False
-    return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ def ws_events(agent: ScriptedAgent, job_id: str = "j1") -> tuple[list[str], str]
     import websocket
 
     messages: list[str] = []
-    ws: Any = websocket.create_connection(f"{agent.ws_url}jobs/{job_id}/logs/", timeout=PATIENCE)
+    ws: Any = websocket.create_connection(f"{agent.url.replace('http', 'ws', 1)}jobs/{job_id}/logs/", timeout=PATIENCE)
     try:
         while True:
             opcode, data = ws.recv_data(control_frame=True)
@@ -35,10 +34,6 @@ def ws_events(agent: ScriptedAgent, job_id: str = "j1") -> tuple[list[str], str]
         return messages, type(error).__name__
     finally:
         ws.shutdown()
-
-
-def text_of(messages: list[str]) -> str:
-    return "".join(json.loads(message).get("message", "") for message in messages)
 
 
 def raw_request(agent: ScriptedAgent, path: str, upgrade: bool = False) -> socket.socket:
@@ -63,12 +58,3 @@ def read_all(sock: socket.socket) -> tuple[bytes, str]:
         except TimeoutError:
             return data, "silent"
     return data, "fin"
-
-
-def body_of(answer: bytes) -> bytes:
-    """Return the body of a chunked answer."""
-    rest, body = answer.partition(b"\r\n\r\n")[2], b""
-    while rest:
-        size, _, rest = rest.partition(b"\r\n")
-        body, rest = body + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
-    return body

@@ -31,8 +31,8 @@ class Agent(Protocol):
     async def go_down(self, seconds: float, others: Ending, but: Link | None = None) -> None: ...
 
 
-Ending = Literal["keep", "reset", "drop", "restart"]
-"""What happens to open connections: nothing, RST, FIN, or what a stopping uvicorn does (1012, clean SSE end)."""
+Ending = Literal["reset", "drop", "restart"]
+"""What happens to open connections: RST, FIN, or what a stopping uvicorn does (1012, clean SSE end)."""
 
 
 class Action:
@@ -62,7 +62,6 @@ class Open(Action):
     :param event: SSE ``event`` field of every message.
     :param ids: give every SSE message an ``id``.
     :param cut: cut every message into pieces of so many bytes: WebSocket frames, or HTTP chunks.
-    :param compress: use permessage-deflate for every message, where the client offers it.
     :param accept: another ``Sec-WebSocket-Accept``.
     """
 
@@ -78,7 +77,6 @@ class Open(Action):
     event: str | None = None
     ids: bool = False
     cut: int | None = None
-    compress: bool = False
     accept: str | None = None
 
     async def run(self, x: Exchange) -> None:

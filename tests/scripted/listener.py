@@ -19,11 +19,10 @@ class Listener:
     :param let_in: gets each connection.
     """
 
-    def __init__(self, host: str, port: int, let_in: Callable[[socket.socket], object]) -> None:
-        self._host = host
+    def __init__(self, port: int, let_in: Callable[[socket.socket], object]) -> None:
         self._let_in = let_in
         # While it does not listen, it refuses connections and keeps the port from others.
-        self._reserved = _bound(host, port)
+        self._reserved = _bound(port)
         self._listening: socket.socket | None = None
         self.port: int = self._reserved.getsockname()[1]
 
@@ -35,7 +34,7 @@ class Listener:
     def listen(self, loop: asyncio.AbstractEventLoop) -> None:
         """Accept connections."""
         if self._listening is None:
-            self._listening = _bound(self._host, self.port)
+            self._listening = _bound(self.port)
             self._listening.listen(BACKLOG)
             self._listening.setblocking(False)
             loop.add_reader(self._listening, self._accept, self._listening)
@@ -60,8 +59,8 @@ class Listener:
         self._let_in(client)
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _bound(port: int) -> socket.socket:
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((host, port))
+    sock.bind(("127.0.0.1", port))
     return sock

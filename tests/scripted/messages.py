@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from tests.scripted.exchange import Action, Exchange, SseExchange, batches
 from tests.scripted.websocket import WsExchange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
 
 def dumps(value: object, *, ascii: bool = True) -> bytes:  # noqa: A002
@@ -68,10 +68,9 @@ class Event(Message):
     """Any JSON value as a message."""
 
     value: Any
-    ascii: bool = True
 
     def payload(self, x: Exchange) -> bytes:
-        return dumps(self.value, ascii=self.ascii)
+        return dumps(self.value)
 
 
 @dataclass(frozen=True)
@@ -160,13 +159,10 @@ class Partial(Action):
 
 
 class Bulk(Action):
-    """Many ``log`` events as fast as the client reads; encoded once for all connections of one kind.
+    """Many ``log`` events as fast as the client reads; encoded once for all connections of one kind."""
 
-    :param messages: the texts; with ``raw`` whole payloads.
-    """
-
-    def __init__(self, messages: Iterable[str], *, raw: bool = False) -> None:
-        self._messages = [message.encode() if raw else log_payload(message) for message in messages]
+    def __init__(self, messages: Iterable[str]) -> None:
+        self._messages = list(map(log_payload, messages))
         self._encoded: dict[tuple[type[Exchange], str], list[bytes]] = {}
 
     async def run(self, x: Exchange) -> None:
@@ -207,38 +203,26 @@ class Frame(Action):
 
     opcode: int
     payload: bytes = b""
-    fin: bool = True
-    rsv: int = 0
 
     async def run(self, x: Exchange) -> None:
-        await x.body(frames.frame(self.opcode, self.payload, fin=self.fin, rsv=self.rsv))
+        await x.body(frames.frame(self.opcode, self.payload))
 
 
 @dataclass(frozen=True)
 class Sse(Action):
-    """An SSE event, field by field.
+    """An SSE event with one ``data`` field a line.
 
-    :param data: one ``data`` field a line.
-    :param comment: one comment before the fields.
     :param end: end the event with its blank line.
     """
 
-    data: str | bytes | None = None
-    event: str | None = None
-    id: str | None = None
-    retry: str | int | None = None
-    comment: str | None = None
-    fields: Mapping[str, str] = field(default_factory=dict)
+    data: str | bytes
     end: bool = True
 
     async def run(self, x: Exchange) -> None:
         await x.ready()
         if not isinstance(x, SseExchange):
             raise TypeError("Sse plays on an SSE stream only.")
-        named = {"": self.comment, "event": self.event, "id": self.id, "retry": self.retry, **self.fields}
-        body = b"".join(x.field(name, str(value).encode()) for name, value in named.items() if value is not None)
-        if self.data is not None:
-            body += b"".join(x.field("data", line) for line in as_bytes(self.data).split(b"\n"))
+        body = b"".join(x.field("data", line) for line in as_bytes(self.data).split(b"\n"))
         await x.body(body + (x.how.newline.encode() if self.end else b""))
 
 

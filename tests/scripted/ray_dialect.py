@@ -189,11 +189,7 @@ def _jobs(agent: ScriptedAgent, request: Request, rest: list[str]) -> Answer | P
 def _stop(agent: ScriptedAgent, job: Job) -> Answer:
     if job.type == "DRIVER":
         return Answer(400, "Can only stop submission type jobs")
-    job.stop_calls += 1
-    running = not job.is_over
-    if running:
-        agent.stop(job)
-    return Answer(200, {"stopped": running})
+    return Answer(200, {"stopped": agent.stop(job)})
 
 
 def _delete(agent: ScriptedAgent, job: Job) -> Answer:

@@ -73,11 +73,7 @@ def _stop(agent: ScriptedAgent, request: Request, job: Job) -> Answer | Play:
         return Refuse(405)
     if job.type == "DRIVER":
         return Refuse(400, "Can only stop submission type jobs")
-    job.stop_calls += 1
-    running = not job.is_over
-    if running:
-        agent.stop(job)
-    return Answer(200, {"stopped": running})
+    return Answer(200, {"stopped": agent.stop(job)})
 
 
 def _applications(agent: ScriptedAgent, request: Request, rest: list[str]) -> Answer | Play:

@@ -40,8 +40,8 @@ class ScriptedAgent:
 
     All attributes may be read from any thread, and the scripts changed, while it runs: ``requests`` (heads,
     bodies, answers, bytes), ``open_streams`` and ``max_open_streams`` by job, ``connections``,
-    ``open_connections``, ``bytes_sent``, ``bytes_received``, ``malformed`` (what was not HTTP), ``errors`` (of
-    scripts; the first is raised when the agent ends). ``on_request`` is called at a request's head and its end.
+    ``open_connections``, ``bytes_sent``, ``bytes_received``, ``errors`` (of scripts; the first is raised when the
+    agent ends). ``on_request`` is called at a request's head and its end.
 
     :param jobs: the jobs it knows.
     :param answers: steps by route (``"GET jobs/j1/"``, ``"WS jobs/j1/logs/"``, ``"*"`` for every other); the
@@ -67,7 +67,6 @@ class ScriptedAgent:
         token: str | None = None,
         service: Literal["agent", "ray"] = "agent",
         base_path: str = "/",
-        host: str = "127.0.0.1",
         port: int = 0,
         send_buffer: int | None = None,
     ) -> None:
@@ -82,12 +81,10 @@ class ScriptedAgent:
         self.token = token
         self.service = service
         self.base_path = f"/{base_path.strip('/')}/".replace("//", "/")
-        self.host = host
         self.requests: list[Request] = []
         self.open_streams: Counter[str] = Counter()
         self.max_open_streams: Counter[str] = Counter()
         self.errors: list[BaseException] = []
-        self.malformed = 0
         self.on_request: Callable[[Request], object] = _ignore
         self._port = port
         self._send_buffer = send_buffer
@@ -113,7 +110,7 @@ class ScriptedAgent:
 
     def start(self) -> Self:
         """Listen; :meth:`close` ends it."""
-        self._listener = Listener(self.host, self._port, self._arrive)
+        self._listener = Listener(self._port, self._arrive)
         self._port = self._listener.port
         self._thread.start()
         self._call(self._listen())
@@ -138,12 +135,7 @@ class ScriptedAgent:
     @property
     def url(self) -> str:
         """Base URL, with its last slash."""
-        return f"http://{self.host}:{self._port}{self.base_path}"
-
-    @property
-    def ws_url(self) -> str:
-        """Base URL for WebSockets."""
-        return self.url.replace("http", "ws", 1)
+        return f"http://127.0.0.1:{self._port}{self.base_path}"
 
     @property
     def connections(self) -> int:
@@ -199,9 +191,16 @@ class ScriptedAgent:
         """Accept connections again."""
         self._call(self._listen())
 
-    def stop(self, job: Job) -> None:
-        """Let the job become STOPPED after its ``stop_delay``; its timeline ends."""
+    def stop(self, job: Job) -> bool:
+        """Let a job that is not over become STOPPED after its ``stop_delay``; its timeline ends.
+
+        :return: whether it was not over.
+        """
+        job.stop_calls += 1
+        if job.is_over:
+            return False
         self._spawn(self._stop(job))
+        return True
 
     def stream_opened(self, job_id: str) -> None:
         self.open_streams[job_id] += 1
@@ -223,8 +222,6 @@ class ScriptedAgent:
             await self._part(but, others, cancel=False)
 
     async def _part(self, link: Link, how: Ending, *, cancel: bool) -> None:
-        if how == "keep":
-            return
         link.ended_here = True
         if cancel and link.task is not None:
             link.task.cancel()
@@ -287,7 +284,6 @@ class ScriptedAgent:
         try:
             request = await read_request(link, self.base_path)
         except ValueError:
-            self.malformed += 1
             link.write(head(400, {"Connection": "close", "Content-Length": "0"}))
             await link.close()
             raise GoneError from None

@@ -1,4 +1,4 @@
-"""The scripted agent itself: its routes, scripts, cues, counts and end."""
+"""The scripted agent itself: each fault is played as the script says, byte by byte, and nothing is left."""
 
 from __future__ import annotations
 
@@ -6,50 +6,64 @@ import asyncio
 import contextlib
 import gc
 import json
-import socket
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.scripted import (
     DEFAULT,
     Answer,
-    Application,
+    Binary,
     Bulk,
+    Close,
     Complete,
+    Compressed,
     Do,
     Down,
     Drop,
     Follow,
-    Grow,
+    Fragmented,
+    FullText,
     Hold,
     Html,
     Job,
     Log,
+    Open,
+    Partial,
+    Ping,
     Play,
+    Raw,
     Redirect,
     Refuse,
     Reset,
     Rewrite,
     ScriptedAgent,
-    SetStatus,
     Silence,
     Sleep,
+    Sse,
     Step,
-    WaitFor,
+    Text,
     Wire,
+    at_cuts,
+    at_random,
+    by_lines,
+    byte_cuts,
+    every,
+    with_surrogates,
 )
-from tests.scripted.__main__ import main
-from tests.scripted.clients import get, raw_request, read_all, text_of, ws_events
-from tests.scripted.scenarios import SCENARIOS
+from tests.scripted.chunks import as_surrogates, like_ray
+from tests.scripted.clients import get, raw_request, read_all, ws_events
 from tests.stack.watch import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TEXT = "".join(f"line {n} \U0001f600\n" for n in range(25)) + "no newline"
+STREAM, SOCKET = "jobs/j1/logs/stream/", "jobs/j1/logs/"
+NODE = "ab" * 28
+RAY_LOG = f"api/v0/logs/file?node_id={NODE}&filename=job-driver-j1.log&lines=-1&timeout=290"
 
 
 @pytest.fixture(autouse=True)
@@ -59,60 +73,12 @@ def _nothing_left() -> Iterator[None]:
     assert set(threading.enumerate()) <= before
 
 
-def test_serves_a_finished_job_well_without_a_script() -> None:
-    with ScriptedAgent(Job(TEXT)) as agent:
-        details = get(agent, "jobs/j1/").json()
-        assert (details["status"], details["submission_id"], details["driver_exit_code"]) == ("SUCCEEDED", "j1", 0)
-        assert get(agent, "jobs/").json() == [details]
-        full = get(agent, "jobs/j1/logs/")
-        assert full.content.decode() == TEXT
-        assert full.headers["Content-Type"] == "text/plain; charset=utf-8"
-        messages, end = ws_events(agent)
-        assert (text_of(messages), end) == (TEXT, "WebSocketConnectionClosedException")
-        assert json.loads(messages[-1]) == {"type": "complete"}
-        events = get(agent, "jobs/j1/logs/stream/").text.split("\n\n")
-        assert text_of([event.removeprefix("data: ") for event in events if event]) == TEXT
-
-
-def test_plain_routes_and_unknown_things() -> None:
-    app = Application("a b", gone_after=0.3)
-    with ScriptedAgent(Job(), Job(job_id="d", type="DRIVER"), applications=[app], base_path="/api/x") as agent:
-        import requests
-
-        assert agent.url.endswith("/api/x/")
-        for path in ("nodes/", "tasks/", "gpu_status/", "health/", f"nodes/{agent.nodes[0]['node_id']}/"):
-            assert get(agent, path).status_code == 200
-        for path in ("jobs/nope/", "jobs/nope/logs/", "nodes/nope/", "serve_applications/nope/", "what/"):
-            assert get(agent, path).json() == {"detail": "Not Found"}
-        assert get(agent, "jobs/d/logs/").status_code == 400
-        assert get(agent, "health", allow_redirects=False).headers["Location"] == f"{agent.url}health/"
-        assert requests.delete(f"{agent.url}serve_applications/a%20b/", timeout=PATIENCE).status_code == 204
-        assert get(agent, "serve_applications/a%20b/").json()["status"] == "DELETING"
-        agent.wait_until(lambda: get(agent, "serve_applications/").json() == [])
-
-
-def test_stop_token_and_details_of_a_job_that_runs() -> None:
-    with ScriptedAgent(Job(status="RUNNING", stop_delay=0.1), token="s3cret") as agent:
-        import requests
-
-        headers = {"Authorization": "s3cret"}
-        assert get(agent, "health/").status_code == 401
-        assert get(agent, "health/", headers={"Authorization": "Bearer s3cret"}).status_code == 401
-        stop = f"{agent.url}jobs/j1/stop/"
-        assert requests.post(stop, headers=headers, timeout=PATIENCE).json() == {"stopped": True}
-        agent.wait_until(lambda: agent.jobs["j1"].is_over)
-        assert get(agent, "jobs/j1/", headers=headers).json()["status"] == "STOPPED"
-        assert requests.post(stop, headers=headers, timeout=PATIENCE).json() == {"stopped": False}
-        assert agent.of("POST")[0].headers["authorization"] == "s3cret"
-
-
 def test_the_nth_request_meets_the_nth_step_and_the_last_repeats() -> None:
     script: list[Step] = [Refuse(503, headers={"Retry-After": "1"}), Html(502), Redirect("/x/"), DEFAULT]
     with ScriptedAgent(Job(polls=["PENDING", "RUNNING"]), answers={"GET jobs/j1/": script}) as agent:
         seen = [get(agent, "jobs/j1/", allow_redirects=False) for _ in range(6)]
         assert [answer.status_code for answer in seen] == [503, 502, 307, 200, 200, 200]
         assert [answer.json()["status"] for answer in seen[3:]] == ["PENDING", "RUNNING", "RUNNING"]
-        assert (seen[0].headers["Retry-After"], "<html>" in seen[1].text) == ("1", True)
         agent.answers["GET jobs/j1/"] = [lambda request: Answer(200, {"n": request.connection})]
         assert get(agent, "jobs/j1/").json() == {"n": 7}
         agent.answers["*"] = [Refuse(429)]
@@ -131,7 +97,6 @@ def test_answers_that_break_off_or_never_come() -> None:
     script: list[Step] = [
         Answer(200, {"status": "RUNNING"}, length=500),
         Answer(200, {"status": "RUNNING"}, length=500, reset=True),
-        Answer(200, b'{"sta', content_type="application/json"),
         Play(Reset()),
         Play(Drop()),
         Play(Wire("SSH-2.0-x\r\n"), Drop()),
@@ -142,8 +107,6 @@ def test_answers_that_break_off_or_never_come() -> None:
         assert agent.requests == []
         answers = [read_all(raw_request(agent, "jobs/j1/")) for _ in range(2)]
         assert [(b"RUNNING" in data, end) for data, end in answers] == [(True, "fin"), (True, "reset")]
-        with pytest.raises(ValueError, match="Unterminated"):
-            get(agent, "jobs/j1/").json()
         assert [read_all(raw_request(agent, "jobs/j1/")) for _ in range(3)] == [
             (b"", "reset"),
             (b"", "fin"),
@@ -152,38 +115,6 @@ def test_answers_that_break_off_or_never_come() -> None:
         silent = raw_request(agent, "jobs/j1/")
         silent.settimeout(0.2)
         assert read_all(silent) == (b"", "silent")
-
-
-def test_a_job_lives_by_its_timeline_and_by_the_tests_cues() -> None:
-    def sent(messages: int) -> WaitFor:
-        return WaitFor(lambda: agent.requests[-1].messages == messages)
-
-    cue, seen = threading.Event(), threading.Event()
-    timeline = [SetStatus("RUNNING"), sent(1), WaitFor(cue), Grow("b"), SetStatus("FAILED", "boom"), sent(2),
-                Grow("late"), sent(3), Rewrite("new")]  # fmt: skip
-    job = Job(
-        "a",
-        "PENDING",
-        timeline=timeline,
-        ws=[Play(Follow(lag=PATIENCE), Complete()), Play(Follow(start="now", lag=0.1))],
-    )
-    second = Job(
-        "old",
-        "RUNNING",
-        job_id="j2",
-        timeline=[sent(1), Rewrite("new")],
-        ws=[Play(Do(seen.set), Follow()), DEFAULT],
-    )
-    with ScriptedAgent(job, second) as agent:
-        threading.Timer(0.1, cue.set).start()
-        assert text_of(ws_events(agent)[0]) == "ablate"
-        details = get(agent, "jobs/j1/").json()
-        assert (details["message"], details["driver_exit_code"]) == ("boom", 1)
-        assert ws_events(agent) == ([], "closed 1000")
-        assert text_of(ws_events(agent, "j2")[0]) == "old"
-        assert seen.is_set()
-        second.set_status("SUCCEEDED")
-        assert text_of(ws_events(agent, "j2")[0]) == second.truth() == "new"
 
 
 def test_the_agent_goes_away_and_comes_back_on_its_port() -> None:
@@ -199,27 +130,21 @@ def test_the_agent_goes_away_and_comes_back_on_its_port() -> None:
         agent.up()
         held = raw_request(agent, "jobs/j2/logs/stream/")
         agent.wait_until(lambda: agent.open_streams["j2"] == 1)
-        agent.down()
-        assert read_all(held)[1] == "reset"
-        assert not _listens(agent)
-        agent.up()
-        assert _listens(agent)
         agent.down(0.05)
+        assert read_all(held)[1] == "reset"
         agent.wait_until(lambda: _listens(agent))
 
 
 def _listens(agent: ScriptedAgent) -> bool:
-    with socket.socket() as sock:
-        return sock.connect_ex(("127.0.0.1", agent.port)) == 0
+    with contextlib.suppress(ConnectionRefusedError):
+        raw_request(agent, "health/").close()
+        return True
+    return False
 
 
-def test_what_is_not_http_is_counted_and_a_scripts_error_is_raised_at_the_end() -> None:
+def test_the_error_of_a_script_is_raised_at_the_end() -> None:
     agent = ScriptedAgent(Job(ws=[Do(lambda: 1 / 0)])).start()
-    with socket.create_connection(("127.0.0.1", agent.port)) as sock:
-        sock.sendall(b"\x16\x03\x01\n\n")
-        assert sock.recv(100).startswith(b"HTTP/1.1 400")
-    assert agent.malformed == 1
-    raw_request(agent, "jobs/j1/logs/", upgrade=True).close()
+    raw_request(agent, SOCKET, upgrade=True).close()
     agent.wait_until(lambda: agent.errors)
     with pytest.raises(ZeroDivisionError):
         agent.__exit__(None, None, None)
@@ -230,9 +155,9 @@ def test_nothing_is_left_when_it_ends_in_the_middle_of_everything() -> None:
     before = _sockets()
     job = Job("a", "RUNNING", timeline=[Sleep(60)], ws=[Hold()], sse=[Play(Bulk(["x" * 9999] * 9999))])
     with ScriptedAgent(job, connects=[DEFAULT] * 4 + [Silence()]) as agent:
-        clients = [raw_request(agent, path, upgrade=path == "jobs/j1/logs/") for path in (
-            "jobs/j1/logs/", "jobs/j1/logs/", "jobs/j1/logs/stream/", "jobs/j1/", "health/",
-        )]  # fmt: skip
+        clients = [
+            raw_request(agent, path, upgrade=path == SOCKET) for path in (SOCKET, SOCKET, STREAM, "jobs/j1/", "health/")
+        ]
         agent.wait_until(lambda: agent.open_streams["j1"] == 3 and agent.open_connections == 5)
     assert agent.open_connections == 0
     assert agent.open_streams["j1"] == 0
@@ -251,31 +176,169 @@ def _sockets() -> set[str]:
     return {target for target in found if target.startswith("socket:")}
 
 
-def test_waits_in_an_event_loop_too() -> None:
-    import httpx
-
-    async def talk(agent: ScriptedAgent) -> int:
-        async with httpx.AsyncClient(base_url=agent.url, timeout=PATIENCE) as client:
-            answer = await client.get("jobs/j1/")
-            await agent.reached(lambda: agent.requests[0].ended)
-            return answer.status_code
-
-    with ScriptedAgent(Job()) as agent:
-        assert asyncio.run(talk(agent)) == 200
-        with pytest.raises(TimeoutError):
-            agent.wait_until(lambda: False, timeout=0.01)
+@pytest.mark.parametrize("code", [1000, 1006, 4000, 999])
+def test_closes_a_websocket_with_any_code(code: int) -> None:
+    with ScriptedAgent(Job(ws=[Play(Log("x"), Close(code))])) as agent:
+        sock = raw_request(agent, SOCKET, upgrade=True)
+        agent.wait_until(lambda: agent.requests and agent.requests[0].messages == 1)
+        sock.sendall(b"\x88\x80\0\0\0\0")
+        data, end = read_all(sock)
+        assert (data[-4:], end) == (b"\x88\x02" + code.to_bytes(2, "big"), "fin")
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
-def test_every_scenario_begins(name: str) -> None:
-    scenario = SCENARIOS[name]
-    with ScriptedAgent(scenario.job(), answers=scenario.answers) as agent:
-        for path, upgrade in (("jobs/j1/logs/", True), ("jobs/j1/logs/stream/", False), ("jobs/j1/", False)):
-            with raw_request(agent, path, upgrade=upgrade) as sock:
-                sock.recv(10)
+def test_cuts_in_mid_frame_and_refuses_upgrades() -> None:
+    script: list[Step] = [
+        Play(Log("a"), Partial(Log("b"), 9), Reset()),
+        Play(Log("a"), Drop()),
+        Refuse(403),
+        Play(Open(accept="wrong"), Log("a")),
+    ]
+    with ScriptedAgent(Job(ws=script)) as agent:
+        assert ws_events(agent)[1] == "ConnectionResetError"
+        assert ws_events(agent)[1] == "WebSocketConnectionClosedException"
+        for problem in ("403", "Invalid WebSocket Header"):
+            with pytest.raises(Exception, match=problem):
+                ws_events(agent)
+        assert [request.status for request in agent.of("WS")] == [101, 101, 403, 101]
 
 
-def test_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--list"]) == 0
-    assert main(["done", "--for", "0.01"]) == 0
-    assert "serves job j1" in capsys.readouterr().out
+def test_a_quiet_peer_answers_pings_and_a_dead_one_does_not() -> None:
+    ping, pong = b"\x89\x81\0\0\0\0p", b"\x8a\x01p"
+    with ScriptedAgent(Job(ws=[Hold(), Play(Open(), Silence())])) as agent:
+        for answered in (True, False):
+            with raw_request(agent, SOCKET, upgrade=True) as sock:
+                agent.wait_until(lambda: agent.open_streams["j1"] == 1)
+                assert sock.recv(4096).startswith(b"HTTP/1.1 101")
+                sock.sendall(ping)
+                if answered:
+                    assert sock.recv(4096) == pong
+                else:
+                    sock.settimeout(0.3)
+                    with pytest.raises(TimeoutError):
+                        sock.recv(4096)
+            agent.wait_until(lambda: agent.open_streams["j1"] == 0)
+        assert agent.max_open_streams["j1"] == 1
+
+
+def test_frames_fragmented_binary_compressed_and_pings_between() -> None:
+    import websockets
+
+    smile = '{"type": "log", "message": "\U0001f600"}'
+    script = Play(
+        Fragmented(smile, 1),
+        Binary(Log("b")),
+        Ping(),
+        Compressed(Log("z" * 500)),
+        Fragmented([smile[:20], smile[20:]]),
+        Text("not JSON"),
+        Complete(),
+    )
+
+    async def follow(url: str) -> list[str | bytes]:
+        async with websockets.connect(url, open_timeout=PATIENCE) as ws:
+            return [message async for message in ws]
+
+    with ScriptedAgent(Job(ws=[script])) as agent:
+        got = asyncio.run(follow(f"{agent.url.replace('http', 'ws')}{SOCKET}"))
+        assert got[0] == got[3] == smile
+        assert isinstance(got[1], bytes)
+        assert [json.loads(message)["message"] for message in got[1:3]] == ["b", "z" * 500]
+        assert got[4:] == ["not JSON", '{"type": "complete"}']
+        assert agent.bytes_sent < 1000
+
+
+def test_sse_in_every_form_and_cut_anywhere() -> None:
+    forms = Open(newline="\r\n", bom=True, space=False, multiline=True, event="log", ids=True, cut=2)
+    script: list[Step] = [
+        Play(forms, Log("x"), Ping(b"hi"), Sse(data="a\nb", end=False), Raw("\r\n")),
+        Play(Log("\U0001f600", ascii=False), *map(Raw, byte_cuts("data: \U0001f600", [7, 1])), Drop()),
+        Play(Open(framing="close", content_type="text/html"), Text("t")),
+    ]
+    with ScriptedAgent(Job(sse=script)) as agent:
+        assert get(agent, STREAM).content.decode("utf-8-sig") == (
+            'event:log\r\nid:1\r\ndata:{"type": "log",\r\ndata:"message": "x"}\r\n\r\n'
+            ":hi\r\n\r\ndata:a\r\ndata:b\r\n\r\n"
+        )
+        data, end = read_all(raw_request(agent, STREAM))
+        assert b"7\r\ndata: \xf0\r\n1\r\n\x9f\r\n" in data
+        assert (data.endswith(b"\r\n0\r\n\r\n"), end) == (False, "fin")
+        html = get(agent, STREAM)
+        assert (html.headers["Content-Type"], html.text) == ("text/html", "data: t\n\n")
+
+
+@pytest.mark.parametrize("sample", ["", "\n", "a", "a\n\nb", TEXT, "\n" * 25, "x" * 50_000 + "\ny"])
+def test_pieces_joined_are_the_text(sample: str) -> None:
+    for chunker in (by_lines, like_ray, every(3), at_random(7), lambda text: at_cuts(text, [3, 3, 10])):
+        assert "".join(chunker(sample)) == sample
+    assert b"".join(byte_cuts(sample, [1, 0, 5])) == sample.encode()
+    halves = "".join(with_surrogates(every(1))(sample))
+    assert halves == as_surrogates(sample)
+    assert halves.encode("utf-16", "surrogatepass").decode("utf-16") == sample
+
+
+def test_surrogate_halves_travel_as_escapes_in_different_messages() -> None:
+    with ScriptedAgent(Job("\U0001f600", ws=[Play(Follow(with_surrogates(every(1))))])) as agent:
+        messages, _ = ws_events(agent)
+    assert [message.partition("message")[2] for message in messages] == ['": "\\ud83d"}', '": "\\ude00"}']
+
+
+def test_full_text_as_json_cut_or_rewritten() -> None:
+    full = [Play(FullText(stop=-3)), Play(Rewrite("new"), Raw(b"\xff\xf0"), Reset()), DEFAULT]
+    with ScriptedAgent(Job(TEXT, text_as_json=True, full=full)) as agent:
+        assert get(agent, SOCKET).content.decode() == TEXT[:-3]
+        assert read_all(raw_request(agent, SOCKET))[1] == "reset"
+        assert get(agent, SOCKET).json() == "new"
+
+
+def ray(*jobs: Job, **parts: Any) -> ScriptedAgent:
+    return ScriptedAgent(*jobs, service="ray", **parts)
+
+
+def test_the_paths_of_ray_are_the_agents_for_scripts_and_counts() -> None:
+    job = Job("one\ntwo\n", full=[Play(FullText(stop=5), Drop()), DEFAULT])
+    with ray(job, answers={"GET jobs/j1/": [Html(502), DEFAULT]}) as agent:
+        assert get(agent, "api/jobs/j1").status_code == 502
+        assert get(agent, "api/jobs/j1").json()["driver_node_id"] == NODE
+        with pytest.raises(Exception, match=r"ended prematurely|broken"):
+            get(agent, RAY_LOG)
+        assert get(agent, RAY_LOG).content == b"one\ntwo\n"
+        assert [request.route for request in agent.requests] == ["GET jobs/j1/"] * 2 + ["GET jobs/j1/logs/"] * 2
+        for path in ("jobs/", "health/", "api/jobs", "api/jobs/j1/"):
+            assert get(agent, path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("part", "other"),
+    [
+        # Ray takes it for 1,000.
+        ("lines=-1", "lines=0"),
+        ("&lines=-1", ""),
+        ("timeout=290", "timeout=30"),
+        ("timeout=290", "timeout=300"),
+        (NODE, "cd" * 28),
+        ("j1.log", "j2.log"),
+        ("290", "290&filter_ansi_code=true"),
+    ],
+)
+def test_a_log_of_ray_that_may_be_incomplete_is_refused_before_its_script(part: str, other: str) -> None:
+    with ray(Job("x\n", full=[Drop()])) as agent:
+        assert get(agent, RAY_LOG.replace(part, other)).status_code == 500
+
+
+@pytest.mark.parametrize(
+    ("log", "lines", "expected"),
+    [("a\nb\nc\n", 2, "b\nc\n"), ("a\nb\nc", 1, "c"), ("a\n\n", 1, "\n"), ("a\nb\n", 9, "a\nb\n"), ("", 1, "")],
+)
+def test_the_last_lines_of_a_log_of_ray(log: str, lines: int, expected: str) -> None:
+    with ray(Job(log)) as agent:
+        assert get(agent, RAY_LOG.replace("lines=-1", f"lines={lines}")).text == expected
+
+
+def test_the_token_of_ray_is_a_bearers() -> None:
+    with ray(Job(), token="s3cret") as agent:
+        answers = [
+            get(agent, "api/jobs/", headers={"Authorization": value} if value else {}).status_code
+            for value in ("", "s3cret", "bearer s3cret", "Bearer s3cret")
+        ]
+        assert answers == [401, 403, 403, 200]
+        assert get(agent, "api/gcs_healthz").text == "success"

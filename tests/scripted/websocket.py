@@ -41,7 +41,7 @@ class WsExchange(HttpExchange):
             "Sec-WebSocket-Accept": how.accept or frames.accept_key(asked.get("sec-websocket-key", "")),
         }
         offered = frames.DEFLATE_OFFER in asked.get("sec-websocket-extensions", "")
-        if offered and (how.compress or self._wants_deflate):
+        if offered and self._wants_deflate:
             self.deflated = True
             usual["Sec-WebSocket-Extensions"] = frames.DEFLATE_ACCEPTED
         self._opened(how.status or 101)
@@ -54,7 +54,7 @@ class WsExchange(HttpExchange):
         await self.wire(data)
 
     def encode(self, message: bytes, opcode: int = frames.TEXT) -> bytes:
-        return self.compressed(message, opcode) if self.how.compress else self._cut(message, opcode, 0)
+        return self._cut(message, opcode, 0)
 
     def encode_batch(self, messages: Iterable[bytes]) -> bytes:
         return b"".join(map(self.encode, messages))

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -21,13 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-LEAVES_ONCE = """
-(each) => new Promise((done) => {
-    if (window.name === "second") return done(each.innerText);
-    window.name = "second";
-    location.reload();
-})
-"""
 # As a form that gets its stored values late.
 FORGETFUL = """
 <input><script>
@@ -51,12 +41,17 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
         yield opened
 
 
-def test_a_browser_that_dies_fails_one_test_and_is_started_again_at_the_same_address(page: Page) -> None:
+@pytest.mark.parametrize("dies", ["browser", "page"])
+def test_a_browser_that_dies_fails_one_test_and_is_started_again_at_the_same_address(page: Page, dies: str) -> None:
     page.open(page_with("<p>first</p>"))
     assert page.find("p") == ["first"]
-    kill(page)
     with pytest.raises(BrowserDiedError):
-        page.look("p")
+        if dies == "page":
+            page.crash()
+        else:
+            os.kill(page.pid, signal.SIGKILL)
+            os.waitid(os.P_PID, page.pid, os.WEXITED | os.WNOWAIT)
+            page.look("p")
     check_servers()
     assert page.find("p") == ["first"]
     assert page.look("p", see="() => window.isMarked") == [True]
@@ -71,46 +66,6 @@ def test_the_page_of_a_failed_test_is_saved(page: Page, monkeypatch: pytest.Monk
     (picture,) = (tmp_path / "failed").iterdir()
     assert "test_the_page_of_a_failed_test_is_saved" in picture.name
     assert picture.read_bytes().startswith(b"\x89PNG")
-
-
-def kill(page: Page) -> None:
-    pid = page.pid
-    os.kill(pid, signal.SIGKILL)
-    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-
-
-def test_a_page_is_opened_in_another_browser_if_the_first_one_has_died(page: Page) -> None:
-    kill(page)
-    page.open(page_with("<p>second</p>"))
-    assert page.find("p") == ["second"]
-
-
-def test_a_page_whose_process_dies_is_opened_again(page: Page) -> None:
-    page.open(page_with("<p>third</p>"))
-    page.find("p")
-    with pytest.raises(BrowserDiedError):
-        page.crash()
-    assert page.find("p") == ["third"]
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def address(tmp_path: Path) -> Iterator[str]:
-    """The address of a page, which the browser leaves as it does not leave one without a server."""
-    (tmp_path / "index.html").write_text("<p>fourth</p>", encoding="utf-8")
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-
-
-def test_a_page_that_is_left_is_looked_at_again(page: Page, address: str) -> None:
-    page.open(address)
-    assert page.find("p", see=LEAVES_ONCE) == ["fourth"]
 
 
 def test_a_text_is_entered_until_the_field_keeps_it(page: Page) -> None:
