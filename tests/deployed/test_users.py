@@ -1,4 +1,4 @@
-"""A user marks a task failed or clears it: its job runs on, or is stopped where that is asked for."""
+"""A user marks a task failed or clears it, over plain Ray: its job runs on, or is stopped where that is asked for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.level import FULL
-from tests.system.kill_table import AGENT, PLAIN_RAY, record
+from tests.system.kill_table import PLAIN_RAY, record
 from tests.system.user_acts import (
     CLEARED,
     DEFERRED,
@@ -36,10 +36,9 @@ ENDED = SENSORS if FULL else STOPS
 CELLS: list[Cell] = [(act, sensor) for act in (FAILED, CLEARED) for sensor in ENDED]
 
 
-@pytest.fixture(scope="module", params=[pytest.param(AGENT, marks=pytest.mark.full), PLAIN_RAY])
-def acts(request: pytest.FixtureRequest, deployed: Deployed, plain_ray: str) -> UserActs:
-    conn_id = {AGENT: "rayagent_default", PLAIN_RAY: plain_ray}[request.param]
-    done = UserActs(deployed, DAGS, CELLS, conn_id=conn_id, service=request.param)
+@pytest.fixture(scope="module")
+def acts(deployed: Deployed, plain_ray: str) -> UserActs:
+    done = UserActs(deployed, DAGS, CELLS, conn_id=plain_ray, service=PLAIN_RAY)
     done.finish()
     return done
 

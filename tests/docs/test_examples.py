@@ -7,13 +7,13 @@ import os
 import re
 import sys
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.docs.conftest import PAGES, ROOT, run
 from tests.docs.run_dags import MARK
-from tests.level import FULL
 from tests.scripted import Answer, Application, Job, ScriptedAgent
 from tests.stack.airflow import migrate_database
 from tests.stack.postgres import postgres
@@ -29,25 +29,25 @@ TOKEN = "agent-s3cret-token"
 RUN_PLUGIN = "POST plugin_releases/train@1.0/run/"
 RESULT = '__SYNAPSE_RESULT_START__{"epochs": 5, "loss": 0.5}__SYNAPSE_RESULT_END__\n'
 LOG = "step 1 of 2\nERROR step 2 went wrong\n"
+FAILING = 600
+"""The epochs of a training that fails."""
+TONIGHT = [f"watch-{datetime.now(timezone.utc) + timedelta(days=days):%Y%m%d}" for days in (0, 1)]
+"""The evaluations that a run without ``night`` may stop: midnight can pass meanwhile."""
 TIMES = {"start_time": 1_767_225_600_000, "end_time": 1_767_225_612_500}
-ALL_RUNS: dict[str, tuple[str, dict[str, Any]]] = {
-    "follow": ("rayagent_follow_job", {"job_id": "done"}),
-    "failed": ("rayagent_follow_job", {"job_id": "broken"}),
+RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "many": ("rayagent_follow_many", {"job_ids": ["first", "second"]}),
     "own operator": ("rayagent_own_operator", {"job_id": "done"}),
-    "stop": ("rayagent_stop_job", {"job_id": "endless"}),
     "plugin": ("rayagent_run_plugin", {"epochs": 5}),
     "wait": ("rayagent_wait_for_application", {"name": "other"}),
     "capacity": ("rayagent_wait_for_gpus", {}),
     "delete": ("rayagent_delete_serve_application", {"name": "application"}),
-    "night": ("rayagent_nightly", {"night": "20260131", "application": "other"}),
+    "night": ("rayagent_nightly", {"application": "other"}),
+    "failed night": ("rayagent_nightly", {"night": "20260131", "epochs": FAILING, "old_application": "kept"}),
     "fan out": ("rayagent_fan_out", {"epochs": [7, 8]}),
     "hook": ("rayagent_report_cluster", {"job_id": "done"}),
     "asyncio hook": ("rayagent_compare_jobs", {"job_ids": ["timed"]}),
 }
-IN_SYSTEM = ("follow", "failed", "stop")
-"""The suite `system` runs these with a real Ray also in the landing check."""
-RUNS = {name: run for name, run in ALL_RUNS.items() if FULL or name not in IN_SYSTEM}
+"""Those of the examples that the suite `system` does not run."""
 
 
 @dataclass(frozen=True)
@@ -79,21 +79,21 @@ def agent() -> Any:
     """An agent with a job or an application for each run."""
     jobs = [
         Job(LOG, job_id="done"),
-        Job(LOG, "FAILED", job_id="broken"),
         *(
             Job(f"line of {name}\n", polls=["RUNNING", "RUNNING", "SUCCEEDED"], job_id=name)
             for name in ("first", "second")
         ),
-        Job(LOG, "RUNNING", job_id="endless"),
-        Job(LOG, "RUNNING", job_id="watch-20260131"),
+        *(Job(LOG, "RUNNING", job_id=job_id) for job_id in ("watch-20260131", *TONIGHT)),
         Job(job_id="timed", details=TIMES),
     ]
-    apps = [Application(name) for name in ("application", "canary", "other")]
+    apps = [Application(name) for name in ("application", "canary", "kept", "other")]
     with ScriptedAgent(*jobs, applications=apps, nodes=NODES, token=TOKEN) as agent:
 
         def start(request: Request) -> Answer:
-            job_id = json.loads(request.body)["job_id"]
-            agent.jobs[job_id] = Job(LOG + RESULT, job_id=job_id)
+            body = json.loads(request.body)
+            job_id = body["job_id"]
+            status = "FAILED" if body["params"].get("epochs") == FAILING else "SUCCEEDED"
+            agent.jobs[job_id] = Job(LOG + RESULT, status, job_id)
             return Answer(200, {"job_id": job_id})
 
         agent.answers[RUN_PLUGIN] = [start]
@@ -126,22 +126,10 @@ def run_dags(database: dict[str, str], url: str, token: str, *runs: tuple[str, d
 def test_every_example_is_on_a_page_and_runs_in_a_test() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in PAGES.glob("*.md"))
     shown = set(re.findall(r"```\{literalinclude\} \.\./example_dags/(\w+)\.py", text))
-    system_tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "system").glob("test_*.py"))
-    started = set(re.findall(r"system\.start\(\s*\"(rayagent_\w+)\"", system_tests))
+    system_tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "system").glob("*.py"))
+    started = set(re.findall(r"\"(rayagent_\w+)\"", system_tests)) & shown
     assert shown == {path.stem for path in EXAMPLES.glob("*.py")}
-    assert shown == {name for name, _ in ALL_RUNS.values()} | started
-
-
-@pytest.mark.full
-def test_the_sensor_follows_a_job(ended: dict[str, Ended]) -> None:
-    assert ended["follow"].tasks == {"follow_job": "success"}
-    assert all(line in ended["follow"].printed for line in LOG.splitlines())
-
-
-@pytest.mark.full
-def test_the_sensor_is_red_when_the_job_failed(ended: dict[str, Ended]) -> None:
-    assert ended["failed"].tasks == {"follow_job": "failed"}
-    assert "Job broken ended as FAILED" in ended["failed"].printed
+    assert shown == {name for name, _ in RUNS.values()} | started
 
 
 def test_many_jobs_are_followed_by_mapped_deferred_sensors(ended: dict[str, Ended]) -> None:
@@ -172,12 +160,6 @@ def test_free_gpus_are_waited_for(ended: dict[str, Ended]) -> None:
     assert "Free: 4 GPUs. Required: 4 GPUs with accelerator A100. Nothing is missing." in ended["capacity"].printed
 
 
-@pytest.mark.full
-def test_the_stop_operator_stops_a_job(ended: dict[str, Ended], agent: ScriptedAgent) -> None:
-    assert ended["stop"].tasks == {"stop_job": "success"}
-    assert agent.jobs["endless"].status == "STOPPED"
-
-
 def test_the_delete_operator_deletes_one_application(ended: dict[str, Ended], agent: ScriptedAgent) -> None:
     assert ended["delete"].tasks == {"delete_application": "success"}
     assert agent.applications["application"].deleted is not None
@@ -186,8 +168,21 @@ def test_the_delete_operator_deletes_one_application(ended: dict[str, Ended], ag
 
 def test_a_nights_work_is_done(ended: dict[str, Ended], agent: ScriptedAgent) -> None:
     assert set(ended["night"].tasks.values()) == {"success"}
-    assert agent.jobs["watch-20260131"].status == "STOPPED"
+    assert "STOPPED" in [agent.jobs[job_id].status for job_id in TONIGHT]
     assert agent.applications["canary"].deleted is not None
+
+
+def test_a_night_whose_training_failed_keeps_the_old_application_and_stops_the_evaluation(
+    ended: dict[str, Ended], agent: ScriptedAgent
+) -> None:
+    assert ended["failed night"].tasks == {
+        "train": "failed",
+        "check_deployment": "upstream_failed",
+        "delete_old_application": "upstream_failed",
+        "stop_evaluation": "success",
+    }
+    assert agent.jobs["watch-20260131"].status == "STOPPED"
+    assert agent.applications["kept"].deleted is None
 
 
 def test_a_plugin_is_run_for_each_of_many_parameters(ended: dict[str, Ended], agent: ScriptedAgent) -> None:

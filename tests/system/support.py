@@ -272,10 +272,6 @@ class System:
         """Start a run of the DAG that stops a job."""
         return self.start("rayagent_stop_job", "stop_job", job_id=job_id)
 
-    def delete_application(self, name: str) -> Task:
-        """Start a run of the DAG that deletes a Serve application."""
-        return self.start("rayagent_delete_serve_application", "delete_application", name=name)
-
     def assert_second_try_succeeds(self, task: Task, job_id: str) -> None:
         """The second try is green, and its log has the lines of this job from the first one on."""
         task.assert_has_ended("success", 2)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import re
-import signal
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_rayagent.local.ports import free_ports
-from tests.stack.agent import local_agent
 from tests.stack.watch import wait_until
-from tests.system.support import DEFERS, ENDED_FOR_NOW, IS_AIRFLOW_3_2, LATE_END, Task, needs_airflow_3_3
+from tests.system.support import DEFERS, IS_AIRFLOW_3_2, Task, needs_airflow_3_3
 from tests.system.test_follow import FAILS, LINES, PRINTS, shown
 
 if TYPE_CHECKING:
@@ -32,7 +28,6 @@ class Deferred:
             "prints": system.submit_waiting(PRINTS),
             "many": system.submit_waiting(PRINTS_MANY),
             "fails": system.submit_waiting(FAILS),
-            "is stopped": system.submit_waiting(NOTHING),
         }
         self.tasks = {name: system.follow(job_id, "system_deferred") for name, job_id in self.jobs.items()}
         self.twin = system.follow(self.jobs["prints"], "system_deferred")
@@ -112,15 +107,6 @@ def test_a_job_that_fails_fails_the_task_and_the_worker_repeats_why(system: Syst
     deferred.soft.assert_ends("skipped")
 
 
-def test_a_job_that_is_stopped_fails_the_task(system: System, deferred: Deferred) -> None:
-    job_id, task = deferred.named("is stopped")
-    system.stop(job_id).assert_ends("success")
-    task.assert_ends("failed")
-    assert f"RA-108: Job {job_id} ended as STOPPED" in task.text()
-    assert task.deferred() == system.log_of(job_id)
-    assert task.xcom()["status"] == "STOPPED"
-
-
 @needs_airflow_3_3("starts every task in a worker")
 def test_a_task_can_start_in_the_triggerer_without_a_worker(system: System, deferred: Deferred) -> None:
     task = deferred.workerless
@@ -144,55 +130,3 @@ def test_a_job_that_has_ended_is_concluded_without_a_deferral(system: System) ->
     assert task.forwarded() == system.log_of(job_id)
     assert DEFERS.format(job_id=job_id) not in task.text()
     assert task.xcom()["status"] == "SUCCEEDED"
-
-
-@pytest.mark.full
-def test_a_task_that_airflow_fails_after_it_has_resumed_follows_its_job_again(system: System) -> None:
-    job_id = system.submit_waiting(PRINTS)
-    task = system.follow(job_id, "system_deferred")
-    task.wait_for("running", "deferred")
-    scheduler = system.airflow.components["scheduler"]
-    # It does not get to know that the first part of the task is over before the task has been queued again.
-    scheduler.send(signal.SIGSTOP, scheduler.pid)
-    try:
-        is_provoked = reaches(task, "deferred")
-        system.release(job_id)
-        is_provoked = is_provoked and reaches(task, "scheduled")
-    finally:
-        scheduler.send(signal.SIGCONT, scheduler.pid)
-    if task.wait_for(*ENDED_FOR_NOW) == "success":
-        pytest.skip(f"Airflow has not failed the task ({LATE_END}); the scheduler was frozen in time: {is_provoked}")
-    assert task.was_failed_by_mistake()
-    system.airflow.clear(task.dag_id, task.run_id)
-    task.wait_for("success")
-    system.assert_second_try_succeeds(task, job_id)
-
-
-def reaches(task: Task, state: str) -> bool:
-    """Return whether a task reaches a state soon; it does not if the frozen scheduler has a lock on its row."""
-    deadline = time.monotonic() + 60
-    while task.instance()["state"] != state:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.2)
-    return True
-
-
-@pytest.mark.full
-def test_a_restart_of_the_agent_costs_no_line(system: System) -> None:
-    port = free_ports(1)[0]
-    ray = ("--address", system.agent.ray_address, "--ray-token-file", str(system.agent.ray_token_file))
-    options = (*ray, "--port", str(port), "--token", system.agent.token)
-    connection = {"conn_type": "rayagent", "host": f"http://127.0.0.1:{port}", "password": system.agent.token}
-    system.api("POST", "connections", connection_id="rayagent_restarted", **connection)
-    job_id = system.submit_steady()
-    with local_agent(*options):
-        task = system.follow(job_id, "system_deferred", conn_id="rayagent_restarted")
-        task.wait_for("deferred")
-        task.wait_for_lines(20)
-    before = len(task.deferred())
-    with local_agent(*options):
-        task.wait_for_lines(before + 20)
-        system.release(job_id)
-        task.assert_ends("success")
-    assert task.deferred() == system.log_of(job_id)

@@ -109,20 +109,6 @@ def test_a_job_that_fails_fails_the_task_without_a_retry_and_with_the_words_of_r
     assert "exit code 3" in details["message"]
 
 
-@pytest.mark.full
-def test_following_a_job_again_gives_the_same_lines_again(
-    system: System, followed: dict[str, tuple[str, Task]]
-) -> None:
-    _, task = followed["prints"]
-    task.wait()
-    before = task.forwarded()
-    system.airflow.clear(task.dag_id, task.run_id)
-    system.airflow.wait_for_run(task.dag_id, task.run_id)
-    instance = task.instance()
-    assert (instance["state"], instance["try_number"]) == ("success", 2)
-    assert task.forwarded(try_number=2) == task.forwarded() == before
-
-
 def test_a_job_that_the_agent_does_not_know_is_named_and_tried_again_later(system: System) -> None:
     job_id = "nobody-knows-this-job"
     task = system.follow(job_id, "system_missing")

@@ -10,7 +10,7 @@ import pytest
 from tests.level import FULL
 from tests.stack.processes import is_asleep
 from tests.stack.watch import wait_until
-from tests.system.kill_table import AGENT, PLAIN_RAY, record
+from tests.system.kill_table import record
 from tests.system.support import DEFERS, WAITING
 from tests.system.user_acts import (
     ACTS,
@@ -38,6 +38,7 @@ DAGS = {
 }
 TIMEOUT, EXECUTION_TIMEOUT = "timeout", "execution_timeout"
 TIMEOUTS = {
+    (TIMEOUT, WORKER): "system_timeout",
     (TIMEOUT, WORKER_STOPS): "system_timeout_stops",
     (TIMEOUT, DEFERRED): "system_deferred_timeout",
     (TIMEOUT, DEFERRED_STOPS): "system_deferred_timeout_stops",
@@ -45,6 +46,7 @@ TIMEOUTS = {
     (EXECUTION_TIMEOUT, DEFERRED): "system_deferred_execution_timeout",
     (EXECUTION_TIMEOUT, DEFERRED_STOPS): "system_deferred_execution_timeout_stops",
 }
+SOFT = ("system_deferred_timeout_soft_fail", "system_timeout_soft_fail")
 ALARM: Cell = (EXECUTION_TIMEOUT, WORKER_STOPS)
 QUIET = f"""
 print("one line")
@@ -61,15 +63,15 @@ CELLS: list[Cell] = [*USERS, *TIMEOUTS]
 class Killed(UserActs):
     """All kills: those by users at once, then those by timeouts."""
 
-    def __init__(self, system: System, conn_id: str, service: str) -> None:
-        super().__init__(system, DAGS, USERS, more=TIMEOUTS, conn_id=conn_id, service=service)
+    def __init__(self, system: System) -> None:
+        super().__init__(system, DAGS, USERS, more=TIMEOUTS)
         self.jobs[ALARM] = system.submit_to_release(QUIET)
         timeouts = {cell: self._follow_running(cell) for cell in TIMEOUTS}
         self.resumed = self.follow(self.shared, "system_deferred_resume")
-        self.skipped = self.follow(self.shared, "system_deferred_timeout_soft_fail")
+        self.skipped = [self.follow(self.shared, dag_id) for dag_id in SOFT]
         self._raise_alarm(timeouts[ALARM])
         self.tasks |= {cell: self._timed_out(cell, task) for cell, task in timeouts.items()}
-        for task in (self.resumed, self.skipped):
+        for task in (self.resumed, *self.skipped):
             task.wait()
         self.wait_for_stops(TIMEOUTS)
         self.shared_status = system.agent.job(self.shared)["status"]
@@ -102,9 +104,9 @@ class Killed(UserActs):
         return self.follow(self.jobs[cell], TIMEOUTS[cell])
 
 
-@pytest.fixture(scope="module", params=[AGENT, pytest.param(PLAIN_RAY, marks=pytest.mark.full)])
-def killed(request: pytest.FixtureRequest, system: System, plain_ray: str) -> Killed:
-    return Killed(system, {AGENT: "rayagent_default", PLAIN_RAY: plain_ray}[request.param], request.param)
+@pytest.fixture(scope="module")
+def killed(system: System) -> Killed:
+    return Killed(system)
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=" / ".join)
@@ -128,6 +130,8 @@ def test_a_cleared_task_follows_its_job_from_the_first_line(killed: Killed, sens
     task.assert_has_ended("failed" if stops_job((CLEARED, sensor)) else "success", 2)
     lines = task.forwarded(try_number=2) + task.deferred(try_number=2)
     assert lines == killed.system.log_of(job_id)
+    page = f"{killed.system.agent.ray_address}/#/jobs/{job_id}"
+    assert [task.link(try_number) for try_number in (1, 2)] == [page, page]
 
 
 @pytest.mark.parametrize("cell", TIMEOUTS, ids=" / ".join)
@@ -145,13 +149,16 @@ def test_a_timeout_ends_the_task_deferred_as_in_a_worker(killed: Killed, cell: C
         assert sentence in text
 
 
-def test_the_job_of_a_deferred_task_that_has_timed_out_runs_on(killed: Killed) -> None:
+def test_the_job_of_a_task_that_has_timed_out_runs_on(killed: Killed) -> None:
     assert killed.shared_status == "RUNNING"
 
 
 def test_with_soft_fail_a_timeout_skips_the_task(killed: Killed) -> None:
-    killed.skipped.assert_ends("skipped")
-    assert f"Job {killed.shared} did not end within the timeout of 6 seconds" in killed.skipped.text()
+    for task in killed.skipped:
+        task.assert_ends("skipped")
+    deferred, rescheduled = (task.text() for task in killed.skipped)
+    assert f"Job {killed.shared} did not end within the timeout of 6 seconds" in deferred
+    assert "timeout" in rescheduled or "timed out" in rescheduled
 
 
 def test_a_new_try_can_go_on_in_the_log_where_the_last_one_stopped(killed: Killed) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_rayagent.metrics import names
-from tests.scripted import Close, Complete, Follow, Job, Log, Play, Refuse, ScriptedAgent, SetStatus
+from tests.scripted import Close, Complete, Follow, Job, Log, Play, ScriptedAgent, SetStatus
 from tests.stack.watch import wait_until
 from tests.system.user_acts import ACTS, FAILED
 
@@ -25,13 +25,10 @@ FAILS = "print('a line', flush=True)\nraise SystemExit(3)"
 both_modes = pytest.mark.parametrize("mode", DAGS)
 
 
-def scripted_jobs() -> Iterator[Job]:
-    """Yield a job whose first stream is closed early, and one whose log cannot be read."""
+def closed_job() -> Job:
+    """Return a job whose first stream is closed early."""
     ends = Play(SetStatus("SUCCEEDED"), Follow(), Complete())
-    yield Job(TEXT, "RUNNING", job_id="closed", ws=[Play(Log("one\n"), Close(1001)), ends], sse=[ends])
-    refused = [Refuse(500)]
-    polls = ["RUNNING", "RUNNING", "RUNNING", "SUCCEEDED"]
-    yield Job(TEXT, "RUNNING", job_id="unreadable", polls=polls, ws=refused, sse=refused, full=refused)
+    return Job(TEXT, "RUNNING", ws=[Play(Log("one\n"), Close(1001)), ends], sse=[ends])
 
 
 class Followed:
@@ -46,11 +43,10 @@ class Followed:
         self.steady = {mode: self._follow(system, mode, steady[mode], "metrics") for mode in DAGS}
         self.stopping = {mode: self._follow(system, mode, system.submit_steady(), "stopping") for mode in DAGS}
         self.fails = {mode: self._follow(system, mode, system.submit(FAILS), "metrics") for mode in DAGS}
-        self.scripted: dict[tuple[str, str], Task] = {}
-        for mode, agent in agents.items():
-            conn_id = system.connect(f"scripted_{mode}", host=agent.url)
-            for job_id in agent.jobs:
-                self.scripted[mode, job_id] = system.follow(job_id, DAGS[mode], conn_id=conn_id)
+        self.closed = {
+            mode: system.follow("j1", DAGS[mode], conn_id=system.connect(f"scripted_{mode}", host=agent.url))
+            for mode, agent in agents.items()
+        }
         for task in (*self.steady.values(), *self.stopping.values()):
             task.wait_for_lines(3)
         for task in self.stopping.values():
@@ -69,7 +65,7 @@ class Followed:
 @pytest.fixture(scope="module")
 def followed(system: System) -> Iterator[Followed]:
     with ExitStack() as stack:
-        agents = {mode: stack.enter_context(ScriptedAgent(*scripted_jobs())) for mode in DAGS}
+        agents = {mode: stack.enter_context(ScriptedAgent(closed_job())) for mode in DAGS}
         yield Followed(system, agents)
 
 
@@ -106,16 +102,8 @@ def test_a_job_that_fails(mode: str, statsd: StatsdListener, followed: Followed)
 
 @both_modes
 def test_a_stream_that_was_closed_is_a_reconnect(mode: str, statsd: StatsdListener, followed: Followed) -> None:
-    followed.scripted[mode, "closed"].assert_ends("success")
+    followed.closed[mode].assert_ends("success")
     wait_for(statsd, names.RECONNECTS, 1, cause="closed", conn_id=f"scripted_{mode}", mode=mode)
-
-
-@pytest.mark.full
-@both_modes
-def test_a_log_that_cannot_be_read(mode: str, statsd: StatsdListener, followed: Followed) -> None:
-    followed.scripted[mode, "unreadable"].assert_ends("success")
-    wait_for(statsd, names.UNREADABLE_LOGS, 1, conn_id=f"scripted_{mode}", mode=mode)
-    assert statsd.samples(names.RECONNECTS.name, cause="refused", conn_id=f"scripted_{mode}") != []
 
 
 @both_modes

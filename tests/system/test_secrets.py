@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tests.system.support import System, Task
 
 PASSWORD = "the-password-in-the-jobs-environment"
+WRONG = "this-is-not-the-token"
 TELLS = "import os; print('the token is', os.environ['AGENT_TOKEN'], flush=True); raise SystemExit({code})"
 
 
@@ -41,6 +42,14 @@ def test_a_token_that_the_job_itself_prints_is_masked(system: System, ended: Tas
         assert "the token is ***" in [record["event"] for record in task.records()]
     # Airflow repeats the task logs, unmasked, on the output of what runs the tasks.
     assert places_with(system, system.agent.token) <= {"scheduler.log"}
+
+
+def test_a_task_with_a_wrong_token_fails_and_does_not_show_it(system: System) -> None:
+    system.connect("rayagent_wrong", password=WRONG)
+    task = system.follow(system.submit("print('hello')"), "system_plain", conn_id="rayagent_wrong")
+    task.assert_ends("failed", "up_for_retry")
+    assert "401" in task.text()
+    assert WRONG not in task.text()
 
 
 def places_with(system: System, secret: str) -> set[str]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 if TYPE_CHECKING:
     from tests.system.support import System
 
@@ -32,10 +30,3 @@ def test_a_job_is_stopped_while_another_dag_follows_it_and_stopping_it_again_is_
     again.assert_ends("success")
     assert again.xcom() == {"job_id": job_id, "status": "STOPPED", "stop_requested": False}
     assert f"Job {job_id} has already ended as STOPPED. Nothing to do." in again.text()
-
-
-@pytest.mark.full
-def test_a_stop_of_a_job_that_does_not_exist_is_not_green(system: System) -> None:
-    task = system.stop("nobody-knows-this-job")
-    task.assert_ends("up_for_retry")
-    assert "Job nobody-knows-this-job does not exist." in task.text()

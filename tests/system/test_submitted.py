@@ -10,8 +10,8 @@ import pytest
 from airflow_provider_rayagent.text.bounds import MAX_TIMEOUT
 from tests.level import FULL
 from tests.stack.holding import holding_proxy
+from tests.stack.watch import wait_until
 from tests.system.support import Task
-from tests.system.test_fan_out import most_at_once, wait_for_running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +41,25 @@ def runs(system: System, serve: Serve, plain_ray: str) -> Iterator[dict[str, Tas
         wait_for_running(runs["fan out"], "train", AT_ONCE)
         proxy.drop()
         yield runs
+
+
+def wait_for_running(of_run: Task, task_id: str, count: int) -> None:
+    """Wait until so many mapped instances of a task run at the same time.
+
+    :param of_run: any task of the run.
+    """
+
+    def look() -> bool | None:
+        instances = of_run.airflow.task_instances(of_run.dag_id, of_run.run_id)
+        states = [each["state"] for each in instances if each["task_id"] == task_id]
+        return states.count("running") == count or None
+
+    wait_until(look, f"{task_id} in {of_run.run_id} is not running {count} times at once")
+
+
+def most_at_once(spans: list[tuple[str, str]]) -> int:
+    """Return how many of the spans of time, beginning and end, overlap at most."""
+    return max(len([begin for begin, end in spans if begin <= moment < end]) for moment, _end in spans)
 
 
 def other(task: Task, task_id: str, map_index: int = -1) -> Task:

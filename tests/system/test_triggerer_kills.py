@@ -22,71 +22,61 @@ if TYPE_CHECKING:
     from tests.stack.triggerers import Triggerers
     from tests.system.support import System, Task
 
-TERM, FROZEN = "triggerer: TERM", "triggerer: STOP, taken over, CONT"
+TERM, RUNNER, FROZEN = "triggerer: TERM", "triggerer: KILL of its runner", "triggerer: STOP, taken over, CONT"
 KILLS: dict[str, Callable[[Triggerer], None]] = {
     TERM: Triggerer.terminate,
-    "triggerer: KILL": Triggerer.kill,
-    "triggerer: KILL of its runner": Triggerer.kill_runner,
+    RUNNER: Triggerer.kill_runner,
     FROZEN: Triggerer.freeze,
 }
-NAMES = [name for name in KILLS if FULL or name in (TERM, FROZEN)]
+"""Those of a whole triggerer are in the suite `deployed`."""
+NAMES = [name for name in KILLS if FULL or name != RUNNER]
 """In the landing check those after which the triggerer can still act on the job."""
-STOPS = "deferred, stops the job"
-SENSORS = {"deferred": "system_deferred"} if FULL else {}
-SENSORS[STOPS] = "system_deferred_stops"
-Cell = tuple[str, str]
-CELLS: list[Cell] = [(kill, sensor) for kill in NAMES for sensor in SENSORS]
+SENSOR, DAG_ID = "deferred, stops the job", "system_deferred_stops"
 RESUMING = "Resuming at line "
 
 
 class HandOvers:
-    """One kill after the other, each of the triggerer that runs both sensors, with another one there to take over."""
+    """One kill after the other, each of the triggerer that runs the sensor, with another one there to take over."""
 
     def __init__(self, system: System, triggerers: Triggerers) -> None:
         self._system = system
         self._triggerers = triggerers
         self._jobs: dict[str, str] = {}
-        self._statuses: dict[str, str] = {}
-        self.tasks: dict[Cell, Task] = {}
-        self.saved: dict[Cell, int] = {}
+        self.tasks: dict[str, Task] = {}
+        self.rows: dict[str, Row] = {}
+        self.saved: dict[str, int] = {}
         """How many lines the position covered that was saved when the triggerer was killed, at least."""
         self._follow(NAMES[0])
         for name, following in zip(NAMES, [*NAMES[1:], None], strict=True):
             self._hand_over(name, following)
-        self.rows = {cell: record(self._row(*cell)) for cell in CELLS}
 
     def _follow(self, name: str) -> None:
         self._jobs[name] = self._system.submit_steady()
-        for sensor, dag_id in SENSORS.items():
-            self.tasks[name, sensor] = self._system.follow(self._jobs[name], dag_id)
+        self.tasks[name] = self._system.follow(self._jobs[name], DAG_ID)
 
     def _hand_over(self, name: str, following: str | None) -> None:
-        job_id, tasks = self._jobs[name], [self.tasks[name, sensor] for sensor in SENSORS]
-        for task in tasks:
-            task.wait_for("deferred")
-            task.wait_for_lines(3 * LINES_A_SECOND)
-        for sensor in SENSORS:
-            self.saved[name, sensor] = self._wait_for_position(self.tasks[name, sensor])
-        (holder,) = {self._triggerers.holding(task.instance()) for task in tasks}
+        job_id, task = self._jobs[name], self.tasks[name]
+        task.wait_for("deferred")
+        task.wait_for_lines(3 * LINES_A_SECOND)
+        self.saved[name] = self._wait_for_position(task)
+        holder = self._triggerers.holding(task.instance())
         self._triggerers.start()
         killed = time.monotonic()
         KILLS[name](holder)
         if following:
             self._follow(following)
-        for task in tasks:
-            task.wait_for_text(RESUMING)
-            task.wait_for_lines(len(task.deferred()) + LINES_A_SECOND)
+        task.wait_for_text(RESUMING)
+        task.wait_for_lines(len(task.deferred()) + LINES_A_SECOND)
         if name == FROZEN:
             # A shorter stall does not count as one.
             time.sleep(max(STALL_SECONDS + 1 - (time.monotonic() - killed), 0))
             holder.thaw()
-            for task in tasks:
-                task.wait_for_text("invoking on_kill")
-                task.wait_for_text(COMPLETED)
-        self._statuses[name] = self._system.agent.job(job_id)["status"]
+            task.wait_for_text("invoking on_kill")
+            task.wait_for_text(COMPLETED)
+        status = self._system.agent.job(job_id)["status"]
         self._system.release(job_id)
-        for task in tasks:  # So that the next kill does not end their triggers once more.
-            task.wait()
+        task.wait()  # So that the next kill does not end its trigger once more.
+        self.rows[name] = record(Row(name, SENSOR, status, self._system.log_of(job_id), task.deferred()))
 
     def _wait_for_position(self, task: Task) -> int:
         """Wait until a second's lines are covered by the saved position; return how many are."""
@@ -98,32 +88,26 @@ class HandOvers:
 
         return wait_until(look, f"the position of {task.dag_id} is not saved")
 
-    def _row(self, name: str, sensor: str) -> Row:
-        job_id = self._jobs[name]
-        written, read = self._system.log_of(job_id), self.tasks[name, sensor].deferred()
-        return Row(name, sensor, self._statuses[name], written, read)
-
 
 @pytest.fixture(scope="module")
 def hand_overs(system: System, triggerers: Triggerers) -> HandOvers:
     return HandOvers(system, triggerers)
 
 
-@pytest.mark.parametrize("cell", CELLS, ids=" / ".join)
-def test_the_task_goes_on_at_the_next_triggerer_and_its_job_runs_on(hand_overs: HandOvers, cell: Cell) -> None:
-    assert hand_overs.rows[cell].job == "RUNNING"
-    task = hand_overs.tasks[cell]
-    task.assert_has_ended("success", 1)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_task_goes_on_at_the_next_triggerer_and_its_job_runs_on(hand_overs: HandOvers, name: str) -> None:
+    assert hand_overs.rows[name].job == "RUNNING"
+    hand_overs.tasks[name].assert_has_ended("success", 1)
 
 
-@pytest.mark.parametrize("cell", CELLS, ids=" / ".join)
+@pytest.mark.parametrize("name", NAMES)
 def test_no_line_is_missing_and_none_is_repeated_that_the_saved_position_covers(
-    hand_overs: HandOvers, cell: Cell
+    hand_overs: HandOvers, name: str
 ) -> None:
     """The position is saved every second; how many lines that is depends on the machine, and is in the table."""
-    row = hand_overs.rows[cell]
+    row = hand_overs.rows[name]
     assert row.missing == []
     assert row.is_in_order
-    (went_on_at,) = map(int, re.findall(rf"{RESUMING}(\d+)", hand_overs.tasks[cell].text()))
-    assert went_on_at > hand_overs.saved[cell]
+    (went_on_at,) = map(int, re.findall(rf"{RESUMING}(\d+)", hand_overs.tasks[name].text()))
+    assert went_on_at > hand_overs.saved[name]
     assert not set(row.repeated) & set(row.written[: went_on_at - 1])

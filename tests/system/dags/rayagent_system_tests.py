@@ -23,7 +23,6 @@ UNREACHABLE = {"agent_unreachable_timeout": 10, "retries": 0}
 VARIANTS: dict[str, dict[str, Any]] = {
     "system_plain": WORKER,
     "system_missing": {"job_missing_timeout": 5},
-    "system_soft_fail": {"soft_fail": True},
     "system_reschedule": RESCHEDULE,
     "system_timeout": TIMEOUT,
     "system_timeout_soft_fail": {**RESCHEDULE, "timeout": 6, "soft_fail": True},
