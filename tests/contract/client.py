@@ -49,23 +49,9 @@ class Client:
             encoding="utf-8",
         )
 
-    def call(
-        self,
-        method: str,
-        *args: Any,
-        limits: dict[str, int] | None = None,
-        token: str | None = None,
-        first: Path | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Call a method and return what it returns, a generator's items as a list.
-
-        :param limits: fields of the client's ``StreamLimits``.
-        :param token: another one than the agent's.
-        :param first: a file that is created when a generator has yielded its first item.
-        :raises TheirError: what it raises.
-        """
-        return self.call_for(method, *args, limits=limits, token=token, first=first, **kwargs)[0]
+    def call(self, method: str, *args: Any, **options: Any) -> Any:
+        """Do as :meth:`call_for`, and return only what the method returns."""
+        return self.call_for(method, *args, **options)[0]
 
     def call_for(
         self,
@@ -76,7 +62,13 @@ class Client:
         first: Path | None = None,
         **kwargs: Any,
     ) -> tuple[Any, str]:
-        """Call a method; return what it returns, and the name of that value's type."""
+        """Call a method; return what it returns, a generator's items as a list, and the name of that value's type.
+
+        :param limits: fields of the client's ``StreamLimits``.
+        :param token: another one than the agent's.
+        :param first: a file that is created when a generator has yielded its first item.
+        :raises TheirError: what it raises.
+        """
         made_with = {"base_url": self.agent.url, "agent_token": token or self.agent.token}
         request = {"method": method, "args": list(args), "kwargs": kwargs, "client": made_with, "limits": limits}
         answer = self._ask({**request, "first": first and str(first)})

@@ -51,16 +51,24 @@ def chatty_job(agent: LocalAgent, width: int) -> Iterator[str]:
         agent.request("POST", f"jobs/{job_id}/stop/")
 
 
-def both_refuse(client: Client, hook: RayAgentHook, method: str, *args: Any) -> tuple[TheirError, RayAgentError]:
+def both_refuse(
+    client: Client, hook: RayAgentHook, method: str, *args: Any, **options: Any
+) -> tuple[TheirError, RayAgentError]:
     """Return the error of each."""
     with pytest.raises(TheirError) as theirs:
-        client.call(method, *args)
+        client.call(method, *args, **options)
     with pytest.raises(RayAgentError) as ours:
-        list(getattr(hook, method)(*args))
+        list(getattr(hook, method)(*args, **options))
     return theirs.value, ours.value
 
 
-@pytest.mark.parametrize("method", ["get_job", "get_job_logs", "stop_job", "get_node", "get_task"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        *("get_job", "get_job_logs", "stop_job", "get_node", "get_task"),
+        *("get_serve_application", "delete_serve_application"),
+    ],
+)
 def test_what_the_agent_does_not_know_is_404(client: Client, hook: RayAgentHook, method: str) -> None:
     theirs, ours = both_refuse(client, hook, method, UNKNOWN)
     assert theirs.names[0] == "NotFoundError"
@@ -95,11 +103,9 @@ def test_a_bad_timeout_is_400(client: Client, hook: RayAgentHook, jobs: Jobs, me
 
 def test_a_protocol_that_does_not_exist_is_400(client: Client, hook: RayAgentHook, jobs: Jobs) -> None:
     job_id = jobs["prints"]["submission_id"]
-    with pytest.raises(TheirError) as theirs:
-        client.call("tail_job_logs", job_id, protocol="carrier-pigeon")
-    with pytest.raises(RayAgentInputError) as ours:
-        hook.tail_job_logs(job_id, protocol="carrier-pigeon")  # type: ignore[arg-type]
-    assert ours.value.status_code == theirs.value.status_code == 400
+    theirs, ours = both_refuse(client, hook, "tail_job_logs", job_id, protocol="carrier-pigeon")
+    assert isinstance(ours, RayAgentInputError)
+    assert ours.status_code == theirs.status_code == 400
 
 
 @pytest.mark.parametrize(

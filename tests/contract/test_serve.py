@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.contract.client import TheirError
 from tests.contract.conftest import same_answer
 from tests.stack.serve import Serve
 
@@ -38,17 +37,3 @@ def test_the_applications_are_listed_shown_and_deleted_one_by_one(
     hook.delete_serve_application(FOR_US)
     serve.wait_for({KEPT: "RUNNING"})
     assert serve.answer(KEPT) == (200, f"this is {KEPT}")
-
-
-@pytest.mark.parametrize("method", ["get_serve_application", "delete_serve_application"])
-def test_an_unknown_application_is_an_error_with_404(
-    client: Client, hook: RayAgentHook, serve: Serve, method: str
-) -> None:
-    from airflow_provider_rayagent.exceptions import RayAgentNotFoundError
-
-    with pytest.raises(TheirError) as theirs:
-        client.call(method, "nobody")
-    with pytest.raises(RayAgentNotFoundError) as ours:
-        getattr(hook, method)("nobody")
-    assert (theirs.value.names[0], theirs.value.status_code) == ("NotFoundError", 404)
-    assert ours.value.status_code == 404

@@ -22,6 +22,15 @@ MODELS = {"ClusterResourceSnapshot": "dict"}
 NOT_OURS = {"list_plugin_releases": ["params", "list_all"], "run_plugin_release": ["data"]}
 
 
+def parameters_of(method: Any) -> list[list[str | None]]:
+    """Return the name, kind and default of each parameter, as ``driver.py`` does."""
+    return [
+        [each.name, each.kind.name, None if each.default is each.empty else repr(each.default)]
+        for each in inspect.signature(method).parameters.values()
+        if each.name != "self"
+    ]
+
+
 @pytest.fixture(scope="module")
 def theirs(client: Client) -> dict[str, Any]:
     described = client.describe()
@@ -39,14 +48,7 @@ def test_every_method_of_the_client_is_a_method_of_the_hook(theirs: dict[str, An
 
 
 def test_every_parameter_has_the_same_name_place_and_default(theirs: dict[str, Any]) -> None:
-    ours = {}
-    for name in theirs["methods"]:
-        parameters = inspect.signature(getattr(RayAgentHook, name)).parameters.values()
-        ours[name] = [
-            [each.name, each.kind.name, None if each.default is each.empty else repr(each.default)]
-            for each in parameters
-            if each.name != "self"
-        ]
+    ours = {name: parameters_of(getattr(RayAgentHook, name)) for name in theirs["methods"]}
     assert ours == {name: signature["parameters"] for name, signature in theirs["methods"].items()}
 
 
@@ -56,17 +58,12 @@ def test_every_parameter_has_the_same_name_place_and_default(theirs: dict[str, A
 )
 def test_plugins_are_run_with_the_clients_arguments(theirs: dict[str, Any], hook: type, method: str) -> None:
     """Same names, places, kinds; the same defaults, but that an action must be named."""
-    ours = [
-        [each.name, each.kind.name, None if each.default is each.empty else repr(each.default)]
-        for each in inspect.signature(getattr(hook, method)).parameters.values()
-        if each.name != "self"
-    ]
     expected = [
         [name, kind, None if name == "action" else default]
         for name, kind, default in theirs["plugins"][method]["parameters"]
         if name not in NOT_OURS.get(method, [])
     ]
-    assert ours == expected
+    assert parameters_of(getattr(hook, method)) == expected
 
 
 def test_every_method_returns_the_same_type(theirs: dict[str, Any]) -> None:

@@ -13,6 +13,8 @@ from tests.tail.figures import pytest_terminal_summary
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import requests
+
 __all__ = ["pytest_terminal_summary"]
 
 LINES = [f"line {number} é 漢 \u2028 \x1b[1m|" for number in range(300)]
@@ -42,3 +44,10 @@ def agent() -> Iterator[LocalAgent]:
 def finished_job(agent: LocalAgent) -> dict[str, Any]:
     """An ended job with a log of several thousand different characters."""
     return agent.wait(agent.submit(PROGRAM, submission_id="finished_job", metadata={"who": "test"}))
+
+
+def error_detail(response: requests.Response, status_code: int) -> str:
+    """Return what an answer of the agent with this status says is wrong."""
+    assert response.status_code == status_code, response.text
+    assert list(response.json()) == ["detail"]
+    return str(response.json()["detail"])

@@ -24,6 +24,8 @@ class StubRay:
 
     :ivar jobs: details of the jobs by id.
     :ivar log: log of every job.
+    :ivar token: what requests about jobs must have in their header, which is repeated in a refusal, as by a proxy.
+    :ivar authorizations: the headers that these requests had.
     :ivar answers: status and body by path, instead of the usual response.
     :ivar breaks_off: whether to abort whole logs before their end.
     :ivar delay: seconds before a response about jobs.
@@ -34,6 +36,8 @@ class StubRay:
     def __init__(self) -> None:
         self.jobs: dict[str, dict[str, Any]] = {}
         self.log = b""
+        self.token: str | None = None
+        self.authorizations: list[str | None] = []
         self.answers: dict[str, tuple[int, bytes]] = {}
         self.breaks_off = False
         self.delay = 0.0
@@ -56,6 +60,10 @@ class StubRay:
             return Response("success")
         if path == "/api/version":
             return _json({"ray_version": "2.60.0", "session_name": "stub"})
+        authorization = request.headers.get("authorization")
+        self.authorizations.append(authorization)
+        if self.token is not None and authorization != f"Bearer {self.token}":
+            return Response(f"Forbidden: {authorization}", 403 if authorization else 401)
         self._in_hand += 1
         self.busiest = max(self.busiest, self._in_hand)
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import json
 import os
 import signal
 import subprocess
@@ -17,7 +16,7 @@ import websocket
 
 from airflow_provider_rayagent.local import server
 from airflow_provider_rayagent.local.cli import main
-from tests.stack.agent import LocalAgent, start_agent, stop_agent, wait_for_file
+from tests.stack.agent import LocalAgent, local_agent
 from tests.stack.processes import NO_AGENT
 from tests.stack.watch import PATIENCE
 
@@ -136,18 +135,10 @@ def test_modules_import_neither_airflow_nor_ray() -> None:
 
 @pytest.fixture(scope="module")
 def without_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAgent]:
-    directory = tmp_path_factory.mktemp("without_ray")
-    info, output, token = directory / "info.json", directory / "output.log", directory / "token"
+    token = tmp_path_factory.mktemp("without_ray") / "token"
     token.write_text(f"{SECRET}\n")
-    process = start_agent(
-        *("--address", NO_AGENT, "--token-file", str(token), "--info-file", str(info), "--verbose"),
-        output=output,
-    )
-    try:
-        wait_for_file(info, process, output)
-        yield LocalAgent(**json.loads(info.read_text()), output=output)
-    finally:
-        stop_agent(process)
+    with local_agent("--address", NO_AGENT, "--token-file", str(token), "--verbose", plugins=None) as agent:
+        yield agent
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from airflow_provider_rayagent.local.cli import main
 from airflow_provider_rayagent.local.errors import LocalAgentError
 from airflow_provider_rayagent.local.info_file import info_file, remove_if_stale
 from airflow_provider_rayagent.local.keeper import remove_info_file
@@ -92,20 +91,6 @@ def test_stale_info_file_is_removed_at_next_start(tmp_path: Path) -> None:
     try:
         wait_for_file(info, process, output)
         assert json.loads(info.read_text())["token"] != old["token"]
-    finally:
-        stop_agent(process)
-    assert not info.exists()
-
-
-def test_info_file_of_running_agent_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    info, output = tmp_path / "info.json", tmp_path / "output.log"
-    process = start_agent(*NO_RAY, "--info-file", str(info), output=output)
-    try:
-        wait_for_file(info, process, output)
-        text = info.read_text()
-        assert main([*NO_RAY, "--info-file", str(info)]) == 1
-        assert f"{info} is the info file of a running local agent" in capsys.readouterr().err
-        assert info.read_text() == text
     finally:
         stop_agent(process)
     assert not info.exists()

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 import requests
-import websocket
 from starlette.responses import Response
 
 from airflow_provider_rayagent.local.job_logs import MAX_STREAMS
 from airflow_provider_rayagent.local.request_limits import MAX_UPLOADS, BodyLimits
 from airflow_provider_rayagent.local.server import listen, make_server, raise_file_limit, url_of
 from airflow_provider_rayagent.services.submission import MAX_BODY_BYTES
+from tests.local.conftest import error_detail
 from tests.local.stub_ray import stub_ray
 from tests.stack.agent import local_agent
 from tests.stack.watch import PATIENCE, wait_until
@@ -43,12 +43,6 @@ def ray() -> Iterator[StubRay]:
 def agent(ray: StubRay) -> Iterator[LocalAgent]:
     with local_agent("--address", ray.url) as agent:
         yield agent
-
-
-def error_detail(response: requests.Response, status_code: int) -> str:
-    assert response.status_code == status_code, response.text
-    assert list(response.json()) == ["detail"]
-    return str(response.json()["detail"])
 
 
 @pytest.mark.parametrize("path", ["jobs/", "plugin_releases/train/run/", "plugin_releases/run_debug/"])
@@ -193,72 +187,22 @@ def test_no_documentation_pages_are_served(agent: LocalAgent) -> None:
         assert agent.request("GET", path).status_code == 404
 
 
-class Streams:
-    """Open streams of jobs, over SSE or WebSocket."""
-
-    def __init__(self, agent: LocalAgent) -> None:
-        self._agent = agent
-        self._open: list[Any] = []
-
-    def open(self, job_id: str, *, over_websocket: bool = False) -> int:
-        """Open a stream and read its first event; return the HTTP status."""
-        try:
-            if over_websocket:
-                url = f"{self._agent.url.replace('http', 'ws')}/jobs/{job_id}/logs/"
-                opened = websocket.create_connection(
-                    url, header=[f"Authorization: {self._agent.token}"], timeout=PATIENCE
-                )
-                self._open.append(opened)
-                assert json.loads(opened.recv())["type"] == "log"
-                return 200
-            response = self._agent.request("GET", f"jobs/{job_id}/logs/stream/", stream=True)
-            self._open.append(response)
-        except websocket.WebSocketBadStatusException as error:
-            return int(error.status_code)
-        if response.ok:
-            assert b'"log"' in next(response.iter_lines())
-        return response.status_code
-
-    def close(self) -> None:
-        """Close all streams."""
-        for each in self._open:
-            each.close()
-        self._open.clear()
-
-
-@pytest.fixture
-def streams(agent: LocalAgent) -> Iterator[Streams]:
-    opened = Streams(agent)
-    yield opened
-    opened.close()
-
-
-def test_many_running_jobs_are_followed_at_once(agent: LocalAgent, ray: StubRay, streams: Streams) -> None:
-    """Ray itself holds no more than 100 live logs over a WebSocket."""
-    ray.log = b"line\n"
-    for number in range(150):
-        ray.add_job(f"many-{number}", "RUNNING")
-        assert streams.open(f"many-{number}", over_websocket=number % 2 == 0) == 200
-    assert agent.job("many-0")["status"] == "RUNNING"
-    assert agent.request("GET", "jobs/many-149/logs/").text == "line\n"
-
-
 def test_streams_beyond_limit_return_429_until_others_close(agent: LocalAgent, ray: StubRay) -> None:
-    ray.add_job("followed", "RUNNING")
+    """Of a job each: Ray itself holds no more than 100 live logs."""
+    for number in range(MAX_STREAMS + 50):
+        ray.add_job(f"followed-{number}", "RUNNING")
     ray.log = b"line\n"
 
     async def statuses(count: int) -> list[int]:
         host, port = agent.url.removeprefix("http://").split(":")
-        request = (
-            f"GET /jobs/followed/logs/stream/ HTTP/1.1\r\nHost: a\r\nAuthorization: {agent.token}\r\n\r\n".encode()
-        )
 
-        async def open_one() -> tuple[int, asyncio.StreamWriter]:
+        async def open_one(number: int) -> tuple[int, asyncio.StreamWriter]:
             reader, writer = await asyncio.open_connection(host, int(port), limit=1_000)
-            writer.write(request)
+            path = f"/jobs/followed-{number}/logs/stream/"
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: {agent.token}\r\n\r\n".encode())
             return int((await reader.readline()).split()[1]), writer
 
-        opened = await asyncio.gather(*(open_one() for _ in range(count)))
+        opened = await asyncio.gather(*map(open_one, range(count)))
         for _, writer in opened:
             writer.transport.abort()
         return [status for status, _ in opened]
@@ -273,7 +217,7 @@ def test_streams_beyond_limit_return_429_until_others_close(agent: LocalAgent, r
 
     wait_until(reaches_limit, "fewer streams than the limit can be open")
     wait_until(lambda: 429 not in asyncio.run(statuses(50)) or None, "closed streams still count")
-    assert agent.job("followed")["status"] == "RUNNING"
+    assert agent.job("followed-0")["status"] == "RUNNING"
     assert agent.request("GET", "health/").status_code == 200
 
 

@@ -6,13 +6,13 @@ import contextlib
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import psutil  # type: ignore[import-untyped]
 import pytest
-import websocket
 
+from tests.local.test_logs import Event, open_socket, socket_events, sse_events, text_of
 from tests.stack.job_logs import without_lines_of_ray
 from tests.stack.watch import PATIENCE, wait_until
 
@@ -34,24 +34,10 @@ def tails_of(agent: LocalAgent, job_id: str) -> int:
     raise AssertionError("Ray has no job head")
 
 
-def follow(agent: LocalAgent, job_id: str, number: int) -> tuple[str, Any]:
+def follow(agent: LocalAgent, job_id: str, number: int) -> tuple[str, Event]:
     """Follow a job to its end, over a WebSocket or server-sent events; return its log and the last event."""
-    text, last = "", None
-    if number % 2:
-        url = f"{agent.url.replace('http', 'ws')}/jobs/{job_id}/logs/"
-        socket = websocket.create_connection(url, header=[f"Authorization: {agent.token}"], timeout=PATIENCE)
-        while message := socket.recv():
-            last = json.loads(message)
-            text += last.get("message", "")
-        socket.close()
-        return text, last
-    with agent.request("GET", f"jobs/{job_id}/logs/stream/", stream=True) as response:
-        assert response.status_code == 200
-        for line in response.iter_lines():
-            if line:
-                last = json.loads(line[6:])
-                text += last.get("message", "")
-    return text, last
+    events = socket_events(agent, job_id)[0] if number % 2 else list(sse_events(agent, job_id))
+    return text_of(events), events[-1]
 
 
 def test_many_followers_receive_every_line_and_hold_no_tail(agent: LocalAgent) -> None:
@@ -77,9 +63,8 @@ def test_reconnecting_clients_hold_no_tail_and_cause_no_error(agent: LocalAgent)
     before = agent.output.read_text().count("Traceback")
     job_id = agent.submit("echo up; sleep 3600")
     agent.wait(job_id, statuses=["RUNNING"])
-    url = f"{agent.url.replace('http', 'ws')}/jobs/{job_id}/logs/"
     for _ in range(60):
-        socket = websocket.create_connection(url, header=[f"Authorization: {agent.token}"], timeout=PATIENCE)
+        socket = open_socket(agent, job_id)
         assert json.loads(socket.recv())["type"] == "log"
         socket.shutdown()
         with agent.request("GET", f"jobs/{job_id}/logs/stream/", stream=True) as stream:

@@ -14,13 +14,11 @@ from tests.stack.watch import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.stack.agent import LocalAgent
 
 pytestmark = pytest.mark.ray
 
-BROKEN = "import sys, time; sys.stdout.buffer.write(b'good\\n\\xff\\xfe\\n'); sys.stdout.flush(); time.sleep(3600)"
 Event = dict[str, str]
 
 
@@ -79,52 +77,3 @@ def test_streams_contain_whole_log_and_complete(agent: LocalAgent, finished_job:
         assert events[-1] == {"type": "complete"}
         assert max(len(json.dumps(event, ensure_ascii=False)) for event in events) <= 10_000
     assert code == 1000
-
-
-def test_running_job_is_followed(agent: LocalAgent, tmp_path: Path) -> None:
-    seen = tmp_path / "seen"
-    job_id = agent.submit(
-        f"echo tick 1; until [ -e {seen} ]; do sleep 0.1; done; for i in 2 3 4; do echo tick $i; done"
-    )
-    statuses, events = [], []
-
-    for event in sse_events(agent, job_id):
-        events.append(event)
-        statuses.append(agent.job(job_id)["status"])
-        if statuses[-1] == "RUNNING":
-            seen.touch()
-
-    assert text_of(events) == whole_log(agent, job_id)
-    printed = without_lines_of_ray(text_of(events), agent.job(job_id))
-    assert printed == "".join(f"tick {number}\n" for number in range(1, 5))
-    assert "RUNNING" in statuses[:-1]
-    assert events[-1] == {"type": "complete"}
-    assert statuses[-1] == "SUCCEEDED"
-
-
-def test_invalid_utf8_does_not_end_the_stream_of_a_running_job(agent: LocalAgent) -> None:
-    """As it ends Ray's own live log."""
-    job_id = agent.submit(f'python -c "{BROKEN}"')
-
-    events = []
-    for event in sse_events(agent, job_id):
-        events.append(event)
-        if "\ufffd" in text_of(events) and agent.job(job_id)["status"] == "RUNNING":
-            agent.request("POST", f"jobs/{job_id}/stop/")
-
-    job = agent.wait(job_id)
-    assert job["status"] == "STOPPED"
-    assert without_lines_of_ray(text_of(events), job) == "good\n\ufffd\ufffd\n"
-    assert text_of(events) == whole_log(agent, job_id)
-    assert events[-1] == {"type": "complete"}
-
-
-def test_failed_runtime_environment_is_explained_and_log_is_complete(agent: LocalAgent) -> None:
-    job_id = agent.submit("true", runtime_env={"conda": "no-such-environment"})
-
-    *_, last = sse_events(agent, job_id)
-
-    assert last == {"type": "complete"}
-    job = agent.wait(job_id)
-    assert (job["status"], job["error_type"]) == ("FAILED", "RUNTIME_ENV_SETUP_FAILURE")
-    assert "conda" in job["message"]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_rayagent.errors.service_errors import RayAgentInputError
-from airflow_provider_rayagent.local.errors import LocalAgentError, RayResponseError
+from airflow_provider_rayagent.local.errors import RayResponseError
 from airflow_provider_rayagent.local.plugin_folder import PluginError, PluginFolder, read_plugin
-from airflow_provider_rayagent.local.plugin_runs import MAX_PARAMS, RunRequest, build_submission
+from airflow_provider_rayagent.local.plugin_runs import RunRequest, build_submission
 from tests.stack.agent import EXAMPLE_PLUGINS
 
 if TYPE_CHECKING:
@@ -201,17 +200,3 @@ def test_run_without_id_gets_unique_id() -> None:
     ids = {build_submission(plugin, RunRequest(action="train"))["submission_id"] for _ in range(9)}
     assert len(ids) == 9
     assert all(each.startswith("train-") for each in ids)
-
-
-@pytest.mark.parametrize(
-    ("order", "error", "words"),
-    [
-        ({"action": "x"}, RayResponseError, "has no action 'x', only train, train_on_gpu"),
-        ({"action": "train", "params": {"a": "x" * MAX_PARAMS}}, RayResponseError, f"the limit is {MAX_PARAMS}"),
-        ({"action": "train", "job_id": "a b"}, RayAgentInputError, "job id"),
-    ],
-)
-def test_invalid_run_is_rejected(order: dict[str, Any], error: type[Exception], words: str) -> None:
-    assert issubclass(error, (LocalAgentError, RayAgentInputError))
-    with pytest.raises(error, match=words):
-        build_submission(PluginFolder(EXAMPLE_PLUGINS).find("train"), RunRequest(**order))

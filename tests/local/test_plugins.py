@@ -10,6 +10,7 @@ import pytest
 
 from airflow_provider_rayagent.local.plugin_runs import MAX_PARAMS
 from airflow_provider_rayagent.render.result import ResultFinder
+from tests.local.conftest import error_detail
 from tests.stack.agent import EXAMPLE_PLUGINS
 from tests.stack.job_logs import without_lines_of_ray
 
@@ -32,12 +33,6 @@ actions:
 
 def run(agent: LocalAgent, lookup: str = "train@1.0", **body: Any) -> requests.Response:
     return agent.request("POST", f"plugin_releases/{lookup}/run/", json={"action": "train", **body})
-
-
-def error_detail(response: requests.Response, status_code: int) -> str:
-    assert response.status_code == status_code, response.text
-    assert list(response.json()) == ["detail"]
-    return str(response.json()["detail"])
 
 
 def log_of(agent: LocalAgent, job_id: str) -> str:
@@ -82,13 +77,6 @@ def test_example_plugin_succeeds_with_given_id(agent: LocalAgent) -> None:
     assert finder.value() == {"epochs": 2, "loss": 0.25}
 
 
-def test_run_without_id_returns_job_id(agent: LocalAgent) -> None:
-    job_id = agent.run("train", "train", {"epochs": 1, "seconds": 0})["job_id"]
-
-    assert job_id.startswith("train-")
-    assert agent.wait(job_id)["status"] == "SUCCEEDED"
-
-
 def test_example_plugin_fails_on_request(agent: LocalAgent) -> None:
     job_id = agent.run("train", "train", {"fail_at": 2, "seconds": 0})["job_id"]
 
@@ -120,14 +108,6 @@ def test_command_gets_environment_and_runs_in_plugin_folder(agent: LocalAgent, s
         assert environment.get("RAYAGENT_LANGUAGE") == body.get("language")
 
 
-def test_debug_path_may_be_relative_to_plugin_folder(agent: LocalAgent) -> None:
-    body = {"action": "train", "plugin_path": "train", "job_id": "plugin-debug-1", "params": {"epochs": 1}}
-    answer = agent.request("POST", "plugin_releases/run_debug/", json=body)
-
-    assert answer.json()["job_id"] == "plugin-debug-1"
-    assert agent.wait("plugin-debug-1")["status"] == "SUCCEEDED"
-
-
 def test_missing_gpus_return_503(agent: LocalAgent) -> None:
     answer = run(agent, action="train_on_gpu", job_id="plugin-gpu-1")
 
@@ -139,39 +119,30 @@ def test_missing_gpus_return_503(agent: LocalAgent) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lookup", "body", "status_code", "words"),
+    ("path", "body", "status_code", "words"),
     [
-        ("other", {}, 404, "There is no plugin 'other'"),
-        ("train@1.0", {"action": "other"}, 400, "has no action 'other'"),
-        ("train@1.0", {"job_id": "a b"}, 400, "job id"),
-        ("train@1.0", {"job_id": ""}, 400, "job id"),
-        ("train@1.0", {"params": {"x": "x" * MAX_PARAMS}}, 413, "params"),
-        ("train@1.0", {"requirements": ["torch"]}, 501, "requirements"),
+        ("other/run/", {}, 404, "There is no plugin 'other'"),
+        ("train@1.0/run/", {"action": "other"}, 400, "has no action 'other', only train, train_on_gpu"),
+        ("train@1.0/run/", {"job_id": "a b"}, 400, "job id"),
+        ("train@1.0/run/", {"job_id": ""}, 400, "job id"),
+        ("train@1.0/run/", {"params": {"x": "x" * MAX_PARAMS}}, 413, f"the limit is {MAX_PARAMS}"),
+        ("train@1.0/run/", {"requirements": ["torch"]}, 501, "requirements"),
+        ("run_debug/", {}, 400, "is required"),
+        ("run_debug/", {"plugin_path": "/nowhere"}, 400, "'/nowhere' has no plugin.yaml"),
+        ("run_debug/", {"plugin_path": "train", "config": {}}, 501, "config"),
+        ("run_debug/", {"plugin_path": "train", "modules": {"main": "x"}}, 501, "modules"),
     ],
 )
 def test_invalid_run_is_rejected(
-    agent: LocalAgent, lookup: str, body: dict[str, Any], status_code: int, words: str
+    agent: LocalAgent, path: str, body: dict[str, Any], status_code: int, words: str
 ) -> None:
-    assert words in error_detail(run(agent, lookup, **body), status_code)
+    answer = agent.request("POST", f"plugin_releases/{path}", json={"action": "train", **body})
+    assert words in error_detail(answer, status_code)
 
 
 @pytest.mark.parametrize("body", [{"action": 1}, {"params": []}, {"language": "a b"}, {"other": 1}])
 def test_run_with_malformed_body_returns_422(agent: LocalAgent, body: dict[str, Any]) -> None:
     assert run(agent, **body).status_code == 422
-
-
-@pytest.mark.parametrize(
-    ("body", "status_code", "words"),
-    [
-        ({}, 400, "is required"),
-        ({"plugin_path": "/nowhere"}, 400, "'/nowhere' has no plugin.yaml"),
-        ({"plugin_path": "train", "config": {}}, 501, "config"),
-        ({"plugin_path": "train", "modules": {"main": "x"}}, 501, "modules"),
-    ],
-)
-def test_invalid_debug_run_is_rejected(agent: LocalAgent, body: dict[str, Any], status_code: int, words: str) -> None:
-    answer = agent.request("POST", "plugin_releases/run_debug/", json={"action": "train", **body})
-    assert words in error_detail(answer, status_code)
 
 
 def test_broken_manifest_is_reported_in_debug_run(agent: LocalAgent, shows: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.tail.end import End
-from tests.local.test_following import DRIVERS, OVER_RAY, config_of_agent
+from tests.local.test_following import config_of_agent, follow_async
 from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.ray
 
-IN_LANDING_CHECK = "async-http"
 LIMIT = 3
 """The command's default."""
 LONG = {"epochs": 10_000, "seconds": 0.2}
@@ -84,10 +83,6 @@ def test_waiting_jobs_are_unknown_and_run_in_order(agent: LocalAgent, full: list
     assert starts == sorted(starts)
 
 
-def test_other_jobs_do_not_count(agent: LocalAgent, full: list[str]) -> None:
-    assert agent.wait(agent.submit("echo here"))["status"] == "SUCCEEDED"
-
-
 def test_stopped_waiting_job_never_runs(agent: LocalAgent, full: list[str]) -> None:
     agent.run("train", "train", SHORT, job_id="stopped-in-queue")
 
@@ -100,29 +95,13 @@ def test_stopped_waiting_job_never_runs(agent: LocalAgent, full: list[str]) -> N
     assert set(job) == set(agent.job(full[0])), "it has the fields of Ray's jobs"
     assert job in agent.request("GET", "jobs/").json()
     assert agent.request("GET", "jobs/stopped-in-queue/logs/").text == ""
+    followed = follow_async(config_of_agent(agent), "stopped-in-queue", ("http",))
+    assert (followed.end, followed.job["status"], followed.lines) == (End.JOB_ENDED, "STOPPED", [])
 
     stop(agent, full[0])
     agent.wait(full[0])
     time.sleep(2)
     assert agent.job("stopped-in-queue") == job, "it is not started later"
-
-
-@pytest.mark.parametrize(
-    "driver",
-    [
-        pytest.param(name, marks=() if name == IN_LANDING_CHECK else pytest.mark.full)
-        for name in DRIVERS
-        if name not in OVER_RAY
-    ],
-)
-def test_job_stopped_in_queue_can_be_followed(agent: LocalAgent, full: list[str], driver: str) -> None:
-    job_id = f"followed-{driver.replace(' ', '-')}"
-    agent.run("train", "train", SHORT, job_id=job_id)
-    stop(agent, job_id)
-
-    followed = DRIVERS[driver].follow(config_of_agent(agent), job_id, DRIVERS[driver].sources)
-    assert followed.end is End.JOB_ENDED
-    assert (followed.job["status"], followed.lines) == ("STOPPED", [])
 
 
 def test_id_in_use_returns_409(agent: LocalAgent, full: list[str]) -> None:

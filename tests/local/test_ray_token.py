@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,10 +11,13 @@ from airflow_provider_rayagent.local import ray_token
 from airflow_provider_rayagent.local.errors import RayTokenError
 from airflow_provider_rayagent.local.ray_api import RayDashboard
 from airflow_provider_rayagent.local.ray_token import RayToken, find_token
+from tests.local.stub_ray import stub_ray
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from tests.local.stub_ray import StubRay
 
 SECRET = "not-to-be-seen"
 
@@ -106,101 +106,67 @@ def test_repr_does_not_contain_token() -> None:
     assert SECRET not in repr(RayToken(SECRET, "somewhere"))
 
 
-@dataclass
-class Dashboard:
-    """A stub of the dashboard with the headers that it received."""
-
-    url: str
-    token: str | None = SECRET
-    received: list[str | None] = field(default_factory=list)
-
-    def answer(self, authorization: str | None) -> tuple[int, str]:
-        """Respond as Ray does."""
-        self.received.append(authorization)
-        if self.token is None or authorization == f"Bearer {self.token}":
-            return 200, "{}"
-        # A proxy may repeat the request's headers.
-        return (403 if authorization else 401), f"Forbidden: {authorization}"
-
-
 @pytest.fixture
-def dashboard() -> Iterator[Dashboard]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, text = fake.answer(self.headers["Authorization"])
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(text)))
-            self.send_header("Connection", "close")
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        fake = Dashboard(f"http://127.0.0.1:{server.server_port}")
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield fake
-        finally:
-            server.shutdown()
-            thread.join()
+def ray() -> Iterator[StubRay]:
+    with stub_ray() as stub:
+        stub.add_job("job")
+        stub.token = SECRET
+        yield stub
 
 
-def ask(dashboard: Dashboard, find: Callable[[], RayToken | None], renewed: Callable[[], None] | None = None) -> None:
+def ask(stub: StubRay, find: Callable[[], RayToken | None], renewed: Callable[[], None] | None = None) -> None:
     """Request something from the dashboard, and again after calling ``renewed``."""
 
     async def main() -> None:
-        ray = RayDashboard(dashboard.url, find)
+        dashboard = RayDashboard(stub.url, find)
         try:
-            await ray.get_job("job")
+            await dashboard.get_job("job")
             if renewed:
                 renewed()
-                await ray.get_job("job")
+                await dashboard.get_job("job")
         finally:
-            await ray.close()
+            await dashboard.close()
 
     asyncio.run(main())
 
 
-def test_token_in_file_is_read_again_once_ray_rejects_it(dashboard: Dashboard, file: Path) -> None:
-    dashboard.token = "from-file"
+def test_token_in_file_is_read_again_once_ray_rejects_it(ray: StubRay, file: Path) -> None:
+    ray.token = "from-file"
 
     def renew() -> None:
-        dashboard.token = "renewed"
+        ray.token = "renewed"
         file.write_text("renewed")
 
-    ask(dashboard, lambda: find_token(file, {}), renew)
+    ask(ray, lambda: find_token(file, {}), renew)
 
-    assert dashboard.received[0] == "Bearer from-file"
-    assert dashboard.received[-1] == "Bearer renewed"
+    assert ray.authorizations[0] == "Bearer from-file"
+    assert ray.authorizations[-1] == "Bearer renewed"
 
 
-def test_missing_token_is_reported_with_places(dashboard: Dashboard) -> None:
-    with pytest.raises(RayTokenError, match=f"{dashboard.url} requires a token, but none was found: use") as error:
-        ask(dashboard, lambda: None)
+def test_missing_token_is_reported_with_places(ray: StubRay) -> None:
+    with pytest.raises(RayTokenError, match=f"{ray.url} requires a token, but none was found: use") as error:
+        ask(ray, lambda: None)
 
     assert error.value.status_code == 502
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_wrong_token_is_reported_by_source_only(dashboard: Dashboard) -> None:
-    dashboard.token = "another"
+def test_wrong_token_is_reported_by_source_only(ray: StubRay) -> None:
+    ray.token = "another"
 
     with pytest.raises(RayTokenError) as error:
-        ask(dashboard, lambda: RayToken(SECRET, "somewhere"))
+        ask(ray, lambda: RayToken(SECRET, "somewhere"))
 
-    assert str(error.value) == f"Ray at {dashboard.url} rejects the token from somewhere."
+    assert str(error.value) == f"Ray at {ray.url} rejects the token from somewhere."
     assert error.value.status_code == 502
 
 
-def test_unreadable_file_is_reported_only_if_ray_requires_token(dashboard: Dashboard) -> None:
+def test_unreadable_file_is_reported_only_if_ray_requires_token(ray: StubRay) -> None:
     def find() -> RayToken | None:
         return find_token(None, {"RAY_AUTH_TOKEN_PATH": "/missing"})
 
     with pytest.raises(RayTokenError, match="RAY_AUTH_TOKEN_PATH=/missing: No such file"):
-        ask(dashboard, find)
+        ask(ray, find)
 
-    dashboard.token = None
-    ask(dashboard, find)
+    ray.token = None
+    ask(ray, find)

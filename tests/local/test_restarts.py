@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shlex
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
-import requests
 
 from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.local.ports import free_ports
@@ -19,7 +19,7 @@ from airflow_provider_rayagent.tail.items import lines_in
 from airflow_provider_rayagent.transport.blocking import BlockingAgent
 from airflow_provider_rayagent.transport.blocking_driver import Follower
 from tests.local.test_following import DRIVERS, OVER_RAY, Followed
-from tests.stack.agent import start_agent, stop_agent, wait_for_file
+from tests.stack.agent import local_agent
 from tests.stack.job_logs import lines_of_program
 from tests.stack.ray import Cluster, cluster
 from tests.stack.watch import PATIENCE, wait_until
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.ray
 
-TOKEN = "restarts"
 MORE = 20
 """Lines that everyone has received before a restart, and that are printed while the agent is away."""
 PROGRAM = """
@@ -61,13 +60,6 @@ def entrypoint(release: Path) -> str:
     return shlex.join(["python", "-c", PROGRAM, str(release)])
 
 
-def submit(url: str, release: Path) -> str:
-    job = {"entrypoint": entrypoint(release)}
-    answer = requests.post(f"{url}/jobs/", json=job, headers={"Authorization": TOKEN}, timeout=PATIENCE)
-    answer.raise_for_status()
-    return str(answer.json()["submission_id"])
-
-
 @dataclass
 class Progress:
     """What a job has printed, and what its followers have received."""
@@ -94,48 +86,34 @@ class Progress:
         )
 
 
-def test_no_line_is_lost_or_repeated_if_agent_and_dashboard_restart(
-    ray_cluster: Cluster, tmp_path: Path, release: Path
-) -> None:
-    port = free_ports(1)[0]
-    url = f"http://127.0.0.1:{port}"
-    info, output = tmp_path / "agent.json", tmp_path / "agent.log"
-    arguments = ["--address", ray_cluster.dashboard_url, "--ray-token-file", str(ray_cluster.token_file)]
-    arguments += ["--port", str(port), "--token", TOKEN, "--info-file", str(info)]
-    agent = start_agent(*arguments, output=output)
-    dashboard = None
-    try:
-        wait_for_file(info, agent, output)
-        job_id = submit(url, release)
+def test_no_line_is_lost_or_repeated_if_agent_and_dashboard_restart(ray_cluster: Cluster, release: Path) -> None:
+    options = ["--address", ray_cluster.dashboard_url, "--ray-token-file", str(ray_cluster.token_file)]
+    options += ["--port", str(free_ports(1)[0]), "--token", "restarts"]
+    with ExitStack() as agents, ThreadPoolExecutor(len(DRIVERS)) as pool:
+        agent = agents.enter_context(local_agent(*options))
+        job_id = agent.submit(entrypoint(release))
         progress = Progress(ray_cluster.log_file(job_id), [Followed() for _ in DRIVERS])
-        with ThreadPoolExecutor(len(DRIVERS)) as pool:
-            try:
-                over_agent = read_config(host=url, token=TOKEN)
-                ray_token = ray_cluster.token_file.read_text().strip()
-                over_ray = read_config(host=ray_cluster.dashboard_url, token=ray_token, extra={"service": "ray"})
-                progress.futures += [
-                    pool.submit(
-                        driver.follow, over_ray if name in OVER_RAY else over_agent, job_id, driver.sources, each
-                    )
-                    for (name, driver), each in zip(DRIVERS.items(), progress.followers, strict=True)
-                ]
-                progress.wait_until_received(MORE)
-                stop_agent(agent)
-                progress.wait_until_printed(progress.printed() + MORE)
-                agent = start_agent(*arguments, output=output)
-                wait_for_file(info, agent, output)
-                progress.wait_until_received(progress.printed() + MORE)
-                dashboard = ray_cluster.restart_dashboard()
-                ray_cluster.wait_for_dashboard()
-                progress.wait_until_received(progress.printed() + MORE)
-            finally:
-                release.touch()
-            results = [future.result(timeout=PATIENCE) for future in progress.futures]
-    finally:
-        stop_agent(agent)
-        if dashboard is not None:
-            dashboard.kill()
-            dashboard.wait()
+        try:
+            over_agent = read_config(host=agent.url, token=agent.token)
+            ray_token = ray_cluster.token_file.read_text().strip()
+            over_ray = read_config(host=ray_cluster.dashboard_url, token=ray_token, extra={"service": "ray"})
+            progress.futures += [
+                pool.submit(driver.follow, over_ray if name in OVER_RAY else over_agent, job_id, driver.sources, each)
+                for (name, driver), each in zip(DRIVERS.items(), progress.followers, strict=True)
+            ]
+            progress.wait_until_received(MORE)
+            agents.close()
+            progress.wait_until_printed(progress.printed() + MORE)
+            agents.enter_context(local_agent(*options))
+            progress.wait_until_received(progress.printed() + MORE)
+            dashboard = ray_cluster.restart_dashboard()
+            ray_cluster.wait_for_dashboard()
+            progress.wait_until_received(progress.printed() + MORE)
+        finally:
+            release.touch()
+        results = [future.result(timeout=PATIENCE) for future in progress.futures]
+    dashboard.kill()
+    dashboard.wait()
 
     ticks = [f"tick {number}" for number in range(progress.printed())]
     assert len(ticks) > 4 * MORE

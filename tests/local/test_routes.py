@@ -11,6 +11,7 @@ import requests
 import websocket
 
 from airflow_provider_rayagent import __version__
+from tests.local.conftest import error_detail
 from tests.stack.ray import driver_environment
 from tests.stack.watch import PATIENCE, wait_until
 
@@ -46,12 +47,6 @@ def get(agent: LocalAgent, path: str) -> Any:
     response = agent.request("GET", path)
     assert response.status_code == 200, response.text
     return response.json()
-
-
-def error_detail(response: requests.Response, status_code: int) -> str:
-    assert response.status_code == status_code, response.text
-    assert list(response.json()) == ["detail"]
-    return str(response.json()["detail"])
 
 
 @pytest.mark.parametrize(("method", "path"), PROTECTED)
@@ -97,19 +92,6 @@ def test_job_has_details_of_ray(agent: LocalAgent, finished_job: dict[str, Any])
     assert job in get(agent, "jobs/")
 
 
-def test_failed_job_has_message(agent: LocalAgent) -> None:
-    job = agent.wait(agent.submit("python -c 'print(40 + 1); raise SystemExit(3)'"))
-
-    assert (job["status"], job["error_type"]) == ("FAILED", "JOB_ENTRYPOINT_COMMAND_ERROR")
-    assert "41" in job["message"]
-
-
-def test_id_in_use_is_rejected(agent: LocalAgent, finished_job: dict[str, Any]) -> None:
-    answer = agent.request("POST", "jobs/", json={"entrypoint": "true", "submission_id": "finished_job"})
-
-    assert error_detail(answer, 409) == "Job finished_job already exists"
-
-
 @pytest.mark.parametrize(
     "body", [{}, {"entrypoint": ""}, {"entrypoint": 1}, {"entrypoint": "true", "other": 1}, [], "x"]
 )
@@ -125,23 +107,6 @@ def test_submission_with_invalid_id_is_rejected(agent: LocalAgent, job_id: str) 
     answer = agent.request("POST", "jobs/", json={"entrypoint": "true", "submission_id": job_id})
 
     assert "job id" in error_detail(answer, 400)
-
-
-def test_stop_of_running_and_ended_job(agent: LocalAgent) -> None:
-    job_id = agent.submit("sleep 3600")
-    agent.wait(job_id, statuses=["RUNNING"])
-
-    first = agent.request("POST", f"jobs/{job_id}/stop/")
-    assert (first.status_code, first.json()) == (200, {"stopped": True})
-    assert agent.wait(job_id)["status"] == "STOPPED"
-
-    def stop_again() -> bool | None:
-        again = agent.request("POST", f"jobs/{job_id}/stop/")
-        assert again.status_code == 200
-        return True if again.json() == {"stopped": False} else None
-
-    # The process that Ray stops, the job's supervisor, outlives the job by a moment.
-    wait_until(stop_again, "Ray stops the job again and again")
 
 
 @pytest.mark.parametrize(

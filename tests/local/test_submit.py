@@ -103,19 +103,6 @@ def test_a_job_runs_in_its_working_dir_which_is_uploaded_once(config: AgentConfi
     assert lines_of(config, job_id) == [f"helper says hello {config.service.name}", "helper.py", "main.py"]
 
 
-def test_asyncio_code_uploads_and_submits(agent: LocalAgent, tmp_path: Path) -> None:
-    config = config_of_ray(agent)
-    (tmp_path / "main.py").write_text("print('from asyncio')\n", encoding="utf-8")
-    with pack(tmp_path, root=tmp_path) as package:
-        content = FileContent(package.file, package.size)
-        assert send_async(config, lambda service: service.upload_package(package.name, content))
-        uri = package.uri
-
-    job_id = send_async(config, lambda service: service.submit_job("python main.py", runtime_env={"working_dir": uri}))
-
-    assert lines_of(config, job_id) == ["from asyncio"]
-
-
 def test_the_environment_reaches_the_job_and_its_details_tell_what_to_mask(config: AgentConfig) -> None:
     env_vars = {"API_KEY": SECRET, "PLAIN": "plain-text"}
     job_id = submit(

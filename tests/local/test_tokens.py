@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import subprocess
 import sys
@@ -16,10 +15,10 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 import requests
 
+from tests.local.test_logs import sse_events, text_of
 from tests.stack.agent import LocalAgent, local_agent, start_agent, stop_agent
 from tests.stack.job_logs import without_lines_of_ray
 from tests.stack.ray import Cluster, cluster, driver_environment
-from tests.stack.serve import Serve
 from tests.stack.watch import PATIENCE, wait_until
 
 if TYPE_CHECKING:
@@ -48,8 +47,7 @@ def run_on_ray(agent: LocalAgent) -> None:
     """Run a job that uses Ray itself, and read its whole and live log."""
     job = agent.wait(agent.submit(f'python -c "{PROGRAM}"'))
     whole = agent.request("GET", f"jobs/{job['submission_id']}/logs/").text
-    events = agent.request("GET", f"jobs/{job['submission_id']}/logs/stream/").text.splitlines()
-    live = "".join(json.loads(event[6:]).get("message", "") for event in events if event)
+    live = text_of(list(sse_events(agent, job["submission_id"])))
     assert job["status"] == "SUCCEEDED", whole
     for log in (whole, live):
         assert "the answer is 42" in without_lines_of_ray(log, job)
@@ -57,13 +55,6 @@ def run_on_ray(agent: LocalAgent) -> None:
 
 def shown_by(agent: LocalAgent) -> str:
     return agent.output.read_text() + agent.output.with_name("agent.json").read_text()
-
-
-def delete_an_application(agent: LocalAgent, directory: Path) -> None:
-    serve = Serve(agent, directory)
-    serve.deploy("hello")
-    assert agent.request("DELETE", "serve_applications/hello/").status_code == 204
-    serve.wait_for({})
 
 
 def driver(address: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
@@ -108,15 +99,6 @@ def own_head(home: Path, variables: Mapping[str, str] | None = None) -> Iterator
     with local_agent("--verbose", environment=driver_environment(home, variables)) as agent:
         run_on_ray(agent)
         yield Own(agent, home, before)
-
-
-@pytest.mark.full
-def test_own_head_works_without_token_in_home(tmp_path: Path) -> None:
-    with own_head(tmp_path) as own:
-        assert own.tokens_in_home() == own.before == {}
-        directory = Path(str(own.agent.ray_token_file)).parent
-        assert directory.exists()
-    assert not directory.exists()
 
 
 @pytest.fixture(scope="module")
@@ -214,11 +196,6 @@ def test_token_is_private_and_not_exposed(own: Own) -> None:
     assert own.token not in shown
 
 
-@pytest.mark.full
-def test_application_on_own_head_can_be_deleted(own: Own, tmp_path: Path) -> None:
-    delete_an_application(own.agent, tmp_path)
-
-
 @pytest.fixture(scope="module")
 def existing() -> Iterator[Cluster]:
     with cluster(token=SECRET) as running:
@@ -232,15 +209,6 @@ def test_existing_ray_gets_token_from_home(existing: Cluster, tmp_path: Path) ->
     environment = driver_environment(tmp_path)
     with local_agent("--address", existing.dashboard_url, "--verbose", environment=environment) as agent:
         run_on_ray(agent)
-        assert SECRET not in shown_by(agent)
-
-
-@pytest.mark.full
-def test_application_on_existing_ray_can_be_deleted_with_token_from_variable(existing: Cluster, tmp_path: Path) -> None:
-    # The agent sends a token if the cluster requires it, regardless of the mode for Ray's own tools.
-    environment = driver_environment(tmp_path, {"RAY_AUTH_TOKEN": SECRET, "RAY_AUTH_MODE": "disabled"})
-    with local_agent("--address", existing.dashboard_url, environment=environment) as agent:
-        delete_an_application(agent, tmp_path)
         assert SECRET not in shown_by(agent)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 DEPLOY = """
 import sys
+from urllib.parse import quote
 from ray import serve
 
 serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[1])})
@@ -32,7 +33,7 @@ class Application:
 
 
 for name in sys.argv[2:]:
-    serve.run(Application.bind(name), name=name, route_prefix=f"/{name}")
+    serve.run(Application.bind(name), name=name, route_prefix=f"/{quote(name)}")
 """
 
 
