@@ -22,16 +22,13 @@ if TYPE_CHECKING:
 
 HOUR = 3600.0
 LINES_A_SECOND = 20
-SETTINGS = TailSettings(unreachable_timeout=2 * HOUR)
-"""The defaults, except that an unreachable agent is not given up after five minutes."""
-QUIET, CHATTY, UNAVAILABLE = "quiet", f"{LINES_A_SECOND} lines per second", "permanent 503"
+QUIET, CHATTY = "quiet", f"{LINES_A_SECOND} lines per second"
 PAUSE_SECONDS = 10
 PAUSING = f"a line every {PAUSE_SECONDS} seconds"
 TARGETS = {
     QUIET: Target(maximum=900, of="figure"),
     CHATTY: Target(maximum=1_000, of="figure"),
     PAUSING: Target(maximum=1_000, of="figure"),
-    UNAVAILABLE: None,
 }
 """The cases, and the targets for the number of requests per hour."""
 PEER_SECONDS = 5.0
@@ -64,9 +61,8 @@ class Played:
     def __init__(self, case: str) -> None:
         self.asked = Counter[str]()
         """The requests by kind."""
-        self._refuses = case == UNAVAILABLE
         self._case = case
-        self._tail = Tail(SETTINGS)
+        self._tail = Tail(TailSettings())
         self._now = 0.0
         self._seconds_sent = 0
         self._unread: str | None = None
@@ -90,17 +86,15 @@ class Played:
         now, tail = self._now, self._tail
         if isinstance(command, commands.GetStatus):
             self.asked["status"] += 1
-            tail.status.failed(now, permanent=False) if self._refuses else tail.status_received(
-                now, "RUNNING", terminal=False
-            )
+            tail.status_received(now, "RUNNING", terminal=False)
         elif isinstance(command, commands.OpenStream):
             self.asked[command.source] += 1
             self._seconds_sent = 0
-            tail.stream_failed(now) if self._refuses else tail.stream_opened(now)
+            tail.stream_opened(now)
         else:
             self.asked["whole log"] += 1
             self._unread = "".join(lines_of_second(self._case, second) for second in range(self._written))
-            tail.whole_log_failed(now, "503") if self._refuses else tail.whole_log_opened(now)
+            tail.whole_log_opened(now)
 
     @property
     def _written(self) -> int:
@@ -126,7 +120,7 @@ class Played:
 
 def lines_of_second(case: str, second: int) -> str:
     """Return the lines that the job of a case writes in a second."""
-    if second > 0 and case in (QUIET, UNAVAILABLE):
+    if second > 0 and case == QUIET:
         return ""
     if case == PAUSING:
         return "" if second % PAUSE_SECONDS else f"line {second}\n"

@@ -9,16 +9,11 @@ import pytest
 
 from airflow_provider_rayagent.local.ports import free_ports
 from tests.level import FULL
-from tests.stack.agent import start_agent, stop_agent, wait_for_file
+from tests.stack.agent import local_agent
 from tests.system.kill_table import AGENT, PLAIN_RAY, Row, record
 
 if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from tests.deployed.support import Deployed, DeployedTask
-    from tests.stack.agent import LocalAgent
 
 SUCCEEDED, FAILED, STOPPED, RESTARTED = "SUCCEEDED", "FAILED", "STOPPED", "agent restarted, SUCCEEDED"
 WORKER, DEFERRED, RESCHEDULE = "worker", "deferred", "reschedule"
@@ -53,51 +48,10 @@ raise ValueError("the job has failed")
 SOME_LINES = 40
 
 
-class RestartedAgent:
-    """A second agent of the same Ray as another one, which is ended and started again at its port."""
-
-    def __init__(self, other: LocalAgent, folder: Path) -> None:
-        self._folder = folder
-        self._info = folder / "agent.json"
-        token_file = folder / "token"
-        token_file.write_text(other.token, encoding="utf-8")
-        [port] = free_ports(1)
-        self.url = f"http://127.0.0.1:{port}"
-        self._arguments = ["--address", other.ray_address, "--port", str(port), "--token-file", str(token_file)]
-        if other.ray_token_file is not None:
-            self._arguments += ["--ray-token-file", other.ray_token_file]
-        self._process = self._start()
-
-    def restart(self) -> None:
-        """End it, and start it again."""
-        stop_agent(self._process)
-        self._process = self._start()
-
-    def stop(self) -> None:
-        """End it."""
-        stop_agent(self._process)
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        self._info.unlink(missing_ok=True)
-        output = self._folder / "agent.log"
-        process = start_agent(*self._arguments, "--info-file", str(self._info), output=output)
-        wait_for_file(self._info, process, output)
-        return process
-
-
-@contextlib.contextmanager
-def restarted_agent(deployed: Deployed, folder: Path) -> Iterator[RestartedAgent]:
-    agent = RestartedAgent(deployed.agent, folder)
-    try:
-        yield agent
-    finally:
-        agent.stop()
-
-
 class Ended:
     """Every end in every way, all at once: a job for each end."""
 
-    def __init__(self, deployed: Deployed, folder: Path, plain_ray: str) -> None:
+    def __init__(self, deployed: Deployed, plain_ray: str) -> None:
         self.deployed = deployed
         self.jobs = {
             SUCCEEDED: deployed.submit_stream(),
@@ -105,8 +59,12 @@ class Ended:
             STOPPED: deployed.submit_stream(),
             RESTARTED: deployed.submit_stream(),
         }
-        with restarted_agent(deployed, folder) as second:
-            restarted = deployed.connect("rayagent_restarted", host=second.url)
+        agent, port = deployed.agent, free_ports(1)[0]
+        ray = ("--address", agent.ray_address, "--ray-token-file", str(agent.ray_token_file))
+        options = (*ray, "--port", str(port), "--token", agent.token)
+        with contextlib.ExitStack() as second:
+            second.enter_context(local_agent(*options))
+            restarted = deployed.connect("rayagent_restarted", host=f"http://127.0.0.1:{port}")
 
             def conn_id(end: str, way: str) -> str:
                 return plain_ray if way in OVER_RAY else restarted if end == RESTARTED else "rayagent_default"
@@ -116,8 +74,9 @@ class Ended:
             }
             for cell, task in self.tasks.items():
                 self._wait_for_lines(cell, task)
-            second.restart()
-            deployed.agent.request("POST", f"jobs/{self.jobs[STOPPED]}/stop/").raise_for_status()
+            second.close()
+            second.enter_context(local_agent(*options))
+            agent.request("POST", f"jobs/{self.jobs[STOPPED]}/stop/").raise_for_status()
             deployed.release(*self.jobs.values())
             for task in self.tasks.values():
                 task.wait()
@@ -139,8 +98,8 @@ class Ended:
 
 
 @pytest.fixture(scope="module")
-def ended(deployed: Deployed, plain_ray: str, tmp_path_factory: pytest.TempPathFactory) -> Ended:
-    return Ended(deployed, tmp_path_factory.mktemp("agent"), plain_ray)
+def ended(deployed: Deployed, plain_ray: str) -> Ended:
+    return Ended(deployed, plain_ray)
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=" / ".join)

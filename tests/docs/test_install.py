@@ -22,11 +22,6 @@ def document_with(key: str) -> Any:
     return found
 
 
-def test_every_yaml_snippet_is_a_mapping() -> None:
-    assert len(DOCUMENTS) == 3
-    assert all(isinstance(document, dict) for document in DOCUMENTS)
-
-
 def test_the_secret_that_the_chart_refers_to_is_a_connection() -> None:
     secret = document_with("stringData")
     (reference,) = document_with("secret")["secret"]

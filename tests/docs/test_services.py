@@ -14,6 +14,7 @@ from starlette.routing import Match
 from airflow_provider_rayagent.errors.service_errors import RayAgentUnsupportedError
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook
 from airflow_provider_rayagent.local.asgi import Agent, create_app, unsupported_response
+from airflow_provider_rayagent.local.job_logs import MAX_STREAMS
 from airflow_provider_rayagent.local.jobqueue import JobQueue
 from airflow_provider_rayagent.local.plugin_folder import PluginFolder
 from airflow_provider_rayagent.local.ray_api import RayDashboard
@@ -22,6 +23,8 @@ from airflow_provider_rayagent.sensors import rayagent as sensors
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.call import Call
 from airflow_provider_rayagent.services.ray_service import RAY
+from airflow_provider_rayagent.services.submission import MAX_BODY_BYTES
+from airflow_provider_rayagent.working_dir.packing import MAX_BYTES
 from tests.docs.conftest import PAGES, ROOT
 
 if TYPE_CHECKING:
@@ -186,3 +189,10 @@ def test_the_local_agent_has_both_live_logs() -> None:
 def test_the_page_names_the_oldest_client() -> None:
     [oldest] = re.findall(r'"synapse-sdk>=([\d.]+)', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert oldest in (PAGES / "connection.md").read_text(encoding="utf-8")
+
+
+def test_the_limits_of_the_local_agent_are_those_of_the_code() -> None:
+    text = " ".join((PAGES / "local-agent.md").read_text(encoding="utf-8").split())
+    body, package = (limit // 1024**2 for limit in (MAX_BODY_BYTES, MAX_BYTES))
+    assert f"sends at most {MAX_STREAMS} logs at a time" in text
+    assert f"at most {body} MiB, the package of a `working_dir` {package} MiB" in text

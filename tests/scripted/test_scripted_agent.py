@@ -283,7 +283,7 @@ def test_surrogate_halves_travel_as_escapes_in_different_messages() -> None:
 
 
 def test_full_text_as_json_cut_or_rewritten() -> None:
-    full = [Play(FullText(stop=-3)), Play(Rewrite("new"), Raw(b"\xff\xf0"), Reset()), DEFAULT]
+    full: list[Step] = [Play(FullText(stop=-3)), Play(Rewrite("new"), Raw(b"\xff\xf0"), Reset()), DEFAULT]
     with ScriptedAgent(Job(TEXT, text_as_json=True, full=full)) as agent:
         assert get(agent, SOCKET).content.decode() == TEXT[:-3]
         assert read_all(raw_request(agent, SOCKET))[1] == "reset"

@@ -286,9 +286,7 @@ def airflow(
         url = f"http://127.0.0.1:{port}"
         env = environment(home, dags, url, worker_logs, trigger_logs)
         env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = database or sqlite_url(home)
-        for conn_id, connection in (connections or {}).items():
-            env[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps(connection)
-        env.update(settings or {})
+        env |= variables_of(connections, settings)
         migrate_database(env)
         servers: dict[str, Server] = {}
         stack.callback(lambda: stop_servers(list(servers.values())))
@@ -302,6 +300,12 @@ def airflow(
         stack.callback(client.close)
         client.wait_until_healthy()
         yield client
+
+
+def variables_of(connections: Mapping[str, Json] | None, settings: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the environment variables of connections, by id, and of further settings."""
+    variables = {f"AIRFLOW_CONN_{conn_id.upper()}": json.dumps(each) for conn_id, each in (connections or {}).items()}
+    return variables | dict(settings or {})
 
 
 def sqlite_url(home: Path) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from airflow_provider_rayagent.local.ports import free_ports
-from tests.stack.airflow import Json, environment, migrate_database, run_airflow, sqlite_url
+from tests.stack.airflow import Json, environment, migrate_database, run_airflow, sqlite_url, variables_of
 from tests.stack.processes import Server, signals_held
 from tests.stack.watch import PATIENCE, check_servers, wait_until
 
@@ -100,9 +100,7 @@ def api_server(
         env = environment(home, dags, url, worker_logs, trigger_logs)
         env["AIRFLOW__API__PORT"] = str(port)
         env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = sqlite_url(home)
-        for conn_id, connection in (connections or {}).items():
-            env[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps(connection)
-        env.update(settings or {})
+        env |= variables_of(connections, settings)
         migrate_database(env)
         for name in teams:
             run_airflow(env, "teams", "create", name)

@@ -17,13 +17,13 @@ import os
 import secrets
 import shutil
 import signal
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.local.ports import free_ports
-from tests.stack.airflow import Airflow, environment, migrate_database
+from tests.stack.airflow import Airflow, environment, migrate_database, variables_of
+from tests.stack.commands import AIRFLOW
 from tests.stack.postgres import postgres
 from tests.stack.processes import Server, signals_held, stop_servers
 from tests.stack.redis import redis
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from tests.stack.airflow import Json
     from tests.stack.postgres import Postgres
 
-AIRFLOW = (sys.executable, "-m", "airflow")
 COMPONENTS = {
     "api-server": ("api-server", "--workers", "1"),
     "scheduler": ("scheduler", "--skip-serve-logs"),
@@ -213,9 +212,7 @@ def deployment(
         store = stack.enter_context(object_store())
         database = stack.enter_context(postgres())
         env = _environment(folder, dags, broker, store, database.create_database("airflow"))
-        for conn_id, connection in (connections or {}).items():
-            env[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps(connection)
-        env.update(settings or {})
+        env |= variables_of(connections, settings)
         migrate_database(env)
         running = Deployment(folder, env, store, database)
         stack.callback(running.stop)

@@ -1,7 +1,4 @@
-"""The connection's form and its button *Test*, in a browser.
-
-Pictures of them are in pytest's folder ``form``.
-"""
+"""The connection's form and its button *Test*, in a browser."""
 
 from __future__ import annotations
 
@@ -22,7 +19,6 @@ from tests.unit.certificates import Authority, TlsFront
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.stack.airflow import Json
     from tests.system.support import System
@@ -50,30 +46,24 @@ GOOD, BAD = "Test Connection Successful", "Test Connection Failed"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("form", numbered=False)
-
-
-@pytest.fixture(scope="module")
 def scripted() -> Iterator[ScriptedAgent]:
     with ScriptedAgent(token=TOKEN) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def page(system: System, folder: Path) -> Iterator[Page]:
-    with browser_page(list_of(system, CONN), folder, size=(1400, 1200)) as opened:
+def page(system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with browser_page(list_of(system, CONN), tmp_path_factory.mktemp("form"), size=(1400, 1200)) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
-def saved(system: System, scripted: ScriptedAgent, page: Page, folder: Path) -> str:
+def saved(system: System, scripted: ScriptedAgent, page: Page) -> str:
     """The id of a connection that was entered in the form."""
     page.click("button", "Add Connection")
     page.enter("input[name=connection_id]", CONN)
     page.choose("input[role=combobox]", "Ray agent")
     page.wait_until(lambda text: "Service URL" in text)
-    page.save_picture(folder / "form-empty.png")
     unfold(page, "TLS")
     page.click(SWITCH)
     page.wait_for(SWITCH, ["unchecked"], see="(each) => each.dataset.state")
@@ -83,14 +73,12 @@ def saved(system: System, scripted: ScriptedAgent, page: Page, folder: Path) -> 
     unfold(page, "Headers and timeouts")
     page.enter("[name=element_headers]", json.dumps(HEADERS))
     page.enter("[name=element_read_timeout]", "20")
-    page.save_picture(folder / "form-headers.png")
     unfold(page, "Jobs")
     page.enter("[name=element_job_url]", JOB_URL)
     unfold(page, "Standard Fields")
     page.enter("input[name=host]", scripted.url.rstrip("/"))
     page.enter("input[name=port]", str(scripted.port))
     page.enter("input[name=password]", TOKEN)
-    page.save_picture(folder / "form-filled.png")
     save(page)
     return CONN
 
@@ -176,10 +164,9 @@ def assert_no_secret(text: str) -> None:
 
 @pytest.mark.each_airflow
 def test_the_test_button_sends_what_was_entered_and_says_that_all_is_well(
-    saved: str, scripted: ScriptedAgent, page: Page, folder: Path
+    saved: str, scripted: ScriptedAgent, page: Page
 ) -> None:
     words = press_test(page)
-    page.save_picture(folder / "form-test-ok.png")
 
     assert GOOD in words
     assert f"Connected to an agent at {scripted.url}" in words
@@ -197,13 +184,12 @@ def assert_sent(scripted: ScriptedAgent) -> None:
 @pytest.mark.each_airflow
 @HIDES_ALL_SECRETS
 def test_an_edit_begins_with_what_is_stored_and_keeps_the_secrets(
-    system: System, saved: str, scripted: ScriptedAgent, page: Page, folder: Path
+    system: System, saved: str, scripted: ScriptedAgent, page: Page
 ) -> None:
     page.open(list_of(system, saved))
     page.click("button", "Edit Connection")
     shown = [[scripted.url.rstrip("/"), "text"], ["***", "password"]]
     page.wait_for("input[name=host], input[name=password]", shown, see="(each) => [each.value, each.type]")
-    page.save_picture(folder / "form-edit.png")
     unfold(page, "TLS")
     page.wait_for(SWITCH, ["unchecked"], see="(each) => each.dataset.state")
     unfold(page, "User and tenant")
@@ -225,10 +211,10 @@ def test_an_edit_begins_with_what_is_stored_and_keeps_the_secrets(
 
 
 @pytest.fixture(scope="module")
-def peers(scripted: ScriptedAgent, folder: Path) -> Iterator[dict[str, str]]:
+def peers(scripted: ScriptedAgent, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Addresses of what is not a good agent."""
     with (
-        TlsFront(Authority(folder).issue("server"), scripted.port) as front,
+        TlsFront(Authority(tmp_path_factory.mktemp("certificates")).issue("server"), scripted.port) as front,
         ScriptedAgent(answers={"*": [Html(404)]}) as page,
     ):
         yield {
@@ -253,7 +239,7 @@ def peers(scripted: ScriptedAgent, folder: Path) -> Iterator[dict[str, str]]:
     ],
 )
 def test_the_test_button_says_what_is_wrong_and_what_to_do(
-    peer: str, what: str, remedy: str, system: System, peers: dict[str, str], page: Page, folder: Path
+    peer: str, what: str, remedy: str, system: System, peers: dict[str, str], page: Page
 ) -> None:
     url = peers[peer].rstrip("/")
     port = int(url.rpartition(":")[2])
@@ -262,7 +248,6 @@ def test_the_test_button_says_what_is_wrong_and_what_to_do(
     page.open(list_of(system, conn_id))
     page.wait_until(lambda text: conn_id in text)
     words = press_test(page)
-    page.save_picture(folder / f"form-test-{peer}.png")
 
     assert BAD in words
     assert what in words

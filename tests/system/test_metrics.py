@@ -81,23 +81,18 @@ def wait_for(statsd: StatsdListener, metric: names.Metric, value: float, **tags:
 
 @pytest.mark.each_airflow
 @both_modes
-def test_a_job_that_succeeds(mode: str, system: System, statsd: StatsdListener, followed: Followed) -> None:
+def test_jobs_that_succeed_and_fail(mode: str, system: System, statsd: StatsdListener, followed: Followed) -> None:
     followed.steady[mode].assert_ends("success")
     tags = {"conn_id": f"metrics_{mode}", "mode": mode}
     wait_for(statsd, names.JOB_ENDS, 1, status="SUCCEEDED", **tags)
     followed.fails[mode].assert_ends("failed")
+    wait_for(statsd, names.JOB_ENDS, 1, status="FAILED", **tags)
     log = system.log_of(followed.jobs[mode])
     assert statsd.total(names.LINES.name, **tags) >= len(log)
     assert statsd.total(names.BYTES.name, **tags) >= len("\n".join(log).encode())
     assert statsd.total(names.FOLLOWING_MS.name, **tags) > 0
     assert min(statsd.values(names.LINE_LAG.name, **tags)) >= 0
     assert min(statsd.values(names.END_DELAY.name, **tags)) >= 0
-
-
-@both_modes
-def test_a_job_that_fails(mode: str, statsd: StatsdListener, followed: Followed) -> None:
-    followed.fails[mode].assert_ends("failed")
-    wait_for(statsd, names.JOB_ENDS, 1, status="FAILED", conn_id=f"metrics_{mode}", mode=mode)
 
 
 @both_modes

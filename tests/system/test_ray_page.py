@@ -1,7 +1,4 @@
-"""The Ray page and the tab of a task, with a real Ray and a real Airflow.
-
-Pictures of them are in pytest's folder ``ray_page``.
-"""
+"""The Ray page and the tab of a task, with a real Ray and a real Airflow."""
 
 from __future__ import annotations
 
@@ -29,12 +26,8 @@ SCRIPT = "<script>document.hacked = true</script>"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("ray_page", numbered=False)
-
-
-@pytest.fixture(scope="module")
-def page(system: System, folder: Path) -> Iterator[Page]:
+def page(system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    folder = tmp_path_factory.mktemp("ray_page")
     with browser_page(f"{system.airflow.url}/rayagent/", folder, size=(1280, 900)) as opened:
         yield opened
 
@@ -69,7 +62,7 @@ def open_view(page: Page, system: System, fragment: str) -> None:
 
 
 @pytest.mark.each_airflow
-def test_a_running_job_is_shown_with_its_log_and_can_be_stopped(system: System, page: Page, folder: Path) -> None:
+def test_a_running_job_is_shown_with_its_log_and_can_be_stopped(system: System, page: Page) -> None:
     job_id = system.submit_to_release(
         f"""
 import itertools
@@ -82,12 +75,10 @@ for number in itertools.count():
     )
     open_view(page, system, "rayagent_default/jobs")
     page.wait_until(lambda text: job_id in text and "RUNNING" in text)
-    page.save_picture(folder / "jobs.png")
     page.click("a", job_id)
     page.wait_until(lambda text: "line 5" in text and SCRIPT in text)
     # The browser does not draw lines above those that are seen.
     page.wait_for(".line.warning", ["WARNING: a warning"], see="(each) => each.textContent")
-    page.save_picture(folder / "job.png")
     page.click("button", "Stop")
     assert page.find("dialog p") == [f"Stop job {job_id}?"]
     page.click("dialog button", "Stop job")
@@ -97,38 +88,33 @@ for number in itertools.count():
 
 
 @pytest.mark.each_airflow
-def test_the_cluster_and_what_waits_for_it_are_shown(system: System, page: Page, folder: Path) -> None:
+def test_the_cluster_and_what_waits_for_it_are_shown(system: System, page: Page) -> None:
     job_id = system.submit("print('never')", entrypoint_num_cpus=500)
     try:
         open_view(page, system, "rayagent_default/cluster")
         words = (job_id, "1 alive", "ALIVE", "Waiting for resources: 1 job")
         page.wait_until(lambda text: all(word in text for word in words))
         page.find("progress")
-        page.save_picture(folder / "cluster.png")
     finally:
         system.agent.request("POST", f"jobs/{job_id}/stop/")
 
 
-def test_an_application_is_shown_and_deleted(system: System, serve: Serve, page: Page, folder: Path) -> None:
+def test_an_application_is_shown_and_deleted(system: System, serve: Serve, page: Page) -> None:
     serve.deploy("page-model")
     open_view(page, system, "rayagent_default/serve")
     page.wait_until(lambda text: "RUNNING\tpage-model" in text)
-    page.save_picture(folder / "serve.png")
     page.click("button[data-key=page-model]")
     page.click("dialog button", "Delete page-model")
     page.wait_until(lambda text: "page-model" not in text)
 
 
 @pytest.mark.each_airflow
-def test_the_page_is_in_the_navigation_of_airflow(system: System, folder: Path) -> None:
-    tmp = folder / "navigation"
-    tmp.mkdir()
-    with browser_page(system.airflow.url, tmp, size=(1280, 900)) as airflow:
+def test_the_page_is_in_the_navigation_of_airflow(system: System, tmp_path: Path) -> None:
+    with browser_page(system.airflow.url, tmp_path, size=(1280, 900)) as airflow:
         airflow.click("a, button", "Ray")
         wait_until(
             lambda: "Connection" in "".join(airflow.look("iframe", see=IN_FRAME)) or None, "Airflow shows no Ray page"
         )
-        airflow.save_picture(folder / "navigation.png")
 
 
 @pytest.mark.each_airflow
@@ -149,13 +135,11 @@ def test_a_job_links_to_the_task_that_submitted_it(system: System, submitted: Ta
 
 @pytest.mark.each_airflow
 def test_the_link_to_the_task_opens_it_in_airflow(
-    system: System, submitted: Task, plain_ray: str, folder: Path
+    system: System, submitted: Task, plain_ray: str, tmp_path: Path
 ) -> None:
-    tmp = folder / "link"
-    tmp.mkdir()
     job = f"#/{plain_ray}/jobs/{submitted.xcom('job_id')}"
     link = "each.contentDocument.querySelector(\"a[data-key^='task ']\")"
-    with browser_page(f"{system.airflow.url}/plugin/ray", tmp, size=(1280, 900)) as airflow:
+    with browser_page(f"{system.airflow.url}/plugin/ray", tmp_path, size=(1280, 900)) as airflow:
         airflow.find("iframe")
         wait_until(lambda: any("Jobs" in text for text in airflow.look("iframe", see=IN_FRAME)) or None, "no Ray page")
         airflow.look("iframe", see=f"(each) => {{ each.contentWindow.location.hash = '{job}'; }}")
@@ -232,12 +216,10 @@ def test_a_stored_id_of_the_job_of_another_task_is_not_shown(system: System, sub
 
 @pytest.mark.each_airflow
 def test_our_tasks_have_a_tab_where_airflow_can_leave_it_out_elsewhere(
-    system: System, submitted: Task, folder: Path
+    system: System, submitted: Task, tmp_path: Path
 ) -> None:
-    tmp = folder / "tab"
-    tmp.mkdir()
     url = f"{system.airflow.url}/dags/{submitted.dag_id}/runs/{submitted.run_id}/tasks/{submitted.task_id}"
-    with browser_page(url, tmp, size=(1280, 900)) as airflow:
+    with browser_page(url, tmp_path, size=(1280, 900)) as airflow:
         airflow.find(f"a[href$='/{submitted.task_id}/details']")
         if not HAS_TAB:
             assert airflow.look("a", "Ray job") == []
@@ -248,4 +230,3 @@ def test_our_tasks_have_a_tab_where_airflow_can_leave_it_out_elsewhere(
             lambda: any(job_id in text and "Live" in text for text in airflow.look("iframe", see=IN_FRAME)) or None,
             "the tab does not show the job",
         )
-        airflow.save_picture(folder / "tab.png")
