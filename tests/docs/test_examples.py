@@ -29,8 +29,8 @@ TOKEN = "agent-s3cret-token"
 RUN_PLUGIN = "POST plugin_releases/train@1.0/run/"
 RESULT = '__SYNAPSE_RESULT_START__{"epochs": 5, "loss": 0.5}__SYNAPSE_RESULT_END__\n'
 LOG = "step 1 of 2\nERROR step 2 went wrong\n"
-FAILING = 600
-"""The epochs of a training that fails."""
+STOPPED_AT = 600
+"""The epochs of a training that is stopped, after which there is no retry."""
 TONIGHT = [f"watch-{datetime.now(timezone.utc) + timedelta(days=days):%Y%m%d}" for days in (0, 1)]
 """The evaluations that a run without ``night`` may stop: midnight can pass meanwhile."""
 TIMES = {"start_time": 1_767_225_600_000, "end_time": 1_767_225_612_500}
@@ -42,7 +42,7 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "capacity": ("rayagent_wait_for_gpus", {}),
     "delete": ("rayagent_delete_serve_application", {"name": "application"}),
     "night": ("rayagent_nightly", {"application": "other"}),
-    "failed night": ("rayagent_nightly", {"night": "20260131", "epochs": FAILING, "old_application": "kept"}),
+    "stopped night": ("rayagent_nightly", {"night": "20260131", "epochs": STOPPED_AT, "old_application": "kept"}),
     "fan out": ("rayagent_fan_out", {"epochs": [7, 8]}),
     "hook": ("rayagent_report_cluster", {"job_id": "done"}),
     "asyncio hook": ("rayagent_compare_jobs", {"job_ids": ["timed"]}),
@@ -92,7 +92,8 @@ def agent() -> Any:
         def start(request: Request) -> Answer:
             body = json.loads(request.body)
             job_id = body["job_id"]
-            status = "FAILED" if body["params"].get("epochs") == FAILING else "SUCCEEDED"
+            # The example renders no native values.
+            status = "STOPPED" if body["params"].get("epochs") == str(STOPPED_AT) else "SUCCEEDED"
             agent.jobs[job_id] = Job(LOG + RESULT, status, job_id)
             return Answer(200, {"job_id": job_id})
 
@@ -172,10 +173,10 @@ def test_a_nights_work_is_done(ended: dict[str, Ended], agent: ScriptedAgent) ->
     assert agent.applications["canary"].deleted is not None
 
 
-def test_a_night_whose_training_failed_keeps_the_old_application_and_stops_the_evaluation(
+def test_a_night_whose_training_is_stopped_keeps_the_old_application_and_stops_the_evaluation(
     ended: dict[str, Ended], agent: ScriptedAgent
 ) -> None:
-    assert ended["failed night"].tasks == {
+    assert ended["stopped night"].tasks == {
         "train": "failed",
         "check_deployment": "upstream_failed",
         "delete_old_application": "upstream_failed",
