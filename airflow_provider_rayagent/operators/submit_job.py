@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_rayagent.errors.service_errors import preparation
 from airflow_provider_rayagent.exceptions import RayAgentInputError
 from airflow_provider_rayagent.services.jobs import MAX_ENTRYPOINT
-from airflow_provider_rayagent.services.json_objects import json_object
-from airflow_provider_rayagent.services.validation import validate_text
+from airflow_provider_rayagent.services.validation import json_object, validate_text
 from airflow_provider_rayagent.tasks.env_vars import EnvVars, validate_names
 from airflow_provider_rayagent.tasks.starting import JobStartingOperator
 from airflow_provider_rayagent.text.sanitization import sanitize

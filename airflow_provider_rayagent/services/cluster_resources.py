@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.services.gpus import accelerator_types
 from airflow_provider_rayagent.services.jobs import JobStatus
-from airflow_provider_rayagent.services.json_objects import json_object
 from airflow_provider_rayagent.services.service import RESOURCE_KINDS
 from airflow_provider_rayagent.services.validation import (
+    json_object,
     validate_amount,
     validate_bytes,
     validate_choice,
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 
 # ``api/cluster_status`` has the names of resources in camel case, the state API as they are.
 _USAGE_NAMES = {"object_store_memory": "objectStoreMemory"}
+_PARTS = ("total", "used", "available")
+_TYPE_PREFIX = "accelerator_type:"
 _DIGITS = 4
 """Ray counts resources in units of 0.0001 (``raylet/scheduling/fixed_point.h``)."""
 
@@ -58,6 +59,30 @@ def cluster_resources(nodes: Sequence[Row], usage: Mapping[str, Row] | None, now
         "node_counts": {"total": len(rows), "alive": len(alive), "dead": len(rows) - len(alive)},
         "nodes": rows,
     }
+
+
+def gpu_status(nodes: Iterable[Row], usage: Mapping[str, Row] | None) -> dict[str, Any]:
+    """Return the GPUs of the live nodes, per node and in total; what is in use and free is ``None`` if unknown.
+
+    :param nodes: rows of Ray's state API, with ``resources_total``.
+    :param usage: see :func:`cluster_resources`.
+    """
+    rows = []
+    for node in nodes:
+        if node.get("state") == "ALIVE":
+            found = _counter(node, "GPU", (usage or {}).get(node["node_id"]))
+            rows.append(
+                {
+                    "node_id": node["node_id"],
+                    "node_ip": node.get("node_ip"),
+                    "total": found["total"],
+                    "used": found.get("used"),
+                    "available": found.get("available"),
+                    "types": _accelerator_types(node),
+                }
+            )
+    gpus = sum_of({part: row[part] for part in _PARTS if row[part] is not None} for row in rows)
+    return {**{f"{part}_gpus": gpus.get(part) for part in _PARTS}, "nodes": rows}
 
 
 def feasibility_body(
@@ -120,12 +145,12 @@ def replicas_that_fit(nodes: Iterable[Row], required: Mapping[str, float], repli
 def sum_of(counters: Iterable[Mapping[str, float]]) -> dict[str, float]:
     """Return the sum of counters; only ``total`` if one of them has no more."""
     found = list(counters)
-    parts = [part for part in ("total", "used", "available") if all(part in counter for counter in found)]
+    parts = [part for part in _PARTS if all(part in counter for counter in found)]
     return {part: round(sum(counter[part] for counter in found), _DIGITS) for part in parts}
 
 
 def _node(node: Row, usage: Row | None) -> dict[str, Any]:
-    types = accelerator_types(node.get("resources_total") or {})
+    types = _accelerator_types(node)
     return {
         "node_id": node["node_id"],
         "host_name": node.get("node_name"),
@@ -151,3 +176,9 @@ def _counter(node: Row, name: str, usage: Row | None) -> dict[str, float]:
         return {"total": total}
     used = float(pair[0])
     return {"total": total, "used": used, "available": round(total - used, _DIGITS)}
+
+
+def _accelerator_types(node: Row) -> list[str]:
+    """Return the types of a node's accelerators, from the names of its resources."""
+    names = node.get("resources_total") or {}
+    return sorted(name.removeprefix(_TYPE_PREFIX) for name in names if name.startswith(_TYPE_PREFIX))

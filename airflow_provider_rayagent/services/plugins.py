@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentInputError
-from airflow_provider_rayagent.services.json_objects import json_object
 from airflow_provider_rayagent.services.validation import (
+    json_object,
     shown,
     validate_duration,
     validate_id,

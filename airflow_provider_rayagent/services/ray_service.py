@@ -24,8 +24,7 @@ from airflow_provider_rayagent.errors.service_errors import (
 from airflow_provider_rayagent.services import ray_responses
 from airflow_provider_rayagent.services.application_wait import ServeStatus
 from airflow_provider_rayagent.services.call import Call, Pause
-from airflow_provider_rayagent.services.cluster_resources import cluster_resources, workload
-from airflow_provider_rayagent.services.gpus import gpu_status
+from airflow_provider_rayagent.services.cluster_resources import cluster_resources, gpu_status, workload
 from airflow_provider_rayagent.services.jobs import has_ended
 from airflow_provider_rayagent.services.service import REJECTED, Credential, ErrorResponse
 from airflow_provider_rayagent.services.submission import submission_steps, upload_steps

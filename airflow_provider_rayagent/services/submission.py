@@ -19,10 +19,15 @@ from airflow_provider_rayagent.errors.service_errors import (
     preparation,
 )
 from airflow_provider_rayagent.services.call import Call
-from airflow_provider_rayagent.services.json_objects import json_object
 from airflow_provider_rayagent.services.package_uri import is_uri
 from airflow_provider_rayagent.services.ray_responses import check_resources
-from airflow_provider_rayagent.services.validation import shown, validate_amount, validate_bytes, validate_job_id
+from airflow_provider_rayagent.services.validation import (
+    json_object,
+    shown,
+    validate_amount,
+    validate_bytes,
+    validate_job_id,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.services.call import FileContent, Steps

@@ -5,10 +5,12 @@ The rules follow the agent's own client, ``synapse_sdk.clients.agent``, where it
 
 from __future__ import annotations
 
+import json
 import math
 import re
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Literal, NewType, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NewType, TypeVar
 from urllib.parse import quote
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentInputError
@@ -186,6 +188,20 @@ def validate_choice(value: object, name: str, choices: Sequence[ChoiceT]) -> Cho
         if value == choice:
             return choice
     raise RayAgentInputError(f"Unknown {name} {shown(value)}: use one of {', '.join(choices)}.")
+
+
+def json_object(value: object, name: str) -> dict[str, Any]:
+    """Return a mapping as a JSON object.
+
+    :raises RayAgentInputError: if it is not a mapping or not serializable as JSON.
+    """
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise RayAgentInputError(f"{name} must be a mapping with strings as keys, not {type(value).__name__}.")
+    try:
+        sent: dict[str, Any] = json.loads(json.dumps(dict(value), allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RayAgentInputError(f"{name} cannot be sent as JSON: {error}.") from None
+    return sent
 
 
 def shown(value: object) -> str:

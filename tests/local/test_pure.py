@@ -24,7 +24,7 @@ from airflow_provider_rayagent.local.ports import free_ports
 from airflow_provider_rayagent.local.ray_api import RayDashboard
 from airflow_provider_rayagent.local.server import listen, url_of
 from airflow_provider_rayagent.local.token_check import check_token
-from airflow_provider_rayagent.services.gpus import gpu_status
+from airflow_provider_rayagent.services.cluster_resources import gpu_status
 
 
 @pytest.mark.parametrize(
