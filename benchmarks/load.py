@@ -14,7 +14,7 @@ from airflow_provider_rayagent.stream.events import Event
 from airflow_provider_rayagent.tail import commands
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.machine import Tail
-from airflow_provider_rayagent.transport.tail_driver import SLICE_SECONDS
+from airflow_provider_rayagent.transport.log_responses import SLICE_SECONDS
 from benchmarks.measure import Line, Target
 
 if TYPE_CHECKING:

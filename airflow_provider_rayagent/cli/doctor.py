@@ -40,6 +40,7 @@ from airflow_provider_rayagent.services.jobs import JobStatus, started_at
 from airflow_provider_rayagent.services.validation import validate_job_id
 from airflow_provider_rayagent.transport.environment import read_environment, shown_proxy
 from airflow_provider_rayagent.transport.responses import brief
+from airflow_provider_rayagent.transport.steps import finish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -201,7 +202,7 @@ def _log_findings(agent: ObservingAgent, jobs: Sequence[Job], job_id: str | None
     if chosen is None:
         yield Finding("job log", Result.NOT_APPLICABLE, "The service has no job whose log can be read.")
     else:
-        finding, has_text = check_job_log(agent, validate_job_id(chosen))
+        finding, has_text = finish(check_job_log(agent, validate_job_id(chosen)))
         yield finding
     for check in ("WebSocket", "SSE"):
         if streams is None:
@@ -209,7 +210,7 @@ def _log_findings(agent: ObservingAgent, jobs: Sequence[Job], job_id: str | None
         elif chosen is None:
             yield Finding(check, Result.NOT_APPLICABLE, "The service has no job whose log can be read.")
         else:
-            yield check_stream(check, agent, streams, validate_job_id(chosen), has_text=has_text)
+            yield finish(check_stream(check, agent, streams, validate_job_id(chosen), has_text=has_text))
 
 
 def _newest(jobs: Sequence[Job]) -> str | None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.hooks.connection_check import Finding, Result
 from airflow_provider_rayagent.services.service import OpenLiveLog
-from airflow_provider_rayagent.transport.blocking_logs import open_stream, opened_log
-from airflow_provider_rayagent.transport.log_responses import StreamEndedError
+from airflow_provider_rayagent.transport.log_responses import StreamEndedError, open_stream, opened_log
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -33,13 +32,13 @@ _REMEDIES: dict[StreamCheck, str] = {
 }
 
 
-def check_job_log(agent: BlockingAgent, job_id: JobId) -> tuple[Finding, bool]:
+async def check_job_log(agent: BlockingAgent, job_id: JobId) -> tuple[Finding, bool]:
     """Return whether the log of a job can be read, and whether it has text. Only its beginning is read."""
     text: str | None = ""
     try:
-        with opened_log(agent, job_id) as log:
+        async with opened_log(agent, job_id) as log:
             while log is not None and text == "":
-                text = log.read()
+                text = await log.read()
     except RayAgentError as error:
         return Finding("job log", Result.PROBLEM, f"The log of job {job_id} cannot be read: {error.detail}"), False
     if not text:
@@ -47,7 +46,7 @@ def check_job_log(agent: BlockingAgent, job_id: JobId) -> tuple[Finding, bool]:
     return Finding("job log", Result.OK, f"The log of job {job_id} can be read."), True
 
 
-def check_stream(
+async def check_stream(
     check: StreamCheck, agent: BlockingAgent, streams: LogStreams, job_id: JobId, *, has_text: bool
 ) -> Finding:
     """Return whether a stream of a job's log can be opened, and whether its text arrives at once.
@@ -56,17 +55,17 @@ def check_stream(
     """
     source = _SOURCES[check]
     try:
-        stream = open_stream(agent, OpenLiveLog(source, streams.open(job_id, source), streams.decode_event))
+        stream = await open_stream(agent, OpenLiveLog(source, streams.open(job_id, source), streams.decode_event))
     except RayAgentError as error:
         return Finding(check, Result.PROBLEM, f"The stream cannot be opened: {error.detail} {_REMEDIES[check]}")
     if not has_text:
-        stream.close()
+        await stream.aclose()
         return Finding(check, Result.OK, f"The stream of job {job_id} can be opened; its log is empty.")
     until = time.monotonic() + STREAM_SECONDS
-    with closing(stream):
+    async with aclosing(stream):
         try:
             while (left := until - time.monotonic()) > 0:
-                events, _ = stream.read(left)
+                events, _ = await stream.read(left)
                 if events:
                     return Finding(check, Result.OK, f"The log of job {job_id} arrives as a stream.")
         except StreamEndedError:

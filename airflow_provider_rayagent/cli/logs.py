@@ -20,6 +20,8 @@ from airflow_provider_rayagent.tail.items import Item, LogLines, Progress
 from airflow_provider_rayagent.tail.lines import RedrawingAssembler
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.redaction import Redactor
+from airflow_provider_rayagent.transport.log_responses import opened_log
+from airflow_provider_rayagent.transport.steps import finish
 from airflow_provider_rayagent.transport.tail_driver import tail_settings
 
 if TYPE_CHECKING:
@@ -75,16 +77,18 @@ def print_log(hook: RayAgentHook, job_id: str) -> ExitCode:
 
     :raises RayAgentError: if it cannot be read.
     """
-    from airflow_provider_rayagent.transport.blocking_logs import opened_log
-
     valid_id = validate_job_id(job_id)
     job = hook.get_job(valid_id)
     redact = Redactor(secrets_of(job), base=hook.config.redact)
     printer = _Printer(valid_id, hook.config, redact)
     assembler = RedrawingAssembler(DEFAULT_MAX_LINE_LENGTH, redact=redact)
-    with opened_log(hook.get_conn(), valid_id, job) as log:
-        while log is not None and (text := log.read()) is not None:
-            printer.show([LogLines(assembler.feed(text)[0])])
+
+    async def print_text() -> None:
+        async with opened_log(hook.get_conn(), valid_id, job) as log:
+            while log is not None and (text := await log.read()) is not None:
+                printer.show([LogLines(assembler.feed(text)[0])])
+
+    finish(print_text())
     printer.show([LogLines(assembler.flush()[0])])
     printer.finish()
     return ExitCode.SUCCESS

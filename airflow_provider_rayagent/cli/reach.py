@@ -7,7 +7,6 @@ import ipaddress
 import socket
 import threading
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -17,15 +16,12 @@ from airflow_provider_rayagent.connection.fields import field_name
 from airflow_provider_rayagent.connection.service_clock import seconds_of_date
 from airflow_provider_rayagent.hooks.connection_check import Finding, Result
 from airflow_provider_rayagent.text.sanitization import sanitize
-from airflow_provider_rayagent.transport.blocking import BlockingAgent
-from airflow_provider_rayagent.transport.blocking_connections import reader_of
+from airflow_provider_rayagent.transport.blocking import BlockingAgent, BlockingResponse
 from airflow_provider_rayagent.transport.environment import shown_proxy
 from airflow_provider_rayagent.transport.failures import LibraryErrors, as_agent_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    import requests
+    from collections.abc import Mapping
 
     from airflow_provider_rayagent.connection.config import AgentConfig
     from airflow_provider_rayagent.services.call import Call
@@ -58,21 +54,17 @@ class ObservingAgent(BlockingAgent):
 
     first_head: ResponseHead | None = None
 
-    @contextmanager
-    def opened(
-        self, call: Call, *, read_timeout: float | None = None, headers: Mapping[str, str] | None = None
-    ) -> Iterator[requests.Response]:
-        """Yield the response, as the base class does."""
-        with super().opened(call, read_timeout=read_timeout, headers=headers) as response:
-            connection: Any = reader_of(response).socket
-            is_tls = hasattr(connection, "getpeercert")
-            self.first_head = self.first_head or ResponseHead(
-                response.headers.get("date"),
-                time.time(),
-                connection.version() if is_tls else None,
-                (connection.getpeercert() or {}) if is_tls else {},
-            )
-            yield response
+    async def _request(self, call: Call, url: str, headers: Mapping[str, str], *, stream: bool) -> BlockingResponse:
+        response = await super()._request(call, url, headers, stream=stream)
+        connection: Any = response.reader.socket
+        is_tls = hasattr(connection, "getpeercert")
+        self.first_head = self.first_head or ResponseHead(
+            response.headers.get("date"),
+            time.time(),
+            connection.version() if is_tls else None,
+            (connection.getpeercert() or {}) if is_tls else {},
+        )
+        return response
 
 
 def check_proxy(proxy: str | None) -> Finding:

@@ -89,7 +89,7 @@ class RayAgentAsyncHook(PluginMethods, SubmissionMethods):
 
     async def get_job_logs(self, job_id: str) -> str:
         """Return the current log of a job as a whole."""
-        from airflow_provider_rayagent.transport.aio_logs import read_whole_log
+        from airflow_provider_rayagent.transport.log_responses import read_whole_log
 
         valid_id = validate_job_id(job_id)
         return await read_whole_log(await self.get_async_conn(), valid_id)

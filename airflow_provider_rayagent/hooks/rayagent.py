@@ -13,6 +13,7 @@ from airflow_provider_rayagent.hooks.log_lines import LimitedLines, StreamLimits
 from airflow_provider_rayagent.hooks.service_hook import ServiceHook
 from airflow_provider_rayagent.services.validation import validate_job_id
 from airflow_provider_rayagent.text.codes import Code, coded
+from airflow_provider_rayagent.transport.steps import finish
 
 if TYPE_CHECKING:
     import threading
@@ -45,12 +46,7 @@ def _blocking(
 
     @wraps(method)
     def run(hook: Any, /, *args: MethodP.args, **kwargs: MethodP.kwargs) -> ResultT:
-        try:
-            method(hook, *args, **kwargs).send(None)
-        except StopIteration as stop:
-            result: ResultT = stop.value
-            return result
-        raise RuntimeError(f"{run.__qualname__} was suspended.")
+        return finish(method(hook, *args, **kwargs))
 
     run.__module__ = __name__
     run.__qualname__ = f"RayAgentHook.{method.__name__}"
@@ -120,9 +116,9 @@ class RayAgentHook(ServiceHook):
 
     def get_job_logs(self, job_id: str) -> str:
         """Return the current log of a job as a whole; for long logs prefer :meth:`tail_job_logs`."""
-        from airflow_provider_rayagent.transport.blocking_logs import read_whole_log
+        from airflow_provider_rayagent.transport.log_responses import read_whole_log
 
-        return read_whole_log(self._agent, validate_job_id(job_id))
+        return finish(read_whole_log(self._agent, validate_job_id(job_id)))
 
     def list_job_logs(self, job_id: str) -> str:
         """Return the same as :meth:`get_job_logs`; the agent's client has both names."""

@@ -122,9 +122,9 @@ class RayDashboard:
         decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("replace"), translate=True)
         try:
             async with self._agent.opened(replace(call, read_timeout=LONG_READ_TIMEOUT)) as response:
-                status = response.status_code
+                status = response.status
                 if response.is_success:
-                    async for data in response.aiter_bytes():
+                    async for data in response.chunks():
                         yield decoder.decode(data)
                     yield decoder.decode(b"", final=is_whole)
                     return

@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import ssl
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 import httpx
-import tenacity
 from asgiref.sync import sync_to_async
 
 from airflow_provider_rayagent.connection.credentials import READ_SECONDS
-from airflow_provider_rayagent.errors.service_errors import RayAgentError
-from airflow_provider_rayagent.services.call import Call
-from airflow_provider_rayagent.services.service import REJECTED
-from airflow_provider_rayagent.transport import limits, request_retry, responses
+from airflow_provider_rayagent.transport import limits
+from airflow_provider_rayagent.transport.agent_client import AgentClient, Response
+from airflow_provider_rayagent.transport.aio_logs import ReadAheadTask, UpgradedStream
 from airflow_provider_rayagent.transport.aio_network import make_transport, send
 from airflow_provider_rayagent.transport.environment import Environment, read_environment
-from airflow_provider_rayagent.transport.failures import LibraryErrors, as_agent_error
-from airflow_provider_rayagent.transport.steps import run_steps_async
+from airflow_provider_rayagent.transport.failures import LibraryErrors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from contextlib import AsyncExitStack
 
     from typing_extensions import Self
 
     from airflow_provider_rayagent.connection.config import AgentConfig
     from airflow_provider_rayagent.connection.credentials import TokenFile
-    from airflow_provider_rayagent.services.call import FileContent, Operation, Pause
+    from airflow_provider_rayagent.services.call import Call, FileContent
 
 
 HTTPX_ERRORS = LibraryErrors(
@@ -39,28 +35,54 @@ HTTPX_ERRORS = LibraryErrors(
     connect_timeout=(httpx.ConnectTimeout,),
     read_timeout=(httpx.ReadTimeout, httpx.WriteTimeout),
 )
-BROKEN = (httpx.HTTPError, httpx.StreamError, OSError)
-"""Exceptions raised while a body is read."""
+BROKEN = (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError)
+"""Exceptions raised while a request is sent, and while a body is read."""
 
 
 class _Clients(NamedTuple):
     """Separate clients for calls and streams: each call iterates over all connections of its client's pool."""
 
-    environment: Environment
     calls: httpx.AsyncClient
     streams: httpx.AsyncClient
 
 
-class AsyncAgent:
+class AsyncResponse(Response):
+    """A response of ``httpx``."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        super().__init__(response.status_code, response.headers)
+        self._response = response
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        return self._response.aiter_bytes()
+
+    async def collect(self, body: limits.Body) -> None:
+        with anyio.move_on_after(body.limit.seconds) as scope:
+            await super().collect(body)
+        if scope.cancelled_caught:
+            raise body.too_slow
+
+    def read_ahead(self, opened: AsyncExitStack, *, is_stream: bool) -> ReadAheadTask:  # noqa: ARG002
+        return ReadAheadTask(self.chunks(), BROKEN, opened)
+
+    def upgraded(self) -> UpgradedStream:
+        return UpgradedStream(self._response.extensions["network_stream"])
+
+    async def close(self) -> None:
+        await self._response.aclose()
+
+
+class AsyncAgent(AgentClient):
     """A client of one agent for asyncio code. Use it as an async context manager, or await :meth:`close`.
 
     :param sleep: awaited with the seconds to wait before a retry.
     """
 
+    library = HTTPX_ERRORS
+    broken = BROKEN
+
     def __init__(self, config: AgentConfig, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
-        self.config = config
-        self.loads: Callable[[str], Any] = json.loads
-        """Parses the JSON of responses."""
+        super().__init__(config)
         self._sleep = sleep
         self._clients: _Clients | None = None
         self._opening = asyncio.Lock()
@@ -83,130 +105,52 @@ class AsyncAgent:
             finally:
                 await clients.streams.aclose()
 
-    async def _opened_clients(self) -> _Clients:
+    async def _opened_clients(self) -> tuple[_Clients, Environment]:
         async with self._opening:
-            if self._clients is None:
+            if self._clients is None or self._environment is None:
                 config = self.config
-                try:
-                    environment, context = await asyncio.to_thread(_environment_and_tls, config)
-                except OSError as error:
-                    raise self.error(error) from None
+                environment, context = await asyncio.to_thread(_environment_and_tls, config)
+                self._environment = environment
                 self._clients = _Clients(
-                    environment,
                     _client(config, environment, context, config.read_timeout),
                     _client(config, environment, context, None),
                 )
-            return self._clients
+            return self._clients, self._environment
 
-    async def send(self, operation: Operation, *, tries: int = request_retry.MAX_TRIES) -> Any:
-        """Return the result of an operation; that of a single call is the value of its response.
+    send = AgentClient.ask
 
-        :param tries: maximum number of attempts for each call, if :func:`.request_retry.may_retry` permits them.
-        :raises RayAgentError: for every failure.
-        """
-        if isinstance(operation, Call):
-            return await self._send(operation, tries)
-        return await run_steps_async(operation, lambda step: self._step(step, tries), (RayAgentError,))
+    async def _pause(self, seconds: float) -> None:
+        await self._sleep(seconds)
 
-    async def _step(self, step: Call | Pause, tries: int) -> Any:
-        return await (self._send(step, tries) if isinstance(step, Call) else self._sleep(step.seconds))
-
-    async def _send(self, call: Call, tries: int) -> Any:
-        attempts = iter(range(1, tries + 1))
-
-        async def send_once() -> Any:
-            return await self._send_once(call, next(attempts))
-
-        return await self.repeated(call, send_once, tries=tries)
-
-    async def repeated(
-        self, call: Call, send: Callable[[], Awaitable[Any]], *, tries: int = request_retry.MAX_TRIES
-    ) -> Any:
-        """Return the result of ``send``, which sends ``call``; retry it if permitted."""
-        return await tenacity.AsyncRetrying(sleep=self._sleep, **request_retry.policy(call, tries))(send)
-
-    async def _send_once(self, call: Call, attempt: int) -> Any:
-        async with self.opened(call) as response:
-            body = await read_body(call, response)
-        if request_retry.has_succeeded(call, response.status_code, attempt):
-            return None
-        return responses.read_response(call, response.status_code, response.headers, body, self.config, self.loads)
-
-    @asynccontextmanager
-    async def opened(
-        self, call: Call, *, stream: bool = False, headers: Mapping[str, str] | None = None
-    ) -> AsyncIterator[httpx.Response]:
-        """Yield the response to ``call`` with its body unread, and convert exceptions raised while it is read.
-
-        :param stream: whether the response is a stream without time limits. Its head must arrive within twice the
-            ``connect_timeout``: one for the connection, one for the response.
-        :param headers: additional headers of the request.
-
-        :raises RayAgentError: for every failure of the connection, but not for an error status.
-        """
+    async def _open(self, call: Call, headers: Mapping[str, str], *, stream: bool) -> Response:
         config = self.config
-        response = None
-        try:
-            seconds = 2 * config.connect_timeout if stream else limits.exchange_seconds(call, config.read_timeout)
-            with anyio.fail_after(seconds):
-                response = await self._open(call, headers, stream=stream)
-            yield response
-        except RayAgentError:
-            raise
-        except (*BROKEN, httpx.InvalidURL) as error:
-            raise self.error(error) from None
-        finally:
-            if response is not None:
-                await response.aclose()
+        # Of a stream: the time for the connection, and for the response.
+        seconds = 2 * config.connect_timeout if stream else limits.exchange_seconds(call, config.read_timeout)
+        with anyio.fail_after(seconds):
+            return await super()._open(call, headers, stream=stream)
 
-    def error(self, error: BaseException) -> RayAgentError:
-        """Return our error for an exception of the libraries."""
-        proxy = self._clients.environment.proxy(self.config.base_url) if self._clients is not None else None
-        return as_agent_error(error, self.config, HTTPX_ERRORS, proxy)
-
-    async def _open(self, call: Call, headers: Mapping[str, str] | None, *, stream: bool) -> httpx.Response:
-        clients = await self._opened_clients()
+    async def _request(self, call: Call, url: str, headers: Mapping[str, str], *, stream: bool) -> AsyncResponse:
+        clients, environment = await self._opened_clients()
+        environment.proxy(url)  # raises if the proxy is invalid, since ``mounts`` omits it
         client = clients.streams if stream else clients.calls
-        url = self.config.url(call.path)
-        for redirects in range(responses.MAX_REDIRECTS + 1):
-            clients.environment.proxy(url)  # raises if the proxy is invalid, since ``mounts`` omits it
-            response = await self._authorized(client, call, url, headers or {})
-            target = responses.safe_target(call, url, response.status_code, response.headers)
-            if target is None or redirects == responses.MAX_REDIRECTS:
-                break
-            await response.aclose()
-            url = target
-        return response
+        timeout = httpx.Timeout(**client.timeout.as_dict() | {"read": call.read_timeout or client.timeout.read})
+        content = None
+        if call.content is not None:
+            # With its length, httpx does not use chunked encoding.
+            headers = {**headers, "Content-Length": str(len(call.content))}
+            content = _chunks(call.content)
+        request = client.build_request(
+            call.method, url, json=call.body, content=content, headers=_encoded(headers), timeout=timeout
+        )
+        return AsyncResponse(await send(client, request))
 
-    async def _authorized(
-        self, client: httpx.AsyncClient, call: Call, url: str, headers: Mapping[str, str]
-    ) -> httpx.Response:
-        """Send a request; send it once more if it was rejected and the token file has another token by now."""
-        token = await self._token_header()
-        response = await _request(client, call, url, {**headers, **token})
-        if response.status_code not in REJECTED:
-            return response
-        try:
-            renewed = await self._token_header(rejected=token)
-        except BaseException:
-            await response.aclose()
-            raise
-        if renewed == token:
-            return response
-        await response.aclose()
-        return await _request(client, call, url, {**headers, **renewed})
-
-    async def _token_header(self, rejected: Mapping[str, str] | None = None) -> Mapping[str, str]:
-        token_file = self.config.token_file
-        if token_file is None:
-            return {}
+    async def _read_token(self, token_file: TokenFile, rejected: Mapping[str, str] | None) -> None:
         # A read that began earlier may have missed a change of the file; all requests share the next one.
         before = self._reads
-        while token_file.is_due(rejected) and not await self._read_token(token_file, before):
+        while token_file.is_due(rejected) and not await self._share_read(token_file, before):
             pass
-        return token_file.headers
 
-    async def _read_token(self, token_file: TokenFile, before: int) -> bool:
+    async def _share_read(self, token_file: TokenFile, before: int) -> bool:
         """Read the token file, or wait until another request has read it.
 
         :param before: the number of reads that began too early.
@@ -230,19 +174,6 @@ class AsyncAgent:
         return True
 
 
-async def _request(client: httpx.AsyncClient, call: Call, url: str, headers: Mapping[str, str]) -> httpx.Response:
-    timeout = httpx.Timeout(**client.timeout.as_dict() | {"read": call.read_timeout or client.timeout.read})
-    content = None
-    if call.content is not None:
-        # With its length, httpx does not use chunked encoding.
-        headers = {**headers, "Content-Length": str(len(call.content))}
-        content = _chunks(call.content)
-    request = client.build_request(
-        call.method, url, json=call.body, content=content, headers=_encoded(headers), timeout=timeout
-    )
-    return await send(client, request)
-
-
 def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     # ``httpx`` encodes str headers as ASCII.
     return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
@@ -259,25 +190,6 @@ async def _chunks(content: FileContent) -> AsyncIterator[bytes]:
     chunks = iter(content)
     while chunk := await asyncio.to_thread(next, chunks, b""):
         yield chunk
-
-
-async def read_body(call: Call, response: httpx.Response) -> bytes:
-    """Return the body of a response; for an error status, only the part that arrives soon.
-
-    :raises RayAgentResponseError: if a response is too large.
-    """
-    body = limits.Body(call, response.status_code)
-    try:
-        with anyio.move_on_after(body.limit.seconds) as scope:
-            async for chunk in response.aiter_bytes():
-                if not body.add(chunk):
-                    break
-        if scope.cancelled_caught:
-            raise body.too_slow
-    except BROKEN:
-        if not body.is_error:
-            raise
-    return body.content
 
 
 def _client(

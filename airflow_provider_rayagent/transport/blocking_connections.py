@@ -16,16 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util.ssltransport import SSLTransport
 
 from airflow_provider_rayagent.connection.config import MAX_IDLE_SECONDS
 from airflow_provider_rayagent.transport import limits
-from airflow_provider_rayagent.transport.log_responses import READ_BYTES
+from airflow_provider_rayagent.transport.limits import READ_BYTES
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
-    from urllib3.poolmanager import PoolManager
     from urllib3.response import HTTPResponse as Response
 
 
@@ -37,14 +35,26 @@ class Reader(io.RawIOBase):
 
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
+        self.buffer = io.BufferedReader(self, READ_BYTES)
         self._raw = connection.makefile("rb", buffering=0)
         self._budget: limits.WaitBudget | None = limits.WaitBudget(limits.ANSWER, connection.gettimeout() or 0.0)
 
-    def wait_for(self, limit: limits.Limit | None) -> None:
-        """Set the limit for the rest of the response; ``None``: no limit, and no read timeout."""
+    def wait_for(self, limit: limits.Limit | None, *, forever: bool = False) -> None:
+        """Set the limit for the rest of the response; ``None``: only that of each read.
+
+        :param forever: whether there is no read timeout either.
+        """
         self._budget = limits.WaitBudget(limit) if limit is not None else None
-        if limit is None:
+        if forever:
             self.socket.settimeout(None)
+
+    def take_received(self) -> bytes:
+        """Return the data after the head of the response that was already received."""
+        self.socket.settimeout(0)
+        try:
+            return self.buffer.read1(READ_BYTES)
+        except ssl.SSLWantReadError:
+            return b""
 
     def end(self) -> None:
         """End a read in another thread."""
@@ -92,7 +102,6 @@ class _HTTPConnection(HTTPConnection):
     """A connection that reads its responses through a :class:`Reader`, and has a limited idle time."""
 
     reader: Reader | None = None
-    buffer: io.BufferedReader | None = None
     _answered_at = float("inf")
 
     def response_class(  # type: ignore[override]
@@ -102,7 +111,7 @@ class _HTTPConnection(HTTPConnection):
         response = HTTPResponse(connection, *args, **kwargs)
         response.fp.close()
         self.reader = Reader(connection)
-        response.fp = self.buffer = io.BufferedReader(self.reader, READ_BYTES)
+        response.fp = self.reader.buffer  # type: ignore[assignment]
         return response
 
     def getresponse(self) -> Response:  # type: ignore[override]
@@ -120,27 +129,14 @@ class _HTTPSConnection(_HTTPConnection, HTTPSConnection):
     """The same over TLS."""
 
 
-class _HTTPPool(HTTPConnectionPool):
-    ConnectionCls = _HTTPConnection
-
-
-class _HTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _HTTPSConnection
-
-
 class Adapter(requests.adapters.HTTPAdapter):
     """Makes a session of ``requests`` use these connections, direct and through a proxy."""
 
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Create the pools of direct connections."""
-        super().init_poolmanager(*args, **kwargs)
-        _use_our_pools(self.poolmanager)
-
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the pools of a proxy."""
-        manager = super().proxy_manager_for(*args, **kwargs)
-        _use_our_pools(manager)
-        return manager
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the pool for a request, which makes the connections."""
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        pool.ConnectionCls = _HTTPSConnection if pool.scheme == "https" else _HTTPConnection
+        return pool
 
     def cert_verify(self, *args: Any, **kwargs: Any) -> None:
         """Raise ``FileNotFoundError`` for a missing file, for which ``requests`` raises a plain ``OSError``."""
@@ -171,25 +167,11 @@ class Session(requests.Session):
         return
 
 
-def _use_our_pools(manager: PoolManager) -> None:
-    manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
-
-
 def reader_of(response: requests.Response) -> Reader:
     """Return the reader of a response that is not yet read to its end."""
-    reader: Reader = _connection_of(response).reader
+    connection: Any = response.raw.connection
+    reader: Reader = connection.reader
     return reader
-
-
-def upgraded(response: requests.Response) -> tuple[socket.socket, bytes]:
-    """Return the socket of an upgraded connection, and the data of the new protocol that was already received."""
-    connection = reader_of(response).socket
-    connection.settimeout(0)
-    try:
-        came = _connection_of(response).buffer.read1(READ_BYTES)
-    except ssl.SSLWantReadError:
-        came = b""
-    return connection, came
 
 
 def has_pending(connection: object) -> bool:
@@ -197,7 +179,3 @@ def has_pending(connection: object) -> bool:
     if isinstance(connection, SSLTransport):
         return bool(connection.sslobj.pending() or connection.incoming.pending or has_pending(connection.socket))
     return isinstance(connection, ssl.SSLSocket) and bool(connection.pending())
-
-
-def _connection_of(response: requests.Response) -> Any:
-    return response.raw.connection

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.services.call import Call
 
 
+READ_BYTES = 65_536
+"""Most bytes of one read."""
+
+
 class Limit(NamedTuple):
     """Limits of one body.
 

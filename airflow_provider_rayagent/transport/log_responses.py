@@ -1,27 +1,41 @@
-"""Code that the blocking and the asyncio log transports share. No I/O."""
+"""The log of a job: live over WebSocket or server-sent events, and as a whole. One text for both transports.
+
+The rules of the tail are in the state machine.
+"""
 
 from __future__ import annotations
 
 import base64
 import os
-from typing import TYPE_CHECKING
+import time
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentConnectionError, RayAgentResponseError
-from airflow_provider_rayagent.stream.frames import PING, PONG, FrameDecoder, accept_key, frame
+from airflow_provider_rayagent.stream.frames import (
+    CLOSE,
+    NORMAL_CLOSURE,
+    PING,
+    PONG,
+    FrameDecoder,
+    accept_key,
+    frame,
+    upgrade_headers,
+)
+from airflow_provider_rayagent.stream.sse import SseDecoder
 from airflow_provider_rayagent.transport import limits, responses
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
-    from airflow_provider_rayagent.connection.config import AgentConfig
     from airflow_provider_rayagent.services.call import Call
-    from airflow_provider_rayagent.services.service import DecodeEvent, Service
+    from airflow_provider_rayagent.services.service import DecodeEvent, OpenLiveLog
+    from airflow_provider_rayagent.services.validation import JobId
     from airflow_provider_rayagent.stream.events import Event
-    from airflow_provider_rayagent.stream.sse import SseDecoder
+    from airflow_provider_rayagent.transport.agent_client import AgentClient, ReadAhead, Response, UpgradedConnection
 
-READ_BYTES = 65_536
 SLICE_SECONDS = 1.0
-"""Maximum duration of one wait for data of a whole log, so that the job's status is polled meanwhile."""
+"""Maximum duration of one wait, so that the job's status is polled and a request to stop is noticed meanwhile."""
 PING_SECONDS = 10.0
 """Interval between two WebSocket pings, which detect a dead peer."""
 SEND_SECONDS = 5.0
@@ -42,137 +56,210 @@ class StreamEndedError(Exception):
         self.too_long = too_long
 
 
-def reason_of(error: BaseException) -> str:
-    """Return why a stream ended, from the exception of a library."""
-    return str(error) or type(error).__name__
+def end_of_stream(error: BaseException | None) -> StreamEndedError:
+    """Return the error for a stream that has ended.
 
-
-def raise_if_ended(decoder: FrameDecoder | SseDecoder) -> None:
-    """Raise the error for a stream whose data says that it has ended.
-
-    :raises StreamEndedError: if it has ended.
+    :param error: the exception of a library that ended it; ``None``: the server did.
     """
-    if decoder.ended is not None:
-        raise StreamEndedError(decoder.ended, too_long=decoder.too_long)
+    return StreamEndedError(str(error) or type(error).__name__ if error else "closed by the server")
 
 
-class WebSocketReader:
-    """Decodes the data of a WebSocket, and says which control frames to send.
+class LogStream(Protocol):
+    """A live log stream."""
 
-    :param now: monotonic seconds.
+    async def read(self, seconds: float) -> tuple[list[Event], bool]:
+        """Return the messages received within ``seconds``, and whether the peer is alive.
+
+        :raises StreamEndedError: once the stream has ended.
+        """
+
+    async def aclose(self) -> None:
+        """Close the connection immediately."""
+
+
+class WebSocketStream:
+    """The log stream over WebSocket.
+
+    :param opened: closes the connection.
     """
 
-    def __init__(self, decode: DecodeEvent, now: float) -> None:
+    def __init__(self, decode: DecodeEvent, connection: UpgradedConnection, opened: AsyncExitStack) -> None:
         self._decode = decode
         self._frames = FrameDecoder()
-        self.ping_due = now + PING_SECONDS
-        """When to send the next ping."""
+        self._connection = connection
+        self._opened = opened
+        self._ping_due = time.monotonic() + PING_SECONDS
 
-    def raise_if_ended(self) -> None:
-        """Raise :class:`StreamEndedError` once the stream has ended."""
-        raise_if_ended(self._frames)
+    async def read(self, seconds: float) -> tuple[list[Event], bool]:
+        _raise_if_ended(self._frames)
+        try:
+            data = await self._receive(time.monotonic() + seconds)
+            if data is None:
+                return [], False
+            if not data:
+                raise StreamEndedError("the connection was closed")
+            events = [self._decode(message) for message in self._frames.feed(data)]
+            ping = self._frames.take_ping()
+            if ping is not None and self._frames.ended is None:
+                await self._connection.send(control_frame(PONG, ping), SEND_SECONDS)
+        except self._connection.broken as error:
+            raise end_of_stream(error) from None
+        return events, True
 
-    def take_ping(self, now: float) -> bytes | None:
-        """Return the frame of a ping if one is due, to detect a dead peer."""
-        if now < self.ping_due:
-            return None
-        self.ping_due = now + PING_SECONDS
-        return control_frame(PING)
+    async def _receive(self, until: float) -> bytes | None:
+        """Return the next data, or ``None`` if there is none in time. Send pings, to detect a dead peer."""
+        while True:
+            now = time.monotonic()
+            if now >= self._ping_due:
+                self._ping_due = now + PING_SECONDS
+                await self._connection.send(control_frame(PING), SEND_SECONDS)
+            data = await self._connection.receive(max(min(until, self._ping_due) - now, 0.0))
+            if data is not None or time.monotonic() >= until:
+                return data
 
-    def feed(self, data: bytes) -> tuple[list[Event], bytes | None]:
-        """Return the events that ``data`` completes, and the frame to send in response, if any.
-
-        :raises StreamEndedError: if ``data`` is empty, which means that the connection was closed.
-        """
-        if not data:
-            raise StreamEndedError("the connection was closed")
-        events = [self._decode(message) for message in self._frames.feed(data)]
-        ping = self._frames.take_ping()
-        answers_ping = ping is not None and self._frames.ended is None
-        return events, control_frame(PONG, ping or b"") if answers_ping else None
+    async def aclose(self) -> None:
+        """Send a close frame and close the connection, without waiting for a response."""
+        try:
+            with suppress(*self._connection.broken):
+                await self._connection.send(control_frame(CLOSE, NORMAL_CLOSURE), CLOSE_SECONDS)
+        finally:
+            await self._opened.aclose()
 
 
-class LogText:
-    """Decodes the response with a whole log.
+class SseStream:
+    """The log stream as server-sent events."""
 
-    :param headers: of the response.
-    """
+    def __init__(self, decode: DecodeEvent, ahead: ReadAhead) -> None:
+        self._decode = decode
+        self._decoder = SseDecoder()
+        self._ahead = ahead
 
-    def __init__(self, service: Service, headers: Mapping[str, str]) -> None:
-        self._decoder = service.log_decoder(headers.get("content-type", ""))
-        self.has_ended = False
-        """Whether :meth:`end` has returned the last text."""
+    async def read(self, seconds: float) -> tuple[list[Event], bool]:
+        """Return the messages received within ``seconds``, and whether any data was received."""
+        _raise_if_ended(self._decoder)
+        data = await self._ahead.take(seconds)
+        events = self._decoder.feed(data) if data else []
+        return [self._decode(event.data, event.name) for event in events], bool(data)
+
+    async def aclose(self) -> None:
+        await self._ahead.close()
+
+
+class WholeLog:
+    """The whole log, read incrementally. Created by :meth:`open`."""
+
+    def __init__(self, agent: AgentClient, response: Response, ahead: ReadAhead) -> None:
+        self._agent = agent
+        self._ahead = ahead
+        self._budget = limits.WaitBudget(limits.LOG)
+        headers = response.headers
+        self._decoder = agent.config.service.log_decoder(headers.get("content-type", ""))
+        self._has_ended = False
         self.is_delimited = "content-length" in headers or "chunked" in headers.get("transfer-encoding", "").lower()
         """Whether the response declares its end, so that a truncated one is detected."""
 
-    def feed(self, body: bytes) -> str:
-        """Return the text that ``body`` completes.
+    @classmethod
+    async def open(cls, agent: AgentClient, call: Call) -> WholeLog:
+        """Request the log.
 
-        :raises RayAgentConnectionError: if it is not a log.
+        :raises RayAgentError: if it cannot be read.
         """
+        async with AsyncExitStack() as opened:
+            response = await opened.enter_async_context(agent.opened(call))
+            await _check(agent, call, response)
+            return cls(agent, response, response.read_ahead(opened.pop_all(), is_stream=False))
+
+    async def read(self) -> str | None:
+        """Return the next chunk of text, an empty one after :data:`SLICE_SECONDS` without data, or ``None`` at the end.
+
+        :raises RayAgentConnectionError: if the response is incomplete or too slow, or is not a log.
+        """
+        if self._has_ended:
+            return None
+        began = time.monotonic()
         try:
-            return self._decoder.feed(body)
-        except ValueError as error:
-            raise broken_log(error) from None
+            body = await self._ahead.take(min(self._budget.left, SLICE_SECONDS))
+        except StreamEndedError as ended:
+            if ended.__cause__ is not None:
+                raise self._agent.error(ended.__cause__) from None
+            self._has_ended = True
+            return self._text(None)
+        except limits.TooSlowError as error:
+            raise self._agent.error(error) from None
+        self._budget.spend(time.monotonic() - began, len(body))
+        return self._text(body)
 
-    def end(self) -> str:
-        """Return the remaining text at the end of the body.
-
-        :raises RayAgentConnectionError: if the log is not complete.
-        """
-        self.has_ended = True
+    def _text(self, body: bytes | None) -> str:
+        """Return the text that ``body`` completes, or the rest at the end of the response."""
         try:
-            return self._decoder.end()
+            return self._decoder.end() if body is None else self._decoder.feed(body)
         except ValueError as error:
-            raise broken_log(error) from None
+            raise RayAgentConnectionError(f"Reading the log failed: {error}.") from None
+
+    async def aclose(self) -> None:
+        """Close the response; its connection returns to the pool if the body was read completely."""
+        await self._ahead.close()
 
 
-def broken_log(error: ValueError) -> RayAgentConnectionError:
-    """Return our error for a whole log that cannot be decoded."""
-    return RayAgentConnectionError(f"Reading the log failed: {error}.")
+@asynccontextmanager
+async def opened_log(
+    agent: AgentClient, job_id: JobId, job: Mapping[str, Any] | None = None
+) -> AsyncIterator[WholeLog | None]:
+    """Yield the whole log of a job, unread; ``None`` if nothing was logged. The request is retried like a call.
 
-
-class LogBuffer:
-    """Collects a whole log in memory."""
-
-    def __init__(self, job_id: str) -> None:
-        self._job_id = job_id
-        self._chunks: list[str] = []
-        self._chars = 0
-
-    def add(self, text: str) -> None:
-        """Add a chunk.
-
-        :raises RayAgentResponseError: if the log is too long.
-        """
-        self._chunks.append(text)
-        self._chars += len(text)
-        if self._chars > limits.HELD_LOG_CHARS:
-            raise RayAgentResponseError(
-                f"The log of job {self._job_id} has more than {limits.HELD_LOG_CHARS:,} characters: "
-                "read it line by line, with tail_job_logs."
-            )
-
-    @property
-    def text(self) -> str:
-        """The log received so far."""
-        return "".join(self._chunks)
-
-
-def new_key() -> str:
-    """Return a random key for a WebSocket handshake."""
-    return base64.b64encode(os.urandom(16)).decode()
-
-
-def check_upgrade(call: Call, status: int, headers: Mapping[str, str], key: str) -> None:
-    """Validate a response that should open a WebSocket and does not have an error status.
-
-    :raises RayAgentResponseError: if the response does not complete the handshake with ``key``.
+    :param job: the job's details, if they are known.
+    :raises RayAgentError: if it cannot be read.
     """
-    if status != 101:
-        raise RayAgentResponseError(f"{call.name} answered {status}, not a WebSocket.")
-    if headers.get("sec-websocket-accept") != accept_key(key):
-        raise RayAgentResponseError(f"{call.name} answered the WebSocket handshake with a wrong Sec-WebSocket-Accept.")
+    call = await agent.ask(agent.config.service.locate_log(job_id, job))
+    log = None if call is None else await agent.repeated(call, lambda _: WholeLog.open(agent, call))
+    try:
+        yield log
+    finally:
+        if log is not None:
+            await log.aclose()
+
+
+async def read_whole_log(agent: AgentClient, job_id: JobId) -> str:
+    """Return the whole log of a job. Retries like a call.
+
+    :raises RayAgentError: if it cannot be read, or is too long to be held.
+    """
+    call = await agent.ask(agent.config.service.locate_log(job_id))
+
+    async def read(_: int) -> str:
+        log, chunks, chars = await WholeLog.open(agent, call), list[str](), 0
+        try:
+            while (text := await log.read()) is not None:
+                chunks.append(text)
+                chars += len(text)
+                if chars > limits.HELD_LOG_CHARS:
+                    raise RayAgentResponseError(
+                        f"The log of job {job_id} has more than {limits.HELD_LOG_CHARS:,} characters: "
+                        "read it line by line, with tail_job_logs."
+                    )
+        finally:
+            await log.aclose()
+        return "".join(chunks)
+
+    return "" if call is None else await agent.repeated(call, read)
+
+
+async def open_stream(agent: AgentClient, opening: OpenLiveLog) -> LogStream:
+    """Open a live log stream.
+
+    :raises RayAgentError: if it can't be opened.
+    """
+    call = opening.call
+    key = base64.b64encode(os.urandom(16)).decode()
+    headers = upgrade_headers(key) if opening.source == "websocket" else None
+    async with AsyncExitStack() as opened:
+        response = await opened.enter_async_context(agent.opened(call, stream=True, headers=headers))
+        if response.status != 101 or headers is None:
+            await _check(agent, call, response)
+        if headers is None:
+            return SseStream(opening.decode, response.read_ahead(opened.pop_all(), is_stream=True))
+        _check_upgrade(call, response, key)
+        return WebSocketStream(opening.decode, response.upgraded(), opened.pop_all())
 
 
 def control_frame(opcode: int, payload: bytes = b"") -> bytes:
@@ -180,13 +267,27 @@ def control_frame(opcode: int, payload: bytes = b"") -> bytes:
     return frame(opcode, payload, os.urandom(4))
 
 
-def check_log_response(call: Call, status: int, headers: Mapping[str, str], body: bytes, config: AgentConfig) -> None:
-    """Validate a response that should contain a log.
+def _raise_if_ended(decoder: FrameDecoder | SseDecoder) -> None:
+    if decoder.ended is not None:
+        raise StreamEndedError(decoder.ended, too_long=decoder.too_long)
+
+
+def _check_upgrade(call: Call, response: Response, key: str) -> None:
+    """Raise :class:`RayAgentResponseError` unless a response completes the handshake with ``key``."""
+    if response.status != 101:
+        raise RayAgentResponseError(f"{call.name} answered {response.status}, not a WebSocket.")
+    if response.headers.get("sec-websocket-accept") != accept_key(key):
+        raise RayAgentResponseError(f"{call.name} answered the WebSocket handshake with a wrong Sec-WebSocket-Accept.")
+
+
+async def _check(agent: AgentClient, call: Call, response: Response) -> None:
+    """Validate a response that should contain a log; its body is read only for an error status.
 
     :raises RayAgentHTTPError: for an error status.
     :raises RayAgentRedirectError: for a redirect.
     :raises RayAgentResponseError: for an HTML page.
     """
-    responses.check_status(call, status, headers, body, config)
-    if responses.is_html(headers, ""):
-        raise responses.html_page_error(call, status, "a log", config)
+    body = b"" if response.is_success else await agent.read_body(call, response)
+    responses.check_status(call, response.status, response.headers, body, agent.config)
+    if responses.is_html(response.headers, ""):
+        raise responses.html_page_error(call, response.status, "a log", agent.config)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentHTTPError
 from airflow_provider_rayagent.errors.transience import is_transient, may_have_been_received
 from airflow_provider_rayagent.tail.backoff import pause_after
 
 if TYPE_CHECKING:
-    import tenacity
-
     from airflow_provider_rayagent.services.call import Call
 
 MAX_TRIES = 4
@@ -47,19 +44,3 @@ def pause(tries: int, error: BaseException, jitter: float) -> float:
     if isinstance(error, RayAgentHTTPError) and error.retry_after is not None:
         return min(error.retry_after, MAX_RETRY_AFTER)
     return pause_after(tries, FIRST_PAUSE, MAX_PAUSE, jitter)
-
-
-def policy(call: Call, tries: int) -> dict[str, Any]:
-    """Return the arguments of ``tenacity.Retrying`` to send ``call`` up to ``tries`` times."""
-    import tenacity
-
-    def wait(state: tenacity.RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        return pause(state.attempt_number, error or RuntimeError(), random.random())  # noqa: S311
-
-    return {
-        "stop": tenacity.stop_after_attempt(tries),
-        "retry": tenacity.retry_if_exception(lambda error: may_retry(call, error)),
-        "wait": wait,
-        "reraise": True,
-    }

@@ -1,50 +1,42 @@
-"""Run a generator that yields what needs I/O: one loop for blocking and one for asyncio code."""
+"""Run operations, and coroutines that never suspend."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+from airflow_provider_rayagent.errors.service_errors import RayAgentError
 
-StepT = TypeVar("StepT")
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from airflow_provider_rayagent.services.call import Call, Pause, Steps
+
 ResultT = TypeVar("ResultT")
 
 
-def run_steps(
-    steps: Generator[StepT, Any, ResultT], do: Callable[[StepT], Any], errors: tuple[type[Exception], ...]
-) -> ResultT:
-    """Carry out each step with ``do``, and return what the generator returns.
+def finish(coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
+    """Return the result of a coroutine that never suspends, as those of blocking code."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        result: ResultT = stop.value
+        return result
+    raise RuntimeError("The coroutine was suspended.")
 
-    :param errors: of a step, which are thrown into the generator.
+
+async def run_steps(operation: Steps, do: Callable[[Call | Pause], Awaitable[Any]]) -> Any:
+    """Carry out each step of an operation with ``do``, and return what the operation returns.
+
+    The :class:`RayAgentError` of a step is thrown into the operation.
     """
     try:
-        step = next(steps)
-        while True:
-            try:
-                result = do(step)
-            except errors as error:  # noqa: PERF203 - the outcome of one step
-                step = steps.throw(error)
-            else:
-                step = steps.send(result)
-    except StopIteration as stop:
-        value: ResultT = stop.value
-        return value
-
-
-async def run_steps_async(
-    steps: Generator[StepT, Any, ResultT], do: Callable[[StepT], Awaitable[Any]], errors: tuple[type[Exception], ...]
-) -> ResultT:
-    """Do the same with a coroutine function."""
-    try:
-        step = next(steps)
+        step = next(operation)
         while True:
             try:
                 result = await do(step)
-            except errors as error:  # noqa: PERF203 - the outcome of one step
-                step = steps.throw(error)
+            except RayAgentError as error:  # noqa: PERF203 - the outcome of one step
+                step = operation.throw(error)
             else:
-                step = steps.send(result)
+                step = operation.send(result)
     except StopIteration as stop:
-        value: ResultT = stop.value
-        return value
+        return stop.value

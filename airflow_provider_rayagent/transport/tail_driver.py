@@ -1,11 +1,11 @@
-"""Code that the two drivers of a tail share. No I/O."""
+"""Drive a tail: carry out its commands over a transport."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.errors.service_errors import (
     RayAgentError,
@@ -15,26 +15,26 @@ from airflow_provider_rayagent.errors.service_errors import (
 )
 from airflow_provider_rayagent.errors.transience import is_log_unreadable, is_permanent
 from airflow_provider_rayagent.services import jobs
-from airflow_provider_rayagent.services.call import Call, Pause
 from airflow_provider_rayagent.services.job_secrets import secrets_of
 from airflow_provider_rayagent.services.service import OpenLiveLog
-from airflow_provider_rayagent.services.validation import JobId, Protocol, validate_protocol
+from airflow_provider_rayagent.services.validation import Protocol, validate_protocol
 from airflow_provider_rayagent.tail import commands
-from airflow_provider_rayagent.tail.commands import Command, StreamSource, TailSettings
+from airflow_provider_rayagent.tail.commands import StreamSource, TailSettings
 from airflow_provider_rayagent.tail.items import Item, JobStatusChanged
 from airflow_provider_rayagent.tail.machine import Tail
 from airflow_provider_rayagent.text.redaction import Redactor
-from airflow_provider_rayagent.transport.log_responses import StreamEndedError
+from airflow_provider_rayagent.transport.log_responses import StreamEndedError, WholeLog, open_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Mapping
 
-    from airflow_provider_rayagent.connection.config import AgentConfig
-    from airflow_provider_rayagent.services.call import Steps
     from airflow_provider_rayagent.services.service import Service
+    from airflow_provider_rayagent.services.validation import JobId
     from airflow_provider_rayagent.tail.cursor import Cursor
     from airflow_provider_rayagent.tail.end import End
     from airflow_provider_rayagent.tail.live_stream import StreamEnd
+    from airflow_provider_rayagent.transport.agent_client import AgentClient
+    from airflow_provider_rayagent.transport.log_responses import LogStream
 
 SOURCES: dict[Protocol, tuple[StreamSource, ...]] = {
     "auto": ("websocket", "http"),
@@ -42,8 +42,6 @@ SOURCES: dict[Protocol, tuple[StreamSource, ...]] = {
     "http": ("http",),
 }
 """The stream sources of a protocol, in order of preference."""
-SLICE_SECONDS = 1.0
-"""Maximum duration of one wait or read, so that a request to stop is noticed soon."""
 
 
 def tail_settings(protocol: object, *, start_by: float | None = None, **settings: Any) -> TailSettings:
@@ -58,17 +56,6 @@ def tail_settings(protocol: object, *, start_by: float | None = None, **settings
     return TailSettings(sources=SOURCES[validate_protocol(protocol)], start_timeout=start_timeout, **settings)
 
 
-@dataclass(frozen=True)
-class OpenLog:
-    """Send the request for the whole log, and read the head of its response."""
-
-    call: Call
-
-
-Step: TypeAlias = Command | Call | Pause | OpenLiveLog | OpenLog
-"""What a driver carries out."""
-
-
 def settings_for(service: Service, settings: TailSettings) -> TailSettings:
     """Return settings without the streams that the service does not have, and with its ways to read the log."""
     sources = service.streams.sources if service.streams else ()
@@ -77,30 +64,33 @@ def settings_for(service: Service, settings: TailSettings) -> TailSettings:
 
 
 class Following:
-    """One followed job. A driver executes :meth:`step` repeatedly; the attributes contain the outcome.
+    """One followed job; the attributes contain the outcome.
 
-    :param config: the connection, with the service and the secrets.
     :param deadline: seconds from now after which to give up.
     :param clock: monotonic, in seconds.
     """
 
     def __init__(
         self,
-        config: AgentConfig,
+        agent: AgentClient,
         job_id: JobId,
         settings: TailSettings,
         *,
-        cursor: Cursor | None,
-        deadline: float | None,
-        clock: Callable[[], float],
+        cursor: Cursor | None = None,
+        deadline: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        config = agent.config
         self.job_id = job_id
         self.base_url = config.base_url
         """URL of the service."""
         self.clock = clock
         self.redact = Redactor(base=config.redact)
         """Redacts the secrets of the connection, and those of the job once its details are known."""
+        self._agent = agent
         self._service = config.service
+        self._stream: LogStream | None = None
+        self._whole: WholeLog | None = None
         self._service_clock = config.clock
         until = None if deadline is None else clock() + deadline
         self.tail = Tail(settings_for(self._service, settings), cursor, deadline=until, redact=self.redact)
@@ -136,50 +126,52 @@ class Following:
         """Get the job's status soon, since the job has written what it writes last."""
         self.tail.status.end_expected(self.clock())
 
-    def take(self) -> list[Item]:
-        """Return the items since the last call."""
+    async def _step(self) -> list[Item]:
+        """Execute the next command of the tail; return the items that came meanwhile."""
+        command = self.tail.next(self.clock())
+        match command:
+            case commands.GetStatus():
+                await self._get_status()
+            case commands.OpenStream(source):
+                await self._open_stream(source)
+            case commands.ReadStream(seconds):
+                await self._read(seconds)
+            case commands.CloseStream():
+                await self._close_stream()
+            case commands.OpenWholeLog(lines):
+                await self._open_whole_log(lines)
+            case commands.ReadWholeLog():
+                await self._read_whole_log()
+            case commands.CloseWholeLog():
+                await self._close_whole_log()
+            case commands.Wait(seconds):
+                await self._wait(seconds)
+            case commands.Finish(end):
+                self.end = end
         items = [*self._status_changes, *self.tail.take()]
         self._status_changes.clear()
         return items
 
-    def step(self) -> Generator[Step, Any, None]:
-        """Execute the next command of the tail.
-
-        Commands that need I/O are yielded. The driver sends their result back, or throws the error that they raised:
-
-        - a ``Call``, sent once, returns its result, or raises a :class:`RayAgentError`;
-        - ``OpenLiveLog`` and ``OpenLog`` return nothing, or raise a :class:`RayAgentError`;
-        - ``ReadStream`` returns events and whether the peer is alive, or raises a :class:`StreamEndedError`;
-        - ``ReadWholeLog`` returns text, or ``None`` at its end, or raises a :class:`RayAgentError`;
-        - ``CloseWholeLog`` returns whether the response declares its end;
-        - ``CloseStream``, ``Wait`` and ``Pause`` return nothing.
-        """
-        command = self.tail.next(self.clock())
-        match command:
-            case commands.GetStatus():
-                yield from self._get_status()
-            case commands.OpenStream():
-                yield from self._open_stream(command.source)
-            case commands.ReadStream():
-                yield from self._read_stream(command)
-            case commands.OpenWholeLog(lines):
-                yield from self._open_whole_log(lines)
-            case commands.ReadWholeLog():
-                yield from self._read_whole_log(command)
-            case commands.Finish(end):
-                self.end = end
-            case _:
-                yield command
-
-    def _get_status(self) -> Steps:
+    async def _close(self) -> None:
+        """Close all connections."""
         try:
-            job = yield self._service.get_job(self.job_id)
+            await self._close_stream()
+        finally:
+            await self._close_whole_log()
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait for up to ``seconds``."""
+        raise NotImplementedError
+
+    async def _get_status(self) -> None:
+        try:
+            job = await self._agent.ask(self._service.get_job(self.job_id), tries=1)
         except RayAgentError as error:
             self.on_status_failed(error)
         else:
             self.on_status(job)
 
-    def _open_stream(self, source: StreamSource) -> Generator[Step, Any, None]:
+    async def _open_stream(self, source: StreamSource) -> None:
         streams = self._service.streams
         if self._stream_was_requested:
             self.reconnects[self.tail.stream.end] += 1
@@ -187,17 +179,21 @@ class Following:
         try:
             if streams is None:
                 raise RayAgentUnsupportedError(f"{self._service.label} has no live log streams.")
-            yield OpenLiveLog(source, streams.open(self.job_id, source), streams.decode_event)
+            opening = OpenLiveLog(source, streams.open(self.job_id, source), streams.decode_event)
+            self._stream = await open_stream(self._agent, opening)
         except RayAgentError:
             self.tail.stream_failed(self.clock())
         else:
             self.tail.stream_opened(self.clock())
 
-    def _read_stream(self, command: Command) -> Generator[Step, Any, None]:
+    async def _read(self, seconds: float) -> None:
+        """Read the stream for up to ``seconds``."""
+        if self._stream is None:
+            return
         try:
-            events, alive = yield command
+            events, alive = await self._stream.read(seconds)
         except StreamEndedError as ended:
-            yield commands.CloseStream()
+            await self._close_stream()
             self.tail.stream_ended(self.clock(), too_long=ended.too_long)
             return
         if events:
@@ -207,11 +203,17 @@ class Following:
         else:
             self.tail.stream_idle(self.clock(), alive=alive)
 
-    def _open_whole_log(self, lines: int | None) -> Generator[Step, Any, None]:
+    async def _close_stream(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.aclose()
+
+    async def _open_whole_log(self, lines: int | None) -> None:
         try:
-            call = yield from self._service.locate_log(self.job_id, self.job, lines, self._learn_secrets)
+            location = self._service.locate_log(self.job_id, self.job, lines, self._learn_secrets)
+            call = await self._agent.ask(location, tries=1)
             if call is not None:
-                yield OpenLog(call)
+                self._whole = await WholeLog.open(self._agent, call)
         except RayAgentError as error:
             self.on_whole_log_failed(error)
             return
@@ -220,20 +222,28 @@ class Following:
             self.log_error = None
             self.tail.whole_log_ended(self.clock())
 
-    def _read_whole_log(self, command: Command) -> Generator[Step, Any, None]:
+    async def _read_whole_log(self) -> None:
+        log = self._whole
+        if log is None:
+            return
         try:
-            text = yield command
+            text = await log.read()
         except RayAgentError as error:
-            yield commands.CloseWholeLog()
+            await self._close_whole_log()
             self.on_whole_log_failed(error)
             return
         if text is None:
-            delimited = yield commands.CloseWholeLog()
+            await self._close_whole_log()
             self.log_error = None
-            self.tail.whole_log_ended(self.clock(), delimited=delimited)
+            self.tail.whole_log_ended(self.clock(), delimited=log.is_delimited)
         else:
             self.received_at = self.clock()
             self.tail.whole_log_received(self.received_at, text)
+
+    async def _close_whole_log(self) -> None:
+        log, self._whole = self._whole, None
+        if log is not None:
+            await log.aclose()
 
     def on_whole_log_failed(self, error: RayAgentError) -> None:
         """Process a failure to open or read the whole log."""

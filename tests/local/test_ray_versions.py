@@ -27,7 +27,8 @@ from airflow_provider_rayagent.services.call import FileContent
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.transport.blocking import BlockingAgent
-from airflow_provider_rayagent.transport.blocking_logs import read_whole_log
+from airflow_provider_rayagent.transport.log_responses import read_whole_log
+from airflow_provider_rayagent.transport.steps import finish
 from airflow_provider_rayagent.working_dir.packing import pack
 from tests.local.test_following import DRIVERS, OVER_RAY, PRINTED, PROGRAMS, Followed, entrypoint
 from tests.stack.interpreters import interpreter
@@ -154,7 +155,7 @@ def results(running: Running) -> Results:
 def stop_when_it_waits(running: Running) -> None:
     job_id = JobId(running.jobs["stopped"])
     with BlockingAgent(running.config(running.head.token)) as client:
-        wait_until(lambda: read_whole_log(client, job_id).count("waits\n") or None, f"{job_id} does not wait")
+        wait_until(lambda: finish(read_whole_log(client, job_id)).count("waits\n") or None, f"{job_id} does not wait")
         assert client.send(client.config.service.stop_job(job_id)) == {"stopped": True}
 
 

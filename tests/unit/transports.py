@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any, TypeAlias
+from abc import ABC, abstractmethod
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.services.agent_service import AGENT
@@ -13,25 +14,28 @@ from airflow_provider_rayagent.services.service import OpenLiveLog
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.items import lines_in
-from airflow_provider_rayagent.transport import aio_logs, blocking_logs
+from airflow_provider_rayagent.transport import log_responses
 from airflow_provider_rayagent.transport.aio import AsyncAgent
 from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
 from airflow_provider_rayagent.transport.blocking import BlockingAgent
 from airflow_provider_rayagent.transport.blocking_driver import Follower
 from airflow_provider_rayagent.transport.request_retry import MAX_TRIES
+from airflow_provider_rayagent.transport.steps import finish
 from tests.unit.support import TOKEN
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Callable, Coroutine
 
     from typing_extensions import Self
 
     from airflow_provider_rayagent.connection.config import AgentConfig
     from airflow_provider_rayagent.stream.events import Event
     from airflow_provider_rayagent.tail.commands import StreamSource
+    from airflow_provider_rayagent.transport.agent_client import AgentClient
     from airflow_provider_rayagent.transport.tail_driver import Following
     from tests.scripted import ScriptedAgent
 
+ResultT = TypeVar("ResultT")
 SOURCES: tuple[StreamSource, ...] = ("websocket", "http")
 GET, POST = "GET jobs/j1/", "POST jobs/j1/stop/"
 """Routes of the scripted agent."""
@@ -50,30 +54,40 @@ def config_of(server: ScriptedAgent | str, **extra: Any) -> AgentConfig:
     return read_config(host=server if isinstance(server, str) else server.url, token=TOKEN, extra=extra)
 
 
-class Blocking:
-    """Uses :class:`BlockingAgent`."""
+class Transport(ABC):
+    """What the tests of both transports do with one; each method uses a client of its own."""
+
+    @abstractmethod
+    def run(self, config: AgentConfig, work: Callable[[Any], Coroutine[Any, Any, ResultT]]) -> ResultT:
+        """Return the result of a coroutine function, which gets the client of an agent."""
+
+    @abstractmethod
+    def follow(self, config: AgentConfig, source: StreamSource, **settings: Any) -> tuple[list[str], Following]:
+        """Follow the job ``j1`` to its end. Return its lines, and what followed it."""
 
     def send(self, config: AgentConfig, call: Call) -> Any:
         """Return the value of a call that is sent once."""
-        with BlockingAgent(config) as agent:
-            return agent.send(call, tries=1)
+        return self.run(config, lambda agent: agent.ask(call, tries=1))
 
     def whole_log(self, config: AgentConfig) -> str:
         """Return the whole log of the job ``j1``, requested once."""
-        with BlockingAgent(config) as agent:
-            log = blocking_logs.WholeLog.open(agent, WHOLE_LOG)
-            with closing(log):
-                return "".join(iter(log.read, None))
+
+        async def work(agent: AgentClient) -> str:
+            pieces = []
+            async with aclosing(await log_responses.WholeLog.open(agent, WHOLE_LOG)) as log:
+                while (text := await log.read()) is not None:
+                    pieces.append(text)
+            return "".join(pieces)
+
+        return self.run(config, work)
 
     def held_log(self, config: AgentConfig) -> str:
         """Return the whole log of the job ``j1``, as the hook's method does."""
-        with BlockingAgent(config) as agent:
-            return blocking_logs.read_whole_log(agent, JobId("j1"))
+        return self.run(config, lambda agent: log_responses.read_whole_log(agent, JobId("j1")))
 
     def open(self, config: AgentConfig, source: StreamSource) -> None:
         """Open a stream of the job ``j1``, and close it."""
-        with BlockingAgent(config) as agent:
-            blocking_logs.open_stream(agent, live_log(source)).close()
+        self.messages(config, source, lambda _: True)
 
     def messages(
         self, config: AgentConfig, source: StreamSource, until: Callable[[list[Event]], object]
@@ -82,86 +96,50 @@ class Blocking:
 
         :raises StreamEndedError: if it ends before.
         """
-        with BlockingAgent(config) as agent, closing(blocking_logs.open_stream(agent, live_log(source))) as stream:
+
+        async def work(agent: AgentClient) -> list[Event]:
             found: list[Event] = []
-            while not until(found):
-                found += stream.read(1.0)[0]
-            return found
-
-    def follow(self, config: AgentConfig, source: StreamSource, **settings: Any) -> tuple[list[str], Following]:
-        """Follow the job ``j1`` to its end. Return its lines and the reason of the end."""
-        lines: list[str] = []
-        with BlockingAgent(config) as agent:
-            follower = Follower(
-                agent, JobId("j1"), TailSettings(**{"sources": (source,), "poll_interval": 0.3, **settings})
-            )
-            for items in follower.items():
-                lines += lines_in(items)
-        return lines, follower
-
-
-class Asyncio:
-    """Uses :class:`AsyncAgent`."""
-
-    def send(self, config: AgentConfig, call: Call) -> Any:
-        async def work(agent: AsyncAgent) -> Any:
-            return await agent.send(call, tries=1)
-
-        return _run(config, work)
-
-    def whole_log(self, config: AgentConfig) -> str:
-        async def work(agent: AsyncAgent) -> str:
-            log = await aio_logs.AsyncWholeLog.open(agent, WHOLE_LOG)
-            pieces = []
-            try:
-                while (text := await log.read()) is not None:
-                    pieces.append(text)
-            finally:
-                await log.close()
-            return "".join(pieces)
-
-        text: str = _run(config, work)
-        return text
-
-    def held_log(self, config: AgentConfig) -> str:
-        text: str = _run(config, lambda agent: aio_logs.read_whole_log(agent, JobId("j1")))
-        return text
-
-    def open(self, config: AgentConfig, source: StreamSource) -> None:
-        async def work(agent: AsyncAgent) -> None:
-            stream = await aio_logs.open_stream(agent, live_log(source))
-            await stream.close()
-
-        _run(config, work)
-
-    def messages(
-        self, config: AgentConfig, source: StreamSource, until: Callable[[list[Event]], object]
-    ) -> list[Event]:
-        async def work(agent: AsyncAgent) -> list[Event]:
-            stream = await aio_logs.open_stream(agent, live_log(source))
-            found: list[Event] = []
-            try:
+            async with aclosing(await log_responses.open_stream(agent, live_log(source))) as stream:
                 while not until(found):
                     found += (await stream.read(1.0))[0]
-            finally:
-                await stream.close()
             return found
 
-        messages: list[Event] = _run(config, work)
-        return messages
+        return self.run(config, work)
+
+
+def _settings(source: StreamSource, settings: dict[str, Any]) -> TailSettings:
+    return TailSettings(**{"sources": (source,), "poll_interval": 0.3, **settings})
+
+
+class Blocking(Transport):
+    """Uses :class:`BlockingAgent`."""
+
+    def run(self, config: AgentConfig, work: Callable[[Any], Coroutine[Any, Any, ResultT]]) -> ResultT:
+        with BlockingAgent(config) as agent:
+            return finish(work(agent))
 
     def follow(self, config: AgentConfig, source: StreamSource, **settings: Any) -> tuple[list[str], Following]:
-        lines: list[str] = []
+        with BlockingAgent(config) as agent:
+            follower = Follower(agent, JobId("j1"), _settings(source, settings))
+            return [line for items in follower.items() for line in lines_in(items)], follower
 
-        async def work(agent: AsyncAgent) -> Following:
-            chosen = TailSettings(**{"sources": (source,), "poll_interval": 0.3, **settings})
-            follower = AsyncFollower(agent, JobId("j1"), chosen)
-            async with aclosing(follower.items()) as found:
-                async for items in found:
-                    lines.extend(lines_in(items))
-            return follower
 
-        return lines, _run(config, work)
+class Asyncio(Transport):
+    """Uses :class:`AsyncAgent`."""
+
+    def run(self, config: AgentConfig, work: Callable[[Any], Coroutine[Any, Any, ResultT]]) -> ResultT:
+        async def run() -> ResultT:
+            async with AsyncAgent(config) as agent:
+                return await work(agent)
+
+        return asyncio.run(run())
+
+    def follow(self, config: AgentConfig, source: StreamSource, **settings: Any) -> tuple[list[str], Following]:
+        async def work(agent: AsyncAgent) -> tuple[list[str], Following]:
+            follower = AsyncFollower(agent, JobId("j1"), _settings(source, settings))
+            return [line async for items in follower.items() for line in lines_in(items)], follower
+
+        return self.run(config, work)
 
 
 class LoopAgent:
@@ -195,7 +173,6 @@ class LoopAgent:
         return self._loop.run_until_complete(work)
 
 
-Transport = Blocking | Asyncio
 MakeAgent: TypeAlias = "Callable[..., BlockingAgent | LoopAgent]"
 """Returns a transport to an agent; see :func:`tests.unit.support.make_agent`."""
 TRANSPORTS: dict[str, Transport] = {"blocking": Blocking(), "asyncio": Asyncio()}
@@ -207,11 +184,3 @@ USES: dict[str, Callable[[Transport, AgentConfig], object]] = {
     "websocket": lambda transport, config: transport.open(config, "websocket"),
 }
 """Each kind of request, sent once."""
-
-
-def _run(config: AgentConfig, work: Callable[[AsyncAgent], Awaitable[Any]]) -> Any:
-    async def run() -> Any:
-        async with AsyncAgent(config) as agent:
-            return await work(agent)
-
-    return asyncio.run(run())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_rayagent.cli import log_checks
-from airflow_provider_rayagent.transport.blocking_logs import open_stream
+from airflow_provider_rayagent.transport.log_responses import open_stream
 from tests.scripted import Complete, Hold, Html, Job, Log, Open, Play, Refuse, Silence
 from tests.unit.cli.findings import TEXT, agent_with, examine, wrong
 from tests.unit.proxies import Proxy
@@ -16,7 +16,7 @@ from tests.unit.proxies import Proxy
 if TYPE_CHECKING:
     from airflow_provider_rayagent.services.service import OpenLiveLog
     from airflow_provider_rayagent.transport.blocking import BlockingAgent
-    from airflow_provider_rayagent.transport.blocking_logs import LogStream
+    from airflow_provider_rayagent.transport.log_responses import LogStream
     from tests.scripted import Step
     from tests.unit.cli.conftest import Airflow, Examined
     from tests.unit.support import Connect
@@ -61,13 +61,13 @@ def test_a_proxy_that_refuses_websocket(connect: Connect, airflow: Airflow) -> N
 def test_server_sent_events_that_are_buffered_or_refused(
     step: Step, words: str, exceeded: str | None, examined: Examined, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def open_impatiently(client: BlockingAgent, opening: OpenLiveLog) -> LogStream:
+    async def open_impatiently(client: BlockingAgent, opening: OpenLiveLog) -> LogStream:
         # Only here: the checks before must find everything right, however slow the machine is.
         if opening.source == "http" and exceeded == "connect_timeout":
             monkeypatch.setattr(client, "config", replace(client.config, connect_timeout=0.3))
         elif opening.source == "http" and exceeded == "STREAM_SECONDS":
             monkeypatch.setattr(log_checks, "STREAM_SECONDS", 0.3)
-        return open_stream(client, opening)
+        return await open_stream(client, opening)
 
     monkeypatch.setattr(log_checks, "open_stream", open_impatiently)
     found = examined(agent_with(Job(TEXT, status="RUNNING", sse=[step])))

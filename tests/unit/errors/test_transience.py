@@ -17,6 +17,7 @@ from airflow_provider_rayagent.services.waiting import WaitResult
 from airflow_provider_rayagent.tail import commands, draining
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.transport import responses
+from airflow_provider_rayagent.transport.agent_client import AgentClient
 from airflow_provider_rayagent.transport.request_retry import may_retry
 from airflow_provider_rayagent.transport.tail_driver import Following
 from tests.scripted import DEFAULT, Job, Refuse, ScriptedAgent
@@ -182,7 +183,7 @@ def test_a_post_is_retried_only_if_its_row_says_never_sent(delivery: Delivery, m
 
 
 def make_following() -> Following:
-    return Following(CONFIG, JobId("j1"), commands.TailSettings(), cursor=None, deadline=None, clock=lambda: 0.0)
+    return Following(AgentClient(CONFIG), JobId("j1"), commands.TailSettings(), clock=lambda: 0.0)
 
 
 def test_a_permanent_error_of_the_first_status_request_ends_the_tail(row: Classification) -> None:
@@ -224,7 +225,7 @@ def test_the_end_of_a_log_is_requested_for_a_minute_unless_its_row_says_unreadab
     # The real limit, since the clock is virtual.
     monkeypatch.setattr(draining, "FAILING_SECONDS", 60.0)
     now, early = 0.0, list[str]()
-    following = Following(CONFIG, JobId("j1"), commands.TailSettings(), cursor=None, deadline=None, clock=lambda: now)
+    following = Following(AgentClient(CONFIG), JobId("j1"), commands.TailSettings(), clock=lambda: now)
     following.on_status({"status": "SUCCEEDED"})
     while not isinstance(command := following.tail.next(now), commands.Finish):
         if isinstance(command, commands.Wait):

@@ -10,6 +10,7 @@ from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.services.job_secrets import masked_names
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
+from airflow_provider_rayagent.transport.agent_client import AgentClient
 from airflow_provider_rayagent.transport.tail_driver import Following
 from tests.scripted import DEFAULT, Job, Refuse, Reset
 from tests.unit.sensors.factory import ending_as
@@ -55,14 +56,7 @@ def test_nothing_is_shown_before_the_details_of_the_job_are_known(
 
 
 def test_the_secrets_of_a_job_that_takes_the_id_of_another_are_learned() -> None:
-    following = Following(
-        read_config(host="http://agent.test"),
-        JobId("j1"),
-        TailSettings(),
-        cursor=None,
-        deadline=None,
-        clock=lambda: 0.0,
-    )
+    following = Following(AgentClient(read_config(host="http://agent.test")), JobId("j1"), TailSettings())
     for secret in ("first-s3cret", "second-s3cret"):
         following.on_status({"status": "PENDING", **details_with(secret)})
     assert following.redact("first-s3cret second-s3cret") == "*** ***"

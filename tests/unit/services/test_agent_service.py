@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.validation import JobId
-from airflow_provider_rayagent.transport.steps import run_steps
+from airflow_provider_rayagent.transport.steps import finish, run_steps
+
+
+async def unasked(step: object) -> None:
+    raise AssertionError(step)
 
 
 def test_every_path_ends_with_a_slash() -> None:
     calls = [
         AGENT.list_jobs(),
         AGENT.get_job(JobId("a")),
-        run_steps(AGENT.locate_log(JobId("a")), lambda _: None, ()),
+        finish(run_steps(AGENT.locate_log(JobId("a")), unasked)),
         *(AGENT.streams.open(JobId("a"), source) for source in AGENT.streams.sources),
         AGENT.stop_job(JobId("a")),
         AGENT.list_nodes(),

@@ -11,7 +11,6 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from airflow_provider_rayagent.errors.service_errors import (
-    RayAgentError,
     RayAgentInputError,
     RayAgentNotFoundError,
     RayAgentResponseError,
@@ -26,7 +25,7 @@ from airflow_provider_rayagent.services.service import ErrorResponse
 from airflow_provider_rayagent.services.submission import SUBMIT_SECONDS
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
-from airflow_provider_rayagent.transport.steps import run_steps
+from airflow_provider_rayagent.transport.steps import finish, run_steps
 from airflow_provider_rayagent.transport.tail_driver import settings_for
 from tests.scripted import ray_dialect
 
@@ -41,7 +40,7 @@ def run(operation: Operation, *answers: Any) -> tuple[Any, list[Call | Pause]]:
     """Return the result of an operation, and its steps; an answer that is an error is thrown."""
     waiting, sent = list(answers), []
 
-    def do(step: Call | Pause) -> Any:
+    async def do(step: Call | Pause) -> Any:
         sent.append(step)
         if isinstance(step, Pause):
             return None
@@ -51,8 +50,8 @@ def run(operation: Operation, *answers: Any) -> tuple[Any, list[Call | Pause]]:
         return answer if step.convert is None else step.convert(answer)
 
     if isinstance(operation, Call):
-        return do(operation), sent
-    return run_steps(operation, do, (RayAgentError,)), sent
+        return finish(do(operation)), sent
+    return finish(run_steps(operation, do)), sent
 
 
 def rows(*found: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.errors.service_errors import RayAgentConnectionError
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.transport.aio import AsyncAgent
-from airflow_provider_rayagent.transport.aio_logs import _ReadAhead
+from airflow_provider_rayagent.transport.aio_logs import ReadAheadTask
 from tests.scripted import Play, Reset, ScriptedAgent, Silence
 from tests.unit.support import TOKEN
 
@@ -30,7 +30,7 @@ def test_a_cancellation_that_coincides_with_data_is_not_lost() -> None:
 
     async def run() -> None:
         came = asyncio.Event()
-        ahead = _ReadAhead(body(came), contextlib.AsyncExitStack())
+        ahead = ReadAheadTask(body(came), (), contextlib.AsyncExitStack())
         reading = asyncio.create_task(ahead.take(60.0))
         await asyncio.sleep(0.01)
         came.set()
@@ -39,7 +39,7 @@ def test_a_cancellation_that_coincides_with_data_is_not_lost() -> None:
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reading
-        assert await ahead.take(1.0) == [b"data"]
+        assert await ahead.take(1.0) == b"data"
         await ahead.close()
 
     asyncio.run(run())

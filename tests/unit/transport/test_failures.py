@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import ssl
 from typing import TYPE_CHECKING
@@ -25,16 +24,15 @@ from airflow_provider_rayagent.errors.service_errors import (
 )
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.validation import JobId
-from airflow_provider_rayagent.transport.aio import HTTPX_ERRORS, AsyncAgent
-from airflow_provider_rayagent.transport.blocking import REQUESTS_ERRORS, BlockingAgent
-from airflow_provider_rayagent.transport.blocking_logs import open_stream
+from airflow_provider_rayagent.transport.aio import HTTPX_ERRORS
+from airflow_provider_rayagent.transport.blocking import REQUESTS_ERRORS
 from airflow_provider_rayagent.transport.failures import LibraryErrors, as_agent_error
 from airflow_provider_rayagent.transport.limits import TooSlowError
 from tests.scripted import Job, Play, Reset, ScriptedAgent
-from tests.unit.transports import Transport, config_of, live_log
+from tests.unit.transports import Transport, config_of
 
 if TYPE_CHECKING:
-    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.transport.agent_client import AgentClient
 
 POST = "POST jobs/j1/stop/"
 HANDLED = [
@@ -51,49 +49,30 @@ def fail(error: Exception) -> None:
     raise error
 
 
-def stop_blocking(config: AgentConfig, handled: Exception) -> None:
-    """Request the stop of a job while an exception is handled."""
-    with BlockingAgent(config, sleep=lambda _: None) as agent:
+@pytest.mark.parametrize("handled", HANDLED, ids=ascii)
+def test_a_post_in_an_except_block_is_sent_once(handled: Exception, transport: Transport) -> None:
+    """Python sets the handled exception as the context of the one that the transport raises."""
+
+    async def stop(agent: AgentClient) -> None:
         try:
             fail(handled)
         except EXPECTED:
-            agent.send(AGENT.stop_job(JobId("j1")))
+            await agent.ask(AGENT.stop_job(JobId("j1")))
 
-
-def stop_with_asyncio(config: AgentConfig, handled: Exception) -> None:
-    """Do the same in an event loop."""
-
-    async def run() -> None:
-        async with AsyncAgent(config, sleep=lambda _: asyncio.sleep(0)) as agent:
-            try:
-                fail(handled)
-            except EXPECTED:
-                await agent.send(AGENT.stop_job(JobId("j1")))
-
-    asyncio.run(run())
-
-
-@pytest.mark.parametrize("handled", HANDLED, ids=ascii)
-@pytest.mark.parametrize("stop", [stop_blocking, stop_with_asyncio])
-def test_a_post_in_an_except_block_is_sent_once(stop: object, handled: Exception) -> None:
-    """Python sets the handled exception as the context of the one that the transport raises."""
     with ScriptedAgent(Job(status="RUNNING"), answers={POST: [Play(Reset())]}) as server:
         with pytest.raises(RayAgentError) as caught:
-            stop(read_config(host=server.url), handled)  # type: ignore[operator]
+            transport.run(config_of(server), stop)
         assert len(server.of(POST)) == 1
     assert type(caught.value) is RayAgentConnectionError
 
 
-def test_a_stream_opened_in_an_except_block_reports_its_own_error() -> None:
-    with (
-        ScriptedAgent(Job(), connects=[Play(Reset())]) as server,
-        BlockingAgent(read_config(host=server.url)) as agent,
-    ):
+def test_a_stream_opened_in_an_except_block_reports_its_own_error(transport: Transport) -> None:
+    with ScriptedAgent(Job(), connects=[Play(Reset())]) as server:
         try:
             fail(ConnectionRefusedError())
         except EXPECTED:
             with pytest.raises(RayAgentError, match=r"The connection to .* failed"):
-                open_stream(agent, live_log("websocket"))
+                transport.open(config_of(server), "websocket")
 
 
 @pytest.mark.parametrize(

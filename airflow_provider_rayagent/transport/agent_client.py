@@ -1,0 +1,241 @@
+"""The client of an agent: one text of coroutines for both transports.
+
+Those of the blocking transport never suspend, so that :func:`.finish` runs them without an event loop.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+
+from airflow_provider_rayagent.errors.service_errors import RayAgentError
+from airflow_provider_rayagent.services.call import Call
+from airflow_provider_rayagent.services.service import REJECTED
+from airflow_provider_rayagent.transport import limits, request_retry, responses
+from airflow_provider_rayagent.transport.failures import LibraryErrors, as_agent_error
+from airflow_provider_rayagent.transport.steps import run_steps
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+    from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.connection.credentials import TokenFile
+    from airflow_provider_rayagent.services.call import Operation, Pause
+    from airflow_provider_rayagent.transport.environment import Environment
+
+ResultT = TypeVar("ResultT")
+
+
+class ReadAhead(Protocol):
+    """Reads a body ahead, within limits, so that a read can time out without losing data."""
+
+    async def take(self, seconds: float) -> bytes:
+        """Return the data received, after at most ``seconds``.
+
+        :raises StreamEndedError: once the body has ended and all data was returned; its cause is the error, if any.
+        """
+
+    async def close(self) -> None:
+        """Close the response; after a complete body, the connection can be reused."""
+
+
+class UpgradedConnection(Protocol):
+    """A connection whose protocol was changed to WebSocket."""
+
+    @property
+    def broken(self) -> tuple[type[Exception], ...]:
+        """What its methods raise if the connection is broken."""
+
+    async def receive(self, seconds: float) -> bytes | None:
+        """Return the next data, empty at the end, or ``None`` if there is none in time."""
+
+    async def send(self, data: bytes, seconds: float) -> None:
+        """Send data, within ``seconds``."""
+
+
+class Response:
+    """A response whose body is unread.
+
+    :param headers: a case-insensitive mapping.
+    """
+
+    def __init__(self, status: int, headers: Mapping[str, str]) -> None:
+        self.status = status
+        self.headers = headers
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the status is 2xx."""
+        return 200 <= self.status < 300
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the data of the body as it arrives."""
+        raise NotImplementedError
+
+    async def collect(self, body: limits.Body) -> None:
+        """Read the body, within its limits."""
+        async for chunk in self.chunks():
+            if not body.add(chunk):
+                break
+
+    def read_ahead(self, opened: AsyncExitStack, *, is_stream: bool) -> ReadAhead:
+        """Return the body.
+
+        :param opened: closes the response.
+        :param is_stream: whether it is a stream without time limits.
+        """
+        raise NotImplementedError
+
+    def upgraded(self) -> UpgradedConnection:
+        """Return the connection of a response with status 101."""
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """Release the connection; it is closed if the body was not read to its end."""
+        raise NotImplementedError
+
+
+class AgentClient:
+    """A client of one agent.
+
+    The transports define ``library`` and ``broken``, the exceptions that their libraries raise, and the last methods.
+    """
+
+    library: ClassVar[LibraryErrors]
+    broken: ClassVar[tuple[type[Exception], ...]]
+
+    def __init__(self, config: AgentConfig) -> None:
+        self.config = config
+        self.loads: Callable[[str], Any] = json.loads
+        """Parses the JSON of responses."""
+        self._environment: Environment | None = None
+
+    async def ask(self, operation: Operation, *, tries: int = request_retry.MAX_TRIES) -> Any:
+        """Return the result of an operation; that of a single call is the value of its response.
+
+        :param tries: maximum number of attempts for each call, if :func:`.request_retry.may_retry` permits them.
+        :raises RayAgentError: for every failure.
+        """
+        if isinstance(operation, Call):
+            return await self.repeated(operation, partial(self._send_once, operation), tries=tries)
+
+        async def do(step: Call | Pause) -> Any:
+            return await (self.ask(step, tries=tries) if isinstance(step, Call) else self._pause(step.seconds))
+
+        return await run_steps(operation, do)
+
+    async def repeated(
+        self, call: Call, send: Callable[[int], Awaitable[ResultT]], *, tries: int = request_retry.MAX_TRIES
+    ) -> ResultT:
+        """Return the result of ``send``, which sends ``call``; retry it if permitted.
+
+        :param send: is called with the number of the attempt, from 1.
+        """
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await send(attempt)
+            except RayAgentError as error:
+                if attempt >= tries or not request_retry.may_retry(call, error):
+                    raise
+                seconds = request_retry.pause(attempt, error, random.random())  # noqa: S311
+            await self._pause(seconds)
+
+    async def _send_once(self, call: Call, attempt: int) -> Any:
+        async with self.opened(call) as response:
+            body = await self.read_body(call, response)
+        if request_retry.has_succeeded(call, response.status, attempt):
+            return None
+        return responses.read_response(call, response.status, response.headers, body, self.config, self.loads)
+
+    @asynccontextmanager
+    async def opened(
+        self, call: Call, *, stream: bool = False, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Response]:
+        """Yield the response to ``call`` with its body unread, and convert exceptions raised while it is read.
+
+        :param stream: whether the response is a stream without time limits. Its head must arrive within the
+            ``connect_timeout``.
+        :param headers: additional headers of the request.
+        :raises RayAgentError: for every failure of the connection, but not for an error status.
+        """
+        response = None
+        try:
+            response = await self._open(call, headers or {}, stream=stream)
+            yield response
+        except RayAgentError:
+            raise
+        except self.broken as error:
+            raise self.error(error) from None
+        finally:
+            if response is not None:
+                await response.close()
+
+    async def read_body(self, call: Call, response: Response) -> bytes:
+        """Return the body of a response; for an error status, only the part that arrives soon.
+
+        :raises RayAgentResponseError: if a response is too large.
+        """
+        body = limits.Body(call, response.status)
+        try:
+            await response.collect(body)
+        except self.broken:
+            if not body.is_error:
+                raise
+        return body.content
+
+    def error(self, error: BaseException) -> RayAgentError:
+        """Return our error for an exception of the libraries."""
+        proxy = self._environment.proxy(self.config.base_url) if self._environment is not None else None
+        return as_agent_error(error, self.config, self.library, proxy)
+
+    async def _open(self, call: Call, headers: Mapping[str, str], *, stream: bool) -> Response:
+        url = self.config.url(call.path)
+        for redirects in range(responses.MAX_REDIRECTS + 1):
+            response = await self._authorized(call, url, headers, stream=stream)
+            target = responses.safe_target(call, url, response.status, response.headers)
+            if target is None or redirects == responses.MAX_REDIRECTS:
+                break
+            await response.close()
+            url = target
+        return response
+
+    async def _authorized(self, call: Call, url: str, headers: Mapping[str, str], *, stream: bool) -> Response:
+        """Send a request; send it once more if it was rejected and the token file has another token by now."""
+        token = await self._token_header()
+        response = await self._request(call, url, {**headers, **token}, stream=stream)
+        if response.status not in REJECTED:
+            return response
+        try:
+            renewed = await self._token_header(rejected=token)
+        except BaseException:
+            await response.close()
+            raise
+        if renewed == token:
+            return response
+        await response.close()
+        return await self._request(call, url, {**headers, **renewed}, stream=stream)
+
+    async def _token_header(self, rejected: Mapping[str, str] | None = None) -> Mapping[str, str]:
+        token_file = self.config.token_file
+        if token_file is None:
+            return {}
+        if token_file.is_due(rejected):
+            await self._read_token(token_file, rejected)
+        return token_file.headers
+
+    async def _read_token(self, token_file: TokenFile, rejected: Mapping[str, str] | None) -> None:
+        """Read the token file, which is due."""
+        raise NotImplementedError
+
+    async def _request(self, call: Call, url: str, headers: Mapping[str, str], *, stream: bool) -> Response:
+        """Send one request and return its response, even if it is a redirect."""
+        raise NotImplementedError
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait before a retry."""
+        raise NotImplementedError
