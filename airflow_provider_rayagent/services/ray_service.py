@@ -204,17 +204,12 @@ class RayService:
     def identity(self, health: Mapping[str, Any]) -> str:
         return f"{self.description} ({health['ray']['version']})"
 
-    def list_plugin_releases(self) -> NoReturn:
-        _no_plugins()
-
-    def get_plugin_release(self, lookup: str) -> NoReturn:  # noqa: ARG002
-        _no_plugins()
-
     def run_plugin_release(self, *_: Any, **__: Any) -> NoReturn:
-        _no_plugins()
+        raise RayAgentUnsupportedError(
+            "Ray's dashboard has no plugins: use a connection to an agent, or run the code as a Ray job."
+        )
 
-    def run_debug_plugin_release(self, *_: Any, **__: Any) -> NoReturn:
-        _no_plugins()
+    list_plugin_releases = get_plugin_release = run_debug_plugin_release = run_plugin_release
 
     def locate_log(
         self,
@@ -281,12 +276,6 @@ def _equals(column: str, value: str) -> dict[str, str]:
 
 def _is_deleting(application: Mapping[str, Any]) -> bool:
     return application.get("status") == ServeStatus.DELETING.value
-
-
-def _no_plugins() -> NoReturn:
-    raise RayAgentUnsupportedError(
-        "Ray's dashboard has no plugins: use a connection to an agent, or run the code as a Ray job."
-    )
 
 
 RAY = RayService()

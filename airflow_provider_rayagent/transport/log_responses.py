@@ -9,7 +9,7 @@ import base64
 import os
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentConnectionError, RayAgentResponseError
 from airflow_provider_rayagent.stream.frames import (
@@ -64,19 +64,6 @@ def end_of_stream(error: BaseException | None) -> StreamEndedError:
     return StreamEndedError(str(error) or type(error).__name__ if error else "closed by the server")
 
 
-class LogStream(Protocol):
-    """A live log stream."""
-
-    async def read(self, seconds: float) -> tuple[list[Event], bool]:
-        """Return the messages received within ``seconds``, and whether the peer is alive.
-
-        :raises StreamEndedError: once the stream has ended.
-        """
-
-    async def aclose(self) -> None:
-        """Close the connection immediately."""
-
-
 class WebSocketStream:
     """The log stream over WebSocket.
 
@@ -91,6 +78,10 @@ class WebSocketStream:
         self._ping_due = time.monotonic() + PING_SECONDS
 
     async def read(self, seconds: float) -> tuple[list[Event], bool]:
+        """Return the messages received within ``seconds``, and whether the peer is alive.
+
+        :raises StreamEndedError: once the stream has ended.
+        """
         _raise_if_ended(self._frames)
         try:
             data = await self._receive(time.monotonic() + seconds)
@@ -135,7 +126,10 @@ class SseStream:
         self._ahead = ahead
 
     async def read(self, seconds: float) -> tuple[list[Event], bool]:
-        """Return the messages received within ``seconds``, and whether any data was received."""
+        """Return the messages received within ``seconds``, and whether any data was received.
+
+        :raises StreamEndedError: once the stream has ended.
+        """
         _raise_if_ended(self._decoder)
         data = await self._ahead.take(seconds)
         events = self._decoder.feed(data) if data else []
@@ -143,6 +137,10 @@ class SseStream:
 
     async def aclose(self) -> None:
         await self._ahead.close()
+
+
+LogStream: TypeAlias = WebSocketStream | SseStream
+"""A live log stream."""
 
 
 class WholeLog:
