@@ -9,21 +9,16 @@ from airflow import __version__ as airflow_version
 
 from airflow_provider_rayagent import __version__
 from airflow_provider_rayagent.cli.log_checks import check_job_log, check_stream
-from airflow_provider_rayagent.cli.reach import (
-    PROXY_VARIABLES,
-    ObservingAgent,
-    check_clock,
-    check_name,
-    check_port,
-    check_proxy,
-    check_tls,
-)
+from airflow_provider_rayagent.connection.config import UNENCRYPTED
 from airflow_provider_rayagent.connection.fields import field_name
 from airflow_provider_rayagent.errors.service_errors import (
     RayAgentConfigError,
+    RayAgentConnectionError,
+    RayAgentConnectionRefusedError,
     RayAgentConnectTimeoutError,
     RayAgentError,
     RayAgentHTTPError,
+    RayAgentNameResolutionError,
     RayAgentTLSError,
 )
 from airflow_provider_rayagent.hooks.connection_check import (
@@ -32,12 +27,12 @@ from airflow_provider_rayagent.hooks.connection_check import (
     Result,
     check_access,
     check_health,
-    check_job_page,
     explain_failure,
     explain_refusal,
 )
 from airflow_provider_rayagent.services.jobs import JobStatus, started_at
 from airflow_provider_rayagent.services.validation import validate_job_id
+from airflow_provider_rayagent.transport.blocking import BlockingAgent
 from airflow_provider_rayagent.transport.environment import read_environment, shown_proxy
 from airflow_provider_rayagent.transport.responses import brief
 from airflow_provider_rayagent.transport.steps import finish
@@ -50,15 +45,12 @@ if TYPE_CHECKING:
     Job = Mapping[str, Any]
 
 CHECKS = (
-    "name",
-    "TCP",
     "proxy",
+    "address",
     "TLS",
-    "clock",
     "service",
     "token",
     "health",
-    "job page",
     "jobs",
     "job log",
     "WebSocket",
@@ -66,7 +58,9 @@ CHECKS = (
     "versions",
 )
 """The checks, in the order of their lines; those that are skipped come last."""
+_PROXY_VARIABLES = "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY or NO_PROXY in the environment"
 _PROXY_REFUSED = 407
+_WRONG_ADDRESS = (RayAgentNameResolutionError, RayAgentConnectionRefusedError, RayAgentConnectTimeoutError)
 
 
 class _FirstResponses(NamedTuple):
@@ -112,12 +106,7 @@ def _walk(config: AgentConfig, job_id: str | None) -> Iterator[Finding]:
     except RayAgentConfigError as error:
         yield Finding("proxy", Result.PROBLEM, error.detail)
         return
-    for check in (check_name, check_port):
-        finding = check(config, proxy)
-        yield finding
-        if finding.result is Result.PROBLEM:
-            return
-    with ObservingAgent(config) as agent:
+    with BlockingAgent(config) as agent:
         first = _send_first_requests(agent, proxy)
         for finding in _access_findings(agent, first, proxy):
             yield finding
@@ -128,7 +117,7 @@ def _walk(config: AgentConfig, job_id: str | None) -> Iterator[Finding]:
             yield _versions(config, first.health)
 
 
-def _send_first_requests(agent: ObservingAgent, proxy: str | None) -> _FirstResponses:
+def _send_first_requests(agent: BlockingAgent, proxy: str | None) -> _FirstResponses:
     try:
         health = check_access(agent)
     except RayAgentError as error:
@@ -141,51 +130,71 @@ def _send_first_requests(agent: ObservingAgent, proxy: str | None) -> _FirstResp
         return _FirstResponses(health, None, Finding("jobs", Result.PROBLEM, error.detail))
 
 
-def _explain(agent: ObservingAgent, error: RayAgentError, proxy: str | None) -> Finding:
+def _explain(agent: BlockingAgent, error: RayAgentError, proxy: str | None) -> Finding:
     """Return what to correct after a failure of the first request, and which check it belongs to."""
     config = agent.config
     if proxy is not None and error.status_code == _PROXY_REFUSED:
         text = f"The proxy {shown_proxy(proxy)} requires another user or password ({_PROXY_REFUSED})."
-        return Finding("proxy", Result.PROBLEM, f"{text} Correct {PROXY_VARIABLES}.")
-    if agent.first_head is not None:
+        return Finding("proxy", Result.PROBLEM, f"{text} Correct {_PROXY_VARIABLES}.")
+    if isinstance(error, RayAgentConfigError):
+        is_token = config.token_file is not None and not config.token_file.headers
+        return Finding("token" if is_token else "TLS", Result.PROBLEM, error.detail)
+    if not isinstance(error, RayAgentConnectionError):
         finding = explain_failure(agent, error)
         if proxy is None or _is_https(config) or not isinstance(error, RayAgentHTTPError):
             return finding
         # A proxy for http answers in its own name in the same way as the service.
-        text = f"{finding.text} Or the proxy {shown_proxy(proxy)} refuses the request: then correct {PROXY_VARIABLES}."
+        text = f"{finding.text} Or the proxy {shown_proxy(proxy)} refuses the request: then correct {_PROXY_VARIABLES}."
         return finding._replace(text=text)
-    if isinstance(error, RayAgentConfigError) and config.token_file is not None and not config.token_file.headers:
-        return Finding("token", Result.PROBLEM, error.detail)
-    if _is_https(config) and isinstance(error, (RayAgentTLSError, RayAgentConnectTimeoutError, RayAgentConfigError)):
+    if isinstance(error, RayAgentTLSError):
         return Finding("TLS", Result.PROBLEM, error.detail)
     if proxy is not None:
-        return Finding("proxy", Result.PROBLEM, f"{error.detail} Correct {PROXY_VARIABLES}, or ask who runs the proxy.")
-    return Finding("service", Result.PROBLEM, error.detail)
+        return Finding(
+            "proxy", Result.PROBLEM, f"{error.detail} Correct {_PROXY_VARIABLES}, or ask who runs the proxy."
+        )
+    return Finding("address" if isinstance(error, _WRONG_ADDRESS) else "service", Result.PROBLEM, error.detail)
 
 
 def _is_https(config: AgentConfig) -> bool:
     return config.base_url.startswith("https:")
 
 
-def _access_findings(agent: ObservingAgent, first: _FirstResponses, proxy: str | None) -> Iterator[Finding]:
+def _access_findings(agent: BlockingAgent, first: _FirstResponses, proxy: str | None) -> Iterator[Finding]:
     """Yield the findings of the first requests in order, up to the failed one."""
     config, failure = agent.config, first.failure
-    found = [check_proxy(proxy)]
-    if agent.first_head is not None:
-        description = config.service.description
-        found += [
-            check_tls(config, agent.first_head),
-            check_clock(agent.first_head),
-            Finding("service", Result.OK, f"{description[0].upper()}{description[1:]} answers."),
-            _token(config),
-        ]
+    description = config.service.description
+    found = [
+        _proxy(proxy),
+        Finding("address", Result.OK, f"{config.base_url} accepts connections."),
+        _tls(config),
+        Finding("service", Result.OK, f"{description[0].upper()}{description[1:]} answers."),
+        _token(config),
+    ]
     if first.health is not None:
-        found += [check_health(config, first.health), check_job_page(config)]
+        found.append(check_health(config, first.health))
     for finding in found:
         if failure is not None and finding.check == failure.check:
             break
         yield finding
     yield failure or Finding("jobs", Result.OK, f"The service lists its jobs: {len(first.jobs or ())}.")
+
+
+def _proxy(proxy: str | None) -> Finding:
+    if proxy is None:
+        return Finding("proxy", Result.NOT_APPLICABLE, "Requests go through no proxy.")
+    return Finding("proxy", Result.OK, f"Requests go through the proxy {shown_proxy(proxy)}.")
+
+
+def _tls(config: AgentConfig) -> Finding:
+    if not _is_https(config):
+        if config.exposes_token:
+            return Finding("TLS", Result.WARNING, UNENCRYPTED)
+        return Finding("TLS", Result.NOT_APPLICABLE, "The URL is http: requests are sent without encryption.")
+    if config.verify is False:
+        return Finding(
+            "TLS", Result.PROBLEM, f"The server's certificate is not verified: turn {field_name('verify')} on again."
+        )
+    return Finding("TLS", Result.OK, "The server's certificate is trusted.")
 
 
 def _token(config: AgentConfig) -> Finding:
@@ -196,7 +205,7 @@ def _token(config: AgentConfig) -> Finding:
     return Finding("token", Result.OK, f"The service accepts the {accepted}.")
 
 
-def _log_findings(agent: ObservingAgent, jobs: Sequence[Job], job_id: str | None) -> Iterator[Finding]:
+def _log_findings(agent: BlockingAgent, jobs: Sequence[Job], job_id: str | None) -> Iterator[Finding]:
     chosen = job_id or _newest(jobs)
     streams = agent.config.service.streams
     if chosen is None:

@@ -64,9 +64,10 @@ def check_connection(agent: BlockingAgent) -> tuple[bool, str]:
     finding = check_health(agent.config, health)
     if finding.result is Result.PROBLEM:
         return False, finding.text
-    link = check_job_page(agent.config)
-    if link.result is Result.PROBLEM:
-        return False, f"{finding.text} However, tasks will have no job link: {link.text}"
+    try:
+        agent.config.job_link("job")
+    except RayAgentConfigError as error:
+        return False, f"{finding.text} However, tasks will have no job link: {error.detail}"
     return True, f"{finding.text} {UNENCRYPTED}" if agent.config.exposes_token else finding.text
 
 
@@ -144,17 +145,6 @@ def check_health(config: AgentConfig, health: Mapping[str, Any]) -> Finding:
                 f"Connected to {service} at {url}, but it reports that {what} is {brief(status, config.redact)}.",
             )
     return Finding("health", Result.OK, f"Connected to {service} at {url}.")
-
-
-def check_job_page(config: AgentConfig) -> Finding:
-    """Return whether tasks have a link to the page of their job."""
-    try:
-        link = config.job_link("job")
-    except RayAgentConfigError as error:
-        return Finding("job page", Result.PROBLEM, error.detail)
-    if not link:
-        return Finding("job page", Result.NOT_APPLICABLE, f"The connection has no {field_name('job_url')}.")
-    return Finding("job page", Result.OK, "Tasks have a link to the page of their job.")
 
 
 def _wrong_service(agent: BlockingAgent) -> str | None:
