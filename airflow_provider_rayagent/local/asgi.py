@@ -14,8 +14,7 @@ from airflow_provider_rayagent.errors.service_errors import CONFLICT, RayAgentEr
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayResponseError, RayUnavailableError
 from airflow_provider_rayagent.local.job_logs import JobLogs, empty_log
 from airflow_provider_rayagent.local.log_streams import EventStream, TextStream, stream_to_websocket
-from airflow_provider_rayagent.local.plugin_routes import missing_gpus_response, plugin_routes
-from airflow_provider_rayagent.local.plugin_runs import GpuUnavailableError, PluginRuns
+from airflow_provider_rayagent.local.plugin_runs import GpuUnavailableError, missing_gpus_response, plugin_routes
 from airflow_provider_rayagent.local.request_limits import BodyLimits
 from airflow_provider_rayagent.local.resource_routes import resource_routes
 from airflow_provider_rayagent.local.token_check import TokenMiddleware, send_error
@@ -117,7 +116,7 @@ def create_app(agent: Agent, token: str, plugins: PluginFolder | None) -> FastAP
     )
     if plugins is not None:
         app.include_router(
-            plugin_routes(PluginRuns(plugins, agent.queue, agent.ray)),
+            plugin_routes(plugins, agent.queue, agent.ray),
             dependencies=[Security(_token_header)],
             responses={**_common_errors, **_not_found, **_conflict},
         )

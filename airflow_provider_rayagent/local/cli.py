@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="PATH",
         help="once ready, write a JSON file with url, token, ray_address, ray_token_file, gcs_address and pid; "
-        "removed at exit, even after a kill",
+        "removed at exit",
     )
     plugins = parser.add_argument_group("plugins")
     plugins.add_argument(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.local.errors import LocalAgentError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from typing import BinaryIO
 
@@ -25,6 +27,19 @@ def write_private(path: Path, text: str) -> None:
     except OSError as error:
         draft.unlink(missing_ok=True)
         raise LocalAgentError(f"Cannot write {path}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def private_file(path: Path, text: str) -> Iterator[None]:
+    """Write a file that only its owner can read, and remove it at the end of the block.
+
+    :raises LocalAgentError: if it cannot be written.
+    """
+    write_private(path, text)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def last_lines(file: BinaryIO, count: int) -> list[str]:

@@ -33,20 +33,11 @@ ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 Without it Ray replaces 127.0.0.1 with the machine's own address, and listens on all interfaces (`get_node_ip_address`
 in Ray's `_private/services.py`). This is Ray's default on macOS.
 """
-UNPROTECTED_PARTS = (
-    ((2, 52), "anywhere: every user of this machine can run commands as you"),
-    ((2, 54), "in its node agent: every user of this machine can run commands as you"),
-    (
-        (2, 58),
-        "in the replicas of Serve applications, which listen on all interfaces: while one is deployed, anyone who can "
-        "reach this machine can run commands as you",
-    ),
-)
-"""Parts of a head with a token that do not require it, in versions of Ray before the given one.
-
-Ray's `dashboard/http_server_agent.py` checks tokens from 2.54 on; its `serve/_private/replica.py` listens from 2.54 on
-and checks tokens from 2.58 on.
-"""
+TOKEN_SINCE = (2, 52)
+"""The first version of Ray that has tokens."""
+PROTECTED_SINCE = (2, 58)
+"""The first version of Ray all of whose parts require the token: before, the replicas of Serve applications do not
+(``serve/_private/replica.py``), and before 2.54 neither does the node agent (``dashboard/http_server_agent.py``)."""
 OBJECT_STORE_BYTES = 80_000_000
 STOP_TIMEOUT = 20.0
 # The path of a socket is limited to 107 characters. Ray appends about 68 to /ra-XXXXXXXX/ray.
@@ -123,16 +114,17 @@ def head_environment(environment: Mapping[str, str], token_file: Path, start_tim
 
 def requires_token(ray_version: str) -> bool:
     """Whether any part of a head requires its token."""
-    return release_of(ray_version) >= UNPROTECTED_PARTS[0][0]
+    return release_of(ray_version) >= TOKEN_SINCE
 
 
 def describe_unprotected_parts(ray_version: str) -> str | None:
-    """Return one line about the parts of a head that do not require its token; ``None`` if all parts do."""
-    release = release_of(ray_version)
-    where = next((where for before, where in UNPROTECTED_PARTS if release < before), None)
-    newest = ".".join(map(str, UNPROTECTED_PARTS[-1][0]))
-    return where and (
-        f"Ray {ray_version} does not require a token {where}. Ray {newest} and newer require it everywhere."
+    """Return one line about a Ray with parts that do not require its token; ``None`` if all parts do."""
+    if release_of(ray_version) >= PROTECTED_SINCE:
+        return None
+    newest = ".".join(map(str, PROTECTED_SINCE))
+    return (
+        f"Ray {ray_version} does not require a token everywhere: other users of this machine, or anyone who can reach "
+        f"it while a Serve application is deployed, can run commands as you. Ray {newest} and newer require it."
     )
 
 
@@ -140,12 +132,10 @@ class RayHead:
     """A Ray head process and all of its descendants.
 
     :param num_cpus: CPUs that the head offers to jobs, tasks and actors, regardless of the machine.
-    :param info_file: the agent's info file, which is removed with the head if the agent is killed.
     """
 
-    def __init__(self, num_cpus: int, info_file: Path | None = None) -> None:
+    def __init__(self, num_cpus: int) -> None:
         self._num_cpus = num_cpus
-        self._info_file = info_file
         self._ports = free_head_ports()
         self._keeper: asyncio.subprocess.Process | None = None
         self._directory: Path | None = None
@@ -171,7 +161,7 @@ class RayHead:
             # Kept open: the last lines are read after the keeper has removed the file.
             self._output = output_file.open("rb")
             self._keeper = await asyncio.create_subprocess_exec(
-                *keeper_command(self._info_file, self._directory, command),
+                *keeper_command(self._directory, command),
                 env=head_environment(os.environ, self.token_file, timeout),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=output,

@@ -10,7 +10,6 @@ exited on its own.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import ctypes
 import os
@@ -26,10 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil  # type: ignore[import-untyped]
 
-from airflow_provider_rayagent.connection.permitted_files import open_regular_file
-from airflow_provider_rayagent.local.errors import LocalAgentError
 from airflow_provider_rayagent.local.files import last_lines
-from airflow_provider_rayagent.local.info_file import remove_if_stale
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,8 +34,6 @@ TERM_GRACE = 3.0
 """Seconds between TERM and KILL. On TERM, Ray drains for 30 s, which a temporary cluster does not need."""
 KILL_TIMEOUT = 10.0
 """Seconds to wait until killed processes have exited."""
-UNLOCK_TIMEOUT = 10.0
-"""Seconds to wait until an agent that is exiting releases its info file."""
 VITAL_NAMES = ("gcs_server", "raylet")
 """Names of the processes that a Ray head cannot work without."""
 RAY_START = "ray start"
@@ -56,55 +50,38 @@ def die_with_parent(signal_number: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal_number)
 
 
-def keeper_command(info_file: Path | None, directory: Path | None = None, command: Sequence[str] = ()) -> list[str]:
+def keeper_command(directory: Path, command: Sequence[str]) -> list[str]:
     """Return the command of a keeper.
 
-    :param info_file: the agent's info file, removed once the agent has exited.
-    :param directory: directory to remove at the end.
-    :param command: command to run; empty: the keeper only removes the info file.
+    :param directory: directory of the head, removed at the end.
+    :param command: command to run.
     """
-    options = {"--info-file": info_file, "--directory": directory}
-    arguments = [word for name, value in options.items() if value is not None for word in (name, str(value))]
-    return [sys.executable, "-m", "airflow_provider_rayagent.local.keeper", *arguments, "--", *command]
+    return [sys.executable, "-m", "airflow_provider_rayagent.local.keeper", str(directory), *command]
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(directory: Path, command: Sequence[str]) -> int:
     """Run the command until it exits, standard input closes or TERM arrives; return the exit code."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--info-file", type=Path)
-    parser.add_argument("--directory", type=Path)
-    parser.add_argument("command", nargs="*")
-    options = parser.parse_args(arguments)
     signals = _catch_signals()
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    ended = _run(options.command, signals)
-    report = describe_end(ended, options.directory) if ended else []
-    if options.info_file and not ended and not signals:
-        remove_info_file(options.info_file)
+    ended = _run(command, signals)
+    report = describe_end(ended, directory) if ended else []
     end_descendants()
-    if ended:
-        # After the output of Ray's terminating processes, since the agent reports the last lines.
-        sys.stderr.write("\n".join([*report, ""]))
-    if options.directory:
-        shutil.rmtree(options.directory, ignore_errors=True)
+    # After the output of Ray's terminating processes, since the agent reports the last lines.
+    sys.stderr.writelines(f"{line}\n" for line in report)
+    shutil.rmtree(directory, ignore_errors=True)
     return 1 if ended else 0
 
 
-def describe_end(ended: str, directory: Path | None) -> list[str]:
+def describe_end(ended: str, directory: Path) -> list[str]:
     """Return the last log lines of what has ended the head, and its name; before ``ray start`` what made it exit.
 
     :param ended: what :func:`_run` has returned.
-    :param directory: directory of the head; see :class:`~airflow_provider_rayagent.local.head.RayHead`.
+    :param directory: directory of the head.
     """
-    causes = processes_that_ended_ray_start(directory) if directory and ended.startswith(RAY_START) else []
-    names = [*causes, ended]
-    logged = [line for name in names for line in last_process_log_lines(directory, name)] if directory else []
+    exits = "\n".join(_last_file_lines(directory / LOGS / "ray_process_exit.log"))
+    names = [*(EXITED_PROCESS.findall(exits) if ended.startswith(RAY_START) else ()), ended]
+    logged = [line for name in names for line in last_process_log_lines(directory, name)]
     return [*logged, *(f"{name} has ended." for name in names)]
-
-
-def processes_that_ended_ray_start(directory: Path) -> list[str]:
-    """Return the names of the processes whose exit made ``ray start`` exit, if Ray says so."""
-    return EXITED_PROCESS.findall("\n".join(_last_file_lines(directory / LOGS / "ray_process_exit.log")))
 
 
 def last_process_log_lines(directory: Path, name: str) -> list[str]:
@@ -118,17 +95,13 @@ def last_process_log_lines(directory: Path, name: str) -> list[str]:
 
 
 def _last_file_lines(path: Path) -> list[str]:
-    with contextlib.suppress(OSError), open_regular_file(str(path)) as file:
+    with contextlib.suppress(OSError), path.open("rb") as file:
         return last_lines(file, 8)
     return []
 
 
 def _run(command: Sequence[str], signals: Sequence[int]) -> str | None:
     """Run the command; return the name of the process that exited on its own, ``None`` if told to stop."""
-    if not command:
-        while not signals and not _input_closed(0.3):
-            pass
-        return None
     child = subprocess.Popen(  # noqa: S603
         command,
         stdin=subprocess.DEVNULL,
@@ -141,24 +114,6 @@ def _run(command: Sequence[str], signals: Sequence[int]) -> str | None:
         if ended := vital.ended():
             return ended
     return None
-
-
-def remove_info_file(path: Path) -> None:
-    """Remove the info file of an agent that is exiting, unless a new agent has replaced it.
-
-    The kernel closes the files of a killed process one by one, so the file may still be locked when standard input
-    closes. A changed parent process does not help: Linux reparents the children of a process once all of its threads
-    are exiting, before the last one closes the files (``find_alive_thread`` in kernel/exit.c). A lock that persists
-    belongs to another agent.
-    """
-    deadline = time.monotonic() + UNLOCK_TIMEOUT
-    while True:
-        try:
-            return remove_if_stale(path)
-        except LocalAgentError:
-            if time.monotonic() > deadline:
-                return None
-        time.sleep(0.05)
 
 
 class VitalProcesses:
@@ -253,4 +208,4 @@ def _prctl(option: int, argument: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))

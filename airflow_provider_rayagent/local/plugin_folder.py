@@ -5,26 +5,20 @@ The folder is read again for each request, so plugins can be added or changed wh
 
 from __future__ import annotations
 
-import os
 import shlex
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from airflow_provider_rayagent.connection.permitted_files import open_regular_file
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayResponseError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 MANIFEST = "plugin.yaml"
-MAX_MANIFEST = 64_000
-"""Maximum size of a manifest in bytes."""
-MAX_PROBLEMS = 1_000
-"""Maximum length of the description of what is wrong with a manifest, in characters."""
 # With a maximum length, pydantic inspects the text and rejects lone surrogates.
 _Text = Annotated[str, Field(max_length=2_000)]
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=60)]
@@ -104,18 +98,6 @@ class Plugin:
         }
 
 
-@dataclass(frozen=True)
-class Plugins:
-    """The plugins found in a folder.
-
-    :param usable: usable plugins, sorted by name and version.
-    :param faults: problems of the others, by name of the subfolder, or by release if several subfolders have the same.
-    """
-
-    usable: list[Plugin] = field(default_factory=list)
-    faults: dict[str, str] = field(default_factory=dict)
-
-
 class PluginFolder:
     """A folder of plugins.
 
@@ -125,49 +107,32 @@ class PluginFolder:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
 
-    def read(self) -> Plugins:
-        """Return the plugins that are currently in the folder. A broken manifest affects its plugin only.
+    def read(self) -> list[Plugin]:
+        """Return the plugins that are currently in the folder, sorted by name and version.
 
-        :raises PluginError: if the folder cannot be read.
+        :raises PluginError: if the folder or one of the manifests cannot be used, or if two have the same release.
         """
         try:
-            folders = sorted(each for each in self.path.iterdir() if os.path.lexists(each / MANIFEST))
+            folders = [each for each in self.path.iterdir() if (each / MANIFEST).exists()]
         except OSError as error:
             raise PluginError(f"Cannot read the plugin folder {self.path}: {error.strerror}.") from error
-        plugins = Plugins()
-        read: list[Plugin] = []
-        for folder in folders:
-            try:
-                read.append(read_plugin(folder))
-            except PluginError as error:  # noqa: PERF203 - the outcome of one folder
-                plugins.faults[folder.name] = str(error)
-        times = Counter(plugin.lookup for plugin in read)
-        for plugin in sorted(read, key=lambda plugin: plugin.lookup):
-            if times[plugin.lookup] == 1:
-                plugins.usable.append(plugin)
-            else:
-                where = ", ".join(str(each.folder) for each in read if each.lookup == plugin.lookup)
-                plugins.faults[plugin.lookup] = (
-                    f"{plugin.lookup} is in several folders, none of which is used: {where}."
-                )
+        plugins = sorted((read_plugin(folder) for folder in folders), key=lambda plugin: plugin.lookup)
+        for first, second in pairwise(plugins):
+            if first.lookup == second.lookup:
+                raise PluginError(f"{first.lookup} is in several folders: {first.folder}, {second.folder}.")
         return plugins
 
     def find(self, lookup: str) -> Plugin:
         """Return a plugin by ``name@version``, or by its name if there is only one version.
 
         :raises RayResponseError: 404 if there is none, 400 if there are several.
-        :raises PluginError: if the folder cannot be read, or if the plugin's manifest seems to be a broken one.
+        :raises PluginError: if the folder or a manifest cannot be used.
         """
         plugins = self.read()
-        found = [plugin for plugin in plugins.usable if lookup in (plugin.lookup, plugin.manifest.name)]
+        found = [plugin for plugin in plugins if lookup in (plugin.lookup, plugin.manifest.name)]
         if not found:
-            name = lookup.partition("@")[0]
-            for key in (lookup, name):
-                if key in plugins.faults:
-                    raise PluginError(plugins.faults[key])
-            known = ", ".join(plugin.lookup for plugin in plugins.usable) or "none"
-            broken = f" Not usable: {', '.join(plugins.faults)}." if plugins.faults else ""
-            raise RayResponseError(f"There is no plugin {lookup!r} in {self.path}. Available: {known}.{broken}", 404)
+            known = ", ".join(plugin.lookup for plugin in plugins) or "none"
+            raise RayResponseError(f"There is no plugin {lookup!r} in {self.path}. Available: {known}.", 404)
         if len(found) > 1:
             names = ", ".join(plugin.lookup for plugin in found)
             raise RayResponseError(f"There are several versions of {lookup!r}. Specify one: {names}.", 400)
@@ -180,7 +145,7 @@ class PluginFolder:
         :raises PluginError: if its manifest is malformed.
         """
         folder = self.path / path
-        if "\0" in path or not os.path.lexists(folder / MANIFEST):
+        if "\0" in path or not (folder / MANIFEST).exists():
             raise RayResponseError(f"plugin_path: {str(folder)!r} has no {MANIFEST}.", 400)
         return read_plugin(folder.resolve())
 
@@ -192,28 +157,12 @@ def read_plugin(folder: Path) -> Plugin:
     """
     path = folder / MANIFEST
     try:
-        return Plugin(folder, Manifest.model_validate(yaml.safe_load(_read_manifest(path))))
-    except PluginError:
-        raise
-    except OSError as error:
-        raise PluginError(f"{path}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise PluginError(f"{path}: not UTF-8: {error}.") from error
-    except yaml.YAMLError as error:
-        raise PluginError(f"{path}: not YAML: {error}") from error
+        return Plugin(folder, Manifest.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))))
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, each['loc'])) or 'the manifest'}: {each['msg']}" for each in error.errors()
         )
-        raise PluginError(f"{path}: {problems[:MAX_PROBLEMS]}.") from error
+        raise PluginError(f"{path}: {problems}.") from error
     except Exception as error:
         # PyYAML does not wrap the errors of its constructors: ValueError, KeyError, RecursionError and others.
-        raise PluginError(f"{path}: invalid YAML value: {type(error).__name__}: {str(error)[:200]}.") from error
-
-
-def _read_manifest(path: Path) -> str:
-    with open_regular_file(str(path)) as file:
-        content = file.read(MAX_MANIFEST + 1)
-    if len(content) > MAX_MANIFEST:
-        raise PluginError(f"{path}: longer than {MAX_MANIFEST:,} bytes.")
-    return content.decode("utf-8")
+        raise PluginError(f"{path}: {type(error).__name__}: {error}") from error

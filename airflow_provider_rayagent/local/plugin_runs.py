@@ -1,4 +1,4 @@
-"""Plugin runs: turn a request into a job in the queue."""
+"""The agent's routes for plugins: a request to run one becomes a job in the queue."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import json
 import secrets
 from typing import TYPE_CHECKING, Any
 
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayResponseError
@@ -16,7 +18,9 @@ from airflow_provider_rayagent.transport.responses import GPU_UNAVAILABLE
 if TYPE_CHECKING:
     from airflow_provider_rayagent.local.jobqueue import JobQueue
     from airflow_provider_rayagent.local.plugin_folder import Plugin, PluginFolder
-    from airflow_provider_rayagent.local.ray_api import RayDashboard, Row
+    from airflow_provider_rayagent.local.ray_api import RayDashboard
+
+Row = dict[str, Any]
 
 PARAMS, ACTION, JOB_ID, LANGUAGE = "RAYAGENT_PARAMS", "RAYAGENT_ACTION", "RAYAGENT_JOB_ID", "RAYAGENT_LANGUAGE"
 """Environment variables of a plugin's command."""
@@ -57,30 +61,23 @@ class DebugRequest(RunRequest):
     modules: dict[str, str] | None = Field(default=None, description="Not supported.")
 
 
-class PluginRuns:
-    """Runs the plugins of a folder.
+def plugin_routes(folder: PluginFolder, queue: JobQueue, ray: RayDashboard) -> APIRouter:
+    """Return the routes for the plugins of a folder, whose jobs pass through a queue."""
+    routes = APIRouter()
 
-    :param folder: the plugin folder.
-    :param queue: queue for the jobs.
-    """
+    @routes.get("/plugin_releases/", summary="The plugins of the folder")
+    async def list_plugin_releases() -> Row:
+        rows = [plugin.as_row() for plugin in await asyncio.to_thread(folder.read)]
+        return {"count": len(rows), "next": None, "previous": None, "results": rows}
 
-    def __init__(self, folder: PluginFolder, queue: JobQueue, ray: RayDashboard) -> None:
-        self.folder = folder
-        self._queue = queue
-        self._ray = ray
+    # The agent's client omits the slash.
+    @routes.get("/plugin_releases/{lookup}", include_in_schema=False)
+    @routes.get("/plugin_releases/{lookup}/", summary="One plugin, by name@version or name")
+    async def get_plugin_release(lookup: str) -> Row:
+        return (await asyncio.to_thread(folder.find, lookup)).as_row()
 
-    async def run(self, lookup: str, run_request: RunRequest) -> Row:
-        """Run an action of a plugin in the folder; return the job's id and whether it waits.
-
-        :raises LocalAgentError: if the action cannot be run.
-        """
-        return await self._start(await asyncio.to_thread(self.folder.find, lookup), run_request)
-
-    async def run_debug(self, run_request: DebugRequest) -> Row:
-        """Run an action of a plugin in any folder on this machine; see :meth:`run`.
-
-        :raises LocalAgentError: if the action cannot be run.
-        """
+    @routes.post("/plugin_releases/run_debug/", summary="Run an action of a plugin in any folder on this machine")
+    async def run_debug_plugin_release(run_request: DebugRequest) -> Row:
         for name in ("config", "modules"):
             if getattr(run_request, name) is not None:
                 raise RayResponseError(
@@ -88,33 +85,51 @@ class PluginRuns:
                 )
         if run_request.plugin_path is None:
             raise RayResponseError("plugin_path: the path of the plugin's folder is required.", 400)
-        return await self._start(
-            await asyncio.to_thread(self.folder.find_by_path, run_request.plugin_path), run_request
+        return await _start(
+            queue, ray, await asyncio.to_thread(folder.find_by_path, run_request.plugin_path), run_request
         )
 
-    async def _start(self, plugin: Plugin, run_request: RunRequest) -> Row:
-        if run_request.requirements:
-            raise RayResponseError(
-                "requirements: not supported; the local agent installs nothing, and Ray's Python runs the job.", 501
-            )
-        request = build_submission(plugin, run_request)
-        await self._require_gpus(plugin, run_request.action)
-        waits = await self._queue.add(request)
-        job_id = request["submission_id"]
-        status = "QUEUED" if waits else "PENDING"
-        return {"job_id": job_id, "submission_id": job_id, "status": status, **request["metadata"]}
+    @routes.post(
+        "/plugin_releases/{lookup}/run/",
+        summary="Run an action of a plugin as a job, which may have to wait in the queue",
+    )
+    async def run_plugin_release(lookup: str, run_request: RunRequest) -> Row:
+        return await _start(queue, ray, await asyncio.to_thread(folder.find, lookup), run_request)
 
-    async def _require_gpus(self, plugin: Plugin, action: str) -> None:
-        requested = plugin.action(action).num_gpus or 0
-        if not requested:
-            return
-        nodes = [node for node in await self._ray.list_nodes() if node.get("state") == "ALIVE"]
-        largest = max((float((node.get("resources_total") or {}).get("GPU", 0)) for node in nodes), default=0.0)
-        if requested > largest:
-            raise GpuUnavailableError(
-                f"{plugin.lookup} {action} needs {requested:g} GPUs on one node; the largest node has {largest:g}.",
-                {"requested_gpus": requested, "gpus_of_largest_node": largest},
-            )
+    return routes
+
+
+async def missing_gpus_response(_request: Request, error: Exception) -> JSONResponse:
+    """Respond with 503 and the body by which clients recognize missing GPUs."""
+    body = error.body if isinstance(error, GpuUnavailableError) else {}
+    return JSONResponse(body, 503)
+
+
+async def _start(queue: JobQueue, ray: RayDashboard, plugin: Plugin, run_request: RunRequest) -> Row:
+    """Run an action of a plugin; return the job's id and whether it waits."""
+    if run_request.requirements:
+        raise RayResponseError(
+            "requirements: not supported; the local agent installs nothing, and Ray's Python runs the job.", 501
+        )
+    request = build_submission(plugin, run_request)
+    await _require_gpus(ray, plugin, run_request.action)
+    waits = await queue.add(request)
+    job_id = request["submission_id"]
+    status = "QUEUED" if waits else "PENDING"
+    return {"job_id": job_id, "submission_id": job_id, "status": status, **request["metadata"]}
+
+
+async def _require_gpus(ray: RayDashboard, plugin: Plugin, action: str) -> None:
+    requested = plugin.action(action).num_gpus or 0
+    if not requested:
+        return
+    nodes = [node for node in await ray.list_nodes() if node.get("state") == "ALIVE"]
+    largest = max((float((node.get("resources_total") or {}).get("GPU", 0)) for node in nodes), default=0.0)
+    if requested > largest:
+        raise GpuUnavailableError(
+            f"{plugin.lookup} {action} needs {requested:g} GPUs on one node; the largest node has {largest:g}.",
+            {"requested_gpus": requested, "gpus_of_largest_node": largest},
+        )
 
 
 def build_submission(plugin: Plugin, run_request: RunRequest) -> Row:

@@ -16,15 +16,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayHeadError, RayUnavailableError
+from airflow_provider_rayagent.local.files import private_file
 from airflow_provider_rayagent.local.head import RayHead, describe_unprotected_parts, requires_token
-from airflow_provider_rayagent.local.info_file import info_file, remove_if_stale
 from airflow_provider_rayagent.local.jobqueue import JobQueue
-from airflow_provider_rayagent.local.keeper import keeper_command
 from airflow_provider_rayagent.local.ray_api import RayDashboard
 from airflow_provider_rayagent.local.ray_token import find_token
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator
+    from collections.abc import Generator
     from pathlib import Path
 
     import uvicorn
@@ -109,10 +108,12 @@ async def run(options: Options) -> int:
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             loop.add_signal_handler(number, stop.set)
     if options.info_file:
-        remove_if_stale(options.info_file)
+        # That of an agent that was killed must not be mistaken for the one of this agent.
+        with contextlib.suppress(OSError):
+            options.info_file.unlink()
     async with contextlib.AsyncExitStack() as stack:
         listener = stack.enter_context(listen(options.host, options.port))
-        head = None if options.address else RayHead(options.num_cpus, options.info_file)
+        head = None if options.address else RayHead(options.num_cpus)
         ray = _dashboard(options, head)
         stack.push_async_callback(ray.close)
         if head:
@@ -121,8 +122,6 @@ async def run(options: Options) -> int:
             await head.start(options.start_timeout)
             if not await _run_unless_stopped(stop, head.wait_ready(ray, options.start_timeout)):
                 return 0
-        elif options.info_file:
-            await stack.enter_async_context(_info_file_keeper(options.info_file))
         queue = JobQueue(ray, options.max_running_jobs)
         stack.push_async_callback(queue.close)
         from airflow_provider_rayagent.local.asgi import Agent
@@ -158,17 +157,14 @@ async def _serve(
         for line in lines:
             print_line(line)
         if options.plugins:
-            plugins = options.plugins.read()
-            names = ", ".join(plugin.lookup for plugin in plugins.usable)
+            names = ", ".join(plugin.lookup for plugin in options.plugins.read())
             limit = options.max_running_jobs
             print_line(f"Plugins in {options.plugins.path}: {names or 'none yet'} (at most {limit} jobs at a time)")
-            for fault in plugins.faults.values():
-                print_line(f"Not usable: {fault}")
         if options.is_token_generated:
             print_line(f"Token: {options.token}")
         print_line(f"The local agent is listening on {url} (API: {url}/openapi.json). Press Ctrl-C to stop it.")
         if options.info_file:
-            files.enter_context(info_file(options.info_file, json.dumps(info)))
+            files.enter_context(private_file(options.info_file, json.dumps(info)))
         ended = asyncio.ensure_future(head.wait_ended() if head else asyncio.Event().wait())
         stopped = asyncio.ensure_future(stop.wait())
         await asyncio.wait({ended, stopped, serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -222,24 +218,6 @@ def print_line(line: str) -> None:
     with contextlib.suppress(OSError):
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
-
-
-@contextlib.asynccontextmanager
-async def _info_file_keeper(path: Path) -> AsyncIterator[None]:
-    """Run a keeper that removes the info file if the agent is killed; with a Ray head, the head's keeper does this."""
-    keeper = await asyncio.create_subprocess_exec(
-        *keeper_command(path),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        yield
-    finally:
-        if keeper.stdin is not None:
-            keeper.stdin.close()
-        await keeper.wait()
 
 
 async def _describe_ray(ray: RayDashboard, head: RayHead | None) -> list[str]:
