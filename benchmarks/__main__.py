@@ -38,6 +38,7 @@ CASES = (
     "metrics",
     "triggerer",
     "many_jobs",
+    "take_over",
     "resuming",
     "plain_ray",
     "ray_client",

@@ -1,13 +1,15 @@
-"""A job's log over plain Ray, read by ours and by Ray's own client: lines per second.
+"""A job's log over plain Ray, read by ours and by Ray's own client: lines per second, and the memory of the reader.
 
     python -m benchmarks ray_client
 
 A real Ray runs the jobs. Each reader is a process of its own, with the defaults: ours is what a worker uses, theirs is
-``JobSubmissionClient.tail_job_logs``. Theirs includes one second that Ray's job head waits before it sends anything.
+``JobSubmissionClient.tail_job_logs``. The time is measured from the call to the last line, since both then wait for the
+end of the job. Theirs includes one second that Ray's job head waits before it sends anything.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from functools import partial
@@ -21,6 +23,7 @@ from benchmarks.measure import Line, Target, run_alternately
 from benchmarks.processes import ROOT
 from tests.stack.ray import cluster, driver_environment
 from tests.stack.watch import wait_until
+from tests.tail.memory import WARM_LINES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,11 +39,13 @@ for number in range({{lines}}):
 sys.stdout.flush()
 time.sleep({{seconds}})
 END"""
+GROWN_MB = 16.0
+"""What the tests of a tail's resources permit as well."""
 
 
 def measure(*, short: bool) -> Iterator[Line]:
-    """Read the logs of an ended and of a running job with both."""
-    lines, rounds = (200_000, 2) if short else (1_000_000, 5)
+    """Read the logs of an ended and of a running job with both, and a long one with ours."""
+    lines, rounds, many = (200_000, 2, 1_000_000) if short else (1_000_000, 5, 10_000_000)
     with cluster() as ray:
         for state, seconds in (("ended", 0), ("running", 3_600)):
             job_id = job_with_log(ray, lines, seconds)
@@ -50,11 +55,29 @@ def measure(*, short: bool) -> Iterator[Line]:
                 "ray_client",
                 f"{state} job, {lines:,} lines",
                 "lines/s",
-                [lines / each for each in ours],
-                [lines / each for each in theirs],
+                [lines / each["seconds"] for each in ours],
+                [lines / each["seconds"] for each in theirs],
                 "Ray's own client",
                 Target(minimum=2.0),
             )
+            yield Line(
+                "ray_client",
+                f"{state} job, {lines:,} lines: peak memory of the reader",
+                "MB",
+                [each["peak"] for each in ours],
+                [each["peak"] for each in theirs],
+                "Ray's own client",
+                note=f"before the log: {ours[0]['before']:.0f} MB; theirs: {theirs[0]['before']:.0f} MB",
+            )
+        result = read("ours", ray, job_with_log(ray, many, 0), many)
+        yield Line(
+            "ray_client",
+            f"ended job, {many:,} lines: growth of memory after the first {WARM_LINES:,}",
+            "MB",
+            [result["grown"]],
+            target=Target(maximum=GROWN_MB, of="figure"),
+            note=f"to {result['peak']:.0f} MB, in {result['seconds']:.0f} s",
+        )
 
 
 def job_with_log(ray: Cluster, lines: int, seconds: int) -> str:
@@ -72,10 +95,11 @@ def job_with_log(ray: Cluster, lines: int, seconds: int) -> str:
     return job_id
 
 
-def read(who: str, ray: Cluster, job_id: str, lines: int) -> float:
-    """Read a log in a separate process; return the seconds."""
+def read(who: str, ray: Cluster, job_id: str, lines: int) -> dict[str, float]:
+    """Read a log in a separate process; return the seconds, and the memory in MB."""
     last = f"{lines - 1:0{LINE_BYTES - 1}d}"
     command = [sys.executable, "-m", "benchmarks.one_ray_log", who, ray.dashboard_url, job_id, str(lines), last]
     environment = driver_environment(ray.directory)
     output = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
-    return float(output.splitlines()[-1])
+    result: dict[str, float] = json.loads(output.splitlines()[-1])
+    return result

@@ -54,9 +54,7 @@ class Logged:
 
 
 @contextmanager
-def airflow_with(
-    dags: str, agent_url: str, settings: Mapping[str, str] | None = None, token: str = "t"
-) -> Iterator[Airflow]:
+def airflow_with(dags: str, agent_url: str, settings: Mapping[str, str] | None = None) -> Iterator[Airflow]:
     """Run an Airflow with a DAG file, given as text, and a connection to an agent."""
     python_path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     with tempfile.TemporaryDirectory() as folder:
@@ -66,7 +64,7 @@ def airflow_with(
             airflow(
                 Path(folder),
                 database=server.create_database("airflow"),
-                connections={"rayagent_default": {"conn_type": "rayagent", "host": agent_url, "password": token}},
+                connections={"rayagent_default": {"conn_type": "rayagent", "host": agent_url, "password": "t"}},
                 settings={"PYTHONPATH": python_path, **(settings or {})},
             ) as instance,
         ):
@@ -83,6 +81,8 @@ class NewLines:
     """Reads from growing log files what is new in them."""
 
     def __init__(self) -> None:
+        self.bytes = 0
+        """Number of bytes read so far."""
         self._read: dict[Path, int] = {}
 
     def of(self, path: Path) -> Iterator[str]:
@@ -95,6 +95,7 @@ class NewLines:
             text = file.read()
         whole = text[: text.rfind(b"\n") + 1]
         self._read[path] = done + len(whole)
+        self.bytes += len(whole)
         return job_lines(whole)
 
 
