@@ -110,6 +110,7 @@ def get_provider_info() -> dict[str, Any]:
             {"integration-name": _INTEGRATION, "python-modules": ["airflow_provider_rayagent.sensors.rayagent"]}
         ],
         "triggers": [{"integration-name": _INTEGRATION, "python-modules": _TRIGGERS}],
+        "task-decorators": [{"name": "ray", "class-name": "airflow_provider_rayagent.decorators.ray_task.ray_task"}],
         "cli": ["airflow_provider_rayagent.cli.definition.get_commands"],
         "extra-links": ["airflow_provider_rayagent.links.rayagent.RayAgentJobLink"],
         "config": {

@@ -113,6 +113,7 @@ class RayAgentHook(ServiceHook):
     stop_job = _blocking(RayAgentAsyncHook.stop_job)
     submit_job = _blocking(RayAgentAsyncHook.submit_job)
     upload_working_dir = _blocking(RayAgentAsyncHook.upload_working_dir)
+    upload_files = _blocking(RayAgentAsyncHook.upload_files)
 
     def get_job_logs(self, job_id: str) -> str:
         """Return the current log of a job as a whole; for long logs prefer :meth:`tail_job_logs`."""

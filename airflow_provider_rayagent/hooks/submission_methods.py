@@ -11,7 +11,7 @@ from airflow_provider_rayagent.hooks.service_hook import ServiceHook
 from airflow_provider_rayagent.services.call import FileContent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from airflow_provider_rayagent.working_dir.packing import Package
@@ -43,6 +43,15 @@ def _packed(
     from airflow_provider_rayagent.working_dir.packing import pack
 
     return pack(Path(path).resolve(), root=None if root is None else Path(root), excludes=excludes)
+
+
+async def _upload(hook: ServiceHook, pack: Callable[[], AbstractContextManager[Package]], name: object) -> str:
+    with ExitStack() as stack:
+        package = await hook._compute(lambda: stack.enter_context(pack()))
+        content = FileContent(package.file, package.size, _Progress(hook.log, package))
+        is_new = await hook._send(lambda service: service.upload_package(package.name, content))
+        hook.log.info(UPLOADED if is_new else PRESENT, name, package.files, package.size, package.uri)
+        return package.uri
 
 
 class SubmissionMethods(ServiceHook):
@@ -113,9 +122,18 @@ class SubmissionMethods(ServiceHook):
         :raises RayAgentInputError: if it cannot be packed, or is larger than 100 MiB.
         :raises RayAgentUnsupportedError: if the connection is to an agent, which runs plugins only.
         """
-        with ExitStack() as stack:
-            package = await self._compute(lambda: stack.enter_context(_packed(path, root, excludes)))
-            content = FileContent(package.file, package.size, _Progress(self.log, package))
-            is_new = await self._send(lambda service: service.upload_package(package.name, content))
-            self.log.info(UPLOADED if is_new else PRESENT, path, package.files, package.size, package.uri)
-            return package.uri
+        return await _upload(self, lambda: _packed(path, root, excludes), path)
+
+    async def upload_files(self, files: Mapping[str, bytes], *, name: str = "files") -> str:
+        """Upload files that are in memory to the cluster, unless it has them already; return their URI.
+
+        The URI is one of the ``py_modules``, or the ``working_dir``, of a runtime environment. Use it within ten
+        minutes: Ray may delete a package that no job uses.
+
+        :param files: the content by relative path.
+        :param name: description of the files, for the task log.
+        :raises RayAgentUnsupportedError: if the connection is to an agent, which runs plugins only.
+        """
+        from airflow_provider_rayagent.working_dir.packing import pack_files
+
+        return await _upload(self, lambda: pack_files(files), name)

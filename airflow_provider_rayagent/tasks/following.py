@@ -246,7 +246,7 @@ class JobFollowingOperator(HookMixin, BaseOperator):
             log_storage=self.log_storage,
         )
 
-    def _conclude(self, context: Context, task_job: TaskJob, outcome: Outcome) -> JobSummary:
+    def _conclude(self, context: Context, task_job: TaskJob, outcome: Outcome) -> Any:
         if outcome.end is End.TIMED_OUT:
             self._time_out(task_job, outcome.job)
         result = task_job.conclude(outcome)
@@ -254,7 +254,14 @@ class JobFollowingOperator(HookMixin, BaseOperator):
             if isinstance(outlet, Asset):
                 extra = storable({"job_id": self.job_id, "duration": result["duration"]})
                 context["outlet_events"][outlet].extra.update(extra)
-        return result
+        return self._output(result)
+
+    def _output(self, summary: JobSummary) -> Any:
+        """Return what a task whose job has succeeded returns.
+
+        :raises AirflowSkipException: if the task is skipped.
+        """
+        return summary
 
     # In a worker
 

@@ -52,22 +52,22 @@ class HidingPartial(OperatorPartial):
     def of(cls, partial: OperatorPartial) -> HidingPartial:
         """Return a copy."""
         partial._expand_called = True  # Or it complains when it is deleted.
-        return cls(operator_class=partial.operator_class, kwargs=_hidden(partial.kwargs), params=partial.params)
+        return cls(operator_class=partial.operator_class, kwargs=hidden(partial.kwargs), params=partial.params)
 
     def expand(self, **mapped_kwargs: Any) -> MappedOperator:
         """Map the task over lists."""
         value = mapped_kwargs.get(FIELD)
         if isinstance(value, Sequence) and not isinstance(value, str):
-            mapped_kwargs[FIELD] = [_hidden({FIELD: each})[FIELD] for each in value]
+            mapped_kwargs[FIELD] = [hidden({FIELD: each})[FIELD] for each in value]
         return super().expand(**mapped_kwargs)
 
     def expand_kwargs(self, kwargs: Any, *, strict: bool = True) -> MappedOperator:
         """Map the task over a list of arguments."""
         if isinstance(kwargs, Sequence):
-            kwargs = [_hidden(each) if isinstance(each, Mapping) else each for each in kwargs]
+            kwargs = [hidden(each) if isinstance(each, Mapping) else each for each in kwargs]
         return super().expand_kwargs(kwargs, strict=strict)
 
 
-def _hidden(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def hidden(arguments: Mapping[str, Any]) -> dict[str, Any]:
     value = arguments.get(FIELD)
     return {**arguments, FIELD: HiddenRuntimeEnv(value)} if isinstance(value, dict) else dict(arguments)

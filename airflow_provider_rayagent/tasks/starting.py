@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from airflow_provider_rayagent.services.jobs import JobSummary
     from airflow_provider_rayagent.tasks.job import TaskJob
     from airflow_provider_rayagent.triggers.outcome import Outcome
 
@@ -278,7 +277,7 @@ class JobStartingOperator(JobFollowingOperator):
             time.sleep(STATUS_CHECK_SECONDS)
         self.log.info("Job %s was started.", self.job_id)
 
-    def _conclude(self, context: Context, task_job: TaskJob, outcome: Outcome) -> JobSummary:
+    def _conclude(self, context: Context, task_job: TaskJob, outcome: Outcome) -> Any:
         if outcome.end is End.NOT_STARTED:
             task_job.observer.metrics.ended(outcome.end)
             task_job.stopper.stop("The task's start_timeout has expired")
@@ -303,8 +302,7 @@ class JobStartingOperator(JobFollowingOperator):
             )
             self._found_pending = self._has_job_id = False
             self.job_id = self._job_id_argument  # type: ignore[assignment]
-            summary: JobSummary = self._run_job(context)
-            return summary
+            return self._run_job(context)
         try:
             return super()._conclude(context, task_job, outcome)
         except RayAgentJobMissingError:

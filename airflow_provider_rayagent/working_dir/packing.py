@@ -20,7 +20,7 @@ from airflow_provider_rayagent.working_dir.ignore_files import parse_excludes
 from airflow_provider_rayagent.working_dir.source import is_inside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from airflow_provider_rayagent.working_dir.ignore_files import Pattern
@@ -83,6 +83,24 @@ def pack(path: Path, *, root: Path | None, excludes: object = None) -> Iterator[
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
         yield Package(f"rayagent_{digest}.zip", size, files, file)
+
+
+@contextmanager
+def pack_files(files: Mapping[str, bytes]) -> Iterator[Package]:
+    """Pack files that are in memory; the package is deleted at the end of the block.
+
+    :param files: the content by path in the package. Its name is a digest of them.
+    :raises OSError: if the package cannot be written to the folder for temporary files.
+    """
+    digest = hashlib.sha256()
+    with tempfile.TemporaryFile() as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in files.items():
+                archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+                digest.update(hashlib.sha256(name.encode()).digest() + hashlib.sha256(content).digest())
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        yield Package(f"rayagent_{digest.hexdigest()}.zip", size, len(files), file)
 
 
 class _Writer:

@@ -1,0 +1,1 @@
+"""The decorator ``@task.ray``: a function of the DAG file that runs as a Ray job."""

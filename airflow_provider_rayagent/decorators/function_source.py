@@ -1,0 +1,110 @@
+"""The function of a ``@task.ray`` task: what of it can run on the cluster, and its source. Pure."""
+
+from __future__ import annotations
+import __future__
+
+import builtins
+import dis
+import inspect
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from airflow_provider_rayagent.errors.service_errors import RayAgentInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_GIVEN = frozenset((*dir(builtins), "__file__", "__name__", "__builtins__"))
+
+
+class FunctionSource(NamedTuple):
+    """The definition of a function as it stands in its file, with its decorators.
+
+    :param file: path of the file.
+    :param first_line: number of its first line there.
+    :param future_annotations: whether the file has ``from __future__ import annotations``.
+    """
+
+    name: str
+    text: str
+    file: str
+    first_line: int
+    future_annotations: bool
+
+
+def check_function(function: Any) -> None:
+    """Check that a function can run without the DAG file.
+
+    :raises RayAgentInputError: if it is not one ``def`` with everything in it that it uses.
+    """
+    name = getattr(function, "__name__", type(function).__name__)
+    if not isinstance(function, FunctionType) or name == "<lambda>":
+        raise RayAgentInputError(f"@task.ray needs a function that is defined with def, not {name}.")
+    if hasattr(function, "__wrapped__"):
+        raise RayAgentInputError(
+            f"@task.ray must be the decorator next to the function {name}: a decorator between them belongs to the DAG "
+            "file, which the cluster does not have."
+        )
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise RayAgentInputError(f"The function {name} of @task.ray yields values; return a list instead.")
+    _check_names(function)
+
+
+def _check_names(function: FunctionType) -> None:
+    outside = [each for each in function.__code__.co_freevars if each != function.__name__]
+    outside += sorted(_global_names(function) - {function.__name__})
+    if not outside:
+        return
+    are_modules = all(isinstance(function.__globals__.get(each), ModuleType) for each in outside)
+    remedy = "import it in the function" if are_modules else "define it in the function, or pass its value"
+    raise RayAgentInputError(
+        f"The function {function.__name__} of @task.ray uses {', '.join(outside)} of the DAG file, which the cluster "
+        f"does not have: {remedy}."
+    )
+
+
+def _global_names(function: FunctionType) -> set[str]:
+    """Return the global variables of the DAG file that a function uses."""
+    known = function.__globals__.keys() - _GIVEN
+    read, defined = set(), set()
+    for code in _codes(function.__code__):
+        # The names of attributes are among these too, but most code has none of them: reading instructions takes long.
+        if known.isdisjoint(code.co_names):
+            continue
+        in_class: set[str] = set()
+        for step in dis.get_instructions(code):
+            if step.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
+                defined.add(step.argval)
+            elif step.opname == "STORE_NAME":
+                in_class.add(step.argval)
+            elif "GLOBAL" in step.opname or (step.opname == "LOAD_NAME" and step.argval not in in_class):
+                read.add(step.argval)
+    return (read - defined) & known
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """Yield the code of a function and of the functions and classes in it."""
+    yield code
+    for each in code.co_consts:
+        if isinstance(each, CodeType):
+            yield from _codes(each)
+
+
+def source_of(function: FunctionType) -> FunctionSource:
+    """Return the source of a function.
+
+    :raises RayAgentInputError: if it has no file, such as in an interactive interpreter.
+    """
+    code = function.__code__
+    try:
+        lines, first_line = inspect.getsourcelines(function)
+    except (OSError, TypeError):
+        raise RayAgentInputError(
+            f"The source of the function {function.__name__} of @task.ray is not available: {code.co_filename} cannot "
+            "be read."
+        ) from None
+    has_future = bool(code.co_flags & __future__.annotations.compiler_flag)
+    return FunctionSource(
+        function.__name__, "".join(lines), str(Path(code.co_filename).absolute()), first_line, has_future
+    )

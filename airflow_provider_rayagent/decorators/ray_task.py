@@ -1,0 +1,279 @@
+"""The decorator ``@task.ray`` and its operator."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import attr
+from airflow.sdk.bases.decorator import DecoratedOperator, _TaskDecorator
+from airflow.sdk.exceptions import AirflowSkipException
+
+from airflow_provider_rayagent.decorators.function_source import check_function, source_of
+from airflow_provider_rayagent.decorators.rayagent_task.plain_json import NotJSONError, check_json
+from airflow_provider_rayagent.exceptions import RayAgentInputError, RayAgentJobFailedError, RayAgentRunFailedError
+from airflow_provider_rayagent.operators.submit_job import RayAgentSubmitJobOperator
+
+if TYPE_CHECKING:
+    from inspect import BoundArguments
+    from types import FunctionType
+
+    from airflow.sdk import Context
+    from airflow.sdk.bases.decorator import TaskDecorator
+
+    from airflow_provider_rayagent.errors.service_errors import RayAgentError
+    from airflow_provider_rayagent.services.jobs import JobSummary
+    from airflow_provider_rayagent.tasks.job import TaskJob
+    from airflow_provider_rayagent.triggers.follow_options import FollowOptions
+    from airflow_provider_rayagent.triggers.outcome import Outcome
+
+PACKAGE = "rayagent_task"
+"""Name of the Python package that runs the function on the cluster."""
+MAX_ARGUMENTS = 1_000_000
+"""Characters of the arguments as JSON."""
+MAX_RETURN_VALUE = 60_000
+"""Characters of the return value as JSON; it is printed, and stored in Airflow's database."""
+
+_SHORT_NAMES = {
+    name: f"entrypoint_{name}" for name in ("num_cpus", "num_gpus", "memory", "resources", "label_selector")
+}
+
+
+class RayTaskOperator(DecoratedOperator, RayAgentSubmitJobOperator):
+    """Run a function of the DAG file as the driver of a Ray job; see :func:`ray_task`."""
+
+    custom_operator_name = "@task.ray"
+    template_fields: Sequence[str] = (
+        *DecoratedOperator.template_fields,
+        *(name for name in RayAgentSubmitJobOperator.template_fields if name != "entrypoint"),
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        **DecoratedOperator.template_fields_renderers,
+        **RayAgentSubmitJobOperator.template_fields_renderers,
+    }
+    _result_is_expected = True
+
+    def __init__(self, *, python_callable: Callable[..., Any], requirements: Sequence[str] = (), **kwargs: Any) -> None:
+        for short, name in _SHORT_NAMES.items():
+            if short in kwargs:
+                kwargs[name] = kwargs.pop(short)
+        self.requirements = requirements
+        super().__init__(
+            python_callable=python_callable,
+            # The name tells who looks at Ray's list of jobs what runs.
+            entrypoint=f"python -m {PACKAGE} {python_callable.__name__}",
+            **kwargs,
+        )
+
+    @property
+    def is_async(self) -> bool:
+        """Whether Airflow is to await this task; the job awaits a coroutine function itself."""
+        return False
+
+    def execute(self, context: Context) -> Any:
+        """Run the job; return what the function returns."""
+        self._bound = self._bind(context)
+        self._secrets = self._mask_secrets(self._bound.arguments)
+        return super().execute(context)
+
+    def _execute_deferred(self, context: Context) -> Any:
+        if not self._secrets:
+            return super()._execute_deferred(context)
+        self.log.info(
+            "An argument of %s is secret, which a triggerer could not mask in the job's log: this worker follows the "
+            "job. Use env_from_connections or env_from_variables to defer.",
+            self.python_callable.__name__,
+        )
+        task_job = self._ensure_task_job(context)
+        with self.hook:
+            return self._conclude(context, task_job, self._follow(context, task_job))
+
+    def _bind(self, context: Context) -> BoundArguments:
+        """Return the function's arguments as JSON, with its defaults and what it takes of Airflow's context.
+
+        :raises RayAgentInputError: if one of them is not JSON, or they are too long.
+        """
+        from inspect import signature
+
+        function, name = signature(self.python_callable), self.python_callable.__name__
+        given = function.bind_partial(*self.op_args, **self.op_kwargs).arguments
+        values: Mapping[str, Any] = context
+        from_airflow = {each: values[each] for each in function.parameters.keys() - given if each in values}
+        bound = function.bind(*self.op_args, **{**from_airflow, **self.op_kwargs})
+        bound.apply_defaults()
+        try:
+            for argument, value in bound.arguments.items():
+                bound.arguments[argument] = _as_json(value, f"The argument {argument} of {name}")
+            check_json(bound.arguments, f"All arguments of {name}", MAX_ARGUMENTS)
+        except NotJSONError as error:
+            raise RayAgentInputError(str(error)) from None
+        return bound
+
+    def _mask_secrets(self, arguments: Mapping[str, Any]) -> list[str]:
+        """Mask what Airflow takes for secret, by its name or since it knows the value; return these texts."""
+        from airflow.sdk._shared.secrets_masker import redact
+        from airflow.sdk.log import mask_secret
+
+        from airflow_provider_rayagent.services.job_secrets import secret_values
+
+        found = {str(number): text for number, text in enumerate(_changed(arguments, redact(arguments)))}
+        hidden = secret_values(found)
+        self.hook.config.redact.add(hidden)
+        for value in hidden:
+            mask_secret(value)
+        return hidden
+
+    def _complete_runtime_env(self, context: Context) -> dict[str, Any]:
+        runtime_env = super()._complete_runtime_env(context)
+        if self.requirements:
+            if taken := [name for name in ("pip", "uv", "conda") if name in runtime_env]:
+                raise RayAgentInputError(f"requirements and runtime_env[{taken[0]!r}] are both set: set one of them.")
+            runtime_env["pip"] = list(self.requirements)
+        uri = self.hook.upload_files(self._package(context), name=f"the function {self.python_callable.__name__}")
+        return {**runtime_env, "py_modules": [*(runtime_env.get("py_modules") or []), uri]}
+
+    def _package(self, context: Context) -> dict[str, bytes]:
+        source = source_of(cast("FunctionType", self.python_callable))
+        call = {
+            "args": self._bound.args,
+            "kwargs": self._bound.kwargs,
+            "name": source.name,
+            "source": source.text,
+            "file": _shown_path(source.file, context),
+            "first_line": source.first_line,
+            "future_annotations": source.future_annotations,
+            "markers": self._markers(),
+            "max_chars": MAX_RETURN_VALUE,
+            # Ray's list of jobs has the digest of this file, from which nobody can guess the arguments.
+            "salt": os.urandom(16).hex(),
+        }
+        return {**_sent_files(), f"{PACKAGE}/call.json": json.dumps(call).encode()}
+
+    def _markers(self) -> tuple[str, str]:
+        """Return markers that nothing but this job prints."""
+        return f"[outcome of {self.job_id}] ", " [end of outcome]"
+
+    def _follow_options(self) -> FollowOptions:
+        from dataclasses import replace
+
+        return replace(super()._follow_options(), result_markers=self._markers())
+
+    def _started_work(self) -> str:
+        return f"the function {self.python_callable.__name__}"
+
+    def _output(self, summary: JobSummary) -> Any:
+        outcome = summary["result"]
+        if not isinstance(outcome, dict):
+            return None
+        if "skip" in outcome:
+            raise AirflowSkipException(outcome["skip"])
+        return outcome.get("value")
+
+    def _conclude(self, context: Context, task_job: TaskJob, outcome: Outcome) -> Any:
+        try:
+            return super()._conclude(context, task_job, outcome)
+        except RayAgentRunFailedError as error:
+            found = task_job.result.value() if task_job.result is not None else None
+            if isinstance(found, dict) and isinstance(found.get("error"), dict):
+                raise _function_error(found["error"], error) from None
+            raise
+
+
+def _function_error(described: Mapping[str, Any], failed: RayAgentError) -> RayAgentError:
+    """Return the task's error for an exception in the function.
+
+    :param described: the exception, see ``rayagent_task.runner``.
+    :param failed: the error for the failed job.
+    """
+    frames = [f"  {file}, line {line}, in {name}" for file, line, name in described["frames"]]
+    message = f"{described['type']}: {described['message']}".rstrip(": ")
+    kind = RayAgentJobFailedError if described["final"] else type(failed)
+    error = kind("\n".join((message, *frames, failed.detail)), failed.status_code, code=failed.code)
+    error.failure_kind = failed.failure_kind
+    return error
+
+
+def _as_json(value: Any, what: str) -> Any:
+    """Return an argument with lists and dicts for what Airflow has instead, such as the outputs of a mapped task."""
+    if isinstance(value, Mapping) and not isinstance(value, dict):
+        value = dict(value)
+    elif isinstance(value, Sequence) and not isinstance(value, (str, bytes, list, tuple)):
+        value = list(value)
+    return json.loads(check_json(value, what, MAX_ARGUMENTS))
+
+
+def _changed(value: Any, redacted: Any) -> list[str]:
+    """Return the texts in a value that are not the same after redaction."""
+    if isinstance(value, Mapping) and isinstance(redacted, Mapping):
+        return [text for name, item in value.items() for text in _changed(item, redacted.get(name))]
+    if isinstance(value, (list, tuple)) and isinstance(redacted, (list, tuple)):
+        return [text for pair in zip(value, redacted, strict=False) for text in _changed(*pair)]
+    return [str(value)] if isinstance(value, (str, int, float)) and value != redacted else []
+
+
+def _shown_path(file: str, context: Context) -> str:
+    """Return the path of a file in its DAG bundle, or its name if it is elsewhere."""
+    bundle = getattr(context["ti"], "bundle_instance", None)
+    path = Path(file)
+    if bundle is not None and path.is_relative_to(bundle.path):
+        return str(path.relative_to(bundle.path))
+    return path.name
+
+
+@cache
+def _sent_files() -> dict[str, bytes]:
+    """Return the files of the package that runs a function, by their paths in it."""
+    folder = Path(__file__).with_name(PACKAGE)
+    return {f"{PACKAGE}/{path.name}": path.read_bytes() for path in sorted(folder.glob("*.py"))}
+
+
+class RayTaskDecorator(_TaskDecorator):  # type: ignore[type-arg]
+    """A decorated function."""
+
+    def _expand(self, expand_input: Any, *, strict: bool) -> Any:
+        return _TaskDecorator._expand(attr.evolve(self, kwargs=_mapped(self.kwargs)), expand_input, strict=strict)
+
+
+def _mapped(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a mapped task: Airflow stores them, and has a ``resources`` of its own."""
+    from airflow_provider_rayagent.tasks.mapped_env_vars import hidden
+
+    return hidden({_SHORT_NAMES.get(name, name): value for name, value in arguments.items()})
+
+
+def ray_task(
+    python_callable: Callable[..., Any] | None = None, *, multiple_outputs: bool | None = None, **kwargs: Any
+) -> TaskDecorator:
+    """Run a function of the DAG file as the driver of a Ray job: ``@task.ray``.
+
+    The function runs in the cluster's Python, without Airflow and without the DAG file: it imports and defines itself
+    what it uses, and calls ``ray.init()``. Its arguments and what it returns are JSON. They may be templates and
+    outputs of other tasks; a parameter named like a variable of Airflow's context (``ds``, ``run_id``) gets its value.
+
+    An exception fails the task, which shows its type, its message, and its lines in the DAG file. In the function,
+    ``AirflowSkipException`` skips the task, and ``AirflowFailException`` fails it without a retry.
+
+    XCom (``return_value``): what the function returns.
+
+    :param multiple_outputs: push each item of the returned dictionary as an XCom of its own.
+    :param requirements: packages that Ray installs for the job (``pip`` of its runtime environment).
+    :param num_cpus: CPUs to reserve for the function, in addition to those of its Ray tasks.
+    :param num_gpus: GPUs to reserve for it.
+    :param memory: bytes of memory to reserve for it.
+    :param resources: custom resources to reserve for it.
+    :raises RayAgentInputError: when the DAG file is parsed, if the function uses names of the DAG file, is no ``def``,
+        or yields.
+
+    The other arguments are those of :class:`.RayAgentSubmitJobOperator`, and of every operator.
+    """
+    outputs: dict[str, Any] = {} if multiple_outputs is None else {"multiple_outputs": multiple_outputs}
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        check_function(function)
+        return RayTaskDecorator(function=function, operator_class=RayTaskOperator, kwargs=kwargs, **outputs)
+
+    return cast("TaskDecorator", decorate if python_callable is None else decorate(python_callable))

@@ -1,0 +1,132 @@
+"""A function of a DAG file as a Ray job: its arguments, what it returns and raises, in a worker and deferred."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from airflow_provider_rayagent.decorators.ray_task import ray_task
+from airflow_provider_rayagent.exceptions import RayAgentRunFailedError
+from tests.unit.both_ways import both_ways
+from tests.unit.support import make_context, task_log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow.sdk import DAG
+
+    from tests.scripted import ScriptedAgent
+    from tests.unit.both_ways import Run
+
+
+def make_task(function: Callable[..., Any], *args: Any, call: dict[str, Any] | None = None, **options: Any) -> Any:
+    """Return the operator of a decorated function, called with ``args`` and ``call``."""
+    return ray_task(function, poll_interval=0.5, **options)(*args, **(call or {})).operator
+
+
+run = both_ways(make_task)
+
+
+def add(a: int, b: int = 2, *more: int, factor: int = 1, **named: Any) -> Any:
+    print("adding")
+    return {"sum": (a + b + sum(more)) * factor, "named": named}
+
+
+def test_it_returns_what_the_function_returns(run: Run, ray: ScriptedAgent) -> None:
+    with task_log() as log:
+        assert run(function=add, call={"a": 1, "factor": 3, "x": [1, None]}) == {"sum": 9, "named": {"x": [1, None]}}
+    assert log.lines_of("adding\n") == ["adding"]
+
+
+def fails(rows: list[int]) -> None:
+    def check(row: int) -> None:
+        raise ValueError(f"bad row {row}")
+
+    for row in rows:
+        check(row)
+
+
+def test_an_exception_is_the_tasks_error(run: Run, ray: ScriptedAgent) -> None:
+    first = fails.__code__.co_firstlineno
+    with pytest.raises(RayAgentRunFailedError) as raised:
+        run(function=fails, call={"rows": [7]})
+    lines = str(raised.value).splitlines()
+    assert lines[:3] == [
+        "RA-101: ValueError: bad row 7",
+        f"  test_ray_task.py, line {first + 5}, in fails",
+        f"  test_ray_task.py, line {first + 2}, in check",
+    ]
+
+
+def skips() -> None:
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    raise AirflowSkipException("no data today")
+
+
+def gives_up() -> None:
+    from airflow.exceptions import AirflowFailException
+
+    raise AirflowFailException("wrong schema")
+
+
+def test_airflows_exceptions_mean_what_they_say(run: Run, ray: ScriptedAgent) -> None:
+    with pytest.raises(AirflowSkipException, match="no data today"):
+        run(function=skips)
+
+
+def test_it_fails_without_a_retry(run: Run, ray: ScriptedAgent) -> None:
+    with pytest.raises(AirflowFailException, match="AirflowFailException: wrong schema"):
+        run(function=gives_up)
+
+
+async def awaits(n: int) -> int:
+    import asyncio
+
+    await asyncio.sleep(0)
+    return n + 1
+
+
+def recurses(n: int, unit: int = 1) -> int:
+    return unit if n <= 0 else n * recurses(n - 1)
+
+
+def shadows(a: DAG, *, when: DAG | None = None) -> DAG:
+    def inner(b: DAG) -> DAG:
+        return b
+
+    text = """
+  kept
+    as it is"""
+    return [inner(a), when, text]  # type: ignore[return-value]
+
+
+def exits() -> None:
+    import sys
+
+    sys.exit(0)
+
+
+@pytest.mark.parametrize(
+    ("function", "call", "returned"),
+    [
+        (awaits, {"n": 1}, 2),
+        (recurses, {"n": 4}, 24),
+        (shadows, {"a": 1}, [1, None, "\n  kept\n    as it is"]),
+        (exits, {}, None),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_functions_of_every_kind(function: Any, call: Any, returned: Any, run: Run, ray: ScriptedAgent) -> None:
+    assert run(function=function, call=call) == returned
+
+
+def test_a_nested_function_and_airflows_context(run: Run, ray: ScriptedAgent) -> None:
+    def nested(day: str, ds: str | None = None, *, run_id: str) -> str:
+        return f"""{day}
+{ds} {run_id}"""
+
+    context = make_context(ds="2026-01-01", run_id="run-7", ti_extra=1)
+    assert run(function=nested, call={"day": "Monday"}, context=context) == "Monday\n2026-01-01 run-7"

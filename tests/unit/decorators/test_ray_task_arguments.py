@@ -1,0 +1,134 @@
+"""The arguments of ``@task.ray``: JSON, secrets, resources and packages, and mapped tasks."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk import DAG, BaseOperator
+from airflow.serialization.serialized_objects import DagSerialization
+
+from airflow_provider_rayagent.decorators.ray_task import ray_task
+from airflow_provider_rayagent.exceptions import RayAgentInputError, RayAgentRunFailedError
+from tests.unit.both_ways import both_ways
+from tests.unit.decorators.cluster import packages_of
+from tests.unit.decorators.test_ray_task import make_task
+from tests.unit.operators.submissions import SUBMIT, sent_by
+from tests.unit.support import task_log
+
+if TYPE_CHECKING:
+    from tests.scripted import ScriptedAgent
+    from tests.unit.both_ways import Run
+
+run = both_ways(make_task)
+
+
+def returns(value: Any) -> Any:
+    return value
+
+
+class Frame:
+    """As pandas names it."""
+
+
+Frame.__name__ = Frame.__qualname__ = "DataFrame"
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (Frame(), f"is a {__name__}.DataFrame, not JSON: write it to storage and pass its path"),
+        (float("nan"), "is nan, which JSON does not have: pass None or text"),
+        ({"rows": [1, {2}]}, "['rows'][1] is a set, not JSON: pass a list"),
+        ({1: 2}, "has the key 1; keys of a JSON object are strings"),
+        (datetime(2026, 1, 1, tzinfo=timezone.utc), "is a datetime.datetime, not JSON: pass its isoformat()"),
+        (b"x", "is a bytes, not JSON: pass text"),
+        (2**70, "is an integer of more than 64 bits: pass its str()"),
+        ("x\0", "has a NUL character"),
+        ("x" * 10_000_000, "has 10,000,002 characters as JSON, more than 1,000,000: write it to storage"),
+    ],
+    ids=lambda value: str(value)[:30] if isinstance(value, str) else type(value).__name__,
+)
+def test_an_argument_that_is_not_json_is_named(value: Any, words: str, run: Run, ray: ScriptedAgent) -> None:
+    named = "The argument value of returns" + ("" if words.startswith("[") else " ")
+    with pytest.raises(RayAgentInputError, match=re.escape(named + words)):
+        run(function=returns, call={"value": value})
+    assert ray.of(SUBMIT) == []
+
+
+def returns_a_set() -> Any:
+    return {"ids": {1}}
+
+
+def returns_much() -> str:
+    return "x" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (returns_a_set, "The return value of returns_a_set['ids'] is a set, not JSON: pass a list."),
+        (returns_much, "returns_much has 100,002 characters as JSON, more than 60,000"),
+    ],
+)
+def test_what_a_function_returns_is_json(function: Any, words: str, run: Run, ray: ScriptedAgent) -> None:
+    with pytest.raises(RayAgentRunFailedError, match=re.escape(words)):
+        run(function=function)
+
+
+def prints(password: str, url: str) -> int:
+    print(f"with {password}")
+    return 1
+
+
+SECRET = "hidden-word-of-the-argument"
+
+
+def test_a_secret_argument_is_masked_and_not_in_rays_list_of_jobs(run: Run, ray: ScriptedAgent) -> None:
+    with task_log() as log:
+        assert run(function=prints, call={"password": SECRET, "url": "s3://b"}) == 1
+    assert "with ***" in log.messages
+    assert SECRET not in json.dumps(sent_by(ray))
+    (package,) = packages_of(sent_by(ray), ray)
+    assert SECRET.encode() in package.read("rayagent_task/call.json")
+
+
+def test_resources_requirements_and_modules(run: Run, ray: ScriptedAgent) -> None:
+    asked = {"num_cpus": 1, "num_gpus": 0.5, "memory": 1000, "resources": {"disk": 1}}
+    env = {"py_modules": ["s3://bucket/ours.zip"]}
+    run(function=returns, call={"value": 1}, requirements=["emoji"], runtime_env=env, wait_for_scale_up=True, **asked)
+    sent = sent_by(ray)
+    assert {name: sent[f"entrypoint_{name}"] for name in asked} == asked
+    assert sent["runtime_env"]["pip"] == ["emoji"]
+    assert sent["runtime_env"]["py_modules"][0] == "s3://bucket/ours.zip"
+    assert sent["entrypoint"] == "python -m rayagent_task returns"
+
+
+def test_requirements_and_pip_exclude_each_other(run: Run, ray: ScriptedAgent) -> None:
+    with pytest.raises(RayAgentInputError, match=re.escape("requirements and runtime_env['pip'] are both set")):
+        run(function=returns, call={"value": 1}, requirements=["emoji"], runtime_env={"pip": ["a"]})
+
+
+def test_a_mapped_task_hides_its_environment_and_has_custom_resources() -> None:
+    env = {"env_vars": {"KEY": SECRET}}
+    with DAG("night", schedule=None) as dag:
+        before = BaseOperator(task_id="before").output
+        task: Any = ray_task(returns).override(resources={"disk": 1}, runtime_env=env, task_id="follow")
+        mapped = task.expand(value=before).operator
+    assert SECRET not in json.dumps(DagSerialization.to_dict(dag))
+    assert mapped.upstream_task_ids == {"before"}
+    operator: Any = mapped.unmap({"op_kwargs": {"value": 2}})
+    assert operator.entrypoint_resources == {"disk": 1}
+    assert operator.op_kwargs == {"value": 2}
+    assert operator._env_vars.templates == {"KEY": SECRET}
+
+
+def test_several_outputs() -> None:
+    def many() -> dict[str, int]:
+        return {"a": 1}
+
+    assert make_task(many).multiple_outputs
+    assert not make_task(many, multiple_outputs=False).multiple_outputs
