@@ -68,6 +68,7 @@ class SubmissionMethods(ServiceHook):
         entrypoint_num_gpus: float | None = None,
         entrypoint_memory: int | None = None,
         entrypoint_resources: Mapping[str, float] | None = None,
+        entrypoint_label_selector: Mapping[str, str] | None = None,
         wait_for_scale_up: bool = False,
     ) -> str:
         """Submit a job to Ray's dashboard or to a local agent; return its id.
@@ -84,12 +85,15 @@ class SubmissionMethods(ServiceHook):
         :param entrypoint_num_gpus: GPUs to reserve for it.
         :param entrypoint_memory: bytes of memory to reserve for it.
         :param entrypoint_resources: custom resources to reserve for it.
+        :param entrypoint_label_selector: labels that its node must have, such as
+            ``{"ray.io/accelerator-type": "H100"}``; Ray 2.54 or newer.
         :param wait_for_scale_up: submit a job whose command fits on no present node; the cluster may add one.
         :raises RayAgentInputError: if an argument is invalid.
         :raises RayAgentHTTPError: with ``status_code`` 409 if there is a job with this id. It may be the one of this
             call, if its first response was lost.
         :raises RayAgentResourcesError: if the command fits on no node.
-        :raises RayAgentUnsupportedError: if the connection is to an agent, which runs plugins only.
+        :raises RayAgentUnsupportedError: if the connection is to an agent, which runs plugins only, or if Ray is too
+            old for an argument.
         """
         submitted: str = await self._send(
             lambda service: service.submit_job(
@@ -101,6 +105,7 @@ class SubmissionMethods(ServiceHook):
                 entrypoint_num_gpus=entrypoint_num_gpus,
                 entrypoint_memory=entrypoint_memory,
                 entrypoint_resources=entrypoint_resources,
+                entrypoint_label_selector=entrypoint_label_selector,
                 wait_for_scale_up=wait_for_scale_up,
             )
         )

@@ -58,6 +58,8 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
     :param entrypoint_num_gpus: GPUs to reserve for it. (templated)
     :param entrypoint_memory: bytes of memory to reserve for it. (templated)
     :param entrypoint_resources: custom resources to reserve for it. (templated)
+    :param entrypoint_label_selector: labels that its node must have, such as ``{"ray.io/accelerator-type": "H100"}``;
+        Ray 2.54 or newer. The job is PENDING while no node has them. (templated)
     :param wait_for_scale_up: submit a job whose command fits on no present node, since the cluster adds larger ones on
         demand; otherwise the task fails.
 
@@ -73,6 +75,7 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
         "entrypoint_num_gpus",
         "entrypoint_memory",
         "entrypoint_resources",
+        "entrypoint_label_selector",
         "job_id",
         "rayagent_conn_id",
     )
@@ -95,6 +98,7 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
         entrypoint_num_gpus: float | str | None = None,
         entrypoint_memory: int | str | None = None,
         entrypoint_resources: Mapping[str, float | str] | None = None,
+        entrypoint_label_selector: Mapping[str, str] | None = None,
         wait_for_scale_up: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -114,6 +118,7 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
         self.entrypoint_num_gpus = entrypoint_num_gpus
         self.entrypoint_memory = entrypoint_memory
         self.entrypoint_resources = entrypoint_resources
+        self.entrypoint_label_selector = entrypoint_label_selector
         self.wait_for_scale_up = wait_for_scale_up
 
     @classmethod
@@ -160,6 +165,7 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
 
         with preparation():
             metadata = _with_text(json_object(self.metadata or {}, "metadata"))
+            labels = json_object(self.entrypoint_label_selector or {}, "entrypoint_label_selector")
             secrets = self._environment(context)
             runtime_env = self._complete_runtime_env(context)
         runtime_env["env_vars"] = {**origin_env_vars(context), **secrets}
@@ -174,6 +180,7 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
             entrypoint_num_gpus=_number(self.entrypoint_num_gpus),
             entrypoint_memory=_number(self.entrypoint_memory),
             entrypoint_resources=_numbers(self.entrypoint_resources),
+            entrypoint_label_selector=_with_text(labels) or None,
             wait_for_scale_up=self.wait_for_scale_up,
         )
 
@@ -249,6 +256,6 @@ def _numbers(values: Any) -> Any:
     return {name: _number(value) for name, value in values.items()} if isinstance(values, Mapping) else values
 
 
-def _with_text(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Return metadata with text for each number, which the text becomes with ``render_template_as_native_obj``."""
-    return {name: str(value) if isinstance(value, (int, float)) else value for name, value in metadata.items()}
+def _with_text(values: dict[str, Any]) -> dict[str, Any]:
+    """Return an object with text for each number, which the text becomes with ``render_template_as_native_obj``."""
+    return {name: str(value) if isinstance(value, (int, float)) else value for name, value in values.items()}

@@ -13,7 +13,7 @@ from airflow_provider_rayagent.services import plugins
 from airflow_provider_rayagent.services.call import Call
 from airflow_provider_rayagent.services.cluster_resources import feasibility_body
 from airflow_provider_rayagent.services.service import Credential, ErrorResponse
-from airflow_provider_rayagent.services.submission import submission_steps, upload_steps
+from airflow_provider_rayagent.services.submission import check_release, submission_steps, upload_steps
 from airflow_provider_rayagent.services.validation import quote_application_name, validate_id
 from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
 from airflow_provider_rayagent.stream.events import decode_event
@@ -70,7 +70,9 @@ class AgentService:
 
     def submit_job(self, entrypoint: str, **submission: Any) -> Steps:
         with preparation():
-            yield from self._check_local()
+            health = yield from self._check_local()
+            ray = health.get("ray")
+            check_release(str(ray.get("version")) if isinstance(ray, dict) else "", submission)
         return (yield from submission_steps("jobs/", self.list_nodes(), entrypoint, **submission))
 
     def upload_package(self, name: str, content: FileContent) -> Steps:
@@ -78,12 +80,13 @@ class AgentService:
         return (yield from upload_steps(f"packages/{name}", content))
 
     def _check_local(self) -> Steps:
-        """Check that the agent is the local one of this package: submissions are its extension of the API."""
+        """Return the health of the local agent of this package; other agents do not have submissions."""
         health = yield self.health_check()
         if health.get("accepts_submissions") is not True:
             raise RayAgentUnsupportedError(
                 "An agent runs plugins only: use RayAgentRunPluginOperator, or a connection to Ray's own dashboard."
             )
+        return health
 
     def list_nodes(self) -> Call:
         return Call("GET", "nodes/", "list")

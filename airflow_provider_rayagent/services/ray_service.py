@@ -27,7 +27,7 @@ from airflow_provider_rayagent.services.call import Call, Pause
 from airflow_provider_rayagent.services.cluster_resources import cluster_resources, gpu_status, workload
 from airflow_provider_rayagent.services.jobs import has_ended
 from airflow_provider_rayagent.services.service import REJECTED, Credential, ErrorResponse
-from airflow_provider_rayagent.services.submission import submission_steps, upload_steps
+from airflow_provider_rayagent.services.submission import check_release, submission_steps, upload_steps
 from airflow_provider_rayagent.services.validation import validate_id, validate_text
 from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
 
@@ -82,7 +82,7 @@ class RayService:
 
     def submit_job(self, entrypoint: str, **submission: Any) -> Steps:
         with preparation():
-            yield from self._check_version()
+            check_release((yield from self._check_version()), submission)
         return (yield from submission_steps("api/jobs/", self.list_nodes(), entrypoint, **submission))
 
     def upload_package(self, name: str, content: FileContent) -> Steps:
@@ -189,6 +189,7 @@ class RayService:
         if ray_responses.release_of(version) < MIN_RELEASE:
             least = ".".join(map(str, MIN_RELEASE))
             raise RayAgentUnsupportedError(f"Ray {version} is too old: {least} or newer is required.")
+        return version
 
     def identify(self) -> Steps:
         try:

@@ -16,11 +16,12 @@ from airflow_provider_rayagent.errors.service_errors import (
     RayAgentHTTPError,
     RayAgentInputError,
     RayAgentNotFoundError,
+    RayAgentUnsupportedError,
     preparation,
 )
 from airflow_provider_rayagent.services.call import Call
 from airflow_provider_rayagent.services.package_uri import is_uri
-from airflow_provider_rayagent.services.ray_responses import check_resources
+from airflow_provider_rayagent.services.ray_responses import check_resources, release_of
 from airflow_provider_rayagent.services.validation import (
     json_object,
     shown,
@@ -36,6 +37,8 @@ MAX_STRING_BYTES = 128 * 1024 - 1
 """Longest argument or environment variable of a process in Linux (``MAX_ARG_STRLEN`` in ``execve(2)``)."""
 MAX_BODY_BYTES = 1024 * 1024
 """Largest request body of Ray's job agent (aiohttp's ``client_max_size``)."""
+LABELS_RELEASE = (2, 54)
+"""Oldest release of Ray whose submit call has ``entrypoint_label_selector``; an older one ignores it."""
 RESERVED_RESOURCES = ("CPU", "GPU", "memory", "object_store_memory")
 
 SUBMIT_SECONDS = 60.0
@@ -76,6 +79,18 @@ def submission_steps(
     return body["submission_id"]
 
 
+def check_release(ray_version: str, submission: Mapping[str, Any]) -> None:
+    """Check that a release of Ray has what a submission uses; see :func:`submission_body`.
+
+    :raises RayAgentUnsupportedError: if it has not.
+    """
+    if submission.get("entrypoint_label_selector") and release_of(ray_version) < LABELS_RELEASE:
+        least = ".".join(map(str, LABELS_RELEASE))
+        raise RayAgentUnsupportedError(
+            f"Ray {ray_version} is too old for entrypoint_label_selector: {least} or newer is required."
+        )
+
+
 def upload_steps(path: str, content: FileContent) -> Steps:
     """Return the operation that uploads a package unless the cluster has it; its result is whether it did."""
     try:
@@ -98,6 +113,7 @@ def submission_body(
     entrypoint_num_gpus: object = None,
     entrypoint_memory: object = None,
     entrypoint_resources: object = None,
+    entrypoint_label_selector: object = None,
 ) -> dict[str, Any]:
     """Return the body of a submission, without arguments that are ``None``.
 
@@ -107,7 +123,7 @@ def submission_body(
     if runtime_env is not None:
         body["runtime_env"] = validate_runtime_env(runtime_env)
     if metadata is not None:
-        body["metadata"] = _metadata(metadata)
+        body["metadata"] = _strings(metadata, "metadata")
     if entrypoint_num_cpus is not None:
         body["entrypoint_num_cpus"] = validate_amount(entrypoint_num_cpus, "entrypoint_num_cpus")
     if entrypoint_num_gpus is not None:
@@ -116,6 +132,8 @@ def submission_body(
         body["entrypoint_memory"] = validate_bytes(entrypoint_memory, "entrypoint_memory")
     if entrypoint_resources is not None:
         body["entrypoint_resources"] = _resources(entrypoint_resources)
+    if entrypoint_label_selector is not None:
+        body["entrypoint_label_selector"] = _strings(entrypoint_label_selector, "entrypoint_label_selector")
     _check_size(body)
     return body
 
@@ -190,12 +208,12 @@ def _check_string(text: str, what: str) -> None:
         )
 
 
-def _metadata(value: object) -> dict[str, Any]:
-    metadata = json_object(value, "metadata")
-    for name, text in metadata.items():
+def _strings(value: object, what: str) -> dict[str, Any]:
+    strings = json_object(value, what)
+    for name, text in strings.items():
         if not isinstance(text, str):
-            raise RayAgentInputError(f"The value of metadata[{name!r}] must be a string, not {shown(text)}.")
-    return metadata
+            raise RayAgentInputError(f"The value of {what}[{name!r}] must be a string, not {shown(text)}.")
+    return strings
 
 
 def _resources(value: object) -> dict[str, float]:

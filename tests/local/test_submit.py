@@ -69,6 +69,13 @@ def test_ten_submissions_at_once_with_one_id_start_one_job(
     assert len(ran.read_text(encoding="utf-8").splitlines()) == 1
 
 
+def test_a_job_runs_on_a_node_with_its_labels(config: AgentConfig) -> None:
+    node_id = send(config, lambda service: service.list_nodes())[0]["node_id"]
+    assert lines_of(config, submit(config, "echo here", entrypoint_label_selector={"ray.io/node-id": node_id})) == [
+        "here"
+    ]
+
+
 def test_a_submission_whose_answer_is_lost_starts_one_job(agent: LocalAgent, tmp_path: Path) -> None:
     config = config_of_ray(agent)
     ran = tmp_path / "ran"

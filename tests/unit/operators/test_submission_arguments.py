@@ -125,6 +125,7 @@ def test_what_to_reserve_may_be_a_template(ray: ScriptedAgent, monkeypatch: pyte
         "entrypoint_num_gpus": SimpleNamespace(resolve=lambda context: 0.25),
         "entrypoint_memory": "{{ count }}",
         "entrypoint_resources": {"disk": "{{ count }}"},
+        "entrypoint_label_selector": {"zone": "{{ count }}"},
     }
     rendered(make_operator(wait_for_scale_up=True, **amounts), half=0.5, count=3).execute(context)
     sent = sent_by(ray)
@@ -133,6 +134,7 @@ def test_what_to_reserve_may_be_a_template(ray: ScriptedAgent, monkeypatch: pyte
         "entrypoint_num_gpus": 0.25,
         "entrypoint_memory": 3,
         "entrypoint_resources": {"disk": 3},
+        "entrypoint_label_selector": {"zone": "3"},
     }
 
 

@@ -50,6 +50,7 @@ def test_a_job_is_submitted_and_followed_and_its_result_returned(run: Run, ray: 
             entrypoint_num_cpus=0.5,
             entrypoint_memory=1000,
             entrypoint_resources={"disk": 1},
+            entrypoint_label_selector={"zone": "a"},
             wait_for_scale_up=True,
         )
     sent = sent_by(ray)
@@ -68,6 +69,7 @@ def test_a_job_is_submitted_and_followed_and_its_result_returned(run: Run, ray: 
         "entrypoint_num_cpus": 0.5,
         "entrypoint_memory": 1000,
         "entrypoint_resources": {"disk": 1},
+        "entrypoint_label_selector": {"zone": "a"},
     }
     told = {"DAG_ID": "night", "DAG_RUN_ID": "run-7", "TASK_ID": "follow", "TRY_NUMBER": "1"}
     assert {name: env_vars[f"AIRFLOW_CTX_{name}"] for name in told} == told

@@ -193,6 +193,22 @@ def test_the_release_in_a_version(version: str, expected: tuple[int, ...]) -> No
     assert ray_responses.release_of(version) == expected
 
 
+@pytest.mark.parametrize(
+    ("service", "says"),
+    [
+        (RAY, lambda version: {"ray_version": version}),
+        (AGENT, lambda version: {"accepts_submissions": True, "ray": {"version": version}}),
+    ],
+)
+def test_only_a_ray_that_knows_labels_gets_a_label_selector(service: Any, says: Any) -> None:
+    labels = {"zone": "a"}
+    with pytest.raises(RayAgentUnsupportedError, match=r"Ray 2\.53\.0 is too old for entrypoint_label_selector: 2\.54"):
+        run(service.submit_job("true", job_id="j1", entrypoint_label_selector=labels), says("2.53.0"))
+    run(service.submit_job("true", job_id="j1"), says("2.53.0"), {})
+    _, sent = run(service.submit_job("true", job_id="j1", entrypoint_label_selector=labels), says("2.54.0"), {})
+    assert sent[-1].body["entrypoint_label_selector"] == labels  # type: ignore[union-attr, index]
+
+
 def test_an_old_ray_and_a_ray_whose_jobs_may_not_be_read_are_not_usable() -> None:
     with pytest.raises(RayAgentUnsupportedError, match=r"Ray 2\.9\.3 is too old"):
         run(RAY.check_usable(), {"ray_version": "2.9.3"})

@@ -49,6 +49,8 @@ def test_a_command_of_several_lines_is_sent_unchanged() -> None:
         ({"entrypoint_num_cpus": "1"}, "must be a number"),
         ({"entrypoint_memory": -1}, "must be a whole number of bytes"),
         ({"entrypoint_resources": {"disk": "1"}}, "must be a number"),
+        ({"entrypoint_label_selector": ["a"]}, "must be a mapping"),
+        ({"entrypoint_label_selector": {"a": 1}}, r"value of entrypoint_label_selector\['a'\] must be a string"),
         ({"metadata": {"a": "x" * MAX_STRING_BYTES}}, "Runtime_env and metadata would be sent as"),
         ({"entrypoint_resources": {str(n): 1 for n in range(MAX_BODY_BYTES // 8)}}, "The job would be sent as"),
     ],
