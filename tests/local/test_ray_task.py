@@ -30,15 +30,33 @@ def run(request: pytest.FixtureRequest, agent: LocalAgent, monkeypatch: pytest.M
     host, token = agent.url, agent.token
     if service == "ray":
         host, token = agent.ray_address, Path(str(agent.ray_token_file)).read_text(encoding="utf-8").strip()
-    connection = {"conn_type": "rayagent", "host": host, "password": token, "extra": {"service": service}}
-    monkeypatch.setenv("AIRFLOW_CONN_RAYAGENT_DEFAULT", json.dumps(connection))
 
     def run(function: Callable[..., Any], **call: Any) -> Any:
-        context = make_context(TaskInstance(run_id=f"{function.__name__}-{service}-{deferrable}"))
-        supervise(context["ti"], monkeypatch)
-        return execute(lambda: make_task(function, call=call, deferrable=deferrable), context)
+        run_id = f"{function.__name__}-{service}-{deferrable}"
+        return run_function(function, call, (service, host, token), monkeypatch, run_id=run_id, deferrable=deferrable)
 
     return run
+
+
+def run_function(
+    function: Callable[..., Any],
+    call: dict[str, Any],
+    server: tuple[str, str, str | None],
+    monkeypatch: pytest.MonkeyPatch,
+    run_id: str = "run",
+    **options: Any,
+) -> Any:
+    """Run a function as a task of its own; return what goes to XCom.
+
+    :param server: the service, its URL and its token.
+    :param options: arguments of the decorator.
+    """
+    service, host, token = server
+    connection = {"conn_type": "rayagent", "host": host, "password": token, "extra": {"service": service}}
+    monkeypatch.setenv("AIRFLOW_CONN_RAYAGENT_DEFAULT", json.dumps(connection))
+    context = make_context(TaskInstance(task_id=function.__name__, run_id=run_id))
+    supervise(context["ti"], monkeypatch)
+    return execute(lambda: make_task(function, call=call, **options), context)
 
 
 def sums_squares(numbers: list[int]) -> dict[str, Any]:
@@ -52,7 +70,7 @@ def sums_squares(numbers: list[int]) -> dict[str, Any]:
         def __init__(self, n: int) -> None:
             self.n = n
 
-    @ray.remote  # type: ignore[untyped-decorator]
+    @ray.remote
     def square(n: int) -> Any:
         return Square(n * n)
 
@@ -63,7 +81,7 @@ def sums_squares(numbers: list[int]) -> dict[str, Any]:
 
 def test_a_function_runs_on_the_cluster_with_tasks_and_classes_of_its_own(run: Callable[..., Any]) -> None:
     with task_log() as log:
-        assert run(sums_squares, numbers=[1, 2, 3]) == {"sum": 14, "task": "follow"}
+        assert run(sums_squares, numbers=[1, 2, 3]) == {"sum": 14, "task": "sums_squares"}
     lines = [line for message in log.messages for line in message.split("\n")]
     assert lines.count("from the driver") == 1
 
@@ -73,7 +91,7 @@ def fails_in_a_task() -> None:
 
     ray.init()
 
-    @ray.remote  # type: ignore[untyped-decorator]
+    @ray.remote
     def check(row: int) -> None:
         raise ValueError(f"bad row {row}")
 
@@ -81,10 +99,14 @@ def fails_in_a_task() -> None:
 
 
 def test_the_error_of_a_ray_task_is_the_tasks(run: Callable[..., Any]) -> None:
-    first = fails_in_a_task.__code__.co_firstlineno
     with pytest.raises(RayAgentRunFailedError) as raised:
         run(fails_in_a_task)
-    assert str(raised.value).splitlines()[:3] == [
+    assert_names_the_lines_of_the_ray_task(raised.value)
+
+
+def assert_names_the_lines_of_the_ray_task(error: Exception) -> None:
+    first = fails_in_a_task.__code__.co_firstlineno
+    assert str(error).splitlines()[:3] == [
         "RA-101: ValueError: bad row 7",
         f"  test_ray_task.py, line {first + 9}, in fails_in_a_task",
         f"  test_ray_task.py, line {first + 7}, in check",

@@ -20,7 +20,9 @@ from airflow_provider_rayagent.errors.service_errors import (
     CONFLICT,
     RayAgentHTTPError,
     RayAgentResourcesError,
+    RayAgentUnsupportedError,
 )
+from airflow_provider_rayagent.exceptions import RayAgentRunFailedError
 from airflow_provider_rayagent.hooks.connection_check import check_connection
 from airflow_provider_rayagent.local.ports import free_ports
 from airflow_provider_rayagent.services.call import FileContent
@@ -31,6 +33,12 @@ from airflow_provider_rayagent.transport.log_responses import read_whole_log
 from airflow_provider_rayagent.transport.steps import finish
 from airflow_provider_rayagent.working_dir.packing import pack
 from tests.local.test_following import DRIVERS, OVER_RAY, PRINTED, PROGRAMS, Followed, entrypoint
+from tests.local.test_ray_task import (
+    assert_names_the_lines_of_the_ray_task,
+    fails_in_a_task,
+    run_function,
+    sums_squares,
+)
 from tests.stack.interpreters import interpreter
 from tests.stack.job_logs import lines_of_program
 from tests.stack.ray import Cluster, cluster
@@ -44,6 +52,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.ray, pytest.mark.full]
 
 TOKEN = "ray-versions"
+LABELS = "zone=a"
 APPLICATION = "versions"
 # Ray may lose the last second of a driver's reports about its tasks, so this driver ends when they are there.
 TASK = """
@@ -113,10 +122,10 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     python = interpreter("RAYAGENT_OLDEST_RAY_PYTHON", "ray") if oldest else sys.executable
     directory = tmp_path_factory.mktemp(request.param)
     with ExitStack() as stack:
-        ray = stack.enter_context(cluster(token=head.token, python=python))
+        ray = stack.enter_context(cluster(token=head.token, python=python, labels=LABELS))
         while oldest and not ray.survives_its_start():
             stack.close()
-            ray = stack.enter_context(cluster(token=head.token, python=python))
+            ray = stack.enter_context(cluster(token=head.token, python=python, labels=LABELS))
         jobs: dict[str, str] = {}
         if request.param == FOLLOWED:
             jobs |= {name: ray.submit(entrypoint(directory, name)) for name in PROGRAMS}
@@ -231,3 +240,32 @@ def test_a_job_is_submitted_once_with_its_files_and_its_environment(running: Run
     assert raised.value.status_code == CONFLICT
     assert followed.job["status"] == "SUCCEEDED", followed.job["message"]
     assert "packed, from the environment, and in a task: packed" in followed.lines
+
+
+def test_a_job_runs_where_the_labels_are_that_it_needs(running: Running) -> None:
+    with BlockingAgent(running.config(running.head.sent[-1])) as client:
+        submit = client.config.service.submit_job
+
+        def status(job_id: str) -> str:
+            return str(running.ray.job(job_id)["status"])
+
+        if running.head.version == HEADS["oldest"].version:
+            with pytest.raises(RayAgentUnsupportedError, match="too old for entrypoint_label_selector"):
+                client.send(submit("true", job_id="elsewhere", entrypoint_label_selector={"zone": "b"}))
+            return
+        client.send(submit("true", job_id="elsewhere", entrypoint_label_selector={"zone": "b"}))
+        client.send(submit("true", job_id="here", entrypoint_label_selector={"zone": "a"}))
+        wait_until(lambda: status("here") == "SUCCEEDED" or None, lambda: f"the job is {status('here')}")
+        assert status("elsewhere") == "PENDING"
+
+
+def test_a_function_of_a_dag_file_runs_on_it(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = ("ray", running.ray.dashboard_url, running.head.sent[-1])
+    options: dict[str, Any] = (
+        {} if running.head.version == HEADS["oldest"].version else {"label_selector": {"zone": "a"}}
+    )
+    returned = run_function(sums_squares, {"numbers": [1, 2, 3]}, server, monkeypatch, **options)
+    assert returned == {"sum": 14, "task": "sums_squares"}
+    with pytest.raises(RayAgentRunFailedError) as raised:
+        run_function(fails_in_a_task, {}, server, monkeypatch)
+    assert_names_the_lines_of_the_ray_task(raised.value)

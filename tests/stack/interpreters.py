@@ -1,9 +1,11 @@
-"""Other Python interpreters that some tests run, named by environment variables."""
+"""Other Python interpreters that some tests run, named by environment variables or by their version."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -32,3 +34,13 @@ def _problem(variable: str, python: str | None, module: str) -> str | None:
     except OSError as error:
         return f"{variable}: {error}"
     return f"{variable}: {python} cannot import {module}" if done.returncode else None
+
+
+def python_of_version(version: str) -> str | None:
+    """Return a Python of a version, such as ``3.10``, on ``PATH`` or in pyenv; ``None`` if there is none."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    for python in (shutil.which(f"python{version}"), *map(str, pyenv.glob(f"{version}.*/bin/python"))):
+        # One on PATH may be pyenv's, and not chosen.
+        if python and subprocess.run([python, "-c", ""], capture_output=True).returncode == 0:
+            return python
+    return None

@@ -79,15 +79,23 @@ class Cluster:
     :param token: the token that it requires; ``None``: it requires none.
     :param log_monitor: whether drivers print the logs of their workers.
     :param python: an interpreter with Ray, for the head and its jobs.
+    :param labels: those of its node, such as ``zone=a``.
     """
 
     def __init__(
-        self, directory: Path, *, token: str | None = None, log_monitor: bool = False, python: str = sys.executable
+        self,
+        directory: Path,
+        *,
+        token: str | None = None,
+        log_monitor: bool = False,
+        python: str = sys.executable,
+        labels: str = "",
     ) -> None:
         self.directory = directory
         self._ports = free_head_ports()
         self._log_monitor = log_monitor
         self._python = python
+        self._labels = labels
         self._token = token
         self.token_file = directory / "token"
         self.dashboard_url = f"http://127.0.0.1:{self._ports.dashboard}"
@@ -97,6 +105,8 @@ class Cluster:
         """Start it, and wait until its dashboard responds."""
         command = [self._python, *start_command(self._ports, self.directory / "ray", 4)[1:]]
         command.remove("--block")
+        if self._labels:
+            command.append(f"--labels={self._labels}")
         if self._log_monitor:
             command.remove("--include-log-monitor=false")
         if self._token is not None:
@@ -251,11 +261,11 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(*, token: str | None = None, log_monitor: bool = False, python: str = sys.executable) -> Iterator[Cluster]:
-    """Run a :class:`Cluster` until the block ends, and delete its files."""
+def cluster(**options: Any) -> Iterator[Cluster]:
+    """Run a :class:`Cluster`, which has the options, until the block ends, and delete its files."""
     # It contains Ray's sockets, and their paths must be short.
     directory = Path(tempfile.mkdtemp(prefix="rr-", dir="/tmp"))
-    running = Cluster(directory, token=token, log_monitor=log_monitor, python=python)
+    running = Cluster(directory, **options)
     try:
         running.start()
         yield running

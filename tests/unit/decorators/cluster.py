@@ -24,15 +24,18 @@ def packages_of(body: dict[str, Any], server: ScriptedAgent) -> list[zipfile.Zip
     return [zipfile.ZipFile(io.BytesIO(server.packages[name])) for name in names if name in server.packages]
 
 
-def run_job(server: ScriptedAgent, request: Request) -> Answer:
-    """Run the submitted job to its end, as Ray's job supervisor does; then answer."""
+def run_job(server: ScriptedAgent, request: Request, *, python: str = sys.executable) -> Answer:
+    """Run the submitted job to its end, as Ray's job supervisor does; then answer.
+
+    :param python: the interpreter of the cluster.
+    """
     body = json.loads(request.body)
     job_id = body["submission_id"]
     with tempfile.TemporaryDirectory() as folder:
         for package in packages_of(body, server):
             package.extractall(folder)
         # -S: without installed packages, as on a cluster that has no Airflow.
-        command = [sys.executable, "-S", *shlex.split(body["entrypoint"])[1:]]
+        command = [python, "-S", *shlex.split(body["entrypoint"])[1:]]
         env = {"PATH": os.environ["PATH"], "PYTHONPATH": folder, **body["runtime_env"]["env_vars"]}
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, check=False)
     server.jobs[job_id] = Job(

@@ -60,6 +60,14 @@ def uses_in_a_class() -> Any:
     return Row.limit
 
 
+def sum(rows: list[int]) -> int:  # noqa: A001 - as of a package whose names hide those of Python
+    return len(rows)
+
+
+def uses_a_hidden_builtin() -> Any:
+    return sum([1])
+
+
 def nested(bucket: str) -> Any:
     def uses_a_closure() -> Any:
         return bucket
@@ -81,6 +89,7 @@ def wrapped(*arguments: Any) -> Any: ...
         (uses_a_module, "uses_a_module of @task.ray uses json of the DAG file, .* not have: import it in the function"),
         (uses_values, "uses LIMIT, json, path of the DAG file, .* define it in the function, or pass its value"),
         (uses_in_a_class, "uses LIMIT of"),
+        (uses_a_hidden_builtin, "uses sum of the DAG file"),
         (nested("b"), "uses bucket of the DAG file"),
         (yields, "yields values; return a list"),
         (lambda: 1, "needs a function that is defined with def"),

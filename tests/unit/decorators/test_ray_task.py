@@ -9,7 +9,9 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airflow_provider_rayagent.decorators.ray_task import ray_task
 from airflow_provider_rayagent.exceptions import RayAgentRunFailedError
+from tests.scripted import Job
 from tests.unit.both_ways import both_ways
+from tests.unit.supervisor import supervise
 from tests.unit.support import make_context, task_log
 
 if TYPE_CHECKING:
@@ -58,6 +60,32 @@ def test_an_exception_is_the_tasks_error(run: Run, ray: ScriptedAgent) -> None:
         f"  test_ray_task.py, line {first + 5}, in fails",
         f"  test_ray_task.py, line {first + 2}, in check",
     ]
+
+
+def is_killed() -> None:
+    import os
+    import signal
+
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_job_that_ends_without_an_outcome_fails_as_any_job_does(run: Run, ray: ScriptedAgent) -> None:
+    with task_log() as log, pytest.raises(RayAgentRunFailedError, match="ended as FAILED"):
+        run(function=is_killed)
+    assert [message for message in log.messages if "result" in message] == []
+
+
+def test_a_job_that_is_stopped_before_it_starts_is_started_again(ray: ScriptedAgent, monkeypatch: Any) -> None:
+    """As an earlier try requested, while this one was deferred."""
+    context = make_context()
+    supervise(context["ti"], monkeypatch)
+    operator = make_task(add, 1, deferrable=True)
+    stopped = ray.jobs["stopped"] = Job("", "STOPPED", job_id="stopped")
+    context["ti"].xcom_push("job_id", stopped.job_id)
+    event = {"end": "job ended", "status": "STOPPED", "error": None}
+    with task_log() as log:
+        assert operator.execute_complete(context, event, found_pending=True) == {"sum": 3, "named": {}}
+    assert any("is STOPPED now; starting a new job" in message for message in log.messages)
 
 
 def skips() -> None:

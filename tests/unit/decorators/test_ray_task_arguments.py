@@ -12,7 +12,9 @@ from airflow.sdk import DAG, BaseOperator
 from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_provider_rayagent.decorators.ray_task import ray_task
+from airflow_provider_rayagent.decorators.rayagent_task import plain_json
 from airflow_provider_rayagent.exceptions import RayAgentInputError, RayAgentRunFailedError
+from airflow_provider_rayagent.text import storable
 from tests.unit.both_ways import both_ways
 from tests.unit.decorators.cluster import packages_of
 from tests.unit.decorators.test_ray_task import make_task
@@ -48,6 +50,7 @@ Frame.__name__ = Frame.__qualname__ = "DataFrame"
         (b"x", "is a bytes, not JSON: pass text"),
         (2**70, "is an integer of more than 64 bits: pass its str()"),
         ("x\0", "has a NUL character"),
+        ({"__classname__": "a"}, "has the key '__classname__', which Airflow reserves"),
         ("x" * 10_000_000, "has 10,000,002 characters as JSON, more than 1,000,000: write it to storage"),
     ],
     ids=lambda value: str(value)[:30] if isinstance(value, str) else type(value).__name__,
@@ -57,6 +60,14 @@ def test_an_argument_that_is_not_json_is_named(value: Any, words: str, run: Run,
     with pytest.raises(RayAgentInputError, match=re.escape(named + words)):
         run(function=returns, call={"value": value})
     assert ray.of(SUBMIT) == []
+
+
+def returns_two(a: str, b: str) -> None: ...
+
+
+def test_the_arguments_together_have_a_limit(run: Run, ray: ScriptedAgent) -> None:
+    with pytest.raises(RayAgentInputError, match="The total of all arguments of returns_two has 1,200,0"):
+        run(function=returns_two, call={"a": "x" * 600_000, "b": "x" * 600_000})
 
 
 def returns_a_set() -> Any:
@@ -97,7 +108,7 @@ def test_a_secret_argument_is_masked_and_not_in_rays_list_of_jobs(run: Run, ray:
 
 
 def test_resources_requirements_and_modules(run: Run, ray: ScriptedAgent) -> None:
-    asked = {"num_cpus": 1, "num_gpus": 0.5, "memory": 1000, "resources": {"disk": 1}}
+    asked = {"num_cpus": 1, "num_gpus": 0.5, "memory": 1000, "resources": {"disk": 1}, "label_selector": {"zone": "a"}}
     env = {"py_modules": ["s3://bucket/ours.zip"]}
     run(function=returns, call={"value": 1}, requirements=["emoji"], runtime_env=env, wait_for_scale_up=True, **asked)
     sent = sent_by(ray)
@@ -107,9 +118,37 @@ def test_resources_requirements_and_modules(run: Run, ray: ScriptedAgent) -> Non
     assert sent["entrypoint"] == "python -m rayagent_task returns"
 
 
-def test_requirements_and_pip_exclude_each_other(run: Run, ray: ScriptedAgent) -> None:
-    with pytest.raises(RayAgentInputError, match=re.escape("requirements and runtime_env['pip'] are both set")):
-        run(function=returns, call={"value": 1}, requirements=["emoji"], runtime_env={"pip": ["a"]})
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            {"requirements": ["emoji"], "runtime_env": {"pip": ["a"]}},
+            "requirements and runtime_env['pip'] are both set",
+        ),
+        ({"requirements": "emoji"}, "requirements must be a list of packages, not 'emoji'"),
+        ({"num_cpus": 1, "entrypoint_num_cpus": 2}, "num_cpus and entrypoint_num_cpus are both set"),
+    ],
+)
+def test_options_that_contradict_are_refused(options: Any, words: str, run: Run, ray: ScriptedAgent) -> None:
+    with pytest.raises(RayAgentInputError, match=re.escape(words)):
+        run(function=returns, call={"value": 1}, **options)
+    assert ray.of(SUBMIT) == []
+
+
+def test_what_is_checked_on_the_cluster_can_be_stored() -> None:
+    assert plain_json.MAX_DEPTH + 1 == storable.MAX_DEPTH
+    assert plain_json.INTEGERS == storable.INTEGERS
+    assert set(plain_json.RESERVED_KEYS) == storable.RESERVED_KEYS
+
+
+@pytest.mark.parametrize("depth", [plain_json.MAX_DEPTH, plain_json.MAX_DEPTH + 1])
+def test_the_deepest_value_returns(depth: int, run: Run, ray: ScriptedAgent) -> None:
+    value = json.loads("[" * depth + "]" * depth)
+    if depth > plain_json.MAX_DEPTH:
+        with pytest.raises(RayAgentInputError, match="is nested more than 99 deep"):
+            run(function=returns, call={"value": value})
+    else:
+        assert run(function=returns, call={"value": value}) == value
 
 
 def test_a_mapped_task_hides_its_environment_and_has_custom_resources() -> None:
