@@ -1,4 +1,4 @@
-"""Train a model with Ray Data and evaluate it, with functions of this file that run on the cluster."""
+"""Train with Ray Data and evaluate: functions of this file, run on the cluster."""
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ from airflow_provider_rayagent.errors.service_errors import RayAgentInputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_GIVEN = frozenset((*dir(builtins), "__file__", "__name__", "__builtins__"))
+_BUILTINS = vars(builtins)
+_GIVEN = frozenset(("__file__", "__name__", "__builtins__"))
 
 
 class FunctionSource(NamedTuple):
@@ -66,7 +67,10 @@ def _check_names(function: FunctionType) -> None:
 
 def _global_names(function: FunctionType) -> set[str]:
     """Return the global variables of the DAG file that a function uses."""
-    known = function.__globals__.keys() - _GIVEN
+    names = function.__globals__
+    # One that hides a builtin function, such as a ``sum`` of another package, is not the same on the cluster.
+    hiding = {name for name in names.keys() & _BUILTINS.keys() if names[name] is not _BUILTINS[name] and name[0] != "_"}
+    known = (names.keys() - _BUILTINS.keys() - _GIVEN) | hiding
     read, defined = set(), set()
     for code in _codes(function.__code__):
         # The names of attributes are among these too, but most code has none of them: reading instructions takes long.

@@ -9,14 +9,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-import attr
 from airflow.sdk.bases.decorator import DecoratedOperator, _TaskDecorator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_rayagent.decorators.function_source import check_function, source_of
-from airflow_provider_rayagent.decorators.rayagent_task.plain_json import NotJSONError, check_json
+from airflow_provider_rayagent.decorators.rayagent_task.plain_json import NotJSONError, check_json, check_length
 from airflow_provider_rayagent.exceptions import RayAgentInputError, RayAgentJobFailedError, RayAgentRunFailedError
 from airflow_provider_rayagent.operators.submit_job import RayAgentSubmitJobOperator
+from airflow_provider_rayagent.services.validation import shown
 
 if TYPE_CHECKING:
     from inspect import BoundArguments
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tasks.job import TaskJob
     from airflow_provider_rayagent.triggers.follow_options import FollowOptions
     from airflow_provider_rayagent.triggers.outcome import Outcome
+
+__all__ = ["ray_task"]
 
 PACKAGE = "rayagent_task"
 """Name of the Python package that runs the function on the cluster."""
@@ -49,6 +51,7 @@ class RayTaskOperator(DecoratedOperator, RayAgentSubmitJobOperator):
     custom_operator_name = "@task.ray"
     template_fields: Sequence[str] = (
         *DecoratedOperator.template_fields,
+        "requirements",
         *(name for name in RayAgentSubmitJobOperator.template_fields if name != "entrypoint"),
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {
@@ -60,6 +63,8 @@ class RayTaskOperator(DecoratedOperator, RayAgentSubmitJobOperator):
     def __init__(self, *, python_callable: Callable[..., Any], requirements: Sequence[str] = (), **kwargs: Any) -> None:
         for short, name in _SHORT_NAMES.items():
             if short in kwargs:
+                if name in kwargs:
+                    raise RayAgentInputError(f"{short} and {name} are both set: set one of them.")
                 kwargs[name] = kwargs.pop(short)
         self.requirements = requirements
         super().__init__(
@@ -74,11 +79,10 @@ class RayTaskOperator(DecoratedOperator, RayAgentSubmitJobOperator):
         """Whether Airflow is to await this task; the job awaits a coroutine function itself."""
         return False
 
-    def execute(self, context: Context) -> Any:
-        """Run the job; return what the function returns."""
+    def _run_job(self, context: Context) -> Any:
         self._bound = self._bind(context)
         self._secrets = self._mask_secrets(self._bound.arguments)
-        return super().execute(context)
+        return super()._run_job(context)
 
     def _execute_deferred(self, context: Context) -> Any:
         if not self._secrets:
@@ -108,7 +112,7 @@ class RayTaskOperator(DecoratedOperator, RayAgentSubmitJobOperator):
         try:
             for argument, value in bound.arguments.items():
                 bound.arguments[argument] = _as_json(value, f"The argument {argument} of {name}")
-            check_json(bound.arguments, f"All arguments of {name}", MAX_ARGUMENTS)
+            check_length(json.dumps(bound.arguments), f"The total of all arguments of {name}", MAX_ARGUMENTS)
         except NotJSONError as error:
             raise RayAgentInputError(str(error)) from None
         return bound
@@ -130,6 +134,8 @@ class RayTaskOperator(DecoratedOperator, RayAgentSubmitJobOperator):
     def _complete_runtime_env(self, context: Context) -> dict[str, Any]:
         runtime_env = super()._complete_runtime_env(context)
         if self.requirements:
+            if isinstance(self.requirements, str):
+                raise RayAgentInputError(f"requirements must be a list of packages, not {shown(self.requirements)}.")
             if taken := [name for name in ("pip", "uv", "conda") if name in runtime_env]:
                 raise RayAgentInputError(f"requirements and runtime_env[{taken[0]!r}] are both set: set one of them.")
             runtime_env["pip"] = list(self.requirements)
@@ -177,10 +183,24 @@ class RayTaskOperator(DecoratedOperator, RayAgentSubmitJobOperator):
         try:
             return super()._conclude(context, task_job, outcome)
         except RayAgentRunFailedError as error:
-            found = task_job.result.value() if task_job.result is not None else None
-            if isinstance(found, dict) and isinstance(found.get("error"), dict):
-                raise _function_error(found["error"], error) from None
-            raise
+            described = _described_error(task_job)
+            if described is None:
+                raise
+            raise _function_error(described, error) from None
+
+
+def _described_error(task_job: TaskJob) -> Mapping[str, Any] | None:
+    """Return the exception that ended the function; ``None`` if it was ended in another way, such as by a signal."""
+    from airflow_provider_rayagent.render.result import InvalidResultError
+
+    if task_job.result is None:
+        return None
+    try:
+        outcome = task_job.result.find()
+    except InvalidResultError:
+        return None
+    error = outcome.get("error") if isinstance(outcome, dict) else None
+    return error if isinstance(error, dict) else None
 
 
 def _function_error(described: Mapping[str, Any], failed: RayAgentError) -> RayAgentError:
@@ -235,7 +255,9 @@ class RayTaskDecorator(_TaskDecorator):  # type: ignore[type-arg]
     """A decorated function."""
 
     def _expand(self, expand_input: Any, *, strict: bool) -> Any:
-        return _TaskDecorator._expand(attr.evolve(self, kwargs=_mapped(self.kwargs)), expand_input, strict=strict)
+        mapped = self.override()
+        mapped.kwargs = _mapped(self.kwargs)
+        return _TaskDecorator._expand(mapped, expand_input, strict=strict)
 
 
 def _mapped(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -246,7 +268,16 @@ def _mapped(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def ray_task(
-    python_callable: Callable[..., Any] | None = None, *, multiple_outputs: bool | None = None, **kwargs: Any
+    python_callable: Callable[..., Any] | None = None,
+    *,
+    multiple_outputs: bool | None = None,
+    requirements: Sequence[str] = (),
+    num_cpus: float | str | None = None,
+    num_gpus: float | str | None = None,
+    memory: int | str | None = None,
+    resources: Mapping[str, float | str] | None = None,
+    label_selector: Mapping[str, str] | None = None,
+    **kwargs: Any,
 ) -> TaskDecorator:
     """Run a function of the DAG file as the driver of a Ray job: ``@task.ray``.
 
@@ -259,18 +290,31 @@ def ray_task(
 
     XCom (``return_value``): what the function returns.
 
-    :param multiple_outputs: push each item of the returned dictionary as an XCom of its own.
-    :param requirements: packages that Ray installs for the job (``pip`` of its runtime environment).
-    :param num_cpus: CPUs to reserve for the function, in addition to those of its Ray tasks.
-    :param num_gpus: GPUs to reserve for it.
-    :param memory: bytes of memory to reserve for it.
-    :param resources: custom resources to reserve for it.
+    :param python_callable: the function; ``@task.ray`` is written with or without arguments.
+    :param multiple_outputs: push each item of the returned dictionary as an XCom of its own; default: if the function
+        is annotated to return one.
+    :param requirements: packages that Ray installs for the job (``pip`` of its runtime environment). (templated)
+    :param num_cpus: CPUs to reserve for the function, in addition to those of its Ray tasks. (templated)
+    :param num_gpus: GPUs to reserve for it. (templated)
+    :param memory: bytes of memory to reserve for it. (templated)
+    :param resources: custom resources to reserve for it. (templated)
+    :param label_selector: labels that its node must have; Ray 2.54 or newer. (templated)
     :raises RayAgentInputError: when the DAG file is parsed, if the function uses names of the DAG file, is no ``def``,
         or yields.
 
     The other arguments are those of :class:`.RayAgentSubmitJobOperator`, and of every operator.
     """
     outputs: dict[str, Any] = {} if multiple_outputs is None else {"multiple_outputs": multiple_outputs}
+    own = {
+        "requirements": requirements,
+        "num_cpus": num_cpus,
+        "num_gpus": num_gpus,
+        "memory": memory,
+        "resources": resources,
+        "label_selector": label_selector,
+    }
+    # What is not given may be in the ``default_args`` of the DAG.
+    kwargs |= {name: value for name, value in own.items() if value not in (None, ())}
 
     def decorate(function: Callable[..., Any]) -> Any:
         check_function(function)

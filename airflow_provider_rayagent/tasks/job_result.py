@@ -54,22 +54,26 @@ class PrintedResult:
         self._is_certain = False
 
     def value(self) -> Any:
-        """Return the result; if there is no usable one, log why and return ``None``.
+        """Return the result; if there is no usable one, log why and return ``None``."""
+        try:
+            return self.find()
+        except InvalidResultError as error:
+            return self._report_unusable(error)
 
-        Unless the log has been read from its first line, the whole log is searched before giving up.
+    def find(self) -> Any:
+        """Return the result. Unless the log was read from its first line, it is searched again before giving up.
+
+        :raises InvalidResultError: if there is no usable one.
         """
         redact = self._hook.config.redact
         try:
             if self._found is not None:
                 return self._found.value(redact)
-        except InvalidResultError as error:
+        except InvalidResultError:
             if self._is_certain:
-                return self._report_unusable(error)
+                raise
         found = self._search_whole_log() or self._found or self._older or ResultFinder(self.markers)
-        try:
-            return found.value(redact)
-        except InvalidResultError as error:
-            return self._report_unusable(error)
+        return found.value(redact)
 
     def _report_unusable(self, why: InvalidResultError) -> None:
         if isinstance(why, NoResultError) and not self._is_expected:

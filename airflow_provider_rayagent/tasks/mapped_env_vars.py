@@ -69,5 +69,6 @@ class HidingPartial(OperatorPartial):
 
 
 def hidden(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments of a mapped task with a :class:`HiddenRuntimeEnv` for the runtime environment."""
     value = arguments.get(FIELD)
     return {**arguments, FIELD: HiddenRuntimeEnv(value)} if isinstance(value, dict) else dict(arguments)

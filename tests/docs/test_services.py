@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 OTHER = {"aget_connection", "close", "follow_job", "get_async_conn", "get_conn", "test_connection"}
 """Methods that are not about a service, or that DAG authors do not use."""
-OPERATIONS = {"upload_working_dir": "upload_package"}
+OPERATIONS = dict.fromkeys(("upload_files", "upload_working_dir"), "upload_package")
 """Operations of a service that have another name than the method."""
 LOGS = ("get_job_logs", "list_job_logs")
 STREAMS = ("tail_job_logs", "websocket_tail_job_logs", "stream_tail_job_logs")
 """Methods that poll the log where there is no stream."""
 REST = "all other tasks and methods"
 LOCAL_HEALTH = {"accepts_submissions": True}
-EXTENSIONS = {"submit_job": ("POST", "jobs/"), "upload_working_dir": ("PUT", "packages/name.zip")}
+EXTENSIONS = {"submit_job": ("POST", "jobs/"), **dict.fromkeys(OPERATIONS, ("PUT", "packages/name.zip"))}
 """Requests that only the local agent has."""
 
 

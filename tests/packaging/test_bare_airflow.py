@@ -17,9 +17,10 @@ INFO = get_provider_info()
 
 
 def registered_classes() -> list[str]:
-    """Return the full names of the classes that the metadata names."""
+    """Return the full names of the classes that the metadata names, and of the decorator."""
     hooks = [each["hook-class-name"] for each in INFO.get("connection-types", [])]
-    return [*hooks, *INFO.get("extra-links", [])]
+    decorators = [each["class-name"] for each in INFO.get("task-decorators", [])]
+    return [*hooks, *decorators, *INFO.get("extra-links", [])]
 
 
 def registered_modules() -> list[str]:
@@ -58,10 +59,11 @@ def test_airflow_lists_the_links(bare: BareAirflow) -> None:
         assert name in shown
 
 
-def test_the_metadata_registers_a_hook_an_operator_a_sensor_and_a_link() -> None:
+def test_the_metadata_registers_each_kind() -> None:
     assert INFO["connection-types"]
     assert INFO["operators"]
     assert INFO["sensors"]
+    assert INFO["task-decorators"]
     assert INFO["extra-links"]
 
 

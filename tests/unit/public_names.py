@@ -17,6 +17,7 @@ PACKAGE = "airflow_provider_rayagent"
 MODULES = (
     "hooks.rayagent",
     "operators.rayagent",
+    "decorators.ray_task",
     "sensors.rayagent",
     "triggers.rayagent",
     "triggers.applications",

@@ -27,6 +27,7 @@ LAYERS = (
     "triggers",
     "tasks",
     "operators",
+    "decorators",
     "sensors",
     "cli",
     "ui",

@@ -15,8 +15,10 @@ from typing import Any
 import airflow
 import jsonschema  # type: ignore[import-untyped]
 import pytest
+from airflow.sdk import DAG, task
 
 from airflow_provider_rayagent import exceptions
+from airflow_provider_rayagent.decorators.ray_task import ray_task
 from airflow_provider_rayagent.get_provider_info import get_provider_info
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 from airflow_provider_rayagent.operators.rayagent import (
@@ -78,6 +80,15 @@ def test_every_class_and_module_that_the_metadata_names_can_be_imported() -> Non
         importlib.import_module(name)
 
 
+def test_the_decorator_is_found_as_task_ray() -> None:
+    [decorator] = get_provider_info()["task-decorators"]
+    module, _, attribute = decorator["class-name"].rpartition(".")
+    assert decorator["name"] == "ray"
+    assert getattr(importlib.import_module(module), attribute) is ray_task
+    # The property of ``task`` returns what Airflow imports by the name of the class.
+    assert task.ray is ray_task
+
+
 def test_every_module_belongs_to_an_integration_that_is_described() -> None:
     info = get_provider_info()
     described = {each["integration-name"] for each in info["integrations"]}
@@ -118,6 +129,7 @@ def imported_by(code: str) -> set[str]:
 
 AIRFLOWS_OWN = "from airflow.sdk import DAG, BaseOperator, BaseSensorOperator, Context"
 DAG_FILES = """
+from airflow_provider_rayagent.decorators.ray_task import ray_task
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError
 from airflow_provider_rayagent.operators.rayagent import (
     RayAgentDeleteServeApplicationOperator, RayAgentRunPluginOperator, RayAgentStopJobOperator,
@@ -129,6 +141,7 @@ from airflow_provider_rayagent.sensors.rayagent import (
 )
 """
 ONE_OF_EACH = """
+def train(rows: int) -> dict[str, int]: ...
 with DAG("d"):
     RayAgentJobSensor(task_id="a", job_id="j")
     RayAgentServeApplicationSensor(task_id="b", name="s")
@@ -136,6 +149,7 @@ with DAG("d"):
     RayAgentRunPluginOperator(task_id="c", lookup="l", action="a", deferrable=True)
     RayAgentStopJobOperator(task_id="d", job_id="j")
     RayAgentDeleteServeApplicationOperator(task_id="e", name="s")
+    ray_task(num_cpus=1, deferrable=True)(train)(1)
 """
 WHEN_IT_RUNS = (
     "hooks",
@@ -191,6 +205,9 @@ def test_every_airflow_command_loads_only_the_definitions_of_ours() -> None:
 
 
 def test_every_task_takes_the_hooks_connection_by_default() -> None:
+    def train() -> None: ...
+
+    decorated: Any = ray_task(train)
     tasks: list[Any] = [
         RayAgentCapacitySensor(task_id="capacity", num_gpus=1),
         RayAgentDeleteServeApplicationOperator(task_id="delete", name="s"),
@@ -198,8 +215,9 @@ def test_every_task_takes_the_hooks_connection_by_default() -> None:
         RayAgentRunPluginOperator(task_id="run", lookup="l", action="a"),
         RayAgentServeApplicationSensor(task_id="wait", name="s"),
         RayAgentStopJobOperator(task_id="stop", job_id="j"),
+        decorated().operator,
     ]
-    assert {task.rayagent_conn_id for task in tasks} == {RayAgentHook.default_conn_name}
+    assert {each.rayagent_conn_id for each in tasks} == {RayAgentHook.default_conn_name}
 
 
 @pytest.mark.parametrize("safe_mode", [True, False])

@@ -7,9 +7,11 @@ import math
 import re
 from typing import Any
 
-MAX_DEPTH = 100
+# The bounds of what Airflow can store; ``text.storable``, which the cluster does not have, has the reasons.
+MAX_DEPTH = 99
+"""One less, since a returned value is part of an object."""
 INTEGERS = range(-(2**63), 2**64)
-"""The bounds of what Airflow can store (``text.storable`` has the reasons)."""
+RESERVED_KEYS = ("__classname__", "__version__", "__data__", "__id__", "__cache__", "__type", "__source", "__var")
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _INSTEAD = {
@@ -46,12 +48,20 @@ def check_json(value: Any, what: str, max_chars: int) -> str:
     """
     _check(value, what, 0)
     text = json.dumps(value)
+    check_length(text, what, max_chars)
+    return text
+
+
+def check_length(text: str, what: str, max_chars: int) -> None:
+    """Check the length of a JSON text.
+
+    :raises NotJSONError: if it is longer.
+    """
     if len(text) > max_chars:
         raise NotJSONError(
             f"{what} has {len(text):,} characters as JSON, more than {max_chars:,}: write it to storage and pass its "
             "path."
         )
-    return text
 
 
 def _check(value: Any, where: str, depth: int) -> None:
@@ -61,6 +71,8 @@ def _check(value: Any, where: str, depth: int) -> None:
         for name, item in value.items() if isinstance(value, dict) else enumerate(value):
             if isinstance(value, dict) and not isinstance(name, str):
                 raise NotJSONError(f"{where} has the key {name!r:.50}; keys of a JSON object are strings.")
+            if isinstance(value, dict) and name in RESERVED_KEYS:
+                raise NotJSONError(f"{where} has the key {name!r}, which Airflow reserves.")
             _check(item, f"{where}[{name!r:.50}]", depth + 1)
     elif problem := _problem(value):
         raise NotJSONError(f"{where} {problem}.")
