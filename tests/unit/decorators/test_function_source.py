@@ -101,6 +101,14 @@ def test_what_the_cluster_does_not_have_is_an_error_of_the_dag_file(function: An
         ray_task(task_id="follow")(function)
 
 
+@pytest.mark.parametrize("count", [10, 100, 1000, 100_000])
+def test_a_name_among_many_is_found(count: int) -> None:
+    names: dict[str, Any] = {"LIMIT": LIMIT, f"a{count // 2}": LIMIT}
+    exec("def many(o):\n" + "".join(f"    o.a{n}\n" for n in range(count)) + "    return LIMIT\n", names)
+    with pytest.raises(RayAgentInputError, match="The function many of @task.ray uses LIMIT of the DAG file"):
+        check_function(names["many"])
+
+
 @pytest.mark.parametrize("function", [functools.partial(uses_nothing, [1]), print, "text"])
 def test_what_is_no_function_is_named(function: Any) -> None:
     with pytest.raises(RayAgentInputError, match="needs a function that is defined with def, not"):
