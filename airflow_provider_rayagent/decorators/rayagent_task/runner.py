@@ -54,7 +54,7 @@ def run(namespace: dict[str, Any]) -> int:
         if isinstance(error, SystemExit) and not error.code:
             outcome = {"value": None}
         elif _is_named(error, SKIP):
-            outcome = {"skip": str(error)[:MAX_MESSAGE]}
+            outcome = {"skip": str(_cause(error))[:MAX_MESSAGE]}
         else:
             _print_traceback(error)
             outcome = {"error": _described(error, call)}
@@ -106,6 +106,12 @@ def _is_named(error: BaseException, name: str) -> bool:
     return any(kind.__name__ == name for kind in type(error).__mro__)
 
 
+def _cause(error: BaseException) -> BaseException:
+    """Return the error of a Ray task or actor, which Ray raises as a RayTaskError; any other as it is."""
+    cause = getattr(error, "cause", None) if _is_named(error, "RayTaskError") else None
+    return cause if isinstance(cause, BaseException) else error
+
+
 def _print_traceback(error: BaseException) -> None:
     """Print the traceback without the frames of this module."""
     shown = traceback.TracebackException.from_exception(error)
@@ -120,17 +126,18 @@ def _print_traceback(error: BaseException) -> None:
 
 
 def _described(error: BaseException, call: dict[str, Any]) -> dict[str, Any]:
-    # Ray raises the error of a task or actor as a RayTaskError, whose ``cause`` is the error itself.
-    cause = getattr(error, "cause", None) if _is_named(error, "RayTaskError") else None
-    inner = cause if isinstance(cause, BaseException) else error
+    inner = _cause(error)
     frames = [(frame.filename, frame.lineno, frame.name) for frame in traceback.extract_tb(error.__traceback__)]
-    if inner is cause:
+    if inner is not error:
+        # Of the process in which it was raised.
         frames += [(file, int(line), name) for file, line, name in _FRAME.findall(str(error))]
     message = str(inner)
     if isinstance(inner, SystemExit):
         message = f"the function called sys.exit({inner.code!r})"
     elif isinstance(inner, SyntaxError):
         message += f". The cluster runs Python {sys.version.split()[0]}"
+    elif isinstance(inner, ModuleNotFoundError):
+        message += ". The cluster does not have it: name its package in requirements, or its folder in working_dir"
     elif isinstance(inner, NameError):
         message += (
             f". Only the function {call['name']} is sent to the cluster, not the DAG file: import or define in the "

@@ -94,15 +94,52 @@ def skips() -> None:
     raise AirflowSkipException("no data today")
 
 
+def skips_in_a_ray_task() -> None:
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    class RayTaskError(AirflowSkipException):
+        """As Ray raises what a task has raised."""
+
+        cause = AirflowSkipException("no data today")
+
+    raise RayTaskError("ray::task() (pid=7): many lines")
+
+
+def lacks_a_package() -> None:
+    import no_such_package  # type: ignore[import-not-found]  # noqa: F401
+
+
+def lacks_a_name() -> None:
+    defined_below_it()  # type: ignore[name-defined]  # noqa: F821
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (
+            lacks_a_package,
+            r"No module named 'no_such_package'\. The cluster does not have it: name its package in requirements",
+        ),
+        (lacks_a_name, r"'defined_below_it' is not defined\. Only the function lacks_a_name is sent to the cluster"),
+    ],
+)
+def test_what_the_cluster_does_not_have_is_said_in_one_sentence(
+    function: Any, words: str, run: Run, ray: ScriptedAgent
+) -> None:
+    with pytest.raises(RayAgentRunFailedError, match=words):
+        run(function=function)
+
+
 def gives_up() -> None:
     from airflow.exceptions import AirflowFailException
 
     raise AirflowFailException("wrong schema")
 
 
-def test_airflows_exceptions_mean_what_they_say(run: Run, ray: ScriptedAgent) -> None:
-    with pytest.raises(AirflowSkipException, match="no data today"):
-        run(function=skips)
+@pytest.mark.parametrize("function", [skips, skips_in_a_ray_task])
+def test_airflows_exceptions_mean_what_they_say(function: Any, run: Run, ray: ScriptedAgent) -> None:
+    with pytest.raises(AirflowSkipException, match=r"^no data today$"):
+        run(function=function)
 
 
 def test_it_fails_without_a_retry(run: Run, ray: ScriptedAgent) -> None:
