@@ -34,7 +34,7 @@ def test_what_functions_return_goes_through_groups_mapped_tasks_and_loops(task: 
     total.assert_ends("success")
     assert total.xcom() == {"sum": 2 * (0 + 1) + 10, "run": total.run_id}
     # Each item of a dictionary is an XCom of its own, as its annotation says.
-    assert task("group.split").xcom("more") == [10]
+    assert task("group.describe").xcom("more") == [10]
     assert [task(name).xcom() for name in ("once", "once__1")] == [1, 2]
     assert len({each.xcom("job_id") for each in (task("once"), task("once__1"), total)}) == 3
 
@@ -96,8 +96,9 @@ def test_each_iteration_of_a_loop_runs_the_function_again(system: System) -> Non
 
 @pytest.mark.full
 def test_the_example_trains_and_evaluates(system: System) -> None:
-    evaluate = system.start("rayagent_functions", "evaluate", rows=200)
-    evaluate.assert_ends("success")
-    train = Task(system.airflow, evaluate.dag_id, evaluate.run_id, "train")
+    train = system.start("rayagent_functions", "train", rows=200)
+    train.assert_ends("success")
     assert "trained on 200 points: slope 2.000" in [*train.deferred(), *train.forwarded()]
+    evaluate = Task(system.airflow, train.dag_id, train.run_id, "evaluate")
+    evaluate.assert_ends("success")
     assert evaluate.xcom() == pytest.approx(0, abs=1e-6)

@@ -16,8 +16,12 @@ def add_tasks_that_return() -> None:
     """Add tasks whose functions get and return values."""
 
     @step.ray
-    def split(rows: int) -> dict[str, list[int]]:
-        return {"rows": list(range(rows)), "more": [10]}
+    def describe(rows: int) -> dict[str, Any]:
+        return {"rows": rows, "more": [10]}
+
+    @step.ray
+    def enumerate_rows(rows: int) -> list[int]:
+        return list(range(rows))
 
     @step.ray
     def double(row: int) -> int:
@@ -29,9 +33,9 @@ def add_tasks_that_return() -> None:
         return {"sum": sum(rows) + sum(more), "run": run_id}
 
     with TaskGroup("group"):
-        pieces: Any = split(2)
-        doubled: Any = double.expand(row=pieces["rows"])
-    total(doubled, more=pieces["more"])
+        described: Any = describe(2)
+        doubled: Any = double.expand(row=enumerate_rows(described["rows"]))
+    total(doubled, more=described["more"])
 
     # A loop of the DAG file: the tasks once, once__1.
     for number in range(2):
