@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,10 +22,18 @@ DAG_FILE = Path(__file__).parent / "dags" / "rayagent_system_functions.py"
 
 @pytest.fixture(scope="module", params=["system_functions", "system_functions_deferred"])
 def task(request: pytest.FixtureRequest, system: System, plain_ray: str) -> Callable[..., Task]:
-    """Return a task of a run that is over, by its id and its map index."""
+    """Start a run; return what waits for one of its tasks, by its id and its map index, and returns it."""
     started = system.start(request.param, "total")
-    system.airflow.wait_for_run(started.dag_id, started.run_id)
-    return partial(Task, system.airflow, started.dag_id, started.run_id)
+
+    def ended(task_id: str, map_index: int = -1) -> Task:
+        task = Task(system.airflow, started.dag_id, started.run_id, task_id, map_index)
+        task.wait()
+        return task
+
+    # The mapped tasks are there at the latest when the task behind them has ended.
+    ended("group.enumerate_rows")
+    ended("total")
+    return ended
 
 
 def test_what_functions_return_goes_through_groups_mapped_tasks_and_loops(task: Callable[..., Task]) -> None:

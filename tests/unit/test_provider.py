@@ -15,7 +15,7 @@ from typing import Any
 import airflow
 import jsonschema  # type: ignore[import-untyped]
 import pytest
-from airflow.sdk import DAG, task
+from airflow.sdk import task
 
 from airflow_provider_rayagent import exceptions
 from airflow_provider_rayagent.decorators.ray_task import ray_task
