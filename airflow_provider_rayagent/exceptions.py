@@ -32,6 +32,8 @@ from airflow_provider_rayagent.render.failure_kinds import FailureKind
 from airflow_provider_rayagent.text.codes import Code
 
 
+# Airflow retries no task for an AirflowFailException or AirflowSensorTimeout (``task_runner.py`` of its task SDK), and
+# with soft_fail it skips a sensor's task for both (``bases/sensor.py``).
 class RayAgentJobFailedError(RayAgentError, AirflowFailException):  # type: ignore[misc]
     """The job FAILED, or ended with an unknown status: the task fails without a retry.
 

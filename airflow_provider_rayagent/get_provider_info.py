@@ -15,6 +15,7 @@ _INTEGRATION = "Ray"
 def _field(section: str, description: str, *kinds: str, **schema: Any) -> dict[str, Any]:
     return {
         "description": description,
+        # A field that is left empty is null.
         "schema": {"type": [*(kinds or ("string",)), "null"], "section": section, **schema},
     }
 
@@ -125,6 +126,7 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-name": _NAME,
                 "hook-class-name": "airflow_provider_rayagent.hooks.rayagent.RayAgentHook",
                 "ui-field-behaviour": {
+                    # A schema comes with connections that are URIs; in the form, it is a part of the service's URL.
                     "hidden-fields": ["login", "schema"],
                     "relabeling": FIELDS,
                     "placeholders": {

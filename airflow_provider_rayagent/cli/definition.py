@@ -16,6 +16,7 @@ from airflow.cli.cli_config import (
     positive_int,
 )
 
+# This and STATUSES are copies, since an import would slow down every command; a test compares them with the originals.
 DEFAULT_CONN_ID = "rayagent_default"
 DEFAULT_LIMIT = 20
 STATUSES = ("PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILED")

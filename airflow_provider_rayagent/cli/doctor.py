@@ -110,6 +110,7 @@ def _walk(config: AgentConfig, job_id: str | None) -> Iterator[Finding]:
         first = _send_first_requests(agent, proxy)
         for finding in _access_findings(agent, first, proxy):
             yield finding
+            # All checks after this one would fail for the same reason.
             if finding is first.failure:
                 return
         if first.health is not None and first.jobs is not None:
@@ -137,6 +138,7 @@ def _explain(agent: BlockingAgent, error: RayAgentError, proxy: str | None) -> F
         text = f"The proxy {shown_proxy(proxy)} requires another user or password ({_PROXY_REFUSED})."
         return Finding("proxy", Result.PROBLEM, f"{text} Correct {_PROXY_VARIABLES}.")
     if isinstance(error, RayAgentConfigError):
+        # A token file that was read has left its header; then the error is about the files for TLS.
         is_token = config.token_file is not None and not config.token_file.headers
         return Finding("token" if is_token else "TLS", Result.PROBLEM, error.detail)
     if not isinstance(error, RayAgentConnectionError):

@@ -50,6 +50,7 @@ class ExitCode(IntEnum):
     """The reader of the output has ended, such as ``head``."""
 
 
+# The first class that matches counts, so the base class is last.
 _OF_ERRORS: tuple[tuple[type[RayAgentError], ExitCode], ...] = (
     (RayAgentConfigError, ExitCode.INVALID),
     (RayAgentInputError, ExitCode.INVALID),
@@ -88,6 +89,7 @@ def command(run: Callable[[Namespace], ExitCode]) -> Callable[[Namespace], None]
                 stream.reconfigure(errors="backslashreplace")
         code = _run(run, args)
         if code is not ExitCode.SUCCESS:
+            # Airflow ignores what the function returns (`args.func(args)` in `airflow/__main__.py`).
             raise SystemExit(int(code))
 
     return wrapper
@@ -96,6 +98,7 @@ def command(run: Callable[[Namespace], ExitCode]) -> Callable[[Namespace], None]
 def _run(run: Callable[[Namespace], ExitCode], args: Namespace) -> ExitCode:
     try:
         code = run(args)
+        # Here, where a full disk or a closed pipe still gets its exit code, and not when Python exits.
         sys.stdout.flush()
     except RayAgentError as error:
         report(str(error))
@@ -109,6 +112,7 @@ def _run(run: Callable[[Namespace], ExitCode], args: Namespace) -> ExitCode:
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except OSError as error:
+        # An error that is not about the output keeps its traceback.
         if not isinstance(error, BrokenPipeError) and error.errno not in _OUTPUT_ERRORS:
             raise
         # Python flushes stdout at exit, which would fail again, with a message.

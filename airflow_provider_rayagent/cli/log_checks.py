@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     StreamCheck = Literal["WebSocket", "SSE"]
 
+# Ray sends the first text of a live log 1 to 2 s after the connection; a proxy that buffers holds it for much longer.
 STREAM_SECONDS = 5.0
 """How long a stream may take to its first event, if the log has text."""
 _SOURCES: dict[StreamCheck, StreamSource] = {"WebSocket": "websocket", "SSE": "http"}
@@ -37,6 +38,7 @@ async def check_job_log(agent: BlockingAgent, job_id: JobId) -> tuple[Finding, b
     text: str | None = ""
     try:
         async with opened_log(agent, job_id) as log:
+            # An empty text means that nothing came for a while; only `None` is the end.
             while log is not None and text == "":
                 text = await log.read()
     except RayAgentError as error:
@@ -58,6 +60,7 @@ async def check_stream(
         stream = await open_stream(agent, OpenLiveLog(source, streams.open(job_id, source), streams.decode_event))
     except RayAgentError as error:
         return Finding(check, Result.PROBLEM, f"The stream cannot be opened: {error.detail} {_REMEDIES[check]}")
+    # A stream without text says nothing for as long as the job is silent, so waiting would prove nothing.
     if not has_text:
         await stream.aclose()
         return Finding(check, Result.OK, f"The stream of job {job_id} can be opened; its log is empty.")

@@ -60,6 +60,7 @@ class _Printer:
             if record.from_job:
                 lines.append(f"{record.text}\n")
             else:
+                # In a terminal, stdout and stderr are one text: the lines before a message must be out before it.
                 _write(lines)
                 report(record.text)
         _write(lines)
@@ -101,6 +102,7 @@ def follow_log(hook: RayAgentHook, job_id: str) -> ExitCode:
     """
     settings = tail_settings("auto", max_line_length=DEFAULT_MAX_LINE_LENGTH, progress_interval=_PROGRESS_SECONDS)
     try:
+        # The follower retries for minutes; here, a wrong address ends the command at once.
         hook.get_job(job_id)
     except RayAgentNotFoundError:
         report(f"Job {job_id} does not exist yet; waiting up to {settings.missing_timeout:g} seconds for it.")

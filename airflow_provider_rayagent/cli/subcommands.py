@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @command
 def jobs(args: Namespace) -> ExitCode:
     """List the jobs, or show the details of one."""
+    # Here, since `logs` and `stop` need no tables, which load rich and tabulate.
     from airflow_provider_rayagent.cli.tables import job_rows, print_details, print_rows
 
     with RayAgentHook(args.conn_id) as hook:
@@ -48,6 +49,7 @@ def logs(args: Namespace) -> ExitCode:
 
 
 @command
+# For a row in Airflow's audit log. The check of the database would be one of its migrations, in each call.
 @action_cli(check_db=False)  # type: ignore[untyped-decorator]
 def stop(args: Namespace) -> ExitCode:
     """Request the stop of a job."""

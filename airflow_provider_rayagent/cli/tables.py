@@ -68,6 +68,7 @@ def job_rows(jobs: Iterable[Mapping[str, Any]], status: str | None, limit: int, 
     :param redact: redacts secrets, besides those of each job.
     """
     found = [job for job in jobs if status is None or job.get("status") == status]
+    # Cut before the rows are made: redacting the entrypoints of thousands of jobs takes long.
     return [_job_row(job, redact) for job in newest_first(found)[:limit]]
 
 
@@ -139,6 +140,7 @@ def application_rows(applications: Iterable[Mapping[str, Any]]) -> list[Row]:
 
 
 def _number(value: object) -> float | None:
+    # JSON from outside: `True` is an int in Python, and NaN and infinity are no amounts.
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     return value if is_number else None  # type: ignore[return-value]
 
@@ -147,6 +149,7 @@ def _cell(value: object, output: str, redact: Redact) -> object:
     if value is None:
         return None if output in _DATA else ""
     if isinstance(value, float):
+        # Airflow prints values with `str` (`AirflowConsole._normalize_data`): 0.1 + 0.2 would be 0.30000000000000004.
         return f"{value:.10g}"
     # In plain output, a row is one line.
     return sanitize(str(value), redact, length=MAX_CELL, lines=output != "plain")

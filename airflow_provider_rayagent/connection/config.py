@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.connection.permitted_files import PermittedFolders
     from airflow_provider_rayagent.services.service import Service
 
+# Both are the defaults of the agent's own client.
 DEFAULT_CONNECT_TIMEOUT = 3.0
 DEFAULT_READ_TIMEOUT = 10.0
 MAX_IDLE_SECONDS = 4.0
@@ -66,6 +67,8 @@ class AgentConfig:
     client_cert: str | tuple[str, str] | None = None
     job_url: object = None
     job_namespace: str | None = None
+    # Not compared: ``lease`` in ``transport/pool.py`` finds the shared client by an equal configuration, and each one
+    # that is read has objects of its own.
     redact: Redactor = field(default_factory=Redactor, repr=False, compare=False)
     service: Service = AGENT
     token_file: TokenFile | None = None
@@ -121,12 +124,14 @@ def read_config(
     :param tls_folders: where the other files must be; ``None``: anywhere.
     :raises RayAgentConfigError: if a field is missing or malformed; the message names the field.
     """
+    # A field that is left empty in the form may be stored, as null or an empty text.
     extra = {key: value for key, value in (extra or {}).items() if key in EXTRA_FIELDS and value not in (None, "")}
     service = _service(extra)
     headers, secrets = read_headers(service, token, extra)
     redact = Redactor(secrets)
     token_file = TokenFile.of(service, token, extra, redact, mask, token_folders)
     if token_file is not None:
+        # The header of the file's token comes with each request, so the client must not have another one.
         headers = {name: value for name, value in headers.items() if name.lower() != token_file.header.lower()}
     return AgentConfig(
         base_url=_base_url(host, port, schema, service),
@@ -151,6 +156,7 @@ def _service(extra: Mapping[str, Any]) -> Service:
         raise RayAgentConfigError(
             f"The connection's {field_name('service')} must be {' or '.join(SERVICES)}, not {shown(value)}."
         )
+    # Ignored, such a credential would be missing from the requests, and nobody would know why they are rejected.
     others = {credential.field for other in SERVICES.values() for credential in other.credentials}
     for name in sorted(others - {credential.field for credential in service.credentials}):
         if name in extra:
@@ -170,6 +176,7 @@ def _base_url(host: str | None, port: object, schema: str | None, service: Servi
     has_password = RayAgentConfigError(
         f"The connection's {called} contains a user name or password; put the token into the {field_name('password')}."
     )
+    # Before anything else, since the messages about other mistakes show the host.
     if re.match(r"[^/?#]*(//)?[^/?#]*@", text):
         raise has_password
     if "://" not in text:
@@ -190,6 +197,7 @@ def _base_url(host: str | None, port: object, schema: str | None, service: Servi
     if parts.query or parts.fragment:
         raise RayAgentConfigError(f"The connection's {called} must be a URL without '?' and '#'.")
     name = parts.hostname
+    # In the text and not in its parts, from which urlsplit() has removed tabs and line breaks.
     if not name or re.search(r"[\s\x00-\x20\\%]", text):
         raise RayAgentConfigError(f"The connection's {called} {host!r} is not a host name or URL.")
     number = _port(port if number is None else number)
@@ -214,6 +222,7 @@ def _port(port: object) -> int | None:
 def _seconds(extra: Mapping[str, Any], name: str, default: float) -> float:
     value = extra.get(name, default)
     try:
+        # Both raise a ValueError: a RayAgentInputError is one.
         return validate_timeout(float(value) if isinstance(value, str) else value, name)
     except ValueError:
         raise RayAgentConfigError(
@@ -225,6 +234,7 @@ def _seconds(extra: Mapping[str, Any], name: str, default: float) -> float:
 def _verify(extra: Mapping[str, Any]) -> bool | str:
     value = extra.get("verify", True)
     if isinstance(value, str):
+        # In a connection that is given as a URI, every field of the extra is text.
         known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
         value = known.get(value.strip().lower(), value)
     if not isinstance(value, bool):

@@ -95,6 +95,7 @@ class TokenFile:
 
         :param rejected: the :attr:`headers` of a request that was answered with one of :data:`.REJECTED`.
         """
+        # If the rejected token is not the current one, another request has read the file since.
         return not self.headers or self.headers == rejected or time.monotonic() >= self._due
 
     def read(self) -> None:
@@ -102,6 +103,7 @@ class TokenFile:
 
         :raises RayAgentConfigError: if the file does not contain a token and never did.
         """
+        # Before the reading, so that a file that cannot be read is not tried again with each request.
         self._due = time.monotonic() + REREAD_SECONDS
         try:
             token = self._token()
@@ -111,6 +113,7 @@ class TokenFile:
             raise
         headers = {self.header: self.prefix + token}
         if headers != self.headers:
+            # Before other threads can send the token, so that no log shows it.
             for form in self.redact.rotate(_secret_parts(self.header, token)):
                 self.mask(form)
             self.headers = headers
@@ -175,6 +178,7 @@ def read_headers(service: Service, token: str | None, extra: Mapping[str, Any]) 
         text = text_of(value)
         if not isinstance(text, str):
             raise RayAgentConfigError(f"The connection's {field_name(label)} must be text.")
+        # Names of headers are case-insensitive (RFC 9110, section 5.1): httpx would send both.
         for other in [other for other in headers if other.lower() == name.lower()]:
             del headers[other]
         headers[name] = _header_value(field_name(label), prefix + text)
@@ -206,6 +210,7 @@ def _secret_parts(header: str, value: str) -> Iterator[str]:
 def _extra_headers(extra: Mapping[str, Any]) -> dict[str, str]:
     value = extra.get("headers", {})
     called = field_name("headers")
+    # The form's field for headers is text of several lines.
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -225,11 +230,13 @@ def _extra_headers(extra: Mapping[str, Any]) -> dict[str, str]:
 
 def _header_value(name: str, value: str, remedy: str = "") -> str:
     try:
+        # As http.client encodes headers, and ``transport/aio.py`` for httpx.
         value.encode("latin-1")
     except UnicodeEncodeError:
         raise RayAgentConfigError(
             f"The connection's {name} has a character that a header cannot carry.{remedy}"
         ) from None
+    # Outer spaces are not part of a value (RFC 9110, section 5.5), and requests refuses one that begins with a space.
     if _BAD_VALUE.search(value) or value != value.strip():
         raise RayAgentConfigError(
             f"The connection's {name} has a line break, control character or outer space.{remedy}"

@@ -48,7 +48,9 @@ def permitted_path(folders: PermittedFolders | None, field: str, path: str) -> s
         return path
     with suppress(ValueError):  # It has a null character, or one that no file name can have.
         resolved = Path(os.path.realpath(path))
+        # A folder may be a link itself: /var/run leads to /run on most systems.
         if any(resolved.is_relative_to(os.path.realpath(folder)) for folder in folders.paths):
+            # Opened instead of the given path, whose links may lead elsewhere by then.
             return str(resolved)
     # Whether there is such a file is not told.
     where = f"one of {', '.join(folders.paths)}" if folders.paths else "a folder named there, and none is"
@@ -64,6 +66,7 @@ def path_for_library(folders: PermittedFolders | None, field: str, path: str) ->
     :raises RayAgentConfigError: as well if it is a pipe or device, which could block the library.
     """
     resolved = permitted_path(folders, field, path)
+    # A CA bundle may be a folder of certificates (``verify`` of requests).
     if os.path.exists(resolved) and not (os.path.isfile(resolved) or os.path.isdir(resolved)):  # noqa: PTH110,PTH112,PTH113
         raise RayAgentConfigError(f"The connection's {field_name(field)} is not a file: {path}.")
     return resolved
@@ -76,6 +79,7 @@ def open_regular_file(path: str) -> BinaryIO:
     """
     # Without O_NONBLOCK, to open a pipe that nobody writes to blocks for ever.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    # Of the descriptor, since the path may be that of another file by now.
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(None, "not a regular file")

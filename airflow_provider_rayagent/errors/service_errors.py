@@ -55,6 +55,7 @@ class RayAgentError(Exception):
         return type(self), (self.detail, self.status_code), self.__dict__
 
 
+# A ValueError as well: ``_seconds`` in ``connection/config.py`` relies on it.
 class RayAgentInputError(RayAgentError, ValueError):
     """An argument is invalid, such as an id, a name, a timeout or a protocol; no request was sent."""
 
@@ -238,6 +239,7 @@ def error_from_json(value: Any) -> RayAgentError | None:
 def _truncate(text: str) -> str:
     # The message is redacted, so truncation cannot split a secret.
     text = text[:MAX_DETAIL]
+    # In JSON, a character that is not ASCII is an escape of 6 or 12 characters.
     while len(json.dumps(text)) > 1.5 * MAX_DETAIL:
         text = text[: len(text) // 2]
     return text
@@ -245,6 +247,7 @@ def _truncate(text: str) -> str:
 
 def _error(name: str, detail: str, status_code: int | None, code: str | None = None) -> RayAgentError:
     """Return an error; a trigger of a later version may have sent an unknown code."""
+    # Only a class of this module: what an event names must not be imported.
     kind = globals().get(name)
     if not (isinstance(kind, type) and issubclass(kind, RayAgentError)):
         kind = RayAgentError

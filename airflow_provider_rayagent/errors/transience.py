@@ -138,6 +138,7 @@ def classification_of(error: BaseException) -> Classification:
     """Return the row of an error; any other exception has the row of :class:`RayAgentError`."""
     status = error.status_code if isinstance(error, RayAgentHTTPError) else None
     for kind in type(error).__mro__:
+        # A class with a row of its own precedes RayAgentHTTPError in the order, so that its status does not count.
         if kind in ERRORS:
             return ERRORS[kind]
         if kind is RayAgentHTTPError and status is not None:

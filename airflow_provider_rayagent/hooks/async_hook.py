@@ -63,12 +63,14 @@ class RayAgentAsyncHook(PluginMethods, SubmissionMethods):
             # In a thread: on the event loop mask_secret() may silently fail to reach the supervisor, which masks logs.
             config = await sync_to_async(config_from_connection)(connection)
             pool = await asyncio.to_thread(_load_transport)
+            # Asked again: another coroutine may have leased one meanwhile, and only one is returned.
             if self._agent is None:
                 self._agent = pool.lease(config)
         return self._agent
 
     async def close(self) -> None:
         """Release the transport; the last hook closes its connections. The hook can be used again."""
+        # Before the await, so that two calls at a time do not return the same lease twice.
         agent, self._agent = self._agent, None
         if agent is not None:
             await _load_transport().release(agent)
@@ -133,6 +135,7 @@ class RayAgentAsyncHook(PluginMethods, SubmissionMethods):
         """Return a follower that yields a job's lines, notices and status changes; see :class:`AsyncFollower`."""
         valid_id = validate_job_id(job_id)
         agent = await self.get_async_conn()
+        # After get_async_conn(), which has loaded it in a thread: to load it here would block the event loop.
         from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
 
         return AsyncFollower(agent, valid_id, settings, cursor=cursor, deadline=deadline, clock=clock)
@@ -226,6 +229,7 @@ class RayAgentAsyncHook(PluginMethods, SubmissionMethods):
         operation = make(agent.config.service)
         if timeout is None:
             return await agent.send(operation)
+        # Not the shared client, whose timeouts are for all who use it.
         async with type(agent)(config_with_timeout(agent.config, timeout)) as custom:
             return await custom.send(operation)
 
@@ -233,6 +237,7 @@ class RayAgentAsyncHook(PluginMethods, SubmissionMethods):
         return await asyncio.to_thread(function)
 
 
+# No generator function, for the reasons in ``transport/aio_items.py``: a caller may leave at any line.
 class _Lines(Items[str]):
     """The lines of a job's log, as a hook's log methods yield them."""
 
@@ -252,6 +257,7 @@ class _Lines(Items[str]):
                 for line in self._ready:
                     return line
             except RayAgentStreamLimitError:
+                # Nobody may ask for more, so the stream is closed here; the hook stays open.
                 await self.aclose()
                 raise
             self._ready = await self._next_lines()
@@ -277,6 +283,8 @@ class _Lines(Items[str]):
             self._lines.raise_if_incomplete()
             raise
         except Exception:
+            # Exhausted like a generator that has raised an exception. A cancellation, which is none, loses no line: the
+            # next call goes on.
             self._closed = True
             raise
 
@@ -284,6 +292,7 @@ class _Lines(Items[str]):
 def _load_transport() -> ModuleType:
     """Import the transport; too slow for the event loop."""
     from airflow_provider_rayagent.transport import (
+        # For :meth:`RayAgentAsyncHook.follow_job`.
         aio_driver,  # noqa: F401
         pool,
     )

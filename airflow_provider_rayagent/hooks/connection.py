@@ -33,6 +33,8 @@ def config_from_connection(connection: Any) -> AgentConfig:
     from airflow.sdk.log import mask_secret
 
     try:
+        # Not by ``extra_dejson``, which is empty for invalid JSON, so that the mistake would not be noticed
+        # (``airflow/sdk/definitions/connection.py``).
         extra = json.loads(connection.extra or "{}")
     except ValueError:
         extra = None
@@ -50,6 +52,8 @@ def config_from_connection(connection: Any) -> AgentConfig:
         token_folders=permitted_folders(API_SERVER_FOLDERS if is_in_api_server else TOKEN_FOLDERS),
         tls_folders=permitted_folders(API_SERVER_FOLDERS) if is_in_api_server else None,
     )
+    # Airflow itself masks only the password and the extra as a whole (``_mask_connection_secrets`` in
+    # ``airflow/sdk/execution_time/context.py``).
     for form in config.redact.forms:
         mask_secret(form)
     return config

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 REFUSALS = (RayAgentAuthenticationError, RayAgentPermissionError)
 """Errors that mean that the service does not accept a credential."""
 
+# The form of an agent's health is not specified: these words are a problem, all others are not.
 _UNHEALTHY = {"down", "error", "failed", "unavailable", "unhealthy", "disconnected", "false"}
 
 
@@ -136,6 +137,7 @@ def check_health(config: AgentConfig, health: Mapping[str, Any]) -> Finding:
     url = config.base_url
     service = brief(config.service.identity(health), config.redact)
     ray = health.get("ray")
+    # For the same reason, ``ray`` may be an object or a word, or be called ``ray_status``.
     ray_status = ray.get("status") if isinstance(ray, Mapping) else health.get("ray_status", ray)
     for what, status in (("Ray", ray_status), (config.service.label, health.get("status"))):
         if status is False or str(status).lower() in _UNHEALTHY:
@@ -150,6 +152,7 @@ def check_health(config: AgentConfig, health: Mapping[str, Any]) -> Finding:
 def _wrong_service(agent: BlockingAgent) -> str | None:
     """Return which other service answers at the connection's URL, in a sentence; ``None`` if that is not known."""
     config = agent.config
+    # If the right service answers, only a credential or a path is wrong.
     if _identity(agent, config.service) is not None:
         return None
     for other in SERVICES.values():
@@ -161,6 +164,7 @@ def _wrong_service(agent: BlockingAgent) -> str | None:
 
 def _identity(agent: BlockingAgent, service: Service) -> str | None:
     try:
+        # Once: somebody waits for the result, and that another service answers is only a guess.
         identity: str | None = agent.send(service.identify(), tries=1)
     except RayAgentError:
         return None

@@ -58,6 +58,7 @@ def hook_tail_settings(limits: StreamLimits, timeout: object, protocol: object) 
 
     :raises RayAgentInputError: for a bad timeout or protocol.
     """
+    # Here, since DAG files import the hooks, and must not load what only a running task needs.
     from airflow_provider_rayagent.transport.tail_driver import tail_settings
 
     return tail_settings(
@@ -93,6 +94,7 @@ class LimitedLines:
 
     def _within(self, lines: Iterable[str], limits: StreamLimits) -> Iterator[str]:
         for line in lines:
+            # Counted before it is yielded: the line that exceeds a limit is not.
             self._count(line, limits)
             yield line
 

@@ -48,6 +48,7 @@ def _blocking(
     def run(hook: Any, /, *args: MethodP.args, **kwargs: MethodP.kwargs) -> ResultT:
         return finish(method(hook, *args, **kwargs))
 
+    # Otherwise help() and the documentation would call it a method of the asyncio hook, as wraps() does.
     run.__module__ = __name__
     run.__qualname__ = f"RayAgentHook.{method.__name__}"
     return run
@@ -92,6 +93,7 @@ class RayAgentHook(ServiceHook):
 
     @cached_property
     def _agent(self) -> BlockingAgent:
+        # Loaded when it is used, since DAG files import this module.
         from airflow_provider_rayagent.transport.blocking import BlockingAgent
 
         return BlockingAgent(self.config)
@@ -102,6 +104,7 @@ class RayAgentHook(ServiceHook):
 
     def close(self) -> None:
         """Close all connections. The hook can be used again; it then opens new ones."""
+        # Not ``self._agent``, which would create one in order to close it.
         agent = self.__dict__.pop("_agent", None)
         if agent is not None:
             agent.close()
@@ -151,6 +154,7 @@ class RayAgentHook(ServiceHook):
         :raises RayAgentLogsUnavailableError: after the last readable line, if the end of the log cannot be read.
         :raises RayAgentStreamLimitError: if a limit of :attr:`stream_limits` is exceeded.
         """
+        # Not a generator itself, so that an invalid argument is refused by this call and not by the first next().
         return self._lines(self.follow_job(job_id, hook_tail_settings(self.stream_limits, timeout, protocol)))
 
     def follow_job(
@@ -206,6 +210,7 @@ class RayAgentHook(ServiceHook):
             return self._agent.send(operation)
         from airflow_provider_rayagent.transport.blocking import BlockingAgent
 
+        # A transport of its own, since timeouts are part of its configuration.
         with BlockingAgent(config_with_timeout(self.config, timeout)) as agent:
             return agent.send(operation)
 
@@ -217,6 +222,7 @@ class RayAgentHook(ServiceHook):
         from airflow_provider_rayagent.hooks.connection_check import check_connection
 
         try:
+            # An invalid connection is an error of ``self._agent``, before there is anything to check.
             return check_connection(self._agent)
         except RayAgentConfigError as error:
             return False, error.detail

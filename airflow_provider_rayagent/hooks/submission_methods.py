@@ -46,8 +46,10 @@ def _packed(
 
 
 async def _upload(hook: ServiceHook, pack: Callable[[], AbstractContextManager[Package]], name: object) -> str:
+    # Not the package's own ``with``: packing takes long, so that asyncio code enters its context in a thread.
     with ExitStack() as stack:
         package = await hook._compute(lambda: stack.enter_context(pack()))
+        # Retries read the same temporary file, so that each sends the bytes of which the package has its name.
         content = FileContent(package.file, package.size, _Progress(hook.log, package))
         is_new = await hook._send(lambda service: service.upload_package(package.name, content))
         hook.log.info(UPLOADED if is_new else PRESENT, name, package.files, package.size, package.uri)

@@ -37,6 +37,7 @@ def job_link(operator: Any) -> str:
     """
     try:
         return str(operator.hook.config.job_link(operator.job_id))
+    # Airflow asks for the link of a task that failed early, too: its job id can be invalid or missing.
     except (RayAgentError, AirflowException, AirflowRuntimeError):
         return ""
 

@@ -110,6 +110,7 @@ def create_app(agent: Agent, token: str, plugins: PluginFolder | None) -> FastAP
     )
     app.state.agent = agent
     app.include_router(routes)
+    # Not with the other routes: their dependency APIKeyHeader needs a Request, which a WebSocket does not have.
     app.add_api_websocket_route("/jobs/{job_id}/logs/", tail_over_websocket)
     app.include_router(
         resource_routes(agent.ray, agent.queue), dependencies=[Security(_token_header)], responses=_common_errors
@@ -120,12 +121,14 @@ def create_app(agent: Agent, token: str, plugins: PluginFolder | None) -> FastAP
             dependencies=[Security(_token_header)],
             responses={**_common_errors, **_not_found, **_conflict},
         )
+    # After all others, since the first route that matches counts.
     for prefix in UNSUPPORTED_PREFIXES:
         for path in (f"/{prefix}", f"/{prefix}/{{rest:path}}"):
             app.add_api_route(path, unsupported_response, methods=METHODS, include_in_schema=False)
     app.add_exception_handler(RayAgentError, _error_response)
     app.add_exception_handler(LocalAgentError, _error_response)
     app.add_exception_handler(GpuUnavailableError, missing_gpus_response)
+    # The one that is added last is called first: without the token, no body is read.
     app.add_middleware(BodyLimits)
     app.add_middleware(TokenMiddleware, token=token)
     return app
@@ -170,6 +173,7 @@ TaskId = Annotated[str, Depends(_task_id)]
 PackageName = Annotated[str, Depends(_package_name)]
 Row = dict[str, Any]
 
+# No error: TokenMiddleware checks the token. This only describes the header in the API description.
 _token_header = APIKeyHeader(
     name=AUTHORIZATION_HEADER, auto_error=False, description="The agent token, without a scheme."
 )
@@ -195,6 +199,7 @@ async def list_jobs(agent: AgentDependency) -> JSONResponse:
 @routes.post("/jobs/", summary="Submit a job (an extension of the local agent)", responses=_conflict)
 async def submit_job(agent: AgentDependency, job: SubmitRequest) -> JSONResponse:
     if job.submission_id is not None:
+        # Ray cannot reject these ids: it does not know the jobs in the queue.
         agent.queue.check_unused(validate_job_id(job.submission_id))
     return JSONResponse(await agent.ray.submit_job(job.model_dump(exclude_none=True)))
 
@@ -226,6 +231,7 @@ async def get_job_logs(agent: AgentDependency, job_id: PathJobId) -> Response:
     if agent.queue.find(job_id):
         return PlainTextResponse("")
     blocks = agent.logs.whole(job_id)
+    # The first block is awaited here, so that an error before it becomes a response with its own status.
     return TextStream(await anext(blocks, b""), blocks, agent.stopping)
 
 
@@ -270,6 +276,7 @@ async def list_serve_applications(agent: AgentDependency) -> JSONResponse:
     return JSONResponse(await agent.ray.run(RAY.list_serve_applications()))
 
 
+# `path`: the server decodes `%2F` before the routes are matched, and the name of an application may contain a slash.
 @routes.get("/serve_applications/{name:path}/", summary="One Serve application", responses=_not_found)
 async def get_serve_application(agent: AgentDependency, name: str) -> JSONResponse:
     return JSONResponse(await agent.ray.run(RAY.get_serve_application(name)))

@@ -29,15 +29,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         level=logging.INFO if parsed.verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    # Found, but not imported: that takes seconds, and only the processes of the head need it.
     if importlib.util.find_spec("ray") is None:
         return _fail(NO_RAY)
     try:
+        # Not at the top: `--help` and the message above must work without the packages of the extra `local`.
         from airflow_provider_rayagent.local.server import run
 
         return asyncio.run(run(_options(parsed)))
     except LocalAgentError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
+        # Ctrl-C before `run` has its own handlers, such as during the imports: 128 + SIGINT, as from a shell.
         return 130
 
 
@@ -50,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rayagent-local",
         description="A small Ray agent in front of a real Ray on this machine, for testing.",
+        # With abbreviations, a new option could make one ambiguous that a script uses.
         allow_abbrev=False,
     )
     ray = parser.add_argument_group("Ray")
@@ -104,6 +108,7 @@ def _options(parsed: argparse.Namespace) -> Options:
     if parsed.ray_token_file and not parsed.address:
         raise LocalAgentError("--ray-token-file requires --address: a head that the agent starts gets a new token.")
     if parsed.ray_token_file:
+        # Only for its error: RayDashboard reports a bad token file no earlier than Ray requires a token.
         find_token(parsed.ray_token_file, {})
     token = _read_token(parsed.token_file) if parsed.token_file else parsed.token
     return Options(

@@ -38,7 +38,9 @@ TOKEN_SINCE = (2, 52)
 PROTECTED_SINCE = (2, 58)
 """The first version of Ray all of whose parts require the token: before, the replicas of Serve applications do not
 (``serve/_private/replica.py``), and before 2.54 neither does the node agent (``dashboard/http_server_agent.py``)."""
+# Just above Ray's minimum of 75 MiB (OBJECT_STORE_MINIMUM_MEMORY_BYTES in `_private/ray_constants.py`).
 OBJECT_STORE_BYTES = 80_000_000
+# More than TERM_GRACE and KILL_TIMEOUT of the keeper together, which needs so long in the worst case.
 STOP_TIMEOUT = 20.0
 # The path of a socket is limited to 107 characters. Ray appends about 68 to /ra-XXXXXXXX/ray.
 _MAX_TEMP_ROOT_CHARS = 22
@@ -75,18 +77,22 @@ def start_command(ports: HeadPorts, temp_dir: Path, num_cpus: int) -> list[str]:
         "dashboard-port": ports.dashboard,
         # With 0, Ray 2.50 to 2.53 records a wrong port, and logs cannot be read.
         "dashboard-agent-listen-port": ports.agent,
+        # Otherwise 10001 in each head of a machine (`scripts.py`).
         "ray-client-server-port": ports.client,
         # With 0, Ray's client server waits 30 s for the raylet to say which port it is. On a busy machine that is not
         # enough, and the head exits with it (`get_node_with_retry` in Ray's `_private/services.py`).
         "runtime-env-agent-port": ports.runtime_env,
+        # With 0 the system chooses; Ray's default range, from 10002 to 19999, is the same for all heads of a machine.
         "min-worker-port": 0,
         "max-worker-port": 0,
         "num-cpus": num_cpus,
         "object-store-memory": OBJECT_STORE_BYTES,
+        # One process less; but what tasks and actors print is then not in the job's log.
         "include-log-monitor": "false",
         "temp-dir": temp_dir,
     }
     flags = [f"--{name}={value}" for name, value in options.items()]
+    # Not the command `ray`, which may be that of another Python.
     return [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats", *flags]
 
 
@@ -166,6 +172,7 @@ class RayHead:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=output,
                 stderr=output,
+                # Signals of a terminal, such as HUP at its end, must reach only the agent, which stops Ray.
                 start_new_session=True,
             )
 
@@ -193,6 +200,7 @@ class RayHead:
         ended, ready = asyncio.ensure_future(self.wait_ended()), asyncio.ensure_future(become_ready())
         try:
             await asyncio.wait({ended, ready}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            # A head that responded may have exited since, and the other error has its last lines.
             if ready.done() and not ended.done():
                 return ready.result()
             if ended.done():
@@ -212,6 +220,7 @@ class RayHead:
         """Stop the head and all of its descendants, and remove its files."""
         if self._keeper is not None:
             if self._keeper.stdin is not None:
+                # The keeper stops Ray when its input closes.
                 self._keeper.stdin.close()
             try:
                 await asyncio.wait_for(self._keeper.wait(), STOP_TIMEOUT)

@@ -76,6 +76,7 @@ class JobLogs:
         the log again starts from the beginning.
         """
         events = self._events(job_id)
+        # Until the log is open, so that an error becomes a response with its own status and not a broken stream.
         await anext(events)
         return events
 
@@ -84,6 +85,7 @@ class JobLogs:
         with self._stream():
             job = await self._job(job_id)
             yield []
+            # Incremental, since a block may end within a character. Ray's invalid bytes were replaced before.
             growing, decoder, failures = GrowingLog(), codecs.getincrementaldecoder("utf-8")(), 0
             while True:
                 try:
@@ -109,6 +111,7 @@ class JobLogs:
                     if failures == MAX_FAILURES:
                         _log.info("The live log of job %s ended early: %s", job_id, error)
                         return
+                # Each reading begins at the first byte, so a long log is read less often.
                 await asyncio.sleep(max(READ_INTERVAL, PAUSE_FACTOR * growing.seconds))
 
     async def _job(self, job_id: str) -> Row:
@@ -118,6 +121,7 @@ class JobLogs:
         return job
 
     async def _text(self, job: Row, *, is_whole: bool) -> AsyncGenerator[bytes, None]:
+        # Closed here: a generator that is only dropped keeps its place and connection until the event loop closes it.
         async with self._reads, aclosing(self._ray.log_text(job, is_whole=is_whole)) as texts:
             async for text in texts:
                 yield text.encode("utf-8")
@@ -154,6 +158,7 @@ class GrowingLog:
         to_skip, expected, digest = self._size, self._digest.digest(), hashlib.sha256()
         async with aclosing(log):
             async for chunk in log:
+                # A digest instead of the text: the memory of a stream does not grow with its log.
                 old, new = chunk[:to_skip], chunk[to_skip:]
                 to_skip -= len(old)
                 digest.update(old)
@@ -163,6 +168,7 @@ class GrowingLog:
                     self._size += len(new)
                     self._digest.update(new)
                     yield new
+        # Also without anything new: the log may have become shorter, or have been replaced by one of the same length.
         if to_skip or digest.digest() != expected:
             raise LogRewrittenError
         self.seconds = time.monotonic() - began

@@ -85,9 +85,11 @@ class JobQueue:
     def __init__(self, ray: RayDashboard, limit: int) -> None:
         self._ray = ray
         self.limit = limit
+        # A list, not a set: two requests may add the same id at once, and the end of one must not hide the other.
         self._adding: list[str] = []
         self._waiting: dict[str, _WaitingJob] = {}
         self._ended: dict[str, Row] = {}
+        # Held from the count of free slots to the submission: two jobs must not take the same slot.
         self._lock = asyncio.Lock()
         self._pump: asyncio.Task[None] | None = None
 
@@ -115,9 +117,11 @@ class JobQueue:
             self._adding.remove(job.job_id)
 
     async def _add(self, job: _WaitingJob) -> bool:
+        # Checked before the job waits: Ray rejects an id in use only when the job is submitted, after the response.
         self.check_unused(job.job_id)
         if await self._is_on_ray(job.job_id):
             raise RayResponseError(f"Job {job.job_id} already exists", CONFLICT)
+        # A slot that becomes free while jobs wait is theirs; the pump takes it at its next look.
         if not self._waiting and await self._free_slots() > 0:
             await self._ray.submit_job(job.request)
             return False
@@ -125,6 +129,7 @@ class JobQueue:
             raise TooManyError("waiting jobs", MAX_WAITING)
         self._waiting[job.job_id] = job
         if self._pump is None or self._pump.done():
+            # It runs only while jobs wait, so an idle agent does not poll Ray.
             self._pump = asyncio.ensure_future(self._run())
         return True
 
@@ -140,6 +145,7 @@ class JobQueue:
             async with self._lock:
                 if job := self._waiting.get(job_id):
                     is_on_ray = job.may_be_on_ray and await self._is_on_ray(job_id)
+                    # Also if Ray has the job: the caller then stops it there, and the pump must not submit it again.
                     del self._waiting[job_id]
                     if is_on_ray:
                         return None
@@ -201,6 +207,7 @@ class JobQueue:
                     raise
                 if error.status_code != CONFLICT:
                     self._record_end(job, JobStatus.FAILED, f"Ray rejected the job: {error}")
+                # Otherwise the conflict is with this job itself, which Ray accepted although its response was lost.
                 elif not job.may_be_on_ray:
                     self._record_end(job, JobStatus.FAILED, ID_TAKEN)
             else:
@@ -218,6 +225,7 @@ class JobQueue:
 
     def _record_end(self, job: _WaitingJob, status: JobStatus, message: str) -> None:
         self._ended[job.job_id] = job.ended(status, message)
+        # A dict keeps the order of insertion, so its first key is the oldest.
         while len(self._ended) > MAX_ENDED:
             del self._ended[next(iter(self._ended))]
 

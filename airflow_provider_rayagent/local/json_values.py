@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+# A surrogate can only come from an escape, since the text was decoded from UTF-8. A valid pair matches too.
 _MAYBE_LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 REPLACEMENT = "\ufffd"
 
@@ -20,6 +21,7 @@ def read_tolerantly(text: str) -> Any:
     :raises ValueError: if it is not JSON.
     :raises RecursionError: if it is nested too deeply.
     """
+    # `1e999` is valid JSON that `float` makes infinite; Starlette's JSONResponse then fails (`allow_nan=False`).
     value = json.loads(text, parse_constant=lambda _: None, parse_float=_finite_or_none)
     return _replace_lone_surrogates(value) if _MAYBE_LONE_SURROGATE.search(text) else value
 
@@ -29,6 +31,7 @@ def describe_problem(content: bytes) -> str | None:
     try:
         value = json.loads(content.decode("utf-8"), parse_constant=_reject, parse_float=_finite)
         json.dumps(value, ensure_ascii=False).encode("utf-8")
+    # All but RecursionError are subclasses of ValueError, so that comes last. FastAPI reports a syntax error itself.
     except json.JSONDecodeError:
         return None
     except UnicodeDecodeError:

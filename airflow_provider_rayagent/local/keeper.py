@@ -61,6 +61,7 @@ def keeper_command(directory: Path, command: Sequence[str]) -> list[str]:
 
 def main(directory: Path, command: Sequence[str]) -> int:
     """Run the command until it exits, standard input closes or TERM arrives; return the exit code."""
+    # First: a TERM during startup must not end the keeper without its descendants.
     signals = _catch_signals()
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     ended = _run(command, signals)
@@ -104,7 +105,9 @@ def _run(command: Sequence[str], signals: Sequence[int]) -> str | None:
     """Run the command; return the name of the process that exited on its own, ``None`` if told to stop."""
     child = subprocess.Popen(  # noqa: S603
         command,
+        # Not the keeper's own input, a pipe without data: a process that reads from it would wait forever.
         stdin=subprocess.DEVNULL,
+        # If the keeper is killed, `ray start` ends its processes on TERM (`sigterm_handler` in Ray's `node.py`).
         preexec_fn=lambda: die_with_parent(signal.SIGTERM),  # noqa: PLW1509 (one thread)
     )
     vital = VitalProcesses(child.pid)
@@ -126,6 +129,7 @@ class VitalProcesses:
 
     def __init__(self, parent: int) -> None:
         self._parent = parent
+        # Kept once they are found: a process that has exited and was reaped is not among the children any more.
         self._processes: dict[str, psutil.Process] = {}
 
     def ended(self) -> str | None:
@@ -148,6 +152,7 @@ def end_descendants(grace: float = TERM_GRACE) -> None:
         return
     deadline = time.monotonic() + KILL_TIMEOUT
     while time.monotonic() < deadline:
+        # A process may have started another one since the last look.
         for process in _descendants():
             with contextlib.suppress(psutil.Error):
                 process.kill()
@@ -157,6 +162,7 @@ def end_descendants(grace: float = TERM_GRACE) -> None:
 
 def _has_ended(process: psutil.Process) -> bool:
     try:
+        # A zombie until `ray start --block` looks for ended processes, which it does once a second (`scripts.py`).
         return bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
@@ -170,6 +176,7 @@ def _descendants() -> list[psutil.Process]:
 def _all_gone(deadline: float) -> bool:
     while True:
         _reap()
+        # psutil counts an adopted process that has exited as a child until it is reaped.
         if not _descendants():
             return True
         if time.monotonic() > deadline:
@@ -181,6 +188,7 @@ def _reap() -> dict[int, int]:
     """Reap the children that have exited, including adopted ones; return their exit codes by process id."""
     codes: dict[int, int] = {}
     with contextlib.suppress(ChildProcessError):
+        # This also reaps the command, whose Popen object would then report 0 (ChildProcessError in `Popen._try_wait`).
         while (ended := os.waitpid(-1, os.WNOHANG))[0] != 0:
             codes[ended[0]] = os.waitstatus_to_exitcode(ended[1])
     return codes
@@ -188,6 +196,7 @@ def _reap() -> dict[int, int]:
 
 def _input_closed(timeout: float) -> bool:
     readable, _, _ = select.select([sys.stdin], [], [], timeout)
+    # Not `sys.stdin.read`, which would wait for the end of the input, or buffer what `select` then does not see.
     return bool(readable) and not os.read(sys.stdin.fileno(), 1024)
 
 

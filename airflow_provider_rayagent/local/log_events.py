@@ -30,9 +30,11 @@ def log_events(text: str) -> Iterator[str]:
             part = text[start : start + size]
             if start + len(part) < len(text):
                 part = part[: part.rfind("\n") + 1] or part
+            # Escapes make an event longer than its text, so its length is known only now.
             event = json.dumps({"type": "log", "message": part})
             if len(event) <= MAX_EVENT_CHARS:
                 break
+            # Shorter each time, so this ends; in proportion, so it ends soon.
             size = min(len(part) - 1, len(part) * MAX_EVENT_CHARS // len(event))
         yield event
         start += len(part)

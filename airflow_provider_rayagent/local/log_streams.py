@@ -37,6 +37,7 @@ class _Stream(Response):
 
     def __init__(self, stopping: asyncio.Event) -> None:
         super().__init__(headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        # Starlette sets it to 0 for the empty body (`Response.init_headers`); uvicorn rejects a longer one.
         del self.headers["content-length"]
         self._stopping = stopping
 
@@ -46,6 +47,7 @@ class _Stream(Response):
         """Send blocks, and ``keep_alive`` from time to time; return whether all were sent."""
 
         async def send_block(block: bytes) -> None:
+            # Uvicorn omits an empty chunk, which would end the body (RFC 9112, 7.1); `keep_alive` can be empty.
             await send({"type": "http.response.body", "body": block, "more_body": True})
 
         async def send_keep_alives() -> None:
@@ -57,6 +59,7 @@ class _Stream(Response):
             while (await receive())["type"] != "http.disconnect":
                 pass
 
+        # Uvicorn's `send` does nothing for an HTTP client that has left; only `receive` tells that.
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         return await relay(blocks, send_block, send_keep_alives(), wait_for_disconnect(), self._stopping.wait())
 
@@ -88,6 +91,7 @@ class EventStream(_Stream):
     async def _blocks(self) -> AsyncGenerator[bytes, None]:
         async with aclosing(self._events) as found:
             async for events in found:
+                # A block consists of whole events, so a keep-alive, which is sent between blocks, is never inside one.
                 yield "".join(f"data: {event}\n\n" for event in events).encode("ascii")
 
 
@@ -106,6 +110,8 @@ class TextStream(_Stream):
         self._rest = rest
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        # Otherwise uvicorn closes the connection without the last chunk, which tells the client that the log is
+        # incomplete (RFC 9112, section 8).
         if await self.send_blocks(self._blocks(), receive, send):
             await self.end(send)
 
@@ -134,11 +140,13 @@ async def stream_to_websocket(
         while (await websocket.receive())["type"] != "websocket.disconnect":
             pass
 
+    # Also if the accept fails: an open log occupies one of the streams that JobLogs permits.
     async with aclosing(events):
         await websocket.accept()
         all_sent = await relay(events, send_events, wait_for_disconnect(), stopping.wait())
     complete = all_sent and last == COMPLETE
     code = NORMAL if complete else SERVICE_RESTART if stopping.is_set() else INTERNAL_ERROR
+    # Starlette raises RuntimeError if an earlier send has found that the client has left (`WebSocket.send`).
     with contextlib.suppress(RuntimeError, *CLIENT_GONE):
         await websocket.close(code)
 
@@ -165,8 +173,10 @@ async def relay(
     finally:
         for task in tasks:
             task.cancel()
+        # Awaited, so that the generator is closed, and its place free, when this returns.
         results = await asyncio.gather(*tasks, return_exceptions=True)
     for result in results:
+        # The CancelledError of the tasks that were cancelled above is not an Exception.
         if isinstance(result, Exception) and not isinstance(result, (LocalAgentError, *CLIENT_GONE)):
             raise result
     return not pumping.cancelled() and pumping.exception() is None

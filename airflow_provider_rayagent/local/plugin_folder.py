@@ -38,6 +38,7 @@ class Action(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    # In the entrypoint, a second line would run even if `cd` fails. A NUL cannot be in an argument of a process.
     command: str = Field(min_length=1, pattern=r"^[^\r\n\x00]*\S[^\r\n\x00]*$")
     description: _Text = ""
     num_cpus: float | None = Field(default=None, ge=0, allow_inf_nan=False)
@@ -105,6 +106,7 @@ class PluginFolder:
     """
 
     def __init__(self, path: Path) -> None:
+        # Ray runs jobs in another directory, in which a relative path would name another folder.
         self.path = path.absolute()
 
     def read(self) -> list[Plugin]:
@@ -117,6 +119,7 @@ class PluginFolder:
         except OSError as error:
             raise PluginError(f"Cannot read the plugin folder {self.path}: {error.strerror}.") from error
         plugins = sorted((read_plugin(folder) for folder in folders), key=lambda plugin: plugin.lookup)
+        # Sorted by what is compared, so equal ones are neighbors.
         for first, second in pairwise(plugins):
             if first.lookup == second.lookup:
                 raise PluginError(f"{first.lookup} is in several folders: {first.folder}, {second.folder}.")

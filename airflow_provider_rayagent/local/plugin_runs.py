@@ -123,7 +123,9 @@ async def _require_gpus(ray: RayDashboard, plugin: Plugin, action: str) -> None:
     requested = plugin.action(action).num_gpus or 0
     if not requested:
         return
+    # Ray would accept the job, and let it fail after 15 minutes (JOB_SUPERVISOR_ACTOR_START_TIMEOUT).
     nodes = [node for node in await ray.list_nodes() if node.get("state") == "ALIVE"]
+    # Ray runs an entrypoint on one node, so GPUs of several nodes do not add up.
     largest = max((float((node.get("resources_total") or {}).get("GPU", 0)) for node in nodes), default=0.0)
     if requested > largest:
         raise GpuUnavailableError(

@@ -21,6 +21,7 @@ def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
     :raises LocalAgentError: if there are not so many.
     """
     found: list[int] = []
+    # In random order: two agents that start together would otherwise get the same ports, which neither keeps bound.
     for port in random.sample(CANDIDATES, len(CANDIDATES)):
         with contextlib.suppress(OSError), socket.socket() as each:
             each.bind((host, port))

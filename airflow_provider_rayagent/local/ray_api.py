@@ -61,6 +61,7 @@ class RayDashboard:
 
     def __init__(self, url: str, find: Callable[[], RayToken | None] = lambda: None) -> None:
         token = None
+        # A Ray without tokens must work beside a bad token file; if Ray requires one, `_refusal` finds the reason.
         with contextlib.suppress(RayTokenError):
             token = find()
         config = _config(url, token)
@@ -78,6 +79,7 @@ class RayDashboard:
         """Return the result of an operation of :data:`RAY`."""
         try:
             async with self._places:
+                # One try: the agent's clients retry, and a second one would exceed the time for which they wait.
                 return await self._agent.send(operation, tries=1)
         except RayAgentError as error:
             if isinstance(error, RayAgentServerError):
@@ -126,10 +128,12 @@ class RayDashboard:
                 if response.is_success:
                     async for data in response.chunks():
                         yield decoder.decode(data)
+                    # If the log grows, what is left in the decoder is read again, and completed, by the next reading.
                     yield decoder.decode(b"", final=is_whole)
                     return
         except RayAgentError as error:
             raise self._error(error) from error
+        # Ray's state API rejects calls beyond RAY_STATE_SERVER_MAX_HTTP_REQUEST, by default 100 at a time; that passes.
         if status == 429:
             raise RayUnavailableError(f"Ray at {self.url} has too many requests for logs.")
         # Ray also responds with an error if the log is still empty.
@@ -172,6 +176,7 @@ class RayDashboard:
         match error:
             case RayAgentAuthenticationError():
                 return self._refusal() or missing_token(self.url)
+            # Ray responds with 401 without a token and with 403 to a wrong one.
             case RayAgentPermissionError():
                 return self._refusal() or RayResponseError(f"Ray rejects the agent: {error.detail}", 502)
             case RayAgentServerError():
@@ -179,6 +184,7 @@ class RayDashboard:
             case RayAgentHTTPError(status_code=int(status)):
                 return RayResponseError(error.detail, status)
             case RayAgentConnectionError():
+                # Without its subclass for connecting: then nothing was received, which the text below says.
                 if type(error) is RayAgentTimeoutError:
                     return RayUnavailableError(error.detail)
                 return RayUnavailableError(f"Ray does not respond at {self.url}.")

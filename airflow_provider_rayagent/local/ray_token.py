@@ -59,6 +59,7 @@ def find_token(file: Path | None, environment: Mapping[str, str]) -> RayToken | 
     if environment.get(KUBERNETES, "").lower() in ("1", "true"):
         defaults.insert(0, _KUBERNETES_FILE)
     for each in defaults:
+        # Usually there is no such file. A path that the user specified must exist.
         with contextlib.suppress(OSError):
             if found := _make_token(_text(each), str(each), each):
                 return found
@@ -98,4 +99,5 @@ def _make_token(text: str, source: str, file: Path | None = None) -> RayToken | 
 
 
 def _text(path: Path) -> str:
+    # The replacement character is not ASCII, so :func:`check_token` reports an invalid byte like any other.
     return path.read_text(encoding="utf-8", errors="replace")

@@ -47,6 +47,7 @@ class BodyLimits:
                 return
             body += message.get("body", b"")
             more = message.get("more_body", False)
+            # What arrives is counted: a chunked body has no Content-Length.
             if len(body) > limit:
                 await send_error(scope, send, 413, f"The body is too large: the limit is {limit:,} bytes.")
                 return
@@ -56,6 +57,7 @@ class BodyLimits:
         messages: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
 
         async def receive_again() -> Message:
+            # After the body, a stream waits for the disconnection of its client.
             return messages.pop() if messages else await receive()
 
         await self._app(scope, receive_again, send)

@@ -93,6 +93,7 @@ def raise_file_limit() -> int:
         return MAX_CONNECTIONS
     soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    # With a low hard limit, a quarter: a server without connections would be of no use.
     return max(soft - RESERVED_FILES, soft // 4)
 
 
@@ -112,11 +113,13 @@ async def run(options: Options) -> int:
         with contextlib.suppress(OSError):
             options.info_file.unlink()
     async with contextlib.AsyncExitStack() as stack:
+        # Before Ray, which starts slowly: a port in use is reported at once, and early connections wait in the backlog.
         listener = stack.enter_context(listen(options.host, options.port))
         head = None if options.address else RayHead(options.num_cpus)
         ray = _dashboard(options, head)
         stack.push_async_callback(ray.close)
         if head:
+            # Before the start, so that a failed one is cleaned up too. The stack runs in reverse order.
             stack.push_async_callback(head.stop)
             print_line("Starting a Ray head ...")
             await head.start(options.start_timeout)
@@ -164,11 +167,13 @@ async def _serve(
             print_line(f"Token: {options.token}")
         print_line(f"The local agent is listening on {url} (API: {url}/openapi.json). Press Ctrl-C to stop it.")
         if options.info_file:
+            # Last: whoever waits for the file may send requests as soon as it is there.
             files.enter_context(private_file(options.info_file, json.dumps(info)))
         ended = asyncio.ensure_future(head.wait_ended() if head else asyncio.Event().wait())
         stopped = asyncio.ensure_future(stop.wait())
         await asyncio.wait({ended, stopped, serving}, return_when=asyncio.FIRST_COMPLETED)
         head_ended = ended.done()
+        # Open streams then end with a close code; otherwise the server waits for them until SHUTDOWN_GRACE is over.
         agent.stopping.set()
         server.should_exit = True
         await serving
@@ -188,6 +193,7 @@ def make_server(app: ASGIApp, max_connections: int) -> uvicorn.Server:
 
     class Server(uvicorn.Server):
         @contextlib.contextmanager
+        # Uvicorn would replace the handlers of `run` while it serves, and raise the signal again at its end.
         def capture_signals(self) -> Generator[None, None, None]:
             yield
 

@@ -32,6 +32,7 @@ async def spooled(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, 
             try:
                 async with aclosing(chunks):
                     async for chunk in chunks:
+                        # Reads and writes share one position of the file, so each of them seeks first.
                         file.seek(written)
                         written += file.write(chunk)
                         changed.set()
@@ -45,6 +46,7 @@ async def spooled(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, 
             while taken < written or not writing.done():
                 if written - taken < BLOCK_BYTES and not writing.done():
                     await changed.wait()
+                    # No other task runs between this and the comparison above, so no change is missed.
                     changed.clear()
                     continue
                 file.seek(taken)
@@ -53,6 +55,7 @@ async def spooled(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, 
                 yield block
                 # Other tasks must run, even if whoever takes the blocks never has to wait.
                 await asyncio.sleep(0)
+            # Only here, when everything that was written has been taken.
             writing.result()
         finally:
             writing.cancel()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 PUBLIC_PATHS = frozenset({"/openapi.json"})
+# ASGI servers pass names of headers in lower case.
 _HEADER = AUTHORIZATION_HEADER.lower().encode()
 
 
@@ -26,6 +27,7 @@ def check_token(token: str) -> str:
     return token
 
 
+# Not Starlette's BaseHTTPMiddleware, which passes WebSocket handshakes on unseen.
 class TokenMiddleware:
     """ASGI middleware that responds with 401 to a request or WebSocket handshake without the right token."""
 
@@ -55,6 +57,7 @@ class TokenMiddleware:
 async def send_error(scope: Scope, send: Send, status_code: int, detail: str) -> None:
     """Respond to a request, or to a WebSocket handshake, with an error: ``{"detail": ...}``."""
     if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
+        # A close before the accept makes the server refuse the handshake with 403 (ASGI specification).
         await send({"type": "websocket.close", "code": 1008, "reason": ""})
         return
     prefix = "websocket.http" if scope["type"] == "websocket" else "http"

@@ -76,6 +76,7 @@ class JobMetrics:
             yield
             return
         self._sent_at = time.monotonic()
+        # Each follower counts from 0, and a task may have several, one after the other.
         self._reconnects.clear()
         if self._among is not None:
             self._among.add(self._conn_id, 1)
@@ -85,6 +86,7 @@ class JobMetrics:
             if self._among is not None:
                 self._among.add(self._conn_id, -1)
             self._send(follower, time.monotonic())
+            # The end of a job that had ended before says nothing about how soon an end is noticed.
             if follower.end is End.JOB_ENDED and follower.job is not None and self._was_active:
                 delay = seconds_since_end(follower.job, time.time())
                 if delay is not None:
@@ -128,6 +130,7 @@ class JobMetrics:
             stats.timing(names.LINE_LAG, self._lag, self._tags)
         for cause, count in (follower.reconnects - self._reconnects).items():
             stats.incr(names.RECONNECTS, count, {**self._tags, "cause": cause})
+        # A copy, since the follower goes on counting in the same object.
         self._reconnects = follower.reconnects.copy()
         self._sent_at, self._lines, self._bytes, self._lag = now, 0, 0, None
 

@@ -21,7 +21,10 @@ UNKNOWN_STATUS = "UNKNOWN"
 ERROR = "ERROR"
 """Another error, such as an invalid connection, or the task was killed."""
 
+# The first is counted under the job's status; after the second, a rescheduled task looks at the job again.
 _NO_ENDS = (End.JOB_ENDED, End.CHECKED_ONCE)
+# A metrics backend keeps a series for each combination of values, so that no tag may have any value, such as a job's
+# id.
 VALUES: Mapping[str, tuple[str, ...]] = {
     "mode": get_args(Mode),
     "status": (

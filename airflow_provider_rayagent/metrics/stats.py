@@ -29,6 +29,7 @@ def tag_value(value: str) -> str:
     """Return ``value`` with the characters that every metrics backend of Airflow accepts, and truncated."""
     from airflow.sdk.observability.stats import normalize_name_for_stats
 
+    # Its warning would be in the task log, once for each value.
     return normalize_name_for_stats(value, log_warning=False)[:MAX_TAG]
 
 
@@ -45,6 +46,7 @@ def gauge(metric: Metric, value: int, tags: Mapping[str, str]) -> None:
 
 def timing(metric: Metric, seconds: float, tags: Mapping[str, str]) -> None:
     """Send a duration."""
+    # Airflow takes a plain number as milliseconds (``timing`` in ``airflow/sdk/_shared/observability/metrics``).
     _send(lambda stats: stats.timing(metric.name, seconds * 1000, tags=dict(tags)))
 
 

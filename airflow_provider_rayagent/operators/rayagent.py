@@ -126,6 +126,7 @@ class RayAgentStopJobOperator(_IdempotentOperator):
         if not self.wait_for_termination:
             return self._result(job, stop_requested=True)
         if self.deferrable:
+            # Raises TaskDeferred.
             self._defer_wait(self._trigger)
         return self._stopped_job(self._wait_for_end(hook))
 
@@ -162,6 +163,7 @@ class RayAgentStopJobOperator(_IdempotentOperator):
             forward_logs=False,
             poll_interval=self.poll_interval,
             job_missing_timeout=MISSING_SECONDS,
+            # More than the wait, whose own timeout then comes first and says what was waited for.
             agent_unreachable_timeout=self.timeout + TIMEOUT_MARGIN,
         )
 
@@ -182,6 +184,8 @@ class RayAgentStopJobOperator(_IdempotentOperator):
         while True:
             response = self._send_stop(hook)
             if isinstance(response, dict):
+                # Ray says {"stopped": false} of a job that has ended; the form of an agent's response is not
+                # documented.
                 return response.get("stopped") is not False or not jobs.has_ended(self._get_job(hook))
             job = self._get_job(hook)
             if jobs.has_ended(job):
@@ -205,6 +209,7 @@ class RayAgentStopJobOperator(_IdempotentOperator):
         try:
             return hook.stop_job(self.job_id)
         except RayAgentHTTPError as error:
+            # An agent may send 400 for a job that has ended, and Ray does so for a job without a submission id.
             if error.status_code not in (400, 404):
                 raise
             return error
@@ -271,6 +276,7 @@ class RayAgentDeleteServeApplicationOperator(_IdempotentOperator):
         """Delete the application, and wait until it is gone."""
         quote_application_name(self.name)
         with self.hook as hook:
+            # First, since Ray's ``serve.delete`` ignores a name that does not exist.
             application = find_application(hook, self.name)
             if application is None or not self._request_deletion(hook):
                 error = RayAgentNotFoundError(
@@ -281,8 +287,10 @@ class RayAgentDeleteServeApplicationOperator(_IdempotentOperator):
             status = self._status(application)
             self.log.info("Deletion of the Serve application %r requested; its status was %s.", self.name, status)
             if self.wait_for_deletion and self.deferrable:
+                # Raises TaskDeferred.
                 self._defer_wait(self._trigger, status=storable(status))
             if self.wait_for_deletion:
+                # The agent may be unreachable for longer than the wait, whose own timeout then comes first.
                 wait = ApplicationWait("gone", 0.0, self.timeout + TIMEOUT_MARGIN, hook.config.redact)
                 return self._conclude(self._wait(wait, lambda: find_application(hook, self.name)), status)
         return self._result(status, deleted=True)
@@ -321,6 +329,7 @@ class RayAgentDeleteServeApplicationOperator(_IdempotentOperator):
         try:
             hook.delete_serve_application(self.name)
         except RayAgentNotFoundError:
+            # If it is still listed, the 404 comes from a wrong path or a proxy.
             if find_application(hook, self.name) is None:
                 return False
             raise

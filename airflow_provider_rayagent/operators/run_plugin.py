@@ -75,6 +75,7 @@ class RayAgentRunPluginOperator(JobStartingOperator):
             job_id=self.job_id,
             language=self.language,
         )
+        # The form of the response is not documented, and the agent may have chosen another id.
         return job_id_in(response, self.job_id) or self.job_id
 
     def _started_work(self) -> str:

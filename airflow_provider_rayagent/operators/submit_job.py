@@ -103,6 +103,7 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        # Before runtime_env is assigned: its setter uses both.
         self._is_rendered = False
         self._env_vars = EnvVars(
             validate_names(env_from_variables, "env_from_variables"),
@@ -135,7 +136,9 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
 
     @runtime_env.setter
     def runtime_env(self, value: Any) -> None:
+        # Of the object as it was passed, for which _do_render_template_fields() looks.
         self._given_runtime_env = id(value)
+        # A mapped task gets it as ``partial`` has wrapped it (HiddenRuntimeEnv).
         value = getattr(value, "hidden_runtime_env", value)
         self._env_vars, self._runtime_env = self._env_vars.hide(value, rendered=self._is_rendered)
 
@@ -169,7 +172,9 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
             secrets = self._environment(context)
             runtime_env = self._complete_runtime_env(context)
         runtime_env["env_vars"] = {**origin_env_vars(context), **secrets}
+        # The author's metadata must not replace these: check_origin() and secrets_of() rely on them.
         metadata |= origin_metadata(context) | masked_names(secrets)
+        # The upload can take minutes, in which the task may be killed.
         self._raise_if_killed(self.job_id)
         return self.hook.submit_job(
             self.entrypoint,
@@ -237,6 +242,7 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
         jinja_env = self.get_template_env() if dag is None else dag.get_template_env(force_sandboxed=True)
         env_vars = self._env_vars.values(self.runtime_env, lambda text: jinja_env.from_string(text).render(context))
         hidden = secret_values(env_vars)
+        # For what this provider writes and stores; Airflow's masker is for all else in the task log.
         self.hook.config.redact.add(hidden)
         for value in hidden:
             mask_secret(value)
@@ -246,6 +252,7 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
 def _number(value: Any) -> Any:
     """Return the number in the text that a template became; anything else as it is."""
     if isinstance(value, str):
+        # int first: Ray takes an amount of memory only as an integer.
         for kind in (int, float):
             with suppress(ValueError):
                 return kind(value)

@@ -58,6 +58,7 @@ class RayAgentRetryPolicy(RetryPolicy):
                 "RayAgentRetryPolicy requires Airflow 3.3 or newer: upgrade Airflow, or remove the argument "
                 "retry_policy."
             )
+        # The value of each kind is the name of its argument, on which serialize() and deserialize() rely.
         delays = {
             FailureKind.NODE_DIED: node_died,
             FailureKind.WORKER_LOST: worker_lost,
@@ -80,10 +81,13 @@ class RayAgentRetryPolicy(RetryPolicy):
         context: Context | None = None,  # noqa: ARG002
     ) -> RetryDecision:
         """Return what Airflow does about a failure, with the reason for the task log."""
+        # Airflow does not ask for an AirflowFailException or AirflowSensorTimeout (``_run_task_and_map_outcome`` in
+        # ``airflow/sdk/execution_time/task_runner.py``).
         kind = kind_of_error(exception)
         if kind is None:
             return RetryDecision.default()
         reason = summarize_error(exception, kind)
+        # There is no delay for FailureKind.PROGRAM.
         delay = self._delays.get(kind)
         if delay is None:
             return RetryDecision.fail(reason)

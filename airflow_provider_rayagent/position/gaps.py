@@ -61,6 +61,7 @@ class Gap:
         if not isinstance(value, dict):
             return None
         start, until = as_position(value.get("start")), value.get("until")
+        # Only the worker has a gap without an end, and saves none.
         return None if start is None or not isinstance(until, int) else cls(start, until)
 
 
@@ -87,6 +88,7 @@ def take_over(saved: Mapping[str, Any], start: LogPosition | None, *, is_kept: b
     :param start: the position at which the first trigger started; ``None``: the first line.
     :param is_kept: whether the other trigger's log file becomes part of the finished log.
     """
+    # Verified by the caller (``read_position``).
     position: LogPosition = saved["cursor"]
     gaps = saved_gaps(saved)
     if is_kept:
@@ -114,6 +116,7 @@ def began_at(saved: Mapping[str, Any], start: LogPosition | None) -> LogPosition
 def add_gap(gaps: Sequence[Gap], gap: Gap) -> list[Gap]:
     """Return ``gaps`` with one more at the end; adjacent gaps are merged."""
     start = gap.start.copy()
+    # It can hold 64,000 characters, and who forwards a gap does not look for a result (``JobObserver.forward_gap``).
     start.pop("result", None)
     *before, last = [*gaps, Gap(start, gap.until)]
     while before and (len(before) >= MAX_GAPS or (before[-1].until or 0) >= last.first - 1):

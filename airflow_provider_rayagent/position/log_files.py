@@ -34,6 +34,7 @@ def storage_of(storage: LogStorage, folder: str | None) -> LogStorage:
     """
     if storage != "auto":
         return storage
+    # Before the folders are compared: with remote logs, a finished task's log does not come from a folder.
     if _uploads_logs():
         return "remote"
     return "shared" if folder is None or folder == log_folder_id() else "separate"
@@ -51,11 +52,13 @@ def log_folder_id() -> str | None:
     with contextlib.suppress(OSError, ValueError):
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
+            # Another process may be faster; then its id counts.
             with contextlib.suppress(FileExistsError):
                 _create(path, uuid.uuid4().hex)
         # Keep the file from jobs that delete old log files.
         with contextlib.suppress(PermissionError):
             os.utime(path)
+        # Anything but an id, such as an empty file, is a ValueError.
         return uuid.UUID(path.read_text(encoding="ascii")).hex
     return None
 
@@ -68,6 +71,7 @@ def _create(path: Path, text: str) -> None:
     part = path.with_name(f"{path.name}.{text}")
     part.write_text(text, encoding="ascii")
     try:
+        # Unlike os.replace(), it fails if another process has created the file meanwhile.
         os.link(part, path)
     finally:
         part.unlink()

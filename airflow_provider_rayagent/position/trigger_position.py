@@ -76,11 +76,13 @@ class PositionStore:
         found = take_over(saved, self._start, is_kept=storage == "shared")
         self._position = self._began = found.position
         self.gaps = found.gaps
+        # At once, so that the other trigger, if it is still alive, learns that it was replaced (is_current_owner).
         await self._write(self._position)
         return found
 
     def log_was_rewritten(self) -> list[Gap]:
         """Reset to the start of a rewritten log; return the gaps that cannot be filled any more."""
+        # Positions in the old text do not apply to the new one.
         self._began = Cursor().to_json()
         lost, self.gaps = self.gaps, []
         return lost
@@ -104,6 +106,7 @@ class PositionStore:
         """Save the position, and more values, once the lines before it are on disk."""
         async with self._channel.drained():
             self._changed.clear()
+            # While nobody can write: a position that is ahead of the log file would lose lines.
             position = self._position
         with self._channel.store_in_progress():
             await self._write(position, **more)
@@ -111,6 +114,7 @@ class PositionStore:
     async def is_current_owner(self) -> bool:
         """Whether no other trigger has taken over from this one."""
         value = await self._read()
+        # Nothing, or the value of an earlier try, does not mean that another trigger has taken over.
         if not isinstance(value, dict) or (not self._saved and value.get("try") != str(self._ti.id)):
             return True
         return value.get("owner") in (self._owner, NO_OWNER)
@@ -138,16 +142,19 @@ class PositionStore:
             "began": self._began,
             "gaps": [gap.to_json() for gap in self.gaps],
             "folder": self._folder,
+            # For people who look at the XCom; no code reads it.
             "host": socket.gethostname(),
             **more,
         }
         try:
+            # The result and the last lines are text of the job.
             await XCom.aset(POSITION_KEY, storable(value), **TaskIdentity.of(self._ti).xcom)
             self._saved = True
         except Exception as error:  # noqa: BLE001 - no error here may end the task
             self._warn_once(error)
 
     def _warn_once(self, error: Exception) -> None:
+        # After a clear, Airflow rejects what the trigger of the old try reads and saves; that is no failure.
         if not self._failed and not is_from_archived_try(error):
             self._failed = True
             self._log.warning(

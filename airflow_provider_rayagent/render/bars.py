@@ -19,7 +19,9 @@ BAR = re.compile(
     r"\[\d[\d:]{1,12}<[^\[\]]{1,120}\]"
 )
 """A state of a ``tqdm`` bar at the start of a line; check for ``%|`` first, which is cheaper."""
+# With several bars, tqdm moves the cursor up with ESC[A (`tqdm.moveto`).
 _BLANK = re.compile(r"(?: |\x1b\[A)*")
+# Ray puts the process before each line of a worker, also before an empty one.
 _BLANK_FROM_PROCESS = re.compile(r"(?:\x1b\[\d+m)?\((?:[^\n]{1,200}? )?pid=\d+[^()\n]{0,60}\)(?:\x1b\[0m)? *")
 
 
@@ -90,11 +92,13 @@ class Bars:
         self, name: str, line: NumberedLine, now: float, interval: float, *, complete: bool
     ) -> Iterator[NumberedLine]:
         self._states.pop(name, None)
+        # Names of bars come from the job, which may use any number of them.
         if len(self._due) >= MAX_HELD and name not in self._due:
             yield from self._release()
             self._due.clear()
         if complete or now >= self._due.get(name, now):
             self._due[name] = now + interval
+            # All bars, since what is held is older than this line.
             yield from self._release()
             yield line
         else:
@@ -103,6 +107,7 @@ class Bars:
     def _release(self) -> list[NumberedLine]:
         if not self._states and not self._blank_lines:
             return []
+        # By their number, the first field.
         held = sorted((*self._states.values(), *self._blank_lines))
         self._states.clear()
         self._blank_lines.clear()

@@ -33,6 +33,7 @@ UNHANDLED_EXCEPTION = 1
 """Python's exit code after one."""
 
 
+# Also a str: the package errors keeps a kind in `failure_kind`, and may not import this module.
 class FailureKind(str, Enum):
     """What caused a failure: the program, or what of the platform."""
 
@@ -124,6 +125,7 @@ def kind_of_job(job: Mapping[str, Any]) -> FailureKind | None:
         return by_words if by_words not in (None, FailureKind.PROGRAM) else _KINDS_BY_ERROR_TYPE.get(error_type)
     if job.get("driver_exit_code") != UNHANDLED_EXCEPTION:
         return FailureKind.PROGRAM
+    # The rest of that line is ` (truncated to 20,000 chars):` (`job_supervisor.py`).
     return _kind_of_last_lines(message.partition(LOG_EXCERPT)[2].partition("\n")[2])
 
 
@@ -157,6 +159,7 @@ def summarize_error(error: BaseException, kind: FailureKind) -> str:
 
 def _kind_of_last_lines(text: str) -> FailureKind | None:
     """Return why a program with an unhandled exception failed; ``None`` if an exception of Ray does not tell it."""
+    # Workers and Ray write into the same log meanwhile, also in the middle of a traceback.
     lines = [line for line in text.rstrip().split("\n") if not _FROM_ELSEWHERE.match(line)]
     index = _last_exception(lines)
     if index is None:
@@ -191,6 +194,7 @@ def _last_exception(lines: list[str]) -> int | None:
         line = lines[index]
         if _EXCEPTION_OF_RAY.match(line):
             return index
+        # The exception follows the source code of the last frame, or the markers below it, which are indented alike.
         if index > 0 and _FRAME.match(lines[index - 1]) and line.strip() and line[0] not in " \t":
             return index
     return None

@@ -54,6 +54,7 @@ class LevelFinder:
     """
 
     def __init__(self) -> None:
+        # One for each process, since Ray mixes the lines of its workers.
         self._blocks: dict[str, _Block] = {}
         self._last: int | None = None
 
@@ -69,6 +70,7 @@ class LevelFinder:
             if found is None:
                 break
             process, line = process + found[0], line[found.end() :]
+        # The first one is followed by a hint in parentheses (`_warn_once` in Ray's `ray_logging`).
         if process and line.endswith((")", "]")):
             line = _REPEATED.sub("", line)
         bar = BAR.match(line) if "%|" in line else None
@@ -119,6 +121,7 @@ class LevelFinder:
         if block.kind == "traceback" and ends_traceback(line):
             if not has_nested_traceback(line):
                 del self._blocks[process]
+                # Exceptions of Ray have texts of several lines, indented below the first.
                 if line.startswith("ray.exceptions.") or line.endswith(_OPENINGS):
                     self._open_block(process, "indented", block.level)
             return block.level
@@ -127,6 +130,7 @@ class LevelFinder:
 
     def _open_block(self, process: str, kind: Kind, level: int) -> int:
         if len(self._blocks) >= MAX_BLOCKS and process not in self._blocks:
+            # The traceback of a killed process never ends, and processes come and go while the job runs.
             self._blocks.clear()
         self._blocks[process] = _Block(kind, level)
         return level

@@ -28,12 +28,14 @@ LEVELS = {
 _LETTERS = {"D": 10, "I": 20, "W": 30, "E": 40, "C": 50, "F": 50}
 
 _NAMES = "TRACE|DEBUG|INFO|SUCCESS|NOTICE|WARNING|WARN|ERROR|CRITICAL|FATAL"
+# Written by rich, by loguru and with `%(levelname)-8s`, which pad the level to eight columns.
 _PADDED = "DEBUG   |INFO    |WARNING |ERROR   "
 _TIME = r"\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?: ?(?:Z\b|UTC\b|[+-]\d\d:?\d\d\b))?"
 _TIMESTAMP = rf"(?:\d{{2,4}}[-/.]\d\d[-/.]\d{{2,4}}[T ,]{{1,2}})?{_TIME}"
 _SEPARATED = r"(?: {1,8}[-|] {1,8}[\w.:/<>@$-]{1,80}){0,3}? {1,8}[-|] {1,8}"
 _BRACKETED = r"(?: {0,2}(?:\[[^\[\]]{1,80}\]|\{[^{}]{1,120}\})){0,3}?"
 _FIELD = r"(?:\d{1,10}|root|__main__|[\w-]{1,40}(?:\.[\w-]{1,40}){1,8}):?"
+# What follows must be a message: `ERROR: 0.05` is a metric, and `ERROR: None` a value.
 _PROSE = r"(?=[A-Za-z\"'`\[(</_])(?!(?i:none|no|null|nil|nan|false|true|ok)\W*$)"
 
 _LEVEL_AFTER_TIME = re.compile(
@@ -60,6 +62,7 @@ _LEVEL_FIRST = re.compile(
 _RICH_CONTINUED = re.compile(rf" {{11,30}}({_PADDED}|CRITICAL) [^ ]")
 _RICH_PLACE = re.compile(r" [\w.-]+:\d+\s*$")
 _WARNING = re.compile(r"\s{0,4}[^\s:][^:]{0,300}:\d+: (?:\w+\.)*\w*Warning: ")
+# From the signal handler of Abseil, which Ray's processes install.
 _SIGNAL = re.compile(r"\*\*\* SIG[A-Z]+ received at time=\d+")
 _LOGFMT_LEVEL = re.compile(r"(?:^| )(?:level|lvl|severity)=\"?([A-Za-z]+)\"?(?: |$)")
 _LOGFMT_OTHER = re.compile(r"(?:^| )(?:time|timestamp|ts|msg|message|event)=")
@@ -99,6 +102,7 @@ def marked_level(line: str) -> int | None:
     return level
 
 
+# The first letters of all levels: most lines are rejected without a regular expression.
 _UPPER = frozenset("DITWEFCSN")
 _DIGITS = frozenset("0123456789")
 
@@ -123,6 +127,7 @@ def _glog(line: str) -> int | None:
 
 def _rich(line: str) -> int | None:
     found = _RICH_CONTINUED.match(line)
+    # `search` tries each position of a line, so it gets the end of the line only.
     return _level_named(found[1]) if found is not None and _RICH_PLACE.search(line, max(len(line) - 80, 0)) else None
 
 
@@ -132,6 +137,7 @@ def _logfmt(line: str) -> int | None:
 
 
 def _json(line: str) -> int | None:
+    # Cheaper than parsing each line that begins with a brace.
     if not any(hint in line for hint in _JSON_HINTS):
         return None
     try:
@@ -140,8 +146,10 @@ def _json(line: str) -> int | None:
         return None
     if not isinstance(record, dict):
         return None
+    # loguru (`serialize=True`) has its fields in `record`, and its level is an object with a name.
     if isinstance(record.get("record"), dict):
         record = {"message": "", **record["record"]}
+    # A level without a text is data, such as a part of a configuration.
     if not any(key in record for key in _JSON_TEXTS):
         return None
     for key in _JSON_LEVELS:

@@ -75,6 +75,7 @@ def explain(
     facts = [
         f"{name} {sanitize(str(job[key]), redact, length=MAX_FACT)}"
         for name, key in (("error", "error_type"), ("exit code", "driver_exit_code"), ("node", "driver_node_id"))
+        # The exit code 0 is shown.
         if job.get(key) not in (None, "")
     ]
     if facts:
@@ -104,9 +105,11 @@ def _next_step(job: Mapping[str, Any]) -> str:
     if known_status(job) is None:
         return "Check the job itself: Ray has no such status, so it counts as a failure."
     code = job.get("driver_exit_code")
+    # Ray runs the entrypoint in a shell (`job_supervisor.py`), which reports signal N of its child as 128 + N.
     if isinstance(code, int) and (128 - code if code > 128 else code) in _SIGNAL_HINTS:
         return _SIGNAL_HINTS[128 - code if code > 128 else code]
     kind, error_type = kind_of_job(job), str(job.get("error_type"))
+    # The hint for Ray's own type of error is more specific; but that for a dead actor only guesses at memory.
     if kind in _HINTS_BY_KIND and (error_type not in _HINTS or kind is FailureKind.OUT_OF_MEMORY):
         return _HINTS_BY_KIND[kind]
     return _HINTS.get(error_type, _PROGRAM_FAILED)

@@ -76,6 +76,7 @@ class RecordBuilder:
         saved = position or Cursor().to_json()
         self._levels = LevelFinder()
         self._bars = Bars(self._settings.progress_interval)
+        # `shown` and `again` are absent if the position is that of a cursor alone.
         self._excerpt: Excerpt[NumberedLine] = Excerpt(
             self._settings.max_lines, self._settings.tail_lines, shown=int(saved.get("shown", 0))
         )
@@ -93,6 +94,7 @@ class RecordBuilder:
 
         :param now: seconds on a monotonic clock, here and below.
         """
+        # Also of a line that is skipped: it may begin a traceback, whose level the lines after it have.
         level = self._levels.level_of(text) if self._settings.levels else None
         if self._skip:
             self._skip -= 1
@@ -107,6 +109,7 @@ class RecordBuilder:
 
     def add_notice(self, text: str) -> None:
         """Add a notice about the log."""
+        # First what is held back, so that the notice comes after the lines that precede it.
         self._show(self._bars.flush())
         self._records.append(Record(logging.WARNING, sanitize(text, length=MAX_NOTICE)))
 
@@ -146,6 +149,7 @@ class RecordBuilder:
         """
         held = [number for number in (self._bars.first_held, self._first_hidden) if number is not None]
         settled = min(held, default=self._lines)
+        # Otherwise the old cursor stays, from which `again` counts.
         if not held and not self._skip:
             self._base, self._base_lines = cursor.to_json(), self._lines
         position = self._base.copy()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 JOB_LOGGER = "airflow_provider_rayagent.job"
 """Logger of a job's lines in the task log; messages of this provider use the task's logger."""
+# Many lines in one record cost a triggerer much less than many records; one of 1 MB blocks its event loop for a second.
 RECORD_BYTES = 12_000
 """Size limit of a record of several lines; a longer line is a record of its own."""
 MAX_SINGLE_RECORDS_PER_SECOND = 500
@@ -86,6 +87,7 @@ class JobRecords:
             match item:
                 case LogLines(lines):
                     for text in lines:
+                        # Before everything else, so that neither a record nor the last lines can contain a secret.
                         line = map_text(text, self._redact)
                         last.append(line)
                         if self.result is not None and self.result.feed(line):
@@ -93,6 +95,7 @@ class JobRecords:
                         if self._shown:
                             builder.add_line(line, now)
                 case Progress(text):
+                    # The line is not complete, and neither may be a secret at its end.
                     builder.add_progress(self._redact.redact_partial(text))
                 case LogRewritten(text):
                     builder.add_notice(self._redact(text))
@@ -102,6 +105,7 @@ class JobRecords:
                     builder.add_notice(self._redact(text))
                 case JobStatusChanged(details):
                     self._add_status(details, now)
+        # Cut here and not in the loop: of any number of long lines, only the last 20 are kept.
         self._last_lines.extend(line[:LAST_LINE_CHARS] for line in last)
         return builder.take(now)
 

@@ -63,6 +63,7 @@ class ResultFinder:
 
     def _collect(self, text: str) -> None:
         if self._inside is not None:
+            # One character too many shows that the result is too long; more need not be kept.
             self._inside += text[: max(MAX_RESULT + 1 - len(self._inside), 0)]
 
     def state(self) -> dict[str, Any]:

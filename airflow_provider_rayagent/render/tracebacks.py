@@ -15,6 +15,7 @@ _FIRST_LINES = frozenset(
         "Error in atexit._run_exitfuncs:",
     )
 )
+# All repetitions are bounded, so that a hostile line takes linear time.
 _FIRST_LINE = re.compile(
     r"Fatal Python error: [A-Za-z_]"
     r"|Exception in thread [^\n]{1,200}:$"
@@ -23,8 +24,10 @@ _FIRST_LINE = re.compile(
     r"|  File \"[^\"\n]{1,400}\", line \d{1,9}$"
     r"|Exception raised in creation task: "
 )
+# loguru marks the frame that has caught the exception with `>`.
 _FRAME = re.compile(r"(?:\s{2}|> )File \"[^\"\n]{1,400}\", line \d{1,9}, in ")
 _EXCEPTION = re.compile(r"(?:[^\W\d]\w{0,80}\.){0,12}(?:(?<=\.)[^\W\d]|[A-Z])\w{0,80}(?:\([\w.]{1,120}\))?(?:: |:?$)")
+# The first characters of all first lines: most other lines are rejected without a regular expression.
 _FIRST_CHARS = frozenset("TSDEFC ")
 
 
@@ -44,6 +47,7 @@ def is_frame(line: str) -> bool:
 def is_remote_frame(line: str) -> bool:
     """Whether ``line`` introduces the traceback of a remote function: ``ray::f() (pid=123, ip=…)``."""
     end = line.find("() (pid=")
+    # Bounded like the repetitions above; the name is that of a class and its method.
     return end > 0 and "ray::" in line[max(end - 400, 0) : end]
 
 

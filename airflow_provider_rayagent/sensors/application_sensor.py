@@ -67,6 +67,7 @@ class RayAgentServeApplicationSensor(WaitingSensor[ApplicationOutcome]):
 
     def execute(self, context: Context) -> Any:
         """Wait for the application, here or deferred."""
+        # Raises if the name is invalid; in __init__ it may still be a template.
         quote_application_name(self.name)
         return super().execute(context)
 

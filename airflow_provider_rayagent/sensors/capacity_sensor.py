@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.services.capacity_wait import CapacityOutcome, CapacityWait, Requirement
 
 
+# The type is a string, so that a DAG file with another sensor does not import the rules of this wait.
 class RayAgentCapacitySensor(WaitingSensor["CapacityOutcome"]):
     """Wait until a Ray cluster has CPUs, GPUs or memory free, all of them at once. Nothing is reserved.
 

@@ -31,6 +31,8 @@ __all__ = ["RayAgentCapacitySensor", "RayAgentJobSensor", "RayAgentServeApplicat
 RESCHEDULE_INTERVAL = 60.0
 
 
+# In this order, SkippingMixin wraps the methods of the others, and JobFollowingOperator.resume_execution replaces that
+# of BaseSensorOperator.
 class RayAgentJobSensor(SkippingMixin, JobFollowingOperator, ReschedulingSensor):
     """Follow a Ray job: forward its log to the task log, line by line, until the job has ended.
 
@@ -65,10 +67,12 @@ class RayAgentJobSensor(SkippingMixin, JobFollowingOperator, ReschedulingSensor)
     ) -> None:
         super().__init__(poke_interval=POLL_SECONDS if poke_interval is None else poke_interval, **kwargs)
         self.job_id = job_id
+        # Where Airflow starts the task in a worker all the same, the task defers itself.
         self.deferrable = self.deferrable or start_from_trigger
         if poke_interval is None and self.reschedule and not self.deferrable:
             self.poke_interval = RESCHEDULE_INTERVAL
         self._started: float | None = None
+        # Last, since the trigger is made from the other arguments.
         if start_from_trigger:
             self._configure_start_from_trigger()
 
@@ -94,6 +98,7 @@ class RayAgentJobSensor(SkippingMixin, JobFollowingOperator, ReschedulingSensor)
         if outcome.end is End.CHECKED_ONCE and self._seconds_left(context) <= 0:
             # Airflow would fail the task right after this poke, without stopping the job.
             self._time_out(task_job, outcome.job)
+        # There is no end if the task is being killed.
         if outcome.end is End.CHECKED_ONCE or outcome.end is None:
             return False
         return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, task_job, outcome))
@@ -109,6 +114,7 @@ class RayAgentJobSensor(SkippingMixin, JobFollowingOperator, ReschedulingSensor)
 
     def _seconds_left(self, context: Context) -> float:
         if self.reschedule:
+            # As BaseSensorOperator.execute does, which compares this date with the timeout, too.
             first = context["ti"].get_first_reschedule_date(context)
             elapsed = (datetime.now(tz=timezone.utc) - first).total_seconds() if first else 0.0
         else:
@@ -117,6 +123,7 @@ class RayAgentJobSensor(SkippingMixin, JobFollowingOperator, ReschedulingSensor)
         return max(self.timeout - elapsed, 0.0)
 
     def _time_out(self, task_job: TaskJob, job: Mapping[str, Any] | None) -> None:
+        # Airflow enforces no execution_timeout while a task is deferred, so the trigger's deadline includes it.
         if self.deferrable and self._time_limit() < self.timeout:
             super()._time_out(task_job, job)
         task_job.time_out("timeout", self.timeout, job, RayAgentJobTimeoutError)
@@ -129,7 +136,11 @@ class RayAgentJobSensor(SkippingMixin, JobFollowingOperator, ReschedulingSensor)
                 "start_from_trigger requires a job_id that is a string or a template, not the output of another task: "
                 "use \"{{ ti.xcom_pull('other_task') }}\"."
             )
+        # Without a deadline, since the arguments are stored when the DAG is parsed: the trigger gets one from Airflow's
+        # timeout (``RayAgentJobTrigger._seconds_left``).
         path, arguments = self._trigger().serialize()
+        # Not in the class, where OperatorPartial would find it: Airflow starts no mapped task in a triggerer
+        # (``expand_start_from_trigger`` in ``airflow/serialization/definitions/mappedoperator.py``).
         self.start_from_trigger = True
         self.start_trigger_args = StartTriggerArgs(
             trigger_cls=path,

@@ -14,4 +14,6 @@ class ReschedulingSensor(BaseSensorOperator):
 
     def _get_next_poke_interval(self, *args: Any, **kwargs: Any) -> float:
         interval = super()._get_next_poke_interval(*args, **kwargs)
+        # A longer poke_interval is not enough: with exponential_backoff, Airflow shortens the interval to what is left
+        # of the timeout.
         return max(interval, resuming.seconds_to_resume()) if self.reschedule else interval

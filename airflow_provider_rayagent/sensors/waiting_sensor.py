@@ -60,6 +60,7 @@ class WaitingSensor(SkippingMixin, HookMixin, ReschedulingSensor, Generic[Outcom
 
     def execute(self, context: Context) -> Any:
         """Wait, here or deferred."""
+        # For the loop in poke(): Airflow compares the timeout only after poke() has returned.
         self._deadline = time.monotonic() + self.timeout
         with self._handle_errors():
             return self._execute_deferred() if self.deferrable else super().execute(context)
@@ -68,6 +69,7 @@ class WaitingSensor(SkippingMixin, HookMixin, ReschedulingSensor, Generic[Outcom
         """Check the state; while a timeout is running, keep checking until it decides."""
         with self.hook as hook:
             outcome = self._check_status(hook)
+            # With mode="reschedule", the next poke is another process, in which the wait's timeouts would start again.
             while outcome.result is None and self._wait.needs_fast_poll and time.monotonic() < self._deadline:
                 time.sleep(min(FAST_POLL_SECONDS, self.poke_interval))
                 outcome = self._check_status(hook)
@@ -81,6 +83,7 @@ class WaitingSensor(SkippingMixin, HookMixin, ReschedulingSensor, Generic[Outcom
         """Resume after a deferral; if no triggerer ended it in time, check the state a last time."""
         with self._handle_errors():
             try:
+                # Not super(): BaseSensorOperator.resume_execution turns this timeout into an AirflowSensorTimeout.
                 return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
             except TaskDeferralTimeout:
                 with self.hook as hook:
@@ -125,6 +128,7 @@ class WaitingSensor(SkippingMixin, HookMixin, ReschedulingSensor, Generic[Outcom
         return outcome
 
     def _execute_deferred(self) -> Any:
+        # Do not defer for what is decided: the task could not resume at once (see task_instance/resuming.py).
         with self.hook as hook:
             outcome = self._check_status(hook)
         if outcome.result is not None:

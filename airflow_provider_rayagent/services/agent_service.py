@@ -38,6 +38,7 @@ class AgentStreams:
     sources: tuple[StreamSource, ...] = ("websocket", "http")
 
     def open(self, job_id: JobId, source: StreamSource) -> Call:
+        # FastAPI answers a path without the last slash with 307, and over WebSocket with 403.
         return Call("GET", f"jobs/{job_id}/logs/" if source == "websocket" else f"jobs/{job_id}/logs/stream/", "text")
 
     def decode_event(self, data: str | bytes, name: str = "") -> Event:
@@ -52,8 +53,10 @@ class AgentService:
     description = "a Ray agent"
     streams = AgentStreams()
     log_interval = None
+    # No request of the agent's API takes an offset or a number of lines: each reading of the log is one of all of it.
     can_read_last_lines = False
     credentials = (
+        # The agent takes its token without a scheme such as Bearer, the two others with the scheme Token.
         Credential(AUTHORIZATION_HEADER, "password"),
         Credential(USER_HEADER, "user_token", "Token "),
         Credential(TENANT_HEADER, "tenant", "Token ", is_secret=False),
@@ -77,6 +80,7 @@ class AgentService:
 
     def upload_package(self, name: str, content: FileContent) -> Steps:
         yield from self._check_local()
+        # An extension of the local agent, whose route has no last slash (``local/asgi.py``).
         return (yield from upload_steps(f"packages/{name}", content))
 
     def _check_local(self) -> Steps:
@@ -98,6 +102,7 @@ class AgentService:
         return Call("GET", "tasks/", "list")
 
     def list_waiting_tasks(self) -> Call:
+        # The agent's API has no filter for tasks.
         return self.list_tasks()
 
     def get_task(self, task_id: str) -> Call:
@@ -146,6 +151,8 @@ class AgentService:
         self, lookup: str, action: str, params: Mapping[str, Any] | None = None, **body: Any
     ) -> Call:
         path = f"plugin_releases/{plugins.quote_lookup(lookup)}/run/"
+        # The form of the response is not known, and by now the action may have been started: whatever it is, it is no
+        # error.
         return Call("POST", path, "any", plugins.run_body(action, params, **body))
 
     def run_debug_plugin_release(
@@ -203,6 +210,7 @@ def _reason(text: str) -> str:
     if not isinstance(value, dict):
         return text
     detail = value.get("detail", value.get("message", text))
+    # FastAPI's 422: a list of problems, each with ``loc`` and ``msg``.
     if isinstance(detail, list):
         return "; ".join(_problem(item) for item in detail)
     return detail if isinstance(detail, str) else json.dumps(detail)

@@ -19,11 +19,13 @@ TARGETS: tuple[Target, ...] = ("running", "gone")
 FAILING = ("DEPLOY_FAILED", "UNHEALTHY")
 """Statuses of a failing application; Ray tries to recover an UNHEALTHY one."""
 
+# Both bound a trigger's event, which Airflow stores in its database and prints to the task log.
 MAX_DEPLOYMENTS = 100
 """Number of deployments in a summary; further ones are omitted."""
 MAX_NAME = 200
 """Characters of a deployment's name in a summary."""
 
+# Not ``deployed_app_config``, whose runtime environment may contain secrets.
 _FIELDS = ("name", "status", "message", "route_prefix", "docs_path", "last_deployed_time_s")
 
 

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 
+# Asyncio code reads each chunk in a thread (``_chunks`` in ``transport/aio.py``), so small ones cost more than their
+# bytes.
 _CHUNK = 256 * 1024
 
 
@@ -25,6 +27,8 @@ class FileContent:
     size: int
     on_sent: Callable[[int], object] | None = None
 
+    # requests sends the result as Content-Length (``super_len`` in ``requests/utils.py``); without it, it sends the
+    # body in chunks.
     def __len__(self) -> int:
         return self.size
 
@@ -64,6 +68,7 @@ class Call:
     @property
     def idempotent(self) -> bool:
         """Whether sending the request twice has the same effect as sending it once."""
+        # PUT and DELETE are idempotent (RFC 9110, section 9.2.2).
         return self.method != "POST" or self.has_unique_id
 
     @property

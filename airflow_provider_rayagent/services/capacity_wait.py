@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _COUNTERS = {"num_gpus": "gpu", "num_cpus": "cpu", "memory_bytes": "memory"}
 _UNITS = {"num_gpus": ("GPU", 1), "num_cpus": ("CPU", 1), "memory_bytes": ("GiB of memory", 2**30)}
+# Larger than the errors of sums of floating-point numbers, and smaller than Ray's unit, 0.0001.
 _TOLERANCE = 1e-6
 MAX_NAME = 200
 """Characters of a node's address in a message."""
@@ -113,6 +114,7 @@ class CapacityWait(WaitState[CapacityOutcome]):
             # Just after the start of a cluster, no node is listed.
             self.last = CapacityOutcome(None)
             return self.last
+        # What was free then may have been taken since.
         if found.get("stale") is True:
             since = sanitize(str(found.get("collected_at")), self.redact, length=MAX_NAME)
             self.last = CapacityOutcome(None, _unknown(f"What the cluster has free is out of date, of {since}."))
@@ -158,8 +160,10 @@ class CapacityWait(WaitState[CapacityOutcome]):
         """Return the place that has most of what is scarcest there."""
 
         def share(place: _Place) -> float:
+            # An unknown amount counts as nothing, so that a node that is known to have something comes first.
             return min((place.amounts[name] or 0.0) / amount for name, amount in self.required.amounts.items())
 
+        # There is no place if no node has the required accelerator.
         return max(places, key=share, default=_Place(None, dict.fromkeys(self.required.amounts, 0.0)))
 
     def _summary(self, free: _Place) -> dict[str, Any]:
@@ -227,6 +231,7 @@ def _amount(resources: Row, alive: Sequence[Row], nodes: Sequence[Row], name: st
             )
         counters = [{"available": (resources.get("gpu") or {}).get("available_gpus", 0)}]
     found = [counter.get(part) for counter in counters]
+    # Python's JSON parser accepts NaN and Infinity.
     known = [float(amount) for amount in found if isinstance(amount, (int, float)) and math.isfinite(amount)]
     return round(sum(known), 4) if len(known) == len(found) else None
 
@@ -279,4 +284,5 @@ def live_nodes(resources: Row) -> list[Row]:
     """Return the live nodes of a cluster."""
     nodes = resources.get("nodes")
     rows = [node for node in nodes if isinstance(node, dict)] if isinstance(nodes, list) else []
+    # The default is that of the agent's client (``NodeResource`` in ``synapse_sdk/clients/agent/models/resources.py``).
     return [node for node in rows if node.get("state", "ALIVE") == "ALIVE"]

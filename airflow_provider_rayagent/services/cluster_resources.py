@@ -41,9 +41,11 @@ def cluster_resources(nodes: Sequence[Row], usage: Mapping[str, Row] | None, now
     rows = [_node(node, (usage or {}).get(node["node_id"])) for node in nodes]
     alive = [row for row in rows if row["state"] == "ALIVE"]
     gpus = sum_of(row["gpu"] for row in alive)
+    # The agent's API has whole numbers here, but a Ray task can take a part of a GPU.
     summary = {"total_gpus": math.floor(gpus["total"])}
     if "available" in gpus:
         summary["available_gpus"] = math.floor(gpus["available"])
+    # In the agent's form only the cluster has an object store, not the node.
     stores = [
         _counter(node, "object_store_memory", (usage or {}).get(node["node_id"]))
         for node in nodes
@@ -133,6 +135,7 @@ def replicas_that_fit(nodes: Iterable[Row], required: Mapping[str, float], repli
         replicas,
         sum(
             min(
+                # Rounded before it is cut off: 0.3 / 0.1 is 2.9999999999999996.
                 (math.floor(round(node[name].get(part, 0) / needed[name], _DIGITS)) for name in needed),
                 default=replicas,
             )
@@ -145,6 +148,7 @@ def replicas_that_fit(nodes: Iterable[Row], required: Mapping[str, float], repli
 def sum_of(counters: Iterable[Mapping[str, float]]) -> dict[str, float]:
     """Return the sum of counters; only ``total`` if one of them has no more."""
     found = list(counters)
+    # A sum over some of the nodes would look like that of the cluster.
     parts = [part for part in _PARTS if all(part in counter for counter in found)]
     return {part: round(sum(counter[part] for counter in found), _DIGITS) for part in parts}
 
@@ -156,6 +160,7 @@ def _node(node: Row, usage: Row | None) -> dict[str, Any]:
         "host_name": node.get("node_name"),
         "ip": node.get("node_ip"),
         "is_head_node": bool(node.get("is_head_node")),
+        # The agent's form has no other state.
         "state": "ALIVE" if node.get("state") == "ALIVE" else "DEAD",
         "accelerator_type": types[0] if types else None,
         # An addition: a node can have accelerators of several types.
@@ -169,6 +174,8 @@ def _node(node: Row, usage: Row | None) -> dict[str, Any]:
 
 def _counter(node: Row, name: str, usage: Row | None) -> dict[str, float]:
     total = float((node.get("resources_total") or {}).get(name, 0))
+    # Ray reports no usage of what a node does not have. Without these zeros, one node without GPUs would make the sum
+    # for the cluster unknown (:func:`sum_of`).
     if not total:
         return {"total": 0.0, "used": 0.0, "available": 0.0}
     pair = (usage or {}).get(_USAGE_NAMES.get(name, name))

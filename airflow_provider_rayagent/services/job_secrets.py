@@ -34,6 +34,7 @@ def secrets_of(job: Mapping[str, Any]) -> list[str]:
         named = json.loads(job["metadata"][MASKED_ENV_VARS])
         return secret_values({name: env_vars[name] for name in named if isinstance(env_vars.get(name), str)})
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        # Whoever submits a job chooses its metadata: no form of it may end the following of the job.
         return []
 
 
@@ -43,6 +44,7 @@ def secret_values(env_vars: Mapping[str, str]) -> list[str]:
     Of a URI, such as that of an Airflow connection, its password is masked on its own as well.
     """
     values = [part for value in env_vars.values() for part in (value, _password(value))]
+    # ``false`` is as long as the shortest secret, and common in logs; ``true`` is shorter.
     return [value for value in values if len(value) >= MIN_SECRET and value.lower() != "false"]
 
 
@@ -50,6 +52,7 @@ def _password(value: str) -> str:
     if "@" not in value:  # Parsing takes long for thousands of variables.
         return ""
     try:
+        # A URI has it percent-encoded, but programs print what they have decoded.
         return unquote(urlsplit(value).password or "")
     except ValueError:  # It is no URI.
         return ""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 Primitive: TypeAlias = str | int | float | bool | None
+# The message of a FAILED job quotes up to 20,000 characters of its log
+# (``dashboard/modules/job/job_log_storage_client.py``), and an XCom is a row of Airflow's database.
 MAX_TEXT = 4_000
 """Characters of one text in a summary; a longer one is truncated with a note."""
 MAX_METADATA = 4_000
@@ -85,6 +87,7 @@ def known_status(job: Mapping[str, Any]) -> JobStatus | None:
 
 def has_ended(job: Mapping[str, Any]) -> bool:
     """Whether the job has ended; a job with an unknown status has ended if it has an end time."""
+    # Nothing that a newer Ray reports may make a task wait for ever.
     status = known_status(job)
     return bool(job.get("end_time")) if status is None else status.is_terminal
 
@@ -158,6 +161,7 @@ def started_at(job: Mapping[str, Any]) -> datetime | None:
 
 def _milliseconds(value: object) -> float | None:
     """Return a time in ms since the epoch, or ``None`` if it is invalid or beyond a few thousand years."""
+    # 1e14 is in the year 5138; datetime raises an error after the year 9999.
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e14:
         return None
     return value

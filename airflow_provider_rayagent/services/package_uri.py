@@ -49,6 +49,7 @@ def validate_uri(value: str) -> str:
             f"Ray cannot download the working_dir {uri}: use one of {', '.join(f'{each}://' for each in SCHEMES)}, or "
             "a path of a folder or .zip file."
         )
+    # In the URI of an uploaded package, the name is the host: ``gcs://name.zip``.
     if not (parts.netloc + parts.path).endswith(SUFFIXES):
         raise working_dir_error(f"The working_dir {uri} must be an archive: {', '.join(SUFFIXES)}.")
     return value

@@ -26,6 +26,7 @@ def quote_lookup(lookup: object) -> str:
 
     :raises RayAgentInputError: if it cannot be sent as a path segment.
     """
+    # For ``plugin@version``; all three may stand in a segment as they are (RFC 3986, section 3.3).
     return quote(validate_segment(lookup, "plugin lookup"), safe="@:+")
 
 
@@ -85,6 +86,8 @@ def job_id_in(response: Mapping[str, Any], requested: str | None = None) -> str 
     :param requested: the id that was sent with the run; returned if the response contains it, or no other id.
     """
     names = _ID_NAMES if requested is None else _ID_NAMES[:2]
+    # ``answer`` is of ``read_response`` in ``transport/responses.py``: a response that is no object, such as the id
+    # alone.
     nested = [response[name] for name in (*_NESTED_IN, "answer") if name in response]
     values = [part.get(name) for name in names for part in (response, *nested) if isinstance(part, Mapping)]
     values += [part for part in nested if not isinstance(part, Mapping)]
@@ -101,6 +104,7 @@ def _is_id(value: object) -> bool:
 
 
 def _texts(value: object, name: str) -> list[str]:
+    # A string is a Sequence as well, and would be sent as requirements of one letter each.
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise RayAgentInputError(f"{name} must be a list of strings, not {type(value).__name__}.")
     return [validate_text(each, f"element of {name}") for each in value]

@@ -32,6 +32,7 @@ def plain_words(text: str) -> str:
     with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
         text = str(json.loads(text)["msg"])
     if "Traceback (most recent call last)" in text:
+        # The last one: before an exception, Python prints those that caused it.
         *_, last = [None, *_EXCEPTION_LINE.finditer(text)]
         text = text[last.start() :] if last else text.splitlines()[-1]
         # What the job head says of the job agent's traceback ends in a period (``dashboard/modules/job/job_head.py``).
@@ -73,6 +74,8 @@ def one_row(what: str) -> Callable[[Any], Row]:
 
 def resource_usage(body: Any) -> dict[str, Row] | None:
     """Return ``{node_id: {resource: [used, total]}}``, or ``None`` where Ray does not report it."""
+    # With an autoscaler's configuration, Ray has the nodes' IP addresses here instead of their ids
+    # (``update_load_metrics`` in ``autoscaler/_private/monitor.py``): what is in use is then unknown.
     for key in ("data", "clusterStatus", "loadMetricsReport", "usageByNode"):
         body = body.get(key) if isinstance(body, dict) else None
     return body if isinstance(body, dict) else None
@@ -85,6 +88,7 @@ def check_resources(nodes: Sequence[Row], required: Mapping[str, float]) -> None
     :param required: amounts by Ray's names of resources.
     :raises RayAgentResourcesError: if no node has them in total, whether free or in use.
     """
+    # Ray accepts a job that fits on no node: it is PENDING, and fails after 15 minutes.
     totals = [node.get("resources_total") or {} for node in nodes if node.get("state") == "ALIVE"]
     # Just after the start of a cluster, no node is listed.
     if not totals or any(all(total.get(name, 0) >= amount for name, amount in required.items()) for total in totals):
@@ -145,5 +149,6 @@ def ray_version(body: Mapping[str, Any]) -> str:
 
 def release_of(version: str) -> tuple[int, ...]:
     """Return the major and minor number of a version, ``()`` if it has none."""
+    # The rest of a version need not be a number: a nightly build is ``3.0.0.dev0``.
     found = re.match(r"(\d+)\.(\d+)", version)
     return tuple(map(int, found.groups())) if found else ()

@@ -42,6 +42,7 @@ MIN_RELEASE = (2, 50)
 """Oldest supported release of Ray."""
 MAX_ROWS = 10_000
 """Most rows that the state API gives (``RAY_MAX_LIMIT_FROM_API_SERVER`` in ``util/state/common.py``)."""
+# A whole number: Ray reads it with int() (``dashboard/state_api_utils.py``), and 2.50 answers any other one with 500.
 STATE_SECONDS = 7
 """Deadline that the state API has for its sources; the default read timeout of a connection is 10 s."""
 WHOLE_LOG_SECONDS = 290
@@ -49,10 +50,14 @@ WHOLE_LOG_SECONDS = 290
 LOG_INTERVAL = 1.5
 """Seconds between two readings of the log of a job that runs."""
 
+# As measured, the application is DELETING 3 to 4 seconds after the submission. The rest is for a cluster that is busy.
 DELETE_SECONDS = 60.0
 DELETE_POLL_SECONDS = 0.5
+# The driver finds its cluster by RAY_ADDRESS, which Ray's job supervisor sets. The name is an argument of the program,
+# so that no name can change the program.
 _DELETE = "import sys, ray; from ray import serve; ray.init(log_to_driver=False); serve.delete(sys.argv[1])"
 
+# Ray's ids in hexadecimal digits: 28 bytes of a node, 24 of a task (``NodeID.size()``, ``TaskID.size()``).
 _NODE_ID = re.compile(r"[0-9a-f]{56}", re.IGNORECASE)
 _TASK_ID = re.compile(r"[0-9a-f]{48}", re.IGNORECASE)
 
@@ -72,9 +77,11 @@ class RayService:
     can_read_last_lines = True
 
     def list_jobs(self) -> Call:
+        # All jobs at once, unsorted; drivers that are no submitted jobs are among them, without a submission_id.
         return Call("GET", "api/jobs/", "list")
 
     def get_job(self, job_id: JobId) -> Call:
+        # Ray's routes have no slash after an id: with one, the answer is 404.
         return Call("GET", f"api/jobs/{job_id}")
 
     def stop_job(self, job_id: JobId) -> Call:
@@ -86,6 +93,7 @@ class RayService:
         return (yield from submission_steps("api/jobs/", self.list_nodes(), entrypoint, **submission))
 
     def upload_package(self, name: str, content: FileContent) -> Steps:
+        # Ray stores uploads under no other protocol.
         return upload_steps(f"api/packages/gcs/{name}", content)
 
     def list_nodes(self) -> Call:
@@ -109,15 +117,18 @@ class RayService:
 
     def get_serve_application(self, name: str) -> Call:
         name = validate_text(name, "application name")
+        # Ray has no route for one application.
         return Call("GET", "api/serve/applications/", convert=ray_responses.serve_application(name))
 
     def delete_serve_application(self, name: str) -> Steps:
         # Ray's REST API deletes all applications, or replaces all that were deployed from a configuration. A driver
         # deletes exactly one, of either kind.
+        # Here and not in the generator, so that an invalid name is refused by the call, before a step is taken.
         application = self.get_serve_application(name)
         return self._delete_serve_application(name, application)
 
     def _delete_serve_application(self, name: str, application: Call) -> Steps:
+        # This request raises an error for an unknown name; the job would succeed and do nothing (``serve.delete``).
         if _is_deleting((yield application)):
             return
         entrypoint = f"python -c {shlex.quote(_DELETE)} {shlex.quote(name)}"
@@ -127,8 +138,10 @@ class RayService:
         waited = 0.0
         while waited < DELETE_SECONDS:
             yield Pause(DELETE_POLL_SECONDS)
+            # Only the pauses are counted, since this code has no clock: the time of the requests comes on top.
             waited += DELETE_POLL_SECONDS
             try:
+                # The application before the job: a job that fails after the deletion does no harm.
                 if _is_deleting((yield application)):
                     return
             except RayAgentNotFoundError:
@@ -181,6 +194,7 @@ class RayService:
 
     def check_usable(self) -> Steps:
         yield from self._check_version()
+        # 404 is the good answer: Ray checks the token before it looks for a job.
         with contextlib.suppress(RayAgentNotFoundError):
             yield Call("GET", "api/jobs/rayagent-connection-test")
 
@@ -219,6 +233,7 @@ class RayService:
         lines: int | None = None,
         on_details: Callable[[Mapping[str, Any]], object] = bool,
     ) -> Steps:
+        # Without a node, the details are older than the start of the driver, unless they are final.
         if job is None or not (job.get("driver_node_id") or has_ended(job)):
             job = yield self.get_job(job_id)
             on_details(job)
@@ -249,7 +264,10 @@ class RayService:
     def read_error(self, status: int, text: str) -> ErrorResponse:
         words = ray_responses.plain_words(text)
         if status == 404:
+            # The words of Ray's routes (``dashboard/modules/job/job_head.py``); for a path without a route, aiohttp
+            # answers 404 with other ones.
             return ErrorResponse(status, words, is_own="does not exist" in text)
+        # Ray has no status of its own for it.
         if status == 500 and ray_responses.is_id_taken(text):
             return ErrorResponse(CONFLICT, words)
         return ErrorResponse(status, words)
@@ -259,6 +277,7 @@ class RayService:
 
 
 def _state(resource: str, convert: Callable[[Any], Any] = ray_responses.state_rows, /, **parameters: str) -> Call:
+    # Without these, the state API gives 100 rows and takes up to 30 seconds (``dashboard/state_api_utils.py``).
     query = urlencode({"limit": MAX_ROWS, "timeout": STATE_SECONDS, **parameters})
     return Call("GET", f"api/v0/{resource}?{query}", convert=convert)
 

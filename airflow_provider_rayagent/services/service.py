@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 ServiceName = Literal["agent", "ray"]
+# Those of the agent's client (``synapse_sdk/clients/agent/resources.py``).
 ResourceKind = Literal["job", "serve", "container", "task"]
 RESOURCE_KINDS: tuple[ResourceKind, ...] = ("job", "serve", "container", "task")
 REJECTED = (401, 403)
@@ -175,6 +176,7 @@ class Service(Protocol):
         job_id: JobId,
         job: Mapping[str, Any] | None = None,
         lines: int | None = None,
+        # ``bool`` stands for a function that does nothing.
         on_details: Callable[[Mapping[str, Any]], object] = bool,
     ) -> Steps:
         """Return the operation that finds the request for the whole log; its result is ``None`` if nothing is logged.

@@ -33,6 +33,7 @@ from airflow_provider_rayagent.services.validation import (
 if TYPE_CHECKING:
     from airflow_provider_rayagent.services.call import FileContent, Steps
 
+# The kernel's limit includes the NUL at the end.
 MAX_STRING_BYTES = 128 * 1024 - 1
 """Longest argument or environment variable of a process in Linux (``MAX_ARG_STRLEN`` in ``execve(2)``)."""
 MAX_BODY_BYTES = 1024 * 1024
@@ -65,12 +66,15 @@ def submission_steps(
     :param random_id_prefix: with what the id begins if ``job_id`` is ``None``.
     :param submission: see :func:`submission_body`.
     """
+    # The id is chosen here and not by Ray, so that a request can be repeated whose response was lost; not with
+    # ``random``, which a DAG may have seeded.
     body = submission_body(entrypoint, job_id=job_id or f"{random_id_prefix}-{os.urandom(8).hex()}", **submission)
     required = _required_resources(body)
     if required and not wait_for_scale_up:
         with preparation():
             check_resources((yield list_nodes), required)
     try:
+        # Of the response, only the status counts: what it has is the id.
         yield Call("POST", path, "any", body, read_timeout=SUBMIT_SECONDS, has_unique_id=True)
     except RayAgentHTTPError as error:
         # A random id is taken only by the same request, whose first response was lost.
@@ -171,6 +175,7 @@ def validate_env_vars(value: object) -> dict[str, str]:
             raise RayAgentInputError(f"env_vars has the invalid name {shown(name)}.")
         if not isinstance(text, str):
             raise RayAgentInputError(f"The value of env_vars[{name!r}] must be a string, not {type(text).__name__}.")
+        # A process gets name and value as one string, to which the limit applies.
         _check_string(f"{name}={text}", f"The value of env_vars[{name!r}]")
     return dict(value)
 
@@ -234,6 +239,7 @@ def _check_size(body: Mapping[str, Any]) -> None:
         (config, "runtime_env and metadata", MAX_STRING_BYTES),
         (body, "the job", MAX_BODY_BYTES),
     ):
+        # With escapes, as Ray's supervisor writes the first and ``requests`` sends the second; ``httpx`` sends less.
         size = len(json.dumps(part).encode())
         if size > limit:
             raise RayAgentInputError(

@@ -29,6 +29,8 @@ JobId = NewType("JobId", str)
 """A job id that :func:`validate_job_id` has validated; it needs no quoting."""
 ChoiceT = TypeVar("ChoiceT", bound=str)
 
+# As in the agent's client. Ray takes any id, but makes of one with a slash, a NUL or more than some 239 bytes a PENDING
+# record that cannot be deleted.
 _ID = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_ID_LENGTH}}}", re.ASCII)
 
 
@@ -47,6 +49,7 @@ def is_job_id(value: object) -> bool:
 
 def is_loopback(host: str) -> bool:
     """Return whether a host name or IP address is that of the own machine."""
+    # Linux connects to the own machine for 0.0.0.0.
     return host in ("localhost", "::1", "0.0.0.0") or host.startswith("127.")  # noqa: S104
 
 
@@ -85,8 +88,10 @@ def validate_segment(value: object, what: str) -> str:
     :raises RayAgentInputError: if it is blank, ``.`` or ``..``, or contains a slash, control character or surrogate.
     """
     text = validate_text(value, what)
+    # Clients such as urllib3 remove these segments from a path (RFC 3986, section 5.2.4).
     if text in (".", ".."):
         raise RayAgentInputError(f"The {what} {shown(value)} cannot be sent in a URL path.")
+    # ASGI servers decode %2F before they look for a route, so that it would be two segments.
     if "/" in text:
         raise RayAgentInputError(f"The {what} {shown(value)} contains a slash, which cannot be sent in a URL path.")
     return text
@@ -198,6 +203,8 @@ def json_object(value: object, name: str) -> dict[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise RayAgentInputError(f"{name} must be a mapping with strings as keys, not {type(value).__name__}.")
     try:
+        # A copy in JSON's own types, so that a later change of the argument changes nothing. NaN is not JSON (RFC 8259,
+        # section 6).
         sent: dict[str, Any] = json.loads(json.dumps(dict(value), allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise RayAgentInputError(f"{name} cannot be sent as JSON: {error}.") from None

@@ -68,6 +68,7 @@ class WaitOutcome:
 
         ``error`` is the value of :func:`error_to_json`.
         """
+        # The keys must stay: during an upgrade, a worker reads the event of another version's trigger.
         event: dict[str, Any] = {
             "arrival": self.result.value if self.result else None,
             self.key: self.summary,
@@ -102,6 +103,7 @@ class WaitState(Generic[OutcomeT]):
 
     unreachable_timeout: float
     last: OutcomeT
+    # Class attributes and no fields of the dataclasses derived from this, which is none: they are no arguments.
     _unreadable_since: float | None = None
     _answered: bool = False
 
@@ -127,8 +129,11 @@ class WaitState(Generic[OutcomeT]):
     def failed(self, error: RayAgentError, now: float) -> OutcomeT:
         """Process a failed request. Return the outcome so far."""
         self._unreadable_since = now if self._unreadable_since is None else self._unreadable_since
+        # After a good response, a 401 or 404 may be that of a proxy, or of an agent that restarts; before, the
+        # connection is wrong.
         is_final = is_permanent(error) and not self._answered
         given_up = is_final or now - self._unreadable_since >= self.unreachable_timeout
+        # The summary stays: the message of a timeout tells the last known state.
         self.last = replace(self.last, result=WaitResult.AGENT_UNREACHABLE if given_up else None, error=error)
         return self.last
 

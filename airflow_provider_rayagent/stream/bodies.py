@@ -10,8 +10,12 @@ MAX_LOG_BYTES = 100_000_000_000
 """Maximum size of a whole log, which is passed on in chunks."""
 
 _OPENING = re.compile(r'\s*(?:\{\s*"logs"\s*:\s*)?"')
+# From this length on, a body that does not match is plain text; a shorter one may still be incomplete.
 _MAX_OPENING = 200
+# Also the first half of a surrogate pair: JSON escapes a character above U+FFFF as two (RFC 8259, section 7), and
+# json.loads() joins them only within one string.
 _PARTIAL_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?|\\u[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?")
+# Six characters of the first escape of a pair, and all but one of the second.
 _MAX_PARTIAL_ESCAPE = 11
 
 
@@ -26,6 +30,7 @@ class LogBodyDecoder:
 
     def __init__(self, content_type: str) -> None:
         self._bytes = 0
+        # A job may print any bytes, and an invalid one must not end the reading.
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
         self._state = "opening" if "json" in content_type.lower() else "plain"
@@ -74,6 +79,7 @@ class LogBodyDecoder:
         else:
             split = _partial_escape_start(text)
             text, self._held = text[:split], text[split:]
+        # ``strict=False`` accepts control characters that the service did not escape.
         return str(json.loads(f'"{text}"', strict=False))
 
 

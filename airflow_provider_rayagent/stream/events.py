@@ -36,6 +36,7 @@ all else the same."""
 OTHER = Event("other")
 COMPLETE = Event("complete")
 
+# ``message`` is the name of a server-sent event without an ``event`` field (WHATWG HTML, section 9.2.6).
 _KINDS: dict[str, EventKind] = {
     "log": "log",
     "message": "log",
@@ -54,6 +55,7 @@ def decode_event(data: str | bytes, name: str = "") -> Event:
     :param name: the ``event`` field of a server-sent event, used if the payload has no ``type``.
     """
     try:
+        # A fast path for the form of most messages; all others, invalid ones included, take the tolerant one.
         payload = _parse(data)
         message = payload["message"]
         if payload["type"] == "log" and type(message) is str:

@@ -23,6 +23,7 @@ _FIN = 0x80
 _OPCODE = 0x0F
 _CONTROL = 0x08
 _UNFRAGMENTED_TEXT = _FIN | _TEXT
+# Equals no byte, so that every frame takes the slow path while a message is fragmented.
 _NO_FAST_PATH = -1
 _MASKED = "masked frame from the server"
 _BAD_CONTROL = "invalid control frame (fragmented or longer than 125 bytes)"
@@ -34,6 +35,8 @@ def upgrade_headers(key: str) -> dict[str, str]:
 
     :param key: 16 random bytes in Base64.
     """
+    # No Sec-WebSocket-Extensions: a server may then compress its frames, which FrameDecoder rejects. Ray's own log
+    # tail (2.50 and 2.60) accepts permessage-deflate, sends no message, and closes normally.
     return {
         "Connection": "Upgrade",
         "Upgrade": "websocket",
@@ -89,6 +92,7 @@ class FrameDecoder:
             return []
         self._parts.append(data)
         self._held += len(data)
+        # Joining the parts at each call would take quadratic time for a large message.
         if self._held < self._needed:
             return []
         buffer = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
@@ -113,6 +117,7 @@ class FrameDecoder:
             first, length = buffer[at], buffer[at + 1]
             start = at + 2
             if length > _MAX_CONTROL_BYTES:
+                # The highest bit of this byte says that the frame is masked (section 5.2).
                 if length > 127 or first & _CONTROL:
                     self.ended = _MASKED if length > 127 else _BAD_CONTROL
                     break
@@ -140,11 +145,13 @@ class FrameDecoder:
 
     def _take(self, first: int, payload: bytes, messages: list[bytes]) -> None:
         opcode, final = first & _OPCODE, bool(first & _FIN)
+        # The code of a close frame says nothing about the job: Ray also closes with 1000 while it is running.
         if opcode == CLOSE:
             self.ended = "closed by the server"
         elif first & ~(_FIN | _OPCODE):
             self.ended = "frame of an extension that was not negotiated"
         elif opcode in (PING, PONG):
+            # They may come between the fragments of a message (section 5.4).
             if not final:
                 self.ended = _BAD_CONTROL
             elif opcode == PING:

@@ -101,9 +101,11 @@ class SseDecoder:
         if self._at_start:
             self._at_start = False
             text = text.removeprefix(_BOM)
+        # The last chunk ended between the two characters of a line end.
         if self._after_cr:
             text = text.removeprefix("\n")
         self._after_cr = text.endswith("\r")
+        # Not splitlines(), which also splits at U+2028 and other characters of the data.
         lines = _LINE_END.split(text) if "\r" in text else text.split("\n")
         might_be_too_long = self._partial_length + len(text) > self._max_bytes
         if len(lines) > 1:
@@ -130,4 +132,5 @@ class SseDecoder:
             return value
         if field == "event":
             self._name = value.removeprefix(" ")
+        # Also for other fields, and for comments such as ``: ping``, whose name is empty.
         return None

@@ -36,6 +36,7 @@ def pause_after(failures: int, first: float, longest: float, jitter: float) -> f
     :param longest: maximum of the nominal seconds.
     :param jitter: a number in [0, 1); the pause is 0.5 to 1 times its nominal length.
     """
+    # Without the limit of 30, 2.0**1024 raises OverflowError. The jitter spreads the requests of many tasks.
     return min(first * 2.0 ** min(failures - 1, 30), longest) * (0.5 + jitter / 2)
 
 

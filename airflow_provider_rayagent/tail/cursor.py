@@ -17,9 +17,11 @@ KNOWN_CHARS = 4_096
 RECENT_CHARS = 32_768
 """Length of :attr:`Replay.recent`. A triggerer holds them for each job with a long log."""
 _DIGEST_BYTES = 16
+# Each mark but the last covers at least 8 times as much as the one before, which makes 14 for a log of 100 GB.
 _MARK_RATIO = 8
 
 
+# Stored in XComs, which another release may read after an upgrade: the keys have to keep their meaning.
 class _CursorState(TypedDict):
     """The JSON form of a :class:`Cursor`."""
 
@@ -89,6 +91,7 @@ class Cursor:
                 marks=[(int(chars), str(digest)) for chars, digest in value["marks"]],
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
+            # OverflowError: ``json`` accepts Infinity, which int() does not.
             raise ValueError("not a log cursor") from error
         ends = [chars for chars, _ in cursor.marks]
         if (
@@ -188,6 +191,7 @@ class Replay:
         cursor.marks.append((cursor.chars, self._hash.hexdigest()))
 
     def _update(self, text: str) -> None:
+        # The escapes of JSON may contain lone surrogates, which strict UTF-8 cannot encode.
         self._hash.update(text.encode("utf-8", "surrogatepass"))
         self._hashed += len(text)
         self._recent.append(text[-RECENT_CHARS:])

@@ -13,6 +13,7 @@ SETTLE_SECONDS = 1.0
 """How long after the job's end the last reading of the whole log begins, since lines may be written after the end."""
 LARGE_LOG_CHARS = 32_000_000
 """A longer log is read once, to save traffic, unless its response was incomplete."""
+# Ends the readings of a log that is longer at each, such as one that a detached process still writes to.
 MAX_READS = 6
 MAX_FAILURES = 3
 """Rejected requests for the whole log after which a stream is tried instead."""
@@ -84,6 +85,7 @@ class DrainAttempts:
         :param delimited: whether the response declares its end, so that a truncated one is detected.
         """
         self._reads += 1
+        # Enough even if neither response declares its end: two that were cut would hardly have the same length.
         is_same = chars == self._chars
         self._chars = chars
         is_certain = delimited and settled and (known or chars > LARGE_LOG_CHARS)

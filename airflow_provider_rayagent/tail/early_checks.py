@@ -71,6 +71,7 @@ class EarlyChecks:
         self._quiet_due = self._writing_due = NEVER
 
     def _affordable(self, now: float, due: float) -> float:
+        # The most that a request can cost is 1, if it is early by the whole poll interval.
         return due if self._available(now) >= 1 else NEVER
 
     def _available(self, now: float) -> float:

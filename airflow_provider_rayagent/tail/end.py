@@ -8,6 +8,7 @@ from enum import Enum
 class End(str, Enum):
     """Why a tail ended."""
 
+    # A trigger's event has these values, from which the worker makes the member again (``Outcome`` in ``triggers``).
     JOB_ENDED = "job ended"
     JOB_MISSING = "job missing"
     NOT_STARTED = "not started"

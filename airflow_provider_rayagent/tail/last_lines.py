@@ -48,6 +48,7 @@ class LastLines:
         found = text.find(self._known)
         if found < 0 or text.find(self._known, found + 1) >= 0:
             return None
+        # What precedes the known characters has to match too, as far as both texts reach back.
         compared = min(found, len(self._recent) - len(self._known))
         if not self._recent.endswith(text[found - compared : found] + self._known):
             return None

@@ -113,17 +113,20 @@ class LineAssembler:
 
     @property
     def _max_held(self) -> int:
+        # cut_at() needs so many characters after the cut, to know whether it would split a secret.
         return self._max_length + self._redact.overlap
 
     def feed(self, text: str) -> tuple[list[str], str]:
         """Return the lines that ``text`` completes, and the text that they consumed, including newlines."""
         if self._partial_length + len(text) <= self._max_held and "\n" not in text:
             if text:
+                # Joining the parts at each call would take quadratic time for a long line.
                 self._partial.append(text)
                 self._partial_length += len(text)
             return [], ""
         text = "".join((*self._partial, text))
         end = text.rfind("\n") + 1
+        # Not splitlines(), which also splits at ``\r``, form feeds, U+2028 and more (``str.splitlines``).
         lines = text[: end - 1].split("\n") if end else []
         if len(text) > self._max_length or self.mid_line:
             if self.mid_line or max(map(len, lines), default=0) > self._max_length:
@@ -184,6 +187,7 @@ class RedrawingAssembler(LineAssembler):
 
     def feed(self, text: str) -> tuple[list[str], str]:
         """Return the lines that ``text`` completes, and the text that they and superseded states consumed."""
+        # Only the next character tells whether this ``\r`` belongs to the end of the line or starts a new state.
         if self._partial and self._partial[-1].endswith("\r"):
             text = "".join((*self._partial, text))
             self._partial, self._partial_length = [], 0

@@ -68,6 +68,7 @@ class LiveStream:
     @property
     def timeout_at(self) -> float:
         """When the open stream times out, unless data arrives."""
+        # Before the first text, pongs do not count: a stream that only answers pings would never be replaced.
         has_text = self.reader is not None and self.reader.has_text
         return (self._last_active_at if has_text else self._opened_at) + self._silence_timeout
 
@@ -116,6 +117,7 @@ class LiveStream:
     def finished(self, now: float) -> None:
         """Note that the open stream is no longer needed; another one may be opened later."""
         if self.reader is not None and self.reader.advanced:
+            # Not a failure: a proxy may end every stream soon, and the lines must not come later and later for that.
             self._backoff[self.source].reset(now + REOPEN_SECONDS)
         else:
             self._backoff[self.source].record_failure(now)

@@ -94,17 +94,20 @@ class Tail:
     def next(self, now: float) -> Command:
         """Return the next command. ``now`` is a monotonic clock in seconds."""
         self._output.add_progress(now, self.stream.reader, self._log.reader)
+        # The driver does not report that it has closed something, so that it counts as closed from here on.
         if self._log.state is ConnectionState.CLOSING:
             self._log.closed()
             return commands.CloseWholeLog()
         if self.stream.state is ConnectionState.CLOSING:
             self.stream.closed()
             return commands.CloseStream()
+        # Before any reading: a source that always has more would otherwise keep the status from being polled.
         if self.status.is_due(now):
             return commands.GetStatus()
         self._update_phase()
         if self._phase is Phase.CLOSING:
             return self._close(now)
+        # To its end, before the stream is read again: only one of the two may advance the cursor.
         if self._log.state is ConnectionState.OPEN:
             return commands.ReadWholeLog()
         return self._follow(now) if self._phase is Phase.FOLLOWING else self._drain(now)
@@ -142,6 +145,7 @@ class Tail:
         """Read the whole log until it contains nothing new; if that fails, try a stream for its end."""
         usable = self._usable_sources()
         if self._drain_attempts.is_log_next(usable):
+            # Never the last lines only: the digests of all that was forwarded tell whether the log was rewritten.
             return self._log.open(now) if now >= self._log.due else self._wait(now, self._log.due)
         if self.stream.state is ConnectionState.OPEN:
             until = max(self.stream.last_text_at, self.status.ended_at or now) + draining.STREAM_SECONDS
@@ -219,6 +223,7 @@ class Tail:
         if batch.has_text:
             self.status.text_received(now)
         self._read_stream(now, lambda: reader.feed(batch.messages))
+        # Last, since the messages before the unclear one are parts of the log.
         if batch.is_unclear:
             self._suspect(now, "unclear")
         self._end_stream_if_complete(now, reader)
@@ -272,6 +277,7 @@ class Tail:
         if reader.advanced:
             self._output.log_readable()
             self.stream.text_advanced()
+            # Its reader, which has not read this text, would forward it again.
             self.stream.request_close()
 
     def whole_log_ended(self, now: float, *, delimited: bool = True) -> None:
@@ -294,6 +300,7 @@ class Tail:
         self._output.log_readable()
         self._suspects.log_read()
         self._log.finished_reading(now, reader, self.cursor, job_has_ended=ended_at is not None)
+        # A response that was requested before the end may lack the last lines.
         if ended_at is not None and self._log.requested_at >= ended_at:
             self._read_after_end(now, reader, delimited=delimited)
         elif ended_at is None and self._settings.once and self._settings.unfinished:
@@ -340,6 +347,7 @@ class Tail:
             self._handle_rewritten_log(now)
             return
         if reader.is_short:
+            # No digest covers so short a text: it is another log, unless it is empty.
             if reader.chars and not reader.recognized:
                 self._handle_rewritten_log(now)
                 return
@@ -387,6 +395,7 @@ class Tail:
     def _flush_last_line(self, reader: StreamReader | None) -> None:
         """Forward the last line of a stream after the job's end, if the whole log is unavailable."""
         self._drain_attempts.stream_tried(was_open=True)
+        # While the whole log is still to be read, the last line comes from there.
         if self._drain_attempts.is_log_next(self._usable_sources()) or reader is None or reader.is_short:
             return
         if self.stream.is_complete or self._drain_attempts.is_out_of_streams:
@@ -396,6 +405,7 @@ class Tail:
 
     def _handle_rewritten_log(self, now: float) -> None:
         self._output.log_rewritten()
+        # A new object: by its identity, Replay.covers() tells that an earlier replay read another log.
         self.cursor = Cursor()
         self._suspects.clear()
         self.stream.request_close()

@@ -73,6 +73,7 @@ class StatusPolling:
 
     def expedite(self, now: float) -> None:
         """Schedule a request as soon as the minimum interval permits, since the job may have ended."""
+        # Otherwise a stream that ends again and again would bypass the pauses between failed requests.
         if not self._backoff.failures:
             self._poll_due = min(self._poll_due, max(now, self._requested_at + MIN_GAP_SECONDS))
 
@@ -118,6 +119,7 @@ class StatusPolling:
     def missing(self, now: float) -> None:
         """Process a response that the job is unknown to the agent."""
         self._early.cancel()
+        # The service answers, so that it is reachable.
         self._failing_since = None
         self._backoff.reset()
         if self._missing_since is None:
@@ -152,5 +154,6 @@ class StatusPolling:
     def _schedule(self, now: float, due: float) -> None:
         self._requested_at = now
         self._poll_due = max(due, now + MIN_GAP_SECONDS)
+        # What the last request has found takes precedence over the deadline.
         if self._final_request_made and self.ended_at is None and self.give_up_reason is None:
             self.give_up_reason = End.TIMED_OUT

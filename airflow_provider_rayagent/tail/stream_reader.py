@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tail.cursor import Cursor
     from airflow_provider_rayagent.text.redaction import Redactor
 
+# Comparisons that decide nothing. Each one reads the log from its start to the end of the excerpt.
 _MAX_COMPARISONS = 20
 _MAX_PENDING_CHARS = 1_000_000
 
@@ -82,6 +83,7 @@ class StreamReader(TextReader):
 
     def next_excerpt(self) -> LogExcerpt:
         """Return the excerpt of the whole log that :meth:`resume` needs."""
+        # For the messages as lines: with a newline after each, and one before the first (see _detect_joining()).
         return LogExcerpt(self._replay.chars, self._pending_chars + 1)
 
     def feed(self, messages: list[str]) -> list[str]:
@@ -122,6 +124,7 @@ class StreamReader(TextReader):
             self._hold_back(pending)
             return []
         self._started = True
+        # The first message was read before it was known that a newline follows it.
         lines = self.feed_text("\n") if started and self._cursor.joining == "lines" else []
         return lines + self.feed(pending)
 
@@ -153,6 +156,7 @@ class StreamReader(TextReader):
         """Detect whether a newline belongs between the previous message and these. Return whether that is decided."""
         newline_seen = self._newline_seen or _have_newlines(pending)
         if excerpt is None:
+            # A guess, since the log is unavailable: an agent that sends lines sends them without newlines.
             raw = newline_seen
         else:
             raw = self._matches(excerpt, "".join(pending))

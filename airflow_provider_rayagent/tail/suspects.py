@@ -62,6 +62,7 @@ class SuspectStreams:
         batch = StreamBatch([], [])
         for event in events:
             if self._is_unclear(event):
+                # The events after it are dropped: the stream is closed, and the whole log has their text.
                 return batch._replace(is_unclear=True)
             if event.kind == "complete":
                 return batch._replace(is_complete=True)
@@ -77,6 +78,7 @@ class SuspectStreams:
             if self._plain is None:
                 self._plain = event.plain
             return event.plain is not self._plain and not self._unclear_is_log
+        # In a stream of plain text, it may be a line that the job has printed as JSON.
         return event.kind == "other" and self._plain is True and not self._unclear_is_log
 
     def add(self, source: StreamSource, now: float, why: Suspicion) -> None:

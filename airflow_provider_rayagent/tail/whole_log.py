@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MAX_PAUSE_SECONDS = 15.0
 COMPARE_SECONDS = 1.0
 """Interval between two comparisons of a stream with the whole log."""
+# Messages of the stream are held back for so many failures, and then read without a comparison.
 MAX_COMPARE_FAILURES = 10
 REWRITTEN_SECONDS = 1.0
 MAX_REWRITTEN_SECONDS = 3600.0
@@ -161,6 +162,7 @@ class WholeLogState:
     def compare_failed(self, now: float, *, transient: bool) -> bool:
         """Note that the log could not be read to compare it. Return whether to give up the comparison."""
         self.compare_due = now + COMPARE_SECONDS
+        # Two rejections are enough, since the log is most likely rejected again.
         self._compare_failures += 1 if transient else MAX_COMPARE_FAILURES // 2
         return self._compare_failures >= MAX_COMPARE_FAILURES
 

@@ -47,6 +47,7 @@ class TaskIdentity:
             ti.dag_id,
             ti.run_id,
             ti.task_id,
+            # Airflow's model of a task instance allows None (``airflow/sdk/api/datamodels/_generated.py``).
             NOT_MAPPED if ti.map_index is None else ti.map_index,
             None if region_id in _UNSET or region_index in _UNSET else (str(region_id), region_index),
         )
@@ -63,6 +64,8 @@ class TaskIdentity:
 
     def pull(self, ti: Any, key: str) -> Any:
         """Return an XCom of the task instance ``ti`` itself."""
+        # Without map_indexes, Airflow reads those of all map indexes, and may return a list
+        # (``RuntimeTaskInstance.xcom_pull``).
         return ti.xcom_pull(key=key, task_ids=self.task_id, map_indexes=self.map_index)
 
 
@@ -115,5 +118,6 @@ def unknown_dimensions(kind: type) -> list[str]:
         names = set()  # before Airflow 3.3
     else:
         names = {field.name for field in dataclasses.fields(TaskScope)}
+    # Also what only the task instance has: the names of such fields end so.
     names |= {name for name in getattr(kind, "model_fields", ()) if name.endswith("_index")}
     return sorted(names - _KNOWN - _NO_IDENTITY)

@@ -53,6 +53,7 @@ def _newest_state(identity: TaskIdentity) -> str | None:
         if identity.region is None or _status_of(error) != CONFLICT:
             raise
         return None
+    # Its one key is the task id, with the map index appended for a mapped task (``get_task_instance_states``).
     return next(iter(states.get(identity.run_id, {}).values()), None)
 
 
@@ -92,8 +93,10 @@ def _is_dropped(identity: TaskIdentity) -> bool:
     try:
         response = task_runner.SUPERVISOR_COMMS.send(request)
         found = getattr(response, "task_instance", None)
+        # Without a logical date, the request looks in all runs of the DAG.
         if found is not None and found.run_id == identity.run_id:
             return True
+        # Only the status of the response matters; there need not be such an XCom.
         XCom.get_one(key="return_value", **identity.xcom)
     except AirflowRuntimeError as error:
         return _status_of(error) in (CONFLICT, GONE)
@@ -119,6 +122,7 @@ def _state_of_deferred(identity: TaskIdentity, newest: str | None) -> str | None
         # is dropped, not retried: nobody else would stop its job. (``LoopClearScope.archive_ids`` in
         # ``models/taskinstance.py``)
         return CLEARED
+    # A user has marked this iteration, so an active state is that of another one.
     return ENDED if newest in ACTIVE_STATES else newest
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.connection.config import AgentConfig
 
+# A request with these limits fits into the time that a killed task has (``KILL_SECONDS`` in tasks/stopper.py).
 KILL_CONNECT_SECONDS = 1.0
 KILL_READ_SECONDS = 2.0
 STOP_FAILED = coded(Code.STOP_FAILED, "Failed to stop job %s: %s")
@@ -79,6 +80,7 @@ def stop_job(
     service, valid_id = config.service, validate_job_id(job_id)
     tries = 1 if hurry else MAX_TRIES
     try:
+        # Not the task's own connection, which may be in the middle of the request that the kill has interrupted.
         with BlockingAgent(config) as agent:
             if check is not None:
                 # An agent does not know the details of a job in its queue.

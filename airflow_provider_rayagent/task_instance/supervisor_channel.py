@@ -48,6 +48,7 @@ class Channel:
         self._poll = select.poll()
         if fd is not None:
             self._poll.register(fd, select.POLLOUT)
+        # asyncio gives a lock to those who wait for it in the order of their requests, so triggers take turns.
         self._queue_lock = asyncio.Lock()
         self._writers = 0
         self._write_lock = asyncio.Lock()
@@ -61,6 +62,7 @@ class Channel:
     def of_loop(cls) -> Channel:
         """Return the channel of the running loop."""
         loop = asyncio.get_running_loop()
+        # Locks of asyncio belong to one loop, and a process can have several, such as in ``dag.test()``.
         if loop not in _channels:
             _channels[loop] = cls(_supervisor_socket())
         return _channels[loop]
@@ -105,6 +107,7 @@ class Channel:
     @contextmanager
     def store_in_progress(self) -> Iterator[None]:
         """Mark that the supervisor is storing a position; if that takes too long, writing pauses."""
+        # In order of time, so the first one is the oldest; equal ones are interchangeable.
         since = time.monotonic()
         self._stores_in_progress.append(since)
         try:
@@ -130,6 +133,7 @@ class Channel:
 
     def _has_room(self) -> bool:
         """Whether the socket is at most a quarter full: Linux reports it as writable only then."""
+        # See unix_writable() in ``net/unix/af_unix.c`` of Linux.
         return self._fd is None or bool(self._poll.poll(0))
 
     def _is_storing_slowly(self) -> bool:
@@ -138,6 +142,8 @@ class Channel:
 
     @staticmethod
     def _unread(fd: int) -> int:
+        # For a Unix socket, Linux returns what the other side has not read yet (unix_outq_len() in
+        # ``net/unix/af_unix.c``).
         return int(struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, b"\0\0\0\0"))[0])
 
 
@@ -170,6 +176,8 @@ _channels: WeakKeyDictionary[asyncio.AbstractEventLoop, Channel] = WeakKeyDictio
 
 
 def _supervisor_socket() -> int | None:
+    # Airflow has no API for its socket, but configures structlog with it (``_configure_logs_over_json_channel`` in
+    # ``airflow/sdk/execution_time/supervisor.py``).
     output = getattr(structlog.get_config().get("logger_factory"), "io", None)
     try:
         fd = int(output.fileno())  # type: ignore[union-attr]

@@ -19,4 +19,5 @@ def find_application(hook: RayAgentHook, name: str) -> dict[str, Any] | None:
     try:
         return hook.get_serve_application(name)
     except RayAgentNotFoundError:
+        # A 404 may also come from a wrong path or a proxy; only the list shows that the application does not exist.
         return find_by_name(hook.list_serve_applications(), name)

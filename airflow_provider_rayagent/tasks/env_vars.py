@@ -25,6 +25,7 @@ class EnvVars:
 
     variables: Mapping[str, str] = field(default_factory=dict)
     connections: Mapping[str, str] = field(default_factory=dict)
+    # The values may be secrets, which the repr of this object must not show.
     templates: Mapping[str, str] = field(default_factory=dict, repr=False)
     rendered: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -45,6 +46,8 @@ class EnvVars:
             runtime_env = {**runtime_env, "env_vars": {**values, **dict.fromkeys(texts, REDACTED)}}
         elif rendered and isinstance(runtime_env, str):
             runtime_env = REDACTED  # A template that became text instead of a mapping, perhaps with values in it.
+        # Airflow assigns the field again when it has rendered it (``Templater._do_render_template_fields``). A variable
+        # that was replaced or removed since must not keep its earlier value.
         hidden = {name for name, text in texts.items() if text == REDACTED}
         templates = {name: text for name, text in self.templates.items() if name in hidden}
         done = {name: text for name, text in self.rendered.items() if name in hidden}
@@ -69,6 +72,7 @@ class EnvVars:
         from airflow_provider_rayagent.services.submission import validate_env_vars
 
         hidden = runtime_env.get("env_vars") if isinstance(runtime_env, Mapping) else None
+        # Those that are hidden get their values below; the others are not text, such as the output of another task.
         values = {**(hidden or {}), **self.rendered}
         values |= {name: render(template) for name, template in self.templates.items()}
         for name, key in self.variables.items():
@@ -99,5 +103,7 @@ def _found(get: Callable[[], str], what: str) -> str:
 
     try:
         return get()
+    # A missing connection is an AirflowNotFoundException, a missing variable an AirflowRuntimeError, which is no
+    # AirflowException (``airflow/sdk/execution_time/context.py``).
     except (AirflowException, AirflowRuntimeError, KeyError):
         raise RayAgentInputError(f"There is no Airflow {what} for the environment of the job.") from None

@@ -70,6 +70,7 @@ class JobFinder:
         :param base_id: its id without a number; ``None``: derive it.
         """
         base_ids = [base_id] if base_id else self._derived_base_ids()
+        # If no base id has a job, ``each`` and ``job_id`` remain those of the last one, which a new job gets.
         for each in map(validate_base_id, base_ids):
             job_id, job = self._find_latest(each)
             if job is not None:
@@ -117,6 +118,7 @@ class JobFinder:
         """Return a job's details, after waiting for the effect of a stop that an earlier try may have requested."""
         job = find_job(self._hook, job_id)
         if job is not None:
+            # Before it is claimed: a kill stops a claimed job, which must not be that of another task instance.
             self._check(job_id, job)
         if job is None or jobs.has_ended(job):
             return job
@@ -133,6 +135,7 @@ class JobFinder:
         task_job = self._claim(job_id)
         until = time.monotonic() + STOP_SECONDS
         while job is not None and not jobs.has_ended(job) and time.monotonic() < until:
+            # After a kill the claim in find() raises, so the status at this point does not matter.
             if task_job.stopper.task_is_killed.wait(STATUS_CHECK_SECONDS):
                 break
             job = find_job(self._hook, job_id)
@@ -144,6 +147,7 @@ class JobFinder:
             self._log.info(
                 coded(Code.EXISTING_JOB, "Job %s of this task already exists (%s); attaching."), job_id, status
             )
+            # Ray may stop it when it starts: before Airflow 3.3, an earlier try cannot store that it requested that.
             self.was_pending = jobs.known_status(job) is JobStatus.PENDING
             return True
         if jobs.known_status(job) is JobStatus.SUCCEEDED and self._if_succeeded == "reuse":

@@ -130,6 +130,7 @@ class JobFollowingOperator(HookMixin, BaseOperator):
         self.resume_log = resume_log
         self.log_storage = validate_choice(log_storage, "log_storage", LOG_STORAGES)
         self._task_job: TaskJob | None = None
+        # A kill can come before there is a task job; then only this says that no job may be claimed or started.
         self._is_killed = False
         self._start_deadline: float | None = None
         """Time (seconds since the epoch) by which the job must have started; ``None``: no limit."""
@@ -147,6 +148,7 @@ class JobFollowingOperator(HookMixin, BaseOperator):
         task_job = self._ensure_task_job(context)
         with self._handle_errors(), self.hook:
             outcome = Outcome.from_event(event)
+            # The event has only the status; the XCom and the reason of a failure need the other details.
             if outcome.end is End.JOB_ENDED:
                 outcome = replace(outcome, job=task_job.details(outcome.job or {}))
             self._continue_after_triggers(context, task_job, outcome)
@@ -155,10 +157,12 @@ class JobFollowingOperator(HookMixin, BaseOperator):
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume after a deferral; if no triggerer ended it in time, check the job a last time."""
         try:
+            # Not super(): BaseSensorOperator.resume_execution turns this timeout into an AirflowSensorTimeout.
             return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
         except TaskDeferralTimeout:
             task_job = self._ensure_task_job(context)
             triggers = self._triggers(context, task_job, ended_early=True)
+            # What the triggers have forwarded must not be forwarded again here.
             task_job.observer.position = triggers.position or task_job.observer.position
             with self._handle_errors(), self.hook:
                 if self.forward_logs:
@@ -198,6 +202,8 @@ class JobFollowingOperator(HookMixin, BaseOperator):
             raise
 
     def _log_reason(self, error: BaseException | None) -> None:
+        # Airflow calls on_kill() later (``_run_execute_callable`` in ``airflow/sdk/execution_time/task_runner.py``),
+        # which keeps the job, since the task's state is still running.
         if isinstance(error, AirflowTaskTimeout) and self._task_job is not None:
             self._task_job.stopper.stop("The task's execution_timeout has expired")
         if error is not None:
@@ -206,6 +212,7 @@ class JobFollowingOperator(HookMixin, BaseOperator):
     def _ensure_task_job(self, context: Context) -> TaskJob:
         from airflow_provider_rayagent.tasks.job import TaskJob
 
+        # Not in __init__, where the id may still be a template or the output of another task.
         validate_id(self.job_id, "job")
         if self._task_job is None:
             self._task_job = TaskJob.create(
@@ -276,10 +283,12 @@ class JobFollowingOperator(HookMixin, BaseOperator):
             task_job.observer.metrics.ended(End.TIMED_OUT)
             raise
         finally:
+            # Whatever ends this try, a kill included, the next one continues here.
             if self.resume_log:
                 save_position(context, self.job_id, task_job.observer.position)
 
     def _poke_once(self, context: Context, task_job: TaskJob) -> Outcome:
+        # Without a store, a later poke would not know which lines are forwarded: read the log once, at the job's end.
         if not task_job.observer.settings.forward or not StoredState(context).exists:
             follower = task_job.observer.wait_for_status()
             return Outcome.of(task_job.observer.follow() if follower.end is End.JOB_ENDED else follower)
@@ -318,6 +327,7 @@ class JobFollowingOperator(HookMixin, BaseOperator):
         # deferral would truncate it (TriggerLoggingFactory in airflow/jobs/triggerer_job_runner.py).
         return self.defer(
             trigger=self._trigger(
+                # A time, not a duration: when its triggerer restarts, the trigger is created anew from these arguments.
                 deadline=None if seconds is None else time.time() + seconds,
                 cursor=storable(dict(task_job.observer.position)) if task_job.observer.position else None,
             ),
@@ -348,6 +358,7 @@ class JobFollowingOperator(HookMixin, BaseOperator):
         position = triggers.position
         if task_job.result is not None:
             task_job.result.set_saved(triggers.saved.get("result"), position.get("result") if position else None)
+        # Without a saved position (``dag.test()``, Airflow 3.2) nobody knows which lines are missing.
         if position is None:
             return
         task_job.observer.position = position

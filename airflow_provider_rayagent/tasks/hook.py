@@ -14,6 +14,7 @@ class HookMixin:
 
     rayagent_conn_id: str
 
+    # Not in __init__, where the id of the connection may still be a template.
     @cached_property
     def hook(self) -> RayAgentHook:
         """The hook for the agent."""

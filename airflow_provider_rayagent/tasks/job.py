@@ -92,10 +92,12 @@ class TaskJob:
         try:
             job = self.hook.get_job(self.job_id)
         except RayAgentError as error:
+            # The trigger has seen the job's end, so a failed request must not change the outcome.
             self.log.warning(
                 coded(Code.DETAILS_UNRELIABLE, "Failed to read the details of job %s: %s"), self.job_id, error.detail
             )
             return seen
+        # The id may belong to another job by now: after a restart of its head, Ray accepts an earlier id again.
         if job.get("status") != seen.get("status"):
             self.log.warning(
                 coded(Code.DETAILS_UNRELIABLE, "Job %s ended as %s, but its status is %s now; ignoring the change."),
@@ -135,10 +137,12 @@ class TaskJob:
         self.stopper.stop(f"The task's {name} has expired")
         status = self._status(job) if job else "unknown"
         text = f"Job {self.job_id} did not end within the {name} of {seconds:g} seconds; its status is {status}."
+        # A RayAgentError puts a code before its text itself.
         raise error(text if issubclass(error, RayAgentError) else coded(Code.JOB_TIMED_OUT, text))
 
     def _conclude_ended(self, job: Mapping[str, Any]) -> JobSummary:
         redact = self.hook.config.redact
+        # A worker that resumes a deferred task has not followed the job, and does not know its secrets.
         redact.add(secrets_of(job))
         summary = jobs.summarize(job, self.job_id, redact)
         status = jobs.known_status(job)
@@ -146,11 +150,13 @@ class TaskJob:
             if self.result is not None:
                 summary["result"] = self.result.value()
             return summary
+        # Airflow pushes only what execute() returns, and this raises an error.
         self.ti.xcom_push(key="return_value", value=storable(summary))
         is_shown = self.observer.options.forward_logs
         reason = explain(job, self.job_id, log_is_shown=is_shown, link=self.link, redact=redact)
         kind = RayAgentJobStoppedError if status is JobStatus.STOPPED else self.failed_error
         error = kind(reason, code=code_of_job(job))
+        # RayAgentRetryPolicy sees the error, but not the job.
         error.failure_kind = kind_of_job(job)
         raise error
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 MAX_BASE_ID = 90
 """Characters of an id that leaves room for a numeric suffix; the agent accepts 100."""
+# With a hyphen and a digest of 16 digits, an id has up to 77 characters, fewer than MAX_BASE_ID.
 _NAME_CHARS = 60
 _NUMBER = re.compile(r"-\d+\Z")
 
@@ -27,6 +28,8 @@ def derived_id(key: Sequence[str], namespace: str = "") -> str:
     :param namespace: distinguishes Airflow deployments with the same DAGs.
     """
     dag_id, _, task_id, *_ = key
+    # NUL, which is in no id, keeps (a, bc) and (ab, c) apart. A key of BLAKE2b has at most 64 bytes, hence its digest.
+    # Without a namespace there must be no key: earlier versions, which had none, derived the same ids.
     digest = blake2b(
         "\0".join(key).encode(), digest_size=8, key=blake2b(namespace.encode()).digest() if namespace else b""
     ).hexdigest()

@@ -39,6 +39,7 @@ def check_origin(job: Mapping[str, Any], job_id: str, context: Mapping[str, Any]
 
     :raises RayAgentInputError: if it was not, so that the task must not attach to it.
     """
+    # The try is not compared: an earlier one of the same task instance may have submitted the job.
     expected, found = origin_metadata(context), job.get("metadata") or {}
     if all(found.get(name) == expected[name] for name in IDENTITY):
         return

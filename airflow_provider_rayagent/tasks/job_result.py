@@ -70,8 +70,10 @@ class PrintedResult:
             if self._found is not None:
                 return self._found.value(redact)
         except InvalidResultError:
+            # The whole log has been searched, so another search would find the same.
             if self._is_certain:
                 raise
+        # What was found before counts only if the log cannot be read (``None``; a finder is always true).
         found = self._search_whole_log() or self._found or self._older or ResultFinder(self.markers)
         return found.value(redact)
 

@@ -63,6 +63,7 @@ class HidingPartial(OperatorPartial):
 
     def expand_kwargs(self, kwargs: Any, *, strict: bool = True) -> MappedOperator:
         """Map the task over a list of arguments."""
+        # Otherwise it is the output of another task, whose values Airflow does not store with the DAG.
         if isinstance(kwargs, Sequence):
             kwargs = [hidden(each) if isinstance(each, Mapping) else each for each in kwargs]
         return super().expand_kwargs(kwargs, strict=strict)

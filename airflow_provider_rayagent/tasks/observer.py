@@ -68,6 +68,7 @@ class JobObserver:
         """The position in the log up to which lines are forwarded."""
         self._stopper = stopper
         self._job_log: Any = structlog.get_logger(JOB_LOGGER)
+        # One for all followers of this task, since its limit is one of records per second.
         self._joiner = Joiner()
 
     def wait_for_status(self) -> Follower:
@@ -95,10 +96,14 @@ class JobObserver:
         settings = replace(self.settings, max_line_length=min(self.settings.max_line_length, max_line_length))
         cursor = Cursor.from_json(dict(gap.start))
         follower = self._follower(settings, cursor, seconds)
+        # The last result of the log counts, and this part of it may contain an earlier one.
         records = replace(self.options, result_markers=None).records_of(follower, gap.start)
         left = sys.maxsize if gap.until is None else gap.until - cursor.lines
+        # The loop may end early; closing the generator closes its connections.
         with closing(follower.items()) as found:
             for items in found:
+                # The tail makes a new cursor when the text differs from what was forwarded
+                # (``Tail._handle_rewritten_log``).
                 if follower.cursor is not cursor:
                     return "the job's log has been rewritten"
                 lines = lines_in(items)[:left]
@@ -129,12 +134,14 @@ class JobObserver:
                     self.metrics.forwarded(follower, items)
             finally:
                 if settings.forward:
+                    # Otherwise the lines held back are left to the next poke, which reads them again from the position.
                     if follower.end is not End.CHECKED_ONCE:
                         self._write(records.finish(), time.monotonic())
                     self.position = records.position(follower.cursor)
                     if self._result is not None:
                         self._result.set_found(records.result, from_first_line=cursor is None)
                 if self._stopper is not None:
+                    # The process ends soon after the task, and with it the thread that requests the stop.
                     self._stopper.wait()
         return follower
 
@@ -144,4 +151,5 @@ class JobObserver:
 
     def _write(self, records: list[Record], now: float) -> None:
         for record in self._joiner.joined(records, now):
+            # An argument, since a line of the job may contain percent signs.
             (self._job_log if record.from_job else self._log).log(record.level, "%s", record.text)

@@ -30,6 +30,7 @@ class SkippingMixin:
     never_fail: bool
     log: Any
 
+    # For type checkers only: this class precedes the one that has the method, and would hide it.
     if TYPE_CHECKING:
 
         def _log_reason(self, error: BaseException | None) -> None:
@@ -40,6 +41,7 @@ class SkippingMixin:
         try:
             return super().resume_execution(next_method, next_kwargs, context)  # type: ignore[misc]
         except TaskDeferralError as error:
+            # BaseSensorOperator.resume_execution skips with soft_fail, too, which covers no crash in a worker.
             if self.never_fail:
                 raise AirflowSkipException("Skipping due to never_fail is set to True.") from error
             raise
@@ -48,11 +50,13 @@ class SkippingMixin:
     def _handle_errors(self) -> Iterator[None]:
         try:
             yield
+        # It ends a poke and is an Exception, too.
         except AirflowRescheduleException:
             raise
         except AirflowSkipException as skip:
             self._log_reason(skip.__cause__)
             raise
+        # AirflowTaskTimeout is a BaseException, as is TaskDeferred, which must pass.
         except (Exception, AirflowTaskTimeout) as error:
             name = "soft_fail" if self.soft_fail else "never_fail"
             soft = self.soft_fail and isinstance(

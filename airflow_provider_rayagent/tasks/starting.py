@@ -144,7 +144,10 @@ class JobStartingOperator(JobFollowingOperator):
             check=partial(self._check_job, context),
             claim=partial(self._claim, context),
         )
+        # Always set: without it, a job in the agent's queue, which the agent does not know, would count as missing
+        # after job_missing_timeout (``StatusPolling.missing``).
         self._start_deadline = time.time() + (MAX_DURATION if self.start_timeout is None else self.start_timeout)
+        # After the deadline is set, which the task job that it makes has among its options.
         job = finder.find(self.job_id)
         self._found_pending = finder.was_pending
         return job
@@ -159,17 +162,20 @@ class JobStartingOperator(JobFollowingOperator):
             self._use_job_id(context, job_id)
             self._task_job = None
         task_job = self._ensure_task_job(context)
+        # A kill since the first check may have found no stopper yet; no job may be started after it.
         self._raise_if_killed(job_id)
         return task_job
 
     def _raise_if_killed(self, job_id: str) -> None:
         if self._is_killed:
             if self._task_job is not None:
+                # The error ends the process, and with it the thread that requests the stop.
                 self._task_job.stopper.wait()
             raise RayAgentError(f"The task was killed while looking for its job {job_id}.", code=Code.START_UNKNOWN)
 
     def _ensure_task_job(self, context: Context) -> TaskJob:
         if not self._has_job_id:
+            # This process resumes a deferred task, and has not looked for the job.
             ti = context["ti"]
             self._set_job_id(TaskIdentity.of(ti).pull(ti, JOB_ID_KEY))
         task_job = super()._ensure_task_job(context)
@@ -195,6 +201,7 @@ class JobStartingOperator(JobFollowingOperator):
             detail = f"{error.detail.rstrip('.')}.{free}" if free else error.detail
             raise RayAgentGPUUnavailableError(detail, error.status_code) from None
         except (RayAgentConnectionError, RayAgentHTTPError, RayAgentResponseError) as error:
+            # The job's own request was not sent, so there is no job to look for.
             if error.is_of_preparation:
                 raise
             if error.status_code == CONFLICT:
@@ -203,6 +210,7 @@ class JobStartingOperator(JobFollowingOperator):
                     coded(Code.EXISTING_JOB, "Job %s already exists, started by an earlier request; attaching."),
                     self.job_id,
                 )
+            # An error status such as 500 does not prove that no job was started.
             elif is_outcome_unknown(error) or self._job_exists():
                 self._wait_until_known(task_job, error)
                 self._check_existing(context)
@@ -219,11 +227,13 @@ class JobStartingOperator(JobFollowingOperator):
                     self.job_id,
                 )
                 self._use_job_id(context, assigned)
+                # Its stopper and its observer have the other id.
                 self._task_job = None
                 task_job = self._ensure_task_job(context)
             self.log.info("Started job %s: %s.", self.job_id, self._started_work())
         finally:
             task_job.stopper.on_job_started()
+        # The job is known to be this task's, and a kill leaves no time for a needless request.
         task_job.stopper.check = None
         return task_job
 
@@ -235,6 +245,7 @@ class JobStartingOperator(JobFollowingOperator):
         try:
             self._check_job(context, self.job_id, job)
         except RayAgentInputError:
+            # A task downstream must not take, or stop, the job of another task instance.
             context["ti"].xcom_push(key=JOB_ID_KEY, value=storable(None))
             raise
 
@@ -272,6 +283,7 @@ class JobStartingOperator(JobFollowingOperator):
         until = time.monotonic() + self.job_missing_timeout
         while not self._job_exists():
             if time.monotonic() >= until:
+                # It may wait in the agent's queue, and must not start when no task follows it.
                 task_job.stopper.stop("The job did not appear")
                 raise start_error
             time.sleep(STATUS_CHECK_SECONDS)
@@ -301,10 +313,12 @@ class JobStartingOperator(JobFollowingOperator):
                 self.job_id,
             )
             self._found_pending = self._has_job_id = False
+            # The argument, from which the finder derives the next id; the present one is that of the stopped job.
             self.job_id = self._job_id_argument  # type: ignore[assignment]
             return self._run_job(context)
         try:
             return super()._conclude(context, task_job, outcome)
         except RayAgentJobMissingError:
+            # An agent does not know the details of a job in its queue, which would start when no task follows it.
             task_job.stopper.stop("The job does not exist")
             raise

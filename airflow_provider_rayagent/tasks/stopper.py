@@ -51,6 +51,7 @@ class JobStopper:
             # locked until this handler returns. So wait here only briefly, and for the rest in wait().
             thread = threading.Thread(target=self._stop_if_task_ended, daemon=True)
             thread.start()
+            # Not before start(): other methods join it, and joining a thread that is not started raises RuntimeError.
             self._thread = thread
             thread.join(HANDLER_SECONDS)
 
@@ -73,6 +74,7 @@ class JobStopper:
         """
         if not self._owns or self.stop_requested:
             return
+        # Before the request, which on_kill() may interrupt and must not repeat.
         self.stop_requested = True
         if stop_job(self._hook.config, self._job_id, self._log, why, hurry=True, check=self.check):
             self.on_stop_requested()

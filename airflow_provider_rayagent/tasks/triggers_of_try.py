@@ -83,6 +83,7 @@ class TriggersOfTry:
         from airflow_provider_rayagent.text.sanitization import sanitize
 
         task_job = self._task_job
+        # Saved when a trigger stops following; a position can be older, since lines are held back (RecordBuilder).
         lines = self.saved.get("lines", self.position["lines"] if self.position else None)
         task_job.log.info("The triggerer has read %d lines of the log of job %s.", lines, task_job.job_id)
         last = self.saved.get("last_lines")
@@ -92,6 +93,7 @@ class TriggersOfTry:
 
     def _forward(self, gap: Gap, outcome: Outcome, seconds: float) -> None:
         task_job = self._task_job
+        # Reading the log would only fail, perhaps after minutes.
         if outcome.end in (End.JOB_MISSING, End.AGENT_UNREACHABLE, None):
             why = outcome.error.detail if outcome.error else "the job does not exist"
         else:

@@ -53,6 +53,7 @@ class RequestWaitingOperator(HookMixin, BaseOperator):
         self.poll_interval = validate_duration(poll_interval, "poll_interval")
         self.deferrable = deferrable
 
+    # Not in __init__: Airflow copies the operators of a DAG deeply (``DAG.partial_subset``), which fails with an Event.
     @cached_property
     def _killed(self) -> threading.Event:
         return threading.Event()
@@ -79,6 +80,7 @@ class RequestWaitingOperator(HookMixin, BaseOperator):
             if outcome.result is not None:
                 return outcome
             left = deadline - time.monotonic()
+            # Not time.sleep(), so that a kill ends the wait at once.
             if left <= 0 or self._killed.wait(min(self.poll_interval, left)):
                 return replace(outcome, result=WaitResult.TIMED_OUT)
 
@@ -89,6 +91,7 @@ class RequestWaitingOperator(HookMixin, BaseOperator):
         """
         self.log.info("Deferring: the triggerer waits from here on.")
         self.defer(
+            # A time, not a duration: when its triggerer restarts, the trigger is created anew from these arguments.
             trigger=make_trigger(time.time() + self._time_limit()),
             method_name="execute_complete",
             kwargs=kwargs,

@@ -67,6 +67,7 @@ class Redactor:
     def _known(self) -> _Known:
         base = self._base._known if self._base else None
         own, combined = self._own, self._combined
+        # Without the lock: two threads may compute the same value, which does no harm.
         if combined is None or combined[0] is not base or combined[1] is not own:
             self._combined = combined = (base, own, _known(base.secrets.with_more(own) if base else own))
         return combined[2]
@@ -87,6 +88,7 @@ class Redactor:
         :return: the forms that were not redacted before, longest first.
         """
         more = _all_forms(secrets)
+        # For writers only, of which one would undo the change of another; readers get one immutable object.
         with _changing:
             before = self._known
             if not more <= before.secrets.added:
@@ -101,6 +103,7 @@ class Redactor:
         more = _all_forms(secrets)
         with _changing:
             before, own = self._known, self._own
+            # A token that comes back must not take the place of a second one.
             others = [each for each in own.rotated if each != more]
             self._own = _Secrets(own.added, (*others, more)[-KEPT_ROTATIONS:])
             return _new_forms(before, self._known)
@@ -170,11 +173,13 @@ def _found(text: str, known: _Known, start: int, end: int) -> Iterator[tuple[int
 
 
 def _known(secrets: _Secrets) -> _Known:
+    # The longest first: the pattern takes the first that matches, and the rest of a longer secret would be shown.
     forms = tuple(sorted(secrets.added.union(*secrets.rotated), key=lambda form: (-len(form), form)))
     starts: dict[str, list[str]] = {}
     if len(forms) >= MANY_FORMS:
         for form in forms:
             starts.setdefault(form[:MIN_LENGTH], []).append(form)
+    # With many forms it is not used, and takes long to compile.
     pattern = re.compile("" if starts else "|".join(map(re.escape, forms)))
     return _Known(secrets, forms, pattern, max(map(len, forms), default=1) - 1, starts)
 
@@ -192,6 +197,7 @@ def _forms(secret: str) -> Iterator[str]:
     yield secret
     if _SAME_IN_ALL_FORMS.fullmatch(secret):
         return
+    # JSON with escapes and without, the path of a URL, and a query or form, in which a space is ``+``.
     yield json.dumps(secret)[1:-1]
     yield json.dumps(secret, ensure_ascii=False)[1:-1]
     yield quote(secret, safe="")

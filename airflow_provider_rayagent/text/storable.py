@@ -58,6 +58,7 @@ def _storable(value: Any, redact: Callable[[str], str], on_replace: Callable[[st
     if isinstance(value, str):
         return _UNSTORABLE.sub(_REPLACEMENT, redact(value))
     if isinstance(value, float):
+        # NaN and Infinity are not JSON (RFC 8259, section 6); PostgreSQL rejects them.
         if math.isfinite(value):
             return value
         on_replace("a number that is not finite")

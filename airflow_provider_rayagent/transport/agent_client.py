@@ -111,6 +111,7 @@ class AgentClient:
         self.config = config
         self.loads: Callable[[str], Any] = json.loads
         """Parses the JSON of responses."""
+        # Read at the first request, which reports what is wrong with it; reading it here would block an event loop.
         self._environment: Environment | None = None
 
     async def ask(self, operation: Operation, *, tries: int = request_retry.MAX_TRIES) -> Any:
@@ -170,6 +171,7 @@ class AgentClient:
         except RayAgentError:
             raise
         except self.broken as error:
+            # Without its cause: a traceback with the library's exception would show the text of that without redaction.
             raise self.error(error) from None
         finally:
             if response is not None:
@@ -198,8 +200,10 @@ class AgentClient:
         for redirects in range(responses.MAX_REDIRECTS + 1):
             response = await self._authorized(call, url, headers, stream=stream)
             target = responses.safe_target(call, url, response.status, response.headers)
+            # A redirect that is not followed, or one too many, is a response too: check_status() makes it an error.
             if target is None or redirects == responses.MAX_REDIRECTS:
                 break
+            # The body is not read, since a server may send one without an end; this only costs a new connection.
             await response.close()
             url = target
         return response
@@ -213,6 +217,7 @@ class AgentClient:
         try:
             renewed = await self._token_header(rejected=token)
         except BaseException:
+            # Also if this is cancelled, since the caller has no response that it could close.
             await response.close()
             raise
         if renewed == token:

@@ -35,6 +35,7 @@ HTTPX_ERRORS = LibraryErrors(
     connect_timeout=(httpx.ConnectTimeout,),
     read_timeout=(httpx.ReadTimeout, httpx.WriteTimeout),
 )
+# OSError includes the TimeoutError of anyio.fail_after(), ssl.SSLError, and errors of the files for TLS.
 BROKEN = (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError)
 """Exceptions raised while a request is sent, and while a body is read."""
 
@@ -98,6 +99,7 @@ class AsyncAgent(AgentClient):
 
     async def close(self) -> None:
         """Close every pooled connection."""
+        # Before the first await, so that a request that comes meanwhile makes new clients instead of using these.
         clients, self._clients = self._clients, None
         if clients is not None:
             try:
@@ -106,6 +108,7 @@ class AsyncAgent(AgentClient):
                 await clients.streams.aclose()
 
     async def _opened_clients(self) -> tuple[_Clients, Environment]:
+        # First requests may come together. Without the lock, each makes clients, and only the last ones get closed.
         async with self._opening:
             if self._clients is None or self._environment is None:
                 config = self.config
@@ -113,6 +116,7 @@ class AsyncAgent(AgentClient):
                 self._environment = environment
                 self._clients = _Clients(
                     _client(config, environment, context, config.read_timeout),
+                    # No read timeout: a stream may be silent for as long as its job, and the tail limits that.
                     _client(config, environment, context, None),
                 )
             return self._clients, self._environment
@@ -126,6 +130,7 @@ class AsyncAgent(AgentClient):
         config = self.config
         # Of a stream: the time for the connection, and for the response.
         seconds = 2 * config.connect_timeout if stream else limits.exchange_seconds(call, config.read_timeout)
+        # For all redirects and the token file together: the timeouts of httpx limit each read, write and connect only.
         with anyio.fail_after(seconds):
             return await super()._open(call, headers, stream=stream)
 
@@ -165,6 +170,7 @@ class AsyncAgent(AgentClient):
             self._reading = reading
             self._reads += 1
         number = self._reads
+        # Not wait_for(), which cancels what it waits for, here for all other requests too.
         await asyncio.wait((reading,), timeout=READ_SECONDS)
         if reading.done():
             reading.result()
@@ -210,6 +216,7 @@ def _client(
 
 
 def _proxy(url: str, context: ssl.SSLContext) -> httpx.Proxy:
+    # httpcore raises RuntimeError for a TLS context with an http proxy (``AsyncHTTPProxy.__init__``).
     return httpx.Proxy(url, ssl_context=context if url.startswith("https:") else None)
 
 
@@ -232,9 +239,11 @@ def _ssl_context(environment: Environment) -> ssl.SSLContext:
         if isinstance(path, str):
             Path(path).stat()  # Its error names the file, those of ``ssl`` do not.
     if isinstance(verify, str):
+        # SSL_CERT_DIR names a directory, which OpenSSL does not accept as ``cafile``.
         folder = Path(verify).is_dir()
         context = ssl.create_default_context(cafile=None if folder else verify, capath=verify if folder else None)
     else:
+        # Only for True and False: httpx deprecates a path here (0.28). With ``trust_env`` it reads SSL_CERT_FILE again.
         context = httpx.create_ssl_context(verify=verify, trust_env=False)
     if cert:
         context.load_cert_chain(cert, key)

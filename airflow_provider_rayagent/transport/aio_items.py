@@ -77,6 +77,7 @@ class TaskItems(Items[ItemT]):
         if self._task is None:
             self._task = asyncio.create_task(_run(self._source, exchange))
         elif not self._is_asked:
+            # Not after a cancelled call, which has asked: the task would run ahead, and pop() reverse two items.
             exchange.wanted.set()
         self._is_asked = True
         await exchange.ready.wait()
@@ -84,6 +85,7 @@ class TaskItems(Items[ItemT]):
             self._is_asked = False
             exchange.ready.clear()
             return exchange.items.pop()
+        # Not ``await self._task``, which would raise the CancelledError of a task that aclose() has cancelled.
         await asyncio.wait((self._task,))
         error, exchange.error = exchange.error, None
         if error is not None:
@@ -92,6 +94,7 @@ class TaskItems(Items[ItemT]):
 
     async def aclose(self) -> None:
         """Close the generator."""
+        # A task that has ended makes __anext__() raise StopAsyncIteration.
         if self._task is None:
             self._task = asyncio.create_task(_run(self._source, self._exchange))
         self._exchange.is_closed = True
@@ -103,6 +106,7 @@ class TaskItems(Items[ItemT]):
     def __del__(self) -> None:
         if self._task is not None and not self._task.done():
             self._exchange.is_closed = True
+            # The garbage collector may run in any thread.
             with suppress(RuntimeError):  # the event loop is closed
                 self._task.get_loop().call_soon_threadsafe(self._task.cancel)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AsyncExitStack
 
+# With a timeout of 0, httpcore cancels a read at its first checkpoint, even if data has arrived (anyio's receive()).
 MIN_WAIT = 0.01
 MAX_READ_AHEAD = 64
 """Chunks to read ahead; then the agent has to wait."""
@@ -58,6 +59,7 @@ class ReadAheadTask:
         self._error: Exception | None = None
         self._ready = asyncio.Event()
         self._space = asyncio.Event()
+        # In a task, since a read that is cancelled closes the response (``HTTP11ConnectionByteStream`` of httpcore).
         self._task = asyncio.create_task(self._run(source))
 
     async def take(self, seconds: float) -> bytes:
@@ -68,6 +70,7 @@ class ReadAheadTask:
         items, self._items, self._bytes = self._items, [], 0
         if not items and self._ended:
             raise end_of_stream(self._error) from self._error
+        # At the end it stays set, so that the next call raises at once.
         if not self._ended:
             self._ready.clear()
         self._space.set()
@@ -92,6 +95,7 @@ class ReadAheadTask:
                 self._items.append(item)
                 self._bytes += len(item)
                 self._ready.set()
+                # Nobody takes data after close(), which would wait for this task for ever.
                 if not self._closed and (len(self._items) >= MAX_READ_AHEAD or self._bytes >= MAX_READ_AHEAD_BYTES):
                     self._space.clear()
                     await self._space.wait()

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 def make_transport(context: ssl.SSLContext, proxy: httpx.Proxy | None = None) -> httpx.AsyncHTTPTransport:
     """Return a transport with a connection pool of its own."""
+    # A stream occupies its connection as long as its job runs. With httpx's default of 100 connections, those of
+    # further jobs would wait for one.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=MAX_IDLE_SECONDS)
     transport = httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=proxy)
     # httpx passes no backend to the pool, which has an argument for it. Another httpx may have another attribute.
@@ -49,6 +51,7 @@ async def send(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Respo
         # outside its ``try`` block.
         for connection in made:
             await connection.aclose()
+        # There is a TCP connection, so that the TLS handshake has timed out. httpx raises the same type for both.
         if made and isinstance(error, httpx.ConnectTimeout):
             raise TimeoutError(HANDSHAKE) from None
         raise
@@ -108,7 +111,9 @@ class NetworkBackend(httpcore.AnyIOBackend):
         lookup = self._lookups.get(host)
         if lookup is None or lookup.done():
             lookup = self._lookups[host] = asyncio.get_running_loop().create_future()
+            # A daemon thread: unlike the threads of an executor, it does not delay the exit of the process.
             threading.Thread(target=_look_up, args=(host, lookup), daemon=True).start()
+        # wait() does not cancel the lookup, which all connects to the host share.
         done, _ = await asyncio.wait((lookup,), timeout=timeout)
         if not done:
             raise httpcore.ConnectTimeout(f"no response about {host}")

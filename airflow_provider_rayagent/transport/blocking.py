@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.services.call import Call, Operation
     from airflow_provider_rayagent.transport.limits import Body
 
+# Connections to keep when idle. While more are in use, urllib3 makes more and closes them afterwards (``block=False``).
 POOL_SIZE = 4
 REQUESTS_ERRORS = LibraryErrors(
     unusable=(
@@ -40,8 +41,11 @@ REQUESTS_ERRORS = LibraryErrors(
         LocationParseError,
     ),
     connect_timeout=(requests.ConnectTimeout,),
+    # That of urllib3 too: requests does not convert what a read of ``response.raw`` raises.
     read_timeout=(requests.ReadTimeout, ReadTimeoutError),
 )
+# HTTPError is that of urllib3, which ``response.raw`` raises. ValueError: among others, the UnicodeEncodeError of
+# ``http.client`` for a header that is not Latin-1 (``putheader``).
 BROKEN = (requests.RequestException, HTTPError, OSError, ValueError)
 """Exceptions raised while a request is sent, and while a body is read."""
 
@@ -52,6 +56,7 @@ class BlockingResponse(Response):
     def __init__(self, response: requests.Response) -> None:
         super().__init__(response.status_code, response.headers)
         self._response = response
+        # Now, since a response that was read to its end has no connection (``release_conn`` of urllib3).
         self.reader = reader_of(response)
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -63,6 +68,7 @@ class BlockingResponse(Response):
         await super().collect(body)
 
     def read_ahead(self, opened: AsyncExitStack, *, is_stream: bool) -> ReadAheadThread:
+        # The budget of WholeLog, or the silence timeout of the tail, limits the time instead.
         self.reader.wait_for(None, forever=is_stream)
         raw = self._response.raw
         # ``read_chunked`` is faster, and agents send each event as one chunk, but it waits for the whole of a chunk.
@@ -77,6 +83,7 @@ class BlockingResponse(Response):
         self._response.close()
 
     def _read(self) -> bytes:
+        # Not read(), in which urllib3 2 waits until as many bytes as requested have arrived.
         data: bytes = self._response.raw.read1(READ_BYTES, decode_content=True)
         return data
 

@@ -36,7 +36,9 @@ class Reader(io.RawIOBase):
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
         self.buffer = io.BufferedReader(self, READ_BYTES)
+        # Unbuffered, so that each read is one recv(), whose duration is known.
         self._raw = connection.makefile("rb", buffering=0)
+        # The read timeout comes on top, since the head may take all of it; see exchange_seconds().
         self._budget: limits.WaitBudget | None = limits.WaitBudget(limits.ANSWER, connection.gettimeout() or 0.0)
 
     def wait_for(self, limit: limits.Limit | None, *, forever: bool = False) -> None:
@@ -50,6 +52,7 @@ class Reader(io.RawIOBase):
 
     def take_received(self) -> bytes:
         """Return the data after the head of the response that was already received."""
+        # If the buffer is empty, read1() reads the socket, and must not wait: the peer may have sent the head only.
         self.socket.settimeout(0)
         try:
             return self.buffer.read1(READ_BYTES)
@@ -81,6 +84,7 @@ class Reader(io.RawIOBase):
         timeout, left = self.socket.gettimeout(), budget.left
         is_last = timeout is None or timeout > left
         if is_last:
+            # Not restored: urllib3 sets it for each request (``HTTPConnection.request`` and ``getresponse``).
             self.socket.settimeout(left)
         began = time.monotonic()
         try:
@@ -109,6 +113,7 @@ class _HTTPConnection(HTTPConnection):
     ) -> HTTPResponse:
         """Return an unread response; ``http.client`` calls this attribute to create it."""
         response = HTTPResponse(connection, *args, **kwargs)
+        # Nothing was read from it yet. A socket is not closed before its files are (``socket.socket.close``).
         response.fp.close()
         self.reader = Reader(connection)
         response.fp = self.reader.buffer  # type: ignore[assignment]
@@ -135,6 +140,7 @@ class Adapter(requests.adapters.HTTPAdapter):
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         """Return the pool for a request, which makes the connections."""
         pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        # Neither requests nor PoolManager has an argument for the class of connections.
         pool.ConnectionCls = _HTTPSConnection if pool.scheme == "https" else _HTTPConnection
         return pool
 
@@ -148,6 +154,8 @@ class Adapter(requests.adapters.HTTPAdapter):
     def close(self) -> None:
         """Close every idle connection now; ``requests`` only drops its references to the pools."""
         for manager in (self.poolmanager, *self.proxy_manager.values()):
+            # urllib3's RecentlyUsedContainer raises NotImplementedError for an iteration over itself, and another
+            # thread may remove a pool meanwhile.
             for key in manager.pools.keys():  # noqa: SIM118
                 pool = manager.pools.get(key)
                 if pool is not None:

@@ -52,4 +52,5 @@ class Follower(Following):
         self._stopped.wait(min(seconds, SLICE_SECONDS))
 
     async def _read(self, seconds: float) -> None:
+        # Nothing interrupts a read, so that ``stopped`` is noticed only after it.
         await super()._read(min(seconds, SLICE_SECONDS))

@@ -34,6 +34,7 @@ class UpgradedSocket:
         received, self._received = self._received, b""
         if received:
             return received
+        # Not recv() with this timeout: if it is 0, recv() raises BlockingIOError or SSLWantReadError, not TimeoutError.
         if not (has_pending(self._socket) or wait_for_read(self._socket, seconds)):
             return None
         self._socket.settimeout(SEND_SECONDS)
@@ -84,8 +85,10 @@ class ReadAheadThread:
         with self._condition:
             self._closed = True
             self._condition.notify_all()
+            # At the end of a body, the connection is intact and returns to the pool.
             if not self._ended:
                 self._reader.end()
+        # Before the response is closed: BufferedReader.close() waits for the lock that a read in the thread holds.
         self._thread.join()
         await self._opened.aclose()
 

@@ -16,6 +16,7 @@ from airflow_provider_rayagent.errors.service_errors import RayAgentConfigError
 if TYPE_CHECKING:
     from airflow_provider_rayagent.connection.config import AgentConfig
 
+# Those of requests (``Session.merge_environment_settings``), then those of httpx (``create_ssl_context``).
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 """Variables for the CAs, if the connection does not specify any; the first one that is set is used."""
 
@@ -39,6 +40,7 @@ class Environment(NamedTuple):
         """
         proxy = self.proxies[urlsplit(url).scheme]
         if isinstance(proxy, RayAgentConfigError):
+            # A new exception: each raise of the stored one would lengthen its traceback.
             raise RayAgentConfigError(proxy.detail)
         return proxy
 
@@ -62,6 +64,7 @@ def _verify(config: AgentConfig) -> bool | str:
     if name is None:
         return True
     path = os.environ[name]
+    # Plain http needs no CAs. Path.exists() raises PermissionError for a folder that may not be searched (Python 3.11).
     if config.base_url.startswith("https:") and not os.path.exists(path):  # noqa: PTH110
         raise RayAgentConfigError(f"The environment's {name} names a file that does not exist: {path}")
     return path
@@ -83,6 +86,7 @@ def _proxy(scheme: str, host: str) -> str | RayAgentConfigError | None:
     if key is None:
         return None
     name, proxy = f"{key.upper()}_PROXY", proxies[key]
+    # As requests does (``prepend_scheme_if_needed``).
     if "://" not in proxy:
         proxy = f"http://{proxy}"
     try:

@@ -59,6 +59,7 @@ def as_agent_error(
         return error
     where = config.base_url if proxy is None else f"{config.base_url} (through the proxy {shown_proxy(proxy)})"
     causes = tuple(_causes(error))
+    # Redacted before it is cut, since half a secret is not recognized.
     words = config.redact(str(causes[-1]) or type(causes[-1]).__name__)[:200]
     for cause in causes:
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, _BROKEN_TLS):
@@ -70,6 +71,7 @@ def as_agent_error(
             )
         if isinstance(cause, TooSlowError):
             return RayAgentTimeoutError(f"The response from {where} comes too slowly: {cause}.")
+    # The first match counts: in both libraries, a connect timeout has a TimeoutError as its cause.
     known: tuple[tuple[tuple[type[BaseException], ...], type[RayAgentError], str], ...] = (
         (library.unusable, RayAgentConfigError, f"The connection cannot be used: {words}"),
         (
@@ -114,6 +116,7 @@ def _tls_remedy(error: ssl.SSLError) -> str:
         if code == _EXPIRED:
             return "The server needs a new certificate."
         return f"Enter the file of the CA that signed the server's certificate as {bundle}."
+    # OpenSSL's reason if the peer's first bytes are not a TLS record.
     if getattr(error, "reason", None) == "WRONG_VERSION_NUMBER":
         return f"Does the server speak plain http? Then the {field_name('host')} begins with http://."
     return f"Check the scheme (http or https), and the {bundle} if the certificate is signed by a private CA."

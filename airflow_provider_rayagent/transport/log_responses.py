@@ -82,6 +82,7 @@ class WebSocketStream:
 
         :raises StreamEndedError: once the stream has ended.
         """
+        # Not after feed(): the messages before the end, which it returns together with it, come first.
         _raise_if_ended(self._frames)
         try:
             data = await self._receive(time.monotonic() + seconds)
@@ -94,6 +95,7 @@ class WebSocketStream:
             if ping is not None and self._frames.ended is None:
                 await self._connection.send(control_frame(PONG, ping), SEND_SECONDS)
         except self._connection.broken as error:
+            # If sending the pong fails, the messages of this read are dropped. The next stream repeats them.
             raise end_of_stream(error) from None
         return events, True
 
@@ -111,6 +113,7 @@ class WebSocketStream:
     async def aclose(self) -> None:
         """Send a close frame and close the connection, without waiting for a response."""
         try:
+            # Some peers never answer a close frame, such as Ray's own log tail (2.50 and 2.60).
             with suppress(*self._connection.broken):
                 await self._connection.send(control_frame(CLOSE, NORMAL_CLOSURE), CLOSE_SECONDS)
         finally:
@@ -153,6 +156,7 @@ class WholeLog:
         headers = response.headers
         self._decoder = agent.config.service.log_decoder(headers.get("content-type", ""))
         self._has_ended = False
+        # Any other body ends where the connection does, for whatever reason (RFC 9112, section 6.3).
         self.is_delimited = "content-length" in headers or "chunked" in headers.get("transfer-encoding", "").lower()
         """Whether the response declares its end, so that a truncated one is detected."""
 
@@ -257,11 +261,13 @@ async def open_stream(agent: AgentClient, opening: OpenLiveLog) -> LogStream:
         if headers is None:
             return SseStream(opening.decode, response.read_ahead(opened.pop_all(), is_stream=True))
         _check_upgrade(call, response, key)
+        # pop_all() comes last: until then, the exit stack closes the response if something fails.
         return WebSocketStream(opening.decode, response.upgraded(), opened.pop_all())
 
 
 def control_frame(opcode: int, payload: bytes = b"") -> bytes:
     """Encode a control frame with a random mask."""
+    # RFC 6455, section 5.3: a mask must be unpredictable.
     return frame(opcode, payload, os.urandom(4))
 
 
@@ -274,6 +280,7 @@ def _check_upgrade(call: Call, response: Response, key: str) -> None:
     """Raise :class:`RayAgentResponseError` unless a response completes the handshake with ``key``."""
     if response.status != 101:
         raise RayAgentResponseError(f"{call.name} answered {response.status}, not a WebSocket.")
+    # RFC 6455, section 4.1, requires this check: another value does not come from a server that has read this request.
     if response.headers.get("sec-websocket-accept") != accept_key(key):
         raise RayAgentResponseError(f"{call.name} answered the WebSocket handshake with a wrong Sec-WebSocket-Accept.")
 

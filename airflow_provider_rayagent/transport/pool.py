@@ -19,12 +19,14 @@ class _Shared:
     users: int = 0
 
 
+# By event loop, since the connections of a client belong to the loop that made them.
 _pools: WeakKeyDictionary[asyncio.AbstractEventLoop, list[_Shared]] = WeakKeyDictionary()
 
 
 def lease(config: AgentConfig) -> AsyncAgent:
     """Return the running loop's transport for ``config``; return it with :func:`release`."""
     pool = _pools.setdefault(asyncio.get_running_loop(), [])
+    # Not a dict: a config has dicts, and so no hash.
     shared = next((each for each in pool if each.agent.config == config), None)
     if shared is None:
         shared = _Shared(AsyncAgent(config))
@@ -41,5 +43,6 @@ async def release(agent: AsyncAgent) -> None:
             shared.users -= 1
             if shared.users:
                 return
+            # Before the await, during which lease() must not return a transport that is being closed.
             pool.remove(shared)
     await agent.close()

@@ -87,8 +87,10 @@ def _value(
     try:
         value = loads(text)
     except (ValueError, RecursionError):
+        # ``json`` raises RecursionError for deeply nested values.
         raise RayAgentResponseError(f"{where} with invalid JSON: {brief(text, config.redact)}", status) from None
     if call.shape == "list":
+        # The agent's format is not documented; both forms are accepted.
         if isinstance(value, dict) and isinstance(value.get("results"), list):
             value = value["results"]
         valid = isinstance(value, list) and all(isinstance(item, dict) for item in value)
@@ -161,6 +163,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     if value is None:
         return None
     try:
+        # Seconds or a date (RFC 9110, section 10.2.3).
         return float(Retry().parse_retry_after(value))
     except (InvalidHeader, ValueError, OverflowError):
         # A number with too many digits, or a year that datetime does not support.
@@ -183,8 +186,10 @@ def safe_target(call: Call, url: str, status: int, headers: Mapping[str, str]) -
         target = urljoin(url, location)
         old, new = urlsplit(url), urlsplit(target)
     except ValueError:
+        # Of urljoin() or urlsplit(), for example for ``http://[``.
         return None
     same = (old.scheme, old.netloc) == (new.scheme, new.netloc)
+    # The ports differ, as 80 and 443 do, so that only the hosts are compared.
     upgraded = (old.scheme, new.scheme) == ("http", "https") and old.hostname == new.hostname
     return target if same or upgraded else None
 

@@ -52,6 +52,7 @@ def tail_settings(protocol: object, *, start_by: float | None = None, **settings
     :param settings: other fields of :class:`TailSettings`.
     :raises RayAgentInputError: for an invalid protocol.
     """
+    # ``start_by`` is in the kwargs of triggers, so that it has to hold in another process, unlike monotonic time.
     start_timeout = None if start_by is None else max(start_by - time.time(), 0.0)
     return TailSettings(sources=SOURCES[validate_protocol(protocol)], start_timeout=start_timeout, **settings)
 
@@ -165,6 +166,7 @@ class Following:
 
     async def _get_status(self) -> None:
         try:
+            # One try: while a request is repeated here, no log is read. The tail has pauses of its own.
             job = await self._agent.ask(self._service.get_job(self.job_id), tries=1)
         except RayAgentError as error:
             self.on_status_failed(error)
@@ -182,6 +184,7 @@ class Following:
             opening = OpenLiveLog(source, streams.open(self.job_id, source), streams.decode_event)
             self._stream = await open_stream(self._agent, opening)
         except RayAgentError:
+            # The error is not kept: while no stream opens, the tail reads the whole log.
             self.tail.stream_failed(self.clock())
         else:
             self.tail.stream_opened(self.clock())
@@ -204,6 +207,7 @@ class Following:
             self.tail.stream_idle(self.clock(), alive=alive)
 
     async def _close_stream(self) -> None:
+        # Cleared first, so that _close() does not close it again if this is cancelled.
         stream, self._stream = self._stream, None
         if stream is not None:
             await stream.aclose()
@@ -218,6 +222,7 @@ class Following:
             self.on_whole_log_failed(error)
             return
         self.tail.whole_log_opened(self.clock())
+        # There is no log yet, which is like an empty one.
         if call is None:
             self.log_error = None
             self.tail.whole_log_ended(self.clock())
@@ -232,6 +237,7 @@ class Following:
             await self._close_whole_log()
             self.on_whole_log_failed(error)
             return
+        # To the tail, a log that has ended is closed; the next one would replace this one in ``_whole``.
         if text is None:
             await self._close_whole_log()
             self.log_error = None

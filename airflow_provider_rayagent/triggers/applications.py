@@ -73,6 +73,7 @@ class RayAgentServeApplicationTrigger(WaitTrigger[ApplicationOutcome]):
         try:
             return await hook.get_serve_application(self.name)
         except RayAgentNotFoundError:
+            # A 404 may also come from a wrong path or a proxy; only the list shows that the application does not exist.
             return find_by_name(await hook.list_serve_applications(), self.name)
 
     def _log_status(self, status: str) -> None:

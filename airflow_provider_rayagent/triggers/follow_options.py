@@ -82,6 +82,7 @@ class FollowOptions:
             following.job_id,
             self.display,
             markers=self.result_markers,
+            # The log may be read for its result alone.
             shown=self.forward_logs,
             redact=following.redact,
             where=following.base_url,
@@ -92,6 +93,7 @@ class FollowOptions:
     def to_json(self) -> dict[str, Any]:
         """Return the options as JSON primitives, by their names."""
         markers = self.result_markers
+        # JSON has no tuples, which asdict() keeps.
         return {**asdict(self), "result_markers": None if markers is None else list(markers)}
 
     @classmethod
@@ -106,4 +108,6 @@ class FollowOptions:
         options["display"] = DisplaySettings.from_json(options.get("display", earlier))
         markers = options.get("result_markers")
         options["result_markers"] = (markers[0], markers[1]) if markers else None
+        # Of a TypeError, Airflow makes a failed trigger, while any other exception in a trigger's constructor ends the
+        # triggerer (``TriggerRunner.create_triggers`` in ``airflow/jobs/triggerer_job_runner.py``).
         return cls(**options)

@@ -80,6 +80,7 @@ class Outcome:
         :raises RayAgentResponseError: if the event is invalid.
         """
         try:
+            # A trigger of a later version may send further keys.
             end, status, error = (event[key] for key in ("end", "status", "error"))  # type: ignore[index]
             return cls(
                 End(end) if end is not None else None,

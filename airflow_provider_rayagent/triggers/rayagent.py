@@ -76,6 +76,8 @@ class RayAgentJobTrigger(BaseTrigger):
         **options: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        # With start_from_trigger, Airflow renders the attributes that have the names of the sensor's template fields
+        # (``BaseTrigger.task_instance`` in ``airflow/triggers/base.py``).
         self.job_id = job_id
         self.rayagent_conn_id = rayagent_conn_id
         self.deadline = deadline
@@ -105,7 +107,9 @@ class RayAgentJobTrigger(BaseTrigger):
             outcome = await self._follow()
         except RayAgentError as error:
             outcome = Outcome(None, error=error)
+        # Before the event, since the task resumes as soon as Airflow has it (see task_instance/resuming.py).
         await pause_until_resumable(began, self.task_instance)
+        # Before the yield: on_kill() can be called while this generator is suspended.
         self._fired = True
         yield TriggerEvent(outcome.to_event(self._redact))  # type: ignore[no-untyped-call]
 
@@ -123,16 +127,21 @@ class RayAgentJobTrigger(BaseTrigger):
         stopping = asyncio.ensure_future(asyncio.wait_for(self._stop_if_task_ended(store), KILL_SECONDS))
         while not stopping.done():
             # Airflow cancels this again about once a second (TriggerRunner.cancel_triggers); the stop must complete.
+            # asyncio.wait() does not cancel what it waits for.
             with suppress(asyncio.CancelledError):
                 await asyncio.wait((stopping,))
+        # Raises the error of the stop, which Airflow logs (``TriggerRunner.run_trigger``).
         stopping.result()
 
     async def _stop_if_task_ended(self, store: PositionStore) -> None:
+        # In a thread, since Airflow's blocking requests fail in a task of this loop that Airflow did not start itself
+        # (``TriggerCommsDecoder.send`` in ``airflow/jobs/triggerer_job_runner.py``).
         has_ended, state = await asyncio.to_thread(
             state_if_ended, self.task_instance, self.job_id, self.log, deferred=True
         )
         if not has_ended:
             return
+        # When a user clears the task, the trigger of the next try can start before this method is called.
         if not await store.is_current_owner():
             self.log.info(
                 coded(Code.NOT_STOPPED, "Another trigger follows job %s now; this one is ending without stopping it."),
@@ -146,6 +155,7 @@ class RayAgentJobTrigger(BaseTrigger):
 
     async def _stop_job(self, why: str) -> None:
         try:
+            # The hook that followed the job is closed by now.
             async with self._hook() as hook:
                 config = (await hook.get_async_conn()).config
         except RayAgentError as error:
@@ -158,6 +168,7 @@ class RayAgentJobTrigger(BaseTrigger):
         self.log.warning(MISSING_LINES, self.job_id, gap, why)
 
     async def _follow(self) -> Outcome:
+        # All triggers of the process wait while a long record is written: a second for 1 MB.
         options = replace(self.options, max_line_length=min(self.options.max_line_length, MAX_LINE_LENGTH))
         log = TaskLog(self.log)
         clock = StallClock(Channel.of_loop())
@@ -185,18 +196,22 @@ class RayAgentJobTrigger(BaseTrigger):
                 try:
                     async with aclosing(follower.items()) as found:
                         async for items in found:
+                            # A replaced trigger must not write what its successor writes.
                             await self._pause_if_replaced(clock, store)
+                            # The tail makes a new cursor when the text differs from what was forwarded.
                             if follower.cursor is not cursor:
                                 cursor = follower.cursor
                                 for gap in store.log_was_rewritten():
                                     self._warn_missing(gap, "the job's log has been rewritten")
                             await self._forward(log, records, items)
                             metrics.forwarded(follower, items)
+                            # After the lines are written: a position that is ahead of the log file would lose lines.
                             if items:
                                 store.update(records.position(follower.cursor))
                     await self._pause_if_replaced(clock, store)
                     await log.write(records.finish())
                 finally:
+                    # A save that is still in progress must not come after the last one below.
                     saver.cancel()
                     with suppress(asyncio.CancelledError):
                         await saver
@@ -205,6 +220,8 @@ class RayAgentJobTrigger(BaseTrigger):
                     more["result"] = records.result.state()
                 if _failed(follower) and options.forward_logs:
                     more["last_lines"] = records.last_lines
+                # Even if nothing is saved, this waits until the supervisor has read all lines: those still in its
+                # socket when the trigger ends do not reach the log.
                 await store.save(**more)
         return Outcome.of(follower)
 
@@ -233,6 +250,7 @@ class RayAgentJobTrigger(BaseTrigger):
     async def _pause_if_replaced(self, clock: StallClock, store: PositionStore) -> None:
         """Wait to be cancelled if this triggerer stalled and another one has taken over the job meanwhile."""
         clock()
+        # Again, if there was another stall during the request.
         while clock.stalled:
             stalls = clock.stalls
             if await _is_replaced(clock, store):
@@ -240,12 +258,14 @@ class RayAgentJobTrigger(BaseTrigger):
                     coded(Code.TAKEN_OVER, "Another triggerer has taken over job %s; this one pauses."), self.job_id
                 )
                 await asyncio.sleep(REPLACED_PAUSE_SECONDS)
+                # The pause is no stall, but counts as one if no other trigger has used the clock meanwhile.
                 clock()
                 stalls = clock.stalls
             clock.handled = stalls
 
     def _seconds_left(self) -> float | None:
         deadline = self.deadline
+        # With start_from_trigger, the sensor cannot pass a deadline.
         if deadline is None and self.timeout_after is not None:
             deadline = self.timeout_after.timestamp() - TIMEOUT_MARGIN
         return None if deadline is None else max(deadline - time.time(), 0.0)

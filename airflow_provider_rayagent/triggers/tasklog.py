@@ -34,9 +34,12 @@ class TaskLog:
     async def write(self, found: Iterable[Record]) -> None:
         """Write records: one by one, or joined into larger ones under load."""
         records = iter(found)
+        # One more than the limit shows whether it is exceeded; the rest is rendered as it is written.
         first = list(islice(records, MAX_SINGLE_RECORDS + 1))
         under_load = len(first) > MAX_SINGLE_RECORDS or (len(first) > 1 and self._channel.is_busy)
         for record in grouped(chain(first, records)) if under_load else first:
             async with self._channel.write_slot():
+                # An argument, since a line of the job may contain percent signs.
                 (self._job_log if record.from_job else self._log).log(record.level, "%s", record.text)
+            # A free lock is acquired without suspending, so many records would block all other triggers.
             await asyncio.sleep(0)

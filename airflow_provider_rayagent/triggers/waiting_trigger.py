@@ -38,7 +38,9 @@ class WaitTrigger(BaseTrigger, Generic[OutcomeT]):
         try:
             outcome = await self._wait_for_outcome()
         except RayAgentError as error:
+            # From before the first request, such as for an invalid connection; the wait handles later ones.
             outcome = self.outcome_type(WaitResult.AGENT_UNREACHABLE, None, error)
+        # Before the event, since the task resumes as soon as Airflow has it (see task_instance/resuming.py).
         await pause_until_resumable(began, self.task_instance)
         yield TriggerEvent(outcome.to_event())  # type: ignore[no-untyped-call]
 
@@ -57,6 +59,7 @@ class WaitTrigger(BaseTrigger, Generic[OutcomeT]):
             wait = self._make_wait((await hook.get_async_conn()).config.redact)
             logged_status: str | None = None
             while True:
+                # Computed before the request, so that there is one more after the deadline.
                 left = None if self.deadline is None else self.deadline - time.time()
                 try:
                     outcome = wait.received(await self._read(hook), time.monotonic())

@@ -49,11 +49,14 @@ def is_own_request(headers: Mapping[str, str], base_url: str) -> bool:
     if OWN_HEADER.lower() not in headers:
         return False
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    # `same-site` does not suffice: another host of the domain may belong to somebody else.
     if site is not None and site != "same-origin":
         return False
+    # One of the two must be there: browsers send Origin with POST and DELETE, and newer ones Sec-Fetch-Site as well.
     if origin is None:
         return site is not None
     netloc = urlsplit(origin).netloc
+    # The origin `null`, such as that of a sandboxed frame, has no host.
     return netloc != "" and netloc in (headers.get("host"), urlsplit(base_url).netloc)
 
 

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 FILES = Path(__file__).parent / "static"
+# Not from `mimetypes`, which reads tables of the system: a browser runs a module only with a JavaScript type.
 MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+# `frame-ancestors` and `X-Frame-Options` must permit Airflow, which shows the page in a frame of its own origin.
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'",
@@ -41,6 +43,7 @@ _STATUSES = {RayAgentInputError: 400, RayAgentNotFoundError: 404, RayAgentUnsupp
 
 def create_app() -> ASGIApp:
     """Return the application."""
+    # FastAPI's own pages would be routes without an access dependency.
     app = FastAPI(title="Ray", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.add_exception_handler(RayAgentError, _describe)
     app.add_api_route("/", _page("index.html"), dependencies=SIGNED_IN)
@@ -48,6 +51,8 @@ def create_app() -> ASGIApp:
     app.add_api_route("/static/{name}", static_file, dependencies=SIGNED_IN)
     # Newer versions of FastAPI nest the routes of an included router. One list shows that each has its dependency.
     app.router.routes.extend((*routes.router.routes, *task_routes.router.routes))
+    # Not one of its middleware, which the response to an unexpected error does not pass
+    # (`Starlette.build_middleware_stack`).
     return WithHeaders(app)
 
 
@@ -65,6 +70,7 @@ class WithHeaders:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], *self._headers]
                 if not any(name == b"cache-control" for name, _ in message["headers"]):
+                    # After an upgrade, a script from the browser's cache would not fit the new routes.
                     message["headers"].append((b"cache-control", b"no-cache"))
             await send(message)
 
@@ -76,6 +82,7 @@ def static_file(name: str) -> FileResponse:
 
     :raises HTTPException: 404 if there is no such file.
     """
+    # The name is compared and never part of a path, so it cannot lead out of the folder.
     found = {path.name: path for path in FILES.iterdir() if path.suffix in MEDIA_TYPES}.get(name)
     if found is None:
         raise HTTPException(404, "There is no such file.")

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# Used only in the loop of the page's thread, so it needs no lock.
 _shared = SharedResults()
 
 
@@ -80,6 +81,7 @@ async def applications_of(connection_id: str) -> ServiceResult:
 async def followers() -> Followers:
     """Return the task instances that follow jobs at present, from Airflow's database; none while that takes long."""
     try:
+        # In another thread: the database driver blocks, and this loop follows logs.
         return await page_thread.run(_shared.get("followers", lambda: asyncio.to_thread(find_followers)))
     except RayAgentTimeoutError:
         return Followers({}, {})
@@ -126,6 +128,7 @@ async def _send(connection_id: str, make: Callable[[Service], Operation]) -> Ser
     async with PageHook(connection_id) as hook:
         agent = await hook.get_async_conn()
         try:
+            # One try, since the page asks again after some seconds.
             return ServiceResult(await agent.send(make(agent.config.service), tries=1), agent.config, time.monotonic())
         except (RayAgentAuthenticationError, RayAgentPermissionError) as error:
             raise RayAgentError(describe_refusal(agent.config, error.status_code), error.status_code) from error

@@ -76,6 +76,7 @@ def find_followers() -> Followers:
         .where(own.state.in_(UNFINISHED), own.operator.in_(TASK_CLASSES), *_has_address())
         .limit(MAX_FOLLOWERS)
     )
+    # Not the scoped session of the thread, which other code in this thread may have open.
     with create_session(scoped=False) as session:
         return followers_of((TaskKey(*key), arguments) for *key, arguments in session.execute(query))
 
@@ -89,6 +90,7 @@ def followers_of(rows: Iterable[tuple[TaskKey, Mapping[str, Any]]]) -> Followers
     without_argument: dict[str, list[TaskKey]] = {}
     for key, arguments in rows:
         connection_id, job_id = arguments.get(CONN_FIELD), arguments.get(JOB_FIELD)
+        # A template can be rendered to any type (`render_template_as_native_obj`).
         if not isinstance(connection_id, str):
             continue
         if not job_id:

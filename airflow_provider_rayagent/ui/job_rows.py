@@ -57,6 +57,7 @@ def page_of(
     for job in resting(found, PORTION):
         counts[_status(job)] += 1
     matching = [job for job in found if not statuses or _status(job) in statuses]
+    # One by one: a job's environment may contain many secrets, each of which is looked for.
     shown = [_row(job, redact) for job in resting(matching[offset : offset + limit], 1)]
     return {"jobs": shown, "total": len(matching), "counts": counts}
 
@@ -94,6 +95,7 @@ def _shown(job: Job, job_id: str, redact: Redactor) -> dict[str, Any]:
         job = {**job, "metadata": {name: value for name, value in metadata.items() if name != MASKED_ENV_VARS}}
     summary = summarize(job, job_id, redact)
     summary["entrypoint"] = sanitize(str(job.get("entrypoint") or ""), redact, length=MAX_ENTRYPOINT)
+    # Drivers have no submission id, and Ray runs jobs under ids that the routes reject.
     return {**sanitized(summary), "openable": is_job_id(job.get("submission_id"))}
 
 

@@ -35,6 +35,7 @@ def _parse(text: str, at: int) -> tuple[Any, int]:
     """Return a value and where it ends; the lists in it can be members of objects."""
     match text[at : at + 1]:
         case "{":
+            # These two are the versions in Python, which call a function for each value; `json.loads` uses those in C.
             found: tuple[Any, int] = JSONObject((text, at + 1), True, _parse, None, None)
         case "[":
             found = JSONArray((text, at + 1), _parse_element)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# Less than the 5 ms after which the interpreter would interrupt it, so others seldom wait that long.
 COMPUTING_SECONDS = 0.002
 """How long the thread computes before it rests, at least."""
 MAX_REST_SECONDS = 0.05
@@ -37,9 +38,11 @@ class PageThread:
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The event loop, running."""
+        # Requests come from the event loop and from the threads of FastAPI's pool.
         with self._starting:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
+                # A daemon, since the loop never ends: otherwise the interpreter would wait for this thread at its exit.
                 threading.Thread(target=self._run, args=(self._loop,), name="rayagent-page", daemon=True).start()
             return self._loop
 
@@ -92,8 +95,10 @@ def rest() -> None:
     """Let other threads compute, if this is the thread of the page and it has computed for a while."""
     if _computing.since is None:
         return
+    # CPU time: while the thread waits for the interpreter lock or a socket, others compute anyway.
     used = time.thread_time() - _computing.since
     if used >= COMPUTING_SECONDS:
+        # Not `asyncio.sleep`: it is called in the middle of functions, and blocks only the loop of this thread.
         time.sleep(min(used, MAX_REST_SECONDS))
         _computing.since = time.thread_time()
 

@@ -52,6 +52,7 @@ def waiting_tasks(tasks: Iterable[Row], jobs: Sequence[Row], redact: Callable[[s
         if task.get("job_id") in ended:
             continue
         resources = task.get("required_resources")
+        # As text, since the key of a Counter must be hashable; sorted, since equal resources may come in any order.
         needed = json.dumps(resources, sort_keys=True) if isinstance(resources, dict) else "{}"
         counts[kind, name, str(task.get("job_id") or ""), needed] += 1
     groups = [

@@ -34,6 +34,7 @@ class LazyApp:
         if self._app is None:
             from airflow_provider_rayagent.ui.app import create_app
 
+            # In a thread, since the imports would block the API server. Two first requests may both do it, to no harm.
             self._app = await asyncio.to_thread(create_app)
         await self._app(scope, receive, send)
 
@@ -41,8 +42,10 @@ class LazyApp:
 def external_views(version: str) -> list[dict[str, Any]]:
     """Return the pages for a version of Airflow; URLs are relative to its base URL."""
     views: list[dict[str, Any]] = [
+        # Relative, since `[api] base_url` may have a path below which Airflow mounts its applications.
         {"name": "Ray", "href": f".{PREFIX}/", "destination": "nav", "url_route": "ray", **_icons()}
     ]
+    # Two parts only: the third one of a pre-release, such as `0b1`, is not a number.
     if tuple(int(part) for part in version.split(".")[:2]) >= _APPLIES_TO_SINCE:
         views.append(
             {

@@ -55,6 +55,7 @@ LastEvent = Annotated[str, Depends(last_event)]
 
 
 @router.get("/api/connections", dependencies=SIGNED_IN)
+# Not `async`: FastAPI then runs it in a thread, and its database queries do not block the API server.
 def get_connections(user: GetUserDep) -> dict[str, Any]:
     """Return the connections that the user may read."""
     return {"connections": readable_connections(user)}
@@ -113,6 +114,7 @@ async def get_cluster(connection_id: str) -> dict[str, Any]:
     """Return the resources of the cluster, and what waits for them."""
     resources, jobs, tasks = await asyncio.gather(
         clusters.resources_of(connection_id),
+        # What waits is an addition: without it the resources are still shown.
         _or_error(clusters.jobs_of(connection_id)),
         _or_error(clusters.waiting_tasks_of(connection_id)),
     )
@@ -139,6 +141,7 @@ async def delete_application(connection_id: str, name: str) -> dict[str, Any]:
 def log_events(connection_id: str, job_id: str, request: Request, user: str, last_event_id: str) -> LogResponse:
     """Return a response that follows the log of a job."""
     valid_id = validate_job_id(job_id)
+    # After the validation: an error between this and the response would keep the slot for good.
     slots.take(user)
     content = events(
         (connection_id, valid_id),
@@ -153,6 +156,7 @@ def log_file(connection_id: str, job_id: str, user: str) -> LogResponse:
     """Return a response with the current log of a job as a file."""
     valid_id = validate_job_id(job_id)
     slots.take(user)
+    # A valid id has no quotes or newlines, so it needs no escaping here.
     headers = {**NO_BUFFER, "Content-Disposition": f'attachment; filename="{valid_id}.log"'}
     content = page_thread.iterate(text_of(PageHook(connection_id), valid_id))
     return LogResponse(content, user, media_type="text/plain", headers=headers)

@@ -49,12 +49,14 @@ class SharedResults:
 
         :raises RayAgentTimeoutError: if there is no result within :data:`WAIT_SECONDS`, and none of before.
         """
+        # At each call, since there is no timer: the keys of jobs that nobody views any more would stay.
         self._forget_expired()
         result = self._results.get(key)
         if result is None:
             task = asyncio.create_task(fetch())
             result = self._results[key] = _Result(task, self._clock())
             task.add_done_callback(partial(self._finished, key, result))
+        # Not `wait_for`, which would cancel the request that others wait for as well.
         await asyncio.wait((result.task,), timeout=WAIT_SECONDS)
         if not result.task.done() and key in self._last:
             result = self._last[key]
@@ -70,7 +72,9 @@ class SharedResults:
 
     def _finished(self, key: Hashable, result: _Result, _: asyncio.Task[Any]) -> None:
         now = self._clock()
+        # A slow service is asked for at most half of the time.
         result.expires = now + max(FRESH_SECONDS, now - result.started)
+        # A result that was forgotten meanwhile is from before the change. `exception` also marks an error as retrieved.
         if not result.task.cancelled() and result.task.exception() is None and self._results.get(key) is result:
             self._last[key] = result
 

@@ -82,6 +82,7 @@ class Place(NamedTuple):
     def of(cls, rows: Sequence[PageRecord]) -> Place | None:
         """Return the last line among rows; ``None`` if there is none."""
         last = next((row for row in reversed(rows) if row.number is not None), None)
+        # Not `hash`, which differs between processes (PYTHONHASHSEED).
         return None if last is None or last.number is None else cls(last.number, zlib.crc32(last.json.encode()))
 
 
@@ -101,6 +102,7 @@ class FollowedLog:
     """The log of one job, which is followed in the thread of the page, and viewed in others."""
 
     def __init__(self, hook: PageHook, job_id: JobId) -> None:
+        # Without hyphens, which separate the parts of an event's id.
         self.name = uuid4().hex
         """Distinguishes it from later followers of the same log."""
         self.end: str | None = None
@@ -108,9 +110,11 @@ class FollowedLog:
         self.viewers = 0
         self._hook = hook
         self._job_id = job_id
+        # Held for short copies only, since viewers read in the event loop of the API server.
         self._lock = threading.Lock()
         self._rows: deque[PageRecord] = deque()
         self._chars = 0
+        # Positions count from the first record of all, so they stay valid when old records are dropped.
         self._first = 0
         self._running: Future[None] | None = None
 
@@ -160,9 +164,11 @@ class FollowedLog:
                 end = end_of(follower)
         except RayAgentError as error:
             end = error.detail
+        # Nobody awaits this, so the exception would be lost.
         except Exception:
             logging.getLogger(__name__).exception("Following the log of job %s failed", self._job_id)
         finally:
+            # Also after a cancellation: a viewer who joined in time must not wait for a log that nobody follows.
             self.end = end
 
     def _add(self, records: Iterable[Record]) -> None:
@@ -241,11 +247,13 @@ async def records_of(
             items = None
             with suppress(StopAsyncIteration), anyio.move_on_after(until - time.monotonic()):
                 items = await anext(found)
+            # `None` after the end or the timeout; the follower itself also yields empty lists.
             if items is None:
                 break
             for portion in in_portions(items, PORTION):
                 yield records.render(portion, time.monotonic())
                 rest()
+                # Requests in this loop run between two portions.
                 await asyncio.sleep(0)
             if items:
                 until = time.monotonic() + patience

@@ -84,6 +84,7 @@ class Slots:
     def release(self, user: str) -> None:
         """Count a stream less."""
         self._open[user] -= 1
+        # A Counter keeps keys whose count is 0, one for each user who ever opened a log.
         if not self._open[user]:
             del self._open[user]
 
@@ -104,6 +105,7 @@ class Pace:
     async def spend(self, size: int) -> None:
         """Wait until a number of bytes may be sent."""
         now = time.monotonic()
+        # What was not sent in time is not saved up, or a long silence would allow a burst.
         self._free_at = max(self._free_at, now) + size / self._rate
         # Up to a second's worth may be sent at once.
         if self._free_at > now + 1.0:
@@ -137,6 +139,7 @@ class LogResponse(StreamingResponse):
         """Send the response."""
 
         async def send_in_time(message: MutableMapping[str, Any]) -> None:
+            # Uvicorn's `send` waits for a viewer that does not read, however long; the stream would keep its slot.
             with anyio.move_on_after(STALLED_SECONDS) as sending:
                 await send(message)
             if sending.cancelled_caught:
@@ -146,11 +149,13 @@ class LogResponse(StreamingResponse):
             with anyio.CancelScope() as stream:
                 watch = asyncio.create_task(_cancel_at_shutdown(stream))
                 try:
+                    # Starlette does not close the generator of a cancelled response, whose end counts a viewer less.
                     async with aclosing(self._content):
                         await super().__call__(scope, receive, send_in_time)
                 finally:
                     watch.cancel()
         finally:
+            # Last, and whatever happens: the route has taken the slot before there was a response.
             slots.release(self._user)
 
 
@@ -180,6 +185,7 @@ async def events(
         API server process: then the viewer gets what follows its last line as soon as that has been read again.
     :param has_left: whether the viewer has closed the connection.
     """
+    # Here and not in the route: a generator that is never started does not reach its `finally`.
     log = logs.join(key, create)
     pace = Pace()
     try:
@@ -187,10 +193,12 @@ async def events(
         sent_at = time.monotonic()
         deadline = sent_at + STREAM_SECONDS
         pause = MIN_PAUSE
+        # Browsers otherwise wait some seconds before they reconnect, and a stream ends every minute.
         yield f"retry: {RECONNECT_MILLISECONDS}\n\n"
         while time.monotonic() < deadline and not server_is_ending() and not await has_left():
             # Read before the batch, which then has all that precedes the end.
             end = log.end
+            # The viewer comes from another follower, whose positions mean nothing here; the number of a line does.
             if position is None and place is not None and log.has_reached(place):
                 position = log.position_after(place)
                 place = None if position is None else place
@@ -212,6 +220,7 @@ async def events(
             elif time.monotonic() >= sent_at + KEEP_ALIVE_SECONDS:
                 yield ":\n\n"
                 sent_at = time.monotonic()
+            # A full batch means that more is there already; only the pace delays that.
             if len(batch.rows) < BATCH and end is None:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, MAX_PAUSE)
@@ -238,6 +247,7 @@ async def text_of(hook: PageHook, job_id: JobId) -> AsyncGenerator[str, None]:
             if reason:
                 yield f"[{reason}]\n"
     except RayAgentError as error:
+        # The status 200 was sent before, so only the text can tell.
         yield f"[{error.detail}]\n"
 
 

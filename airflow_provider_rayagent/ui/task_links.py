@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _DERIVED = re.compile(r"(.*-)?[0-9a-f]{16}(-\d+)?")
 """The form of ids that :func:`derived_id` returns, with the suffix of :func:`numbered`."""
 
+# From a job's metadata, which anyone can write: nine digits always fit into the 32 bits of the database's column.
 _MAP_INDEX = re.compile(r"-1|\d{1,9}", re.ASCII)
 
 
@@ -48,6 +49,7 @@ def add_task_links(
     :param readable: returns those of some DAGs whose task instances the user may read.
     """
     named = {job["job_id"]: task_of(job["job_id"], job.get("metadata"), namespace) for job in jobs}
+    # Only those that exist: metadata can name any DAG, and a link must not lead nowhere.
     existing = _existing({key for key in named.values() if key is not None})
     started = {job_id: key for job_id, key in named.items() if key in existing}
     dag_ids = readable({key.dag_id for keys in (existing, *following.values()) for key in keys})
@@ -81,6 +83,7 @@ def named_in(metadata: object) -> TaskKey | None:
 def derived_ids(key: TaskKey, namespace: str | None) -> set[str]:
     """Return the ids of the first job of a task instance, see :func:`derived_id`; further ones have a number."""
     parts = [str(part) for part in key]
+    # Without a namespace too: an earlier version of this provider had none, and its jobs may still be listed.
     return {derived_id(parts), derived_id(parts, namespace or deployment_namespace())}
 
 

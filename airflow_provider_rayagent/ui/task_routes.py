@@ -31,6 +31,7 @@ _USE = ("cpu", "memory", "gpu", "node_counts")
 async def get_job(dag_id: str, run_id: str, task_id: str, map_index: MapIndex, user: GetUserDep) -> Any:
     """Return the details of the task's job, and to those who may stop it the connection whose route does that."""
     task_job, details = await _job_of(TaskKey(dag_id, run_id, task_id, map_index))
+    # An auth manager may ask a database or a server, and its interface is synchronous.
     may_stop = await run_in_threadpool(may_use, user, task_job.connection_id, "GET", "PUT")
     return {
         **details,
@@ -77,6 +78,7 @@ async def _job_of(key: TaskKey) -> tuple[StoredJob, Any]:
     """
     task_job = await run_in_threadpool(find_task_job, key)
     job = await clusters.job_of(task_job.connection_id, task_job.job_id)
+    # Otherwise whoever can set an XCom or a parameter of the run could read any job of the connection here.
     if not await run_in_threadpool(belongs_to, task_job, job.value, job.config.job_namespace):
         raise HTTPException(404, "The job that is stored for this task was not started by it.")
     return task_job, await page_thread.compute(details_of, job.value, task_job.job_id, job.config.redact)

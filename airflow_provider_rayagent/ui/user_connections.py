@@ -30,6 +30,7 @@ LINGER_SECONDS = 30.0
 """How long the connections to a service stay open after a request: a page that is open asks again every few seconds."""
 _TEAM_SEPARATOR = "___"
 """In the name of a team's connection in the environment: ``AIRFLOW_CONN__TEAM___ID``."""
+# The event loop itself keeps only weak references to its tasks (documentation of `asyncio.create_task`).
 _lingering: set[asyncio.Task[None]] = set()
 
 
@@ -42,6 +43,7 @@ class PageHook(RayAgentAsyncHook):
 
         :raises RayAgentNotFoundError: if there is no such connection of this type.
         """
+        # By default of asgiref, all such calls share one thread, so one slow secrets backend would delay them all.
         connection = await sync_to_async(_connection, thread_sensitive=False)(conn_id)
         if connection is None:
             raise RayAgentNotFoundError(f"There is no connection {conn_id!r} of type Ray agent ({CONN_TYPE}).", 404)
@@ -69,9 +71,12 @@ def readable_connections(user: BaseUser) -> list[str]:
     those that a team has in the environment only: Airflow does not tell whose they are.
     """
     manager = get_auth_manager()
+    # The scoped session belongs to the thread: closing it would end that of other code which runs in this thread.
     with create_session(scoped=False) as session:
         stored = set(session.scalars(select(Connection.conn_id).where(Connection.conn_type == CONN_TYPE)))
+    # That returns connections of all types.
     found = stored & manager.get_authorized_connections(user=user, method="GET") if stored else set()
+    # Airflow looks for the name in upper case (EnvironmentVariablesBackend), so the case is lost.
     names = {name.removeprefix(_ENV_PREFIX).lower() for name in os.environ if name.startswith(_ENV_PREFIX)}
     found |= {name for name in names if _connection(name) is not None and may_use(user, name, "GET")}
     return sorted(found)
@@ -85,6 +90,7 @@ async def _release_later(agent: AsyncAgent, seconds: float) -> None:
 
 
 def _connection(conn_id: str) -> Connection | None:
+    # Else AIRFLOW_CONN__TEAM___ID is a connection `_team___id` of no team, unless Airflow refuses it, as 3.3.2 does.
     if has_teams() and _TEAM_SEPARATOR in conn_id:
         return None
     try:

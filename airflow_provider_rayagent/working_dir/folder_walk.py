@@ -77,6 +77,7 @@ def walk(folder: Path, *, root: Path | None, excludes: tuple[Pattern, ...] = ())
         or in a circle; for more than :data:`MAX_LINKED_FOLDERS`; for a name that is not UTF-8 or that Ray does not
         unpack.
     """
+    # A stack of its own, since folders may be nested deeper than Python's calls.
     levels = [_enter(folder, "", IgnoreRules.above(folder, root, excludes), (), root)]
     linked = 0
     while levels:
@@ -86,6 +87,8 @@ def walk(folder: Path, *, root: Path | None, excludes: tuple[Pattern, ...] = ())
             continue
         entry = level.entries.pop()
         name = level.name + entry.name
+        # First of all, so that what cannot be packed can be ignored: a link that leads nowhere, a name that is not
+        # UTF-8.
         if level.rules.ignores(name, is_folder=entry.is_folder):
             continue
         _validate_name(name)
@@ -117,6 +120,7 @@ def open_resolved(path: Path, root: Path | None) -> int:
     if root is None:
         return os.open(path, flags)
     descriptor = os.open(root, flags)
+    # O_NOFOLLOW concerns only the last part of a path (``open(2)``), so each part is opened on its own.
     for part in path.relative_to(root).parts:
         above = descriptor
         try:
@@ -145,12 +149,15 @@ def _enter(path: Path, name: str, rules: IgnoreRules, levels: Sequence[_Level], 
         try:
             status = os.fstat(descriptor)
             with os.scandir(descriptor) as found:
+                # Sorted, since scandir() has any order, and the digest depends on it; while the descriptor is open,
+                # since is_dir() of a link needs it.
                 entries = sorted(map(_found, found), reverse=True)
         finally:
             os.close(descriptor)
     except OSError as error:
         raise unreadable(name or ".", error) from None
     identity = (status.st_dev, status.st_ino)
+    # Only among the folders above: two links to one folder make no circle.
     if any(level.identity == identity for level in levels):
         raise _refused(name, "is a symbolic link to a folder that it is in")
     return _Level(path, name, identity, rules.read(path, name), entries)
@@ -169,6 +176,7 @@ def _follow(path: Path, name: str, root: Path | None) -> Path:
     if not is_inside(target, root):
         raise _refused(name, f"is a symbolic link that leads out of {root}")
     try:
+        # realpath() raises no error for a link that leads nowhere or in a circle.
         path.stat()
     except FileNotFoundError:
         raise _refused(name, "is a symbolic link to a file that does not exist") from None

@@ -36,6 +36,7 @@ ALWAYS_IGNORED = frozenset(
 """Names that no pattern can include again: repositories, environments, bytecode and caches of tools. Ray's own client
 leaves out ``.git``, ``.venv``, ``venv`` and ``__pycache__`` (``RAY_RUNTIME_ENV_DEFAULT_EXCLUDES``)."""
 
+# A ``]`` that comes first in a set is one of its characters (``glob(7)``).
 _GLOB = re.compile(
     r"\\(?P<escaped>.)|(?P<stars>\*+)|(?P<any>\?)|\[(?P<negation>[!^]?)(?P<set>\]?(?:\\.|[^]\\])*)\]|(?P<other>.)",
     re.DOTALL,
@@ -84,6 +85,7 @@ class IgnoreRules(NamedTuple):
         :raises RayAgentInputError: if an ignore file cannot be read, or has a pattern that is not valid.
         """
         folders = (folder, *folder.parents)
+        # In a worktree and in a submodule, ``.git`` is a file.
         top = next((each for each in folders if os.path.lexists(each / ".git")), root)
         if top not in folders:
             top = folder
@@ -139,16 +141,20 @@ def parse(line: str) -> Pattern | None:
     :raises ValueError: if it is not valid, or uses a character class such as ``[[:alpha:]]``, which is not supported.
     """
     includes = line.startswith("!")
+    # Spaces at the end count only after a backslash (``gitignore(5)``).
     text = re.sub(r"(?<!\\) +$", "", line[includes:])
     only_folders = text.endswith("/")
     text = text.removesuffix("/")
     if not text or line.startswith("#"):
         return None
+    # Git reads more than two stars between slashes as two (``wildmatch.c``).
     segments = [re.sub(r"^\*{3,}$", "**", segment) for segment in text.removeprefix("/").split("/")]
+    # Such a pattern matches in every folder below (``gitignore(5)``).
     if "/" not in text:
         segments.insert(0, "**")
     *folders, last = segments
     regex = "".join("(?:.+/)?" if each == "**" else _GLOB.sub(_to_regex, each) + "/" for each in folders)
+    # At the end, two stars match all that is inside, but not the folder itself (``gitignore(5)``).
     regex += ".+" if last == "**" else _GLOB.sub(_to_regex, last)
     try:
         return Pattern(re.compile(regex, re.DOTALL), includes, only_folders)
@@ -176,6 +182,7 @@ def _to_regex(found: re.Match[str]) -> str:
         raise ValueError(f"{found.string}: character classes are not supported")
     # A hyphen that is not escaped is that of a range.
     chars = _SET.sub(lambda char: "-" if char[0] == "-" else re.escape(char["char"]), found["set"])
+    # Not even a set such as ``[^a]`` matches a slash in git.
     return f"(?!/)[{'^' * bool(found['negation'])}{chars}]"
 
 
@@ -197,6 +204,7 @@ def _read(file: Path, name: str) -> list[Pattern]:
         raise working_dir_error(f"{shown_name} cannot be read: {error.strerror}.") from None
     # Not splitlines(), which splits at more characters than git does.
     lines = content.decode("utf-8-sig", "surrogateescape").split("\n")
+    # Git ignores a byte order mark and the carriage return of a line break as well.
     return _parse_all((line.removesuffix("\r") for line in lines), shown_name)
 
 

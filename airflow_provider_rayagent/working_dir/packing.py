@@ -74,6 +74,7 @@ def pack(path: Path, *, root: Path | None, excludes: object = None) -> Iterator[
     """
     patterns = parse_excludes(excludes)
     root = root and root.resolve()
+    # Operators have checked this (:func:`.find_working_dir`), but a caller of the hook gives any path.
     if not is_inside(path, root):
         raise working_dir_error(f"The working_dir {_shown(path)} is outside of {root}.")
     # It has no name, so that the system deletes it even if the process is killed.
@@ -82,6 +83,8 @@ def pack(path: Path, *, root: Path | None, excludes: object = None) -> Iterator[
         digest, files = pack_into(path, root, patterns, file)
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
+        # Ray's nodes keep what they have downloaded by its name: another content under the same name would not reach
+        # them.
         yield Package(f"rayagent_{digest}.zip", size, files, file)
 
 
@@ -144,6 +147,8 @@ class _Writer:
     def _write_file(self, entry: Entry, info: zipfile.ZipInfo, update: Callable[[bytes], object]) -> None:
         with _open(entry.path, entry.name, self._root) as source:
             status = os.fstat(source.fileno())
+            # Ray 2.60 gives the unpacked file this mode (``unzip_package``). Its other bits depend on the umask of the
+            # checkout, and would change the package's name.
             info.external_attr = (stat.S_IFREG | (0o755 if status.st_mode & stat.S_IXUSR else 0o644)) << 16
             info.file_size = status.st_size  # By this, zipfile chooses the format of the header.
             with self._archive.open(info, "w") as target:
@@ -167,6 +172,7 @@ def _pack_folder(folder: Path, root: Path | None, excludes: tuple[Pattern, ...],
             writer.add(entry)
             if writer.is_too_large:
                 break
+    # Again, now that zipfile has written the directory to the end.
     if file.seek(0, os.SEEK_END) > MAX_BYTES:
         raise _folder_too_large(folder, root, excludes)
     if not writer.entries:
@@ -182,6 +188,7 @@ def _copy_zip(path: Path, root: Path | None, excludes: tuple[Pattern, ...], file
             f"The working_dir {_shown(path)} is a .zip file, of which excludes can leave out nothing: give the folder, "
             "or a .zip file without these files."
         )
+    # Copied, since the file could change between the digest and the upload, or between two attempts of it.
     digest = hashlib.sha256()
     with _open(path, path.name, root) as source:
         size = os.fstat(source.fileno()).st_size
@@ -204,6 +211,7 @@ def _copy_zip(path: Path, root: Path | None, excludes: tuple[Pattern, ...], file
 
 def _folder_too_large(folder: Path, root: Path | None, excludes: tuple[Pattern, ...]) -> RayAgentInputError:
     try:
+        # A second walk, since the first one ended where the package became too large.
         entries = islice(walk(folder, root=root, excludes=excludes), MAX_FILES)
         sizes = [(entry.name, entry.path.stat().st_size) for entry in entries if not entry.is_folder]
     except OSError as error:

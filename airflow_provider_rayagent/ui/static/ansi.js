@@ -18,6 +18,7 @@ export function colored(text) {
   for (const found of text.matchAll(SEQUENCE)) {
     add(text.slice(last, found.index));
     last = found.index + found[0].length;
+    // `ESC[m` has no code: Number("") is 0, which resets.
     state = changed(state, found[1].split(/[;:]/).map(Number));
   }
   add(text.slice(last));

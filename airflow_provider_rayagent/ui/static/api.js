@@ -25,12 +25,14 @@ export async function call(route, options = {}) {
 
 /** Send a request that changes something. */
 export function change(method, route) {
+  // The server requires it, and browsers send it to another origin only if permitted (OWN_HEADER in access.py).
   const headers = { "Content-Type": "application/json", "X-Rayagent-Request": "1" };
   return call(route, { method, headers, body: "{}" });
 }
 
 /** Return why a route that sends a stream fails, or an empty string if it does not. */
 export async function problem(route) {
+  // An EventSource does not tell with which status or text its request failed.
   const asked = new AbortController();
   try {
     const response = await send(route, { signal: asked.signal });
@@ -40,6 +42,7 @@ export async function problem(route) {
   } catch (error) {
     return error.message;
   } finally {
+    // The response may be the stream itself, which would go on.
     asked.abort();
   }
 }
@@ -73,6 +76,7 @@ export function poll(update, seconds) {
     if (stopped) return;
     clearTimeout(timer);
     running.abort();
+    // A slow answer to an earlier request must not replace that to a later one.
     const own = (running = new AbortController());
     try {
       if (!document.hidden) await update(own.signal);

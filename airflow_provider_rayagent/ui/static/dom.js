@@ -24,6 +24,7 @@ export function element(tag, properties = {}, ...children) {
 /** Replace what a container has, unless it was made from the same data. The focus stays on the same key, if there is one. */
 export function show(container, data, make) {
   const text = JSON.stringify(data);
+  // Elements that stay keep the user's selection, scroll position and focus.
   if (container.shownData === text) return;
   container.shownData = text;
   const focused = container.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
@@ -92,6 +93,7 @@ export function confirm(question, action) {
     };
     const dialog = element(
       "dialog",
+      // The Escape key ends a dialog with this event.
       { cancel: close(false), "aria-label": action },
       element("p", {}, question),
       element(

@@ -18,11 +18,13 @@ export function followTheme() {
 export function taskAddress({ dag_id, run_id, task_id, map_index }) {
   const parts = ["dags", dag_id, "runs", run_id, "tasks", task_id];
   if (map_index >= 0) parts.push("mapped", map_index);
+  // The page is one level below Airflow's address, which may have a path itself.
   return new URL(`../${parts.map(encodeURIComponent).join("/")}`, document.baseURI).href;
 }
 
 /** Open a page of Airflow in place of the one around this one: the frame itself may not. */
 export function openInHost(address, download = null) {
+  // The sandbox of the frame has no allow-top-navigation, and allow-downloads only from Airflow 3.3 on.
   const host = window.parent.document;
   const link = host.createElement("a");
   link.href = address;

@@ -38,6 +38,7 @@ export function showJob(main, route, { id = "", stop = () => null, back = null, 
       show(note, job.reason ?? "", (reason) => (reason ? element("pre.reason", {}, reason) : []));
       show(head, [job.job_id, job.status, stop(job)], () => heading(job));
       show(facts, job, details);
+      // Once: a new one would read the log from its beginning.
       if (!log) {
         log = liveLog(`${route}/log`, `${job.job_id}.log`, () => isOver);
         logPlace.replaceChildren(log.view);

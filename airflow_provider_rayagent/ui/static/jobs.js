@@ -66,6 +66,7 @@ export function jobsView(main, connection) {
     for (const name of filter.status) query.append("status", name);
     try {
       const found = await call(`${path("connections", connection, "jobs")}?${query}`, { signal });
+      // The list may have become shorter, such as after a restart of Ray's head.
       if (filter.offset && filter.offset >= found.total) {
         filter.offset = Math.max(Math.ceil(found.total / LIMIT) - 1, 0) * LIMIT;
         await refresh(signal);
@@ -76,6 +77,7 @@ export function jobsView(main, connection) {
         statuses[at].hidden = name === "OTHER" && !found.counts[name];
       });
       showAge(age, found.age);
+      // The age differs in each answer, and would have the table built anew each time.
       show(list, { ...found, age: null }, (data) => jobTable(data, connection, filter));
       show(pages, [filter.offset, found.total], () => pager(found.total));
     } catch (error) {

@@ -6,7 +6,9 @@ import { number } from "./format.js";
 import { openInHost } from "./host.js";
 import { followLog } from "./log_stream.js";
 
+// As many as the server keeps of a log: KEPT_RECORDS in shared_logs.py.
 const MAX_LINES = 10000;
+// Pixels. In a page that is zoomed, positions are fractions, so the end is not met exactly.
 const AT_END = 30;
 
 /**

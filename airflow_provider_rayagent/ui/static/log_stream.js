@@ -34,6 +34,7 @@ export function followLog(route, isOver, on) {
     });
     own.addEventListener("skipped", (event) => on.skipped(JSON.parse(event.data)));
     own.addEventListener("end", (event) => {
+      // Otherwise the source connects again, as after every end of a response.
       disconnect();
       ended(JSON.parse(event.data));
     });
@@ -66,6 +67,7 @@ export function followLog(route, isOver, on) {
     disconnect();
     again("", open);
     const reason = await problem(route);
+    // Meanwhile the log may be connected again, or closed.
     if (!source && !done && reason) on.state(unavailable(reason));
   }
 

@@ -61,6 +61,7 @@ async function start() {
     });
     addEventListener("hashchange", render);
     if (connection) render();
+    // No new entry in the history, from which Back would lead here again.
     else location.replace(`#/${encodeURIComponent(listed.includes(DEFAULT) ? DEFAULT : listed[0])}/jobs`);
   } catch (error) {
     main.replaceChildren(message(error.message));
