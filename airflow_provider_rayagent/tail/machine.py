@@ -3,20 +3,7 @@
 The blocking and the asyncio driver share it: they get a command from :meth:`Tail.next`, execute it, and report the
 outcome with the method that the command names. :meth:`Tail.take` returns the items to forward.
 
-Theory of operation
--------------------
-The tail combines three sources. Each is used for what the others cannot be relied on:
-
-- The **status** is polled, and it alone decides that the job has ended. A stream may end, or send ``complete``, while
-  the job is running: proxies and agents close connections, and Ray's own log tail ends early in several cases.
-- A **live stream** delivers lines with little delay. Every stream starts at the first character of the log, so the
-  part that was already forwarded is skipped, and verified with digests (:mod:`cursor`). A stream that is silent for too
-  long is replaced, since a dead peer is silent too.
-- The **whole log** is the authority on the text. An excerpt of it is compared with a new stream, to detect whether
-  messages are lines or chunks (:mod:`stream_reader`). It is polled while no stream is available or one is suspect
-  (:mod:`suspects`), and read again after the job's end until it contains nothing new.
-
-Its states and their transitions are in :mod:`phase`.
+The package's own documentation says how it works. Its states and their transitions are in :mod:`phase`.
 """
 
 from __future__ import annotations
