@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tail.cursor import Cursor
     from airflow_provider_rayagent.transport.blocking import BlockingAgent
     from airflow_provider_rayagent.transport.blocking_driver import Follower
+    from airflow_provider_rayagent.transport.reentrant_event import ReentrantEvent
 
 __all__ = ["RayAgentAsyncHook", "RayAgentHook", "StreamLimits"]
 
@@ -164,7 +165,7 @@ class RayAgentHook(ServiceHook):
         *,
         cursor: Cursor | None = None,
         deadline: float | None = None,
-        stopped: threading.Event | None = None,
+        stopped: threading.Event | ReentrantEvent | None = None,
     ) -> Follower:
         """Return a follower that yields a job's lines, notices and status changes; see :class:`Follower`."""
         from airflow_provider_rayagent.transport.blocking_driver import Follower

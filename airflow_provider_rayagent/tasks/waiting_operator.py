@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import replace
 from functools import cached_property
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger
 
     from airflow_provider_rayagent.errors.service_errors import RayAgentError
+    from airflow_provider_rayagent.transport.reentrant_event import ReentrantEvent
 
 
 class RequestWaitingOperator(HookMixin, BaseOperator):
@@ -55,8 +55,10 @@ class RequestWaitingOperator(HookMixin, BaseOperator):
 
     # Not in __init__: Airflow copies the operators of a DAG deeply (``DAG.partial_subset``), which fails with an Event.
     @cached_property
-    def _killed(self) -> threading.Event:
-        return threading.Event()
+    def _killed(self) -> ReentrantEvent:
+        from airflow_provider_rayagent.transport.reentrant_event import ReentrantEvent
+
+        return ReentrantEvent()
 
     def on_kill(self) -> None:
         """Stop waiting; the request is not revoked."""

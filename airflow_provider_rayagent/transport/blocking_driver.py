@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.transport.log_responses import SLICE_SECONDS
+from airflow_provider_rayagent.transport.reentrant_event import ReentrantEvent
 from airflow_provider_rayagent.transport.steps import finish
 from airflow_provider_rayagent.transport.tail_driver import Following
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Generator
 
     from airflow_provider_rayagent.services.validation import JobId
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 class Follower(Following):
     """Follows one job: :meth:`items` yields its items, then the attributes contain the outcome.
 
-    :param stopped: set by another thread or a signal handler to stop soon.
+    :param stopped: set by another thread to stop soon; by a signal handler, only a :class:`.ReentrantEvent`.
     """
 
     def __init__(
@@ -34,11 +35,11 @@ class Follower(Following):
         *,
         cursor: Cursor | None = None,
         deadline: float | None = None,
-        stopped: threading.Event | None = None,
+        stopped: threading.Event | ReentrantEvent | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(agent, job_id, settings, cursor=cursor, deadline=deadline, clock=clock)
-        self._stopped = stopped or threading.Event()
+        self._stopped = stopped or ReentrantEvent()
 
     def items(self) -> Generator[list[Item], None, None]:
         """Yield lists of items, which may be empty, until the end. Closing the generator closes all connections."""
