@@ -41,7 +41,8 @@ class JobFinder:
 
     :param log: the task's logger.
     :param check: gets the id and the details of an existing job; raises an error if it is not the task's.
-    :param claim: makes the job with this id the task's, and pushes its id; raises an error if the task was killed.
+    :param claim: makes the job with this id the task's, and pushes its id; ``exists``: whether it is on the service.
+        Raises an error if the task was killed.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class JobFinder:
         *,
         if_succeeded: IfSucceeded,
         check: Callable[[str, Mapping[str, Any]], object],
-        claim: Callable[[str], TaskJob],
+        claim: Callable[..., TaskJob],
     ) -> None:
         self._hook = hook
         self._log = log
@@ -75,7 +76,7 @@ class JobFinder:
             job_id, job = self._find_latest(each)
             if job is not None:
                 break
-        self._claim(job_id)
+        self._claim(job_id, exists=job is not None)
         if not base_id:
             # Later tries find their job after the namespace has changed.
             self._stored.set(BASE_ID_KEY, each)
@@ -132,7 +133,7 @@ class JobFinder:
             STOP_SECONDS,
         )
         # Claim it now: if the task is killed meanwhile, this is the job to stop.
-        task_job = self._claim(job_id)
+        task_job = self._claim(job_id, exists=True)
         until = time.monotonic() + STOP_SECONDS
         while job is not None and not jobs.has_ended(job) and time.monotonic() < until:
             # After a kill the claim in find() raises, so the status at this point does not matter.

@@ -152,17 +152,21 @@ class JobStartingOperator(JobFollowingOperator):
         self._found_pending = finder.was_pending
         return job
 
-    def _claim(self, context: Context, job_id: str) -> TaskJob:
+    def _claim(self, context: Context, job_id: str, *, exists: bool) -> TaskJob:
         """Make a job this task's, and push its id.
 
-        :raises RayAgentError: if the task was killed; then no job may be started.
+        :param exists: whether an earlier try has started it.
+        :raises RayAgentError: if the task was killed; then no job may be started, and an existing one is stopped.
         """
-        self._raise_if_killed(job_id)
+        if not exists:
+            self._raise_if_killed(job_id)
         if self._task_job is None or self._task_job.job_id != job_id:
             self._use_job_id(context, job_id)
             self._task_job = None
         task_job = self._ensure_task_job(context)
-        # A kill since the first check may have found no stopper yet; no job may be started after it.
+        # A kill before may have found no stopper yet; no job may be started after it.
+        if exists and self._is_killed:
+            task_job.stopper.on_kill()
         self._raise_if_killed(job_id)
         return task_job
 

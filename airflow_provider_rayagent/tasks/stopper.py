@@ -6,7 +6,8 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.metrics.job_metrics import count_stop
-from airflow_provider_rayagent.task_instance.stopping import state_if_ended, stop_job
+from airflow_provider_rayagent.task_instance.stopping import STOP_FAILED, state_if_ended, stop_job
+from airflow_provider_rayagent.transport.reentrant_event import ReentrantEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,7 +41,7 @@ class JobStopper:
         """Raises :class:`RayAgentError` if a job with the id is not the task's own; ``None``: it is known to be."""
         self.on_stop_requested: Callable[[], object] = bool
         """Called when the agent has accepted a stop."""
-        self.task_is_killed = threading.Event()
+        self.task_is_killed = ReentrantEvent()
         """Set when Airflow kills the task, which then keeps executing until SIGKILL: long waits must check this."""
 
     def on_kill(self) -> None:
@@ -81,6 +82,11 @@ class JobStopper:
         count_stop(self._hook.rayagent_conn_id, "task_ended")
 
     def _stop_if_task_ended(self) -> None:
-        has_ended, state = state_if_ended(self._ti, self._job_id, self._log)
+        try:
+            has_ended, state = state_if_ended(self._ti, self._job_id, self._log)
+        except Exception as error:  # noqa: BLE001 - of Airflow's API, whose errors have no common base
+            # Without this line, the error would end this thread and nobody would learn that the job runs on.
+            self._log.error(STOP_FAILED, self._job_id, f"the state of the task is unknown: {error}")
+            return
         if has_ended:
             self.stop(f"The task was ended externally (state: {state})")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.execution_time import comms
 
 from airflow_provider_rayagent.exceptions import (
     RayAgentConnectionError,
@@ -336,3 +337,30 @@ def test_a_kill_while_a_job_that_runs_is_looked_at_stops_it_and_starts_no_other(
     killer.join()
     agent.wait_until(lambda: job.stop_calls == owns)
     assert agent.of(RUN) == []
+
+
+def test_a_kill_during_the_first_look_at_a_job_that_runs_stops_it(
+    agent: ScriptedAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ti = TaskInstance(2)
+    supervise(ti, monkeypatch).state = "failed"
+    job = agent.jobs[ROOT] = Job("", "RUNNING", ROOT, stop_delay=0.1)
+    operator = make_operator()
+    agent.on_request = lambda _: operator.on_kill() if len(agent.requests) == 1 else None
+    with pytest.raises(RayAgentError, match="task was killed"):
+        operator.execute(make_context(ti))
+    agent.wait_until(lambda: job.stop_calls == 1)
+    assert agent.of(RUN) == []
+
+
+def test_a_killed_task_whose_state_is_unknown_says_that_its_job_was_not_stopped(
+    agent: ScriptedAgent, monkeypatch: pytest.MonkeyPatch, log: TaskLog
+) -> None:
+    ti = TaskInstance()
+    supervise(ti, monkeypatch).refused.add(comms.GetTaskStates)
+    operator = make_operator()
+    agent.answers[RUN] = [starting(agent, Play(Do(operator.on_kill)), timeline=())]
+    with pytest.raises(RayAgentError):
+        operator.execute(make_context(ti))
+    assert [message for message in log.messages if "the state of the task is unknown" in message]
+    assert agent.jobs[ROOT].stop_calls == 0
