@@ -64,7 +64,7 @@ class AsyncResponse(Response):
             raise body.too_slow
 
     def read_ahead(self, opened: AsyncExitStack, *, is_stream: bool) -> ReadAheadTask:  # noqa: ARG002
-        return ReadAheadTask(self.chunks(), BROKEN, opened)
+        return ReadAheadTask(self.chunks(), opened)
 
     def upgraded(self) -> UpgradedStream:
         return UpgradedStream(self._response.extensions["network_stream"])

@@ -44,14 +44,10 @@ class ReadAheadTask:
     """A task that reads a body ahead.
 
     :param source: the body.
-    :param broken: exceptions raised while the body is read.
     :param opened: closes the response.
     """
 
-    def __init__(
-        self, source: AsyncIterator[bytes], broken: tuple[type[Exception], ...], opened: AsyncExitStack
-    ) -> None:
-        self._broken = broken
+    def __init__(self, source: AsyncIterator[bytes], opened: AsyncExitStack) -> None:
         self._opened = opened
         self._items: list[bytes] = []
         self._bytes = 0
@@ -99,7 +95,7 @@ class ReadAheadTask:
                 if not self._closed and (len(self._items) >= MAX_READ_AHEAD or self._bytes >= MAX_READ_AHEAD_BYTES):
                     self._space.clear()
                     await self._space.wait()
-        except self._broken as error:
+        except Exception as error:  # noqa: BLE001 - of any kind: else the end would count as that of the log
             self._error = error
         self._ended = True
         self._ready.set()

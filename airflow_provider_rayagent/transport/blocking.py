@@ -74,7 +74,7 @@ class BlockingResponse(Response):
         # ``read_chunked`` is faster, and agents send each event as one chunk, but it waits for the whole of a chunk.
         in_chunks = is_stream and raw.chunked and raw.supports_chunked_reads()
         body = raw.read_chunked(READ_BYTES, decode_content=True) if in_chunks else iter(self._read, b"")
-        return ReadAheadThread(self.reader, body, BROKEN, opened)
+        return ReadAheadThread(self.reader, body, opened)
 
     def upgraded(self) -> UpgradedSocket:
         return UpgradedSocket(self.reader)

@@ -52,15 +52,11 @@ class ReadAheadThread:
     """A thread that reads a body ahead, since a read of ``requests`` cannot be resumed after a timeout.
 
     :param body: the data of the body.
-    :param broken: exceptions raised while the body is read.
     :param opened: closes the response.
     """
 
-    def __init__(
-        self, reader: Reader, body: Iterator[bytes], broken: tuple[type[Exception], ...], opened: AsyncExitStack
-    ) -> None:
+    def __init__(self, reader: Reader, body: Iterator[bytes], opened: AsyncExitStack) -> None:
         self._reader = reader
-        self._broken = broken
         self._opened = opened
         self._condition = threading.Condition()
         self._chunks: list[bytes] = []
@@ -102,7 +98,7 @@ class ReadAheadThread:
                     self._chunks.append(chunk)
                     self._held += len(chunk)
                     self._condition.notify_all()
-        except self._broken as error:
+        except Exception as error:  # noqa: BLE001 - of any kind: else the end would count as that of the log
             self._error = error
         finally:
             with self._condition:

@@ -169,7 +169,7 @@ class WholeLog:
         async with AsyncExitStack() as opened:
             response = await opened.enter_async_context(agent.opened(call))
             await _check(agent, call, response)
-            return cls(agent, response, response.read_ahead(opened.pop_all(), is_stream=False))
+            return cls(agent, response, await _read_ahead(response, opened, is_stream=False))
 
     async def read(self) -> str | None:
         """Return the next chunk of text, an empty one after :data:`SLICE_SECONDS` without data, or ``None`` at the end.
@@ -259,7 +259,7 @@ async def open_stream(agent: AgentClient, opening: OpenLiveLog) -> LogStream:
         if response.status != 101 or headers is None:
             await _check(agent, call, response)
         if headers is None:
-            return SseStream(opening.decode, response.read_ahead(opened.pop_all(), is_stream=True))
+            return SseStream(opening.decode, await _read_ahead(response, opened, is_stream=True))
         _check_upgrade(call, response, key)
         # pop_all() comes last: until then, the exit stack closes the response if something fails.
         return WebSocketStream(opening.decode, response.upgraded(), opened.pop_all())
@@ -269,6 +269,17 @@ def control_frame(opcode: int, payload: bytes = b"") -> bytes:
     """Encode a control frame with a random mask."""
     # RFC 6455, section 5.3: a mask must be unpredictable.
     return frame(opcode, payload, os.urandom(4))
+
+
+async def _read_ahead(response: Response, opened: AsyncExitStack, *, is_stream: bool) -> ReadAhead:
+    """Start to read a response ahead, which closes it from then on."""
+    closing = opened.pop_all()
+    try:
+        return response.read_ahead(closing, is_stream=is_stream)
+    except BaseException:
+        # Such as the RuntimeError of a thread that cannot start.
+        await closing.aclose()
+        raise
 
 
 def _raise_if_ended(decoder: FrameDecoder | SseDecoder) -> None:

@@ -30,7 +30,7 @@ def test_a_cancellation_that_coincides_with_data_is_not_lost() -> None:
 
     async def run() -> None:
         came = asyncio.Event()
-        ahead = ReadAheadTask(body(came), (), contextlib.AsyncExitStack())
+        ahead = ReadAheadTask(body(came), contextlib.AsyncExitStack())
         reading = asyncio.create_task(ahead.take(60.0))
         await asyncio.sleep(0.01)
         came.set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import httpx
 import pytest
@@ -24,14 +24,17 @@ from airflow_provider_rayagent.errors.service_errors import (
 )
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.validation import JobId
+from airflow_provider_rayagent.transport import aio, blocking, log_responses
 from airflow_provider_rayagent.transport.aio import HTTPX_ERRORS
 from airflow_provider_rayagent.transport.blocking import REQUESTS_ERRORS
 from airflow_provider_rayagent.transport.failures import LibraryErrors, as_agent_error
 from airflow_provider_rayagent.transport.limits import TooSlowError
 from tests.scripted import Job, Play, Reset, ScriptedAgent
-from tests.unit.transports import Transport, config_of
+from tests.unit.transports import WHOLE_LOG, Transport, config_of
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from airflow_provider_rayagent.transport.agent_client import AgentClient
 
 POST = "POST jobs/j1/stop/"
@@ -162,3 +165,39 @@ def test_the_error_for_a_rejected_certificate_says_what_to_correct(code: int, wo
     refused = ssl.SSLCertVerificationError(1, "expired mismatch WRONG_VERSION_NUMBER")
     refused.verify_code = code
     assert words in str(as_agent_error(refused, read_config(host="agent"), REQUESTS_ERRORS))
+
+
+def test_an_error_of_any_kind_is_not_the_end_of_a_log(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def chunks(_: object) -> AsyncIterator[bytes]:
+        yield b"line 1\n"
+        raise KeyError("no luck")
+
+    pieces: list[Any] = [b"line 1\n", KeyError("no luck")]
+
+    def read(_: object) -> bytes:
+        piece: Any = pieces.pop(0)
+        if isinstance(piece, Exception):
+            raise piece
+        return bytes(piece)
+
+    monkeypatch.setattr(blocking.BlockingResponse, "_read", read)
+    monkeypatch.setattr(aio.AsyncResponse, "chunks", chunks)
+    with ScriptedAgent(Job("line 1\nline 2\n")) as server, pytest.raises(RayAgentConnectionError, match="no luck"):
+        transport.whole_log(config_of(server))
+
+
+def test_a_log_that_cannot_be_read_ahead_leaves_no_connection(
+    transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> NoReturn:
+        raise RuntimeError("can't start new thread")
+
+    async def work(agent: AgentClient) -> None:
+        with pytest.raises(RuntimeError):
+            await log_responses.WholeLog.open(agent, WHOLE_LOG)
+        server.wait_until(lambda: server.open_connections == 0)
+
+    monkeypatch.setattr(blocking, "ReadAheadThread", refuse)
+    monkeypatch.setattr(aio, "ReadAheadTask", refuse)
+    with ScriptedAgent(Job("line 1\n")) as server:
+        transport.run(config_of(server), work)
