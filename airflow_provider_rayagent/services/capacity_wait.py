@@ -128,7 +128,8 @@ class CapacityWait(WaitState[CapacityOutcome]):
             self.last = CapacityOutcome(WaitResult.REACHED, summary)
             return self.last
         most = self._best(_places(found, alive, self.required, "total"))
-        if not self.wait_for_scale_up and self._missing(most.amounts):
+        # An unknown total may be enough.
+        if not self.wait_for_scale_up and any(amount is not None for amount in self._missing(most.amounts).values()):
             where = "No node of the cluster has" if self.required.on_one_node else "The cluster does not have"
             return self._fail(
                 RayAgentResourcesError(

@@ -36,9 +36,9 @@ def cluster_resources(nodes: Sequence[Row], usage: Mapping[str, Row] | None, now
     that Ray assigns to jobs: how busy they are, and their memory, is unknown.
 
     :param nodes: rows of Ray's state API, with ``resources_total``.
-    :param usage: ``{node_id: {resource: [used, total]}}``, or ``None`` if unknown.
+    :param usage: ``{node_id or IP address: {resource: [used, total]}}``, or ``None`` if unknown.
     """
-    rows = [_node(node, (usage or {}).get(node["node_id"])) for node in nodes]
+    rows = [_node(node, _usage_of(node, usage)) for node in nodes]
     alive = [row for row in rows if row["state"] == "ALIVE"]
     gpus = sum_of(row["gpu"] for row in alive)
     # The agent's API has whole numbers here, but a Ray task can take a part of a GPU.
@@ -47,9 +47,7 @@ def cluster_resources(nodes: Sequence[Row], usage: Mapping[str, Row] | None, now
         summary["available_gpus"] = math.floor(gpus["available"])
     # In the agent's form only the cluster has an object store, not the node.
     stores = [
-        _counter(node, "object_store_memory", (usage or {}).get(node["node_id"]))
-        for node in nodes
-        if node.get("state") == "ALIVE"
+        _counter(node, "object_store_memory", _usage_of(node, usage)) for node in nodes if node.get("state") == "ALIVE"
     ]
     return {
         "collected_at": now.isoformat(),
@@ -63,6 +61,13 @@ def cluster_resources(nodes: Sequence[Row], usage: Mapping[str, Row] | None, now
     }
 
 
+def _usage_of(node: Row, usage: Mapping[str, Row] | None) -> Row | None:
+    # With an autoscaler's configuration, Ray has the nodes' IP addresses there instead of their ids
+    # (``update_load_metrics`` in ``autoscaler/_private/monitor.py``).
+    usage = usage or {}
+    return usage.get(node["node_id"]) or usage.get(str(node.get("node_ip")))
+
+
 def gpu_status(nodes: Iterable[Row], usage: Mapping[str, Row] | None) -> dict[str, Any]:
     """Return the GPUs of the live nodes, per node and in total; what is in use and free is ``None`` if unknown.
 
@@ -72,7 +77,7 @@ def gpu_status(nodes: Iterable[Row], usage: Mapping[str, Row] | None) -> dict[st
     rows = []
     for node in nodes:
         if node.get("state") == "ALIVE":
-            found = _counter(node, "GPU", (usage or {}).get(node["node_id"]))
+            found = _counter(node, "GPU", _usage_of(node, usage))
             rows.append(
                 {
                     "node_id": node["node_id"],

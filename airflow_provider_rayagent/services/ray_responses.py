@@ -73,9 +73,7 @@ def one_row(what: str) -> Callable[[Any], Row]:
 
 
 def resource_usage(body: Any) -> dict[str, Row] | None:
-    """Return ``{node_id: {resource: [used, total]}}``, or ``None`` where Ray does not report it."""
-    # With an autoscaler's configuration, Ray has the nodes' IP addresses here instead of their ids
-    # (``update_load_metrics`` in ``autoscaler/_private/monitor.py``): what is in use is then unknown.
+    """Return ``{node_id or IP address: {resource: [used, total]}}``, or ``None`` where Ray does not report it."""
     for key in ("data", "clusterStatus", "loadMetricsReport", "usageByNode"):
         body = body.get(key) if isinstance(body, dict) else None
     return body if isinstance(body, dict) else None

@@ -106,6 +106,7 @@ def test_an_unknown_amount_is_waited_for(on_one_node: bool) -> None:
     assert outcome.result is None
     assert "an unknown number of CPUs. Required: 1 CPU" in outcome.status
     assert look(node(free=None), num_cpus=9, on_one_node=on_one_node).result is WaitResult.FAILED
+    assert look(node(cpu={}), num_cpus=9, on_one_node=on_one_node).result is None
 
 
 @pytest.mark.parametrize("odd", ["x", None, [], True, float("nan"), {}])

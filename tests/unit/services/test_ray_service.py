@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import shlex
 from dataclasses import replace
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -20,6 +21,7 @@ from airflow_provider_rayagent.errors.service_errors import (
 from airflow_provider_rayagent.services import ray_responses
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.call import Call, Pause
+from airflow_provider_rayagent.services.cluster_resources import cluster_resources
 from airflow_provider_rayagent.services.ray_service import LOG_INTERVAL, RAY
 from airflow_provider_rayagent.services.service import ErrorResponse
 from airflow_provider_rayagent.services.submission import SUBMIT_SECONDS
@@ -242,3 +244,14 @@ def test_gpus_without_usage_are_counted_and_their_use_is_not_known() -> None:
     node = {"node_id": NODE, "state": "ALIVE", "resources_total": {"GPU": 4.0}}
     status, _ = run(RAY.get_gpu_status(), rows(node), {"data": {"clusterStatus": None}})
     assert (status["total_gpus"], status["used_gpus"], status["available_gpus"]) == (4.0, None, None)
+
+
+@pytest.mark.parametrize("name", [NODE, "10.0.0.7"])
+def test_the_usage_of_a_node_is_found_by_its_id_or_with_an_autoscaler_by_its_address(name: str) -> None:
+    node = {"node_id": NODE, "node_ip": "10.0.0.7", "state": "ALIVE", "resources_total": {"GPU": 4.0, "CPU": 8.0}}
+    usage = {name: {"GPU": [1.0, 4.0], "CPU": [2.0, 8.0]}}
+    reported = {"data": {"clusterStatus": {"loadMetricsReport": {"usageByNode": usage}}}}
+    status, _ = run(RAY.get_gpu_status(), rows(node), reported)
+    assert (status["used_gpus"], status["available_gpus"]) == (1.0, 3.0)
+    found = cluster_resources([node], usage, datetime.now(timezone.utc))
+    assert found["cpu"] == {"total": 8.0, "used": 2.0, "available": 6.0}
