@@ -164,7 +164,7 @@ def _kind_of_last_lines(text: str) -> FailureKind | None:
     index = _last_exception(lines)
     if index is None:
         # Other text of Ray can have more lines than are available: that about its killer, or the log of a dead raylet.
-        if lines[-1].startswith(_END_OF_KILLERS_TEXT):
+        if lines and lines[-1].startswith(_END_OF_KILLERS_TEXT):
             return FailureKind.OUT_OF_MEMORY
         return None if _RAYLETS_LINE in text else FailureKind.PROGRAM
     name, following = _EXCEPTION_OF_RAY.match(lines[index]), lines[index + 1 :]

@@ -240,6 +240,10 @@ def test_the_exception_that_ended_the_program_tells_the_cause(name: str) -> None
     assert kind_of_job(command_failed(last_lines)) is kind
 
 
+def test_without_a_line_of_the_program_the_failure_is_the_programs() -> None:
+    assert kind_of_job(command_failed("(f pid=1) a line of a worker\n" * 10)) is FailureKind.PROGRAM
+
+
 @pytest.mark.parametrize("code", [2, 3, 127, 137, -9, 143])
 def test_any_other_exit_code_is_the_programs(code: int) -> None:
     assert kind_of_job(command_failed(LAST_LINES + WORKER_CRASHED, code)) is FailureKind.PROGRAM
