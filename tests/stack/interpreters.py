@@ -40,7 +40,10 @@ def python_of_version(version: str) -> str | None:
     """Return a Python of a version, such as ``3.10``, on ``PATH`` or in pyenv; ``None`` if there is none."""
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
     for python in (shutil.which(f"python{version}"), *map(str, pyenv.glob(f"{version}.*/bin/python"))):
-        # One on PATH may be pyenv's, and not chosen.
-        if python and subprocess.run([python, "-c", ""], capture_output=True).returncode == 0:
-            return python
+        if python is None:
+            continue
+        # One on PATH may be pyenv's, which runs another one that depends on the environment, or none.
+        done = subprocess.run([python, "-c", "import sys; print(sys.executable)"], stdout=subprocess.PIPE, text=True)
+        if done.returncode == 0:
+            return done.stdout.strip()
     return None
