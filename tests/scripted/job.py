@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import asyncio
+
     from tests.scripted.actions import Step
     from tests.scripted.exchange import Action
 
@@ -66,6 +68,8 @@ class Job:
         self._grown = ""
         self._source_length: int | None = None
         self._polls: Iterator[str] = iter(self.polls)
+        self.playing: asyncio.Task[None] | None = None
+        """What plays the timeline. A job that a later one with its id has replaced has its own."""
         self.rewritten = 0
         self.stop_calls = 0
 

@@ -91,7 +91,6 @@ class ScriptedAgent:
         self._tally = Tally()
         self._turns: dict[str, tuple[Sequence[Step], int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._timelines: dict[str, asyncio.Task[None]] = {}
         self._exchanges: dict[Link, Exchange] = {}
         self._arriving: set[asyncio.Task[None]] = set()
         self._listener: Listener | None = None
@@ -258,8 +257,8 @@ class ScriptedAgent:
         return Link(self._tally, lambda link: self._spawn(self._serve(link)), self._send_buffer)
 
     async def _stop(self, job: Job) -> None:
-        if job.job_id in self._timelines:
-            self._timelines[job.job_id].cancel()
+        if job.playing is not None:
+            job.playing.cancel()
         await asyncio.sleep(job.stop_delay)
         job.set_status("STOPPED")
 
@@ -359,8 +358,8 @@ class ScriptedAgent:
     def _job_of(self, request: Request) -> Job | None:
         parts = request.parts
         job = self.jobs.get(parts[1]) if parts[0] == "jobs" and len(parts) > 1 else None
-        if job is not None and job.timeline and job.job_id not in self._timelines:
-            self._timelines[job.job_id] = self._spawn(self._run_timeline(job))
+        if job is not None and job.timeline and job.playing is None:
+            job.playing = self._spawn(self._run_timeline(job))
         return job
 
     async def _run_timeline(self, job: Job) -> None:
