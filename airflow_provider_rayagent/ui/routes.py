@@ -130,7 +130,9 @@ async def get_applications(connection_id: str) -> dict[str, Any]:
 
 
 @router.delete(
-    "/api/connections/{connection_id}/applications/{name}", dependencies=recorded("delete_serve_application")
+    # A path, since the name may contain a slash, which Starlette has decoded.
+    "/api/connections/{connection_id}/applications/{name:path}",
+    dependencies=recorded("delete_serve_application"),
 )
 async def delete_application(connection_id: str, name: str) -> dict[str, Any]:
     """Request the deletion of a Serve application."""

@@ -107,7 +107,7 @@ def agent(running_job: Job, watched_job: Job) -> Iterator[ScriptedAgent]:
         Job(status="PENDING", job_id="waits"),
         Job("c\n", "RUNNING", "stoppable", details={"metadata": of_earlier_run}),
         watched_job,
-        applications=[Application("app"), Application("kept")],
+        applications=[Application("app"), Application("kept"), Application("team/app")],
         token=TOKEN,
     ) as scripted:
         yield scripted

@@ -43,7 +43,7 @@ TABLE: dict[tuple[str, str], set[str]] = {
     ("POST", "/api/connections/{connection_id}/jobs/{job_id}/stop"): EDIT,
     ("GET", "/api/connections/{connection_id}/cluster"): CONNECTION,
     ("GET", "/api/connections/{connection_id}/applications"): CONNECTION,
-    ("DELETE", "/api/connections/{connection_id}/applications/{name}"): EDIT,
+    ("DELETE", "/api/connections/{connection_id}/applications/{name:path}"): EDIT,
     ("GET", "/api/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/{map_index}/job"): TASK_LOGS,
     ("GET", "/api/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/{map_index}/job/log"): TASK_LOGS,
     ("GET", "/api/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/{map_index}/job/log/download"): TASK_LOGS,
@@ -75,7 +75,7 @@ def test_a_route_answers_those_who_may_call_it_and_no_others(
     method: str, path: str, user: str, server: ApiServer, tokens: dict[str, str | None]
 ) -> None:
     values = {**VALUES, "name": "page.css"} if "static" in path else VALUES
-    address = path.format(**values).lstrip("/")
+    address = path.replace(":path", "").format(**values).lstrip("/")
     answer = ask(server, method, address, tokens[user], json={}, headers=own_headers(server))
     if user == "nobody":
         assert answer.status_code == 401
@@ -137,6 +137,7 @@ def test_a_wildcard_for_dags_is_no_way_around_the_permission(server: ApiServer, 
     [
         ("stop_ray_job", "POST", "jobs/succeeded/stop", {"job_id": "succeeded"}),
         ("delete_serve_application", "DELETE", "applications/app", {"name": "app"}),
+        ("delete_serve_application", "DELETE", "applications/team%2Fapp", {"name": "team/app"}),
     ],
 )
 def test_what_is_stopped_or_deleted_is_in_the_audit_log_of_airflow_and_what_was_refused_is_not(
