@@ -37,6 +37,9 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
     - a job that has succeeded: the task reuses its result (see ``if_succeeded``);
     - a job that has failed or was stopped: the task submits a new job, whose id has a numeric suffix.
 
+    The job has the environment variables ``RAYAGENT_RESUME_KEY``, the same for all tries until a job has succeeded, and
+    ``RAYAGENT_PREVIOUS_JOB_ID``, for programs that continue where an earlier job stopped.
+
     If the job FAILED, the task fails and is retried (``retries``); if the job was STOPPED, the task fails without a
     retry. The XCom ``job_id`` and the link to the job's page are available before the waiting begins. XCom
     (``return_value``): the final details of the job, as for
@@ -171,7 +174,7 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
             labels = json_object(self.entrypoint_label_selector or {}, "entrypoint_label_selector")
             secrets = self._environment(context)
             runtime_env = self._complete_runtime_env(context)
-        runtime_env["env_vars"] = {**origin_env_vars(context), **secrets}
+        runtime_env["env_vars"] = {**origin_env_vars(context), **self._resume_env_vars, **secrets}
         # The author's metadata must not replace these: check_origin() and secrets_of() rely on them.
         metadata |= origin_metadata(context) | masked_names(secrets)
         # The upload can take minutes, in which the task may be killed.

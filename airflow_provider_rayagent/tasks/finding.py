@@ -29,6 +29,12 @@ BASE_ID_KEY = "rayagent_job_root"
 """Key in the task state store: the base id of the task's jobs, without numeric suffix."""
 STOPPED_KEY = "rayagent_stopped_job"
 """Key in the task state store: the last job whose stop the task has requested."""
+SUCCESSES_KEY = "rayagent_successes"
+"""Key in the task state store: how many jobs of a task that runs again after a success have succeeded."""
+RESUME_KEY_VAR = "RAYAGENT_RESUME_KEY"
+"""Environment variable of a job: the same for all jobs of a task until one of them has succeeded."""
+PREVIOUS_JOB_VAR = "RAYAGENT_PREVIOUS_JOB_ID"
+"""Environment variable of a job: the job with the same :data:`RESUME_KEY_VAR` before it, if there is one."""
 STOP_SECONDS = 6.0
 """How long a job can still be RUNNING after a stop request; Ray sends SIGKILL after 3 seconds."""
 STATUS_CHECK_SECONDS = 0.5
@@ -64,6 +70,11 @@ class JobFinder:
         self._claim = claim
         self.was_pending = False
         """Whether the job that was found is PENDING."""
+        self._previous: str | None = None
+        """The latest job that the task does not attach to, unless it has succeeded."""
+        self._successes = 0
+        """How many of the jobs that Ray knows have succeeded."""
+        self._base_id = ""
 
     def find(self, base_id: str | None) -> Mapping[str, Any] | None:
         """Choose the task's job and claim it; return its details, ``None`` if it has to be started.
@@ -76,11 +87,21 @@ class JobFinder:
             job_id, job = self._find_latest(each)
             if job is not None:
                 break
+        self._base_id = each
         self._claim(job_id, exists=job is not None)
         if not base_id:
             # Later tries find their job after the namespace has changed.
             self._stored.set(BASE_ID_KEY, each)
         return job
+
+    def resume_env_vars(self) -> dict[str, str]:
+        """Return what tells a new job of the earlier ones, whose work it can continue, as environment variables."""
+        successes = self._successes
+        if self._if_succeeded == "run_again":
+            # A restarted head has forgotten the jobs that succeeded; a job must not continue what is complete.
+            successes = max(successes, stored_successes(self._stored))
+        env_vars = {RESUME_KEY_VAR: numbered(self._base_id, successes + 1)}
+        return env_vars if self._previous is None else {**env_vars, PREVIOUS_JOB_VAR: self._previous}
 
     def _derived_base_ids(self) -> list[str]:
         """Return the base ids that this task's job may have; a new job gets the last one."""
@@ -113,6 +134,10 @@ class JobFinder:
                 )
             elif self._is_reusable(job_id, job):
                 break
+            if jobs.known_status(job) is JobStatus.SUCCEEDED:
+                self._successes, self._previous = self._successes + 1, None
+            else:
+                self._previous = job_id
         return job_id, job
 
     def _settled_job(self, job_id: str) -> Mapping[str, Any] | None:
@@ -171,12 +196,28 @@ def find_job(hook: RayAgentHook, job_id: str) -> Mapping[str, Any] | None:
         return None
 
 
+def stored_successes(stored: StoredState) -> int:
+    """Return how many jobs of the task have succeeded, as far as it is stored."""
+    count = stored.get(SUCCESSES_KEY)
+    return count if isinstance(count, int) else 0
+
+
+def store_success(context: Context) -> None:
+    """Store for later tries that one more job of the task has succeeded."""
+    stored = StoredState(context)
+    _store(stored, SUCCESSES_KEY, stored_successes(stored) + 1)
+
+
 def store_stop(context: Context, job_id: str) -> None:
     """Store for later tries that the task has requested the stop of a job."""
+    _store(StoredState(context), STOPPED_KEY, job_id)
+
+
+def _store(stored: StoredState, key: str, value: Any) -> None:
     from airflow.sdk.exceptions import AirflowRuntimeError
 
     try:
-        StoredState(context).set(STOPPED_KEY, job_id)
+        stored.set(key, value)
     except AirflowRuntimeError:
         # Airflow lets a task that was cleared store nothing: it has a new one in its place by then.
-        logging.getLogger(__name__).debug("The stop of job %s is not stored.", job_id, exc_info=True)
+        logging.getLogger(__name__).debug("%s is not stored: %s.", key, value, exc_info=True)

@@ -34,6 +34,7 @@ from airflow_provider_rayagent.tasks.finding import (
     JobFinder,
     find_job,
     store_stop,
+    store_success,
 )
 from airflow_provider_rayagent.tasks.following import JobFollowingOperator
 from airflow_provider_rayagent.text.codes import Code, coded
@@ -96,6 +97,8 @@ class JobStartingOperator(JobFollowingOperator):
         self._has_job_id = False
         """Whether :attr:`job_id` is that of the job, and not the argument any more."""
         self._job_id_argument: str | None = None
+        self._resume_env_vars: dict[str, str] = {}
+        """What tells a new job of the earlier ones, as environment variables."""
 
     def _check_job(self, context: Context, job_id: str, job: Mapping[str, Any]) -> None:
         """Check that an existing job may be this task's.
@@ -150,6 +153,8 @@ class JobStartingOperator(JobFollowingOperator):
         # After the deadline is set, which the task job that it makes has among its options.
         job = finder.find(self.job_id)
         self._found_pending = finder.was_pending
+        if job is None:
+            self._resume_env_vars = finder.resume_env_vars()
         return job
 
     def _claim(self, context: Context, job_id: str, *, exists: bool) -> TaskJob:
@@ -305,8 +310,7 @@ class JobStartingOperator(JobFollowingOperator):
                 f"{status}. Check the free resources of the cluster, and the queue of the agent if there is one."
                 f"{self._free_resources()}"
             )
-        is_stopped = outcome.job is not None and jobs.known_status(outcome.job) is JobStatus.STOPPED
-        if self._found_pending and is_stopped and not task_job.stopper.stop_requested:
+        if self._found_pending and _has_status(outcome, JobStatus.STOPPED) and not task_job.stopper.stop_requested:
             task_job.observer.metrics.ended(outcome.end, outcome.job)
             self.log.info(
                 # As an earlier attempt may have requested: Ray stops a PENDING job when it starts.
@@ -320,9 +324,15 @@ class JobStartingOperator(JobFollowingOperator):
             # The argument, from which the finder derives the next id; the present one is that of the stopped job.
             self.job_id = self._job_id_argument  # type: ignore[assignment]
             return self._run_job(context)
+        if self.if_succeeded == "run_again" and _has_status(outcome, JobStatus.SUCCEEDED):
+            store_success(context)
         try:
             return super()._conclude(context, task_job, outcome)
         except RayAgentJobMissingError:
             # An agent does not know the details of a job in its queue, which would start when no task follows it.
             task_job.stopper.stop("The job does not exist")
             raise
+
+
+def _has_status(outcome: Outcome, status: JobStatus) -> bool:
+    return outcome.job is not None and jobs.known_status(outcome.job) is status

@@ -15,6 +15,7 @@ from tests.system.support import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.stack.serve import Serve
     from tests.system.support import System
@@ -118,3 +119,12 @@ def test_a_night_trains_deploys_its_application_and_deletes_those_before(
     assert serve.statuses().items() >= {"model-2026-01-31": "RUNNING", "model-2026-02-01": "RUNNING"}.items()
     status, text = serve.answer("model-2026-01-31")
     assert (status, json.loads(text)) == (200, {"loss": 0.5**6})
+
+
+@pytest.mark.full
+def test_the_example_that_continues_runs_to_its_end(system: System, tmp_path: Path) -> None:
+    train = system.start("rayagent_resume", "train", storage=str(tmp_path))
+    train.assert_ends("success")
+    Task(system.airflow, train.dag_id, train.run_id, "predict").assert_ends("success")
+    assert len(list(tmp_path.glob("*train*/checkpoint_*"))) == 10
+    assert list(tmp_path.glob("*predict*/rows/*.parquet"))
