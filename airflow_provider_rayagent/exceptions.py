@@ -60,6 +60,8 @@ class RayAgentJobNotStartedError(RayAgentError):
 
     code = Code.NOT_STARTED
     failure_kind = FailureKind.START_TIMEOUT
+    is_waited_for: bool | None = None
+    """Whether the job remains PENDING, since the task goes on in the same try; ``None``: the policy was not asked."""
 
 
 class RayAgentTaskIdentityError(RayAgentError, AirflowFailException):  # type: ignore[misc]

@@ -92,9 +92,7 @@ class RayTaskOperator(DecoratedOperator, RayAgentSubmitJobOperator):
             "job. Use env_from_connections or env_from_variables to defer.",
             self.python_callable.__name__,
         )
-        task_job = self._ensure_task_job(context)
-        with self.hook:
-            return self._conclude(context, task_job, self._follow(context, task_job))
+        return self._execute_in_worker(context)
 
     def _bind(self, context: Context) -> BoundArguments:
         """Return the function's arguments as JSON, with its defaults and what it takes of Airflow's context.

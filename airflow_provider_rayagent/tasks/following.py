@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.metrics.names import Mode
     from airflow_provider_rayagent.services.jobs import JobSummary
+    from airflow_provider_rayagent.tail.cursor import LogPosition
     from airflow_provider_rayagent.tasks.job import TaskJob
     from airflow_provider_rayagent.tasks.triggers_of_try import TriggersOfTry
     from airflow_provider_rayagent.triggers.follow_options import FollowOptions
@@ -225,9 +226,21 @@ class JobFollowingOperator(HookMixin, BaseOperator):
                 link=push_job_link(self, context),
                 failed_error=self._failed_error,
                 mode=self._mode(),
-                position=recall_position(context, self.job_id, same_try=False) if self.resume_log else None,
+                position=self._recall_position(context),
             )
         return self._task_job
+
+    def _recall_position(self, context: Context) -> LogPosition | None:
+        # What an earlier process of this try has forwarded is in the task log already.
+        if self.resume_log or context.get("task_reschedule_count"):
+            return recall_position(context, self.job_id, same_try=not self.resume_log)
+        return None
+
+    def _save_position(self, context: Context, task_job: TaskJob) -> None:
+        """Save where the next try continues, or this one if a retry policy reschedules it (Airflow 3.4)."""
+        # Before Airflow 3.3 there are no retry policies.
+        if self.resume_log or getattr(self, "retry_policy", None) is not None:
+            save_position(context, self.job_id, task_job.observer.position)
 
     def _follow_options(self) -> FollowOptions:
         from airflow_provider_rayagent.render.record_builder import DisplaySettings
@@ -284,15 +297,19 @@ class JobFollowingOperator(HookMixin, BaseOperator):
             raise
         finally:
             # Whatever ends this try, a kill included, the next one continues here.
-            if self.resume_log:
-                save_position(context, self.job_id, task_job.observer.position)
+            self._save_position(context, task_job)
+
+    def _execute_in_worker(self, context: Context) -> Any:
+        """Follow the job to its end."""
+        task_job = self._ensure_task_job(context)
+        with self.hook:
+            return self._conclude(context, task_job, self._follow(context, task_job))
 
     def _poke_once(self, context: Context, task_job: TaskJob) -> Outcome:
         # Without a store, a later poke would not know which lines are forwarded: read the log once, at the job's end.
         if not task_job.observer.settings.forward or not StoredState(context).exists:
             follower = task_job.observer.wait_for_status()
             return Outcome.of(task_job.observer.follow() if follower.end is End.JOB_ENDED else follower)
-        task_job.observer.position = recall_position(context, self.job_id, same_try=not self.resume_log)
         follower = task_job.observer.forward_new_lines()
         save_position(context, self.job_id, task_job.observer.position)
         return Outcome.of(follower)
@@ -314,6 +331,11 @@ class JobFollowingOperator(HookMixin, BaseOperator):
             outcome = self._check_once(task_job)
         if outcome.end is not None:
             return self._conclude(context, task_job, outcome)
+        position = task_job.observer.position
+        if context.get("task_reschedule_count") and position and position["lines"]:
+            # See below: a trigger of this try has forwarded these lines, which a second one would delete.
+            self.log.info("A triggerer has forwarded a part of this log already: this worker follows the job.")
+            return self._execute_in_worker(context)
         self.log.info(
             "Deferring: the triggerer follows job %s from here on; its lines still appear in this log.",
             self.job_id,
@@ -365,8 +387,7 @@ class JobFollowingOperator(HookMixin, BaseOperator):
         if self.forward_logs:
             triggers.forward_gaps(outcome, self.execution_timeout)
             triggers.log_summary()
-        if self.resume_log:
-            save_position(context, self.job_id, task_job.observer.position)
+        self._save_position(context, task_job)
 
 
 def _validate_markers(value: object) -> tuple[str, str]:

@@ -124,16 +124,13 @@ class JobStartingOperator(JobFollowingOperator):
 
     def _run_job(self, context: Context) -> Any:
         with self.hook:
-            job = self._find_job(context)
-            task_job = self._ensure_task_job(context)
-            if job is None:
-                task_job = self._start(context, task_job)
+            if self._find_job(context) is None:
+                self._start(context, self._ensure_task_job(context))
         if not self.wait:
             return storable(self.job_id)
         if self.deferrable:
             return self._execute_deferred(context)
-        with self.hook:
-            return self._conclude(context, task_job, self._follow(context, task_job))
+        return self._execute_in_worker(context)
 
     def _poll_seconds(self) -> float:
         return self.poll_interval
@@ -200,7 +197,7 @@ class JobStartingOperator(JobFollowingOperator):
             self._job_id_argument, self._has_job_id = self.job_id, True
         self.job_id = job_id
 
-    def _start(self, context: Context, task_job: TaskJob) -> TaskJob:
+    def _start(self, context: Context, task_job: TaskJob) -> None:
         # Another task instance with the same job_id may start its job first.
         task_job.stopper.check = partial(self._check_job, context, self.job_id)
         try:
@@ -244,7 +241,6 @@ class JobStartingOperator(JobFollowingOperator):
             task_job.stopper.on_job_started()
         # The job is known to be this task's, and a kill leaves no time for a needless request.
         task_job.stopper.check = None
-        return task_job
 
     def _check_existing(self, context: Context) -> None:
         """Check that the job that exists after the start request is this task's; if not, take back its id."""
@@ -300,16 +296,20 @@ class JobStartingOperator(JobFollowingOperator):
 
     def _conclude(self, context: Context, task_job: TaskJob, outcome: Outcome) -> Any:
         if outcome.end is End.NOT_STARTED:
-            task_job.observer.metrics.ended(outcome.end)
-            task_job.stopper.stop("The task's start_timeout has expired")
+            waits = self._waits_for_start(context, outcome)
+            if not waits:
+                task_job.observer.metrics.ended(outcome.end)
+                task_job.stopper.stop("The task's start_timeout has expired")
             label = self.hook.config.service.label
             redact = self.hook.config.redact
             status = jobs.shown_status(outcome.job, redact) if outcome.job else f"unknown to {label}"
-            raise RayAgentJobNotStartedError(
+            error = RayAgentJobNotStartedError(
                 f"Job {self.job_id} did not start within the start_timeout of {self.start_timeout:g} seconds; it is "
                 f"{status}. Check the free resources of the cluster, and the queue of the agent if there is one."
                 f"{self._free_resources()}"
             )
+            error.is_waited_for = waits
+            raise error
         if self._found_pending and _has_status(outcome, JobStatus.STOPPED) and not task_job.stopper.stop_requested:
             task_job.observer.metrics.ended(outcome.end, outcome.job)
             self.log.info(
@@ -332,6 +332,20 @@ class JobStartingOperator(JobFollowingOperator):
             # An agent does not know the details of a job in its queue, which would start when no task follows it.
             task_job.stopper.stop("The job does not exist")
             raise
+
+    def _waits_for_start(self, context: Context, outcome: Outcome) -> bool:
+        """Return whether the task will run again in the same try, and so keeps a job that is PENDING."""
+        from airflow_provider_rayagent.policies.retry import RayAgentRetryPolicy
+        from airflow_provider_rayagent.render.failure_kinds import FailureKind
+
+        # Before Airflow 3.3 there are no retry policies.
+        policy = getattr(self, "retry_policy", None)
+        # A job in an agent's queue, unknown to the agent, could not be found again.
+        return (
+            isinstance(policy, RayAgentRetryPolicy)
+            and outcome.job is not None
+            and policy.waits_for(FailureKind.START_TIMEOUT, context)
+        )
 
 
 def _has_status(outcome: Outcome, status: JobStatus) -> bool:

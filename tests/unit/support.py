@@ -141,7 +141,7 @@ class StateStore(dict[str, Any]):
 def make_context(ti: TaskInstance | None = None, **more: Any) -> Any:
     ti = ti or TaskInstance()
     dag_run = SimpleNamespace(run_id=ti.run_id, logical_date=None, triggering_user_name="ada")
-    task = SimpleNamespace(owner="research", email=None)
+    task = SimpleNamespace(owner="research", email=None, start_from_trigger=False)
     return {"ti": ti, "task_instance": ti, "dag_run": dag_run, "task": task, **more}
 
 

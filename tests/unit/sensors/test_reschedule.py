@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 def look(store: StateStore | None, ti: TaskInstance | None = None, **overrides: Any) -> Any:
     """Look once, in a process of its own as it were; return the result, ``None`` if it is to be called again."""
     context = make_context(ti) if store is None else make_context(ti, task_state_store=store)
+    context["task_reschedule_count"] = int(bool(store))
     try:
         return run_in_worker(context=context, **{"mode": "reschedule", **overrides})
     except AirflowRescheduleException:
