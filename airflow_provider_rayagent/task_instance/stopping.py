@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # A request with these limits fits into the time that a killed task has (``KILL_SECONDS`` in tasks/stopper.py).
 KILL_CONNECT_SECONDS = 1.0
 KILL_READ_SECONDS = 2.0
+STOPPING = "%s; stopping job %s."
 STOP_FAILED = coded(Code.STOP_FAILED, "Failed to stop job %s: %s")
 
 
@@ -70,7 +71,6 @@ def stop_job(
     from airflow_provider_rayagent.transport.blocking import BlockingAgent
     from airflow_provider_rayagent.transport.request_retry import MAX_TRIES
 
-    log.info("%s; stopping job %s.", why, job_id)
     if hurry:
         config = replace(
             config,
@@ -88,7 +88,10 @@ def stop_job(
                     check(agent.send(service.get_job(valid_id), tries=tries))
             response = agent.send(service.stop_job(valid_id), tries=tries)
     except RayAgentError as error:
+        log.info(STOPPING, why, job_id)
         log.error(STOP_FAILED, job_id, error.detail)  # noqa: TRY400
         return False
+    # After the request: the main thread of a killed task may be waiting for ever for the log, with its lock.
+    log.info(STOPPING, why, job_id)
     log.info("Stop of job %s requested; the response: %s", job_id, brief(response, config.redact))
     return True

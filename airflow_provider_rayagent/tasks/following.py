@@ -227,6 +227,7 @@ class JobFollowingOperator(HookMixin, BaseOperator):
                 failed_error=self._failed_error,
                 mode=self._mode(),
                 position=self._recall_position(context),
+                execution_timeout=self.execution_timeout,
             )
         return self._task_job
 

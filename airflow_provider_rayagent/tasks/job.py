@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -26,6 +28,7 @@ from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import timedelta
 
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
     from airflow_provider_rayagent.metrics.names import Mode
@@ -70,9 +73,14 @@ class TaskJob:
         link: str = "",
         failed_error: type[RayAgentError] = RayAgentJobFailedError,
         mode: Mode = "worker",
+        execution_timeout: timedelta | None = None,
     ) -> TaskJob:
-        """Create the job with its parts; parameters that are not listed above belong to these parts."""
-        stopper = JobStopper(hook, job_id, log, ti, owns=options.stop_job_on_kill)
+        """Create the job with its parts; parameters that are not listed above belong to these parts.
+
+        :param execution_timeout: the task's, which counts from now.
+        """
+        expires = time.monotonic() + execution_timeout.total_seconds() if execution_timeout else math.inf
+        stopper = JobStopper(hook, job_id, log, ti, owns=options.stop_job_on_kill, expires=expires)
         markers = options.result_markers
         result = None if markers is None else PrintedResult(hook, job_id, log, markers, is_expected=result_is_expected)
         observer = JobObserver(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.metrics.job_metrics import count_stop
@@ -26,14 +28,18 @@ class JobStopper:
     :param log: the task's logger.
     :param ti: the task instance.
     :param owns: whether to stop the job when the task is killed or times out.
+    :param expires: ``time.monotonic()`` at which the task's ``execution_timeout`` has expired.
     """
 
-    def __init__(self, hook: RayAgentHook, job_id: str, log: Any, ti: Any, *, owns: bool = False) -> None:
+    def __init__(
+        self, hook: RayAgentHook, job_id: str, log: Any, ti: Any, *, owns: bool = False, expires: float = math.inf
+    ) -> None:
         self._hook = hook
         self._job_id = job_id
         self._log = log
         self._ti = ti
         self._owns = owns
+        self._expires = expires
         self.stop_requested = False
         """Whether this process has requested the stop."""
         self._thread: threading.Thread | None = None
@@ -82,6 +88,12 @@ class JobStopper:
         count_stop(self._hook.rayagent_conn_id, "task_ended")
 
     def _stop_if_task_ended(self) -> None:
+        if time.monotonic() >= self._expires:
+            # The exception that ends the task was lost, so Airflow 3.4 ends the process from outside
+            # (``_handle_execution_timeout_if_needed`` in ``airflow/sdk/execution_time/supervisor.py``). The task's
+            # state is still running then.
+            self.stop("The task's execution_timeout has expired")
+            return
         try:
             has_ended, state = state_if_ended(self._ti, self._job_id, self._log)
         except Exception as error:  # noqa: BLE001 - of Airflow's API, whose errors have no common base

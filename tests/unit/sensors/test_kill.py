@@ -178,6 +178,36 @@ def test_a_signal_in_the_middle_of_a_write_to_the_log_does_not_hold_the_stop_up(
     assert took[0] < PATIENCE - HANDLER_SECONDS
 
 
+def test_a_log_that_is_locked_for_ever_does_not_keep_the_job_running(serve: Serve, supervisor: Supervisor) -> None:
+    """As when Airflow's timer goes off in a write, and its handler logs that: the supervisor ends the process."""
+
+    class StuckOutput(io.BytesIO):
+        def write(self, data: Any) -> int:
+            if b"the fatal line" in data:
+                send_signal()
+                agent.wait_until(lambda: job.stop_calls)
+            return super().write(data)
+
+    job = make_job("the fatal line\n")
+    agent = serve(job)
+    with logging_to(StuckOutput()):
+        sensor = make_sensor(stop_job_on_kill=True, execution_timeout=timedelta(milliseconds=1))
+        with killing(sensor):
+            assert sensor.poke(make_context(supervisor.ti)) is False
+    assert job.stop_calls == 1
+
+
+@pytest.mark.parametrize(("seconds", "stops"), [(0.001, 1), (MAX_TIMEOUT, 0)])
+def test_a_process_that_is_ended_after_its_execution_timeout_stops_the_job_of_a_running_task(
+    seconds: float, stops: int, serve: Serve, log: TaskLog, supervisor: Supervisor
+) -> None:
+    supervisor.state = "running"
+    job = make_job()
+    kill_in_worker(serve(job), supervisor.ti, execution_timeout=timedelta(seconds=seconds))
+    assert job.stop_calls == stops
+    assert ("The task's execution_timeout has expired; stopping job j1." in log.messages) == bool(stops)
+
+
 def test_a_second_signal_stops_nothing_again(serve: Serve, supervisor: Supervisor) -> None:
     supervisor.state = "failed"
     agent = serve(make_job())
