@@ -42,6 +42,8 @@ COMPONENTS = {
     "scheduler": ("scheduler", "--skip-serve-logs"),
     "dag-processor": ("dag-processor",),
 }
+QUEUE, OTHER_QUEUE = "default", "other"
+"""The queues of tasks. The first one is that of a task that names none."""
 TASKS_AT_ONCE = 16
 """Number of tasks that one worker runs concurrently."""
 
@@ -144,13 +146,14 @@ class Deployment:
         """The running workers, the oldest first."""
         return [machine for machine in self.machines if machine.name.startswith("worker") and machine.is_up]
 
-    def start_triggerer(self, *, disk: Path | None = None, wait: bool = True) -> Machine:
+    def start_triggerer(self, *, queue: str = QUEUE, disk: Path | None = None, wait: bool = True) -> Machine:
         """Start another triggerer.
 
+        :param queue: queue of the tasks whose triggers it runs.
         :param disk: disk of an earlier triggerer, if it was kept.
         :param wait: whether to wait until Airflow considers it alive.
         """
-        machine = self._start(self._name("triggerer"), "triggerer", "--skip-serve-logs", disk=disk)
+        machine = self._start(self._name("triggerer"), "triggerer", "--skip-serve-logs", "--queues", queue, disk=disk)
         if wait:
             self.wait_for_triggerer(machine)
         return machine
@@ -199,7 +202,7 @@ def deployment(
     connections: Mapping[str, Json] | None = None,
     settings: Mapping[str, str] | None = None,
 ) -> Iterator[Deployment]:
-    """Run a deployment, with one triggerer and one worker for the queue ``default``, until the block ends.
+    """Run a deployment, with one triggerer for :data:`QUEUE` and one worker for both queues, until the block ends.
 
     :param dags: the DAGs folder, shared by all machines.
     :param connections: JSON of the connections by id, as in ``AIRFLOW_CONN_…``.
@@ -216,7 +219,7 @@ def deployment(
         migrate_database(env)
         running = Deployment(folder, env, store, database)
         stack.callback(running.stop)
-        running.start_worker("default")
+        running.start_worker(QUEUE, OTHER_QUEUE)
         first = running.start_triggerer(wait=False)
         running.airflow.wait_until_healthy()
         running.wait_for_triggerer(first)
@@ -239,6 +242,7 @@ def _environment(folder: Path, dags: Path, broker: str, store: ObjectStore, data
         "LOGGING__REMOTE_BASE_LOG_FOLDER": f"s3://{store.bucket}",
         "LOGGING__REMOTE_LOGGING": "True",
         "LOGGING__REMOTE_LOG_CONN_ID": "object_store",
+        "TRIGGERER__QUEUES_ENABLED": "True",
     }
     env = environment(folder, dags, f"http://127.0.0.1:{port}", worker_logs, trigger_logs)
     env["AIRFLOW_CONN_OBJECT_STORE"] = json.dumps(store.connection())

@@ -22,6 +22,7 @@ SENSORS: dict[str, dict[str, Any]] = {
     # A shorter interval can overtake Airflow's own note that the last look is over.
     "deployed_reschedule": {"mode": "reschedule", "poke_interval": 5},
     "deployed_deferred": DEFERRED,
+    "deployed_deferred_other_queue": DEFERRED | {"queue": "other"},
     "deployed_deferred_stops": DEFERRED | STOPS,
     "deployed_deferred_result": DEFERRED | {"read_result": True},
     "deployed_deferred_max_lines": DEFERRED | {"max_lines": 30, "tail_lines": 10},
