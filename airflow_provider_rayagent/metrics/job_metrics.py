@@ -6,6 +6,7 @@ import socket
 import time
 from collections import Counter
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.metrics import names, stats
@@ -25,25 +26,42 @@ SEND_SECONDS = 10.0
 """Interval at which counters are sent while a job is followed."""
 
 
+@dataclass(frozen=True)
+class Owner:
+    """Whose jobs are counted.
+
+    :param conn_id: the Airflow connection.
+    :param team: the team of the task, if Airflow has teams.
+    """
+
+    conn_id: str
+    team: str | None = None
+
+    def tags(self, **more: str) -> dict[str, str]:
+        """Return the tags for both, and ``more``."""
+        team = {names.TEAM: stats.tag_value(self.team)} if self.team else {}
+        return {"conn_id": stats.tag_value(self.conn_id), **team, **more}
+
+
 class FollowedJobs:
-    """The number of jobs that this process follows, by connection."""
+    """The number of jobs that this process follows, by their owners."""
 
     def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-        self._sent_at: dict[str, float] = {}
+        self._counts: Counter[Owner] = Counter()
+        self._sent_at: dict[Owner, float] = {}
 
-    def add(self, conn_id: str, change: int) -> None:
+    def add(self, owner: Owner, change: int) -> None:
         """Add ``change`` jobs, and send the new number."""
-        self._counts[conn_id] += change
-        self.send(conn_id)
+        self._counts[owner] += change
+        self.send(owner)
 
-    def send(self, conn_id: str, *, interval: float = 0.0) -> None:
+    def send(self, owner: Owner, *, interval: float = 0.0) -> None:
         """Send the number of jobs, unless it was sent within ``interval`` seconds."""
         now = time.monotonic()
-        if now - self._sent_at.get(conn_id, float("-inf")) >= interval:
-            self._sent_at[conn_id] = now
-            tags = {"conn_id": stats.tag_value(conn_id), "hostname": stats.tag_value(socket.gethostname())}
-            stats.gauge(names.JOBS_FOLLOWED, self._counts[conn_id], tags)
+        if now - self._sent_at.get(owner, float("-inf")) >= interval:
+            self._sent_at[owner] = now
+            tags = owner.tags(hostname=stats.tag_value(socket.gethostname()))
+            stats.gauge(names.JOBS_FOLLOWED, self._counts[owner], tags)
 
 
 followed_jobs = FollowedJobs()
@@ -55,14 +73,17 @@ class JobMetrics:
 
     :param conn_id: the Airflow connection.
     :param mode: how the task follows the job.
+    :param team: the team of the task, if Airflow has teams.
     :param among: the jobs that this process follows, in a triggerer.
     """
 
-    def __init__(self, conn_id: str, mode: names.Mode, *, among: FollowedJobs | None = None) -> None:
+    def __init__(
+        self, conn_id: str, mode: names.Mode, *, team: str | None = None, among: FollowedJobs | None = None
+    ) -> None:
         self._is_on = stats.is_on()
-        self._conn_id = conn_id
+        self._owner = Owner(conn_id, team)
         self._among = among
-        self._tags = {"conn_id": stats.tag_value(conn_id), "mode": mode} if self._is_on else {}
+        self._tags = self._owner.tags(mode=mode) if self._is_on else {}
         self._sent_at = 0.0
         self._lines = self._bytes = 0
         self._lag: float | None = None
@@ -79,12 +100,12 @@ class JobMetrics:
         # Each follower counts from 0, and a task may have several, one after the other.
         self._reconnects.clear()
         if self._among is not None:
-            self._among.add(self._conn_id, 1)
+            self._among.add(self._owner, 1)
         try:
             yield
         finally:
             if self._among is not None:
-                self._among.add(self._conn_id, -1)
+                self._among.add(self._owner, -1)
             self._send(follower, time.monotonic())
             # The end of a job that had ended before says nothing about how soon an end is noticed.
             if follower.end is End.JOB_ENDED and follower.job is not None and self._was_active:
@@ -111,7 +132,7 @@ class JobMetrics:
         if now - self._sent_at >= SEND_SECONDS:
             self._send(follower, now)
             if self._among is not None:
-                self._among.send(self._conn_id, interval=SEND_SECONDS)
+                self._among.send(self._owner, interval=SEND_SECONDS)
 
     def ended(self, end: End | None, job: Mapping[str, Any] | None = None) -> None:
         """Count the end of the task's following.
@@ -135,10 +156,13 @@ class JobMetrics:
         self._sent_at, self._lines, self._bytes, self._lag = now, 0, 0, None
 
 
-def count_stop(conn_id: str, cause: names.StopCause) -> None:
-    """Count a request to stop a job."""
+def count_stop(conn_id: str, cause: names.StopCause, *, team: str | None) -> None:
+    """Count a request to stop a job.
+
+    :param team: the team of the task, if Airflow has teams.
+    """
     if stats.is_on():
-        stats.incr(names.STOPS, 1, {"conn_id": stats.tag_value(conn_id), "cause": cause})
+        stats.incr(names.STOPS, 1, Owner(conn_id, team).tags(cause=cause))
 
 
 def status_of(end: End | None, job: Mapping[str, Any] | None) -> str:

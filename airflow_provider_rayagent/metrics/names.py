@@ -39,13 +39,17 @@ VALUES: Mapping[str, tuple[str, ...]] = {
 """The values of tags; those of ``cause`` are under the last part of the metric's name."""
 
 
+TEAM = "team_name"
+"""A further tag of every metric if Airflow has teams, as of Airflow's own metrics."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """A metric.
 
     :param name: its name, without Airflow's prefix.
     :param kind: ``timer`` is in milliseconds.
-    :param tags: names of its tags.
+    :param tags: names of its tags, except :data:`TEAM`.
     """
 
     name: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ OPTIONS = ("statsd_on", "statsd_datadog_enabled", "otel_on")
 """Options of Airflow's section ``[metrics]`` that turn its metrics on."""
 MAX_TAG = 80
 """Characters of a tag's value: Airflow drops a metric of more than 250 characters, StatsD tags included."""
+TEAM_VARIABLE = "AIRFLOW_CTX_TEAM_NAME"
+"""The variable in which Airflow tells a task's process its team (``airflow/sdk/execution_time/context.py``)."""
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +34,11 @@ def tag_value(value: str) -> str:
 
     # Its warning would be in the task log, once for each value.
     return normalize_name_for_stats(value, log_warning=False)[:MAX_TAG]
+
+
+def team_of_task() -> str | None:
+    """Return the team of the task that this process runs, ``None`` in a triggerer and without teams."""
+    return os.environ.get(TEAM_VARIABLE)
 
 
 def incr(metric: Metric, count: int, tags: Mapping[str, str]) -> None:

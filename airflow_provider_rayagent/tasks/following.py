@@ -244,6 +244,7 @@ class JobFollowingOperator(HookMixin, BaseOperator):
             save_position(context, self.job_id, task_job.observer.position)
 
     def _follow_options(self) -> FollowOptions:
+        from airflow_provider_rayagent.metrics.stats import team_of_task
         from airflow_provider_rayagent.render.record_builder import DisplaySettings
         from airflow_provider_rayagent.triggers.follow_options import FollowOptions
 
@@ -265,6 +266,7 @@ class JobFollowingOperator(HookMixin, BaseOperator):
             result_markers=self.result_markers if self.read_result else None,
             start_deadline=self._start_deadline,
             log_storage=self.log_storage,
+            team_name=team_of_task(),
         )
 
     def _conclude(self, context: Context, task_job: TaskJob, outcome: Outcome) -> Any:

@@ -88,7 +88,7 @@ class TaskJob:
             job_id,
             log,
             options,
-            metrics=JobMetrics(hook.rayagent_conn_id, mode),
+            metrics=JobMetrics(hook.rayagent_conn_id, mode, team=options.team_name),
             result=result,
             position=position,
             stopper=stopper,

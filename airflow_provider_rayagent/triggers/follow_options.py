@@ -38,6 +38,7 @@ class FollowOptions:
     :param result_markers: start and end marker between which the job prints its result; ``None``: do not look for one.
     :param start_deadline: time (seconds since the epoch) by which the job must have started; ``None``: no limit.
     :param log_storage: where log files are stored: ``auto``, ``shared``, ``remote`` or ``separate``.
+    :param team_name: the team of the task, which a triggerer does not tell its triggers; for metrics.
     """
 
     forward_logs: bool = True
@@ -51,6 +52,7 @@ class FollowOptions:
     result_markers: tuple[str, str] | None = None
     start_deadline: float | None = None
     log_storage: LogStorage = "auto"
+    team_name: str | None = None
 
     @property
     def reads_log(self) -> bool:

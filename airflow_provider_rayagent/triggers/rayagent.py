@@ -162,7 +162,7 @@ class RayAgentJobTrigger(BaseTrigger):
             self.log.error(STOP_FAILED, self.job_id, error.detail)  # noqa: TRY400
             return
         await asyncio.to_thread(stop_job, config, self.job_id, self.log, why)
-        count_stop(self.rayagent_conn_id, "task_ended")
+        count_stop(self.rayagent_conn_id, "task_ended", team=self.options.team_name)
 
     def _warn_missing(self, gap: Gap, why: str) -> None:
         self.log.warning(MISSING_LINES, self.job_id, gap, why)
@@ -188,7 +188,7 @@ class RayAgentJobTrigger(BaseTrigger):
                 clock=clock,
             )
             self._redact = follower.redact
-            metrics = JobMetrics(self.rayagent_conn_id, "deferred", among=followed_jobs)
+            metrics = JobMetrics(self.rayagent_conn_id, "deferred", team=self.options.team_name, among=followed_jobs)
             records = options.records_of(follower, start)
             with metrics.following(follower):
                 saver = asyncio.create_task(store.save_changes(lambda: _is_replaced(clock, store)))

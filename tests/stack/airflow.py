@@ -270,6 +270,7 @@ def airflow(
     database: str | None = None,
     connections: Mapping[str, Json] | None = None,
     settings: Mapping[str, str] | None = None,
+    teams: Iterable[str] = (),
 ) -> Iterator[Airflow]:
     """Run the components of the installed Airflow until the block ends.
 
@@ -277,6 +278,7 @@ def airflow(
     :param database: SQLAlchemy URL of an empty database; by default SQLite, which is sufficient for one user.
     :param connections: JSON of the connections by id, as in ``AIRFLOW_CONN_…``.
     :param settings: additional environment variables (``AIRFLOW__SECTION__KEY``), which override the defaults.
+    :param teams: names of the teams of this Airflow, whose settings must allow teams.
     """
     with contextlib.ExitStack() as stack:
         with signals_held():
@@ -288,6 +290,8 @@ def airflow(
         env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = database or sqlite_url(home)
         env |= variables_of(connections, settings)
         migrate_database(env)
+        for team in teams:
+            run_airflow(env, "teams", "create", team)
         servers: dict[str, Server] = {}
         stack.callback(lambda: stop_servers(list(servers.values())))
         for name in COMPONENTS:

@@ -111,12 +111,14 @@ class Triggerers:
         self._all: dict[int, Triggerer] = {}
         self._find(airflow.components["triggerer"])
 
-    def start(self) -> Triggerer:
-        """Start another triggerer, and wait until it is running."""
+    def start(self, *options: str) -> Triggerer:
+        """Start another triggerer with these options, and wait until it is running."""
         name = f"triggerer{len(self._started) + 1}"
         output = self.airflow.home / f"{name}.log"
         with signals_held():
-            server = Server(COMMAND, name=f"the {name}", env=self.airflow.env, cwd=self.airflow.home, output=output)
+            server = Server(
+                [*COMMAND, *options], name=f"the {name}", env=self.airflow.env, cwd=self.airflow.home, output=output
+            )
             self._started.append(server)
         return self._find(server)
 

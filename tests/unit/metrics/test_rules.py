@@ -86,7 +86,7 @@ def test_an_error_of_the_backend_does_not_reach_the_task(monkeypatch: pytest.Mon
 
     monkeypatch.setenv("AIRFLOW__METRICS__STATSD_ON", "True")
     monkeypatch.setattr(Stats, "incr", fail)
-    count_stop("rayagent_default", "task_ended")
+    count_stop("rayagent_default", "task_ended", team=None)
 
 
 def test_nothing_is_computed_while_metrics_are_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,4 +99,4 @@ def test_nothing_is_computed_while_metrics_are_off(monkeypatch: pytest.MonkeyPat
     with metrics.following(follower):
         metrics.forwarded(follower, map(fail, items_of("a")))
     metrics.ended(End.JOB_ENDED, {"status": "SUCCEEDED"})
-    count_stop("rayagent_default", "task_ended")
+    count_stop("rayagent_default", "task_ended", team="red")

@@ -40,6 +40,7 @@ OF_A_JOB: dict[str, Any] = {
     "result_markers": ["<<", ">>"],
     "start_deadline": 1_800_000_001.5,
     "log_storage": "remote",
+    "team_name": "red",
 }
 OF_AN_APPLICATION: dict[str, Any] = {
     "name": "canary 7",
