@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.task_instance.stored_state import StoredState
+from airflow_provider_rayagent.text.codes import Code, coded
+from airflow_provider_rayagent.text.sanitization import sanitize
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -12,6 +15,10 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tail.cursor import LogPosition
 
 KEY = "rayagent_log_cursor"
+MAX_ERROR = 500
+"""Characters of an error of Airflow in a log message."""
+
+log = logging.getLogger(__name__)
 
 
 def recall_position(context: Context, job_id: str, *, same_try: bool) -> LogPosition | None:
@@ -35,6 +42,20 @@ def recall_position(context: Context, job_id: str, *, same_try: bool) -> LogPosi
 
 def save_position(context: Context, job_id: str, position: LogPosition | None) -> None:
     """Save a position for the next poke or try."""
-    if position is not None:
-        saved = {"try_number": context["ti"].try_number, "job_id": job_id, "cursor": dict(position)}
+    from airflow.sdk.exceptions import AirflowRuntimeError
+
+    if position is None:
+        return
+    saved = {"try_number": context["ti"].try_number, "job_id": job_id, "cursor": dict(position)}
+    try:
         StoredState(context).set(KEY, saved)
+    except AirflowRuntimeError as error:
+        # The job's status alone decides the outcome of the task.
+        log.warning(
+            coded(
+                Code.POSITION_NOT_SAVED,
+                "Failed to save the position in the log of job %s; lines will be repeated if the task runs again: %s",
+            ),
+            job_id,
+            sanitize(str(error), length=MAX_ERROR),
+        )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.position.gaps import TakeOver, take_over
 from airflow_provider_rayagent.position.log_files import LogStorage, log_folder_id, storage_of
+from airflow_provider_rayagent.position.task_position import MAX_ERROR
 from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition, as_position
 from airflow_provider_rayagent.task_instance.identity import TaskIdentity
 from airflow_provider_rayagent.task_instance.state import is_from_archived_try
@@ -30,8 +31,6 @@ POSITION_KEY = "rayagent_log_position"
 NO_OWNER = ""
 SAVE_SECONDS = 1.0
 """Delay before a changed position is saved."""
-MAX_ERROR = 500
-"""Characters of an error of Airflow in a log message."""
 
 
 class PositionStore:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID, uuid4
 
 import structlog.testing
+from airflow.sdk.exceptions import AirflowRuntimeError
+from airflow.sdk.execution_time.comms import ErrorResponse
 
 from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.tail.items import LogLines
@@ -136,6 +138,19 @@ class StateStore(dict[str, Any]):
 
     def set(self, key: str, value: Any) -> None:
         self[key] = value
+
+
+class RefusingStore(StateStore):
+    """One that refuses a key, as Airflow does to a task that was cleared."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self._refused = key
+
+    def set(self, key: str, value: Any) -> None:
+        if key == self._refused:
+            raise AirflowRuntimeError(ErrorResponse())
+        super().set(key, value)
 
 
 def make_context(ti: TaskInstance | None = None, **more: Any) -> Any:

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
-from airflow.sdk.exceptions import AirflowRuntimeError
-from airflow.sdk.execution_time.comms import ErrorResponse
 
 from airflow_provider_rayagent.exceptions import RayAgentRunFailedError
+from airflow_provider_rayagent.tasks.finding import SUCCESSES_KEY
 from tests.scripted import Job
 from tests.unit.both_ways import both_ways
 from tests.unit.operators.started_jobs import ROOT, starting
 from tests.unit.operators.submissions import ORIGIN, SUBMIT, make_operator, make_rendered, sent_by
-from tests.unit.support import LoopTaskInstance, StateStore, TaskInstance, make_context
+from tests.unit.support import LoopTaskInstance, RefusingStore, StateStore, TaskInstance, make_context
 
 if TYPE_CHECKING:
     from tests.scripted import ScriptedAgent
@@ -77,12 +76,7 @@ def test_a_restarted_head_changes_no_key(submit: Try, ray: ScriptedAgent) -> Non
 
 
 def test_a_task_that_was_cleared_while_its_job_succeeded_ends_all_the_same(submit: Try) -> None:
-    class ClearedTaskStore(StateStore):
-        def set(self, key: str, value: Any) -> None:
-            if key == "rayagent_successes":
-                raise AirflowRuntimeError(ErrorResponse())
-
-    context = make_context(task_state_store=ClearedTaskStore())
+    context = make_context(task_state_store=RefusingStore(SUCCESSES_KEY))
     assert submit("SUCCEEDED", if_succeeded="run_again", context=context) == (ROOT, None)
 
 

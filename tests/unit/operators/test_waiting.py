@@ -11,12 +11,13 @@ import pytest
 from airflow_provider_rayagent.exceptions import RayAgentError, RayAgentJobNotStartedError
 from airflow_provider_rayagent.policies import retry
 from airflow_provider_rayagent.policies.retry import RayAgentRetryPolicy
+from airflow_provider_rayagent.position import task_position
 from airflow_provider_rayagent.task_instance.resuming import seconds_to_resume
 from tests.scripted import DEFAULT, Grow, Job, Refuse, SetStatus, Sleep, WaitFor
 from tests.unit.both_ways import both_ways
 from tests.unit.operators.started_jobs import ROOT, starting
 from tests.unit.operators.submissions import ORIGIN, SUBMIT, make_operator
-from tests.unit.support import StateStore, TaskInstance, make_context, task_log
+from tests.unit.support import RefusingStore, StateStore, TaskInstance, make_context, task_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,3 +156,11 @@ def test_lines_that_were_forwarded_before_the_task_waited_are_not_forwarded_agai
     # Another trigger would delete the log of the first one.
     in_worker = any("this worker follows the job" in message for message in log.messages)
     assert in_worker == (way == "deferred")
+
+
+def test_a_position_that_airflow_does_not_store_does_not_decide_the_outcome(
+    run: Run, ray: ScriptedAgent, caplog: pytest.LogCaptureFixture
+) -> None:
+    context = make_context(task_state_store=RefusingStore(task_position.KEY))
+    assert run(context=context, retry_policy=RayAgentRetryPolicy())["status"] == "SUCCEEDED"
+    assert f"RA-307: Failed to save the position in the log of job {ROOT}" in caplog.text
