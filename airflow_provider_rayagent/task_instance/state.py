@@ -10,6 +10,8 @@ ACTIVE_STATES = frozenset({"running", "deferred", "up_for_retry", "up_for_resche
 """States in which the job must not be stopped: the try continues in another process, or the next try follows."""
 CLEARED = "restarting"
 """State of a task instance that was cleared while running (``airflow/models/taskinstance.py``)."""
+NEXT_TRY = "scheduled"
+"""Stands for the state of a cleared task instance that Airflow has not scheduled again yet."""
 ENDED = "ended"
 """Stands for the state of a task instance that has ended in an unknown state."""
 FORBIDDEN = 403
@@ -28,9 +30,9 @@ def task_state(ti: Any, *, deferred: bool = False) -> str | None:
     """
     identity = TaskIdentity.of(ti)
     newest = _newest_state(identity)
-    if identity.region is None:
-        return newest
-    return _state_of_deferred(identity, newest) if deferred else _state_of_running(identity, newest)
+    if deferred and (identity.region is not None or newest is None):
+        return _state_of_deferred(identity, newest)
+    return newest if identity.region is None else _state_of_running(identity, newest)
 
 
 def _newest_state(identity: TaskIdentity) -> str | None:
@@ -104,11 +106,12 @@ def _is_dropped(identity: TaskIdentity) -> bool:
 
 
 def _state_of_deferred(identity: TaskIdentity, newest: str | None) -> str | None:
-    """Return the state of a task instance in a region whose trigger's ``on_kill`` was called.
+    """Return the state of a task instance whose trigger's ``on_kill`` was called, in a region or without a state.
 
     Airflow versions with regions call it on user actions only (``TriggerRunner.cancel_triggers``). When a user has
     marked the task, the trigger can still read the XComs of its try; when a user has cleared it, it cannot
-    (``_resolve_trigger_token`` in ``execution_api/routes/xcoms.py``).
+    (``_resolve_trigger_token`` in ``execution_api/routes/xcoms.py``). A cleared task has no state until Airflow
+    schedules it, as has one whose run was deleted.
     """
     from airflow.sdk.exceptions import AirflowRuntimeError
     from airflow.sdk.execution_time.xcom import XCom
@@ -116,14 +119,16 @@ def _state_of_deferred(identity: TaskIdentity, newest: str | None) -> str | None
     try:
         XCom.get_one(key="return_value", **identity.xcom)
     except AirflowRuntimeError as error:
-        if not is_from_archived_try(error) or identity.map_index != NOT_MAPPED:
+        if not is_from_archived_try(error):
             return newest
+        if identity.region is None or identity.map_index != NOT_MAPPED:
+            return newest or NEXT_TRY
         # Do not trust the newest state here. When an earlier iteration is cleared, it becomes the newest and this one
         # is dropped, not retried: nobody else would stop its job. (``LoopClearScope.archive_ids`` in
         # ``models/taskinstance.py``)
         return CLEARED
     # A user has marked this iteration, so an active state is that of another one.
-    return ENDED if newest in ACTIVE_STATES else newest
+    return ENDED if identity.region is not None and newest in ACTIVE_STATES else newest
 
 
 def is_from_archived_try(error: Exception) -> bool:

@@ -79,7 +79,7 @@ class JobFollowingOperator(HookMixin, BaseOperator):
         triggerer stops early: ``shared`` (all components of Airflow use one log folder), ``remote`` (files are uploaded
         when a task or trigger ends), ``separate`` (each component keeps its own files), ``auto`` (detect it).
     :param resume_log: let a new try continue in the log where the last try stopped, as far as known, instead of at the
-        first line (requires Airflow 3.3).
+        first line (requires Airflow 3.3; from 3.4, a task that is cleared must keep its task state).
     """
 
     template_fields: Sequence[str] = ("job_id", "rayagent_conn_id")

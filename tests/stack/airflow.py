@@ -186,8 +186,13 @@ class Airflow:
         return [entry["extra"] for entry in self._get("eventLogs", query)["event_logs"]]
 
     def clear(self, dag_id: str, run_id: str, *task_ids: str) -> list[Json]:
-        """Clear task instances in any state, by default all of the run; return them."""
+        """Clear task instances in any state, by default all of the run, and keep their stored state; return them."""
         body: Json = {"dry_run": False, "dag_run_id": run_id, "only_failed": False, "reset_dag_runs": True}
+        from airflow.api_fastapi.core_api.datamodels.task_instances import ClearTaskInstancesBody
+
+        if "keep_task_state" in ClearTaskInstancesBody.model_fields:
+            # Before Airflow 3.4, it is always kept.
+            body["keep_task_state"] = True
         if task_ids:
             body["task_ids"] = list(task_ids)
         path = f"dags/{_part(dag_id)}/clearTaskInstances"

@@ -11,7 +11,7 @@ from tests.level import FULL
 from tests.stack.processes import is_asleep
 from tests.stack.watch import wait_until
 from tests.system.kill_table import record
-from tests.system.support import DEFERS, WAITING
+from tests.system.support import DEFERS, WAITING, needs_airflow_3_3
 from tests.system.user_acts import (
     ACTS,
     CLEARED,
@@ -29,6 +29,8 @@ from tests.system.user_acts import (
 
 if TYPE_CHECKING:
     from tests.system.support import System, Task
+
+pytestmark = [pytest.mark.each_airflow, needs_airflow_3_3("does not tell a trigger that a user has ended its task")]
 
 DAGS = {
     WORKER: "system_plain",

@@ -87,6 +87,15 @@ def test_a_task_that_goes_on_leaves_the_job_alone(state: str, kill: Kill, serve:
     assert job.stop_calls == 0
 
 
+def test_a_deferred_task_that_was_cleared_and_not_scheduled_again_yet_leaves_the_job_to_its_next_try(
+    serve: Serve, supervisor: Supervisor
+) -> None:
+    supervisor.state, supervisor.archived = None, True
+    job = make_job()
+    kill_trigger(serve(job), supervisor.ti)
+    assert job.stop_calls == 0
+
+
 def test_by_default_the_job_is_left_alone_and_nothing_is_asked(
     kill: Kill, serve: Serve, supervisor: Supervisor
 ) -> None:
