@@ -126,5 +126,5 @@ def test_the_example_that_continues_runs_to_its_end(system: System, tmp_path: Pa
     train = system.start("rayagent_resume", "train", storage=str(tmp_path))
     train.assert_ends("success")
     Task(system.airflow, train.dag_id, train.run_id, "predict").assert_ends("success")
-    assert len(list(tmp_path.glob("*train*/checkpoint_*"))) == 10
+    assert len(list(tmp_path.glob("*train*/checkpoint_*/state.json"))) == 10
     assert list(tmp_path.glob("*predict*/rows/*.parquet"))
