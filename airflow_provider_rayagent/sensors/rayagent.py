@@ -6,7 +6,7 @@ import time
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseSensorOperator, PokeReturnValue
+from airflow.sdk import PokeReturnValue
 
 from airflow_provider_rayagent.exceptions import RayAgentInputError, RayAgentJobTimeoutError
 from airflow_provider_rayagent.sensors.application_sensor import RayAgentServeApplicationSensor
@@ -88,7 +88,7 @@ class RayAgentJobSensor(SkippingMixin, JobFollowingOperator, ReschedulingSensor)
             return self._execute_deferred(context) if self.deferrable else self._execute_in_worker(context)
 
     def _execute_in_worker(self, context: Context) -> Any:
-        return BaseSensorOperator.execute(self, context)
+        return super().execute(context)
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """Follow the job to its end; with ``mode="reschedule"``, check it once."""

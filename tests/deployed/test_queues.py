@@ -13,15 +13,17 @@ if TYPE_CHECKING:
 def test_a_deferred_task_stays_in_its_queue(deployed: Deployed) -> None:
     [default] = deployed.deployment.triggerers
     other = deployed.deployment.start_triggerer(queue=OTHER_QUEUE)
-    job_id = deployed.submit_stream()
-    tasks = {
-        machine.job_id: deployed.follow(job_id, dag_id)
-        for machine, dag_id in ((default, "deployed_deferred"), (other, "deployed_deferred_other_queue"))
-    }
-    for triggerer_id, task in tasks.items():
-        task.wait_for_lines(1)
-        assert task.instance()["trigger"]["triggerer_id"] == triggerer_id
-    deployed.release(job_id)
-    for task in tasks.values():
-        task.assert_ends("success")
-    other.terminate()
+    try:
+        job_id = deployed.submit_stream()
+        tasks = {
+            machine.job_id: deployed.follow(job_id, dag_id)
+            for machine, dag_id in ((default, "deployed_deferred"), (other, "deployed_deferred_other_queue"))
+        }
+        for triggerer_id, task in tasks.items():
+            task.wait_for_lines(1)
+            assert task.instance()["trigger"]["triggerer_id"] == triggerer_id
+        deployed.release(job_id)
+        for task in tasks.values():
+            task.assert_ends("success")
+    finally:
+        other.terminate()

@@ -294,9 +294,7 @@ def airflow(
         env = environment(home, dags, url, worker_logs, trigger_logs)
         env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = database or sqlite_url(home)
         env |= variables_of(connections, settings)
-        migrate_database(env)
-        for team in teams:
-            run_airflow(env, "teams", "create", team)
+        migrate_database(env, teams)
         servers: dict[str, Server] = {}
         stack.callback(lambda: stop_servers(list(servers.values())))
         for name in COMPONENTS:
@@ -322,12 +320,14 @@ def sqlite_url(home: Path) -> str:
     return f"sqlite:///{home}/airflow.db?timeout={SQLITE_PATIENCE}"
 
 
-def migrate_database(env: Mapping[str, str]) -> None:
-    """Create Airflow's tables in the database that the environment specifies.
+def migrate_database(env: Mapping[str, str], teams: Iterable[str] = ()) -> None:
+    """Create Airflow's tables in the database that the environment specifies, and teams.
 
     :raises AirflowError: with Airflow's output, if it failed.
     """
     run_airflow(env, "db", "migrate")
+    for team in teams:
+        run_airflow(env, "teams", "create", team)
 
 
 def run_airflow(env: Mapping[str, str], *arguments: str) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from airflow_provider_rayagent.local.ports import free_ports
-from tests.stack.airflow import Json, environment, migrate_database, run_airflow, sqlite_url, variables_of
+from tests.stack.airflow import Json, environment, migrate_database, sqlite_url, variables_of
 from tests.stack.processes import Server, signals_held
 from tests.stack.watch import PATIENCE, check_servers, wait_until
 
@@ -101,9 +101,7 @@ def api_server(
         env["AIRFLOW__API__PORT"] = str(port)
         env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = sqlite_url(home)
         env |= variables_of(connections, settings)
-        migrate_database(env)
-        for name in teams:
-            run_airflow(env, "teams", "create", name)
+        migrate_database(env, teams)
         with signals_held():
             server = Server(
                 [sys.executable, "-m", "airflow", "api-server"],

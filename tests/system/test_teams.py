@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -12,13 +11,13 @@ from tests.scripted import Job, ScriptedAgent, SetStatus, Sleep
 from tests.stack.airflow import airflow
 from tests.stack.postgres import postgres
 from tests.stack.statsd import statsd_listener
+from tests.stack.teams import team_settings
 from tests.stack.triggerers import triggerers_of
 from tests.stack.watch import wait_until
 from tests.system.support import Task, needs_airflow_3_3
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.stack.statsd import StatsdListener
 
@@ -56,12 +55,7 @@ def teams(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Teams]:
     folder = tmp_path_factory.mktemp("teams")
     jobs = [Job("a line\n", "RUNNING", mode, timeline=[Sleep(15), SetStatus("SUCCEEDED")]) for mode in MODES]
     with postgres() as database, statsd_listener() as statsd, ScriptedAgent(*jobs) as agent:
-        bundles = json.dumps([bundle(folder, team) for team in (RED, BLUE)])
-        settings = {
-            "AIRFLOW__CORE__MULTI_TEAM": "True",
-            "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": bundles,
-            **statsd.settings,
-        }
+        settings = {**team_settings(folder, (RED, BLUE), DAG_FILE), **statsd.settings}
         url = database.create_database("airflow")
         with airflow(folder, database=url, settings=settings, teams=(RED, BLUE)) as running:
             for conn_id, of_team in CONNECTIONS.items():
@@ -78,15 +72,6 @@ def teams(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Teams]:
                 for task in tasks.values():
                     task.wait()
                 yield Teams(tasks, statsd)
-
-
-def bundle(folder: Path, team: str) -> dict[str, object]:
-    """Return the configuration of a DAG bundle of a team."""
-    path = folder / team
-    path.mkdir()
-    (path / "dag.py").write_text(DAG_FILE.format(team=team), encoding="utf-8")
-    classpath = "airflow.dag_processing.bundles.local.LocalDagBundle"
-    return {"name": team, "classpath": classpath, "kwargs": {"path": str(path)}, "team_name": team}
 
 
 @pytest.mark.parametrize("mode", MODES)

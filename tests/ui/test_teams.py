@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,12 +9,12 @@ import pytest
 from tests.scripted import Job, ScriptedAgent
 from tests.stack.airflow import run_airflow
 from tests.stack.api_server import ApiServer, api_server, settings_of_users
+from tests.stack.teams import team_settings
 from tests.ui.conftest import ask
 from tests.ui.stored_task import stored_task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 TEAMS = ("red_team", "blue_team")
 PASSWORD = "password-of-a-test"
@@ -43,8 +42,7 @@ def server(
     folder = tmp_path_factory.mktemp("teams")
     settings = {
         **settings_of_users(folder, USERS, PASSWORD),
-        "AIRFLOW__CORE__MULTI_TEAM": "True",
-        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle(folder, team) for team in TEAMS]),
+        **team_settings(folder, TEAMS, DAG_FILE),
     }
     of_environment = {"_red_team___hidden": {"conn_type": "rayagent", "host": stranger.url}}
     with api_server(settings=settings, teams=TEAMS, connections=of_environment) as running:
@@ -55,15 +53,6 @@ def server(
             assert answer.ok, answer.text
         run_airflow(running.env, "dags", "reserialize")
         yield running
-
-
-def bundle(folder: Path, team: str) -> dict[str, object]:
-    """Return the configuration of a DAG bundle of a team."""
-    path = folder / team
-    path.mkdir()
-    (path / "dag.py").write_text(DAG_FILE.format(team=team), encoding="utf-8")
-    classpath = "airflow.dag_processing.bundles.local.LocalDagBundle"
-    return {"name": team, "classpath": classpath, "kwargs": {"path": str(path)}, "team_name": team}
 
 
 @pytest.fixture(scope="module")
