@@ -191,10 +191,8 @@ def _described_error(task_job: TaskJob) -> Mapping[str, Any] | None:
     """Return the exception that ended the function; ``None`` if it was ended in another way, such as by a signal."""
     from airflow_provider_rayagent.render.result import InvalidResultError
 
-    if task_job.result is None:
-        return None
     try:
-        outcome = task_job.result.find()
+        outcome = task_job.output.result()
     except InvalidResultError:
         return None
     error = outcome.get("error") if isinstance(outcome, dict) else None

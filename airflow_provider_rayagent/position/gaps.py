@@ -116,8 +116,9 @@ def began_at(saved: Mapping[str, Any], start: LogPosition | None) -> LogPosition
 def add_gap(gaps: Sequence[Gap], gap: Gap) -> list[Gap]:
     """Return ``gaps`` with one more at the end; adjacent gaps are merged."""
     start = gap.start.copy()
-    # It can hold 64,000 characters, and who forwards a gap does not look for a result (``JobObserver.forward_gap``).
+    # They can hold 100,000 characters, and who forwards a gap does not look for them (``JobObserver.forward_gap``).
     start.pop("result", None)
+    start.pop("messages", None)
     *before, last = [*gaps, Gap(start, gap.until)]
     while before and (len(before) >= MAX_GAPS or (before[-1].until or 0) >= last.first - 1):
         last = Gap(before.pop().start, last.until)

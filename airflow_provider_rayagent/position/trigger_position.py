@@ -92,14 +92,19 @@ class PositionStore:
             self._position = position
             self._changed.set()
 
-    async def save_changes(self, replaced: Callable[[], Awaitable[bool]]) -> None:
-        """Save the position after each change, unless ``replaced()``; runs until it is cancelled."""
+    async def save_changes(self, replaced: Callable[[], Awaitable[bool]], push: Callable[[], Awaitable[bool]]) -> None:
+        """Save the position after each change, unless ``replaced()``; runs until it is cancelled.
+
+        :param push: pushes what else is new; returns whether that was all.
+        """
         while self._ti is not None:
             await self._changed.wait()
             await asyncio.sleep(SAVE_SECONDS)
             async with self._channel.save_slot():
                 if not await replaced():
                     await self.save()
+                    if not await push():
+                        self._changed.set()
 
     async def save(self, **more: Any) -> None:
         """Save the position, and more values, once the lines before it are on disk."""

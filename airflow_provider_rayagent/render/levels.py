@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from airflow_provider_rayagent.render.bars import BAR
-from airflow_provider_rayagent.render.markers import TERMINAL_SEQUENCES, marked_level
+from airflow_provider_rayagent.render.markers import marked_level
+from airflow_provider_rayagent.render.prefixes import split_process, text_after_bar
 from airflow_provider_rayagent.render.tracebacks import (
     begins_traceback,
     ends_traceback,
@@ -20,12 +20,8 @@ from airflow_provider_rayagent.tail.lines import Piece
 
 MAX_BLOCKS = 64
 """Processes whose open tracebacks are tracked."""
-MAX_PROCESSES = 3
-"""Process prefixes of one line; a framework may add its own around Ray's."""
 
-_PROCESS = re.compile(r"\((?:raylet|autoscaler|gcs_server|(?:[^\n]{1,200}? )?pid=\d{1,10})(?:[ ,][^()\n]{1,60})?\) ?")
 _RAY_MESSAGE = re.compile(r"(?:(Error)|Warning): [A-Z]")
-_REPEATED = re.compile(r" \[repeated \d+x across cluster\].*$")
 _OPENINGS = (":", ",", "{", "[", "(", "\\")
 
 Kind: TypeAlias = Literal["traceback", "indented", "source", "error"]
@@ -62,22 +58,12 @@ class LevelFinder:
         """Return the level of a line (a level of :mod:`logging`), ``None`` if it has none."""
         if isinstance(line, Piece) and line.continued:
             return self._last
-        if "\x1b" in line:
-            line = TERMINAL_SEQUENCES.sub("", line)
-        process = ""
-        for _ in range(MAX_PROCESSES):
-            found = _PROCESS.match(line) if line.startswith("(") else None
-            if found is None:
-                break
-            process, line = process + found[0], line[found.end() :]
-        # The first one is followed by a hint in parentheses (`_warn_once` in Ray's `ray_logging`).
-        if process and line.endswith((")", "]")):
-            line = _REPEATED.sub("", line)
-        bar = BAR.match(line) if "%|" in line else None
-        if bar is not None:
-            line = line[bar.end() :].removeprefix(" ")
-            if not line:
+        process, line = split_process(line)
+        rest = text_after_bar(line)
+        if rest is not None:
+            if not rest:
                 return None
+            line = rest
         if self._blocks:
             block = self._blocks.get(process)
             if block is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 MAX_NOTICE = 1_000
 """Characters of a notice, which may quote the agent."""
+REPORTED_PROGRESS_SECONDS = 60.0
+"""Between two records of the progress that a job reports."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,9 @@ class RecordBuilder:
         )
         self._skip = int(saved.get("again", 0))
         self._limit_announced = self._excerpt.shown > 0 and self._excerpt.is_full
+        # The last progress that was not shown, and when the next one may be.
+        self._progress: str | None = None
+        self._progress_due = 0.0
         self._lines = 0
         self._records: list[Record] = []
         self._first_hidden: int | None = None
@@ -107,6 +113,18 @@ class RecordBuilder:
         if not self._excerpt.is_full:
             self._records.append(self._job_record(logging.INFO, text))
 
+    def add_reported_progress(self, text: str, now: float) -> None:
+        """Add a line in which the job reports its progress: at most one a minute is shown, and the last one.
+
+        :param text: what to show for it.
+        """
+        if self._skip:
+            self._skip -= 1
+        else:
+            self._progress = text
+        self._lines += 1
+        self._show_progress(now)
+
     def add_notice(self, text: str) -> None:
         """Add a notice about the log."""
         # First what is held back, so that the notice comes after the lines that precede it.
@@ -125,12 +143,14 @@ class RecordBuilder:
     def take(self, now: float) -> list[Record]:
         """Return the records that are ready, including bars whose interval has passed."""
         self._show(self._bars.overdue(now))
+        self._show_progress(now)
         records, self._records = self._records, []
         return records
 
     def finish(self) -> list[Record]:
         """Return the records of all lines held back. Call it once, when the job has ended or the task gives up."""
         self._show(self._bars.flush())
+        self._show_progress(math.inf)
         left_out, last = self._excerpt.take_rest()
         if left_out:
             text = f"{left_out:,} lines of the job's log are not shown here (max_lines)"
@@ -170,6 +190,14 @@ class RecordBuilder:
                 last = self._settings.tail_lines
                 text += f"; the last {last:,} follow when the job has ended." if last else "."
                 self._records.append(Record(logging.INFO, text))
+
+    def _show_progress(self, now: float) -> None:
+        if self._progress is not None and now >= self._progress_due:
+            self._records.append(Record(logging.INFO, self._progress))
+            interval = self._settings.progress_interval
+            # As for bars, ``None`` shows every state.
+            self._progress_due = now if interval is None else now + max(interval, REPORTED_PROGRESS_SECONDS)
+            self._progress = None
 
     def _job_record(self, level: int, text: str, number: int | None = None) -> Record:
         text = sanitize(text, colors=self._settings.colors)

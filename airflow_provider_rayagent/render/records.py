@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.render.record_builder import DisplaySettings, Record, RecordBuilder
-from airflow_provider_rayagent.render.result import ResultFinder
+from airflow_provider_rayagent.render.printed import PrintedFinder
+from airflow_provider_rayagent.render.record_builder import MAX_NOTICE, DisplaySettings, Record, RecordBuilder
 from airflow_provider_rayagent.services import jobs
 from airflow_provider_rayagent.tail.items import Item, JobStatusChanged, LogLines, LogRewritten, Notice, Progress
 from airflow_provider_rayagent.tail.lines import map_text
@@ -19,6 +20,7 @@ from airflow_provider_rayagent.text.sanitization import sanitize
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from airflow_provider_rayagent.render.messages import Message
     from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
     from airflow_provider_rayagent.text.redaction import Redactor
 
@@ -29,15 +31,18 @@ RECORD_BYTES = 12_000
 """Size limit of a record of several lines; a longer line is a record of its own."""
 MAX_SINGLE_RECORDS_PER_SECOND = 500
 """Records beyond this number within one second are joined: writing 6,000 records a second saturates a worker."""
+MAX_PROBLEMS = 5
+"""Number of invalid messages that are reported."""
 LAST_LINES = 20
 LAST_LINE_CHARS = 500
 
 
 class JobRecords:
-    """Render the items of one job as records, and find the job's result among its lines.
+    """Render the items of one job as records, and find what its lines say to Airflow.
 
     :param settings: how to show the lines.
     :param markers: start and end marker of the result; ``None``: do not look for a result.
+    :param messages: whether to look for messages. Progress then is a record now and then instead of the job's lines.
     :param shown: whether to show the job's lines at all.
     :param redact: redacts secrets in what the job and the agent say.
     :param where: URL of the agent.
@@ -51,6 +56,7 @@ class JobRecords:
         settings: DisplaySettings | None = None,
         *,
         markers: tuple[str, str] | None = None,
+        messages: bool = False,
         shown: bool = True,
         redact: Redactor = NO_SECRETS,
         where: str = "",
@@ -62,11 +68,11 @@ class JobRecords:
         self._shown = shown
         self._redact = redact
         self._where = where
-        self._on_result = on_result
-        self._markers = markers
-        self._result_state = position.get("result") if position else None
-        self.result = ResultFinder(markers, self._result_state) if markers else None
-        """Finder of the result; ``None`` without markers."""
+        self._new_finder = partial(PrintedFinder, markers, messages=messages, redact=redact, on_result=on_result)
+        self.printed = self._new_finder(state=position)
+        """What the job has printed for Airflow so far."""
+        self._printed_state = self.printed.state()
+        self._problems = 0
         self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
 
     @property
@@ -90,9 +96,10 @@ class JobRecords:
                         # Before everything else, so that neither a record nor the last lines can contain a secret.
                         line = map_text(text, self._redact)
                         last.append(line)
-                        if self.result is not None and self.result.feed(line):
-                            self._on_result()
-                        if self._shown:
+                        message = self.printed.feed(line)
+                        if message is not None:
+                            self._add_message(message, line, now)
+                        elif self._shown:
                             builder.add_line(line, now)
                 case Progress(text):
                     # The line is not complete, and neither may be a secret at its end.
@@ -100,7 +107,9 @@ class JobRecords:
                 case LogRewritten(text):
                     builder.add_notice(self._redact(text))
                     builder.log_was_rewritten()
-                    self._forget_result()
+                    # What was found so far belongs to a log that was replaced.
+                    self.printed = self._new_finder()
+                    self._printed_state = self.printed.state()
                 case Notice(text):
                     builder.add_notice(self._redact(text))
                 case JobStatusChanged(details):
@@ -116,18 +125,22 @@ class JobRecords:
     def position(self, cursor: Cursor) -> LogPosition:
         """Return the position from which a successor can continue, as JSON primitives; :class:`Cursor` reads it too."""
         position = self._builder.position(cursor)
-        if self.result is not None:
-            # A successor reads lines that are held back again, for the result too.
-            if position["chars"] == cursor.chars:
-                self._result_state = self.result.state()
-            position["result"] = self._result_state
-        return position
+        # A successor reads lines that are held back again, also for what they say to Airflow.
+        if position["chars"] == cursor.chars:
+            self._printed_state = self.printed.state()
+        return {**position, **self._printed_state}
 
-    def _forget_result(self) -> None:
-        """Start over: the result found so far belongs to a log that was replaced."""
-        if self._markers is not None:
-            self.result = ResultFinder(self._markers)
-            self._result_state = None
+    def _add_message(self, message: Message, line: str, now: float) -> None:
+        if self._shown:
+            if message.kind == "progress":
+                text = sanitize(f"Progress: {self.printed.messages.progress}")
+                self._builder.add_reported_progress(text, now)
+            else:
+                self._builder.add_line(line, now)
+        if message.problem and self._problems < MAX_PROBLEMS:
+            self._problems += 1
+            text = sanitize(f"A message of the job has no effect: {message.problem}.", length=MAX_NOTICE)
+            self._builder.add_message(logging.WARNING, coded(Code.INVALID_MESSAGE, text), now)
 
     def _add_status(self, details: Mapping[str, Any], now: float) -> None:
         text = jobs.describe(details, self._job_id, self._where, redact=self._redact)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from airflow_provider_rayagent.render.printed_json import InvalidOutputError, parse_printed
 from airflow_provider_rayagent.tail.lines import strip_marks
-from airflow_provider_rayagent.text.storable import TOO_DEEP, TOO_LONG_INTEGER, storable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ MAX_RESULT = 64_000
 """Characters; a result is stored in Airflow's database."""
 
 
-class InvalidResultError(Exception):
+class InvalidResultError(InvalidOutputError):
     """The job's output between the markers is not a usable result; the message says why."""
 
 
@@ -84,22 +83,12 @@ class ResultFinder:
         if len(self._found) > MAX_RESULT:
             raise InvalidResultError(f"it has more than {MAX_RESULT:,} characters")
         try:
-            value = json.loads(self._found)
-        except json.JSONDecodeError as error:
-            raise InvalidResultError(f"it is not JSON ({error})") from None
-        except RecursionError:
-            _reject(TOO_DEEP)
-        except ValueError:
-            # An integer with more digits than Python converts (sys.set_int_max_str_digits).
-            _reject(TOO_LONG_INTEGER)
-        return storable(value, redact, on_replace=_reject)
+            return parse_printed(self._found, redact)
+        except InvalidOutputError as error:
+            raise InvalidResultError(str(error)) from None
 
 
 def _overlap(text: str, marker: str) -> int:
     """Return the length of the longest prefix of ``marker`` that ``text`` ends with."""
     longest = min(len(marker) - 1, len(text))
     return next((length for length in range(longest, 0, -1) if text.endswith(marker[:length])), 0)
-
-
-def _reject(why: str) -> NoReturn:
-    raise InvalidResultError(f"it contains {why}")

@@ -12,7 +12,7 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferralTimeout
 
 from airflow_provider_rayagent.exceptions import RayAgentError, RayAgentInputError, RayAgentJobFailedError
-from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, push_job_link
+from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, printed_links, push_job_link
 from airflow_provider_rayagent.position.log_files import LOG_STORAGES, LogStorage
 from airflow_provider_rayagent.position.task_position import recall_position, save_position
 from airflow_provider_rayagent.services.validation import (
@@ -32,10 +32,10 @@ from airflow_provider_rayagent.text.storable import storable
 from airflow_provider_rayagent.triggers.outcome import Outcome, deferral_timeout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from datetime import timedelta
 
-    from airflow.sdk import Context
+    from airflow.sdk import BaseOperatorLink, Context
 
     from airflow_provider_rayagent.metrics.names import Mode
     from airflow_provider_rayagent.services.jobs import JobSummary
@@ -67,6 +67,10 @@ class JobFollowingOperator(HookMixin, BaseOperator):
         no usable result (none, not JSON, over 64,000 characters, not storable in Airflow), the log says why, and
         ``result`` is ``None``.
     :param result_markers: start and end marker of the result; the last result that the job prints counts.
+    :param read_messages: read the messages that the job prints (``rayagent_message``): XComs, the extra of the events
+        of assets among the ``outlets``, links, and progress. They never decide the outcome.
+    :param job_links: names of links among these messages that are buttons of the task, such as ``["TensorBoard"]``; not
+        for mapped tasks. The Ray page shows all links.
     :param protocol: how the log is streamed: ``auto``, ``websocket`` or ``http`` (server-sent events).
     :param job_missing_timeout: seconds for which the job may be unknown to the agent, as a job in its queue is.
     :param agent_unreachable_timeout: seconds for which the job's status may be unavailable.
@@ -83,7 +87,7 @@ class JobFollowingOperator(HookMixin, BaseOperator):
     """
 
     template_fields: Sequence[str] = ("job_id", "rayagent_conn_id")
-    operator_extra_links = (RayAgentJobLink(),)
+    operator_extra_links: Collection[BaseOperatorLink] = (RayAgentJobLink(),)
     job_id: str
     _failed_error: type[RayAgentError] = RayAgentJobFailedError
     _result_is_expected = True
@@ -101,6 +105,8 @@ class JobFollowingOperator(HookMixin, BaseOperator):
         max_line_length: int = MAX_LINE_LENGTH,
         read_result: bool = False,
         result_markers: tuple[str, str] = RESULT_MARKERS,
+        read_messages: bool = False,
+        job_links: Sequence[str] = (),
         protocol: Protocol = "auto",
         job_missing_timeout: timedelta | float = 60.0,
         agent_unreachable_timeout: timedelta | float = 300.0,
@@ -123,6 +129,11 @@ class JobFollowingOperator(HookMixin, BaseOperator):
         self.max_line_length = validate_count(max_line_length, "max_line_length")
         self.read_result = read_result
         self.result_markers = _validate_markers(result_markers)
+        self.read_messages = read_messages
+        self.job_links = job_links
+        if job_links:
+            own = type(self).operator_extra_links
+            self.operator_extra_links = (*own, *printed_links(job_links, {link.name for link in own}))
         self.protocol = validate_protocol(protocol)
         self.job_missing_timeout = validate_duration(job_missing_timeout, "job_missing_timeout")
         self.agent_unreachable_timeout = validate_duration(agent_unreachable_timeout, "agent_unreachable_timeout")
@@ -176,6 +187,10 @@ class JobFollowingOperator(HookMixin, BaseOperator):
         self._is_killed = True
         if self._task_job is not None:
             self._task_job.stopper.on_kill()
+
+    def printed_link(self, name: str) -> str:
+        """Return the URL of a link that the job has printed, as far as it is known; empty if there is none."""
+        return self._task_job.output.seen_messages.links.get(name, "") if self._task_job is not None else ""
 
     def _poll_seconds(self) -> float:
         """Return the seconds between two status checks."""
@@ -264,6 +279,8 @@ class JobFollowingOperator(HookMixin, BaseOperator):
                 tail_lines=self.tail_lines,
             ),
             result_markers=self.result_markers if self.read_result else None,
+            read_messages=self.read_messages,
+            job_links=tuple(self.job_links),
             start_deadline=self._start_deadline,
             log_storage=self.log_storage,
             team_name=team_of_task(),
@@ -275,7 +292,8 @@ class JobFollowingOperator(HookMixin, BaseOperator):
         result = task_job.conclude(outcome)
         for outlet in self.outlets:
             if isinstance(outlet, Asset):
-                extra = storable({"job_id": self.job_id, "duration": result["duration"]})
+                printed = task_job.output.messages.extra_of(outlet.name, outlet.uri)
+                extra = storable({**printed, "job_id": self.job_id, "duration": result["duration"]})
                 context["outlet_events"][outlet].extra.update(extra)
         return self._output(result)
 
@@ -381,8 +399,7 @@ class JobFollowingOperator(HookMixin, BaseOperator):
         """Continue where the triggers of this try stopped; forward the lines of their lost log files."""
         triggers = self._triggers(context, task_job)
         position = triggers.position
-        if task_job.result is not None:
-            task_job.result.set_saved(triggers.saved.get("result"), position.get("result") if position else None)
+        task_job.output.set_saved(triggers.saved, position)
         # Without a saved position (``dag.test()``, Airflow 3.2) nobody knows which lines are missing.
         if position is None:
             return

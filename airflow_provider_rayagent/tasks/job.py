@@ -20,11 +20,12 @@ from airflow_provider_rayagent.services import jobs
 from airflow_provider_rayagent.services.job_secrets import secrets_of
 from airflow_provider_rayagent.services.jobs import JobStatus
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.tasks.job_result import PrintedResult
 from airflow_provider_rayagent.tasks.observer import JobObserver
+from airflow_provider_rayagent.tasks.printed_output import PrintedOutput
 from airflow_provider_rayagent.tasks.stopper import JobStopper
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.storable import storable
+from airflow_provider_rayagent.triggers.message_xcoms import MessageXComs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +45,8 @@ class TaskJob:
 
     :param log: the task's logger.
     :param ti: the task instance.
-    :param result: the result that the job prints; ``None``: do not look for one.
+    :param output: what the job prints for Airflow.
+    :param xcoms: pushes what its messages state.
     :param link: URL of the job's page, empty if there is none.
     :param failed_error: the error to raise for a FAILED job.
     """
@@ -55,7 +57,8 @@ class TaskJob:
     ti: Any
     observer: JobObserver
     stopper: JobStopper
-    result: PrintedResult | None = None
+    output: PrintedOutput
+    xcoms: MessageXComs
     link: str = ""
     failed_error: type[RayAgentError] = RayAgentJobFailedError
 
@@ -81,19 +84,20 @@ class TaskJob:
         """
         expires = time.monotonic() + execution_timeout.total_seconds() if execution_timeout else math.inf
         stopper = JobStopper(hook, job_id, log, ti, owns=options.stop_job_on_kill, expires=expires)
-        markers = options.result_markers
-        result = None if markers is None else PrintedResult(hook, job_id, log, markers, is_expected=result_is_expected)
+        output = PrintedOutput(hook, job_id, log, options, result_is_expected=result_is_expected)
+        xcoms = MessageXComs(ti, log, job_id, options.job_links)
         observer = JobObserver(
             hook,
             job_id,
             log,
             options,
             metrics=JobMetrics(hook.rayagent_conn_id, mode, team=options.team_name),
-            result=result,
+            output=output,
+            xcoms=xcoms,
             position=position,
             stopper=stopper,
         )
-        return cls(hook, job_id, log, ti, observer, stopper, result, link, failed_error)
+        return cls(hook, job_id, log, ti, observer, stopper, output, xcoms, link, failed_error)
 
     def details(self, seen: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the details of a job that has ended. If its status differs from ``seen``, keep ``seen``."""
@@ -153,10 +157,11 @@ class TaskJob:
         # A worker that resumes a deferred task has not followed the job, and does not know its secrets.
         redact.add(secrets_of(job))
         summary = jobs.summarize(job, self.job_id, redact)
+        self.xcoms.push(self.output.messages)
         status = jobs.known_status(job)
         if status is JobStatus.SUCCEEDED:
-            if self.result is not None:
-                summary["result"] = self.result.value()
+            if self.output.has_result:
+                summary["result"] = self.output.result_or_none()
             return summary
         # Airflow pushes only what execute() returns, and this raises an error.
         self.ti.xcom_push(key="return_value", value=storable(summary))

@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.render.records import JobRecords
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.items import Item
-    from airflow_provider_rayagent.tasks.job_result import PrintedResult
+    from airflow_provider_rayagent.tasks.printed_output import PrintedOutput
     from airflow_provider_rayagent.tasks.stopper import JobStopper
     from airflow_provider_rayagent.transport.blocking_driver import Follower
     from airflow_provider_rayagent.triggers.follow_options import FollowOptions
+    from airflow_provider_rayagent.triggers.message_xcoms import MessageXComs
 
 GAP_SECONDS = 600.0
 """Time limit for forwarding the lines of triggers whose log files are lost."""
@@ -40,7 +41,8 @@ class JobObserver:
     :param log: the task's logger.
     :param options: how to follow the job.
     :param metrics: counts what is observed.
-    :param result: receives the result that the job prints; ``None``: do not look for one.
+    :param output: receives what the job prints for Airflow.
+    :param xcoms: pushes what the job's messages state while the job runs.
     :param position: where in the log to start; see :meth:`JobRecords.position`.
     :param stopper: ends the following when the task is killed.
     """
@@ -53,7 +55,8 @@ class JobObserver:
         options: FollowOptions,
         *,
         metrics: JobMetrics,
-        result: PrintedResult | None = None,
+        output: PrintedOutput,
+        xcoms: MessageXComs,
         position: LogPosition | None = None,
         stopper: JobStopper | None = None,
     ) -> None:
@@ -63,7 +66,8 @@ class JobObserver:
         self.options = options
         self.settings = options.tail_settings()
         self.metrics = metrics
-        self._result = result
+        self._output = output
+        self._xcoms = xcoms
         self.position = position
         """The position in the log up to which lines are forwarded."""
         self._stopper = stopper
@@ -132,17 +136,18 @@ class JobObserver:
                 for items in follower.items():
                     self.forward(records, items)
                     self.metrics.forwarded(follower, items)
+                    self._xcoms.push_some(records.printed.messages)
             finally:
                 if settings.forward:
                     # Otherwise the lines held back are left to the next poke, which reads them again from the position.
                     if follower.end is not End.CHECKED_ONCE:
                         self._write(records.finish(), time.monotonic())
                     self.position = records.position(follower.cursor)
-                    if self._result is not None:
-                        self._result.set_found(records.result, from_first_line=cursor is None)
+                    self._output.set_found(records.printed, from_first_line=cursor is None)
                 if self._stopper is not None:
                     # The process ends soon after the task, and with it the thread that requests the stop.
                     self._stopper.wait()
+        self._xcoms.push(records.printed.messages)
         return follower
 
     def _follower(self, settings: TailSettings, cursor: Cursor | None, seconds: float | None) -> Follower:

@@ -66,6 +66,7 @@ class JobStartingOperator(JobFollowingOperator):
         no limit.
     :param poll_interval: seconds between two status checks, less while the job writes.
     :param read_result: read the job's result between ``result_markers``; default on.
+    :param read_messages: read the job's messages; default on.
     :param stop_job_on_kill: stop the job when a user or ``execution_timeout`` ends the task; default on.
 
     The other arguments are those of ``JobFollowingOperator``, and of every operator.
@@ -85,10 +86,13 @@ class JobStartingOperator(JobFollowingOperator):
         start_timeout: timedelta | float | None = 3600.0,
         poll_interval: timedelta | float = POLL_SECONDS,
         read_result: bool = True,
+        read_messages: bool = True,
         stop_job_on_kill: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(read_result=read_result, stop_job_on_kill=stop_job_on_kill, **kwargs)
+        super().__init__(
+            read_result=read_result, read_messages=read_messages, stop_job_on_kill=stop_job_on_kill, **kwargs
+        )
         self.job_id = job_id  # type: ignore[assignment]
         self.wait = wait
         self.if_succeeded = validate_choice(if_succeeded, "if_succeeded", get_args(IfSucceeded))

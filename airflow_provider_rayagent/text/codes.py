@@ -41,7 +41,7 @@ class Code(str, Enum):
     CONNECTION_SETTING = "RA-208"
     UNSUPPORTED = "RA-209"
 
-    # 3xx: the log of the job, and the result in it.
+    # 3xx: the log of the job, and what it says to Airflow.
     LOG_UNREADABLE = "RA-301"
     LOG_INCOMPLETE = "RA-302"
     LOG_REWRITTEN = "RA-303"
@@ -51,6 +51,7 @@ class Code(str, Enum):
     POSITION_NOT_SAVED = "RA-307"
     NO_RESULT = "RA-308"
     STREAM_LIMIT = "RA-309"
+    INVALID_MESSAGE = "RA-310"
 
     # 6xx: starting a job.
     INVALID_ARGUMENT = "RA-601"

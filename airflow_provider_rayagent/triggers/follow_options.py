@@ -36,6 +36,8 @@ class FollowOptions:
     :param stop_job_on_kill: stop the job when a user ends the task.
     :param display: how to show the job's lines.
     :param result_markers: start and end marker between which the job prints its result; ``None``: do not look for one.
+    :param read_messages: look for the messages that the job prints.
+    :param job_links: names of links among them that are buttons of the task.
     :param start_deadline: time (seconds since the epoch) by which the job must have started; ``None``: no limit.
     :param log_storage: where log files are stored: ``auto``, ``shared``, ``remote`` or ``separate``.
     :param team_name: the team of the task, which a triggerer does not tell its triggers; for metrics.
@@ -50,6 +52,8 @@ class FollowOptions:
     stop_job_on_kill: bool = False
     display: DisplaySettings = _USUAL_DISPLAY
     result_markers: tuple[str, str] | None = None
+    read_messages: bool = False
+    job_links: tuple[str, ...] = ()
     start_deadline: float | None = None
     log_storage: LogStorage = "auto"
     team_name: str | None = None
@@ -57,7 +61,7 @@ class FollowOptions:
     @property
     def reads_log(self) -> bool:
         """Whether the log is read at all."""
-        return self.forward_logs or self.result_markers is not None
+        return self.forward_logs or self.result_markers is not None or self.read_messages
 
     def tail_settings(self) -> TailSettings:
         """Return the settings of the tail.
@@ -84,7 +88,8 @@ class FollowOptions:
             following.job_id,
             self.display,
             markers=self.result_markers,
-            # The log may be read for its result alone.
+            messages=self.read_messages,
+            # The log may be read for what it says to Airflow alone.
             shown=self.forward_logs,
             redact=following.redact,
             where=following.base_url,
@@ -96,7 +101,11 @@ class FollowOptions:
         """Return the options as JSON primitives, by their names."""
         markers = self.result_markers
         # JSON has no tuples, which asdict() keeps.
-        return {**asdict(self), "result_markers": None if markers is None else list(markers)}
+        return {
+            **asdict(self),
+            "result_markers": None if markers is None else list(markers),
+            "job_links": list(self.job_links),
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> FollowOptions:
@@ -110,6 +119,7 @@ class FollowOptions:
         options["display"] = DisplaySettings.from_json(options.get("display", earlier))
         markers = options.get("result_markers")
         options["result_markers"] = (markers[0], markers[1]) if markers else None
+        options["job_links"] = tuple(options.get("job_links", ()))
         # Of a TypeError, Airflow makes a failed trigger, while any other exception in a trigger's constructor ends the
         # triggerer (``TriggerRunner.create_triggers`` in ``airflow/jobs/triggerer_job_runner.py``).
         return cls(**options)

@@ -27,6 +27,7 @@ from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 from airflow_provider_rayagent.triggers.follow_options import FollowOptions
+from airflow_provider_rayagent.triggers.message_xcoms import MessageXComs
 from airflow_provider_rayagent.triggers.outcome import TIMEOUT_MARGIN, Outcome
 from airflow_provider_rayagent.triggers.tasklog import TaskLog
 
@@ -190,8 +191,14 @@ class RayAgentJobTrigger(BaseTrigger):
             self._redact = follower.redact
             metrics = JobMetrics(self.rayagent_conn_id, "deferred", team=self.options.team_name, among=followed_jobs)
             records = options.records_of(follower, start)
+            xcoms = MessageXComs(self.task_instance, self.log, self.job_id, self.options.job_links)
             with metrics.following(follower):
-                saver = asyncio.create_task(store.save_changes(lambda: _is_replaced(clock, store)))
+                saver = asyncio.create_task(
+                    store.save_changes(
+                        lambda: _is_replaced(clock, store),
+                        lambda: xcoms.push_some_from_trigger(records.printed.messages),
+                    )
+                )
                 cursor = follower.cursor
                 try:
                     async with aclosing(follower.items()) as found:
@@ -215,9 +222,7 @@ class RayAgentJobTrigger(BaseTrigger):
                     saver.cancel()
                     with suppress(asyncio.CancelledError):
                         await saver
-                more: dict[str, Any] = {"lines": follower.cursor.lines}
-                if records.result is not None:
-                    more["result"] = records.result.state()
+                more: dict[str, Any] = {"lines": follower.cursor.lines, **records.printed.state()}
                 if _failed(follower) and options.forward_logs:
                     more["last_lines"] = records.last_lines
                 # Even if nothing is saved, this waits until the supervisor has read all lines: those still in its

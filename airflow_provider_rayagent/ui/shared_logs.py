@@ -25,6 +25,7 @@ from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.render.records import JobRecords
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import in_portions
+from airflow_provider_rayagent.text.sanitization import sanitize
 from airflow_provider_rayagent.transport.tail_driver import tail_settings
 from airflow_provider_rayagent.ui.page_thread import page_thread, rest
 
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Sequence
     from concurrent.futures import Future
 
-    from airflow_provider_rayagent.render.record_builder import DisplaySettings, Record
+    from airflow_provider_rayagent.render.messages import MessageFinder
+    from airflow_provider_rayagent.render.record_builder import Record
     from airflow_provider_rayagent.services.validation import JobId
     from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
     from airflow_provider_rayagent.ui.user_connections import PageHook
@@ -108,6 +110,8 @@ class FollowedLog:
         self.end: str | None = None
         """Why nothing follows, empty if the log is complete; ``None`` while it is followed."""
         self.viewers = 0
+        self.reported = ""
+        """JSON of what the job has reported, see :func:`_reported`; empty if that is nothing."""
         self._hook = hook
         self._job_id = job_id
         # Held for short copies only, since viewers read in the event loop of the API server.
@@ -158,9 +162,11 @@ class FollowedLog:
         try:
             async with self._hook as hook:
                 follower = await follower_of(hook, self._job_id)
-                async with aclosing(records_of(follower)) as found:
+                rendering = JobRecords(follower.job_id, messages=True, redact=follower.redact)
+                async with aclosing(records_of(follower, rendering)) as found:
                     async for records in found:
                         self._add(records)
+                        self.reported = _reported(rendering.printed.messages)
                 end = end_of(follower)
         except RayAgentError as error:
             end = error.detail
@@ -234,13 +240,12 @@ async def follower_of(hook: PageHook, job_id: JobId, *, once: bool = False) -> A
 
 
 async def records_of(
-    follower: AsyncFollower, settings: DisplaySettings | None = None, *, patience: float = math.inf
+    follower: AsyncFollower, rendering: JobRecords, *, patience: float = math.inf
 ) -> AsyncGenerator[list[Record], None]:
-    """Yield the records of a job's log, by default as the task log shows them.
+    """Yield the records of a job's log.
 
     :param patience: seconds without anything new after which to stop; the follower then has no ``end``.
     """
-    records = JobRecords(follower.job_id, settings, redact=follower.redact)
     async with aclosing(follower.items()) as found:
         until = time.monotonic() + patience
         while True:
@@ -251,13 +256,30 @@ async def records_of(
             if items is None:
                 break
             for portion in in_portions(items, PORTION):
-                yield records.render(portion, time.monotonic())
+                yield rendering.render(portion, time.monotonic())
                 rest()
                 # Requests in this loop run between two portions.
                 await asyncio.sleep(0)
             if items:
                 until = time.monotonic() + patience
-    yield records.finish()
+    yield rendering.finish()
+
+
+def _reported(messages: MessageFinder) -> str:
+    """Return what a job has reported, as JSON; empty if that is nothing.
+
+    It has ``progress``, null or ``fraction`` (from 0 to 1, null if unknown) and ``text``, and the ``links``, each with
+    ``name`` and ``url``.
+    """
+    progress = messages.progress
+    if progress is None and not messages.links:
+        return ""
+    return json.dumps(
+        {
+            "progress": None if progress is None else {"fraction": progress.fraction, "text": sanitize(str(progress))},
+            "links": [{"name": name, "url": url} for name, url in messages.links.items()],
+        }
+    )
 
 
 def _page_record(record: Record) -> PageRecord:

@@ -17,6 +17,7 @@ from fastapi.responses import StreamingResponse
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.render.record_builder import DisplaySettings
+from airflow_provider_rayagent.render.records import JobRecords
 from airflow_provider_rayagent.ui.shared_logs import (
     Batch,
     FollowedLog,
@@ -178,8 +179,8 @@ async def events(
     A stream ends after :data:`STREAM_SECONDS`; the viewer continues with the id of the last event that it got.
 
     An event ``records`` has a list of ``[level, text, is_from_job]``; ``skipped`` has the number of records that are
-    not sent; ``restart`` means that what follows is the log from its beginning; ``end`` has the reason, empty if the
-    log is complete, and is the last one.
+    not sent; ``restart`` means that what follows is the log from its beginning; ``reported`` has the job's progress and
+    links, each time that they have changed; ``end`` has the reason, empty if the log is complete, and is the last one.
 
     :param last_event: id of the last event that the viewer got, from an earlier stream of the log, perhaps of another
         API server process: then the viewer gets what follows its last line as soon as that has been read again.
@@ -193,6 +194,7 @@ async def events(
         sent_at = time.monotonic()
         deadline = sent_at + STREAM_SECONDS
         pause = MIN_PAUSE
+        reported = ""
         # Browsers otherwise wait some seconds before they reconnect, and a stream ends every minute.
         yield f"retry: {RECONNECT_MILLISECONDS}\n\n"
         while time.monotonic() < deadline and not server_is_ending() and not await has_left():
@@ -205,6 +207,11 @@ async def events(
             if position is None and (place is None or end is not None):
                 yield _event("restart", '""')
                 position = 0
+            if log.reported != reported:
+                reported = log.reported
+                text = _event("reported", reported or "null")
+                await pace.spend(len(text))
+                yield text
             batch = Batch([], 0, 0) if position is None else log.batch(position, BATCH)
             if batch.skipped:
                 yield _event("skipped", str(batch.skipped))
@@ -237,7 +244,8 @@ async def text_of(hook: PageHook, job_id: JobId) -> AsyncGenerator[str, None]:
     try:
         async with hook:
             follower = await follower_of(hook, job_id, once=True)
-            async with aclosing(records_of(follower, ALL_LINES, patience=MAX_SILENT_SECONDS)) as found:
+            rendering = JobRecords(follower.job_id, ALL_LINES, redact=follower.redact)
+            async with aclosing(records_of(follower, rendering, patience=MAX_SILENT_SECONDS)) as found:
                 async for records in found:
                     text = "".join(map(_line, records))
                     if text:

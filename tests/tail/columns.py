@@ -56,6 +56,7 @@ def recorded(observer: JobObserver, outcome: Outcome) -> None:
     def recording(records: JobRecords, items: Sequence[Item]) -> None:
         keep(items, outcome)
         forward(records, items)
+        outcome.messages = records.printed.messages
 
     observer.forward = recording  # type: ignore[method-assign]
 
@@ -74,7 +75,7 @@ def sensor(config: AgentConfig, job_id: str, protocol: str) -> Outcome:
         timeout=PATIENCE,
     )
     hook = task.__dict__["hook"] = quick_hook(config)
-    options = FollowOptions(protocol=argument_of(protocol))
+    options = FollowOptions(protocol=argument_of(protocol), read_messages=True)
     context = make_context()
     task._task_job = TaskJob.create(hook, job_id, task.log, context["ti"], options)
     outcome = Outcome()
@@ -134,11 +135,12 @@ class RecordingTrigger(RayAgentJobTrigger):
     async def _forward(self, log: TaskLog, records: JobRecords, items: list[Item]) -> None:
         keep(items, self.outcome)
         await super()._forward(log, records, items)
+        self.outcome.messages = records.printed.messages
 
 
 def trigger(config: AgentConfig, job_id: str, protocol: str) -> Outcome:
     """Follow with ``RayAgentJobTrigger``, like a deferred task."""
-    task = RecordingTrigger(job_id=job_id, protocol=argument_of(protocol))
+    task = RecordingTrigger(job_id=job_id, protocol=argument_of(protocol), read_messages=True)
     task.config, task.outcome = config, Outcome()
 
     async def event() -> Any:

@@ -17,6 +17,7 @@ from tests.stack.watch import PATIENCE
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+    from airflow_provider_rayagent.render.messages import MessageFinder
 
 POLL_SECONDS = 0.3
 PROTOCOLS: dict[str, tuple[StreamSource, ...]] = {
@@ -44,6 +45,7 @@ SETTINGS = TailSettings(
 class Outcome:
     """The outcome of following one job.
 
+    :param messages: what the messages of the job state; ``None`` if the driver does not look for any.
     :param error: what was raised at the end.
     :param late: seconds from the job's end to the end of the following; filled in by the stage.
     :param after: the routes of the requests in that time; filled in by the stage.
@@ -54,6 +56,7 @@ class Outcome:
 
     lines: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    messages: MessageFinder | None = None
     error: Exception | None = None
     late: float = 0.0
     after: list[str] = field(default_factory=list)

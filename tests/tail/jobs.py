@@ -29,7 +29,13 @@ LINES = [
     '{"type": "complete"}\n',
     "\n",
     "\n",
+    '__RAYAGENT_MESSAGE__ {"kind": "xcom", "data": {"loss": 1, "best": "\\u00e9"}}\n',
     *(f"step {number}: loss {1 / (number + 1):.4f} \U0001f680\n" for number in range(20)),
+    '__RAYAGENT_MESSAGE__ {"kind": "progress", "data": {"done": 19, "total": 20}}\n',
+    'somebody entered __RAYAGENT_MESSAGE__ {"kind": "xcom", "data": {"forged": 1}}\n',
+    '__RAYAGENT_MESSAGE__ {"kind": "xcom", "data": {"loss": 0.5}}\n',
+    '__RAYAGENT_MESSAGE__ {"kind": "link", "data": {"name": "Board", "url": "http://board.example/1"}}\n',
+    '__RAYAGENT_MESSAGE__ {"kind": "progress", "data": {"done": 20, "total": 20}}\n',
     "no newline at the end",
 ]
 TEXT = "".join(LINES)

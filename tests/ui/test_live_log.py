@@ -195,6 +195,23 @@ def test_a_log_stays_at_its_end_while_long_lines_are_added(browser: Page, server
     assert run(browser, BELOW) > 100
 
 
+def test_progress_and_links_that_the_job_has_printed_are_above_its_log(browser: Page, server: PageServer) -> None:
+    progress = {"fraction": 0.25, "text": "25% (1 of 4): epoch 1"}
+    links = [{"name": "Board", "url": "http://board.example/?run=1&x=%22"}]
+    stream = server.answers[LOG] = Stream(event("reported", {"progress": progress, "links": links}), RESTART)
+    open_job(browser, server)
+    browser.wait_for(".reported .bar", ["25% (1 of 4): epoch 1"])
+    assert browser.look(".reported progress", see="(each) => [each.value, each.max]") == [[0.25, 1]]
+    assert browser.look(".reported a", see="(each) => [each.href, each.target, each.rel, each.textContent]") == [
+        [links[0]["url"], "_blank", "noopener noreferrer", "Board"]
+    ]
+    stream.send(event("reported", {"progress": {"fraction": None, "text": "7: <b>"}, "links": []}))
+    browser.wait_for(".reported .bar", ["7: <b>"])
+    assert browser.look(".reported progress", see="(each) => each.hasAttribute('value')") == [False]
+    stream.send(event("reported", None))
+    browser.wait_for(".reported .bar", [])
+
+
 def answer_by_position(stream: Stream, rest: Stream) -> object:
     def answer(request: Request) -> Stream:
         return rest if request.last_event_id or request.query else stream

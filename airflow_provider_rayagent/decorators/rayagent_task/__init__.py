@@ -1,1 +1,7 @@
 """What is sent to the cluster with a function, and runs there without this package and without Airflow."""
+
+from __future__ import annotations
+
+from .message import rayagent_message  # noqa: TID252 - on the cluster, this package has another name
+
+__all__ = ["rayagent_message"]

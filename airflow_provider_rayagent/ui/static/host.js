@@ -22,13 +22,15 @@ export function taskAddress({ dag_id, run_id, task_id, map_index }) {
   return new URL(`../${parts.map(encodeURIComponent).join("/")}`, document.baseURI).href;
 }
 
-/** Open a page of Airflow in place of the one around this one: the frame itself may not. */
-export function openInHost(address, download = null) {
-  // The sandbox of the frame has no allow-top-navigation, and allow-downloads only from Airflow 3.3 on.
+/**
+ * Open a page in place of the one around this one, or as the attributes say: the frame itself may not.
+ * @param {object} attributes of the link: download, target, rel
+ */
+export function openInHost(address, attributes = {}) {
+  // The sandbox of the frame has no allow-top-navigation, no allow-popups, and allow-downloads only from Airflow 3.3 on.
   const host = window.parent.document;
   const link = host.createElement("a");
-  link.href = address;
-  if (download !== null) link.download = download;
+  Object.assign(link, { href: address, ...attributes });
   host.body.append(link);
   link.click();
   link.remove();

@@ -1,9 +1,10 @@
 // The live log of a job.
 
 import { colored } from "./ansi.js";
-import { element } from "./dom.js";
+import { element, show } from "./dom.js";
 import { number } from "./format.js";
 import { openInHost } from "./host.js";
+import { pageLink } from "./links.js";
 import { followLog } from "./log_stream.js";
 
 // As many as the server keeps of a log: KEPT_RECORDS in shared_logs.py.
@@ -27,10 +28,12 @@ export function liveLog(route, name, isOver) {
   const matches = element("span.matches", { role: "status" });
   const download = element(
     "button",
-    { type: "button", click: () => openInHost(new URL(`${route}/download`, document.baseURI).href, name) },
+    { type: "button", click: () => openInHost(new URL(`${route}/download`, document.baseURI).href, { download: name }) },
     "Download",
   );
-  const view = element("section.log", {}, element("div.tools", {}, search, matches, status, pause, download), lines);
+  const reported = element("div.reported");
+  const tools = element("div.tools", {}, search, matches, status, pause, download);
+  const view = element("section.log", {}, reported, tools, lines);
   let [held, dropped, current] = [null, 0, null];
   // Whether the log has begun anew, and whether its lines are held that replace those that are shown.
   let [restarted, replaces] = [false, false];
@@ -44,6 +47,7 @@ export function liveLog(route, name, isOver) {
       begin();
       add(records);
     },
+    reported: (data) => show(reported, data, reportedByJob),
     skipped: (count) => {
       begin();
       drop(count);
@@ -162,4 +166,16 @@ export function liveLog(route, name, isOver) {
       close();
     },
   };
+}
+
+/** Return the progress and the links that the job has printed for Airflow. */
+function reportedByJob(data) {
+  if (!data) return [];
+  const { progress, links } = data;
+  return [progress && progressBar(progress), ...links.map(pageLink)];
+}
+
+function progressBar({ fraction, text }) {
+  // Without a value, the bar says that the job is at work, but not how far it is.
+  return element("div.bar", {}, element("progress", { max: 1, value: fraction, "aria-label": text }), element("span", {}, text));
 }

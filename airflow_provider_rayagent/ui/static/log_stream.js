@@ -11,7 +11,7 @@ const HIDDEN_SECONDS = 30;
  * has few for each server, and Airflow's other pages need them.
  * @param {string} route of the log
  * @param {() => boolean} isOver whether the job has ended
- * @param {object} on what to do: restart(), records(list), skipped(number), complete() and state(text)
+ * @param {object} on what to do: restart(), records(list), reported(object), skipped(number), complete() and state(text)
  * @returns {() => void} a function that closes the stream
  */
 export function followLog(route, isOver, on) {
@@ -32,6 +32,7 @@ export function followLog(route, isOver, on) {
       last = event.lastEventId;
       on.records(JSON.parse(event.data));
     });
+    own.addEventListener("reported", (event) => on.reported(JSON.parse(event.data)));
     own.addEventListener("skipped", (event) => on.skipped(JSON.parse(event.data)));
     own.addEventListener("end", (event) => {
       // Otherwise the source connects again, as after every end of a response.

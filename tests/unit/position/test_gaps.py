@@ -21,8 +21,10 @@ from airflow_provider_rayagent.tail.cursor import Cursor
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.text_reader import TextReader
 from airflow_provider_rayagent.tasks.observer import JobObserver
+from airflow_provider_rayagent.tasks.printed_output import PrintedOutput
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 from airflow_provider_rayagent.triggers.follow_options import FollowOptions
+from airflow_provider_rayagent.triggers.message_xcoms import MessageXComs
 from tests.unit.support import items_of, task_log
 
 if TYPE_CHECKING:
@@ -135,8 +137,7 @@ class Trigger:
         return dict(json.loads(json.dumps(self._records.position(self.cursor))))
 
     def result(self) -> Any:
-        assert self._records.result is not None
-        return self._records.result.state()
+        return self._records.printed.state()
 
     @staticmethod
     def _texts(records: Any) -> list[str]:
@@ -174,7 +175,10 @@ class Hook:
 def observer_of(text: str, display: DisplaySettings) -> JobObserver:
     hook: Any = Hook(text)
     metrics = JobMetrics("rayagent_default", "deferred")
-    return JobObserver(hook, "j1", structlog.get_logger(), FollowOptions(display=display), metrics=metrics)
+    log, options = structlog.get_logger(), FollowOptions(display=display)
+    output = PrintedOutput(hook, "j1", log, options)
+    xcoms = MessageXComs(None, log, "j1", ())
+    return JobObserver(hook, "j1", log, options, metrics=metrics, output=output, xcoms=xcoms)
 
 
 TEXTS = st.lists(st.sampled_from(["a", "bb", "", "  c", "<<[1,", "2]>>", "d" * 40]), max_size=40).map(

@@ -90,8 +90,8 @@ def test_lines_that_are_not_shown_are_looked_through_for_the_result() -> None:
     records = JobRecords("j1", markers=MARKERS, shown=False, where="http://a")
     found = records.render(items_of("x", '<<{"a": 1}>>', Notice("hm"), seen("RUNNING")), 0.0) + records.finish()
     assert [record.text for record in found] == ["hm", "Job j1 is RUNNING, at http://a."]
-    assert records.result is not None
-    assert records.result.value() == {"a": 1}
+    assert records.printed.result is not None
+    assert records.printed.result.value() == {"a": 1}
 
 
 def test_each_complete_result_is_announced() -> None:
@@ -126,8 +126,8 @@ def test_the_result_is_the_same_when_others_take_over_also_within_a_line(text: s
             records.render(items_of(*reading.flush()), 0.0)
         position = json.loads(json.dumps(records.position(cursor)))
         assert as_position(position) == position
-    assert records.result is not None
-    assert records.result.state() == whole.state()
+    assert records.printed.result is not None
+    assert records.printed.result.state() == whole.state()
 
 
 def test_the_last_lines_are_kept_without_secrets_and_short() -> None:

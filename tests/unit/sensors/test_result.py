@@ -15,7 +15,7 @@ from airflow.sdk.execution_time import comms
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobTimeoutError
 from airflow_provider_rayagent.position import task_position
 from airflow_provider_rayagent.tail import early_checks
-from airflow_provider_rayagent.tasks.job_result import PrintedResult
+from airflow_provider_rayagent.tasks.printed_output import PrintedOutput
 from airflow_provider_rayagent.text.storable import MAX_DEPTH
 from tests.scripted import Do, Grow, Job, Refuse, SetStatus, Sleep, WaitFor, WaitForStream
 from tests.stack.watch import PATIENCE
@@ -288,7 +288,7 @@ def test_where_the_last_position_could_not_be_saved_the_whole_log_is_looked_thro
 
     monkeypatch.setattr(supervisor, "send", hiccup)
     if not is_readable:
-        monkeypatch.setattr(PrintedResult, "_search_whole_log", lambda self: None)
+        monkeypatch.setattr(PrintedOutput, "_in_whole_log", None)
     timeline = [Grow(before), WaitFor(is_saved), Grow(after), SetStatus("SUCCEEDED")]
     serve(Job("", "RUNNING", timeline=timeline))
     found = run_deferred(ti, read_result=True, poke_interval=0.5)["result"]

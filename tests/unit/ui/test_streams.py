@@ -14,6 +14,7 @@ import pytest
 from fastapi import HTTPException
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
+from airflow_provider_rayagent.render.messages import JobProgress, MessageFinder
 from airflow_provider_rayagent.render.record_builder import Record
 from airflow_provider_rayagent.services.validation import validate_job_id
 from airflow_provider_rayagent.ui import shared_logs, streams
@@ -339,3 +340,30 @@ def test_a_state_of_a_progress_bar_that_another_process_does_not_show_is_no_othe
     process.write("c")
     process.end = ""
     assert lines_sent(process, id_after(("a", "bar"))) == ["c", "end"]
+
+
+async def test_a_viewer_gets_what_the_job_has_reported_each_time_that_it_changes(
+    process: TestLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to_come: list[str | None] = ['{"links": []}', '{"links": []}', "", None]
+
+    async def report(_: float) -> None:
+        if (reported := to_come.pop(0)) is None:
+            process.end = ""
+        else:
+            process.reported = reported
+
+    monkeypatch.setattr(asyncio, "sleep", report)
+    sent = await content_of(process)
+    assert re.findall(r"^event: reported\ndata: (.*)$", sent, re.MULTILINE) == ['{"links": []}', "null"]
+
+
+def test_what_a_job_has_reported_is_its_progress_and_its_links() -> None:
+    messages = MessageFinder()
+    assert shared_logs._reported(messages) == ""
+    messages.progress = JobProgress(1, 4, "\x1b[2Jepoch 1")
+    messages.links["Board"] = "http://a"
+    assert json.loads(shared_logs._reported(messages)) == {
+        "progress": {"fraction": 0.25, "text": "25% (1 of 4): \\x1b[2Jepoch 1"},
+        "links": [{"name": "Board", "url": "http://a"}],
+    }

@@ -1,0 +1,67 @@
+"""What a job prints for Airflow: a result and messages. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from airflow_provider_rayagent.render.messages import MessageFinder
+from airflow_provider_rayagent.render.result import ResultFinder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from airflow_provider_rayagent.render.messages import Message
+
+
+class PrintedState(TypedDict, total=False):
+    """The state of a :class:`PrintedFinder` as JSON primitives, a part of a position in the log."""
+
+    result: Any
+    messages: Any
+
+
+class PrintedFinder:
+    """Find in a job's lines what it prints for Airflow; the last result and the last value of each message count.
+
+    :param markers: start and end marker of the result; ``None``: do not look for a result.
+    :param messages: whether to look for messages.
+    :param redact: redacts secrets in what the messages state.
+    :param on_result: called when the lines contain a complete result.
+    :param state: from :meth:`state` of an earlier finder, to continue where it stopped.
+    """
+
+    def __init__(
+        self,
+        markers: tuple[str, str] | None,
+        *,
+        messages: bool,
+        redact: Callable[[str], str] = str,
+        on_result: Callable[[], object] = lambda: None,
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
+        saved = state or {}
+        self._on_result = on_result
+        self.result = ResultFinder(markers, saved.get("result")) if markers else None
+        """``None`` without markers."""
+        self.messages = MessageFinder(redact, saved.get("messages"))
+        """Empty if messages are not looked for."""
+        self._reads_messages = messages
+
+    def feed(self, line: str) -> Message | None:
+        """Search the next line, or the next piece of a long one; return the message that it completes."""
+        if self.result is not None and self.result.feed(line):
+            self._on_result()
+        return self.messages.feed(line) if self._reads_messages else None
+
+    def state(self) -> PrintedState:
+        """Return the state from which another finder can continue; it has the keys of what is looked for."""
+        state: PrintedState = {}
+        if self.result is not None:
+            state["result"] = self.result.state()
+        if self._reads_messages:
+            state["messages"] = self.messages.state()
+        return state
+
+    def is_known(self, saved: Mapping[str, Any]) -> bool:
+        """Whether a saved state has all that is looked for: an earlier release may have saved less."""
+        return all(saved.get(key) is not None for key in self.state())

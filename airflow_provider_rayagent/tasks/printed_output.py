@@ -1,0 +1,130 @@
+"""What a task's job has printed for Airflow, from whichever process read its log."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_rayagent.errors.service_errors import RayAgentError
+from airflow_provider_rayagent.render.printed import PrintedFinder
+from airflow_provider_rayagent.render.result import InvalidResultError, NoResultError
+from airflow_provider_rayagent.tail.lines import map_text
+from airflow_provider_rayagent.text.codes import Code, coded
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+    from airflow_provider_rayagent.render.messages import MessageFinder
+    from airflow_provider_rayagent.triggers.follow_options import FollowOptions
+
+
+class PrintedOutput:
+    """The result and the messages of a job.
+
+    :param log: the task's logger.
+    :param options: what to look for.
+    :param result_is_expected: whether a job that prints no result is worth a warning.
+    """
+
+    def __init__(
+        self, hook: RayAgentHook, job_id: str, log: Any, options: FollowOptions, *, result_is_expected: bool = True
+    ) -> None:
+        self._hook = hook
+        self._job_id = job_id
+        self._log = log
+        self._options = options
+        self._result_is_expected = result_is_expected
+        self._found: PrintedFinder | None = None
+        self._older: PrintedFinder | None = None
+        self._is_certain = False
+
+    @property
+    def has_result(self) -> bool:
+        """Whether a result is looked for."""
+        return self._options.result_markers is not None
+
+    def set_found(self, found: PrintedFinder, *, from_first_line: bool) -> None:
+        """Set what was found while reading the log in this process.
+
+        :param from_first_line: whether the log was read from its first line; then it need not be searched again.
+        """
+        self._found, self._is_certain = found, from_first_line
+
+    def set_saved(self, final: Mapping[str, Any], older: Mapping[str, Any] | None) -> None:
+        """Set what triggers have found; see :meth:`PrintedFinder.state`.
+
+        :param final: the state at the end of the log; without its keys if it was not saved.
+        :param older: an earlier state. Since a job may print several results, it counts only if the log cannot be read
+            again.
+        """
+        self._found = self._finder(final) if self._finder().is_known(final) else None
+        self._older = None if older is None else self._finder(older)
+        self._is_certain = False
+
+    def result_or_none(self) -> Any:
+        """Return the result; if there is no usable one, log why and return ``None``."""
+        try:
+            return self.result()
+        except InvalidResultError as error:
+            return self._report_unusable(error)
+
+    def result(self) -> Any:
+        """Return the result. Unless the log was read from its first line, it is searched again before giving up.
+
+        :raises InvalidResultError: if there is no usable one.
+        """
+        try:
+            if self._found is not None:
+                return self._value_of(self._found)
+        except InvalidResultError:
+            # The whole log has been searched, so another search would find the same.
+            if self._is_certain:
+                raise
+        # What was found before counts only if the log cannot be read (``None``; a finder is always true).
+        found = self._in_whole_log or self._found or self._older or self._finder()
+        return self._value_of(found)
+
+    @property
+    def seen_messages(self) -> MessageFinder:
+        """What the messages state that this process has read, or has got from a trigger."""
+        return (self._found or self._older or self._finder()).messages
+
+    @cached_property
+    def messages(self) -> MessageFinder:
+        """What all messages of the job state: nothing if they are not looked for."""
+        if not self._options.read_messages:
+            return self._finder().messages
+        return (self._found or self._in_whole_log or self._older or self._finder()).messages
+
+    def _finder(self, state: Mapping[str, Any] | None = None) -> PrintedFinder:
+        options = self._options
+        redact = self._hook.config.redact
+        return PrintedFinder(options.result_markers, messages=options.read_messages, redact=redact, state=state)
+
+    def _value_of(self, found: PrintedFinder) -> Any:
+        if found.result is None:
+            raise NoResultError("no result is looked for")
+        return found.result.value(self._hook.config.redact)
+
+    def _report_unusable(self, why: InvalidResultError) -> None:
+        if isinstance(why, NoResultError) and not self._result_is_expected:
+            self._log.info("Job %s printed no result.", self._job_id)
+        else:
+            self._log.warning(coded(Code.NO_RESULT, "Cannot use the result of job %s: %s."), self._job_id, why)
+
+    @cached_property
+    def _in_whole_log(self) -> PrintedFinder | None:
+        """What the job's whole log has; if it cannot be read, a warning is logged."""
+        finder = self._finder()
+        try:
+            for line in self._hook.tail_job_logs(self._job_id):
+                finder.feed(map_text(line, self._hook.config.redact))
+        except RayAgentError as error:
+            self._log.warning(
+                coded(Code.NO_RESULT, "Cannot read the log of job %s to find its result and messages: %s"),
+                self._job_id,
+                error.detail,
+            )
+            return None
+        return finder

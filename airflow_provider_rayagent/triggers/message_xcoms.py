@@ -1,0 +1,98 @@
+"""Push what the messages of a job state to XCom, from a worker or a trigger."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_rayagent.links.rayagent import PrintedLink
+from airflow_provider_rayagent.task_instance.identity import TaskIdentity
+from airflow_provider_rayagent.task_instance.state import is_from_archived_try
+from airflow_provider_rayagent.text.codes import Code, coded
+from airflow_provider_rayagent.text.sanitization import sanitize
+from airflow_provider_rayagent.text.storable import storable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_provider_rayagent.render.messages import MessageFinder
+
+PUSH_SECONDS = 1.0
+"""Between two looks for what has changed."""
+MAX_PUSHES = 5
+"""XComs that are pushed at a time while the job runs: each is a request to Airflow's API server."""
+MAX_ERROR = 500
+"""Characters of an error of Airflow in a log message."""
+
+
+class MessageXComs:
+    """The XComs of a task that its job's messages set: those with a key, and the links that are buttons.
+
+    While the job runs, they are pushed as soon as possible; at its end, the worker pushes what is missing.
+
+    :param ti: the task instance; without one (``dag.test()``) a trigger pushes nothing.
+    :param log: the task's logger.
+    :param links: names of the links that are buttons of the task.
+    """
+
+    def __init__(self, ti: Any, log: Any, job_id: str, links: Sequence[str]) -> None:
+        self._ti = ti
+        self._log = log
+        self._job_id = job_id
+        self._links = links
+        # As JSON, in which ``1`` and ``True`` differ.
+        self._pushed: dict[str, str] = {}
+        self._due = 0.0
+        self._failed = False
+
+    def push(self, messages: MessageFinder) -> None:
+        """Push all that is new. No error of Airflow's, or of a backend for XComs, is raised."""
+        for key, value in self._changed(messages).items():
+            self._push(key, value)
+
+    def push_some(self, messages: MessageFinder) -> None:
+        """Push a few of those that are new, if it is time. Call it again and again."""
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + PUSH_SECONDS
+            for key, value in list(self._changed(messages).items())[:MAX_PUSHES]:
+                self._push(key, value)
+
+    async def push_some_from_trigger(self, messages: MessageFinder) -> bool:
+        """Push a few of those that are new; return whether that was all."""
+        from airflow.sdk.execution_time.xcom import XCom
+
+        # Before Airflow 3.3 there is no asyncio API for XComs.
+        if self._ti is None or not hasattr(XCom, "aset"):
+            return True
+        changed = self._changed(messages)
+        for key, value in list(changed.items())[:MAX_PUSHES]:
+            try:
+                await XCom.aset(key, storable(value), **TaskIdentity.of(self._ti).xcom)
+            except Exception as error:  # noqa: BLE001 - no error here may end the task
+                self._report(error)
+            self._pushed[key] = json.dumps(value)
+        return len(changed) <= MAX_PUSHES
+
+    def _push(self, key: str, value: Any) -> None:
+        try:
+            self._ti.xcom_push(key=key, value=storable(value))
+        except Exception as error:  # noqa: BLE001 - the job's status alone decides the outcome of the task
+            self._report(error)
+        self._pushed[key] = json.dumps(value)
+
+    def _changed(self, messages: MessageFinder) -> dict[str, Any]:
+        links = {PrintedLink(name).xcom_key: messages.links[name] for name in self._links if name in messages.links}
+        return {
+            key: value for key, value in (messages.xcoms | links).items() if self._pushed.get(key) != json.dumps(value)
+        }
+
+    def _report(self, error: Exception) -> None:
+        if not self._failed and not is_from_archived_try(error):
+            self._failed = True
+            self._log.warning(
+                coded(Code.INVALID_MESSAGE, "Failed to push what job %s has printed for XCom: %s"),
+                self._job_id,
+                sanitize(str(error), length=MAX_ERROR),
+            )
