@@ -10,6 +10,7 @@ from sqlalchemy import create_engine, text
 
 from airflow_provider_rayagent.position.trigger_position import POSITION_KEY
 from airflow_provider_rayagent.render.records import JOB_LOGGER
+from tests.stack.job_logs import PRINT_MESSAGE
 from tests.stack.watch import wait_until
 from tests.system.support import System, Task
 
@@ -27,6 +28,8 @@ for number in range(BURST):
     print(number, burst)
 for number in range(30000):
     print("line", number, flush=True)
+    if number % {LINES_A_SECOND} == 0:
+        {PRINT_MESSAGE}
     if BARS and number % 40 == 39:
         for percent in range(0, 101, 20):
             print(f"epoch {{number // 40}}: {{percent:3}}%|#####| {{percent}}/100 [00:01<00:00, 1.00it/s]", flush=True)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.deployed.support import LINES_A_SECOND, without_bars
 from tests.level import FULL
+from tests.stack.job_logs import MESSAGE_KEY, last_message
 from tests.stack.watch import wait_until
 from tests.system.kill_table import AGENT, PLAIN_RAY, Row, record
 from tests.system.support import COMPLETED
@@ -114,15 +115,17 @@ class TakeOvers:
 
     def _row(self, what: str, way: str) -> Row:
         job_id = self.jobs[what, way]
+        task = self.tasks[what, way]
         written = without_bars(self.deployed.log_of(job_id))
-        read = without_bars(self.tasks[what, way].lines())
+        messages = {} if what == MARKED else {"printed": last_message(written), "xcom": task.xcom(MESSAGE_KEY)}
+        read = without_bars(task.lines())
         if way == MAX_LINES:
             written = written[:SHOWN] + written[-LAST_SHOWN:]
         if what == MARKED:
             # What the job wrote after the user ended the task is not in the task log.
             written = written[: written.index(read[-1]) + 1]
         service = PLAIN_RAY if way in OVER_RAY else AGENT
-        return Row(what, way, self.deployed.agent.job(job_id)["status"], written, read, service)
+        return Row(what, way, self.deployed.agent.job(job_id)["status"], written, read, service, **messages)
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +144,12 @@ def test_the_job_runs_on_and_the_task_ends_with_it_in_one_try(take_overs: TakeOv
 def test_the_result_is_the_jobs(take_overs: TakeOvers, cell: Cell) -> None:
     lines = [line for line in take_overs.rows[cell].written if line.startswith("line ")]
     assert take_overs.tasks[cell].xcom()["result"] == {"lines": len(lines)}
+
+
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell[0] != MARKED], ids=" / ".join)
+def test_the_xcom_is_what_the_last_message_states(take_overs: TakeOvers, cell: Cell) -> None:
+    row = take_overs.rows[cell]
+    assert row.xcom == row.printed is not None
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=" / ".join)

@@ -7,6 +7,7 @@ the program has printed by then, or has ended.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,20 @@ while is_open_in_supervisor():
 
 For a program whose output must not be torn: one that prints parts of a character, or a progress bar.
 """
+
+MESSAGE_KEY = "at"
+"""Key of the XCom that a job sets."""
+PRINT_MESSAGE = (
+    "print('__RAYAGENT_MESSAGE__ ' + json.dumps({'kind': 'xcom', 'data': {'" + MESSAGE_KEY + "': number}}), flush=True)"
+)
+"""A statement that sets it to a number, in a Python program that has imported ``json``."""
+
+
+def last_message(lines: Iterable[str]) -> int | None:
+    """Return the number in the last message among the lines of a job, ``None`` if there is none."""
+    messages = [line for line in lines if line.startswith("__RAYAGENT_MESSAGE__ ")]
+    number: int | None = json.loads(messages[-1].split(" ", 1)[1])["data"][MESSAGE_KEY] if messages else None
+    return number
 
 
 def without_lines_of_ray(log: str, job: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-HEAD = ("what happened", "sensor", "over", "job afterwards", "lines", "missing", "repeated")
+HEAD = ("what happened", "sensor", "over", "job afterwards", "lines", "missing", "repeated", "last message", "XCom")
 
 AGENT, PLAIN_RAY = "agent", "plain Ray"
 
@@ -28,6 +28,8 @@ class Row:
     :param written: what the job wrote; no two lines are equal.
     :param read: what the task log has of it.
     :param service: what the job was followed over.
+    :param printed: the number in the last message that the job printed; ``None``: nobody read its messages to the end.
+    :param xcom: the number that its XCom has.
     """
 
     what: str
@@ -36,6 +38,8 @@ class Row:
     written: Sequence[str]
     read: Sequence[str]
     service: str = AGENT
+    printed: int | None = None
+    xcom: int | None = None
 
     @property
     def missing(self) -> list[str]:
@@ -55,7 +59,8 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         """Return the row as it is printed."""
         numbers = (len(self.written), len(self.missing), len(self.repeated))
-        return (self.what, self.sensor, self.service, self.job, *map(str, numbers))
+        messages = ("" if each is None else str(each) for each in (self.printed, self.xcom))
+        return (self.what, self.sensor, self.service, self.job, *map(str, numbers), *messages)
 
 
 def record(row: Row) -> Row:

@@ -18,7 +18,7 @@ from airflow import sdk
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 from airflow_provider_rayagent.render.records import JOB_LOGGER
 from tests.stack.airflow import FINAL_TASK_STATES
-from tests.stack.job_logs import AFTER_RAY
+from tests.stack.job_logs import AFTER_RAY, PRINT_MESSAGE
 from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
@@ -47,9 +47,11 @@ COMPLETED = "trigger completed"
 """What Airflow writes to the task log after a trigger's on_kill (`airflow/jobs/triggerer_job_runner.py`)."""
 LINES_A_SECOND = 20
 STEADY = f"""
-import pathlib
+import json, pathlib
 for number in range({3600 * LINES_A_SECOND}):
     print("line", number, flush=True)
+    if number % {LINES_A_SECOND} == 0:
+        {PRINT_MESSAGE}
     if pathlib.Path(RELEASE).exists():
         break
     time.sleep({1 / LINES_A_SECOND})

@@ -11,6 +11,7 @@ import pytest
 from airflow_provider_rayagent.position.trigger_position import POSITION_KEY
 from airflow_provider_rayagent.task_instance.supervisor_channel import STALL_SECONDS
 from tests.level import FULL
+from tests.stack.job_logs import MESSAGE_KEY, last_message
 from tests.stack.triggerers import Triggerer
 from tests.stack.watch import wait_until
 from tests.system.kill_table import Row, record
@@ -76,7 +77,9 @@ class HandOvers:
         status = self._system.agent.job(job_id)["status"]
         self._system.release(job_id)
         task.wait()  # So that the next kill does not end its trigger once more.
-        self.rows[name] = record(Row(name, SENSOR, status, self._system.log_of(job_id), task.deferred()))
+        written = self._system.log_of(job_id)
+        messages = {"printed": last_message(written), "xcom": task.xcom(MESSAGE_KEY)}
+        self.rows[name] = record(Row(name, SENSOR, status, written, task.deferred(), **messages))
 
     def _wait_for_position(self, task: Task) -> int:
         """Wait until a second's lines are covered by the saved position; return how many are."""
@@ -98,6 +101,12 @@ def hand_overs(system: System, triggerers: Triggerers) -> HandOvers:
 def test_the_task_goes_on_at_the_next_triggerer_and_its_job_runs_on(hand_overs: HandOvers, name: str) -> None:
     assert hand_overs.rows[name].job == "RUNNING"
     hand_overs.tasks[name].assert_has_ended("success", 1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_xcom_is_what_the_last_message_states(hand_overs: HandOvers, name: str) -> None:
+    row = hand_overs.rows[name]
+    assert row.xcom == row.printed is not None
 
 
 @pytest.mark.parametrize("name", NAMES)
