@@ -38,6 +38,8 @@ OF_A_JOB: dict[str, Any] = {
     "stop_job_on_kill": True,
     "display": {"levels": False, "colors": False, "progress_interval": None, "max_lines": 9, "tail_lines": 3},
     "result_markers": ["<<", ">>"],
+    "read_messages": True,
+    "job_links": ["Board"],
     "start_deadline": 1_800_000_001.5,
     "log_storage": "remote",
     "team_name": "red",
