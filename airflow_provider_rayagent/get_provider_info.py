@@ -65,6 +65,21 @@ _FIELDS = {
         "URL of a job's page, with {job_id} in it, such as https://ray.example.com/#/jobs/{job_id}. The target "
         'of the link "Ray job" on a task. Empty: no link, or with Service ray the page of the dashboard.',
     ),
+    "metrics_url": _field(
+        _JOBS,
+        'URL of a page with metrics: the target of the link "Ray metrics" on a task, and of a button on the Ray page, '
+        "such as https://grafana.example.com/d/rayDefaultDashboard?from={start}&to={end}. Filled in are {job_id}, "
+        "{node_id} (of the job's driver), {cluster} (host and port of the Service URL), {start} and {end} "
+        "(milliseconds since the epoch, or now). Empty: no link.",
+    ),
+    "logs_url": _field(
+        _JOBS, 'URL of a page with collected logs, like Metrics page: the link "Ray logs". Empty: no link.'
+    ),
+    "history_url": _field(
+        _JOBS,
+        "URL of the job in a history server, also for clusters that are gone, like Metrics page: the link "
+        '"Ray history". Empty: no link.',
+    ),
     "job_namespace": _field(
         _JOBS,
         "Name of this Airflow deployment, such as production. It is part of the identity of the jobs that tasks start, "
@@ -82,6 +97,7 @@ _OPTIONS = {
         "the content of any file to any host."
     ),
 }
+_LINKS = ("Job", "Metrics", "Logs", "History")
 _TRIGGERS = [f"airflow_provider_rayagent.triggers.{name}" for name in ("rayagent", "applications", "capacity")]
 
 
@@ -113,7 +129,7 @@ def get_provider_info() -> dict[str, Any]:
         "triggers": [{"integration-name": _INTEGRATION, "python-modules": _TRIGGERS}],
         "task-decorators": [{"name": "ray", "class-name": "airflow_provider_rayagent.decorators.ray_task.ray_task"}],
         "cli": ["airflow_provider_rayagent.cli.definition.get_commands"],
-        "extra-links": ["airflow_provider_rayagent.links.rayagent.RayAgentJobLink"],
+        "extra-links": [f"airflow_provider_rayagent.links.rayagent.RayAgent{name}Link" for name in _LINKS],
         "config": {
             SECTION: {
                 "description": "Options of the provider for Ray.",

@@ -7,7 +7,7 @@ from airflow.sdk import Asset, Param, dag, task
 MODEL = Asset("rayagent_example_model")
 
 
-@task.ray(num_cpus=0.1, outlets=[MODEL], job_links=["Report"])
+@task.ray(num_cpus=0.1, outlets=[MODEL], printed_links=["Report"])
 def train(epochs: int) -> str:
     """Pretend to train a model."""
     import time

@@ -27,6 +27,7 @@ from airflow_provider_rayagent.hooks.connection_check import (
     Result,
     check_access,
     check_health,
+    check_links,
     explain_failure,
     explain_refusal,
 )
@@ -55,6 +56,7 @@ CHECKS = (
     "job log",
     "WebSocket",
     "SSE",
+    "links",
     "versions",
 )
 """The checks, in the order of their lines; those that are skipped come last."""
@@ -115,6 +117,7 @@ def _walk(config: AgentConfig, job_id: str | None) -> Iterator[Finding]:
                 return
         if first.health is not None and first.jobs is not None:
             yield from _log_findings(agent, first.jobs, job_id)
+            yield check_links(config)
             yield _versions(config, first.health)
 
 

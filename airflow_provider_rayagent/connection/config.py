@@ -9,16 +9,17 @@ from urllib.parse import urlsplit, urlunsplit
 
 from airflow_provider_rayagent.connection.credentials import TokenFile, read_headers
 from airflow_provider_rayagent.connection.fields import EXTRA_FIELDS, field_name, text_of
+from airflow_provider_rayagent.connection.page_urls import fill, page_values, read_pages
 from airflow_provider_rayagent.connection.service_clock import ServiceClock
 from airflow_provider_rayagent.errors.service_errors import RayAgentConfigError
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.ray_service import RAY
-from airflow_provider_rayagent.services.validation import is_loopback, shown, validate_id, validate_timeout
+from airflow_provider_rayagent.services.validation import is_loopback, shown, validate_timeout
 from airflow_provider_rayagent.text.bounds import MAX_TIMEOUT
 from airflow_provider_rayagent.text.redaction import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from airflow_provider_rayagent.connection.permitted_files import PermittedFolders
     from airflow_provider_rayagent.services.service import Service
@@ -34,9 +35,6 @@ UNENCRYPTED = "The token is sent without encryption: use https, unless nobody el
 
 SERVICES: Mapping[str, Service] = {service.name: service for service in (AGENT, RAY)}
 
-_PAGE = re.compile(r"https?://[^\s/?#\\]+([/?#]\S*)?")
-_PLACEHOLDER = re.compile(r"\{\w*\}")
-
 
 @dataclass(frozen=True)
 class AgentConfig:
@@ -48,8 +46,8 @@ class AgentConfig:
     :param read_timeout: seconds to wait for data of a response.
     :param verify: whether to verify the server's certificate, or the path of the CA bundle to verify it with.
     :param client_cert: paths of certificate and key, or of one file with both.
-    :param job_url: URL of a job's web page, with ``{job_id}`` as a placeholder. Not validated here, since an invalid
-        one must not fail a task.
+    :param pages: templates of the URLs of a job's web pages, by the connection's field.
+    :param page_problems: what is wrong with other templates; an invalid one must not fail a task.
     :param job_namespace: distinguishes the ids of this Airflow's jobs from those of others; ``None``: not set.
     :param redact: redacts secrets in messages; copies with other timeouts share it.
     :param service: the service that the agent implements.
@@ -65,7 +63,8 @@ class AgentConfig:
     read_timeout: float = DEFAULT_READ_TIMEOUT
     verify: bool | str = True
     client_cert: str | tuple[str, str] | None = None
-    job_url: object = None
+    pages: Mapping[str, str] = field(default_factory=dict)
+    page_problems: Sequence[str] = ()
     job_namespace: str | None = None
     # Not compared: ``lease`` in ``transport/pool.py`` finds the shared client by an equal configuration, and each one
     # that is read has objects of its own.
@@ -91,14 +90,15 @@ class AgentConfig:
         """Return the absolute URL of a path relative to the base URL."""
         return self.base_url + path
 
-    def job_link(self, job_id: str) -> str:
-        """Return the URL of a job's web page, or an empty string if neither the connection nor the service has one.
+    def page_urls(
+        self, job_id: str, job: Mapping[str, Any] | None = None, *, start: float | None = None
+    ) -> dict[str, str]:
+        """Return the URLs of a job's web pages by the connection's field, as far as they are known.
 
-        :raises RayAgentConfigError: for an invalid ``job_url``.
-        :raises RayAgentInputError: for an invalid id.
+        The arguments are those of :func:`page_values`.
         """
-        page = _job_url(self.job_url) or self.service.job_page(self.base_url)
-        return page.replace("{job_id}", validate_id(job_id, "job"))
+        values = page_values(job_id, self.base_url, job, start=start, redact=self.redact)
+        return {name: url for name, template in self.pages.items() if (url := fill(template, values))}
 
 
 def read_config(
@@ -133,14 +133,17 @@ def read_config(
     if token_file is not None:
         # The header of the file's token comes with each request, so the client must not have another one.
         headers = {name: value for name, value in headers.items() if name.lower() != token_file.header.lower()}
+    base_url = _base_url(host, port, schema, service)
+    pages, page_problems = read_pages(extra, service.job_page(base_url))
     return AgentConfig(
-        base_url=_base_url(host, port, schema, service),
+        base_url=base_url,
         headers=headers,
         connect_timeout=_seconds(extra, "connect_timeout", DEFAULT_CONNECT_TIMEOUT),
         read_timeout=_seconds(extra, "read_timeout", DEFAULT_READ_TIMEOUT),
         verify=_verify(extra),
         client_cert=_client_cert(extra),
-        job_url=extra.get("job_url"),
+        pages=pages,
+        page_problems=page_problems,
         job_namespace=_job_namespace(extra),
         redact=redact,
         service=service,
@@ -253,31 +256,6 @@ def _client_cert(extra: Mapping[str, Any]) -> str | tuple[str, str] | None:
             f"The connection has a {field_name('client_key')} but no {field_name('client_cert')}."
         )
     return (cert, key) if cert and key else cert
-
-
-def _job_url(value: object) -> str:
-    if value is None:
-        return ""
-    called = f"The connection's {field_name('job_url')}"
-    text = value.strip() if isinstance(value, str) else ""
-    if not _PAGE.fullmatch(text) or "{job_id}" not in text:
-        raise RayAgentConfigError(
-            f"{called} must be an http or https URL with {{job_id}} in it, such as "
-            "https://ray.example.com/#/jobs/{job_id}."
-        )
-    try:
-        parts = urlsplit(text)
-        is_valid = "@" not in parts.netloc and parts.port != 0
-    except ValueError:  # The port is not a number, but perhaps a password with a "/".
-        is_valid = False
-    if not is_valid:
-        raise RayAgentConfigError(
-            f"{called} has an invalid port, or a user name or password, which everyone who sees the task would see."
-        )
-    for placeholder in _PLACEHOLDER.findall(text):
-        if placeholder != "{job_id}":
-            raise RayAgentConfigError(f"{called} has {placeholder} in it, but only {{job_id}} is filled in.")
-    return text
 
 
 def _job_namespace(extra: Mapping[str, Any]) -> str | None:

@@ -18,6 +18,9 @@ EXTRA_FIELDS = {
     "connect_timeout": "Connect timeout",
     "read_timeout": "Read timeout",
     "job_url": "Job page",
+    "metrics_url": "Metrics page",
+    "logs_url": "Logs page",
+    "history_url": "History page",
     "job_namespace": "Job namespace",
 }
 """Supported fields of a connection's extra, with their labels in the connection form; others are ignored."""

@@ -10,7 +10,6 @@ from airflow_provider_rayagent.connection.config import SERVICES, UNENCRYPTED
 from airflow_provider_rayagent.connection.fields import field_name
 from airflow_provider_rayagent.errors.service_errors import (
     RayAgentAuthenticationError,
-    RayAgentConfigError,
     RayAgentError,
     RayAgentNotFoundError,
     RayAgentPermissionError,
@@ -65,10 +64,9 @@ def check_connection(agent: BlockingAgent) -> tuple[bool, str]:
     finding = check_health(agent.config, health)
     if finding.result is Result.PROBLEM:
         return False, finding.text
-    try:
-        agent.config.job_link("job")
-    except RayAgentConfigError as error:
-        return False, f"{finding.text} However, tasks will have no job link: {error.detail}"
+    links = check_links(agent.config)
+    if links.result is Result.PROBLEM:
+        return False, f"{finding.text} However, links will be missing: {links.text}"
     return True, f"{finding.text} {UNENCRYPTED}" if agent.config.exposes_token else finding.text
 
 
@@ -147,6 +145,16 @@ def check_health(config: AgentConfig, health: Mapping[str, Any]) -> Finding:
                 f"Connected to {service} at {url}, but it reports that {what} is {brief(status, config.redact)}.",
             )
     return Finding("health", Result.OK, f"Connected to {service} at {url}.")
+
+
+def check_links(config: AgentConfig) -> Finding:
+    """Return whether the templates of links to a job's pages are valid."""
+    if config.page_problems:
+        return Finding("links", Result.PROBLEM, " ".join(config.page_problems))
+    names = [field_name(name) for name, template in config.pages.items() if template]
+    if not names:
+        return Finding("links", Result.NOT_APPLICABLE, "The connection has no links to a job's pages.")
+    return Finding("links", Result.OK, f"Jobs have links: {', '.join(names)}.")
 
 
 def _wrong_service(agent: BlockingAgent) -> str | None:

@@ -1,93 +1,101 @@
-"""Link from a task to the page of its job."""
+"""Links from a task to pages about its job."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import logging
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.exceptions import AirflowException, AirflowRuntimeError
 
-from airflow_provider_rayagent.errors.service_errors import RayAgentError, RayAgentInputError
+from airflow_provider_rayagent.errors.service_errors import RayAgentError
+from airflow_provider_rayagent.links.job_links import JobLinks
 from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Mapping
 
-    from airflow.sdk import BaseOperator, Context
+    from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
 
-__all__ = ["RayAgentJobLink"]
+__all__ = ["RayAgentHistoryLink", "RayAgentJobLink", "RayAgentLogsLink", "RayAgentMetricsLink"]
+
+log = logging.getLogger(__name__)
 
 
-class RayAgentJobLink(BaseOperatorLink):
+class _PageLink(BaseOperatorLink):
+    """A page about the task's job."""
+
+    field: ClassVar[str]
+    """The field of the connection with the URL template."""
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
+        """Return the link for the job of ``operator``, whose templates are rendered; empty if there is none."""
+        links = getattr(operator, "job_links", None) or links_of(operator)
+        # Airflow calls this at the end of a run: where the job's details were never read, the links are made without.
+        links.update(None)
+        return links.known.get(self.field, "")
+
+
+class RayAgentJobLink(_PageLink):
     """The page of the task's job, from the URL template ``job_url`` in the connection's extra.
 
     Without it, the page is that of Ray's dashboard over plain Ray, and there is no link over an agent.
     """
 
     name = "Ray job"
-
-    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
-        """Return the link for the job of ``operator``, whose templates are rendered."""
-        return job_link(operator)
+    field = "job_url"
 
 
-class PrintedLink(BaseOperatorLink):
-    """A link that the job prints while it runs.
+class RayAgentMetricsLink(_PageLink):
+    """The metrics of the task's job, from the URL template ``metrics_url`` in the connection's extra."""
 
-    :param name: its name, in the job's message and on the button.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    @property
-    def name(self) -> str:
-        """The name of the button."""
-        return self._name
-
-    @property
-    def xcom_key(self) -> str:
-        """The key of the XCom with the URL."""
-        return f"_link_{type(self).__name__}_{self._name}"
-
-    def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
-        """Return the URL that the job of ``operator`` has printed; empty if there is none."""
-        return str(operator.printed_link(self._name))
+    name = "Ray metrics"
+    field = "metrics_url"
 
 
-def printed_links(names: Sequence[str], taken: Collection[str]) -> list[PrintedLink]:
-    """Return the links for an argument ``job_links``.
+class RayAgentLogsLink(_PageLink):
+    """The collected logs of the task's job, from the URL template ``logs_url`` in the connection's extra."""
 
-    :param taken: names of other buttons of the task.
-    :raises RayAgentInputError: if a name is invalid or taken.
-    """
-    if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
-        raise RayAgentInputError(f"job_links must be a list of names, not {names!r:.100}.")
-    for name in names:
-        if name in taken:
-            raise RayAgentInputError(f"job_links has the name {name!r}, which another button of the task has.")
-    return [PrintedLink(name) for name in names]
+    name = "Ray logs"
+    field = "logs_url"
 
 
-def job_link(operator: Any) -> str:
-    """Return the URL of the page of ``operator.job_id``, empty if it has none or ``job_url`` is invalid.
+class RayAgentHistoryLink(_PageLink):
+    """The task's job in the history of its cluster, from the URL template ``history_url`` in the connection's extra."""
+
+    name = "Ray history"
+    field = "history_url"
+
+
+LINKS = (RayAgentJobLink(), RayAgentMetricsLink(), RayAgentLogsLink(), RayAgentHistoryLink())
+XCOM_KEYS = {link.field: link.xcom_key for link in LINKS}
+"""Where Airflow looks for the links, by the connection's field."""
+
+
+def links_of(operator: Any) -> JobLinks:
+    """Return the links for ``operator.job_id``, with the details ``operator.job_details`` if there are any.
 
     A missing connection is not an error here: the task itself reports it.
     """
     try:
-        return str(operator.hook.config.job_link(operator.job_id))
-    # Airflow asks for the link of a task that failed early, too: its job id can be invalid or missing.
+        config = operator.hook.config
     except (RayAgentError, AirflowException, AirflowRuntimeError):
-        return ""
+        config = None
+    return JobLinks(config, operator.job_id, getattr(operator, "job_details", None))
 
 
-def push_job_link(operator: Any, context: Context) -> str:
-    """Show the link from now on, and return it.
+def push_links(ti: Any, urls: Mapping[str, str]) -> None:
+    """Show links from now on.
 
     Airflow itself calls ``get_link`` only at the end of a run (``airflow/sdk/execution_time/task_runner.py``).
+
+    :param ti: the running task instance.
+    :param urls: URLs by the connection's field.
     """
-    link = job_link(operator)
-    if link:
-        context["ti"].xcom_push(key=RayAgentJobLink().xcom_key, value=storable(link))
-    return link
+    try:
+        for field, url in urls.items():
+            ti.xcom_push(key=XCOM_KEYS[field], value=storable(url))
+    except AirflowRuntimeError:
+        # The job is followed without links, and Airflow pushes them at the end.
+        log.debug("The links are not pushed.", exc_info=True)

@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentError, RayAgentHTTPError
 from airflow_provider_rayagent.exceptions import RayAgentJobMissingError, RayAgentNotFoundError
-from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, push_job_link
+from airflow_provider_rayagent.links.rayagent import LINKS, links_of, push_links
 from airflow_provider_rayagent.operators.run_plugin import RayAgentRunPluginOperator
 from airflow_provider_rayagent.operators.submit_job import RayAgentSubmitJobOperator
 from airflow_provider_rayagent.services import jobs
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger
 
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+    from airflow_provider_rayagent.links.job_links import JobLinks
     from airflow_provider_rayagent.triggers.follow_options import FollowOptions
 
 __all__ = [
@@ -87,7 +88,7 @@ class RayAgentStopJobOperator(_IdempotentOperator):
     """
 
     template_fields: Sequence[str] = ("job_id", "rayagent_conn_id")
-    operator_extra_links = (RayAgentJobLink(),)
+    operator_extra_links = LINKS
     ui_color = "#f9e2d2"
 
     def __init__(
@@ -104,13 +105,17 @@ class RayAgentStopJobOperator(_IdempotentOperator):
         self.wait_for_termination = wait_for_termination
         self.if_missing = validate_choice(if_missing, "if_missing", _IF_DONE)
         self.if_finished = validate_choice(if_finished, "if_finished", _IF_DONE)
+        self.job_links: JobLinks | None = None
+        """The pages about the job, which the link classes show."""
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Stop the job, and wait until it has ended."""
         validate_id(self.job_id, "job")
-        push_job_link(self, context)
+        self.job_links = links_of(self)
+        push_links(context["ti"], self.job_links.known)
         with self.hook as hook:
             job = self._get_job(hook)
+            push_links(context["ti"], self.job_links.update(job))
             if not jobs.has_ended(job):
                 try:
                     is_requested = self._request_stop(hook, job)
@@ -119,6 +124,7 @@ class RayAgentStopJobOperator(_IdempotentOperator):
                 if is_requested:
                     return self._wait_for_termination(hook, job)
                 job = self._get_job(hook)
+                self.job_links.update(job)
             return self._already_finished(job)
 
     def _wait_for_termination(self, hook: RayAgentHook, job: dict[str, Any]) -> dict[str, Any]:
@@ -135,6 +141,9 @@ class RayAgentStopJobOperator(_IdempotentOperator):
         return self._stopped_job(Outcome.from_event(event))
 
     def _stopped_job(self, outcome: Outcome) -> dict[str, Any]:
+        # After a deferral, this is another process than that of execute().
+        self.job_links = self.job_links or links_of(self)
+        self.job_links.update(outcome.job)
         job = dict(outcome.job or {"status": None})
         status = self._status(job)
         if outcome.end is End.TIMED_OUT:

@@ -13,8 +13,8 @@ import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
 
+from airflow_provider_rayagent.connection.page_urls import has_plain_host, is_web_page
 from airflow_provider_rayagent.render.prefixes import split_process, text_after_bar
 from airflow_provider_rayagent.render.printed_json import InvalidOutputError, parse_printed
 from airflow_provider_rayagent.tail.lines import Piece
@@ -39,7 +39,6 @@ MAX_PROGRESS_TEXT = 200
 
 _RESERVED = re.compile(r"return_value|job_id|skipmixin_key|_.*|rayagent_.*", re.DOTALL)
 """XComs that have a meaning for Airflow or for this provider."""
-_PAGE = re.compile(r"https?://[^\s/?#\\]+([/?#]\S*)?")
 
 
 class Message(NamedTuple):
@@ -220,15 +219,6 @@ def _name(value: object, what: str) -> str:
 
 
 def _url(value: object) -> str:
-    try:
-        if (
-            isinstance(value, str)
-            and len(value) <= MAX_URL
-            and _PAGE.fullmatch(value)
-            and value.isprintable()
-            and "@" not in urlsplit(value).netloc
-        ):
-            return value
-    except ValueError:
-        pass
+    if isinstance(value, str) and len(value) <= MAX_URL and is_web_page(value) and has_plain_host(value):
+        return value
     raise InvalidOutputError(f"url must be an http or https URL without a password, of up to {MAX_URL:,} characters")

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, cast
 
+from airflow_provider_rayagent.services.validation import is_id
 from airflow_provider_rayagent.text.sanitization import sanitize, truncate
 from airflow_provider_rayagent.text.storable import storable
 
@@ -99,7 +100,7 @@ def id_of(job: Mapping[str, Any]) -> str:
 
 def newest_first(jobs: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return jobs sorted by start time; those that have not started come first."""
-    return sorted(jobs, key=lambda job: (_milliseconds(job.get("start_time")) or math.inf, id_of(job)), reverse=True)
+    return sorted(jobs, key=lambda job: (milliseconds(job.get("start_time")) or math.inf, id_of(job)), reverse=True)
 
 
 def shown_status(job: Mapping[str, Any], redact: Callable[[str], str] = str) -> str:
@@ -141,25 +142,34 @@ def describe(job: Mapping[str, Any], job_id: str, where: str = "", *, redact: Ca
     return ", ".join(facts) + "."
 
 
+def node_of(job: Mapping[str, Any], redact: Callable[[str], str] = str) -> str | None:
+    """Return the id of the node on which a job's driver runs or ran, or ``None`` if that is unknown.
+
+    :param redact: redacts secrets; an id that contains one is none.
+    """
+    node_id = job.get("driver_node_id")
+    return node_id if is_id(node_id) and redact(node_id) == node_id else None
+
+
 def duration_of(job: Mapping[str, Any]) -> float | None:
     """Return how long a job ran in seconds, or ``None`` if that is unknown."""
-    start, end = _milliseconds(job.get("start_time")), _milliseconds(job.get("end_time"))
+    start, end = milliseconds(job.get("start_time")), milliseconds(job.get("end_time"))
     return (end - start) / 1000 if start is not None and end is not None and start <= end else None
 
 
 def ended_at(job: Mapping[str, Any]) -> float | None:
     """Return when a job ended, in seconds since the epoch, or ``None`` if that is unknown."""
-    end = _milliseconds(job.get("end_time"))
+    end = milliseconds(job.get("end_time"))
     return None if end is None else end / 1000
 
 
 def started_at(job: Mapping[str, Any]) -> datetime | None:
     """Return when a job was submitted or started, or ``None`` if that is unknown."""
-    milliseconds = _milliseconds(job.get("start_time"))
-    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, tz=timezone.utc)
+    start = milliseconds(job.get("start_time"))
+    return None if start is None else datetime.fromtimestamp(start / 1000, tz=timezone.utc)
 
 
-def _milliseconds(value: object) -> float | None:
+def milliseconds(value: object) -> float | None:
     """Return a time in ms since the epoch, or ``None`` if it is invalid or beyond a few thousand years."""
     # 1e14 is in the year 5138; datetime raises an error after the year 9999.
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e14:

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, NewType, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NewType, TypeGuard, TypeVar
 from urllib.parse import quote
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentInputError
@@ -42,8 +42,8 @@ def validate_job_id(value: object) -> JobId:
     return JobId(validate_id(value, "job"))
 
 
-def is_job_id(value: object) -> bool:
-    """Whether ``value`` is a valid job id."""
+def is_id(value: object) -> TypeGuard[str]:
+    """Whether ``value`` is a valid id; see :func:`validate_id`."""
     return isinstance(value, str) and _ID.fullmatch(value) is not None
 
 

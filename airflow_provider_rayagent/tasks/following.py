@@ -12,7 +12,8 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferralTimeout
 
 from airflow_provider_rayagent.exceptions import RayAgentError, RayAgentInputError, RayAgentJobFailedError
-from airflow_provider_rayagent.links.rayagent import RayAgentJobLink, printed_links, push_job_link
+from airflow_provider_rayagent.links.printed_links import make_printed_links
+from airflow_provider_rayagent.links.rayagent import LINKS, links_of, push_links
 from airflow_provider_rayagent.position.log_files import LOG_STORAGES, LogStorage
 from airflow_provider_rayagent.position.task_position import recall_position, save_position
 from airflow_provider_rayagent.services.validation import (
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import BaseOperatorLink, Context
 
+    from airflow_provider_rayagent.links.job_links import JobLinks
     from airflow_provider_rayagent.metrics.names import Mode
     from airflow_provider_rayagent.services.jobs import JobSummary
     from airflow_provider_rayagent.tail.cursor import LogPosition
@@ -69,8 +71,8 @@ class JobFollowingOperator(HookMixin, BaseOperator):
     :param result_markers: start and end marker of the result; the last result that the job prints counts.
     :param read_messages: read the messages that the job prints (``rayagent_message``): XComs, the extra of the events
         of assets among the ``outlets``, links, and progress. They never decide the outcome.
-    :param job_links: names of links among these messages that are buttons of the task, such as ``["TensorBoard"]``; not
-        for mapped tasks. The Ray page shows all links.
+    :param printed_links: names of links among these messages that are buttons of the task, such as ``["TensorBoard"]``;
+        not for mapped tasks. The Ray page shows all links.
     :param protocol: how the log is streamed: ``auto``, ``websocket`` or ``http`` (server-sent events).
     :param job_missing_timeout: seconds for which the job may be unknown to the agent, as a job in its queue is.
     :param agent_unreachable_timeout: seconds for which the job's status may be unavailable.
@@ -87,7 +89,7 @@ class JobFollowingOperator(HookMixin, BaseOperator):
     """
 
     template_fields: Sequence[str] = ("job_id", "rayagent_conn_id")
-    operator_extra_links: Collection[BaseOperatorLink] = (RayAgentJobLink(),)
+    operator_extra_links: Collection[BaseOperatorLink] = LINKS
     job_id: str
     _failed_error: type[RayAgentError] = RayAgentJobFailedError
     _result_is_expected = True
@@ -106,7 +108,7 @@ class JobFollowingOperator(HookMixin, BaseOperator):
         read_result: bool = False,
         result_markers: tuple[str, str] = RESULT_MARKERS,
         read_messages: bool = False,
-        job_links: Sequence[str] = (),
+        printed_links: Sequence[str] = (),
         protocol: Protocol = "auto",
         job_missing_timeout: timedelta | float = 60.0,
         agent_unreachable_timeout: timedelta | float = 300.0,
@@ -130,10 +132,10 @@ class JobFollowingOperator(HookMixin, BaseOperator):
         self.read_result = read_result
         self.result_markers = _validate_markers(result_markers)
         self.read_messages = read_messages
-        self.job_links = job_links
-        if job_links:
+        self.printed_links = printed_links
+        if printed_links:
             own = type(self).operator_extra_links
-            self.operator_extra_links = (*own, *printed_links(job_links, {link.name for link in own}))
+            self.operator_extra_links = (*own, *make_printed_links(printed_links, {link.name for link in own}))
         self.protocol = validate_protocol(protocol)
         self.job_missing_timeout = validate_duration(job_missing_timeout, "job_missing_timeout")
         self.agent_unreachable_timeout = validate_duration(agent_unreachable_timeout, "agent_unreachable_timeout")
@@ -142,6 +144,8 @@ class JobFollowingOperator(HookMixin, BaseOperator):
         self.resume_log = resume_log
         self.log_storage = validate_choice(log_storage, "log_storage", LOG_STORAGES)
         self._task_job: TaskJob | None = None
+        self.job_links: JobLinks | None = None
+        """The pages about the task's job, which the link classes show."""
         # A kill can come before there is a task job; then only this says that no job may be claimed or started.
         self._is_killed = False
         self._start_deadline: float | None = None
@@ -163,6 +167,7 @@ class JobFollowingOperator(HookMixin, BaseOperator):
             # The event has only the status; the XCom and the reason of a failure need the other details.
             if outcome.end is End.JOB_ENDED:
                 outcome = replace(outcome, job=task_job.details(outcome.job or {}))
+            task_job.links.update(outcome.job)
             self._continue_after_triggers(context, task_job, outcome)
             return self._conclude(context, task_job, outcome)
 
@@ -188,7 +193,7 @@ class JobFollowingOperator(HookMixin, BaseOperator):
         if self._task_job is not None:
             self._task_job.stopper.on_kill()
 
-    def printed_link(self, name: str) -> str:
+    def url_of_printed_link(self, name: str) -> str:
         """Return the URL of a link that the job has printed, as far as it is known; empty if there is none."""
         return self._task_job.output.seen_messages.links.get(name, "") if self._task_job is not None else ""
 
@@ -231,14 +236,16 @@ class JobFollowingOperator(HookMixin, BaseOperator):
         # Not in __init__, where the id may still be a template or the output of another task.
         validate_id(self.job_id, "job")
         if self._task_job is None:
+            self.job_links = links_of(self)
+            push_links(context["ti"], self.job_links.known)
             self._task_job = TaskJob.create(
                 self.hook,
                 self.job_id,
                 self.log,
                 context["ti"],
                 self._follow_options(),
+                links=self.job_links,
                 result_is_expected=self._result_is_expected,
-                link=push_job_link(self, context),
                 failed_error=self._failed_error,
                 mode=self._mode(),
                 position=self._recall_position(context),
@@ -280,7 +287,7 @@ class JobFollowingOperator(HookMixin, BaseOperator):
             ),
             result_markers=self.result_markers if self.read_result else None,
             read_messages=self.read_messages,
-            job_links=tuple(self.job_links),
+            printed_links=tuple(self.printed_links),
             start_deadline=self._start_deadline,
             log_storage=self.log_storage,
             team_name=team_of_task(),

@@ -7,12 +7,15 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from airflow_provider_rayagent.connection.page_urls import JOB_PAGE
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.exceptions import (
     RayAgentJobFailedError,
     RayAgentJobMissingError,
     RayAgentJobStoppedError,
 )
+from airflow_provider_rayagent.links.job_links import JobLinks
+from airflow_provider_rayagent.links.rayagent import push_links
 from airflow_provider_rayagent.metrics.job_metrics import JobMetrics
 from airflow_provider_rayagent.render.failure_kinds import kind_of_job
 from airflow_provider_rayagent.render.reasons import code_of_job, explain
@@ -47,7 +50,7 @@ class TaskJob:
     :param ti: the task instance.
     :param output: what the job prints for Airflow.
     :param xcoms: pushes what its messages state.
-    :param link: URL of the job's page, empty if there is none.
+    :param links: the pages about the job.
     :param failed_error: the error to raise for a FAILED job.
     """
 
@@ -59,7 +62,7 @@ class TaskJob:
     stopper: JobStopper
     output: PrintedOutput
     xcoms: MessageXComs
-    link: str = ""
+    links: JobLinks
     failed_error: type[RayAgentError] = RayAgentJobFailedError
 
     @classmethod
@@ -71,21 +74,23 @@ class TaskJob:
         ti: Any,
         options: FollowOptions,
         *,
+        links: JobLinks | None = None,
         result_is_expected: bool = True,
         position: LogPosition | None = None,
-        link: str = "",
         failed_error: type[RayAgentError] = RayAgentJobFailedError,
         mode: Mode = "worker",
         execution_timeout: timedelta | None = None,
     ) -> TaskJob:
         """Create the job with its parts; parameters that are not listed above belong to these parts.
 
+        :param links: the pages about the job; ``None``: there are none.
         :param execution_timeout: the task's, which counts from now.
         """
         expires = time.monotonic() + execution_timeout.total_seconds() if execution_timeout else math.inf
         stopper = JobStopper(hook, job_id, log, ti, owns=options.stop_job_on_kill, expires=expires)
+        links = links or JobLinks(None, job_id)
         output = PrintedOutput(hook, job_id, log, options, result_is_expected=result_is_expected)
-        xcoms = MessageXComs(ti, log, job_id, options.job_links)
+        xcoms = MessageXComs(ti, log, job_id, options.printed_links)
         observer = JobObserver(
             hook,
             job_id,
@@ -96,8 +101,9 @@ class TaskJob:
             xcoms=xcoms,
             position=position,
             stopper=stopper,
+            on_status=lambda job: push_links(ti, links.update(job)),
         )
-        return cls(hook, job_id, log, ti, observer, stopper, output, xcoms, link, failed_error)
+        return cls(hook, job_id, log, ti, observer, stopper, output, xcoms, links, failed_error)
 
     def details(self, seen: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the details of a job that has ended. If its status differs from ``seen``, keep ``seen``."""
@@ -165,8 +171,13 @@ class TaskJob:
             return summary
         # Airflow pushes only what execute() returns, and this raises an error.
         self.ti.xcom_push(key="return_value", value=storable(summary))
-        is_shown = self.observer.options.forward_logs
-        reason = explain(job, self.job_id, log_is_shown=is_shown, link=self.link, redact=redact)
+        reason = explain(
+            job,
+            self.job_id,
+            log_is_shown=self.observer.options.forward_logs,
+            link=self.links.known.get(JOB_PAGE, ""),
+            redact=redact,
+        )
         kind = RayAgentJobStoppedError if status is JobStatus.STOPPED else self.failed_error
         error = kind(reason, code=code_of_job(job))
         # RayAgentRetryPolicy sees the error, but not the job.

@@ -16,7 +16,7 @@ from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import LogLines, lines_in
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
     from airflow_provider_rayagent.metrics.job_metrics import JobMetrics
@@ -45,6 +45,7 @@ class JobObserver:
     :param xcoms: pushes what the job's messages state while the job runs.
     :param position: where in the log to start; see :meth:`JobRecords.position`.
     :param stopper: ends the following when the task is killed.
+    :param on_status: called now and then with the job's details as last received, ``None``: not yet.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class JobObserver:
         xcoms: MessageXComs,
         position: LogPosition | None = None,
         stopper: JobStopper | None = None,
+        on_status: Callable[[Mapping[str, Any] | None], object] = bool,
     ) -> None:
         self._hook = hook
         self._job_id = job_id
@@ -71,6 +73,7 @@ class JobObserver:
         self.position = position
         """The position in the log up to which lines are forwarded."""
         self._stopper = stopper
+        self._on_status = on_status
         self._job_log: Any = structlog.get_logger(JOB_LOGGER)
         # One for all followers of this task, since its limit is one of records per second.
         self._joiner = Joiner()
@@ -134,6 +137,7 @@ class JobObserver:
         with self.metrics.following(follower):
             try:
                 for items in follower.items():
+                    self._on_status(follower.job)
                     self.forward(records, items)
                     self.metrics.forwarded(follower, items)
                     self._xcoms.push_some(records.printed.messages)

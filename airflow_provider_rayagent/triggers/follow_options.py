@@ -37,7 +37,7 @@ class FollowOptions:
     :param display: how to show the job's lines.
     :param result_markers: start and end marker between which the job prints its result; ``None``: do not look for one.
     :param read_messages: look for the messages that the job prints.
-    :param job_links: names of links among them that are buttons of the task.
+    :param printed_links: names of links among them that are buttons of the task.
     :param start_deadline: time (seconds since the epoch) by which the job must have started; ``None``: no limit.
     :param log_storage: where log files are stored: ``auto``, ``shared``, ``remote`` or ``separate``.
     :param team_name: the team of the task, which a triggerer does not tell its triggers; for metrics.
@@ -53,7 +53,7 @@ class FollowOptions:
     display: DisplaySettings = _USUAL_DISPLAY
     result_markers: tuple[str, str] | None = None
     read_messages: bool = False
-    job_links: tuple[str, ...] = ()
+    printed_links: tuple[str, ...] = ()
     start_deadline: float | None = None
     log_storage: LogStorage = "auto"
     team_name: str | None = None
@@ -104,7 +104,7 @@ class FollowOptions:
         return {
             **asdict(self),
             "result_markers": None if markers is None else list(markers),
-            "job_links": list(self.job_links),
+            "printed_links": list(self.printed_links),
         }
 
     @classmethod
@@ -119,7 +119,7 @@ class FollowOptions:
         options["display"] = DisplaySettings.from_json(options.get("display", earlier))
         markers = options.get("result_markers")
         options["result_markers"] = (markers[0], markers[1]) if markers else None
-        options["job_links"] = tuple(options.get("job_links", ()))
+        options["printed_links"] = tuple(options.get("printed_links", ()))
         # Of a TypeError, Airflow makes a failed trigger, while any other exception in a trigger's constructor ends the
         # triggerer (``TriggerRunner.create_triggers`` in ``airflow/jobs/triggerer_job_runner.py``).
         return cls(**options)

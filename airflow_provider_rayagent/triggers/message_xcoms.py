@@ -6,8 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.links.rayagent import PrintedLink
-from airflow_provider_rayagent.task_instance.identity import TaskIdentity
+from airflow_provider_rayagent.links.printed_links import PrintedLink
 from airflow_provider_rayagent.task_instance.state import is_from_archived_try
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.sanitization import sanitize
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_provider_rayagent.render.messages import MessageFinder
+    from airflow_provider_rayagent.task_instance.trigger_xcoms import TriggerXComs
 
 PUSH_SECONDS = 1.0
 """Between two looks for what has changed."""
@@ -31,7 +31,7 @@ class MessageXComs:
 
     While the job runs, they are pushed as soon as possible; at its end, the worker pushes what is missing.
 
-    :param ti: the task instance; without one (``dag.test()``) a trigger pushes nothing.
+    :param ti: the task instance.
     :param log: the task's logger.
     :param links: names of the links that are buttons of the task.
     """
@@ -59,17 +59,16 @@ class MessageXComs:
             for key, value in list(self._changed(messages).items())[:MAX_PUSHES]:
                 self._push(key, value)
 
-    async def push_some_from_trigger(self, messages: MessageFinder) -> bool:
+    async def push_some_from_trigger(self, xcoms: TriggerXComs, messages: MessageFinder) -> bool:
         """Push a few of those that are new; return whether that was all."""
-        from airflow.sdk.execution_time.xcom import XCom
-
-        # Before Airflow 3.3 there is no asyncio API for XComs.
-        if self._ti is None or not hasattr(XCom, "aset"):
-            return True
         changed = self._changed(messages)
+        if not changed or not xcoms.can_be_set:
+            return True
+        if not xcoms.is_due:
+            return False
         for key, value in list(changed.items())[:MAX_PUSHES]:
             try:
-                await XCom.aset(key, storable(value), **TaskIdentity.of(self._ti).xcom)
+                await xcoms.set(key, value)
             except Exception as error:  # noqa: BLE001 - no error here may end the task
                 self._report(error)
             self._pushed[key] = json.dumps(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from airflow_provider_rayagent.errors.service_errors import (
     RayAgentError,
@@ -12,7 +12,7 @@ from airflow_provider_rayagent.errors.service_errors import (
     error_from_json,
     error_to_json,
 )
-from airflow_provider_rayagent.services.jobs import shown_status
+from airflow_provider_rayagent.services.jobs import milliseconds, node_of, shown_status
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.text.storable import storable
 
@@ -35,7 +35,16 @@ def time_limit(timeout: float, execution_timeout: timedelta | None) -> float:
     return min(timeout, execution_timeout.total_seconds()) if execution_timeout else timeout
 
 
-class JobEvent(TypedDict):
+class _JobDetails(TypedDict, total=False):
+    start_time: float
+    end_time: float
+    driver_node_id: str
+
+
+_DETAILS = tuple(_JobDetails.__annotations__)
+
+
+class JobEvent(_JobDetails):
     """The event of :class:`RayAgentJobTrigger`. ``error`` is the value of :func:`error_to_json`."""
 
     end: str | None
@@ -48,7 +57,7 @@ class Outcome:
     """The outcome of following a job.
 
     :param end: why it ended; ``None`` if it was stopped early, or if ``error`` prevented the start.
-    :param job: the last known details of the job; from an event, only its ``status``.
+    :param job: the last known details of the job; from an event, only its ``status``, times and node.
     :param error: the last error of the status request.
     """
 
@@ -64,12 +73,13 @@ class Outcome:
     def to_event(self, redact: Callable[[str], str] = str) -> JobEvent:
         """Return a storable object, under 2 KB: Airflow prints it to the task log and stores it as plain text.
 
-        :param redact: redacts secrets in the status; errors are already redacted.
+        :param redact: redacts secrets in the status and the node; errors are already redacted.
         """
         event: JobEvent = {
             "end": self.end.value if self.end else None,
             "status": shown_status(self.job, redact) if self.job else None,
             "error": error_to_json(self.error),
+            **_details(self.job or {}, redact),
         }
         return storable(event)
 
@@ -82,12 +92,23 @@ class Outcome:
         try:
             # A trigger of a later version may send further keys.
             end, status, error = (event[key] for key in ("end", "status", "error"))  # type: ignore[index]
+            details = {name: event[name] for name in _DETAILS if name in event}  # type: ignore[index,operator]
             return cls(
                 End(end) if end is not None else None,
-                {"status": status} if status is not None else None,
+                {"status": status, **details} if status is not None else None,
                 error_from_json(error),
             )
         except (KeyError, TypeError, ValueError):
             raise RayAgentResponseError(
                 f"The trigger's event is not one of RayAgentJobTrigger: {event!r:.200}"
             ) from None
+
+
+def _details(job: Mapping[str, Any], redact: Callable[[str], str]) -> _JobDetails:
+    """Return the details from which the links to the job's pages are made, as far as they are known."""
+    found = {
+        "start_time": milliseconds(job.get("start_time")),
+        "end_time": milliseconds(job.get("end_time")),
+        "driver_node_id": node_of(job, redact),
+    }
+    return cast("_JobDetails", {name: value for name, value in found.items() if value is not None})

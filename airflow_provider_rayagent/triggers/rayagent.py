@@ -23,6 +23,7 @@ from airflow_provider_rayagent.tail.items import in_portions
 from airflow_provider_rayagent.task_instance.resuming import pause_until_resumable
 from airflow_provider_rayagent.task_instance.stopping import STOP_FAILED, state_if_ended, stop_job
 from airflow_provider_rayagent.task_instance.supervisor_channel import Channel, StallClock
+from airflow_provider_rayagent.task_instance.trigger_xcoms import TriggerXComs
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
@@ -30,6 +31,7 @@ from airflow_provider_rayagent.triggers.follow_options import FollowOptions
 from airflow_provider_rayagent.triggers.message_xcoms import MessageXComs
 from airflow_provider_rayagent.triggers.outcome import TIMEOUT_MARGIN, Outcome
 from airflow_provider_rayagent.triggers.tasklog import TaskLog
+from airflow_provider_rayagent.triggers.trigger_links import TriggerLinks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -191,12 +193,14 @@ class RayAgentJobTrigger(BaseTrigger):
             self._redact = follower.redact
             metrics = JobMetrics(self.rayagent_conn_id, "deferred", team=self.options.team_name, among=followed_jobs)
             records = options.records_of(follower, start)
-            xcoms = MessageXComs(self.task_instance, self.log, self.job_id, self.options.job_links)
+            xcoms = TriggerXComs(self.task_instance)
+            links = TriggerLinks(xcoms, (await hook.get_async_conn()).config, self.job_id)
+            said = MessageXComs(self.task_instance, self.log, self.job_id, self.options.printed_links)
             with metrics.following(follower):
                 saver = asyncio.create_task(
                     store.save_changes(
                         lambda: _is_replaced(clock, store),
-                        lambda: xcoms.push_some_from_trigger(records.printed.messages),
+                        lambda: said.push_some_from_trigger(xcoms, records.printed.messages),
                     )
                 )
                 cursor = follower.cursor
@@ -215,6 +219,7 @@ class RayAgentJobTrigger(BaseTrigger):
                             # After the lines are written: a position that is ahead of the log file would lose lines.
                             if items:
                                 store.update(records.position(follower.cursor))
+                            await links.update(follower.job)
                     await self._pause_if_replaced(clock, store)
                     await log.write(records.finish())
                 finally:

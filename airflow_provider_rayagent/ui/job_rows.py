@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from airflow_provider_rayagent.render.reasons import explain
 from airflow_provider_rayagent.services.job_secrets import MASKED_ENV_VARS, secrets_of
 from airflow_provider_rayagent.services.jobs import JobStatus, id_of, known_status, summarize
-from airflow_provider_rayagent.services.validation import is_job_id
+from airflow_provider_rayagent.services.validation import is_id
 from airflow_provider_rayagent.text.redaction import Redactor
 from airflow_provider_rayagent.text.sanitization import sanitize
 from airflow_provider_rayagent.ui.page_thread import resting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from airflow_provider_rayagent.connection.config import AgentConfig
 
     Job = Mapping[str, Any]
 
@@ -26,6 +29,8 @@ PORTION = 500
 """Jobs that are processed without a rest for other threads."""
 MAX_ENTRYPOINT = 2_000
 """Characters of an entrypoint."""
+_LINKS = {"metrics_url": "Metrics", "logs_url": "Logs", "history_url": "History"}
+"""Names of links by the connection's field. Not the job's page, which would say the same as this one."""
 _LONG_FIELDS = ("message",)
 """Fields of the details that a list does not have."""
 
@@ -62,12 +67,17 @@ def page_of(
     return {"jobs": shown, "total": len(matching), "counts": counts}
 
 
-def details_of(job: Job, job_id: str, redact: Redactor) -> dict[str, Any]:
-    """Return the details of a job; ``reason`` is why it did not succeed, in the words of the task log."""
-    redact = redactor_of(job, redact)
+def details_of(job: Job, job_id: str, config: AgentConfig) -> dict[str, Any]:
+    """Return the details of a job.
+
+    ``reason`` is why it did not succeed, in the words of the task log; ``links`` has name and URL of pages about it.
+    """
+    redact = redactor_of(job, config.redact)
     failed = known_status(job) in (JobStatus.FAILED, JobStatus.STOPPED)
     reason = explain(job, job_id, log_is_shown=True, redact=redact) if failed else None
-    return {**_shown(job, job_id, redact), "reason": reason}
+    urls = config.page_urls(job_id, job, start=time.time())
+    links = [{"name": name, "url": urls[field]} for field, name in _LINKS.items() if field in urls]
+    return {**_shown(job, job_id, redact), "reason": reason, "links": links}
 
 
 def sanitized(value: Any, redact: Callable[[str], str] = str) -> Any:
@@ -96,7 +106,7 @@ def _shown(job: Job, job_id: str, redact: Redactor) -> dict[str, Any]:
     summary = summarize(job, job_id, redact)
     summary["entrypoint"] = sanitize(str(job.get("entrypoint") or ""), redact, length=MAX_ENTRYPOINT)
     # Drivers have no submission id, and Ray runs jobs under ids that the routes reject.
-    return {**sanitized(summary), "openable": is_job_id(job.get("submission_id"))}
+    return {**sanitized(summary), "openable": is_id(job.get("submission_id"))}
 
 
 def _row(job: Job, redact: Redactor) -> Any:

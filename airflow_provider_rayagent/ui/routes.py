@@ -83,7 +83,7 @@ async def get_jobs(
 async def get_job(connection_id: str, job_id: str, user: GetUserDep) -> Any:
     """Return the details of a job."""
     job = await clusters.job_of(connection_id, validate_job_id(job_id))
-    details = await page_thread.compute(details_of, job.value, job_id, job.config.redact)
+    details = await page_thread.compute(details_of, job.value, job_id, job.config)
     await _link([details], connection_id, job.config, user)
     return details
 

@@ -11,7 +11,7 @@ from airflow.utils.session import create_session
 from fastapi import HTTPException
 from sqlalchemy import select
 
-from airflow_provider_rayagent.services.validation import JobId, is_job_id
+from airflow_provider_rayagent.services.validation import JobId, is_id
 from airflow_provider_rayagent.tasks.finding import JOB_ID_KEY
 from airflow_provider_rayagent.ui.access import team_of_connection, team_of_dag
 from airflow_provider_rayagent.ui.task_links import TaskKey, is_derived_from, task_of
@@ -67,7 +67,7 @@ def find_task_job(key: TaskKey) -> StoredJob:
             raise HTTPException(404, "The connection of this task belongs to another team.")
         # A task that starts several jobs with the same argument gives them numbers.
         job_id = str(_stored_job_id(key, session) or argument or "")
-        if not is_job_id(job_id):
+        if not is_id(job_id):
             raise HTTPException(404, "This task has no job yet.")
         return StoredJob(key, ti.state, connection_id, JobId(job_id), ti.operator in FOLLOWING and job_id == argument)
 

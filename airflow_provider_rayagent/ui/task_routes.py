@@ -81,4 +81,4 @@ async def _job_of(key: TaskKey) -> tuple[StoredJob, Any]:
     # Otherwise whoever can set an XCom or a parameter of the run could read any job of the connection here.
     if not await run_in_threadpool(belongs_to, task_job, job.value, job.config.job_namespace):
         raise HTTPException(404, "The job that is stored for this task was not started by it.")
-    return task_job, await page_thread.compute(details_of, job.value, task_job.job_id, job.config.redact)
+    return task_job, await page_thread.compute(details_of, job.value, task_job.job_id, job.config)

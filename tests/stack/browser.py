@@ -134,14 +134,16 @@ class Page:
             self.find(selector, text, AWAIT_CLICK)
             # The click may make the browser leave the page at once.
             with contextlib.suppress(PageLeftError):
-                for kind, buttons in (("mouseMoved", 0), ("mousePressed", 1), ("mouseReleased", 0)):
-                    self._call(
-                        "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=buttons, clickCount=1
-                    )
+                self.click_at(x, y)
             # A new page that takes the place of this one has not got the click itself.
             return None if self._value(IS_MISSED) else True
 
         wait_until(try_to_click, f"{selector} {text!r} gets no click")
+
+    def click_at(self, x: float, y: float) -> None:
+        """Click a place of the window, in pixels, such as one in a frame."""
+        for kind, buttons in (("mouseMoved", 0), ("mousePressed", 1), ("mouseReleased", 0)):
+            self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=buttons, clickCount=1)
 
     def enter(self, selector: str, text: str) -> None:
         """Wait for a field that accepts input, and replace its content by a text; again if it does not keep it."""

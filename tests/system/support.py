@@ -139,8 +139,11 @@ class Task:
 
     def link(self, try_number: int | None = None) -> str | None:
         """Return the link to the job's page."""
-        links = self.airflow.extra_links(self.dag_id, self.run_id, self.task_id, self.map_index, try_number)
-        return links["Ray job"]
+        return self.links(try_number)["Ray job"]
+
+    def links(self, try_number: int | None = None) -> dict[str, str | None]:
+        """Return the extra links by name; ``None``: Airflow shows no button."""
+        return self.airflow.extra_links(self.dag_id, self.run_id, self.task_id, self.map_index, try_number)
 
     def records(self, try_number: int = 1) -> list[Json]:
         """Return the records of the task log."""

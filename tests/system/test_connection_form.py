@@ -27,6 +27,7 @@ CONN = "rayagent_form"
 TOKEN, USER_TOKEN, HEADER = "token-of-the-form", "user-token-of-the-form", "header-of-the-form"
 HEADERS = {"X-Auth-Token": HEADER, "X-Team": "blue"}
 JOB_URL = "https://ray.example.com/#/jobs/{job_id}"
+METRICS_URL = "https://grafana.example.com/d/ray?node={node_id}&from={start}&to={end}"
 CONN_FIELDS = get_provider_info()["connection-types"][0]["conn-fields"].values()
 SECTIONS = {
     section: {field["label"] for field in CONN_FIELDS if field["schema"]["section"] == section}
@@ -75,6 +76,7 @@ def saved(system: System, scripted: ScriptedAgent, page: Page) -> str:
     page.enter("[name=element_read_timeout]", "20")
     unfold(page, "Jobs")
     page.enter("[name=element_job_url]", JOB_URL)
+    page.enter("[name=element_metrics_url]", METRICS_URL)
     unfold(page, "Standard Fields")
     page.enter("input[name=host]", scripted.url.rstrip("/"))
     page.enter("input[name=port]", str(scripted.port))
@@ -154,6 +156,7 @@ def test_what_was_entered_is_stored_and_no_secret_is_shown(system: System, saved
         "headers": {"X-Auth-Token": "***", "X-Team": "blue"},
         "read_timeout": 20,
         "job_url": JOB_URL,
+        "metrics_url": METRICS_URL,
     }
     assert_no_secret(json.dumps(connection) + page.text())
 

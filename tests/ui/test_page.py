@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.stack.airflow import Json
     from tests.stack.pictures import Pictures
 
 HOSTILE = "<img src=x onerror='document.hacked = true'>"
@@ -48,6 +49,17 @@ WAITING_ROWS = [
 ]
 NO_SUCH_AGENT = "check Service URL (host) and port; is the agent running?"
 CELLS = "(row) => [...row.cells].map((cell) => cell.innerText)"
+IN_VIEW = "(document.querySelector('iframe')?.contentDocument ?? document)"
+LINKS = f"() => [...{IN_VIEW}.querySelectorAll('.job-head a')].map((each) => [each.innerText, each.href])"
+CENTER_OF_LINK = """
+() => {
+    const frame = document.querySelector("iframe");
+    const link = (frame?.contentDocument ?? document).querySelector(".job-head a");
+    const [box, around] = [link.getBoundingClientRect(), frame?.getBoundingClientRect() ?? {x: 0, y: 0}];
+    return [around.x + box.x + box.width / 2, around.y + box.y + box.height / 2];
+}
+"""
+"""Where the first link is in the window."""
 IS_WHOLE = """
 (each) => each.getBoundingClientRect().right <= each.closest("td, main").getBoundingClientRect().right
 """
@@ -111,8 +123,14 @@ def airflow(scripted: ScriptedAgent, many: ScriptedAgent, gpu_cluster: ScriptedA
         "ray_many": many.url,
         "gpu_cluster": gpu_cluster.url,
         "ray_dead": NO_AGENT,
+        "ray_links": scripted.url,
     }
-    connections = {name: {"conn_type": "rayagent", "host": host} for name, host in hosts.items()}
+    connections: dict[str, Json] = {name: {"conn_type": "rayagent", "host": host} for name, host in hosts.items()}
+    connections["ray_links"]["extra"] = {
+        "metrics_url": f"{scripted.url}metrics/?job={{job_id}}&from={{start}}&to={{end}}",
+        "logs_url": f"{scripted.url}logs/{{node_id}}",
+        "history_url": f"{scripted.url}{{unknown}}",
+    }
     with api_server(base_path="/team/airflow", connections=connections) as running:
         yield running
 
@@ -199,6 +217,36 @@ def test_a_download_is_the_log(view: str, airflow: ApiServer, folder: Path) -> N
         saved = directory / "logged.log"
         wait_until(lambda: saved.exists() or None, lambda: f"nothing is saved: {list(directory.iterdir())}")
         assert saved.read_bytes().decode() == LOG
+
+
+@pytest.mark.parametrize("view", ["page", "frame"])
+def test_a_button_opens_a_page_about_the_job_in_a_new_tab(
+    view: str, scripted: ScriptedAgent, airflow: ApiServer, folder: Path
+) -> None:
+    directory = folder / f"links_{view}"
+    directory.mkdir()
+    job = scripted.jobs["running"]
+    address = {"page": "rayagent/#/ray_links/jobs/running", "frame": "plugin/ray"}[view]
+    with browser_page(f"{airflow.url}/{address}", directory, size=(1280, 900)) as page:
+        if view == "frame":
+            wait_until(lambda: run(page, f"() => !!{IN_VIEW}.querySelector('nav a')") or None, "no page")
+            run(
+                page,
+                "() => { document.querySelector('iframe').contentWindow.location.hash = '#/ray_links/jobs/running'; }",
+            )
+        wait_until(lambda: run(page, LINKS) or None, "no button")
+        assert run(page, LINKS) == [
+            ["Metrics", f"{scripted.url}metrics/?job=running&from={job.started}&to=now"],
+            ["Logs", f"{scripted.url}logs/{'ab' * 28}"],
+        ]
+        page.save_picture(folder / f"links_{view}.png")
+        before = len(scripted.of("GET metrics/"))
+        page.click_at(*run(page, CENTER_OF_LINK))
+        opened = wait_until(lambda: scripted.of("GET metrics/")[before:] or None, "no page is opened")
+        assert opened[0].query == f"job=running&from={job.started}&to=now"
+        assert "referer" not in opened[0].headers
+        # The tab is a new one.
+        assert run(page, LINKS)
 
 
 def test_an_application_is_deleted_after_a_question_that_names_it(

@@ -50,6 +50,10 @@ STOP = "POST jobs/j1/stop/"
 RUN = "POST plugin_releases/train@1.0/run/"
 ENDED = {"end_time": 1_700_000_001_000}
 """With these details a job has ended, whatever its status is called."""
+PAGES = {
+    "metrics_url": "https://pages.example.com/{node_id}?from={start}&to={end}",
+    "history_url": "https://pages.example.com/{cluster}/{job_id}",
+}
 FOLLOW: dict[str, Any] = {"task_id": "follow", "job_id": "j1", "poke_interval": 0.5}
 
 
@@ -92,7 +96,7 @@ class Scene:
         """Every text that the task log shows."""
         self.ti = TaskInstance()
         self._connect = connect
-        self._connection = connection
+        self._connection = {**connection, "extra": {**PAGES, **connection.get("extra", {})}}
         self._store = StateStore()
         self._events: defaultdict[Any, Any] = defaultdict(lambda: SimpleNamespace(extra={}))
         self.context = make_context(self.ti, task_state_store=self._store, outlet_events=self._events)

@@ -29,6 +29,9 @@ SAMPLES: dict[str, Any] = {
     "connect_timeout": 5,
     "read_timeout": 2.5,
     "job_url": "https://ray.example.com/{job_id}",
+    "metrics_url": "https://grafana.example.com/d/ray?from={start}&to={end}",
+    "logs_url": "https://logs.example.com/?node={node_id}",
+    "history_url": "https://history.example.com/{cluster}",
     "job_namespace": "production",
 }
 
@@ -90,6 +93,14 @@ def test_the_documentation_has_the_same_fields_as_the_form() -> None:
     rows = re.findall(r"^\| ([^|]+) \| `(\w+)` \|", table, re.MULTILINE)
     documented = {name: label for label, name in rows if name != "schema"}
     assert documented == {**FIELDS, "port": "Port", **EXTRA_FIELDS}
+
+
+def test_the_urls_of_pages_in_the_documentation_and_the_help_are_valid() -> None:
+    examples = re.findall(r"^https://grafana\S+$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    helped = re.findall(r"such as (https://\S*\})", " ".join(field["description"] for field in form().values()))
+    assert (len(examples), len(helped)) == (2, 2)
+    for url in examples + helped:
+        assert read(metrics_url=url).page_urls("j1", start=1.0).keys() == {"metrics_url"}, url
 
 
 def test_every_field_has_a_label_and_says_what_goes_there() -> None:

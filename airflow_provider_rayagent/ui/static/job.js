@@ -5,6 +5,7 @@ import { confirm, element, message, report, show } from "./dom.js";
 import { durationOf } from "./durations.js";
 import { time } from "./format.js";
 import { badge, taskLink } from "./jobs.js";
+import { pageLink } from "./links.js";
 import { liveLog } from "./log.js";
 
 const REFRESH_SECONDS = 3;
@@ -36,7 +37,7 @@ export function showJob(main, route, { id = "", stop = () => null, back = null, 
       isOver = ENDED.includes(job.status);
       if (isOver) action.replaceChildren();
       show(note, job.reason ?? "", (reason) => (reason ? element("pre.reason", {}, reason) : []));
-      show(head, [job.job_id, job.status, stop(job)], () => heading(job));
+      show(head, [job.job_id, job.status, stop(job), job.links], () => heading(job));
       show(facts, job, details);
       // Once: a new one would read the log from its beginning.
       if (!log) {
@@ -54,6 +55,7 @@ export function showJob(main, route, { id = "", stop = () => null, back = null, 
     return [
       title(job.job_id),
       badge(job.status),
+      ...(job.links ?? []).map(pageLink),
       stop(job) && !isOver
         ? element("button.danger", { type: "button", "data-key": "stop", click: () => ask(job) }, "Stop")
         : null,

@@ -10,7 +10,7 @@ for mode in ("worker", "deferred"):
 
         @step.ray(
             outlets=[Asset(f"messages_{mode}")],
-            job_links=["Report", "Never printed"],
+            printed_links=["Report", "Never printed"],
             deferrable=mode == "deferred",
         )
         def reports(release: str) -> int:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def test_a_good_agent(connect: Connect, airflow: Airflow) -> None:
-    extra = {"tenant": "acme"}
+    extra = {"tenant": "acme", "metrics_url": "https://grafana.example.com/?from={start}"}
     with agent_with() as agent:
         connect(agent, extra=extra)
         found = examine(airflow)
@@ -32,6 +32,7 @@ def test_a_good_agent(connect: Connect, airflow: Airflow) -> None:
         assert results == dict.fromkeys(CHECKS, "ok") | {"proxy": "-", "TLS": "-"}
         assert [line.split(None, 2)[1] for line in airflow("doctor").lines][:3] == ["proxy", "address", "TLS"]
         assert found["health"][1] == f"Connected to agent 2026.2 at {agent.url}."
+        assert found["links"][1] == "Jobs have links: Metrics page (metrics_url)."
         assert found["versions"][1].startswith("agent 2026.2, Ray 2.60.0, provider ")
         assert "Airflow 3" in found["versions"][1]
         assert found["token"][1] == "The service accepts the token and the Tenant (tenant)."
@@ -57,7 +58,7 @@ def test_without_jobs_no_log_is_checked(connect: Connect, airflow: Airflow) -> N
         connect(agent, password=None)
         found = examine(airflow)
     assert wrong(found) == {}
-    assert {found[check][0] for check in ("job log", "WebSocket", "SSE")} == {"-"}
+    assert {found[check][0] for check in ("job log", "WebSocket", "SSE", "links")} == {"-"}
     assert found["token"][1] == "The connection has no token, and the service requires none."
 
 
@@ -77,6 +78,16 @@ def test_an_empty_log_is_no_error(connect: Connect, airflow: Airflow) -> None:
 
 
 # Broken set-ups
+
+
+def test_a_link_that_will_be_missing_is_told(connect: Connect, airflow: Airflow) -> None:
+    with agent_with() as agent:
+        connect(
+            agent, extra={"job_url": "https://ray.example.com/{job_id}", "logs_url": "https://logs.example.com/{job}"}
+        )
+        problems = wrong(examine(airflow))
+    assert problems.keys() == {"links"}
+    assert problems["links"].startswith("The connection's Logs page (logs_url) has {job} in it, ")
 
 
 def test_a_token_that_others_can_read_is_a_warning(

@@ -97,7 +97,7 @@ def test_every_log_method_polls_the_file(method: str, ask: Ask, serve: Serve) ->
     assert ask(method, "j1") == ["a", "b é", "no newline"]
     assert {request.method for request in agent.requests} == {"GET"}
     assert agent.max_open_streams["j1"] == 0
-    assert RayAgentHook().config.job_link("j1") == f"{agent.url}#/jobs/j1"
+    assert RayAgentHook().config.page_urls("j1") == {"job_url": f"{agent.url}#/jobs/j1"}
 
 
 def test_a_job_that_never_started_has_an_empty_log(ask: Ask, serve: Serve) -> None:

@@ -60,6 +60,11 @@ def check(answers: dict[str, Step], good: bool, words: str, serve: Serve, **part
         ),
         # What matters less is told last.
         (
+            {"extra": {"metrics_url": "grafana.example.com", "logs_url": "https://logs.example.com/{job}"}},
+            False,
+            "Connected to an agent at {url}. However, *Metrics page (metrics_url)*Logs page (logs_url)*",
+        ),
+        (
             {"extra": {"job_url": "https://ray.example.com/{job}"}},
             False,
             "Connected to an agent at {url}. However, *Job page (job_url)*",

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.connection.config import read_config
-from airflow_provider_rayagent.exceptions import RayAgentConfigError, RayAgentJobFailedError, RayAgentJobMissingError
+from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobMissingError
 from airflow_provider_rayagent.links.rayagent import RayAgentJobLink
 from airflow_provider_rayagent.operators.rayagent import RayAgentStopJobOperator
 from tests.scripted import Job
@@ -21,18 +20,7 @@ if TYPE_CHECKING:
 TEMPLATE = "https://ray.example.com/#/jobs/{job_id}"
 PAGE = "https://ray.example.com/#/jobs/j1"
 KEY = "_link_RayAgentJobLink"
-BAD_TEMPLATES = [
-    "javascript:alert('{job_id}')",
-    "https://ray.example.com/",
-    "https://ray.example.com/{job}",
-    "https:///jobs/{job_id}",
-    "https://ray.example.com/my jobs/{job_id}",
-    "/jobs/{job_id}",
-    "ray.example.com/{job_id}",
-    "{job_id}",
-    7,
-    ["https://ray.example.com/{job_id}"],
-]
+BAD_TEMPLATES = ["javascript:alert('{job_id}')", "https://ray.example.com/", "https://ray.example.com/{job}", 7]
 
 
 def link_of(operator: Any) -> str:
@@ -83,36 +71,3 @@ def test_without_a_template_or_with_a_bad_one_the_task_does_its_work_and_has_no_
     stop.execute(make_context(ti))
     assert link_of(sensor) == link_of(stop) == ""
     assert KEY not in ti.xcoms
-
-
-@pytest.mark.parametrize(
-    ("template", "words"),
-    [
-        *((bad, "must be an http or https URL with {job_id} in it") for bad in BAD_TEMPLATES),
-        ("https://ray.example.com/{cluster}/{job_id}", "{cluster}"),
-        ("https://ray.example.com/{}/{job_id}", "{}"),
-        ("https://me:s3cret@ray.example.com/{job_id}", "a user name or password"),
-        ("https://me:s3cret/3@ray.example.com/{job_id}", "a user name or password"),
-    ],
-)
-def test_a_bad_template_is_told_when_a_link_is_asked_for(template: object, words: str) -> None:
-    config = read_config(host="agent", extra={"job_url": template})
-    with pytest.raises(RayAgentConfigError) as caught:
-        config.job_link("j1")
-    assert words in caught.value.detail
-    assert caught.value.detail.startswith("The connection's Job page (job_url) ")
-    assert "s3cret" not in caught.value.detail
-
-
-@pytest.mark.parametrize(
-    ("template", "page"),
-    [
-        ("  https://ray.example.com/{job_id}\n", "https://ray.example.com/j1"),
-        ("http://[::1]:8265/#/jobs/{job_id}", "http://[::1]:8265/#/jobs/j1"),
-        ("http://{job_id}.ray.example.com", "http://j1.ray.example.com"),
-        ('https://logs.example.com?q={"job":"{job_id}"}', 'https://logs.example.com?q={"job":"j1"}'),
-        ("https://ray.example.com/team@home/{job_id}", "https://ray.example.com/team@home/j1"),
-    ],
-)
-def test_a_template_may_be_any_web_address_with_the_job_id_in_it(template: str, page: str) -> None:
-    assert read_config(host="agent", extra={"job_url": template}).job_link("j1") == page

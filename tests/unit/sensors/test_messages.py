@@ -13,7 +13,7 @@ from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.execution_time import comms
 
 from airflow_provider_rayagent.exceptions import RayAgentInputError
-from airflow_provider_rayagent.links.rayagent import PrintedLink
+from airflow_provider_rayagent.links.printed_links import PrintedLink
 from airflow_provider_rayagent.triggers import message_xcoms
 from tests.scripted import Grow, Job, SetStatus, WaitFor
 from tests.unit.sensors.factory import ending_as, make_sensor, run_deferred
@@ -47,7 +47,7 @@ PRINTED = [
 ]
 TEXT = "".join(PRINTED)
 XCOMS = {"loss": 0.5, "secret": "***", BOARD: "http://board/1"}
-ON: dict[str, Any] = {"read_messages": True, "job_links": ["Board"], "poke_interval": 0.5}
+ON: dict[str, Any] = {"read_messages": True, "printed_links": ["Board"], "poke_interval": 0.5}
 
 
 def pushed(ti: TaskInstance) -> dict[str, Any]:
@@ -183,7 +183,7 @@ def test_pokes_and_tries_that_go_on_in_the_log_know_the_messages_before(serve: S
 
 
 def test_links_are_buttons_of_the_task() -> None:
-    sensor = make_sensor(job_links=["Board", "Logs of W&B"])
+    sensor = make_sensor(printed_links=["Board", "Logs of W&B"])
     names = [link.name for link in sensor.operator_extra_links]
     assert names[-2:] == ["Board", "Logs of W&B"]
     assert len({link.xcom_key for link in sensor.operator_extra_links}) == len(names)
@@ -201,7 +201,7 @@ def test_links_are_buttons_of_the_task() -> None:
 )
 def test_names_of_links_are_checked(links: Any, problem: str) -> None:
     with pytest.raises(RayAgentInputError, match=problem):
-        make_sensor(job_links=links)
+        make_sensor(printed_links=links)
 
 
 def test_a_link_is_known_at_the_end_of_a_task_as_far_as_its_job_has_printed_it(serve: Serve) -> None:

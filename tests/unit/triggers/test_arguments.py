@@ -39,7 +39,7 @@ OF_A_JOB: dict[str, Any] = {
     "display": {"levels": False, "colors": False, "progress_interval": None, "max_lines": 9, "tail_lines": 3},
     "result_markers": ["<<", ">>"],
     "read_messages": True,
-    "job_links": ["Board"],
+    "printed_links": ["Board"],
     "start_deadline": 1_800_000_001.5,
     "log_storage": "remote",
     "team_name": "red",
@@ -139,7 +139,9 @@ def test_a_trigger_that_the_first_release_stored_still_runs(
     kept = {key: value for key, value in arguments.items() if key not in left_out}
     serve(Job("a\nb\n", "FAILED"))
     outcome = follow(import_string(path)(**kept))
-    assert (outcome.end, outcome.job, outcome.error) == (End.JOB_ENDED, {"status": "FAILED"}, None)
+    assert (outcome.end, outcome.error) == (End.JOB_ENDED, None)
+    assert outcome.job is not None
+    assert outcome.job["status"] == "FAILED"
     assert log.lines_of("a\nb\n") == ["a", "b"]
 
 

@@ -104,6 +104,13 @@ def test_the_end_and_the_status_come_through(end: End | None) -> None:
         assert outcome == Outcome(end, {"status": status} if status else None)
 
 
+def test_what_links_are_made_of_comes_through_if_it_is_valid() -> None:
+    details = {"status": "RUNNING", "start_time": 1_700_000_000_123, "end_time": 2.5, "driver_node_id": "ab" * 28}
+    assert carried(Outcome(End.TIMED_OUT, {**details, "message": "many words"})).job == details
+    odd = {"status": "RUNNING", "start_time": 10**400, "end_time": "soon", "driver_node_id": "a/b" * 10_000}
+    assert carried(Outcome(End.TIMED_OUT, odd)).job == {"status": "RUNNING"}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("status_code", [None, 503])
 def test_an_error_comes_through_as_the_same_class(kind: type[RayAgentError], status_code: int | None) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.services.job_secrets import masked_names
 from airflow_provider_rayagent.services.jobs import newest_first
-from airflow_provider_rayagent.text.redaction import Redactor
 from airflow_provider_rayagent.ui.job_rows import details_of, page_of, sanitized
 
 TOKEN, SECRET = "token-of-the-agent", "value-of-a-variable"
-REDACT = Redactor([TOKEN])
+CONFIG = read_config(host="agent", token=TOKEN)
+REDACT = CONFIG.redact
 
 
 def job(number: int = 1, status: str = "SUCCEEDED", **fields: Any) -> dict[str, Any]:
@@ -63,7 +64,7 @@ def test_a_text_is_searched_in_the_id_the_entrypoint_and_the_metadata() -> None:
 def test_no_secret_is_shown_or_found() -> None:
     metadata = {"note": f"{TOKEN} {SECRET}", **masked_names({"KEY": SECRET})}
     secret = job(1, "FAILED", entrypoint=f"run --key {SECRET} {TOKEN}", metadata=metadata, message=f"{SECRET} {TOKEN}")
-    shown = json.dumps([page([secret]), details_of(secret, "job-1", REDACT)])
+    shown = json.dumps([page([secret]), details_of(secret, "job-1", CONFIG)])
     assert TOKEN not in shown
     assert SECRET not in shown
     assert "runtime_env" not in shown
@@ -74,15 +75,31 @@ def test_no_secret_is_shown_or_found() -> None:
 
 
 def test_a_variable_that_is_not_secret_stays_on_the_server_as_well() -> None:
-    assert SECRET not in json.dumps([page([job()]), details_of(job(), "job-1", REDACT)])
+    assert SECRET not in json.dumps([page([job()]), details_of(job(), "job-1", CONFIG)])
 
 
 def test_the_details_of_a_failed_job_say_why_in_the_words_of_the_task_log() -> None:
     failed = job(1, "FAILED", driver_exit_code=3, error_type="JOB_ENTRYPOINT_COMMAND_ERROR", message="it broke")
-    reason = details_of(failed, "job-1", REDACT)["reason"]
+    reason = details_of(failed, "job-1", CONFIG)["reason"]
     assert reason.startswith("The program failed: exit code 3. Job job-1 ended as FAILED after 5.0 s.")
     assert "Ray's message: it broke" in reason
-    assert details_of(job(), "job-1", REDACT)["reason"] is None
+    assert details_of(job(), "job-1", CONFIG)["reason"] is None
+
+
+def test_the_details_have_the_links_that_are_known() -> None:
+    templates = {
+        "job_url": "https://ray.example.com/{job_id}",
+        "metrics_url": "https://grafana.example.com/?from={start}&to={end}",
+        "logs_url": "https://logs.example.com/{node_id}",
+        "history_url": "https://history.example.com/{node}",
+    }
+    config = read_config(host="agent", extra=templates)
+    metrics = {"name": "Metrics", "url": "https://grafana.example.com/?from=1000001&to=1005001"}
+    logs = {"name": "Logs", "url": "https://logs.example.com/n1"}
+    assert details_of(job(), "job-1", config)["links"] == [metrics]
+    assert details_of(job(driver_node_id="n1"), "job-1", config)["links"] == [metrics, logs]
+    assert details_of(job(driver_node_id="../n1"), "job-1", config)["links"] == [metrics]
+    assert details_of(job(), "job-1", CONFIG)["links"] == []
 
 
 def test_a_job_without_a_valid_submission_id_is_shown_but_cannot_be_opened() -> None:
