@@ -106,6 +106,9 @@ class RayAgentJobSensor(SkippingMixin, JobFollowingOperator, ReschedulingSensor)
             return False
         return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, task_job, outcome))
 
+    def _expected_job(self) -> Mapping[str, Any]:
+        return {"job_id": self.job_id}
+
     def _mode(self) -> Mode:
         return "rescheduled" if self.reschedule and not self.deferrable else super()._mode()
 

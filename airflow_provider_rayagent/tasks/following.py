@@ -27,7 +27,7 @@ from airflow_provider_rayagent.services.validation import (
 from airflow_provider_rayagent.services.waiting import MIN_POLL_SECONDS
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.task_instance.stored_state import StoredState
-from airflow_provider_rayagent.tasks.hook import HookMixin
+from airflow_provider_rayagent.tasks.job_lineage import LineageMixin
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.text.storable import storable
 from airflow_provider_rayagent.triggers.outcome import Outcome, deferral_timeout
@@ -51,7 +51,7 @@ RESULT_MARKERS = ("__SYNAPSE_RESULT_START__", "__SYNAPSE_RESULT_END__")
 """Markers of the platform's plugin runner around an action's result."""
 
 
-class JobFollowingOperator(HookMixin, BaseOperator):
+class JobFollowingOperator(LineageMixin, BaseOperator):
     """Base of tasks that follow a job.
 
     :param rayagent_conn_id: the Airflow connection of the agent. (templated)

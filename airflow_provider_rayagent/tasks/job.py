@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_rayagent.connection.page_urls import JOB_PAGE
@@ -52,6 +52,7 @@ class TaskJob:
     :param xcoms: pushes what its messages state.
     :param links: the pages about the job.
     :param failed_error: the error to raise for a FAILED job.
+    :param seen: the details of the job when the task has ended, as far as they are known.
     """
 
     hook: RayAgentHook
@@ -64,6 +65,9 @@ class TaskJob:
     xcoms: MessageXComs
     links: JobLinks
     failed_error: type[RayAgentError] = RayAgentJobFailedError
+    # It has the secrets of the job, and Airflow's OpenLineage provider can send the repr of all that a task holds
+    # (``TaskInfoComplete`` in ``airflow/providers/openlineage/utils/utils.py``).
+    seen: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @classmethod
     def create(
@@ -133,6 +137,7 @@ class TaskJob:
         :raises RayAgentJobMissingError: if the agent does not know the job.
         :raises RayAgentError: the last error of the status request.
         """
+        self.seen = outcome.job
         self.observer.metrics.ended(outcome.end, outcome.job)
         if outcome.end is End.JOB_ENDED:
             return self._conclude_ended(outcome.job or {})
@@ -151,6 +156,7 @@ class TaskJob:
         self, name: str, seconds: float, job: Mapping[str, Any] | None, error: type[BaseException]
     ) -> NoReturn:
         """Stop the job if the task owns it, and raise ``error``: the task's timeout ``name`` has expired."""
+        self.seen = job
         self.observer.metrics.ended(End.TIMED_OUT)
         self.stopper.stop(f"The task's {name} has expired")
         status = self._status(job) if job else "unknown"

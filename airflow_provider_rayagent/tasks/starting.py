@@ -304,6 +304,7 @@ class JobStartingOperator(JobFollowingOperator):
             if not waits:
                 task_job.observer.metrics.ended(outcome.end)
                 task_job.stopper.stop("The task's start_timeout has expired")
+            task_job.seen = outcome.job
             label = self.hook.config.service.label
             redact = self.hook.config.redact
             status = jobs.shown_status(outcome.job, redact) if outcome.job else f"unknown to {label}"

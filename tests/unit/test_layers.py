@@ -20,6 +20,7 @@ LAYERS = (
     "exceptions",
     "metrics",
     "task_instance",
+    "lineage",
     "policies",
     "position",
     "hooks",

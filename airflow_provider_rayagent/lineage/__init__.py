@@ -1,0 +1,1 @@
+"""What OpenLineage learns of a job; needs the optional ``apache-airflow-providers-openlineage``. Internal."""

@@ -1,0 +1,45 @@
+"""The methods that Airflow's OpenLineage provider calls of a task that follows a job."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_rayagent.lineage.run_facet import facet_fields, operator_lineage
+from airflow_provider_rayagent.services.job_secrets import secrets_of
+from airflow_provider_rayagent.tasks.hook import HookMixin
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow.providers.openlineage.extractors import OperatorLineage
+
+    from airflow_provider_rayagent.tasks.job import TaskJob
+
+
+class LineageMixin(HookMixin):
+    """Describe the job in the task's OpenLineage events."""
+
+    _task_job: TaskJob | None
+
+    def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any]:
+        """Return what is known before the task starts, or resumes."""
+        return self._lineage()
+
+    # Also of a task that failed: without a method for this, the provider calls this one.
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """Return what is known when the task has ended."""
+        return self._lineage(task_instance)
+
+    def _expected_job(self) -> Mapping[str, Any]:
+        """Return what is known of the job before the task has claimed it, by the names of :class:`JobSummary`."""
+        return {}
+
+    def _lineage(self, task_instance: Any = None) -> OperatorLineage[Any, Any]:
+        job = dict(self._expected_job())
+        job_id = job.pop("job_id", None)
+        if self._task_job is not None:
+            job_id = self._task_job.job_id
+            job |= self._task_job.seen or {}
+            # A worker that resumes a deferred task may not know them.
+            self.hook.config.redact.add(secrets_of(job))
+        return operator_lineage(self, facet_fields(self.hook.config, job, job_id), task_instance)
