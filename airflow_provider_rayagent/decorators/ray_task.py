@@ -118,16 +118,8 @@ class RayTaskOperator(DecoratedOperator, RayAgentSubmitJobOperator):
     def _mask_secrets(self, arguments: Mapping[str, Any]) -> list[str]:
         """Mask what Airflow takes for secret, by its name or since it knows the value; return these texts."""
         from airflow.sdk._shared.secrets_masker import redact
-        from airflow.sdk.log import mask_secret
 
-        from airflow_provider_rayagent.services.job_secrets import secret_values
-
-        found = {str(number): text for number, text in enumerate(_changed(arguments, redact(arguments)))}
-        hidden = secret_values(found)
-        self.hook.config.redact.add(hidden)
-        for value in hidden:
-            mask_secret(value)
-        return hidden
+        return self._mask({str(number): text for number, text in enumerate(_changed(arguments, redact(arguments)))})
 
     def _complete_runtime_env(self, context: Context) -> dict[str, Any]:
         runtime_env = super()._complete_runtime_env(context)

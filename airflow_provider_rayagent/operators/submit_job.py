@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import jinja2
     from airflow.sdk import Context
 
+    from airflow_provider_rayagent.lineage.job_env_vars import LineageEnvVars
+
 
 class RayAgentSubmitJobOperator(JobStartingOperator):
     """Submit a job to Ray's own dashboard, and follow the job to its end.
@@ -65,6 +67,10 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
         Ray 2.54 or newer. The job is PENDING while no node has them. (templated)
     :param wait_for_scale_up: submit a job whose command fits on no present node, since the cluster adds larger ones on
         demand; otherwise the task fails.
+    :param openlineage_inject_parent_job_info: tell the program of the job, in environment variables, that the run of
+        this task is the parent of its own OpenLineage runs; requires ``apache-airflow-providers-openlineage``.
+    :param openlineage_inject_transport_info: tell it where this Airflow sends its OpenLineage events, with the
+        credentials for that.
 
     The other arguments are those of ``JobStartingOperator``, and of every operator.
     """
@@ -103,6 +109,8 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
         entrypoint_resources: Mapping[str, float | str] | None = None,
         entrypoint_label_selector: Mapping[str, str] | None = None,
         wait_for_scale_up: bool = False,
+        openlineage_inject_parent_job_info: bool = False,
+        openlineage_inject_transport_info: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -124,6 +132,8 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
         self.entrypoint_resources = entrypoint_resources
         self.entrypoint_label_selector = entrypoint_label_selector
         self.wait_for_scale_up = wait_for_scale_up
+        self.openlineage_inject_parent_job_info = openlineage_inject_parent_job_info
+        self.openlineage_inject_transport_info = openlineage_inject_transport_info
 
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:
@@ -173,8 +183,10 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
             metadata = _with_text(json_object(self.metadata or {}, "metadata"))
             labels = json_object(self.entrypoint_label_selector or {}, "entrypoint_label_selector")
             secrets = self._environment(context)
+            lineage = self._lineage_env_vars(context, secrets)
+            secrets = {**lineage.secret, **secrets}
             runtime_env = self._complete_runtime_env(context)
-        runtime_env["env_vars"] = {**origin_env_vars(context), **self._resume_env_vars, **secrets}
+        runtime_env["env_vars"] = {**origin_env_vars(context), **self._resume_env_vars, **lineage.plain, **secrets}
         # The author's metadata must not replace these: check_origin() and secrets_of() rely on them.
         metadata |= origin_metadata(context) | masked_names(secrets)
         # The upload can take minutes, in which the task may be killed.
@@ -236,20 +248,42 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
 
         A process that only follows the job learns them from its details (:mod:`.job_secrets`).
         """
-        from airflow.sdk.log import mask_secret
-
-        from airflow_provider_rayagent.services.job_secrets import secret_values
-
         # A variable is text, also in a DAG with ``render_template_as_native_obj``, where "8" becomes a number.
         dag = self.get_dag()
         jinja_env = self.get_template_env() if dag is None else dag.get_template_env(force_sandboxed=True)
         env_vars = self._env_vars.values(self.runtime_env, lambda text: jinja_env.from_string(text).render(context))
+        self._mask(env_vars)
+        return env_vars
+
+    def _lineage_env_vars(self, context: Context, env_vars: Mapping[str, str]) -> LineageEnvVars:
+        """Return what OpenLineage has for the job beside the variables of the author, after masking its secrets."""
+        from airflow_provider_rayagent.lineage.job_env_vars import lineage_env_vars
+
+        found = lineage_env_vars(
+            context["ti"],
+            env_vars,
+            parent=self.openlineage_inject_parent_job_info,
+            transport=self.openlineage_inject_transport_info,
+            log=self.log,
+        )
+        self._mask(found.secret)
+        return found
+
+    def _mask(self, env_vars: Mapping[str, str]) -> list[str]:
+        """Mask the values of variables; return the texts that are masked."""
+        from airflow.sdk.log import mask_secret
+
+        from airflow_provider_rayagent.services.job_secrets import secret_values
+
         hidden = secret_values(env_vars)
         # For what this provider writes and stores; Airflow's masker is for all else in the task log.
         self.hook.config.redact.add(hidden)
         for value in hidden:
             mask_secret(value)
-        return env_vars
+        return hidden
+
+    def _expected_job(self) -> Mapping[str, Any]:
+        return {"entrypoint": self.entrypoint, "metadata": self.metadata}
 
 
 def _number(value: Any) -> Any:

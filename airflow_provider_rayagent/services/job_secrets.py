@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 MASKED_ENV_VARS = "airflow_masked_env_vars"
 """Name in a job's metadata: a JSON list of environment variables."""
+HEADERS_ENV_VAR = "CUSTOM_HEADERS"
+"""End of the name of a variable for OpenLineage's client: a JSON object of HTTP headers, each of which is a secret."""
 MIN_SECRET = 5
 """Characters of the shortest value that is masked, as Airflow's default (``[logging] min_length_masked_secret``)."""
 
@@ -41,11 +43,25 @@ def secrets_of(job: Mapping[str, Any]) -> list[str]:
 def secret_values(env_vars: Mapping[str, str]) -> list[str]:
     """Return the values of environment variables that are masked: those that are not parts of ordinary words.
 
-    Of a URI, such as that of an Airflow connection, its password is masked on its own as well.
+    Of a URI, such as that of an Airflow connection, its password is masked on its own as well; of OpenLineage's headers
+    each value; and of a JSON text what is in its quotes.
     """
-    values = [part for value in env_vars.values() for part in (value, _password(value))]
+    values = [
+        part
+        for name, value in env_vars.items()
+        for part in (value, *([value[1:-1]] if value[:1] == '"' else []), _password(value), *_headers(name, value))
+    ]
     # ``false`` is as long as the shortest secret, and common in logs; ``true`` is shorter.
     return [value for value in values if len(value) >= MIN_SECRET and value.lower() != "false"]
+
+
+def _headers(name: str, value: str) -> list[str]:
+    if not name.endswith(f"__{HEADERS_ENV_VAR}"):
+        return []
+    try:
+        return [text for text in json.loads(value).values() if isinstance(text, str)]
+    except (ValueError, AttributeError, RecursionError):  # Whoever submits a job chooses its variables.
+        return []
 
 
 def _password(value: str) -> str:
