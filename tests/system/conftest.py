@@ -30,16 +30,19 @@ BUNDLES = [
     {"name": name, "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": {"path": str(path)}}
     for name, path in (("examples", EXAMPLES), ("system-tests", HERE / "dags"))
 ]
-LAST = "test_secrets.py"
+FIRST, LAST = "test_lineage.py", "test_secrets.py"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of this folder; the one that reads all that was written comes last."""
+    """Mark the tests of this folder; the one that reads all that was written comes last.
+
+    The one with an Airflow of its own comes first, so that there is only one at a time.
+    """
     ours = [item for item in items if HERE in item.path.parents]
     for item in ours:
         item.add_marker(pytest.mark.system)
-    last = [item for item in ours if item.path.name == LAST]
-    items[:] = [item for item in items if item not in last] + last
+    first, last = ([item for item in ours if item.path.name == name] for name in (FIRST, LAST))
+    items[:] = [*first, *(item for item in items if item not in first and item not in last), *last]
 
 
 @pytest.fixture(scope="session")
