@@ -218,3 +218,13 @@ def shown(value: object) -> str:
     except ValueError:  # Python limits the digits of an int (sys.set_int_max_str_digits).
         text = f"a huge {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def validate_markers(value: object) -> tuple[str, str]:
+    """Return ``value`` as the start and end marker of a result.
+
+    :raises RayAgentInputError: if it is not two non-empty strings.
+    """
+    if not isinstance(value, (tuple, list)) or len(value) != 2 or not all(isinstance(m, str) and m for m in value):
+        raise RayAgentInputError(f"result_markers must be two non-empty strings, not {value!r:.100}.")
+    return (value[0], value[1])

@@ -11,7 +11,7 @@ from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferralTimeout
 
-from airflow_provider_rayagent.exceptions import RayAgentError, RayAgentInputError, RayAgentJobFailedError
+from airflow_provider_rayagent.exceptions import RayAgentError, RayAgentJobFailedError
 from airflow_provider_rayagent.links.printed_links import make_printed_links
 from airflow_provider_rayagent.links.rayagent import LINKS, links_of, push_links
 from airflow_provider_rayagent.position.log_files import LOG_STORAGES, LogStorage
@@ -22,6 +22,7 @@ from airflow_provider_rayagent.services.validation import (
     validate_count,
     validate_duration,
     validate_id,
+    validate_markers,
     validate_protocol,
 )
 from airflow_provider_rayagent.services.waiting import MIN_POLL_SECONDS
@@ -130,7 +131,7 @@ class JobFollowingOperator(LineageMixin, BaseOperator):
         self.tail_lines = 0 if tail_lines == 0 else validate_count(tail_lines, "tail_lines")
         self.max_line_length = validate_count(max_line_length, "max_line_length")
         self.read_result = read_result
-        self.result_markers = _validate_markers(result_markers)
+        self.result_markers = validate_markers(result_markers)
         self.read_messages = read_messages
         self.printed_links = printed_links
         if printed_links:
@@ -415,9 +416,3 @@ class JobFollowingOperator(LineageMixin, BaseOperator):
             triggers.forward_gaps(outcome, self.execution_timeout)
             triggers.log_summary()
         self._save_position(context, task_job)
-
-
-def _validate_markers(value: object) -> tuple[str, str]:
-    if not isinstance(value, (tuple, list)) or len(value) != 2 or not all(isinstance(m, str) and m for m in value):
-        raise RayAgentInputError(f"result_markers must be two non-empty strings, not {value!r:.100}.")
-    return (value[0], value[1])
