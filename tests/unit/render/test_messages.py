@@ -25,11 +25,10 @@ from airflow_provider_rayagent.render.messages import (
 )
 from airflow_provider_rayagent.render.record_builder import REPORTED_PROGRESS_SECONDS, DisplaySettings
 from airflow_provider_rayagent.render.records import MAX_PROBLEMS, JobRecords
-from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
+from airflow_provider_rayagent.tail.cursor import Cursor
 from airflow_provider_rayagent.tail.items import Item, LogLines, LogRewritten
-from airflow_provider_rayagent.tail.text_reader import TextReader
 from airflow_provider_rayagent.text.redaction import Redactor
-from tests.unit.support import items_of
+from tests.unit.render.take_overs import printed_in
 
 if TYPE_CHECKING:
     from airflow_provider_rayagent.render.messages import Message
@@ -249,18 +248,7 @@ def test_what_is_stated_is_the_same_when_others_take_over_also_within_a_line(
 ) -> None:
     text = "".join(f"{line}\n" for line in lines)
     whole, _ = found_in(*lines)
-    position: LogPosition | None = None
-    records, read = JobRecords("j1", messages=True), 0
-    while read < len(text):
-        records = JobRecords("j1", DisplaySettings(max_lines=3), messages=True, position=position)
-        cursor = Cursor.from_json(position) if position else Cursor()
-        reading = TextReader(cursor, size)
-        read = data.draw(some.integers(read + 1, len(text)))
-        records.render(items_of(*reading.feed_text(text[:read])), 0.0)
-        if read == len(text):
-            records.render(items_of(*reading.flush()), 0.0)
-        position = json.loads(json.dumps(records.position(cursor)))
-    assert records.printed.messages.state() == whole.state()
+    assert printed_in(text, size, data, messages=True).messages.state() == whole.state()
 
 
 class Scalar:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from airflow_provider_rayagent.render.record_builder import DisplaySettings, Record
+from airflow_provider_rayagent.render.record_builder import Record
 from airflow_provider_rayagent.render.records import (
     LAST_LINE_CHARS,
     LAST_LINES,
@@ -23,12 +22,11 @@ from airflow_provider_rayagent.render.records import (
 from airflow_provider_rayagent.render.result import ResultFinder
 from airflow_provider_rayagent.tail.cursor import Cursor, as_position
 from airflow_provider_rayagent.tail.items import JobStatusChanged, Notice, Progress
-from airflow_provider_rayagent.tail.text_reader import TextReader
 from airflow_provider_rayagent.text.redaction import Redactor
+from tests.unit.render.take_overs import printed_in
 from tests.unit.support import items_of
 
 if TYPE_CHECKING:
-    from airflow_provider_rayagent.tail.cursor import LogPosition
     from airflow_provider_rayagent.tail.items import Item
 
 INFO, WARNING = logging.INFO, logging.WARNING
@@ -114,20 +112,9 @@ def test_the_result_is_the_same_when_others_take_over_also_within_a_line(text: s
     whole = ResultFinder(MARKERS)
     for line in text.removesuffix("\n").split("\n") if text else ():
         whole.feed(line)
-    position: LogPosition | None = None
-    records, read = JobRecords("j1", markers=MARKERS), 0
-    while read < len(text):
-        records = JobRecords("j1", DisplaySettings(max_lines=3), markers=MARKERS, position=position)
-        cursor = Cursor.from_json(position) if position else Cursor()
-        reading = TextReader(cursor, size)
-        read = data.draw(some.integers(read + 1, len(text)))
-        records.render(items_of(*reading.feed_text(text[:read])), 0.0)
-        if read == len(text):
-            records.render(items_of(*reading.flush()), 0.0)
-        position = json.loads(json.dumps(records.position(cursor)))
-        assert as_position(position) == position
-    assert records.printed.result is not None
-    assert records.printed.result.state() == whole.state()
+    found = printed_in(text, size, data, markers=MARKERS).result
+    assert found is not None
+    assert found.state() == whole.state()
 
 
 def test_the_last_lines_are_kept_without_secrets_and_short() -> None:
