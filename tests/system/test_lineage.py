@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 KEY = "key-of-the-lineage-service"
 TENANT = "secret-name-of-the-tenant"
+FILE = "events.json"
 MODES = ("worker", "deferred")
 DAG_FILE = f"""
 from airflow.sdk import DAG, Asset, task
@@ -77,6 +78,7 @@ class Run(NamedTuple):
     tasks: dict[str, Task]
     events: LineageReceiver
     ray: str
+    file: Path
 
     def ends(self, task_id: str) -> list[Received]:
         """Return the last event of each try or mapped instance of a task."""
@@ -108,12 +110,15 @@ def run(agent: LocalAgent, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         "agent": {"conn_type": "rayagent", "host": agent.url, "password": agent.token},
     }
     with lineage_receiver() as events:
-        transport = {
+        service = {
             "type": "http",
             "url": events.url,
             "auth": {"type": "api_key", "apiKey": KEY},
             "custom_headers": {"X-Tenant": TENANT},
         }
+        # In this order: what the service has received is in the file, which a job does not get.
+        file = {"type": "file", "log_file_path": str(folder / FILE), "append": True}
+        transport = {"type": "composite", "transports": {"file": file, "service": service}}
         settings = {
             "AIRFLOW__CORE__PARALLELISM": "4",
             "AIRFLOW__OPENLINEAGE__NAMESPACE": "nights/airflow",
@@ -127,7 +132,7 @@ def run(agent: LocalAgent, tmp_path_factory: pytest.TempPathFactory) -> Iterator
                 name + (f"[{index}]" if index >= 0 else ""): Task(running, "lineage", run_id, name, index)
                 for name, index in names
             }
-            run = Run(tasks, events, agent.ray_address)
+            run = Run(tasks, events, agent.ray_address, folder / FILE)
             counts = {name: 1 for name, _index in names} | {"retried": 2, "mapped": 2}
             # A task sends its last event after its state.
             wait_until(
@@ -191,6 +196,14 @@ def test_what_the_program_of_a_job_reports_has_the_try_that_started_the_job_as_p
         assert {parent["root"]["run"]["runId"]} == dag_run
     names = {each.run_id: each.event["job"]["name"] for each in starting}
     assert all(each.facets["parent"]["job"]["name"] == names[each.parent] for each in reported)
+
+
+def test_the_file_transport_has_the_same_events_of_airflow_and_the_job_does_not_get_it(run: Run) -> None:
+    written = [json.loads(line) for line in run.file.read_text(encoding="utf-8").splitlines()]
+    received = [each.event for each in run.events.received if each.event["job"]["name"] != "train"]
+    assert all(event in written for event in received)
+    assert "train" not in {event["job"]["name"] for event in written}
+    assert "OpenLineage's transport 'file'" in run.tasks["worker"].text()
 
 
 def test_the_program_sends_with_airflows_credentials_which_are_shown_nowhere(run: Run) -> None:
