@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tests.stack.agent import LocalAgent
     from tests.stack.lineage import Received
 
+pytestmark = pytest.mark.full
+
 KEY = "key-of-the-lineage-service"
 TENANT = "secret-name-of-the-tenant"
 FILE = "events.json"
