@@ -98,7 +98,9 @@ _OPTIONS = {
     ),
 }
 _LINKS = ("Job", "Metrics", "Logs", "History")
-_TRIGGERS = [f"airflow_provider_rayagent.triggers.{name}" for name in ("rayagent", "applications", "capacity")]
+_TRIGGERS = [
+    f"airflow_provider_rayagent.triggers.{name}" for name in ("rayagent", "applications", "capacity", "job_watcher")
+]
 
 
 def _option(name: str, description: str) -> dict[str, Any]:

@@ -10,6 +10,8 @@ import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from airflow_provider_rayagent.text.redaction import Redactor
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -38,6 +40,20 @@ def secrets_of(job: Mapping[str, Any]) -> list[str]:
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         # Whoever submits a job chooses its metadata: no form of it may end the following of the job.
         return []
+
+
+def redactor_of(job: Mapping[str, Any], redact: Redactor) -> Redactor:
+    """Return a redactor of the secrets of a connection and of a job."""
+    secrets = secrets_of(job)
+    return Redactor(secrets, base=redact) if secrets else redact
+
+
+def without_masked_names(job: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a job's details without the metadata that :func:`masked_names` has added."""
+    metadata = job.get("metadata")
+    if not isinstance(metadata, dict):
+        return job
+    return {**job, "metadata": {name: value for name, value in metadata.items() if name != MASKED_ENV_VARS}}
 
 
 def secret_values(env_vars: Mapping[str, str]) -> list[str]:

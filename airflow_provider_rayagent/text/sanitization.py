@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +46,18 @@ def sanitize(
     if lines and "\n" in text:
         return "\n".join(_sanitize_line(line, colors=colors) for line in text.split("\n"))
     return _sanitize_line(text, colors=colors)
+
+
+def sanitized(value: Any, redact: Callable[[str], str] = str) -> Any:
+    """Return a JSON value with every text in it, names included, in a form that is safe to show.
+
+    :param redact: redacts secrets.
+    """
+    if isinstance(value, str):
+        return sanitize(value, redact, lines=True)
+    if isinstance(value, dict):
+        return {sanitize(str(name), redact): sanitized(each, redact) for name, each in value.items()}
+    return [sanitized(each, redact) for each in value] if isinstance(value, list) else value
 
 
 def truncate(text: str, length: int) -> str:

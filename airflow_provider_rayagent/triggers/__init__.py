@@ -1,1 +1,1 @@
-"""Triggers. Public: ``rayagent``, ``applications`` and ``capacity``; all else is internal."""
+"""Triggers. Public: ``rayagent``, ``applications``, ``capacity`` and ``job_watcher``; all else is internal."""

@@ -15,8 +15,8 @@ from airflow_provider_rayagent.errors.service_errors import (
 from airflow_provider_rayagent.hooks.connection_check import describe_refusal
 from airflow_provider_rayagent.services import application_wait
 from airflow_provider_rayagent.services.jobs import newest_first
+from airflow_provider_rayagent.text.sanitization import sanitized
 from airflow_provider_rayagent.ui.followers import Followers, find_followers
-from airflow_provider_rayagent.ui.job_rows import sanitized
 from airflow_provider_rayagent.ui.page_thread import page_thread, rest
 from airflow_provider_rayagent.ui.shared import SharedResults
 from airflow_provider_rayagent.ui.user_connections import PageHook

@@ -6,17 +6,17 @@ import time
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from airflow_provider_rayagent.render.reasons import explain
-from airflow_provider_rayagent.services.job_secrets import MASKED_ENV_VARS, secrets_of
+from airflow_provider_rayagent.services.job_secrets import redactor_of, without_masked_names
 from airflow_provider_rayagent.services.jobs import JobStatus, id_of, known_status, summarize
 from airflow_provider_rayagent.services.validation import is_id
-from airflow_provider_rayagent.text.redaction import Redactor
-from airflow_provider_rayagent.text.sanitization import sanitize
+from airflow_provider_rayagent.text.sanitization import sanitize, sanitized
 from airflow_provider_rayagent.ui.page_thread import resting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.text.redaction import Redactor
 
     Job = Mapping[str, Any]
 
@@ -80,30 +80,9 @@ def details_of(job: Job, job_id: str, config: AgentConfig) -> dict[str, Any]:
     return {**_shown(job, job_id, redact), "reason": reason, "links": links}
 
 
-def sanitized(value: Any, redact: Callable[[str], str] = str) -> Any:
-    """Return a JSON value with every text in it, names included, in a form that is safe to show.
-
-    :param redact: redacts secrets.
-    """
-    if isinstance(value, str):
-        return sanitize(value, redact, lines=True)
-    if isinstance(value, dict):
-        return {sanitize(str(name), redact): sanitized(each, redact) for name, each in value.items()}
-    return [sanitized(each, redact) for each in value] if isinstance(value, list) else value
-
-
-def redactor_of(job: Job, redact: Redactor) -> Redactor:
-    """Return a redactor of the secrets of a connection and of a job."""
-    secrets = secrets_of(job)
-    return Redactor(secrets, base=redact) if secrets else redact
-
-
 def _shown(job: Job, job_id: str, redact: Redactor) -> dict[str, Any]:
     """Return the details without ``runtime_env``; a job that can be requested by its id is ``openable``."""
-    metadata = job.get("metadata")
-    if isinstance(metadata, dict):
-        job = {**job, "metadata": {name: value for name, value in metadata.items() if name != MASKED_ENV_VARS}}
-    summary = summarize(job, job_id, redact)
+    summary = summarize(without_masked_names(job), job_id, redact)
     summary["entrypoint"] = sanitize(str(job.get("entrypoint") or ""), redact, length=MAX_ENTRYPOINT)
     # Drivers have no submission id, and Ray runs jobs under ids that the routes reject.
     return {**sanitized(summary), "openable": is_id(job.get("submission_id"))}

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from airflow_provider_rayagent.services.jobs import has_ended, id_of
-from airflow_provider_rayagent.ui.job_rows import sanitized
+from airflow_provider_rayagent.text.sanitization import sanitized
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Register the Ray page in the Airflow UI.
+"""Register the Ray page in the Airflow UI, and the listener of :class:`.RayAgentJobWatcher`.
 
 Every component of Airflow imports this module, but only the API server serves the page. Therefore everything else in
 this package is imported at the first request.
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow import __version__ as airflow_version
 from airflow.plugins_manager import AirflowPlugin
 
+from airflow_provider_rayagent.triggers import asset_event_listener
 from airflow_provider_rayagent.ui import TASK_CLASSES
 
 if TYPE_CHECKING:
@@ -73,3 +74,4 @@ class RayAgentPlugin(AirflowPlugin):
     name = "rayagent"
     fastapi_apps = [{"app": LazyApp(), "url_prefix": PREFIX, "name": "Ray"}]  # noqa: RUF012 - declared by the base class
     external_views = external_views(airflow_version)
+    listeners = [asset_event_listener]  # noqa: RUF012

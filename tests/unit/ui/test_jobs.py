@@ -8,7 +8,8 @@ from typing import Any
 from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.services.job_secrets import masked_names
 from airflow_provider_rayagent.services.jobs import newest_first
-from airflow_provider_rayagent.ui.job_rows import details_of, page_of, sanitized
+from airflow_provider_rayagent.text.sanitization import sanitized
+from airflow_provider_rayagent.ui.job_rows import details_of, page_of
 
 TOKEN, SECRET = "token-of-the-agent", "value-of-a-variable"
 CONFIG = read_config(host="agent", token=TOKEN)

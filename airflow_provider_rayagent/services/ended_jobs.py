@@ -1,0 +1,240 @@
+"""The ends of jobs: which of them are events, which were events already, and what an event says. Pure.
+
+Every poll lists all jobs that a service knows. An end is one job id with one start and end time, so a job whose id is
+used again after a restart of Ray ends a second time. A :class:`WatchPosition` tells which ends were events.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, TypedDict, cast
+
+from airflow_provider_rayagent.errors.service_errors import RayAgentInputError
+from airflow_provider_rayagent.services.job_secrets import redactor_of, without_masked_names
+from airflow_provider_rayagent.services.jobs import (
+    JobStatus,
+    Primitive,
+    duration_of,
+    has_ended,
+    id_of,
+    milliseconds,
+    summarize,
+)
+from airflow_provider_rayagent.services.validation import json_object, shown, validate_choice, validate_text
+from airflow_provider_rayagent.text.sanitization import sanitize, sanitized
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from airflow_provider_rayagent.text.redaction import Redactor
+
+    Job = Mapping[str, Any]
+
+FINAL_STATUSES = tuple(status.value for status in JobStatus if status.is_terminal)
+WINDOW_MS = 600_000
+"""An end that is older than the newest one by up to this is still found: the nodes of a cluster, whose clocks tell when
+a job ended, and the triggerer need not agree on the time."""
+MAX_SEEN = 2_000
+"""Ends in a position, which is a row of Airflow's database; with more in :data:`WINDOW_MS`, the window is shorter."""
+MAX_MESSAGE = 1_000
+"""Characters of the message in an event, which Airflow prints to the log of the triggerer."""
+MAX_JOB_ID = 300
+"""Characters of a job id in an event. Ray takes any id of up to some 239 bytes."""
+EVENT_ID_PREFIX = "rayagent-job-end"
+# Ray itself shows it as the name of a job (``JOB_NAME_METADATA_KEY`` in ``dashboard/modules/job/common.py``).
+_NAME = "job_name"
+
+
+class JobEndEvent(TypedDict):
+    """The payload of an event. Everything in it is redacted and safe to show."""
+
+    event_id: str
+    """The same for the same end of a job and the same watcher."""
+    rayagent_conn_id: str
+    job_id: str
+    status: Primitive
+    message: Primitive
+    error_type: Primitive
+    entrypoint: str
+    metadata: Any
+    start_time: Primitive
+    """In ms since the epoch, like ``end_time``."""
+    end_time: int
+    duration: float | None
+    """In seconds."""
+
+
+@dataclass(frozen=True)
+class JobEnd:
+    """The end of a job.
+
+    :param time: when it ended, in ms since the epoch by the clock of the service.
+    :param digest: identifies the end.
+    :param job: the job's details, which may contain secrets.
+    """
+
+    time: int
+    digest: str
+    job: Job = field(repr=False)
+
+
+@dataclass(frozen=True)
+class JobFilter:
+    """Which jobs are watched.
+
+    :param name: glob pattern of the submission id, or of ``job_name`` in the metadata; ``None``: any.
+    :param metadata: entries that the job's metadata must have.
+    :param statuses: final statuses; ``None``: all, also those that a newer Ray may have.
+    """
+
+    name: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    statuses: Sequence[str] | None = None
+
+    def matches(self, job: Job) -> bool:
+        """Whether a job that has ended is watched."""
+        metadata = job.get("metadata")
+        found = metadata if isinstance(metadata, dict) else {}
+        return (
+            (self.statuses is None or job.get("status") in self.statuses)
+            and all(name in found and found[name] == value for name, value in self.metadata.items())
+            and (self.name is None or any(fnmatchcase(name, self.name) for name in (id_of(job), str(found.get(_NAME)))))
+        )
+
+
+@dataclass(frozen=True)
+class WatchPosition:
+    """Which ends were events.
+
+    :param since: ends before this time are no events any more, in ms since the epoch.
+    :param seen: the later ones that were events: time by digest.
+    """
+
+    since: int
+    seen: Mapping[str, int] = field(default_factory=dict)
+
+    def has(self, end: JobEnd) -> bool:
+        """Whether an end is no event any more."""
+        return end.time < self.since or end.digest in self.seen
+
+    def after(self, digest: str, time: int, now: float) -> WatchPosition:
+        """Return the position after an event. Of several ends, the earliest must be the first event.
+
+        :param now: the time in seconds since the epoch. An end in the future, which a wrong clock has told, does not
+            move the window.
+        """
+        seen = {**self.seen, digest: time}
+        since = max(self.since, min(time, int(now * 1000)) - WINDOW_MS)
+        if len(seen) > MAX_SEEN:
+            # Not past this end: the next one may have the same time.
+            since = max(since, min(sorted(seen.values())[-MAX_SEEN - 1] + 1, time))
+        return _pruned(since, seen)
+
+    def merged(self, other: WatchPosition) -> WatchPosition:
+        """Return the position after the events of both."""
+        return _pruned(max(self.since, other.since), {**self.seen, **other.seen})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the position as JSON."""
+        return {"since": self.since, "seen": dict(self.seen)}
+
+    @classmethod
+    def from_json(cls, value: object) -> WatchPosition | None:
+        """Return the position from a value of :meth:`to_json`; ``None`` for anything else."""
+        since, seen = (value.get("since"), value.get("seen")) if isinstance(value, dict) else (None, None)
+        if not isinstance(since, int) or not isinstance(seen, dict):
+            return None
+        return cls(since, seen) if all(isinstance(time, int) for time in seen.values()) else None
+
+
+def _pruned(since: int, seen: Mapping[str, int]) -> WatchPosition:
+    return WatchPosition(since, {digest: time for digest, time in seen.items() if time >= since})
+
+
+def ends_of(jobs: Iterable[Job], known: Mapping[str, JobEnd]) -> dict[str, JobEnd]:
+    """Return the ends of jobs by their digests, the earliest first.
+
+    A driver that nobody has submitted is no job. Without an end time, an end cannot be told from that of another job
+    with the same id, so it is left out; Ray sets the time with each final status
+    (``JobInfoStorageClient.put_status`` in ``dashboard/modules/job/common.py``).
+
+    :param known: the ends of an earlier list. Those that are still there are returned, so that of several lists in
+        memory each job's details are there once.
+    """
+    found: dict[str, JobEnd] = {}
+    for job in jobs:
+        time = milliseconds(job.get("end_time"))
+        is_driver = job.get("type") == "DRIVER" and not job.get("submission_id")
+        if time is None or is_driver or not has_ended(job):
+            continue
+        identity = f"{id_of(job)}\0{job.get('start_time')}\0{time}"
+        digest = hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()[:16]
+        found[digest] = known.get(digest) or JobEnd(int(time), digest, job)
+    # By the digest only so that the order is the same each time.
+    return dict(sorted(found.items(), key=lambda each: (each[1].time, each[0])))
+
+
+def validated_filter(name: object, metadata: object, statuses: object) -> JobFilter:
+    """Return the filter that a watcher's arguments describe, in JSON's own types.
+
+    :raises RayAgentInputError: if one is invalid.
+    """
+    if name is not None:
+        name = validate_text(name, "job name pattern")
+    found = {} if metadata is None else json_object(metadata, "metadata")
+    for key, value in found.items():
+        if isinstance(value, (dict, list)):
+            raise RayAgentInputError(f"metadata[{shown(key)}] must be a string or a number, not {shown(value)}.")
+    if statuses is None:
+        return JobFilter(name, found)
+    if isinstance(statuses, str) or not isinstance(statuses, (list, tuple)) or not statuses:
+        raise RayAgentInputError(f"statuses must be a list of statuses, or None for all, not {shown(statuses)}.")
+    return JobFilter(name, found, [validate_choice(each, "final status", FINAL_STATUSES) for each in statuses])
+
+
+def watch_id_of(rayagent_conn_id: str, watched: JobFilter) -> str:
+    """Return what identifies a watcher: an asset may have several, and each has a position of its own."""
+    statuses = None if watched.statuses is None else sorted(watched.statuses)
+    text = json.dumps([rayagent_conn_id, watched.name, watched.metadata, statuses], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def event_of(end: JobEnd, watch_id: str, rayagent_conn_id: str, redact: Redactor) -> JobEndEvent:
+    """Return the payload of the event of an end.
+
+    :param redact: redacts the secrets of the connection.
+    """
+    job = without_masked_names(end.job)
+    redact = redactor_of(end.job, redact)
+    summary = summarize(job, id_of(job), redact)
+    fields = ("status", "error_type", "metadata", "start_time")
+    event = {
+        "event_id": f"{EVENT_ID_PREFIX}-{watch_id}-{end.digest}",
+        "rayagent_conn_id": rayagent_conn_id,
+        "job_id": sanitize(id_of(job), redact, length=MAX_JOB_ID),
+        "message": sanitize(str(job.get("message") or ""), redact, length=MAX_MESSAGE, lines=True),
+        "entrypoint": sanitize(str(job.get("entrypoint") or ""), redact, length=MAX_MESSAGE),
+        "end_time": end.time,
+        "duration": duration_of(job),
+        **{name: sanitized(summary.get(name)) for name in fields},
+    }
+    return cast("JobEndEvent", event)
+
+
+def mark_of(payload: object) -> tuple[str, str, int] | None:
+    """Return the id of the watcher, the digest and the time of the end in an event; ``None`` for other events."""
+    if not isinstance(payload, dict):
+        return None
+    event_id, time = payload.get("event_id"), payload.get("end_time")
+    if not isinstance(event_id, str) or not event_id.startswith(EVENT_ID_PREFIX) or not isinstance(time, int):
+        return None
+    watch_id, _, digest = event_id.removeprefix(f"{EVENT_ID_PREFIX}-").partition("-")
+    return (watch_id, digest, time) if watch_id and digest else None
+
+
+def position_key(watch_id: str) -> str:
+    """Return the key of a watcher's position in the state store of its asset."""
+    return f"rayagent_jobs_{watch_id}"

@@ -1,0 +1,100 @@
+"""Poll the jobs of a service for as long as somebody watches them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import TYPE_CHECKING, NamedTuple
+
+from airflow_provider_rayagent.errors.service_errors import RayAgentError
+from airflow_provider_rayagent.errors.transience import is_permanent
+from airflow_provider_rayagent.hooks.async_hook import RayAgentAsyncHook
+from airflow_provider_rayagent.services.ended_jobs import JobEnd, ends_of
+from airflow_provider_rayagent.tail.backoff import pause_after
+from airflow_provider_rayagent.text.codes import Code, coded
+from airflow_provider_rayagent.text.sanitization import sanitize
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
+
+    from airflow_provider_rayagent.text.redaction import Redactor
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE = 2.0
+"""Nominal seconds after a failed poll; doubled for each further one, and jittered."""
+MAX_PAUSE = 60.0
+MIN_PERMANENT_PAUSE = 30.0
+"""After an error that lasts until somebody changes the connection or the service."""
+MAX_ERROR = 500
+"""Characters of an error of Airflow in a log message."""
+
+
+class EndedJobs(NamedTuple):
+    """The ends that one poll has found.
+
+    :param ends: by their digests, the earliest first.
+    :param redact: redacts the secrets of the connection.
+    """
+
+    ends: Mapping[str, JobEnd]
+    redact: Redactor
+
+
+async def ended_job_lists(rayagent_conn_id: str, poll_interval: float) -> AsyncGenerator[EndedJobs, None]:
+    """Yield the ends of all jobs that the service knows, again and again. No error ends it.
+
+    Airflow starts an event trigger that has raised an error again within seconds, for ever: it stays assigned to its
+    triggerer (``update_triggers`` in ``airflow/jobs/triggerer_job_runner.py``).
+
+    :param poll_interval: seconds between two requests.
+    """
+    outage = _Outage(rayagent_conn_id)
+    ends: Mapping[str, JobEnd] = {}
+    while True:
+        try:
+            # Opened again after each error, so that a change of the connection becomes effective.
+            async with RayAgentAsyncHook(rayagent_conn_id) as hook:
+                redact = (await hook.get_async_conn()).config.redact
+                while True:
+                    jobs = await hook.list_jobs()
+                    ends = await asyncio.to_thread(ends_of, jobs, ends)
+                    del jobs
+                    outage.end()
+                    yield EndedJobs(ends, redact)
+                    await asyncio.sleep(poll_interval)
+        except Exception as error:  # noqa: BLE001 - see above
+            pause = outage.note(error)
+        await asyncio.sleep(pause)
+
+
+class _Outage:
+    """A series of failed polls, which is reported once."""
+
+    def __init__(self, rayagent_conn_id: str) -> None:
+        self._conn_id = rayagent_conn_id
+        self._failures = 0
+        self._reported: str | None = None
+
+    def note(self, error: Exception) -> float:
+        """Count a failed poll; return the seconds to wait before the next one."""
+        self._failures += 1
+        code = error.code if isinstance(error, RayAgentError) else Code.CONNECTION_SETTING
+        permanent = is_permanent(error)
+        # Another kind of error is news: a service that has come back may refuse the token.
+        if self._reported != code:
+            self._reported = code
+            detail = error.detail if isinstance(error, RayAgentError) else sanitize(str(error), length=MAX_ERROR)
+            message = f"The jobs of the connection {self._conn_id!r} cannot be listed, so no end of a job is noticed."
+            remedy = " This lasts until somebody changes the connection or the service." if permanent else ""
+            level = logging.ERROR if permanent else logging.WARNING
+            log.log(level, "%s", coded(code, f"{message}{remedy} Trying again, without further messages. {detail}"))
+        pause = pause_after(self._failures, FIRST_PAUSE, MAX_PAUSE, random.random())  # noqa: S311
+        return max(pause, MIN_PERMANENT_PAUSE) if permanent else pause
+
+    def end(self) -> None:
+        """Note a poll that has succeeded."""
+        if self._reported is not None:
+            log.info("The jobs of the connection %r can be listed again.", self._conn_id)
+        self._failures, self._reported = 0, None

@@ -1,0 +1,124 @@
+"""Trigger for an ``AssetWatcher``: an event of an asset for each Ray job that ends.
+
+Airflow stores an event and whatever a trigger saves in two transactions, and no request of a trigger tells which events
+are stored (``ToTriggerSupervisor`` in ``airflow/jobs/triggerer_job_runner.py``; the acknowledgments of a shared stream
+are lost with the triggerer). A trigger alone would lose or repeat events if its triggerer is killed between both. So it
+is a listener of this package, and not the trigger, that moves the position, in the transaction that stores the event
+(:mod:`.asset_event_listener`): the next triggerer finds in the position exactly the events that Airflow has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, cast
+
+from airflow.triggers.base import BaseEventTrigger, TriggerEvent
+
+from airflow_provider_rayagent.services.ended_jobs import event_of, validated_filter, watch_id_of
+from airflow_provider_rayagent.services.validation import validate_duration, validate_text
+from airflow_provider_rayagent.services.waiting import MIN_POLL_SECONDS
+from airflow_provider_rayagent.triggers.ended_job_lists import ended_job_lists
+from airflow_provider_rayagent.triggers.watch_positions import KeptPosition
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Iterable, Mapping, Sequence
+    from datetime import timedelta
+
+    from airflow_provider_rayagent.services.ended_jobs import JobEnd, JobEndEvent, WatchPosition
+    from airflow_provider_rayagent.text.redaction import Redactor
+    from airflow_provider_rayagent.triggers.ended_job_lists import EndedJobs
+
+__all__ = ["RayAgentJobWatcher"]
+
+BATCH = 100
+"""Events after which the trigger waits until Airflow has stored them: its supervisor stores all that it has received
+before it sends its next heartbeat (``run_once`` in ``airflow/jobs/triggerer_job_runner.py``)."""
+
+
+class RayAgentJobWatcher(BaseEventTrigger):
+    """Fire one event for each Ray job that ends, whoever has submitted it; for an ``AssetWatcher``.
+
+    The payload of an event is :class:`.JobEndEvent`. Jobs that ended before the watcher was created are no events. The
+    triggerer lists the jobs once for all watchers with the same connection and interval.
+
+    All arguments are JSON primitives, and none is a secret.
+
+    :param rayagent_conn_id: the Airflow connection of the service.
+    :param name: pattern with ``*``, ``?`` and ``[…]`` that the submission id of the job, or ``job_name`` in its
+        metadata, must match as a whole, case included; ``None``: all jobs.
+    :param metadata: entries that the job's metadata must have; Ray's are strings.
+    :param statuses: final statuses, of ``SUCCEEDED``, ``FAILED`` and ``STOPPED``; ``None``: all.
+    :param poll_interval: seconds between two requests for the list of jobs, at least 0.5.
+    :raises RayAgentInputError: if an argument is invalid.
+    """
+
+    def __init__(
+        self,
+        *,
+        rayagent_conn_id: str = "rayagent_default",
+        name: str | None = None,
+        metadata: Mapping[str, str | float] | None = None,
+        statuses: Sequence[str] | None = None,
+        poll_interval: float | timedelta = 15.0,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.rayagent_conn_id = validate_text(rayagent_conn_id, "connection id")
+        self._filter = validated_filter(name, metadata, statuses)
+        self.poll_interval = max(validate_duration(poll_interval, "poll_interval"), MIN_POLL_SECONDS)
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments."""
+        # Airflow identifies a watcher by these: equal ones must be equal as JSON, too.
+        return f"{type(self).__module__}.{type(self).__name__}", {
+            "rayagent_conn_id": self.rayagent_conn_id,
+            "name": self._filter.name,
+            "metadata": dict(self._filter.metadata),
+            "statuses": None if self._filter.statuses is None else list(self._filter.statuses),
+            "poll_interval": self.poll_interval,
+        }
+
+    def shared_stream_key(self) -> Hashable:
+        """Return what the watchers have in common that share their requests (Airflow 3.3)."""
+        return ("airflow_provider_rayagent", "jobs", self.rayagent_conn_id, self.poll_interval)
+
+    @classmethod
+    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncGenerator[EndedJobs, None]:
+        """Yield the ends of all jobs, again and again."""
+        async with aclosing(ended_job_lists(kwargs["rayagent_conn_id"], kwargs["poll_interval"])) as lists:
+            async for found in lists:
+                yield found
+
+    async def run(self) -> AsyncGenerator[TriggerEvent, None]:
+        """Fire the events, with requests of its own (Airflow 3.2)."""
+        async with (
+            aclosing(self.open_shared_stream(self.serialize()[1])) as lists,
+            aclosing(self.filter_shared_stream(lists)) as events,
+        ):
+            async for event in events:
+                yield event
+
+    async def filter_shared_stream(self, shared_stream: AsyncIterator[EndedJobs]) -> AsyncGenerator[TriggerEvent, None]:
+        """Fire an event for each end that was none yet."""
+        watch_id = watch_id_of(self.rayagent_conn_id, self._filter)
+        kept = KeptPosition(getattr(self, "asset_state_store", None), watch_id, self.log)
+        await kept.refresh()
+        async for found in shared_stream:
+            new = self._new(found.ends.values(), kept.position)
+            # Read again before each event: if this triggerer was taken for dead, another one has fired events.
+            if not (new or kept.is_unknown) or not await kept.refresh():
+                continue
+            new = self._new(found.ends.values(), kept.position)
+            for start in range(0, len(new), BATCH):
+                batch = new[start : start + BATCH]
+                for end, event in zip(batch, await self._events(batch, watch_id, found.redact), strict=True):
+                    yield TriggerEvent(cast("Any", event))  # type: ignore[no-untyped-call]
+                    kept.note(end)
+                await kept.confirm(batch)
+
+    def _new(self, ends: Iterable[JobEnd], position: WatchPosition) -> list[JobEnd]:
+        return [end for end in ends if not position.has(end) and self._filter.matches(end.job)]
+
+    async def _events(self, ends: Sequence[JobEnd], watch_id: str, redact: Redactor) -> list[JobEndEvent]:
+        # In a thread: a job's environment may contain many secrets, each of which is looked for.
+        return await asyncio.to_thread(lambda: [event_of(end, watch_id, self.rayagent_conn_id, redact) for end in ends])

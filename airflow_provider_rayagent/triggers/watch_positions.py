@@ -1,0 +1,164 @@
+"""Where a watcher is, in the state store of its asset: see :mod:`.job_watcher`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from contextlib import suppress
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_rayagent.services.ended_jobs import WatchPosition, position_key
+from airflow_provider_rayagent.text.codes import Code, coded
+from airflow_provider_rayagent.text.sanitization import sanitize
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from airflow_provider_rayagent.services.ended_jobs import JobEnd
+
+
+CONFIRM_SECONDS = 300.0
+"""How long to wait until events are in the stored position; Airflow may store a thousand others before."""
+UNRECORDED_CONFIRM_SECONDS = 10.0
+"""The same if the last ones never were."""
+CONFIRM_POLL_SECONDS = 1.0
+"""About as often a triggerer sends the events of its triggers to its supervisor (``arun`` in
+``airflow/jobs/triggerer_job_runner.py``)."""
+MAX_ERROR = 500
+"""Characters of an error of Airflow in a log message."""
+
+
+class KeptPosition:
+    """The position of one watcher, in memory and, if Airflow has a place for it, in its database.
+
+    :param store: the state store of the watched assets, as Airflow gives it to the trigger; ``None``: there is none.
+    """
+
+    def __init__(self, store: Any, watch_id: str, log: Any) -> None:
+        self._store: Any = store if _is_usable(store) else None
+        self._key = position_key(watch_id)
+        self._log = log
+        self._confirm_seconds = CONFIRM_SECONDS
+        self._failed = False
+        self.position = WatchPosition(int(time.time() * 1000))
+        self.is_unknown = True
+        """Whether the stored position could not be read so far."""
+
+    async def refresh(self) -> bool:
+        """Read what is stored; store where to begin if nothing is. Return whether events can be fired now."""
+        if self._store is None:
+            if self.is_unknown:
+                self._log.info("%s", NO_STORE)
+            self.is_unknown = False
+            return True
+        try:
+            stored = await self._load()
+            if stored is None:
+                await self._save()
+        except Exception as error:  # noqa: BLE001 - an event trigger that raises is started again at once
+            self._report(f"Until Airflow can read the position of this watcher, it fires no events: {_text(error)}")
+            return False
+        if self.is_unknown:
+            self._log.info("Watching the ends of jobs, %s.", "from now on" if stored is None else "as before")
+            self.position = stored or self.position
+        elif stored is not None:
+            self.position = self.position.merged(stored)
+        self.is_unknown = self._failed = False
+        return True
+
+    def note(self, end: JobEnd) -> None:
+        """Note an event that was fired."""
+        self.position = self.position.after(end.digest, end.time, time.time())
+
+    async def confirm(self, ends: Sequence[JobEnd]) -> None:
+        """Wait until Airflow has stored the events of these ends."""
+        until = time.monotonic() + self._confirm_seconds
+        stored: WatchPosition | None = None
+        while self._store is not None and time.monotonic() < until:
+            await asyncio.sleep(CONFIRM_POLL_SECONDS)
+            with suppress(Exception):  # The next attempt may succeed.
+                stored = await self._load()
+            if stored is not None and all(stored.has(end) for end in ends):
+                self._confirm_seconds = CONFIRM_SECONDS
+                return
+        if self._store is None:
+            await asyncio.sleep(CONFIRM_POLL_SECONDS)
+            return
+        # The listener may not be loaded, or Airflow keeps states elsewhere than in its database.
+        self._confirm_seconds = UNRECORDED_CONFIRM_SECONDS
+        self._report("Airflow has not recorded events with their position: after a crash, some may come twice.")
+        with suppress(Exception):
+            await self._save()
+
+    async def _load(self) -> WatchPosition | None:
+        return WatchPosition.from_json(await self._store.aget(self._key))
+
+    async def _save(self) -> None:
+        await self._store.aset(self._key, self.position.to_json())
+
+    def _report(self, text: str) -> None:
+        if not self._failed:
+            self._log.warning("%s", coded(Code.POSITION_NOT_SAVED, text))
+        self._failed = True
+
+
+NO_STORE = (
+    "Watching the ends of jobs from now on, without a stored position, which requires Airflow 3.3.2 or newer and a "
+    "watcher of one asset: ends while no triggerer runs this watcher are lost."
+)
+
+
+def _is_usable(store: Any) -> bool:
+    # Without ``aget``, as in Airflow 3.3.0 and 3.3.1, it would block the event loop. A watcher of two assets is one
+    # trigger with one store for both, which has no default (``_single_accessor`` in
+    # ``airflow/sdk/execution_time/context.py``) and no public length.
+    return hasattr(store, "aget") and getattr(store, "_total", 1) == 1
+
+
+def _text(error: Exception) -> str:
+    return sanitize(str(error), length=MAX_ERROR)
+
+
+def record_event(asset: Any, watch_id: str, digest: str, ended: int) -> None:
+    """Record an event in the position of its watcher, in the database transaction that stores the event.
+
+    Only to be called by a listener, in the process that stores the event. Without a stored position, or in another
+    process, it does nothing.
+
+    :param asset: the asset of the event, with ``name`` and ``uri``.
+    :param ended: when the job ended, in ms since the epoch.
+    """
+    from airflow import settings
+    from airflow.models.asset import AssetModel
+    from airflow.models.asset_state_store import AssetStateStoreModel
+    from sqlalchemy import select
+
+    # The session of this thread: ``Trigger.submit_event`` has it from the same registry (``create_session`` in
+    # ``airflow/utils/session.py``), and commits the event with it.
+    session: Any = settings.Session()  # type: ignore[misc]
+    if not session.in_transaction():
+        return
+    row_of = select(AssetStateStoreModel).join(AssetModel, AssetModel.id == AssetStateStoreModel.asset_id)
+    query = row_of.where(
+        AssetModel.name == asset.name,
+        AssetModel.uri == asset.uri,
+        AssetStateStoreModel.key == position_key(watch_id),
+    )
+    # In a savepoint, so that a failure leaves the event itself as it is. Locked, since a triggerer that was taken for
+    # dead may store events as well.
+    with session.begin_nested():
+        row = session.scalar(query.with_for_update(of=AssetStateStoreModel).execution_options(populate_existing=True))
+        position = WatchPosition.from_json(_parsed(row.value)) if row is not None else None
+        if position is not None:
+            row.value = json.dumps(position.after(digest, ended, time.time()).to_json())
+            row.updated_at = datetime.now(timezone.utc)
+
+
+def _parsed(text: str) -> Mapping[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
