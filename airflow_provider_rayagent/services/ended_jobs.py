@@ -98,10 +98,11 @@ class JobFilter:
         """Whether a job that has ended is watched."""
         metadata = job.get("metadata")
         found = metadata if isinstance(metadata, dict) else {}
+        names = [name for name in (id_of(job), found.get(_NAME)) if isinstance(name, str)]
         return (
             (self.statuses is None or job.get("status") in self.statuses)
             and all(name in found and found[name] == value for name, value in self.metadata.items())
-            and (self.name is None or any(fnmatchcase(name, self.name) for name in (id_of(job), str(found.get(_NAME)))))
+            and (self.name is None or any(fnmatchcase(name, self.name) for name in names))
         )
 
 

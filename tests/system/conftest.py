@@ -16,13 +16,11 @@ from tests.stack.postgres import postgres
 from tests.stack.serve import Serve
 from tests.stack.statsd import StatsdListener, statsd_listener
 from tests.stack.triggerers import Triggerers, triggerers_of
-from tests.system.kill_table import pytest_terminal_summary
+from tests.system import kill_table, watch_table
 from tests.system.support import DATABASE, System
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-__all__ = ["pytest_terminal_summary"]
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "example_dags"
@@ -43,6 +41,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.system)
     first, last = ([item for item in ours if item.path.name == name] for name in (FIRST, LAST))
     items[:] = [*first, *(item for item in items if item not in first and item not in last), *last]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the tables of the tests that kill."""
+    kill_table.pytest_terminal_summary(terminalreporter)
+    watch_table.pytest_terminal_summary(terminalreporter)
 
 
 @pytest.fixture(scope="session")

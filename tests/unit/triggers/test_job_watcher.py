@@ -1,0 +1,319 @@
+"""The trigger that fires an event for each job that ends, over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from contextlib import aclosing
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.triggers.base import BaseEventTrigger
+
+from airflow_provider_rayagent.exceptions import RayAgentInputError
+from airflow_provider_rayagent.services.ended_jobs import WatchPosition, ends_of, mark_of
+from airflow_provider_rayagent.triggers import ended_job_lists, job_watcher, watch_positions
+from airflow_provider_rayagent.triggers.job_watcher import RayAgentJobWatcher
+from tests.scripted import DEFAULT, Answer, Job, Refuse
+from tests.stack.processes import NO_AGENT
+from tests.unit.support import TOKEN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.scripted import ScriptedAgent, Step
+    from tests.unit.support import Connect, Serve, TaskLog
+
+LIST = "GET jobs/"
+
+
+class Store:
+    """The state store of one asset.
+
+    :param records: whether Airflow records events in it, as with our listener.
+    """
+
+    def __init__(self, *, records: bool = True) -> None:
+        self.values: dict[str, Any] = {}
+        self.records = records
+        self.is_broken = False
+        self.writes = 0
+
+    async def aget(self, key: str) -> Any:
+        await asyncio.sleep(0)
+        if self.is_broken:
+            raise RuntimeError("no luck")
+        return json.loads(json.dumps(self.values.get(key)))
+
+    async def aset(self, key: str, value: Any) -> None:
+        await asyncio.sleep(0)
+        self.writes += 1
+        self.values[key] = json.loads(json.dumps(value))
+
+    def record(self, payload: Any) -> None:
+        """Store an event."""
+        mark = mark_of(payload)
+        if self.records and mark is not None:
+            ((key, value),) = self.values.items()
+            assert key.endswith(mark[0])
+            position = WatchPosition.from_json(value)
+            assert position is not None
+            self.values[key] = position.after(mark[1], mark[2], time.time()).to_json()
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_watcher, "MIN_POLL_SECONDS", 0.02)
+    monkeypatch.setattr(watch_positions, "CONFIRM_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(ended_job_lists, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(ended_job_lists, "MAX_PAUSE", 0.1)
+    monkeypatch.setattr(ended_job_lists, "MIN_PERMANENT_PAUSE", 0.1)
+
+
+def ended(job_id: str, status: str = "SUCCEEDED", **details: Any) -> Job:
+    return Job(status=status, job_id=job_id, ended=int(time.time() * 1000) + 1, details=details)
+
+
+def add(agent: ScriptedAgent, *jobs: Job) -> None:
+    # Replaced as a whole, since the agent reads it in its own thread.
+    agent.jobs = {**agent.jobs, **{job.job_id: job for job in jobs}}
+
+
+async def watch(
+    agent: ScriptedAgent,
+    count: int,
+    store: Store | None = None,
+    act: Callable[[], object] = bool,
+    *,
+    polls: int = 3,
+    **arguments: Any,
+) -> list[Any]:
+    """Run a watcher, rebuilt from its stored form, until it has fired so many events and polled a few times more.
+
+    :param act: is called once the watcher has listed the jobs.
+    """
+    _, stored = RayAgentJobWatcher(**{"poll_interval": 0.02, **arguments}).serialize()
+    trigger: Any = RayAgentJobWatcher(**json.loads(json.dumps(stored)))
+    trigger.asset_state_store = store
+    payloads: list[Any] = []
+
+    async def consume() -> None:
+        async with aclosing(trigger.run()) as events:
+            async for event in events:
+                payloads.append(event.payload)
+                if store is not None:
+                    store.record(event.payload)
+
+    async def lists(more: int) -> None:
+        wanted = len(agent.of(LIST)) + more
+        while len(agent.of(LIST)) < wanted:
+            assert not consuming.done(), consuming.result()
+            await asyncio.sleep(0.01)
+
+    consuming = asyncio.create_task(consume())
+    await lists(2)
+    act()
+    while len(payloads) < count:
+        assert not consuming.done(), consuming.result()
+        await asyncio.sleep(0.01)
+    await lists(polls)
+    consuming.cancel()
+    await asyncio.gather(consuming, return_exceptions=True)
+    return payloads
+
+
+def ids(payloads: list[Any]) -> list[str]:
+    return [payload["job_id"] for payload in payloads]
+
+
+@pytest.mark.parametrize("with_store", [True, False])
+def test_what_ended_before_is_no_event_and_what_ends_then_is_one(serve: Serve, with_store: bool, log: TaskLog) -> None:
+    agent = serve(Job(job_id="earlier", ended=int(time.time() * 1000) - 1_000), Job(job_id="running", status="RUNNING"))
+    store = Store() if with_store else None
+
+    def act() -> None:
+        agent.jobs["running"].set_status("FAILED", "it broke")
+        add(agent, ended("new"))
+
+    payloads = asyncio.run(watch(agent, 2, store, act))
+    assert sorted(ids(payloads)) == ["new", "running"]
+    assert {payload["message"] for payload in payloads} >= {"it broke"}
+    assert TOKEN not in json.dumps(payloads)
+    begun = [each for each in log.messages if "Watching the ends of jobs" in each]
+    assert len(begun) == 1
+    assert ("lost" in begun[0]) is not with_store
+
+
+def test_the_filter_is_applied(serve: Serve) -> None:
+    agent = serve()
+    vision = {"metadata": {"team": "vision"}}
+
+    def act() -> None:
+        succeeded, failed = ended("train-1", **vision), ended("train-2", "FAILED", **vision)
+        add(agent, succeeded, failed, ended("train-3"), ended("other", **vision))
+
+    watched = {"name": "train-*", "metadata": {"team": "vision"}, "statuses": ["SUCCEEDED"]}
+    payloads = asyncio.run(watch(agent, 1, None, act, **watched))
+    assert ids(payloads) == ["train-1"]
+
+
+def test_the_next_triggerer_goes_on_where_airflow_is(serve: Serve) -> None:
+    agent, store = serve(), Store()
+    first = asyncio.run(watch(agent, 1, store, lambda: add(agent, ended("first"))))
+    add(agent, ended("meanwhile"), ended("too"))
+    second = asyncio.run(watch(agent, 2, store, lambda: add(agent, ended("second"))))
+    third = asyncio.run(watch(agent, 0, store))
+    assert ids(first) == ["first"]
+    assert sorted(ids(second)) == ["meanwhile", "second", "too"]
+    assert third == []
+    # Where to begin; all else comes with the events.
+    assert store.writes == 1
+
+
+def test_events_that_airflow_has_not_stored_come_again(serve: Serve) -> None:
+    agent, store = serve(), Store()
+    record, lost = store.record, []
+    store.record = lambda payload: record(payload) if payload["job_id"] == "stored" else lost.append(payload)  # type: ignore[method-assign]
+    # No more polls, since it waits until Airflow has stored the events.
+    asyncio.run(watch(agent, 2, store, lambda: add(agent, ended("stored"), ended("lost")), polls=0))
+    assert ids(lost) == ["lost"]
+    store.record = record  # type: ignore[method-assign]
+    assert ids(asyncio.run(watch(agent, 1, store))) == ["lost"]
+
+
+def test_events_of_another_triggerer_are_not_fired_again(serve: Serve) -> None:
+    agent, store = serve(), Store()
+
+    def act() -> None:
+        # What the one has fired that took over.
+        job = ended("taken-over")
+        (end,) = ends_of([job.as_details()], {}).values()
+        ((key, value),) = store.values.items()
+        position = WatchPosition.from_json(value)
+        assert position is not None
+        store.values[key] = position.after(end.digest, end.time, time.time()).to_json()
+        add(agent, job, ended("next"))
+
+    assert ids(asyncio.run(watch(agent, 1, store, act))) == ["next"]
+
+
+def test_many_events_wait_until_airflow_has_stored_them(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_watcher, "BATCH", 10)
+    agent, store = serve(), Store()
+    payloads = asyncio.run(watch(agent, 95, store, lambda: add(agent, *(ended(f"j{number}") for number in range(95)))))
+    assert sorted(ids(payloads)) == sorted(agent.jobs)
+
+
+def test_without_the_listener_the_position_is_saved_late(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, log: TaskLog
+) -> None:
+    monkeypatch.setattr(watch_positions, "CONFIRM_SECONDS", 0.05)
+    agent, store = serve(), Store(records=False)
+    assert ids(asyncio.run(watch(agent, 1, store, lambda: add(agent, ended("first"))))) == ["first"]
+    assert any("RA-307" in each and "may come twice" in each for each in log.warnings)
+    assert asyncio.run(watch(agent, 0, store)) == []
+
+
+def test_no_event_is_fired_while_the_position_is_unknown(serve: Serve, log: TaskLog) -> None:
+    agent, store = serve(), Store()
+    asyncio.run(watch(agent, 1, store, lambda: add(agent, ended("first"))))
+    store.is_broken = True
+    assert asyncio.run(watch(agent, 0, store, lambda: add(agent, ended("second")))) == []
+    assert len([each for each in log.warnings if "RA-307" in each]) == 1
+    store.is_broken = False
+    assert ids(asyncio.run(watch(agent, 1, store))) == ["second"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "code", "level"),
+    [
+        ([Refuse(500), Refuse(500)], "RA-206", "warning"),
+        ([Answer(200, "no list"), Answer(200, {"jobs": 3})], "RA-205", "warning"),
+        ([Refuse(401)], "RA-204", "error"),
+    ],
+)
+def test_an_outage_is_reported_once_and_survived(
+    serve: Serve, answers: list[Step], code: str, level: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = serve(answers={LIST: [DEFAULT, *answers, DEFAULT]})
+    with caplog.at_level("INFO"):
+        assert ids(asyncio.run(watch(agent, 1, Store(), lambda: add(agent, ended("new"))))) == ["new"]
+    told = [(each.levelname.lower(), each.getMessage()) for each in caplog.records if each.name.endswith("job_lists")]
+    assert [each[0] for each in told] == [level, "info"]
+    assert told[0][1].startswith(f"{code}: The jobs of the connection 'rayagent_default' cannot be listed")
+    assert told[1][1].endswith("can be listed again.")
+    assert TOKEN not in str(told)
+
+
+@pytest.mark.parametrize("answer", [Answer(200, []), Refuse(404)])
+def test_a_head_that_restarts_is_no_event(serve: Serve, answer: Step) -> None:
+    agent = serve(answers={LIST: [DEFAULT, DEFAULT, DEFAULT, DEFAULT, answer, answer, DEFAULT]})
+    payloads = asyncio.run(watch(agent, 1, Store(), lambda: add(agent, ended("once"))))
+    assert ids(payloads) == ["once"]
+
+
+def test_a_changed_connection_becomes_effective(serve: Serve, connect: Connect) -> None:
+    agent = serve()
+    connect(NO_AGENT)
+
+    async def go() -> list[Any]:
+        asyncio.get_running_loop().call_later(0.2, connect, agent)
+        return await watch(agent, 1, Store(), lambda: add(agent, ended("new")))
+
+    assert ids(asyncio.run(go())) == ["new"]
+
+
+def test_a_missing_connection_does_not_end_the_trigger(serve: Serve) -> None:
+    agent = serve()
+
+    async def go() -> None:
+        trigger = RayAgentJobWatcher(rayagent_conn_id="missing")
+        async with aclosing(trigger.run()) as events:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(events), 0.5)
+
+    asyncio.run(go())
+    assert agent.of(LIST) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"rayagent_conn_id": ""},
+        {"poll_interval": 0},
+        {"poll_interval": "15"},
+        {"statuses": ["DONE"]},
+        {"metadata": "team"},
+        {"name": ""},
+    ],
+)
+def test_invalid_arguments_are_refused_in_the_dag_file(arguments: dict[str, Any]) -> None:
+    with pytest.raises(RayAgentInputError):
+        RayAgentJobWatcher(**arguments)
+
+
+def test_airflow_identifies_equal_watchers() -> None:
+    def hashed(**arguments: Any) -> int:
+        return BaseEventTrigger.hash(*RayAgentJobWatcher(**arguments).serialize())
+
+    watched: dict[str, Any] = {"name": "a*", "metadata": {"team": "vision"}, "poll_interval": timedelta(seconds=30)}
+    path, arguments = RayAgentJobWatcher(**watched, statuses=("FAILED",)).serialize()
+    assert path == "airflow_provider_rayagent.triggers.job_watcher.RayAgentJobWatcher"
+    assert json.loads(json.dumps(arguments)) == arguments
+    assert hashed(**watched, statuses=("FAILED",)) == hashed(**arguments) != hashed(**watched)
+
+
+def test_watchers_share_requests_by_connection_and_interval() -> None:
+    keys = [
+        RayAgentJobWatcher(**arguments).shared_stream_key()
+        for arguments in (
+            {},
+            {"name": "a*", "statuses": ["FAILED"]},
+            {"poll_interval": 20},
+            {"rayagent_conn_id": "other"},
+        )
+    ]
+    assert keys[0] == keys[1]
+    assert len({*keys}) == 3
