@@ -18,7 +18,6 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 from airflow_provider_rayagent.services.ended_jobs import event_of, validated_filter, watch_id_of
 from airflow_provider_rayagent.services.validation import validate_duration, validate_text
 from airflow_provider_rayagent.services.waiting import MIN_POLL_SECONDS
-from airflow_provider_rayagent.triggers.ended_job_lists import ended_job_lists
 from airflow_provider_rayagent.triggers.watch_positions import KeptPosition
 
 if TYPE_CHECKING:
@@ -85,6 +84,9 @@ class RayAgentJobWatcher(BaseEventTrigger):
     @classmethod
     async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncGenerator[EndedJobs, None]:
         """Yield the ends of all jobs, again and again."""
+        # Not with this module, which DAG files import.
+        from airflow_provider_rayagent.triggers.ended_job_lists import ended_job_lists
+
         async with aclosing(ended_job_lists(kwargs["rayagent_conn_id"], kwargs["poll_interval"])) as lists:
             async for found in lists:
                 yield found

@@ -22,6 +22,8 @@ PREFIX = "/rayagent"
 _TASK_QUERY = "dag_id={DAG_ID}&run_id={RUN_ID}&task_id={TASK_ID}&map_index={MAP_INDEX}"
 _APPLIES_TO_SINCE = (3, 4)
 """Older versions of Airflow show a tab on the task instances of all operators."""
+_ASSET_STATE_SINCE = (3, 3)
+"""Older versions of Airflow have no place for the positions that the listener moves."""
 
 
 class LazyApp:
@@ -46,8 +48,7 @@ def external_views(version: str) -> list[dict[str, Any]]:
         # Relative, since `[api] base_url` may have a path below which Airflow mounts its applications.
         {"name": "Ray", "href": f".{PREFIX}/", "destination": "nav", "url_route": "ray", **_icons()}
     ]
-    # Two parts only: the third one of a pre-release, such as `0b1`, is not a number.
-    if tuple(int(part) for part in version.split(".")[:2]) >= _APPLIES_TO_SINCE:
+    if _release(version) >= _APPLIES_TO_SINCE:
         views.append(
             {
                 "name": "Ray job",
@@ -59,6 +60,11 @@ def external_views(version: str) -> list[dict[str, Any]]:
             }
         )
     return views
+
+
+def _release(version: str) -> tuple[int, ...]:
+    # Two parts only: the third one of a pre-release, such as `0b1`, is not a number.
+    return tuple(int(part) for part in version.split(".")[:2])
 
 
 def _icons() -> dict[str, str]:
@@ -74,4 +80,4 @@ class RayAgentPlugin(AirflowPlugin):
     name = "rayagent"
     fastapi_apps = [{"app": LazyApp(), "url_prefix": PREFIX, "name": "Ray"}]  # noqa: RUF012 - declared by the base class
     external_views = external_views(airflow_version)
-    listeners = [asset_event_listener]  # noqa: RUF012
+    listeners = [asset_event_listener] if _release(airflow_version) >= _ASSET_STATE_SINCE else []

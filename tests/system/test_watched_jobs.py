@@ -41,7 +41,8 @@ LIST = "GET jobs/"
 JOBS, KILLS = by_level((100, 1), (1_000, 2))
 BURST = 10
 """Jobs that end at a time."""
-PAUSE = 0.1
+PAUSE = by_level(1.0, 0.5)
+"""Seconds between two bursts: jobs end while no triggerer runs, too."""
 FAILED_EVERY = 10
 """One job of so many fails."""
 

@@ -39,6 +39,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         return
     terminalreporter.section("events of ended jobs while triggerers are killed")
     names = [each.name.replace("_", " ") for each in fields(WatchRow)]
-    for cells in [names, ["---"] * len(names), *(map(str, astuple(row)) for row in _rows)]:
-        padded = (cell.ljust(len(name), "-" if cell == "---" else " ") for cell, name in zip(cells, names, strict=True))
+    table = [names, ["---"] * len(names), *([str(cell) for cell in astuple(row)] for row in _rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for cells in table:
+        padded = (cell.ljust(width, "-" if cell == "---" else " ") for cell, width in zip(cells, widths, strict=True))
         terminalreporter.write_line(f"| {' | '.join(padded)} |")

@@ -22,6 +22,7 @@ MODULES = (
     "triggers.rayagent",
     "triggers.applications",
     "triggers.capacity",
+    "triggers.job_watcher",
     "links.rayagent",
     "policies.retry",
     "exceptions",

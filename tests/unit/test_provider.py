@@ -139,9 +139,11 @@ from airflow_provider_rayagent.sensors.rayagent import (
     RayAgentJobSensor,
     RayAgentServeApplicationSensor,
 )
+from airflow_provider_rayagent.triggers.job_watcher import RayAgentJobWatcher
 """
 ONE_OF_EACH = """
 def train(rows: int) -> dict[str, int]: ...
+RayAgentJobWatcher(name="train-*").serialize()
 with DAG("d"):
     RayAgentJobSensor(task_id="a", job_id="j")
     RayAgentServeApplicationSensor(task_id="b", name="s")
@@ -162,6 +164,7 @@ WHEN_IT_RUNS = (
     "transport",
     "triggers.applications",
     "triggers.capacity",
+    "triggers.ended_job_lists",
     "transport",
     "triggers.rayagent",
     "triggers.tasklog",

@@ -242,7 +242,7 @@ def test_an_event_has_what_a_dag_needs_and_no_secret() -> None:
     assert "\\u001b" not in text
     assert len(str(event["message"])) < MAX_MESSAGE + 100
     assert event["metadata"] == {"team": "vision", "note": "***\ufffd"}
-    facts = {name: event[name] for name in ("job_id", "status", "start_time", "end_time", "duration")}  # type: ignore[literal-required]
+    facts = {name: event[name] for name in ("job_id", "status", "start_time", "end_time", "duration")}
     assert facts == {
         "job_id": "train-1",
         "status": "FAILED",

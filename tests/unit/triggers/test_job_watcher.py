@@ -148,13 +148,13 @@ def test_what_ended_before_is_no_event_and_what_ends_then_is_one(serve: Serve, w
 
 def test_the_filter_is_applied(serve: Serve) -> None:
     agent = serve()
-    vision = {"metadata": {"team": "vision"}}
+    vision: Any = {"metadata": {"team": "vision"}}
 
     def act() -> None:
         succeeded, failed = ended("train-1", **vision), ended("train-2", "FAILED", **vision)
         add(agent, succeeded, failed, ended("train-3"), ended("other", **vision))
 
-    watched = {"name": "train-*", "metadata": {"team": "vision"}, "statuses": ["SUCCEEDED"]}
+    watched: Any = {"name": "train-*", "metadata": {"team": "vision"}, "statuses": ["SUCCEEDED"]}
     payloads = asyncio.run(watch(agent, 1, None, act, **watched))
     assert ids(payloads) == ["train-1"]
 

@@ -25,10 +25,11 @@ def test_airflow_finds_the_plugin() -> None:
     assert entry.load() is RayAgentPlugin
 
 
-def test_the_other_components_of_airflow_load_two_small_modules() -> None:
-    code = f"{AIRFLOWS_OWN}\nimport airflow_provider_rayagent"
+def test_the_other_components_of_airflow_load_few_small_modules() -> None:
+    code = f"{AIRFLOWS_OWN}\nimport airflow.listeners, airflow_provider_rayagent"
     loaded = imported_by(f"{code}\nimport airflow_provider_rayagent.ui.plugin") - imported_by(code)
-    assert loaded == {"airflow_provider_rayagent.ui", "airflow_provider_rayagent.ui.plugin"}
+    names = {"triggers", "triggers.asset_event_listener", "ui", "ui.plugin"}
+    assert loaded == {f"airflow_provider_rayagent.{name}" for name in names}
 
 
 @pytest.mark.parametrize(
