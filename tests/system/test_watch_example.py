@@ -24,9 +24,13 @@ def test_the_dag_gets_the_jobs_that_the_filter_takes(system: System) -> None:
         return system.submit(program or "pass", submission_id=job_id, metadata=metadata)
 
     wait_until(lambda: "Watching the ends of jobs" in triggerer_log(system) or None, "no watcher runs")
-    submit("train", "raise SystemExit(1)", team="vision")
-    submit("train", team="audio")
-    submit("evaluate", team="vision")
+    others = [
+        submit("train", "raise SystemExit(1)", team="vision"),
+        submit("train", team="audio"),
+        submit("evaluate", team="vision"),
+    ]
+    for job_id in others:
+        wait_until(lambda job_id=job_id: system.agent.job(job_id)["end_time"], f"job {job_id} is not over")  # type: ignore[misc]
     first = submit("train", team="vision")
     runs = wait_until(lambda: system.api("GET", f"dags/{DAG_ID}/dagRuns")["dag_runs"] or None, f"no run of {DAG_ID}")
     task = Task(system.airflow, DAG_ID, runs[0]["dag_run_id"], "deploy")

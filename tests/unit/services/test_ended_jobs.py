@@ -31,7 +31,7 @@ from tests.level import by_level, seeded, seeds
 START = 1_700_000_000_000
 
 
-def job(job_id: str = "train-1", end: int | None = START + 1_000, **details: Any) -> dict[str, Any]:
+def job(job_id: str = "train-1", end: object = START + 1_000, **details: Any) -> dict[str, Any]:
     return {
         "type": "SUBMISSION",
         "submission_id": job_id,
@@ -157,7 +157,9 @@ class History:
         self.jobs: list[dict[str, Any]] = []
         self.expected: set[tuple[str, int]] = set()
         self.events: Counter[tuple[str, int]] = Counter()
-        self.crash()
+        self.queue: list[JobEnd] = []
+        self.known: dict[str, JobEnd] = {}
+        self.memory = self.stored_position
 
     @property
     def stored_position(self) -> WatchPosition:
@@ -193,8 +195,7 @@ class History:
         self.stored = json.dumps(self.stored_position.after(end.digest, end.time, self.clock / 1000).to_json())
 
     def crash(self) -> None:
-        self.queue: list[JobEnd] = []
-        self.known: dict[str, JobEnd] = {}
+        self.queue, self.known = [], {}
         self.memory = self.stored_position
 
     def restart_the_head(self) -> None:
