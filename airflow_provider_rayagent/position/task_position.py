@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.task_instance.stored_state import StoredState
 from airflow_provider_rayagent.text.codes import Code, coded
-from airflow_provider_rayagent.text.sanitization import sanitize
+from airflow_provider_rayagent.text.sanitization import shown_error
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tail.cursor import LogPosition
 
 KEY = "rayagent_log_cursor"
-MAX_ERROR = 500
-"""Characters of an error of Airflow in a log message."""
 
 log = logging.getLogger(__name__)
 
@@ -57,5 +55,5 @@ def save_position(context: Context, job_id: str, position: LogPosition | None) -
                 "Failed to save the position in the log of job %s; lines will be repeated if the task runs again: %s",
             ),
             job_id,
-            sanitize(str(error), length=MAX_ERROR),
+            shown_error(error),
         )

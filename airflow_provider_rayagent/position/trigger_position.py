@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.position.gaps import TakeOver, take_over
 from airflow_provider_rayagent.position.log_files import LogStorage, log_folder_id, storage_of
-from airflow_provider_rayagent.position.task_position import MAX_ERROR
 from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition, as_position
 from airflow_provider_rayagent.task_instance.identity import TaskIdentity
 from airflow_provider_rayagent.task_instance.state import is_from_archived_try
 from airflow_provider_rayagent.task_instance.supervisor_channel import Channel
 from airflow_provider_rayagent.text.codes import Code, coded
-from airflow_provider_rayagent.text.sanitization import sanitize
+from airflow_provider_rayagent.text.sanitization import shown_error
 from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
@@ -167,7 +166,7 @@ class PositionStore:
                     "Failed to save or read the position in the job's log; lines will be repeated if the triggerer "
                     "restarts: %s",
                 ),
-                sanitize(str(error), length=MAX_ERROR),
+                shown_error(error),
             )
 
 

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+MAX_ERROR = 500
+"""Characters of the text of an error of others."""
+
 _GROUP_MARKERS = ("::group::", "::endgroup::")
 _UNSAFE = re.compile(
     r"(?P<color>\x1b\[[0-9;:]{0,100}m)"
@@ -58,6 +61,11 @@ def sanitized(value: Any, redact: Callable[[str], str] = str) -> Any:
     if isinstance(value, dict):
         return {sanitize(str(name), redact): sanitized(each, redact) for name, each in value.items()}
     return [sanitized(each, redact) for each in value] if isinstance(value, list) else value
+
+
+def shown_error(error: BaseException) -> str:
+    """Return the text of an error that another library has raised, for a log message."""
+    return sanitize(str(error), length=MAX_ERROR)
 
 
 def truncate(text: str, length: int) -> str:

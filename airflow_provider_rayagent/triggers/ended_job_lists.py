@@ -13,7 +13,7 @@ from airflow_provider_rayagent.hooks.async_hook import RayAgentAsyncHook
 from airflow_provider_rayagent.services.ended_jobs import JobEnd, ends_of
 from airflow_provider_rayagent.tail.backoff import pause_after
 from airflow_provider_rayagent.text.codes import Code, coded
-from airflow_provider_rayagent.text.sanitization import sanitize
+from airflow_provider_rayagent.text.sanitization import shown_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -27,8 +27,6 @@ FIRST_PAUSE = 2.0
 MAX_PAUSE = 60.0
 MIN_PERMANENT_PAUSE = 30.0
 """After an error that lasts until somebody changes the connection or the service."""
-MAX_ERROR = 500
-"""Characters of an error of Airflow in a log message."""
 
 
 class EndedJobs(NamedTuple):
@@ -85,7 +83,7 @@ class _Outage:
         # Another kind of error is news: a service that has come back may refuse the token.
         if self._reported != code:
             self._reported = code
-            detail = error.detail if isinstance(error, RayAgentError) else sanitize(str(error), length=MAX_ERROR)
+            detail = error.detail if isinstance(error, RayAgentError) else shown_error(error)
             message = f"The jobs of the connection {self._conn_id!r} cannot be listed, so no end of a job is noticed."
             remedy = " This lasts until somebody changes the connection or the service." if permanent else ""
             level = logging.ERROR if permanent else logging.WARNING

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_rayagent.links.printed_links import PrintedLink
 from airflow_provider_rayagent.task_instance.state import is_from_archived_try
 from airflow_provider_rayagent.text.codes import Code, coded
-from airflow_provider_rayagent.text.sanitization import sanitize
+from airflow_provider_rayagent.text.sanitization import shown_error
 from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ PUSH_SECONDS = 1.0
 """Between two looks for what has changed."""
 MAX_PUSHES = 5
 """XComs that are pushed at a time while the job runs: each is a request to Airflow's API server."""
-MAX_ERROR = 500
-"""Characters of an error of Airflow in a log message."""
 
 
 class MessageXComs:
@@ -93,5 +91,5 @@ class MessageXComs:
             self._log.warning(
                 coded(Code.INVALID_MESSAGE, "Failed to push what job %s has printed for XCom: %s"),
                 self._job_id,
-                sanitize(str(error), length=MAX_ERROR),
+                shown_error(error),
             )

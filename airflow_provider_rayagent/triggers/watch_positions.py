@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.services.ended_jobs import WatchPosition, position_key
 from airflow_provider_rayagent.text.codes import Code, coded
-from airflow_provider_rayagent.text.sanitization import sanitize
+from airflow_provider_rayagent.text.sanitization import shown_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,8 +26,6 @@ UNRECORDED_CONFIRM_SECONDS = 10.0
 CONFIRM_POLL_SECONDS = 1.0
 """About as often a triggerer sends the events of its triggers to its supervisor (``arun`` in
 ``airflow/jobs/triggerer_job_runner.py``)."""
-MAX_ERROR = 500
-"""Characters of an error of Airflow in a log message."""
 
 
 class KeptPosition:
@@ -58,7 +56,9 @@ class KeptPosition:
             if stored is None:
                 await self._save()
         except Exception as error:  # noqa: BLE001 - an event trigger that raises is started again at once
-            self._report(f"Until Airflow can read the position of this watcher, it fires no events: {_text(error)}")
+            self._report(
+                f"Until Airflow can read the position of this watcher, it fires no events: {shown_error(error)}"
+            )
             return False
         if self.is_unknown:
             self._log.info("Watching the ends of jobs, %s.", "from now on" if stored is None else "as before")
@@ -115,10 +115,6 @@ def _is_usable(store: Any) -> bool:
     # trigger with one store for both, which has no default (``_single_accessor`` in
     # ``airflow/sdk/execution_time/context.py``) and no public length.
     return hasattr(store, "aget") and getattr(store, "_total", 1) == 1
-
-
-def _text(error: Exception) -> str:
-    return sanitize(str(error), length=MAX_ERROR)
 
 
 def record_event(asset: Any, watch_id: str, digest: str, ended: int) -> None:
