@@ -95,6 +95,7 @@ class MessageFinder:
         """The last progress that the job has reported."""
         self._extras: dict[str, dict[str, Any]] = dict(saved.get("extras", {}))
         self._held: str | None = saved.get("held")
+        self._total = sum(map(_size, (self.xcoms, self.links, self._extras)))
 
     def feed(self, line: str) -> Message | None:
         """Search the next line, or the next piece of a long one; return the message that it completes."""
@@ -178,17 +179,19 @@ class MessageFinder:
         return str(kind)
 
     def _update(self, table: dict[str, Any], values: Mapping[str, Any]) -> None:
-        before = dict(table)
+        if len(table.keys() | values.keys()) > MAX_NAMES:
+            raise InvalidOutputError(f"there are {MAX_NAMES} of its kind already")
+        # Of what changes only, since a job may print messages without end.
+        grown = _size(values) - _size({name: table[name] for name in values if name in table})
+        if self._total + grown > MAX_TOTAL:
+            raise InvalidOutputError(f"all messages together state more than {MAX_TOTAL:,} characters")
+        self._total += grown
         table.update(values)
-        if len(table) > MAX_NAMES:
-            problem = f"there are {MAX_NAMES} of its kind already"
-        elif len(json.dumps((self.xcoms, self._extras, self.links))) > MAX_TOTAL:
-            problem = f"all messages together state more than {MAX_TOTAL:,} characters"
-        else:
-            return
-        table.clear()
-        table.update(before)
-        raise InvalidOutputError(problem)
+
+
+def _size(values: Mapping[str, Any]) -> int:
+    """Return the characters of values as a part of a JSON object."""
+    return len(json.dumps(values)) if values else 0
 
 
 def _message_in(text: str) -> str | None:
