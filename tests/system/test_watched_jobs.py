@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from airflow.sdk.execution_time.context import AssetStateStoreAccessor
+from airflow.sdk.execution_time import context
 from sqlalchemy import create_engine, text
 
 from airflow_provider_rayagent.services.ended_jobs import WINDOW_MS
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.each_airflow,
     pytest.mark.skipif(
-        not hasattr(AssetStateStoreAccessor, "aget"), reason="before Airflow 3.3.2 a trigger cannot store its position"
+        not hasattr(getattr(context, "AssetStateStoreAccessor", None), "aget"),
+        reason="before Airflow 3.3.2 a trigger cannot store its position",
     ),
 ]
 
