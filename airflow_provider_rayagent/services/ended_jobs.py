@@ -185,6 +185,11 @@ def validated_filter(name: object, metadata: object, statuses: object) -> JobFil
     """
     if name is not None:
         name = validate_text(name, "job name pattern")
+    if isinstance(metadata, str):
+        try:
+            metadata = json.loads(metadata)
+        except (ValueError, RecursionError):
+            raise RayAgentInputError(f"metadata is not valid JSON: {shown(metadata)}.") from None
     found = {} if metadata is None else json_object(metadata, "metadata")
     for key, value in found.items():
         if isinstance(value, (dict, list)):

@@ -10,11 +10,13 @@ is a listener of this package, and not the trigger, that moves the position, in 
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
+from airflow_provider_rayagent.errors.service_errors import RayAgentInputError
 from airflow_provider_rayagent.services.ended_jobs import event_of, validated_filter, watch_id_of
 from airflow_provider_rayagent.services.validation import validate_duration, validate_text
 from airflow_provider_rayagent.services.waiting import MIN_POLL_SECONDS
@@ -35,18 +37,25 @@ BATCH = 100
 before it sends its next heartbeat (``run_once`` in ``airflow/jobs/triggerer_job_runner.py``)."""
 
 
+# Of a TypeError, Airflow makes a failed trigger, while any other exception in a trigger's constructor ends the triggerer
+# (``TriggerRunner.create_triggers`` in ``airflow/jobs/triggerer_job_runner.py``). A stored watcher may be of another
+# version of this package.
+class _WatcherArgumentError(RayAgentInputError, TypeError):
+    """An argument of a watcher is invalid."""
+
+
 class RayAgentJobWatcher(BaseEventTrigger):
     """Fire one event for each Ray job that ends, whoever has submitted it; for an ``AssetWatcher``.
 
     The payload of an event is :class:`.JobEndEvent`. Jobs that ended before the watcher was created are no events. The
     triggerer lists the jobs once for all watchers with the same connection and interval.
 
-    All arguments are JSON primitives, and none is a secret.
+    None of the arguments is a secret.
 
     :param rayagent_conn_id: the Airflow connection of the service.
     :param name: pattern with ``*``, ``?`` and ``[…]`` that the submission id of the job, or ``job_name`` in its
         metadata, must match as a whole, case included; ``None``: all jobs.
-    :param metadata: entries that the job's metadata must have; Ray's are strings.
+    :param metadata: entries that the job's metadata must have, Ray's being strings; or the same as JSON text.
     :param statuses: final statuses, of ``SUCCEEDED``, ``FAILED`` and ``STOPPED``; ``None``: all.
     :param poll_interval: seconds between two requests for the list of jobs, at least 0.5.
     :raises RayAgentInputError: if an argument is invalid.
@@ -57,22 +66,28 @@ class RayAgentJobWatcher(BaseEventTrigger):
         *,
         rayagent_conn_id: str = "rayagent_default",
         name: str | None = None,
-        metadata: Mapping[str, str | float] | None = None,
+        metadata: Mapping[str, str | float] | str | None = None,
         statuses: Sequence[str] | None = None,
         poll_interval: float | timedelta = 15.0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.rayagent_conn_id = validate_text(rayagent_conn_id, "connection id")
-        self._filter = validated_filter(name, metadata, statuses)
-        self.poll_interval = max(validate_duration(poll_interval, "poll_interval"), MIN_POLL_SECONDS)
+        try:
+            self.rayagent_conn_id = validate_text(rayagent_conn_id, "connection id")
+            self._filter = validated_filter(name, metadata, statuses)
+            self.poll_interval = max(validate_duration(poll_interval, "poll_interval"), MIN_POLL_SECONDS)
+        except RayAgentInputError as error:
+            raise _WatcherArgumentError(error.detail) from None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments."""
-        # Airflow identifies a watcher by these: equal ones must be equal as JSON, too.
+        # Airflow identifies a watcher by these: equal ones must be equal as JSON, too. Metadata is a text, since Airflow
+        # 3.2 gives an object to the constructor in its serialized form (``create_triggers`` in
+        # ``airflow/jobs/triggerer_job_runner.py``).
+        metadata = json.dumps(self._filter.metadata, sort_keys=True) if self._filter.metadata else None
         return f"{type(self).__module__}.{type(self).__name__}", {
             "rayagent_conn_id": self.rayagent_conn_id,
             "name": self._filter.name,
-            "metadata": dict(self._filter.metadata),
+            "metadata": metadata,
             "statuses": None if self._filter.statuses is None else list(self._filter.statuses),
             "poll_interval": self.poll_interval,
         }

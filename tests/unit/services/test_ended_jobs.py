@@ -267,6 +267,8 @@ def test_events_of_others_have_no_mark(payload: Any) -> None:
         {"name": 3},
         {"name": "a\nb"},
         {"metadata": ["team"]},
+        {"metadata": "team"},
+        {"metadata": '["team"]'},
         {"metadata": {1: "a"}},
         {"metadata": {"team": {"a": 1}}},
         {"metadata": {"team": object()}},

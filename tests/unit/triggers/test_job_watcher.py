@@ -294,6 +294,12 @@ def test_invalid_arguments_are_refused_in_the_dag_file(arguments: dict[str, Any]
         RayAgentJobWatcher(**arguments)
 
 
+def test_invalid_stored_arguments_do_not_end_the_triggerer() -> None:
+    """It expects a TypeError only."""
+    with pytest.raises(TypeError, match="statuses"):
+        RayAgentJobWatcher(statuses=[])
+
+
 def test_airflow_identifies_equal_watchers() -> None:
     def hashed(**arguments: Any) -> int:
         return BaseEventTrigger.hash(*RayAgentJobWatcher(**arguments).serialize())
@@ -302,6 +308,9 @@ def test_airflow_identifies_equal_watchers() -> None:
     path, arguments = RayAgentJobWatcher(**watched, statuses=("FAILED",)).serialize()
     assert path == "airflow_provider_rayagent.triggers.job_watcher.RayAgentJobWatcher"
     assert json.loads(json.dumps(arguments)) == arguments
+    assert not any(isinstance(value, dict) for value in arguments.values())
+    other_order = {"b": "2", "a": "1"}, {"a": "1", "b": "2"}
+    assert len({hashed(metadata=metadata) for metadata in other_order}) == 1
     assert hashed(**watched, statuses=("FAILED",)) == hashed(**arguments) != hashed(**watched)
 
 
