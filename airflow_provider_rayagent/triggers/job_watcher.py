@@ -37,7 +37,7 @@ BATCH = 100
 before it sends its next heartbeat (``run_once`` in ``airflow/jobs/triggerer_job_runner.py``)."""
 
 
-# Of a TypeError, Airflow makes a failed trigger, while any other exception in a trigger's constructor ends the triggerer
+# Of a TypeError, Airflow makes a failed trigger; any other exception in a trigger's constructor ends the triggerer
 # (``TriggerRunner.create_triggers`` in ``airflow/jobs/triggerer_job_runner.py``). A stored watcher may be of another
 # version of this package.
 class _WatcherArgumentError(RayAgentInputError, TypeError):
@@ -80,8 +80,8 @@ class RayAgentJobWatcher(BaseEventTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments."""
-        # Airflow identifies a watcher by these: equal ones must be equal as JSON, too. Metadata is a text, since Airflow
-        # 3.2 gives an object to the constructor in its serialized form (``create_triggers`` in
+        # Airflow identifies a watcher by these: equal ones must be equal as JSON, too. Metadata is a text, since an
+        # object comes to the constructor in its serialized form in Airflow 3.2 (``create_triggers`` in
         # ``airflow/jobs/triggerer_job_runner.py``).
         metadata = json.dumps(self._filter.metadata, sort_keys=True) if self._filter.metadata else None
         return f"{type(self).__module__}.{type(self).__name__}", {
