@@ -44,18 +44,24 @@ class MessageXComs:
         self._due = 0.0
         self._failed = False
 
-    def push(self, messages: MessageFinder) -> None:
-        """Push all that is new. No error of Airflow's, or of a backend for XComs, is raised."""
-        for key, value in self._changed(messages).items():
-            self._push(key, value)
+    def push(self, messages: MessageFinder, most: int | None = None) -> None:
+        """Push what is new. No error of Airflow's, or of a backend for XComs, is raised.
+
+        :param most: number of XComs; ``None``: all.
+        """
+        for key, value in list(self._changed(messages).items())[:most]:
+            try:
+                self._ti.xcom_push(key=key, value=storable(value))
+            except Exception as error:  # noqa: BLE001 - the job's status alone decides the outcome of the task
+                self._report(error)
+            self._pushed[key] = json.dumps(value)
 
     def push_some(self, messages: MessageFinder) -> None:
         """Push a few of those that are new, if it is time. Call it again and again."""
         now = time.monotonic()
         if now >= self._due:
             self._due = now + PUSH_SECONDS
-            for key, value in list(self._changed(messages).items())[:MAX_PUSHES]:
-                self._push(key, value)
+            self.push(messages, MAX_PUSHES)
 
     async def push_some_from_trigger(self, xcoms: TriggerXComs, messages: MessageFinder) -> bool:
         """Push a few of those that are new; return whether that was all."""
@@ -71,13 +77,6 @@ class MessageXComs:
                 self._report(error)
             self._pushed[key] = json.dumps(value)
         return len(changed) <= MAX_PUSHES
-
-    def _push(self, key: str, value: Any) -> None:
-        try:
-            self._ti.xcom_push(key=key, value=storable(value))
-        except Exception as error:  # noqa: BLE001 - the job's status alone decides the outcome of the task
-            self._report(error)
-        self._pushed[key] = json.dumps(value)
 
     def _changed(self, messages: MessageFinder) -> dict[str, Any]:
         links = {PrintedLink(name).xcom_key: messages.links[name] for name in self._links if name in messages.links}

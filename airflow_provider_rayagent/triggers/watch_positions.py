@@ -74,18 +74,18 @@ class KeptPosition:
 
     async def confirm(self, ends: Sequence[JobEnd]) -> None:
         """Wait until Airflow has stored the events of these ends."""
+        if self._store is None:
+            await asyncio.sleep(CONFIRM_POLL_SECONDS)
+            return
         until = time.monotonic() + self._confirm_seconds
         stored: WatchPosition | None = None
-        while self._store is not None and time.monotonic() < until:
+        while time.monotonic() < until:
             await asyncio.sleep(CONFIRM_POLL_SECONDS)
             with suppress(Exception):  # The next attempt may succeed.
                 stored = await self._load()
             if stored is not None and all(stored.has(end) for end in ends):
                 self._confirm_seconds = CONFIRM_SECONDS
                 return
-        if self._store is None:
-            await asyncio.sleep(CONFIRM_POLL_SECONDS)
-            return
         # The listener may not be loaded, or Airflow keeps states elsewhere than in its database.
         self._confirm_seconds = UNRECORDED_CONFIRM_SECONDS
         self._report("Airflow has not recorded events with their position: after a crash, some may come twice.")
