@@ -96,6 +96,5 @@ def push_links(ti: Any, urls: Mapping[str, str]) -> None:
     try:
         for field, url in urls.items():
             ti.xcom_push(key=XCOM_KEYS[field], value=storable(url))
-    except AirflowRuntimeError:
-        # The job is followed without links, and Airflow pushes them at the end.
+    except Exception:  # noqa: BLE001 - Airflow's or a backend's; Airflow itself pushes the links at the end
         log.debug("The links are not pushed.", exc_info=True)

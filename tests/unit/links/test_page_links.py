@@ -226,11 +226,16 @@ def test_a_trigger_pushes_no_link_before_the_worker_has_pushed_its_last(
 
 
 @needs_xcoms
-def test_a_job_is_followed_where_airflow_refuses_its_links(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error", [AirflowRuntimeError(comms.ErrorResponse()), OSError("no disk")], ids=["Airflow", "a backend"]
+)
+def test_a_job_is_followed_where_airflow_or_a_backend_refuses_its_links(
+    error: Exception, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Refusing(TaskInstance):
         def xcom_push(self, key: str, value: Any) -> None:
             if key in FIELDS:
-                raise AirflowRuntimeError(comms.ErrorResponse())
+                raise error
             super().xcom_push(key, value)
 
     ti = Refusing()
