@@ -1,32 +1,27 @@
-"""The client side of WebSocket (RFC 6455): handshake headers and frames. Pure.
+"""The client side of WebSocket (RFC 6455): handshake headers, and the frames of ``websocket-client``. Pure.
 
-Why no library: both transports open a WebSocket like any other connection, so that proxies, CAs, redirects and
-rejected handshakes are handled in one place. What remains is to decode frames. ``websockets`` and ``websocket-client``
-open their own connections, and take longer: 3.5 µs and 5 to 25 µs (without and with its UTF-8 check) per frame of 100
-bytes, instead of 0.3 µs. ``websocket-client`` (1.8 to 1.9.2) also reads the whole body of a rejected handshake, and
-does not limit the size of a message.
+Why not its connection too: both transports open a WebSocket like any other request, so that proxies, CAs, redirects
+and rejected handshakes are handled in one place. ``websocket.WebSocket.connect`` (1.8 to 1.9.2) cannot use a proxy
+that forwards requests, reads the whole body of a rejected handshake, and keeps the cookies of one connection for all
+later ones to the same host.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+from typing import Any
+
+import websocket
+from websocket import ABNF
 
 from airflow_provider_rayagent.stream.events import MAX_MESSAGE_BYTES, TOO_LONG
 
-CLOSE, PING, PONG = 0x8, 0x9, 0xA
-NORMAL_CLOSURE = (1000).to_bytes(2, "big")
+CLOSE, PING, PONG = ABNF.OPCODE_CLOSE, ABNF.OPCODE_PING, ABNF.OPCODE_PONG
+NORMAL_CLOSURE = websocket.STATUS_NORMAL.to_bytes(2, "big")
 """Payload of a close frame (section 7.4.1)."""
-_CONTINUATION, _TEXT, _BINARY = 0x0, 0x1, 0x2
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_FIN = 0x80
-_OPCODE = 0x0F
-_CONTROL = 0x08
-_UNFRAGMENTED_TEXT = _FIN | _TEXT
-# Equals no byte, so that every frame takes the slow path while a message is fragmented.
-_NO_FAST_PATH = -1
-_MASKED = "masked frame from the server"
-_BAD_CONTROL = "invalid control frame (fragmented or longer than 125 bytes)"
+_CONTROL = 0x8
 _MAX_CONTROL_BYTES = 125
 
 
@@ -50,14 +45,77 @@ def accept_key(key: str) -> str:
     return base64.b64encode(hashlib.sha1((key + _GUID).encode(), usedforsecurity=False).digest()).decode()
 
 
-def frame(opcode: int, payload: bytes, mask: bytes) -> bytes:
-    """Encode a control frame from the client.
+def control_frame(opcode: int, payload: bytes = b"") -> bytes:
+    """Encode a control frame from the client, with a random mask (section 5.3).
 
     :param payload: at most 125 bytes.
-    :param mask: four random bytes.
     """
-    masked = bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
-    return bytes((_FIN | opcode, 0x80 | len(payload))) + mask + masked
+    return ABNF.create_frame(payload, opcode).format()
+
+
+class _IncompleteFrameError(Exception):
+    """A frame is incomplete.
+
+    :param needed: bytes that its next part has.
+    """
+
+    def __init__(self, needed: int) -> None:
+        super().__init__(needed)
+        self.needed = needed
+
+
+class _MessageTooLongError(Exception):
+    """The frame would make its message too long."""
+
+
+class _Frames(websocket.frame_buffer):
+    """Reads frames from received bytes, instead of calling a function that waits for more.
+
+    ``recv_frame`` raises :class:`_IncompleteFrameError` where a frame has not arrived completely, and continues there
+    the next time; it rejects a frame before its payload has arrived.
+    """
+
+    # To the library they may be None, since it sets them when they have arrived.
+    header: Any
+    length: Any
+
+    def __init__(self) -> None:
+        super().__init__(bytes, skip_utf8_validation=True)
+        self.room = 0
+        """Maximum length of the payload of the next frame."""
+        self._buffer = b""
+        self._at = 0
+
+    def load(self, received: bytes) -> None:
+        """Set the bytes to read, which begin with the last :meth:`rest`."""
+        self._buffer, self._at = received, 0
+
+    def rest(self) -> bytes:
+        """Return the bytes that are not yet read, and forget all."""
+        rest = self._buffer[self._at :]
+        self.load(b"")
+        return rest
+
+    def recv_strict(self, bufsize: int) -> bytes:
+        """Return the next ``bufsize`` bytes."""
+        start = self._at
+        end = start + bufsize
+        if end > len(self._buffer):
+            raise _IncompleteFrameError(bufsize)
+        self._at = end
+        return self._buffer[start:end]
+
+    def recv_length(self) -> None:
+        """Read the length of the payload, and check what the library does not."""
+        super().recv_length()
+        fin, _, _, _, opcode, is_masked, _ = self.header
+        if is_masked:
+            raise websocket.WebSocketProtocolException("masked by the server")
+        if opcode & _CONTROL:
+            if not fin or self.length > _MAX_CONTROL_BYTES:
+                raise websocket.WebSocketProtocolException("control frame that is fragmented or too long")
+        elif self.length > self.room:
+            raise _MessageTooLongError
 
 
 class FrameDecoder:
@@ -71,12 +129,13 @@ class FrameDecoder:
     """
 
     def __init__(self, max_bytes: int = MAX_MESSAGE_BYTES) -> None:
-        self._max_bytes = self._room = max_bytes
+        self._max_bytes = max_bytes
+        self._frames = _Frames()
+        self._frames.room = max_bytes
+        self._fragments: Any = websocket.continuous_frame(fire_cont_frame=False, skip_utf8_validation=True)
         self._parts: list[bytes] = []
         self._held = 0
         self._needed = 0
-        self._fragments: bytearray | None = None
-        self._fast_path = _UNFRAGMENTED_TEXT
         self._ping: bytes | None = None
         self.ended: str | None = None
         """Why the stream has ended; ``None`` while it is open."""
@@ -95,11 +154,21 @@ class FrameDecoder:
         # Joining the parts at each call would take quadratic time for a large message.
         if self._held < self._needed:
             return []
-        buffer = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._frames.load(self._parts[0] if len(self._parts) == 1 else b"".join(self._parts))
+        self._parts.clear()
         messages: list[bytes] = []
-        read = self._read(buffer, messages)
-        rest = buffer[read:] if self.ended is None else b""
-        self._parts = [rest] if rest else []
+        try:
+            while self.ended is None:
+                self._take(self._frames.recv_frame(), messages)
+        except _IncompleteFrameError as incomplete:
+            self._needed = incomplete.needed
+        except _MessageTooLongError:
+            self.ended = TOO_LONG
+        except websocket.WebSocketException as error:
+            self.ended = f"invalid frame: {error}"
+        rest = self._frames.rest()
+        if self.ended is None and rest:
+            self._parts.append(rest)
         self._held = len(rest)
         return messages
 
@@ -108,63 +177,27 @@ class FrameDecoder:
         ping, self._ping = self._ping, None
         return ping
 
-    def _read(self, buffer: bytes, messages: list[bytes]) -> int:
-        """Decode the complete frames and return the index of the first incomplete one."""
-        at, size = 0, len(buffer)
-        self._needed = 2
-        room, fast_path = self._room, self._fast_path
-        while size - at >= 2:
-            first, length = buffer[at], buffer[at + 1]
-            start = at + 2
-            if length > _MAX_CONTROL_BYTES:
-                # The highest bit of this byte says that the frame is masked (section 5.2).
-                if length > 127 or first & _CONTROL:
-                    self.ended = _MASKED if length > 127 else _BAD_CONTROL
-                    break
-                start += 2 if length == 126 else 8
-                if start > size:
-                    self._needed = start - at
-                    break
-                length = int.from_bytes(buffer[at + 2 : start], "big")
-            end = start + length
-            if first == fast_path and length <= room and end <= size:
-                messages.append(buffer[start:end])
-            elif length > room and not first & _CONTROL:
-                self.ended = TOO_LONG
-                break
-            elif end > size:
-                self._needed = end - at
-                break
-            else:
-                self._take(first, buffer[start:end], messages)
-                if self.ended is not None:
-                    break
-                room, fast_path = self._room, self._fast_path
-            at = end
-        return at
-
-    def _take(self, first: int, payload: bytes, messages: list[bytes]) -> None:
-        opcode, final = first & _OPCODE, bool(first & _FIN)
-        # The code of a close frame says nothing about the job: Ray also closes with 1000 while it is running.
-        if opcode == CLOSE:
-            self.ended = "closed by the server"
-        elif first & ~(_FIN | _OPCODE):
-            self.ended = "frame of an extension that was not negotiated"
-        elif opcode in (PING, PONG):
+    def _take(self, frame: Any, messages: list[bytes]) -> None:
+        opcode, fragments = frame.opcode, self._fragments
+        if opcode & _CONTROL:
             # They may come between the fragments of a message (section 5.4).
-            if not final:
-                self.ended = _BAD_CONTROL
-            elif opcode == PING:
-                self._ping = payload
-        elif opcode not in (_CONTINUATION, _TEXT, _BINARY) or (opcode == _CONTINUATION) is (self._fragments is None):
-            self.ended = "unexpected frame: unknown opcode, or continuation out of order"
-        elif final and self._fragments is None:
-            messages.append(payload)
+            if opcode == PING:
+                self._ping = frame.data
+            elif opcode == CLOSE:
+                # Its code says nothing about the job: Ray also closes with 1000 while it is running.
+                self.ended = "closed by the server"
+            return
+        # Not fragmented, as nearly all are.
+        if frame.fin and opcode != ABNF.OPCODE_CONT and fragments.recving_frames is None:
+            messages.append(frame.data)
+            return
+        fragments.validate(frame)
+        if not frame.fin and fragments.cont_data is None:
+            # The library adds each further fragment with ``+=``, for which bytes would be copied each time.
+            frame.data = bytearray(frame.data)
+        fragments.add(frame)
+        if frame.fin:
+            messages.append(bytes(fragments.extract(frame)[1].data))
+            self._frames.room = self._max_bytes
         else:
-            self._fragments = self._fragments or bytearray()
-            self._fragments += payload
-            self._room, self._fast_path = self._max_bytes - len(self._fragments), _NO_FAST_PATH
-            if final:
-                messages.append(bytes(self._fragments))
-                self._fragments = None
-                self._room, self._fast_path = self._max_bytes, _UNFRAGMENTED_TEXT
+            self._frames.room = self._max_bytes - len(fragments.cont_data[1])

@@ -23,7 +23,7 @@ from airflow_provider_rayagent.tail.commands import StreamSource, TailSettings
 from airflow_provider_rayagent.tail.items import Item, JobStatusChanged
 from airflow_provider_rayagent.tail.machine import Tail
 from airflow_provider_rayagent.text.redaction import Redactor
-from airflow_provider_rayagent.transport.log_responses import StreamEndedError, WholeLog, open_stream
+from airflow_provider_rayagent.transport.log_responses import StreamEndedError, WholeLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tail.end import End
     from airflow_provider_rayagent.tail.live_stream import StreamEnd
     from airflow_provider_rayagent.transport.agent_client import AgentClient
-    from airflow_provider_rayagent.transport.log_responses import LogStream
+    from airflow_provider_rayagent.transport.live_logs import LogStream
 
 SOURCES: dict[Protocol, tuple[StreamSource, ...]] = {
     "auto": ("websocket", "http"),
@@ -174,6 +174,9 @@ class Following:
             self.on_status(job)
 
     async def _open_stream(self, source: StreamSource) -> None:
+        # Here, since triggers import this module, and must not load a transport library.
+        from airflow_provider_rayagent.transport.live_logs import open_stream
+
         streams = self._service.streams
         if self._stream_was_requested:
             self.reconnects[self.tail.stream.end] += 1

@@ -14,7 +14,7 @@ from airflow_provider_rayagent.services.service import OpenLiveLog
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.items import lines_in
-from airflow_provider_rayagent.transport import log_responses
+from airflow_provider_rayagent.transport import live_logs, log_responses
 from airflow_provider_rayagent.transport.aio import AsyncAgent
 from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
 from airflow_provider_rayagent.transport.blocking import BlockingAgent
@@ -99,7 +99,7 @@ class Transport(ABC):
 
         async def work(agent: AgentClient) -> list[Event]:
             found: list[Event] = []
-            async with aclosing(await log_responses.open_stream(agent, live_log(source))) as stream:
+            async with aclosing(await live_logs.open_stream(agent, live_log(source))) as stream:
                 while not until(found):
                     found += (await stream.read(1.0))[0]
             return found

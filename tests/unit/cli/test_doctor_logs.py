@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_rayagent.cli import log_checks
-from airflow_provider_rayagent.transport.log_responses import open_stream
+from airflow_provider_rayagent.transport.live_logs import open_stream
 from tests.scripted import Complete, Hold, Html, Job, Log, Open, Play, Refuse, Silence
 from tests.unit.cli.findings import TEXT, agent_with, examine, wrong
 from tests.unit.proxies import Proxy
@@ -16,7 +16,7 @@ from tests.unit.proxies import Proxy
 if TYPE_CHECKING:
     from airflow_provider_rayagent.services.service import OpenLiveLog
     from airflow_provider_rayagent.transport.blocking import BlockingAgent
-    from airflow_provider_rayagent.transport.log_responses import LogStream
+    from airflow_provider_rayagent.transport.live_logs import LogStream
     from tests.scripted import Step
     from tests.unit.cli.conftest import Airflow, Examined
     from tests.unit.support import Connect

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 import tracemalloc
 from itertools import pairwise
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_rayagent.stream.events import MAX_MESSAGE_BYTES, TOO_LONG
-from airflow_provider_rayagent.stream.frames import CLOSE, PING, PONG, FrameDecoder, accept_key, frame
+from airflow_provider_rayagent.stream.frames import CLOSE, PING, PONG, FrameDecoder, accept_key, control_frame
 from tests.scripted import frames
 from tests.scripted.frames import BINARY, CONTINUATION, TEXT
 
@@ -82,11 +83,24 @@ def test_fragments_are_held_up_to_the_message_limit_and_empty_ones_not_at_all() 
     decoder.feed(frames.frame(TEXT, b"", fin=False))
     empty = frames.frame(CONTINUATION, b"", fin=False) * 30_000
     tracemalloc.start()
-    for _ in range(20):
+    for _ in range(3):
         assert decoder.feed(empty) == []
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert (held < len(empty), decoder.ended) == (True, None)
+
+
+def test_a_fragment_costs_the_same_however_long_its_message_is() -> None:
+    """Appended to ``bytes``, each fragment would cost a copy of the message: 250 times as much here."""
+
+    def seconds(first: int) -> float:
+        decoder = FrameDecoder()
+        decoder.feed(frames.frame(TEXT, b"x" * first, fin=False))
+        began = time.perf_counter()
+        decoder.feed(frames.frame(CONTINUATION, b"y", fin=False) * 2_000)
+        return time.perf_counter() - began
+
+    assert min(seconds(8_000_000) for _ in range(3)) < 25 * min(seconds(8) for _ in range(3))
 
 
 def test_data_after_the_end_is_not_held() -> None:
@@ -107,7 +121,8 @@ def test_only_the_last_of_several_pings_is_answered() -> None:
     [
         frames.frame(CLOSE, frames.close_payload(1000)),
         frames.frame(CLOSE, b""),
-        frame(TEXT, b"masked", b"abcd"),
+        bytes((0x81, 0x86)) + b"mask" + b"masked",
+        bytes((0x81, 0xFF)) + (2**62).to_bytes(8, "big"),
         frames.frame(TEXT, b"compressed", rsv=4),
         frames.frame(CONTINUATION, b"of nothing"),
         frames.frame(TEXT, b"a", fin=False) + frames.frame(TEXT, b"another before its end"),
@@ -126,7 +141,10 @@ def test_messages_before_the_end_are_returned_and_none_after_it(bad: bytes) -> N
 
 
 def test_a_server_decodes_a_client_frame() -> None:
-    assert list(frames.ClientFrames().feed(frame(PING, b"hello", b"\x01\x02\x03\x04"))) == [(PING, b"hello")]
+    wire = [control_frame(PING, b"hello") for _ in range(8)]
+    assert list(frames.ClientFrames().feed(b"".join(wire))) == [(PING, b"hello")] * 8
+    # Each with a mask of its own, which must be unpredictable (section 5.3).
+    assert len({each[2:6] for each in wire}) > 1
 
 
 def test_the_handshake_matches_the_example_in_the_rfc() -> None:

@@ -22,7 +22,7 @@ from airflow_provider_rayagent.stream import bodies
 from airflow_provider_rayagent.stream.frames import FrameDecoder
 from airflow_provider_rayagent.stream.sse import SseDecoder
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.transport import limits, log_responses
+from airflow_provider_rayagent.transport import limits, live_logs
 from airflow_provider_rayagent.transport.limits import Limit
 from airflow_provider_rayagent.transport.log_responses import StreamEndedError
 from tests.scripted import (
@@ -285,8 +285,8 @@ class Endless(Action):
 def test_a_message_that_is_too_long_is_read_from_the_whole_log(
     transport: Transport, source: StreamSource, message: Action, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_responses, "SseDecoder", functools.partial(SseDecoder, 100_000))
-    monkeypatch.setattr(log_responses, "FrameDecoder", functools.partial(FrameDecoder, 100_000))
+    monkeypatch.setattr(live_logs, "SseDecoder", functools.partial(SseDecoder, 100_000))
+    monkeypatch.setattr(live_logs, "FrameDecoder", functools.partial(FrameDecoder, 100_000))
     play = Play(Log(TEXT[:100]), message, Hold())
     job = Job(TEXT, "RUNNING", ws=[play], sse=[play])
 
@@ -317,8 +317,8 @@ def test_a_stream_ends_if_its_peer_does_not_read_pongs(transport: Transport, mon
         sent.append(opcode)
         return b"x" * MANY_BYTES
 
-    monkeypatch.setattr(log_responses, "SEND_SECONDS", 0.3)
-    monkeypatch.setattr(log_responses, "control_frame", long_frame)
+    monkeypatch.setattr(live_logs, "SEND_SECONDS", 0.3)
+    monkeypatch.setattr(live_logs, "control_frame", long_frame)
     with ScriptedAgent(Job(TEXT, "RUNNING", ws=[Play(StopReading(), Ping(), Repeat(b"", 1))])) as server:
         with pytest.raises(StreamEndedError):
             transport.messages(config_of(server), "websocket", bool)
