@@ -23,6 +23,8 @@ from airflow_provider_rayagent.transport import limits
 from airflow_provider_rayagent.transport.limits import READ_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from typing_extensions import Buffer
     from urllib3.response import HTTPResponse as Response
 
@@ -40,6 +42,8 @@ class Reader(io.RawIOBase):
         self._raw = connection.makefile("rb", buffering=0)
         # The read timeout comes on top, since the head may take all of it; see exchange_seconds().
         self._budget: limits.WaitBudget | None = limits.WaitBudget(limits.ANSWER, connection.gettimeout() or 0.0)
+        self.before_wait: Callable[[], None] | None = None
+        """Called before each read of the socket, when all data received so far was read."""
 
     def wait_for(self, limit: limits.Limit | None, *, forever: bool = False) -> None:
         """Set the limit for the rest of the response; ``None``: only that of each read.
@@ -78,6 +82,8 @@ class Reader(io.RawIOBase):
 
         :raises TimeoutError: if no data arrives in time; :class:`TooSlowError` if the limit is exceeded.
         """
+        if self.before_wait is not None:
+            self.before_wait()
         budget = self._budget
         if budget is None:
             return self._raw.readinto(buffer)

@@ -59,6 +59,9 @@ class ReadAheadThread:
         self._reader = reader
         self._opened = opened
         self._condition = threading.Condition()
+        self._unshared: list[bytes] = []
+        """Data that the thread has read, but not yet handed over."""
+        self._unshared_bytes = 0
         self._chunks: list[bytes] = []
         self._held = 0
         self._ended = self._closed = False
@@ -89,18 +92,34 @@ class ReadAheadThread:
         await self._opened.aclose()
 
     def _run(self, body: Iterator[bytes]) -> None:
+        # What one read of the socket has brought is handed over at once, and not each line of it: to wake the other
+        # thread takes longer than to read a line.
+        self._reader.before_wait = self._hand_over
         try:
             for chunk in body:
-                with self._condition:
-                    self._condition.wait_for(lambda: self._held < READ_AHEAD_BYTES or self._closed)
-                    if self._closed:
-                        return
-                    self._chunks.append(chunk)
-                    self._held += len(chunk)
-                    self._condition.notify_all()
+                self._unshared.append(chunk)
+                self._unshared_bytes += len(chunk)
+                if self._unshared_bytes >= READ_BYTES:
+                    self._hand_over()
+                if self._closed:
+                    return
         except Exception as error:  # noqa: BLE001 - of any kind: else the end would count as that of the log
             self._error = error
         finally:
+            self._reader.before_wait = None
+            self._hand_over()
             with self._condition:
                 self._ended = True
                 self._condition.notify_all()
+
+    def _hand_over(self) -> None:
+        """Pass on what was read. Waits while too much of it is not taken."""
+        if not self._unshared:
+            return
+        with self._condition:
+            self._condition.wait_for(lambda: self._held < READ_AHEAD_BYTES or self._closed)
+            self._chunks += self._unshared
+            self._held += self._unshared_bytes
+            self._condition.notify_all()
+        self._unshared.clear()
+        self._unshared_bytes = 0
