@@ -61,25 +61,24 @@ class SuspectStreams:
         """Return what events of the open stream say, up to its end or the first one that is unclear."""
         batch = StreamBatch([], [])
         for event in events:
-            if self._is_unclear(event):
+            # Plain text among JSON events, or vice versa.
+            if event.kind == "log":
+                if self._plain is None:
+                    self._plain = event.plain
+                is_unclear = event.plain is not self._plain
+            else:
+                # In a stream of plain text, it may be a line that the job has printed as JSON.
+                is_unclear = event.kind == "other" and self._plain is True
+            if is_unclear and not self._unclear_is_log:
                 # The events after it are dropped: the stream is closed, and the whole log has their text.
                 return batch._replace(is_unclear=True)
-            if event.kind == "complete":
-                return batch._replace(is_complete=True)
             if event.kind == "log":
                 batch.messages.append(event.message)
+            elif event.kind == "complete":
+                return batch._replace(is_complete=True)
             elif event.kind == "error":
                 batch.errors.append(event.message)
         return batch
-
-    def _is_unclear(self, event: Event) -> bool:
-        """Whether an event makes it unclear what is part of the log: plain text among JSON events, or vice versa."""
-        if event.kind == "log":
-            if self._plain is None:
-                self._plain = event.plain
-            return event.plain is not self._plain and not self._unclear_is_log
-        # In a stream of plain text, it may be a line that the job has printed as JSON.
-        return event.kind == "other" and self._plain is True and not self._unclear_is_log
 
     def add(self, source: StreamSource, now: float, why: Suspicion) -> None:
         """Stop using ``source``."""
