@@ -51,14 +51,19 @@ class LiveStream:
         """Reads the open stream."""
         self.last_text_at = 0.0
         """When log text was last received, or the stream was opened."""
-        self.is_complete = False
-        """Whether the stream sent ``complete``, which may be premature."""
+        self.completed_at: float | None = None
+        """When the stream sent ``complete``; ``None``: it did not."""
         self._end: StreamEnd = "closed"
 
     @property
     def sources(self) -> Collection[StreamSource]:
         """All sources, in order of preference."""
         return self._backoff.keys()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the stream sent ``complete``, which may be premature."""
+        return self.completed_at is not None
 
     @property
     def end(self) -> StreamEnd:
@@ -86,7 +91,7 @@ class LiveStream:
         self.state = ConnectionState.OPEN
         self.reader = reader
         self._opened_at = self._last_active_at = self.last_text_at = now
-        self.is_complete = False
+        self.completed_at = None
         self._end = "closed"
 
     def failed(self, now: float) -> None:

@@ -205,7 +205,8 @@ class Tail:
         batch = self._suspects.sort(events)
         for error in batch.errors:
             self._output.add_agent_error(error)
-        self.stream.is_complete = self.stream.is_complete or batch.is_complete
+        if batch.is_complete:
+            self.stream.completed_at = now
         self.stream.peer_active(now, with_text=batch.has_text)
         if batch.has_text:
             self.status.text_received(now)
@@ -324,7 +325,10 @@ class Tail:
         return [source for source in self.stream.sources if source not in self._suspects.sources]
 
     def _read_after_end(self, now: float, reader: TextReader, *, delimited: bool) -> None:
-        settled, known = self._log.requested_at >= self.status.log_settles_at, not (reader.advanced or reader.is_short)
+        known = not (reader.advanced or reader.is_short)
+        # A stream that has ended with the job, and a whole log that has no more than it, agree: nothing is awaited.
+        agreed = known and self.status.has_ended_with(self.stream.completed_at)
+        settled = agreed or self._log.requested_at >= self.status.log_settles_at
         if not self._drain_attempts.log_read(reader.chars, settled=settled, known=known, delimited=delimited):
             self._log.schedule_read(max(now, self.status.log_settles_at))
             return

@@ -58,6 +58,19 @@ class StatusPolling:
         """When nothing more is written to the log of a job that has ended."""
         return self.ended_by + draining.SETTLE_SECONDS
 
+    def has_ended_with(self, completed_at: float | None) -> bool:
+        """Whether the job was found to have ended as soon as its stream had said that the log is complete.
+
+        :param completed_at: when the stream said so; ``None``: it did not.
+        """
+        # A job that was active afterwards may have written more: the stream was wrong.
+        return (
+            completed_at is not None
+            and self.ended_at is not None
+            and self._active_at <= completed_at
+            and self.ended_at < completed_at + draining.SETTLE_SECONDS
+        )
+
     def is_due(self, now: float) -> bool:
         """Whether to send a request now: the next one is due, or the last one after the deadline."""
         if self.ended_at is not None or self.give_up_reason is not None:

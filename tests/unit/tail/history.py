@@ -44,7 +44,8 @@ class History:
     :param refused: share of streams that can't be opened.
     :param ends: share of reads that find the stream ended.
     :param too_long: share of reads that find a message which is too long to be held.
-    :param completes: share of reads that bring a ``complete`` that is not true.
+    :param completes: share of reads that bring a ``complete`` that is not true; none about the job's end if the last
+        characters come late, since it is believed then.
     :param mute: share of streams that never say anything.
     :param stalls: share of reads from which on the stream says nothing.
     :param noise: share of reads that bring events that are no log.

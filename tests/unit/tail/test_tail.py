@@ -240,6 +240,31 @@ def test_an_answer_whose_head_is_late_may_lack_lines_that_were_written_after_the
 
 
 @pytest.mark.parametrize(
+    ("pause", "was_active", "log", "moments"),
+    [
+        (0.3, False, "a\nb\n", [0.0]),
+        (0.3, False, "a\nb\nc\n", [0.0, draining.SETTLE_SECONDS]),
+        (0.3, True, "a\nb\n", [0.0, draining.SETTLE_SECONDS]),
+        (draining.SETTLE_SECONDS, False, "a\nb\n", [0.0, draining.SETTLE_SECONDS]),
+    ],
+    ids=["both agree", "the log has more", "the job was active afterwards", "the job ended later"],
+)
+def test_nothing_is_awaited_after_a_stream_that_was_complete_when_the_job_ended(
+    pause: float, was_active: bool, log: str, moments: list[float]
+) -> None:
+    story = Story(sources=("websocket",))
+    story.stream(Event("log", "a\nb\n"))
+    story.text("a\nb\n")
+    story.receive(COMPLETE)
+    story.now += pause
+    if was_active:
+        story.tail.status_received(story.now, "RUNNING", terminal=False)
+    assert read_after_end(story, lambda _: log) == pytest.approx(moments)
+    assert "".join(f"{line}\n" for line in story.lines) == log
+    assert story.tail.log_is_whole
+
+
+@pytest.mark.parametrize(
     ("known", "moments"),
     [("a long line\n", [draining.SETTLE_SECONDS]), ("", [0.0, draining.SETTLE_SECONDS])],
     ids=["known to be large", "found to be large too early"],

@@ -12,6 +12,7 @@ from airflow_provider_rayagent.stream.events import COMPLETE, OTHER, Event
 from airflow_provider_rayagent.tail import commands
 from airflow_provider_rayagent.tail.commands import TailSettings
 from airflow_provider_rayagent.tail.cursor import Cursor
+from airflow_provider_rayagent.tail.draining import SETTLE_SECONDS
 from airflow_provider_rayagent.tail.items import LogLines, Notice, Progress
 from airflow_provider_rayagent.tail.machine import Tail
 from tests.unit.tail.history import halved
@@ -236,7 +237,7 @@ class World:
         elif stream.mute or self._chance(history.stalls):
             stream.mute = True
             self._say_nothing(seconds, float("inf"))
-        elif self._chance(history.completes):
+        elif self._chance(history.completes) and not (history.late and self.now > history.duration - SETTLE_SECONDS):
             self.tail.stream_received(self.now, [COMPLETE])
         elif self._chance(history.noise):
             noise = NOISE if history.chunks == "lines" or history.plain else (*NOISE, EMPTY)
