@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from airflow_provider_rayagent.errors.service_errors import (
 )
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.validation import JobId
+from airflow_provider_rayagent.transport import aio
 from tests.scripted import (
     DEFAULT,
     Action,
@@ -40,6 +42,7 @@ from tests.unit.transports import SOURCES, USES, Transport, config_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from airflow_provider_rayagent.connection.config import AgentConfig
     from airflow_provider_rayagent.tail.commands import StreamSource
 
 LINES = [f"line {number} é" for number in range(30)]
@@ -122,6 +125,21 @@ def test_a_handshake_that_is_not_answered_is_told_apart_from_an_answer_that_is_l
     agent.connects = [Play(Silence())]
     with pytest.raises(RayAgentConnectTimeoutError, match=r"No TLS handshake .* within 0\.2"):
         USES[use](transport, config_of(agent.url.replace("http:", "https:"), connect_timeout=0.2))
+
+
+def test_reading_the_cas_does_not_take_from_the_time_for_the_service(
+    transport: Transport, agent: ScriptedAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = aio._environment_and_tls
+
+    def read_slowly(config: AgentConfig) -> Any:
+        time.sleep(0.5)
+        return read(config)
+
+    monkeypatch.setattr(aio, "_environment_and_tls", read_slowly)
+    agent.connects = [Play(Silence())]
+    with pytest.raises(RayAgentConnectTimeoutError, match="No TLS handshake"):
+        USES["http"](transport, config_of(agent.url.replace("http:", "https:"), connect_timeout=0.2))
 
 
 @pytest.mark.parametrize("fault", [Silence(), Reset()], ids=named)
