@@ -26,6 +26,8 @@ UNRECORDED_CONFIRM_SECONDS = 10.0
 CONFIRM_POLL_SECONDS = 1.0
 """About as often a triggerer sends the events of its triggers to its supervisor (``arun`` in
 ``airflow/jobs/triggerer_job_runner.py``)."""
+ABANDONED_SECONDS = 30
+"""How long a transaction that records an event may do nothing, with PostgreSQL."""
 
 
 class KeptPosition:
@@ -129,7 +131,7 @@ def record_event(asset: Any, watch_id: str, digest: str, ended: int) -> None:
     from airflow import settings
     from airflow.models.asset import AssetModel
     from airflow.models.asset_state_store import AssetStateStoreModel
-    from sqlalchemy import select
+    from sqlalchemy import select, text
 
     # The session of this thread: ``Trigger.submit_event`` has it from the same registry (``create_session`` in
     # ``airflow/utils/session.py``), and commits the event with it.
@@ -145,6 +147,11 @@ def record_event(asset: Any, watch_id: str, digest: str, ended: int) -> None:
     # In a savepoint, so that a failure leaves the event itself as it is. Locked, since a triggerer that was taken for
     # dead may store events as well.
     with session.begin_nested():
+        if session.get_bind().dialect.name == "postgresql":
+            # If only this process is killed, the log server that it has forked (``_serve_logs`` in
+            # ``airflow/cli/commands/triggerer_command.py``) keeps the connection open. The database would then hold
+            # the lock for ever, and each triggerer that stores an event would wait for it.
+            session.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{ABANDONED_SECONDS}s'"))
         row = session.scalar(query.with_for_update(of=AssetStateStoreModel).execution_options(populate_existing=True))
         position = WatchPosition.from_json(_parsed(row.value)) if row is not None else None
         if position is not None:

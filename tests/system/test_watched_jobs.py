@@ -6,6 +6,8 @@ The jobs are those of a scripted dashboard, since a real Ray takes a second for 
 from __future__ import annotations
 
 import json
+import signal
+import sys
 import threading
 import time
 from collections import Counter
@@ -16,11 +18,12 @@ import pytest
 from airflow.sdk.execution_time import context
 from sqlalchemy import create_engine, text
 
-from airflow_provider_rayagent.services.ended_jobs import WINDOW_MS
+from airflow_provider_rayagent.services.ended_jobs import WINDOW_MS, position_key
 from tests.level import by_level
 from tests.scripted import Job, ScriptedAgent
 from tests.stack.airflow import Airflow, airflow
 from tests.stack.postgres import postgres
+from tests.stack.processes import Server
 from tests.stack.triggerers import Triggerers, triggerers_of
 from tests.stack.watch import wait_until
 from tests.system.watch_table import WatchRow, record
@@ -40,6 +43,22 @@ DAGS = Path(__file__).parent / "watcher_dags"
 TOKEN = "watched-s3cret-token"
 LIST = "GET jobs/"
 JOBS, KILLS = by_level((100, 1), (1_000, 2))
+ABANDON = """
+import os, signal, time
+from types import SimpleNamespace
+from airflow import settings
+from sqlalchemy import text
+from airflow_provider_rayagent.triggers import watch_positions
+
+watch_positions.ABANDONED_SECONDS = 10
+session = settings.Session()
+session.execute(text("SELECT 1"))
+watch_positions.record_event(SimpleNamespace(name="succeeded", uri="succeeded"), {watch_id!r}, "digest", 0)
+if not os.fork():
+    time.sleep(300)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+"""A triggerer that is killed while it stores an event, and whose child process keeps the connection open."""
 BURST = 10
 """Jobs that end at a time."""
 PAUSE = by_level(1.0, 0.5)
@@ -76,6 +95,12 @@ class Watching:
         """Return the stored positions by asset."""
         query = "SELECT asset.name, value FROM asset_state_store JOIN asset ON asset.id = asset_state_store.asset_id"
         return {name: str(value) for name, value in self.rows(query)}
+
+    def can_be_locked(self, key: str) -> bool:
+        """Whether no other transaction holds the lock of a position."""
+        query = text("SELECT key FROM asset_state_store WHERE key = :key FOR UPDATE SKIP LOCKED")
+        with self._engine.connect() as connection:
+            return connection.execute(query, {"key": key}).first() is not None
 
     def no_position(self) -> str:
         return f"the watchers have no position; import errors: {self.airflow.import_errors()};"
@@ -175,3 +200,20 @@ def test_a_run_gets_the_payloads(watching: Watching) -> None:
 def test_no_secret_is_stored(watching: Watching) -> None:
     query = "SELECT 'event', extra FROM asset_event UNION ALL SELECT 'position', value FROM asset_state_store"
     assert TOKEN not in str(watching.rows(query.replace("extra", "CAST(extra AS TEXT)")))
+
+
+def test_a_triggerer_that_is_killed_while_it_stores_an_event_does_not_stop_the_others(
+    watching: Watching, tmp_path: Path
+) -> None:
+    query = "SELECT key, asset.name FROM asset_state_store JOIN asset ON asset.id = asset_state_store.asset_id"
+    [key] = [key for key, asset in watching.rows(query) if asset == "succeeded"]
+    code = ABANDON.format(watch_id=key.removeprefix(position_key("")))
+    command = [sys.executable, "-c", code]
+    killed = Server(command, env=watching.airflow.env, cwd=tmp_path, output=tmp_path / "output", vital=False)
+    try:
+        wait_until(lambda: killed.returncode() is not None or None, "it was not killed")
+        assert (killed.returncode(), killed.is_up()) == (-signal.SIGKILL, True), killed.tail()
+        wait_until(lambda: watching.can_be_locked(key) or None, "its lock is held")
+        assert killed.is_up()
+    finally:
+        killed.send_all(signal.SIGKILL)
