@@ -48,12 +48,11 @@ import os, signal, time
 from types import SimpleNamespace
 from airflow import settings
 from sqlalchemy import text
-from airflow_provider_rayagent.triggers import watch_positions
+from airflow_provider_rayagent.triggers.watch_positions import record_event
 
-watch_positions.ABANDONED_SECONDS = 10
 session = settings.Session()
 session.execute(text("SELECT 1"))
-watch_positions.record_event(SimpleNamespace(name="succeeded", uri="succeeded"), {watch_id!r}, "digest", 0)
+record_event(SimpleNamespace(name="succeeded", uri="succeeded"), {watch_id!r}, "digest", 0)
 if not os.fork():
     time.sleep(300)
 os.kill(os.getpid(), signal.SIGKILL)
