@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tail.commands import StreamSource
 
 SETTLE_SECONDS = 1.0
-"""How long after the job's end the last reading of the whole log begins, since lines may be written after the end."""
+"""How long after the job's end the last reading of the whole log begins, since lines may be written after the end;
+nothing is awaited if a stream was complete so short a time before the end was seen, and the whole log has no more."""
 LARGE_LOG_CHARS = 32_000_000
 """A longer log is read once, to save traffic, unless its response was incomplete."""
 # Ends the readings of a log that is longer at each, such as one that a detached process still writes to.
