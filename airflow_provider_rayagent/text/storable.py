@@ -55,20 +55,24 @@ def storable(value: ValueT, redact: Callable[[str], str] = str, *, on_replace: C
 def _storable(value: Any, redact: Callable[[str], str], on_replace: Callable[[str], object], depth: int) -> Any:
     if value is None or isinstance(value, bool):
         return value
+    # Not an object of a subclass: ``str()`` of an enumeration has the name of its class.
     if isinstance(value, str):
-        return _UNSTORABLE.sub(_REPLACEMENT, redact(value))
+        return _UNSTORABLE.sub(_REPLACEMENT, redact(str.__str__(value)))
     if isinstance(value, float):
         # NaN and Infinity are not JSON (RFC 8259, section 6); PostgreSQL rejects them.
         if math.isfinite(value):
-            return value
+            return float.__float__(value)
         on_replace("a number that is not finite")
         return str(value)
     if isinstance(value, int):
-        if value in INTEGERS:
-            return value
+        # Of a subclass, a range compares every number that it has (``range_contains`` in ``Objects/rangeobject.c`` of
+        # CPython).
+        number = int.__index__(value)
+        if number in INTEGERS:
+            return number
         on_replace(TOO_LONG_INTEGER)
         # str() would raise: Python limits decimal digits (sys.set_int_max_str_digits).
-        return hex(value)
+        return hex(number)
     if not isinstance(value, (dict, list, tuple)):
         on_replace("a value that is not JSON")
         return _storable(str(value), redact, on_replace, depth)

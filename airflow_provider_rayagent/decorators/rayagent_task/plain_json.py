@@ -84,7 +84,9 @@ def _problem(value: Any) -> str | None:
         unstorable = _UNSTORABLE.search(value)
         return "has a NUL character or half a surrogate pair, which Airflow cannot store" if unstorable else None
     if isinstance(value, int):
-        return None if value in INTEGERS else "is an integer of more than 64 bits: pass its str()"
+        # Of a subclass, such as HTTPStatus, a range compares every number that it has (``range_contains`` in
+        # ``Objects/rangeobject.c`` of CPython).
+        return None if int.__index__(value) in INTEGERS else "is an integer of more than 64 bits: pass its str()"
     if isinstance(value, float):
         return None if math.isfinite(value) else f"is {value}, which JSON does not have: pass None or text"
     return None if value is None else f"is a {_type_name(value)}, not JSON: {_instead(value)}"

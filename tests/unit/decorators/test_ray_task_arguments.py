@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import datetime, timezone
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -72,6 +73,38 @@ def test_the_arguments_together_have_a_limit(run: Run, ray: ScriptedAgent) -> No
 
 def returns_a_set() -> Any:
     return {"ids": {1}}
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+    def __eq__(self, other: object) -> bool:
+        # Otherwise, if it is compared with all 64-bit integers, this test would not end.
+        raise AssertionError(f"compared with {other}")
+
+    __hash__ = int.__hash__
+
+
+def test_an_integer_with_a_name_is_an_integer(run: Run, ray: ScriptedAgent) -> None:
+    assert run(function=returns, call={"value": [Level.HIGH]}) == [3]
+
+
+def returns_a_level() -> Any:
+    from enum import IntEnum
+
+    class Priority(IntEnum):
+        HIGH = 3
+
+        def __eq__(self, other: object) -> bool:
+            raise AssertionError(f"compared with {other}")
+
+        __hash__ = int.__hash__
+
+    return [Priority.HIGH]
+
+
+def test_a_function_returns_an_integer_with_a_name(run: Run, ray: ScriptedAgent) -> None:
+    assert run(function=returns_a_level) == [3]
 
 
 def returns_much() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -47,6 +48,29 @@ def test_airflow_gives_back_what_was_made_storable(value: Any) -> None:
 )
 def test_what_cannot_be_kept_is_replaced(value: Any, stored: Any) -> None:
     assert storable(value) == stored
+
+
+class Compared(int):
+    """An integer that a range would compare with each of its numbers, as it does with an IntEnum."""
+
+    def __eq__(self, other: object) -> bool:
+        raise AssertionError(f"compared with {other}")
+
+    __hash__ = int.__hash__
+
+
+class Color(str, Enum):
+    RED = "red"
+
+
+class Seconds(float):
+    pass
+
+
+@pytest.mark.parametrize(("value", "stored"), [(Compared(7), 7), (Color.RED, "red"), (Seconds(1.5), 1.5)], ids=repr)
+def test_of_a_subclass_the_plain_value_is_stored(value: Any, stored: Any) -> None:
+    found = storable(value)
+    assert (type(found), found) == (type(stored), stored)
 
 
 def test_what_is_nested_too_deeply_is_left_out() -> None:
