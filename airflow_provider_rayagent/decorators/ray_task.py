@@ -16,7 +16,11 @@ from airflow_provider_rayagent.decorators.function_source import check_function,
 from airflow_provider_rayagent.decorators.rayagent_task.plain_json import NotJSONError, check_json, check_length
 from airflow_provider_rayagent.exceptions import RayAgentInputError, RayAgentJobFailedError, RayAgentRunFailedError
 from airflow_provider_rayagent.operators.submit_job import RayAgentSubmitJobOperator
+from airflow_provider_rayagent.render.records import MAX_PROBLEMS
 from airflow_provider_rayagent.services.validation import shown
+from airflow_provider_rayagent.task_instance.xcoms import push_xcom
+from airflow_provider_rayagent.text.codes import Code, coded
+from airflow_provider_rayagent.text.xcom_keys import key_problem_of_job
 
 if TYPE_CHECKING:
     from inspect import BoundArguments
@@ -73,6 +77,7 @@ class RayTaskOperator(DecoratedOperator, RayAgentSubmitJobOperator):
             entrypoint=f"python -m {PACKAGE} {python_callable.__name__}",
             **kwargs,
         )
+        self._has_multiple_outputs = self.multiple_outputs
 
     @property
     def is_async(self) -> bool:
@@ -171,12 +176,30 @@ class RayTaskOperator(DecoratedOperator, RayAgentSubmitJobOperator):
 
     def _conclude(self, context: Context, task_job: TaskJob, outcome: Outcome) -> Any:
         try:
-            return super()._conclude(context, task_job, outcome)
+            value = super()._conclude(context, task_job, outcome)
         except RayAgentRunFailedError as error:
             described = _described_error(task_job)
             if described is None:
                 raise
             raise _function_error(described, error) from None
+        self._push_outputs(context, value)
+        return value
+
+    def _push_outputs(self, context: Context, value: Any) -> None:
+        """Push the outputs instead of Airflow, which would push all of them, if some cannot be XComs."""
+        outputs = value if self._has_multiple_outputs and isinstance(value, dict) else {}
+        problems = {key: problem for key in outputs if (problem := key_problem_of_job(key))}
+        # Airflow reads it when the task has returned (``_push_xcom_if_needed`` in
+        # ``airflow/sdk/execution_time/task_runner.py``).
+        self.multiple_outputs = self._has_multiple_outputs and not problems
+        if not problems or not self.do_xcom_push:
+            return
+        for problem in list(problems.values())[:MAX_PROBLEMS]:
+            self.log.warning(
+                coded(Code.INVALID_MESSAGE, "An output of %s is no XCom of its own: %s."), self._started_work(), problem
+            )
+        for key in outputs.keys() - problems.keys():
+            push_xcom(context["ti"], key, outputs[key])
 
 
 def _described_error(task_job: TaskJob) -> Mapping[str, Any] | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from airflow.sdk import BaseOperatorLink
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentInputError
+from airflow_provider_rayagent.text.xcom_keys import key_problem
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -31,7 +33,9 @@ class PrintedLink(BaseOperatorLink):
     @property
     def xcom_key(self) -> str:
         """The key of the XCom with the URL."""
-        return f"_link_{type(self).__name__}_{self._name}"
+        # A name can have spaces and more, which a key cannot.
+        name = quote(self._name, safe="").replace("~", "%7E").replace(".", "%2E").replace("%", ".")
+        return f"_link_{type(self).__name__}_{name}"
 
     def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
         """Return the URL that the job of ``operator`` has printed; empty if there is none."""
@@ -44,9 +48,11 @@ def make_printed_links(names: Sequence[str], taken: Collection[str]) -> list[Pri
     :param taken: names of other buttons of the task.
     :raises RayAgentInputError: if a name is invalid or taken.
     """
-    if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
+    if isinstance(names, str) or not all(isinstance(name, str) and name and name.isprintable() for name in names):
         raise RayAgentInputError(f"printed_links must be a list of names, not {names!r:.100}.")
     for name in names:
+        if problem := key_problem(PrintedLink(name).xcom_key):
+            raise RayAgentInputError(f"printed_links cannot have the name {name!r:.100}: {problem}.")
         if name in taken:
             raise RayAgentInputError(f"printed_links has the name {name!r}, which another button of the task has.")
     return [PrintedLink(name) for name in names]

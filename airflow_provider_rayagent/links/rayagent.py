@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowRuntimeError
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.links.job_links import JobLinks
-from airflow_provider_rayagent.text.storable import storable
+from airflow_provider_rayagent.task_instance.xcoms import push_xcom
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,6 +95,6 @@ def push_links(ti: Any, urls: Mapping[str, str]) -> None:
     """
     try:
         for field, url in urls.items():
-            ti.xcom_push(key=XCOM_KEYS[field], value=storable(url))
+            push_xcom(ti, XCOM_KEYS[field], url)
     except Exception:  # noqa: BLE001 - Airflow's or a backend's; Airflow itself pushes the links at the end
         log.debug("The links are not pushed.", exc_info=True)

@@ -17,9 +17,9 @@ from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition, as_positi
 from airflow_provider_rayagent.task_instance.identity import TaskIdentity
 from airflow_provider_rayagent.task_instance.state import is_from_archived_try
 from airflow_provider_rayagent.task_instance.supervisor_channel import Channel
+from airflow_provider_rayagent.task_instance.xcoms import push_xcom_from_trigger
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.sanitization import shown_error
-from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -134,8 +134,6 @@ class PositionStore:
             return None
 
     async def _write(self, position: LogPosition | None, **more: Any) -> None:
-        from airflow.sdk.execution_time.xcom import XCom
-
         if self._ti is None:
             return
         value = {
@@ -150,8 +148,7 @@ class PositionStore:
             **more,
         }
         try:
-            # The result and the last lines are text of the job.
-            await XCom.aset(POSITION_KEY, storable(value), **TaskIdentity.of(self._ti).xcom)
+            await push_xcom_from_trigger(self._ti, POSITION_KEY, value)
             self._saved = True
         except Exception as error:  # noqa: BLE001 - no error here may end the task
             self._warn_once(error)

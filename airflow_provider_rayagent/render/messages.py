@@ -10,7 +10,6 @@ again, as after a triggerer was killed.
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +17,7 @@ from airflow_provider_rayagent.connection.page_urls import has_plain_host, is_we
 from airflow_provider_rayagent.render.prefixes import split_process, text_after_bar
 from airflow_provider_rayagent.render.printed_json import InvalidOutputError, parse_printed
 from airflow_provider_rayagent.tail.lines import Piece
+from airflow_provider_rayagent.text.xcom_keys import MAX_KEY, key_problem_of_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,13 +32,10 @@ MAX_TOTAL = 32_000
 """Characters of all that the messages of a job state, as JSON: it is stored with each position in the log."""
 MAX_NAMES = 100
 """Number of XComs, of assets and of links."""
-MAX_NAME = 250
-"""Characters of a name; a column of Airflow's database has 512."""
+MAX_NAME = MAX_KEY
+"""Characters of the name of an asset or a link."""
 MAX_URL = 2_000
 MAX_PROGRESS_TEXT = 200
-
-_RESERVED = re.compile(r"return_value|job_id|skipmixin_key|_.*|rayagent_.*", re.DOTALL)
-"""XComs that have a meaning for Airflow or for this provider."""
 
 
 class Message(NamedTuple):
@@ -160,9 +157,8 @@ class MessageFinder:
             raise InvalidOutputError('it must be {"kind": …, "data": {…}}')
         match kind:
             case "xcom":
-                for key in data:
-                    if _RESERVED.fullmatch(_name(key, "The key of an XCom")):
-                        raise InvalidOutputError(f"Airflow or this provider uses the XCom {key!r} itself")
+                if problem := next(filter(None, map(key_problem_of_job, data)), ""):
+                    raise InvalidOutputError(problem)
                 self._update(self.xcoms, data)
             case "asset":
                 asset, extra = data.get("asset"), data.get("extra")

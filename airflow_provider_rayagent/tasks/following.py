@@ -28,6 +28,7 @@ from airflow_provider_rayagent.services.validation import (
 from airflow_provider_rayagent.services.waiting import MIN_POLL_SECONDS
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.task_instance.stored_state import StoredState
+from airflow_provider_rayagent.task_instance.xcoms import push_xcom
 from airflow_provider_rayagent.tasks.job_lineage import LineageMixin
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.text.storable import storable
@@ -372,7 +373,7 @@ class JobFollowingOperator(LineageMixin, BaseOperator):
         from airflow_provider_rayagent.position.trigger_position import POSITION_KEY, initial_position
 
         if task_job.observer.settings.forward:
-            context["ti"].xcom_push(key=POSITION_KEY, value=storable(initial_position(context["ti"])))
+            push_xcom(context["ti"], POSITION_KEY, initial_position(context["ti"]))
         seconds = self._time_limit()
         # Defer only once per try: the triggerer opens a trigger's log file for writing, not appending, so a second
         # deferral would truncate it (TriggerLoggingFactory in airflow/jobs/triggerer_job_runner.py).

@@ -23,11 +23,11 @@ from airflow_provider_rayagent.services import jobs
 from airflow_provider_rayagent.services.job_secrets import secrets_of
 from airflow_provider_rayagent.services.jobs import JobStatus
 from airflow_provider_rayagent.tail.end import End
+from airflow_provider_rayagent.task_instance.xcoms import push_xcom
 from airflow_provider_rayagent.tasks.observer import JobObserver
 from airflow_provider_rayagent.tasks.printed_output import PrintedOutput
 from airflow_provider_rayagent.tasks.stopper import JobStopper
 from airflow_provider_rayagent.text.codes import Code, coded
-from airflow_provider_rayagent.text.storable import storable
 from airflow_provider_rayagent.triggers.message_xcoms import MessageXComs
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class TaskJob:
                 summary["result"] = self.output.result_or_none()
             return summary
         # Airflow pushes only what execute() returns, and this raises an error.
-        self.ti.xcom_push(key="return_value", value=storable(summary))
+        push_xcom(self.ti, "return_value", summary)
         reason = explain(
             job,
             self.job_id,

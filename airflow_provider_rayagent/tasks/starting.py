@@ -27,6 +27,7 @@ from airflow_provider_rayagent.services.validation import MAX_DURATION, validate
 from airflow_provider_rayagent.services.waiting import POLL_SECONDS
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.task_instance.identity import TaskIdentity
+from airflow_provider_rayagent.task_instance.xcoms import push_xcom
 from airflow_provider_rayagent.tasks.finding import (
     JOB_ID_KEY,
     STATUS_CHECK_SECONDS,
@@ -194,7 +195,7 @@ class JobStartingOperator(JobFollowingOperator):
 
     def _use_job_id(self, context: Context, job_id: str) -> None:
         self._set_job_id(job_id)
-        context["ti"].xcom_push(key=JOB_ID_KEY, value=storable(job_id))
+        push_xcom(context["ti"], JOB_ID_KEY, job_id)
 
     def _set_job_id(self, job_id: str) -> None:
         if not self._has_job_id:
@@ -255,7 +256,7 @@ class JobStartingOperator(JobFollowingOperator):
             self._check_job(context, self.job_id, job)
         except RayAgentInputError:
             # A task downstream must not take, or stop, the job of another task instance.
-            context["ti"].xcom_push(key=JOB_ID_KEY, value=storable(None))
+            push_xcom(context["ti"], JOB_ID_KEY, None)
             raise
 
     def _required_amounts(self) -> dict[str, float]:

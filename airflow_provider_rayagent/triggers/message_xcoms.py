@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.links.printed_links import PrintedLink
 from airflow_provider_rayagent.task_instance.state import is_from_archived_try
+from airflow_provider_rayagent.task_instance.xcoms import push_xcom
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.sanitization import shown_error
-from airflow_provider_rayagent.text.storable import storable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_provider_rayagent.render.messages import MessageFinder
-    from airflow_provider_rayagent.task_instance.trigger_xcoms import TriggerXComs
+    from airflow_provider_rayagent.task_instance.xcoms import TriggerXComs
 
 PUSH_SECONDS = 1.0
 """Between two looks for what has changed."""
@@ -51,7 +51,7 @@ class MessageXComs:
         """
         for key, value in list(self._changed(messages).items())[:most]:
             try:
-                self._ti.xcom_push(key=key, value=storable(value))
+                push_xcom(self._ti, key, value)
             except Exception as error:  # noqa: BLE001 - the job's status alone decides the outcome of the task
                 self._report(error)
             self._pushed[key] = json.dumps(value)

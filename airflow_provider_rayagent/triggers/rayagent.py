@@ -23,7 +23,7 @@ from airflow_provider_rayagent.tail.items import in_portions
 from airflow_provider_rayagent.task_instance.resuming import pause_until_resumable
 from airflow_provider_rayagent.task_instance.stopping import STOP_FAILED, state_if_ended, stop_job
 from airflow_provider_rayagent.task_instance.supervisor_channel import Channel, StallClock
-from airflow_provider_rayagent.task_instance.trigger_xcoms import TriggerXComs
+from airflow_provider_rayagent.task_instance.xcoms import TriggerXComs
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.redaction import NO_SECRETS

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_provider_rayagent.connection.config import AgentConfig
-    from airflow_provider_rayagent.task_instance.trigger_xcoms import TriggerXComs
+    from airflow_provider_rayagent.task_instance.xcoms import TriggerXComs
 
 log = logging.getLogger(__name__)
 

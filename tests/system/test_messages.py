@@ -75,11 +75,16 @@ def test_the_log_has_the_lines_once_and_progress_instead_of_its_messages(reports
     task = reports.tasks[mode]
     text = task.text()
     lines = [*task.deferred(), *task.forwarded()]
-    assert [lines.count(line) for line in lines if "__RAYAGENT_MESSAGE__" in line] == [1] * 6
+    assert [lines.count(line) for line in lines if "__RAYAGENT_MESSAGE__" in line] == [1] * 7
     assert FORGED in lines
     assert '"progress"' not in text
     assert text.count("Progress: 25% (1 of 4): epoch 1") == text.count("Progress: 100% (4 of 4)") == 1
     assert text.count("RA-310: A message of the job has no effect: Airflow or this provider uses") == 1
+    assert text.count("RA-310: A message of the job has no effect: the key of an XCom must be") == 1
+
+
+def test_no_message_starts_a_run_of_another_dag(reports: Reports) -> None:
+    assert reports.system.api("GET", "dags/system_messages_idle/dagRuns")["dag_runs"] == []
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, Asset, Param
 from airflow.sdk import task as step
+
+with DAG("system_messages_idle", schedule=None):
+    EmptyOperator(task_id="nothing")
 
 for mode in ("worker", "deferred"):
     with DAG(f"system_messages_{mode}", schedule=None, params={"release": Param("", type="string")}):
@@ -29,6 +33,8 @@ for mode in ("worker", "deferred"):
             rayagent_message("progress", {"done": 4, "total": 4})
             rayagent_message("asset", {"extra": {"rows": 7}})
             rayagent_message("xcom", {"return_value": "forged"})
+            # Airflow puts the key into the URL of its API server: this one would start a run of a DAG.
+            rayagent_message("xcom", {"../../../../dag-runs/system_messages_idle/forged": {}})
             return 7
 
         reports("{{ params.release }}")

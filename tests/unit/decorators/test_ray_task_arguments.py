@@ -20,13 +20,22 @@ from tests.unit.both_ways import both_ways
 from tests.unit.decorators.cluster import packages_of
 from tests.unit.decorators.test_ray_task import make_task
 from tests.unit.operators.submissions import SUBMIT, sent_by
-from tests.unit.support import task_log
+from tests.unit.support import TaskInstance, make_context, task_log
 
 if TYPE_CHECKING:
     from tests.scripted import ScriptedAgent
     from tests.unit.both_ways import Run
 
 run = both_ways(make_task)
+made: list[Any] = []
+
+
+def make_and_keep(**options: Any) -> Any:
+    made.append(make_task(**options))
+    return made[-1]
+
+
+run_and_keep = both_ways(make_and_keep)
 
 
 def returns(value: Any) -> Any:
@@ -105,6 +114,32 @@ def returns_a_level() -> Any:
 
 def test_a_function_returns_an_integer_with_a_name(run: Run, ray: ScriptedAgent) -> None:
     assert run(function=returns_a_level) == [3]
+
+
+def returns_names() -> dict[str, Any]:
+    return {"loss": 0.5, "../../../../dag-runs/payroll/forged": {}, "val/loss": 1, "job_id": "other"}
+
+
+@pytest.mark.parametrize("pushes", [True, False])
+def test_outputs_that_cannot_be_xcoms_are_in_the_returned_value_alone(
+    pushes: bool, run_and_keep: Run, ray: ScriptedAgent
+) -> None:
+    ti = TaskInstance()
+    with task_log() as log:
+        found = run_and_keep(function=returns_names, do_xcom_push=pushes, context=make_context(ti))
+    assert found == returns_names()
+    # Airflow would push all outputs.
+    assert not made[-1].multiple_outputs
+    assert ti.xcoms.get("loss") == (0.5 if pushes else None)
+    assert ti.xcoms["job_id"] != "other"
+    assert "val/loss" not in ti.xcoms
+    about = [message for message in log.messages if message.startswith("RA-310: An output of the function")]
+    assert len(about) == (3 if pushes else 0)
+
+
+def test_airflow_pushes_the_outputs_if_all_can_be_xcoms(run_and_keep: Run, ray: ScriptedAgent) -> None:
+    run_and_keep(function=returns, call={"value": {"loss": 1}}, multiple_outputs=True)
+    assert made[-1].multiple_outputs
 
 
 def returns_much() -> str:

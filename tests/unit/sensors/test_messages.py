@@ -14,6 +14,7 @@ from airflow.sdk.execution_time import comms
 
 from airflow_provider_rayagent.exceptions import RayAgentInputError
 from airflow_provider_rayagent.links.printed_links import PrintedLink
+from airflow_provider_rayagent.text.xcom_keys import key_problem
 from airflow_provider_rayagent.triggers import message_xcoms
 from tests.scripted import Grow, Job, SetStatus, WaitFor
 from tests.unit.sensors.factory import ending_as, make_sensor, run_deferred
@@ -74,6 +75,17 @@ def test_messages_set_xcoms_and_links_however_the_job_ends(
     with ending_as(status):
         run(context=context, **ON, **options)
     assert pushed(context["ti"]) == XCOMS
+
+
+def test_no_key_reaches_another_route_of_airflow(run: Run, serve: Serve, log: TaskLog) -> None:
+    context = make_context()
+    key = "../../../../dag-runs/payroll/forged"
+    serve(Job(message("xcom", {key: {"conf": {}}}) + message("xcom", {"loss": 1})))
+    run(context=context, **ON)
+    assert pushed(context["ti"]) == {"loss": 1}
+    [warning] = log.warnings
+    assert warning.startswith("RA-310: A message of the job has no effect: the key of an XCom must be")
+    assert key in warning
 
 
 def test_the_log_has_each_line_but_those_of_progress(run: Run, serve: Serve, log: TaskLog) -> None:
@@ -186,7 +198,9 @@ def test_links_are_buttons_of_the_task() -> None:
     sensor = make_sensor(printed_links=["Board", "Logs of W&B"])
     names = [link.name for link in sensor.operator_extra_links]
     assert names[-2:] == ["Board", "Logs of W&B"]
-    assert len({link.xcom_key for link in sensor.operator_extra_links}) == len(names)
+    keys = {link.xcom_key for link in sensor.operator_extra_links}
+    assert len(keys) == len(names)
+    assert [key_problem(key) for key in keys] == [""] * len(names)
     assert "Board" not in [link.name for link in make_sensor().operator_extra_links]
 
 
@@ -196,7 +210,9 @@ def test_links_are_buttons_of_the_task() -> None:
         ("Board", "a list of names"),
         ([""], "a list of names"),
         ([7], "a list of names"),
+        (["a\n"], "a list of names"),
         (["Ray job"], "another button"),
+        (["ä" * 100], "1 to 250 characters"),
     ],
 )
 def test_names_of_links_are_checked(links: Any, problem: str) -> None:

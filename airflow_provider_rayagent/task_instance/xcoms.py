@@ -1,13 +1,41 @@
-"""Set XComs of a deferred task from its trigger."""
+"""Push the XComs of a task, from its worker or its trigger."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
+from airflow_provider_rayagent.errors.service_errors import RayAgentInputError
 from airflow_provider_rayagent.task_instance import resuming
 from airflow_provider_rayagent.task_instance.identity import TaskIdentity
+from airflow_provider_rayagent.text.codes import Code
 from airflow_provider_rayagent.text.storable import storable
+from airflow_provider_rayagent.text.xcom_keys import key_problem
+
+
+def push_xcom(ti: Any, key: str, value: Any) -> None:
+    """Push an XCom from a worker; Airflow, or a backend for XComs, may raise any error.
+
+    :raises RayAgentInputError: if the key is invalid.
+    """
+    ti.xcom_push(key=_checked(key), value=storable(value))
+
+
+async def push_xcom_from_trigger(ti: Any, key: str, value: Any) -> None:
+    """Push an XCom from a trigger (Airflow 3.3); Airflow, or a backend for XComs, may raise any error.
+
+    :raises RayAgentInputError: if the key is invalid.
+    """
+    from airflow.sdk.execution_time.xcom import XCom
+
+    await XCom.aset(_checked(key), storable(value), **TaskIdentity.of(ti).xcom)
+
+
+def _checked(key: str) -> str:
+    problem = key_problem(key)
+    if problem:
+        raise RayAgentInputError(f"The XCom is not pushed: {problem}.", code=Code.INVALID_MESSAGE)
+    return key
 
 
 class TriggerXComs:
@@ -37,6 +65,4 @@ class TriggerXComs:
 
     async def set(self, key: str, value: Any) -> None:
         """Set an XCom; Airflow, or a backend for XComs, may raise any error."""
-        from airflow.sdk.execution_time.xcom import XCom
-
-        await XCom.aset(key, storable(value), **TaskIdentity.of(self._ti).xcom)
+        await push_xcom_from_trigger(self._ti, key, value)

@@ -1,0 +1,34 @@
+"""Keys of XComs. Pure."""
+
+from __future__ import annotations
+
+import re
+
+MAX_KEY = 250
+"""Characters; a column of Airflow's database has 512."""
+
+_KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
+_RESERVED = re.compile(r"return_value|job_id|skipmixin_key|_.*|rayagent_.*")
+"""XComs that have a meaning for Airflow or for this provider."""
+
+
+def key_problem(key: object) -> str:
+    """Return why an XCom cannot have this key; empty if it can.
+
+    Airflow makes the key a part of a URL of its API server, and does not quote it (``XComOperations.set`` in
+    ``airflow/sdk/api/client.py``): with ``..``, ``?``, ``#`` or ``%2e`` in it, the request reaches another route.
+    """
+    if isinstance(key, str) and len(key) <= MAX_KEY and _KEY.fullmatch(key) and ".." not in key:
+        return ""
+    return (
+        f"the key of an XCom must be 1 to {MAX_KEY} characters of A-Z, a-z, 0-9, '_', '-' and '.', without '.' at its "
+        f"beginning and without '..', not {key!r:.100}"
+    )
+
+
+def key_problem_of_job(key: object) -> str:
+    """Return why a job cannot set the XCom with this key; empty if it can."""
+    problem = key_problem(key)
+    if not problem and _RESERVED.fullmatch(str(key)):
+        return f"Airflow or this provider uses the XCom {key!r} itself"
+    return problem
