@@ -14,12 +14,14 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_rayagent.decorators.function_source import check_function, source_of
 from airflow_provider_rayagent.decorators.rayagent_task.plain_json import NotJSONError, check_json, check_length
+from airflow_provider_rayagent.decorators.secret_arguments import secret_texts
 from airflow_provider_rayagent.exceptions import RayAgentInputError, RayAgentJobFailedError, RayAgentRunFailedError
 from airflow_provider_rayagent.operators.submit_job import RayAgentSubmitJobOperator
 from airflow_provider_rayagent.render.records import MAX_PROBLEMS
 from airflow_provider_rayagent.services.validation import shown
 from airflow_provider_rayagent.task_instance.xcoms import push_xcom
 from airflow_provider_rayagent.text.codes import Code, coded
+from airflow_provider_rayagent.text.sanitization import sanitize
 from airflow_provider_rayagent.text.xcom_keys import key_problem_of_job
 
 if TYPE_CHECKING:
@@ -121,10 +123,8 @@ class RayTaskOperator(DecoratedOperator, RayAgentSubmitJobOperator):
         return bound
 
     def _mask_secrets(self, arguments: Mapping[str, Any]) -> list[str]:
-        """Mask what Airflow takes for secret, by its name or since it knows the value; return these texts."""
-        from airflow.sdk._shared.secrets_masker import redact
-
-        return self._mask({str(number): text for number, text in enumerate(_changed(arguments, redact(arguments)))})
+        """Mask the secrets among the arguments; return these texts."""
+        return self._mask({str(number): text for number, text in enumerate(secret_texts(arguments))})
 
     def _complete_runtime_env(self, context: Context) -> dict[str, Any]:
         runtime_env = super()._complete_runtime_env(context)
@@ -171,7 +171,7 @@ class RayTaskOperator(DecoratedOperator, RayAgentSubmitJobOperator):
         if not isinstance(outcome, dict):
             return None
         if "skip" in outcome:
-            raise AirflowSkipException(outcome["skip"])
+            raise AirflowSkipException(sanitize(str(outcome["skip"]), self.hook.config.redact, lines=True))
         return outcome.get("value")
 
     def _conclude(self, context: Context, task_job: TaskJob, outcome: Outcome) -> Any:
@@ -181,7 +181,7 @@ class RayTaskOperator(DecoratedOperator, RayAgentSubmitJobOperator):
             described = _described_error(task_job)
             if described is None:
                 raise
-            raise _function_error(described, error) from None
+            raise _function_error(described, error, self.hook.config.redact) from None
         self._push_outputs(context, value)
         return value
 
@@ -214,16 +214,19 @@ def _described_error(task_job: TaskJob) -> Mapping[str, Any] | None:
     return error if isinstance(error, dict) else None
 
 
-def _function_error(described: Mapping[str, Any], failed: RayAgentError) -> RayAgentError:
+def _function_error(described: Mapping[str, Any], failed: RayAgentError, redact: Callable[[str], str]) -> RayAgentError:
     """Return the task's error for an exception in the function.
 
     :param described: the exception, see ``rayagent_task.runner``.
     :param failed: the error for the failed job.
+    :param redact: redacts secrets.
     """
     frames = [f"  {file}, line {line}, in {name}" for file, line, name in described["frames"]]
     message = f"{described['type']}: {described['message']}".rstrip(": ")
     kind = RayAgentJobFailedError if described["final"] else type(failed)
-    error = kind("\n".join((message, *frames, failed.detail)), failed.status_code, code=failed.code)
+    error = kind(
+        "\n".join((redact("\n".join((message, *frames))), failed.detail)), failed.status_code, code=failed.code
+    )
     error.failure_kind = failed.failure_kind
     return error
 
@@ -235,15 +238,6 @@ def _as_json(value: Any, what: str) -> Any:
     elif isinstance(value, Sequence) and not isinstance(value, (str, bytes, list, tuple)):
         value = list(value)
     return json.loads(check_json(value, what, MAX_ARGUMENTS))
-
-
-def _changed(value: Any, redacted: Any) -> list[str]:
-    """Return the texts in a value that are not the same after redaction."""
-    if isinstance(value, Mapping) and isinstance(redacted, Mapping):
-        return [text for name, item in value.items() for text in _changed(item, redacted.get(name))]
-    if isinstance(value, (list, tuple)) and isinstance(redacted, (list, tuple)):
-        return [text for pair in zip(value, redacted, strict=False) for text in _changed(*pair)]
-    return [str(value)] if isinstance(value, (str, int, float)) and value != redacted else []
 
 
 def _shown_path(file: str, context: Context) -> str:

@@ -14,6 +14,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_provider_rayagent.decorators.ray_task import ray_task
 from airflow_provider_rayagent.decorators.rayagent_task import plain_json
+from airflow_provider_rayagent.decorators.secret_arguments import is_secret_name
 from airflow_provider_rayagent.exceptions import RayAgentInputError, RayAgentRunFailedError
 from airflow_provider_rayagent.text import storable
 from tests.unit.both_ways import both_ways
@@ -173,6 +174,39 @@ def test_a_secret_argument_is_masked_and_not_in_rays_list_of_jobs(run: Run, ray:
     assert SECRET not in json.dumps(sent_by(ray))
     (package,) = packages_of(sent_by(ray), ray)
     assert SECRET.encode() in package.read("rayagent_task/call.json")
+
+
+def prints_its_arguments(tokenizer: str, password: int, settings: dict[str, Any]) -> Any:
+    print(f"with {tokenizer}, {password} and {settings}")
+    return tokenizer
+
+
+def test_a_name_is_secret_if_a_whole_word_of_it_is(run: Run, ray: ScriptedAgent) -> None:
+    call = {"tokenizer": "bert-base", "password": 918273645, "settings": {"apiKey": ["abcdef-7"], "max_tokens": 40_960}}
+    with task_log() as log:
+        assert run(function=prints_its_arguments, call=call) == "bert-base"
+    assert "with bert-base, *** and {'apiKey': ['***'], 'max_tokens': 40960}" in log.messages
+
+
+@pytest.mark.parametrize(
+    ("name", "is_secret"),
+    [
+        ("token", True),
+        ("hf_token", True),
+        ("accessToken", True),
+        ("api-keys", True),
+        ("SECRETS", True),
+        ("tokens", False),
+        ("max_new_tokens", False),
+        ("tokenizer", False),
+        ("secretary", False),
+        ("token_izer", True),
+        ("", False),
+        ("_", False),
+    ],
+)
+def test_which_names_are_secret(name: str, is_secret: bool) -> None:
+    assert is_secret_name(name) is is_secret
 
 
 def test_resources_requirements_and_modules(run: Run, ray: ScriptedAgent) -> None:
