@@ -49,7 +49,9 @@ class AgentConfig:
     :param pages: templates of the URLs of a job's web pages, by the connection's field.
     :param page_problems: what is wrong with other templates; an invalid one must not fail a task.
     :param job_namespace: distinguishes the ids of this Airflow's jobs from those of others; ``None``: not set.
-    :param redact: redacts secrets in messages; copies with other timeouts share it.
+    :param credentials: redacts the secrets of the connection alone.
+    :param redact: redacts secrets in what is shown: those of the connection, and those of jobs that are added to it.
+        Copies with other timeouts share both.
     :param service: the service that the agent implements.
     :param token_file: the token, if it is in a file; copies with other timeouts share what it has read.
     :param tls_folders: where the files of ``verify`` and ``client_cert`` must be; ``None``: anywhere.
@@ -68,6 +70,7 @@ class AgentConfig:
     job_namespace: str | None = None
     # Not compared: ``lease`` in ``transport/pool.py`` finds the shared client by an equal configuration, and each one
     # that is read has objects of its own.
+    credentials: Redactor = field(default_factory=Redactor, repr=False, compare=False)
     redact: Redactor = field(default_factory=Redactor, repr=False, compare=False)
     service: Service = AGENT
     token_file: TokenFile | None = None
@@ -128,8 +131,8 @@ def read_config(
     extra = {key: value for key, value in (extra or {}).items() if key in EXTRA_FIELDS and value not in (None, "")}
     service = _service(extra)
     headers, secrets = read_headers(service, token, extra)
-    redact = Redactor(secrets)
-    token_file = TokenFile.of(service, token, extra, redact, mask, token_folders)
+    credentials = Redactor(secrets)
+    token_file = TokenFile.of(service, token, extra, credentials, mask, token_folders)
     if token_file is not None:
         # The header of the file's token comes with each request, so the client must not have another one.
         headers = {name: value for name, value in headers.items() if name.lower() != token_file.header.lower()}
@@ -145,7 +148,8 @@ def read_config(
         pages=pages,
         page_problems=page_problems,
         job_namespace=_job_namespace(extra),
-        redact=redact,
+        credentials=credentials,
+        redact=Redactor(base=credentials),
         service=service,
         token_file=token_file,
         tls_folders=tls_folders,

@@ -118,7 +118,7 @@ class MessageFinder:
             "extras": dict(self._extras),
             "links": dict(self.links),
             "progress": None if progress is None else [progress.done, progress.total, progress.text],
-            "held": self._held,
+            "held": None if self._held is None else self._redact(self._held),
         }
 
     def _feed_piece(self, piece: Piece) -> Message | None:

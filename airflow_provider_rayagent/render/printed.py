@@ -25,7 +25,7 @@ class PrintedFinder:
 
     :param markers: start and end marker of the result; ``None``: do not look for a result.
     :param messages: whether to look for messages.
-    :param redact: redacts secrets in what the messages state.
+    :param redact: redacts secrets in the strings of the result and of what the messages state.
     :param on_result: called when the lines contain a complete result.
     :param state: from :meth:`state` of an earlier finder, to continue where it stopped.
     """
@@ -41,7 +41,7 @@ class PrintedFinder:
     ) -> None:
         saved = state or {}
         self._on_result = on_result
-        self.result = ResultFinder(markers, saved.get("result")) if markers else None
+        self.result = ResultFinder(markers, saved.get("result"), redact) if markers else None
         """``None`` without markers."""
         self.messages = MessageFinder(redact, saved.get("messages"))
         """Empty if messages are not looked for."""

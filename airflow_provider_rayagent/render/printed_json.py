@@ -31,7 +31,7 @@ def parse_printed(text: str, redact: Callable[[str], str] = str) -> Any:
     except ValueError:
         # An integer with more digits than Python converts (sys.set_int_max_str_digits).
         _reject(TOO_LONG_INTEGER)
-    return storable(value, redact, on_replace=_reject)
+    return storable(value, redact, redact_keys=False, on_replace=_reject)
 
 
 def _reject(why: str) -> NoReturn:

@@ -44,7 +44,8 @@ class JobRecords:
     :param markers: start and end marker of the result; ``None``: do not look for a result.
     :param messages: whether to look for messages. Progress then is a record now and then instead of the job's lines.
     :param shown: whether to show the job's lines at all.
-    :param redact: redacts secrets in what the job and the agent say.
+    :param redact: redacts secrets in what the job and the agent say, where it is shown.
+    :param redact_printed: redacts secrets in what the job prints for Airflow, which is data for other tasks.
     :param where: URL of the agent.
     :param position: from :meth:`position` of the predecessor, to continue where it stopped.
     :param on_result: called when the lines contain a complete result.
@@ -59,6 +60,7 @@ class JobRecords:
         messages: bool = False,
         shown: bool = True,
         redact: Redactor = NO_SECRETS,
+        redact_printed: Callable[[str], str] = str,
         where: str = "",
         position: LogPosition | None = None,
         on_result: Callable[[], object] = lambda: None,
@@ -68,7 +70,9 @@ class JobRecords:
         self._shown = shown
         self._redact = redact
         self._where = where
-        self._new_finder = partial(PrintedFinder, markers, messages=messages, redact=redact, on_result=on_result)
+        self._new_finder = partial(
+            PrintedFinder, markers, messages=messages, redact=redact_printed, on_result=on_result
+        )
         self.printed = self._new_finder(state=position)
         """What the job has printed for Airflow so far."""
         self._printed_state = self.printed.state()
@@ -93,10 +97,11 @@ class JobRecords:
             match item:
                 case LogLines(lines):
                     for text in lines:
+                        # As it was printed: a secret may be a word of the markers, or a part of a number.
+                        message = self.printed.feed(text)
                         # Before everything else, so that neither a record nor the last lines can contain a secret.
                         line = map_text(text, self._redact)
                         last.append(line)
-                        message = self.printed.feed(line)
                         if message is not None:
                             self._add_message(message, line, now)
                         elif self._shown:
@@ -133,13 +138,14 @@ class JobRecords:
     def _add_message(self, message: Message, line: str, now: float) -> None:
         if self._shown:
             if message.kind == "progress":
-                text = sanitize(f"Progress: {self.printed.messages.progress}")
+                text = sanitize(f"Progress: {self.printed.messages.progress}", self._redact)
                 self._builder.add_reported_progress(text, now)
             else:
                 self._builder.add_line(line, now)
         if message.problem and self._problems < MAX_PROBLEMS:
             self._problems += 1
-            text = sanitize(f"A message of the job has no effect: {message.problem}.", length=MAX_NOTICE)
+            problem = f"A message of the job has no effect: {message.problem}."
+            text = sanitize(problem, self._redact, length=MAX_NOTICE)
             self._builder.add_message(logging.WARNING, coded(Code.INVALID_MESSAGE, text), now)
 
     def _add_status(self, details: Mapping[str, Any], now: float) -> None:

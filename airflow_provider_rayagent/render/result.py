@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.render.printed_json import InvalidOutputError, parse_printed
@@ -29,14 +30,23 @@ class ResultFinder:
 
     :param markers: start and end marker, in the same line or in different lines.
     :param state: from :meth:`state` of an earlier finder, to continue where it stopped.
+    :param redact: redacts secrets in the strings of the result.
     """
 
-    def __init__(self, markers: tuple[str, str], state: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        markers: tuple[str, str],
+        state: Mapping[str, Any] | None = None,
+        redact: Callable[[str], str] = str,
+    ) -> None:
         self._start, self._end = markers
+        self._redact = redact
         saved = state or {}
         self._inside: str | None = saved.get("inside")
         self._found: str | None = saved.get("found")
         self._held: str = saved.get("held", "")
+        self._is_altered: bool = saved.get("altered", False)
+        """Whether a secret was redacted in the beginning of a result, which may have been a number or a key."""
 
     def feed(self, line: str) -> bool:
         """Search the next line, or the next piece of a long one. Return whether it completes a result."""
@@ -49,7 +59,7 @@ class ResultFinder:
             if not found:
                 break
             if self._inside is None:
-                self._inside = ""
+                self._inside, self._is_altered = "", False
             else:
                 self._collect(before)
                 self._found, self._inside = self._inside, None
@@ -66,13 +76,21 @@ class ResultFinder:
             self._inside += text[: max(MAX_RESULT + 1 - len(self._inside), 0)]
 
     def state(self) -> dict[str, Any]:
-        """Return the state from which another finder can continue, as JSON primitives."""
-        return {"inside": self._inside, "found": self._found, "held": self._held}
+        """Return the state from which another finder can continue, as JSON primitives without secrets."""
+        inside = None if self._inside is None else self._redact(self._inside)
+        found = self._found
+        # Parsed only if there is a secret, since a state is made after each batch of lines.
+        if found is not None and self._redact(found) != found:
+            try:
+                found = json.dumps(self.value())
+            except InvalidResultError:
+                found = self._redact(found)
+        state = {"inside": inside, "found": found, "held": self._held}
+        return {**state, "altered": True} if self._is_altered or inside != self._inside else state
 
-    def value(self, redact: Callable[[str], str] = str) -> Any:
+    def value(self) -> Any:
         """Return the result in a form that Airflow can store.
 
-        :param redact: redacts secrets in its strings.
         :raises NoResultError: if there is none.
         :raises InvalidResultError: if it is incomplete, too long, not JSON, or Airflow cannot store it.
         """
@@ -80,10 +98,12 @@ class ResultFinder:
             if self._inside is None:
                 raise NoResultError("the job printed no result")
             raise InvalidResultError(f"the job printed no {self._end}")
+        if self._is_altered and self._inside is None:
+            raise InvalidResultError("a secret was redacted in the first part of it, which was saved before the rest")
         if len(self._found) > MAX_RESULT:
             raise InvalidResultError(f"it has more than {MAX_RESULT:,} characters")
         try:
-            return parse_printed(self._found, redact)
+            return parse_printed(self._found, self._redact)
         except InvalidOutputError as error:
             raise InvalidResultError(str(error)) from None
 

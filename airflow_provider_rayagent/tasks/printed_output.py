@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.render.printed import PrintedFinder
 from airflow_provider_rayagent.render.result import InvalidResultError, NoResultError
-from airflow_provider_rayagent.tail.lines import map_text
 from airflow_provider_rayagent.text.codes import Code, coded
 
 if TYPE_CHECKING:
@@ -99,13 +98,14 @@ class PrintedOutput:
 
     def _finder(self, state: Mapping[str, Any] | None = None) -> PrintedFinder:
         options = self._options
-        redact = self._hook.config.redact
+        # Not those of the job: what it prints for Airflow is data, such as a path with the value of a variable in it.
+        redact = self._hook.config.credentials.redact_words
         return PrintedFinder(options.result_markers, messages=options.read_messages, redact=redact, state=state)
 
     def _value_of(self, found: PrintedFinder) -> Any:
         if found.result is None:
             raise NoResultError("no result is looked for")
-        return found.result.value(self._hook.config.redact)
+        return found.result.value()
 
     def _report_unusable(self, why: InvalidResultError) -> None:
         if isinstance(why, NoResultError) and not self._result_is_expected:
@@ -119,7 +119,7 @@ class PrintedOutput:
         finder = self._finder()
         try:
             for line in self._hook.tail_job_logs(self._job_id):
-                finder.feed(map_text(line, self._hook.config.redact))
+                finder.feed(line)
         except RayAgentError as error:
             self._log.warning(
                 coded(Code.NO_RESULT, "Cannot read the log of job %s to find its result and messages: %s"),

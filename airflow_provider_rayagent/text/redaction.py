@@ -112,6 +112,16 @@ class Redactor:
         """Return ``text`` with the secrets redacted."""
         return _redact(text, self._known)
 
+    def redact_words(self, text: str) -> str:
+        """Return a value, rather than a text to show, with the secrets redacted that are whole words of it."""
+        parts: list[str] = []
+        end = 0
+        for first, last in _found(text, self._known, 0, len(text)) if self.forms else ():
+            if not _splits_word(text, first) and not _splits_word(text, last):
+                parts += text[end:first], REDACTED
+                end = last
+        return "".join((*parts, text[end:])) if parts else text
+
     def redact_partial(self, text: str) -> str:
         """Redact a text that is still being written: also the start of a secret at its end."""
         known = self._known
@@ -152,6 +162,12 @@ def _redact(text: str, known: _Known) -> str:
         if form in text:
             return known.pattern.sub(REDACTED, text)
     return text
+
+
+def _splits_word(text: str, index: int) -> bool:
+    return (
+        all(each.isalnum() or each == "_" for each in text[index - 1 : index + 1]) if 0 < index < len(text) else False
+    )
 
 
 def _found(text: str, known: _Known, start: int, end: int) -> Iterator[tuple[int, int]]:

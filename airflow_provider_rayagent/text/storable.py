@@ -36,7 +36,13 @@ _REPLACEMENT = "\ufffd"
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
-def storable(value: ValueT, redact: Callable[[str], str] = str, *, on_replace: Callable[[str], object] = str) -> ValueT:
+def storable(
+    value: ValueT,
+    redact: Callable[[str], str] = str,
+    *,
+    redact_keys: bool = True,
+    on_replace: Callable[[str], object] = str,
+) -> ValueT:
     """Return a JSON value in a form that Airflow can store and read back; objects, lists and strings keep their type.
 
     All untrusted data that Airflow stores passes through here. In strings, U+FFFD replaces NUL (which PostgreSQL's
@@ -46,13 +52,20 @@ def storable(value: ValueT, redact: Callable[[str], str] = str, *, on_replace: C
 
     :param value: a JSON value; tuples are treated as lists.
     :param redact: redacts secrets in a string.
+    :param redact_keys: whether it redacts keys as well; two of them could become one.
     :param on_replace: called with a description of each value before it is replaced; it may raise an error instead.
     """
-    sanitized: ValueT = _storable(value, redact, on_replace, 0)
+    sanitized: ValueT = _storable(value, redact, redact if redact_keys else str, on_replace, 0)
     return sanitized
 
 
-def _storable(value: Any, redact: Callable[[str], str], on_replace: Callable[[str], object], depth: int) -> Any:
+def _storable(
+    value: Any,
+    redact: Callable[[str], str],
+    redact_key: Callable[[str], str],
+    on_replace: Callable[[str], object],
+    depth: int,
+) -> Any:
     if value is None or isinstance(value, bool):
         return value
     # Not an object of a subclass: ``str()`` of an enumeration has the name of its class.
@@ -75,14 +88,15 @@ def _storable(value: Any, redact: Callable[[str], str], on_replace: Callable[[st
         return hex(number)
     if not isinstance(value, (dict, list, tuple)):
         on_replace("a value that is not JSON")
-        return _storable(str(value), redact, on_replace, depth)
+        return _storable(str(value), redact, redact_key, on_replace, depth)
     if depth == MAX_DEPTH:
         on_replace(TOO_DEEP)
         return "… [nested too deeply]"
     if not isinstance(value, dict):
-        return [_storable(item, redact, on_replace, depth + 1) for item in value]
+        return [_storable(item, redact, redact_key, on_replace, depth + 1) for item in value]
     return {
-        _key(name, redact, on_replace): _storable(item, redact, on_replace, depth + 1) for name, item in value.items()
+        _key(name, redact_key, on_replace): _storable(item, redact, redact_key, on_replace, depth + 1)
+        for name, item in value.items()
     }
 
 

@@ -166,7 +166,7 @@ class FollowedLog:
                 async with aclosing(records_of(follower, rendering)) as found:
                     async for records in found:
                         self._add(records)
-                        self.reported = _reported(rendering.printed.messages)
+                        self.reported = _reported(rendering.printed.messages, follower.redact)
                 end = end_of(follower)
         except RayAgentError as error:
             end = error.detail
@@ -265,7 +265,7 @@ async def records_of(
     yield rendering.finish()
 
 
-def _reported(messages: MessageFinder) -> str:
+def _reported(messages: MessageFinder, redact: Callable[[str], str]) -> str:
     """Return what a job has reported, as JSON; empty if that is nothing.
 
     It has ``progress``, null or ``fraction`` (from 0 to 1, null if unknown) and ``text``, and the ``links``, each with
@@ -276,8 +276,10 @@ def _reported(messages: MessageFinder) -> str:
         return ""
     return json.dumps(
         {
-            "progress": None if progress is None else {"fraction": progress.fraction, "text": sanitize(str(progress))},
-            "links": [{"name": name, "url": url} for name, url in messages.links.items()],
+            "progress": None
+            if progress is None
+            else {"fraction": progress.fraction, "text": sanitize(str(progress), redact)},
+            "links": [{"name": redact(name), "url": redact(url)} for name, url in messages.links.items()],
         }
     )
 

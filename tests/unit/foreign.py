@@ -86,10 +86,20 @@ class Scene:
     """A task among its surroundings, and what came of it.
 
     :param text: what the agent and the job say wherever they can.
+    :param key: of the job's result; ``None``: the text as well.
     """
 
-    def __init__(self, text: str, connect: Connect, monkeypatch: pytest.MonkeyPatch, **connection: Any) -> None:
+    def __init__(
+        self,
+        text: str,
+        connect: Connect,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        key: str | None = None,
+        **connection: Any,
+    ) -> None:
         self.text = text
+        self._key = text if key is None else key
         self.stored: list[Any] = []
         """Every value that Airflow was given to keep."""
         self.told: list[str] = []
@@ -107,7 +117,7 @@ class Scene:
         text = self.text
         # A log is UTF-8, in which no half of a surrogate pair can stand.
         line = "".join(char for char in text if not "\ud800" <= char <= "\udfff")
-        result = json.dumps({text: [text, line]})
+        result = json.dumps({self._key: [text, line]})
         details = {
             "error_type": text,
             "driver_node_id": text,

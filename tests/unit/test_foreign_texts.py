@@ -49,7 +49,7 @@ def test_there_is_no_way_beside_these_to_give_airflow_something_to_keep() -> Non
         nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         calls = [ast.unparse(node) for node in nodes if isinstance(node, ast.Call)]
         kept += [call for call in calls if re.match(r".*(\.xcom_push|XCom\.a?set|store\.set)\(", call)]
-    assert len(kept) >= 6
+    assert len(kept) >= 3
     assert [call for call in kept if "storable(" not in call] == []
 
 
@@ -59,7 +59,7 @@ def test_no_secret_and_no_piece_of_one_is_in_what_is_said(
 ) -> None:
     """Whatever is cut is cut within one of them: the agent and the job say nothing else."""
     connection = {"password": f"Bearer {LONG}", "extra": {"user_token": f"Token {FOUR}", "headers": {"X-Key": THREE}}}
-    scene = Scene(f"{LONG}{FOUR}{THREE} " * 400, connect, monkeypatch, **connection)
+    scene = Scene(f"{LONG}/{FOUR}/{THREE} " * 400, connect, monkeypatch, key="loss", **connection)
     WAYS[name](scene)
     pieces = {THREE, FOUR, *(LONG[at : at + 6] for at in range(len(LONG) - 5))}
     for text in [*scene.told, *texts_in(scene.stored)]:

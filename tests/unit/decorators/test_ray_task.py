@@ -105,6 +105,43 @@ def skips_in_a_ray_task() -> None:
     raise RayTaskError("ray::task() (pid=7): many lines")
 
 
+VALUES = {"STAGE": "train", "SEED": "12345", "WHAT": "outcome", "KIND": "ValueError", "MORE": "value"}
+"""Variables of a job, which are masked in its log, with values that are words of results as well."""
+
+
+def returns_values() -> dict[str, object]:
+    print("of train with 12345")
+    return {"path": "/data/train/model.pt", "seed": 12345, "train": ["value"]}
+
+
+def test_masking_does_not_change_what_a_function_returns(run: Run, ray: ScriptedAgent) -> None:
+    with task_log() as log:
+        found = run(function=returns_values, runtime_env={"env_vars": VALUES}, multiple_outputs=False)
+    assert found == {"path": "/data/train/model.pt", "seed": 12345, "train": ["value"]}
+    assert log.lines_of("of *** with ***\n") == ["of *** with ***"]
+    assert not any("/data/train" in message for message in log.messages)
+
+
+def fails_on_data() -> None:
+    raise ValueError("no /data/train of 12345")
+
+
+def skips_data() -> None:
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    raise AirflowSkipException("no /data/train")
+
+
+def test_masking_does_not_change_an_outcome_but_what_is_shown_of_it(run: Run, ray: ScriptedAgent) -> None:
+    env = {"env_vars": VALUES}
+    with pytest.raises(
+        RayAgentRunFailedError, match=r"RA-101: \*\*\*: no /data/\*\*\* of \*\*\*\n  test_ray_task.py, line"
+    ):
+        run(function=fails_on_data, runtime_env=env)
+    with pytest.raises(AirflowSkipException, match=r"no /data/\*\*\*$"):
+        run(function=skips_data, runtime_env=env)
+
+
 def lacks_a_package() -> None:
     import no_such_package  # type: ignore[import-not-found]  # noqa: F401
 

@@ -167,6 +167,7 @@ class Hook:
             error=None,
             redact=NO_SECRETS,
             expect_end=lambda: None,
+            redact_printed=str,
             job_id=job_id,
             base_url="",
         )

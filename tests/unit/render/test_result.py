@@ -11,6 +11,7 @@ from hypothesis import strategies as some
 
 from airflow_provider_rayagent.render.result import MAX_RESULT, InvalidResultError, ResultFinder
 from airflow_provider_rayagent.tail.lines import LineAssembler
+from airflow_provider_rayagent.text.redaction import Redactor
 
 MARKERS = ("<START>", "<END>")
 
@@ -75,6 +76,34 @@ def test_pieces_of_a_long_line_are_put_together_again_by_whoever_goes_on(text: s
             finder = ResultFinder(MARKERS, json.loads(json.dumps(finder.state())))
         finder.feed(piece)
     assert finder.state() == whole.state()
+
+
+SECRETS = Redactor(["train", "12345", "loss", 'p"w']).redact_words
+
+
+def test_a_secret_is_masked_as_a_whole_word_of_a_text_alone() -> None:
+    finder = ResultFinder(MARKERS, None, SECRETS)
+    finder.feed('<START>{"loss": 12345, "a": ["training", "a train", "train", "p\\"w=12345"], "12345": 0.12345}<END>')
+    value = {"loss": 12345, "a": ["training", "a ***", "***", "***=***"], "12345": 0.12345}
+    assert finder.value() == value
+    assert finder.state()["found"] == json.dumps(value)
+    assert ResultFinder(MARKERS, finder.state(), SECRETS).value() == value
+
+
+@pytest.mark.parametrize("lines", [["<START>[12345,", "1]<END>"], ["<START>12345 is no JSON<END>"]])
+def test_no_state_has_a_secret_and_none_is_a_changed_result(lines: list[str]) -> None:
+    finder = ResultFinder(MARKERS, None, SECRETS)
+    finder.feed(lines[0])
+    state = json.loads(json.dumps(finder.state()))
+    assert "12345" not in str(state)
+    successor = ResultFinder(MARKERS, state, SECRETS)
+    for line in lines[1:]:
+        successor.feed(line)
+    for each in (successor, ResultFinder(MARKERS, successor.state(), SECRETS)):
+        with pytest.raises(InvalidResultError):
+            each.value()
+        each.feed("<START>2<END>")
+        assert each.value() == 2
 
 
 def test_what_the_release_before_saved_is_understood() -> None:

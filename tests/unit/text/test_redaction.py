@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 import threading
 import time
 from itertools import pairwise
@@ -46,6 +47,30 @@ def joined(lines: list[str]) -> str:
 )
 def test_a_secret_is_taken_out_in_each_of_its_forms(text: str, redacted: str) -> None:
     assert Redactor(['to"k/é', "to"])(text) == redacted
+
+
+@given(some.text("abc _.", max_size=20))
+def test_in_a_value_whole_words_alone_are_redacted(text: str) -> None:
+    found = re.sub(r"(?<!\w)(?:abab|abc)(?!\w)", "***", text)
+    assert Redactor(["abab", "abc"]).redact_words(text) == found
+    assert Redactor(["abab"], base=Redactor(["abc"])).redact_words(text) == found
+    many = [f"z{number:04}" for number in range(redaction.MANY_FORMS)]
+    assert Redactor(["abab", "abc", *many]).redact_words(text) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("", ""),
+        ("Bearer a+b/c=", "Bearer ***"),
+        ("a+b/c=d", "***d"),
+        ("xa+b/c=", "xa+b/c="),
+        ("token=a%2Bb%2Fc%3D&x", "token=***&x"),
+        ("äa+b/c=", "äa+b/c="),
+    ],
+)
+def test_a_secret_may_begin_and_end_with_other_characters(text: str, redacted: str) -> None:
+    assert Redactor(["a+b/c="]).redact_words(text) == redacted
 
 
 @given(TEXTS, some.integers(1, 9), some.lists(some.integers(0, 60), max_size=5))

@@ -88,3 +88,4 @@ def test_secrets_are_taken_out_of_texts_and_keys() -> None:
         return text.replace("s3cret", "***")
 
     assert storable({"a s3cret": ["s3cret", 1]}, redact) == {"a ***": ["***", 1]}
+    assert storable({"a s3cret": ["s3cret"]}, redact, redact_keys=False) == {"a s3cret": ["***"]}

@@ -17,6 +17,7 @@ from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.render.messages import JobProgress, MessageFinder
 from airflow_provider_rayagent.render.record_builder import Record
 from airflow_provider_rayagent.services.validation import validate_job_id
+from airflow_provider_rayagent.text.redaction import Redactor
 from airflow_provider_rayagent.ui import shared_logs, streams
 from airflow_provider_rayagent.ui.shared_logs import MAX_LINGERING, FollowedLog, FollowedLogs
 from airflow_provider_rayagent.ui.streams import LogResponse, Pace, Slots, events, slots
@@ -360,10 +361,10 @@ async def test_a_viewer_gets_what_the_job_has_reported_each_time_that_it_changes
 
 def test_what_a_job_has_reported_is_its_progress_and_its_links() -> None:
     messages = MessageFinder()
-    assert shared_logs._reported(messages) == ""
-    messages.progress = JobProgress(1, 4, "\x1b[2Jepoch 1")
-    messages.links["Board"] = "http://a"
-    assert json.loads(shared_logs._reported(messages)) == {
-        "progress": {"fraction": 0.25, "text": "25% (1 of 4): \\x1b[2Jepoch 1"},
-        "links": [{"name": "Board", "url": "http://a"}],
+    assert shared_logs._reported(messages, str) == ""
+    messages.progress = JobProgress(1, 4, "\x1b[2Jepoch 1 of s3cret")
+    messages.links["Board s3cret"] = "http://a/s3cret"
+    assert json.loads(shared_logs._reported(messages, Redactor(["s3cret"]))) == {
+        "progress": {"fraction": 0.25, "text": "25% (1 of 4): \\x1b[2Jepoch 1 of ***"},
+        "links": [{"name": "Board ***", "url": "http://a/***"}],
     }
