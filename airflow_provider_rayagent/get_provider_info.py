@@ -89,7 +89,7 @@ _FIELDS = {
 _OPTIONS = {
     TOKEN_FOLDERS: (
         "Folders, separated by commas, that the token files of connections must be in, on workers and triggerers and "
-        "for commands."
+        "for commands. The identity of the pod, such as the token of its service account, is never sent."
     ),
     API_SERVER_FOLDERS: (
         "Folders, separated by commas, from which the API server opens the files that connections name: token, CA "

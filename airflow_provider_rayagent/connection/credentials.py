@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 MAX_TOKEN_BYTES = 65_536
 REREAD_SECONDS = 1.0
 """A token file is read at most once in this time, however many requests are sent, and after a rejected token. A read
-takes some 20 microseconds; comparing times and sizes first would save most of them, but a network file system may cache
-these."""
+takes some 0.3 milliseconds, most of them to learn where the links in paths lead."""
 READ_SECONDS = 2.0
 """Seconds that asyncio code waits for a token file, such as one on a network file system."""
 

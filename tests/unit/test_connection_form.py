@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from airflow._shared.secrets_masker import redact
 
 from airflow_provider_rayagent.connection.config import AgentConfig, read_config
 from airflow_provider_rayagent.connection.fields import EXTRA_FIELDS, FIELDS, field_name
+from airflow_provider_rayagent.connection.permitted_files import FOLDERS
 from airflow_provider_rayagent.get_provider_info import get_provider_info
 
 PAGE = Path(__file__).parents[2] / "docs" / "connection.md"
@@ -93,6 +95,15 @@ def test_the_documentation_has_the_same_fields_as_the_form() -> None:
     rows = re.findall(r"^\| ([^|]+) \| `(\w+)` \|", table, re.MULTILINE)
     documented = {name: label for label, name in rows if name != "schema"}
     assert documented == {**FIELDS, "port": "Port", **EXTRA_FIELDS}
+
+
+def test_the_documentation_has_the_defaults_of_the_options() -> None:
+    [shown] = re.findall(r"^```ini\n(\[rayagent\].*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    options = configparser.ConfigParser()
+    options.read_string(shown)
+    documented = {name: value.replace("\n", " ") for name, value in options["rayagent"].items()}
+    declared = get_provider_info()["config"]["rayagent"]["options"]
+    assert documented == FOLDERS == {name: option["default"] for name, option in declared.items()}
 
 
 def test_the_urls_of_pages_in_the_documentation_and_the_help_are_valid() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +115,46 @@ def test_a_certificate_file_that_is_not_there_is_named(extra: dict[str, str], co
     connect("https://127.0.0.1:1", extra=extra)
     with RayAgentHook() as hook, pytest.raises(RayAgentConfigError, match="/nowhere/"):
         hook.health_check()
+
+
+@pytest.mark.parametrize(
+    ("field", "option", "permitted", "refused"),
+    [
+        (
+            "token_file",
+            "token_folders",
+            [
+                "/var/run/secrets/ray/t",
+                "/run/secrets/ray",
+                "/run/secrets/ray/t",
+                "/vault/secrets/t",
+                "/mnt/secrets-store/t",
+            ],
+            ["/var/run/secrets/t", "/run/secrets/t", "/run/secrets/ray-not/t", "/vault/t", "/mnt/t", "/etc/ssl/t"],
+        ),
+    ],
+)
+def test_by_default_files_are_opened_in_few_folders(
+    field: str,
+    option: str,
+    permitted: list[str],
+    refused: list[str],
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def answer(path: str) -> str:
+        connect("https://127.0.0.1:1", password=None, extra={field: path})
+        with RayAgentHook() as hook, pytest.raises(RayAgentError) as caught:
+            hook.health_check()
+        return str(caught.value)
+
+    monkeypatch.delenv(f"AIRFLOW__RAYAGENT__{option.upper()}")
+    no_file = "does not exist|cannot be read"
+    assert [path for path in permitted if not re.search(no_file, answer(path))] == []
+    where = f"may not be opened here: .* option \\[rayagent\\] {option}, it must be in one of /"
+    assert [path for path in refused if not re.search(where, answer(path))] == []
+    monkeypatch.setenv(f"AIRFLOW__RAYAGENT__{option.upper()}", " ,")
+    assert f"[rayagent] {option}, it must be in a folder named there, and none is" in answer(permitted[0])
 
 
 def test_no_secret_reaches_a_log_an_error_or_a_repr(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:

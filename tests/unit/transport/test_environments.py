@@ -156,6 +156,9 @@ ROWS = {
     "https, the connection's CAs count": Row(
         {"REQUESTS_CA_BUNDLE": "{other_ca}"}, tls=True, extra={"ca_bundle": "{ca}"}
     ),
+    "https, a folder above that of the connection's CAs": Row(
+        {}, tls=True, extra={"ca_bundle": "{above_ca_folder}"}, error=UNKNOWN_CA
+    ),
     "https, the check is off": Row({"REQUESTS_CA_BUNDLE": "/nowhere/ca.pem"}, tls=True, extra={"verify": False}),
     "CAs that are not there, without https": Row({"REQUESTS_CA_BUNDLE": "/nowhere/ca.pem"}),
     "a CA bundle of the connection's that is not there, without https": Row({}, extra={"ca_bundle": "/nowhere/ca.pem"}),
@@ -185,6 +188,7 @@ class Setup:
             "dead": "127.0.0.1:1",
             "ca": self.authority.bundle,
             "ca_folder": ca_folder,
+            "above_ca_folder": folder,
             "other_ca": Authority(folder, "other").bundle,
             "no_ca": no_ca,
         }
