@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_rayagent.connection.fields import EXTRA_FIELDS, FIELDS
-from airflow_provider_rayagent.connection.permitted_files import API_SERVER_FOLDERS, FOLDERS, SECTION, TOKEN_FOLDERS
+from airflow_provider_rayagent.connection.permitted_files import (
+    API_SERVER_FOLDERS,
+    FOLDERS,
+    SECTION,
+    TLS_FOLDERS,
+    TOKEN_FOLDERS,
+)
 from airflow_provider_rayagent.text.bounds import MAX_TIMEOUT
 
 _NAME = "Ray agent"
@@ -44,7 +50,7 @@ _FIELDS = {
     "ca_bundle": _field(
         _TLS,
         "Path of the CA certificates to verify it with. This file and the two below must exist on every worker and "
-        "triggerer. Empty: public CAs.",
+        "triggerer, in a folder that the deployment permits. Empty: public CAs.",
     ),
     "client_cert": _field(_TLS, "Path of the client certificate, if the server requires one."),
     "client_key": _field(_TLS, "Path of its private key. Empty: the key is in the certificate file."),
@@ -90,6 +96,10 @@ _OPTIONS = {
     TOKEN_FOLDERS: (
         "Folders, separated by commas, that the token files of connections must be in, on workers and triggerers and "
         "for commands. The identity of the pod, such as the token of its service account, is never sent."
+    ),
+    TLS_FOLDERS: (
+        "Folders, separated by commas, that the CA bundles, client certificates and keys of connections must be in, "
+        "on workers and triggerers and for commands."
     ),
     API_SERVER_FOLDERS: (
         "Folders, separated by commas, from which the API server opens the files that connections name: token, CA "

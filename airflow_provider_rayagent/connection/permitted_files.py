@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
 SECTION = "rayagent"
 """The provider's section of Airflow's configuration."""
-TOKEN_FOLDERS, API_SERVER_FOLDERS = "token_folders", "api_server_folders"
+TOKEN_FOLDERS, TLS_FOLDERS, API_SERVER_FOLDERS = "token_folders", "tls_folders", "api_server_folders"
 _FOR_RAY = "/var/run/secrets/ray, /run/secrets/ray, /vault/secrets, /mnt/secrets-store"
 """Where secrets are mounted: by Kubernetes and Docker as in ``docs/connection.md``, by Vault and by the CSI driver."""
-FOLDERS = {TOKEN_FOLDERS: _FOR_RAY, API_SERVER_FOLDERS: ""}
+_OF_THE_SYSTEM = "/etc/ssl, /etc/pki, /usr/local/share/ca-certificates, /usr/share/ca-certificates"
+"""Where Debian, Red Hat and Alpine keep certificates; links in the first folder lead into the others."""
+FOLDERS = {TOKEN_FOLDERS: _FOR_RAY, TLS_FOLDERS: f"{_OF_THE_SYSTEM}, {_FOR_RAY}", API_SERVER_FOLDERS: ""}
 """The options with folders, and their defaults."""
 
 _IDENTITY_FOLDERS = tuple(

@@ -13,6 +13,7 @@ from airflow_provider_rayagent.connection.permitted_files import (
     API_SERVER_FOLDERS,
     FOLDERS,
     SECTION,
+    TLS_FOLDERS,
     TOKEN_FOLDERS,
     PermittedFolders,
 )
@@ -50,7 +51,7 @@ def config_from_connection(connection: Any) -> AgentConfig:
         extra=extra,
         mask=mask_secret,
         token_folders=permitted_folders(API_SERVER_FOLDERS if is_in_api_server else TOKEN_FOLDERS),
-        tls_folders=permitted_folders(API_SERVER_FOLDERS) if is_in_api_server else None,
+        tls_folders=permitted_folders(API_SERVER_FOLDERS if is_in_api_server else TLS_FOLDERS),
     )
     # Airflow itself masks only the password and the extra as a whole (``_mask_connection_secrets`` in
     # ``airflow/sdk/execution_time/context.py``).

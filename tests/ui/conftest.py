@@ -152,6 +152,7 @@ def server(agent: ScriptedAgent, stranger: ScriptedAgent, token_file: Path) -> I
         "AIRFLOW__FAB__UPDATE_FAB_PERMS": "True",
         "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
         "AIRFLOW__RAYAGENT__TOKEN_FOLDERS": "/",
+        "AIRFLOW__RAYAGENT__TLS_FOLDERS": "/",
         "AIRFLOW__RAYAGENT__API_SERVER_FOLDERS": str(token_file.parent),
         "AIRFLOW__API_AUTH__JWT_SECRET": "of-the-tests" * 6,
     }

@@ -52,7 +52,8 @@ def _quiet_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in _READ_FROM_THE_ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-    monkeypatch.setenv("AIRFLOW__RAYAGENT__TOKEN_FOLDERS", tempfile.gettempdir())
+    for option in ("TOKEN_FOLDERS", "TLS_FOLDERS"):
+        monkeypatch.setenv(f"AIRFLOW__RAYAGENT__{option}", tempfile.gettempdir())
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,8 @@ from tests.stack.processes import NO_AGENT
 from tests.unit.support import TOKEN, task_log
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.unit.support import Connect
 
 CONN = "AIRFLOW_CONN_RAYAGENT_DEFAULT"
@@ -110,10 +112,10 @@ def test_a_connection_that_cannot_be_used_is_an_error_of_every_call_and_nothing_
     assert "read_timeout" in hook.test_connection()[1]
 
 
-@pytest.mark.parametrize("extra", [{"ca_bundle": "/nowhere/ca.pem"}, {"client_cert": "/nowhere/c.pem"}])
-def test_a_certificate_file_that_is_not_there_is_named(extra: dict[str, str], connect: Connect) -> None:
-    connect("https://127.0.0.1:1", extra=extra)
-    with RayAgentHook() as hook, pytest.raises(RayAgentConfigError, match="/nowhere/"):
+@pytest.mark.parametrize("field", ["ca_bundle", "client_cert"])
+def test_a_certificate_file_that_is_not_there_is_named(field: str, connect: Connect, tmp_path: Path) -> None:
+    connect("https://127.0.0.1:1", extra={field: str(tmp_path / "none.pem")})
+    with RayAgentHook() as hook, pytest.raises(RayAgentConfigError, match=rf"cannot be read: .*{tmp_path}/none\.pem"):
         hook.health_check()
 
 
@@ -131,6 +133,24 @@ def test_a_certificate_file_that_is_not_there_is_named(extra: dict[str, str], co
                 "/mnt/secrets-store/t",
             ],
             ["/var/run/secrets/t", "/run/secrets/t", "/run/secrets/ray-not/t", "/vault/t", "/mnt/t", "/etc/ssl/t"],
+        ),
+        *(
+            (
+                field,
+                "tls_folders",
+                [
+                    "/etc/ssl/t",
+                    "/etc/pki/t",
+                    "/usr/local/share/ca-certificates/t",
+                    "/usr/share/ca-certificates/t",
+                    "/var/run/secrets/ray/t",
+                    "/run/secrets/ray/t",
+                    "/vault/secrets/t",
+                    "/mnt/secrets-store/t",
+                ],
+                ["/etc/t", "/usr/share/t", "/var/run/secrets/t", "/home/t", "t"],
+            )
+            for field in ("ca_bundle", "client_cert")
         ),
     ],
 )
