@@ -196,10 +196,13 @@ class RayTaskOperator(DecoratedOperator, RayAgentSubmitJobOperator):
             return
         for problem in list(problems.values())[:MAX_PROBLEMS]:
             self.log.warning(
-                coded(Code.INVALID_MESSAGE, "An output of %s is no XCom of its own: %s."), self._started_work(), problem
+                coded(Code.INVALID_MESSAGE, "An output of %s is no XCom of its own: %s."),
+                self._started_work(),
+                sanitize(problem, self.hook.config.redact),
             )
-        for key in outputs.keys() - problems.keys():
-            push_xcom(context["ti"], key, outputs[key])
+        for key, output in outputs.items():
+            if key not in problems:
+                push_xcom(context["ti"], key, output)
 
 
 def _described_error(task_job: TaskJob) -> Mapping[str, Any] | None:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk._shared.secrets_masker import _secrets_masker, redact
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -15,23 +17,22 @@ _NO_WORD = re.compile(r"[\W_]+")
 
 
 def secret_texts(value: Any, *, is_secret: bool = False) -> Iterator[str]:
-    """Yield the texts and numbers in arguments that Airflow knows as secrets, or whose names say that they are.
+    """Yield the texts in arguments that Airflow knows as secrets, and the texts and numbers with secret names.
 
     :param value: JSON; of arguments, an object.
     :param is_secret: whether all of it is secret.
     """
-    from airflow.sdk._shared.secrets_masker import redact
-
     if isinstance(value, Mapping):
         for name, item in value.items():
             yield from secret_texts(item, is_secret=is_secret or is_secret_name(name))
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from secret_texts(item, is_secret=is_secret)
-    elif isinstance(value, (str, int, float)) and not isinstance(value, bool):
-        text = str(value)
-        if is_secret or redact(text) != text:
-            yield text
+    elif isinstance(value, str):
+        if is_secret or redact(value) != value:
+            yield value
+    elif is_secret and isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield str(value)
 
 
 def is_secret_name(name: str) -> bool:
@@ -40,8 +41,6 @@ def is_secret_name(name: str) -> bool:
     Airflow itself searches for parts of words (``SecretsMasker.should_hide_value_for_key``), such as ``token`` in
     ``tokenizer``, whose value would be masked wherever the job prints it.
     """
-    from airflow.sdk._shared.secrets_masker import _secrets_masker
-
     masker = _secrets_masker()
     if not masker.should_hide_value_for_key(name):  # type: ignore[no-untyped-call]
         return False

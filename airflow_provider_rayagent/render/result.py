@@ -82,7 +82,8 @@ class ResultFinder:
         # Parsed only if there is a secret, since a state is made after each batch of lines.
         if found is not None and self._redact(found) != found:
             try:
-                found = json.dumps(self.value())
+                # As short as it was, since its length has a limit.
+                found = json.dumps(self.value(), ensure_ascii=False, separators=(",", ":"))
             except InvalidResultError:
                 found = self._redact(found)
         state = {"inside": inside, "found": found, "held": self._held}

@@ -114,9 +114,13 @@ class Redactor:
 
     def redact_words(self, text: str) -> str:
         """Return a value, rather than a text to show, with the secrets redacted that are whole words of it."""
+        known = self._known
+        # As in _redact(): few values have a secret.
+        if not known.starts and not any(form in text for form in known.forms):
+            return text
         parts: list[str] = []
         end = 0
-        for first, last in _found(text, self._known, 0, len(text)) if self.forms else ():
+        for first, last in _found(text, known, 0, len(text)):
             if not _splits_word(text, first) and not _splits_word(text, last):
                 parts += text[end:first], REDACTED
                 end = last

@@ -86,8 +86,15 @@ def test_a_secret_is_masked_as_a_whole_word_of_a_text_alone() -> None:
     finder.feed('<START>{"loss": 12345, "a": ["training", "a train", "train", "p\\"w=12345"], "12345": 0.12345}<END>')
     value = {"loss": 12345, "a": ["training", "a ***", "***", "***=***"], "12345": 0.12345}
     assert finder.value() == value
-    assert finder.state()["found"] == json.dumps(value)
+    assert json.loads(finder.state()["found"]) == value
     assert ResultFinder(MARKERS, finder.state(), SECRETS).value() == value
+
+
+def test_a_result_with_a_secret_is_saved_however_long_it_may_be() -> None:
+    finder = ResultFinder(MARKERS, None, SECRETS)
+    long = json.dumps(["train", *["日"] * 10_000], ensure_ascii=False, separators=(",", ":"))
+    finder.feed(f"<START>{long}{' ' * (MAX_RESULT - len(long))}<END>")
+    assert ResultFinder(MARKERS, finder.state()).value() == ["***", *["日"] * 10_000]
 
 
 @pytest.mark.parametrize("lines", [["<START>[12345,", "1]<END>"], ["<START>12345 is no JSON<END>"]])
