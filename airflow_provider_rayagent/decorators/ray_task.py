@@ -17,6 +17,7 @@ from airflow_provider_rayagent.decorators.rayagent_task.plain_json import NotJSO
 from airflow_provider_rayagent.decorators.secret_arguments import secret_texts
 from airflow_provider_rayagent.exceptions import RayAgentInputError, RayAgentJobFailedError, RayAgentRunFailedError
 from airflow_provider_rayagent.operators.submit_job import RayAgentSubmitJobOperator
+from airflow_provider_rayagent.render.record_builder import MAX_NOTICE
 from airflow_provider_rayagent.render.records import MAX_PROBLEMS
 from airflow_provider_rayagent.services.validation import shown
 from airflow_provider_rayagent.task_instance.xcoms import push_xcom
@@ -198,7 +199,7 @@ class RayTaskOperator(DecoratedOperator, RayAgentSubmitJobOperator):
             self.log.warning(
                 coded(Code.INVALID_MESSAGE, "An output of %s is no XCom of its own: %s."),
                 self._started_work(),
-                sanitize(problem, self.hook.config.redact),
+                sanitize(problem, self.hook.config.redact, length=MAX_NOTICE),
             )
         for key, output in outputs.items():
             if key not in problems:

@@ -11,9 +11,8 @@ from airflow.sdk._shared.secrets_masker import _secrets_masker, redact
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_NOT_SECRET = "tokens"  # noqa: S105 - texts consist of tokens
-_CAMEL_CASE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_NO_WORD = re.compile(r"[\W_]+")
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+"""The words of ``hf_token``, ``accessToken`` and ``AWSSecretKey``."""
 
 
 def secret_texts(value: Any, *, is_secret: bool = False) -> Iterator[str]:
@@ -36,20 +35,22 @@ def secret_texts(value: Any, *, is_secret: bool = False) -> Iterator[str]:
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a name has one of the words that Airflow takes for secret (``[core] sensitive_var_conn_names``).
+    """Whether a word of a name is, or ends with, what Airflow takes for secret (``[core] sensitive_var_conn_names``).
 
-    Airflow itself searches for parts of words (``SecretsMasker.should_hide_value_for_key``), such as ``token`` in
-    ``tokenizer``, whose value would be masked wherever the job prints it.
+    Airflow itself searches anywhere in words (``SecretsMasker.should_hide_value_for_key``), and finds ``token`` in
+    ``tokenizer`` and ``max_tokens``, whose values would be masked wherever the job prints them.
     """
     masker = _secrets_masker()
     if not masker.should_hide_value_for_key(name):  # type: ignore[no-untyped-call]
         return False
-    words = f"_{_joined(name)}_"
-    singular = [_joined(field) for field in masker.sensitive_variables_fields]
+    words = _joined(name)
     return any(
-        f"_{field}_" in words for field in [*singular, *(f"{field}s" for field in singular)] if field != _NOT_SECRET
+        # The plural too, but texts consist of tokens.
+        re.search(f"{re.escape(field)}{'' if field == 'token' else 's?'}(?:_|$)", words)
+        for field in map(_joined, masker.sensitive_variables_fields)
+        if field
     )
 
 
 def _joined(name: str) -> str:
-    return "_".join(_NO_WORD.split(_CAMEL_CASE.sub("_", name).lower())).strip("_")
+    return "_".join(_WORDS.findall(name)).lower()

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow.sdk import BaseOperatorLink
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentInputError
-from airflow_provider_rayagent.text.xcom_keys import key_problem
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from airflow.sdk.types import TaskInstanceKey
+
+MAX_QUOTED = 200
+"""Characters of a quoted name in a key; of a longer one, the key has a digest."""
 
 
 class PrintedLink(BaseOperatorLink):
@@ -35,6 +38,8 @@ class PrintedLink(BaseOperatorLink):
         """The key of the XCom with the URL."""
         # A name can have spaces and more, which a key cannot.
         name = quote(self._name, safe="").replace("~", "%7E").replace(".", "%2E").replace("%", ".")
+        if len(name) > MAX_QUOTED:
+            name = sha256(self._name.encode()).hexdigest()
         return f"_link_{type(self).__name__}_{name}"
 
     def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
@@ -51,8 +56,6 @@ def make_printed_links(names: Sequence[str], taken: Collection[str]) -> list[Pri
     if isinstance(names, str) or not all(isinstance(name, str) and name and name.isprintable() for name in names):
         raise RayAgentInputError(f"printed_links must be a list of names, not {names!r:.100}.")
     for name in names:
-        if problem := key_problem(PrintedLink(name).xcom_key):
-            raise RayAgentInputError(f"printed_links cannot have the name {name!r:.100}: {problem}.")
         if name in taken:
             raise RayAgentInputError(f"printed_links has the name {name!r}, which another button of the task has.")
     return [PrintedLink(name) for name in names]

@@ -17,11 +17,15 @@ from airflow_provider_rayagent.connection.page_urls import has_plain_host, is_we
 from airflow_provider_rayagent.render.prefixes import split_process, text_after_bar
 from airflow_provider_rayagent.render.printed_json import InvalidOutputError, parse_printed
 from airflow_provider_rayagent.tail.lines import Piece
+from airflow_provider_rayagent.text.redaction import NO_SECRETS
+from airflow_provider_rayagent.text.storable import ValueT, storable
 from airflow_provider_rayagent.text.xcom_keys import MAX_KEY, key_problem_of_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import TypeGuard
+
+    from airflow_provider_rayagent.text.redaction import Redactor
 
 MARKER = "__RAYAGENT_MESSAGE__ "
 MAX_MESSAGE = 16_000
@@ -77,13 +81,20 @@ class JobProgress:
 class MessageFinder:
     """Collect what the messages among a job's lines state.
 
-    :param redact: redacts secrets in what they state.
     :param state: from :meth:`state` of an earlier finder, to continue where it stopped.
+    :param redact: redacts secrets in progress, which is shown, and in the state of a message that is not complete.
+    :param credentials: the secrets that are redacted in other values.
     """
 
-    def __init__(self, redact: Callable[[str], str] = str, state: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        state: Mapping[str, Any] | None = None,
+        redact: Redactor = NO_SECRETS,
+        credentials: Redactor = NO_SECRETS,
+    ) -> None:
         saved = state or {}
         self._redact = redact
+        self._credentials = credentials
         self.xcoms: dict[str, Any] = dict(saved.get("xcoms", {}))
         """XComs by key."""
         self.links: dict[str, str] = dict(saved.get("links", {}))
@@ -92,6 +103,8 @@ class MessageFinder:
         """The last progress that the job has reported."""
         self._extras: dict[str, dict[str, Any]] = dict(saved.get("extras", {}))
         self._held: str | None = saved.get("held")
+        self._held_altered: bool = saved.get("held_altered", False)
+        """Whether a secret was redacted in it before the rest was read, such as a key, a number or a part of a word."""
         self._total = sum(map(_size, (self.xcoms, self.links, self._extras)))
 
     def feed(self, line: str) -> Message | None:
@@ -113,17 +126,21 @@ class MessageFinder:
     def state(self) -> dict[str, Any]:
         """Return the state from which another finder can continue, as JSON primitives."""
         progress = self.progress
-        return {
+        held = None if self._held is None else self._redact.redact_partial(self._held)
+        state: dict[str, Any] = {
             "xcoms": dict(self.xcoms),
             "extras": dict(self._extras),
             "links": dict(self.links),
             "progress": None if progress is None else [progress.done, progress.total, progress.text],
-            "held": None if self._held is None else self._redact(self._held),
+            "held": held,
         }
+        if held is not None and (self._held_altered or held != self._held):
+            state["held_altered"] = True
+        return state
 
     def _feed_piece(self, piece: Piece) -> Message | None:
         if not piece.continued:
-            self._held = ""
+            self._held, self._held_altered = "", False
         if self._held is None:
             return None
         # More than that is no message, or one that is too long.
@@ -133,12 +150,14 @@ class MessageFinder:
         if self._held is None or piece.continues:
             return None
         text, self._held = self._held, None
-        return self._read(text)
+        return self._read(text, is_altered=self._held_altered)
 
-    def _read(self, line: str) -> Message | None:
+    def _read(self, line: str, *, is_altered: bool = False) -> Message | None:
         text = _message_in(line)
         if text is None:
             return None
+        if is_altered:
+            return Message("", "a secret was redacted in the first part of it, which was saved before the rest")
         try:
             return Message(self._accept(text))
         except InvalidOutputError as error:
@@ -151,7 +170,7 @@ class MessageFinder:
         """
         if len(text) > MAX_MESSAGE:
             raise InvalidOutputError(f"it has more than {MAX_MESSAGE:,} characters")
-        message = parse_printed(text, self._redact)
+        message = parse_printed(text)
         kind, data = (message.get("kind"), message.get("data")) if isinstance(message, dict) else (None, None)
         if not isinstance(data, dict):
             raise InvalidOutputError('it must be {"kind": …, "data": {…}}')
@@ -159,20 +178,26 @@ class MessageFinder:
             case "xcom":
                 if problem := next(filter(None, map(key_problem_of_job, data)), ""):
                     raise InvalidOutputError(problem)
-                self._update(self.xcoms, data)
+                self._update(self.xcoms, self._without_secrets(data))
             case "asset":
                 asset, extra = data.get("asset"), data.get("extra")
                 if not isinstance(extra, dict):
                     raise InvalidOutputError('the data of an asset must be {"extra": {…}}')
                 name = "" if asset is None else _name(asset, "The asset, its name or URI,")
-                self._update(self._extras, {name: {**self._extras.get(name, {}), **extra}})
+                self._update(self._extras, {name: {**self._extras.get(name, {}), **self._without_secrets(extra)}})
             case "progress":
-                self.progress = _progress(data)
+                self.progress = _progress(data, self._redact)
             case "link":
-                self._update(self.links, {_name(data.get("name"), "The name of a link"): _url(data.get("url"))})
+                self._update(
+                    self.links,
+                    self._without_secrets({_name(data.get("name"), "The name of a link"): _url(data.get("url"))}),
+                )
             case _:
                 raise InvalidOutputError("its kind must be xcom, asset, progress or link")
         return str(kind)
+
+    def _without_secrets(self, data: ValueT) -> ValueT:
+        return storable(data, self._credentials.redact_words, redact_keys=False)
 
     def _update(self, table: dict[str, Any], values: Mapping[str, Any]) -> None:
         if len(table.keys() | values.keys()) > MAX_NAMES:
@@ -198,13 +223,13 @@ def _message_in(text: str) -> str | None:
     return own.removeprefix(MARKER) if own.startswith(MARKER) else None
 
 
-def _progress(data: Mapping[str, Any]) -> JobProgress:
+def _progress(data: Mapping[str, Any], redact: Callable[[str], str]) -> JobProgress:
     done, total, text = data.get("done"), data.get("total"), data.get("text", "")
     if not isinstance(text, str):
         raise InvalidOutputError("text must be a string")
     if not _is_number(done) or not (total is None or (_is_number(total) and total)):
         raise InvalidOutputError("done must be a number from 0 on, and total, if there is one, greater than 0")
-    return JobProgress(float(done), None if total is None else float(total), text[:MAX_PROGRESS_TEXT])
+    return JobProgress(float(done), None if total is None else float(total), redact(text)[:MAX_PROGRESS_TEXT])
 
 
 def _is_number(value: object) -> TypeGuard[float]:

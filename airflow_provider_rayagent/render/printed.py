@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from airflow_provider_rayagent.render.messages import MessageFinder
 from airflow_provider_rayagent.render.result import ResultFinder
+from airflow_provider_rayagent.text.redaction import NO_SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from airflow_provider_rayagent.render.messages import Message
+    from airflow_provider_rayagent.text.redaction import Redactor
 
 
 class PrintedState(TypedDict, total=False):
@@ -25,7 +27,8 @@ class PrintedFinder:
 
     :param markers: start and end marker of the result; ``None``: do not look for a result.
     :param messages: whether to look for messages.
-    :param redact: redacts secrets in the strings of the result and of what the messages state.
+    :param redact: redacts secrets in what is shown, and in what is saved of a result or message that is not complete.
+    :param credentials: the secrets of the connection, which are redacted in results and messages.
     :param on_result: called when the lines contain a complete result.
     :param state: from :meth:`state` of an earlier finder, to continue where it stopped.
     """
@@ -35,15 +38,16 @@ class PrintedFinder:
         markers: tuple[str, str] | None,
         *,
         messages: bool,
-        redact: Callable[[str], str] = str,
+        redact: Redactor = NO_SECRETS,
+        credentials: Redactor = NO_SECRETS,
         on_result: Callable[[], object] = lambda: None,
         state: Mapping[str, Any] | None = None,
     ) -> None:
         saved = state or {}
         self._on_result = on_result
-        self.result = ResultFinder(markers, saved.get("result"), redact) if markers else None
+        self.result = ResultFinder(markers, saved.get("result"), redact, credentials) if markers else None
         """``None`` without markers."""
-        self.messages = MessageFinder(redact, saved.get("messages"))
+        self.messages = MessageFinder(saved.get("messages"), redact, credentials)
         """Empty if messages are not looked for."""
         self._reads_messages = messages
 

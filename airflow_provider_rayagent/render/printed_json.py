@@ -19,7 +19,7 @@ def parse_printed(text: str, redact: Callable[[str], str] = str) -> Any:
     """Return a value in a form that Airflow can store.
 
     :param text: JSON.
-    :param redact: redacts secrets in its strings.
+    :param redact: redacts secrets in its strings, but not in keys.
     :raises InvalidOutputError: if it is not JSON, or Airflow cannot store it.
     """
     try:

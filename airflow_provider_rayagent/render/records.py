@@ -45,7 +45,7 @@ class JobRecords:
     :param messages: whether to look for messages. Progress then is a record now and then instead of the job's lines.
     :param shown: whether to show the job's lines at all.
     :param redact: redacts secrets in what the job and the agent say, where it is shown.
-    :param redact_printed: redacts secrets in what the job prints for Airflow, which is data for other tasks.
+    :param credentials: the secrets of the connection; no others are redacted in results and messages, which are data.
     :param where: URL of the agent.
     :param position: from :meth:`position` of the predecessor, to continue where it stopped.
     :param on_result: called when the lines contain a complete result.
@@ -60,7 +60,7 @@ class JobRecords:
         messages: bool = False,
         shown: bool = True,
         redact: Redactor = NO_SECRETS,
-        redact_printed: Callable[[str], str] = str,
+        credentials: Redactor = NO_SECRETS,
         where: str = "",
         position: LogPosition | None = None,
         on_result: Callable[[], object] = lambda: None,
@@ -71,7 +71,7 @@ class JobRecords:
         self._redact = redact
         self._where = where
         self._new_finder = partial(
-            PrintedFinder, markers, messages=messages, redact=redact_printed, on_result=on_result
+            PrintedFinder, markers, messages=messages, redact=redact, credentials=credentials, on_result=on_result
         )
         self.printed = self._new_finder(state=position)
         """What the job has printed for Airflow so far."""
@@ -138,7 +138,7 @@ class JobRecords:
     def _add_message(self, message: Message, line: str, now: float) -> None:
         if self._shown:
             if message.kind == "progress":
-                text = sanitize(f"Progress: {self.printed.messages.progress}", self._redact)
+                text = sanitize(f"Progress: {self.printed.messages.progress}")
                 self._builder.add_reported_progress(text, now)
             else:
                 self._builder.add_line(line, now)

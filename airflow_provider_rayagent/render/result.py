@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.render.printed_json import InvalidOutputError, parse_printed
 from airflow_provider_rayagent.tail.lines import strip_marks
+from airflow_provider_rayagent.text.redaction import NO_SECRETS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+
+    from airflow_provider_rayagent.text.redaction import Redactor
 
 MAX_RESULT = 64_000
 """Characters; a result is stored in Airflow's database."""
+
+_STRING = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?')
+"""A string of a JSON text, and the colon after a key."""
 
 
 class InvalidResultError(InvalidOutputError):
@@ -30,44 +37,54 @@ class ResultFinder:
 
     :param markers: start and end marker, in the same line or in different lines.
     :param state: from :meth:`state` of an earlier finder, to continue where it stopped.
-    :param redact: redacts secrets in the strings of the result.
+    :param redact: redacts secrets in the state of a result that is not complete.
+    :param credentials: the secrets that are redacted in the strings of the result.
     """
 
     def __init__(
         self,
         markers: tuple[str, str],
         state: Mapping[str, Any] | None = None,
-        redact: Callable[[str], str] = str,
+        redact: Redactor = NO_SECRETS,
+        credentials: Redactor = NO_SECRETS,
     ) -> None:
         self._start, self._end = markers
         self._redact = redact
+        self._credentials = credentials
         saved = state or {}
         self._inside: str | None = saved.get("inside")
         self._found: str | None = saved.get("found")
         self._held: str = saved.get("held", "")
-        self._is_altered: bool = saved.get("altered", False)
-        """Whether a secret was redacted in the beginning of a result, which may have been a number or a key."""
+        # Whether a secret was redacted before the rest was read: it may have been a key, a number or a part of a word.
+        self._inside_altered: bool = saved.get("inside_altered", False)
+        self._found_altered: bool = saved.get("found_altered", False)
+        self._masked: tuple[str, tuple[str, ...], str] | None = None
+        """The last result, the forms of the secrets, and the result without them."""
 
     def feed(self, line: str) -> bool:
         """Search the next line, or the next piece of a long one. Return whether it completes a result."""
         is_complete = False
         text, ends = strip_marks(line)
         text = f"{self._held}{text}\n" if ends else self._held + text
+        begin = 0
         while True:
             marker = self._start if self._inside is None else self._end
-            before, found, text = text.partition(marker)
-            if not found:
+            at = text.find(marker, begin)
+            if at < 0:
                 break
             if self._inside is None:
-                self._inside, self._is_altered = "", False
+                self._inside, self._inside_altered = "", False
             else:
-                self._collect(before)
+                self._collect(text[begin:at])
                 self._found, self._inside = self._inside, None
+                self._found_altered = self._inside_altered
                 is_complete = True
+            begin = at + len(marker)
+        rest = text[begin:]
         # Two pieces may split the marker.
-        held = 0 if ends else _overlap(before, marker)
-        self._held = before[len(before) - held :]
-        self._collect(before[: len(before) - held])
+        held = 0 if ends else _overlap(rest, marker)
+        self._held = rest[len(rest) - held :]
+        self._collect(rest[: len(rest) - held])
         return is_complete
 
     def _collect(self, text: str) -> None:
@@ -77,17 +94,13 @@ class ResultFinder:
 
     def state(self) -> dict[str, Any]:
         """Return the state from which another finder can continue, as JSON primitives without secrets."""
-        inside = None if self._inside is None else self._redact(self._inside)
-        found = self._found
-        # Parsed only if there is a secret, since a state is made after each batch of lines.
-        if found is not None and self._redact(found) != found:
-            try:
-                # As short as it was, since its length has a limit.
-                found = json.dumps(self.value(), ensure_ascii=False, separators=(",", ":"))
-            except InvalidResultError:
-                found = self._redact(found)
-        state = {"inside": inside, "found": found, "held": self._held}
-        return {**state, "altered": True} if self._is_altered or inside != self._inside else state
+        inside = None if self._inside is None else self._redact.redact_partial(self._inside)
+        state: dict[str, Any] = {"inside": inside, "found": self._found_without_secrets(), "held": self._held}
+        if inside is not None and (self._inside_altered or inside != self._inside):
+            state["inside_altered"] = True
+        if self._found_altered:
+            state["found_altered"] = True
+        return state
 
     def value(self) -> Any:
         """Return the result in a form that Airflow can store.
@@ -99,14 +112,35 @@ class ResultFinder:
             if self._inside is None:
                 raise NoResultError("the job printed no result")
             raise InvalidResultError(f"the job printed no {self._end}")
-        if self._is_altered and self._inside is None:
+        if self._found_altered:
             raise InvalidResultError("a secret was redacted in the first part of it, which was saved before the rest")
         if len(self._found) > MAX_RESULT:
             raise InvalidResultError(f"it has more than {MAX_RESULT:,} characters")
         try:
-            return parse_printed(self._found, self._redact)
+            return parse_printed(self._found, self._credentials.redact_words)
         except InvalidOutputError as error:
             raise InvalidResultError(str(error)) from None
+
+    def _found_without_secrets(self) -> str | None:
+        found, forms = self._found, self._credentials.forms
+        if found is None or not forms:
+            return found
+        # Once for each result: to parse a long one takes some 10 ms, and a state is made after each batch of lines.
+        if self._masked is None or self._masked[0] is not found or self._masked[1] is not forms:
+            try:
+                self.value()
+                masked = _STRING.sub(self._mask_string, found)
+            except InvalidResultError:
+                masked = self._credentials(found)
+            self._masked = (found, forms, masked)
+        return self._masked[2]
+
+    def _mask_string(self, literal: re.Match[str]) -> str:
+        text, colon = literal.groups()
+        value = json.loads(text)
+        masked = self._credentials.redact_words(value)
+        # What has no secret stays as it was printed.
+        return literal[0] if colon or masked == value else json.dumps(masked, ensure_ascii=False)
 
 
 def _overlap(text: str, marker: str) -> int:

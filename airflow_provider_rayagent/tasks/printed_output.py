@@ -97,10 +97,14 @@ class PrintedOutput:
         return (self._found or self._in_whole_log or self._older or self._finder()).messages
 
     def _finder(self, state: Mapping[str, Any] | None = None) -> PrintedFinder:
-        options = self._options
-        # Not those of the job: what it prints for Airflow is data, such as a path with the value of a variable in it.
-        redact = self._hook.config.credentials.redact_words
-        return PrintedFinder(options.result_markers, messages=options.read_messages, redact=redact, state=state)
+        config = self._hook.config
+        return PrintedFinder(
+            self._options.result_markers,
+            messages=self._options.read_messages,
+            redact=config.redact,
+            credentials=config.credentials,
+            state=state,
+        )
 
     def _value_of(self, found: PrintedFinder) -> Any:
         if found.result is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, quote_plus
 
@@ -21,6 +22,12 @@ MANY_FORMS = 100
 
 _SAME_IN_ALL_FORMS = re.compile(r"[A-Za-z0-9_.~-]*")
 """The unreserved characters of RFC 3986, section 2.3, which JSON does not escape either."""
+
+_BEFORE_WORD = (
+    r"(?:(?<!\w)"
+    # Escapes of URLs, JSON, ``repr()`` and terminals end with a letter or digit.
+    r"|(?<=%[0-9A-Fa-f]{2})|(?<=\\[abfnrtv])|(?<=\\x[0-9A-Fa-f]{2})|(?<=\\u[0-9A-Fa-f]{4})|(?<=[0-9;\[]m))"
+)
 
 # Of the module, since a lock in an object would prevent copying and pickling it.
 _changing = threading.Lock()
@@ -114,17 +121,9 @@ class Redactor:
 
     def redact_words(self, text: str) -> str:
         """Return a value, rather than a text to show, with the secrets redacted that are whole words of it."""
-        known = self._known
+        forms = self.forms
         # As in _redact(): few values have a secret.
-        if not known.starts and not any(form in text for form in known.forms):
-            return text
-        parts: list[str] = []
-        end = 0
-        for first, last in _found(text, known, 0, len(text)):
-            if not _splits_word(text, first) and not _splits_word(text, last):
-                parts += text[end:first], REDACTED
-                end = last
-        return "".join((*parts, text[end:])) if parts else text
+        return _words(forms).sub(REDACTED, text) if any(form in text for form in forms) else text
 
     def redact_partial(self, text: str) -> str:
         """Redact a text that is still being written: also the start of a secret at its end."""
@@ -168,10 +167,10 @@ def _redact(text: str, known: _Known) -> str:
     return text
 
 
-def _splits_word(text: str, index: int) -> bool:
-    return (
-        all(each.isalnum() or each == "_" for each in text[index - 1 : index + 1]) if 0 < index < len(text) else False
-    )
+@lru_cache
+def _words(forms: tuple[str, ...]) -> re.Pattern[str]:
+    # The edge of a secret that is no letter or digit, as in ``abc==``, is never inside of a word.
+    return re.compile(f"(?:{_BEFORE_WORD}|(?=\\W))(?:{'|'.join(map(re.escape, forms))})(?:(?!\\w)|(?<=\\W))")
 
 
 def _found(text: str, known: _Known, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -101,7 +101,7 @@ def _storable(
 
 
 def _key(name: object, redact: Callable[[str], str], on_replace: Callable[[str], object]) -> str:
-    key: str = _UNSTORABLE.sub(_REPLACEMENT, redact(str(name)))
+    key: str = _UNSTORABLE.sub(_REPLACEMENT, redact(str.__str__(name) if isinstance(name, str) else str(name)))
     if key not in RESERVED_KEYS:
         return key
     on_replace(f"the key {key}, which Airflow reserves")

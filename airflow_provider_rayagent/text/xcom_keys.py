@@ -22,13 +22,12 @@ def key_problem(key: object) -> str:
         return ""
     return (
         f"the key of an XCom must be 1 to {MAX_KEY} characters of A-Z, a-z, 0-9, '_', '-' and '.', without '.' at its "
-        f"beginning and without '..', not {key!r:.100}"
+        "beginning and without '..'"
     )
 
 
-def key_problem_of_job(key: object) -> str:
-    """Return why a job cannot set the XCom with this key; empty if it can."""
-    problem = key_problem(key)
-    if not problem and _RESERVED.fullmatch(str(key)):
-        return f"Airflow or this provider uses the XCom {key!r} itself"
-    return problem
+def key_problem_of_job(key: str) -> str:
+    """Return why a job cannot set the XCom with this key, which it quotes as it is; empty if it can."""
+    if problem := key_problem(key):
+        return f"{problem}, not {key}"
+    return f"Airflow or this provider uses the XCom {key} itself" if _RESERVED.fullmatch(key) else ""

@@ -88,8 +88,8 @@ class Following:
         self.clock = clock
         self.redact = Redactor(base=config.redact)
         """Redacts the secrets of the connection, and those of the job once its details are known."""
-        self.redact_printed = config.credentials.redact_words
-        """Redacts the secrets of the connection in what the job prints for Airflow."""
+        self.credentials = config.credentials
+        """Redacts the secrets of the connection alone."""
         self._agent = agent
         self._service = config.service
         self._stream: LogStream | None = None

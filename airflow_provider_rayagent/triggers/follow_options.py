@@ -92,7 +92,7 @@ class FollowOptions:
             # The log may be read for what it says to Airflow alone.
             shown=self.forward_logs,
             redact=following.redact,
-            redact_printed=following.redact_printed,
+            credentials=following.credentials,
             where=following.base_url,
             position=position,
             on_result=following.expect_end,

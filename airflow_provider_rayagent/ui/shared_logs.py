@@ -162,7 +162,9 @@ class FollowedLog:
         try:
             async with self._hook as hook:
                 follower = await follower_of(hook, self._job_id)
-                rendering = JobRecords(follower.job_id, messages=True, redact=follower.redact)
+                rendering = JobRecords(
+                    follower.job_id, messages=True, redact=follower.redact, credentials=follower.credentials
+                )
                 async with aclosing(records_of(follower, rendering)) as found:
                     async for records in found:
                         self._add(records)
@@ -276,9 +278,7 @@ def _reported(messages: MessageFinder, redact: Callable[[str], str]) -> str:
         return ""
     return json.dumps(
         {
-            "progress": None
-            if progress is None
-            else {"fraction": progress.fraction, "text": sanitize(str(progress), redact)},
+            "progress": None if progress is None else {"fraction": progress.fraction, "text": sanitize(str(progress))},
             "links": [{"name": redact(name), "url": redact(url)} for name, url in messages.links.items()],
         }
     )

@@ -167,7 +167,7 @@ class Hook:
             error=None,
             redact=NO_SECRETS,
             expect_end=lambda: None,
-            redact_printed=str,
+            credentials=NO_SECRETS,
             job_id=job_id,
             base_url="",
         )

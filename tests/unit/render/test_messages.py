@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,7 @@ from airflow_provider_rayagent.render.record_builder import REPORTED_PROGRESS_SE
 from airflow_provider_rayagent.render.records import MAX_PROBLEMS, JobRecords
 from airflow_provider_rayagent.tail.cursor import Cursor
 from airflow_provider_rayagent.tail.items import Item, LogLines, LogRewritten
+from airflow_provider_rayagent.tail.lines import Piece
 from airflow_provider_rayagent.text.redaction import Redactor
 from tests.unit.render.take_overs import printed_in
 
@@ -112,8 +114,8 @@ def test_text_within_a_line_is_no_message(line: str) -> None:
         ('{"kind": "xcom", "data": {"a": 1' + "0" * 30 + "}}", "more than 64 bits"),
         ('{"kind": "xcom", "data": {"a": {"__classname__": "os.system"}}}', "which Airflow reserves"),
         ('{"kind": "xcom", "data": {"a": ' + "[" * 200 + "]" * 200 + "}}", "nested more than"),
-        ('{"kind": "xcom", "data": {"return_value": 1}}', "uses the XCom 'return_value' itself"),
-        ('{"kind": "xcom", "data": {"ok": 1, "job_id": 1}}', "uses the XCom 'job_id' itself"),
+        ('{"kind": "xcom", "data": {"return_value": 1}}', "uses the XCom return_value itself"),
+        ('{"kind": "xcom", "data": {"ok": 1, "job_id": 1}}', "uses the XCom job_id itself"),
         ('{"kind": "xcom", "data": {"rayagent_log_position": 1}}', "itself"),
         ('{"kind": "xcom", "data": {"_link_RayAgentJobLink": 1}}', "itself"),
         ('{"kind": "xcom", "data": {"skipmixin_key": 1}}', "itself"),
@@ -162,10 +164,34 @@ def test_number_and_size_are_bounded() -> None:
 
 
 def test_secrets_are_masked_also_where_json_escapes_them() -> None:
-    redact = Redactor(['p"ss wörd']).redact_words
-    finder, _ = found_in(message("asset", {"extra": {'p"ss wörd': ['p"ss wörd!', 'xp"ss wörd']}}), redact=redact)
+    secrets = Redactor(['p"ss wörd', "asset", "link", "http", "Board"])
+    finder, _ = found_in(
+        message("asset", {"asset": "Board", "extra": {'p"ss wörd': ['p"ss wörd!', 'xp"ss wörd']}}),
+        message("link", {"name": "Board", "url": "http://a/Board"}),
+        message("progress", {"done": 1, "text": "x" * 190 + 'xp"ss wörd'}),
+        credentials=secrets,
+        redact=secrets,
+    )
     # As a whole word of a value, and in no key, of which two could become one.
-    assert finder.extra_of() == {'p"ss wörd': ["***!", 'xp"ss wörd']}
+    assert finder.extra_of("Board") == {'p"ss wörd': ["***!", 'xp"ss wörd']}
+    assert finder.links == {"Board": "***://a/***"}
+    # What is shown is masked anywhere, before it is cut.
+    assert finder.progress == JobProgress(1, None, "x" * 191 + "***")
+
+
+def test_no_saved_piece_of_a_line_has_a_secret_and_none_is_a_changed_message() -> None:
+    redact = Redactor(["s3cret", "loss"])
+    line = message("xcom", {"loss": 1, "a": "\ns3cret"}).rstrip("\n")
+    for cut in range(len(line)):
+        finder = MessageFinder(None, redact, redact)
+        finder.feed(Piece(line[:cut], continued=False, continues=True))
+        state = json.loads(json.dumps(finder.state()))
+        assert not re.search("s3cr|loss", str(state))
+        successor = MessageFinder(state, redact, redact)
+        found = successor.feed(Piece(line[cut:], continued=True, continues=False))
+        assert found is not None
+        assert successor.xcoms == ({"loss": 1, "a": "\n***"} if found.kind else {})
+        assert found.kind or "a secret was redacted in the first part" in found.problem
 
 
 @pytest.mark.parametrize(

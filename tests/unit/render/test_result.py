@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -78,38 +79,67 @@ def test_pieces_of_a_long_line_are_put_together_again_by_whoever_goes_on(text: s
     assert finder.state() == whole.state()
 
 
-SECRETS = Redactor(["train", "12345", "loss", 'p"w']).redact_words
+SECRETS = Redactor(["train", "12345", "loss", 'p"w', "ab/cdEF"])
 
 
 def test_a_secret_is_masked_as_a_whole_word_of_a_text_alone() -> None:
-    finder = ResultFinder(MARKERS, None, SECRETS)
-    finder.feed('<START>{"loss": 12345, "a": ["training", "a train", "train", "p\\"w=12345"], "12345": 0.12345}<END>')
-    value = {"loss": 12345, "a": ["training", "a ***", "***", "***=***"], "12345": 0.12345}
+    finder = ResultFinder(MARKERS, None, SECRETS, SECRETS)
+    finder.feed(
+        '<START>{"loss" : 12345, "a": ["training", "a train", "train", "p\\"w=12345", "x\\ntrain", "%20train%0A", '
+        '"\\u001b[31mtrain\\u001b[0m", "\\\\ntrain", "ab\\/cdEF", ":train:", 1e15], "12345": 0.12345}<END>'
+    )
+    texts = [
+        "training",
+        "a ***",
+        "***",
+        "***=***",
+        "x\n***",
+        "%20***%0A",
+        "\x1b[31m***\x1b[0m",
+        "\\n***",
+        "***",
+        ":***:",
+    ]
+    value = {"loss": 12345, "a": [*texts, 1e15], "12345": 0.12345}
     assert finder.value() == value
-    assert json.loads(finder.state()["found"]) == value
-    assert ResultFinder(MARKERS, finder.state(), SECRETS).value() == value
+    saved = finder.state()["found"]
+    assert json.loads(saved) == value
+    assert "1e15" in saved
+    assert not re.search(r"\btrain\b|ab\\?/cdEF|ntrain", saved)
+    assert ResultFinder(MARKERS, finder.state(), SECRETS, SECRETS).value() == value
 
 
 def test_a_result_with_a_secret_is_saved_however_long_it_may_be() -> None:
-    finder = ResultFinder(MARKERS, None, SECRETS)
+    finder = ResultFinder(MARKERS, None, SECRETS, SECRETS)
     long = json.dumps(["train", *["日"] * 10_000], ensure_ascii=False, separators=(",", ":"))
     finder.feed(f"<START>{long}{' ' * (MAX_RESULT - len(long))}<END>")
     assert ResultFinder(MARKERS, finder.state()).value() == ["***", *["日"] * 10_000]
 
 
-@pytest.mark.parametrize("lines", [["<START>[12345,", "1]<END>"], ["<START>12345 is no JSON<END>"]])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["<START>[12345,", "1]<END>"],
+        ["<START>12345 is no JSON<END>"],
+        ['<START>["x\\n12345"', "]<END>"],
+        ["<START>[123", "45]<END>"],
+        ["<START>[x12345x", "]<END>"],
+    ],
+)
 def test_no_state_has_a_secret_and_none_is_a_changed_result(lines: list[str]) -> None:
-    finder = ResultFinder(MARKERS, None, SECRETS)
+    finder = ResultFinder(MARKERS, None, SECRETS, SECRETS)
     finder.feed(lines[0])
     state = json.loads(json.dumps(finder.state()))
     assert "12345" not in str(state)
-    successor = ResultFinder(MARKERS, state, SECRETS)
+    successor = ResultFinder(MARKERS, state, SECRETS, SECRETS)
     for line in lines[1:]:
         successor.feed(line)
-    for each in (successor, ResultFinder(MARKERS, successor.state(), SECRETS)):
+    # A start that nothing follows does not make it a result.
+    successor.feed("<START>")
+    for each in (successor, ResultFinder(MARKERS, successor.state(), SECRETS, SECRETS)):
         with pytest.raises(InvalidResultError):
             each.value()
-        each.feed("<START>2<END>")
+        each.feed("<END><START>2<END>")
         assert each.value() == 2
 
 

@@ -62,15 +62,24 @@ def test_in_a_value_whole_words_alone_are_redacted(text: str) -> None:
     ("text", "redacted"),
     [
         ("", ""),
-        ("Bearer a+b/c=", "Bearer ***"),
         ("a+b/c=d", "***d"),
         ("xa+b/c=", "xa+b/c="),
         ("token=a%2Bb%2Fc%3D&x", "token=***&x"),
         ("äa+b/c=", "äa+b/c="),
+        ("x%20a+b/c=", "x%20***"),
+        ("\x1b[0ma+b/c=\x1b[0m", "\x1b[0m***\x1b[0m"),
+        ("\\na+b/c= and \\u00e9a+b/c=", "\\n*** and \\u00e9***"),
+        ("Bearer a+b/c=", "Bearer ***"),
     ],
 )
 def test_a_secret_may_begin_and_end_with_other_characters(text: str, redacted: str) -> None:
     assert Redactor(["a+b/c="]).redact_words(text) == redacted
+
+
+def test_a_longer_secret_that_is_no_word_hides_no_shorter_one() -> None:
+    redact = Redactor(["Bearer abcdef", "abcdef", "abcdef-g"])
+    assert redact.redact_words("nBearer abcdef") == "nBearer ***"
+    assert redact.redact_words("abcdef-gh") == "***-gh"
 
 
 @given(TEXTS, some.integers(1, 9), some.lists(some.integers(0, 60), max_size=5))

@@ -61,7 +61,7 @@ def test_no_other_key_is_pushed(key: Any) -> None:
     with pytest.raises(RayAgentInputError, match=r"RA-310: The XCom is not pushed: the key of an XCom must be"):
         push_xcom(ti, key, 1)
     assert ti.xcoms == {}
-    assert key_problem_of_job(key)
+    assert not isinstance(key, str) or key_problem_of_job(key).endswith(f"not {key}")
 
 
 @pytest.mark.parametrize("key", ["loss", "val_loss", "val-loss", "loss.mean", "_own", "0", "a" * MAX_KEY])
@@ -74,4 +74,4 @@ def test_ordinary_keys_are_pushed(key: str) -> None:
 @pytest.mark.parametrize("key", ["return_value", "job_id", "skipmixin_key", "_link_x", "rayagent_log_position"])
 def test_jobs_set_no_xcom_that_has_a_meaning(key: str) -> None:
     assert key_problem(key) == ""
-    assert key_problem_of_job(key) == f"Airflow or this provider uses the XCom {key!r} itself"
+    assert key_problem_of_job(key) == f"Airflow or this provider uses the XCom {key} itself"

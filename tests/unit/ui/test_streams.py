@@ -362,9 +362,9 @@ async def test_a_viewer_gets_what_the_job_has_reported_each_time_that_it_changes
 def test_what_a_job_has_reported_is_its_progress_and_its_links() -> None:
     messages = MessageFinder()
     assert shared_logs._reported(messages, str) == ""
-    messages.progress = JobProgress(1, 4, "\x1b[2Jepoch 1 of s3cret")
+    messages.progress = JobProgress(1, 4, "\x1b[2Jepoch 1")
     messages.links["Board s3cret"] = "http://a/s3cret"
     assert json.loads(shared_logs._reported(messages, Redactor(["s3cret"]))) == {
-        "progress": {"fraction": 0.25, "text": "25% (1 of 4): \\x1b[2Jepoch 1 of ***"},
+        "progress": {"fraction": 0.25, "text": "25% (1 of 4): \\x1b[2Jepoch 1"},
         "links": [{"name": "Board ***", "url": "http://a/***"}],
     }
