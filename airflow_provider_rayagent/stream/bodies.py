@@ -10,7 +10,7 @@ MAX_LOG_BYTES = 100_000_000_000
 """Maximum size of a whole log, which is passed on in chunks."""
 
 _OPENING = re.compile(r'\s*(?:\{\s*"logs"\s*:\s*)?"')
-# From this length on, a body that does not match is plain text; a shorter one may still be incomplete.
+# From this length on, a body that does not match is no log; a shorter one may still be incomplete.
 _MAX_OPENING = 200
 # Also the first half of a surrogate pair: JSON escapes a character above U+FFFF as two (RFC 8259, section 7), and
 # json.loads() joins them only within one string.
@@ -23,7 +23,7 @@ class LogBodyDecoder:
     """Incrementally decode the bytes of a whole log; chunks may end anywhere.
 
     The log is plain text. If the content type is JSON, it may also be a JSON string (what FastAPI makes of a returned
-    ``str``) or Ray's ``{"logs": "…"}``. Any other JSON is the text of the log itself.
+    ``str``) or Ray's ``{"logs": "…"}``. Anything else is no log, but the answer of another server.
 
     :param content_type: the ``Content-Type`` of the response.
     """
@@ -38,7 +38,8 @@ class LogBodyDecoder:
     def feed(self, chunk: bytes) -> str:
         """Return the text that ``chunk`` completes.
 
-        :raises ValueError: if a JSON string contains an invalid escape, or the body exceeds :data:`MAX_LOG_BYTES`.
+        :raises ValueError: if a JSON string contains an invalid escape, or the body has another form or exceeds
+            :data:`MAX_LOG_BYTES`. The message has no text of the body.
         """
         self._bytes += len(chunk)
         if self._bytes > MAX_LOG_BYTES:
@@ -67,8 +68,9 @@ class LogBodyDecoder:
                 if len(text) < _MAX_OPENING and not final:
                     self._held = text
                     return ""
-                self._state = "plain"
-                return text
+                if not text.strip():
+                    return ""
+                raise ValueError("its content type is JSON, but it is neither a JSON string nor an object with logs")
             self._state, text = "string", text[opening.end() :]
         return self._string(text)
 

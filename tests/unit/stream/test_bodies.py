@@ -48,10 +48,18 @@ def test_chunk_boundaries_do_not_matter_in_a_json_string(text: str, escaped: boo
     assert decoded(body, JSON, *range(1, len(body))) == expected
 
 
-@pytest.mark.parametrize("text", ["123", "null", "[1, 2]", '{"loss": 1}', "plain", "", "{", '{"logs', "x" * 500])
-def test_other_json_is_the_text_of_the_log(text: str) -> None:
+@pytest.mark.parametrize("text", ["123", "null", "[1, 2]", '{"loss": 1}', "plain", "{", '{"logs', "x" * 500])
+def test_other_json_is_no_log_and_is_not_quoted(text: str) -> None:
     for cut in range(min(len(text), 20) + 1):
-        assert decoded(text.encode(), JSON, cut) == text
+        with pytest.raises(ValueError, match="neither a JSON string nor an object with logs") as caught:
+            decoded(text.encode(), JSON, cut)
+        assert text not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", " \n", " " * 500])
+def test_an_empty_body_is_an_empty_log(text: str) -> None:
+    for cut in range(min(len(text), 20) + 1):
+        assert decoded(text.encode(), JSON, cut) == ""
 
 
 def test_plain_text_is_never_parsed_as_json() -> None:

@@ -62,10 +62,11 @@ def test_a_surrogate_pair_of_escapes_is_one_character_at_any_chunk_boundary() ->
 @pytest.mark.parametrize(
     "text", ["123", "null", "true", "[1]", "{}", '{"logs": 7}', '{"loss": 1}\n{"loss": 2}\n', "[x"]
 )
-def test_a_log_that_looks_like_json_is_still_text(text: str) -> None:
+def test_a_log_that_looks_like_json_is_text_unless_it_is_said_to_be_json(text: str) -> None:
     assert decoded(text.encode(), PLAIN) == text
-    assert decoded(text.encode(), JSON) == text
-    assert decoded(text.encode(), JSON, list(range(1, len(text)))) == text
+    for borders in ([], list(range(1, len(text)))):
+        with pytest.raises(ValueError, match="neither a JSON string nor an object with logs"):
+            decoded(text.encode(), JSON, borders)
 
 
 def test_plain_text_in_quotes_keeps_them() -> None:
