@@ -107,6 +107,13 @@ _OPTIONS = {
         "the content of any file to any host."
     ),
 }
+_PAGE = {
+    "description": "Whether Airflow's UI has the page Ray. With False, the API server has none of its routes.",
+    "version_added": "0.1.0",
+    "type": "boolean",
+    "example": None,
+    "default": "True",
+}
 _LINKS = ("Job", "Metrics", "Logs", "History")
 _TRIGGERS = [
     f"airflow_provider_rayagent.triggers.{name}" for name in ("rayagent", "applications", "capacity", "job_watcher")
@@ -145,7 +152,7 @@ def get_provider_info() -> dict[str, Any]:
         "config": {
             SECTION: {
                 "description": "Options of the provider for Ray.",
-                "options": {name: _option(name, text) for name, text in _OPTIONS.items()},
+                "options": {name: _option(name, text) for name, text in _OPTIONS.items()} | {"page": _PAGE},
             }
         },
         "connection-types": [

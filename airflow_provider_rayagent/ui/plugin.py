@@ -1,4 +1,5 @@
-"""Register the Ray page in the Airflow UI, and the listener of :class:`.RayAgentJobWatcher`.
+"""Register the Ray page in the Airflow UI, unless ``[rayagent] page`` is off, and the listener of
+:class:`.RayAgentJobWatcher`.
 
 Every component of Airflow imports this module, but only the API server serves the page. Therefore everything else in
 this package is imported at the first request.
@@ -7,6 +8,7 @@ this package is imported at the first request.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any
 
 from airflow import __version__ as airflow_version
@@ -42,6 +44,26 @@ class LazyApp:
         await self._app(scope, receive, send)
 
 
+def is_page_on() -> bool:
+    """Return whether the deployment has the page: Airflow's option ``[rayagent] page``.
+
+    Every component of Airflow needs this module, so an invalid value is no error. The page is then off, since somebody
+    has tried to say something about it.
+    """
+    from airflow.sdk.configuration import conf
+
+    try:
+        return bool(conf.getboolean("rayagent", "page", fallback=True))
+    # An AirflowConfigException, of which Airflow has more than one class, or what a secrets backend raises.
+    except Exception as error:  # noqa: BLE001
+        from airflow_provider_rayagent.text.codes import Code, coded
+        from airflow_provider_rayagent.text.sanitization import shown_error
+
+        text = "The Ray page is off, since Airflow's option [rayagent] page cannot be read: set it to True or False. %s"
+        logging.getLogger(__name__).warning(coded(Code.CONNECTION_SETTING, text), shown_error(error))
+        return False
+
+
 def external_views(version: str) -> list[dict[str, Any]]:
     """Return the pages for a version of Airflow; URLs are relative to its base URL."""
     views: list[dict[str, Any]] = [
@@ -75,9 +97,9 @@ def _icons() -> dict[str, str]:
 
 
 class RayAgentPlugin(AirflowPlugin):
-    """The page *Ray*, and the tab *Ray job* of a task instance (Airflow 3.4)."""
+    """The page *Ray*, and the tab *Ray job* of a task instance (Airflow 3.4), unless they are off."""
 
     name = "rayagent"
-    fastapi_apps = [{"app": LazyApp(), "url_prefix": PREFIX, "name": "Ray"}]  # noqa: RUF012 - declared by the base class
-    external_views = external_views(airflow_version)
+    fastapi_apps = [{"app": LazyApp(), "url_prefix": PREFIX, "name": "Ray"}] if is_page_on() else []
+    external_views = external_views(airflow_version) if fastapi_apps else []
     listeners = [asset_event_listener] if _release(airflow_version) >= _ASSET_STATE_SINCE else []

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
+from airflow_provider_rayagent.get_provider_info import get_provider_info
 from airflow_provider_rayagent.operators import rayagent as all_operators
 from airflow_provider_rayagent.sensors import rayagent as all_sensors
 from airflow_provider_rayagent.ui import TASK_CLASSES
@@ -58,3 +62,33 @@ def test_all_addresses_are_relative() -> None:
     text = json.dumps(external_views("3.4.0"))
     assert f'"{PREFIX}' not in text
     assert "http" not in text
+
+
+REGISTERED = """
+import json
+from airflow.plugins_manager import get_plugin_info
+[plugin] = [each for each in get_plugin_info() if each["name"] == "rayagent"]
+print(json.dumps([len(plugin[name]) for name in ("fastapi_apps", "external_views", "listeners")]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("option", "is_on"),
+    [(None, True), ("True", True), ("1", True), ("False", False), ("0", False), ("off", False), ("", False)],
+)
+def test_an_option_turns_the_page_off_and_not_the_listener(option: str | None, is_on: bool) -> None:
+    environment = {**os.environ, **({} if option is None else {"AIRFLOW__RAYAGENT__PAGE": option})}
+    command = [sys.executable, "-c", REGISTERED]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    apps, views, listeners = json.loads(done.stdout.splitlines()[-1])
+    assert (apps, views > 0) == (int(is_on), is_on)
+    assert listeners == len(RayAgentPlugin.listeners)
+    said = (
+        "RA-208: The Ray page is off, since Airflow's option [rayagent] page cannot be read: set it to True or False."
+    )
+    assert (said in done.stdout + done.stderr) is (option in ("off", ""))
+
+
+def test_the_option_is_one_of_the_provider() -> None:
+    option = get_provider_info()["config"]["rayagent"]["options"]["page"]
+    assert (option["type"], option["default"]) == ("boolean", "True")
