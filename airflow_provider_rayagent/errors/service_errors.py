@@ -171,7 +171,7 @@ class RayAgentResourcesError(RayAgentError):
 
 
 class RayAgentResponseError(RayAgentError):
-    """The response is not one of an agent: not JSON, of another shape, empty, or a 404 with an HTML page."""
+    """The response is not one of the service: not JSON, of another shape, empty, or a 404 in another form."""
 
     code = Code.NOT_THE_SERVICE
 

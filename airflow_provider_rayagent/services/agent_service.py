@@ -9,10 +9,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentNotFoundError, RayAgentUnsupportedError, preparation
-from airflow_provider_rayagent.services import plugins
+from airflow_provider_rayagent.services import plugins, ray_responses
 from airflow_provider_rayagent.services.call import Call
 from airflow_provider_rayagent.services.cluster_resources import feasibility_body
-from airflow_provider_rayagent.services.service import Credential, ErrorResponse
+from airflow_provider_rayagent.services.service import Credential, ErrorResponse, standard_phrase
 from airflow_provider_rayagent.services.submission import check_release, submission_steps, upload_steps
 from airflow_provider_rayagent.services.validation import quote_application_name, validate_id
 from airflow_provider_rayagent.stream.bodies import LogBodyDecoder
@@ -195,32 +195,39 @@ class AgentService:
         return LogBodyDecoder(content_type)
 
     def read_error(self, status: int, text: str) -> ErrorResponse:
-        return ErrorResponse(status, _reason(text))
+        words = _error_words(status, text)
+        return ErrorResponse(status, is_own=False) if words is None else ErrorResponse(status, words)
 
     def job_page(self, base_url: str) -> str:  # noqa: ARG002
         return ""
 
 
-def _reason(text: str) -> str:
-    """Return the words of a FastAPI error (``detail``), of Ray's or the agent's (``message``), or the text."""
+def _error_words(status: int, text: str) -> str | None:
+    """Return what the agent says in the body of an error status; ``None`` if the body has none of its forms.
+
+    These are FastAPI's (``detail``), Ray's or the agent's own (``message``, ``error_type``), an empty body, Starlette's
+    words for the status, and those of Ray for an unknown job, which an agent may pass on.
+    """
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        return text
-    if not isinstance(value, dict):
-        return text
-    detail = value.get("detail", value.get("message", text))
-    # FastAPI's 422: a list of problems, each with ``loc`` and ``msg``.
-    if isinstance(detail, list):
-        return "; ".join(_problem(item) for item in detail)
-    return detail if isinstance(detail, str) else json.dumps(detail)
+        return text if text in ("", standard_phrase(status)) or ray_responses.says_missing(text) else None
+    detail = value.get("detail") if isinstance(value, dict) else None
+    # FastAPI's 422: a list of problems.
+    if isinstance(detail, list) and detail and all(map(_is_problem, detail)):
+        return "; ".join(map(_problem, detail))
+    parts = detail if isinstance(detail, dict) else value
+    named = (parts.get(name) for name in ("detail", "message", "error_type")) if isinstance(parts, dict) else ()
+    return next((words for words in named if isinstance(words, str)), None)
 
 
-def _problem(item: object) -> str:
-    if not isinstance(item, dict):
-        return str(item)
+def _is_problem(item: object) -> bool:
+    return isinstance(item, dict) and isinstance(item.get("msg"), str)
+
+
+def _problem(item: Mapping[str, Any]) -> str:
     place = ".".join(str(part) for part in loc) if isinstance(loc := item.get("loc"), list) else ""
-    return f"{place}: {item.get('msg', 'invalid')}" if place else str(item.get("msg", "invalid"))
+    return f"{place}: {item['msg']}" if place else str(item["msg"])
 
 
 AGENT = AgentService()

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 # ``api/cluster_status`` has the names of resources in camel case, the state API as they are.
 _USAGE_NAMES = {"object_store_memory": "objectStoreMemory"}
+FIELDS = (
+    *("collected_at", "stale", "cpu", "memory", "object_store", "gpu", "node_counts", "nodes"),
+    *("running_jobs", "total_serve_replicas"),
+)
+"""The fields of the agent's ``resources/cluster/``."""
 _PARTS = ("total", "used", "available")
 _TYPE_PREFIX = "accelerator_type:"
 _DIGITS = 4

@@ -1,11 +1,11 @@
 """What the responses of Ray's dashboard mean. Pure.
 
-Its jobs API answers errors as plain text, usually a traceback; its state API (``/api/v0``) as JSON.
+Its jobs API answers errors as plain text, usually a traceback; its state API (``/api/v0``) as JSON. Sources are named
+by their file in the ``ray`` package.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from airflow_provider_rayagent.errors.service_errors import (
     RayAgentServerError,
 )
 from airflow_provider_rayagent.services.jobs import JobStatus, has_ended
+from airflow_provider_rayagent.services.service import standard_phrase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,12 +27,50 @@ if TYPE_CHECKING:
 _EXCEPTION_LINE = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Timeout|Exit)\b.*", re.MULTILINE)
 
 
+_TRACEBACK = "Traceback (most recent call last)"
+_MISSING = re.compile(r"(?:Job|Package) \S+ does not exist")
+_PLAIN_ERRORS = re.compile(
+    # ``dashboard/modules/job/job_head.py``
+    r"Can only (?:stop|delete|get logs of) submission type jobs"
+    r"|No available agent to submit job, please try again later\."
+    # ``_private/authentication/http_token_authentication.py``
+    r"|Unauthorized: Missing authentication token|Forbidden: Invalid authentication token"
+    # ``dashboard/optional_utils.py``, the second one until Ray 2.51
+    r"|(?:'[A-Z]+' m|M)ethod (?:n|N)ot (?:a|A)llowed for browser traffic\.|Browser requests not allowed\."
+    # ``dashboard/modules/serve/serve_head.py``
+    r"|Serve dependencies are not installed\. .*|Failed to get a response from the controller\. .*"
+    # ``util/state/state_manager.py`` and ``dashboard/modules/log/log_agent.py``
+    r"|Agent for node id: \w+ doesn't exist\.|A file is not found at: \S+"
+    # ``web_protocol.py`` and ``web_exceptions.py`` of aiohttp, the dashboard's server
+    r"|500 Internal Server Error\s+Server got itself in trouble|Maximum request body size \d+ exceeded\b.*",
+    re.DOTALL,
+)
+
+
+def error_words(status: int, text: str) -> str | None:
+    """Return what Ray says in the body of an error status; ``None`` if the body has none of Ray's forms."""
+    if text.startswith(_TRACEBACK) and _EXCEPTION_LINE.search(text):
+        return plain_words(text)
+    if says_missing(text) or _PLAIN_ERRORS.fullmatch(text) or text == f"{status}: {standard_phrase(status)}":
+        return text
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    # ``rest_response`` in ``dashboard/routes.py``
+    is_own = isinstance(value, dict) and value.get("result") is False and isinstance(value.get("msg"), str)
+    return value["msg"] if is_own else None
+
+
+def says_missing(text: str) -> bool:
+    """Return whether an error says that there is no such job or package (``dashboard/modules/job/job_head.py``)."""
+    return _MISSING.fullmatch(text) is not None
+
+
 def plain_words(text: str) -> str:
-    """Return the relevant part of Ray's error text: of a traceback, the last exception."""
+    """Return the relevant part of a text of Ray: of a traceback, the last exception."""
     text = text.strip()
-    with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
-        text = str(json.loads(text)["msg"])
-    if "Traceback (most recent call last)" in text:
+    if _TRACEBACK in text:
         # The last one: before an exception, Python prints those that caused it.
         *_, last = [None, *_EXCEPTION_LINE.finditer(text)]
         text = text[last.start() :] if last else text.splitlines()[-1]

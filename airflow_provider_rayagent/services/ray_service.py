@@ -262,13 +262,12 @@ class RayService:
         return LogBodyDecoder(content_type)
 
     def read_error(self, status: int, text: str) -> ErrorResponse:
-        words = ray_responses.plain_words(text)
-        if status == 404:
-            # The words of Ray's routes (``dashboard/modules/job/job_head.py``); for a path without a route, aiohttp
-            # answers 404 with other ones.
-            return ErrorResponse(status, words, is_own="does not exist" in text)
+        words = ray_responses.error_words(status, text) if text else ""
+        # For a path without a route, aiohttp answers 404 in words of its own.
+        if words is None or (status == 404 and not ray_responses.says_missing(text)):
+            return ErrorResponse(status, is_own=False)
         # Ray has no status of its own for it.
-        if status == 500 and ray_responses.is_id_taken(text):
+        if status == 500 and ray_responses.is_id_taken(words):
             return ErrorResponse(CONFLICT, words)
         return ErrorResponse(status, words)
 

@@ -6,6 +6,7 @@ Transports, drivers, hooks and tasks use it to create requests and to decode res
 from __future__ import annotations
 
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -47,14 +48,22 @@ class ErrorResponse(NamedTuple):
     """The meaning of a response with an error status.
 
     :param status: the HTTP status that stands for it.
-    :param reason: the error message.
-    :param is_own: whether the service itself sent it, rather than another server at a wrong URL. This matters only for
-        404, which means that a job or an application does not exist.
+    :param reason: the words of the service; empty if it has sent none.
+    :param is_own: whether the body has a form of the service. If not, it is that of a proxy, or of another server at a
+        wrong URL: nothing of it is shown, and 404 does not mean that a job or an application does not exist.
     """
 
     status: int
-    reason: str
+    reason: str = ""
     is_own: bool = True
+
+
+def standard_phrase(status: int) -> str:
+    """Return the words of the HTTP standard for a status; empty if it has none."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
 
 
 DecodeEvent: TypeAlias = "Callable[..., Event]"
@@ -190,7 +199,10 @@ class Service(Protocol):
         """Return a decoder for the body of the whole log."""
 
     def read_error(self, status: int, text: str) -> ErrorResponse:
-        """Return the meaning of a response with an error status."""
+        """Return the meaning of a response with an error status.
+
+        :param text: the body, without white space around it.
+        """
 
     def job_page(self, base_url: str) -> str:
         """Return the URL template of a job's page in the service, with ``{job_id}``, or an empty string."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # A request with these limits fits into the time that a killed task has (``KILL_SECONDS`` in tasks/stopper.py).
 KILL_CONNECT_SECONDS = 1.0
 KILL_READ_SECONDS = 2.0
+_STOP_FIELDS = ("stopped", "status", "job_id")
+"""What is shown of the response to a stop: Ray's field, and those that an agent may have."""
 STOPPING = "%s; stopping job %s."
 STOP_FAILED = coded(Code.STOP_FAILED, "Failed to stop job %s: %s")
 
@@ -93,5 +95,6 @@ def stop_job(
         return False
     # After the request: the main thread of a killed task may be waiting for ever for the log, with its lock.
     log.info(STOPPING, why, job_id)
-    log.info("Stop of job %s requested; the response: %s", job_id, brief(response, config.redact))
+    told = {name: response[name] for name in _STOP_FIELDS if name in response}
+    log.info("Stop of job %s requested; the response: %s", job_id, brief(told, config.redact))
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,8 +28,20 @@ if TYPE_CHECKING:
 
 _BROKEN_TLS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 """The peer closed a TLS connection. Every other ``SSLError`` means that the handshake failed."""
+MAX_WORDS = 200
+"""Characters of the words of an exception in a message."""
 HANDSHAKE = "handshake operation timed out"
 """Part of the message of the ``TimeoutError`` of a TLS handshake, which has no separate type (CPython's ``_ssl.c``)."""
+_OWN_WORDS = re.compile(
+    r"IncompleteRead\(\d+ bytes read(?:, \d+ more expected)?\)"
+    r"|peer closed connection without sending complete message body(?: \([a-z0-9, ]+\))?"
+    r"|Server disconnected without sending a response|Remote end closed connection without response"
+    r"|Invalid URL in location header"
+    # What follows the status is the text of the proxy.
+    r"|Tunnel connection failed: \d{3}|\d{3}(?= )"
+)
+"""Words of the libraries' own. Their other messages may quote the response, whoever sent it: ``BadStatusLine`` is the
+first line of a server that does not speak HTTP."""
 # OpenSSL's X509_V_ERR_* of x509_vfy.h.
 _EXPIRED = 10
 _WRONG_HOST = (62, 64)
@@ -60,7 +73,7 @@ def as_agent_error(
     where = config.base_url if proxy is None else f"{config.base_url} (through the proxy {shown_proxy(proxy)})"
     causes = tuple(_causes(error))
     # Redacted before it is cut, since half a secret is not recognized.
-    words = config.redact(str(causes[-1]) or type(causes[-1]).__name__)[:200]
+    words = config.redact(str(causes[-1]) or type(causes[-1]).__name__)[:MAX_WORDS]
     for cause in causes:
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, _BROKEN_TLS):
             return RayAgentTLSError(f"TLS handshake with {where} failed: {words}. {_tls_remedy(cause)}")
@@ -104,7 +117,15 @@ def as_agent_error(
     for kinds, error_type, detail in known:
         if any(isinstance(cause, kinds) for cause in causes):
             return error_type(detail)
-    return RayAgentConnectionError(f"The connection to {where} failed: {words}")
+    return RayAgentConnectionError(f"The connection to {where} failed: {_safe_words(causes[-1], words)}")
+
+
+def _safe_words(error: BaseException, words: str) -> str:
+    """Return the words of an exception if they are those of the operating system or known; otherwise its type."""
+    if not str(error) or (isinstance(error, OSError) and isinstance(error.errno, int)):
+        return words
+    known = _OWN_WORDS.match(words)
+    return known[0] if known else type(error).__name__
 
 
 def _tls_remedy(error: ssl.SSLError) -> str:

@@ -166,4 +166,4 @@ async def check_response(agent: AgentClient, call: Call, response: Response) -> 
     body = b"" if response.is_success else await agent.read_body(call, response)
     responses.check_status(call, response.status, response.headers, body, agent.config)
     if responses.is_html(response.headers, ""):
-        raise responses.html_page_error(call, response.status, "a log", agent.config)
+        raise responses.unexpected(call, response.status, "a log", "an HTML page", agent.config)

@@ -1,4 +1,9 @@
-"""Parse the agent's responses: return a value of the expected shape, or raise an error that shows what was received."""
+"""Parse the agent's responses: return a value of the expected shape, or raise an error that tells what was received.
+
+Whoever edits connections names any host, and sees these errors on the Ray page, in *Test* and in the task log.
+Therefore they show text of a body only if it has a form of the service (``read_error`` of the services), and of any
+other body its size and type.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +19,7 @@ from airflow_provider_rayagent.errors.service_errors import (
     RayAgentResponseError,
     for_status,
 )
+from airflow_provider_rayagent.services.service import ErrorResponse
 from airflow_provider_rayagent.text.sanitization import sanitize
 
 if TYPE_CHECKING:
@@ -23,15 +29,13 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.services.call import Call
 
 MAX_SHOWN = 300
-"""Characters of a body that an error message shows."""
-MAX_PAGE = 65_536
-"""Characters of an HTML page that are searched for its title or text."""
+"""Characters of the service's words that an error message shows."""
 MAX_REDIRECTS = 3
 GPU_UNAVAILABLE = "gpu_unavailable"
 """The ``error_type`` of a 503 that is not an outage: the cluster lacks the requested GPUs."""
 
-_TAG = re.compile(r"<([^<>]*)>")
-"""An HTML tag. Excluding ``<`` keeps the search linear: otherwise 64 KB of ``<`` would take two seconds."""
+_MEDIA_TYPE = re.compile(r"\s*([\w!#$&^.+-]{1,60}/[\w!#$&^.+-]{1,60})\s*(?:;|$)", re.ASCII)
+"""A media type without its parameters (RFC 6838, section 4.2, which permits longer names)."""
 
 
 def read_response(
@@ -76,19 +80,19 @@ def _value(
     if call.shape == "nothing":
         return None
     text = body.decode("utf-8", "replace").strip()
-    where = f"{call.name} answered {status}"
     if call.shape == "any" and not is_html(headers, text):
         value = {} if text in ("", "null") else _parsed(text)
         return value if isinstance(value, dict) else {"answer": text if value is None else value}
+    size = f"({size_and_type(headers, body, config)})"
     if not text:
-        raise RayAgentResponseError(f"{where} with an empty body; expected JSON.", status)
+        raise unexpected(call, status, "JSON", "an empty body", config)
     if is_html(headers, text):
-        raise html_page_error(call, status, "JSON", config, text)
+        raise unexpected(call, status, "JSON", f"an HTML page {size}", config)
     try:
         value = loads(text)
     except (ValueError, RecursionError):
         # ``json`` raises RecursionError for deeply nested values.
-        raise RayAgentResponseError(f"{where} with invalid JSON: {brief(text, config.redact)}", status) from None
+        raise unexpected(call, status, "JSON", f"invalid JSON {size}", config) from None
     if call.shape == "list":
         # The agent's format is not documented; both forms are accepted.
         if isinstance(value, dict) and isinstance(value.get("results"), list):
@@ -98,23 +102,25 @@ def _value(
     else:
         valid, expected = isinstance(value, dict), "a JSON object"
     if not valid:
-        raise RayAgentResponseError(f"{where}: expected {expected}, got: {brief(text, config.redact)}", status)
+        raise unexpected(call, status, expected, f"other JSON {size}", config)
     return value
 
 
-def html_page_error(
-    call: Call, status: int, expected: str, config: AgentConfig, page: str = ""
-) -> RayAgentResponseError:
-    """Return the error for an HTML page with a 2xx status.
+def unexpected(call: Call, status: int, expected: str, got: str, config: AgentConfig) -> RayAgentResponseError:
+    """Return the error for a 2xx status whose body is not the service's.
 
     :param expected: what should have been received.
-    :param page: the page, whose title or text is shown.
+    :param got: what was received, without any text of the body.
     """
-    message = (
-        f"{call.name} answered {status}: expected {expected}, got an HTML page; is this the URL of "
-        f"{config.service.label}? {brief(_page_text(page), config.redact)}"
-    )
-    return RayAgentResponseError(message.rstrip(), status)
+    question = f"is this the URL of {config.service.label}?"
+    return RayAgentResponseError(f"{call.name} answered {status}: expected {expected}, got {got}; {question}", status)
+
+
+def size_and_type(headers: Mapping[str, str], body: bytes, config: AgentConfig) -> str:
+    """Return what may be told of any body, such as ``1,234 bytes, text/html``."""
+    found = _MEDIA_TYPE.match(headers.get("content-type", ""))
+    size = f"{len(body):,} bytes"
+    return f"{size}, {brief(found[1], config.redact)}" if found else size
 
 
 def check_status(call: Call, status: int, headers: Mapping[str, str], body: bytes, config: AgentConfig) -> None:
@@ -129,9 +135,9 @@ def check_status(call: Call, status: int, headers: Mapping[str, str], body: byte
         return
     where = f"{call.name} answered {status}"
     if status < 400:
-        target = headers.get("location", "nowhere")
+        target = brief(_shown_target(headers.get("location")), config.redact)
         raise RayAgentRedirectError(
-            f"{where}, a redirect to {brief(target, config.redact)}; not followed, so that the token is not sent "
+            f"{where}, a redirect to {target}; not followed, so that the token is not sent "
             f"there. If that is the URL of {config.service.label}, enter it in the connection.",
             status,
         )
@@ -139,17 +145,17 @@ def check_status(call: Call, status: int, headers: Mapping[str, str], body: byte
     missing = _missing_gpus(text) if status == 503 else None
     if missing is not None:
         raise RayAgentGPUUnavailableError(f"{where}: {brief(missing, config.redact)}", status)
-    page = is_html(headers, text)
-    error_response = config.service.read_error(status, text)
-    if status == 404 and (page or not error_response.is_own):
-        # A wrong path, or the default page of an ingress: it does not mean that the job does not exist.
-        raise RayAgentResponseError(
-            f"{where}, but not in the form of {config.service.label}; is this its URL? "
-            f"{brief(_page_text(text) if page else error_response.reason, config.redact)}",
-            status,
-        )
-    reason = _page_text(text) if page else error_response.reason
-    error = for_status(error_response.status, f"{where}: {brief(reason, config.redact)}" if reason else f"{where}.")
+    found = ErrorResponse(status, is_own=False) if is_html(headers, text) else config.service.read_error(status, text)
+    if not found.is_own:
+        detail = f"{where}, but not in the form of {config.service.label} ({size_and_type(headers, body, config)})"
+        if status == 404:
+            # A wrong path, or the default page of an ingress: it does not mean that the job does not exist.
+            raise RayAgentResponseError(f"{detail}; is this its URL?", status)
+        # A proxy in front of the service answers 5xx in its own form, too.
+        detail = f"{detail}; is this its URL?" if status < 500 else f"{detail}."
+    else:
+        detail = f"{where}: {brief(found.reason, config.redact)}" if found.reason else f"{where}."
+    error = for_status(found.status, detail)
     error.retry_after = retry_after(headers)
     raise error
 
@@ -230,20 +236,18 @@ def _parsed(text: str) -> Any:
         return None
 
 
-def _page_text(text: str) -> str:
-    """Return the title of an HTML page or, if it has none, its text."""
-    title, words = "", []
-    within = ""
-    # Odd parts are tags, even ones the text between them.
-    for number, part in enumerate(_TAG.split(text[:MAX_PAGE])):
-        if number % 2:
-            tag = (part[:20].lower().split() or [""])[0]
-            if not within and tag in ("title", "style", "script"):
-                within = tag
-            elif tag == f"/{within}":
-                within = ""
-        elif within == "title":
-            title = title or part.strip()
-        elif not within:
-            words.append(part)
-    return title or " ".join(words)
+def _shown_target(location: str | None) -> str:
+    """Return the target of a redirect without user, password, parameters, query and fragment, which may be secret."""
+    try:
+        parts = urlsplit(location or "")
+        # It raises a ValueError if the port is no number.
+        _ = parts.port
+    except ValueError:
+        return "an invalid URL"
+    host, path = parts.netloc.rpartition("@")[2], re.sub(r";[^/]*", "", parts.path)
+    if parts.scheme in ("http", "https") and host:
+        return f"{parts.scheme}://{host}{path}"
+    # Relative to the URL of the request.
+    if not parts.scheme and (host or path.startswith("/")):
+        return f"//{host}{path}" if host else path
+    return "an invalid URL" if location else "nowhere"

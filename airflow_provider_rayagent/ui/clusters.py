@@ -14,6 +14,7 @@ from airflow_provider_rayagent.errors.service_errors import (
 )
 from airflow_provider_rayagent.hooks.connection_check import describe_refusal
 from airflow_provider_rayagent.services import application_wait
+from airflow_provider_rayagent.services.cluster_resources import FIELDS
 from airflow_provider_rayagent.services.jobs import newest_first
 from airflow_provider_rayagent.text.sanitization import sanitized
 from airflow_provider_rayagent.ui.followers import Followers, find_followers
@@ -65,7 +66,7 @@ async def job_of(connection_id: str, job_id: JobId) -> ServiceResult:
 
 async def resources_of(connection_id: str) -> ServiceResult:
     """Return the resources of the cluster, in total and by node."""
-    return await _get(connection_id, "resources", lambda service: service.get_capacity(), _texts)
+    return await _get(connection_id, "resources", lambda service: service.get_capacity(), _resources)
 
 
 async def waiting_tasks_of(connection_id: str) -> ServiceResult:
@@ -134,8 +135,9 @@ async def _send(connection_id: str, make: Callable[[Service], Operation]) -> Ser
             raise RayAgentError(describe_refusal(agent.config, error.status_code), error.status_code) from error
 
 
-def _texts(value: Any, redact: Redactor) -> Any:
-    return sanitized(value, redact)
+def _resources(found: dict[str, Any], redact: Redactor) -> Any:
+    # No other fields: an object that has none of these is the answer of another server.
+    return sanitized({name: found[name] for name in FIELDS if name in found}, redact)
 
 
 def _summaries(found: list[dict[str, Any]], redact: Redactor) -> list[Any]:

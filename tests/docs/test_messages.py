@@ -56,7 +56,15 @@ JOBS: list[dict[str, Any]] = [
 ]
 """A job for each cause of a failure."""
 GPUS = b'{"error_type": "gpu_unavailable", "message": "It needs 4 GPUs on one node; the largest node has 2."}'
-ANSWERS = ((200, b"<html>"), (401, b"{}"), (403, b"{}"), (404, b'{"detail": "no"}'), (503, b"{}"), (503, GPUS))
+ANSWERS = (
+    (200, b"<html>"),
+    (401, b"{}"),
+    (403, b"{}"),
+    (404, b'{"detail": "no"}'),
+    (404, b"no"),
+    (503, b"{}"),
+    (503, GPUS),
+)
 
 
 class Message(NamedTuple):

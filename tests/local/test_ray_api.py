@@ -92,12 +92,13 @@ def test_log_without_file_falls_back_to_ray(ray: StubRay) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "error", "words"), [(429, RayUnavailableError, "too many requests"), (404, RayResponseError, "no file")]
+    ("status", "error", "words"),
+    [(429, RayUnavailableError, "too many requests"), (404, RayResponseError, "Job job does not exist")],
 )
 def test_unavailable_whole_log_is_reported(ray: StubRay, status: int, error: type[Exception], words: str) -> None:
     ray.add_job("job")
     ray.answers["/api/v0/logs/file"] = (status, b"")
-    ray.answers["/api/jobs/job/logs"] = (404, b"no file")
+    ray.answers["/api/jobs/job/logs"] = (404, b"Job job does not exist")
 
     with pytest.raises(error, match=words):
         whole_log(ray)
@@ -115,9 +116,10 @@ def test_aborted_whole_log_is_an_error(ray: StubRay) -> None:
 @pytest.mark.parametrize(
     ("status", "body", "expected", "words"),
     [
-        (400, b"bad", 400, "bad"),
+        (400, b"Can only stop submission type jobs", 400, "Can only stop submission type jobs"),
+        (400, b"bad", 400, "answered 400, but not in the form of the Ray dashboard"),
         (404, b"Job job does not exist", 404, "does not exist"),
-        (403, b"no access", 502, "Ray rejects the agent: .*no access"),
+        (403, b"Forbidden: Invalid authentication token", 502, "Ray rejects the agent: .*Invalid authentication token"),
         (500, b"Traceback (most recent call last):\n  x\nKeyError: 1\n", 500, "Ray failed: .*KeyError: 1"),
         (200, b"no JSON", 502, "invalid JSON"),
         (200, b"[]", 502, "expected a JSON object"),

@@ -67,7 +67,7 @@ def test_errors_during_startup_are_ignored(monkeypatch: pytest.MonkeyPatch, ray:
     [
         ((500, b""), r"Ray failed: GET /api/v0/nodes answered 500\."),
         ((200, b'{"data": {"result": {"result": []}}}'), "none of its nodes is alive"),
-        ((200, b"no JSON"), "with invalid JSON"),
+        ((200, b"no JSON"), "got invalid JSON"),
     ],
 )
 def test_startup_timeout_is_reported_with_last_response_and_lines(

@@ -77,6 +77,11 @@ def error(status: int = 500, words: str | None = None) -> Answer:
     return Answer(status, words or short.get(status) or TRACEBACK.format(error="RuntimeError: Refused"))
 
 
+def taken(job_id: str) -> Answer:
+    """Return how Ray says that the id of a submission is taken."""
+    return error(500, TRACEBACK.format(error=f"ValueError: Job with submission_id {job_id} already exists."))
+
+
 def state_error(status: int, words: str) -> Answer:
     """Return how the state API says that something failed."""
     return Answer(status, {"result": False, "msg": words, "data": {}})
@@ -209,7 +214,7 @@ def _submit(agent: ScriptedAgent, request: Request) -> Answer:
     except (ValueError, TypeError, KeyError) as wrong:
         return error(400, SHORT_TRACEBACK.format(error=f"TypeError: {wrong}"))
     if job_id in agent.jobs:
-        return error(500, TRACEBACK.format(error=f"ValueError: Job with submission_id {job_id} already exists."))
+        return taken(job_id)
     agent.jobs[job_id] = Job(
         status="PENDING",
         job_id=job_id,

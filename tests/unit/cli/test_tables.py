@@ -159,7 +159,7 @@ def test_an_agent_that_does_not_tell_its_resources_is_reported(ask: Ask) -> None
     ("step", "code", "words"),
     [
         (Refuse(401, f"bad token {TOKEN}"), 5, "answered 401: bad token ***"),
-        (Answer(200, "no list"), 5, "with invalid JSON"),
+        (Answer(200, "no list"), 5, "got invalid JSON"),
         (Refuse(500, "broken"), 5, "answered 500: broken"),
     ],
 )

@@ -21,7 +21,7 @@ from airflow_provider_rayagent.errors.service_errors import (
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.transport import aio
 from airflow_provider_rayagent.transport.aio import AsyncAgent
-from tests.scripted import DEFAULT, Answer, Job, Log, Play, Redirect, Refuse, Reset, ScriptedAgent
+from tests.scripted import DEFAULT, Job, Log, Play, Redirect, Refuse, Reset, ScriptedAgent
 from tests.stack.watch import PATIENCE
 from tests.unit.token_files import MountedToken
 from tests.unit.transports import GET, GET_JOB, SOURCES, STOP_JOB
@@ -237,7 +237,7 @@ def test_old_and_new_tokens_are_redacted_and_masked_before_they_are_sent(
 
     def answer(request: Request) -> Any:
         masked_before.append([*masked])
-        return Answer(500, f"{OLD} {NEW} other")
+        return Refuse(500, f"{OLD} {NEW} other")
 
     with ScriptedAgent(Job(), answers={"*": [answer]}) as server:
         config = config_of(server, mounted.path, mask=masked.append)

@@ -13,7 +13,7 @@ import pytest
 from airflow_provider_rayagent.exceptions import RayAgentConfigError, RayAgentConnectionError, RayAgentError
 from airflow_provider_rayagent.hooks.connection import config_from_connection
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
-from tests.scripted import Answer, Job, Refuse, ScriptedAgent
+from tests.scripted import Job, Refuse, ScriptedAgent
 from tests.stack.processes import NO_AGENT
 from tests.unit.support import TOKEN, task_log
 
@@ -180,7 +180,7 @@ def test_by_default_files_are_opened_in_few_folders(
 def test_no_secret_reaches_a_log_an_error_or_a_repr(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     secrets = (TOKEN, "user-tok-77", "header-val-77")
-    answers = {"*": [Answer(500, f"you sent {' '.join(secrets)}")], "GET tasks/": [Refuse(401, TOKEN)]}
+    answers = {"*": [Refuse(500, f"you sent {' '.join(secrets)}")], "GET tasks/": [Refuse(401, TOKEN)]}
     with ScriptedAgent(Job("x\n"), answers=answers) as agent, task_log() as log:
         extra = {"user_token": secrets[1], "headers": {"X-Key": secrets[2]}, "verify": False}
         connect(agent, extra=extra)

@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_rayagent.exceptions import RayAgentHTTPError, RayAgentInputError
 from airflow_provider_rayagent.hooks import submission_methods
 from airflow_provider_rayagent.working_dir.packing import pack
-from tests.scripted import DEFAULT, Answer, Play, Reset
+from tests.scripted import DEFAULT, Answer, Play, Reset, ray_dialect
 from tests.unit.support import task_log
 from tests.unit.working_dir.trees import contents_of
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.unit.support import Serve
 
 SIZE = 3_000_000
-TAKEN = Answer(500, "ValueError: Job with submission_id j1 already exists.")
+TAKEN = ray_dialect.taken("j1")
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_broken_upload_is_sent_again_from_its_first_byte(
 def test_a_package_that_a_proxy_refuses_is_named(ask: Ask, ray: ScriptedAgent, folder: Path) -> None:
     route, _ = put(folder)
     ray.answers[route] = [Answer(413, "<html><title>413 Request Entity Too Large</title></html>")]
-    with pytest.raises(RayAgentHTTPError, match="413 Request Entity Too Large") as caught:
+    with pytest.raises(RayAgentHTTPError, match=r"answered 413, but not in the form of the Ray dashboard") as caught:
         ask("upload_working_dir", folder)
     assert caught.value.status_code == 413
 

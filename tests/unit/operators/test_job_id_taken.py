@@ -11,7 +11,7 @@ from airflow_provider_rayagent.errors.service_errors import RayAgentConnectionEr
 from airflow_provider_rayagent.exceptions import RayAgentInputError
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 from airflow_provider_rayagent.tasks import finding
-from tests.scripted import Answer, Job, Play, Refuse, Reset
+from tests.scripted import Answer, Job, Play, Refuse, Reset, ray_dialect
 from tests.unit.operators.submissions import ORIGIN, SUBMIT, make_operator, rendered
 from tests.unit.supervisor import supervise
 from tests.unit.support import make_context, task_log
@@ -53,7 +53,7 @@ def another_was_faster(ray: ScriptedAgent, answer: Any) -> Callable[[Request], A
 
 @pytest.mark.parametrize(
     "answer",
-    [Answer(500, "ValueError: Job with submission_id mine already exists."), Play(Reset()), Refuse(502)],
+    [ray_dialect.taken("mine"), Play(Reset()), Refuse(502)],
     ids=["already exists", "reset", "502"],
 )
 def test_a_job_that_another_instance_starts_meanwhile_is_not_taken(answer: Any, run: Run, ray: ScriptedAgent) -> None:
@@ -69,7 +69,7 @@ def test_a_kill_does_not_stop_the_job_that_another_instance_starts_meanwhile(run
     operators: list[Any] = []
 
     def killed(request: Request) -> Any:
-        answer = another_was_faster(ray, Answer(500, "Job mine already exists."))(request)
+        answer = another_was_faster(ray, ray_dialect.taken("mine"))(request)
         operators[0].on_kill()
         return answer
 

@@ -129,13 +129,13 @@ def test_by_default_a_finished_job_is_a_success_and_an_unknown_one_a_failure(run
 
 
 def test_a_job_that_goes_on_though_its_stop_was_answered_with_404_is_an_error(run: Run, serve: Serve) -> None:
-    serve(Job(status="RUNNING"), answers={STOP: [Answer(404, "no")]})
+    serve(Job(status="RUNNING"), answers={STOP: [Refuse(404)]})
     with pytest.raises(RayAgentError, match=r"Failed to stop job j1, which is RUNNING: .*404"):
         run(if_missing="succeed")
 
 
 def test_a_stop_that_is_answered_with_404_for_a_moment_is_sent_again(run: Run, serve: Serve) -> None:
-    answers: dict[str, list[Step]] = {STOP: [Answer(404, "no"), DEFAULT], GET: [DEFAULT, Refuse(404), DEFAULT]}
+    answers: dict[str, list[Step]] = {STOP: [Refuse(404), DEFAULT], GET: [DEFAULT, Refuse(404), DEFAULT]}
     serve(Job(status="RUNNING", stop_delay=0.2), answers=answers)
     assert run(if_missing="succeed") == DONE
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_rayagent.connection.config import AgentConfig
 from airflow_provider_rayagent.errors.service_errors import RayAgentError, RayAgentRedirectError
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.validation import JobId
+from airflow_provider_rayagent.transport.responses import check_status
 from tests.scripted import DEFAULT, Job, Redirect, ScriptedAgent, Step
 from tests.unit.support import TOKEN
 from tests.unit.transports import Transport, config_of
@@ -72,6 +75,26 @@ def test_the_error_for_an_invalid_redirect_names_its_target(target: str, make_ag
         pytest.raises(RayAgentError, match=r"http://127\.0\.0\.1|a redirect to"),
     ):
         agent.send(AGENT.get_job(JobId("j1")))
+
+
+@pytest.mark.parametrize(
+    ("target", "shown"),
+    [
+        ("https://u:p@other.example:8443/a;b=c/d;e?f#g", "https://other.example:8443/a/d"),
+        ("//u:p@other.example/a?b", "//other.example/a"),
+        ("HTTP://u@Other.example", "http://Other.example"),
+        ("http://other.example:words/", "an invalid URL"),
+        ("http://[words/", "an invalid URL"),
+        ("http:/words", "an invalid URL"),
+        ("data:words", "an invalid URL"),
+        ("words", "an invalid URL"),
+        ("?words", "an invalid URL"),
+    ],
+)
+def test_of_a_target_only_scheme_host_port_and_path_are_told(target: str, shown: str) -> None:
+    call = AGENT.get_job(JobId("j1"))
+    with pytest.raises(RayAgentRedirectError, match=f"a redirect to {re.escape(shown)}; not followed"):
+        check_status(call, 302, {"location": target}, b"", AgentConfig("http://agent/"))
 
 
 def test_a_token_in_the_target_is_redacted(make_agent: MakeAgent) -> None:
