@@ -97,13 +97,14 @@ def test_the_documentation_has_the_same_fields_as_the_form() -> None:
     assert documented == {**FIELDS, "port": "Port", **EXTRA_FIELDS}
 
 
-def test_the_documentation_has_the_defaults_of_the_options() -> None:
+def test_the_documentation_has_the_defaults_of_the_folders() -> None:
     [shown] = re.findall(r"^```ini\n(\[rayagent\].*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     options = configparser.ConfigParser()
     options.read_string(shown)
     documented = {name: value.replace("\n", " ") for name, value in options["rayagent"].items()}
     declared = get_provider_info()["config"]["rayagent"]["options"]
-    assert documented == FOLDERS == {name: option["default"] for name, option in declared.items()}
+    assert documented == FOLDERS == {name: declared[name]["default"] for name in FOLDERS}
+    assert declared.keys() - FOLDERS.keys() == {"page"}
 
 
 def test_the_urls_of_pages_in_the_documentation_and_the_help_are_valid() -> None:
