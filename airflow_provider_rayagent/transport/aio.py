@@ -129,7 +129,7 @@ class AsyncAgent(AgentClient):
     async def _open(self, call: Call, headers: Mapping[str, str], *, stream: bool) -> Response:
         config = self.config
         # With a limit of its own: on a busy machine, reading the CAs may take longer than the service is given.
-        with anyio.fail_after(limits.ANSWER.seconds):
+        with anyio.fail_after(limits.PREPARATION_SECONDS):
             await self._opened_clients()
         # Of a stream: the time for the connection, and for the response.
         seconds = 2 * config.connect_timeout if stream else limits.exchange_seconds(call, config.read_timeout)

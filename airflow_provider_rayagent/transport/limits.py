@@ -33,6 +33,8 @@ class Limit(NamedTuple):
 
 ANSWER = Limit(60.0, 64_000_000)
 """The response to a call. The largest are lists of 10,000 jobs or tasks, Ray's maximum: about 20 MB."""
+PREPARATION_SECONDS = 60.0
+"""For what is read before the first request of a client: CAs, certificates and the environment."""
 ERROR = Limit(3.0, 65_536)
 """The body of an error status. It is only shown in a message, so that the part received in this time is enough."""
 LOG = Limit(60.0, MAX_LOG_BYTES, bytes_per_second=10_000)
