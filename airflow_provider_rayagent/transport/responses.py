@@ -83,16 +83,19 @@ def _value(
     if call.shape == "any" and not is_html(headers, text):
         value = {} if text in ("", "null") else _parsed(text)
         return value if isinstance(value, dict) else {"answer": text if value is None else value}
-    size = f"({size_and_type(headers, body, config)})"
+
+    def wrong(expected: str, got: str) -> RayAgentResponseError:
+        return unexpected(call, status, expected, f"{got} ({size_and_type(headers, body, config)})", config)
+
     if not text:
         raise unexpected(call, status, "JSON", "an empty body", config)
     if is_html(headers, text):
-        raise unexpected(call, status, "JSON", f"an HTML page {size}", config)
+        raise wrong("JSON", "an HTML page")
     try:
         value = loads(text)
     except (ValueError, RecursionError):
         # ``json`` raises RecursionError for deeply nested values.
-        raise unexpected(call, status, "JSON", f"invalid JSON {size}", config) from None
+        raise wrong("JSON", "invalid JSON") from None
     if call.shape == "list":
         # The agent's format is not documented; both forms are accepted.
         if isinstance(value, dict) and isinstance(value.get("results"), list):
@@ -102,7 +105,7 @@ def _value(
     else:
         valid, expected = isinstance(value, dict), "a JSON object"
     if not valid:
-        raise unexpected(call, status, expected, f"other JSON {size}", config)
+        raise wrong(expected, "other JSON")
     return value
 
 
