@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_rayagent.connection.page_urls import has_plain_host, is_web_page
 from airflow_provider_rayagent.render.prefixes import split_process, text_after_bar
-from airflow_provider_rayagent.render.printed_json import InvalidOutputError, parse_printed
+from airflow_provider_rayagent.render.printed_json import (
+    ALTERED,
+    InvalidOutputError,
+    parse_printed,
+    partial_state,
+)
 from airflow_provider_rayagent.tail.lines import Piece
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 from airflow_provider_rayagent.text.storable import ValueT, storable
@@ -104,7 +109,6 @@ class MessageFinder:
         self._extras: dict[str, dict[str, Any]] = dict(saved.get("extras", {}))
         self._held: str | None = saved.get("held")
         self._held_altered: bool = saved.get("held_altered", False)
-        """Whether a secret was redacted in it before the rest was read, such as a key, a number or a part of a word."""
         self._total = sum(map(_size, (self.xcoms, self.links, self._extras)))
 
     def feed(self, line: str) -> Message | None:
@@ -126,17 +130,13 @@ class MessageFinder:
     def state(self) -> dict[str, Any]:
         """Return the state from which another finder can continue, as JSON primitives."""
         progress = self.progress
-        held = None if self._held is None else self._redact.redact_partial(self._held)
-        state: dict[str, Any] = {
+        return {
             "xcoms": dict(self.xcoms),
             "extras": dict(self._extras),
             "links": dict(self.links),
             "progress": None if progress is None else [progress.done, progress.total, progress.text],
-            "held": held,
+            **partial_state("held", self._held, self._redact, altered=self._held_altered),
         }
-        if held is not None and (self._held_altered or held != self._held):
-            state["held_altered"] = True
-        return state
 
     def _feed_piece(self, piece: Piece) -> Message | None:
         if not piece.continued:
@@ -157,7 +157,7 @@ class MessageFinder:
         if text is None:
             return None
         if is_altered:
-            return Message("", "a secret was redacted in the first part of it, which was saved before the rest")
+            return Message("", ALTERED)
         try:
             return Message(self._accept(text))
         except InvalidOutputError as error:

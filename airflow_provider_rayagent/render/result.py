@@ -6,7 +6,12 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.render.printed_json import InvalidOutputError, parse_printed
+from airflow_provider_rayagent.render.printed_json import (
+    ALTERED,
+    InvalidOutputError,
+    parse_printed,
+    partial_state,
+)
 from airflow_provider_rayagent.tail.lines import strip_marks
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 
@@ -55,7 +60,6 @@ class ResultFinder:
         self._inside: str | None = saved.get("inside")
         self._found: str | None = saved.get("found")
         self._held: str = saved.get("held", "")
-        # Whether a secret was redacted before the rest was read: it may have been a key, a number or a part of a word.
         self._inside_altered: bool = saved.get("inside_altered", False)
         self._found_altered: bool = saved.get("found_altered", False)
         self._masked: tuple[str, tuple[str, ...], str] | None = None
@@ -94,13 +98,9 @@ class ResultFinder:
 
     def state(self) -> dict[str, Any]:
         """Return the state from which another finder can continue, as JSON primitives without secrets."""
-        inside = None if self._inside is None else self._redact.redact_partial(self._inside)
-        state: dict[str, Any] = {"inside": inside, "found": self._found_without_secrets(), "held": self._held}
-        if inside is not None and (self._inside_altered or inside != self._inside):
-            state["inside_altered"] = True
-        if self._found_altered:
-            state["found_altered"] = True
-        return state
+        state = partial_state("inside", self._inside, self._redact, altered=self._inside_altered)
+        state |= {"found": self._found_without_secrets(), "held": self._held}
+        return {**state, "found_altered": True} if self._found_altered else state
 
     def value(self) -> Any:
         """Return the result in a form that Airflow can store.
@@ -113,7 +113,7 @@ class ResultFinder:
                 raise NoResultError("the job printed no result")
             raise InvalidResultError(f"the job printed no {self._end}")
         if self._found_altered:
-            raise InvalidResultError("a secret was redacted in the first part of it, which was saved before the rest")
+            raise InvalidResultError(ALTERED)
         if len(self._found) > MAX_RESULT:
             raise InvalidResultError(f"it has more than {MAX_RESULT:,} characters")
         try:

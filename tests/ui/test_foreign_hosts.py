@@ -13,7 +13,7 @@ from tests.ui.conftest import ask
 from tests.ui.test_access import TABLE, VALUES, own_headers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.scripted import Answer, Request, Step
 
@@ -62,9 +62,14 @@ def token(server: ApiServer) -> str:
     return server.sign_in("editor", PASSWORD)
 
 
-@pytest.mark.parametrize("status", STATUSES)
-@pytest.mark.parametrize("body", BODIES)
-@pytest.mark.parametrize("service", SERVICES)
+def with_each_answer(test: Callable[..., None]) -> Callable[..., None]:
+    """Parametrize a test with each service and each answer of another server."""
+    for name, values in (("service", SERVICES), ("body", BODIES), ("status", STATUSES)):
+        test = pytest.mark.parametrize(name, values)(test)
+    return test
+
+
+@with_each_answer
 def test_no_route_of_the_page_tells_what_another_server_answers(
     service: str, body: str, status: int, server: ApiServer, host: ScriptedAgent, token: str
 ) -> None:
@@ -81,9 +86,7 @@ def test_no_route_of_the_page_tells_what_another_server_answers(
     assert told_in(texts) == []
 
 
-@pytest.mark.parametrize("status", STATUSES)
-@pytest.mark.parametrize("body", BODIES)
-@pytest.mark.parametrize("service", SERVICES)
+@with_each_answer
 def test_the_test_of_a_connection_tells_no_answer_of_another_server(
     service: str, body: str, status: int, server: ApiServer, host: ScriptedAgent, token: str
 ) -> None:
