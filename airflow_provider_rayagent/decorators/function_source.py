@@ -6,15 +6,17 @@ import __future__
 import builtins
 import dis
 import inspect
+import linecache
 import sys
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _BUILTINS = vars(builtins)
 _OPERATIONS = (
@@ -32,6 +34,8 @@ _SHIFTS = {
     if name in dis.opmap
 }
 _GIVEN = frozenset(("__file__", "__name__", "__builtins__"))
+_parsed: WeakKeyDictionary[FunctionType, Sequence[str]] = WeakKeyDictionary()
+"""The lines of the file of each function that was checked; those of one file share a list."""
 
 
 class FunctionSource(NamedTuple):
@@ -65,6 +69,9 @@ def check_function(function: Any) -> None:
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise RayAgentInputError(f"The function {name} of @task.ray yields values; return a list instead.")
     _check_names(function)
+    file = function.__code__.co_filename
+    linecache.checkcache(file)
+    _parsed[function] = linecache.getlines(file, function.__globals__)
 
 
 def _check_names(function: FunctionType) -> None:
@@ -124,19 +131,20 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 
 def source_of(function: FunctionType) -> FunctionSource:
-    """Return the source of a function.
+    """Return the source of a function that was checked, as it was then: its file may have another one by now.
 
     :raises RayAgentInputError: if it has no file, such as in an interactive interpreter.
     """
     code = function.__code__
-    try:
-        lines, first_line = inspect.getsourcelines(function)
-    except (OSError, TypeError):
+    lines = _parsed.get(function) or linecache.getlines(code.co_filename, function.__globals__)
+    if not lines:
         raise RayAgentInputError(
             f"The source of the function {function.__name__} of @task.ray is not available: {code.co_filename} cannot "
             "be read."
-        ) from None
+        )
+    # As ``inspect.getsourcelines`` does, which reads the file again.
+    block = inspect.getblock(lines[code.co_firstlineno - 1 :])
     has_future = bool(code.co_flags & __future__.annotations.compiler_flag)
     return FunctionSource(
-        function.__name__, "".join(lines), str(Path(code.co_filename).absolute()), first_line, has_future
+        function.__name__, "".join(block), str(Path(code.co_filename).absolute()), code.co_firstlineno, has_future
     )

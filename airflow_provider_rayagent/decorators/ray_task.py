@@ -67,12 +67,25 @@ class RayTaskOperator(DecoratedOperator, RayAgentSubmitJobOperator):
     }
     _result_is_expected = True
 
-    def __init__(self, *, python_callable: Callable[..., Any], requirements: Sequence[str] = (), **kwargs: Any) -> None:
-        for short, name in _SHORT_NAMES.items():
-            if short in kwargs:
-                if name in kwargs:
+    def __init__(
+        self,
+        *,
+        python_callable: Callable[..., Any],
+        requirements: Sequence[str] = (),
+        # Airflow reads the names that ``default_args`` may have from this signature.
+        num_cpus: float | str | None = None,
+        num_gpus: float | str | None = None,
+        memory: int | str | None = None,
+        resources: Mapping[str, float | str] | None = None,
+        label_selector: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        short_ones = (num_cpus, num_gpus, memory, resources, label_selector)
+        for (short, name), value in zip(_SHORT_NAMES.items(), short_ones, strict=True):
+            if value is not None:
+                if kwargs.get(name) is not None:
                     raise RayAgentInputError(f"{short} and {name} are both set: set one of them.")
-                kwargs[name] = kwargs.pop(short)
+                kwargs[name] = value
         self.requirements = requirements
         super().__init__(
             python_callable=python_callable,
@@ -88,6 +101,8 @@ class RayTaskOperator(DecoratedOperator, RayAgentSubmitJobOperator):
         return False
 
     def _run_job(self, context: Context) -> Any:
+        # What is returned then is the job's id.
+        self.multiple_outputs = self._has_multiple_outputs and self.wait
         self._bound = self._bind(context)
         self._secrets = self._mask_secrets(self._bound.arguments)
         return super()._run_job(context)
@@ -113,7 +128,13 @@ class RayTaskOperator(DecoratedOperator, RayAgentSubmitJobOperator):
         given = function.bind_partial(*self.op_args, **self.op_kwargs).arguments
         values: Mapping[str, Any] = context
         from_airflow = {each: values[each] for each in function.parameters.keys() - given if each in values}
-        bound = function.bind(*self.op_args, **{**from_airflow, **self.op_kwargs})
+        try:
+            bound = function.bind(*self.op_args, **{**from_airflow, **self.op_kwargs})
+        except TypeError as error:
+            raise RayAgentInputError(
+                f"The arguments of {name} do not fit: {error}. A parameter that is named like a variable of Airflow's "
+                "context gets its value only if the run has it: ds and others need a logical date. Give it a default."
+            ) from None
         bound.apply_defaults()
         try:
             for argument, value in bound.arguments.items():

@@ -9,6 +9,7 @@ import __future__
 
 import ast
 import asyncio
+import contextlib
 import importlib.abc
 import importlib.machinery
 import inspect
@@ -33,6 +34,7 @@ _FOLDER = Path(__file__).parent
 MAX_MESSAGE = 2000
 MAX_FRAMES = 20
 SKIP, FAIL = "AirflowSkipException", "AirflowFailException"
+EXCEPTIONS = ("AirflowException", SKIP, FAIL)
 
 _FRAME = re.compile(r'^  File "([^"]+)", line (\d+), in (\S+)', re.MULTILINE)
 
@@ -44,6 +46,7 @@ def run(namespace: dict[str, Any]) -> int:
     """
     call = json.loads((_FOLDER / "call.json").read_text())
     sys.meta_path.append(_AirflowExceptions())
+    raised: BaseException | None = None
     try:
         function = _define(call, namespace)
         value = function(*call["args"], **call["kwargs"])
@@ -51,15 +54,19 @@ def run(namespace: dict[str, Any]) -> int:
             value = asyncio.run(value)
         outcome = {"value": json.loads(check_json(value, f"The return value of {call['name']}", call["max_chars"]))}
     except BaseException as error:  # noqa: BLE001 - reported to the task
-        if isinstance(error, SystemExit) and not error.code:
+        if isinstance(error, SystemExit) and _is_success(error.code):
             outcome = {"value": None}
         elif _is_named(error, SKIP):
-            outcome = {"skip": str(_cause(error))[:MAX_MESSAGE]}
+            outcome = {"skip": _text(_cause(error))[:MAX_MESSAGE]}
         else:
-            _print_traceback(error)
+            raised = error
             outcome = {"error": _described(error, call)}
     _print_outcome(outcome, call["markers"])
-    return 1 if "error" in outcome else 0
+    if raised is None:
+        return 0
+    # Last, since Ray tells the cause of a failure from the last lines of the log, as the provider does.
+    _print_traceback(raised)
+    return 1
 
 
 def _define(call: dict[str, Any], namespace: dict[str, Any]) -> Callable[..., Any]:
@@ -102,6 +109,19 @@ def _literal(default: ast.expr) -> ast.expr:
     return default
 
 
+def _is_success(code: object) -> bool:
+    """Whether ``sys.exit`` with this argument is a success: of ``''``, Python makes the exit code 1."""
+    return code is None or (isinstance(code, int) and code == 0)
+
+
+def _text(error: BaseException) -> str:
+    """Return the message of an exception, which its class makes."""
+    try:
+        return str(error)
+    except BaseException as wrong:  # noqa: BLE001 - also what is no Exception would hide the exception itself
+        return f"<its message cannot be read: {type(wrong).__name__}>"
+
+
 def _is_named(error: BaseException, name: str) -> bool:
     return any(kind.__name__ == name for kind in type(error).__mro__)
 
@@ -122,7 +142,7 @@ def _print_traceback(error: BaseException) -> None:
         frames = [frame for frame in each.stack if frame.filename != __file__]
         each.stack = traceback.StackSummary.from_list(frames)
         each = each.__cause__ or each.__context__
-    sys.stderr.write("".join(shown.format()))
+    _write(2, "".join(shown.format()))
 
 
 def _described(error: BaseException, call: dict[str, Any]) -> dict[str, Any]:
@@ -130,12 +150,16 @@ def _described(error: BaseException, call: dict[str, Any]) -> dict[str, Any]:
     frames = [(frame.filename, frame.lineno, frame.name) for frame in traceback.extract_tb(error.__traceback__)]
     if inner is not error:
         # Of the process in which it was raised.
-        frames += [(file, int(line), name) for file, line, name in _FRAME.findall(str(error))]
-    message = str(inner)
+        frames += [(file, int(line), name) for file, line, name in _FRAME.findall(_text(error))]
+    message = _text(inner)
     if isinstance(inner, SystemExit):
         message = f"the function called sys.exit({inner.code!r})"
     elif isinstance(inner, SyntaxError):
         message += f". The cluster runs Python {sys.version.split()[0]}"
+    elif isinstance(inner, ImportError) and (inner.name or "").split(".")[0] == "airflow":
+        message += (
+            f". The cluster does not have Airflow: a function can import {', '.join(EXCEPTIONS)} from it, no more"
+        )
     elif isinstance(inner, ModuleNotFoundError):
         message += ". The cluster does not have it: name its package in requirements, or its folder in working_dir"
     elif isinstance(inner, NameError):
@@ -163,12 +187,22 @@ def _is_own(file: str) -> bool:
 
 
 def _print_outcome(outcome: dict[str, Any], markers: Sequence[str]) -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # In one write, since the output of other processes goes to the same file.
-    line = f"{markers[0]}{json.dumps(outcome)}{markers[1]}\n".encode()
-    while line:
-        line = line[os.write(1, line) :]
+    for stream in (sys.stdout, sys.stderr):
+        # The function may have closed it, or have put another object in its place.
+        with contextlib.suppress(Exception):
+            stream.flush()
+    start, end = markers
+    # In the JSON, the end marker can only be a part of a string.
+    text = json.dumps(outcome).replace(end, "".join(f"\\u{ord(char):04x}" for char in end))
+    _write(1, f"{start}{text}{end}\n")
+
+
+def _write(descriptor: int, text: str) -> None:
+    # Not to sys.stdout or sys.stderr, which the function may have closed. In one write, since the output of other
+    # processes goes to the same file.
+    data = text.encode("utf-8", "backslashreplace")
+    while data:
+        data = data[os.write(descriptor, data) :]
 
 
 class _AirflowExceptions(importlib.abc.MetaPathFinder, importlib.abc.Loader):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_rayagent.decorators.function_source import check_function, source_of
 from airflow_provider_rayagent.decorators.ray_task import ray_task
 from airflow_provider_rayagent.exceptions import RayAgentInputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LIMIT = 3
 COUNTER = 0
@@ -113,6 +117,17 @@ def test_a_name_among_many_is_found(count: int) -> None:
 def test_what_is_no_function_is_named(function: Any) -> None:
     with pytest.raises(RayAgentInputError, match="needs a function that is defined with def, not"):
         ray_task(function)
+
+
+def test_the_source_is_that_which_was_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "parsed_dag.py"
+    file.write_text("def first():\n    return 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    function = importlib.import_module("parsed_dag").first
+    check_function(function)
+    # As a DAG bundle is updated between the parsing and the submission.
+    file.write_text("# new\n\ndef other():\n    return 2\n")
+    assert source_of(function)[:4] == ("first", "def first():\n    return 1\n", str(file), 1)
 
 
 def test_a_function_without_a_file_has_no_source() -> None:

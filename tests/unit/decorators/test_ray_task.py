@@ -8,7 +8,8 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airflow_provider_rayagent.decorators.ray_task import ray_task
-from airflow_provider_rayagent.exceptions import RayAgentRunFailedError
+from airflow_provider_rayagent.exceptions import RayAgentInputError, RayAgentRunFailedError
+from airflow_provider_rayagent.render.failure_kinds import FailureKind, kind_of_job
 from tests.scripted import Job
 from tests.unit.both_ways import both_ways
 from tests.unit.supervisor import supervise
@@ -211,6 +212,19 @@ def exits() -> None:
     sys.exit(0)
 
 
+def returns_the_markers() -> list[str]:
+    print("[outcome of another] {} [end of outcome]")
+    return [" [end of outcome]", "[outcome of night] ", "\\", '"']
+
+
+def closes_its_output() -> str:
+    import sys
+
+    sys.stdout.close()
+    sys.stderr = None
+    return "done"
+
+
 @pytest.mark.parametrize(
     ("function", "call", "returned"),
     [
@@ -218,11 +232,116 @@ def exits() -> None:
         (recurses, {"n": 4}, 24),
         (shadows, {"a": 1}, [1, None, "\n  kept\n    as it is"]),
         (exits, {}, None),
+        (returns_the_markers, {}, [" [end of outcome]", "[outcome of night] ", "\\", '"']),
+        (closes_its_output, {}, "done"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_functions_of_every_kind(function: Any, call: Any, returned: Any, run: Run, ray: ScriptedAgent) -> None:
     assert run(function=function, call=call) == returned
+
+
+def raises_the_marker() -> None:
+    raise ValueError("x [end of outcome] y")
+
+
+def raises_what_has_no_text() -> None:
+    class UnreadableError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    raise UnreadableError
+
+
+def exits_with_an_empty_text() -> None:
+    import sys
+
+    sys.exit("")
+
+
+def fails_without_streams() -> None:
+    import sys
+
+    sys.stderr.close()
+    sys.stdout = None
+    raise ValueError("told all the same")
+
+
+def imports_from_airflow() -> None:
+    from airflow.sdk import Variable
+
+    print(Variable)
+
+
+def imports_a_module_of_airflow() -> None:
+    import airflow.models
+
+    print(airflow.models)
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (raises_the_marker, r"RA-101: ValueError: x \[end of outcome\] y\n"),
+        (raises_what_has_no_text, r"RA-101: UnreadableError: <its message cannot be read: RuntimeError>\n"),
+        (exits_with_an_empty_text, r"RA-101: SystemExit: the function called sys.exit\(''\)\n"),
+        (fails_without_streams, "RA-101: ValueError: told all the same\n"),
+        (imports_from_airflow, "The cluster does not have Airflow: a function can import AirflowException, Airflow"),
+        (imports_a_module_of_airflow, "The cluster does not have Airflow: a function can import AirflowException"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_an_outcome_is_never_lost(function: Any, words: str, run: Run, ray: ScriptedAgent) -> None:
+    with pytest.raises(RayAgentRunFailedError, match=words):
+        run(function=function)
+
+
+def loses_a_worker() -> None:
+    class WorkerCrashedError(Exception):
+        """As Ray raises it for a task whose process was killed."""
+
+    WorkerCrashedError.__module__, WorkerCrashedError.__qualname__ = "ray.exceptions", "WorkerCrashedError"
+    raise WorkerCrashedError("The worker died unexpectedly while executing this task.")
+
+
+def test_the_last_lines_of_the_log_tell_the_cause(run: Run, ray: ScriptedAgent) -> None:
+    with pytest.raises(RayAgentRunFailedError):
+        run(function=loses_a_worker)
+    (job,) = ray.jobs.values()
+    # As Ray makes its message (``dashboard/modules/job/job_supervisor.py``).
+    last = "\n".join(str(job.text).splitlines()[-10:])
+    message = (
+        f"Job entrypoint command failed with exit code 1, last available logs (truncated to 20,000 chars):\n{last}"
+    )
+    details = {
+        "status": "FAILED",
+        "error_type": "JOB_ENTRYPOINT_COMMAND_ERROR",
+        "driver_exit_code": 1,
+        "message": message,
+    }
+    assert kind_of_job(details) is FailureKind.WORKER_LOST
+
+
+def returns_outputs() -> dict[str, int]:
+    return {"a": 1}
+
+
+def test_a_task_that_does_not_wait_returns_the_jobs_id(ray: ScriptedAgent) -> None:
+    context = make_context()
+    task = make_task(returns_outputs, wait=False)
+    assert task.execute(context) == context["ti"].xcoms["job_id"]
+    # Airflow would push the items of a dictionary.
+    assert not task.multiple_outputs
+
+
+def test_a_variable_of_the_context_that_the_run_lacks_is_named(run: Run, ray: ScriptedAgent) -> None:
+    def daily(ds: str) -> str:
+        return ds
+
+    with pytest.raises(
+        RayAgentInputError, match="The arguments of daily do not fit: missing a required argument: 'ds'"
+    ):
+        run(function=daily)
 
 
 def test_a_nested_function_and_airflows_context(run: Run, ray: ScriptedAgent) -> None:

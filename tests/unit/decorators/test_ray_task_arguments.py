@@ -81,6 +81,14 @@ def test_the_arguments_together_have_a_limit(run: Run, ray: ScriptedAgent) -> No
         run(function=returns_two, call={"a": "x" * 600_000, "b": "x" * 600_000})
 
 
+def test_default_args_may_have_the_short_names() -> None:
+    with DAG("defaults", schedule=None, default_args={"num_gpus": 2, "resources": {"disk": 1}, "num_cpus": 3}):
+        make: Any = ray_task(returns, num_cpus=1)
+        task = make(1).operator
+    found = (task.entrypoint_num_gpus, task.entrypoint_resources, task.entrypoint_num_cpus)
+    assert found == (2, {"disk": 1}, 1)
+
+
 def returns_a_set() -> Any:
     return {"ids": {1}}
 
