@@ -81,7 +81,7 @@ def job_id_in(response: Mapping[str, Any], requested: str | None = None) -> str 
     """Return the job id in the response to a run, or ``None`` if there is none.
 
     The keys ``job_id`` and ``submission_id`` are searched, at the top level and in ``job``, ``result`` or ``data``. The
-    key ``id``, which may identify something else, is searched only if no id was requested.
+    key ``id``, and a text in place of these objects, may be something else: they count only if no id was requested.
 
     :param requested: the id that was sent with the run; returned if the response contains it, or no other id.
     """
@@ -90,7 +90,8 @@ def job_id_in(response: Mapping[str, Any], requested: str | None = None) -> str 
     # alone.
     nested = [response[name] for name in (*_NESTED_IN, "answer") if name in response]
     values = [part.get(name) for name in names for part in (response, *nested) if isinstance(part, Mapping)]
-    values += [part for part in nested if not isinstance(part, Mapping)]
+    # A text alone, such as ``accepted``, may be anything.
+    values += [part for part in nested if requested is None and not isinstance(part, Mapping)]
     ids = [value for value in values if _is_id(value)]
     return requested if requested in ids else next(iter(ids), requested)
 
