@@ -7,5 +7,7 @@ TASK_CLASSES = (
     "RayAgentRunPluginOperator",
     "RayAgentStopJobOperator",
     "RayAgentSubmitJobOperator",
+    "RayTaskOperator",
 )
-"""The operators and sensors of one job, whose task instances have the tab *Ray job*."""
+"""The operators and sensors of one job, whose task instances have the tab *Ray job*. Their names, since every component
+of Airflow imports this module."""
