@@ -20,6 +20,7 @@ class PrintedState(TypedDict, total=False):
 
     result: Any
     messages: Any
+    from_first_line: bool
 
 
 class PrintedFinder:
@@ -50,6 +51,8 @@ class PrintedFinder:
         self.messages = MessageFinder(saved.get("messages"), redact, credentials)
         """Empty if messages are not looked for."""
         self._reads_messages = messages
+        self.from_first_line = not saved or (saved.get("from_first_line") is True and self.is_known(saved))
+        """Whether it has got every line of the log, so that another search would find the same."""
 
     def feed(self, line: str) -> Message | None:
         """Search the next line, or the next piece of a long one; return the message that it completes."""
@@ -64,8 +67,9 @@ class PrintedFinder:
             state["result"] = self.result.state()
         if self._reads_messages:
             state["messages"] = self.messages.state()
-        return state
+        return {**state, "from_first_line": True} if state and self.from_first_line else state
 
     def is_known(self, saved: Mapping[str, Any]) -> bool:
         """Whether a saved state has all that is looked for: an earlier release may have saved less."""
-        return all(saved.get(key) is not None for key in self.state())
+        looked_for = [("result", self.result is not None), ("messages", self._reads_messages)]
+        return all(saved.get(name) is not None for name, is_looked_for in looked_for if is_looked_for)

@@ -44,6 +44,7 @@ class LogPosition(_CursorState, total=False):
     again: int
     result: Any
     messages: Any
+    from_first_line: bool
 
 
 class ForeignTextError(Exception):

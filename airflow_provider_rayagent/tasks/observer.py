@@ -147,7 +147,7 @@ class JobObserver:
                     if follower.end is not End.CHECKED_ONCE:
                         self._write(records.finish(), time.monotonic())
                     self.position = records.position(follower.cursor)
-                    self._output.set_found(records.printed, from_first_line=cursor is None)
+                    self._output.set_found(records.printed)
                 if self._stopper is not None:
                     # The process ends soon after the task, and with it the thread that requests the stop.
                     self._stopper.wait()

@@ -43,12 +43,9 @@ class PrintedOutput:
         """Whether a result is looked for."""
         return self._options.result_markers is not None
 
-    def set_found(self, found: PrintedFinder, *, from_first_line: bool) -> None:
-        """Set what was found while reading the log in this process.
-
-        :param from_first_line: whether the log was read from its first line; then it need not be searched again.
-        """
-        self._found, self._is_certain = found, from_first_line
+    def set_found(self, found: PrintedFinder) -> None:
+        """Set what was found while reading the log in this process. It need not be searched again if that was whole."""
+        self._found, self._is_certain = found, found.from_first_line
 
     def set_saved(self, final: Mapping[str, Any], older: Mapping[str, Any] | None) -> None:
         """Set what triggers have found; see :meth:`PrintedFinder.state`.
@@ -59,7 +56,8 @@ class PrintedOutput:
         """
         self._found = self._finder(final) if self._finder().is_known(final) else None
         self._older = None if older is None else self._finder(older)
-        self._is_certain = False
+        # Whether the trigger has read the log to its end.
+        self._is_certain = self._found is not None and self._found.from_first_line and bool(final.get("log_is_whole"))
 
     def result_or_none(self) -> Any:
         """Return the result; if there is no usable one, log why and return ``None``."""

@@ -227,7 +227,11 @@ class RayAgentJobTrigger(BaseTrigger):
                     saver.cancel()
                     with suppress(asyncio.CancelledError):
                         await saver
-                more: dict[str, Any] = {"lines": follower.cursor.lines, **records.printed.state()}
+                more: dict[str, Any] = {
+                    "lines": follower.cursor.lines,
+                    "log_is_whole": follower.log_is_whole,
+                    **records.printed.state(),
+                }
                 if _failed(follower) and options.forward_logs:
                     more["last_lines"] = records.last_lines
                 # Even if nothing is saved, this waits until the supervisor has read all lines: those still in its

@@ -117,6 +117,16 @@ def test_a_result_whose_position_was_not_saved_is_read_from_the_log_again(run: R
     assert run(read_result=True, poke_interval=0.5)["result"] == RESULT
 
 
+@needs_xcoms
+def test_what_a_trigger_has_looked_for_in_the_whole_log_is_not_looked_for_again(
+    serve: Serve, ti: TaskInstance, supervisor: Supervisor, log: TaskLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("airflow_provider_rayagent.hooks.rayagent.RayAgentHook.tail_job_logs")
+    serve(running("no result\n" * 9))
+    assert run_deferred(ti, read_result=True, poke_interval=0.5)["result"] is None
+    assert log.warnings == ["RA-308: Cannot use the result of job j1: the job printed no result."]
+
+
 @pytest.mark.usefixtures("_nothing_is_saved")
 @pytest.mark.parametrize(
     ("status", "error"), [("FAILED", RayAgentJobFailedError), ("RUNNING", RayAgentJobTimeoutError)]
@@ -307,7 +317,9 @@ def test_what_a_trigger_of_the_release_before_saved_of_a_long_line_is_looked_up_
 
     def as_before(message: Any) -> Any:
         if isinstance(message, comms.SetXCom) and "result" in message.value:  # type: ignore[operator]
-            message = message.model_copy(update={"value": {**message.value, "result": old}})  # type: ignore[dict-item]
+            value: Any = {**message.value, "result": old}  # type: ignore[dict-item]
+            value.pop("from_first_line", None)
+            message = message.model_copy(update={"value": value})
         return send(message)
 
     monkeypatch.setattr(supervisor, "send", as_before)
