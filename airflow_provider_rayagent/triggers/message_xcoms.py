@@ -41,6 +41,7 @@ class MessageXComs:
         self._links = links
         # As JSON, in which ``1`` and ``True`` differ.
         self._pushed: dict[str, str] = {}
+        self._refused: dict[str, str] = {}
         self._due = 0.0
         self._failed = False
 
@@ -49,12 +50,17 @@ class MessageXComs:
 
         :param most: number of XComs; ``None``: all.
         """
+        if most is None:
+            # What was refused while the job ran may be possible now.
+            self._refused.clear()
         for key, value in list(self._changed(messages).items())[:most]:
+            kept = self._pushed
             try:
                 push_xcom(self._ti, key, value)
             except Exception as error:  # noqa: BLE001 - the job's status alone decides the outcome of the task
                 self._report(error)
-            self._pushed[key] = json.dumps(value)
+                kept = self._refused
+            kept[key] = json.dumps(value)
 
     def push_some(self, messages: MessageFinder) -> None:
         """Push a few of those that are new, if it is time. Call it again and again."""
@@ -71,17 +77,21 @@ class MessageXComs:
         if not xcoms.is_due:
             return False
         for key, value in list(changed.items())[:MAX_PUSHES]:
+            kept = self._pushed
             try:
                 await xcoms.set(key, value)
             except Exception as error:  # noqa: BLE001 - no error here may end the task
                 self._report(error)
-            self._pushed[key] = json.dumps(value)
+                kept = self._refused
+            kept[key] = json.dumps(value)
         return len(changed) <= MAX_PUSHES
 
     def _changed(self, messages: MessageFinder) -> dict[str, Any]:
         links = {PrintedLink(name).xcom_key: messages.links[name] for name in self._links if name in messages.links}
         return {
-            key: value for key, value in (messages.xcoms | links).items() if self._pushed.get(key) != json.dumps(value)
+            key: value
+            for key, value in (messages.xcoms | links).items()
+            if json.dumps(value) not in (self._pushed.get(key), self._refused.get(key))
         }
 
     def _report(self, error: Exception) -> None:

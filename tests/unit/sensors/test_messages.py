@@ -137,6 +137,32 @@ def test_no_error_of_a_backend_for_xcoms_decides_the_outcome(
     assert "RA-310: Failed to push what job j1 has printed for XCom: no disk" in log.warnings
 
 
+def test_what_could_not_be_pushed_while_the_job_ran_is_pushed_at_its_end(
+    serve: Serve, ti: TaskInstance, log: TaskLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push = TaskInstance.xcom_push
+    refused: list[Any] = []
+
+    def refuse_once(self: TaskInstance, key: str, value: Any) -> None:
+        if key == "loss" and not refused:
+            refused.append(value)
+            raise OSError("no disk")
+        push(self, key, value)
+
+    monkeypatch.setattr(TaskInstance, "xcom_push", refuse_once)
+    timeline = [
+        Grow(message("xcom", {"loss": 1})),
+        WaitFor(lambda: bool(refused)),
+        Grow(message("xcom", {"other": 1})),
+        WaitFor(lambda: "other" in ti.xcoms),
+        SetStatus("SUCCEEDED"),
+    ]
+    serve(Job("", "RUNNING", timeline=timeline))
+    make_sensor(**ON).execute(make_context(ti))
+    assert pushed(ti) == {"loss": 1, "other": 1}
+    assert len(log.warnings) == 1
+
+
 @needs_xcoms
 def test_a_trigger_pushes_while_the_job_runs_a_few_at_a_time(
     serve: Serve, ti: TaskInstance, supervisor: Supervisor
