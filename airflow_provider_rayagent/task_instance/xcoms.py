@@ -8,7 +8,9 @@ from typing import Any
 from airflow_provider_rayagent.errors.service_errors import RayAgentInputError
 from airflow_provider_rayagent.task_instance import resuming
 from airflow_provider_rayagent.task_instance.identity import TaskIdentity
-from airflow_provider_rayagent.text.codes import Code
+from airflow_provider_rayagent.task_instance.state import is_from_archived_try
+from airflow_provider_rayagent.text.codes import Code, coded
+from airflow_provider_rayagent.text.sanitization import shown_error
 from airflow_provider_rayagent.text.storable import storable
 from airflow_provider_rayagent.text.xcom_keys import key_problem
 
@@ -19,6 +21,24 @@ def push_xcom(ti: Any, key: str, value: Any) -> None:
     :raises RayAgentInputError: if the key is invalid.
     """
     ti.xcom_push(key=_checked(key), value=storable(value))
+
+
+def try_push_xcom(ti: Any, key: str, value: Any, log: Any) -> None:
+    """Push an XCom from a worker, or log why not: no backend for XComs decides the outcome of a task."""
+    try:
+        push_xcom(ti, key, value)
+    except Exception as error:  # noqa: BLE001 - Airflow's, or any of a backend
+        if not is_from_archived_try(error):
+            log.warning(coded(Code.INVALID_MESSAGE, "Failed to push the XCom %s: %s"), key, shown_error(error))
+
+
+def try_pull_xcom(ti: Any, key: str, log: Any) -> Any:
+    """Return an XCom of the task instance itself in a worker; if that fails, log why and return ``None``."""
+    try:
+        return TaskIdentity.of(ti).pull(ti, key)
+    except Exception as error:  # noqa: BLE001 - Airflow's, or any of a backend
+        log.warning(coded(Code.POSITION_NOT_SAVED, "Failed to read the XCom %s: %s"), key, shown_error(error))
+        return None
 
 
 async def push_xcom_from_trigger(ti: Any, key: str, value: Any) -> None:

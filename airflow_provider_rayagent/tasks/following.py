@@ -28,7 +28,7 @@ from airflow_provider_rayagent.services.validation import (
 from airflow_provider_rayagent.services.waiting import MIN_POLL_SECONDS
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.task_instance.stored_state import StoredState
-from airflow_provider_rayagent.task_instance.xcoms import push_xcom
+from airflow_provider_rayagent.task_instance.xcoms import try_push_xcom
 from airflow_provider_rayagent.tasks.job_lineage import LineageMixin
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.text.storable import storable
@@ -150,18 +150,27 @@ class JobFollowingOperator(LineageMixin, BaseOperator):
         """The pages about the task's job, which the link classes show."""
         # A kill can come before there is a task job; then only this says that no job may be claimed or started.
         self._is_killed = False
+        self._is_resumed = False
+        """Whether this process completes a deferred task. It cannot defer again: see :meth:`_execute_deferred`."""
         self._start_deadline: float | None = None
         """Time (seconds since the epoch) by which the job must have started; ``None``: no limit."""
         self._found_pending = False
         """Whether the job was started by an earlier try, and PENDING when this one found it."""
 
     def execute_complete(
-        self, context: Context, event: dict[str, Any] | None = None, *, found_pending: bool = False
+        self,
+        context: Context,
+        event: dict[str, Any] | None = None,
+        *,
+        job_id: str | None = None,
+        found_pending: bool = False,
     ) -> Any:
         """Conclude from the trigger's event.
 
+        :param job_id: the job that the trigger has followed.
         :param found_pending: see :attr:`_found_pending`.
         """
+        self._resume_job(job_id)
         self._found_pending = found_pending
         task_job = self._ensure_task_job(context)
         with self._handle_errors(), self.hook:
@@ -179,6 +188,7 @@ class JobFollowingOperator(LineageMixin, BaseOperator):
             # Not super(): BaseSensorOperator.resume_execution turns this timeout into an AirflowSensorTimeout.
             return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
         except TaskDeferralTimeout:
+            self._resume_job((next_kwargs or {}).get("job_id"))
             task_job = self._ensure_task_job(context)
             triggers = self._triggers(context, task_job, ended_early=True)
             # What the triggers have forwarded must not be forwarded again here.
@@ -194,6 +204,10 @@ class JobFollowingOperator(LineageMixin, BaseOperator):
         self._is_killed = True
         if self._task_job is not None:
             self._task_job.stopper.on_kill()
+
+    def _resume_job(self, job_id: str | None) -> None:  # noqa: ARG002 - for JobStartingOperator
+        """Go on with the job that the task has deferred for; ``None``: an earlier release has not told it."""
+        self._is_resumed = True
 
     def url_of_printed_link(self, name: str) -> str:
         """Return the URL of a link that the job has printed, as far as it is known; empty if there is none."""
@@ -373,7 +387,7 @@ class JobFollowingOperator(LineageMixin, BaseOperator):
         from airflow_provider_rayagent.position.trigger_position import POSITION_KEY, initial_position
 
         if task_job.observer.settings.forward:
-            push_xcom(context["ti"], POSITION_KEY, initial_position(context["ti"]))
+            try_push_xcom(context["ti"], POSITION_KEY, initial_position(context["ti"]), self.log)
         seconds = self._time_limit()
         # Defer only once per try: the triggerer opens a trigger's log file for writing, not appending, so a second
         # deferral would truncate it (TriggerLoggingFactory in airflow/jobs/triggerer_job_runner.py).
@@ -384,7 +398,8 @@ class JobFollowingOperator(LineageMixin, BaseOperator):
                 cursor=storable(dict(task_job.observer.position)) if task_job.observer.position else None,
             ),
             method_name="execute_complete",
-            kwargs={"found_pending": True} if self._found_pending else None,
+            # Not by an XCom alone, which a backend may refuse.
+            kwargs={"job_id": self.job_id, **({"found_pending": True} if self._found_pending else {})},
             timeout=None if seconds is None else deferral_timeout(seconds),
         )
 

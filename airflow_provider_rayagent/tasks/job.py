@@ -23,7 +23,7 @@ from airflow_provider_rayagent.services import jobs
 from airflow_provider_rayagent.services.job_secrets import secrets_of
 from airflow_provider_rayagent.services.jobs import JobStatus
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.task_instance.xcoms import push_xcom
+from airflow_provider_rayagent.task_instance.xcoms import try_push_xcom
 from airflow_provider_rayagent.tasks.observer import JobObserver
 from airflow_provider_rayagent.tasks.printed_output import PrintedOutput
 from airflow_provider_rayagent.tasks.stopper import JobStopper
@@ -176,7 +176,7 @@ class TaskJob:
                 summary["result"] = self.output.result_or_none()
             return summary
         # Airflow pushes only what execute() returns, and this raises an error.
-        push_xcom(self.ti, "return_value", summary)
+        try_push_xcom(self.ti, "return_value", summary, self.log)
         reason = explain(
             job,
             self.job_id,

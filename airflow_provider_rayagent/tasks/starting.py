@@ -26,8 +26,7 @@ from airflow_provider_rayagent.services.jobs import JobStatus
 from airflow_provider_rayagent.services.validation import MAX_DURATION, validate_choice, validate_duration
 from airflow_provider_rayagent.services.waiting import POLL_SECONDS
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.task_instance.identity import TaskIdentity
-from airflow_provider_rayagent.task_instance.xcoms import push_xcom
+from airflow_provider_rayagent.task_instance.xcoms import try_pull_xcom, try_push_xcom
 from airflow_provider_rayagent.tasks.finding import (
     JOB_ID_KEY,
     STATUS_CHECK_SECONDS,
@@ -133,7 +132,7 @@ class JobStartingOperator(JobFollowingOperator):
                 self._start(context, self._ensure_task_job(context))
         if not self.wait:
             return storable(self.job_id)
-        if self.deferrable:
+        if self.deferrable and not self._is_resumed:
             return self._execute_deferred(context)
         return self._execute_in_worker(context)
 
@@ -188,14 +187,19 @@ class JobStartingOperator(JobFollowingOperator):
         if not self._has_job_id:
             # This process resumes a deferred task, and has not looked for the job.
             ti = context["ti"]
-            self._set_job_id(TaskIdentity.of(ti).pull(ti, JOB_ID_KEY))
+            self._set_job_id(try_pull_xcom(ti, JOB_ID_KEY, self.log))
         task_job = super()._ensure_task_job(context)
         task_job.stopper.on_stop_requested = partial(store_stop, context, self.job_id)
         return task_job
 
+    def _resume_job(self, job_id: str | None) -> None:
+        super()._resume_job(job_id)
+        if job_id is not None:
+            self._set_job_id(job_id)
+
     def _use_job_id(self, context: Context, job_id: str) -> None:
         self._set_job_id(job_id)
-        push_xcom(context["ti"], JOB_ID_KEY, job_id)
+        try_push_xcom(context["ti"], JOB_ID_KEY, job_id, self.log)
 
     def _set_job_id(self, job_id: str) -> None:
         if not self._has_job_id:
@@ -256,7 +260,7 @@ class JobStartingOperator(JobFollowingOperator):
             self._check_job(context, self.job_id, job)
         except RayAgentInputError:
             # A task downstream must not take, or stop, the job of another task instance.
-            push_xcom(context["ti"], JOB_ID_KEY, None)
+            try_push_xcom(context["ti"], JOB_ID_KEY, None, self.log)
             raise
 
     def _required_amounts(self) -> dict[str, float]:

@@ -15,7 +15,7 @@ from airflow_provider_rayagent.position.gaps import (
     saved_gaps,
 )
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.task_instance.identity import TaskIdentity
+from airflow_provider_rayagent.task_instance.xcoms import try_pull_xcom
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.text.codes import Code, coded
 
@@ -43,7 +43,7 @@ class TriggersOfTry:
         self._storage = storage
         self._ended_early = ended_early
         self._start = task_job.observer.position
-        found = TaskIdentity.of(ti).pull(ti, POSITION_KEY)
+        found = try_pull_xcom(ti, POSITION_KEY, task_job.log)
         self.position = read_position(found, ti)
         """The position in the log that the triggers reached; ``None`` if unknown."""
         self.saved: dict[str, Any] = found if self.position is not None else {}

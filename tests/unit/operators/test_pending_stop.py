@@ -14,7 +14,7 @@ from tests.stack.watch import PATIENCE
 from tests.unit.both_ways import both_ways
 from tests.unit.operators.started_jobs import ROOT, starting
 from tests.unit.operators.submissions import ORIGIN, SUBMIT, make_operator
-from tests.unit.support import StateStore, TaskInstance, make_context
+from tests.unit.support import StateStore, TaskInstance, make_context, task_log
 
 if TYPE_CHECKING:
     from tests.scripted import ScriptedAgent
@@ -60,7 +60,10 @@ def test_a_try_that_followed_it_starts_another_job(argument: str | None, ray: Sc
     ray.jobs[first] = Job("", "PENDING", first, timeline=timeline, details={"metadata": ORIGIN})
     ray.answers[SUBMIT] = [starting(ray)]
     ti = TaskInstance(2)
-    assert run(context=make_context(ti), job_id=argument)["status"] == "SUCCEEDED"
+    with task_log() as log:
+        assert run(context=make_context(ti), job_id=argument)["status"] == "SUCCEEDED"
+    # A second trigger of the try would delete the lines of the first one.
+    assert sum(message.startswith("Deferring:") for message in log.messages) <= 1
     assert list(ray.jobs) == [first, numbered(first, 2)]
     assert ti.xcoms["job_id"] == numbered(first, 2)
 

@@ -15,6 +15,7 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentError,
     RayAgentInputError,
     RayAgentJobNotStartedError,
+    RayAgentJobStoppedError,
     RayAgentResourcesError,
     RayAgentRunFailedError,
     RayAgentUnsupportedError,
@@ -193,6 +194,26 @@ def test_a_job_is_followed_to_its_end_though_its_variables_are_gone(run: Run, ra
     assert ended["result"] == [secret]
     assert log.lines_of("it is ***") == ["it is ***"]
     assert secret not in json.dumps(log.messages)
+
+
+@pytest.mark.parametrize("status", ["SUCCEEDED", "STOPPED"])
+def test_no_backend_for_xcoms_decides_the_outcome(
+    status: str, run: Run, ray: ScriptedAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no disk")
+
+    monkeypatch.setattr(TaskInstance, "xcom_push", refuse)
+    monkeypatch.setattr(TaskInstance, "xcom_pull", refuse)
+    ray.answers[SUBMIT] = [starting(ray, status=status)]
+    with task_log() as log:
+        if status == "SUCCEEDED":
+            assert run()["result"] == {"loss": 0.5}
+        else:
+            with pytest.raises(RayAgentJobStoppedError):
+                run()
+    assert "RA-310: Failed to push the XCom job_id: no disk" in log.warnings
+    assert len(ray.jobs) == 1
 
 
 def test_an_amount_that_no_node_has_is_refused_and_nothing_is_left(run: Run, ray: ScriptedAgent) -> None:
