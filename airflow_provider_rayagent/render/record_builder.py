@@ -133,7 +133,11 @@ class RecordBuilder:
 
     def log_was_rewritten(self) -> None:
         """Reset: the lines that follow belong to a new log, so none of them was shown before."""
+        # A successor cannot read the lines of the old log that are held back.
+        self._show(self._bars.flush())
         self._skip = 0
+        self._base, self._base_lines = Cursor().to_json(), self._lines
+        self._first_hidden = self._lines if self._first_hidden is not None else None
 
     def add_message(self, level: int, text: str, now: float) -> None:
         """Add a message about the job."""

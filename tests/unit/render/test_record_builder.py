@@ -157,3 +157,16 @@ def test_of_a_log_that_was_rewritten_no_line_is_taken_for_one_that_was_shown() -
     second.log_was_rewritten()
     feed(second, ["x", "y"])
     assert job_lines(second.finish()) == ["y"]
+
+
+@pytest.mark.parametrize("shown", [2, 3])
+def test_the_position_in_a_log_that_was_rewritten_is_that_of_the_new_log(shown: int) -> None:
+    first = builder_with(max_lines=shown, tail_lines=1)
+    feed(first, ["a", "b", "c", bar(0), bar(1)])
+    first.log_was_rewritten()
+    feed(first, ["x", "y"])
+    saved = first.position(Cursor(chars=4, lines=2))
+    assert (saved["chars"], saved["again"], saved["shown"]) == (0, 0, shown)
+    second = builder_with(saved, max_lines=shown, tail_lines=1)
+    feed(second, ["x", "y", "z"])
+    assert job_lines(second.finish()) == ["z"]
