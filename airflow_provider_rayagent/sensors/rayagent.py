@@ -95,7 +95,7 @@ class RayAgentJobSensor(SkippingMixin, JobFollowingOperator, ReschedulingSensor)
         task_job = self._ensure_task_job(context)
         with self.hook:
             if self.reschedule:
-                outcome = self._poke_once(context, task_job)
+                outcome = self._poke_once(context, task_job, self._seconds_left(context))
             else:
                 outcome = self._follow(context, task_job, self._seconds_left(context))
         if outcome.end is End.CHECKED_ONCE and self._seconds_left(context) <= 0:

@@ -87,6 +87,8 @@ class TailSettings:
     :param start_timeout: how long after the first request the job may be PENDING, or unknown if it was never known.
         ``None``: PENDING without a limit, and unknown for ``missing_timeout``.
     :param unreachable_timeout: how long requests for the status may fail.
+    :param has_answered: whether the service has answered an earlier tail, so that a request that it rejects
+        permanently is no reason to give up at once.
     :param max_line_length: characters; a longer line is split into pieces.
     :param progress_interval: interval at which to report the state of a line that the job redraws with ``\\r``; only
         the last state of a complete line is forwarded. ``None``: ``\\r`` has no special meaning.
@@ -103,6 +105,7 @@ class TailSettings:
     missing_timeout: float = 60.0
     start_timeout: float | None = None
     unreachable_timeout: float = 300.0
+    has_answered: bool = False
     max_line_length: int = 1_000_000
     progress_interval: float | None = None
     forward: bool = True

@@ -19,7 +19,8 @@ MAX_READS = 6
 MAX_FAILURES = 3
 """Rejected requests for the whole log after which a stream is tried instead."""
 FAILING_SECONDS = 60.0
-"""How long after the job's end the log is requested while the agent is unreachable, or if there is no other way."""
+"""How long after the job's end the log is requested while the agent is unreachable, or if there is no other way; and
+how long it may arrive if the deadline has passed."""
 MAX_STREAMS = 2
 STREAM_SECONDS = 8.0
 """How long a stream may be silent after the job's end; Ray's own lags behind the status by 3 to 6 seconds."""

@@ -41,7 +41,8 @@ class Tail:
     """Follows one job to its end.
 
     :param cursor: the position at which to resume.
-    :param deadline: when to give up, on the driver's clock.
+    :param deadline: when to give up, on the driver's clock; the log of a job that has ended by then is read for a
+        minute more.
     :param jitter: returns a number in [0, 1).
     :param redact: the secrets that must not be split between two pieces of a line; they are not redacted here.
     """
@@ -91,7 +92,7 @@ class Tail:
         # Before any reading: a source that always has more would otherwise keep the status from being polled.
         if self.status.is_due(now):
             return commands.GetStatus()
-        self._update_phase()
+        self._update_phase(now)
         if self._phase is Phase.CLOSING:
             return self._close(now)
         # To its end, before the stream is read again: only one of the two may advance the cursor.
@@ -101,10 +102,12 @@ class Tail:
 
     # States
 
-    def _update_phase(self) -> None:
+    def _update_phase(self, now: float) -> None:
         if self.status.give_up_reason is not None:
             self._phase, self._end = Phase.CLOSING, self.status.give_up_reason
         elif self.status.ended_at is not None:
+            if now >= self.status.log_is_read_until:
+                self._lose_end()
             is_pending = self._completeness is Completeness.PENDING
             self._phase, self._end = (Phase.DRAINING, None) if is_pending else (Phase.CLOSING, End.JOB_ENDED)
         elif self._settings.once and self.status.status and (self._log.was_tried or not self._settings.forward):
@@ -141,12 +144,16 @@ class Tail:
             self._finish_stream(now)
             return self.next(now)
         if self._drain_attempts.is_out_of_streams or not usable:
-            self._output.log_end_lost()
-            self._completeness = Completeness.INCOMPLETE
+            self._lose_end()
             return self.next(now)
         source = min(usable, key=self.stream.due)
         due = self.stream.due(source)
         return self.stream.open(source) if now >= due else self._wait(now, due)
+
+    def _lose_end(self) -> None:
+        if self._completeness is Completeness.PENDING:
+            self._output.log_end_lost()
+            self._completeness = Completeness.INCOMPLETE
 
     def _close(self, now: float) -> Command:
         if ConnectionState.OPEN in (self._log.state, self.stream.state):

@@ -38,7 +38,8 @@ class StatusPolling:
         self._failing_since: float | None = None
         self._start_by: float | None = None
         self._final_request_made = False
-        self._has_response = False
+        self.has_answered = settings.has_answered
+        """Whether the service has answered, here or to an earlier tail."""
         self._poll_due = float("-inf")
         self.status: str | None = None
         self.ended_at: float | None = None
@@ -57,6 +58,13 @@ class StatusPolling:
     def log_settles_at(self) -> float:
         """When nothing more is written to the log of a job that has ended."""
         return self.ended_by + draining.SETTLE_SECONDS
+
+    @property
+    def log_is_read_until(self) -> float:
+        """When to stop reading the log of a job that has ended, though it still arrives."""
+        if self._deadline is None or self.ended_at is None:
+            return float("inf")
+        return max(self._deadline, self.ended_at + draining.FAILING_SECONDS)
 
     def has_ended_with(self, completed_at: float | None) -> bool:
         """Whether the job was found to have ended as soon as its stream had said that the log is complete.
@@ -112,7 +120,7 @@ class StatusPolling:
         """
         changed = terminal or status != self.status
         self.status = status
-        self._has_response = True
+        self.has_answered = True
         self._missing_since = self._failing_since = None
         self._backoff.reset()
         if terminal:
@@ -153,7 +161,7 @@ class StatusPolling:
         if self._failing_since is None:
             self._failing_since = now
         limit = self._failing_since + self._settings.unreachable_timeout
-        if now >= limit or (permanent and not self._has_response):
+        if now >= limit or (permanent and not self.has_answered):
             self.give_up_reason = End.AGENT_UNREACHABLE
         self._backoff.record_failure(now)
         self._schedule(now, min(self._backoff.due, limit))

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.triggers.follow_options import FollowOptions
     from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 
+MIN_POKE_SECONDS = 60.0
+"""Time for one poke to read what is new in the log."""
 RESULT_MARKERS = ("__SYNAPSE_RESULT_START__", "__SYNAPSE_RESULT_END__")
 """Markers of the platform's plugin runner around an action's result."""
 
@@ -195,8 +197,8 @@ class JobFollowingOperator(LineageMixin, BaseOperator):
             task_job.observer.position = triggers.position or task_job.observer.position
             with self._handle_errors(), self.hook:
                 if self.forward_logs:
-                    triggers.forward_gaps(Outcome(End.TIMED_OUT), self.execution_timeout)
-                outcome = self._check_once(task_job)
+                    triggers.forward_gaps(Outcome(End.TIMED_OUT))
+                outcome = self._check_once(task_job, 0.0)
                 return self._conclude(context, task_job, replace(outcome, end=outcome.end or End.TIMED_OUT))
 
     def on_kill(self) -> None:
@@ -259,7 +261,8 @@ class JobFollowingOperator(LineageMixin, BaseOperator):
                 self.job_id,
                 self.log,
                 context["ti"],
-                self._follow_options(),
+                # A poke that ended without an error got an answer.
+                replace(self._follow_options(), has_answered=bool(context.get("task_reschedule_count"))),
                 links=self.job_links,
                 result_is_expected=self._result_is_expected,
                 failed_error=self._failed_error,
@@ -334,7 +337,7 @@ class JobFollowingOperator(LineageMixin, BaseOperator):
             return Outcome.of(task_job.observer.follow(seconds))
         except AirflowTaskTimeout:
             # Airflow raises this from a signal handler, at any point; the job may have ended by then.
-            outcome = self._check_once(task_job)
+            outcome = self._check_once(task_job, 0.0)
             if outcome.end is End.JOB_ENDED:
                 return outcome
             task_job.observer.metrics.ended(End.TIMED_OUT)
@@ -349,20 +352,24 @@ class JobFollowingOperator(LineageMixin, BaseOperator):
         with self.hook:
             return self._conclude(context, task_job, self._follow(context, task_job))
 
-    def _poke_once(self, context: Context, task_job: TaskJob) -> Outcome:
+    def _poke_once(self, context: Context, task_job: TaskJob, seconds: float) -> Outcome:
         # Without a store, a later poke would not know which lines are forwarded: read the log once, at the job's end.
         if not task_job.observer.settings.forward or not StoredState(context).exists:
             follower = task_job.observer.wait_for_status()
-            return Outcome.of(task_job.observer.follow() if follower.end is End.JOB_ENDED else follower)
-        follower = task_job.observer.forward_new_lines()
+            return self._follow(context, task_job, seconds) if follower.end is End.JOB_ENDED else Outcome.of(follower)
+        # A deadline that has passed would end this before the new lines are read.
+        follower = task_job.observer.forward_new_lines(max(seconds, MIN_POKE_SECONDS))
         save_position(context, self.job_id, task_job.observer.position)
         return Outcome.of(follower)
 
-    def _check_once(self, task_job: TaskJob) -> Outcome:
-        """Check the job once, and forward its log if it has ended; ``end`` is ``None`` if the job is still active."""
+    def _check_once(self, task_job: TaskJob, seconds: float | None) -> Outcome:
+        """Check the job once, and forward its log if it has ended; ``end`` is ``None`` if the job is still active.
+
+        :param seconds: time to read the log, but a minute at least; ``None``: no limit.
+        """
         follower = task_job.observer.check_status()
         if follower.end is End.JOB_ENDED:
-            follower = task_job.observer.follow()
+            follower = task_job.observer.follow(seconds)
         outcome = Outcome.of(follower)
         return replace(outcome, end=None) if follower.end is End.TIMED_OUT else outcome
 
@@ -372,7 +379,7 @@ class JobFollowingOperator(LineageMixin, BaseOperator):
         task_job = self._ensure_task_job(context)
         # Do not defer for a job that has ended: the task could not resume at once (see task_instance/resuming.py).
         with self.hook:
-            outcome = self._check_once(task_job)
+            outcome = self._check_once(task_job, self._time_limit())
         if outcome.end is not None:
             return self._conclude(context, task_job, outcome)
         position = task_job.observer.position
@@ -396,6 +403,7 @@ class JobFollowingOperator(LineageMixin, BaseOperator):
                 # A time, not a duration: when its triggerer restarts, the trigger is created anew from these arguments.
                 deadline=None if seconds is None else time.time() + seconds,
                 cursor=storable(dict(task_job.observer.position)) if task_job.observer.position else None,
+                has_answered=task_job.observer.has_answered,
             ),
             method_name="execute_complete",
             # Not by an XCom alone, which a backend may refuse.
@@ -403,7 +411,9 @@ class JobFollowingOperator(LineageMixin, BaseOperator):
             timeout=None if seconds is None else deferral_timeout(seconds),
         )
 
-    def _trigger(self, deadline: float | None = None, cursor: dict[str, Any] | None = None) -> RayAgentJobTrigger:
+    def _trigger(
+        self, deadline: float | None = None, cursor: dict[str, Any] | None = None, *, has_answered: bool = False
+    ) -> RayAgentJobTrigger:
         from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 
         return RayAgentJobTrigger(
@@ -411,7 +421,7 @@ class JobFollowingOperator(LineageMixin, BaseOperator):
             rayagent_conn_id=self.rayagent_conn_id,
             deadline=deadline,
             cursor=cursor,
-            **self._follow_options().to_json(),
+            **replace(self._follow_options(), has_answered=has_answered).to_json(),
         )
 
     def _triggers(self, context: Context, task_job: TaskJob, *, ended_early: bool = False) -> TriggersOfTry:
@@ -429,6 +439,6 @@ class JobFollowingOperator(LineageMixin, BaseOperator):
             return
         task_job.observer.position = position
         if self.forward_logs:
-            triggers.forward_gaps(outcome, self.execution_timeout)
+            triggers.forward_gaps(outcome)
             triggers.log_summary()
         self._save_position(context, task_job)

@@ -51,6 +51,7 @@ class TaskJob:
     :param output: what the job prints for Airflow.
     :param xcoms: pushes what its messages state.
     :param links: the pages about the job.
+    :param expires: ``time.monotonic()`` at which the task's ``execution_timeout`` has expired.
     :param failed_error: the error to raise for a FAILED job.
     :param seen: the details of the job when the task has ended, as far as they are known.
     """
@@ -64,6 +65,7 @@ class TaskJob:
     output: PrintedOutput
     xcoms: MessageXComs
     links: JobLinks
+    expires: float = math.inf
     failed_error: type[RayAgentError] = RayAgentJobFailedError
     # It has the secrets of the job, and Airflow's OpenLineage provider can send the repr of all that a task holds
     # (``TaskInfoComplete`` in ``airflow/providers/openlineage/utils/utils.py``).
@@ -93,7 +95,7 @@ class TaskJob:
         expires = time.monotonic() + execution_timeout.total_seconds() if execution_timeout else math.inf
         stopper = JobStopper(hook, job_id, log, ti, owns=options.stop_job_on_kill, expires=expires)
         links = links or JobLinks(None, job_id)
-        output = PrintedOutput(hook, job_id, log, options, result_is_expected=result_is_expected)
+        output = PrintedOutput(hook, job_id, log, options, result_is_expected=result_is_expected, expires=expires)
         xcoms = MessageXComs(ti, log, job_id, options.printed_links)
         observer = JobObserver(
             hook,
@@ -107,7 +109,7 @@ class TaskJob:
             stopper=stopper,
             on_status=lambda job: push_links(ti, links.update(job)),
         )
-        return cls(hook, job_id, log, ti, observer, stopper, output, xcoms, links, failed_error)
+        return cls(hook, job_id, log, ti, observer, stopper, output, xcoms, links, expires, failed_error)
 
     def details(self, seen: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the details of a job that has ended. If its status differs from ``seen``, keep ``seen``."""

@@ -16,7 +16,7 @@ from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import LogLines, lines_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
     from airflow_provider_rayagent.metrics.job_metrics import JobMetrics
@@ -31,8 +31,27 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.triggers.follow_options import FollowOptions
     from airflow_provider_rayagent.triggers.message_xcoms import MessageXComs
 
-GAP_SECONDS = 600.0
-"""Time limit for forwarding the lines of triggers whose log files are lost."""
+READ_AGAIN_SECONDS = 600.0
+
+
+def seconds_to_read_again(expires: float) -> float:
+    """Return for how long a worker may read lines that another process has read: for 10 minutes at most.
+
+    :param expires: ``time.monotonic()`` at which the task's ``execution_timeout`` has expired, which Airflow starts
+        anew in the worker that completes a deferred task. Half of what is left is reserved for the outcome, since a
+        problem with the log must not decide it.
+    """
+    return min(max(expires - time.monotonic(), 0.0) / 2, READ_AGAIN_SECONDS)
+
+
+def items_within(follower: Follower, seconds: float) -> Generator[list[Item], None, None]:
+    """Yield the items of a job for about ``seconds``, even if it has ended and its log still arrives."""
+    deadline = time.monotonic() + seconds
+    with closing(follower.items()) as found:
+        for items in found:
+            yield items
+            if time.monotonic() >= deadline:
+                return
 
 
 class JobObserver:
@@ -72,6 +91,8 @@ class JobObserver:
         self._xcoms = xcoms
         self.position = position
         """The position in the log up to which lines are forwarded."""
+        self.has_answered = options.has_answered
+        """Whether the service has answered in this try."""
         self._stopper = stopper
         self._on_status = on_status
         self._job_log: Any = structlog.get_logger(JOB_LOGGER)
@@ -86,28 +107,30 @@ class JobObserver:
         """Request the status once; the end is ``TIMED_OUT`` if the job is active or its status unavailable."""
         return self._run(replace(self.settings, forward=False), 0.0)
 
-    def forward_new_lines(self) -> Follower:
-        """Read the status, and forward the new lines of the log."""
-        return self._run(replace(self.settings, once=True), None)
+    def forward_new_lines(self, seconds: float) -> Follower:
+        """Read the status, and forward the new lines of the log, for at most ``seconds``."""
+        return self._run(replace(self.settings, once=True), seconds)
 
     def follow(self, seconds: float | None = None) -> Follower:
-        """Follow the job to its end, or for at most ``seconds``."""
+        """Follow the job to its end, or for at most ``seconds``; if it has ended, for at least a minute."""
         return self._run(self.settings, seconds)
 
-    def forward_gap(self, gap: Gap, max_line_length: int, seconds: float = GAP_SECONDS) -> str:
+    def forward_gap(self, gap: Gap, max_line_length: int, seconds: float) -> str:
         """Write the lines of a gap; return why some are missing, or an empty string if all are written.
 
         :param max_line_length: the limit of the trigger that counted the lines.
         :param seconds: time limit.
         """
-        settings = replace(self.settings, max_line_length=min(self.settings.max_line_length, max_line_length))
+        length = min(self.settings.max_line_length, max_line_length)
+        # The service has answered the trigger that counted the lines.
+        settings = replace(self.settings, max_line_length=length, has_answered=True)
         cursor = Cursor.from_json(dict(gap.start))
         follower = self._follower(settings, cursor, seconds)
         # The last result of the log counts, and this part of it may contain an earlier one.
         records = replace(self.options, result_markers=None).records_of(follower, gap.start)
         left = sys.maxsize if gap.until is None else gap.until - cursor.lines
         # The loop may end early; closing the generator closes its connections.
-        with closing(follower.items()) as found:
+        with closing(items_within(follower, seconds)) as found:
             for items in found:
                 # The tail makes a new cursor when the text differs from what was forwarded
                 # (``Tail._handle_rewritten_log``).
@@ -121,7 +144,7 @@ class JobObserver:
         self._write(records.finish(), time.monotonic())
         if not left or (gap.until is None and follower.log_is_whole):
             return ""
-        if follower.end is End.TIMED_OUT:
+        if follower.end in (None, End.TIMED_OUT):
             return f"reading them took more than {seconds:g} seconds"
         return follower.error.detail if follower.error else "the job's log cannot be read"
 
@@ -132,7 +155,7 @@ class JobObserver:
 
     def _run(self, settings: TailSettings, seconds: float | None) -> Follower:
         cursor = Cursor.from_json(dict(self.position)) if self.position else None
-        follower = self._follower(settings, cursor, seconds)
+        follower = self._follower(replace(settings, has_answered=self.has_answered), cursor, seconds)
         records = self.options.records_of(follower, self.position)
         with self.metrics.following(follower):
             try:
@@ -142,6 +165,7 @@ class JobObserver:
                     self.metrics.forwarded(follower, items)
                     self._xcoms.push_some(records.printed.messages)
             finally:
+                self.has_answered = follower.has_answered
                 if settings.forward:
                     # Otherwise the lines held back are left to the next poke, which reads them again from the position.
                     if follower.end is not End.CHECKED_ONCE:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.render.printed import PrintedFinder
 from airflow_provider_rayagent.render.result import InvalidResultError, NoResultError
+from airflow_provider_rayagent.tail.items import lines_in
+from airflow_provider_rayagent.tasks.observer import items_within, seconds_to_read_again
 from airflow_provider_rayagent.text.codes import Code, coded
 
 if TYPE_CHECKING:
@@ -24,16 +27,25 @@ class PrintedOutput:
     :param log: the task's logger.
     :param options: what to look for.
     :param result_is_expected: whether a job that prints no result is worth a warning.
+    :param expires: see :func:`seconds_to_read_again`.
     """
 
     def __init__(
-        self, hook: RayAgentHook, job_id: str, log: Any, options: FollowOptions, *, result_is_expected: bool = True
+        self,
+        hook: RayAgentHook,
+        job_id: str,
+        log: Any,
+        options: FollowOptions,
+        *,
+        result_is_expected: bool = True,
+        expires: float = math.inf,
     ) -> None:
         self._hook = hook
         self._job_id = job_id
         self._log = log
         self._options = options
         self._result_is_expected = result_is_expected
+        self._expires = expires
         self._found: PrintedFinder | None = None
         self._older: PrintedFinder | None = None
         self._is_certain = False
@@ -119,14 +131,18 @@ class PrintedOutput:
     def _in_whole_log(self) -> PrintedFinder | None:
         """What the job's whole log has; if it cannot be read, a warning is logged."""
         finder = self._finder()
-        try:
-            for line in self._hook.tail_job_logs(self._job_id):
+        seconds = seconds_to_read_again(self._expires)
+        settings = replace(self._options.tail_settings(), has_answered=True)
+        follower = self._hook.follow_job(self._job_id, settings, deadline=seconds)
+        for items in items_within(follower, seconds):
+            for line in lines_in(items):
                 finder.feed(line)
-        except RayAgentError as error:
-            self._log.warning(
-                coded(Code.NO_RESULT, "Cannot read the log of job %s to find its result and messages: %s"),
-                self._job_id,
-                error.detail,
-            )
-            return None
-        return finder
+        if follower.log_is_whole:
+            return finder
+        error = follower.error or follower.log_error
+        self._log.warning(
+            coded(Code.NO_RESULT, "Cannot read the log of job %s to find its result and messages: %s"),
+            self._job_id,
+            error.detail if error else f"reading it took more than {seconds:g} seconds.",
+        )
+        return None

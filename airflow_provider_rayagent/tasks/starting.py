@@ -132,6 +132,8 @@ class JobStartingOperator(JobFollowingOperator):
                 self._start(context, self._ensure_task_job(context))
         if not self.wait:
             return storable(self.job_id)
+        # When the job was found or started.
+        self._ensure_task_job(context).observer.has_answered = True
         if self.deferrable and not self._is_resumed:
             return self._execute_deferred(context)
         return self._execute_in_worker(context)

@@ -20,8 +20,6 @@ from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.text.codes import Code, coded
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     from airflow_provider_rayagent.position.log_files import LogStorage
     from airflow_provider_rayagent.tasks.job import TaskJob
     from airflow_provider_rayagent.triggers.outcome import Outcome
@@ -59,16 +57,11 @@ class TriggersOfTry:
         storage = storage_of(self._storage, self.saved.get("folder"))
         return storage == "separate" or (storage == "remote" and self._ended_early)
 
-    def forward_gaps(self, outcome: Outcome, execution_timeout: timedelta | None = None) -> None:
-        """Write the lines that are missing from the finished log to this worker's log, or log which ones are missing.
+    def forward_gaps(self, outcome: Outcome) -> None:
+        """Write the lines that the finished log lacks to this worker's log, or log which ones are missing."""
+        from airflow_provider_rayagent.tasks.observer import seconds_to_read_again
 
-        :param execution_timeout: of the task. Airflow starts it anew in the worker that completes a deferred task. Half
-            of it is reserved for the outcome, since a log problem must not decide the outcome.
-        """
-        from airflow_provider_rayagent.tasks.observer import GAP_SECONDS
-
-        limit = execution_timeout.total_seconds() / 2 if execution_timeout else GAP_SECONDS
-        deadline = time.monotonic() + min(limit, GAP_SECONDS)
+        deadline = time.monotonic() + seconds_to_read_again(self._task_job.expires)
         gaps = saved_gaps(self.saved)
         if self._last_is_lost and self.position is not None:
             # At the job's end the last trigger also wrote the lines it had held back (max_lines).

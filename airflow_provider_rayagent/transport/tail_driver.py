@@ -125,6 +125,11 @@ class Following:
         """Whether the job has ended and its log was read to its end."""
         return self.tail.log_is_whole
 
+    @property
+    def has_answered(self) -> bool:
+        """Whether the service has answered a request for the job's status."""
+        return self.tail.status.has_answered
+
     def expect_end(self) -> None:
         """Get the job's status soon, since the job has written what it writes last."""
         self.tail.status.end_expected(self.clock())

@@ -40,6 +40,7 @@ class FollowOptions:
     :param printed_links: names of links among them that are buttons of the task.
     :param start_deadline: time (seconds since the epoch) by which the job must have started; ``None``: no limit.
     :param log_storage: where log files are stored: ``auto``, ``shared``, ``remote`` or ``separate``.
+    :param has_answered: whether the service has answered earlier in this try; see :class:`TailSettings`.
     :param team_name: the team of the task, which a triggerer does not tell its triggers; for metrics.
     """
 
@@ -56,6 +57,7 @@ class FollowOptions:
     printed_links: tuple[str, ...] = ()
     start_deadline: float | None = None
     log_storage: LogStorage = "auto"
+    has_answered: bool = False
     team_name: str | None = None
 
     @property
@@ -74,6 +76,7 @@ class FollowOptions:
             poll_interval=self.poll_interval,
             missing_timeout=self.job_missing_timeout,
             unreachable_timeout=self.agent_unreachable_timeout,
+            has_answered=self.has_answered,
             max_line_length=self.max_line_length,
             progress_interval=self.display.progress_interval,
             forward=self.reads_log,

@@ -185,7 +185,8 @@ class RayAgentJobTrigger(BaseTrigger):
         async with self._hook() as hook:
             follower = await hook.follow_job(
                 self.job_id,
-                options.tail_settings(),
+                # Whoever has saved a position got an answer of the service.
+                replace(options.tail_settings(), has_answered=options.has_answered or start is not None),
                 cursor=Cursor.from_json(dict(start)) if start else None,
                 deadline=self._seconds_left(),
                 clock=clock,

@@ -224,7 +224,8 @@ def test_the_finished_log_has_every_line_once_whichever_files_are_lost(
         finished += written
     observer = observer_of(text, display)
     with task_log() as log:
-        assert [observer.forward_gap(gap, MAX_LINE_LENGTH) for gap in found if not gap.is_empty] == [""] * len(found)
+        gaps = [gap for gap in found if not gap.is_empty]
+        assert [observer.forward_gap(gap, MAX_LINE_LENGTH, 600.0) for gap in gaps] == [""] * len(found)
     lines = text.splitlines()
     finished += [line for message in log.messages for line in message.split("\n") if line in lines]
     if max_lines is not None and len(lines) > max_lines + 3:

@@ -96,13 +96,23 @@ def test_a_job_that_appears_is_no_longer_missing() -> None:
     assert status.give_up_reason is End.JOB_MISSING
 
 
-@pytest.mark.parametrize("answered_before", [True, False])
-def test_a_rejected_token_is_final_only_for_the_first_request(answered_before: bool) -> None:
-    status = watch()
-    if answered_before:
+@pytest.mark.parametrize("answered_before", ["here", "to an earlier tail", ""])
+def test_a_rejected_token_is_final_only_for_the_first_request(answered_before: str) -> None:
+    status = watch(has_answered=answered_before == "to an earlier tail")
+    if answered_before == "here":
         status.received(0, "RUNNING", terminal=False)
     status.failed(5, permanent=True)
-    assert (status.give_up_reason is None) is answered_before
+    assert (status.give_up_reason is None) is bool(answered_before)
+    assert status.has_answered is bool(answered_before)
+
+
+@pytest.mark.parametrize(("deadline", "until"), [(None, float("inf")), (12, 69), (100, 100)])
+def test_the_log_of_an_ended_job_is_read_to_the_deadline_but_for_a_minute_at_least(
+    deadline: float | None, until: float
+) -> None:
+    status = watch(deadline)
+    status.received(9, "SUCCEEDED", terminal=True)
+    assert status.log_is_read_until == until
 
 
 @pytest.mark.parametrize(("status", "reason"), [("RUNNING", End.TIMED_OUT), ("SUCCEEDED", None)])

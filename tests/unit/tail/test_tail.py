@@ -179,6 +179,22 @@ def test_all_connections_are_closed_at_the_deadline() -> None:
     assert 100 <= story.now < 101
 
 
+@pytest.mark.parametrize("sources", [(), ("websocket", "http")])
+def test_a_log_that_still_arrives_a_minute_after_the_deadline_is_given_up(sources: tuple[str, ...]) -> None:
+    story = Story(deadline=10.0, sources=sources)
+    story.until(commands.OpenWholeLog, status="SUCCEEDED")
+    ended_at = story.now
+    story.tail.whole_log_opened(story.now)
+    while isinstance(story.next(), commands.ReadWholeLog):
+        story.now += 0.9
+        story.tail.whole_log_received(story.now, "a line\n")
+    assert story.until(commands.Finish) == commands.Finish(End.JOB_ENDED)
+    assert ended_at + 60 <= story.now < ended_at + 62
+    assert not story.tail.log_is_whole
+    assert story.lines == ["a line"] * 67
+    assert story.said == ["RA-302: Could not read the end of the job's log; lines may be missing here."]
+
+
 def test_a_premature_complete_event_does_not_end_the_tail() -> None:
     story = Story(sources=("http",))
     story.stream(*log("a\n"), COMPLETE)

@@ -42,6 +42,7 @@ OF_A_JOB: dict[str, Any] = {
     "printed_links": ["Board"],
     "start_deadline": 1_800_000_001.5,
     "log_storage": "remote",
+    "has_answered": True,
     "team_name": "red",
 }
 OF_AN_APPLICATION: dict[str, Any] = {
