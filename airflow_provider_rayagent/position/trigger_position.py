@@ -54,6 +54,7 @@ class PositionStore:
         self._owner = uuid.uuid4().hex
         self._channel = Channel.of_loop()
         self._position: LogPosition | None = None
+        self._position_on_disk: LogPosition | None = None
         self._start = start
         self._began: LogPosition = start or Cursor().to_json()
         self._storage = storage
@@ -72,7 +73,7 @@ class PositionStore:
             return None
         storage = await asyncio.to_thread(storage_of, self._storage, saved.get("folder"))
         found = take_over(saved, self._start, is_kept=storage == "shared")
-        self._position = self._began = found.position
+        self._position = self._position_on_disk = self._began = found.position
         self.gaps = found.gaps
         # At once, so that the other trigger, if it is still alive, learns that it was replaced (is_current_owner).
         await self._write(self._position)
@@ -96,23 +97,33 @@ class PositionStore:
 
         :param push: pushes what else is new; returns whether that was all.
         """
+        has_pushed_all = True
         while self._ti is not None:
-            await self._changed.wait()
+            if has_pushed_all:
+                await self._changed.wait()
             await asyncio.sleep(SAVE_SECONDS)
             async with self._channel.save_slot():
                 if not await replaced():
-                    await self.save()
-                    if not await push():
-                        self._changed.set()
+                    if self._changed.is_set():
+                        await self.save()
+                    has_pushed_all = await push()
 
     async def save(self, **more: Any) -> None:
-        """Save the position, and more values, once the lines before it are on disk."""
-        async with self._channel.drained():
-            self._changed.clear()
+        """Save the position, and more values, once the lines before it are on disk.
+
+        If the supervisor does not read them in time, an earlier position is saved, and only together with ``more``.
+        """
+        async with self._channel.drained() as is_drained:
             # While nobody can write: a position that is ahead of the log file would lose lines.
-            position = self._position
-        with self._channel.store_in_progress():
-            await self._write(position, **more)
+            if is_drained:
+                self._changed.clear()
+                self._position_on_disk = self._position
+        if more and not is_drained:
+            text = "Airflow has not read all lines of this log in time; the last ones may be missing."
+            self._log.warning(coded(Code.LINES_LOST, text))
+        if is_drained or more:
+            with self._channel.store_in_progress():
+                await self._write(self._position_on_disk, **more)
 
     async def is_current_owner(self) -> bool:
         """Whether no other trigger has taken over from this one."""

@@ -33,6 +33,8 @@ STALL_SECONDS = 10.0
 """After a stall this long, Airflow may have declared the triggerer dead and reassigned its triggers."""
 SLOW_STORE_SECONDS = 1.0
 """If storing a position takes longer, writing pauses until it is done."""
+HUNG_STORE_SECONDS = 30.0
+"""If it takes longer than this, such as by a backend for XComs that hangs, writing goes on."""
 BLIND_DRAIN_SECONDS = 1.0
 """The wait for draining without a socket to inspect."""
 
@@ -107,7 +109,6 @@ class Channel:
     @contextmanager
     def store_in_progress(self) -> Iterator[None]:
         """Mark that the supervisor is storing a position; if that takes too long, writing pauses."""
-        # In order of time, so the first one is the oldest; equal ones are interchangeable.
         since = time.monotonic()
         self._stores_in_progress.append(since)
         try:
@@ -116,20 +117,25 @@ class Channel:
             self._stores_in_progress.remove(since)
 
     @asynccontextmanager
-    async def drained(self) -> AsyncIterator[None]:
+    async def drained(self) -> AsyncIterator[bool]:
         """Block writes, and wait until the supervisor has read everything; then it is on disk.
 
-        This bypasses the queue of writers: in it, only one of a thousand triggers could save its position per second.
+        Yields whether that is so: false if the supervisor has not done it within :data:`DRAIN_SECONDS`. This bypasses
+        the queue of writers: in it, only one of a thousand triggers could save its position per second.
         """
         async with self._write_lock:
-            if self._fd is None:
-                await asyncio.sleep(BLIND_DRAIN_SECONDS)
-            else:
-                for _ in range(int(DRAIN_SECONDS / POLL_SECONDS)):
-                    if not self._unread(self._fd):
-                        break
-                    await asyncio.sleep(POLL_SECONDS)
-            yield
+            yield await self._wait_until_drained()
+
+    async def _wait_until_drained(self) -> bool:
+        if self._fd is None:
+            await asyncio.sleep(BLIND_DRAIN_SECONDS)
+            return True
+        until = time.monotonic() + DRAIN_SECONDS
+        while self._unread(self._fd):
+            if time.monotonic() >= until:
+                return False
+            await asyncio.sleep(POLL_SECONDS)
+        return True
 
     def _has_room(self) -> bool:
         """Whether the socket is at most a quarter full: Linux reports it as writable only then."""
@@ -138,7 +144,8 @@ class Channel:
 
     def _is_storing_slowly(self) -> bool:
         """Whether a position takes long to be stored: lines written now would be repeated if the triggerer died."""
-        return bool(self._stores_in_progress) and time.monotonic() - self._stores_in_progress[0] > SLOW_STORE_SECONDS
+        now = time.monotonic()
+        return any(SLOW_STORE_SECONDS < now - since < HUNG_STORE_SECONDS for since in self._stores_in_progress)
 
     @staticmethod
     def _unread(fd: int) -> int:

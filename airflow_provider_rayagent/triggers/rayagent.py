@@ -226,8 +226,8 @@ class RayAgentJobTrigger(BaseTrigger):
                 finally:
                     # A save that is still in progress must not come after the last one below.
                     saver.cancel()
-                    with suppress(asyncio.CancelledError):
-                        await saver
+                    # Not ``await saver`` without its error, which would hide that this trigger is cancelled, too.
+                    await asyncio.wait((saver,))
                 more: dict[str, Any] = {
                     "lines": follower.cursor.lines,
                     "log_is_whole": follower.log_is_whole,

@@ -14,13 +14,16 @@ from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.execution_time import comms
 
 from airflow_provider_rayagent.position import trigger_position
-from airflow_provider_rayagent.position.trigger_position import POSITION_KEY, read_position
+from airflow_provider_rayagent.position.trigger_position import POSITION_KEY, PositionStore, read_position
 from airflow_provider_rayagent.render.records import LAST_LINE_CHARS, LAST_LINES
 from airflow_provider_rayagent.render.result import ResultFinder
 from airflow_provider_rayagent.tail.cursor import Cursor
+from airflow_provider_rayagent.task_instance.supervisor_channel import Channel
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.triggers import rayagent as triggers
-from tests.scripted import Grow, Job, ScriptedAgent, SetStatus, Sleep
+from airflow_provider_rayagent.triggers.message_xcoms import MessageXComs
+from tests.scripted import Grow, Job, ScriptedAgent, SetStatus, Sleep, WaitFor
+from tests.stack.watch import PATIENCE
 from tests.unit.supervisor import needs_xcoms
 from tests.unit.support import TaskInstance, task_log
 from tests.unit.triggers.driver import follow, make_trigger, running
@@ -222,3 +225,66 @@ def test_without_xcoms_for_asyncio_code_or_without_a_task_instance_nothing_is_ke
     assert status_of(follow(make_trigger(supervisor.ti if is_there else None))) == "FAILED"
     assert {"SetXCom", "GetXCom"}.isdisjoint(supervisor.asked)
     assert lines_in(log) == LINES
+
+
+@needs_xcoms
+def test_no_position_is_saved_that_is_ahead_of_the_log_file(
+    serve: Serve, ti: TaskInstance, supervisor: Supervisor, log: TaskLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drains: list[bool] = []
+
+    async def drain_once(_: Channel) -> bool:
+        drains.append(not drains)
+        return drains[-1]
+
+    monkeypatch.setattr(Channel, "_wait_until_drained", drain_once)
+    monkeypatch.setattr(trigger_position, "SAVE_SECONDS", 0.1)
+    written = [WaitFor(lambda: supervisor.saved), Grow("line 2\n"), WaitFor(lambda: len(drains) > 3)]
+    serve(Job("line 1\n", "RUNNING", timeline=[*written, SetStatus("SUCCEEDED")]))
+    assert status_of(follow(make_trigger(ti))) == "SUCCEEDED"
+    assert [value["cursor"]["lines"] for value in supervisor.saved] == [1, 1]
+    assert supervisor.saved[-1]["lines"] == 2
+    assert log.warnings == ["RA-306: Airflow has not read all lines of this log in time; the last ones may be missing."]
+
+
+@needs_xcoms
+def test_a_position_is_not_saved_again_while_xcoms_cannot_be_set_yet(
+    serve: Serve, ti: TaskInstance, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushes: list[bool] = []
+
+    async def push(*_: object) -> bool:
+        pushes.append(len(pushes) > 3)
+        return pushes[-1]
+
+    monkeypatch.setattr(MessageXComs, "push_some_from_trigger", push)
+    monkeypatch.setattr(trigger_position, "SAVE_SECONDS", 0.05)
+    serve(Job("line 1\n", "RUNNING", timeline=[WaitFor(lambda: len(pushes) > 4), SetStatus("SUCCEEDED")]))
+    follow(make_trigger(ti))
+    # And once more at the end.
+    assert [value["cursor"]["lines"] for value in supervisor.saved] == [1, 1]
+
+
+@needs_xcoms
+def test_a_trigger_that_is_cancelled_while_its_last_save_ends_is_cancelled(
+    serve: Serve, ti: TaskInstance, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def save_slowly(*_: object) -> None:
+        try:
+            await asyncio.sleep(PATIENCE)
+        finally:
+            ends.set()
+            await asyncio.sleep(0.3)
+
+    async def run() -> None:
+        async with running(make_trigger(ti)) as task:
+            await ends.wait()
+            task.cancel()
+            await asyncio.wait((task,))
+        assert task.cancelled()
+
+    ends = asyncio.Event()
+    monkeypatch.setattr(PositionStore, "save_changes", save_slowly)
+    serve(Job("line 1\n", "SUCCEEDED"))
+    asyncio.run(run())
+    assert not supervisor.saved

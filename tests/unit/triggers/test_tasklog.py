@@ -165,11 +165,19 @@ def test_drained_waits_until_the_last_byte_was_read() -> None:
 
 
 def test_drained_gives_up_on_a_reader_that_has_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> bool:
+        await make_log().write(make_records("one", 10, 1_000))
+        async with Channel.of_loop().drained() as is_drained:
+            return is_drained
+
     monkeypatch.setattr(supervisor_channel, "DRAIN_SECONDS", 0.2)
     with slow_sink() as sink:
         sink.reads.clear()
-        asyncio.run(written_and_drained(make_records("one", 10, 1_000)))
+        assert asyncio.run(run()) is False
         assert sink.bytes_read < 10_000
+    with slow_sink():
+        monkeypatch.setattr(supervisor_channel, "DRAIN_SECONDS", PATIENCE)
+        assert asyncio.run(run()) is True
 
 
 @pytest.mark.parametrize(("count", "alone"), [(1, True), (MAX_SINGLE_RECORDS, True), (MAX_SINGLE_RECORDS + 1, False)])
@@ -314,6 +322,21 @@ def test_nothing_is_written_while_a_position_takes_too_long_to_be_saved(monkeypa
             pass
 
     monkeypatch.setattr(supervisor_channel, "SLOW_STORE_SECONDS", 0.02)
+    with slow_sink() as sink:
+        asyncio.run(run())
+        assert len(lines_in(sink)) == 1
+
+
+def test_a_position_that_is_never_saved_does_not_stop_the_lines_of_all_triggers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def run() -> None:
+        with Channel.of_loop().store_in_progress():
+            await asyncio.sleep(2 * supervisor_channel.SLOW_STORE_SECONDS)
+            await asyncio.wait_for(written_and_drained(make_records("one", 1)), PATIENCE)
+
+    monkeypatch.setattr(supervisor_channel, "SLOW_STORE_SECONDS", 0.02)
+    monkeypatch.setattr(supervisor_channel, "HUNG_STORE_SECONDS", 0.5)
     with slow_sink() as sink:
         asyncio.run(run())
         assert len(lines_in(sink)) == 1
