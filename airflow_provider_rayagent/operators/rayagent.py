@@ -189,6 +189,10 @@ class RayAgentStopJobOperator(_IdempotentOperator):
         :raises RayAgentNotFoundError: if the agent does not know the job. For a job it knew, the request is retried
             for a while.
         """
+        from airflow_provider_rayagent.metrics.job_metrics import count_stop
+        from airflow_provider_rayagent.metrics.stats import team_of_task
+
+        count_stop(self.rayagent_conn_id, "stop_operator", team=team_of_task())
         until = time.monotonic() + (0.0 if job["status"] is None else MISSING_SECONDS)
         while True:
             response = self._send_stop(hook)
@@ -212,10 +216,6 @@ class RayAgentStopJobOperator(_IdempotentOperator):
 
     def _send_stop(self, hook: RayAgentHook) -> dict[str, Any] | RayAgentHTTPError:
         """Send the stop request; return the agent's response, or its error if there is nothing to stop."""
-        from airflow_provider_rayagent.metrics.job_metrics import count_stop
-        from airflow_provider_rayagent.metrics.stats import team_of_task
-
-        count_stop(self.rayagent_conn_id, "stop_operator", team=team_of_task())
         try:
             return hook.stop_job(self.job_id)
         except RayAgentHTTPError as error:

@@ -90,9 +90,8 @@ class WaitingSensor(SkippingMixin, HookMixin, ReschedulingSensor, Generic[Outcom
                     outcome = self._check_status(hook)
                 return self._conclude(replace(outcome, result=outcome.result or WaitResult.TIMED_OUT))
 
-    def _log_reason(self, error: BaseException | None) -> None:
-        if error is not None:
-            self.log.error("%s", error)
+    def _stop_at_timeout(self) -> None:
+        """Nothing runs for this task alone."""
 
     @cached_property
     def _wait(self) -> WaitState[OutcomeT]:

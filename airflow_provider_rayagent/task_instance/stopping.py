@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.connection.config import AgentConfig
 
-# A request with these limits fits into the time that a killed task has (``KILL_SECONDS`` in tasks/stopper.py).
+# What is sent with these limits fits into the time that a killed task has (``KILL_SECONDS`` in tasks/stopper.py).
 KILL_CONNECT_SECONDS = 1.0
 KILL_READ_SECONDS = 2.0
 _STOP_FIELDS = ("stopped", "status", "job_id")
@@ -74,10 +74,12 @@ def stop_job(
     from airflow_provider_rayagent.transport.request_retry import MAX_TRIES
 
     if hurry:
+        # The check is a request of its own, over the same connection.
+        read_seconds = KILL_READ_SECONDS if check is None else KILL_READ_SECONDS / 2
         config = replace(
             config,
             connect_timeout=min(config.connect_timeout, KILL_CONNECT_SECONDS),
-            read_timeout=min(config.read_timeout, KILL_READ_SECONDS),
+            read_timeout=min(config.read_timeout, read_seconds),
         )
     service, valid_id = config.service, validate_job_id(job_id)
     tries = 1 if hurry else MAX_TRIES
@@ -89,6 +91,9 @@ def stop_job(
                 with suppress(RayAgentNotFoundError):
                     check(agent.send(service.get_job(valid_id), tries=tries))
             response = agent.send(service.stop_job(valid_id), tries=tries)
+    except RayAgentNotFoundError:
+        log.info("%s; job %s does not exist, so that nothing is to be stopped.", why, job_id)
+        return False
     except RayAgentError as error:
         log.info(STOPPING, why, job_id)
         log.error(STOP_FAILED, job_id, error.detail)  # noqa: TRY400

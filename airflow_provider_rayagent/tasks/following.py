@@ -233,20 +233,18 @@ class JobFollowingOperator(LineageMixin, BaseOperator):
 
     @contextmanager
     def _handle_errors(self) -> Iterator[None]:
-        """Log errors that Airflow does not log."""
+        """Stop the job when the ``execution_timeout`` has expired."""
         try:
             yield
-        except AirflowTaskTimeout as error:
-            self._log_reason(error)
+        except AirflowTaskTimeout:
+            self._stop_at_timeout()
             raise
 
-    def _log_reason(self, error: BaseException | None) -> None:
+    def _stop_at_timeout(self) -> None:
         # Airflow calls on_kill() later (``_run_execute_callable`` in ``airflow/sdk/execution_time/task_runner.py``),
         # which keeps the job, since the task's state is still running.
-        if isinstance(error, AirflowTaskTimeout) and self._task_job is not None:
+        if self._task_job is not None:
             self._task_job.stopper.stop("The task's execution_timeout has expired")
-        if error is not None:
-            self.log.error("%s", error)
 
     def _ensure_task_job(self, context: Context) -> TaskJob:
         from airflow_provider_rayagent.tasks.job import TaskJob

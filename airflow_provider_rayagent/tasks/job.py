@@ -152,6 +152,8 @@ class TaskJob:
                 "earlier jobs.",
                 404,
             )
+        if self.stopper.task_is_killed.is_set():
+            raise RayAgentError(f"The task was killed while it followed job {self.job_id}.", code=Code.NOT_STOPPED)
         raise outcome.error or RayAgentError(f"Could not read the status of job {self.job_id}.")
 
     def time_out(

@@ -33,8 +33,8 @@ class SkippingMixin:
     # For type checkers only: this class precedes the one that has the method, and would hide it.
     if TYPE_CHECKING:
 
-        def _log_reason(self, error: BaseException | None) -> None:
-            """Log the error that ends the task, if there is one."""
+        def _stop_at_timeout(self) -> None:
+            """Stop what runs when the ``execution_timeout`` has expired."""
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume after a deferral."""
@@ -62,8 +62,13 @@ class SkippingMixin:
             soft = self.soft_fail and isinstance(
                 error, (AirflowSensorTimeout, AirflowTaskTimeout, AirflowFailException)
             )
-            skipped = soft or self.never_fail
-            self._log_reason(error if skipped or isinstance(error, AirflowTaskTimeout) else None)
-            if not skipped:
+            if isinstance(error, AirflowTaskTimeout):
+                self._stop_at_timeout()
+            if not (soft or self.never_fail):
                 raise
+            self._log_reason(error)
             raise AirflowSkipException(f"Skipping due to {name} is set to True.") from error
+
+    def _log_reason(self, error: BaseException | None) -> None:
+        if error is not None:
+            self.log.error("%s", error)

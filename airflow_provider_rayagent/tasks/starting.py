@@ -17,7 +17,6 @@ from airflow_provider_rayagent.errors.service_errors import (
 from airflow_provider_rayagent.errors.transience import is_outcome_unknown
 from airflow_provider_rayagent.exceptions import (
     RayAgentGPUUnavailableError,
-    RayAgentJobMissingError,
     RayAgentJobNotStartedError,
     RayAgentRunFailedError,
 )
@@ -338,12 +337,7 @@ class JobStartingOperator(JobFollowingOperator):
             return self._run_job(context)
         if self.if_succeeded == "run_again" and _has_status(outcome, JobStatus.SUCCEEDED):
             store_success(context)
-        try:
-            return super()._conclude(context, task_job, outcome)
-        except RayAgentJobMissingError:
-            # An agent does not know the details of a job in its queue, which would start when no task follows it.
-            task_job.stopper.stop("The job does not exist")
-            raise
+        return super()._conclude(context, task_job, outcome)
 
     def _waits_for_start(self, context: Context, outcome: Outcome) -> bool:
         """Return whether the task will run again in the same try, and so keeps a job that is PENDING."""

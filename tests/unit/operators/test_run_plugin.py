@@ -16,6 +16,7 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentGPUUnavailableError,
     RayAgentHTTPError,
     RayAgentInputError,
+    RayAgentJobMissingError,
     RayAgentJobNotStartedError,
     RayAgentJobStoppedError,
     RayAgentNotFoundError,
@@ -184,6 +185,15 @@ def test_a_request_that_was_lost_before_the_agent_had_it_fails_the_try_in_time(r
     assert run()["submission_id"] == ROOT
 
 
+def test_a_job_that_vanishes_is_not_stopped(run: Run, agent: ScriptedAgent, log: TaskLog) -> None:
+    vanishing = [WaitFor(lambda: len(agent.of(f"GET jobs/{ROOT}/")) > 2), Do(agent.jobs.clear)]
+    agent.answers[RUN] = [starting(agent, timeline=vanishing)]
+    with pytest.raises(RayAgentJobMissingError, match=f"Job {ROOT} no longer exists"):
+        run(job_missing_timeout=0.5, stop_job_on_kill=True)
+    assert not agent.of(f"POST jobs/{ROOT}/stop/")
+    assert not [message for message in log.messages if "stop" in message]
+
+
 def test_a_job_that_the_agent_has_already_is_waited_for(run: Run, agent: ScriptedAgent) -> None:
     """An earlier try has put it into the agent's queue, where it is not known yet."""
     agent.answers[RUN] = [later(1.0, agent, Refuse(409, "there is such a job"))]
@@ -299,7 +309,7 @@ def test_a_task_that_is_ended_while_the_job_starts_stops_it_once_it_is_there(
     start = starting(agent, Play(Sleep(0.3), Do(lambda: None)), timeline=())
     agent.answers[RUN] = [start]
     agent.on_request = lambda request: operator.on_kill() if request.route == RUN and not request.ended else None
-    with pytest.raises(Exception, match=r"."):
+    with pytest.raises(RayAgentError, match=f"RA-704: The task was killed while it followed job {ROOT}"):
         operator.execute(context)
     assert bool(agent.jobs[ROOT].stop_calls) is stops
 

@@ -19,7 +19,7 @@ from airflow_provider_rayagent.task_instance import stopping
 from airflow_provider_rayagent.tasks import stopper
 from airflow_provider_rayagent.tasks.stopper import HANDLER_SECONDS
 from airflow_provider_rayagent.text.bounds import MAX_TIMEOUT
-from airflow_provider_rayagent.transport import blocking_driver
+from airflow_provider_rayagent.transport import blocking, blocking_driver
 from tests.scripted import Do, Play, Refuse, SetStatus, Silence, WaitFor
 from tests.stack.watch import PATIENCE
 from tests.unit.sensors.factory import ending_as, make_sensor, resume, run_in_worker
@@ -106,7 +106,7 @@ def test_by_default_the_job_is_left_alone_and_nothing_is_asked(
     assert "GetTaskStates" not in supervisor.asked
 
 
-@pytest.mark.parametrize("answer", [Refuse(500, "no luck"), Refuse(404), Play(Silence())])
+@pytest.mark.parametrize("answer", [Refuse(500, "no luck"), Play(Silence())])
 def test_a_stop_that_fails_is_said_and_does_not_hold_the_task_up(
     answer: Step, way: str, kill: Kill, serve: Serve, log: TaskLog, supervisor: Supervisor, monkeypatch: Any
 ) -> None:
@@ -118,6 +118,40 @@ def test_a_stop_that_fails_is_said_and_does_not_hold_the_task_up(
     kill(agent, supervisor.ti)
     assert len(agent.of(STOP)) == 1
     assert any("Failed to stop job" in message for message in log.messages)
+
+
+def test_where_there_is_no_job_any_more_nothing_has_failed(
+    kill: Kill, serve: Serve, log: TaskLog, supervisor: Supervisor
+) -> None:
+    supervisor.state = "failed"
+    kill(serve(make_job(), answers={STOP: [Refuse(404)]}), supervisor.ti)
+    about = [message for message in log.messages if "stop" in message]
+    words = "The task was ended externally (state: failed); job j1 does not exist, so that nothing is to be stopped."
+    assert about == [words]
+    assert not log.warnings
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_a_check_and_a_stop_have_the_time_of_one_request(
+    checked: bool, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs: list[Any] = []
+
+    class Recording(blocking.BlockingAgent):
+        def __init__(self, config: Any) -> None:
+            configs.append(config)
+            super().__init__(config)
+
+    monkeypatch.setattr(blocking, "BlockingAgent", Recording)
+    agent = serve(make_job(), extra={"read_timeout": MAX_TIMEOUT, "connect_timeout": MAX_TIMEOUT})
+    seen: list[Any] = []
+    sensor = make_sensor()
+    check = seen.append if checked else None
+    assert stopping.stop_job(sensor.hook.config, "j1", sensor.log, "Why", hurry=True, check=check)
+    (used,) = configs
+    assert len(agent.requests) == 1 + checked
+    assert used.connect_timeout == stopping.KILL_CONNECT_SECONDS
+    assert len(agent.requests) * used.read_timeout == stopping.KILL_READ_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -292,6 +326,8 @@ def test_an_execution_timeout_in_the_worker_does_so_unless_the_job_had_ended(
     agent.wait_until(lambda: agent.open_connections == 0)
     assert job.stop_calls == (goes_on and owns)
     assert log.lines_of("a\n") == ["a"]
+    # Airflow logs it.
+    assert not [message for message in log.messages if "Timeout, PID" in message]
 
 
 def test_a_stop_that_fails_at_the_timeout_leaves_the_timeout_the_error(serve: Serve, log: TaskLog) -> None:
