@@ -107,3 +107,8 @@ def _found(get: Callable[[], str], what: str) -> str:
     # AirflowException (``airflow/sdk/execution_time/context.py``).
     except (AirflowException, AirflowRuntimeError, KeyError):
         raise RayAgentInputError(f"There is no Airflow {what} for the environment of the job.") from None
+    # AirflowSecretsBackendAccessDenied of Airflow 3.3 (``airflow/sdk/execution_time/secrets/execution_api.py``).
+    except PermissionError:
+        raise RayAgentInputError(
+            f"This task may not read the Airflow {what}, which the environment of the job needs."
+        ) from None

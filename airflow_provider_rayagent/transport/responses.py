@@ -66,7 +66,7 @@ def read_response(
         return call.convert(value)
     except RayAgentError as error:
         # It may quote the response.
-        raise type(error)(brief(error.detail, config.redact), error.status_code) from None
+        raise type(error)(brief(error.detail, config.redact), error.status_code, code=error.code) from None
 
 
 def _value(

@@ -19,9 +19,18 @@ const views = document.getElementById("views");
 const links = Object.entries(VIEWS).map(([name, title]) => [name, element("a", {}, title)]);
 let end = null;
 
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    // Such as "%" alone, in an address that was typed or cut.
+    return part;
+  }
+}
+
 function route() {
-  const [, connection, view = "jobs", id] = location.hash.split("/").map(decodeURIComponent);
-  return { connection, view: view in VIEWS ? view : "jobs", id };
+  const [, connection, view = "jobs", id] = location.hash.split("/").map(decoded);
+  return { connection, view: Object.hasOwn(VIEWS, view) ? view : "jobs", id };
 }
 
 function render() {

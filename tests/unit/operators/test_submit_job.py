@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.sdk import BaseHook
+from airflow.sdk import BaseHook, Variable
 
 from airflow_provider_rayagent.exceptions import (
     RayAgentError,
@@ -278,6 +278,21 @@ def test_bad_input_is_named_before_anything_is_sent(
     with pytest.raises(RayAgentInputError, match=message):
         run(**options)
     assert ray.of("POST") == ray.of("PUT") == []
+
+
+def test_a_value_that_the_task_may_not_read_is_named(
+    run: Run, ray: ScriptedAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class AirflowSecretsBackendAccessDenied(PermissionError):  # noqa: N818 - the name in Airflow 3.3
+        pass
+
+    def deny(*_: object) -> None:
+        raise AirflowSecretsBackendAccessDenied("Access denied for variable 'a'")
+
+    monkeypatch.setattr(Variable, "get", deny)
+    with pytest.raises(RayAgentInputError, match="This task may not read the Airflow variable 'a', which"):
+        run(env_from_variables={"A": "a"})
+    assert ray.of("POST") == []
 
 
 def test_rays_own_words_about_a_rejected_request_are_shown(run: Run, ray: ScriptedAgent) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +23,7 @@ from airflow_provider_rayagent.errors.service_errors import (
 )
 from airflow_provider_rayagent.services.agent_service import AGENT
 from airflow_provider_rayagent.services.validation import JobId
+from airflow_provider_rayagent.text.codes import Code
 from airflow_provider_rayagent.transport.responses import MAX_SHOWN
 from tests.scripted import Answer, Html, Job, ScriptedAgent
 from tests.unit.support import TOKEN, named
@@ -287,3 +289,11 @@ def test_errors_can_be_pickled() -> None:
     error = refused(Answer(404, {"detail": "x"}))
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again), again.status_code) == (type(error), str(error), 404)
+
+
+def test_an_error_of_a_conversion_keeps_its_code() -> None:
+    def convert(_: Any) -> None:
+        raise RayAgentResponseError("No such form.", 502, code=Code.JOB_MISSING)
+
+    error = refused(Answer(200, b"{}"), replace(AGENT.get_job(JobId("j1")), convert=convert))
+    assert (error.code, error.status_code, error.detail) == (Code.JOB_MISSING, 502, "No such form.")
