@@ -52,6 +52,9 @@ class Call:
     :param convert: converts the value of a successful response to the result; may raise a :class:`RayAgentError`.
     :param content: body that is sent as is, instead of a JSON body.
     :param read_timeout: seconds to wait for the response, if it takes longer than others; ``None``: as configured.
+    :param substitute: returns an object that serves as well as the given one, such as an equal one of an earlier
+        response. It may be called, in any thread, with each object of a long list as soon as that is parsed. A long
+        list of new objects makes Python's garbage collector look at all objects of the process, for 0.2 s or more.
     :param has_unique_id: whether the service refuses a second request with the id in the body, so that even a POST can
         be sent again.
     """
@@ -63,6 +66,7 @@ class Call:
     convert: Callable[[Any], Any] | None = field(default=None, compare=False)
     content: FileContent | None = field(default=None, compare=False)
     read_timeout: float | None = None
+    substitute: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = field(default=None, compare=False)
     has_unique_id: bool = False
 
     @property

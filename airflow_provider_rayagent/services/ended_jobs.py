@@ -46,6 +46,7 @@ MAX_JOB_ID = 300
 EVENT_ID_PREFIX = "rayagent-job-end"
 # Ray itself shows it as the name of a job (``JOB_NAME_METADATA_KEY`` in ``dashboard/modules/job/common.py``).
 _NAME = "job_name"
+_NO_DETAILS: Job = {}
 
 
 class JobEndEvent(TypedDict):
@@ -67,7 +68,7 @@ class JobEndEvent(TypedDict):
     """In seconds."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class JobEnd:
     """The end of a job.
 
@@ -165,17 +166,26 @@ def ends_of(jobs: Iterable[Job], known: Mapping[str, JobEnd]) -> dict[str, JobEn
     :param known: the ends of an earlier list. Those that are still there are returned, so that of several lists in
         memory each job's details are there once.
     """
-    found: dict[str, JobEnd] = {}
-    for job in jobs:
-        time = milliseconds(job.get("end_time"))
-        is_driver = job.get("type") == "DRIVER" and not job.get("submission_id")
-        if time is None or is_driver or not has_ended(job):
-            continue
-        identity = f"{id_of(job)}\0{job.get('start_time')}\0{time}"
-        digest = hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()[:16]
-        found[digest] = known.get(digest) or JobEnd(int(time), digest, job)
+    found = [end for end in (_end_of(job, known) for job in jobs) if end is not None]
     # By the digest only so that the order is the same each time.
-    return dict(sorted(found.items(), key=lambda each: (each[1].time, each[0])))
+    found.sort(key=lambda end: (end.time, end.digest))
+    return {end.digest: end for end in found}
+
+
+def details_of_end(job: Job, known: Mapping[str, JobEnd]) -> Job:
+    """Return what :func:`ends_of` needs of a job: nothing if it has not ended, and those of a known end if it has."""
+    end = _end_of(job, known)
+    return _NO_DETAILS if end is None else end.job
+
+
+def _end_of(job: Job, known: Mapping[str, JobEnd]) -> JobEnd | None:
+    time = milliseconds(job.get("end_time"))
+    is_driver = job.get("type") == "DRIVER" and not job.get("submission_id")
+    if time is None or is_driver or not has_ended(job):
+        return None
+    identity = f"{id_of(job)}\0{job.get('start_time')}\0{time}"
+    digest = hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()[:16]
+    return known.get(digest) or JobEnd(int(time), digest, job)
 
 
 def validated_filter(name: object, metadata: object, statuses: object) -> JobFilter:

@@ -109,8 +109,8 @@ class AgentClient:
 
     def __init__(self, config: AgentConfig) -> None:
         self.config = config
-        self.loads: Callable[[str], Any] = json.loads
-        """Parses the JSON of responses."""
+        self.loads: Callable[[str], Any] | None = None
+        """Parses the JSON of responses, where they arrive; ``None``: the transport's own way."""
         # Read at the first request, which reports what is wrong with it; reading it here would block an event loop.
         self._environment: Environment | None = None
 
@@ -151,7 +151,7 @@ class AgentClient:
             body = await self.read_body(call, response)
         if request_retry.has_succeeded(call, response.status, attempt):
             return None
-        return responses.read_response(call, response.status, response.headers, body, self.config, self.loads)
+        return await self._value(call, response, body)
 
     @asynccontextmanager
     async def opened(
@@ -189,6 +189,11 @@ class AgentClient:
             if not body.is_error:
                 raise
         return body.content
+
+    async def _value(self, call: Call, response: Response, body: bytes) -> Any:
+        """Return the value of a response; see :func:`.responses.read_response`."""
+        loads = self.loads or json.loads
+        return responses.read_response(call, response.status, response.headers, body, self.config, loads)
 
     def error(self, error: BaseException) -> RayAgentError:
         """Return our error for an exception of the libraries."""

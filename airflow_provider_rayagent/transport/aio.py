@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 import httpx
 from asgiref.sync import sync_to_async
 
 from airflow_provider_rayagent.connection.credentials import READ_SECONDS
-from airflow_provider_rayagent.transport import limits
+from airflow_provider_rayagent.stream import long_json
+from airflow_provider_rayagent.transport import limits, responses
 from airflow_provider_rayagent.transport.agent_client import AgentClient, Response
 from airflow_provider_rayagent.transport.aio_logs import ReadAheadTask, UpgradedStream
 from airflow_provider_rayagent.transport.aio_network import make_transport, send
@@ -151,6 +153,18 @@ class AsyncAgent(AgentClient):
             call.method, url, json=call.body, content=content, headers=_encoded(headers), timeout=timeout
         )
         return AsyncResponse(await send(client, request))
+
+    async def _value(self, call: Call, response: Response, body: bytes) -> Any:
+        if self.loads is not None or len(body) < long_json.LONG:
+            return await super()._value(call, response, body)
+
+        def substitute(element: Any) -> Any:
+            return call.substitute(element) if call.substitute and isinstance(element, dict) else element
+
+        # Not only in a thread, since `json.loads` would hold the interpreter lock, and so the event loop, all the time.
+        loads = partial(long_json.loads, each=substitute)
+        read = partial(responses.read_response, call, response.status, response.headers, body, self.config, loads)
+        return await asyncio.to_thread(read)
 
     async def _read_token(self, token_file: TokenFile, rejected: Mapping[str, str] | None) -> None:
         # A read that began earlier may have missed a change of the file; all requests share the next one.

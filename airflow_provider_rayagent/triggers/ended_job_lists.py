@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.errors.transience import is_permanent
 from airflow_provider_rayagent.hooks.async_hook import RayAgentAsyncHook
-from airflow_provider_rayagent.services.ended_jobs import JobEnd, ends_of
+from airflow_provider_rayagent.services.ended_jobs import JobEnd, details_of_end, ends_of
 from airflow_provider_rayagent.tail.backoff import pause_after
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.sanitization import shown_error
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
     from airflow_provider_rayagent.text.redaction import Redactor
+    from airflow_provider_rayagent.transport.aio import AsyncAgent
 
 log = logging.getLogger(__name__)
 
@@ -54,17 +57,20 @@ async def ended_job_lists(rayagent_conn_id: str, poll_interval: float) -> AsyncG
         try:
             # Opened again after each error, so that a change of the connection becomes effective.
             async with RayAgentAsyncHook(rayagent_conn_id) as hook:
-                redact = (await hook.get_async_conn()).config.redact
+                agent = await hook.get_async_conn()
                 while True:
-                    jobs = await hook.list_jobs()
-                    ends = await asyncio.to_thread(ends_of, jobs, ends)
-                    del jobs
+                    ends = await _ends(agent, ends)
                     outage.end()
-                    yield EndedJobs(ends, redact)
+                    yield EndedJobs(ends, agent.config.redact)
                     await asyncio.sleep(poll_interval)
         except Exception as error:  # noqa: BLE001 - see above
             pause = outage.note(error)
         await asyncio.sleep(pause)
+
+
+async def _ends(agent: AsyncAgent, known: Mapping[str, JobEnd]) -> Mapping[str, JobEnd]:
+    call = replace(agent.config.service.list_jobs(), substitute=partial(details_of_end, known=known))
+    return await asyncio.to_thread(ends_of, await agent.send(call), known)
 
 
 class _Outage:

@@ -23,7 +23,7 @@ from airflow_provider_rayagent.services.waiting import MIN_POLL_SECONDS
 from airflow_provider_rayagent.triggers.watch_positions import KeptPosition
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Mapping, Sequence
     from datetime import timedelta
 
     from airflow_provider_rayagent.services.ended_jobs import JobEnd, JobEndEvent, WatchPosition
@@ -120,21 +120,30 @@ class RayAgentJobWatcher(BaseEventTrigger):
         watch_id = watch_id_of(self.rayagent_conn_id, self._filter)
         kept = KeptPosition(getattr(self, "asset_state_store", None), watch_id, self.log)
         await kept.refresh()
+        # Of the list before, whose ends were events by now, or never will be.
+        done: Mapping[str, JobEnd] = {}
         async for found in shared_stream:
-            new = self._new(found.ends.values(), kept.position)
-            # Read again before each event: if this triggerer was taken for dead, another one has fired events.
-            if not (new or kept.is_unknown) or not await kept.refresh():
+            if kept.is_unknown and not await kept.refresh():
                 continue
-            new = self._new(found.ends.values(), kept.position)
+            new = [end for digest, end in found.ends.items() if digest not in done]
+            new = await self._watched(new, kept.position)
+            # Read again before each event: if this triggerer was taken for dead, another one has fired events.
+            if new and not await kept.refresh():
+                continue
+            new = [end for end in new if not kept.position.has(end)]
             for start in range(0, len(new), BATCH):
                 batch = new[start : start + BATCH]
                 for end, event in zip(batch, await self._events(batch, watch_id, found.redact), strict=True):
                     yield TriggerEvent(cast("Any", event))  # type: ignore[no-untyped-call]
                     kept.note(end)
                 await kept.confirm(batch)
+            done = found.ends
 
-    def _new(self, ends: Iterable[JobEnd], position: WatchPosition) -> list[JobEnd]:
-        return [end for end in ends if not position.has(end) and self._filter.matches(end.job)]
+    async def _watched(self, ends: Sequence[JobEnd], position: WatchPosition) -> list[JobEnd]:
+        # In a thread: the first list may have 10,000 ends.
+        return await asyncio.to_thread(
+            lambda: [end for end in ends if not position.has(end) and self._filter.matches(end.job)]
+        )
 
     async def _events(self, ends: Sequence[JobEnd], watch_id: str, redact: Redactor) -> list[JobEndEvent]:
         # In a thread: a job's environment may contain many secrets, each of which is looked for.

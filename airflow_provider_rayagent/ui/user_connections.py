@@ -15,9 +15,10 @@ from sqlalchemy import select
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentNotFoundError
 from airflow_provider_rayagent.hooks.async_hook import RayAgentAsyncHook
+from airflow_provider_rayagent.stream import long_json
 from airflow_provider_rayagent.transport.pool import release
-from airflow_provider_rayagent.ui import long_json
 from airflow_provider_rayagent.ui.access import has_teams, may_use, team_of_connection
+from airflow_provider_rayagent.ui.page_thread import rest
 
 if TYPE_CHECKING:
     from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
@@ -52,7 +53,7 @@ class PageHook(RayAgentAsyncHook):
     async def get_async_conn(self) -> AsyncAgent:
         """Return the transport."""
         agent = await super().get_async_conn()
-        agent.loads = long_json.loads
+        agent.loads = _loads
         return agent
 
     async def close(self) -> None:
@@ -80,6 +81,15 @@ def readable_connections(user: BaseUser) -> list[str]:
     names = {name.removeprefix(_ENV_PREFIX).lower() for name in os.environ if name.startswith(_ENV_PREFIX)}
     found |= {name for name in names if _connection(name) is not None and may_use(user, name, "GET")}
     return sorted(found)
+
+
+def _loads(text: str) -> Any:
+    return long_json.loads(text, each=_after_rest)
+
+
+def _after_rest(element: Any) -> Any:
+    rest()
+    return element
 
 
 async def _release_later(agent: AsyncAgent, seconds: float) -> None:

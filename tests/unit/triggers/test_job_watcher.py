@@ -226,6 +226,15 @@ def test_no_event_is_fired_while_the_position_is_unknown(serve: Serve, log: Task
     assert ids(asyncio.run(watch(agent, 1, store))) == ["second"]
 
 
+def test_once_the_position_is_known_all_since_then_are_events(serve: Serve) -> None:
+    agent, store = serve(), Store()
+    asyncio.run(watch(agent, 1, store, lambda: add(agent, ended("first"))))
+    add(agent, ended("second"))
+    time.sleep(0.01)
+    store.is_broken = True
+    assert ids(asyncio.run(watch(agent, 1, store, lambda: setattr(store, "is_broken", False)))) == ["second"]
+
+
 @pytest.mark.parametrize(
     ("answers", "code", "level"),
     [

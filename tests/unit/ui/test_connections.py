@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.transport import pool
@@ -37,3 +38,15 @@ async def test_it_stays_open_for_the_next_request_and_not_for_ever(
             task.cancel()
         await asyncio.wait(lingering)
         assert pool._pools[asyncio.get_running_loop()] == []
+
+
+async def test_a_long_list_is_parsed_with_rests(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[threading.Thread] = []
+    monkeypatch.setattr(user_connections, "rest", lambda: threads.append(threading.current_thread()))
+    monkeypatch.setattr(user_connections, "LINGER_SECONDS", 0.0)
+    with ScriptedAgent(*(Job(job_id=f"j{number}") for number in range(500))) as agent:
+        connect(agent)
+        async with PageHook() as hook:
+            assert len(await hook.list_jobs()) == 500
+        await asyncio.wait(user_connections._lingering)
+    assert threads == [threading.current_thread()] * 500
