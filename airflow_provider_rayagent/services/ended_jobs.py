@@ -36,7 +36,11 @@ if TYPE_CHECKING:
 FINAL_STATUSES = tuple(status.value for status in JobStatus if status.is_terminal)
 WINDOW_MS = 600_000
 """An end that is older than the newest one by up to this is still found: the nodes of a cluster, whose clocks tell when
-a job ended, and the triggerer need not agree on the time."""
+a job ended, need not agree on the time."""
+PROMPT_MS = 30_000
+"""If the first list comes within this time, all ends in it are old, unless the clock of the service is known."""
+CLOCK_MS = 5_000
+"""How far the clock of a service may be ahead of its estimate."""
 MAX_SEEN = 2_000
 """Ends in a position, which is a row of Airflow's database; with more in :data:`WINDOW_MS`, the window is shorter."""
 MAX_MESSAGE = 1_000
@@ -112,15 +116,42 @@ class WatchPosition:
     """Which ends were events.
 
     :param since: ends before this time are no events any more, in ms since the epoch.
-    :param seen: the later ones that were events: time by digest.
+    :param seen: the later ones that were events, or were there before the watcher: time by digest.
+    :param has_begun: whether it is known which ends were there before. If not, no end is an event, and ``since`` is
+        when the watcher was created, by the clock of its triggerer.
     """
 
     since: int
     seen: Mapping[str, int] = field(default_factory=dict)
+    has_begun: bool = True
 
     def has(self, end: JobEnd) -> bool:
         """Whether an end is no event any more."""
         return end.time < self.since or end.digest in self.seen
+
+    def begun(self, ends: Iterable[JobEnd], now: float, ahead: float | None) -> WatchPosition:
+        """Return the position after the first list of jobs.
+
+        What is in it is no event, unless it has ended since the watcher was created, by the clock of the service. If
+        that is unknown, the clock of the triggerer decides only if the list is late, such as after an outage.
+
+        :param ends: those in the list that are watched.
+        :param now: the time in seconds since the epoch, by the clock of :attr:`since`.
+        :param ahead: seconds by which the clock of the service is ahead of it, at least; ``None`` if that is unknown.
+        """
+        if ahead is not None and any(end.time > (now + ahead) * 1000 + WINDOW_MS for end in ends):
+            # That of a proxy, perhaps: jobs have ended in its future.
+            ahead = None
+        created = self.since + int((ahead or 0.0) * 1000)
+        # In a prompt list, an end in the future has a time by another clock.
+        latest = created if ahead is None else (now + ahead) * 1000 + CLOCK_MS
+        is_prompt = now * 1000 - self.since <= PROMPT_MS
+        old = {end.digest: end.time for end in ends if end.time < created or (is_prompt and end.time >= latest)}
+        # The earlier of both times, since an earlier one only makes the position longer.
+        since = min(created, self.since) - WINDOW_MS
+        if len(old) > MAX_SEEN:
+            since = max(since, sorted(old.values())[-MAX_SEEN - 1] + 1)
+        return _pruned(since, old)
 
     def after(self, digest: str, time: int, now: float) -> WatchPosition:
         """Return the position after an event. Of several ends, the earliest must be the first event.
@@ -141,15 +172,21 @@ class WatchPosition:
 
     def to_json(self) -> dict[str, Any]:
         """Return the position as JSON."""
-        return {"since": self.since, "seen": dict(self.seen)}
+        begun = {} if self.has_begun else {"begun": False}
+        return {"since": self.since, "seen": dict(self.seen), **begun}
 
     @classmethod
     def from_json(cls, value: object) -> WatchPosition | None:
         """Return the position from a value of :meth:`to_json`; ``None`` for anything else."""
-        since, seen = (value.get("since"), value.get("seen")) if isinstance(value, dict) else (None, None)
+        if not isinstance(value, dict):
+            return None
+        since, seen = value.get("since"), value.get("seen")
         if not isinstance(since, int) or not isinstance(seen, dict):
             return None
-        return cls(since, seen) if all(isinstance(time, int) for time in seen.values()) else None
+        if not all(isinstance(time, int) for time in seen.values()):
+            return None
+        # One that was stored before there was ``begun`` has begun.
+        return cls(since, seen, value.get("begun") is not False)
 
 
 def _pruned(since: int, seen: Mapping[str, int]) -> WatchPosition:

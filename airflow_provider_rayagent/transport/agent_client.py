@@ -167,6 +167,8 @@ class AgentClient:
         response = None
         try:
             response = await self._open(call, headers or {}, stream=stream)
+            # Before the body, whose transfer takes time.
+            self.config.clock.note(response.headers.get("date"))
             yield response
         except RayAgentError:
             raise

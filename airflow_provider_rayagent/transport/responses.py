@@ -133,7 +133,6 @@ def check_status(call: Call, status: int, headers: Mapping[str, str], body: byte
     :raises RayAgentRedirectError: for a redirect.
     :raises RayAgentResponseError: for a 404 that the service itself did not send.
     """
-    config.clock.note(headers.get("date"))
     if 200 <= status < 300:
         return
     where = f"{call.name} answered {status}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,6 +21,7 @@ from airflow_provider_rayagent.text.sanitization import shown_error
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
+    from airflow_provider_rayagent.connection.service_clock import ServiceClock
     from airflow_provider_rayagent.text.redaction import Redactor
     from airflow_provider_rayagent.transport.aio import AsyncAgent
 
@@ -37,10 +39,13 @@ class EndedJobs(NamedTuple):
 
     :param ends: by their digests, the earliest first.
     :param redact: redacts the secrets of the connection.
+    :param ahead: seconds by which the clock of the service is ahead of that of this machine, at least; ``None`` if that
+        is unknown.
     """
 
     ends: Mapping[str, JobEnd]
     redact: Redactor
+    ahead: float | None
 
 
 async def ended_job_lists(rayagent_conn_id: str, poll_interval: float) -> AsyncGenerator[EndedJobs, None]:
@@ -61,7 +66,7 @@ async def ended_job_lists(rayagent_conn_id: str, poll_interval: float) -> AsyncG
                 while True:
                     ends = await _ends(agent, ends)
                     outage.end()
-                    yield EndedJobs(ends, agent.config.redact)
+                    yield EndedJobs(ends, agent.config.redact, _seconds_ahead(agent.config.clock))
                     await asyncio.sleep(poll_interval)
         except Exception as error:  # noqa: BLE001 - see above
             pause = outage.note(error)
@@ -71,6 +76,11 @@ async def ended_job_lists(rayagent_conn_id: str, poll_interval: float) -> AsyncG
 async def _ends(agent: AsyncAgent, known: Mapping[str, JobEnd]) -> Mapping[str, JobEnd]:
     call = replace(agent.config.service.list_jobs(), substitute=partial(details_of_end, known=known))
     return await asyncio.to_thread(ends_of, await agent.send(call), known)
+
+
+def _seconds_ahead(clock: ServiceClock) -> float | None:
+    now = clock.seconds_since(0.0)
+    return None if now is None else now - time.time()
 
 
 class _Outage:

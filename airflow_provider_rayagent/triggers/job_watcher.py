@@ -23,10 +23,10 @@ from airflow_provider_rayagent.services.waiting import MIN_POLL_SECONDS
 from airflow_provider_rayagent.triggers.watch_positions import KeptPosition
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Iterable, Mapping, Sequence
     from datetime import timedelta
 
-    from airflow_provider_rayagent.services.ended_jobs import JobEnd, JobEndEvent, WatchPosition
+    from airflow_provider_rayagent.services.ended_jobs import JobEnd, JobEndEvent
     from airflow_provider_rayagent.text.redaction import Redactor
     from airflow_provider_rayagent.triggers.ended_job_lists import EndedJobs
 
@@ -123,14 +123,19 @@ class RayAgentJobWatcher(BaseEventTrigger):
         # Of the list before, whose ends were events by now, or never will be.
         done: Mapping[str, JobEnd] = {}
         async for found in shared_stream:
-            if kept.is_unknown and not await kept.refresh():
-                continue
-            new = [end for digest, end in found.ends.items() if digest not in done]
-            new = await self._watched(new, kept.position)
+            if not kept.is_current:
+                await kept.refresh()
+            unseen = [end for digest, end in found.ends.items() if digest not in done]
+            watched = await asyncio.to_thread(self._watched, unseen) if unseen else []
+            if not kept.position.has_begun:
+                # Even if nothing can be stored at present, since no later list tells as well what is old.
+                kept.begin(watched, found.ahead)
             # Read again before each event: if this triggerer was taken for dead, another one has fired events.
-            if new and not await kept.refresh():
+            if (not kept.is_current or kept.new(watched)) and not await kept.refresh():
                 continue
-            new = [end for end in new if not kept.position.has(end)]
+            if not kept.position.has_begun:
+                continue
+            new = kept.new(watched)
             for start in range(0, len(new), BATCH):
                 batch = new[start : start + BATCH]
                 for end, event in zip(batch, await self._events(batch, watch_id, found.redact), strict=True):
@@ -139,11 +144,9 @@ class RayAgentJobWatcher(BaseEventTrigger):
                 await kept.confirm(batch)
             done = found.ends
 
-    async def _watched(self, ends: Sequence[JobEnd], position: WatchPosition) -> list[JobEnd]:
-        # In a thread: the first list may have 10,000 ends.
-        return await asyncio.to_thread(
-            lambda: [end for end in ends if not position.has(end) and self._filter.matches(end.job)]
-        )
+    def _watched(self, ends: Iterable[JobEnd]) -> list[JobEnd]:
+        """Return those that are watched; slow, since the first list may have 10,000."""
+        return [end for end in ends if self._filter.matches(end.job)]
 
     async def _events(self, ends: Sequence[JobEnd], watch_id: str, redact: Redactor) -> list[JobEndEvent]:
         # In a thread: a job's environment may contain many secrets, each of which is looked for.

@@ -14,7 +14,7 @@ from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.sanitization import shown_error
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from airflow_provider_rayagent.services.ended_jobs import JobEnd
 
@@ -42,33 +42,49 @@ class KeptPosition:
         self._log = log
         self._confirm_seconds = CONFIRM_SECONDS
         self._failed = False
-        self.position = WatchPosition(int(time.time() * 1000))
-        self.is_unknown = True
-        """Whether the stored position could not be read so far."""
+        self._is_unknown = True
+        self.position = WatchPosition(int(time.time() * 1000), has_begun=False)
+        self.is_current = False
+        """Whether the stored position was read, and it is that of a watcher that has begun if this one is."""
 
     async def refresh(self) -> bool:
-        """Read what is stored; store where to begin if nothing is. Return whether events can be fired now."""
+        """Read what is stored; store where to begin if nothing is. Return whether that succeeded."""
         if self._store is None:
-            if self.is_unknown:
+            if self._is_unknown:
                 self._log.info("%s", NO_STORE)
-            self.is_unknown = False
+            self._is_unknown, self.is_current = False, True
             return True
         try:
             stored = await self._load()
-            if stored is None:
+            has_begun = self.position.has_begun and not self._is_unknown
+            if stored is None or (has_begun and not stored.has_begun):
                 await self._save()
+                position = self.position
+            elif self.is_current:
+                position = self.position.merged(stored)
+            else:
+                # Not that with which this triggerer has begun: another one has fired events since, or was to do so.
+                position = stored
         except Exception as error:  # noqa: BLE001 - an event trigger that raises is started again at once
             self._report(
                 f"Until Airflow can read the position of this watcher, it fires no events: {shown_error(error)}"
             )
             return False
-        if self.is_unknown:
+        if self._is_unknown:
             self._log.info("Watching the ends of jobs, %s.", "from now on" if stored is None else "as before")
-            self.position = stored or self.position
-        elif stored is not None:
-            self.position = self.position.merged(stored)
-        self.is_unknown = self._failed = False
+        self.position = position
+        self._is_unknown = self._failed = False
+        self.is_current = True
         return True
+
+    def begin(self, ends: Iterable[JobEnd], ahead: float | None) -> None:
+        """Begin after the first list of jobs, which :meth:`refresh` then stores; see :meth:`.WatchPosition.begun`."""
+        self.position = self.position.begun(ends, time.time(), ahead)
+        self.is_current = False
+
+    def new(self, ends: Iterable[JobEnd]) -> list[JobEnd]:
+        """Return the ends that were no events yet."""
+        return [end for end in ends if not self.position.has(end)]
 
     def note(self, end: JobEnd) -> None:
         """Note an event that was fired."""

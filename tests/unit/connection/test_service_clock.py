@@ -6,14 +6,18 @@ import random
 import time
 from contextlib import suppress
 from email.utils import formatdate
+from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.connection.service_clock import ServiceClock
 from airflow_provider_rayagent.errors.service_errors import RayAgentHTTPError
 from airflow_provider_rayagent.services.call import Call
-from airflow_provider_rayagent.transport.responses import read_response
+from tests.scripted import Answer
+from tests.unit.support import make_agent
+
+if TYPE_CHECKING:
+    from tests.unit.support import Serve
 
 
 class Clocks:
@@ -71,8 +75,10 @@ def test_a_clock_that_was_set_back_is_followed() -> None:
 
 
 @pytest.mark.parametrize("status", [200, 503])
-def test_every_response_is_used_even_an_error(status: int) -> None:
-    config = read_config(host="http://agent")
+def test_every_response_is_used_even_an_error(serve: Serve, status: int) -> None:
+    agent = serve(answers={"*": [Answer(status, {}, {"Date": formatdate(time.time() - 3600, usegmt=True)})]})
+    client = make_agent(agent)
     with suppress(RayAgentHTTPError):
-        read_response(Call("GET", "jobs/"), status, {"date": formatdate(usegmt=True)}, b"{}", config)
-    assert config.clock.seconds_since(time.time()) == pytest.approx(0, abs=5)
+        client.send(Call("GET", "jobs/"))
+    client.close()
+    assert client.config.clock.seconds_since(time.time() - 3600) == pytest.approx(0, abs=600)

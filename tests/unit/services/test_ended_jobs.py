@@ -139,6 +139,28 @@ def test_a_position_is_bounded_and_hides_no_end_that_comes_next(step: int) -> No
         assert len(position.seen) <= MAX_SEEN
 
 
+def test_a_beginning_is_bounded_and_hides_no_end_that_comes_next() -> None:
+    ends = list(ends_of([job(f"j{number}", START - number) for number in range(3 * MAX_SEEN)], {}).values())
+    created = WatchPosition(START, has_begun=False)
+    begun = created.begun(ends, START / 1000 + 1, None)
+    assert len(begun.seen) == MAX_SEEN
+    assert all(begun.has(end) for end in ends)
+    assert not begun.has(one_end(job_id="next", end=START))
+    assert not begun.has(one_end(job_id="behind", end=START - MAX_SEEN + 1))
+
+
+def test_an_old_end_in_the_future_hides_no_other() -> None:
+    future = one_end(job_id="future", end=START + 10 * WINDOW_MS)
+    begun = WatchPosition(START, has_begun=False).begun([future], START / 1000 + 1, None)
+    assert begun.has(future)
+    assert not begun.has(one_end(end=START))
+
+
+@pytest.mark.parametrize("position", [WatchPosition(START, {"a": 1}), WatchPosition(START, has_begun=False)])
+def test_a_position_is_what_was_stored(position: WatchPosition) -> None:
+    assert WatchPosition.from_json(json.loads(json.dumps(position.to_json()))) == position
+
+
 @pytest.mark.parametrize("value", [None, 1, [], {}, {"since": "now", "seen": {}}, {"since": 1, "seen": {"a": "b"}}])
 def test_anything_else_is_no_position(value: Any) -> None:
     assert WatchPosition.from_json(value) is None

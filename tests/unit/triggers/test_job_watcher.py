@@ -13,119 +13,19 @@ import pytest
 from airflow.triggers.base import BaseEventTrigger
 
 from airflow_provider_rayagent.exceptions import RayAgentInputError
-from airflow_provider_rayagent.services.ended_jobs import WatchPosition, ends_of, mark_of
-from airflow_provider_rayagent.triggers import ended_job_lists, job_watcher, watch_positions
+from airflow_provider_rayagent.services.ended_jobs import WatchPosition, ends_of
+from airflow_provider_rayagent.triggers import job_watcher, watch_positions
 from airflow_provider_rayagent.triggers.job_watcher import RayAgentJobWatcher
 from tests.scripted import DEFAULT, Answer, Job, Refuse
 from tests.stack.processes import NO_AGENT
 from tests.unit.support import TOKEN
+from tests.unit.triggers.watching import LIST, Store, add, ended, ids, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.scripted import ScriptedAgent, Step
+    from tests.scripted import Step
     from tests.unit.support import Connect, Serve, TaskLog
 
-LIST = "GET jobs/"
-
-
-class Store:
-    """The state store of one asset.
-
-    :param records: whether Airflow records events in it, as with our listener.
-    """
-
-    def __init__(self, *, records: bool = True) -> None:
-        self.values: dict[str, Any] = {}
-        self.records = records
-        self.is_broken = False
-        self.writes = 0
-
-    async def aget(self, key: str) -> Any:
-        await asyncio.sleep(0)
-        if self.is_broken:
-            raise RuntimeError("no luck")
-        return json.loads(json.dumps(self.values.get(key)))
-
-    async def aset(self, key: str, value: Any) -> None:
-        await asyncio.sleep(0)
-        self.writes += 1
-        self.values[key] = json.loads(json.dumps(value))
-
-    def record(self, payload: Any) -> None:
-        """Store an event."""
-        mark = mark_of(payload)
-        if self.records and mark is not None:
-            ((key, value),) = self.values.items()
-            assert key.endswith(mark[0])
-            position = WatchPosition.from_json(value)
-            assert position is not None
-            self.values[key] = position.after(mark[1], mark[2], time.time()).to_json()
-
-
-@pytest.fixture(autouse=True)
-def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_watcher, "MIN_POLL_SECONDS", 0.02)
-    monkeypatch.setattr(watch_positions, "CONFIRM_POLL_SECONDS", 0.01)
-    monkeypatch.setattr(ended_job_lists, "FIRST_PAUSE", 0.02)
-    monkeypatch.setattr(ended_job_lists, "MAX_PAUSE", 0.1)
-    monkeypatch.setattr(ended_job_lists, "MIN_PERMANENT_PAUSE", 0.1)
-
-
-def ended(job_id: str, status: str = "SUCCEEDED", **details: Any) -> Job:
-    return Job(status=status, job_id=job_id, ended=int(time.time() * 1000) + 1, details=details)
-
-
-def add(agent: ScriptedAgent, *jobs: Job) -> None:
-    # Replaced as a whole, since the agent reads it in its own thread.
-    agent.jobs = {**agent.jobs, **{job.job_id: job for job in jobs}}
-
-
-async def watch(
-    agent: ScriptedAgent,
-    count: int,
-    store: Store | None = None,
-    act: Callable[[], object] = bool,
-    *,
-    polls: int = 3,
-    **arguments: Any,
-) -> list[Any]:
-    """Run a watcher, rebuilt from its stored form, until it has fired so many events and polled a few times more.
-
-    :param act: is called once the watcher has listed the jobs.
-    """
-    _, stored = RayAgentJobWatcher(**{"poll_interval": 0.02, **arguments}).serialize()
-    trigger: Any = RayAgentJobWatcher(**json.loads(json.dumps(stored)))
-    trigger.asset_state_store = store
-    payloads: list[Any] = []
-
-    async def consume() -> None:
-        async with aclosing(trigger.run()) as events:
-            async for event in events:
-                payloads.append(event.payload)
-                if store is not None:
-                    store.record(event.payload)
-
-    async def lists(more: int) -> None:
-        wanted = len(agent.of(LIST)) + more
-        while len(agent.of(LIST)) < wanted:
-            assert not consuming.done(), consuming.result()
-            await asyncio.sleep(0.01)
-
-    consuming = asyncio.create_task(consume())
-    await lists(2)
-    act()
-    while len(payloads) < count:
-        assert not consuming.done(), consuming.result()
-        await asyncio.sleep(0.01)
-    await lists(polls)
-    consuming.cancel()
-    await asyncio.gather(consuming, return_exceptions=True)
-    return payloads
-
-
-def ids(payloads: list[Any]) -> list[str]:
-    return [payload["job_id"] for payload in payloads]
+pytestmark = pytest.mark.usefixtures("fast_watcher")
 
 
 @pytest.mark.parametrize("with_store", [True, False])
@@ -168,8 +68,8 @@ def test_the_next_triggerer_goes_on_where_airflow_is(serve: Serve) -> None:
     assert ids(first) == ["first"]
     assert sorted(ids(second)) == ["meanwhile", "second", "too"]
     assert third == []
-    # Where to begin; all else comes with the events.
-    assert store.writes == 1
+    # When the watcher was created, and what had ended by its first list; all else comes with the events.
+    assert store.writes == 2
 
 
 def test_events_that_airflow_has_not_stored_come_again(serve: Serve) -> None:
