@@ -64,7 +64,7 @@ class Code(str, Enum):
     TASK_IDENTITY = "RA-608"
     EXISTING_JOB = "RA-609"
 
-    # 7xx: stopping a job, deleting and waiting.
+    # 7xx: stopping a job, deleting, waiting and watching.
     STOP_FAILED = "RA-701"
     STILL_THERE = "RA-702"
     NO_TRIGGERER = "RA-703"
@@ -73,6 +73,7 @@ class Code(str, Enum):
     APPLICATION_FAILED = "RA-706"
     APPLICATION_TIMED_OUT = "RA-707"
     CAPACITY_TIMED_OUT = "RA-708"
+    SHARED_WATCHER = "RA-709"
 
     def __str__(self) -> str:
         return self.value

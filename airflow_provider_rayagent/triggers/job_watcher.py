@@ -58,6 +58,8 @@ class RayAgentJobWatcher(BaseEventTrigger):
     :param metadata: entries that the job's metadata must have, Ray's being strings; or the same as JSON text.
     :param statuses: final statuses, of ``SUCCEEDED``, ``FAILED`` and ``STOPPED``; ``None``: all.
     :param poll_interval: seconds between two requests for the list of jobs, at least 0.5.
+    :param asset_name: the name of the watched asset. It only makes this watcher another one than that of another asset
+        with the same arguments.
     :raises RayAgentInputError: if an argument is invalid.
     """
 
@@ -69,12 +71,14 @@ class RayAgentJobWatcher(BaseEventTrigger):
         metadata: Mapping[str, str | float] | str | None = None,
         statuses: Sequence[str] | None = None,
         poll_interval: float | timedelta = 15.0,
+        asset_name: str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         try:
             self.rayagent_conn_id = validate_text(rayagent_conn_id, "connection id")
             self._filter = validated_filter(name, metadata, statuses)
             self.poll_interval = max(validate_duration(poll_interval, "poll_interval"), MIN_POLL_SECONDS)
+            self.asset_name = None if asset_name is None else validate_text(asset_name, "asset name")
         except RayAgentInputError as error:
             raise _WatcherArgumentError(error.detail) from None
 
@@ -90,6 +94,7 @@ class RayAgentJobWatcher(BaseEventTrigger):
             "metadata": metadata,
             "statuses": None if self._filter.statuses is None else list(self._filter.statuses),
             "poll_interval": self.poll_interval,
+            "asset_name": self.asset_name,
         }
 
     def shared_stream_key(self) -> Hashable:

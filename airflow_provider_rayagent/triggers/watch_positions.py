@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.services.ended_jobs import WatchPosition, position_key
+from airflow_provider_rayagent.services.validation import shown
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.sanitization import shown_error
 
@@ -26,6 +28,7 @@ UNRECORDED_CONFIRM_SECONDS = 10.0
 CONFIRM_POLL_SECONDS = 1.0
 """About as often a triggerer sends the events of its triggers to its supervisor (``arun`` in
 ``airflow/jobs/triggerer_job_runner.py``)."""
+MAX_SHOWN_ASSETS = 5
 ABANDONED_SECONDS = 30
 """How long a transaction that records an event may do nothing, with PostgreSQL."""
 
@@ -37,7 +40,8 @@ class KeptPosition:
     """
 
     def __init__(self, store: Any, watch_id: str, log: Any) -> None:
-        self._store: Any = store if _is_usable(store) else None
+        self._store: Any = store if _has_coroutines(store) and not _is_of_several_assets(store) else None
+        self._given_store = store
         self._key = position_key(watch_id)
         self._log = log
         self._confirm_seconds = CONFIRM_SECONDS
@@ -51,7 +55,8 @@ class KeptPosition:
         """Read what is stored; store where to begin if nothing is. Return whether that succeeded."""
         if self._store is None:
             if self._is_unknown:
-                self._log.info("%s", NO_STORE)
+                level = logging.WARNING if _is_of_several_assets(self._given_store) else logging.INFO
+                self._log.log(level, "%s", _why_unusable(self._given_store))
             self._is_unknown, self.is_current = False, True
             return True
         try:
@@ -122,17 +127,29 @@ class KeptPosition:
         self._failed = True
 
 
-NO_STORE = (
-    "Watching the ends of jobs from now on, without a stored position, which requires Airflow 3.3.2 or newer and a "
-    "watcher of one asset: ends while no triggerer runs this watcher are lost."
+NO_POSITION = (
+    "Watching the ends of jobs from now on, without a stored position: ends while no triggerer runs this watcher are "
+    "lost."
 )
 
 
-def _is_usable(store: Any) -> bool:
-    # Without ``aget``, as in Airflow 3.3.0 and 3.3.1, it would block the event loop. A watcher of two assets is one
-    # trigger with one store for both, which has no default (``_single_accessor`` in
-    # ``airflow/sdk/execution_time/context.py``) and no public length.
-    return hasattr(store, "aget") and getattr(store, "_total", 1) == 1
+def _has_coroutines(store: Any) -> bool:
+    # Without them, as in Airflow 3.3.0 and 3.3.1, a store would block the event loop.
+    return hasattr(store, "aget")
+
+
+# Airflow gives a trigger of several assets one object for their stores, which has no default (``_single_accessor`` in
+# ``airflow/sdk/execution_time/context.py``) and no public list of the assets.
+def _is_of_several_assets(store: Any) -> bool:
+    return _has_coroutines(store) and getattr(store, "_total", 1) > 1
+
+
+def _why_unusable(store: Any) -> str:
+    if not _is_of_several_assets(store):
+        return f"{NO_POSITION} A stored position requires Airflow 3.3.2 or newer."
+    names = ", ".join(shown(name) for name in sorted(getattr(store, "_by_name", ()))[:MAX_SHOWN_ASSETS])
+    problem = f"{NO_POSITION} Several assets ({names}) have a watcher with these arguments, which Airflow runs as one."
+    return coded(Code.SHARED_WATCHER, f"{problem} Give each watcher the name of its asset as asset_name.")
 
 
 def record_event(asset: Any, watch_id: str, digest: str, ended: int) -> None:

@@ -10,6 +10,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.sdk import Asset, AssetWatcher
+from airflow.serialization.encoders import encode_asset_like
 from airflow.triggers.base import BaseEventTrigger
 
 from airflow_provider_rayagent.exceptions import RayAgentInputError
@@ -196,6 +198,8 @@ def test_a_missing_connection_does_not_end_the_trigger(serve: Serve) -> None:
         {"statuses": ["DONE"]},
         {"metadata": "team"},
         {"name": ""},
+        {"asset_name": ""},
+        {"asset_name": 3},
     ],
 )
 def test_invalid_arguments_are_refused_in_the_dag_file(arguments: dict[str, Any]) -> None:
@@ -221,6 +225,44 @@ def test_airflow_identifies_equal_watchers() -> None:
     other_order = {"b": "2", "a": "1"}, {"a": "1", "b": "2"}
     assert len({hashed(metadata=metadata) for metadata in other_order}) == 1
     assert hashed(**watched, statuses=("FAILED",)) == hashed(**arguments) != hashed(**watched)
+
+
+def test_the_name_of_its_asset_makes_a_watcher_another_one() -> None:
+    def triggers(**names: str | None) -> set[int]:
+        assets = [
+            Asset(asset, watchers=[AssetWatcher("ray", RayAgentJobWatcher(name="train-*", asset_name=name))])
+            for asset, name in names.items()
+        ]
+        encoded = [encode_asset_like(asset)["watchers"][0]["trigger"] for asset in assets]
+        return {BaseEventTrigger.hash(each["classpath"], each["kwargs"]) for each in encoded}
+
+    assert len(triggers(trained=None, audited=None)) == 1
+    assert len(triggers(trained="trained", audited="audited")) == 2
+
+
+def test_a_watcher_of_several_assets_tells_what_to_do(serve: Serve, log: TaskLog) -> None:
+    accessors: Any = pytest.importorskip("airflow.sdk.execution_time.context")
+    if not hasattr(getattr(accessors, "AssetStateStoreAccessors", None), "aget"):
+        pytest.skip("This Airflow has no state stores for triggers.")
+
+    class Stores(accessors.AssetStateStoreAccessors):  # type: ignore[misc]
+        def record(self, payload: Any) -> None:
+            """Do nothing, as Airflow without a stored position."""
+
+    stores: Any = Stores([Asset("trained"), Asset("audited")])
+    agent = serve()
+    assert ids(asyncio.run(watch(agent, 1, stores, lambda: add(agent, ended("new"))))) == ["new"]
+    (warning,) = [each for each in log.warnings if "RA-709" in each]
+    assert "without a stored position" in warning
+    assert "('audited', 'trained')" in warning
+    assert warning.endswith("Give each watcher the name of its asset as asset_name.")
+
+
+def test_a_name_of_the_asset_that_is_added_keeps_the_position(serve: Serve) -> None:
+    agent, store = serve(), Store()
+    asyncio.run(watch(agent, 1, store, lambda: add(agent, ended("first"))))
+    add(agent, ended("meanwhile"))
+    assert ids(asyncio.run(watch(agent, 1, store, asset_name="trained"))) == ["meanwhile"]
 
 
 def test_watchers_share_requests_by_connection_and_interval() -> None:
