@@ -11,7 +11,7 @@ from airflow_provider_rayagent.errors.service_errors import (
     RayAgentStreamLimitError,
 )
 from airflow_provider_rayagent.render.record_builder import MAX_NOTICE
-from airflow_provider_rayagent.services.validation import validate_timeout
+from airflow_provider_rayagent.services.validation import validate_count, validate_timeout
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import Item, Notice, lines_in
 from airflow_provider_rayagent.text.bounds import utf8_length
@@ -38,7 +38,8 @@ class StreamLimits:
     :param max_message_size: characters of the longest line; longer lines are yielded in marked pieces.
     :param queue_size: no effect, accepted for compatibility with the agent's own client; read-ahead is always bounded.
 
-    Exceeding ``max_messages``, ``max_lines`` or ``max_bytes`` raises :class:`RayAgentStreamLimitError`.
+    Exceeding ``max_messages``, ``max_lines`` or ``max_bytes`` raises :class:`RayAgentStreamLimitError`. The first three
+    are whole numbers of at least 0, and ``max_message_size`` is one greater than 0.
     """
 
     max_messages: int | None = None
@@ -56,8 +57,14 @@ class StreamLimits:
 def hook_tail_settings(limits: StreamLimits, timeout: object, protocol: object) -> TailSettings:
     """Return the tail settings of a hook's log method.
 
-    :raises RayAgentInputError: for a bad timeout or protocol.
+    :raises RayAgentInputError: for a bad limit, timeout or protocol.
     """
+    # Here and not when they are made, since their attributes may be set later.
+    for name in ("max_messages", "max_lines", "max_bytes", "max_message_size"):
+        value = getattr(limits, name)
+        if value is not None:
+            # A line cannot be split into pieces of no character.
+            validate_count(value, f"{name} of the stream_limits", or_zero=name != "max_message_size")
     # Here, since DAG files import the hooks, and must not load what only a running task needs.
     from airflow_provider_rayagent.transport.tail_driver import tail_settings
 

@@ -149,7 +149,7 @@ class RayAgentHook(ServiceHook):
         :param timeout: seconds of silence after which the status is checked and the stream reopened, up to 300.
         :param protocol: ``websocket``, ``http`` (server-sent events), or ``auto``: WebSocket with a fallback to
             server-sent events. If neither works, the whole log is polled.
-        :raises RayAgentInputError: immediately, if the id, timeout or protocol is invalid.
+        :raises RayAgentInputError: immediately, if the id, timeout, protocol or a limit is invalid.
         :raises RayAgentNotFoundError: if the agent does not know the job for a minute.
         :raises RayAgentConnectionError: or the agent's last error, if the status cannot be read for five minutes.
         :raises RayAgentLogsUnavailableError: after the last readable line, if the end of the log cannot be read.

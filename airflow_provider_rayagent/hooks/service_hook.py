@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk import BaseHook
 
+from airflow_provider_rayagent.errors.service_errors import RayAgentInputError
 from airflow_provider_rayagent.hooks.log_lines import StreamLimits
+from airflow_provider_rayagent.services.validation import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,11 +33,16 @@ class ServiceHook(BaseHook):
 
     @property
     def stream_limits(self) -> StreamLimits:
-        """The limits of each log stream."""
+        """The limits of each log stream.
+
+        :raises RayAgentInputError: if it is set to anything but :class:`StreamLimits`.
+        """
         return self._stream_limits
 
     @stream_limits.setter
     def stream_limits(self, value: StreamLimits) -> None:
+        if not isinstance(value, StreamLimits):
+            raise RayAgentInputError(f"stream_limits must be StreamLimits, not {shown(value)}.")
         self._stream_limits = value
 
     async def _object(self, make: Callable[[Service], Operation], timeout: Timeout | None = None) -> dict[str, Any]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_rayagent.errors.service_errors import working_dir_error
 from airflow_provider_rayagent.hooks.service_hook import ServiceHook
 from airflow_provider_rayagent.services.call import FileContent
+from airflow_provider_rayagent.services.validation import shown, validate_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from airflow_provider_rayagent.working_dir.packing import Package
@@ -42,7 +46,12 @@ def _packed(
 ) -> AbstractContextManager[Package]:
     from airflow_provider_rayagent.working_dir.packing import pack
 
-    return pack(Path(path).resolve(), root=None if root is None else Path(root), excludes=excludes)
+    return pack(_path(path, "path").resolve(), root=None if root is None else _path(root, "root"), excludes=excludes)
+
+
+def _path(value: str | Path, name: str) -> Path:
+    # An empty text would be the current folder.
+    return Path(value if isinstance(value, os.PathLike) else validate_text(value, name))
 
 
 async def _upload(hook: ServiceHook, pack: Callable[[], AbstractContextManager[Package]], name: object) -> str:
@@ -139,8 +148,15 @@ class SubmissionMethods(ServiceHook):
 
         :param files: the content by relative path.
         :param name: description of the files, for the task log.
+        :raises RayAgentInputError: if it is no such mapping.
         :raises RayAgentUnsupportedError: if the connection is to an agent, which runs plugins only.
         """
         from airflow_provider_rayagent.working_dir.packing import pack_files
 
+        if not isinstance(files, Mapping):
+            raise working_dir_error(f"files must be a mapping of paths to bytes, not {shown(files)}.")
+        for path, content in files.items():
+            validate_text(path, "path of a file")
+            if not isinstance(content, bytes):
+                raise working_dir_error(f"The content of {shown(path)} must be bytes, not {type(content).__name__}.")
         return await _upload(self, lambda: pack_files(files), name)

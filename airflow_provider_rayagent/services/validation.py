@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, NewType, TypeGuard, TypeVar
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_ID_LENGTH = 100
+MAX_INTEGER = 2**63 - 1
+"""The largest signed integer of 64 bits. A larger one cannot be a float, or be written as JSON, in every case."""
 MAX_DURATION = 100 * 365 * 86_400.0
 """Seconds; practically unlimited, but within the limits of ``threading.TIMEOUT_MAX`` and ``datetime``."""
 
@@ -146,32 +149,34 @@ def _seconds(value: object) -> float | None:
         return math.inf
 
 
-def validate_count(value: object, name: str) -> int:
-    """Return ``value``, if it is an integer greater than 0.
+def validate_count(value: object, name: str, *, or_zero: bool = False) -> int:
+    """Return ``value``, if it is an integer greater than 0 and up to :data:`MAX_INTEGER`.
 
+    :param or_zero: whether 0 is valid.
     :raises RayAgentInputError: for anything else.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise RayAgentInputError(f"{name} must be a whole number greater than 0, not {shown(value)}.")
+    if isinstance(value, bool) or not isinstance(value, int) or not (0 if or_zero else 1) <= value <= MAX_INTEGER:
+        least = "of at least 0" if or_zero else "greater than 0"
+        raise RayAgentInputError(f"{name} must be a whole number {least}, not {shown(value)}.")
     return value
 
 
 def validate_amount(value: object, name: str) -> float:
-    """Return ``value``, if it is a finite number of at least 0.
+    """Return ``value``, if it is a number of at least 0 that is finite as a float.
 
     :raises RayAgentInputError: for anything else.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= sys.float_info.max:
         raise RayAgentInputError(f"{name} must be a number of at least 0, not {shown(value)}.")
     return value
 
 
 def validate_bytes(value: object, name: str) -> int:
-    """Return ``value``, if it is a number of bytes.
+    """Return ``value``, if it is a number of bytes up to :data:`MAX_INTEGER`.
 
     :raises RayAgentInputError: for anything else.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_INTEGER:
         raise RayAgentInputError(f"{name} must be a whole number of bytes, not {shown(value)}.")
     return value
 

@@ -18,6 +18,7 @@ from airflow_provider_rayagent.position.gaps import MISSING_LINES, lines_shown
 from airflow_provider_rayagent.position.trigger_position import PositionStore
 from airflow_provider_rayagent.services import jobs
 from airflow_provider_rayagent.services.jobs import JobStatus
+from airflow_provider_rayagent.services.validation import validate_count
 from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition, as_position
 from airflow_provider_rayagent.tail.items import in_portions
 from airflow_provider_rayagent.task_instance.resuming import pause_until_resumable
@@ -172,7 +173,8 @@ class RayAgentJobTrigger(BaseTrigger):
 
     async def _follow(self) -> Outcome:
         # All triggers of the process wait while a long record is written: a second for 1 MB.
-        options = replace(self.options, max_line_length=min(self.options.max_line_length, MAX_LINE_LENGTH))
+        length = min(validate_count(self.options.max_line_length, "max_line_length"), MAX_LINE_LENGTH)
+        options = replace(self.options, max_line_length=length)
         log = TaskLog(self.log)
         clock = StallClock(Channel.of_loop())
         self._position_store = store = PositionStore(

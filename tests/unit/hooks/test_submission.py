@@ -109,3 +109,26 @@ def test_an_empty_folder_is_refused_before_anything_is_sent(ask: Ask, ray: Scrip
     with pytest.raises(RayAgentInputError):
         ask("upload_working_dir", tmp_path)
     assert ray.requests == []
+
+
+@pytest.mark.parametrize("name", ["path", "root"])
+@pytest.mark.parametrize("value", ["", " ", 7, b"/tmp", "a\0b", "\ud800", []])
+def test_a_path_that_is_none_is_refused(name: str, value: Any, ask: Ask, ray: ScriptedAgent, tmp_path: Path) -> None:
+    with pytest.raises(RayAgentInputError, match=f"The {name} "):
+        ask("upload_working_dir", **{"path": tmp_path, name: value})
+    assert ray.requests == []
+
+
+@pytest.mark.parametrize("files", [7, None, ["a.py"], {7: b"x"}, {"": b"x"}, {"a.py": "x"}, {"a.py": None}])
+def test_files_that_are_no_bytes_by_path_are_refused(files: Any, ask: Ask, ray: ScriptedAgent) -> None:
+    with pytest.raises(RayAgentInputError):
+        ask("upload_files", files)
+    assert ray.requests == []
+
+
+@pytest.mark.parametrize("amount", [10**400, 10**5_000], ids=["400 digits", "5,000 digits"])
+@pytest.mark.parametrize("name", ["entrypoint_num_cpus", "entrypoint_num_gpus", "entrypoint_memory"])
+def test_an_amount_beyond_every_machine_is_refused(name: str, amount: int, ask: Ask, ray: ScriptedAgent) -> None:
+    with pytest.raises(RayAgentInputError, match=f"{name} must be a"):
+        ask("submit_job", "true", **{name: amount})
+    assert "POST api/jobs/" not in [request.route for request in ray.requests]

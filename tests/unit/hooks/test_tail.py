@@ -170,6 +170,30 @@ def test_the_limits_can_be_read_and_set(hook: Any) -> None:
     assert hook.stream_limits.max_lines == 7
 
 
+@pytest.mark.parametrize("name", ["max_messages", "max_lines", "max_bytes", "max_message_size"])
+@pytest.mark.parametrize("value", [-1, True, 1.5, float("nan"), "1", []])
+def test_a_limit_that_is_no_count_is_refused_before_anything_is_sent(
+    name: str, value: Any, ask: Ask, serve: Serve
+) -> None:
+    agent = serve(Job(TEXT))
+    with pytest.raises(RayAgentInputError, match=f"{name} of the stream_limits must be a whole number"):
+        ask("tail_job_logs", "j1", limits=StreamLimits(**{name: value}))
+    assert agent.requests == []
+
+
+def test_a_line_cannot_have_pieces_of_no_character(ask: Ask, serve: Serve) -> None:
+    serve(Job(TEXT))
+    with pytest.raises(RayAgentInputError, match=r"max_message_size of the stream_limits must be .* greater than 0"):
+        ask("tail_job_logs", "j1", limits=StreamLimits(max_message_size=0))
+
+
+@pytest.mark.parametrize("value", [{"max_lines": 3}, 7, None])
+@pytest.mark.parametrize("hook", [RayAgentHook, RayAgentAsyncHook])
+def test_limits_of_another_type_are_refused(hook: Any, value: Any) -> None:
+    with pytest.raises(RayAgentInputError, match="stream_limits must be StreamLimits"):
+        hook().stream_limits = value
+
+
 @pytest.mark.parametrize("protocol", ["auto", "websocket", "http"])
 def test_the_default_limits_end_no_healthy_job(protocol: Any, ask: Ask, serve: Serve) -> None:
     lines = [*("x" * 100 for _ in range(30_000)), "y" * 2_000_000]

@@ -13,6 +13,8 @@ from airflow_provider_rayagent.services.validation import (
     MAX_DURATION,
     quote_application_name,
     shown,
+    validate_amount,
+    validate_bytes,
     validate_count,
     validate_duration,
     validate_id,
@@ -24,8 +26,10 @@ from tests.unit.support import HOSTILE_IDS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+NAN = float("nan")
+NOT_COUNTS: list[Any] = [-1, 1.5, NAN, "3", True, None, [], 2**63, 10**5_000]
 NOT_SECONDS: list[Any] = [
-    *(0, -1, "abc", "5", True, None, float("nan"), float("inf"), [], 1j, 10**400, 10**5_000),
+    *(0, -1, "abc", "5", True, None, NAN, float("inf"), [], 1j, 10**400, 10**5_000),
     *(timedelta(), timedelta(seconds=-1), timedelta.max),
 ]
 
@@ -74,7 +78,10 @@ REFUSED: dict[str, tuple[Callable[[Any], object], list[Any]]] = {
         quote_application_name,
         ["", " ", ".", "..", "a/b", "/", "a\n", "a\x00b", "\x7f", "\ud800", None, 7, b"a"],
     ),
-    "pieces": (lambda value: validate_count(value, "pieces"), [0, -1, 1.5, "3", True, None]),
+    "pieces": (lambda value: validate_count(value, "pieces"), [0, *NOT_COUNTS]),
+    "at least 0, not": (lambda value: validate_count(value, "pieces", or_zero=True), NOT_COUNTS),
+    "number of bytes": (lambda value: validate_bytes(value, "size"), NOT_COUNTS),
+    "amount must": (lambda value: validate_amount(value, "amount"), [-1, NAN, -NAN, "1", True, None, [], 10**400]),
     "protocol": (validate_protocol, ["grpc", "", "AUTO", None, 1, ["auto"]]),
     "from 0 to": (lambda value: validate_duration(value, "patience", or_zero=True), [-1]),
     # A lower maximum than that of a duration.
@@ -82,7 +89,9 @@ REFUSED: dict[str, tuple[Callable[[Any], object], list[Any]]] = {
 }
 
 
-@pytest.mark.parametrize(("words", "value"), [(words, value) for words in REFUSED for value in REFUSED[words][1]])
+@pytest.mark.parametrize(
+    ("words", "value"), [(words, value) for words in REFUSED for value in REFUSED[words][1]], ids=shown
+)
 def test_an_invalid_value_is_rejected_with_what_it_should_be(words: str, value: object) -> None:
     with pytest.raises(RayAgentInputError, match=words):
         REFUSED[words][0](value)

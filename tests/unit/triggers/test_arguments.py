@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk.module_loading import import_string  # type: ignore[attr-defined]
 
+from airflow_provider_rayagent.errors.service_errors import RayAgentInputError
 from airflow_provider_rayagent.render.record_builder import DisplaySettings
 from airflow_provider_rayagent.tail.cursor import Cursor
 from airflow_provider_rayagent.tail.end import End
@@ -150,3 +151,12 @@ def test_the_names_of_earlier_releases_are_still_read() -> None:
     trigger = RayAgentJobTrigger(job_id="j1", present={"colours": False})
     assert trigger.options.display == DisplaySettings(colors=False)
     assert RayAgentJobTrigger(job_id="j1", present=None).options == FollowOptions()
+
+
+@pytest.mark.parametrize("value", [-1, 0, True, 1.5, "1", None])
+def test_a_line_length_that_is_no_count_ends_the_trigger_with_an_error(value: Any, serve: Serve) -> None:
+    agent = serve(Job("line\n"))
+    outcome = follow(RayAgentJobTrigger(job_id="j1", max_line_length=value))
+    assert isinstance(outcome.error, RayAgentInputError)
+    assert "max_line_length must be a whole number greater than 0" in outcome.error.detail
+    assert agent.requests == []
