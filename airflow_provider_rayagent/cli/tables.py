@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.cli.simple_table import AirflowConsole
 
 from airflow_provider_rayagent.services.capacity_wait import accelerators_of, gpus_of, live_nodes
+from airflow_provider_rayagent.services.cluster_resources import amount_of
 from airflow_provider_rayagent.services.job_secrets import secrets_of
 from airflow_provider_rayagent.services.jobs import (
     MAX_ENTRYPOINT,
@@ -93,27 +93,27 @@ def node_rows(nodes: Iterable[Mapping[str, Any]]) -> list[Row]:
 def _node_row(node: Mapping[str, Any]) -> Row:
     resources = node.get("resources_total")
     total: Mapping[str, Any] = resources if isinstance(resources, dict) else {}
-    memory = _number(total.get("memory"))
+    memory = amount_of(total.get("memory"))
     return {
         "node_id": node.get("node_id"),
         "ip": node.get("node_ip"),
         "state": node.get("state") or _STATES.get(str(node.get("alive"))),
         "is_head": node.get("is_head_node"),
-        "cpus": _number(total.get("CPU")),
-        "gpus": _number(total.get("GPU")),
+        "cpus": amount_of(total.get("CPU")),
+        "gpus": amount_of(total.get("GPU")),
         "memory_gib": None if memory is None else round(memory / _GIB, 1),
     }
 
 
 def gpu_rows(resources: Mapping[str, Any]) -> list[Row]:
-    """Return a row for each live node that has GPUs.
+    """Return a row for each live node that has GPUs, or for which that is unknown.
 
     :param resources: in the form of the agent's ``resources/cluster/``.
     """
     rows = []
     for node in live_nodes(resources):
         total, free = gpus_of(node)
-        if total:
+        if total != 0:
             rows.append(
                 {
                     "node_id": node.get("node_id"),
@@ -137,12 +137,6 @@ def application_rows(applications: Iterable[Mapping[str, Any]]) -> list[Row]:
         }
         for application in applications
     ]
-
-
-def _number(value: object) -> float | None:
-    # JSON from outside: `True` is an int in Python, and NaN and infinity are no amounts.
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return value if is_number else None  # type: ignore[return-value]
 
 
 def _cell(value: object, output: str, redact: Redact) -> object:

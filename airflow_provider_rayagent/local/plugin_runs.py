@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from airflow_provider_rayagent.local.errors import LocalAgentError, RayResponseError
+from airflow_provider_rayagent.services.cluster_resources import total_of
 from airflow_provider_rayagent.services.validation import validate_id
 from airflow_provider_rayagent.transport.responses import GPU_UNAVAILABLE
 
@@ -126,8 +127,10 @@ async def _require_gpus(ray: RayDashboard, plugin: Plugin, action: str) -> None:
     # Ray would accept the job, and let it fail after 15 minutes (JOB_SUPERVISOR_ACTOR_START_TIMEOUT).
     nodes = [node for node in await ray.list_nodes() if node.get("state") == "ALIVE"]
     # Ray runs an entrypoint on one node, so GPUs of several nodes do not add up.
-    largest = max((float((node.get("resources_total") or {}).get("GPU", 0)) for node in nodes), default=0.0)
-    if requested > largest:
+    totals = [total_of(node, "GPU") for node in nodes]
+    largest = max((total or 0.0 for total in totals), default=0.0)
+    # An unknown number may be enough.
+    if requested > largest and None not in totals:
         raise GpuUnavailableError(
             f"{plugin.lookup} {action} needs {requested:g} GPUs on one node; the largest node has {largest:g}.",
             {"requested_gpus": requested, "gpus_of_largest_node": largest},

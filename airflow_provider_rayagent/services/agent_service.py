@@ -6,12 +6,13 @@ The agent's server is not public; its API is known from its Python client, ``syn
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentNotFoundError, RayAgentUnsupportedError, preparation
 from airflow_provider_rayagent.services import plugins, ray_responses
 from airflow_provider_rayagent.services.call import Call
-from airflow_provider_rayagent.services.cluster_resources import feasibility_body
+from airflow_provider_rayagent.services.cluster_resources import checked_resources, feasibility_body
 from airflow_provider_rayagent.services.service import Credential, ErrorResponse, standard_phrase
 from airflow_provider_rayagent.services.submission import check_release, submission_steps, upload_steps
 from airflow_provider_rayagent.services.validation import quote_application_name, validate_id
@@ -125,7 +126,7 @@ class AgentService:
 
     def get_capacity(self) -> Steps:
         try:
-            return (yield self.get_cluster_resources())
+            return (yield replace(self.get_cluster_resources(), convert=checked_resources))
         except RayAgentNotFoundError:
             raise RayAgentUnsupportedError(
                 "The agent does not report the resources of its cluster (404 for resources/cluster/): it may be old."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -12,6 +11,7 @@ from airflow_provider_rayagent.errors.service_errors import (
     RayAgentResourcesError,
     RayAgentUnsupportedError,
 )
+from airflow_provider_rayagent.services.cluster_resources import amount_of
 from airflow_provider_rayagent.services.jobs import primitive
 from airflow_provider_rayagent.services.validation import validate_amount, validate_bytes, validate_text
 from airflow_provider_rayagent.services.waiting import WaitOutcome, WaitResult, WaitState
@@ -231,10 +231,11 @@ def _amount(resources: Row, alive: Sequence[Row], nodes: Sequence[Row], name: st
                 "on_one_node or accelerator_type."
             )
         counters = [{"available": (resources.get("gpu") or {}).get("available_gpus", 0)}]
-    found = [counter.get(part) for counter in counters]
-    # Python's JSON parser accepts NaN and Infinity.
-    known = [float(amount) for amount in found if isinstance(amount, (int, float)) and math.isfinite(amount)]
-    return round(sum(known), 4) if len(known) == len(found) else None
+    found = [amount_of(counter.get(part)) for counter in counters]
+    known = [amount for amount in found if amount is not None]
+    # What is free is at least what is known to be. That there is not enough can only be said if all is known.
+    is_enough = len(known) == len(found) or (bool(known) and part == "available")
+    return round(sum(known), 4) if is_enough else None
 
 
 def _unknown(message: str) -> dict[str, Any]:
@@ -250,19 +251,26 @@ def accelerators_of(node: Row) -> list[str]:
 
 def _counter(node: Row, name: str) -> Row:
     counter = node.get(_COUNTERS[name])
-    if isinstance(counter, dict):
-        return counter
-    return {"total": len(node.get("gpus") or ()) if name == "num_gpus" else 0, "available": 0}
+    if counter is None:
+        counter = {"total": len(_devices(node)) if name == "num_gpus" else 0, "available": 0}
+    # Without its values, an amount is unknown.
+    return counter if isinstance(counter, dict) else {}
+
+
+def _devices(node: Row) -> list[Any]:
+    devices = node.get("gpus")
+    return devices if isinstance(devices, list) else []
 
 
 def _has_only_devices(node: Row) -> bool:
-    return not isinstance(node.get("gpu"), dict) and bool(node.get("gpus"))
+    return node.get("gpu") is None and bool(_devices(node))
 
 
-def gpus_of(node: Row) -> tuple[float, float | None]:
+def gpus_of(node: Row) -> tuple[float | None, float | None]:
     """Return how many GPUs a node has, and how many of them are free; ``None`` if that is unknown."""
     counter = _counter(node, "num_gpus")
-    return counter.get("total", 0), None if _has_only_devices(node) else counter.get("available")
+    free = None if _has_only_devices(node) else amount_of(counter.get("available"))
+    return amount_of(counter.get("total")), free
 
 
 def shown_free(resources: Row) -> str:
@@ -270,9 +278,9 @@ def shown_free(resources: Row) -> str:
     alive = live_nodes(resources)
     parts = []
     for name, (unit, size) in _UNITS.items():
-        total, free = (_amount(resources, alive, alive, name, part) for part in ("total", "available"))
-        known = "unknown" if free is None else f"{free / size:.4g}"
-        parts.append(f"{known} of {(total or 0) / size:.4g} {unit}{'s' if size == 1 else ''}")
+        amounts = (_amount(resources, alive, alive, name, part) for part in ("available", "total"))
+        free, total = ("unknown" if amount is None else f"{amount / size:.4g}" for amount in amounts)
+        parts.append(f"{free} of {total} {unit}{'s' if size == 1 else ''}")
     return f"Free in the cluster: {', '.join(parts)}." if alive else ""
 
 
@@ -282,8 +290,9 @@ def shown_amounts(amounts: Amounts) -> str:
 
 
 def live_nodes(resources: Row) -> list[Row]:
-    """Return the live nodes of a cluster."""
-    nodes = resources.get("nodes")
-    rows = [node for node in nodes if isinstance(node, dict)] if isinstance(nodes, list) else []
+    """Return the live nodes of a cluster.
+
+    :param resources: of ``get_capacity`` of a service.
+    """
     # The default is that of the agent's client (``NodeResource`` in ``synapse_sdk/clients/agent/models/resources.py``).
-    return [node for node in rows if node.get("state", "ALIVE") == "ALIVE"]
+    return [node for node in resources["nodes"] if node.get("state", "ALIVE") == "ALIVE"]

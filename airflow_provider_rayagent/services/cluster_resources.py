@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_rayagent.errors.service_errors import RayAgentResponseError
 from airflow_provider_rayagent.services.jobs import JobStatus
 from airflow_provider_rayagent.services.service import RESOURCE_KINDS
 from airflow_provider_rayagent.services.validation import (
+    MAX_INTEGER,
     json_object,
     validate_amount,
     validate_bytes,
@@ -34,15 +36,45 @@ _DIGITS = 4
 """Ray counts resources in units of 0.0001 (``raylet/scheduling/fixed_point.h``)."""
 
 
+def amount_of(value: object) -> float | None:
+    """Return an amount in a response of a service; ``None`` if the value is none, such as a text, NaN or -1."""
+    # An integer of JSON may be too large for a float, and sums of the largest floats are infinite.
+    is_amount = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= MAX_INTEGER
+    return float(value) if is_amount else None  # type: ignore[arg-type]
+
+
+def used_amount(pair: object) -> float | None:
+    """Return the first value of ``[used, total]``; ``None`` for anything else."""
+    return amount_of(pair[0]) if isinstance(pair, list) and pair else None
+
+
+def checked_resources(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an agent's response to ``resources/cluster/``, without entries among its nodes that are no nodes.
+
+    :raises RayAgentResponseError: if one of its fields has another type than in the agent's client.
+    """
+    fields = {**dict.fromkeys(("cpu", "memory", "object_store", "gpu", "node_counts"), dict), "nodes": list}
+    for name, kind in fields.items():
+        if answer.get(name) is not None and not isinstance(answer[name], kind):
+            raise RayAgentResponseError(
+                f"The agent tells the resources of its cluster in an unknown form: {name} is no JSON "
+                f"{'list' if kind is list else 'object'}."
+            )
+    return {**answer, "nodes": [node for node in answer.get("nodes") or () if isinstance(node, dict)]}
+
+
 def cluster_resources(nodes: Sequence[Row], usage: Mapping[str, Row] | None, now: datetime) -> dict[str, Any]:
     """Return the resources of a cluster by kind and by node, dead nodes included.
 
-    A counter has ``total``, ``used`` and ``available``; only ``total`` if Ray does not report the usage. GPUs are those
-    that Ray assigns to jobs: how busy they are, and their memory, is unknown.
+    A counter has ``total``, ``used`` and ``available``; only ``total`` if Ray does not report the usage, and nothing if
+    the amount of a node is no number. GPUs are those that Ray assigns to jobs: how busy they are, and their memory, is
+    unknown.
 
     :param nodes: rows of Ray's state API, with ``resources_total``.
     :param usage: ``{node_id or IP address: {resource: [used, total]}}``, or ``None`` if unknown.
+    :raises RayAgentResponseError: if no live node tells its resources in Ray's form.
     """
+    _check_form(nodes)
     rows = [_node(node, _usage_of(node, usage)) for node in nodes]
     alive = [row for row in rows if row["state"] == "ALIVE"]
     gpus = sum_of(row["gpu"] for row in alive)
@@ -70,30 +102,59 @@ def _usage_of(node: Row, usage: Mapping[str, Row] | None) -> Row | None:
     # With an autoscaler's configuration, Ray has the nodes' IP addresses there instead of their ids
     # (``update_load_metrics`` in ``autoscaler/_private/monitor.py``).
     usage = usage or {}
-    return usage.get(node["node_id"]) or usage.get(str(node.get("node_ip")))
+    found = usage.get(str(node.get("node_id"))) or usage.get(str(node.get("node_ip")))
+    return found if isinstance(found, dict) else None
 
 
-def gpu_status(nodes: Iterable[Row], usage: Mapping[str, Row] | None) -> dict[str, Any]:
+def _check_form(nodes: Sequence[Row]) -> None:
+    alive = [node for node in nodes if node.get("state") == "ALIVE"]
+    # One odd node of many is listed, without the amounts that are unknown.
+    if alive and not any(map(_is_readable, alive)):
+        raise RayAgentResponseError("Ray tells the resources of its nodes (resources_total) in an unknown form.")
+
+
+def _is_readable(node: Row) -> bool:
+    totals = _totals(node)
+    return totals is not None and (not totals or any(amount_of(value) is not None for value in totals.values()))
+
+
+def total_of(node: Row, name: str) -> float | None:
+    """Return how much a node has of a resource; ``None`` if that is unknown.
+
+    :param node: a row of Ray's state API, with ``resources_total``.
+    """
+    totals = _totals(node)
+    return None if totals is None else amount_of(totals.get(name, 0))
+
+
+def _totals(node: Row) -> Row | None:
+    """Return a node's resources; ``None`` if they are in an unknown form."""
+    totals = node.get("resources_total") or {}
+    return totals if isinstance(totals, dict) else None
+
+
+def gpu_status(nodes: Sequence[Row], usage: Mapping[str, Row] | None) -> dict[str, Any]:
     """Return the GPUs of the live nodes, per node and in total; what is in use and free is ``None`` if unknown.
 
-    :param nodes: rows of Ray's state API, with ``resources_total``.
-    :param usage: see :func:`cluster_resources`.
+    The parameters and errors are those of :func:`cluster_resources`.
     """
-    rows = []
+    _check_form(nodes)
+    rows, counters = [], []
     for node in nodes:
         if node.get("state") == "ALIVE":
             found = _counter(node, "GPU", _usage_of(node, usage))
+            counters.append(found)
             rows.append(
                 {
-                    "node_id": node["node_id"],
+                    "node_id": node.get("node_id"),
                     "node_ip": node.get("node_ip"),
-                    "total": found["total"],
+                    "total": found.get("total"),
                     "used": found.get("used"),
                     "available": found.get("available"),
                     "types": _accelerator_types(node),
                 }
             )
-    gpus = sum_of({part: row[part] for part in _PARTS if row[part] is not None} for row in rows)
+    gpus = sum_of(counters)
     return {**{f"{part}_gpus": gpus.get(part) for part in _PARTS}, "nodes": rows}
 
 
@@ -126,10 +187,13 @@ def workload(jobs: Iterable[Row], applications: Iterable[Row]) -> dict[str, int]
     :param jobs: in the form of the jobs API.
     :param applications: in the form of Serve's API.
     """
-    deployments = [each for app in applications for each in (app.get("deployments") or {}).values()]
+    found = [app["deployments"] for app in applications if isinstance(app.get("deployments"), dict)]
+    replicas = [
+        each.get("replicas") for deployments in found for each in deployments.values() if isinstance(each, dict)
+    ]
     return {
         "running_jobs": sum(job.get("status") == JobStatus.RUNNING.value for job in jobs),
-        "total_serve_replicas": sum(len(each.get("replicas") or ()) for each in deployments if isinstance(each, dict)),
+        "total_serve_replicas": sum(len(each) for each in replicas if isinstance(each, list)),
     }
 
 
@@ -145,8 +209,8 @@ def replicas_that_fit(nodes: Iterable[Row], required: Mapping[str, float], repli
         replicas,
         sum(
             min(
-                # Rounded before it is cut off: 0.3 / 0.1 is 2.9999999999999996.
-                (math.floor(round(node[name].get(part, 0) / needed[name], _DIGITS)) for name in needed),
+                # Rounded before it is cut off: 0.3 / 0.1 is 2.9999999999999996. The number may be infinite.
+                (math.floor(min(round(node[name].get(part, 0) / needed[name], _DIGITS), replicas)) for name in needed),
                 default=replicas,
             )
             for node in nodes
@@ -156,17 +220,20 @@ def replicas_that_fit(nodes: Iterable[Row], required: Mapping[str, float], repli
 
 
 def sum_of(counters: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """Return the sum of counters; only ``total`` if one of them has no more."""
+    """Return the sum of counters; only ``total`` if one of them has no more.
+
+    A counter without ``total``, that of an odd node, counts as 0.
+    """
     found = list(counters)
     # A sum over some of the nodes would look like that of the cluster.
-    parts = [part for part in _PARTS if all(part in counter for counter in found)]
-    return {part: round(sum(counter[part] for counter in found), _DIGITS) for part in parts}
+    parts = [part for part in _PARTS if part == "total" or all(part in counter for counter in found)]
+    return {part: round(sum(counter.get(part, 0) for counter in found), _DIGITS) for part in parts}
 
 
 def _node(node: Row, usage: Row | None) -> dict[str, Any]:
     types = _accelerator_types(node)
     return {
-        "node_id": node["node_id"],
+        "node_id": node.get("node_id"),
         "host_name": node.get("node_name"),
         "ip": node.get("node_ip"),
         "is_head_node": bool(node.get("is_head_node")),
@@ -183,19 +250,20 @@ def _node(node: Row, usage: Row | None) -> dict[str, Any]:
 
 
 def _counter(node: Row, name: str, usage: Row | None) -> dict[str, float]:
-    total = float((node.get("resources_total") or {}).get(name, 0))
+    total = total_of(node, name)
+    if total is None:
+        return {}
     # Ray reports no usage of what a node does not have. Without these zeros, one node without GPUs would make the sum
     # for the cluster unknown (:func:`sum_of`).
     if not total:
         return {"total": 0.0, "used": 0.0, "available": 0.0}
-    pair = (usage or {}).get(_USAGE_NAMES.get(name, name))
-    if not pair:
+    used = used_amount((usage or {}).get(_USAGE_NAMES.get(name, name)))
+    if used is None:
         return {"total": total}
-    used = float(pair[0])
-    return {"total": total, "used": used, "available": round(total - used, _DIGITS)}
+    # Ray lends the CPUs of tasks that wait for others, so that more can be in use than there is.
+    return {"total": total, "used": used, "available": max(round(total - used, _DIGITS), 0.0)}
 
 
 def _accelerator_types(node: Row) -> list[str]:
     """Return the types of a node's accelerators, from the names of its resources."""
-    names = node.get("resources_total") or {}
-    return sorted(name.removeprefix(_TYPE_PREFIX) for name in names if name.startswith(_TYPE_PREFIX))
+    return sorted(name.removeprefix(_TYPE_PREFIX) for name in _totals(node) or {} if name.startswith(_TYPE_PREFIX))

@@ -16,6 +16,7 @@ from airflow_provider_rayagent.errors.service_errors import (
     RayAgentResponseError,
     RayAgentServerError,
 )
+from airflow_provider_rayagent.services.cluster_resources import amount_of, total_of, used_amount
 from airflow_provider_rayagent.services.jobs import JobStatus, has_ended
 from airflow_provider_rayagent.services.service import standard_phrase
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _EXCEPTION_LINE = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Timeout|Exit)\b.*", re.MULTILINE)
 
 
+_UNKNOWN_USAGE = "Ray tells the usage of its nodes (api/cluster_status) in an unknown form"
 _TRACEBACK = "Traceback (most recent call last)"
 _MISSING = re.compile(r"(?:Job|Package) \S+ does not exist")
 _PLAIN_ERRORS = re.compile(
@@ -106,16 +108,28 @@ def one_row(what: str) -> Callable[[Any], Row]:
         rows = state_rows(body)
         if not rows:
             raise RayAgentNotFoundError(f"{what} does not exist.", 404)
-        return max(rows, key=lambda row: row.get("attempt_number") or 0)
+        return max(rows, key=lambda row: amount_of(row.get("attempt_number")) or 0.0)
 
     return convert
 
 
 def resource_usage(body: Any) -> dict[str, Row] | None:
-    """Return ``{node_id or IP address: {resource: [used, total]}}``, or ``None`` where Ray does not report it."""
+    """Return ``{node_id or IP address: {resource: [used, total]}}``, or ``None`` where Ray does not report it.
+
+    :raises RayAgentResponseError: if Ray reports it in another form.
+    """
     for key in ("data", "clusterStatus", "loadMetricsReport", "usageByNode"):
-        body = body.get(key) if isinstance(body, dict) else None
-    return body if isinstance(body, dict) else None
+        body = body.get(key)
+        if body is None:
+            return None
+        if not isinstance(body, dict):
+            raise RayAgentResponseError(f"{_UNKNOWN_USAGE}: {key} is no JSON object.")
+    pairs = [pair for each in body.values() for pair in (each.values() if isinstance(each, dict) else (each,))]
+    # One odd value of many is an unknown usage of that node only.
+    if pairs and all(used_amount(pair) is None for pair in pairs):
+        raise RayAgentResponseError(f"{_UNKNOWN_USAGE}: usageByNode has no [used, total].")
+    usage: dict[str, Row] = body
+    return usage
 
 
 def check_resources(nodes: Sequence[Row], required: Mapping[str, float]) -> None:
@@ -126,12 +140,14 @@ def check_resources(nodes: Sequence[Row], required: Mapping[str, float]) -> None
     :raises RayAgentResourcesError: if no node has them in total, whether free or in use.
     """
     # Ray accepts a job that fits on no node: it is PENDING, and fails after 15 minutes.
-    totals = [node.get("resources_total") or {} for node in nodes if node.get("state") == "ALIVE"]
-    # Just after the start of a cluster, no node is listed.
-    if not totals or any(all(total.get(name, 0) >= amount for name, amount in required.items()) for total in totals):
+    totals = [{name: total_of(node, name) for name in required} for node in nodes if node.get("state") == "ALIVE"]
+    # Just after the start of a cluster, no node is listed. An unknown total may be enough.
+    if not totals or any(
+        all((have := total[name]) is None or have >= amount for name, amount in required.items()) for total in totals
+    ):
         return
     needed = ", ".join(f"{name} {amount:g}" for name, amount in required.items())
-    most = ", ".join(f"{name} {max(total.get(name, 0) for total in totals):g}" for name in required)
+    most = ", ".join(f"{name} {max(total[name] or 0.0 for total in totals):g}" for name in required)
     raise RayAgentResourcesError(
         f"No node of the cluster has what the job's entrypoint requires: {needed}. The most that any node has: {most}. "
         "Nothing was submitted. If the cluster adds larger nodes on demand, set wait_for_scale_up."

@@ -17,6 +17,7 @@ from airflow_provider_rayagent.services import application_wait
 from airflow_provider_rayagent.services.cluster_resources import FIELDS
 from airflow_provider_rayagent.services.jobs import newest_first
 from airflow_provider_rayagent.text.sanitization import sanitized
+from airflow_provider_rayagent.text.storable import storable
 from airflow_provider_rayagent.ui.followers import Followers, find_followers
 from airflow_provider_rayagent.ui.page_thread import page_thread, rest
 from airflow_provider_rayagent.ui.shared import SharedResults
@@ -136,8 +137,9 @@ async def _send(connection_id: str, make: Callable[[Service], Operation]) -> Ser
 
 
 def _resources(found: dict[str, Any], redact: Redactor) -> Any:
-    # No other fields: an object that has none of these is the answer of another server.
-    return sanitized({name: found[name] for name in FIELDS if name in found}, redact)
+    # No other fields: an object that has none of these is the answer of another server. Storable values are JSON: NaN
+    # is none, and would be an error of the route.
+    return sanitized(storable({name: found[name] for name in FIELDS if name in found}), redact)
 
 
 def _summaries(found: list[dict[str, Any]], redact: Redactor) -> list[Any]:

@@ -91,15 +91,16 @@ function nodeTable(nodes) {
 }
 
 function gpusOf(node) {
-  const found = node.gpu ?? { total: node.gpus?.length ?? 0 };
-  const types = node.accelerator_types ?? [node.accelerator_type].filter(Boolean);
+  const gpus = Array.isArray(node.gpus) ? node.gpus : [];
+  const found = node.gpu ?? { total: gpus.length };
+  const types = Array.isArray(node.accelerator_types) ? node.accelerator_types : [node.accelerator_type].filter(Boolean);
   const shown = types.length ? element("span.type", {}, types.join(", ")) : null;
-  return element("div", {}, bar(found, number), shown, activity(node.gpus ?? []));
+  return element("div", {}, bar(found, number), shown, activity(gpus));
 }
 
 /** Return how busy the GPUs of a node are, if the service tells; memory is in MB. */
 function activity(gpus) {
-  const measured = gpus.filter((gpu) => gpu.memory_total > 0);
+  const measured = gpus.filter((gpu) => gpu?.memory_total > 0);
   if (!measured.length) return null;
   const sum = (name) => measured.reduce((total, gpu) => total + (gpu[name] ?? 0), 0);
   const [used, total] = [sum("memory_used") * 2 ** 20, sum("memory_total") * 2 ** 20];

@@ -178,3 +178,30 @@ def test_what_is_wrong_with_the_connection_is_told(connect: Connect, airflow: Ai
     assert away.err.startswith("RA-201: Nothing listens at ")
     assert empty.err.startswith("RA-208: The connection has no Service URL (host)")
     assert none.err == "There is no connection none: create it, or name another one with --conn-id.\n"
+
+
+@pytest.mark.parametrize(
+    ("service", "answers"),
+    [
+        ("agent", {"GET resources/cluster/": [Answer(200, {"gpu": [1], "nodes": [{"gpus": [{}]}]})]}),
+        ("ray", {"GET api/cluster_status": [Answer(200, {"data": {"clusterStatus": [1]}})]}),
+    ],
+)
+def test_gpus_in_an_unknown_form_are_one_sentence_on_stderr(
+    service: Any, answers: Any, connect: Connect, airflow: Airflow
+) -> None:
+    with ScriptedAgent(service=service, nodes=NODES, used=USED, answers=answers) as agent:
+        connect(agent, extra={"service": service})
+        done = airflow("gpus")
+    assert (done.code, done.out) == (5, "")
+    assert done.err.startswith("RA-205: ")
+    assert "in an unknown form" in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_a_node_whose_gpus_are_in_an_unknown_form_is_listed_without_their_number() -> None:
+    nodes = [{"node_id": "a", "gpu": [1, 2]}, {"node_id": "b", "gpu": {"total": "x"}}, {"node_id": "c", "gpus": 4}]
+    assert [(row["node_id"], row["gpus"], row["free"]) for row in gpu_rows({"nodes": nodes})] == [
+        ("a", None, None),
+        ("b", None, None),
+    ]

@@ -12,9 +12,10 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentError,
     RayAgentInputError,
     RayAgentResourcesError,
+    RayAgentResponseError,
     RayAgentUnsupportedError,
 )
-from tests.scripted import DEFAULT, Refuse, ScriptedAgent
+from tests.scripted import DEFAULT, Answer, Refuse, ScriptedAgent
 from tests.unit.both_ways import both_ways
 from tests.unit.clusters import GIB, NODES
 from tests.unit.sensors.capacity import READS, WORKER, cluster, make_sensor
@@ -189,3 +190,28 @@ def test_an_invalid_argument_is_refused_when_the_dag_is_parsed(options: dict[str
 def test_an_accelerator_type_that_is_none_is_refused_when_the_task_runs() -> None:
     with pytest.raises(RayAgentInputError, match="accelerator_type must be a non-empty string"):
         make_sensor(accelerator_type=" ").execute(make_context())
+
+
+@pytest.mark.parametrize(
+    ("service", "route", "answer"),
+    [
+        ("agent", "GET resources/cluster/", {"gpu": [{"available_gpus": 4}], "nodes": [{"gpus": [{}] * 4}]}),
+        ("agent", "GET resources/cluster/", {"nodes": {"a": {}}}),
+        ("ray", "GET api/cluster_status", {"data": {"clusterStatus": {"loadMetricsReport": {"usageByNode": ["x"]}}}}),
+        ("ray", "GET nodes/", {"data": {"result": {"result": [{"state": "ALIVE", "resources_total": {"GPU": "x"}}]}}}),
+    ],
+)
+def test_an_answer_in_an_unknown_form_fails_the_sensor_after_the_time_for_an_agent_that_is_away(
+    service: str, route: str, answer: Any, run: Run, serve: Serve
+) -> None:
+    cluster(serve, service, answers={route: [Answer(200, answer)]})
+    with pytest.raises(RayAgentResponseError, match="in an unknown form"):
+        run(agent_unreachable_timeout=0.1)
+
+
+@pytest.mark.parametrize("odd", ["x", None, [], {"state": "ALIVE", "cpu": {"total": "x"}, "gpu": [4]}])
+def test_one_odd_node_hides_no_other(odd: Any, run: Run, serve: Serve) -> None:
+    nodes = [odd, {"node_id": "b", "gpu": {"total": 4, "available": 4}}]
+    cluster(serve, answers={"GET resources/cluster/": [Answer(200, {"nodes": nodes})]})
+    assert run(num_gpus=4)["free"] == {"num_gpus": 4.0}
+    assert run(num_gpus=4, on_one_node=True)["node_id"] == "b"

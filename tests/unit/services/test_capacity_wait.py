@@ -112,7 +112,6 @@ def test_an_unknown_amount_is_waited_for(on_one_node: bool) -> None:
 @pytest.mark.parametrize("odd", ["x", None, [], True, float("nan"), {}])
 def test_an_answer_that_is_odd_is_no_free_capacity(odd: Any) -> None:
     assert look(node(cpu={"total": 8, "available": odd}), num_cpus=4).result in (None, WaitResult.FAILED)
-    assert wait(num_cpus=1).received({"nodes": odd}, 5).result is None
 
 
 def test_requests_may_fail_for_a_time() -> None:

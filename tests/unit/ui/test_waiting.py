@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from airflow_provider_rayagent.text.redaction import Redactor
 from airflow_provider_rayagent.ui.pending_work import MAX_GROUPS, waiting_tasks
 
@@ -59,3 +61,14 @@ def test_nothing_secret_is_shown_and_no_character_that_deceives() -> None:
     shown = json.dumps(groups_of(task(f"f {TOKEN} \x1b[2J", runtime_env_info={"env": TOKEN})), ensure_ascii=False)
     assert TOKEN not in shown
     assert "\x1b" not in shown
+
+
+@pytest.mark.parametrize("odd", [[], ["x"], {"a": 1}, 7, float("nan"), None, True])
+def test_a_task_with_odd_values_hides_no_other(odd: Any) -> None:
+    jobs = [*JOBS, {"submission_id": odd, "job_id": odd, "status": odd}, {"job_id": odd, "end_time": odd}]
+    tasks = [task(), *(task(**{name: odd}) for name in ("name", "type", "state", "job_id", "required_resources"))]
+    found = waiting_tasks([*tasks, task(required_resources={"CPU": odd})], jobs, Redactor([TOKEN]))
+    json.dumps(found, allow_nan=False)
+    assert {"kind": "task", "name": "f", "job_id": "train", "resources": {}, "count": 2} in [
+        {**group, "count": 2} for group in found["groups"]
+    ]
