@@ -83,7 +83,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Pause:
-    """A step of an operation: wait for ``seconds``."""
+    """A step of an operation: wait for ``seconds``. Its result is the time afterwards, in monotonic seconds."""
 
     seconds: float
 

@@ -135,11 +135,10 @@ class RayService:
         job_id = yield from submission_steps(
             "api/jobs/", self.list_nodes(), entrypoint, random_id_prefix="rayagent-delete-application"
         )
-        waited = 0.0
-        while waited < DELETE_SECONDS:
-            yield Pause(DELETE_POLL_SECONDS)
-            # Only the pauses are counted, since this code has no clock: the time of the requests comes on top.
-            waited += DELETE_POLL_SECONDS
+        # A pause tells the time, which this code cannot.
+        until = (yield Pause(0.0)) + DELETE_SECONDS
+        while True:
+            now = yield Pause(DELETE_POLL_SECONDS)
             try:
                 # The application before the job: a job that fails after the deletion does no harm.
                 if _is_deleting((yield application)):
@@ -148,10 +147,12 @@ class RayService:
                 return
             failure = f"Ray job {job_id} did not delete Serve application {name!r}"
             yield Call("GET", f"api/jobs/{job_id}", convert=ray_responses.successful_job(failure))
-        raise RayAgentTimeoutError(
-            f"Serve application {name!r} is still not being deleted {DELETE_SECONDS:g} s after Ray job {job_id} was "
-            "submitted for that: see this job in the dashboard."
-        )
+            # The time before these requests, so that there is one look after the limit.
+            if now >= until:
+                raise RayAgentTimeoutError(
+                    f"Serve application {name!r} is still not being deleted {DELETE_SECONDS:g} s after Ray job "
+                    f"{job_id} was submitted for that: see this job in the dashboard."
+                )
 
     def get_gpu_status(self) -> Steps:
         return gpu_status(*(yield from self._nodes_and_usage()))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
@@ -124,7 +125,10 @@ class AgentClient:
             return await self.repeated(operation, partial(self._send_once, operation), tries=tries)
 
         async def do(step: Call | Pause) -> Any:
-            return await (self.ask(step, tries=tries) if isinstance(step, Call) else self._pause(step.seconds))
+            if isinstance(step, Call):
+                return await self.ask(step, tries=tries)
+            await self._pause(step.seconds)
+            return time.monotonic()
 
         return await run_steps(operation, do)
 

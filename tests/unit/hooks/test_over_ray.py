@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -284,6 +285,23 @@ def test_an_application_that_stays_is_told_with_the_job(status: str, ask: Ask, s
     with pytest.raises(RayAgentTimeoutError, match=r"'app' is still not being deleted 0\.3 s after Ray job") as caught:
         ask("delete_serve_application", "app")
     assert submitted(agent)["submission_id"] in str(caught.value)
+
+
+def test_the_time_to_wait_for_a_deletion_includes_that_of_the_requests(
+    ask: Ask, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The pauses alone would take that time after 200 rounds.
+    monkeypatch.setattr(ray_service, "DELETE_POLL_SECONDS", 0.0015)
+
+    def slow(request: Request) -> Any:
+        time.sleep(0.05)
+        return DEFAULT
+
+    agent = serve(applications=[Application()], answers={"*": [slow]}, service="ray")
+    run_as(agent, "RUNNING")
+    with pytest.raises(RayAgentTimeoutError, match=r"'app' is still not being deleted 0\.3 s"):
+        ask("delete_serve_application", "app")
+    assert len(agent.requests) < 40
 
 
 @pytest.mark.parametrize("lost", [Play(Reset()), Answer(503, "busy"), Answer(504, "timed out")])

@@ -45,7 +45,7 @@ def run(operation: Operation, *answers: Any) -> tuple[Any, list[Call | Pause]]:
     async def do(step: Call | Pause) -> Any:
         sent.append(step)
         if isinstance(step, Pause):
-            return None
+            return sum(step.seconds for step in sent if isinstance(step, Pause))
         answer = waiting.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -247,7 +247,7 @@ def test_an_application_is_deleted_by_a_program_that_takes_any_name() -> None:
     steps = run(
         RAY.delete_serve_application(name), applications(**{name: "RUNNING"}), {}, applications(other="RUNNING")
     )[1]
-    _, submission, pause, _ = steps
+    _, submission, _, pause, _ = steps
     assert isinstance(submission, Call)
     assert submission.body is not None
     assert pause == Pause(0.5)
