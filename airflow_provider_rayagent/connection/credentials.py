@@ -26,7 +26,7 @@ REREAD_SECONDS = 1.0
 """A token file is read at most once in this time, however many requests are sent, and after a rejected token. A read
 takes some 0.3 milliseconds, most of them to learn where the links in paths lead."""
 READ_SECONDS = 2.0
-"""Seconds that asyncio code waits for a token file, such as one on a network file system."""
+"""Seconds that a request waits for a token file, such as one on a network file system that hangs."""
 
 
 _SECRET_HEADER = re.compile(r"auth|cookie|credential|key|pass|secret|session|token", re.IGNORECASE)

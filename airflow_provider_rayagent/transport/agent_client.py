@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
+from airflow_provider_rayagent.connection import credentials
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.services.call import Call
 from airflow_provider_rayagent.services.service import REJECTED
@@ -55,6 +56,16 @@ class UpgradedConnection(Protocol):
 
     async def send(self, data: bytes, seconds: float) -> None:
         """Send data, within ``seconds``."""
+
+
+class Started(Protocol):
+    """A function that runs in a thread: a future of either transport."""
+
+    def done(self) -> bool:
+        """Return whether it has returned."""
+
+    def result(self) -> None:
+        """Raise what it has raised, if anything."""
 
 
 class Response:
@@ -114,6 +125,9 @@ class AgentClient:
         """Parses the JSON of responses, where they arrive; ``None``: the transport's own way."""
         # Read at the first request, which reports what is wrong with it; reading it here would block an event loop.
         self._environment: Environment | None = None
+        self._reading: Started | None = None
+        self._reads = 0
+        """How many times the token file was read, or began to be."""
 
     async def ask(self, operation: Operation, *, tries: int = request_retry.MAX_TRIES) -> Any:
         """Return the result of an operation; that of a single call is the value of its response.
@@ -246,6 +260,38 @@ class AgentClient:
 
     async def _read_token(self, token_file: TokenFile, rejected: Mapping[str, str] | None) -> None:
         """Read the token file, which is due."""
+        # A read that began earlier may have missed a change of the file; all requests share the next one.
+        before = self._reads
+        while token_file.is_due(rejected) and not await self._share_read(token_file, before):
+            pass
+
+    async def _share_read(self, token_file: TokenFile, before: int) -> bool:
+        """Read the token file, or wait until another request has read it.
+
+        :param before: the number of reads that began too early.
+        :return: whether the token is the current one, or as current as can be known in time.
+        """
+        # One thread for all requests: with a thread for each, those that wait for a file system that hangs would
+        # occupy the loop's executor, or become more and more.
+        reading = self._reading
+        if reading is None or reading.done():
+            reading = self._reading = self._start(token_file.read)
+            self._reads += 1
+        number = self._reads
+        await self._wait_for(reading, credentials.READ_SECONDS)
+        if reading.done():
+            reading.result()
+            return number > before
+        if not token_file.headers:
+            raise token_file.too_slow
+        return True
+
+    def _start(self, function: Callable[[], None]) -> Started:
+        """Call a function in a thread."""
+        raise NotImplementedError
+
+    async def _wait_for(self, started: Started, seconds: float) -> None:
+        """Wait until a function has returned, for some seconds at most; it continues afterwards."""
         raise NotImplementedError
 
     async def _request(self, call: Call, url: str, headers: Mapping[str, str], *, stream: bool) -> Response:

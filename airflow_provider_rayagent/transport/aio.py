@@ -12,7 +12,6 @@ import anyio
 import httpx
 from asgiref.sync import sync_to_async
 
-from airflow_provider_rayagent.connection.credentials import READ_SECONDS
 from airflow_provider_rayagent.stream import long_json
 from airflow_provider_rayagent.transport import limits, responses
 from airflow_provider_rayagent.transport.agent_client import AgentClient, Response
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from airflow_provider_rayagent.connection.config import AgentConfig
-    from airflow_provider_rayagent.connection.credentials import TokenFile
     from airflow_provider_rayagent.services.call import Call, FileContent
 
 
@@ -89,9 +87,6 @@ class AsyncAgent(AgentClient):
         self._sleep = sleep
         self._clients: _Clients | None = None
         self._opening = asyncio.Lock()
-        self._reading: asyncio.Task[None] | None = None
-        self._reads = 0
-        """How many times the token file was read, or began to be."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -166,35 +161,15 @@ class AsyncAgent(AgentClient):
         read = partial(responses.read_response, call, response.status, response.headers, body, self.config, loads)
         return await asyncio.to_thread(read)
 
-    async def _read_token(self, token_file: TokenFile, rejected: Mapping[str, str] | None) -> None:
-        # A read that began earlier may have missed a change of the file; all requests share the next one.
-        before = self._reads
-        while token_file.is_due(rejected) and not await self._share_read(token_file, before):
-            pass
+    def _start(self, function: Callable[[], None]) -> asyncio.Task[None]:
+        # A thread of asgiref, since Airflow's mask_secret() needs the loop.
+        started = asyncio.create_task(sync_to_async(function, thread_sensitive=False)())
+        started.add_done_callback(_retrieve)
+        return started
 
-    async def _share_read(self, token_file: TokenFile, before: int) -> bool:
-        """Read the token file, or wait until another request has read it.
-
-        :param before: the number of reads that began too early.
-        :return: whether the token is the current one, or as current as can be known in time.
-        """
-        # One thread for all requests: with a thread for each, those that wait for a file system that hangs would
-        # occupy the loop's executor. The thread is one of asgiref, since Airflow's mask_secret() needs the loop.
-        reading = self._reading
-        if reading is None or reading.done():
-            reading = asyncio.create_task(sync_to_async(token_file.read, thread_sensitive=False)())
-            reading.add_done_callback(_retrieve)
-            self._reading = reading
-            self._reads += 1
-        number = self._reads
+    async def _wait_for(self, started: asyncio.Task[None], seconds: float) -> None:  # type: ignore[override]
         # Not wait_for(), which cancels what it waits for, here for all other requests too.
-        await asyncio.wait((reading,), timeout=READ_SECONDS)
-        if reading.done():
-            reading.result()
-            return number > before
-        if not token_file.headers:
-            raise token_file.too_slow
-        return True
+        await asyncio.wait((started,), timeout=seconds)
 
 
 def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 from urllib3.exceptions import HTTPError, LocationParseError, ReadTimeoutError
 
-from airflow_provider_rayagent.transport import request_retry
+from airflow_provider_rayagent.transport import daemon_threads, request_retry
 from airflow_provider_rayagent.transport.agent_client import AgentClient, Response
 from airflow_provider_rayagent.transport.blocking_connections import Adapter, Session, reader_of
 from airflow_provider_rayagent.transport.blocking_logs import ReadAheadThread, UpgradedSocket
@@ -20,12 +20,12 @@ from airflow_provider_rayagent.transport.steps import finish
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
+    from concurrent.futures import Future
     from contextlib import AsyncExitStack
 
     from typing_extensions import Self
 
     from airflow_provider_rayagent.connection.config import AgentConfig
-    from airflow_provider_rayagent.connection.credentials import TokenFile
     from airflow_provider_rayagent.services.call import Call, Operation
     from airflow_provider_rayagent.transport.limits import Body
 
@@ -125,8 +125,11 @@ class BlockingAgent(AgentClient):
     async def _pause(self, seconds: float) -> None:
         self._sleep(seconds)
 
-    async def _read_token(self, token_file: TokenFile, rejected: Mapping[str, str] | None) -> None:  # noqa: ARG002
-        token_file.read()
+    def _start(self, function: Callable[[], None]) -> Future[None]:
+        return daemon_threads.start(function)
+
+    async def _wait_for(self, started: Future[None], seconds: float) -> None:  # type: ignore[override]
+        daemon_threads.is_done_within(seconds, started)
 
     async def _request(self, call: Call, url: str, headers: Mapping[str, str], *, stream: bool) -> BlockingResponse:
         if self._environment is None:

@@ -19,8 +19,8 @@ from airflow_provider_rayagent.errors.service_errors import (
     RayAgentServerError,
 )
 from airflow_provider_rayagent.services.validation import JobId
-from airflow_provider_rayagent.transport import aio
 from airflow_provider_rayagent.transport.aio import AsyncAgent
+from airflow_provider_rayagent.transport.blocking import BlockingAgent
 from tests.scripted import DEFAULT, Job, Log, Play, Redirect, Refuse, Reset, ScriptedAgent
 from tests.stack.watch import PATIENCE
 from tests.unit.token_files import MountedToken
@@ -368,7 +368,7 @@ async def test_a_file_system_that_hangs_does_not_stop_the_event_loop(
         config = config_of(server, mounted.path)
         async with AsyncAgent(config) as agent, AsyncAgent(config_of(server, tmp_path / "other")) as other:
             await agent.send(GET_JOB)
-            monkeypatch.setattr(aio, "READ_SECONDS", 0.1)
+            monkeypatch.setattr(credentials, "READ_SECONDS", 0.1)
             monkeypatch.setattr(credentials, "open_regular_file", lambda _: answers.wait())
             try:
                 await agent.send(GET_JOB, tries=1)
@@ -377,3 +377,32 @@ async def test_a_file_system_that_hangs_does_not_stop_the_event_loop(
             finally:
                 # Before the event loop ends, since it waits for its threads.
                 answers.set()
+
+
+@pytest.mark.timeout(PATIENCE)
+def test_a_file_system_that_hangs_does_not_block_a_worker(
+    mounted: MountedToken, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reread_after(0.0, monkeypatch)
+    answers, opened = threading.Event(), []
+
+    def hang(path: str) -> Any:
+        opened.append(path)
+        answers.wait()
+        raise OSError(None, "gone")
+
+    with ScriptedAgent(Job(), token=OLD) as server:
+        config = config_of(server, mounted.path)
+        with BlockingAgent(config) as agent, BlockingAgent(config_of(server, tmp_path / "other")) as other:
+            agent.send(GET_JOB)
+            monkeypatch.setattr(credentials, "READ_SECONDS", 0.1)
+            monkeypatch.setattr(credentials, "open_regular_file", hang)
+            try:
+                for _ in range(3):
+                    # The last token is used, and no other thread begins to wait.
+                    agent.send(GET_JOB, tries=1)
+                    with pytest.raises(RayAgentConfigError, match=r"was not read within 0\.1 seconds"):
+                        other.send(GET_JOB, tries=1)
+            finally:
+                answers.set()
+    assert len(opened) == 2
