@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -95,8 +96,10 @@ class NetworkBackend(httpcore.AnyIOBackend):
         self, host: str, port: int, timeout: float | None = None, *args: Any, **kwargs: Any
     ) -> httpcore.AsyncNetworkStream:
         """Return a new connection."""
+        began = time.monotonic()
         await self._check_name(host, timeout)
-        connecting = self._start(super().connect_tcp(host, port, timeout, *args, **kwargs))
+        left = None if timeout is None else max(timeout - (time.monotonic() - began), 0.0)
+        connecting = self._start(super().connect_tcp(host, port, left, *args, **kwargs))
         try:
             return await asyncio.shield(connecting)
         except asyncio.CancelledError:

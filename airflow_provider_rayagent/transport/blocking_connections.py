@@ -10,16 +10,18 @@ import contextlib
 import io
 import socket
 import ssl
+import sys
 import time
 from http.client import HTTPResponse
 from typing import TYPE_CHECKING, Any
 
 import requests
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NameResolutionError, NewConnectionError
 from urllib3.util.ssltransport import SSLTransport
 
 from airflow_provider_rayagent.connection.config import MAX_IDLE_SECONDS
-from airflow_provider_rayagent.transport import limits
+from airflow_provider_rayagent.transport import connecting, limits
 from airflow_provider_rayagent.transport.limits import READ_BYTES
 
 if TYPE_CHECKING:
@@ -109,10 +111,30 @@ class Reader(io.RawIOBase):
 
 
 class _HTTPConnection(HTTPConnection):
-    """A connection that reads its responses through a :class:`Reader`, and has a limited idle time."""
+    """A connection that is made within its timeout, reads through a :class:`Reader`, and has a limited idle time."""
 
     reader: Reader | None = None
     _answered_at = float("inf")
+
+    def _new_conn(self) -> socket.socket:
+        """Connect, with the exceptions of urllib3's own method."""
+        # Each request has a timeout (``BlockingAgent._request``).
+        seconds: Any = self.timeout
+        try:
+            # An IPv6 address is in brackets.
+            host = self._dns_host.strip("[]")
+            host.encode("idna")
+            made = connecting.connect(host, self.port, seconds, self.socket_options or ())
+        except UnicodeError:
+            raise LocationParseError(f"'{self.host}', label empty or too long") from None
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, f"No connection to {self.host} within {seconds} seconds.") from error
+        except OSError as error:
+            raise NewConnectionError(self, f"Failed to establish a new connection: {error}") from error
+        sys.audit("http.client.connect", self, self.host, self.port)
+        return made
 
     def response_class(  # type: ignore[override]
         self, connection: socket.socket, *args: Any, **kwargs: Any
