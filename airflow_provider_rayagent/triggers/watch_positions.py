@@ -71,9 +71,11 @@ class KeptPosition:
                 # Not that with which this triggerer has begun: another one has fired events since, or was to do so.
                 position = stored
         except Exception as error:  # noqa: BLE001 - an event trigger that raises is started again at once
-            self._report(
-                f"Until Airflow can read the position of this watcher, it fires no events: {shown_error(error)}"
-            )
+            if not self._failed:
+                self._failed = True
+                self._warn(
+                    f"Until Airflow can read the position of this watcher, it fires no events: {shown_error(error)}"
+                )
             return False
         if self._is_unknown:
             self._log.info("Watching the ends of jobs, %s.", "from now on" if stored is None else "as before")
@@ -110,8 +112,9 @@ class KeptPosition:
                 self._confirm_seconds = CONFIRM_SECONDS
                 return
         # The listener may not be loaded, or Airflow keeps states elsewhere than in its database.
-        self._confirm_seconds = UNRECORDED_CONFIRM_SECONDS
-        self._report("Airflow has not recorded events with their position: after a crash, some may come twice.")
+        if self._confirm_seconds != UNRECORDED_CONFIRM_SECONDS:
+            self._confirm_seconds = UNRECORDED_CONFIRM_SECONDS
+            self._warn("Airflow has not recorded events with their position: after a crash, some may come twice.")
         with suppress(Exception):
             await self._save()
 
@@ -121,10 +124,8 @@ class KeptPosition:
     async def _save(self) -> None:
         await self._store.aset(self._key, self.position.to_json())
 
-    def _report(self, text: str) -> None:
-        if not self._failed:
-            self._log.warning("%s", coded(Code.POSITION_NOT_SAVED, text))
-        self._failed = True
+    def _warn(self, text: str) -> None:
+        self._log.warning("%s", coded(Code.POSITION_NOT_SAVED, text))
 
 
 NO_POSITION = (

@@ -118,6 +118,24 @@ def test_without_the_listener_the_position_is_saved_late(
     assert asyncio.run(watch(agent, 0, store)) == []
 
 
+def test_events_that_are_not_recorded_are_reported_once(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, log: TaskLog
+) -> None:
+    class Growing(Store):
+        """The next job ends after each event, so that each event is in a poll of its own."""
+
+        def record(self, payload: Any) -> None:
+            if payload["job_id"] != "job 3":
+                add(agent, ended(f"job {int(payload['job_id'][-1]) + 1}"))
+
+    monkeypatch.setattr(watch_positions, "CONFIRM_SECONDS", 0.05)
+    monkeypatch.setattr(watch_positions, "UNRECORDED_CONFIRM_SECONDS", 0.04)
+    agent = serve()
+    found = asyncio.run(watch(agent, 3, Growing(records=False), lambda: add(agent, ended("job 1"))))
+    assert ids(found) == ["job 1", "job 2", "job 3"]
+    assert len([each for each in log.warnings if "may come twice" in each]) == 1
+
+
 def test_no_event_is_fired_while_the_position_is_unknown(serve: Serve, log: TaskLog) -> None:
     agent, store = serve(), Store()
     asyncio.run(watch(agent, 1, store, lambda: add(agent, ended("first"))))
