@@ -97,7 +97,9 @@ class PrintedOutput:
     @property
     def seen_messages(self) -> MessageFinder:
         """What the messages state that this process has read, or has got from a trigger."""
-        return (self._found or self._older or self._finder()).messages
+        # Without reading the log for this: Airflow asks for it at the end of every run.
+        in_whole_log = vars(self).get("_in_whole_log")
+        return (self._found or in_whole_log or self._older or self._finder()).messages
 
     @cached_property
     def messages(self) -> MessageFinder:

@@ -31,7 +31,9 @@ class Reports:
         self.tasks = {mode: system.start(f"system_messages_{mode}", "reports", release=str(release)) for mode in MODES}
         for mode, task in self.tasks.items():
             if mode == "worker" or not IS_AIRFLOW_3_2:
-                wait_until(lambda task=task: task.xcom("loss"), f"{task.dag_id}: no XCom while the job runs")  # type: ignore[misc]
+                # The XComs of one message are pushed one after the other.
+                found = lambda task=task: task.xcom("loss") and self.links(task)["Report"]  # noqa: E731
+                wait_until(found, f"{task.dag_id}: no XCom, or no link, while the job runs")
         self.early = {mode: (task.xcom("loss"), self.links(task)["Report"]) for mode, task in self.tasks.items()}
         with browser_page("about:blank", folder, size=(1280, 900)) as page:
             job_id = wait_until(lambda: self.tasks["worker"].xcom("job_id"), "there is no job")

@@ -206,6 +206,15 @@ def test_before_airflow_3_3_the_last_worker_reads_them_in_the_log(
     assert pushed(ti) == XCOMS
 
 
+def test_a_link_that_only_the_last_worker_has_read_stays_a_button(serve: Serve, ti: TaskInstance) -> None:
+    serve(Job(TEXT))
+    sensor = make_sensor(**ON)
+    event = {"end": "job ended", "status": "SUCCEEDED", "error": None}
+    sensor.resume_execution("execute_complete", {"event": event}, make_context(ti))
+    # Airflow pushes this in place of the XCom when the worker ends.
+    assert sensor.url_of_printed_link("Board") == XCOMS[PrintedLink("Board").xcom_key]
+
+
 def test_pokes_and_tries_that_go_on_in_the_log_know_the_messages_before(serve: Serve, ti: TaskInstance) -> None:
     store = StateStore()
     job = Job(message("xcom", {"a": 1}), "RUNNING")
