@@ -5,23 +5,36 @@ from __future__ import annotations
 import json
 import re
 import threading
+from bisect import bisect_right
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, quote_plus
 
+from airflow_provider_rayagent.text.sanitization import DROPPED
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    Span = tuple[int, int]
 
 MIN_LENGTH = 3
 """Characters; a shorter secret occurs in too many ordinary words to redact it."""
 KEPT_ROTATIONS = 4
 """Calls of :meth:`Redactor.rotate` whose secrets stay redacted. A limit, since a triggerer may run for months."""
 REDACTED = "***"
+ROOM_FOR_SEQUENCES = 64
+"""Characters of the terminal sequences inside of a secret that are expected where a line is cut."""
 MANY_FORMS = 100
 """From so many forms on, a text is searched for the first characters of all of them at once."""
 
 _SAME_IN_ALL_FORMS = re.compile(r"[A-Za-z0-9_.~-]*")
 """The unreserved characters of RFC 3986, section 2.3, which JSON does not escape either."""
+
+_LEFT_BY_ENCODERS = ("", "/", "!'()*", "!#$&'()*+,/:;=?@[]")
+"""Reserved characters that a URL may contain unquoted: none; those that ``quote()``, and JavaScript's
+``encodeURIComponent()`` and ``encodeURI()`` leave, the last of which the library requests agrees with."""
+_ESCAPE = re.compile(r"%[0-9A-F]{2}|\\u[0-9a-f]{4}")
+"""As the forms have them."""
 
 _BEFORE_WORD = (
     r"(?:(?<!\w)"
@@ -52,10 +65,17 @@ class _Known(NamedTuple):
     overlap: int
     starts: Mapping[str, Sequence[str]]
     """If there are many forms: those with the same first :data:`MIN_LENGTH` characters, longest first."""
+    marked: tuple[tuple[str, tuple[str, ...]], ...]
+    """The forms one of which is in each text with a secret, by a character that they have; of some it is empty."""
+    escapes: tuple[tuple[str, str], ...]
+    """The escapes of the forms with letters among their digits, in the other case and in that of the forms."""
 
 
 class Redactor:
     """Replace every secret with ``***``, including its JSON-escaped and URL-quoted forms.
+
+    Secrets are also found with terminal sequences inside of them that :func:`.sanitize` drops, and that the log view
+    does not show.
 
     Redact before you truncate: the two halves of a split secret are not recognized. Secrets can be added at any time
     from any thread, and are redacted from then on for everyone who holds this object.
@@ -117,23 +137,22 @@ class Redactor:
 
     def __call__(self, text: str) -> str:
         """Return ``text`` with the secrets redacted."""
-        return _redact(text, self._known)
+        return _redact(text, _shown(text), self._known, _found)
 
     def redact_words(self, text: str) -> str:
         """Return a value, rather than a text to show, with the secrets redacted that are whole words of it."""
-        forms = self.forms
-        # As in _redact(): few values have a secret.
-        return _words(forms).sub(REDACTED, text) if any(form in text for form in forms) else text
+        known = self._known
+        # First as it is, since a word may end where the color changes.
+        text = _redact(text, text, known, _found_words)
+        return _redact(text, _shown(text), known, _found_words) if "\x1b" in text else text
 
     def redact_partial(self, text: str) -> str:
         """Redact a text that is still being written: also the start of a secret at its end."""
         known = self._known
-        text = _redact(text, known)
-        for form in known.forms:
-            for length in range(min(len(form) - 1, len(text)), MIN_LENGTH - 1, -1):
-                if text.endswith(form[:length]):
-                    return text[:-length] + REDACTED
-        return text
+        text = _redact(text, _shown(text), known, _found)
+        shown = _shown(text)
+        first = min(_partial(each, known) for each in (shown, _in_usual_case(shown, known)))
+        return text[: _origins(text)(first)] + REDACTED if first < len(shown) else text
 
     def cut_at(self, text: str, start: int, end: int) -> int:
         """Return the index at which to end a piece of ``text`` without splitting a secret.
@@ -146,25 +165,87 @@ class Redactor:
         """
         known = self._known
         if known.forms:
-            for first, last in _found(text, known, start, min(end + known.overlap, len(text))):
-                if first < end < last:
-                    return first if first > start else last
+            piece = text[start : end + known.overlap]
+            for first, last in _spans(piece, _shown(piece), known, _found):
+                if first < end - start < last:
+                    return start + (first or last)
         return end
 
 
-def _redact(text: str, known: _Known) -> str:
-    if known.starts:
-        parts: list[str] = []
-        end = 0
-        for first, last in _found(text, known, 0, len(text)):
+def _redact(text: str, shown: str, known: _Known, find: Callable[[str, _Known], Iterator[Span]]) -> str:
+    spans = _spans(text, shown, known, find)
+    if not spans:
+        return text
+    parts: list[str] = []
+    end = 0
+    for first, last in spans:
+        # Otherwise it overlaps the one before, of which it may show the rest.
+        if first >= end:
             parts += text[end:first], REDACTED
-            end = last
-        return "".join((*parts, text[end:])) if parts else text
+        end = max(end, last)
+    return "".join((*parts, text[end:]))
+
+
+def _spans(text: str, shown: str, known: _Known, find: Callable[[str, _Known], Iterator[Span]]) -> Sequence[Span]:
+    """Return where the secrets are in a text, from left to right; they may overlap.
+
+    :param shown: the text in which they are searched for: itself, or what :func:`_shown` returns for it.
+    """
+    if not known.forms:
+        return ()
+    spans = [*find(shown, known)] if _may_contain(shown, known) else []
+    if known.escapes and ("%" in shown or "\\u" in shown):
+        usual = _in_usual_case(shown, known)
+        if usual != shown and _may_contain(usual, known):
+            spans = sorted((*spans, *find(usual, known)))
+    if not spans or shown is text:
+        return spans
+    origin = _origins(text)
+    # Not origin(last), which is behind the sequences that follow the secret.
+    return [(origin(first), origin(last - 1) + 1) for first, last in spans]
+
+
+def _may_contain(text: str, known: _Known) -> bool:
     # Substring search is faster than the pattern, and few texts contain a secret.
-    for form in known.forms:
-        if form in text:
-            return known.pattern.sub(REDACTED, text)
+    for mark, forms in known.marked:
+        if mark in text:
+            for form in forms:
+                if form in text:
+                    return True
+    return bool(known.starts)
+
+
+def _shown(text: str) -> str:
+    """Return a text as it is read: a secret with colors inside of it is one."""
+    return DROPPED.sub("", text) if "\x1b" in text else text
+
+
+def _origins(text: str) -> Callable[[int], int]:
+    """Return the function that turns an index in the :func:`_shown` text into one in the text itself."""
+    places: list[int] = []
+    dropped = [0]
+    for sequence in DROPPED.finditer(text):
+        places.append(sequence.start() - dropped[-1])
+        dropped.append(dropped[-1] + len(sequence[0]))
+    return lambda index: index + dropped[bisect_right(places, index)]
+
+
+def _in_usual_case(text: str, known: _Known) -> str:
+    """Return a text with escapes such as ``%2f`` in the case in which the forms have them."""
+    for other, usual in known.escapes:
+        text = text.replace(other, usual)
     return text
+
+
+def _partial(text: str, known: _Known) -> int:
+    """Return the index of the first start of a secret that continues to the end of a text; its length if none does."""
+    first = len(text)
+    for form in known.forms:
+        index = text.find(form[:MIN_LENGTH], max(len(text) - len(form) + 1, 0), first + MIN_LENGTH - 1)
+        while index >= 0 and not form.startswith(text[index:]):
+            index = text.find(form[:MIN_LENGTH], index + 1, first + MIN_LENGTH - 1)
+        first = index if index >= 0 else first
+    return first
 
 
 @lru_cache
@@ -173,19 +254,25 @@ def _words(forms: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(f"(?:{_BEFORE_WORD}|(?=\\W))(?:{'|'.join(map(re.escape, forms))})(?:(?!\\w)|(?<=\\W))")
 
 
-def _found(text: str, known: _Known, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yield where the forms are in a part of a text, from left to right; of those at one place the longest.
+def _found_words(text: str, known: _Known) -> Iterator[Span]:
+    # Again, since the pattern of many forms takes long to compile.
+    if any(form in text for form in known.forms):
+        yield from (found.span() for found in _words(known.forms).finditer(text))
+
+
+def _found(text: str, known: _Known) -> Iterator[Span]:
+    """Yield where the forms are in a text, from left to right; of those at one place the longest.
 
     The time does not depend on the number of forms, as that of a pattern does, which tries one after the other.
     """
     if not known.starts:
-        yield from (found.span() for found in known.pattern.finditer(text, start, end))
+        yield from (found.span() for found in known.pattern.finditer(text))
         return
-    starts, free = known.starts, start
-    for index in [each for each in range(start, end) if text[each : each + MIN_LENGTH] in starts]:
+    starts, free = known.starts, 0
+    for index in [each for each in range(len(text)) if text[each : each + MIN_LENGTH] in starts]:
         if index >= free:
             forms = starts[text[index : index + MIN_LENGTH]]
-            length = next((len(form) for form in forms if text.startswith(form, index, end)), 0)
+            length = next((len(form) for form in forms if text.startswith(form, index)), 0)
             if length:
                 free = index + length
                 yield index, free
@@ -195,12 +282,34 @@ def _known(secrets: _Secrets) -> _Known:
     # The longest first: the pattern takes the first that matches, and the rest of a longer secret would be shown.
     forms = tuple(sorted(secrets.added.union(*secrets.rotated), key=lambda form: (-len(form), form)))
     starts: dict[str, list[str]] = {}
+    marked: dict[str, list[str]] = {}
     if len(forms) >= MANY_FORMS:
         for form in forms:
             starts.setdefault(form[:MIN_LENGTH], []).append(form)
+    else:
+        # Those that have a shorter one in them need not be searched for.
+        shortest: list[str] = []
+        for form in reversed(forms):
+            if not any(each in form for each in shortest):
+                shortest.append(form)
+                marked.setdefault(next((mark for mark in "%\\" if mark in form), ""), []).append(form)
     # With many forms it is not used, and takes long to compile.
     pattern = re.compile("" if starts else "|".join(map(re.escape, forms)))
-    return _Known(secrets, forms, pattern, max(map(len, forms), default=1) - 1, starts)
+    return _Known(
+        secrets,
+        forms,
+        pattern,
+        len(forms[0]) - 1 + ROOM_FOR_SEQUENCES if forms else 0,
+        starts,
+        tuple((mark, tuple(each)) for mark, each in marked.items()),
+        _escapes(forms),
+    )
+
+
+def _escapes(forms: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    usual = {escape for form in forms if "%" in form or "\\u" in form for escape in _ESCAPE.findall(form)}
+    others = ((escape[:2] + escape[2:].swapcase() if escape[0] == "\\" else escape.lower(), escape) for escape in usual)
+    return tuple(sorted((other, escape) for other, escape in others if other != escape))
 
 
 def _new_forms(before: _Known, after: _Known) -> tuple[str, ...]:
@@ -213,14 +322,18 @@ def _all_forms(secrets: Iterable[str]) -> frozenset[str]:
 
 
 def _forms(secret: str) -> Iterator[str]:
+    secret = _shown(secret)
     yield secret
     if _SAME_IN_ALL_FORMS.fullmatch(secret):
         return
-    # JSON with escapes and without, the path of a URL, and a query or form, in which a space is ``+``.
-    yield json.dumps(secret)[1:-1]
-    yield json.dumps(secret, ensure_ascii=False)[1:-1]
-    yield quote(secret, safe="")
-    yield quote_plus(secret)
+    # JSON with escapes and without, with a slash as it is and as ``\\/``.
+    for escaped in (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]):
+        yield escaped
+        yield escaped.replace("/", "\\/")
+    # The path of a URL, and a query or form, in which a space is ``+``.
+    for left in _LEFT_BY_ENCODERS:
+        yield quote(secret, safe=left)
+        yield quote_plus(secret, safe=left)
 
 
 class _NoSecrets(Redactor):

@@ -12,9 +12,12 @@ MAX_ERROR = 500
 """Characters of the text of an error of others."""
 
 _GROUP_MARKERS = ("::group::", "::endgroup::")
+_COLOR = r"\x1b\[[0-9;:]{0,100}m"
+_INVISIBLE = r"\x1b\[[0-2]?K|\x1b\]8;[^\x07\x1b]{0,4000}(?:\x07|\x1b\\)"
+DROPPED = re.compile(f"{_COLOR}|{_INVISIBLE}")
+"""The terminal sequences that do not change what is read: :func:`sanitize` drops them, other than colors to render."""
 _UNSAFE = re.compile(
-    r"(?P<color>\x1b\[[0-9;:]{0,100}m)"
-    r"|(?P<invisible>\x1b\[[0-2]?K|\x1b\]8;[^\x07\x1b]{0,4000}(?:\x07|\x1b\\))"
+    f"(?P<color>{_COLOR})|(?P<invisible>{_INVISIBLE})"
     "|[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 

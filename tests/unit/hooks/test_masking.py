@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from tests.unit.support import Connect, Serve
 
 SECRETS = {TOKEN, "user-tok-77", "header/val-77"}
-FORMS = {*SECRETS, "header%2Fval-77"}
-"""Also in URLs, where the value alone is not found."""
+FORMS = {*SECRETS, "header%2Fval-77", "header\\/val-77"}
+"""Also in URLs and JSON, where the value alone is not found."""
 
 
 async def supervise(sock: socket.socket, masked: list[object]) -> None:

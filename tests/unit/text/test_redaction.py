@@ -15,7 +15,8 @@ from hypothesis import strategies as some
 
 from airflow_provider_rayagent.tail.lines import LineAssembler, Piece, RedrawingAssembler, map_text, strip_marks
 from airflow_provider_rayagent.text import redaction
-from airflow_provider_rayagent.text.redaction import KEPT_ROTATIONS, NO_SECRETS, Redactor
+from airflow_provider_rayagent.text.redaction import KEPT_ROTATIONS, NO_SECRETS, ROOM_FOR_SEQUENCES, Redactor
+from airflow_provider_rayagent.text.sanitization import sanitize
 
 SECRETS = ("abab", "abc", "b/")
 TEXTS = some.text("abc/%2F\\x\r\n", max_size=60)
@@ -47,6 +48,72 @@ def joined(lines: list[str]) -> str:
 )
 def test_a_secret_is_taken_out_in_each_of_its_forms(text: str, redacted: str) -> None:
     assert Redactor(['to"k/é', "to"])(text) == redacted
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "to%2Fk%2B%C3%A9%25%3D%3D",
+        "to/k%2B%C3%A9%25%3D%3D",
+        "to/k+%C3%A9%25==",
+        "to%2fk%2b%c3%a9%25%3d%3d",
+        "to%2fk%2B%C3%a9%25%3D%3d",
+        "to/k%2b%c3%A9%25%3d%3d",
+        "to/k+\\u00e9%==",
+        "to\\/k+\\u00e9%==",
+        "to\\/k+\\u00E9%==",
+        "to\\/k+é%==",
+    ],
+)
+def test_a_secret_is_taken_out_as_each_encoder_writes_it(form: str) -> None:
+    secret = "to/k+é%=="
+    others = [f"z/{number:04}" for number in range(redaction.MANY_FORMS)]
+    for redact in (Redactor([secret]), Redactor([secret, *others]), Redactor(base=Redactor([secret]))):
+        assert redact(f"a%2fb {form}\\u00E9%2f") == "a%2fb ***\\u00E9%2f"
+        assert redact.redact_words(f"a%2fb {form}") == "a%2fb ***"
+        assert redact.redact_partial(f"50% {form[:-1]}") == "50% ***"
+        assert redact.cut_at(f"xx{form}yy", 0, 6) == 2
+
+
+def test_the_escape_before_a_secret_hides_none_of_it() -> None:
+    assert Redactor(["fabc12", "x/y"])("%2fabc12 %2Fabc12") == "%2*** %2Fabc12"
+
+
+@pytest.mark.parametrize("sequence", ["\x1b[0m", "\x1b[K", "\x1b[1;31m\x1b[0m", "\x1b]8;;https://example.com\x1b\\"])
+@pytest.mark.parametrize("others", [0, redaction.MANY_FORMS])
+def test_a_secret_with_what_is_not_shown_inside_of_it_is_taken_out_whole(sequence: str, others: int) -> None:
+    redact = Redactor(["s3cret", "to/ken", "Bearer s3cret", *(f"z{number:04}" for number in range(others))])
+    line = f"\x1b[36m(pid=1)\x1b[0m a {sequence}s3{sequence}cr{sequence}et{sequence} b to%2{sequence}fken"
+    assert redact(line) == f"\x1b[36m(pid=1)\x1b[0m a {sequence}***{sequence} b ***"
+    assert sanitize(line, redact) == "(pid=1) a *** b ***"
+    assert redact.redact_words(f"a s3{sequence}cret") == "a ***"
+    assert redact.redact_words(f"a\x1b[0ms3cret\x1b[0mb as3{sequence}cret") == f"a\x1b[0m***\x1b[0mb as3{sequence}cret"
+    assert redact(f"Bearer{sequence} s3cret") == "***"
+    assert redact.redact_partial(f"50%{sequence} s3{sequence}cr{sequence}") == f"50%{sequence} ***"
+    assert redact.cut_at(f"\x1b[0mxxs3{sequence}cretyy", 0, 10) == 6
+
+
+def test_a_secret_that_has_a_sequence_is_taken_out_with_and_without_it() -> None:
+    redact = Redactor(["s3\x1b[0mcret"])
+    assert redact("a s3\x1b[0mcret b s3cret c s3\x1b[Kcret") == "a *** b *** c ***"
+
+
+@pytest.mark.parametrize(
+    "flood", ["\x1b", "\x1b[", "\x1b[0m", "\x1b[0;", "\x1b]8;", "%2f", "%", "\\u00E9", "\\", "to%2", "tok"]
+)
+def test_the_time_for_a_line_grows_with_its_length(flood: str) -> None:
+    redact = Redactor(["tok/en", "toktoktoken" * 100, "é€/" * 9])
+    seconds = {}
+    for length in (20_000, 200_000):
+        line = flood * (length // len(flood))
+        began = time.process_time()
+        for _ in range(5):
+            redact(line)
+            redact.redact_partial(line)
+            redact.cut_at(line, 0, length // 2)
+        seconds[length] = time.process_time() - began
+    # If each place were compared with all that follows it, it would be a hundred times as much.
+    assert seconds[200_000] < 40 * seconds[20_000] + 0.1
 
 
 @given(some.text("abc _.", max_size=20))
@@ -126,7 +193,7 @@ def test_a_secret_that_is_added_is_redacted_from_then_on_by_every_method() -> No
     assert redact('s3cret to"ken') == '*** to"ken'
     assert redact.add(['to"ken', "s3cret", "to"]) == ("to%22ken", 'to\\"ken', 'to"ken')
     assert redact.forms == ("to%22ken", 'to\\"ken', "s3cret", 'to"ken')
-    assert redact.overlap == 7
+    assert redact.overlap == 7 + ROOM_FOR_SEQUENCES
     assert redact('s3cret to"ken to%22ken') == "*** *** ***"
     assert redact.redact_partial('50% to"k') == "50% ***"
     assert redact.cut_at('xxto"kenyy', 0, 5) == 2
