@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.connection.fields import field_name, text_of
 from airflow_provider_rayagent.connection.permitted_files import open_regular_file, permitted_path
 from airflow_provider_rayagent.errors.service_errors import RayAgentConfigError
+from airflow_provider_rayagent.text.secret_parts import header_secrets, is_secret_field
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,9 +29,6 @@ READ_SECONDS = 2.0
 """Seconds that a request waits for a token file, such as one on a network file system that hangs."""
 
 
-_SECRET_HEADER = re.compile(r"auth|cookie|credential|key|pass|secret|session|token", re.IGNORECASE)
-_MIN_COOKIE = 8
-"""Characters; a shorter cookie value is not a secret, but a word such as ``true``."""
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _CONTENT = " It must contain only the token."
@@ -113,7 +110,7 @@ class TokenFile:
         headers = {self.header: self.prefix + token}
         if headers != self.headers:
             # Before other threads can send the token, so that no log shows it.
-            for form in self.redact.rotate(_secret_parts(self.header, token)):
+            for form in self.redact.rotate(header_secrets(self.header, token)):
                 self.mask(form)
             self.headers = headers
 
@@ -167,9 +164,7 @@ def read_headers(service: Service, token: str | None, extra: Mapping[str, Any]) 
     :raises RayAgentConfigError: if one is malformed.
     """
     headers = _extra_headers(extra)
-    secrets = [
-        part for name, value in headers.items() if _SECRET_HEADER.search(name) for part in _secret_parts(name, value)
-    ]
+    secrets = [part for name, value in headers.items() if is_secret_field(name) for part in header_secrets(name, value)]
     for name, label, prefix, is_secret in service.credentials:
         value = token if label == "password" else extra.get(label)
         if value in (None, ""):
@@ -182,28 +177,8 @@ def read_headers(service: Service, token: str | None, extra: Mapping[str, Any]) 
             del headers[other]
         headers[name] = _header_value(field_name(label), prefix + text)
         if is_secret:
-            secrets += _secret_parts(name, text)
+            secrets += header_secrets(name, text)
     return headers, secrets
-
-
-def _secret_parts(header: str, value: str) -> Iterator[str]:
-    """Yield the value of a header, and the parts of it that are secrets on their own.
-
-    These are the credentials in ``Bearer …`` or ``Token …`` (RFC 9110, section 11.4), the password in ``Basic …``
-    (RFC 7617, section 2), and the value of each cookie (RFC 6265, section 4.2.1).
-    """
-    yield value
-    scheme, _, credentials = value.partition(" ")
-    yield credentials.strip()
-    if scheme.lower() == "basic":
-        try:
-            user_and_password = base64.b64decode(credentials, validate=True).decode("utf-8", "replace")
-        except ValueError:  # Not Base64, or not ASCII.
-            return
-        yield user_and_password.partition(":")[2]
-    if header.lower() == "cookie":
-        values = (pair.partition("=")[2].strip() for pair in value.split(";"))
-        yield from (each for each in values if len(each) >= _MIN_COOKIE)
 
 
 def _extra_headers(extra: Mapping[str, Any]) -> dict[str, str]:

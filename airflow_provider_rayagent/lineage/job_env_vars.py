@@ -132,13 +132,13 @@ def _http_settings(transport: Any) -> LineageEnvVars | str:
     plain = {
         # An asynchronous one loses its events when a program ends without closing it.
         "TYPE": "http",
-        "ENDPOINT": _as_value(config.endpoint),
         "TIMEOUT": json.dumps(config.timeout),
         "VERIFY": json.dumps(config.verify),
     }
     secret: dict[str, str] = {}
-    # With a password in it.
-    (secret if "@" in config.url else plain)["URL"] = config.url
+    for name, value in (("URL", config.url), ("ENDPOINT", _as_value(config.endpoint))):
+        # With a password in it, or a key in its query.
+        (secret if "@" in value or "?" in value else plain)[name] = value
     if config.compression is not None:
         plain["COMPRESSION"] = str(config.compression)
     if config.custom_headers:

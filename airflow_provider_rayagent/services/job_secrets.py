@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 from airflow_provider_rayagent.text.redaction import Redactor
+from airflow_provider_rayagent.text.secret_parts import header_secrets, is_secret_field, uri_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,13 +59,13 @@ def without_masked_names(job: Mapping[str, Any]) -> Mapping[str, Any]:
 def secret_values(env_vars: Mapping[str, str]) -> list[str]:
     """Return the values of environment variables that are masked: those that are not parts of ordinary words.
 
-    Of a URI, such as that of an Airflow connection, its password is masked on its own as well; of OpenLineage's headers
-    each value; and of a JSON text what is in its quotes.
+    Of a URI, such as that of an Airflow connection, its password and the keys in its query are masked on their own as
+    well; of OpenLineage's headers each value, and the token in it; and of a JSON text what is in its quotes.
     """
     values = [
         part
         for name, value in env_vars.items()
-        for part in (value, *([value[1:-1]] if value[:1] == '"' else []), _password(value), *_headers(name, value))
+        for part in (value, *([value[1:-1]] if value[:1] == '"' else []), *uri_secrets(value), *_headers(name, value))
     ]
     # ``false`` is as long as the shortest secret, and common in logs; ``true`` is shorter.
     return [value for value in values if len(value) >= MIN_SECRET and value.lower() != "false"]
@@ -75,16 +75,11 @@ def _headers(name: str, value: str) -> list[str]:
     if not name.endswith(f"__{HEADERS_ENV_VAR}"):
         return []
     try:
-        return [text for text in json.loads(value).values() if isinstance(text, str)]
+        headers = [(header, text) for header, text in json.loads(value).items() if isinstance(text, str)]
     except (ValueError, AttributeError, RecursionError):  # Whoever submits a job chooses its variables.
         return []
-
-
-def _password(value: str) -> str:
-    if "@" not in value:  # Parsing takes long for thousands of variables.
-        return ""
-    try:
-        # A URI has it percent-encoded, but programs print what they have decoded.
-        return unquote(urlsplit(value).password or "")
-    except ValueError:  # It is no URI.
-        return ""
+    return [
+        part
+        for header, text in headers
+        for part in (header_secrets(header, text) if is_secret_field(header) else [text])
+    ]

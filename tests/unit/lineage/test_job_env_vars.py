@@ -99,6 +99,24 @@ def test_a_client_in_the_job_sends_as_airflow_does(
     assert [secret for secret in (key, TENANT) if secret in json.dumps(log.messages)] == []
 
 
+def test_the_token_in_a_header_and_the_keys_in_urls_are_masked_by_themselves(
+    ray: ScriptedAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transport = {
+        "type": "http",
+        "url": "http://lineage.example.com:5000/?api_key=key%2Fof-the-url",
+        "endpoint": "v2?token=token-of-the-endpoint",
+        "custom_headers": {"Authorization": f"Bearer {KEY}"},
+    }
+    set_transport(monkeypatch, transport)
+    ray.answers[SUBMIT] = [starting(ray, text=f"{KEY} key/of-the-url key%2Fof-the-url token-of-the-endpoint\n")]
+    log = submit(monkeypatch, **BOTH)
+    assert "*** *** *** ***" in log.messages
+    http = transport_in_job(monkeypatch, lineage_sent_by(ray))
+    assert (http.url, http.endpoint) == (transport["url"], transport["endpoint"])
+    assert http.config.custom_headers == transport["custom_headers"]
+
+
 def test_of_several_transports_a_job_gets_those_that_work_there(
     ray: ScriptedAgent, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -111,6 +112,37 @@ def test_the_values_of_the_named_variables_are_secret_and_no_others() -> None:
 )
 def test_the_password_in_a_uri_is_secret_on_its_own(value: str, password: str | None) -> None:
     assert secret_values({"DATABASE_URL": value}) == [value, *([password] if password else [])]
+
+
+@pytest.mark.parametrize(
+    ("value", "keys"),
+    [
+        ("https://host/v1?api_key=s3cret%2Fkey&project=analytics#top", ["s3cret/key"]),
+        ("v1?apikey=s3cret-key&token=", ["s3cret-key"]),
+        ("https://ada:passw0rd@host?access_token=s3cret+key", ["passw0rd", "s3cret key"]),
+        ("Which key?key=not this", []),
+        ("https://[host?key=s3cret-key", []),
+        ("https://host?" + "&" * 100_000, []),
+    ],
+)
+def test_a_key_in_the_query_of_a_uri_is_secret_on_its_own(value: str, keys: list[str]) -> None:
+    assert secret_values({"URL": value}) == [value, *keys]
+
+
+@pytest.mark.parametrize(
+    ("headers", "parts"),
+    [
+        ({"Authorization": "Bearer s3cret-token"}, ["Bearer s3cret-token", "s3cret-token"]),
+        ({"authorization": "Basic YWRhOnMzY3JldA=="}, ["Basic YWRhOnMzY3JldA==", "YWRhOnMzY3JldA==", "s3cret"]),
+        ({"Cookie": "a=s3cret-of-a; b=true"}, ["a=s3cret-of-a; b=true", "b=true", "s3cret-of-a"]),
+        ({"X-Title": "Team Analytics", "X-Number": 7}, ["Team Analytics"]),
+    ],
+)
+def test_the_secret_part_of_a_header_for_openlineage_is_secret_on_its_own(
+    headers: dict[str, Any], parts: list[str]
+) -> None:
+    value = json.dumps(headers)
+    assert secret_values({"OPENLINEAGE__TRANSPORT__CUSTOM_HEADERS": value}) == [value, *parts]
 
 
 @pytest.mark.parametrize(
