@@ -1,7 +1,7 @@
 """The secrets in a job's environment. Pure.
 
 A job that was submitted with secrets names their environment variables in its metadata, so that everyone who follows it
-can mask their values, which are in the job's details.
+can mask their values, which are in the job's details. Of other jobs, the names of the variables decide.
 """
 
 from __future__ import annotations
@@ -10,7 +10,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.text.redaction import Redactor
-from airflow_provider_rayagent.text.secret_parts import header_secrets, is_secret_field, uri_secrets
+from airflow_provider_rayagent.text.secret_parts import (
+    header_secrets,
+    is_secret_field,
+    is_secret_variable,
+    uri_secrets,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +24,8 @@ MASKED_ENV_VARS = "airflow_masked_env_vars"
 """Name in a job's metadata: a JSON list of environment variables."""
 HEADERS_ENV_VAR = "CUSTOM_HEADERS"
 """End of the name of a variable for OpenLineage's client: a JSON object of HTTP headers, each of which is a secret."""
+OWN_ENV_VARS = "RAYAGENT_"
+"""What the names of this provider's variables begin with, none of which is a secret: ``RAYAGENT_RESUME_KEY``."""
 MIN_SECRET = 5
 """Characters of the shortest value that is masked, as Airflow's default (``[logging] min_length_masked_secret``)."""
 
@@ -29,17 +36,22 @@ def masked_names(env_vars: Mapping[str, str]) -> dict[str, str]:
 
 
 def secrets_of(job: Mapping[str, Any]) -> list[str]:
-    """Return the texts to mask in the log of a job: the values of the variables that :func:`masked_names` names.
+    """Return the texts to mask in what is shown of a job: the values of its secret variables.
+
+    These are the variables that :func:`masked_names` names, or without it those with a name such as ``API_KEY``.
 
     :param job: the job's details, which have the values.
     """
+    # Whoever submits a job chooses its details: no form of them may end the following of the job.
     try:
-        env_vars = job["runtime_env"]["env_vars"]
-        named = json.loads(job["metadata"][MASKED_ENV_VARS])
-        return secret_values({name: env_vars[name] for name in named if isinstance(env_vars.get(name), str)})
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
-        # Whoever submits a job chooses its metadata: no form of it may end the following of the job.
+        env_vars = {name: value for name, value in job["runtime_env"]["env_vars"].items() if isinstance(value, str)}
+    except (KeyError, TypeError, AttributeError):
         return []
+    try:
+        named = set(json.loads(job["metadata"][MASKED_ENV_VARS]))
+    except (KeyError, TypeError, ValueError, RecursionError):
+        named = {name for name in env_vars if is_secret_variable(name) and not name.startswith(OWN_ENV_VARS)}
+    return secret_values({name: value for name, value in env_vars.items() if name in named})
 
 
 def redactor_of(job: Mapping[str, Any], redact: Redactor) -> Redactor:

@@ -1,4 +1,4 @@
-"""Which parts of headers and URLs are secrets. Pure."""
+"""Which parts of headers and URLs are secrets, and which environment variables. Pure."""
 
 from __future__ import annotations
 
@@ -13,11 +13,21 @@ if TYPE_CHECKING:
 _MIN_COOKIE = 8
 """Characters; a shorter cookie value is not a secret, but a word such as ``true``."""
 _SECRET_FIELD = re.compile(r"auth|cookie|credential|key|pass|secret|session|token", re.IGNORECASE)
+_SECRET_VARIABLE = re.compile(
+    r"(?:^|_)(?:auth|credentials?|keys?|pass|pwd|[a-z0-9]*(?:api_?key|passphrase|passwd|password|secret)s?|[a-z0-9]*token)"
+    r"(?:_|$)",
+    re.IGNORECASE,
+)
 
 
 def is_secret_field(name: str) -> bool:
     """Whether the name of a header, or of a parameter of a URL, says that its value is a secret."""
     return _SECRET_FIELD.search(name) is not None
+
+
+def is_secret_variable(name: str) -> bool:
+    """Whether a word of an environment variable's name says that its value is a secret; not ``TOKENIZERS`` or so."""
+    return _SECRET_VARIABLE.search(name) is not None
 
 
 def header_secrets(name: str, value: str) -> Iterator[str]:

@@ -95,7 +95,8 @@ def test_a_cluster_without_a_node_yet_decides_nothing() -> None:
 def test_the_values_of_the_named_variables_are_secret_and_no_others() -> None:
     env_vars = {"KEY": "long-enough", "PIN": "1234", "FLAG": "False", "CONTEXT": "of-airflow"}
     metadata = masked_names({name: env_vars[name] for name in ("KEY", "PIN", "FLAG")})
-    assert secrets_of({"metadata": metadata, "runtime_env": {"env_vars": env_vars}}) == ["long-enough"]
+    job = {"metadata": metadata, "runtime_env": {"env_vars": {**env_vars, "API_TOKEN": "not-named"}}}
+    assert secrets_of(job) == ["long-enough"]
     assert secret_values(env_vars) == ["long-enough", "of-airflow"]
     assert masked_names({}) == {}
 
@@ -159,3 +160,30 @@ def test_the_secret_part_of_a_header_for_openlineage_is_secret_on_its_own(
 )
 def test_odd_details_of_a_job_have_no_secrets(job: dict[str, Any]) -> None:
     assert secrets_of(job) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "is_secret"),
+    [
+        ("OPENAI_API_KEY", True),
+        ("apikey", True),
+        ("AWS_SECRET_ACCESS_KEY", True),
+        ("HF_TOKEN", True),
+        ("PGPASSWORD", True),
+        ("DB_PASS", True),
+        ("GITHUB_PAT", False),
+        ("TOKENIZERS_PARALLELISM", False),
+        ("MAX_TOKENS", False),
+        ("KEYBOARD", False),
+        ("COMPASS", False),
+        ("RAYAGENT_RESUME_KEY", False),
+        ("PYTHONPATH", False),
+        ("", False),
+    ],
+)
+@pytest.mark.parametrize("metadata", [None, {"owner": "ada"}, {MASKED_ENV_VARS: "not JSON"}, {MASKED_ENV_VARS: "7"}])
+def test_of_a_job_that_names_no_secret_variables_their_names_decide(
+    name: str, is_secret: bool, metadata: dict[str, str] | None
+) -> None:
+    job = {"metadata": metadata, "runtime_env": {"env_vars": {name: "value-of-it", "SECRET": 7}}}
+    assert secrets_of(job) == (["value-of-it"] if is_secret else [])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.services.job_secrets import masked_names
 from airflow_provider_rayagent.services.jobs import newest_first
@@ -62,8 +64,9 @@ def test_a_text_is_searched_in_the_id_the_entrypoint_and_the_metadata() -> None:
     assert ids(page(jobs, text="job-3")) == ["job-3"]
 
 
-def test_no_secret_is_shown_or_found() -> None:
-    metadata = {"note": f"{TOKEN} {SECRET}", **masked_names({"KEY": SECRET})}
+@pytest.mark.parametrize("names", [masked_names({"KEY": SECRET}), {}])
+def test_no_secret_is_shown_or_found(names: dict[str, str]) -> None:
+    metadata = {"note": f"{TOKEN} {SECRET}", **names}
     secret = job(1, "FAILED", entrypoint=f"run --key {SECRET} {TOKEN}", metadata=metadata, message=f"{SECRET} {TOKEN}")
     shown = json.dumps([page([secret]), details_of(secret, "job-1", CONFIG)])
     assert TOKEN not in shown
