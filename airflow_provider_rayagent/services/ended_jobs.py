@@ -239,8 +239,11 @@ def validated_filter(name: object, metadata: object, statuses: object) -> JobFil
             raise RayAgentInputError(f"metadata is not valid JSON: {shown(metadata)}.") from None
     found = {} if metadata is None else json_object(metadata, "metadata")
     for key, value in found.items():
-        if isinstance(value, (dict, list)):
-            raise RayAgentInputError(f"metadata[{shown(key)}] must be a string or a number, not {shown(value)}.")
+        if not isinstance(value, str):
+            # Ray refuses jobs with other values, so that nothing would ever match.
+            raise RayAgentInputError(
+                f'metadata[{shown(key)}] must be a string, as in Ray, such as "3", not {shown(value)}.'
+            )
     if statuses is None:
         return JobFilter(name, found)
     if isinstance(statuses, str) or not isinstance(statuses, (list, tuple)) or not statuses:

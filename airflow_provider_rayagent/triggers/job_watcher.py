@@ -68,7 +68,7 @@ class RayAgentJobWatcher(BaseEventTrigger):
         *,
         rayagent_conn_id: str = "rayagent_default",
         name: str | None = None,
-        metadata: Mapping[str, str | float] | str | None = None,
+        metadata: Mapping[str, str] | str | None = None,
         statuses: Sequence[str] | None = None,
         poll_interval: float | timedelta = 15.0,
         asset_name: str | None = None,

@@ -294,6 +294,9 @@ def test_events_of_others_have_no_mark(payload: Any) -> None:
         {"metadata": {1: "a"}},
         {"metadata": {"team": {"a": 1}}},
         {"metadata": {"team": object()}},
+        {"metadata": {"team": None}},
+        {"metadata": {"epoch": True}},
+        {"metadata": '{"epoch": 3.0}'},
         {"statuses": "FAILED"},
         {"statuses": []},
         {"statuses": ["RUNNING"]},
@@ -303,6 +306,12 @@ def test_events_of_others_have_no_mark(payload: Any) -> None:
 def test_invalid_filters_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(RayAgentInputError):
         validated_filter(**{"name": None, "metadata": None, "statuses": None, **arguments})
+
+
+def test_a_number_in_the_metadata_which_would_never_match_is_refused_by_name() -> None:
+    with pytest.raises(RayAgentInputError, match=r"metadata\['epoch'\] must be a string, as in Ray, .* not 3\."):
+        validated_filter(None, {"team": "vision", "epoch": 3}, None)
+    assert validated_filter(None, {"epoch": "3"}, None).matches(job(metadata={"epoch": "3"}))
 
 
 def test_the_position_of_a_watcher_is_that_of_what_it_watches() -> None:
