@@ -23,6 +23,11 @@ NOW = "now"
 
 _PAGE = re.compile(r"https?://[^\s/?#\\]+([/?#]\S*)?")
 _PLACEHOLDER = re.compile(r"\{\w*\}")
+_NAMES = "|".join(placeholder[1:-1] for placeholder in PLACEHOLDERS)
+_NOT_FILLED = re.compile(
+    # What Python or Jinja would fill in, and a brace without the other one; not a selector such as {cluster="a"}.
+    rf"\{{(?:{_NAMES})\b(?!\}}|=|![=~]|%)[^{{}}/?&#]{{0,30}}\}}?|\{{\{{(?:{_NAMES})\}}+|(?<=[/=&?#])(?:{_NAMES})\}}"
+)
 _EXAMPLES = {
     JOB_PAGE: "https://ray.example.com/#/jobs/{job_id}",
     "metrics_url": "https://grafana.example.com/d/rayDefaultDashboard?from={start}&to={end}",
@@ -64,7 +69,7 @@ def validate_template(name: str, value: object) -> str:
         raise RayAgentConfigError(
             f"{called} has an invalid port, or a user name or password, which everyone who sees the task would see."
         )
-    for placeholder in _PLACEHOLDER.findall(text):
+    for placeholder in (*_NOT_FILLED.findall(text), *_PLACEHOLDER.findall(text)):
         if placeholder not in PLACEHOLDERS:
             known = f"{', '.join(PLACEHOLDERS[:-1])} and {PLACEHOLDERS[-1]}"
             raise RayAgentConfigError(f"{called} has {placeholder} in it, but only {known} are filled in.")

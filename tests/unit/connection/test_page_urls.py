@@ -64,6 +64,16 @@ def test_what_is_no_web_address_is_refused(name: str, template: object) -> None:
     [
         ("https://pages.example.com/{job}/{job_id}", "has {job} in it, but only {job_id}, {node_id}, {cluster}, "),
         ("https://pages.example.com/{}/{job_id}", "has {} in it"),
+        ("https://pages.example.com/{0}/{job_id}", "has {0} in it"),
+        ("https://pages.example.com/{job_id.x}/{job_id}", "has {job_id.x} in it, but only {job_id}, "),
+        ("https://pages.example.com/{job_id[0]}/{job_id}", "has {job_id[0]} in it"),
+        ("https://pages.example.com/{job_id!r}/{job_id}", "has {job_id!r} in it"),
+        ("https://pages.example.com/{end:>10}/{job_id}", "has {end:>10} in it"),
+        ("https://pages.example.com/{job_id|lower}/{job_id}", "has {job_id|lower} in it"),
+        ("https://pages.example.com/{{job_id}}", "has {{job_id}} in it"),
+        ("https://pages.example.com/{job_id}/{job_id", "has {job_id in it"),
+        ("https://pages.example.com/{job_id/{job_id}", "has {job_id in it"),
+        ("https://pages.example.com/{job_id}?from=start}", "has start} in it"),
         ("https://{cluster}/{job_id}", "has {cluster} in its host name"),
         ("https://{node_id}.example.com/{job_id}", "has {node_id} in its host name"),
         ("https://me:s3cret@pages.example.com/{job_id}", "a user name or password"),
@@ -106,6 +116,10 @@ def test_a_bad_template_does_not_take_the_others_along() -> None:
         ("http://[::1]:8265/#/jobs/{job_id}", "http://[::1]:8265/#/jobs/j1"),
         ("http://{job_id}.pages.example.com", "http://j1.pages.example.com"),
         ('https://logs.example.com?q={"job":"{job_id}"}', 'https://logs.example.com?q={"job":"j1"}'),
+        (
+            'https://logs.example.com?q={cluster!~"a",b="c"}&r={job_id="{job_id}"}&s={end%3D"1"}&start={start}',
+            'https://logs.example.com?q={cluster!~"a",b="c"}&r={job_id="j1"}&s={end%3D"1"}&start=1700000000123',
+        ),
         (
             "https://pages.example.com/team@home/{job_id}?a=%7B&b={job_id}",
             "https://pages.example.com/team@home/j1?a=%7B&b=j1",
