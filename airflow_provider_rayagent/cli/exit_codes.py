@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
@@ -25,6 +26,7 @@ from airflow_provider_rayagent.text.sanitization import sanitize
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable
+    from typing import TextIO
 
 
 class ExitCode(IntEnum):
@@ -58,7 +60,8 @@ _OF_ERRORS: tuple[tuple[type[RayAgentError], ExitCode], ...] = (
     (RayAgentNotFoundError, ExitCode.NOT_FOUND),
     (RayAgentError, ExitCode.UNAVAILABLE),
 )
-_OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+# The last one is that of a stream that was closed before the program began.
+_OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
 def exit_code_of(error: RayAgentError) -> ExitCode:
@@ -83,11 +86,20 @@ def command(run: Callable[[Namespace], ExitCode]) -> Callable[[Namespace], None]
     def wrapper(args: Namespace) -> None:
         # As Airflow's own commands do: without it, the SDK does not look for connections in Airflow's database.
         os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
+        # What was closed when Python began is ``None`` (``create_stdio()`` in ``Python/pylifecycle.c``).
+        sys.stdout = sys.stdout or _closed_stream()
+        sys.stderr = sys.stderr or _closed_stream()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):
                 # Every text can be printed, in any locale.
                 stream.reconfigure(errors="backslashreplace")
-        code = _run(run, args)
+        try:
+            code = _run(run, args)
+        except OSError as error:
+            # An error that is not about the output keeps its traceback.
+            if not isinstance(error, BrokenPipeError) and error.errno not in _OUTPUT_ERRORS:
+                raise
+            code = _output_lost(error)
         if code is not ExitCode.SUCCESS:
             # Airflow ignores what the function returns (`args.func(args)` in `airflow/__main__.py`).
             raise SystemExit(int(code))
@@ -98,27 +110,40 @@ def command(run: Callable[[Namespace], ExitCode]) -> Callable[[Namespace], None]
 def _run(run: Callable[[Namespace], ExitCode], args: Namespace) -> ExitCode:
     try:
         code = run(args)
-        # Here, where a full disk or a closed pipe still gets its exit code, and not when Python exits.
-        sys.stdout.flush()
     except RayAgentError as error:
         report(str(error))
-        return exit_code_of(error)
+        code = exit_code_of(error)
     except AirflowNotFoundException:
         report(f"There is no connection {sanitize(args.conn_id)}: create it, or name another one with --conn-id.")
-        return ExitCode.INVALID
+        code = ExitCode.INVALID
     except AirflowException as error:
         report(sanitize(str(error)))
-        return ExitCode.INVALID
+        code = ExitCode.INVALID
     except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
-    except OSError as error:
-        # An error that is not about the output keeps its traceback.
-        if not isinstance(error, BrokenPipeError) and error.errno not in _OUTPUT_ERRORS:
-            raise
-        # Python flushes stdout at exit, which would fail again, with a message.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
-            return ExitCode.BROKEN_PIPE
-        report(f"The output cannot be written: {error.strerror}.")
-        return ExitCode.OUTPUT_LOST
+        code = ExitCode.INTERRUPTED
+    # Here, where a full disk or a closed pipe still gets its exit code, and not when Python exits.
+    sys.stdout.flush()
     return code
+
+
+def _closed_stream() -> TextIOWrapper:
+    """Return a stream whose writing fails as that of a closed one."""
+    return TextIOWrapper(os.fdopen(os.open(os.devnull, os.O_RDONLY), "wb"), encoding="utf-8")
+
+
+def _output_lost(error: OSError) -> ExitCode:
+    is_pipe = isinstance(error, BrokenPipeError)
+    if not is_pipe:
+        with contextlib.suppress(OSError):
+            report(f"The output cannot be written: {error.strerror}.")
+    for stream in (sys.stdout, sys.stderr):
+        _flush_or_discard(stream)
+    return ExitCode.BROKEN_PIPE if is_pipe else ExitCode.OUTPUT_LOST
+
+
+def _flush_or_discard(stream: TextIO) -> None:
+    try:
+        stream.flush()
+    except OSError:
+        # Python flushes it at exit, which would fail again, with another exit code.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

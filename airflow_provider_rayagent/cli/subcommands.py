@@ -146,5 +146,5 @@ def _has_ended(hook: RayAgentHook, job_id: str, job: Mapping[str, Any]) -> ExitC
 def _confirmed(question: str) -> bool:
     try:
         return ask_yesno(question)
-    except EOFError:
+    except (EOFError, RuntimeError):  # The latter if it was closed when Python began.
         raise RayAgentInputError("Nobody can confirm the stop, since stdin has ended: use --yes.") from None

@@ -36,10 +36,16 @@ def environment(home: Path, **connections: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def airflow(*arguments: str, env: dict[str, str], **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
+def airflow(
+    *arguments: str, env: dict[str, str], through: tuple[str, ...] = (), **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end.
+
+    :param through: a command that runs it, such as a shell that redirects its output.
+    """
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-    return subprocess.run([*AIRFLOW, *arguments], env=env, check=False, text=True, timeout=PATIENCE, **pipes)
+    command = [*through, *AIRFLOW, *arguments]
+    return subprocess.run(command, env=env, check=False, text=True, timeout=PATIENCE, **pipes)
 
 
 @contextlib.contextmanager

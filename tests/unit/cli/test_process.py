@@ -78,6 +78,43 @@ def test_a_full_disk_is_not_the_failure_of_the_job(tmp_path: Path) -> None:
     assert output.stat().st_size == size
 
 
+@pytest.mark.parametrize(
+    ("arguments", "redirected"),
+    [
+        (("logs", "-f", "j1"), "2>/dev/full"),
+        (("logs", "-f", "j1"), ">/dev/full"),
+        (("logs", "-f", "j1"), ">/dev/full 2>/dev/full"),
+        (("logs", "-f", "j1"), "2>&-"),
+        (("logs", "-f", "j1"), ">&- 2>&-"),
+        (("jobs",), ">&-"),
+        (("jobs", "--conn-id", "missing"), "2>/dev/full"),
+        (("stop", "j1"), "2>/dev/full"),
+    ],
+    ids=str,
+)
+def test_output_that_cannot_be_written_has_its_own_exit_code(
+    arguments: tuple[str, ...], redirected: str, tmp_path: Path
+) -> None:
+    with ScriptedAgent(Job("one\n", status="FAILED")) as agent:
+        env = environment(tmp_path, rayagent_default={"host": agent.url})
+        # Otherwise Airflow's parser writes nothing at once, which /dev/full refuses, unlike a full disk.
+        env.pop("PYTHONUNBUFFERED", None)
+        shell = ("sh", "-c", f'exec "$@" {redirected}', "sh")
+        done = airflow("rayagent", *arguments, env=env, through=shell)
+    assert done.returncode == 7
+    if "2>" not in redirected:
+        assert done.stderr.splitlines()[-1].startswith("The output cannot be written: ")
+
+
+def test_nobody_confirms_a_stop_if_stdin_was_closed(tmp_path: Path) -> None:
+    job = Job("one\n", status="RUNNING")
+    with ScriptedAgent(job) as agent:
+        env = environment(tmp_path, rayagent_default={"host": agent.url})
+        done = airflow("rayagent", "stop", "j1", env=env, through=("sh", "-c", 'exec "$@" <&-', "sh"))
+    assert (done.returncode, job.stop_calls) == (2, 0)
+    assert "use --yes" in done.stderr
+
+
 def test_ctrl_c_ends_the_following_and_not_the_job(tmp_path: Path) -> None:
     job = Job("one\n", status="RUNNING", ws=[Play(Log("one\n"), Follow(start="now"))])
     with ScriptedAgent(job) as agent:
