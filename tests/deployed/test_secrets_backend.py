@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from configparser import ConfigParser
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 
     from tests.deployed.support import Deployed
 
-TEXT = (PAGES / "operations.md").read_text(encoding="utf-8")
-SECRET = "airflow/connections/rayagent_default"
+CONNECTION = "rayagent_default"
 VAULT_TOKEN = "vault-token"
 
 
@@ -29,9 +29,13 @@ VAULT_TOKEN = "vault-token"
 pytestmark = pytest.mark.full
 
 
-def settings_of(provider: str) -> str:
-    [settings] = [text for text in code_blocks(TEXT, "ini") if f".providers.{provider}." in text]
-    return settings
+def settings_of(provider: str) -> tuple[str, dict[str, str]]:
+    """Return the settings of a backend in the documentation, and its arguments in them."""
+    blocks = code_blocks((PAGES / "operations.md").read_text(encoding="utf-8"), "ini")
+    [settings] = [text for text in blocks if f".providers.{provider}." in text]
+    parser = ConfigParser(interpolation=None)
+    parser.read_string(settings)
+    return settings, json.loads(parser["secrets"]["backend_kwargs"])
 
 
 def assert_used(deployed: Deployed, home: Path, settings: str, **variables: str) -> None:
@@ -47,18 +51,23 @@ def assert_used(deployed: Deployed, home: Path, settings: str, **variables: str)
 
 
 def connection_to(deployed: Deployed) -> str:
-    agent = deployed.agent
-    return json.dumps({**json.loads(code_blocks(TEXT, "json")[0]), "host": agent.url, "password": agent.token})
+    """Return the connection in the form that the documentation has, to this agent."""
+    blocks = code_blocks((PAGES / "connection.md").read_text(encoding="utf-8"), "bash")
+    [fields] = [json.loads(text[text.index("{") : text.rindex("}") + 1]) for text in blocks if '"conn_type"' in text]
+    # Its host has no certificate.
+    del fields["extra"]
+    return json.dumps({**fields, "host": deployed.agent.url, "password": deployed.agent.token})
 
 
 def test_a_connection_in_aws_secrets_manager_is_used(deployed: Deployed, tmp_path: Path) -> None:
-    assert f"AWS Secrets Manager, in the secret `{SECRET}`" in TEXT
+    settings, arguments = settings_of("amazon")
+    secret = f"{arguments['connections_prefix']}/{CONNECTION}"
     store = deployed.deployment.store
-    store.client("secretsmanager").create_secret(Name=SECRET, SecretString=connection_to(deployed))
+    store.client("secretsmanager").create_secret(Name=secret, SecretString=connection_to(deployed))
     key_id, key = CREDENTIALS
     aws = {"AWS_ACCESS_KEY_ID": key_id, "AWS_SECRET_ACCESS_KEY": key, "AWS_DEFAULT_REGION": REGION}
 
-    assert_used(deployed, tmp_path, settings_of("amazon"), **aws, AWS_ENDPOINT_URL=store.url)
+    assert_used(deployed, tmp_path, settings, **aws, AWS_ENDPOINT_URL=store.url)
 
 
 @contextmanager
@@ -99,7 +108,7 @@ def vault(secrets: dict[str, dict[str, Any]]) -> Iterator[str]:
 
 
 def test_a_connection_in_vault_is_used(deployed: Deployed, tmp_path: Path) -> None:
-    assert f"in the secret `{SECRET}` with the JSON as `conn_uri`" in TEXT
-    with vault({SECRET: {"conn_uri": connection_to(deployed)}}) as url:
-        settings = settings_of("hashicorp").replace("https://vault.example.com:8200", url)
-        assert_used(deployed, tmp_path, settings, VAULT_TOKEN=VAULT_TOKEN)
+    settings, arguments = settings_of("hashicorp")
+    secret = f"{arguments['mount_point']}/{arguments['connections_path']}/{CONNECTION}"
+    with vault({secret: {"conn_uri": connection_to(deployed)}}) as url:
+        assert_used(deployed, tmp_path, settings.replace(arguments["url"], url), VAULT_TOKEN=VAULT_TOKEN)
