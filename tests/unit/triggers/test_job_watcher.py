@@ -200,7 +200,7 @@ def test_a_missing_connection_does_not_end_the_trigger(serve: Serve) -> None:
     async def go() -> None:
         trigger = RayAgentJobWatcher(rayagent_conn_id="missing")
         async with aclosing(trigger.run()) as events:
-            with pytest.raises(TimeoutError):
+            with pytest.raises(asyncio.TimeoutError):  # another class before Python 3.11
                 await asyncio.wait_for(anext(events), 0.5)
 
     asyncio.run(go())
