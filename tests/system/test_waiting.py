@@ -7,7 +7,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.sdk.definitions import retry_policy
 
 from tests.stack.holding import holding_proxy
 from tests.system.support import WAITING, Task
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.system.support import System
+
+retry_policy = pytest.importorskip("airflow.sdk.definitions.retry_policy", reason="Airflow 3.3")
 
 pytestmark = [
     pytest.mark.each_airflow,
