@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from tests.runner.environments import CONSTRAINT_VARIABLES
 from tests.stack.browser import save_open_pages
 from tests.stack.pictures import Pictures
 from tests.stack.watch import ServerDiedError, check_servers, end_servers
@@ -26,6 +28,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def pictures(pytestconfig: pytest.Config) -> Pictures:
     return Pictures(update=pytestconfig.getoption("--update-pictures"))
+
+
+# They are for the installation of environments. Their paths are relative, and the uv with which Ray installs what a job
+# requires runs in another folder.
+for _name in CONSTRAINT_VARIABLES:
+    os.environ.pop(_name, None)
 
 
 def pytest_configure() -> None:

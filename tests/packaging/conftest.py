@@ -16,6 +16,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from tests.runner.environments import locked_versions
+
 if TYPE_CHECKING:
     from email.message import Message
 
@@ -27,7 +29,7 @@ EPOCH = "1767225600"
 
 def run(*command: str | Path, **variables: str) -> str:
     """Run a command in an environment with more variables; return what it prints."""
-    env = os.environ | variables
+    env = {**os.environ, **locked_versions("test"), **variables}
     done = subprocess.run(list(map(str, command)), env=env, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, f"{command} exited with {done.returncode}:\n{done.stdout}\n{done.stderr}"
     return done.stdout

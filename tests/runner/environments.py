@@ -17,6 +17,7 @@ WORK = ROOT / ".tox"
 TOOLS = WORK / ".tools"
 CONSTRAINTS = Path(".ci") / "constraints"
 """Relative to the checkout, where tox calls uv, since uv splits the value of its variable at spaces."""
+CONSTRAINT_VARIABLES = ("UV_CONSTRAINT", "UV_BUILD_CONSTRAINT")
 LOCKED_PYTHON = (3, 11)
 """The Python that the versions in ``landing.txt`` are for."""
 LOCKED = {
@@ -43,6 +44,11 @@ UV_NAMES = {
 def is_locked() -> bool:
     """Return whether the landing check installs fixed versions with the Python that runs this."""
     return sys.version_info[:2] == LOCKED_PYTHON
+
+
+def locked_versions(env: str) -> dict[str, str]:
+    """Return uv's variables for the fixed versions of an environment; empty if it has none."""
+    return dict.fromkeys(CONSTRAINT_VARIABLES, str(CONSTRAINTS / LOCKED[env])) if env in LOCKED and is_locked() else {}
 
 
 def set_up_tools() -> None:
@@ -133,9 +139,8 @@ def variables(env: str = "", *, full: bool = False) -> dict[str, str]:
     found["UV_PYTHON_DOWNLOADS"] = "never"
     if full:
         found["TEST_LEVEL"] = "full"
-    if env in LOCKED and is_locked():
-        for name in ("UV_CONSTRAINT", "UV_BUILD_CONSTRAINT"):
-            found.setdefault(name, str(CONSTRAINTS / LOCKED[env]))
+    for name, value in locked_versions(env).items():
+        found.setdefault(name, value)
     for pip_name, uv_name in UV_NAMES.items():
         if pip_name in found:
             found.setdefault(uv_name, found[pip_name])
