@@ -23,11 +23,13 @@ LOCKED_PYTHON = (3, 11)
 LOCKED = {
     **dict.fromkeys(("test", "deployed", "lint", "types", "docs", "unit", "demo", "build"), "landing.txt"),
     "synapse": "synapse.txt",
+    "collect": "collect.txt",
 }
 """The versions for each environment of the landing check. The others install the newest or the oldest ones."""
 LOCKING = {
     "landing.txt": (".".join(map(str, LOCKED_PYTHON)), "--extra=local", "--group=landing"),
     "synapse.txt": ("3.12", "--group=contract"),
+    "collect.txt": (".".join(map(str, LOCKED_PYTHON)), "--group=collect"),
 }
 """The Python of each file, and what it has the versions of."""
 REQUIREMENTS = ("tox>=4.30", "tox-uv>=1.28")

@@ -51,6 +51,7 @@ UNIT = Suite("unit", (*PARALLEL, "tests/unit"), tried_twice=False)
 LANDING = (
     _command("lint"),
     _command("types"),
+    _command("collect"),
     UNIT,
     _folder("scripted", tried_twice=False),
     _folder("tail"),
