@@ -86,6 +86,8 @@ def run_check(*, full: bool) -> int:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(sys.argv[1:]))
+        with environments.temporary_folder():
+            code = main(sys.argv[1:])
+        sys.exit(code)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

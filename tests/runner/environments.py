@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import configparser
+import contextlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.runner.processes import forwarded_signals, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / ".tox"
@@ -72,6 +78,27 @@ def set_up_tools() -> None:
     if run([str(python), *install]):
         raise SystemExit(f"dev.py: could not install {' and '.join(REQUIREMENTS)}.")
     stamp.write_text(expected, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[None]:
+    """Let all that is started in the block put its temporary files into one folder, which is removed at the end.
+
+    Browsers leave theirs, and so do processes that are killed.
+    """
+    # A short name, since it contains sockets.
+    with tempfile.TemporaryDirectory(prefix="ra-", ignore_cleanup_errors=True) as folder:
+        # PostgreSQL runs as another user, who has to reach its files.
+        Path(folder).chmod(0o711)
+        before = os.environ.get("TMPDIR")
+        os.environ["TMPDIR"] = folder
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["TMPDIR"]
+            else:
+                os.environ["TMPDIR"] = before
 
 
 def has_python(version: str) -> bool:
