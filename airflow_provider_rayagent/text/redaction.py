@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     Span = tuple[int, int]
+    Marked = tuple[tuple[str, tuple[str, ...]], ...]
+    """Texts to search for, by a character without which a text has none of them; for some it is the empty text."""
 
 MIN_LENGTH = 3
 """Characters; a shorter secret occurs in too many ordinary words to redact it."""
@@ -65,8 +67,10 @@ class _Known(NamedTuple):
     overlap: int
     starts: Mapping[str, Sequence[str]]
     """If there are many forms: those with the same first :data:`MIN_LENGTH` characters, longest first."""
-    marked: tuple[tuple[str, tuple[str, ...]], ...]
-    """The forms one of which is in each text with a secret, by a character that they have; of some it is empty."""
+    shortest: Marked
+    """The forms one of which is in each text with a secret; empty if there are many forms."""
+    suspicious: Marked
+    """The same and, since they may be a part of a secret, escapes in the other case."""
     escapes: tuple[tuple[str, str], ...]
     """The escapes of the forms with letters among their digits, in the other case and in that of the forms."""
 
@@ -137,7 +141,10 @@ class Redactor:
 
     def __call__(self, text: str) -> str:
         """Return ``text`` with the secrets redacted."""
-        return _redact(text, _shown(text), self._known, _found)
+        known = self._known
+        shown = _shown(text) if "\x1b" in text and known.forms else text
+        # Few texts contain a secret.
+        return _redact(text, shown, known, _found) if known.starts or _has_any(shown, known.suspicious) else text
 
     def redact_words(self, text: str) -> str:
         """Return a value, rather than a text to show, with the secrets redacted that are whole words of it."""
@@ -193,10 +200,10 @@ def _spans(text: str, shown: str, known: _Known, find: Callable[[str, _Known], I
     """
     if not known.forms:
         return ()
-    spans = [*find(shown, known)] if _may_contain(shown, known) else []
+    spans = [*find(shown, known)] if known.starts or _has_any(shown, known.shortest) else []
     if known.escapes and ("%" in shown or "\\u" in shown):
         usual = _in_usual_case(shown, known)
-        if usual != shown and _may_contain(usual, known):
+        if usual != shown and (known.starts or _has_any(usual, known.shortest)):
             spans = sorted((*spans, *find(usual, known)))
     if not spans or shown is text:
         return spans
@@ -205,14 +212,21 @@ def _spans(text: str, shown: str, known: _Known, find: Callable[[str, _Known], I
     return [(origin(first), origin(last - 1) + 1) for first, last in spans]
 
 
-def _may_contain(text: str, known: _Known) -> bool:
-    # Substring search is faster than the pattern, and few texts contain a secret.
-    for mark, forms in known.marked:
+def _has_any(text: str, marked: Marked) -> bool:
+    # Substring search is faster than a pattern.
+    for mark, parts in marked:
         if mark in text:
-            for form in forms:
-                if form in text:
+            for part in parts:
+                if part in text:
                     return True
-    return bool(known.starts)
+    return False
+
+
+def _marked(parts: Iterable[str]) -> Marked:
+    found: dict[str, list[str]] = {}
+    for part in parts:
+        found.setdefault(next((mark for mark in "%\\" if mark in part), ""), []).append(part)
+    return tuple((mark, tuple(each)) for mark, each in found.items())
 
 
 def _shown(text: str) -> str:
@@ -282,27 +296,26 @@ def _known(secrets: _Secrets) -> _Known:
     # The longest first: the pattern takes the first that matches, and the rest of a longer secret would be shown.
     forms = tuple(sorted(secrets.added.union(*secrets.rotated), key=lambda form: (-len(form), form)))
     starts: dict[str, list[str]] = {}
-    marked: dict[str, list[str]] = {}
+    shortest: list[str] = []
     if len(forms) >= MANY_FORMS:
         for form in forms:
             starts.setdefault(form[:MIN_LENGTH], []).append(form)
     else:
-        # Those that have a shorter one in them need not be searched for.
-        shortest: list[str] = []
         for form in reversed(forms):
             if not any(each in form for each in shortest):
                 shortest.append(form)
-                marked.setdefault(next((mark for mark in "%\\" if mark in form), ""), []).append(form)
     # With many forms it is not used, and takes long to compile.
     pattern = re.compile("" if starts else "|".join(map(re.escape, forms)))
+    escapes = _escapes(forms)
     return _Known(
         secrets,
         forms,
         pattern,
         len(forms[0]) - 1 + ROOM_FOR_SEQUENCES if forms else 0,
         starts,
-        tuple((mark, tuple(each)) for mark, each in marked.items()),
-        _escapes(forms),
+        _marked(shortest),
+        _marked((*shortest, *(other for other, _ in escapes))),
+        escapes,
     )
 
 
