@@ -106,7 +106,7 @@ class MessageFinder:
         """URLs by the name of the link."""
         self.progress: JobProgress | None = JobProgress(*saved["progress"]) if saved.get("progress") else None
         """The last progress that the job has reported."""
-        self._extras: dict[str, dict[str, Any]] = dict(saved.get("extras", {}))
+        self._extras: dict[str, dict[str, Any]] = _copies(saved.get("extras", {}))
         self._held: str | None = saved.get("held")
         self._held_altered: bool = saved.get("held_altered", False)
         self._total = sum(map(_size, (self.xcoms, self.links, self._extras)))
@@ -132,7 +132,7 @@ class MessageFinder:
         progress = self.progress
         return {
             "xcoms": dict(self.xcoms),
-            "extras": dict(self._extras),
+            "extras": _copies(self._extras),
             "links": dict(self.links),
             "progress": None if progress is None else [progress.done, progress.total, progress.text],
             **partial_state("held", self._held, self._redact, altered=self._held_altered),
@@ -184,7 +184,12 @@ class MessageFinder:
                 if not isinstance(extra, dict):
                     raise InvalidOutputError('the data of an asset must be {"extra": {…}}')
                 name = "" if asset is None else _name(asset, "The asset, its name or URI,")
-                self._update(self._extras, {name: {**self._extras.get(name, {}), **self._without_secrets(extra)}})
+                extra = self._without_secrets(extra)
+                # In place: with each message, a copy of all that is known of an asset, or its size, would cost more.
+                if known := self._extras.get(name):
+                    self._merge(known, extra)
+                else:
+                    self._update(self._extras, {name: extra})
             case "progress":
                 self.progress = _progress(data, self._redact)
             case "link":
@@ -200,8 +205,11 @@ class MessageFinder:
         return storable(data, self._credentials.redact_words, redact_keys=False)
 
     def _update(self, table: dict[str, Any], values: Mapping[str, Any]) -> None:
-        if len(table.keys() | values.keys()) > MAX_NAMES:
+        if len(table) + sum(name not in table for name in values) > MAX_NAMES:
             raise InvalidOutputError(f"there are {MAX_NAMES} of its kind already")
+        self._merge(table, values)
+
+    def _merge(self, table: dict[str, Any], values: Mapping[str, Any]) -> None:
         # Of what changes only, since a job may print messages without end.
         grown = _size(values) - _size({name: table[name] for name in values if name in table})
         if self._total + grown > MAX_TOTAL:
@@ -211,8 +219,16 @@ class MessageFinder:
 
 
 def _size(values: Mapping[str, Any]) -> int:
-    """Return the characters of values as a part of a JSON object."""
+    """Return the characters of values as a part of a JSON object.
+
+    The sizes of the parts of an object add up to its size, unless it is empty: a separator has as many characters as
+    the braces.
+    """
     return len(json.dumps(values)) if values else 0
+
+
+def _copies(extras: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {name: dict(extra) for name, extra in extras.items()}
 
 
 def _message_in(text: str) -> str | None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+PORTION_CHARS = 64_000
+"""Characters of a portion. A message of 16,000 characters that has thousands of values takes 10 ms."""
 
 
 @dataclass(frozen=True)
@@ -59,19 +63,40 @@ def lines_in(items: Iterable[Item]) -> list[str]:
 
 
 def in_portions(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Yield the items in order, in lists of at most ``size`` lines or other items; one empty list if there are none."""
+    """Yield the items in order, in lists of at most ``size`` lines or other items; one empty list if there are none.
+
+    A list ends early with the line that completes :data:`PORTION_CHARS` characters.
+    """
     portion: list[Item] = []
-    room = size
+    room, chars = size, PORTION_CHARS
     for item in items:
-        rest = item
-        while isinstance(rest, LogLines) and len(rest.lines) > room:
-            yield [*portion, LogLines(rest.lines[:room])]
-            rest = LogLines(rest.lines[room:])
-            portion, room = [], size
-        portion.append(rest)
-        room -= len(rest.lines) if isinstance(rest, LogLines) else 1
-        if room <= 0:
-            yield portion
-            portion, room = [], size
+        rest: Item | None = item
+        while rest is not None:
+            part, rest = rest, None
+            count = 1
+            if isinstance(part, LogLines):
+                lines = part.lines
+                count, chars = _fitting(lines, room, chars)
+                if count < len(lines):
+                    part, rest = LogLines(lines[:count]), LogLines(lines[count:])
+            portion.append(part)
+            room -= count
+            if room <= 0 or chars <= 0:
+                yield portion
+                portion, room, chars = [], size, PORTION_CHARS
     if portion or room == size:
         yield portion
+
+
+def _fitting(lines: Sequence[str], room: int, chars: int) -> tuple[int, int]:
+    """Return the number of lines until a portion is full, and how many characters are left then, perhaps fewer than 0.
+
+    :param room: number of lines that are left.
+    """
+    count = 0
+    for line in islice(lines, room):
+        count += 1
+        chars -= len(line)
+        if chars <= 0:
+            break
+    return count, chars

@@ -48,7 +48,7 @@ __all__ = ["FollowOptions", "RayAgentJobTrigger"]
 
 
 BATCH_SIZE = 500
-"""Lines rendered without yielding to the event loop, which takes some milliseconds."""
+"""Lines rendered without yielding to the event loop, which takes some milliseconds; fewer, if they are long."""
 TAKE_OVER_SECONDS = 3.0
 """Random delay of triggers that take over, so that a restart does not flood the agent."""
 KILL_SECONDS = 20.0
@@ -249,6 +249,8 @@ class RayAgentJobTrigger(BaseTrigger):
         """Write items to the task log, in batches that do not block the event loop for long."""
         for batch in in_portions(items, BATCH_SIZE):
             await log.write(records.render(batch, time.monotonic()))
+            # Progress, and lines that are not shown, may be no record, so that nothing was written.
+            await asyncio.sleep(0)
 
     async def _starting_position(self, store: PositionStore) -> LogPosition | None:
         """Return the position at which to start, after taking over from an earlier trigger if there was one."""

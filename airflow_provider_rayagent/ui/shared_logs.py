@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.render.messages import MessageFinder
     from airflow_provider_rayagent.render.record_builder import Record
     from airflow_provider_rayagent.services.validation import JobId
+    from airflow_provider_rayagent.text.redaction import Redactor
     from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
     from airflow_provider_rayagent.ui.user_connections import PageHook
 
@@ -111,7 +112,7 @@ class FollowedLog:
         """Why nothing follows, empty if the log is complete; ``None`` while it is followed."""
         self.viewers = 0
         self.reported = ""
-        """JSON of what the job has reported, see :func:`_reported`; empty if that is nothing."""
+        """JSON of what the job has reported, see :class:`Reported`; empty if that is nothing."""
         self._hook = hook
         self._job_id = job_id
         # Held for short copies only, since viewers read in the event loop of the API server.
@@ -165,10 +166,11 @@ class FollowedLog:
                 rendering = JobRecords(
                     follower.job_id, messages=True, redact=follower.redact, credentials=follower.credentials
                 )
+                reported = Reported(follower.redact)
                 async with aclosing(records_of(follower, rendering)) as found:
                     async for records in found:
                         self._add(records)
-                        self.reported = _reported(rendering.printed.messages, follower.redact)
+                        self.reported = reported.json_of(rendering.printed.messages)
                 end = end_of(follower)
         except RayAgentError as error:
             end = error.detail
@@ -267,21 +269,34 @@ async def records_of(
     yield rendering.finish()
 
 
-def _reported(messages: MessageFinder, redact: Callable[[str], str]) -> str:
-    """Return what a job has reported, as JSON; empty if that is nothing.
+class Reported:
+    """Describe what a job has reported, again and again.
 
-    It has ``progress``, null or ``fraction`` (from 0 to 1, null if unknown) and ``text``, and the ``links``, each with
-    ``name`` and ``url``.
+    :param redact: redacts secrets in the links; those in the progress are redacted already.
     """
-    progress = messages.progress
-    if progress is None and not messages.links:
-        return ""
-    return json.dumps(
-        {
-            "progress": None if progress is None else {"fraction": progress.fraction, "text": sanitize(str(progress))},
-            "links": [{"name": redact(name), "url": redact(url)} for name, url in messages.links.items()],
-        }
-    )
+
+    def __init__(self, redact: Redactor) -> None:
+        self._redact = redact
+        self._described: tuple[object, ...] = ()
+        self._links = ""
+
+    def json_of(self, messages: MessageFinder) -> str:
+        """Return what a job has reported, as JSON; empty if that is nothing.
+
+        It has ``progress``, null or ``fraction`` (from 0 to 1, null if unknown) and ``text``, and the ``links``, each
+        with ``name`` and ``url``.
+        """
+        progress, links = messages.progress, messages.links
+        if progress is None and not links:
+            return ""
+        # Many links take milliseconds. More secrets may be known than the last time.
+        described = (tuple(links.items()), self._redact.forms)
+        if self._described != described:
+            self._described = described
+            shown = [{"name": self._redact(name), "url": self._redact(url)} for name, url in links.items()]
+            self._links = json.dumps(shown)
+        shown_progress = progress and {"fraction": progress.fraction, "text": sanitize(str(progress))}
+        return f'{{"progress": {json.dumps(shown_progress)}, "links": {self._links}}}'
 
 
 def _page_record(record: Record) -> PageRecord:

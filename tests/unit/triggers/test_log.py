@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_rayagent.position import trigger_position
-from airflow_provider_rayagent.render.records import RECORD_BYTES
+from airflow_provider_rayagent.render.records import RECORD_BYTES, JobRecords
+from airflow_provider_rayagent.tail.items import PORTION_CHARS, lines_in
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.triggers.tasklog import MAX_SINGLE_RECORDS
 from tests.scripted import Complete, Follow, Grow, Job, Play, SetStatus, Sleep, every
-from tests.unit.triggers.driver import follow, make_trigger
+from tests.unit.render.test_messages import message
+from tests.unit.triggers.driver import follow, make_trigger, running
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_provider_rayagent.render.record_builder import Record
+    from airflow_provider_rayagent.tail.items import Item
     from tests.unit.support import Serve, TaskLog
 
 MAX_RECORD_BYTES = 16_384
@@ -57,3 +64,33 @@ def test_a_long_line_comes_in_pieces_that_a_triggerer_can_carry(serve: Serve, lo
         f"{long[:MAX_LINE_LENGTH]} [line continues]",
         f"[continued] {long[MAX_LINE_LENGTH:]}",
     ]
+
+
+@pytest.mark.parametrize("kind", ["progress", "xcom"])
+def test_other_triggers_run_between_two_portions_whatever_they_are(
+    kind: str, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = 0
+    seen: list[tuple[int, int]] = []
+
+    def render(records: JobRecords, items: Sequence[Item], now: float) -> list[Record]:
+        seen.append((turns, sum(map(len, lines_in(items)))))
+        return as_ever(records, items, now)
+
+    async def count_turns_meanwhile() -> None:
+        nonlocal turns
+        async with running(make_trigger(forward_logs=False, read_messages=True, protocol="http")) as task:
+            while not task.done():
+                turns += 1
+                await asyncio.sleep(0)
+
+    as_ever = JobRecords.render
+    monkeypatch.setattr(JobRecords, "render", render)
+    long = message(kind, {"done": 1, "a": [0] * 4_000})
+    lines = [*(message(kind, {"done": number}) for number in range(3_000)), *[long] * 40]
+    serve(Job("".join(f"{line}\n" for line in lines)))
+    asyncio.run(count_turns_meanwhile())
+    rendered = [turn for turn, chars in seen if chars]
+    assert len(set(rendered)) == len(rendered)
+    assert max(chars for _, chars in seen) < PORTION_CHARS + len(long)
+    assert sum(chars for _, chars in seen) == sum(map(len, lines))

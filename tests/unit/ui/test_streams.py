@@ -19,7 +19,7 @@ from airflow_provider_rayagent.render.record_builder import Record
 from airflow_provider_rayagent.services.validation import validate_job_id
 from airflow_provider_rayagent.text.redaction import Redactor
 from airflow_provider_rayagent.ui import shared_logs, streams
-from airflow_provider_rayagent.ui.shared_logs import MAX_LINGERING, FollowedLog, FollowedLogs
+from airflow_provider_rayagent.ui.shared_logs import MAX_LINGERING, FollowedLog, FollowedLogs, Reported
 from airflow_provider_rayagent.ui.streams import LogResponse, Pace, Slots, events, slots
 from airflow_provider_rayagent.ui.user_connections import PageHook
 from tests.stack.watch import PATIENCE
@@ -361,10 +361,38 @@ async def test_a_viewer_gets_what_the_job_has_reported_each_time_that_it_changes
 
 def test_what_a_job_has_reported_is_its_progress_and_its_links() -> None:
     messages = MessageFinder()
-    assert shared_logs._reported(messages, str) == ""
+    reported = Reported(Redactor(["s3cret"]))
+    assert reported.json_of(messages) == ""
     messages.progress = JobProgress(1, 4, "\x1b[2Jepoch 1")
     messages.links["Board s3cret"] = "http://a/s3cret"
-    assert json.loads(shared_logs._reported(messages, Redactor(["s3cret"]))) == {
+    links = [{"name": "Board ***", "url": "http://a/***"}]
+    assert json.loads(reported.json_of(messages)) == {
         "progress": {"fraction": 0.25, "text": "25% (1 of 4): \\x1b[2Jepoch 1"},
-        "links": [{"name": "Board ***", "url": "http://a/***"}],
+        "links": links,
     }
+    messages.progress = None
+    assert json.loads(reported.json_of(messages)) == {"progress": None, "links": links}
+
+
+class CountingRedactor(Redactor):
+    """Counts the texts that it gets."""
+
+    texts = 0
+
+    def __call__(self, text: str) -> str:
+        self.texts += 1
+        return super().__call__(text)
+
+
+def test_links_are_described_only_if_they_or_the_secrets_have_changed() -> None:
+    messages, redact = MessageFinder(), CountingRedactor(["s3cret"])
+    reported = Reported(redact)
+    messages.links |= {f"{number}": "http://a/token" for number in range(50)}
+    for done in range(20):
+        messages.progress = JobProgress(done)
+        assert json.loads(reported.json_of(messages))["progress"]["text"] == str(done)
+    assert redact.texts == 2 * 50
+    redact.add(["token"])
+    assert "token" not in reported.json_of(messages)
+    messages.links["7"] = "http://b"
+    assert json.loads(reported.json_of(messages))["links"][7] == {"name": "7", "url": "http://b"}
