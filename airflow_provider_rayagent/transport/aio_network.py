@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import threading
 import time
 from contextlib import suppress
+from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,12 @@ import httpcore
 import httpx
 
 from airflow_provider_rayagent.connection.config import MAX_IDLE_SECONDS
+from airflow_provider_rayagent.transport import daemon_threads
 from airflow_provider_rayagent.transport.failures import HANDSHAKE
 
 if TYPE_CHECKING:
     import ssl
+    from concurrent.futures import Future
 
 
 def make_transport(context: ssl.SSLContext, proxy: httpx.Proxy | None = None) -> httpx.AsyncHTTPTransport:
@@ -58,18 +60,13 @@ async def send(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Respo
         raise
 
 
-def _look_up(host: str, lookup: asyncio.Future[None]) -> None:
-    error = None
-    try:
-        socket.getaddrinfo(host, None)
-    except (OSError, UnicodeError) as found:
-        error = found
+def _report(lookup: asyncio.Future[None], found: Future[Any]) -> None:
     # The event loop may have ended.
     with suppress(RuntimeError):
-        lookup.get_loop().call_soon_threadsafe(_finish, lookup, error)
+        lookup.get_loop().call_soon_threadsafe(_finish, lookup, found.exception())
 
 
-def _finish(lookup: asyncio.Future[None], error: Exception | None) -> None:
+def _finish(lookup: asyncio.Future[None], error: BaseException | None) -> None:
     if error is None:
         lookup.set_result(None)
     else:
@@ -114,8 +111,7 @@ class NetworkBackend(httpcore.AnyIOBackend):
         lookup = self._lookups.get(host)
         if lookup is None or lookup.done():
             lookup = self._lookups[host] = asyncio.get_running_loop().create_future()
-            # A daemon thread: unlike the threads of an executor, it does not delay the exit of the process.
-            threading.Thread(target=_look_up, args=(host, lookup), daemon=True).start()
+            daemon_threads.start(partial(socket.getaddrinfo, host, None)).add_done_callback(partial(_report, lookup))
         # wait() does not cancel the lookup, which all connects to the host share.
         done, _ = await asyncio.wait((lookup,), timeout=timeout)
         if not done:
