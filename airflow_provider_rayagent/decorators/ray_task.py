@@ -80,9 +80,16 @@ class RayTaskOperator(DecoratedOperator, RayAgentSubmitJobOperator):
         label_selector: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
-        short_ones = (num_cpus, num_gpus, memory, resources, label_selector)
-        for (short, name), value in zip(_SHORT_NAMES.items(), short_ones, strict=True):
+        given = {
+            "num_cpus": num_cpus,
+            "num_gpus": num_gpus,
+            "memory": memory,
+            "resources": resources,
+            "label_selector": label_selector,
+        }
+        for short, value in given.items():
             if value is not None:
+                name = _SHORT_NAMES[short]
                 if kwargs.get(name) is not None:
                     raise RayAgentInputError(f"{short} and {name} are both set: set one of them.")
                 kwargs[name] = value

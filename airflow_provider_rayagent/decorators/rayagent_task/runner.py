@@ -34,7 +34,6 @@ _FOLDER = Path(__file__).parent
 MAX_MESSAGE = 2000
 MAX_FRAMES = 20
 SKIP, FAIL = "AirflowSkipException", "AirflowFailException"
-EXCEPTIONS = ("AirflowException", SKIP, FAIL)
 
 _FRAME = re.compile(r'^  File "([^"]+)", line (\d+), in (\S+)', re.MULTILINE)
 
@@ -158,7 +157,7 @@ def _described(error: BaseException, call: dict[str, Any]) -> dict[str, Any]:
         message += f". The cluster runs Python {sys.version.split()[0]}"
     elif isinstance(inner, ImportError) and (inner.name or "").split(".")[0] == "airflow":
         message += (
-            f". The cluster does not have Airflow: a function can import {', '.join(EXCEPTIONS)} from it, no more"
+            f". The cluster does not have Airflow: a function can import {', '.join(_EXCEPTIONS)} from it, no more"
         )
     elif isinstance(inner, ModuleNotFoundError):
         message += ". The cluster does not have it: name its package in requirements, or its folder in working_dir"
@@ -222,9 +221,7 @@ class _AirflowExceptions(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: Any) -> None:
         """Define the exceptions, which are the same in each module."""
-        module.AirflowException = _AirflowException
-        module.AirflowSkipException = _AirflowSkipException
-        module.AirflowFailException = _AirflowFailException
+        vars(module).update(_EXCEPTIONS)
 
 
 class _AirflowException(Exception):  # noqa: N818
@@ -241,3 +238,4 @@ class _AirflowFailException(_AirflowException):
 
 _AirflowSkipException.__name__ = SKIP
 _AirflowFailException.__name__ = FAIL
+_EXCEPTIONS = {"AirflowException": _AirflowException, SKIP: _AirflowSkipException, FAIL: _AirflowFailException}
