@@ -186,7 +186,13 @@ class Airflow:
         return [entry["extra"] for entry in self._get("eventLogs", query)["event_logs"]]
 
     def clear(self, dag_id: str, run_id: str, *task_ids: str) -> list[Json]:
-        """Clear task instances in any state, by default all of the run, and keep their stored state; return them."""
+        """Clear task instances in any state, by default all of the run, and keep their stored state; return them.
+
+        When all tasks are over, wait for the run first: Airflow restarts only a run that is over
+        (``clear_task_instances``), and a scheduler that ends it meanwhile leaves the cleared tasks without a state.
+        """
+        if all(instance["state"] in FINAL_TASK_STATES for instance in self.task_instances(dag_id, run_id)):
+            self.wait_for_run(dag_id, run_id)
         body: Json = {"dry_run": False, "dag_run_id": run_id, "only_failed": False, "reset_dag_runs": True}
         from airflow.api_fastapi.core_api.datamodels.task_instances import ClearTaskInstancesBody
 
