@@ -50,7 +50,8 @@ def is_page_on() -> bool:
     Every component of Airflow needs this module, so an invalid value is no error. The page is then off, since somebody
     has tried to say something about it.
     """
-    from airflow.sdk.configuration import conf
+    # Not that of the task SDK, which not every component has loaded.
+    from airflow.configuration import conf
 
     try:
         return bool(conf.getboolean("rayagent", "page", fallback=True))
