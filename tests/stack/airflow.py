@@ -201,8 +201,7 @@ class Airflow:
             body["keep_task_state"] = True
         if task_ids:
             body["task_ids"] = list(task_ids)
-        path = f"dags/{_part(dag_id)}/clearTaskInstances"
-        cleared: list[Json] = _checked(self._send("POST", path, json=body))["task_instances"]
+        cleared: list[Json] = self.call("POST", f"dags/{_part(dag_id)}/clearTaskInstances", body)["task_instances"]
         return cleared
 
     def set_state(
@@ -214,20 +213,19 @@ class Airflow:
         map_index: int = -1,
     ) -> None:
         """Mark a task instance as the UI does."""
-        path = _ti_path(dag_id, run_id, task_id, map_index)
-        _checked(self._send("PATCH", path, json={"new_state": state}))
+        self.call("PATCH", _ti_path(dag_id, run_id, task_id, map_index), {"new_state": state})
 
     @contextlib.contextmanager
     def paused(self, dag_ids: Iterable[str]) -> Iterator[None]:
         """Pause these DAGs: no tasks are scheduled, running ones continue."""
         paths = [f"dags/{dag_id}" for dag_id in dict.fromkeys(dag_ids)]
         for path in paths:
-            _checked(self._send("PATCH", path, json={"is_paused": True}))
+            self.call("PATCH", path, {"is_paused": True})
         try:
             yield
         finally:
             for path in paths:
-                _checked(self._send("PATCH", path, json={"is_paused": False}))
+                self.call("PATCH", path, {"is_paused": False})
 
     def live_jobs(self, kind: str) -> set[int]:
         """Return the ids of Airflow's internal jobs of a type (``TriggererJob``) that it considers alive."""
