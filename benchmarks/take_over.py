@@ -31,7 +31,7 @@ from benchmarks.measure import Line, Target
 from benchmarks.processes import ROOT, agent_process, cpu_seconds
 from benchmarks.task_logs import NewLines, job_lines
 from tests.scripted import Job, ScriptedAgent
-from tests.stack.deployment import Deployment, deployment
+from tests.stack.deployment import TRIGGERER_QUEUES, Deployment, deployment
 from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
@@ -170,6 +170,7 @@ def run(jobs: int, lines: int) -> TakeOver:
         (dags / "benchmark.py").write_text(DAGS.format(jobs=jobs, tasks=TASKS_A_RUN, probe=str(probe)))
         settings = {
             "AIRFLOW__TRIGGERER__CAPACITY": str(jobs + 10),
+            TRIGGERER_QUEUES: "False",
             "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
         }
         connection = {"conn_type": "rayagent", "host": agent.url, "password": "t"}

@@ -44,6 +44,8 @@ COMPONENTS = {
 }
 QUEUE, OTHER_QUEUE = "default", "other"
 """The queues of tasks. The first one is that of a task that names none."""
+TRIGGERER_QUEUES = "AIRFLOW__TRIGGERER__QUEUES_ENABLED"
+"""The setting whether a triggerer runs the triggers of some queues only, and then none of ``start_from_trigger``."""
 TASKS_AT_ONCE = 16
 """Number of tasks that one worker runs concurrently."""
 
@@ -149,11 +151,12 @@ class Deployment:
     def start_triggerer(self, *, queue: str = QUEUE, disk: Path | None = None, wait: bool = True) -> Machine:
         """Start another triggerer.
 
-        :param queue: queue of the tasks whose triggers it runs.
+        :param queue: queue of the tasks whose triggers it runs, if triggerers have queues.
         :param disk: disk of an earlier triggerer, if it was kept.
         :param wait: whether to wait until Airflow considers it alive.
         """
-        machine = self._start(self._name("triggerer"), "triggerer", "--skip-serve-logs", "--queues", queue, disk=disk)
+        queues = ("--queues", queue) if self._env[TRIGGERER_QUEUES] == "True" else ()
+        machine = self._start(self._name("triggerer"), "triggerer", "--skip-serve-logs", *queues, disk=disk)
         if wait:
             self.wait_for_triggerer(machine)
         return machine
@@ -242,8 +245,8 @@ def _environment(folder: Path, dags: Path, broker: str, store: ObjectStore, data
         "LOGGING__REMOTE_BASE_LOG_FOLDER": f"s3://{store.bucket}",
         "LOGGING__REMOTE_LOGGING": "True",
         "LOGGING__REMOTE_LOG_CONN_ID": "object_store",
-        "TRIGGERER__QUEUES_ENABLED": "True",
     }
     env = environment(folder, dags, f"http://127.0.0.1:{port}", worker_logs, trigger_logs)
+    env[TRIGGERER_QUEUES] = "True"
     env["AIRFLOW_CONN_OBJECT_STORE"] = json.dumps(store.connection())
     return env | {f"AIRFLOW__{name}": value for name, value in values.items()}
