@@ -108,6 +108,7 @@ class Step:
 
     :param cpu: CPU seconds per second of the process that runs the triggers, and of its supervisor.
     :param memory: bytes of the process that runs the triggers.
+    :param all_cpu: the same as ``cpu`` of everything that runs on the machine, as a share of all cores.
     """
 
     jobs: int
@@ -118,6 +119,7 @@ class Step:
     cpu: tuple[float, float]
     memory: int
     agent_cpu: float
+    all_cpu: float
 
     def cost(self, idle: Step) -> float:
         """Return the milliseconds of CPU per job and second, in addition to the usage without jobs."""
@@ -128,21 +130,10 @@ def measure(*, short: bool) -> Iterator[Line]:
     """Measure increasing numbers of jobs."""
     numbers, seconds = ((1, 20), 15) if short else ((1, 10, 100, 1_000), 90)
     steps = run(numbers, seconds)
-    idle, first, last = steps[0], steps[1], steps[-1]
-    what = f"{last.jobs:,} deferred jobs with one line per second"
-    percentiles = statistics.quantiles(last.delays, n=100)
-    note = f"CPU: triggers {last.cpu[0]:.0%}, supervisor {last.cpu[1]:.0%}, agent {last.agent_cpu:.0%}"
-    yield Line(
-        "many_jobs", f"{what}, lost", f"of {last.lines:,} lines", [last.lost], target=Target(maximum=0.0, of="figure")
-    )
-    yield Line("many_jobs", f"{what}, repeated", f"of {last.lines:,} lines", [last.repeated])
-    yield Line("many_jobs", f"{what}, delay p50", "s", [percentiles[49]])
-    yield Line(
-        "many_jobs", f"{what}, delay p99", "s", [percentiles[98]], target=Target(maximum=3.0, of="figure"), note=note
-    )
-    memory = (last.memory - first.memory) / (last.jobs - first.jobs) / 1e6
-    yield Line("many_jobs", f"{what}, memory per job", "MB", [memory], target=Target(maximum=0.5, of="figure"))
-    for step in steps[2:]:
+    idle, first, *others = steps
+    for step in others[-2:]:
+        yield from lines_of(step, first)
+    for step in others:
         yield Line(
             "many_jobs",
             f"CPU per job, {step.jobs:,} deferred jobs",
@@ -152,6 +143,23 @@ def measure(*, short: bool) -> Iterator[Line]:
             "1 job",
             Target(maximum=1.2),
         )
+
+
+def lines_of(step: Step, first: Step) -> Iterator[Line]:
+    """Yield the lines of one number of jobs, compared with one job."""
+    what = f"{step.jobs:,} deferred jobs with one line per second"
+    of_lines = f"of {step.lines:,} lines"
+    triggers, supervisor = step.cpu
+    note = f"CPU: triggers {triggers:.0%}, supervisor {supervisor:.0%}, agent {step.agent_cpu:.0%} of a core"
+    yield Line("many_jobs", f"{what}, lost", of_lines, [step.lost], target=Target(maximum=0.0, of="figure"))
+    yield Line("many_jobs", f"{what}, repeated", of_lines, [step.repeated])
+    percentiles = statistics.quantiles(step.delays, n=100)
+    yield Line("many_jobs", f"{what}, delay p50", "s", [percentiles[49]])
+    limit = Target(maximum=3.0, of="figure")
+    yield Line("many_jobs", f"{what}, delay p99", "s", [percentiles[98]], target=limit, note=note)
+    yield Line("many_jobs", f"{what}, all CPU of the machine in use", "%", [100 * step.all_cpu])
+    memory = (step.memory - first.memory) / (step.jobs - first.jobs) / 1e6
+    yield Line("many_jobs", f"{what}, memory per job", "MB", [memory], target=Target(maximum=0.5, of="figure"))
 
 
 def run(numbers: tuple[int, ...], seconds: int) -> list[Step]:
@@ -201,11 +209,14 @@ def watch(agent: Agent, arrivals: Arrivals, triggerer: list[psutil.Process], job
     processes = [*triggerer, psutil.Process(agent.pid)]
     used = [cpu_seconds([each]) for each in processes]
     began = time.monotonic()
+    # Its first call begins the measurement of the second one.
+    psutil.cpu_percent()
     while time.monotonic() < began + seconds:
         arrivals.look()
         time.sleep(CHECK_INTERVAL)
     elapsed = time.monotonic() - began
     cpu = [(cpu_seconds([each]) - then) / elapsed for each, then in zip(processes, used, strict=True)]
+    all_cpu = psutil.cpu_percent() / 100
     memory = int(triggerer[0].memory_info().rss)
     expected = known + jobs * seconds
     while known < expected and time.monotonic() < began + seconds + LAST_SECONDS:
@@ -215,9 +226,18 @@ def watch(agent: Agent, arrivals: Arrivals, triggerer: list[psutil.Process], job
     arrived = sum(map(len, arrivals.numbers.values())) - before
     lost = expected - known
     step = Step(
-        jobs, jobs * seconds, lost, arrived - jobs * seconds + lost, arrivals.delays, (cpu[0], cpu[1]), memory, cpu[2]
+        jobs,
+        jobs * seconds,
+        lost,
+        arrived - jobs * seconds + lost,
+        arrivals.delays,
+        (cpu[0], cpu[1]),
+        memory,
+        cpu[2],
+        all_cpu,
     )
-    print(f"{jobs} jobs: CPU {cpu}, {memory / 1e6:.1f} MB, {lost} lost, {step.repeated} repeated", flush=True)
+    shares = f"CPU {cpu}, of the machine {all_cpu:.0%}"
+    print(f"{jobs} jobs: {shares}, {memory / 1e6:.1f} MB, {lost} lost, {step.repeated} repeated", flush=True)
     return step
 
 
