@@ -22,6 +22,7 @@ from tests.unit.both_ways import both_ways
 from tests.unit.support import named
 
 if TYPE_CHECKING:
+    from tests.scripted import Request
     from tests.unit.both_ways import Run
     from tests.unit.support import Serve, TaskLog
 
@@ -113,8 +114,14 @@ def test_an_agent_that_is_away_for_a_moment_while_waiting_is_asked_again(
 
 def test_a_token_that_is_rejected_for_a_moment_while_waiting_does_not_fail_the_task(run: Run, serve: Serve) -> None:
     """So that an operator can renew it; the first answer after the deletion was a good one."""
-    looks = [DEFAULT, DEFAULT, Refuse(401), DEFAULT]
-    agent = serve(applications=[Application("app", gone_after=1.0)], answers={GET: looks})
+    application = Application("app", gone_after=None)
+    agent = serve(applications=[application], answers={GET: [DEFAULT, DEFAULT, Refuse(401), DEFAULT]})
+
+    def be_gone_after_the_refusal(_: Request) -> None:
+        if len(agent.of(GET)) > 3:
+            application.gone_after = 0.0
+
+    agent.on_request = be_gone_after_the_refusal
     assert run() == DELETED
     assert len(agent.of(GET)) > 3
 
