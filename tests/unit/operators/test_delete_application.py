@@ -115,13 +115,12 @@ def test_an_agent_that_is_away_for_a_moment_while_waiting_is_asked_again(
 def test_a_token_that_is_rejected_for_a_moment_while_waiting_does_not_fail_the_task(run: Run, serve: Serve) -> None:
     """So that an operator can renew it; the first answer after the deletion was a good one."""
     application = Application("app", gone_after=None)
-    agent = serve(applications=[application], answers={GET: [DEFAULT, DEFAULT, Refuse(401), DEFAULT]})
 
-    def be_gone_after_the_refusal(_: Request) -> None:
-        if len(agent.of(GET)) > 3:
-            application.gone_after = 0.0
+    def be_gone(_: Request) -> Any:
+        application.gone_after = 0.0
+        return DEFAULT
 
-    agent.on_request = be_gone_after_the_refusal
+    agent = serve(applications=[application], answers={GET: [DEFAULT, DEFAULT, Refuse(401), be_gone]})
     assert run() == DELETED
     assert len(agent.of(GET)) > 3
 
