@@ -225,16 +225,17 @@ def watch(agent: Agent, arrivals: Arrivals, triggerer: list[psutil.Process], job
         known = sum(len(set(numbers)) for numbers in arrivals.numbers.values())
     arrived = sum(map(len, arrivals.numbers.values())) - before
     lost = expected - known
+    triggers_cpu, supervisor_cpu, agent_cpu = cpu
     step = Step(
         jobs,
-        jobs * seconds,
-        lost,
-        arrived - jobs * seconds + lost,
-        arrivals.delays,
-        (cpu[0], cpu[1]),
-        memory,
-        cpu[2],
-        all_cpu,
+        lines=jobs * seconds,
+        lost=lost,
+        repeated=arrived - jobs * seconds + lost,
+        delays=arrivals.delays,
+        cpu=(triggers_cpu, supervisor_cpu),
+        memory=memory,
+        agent_cpu=agent_cpu,
+        all_cpu=all_cpu,
     )
     shares = f"CPU {cpu}, of the machine {all_cpu:.0%}"
     print(f"{jobs} jobs: {shares}, {memory / 1e6:.1f} MB, {lost} lost, {step.repeated} repeated", flush=True)
