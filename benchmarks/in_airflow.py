@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from airflow.sdk import BaseOperator
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import BaseTrigger, StartTriggerArgs, TriggerEvent
 
+from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
 from benchmarks.feeder import BLOCK, BLOCK_LINES, MIXED
 
 if TYPE_CHECKING:
@@ -103,6 +104,18 @@ class TimerTrigger(BaseTrigger):
         """Wait, then fire the event."""
         await asyncio.sleep(self.seconds)
         yield TriggerEvent(None)  # type: ignore[no-untyped-call]
+
+
+class JobSensorInTriggerer(RayAgentJobSensor):
+    """Follow a job deferred from the start: a worker for each of a thousand tasks would take an hour."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(deferrable=True, **kwargs)
+        path, arguments = self._trigger().serialize()
+        self.start_from_trigger = True
+        self.start_trigger_args = StartTriggerArgs(
+            trigger_cls=path, trigger_kwargs=arguments, next_method="execute_complete", timeout=None
+        )
 
 
 class DeferTo(BaseOperator):

@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
 DAGS = """
 from airflow.sdk import DAG
-from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
+from benchmarks.in_airflow import JobSensorInTriggerer
 
 for size in (1, 10):
     with DAG(f"follow_{{size}}", schedule=None, max_active_runs={jobs}, max_active_tasks={jobs}):
         for n in range(size):
             job_id = f"job-{{{{{{{{ dag_run.conf['first'] + {{n}} }}}}}}}}"
-            RayAgentJobSensor(task_id=f"follow_{{n}}", job_id=job_id, start_from_trigger=True)
+            JobSensorInTriggerer(task_id=f"follow_{{n}}", job_id=job_id)
 """
 SETTLE_SECONDS = 10.0
 """Seconds between opening the last job's stream and printing the first line."""

@@ -43,13 +43,12 @@ if TYPE_CHECKING:
 TASKS_A_RUN = 10
 DAGS = """
 from airflow.sdk import DAG
-from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
-from benchmarks.in_airflow import DeferTo
+from benchmarks.in_airflow import DeferTo, JobSensorInTriggerer
 
 with DAG("follow", schedule=None, max_active_runs={jobs}, max_active_tasks={jobs}):
     for n in range({tasks}):
         job_id = f"job-{{{{{{{{ dag_run.conf['first'] + {{n}} }}}}}}}}"
-        RayAgentJobSensor(task_id=f"follow_{{n}}", job_id=job_id, start_from_trigger=True)
+        JobSensorInTriggerer(task_id=f"follow_{{n}}", job_id=job_id)
 with DAG("probe", schedule=None):
     DeferTo(task_id="probe", trigger=("ProbeTrigger", {probe!r}))
 """

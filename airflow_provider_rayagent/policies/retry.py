@@ -91,8 +91,7 @@ class RayAgentRetryPolicy(RetryPolicy):
         """Return whether a task with a failure of this kind runs again in the same try."""
         if context is None or kind not in WAITS or self._delays[kind] is None or self._wait_at_most is None:
             return False
-        # Airflow would start the task in a triggerer again, which deletes the log that its trigger wrote there before.
-        if not hasattr(RetryDecision, "reschedule") or context["task"].start_from_trigger:
+        if not hasattr(RetryDecision, "reschedule"):
             return False
         first = context["ti"].get_first_reschedule_date(context)
         return first is None or (datetime.now(tz=timezone.utc) - first).total_seconds() < self._wait_at_most

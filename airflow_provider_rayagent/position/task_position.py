@@ -19,27 +19,20 @@ KEY = "rayagent_log_cursor"
 log = logging.getLogger(__name__)
 
 
-def recall_position(context: Context, job_id: str, *, same_try: bool) -> LogPosition | None:
-    """Return the position that an earlier poke or try has saved, ``None`` if there is none."""
+def recall_position(context: Context, job_id: str) -> LogPosition | None:
+    """Return the position that an earlier process of this try has saved, ``None`` if there is none."""
     from airflow_provider_rayagent.tail.cursor import as_position
 
     saved = StoredState(context).get(KEY)
-    if not isinstance(saved, dict) or saved.get("job_id", job_id) != job_id:
+    place = (job_id, context["ti"].try_number)
+    # A task may have stored anything.
+    if not isinstance(saved, dict) or (saved.get("job_id"), saved.get("try_number")) != place:
         return None
-    position = as_position(saved.get("cursor"))
-    if position is not None and "job_id" not in saved:
-        # Written by a version that did not save the job id. The cursor verifies the text; a result cannot be verified.
-        position = {**position, "result": None}
-    if saved.get("try_number") == context["ti"].try_number:
-        return position
-    if same_try or position is None:
-        return None
-    # Each try has a log of its own, so max_lines counts from zero.
-    return {**position, "shown": 0}
+    return as_position(saved.get("cursor"))
 
 
 def save_position(context: Context, job_id: str, position: LogPosition | None) -> None:
-    """Save a position for the next poke or try."""
+    """Save a position for the next process of this try."""
     from airflow.sdk.exceptions import AirflowRuntimeError
 
     if position is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import PokeReturnValue
 
-from airflow_provider_rayagent.exceptions import RayAgentInputError, RayAgentJobTimeoutError
+from airflow_provider_rayagent.exceptions import RayAgentJobTimeoutError
 from airflow_provider_rayagent.sensors.application_sensor import RayAgentServeApplicationSensor
 from airflow_provider_rayagent.sensors.capacity_sensor import RayAgentCapacitySensor
 from airflow_provider_rayagent.sensors.rescheduling import ReschedulingSensor
@@ -16,7 +16,7 @@ from airflow_provider_rayagent.services.waiting import POLL_SECONDS
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tasks.following import JobFollowingOperator
 from airflow_provider_rayagent.tasks.skipping import SkippingMixin
-from airflow_provider_rayagent.triggers.outcome import deferral_timeout, time_limit
+from airflow_provider_rayagent.triggers.outcome import time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,7 +49,6 @@ class RayAgentJobSensor(SkippingMixin, JobFollowingOperator, ReschedulingSensor)
     :param job_id: id of the job (Ray's submission id). (templated)
     :param poke_interval: seconds between two status checks, less while the job writes; default 5, or 60 with
         ``mode="reschedule"``, where it is at least 10: Airflow fails some tasks that are rescheduled sooner.
-    :param start_from_trigger: start in the triggerer, without a worker (Airflow 3.3 and newer); not for mapped tasks.
 
     The other arguments are those of ``JobFollowingOperator``, and of every sensor. ``timeout`` covers the whole
     time that the job is followed; ``mode`` has no effect with ``deferrable``.
@@ -62,28 +61,17 @@ class RayAgentJobSensor(SkippingMixin, JobFollowingOperator, ReschedulingSensor)
         *,
         job_id: str,
         poke_interval: timedelta | float | None = None,
-        start_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(poke_interval=POLL_SECONDS if poke_interval is None else poke_interval, **kwargs)
         self.job_id = job_id
-        # Where Airflow starts the task in a worker all the same, the task defers itself.
-        self.deferrable = self.deferrable or start_from_trigger
         if poke_interval is None and self.reschedule and not self.deferrable:
             self.poke_interval = RESCHEDULE_INTERVAL
         self._started: float | None = None
-        # Last, since the trigger is made from the other arguments.
-        if start_from_trigger:
-            self._configure_start_from_trigger()
 
     def execute(self, context: Context) -> Any:
         """Follow the job, here or deferred; ``timeout`` counts from here."""
         self._task_job = self._started = None
-        if self.start_from_trigger and context["ti"].map_index not in (None, -1):
-            raise RayAgentInputError(
-                "start_from_trigger does not support mapped tasks: Airflow starts them in a worker anyway. Use "
-                "deferrable=True instead, which frees the worker after a few seconds."
-            )
         with self._handle_errors():
             return self._execute_deferred(context) if self.deferrable else self._execute_in_worker(context)
 
@@ -133,24 +121,3 @@ class RayAgentJobSensor(SkippingMixin, JobFollowingOperator, ReschedulingSensor)
         if self.deferrable and self._time_limit() < self.timeout:
             super()._time_out(task_job, job)
         task_job.time_out("timeout", self.timeout, job, RayAgentJobTimeoutError)
-
-    def _configure_start_from_trigger(self) -> None:
-        from airflow.triggers.base import StartTriggerArgs
-
-        if not isinstance(self.job_id, str):
-            raise RayAgentInputError(
-                "start_from_trigger requires a job_id that is a string or a template, not the output of another task: "
-                "use \"{{ ti.xcom_pull('other_task') }}\"."
-            )
-        # Without a deadline, since the arguments are stored when the DAG is parsed: the trigger gets one from Airflow's
-        # timeout (``RayAgentJobTrigger._seconds_left``).
-        path, arguments = self._trigger().serialize()
-        # Not in the class, where OperatorPartial would find it: Airflow starts no mapped task in a triggerer
-        # (``expand_start_from_trigger`` in ``airflow/serialization/definitions/mappedoperator.py``).
-        self.start_from_trigger = True
-        self.start_trigger_args = StartTriggerArgs(
-            trigger_cls=path,
-            trigger_kwargs=arguments,
-            next_method="execute_complete",
-            timeout=deferral_timeout(self._time_limit()),
-        )

@@ -88,8 +88,6 @@ class JobFollowingOperator(LineageMixin, BaseOperator):
     :param log_storage: how the log files of deferred tasks are stored, which determines the lines to forward again if a
         triggerer stops early: ``shared`` (all components of Airflow use one log folder), ``remote`` (files are uploaded
         when a task or trigger ends), ``separate`` (each component keeps its own files), ``auto`` (detect it).
-    :param resume_log: let a new try continue in the log where the last try stopped, as far as known, instead of at the
-        first line (requires Airflow 3.3; from 3.4, a task that is cleared must keep its task state).
     """
 
     template_fields: Sequence[str] = ("job_id", "rayagent_conn_id")
@@ -118,7 +116,6 @@ class JobFollowingOperator(LineageMixin, BaseOperator):
         agent_unreachable_timeout: timedelta | float = 300.0,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         stop_job_on_kill: bool = False,
-        resume_log: bool = False,
         log_storage: LogStorage = "auto",
         **kwargs: Any,
     ) -> None:
@@ -145,7 +142,6 @@ class JobFollowingOperator(LineageMixin, BaseOperator):
         self.agent_unreachable_timeout = validate_duration(agent_unreachable_timeout, "agent_unreachable_timeout")
         self.deferrable = deferrable
         self.stop_job_on_kill = stop_job_on_kill
-        self.resume_log = resume_log
         self.log_storage = validate_choice(log_storage, "log_storage", LOG_STORAGES)
         self._task_job: TaskJob | None = None
         self.job_links: JobLinks | None = None
@@ -272,14 +268,12 @@ class JobFollowingOperator(LineageMixin, BaseOperator):
 
     def _recall_position(self, context: Context) -> LogPosition | None:
         # What an earlier process of this try has forwarded is in the task log already.
-        if self.resume_log or context.get("task_reschedule_count"):
-            return recall_position(context, self.job_id, same_try=not self.resume_log)
-        return None
+        return recall_position(context, self.job_id) if context.get("task_reschedule_count") else None
 
     def _save_position(self, context: Context, task_job: TaskJob) -> None:
-        """Save where the next try continues, or this one if a retry policy reschedules it (Airflow 3.4)."""
+        """Save where this try continues if a retry policy reschedules it (Airflow 3.4)."""
         # Before Airflow 3.3 there are no retry policies.
-        if self.resume_log or getattr(self, "retry_policy", None) is not None:
+        if getattr(self, "retry_policy", None) is not None:
             save_position(context, self.job_id, task_job.observer.position)
 
     def _follow_options(self) -> FollowOptions:
@@ -341,7 +335,6 @@ class JobFollowingOperator(LineageMixin, BaseOperator):
             task_job.observer.metrics.ended(End.TIMED_OUT)
             raise
         finally:
-            # Whatever ends this try, a kill included, the next one continues here.
             self._save_position(context, task_job)
 
     def _execute_in_worker(self, context: Context) -> Any:

@@ -30,13 +30,12 @@ from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
 from airflow_provider_rayagent.triggers.follow_options import FollowOptions
 from airflow_provider_rayagent.triggers.message_xcoms import MessageXComs
-from airflow_provider_rayagent.triggers.outcome import TIMEOUT_MARGIN, Outcome
+from airflow_provider_rayagent.triggers.outcome import Outcome
 from airflow_provider_rayagent.triggers.tasklog import TaskLog
 from airflow_provider_rayagent.triggers.trigger_links import TriggerLinks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-    from datetime import datetime
 
     from airflow_provider_rayagent.position.gaps import Gap, TakeOver
     from airflow_provider_rayagent.render.records import JobRecords
@@ -65,8 +64,7 @@ class RayAgentJobTrigger(BaseTrigger):
 
     :param job_id: id of the job.
     :param rayagent_conn_id: the Airflow connection of the agent.
-    :param deadline: time (seconds since the epoch) at which to give up, after a last status check; default: a minute
-        before Airflow's own timeout of the deferral.
+    :param deadline: time (seconds since the epoch) at which to give up, after a last status check; ``None``: never.
     :param cursor: where in the log to start, from :meth:`JobRecords.position` or :meth:`Cursor.to_json`.
     """
 
@@ -80,15 +78,11 @@ class RayAgentJobTrigger(BaseTrigger):
         **options: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        # With start_from_trigger, Airflow renders the attributes that have the names of the sensor's template fields
-        # (``BaseTrigger.task_instance`` in ``airflow/triggers/base.py``).
         self.job_id = job_id
         self.rayagent_conn_id = rayagent_conn_id
         self.deadline = deadline
         self.cursor = cursor
         self.options = FollowOptions.from_json(options)
-        self.timeout_after: datetime | None = None
-        """Set by the triggerer: the time at which Airflow ends the deferral."""
         self._position_store: PositionStore | None = None
         self._redact: Redactor = NO_SECRETS
         self._fired = False
@@ -283,11 +277,7 @@ class RayAgentJobTrigger(BaseTrigger):
             clock.handled = stalls
 
     def _seconds_left(self) -> float | None:
-        deadline = self.deadline
-        # With start_from_trigger, the sensor cannot pass a deadline.
-        if deadline is None and self.timeout_after is not None:
-            deadline = self.timeout_after.timestamp() - TIMEOUT_MARGIN
-        return None if deadline is None else max(deadline - time.time(), 0.0)
+        return None if self.deadline is None else max(self.deadline - time.time(), 0.0)
 
 
 async def _is_replaced(clock: StallClock, store: PositionStore) -> bool:

@@ -32,12 +32,11 @@ class Deferred:
         self.tasks = {name: system.follow(job_id, "system_deferred") for name, job_id in self.jobs.items()}
         self.twin = system.follow(self.jobs["prints"], "system_deferred")
         self.soft = system.follow(self.jobs["fails"], "system_deferred_soft_fail")
-        self.workerless = system.follow(self.jobs["steady"], "system_deferred_from_trigger")
         run = system.start(
             "system_deferred_mapped", "follow_job", first=self.jobs["prints"], second=self.jobs["steady"]
         )
         self.mapped = [Task(run.airflow, run.dag_id, run.run_id, run.task_id, index) for index in (0, 1)]
-        for task in (*self.tasks.values(), self.twin, self.soft, self.workerless):
+        for task in (*self.tasks.values(), self.twin, self.soft):
             task.wait_for("deferred")
         wait_until(lambda: len(run.airflow.task_instances(run.dag_id, run.run_id)) == 2 or None, "not mapped")
         for task in self.mapped:
@@ -117,7 +116,7 @@ def test_a_task_can_start_in_the_triggerer_without_a_worker(system: System, defe
 def test_all_tasks_of_a_job_end_with_it(system: System, deferred: Deferred) -> None:
     job_id, task = deferred.named("steady")
     system.release(job_id)
-    for each in (task, deferred.workerless, deferred.mapped[1]):
+    for each in (task, deferred.mapped[1]):
         each.assert_ends("success")
         assert each.deferred() == system.log_of(job_id)
 

@@ -56,7 +56,7 @@ print("the last line", flush=True)
 {WAITING}
 """
 if not FULL:
-    # The deferred sensors that skip and that resume their log leave their job alone, too.
+    # The deferred sensors that skip leave their job alone, too.
     TIMEOUTS = {cell: dag_id for cell, dag_id in TIMEOUTS.items() if cell[1] != DEFERRED}
 USERS: list[Cell] = [(act, sensor) for act in ACTS for sensor in SENSORS if act != SUCCESS or sensor in STOPS]
 CELLS: list[Cell] = [*USERS, *TIMEOUTS]
@@ -69,11 +69,10 @@ class Killed(UserActs):
         super().__init__(system, DAGS, USERS, more=TIMEOUTS)
         self.jobs[ALARM] = system.submit_to_release(QUIET)
         timeouts = {cell: self._follow_running(cell) for cell in TIMEOUTS}
-        self.resumed = self.follow(self.shared, "system_deferred_resume")
         self.skipped = [self.follow(self.shared, dag_id) for dag_id in SOFT]
         self._raise_alarm(timeouts[ALARM])
         self.tasks |= {cell: self._timed_out(cell, task) for cell, task in timeouts.items()}
-        for task in (self.resumed, *self.skipped):
+        for task in self.skipped:
             task.wait()
         self.wait_for_stops(TIMEOUTS)
         self.shared_status = system.agent.job(self.shared)["status"]
@@ -161,13 +160,3 @@ def test_with_soft_fail_a_timeout_skips_the_task(killed: Killed) -> None:
     deferred, rescheduled = (task.text() for task in killed.skipped)
     assert f"Job {killed.shared} did not end within the timeout of 6 seconds" in deferred
     assert "timeout" in rescheduled or "timed out" in rescheduled
-
-
-def test_a_new_try_can_go_on_in_the_log_where_the_last_one_stopped(killed: Killed) -> None:
-    job_id, task = killed.shared, killed.resumed
-    killed.system.agent.wait(job_id)
-    killed.system.airflow.clear(task.dag_id, task.run_id)
-    task.wait_for("success")
-    assert task.instance()["try_number"] == 2
-    lines = [line for number in (1, 2) for line in task.forwarded(number) + task.deferred(number)]
-    assert lines == killed.system.log_of(job_id)

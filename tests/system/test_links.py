@@ -39,7 +39,6 @@ def test_every_kind_of_task_links_to_its_jobs_page_from_the_start_and_when_it_ha
     page = page_of(system, job_id)
     deferred = system.follow(job_id, "system_deferred")
     mapped = system.start("system_deferred_mapped", "follow_job", first=other, second=job_id)
-    triggered = system.follow(job_id, "system_deferred_from_trigger")
     tasks = {
         "running": system.follow(job_id, "system_plain"),
         "up_for_reschedule": system.follow(job_id, "system_reschedule"),
@@ -56,7 +55,7 @@ def test_every_kind_of_task_links_to_its_jobs_page_from_the_start_and_when_it_ha
 
     stop.assert_ends("success")
     assert stop.link() == page
-    for task in (*tasks.values(), deferred, elements[1], triggered):
+    for task in (*tasks.values(), deferred, elements[1]):
         task.assert_ends("failed")
         assert task.link() == page
     elements[0].assert_ends("success")

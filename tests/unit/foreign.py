@@ -7,6 +7,7 @@ import json
 from collections import defaultdict
 from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -54,6 +55,12 @@ PAGES = {
     "metrics_url": "https://pages.example.com/{node_id}?from={start}&to={end}",
     "history_url": "https://pages.example.com/{cluster}/{job_id}",
 }
+SAVES_POSITION: dict[str, Any] = {}
+"""With these arguments a task stores its position in the log; before Airflow 3.3 there are none."""
+if find_spec("airflow.sdk.definitions.retry_policy"):
+    from airflow_provider_rayagent.policies.retry import RayAgentRetryPolicy
+
+    SAVES_POSITION["retry_policy"] = RayAgentRetryPolicy()
 FOLLOW: dict[str, Any] = {"task_id": "follow", "job_id": "j1", "poke_interval": 0.5}
 
 
@@ -170,7 +177,7 @@ class Scene:
 
 def followed(scene: Scene, status: str | None, **options: Any) -> None:
     """Follow a job with a sensor."""
-    arguments: dict[str, Any] = {"read_result": True, "max_line_length": 400, "resume_log": True, **options}
+    arguments: dict[str, Any] = {"read_result": True, "max_line_length": 400, **SAVES_POSITION, **options}
     with scene.agent(scene.job(status)):
         scene.carry_out(lambda: RayAgentJobSensor(**FOLLOW, timeout=PATIENCE, outlets=[Asset("model")], **arguments))
 

@@ -156,7 +156,7 @@ class RefusingStore(StateStore):
 def make_context(ti: TaskInstance | None = None, **more: Any) -> Any:
     ti = ti or TaskInstance()
     dag_run = SimpleNamespace(run_id=ti.run_id, logical_date=None, triggering_user_name="ada")
-    task = SimpleNamespace(owner="research", email=None, start_from_trigger=False)
+    task = SimpleNamespace(owner="research", email=None)
     return {"ti": ti, "task_instance": ti, "dag_run": dag_run, "task": task, **more}
 
 

@@ -34,8 +34,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "system_deferred_timeout": DEFERRED | TIMEOUT,
     "system_deferred_timeout_soft_fail": DEFERRED | TIMEOUT | {"soft_fail": True},
     "system_deferred_execution_timeout": DEFERRED | EXECUTION_TIMEOUT,
-    "system_deferred_from_trigger": DEFERRED | {"start_from_trigger": True},
-    "system_deferred_resume": DEFERRED | EXECUTION_TIMEOUT | {"resume_log": True},
     "system_deferred_stops": DEFERRED | STOPS,
     "system_unreachable": WORKER | STOPS | UNREACHABLE,
     "system_deferred_unreachable": DEFERRED | STOPS | UNREACHABLE,

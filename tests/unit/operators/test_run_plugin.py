@@ -43,7 +43,7 @@ from tests.unit.clusters import NODES, USED
 from tests.unit.operators.plugin_runs import RUN, make_operator
 from tests.unit.operators.started_jobs import PRINTED, ROOT, starting, until_attached
 from tests.unit.supervisor import supervise
-from tests.unit.support import StateStore, TaskInstance, make_context, named
+from tests.unit.support import TaskInstance, make_context, named
 
 if TYPE_CHECKING:
     from tests.scripted import Request, ScriptedAgent, Step
@@ -312,22 +312,6 @@ def test_a_task_that_is_ended_while_the_job_starts_stops_it_once_it_is_there(
     with pytest.raises(RayAgentError, match=f"RA-704: The task was killed while it followed job {ROOT}"):
         operator.execute(context)
     assert bool(agent.jobs[ROOT].stop_calls) is stops
-
-
-@pytest.mark.parametrize("printed", ["", "__SYNAPSE_RESULT_START__2__SYNAPSE_RESULT_END__\n"])
-def test_the_next_job_of_a_task_takes_neither_the_place_nor_the_result_of_the_one_before(
-    printed: str, run: Run, agent: ScriptedAgent, log: TaskLog
-) -> None:
-    store = StateStore()
-    text = f"epoch 1\n{printed}"
-    agent.answers[RUN] = [starting(agent, status="FAILED"), starting(agent, text=text)]
-    with pytest.raises(RayAgentRunFailedError):
-        run(context=make_context(task_state_store=store), resume_log=True)
-    first = len(log.messages)
-    details = run(context=make_context(TaskInstance(2), task_state_store=store), resume_log=True)
-    told = log.lines_of(text, after=first)
-    assert told == text.splitlines()
-    assert details["result"] == (2 if printed else None)
 
 
 @pytest.mark.parametrize("owns", [True, False])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.exceptions import RayAgentError, RayAgentJobNotStartedError
+from airflow_provider_rayagent.exceptions import RayAgentError, RayAgentJobNotStartedError, RayAgentRunFailedError
 from airflow_provider_rayagent.policies import retry
 from airflow_provider_rayagent.policies.retry import RayAgentRetryPolicy
 from airflow_provider_rayagent.position import task_position
@@ -92,14 +92,6 @@ def test_a_task_never_runs_again_before_airflow_has_noticed_its_end() -> None:
     assert decide("unreachable", unreachable=0.1).retry_delay == timedelta(seconds=seconds_to_resume())
 
 
-def test_a_task_that_airflow_starts_in_a_triggerer_uses_a_retry() -> None:
-    context = make_context()
-    context["task"].start_from_trigger = True
-    error = RayAgentError("wrong")
-    error.failure_kind = "unreachable"
-    assert RayAgentRetryPolicy().evaluate(error, 1, 0, context).action.value == "retry"
-
-
 def test_a_job_that_is_pending_for_long_remains_and_is_followed_when_it_starts(
     execute_again: Callable[..., Any], ray: ScriptedAgent
 ) -> None:
@@ -156,6 +148,20 @@ def test_lines_that_were_forwarded_before_the_task_waited_are_not_forwarded_agai
     # Another trigger would delete the log of the first one.
     in_worker = any("this worker follows the job" in message for message in log.messages)
     assert in_worker == (way == "deferred")
+
+
+@pytest.mark.parametrize("printed", ["", "__SYNAPSE_RESULT_START__2__SYNAPSE_RESULT_END__\n"])
+def test_the_next_job_of_a_task_takes_neither_the_position_nor_the_result_of_the_one_before(
+    printed: str, execute_again: Callable[..., Any], ray: ScriptedAgent
+) -> None:
+    text = f"epoch 1\n{printed}"
+    ray.answers[SUBMIT] = [starting(ray, status="FAILED"), starting(ray, text=text)]
+    with pytest.raises(RayAgentRunFailedError):
+        execute_again(read_result=True)
+    with task_log() as log:
+        details = execute_again(read_result=True)
+    assert log.lines_of(text) == text.splitlines()
+    assert details["result"] == (2 if printed else None)
 
 
 def test_a_position_that_airflow_does_not_store_does_not_decide_the_outcome(

@@ -156,10 +156,7 @@ def test_the_timeout_that_was_shorter_is_the_one_that_ends_the_task(
 
 
 @needs_xcoms
-@pytest.mark.parametrize(("resume_log", "second"), [(True, ["c"]), (False, ["a", "b", "c"])])
-def test_a_new_try_goes_on_in_the_log_only_where_that_is_wanted(
-    resume_log: bool, second: list[str], serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_try_forwards_the_log_from_its_first_line(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     store = StateStore()
     job = Job("a\nb\n", "RUNNING")
 
@@ -170,7 +167,6 @@ def test_a_new_try_goes_on_in_the_log_only_where_that_is_wanted(
             run_deferred(
                 context=make_context(ti, task_state_store=store),
                 poke_interval=0.5,
-                resume_log=resume_log,
                 **arguments,
             )
         return log.lines_of("a\nb\nc\n")
@@ -179,8 +175,8 @@ def test_a_new_try_goes_on_in_the_log_only_where_that_is_wanted(
     assert ["a", "b"] in (lines_of_a_try(1, timeout=timeout) for timeout in GROWING_TIMEOUTS)
     job.grow("c\n")
     job.timeline = [Sleep(0.3), SetStatus("SUCCEEDED")]
-    assert lines_of_a_try(2) == second
-    assert (task_position.KEY in store) is resume_log
+    assert lines_of_a_try(2) == ["a", "b", "c"]
+    assert task_position.KEY not in store
 
 
 def test_a_run_without_a_supervisor_as_dag_test_does_it_ends_as_any_other(serve: Serve) -> None:

@@ -12,8 +12,6 @@ import structlog
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError
 from airflow_provider_rayagent.render.records import JOB_LOGGER
 from tests.scripted import Grow, Job, SetStatus, Sleep
-from tests.unit.sensors.factory import run_in_worker
-from tests.unit.support import StateStore, TaskInstance, make_context, task_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,13 +132,3 @@ def test_a_failure_says_what_is_known_and_where_to_look(forward_logs: bool, run:
     for fact in ("j1", "FAILED", "2.5 s", "exit code 1", "node n7", "http://dash/#/jobs/j1", "Check "):
         assert fact in text
     assert ("KeyError" in text) is not forward_logs
-
-
-def test_a_new_try_that_resumes_the_log_counts_its_lines_anew(serve: Serve) -> None:
-    store = StateStore()
-    serve(Job("".join(f"{line}\n" for line in LINES), "FAILED"))
-    for try_number, shown in ((1, [*LINES[:5], *LINES[-2:]]), (2, [*LINES[5:10], *LINES[-2:]])):
-        context = make_context(TaskInstance(try_number=try_number), task_state_store=store)
-        with task_log() as log, pytest.raises(RayAgentJobFailedError):
-            run_in_worker(context=context, resume_log=True, max_lines=5, tail_lines=2)
-        assert [message for message in log.messages if message in LINES] == shown

@@ -104,7 +104,8 @@ def test_another_try_forwards_the_log_from_its_first_line(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    "saved", [None, "x", [], {}, {"try_number": 1}, {"try_number": 1, "cursor": {}}, {"try_number": 1, "cursor": "x"}]
+    "saved",
+    [None, "x", [], {}, *({"try_number": 1, "job_id": "j1", **more} for more in ({}, {"cursor": {}}, {"cursor": "x"}))],
 )
 def test_a_place_that_cannot_be_read_means_the_first_line(saved: Any, serve: Serve, log: TaskLog) -> None:
     store = StateStore({task_position.KEY: saved})

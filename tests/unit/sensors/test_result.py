@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.bases.xcom import BaseXCom
+from airflow.sdk.exceptions import AirflowRescheduleException
 from airflow.sdk.execution_time import comms
 
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobTimeoutError
@@ -22,7 +24,7 @@ from tests.stack.watch import PATIENCE
 from tests.unit.foreign import END, START, through_airflow
 from tests.unit.sensors.factory import run_deferred, run_in_worker
 from tests.unit.supervisor import needs_xcoms
-from tests.unit.support import GROWING_TIMEOUTS, TOKEN, StateStore, TaskInstance, make_context
+from tests.unit.support import TOKEN, StateStore, TaskInstance, make_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,25 +152,15 @@ def test_a_log_that_cannot_be_read_gives_no_result_and_no_failure(run: Run, serv
 
 
 @pytest.mark.parametrize("text", ["another log\n" * 9, f"another log\n{START}2{END}\n" + "x\n" * 9])
-def test_the_result_of_a_log_that_was_rewritten_since_the_last_try_does_not_count(
-    text: str, run: Run, serve: Serve
-) -> None:
+def test_the_result_of_a_log_that_was_rewritten_since_the_last_poke_does_not_count(text: str, serve: Serve) -> None:
     store = StateStore()
-    serve(running(PRINTED, "RUNNING"))
-    for timeout in GROWING_TIMEOUTS:
-        with pytest.raises(RayAgentJobTimeoutError):
-            run_in_worker(
-                context=make_context(task_state_store=store),
-                read_result=True,
-                resume_log=True,
-                timeout=timeout,
-            )
-        if store[task_position.KEY]["cursor"]["result"]["found"]:
-            break
+    poke = partial(run_in_worker, read_result=True, mode="reschedule")
+    serve(Job(PRINTED, "RUNNING"))
+    with pytest.raises(AirflowRescheduleException):
+        poke(context=make_context(task_state_store=store))
     assert store[task_position.KEY]["cursor"]["result"]["found"]
-    serve(Job(text, "RUNNING", timeline=[Sleep(0.3), SetStatus("SUCCEEDED")]))
-    context = make_context(TaskInstance(2), task_state_store=store)
-    details = run(read_result=True, resume_log=True, poke_interval=0.5, context=context)
+    serve(Job(text))
+    details = poke(context=make_context(task_state_store=store, task_reschedule_count=1))
     assert details["result"] == (2 if START in text else None)
 
 

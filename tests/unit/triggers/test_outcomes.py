@@ -6,7 +6,6 @@ import asyncio
 import json
 import pickle
 import time
-from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,8 +19,8 @@ from airflow_provider_rayagent.exceptions import (
 )
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.text.codes import Code
-from airflow_provider_rayagent.triggers.outcome import TIMEOUT_MARGIN, Outcome
-from tests.scripted import Hold, Job, Play, Refuse, ScriptedAgent
+from airflow_provider_rayagent.triggers.outcome import Outcome
+from tests.scripted import Hold, Job, Play, ScriptedAgent
 from tests.stack.processes import NO_AGENT
 from tests.unit.support import TOKEN
 from tests.unit.triggers.driver import follow, make_trigger, running
@@ -62,16 +61,6 @@ def test_the_deadline_is_a_moment_so_that_a_new_trigger_does_not_begin_it_anew(s
     deadline = time.time() + 1.0
     asyncio.run(run(serve(make_silent_job())))
     assert follow(make_trigger(deadline=deadline)).end is End.TIMED_OUT
-
-
-@pytest.mark.parametrize("own", [None, 3600.0])
-def test_without_a_deadline_airflows_own_timeout_is_one_with_time_to_spare(own: float | None, serve: Serve) -> None:
-    agent = serve(make_silent_job())
-    trigger = make_trigger(deadline=None if own is None else time.time() + own, agent_unreachable_timeout=0.4)
-    trigger.timeout_after = datetime.now(tz=timezone.utc) + timedelta(seconds=TIMEOUT_MARGIN + 0.2)
-    if own is not None:
-        agent.answers = {GET: [Refuse(503)]}
-    assert follow(trigger).end is (End.TIMED_OUT if own is None else End.AGENT_UNREACHABLE)
 
 
 def test_a_trigger_that_is_cancelled_fires_nothing_and_leaves_no_connection(serve: Serve) -> None:
