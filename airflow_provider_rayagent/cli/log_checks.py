@@ -11,8 +11,10 @@ from airflow_provider_rayagent.hooks.connection_check import Finding, Result
 from airflow_provider_rayagent.services.service import OpenLiveLog
 from airflow_provider_rayagent.transport.live_logs import open_stream
 from airflow_provider_rayagent.transport.log_responses import StreamEndedError, opened_log
+from airflow_provider_rayagent.transport.steps import finish
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Literal
 
     from airflow_provider_rayagent.services.service import LogStreams
@@ -34,7 +36,19 @@ _REMEDIES: dict[StreamCheck, str] = {
 }
 
 
-async def check_job_log(agent: BlockingAgent, job_id: JobId) -> tuple[Finding, bool]:
+def check_log(agent: BlockingAgent, job_id: JobId) -> Iterator[Finding]:
+    """Yield whether the log of a job can be read, and whether it arrives as a stream."""
+    finding, has_text = finish(_check_whole_log(agent, job_id))
+    yield finding
+    streams = agent.config.service.streams
+    for check in _SOURCES:
+        if streams is None:
+            yield Finding(check, Result.NOT_APPLICABLE, "Logs of this service are read by polling, not as a stream.")
+        else:
+            yield finish(_check_stream(check, agent, streams, job_id, has_text=has_text))
+
+
+async def _check_whole_log(agent: BlockingAgent, job_id: JobId) -> tuple[Finding, bool]:
     """Return whether the log of a job can be read, and whether it has text. Only its beginning is read."""
     text: str | None = ""
     try:
@@ -49,7 +63,7 @@ async def check_job_log(agent: BlockingAgent, job_id: JobId) -> tuple[Finding, b
     return Finding("job log", Result.OK, f"The log of job {job_id} can be read."), True
 
 
-async def check_stream(
+async def _check_stream(
     check: StreamCheck, agent: BlockingAgent, streams: LogStreams, job_id: JobId, *, has_text: bool
 ) -> Finding:
     """Return whether a stream of a job's log can be opened, and whether its text arrives at once.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_rayagent.connection.config import SERVICES, UNENCRYPTED
@@ -20,11 +21,13 @@ from airflow_provider_rayagent.services.ray_service import RAY
 from airflow_provider_rayagent.transport.responses import brief
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from airflow_provider_rayagent.connection.config import AgentConfig
     from airflow_provider_rayagent.services.service import Service
     from airflow_provider_rayagent.transport.blocking import BlockingAgent
 
-REFUSALS = (RayAgentAuthenticationError, RayAgentPermissionError)
+_REFUSALS = (RayAgentAuthenticationError, RayAgentPermissionError)
 """Errors that mean that the service does not accept a credential."""
 
 # The form of an agent's health is not specified: these words are a problem, all others are not.
@@ -38,8 +41,6 @@ class Result(str, Enum):
     WARNING = "warning"
     """It works, and puts something at risk."""
     PROBLEM = "WRONG"
-    SKIPPED = "skipped"
-    """It depends on a check that failed."""
     NOT_APPLICABLE = "-"
 
 
@@ -55,59 +56,48 @@ class Finding(NamedTuple):
     text: str
 
 
-def check_connection(agent: BlockingAgent) -> tuple[bool, str]:
-    """Return whether the connection works, and a message: the service's version, or what to correct."""
-    try:
-        health = check_access(agent)
-    except RayAgentError as error:
-        return False, explain_failure(agent, error).text
-    finding = check_health(agent.config, health)
-    if finding.result is Result.PROBLEM:
-        return False, finding.text
-    links = check_links(agent.config)
-    if links.result is Result.PROBLEM:
-        return False, f"{finding.text} However, links will be missing: {links.text}"
-    return True, f"{finding.text} {UNENCRYPTED}" if agent.config.exposes_token else finding.text
+def check_connection(agent: BlockingAgent) -> Iterator[Finding]:
+    """Yield whether the connection works; if it does, whether its links do.
 
-
-def check_access(agent: BlockingAgent) -> Mapping[str, Any]:
-    """Return the health that the service reports; check the token and the service's version.
-
-    :raises RayAgentError: which :func:`explain_failure` explains.
+    :raises RayAgentConfigError: if the connection is invalid.
     """
     service = agent.config.service
-    health: Mapping[str, Any] = agent.send(service.health_check())
-    agent.send(service.check_usable())
-    return health
+    try:
+        health = agent.send(service.health_check())
+        agent.send(service.check_usable())
+    except RayAgentError as error:
+        yield Finding("connection", Result.PROBLEM, explain_failure(agent, error))
+        return
+    connection = _check_health(agent.config, health)
+    yield connection
+    if connection.result is not Result.PROBLEM:
+        yield _check_links(agent.config)
 
 
-def explain_failure(agent: BlockingAgent, error: RayAgentError) -> Finding:
-    """Return what to correct after a failure of :func:`check_access`: the service, the token or the tenant."""
+def explain_failure(agent: BlockingAgent, error: RayAgentError) -> str:
+    """Return what to correct: the proxy, the service, the token or the tenant."""
     config = agent.config
-    is_refusal = isinstance(error, REFUSALS)
-    if is_refusal or isinstance(error, (RayAgentNotFoundError, RayAgentResponseError)):
-        other = _wrong_service(agent)
-        if other is not None:
-            return Finding("service", Result.PROBLEM, other)
-        if is_refusal:
-            return explain_refusal(agent, error.status_code)
-        what = f"The server at {config.base_url} is not {config.service.description}"
-        check = f"{what}: check the {field_name('host')}, its port and path. {error.detail}"
-        return Finding("service", Result.PROBLEM, check)
-    return Finding("service", Result.PROBLEM, error.detail)
+    if error.status_code == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return f"{error.detail} Correct user and password of the proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY."
+    is_refusal = isinstance(error, _REFUSALS)
+    if not is_refusal and not isinstance(error, (RayAgentNotFoundError, RayAgentResponseError)):
+        return error.detail
+    other = _wrong_service(agent)
+    if other is not None:
+        return other
+    if is_refusal:
+        return _explain_refusal(agent, error.status_code)
+    what = f"The server at {config.base_url} is not {config.service.description}"
+    return f"{what}: check the {field_name('host')}, its port and path. {error.detail}"
 
 
-def explain_refusal(agent: BlockingAgent, status: int | None) -> Finding:
-    """Return which of the connection's credentials to correct, if the service refuses a request.
-
-    :param status: 401 or 403.
-    """
+def _explain_refusal(agent: BlockingAgent, status: int | None) -> str:
     config = agent.config
     refusal = describe_refusal(config, status)
     if config.has_token and config.service is RAY and _identity(agent, RAY) is None:
         # A dashboard tells without a token what it is, but an agent does not.
         refusal = f"{refusal} If this is an agent, set {field_name('service')} to {AGENT.name}."
-    return Finding("token", Result.PROBLEM, refusal)
+    return refusal
 
 
 def describe_refusal(config: AgentConfig, status: int | None) -> str:
@@ -130,25 +120,28 @@ def _noun(config: AgentConfig) -> str:
     return f"{label[0].upper()}{label[1:]}"
 
 
-def check_health(config: AgentConfig, health: Mapping[str, Any]) -> Finding:
-    """Return whether the service and its Ray are healthy by their own report."""
-    url = config.base_url
-    service = brief(config.service.identity(health), config.redact)
+def _check_health(config: AgentConfig, health: Mapping[str, Any]) -> Finding:
+    """Return whether the service and its Ray are healthy by their own report, and what puts the token at risk."""
     ray = health.get("ray")
+    name = config.service.identity(health)
+    if config.service is not RAY and isinstance(ray, Mapping) and ray.get("version"):
+        name = f"{name} with Ray {ray['version']}"
+    connected = f"Connected to {brief(name, config.redact)} at {config.base_url}"
     # For the same reason, ``ray`` may be an object or a word, or be called ``ray_status``.
     ray_status = ray.get("status") if isinstance(ray, Mapping) else health.get("ray_status", ray)
     for what, status in (("Ray", ray_status), (config.service.label, health.get("status"))):
         if status is False or str(status).lower() in _UNHEALTHY:
-            return Finding(
-                "health",
-                Result.PROBLEM,
-                f"Connected to {service} at {url}, but it reports that {what} is {brief(status, config.redact)}.",
-            )
-    return Finding("health", Result.OK, f"Connected to {service} at {url}.")
+            text = f"{connected}, but it reports that {what} is {brief(status, config.redact)}."
+            return Finding("connection", Result.PROBLEM, text)
+    risk = UNENCRYPTED if config.exposes_token else ""
+    if config.base_url.startswith("https:") and config.verify is False:
+        risk = f"Its certificate is not verified: turn {field_name('verify')} on again."
+    if risk:
+        return Finding("connection", Result.WARNING, f"{connected}. {risk}")
+    return Finding("connection", Result.OK, f"{connected}.")
 
 
-def check_links(config: AgentConfig) -> Finding:
-    """Return whether the templates of links to a job's pages are valid."""
+def _check_links(config: AgentConfig) -> Finding:
     if config.page_problems:
         return Finding("links", Result.PROBLEM, " ".join(config.page_problems))
     names = [field_name(name) for name, template in config.pages.items() if template]

@@ -220,10 +220,13 @@ class RayAgentHook(ServiceHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Return whether the connection works, and a message: the service's version, or what to correct."""
-        from airflow_provider_rayagent.hooks.connection_check import check_connection
+        from airflow_provider_rayagent.hooks.connection_check import Result, check_connection
 
         try:
             # An invalid connection is an error of ``self._agent``, before there is anything to check.
-            return check_connection(self._agent)
+            findings = list(check_connection(self._agent))
         except RayAgentConfigError as error:
             return False, error.detail
+        works = all(finding.result is not Result.PROBLEM for finding in findings)
+        first, *links = findings
+        return works, " ".join([first.text, *(each.text for each in links if each.result is Result.PROBLEM)])

@@ -110,6 +110,6 @@ def test_doctor_finds_nothing_wrong(env: dict[str, str], service: str, finished_
     assert done.returncode == 0, done.stdout
     results = {line[9:19].strip(): line.split()[0] for line in done.stdout.splitlines()}
     streams = "ok" if service == "agent" else "-"
-    assert (results["address"], results["job log"]) == ("ok", "ok")
+    assert (results["connection"], results["job log"]) == ("ok", "ok")
     assert (results["WebSocket"], results["SSE"]) == (streams, streams)
     assert f"Ray {'2.' if service == 'agent' else ''}" in done.stdout

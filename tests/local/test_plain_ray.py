@@ -13,7 +13,7 @@ from airflow_provider_rayagent.errors.service_errors import (
     RayAgentNotFoundError,
     RayAgentPermissionError,
 )
-from airflow_provider_rayagent.hooks.connection_check import check_connection
+from airflow_provider_rayagent.hooks.connection_check import Result, check_connection
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.transport.aio import AsyncAgent
 from airflow_provider_rayagent.transport.blocking import BlockingAgent
@@ -124,19 +124,19 @@ def test_rejected_token_is_reported(agent: LocalAgent, token: str | None, error:
 
 
 def test_connection_check_finds_a_wrong_service(agent: LocalAgent) -> None:
-    def check(url: str, token: str | None, service: str) -> tuple[bool, str]:
-        with BlockingAgent(read_config(host=url, token=token, extra={"service": service})) as client:
-            return check_connection(client)
+    def check(config: AgentConfig) -> tuple[bool, str]:
+        with BlockingAgent(config) as client:
+            finding = next(check_connection(client))
+        return finding.result is not Result.PROBLEM, finding.text
 
-    with BlockingAgent(config_of_ray(agent)) as client:
-        healthy, message = check_connection(client)
+    healthy, message = check(config_of_ray(agent))
     assert healthy
     assert message.startswith("Connected to Ray's own dashboard (2.")
     for token in (None, agent.token):
-        healthy, message = check(agent.ray_address, token, "agent")
+        healthy, message = check(read_config(host=agent.ray_address, token=token, extra={"service": "agent"}))
         assert not healthy
         assert "is Ray's own dashboard" in message
         assert message.endswith("set Service (service) to ray.")
-    healthy, message = check(agent.url, agent.token, "ray")
+    healthy, message = check(read_config(host=agent.url, token=agent.token, extra={"service": "ray"}))
     assert not healthy
     assert message.endswith("If this is an agent, set Service (service) to agent.")

@@ -23,7 +23,7 @@ from airflow_provider_rayagent.errors.service_errors import (
     RayAgentUnsupportedError,
 )
 from airflow_provider_rayagent.exceptions import RayAgentRunFailedError
-from airflow_provider_rayagent.hooks.connection_check import check_connection
+from airflow_provider_rayagent.hooks.connection_check import Result, check_connection
 from airflow_provider_rayagent.local.ports import free_ports
 from airflow_provider_rayagent.services.call import FileContent
 from airflow_provider_rayagent.services.validation import JobId
@@ -196,9 +196,9 @@ def test_every_other_method_works(running: Running) -> None:
             (node,) = client.send(service.list_nodes())
             assert client.send(service.get_node(node["node_id"]))["state"] == "ALIVE"
             assert client.send(service.get_gpu_status())
-            healthy, message = check_connection(client)
-            assert healthy, message
-            assert message.startswith(f"Connected to Ray's own dashboard ({running.head.version}")
+            connection, _ = check_connection(client)
+            assert connection.result is Result.OK
+            assert connection.text.startswith(f"Connected to Ray's own dashboard ({running.head.version}")
 
 
 def test_a_task_is_listed(running: Running) -> None:

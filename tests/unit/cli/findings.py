@@ -10,7 +10,7 @@ from tests.unit.support import TOKEN
 
 if TYPE_CHECKING:
     from tests.scripted import Step
-    from tests.unit.cli.conftest import Airflow, Done
+    from tests.unit.cli.conftest import Airflow
 
 TEXT = "one\ntwo\n"
 HEALTH = {"status": "ok", "version": "2026.2", "ray": {"status": "ok", "version": "2.60.0"}}
@@ -27,35 +27,20 @@ def agent_with(*jobs: Job, **answers: Step) -> ScriptedAgent:
     return ScriptedAgent(*(jobs or (Job(TEXT),)), answers=scripts, token=TOKEN)
 
 
-def findings(done: Done) -> dict[str, tuple[str, str]]:
-    """Return result and text by check."""
-    rows = [line.split(None, 1) for line in done.lines]
+def examine(airflow: Airflow, *arguments: str) -> dict[str, tuple[str, str]]:
+    """Return result and text of each check that was made, by check."""
+    done = airflow("doctor", *arguments)
+    assert done.err == ""
+    assert TOKEN not in done.out
     found = {}
-    for result, rest in rows:
+    for result, rest in (line.split(None, 1) for line in done.lines):
         check = next(each for each in CHECKS if rest.startswith(f"{each} "))
         assert check not in found
         found[check] = result, rest.removeprefix(check).strip()
-    assert sorted(found) == sorted(CHECKS)
-    assert TOKEN not in done.out
-    return found
-
-
-def examine(airflow: Airflow, *arguments: str) -> dict[str, tuple[str, str]]:
-    done = airflow("doctor", *arguments)
-    found = findings(done)
-    assert done.err == ""
-    assert done.code == (1 if any(result == "WRONG" for result, _ in found.values()) else 0)
+    assert list(found) == [check for check in CHECKS if check in found]
+    assert done.code == (1 if wrong(found) else 0)
     return found
 
 
 def wrong(found: dict[str, tuple[str, str]]) -> dict[str, str]:
     return {check: text for check, (result, text) in found.items() if result == "WRONG"}
-
-
-def skipped(found: dict[str, tuple[str, str]]) -> set[str]:
-    return {check for check, (result, _) in found.items() if result == "skipped"}
-
-
-def after(check: str, *but: str) -> set[str]:
-    """Return the checks after this one, which depend on it."""
-    return set(CHECKS[CHECKS.index(check) + 1 :]) - set(but)

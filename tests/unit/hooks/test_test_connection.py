@@ -12,6 +12,7 @@ from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 from tests.scripted import Answer, Html, Play, Redirect, Refuse, Reset, Silence, Step, ray_dialect
 from tests.stack.processes import NO_AGENT
 from tests.unit.certificates import Authority, TlsFront
+from tests.unit.proxies import Proxy
 from tests.unit.support import TOKEN, named, remote_url
 
 if TYPE_CHECKING:
@@ -62,12 +63,12 @@ def check(answers: dict[str, Step], good: bool, words: str, serve: Serve, **part
         (
             {"extra": {"metrics_url": "grafana.example.com", "logs_url": "https://logs.example.com/{job}"}},
             False,
-            "Connected to an agent at {url}. However, *Metrics page (metrics_url)*Logs page (logs_url)*",
+            "Connected to an agent at {url}. *Metrics page (metrics_url)*Logs page (logs_url)*",
         ),
         (
             {"extra": {"job_url": "https://ray.example.com/{job}"}},
             False,
-            "Connected to an agent at {url}. However, *Job page (job_url)*",
+            "Connected to an agent at {url}. *Job page (job_url)*",
         ),
         ({"service": "ray"}, True, "Connected to Ray's own dashboard (2.60.0) at {url}*"),
         (
@@ -95,16 +96,16 @@ def test_a_service_and_its_token_are_told(parts: dict[str, Any], good: bool, wor
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("body", "ray"),
     [
-        {"version": "2026.2.17"},
-        {"agent_version": "2026.2.17", "status": "ok"},
-        {"status": "healthy", "version": "2026.2.17", "ray": {"status": "ok", "version": "2.60.0"}},
-        {"version": "2026.2.17", "ray_status": True},
+        ({"version": "2026.2.17"}, ""),
+        ({"agent_version": "2026.2.17", "status": "ok"}, ""),
+        ({"version": "2026.2.17", "ray": {"status": "ok", "version": "2.60.0"}}, " with Ray 2.60.0"),
+        ({"version": "2026.2.17", "ray_status": True}, ""),
     ],
 )
-def test_the_version_is_shown_if_there_is_one(body: dict[str, Any], serve: Serve) -> None:
-    check({HEALTH: Answer(200, body)}, True, "Connected to agent 2026.2.17 at *", serve)
+def test_the_versions_are_shown_if_there_are_any(body: dict[str, Any], ray: str, serve: Serve) -> None:
+    check({HEALTH: Answer(200, body)}, True, f"Connected to agent 2026.2.17{ray} at *", serve)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +229,56 @@ def test_a_certificate_of_an_unknown_authority_is_told(serve: Serve, connect: Co
         assert "TLS handshake with" in words
         assert "as CA bundle (ca_bundle)" in words
         connect(front.url, extra={"ca_bundle": str(authority.bundle)})
-        assert verdict()[0] is True
+        assert verdict() == (True, f"Connected to an agent at {front.url}.")
+        connect(front.url, extra={"verify": False})
+        good, words = verdict()
+        assert good
+        assert words.endswith(" Its certificate is not verified: turn Verify TLS (verify) on again.")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "told"),
+    [
+        ("http", "* answered 407*Correct user and password of the proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY."),
+        ("https", "*(through the proxy http://*) failed: Tunnel connection failed: 407"),
+    ],
+)
+def test_a_proxy_that_requires_another_password_is_told(
+    scheme: str, told: str, serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = serve(token=TOKEN)
+    with Proxy("user:right") as proxy:
+        monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://user:wrong-word@127.0.0.1:{proxy.port}")
+        connect(agent.url.replace("http", scheme))
+        good, words = verdict()
+    assert not good
+    assert re.fullmatch(re.escape(told).replace(r"\*", ".*"), words), words
+    assert "wrong-word" not in words
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://127.0.0.1:1", "(through the proxy http://127.0.0.1:1): "),
+        ("http://proxy.invalid:3128", "(through the proxy http://proxy.invalid:3128): "),
+        ("socks5://127.0.0.1:1", "names a socks5 proxy, which is not supported"),
+    ],
+)
+def test_a_proxy_that_is_not_there_is_told(url: str, words: str, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", url)
+    serve(token=TOKEN)
+    good, said = verdict()
+    assert not good
+    assert words in said
+
+
+def test_files_that_are_not_there_are_told(connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect("https://127.0.0.1:1", extra={"ca_bundle": str(tmp_path / "none.pem")})
+    assert "cannot be read" in verdict()[1]
+    connect("https://127.0.0.1:1")
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
+    words = "The environment's SSL_CERT_FILE names a file that does not exist: /nowhere/ca.pem"
+    assert verdict() == (False, words)
 
 
 def test_a_token_that_others_can_read_is_told_and_a_task_warns_of_it_once(
