@@ -13,17 +13,15 @@ from airflow_provider_rayagent.metrics import names, stats
 from airflow_provider_rayagent.services import jobs
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import JobStatusChanged, LogLines, LogUnreadable
-from airflow_provider_rayagent.text.bounds import utf8_length
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from airflow_provider_rayagent.tail.items import Item
-    from airflow_provider_rayagent.tail.live_stream import StreamEnd
     from airflow_provider_rayagent.transport.tail_driver import Following
 
 SEND_SECONDS = 10.0
-"""Interval at which counters are sent while a job is followed."""
+"""Interval at which the lag and the number of jobs are sent while a job is followed."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +83,7 @@ class JobMetrics:
         self._among = among
         self._tags = self._owner.tags(mode=mode) if self._is_on else {}
         self._sent_at = 0.0
-        self._lines = self._bytes = 0
         self._lag: float | None = None
-        self._reconnects: Counter[StreamEnd] = Counter()
         self._is_unreadable = self._was_active = False
 
     @contextmanager
@@ -97,8 +93,6 @@ class JobMetrics:
             yield
             return
         self._sent_at = time.monotonic()
-        # Each follower counts from 0, and a task may have several, one after the other.
-        self._reconnects.clear()
         if self._among is not None:
             self._among.add(self._owner, 1)
         try:
@@ -106,7 +100,7 @@ class JobMetrics:
         finally:
             if self._among is not None:
                 self._among.add(self._owner, -1)
-            self._send(follower, time.monotonic())
+            self._send_lag(time.monotonic())
             # The end of a job that had ended before says nothing about how soon an end is noticed.
             if follower.end is End.JOB_ENDED and follower.job is not None and self._was_active:
                 delay = seconds_since_end(follower.job, time.time())
@@ -120,9 +114,7 @@ class JobMetrics:
         now = time.monotonic()
         for item in items:
             match item:
-                case LogLines(lines):
-                    self._lines += len(lines)
-                    self._bytes += utf8_length("\n".join(lines)) + 1
+                case LogLines():
                     self._lag = max(self._lag or 0.0, now - follower.received_at)
                 case LogUnreadable() if not self._is_unreadable:
                     self._is_unreadable = True
@@ -130,7 +122,7 @@ class JobMetrics:
                 case JobStatusChanged(details) if not jobs.has_ended(details):
                     self._was_active = True
         if now - self._sent_at >= SEND_SECONDS:
-            self._send(follower, now)
+            self._send_lag(now)
             if self._among is not None:
                 self._among.send(self._owner, interval=SEND_SECONDS)
 
@@ -143,26 +135,10 @@ class JobMetrics:
         if self._is_on:
             stats.incr(names.JOB_ENDS, 1, {**self._tags, "status": status_of(end, job)})
 
-    def _send(self, follower: Following, now: float) -> None:
-        stats.incr(names.FOLLOWING_MS, round((now - self._sent_at) * 1000), self._tags)
-        stats.incr(names.LINES, self._lines, self._tags)
-        stats.incr(names.BYTES, self._bytes, self._tags)
+    def _send_lag(self, now: float) -> None:
         if self._lag is not None:
             stats.timing(names.LINE_LAG, self._lag, self._tags)
-        for cause, count in (follower.reconnects - self._reconnects).items():
-            stats.incr(names.RECONNECTS, count, {**self._tags, "cause": cause})
-        # A copy, since the follower goes on counting in the same object.
-        self._reconnects = follower.reconnects.copy()
-        self._sent_at, self._lines, self._bytes, self._lag = now, 0, 0, None
-
-
-def count_stop(conn_id: str, cause: names.StopCause, *, team: str | None) -> None:
-    """Count a request to stop a job.
-
-    :param team: the team of the task, if Airflow has teams.
-    """
-    if stats.is_on():
-        stats.incr(names.STOPS, 1, Owner(conn_id, team).tags(cause=cause))
+        self._sent_at, self._lag = now, None
 
 
 def status_of(end: End | None, job: Mapping[str, Any] | None) -> str:

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from airflow_provider_rayagent.services.jobs import JobStatus
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.tail.live_stream import StreamEnd
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Mode = Literal["worker", "rescheduled", "deferred"]
 """How a task follows its job."""
-StopCause = Literal["stop_operator", "task_ended"]
-"""Why a stop is requested: by a ``RayAgentStopJobOperator``, or because the task that owns the job has ended."""
 UNKNOWN_STATUS = "UNKNOWN"
 """A job has ended with a status that is unknown to Ray."""
 ERROR = "ERROR"
@@ -33,11 +30,8 @@ VALUES: Mapping[str, tuple[str, ...]] = {
         *(end.name for end in End if end not in _NO_ENDS),
         ERROR,
     ),
-    "reconnects": get_args(StreamEnd),
-    "stops": get_args(StopCause),
 }
-"""The values of tags; those of ``cause`` are under the last part of the metric's name."""
-
+"""The values of tags."""
 
 TEAM = "team_name"
 """A further tag of every metric if Airflow has teams, as of Airflow's own metrics."""
@@ -58,25 +52,9 @@ class Metric:
 
 
 JOBS_FOLLOWED = Metric("rayagent.jobs_followed", "gauge", ("conn_id", "hostname"))
-FOLLOWING_MS = Metric("rayagent.following_ms", "counter", ("conn_id", "mode"))
 JOB_ENDS = Metric("rayagent.job_ends", "counter", ("conn_id", "mode", "status"))
 END_DELAY = Metric("rayagent.end_delay", "timer", ("conn_id", "mode"))
-LINES = Metric("rayagent.lines", "counter", ("conn_id", "mode"))
-BYTES = Metric("rayagent.bytes", "counter", ("conn_id", "mode"))
 LINE_LAG = Metric("rayagent.line_lag", "timer", ("conn_id", "mode"))
-RECONNECTS = Metric("rayagent.reconnects", "counter", ("conn_id", "mode", "cause"))
 UNREADABLE_LOGS = Metric("rayagent.unreadable_logs", "counter", ("conn_id", "mode"))
-STOPS = Metric("rayagent.stops", "counter", ("conn_id", "cause"))
 
-METRICS = (
-    JOBS_FOLLOWED,
-    FOLLOWING_MS,
-    JOB_ENDS,
-    END_DELAY,
-    LINES,
-    BYTES,
-    LINE_LAG,
-    RECONNECTS,
-    UNREADABLE_LOGS,
-    STOPS,
-)
+METRICS = (JOBS_FOLLOWED, JOB_ENDS, END_DELAY, LINE_LAG, UNREADABLE_LOGS)

@@ -189,10 +189,6 @@ class RayAgentStopJobOperator(_IdempotentOperator):
         :raises RayAgentNotFoundError: if the agent does not know the job. For a job it knew, the request is retried
             for a while.
         """
-        from airflow_provider_rayagent.metrics.job_metrics import count_stop
-        from airflow_provider_rayagent.metrics.stats import team_of_task
-
-        count_stop(self.rayagent_conn_id, "stop_operator", team=team_of_task())
         until = time.monotonic() + (0.0 if job["status"] is None else MISSING_SECONDS)
         while True:
             response = self._send_stop(hook)

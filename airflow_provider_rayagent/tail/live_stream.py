@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.tail.backoff import Backoff
 from airflow_provider_rayagent.tail.commands import OpenStream
@@ -18,10 +18,6 @@ MAX_SILENCE_SECONDS = 600.0
 """The silence timeout doubles up to this, since a job may be silent for hours."""
 REOPEN_SECONDS = 1.0
 MAX_PAUSE_SECONDS = 15.0
-
-StreamEnd = Literal["closed", "silent", "complete", "unusable", "refused"]
-"""Why a stream ended: the service or a proxy closed it, or the connection broke; it was silent for too long; it sent
-``complete``; its text cannot be used; or it could not be opened."""
 
 
 class ConnectionState(Enum):
@@ -53,7 +49,6 @@ class LiveStream:
         """When log text was last received, or the stream was opened."""
         self.completed_at: float | None = None
         """When the stream sent ``complete``; ``None``: it did not."""
-        self._end: StreamEnd = "closed"
 
     @property
     def sources(self) -> Collection[StreamSource]:
@@ -64,11 +59,6 @@ class LiveStream:
     def is_complete(self) -> bool:
         """Whether the stream sent ``complete``, which may be premature."""
         return self.completed_at is not None
-
-    @property
-    def end(self) -> StreamEnd:
-        """Why the last stream ended."""
-        return "complete" if self.is_complete and self._end == "closed" else self._end
 
     @property
     def timeout_at(self) -> float:
@@ -92,11 +82,9 @@ class LiveStream:
         self.reader = reader
         self._opened_at = self._last_active_at = self.last_text_at = now
         self.completed_at = None
-        self._end = "closed"
 
     def failed(self, now: float) -> None:
         """Note that the driver could not open :attr:`source`."""
-        self._end = "refused"
         self._backoff[self.source].record_failure(now)
 
     def peer_active(self, now: float, *, with_text: bool = False) -> None:
@@ -116,7 +104,6 @@ class LiveStream:
 
     def extend_silence_timeout(self) -> None:
         """Double the silence timeout for the next stream, after one has timed out."""
-        self._end = "silent"
         self._silence_timeout = min(2 * self._silence_timeout, MAX_SILENCE_SECONDS)
 
     def finished(self, now: float) -> None:
@@ -126,15 +113,10 @@ class LiveStream:
             self._backoff[self.source].reset(now + REOPEN_SECONDS)
         else:
             self._backoff[self.source].record_failure(now)
-        self._request_close()
+        self.request_close()
 
     def request_close(self) -> None:
-        """Make the driver close the stream, if one is open, since its text cannot be used."""
-        if self.state is ConnectionState.OPEN:
-            self._end = "unusable"
-        self._request_close()
-
-    def _request_close(self) -> None:
+        """Make the driver close the stream, if one is open."""
         if self.state is ConnectionState.OPEN:
             self.state = ConnectionState.CLOSING
 

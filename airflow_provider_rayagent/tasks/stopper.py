@@ -7,8 +7,6 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.metrics.job_metrics import count_stop
-from airflow_provider_rayagent.metrics.stats import team_of_task
 from airflow_provider_rayagent.task_instance.stopping import STOP_FAILED, state_if_ended, stop_job
 from airflow_provider_rayagent.transport.reentrant_event import ReentrantEvent
 
@@ -86,7 +84,6 @@ class JobStopper:
         self.stop_requested = True
         if stop_job(self._hook.config, self._job_id, self._log, why, hurry=True, check=self.check):
             self.on_stop_requested()
-        count_stop(self._hook.rayagent_conn_id, "task_ended", team=team_of_task())
 
     def _stop_if_task_ended(self) -> None:
         if time.monotonic() >= self._expires:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.services.validation import JobId
     from airflow_provider_rayagent.tail.cursor import Cursor
     from airflow_provider_rayagent.tail.end import End
-    from airflow_provider_rayagent.tail.live_stream import StreamEnd
     from airflow_provider_rayagent.transport.agent_client import AgentClient
     from airflow_provider_rayagent.transport.live_logs import LogStream
 
@@ -109,9 +107,6 @@ class Following:
         """Number of messages received from streams, including replayed ones."""
         self.received_at = 0.0
         """When text of the log was last received, on the clock."""
-        self.reconnects: Counter[StreamEnd] = Counter()
-        """Number of attempts to open a stream again, by why the last one ended or was not opened."""
-        self._stream_was_requested = False
         self._status_changes: list[Item] = []
         self._secrets_learned_from: object = None
 
@@ -185,9 +180,6 @@ class Following:
         from airflow_provider_rayagent.transport.live_logs import open_stream
 
         streams = self._service.streams
-        if self._stream_was_requested:
-            self.reconnects[self.tail.stream.end] += 1
-        self._stream_was_requested = True
         try:
             if streams is None:
                 raise RayAgentUnsupportedError(f"{self._service.label} has no live log streams.")

@@ -13,7 +13,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook
-from airflow_provider_rayagent.metrics.job_metrics import JobMetrics, count_stop, followed_jobs
+from airflow_provider_rayagent.metrics.job_metrics import JobMetrics, followed_jobs
 from airflow_provider_rayagent.position.gaps import MISSING_LINES, lines_shown
 from airflow_provider_rayagent.position.trigger_position import PositionStore
 from airflow_provider_rayagent.services import jobs
@@ -160,7 +160,6 @@ class RayAgentJobTrigger(BaseTrigger):
             self.log.error(STOP_FAILED, self.job_id, error.detail)  # noqa: TRY400
             return
         await asyncio.to_thread(stop_job, config, self.job_id, self.log, why)
-        count_stop(self.rayagent_conn_id, "task_ended", team=self.options.team_name)
 
     def _warn_missing(self, gap: Gap, why: str) -> None:
         self.log.warning(MISSING_LINES, self.job_id, gap, why)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.stack.watch import wait_until
-from tests.system.support import DEFERS, IS_AIRFLOW_3_2, Task, needs_airflow_3_3
+from tests.system.support import DEFERS, IS_AIRFLOW_3_2, Task
 from tests.system.test_follow import FAILS, LINES, PRINTS, shown
 
 if TYPE_CHECKING:
@@ -104,13 +104,6 @@ def test_a_job_that_fails_fails_the_task_and_the_worker_repeats_why(system: Syst
     details = task.xcom()
     assert (details["status"], details["driver_exit_code"]) == ("FAILED", 3)
     deferred.soft.assert_ends("skipped")
-
-
-@needs_airflow_3_3("starts every task in a worker")
-def test_a_task_can_start_in_the_triggerer_without_a_worker(system: System, deferred: Deferred) -> None:
-    task = deferred.workerless
-    task.wait_for_lines(20)
-    assert (task.instance()["state"], task.instance()["pid"]) == ("deferred", None)
 
 
 def test_all_tasks_of_a_job_end_with_it(system: System, deferred: Deferred) -> None:

@@ -80,7 +80,7 @@ def test_a_task_uses_its_teams_connection_and_its_metrics_name_the_team(mode: st
     task.assert_ends("success")
     assert task.forwarded() + task.deferred() == ["a line"]
     tags = {"conn_id": "ray_red" if mode == "worker" else "ray_all", "mode": mode, "team_name": RED}
-    wait_until(lambda: teams.statsd.values(names.LINES.name, **tags) or None, f"no lines of {tags}")
+    wait_until(lambda: teams.statsd.values(names.LINE_LAG.name, **tags) or None, f"no lines of {tags}")
     for metric in names.METRICS:
         assert all("team_name" in sample.tags for sample in teams.statsd.samples(metric.name))
 

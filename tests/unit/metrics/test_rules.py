@@ -4,45 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any
 
 import pytest
 
 from airflow_provider_rayagent.metrics import names, stats
-from airflow_provider_rayagent.metrics.job_metrics import JobMetrics, count_stop, seconds_since_end, status_of
+from airflow_provider_rayagent.metrics.job_metrics import JobMetrics, seconds_since_end, status_of
 from airflow_provider_rayagent.services.jobs import JobStatus
-from airflow_provider_rayagent.stream.events import COMPLETE
-from airflow_provider_rayagent.tail import commands
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.tail.live_stream import StreamEnd
 from tests.unit.support import items_of
-from tests.unit.tail.story import Story, log
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-def refuse(story: Story) -> None:
-    story.tail.stream_ended(1.0)
-    story.tail.stream_failed(2.0)
-
-
-ENDS: dict[StreamEnd, Callable[[Story], object]] = {
-    "closed": lambda story: story.tail.stream_ended(1.0),
-    "silent": lambda story: story.until(commands.CloseStream),
-    "complete": lambda story: story.tail.stream_received(1.0, [COMPLETE]),
-    "unusable": lambda story: story.tail.stream_ended(1.0, too_long=True),
-    "refused": refuse,
-}
-
-
-@pytest.mark.parametrize("end", get_args(StreamEnd))
-def test_a_tail_tells_why_its_stream_ended(end: StreamEnd) -> None:
-    story = Story()
-    story.stream(*log("a\n"))
-    story.text("a\n")
-    ENDS[end](story)
-    assert story.tail.stream.end == end
 
 
 def test_every_end_of_a_task_has_a_status() -> None:
@@ -78,17 +48,6 @@ def test_a_tag_has_only_characters_that_every_backend_accepts() -> None:
     assert len(stats.tag_value("x" * 250)) == stats.MAX_TAG
 
 
-def test_an_error_of_the_backend_does_not_reach_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow.sdk.observability.stats import Stats
-
-    def fail(*_: object, **__: object) -> None:
-        raise RuntimeError("no backend")
-
-    monkeypatch.setenv("AIRFLOW__METRICS__STATSD_ON", "True")
-    monkeypatch.setattr(Stats, "incr", fail)
-    count_stop("rayagent_default", "task_ended", team=None)
-
-
 def test_nothing_is_computed_while_metrics_are_off(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> Any:
         raise AssertionError
@@ -99,4 +58,3 @@ def test_nothing_is_computed_while_metrics_are_off(monkeypatch: pytest.MonkeyPat
     with metrics.following(follower):
         metrics.forwarded(follower, map(fail, items_of("a")))
     metrics.ended(End.JOB_ENDED, {"status": "SUCCEEDED"})
-    count_stop("rayagent_default", "task_ended", team="red")

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from tests.unit.support import Serve, TaskLog
 
 
+OF_TRY = {"try_number": 1, "job_id": "j1"}
+
+
 def look(store: StateStore | None, ti: TaskInstance | None = None, **overrides: Any) -> Any:
     """Look once, in a process of its own as it were; return the result, ``None`` if it is to be called again."""
     context = make_context(ti) if store is None else make_context(ti, task_state_store=store)
@@ -103,10 +106,7 @@ def test_another_try_forwards_the_log_from_its_first_line(serve: Serve) -> None:
     assert told == [["a", "b"], [], ["a", "b"], []]
 
 
-@pytest.mark.parametrize(
-    "saved",
-    [None, "x", [], {}, *({"try_number": 1, "job_id": "j1", **more} for more in ({}, {"cursor": {}}, {"cursor": "x"}))],
-)
+@pytest.mark.parametrize("saved", [None, "x", [], {}, OF_TRY, {**OF_TRY, "cursor": {}}, {**OF_TRY, "cursor": "x"}])
 def test_a_place_that_cannot_be_read_means_the_first_line(saved: Any, serve: Serve, log: TaskLog) -> None:
     store = StateStore({task_position.KEY: saved})
     serve(Job("a\n", status="RUNNING"))
