@@ -82,7 +82,13 @@ class JobStopper:
             return
         # Before the request, which on_kill() may interrupt and must not repeat.
         self.stop_requested = True
-        if stop_job(self._hook.config, self._job_id, self._log, why, hurry=True, check=self.check):
+        try:
+            accepted = stop_job(self._hook.config, self._job_id, self._log, why, hurry=True, check=self.check)
+        except BaseException:
+            # The task's execution_timeout may interrupt the request, and then requests the stop again.
+            self.stop_requested = False
+            raise
+        if accepted:
             self.on_stop_requested()
 
     def _stop_if_task_ended(self) -> None:
