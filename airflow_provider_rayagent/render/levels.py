@@ -42,9 +42,9 @@ class _Block:
 class LevelFinder:
     """Find the level of each line of one job's log; the lines must come in order.
 
-    Recognizes Python's logging in its usual formats, Ray's own lines, glog, loguru, structlog, rich, uvicorn, JSON and
-    logfmt with a level field, Python's warnings, and whole tracebacks; also with colors, after Ray's
-    ``(name pid=123)``, and after an unfinished progress bar. A line without a level inherits the level of the line
+    Recognizes Python's logging in its usual formats, Ray's own lines, glog, loguru, structlog, rich, uvicorn, NCCL,
+    JSON with a level field, Python's warnings, and whole tracebacks; also with colors, after Ray's ``(name pid=123)``,
+    and after an unfinished progress bar. A line without a level inherits the level of the line
     before only within a block: a traceback, or the indented lines after a record that ends with an opening such as
     ``:``.
     """

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 TERMINAL_SEQUENCES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
 """Colors, cursor movements and hyperlinks."""
@@ -64,8 +63,6 @@ _RICH_PLACE = re.compile(r" [\w.-]+:\d+\s*$")
 _WARNING = re.compile(r"\s{0,4}[^\s:][^:]{0,300}:\d+: (?:\w+\.)*\w*Warning: ")
 # From the signal handler of Abseil, which Ray's processes install.
 _SIGNAL = re.compile(r"\*\*\* SIG[A-Z]+ received at time=\d+")
-_LOGFMT_LEVEL = re.compile(r"(?:^| )(?:level|lvl|severity)=\"?([A-Za-z]+)\"?(?: |$)")
-_LOGFMT_OTHER = re.compile(r"(?:^| )(?:time|timestamp|ts|msg|message|event)=")
 
 _JSON_LEVELS = ("level", "levelname", "severity", "log.level", "loglevel", "lvl", "level_name", "severity_text")
 _JSON_HINTS = ('"level', '"severity', '"log.level"', '"loglevel"', '"lvl"')
@@ -97,8 +94,6 @@ def marked_level(line: str) -> int | None:
     if level is None and " NCCL " in line:
         found = _NCCL.match(line)
         return None if found is None else _level_named(found[1])
-    if level is None and ("level=" in line or "severity=" in line or "lvl=" in line):
-        return _logfmt(line)
     return level
 
 
@@ -131,11 +126,6 @@ def _rich(line: str) -> int | None:
     return _level_named(found[1]) if found is not None and _RICH_PLACE.search(line, max(len(line) - 80, 0)) else None
 
 
-def _logfmt(line: str) -> int | None:
-    found = _LOGFMT_LEVEL.search(line)
-    return _level_named(found[1]) if found is not None and _LOGFMT_OTHER.search(line) else None
-
-
 def _json(line: str) -> int | None:
     # Cheaper than parsing each line that begins with a brace.
     if not any(hint in line for hint in _JSON_HINTS):
@@ -154,18 +144,9 @@ def _json(line: str) -> int | None:
         return None
     for key in _JSON_LEVELS:
         if key in record:
-            return _json_level(record[key], record)
-    return None
-
-
-def _json_level(value: Any, record: dict[str, Any]) -> int | None:
-    if isinstance(value, dict):
-        value = value.get("name")
-    if isinstance(value, str):
-        return _level_named(value)
-    # bunyan and pino, recognized by their other fields, number levels from 10 (trace) to 60 (fatal); 30 is INFO.
-    if isinstance(value, int) and "pid" in record and "hostname" in record and value in range(10, 61, 10):
-        return max(value - 10, 10)
+            value = record[key]
+            name = value.get("name") if isinstance(value, dict) else value
+            return _level_named(name) if isinstance(name, str) else None
     return None
 
 
