@@ -54,18 +54,18 @@ class Load(NamedTuple):
 
     :param name: for the table.
     :param agent: which of :data:`AGENTS` has the jobs.
-    :param routes: below the connection, each with the seconds after which it is requested again; ``None``: a log.
+    :param routes: below the connection, each with the seconds after which it is requested again.
     :param viewers: number of those who have all routes open.
     """
 
     name: str
     agent: str
-    routes: Sequence[tuple[str, float | None]]
+    routes: Sequence[tuple[str, float]]
     viewers: int = 1
 
 
-def _log(job_id: str) -> tuple[str, None]:
-    return f"jobs/{job_id}/log", None
+def _log(job_id: str) -> tuple[str, float]:
+    return f"jobs/{job_id}/log", 2.0
 
 
 LOADS = (
@@ -176,7 +176,7 @@ AGENTS: dict[str, Callable[[], list[Job]]] = {
 }
 
 
-async def _view(opened: Sequence[tuple[str, str, float | None]]) -> None:
+async def _view(opened: Sequence[tuple[str, str, float]]) -> None:
     """Request URLs, each with a user's token and the seconds between two requests, until standard input closes."""
     print("begins", flush=True)
     limits = httpx.Limits(max_connections=None)
@@ -192,14 +192,19 @@ async def _view(opened: Sequence[tuple[str, str, float | None]]) -> None:
             view.cancel()
 
 
-async def _look(client: httpx.AsyncClient, delay: float, url: str, token: str, interval: float | None) -> None:
+async def _look(client: httpx.AsyncClient, delay: float, url: str, token: str, interval: float) -> None:
     await asyncio.sleep(delay)
+    after = ""
     while True:
-        async with client.stream("GET", url, headers={"Cookie": f"{COOKIE}={token}"}) as answer:
-            answer.raise_for_status()
-            async for _ in answer.aiter_raw():
-                pass
-        await asyncio.sleep(interval or 0.3)
+        query = {"after": after} if url.endswith("/log") else {}
+        answer = await client.get(url, params=query, headers={"Cookie": f"{COOKIE}={token}"})
+        answer.raise_for_status()
+        if query:
+            part = answer.json()
+            after = part["after"]
+            if part["more"]:
+                continue
+        await asyncio.sleep(interval)
 
 
 if __name__ == "__main__":

@@ -20,14 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CONNECTION = "rayagent_default"
+LOG = "jobs/running/log"
 VIEWS = (
     (5.0, "jobs"),
     (5.0, "cluster"),
     (5.0, "applications"),
     (3.0, "jobs/running"),
+    (2.0, LOG),
 )
 """The views that are open at the same time: the interval in seconds, and the route of each refresh (``ui/static``)."""
-LOG = "jobs/running/log"
 MANY = 10
 MOST = 2.5
 """With many viewers, results that are used for two seconds are requested every two seconds instead of every five."""
@@ -86,10 +87,6 @@ def watch(agent: ScriptedAgent, server: ApiServer, viewers: int, seconds: float)
             for _ in range(viewers)
             for interval, route in VIEWS
         ]
-        for _ in range(viewers):
-            answer = server.request("GET", f"rayagent/api/connections/{CONNECTION}/{LOG}", stream=True)
-            stack.callback(answer.close)
-            answer.raise_for_status()
         for thread in threads:
             thread.start()
             stack.callback(thread.join)
@@ -102,6 +99,10 @@ def watch(agent: ScriptedAgent, server: ApiServer, viewers: int, seconds: float)
 def refresh(server: ApiServer, route: str, interval: float, ended: threading.Event) -> None:
     """Request the route of a view now and then."""
     pause = random.uniform(0.0, interval)
+    after = ""
     while not ended.wait(pause):
-        server.request("GET", f"rayagent/api/connections/{CONNECTION}/{route}").raise_for_status()
+        query = {"after": after} if route == LOG else {}
+        answer = server.request("GET", f"rayagent/api/connections/{CONNECTION}/{route}", params=query)
+        answer.raise_for_status()
+        after = answer.json().get("after", "")
         pause = interval

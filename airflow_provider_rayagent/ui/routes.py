@@ -6,22 +6,22 @@ import asyncio
 from typing import TYPE_CHECKING, Annotated, Any
 
 from airflow.api_fastapi.core_api.security import GetUserDep
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Query
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.services.jobs import JobStatus
 from airflow_provider_rayagent.services.validation import validate_job_id
 from airflow_provider_rayagent.ui import clusters
 from airflow_provider_rayagent.ui.access import READ_CONNECTION, SIGNED_IN, readable_dags, recorded
+from airflow_provider_rayagent.ui.downloads import LogFile
 from airflow_provider_rayagent.ui.job_rows import MAX_LIMIT, STATUSES, details_of, page_of
 from airflow_provider_rayagent.ui.page_thread import page_thread
 from airflow_provider_rayagent.ui.pending_work import waiting_tasks
-from airflow_provider_rayagent.ui.shared_logs import FollowedLog
-from airflow_provider_rayagent.ui.streams import LogResponse, events, slots, text_of
 from airflow_provider_rayagent.ui.task_links import add_task_links
 from airflow_provider_rayagent.ui.user_connections import PageHook, readable_connections
+from airflow_provider_rayagent.ui.viewed_logs import readers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -29,29 +29,15 @@ if TYPE_CHECKING:
     from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 
     from airflow_provider_rayagent.connection.config import AgentConfig
+    from airflow_provider_rayagent.services.validation import JobId
 
 router = APIRouter(default_response_class=JSONResponse)
 
 MAX_TEXT = 200
 WAITING_JOBS = 20
 """Of the jobs that wait, so many are shown with the cluster; all are counted."""
-EVENTS = "text/event-stream"
-NO_BUFFER = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
-"""Headers of a stream; the first one is for nginx."""
-
-
-def last_event(
-    last_event_id: Annotated[str, Header(max_length=MAX_TEXT)] = "",
-    after: Annotated[str, Query(max_length=MAX_TEXT)] = "",
-) -> str:
-    """Return the id of the last event that a viewer got.
-
-    A browser sends the header only if it reconnects by itself. When the page opens a new stream, it uses the query.
-    """
-    return last_event_id or after
-
-
-LastEvent = Annotated[str, Depends(last_event)]
+After = Annotated[str, Query(max_length=MAX_TEXT)]
+"""``after`` of the last answer with a part of the log; see :meth:`.LogReader.answer`."""
 
 
 @router.get("/api/connections", dependencies=SIGNED_IN)
@@ -89,17 +75,15 @@ async def get_job(connection_id: str, job_id: str, user: GetUserDep) -> Any:
 
 
 @router.get("/api/connections/{connection_id}/jobs/{job_id}/log", dependencies=READ_CONNECTION)
-async def get_log(
-    connection_id: str, job_id: str, request: Request, user: GetUserDep, last_event_id: LastEvent
-) -> LogResponse:
-    """Follow the log of a job."""
-    return log_events(connection_id, job_id, request, str(user.get_id()), last_event_id)
+async def get_log(connection_id: str, job_id: str, user: GetUserDep, after: After = "") -> Response:
+    """Return what follows in the log of a job."""
+    return await log_part(connection_id, validate_job_id(job_id), str(user.get_id()), after)
 
 
 @router.get("/api/connections/{connection_id}/jobs/{job_id}/log/download", dependencies=READ_CONNECTION)
-async def download_log(connection_id: str, job_id: str, user: GetUserDep) -> LogResponse:
+async def download_log(connection_id: str, job_id: str, user: GetUserDep) -> LogFile:
     """Return the current log of a job as a file."""
-    return log_file(connection_id, job_id, str(user.get_id()))
+    return LogFile(PageHook(connection_id), validate_job_id(job_id), str(user.get_id()))
 
 
 @router.post("/api/connections/{connection_id}/jobs/{job_id}/stop", dependencies=recorded("stop_ray_job"))
@@ -140,28 +124,10 @@ async def delete_application(connection_id: str, name: str) -> dict[str, Any]:
     return {}
 
 
-def log_events(connection_id: str, job_id: str, request: Request, user: str, last_event_id: str) -> LogResponse:
-    """Return a response that follows the log of a job."""
-    valid_id = validate_job_id(job_id)
-    # After the validation: an error between this and the response would keep the slot for good.
-    slots.take(user)
-    content = events(
-        (connection_id, valid_id),
-        lambda: FollowedLog(PageHook(connection_id), valid_id),
-        last_event_id,
-        request.is_disconnected,
-    )
-    return LogResponse(content, user, media_type=EVENTS, headers=NO_BUFFER)
-
-
-def log_file(connection_id: str, job_id: str, user: str) -> LogResponse:
-    """Return a response with the current log of a job as a file."""
-    valid_id = validate_job_id(job_id)
-    slots.take(user)
-    # A valid id has no quotes or newlines, so it needs no escaping here.
-    headers = {**NO_BUFFER, "Content-Disposition": f'attachment; filename="{valid_id}.log"'}
-    content = page_thread.iterate(text_of(PageHook(connection_id), valid_id))
-    return LogResponse(content, user, media_type="text/plain", headers=headers)
+async def log_part(connection_id: str, job_id: JobId, user: str, after: str) -> Response:
+    """Return a response with what follows in the log of a job."""
+    text = await page_thread.run(readers.answer(connection_id, job_id, user, after))
+    return Response(text, media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 async def _or_error(result: Awaitable[clusters.ServiceResult]) -> clusters.ServiceResult | RayAgentError:

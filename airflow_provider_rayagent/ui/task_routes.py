@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from airflow.api_fastapi.core_api.security import GetUserDep
-from fastapi import APIRouter, HTTPException, Path, Request
+from fastapi import APIRouter, HTTPException, Path
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 
 from airflow_provider_rayagent.ui import clusters
 from airflow_provider_rayagent.ui.access import READ_TASK_LOGS, may_use
+from airflow_provider_rayagent.ui.downloads import LogFile
 from airflow_provider_rayagent.ui.job_rows import details_of
 from airflow_provider_rayagent.ui.page_thread import page_thread
-from airflow_provider_rayagent.ui.routes import LastEvent, log_events, log_file
-from airflow_provider_rayagent.ui.streams import LogResponse
+from airflow_provider_rayagent.ui.routes import After, log_part
 from airflow_provider_rayagent.ui.task_jobs import StoredJob, belongs_to, find_task_job
 from airflow_provider_rayagent.ui.task_links import TaskKey
+from airflow_provider_rayagent.ui.user_connections import PageHook
 
 router = APIRouter(
     prefix="/api/dags/{dag_id}/runs/{run_id}/tasks/{task_id}/{map_index}", default_response_class=JSONResponse
@@ -47,20 +48,19 @@ async def get_log(
     run_id: str,
     task_id: str,
     map_index: MapIndex,
-    request: Request,
     user: GetUserDep,
-    last_event_id: LastEvent,
-) -> LogResponse:
-    """Follow the log of the task's job."""
+    after: After = "",
+) -> Response:
+    """Return what follows in the log of the task's job."""
     task_job, _ = await _job_of(TaskKey(dag_id, run_id, task_id, map_index))
-    return log_events(task_job.connection_id, task_job.job_id, request, str(user.get_id()), last_event_id)
+    return await log_part(task_job.connection_id, task_job.job_id, str(user.get_id()), after)
 
 
 @router.get("/job/log/download", dependencies=READ_TASK_LOGS)
-async def download_log(dag_id: str, run_id: str, task_id: str, map_index: MapIndex, user: GetUserDep) -> LogResponse:
+async def download_log(dag_id: str, run_id: str, task_id: str, map_index: MapIndex, user: GetUserDep) -> LogFile:
     """Return the current log of the task's job as a file."""
     task_job, _ = await _job_of(TaskKey(dag_id, run_id, task_id, map_index))
-    return log_file(task_job.connection_id, task_job.job_id, str(user.get_id()))
+    return LogFile(PageHook(task_job.connection_id), task_job.job_id, str(user.get_id()))
 
 
 @router.get("/cluster", dependencies=READ_TASK_LOGS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -201,3 +202,20 @@ def ask(server: ApiServer, method: str, path: str, token: str | None, **options:
         return None if is_json and NOT_YET in answer.text else answer
 
     return wait_until(send, f"{path} has no answer")
+
+
+def log_parts(server: ApiServer, path: str, token: str | None, after: str = "") -> Iterator[dict[str, Any]]:
+    """Yield the parts of a log as the page gets them, up to its end or that of the iteration."""
+    while True:
+        part = ask(server, "GET", path, token, params={"after": after})
+        part.raise_for_status()
+        yield part.json()
+        if part.json()["end"] is not None:
+            return
+        after = part.json()["after"]
+        time.sleep(0.05)
+
+
+def whole_log(server: ApiServer, path: str, token: str | None) -> str:
+    """Return all that the page gets of a log, up to its end."""
+    return json.dumps(list(log_parts(server, path, token)))

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import json
 import threading
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from airflow_provider_rayagent.ui.app import FILES, HEADERS, MEDIA_TYPES
-from airflow_provider_rayagent.ui.routes import EVENTS
 from tests.stack.watch import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Mapping
 
     from typing_extensions import Self
 
-TICK = 0.05
-"""Seconds after which a silent stream sends a comment, and notices that its viewer has left."""
 PAGES = {"": "index.html", "task": "task.html"}
 
 
@@ -31,7 +28,6 @@ class Request:
     method: str
     path: str
     query: Mapping[str, list[str]]
-    last_event_id: str | None
 
 
 @dataclass(frozen=True)
@@ -45,41 +41,14 @@ class Failure:
     detail: str | None = None
 
 
-class Stream:
-    """Server-sent events, which each viewer gets from the first one on.
-
-    :param ends: whether the server closes the connection after the last one.
-    """
-
-    def __init__(self, *events: str, ends: bool = False) -> None:
-        self._events = list(events)
-        self._ends = ends
-        self.viewers = 0
-
-    def send(self, *events: str) -> None:
-        """Send more events."""
-        self._events.extend(events)
-
-    def pieces(self, closing: threading.Event) -> Generator[str, None, None]:
-        """Yield what one viewer gets."""
-        self.viewers += 1
-        try:
-            position = 0
-            while not closing.is_set():
-                new = self._events[position:]
-                position += len(new)
-                yield "".join(new) or ":\n\n"
-                if self._ends:
-                    return
-                closing.wait(TICK)
-        finally:
-            self.viewers -= 1
+UNFINISHED = object()
+"""An answer that never ends."""
 
 
 class PageServer:
     """A server with ``answers`` by path below ``api/``.
 
-    An answer is a value for JSON, a :class:`Failure`, a :class:`Stream`, or a function that returns one of them for a
+    An answer is a value for JSON, a :class:`Failure`, :data:`UNFINISHED`, or a function that returns one of them for a
     :class:`Request`. What has no answer is a 404.
     """
 
@@ -88,7 +57,7 @@ class PageServer:
         self.requests: list[Request] = []
         self.closing = threading.Event()
         self._server = _Listener(self)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(TICK,), daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Self:
@@ -128,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         path = unquote(url.path).lstrip("/")
         if path.startswith("api/"):
-            request = Request(self.command, path[4:], parse_qs(url.query), self.headers.get("Last-Event-ID"))
+            request = Request(self.command, path[4:], parse_qs(url.query))
             self.server.page.requests.append(request)
             self._answer(request)
             return
@@ -151,8 +120,10 @@ class _Handler(BaseHTTPRequestHandler):
         answer = self.server.page.answers.get(request.path, Failure(404))
         if callable(answer):
             answer = answer(request)
-        if isinstance(answer, Stream):
-            self._stream(answer)
+        if answer is UNFINISHED:
+            self._begin(200, "application/json", {"Content-Length": "100"})
+            self.wfile.write(b"{")
+            self.server.page.closing.wait()
         elif not isinstance(answer, Failure):
             self._send(200, "application/json", json.dumps(answer).encode())
         elif answer.detail is None:
@@ -165,12 +136,6 @@ class _Handler(BaseHTTPRequestHandler):
         with suppress(ConnectionError):
             self.wfile.write(body)
 
-    def _stream(self, stream: Stream) -> None:
-        self._begin(200, EVENTS, {"Connection": "close"})
-        with suppress(ConnectionError), closing(stream.pieces(self.server.page.closing)) as pieces:
-            for piece in pieces:
-                self.wfile.write(piece.encode())
-
     def _begin(self, status: int, content_type: str, headers: Mapping[str, str]) -> None:
         self.send_response(status)
         for name, value in {**HEADERS, "Content-Type": content_type, **headers}.items():
@@ -178,14 +143,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
 
-def event(kind: str, data: object, number: str | None = None) -> str:
-    """Return a server-sent event as the log has them."""
-    return (f"id: {number}\n" if number else "") + f"event: {kind}\ndata: {json.dumps(data)}\n\n"
-
-
-def records(number: str, *lines: str) -> str:
-    """Return an event with lines of a job."""
-    return event("records", [["info", line, True] for line in lines], number)
+def log_part(*lines: str, after: str = "1", **fields: Any) -> dict[str, Any]:
+    """Return a part of a log, with these lines of a job."""
+    rows = [["info", line, True] for line in lines]
+    part = {"rows": rows, "after": after, "restart": False, "skipped": 0, "more": False, "reported": None, "end": None}
+    return {**part, **fields}
 
 
 def job(status: str = "RUNNING", **details: Any) -> dict[str, Any]:

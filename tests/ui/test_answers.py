@@ -1,28 +1,26 @@
-"""What the routes answer: nothing secret, one clear sentence for each failure, bounded streams."""
+"""What the routes answer: nothing secret, one clear sentence for each failure, bounded logs."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_rayagent.ui.shared import FRESH_SECONDS
-from airflow_provider_rayagent.ui.streams import MAX_STREAMS_PER_USER
-from tests.scripted import Refuse
+from airflow_provider_rayagent.ui.viewed_logs import MAX_LOGS_PER_USER
+from tests.scripted import Job, Refuse
 from tests.stack.watch import wait_until
-from tests.ui.conftest import SECRET, TOKEN, ask
+from tests.ui.conftest import SECRET, TOKEN, ask, log_parts, whole_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import requests
 
-    from tests.scripted import Job, ScriptedAgent
+    from tests.scripted import ScriptedAgent
     from tests.stack.api_server import ApiServer
 
 VIEWERS = 10
@@ -32,23 +30,16 @@ def get(server: ApiServer, path: str, token: str | None, **options: Any) -> requ
     return ask(server, "GET", f"api/connections/{path}", token, **options)
 
 
-def events_of(answer: requests.Response) -> Iterator[tuple[str, Any]]:
-    kind = ""
-    for line in answer.iter_lines(chunk_size=None, decode_unicode=True):
-        name, _, value = line.partition(": ")
-        if name == "event":
-            kind = value
-        elif name == "data":
-            yield kind, json.loads(value)
-
-
-def lines_until(stream: Iterator[tuple[str, Any]], last: str) -> list[Any]:
-    """Return the lines of a job that a stream sends next, up to this one, in whatever events they come."""
+def lines_until(parts: Iterator[dict[str, Any]], last: str) -> list[Any]:
+    """Return the lines of a job in the next parts of a log, up to this one."""
     lines: list[Any] = []
     while last not in [text for _, text in lines]:
-        kind, data = next(stream)
-        lines += [(level, text) for level, text, from_job in data if from_job] if kind == "records" else []
+        lines += [(level, text) for level, text, from_job in next(parts)["rows"] if from_job]
     return lines
+
+
+def log_of(job_id: str) -> str:
+    return f"api/connections/ray_a/jobs/{job_id}/log"
 
 
 @pytest.fixture
@@ -70,18 +61,18 @@ def test_no_answer_has_anything_secret(server: ApiServer, admin: str) -> None:
     paths = (
         "ray_a/jobs",
         "ray_a/jobs/failed",
-        "ray_a/jobs/failed/log",
         "ray_a/jobs/failed/log/download",
         "ray_a/cluster",
         "ray_a/applications",
         "ray_refused/jobs",
     )
     answers = [get(server, path, admin).text for path in paths]
+    answers.append(whole_log(server, log_of("failed"), admin))
     answers.append(server.request("GET", "rayagent/api/connections", admin).text)
     shown = "\n".join(answers)
     assert [secret for secret in (TOKEN, SECRET, "wrong-token", "runtime_env", "env_vars") if secret in shown] == []
-    assert "key *** ***" in answers[2]
-    assert answers[3] == "key *** ***\n"
+    assert answers[2] == "key *** ***\n"
+    assert "key *** ***" in answers[len(paths)]
     assert get(server, f"ray_a/jobs?text={SECRET[:8]}", admin).json()["total"] == 0
 
 
@@ -116,92 +107,45 @@ def test_a_failure_is_one_sentence_with_what_to_correct(
     assert words in answer.json()["detail"]
 
 
-def test_a_log_has_levels_and_is_followed_to_its_end(server: ApiServer, admin: str) -> None:
-    with closing(get(server, "ray_a/jobs/succeeded/log", admin, stream=True)) as answer:
-        assert answer.headers["Content-Type"].startswith("text/event-stream")
-        found = list(events_of(answer))
-    assert found[0] == ("restart", "")
-    assert found[-1] == ("end", "")
-    lines = [text for kind, data in found if kind == "records" for _, text, from_job in data if from_job]
-    assert lines == ["a", "b"]
+def test_a_log_has_levels_and_is_read_to_its_end(server: ApiServer, admin: str) -> None:
+    *_, last = parts = list(log_parts(server, log_of("succeeded"), admin))
+    assert [part["restart"] for part in parts] == [True, *[False] * (len(parts) - 1)]
+    assert last["end"] == ""
+    assert [text for part in parts for _, text, from_job in part["rows"] if from_job] == ["a", "b"]
 
 
-def test_a_live_log_has_what_the_job_writes_and_ends_when_its_viewers_leave(
+def test_a_live_log_has_what_the_job_writes_and_is_not_read_when_nobody_asks(
     server: ApiServer, agent: ScriptedAgent, watched_job: Job, admin: str
 ) -> None:
-    """However many there are, the agent has one stream."""
-    with ExitStack() as stack:
-        viewers = [
-            stack.enter_context(closing(get(server, "ray_a/jobs/watched/log", admin, stream=True)))
-            for _ in range(VIEWERS)
-        ]
-        streams = [events_of(viewer) for viewer in viewers]
-        for stream in streams:
-            assert lines_until(stream, "WARNING: odd") == [("info", "a line"), ("warning", "WARNING: odd")]
-        watched_job.grow("one more\n")
-        for stream in streams:
-            assert lines_until(stream, "one more") == [("info", "one more")]
-        assert agent.max_open_streams["watched"] == 1
-    wait_until(lambda: not agent.open_streams["watched"] or None, "the log is still followed without viewers")
+    """However many do, the agent has one stream."""
+    viewers = [log_parts(server, log_of("watched"), admin) for _ in range(VIEWERS)]
+    for parts in viewers:
+        assert lines_until(parts, "WARNING: odd") == [("info", "a line"), ("warning", "WARNING: odd")]
+    watched_job.grow("one more\n")
+    for parts in viewers:
+        assert lines_until(parts, "one more") == [("info", "one more")]
+    assert agent.max_open_streams["watched"] == 1
+    wait_until(lambda: not agent.open_streams["watched"] or None, "the log is still read though nobody asks")
 
 
-def test_a_new_stream_continues_after_the_last_event_of_an_earlier_one(
-    server: ApiServer, running_job: Job, admin: str
+def test_a_user_has_a_limited_number_of_logs(
+    server: ApiServer, agent: ScriptedAgent, tokens: dict[str, str | None]
 ) -> None:
-    """A browser can send the id as a header only if it reconnects by itself."""
-    with closing(get(server, "ray_a/jobs/running/log", admin, stream=True)) as earlier:
-        running_job.grow("seen\n")
-        last = ""
-        for line in earlier.iter_lines(chunk_size=None, decode_unicode=True):
-            name, _, value = line.partition(": ")
-            last = value if name == "id" else last
-            if name == "data" and '"seen"' in value:
-                break
-        running_job.grow("not seen\n")
-        queries: list[dict[str, Any]] = [
-            {"params": {"after": last}},
-            {"params": {"after": "older-1"}, "headers": {"Last-Event-ID": last}},
-        ]
-        for query in queries:
-            with closing(get(server, "ray_a/jobs/running/log", admin, stream=True, **query)) as later:
-                assert next(events_of(later)) == ("records", [["info", "not seen", True]])
+    def open_log(number: int, user: str) -> requests.Response:
+        return ask(server, "GET", log_of(f"many-{number}"), tokens[user])
 
-
-def test_a_viewer_that_reads_nothing_holds_up_no_other(
-    server: ApiServer, running_job: Job, tokens: dict[str, str | None]
-) -> None:
-    with (
-        closing(get(server, "ray_a/jobs/running/log", tokens["editor"], stream=True)),
-        closing(get(server, "ray_a/jobs/running/log", tokens["reader"], stream=True)) as reading,
-    ):
-        stream = events_of(reading)
-        running_job.grow("x" * 1_000 + "\n" + ("y" * 1_000 + "\n") * 5_000)
-        running_job.grow("the last one\n")
-        assert any(kind == "records" and data[-1][1] == "the last one" for kind, data in stream)
-
-
-def test_a_user_has_a_limited_number_of_streams(server: ApiServer, tokens: dict[str, str | None]) -> None:
-    def opened() -> requests.Response | None:
-        answer = get(server, "ray_a/jobs/running/log", tokens["reader"], stream=True)
-        if answer.ok:
-            return stack.enter_context(closing(answer))
-        answer.close()
-        return None
-
-    # A stream whose iterator is no longer referenced is closed.
-    streams: list[Iterator[tuple[str, Any]]] = []
-    with ExitStack() as stack:
-        for _ in range(MAX_STREAMS_PER_USER):
-            # Those of other tests are counted until the server has noticed their end.
-            streams.append(events_of(wait_until(opened, "the user has no stream left")))
-            next(streams[-1])
-        refused = get(server, "ray_a/jobs/running/log", tokens["reader"])
-        assert refused.status_code == 429
-        assert "close one of them" in refused.json()["detail"]
-        other = stack.enter_context(closing(get(server, "ray_a/jobs/running/log", tokens["editor"], stream=True)))
-        assert other.ok
-    with ExitStack() as stack:
-        wait_until(opened, "the streams of viewers that left are still counted")
+    # Those that other tests have read may be open still.
+    jobs = {f"many-{number}": Job(status="RUNNING", job_id=f"many-{number}") for number in range(MAX_LOGS_PER_USER + 1)}
+    agent.jobs.update(jobs)
+    answers = [open_log(number, "reader") for number in range(MAX_LOGS_PER_USER + 1)]
+    refused = answers[-1]
+    assert answers[0].ok
+    assert refused.status_code == 429
+    assert "close one of them" in refused.json()["detail"]
+    assert open_log(MAX_LOGS_PER_USER, "editor").ok
+    wait_until(lambda: open_log(MAX_LOGS_PER_USER - 1, "reader").ok or None, "logs that nobody reads are still counted")
+    for name in jobs:
+        agent.jobs[name].set_status("SUCCEEDED")
 
 
 @pytest.mark.parametrize(
@@ -233,8 +177,8 @@ def test_a_refresh_of_the_cluster_sends_one_request_for_each_thing_that_it_shows
 ) -> None:
     before = len(agent.requests)
     answer = get(server, "ray_c/cluster", admin).json()
-    # The logs of these jobs may still be followed.
-    followed = ("jobs/running/", "jobs/watched/")
+    # The logs of these jobs may still be read.
+    followed = ("jobs/running/", "jobs/watched/", "jobs/many-")
     routes = [each.route for each in agent.requests[before:] if not any(job in each.route for job in followed)]
     assert sorted(routes) == ["GET jobs/", "GET resources/cluster/", "GET tasks/"]
     assert answer["resources"]["node_counts"]["alive"] == 1

@@ -9,7 +9,7 @@ import pytest
 from tests.scripted import ScriptedAgent
 from tests.scripted.foreign import BODIES, foreign, told_in
 from tests.stack.api_server import ApiServer, api_server, settings_of_users
-from tests.ui.conftest import ask
+from tests.ui.conftest import ask, whole_log
 from tests.ui.test_access import TABLE, VALUES, own_headers
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ SERVICES = ("agent", "ray")
 ROUTES = [(method, path) for method, path in TABLE if "connection_id" in path]
 """The routes that ask a service."""
 FINAL = (301, 401)
-"""Statuses that end the following of a log at once."""
+"""Statuses that end the reading of a log at once."""
 
 
 def path_of(service: str, body: str, status: int) -> str:
@@ -80,6 +80,9 @@ def test_no_route_of_the_page_tells_what_another_server_answers(
         if "/log" in path and status not in FINAL:
             continue
         address = path.replace(":path", "").format(**{**VALUES, "connection_id": name}).lstrip("/")
+        if path.endswith("/log"):
+            texts.append(whole_log(server, address, token))
+            continue
         found = ask(server, method, address, token, json={}, headers=own_headers(server))
         texts.append(f"{found.text} {found.headers}")
     assert len(host.requests) > before

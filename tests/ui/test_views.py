@@ -9,7 +9,7 @@ import pytest
 
 from tests.stack.browser import Page, browser_page
 from tests.stack.watch import wait_until
-from tests.ui.page_server import Failure, PageServer, Request, Stream, event, job, page_of
+from tests.ui.page_server import UNFINISHED, Failure, PageServer, Request, job, log_part, page_of
 from tests.ui.scripts import HIDE, HURRY, SHIFTS, SHOW, WATCH_SHIFTS, let_pass, run
 
 if TYPE_CHECKING:
@@ -80,11 +80,11 @@ def server() -> Iterator[PageServer]:
             "connections": {"connections": ["other", "ray"]},
             f"{RAY}/jobs": page_of(job()),
             JOB: job(),
-            f"{JOB}/log": Stream(event("restart", ""), event("end", ""), ends=True),
+            f"{JOB}/log": log_part(restart=True, end=""),
             f"{RAY}/cluster": cluster(),
             f"{RAY}/applications": {"applications": [application("app"), application("kept")]},
             f"{TASK}/job": {**job(), "connection_id": None},
-            f"{TASK}/job/log": Stream(event("restart", ""), event("end", ""), ends=True),
+            f"{TASK}/job/log": log_part(restart=True, end=""),
             f"{TASK}/cluster": RESOURCES,
         }
         yield running
@@ -283,7 +283,7 @@ def test_a_cluster_that_cannot_be_read_shows_nothing_else(browser: Page, server:
 
 
 def test_an_answer_that_is_cut_off_because_its_view_was_left_is_no_answer(browser: Page, server: PageServer) -> None:
-    server.answers["unfinished"] = Stream("{")
+    server.answers["unfinished"] = UNFINISHED
     browser.open(f"{server.url}/#/ray/serve")
     browser.find("td", "app")
     run(browser, ABORT)

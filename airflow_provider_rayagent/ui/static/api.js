@@ -30,23 +30,6 @@ export function change(method, route) {
   return call(route, { method, headers, body: "{}" });
 }
 
-/** Return why a route that sends a stream fails, or an empty string if it does not. */
-export async function problem(route) {
-  // An EventSource does not tell with which status or text its request failed.
-  const asked = new AbortController();
-  try {
-    const response = await send(route, { signal: asked.signal });
-    if (response.ok) return "";
-    const { detail } = await response.json().catch(() => ({}));
-    return reason(response.status, detail);
-  } catch (error) {
-    return error.message;
-  } finally {
-    // The response may be the stream itself, which would go on.
-    asked.abort();
-  }
-}
-
 async function send(route, options) {
   try {
     return await fetch(route, { credentials: "same-origin", ...options });

@@ -1,13 +1,14 @@
 // The live log of a job.
 
 import { colored } from "./ansi.js";
+import { call, poll } from "./api.js";
 import { element, show } from "./dom.js";
 import { number } from "./format.js";
 import { openInHost } from "./host.js";
 import { pageLink } from "./links.js";
-import { followLog } from "./log_stream.js";
 
-// As many as the server keeps of a log: KEPT_RECORDS in shared_logs.py.
+const POLL_SECONDS = 2;
+// As many as the server keeps of a log: KEPT_RECORDS in viewed_logs.py.
 const MAX_LINES = 10000;
 // Pixels. In a page that is zoomed, positions are fractions, so the end is not met exactly.
 const AT_END = 30;
@@ -22,7 +23,7 @@ const AT_END = 30;
 export function liveLog(route, name, isOver) {
   const rows = element("div");
   const lines = element("div.lines", { role: "log", tabindex: "0", "aria-label": "Log", "aria-live": "off" }, rows);
-  const status = element("span.log-status", { role: "status" }, "Connecting…");
+  const status = element("span.log-status", { role: "status" }, "Loading…");
   const pause = element("button", { type: "button", click: togglePause, "aria-pressed": "false" }, "Pause");
   const search = element("input", { type: "search", placeholder: "Search", "aria-label": "Search in the log" });
   const matches = element("span.matches", { role: "status" });
@@ -35,31 +36,12 @@ export function liveLog(route, name, isOver) {
   const tools = element("div.tools", {}, search, matches, status, pause, download);
   const view = element("section.log", {}, reported, tools, lines);
   let [held, dropped, current] = [null, 0, null];
-  // Whether the log has begun anew, and whether its lines are held that replace those that are shown.
-  let [restarted, replaces] = [false, false];
+  // Whether lines are held that replace those that are shown.
+  let replaces = false;
   let [follows, top] = [true, 0];
 
-  const close = followLog(route, isOver, {
-    restart: () => {
-      restarted = true;
-    },
-    records: (records) => {
-      begin();
-      add(records);
-    },
-    reported: (data) => show(reported, data, reportedByJob),
-    skipped: (count) => {
-      begin();
-      drop(count);
-    },
-    complete: () => {
-      begin();
-      if (!rows.children.length && !held?.length) rows.append(element("div.line.own", {}, "The log is empty."));
-    },
-    state: (text) => {
-      status.textContent = text;
-    },
-  });
+  let after = "";
+  const polling = poll(update, POLL_SECONDS);
   lines.addEventListener("scroll", () => {
     // A line gets its height when it becomes visible. That moves the end away, but the user has not scrolled up.
     follows = lines.scrollHeight - lines.scrollTop - lines.clientHeight < AT_END || (follows && lines.scrollTop >= top);
@@ -71,9 +53,39 @@ export function liveLog(route, name, isOver) {
   search.addEventListener("input", () => find(0));
   search.addEventListener("keydown", (event) => event.key === "Enter" && find(event.shiftKey ? -1 : 1));
 
+  async function update(signal) {
+    try {
+      let answer;
+      do {
+        answer = await call(`${route}?after=${encodeURIComponent(after)}`, { signal });
+        after = answer.after;
+        if (answer.restart) begin();
+        if (answer.skipped) drop(answer.skipped);
+        if (answer.rows.length) add(answer.rows);
+        show(reported, answer.reported, reportedByJob);
+      } while (answer.more);
+      if (answer.end === null) state("Live");
+      // The page may not know yet that the job has ended.
+      else if (answer.end && !isOver()) state(unavailable(answer.end));
+      else end(answer.end);
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      state(unavailable(error.message));
+    }
+  }
+
+  function state(text) {
+    if (status.textContent !== text) status.textContent = text;
+  }
+
+  function end(reason) {
+    polling.stop();
+    state(reason ? `Ended: ${reason}` : "Complete");
+    const isEmpty = !rows.children.length && !held?.length;
+    if (!reason && isEmpty) rows.append(element("div.line.own", {}, "The log is empty."));
+  }
+
   function begin() {
-    if (!restarted) return;
-    restarted = false;
     dropped = 0;
     if (held) [held, replaces] = [[], true];
     else clear();
@@ -163,9 +175,13 @@ export function liveLog(route, name, isOver) {
     view,
     close: () => {
       resized.disconnect();
-      close();
+      polling.stop();
     },
   };
+}
+
+function unavailable(reason) {
+  return `Not available: ${reason} Trying again…`;
 }
 
 /** Return the progress and the links that the job has printed for Airflow. */

@@ -91,7 +91,7 @@ def waiting_for_the_stop_of_its_job(moment: Moment) -> None:
 
 
 def starting_its_job(moment: Moment) -> None:
-    start = starting(moment.ray, timeline=())
+    start: Any = starting(moment.ray, timeline=())
 
     def start_and_come(request: Request) -> Any:
         answer = start(request)

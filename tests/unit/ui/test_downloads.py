@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
+from fastapi import HTTPException
 
 from airflow_provider_rayagent.services.validation import validate_job_id
-from airflow_provider_rayagent.ui import streams
-from airflow_provider_rayagent.ui.streams import text_of
+from airflow_provider_rayagent.ui import downloads
+from airflow_provider_rayagent.ui.downloads import MAX_DOWNLOADS_PER_USER, LogFile, text_of
 from airflow_provider_rayagent.ui.user_connections import PageHook
 from tests.scripted import Do, FullText, Job, Play, Refuse, Reset, ScriptedAgent, Silence
 from tests.unit.support import TOKEN
@@ -57,7 +58,7 @@ def test_a_download_says_where_the_log_was_rewritten(connect: Connect) -> None:
 
 
 def test_a_download_of_which_nothing_arrives_ends(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "MAX_SILENT_SECONDS", 0.1)
+    monkeypatch.setattr(downloads, "MAX_SILENT_SECONDS", 0.1)
     assert download(connect, Job("a\n", "RUNNING", full=[Silence()])) == "[No more of the log was received in time.]\n"
 
 
@@ -68,3 +69,38 @@ def test_a_download_has_every_state_of_a_progress_bar(status: str, connect: Conn
     redrawn = download(connect, Job("\r".join(["", *bar]) + "\nend\n", status))
     assert [state for state in bar if state not in redrawn] == []
     assert redrawn.endswith("end\n")
+
+
+def log_file() -> LogFile:
+    return LogFile(PageHook("none"), validate_job_id("j1"), "ada")
+
+
+async def blocks(*_: object) -> NoReturn:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def fails(*_: object) -> NoReturn:
+    raise RuntimeError("the client has gone")
+
+
+@pytest.mark.parametrize("spec_version", ["2.3", "2.4"])
+async def test_a_download_that_is_not_read_ends(spec_version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "STALLED_SECONDS", 0.1)
+    await log_file()({"type": "http", "asgi": {"spec_version": spec_version}}, blocks, blocks)
+    assert not downloads._downloads
+
+
+async def test_a_user_has_a_number_of_downloads_at_a_time() -> None:
+    scope = {"type": "http", "asgi": {"spec_version": "2.4"}}
+    running = [asyncio.create_task(log_file()(scope, blocks, blocks)) for _ in range(MAX_DOWNLOADS_PER_USER)]
+    await asyncio.sleep(0)
+    with pytest.raises(HTTPException, match="wait for the end of one"):
+        log_file()
+    for task in running:
+        task.cancel()
+    await asyncio.wait(running)
+    assert not downloads._downloads
+    with pytest.raises(RuntimeError, match="has gone"):
+        await log_file()(scope, fails, fails)
+    assert not downloads._downloads
