@@ -41,7 +41,7 @@ class Gap:
     @property
     def first(self) -> int:
         """The number of the first line, from 1."""
-        return lines_shown(self.start) + 1
+        return self.start["lines"] + 1
 
     @property
     def is_empty(self) -> bool:
@@ -94,7 +94,7 @@ def take_over(saved: Mapping[str, Any], start: LogPosition | None, *, is_kept: b
     if is_kept:
         return TakeOver(position, gaps)
     began = began_at(saved, start)
-    lost = Gap(began, lines_shown(position))
+    lost = Gap(began, position["lines"])
     if lost.is_empty:
         return TakeOver(position, gaps)
     if position["chars"] - began["chars"] <= SHORT_GAP_CHARS:
@@ -123,8 +123,3 @@ def add_gap(gaps: Sequence[Gap], gap: Gap) -> list[Gap]:
     while before and (len(before) >= MAX_GAPS or (before[-1].until or 0) >= last.first - 1):
         last = Gap(before.pop().start, last.until)
     return [*before, last]
-
-
-def lines_shown(position: LogPosition) -> int:
-    """Return the number of lines forwarded up to a position; lines held back do not count."""
-    return int(position["lines"]) + int(position.get("again", 0))

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_rayagent.render.bars import Bars, NumberedLine
-from airflow_provider_rayagent.render.excerpt import Excerpt
 from airflow_provider_rayagent.render.levels import LevelFinder
-from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
 from airflow_provider_rayagent.text.sanitization import sanitize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
 
 MAX_NOTICE = 1_000
 """Characters of a notice, which may quote the agent."""
@@ -31,23 +30,19 @@ class DisplaySettings:
     :param colors: keep terminal colors.
     :param progress_interval: seconds between two states of a progress bar; ``None``: show all states. For bars that
         are redrawn with ``\\r`` the tail needs the same value: ``TailSettings.progress_interval``.
-    :param max_lines: number of lines to show as they arrive; ``None``: all.
-    :param tail_lines: number of last lines to show at the end if the log has more than ``max_lines``.
+    :param max_lines: number of lines to show; ``None``: all.
     """
 
     levels: bool = True
     colors: bool = True
     progress_interval: float | None = 5.0
     max_lines: int | None = None
-    tail_lines: int = 200
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any] | None) -> DisplaySettings:
-        """Return the settings in a trigger's arguments; earlier versions spelled ``colors`` as ``colours``."""
-        fields = dict(value or {})
-        if "colours" in fields:
-            fields["colors"] = fields.pop("colours")
-        return cls(**fields)
+        """Return the settings in a trigger's arguments; those that there are no more are ignored."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: each for name, each in (value or {}).items() if name in known})
 
 
 class Record(NamedTuple):
@@ -68,49 +63,43 @@ class Record(NamedTuple):
 class RecordBuilder:
     """Turn the lines and notices of one job into records of the task log.
 
-    The input must be redacted. Some lines are held back: the last lines of an excerpt, the latest state of a bar. So
-    that a successor shows them, save :meth:`position`, not the tail's cursor alone.
+    The input must be redacted. The latest state of a progress bar is held back: :meth:`flush` it before another builder
+    goes on in the log, which does not see it.
 
     :param position: from :meth:`position` of the predecessor, to continue where it stopped.
     """
 
     def __init__(self, settings: DisplaySettings | None = None, position: LogPosition | None = None) -> None:
         self._settings = settings or DisplaySettings()
-        saved = position or Cursor().to_json()
+        saved: Mapping[str, Any] = position or {}
         self._levels = LevelFinder()
         self._bars = Bars(self._settings.progress_interval)
-        # `shown` and `again` are absent if the position is that of a cursor alone.
-        self._excerpt: Excerpt[NumberedLine] = Excerpt(
-            self._settings.max_lines, self._settings.tail_lines, shown=int(saved.get("shown", 0))
-        )
-        self._skip = int(saved.get("again", 0))
-        self._limit_announced = self._excerpt.shown > 0 and self._excerpt.is_full
+        self._lines = int(saved.get("lines", 0))
+        # Absent if the position is that of a cursor alone.
+        self._shown = int(saved.get("shown", 0))
+        self._hides_lines = self._is_full and self._lines > self._shown
         # The last progress that was not shown, and when the next one may be.
         self._progress: str | None = None
         self._progress_due = 0.0
-        self._lines = 0
         self._records: list[Record] = []
-        self._first_hidden: int | None = None
-        self._base = Cursor().to_json()
-        self._base.update(saved)
-        self._base_lines = 0
+
+    @property
+    def hides_lines(self) -> bool:
+        """Whether there are more lines than are shown."""
+        return self._hides_lines
 
     def add_line(self, text: str, now: float) -> None:
         """Add a line of the job.
 
         :param now: seconds on a monotonic clock, here and below.
         """
-        # Also of a line that is skipped: it may begin a traceback, whose level the lines after it have.
         level = self._levels.level_of(text) if self._settings.levels else None
-        if self._skip:
-            self._skip -= 1
-        else:
-            self._show(self._bars.feed(NumberedLine(self._lines, level or logging.INFO, text), now))
+        self._show(self._bars.feed(NumberedLine(self._lines, level or logging.INFO, text), now))
         self._lines += 1
 
     def add_progress(self, text: str) -> None:
         """Add the current state of a line that the job redraws."""
-        if not self._excerpt.is_full:
+        if not self._is_full:
             self._records.append(self._job_record(logging.INFO, text))
 
     def add_reported_progress(self, text: str, now: float) -> None:
@@ -118,10 +107,7 @@ class RecordBuilder:
 
         :param text: what to show for it.
         """
-        if self._skip:
-            self._skip -= 1
-        else:
-            self._progress = text
+        self._progress = text
         self._lines += 1
         self._show_progress(now)
 
@@ -132,12 +118,9 @@ class RecordBuilder:
         self._records.append(Record(logging.WARNING, sanitize(text, length=MAX_NOTICE)))
 
     def log_was_rewritten(self) -> None:
-        """Reset: the lines that follow belong to a new log, so none of them was shown before."""
-        # A successor cannot read the lines of the old log that are held back.
+        """Reset: the lines that follow belong to a new log."""
         self._show(self._bars.flush())
-        self._skip = 0
-        self._base, self._base_lines = Cursor().to_json(), self._lines
-        self._first_hidden = self._lines if self._first_hidden is not None else None
+        self._lines = 0
 
     def add_message(self, level: int, text: str, now: float) -> None:
         """Add a message about the job."""
@@ -151,48 +134,43 @@ class RecordBuilder:
         records, self._records = self._records, []
         return records
 
-    def finish(self) -> list[Record]:
-        """Return the records of all lines held back. Call it once, when the job has ended or the task gives up."""
+    def flush(self) -> list[Record]:
+        """Return the records of all lines held back."""
         self._show(self._bars.flush())
         self._show_progress(math.inf)
-        left_out, last = self._excerpt.take_rest()
-        if left_out:
-            text = f"{left_out:,} lines of the job's log are not shown here (max_lines)"
-            text += f"; its last {len(last):,} lines follow." if last else "."
-            self._records.append(Record(logging.INFO, text))
         records, self._records = self._records, []
-        return records + [self._job_record(line.level, line.text, line.number) for line in last]
+        return records
+
+    def finish(self) -> list[Record]:
+        """Return the last records. Call it once, when the job has ended or the task gives up."""
+        records = self.flush()
+        if self._hides_lines:
+            text = (
+                f"Only the first {self._shown:,} lines of the job's log are shown here (max_lines). It has "
+                f"{self._lines:,}; the Ray page has all of them."
+            )
+            records.append(Record(logging.INFO, text))
+        return records
 
     def position(self, cursor: Cursor) -> LogPosition:
         """Return the position from which another builder and its tail can continue, as JSON primitives.
 
-        It includes a cursor for :meth:`Cursor.from_json`. While lines are held back, this cursor is older than
-        ``cursor``: the successor reads these lines again, and skips those that were shown by their number (``again``).
-
         :param cursor: the tail's cursor; all lines before it must have been added.
         """
-        held = [number for number in (self._bars.first_held, self._first_hidden) if number is not None]
-        settled = min(held, default=self._lines)
-        # Otherwise the old cursor stays, from which `again` counts.
-        if not held and not self._skip:
-            self._base, self._base_lines = cursor.to_json(), self._lines
-        position = self._base.copy()
-        position["shown"] = self._excerpt.shown
-        position["again"] = settled - self._base_lines + self._skip
-        return position
+        return {**cursor.to_json(), "shown": self._shown}
+
+    @property
+    def _is_full(self) -> bool:
+        return self._settings.max_lines is not None and self._shown >= self._settings.max_lines
 
     def _show(self, lines: Iterable[NumberedLine]) -> None:
         for line in lines:
-            if self._excerpt.add(line):
+            if not self._is_full:
+                self._shown += 1
                 self._records.append(self._job_record(line.level, line.text, line.number))
-                continue
-            if self._first_hidden is None:
-                self._first_hidden = line.number
-            if not self._limit_announced:
-                self._limit_announced = True
-                text = f"Showing only the first {self._excerpt.shown:,} lines of the job's log (max_lines)"
-                last = self._settings.tail_lines
-                text += f"; the last {last:,} follow when the job has ended." if last else "."
+            elif not self._hides_lines:
+                self._hides_lines = True
+                text = f"Showing only the first {self._shown:,} lines of the job's log (max_lines)."
                 self._records.append(Record(logging.INFO, text))
 
     def _show_progress(self, now: float) -> None:

@@ -75,7 +75,6 @@ class JobRecords:
         )
         self.printed = self._new_finder(state=position)
         """What the job has printed for Airflow so far."""
-        self._printed_state = self.printed.state()
         self._problems = 0
         self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
 
@@ -114,7 +113,6 @@ class JobRecords:
                     builder.log_was_rewritten()
                     # What was found so far belongs to a log that was replaced.
                     self.printed = self._new_finder()
-                    self._printed_state = self.printed.state()
                 case Notice(text):
                     builder.add_notice(self._redact(text))
                 case JobStatusChanged(details):
@@ -123,17 +121,22 @@ class JobRecords:
         self._last_lines.extend(line[:LAST_LINE_CHARS] for line in last)
         return builder.take(now)
 
+    @property
+    def hides_lines(self) -> bool:
+        """Whether the job has printed more lines than are shown."""
+        return self._builder.hides_lines
+
+    def flush(self) -> list[Record]:
+        """Return the records of all lines held back; call it before another process goes on at :meth:`position`."""
+        return self._builder.flush()
+
     def finish(self) -> list[Record]:
-        """Return the records of all lines held back. Call it once, when the job has ended or the task gives up."""
+        """Return the last records. Call it once, when the job has ended or the task gives up."""
         return self._builder.finish()
 
     def position(self, cursor: Cursor) -> LogPosition:
         """Return the position from which a successor can continue, as JSON primitives; :class:`Cursor` reads it too."""
-        position = self._builder.position(cursor)
-        # A successor reads lines that are held back again, also for what they say to Airflow.
-        if position["chars"] == cursor.chars:
-            self._printed_state = self.printed.state()
-        return {**position, **self._printed_state}
+        return {**self._builder.position(cursor), **self.printed.state()}
 
     def _add_message(self, message: Message, line: str, now: float) -> None:
         if self._shown:

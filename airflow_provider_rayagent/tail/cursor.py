@@ -35,13 +35,11 @@ class _CursorState(TypedDict):
 class LogPosition(_CursorState, total=False):
     """The JSON form of a position at which to resume: a cursor, and the state of processing its lines.
 
-    ``shown`` is the number of lines that count against ``max_lines``, ``again`` the number of lines after the cursor
-    that were already forwarded; ``result`` and ``messages`` are what the job has printed for Airflow
-    (``render/printed.py``).
+    ``shown`` is the number of lines that count against ``max_lines``; ``result`` and ``messages`` are what the job has
+    printed for Airflow (``render/printed.py``).
     """
 
     shown: int
-    again: int
     result: Any
     messages: Any
     from_first_line: bool

@@ -65,9 +65,8 @@ class JobFollowingOperator(LineageMixin, BaseOperator):
     :param colors: keep terminal colors, which the log view shows; otherwise drop them.
     :param progress_interval: seconds between two states of a progress bar; the last state is always shown. ``None``:
         show every state.
-    :param max_lines: number of lines to show as they arrive; ``None``: all. Of the rest, only the last ``tail_lines``
-        are shown when the job has ended, with the number of lines in between.
-    :param tail_lines: number of last lines to show if there are more than ``max_lines``.
+    :param max_lines: number of lines to show; ``None``: all. Of a job that has FAILED or was STOPPED, the last 20 lines
+        are shown too.
     :param max_line_length: characters; longer lines are forwarded in marked pieces.
     :param read_result: push the JSON that the job prints between ``result_markers`` to XCom, as ``result``. If there is
         no usable result (none, not JSON, over 64,000 characters, not storable in Airflow), the log says why, and
@@ -105,7 +104,6 @@ class JobFollowingOperator(LineageMixin, BaseOperator):
         colors: bool = True,
         progress_interval: timedelta | float | None = 5.0,
         max_lines: int | None = None,
-        tail_lines: int = 200,
         max_line_length: int = MAX_LINE_LENGTH,
         read_result: bool = False,
         result_markers: tuple[str, str] = RESULT_MARKERS,
@@ -128,7 +126,6 @@ class JobFollowingOperator(LineageMixin, BaseOperator):
             None if progress_interval is None else validate_duration(progress_interval, "progress_interval")
         )
         self.max_lines = None if max_lines is None else validate_count(max_lines, "max_lines")
-        self.tail_lines = 0 if tail_lines == 0 else validate_count(tail_lines, "tail_lines")
         self.max_line_length = validate_count(max_line_length, "max_line_length")
         self.read_result = read_result
         self.result_markers = validate_markers(result_markers)
@@ -294,7 +291,6 @@ class JobFollowingOperator(LineageMixin, BaseOperator):
                 colors=self.colors,
                 progress_interval=self.progress_interval,
                 max_lines=self.max_lines,
-                tail_lines=self.tail_lines,
             ),
             result_markers=self.result_markers if self.read_result else None,
             read_messages=self.read_messages,

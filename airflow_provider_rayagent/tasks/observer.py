@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tail.items import Item
     from airflow_provider_rayagent.tasks.printed_output import PrintedOutput
     from airflow_provider_rayagent.tasks.stopper import JobStopper
+    from airflow_provider_rayagent.text.redaction import Redactor
     from airflow_provider_rayagent.transport.blocking_driver import Follower
     from airflow_provider_rayagent.triggers.follow_options import FollowOptions
     from airflow_provider_rayagent.triggers.message_xcoms import MessageXComs
@@ -52,6 +53,13 @@ def items_within(follower: Follower, seconds: float) -> Generator[list[Item], No
             yield items
             if time.monotonic() >= deadline:
                 return
+
+
+def log_last_lines(log: Any, job_id: str, lines: Sequence[str], redact: Redactor) -> None:
+    """Log the last lines of a job that has failed."""
+    from airflow_provider_rayagent.text.sanitization import sanitize
+
+    log.info("The last lines of job %s:\n%s", job_id, sanitize("\n".join(lines), redact, lines=True))
 
 
 class JobObserver:
@@ -141,7 +149,7 @@ class JobObserver:
                 self.forward(records, [LogLines(lines)])
                 if not left:
                     break
-        self._write(records.finish(), time.monotonic())
+        self._write(records.flush() if gap.until else records.finish(), time.monotonic())
         if not left or (gap.until is None and follower.log_is_whole):
             return ""
         if follower.end in (None, End.TIMED_OUT):
@@ -167,9 +175,11 @@ class JobObserver:
             finally:
                 self.has_answered = follower.has_answered
                 if settings.forward:
-                    # Otherwise the lines held back are left to the next poke, which reads them again from the position.
-                    if follower.end is not End.CHECKED_ONCE:
-                        self._write(records.finish(), time.monotonic())
+                    # The next poke does not see what is held back.
+                    last = records.flush() if follower.end is End.CHECKED_ONCE else records.finish()
+                    self._write(last, time.monotonic())
+                    if records.hides_lines and follower.has_failed:
+                        log_last_lines(self._log, self._job_id, records.last_lines, follower.redact)
                     self.position = records.position(follower.cursor)
                     self._output.set_found(records.printed)
                 if self._stopper is not None:

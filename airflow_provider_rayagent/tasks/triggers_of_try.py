@@ -11,7 +11,6 @@ from airflow_provider_rayagent.position.gaps import (
     Gap,
     add_gap,
     began_at,
-    lines_shown,
     saved_gaps,
 )
 from airflow_provider_rayagent.tail.end import End
@@ -64,8 +63,8 @@ class TriggersOfTry:
         deadline = time.monotonic() + seconds_to_read_again(self._task_job.expires)
         gaps = saved_gaps(self.saved)
         if self._last_is_lost and self.position is not None:
-            # At the job's end the last trigger also wrote the lines it had held back (max_lines).
-            until = None if outcome.end is End.JOB_ENDED else lines_shown(self.position)
+            # At the job's end the last trigger wrote all lines.
+            until = None if outcome.end is End.JOB_ENDED else self.position["lines"]
             gaps = add_gap(gaps, Gap(began_at(self.saved, self._start), until))
         for gap in gaps:
             if not gap.is_empty:
@@ -73,16 +72,16 @@ class TriggersOfTry:
 
     def log_summary(self) -> None:
         """Log how far the triggers have read and, after a failure, the last lines unless they are forwarded here."""
-        from airflow_provider_rayagent.text.sanitization import sanitize
+        from airflow_provider_rayagent.tasks.observer import log_last_lines
 
         task_job = self._task_job
-        # Saved when a trigger stops following; a position can be older, since lines are held back (RecordBuilder).
+        # Saved when a trigger stops following; a position can be older, if Airflow has not written all lines.
         lines = self.saved.get("lines", self.position["lines"] if self.position else None)
         task_job.log.info("The triggerer has read %d lines of the log of job %s.", lines, task_job.job_id)
         last = self.saved.get("last_lines")
-        if last and not self._last_is_lost:
-            text = sanitize("\n".join(last), task_job.hook.config.redact, lines=True)
-            task_job.log.info("The last lines of job %s:\n%s", task_job.job_id, text)
+        # With max_lines, what is forwarded does not include them.
+        if last and (not self._last_is_lost or task_job.observer.options.display.max_lines is not None):
+            log_last_lines(task_job.log, task_job.job_id, last, task_job.hook.config.redact)
 
     def _forward(self, gap: Gap, outcome: Outcome, seconds: float) -> None:
         task_job = self._task_job

@@ -19,6 +19,7 @@ from airflow_provider_rayagent.services.service import OpenLiveLog
 from airflow_provider_rayagent.services.validation import Protocol, validate_protocol
 from airflow_provider_rayagent.tail import commands
 from airflow_provider_rayagent.tail.commands import StreamSource, TailSettings
+from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import Item, JobStatusChanged
 from airflow_provider_rayagent.tail.machine import Tail
 from airflow_provider_rayagent.text.redaction import Redactor
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.services.service import Service
     from airflow_provider_rayagent.services.validation import JobId
     from airflow_provider_rayagent.tail.cursor import Cursor
-    from airflow_provider_rayagent.tail.end import End
     from airflow_provider_rayagent.transport.agent_client import AgentClient
     from airflow_provider_rayagent.transport.live_logs import LogStream
 
@@ -119,6 +119,13 @@ class Following:
     def log_is_whole(self) -> bool:
         """Whether the job has ended and its log was read to its end."""
         return self.tail.log_is_whole
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it has ended without a SUCCEEDED job."""
+        if self.end in (None, End.CHECKED_ONCE) or self.job is None:
+            return False
+        return jobs.known_status(self.job) is not jobs.JobStatus.SUCCEEDED
 
     @property
     def has_answered(self) -> bool:

@@ -118,9 +118,7 @@ class FollowOptions:
         :raises TypeError: for an unknown option.
         """
         options = dict(value)
-        # The name of ``display`` in earlier releases, which triggers in the database may still have.
-        earlier = options.pop("present", None)
-        options["display"] = DisplaySettings.from_json(options.get("display", earlier))
+        options["display"] = DisplaySettings.from_json(options.get("display"))
         markers = options.get("result_markers")
         options["result_markers"] = (markers[0], markers[1]) if markers else None
         options["printed_links"] = tuple(options.get("printed_links", ()))

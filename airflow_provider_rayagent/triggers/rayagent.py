@@ -14,10 +14,8 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgentHook
 from airflow_provider_rayagent.metrics.job_metrics import JobMetrics, followed_jobs
-from airflow_provider_rayagent.position.gaps import MISSING_LINES, lines_shown
+from airflow_provider_rayagent.position.gaps import MISSING_LINES
 from airflow_provider_rayagent.position.trigger_position import PositionStore
-from airflow_provider_rayagent.services import jobs
-from airflow_provider_rayagent.services.jobs import JobStatus
 from airflow_provider_rayagent.services.validation import validate_count
 from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition, as_position
 from airflow_provider_rayagent.tail.items import in_portions
@@ -41,7 +39,6 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.render.records import JobRecords
     from airflow_provider_rayagent.tail.items import Item
     from airflow_provider_rayagent.text.redaction import Redactor
-    from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
 
 __all__ = ["FollowOptions", "RayAgentJobTrigger"]
 
@@ -228,7 +225,7 @@ class RayAgentJobTrigger(BaseTrigger):
                     "log_is_whole": follower.log_is_whole,
                     **records.printed.state(),
                 }
-                if _failed(follower) and options.forward_logs:
+                if follower.has_failed and options.forward_logs:
                     more["last_lines"] = records.last_lines
                 # Even if nothing is saved, this waits until the supervisor has read all lines: those still in its
                 # socket when the trigger ends do not reach the log.
@@ -252,7 +249,7 @@ class RayAgentJobTrigger(BaseTrigger):
             return as_position(self.cursor)
         self.log.warning(
             coded(Code.TAKEN_OVER, "Resuming at line %d of job %s after another triggerer. %s"),
-            lines_shown(found.position) + 1,
+            found.position["lines"] + 1,
             self.job_id,
             _describe_lost_lines(found),
         )
@@ -289,7 +286,3 @@ def _describe_lost_lines(found: TakeOver) -> str:
         return "Lines of its last seconds may appear twice; none are missing."
     lost = f"Its log file will not be part of the finished task log: {found.lost} are forwarded again"
     return f"{lost} here." if found.is_repeated else f"{lost} by the worker that completes this task."
-
-
-def _failed(follower: AsyncFollower) -> bool:
-    return follower.job is not None and jobs.known_status(follower.job) is not JobStatus.SUCCEEDED

@@ -28,8 +28,8 @@ DAGS = {
     MAX_LINES: "deployed_deferred_max_lines",
     LONG: "deployed_deferred",
 }
-SHOWN, LAST_SHOWN = 30, 10
-"""Of the log of the sensor with max_lines."""
+SHOWN = 30
+"""Lines of the log of the sensor with max_lines."""
 BURST = 20_000
 TERM = "triggerer: TERM, then its successor"
 KILL = "triggerer: KILL, another one is there"
@@ -120,7 +120,7 @@ class TakeOvers:
         messages = {} if what == MARKED else {"printed": last_message(written), "xcom": task.xcom(MESSAGE_KEY)}
         read = without_bars(task.lines())
         if way == MAX_LINES:
-            written = written[:SHOWN] + written[-LAST_SHOWN:]
+            written = written[:SHOWN]
         if what == MARKED:
             # What the job wrote after the user ended the task is not in the task log.
             written = written[: written.index(read[-1]) + 1]

@@ -25,7 +25,7 @@ SENSORS: dict[str, dict[str, Any]] = {
     "deployed_deferred_other_queue": DEFERRED | {"queue": "other"},
     "deployed_deferred_stops": DEFERRED | STOPS,
     "deployed_deferred_result": DEFERRED | {"read_result": True},
-    "deployed_deferred_max_lines": DEFERRED | {"max_lines": 30, "tail_lines": 10},
+    "deployed_deferred_max_lines": DEFERRED | {"max_lines": 30},
 }
 
 for dag_id, arguments in SENSORS.items():

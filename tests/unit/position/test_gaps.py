@@ -80,12 +80,6 @@ def test_what_a_release_without_gaps_saved_began_where_the_task_did() -> None:
     assert take_over({"cursor": position(7)}, None, is_kept=False).lost == Gap(START, 7)
 
 
-def test_lines_that_are_held_back_are_in_no_gap() -> None:
-    found = take_over({"cursor": position(4, again=3), "began": position(2, again=1)}, None, is_kept=False)
-    assert found.lost is not None
-    assert str(found.lost) == "lines 4 to 7"
-
-
 def test_gaps_that_adjoin_become_one_and_others_stay_apart() -> None:
     one, two, apart = Gap(START, 4), Gap(position(4), 9), Gap(position(12), 15)
     assert add_gap([one], two) == [Gap(START, 9)]
@@ -198,7 +192,7 @@ DEATHS = st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=6)
 def test_the_finished_log_has_every_line_once_whichever_files_are_lost(
     text: str, deaths: list[tuple[float, bool]], last_is_lost: bool, short: int, max_lines: int | None
 ) -> None:
-    display = DisplaySettings(max_lines=max_lines, tail_lines=3)
+    display = DisplaySettings(max_lines=max_lines)
     finished: list[str] = []
     saved: dict[str, Any] = {}
     begin: LogPosition = START
@@ -228,9 +222,7 @@ def test_the_finished_log_has_every_line_once_whichever_files_are_lost(
         assert [observer.forward_gap(gap, MAX_LINE_LENGTH, 600.0) for gap in gaps] == [""] * len(found)
     lines = text.splitlines()
     finished += [line for message in log.messages for line in message.split("\n") if line in lines]
-    if max_lines is not None and len(lines) > max_lines + 3:
-        lines = lines[:max_lines] + lines[-3:]
-    assert Counter(finished) == Counter(lines)
+    assert Counter(finished) == Counter(lines[:max_lines])
     whole = Trigger(text, START, display)
     whole.end()
     assert trigger.result() == whole.result()

@@ -27,7 +27,6 @@ def printed_in(text: str, size: int, data: Any, **options: Any) -> PrintedFinder
     position: LogPosition | None = None
     records, read = JobRecords("j1", **options), 0
     while read < len(text):
-        # Lines beyond these are held back, and read again by the next one.
         records = JobRecords("j1", DisplaySettings(max_lines=3), position=position, **options)
         cursor = Cursor.from_json(position) if position else Cursor()
         reading = TextReader(cursor, size)

@@ -28,8 +28,6 @@ from tests.unit.sensors.factory import make_sensor
         ({"max_line_length": None}, "max_line_length"),
         ({"progress_interval": 0}, "progress_interval"),
         ({"max_lines": 0}, "max_lines"),
-        ({"tail_lines": -1}, "tail_lines"),
-        ({"tail_lines": None}, "tail_lines"),
         ({"result_markers": "ab"}, "result_markers"),
         ({"result_markers": ("a",)}, "result_markers"),
         ({"result_markers": ("a", "")}, "result_markers"),

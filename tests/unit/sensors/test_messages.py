@@ -62,7 +62,7 @@ def pushed(ti: TaskInstance) -> dict[str, Any]:
     [
         ({}, TEXT),
         ({"forward_logs": False}, TEXT),
-        ({"max_lines": 2, "tail_lines": 1}, TEXT + "x\n" * 3_000),
+        ({"max_lines": 2}, TEXT + "x\n" * 3_000),
         ({"max_line_length": 20}, TEXT),
     ],
     ids=["shown", "not shown", "before many lines", "in pieces"],

@@ -10,8 +10,9 @@ import pytest
 import structlog
 
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError
-from airflow_provider_rayagent.render.records import JOB_LOGGER
+from airflow_provider_rayagent.render.records import JOB_LOGGER, LAST_LINES
 from tests.scripted import Grow, Job, SetStatus, Sleep
+from tests.unit.sensors.factory import ending_as
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 LINES = [f"line {number}" for number in range(40)]
 
 
-def growing(*texts: str, pause: float = 0.02) -> Job:
-    """Return a job that writes one text after the other and then succeeds."""
+def growing(*texts: str, pause: float = 0.02, status: str = "SUCCEEDED") -> Job:
+    """Return a job that writes one text after the other and then ends."""
     timeline = [action for text in texts for action in (Grow(text), Sleep(pause))]
-    return Job("", "RUNNING", timeline=[*timeline, SetStatus("SUCCEEDED")])
+    return Job("", "RUNNING", timeline=[*timeline, SetStatus(status)])
 
 
 def lines_in(log: TaskLog) -> list[str]:
@@ -80,15 +81,16 @@ def test_colors_are_kept_or_dropped(colors: bool, shown: str, run: Run, serve: S
     assert shown in lines_in(log)
 
 
-def test_of_a_long_log_the_first_and_the_last_lines_are_shown_and_the_gap_is_said(
-    run: Run, serve: Serve, log: TaskLog
+@pytest.mark.parametrize("status", ["SUCCEEDED", "FAILED"])
+def test_of_a_long_log_the_first_lines_are_shown_and_after_a_failure_the_last(
+    status: str, run: Run, serve: Serve, log: TaskLog
 ) -> None:
-    serve(growing(*(f"{line}\n" for line in LINES)))
-    run(max_lines=10, tail_lines=5)
-    lines = lines_in(log)
-    assert [line for line in lines if line in LINES] == [*LINES[:10], *LINES[-5:]]
-    gap = lines[lines.index(LINES[9]) + 1 : lines.index(LINES[-5])]
-    assert any("25 lines of the job's log are not shown here" in line for line in gap)
+    serve(growing(*(f"{line}\n" for line in LINES), status=status))
+    with ending_as(status):
+        run(max_lines=10)
+    last = LINES[-LAST_LINES:] if status == "FAILED" else []
+    assert [line for line in lines_in(log) if line in LINES] == [*LINES[:10], *last]
+    assert any(f"It has {len(LINES)}; the Ray page" in each for each in log.messages)
 
 
 @pytest.mark.parametrize("interval", [60, None])

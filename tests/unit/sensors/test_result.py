@@ -56,7 +56,7 @@ def _nothing_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (PRINTED, {}, RESULT),
         (PRINTED, {"forward_logs": False}, RESULT),
-        (PRINTED + "x\n" * 3_000, {"max_lines": 2, "tail_lines": 1}, RESULT),
+        (PRINTED + "x\n" * 3_000, {"max_lines": 2}, RESULT),
         ("<<7>>\n", {"result_markers": ["<<", ">>"]}, 7),
         (f'{START}{{"key": "{TOKEN}"}}{END}\n', {}, {"key": "***"}),
     ],

@@ -37,7 +37,7 @@ OF_A_JOB: dict[str, Any] = {
     "deadline": 1_800_000_000.5,
     "cursor": Cursor(6, 2, marks=[(6, "ab" * 16)]).to_json(),
     "stop_job_on_kill": True,
-    "display": {"levels": False, "colors": False, "progress_interval": None, "max_lines": 9, "tail_lines": 3},
+    "display": {"levels": False, "colors": False, "progress_interval": None, "max_lines": 9},
     "result_markers": ["<<", ">>"],
     "read_messages": True,
     "printed_links": ["Board"],
@@ -147,10 +147,10 @@ def test_a_trigger_that_the_first_release_stored_still_runs(
     assert log.lines_of("a\nb\n") == ["a", "b"]
 
 
-def test_the_names_of_earlier_releases_are_still_read() -> None:
-    trigger = RayAgentJobTrigger(job_id="j1", present={"colours": False})
+def test_settings_that_there_are_no_more_are_ignored() -> None:
+    trigger = RayAgentJobTrigger(job_id="j1", display={"colors": False, "tail_lines": 7})
     assert trigger.options.display == DisplaySettings(colors=False)
-    assert RayAgentJobTrigger(job_id="j1", present=None).options == FollowOptions()
+    assert RayAgentJobTrigger(job_id="j1", display=None).options == FollowOptions()
 
 
 @pytest.mark.parametrize("value", [-1, 0, True, 1.5, "1", None])
