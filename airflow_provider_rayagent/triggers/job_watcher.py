@@ -4,7 +4,7 @@ Airflow stores an event and whatever a trigger saves in two transactions, and no
 are stored (``ToTriggerSupervisor`` in ``airflow/jobs/triggerer_job_runner.py``; the acknowledgments of a shared stream
 are lost with the triggerer). A trigger alone would lose or repeat events if its triggerer is killed between both. So it
 is a listener of this package, and not the trigger, that moves the position, in the transaction that stores the event
-(:mod:`.asset_event_listener`): the next triggerer finds in the position exactly the events that Airflow has.
+(:mod:`.asset_events`): the next triggerer finds in the position exactly the events that Airflow has.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentInputError
-from airflow_provider_rayagent.services.ended_jobs import event_of, validated_filter, watch_id_of
+from airflow_provider_rayagent.watch.ended_jobs import event_of, validated_filter, watch_id_of
 from airflow_provider_rayagent.services.validation import validate_duration, validate_text
 from airflow_provider_rayagent.services.waiting import MIN_POLL_SECONDS
-from airflow_provider_rayagent.triggers.watch_positions import KeptPosition
+from airflow_provider_rayagent.watch.kept_position import KeptPosition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Iterable, Mapping, Sequence
     from datetime import timedelta
 
-    from airflow_provider_rayagent.services.ended_jobs import JobEnd, JobEndEvent
+    from airflow_provider_rayagent.watch.ended_jobs import JobEnd, JobEndEvent
     from airflow_provider_rayagent.text.redaction import Redactor
-    from airflow_provider_rayagent.triggers.ended_job_lists import EndedJobs
+    from airflow_provider_rayagent.watch.job_lists import EndedJobs
 
 __all__ = ["RayAgentJobWatcher"]
 
@@ -105,7 +105,7 @@ class RayAgentJobWatcher(BaseEventTrigger):
     async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncGenerator[EndedJobs, None]:
         """Yield the ends of all jobs, again and again."""
         # Not with this module, which DAG files import.
-        from airflow_provider_rayagent.triggers.ended_job_lists import ended_job_lists
+        from airflow_provider_rayagent.watch.job_lists import ended_job_lists
 
         async with aclosing(ended_job_lists(kwargs["rayagent_conn_id"], kwargs["poll_interval"])) as lists:
             async for found in lists:

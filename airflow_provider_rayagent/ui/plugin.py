@@ -1,5 +1,4 @@
-"""Register the Ray page in the Airflow UI, unless ``[rayagent] page`` is off, and the listener of
-:class:`.RayAgentJobWatcher`.
+"""Register the Ray page in the Airflow UI, unless ``[rayagent] page`` is off.
 
 Every component of Airflow imports this module, but only the API server serves the page. Therefore everything else in
 this package is imported at the first request.
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from airflow import __version__ as airflow_version
 from airflow.plugins_manager import AirflowPlugin
 
-from airflow_provider_rayagent.triggers import asset_event_listener
 from airflow_provider_rayagent.ui import TASK_CLASSES
 
 if TYPE_CHECKING:
@@ -24,8 +22,6 @@ PREFIX = "/rayagent"
 _TASK_QUERY = "dag_id={DAG_ID}&run_id={RUN_ID}&task_id={TASK_ID}&map_index={MAP_INDEX}"
 _APPLIES_TO_SINCE = (3, 4)
 """Older versions of Airflow show a tab on the task instances of all operators."""
-_ASSET_STATE_SINCE = (3, 3)
-"""Older versions of Airflow have no place for the positions that the listener moves."""
 
 
 class LazyApp:
@@ -103,4 +99,3 @@ class RayAgentPlugin(AirflowPlugin):
     name = "rayagent"
     fastapi_apps = [{"app": LazyApp(), "url_prefix": PREFIX, "name": "Ray"}] if is_page_on() else []
     external_views = external_views(airflow_version) if fastapi_apps else []
-    listeners = [asset_event_listener] if _release(airflow_version) >= _ASSET_STATE_SINCE else []

@@ -18,7 +18,7 @@ import pytest
 from airflow.sdk.execution_time import context
 from sqlalchemy import create_engine, text
 
-from airflow_provider_rayagent.services.ended_jobs import WINDOW_MS, position_key
+from airflow_provider_rayagent.watch.ended_jobs import WINDOW_MS, position_key
 from tests.level import by_level
 from tests.scripted import Job, ScriptedAgent
 from tests.stack.airflow import Airflow, airflow
@@ -48,7 +48,7 @@ import os, signal, time
 from types import SimpleNamespace
 from airflow import settings
 from sqlalchemy import text
-from airflow_provider_rayagent.triggers.watch_positions import record_event
+from airflow_provider_rayagent.watch.asset_events import record_event
 
 session = settings.Session()
 session.execute(text("SELECT 1"))

@@ -25,6 +25,7 @@ LAYERS = (
     "position",
     "hooks",
     "links",
+    "watch",
     "triggers",
     "tasks",
     "operators",

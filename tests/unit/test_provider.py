@@ -164,11 +164,11 @@ WHEN_IT_RUNS = (
     "transport",
     "triggers.applications",
     "triggers.capacity",
-    "triggers.ended_job_lists",
     "transport",
     "triggers.rayagent",
     "triggers.tasklog",
     "triggers.waiting_trigger",
+    "watch.job_lists",
 )
 """Modules of ours, and folders of them, that a task loads when it runs."""
 

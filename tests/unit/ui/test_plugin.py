@@ -16,24 +16,23 @@ from airflow_provider_rayagent.operators import rayagent as all_operators
 from airflow_provider_rayagent.sensors import rayagent as all_sensors
 from airflow_provider_rayagent.ui import TASK_CLASSES
 from airflow_provider_rayagent.ui.plugin import PREFIX, RayAgentPlugin, external_views
+from airflow_provider_rayagent.watch.asset_events import RayAgentWatcherPlugin
 from tests.unit.test_provider import imported_by
 
 AIRFLOWS_OWN = "from airflow.plugins_manager import AirflowPlugin"
 
 
-def test_airflow_finds_the_plugin() -> None:
-    [entry] = [
-        each
-        for each in importlib.metadata.entry_points(group="airflow.plugins")
-        if each.value.startswith("airflow_provider_rayagent")
-    ]
-    assert entry.load() is RayAgentPlugin
+def test_airflow_finds_the_plugins() -> None:
+    entries = importlib.metadata.entry_points(group="airflow.plugins")
+    ours = [each for each in entries if each.value.startswith("airflow_provider_rayagent")]
+    assert {each.load() for each in ours} == {RayAgentPlugin, RayAgentWatcherPlugin}
 
 
 def test_the_other_components_of_airflow_load_few_small_modules() -> None:
     code = f"{AIRFLOWS_OWN}\nimport airflow.listeners, airflow_provider_rayagent"
-    loaded = imported_by(f"{code}\nimport airflow_provider_rayagent.ui.plugin") - imported_by(code)
-    names = {"triggers", "triggers.asset_event_listener", "ui", "ui.plugin"}
+    plugins = "airflow_provider_rayagent.ui.plugin, airflow_provider_rayagent.watch.asset_events"
+    loaded = imported_by(f"{code}\nimport {plugins}") - imported_by(code)
+    names = {"ui", "ui.plugin", "watch", "watch.asset_events"}
     assert loaded == {f"airflow_provider_rayagent.{name}" for name in names}
 
 
@@ -70,8 +69,9 @@ def test_all_addresses_are_relative() -> None:
 REGISTERED = """
 import json
 from airflow.plugins_manager import get_plugin_info
-[plugin] = [each for each in get_plugin_info() if each["name"] == "rayagent"]
-print(json.dumps([len(plugin[name]) for name in ("fastapi_apps", "external_views", "listeners")]))
+plugins = {each["name"]: each for each in get_plugin_info()}
+page, watcher = plugins["rayagent"], plugins["rayagent_watcher"]
+print(json.dumps([len(page["fastapi_apps"]), len(page["external_views"]), len(watcher["listeners"])]))
 """
 
 
@@ -85,7 +85,7 @@ def test_an_option_turns_the_page_off_and_not_the_listener(option: str | None, i
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     apps, views, listeners = json.loads(done.stdout.splitlines()[-1])
     assert (apps, views > 0) == (int(is_on), is_on)
-    assert listeners == len(RayAgentPlugin.listeners)
+    assert listeners == len(RayAgentWatcherPlugin.listeners)
     said = (
         "RA-208: The Ray page is off, since Airflow's option [rayagent] page cannot be read: set it to True or False."
     )

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from contextlib import suppress
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.services.ended_jobs import WatchPosition, position_key
+from airflow_provider_rayagent.watch.ended_jobs import WatchPosition, position_key
 from airflow_provider_rayagent.services.validation import shown
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.sanitization import shown_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from airflow_provider_rayagent.services.ended_jobs import JobEnd
+    from airflow_provider_rayagent.watch.ended_jobs import JobEnd
 
 
 CONFIRM_SECONDS = 300.0
@@ -29,8 +27,6 @@ CONFIRM_POLL_SECONDS = 1.0
 """About as often a triggerer sends the events of its triggers to its supervisor (``arun`` in
 ``airflow/jobs/triggerer_job_runner.py``)."""
 MAX_SHOWN_ASSETS = 5
-ABANDONED_SECONDS = 30
-"""How long a transaction that records an event may do nothing, with PostgreSQL."""
 
 
 class KeptPosition:
@@ -151,51 +147,3 @@ def _why_unusable(store: Any) -> str:
     names = ", ".join(shown(name) for name in sorted(getattr(store, "_by_name", ()))[:MAX_SHOWN_ASSETS])
     problem = f"{NO_POSITION} Several assets ({names}) have a watcher with these arguments, which Airflow runs as one."
     return coded(Code.SHARED_WATCHER, f"{problem} Give each watcher the name of its asset as asset_name.")
-
-
-def record_event(asset: Any, watch_id: str, digest: str, ended: int) -> None:
-    """Record an event in the position of its watcher, in the database transaction that stores the event.
-
-    Only to be called by a listener, in the process that stores the event. Without a stored position, or in another
-    process, it does nothing.
-
-    :param asset: the asset of the event, with ``name`` and ``uri``.
-    :param ended: when the job ended, in ms since the epoch.
-    """
-    from airflow import settings
-    from airflow.models.asset import AssetModel
-    from airflow.models.asset_state_store import AssetStateStoreModel
-    from sqlalchemy import select, text
-
-    # The session of this thread: ``Trigger.submit_event`` has it from the same registry (``create_session`` in
-    # ``airflow/utils/session.py``), and commits the event with it.
-    session: Any = settings.Session()  # type: ignore[misc]
-    if not session.in_transaction():
-        return
-    row_of = select(AssetStateStoreModel).join(AssetModel, AssetModel.id == AssetStateStoreModel.asset_id)
-    query = row_of.where(
-        AssetModel.name == asset.name,
-        AssetModel.uri == asset.uri,
-        AssetStateStoreModel.key == position_key(watch_id),
-    )
-    # In a savepoint, so that a failure leaves the event itself as it is. Locked, since a triggerer that was taken for
-    # dead may store events as well.
-    with session.begin_nested():
-        if session.get_bind().dialect.name == "postgresql":
-            # If only this process is killed, the log server that it has forked (``_serve_logs`` in
-            # ``airflow/cli/commands/triggerer_command.py``) keeps the connection open. The database would then hold
-            # the lock for ever, and each triggerer that stores an event would wait for it.
-            session.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{ABANDONED_SECONDS}s'"))
-        row = session.scalar(query.with_for_update(of=AssetStateStoreModel).execution_options(populate_existing=True))
-        position = WatchPosition.from_json(_parsed(row.value)) if row is not None else None
-        if position is not None:
-            row.value = json.dumps(position.after(digest, ended, time.time()).to_json())
-            row.updated_at = datetime.now(timezone.utc)
-
-
-def _parsed(text: str) -> Mapping[str, Any] | None:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None

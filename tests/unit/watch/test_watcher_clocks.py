@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.services import ended_jobs
-from airflow_provider_rayagent.services.ended_jobs import WatchPosition, position_key, validated_filter, watch_id_of
+from airflow_provider_rayagent.watch import ended_jobs
+from airflow_provider_rayagent.watch.ended_jobs import WatchPosition, position_key, validated_filter, watch_id_of
 from tests.scripted import Action, Answer, Job, Refuse
-from tests.unit.triggers.watching import LIST, Store, add, ids, watch
+from tests.unit.watch.watching import LIST, Store, add, ids, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable

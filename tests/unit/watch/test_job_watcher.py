@@ -15,13 +15,14 @@ from airflow.serialization.encoders import encode_asset_like
 from airflow.triggers.base import BaseEventTrigger
 
 from airflow_provider_rayagent.exceptions import RayAgentInputError
-from airflow_provider_rayagent.services.ended_jobs import WatchPosition, ends_of
-from airflow_provider_rayagent.triggers import job_watcher, watch_positions
+from airflow_provider_rayagent.watch import kept_position
+from airflow_provider_rayagent.watch.ended_jobs import WatchPosition, ends_of
+from airflow_provider_rayagent.triggers import job_watcher
 from airflow_provider_rayagent.triggers.job_watcher import RayAgentJobWatcher
 from tests.scripted import DEFAULT, Answer, Job, Refuse
 from tests.stack.processes import NO_AGENT
 from tests.unit.support import TOKEN
-from tests.unit.triggers.watching import LIST, Store, add, ended, ids, watch
+from tests.unit.watch.watching import LIST, Store, add, ended, ids, watch
 
 if TYPE_CHECKING:
     from tests.scripted import Step
@@ -111,7 +112,7 @@ def test_many_events_wait_until_airflow_has_stored_them(serve: Serve, monkeypatc
 def test_without_the_listener_the_position_is_saved_late(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, log: TaskLog
 ) -> None:
-    monkeypatch.setattr(watch_positions, "CONFIRM_SECONDS", 0.05)
+    monkeypatch.setattr(kept_position, "CONFIRM_SECONDS", 0.05)
     agent, store = serve(), Store(records=False)
     assert ids(asyncio.run(watch(agent, 1, store, lambda: add(agent, ended("first"))))) == ["first"]
     assert any("RA-307" in each and "may come twice" in each for each in log.warnings)
@@ -128,8 +129,8 @@ def test_events_that_are_not_recorded_are_reported_once(
             if payload["job_id"] != "job 3":
                 add(agent, ended(f"job {int(payload['job_id'][-1]) + 1}"))
 
-    monkeypatch.setattr(watch_positions, "CONFIRM_SECONDS", 0.05)
-    monkeypatch.setattr(watch_positions, "UNRECORDED_CONFIRM_SECONDS", 0.04)
+    monkeypatch.setattr(kept_position, "CONFIRM_SECONDS", 0.05)
+    monkeypatch.setattr(kept_position, "UNRECORDED_CONFIRM_SECONDS", 0.04)
     agent = serve()
     found = asyncio.run(watch(agent, 3, Growing(records=False), lambda: add(agent, ended("job 1"))))
     assert ids(found) == ["job 1", "job 2", "job 3"]

@@ -8,7 +8,7 @@ import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.services.ended_jobs import WatchPosition, mark_of
+from airflow_provider_rayagent.watch.ended_jobs import WatchPosition, mark_of
 from airflow_provider_rayagent.triggers.job_watcher import RayAgentJobWatcher
 from tests.scripted import Job
 

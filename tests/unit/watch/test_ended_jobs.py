@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_rayagent.exceptions import RayAgentInputError
-from airflow_provider_rayagent.services.ended_jobs import (
+from airflow_provider_rayagent.watch.ended_jobs import (
     FINAL_STATUSES,
     MAX_MESSAGE,
     MAX_SEEN,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook
-from airflow_provider_rayagent.services.ended_jobs import JobEnd, details_of_end, ends_of
+from airflow_provider_rayagent.watch.ended_jobs import JobEnd, details_of_end, ends_of
 from airflow_provider_rayagent.triggers import job_watcher
 from airflow_provider_rayagent.triggers.job_watcher import RayAgentJobWatcher
 from tests.scripted import Answer
@@ -20,7 +20,7 @@ from tests.scripted import Answer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from airflow_provider_rayagent.triggers.ended_job_lists import EndedJobs
+    from airflow_provider_rayagent.watch.job_lists import EndedJobs
     from tests.unit.support import Serve
 
 LIST = "GET jobs/"
