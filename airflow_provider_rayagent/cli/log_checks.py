@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.hooks.connection_check import Finding, Result
+from airflow_provider_rayagent.services.call import finish
 from airflow_provider_rayagent.services.service import OpenLiveLog
 from airflow_provider_rayagent.transport.live_logs import open_stream
 from airflow_provider_rayagent.transport.log_responses import StreamEndedError, opened_log
-from airflow_provider_rayagent.transport.steps import finish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

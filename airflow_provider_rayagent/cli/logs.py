@@ -12,6 +12,7 @@ from airflow_provider_rayagent.hooks.log_lines import DEFAULT_MAX_LINE_LENGTH
 from airflow_provider_rayagent.render.reasons import code_of_job, explain
 from airflow_provider_rayagent.render.record_builder import DisplaySettings
 from airflow_provider_rayagent.render.records import JobRecords
+from airflow_provider_rayagent.services.call import finish
 from airflow_provider_rayagent.services.job_secrets import secrets_of
 from airflow_provider_rayagent.services.jobs import JobStatus, known_status
 from airflow_provider_rayagent.services.validation import validate_job_id
@@ -21,7 +22,6 @@ from airflow_provider_rayagent.tail.lines import RedrawingAssembler
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.redaction import Redactor
 from airflow_provider_rayagent.transport.log_responses import opened_log
-from airflow_provider_rayagent.transport.steps import finish
 from airflow_provider_rayagent.transport.tail_driver import tail_settings
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from airflow.utils.helpers import ask_yesno
 from airflow_provider_rayagent.cli.exit_codes import ExitCode, command, report
 from airflow_provider_rayagent.errors.service_errors import RayAgentHTTPError, RayAgentInputError, RayAgentNotFoundError
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
-from airflow_provider_rayagent.services.capacity_wait import shown_free
 from airflow_provider_rayagent.services.job_secrets import secrets_of
 from airflow_provider_rayagent.services.jobs import describe, has_ended, shown_status, summarize
+from airflow_provider_rayagent.waits.capacity_wait import shown_free
 
 if TYPE_CHECKING:
     from argparse import Namespace

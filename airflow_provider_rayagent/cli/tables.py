@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.cli.simple_table import AirflowConsole
 
-from airflow_provider_rayagent.services.capacity_wait import accelerators_of, gpus_of, live_nodes
 from airflow_provider_rayagent.services.cluster_resources import amount_of
 from airflow_provider_rayagent.services.job_secrets import secrets_of
 from airflow_provider_rayagent.services.jobs import (
@@ -19,6 +18,7 @@ from airflow_provider_rayagent.services.jobs import (
 )
 from airflow_provider_rayagent.text.redaction import Redactor
 from airflow_provider_rayagent.text.sanitization import sanitize
+from airflow_provider_rayagent.waits.capacity_wait import accelerators_of, gpus_of, live_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

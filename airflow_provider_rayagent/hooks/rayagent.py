@@ -11,9 +11,9 @@ from airflow_provider_rayagent.hooks.async_hook import RayAgentAsyncHook
 from airflow_provider_rayagent.hooks.connection import config_from_connection, config_with_timeout
 from airflow_provider_rayagent.hooks.log_lines import LimitedLines, StreamLimits, hook_tail_settings
 from airflow_provider_rayagent.hooks.service_hook import ServiceHook
+from airflow_provider_rayagent.services.call import finish
 from airflow_provider_rayagent.services.validation import validate_job_id
 from airflow_provider_rayagent.text.codes import Code, coded
-from airflow_provider_rayagent.transport.steps import finish
 
 if TYPE_CHECKING:
     import threading

@@ -14,15 +14,21 @@ from airflow_provider_rayagent.links.rayagent import LINKS, links_of, push_links
 from airflow_provider_rayagent.operators.run_plugin import RayAgentRunPluginOperator
 from airflow_provider_rayagent.operators.submit_job import RayAgentSubmitJobOperator
 from airflow_provider_rayagent.services import jobs
-from airflow_provider_rayagent.services.application_wait import ApplicationOutcome, ApplicationWait
-from airflow_provider_rayagent.services.validation import quote_application_name, validate_choice, validate_id
-from airflow_provider_rayagent.services.waiting import MIN_POLL_SECONDS, WaitResult
+from airflow_provider_rayagent.services.call import finish
+from airflow_provider_rayagent.services.validation import (
+    MIN_POLL_SECONDS,
+    quote_application_name,
+    validate_choice,
+    validate_id,
+)
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.tasks.application_lookup import find_application
+from airflow_provider_rayagent.tasks.deferring import TIMEOUT_MARGIN
 from airflow_provider_rayagent.tasks.waiting_operator import RequestWaitingOperator
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.storable import storable
-from airflow_provider_rayagent.triggers.outcome import TIMEOUT_MARGIN, Outcome
+from airflow_provider_rayagent.triggers.outcome import Outcome
+from airflow_provider_rayagent.waits.application_wait import ApplicationOutcome, ApplicationWait, find_application
+from airflow_provider_rayagent.waits.waiting import WaitResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -157,7 +163,7 @@ class RayAgentStopJobOperator(_IdempotentOperator):
             self.log.info("Job %s is %s.", self.job_id, status)
         return self._result(job, stop_requested=True)
 
-    def _trigger(self, deadline: float) -> BaseTrigger:
+    def _trigger(self, deadline: float | None) -> BaseTrigger:
         from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 
         options = replace(self._follow_options(), poll_interval=max(self.poll_interval, MIN_POLL_SECONDS))
@@ -283,7 +289,7 @@ class RayAgentDeleteServeApplicationOperator(_IdempotentOperator):
         quote_application_name(self.name)
         with self.hook as hook:
             # First, since Ray's ``serve.delete`` ignores a name that does not exist.
-            application = find_application(hook, self.name)
+            application = self._find(hook)
             if application is None or not self._request_deletion(hook):
                 error = RayAgentNotFoundError(
                     f"There is no Serve application {self.name!r}.", 404, code=Code.NOTHING_TO_DO
@@ -296,9 +302,7 @@ class RayAgentDeleteServeApplicationOperator(_IdempotentOperator):
                 # Raises TaskDeferred.
                 self._defer_wait(self._trigger, status=storable(status))
             if self.wait_for_deletion:
-                # The agent may be unreachable for longer than the wait, whose own timeout then comes first.
-                wait = ApplicationWait("gone", 0.0, self.timeout + TIMEOUT_MARGIN, hook.config.redact)
-                return self._conclude(self._wait(wait, lambda: find_application(hook, self.name)), status)
+                return self._conclude(self._wait(self._deletion(self.poll_interval), hook.get_conn()), status)
         return self._result(status, deleted=True)
 
     def execute_complete(
@@ -318,17 +322,25 @@ class RayAgentDeleteServeApplicationOperator(_IdempotentOperator):
         self.log.info("The Serve application %r is gone.", self.name)
         return self._result(status, deleted=True)
 
-    def _trigger(self, deadline: float) -> BaseTrigger:
+    def _deletion(self, poll_interval: float) -> ApplicationWait:
+        return ApplicationWait(
+            self.name,
+            "gone",
+            # The agent may be unreachable for longer than the wait, whose own timeout then comes first.
+            agent_unreachable_timeout=self.timeout + TIMEOUT_MARGIN,
+            poll_interval=poll_interval,
+        )
+
+    def _trigger(self, deadline: float | None) -> BaseTrigger:
         from airflow_provider_rayagent.triggers.applications import RayAgentServeApplicationTrigger
 
+        wait = self._deletion(max(self.poll_interval, MIN_POLL_SECONDS))
         return RayAgentServeApplicationTrigger(
-            name=self.name,
-            rayagent_conn_id=self.rayagent_conn_id,
-            target="gone",
-            poll_interval=max(self.poll_interval, MIN_POLL_SECONDS),
-            agent_unreachable_timeout=self.timeout + TIMEOUT_MARGIN,
-            deadline=deadline,
+            rayagent_conn_id=self.rayagent_conn_id, deadline=deadline, **wait.arguments()
         )
+
+    def _find(self, hook: RayAgentHook) -> dict[str, Any] | None:
+        return finish(find_application(hook.get_conn(), self.name))
 
     def _request_deletion(self, hook: RayAgentHook) -> bool:
         """Request the deletion; return ``False`` if the application is gone meanwhile."""
@@ -336,7 +348,7 @@ class RayAgentDeleteServeApplicationOperator(_IdempotentOperator):
             hook.delete_serve_application(self.name)
         except RayAgentNotFoundError:
             # If it is still listed, the 404 comes from a wrong path or a proxy.
-            if find_application(hook, self.name) is None:
+            if self._find(hook) is None:
                 return False
             raise
         return True

@@ -10,20 +10,18 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentServeApplicationTimeoutError,
 )
 from airflow_provider_rayagent.sensors.waiting_sensor import WaitingSensor
-from airflow_provider_rayagent.services.application_wait import TARGETS, ApplicationOutcome, ApplicationWait, Target
 from airflow_provider_rayagent.services.validation import quote_application_name, validate_choice, validate_duration
-from airflow_provider_rayagent.services.waiting import WaitResult
-from airflow_provider_rayagent.tasks.application_lookup import find_application
 from airflow_provider_rayagent.text.storable import storable
+from airflow_provider_rayagent.waits.application_wait import TARGETS, ApplicationOutcome, ApplicationWait, Target
+from airflow_provider_rayagent.waits.waiting import WaitResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
     from airflow.sdk import Context
-    from airflow.triggers.base import BaseTrigger
 
-    from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+    from airflow_provider_rayagent.triggers.waiting_trigger import WaitTrigger
 
 
 class RayAgentServeApplicationSensor(WaitingSensor[ApplicationOutcome]):
@@ -71,30 +69,13 @@ class RayAgentServeApplicationSensor(WaitingSensor[ApplicationOutcome]):
         quote_application_name(self.name)
         return super().execute(context)
 
-    def _outcome_type(self) -> type[ApplicationOutcome]:
-        return ApplicationOutcome
+    def _make_wait(self, poll_interval: float) -> ApplicationWait:
+        return ApplicationWait(self.name, self.target, self.grace_period, self.agent_unreachable_timeout, poll_interval)
 
-    def _make_wait(self) -> ApplicationWait:
-        return ApplicationWait(self.target, self.grace_period, self.agent_unreachable_timeout, self.hook.config.redact)
-
-    def _read(self, hook: RayAgentHook) -> dict[str, Any] | None:
-        return find_application(hook, self.name)
-
-    def _log_status(self, status: str) -> None:
-        self.log.info("The Serve application %r is %s.", self.name, status)
-
-    def _trigger(self, poll_interval: float, deadline: float) -> BaseTrigger:
+    def _trigger_type(self) -> type[WaitTrigger]:
         from airflow_provider_rayagent.triggers.applications import RayAgentServeApplicationTrigger
 
-        return RayAgentServeApplicationTrigger(
-            name=self.name,
-            rayagent_conn_id=self.rayagent_conn_id,
-            target=self.target,
-            poll_interval=poll_interval,
-            grace_period=self.grace_period,
-            agent_unreachable_timeout=self.agent_unreachable_timeout,
-            deadline=deadline,
-        )
+        return RayAgentServeApplicationTrigger
 
     def _conclude(self, outcome: ApplicationOutcome) -> dict[str, Any] | None:
         from airflow_provider_rayagent.text.sanitization import sanitize

@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.exceptions import RayAgentCapacityTimeoutError
 from airflow_provider_rayagent.sensors.waiting_sensor import WaitingSensor
-from airflow_provider_rayagent.services.waiting import WaitResult
 from airflow_provider_rayagent.text.storable import storable
+from airflow_provider_rayagent.waits.waiting import WaitResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
     from airflow.sdk import Context
-    from airflow.triggers.base import BaseTrigger
 
-    from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
-    from airflow_provider_rayagent.services.capacity_wait import CapacityOutcome, CapacityWait, Requirement
+    from airflow_provider_rayagent.triggers.waiting_trigger import WaitTrigger
+    from airflow_provider_rayagent.waits.capacity_wait import CapacityOutcome, CapacityWait
 
 
 # The type is a string, so that a DAG file with another sensor does not import the rules of this wait.
@@ -68,54 +67,37 @@ class RayAgentCapacitySensor(WaitingSensor["CapacityOutcome"]):
         self.accelerator_type = accelerator_type
         self.on_one_node = on_one_node
         self.wait_for_scale_up = wait_for_scale_up
-        # The type of accelerator may be a template.
-        self._required(None)
+        # The type of accelerator may be a template, so execute() checks it.
+        self._check_arguments(None)
 
     def execute(self, context: Context) -> Any:
         """Wait until enough is free, here or deferred."""
-        self._required(self.accelerator_type)
+        self._check_arguments(self.accelerator_type)
         return super().execute(context)
 
-    def _required(self, accelerator_type: str | None) -> Requirement:
-        from airflow_provider_rayagent.services.capacity_wait import Requirement
+    def _check_arguments(self, accelerator_type: str | None) -> None:
+        from airflow_provider_rayagent.waits.capacity_wait import Requirement
 
-        return Requirement(self.num_gpus, self.num_cpus, self.memory_bytes, accelerator_type, self.on_one_node)
+        Requirement(self.num_gpus, self.num_cpus, self.memory_bytes, accelerator_type, self.on_one_node)
 
-    def _outcome_type(self) -> type[CapacityOutcome]:
-        from airflow_provider_rayagent.services.capacity_wait import CapacityOutcome
+    def _make_wait(self, poll_interval: float) -> CapacityWait:
+        from airflow_provider_rayagent.waits.capacity_wait import CapacityWait
 
-        return CapacityOutcome
-
-    def _make_wait(self) -> CapacityWait:
-        from airflow_provider_rayagent.services.capacity_wait import CapacityWait
-
-        redact = self.hook.config.redact
         return CapacityWait(
-            self._required(self.accelerator_type), self.wait_for_scale_up, self.agent_unreachable_timeout, redact
-        )
-
-    def _read(self, hook: RayAgentHook) -> Any:
-        agent = hook.get_conn()
-        return agent.send(agent.config.service.get_capacity())
-
-    def _log_status(self, status: str) -> None:
-        self.log.info("%s", status)
-
-    def _trigger(self, poll_interval: float, deadline: float) -> BaseTrigger:
-        from airflow_provider_rayagent.triggers.capacity import RayAgentCapacityTrigger
-
-        return RayAgentCapacityTrigger(
             num_gpus=self.num_gpus,
             num_cpus=self.num_cpus,
             memory_bytes=self.memory_bytes,
             accelerator_type=self.accelerator_type,
             on_one_node=self.on_one_node,
             wait_for_scale_up=self.wait_for_scale_up,
-            rayagent_conn_id=self.rayagent_conn_id,
-            poll_interval=poll_interval,
             agent_unreachable_timeout=self.agent_unreachable_timeout,
-            deadline=deadline,
+            poll_interval=poll_interval,
         )
+
+    def _trigger_type(self) -> type[WaitTrigger]:
+        from airflow_provider_rayagent.triggers.capacity import RayAgentCapacityTrigger
+
+        return RayAgentCapacityTrigger
 
     def _conclude(self, outcome: CapacityOutcome) -> dict[str, Any]:
         if outcome.result is WaitResult.REACHED and outcome.summary:

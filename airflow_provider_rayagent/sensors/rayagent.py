@@ -12,11 +12,10 @@ from airflow_provider_rayagent.exceptions import RayAgentJobTimeoutError
 from airflow_provider_rayagent.sensors.application_sensor import RayAgentServeApplicationSensor
 from airflow_provider_rayagent.sensors.capacity_sensor import RayAgentCapacitySensor
 from airflow_provider_rayagent.sensors.rescheduling import ReschedulingSensor
-from airflow_provider_rayagent.services.waiting import POLL_SECONDS
+from airflow_provider_rayagent.services.validation import POLL_SECONDS
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tasks.following import JobFollowingOperator
 from airflow_provider_rayagent.tasks.skipping import SkippingMixin
-from airflow_provider_rayagent.triggers.outcome import time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +30,7 @@ __all__ = ["RayAgentCapacitySensor", "RayAgentJobSensor", "RayAgentServeApplicat
 RESCHEDULE_INTERVAL = 60.0
 
 
-# In this order, SkippingMixin wraps the methods of the others, and JobFollowingOperator.resume_execution replaces that
+# In this order, SkippingMixin wraps the methods of the others, and DeferringOperator.resume_execution replaces that
 # of BaseSensorOperator.
 class RayAgentJobSensor(SkippingMixin, JobFollowingOperator, ReschedulingSensor):
     """Follow a Ray job: forward its log to the task log, line by line, until the job has ended.
@@ -104,7 +103,7 @@ class RayAgentJobSensor(SkippingMixin, JobFollowingOperator, ReschedulingSensor)
         return float(self.poke_interval)
 
     def _time_limit(self) -> float:
-        return time_limit(self.timeout, self.execution_timeout)
+        return self._within_execution_timeout(self.timeout)
 
     def _seconds_left(self, context: Context) -> float:
         if self.reschedule:

@@ -7,34 +7,28 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic
 
-from airflow.sdk import BaseOperator, PokeReturnValue
+from airflow.sdk import PokeReturnValue
 from airflow.sdk.configuration import conf
-from airflow.sdk.exceptions import TaskDeferralTimeout
 
 from airflow_provider_rayagent.sensors.rescheduling import ReschedulingSensor
-from airflow_provider_rayagent.services.validation import validate_duration
-from airflow_provider_rayagent.services.waiting import (
-    FAST_POLL_SECONDS,
-    MIN_POLL_SECONDS,
-    OutcomeT,
-    WaitResult,
-    WaitState,
-)
-from airflow_provider_rayagent.tasks.hook import HookMixin
+from airflow_provider_rayagent.services.call import finish
+from airflow_provider_rayagent.services.validation import MIN_POLL_SECONDS, validate_duration
+from airflow_provider_rayagent.tasks.deferring import DeferringOperator
 from airflow_provider_rayagent.tasks.skipping import SkippingMixin
-from airflow_provider_rayagent.triggers.outcome import deferral_timeout, time_limit
+from airflow_provider_rayagent.waits.waiting import FAST_POLL_SECONDS, OutcomeT, Wait, WaitResult
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import timedelta
 
     from airflow.sdk import Context
-    from airflow.triggers.base import BaseTrigger
 
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+    from airflow_provider_rayagent.triggers.waiting_trigger import WaitTrigger
 
 
-class WaitingSensor(SkippingMixin, HookMixin, ReschedulingSensor, Generic[OutcomeT]):
-    """Poll a state until a :class:`WaitState` has an outcome.
+class WaitingSensor(SkippingMixin, DeferringOperator, ReschedulingSensor, Generic[OutcomeT]):
+    """Poll a state until a :class:`.Wait` has an outcome.
 
     :param rayagent_conn_id: the Airflow connection of the agent. (templated)
     :param poke_interval: seconds between two requests; with ``mode="reschedule"`` at least 10.
@@ -77,42 +71,30 @@ class WaitingSensor(SkippingMixin, HookMixin, ReschedulingSensor, Generic[Outcom
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:  # noqa: ARG002
         """Conclude from the trigger's event."""
-        return self._conclude(self._outcome_type().from_event(event))
+        return self._conclude(self._wait.outcome_of(event))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume after a deferral; if no triggerer ended it in time, check the state a last time."""
+        """Resume after a deferral."""
         with self._handle_errors():
-            try:
-                # Not super(): BaseSensorOperator.resume_execution turns this timeout into an AirflowSensorTimeout.
-                return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
-            except TaskDeferralTimeout:
-                with self.hook as hook:
-                    outcome = self._check_status(hook)
-                return self._conclude(replace(outcome, result=outcome.result or WaitResult.TIMED_OUT))
+            return super().resume_execution(next_method, next_kwargs, context)
+
+    def _resume_without_event(self, context: Context, kwargs: Mapping[str, Any]) -> Any:  # noqa: ARG002
+        """Check the state a last time."""
+        with self.hook as hook:
+            outcome = self._check_status(hook)
+        return self._conclude(replace(outcome, result=outcome.result or WaitResult.TIMED_OUT))
 
     def _stop_at_timeout(self) -> None:
         """Nothing runs for this task alone."""
 
     @cached_property
-    def _wait(self) -> WaitState[OutcomeT]:
-        return self._make_wait()
+    def _wait(self) -> Wait[OutcomeT]:
+        return self._make_wait(float(self.poke_interval))
 
-    def _make_wait(self) -> WaitState[OutcomeT]:
+    def _make_wait(self, poll_interval: float) -> Wait[OutcomeT]:
         raise NotImplementedError
 
-    def _outcome_type(self) -> type[OutcomeT]:
-        """Return the class of the outcome in a trigger's event."""
-        raise NotImplementedError
-
-    def _read(self, hook: RayAgentHook) -> Any:
-        """Return what :meth:`WaitState.received` processes."""
-        raise NotImplementedError
-
-    def _log_status(self, status: str) -> None:
-        raise NotImplementedError
-
-    def _trigger(self, poll_interval: float, deadline: float) -> BaseTrigger:
-        """Return the trigger; ``deadline`` is in seconds since the epoch."""
+    def _trigger_type(self) -> type[WaitTrigger]:
         raise NotImplementedError
 
     def _conclude(self, outcome: OutcomeT) -> Any:
@@ -120,10 +102,10 @@ class WaitingSensor(SkippingMixin, HookMixin, ReschedulingSensor, Generic[Outcom
         raise NotImplementedError
 
     def _check_status(self, hook: RayAgentHook) -> OutcomeT:
-        outcome = self._wait.poll(lambda: self._read(hook), time.monotonic())
+        outcome = finish(self._wait.poll(hook.get_conn()))
         if outcome.status != self._logged_status:
             self._logged_status = outcome.status
-            self._log_status(outcome.status)
+            self.log.info("%s", self._wait.describe(outcome.status))
         return outcome
 
     def _execute_deferred(self) -> Any:
@@ -133,12 +115,14 @@ class WaitingSensor(SkippingMixin, HookMixin, ReschedulingSensor, Generic[Outcom
         if outcome.result is not None:
             return self._conclude(outcome)
         self.log.info("Deferring: the triggerer waits from here on.")
-        return self.defer(
-            trigger=self._trigger(max(float(self.poke_interval), MIN_POLL_SECONDS), time.time() + self._time_limit()),
-            method_name="execute_complete",
-            timeout=deferral_timeout(self._time_limit()),
+        wait = self._make_wait(max(float(self.poke_interval), MIN_POLL_SECONDS))
+        return self._defer(
+            lambda deadline: self._trigger_type()(
+                rayagent_conn_id=self.rayagent_conn_id, deadline=deadline, **wait.arguments()
+            ),
+            self._time_limit(),
         )
 
     def _time_limit(self) -> float:
         """Return the seconds for which to wait."""
-        return time_limit(self.timeout, self.execution_timeout) if self.deferrable else self.timeout
+        return self._within_execution_timeout(self.timeout) if self.deferrable else self.timeout

@@ -1,14 +1,17 @@
-"""One request to a service, and operations that take several."""
+"""One request to a service, operations that take several, and how blocking code runs coroutines."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+
+from airflow_provider_rayagent.errors.service_errors import RayAgentError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 
+ResultT = TypeVar("ResultT")
 
 # Asyncio code reads each chunk in a thread (``_chunks`` in ``transport/aio.py``), so small ones cost more than their
 # bytes.
@@ -91,3 +94,31 @@ class Pause:
 Steps: TypeAlias = Generator[Call | Pause, Any, Any]
 """An operation of several requests: it yields each, is sent its result or thrown its error, and returns the result."""
 Operation: TypeAlias = Call | Steps
+
+
+def finish(coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
+    """Return the result of a coroutine that never suspends, as those of blocking code."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        result: ResultT = stop.value
+        return result
+    raise RuntimeError("The coroutine was suspended.")
+
+
+async def run_steps(operation: Steps, do: Callable[[Call | Pause], Awaitable[Any]]) -> Any:
+    """Carry out each step of an operation with ``do``, and return what the operation returns.
+
+    The :class:`RayAgentError` of a step is thrown into the operation.
+    """
+    try:
+        step = next(operation)
+        while True:
+            try:
+                result = await do(step)
+            except RayAgentError as error:  # noqa: PERF203 - the outcome of one step
+                step = operation.throw(error)
+            else:
+                step = operation.send(result)
+    except StopIteration as stop:
+        return stop.value

@@ -22,7 +22,6 @@ from airflow_provider_rayagent.errors.service_errors import (
     preparation,
 )
 from airflow_provider_rayagent.services import ray_responses
-from airflow_provider_rayagent.services.application_wait import ServeStatus
 from airflow_provider_rayagent.services.call import Call, Pause
 from airflow_provider_rayagent.services.cluster_resources import cluster_resources, gpu_status, workload
 from airflow_provider_rayagent.services.jobs import has_ended
@@ -295,7 +294,7 @@ def _equals(column: str, value: str) -> dict[str, str]:
 
 
 def _is_deleting(application: Mapping[str, Any]) -> bool:
-    return application.get("status") == ServeStatus.DELETING.value
+    return application.get("status") == "DELETING"
 
 
 RAY = RayService()

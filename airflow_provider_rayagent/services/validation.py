@@ -26,6 +26,12 @@ MAX_INTEGER = 2**63 - 1
 MAX_DURATION = 100 * 365 * 86_400.0
 """Seconds; practically unlimited, but within the limits of ``threading.TIMEOUT_MAX`` and ``datetime``."""
 
+POLL_SECONDS = 5.0
+"""Default interval between two status checks."""
+MIN_POLL_SECONDS = 0.5
+"""Minimum interval between two polls by a trigger, or of a job that a task follows: a sensor's ``poke_interval`` may
+be 0."""
+
 Protocol = Literal["auto", "websocket", "http"]
 PROTOCOLS: tuple[Protocol, ...] = ("auto", "websocket", "http")
 JobId = NewType("JobId", str)

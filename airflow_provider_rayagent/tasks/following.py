@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Asset, BaseOperator
+from airflow.sdk import Asset
 from airflow.sdk.configuration import conf
-from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferralTimeout
+from airflow.sdk.exceptions import AirflowTaskTimeout
 
 from airflow_provider_rayagent.exceptions import RayAgentError, RayAgentJobFailedError
 from airflow_provider_rayagent.links.printed_links import make_printed_links
@@ -17,6 +16,7 @@ from airflow_provider_rayagent.links.rayagent import LINKS, links_of, push_links
 from airflow_provider_rayagent.position.log_files import LOG_STORAGES, LogStorage
 from airflow_provider_rayagent.position.task_position import recall_position, save_position
 from airflow_provider_rayagent.services.validation import (
+    MIN_POLL_SECONDS,
     Protocol,
     validate_choice,
     validate_count,
@@ -25,14 +25,14 @@ from airflow_provider_rayagent.services.validation import (
     validate_markers,
     validate_protocol,
 )
-from airflow_provider_rayagent.services.waiting import MIN_POLL_SECONDS
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.task_instance.stored_state import StoredState
 from airflow_provider_rayagent.task_instance.xcoms import try_push_xcom
+from airflow_provider_rayagent.tasks.deferring import DeferringOperator
 from airflow_provider_rayagent.tasks.job_lineage import LineageMixin
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.text.storable import storable
-from airflow_provider_rayagent.triggers.outcome import Outcome, deferral_timeout
+from airflow_provider_rayagent.triggers.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -55,7 +55,7 @@ RESULT_MARKERS = ("__SYNAPSE_RESULT_START__", "__SYNAPSE_RESULT_END__")
 """Markers of the platform's plugin runner around an action's result."""
 
 
-class JobFollowingOperator(LineageMixin, BaseOperator):
+class JobFollowingOperator(LineageMixin, DeferringOperator):
     """Base of tasks that follow a job.
 
     :param rayagent_conn_id: the Airflow connection of the agent. (templated)
@@ -177,22 +177,18 @@ class JobFollowingOperator(LineageMixin, BaseOperator):
             self._continue_after_triggers(context, task_job, outcome)
             return self._conclude(context, task_job, outcome)
 
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume after a deferral; if no triggerer ended it in time, check the job a last time."""
-        try:
-            # Not super(): BaseSensorOperator.resume_execution turns this timeout into an AirflowSensorTimeout.
-            return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
-        except TaskDeferralTimeout:
-            self._resume_job((next_kwargs or {}).get("job_id"))
-            task_job = self._ensure_task_job(context)
-            triggers = self._triggers(context, task_job, ended_early=True)
-            # What the triggers have forwarded must not be forwarded again here.
-            task_job.observer.position = triggers.position or task_job.observer.position
-            with self._handle_errors(), self.hook:
-                if self.forward_logs:
-                    triggers.forward_gaps(Outcome(End.TIMED_OUT))
-                outcome = self._check_once(task_job, 0.0)
-                return self._conclude(context, task_job, replace(outcome, end=outcome.end or End.TIMED_OUT))
+    def _resume_without_event(self, context: Context, kwargs: Mapping[str, Any]) -> Any:
+        """Check the job a last time."""
+        self._resume_job(kwargs.get("job_id"))
+        task_job = self._ensure_task_job(context)
+        triggers = self._triggers(context, task_job, ended_early=True)
+        # What the triggers have forwarded must not be forwarded again here.
+        task_job.observer.position = triggers.position or task_job.observer.position
+        with self._handle_errors(), self.hook:
+            if self.forward_logs:
+                triggers.forward_gaps(Outcome(End.TIMED_OUT))
+            outcome = self._check_once(task_job, 0.0)
+            return self._conclude(context, task_job, replace(outcome, end=outcome.end or End.TIMED_OUT))
 
     def on_kill(self) -> None:
         """Stop following; with ``stop_job_on_kill``, stop the job unless the task stays active."""
@@ -382,20 +378,15 @@ class JobFollowingOperator(LineageMixin, BaseOperator):
 
         if task_job.observer.settings.forward:
             try_push_xcom(context["ti"], POSITION_KEY, initial_position(context["ti"]), self.log)
-        seconds = self._time_limit()
+        cursor = storable(dict(position)) if position else None
         # Defer only once per try: the triggerer opens a trigger's log file for writing, not appending, so a second
         # deferral would truncate it (TriggerLoggingFactory in airflow/jobs/triggerer_job_runner.py).
-        return self.defer(
-            trigger=self._trigger(
-                # A time, not a duration: when its triggerer restarts, the trigger is created anew from these arguments.
-                deadline=None if seconds is None else time.time() + seconds,
-                cursor=storable(dict(task_job.observer.position)) if task_job.observer.position else None,
-                has_answered=task_job.observer.has_answered,
-            ),
-            method_name="execute_complete",
+        return self._defer(
+            lambda deadline: self._trigger(deadline, cursor, has_answered=task_job.observer.has_answered),
+            self._time_limit(),
             # Not by an XCom alone, which a backend may refuse.
-            kwargs={"job_id": self.job_id, **({"found_pending": True} if self._found_pending else {})},
-            timeout=None if seconds is None else deferral_timeout(seconds),
+            job_id=self.job_id,
+            **({"found_pending": True} if self._found_pending else {}),
         )
 
     def _trigger(

@@ -6,20 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.lineage.run_facet import facet_fields, operator_lineage
 from airflow_provider_rayagent.services.job_secrets import secrets_of
-from airflow_provider_rayagent.tasks.hook import HookMixin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow.providers.openlineage.extractors import OperatorLineage
 
+    from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
     from airflow_provider_rayagent.tasks.job import TaskJob
 
 
-class LineageMixin(HookMixin):
+class LineageMixin:
     """Describe the job in the task's OpenLineage events."""
 
     _task_job: TaskJob | None
+
+    # For type checkers only: this class precedes the one that has it, and would hide it.
+    if TYPE_CHECKING:
+        hook: RayAgentHook
 
     def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any]:
         """Return what is known before the task starts, or resumes."""

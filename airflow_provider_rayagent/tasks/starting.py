@@ -22,8 +22,7 @@ from airflow_provider_rayagent.exceptions import (
 )
 from airflow_provider_rayagent.services import jobs
 from airflow_provider_rayagent.services.jobs import JobStatus
-from airflow_provider_rayagent.services.validation import MAX_DURATION, validate_choice, validate_duration
-from airflow_provider_rayagent.services.waiting import POLL_SECONDS
+from airflow_provider_rayagent.services.validation import MAX_DURATION, POLL_SECONDS, validate_choice, validate_duration
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.task_instance.xcoms import try_pull_xcom, try_push_xcom
 from airflow_provider_rayagent.tasks.finding import (
@@ -270,7 +269,7 @@ class JobStartingOperator(JobFollowingOperator):
 
     def _free_resources(self) -> str:
         """Return what the job requires and what the cluster has free, for the end of a message."""
-        from airflow_provider_rayagent.services.capacity_wait import shown_amounts, shown_free
+        from airflow_provider_rayagent.waits.capacity_wait import shown_amounts, shown_free
 
         required = self._required_amounts()
         asked = f" Required: {shown_amounts(required)}." if required else ""

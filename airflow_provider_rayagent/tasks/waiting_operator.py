@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.sdk import BaseOperator
 from airflow.sdk.configuration import conf
-from airflow.sdk.exceptions import TaskDeferralTimeout
 
 from airflow_provider_rayagent.exceptions import RayAgentWaitTimeoutError
+from airflow_provider_rayagent.services.call import finish
 from airflow_provider_rayagent.services.validation import validate_duration
-from airflow_provider_rayagent.services.waiting import OutcomeT, WaitResult, WaitState
-from airflow_provider_rayagent.tasks.hook import HookMixin
+from airflow_provider_rayagent.tasks.deferring import DeferringOperator
 from airflow_provider_rayagent.text.codes import Code
-from airflow_provider_rayagent.triggers.outcome import deferral_timeout, time_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import timedelta
 
     from airflow.sdk import Context
     from airflow.triggers.base import BaseTrigger
 
     from airflow_provider_rayagent.errors.service_errors import RayAgentError
+    from airflow_provider_rayagent.transport.blocking import BlockingAgent
     from airflow_provider_rayagent.transport.reentrant_event import ReentrantEvent
+    from airflow_provider_rayagent.waits.waiting import OutcomeT, Wait
 
 
-class RequestWaitingOperator(HookMixin, BaseOperator):
+class RequestWaitingOperator(DeferringOperator):
     """Base of operators that wait.
 
     :param rayagent_conn_id: the Airflow connection of the agent. (templated)
@@ -64,45 +62,27 @@ class RequestWaitingOperator(HookMixin, BaseOperator):
         """Stop waiting; the request is not revoked."""
         self._killed.set()
 
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume after a deferral; if no triggerer was running, it has timed out."""
-        try:
-            return super().resume_execution(next_method, next_kwargs, context)
-        except TaskDeferralTimeout:
-            raise self._timed_out("No triggerer reported an outcome", code=Code.NO_TRIGGERER) from None
+    def _resume_without_event(self, context: Context, kwargs: Mapping[str, Any]) -> NoReturn:  # noqa: ARG002
+        raise self._timed_out("No triggerer reported an outcome", code=Code.NO_TRIGGERER)
 
-    def _wait(self, wait: WaitState[OutcomeT], read: Callable[[], Any]) -> OutcomeT:
-        """Poll until there is an outcome, as :class:`.WaitTrigger` does, or ``timeout`` has passed.
+    def _wait(self, wait: Wait[OutcomeT], agent: BlockingAgent) -> OutcomeT:
+        """Wait until there is an outcome, or ``timeout`` has passed."""
 
-        :param read: returns what :meth:`WaitState.received` processes.
-        """
-        deadline = time.monotonic() + self.timeout
-        while True:
-            outcome = wait.poll(read, time.monotonic())
-            if outcome.result is not None:
-                return outcome
-            left = deadline - time.monotonic()
+        async def pause(seconds: float) -> bool:
             # Not time.sleep(), so that a kill ends the wait at once.
-            if left <= 0 or self._killed.wait(min(self.poll_interval, left)):
-                return replace(outcome, result=WaitResult.TIMED_OUT)
+            return self._killed.wait(seconds)
 
-    def _defer_wait(self, make_trigger: Callable[[float], BaseTrigger], **kwargs: Any) -> None:
-        """Wait in the triggerer; ``execute_complete`` receives the trigger's event and ``kwargs``.
+        until = time.monotonic() + self.timeout
+        return finish(wait.until_decided(agent, seconds_left=lambda: until - time.monotonic(), pause=pause))
 
-        :param make_trigger: creates the trigger; its argument is the deadline (seconds since the epoch).
-        """
+    def _defer_wait(self, make_trigger: Callable[[float | None], BaseTrigger], **kwargs: Any) -> None:
+        """Wait in the triggerer; see :meth:`.DeferringOperator._defer`."""
         self.log.info("Deferring: the triggerer waits from here on.")
-        self.defer(
-            # A time, not a duration: when its triggerer restarts, the trigger is created anew from these arguments.
-            trigger=make_trigger(time.time() + self._time_limit()),
-            method_name="execute_complete",
-            kwargs=kwargs,
-            timeout=deferral_timeout(self._time_limit()),
-        )
+        self._defer(make_trigger, self._time_limit(), **kwargs)
 
     def _time_limit(self) -> float:
         """Return the seconds for which to wait."""
-        return time_limit(self.timeout, self.execution_timeout) if self.deferrable else self.timeout
+        return self._within_execution_timeout(self.timeout) if self.deferrable else self.timeout
 
     def _timed_out(
         self, what: str, error: RayAgentError | None = None, code: Code = Code.STILL_THERE

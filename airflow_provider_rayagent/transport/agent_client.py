@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from airflow_provider_rayagent.connection import credentials
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
-from airflow_provider_rayagent.services.call import Call
+from airflow_provider_rayagent.services.call import Call, run_steps
 from airflow_provider_rayagent.services.service import REJECTED
 from airflow_provider_rayagent.transport import limits, request_retry, responses
 from airflow_provider_rayagent.transport.failures import LibraryErrors, as_agent_error
-from airflow_provider_rayagent.transport.steps import run_steps
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping

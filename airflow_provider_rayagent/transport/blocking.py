@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 from urllib3.exceptions import HTTPError, LocationParseError, ReadTimeoutError
 
+from airflow_provider_rayagent.services.call import finish
 from airflow_provider_rayagent.transport import daemon_threads, request_retry
 from airflow_provider_rayagent.transport.agent_client import AgentClient, Response
 from airflow_provider_rayagent.transport.blocking_connections import Adapter, Session, reader_of
@@ -16,7 +17,6 @@ from airflow_provider_rayagent.transport.blocking_logs import ReadAheadThread, U
 from airflow_provider_rayagent.transport.environment import read_environment
 from airflow_provider_rayagent.transport.failures import LibraryErrors
 from airflow_provider_rayagent.transport.limits import READ_BYTES
-from airflow_provider_rayagent.transport.steps import finish
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping

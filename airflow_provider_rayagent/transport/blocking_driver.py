@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from airflow_provider_rayagent.services.call import finish
 from airflow_provider_rayagent.transport.log_responses import SLICE_SECONDS
 from airflow_provider_rayagent.transport.reentrant_event import ReentrantEvent
-from airflow_provider_rayagent.transport.steps import finish
 from airflow_provider_rayagent.transport.tail_driver import Following
 
 if TYPE_CHECKING:

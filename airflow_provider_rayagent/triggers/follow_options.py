@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.render.record_builder import DisplaySettings
 from airflow_provider_rayagent.render.records import JobRecords
-from airflow_provider_rayagent.services.waiting import POLL_SECONDS
+from airflow_provider_rayagent.services.validation import POLL_SECONDS
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.transport.tail_driver import tail_settings
 

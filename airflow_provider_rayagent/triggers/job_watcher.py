@@ -17,17 +17,16 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentInputError
+from airflow_provider_rayagent.services.validation import MIN_POLL_SECONDS, validate_duration, validate_text
 from airflow_provider_rayagent.watch.ended_jobs import event_of, validated_filter, watch_id_of
-from airflow_provider_rayagent.services.validation import validate_duration, validate_text
-from airflow_provider_rayagent.services.waiting import MIN_POLL_SECONDS
 from airflow_provider_rayagent.watch.kept_position import KeptPosition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Iterable, Mapping, Sequence
     from datetime import timedelta
 
-    from airflow_provider_rayagent.watch.ended_jobs import JobEnd, JobEndEvent
     from airflow_provider_rayagent.text.redaction import Redactor
+    from airflow_provider_rayagent.watch.ended_jobs import JobEnd, JobEndEvent
     from airflow_provider_rayagent.watch.job_lists import EndedJobs
 
 __all__ = ["RayAgentJobWatcher"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from airflow_provider_rayagent.errors.service_errors import (
@@ -20,19 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from airflow_provider_rayagent.transport.tail_driver import Following
-
-TIMEOUT_MARGIN = 60.0
-"""Seconds after a trigger's deadline at which Airflow ends the deferral, in case no triggerer is running."""
-
-
-def deferral_timeout(seconds: float) -> timedelta:
-    """Return Airflow's timeout for the deferral to a trigger that gives up by itself after ``seconds``."""
-    return timedelta(seconds=seconds + TIMEOUT_MARGIN)
-
-
-def time_limit(timeout: float, execution_timeout: timedelta | None) -> float:
-    """Return the seconds for which a deferred task may wait: Airflow applies ``execution_timeout`` in workers only."""
-    return min(timeout, execution_timeout.total_seconds()) if execution_timeout else timeout
 
 
 class _JobDetails(TypedDict, total=False):

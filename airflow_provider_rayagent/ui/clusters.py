@@ -13,7 +13,6 @@ from airflow_provider_rayagent.errors.service_errors import (
     RayAgentTimeoutError,
 )
 from airflow_provider_rayagent.hooks.connection_check import describe_refusal
-from airflow_provider_rayagent.services import application_wait
 from airflow_provider_rayagent.services.cluster_resources import FIELDS
 from airflow_provider_rayagent.services.jobs import newest_first
 from airflow_provider_rayagent.text.sanitization import sanitized
@@ -22,6 +21,7 @@ from airflow_provider_rayagent.ui.followers import Followers, find_followers
 from airflow_provider_rayagent.ui.page_thread import page_thread, rest
 from airflow_provider_rayagent.ui.shared import SharedResults
 from airflow_provider_rayagent.ui.user_connections import PageHook
+from airflow_provider_rayagent.waits import application_wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable

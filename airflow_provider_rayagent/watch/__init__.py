@@ -1,1 +1,1 @@
-"""Watch the ends of jobs: what :class:`~airflow_provider_rayagent.triggers.job_watcher.RayAgentJobWatcher` needs. Internal."""
+"""Watch the ends of jobs: what ``triggers.job_watcher.RayAgentJobWatcher`` consists of. Internal."""

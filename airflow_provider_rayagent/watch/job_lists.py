@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.errors.transience import is_permanent
 from airflow_provider_rayagent.hooks.async_hook import RayAgentAsyncHook
-from airflow_provider_rayagent.watch.ended_jobs import JobEnd, details_of_end, ends_of
 from airflow_provider_rayagent.tail.backoff import pause_after
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.sanitization import shown_error
+from airflow_provider_rayagent.watch.ended_jobs import JobEnd, details_of_end, ends_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping

@@ -8,10 +8,10 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.watch.ended_jobs import WatchPosition, position_key
 from airflow_provider_rayagent.services.validation import shown
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.sanitization import shown_error
+from airflow_provider_rayagent.watch.ended_jobs import WatchPosition, position_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

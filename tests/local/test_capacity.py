@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentResourcesError
-from airflow_provider_rayagent.services.capacity_wait import CapacityOutcome, CapacityWait, Requirement
-from airflow_provider_rayagent.services.waiting import WaitResult
+from airflow_provider_rayagent.waits.capacity_wait import CapacityOutcome, CapacityWait
+from airflow_provider_rayagent.waits.waiting import WaitResult
 from tests.local.test_following import config_of_agent, config_of_ray
 from tests.local.test_plain_ray import send
 from tests.stack.watch import wait_until
@@ -30,7 +30,7 @@ def test_resources_that_a_job_holds_are_waited_for(
         return send(config_of(agent), lambda service: service.get_capacity())
 
     def look(**required: Any) -> CapacityOutcome:
-        return CapacityWait(Requirement(**required), False, 300.0).received(capacity(), 0.0)
+        return CapacityWait(**required).received(capacity(), 0.0)
 
     wait_until(lambda: capacity()["cpu"].get("available") == 4 or None, "jobs of other tests still hold CPUs")
     job_id = agent.submit("sleep 3600", entrypoint_num_cpus=3)

@@ -25,12 +25,11 @@ from airflow_provider_rayagent.errors.service_errors import (
 from airflow_provider_rayagent.exceptions import RayAgentRunFailedError
 from airflow_provider_rayagent.hooks.connection_check import Result, check_connection
 from airflow_provider_rayagent.local.ports import free_ports
-from airflow_provider_rayagent.services.call import FileContent
+from airflow_provider_rayagent.services.call import FileContent, finish
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.transport.blocking import BlockingAgent
 from airflow_provider_rayagent.transport.log_responses import read_whole_log
-from airflow_provider_rayagent.transport.steps import finish
 from airflow_provider_rayagent.working_dir.packing import pack
 from tests.local.test_following import DRIVERS, OVER_RAY, PRINTED, PROGRAMS, Followed, entrypoint
 from tests.local.test_ray_task import (

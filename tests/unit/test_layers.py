@@ -14,7 +14,18 @@ import airflow_provider_rayagent
 
 ROOT = Path(airflow_provider_rayagent.__file__).parent
 NAME = ROOT.name
-WITHOUT_AIRFLOW = ("text", "stream", "tail", "errors", "services", "connection", "working_dir", "transport", "render")
+WITHOUT_AIRFLOW = (
+    "text",
+    "stream",
+    "tail",
+    "errors",
+    "services",
+    "connection",
+    "working_dir",
+    "transport",
+    "render",
+    "waits",
+)
 LAYERS = (
     *WITHOUT_AIRFLOW,
     "exceptions",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from airflow_provider_rayagent.connection.config import read_config
 from airflow_provider_rayagent.services.agent_service import AGENT
-from airflow_provider_rayagent.services.call import Call
+from airflow_provider_rayagent.services.call import Call, finish
 from airflow_provider_rayagent.services.service import OpenLiveLog
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
@@ -20,7 +20,6 @@ from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
 from airflow_provider_rayagent.transport.blocking import BlockingAgent
 from airflow_provider_rayagent.transport.blocking_driver import Follower
 from airflow_provider_rayagent.transport.request_retry import MAX_TRIES
-from airflow_provider_rayagent.transport.steps import finish
 from tests.unit.support import TOKEN
 
 if TYPE_CHECKING:

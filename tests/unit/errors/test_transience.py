@@ -11,15 +11,15 @@ from airflow_provider_rayagent.connection.config import AgentConfig
 from airflow_provider_rayagent.errors import transience
 from airflow_provider_rayagent.errors.service_errors import RayAgentError, RayAgentHTTPError, for_status
 from airflow_provider_rayagent.errors.transience import Classification, Delivery, Permanence
-from airflow_provider_rayagent.services.application_wait import ApplicationWait
 from airflow_provider_rayagent.services.validation import JobId
-from airflow_provider_rayagent.services.waiting import WaitResult
 from airflow_provider_rayagent.tail import commands, draining
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.transport import responses
 from airflow_provider_rayagent.transport.agent_client import AgentClient
 from airflow_provider_rayagent.transport.request_retry import may_retry
 from airflow_provider_rayagent.transport.tail_driver import Following
+from airflow_provider_rayagent.waits.application_wait import ApplicationWait
+from airflow_provider_rayagent.waits.waiting import WaitResult
 from tests.scripted import DEFAULT, Job, Refuse, ScriptedAgent
 from tests.unit.operators.test_stop_job import make_operator
 from tests.unit.support import make_agent, make_context
@@ -201,7 +201,7 @@ def test_no_error_ends_the_tail_immediately_after_a_first_response(row: Classifi
 
 
 def test_a_permanent_error_of_the_first_application_request_ends_the_wait(row: Classification) -> None:
-    wait = ApplicationWait("running", 30.0, 300.0)
+    wait = ApplicationWait("app")
     given_up = wait.failed(answered(TEAPOT), 0.0).result is WaitResult.AGENT_UNREACHABLE
     assert given_up is (row.permanence is Permanence.PERMANENT)
 

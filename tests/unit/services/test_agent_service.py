@@ -7,9 +7,9 @@ import json
 import pytest
 
 from airflow_provider_rayagent.services.agent_service import AGENT
+from airflow_provider_rayagent.services.call import finish, run_steps
 from airflow_provider_rayagent.services.service import ErrorResponse
 from airflow_provider_rayagent.services.validation import JobId
-from airflow_provider_rayagent.transport.steps import finish, run_steps
 
 
 async def unasked(step: object) -> None:

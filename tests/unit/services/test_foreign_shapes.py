@@ -13,15 +13,14 @@ import pytest
 from airflow_provider_rayagent.cli.tables import gpu_rows, node_rows
 from airflow_provider_rayagent.errors.service_errors import RayAgentError, RayAgentResponseError
 from airflow_provider_rayagent.services.agent_service import AGENT
-from airflow_provider_rayagent.services.call import Call
-from airflow_provider_rayagent.services.capacity_wait import CapacityOutcome, CapacityWait, Requirement, shown_free
+from airflow_provider_rayagent.services.call import Call, finish, run_steps
 from airflow_provider_rayagent.services.cluster_resources import replicas_that_fit
 from airflow_provider_rayagent.services.ray_service import RAY
-from airflow_provider_rayagent.services.waiting import WaitResult
 from airflow_provider_rayagent.text.redaction import Redactor
-from airflow_provider_rayagent.transport.steps import finish, run_steps
 from airflow_provider_rayagent.ui.clusters import _resources
 from airflow_provider_rayagent.ui.pending_work import waiting_tasks
+from airflow_provider_rayagent.waits.capacity_wait import CapacityOutcome, CapacityWait, shown_free
+from airflow_provider_rayagent.waits.waiting import WaitResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,10 +90,10 @@ AGENTS: dict[str, Any] = {
         ],
     },
 }
-REQUIRED = [
-    Requirement(num_gpus=2),
-    Requirement(num_gpus=1, num_cpus=4, on_one_node=True),
-    Requirement(memory_bytes=2**30, accelerator_type="A100"),
+REQUIRED: list[dict[str, Any]] = [
+    {"num_gpus": 2},
+    {"num_gpus": 1, "num_cpus": 4, "on_one_node": True},
+    {"memory_bytes": 2**30, "accelerator_type": "A100"},
 ]
 
 
@@ -134,7 +133,7 @@ def read_resources(service: Any, answers: dict[str, Any]) -> None:
     """Read the resources of a cluster as sensors, commands, the page and messages do."""
     found = ask(service.get_capacity(), answers)
     for required in REQUIRED:
-        wait = CapacityWait(required, False, 300.0)
+        wait = CapacityWait(**required)
         CapacityOutcome.from_event(json.loads(json.dumps(wait.received(found, 5).to_event(), allow_nan=False)))
     gpu_rows(found)
     shown_free(found)
@@ -216,7 +215,7 @@ def test_an_amount_that_is_none_is_unknown_and_does_not_hide_the_other_nodes(odd
     assert found["cpu"] == {"total": 8.0}
     # Six are free at least; whether there are 12 in all is not known.
     for cpus, result in ((6, WaitResult.REACHED), (12, None)):
-        assert CapacityWait(Requirement(num_cpus=cpus), False, 300.0).received(found, 5).result is result
+        assert CapacityWait(num_cpus=cpus).received(found, 5).result is result
     assert shown_free(found).startswith("Free in the cluster: 3 of 8 GPUs, 6 of unknown CPUs, ")
 
 

@@ -20,14 +20,13 @@ from airflow_provider_rayagent.errors.service_errors import (
 )
 from airflow_provider_rayagent.services import ray_responses
 from airflow_provider_rayagent.services.agent_service import AGENT
-from airflow_provider_rayagent.services.call import Call, Pause
+from airflow_provider_rayagent.services.call import Call, Pause, finish, run_steps
 from airflow_provider_rayagent.services.cluster_resources import cluster_resources
 from airflow_provider_rayagent.services.ray_service import LOG_INTERVAL, RAY
 from airflow_provider_rayagent.services.service import ErrorResponse
 from airflow_provider_rayagent.services.submission import SUBMIT_SECONDS
 from airflow_provider_rayagent.services.validation import JobId
 from airflow_provider_rayagent.tail.commands import TailSettings
-from airflow_provider_rayagent.transport.steps import finish, run_steps
 from airflow_provider_rayagent.transport.tail_driver import settings_for
 from tests.scripted import ray_dialect
 

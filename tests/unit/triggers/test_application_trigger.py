@@ -15,9 +15,9 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentInputError,
     RayAgentServerError,
 )
-from airflow_provider_rayagent.services.application_wait import ApplicationOutcome
-from airflow_provider_rayagent.services.waiting import WaitResult
 from airflow_provider_rayagent.triggers.applications import RayAgentServeApplicationTrigger
+from airflow_provider_rayagent.waits.application_wait import ApplicationOutcome
+from airflow_provider_rayagent.waits.waiting import WaitResult
 from tests.scripted import Refuse
 from tests.stack.processes import NO_AGENT
 from tests.unit.sensors.applications import GET, said

@@ -97,9 +97,9 @@ FIRST_FORM: tuple[str, dict[str, Any]] = (
 
 @each_trigger
 def test_every_argument_is_stored_and_comes_back(trigger: type[Any], arguments: dict[str, Any]) -> None:
-    names = {*inspect.signature(trigger).parameters}
-    if trigger is RayAgentJobTrigger:
-        names = names - {"options"} | {each.name for each in fields(FollowOptions)}
+    others = FollowOptions if trigger is RayAgentJobTrigger else trigger.wait_type
+    names = {*inspect.signature(trigger).parameters} - {"options", "arguments"}
+    names |= {each.name for each in fields(others) if each.init}
     assert arguments.keys() == names
     path, stored = trigger(**arguments).serialize()
     assert stored == arguments

@@ -29,9 +29,9 @@ from airflow_provider_rayagent.exceptions import (
 )
 from airflow_provider_rayagent.task_instance import resuming
 from airflow_provider_rayagent.task_instance.resuming import MARGIN_SECONDS, seconds_to_resume
+from airflow_provider_rayagent.tasks.deferring import TIMEOUT_MARGIN
 from airflow_provider_rayagent.triggers.applications import RayAgentServeApplicationTrigger
 from airflow_provider_rayagent.triggers.capacity import RayAgentCapacityTrigger
-from airflow_provider_rayagent.triggers.outcome import TIMEOUT_MARGIN
 from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 from tests.scripted import Application, Job, Refuse, ScriptedAgent, SetStatus, Sleep
 from tests.stack.processes import NO_AGENT

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_rayagent.exceptions import RayAgentInputError
+from airflow_provider_rayagent.services.job_secrets import MASKED_ENV_VARS
+from airflow_provider_rayagent.text.redaction import Redactor
 from airflow_provider_rayagent.watch.ended_jobs import (
     FINAL_STATUSES,
     MAX_MESSAGE,
@@ -24,8 +26,6 @@ from airflow_provider_rayagent.watch.ended_jobs import (
     validated_filter,
     watch_id_of,
 )
-from airflow_provider_rayagent.services.job_secrets import MASKED_ENV_VARS
-from airflow_provider_rayagent.text.redaction import Redactor
 from tests.level import by_level, seeded, seeds
 
 START = 1_700_000_000_000

@@ -15,10 +15,10 @@ from airflow.serialization.encoders import encode_asset_like
 from airflow.triggers.base import BaseEventTrigger
 
 from airflow_provider_rayagent.exceptions import RayAgentInputError
-from airflow_provider_rayagent.watch import kept_position
-from airflow_provider_rayagent.watch.ended_jobs import WatchPosition, ends_of
 from airflow_provider_rayagent.triggers import job_watcher
 from airflow_provider_rayagent.triggers.job_watcher import RayAgentJobWatcher
+from airflow_provider_rayagent.watch import kept_position
+from airflow_provider_rayagent.watch.ended_jobs import WatchPosition, ends_of
 from tests.scripted import DEFAULT, Answer, Job, Refuse
 from tests.stack.processes import NO_AGENT
 from tests.unit.support import TOKEN

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook
-from airflow_provider_rayagent.watch.ended_jobs import JobEnd, details_of_end, ends_of
 from airflow_provider_rayagent.triggers import job_watcher
 from airflow_provider_rayagent.triggers.job_watcher import RayAgentJobWatcher
+from airflow_provider_rayagent.watch.ended_jobs import JobEnd, details_of_end, ends_of
 from tests.scripted import Answer
 
 if TYPE_CHECKING:

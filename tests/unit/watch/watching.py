@@ -8,8 +8,8 @@ import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.watch.ended_jobs import WatchPosition, mark_of
 from airflow_provider_rayagent.triggers.job_watcher import RayAgentJobWatcher
+from airflow_provider_rayagent.watch.ended_jobs import WatchPosition, mark_of
 from tests.scripted import Job
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentResourcesError, RayAgentServerError
-from airflow_provider_rayagent.services.capacity_wait import CapacityOutcome, CapacityWait, Requirement
 from airflow_provider_rayagent.services.cluster_resources import cluster_resources, replicas_that_fit
-from airflow_provider_rayagent.services.waiting import WaitResult
+from airflow_provider_rayagent.waits.capacity_wait import CapacityOutcome, CapacityWait
+from airflow_provider_rayagent.waits.waiting import WaitResult
 
 AWAY = RayAgentServerError("maintenance", 503)
 UNREACHABLE = 300.0
@@ -26,7 +26,7 @@ def node(name: str = "a", *, cpus: float = 8, free: float | None = 8, **more: An
 
 
 def wait(scale_up: bool = False, **required: Any) -> CapacityWait:
-    return CapacityWait(Requirement(**required), scale_up, UNREACHABLE)
+    return CapacityWait(**required, wait_for_scale_up=scale_up, agent_unreachable_timeout=UNREACHABLE)
 
 
 def look(*nodes: Any, scale_up: bool = False, **required: Any) -> CapacityOutcome:

@@ -1,12 +1,12 @@
-"""Wait until a cluster has enough free: compare its resources with what is required. Pure."""
+"""Wait until a cluster has enough free: compare its resources with what is required."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from airflow_provider_rayagent.errors.service_errors import (
-    RayAgentError,
     RayAgentInputError,
     RayAgentResourcesError,
     RayAgentUnsupportedError,
@@ -14,11 +14,13 @@ from airflow_provider_rayagent.errors.service_errors import (
 from airflow_provider_rayagent.services.cluster_resources import amount_of
 from airflow_provider_rayagent.services.jobs import primitive
 from airflow_provider_rayagent.services.validation import validate_amount, validate_bytes, validate_text
-from airflow_provider_rayagent.services.waiting import WaitOutcome, WaitResult, WaitState
 from airflow_provider_rayagent.text.sanitization import sanitize
+from airflow_provider_rayagent.waits.waiting import Wait, WaitOutcome, WaitResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+
+    from airflow_provider_rayagent.transport.agent_client import AgentClient
 
     Row = Mapping[str, Any]
     Amounts = Mapping[str, float | None]
@@ -92,59 +94,61 @@ class _Place(NamedTuple):
 
 
 @dataclass
-class CapacityWait(WaitState[CapacityOutcome]):
-    """State of waiting until enough is free.
+class CapacityWait(Wait[CapacityOutcome]):
+    """Wait until enough is free; the first arguments are those of :class:`Requirement`.
 
     :param wait_for_scale_up: wait even for what the cluster's nodes do not have in total.
-    :param unreachable_timeout: seconds for which requests may fail.
-    :param redact: redacts secrets.
     """
 
-    required: Requirement
-    wait_for_scale_up: bool
-    unreachable_timeout: float
-    redact: Callable[[str], str] = str
-    last: CapacityOutcome = field(default_factory=lambda: CapacityOutcome(None))
+    num_gpus: float = 0.0
+    num_cpus: float = 0.0
+    memory_bytes: int = 0
+    accelerator_type: str | None = None
+    on_one_node: bool = False
+    wait_for_scale_up: bool = False
+    agent_unreachable_timeout: float = 300.0
+    poll_interval: float = 15.0
+    outcome_type = CapacityOutcome
 
-    def received(self, found: Row, now: float) -> CapacityOutcome:  # noqa: ARG002
-        """Process the cluster's resources, in the form of the agent's ``resources/cluster/``."""
-        self._record_response()
+    @cached_property
+    def required(self) -> Requirement:
+        """What must be free.
+
+        :raises RayAgentInputError: if an argument is invalid.
+        """
+        return Requirement(self.num_gpus, self.num_cpus, self.memory_bytes, self.accelerator_type, self.on_one_node)
+
+    async def _read(self, agent: AgentClient) -> Any:
+        return await agent.ask(agent.config.service.get_capacity())
+
+    def _judge(self, found: Row, now: float) -> CapacityOutcome:  # noqa: ARG002
+        """Judge the cluster's resources, in the form of the agent's ``resources/cluster/``."""
         alive = live_nodes(found)
         if not alive:
             # Just after the start of a cluster, no node is listed.
-            self.last = CapacityOutcome(None)
-            return self.last
+            return CapacityOutcome(None)
         # What was free then may have been taken since.
         if found.get("stale") is True:
-            since = sanitize(str(found.get("collected_at")), self.redact, length=MAX_NAME)
-            self.last = CapacityOutcome(None, _unknown(f"What the cluster has free is out of date, of {since}."))
-            return self.last
+            since = sanitize(str(found.get("collected_at")), self._redact, length=MAX_NAME)
+            return CapacityOutcome(None, _unknown(f"What the cluster has free is out of date, of {since}."))
         try:
             free = self._best(_places(found, alive, self.required, "available"))
-        except RayAgentUnsupportedError as error:
-            return self._fail(error, None)
+        except RayAgentUnsupportedError as unsupported:
+            return CapacityOutcome(WaitResult.FAILED, None, unsupported)
         summary = self._summary(free)
         if self._missing(free.amounts) == {}:
-            self.last = CapacityOutcome(WaitResult.REACHED, summary)
-            return self.last
+            return CapacityOutcome(WaitResult.REACHED, summary)
         most = self._best(_places(found, alive, self.required, "total"))
         # An unknown total may be enough.
         if not self.wait_for_scale_up and any(amount is not None for amount in self._missing(most.amounts).values()):
             where = "No node of the cluster has" if self.required.on_one_node else "The cluster does not have"
-            return self._fail(
-                RayAgentResourcesError(
-                    f"{where} what is required, free or in use: {self._shown_requirement()}. The most there is: "
-                    f"{shown_amounts(most.amounts)}.{self._other_accelerators(alive)} If the cluster adds nodes on "
-                    "demand, set wait_for_scale_up."
-                ),
-                summary,
+            error = RayAgentResourcesError(
+                f"{where} what is required, free or in use: {self._shown_requirement()}. The most there is: "
+                f"{shown_amounts(most.amounts)}.{self._other_accelerators(alive)} If the cluster adds nodes on demand, "
+                "set wait_for_scale_up."
             )
-        self.last = CapacityOutcome(None, summary)
-        return self.last
-
-    def _fail(self, error: RayAgentError, summary: dict[str, Any] | None) -> CapacityOutcome:
-        self.last = CapacityOutcome(WaitResult.FAILED, summary, error)
-        return self.last
+            return CapacityOutcome(WaitResult.FAILED, summary, error)
+        return CapacityOutcome(None, summary)
 
     def _missing(self, amounts: Amounts) -> dict[str, float | None]:
         """Return what is missing, ``None`` for an unknown amount."""
@@ -170,14 +174,14 @@ class CapacityWait(WaitState[CapacityOutcome]):
     def _summary(self, free: _Place) -> dict[str, Any]:
         node = free.node or {}
         missing = self._missing(free.amounts)
-        address = sanitize(str(node.get("ip") or node.get("node_id")), self.redact, length=MAX_NAME)
+        address = sanitize(str(node.get("ip") or node.get("node_id")), self._redact, length=MAX_NAME)
         where = f" on node {address}" if node else ""
         message = f"Free{where}: {shown_amounts(free.amounts)}. Required: {self._shown_requirement()}. "
         message += f"Missing: {shown_amounts(missing)}." if missing else "Nothing is missing."
         return {
             "free": dict(free.amounts),
-            "node_id": primitive(node.get("node_id"), self.redact),
-            "node_ip": primitive(node.get("ip"), self.redact),
+            "node_id": primitive(node.get("node_id"), self._redact),
+            "node_ip": primitive(node.get("ip"), self._redact),
             "message": message,
         }
 
@@ -186,7 +190,7 @@ class CapacityWait(WaitState[CapacityOutcome]):
         found = sorted({kind for node in alive for kind in accelerators_of(node)})
         if self.required.accelerator_type in (None, *found):
             return ""
-        shown = ", ".join(sanitize(kind, self.redact, length=MAX_NAME) for kind in found) or "none"
+        shown = ", ".join(sanitize(kind, self._redact, length=MAX_NAME) for kind in found) or "none"
         return f" The accelerators of its nodes: {shown}."
 
     def _shown_requirement(self) -> str:

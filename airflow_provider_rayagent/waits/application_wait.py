@@ -1,18 +1,20 @@
-"""Wait for a Serve application: decide by its status whether to continue. Pure."""
+"""Wait for a Serve application: decide by its status whether to continue."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from airflow_provider_rayagent.errors.service_errors import RayAgentNotFoundError
 from airflow_provider_rayagent.services.jobs import primitive, shown_status
-from airflow_provider_rayagent.services.waiting import WaitOutcome, WaitResult, WaitState
 from airflow_provider_rayagent.text.sanitization import truncate
 from airflow_provider_rayagent.text.storable import storable
+from airflow_provider_rayagent.waits.waiting import Wait, WaitOutcome, WaitResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
+
+    from airflow_provider_rayagent.transport.agent_client import AgentClient
 
 Target = Literal["running", "gone"]
 TARGETS: tuple[Target, ...] = ("running", "gone")
@@ -27,18 +29,6 @@ MAX_NAME = 200
 
 # Not ``deployed_app_config``, whose runtime environment may contain secrets.
 _FIELDS = ("name", "status", "message", "route_prefix", "docs_path", "last_deployed_time_s")
-
-
-class ServeStatus(str, Enum):
-    """Status of a Serve application (``ray.serve.schema.ApplicationStatus``)."""
-
-    NOT_STARTED = "NOT_STARTED"
-    DEPLOYING = "DEPLOYING"
-    RUNNING = "RUNNING"
-    UNHEALTHY = "UNHEALTHY"
-    DEPLOY_FAILED = "DEPLOY_FAILED"
-    DELETING = "DELETING"
-    UNAVAILABLE = "UNAVAILABLE"
 
 
 class ApplicationOutcome(WaitOutcome):
@@ -60,32 +50,36 @@ class ApplicationOutcome(WaitOutcome):
 
 
 @dataclass
-class ApplicationWait(WaitState[ApplicationOutcome]):
-    """State of waiting for one application to be RUNNING, or gone.
+class ApplicationWait(Wait[ApplicationOutcome]):
+    """Wait for one application to be RUNNING, or gone.
 
     :param target: ``running`` or ``gone``.
     :param grace_period: seconds for which it may be DEPLOY_FAILED or UNHEALTHY.
-    :param unreachable_timeout: seconds for which requests for its status may fail.
-    :param redact: redacts secrets.
     """
 
-    target: Target
-    grace_period: float
-    unreachable_timeout: float
-    redact: Callable[[str], str] = str
-    last: ApplicationOutcome = field(default_factory=lambda: ApplicationOutcome(None))
-    """The last outcome."""
-    _failing_since: float | None = None
+    name: str
+    target: Target = "running"
+    grace_period: float = 30.0
+    agent_unreachable_timeout: float = 300.0
+    poll_interval: float = 5.0
+    outcome_type = ApplicationOutcome
+    _failing_since: float | None = field(default=None, init=False)
 
     @property
     def needs_fast_poll(self) -> bool:
         """Whether a timeout is running, so that the status should be polled soon."""
         return self._failing_since is not None or super().needs_fast_poll
 
-    def received(self, found: Mapping[str, Any] | None, now: float) -> ApplicationOutcome:
-        """Process the application's details, ``None`` if it is unknown to the agent. Return the outcome so far."""
-        self._record_response()
-        summary = None if found is None else summarize(found, self.redact)
+    def describe(self, status: str) -> str:
+        """Return a message about a new status."""
+        return f"The Serve application {self.name!r} is {status}."
+
+    async def _read(self, agent: AgentClient) -> dict[str, Any] | None:
+        return await find_application(agent, self.name)
+
+    def _judge(self, found: Mapping[str, Any] | None, now: float) -> ApplicationOutcome:
+        """Judge the application's details, ``None`` if it is unknown to the agent."""
+        summary = None if found is None else summarize(found, self._redact)
         status = summary["status"] if summary else None
         result = None
         if self.target == "gone":
@@ -98,16 +92,22 @@ class ApplicationWait(WaitState[ApplicationOutcome]):
                 result = WaitResult.FAILED
         else:
             self._failing_since = None
-        self.last = ApplicationOutcome(result, summary)
-        return self.last
+        return ApplicationOutcome(result, summary)
 
 
-def find_by_name(applications: Iterable[dict[str, Any]], name: str) -> dict[str, Any] | None:
-    """Return the application with that name from the agent's list, or ``None``.
+async def find_application(agent: AgentClient, name: str) -> dict[str, Any] | None:
+    """Return an application, ``None`` if it does not exist.
 
-    Only the list shows reliably that an application is gone: a 404 may come from a wrong path or from a proxy.
+    :raises RayAgentError: if the request fails.
     """
-    return next((each for each in applications if each.get("name") == name), None)
+    service = agent.config.service
+    try:
+        found: dict[str, Any] = await agent.ask(service.get_serve_application(name))
+    except RayAgentNotFoundError:
+        # A 404 may also come from a wrong path or a proxy; only the list shows that the application does not exist.
+        applications = await agent.ask(service.list_serve_applications())
+        return next((each for each in applications if each.get("name") == name), None)
+    return found
 
 
 def summarize(application: Mapping[str, Any], redact: Callable[[str], str] = str) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from airflow_provider_rayagent.errors.service_errors import (
     RayAgentResponseError,
     RayAgentServerError,
 )
-from airflow_provider_rayagent.services.application_wait import (
+from airflow_provider_rayagent.services.jobs import MAX_TEXT
+from airflow_provider_rayagent.waits.application_wait import (
     FAILING,
     MAX_DEPLOYMENTS,
     MAX_NAME,
@@ -27,8 +28,7 @@ from airflow_provider_rayagent.services.application_wait import (
     Target,
     summarize,
 )
-from airflow_provider_rayagent.services.jobs import MAX_TEXT
-from airflow_provider_rayagent.services.waiting import WaitResult
+from airflow_provider_rayagent.waits.waiting import WaitResult
 
 GRACE, UNREACHABLE = 30.0, 300.0
 STATUSES = ["NOT_STARTED", "DEPLOYING", "RUNNING", "DEPLOY_FAILED", "UNHEALTHY", "DELETING", "A_NEW_ONE"]
@@ -37,7 +37,8 @@ GONE = RayAgentNotFoundError("Not Found", 404)
 
 
 def make_wait(target: Target = "running", **overrides: Any) -> ApplicationWait:
-    return ApplicationWait(**{"target": target, "grace_period": GRACE, "unreachable_timeout": UNREACHABLE, **overrides})
+    arguments = {"target": target, "grace_period": GRACE, "agent_unreachable_timeout": UNREACHABLE, **overrides}
+    return ApplicationWait("app", **arguments)
 
 
 def app(status: Any = "RUNNING", **more: Any) -> dict[str, Any]:
@@ -222,7 +223,7 @@ def test_a_summary_of_an_application_without_details_is_empty(deployments: Any) 
 
 def test_secrets_are_redacted_in_a_summary() -> None:
     details = app("s3cret", message=f"{'x' * (MAX_TEXT - 3)}s3cret", deployments={"s3cret": {"status": "s3cret"}})
-    summary = make_wait(redact=lambda text: text.replace("s3cret", "***")).received(details, 0).application
+    summary = summarize(details, lambda text: text.replace("s3cret", "***"))
     assert summary is not None
     assert summary["message"].startswith(f"{'x' * (MAX_TEXT - 3)}***")
     assert "s3" not in json.dumps(summary)
