@@ -165,7 +165,7 @@ def over_sockets(case: str, seconds: float) -> int:
         ThreadPoolExecutor(1) as pool,
     ):
         follower = Follower(transport, JobId(job.job_id), SETTINGS, stopped=stopped)
-        following = pool.submit(lambda: [None for _ in follower.items()])
+        following = pool.submit(lambda: [None for _ in follower.blocking_items()])
         ends = time.monotonic() + seconds
         second = 1
         while time.monotonic() < ends:

@@ -54,7 +54,7 @@ def read_with_ours(url: str, job_id: str, last: str) -> Reading:
 
     with BlockingAgent(read_config(host=url, extra={"service": "ray"})) as agent:
         reading = Reading(last)
-        for items in Follower(agent, JobId(job_id), TailSettings()).items():
+        for items in Follower(agent, JobId(job_id), TailSettings()).blocking_items():
             lines = lines_in(items)
             reading.add(len(lines))
             if lines and lines[-1] == last:

@@ -62,7 +62,7 @@ def ours(url: str, lines: int) -> float:
     with BlockingAgent(read_config(host=url, token="t")) as agent:
         follower = Follower(agent, JobId(job_id(lines)), TailSettings(sources=("websocket",)), cursor=cursor)
         begun = time.perf_counter()
-        items = follower.items()
+        items = follower.blocking_items()
         while not lines_in(next(items)):
             pass
         return time.perf_counter() - begun

@@ -12,6 +12,7 @@ from airflow_provider_rayagent.hooks.log_lines import DEFAULT_MAX_LINE_LENGTH
 from airflow_provider_rayagent.render.reasons import code_of_job, explain
 from airflow_provider_rayagent.render.record_builder import DisplaySettings
 from airflow_provider_rayagent.render.records import JobRecords
+from airflow_provider_rayagent.run.follow import Sink, follow
 from airflow_provider_rayagent.services.call import finish
 from airflow_provider_rayagent.services.job_secrets import secrets_of
 from airflow_provider_rayagent.services.jobs import JobStatus, known_status
@@ -25,9 +26,8 @@ from airflow_provider_rayagent.transport.log_responses import opened_log
 from airflow_provider_rayagent.transport.tail_driver import tail_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from airflow_provider_rayagent.connection.config import AgentConfig
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
     from airflow_provider_rayagent.render.record_builder import Record
     from airflow_provider_rayagent.transport.tail_driver import Following
@@ -38,23 +38,15 @@ _PROGRESS_SECONDS = 5.0
 """Not ``None``, so that a line that is redrawn with ``\\r`` is printed in its last state only, as in a task log."""
 
 
-class _Printer:
-    """Prints the items of a job as the task log shows them, but all of its lines."""
+class _Printer(Sink):
+    """Prints the records of a job."""
 
-    def __init__(self, job_id: str, config: AgentConfig, redact: Redactor) -> None:
-        settings = DisplaySettings(levels=False, progress_interval=None)
-        self._records = JobRecords(job_id, settings, redact=redact, where=config.base_url)
+    async def take(self, following: Following, items: Sequence[Item]) -> Sequence[Item]:  # noqa: ARG002
+        """Return the items without unfinished lines, which are printed when they are complete."""
+        return [item for item in items if not isinstance(item, Progress)]
 
-    def show(self, items: Iterable[Item]) -> None:
-        """Print items. An unfinished line is not printed before it is complete."""
-        complete = [item for item in items if not isinstance(item, Progress)]
-        self._print(self._records.render(complete, time.monotonic()))
-
-    def finish(self) -> None:
-        """Print what was held back."""
-        self._print(self._records.finish())
-
-    def _print(self, records: Iterable[Record]) -> None:
+    async def write(self, records: Iterable[Record]) -> None:
+        """Print records."""
         lines: list[str] = []
         for record in records:
             if record.from_job:
@@ -64,6 +56,12 @@ class _Printer:
                 _write(lines)
                 report(record.text)
         _write(lines)
+
+
+def _records_of(hook: RayAgentHook, job_id: str, redact: Redactor) -> JobRecords:
+    """Return what renders the log as a task log shows it, but all of its lines."""
+    settings = DisplaySettings(levels=False, progress_interval=None)
+    return JobRecords(job_id, settings, redact=redact, where=hook.config.base_url)
 
 
 def _write(lines: list[str]) -> None:
@@ -81,17 +79,20 @@ def print_log(hook: RayAgentHook, job_id: str) -> ExitCode:
     valid_id = validate_job_id(job_id)
     job = hook.get_job(valid_id)
     redact = Redactor(secrets_of(job), base=hook.config.redact)
-    printer = _Printer(valid_id, hook.config, redact)
+    records, printer = _records_of(hook, valid_id, redact), _Printer()
     assembler = RedrawingAssembler(DEFAULT_MAX_LINE_LENGTH, redact=redact)
+
+    async def print_lines(lines: list[str]) -> None:
+        await printer.write(records.render([LogLines(lines)], time.monotonic()))
 
     async def print_text() -> None:
         async with opened_log(hook.get_conn(), valid_id, job) as log:
             while log is not None and (text := await log.read()) is not None:
-                printer.show([LogLines(assembler.feed(text)[0])])
+                await print_lines(assembler.feed(text)[0])
+        await print_lines(assembler.flush()[0])
+        await printer.write(records.finish())
 
     finish(print_text())
-    printer.show([LogLines(assembler.flush()[0])])
-    printer.finish()
     return ExitCode.SUCCESS
 
 
@@ -107,11 +108,8 @@ def follow_log(hook: RayAgentHook, job_id: str) -> ExitCode:
     except RayAgentNotFoundError:
         report(f"Job {job_id} does not exist yet; waiting up to {settings.missing_timeout:g} seconds for it.")
     follower = hook.follow_job(job_id, settings)
-    printer = _Printer(job_id, hook.config, follower.redact)
     try:
-        for items in follower.items():
-            printer.show(items)
-        printer.finish()
+        finish(follow(follower, _records_of(hook, job_id, follower.redact), _Printer()))
     except KeyboardInterrupt:
         report(f"No longer following job {job_id}, which was not stopped.")
         raise

@@ -176,7 +176,7 @@ class RayAgentHook(ServiceHook):
 
     def _lines(self, follower: Follower) -> Iterator[str]:
         lines = LimitedLines(follower, self.stream_limits, self.log)
-        for items in follower.items():
+        for items in follower.blocking_items():
             yield from lines.lines_in(items)
         lines.raise_if_incomplete()
 

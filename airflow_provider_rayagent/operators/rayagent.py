@@ -230,7 +230,7 @@ class RayAgentStopJobOperator(_IdempotentOperator):
         """Wait until the job has ended."""
         settings = self._follow_options().tail_settings()
         follower = hook.follow_job(self.job_id, settings, deadline=self.timeout, stopped=self._killed)
-        for _ in follower.items():
+        for _ in follower.blocking_items():
             pass
         outcome = Outcome.of(follower)
         # No end: the task is being killed.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 
@@ -96,10 +96,11 @@ Steps: TypeAlias = Generator[Call | Pause, Any, Any]
 Operation: TypeAlias = Call | Steps
 
 
-def finish(coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
+def finish(coroutine: Awaitable[ResultT]) -> ResultT:
     """Return the result of a coroutine that never suspends, as those of blocking code."""
     try:
-        coroutine.send(None)
+        # Those of an async generator are no coroutines, but have the method too.
+        cast("Coroutine[Any, Any, ResultT]", coroutine).send(None)
     except StopIteration as stop:
         result: ResultT = stop.value
         return result

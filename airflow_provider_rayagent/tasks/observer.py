@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from airflow_provider_rayagent.render.records import JOB_LOGGER, Joiner
+from airflow_provider_rayagent.run.follow import Sink, follow
+from airflow_provider_rayagent.services.call import finish
 from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.items import LogLines, lines_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
     from airflow_provider_rayagent.metrics.job_metrics import JobMetrics
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tasks.stopper import JobStopper
     from airflow_provider_rayagent.text.redaction import Redactor
     from airflow_provider_rayagent.transport.blocking_driver import Follower
+    from airflow_provider_rayagent.transport.tail_driver import Following
     from airflow_provider_rayagent.triggers.follow_options import FollowOptions
     from airflow_provider_rayagent.triggers.message_xcoms import MessageXComs
 
@@ -45,16 +47,6 @@ def seconds_to_read_again(expires: float) -> float:
     return min(max(expires - time.monotonic(), 0.0) / 2, READ_AGAIN_SECONDS)
 
 
-def items_within(follower: Follower, seconds: float) -> Generator[list[Item], None, None]:
-    """Yield the items of a job for about ``seconds``, even if it has ended and its log still arrives."""
-    deadline = time.monotonic() + seconds
-    with closing(follower.items()) as found:
-        for items in found:
-            yield items
-            if time.monotonic() >= deadline:
-                return
-
-
 def log_last_lines(log: Any, job_id: str, lines: Sequence[str], redact: Redactor) -> None:
     """Log the last lines of a job that has failed."""
     from airflow_provider_rayagent.text.sanitization import sanitize
@@ -62,7 +54,55 @@ def log_last_lines(log: Any, job_id: str, lines: Sequence[str], redact: Redactor
     log.info("The last lines of job %s:\n%s", job_id, sanitize("\n".join(lines), redact, lines=True))
 
 
-class JobObserver:
+class TaskLog:
+    """The task log of a worker.
+
+    :param log: the task's logger.
+    """
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+        self._job_log: Any = structlog.get_logger(JOB_LOGGER)
+        # Its limit is one of records per second.
+        self._joiner = Joiner()
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Write records, joined if there are too many."""
+        for record in self._joiner.joined(records, time.monotonic()):
+            # An argument, since a line of the job may contain percent signs.
+            (self._job_log if record.from_job else self._log).log(record.level, "%s", record.text)
+
+
+class _GapSink(Sink):
+    """Writes a number of lines to the task log."""
+
+    def __init__(self, task_log: TaskLog, cursor: Cursor, lines: int, seconds: float) -> None:
+        self._task_log = task_log
+        self._cursor = cursor
+        self.is_rewritten = False
+        """Whether the log has another text than when its lines were counted."""
+        self.left = lines
+        """Number of lines that are still to be written."""
+        self._deadline = time.monotonic() + seconds
+
+    async def take(self, following: Following, items: Sequence[Item]) -> Sequence[Item]:
+        """Return the lines that are left to write."""
+        # The tail makes a new cursor when the text differs from what was forwarded (``Tail._handle_rewritten_log``).
+        self.is_rewritten = following.cursor is not self._cursor
+        lines = [] if self.is_rewritten else lines_in(items)[: self.left]
+        self.left -= len(lines)
+        return [LogLines(lines)]
+
+    async def write(self, records: Sequence[Record]) -> None:
+        """Write records."""
+        self._task_log.write(records)
+
+    async def wrote(self, *_: object) -> bool:
+        """Return whether there is more to write, and time left."""
+        return self.left > 0 and not self.is_rewritten and time.monotonic() < self._deadline
+
+
+class JobObserver(Sink):
     """Observe one job; the methods return the follower they used, which has the outcome.
 
     :param log: the task's logger.
@@ -103,9 +143,8 @@ class JobObserver:
         """Whether the service has answered in this try."""
         self._stopper = stopper
         self._on_status = on_status
-        self._job_log: Any = structlog.get_logger(JOB_LOGGER)
-        # One for all followers of this task, since its limit is one of records per second.
-        self._joiner = Joiner()
+        # One for all followers of this task.
+        self._task_log = TaskLog(log)
 
     def wait_for_status(self) -> Follower:
         """Wait until the status can be read; do not read the log."""
@@ -136,30 +175,29 @@ class JobObserver:
         follower = self._follower(settings, cursor, seconds)
         # The last result of the log counts, and this part of it may contain an earlier one.
         records = replace(self.options, result_markers=None).records_of(follower, gap.start)
-        left = sys.maxsize if gap.until is None else gap.until - cursor.lines
-        # The loop may end early; closing the generator closes its connections.
-        with closing(items_within(follower, seconds)) as found:
-            for items in found:
-                # The tail makes a new cursor when the text differs from what was forwarded
-                # (``Tail._handle_rewritten_log``).
-                if follower.cursor is not cursor:
-                    return "the job's log has been rewritten"
-                lines = lines_in(items)[:left]
-                left -= len(lines)
-                self.forward(records, [LogLines(lines)])
-                if not left:
-                    break
-        self._write(records.flush() if gap.until else records.finish(), time.monotonic())
-        if not left or (gap.until is None and follower.log_is_whole):
+        lines = sys.maxsize if gap.until is None else gap.until - cursor.lines
+        sink = _GapSink(self._task_log, cursor, lines, seconds)
+        finish(follow(follower, records, sink))
+        if sink.is_rewritten:
+            return "the job's log has been rewritten"
+        # What is held back when the sink ends the following.
+        self._task_log.write(records.flush())
+        if not sink.left or (gap.until is None and follower.log_is_whole):
             return ""
         if follower.end in (None, End.TIMED_OUT):
             return f"reading them took more than {seconds:g} seconds"
         return follower.error.detail if follower.error else "the job's log cannot be read"
 
-    def forward(self, records: JobRecords, items: Sequence[Item]) -> None:
-        """Write items to the task log."""
-        now = time.monotonic()
-        self._write(records.render(items, now), now)
+    async def write(self, records: Sequence[Record]) -> None:
+        """Write records to the task log."""
+        self._task_log.write(records)
+
+    async def wrote(self, following: Following, records: JobRecords, items: Sequence[Item]) -> bool:
+        """Note what the records mean to Airflow."""
+        self._on_status(following.job)
+        self.metrics.forwarded(following, items)
+        self._xcoms.push_some(records.printed.messages)
+        return True
 
     def _run(self, settings: TailSettings, seconds: float | None) -> Follower:
         cursor = Cursor.from_json(dict(self.position)) if self.position else None
@@ -167,17 +205,14 @@ class JobObserver:
         records = self.options.records_of(follower, self.position)
         with self.metrics.following(follower):
             try:
-                for items in follower.items():
-                    self._on_status(follower.job)
-                    self.forward(records, items)
-                    self.metrics.forwarded(follower, items)
-                    self._xcoms.push_some(records.printed.messages)
+                finish(follow(follower, records, self))
+            except BaseException:
+                # Airflow's timeout, above all. The task ends, or has another look at the job.
+                self._task_log.write(records.finish())
+                raise
             finally:
                 self.has_answered = follower.has_answered
                 if settings.forward:
-                    # The next poke does not see what is held back.
-                    last = records.flush() if follower.end is End.CHECKED_ONCE else records.finish()
-                    self._write(last, time.monotonic())
                     if records.hides_lines and follower.has_failed:
                         log_last_lines(self._log, self._job_id, records.last_lines, follower.redact)
                     self.position = records.position(follower.cursor)
@@ -191,8 +226,3 @@ class JobObserver:
     def _follower(self, settings: TailSettings, cursor: Cursor | None, seconds: float | None) -> Follower:
         stopped = self._stopper.task_is_killed if self._stopper is not None else None
         return self._hook.follow_job(self._job_id, settings, cursor=cursor, deadline=seconds, stopped=stopped)
-
-    def _write(self, records: list[Record], now: float) -> None:
-        for record in self._joiner.joined(records, now):
-            # An argument, since a line of the job may contain percent signs.
-            (self._job_log if record.from_job else self._log).log(record.level, "%s", record.text)

@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.render.printed import PrintedFinder
 from airflow_provider_rayagent.render.result import InvalidResultError, NoResultError
-from airflow_provider_rayagent.tail.items import lines_in
-from airflow_provider_rayagent.tasks.observer import items_within, seconds_to_read_again
+from airflow_provider_rayagent.run.follow import Sink, follow
+from airflow_provider_rayagent.services.call import finish
+from airflow_provider_rayagent.tasks.observer import seconds_to_read_again
 from airflow_provider_rayagent.text.codes import Code, coded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
     from airflow_provider_rayagent.render.messages import MessageFinder
+    from airflow_provider_rayagent.render.record_builder import Record
     from airflow_provider_rayagent.triggers.follow_options import FollowOptions
+
+
+class _NoSink(Sink):
+    """Writes nothing, and ends the following after some seconds, even if the job's log still arrives."""
+
+    def __init__(self, seconds: float) -> None:
+        self._deadline = time.monotonic() + seconds
+
+    async def write(self, records: Sequence[Record]) -> None:
+        """Do nothing."""
+
+    async def wrote(self, *_: object) -> bool:
+        """Return whether time is left."""
+        return time.monotonic() < self._deadline
 
 
 class PrintedOutput:
@@ -132,15 +149,13 @@ class PrintedOutput:
     @cached_property
     def _in_whole_log(self) -> PrintedFinder | None:
         """What the job's whole log has; if it cannot be read, a warning is logged."""
-        finder = self._finder()
         seconds = seconds_to_read_again(self._expires)
         settings = replace(self._options.tail_settings(), has_answered=True)
         follower = self._hook.follow_job(self._job_id, settings, deadline=seconds)
-        for items in items_within(follower, seconds):
-            for line in lines_in(items):
-                finder.feed(line)
+        records = replace(self._options, forward_logs=False).records_of(follower)
+        finish(follow(follower, records, _NoSink(seconds)))
         if follower.log_is_whole:
-            return finder
+            return records.printed
         error = follower.error or follower.log_error
         self._log.warning(
             coded(Code.NO_RESULT, "Cannot read the log of job %s to find its result and messages: %s"),

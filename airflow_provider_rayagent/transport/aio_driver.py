@@ -9,8 +9,6 @@ from airflow_provider_rayagent.transport.aio_items import Items, TaskItems
 from airflow_provider_rayagent.transport.tail_driver import Following
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from airflow_provider_rayagent.tail.items import Item
 
 
@@ -23,13 +21,6 @@ class AsyncFollower(Following):
         Closing it or dropping its last reference closes all connections.
         """
         return TaskItems(self._items())
-
-    async def _items(self) -> AsyncGenerator[list[Item], None]:
-        try:
-            while self.end is None:
-                yield await self._step()
-        finally:
-            await self._close()
 
     async def _wait(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

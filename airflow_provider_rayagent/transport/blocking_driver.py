@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Follower(Following):
-    """Follows one job: :meth:`items` yields its items, then the attributes contain the outcome.
+    """Follows one job, with coroutines that never suspend; then the attributes contain the outcome.
 
     :param stopped: set by another thread to stop soon; by a signal handler, only a :class:`.ReentrantEvent`.
     """
@@ -41,13 +41,21 @@ class Follower(Following):
         super().__init__(agent, job_id, settings, cursor=cursor, deadline=deadline, clock=clock)
         self._stopped = stopped or ReentrantEvent()
 
-    def items(self) -> Generator[list[Item], None, None]:
-        """Yield lists of items, which may be empty, until the end. Closing the generator closes all connections."""
+    def blocking_items(self) -> Generator[list[Item], None, None]:
+        """Yield what :meth:`items` yields. Closing the generator closes all connections."""
+        found = self.items()
         try:
-            while self.end is None and not self._stopped.is_set():
-                yield finish(self._step())
+            while True:
+                try:
+                    items = finish(anext(found))
+                except StopAsyncIteration:
+                    return
+                yield items
         finally:
-            finish(self._close())
+            finish(found.aclose())
+
+    def _is_stopped(self) -> bool:
+        return self._stopped.is_set()
 
     async def _wait(self, seconds: float) -> None:
         self._stopped.wait(min(seconds, SLICE_SECONDS))

@@ -26,7 +26,7 @@ from airflow_provider_rayagent.text.redaction import Redactor
 from airflow_provider_rayagent.transport.log_responses import StreamEndedError, WholeLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from airflow_provider_rayagent.services.service import Service
     from airflow_provider_rayagent.services.validation import JobId
@@ -135,6 +135,21 @@ class Following:
     def expect_end(self) -> None:
         """Get the job's status soon, since the job has written what it writes last."""
         self.tail.status.end_expected(self.clock())
+
+    def items(self) -> AsyncGenerator[list[Item], None]:
+        """Yield lists of items, which may be empty, until the end. Closing the iterator closes all connections."""
+        return self._items()
+
+    async def _items(self) -> AsyncGenerator[list[Item], None]:
+        try:
+            while self.end is None and not self._is_stopped():
+                yield await self._step()
+        finally:
+            await self._close()
+
+    def _is_stopped(self) -> bool:
+        """Return whether to stop soon."""
+        return False
 
     async def _step(self) -> list[Item]:
         """Execute the next command of the tail; return the items that came meanwhile."""

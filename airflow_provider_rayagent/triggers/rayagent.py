@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,9 @@ from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgent
 from airflow_provider_rayagent.metrics.job_metrics import JobMetrics, followed_jobs
 from airflow_provider_rayagent.position.gaps import MISSING_LINES
 from airflow_provider_rayagent.position.trigger_position import PositionStore
+from airflow_provider_rayagent.run.follow import Sink, follow
 from airflow_provider_rayagent.services.validation import validate_count
 from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition, as_position
-from airflow_provider_rayagent.tail.items import in_portions
 from airflow_provider_rayagent.task_instance.resuming import pause_until_resumable
 from airflow_provider_rayagent.task_instance.stopping import STOP_FAILED, state_if_ended, stop_job
 from airflow_provider_rayagent.task_instance.supervisor_channel import Channel, StallClock
@@ -33,12 +33,14 @@ from airflow_provider_rayagent.triggers.tasklog import TaskLog
 from airflow_provider_rayagent.triggers.trigger_links import TriggerLinks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
-    from airflow_provider_rayagent.position.gaps import Gap, TakeOver
+    from airflow_provider_rayagent.position.gaps import TakeOver
+    from airflow_provider_rayagent.render.record_builder import Record
     from airflow_provider_rayagent.render.records import JobRecords
     from airflow_provider_rayagent.tail.items import Item
     from airflow_provider_rayagent.text.redaction import Redactor
+    from airflow_provider_rayagent.transport.tail_driver import Following
 
 __all__ = ["FollowOptions", "RayAgentJobTrigger"]
 
@@ -144,7 +146,7 @@ class RayAgentJobTrigger(BaseTrigger):
             )
             return
         for gap in store.gaps:
-            self._warn_missing(gap, "no worker completes the task")
+            self.log.warning(MISSING_LINES, self.job_id, gap, "no worker completes the task")
         if self.options.stop_job_on_kill:
             await self._stop_job(f"The task was ended externally (state: {state})")
 
@@ -158,14 +160,10 @@ class RayAgentJobTrigger(BaseTrigger):
             return
         await asyncio.to_thread(stop_job, config, self.job_id, self.log, why)
 
-    def _warn_missing(self, gap: Gap, why: str) -> None:
-        self.log.warning(MISSING_LINES, self.job_id, gap, why)
-
     async def _follow(self) -> Outcome:
         # All triggers of the process wait while a long record is written: a second for 1 MB.
         length = min(validate_count(self.options.max_line_length, "max_line_length"), MAX_LINE_LENGTH)
         options = replace(self.options, max_line_length=length)
-        log = TaskLog(self.log)
         clock = StallClock(Channel.of_loop())
         self._position_store = store = PositionStore(
             self.task_instance if options.reads_log else None,
@@ -189,6 +187,9 @@ class RayAgentJobTrigger(BaseTrigger):
             xcoms = TriggerXComs(self.task_instance)
             links = TriggerLinks(xcoms, (await hook.get_async_conn()).config, self.job_id)
             said = MessageXComs(self.task_instance, self.log, self.job_id, self.options.printed_links)
+            sink = _JobSink(
+                self.log, self.job_id, follower.cursor, store=store, clock=clock, metrics=metrics, links=links
+            )
             with metrics.following(follower):
                 saver = asyncio.create_task(
                     store.save_changes(
@@ -196,25 +197,8 @@ class RayAgentJobTrigger(BaseTrigger):
                         lambda: said.push_some_from_trigger(xcoms, records.printed.messages),
                     )
                 )
-                cursor = follower.cursor
                 try:
-                    async with aclosing(follower.items()) as found:
-                        async for items in found:
-                            # A replaced trigger must not write what its successor writes.
-                            await self._pause_if_replaced(clock, store)
-                            # The tail makes a new cursor when the text differs from what was forwarded.
-                            if follower.cursor is not cursor:
-                                cursor = follower.cursor
-                                for gap in store.log_was_rewritten():
-                                    self._warn_missing(gap, "the job's log has been rewritten")
-                            await self._forward(log, records, items)
-                            metrics.forwarded(follower, items)
-                            # After the lines are written: a position that is ahead of the log file would lose lines.
-                            if items:
-                                store.update(records.position(follower.cursor))
-                            await links.update(follower.job)
-                    await self._pause_if_replaced(clock, store)
-                    await log.write(records.finish())
+                    await follow(follower, records, sink)
                 finally:
                     # A save that is still in progress must not come after the last one below.
                     saver.cancel()
@@ -235,13 +219,6 @@ class RayAgentJobTrigger(BaseTrigger):
     def _hook(self) -> RayAgentAsyncHook:
         return RayAgentAsyncHook(self.rayagent_conn_id)
 
-    async def _forward(self, log: TaskLog, records: JobRecords, items: list[Item]) -> None:
-        """Write items to the task log, in batches that do not block the event loop for long."""
-        for batch in in_portions(items, BATCH_SIZE):
-            await log.write(records.render(batch, time.monotonic()))
-            # Progress, and lines that are not shown, may be no record, so that nothing was written.
-            await asyncio.sleep(0)
-
     async def _starting_position(self, store: PositionStore) -> LogPosition | None:
         """Return the position at which to start, after taking over from an earlier trigger if there was one."""
         found = await store.load()
@@ -256,24 +233,75 @@ class RayAgentJobTrigger(BaseTrigger):
         await asyncio.sleep(random.uniform(0, TAKE_OVER_SECONDS))  # noqa: S311 - no secret
         return found.position
 
-    async def _pause_if_replaced(self, clock: StallClock, store: PositionStore) -> None:
+    def _seconds_left(self) -> float | None:
+        return None if self.deadline is None else max(self.deadline - time.time(), 0.0)
+
+
+class _JobSink(Sink):
+    """Writes the records of a trigger's job to the task log, unless another trigger has taken over."""
+
+    portion = BATCH_SIZE
+
+    def __init__(
+        self,
+        log: Any,
+        job_id: str,
+        cursor: Cursor,
+        *,
+        store: PositionStore,
+        clock: StallClock,
+        metrics: JobMetrics,
+        links: TriggerLinks,
+    ) -> None:
+        self._log = log
+        self._job_id = job_id
+        self._task_log = TaskLog(log)
+        self._cursor = cursor
+        self._store = store
+        self._clock = clock
+        self._metrics = metrics
+        self._links = links
+
+    async def take(self, following: Following, items: Sequence[Item]) -> Sequence[Item]:
+        """Return the items, after reporting gaps that cannot be filled any more."""
+        # The tail makes a new cursor when the text differs from what was forwarded.
+        if following.cursor is not self._cursor:
+            self._cursor = following.cursor
+            for gap in self._store.log_was_rewritten():
+                self._log.warning(MISSING_LINES, self._job_id, gap, "the job's log has been rewritten")
+        return items
+
+    async def write(self, records: Sequence[Record]) -> None:
+        """Write records; a replaced trigger must not write what its successor writes."""
+        await self._pause_if_replaced()
+        await self._task_log.write(records)
+        # Progress, and lines that are not shown, may be no record, so that nothing was written.
+        await asyncio.sleep(0)
+
+    async def wrote(self, following: Following, records: JobRecords, items: Sequence[Item]) -> bool:
+        """Note that records are written."""
+        self._metrics.forwarded(following, items)
+        # After the lines are written: a position that is ahead of the log file would lose lines.
+        if items:
+            self._store.update(records.position(following.cursor))
+        await self._links.update(following.job)
+        return True
+
+    async def _pause_if_replaced(self) -> None:
         """Wait to be cancelled if this triggerer stalled and another one has taken over the job meanwhile."""
+        clock = self._clock
         clock()
         # Again, if there was another stall during the request.
         while clock.stalled:
             stalls = clock.stalls
-            if await _is_replaced(clock, store):
-                self.log.info(
-                    coded(Code.TAKEN_OVER, "Another triggerer has taken over job %s; this one pauses."), self.job_id
-                )
+            if await _is_replaced(clock, self._store):
+                text = coded(Code.TAKEN_OVER, "Another triggerer has taken over job %s; this one pauses.")
+                self._log.info(text, self._job_id)
                 await asyncio.sleep(REPLACED_PAUSE_SECONDS)
                 # The pause is no stall, but counts as one if no other trigger has used the clock meanwhile.
                 clock()
                 stalls = clock.stalls
             clock.handled = stalls
-
-    def _seconds_left(self) -> float | None:
-        return None if self.deadline is None else max(self.deadline - time.time(), 0.0)
 
 
 async def _is_replaced(clock: StallClock, store: PositionStore) -> bool:

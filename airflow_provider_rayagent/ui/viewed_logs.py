@@ -13,7 +13,6 @@ import math
 import time
 import zlib
 from collections import deque
-from contextlib import aclosing
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,21 +20,24 @@ from fastapi import HTTPException
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.render.records import JobRecords
+from airflow_provider_rayagent.run.follow import Sink, follow
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.tail.items import in_portions
+from airflow_provider_rayagent.text.redaction import NO_SECRETS
 from airflow_provider_rayagent.text.sanitization import sanitize
 from airflow_provider_rayagent.transport.tail_driver import tail_settings
 from airflow_provider_rayagent.ui.page_thread import rest
 from airflow_provider_rayagent.ui.user_connections import PageHook
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from airflow_provider_rayagent.render.messages import MessageFinder
     from airflow_provider_rayagent.render.record_builder import Record
     from airflow_provider_rayagent.services.validation import JobId
+    from airflow_provider_rayagent.tail.items import Item
     from airflow_provider_rayagent.text.redaction import Redactor
     from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
+    from airflow_provider_rayagent.transport.tail_driver import Following
 
 KEPT_RECORDS = 10_000
 KEPT_CHARS = 2_000_000
@@ -112,11 +114,13 @@ class Place(NamedTuple):
         return self._replace(messages=self.messages + len(rows))
 
 
-class LogReader:
+class LogReader(Sink):
     """Read the log of one job, and keep its newest records.
 
     :param user: who has asked for it first.
     """
+
+    portion = PORTION
 
     def __init__(self, hook: PageHook, job_id: JobId, user: str) -> None:
         self.user = user
@@ -126,6 +130,7 @@ class LogReader:
         """JSON of what the job has reported, see :class:`Reported`; empty if that is nothing."""
         self._hook = hook
         self._job_id = job_id
+        self._described = Reported(NO_SECRETS)
         self._rows: deque[Row] = deque()
         self._chars = 0
         self._dropped = 0
@@ -207,31 +212,30 @@ class LogReader:
             rendering = JobRecords(
                 follower.job_id, messages=True, redact=follower.redact, credentials=follower.credentials
             )
-            reported = Reported(follower.redact)
-            async with aclosing(follower.items()) as found:
-                # Also without items, now and then.
-                async for items in found:
-                    if self._is_forgotten():
-                        return
-                    for portion in in_portions(items, PORTION):
-                        self._add(rendering.render(portion, time.monotonic()))
-                        rest()
-                        # Requests in this loop are answered between two portions.
-                        await asyncio.sleep(0)
-                    self.reported = reported.json_of(rendering.printed.messages)
-            self._add(rendering.finish())
-            self.end = end_of(follower)
+            self._described = Reported(follower.redact)
+            await follow(follower, rendering, self)
+            if not self._is_forgotten():
+                self.end = end_of(follower)
 
-    def _is_forgotten(self) -> bool:
-        return time.monotonic() > self._asked_at + LINGER_SECONDS
-
-    def _add(self, records: Iterable[Record]) -> None:
+    async def write(self, records: Sequence[Record]) -> None:
+        """Keep records."""
         rows = [Row.of(record) for record in records]
         self._rows.extend(rows)
         self._chars += sum(len(row.json) for row in rows)
         while len(self._rows) > KEPT_RECORDS or self._chars > KEPT_CHARS:
             self._chars -= len(self._rows.popleft().json)
             self._dropped += 1
+        rest()
+        # Requests in this loop are answered between two portions.
+        await asyncio.sleep(0)
+
+    async def wrote(self, following: Following, records: JobRecords, items: Sequence[Item]) -> bool:  # noqa: ARG002
+        """Keep what the job has reported. Return whether somebody still asks for it."""
+        self.reported = self._described.json_of(records.printed.messages)
+        return not self._is_forgotten()
+
+    def _is_forgotten(self) -> bool:
+        return time.monotonic() > self._asked_at + LINGER_SECONDS
 
 
 class LogReaders:

@@ -115,7 +115,7 @@ def follow_blocking(
     followed = followed or Followed()
     with BlockingAgent(config) as agent:
         follower = Follower(agent, JobId(job_id), settings(sources))
-        for items in follower.items():
+        for items in follower.blocking_items():
             followed.tell(items)
         return followed.finish(follower)
 

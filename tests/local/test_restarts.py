@@ -135,7 +135,7 @@ def test_a_job_whose_head_was_killed_is_missing_once_another_head_answers(ray_cl
     def follow() -> Follower:
         with BlockingAgent(config) as client:
             follower = Follower(client, JobId(job_id), TailSettings(poll_interval=1.0, missing_timeout=3.0))
-            for items in follower.items():
+            for items in follower.blocking_items():
                 lines.extend(lines_in(items))
             return follower
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tail.items import Item
     from airflow_provider_rayagent.tasks.observer import JobObserver
     from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
+    from airflow_provider_rayagent.transport.tail_driver import Following
     from airflow_provider_rayagent.triggers.tasklog import TaskLog
 
 supervisor_channel.BLIND_DRAIN_SECONDS = 0.0
@@ -51,14 +52,14 @@ RayService.log_interval = POLL_SECONDS
 
 def recorded(observer: JobObserver, outcome: Outcome) -> None:
     """Record what an observer writes to the task log."""
-    forward = observer.forward
+    wrote = observer.wrote
 
-    def recording(records: JobRecords, items: Sequence[Item]) -> None:
+    async def recording(following: Following, records: JobRecords, items: Sequence[Item]) -> bool:
         keep(items, outcome)
-        forward(records, items)
         outcome.messages = records.printed.messages
+        return await wrote(following, records, items)
 
-    observer.forward = recording  # type: ignore[method-assign]
+    observer.wrote = recording  # type: ignore[method-assign]
 
 
 def keep(items: Sequence[Item], outcome: Outcome) -> None:

@@ -17,7 +17,7 @@ def main(url: str, job_id: str, protocol: str) -> None:
     lines = chars = warm = 0
     follower, agent = follower_of(url, job_id, protocol, silence_timeout=PATIENCE)
     with agent:
-        for items in follower.items():
+        for items in follower.blocking_items():
             found = lines_in(items)
             lines += len(found)
             chars += sum(map(len, found)) + len(found)

@@ -78,7 +78,7 @@ def test_a_follower_stops_soon_on_a_silent_stream_and_leaks_nothing(protocol: st
     with ScriptedAgent(job) as agent, BlockingAgent(config_of(agent.url)) as transport:
         settings = TailSettings(sources=PROTOCOLS[protocol], poll_interval=3600.0)
         follower = Follower(transport, JobId("j1"), settings, stopped=stopped)
-        thread = threading.Thread(target=lambda: list(follower.items()))
+        thread = threading.Thread(target=lambda: list(follower.blocking_items()))
         thread.start()
         agent.wait_until(lambda: follower.messages)
         stopped.set()
@@ -96,7 +96,7 @@ def test_a_slow_reader_applies_backpressure_and_loses_nothing(protocol: str) -> 
     with ScriptedAgent(job, send_buffer=65_536) as agent:
         follower, transport = follower_of(agent.url, "j1", protocol, poll_interval=PATIENCE, silence_timeout=PATIENCE)
         with transport:
-            lines = follower.items()
+            lines = follower.blocking_items()
             got = _count(lines, 1000)
             sent = _settled(agent)
             assert sent < len(text) * 0.8
@@ -165,7 +165,7 @@ def test_a_permanent_503_causes_few_requests_per_minute() -> None:
         begun = time.monotonic()
         timer.start()
         follower = Follower(transport, JobId("j1"), TailSettings(), stopped=stopped)
-        assert not [item for items in follower.items() for item in items]
+        assert not [item for items in follower.blocking_items() for item in items]
         requests = sum(request.time < begun + UNAVAILABLE_SECONDS for request in agent.requests)
     assert requests <= 45
     figure(f"requests in the first {UNAVAILABLE_SECONDS:g} s of a permanent 503 (real sockets): {requests}")

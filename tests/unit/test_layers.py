@@ -25,6 +25,7 @@ WITHOUT_AIRFLOW = (
     "transport",
     "render",
     "waits",
+    "run",
 )
 LAYERS = (
     *WITHOUT_AIRFLOW,

@@ -120,7 +120,7 @@ class Blocking(Transport):
     def follow(self, config: AgentConfig, source: StreamSource, **settings: Any) -> tuple[list[str], Following]:
         with BlockingAgent(config) as agent:
             follower = Follower(agent, JobId("j1"), _settings(source, settings))
-            return [line for items in follower.items() for line in lines_in(items)], follower
+            return [line for items in follower.blocking_items() for line in lines_in(items)], follower
 
 
 class Asyncio(Transport):

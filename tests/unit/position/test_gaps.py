@@ -28,7 +28,7 @@ from airflow_provider_rayagent.triggers.message_xcoms import MessageXComs
 from tests.unit.support import items_of, task_log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator
 
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.cursor import LogPosition
@@ -148,7 +148,7 @@ class Hook:
     def follow_job(self, job_id: str, settings: TailSettings, *, cursor: Cursor, **_: Any) -> Any:
         reading = TextReader(cursor, settings.max_line_length, redraws=settings.progress_interval is not None)
 
-        def items() -> Iterator[list[Item]]:
+        async def items() -> AsyncIterator[list[Item]]:
             for start in range(0, len(self._text), 7):
                 yield items_of(*reading.feed_text(self._text[start : start + 7]))
             yield items_of(*reading.flush())

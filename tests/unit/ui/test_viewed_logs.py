@@ -42,7 +42,7 @@ class Process:
         for line in lines:
             number = None if line.startswith("[") else self._count
             self._count += number is not None
-            self.reader._add([Record(logging.INFO, line, number is not None, number)])
+            asyncio.run(self.reader.write([Record(logging.INFO, line, number is not None, number)]))
 
     def leave_out(self) -> None:
         """Count a line that is not shown, such as a state of a progress bar."""
