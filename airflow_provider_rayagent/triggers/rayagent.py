@@ -16,7 +16,7 @@ from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook, RayAgent
 from airflow_provider_rayagent.metrics.job_metrics import JobMetrics, followed_jobs
 from airflow_provider_rayagent.position.gaps import MISSING_LINES
 from airflow_provider_rayagent.position.trigger_position import PositionStore
-from airflow_provider_rayagent.run.follow import Sink, follow
+from airflow_provider_rayagent.run.follow import follow
 from airflow_provider_rayagent.services.validation import validate_count
 from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition, as_position
 from airflow_provider_rayagent.task_instance.resuming import pause_until_resumable
@@ -29,30 +29,21 @@ from airflow_provider_rayagent.text.redaction import NO_SECRETS
 from airflow_provider_rayagent.triggers.follow_options import FollowOptions
 from airflow_provider_rayagent.triggers.message_xcoms import MessageXComs
 from airflow_provider_rayagent.triggers.outcome import Outcome
-from airflow_provider_rayagent.triggers.tasklog import TaskLog
-from airflow_provider_rayagent.triggers.trigger_links import TriggerLinks
+from airflow_provider_rayagent.triggers.trigger_sink import TriggerLinks, TriggerSink, is_replaced
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator
 
     from airflow_provider_rayagent.position.gaps import TakeOver
-    from airflow_provider_rayagent.render.record_builder import Record
-    from airflow_provider_rayagent.render.records import JobRecords
-    from airflow_provider_rayagent.tail.items import Item
     from airflow_provider_rayagent.text.redaction import Redactor
-    from airflow_provider_rayagent.transport.tail_driver import Following
 
 __all__ = ["FollowOptions", "RayAgentJobTrigger"]
 
 
-BATCH_SIZE = 500
-"""Lines rendered without yielding to the event loop, which takes some milliseconds; fewer, if they are long."""
 TAKE_OVER_SECONDS = 3.0
 """Random delay of triggers that take over, so that a restart does not flood the agent."""
 KILL_SECONDS = 20.0
 """Time for a killed trigger to stop its job; Airflow's limit is ``[triggerer] on_kill_timeout`` (30 seconds)."""
-REPLACED_PAUSE_SECONDS = 120.0
-"""Time that a replaced trigger waits for its triggerer to cancel it, before it checks again."""
 
 
 class RayAgentJobTrigger(BaseTrigger):
@@ -187,13 +178,13 @@ class RayAgentJobTrigger(BaseTrigger):
             xcoms = TriggerXComs(self.task_instance)
             links = TriggerLinks(xcoms, (await hook.get_async_conn()).config, self.job_id)
             said = MessageXComs(self.task_instance, self.log, self.job_id, self.options.printed_links)
-            sink = _JobSink(
+            sink = TriggerSink(
                 self.log, self.job_id, follower.cursor, store=store, clock=clock, metrics=metrics, links=links
             )
             with metrics.following(follower):
                 saver = asyncio.create_task(
                     store.save_changes(
-                        lambda: _is_replaced(clock, store),
+                        lambda: is_replaced(clock, store),
                         lambda: said.push_some_from_trigger(xcoms, records.printed.messages),
                     )
                 )
@@ -235,78 +226,6 @@ class RayAgentJobTrigger(BaseTrigger):
 
     def _seconds_left(self) -> float | None:
         return None if self.deadline is None else max(self.deadline - time.time(), 0.0)
-
-
-class _JobSink(Sink):
-    """Writes the records of a trigger's job to the task log, unless another trigger has taken over."""
-
-    portion = BATCH_SIZE
-
-    def __init__(
-        self,
-        log: Any,
-        job_id: str,
-        cursor: Cursor,
-        *,
-        store: PositionStore,
-        clock: StallClock,
-        metrics: JobMetrics,
-        links: TriggerLinks,
-    ) -> None:
-        self._log = log
-        self._job_id = job_id
-        self._task_log = TaskLog(log)
-        self._cursor = cursor
-        self._store = store
-        self._clock = clock
-        self._metrics = metrics
-        self._links = links
-
-    async def take(self, following: Following, items: Sequence[Item]) -> Sequence[Item]:
-        """Return the items, after reporting gaps that cannot be filled any more."""
-        # The tail makes a new cursor when the text differs from what was forwarded.
-        if following.cursor is not self._cursor:
-            self._cursor = following.cursor
-            for gap in self._store.log_was_rewritten():
-                self._log.warning(MISSING_LINES, self._job_id, gap, "the job's log has been rewritten")
-        return items
-
-    async def write(self, records: Sequence[Record]) -> None:
-        """Write records; a replaced trigger must not write what its successor writes."""
-        await self._pause_if_replaced()
-        await self._task_log.write(records)
-        # Progress, and lines that are not shown, may be no record, so that nothing was written.
-        await asyncio.sleep(0)
-
-    async def wrote(self, following: Following, records: JobRecords, items: Sequence[Item]) -> bool:
-        """Note that records are written."""
-        self._metrics.forwarded(following, items)
-        # After the lines are written: a position that is ahead of the log file would lose lines.
-        if items:
-            self._store.update(records.position(following.cursor))
-        await self._links.update(following.job)
-        return True
-
-    async def _pause_if_replaced(self) -> None:
-        """Wait to be cancelled if this triggerer stalled and another one has taken over the job meanwhile."""
-        clock = self._clock
-        clock()
-        # Again, if there was another stall during the request.
-        while clock.stalled:
-            stalls = clock.stalls
-            if await _is_replaced(clock, self._store):
-                text = coded(Code.TAKEN_OVER, "Another triggerer has taken over job %s; this one pauses.")
-                self._log.info(text, self._job_id)
-                await asyncio.sleep(REPLACED_PAUSE_SECONDS)
-                # The pause is no stall, but counts as one if no other trigger has used the clock meanwhile.
-                clock()
-                stalls = clock.stalls
-            clock.handled = stalls
-
-
-async def _is_replaced(clock: StallClock, store: PositionStore) -> bool:
-    clock()
-    return clock.stalled and not await store.is_current_owner()
 
 
 def _describe_lost_lines(found: TakeOver) -> str:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 IS_AIRFLOW_3_2 = version("apache-airflow-core").startswith("3.2.")
 IS_AIRFLOW_3_4 = hasattr(sdk, "LoopDecision")
 """Whether it is this or a newer one."""
-IN_WORKER, IN_TRIGGERER = "observer.py", "tasklog.py"
+IN_WORKER, IN_TRIGGERER = "observer.py", "trigger_sink.py"
 """Where in the package the job's lines are written."""
 DEFERS = "the triggerer follows job {job_id} from here on"
 """What a task says when it defers."""

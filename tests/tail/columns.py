@@ -17,9 +17,11 @@ from airflow_provider_rayagent.tail.items import Notice, lines_in
 from airflow_provider_rayagent.task_instance import supervisor_channel
 from airflow_provider_rayagent.tasks.job import TaskJob
 from airflow_provider_rayagent.transport.aio import AsyncAgent
+from airflow_provider_rayagent.triggers import rayagent as triggers
 from airflow_provider_rayagent.triggers.follow_options import FollowOptions
 from airflow_provider_rayagent.triggers.outcome import Outcome as TriggerOutcome
 from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
+from airflow_provider_rayagent.triggers.trigger_sink import TriggerSink
 from tests.stack.watch import PATIENCE
 from tests.tail.drivers import (
     POLL_SECONDS,
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
     from airflow_provider_rayagent.tasks.observer import JobObserver
     from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
     from airflow_provider_rayagent.transport.tail_driver import Following
-    from airflow_provider_rayagent.triggers.tasklog import TaskLog
 
 supervisor_channel.BLIND_DRAIN_SECONDS = 0.0
 # No row waits for this, and on a slow machine it must not pass.
@@ -128,28 +129,37 @@ class RecordingTrigger(RayAgentJobTrigger):
     """A trigger that polls quickly and records what it writes to the task log."""
 
     config: AgentConfig
-    outcome: Outcome
 
     def _hook(self) -> RayAgentAsyncHook:
         return QuickFollowingHook(self.config)
 
-    async def _forward(self, log: TaskLog, records: JobRecords, items: list[Item]) -> None:
+
+class RecordingSink(TriggerSink):
+    """Records what a trigger writes to the task log."""
+
+    outcome: Outcome
+
+    async def wrote(self, following: Following, records: JobRecords, items: Sequence[Item]) -> bool:
         keep(items, self.outcome)
-        await super()._forward(log, records, items)
         self.outcome.messages = records.printed.messages
+        return await super().wrote(following, records, items)
+
+
+triggers.TriggerSink = RecordingSink  # type: ignore[attr-defined]
 
 
 def trigger(config: AgentConfig, job_id: str, protocol: str) -> Outcome:
     """Follow with ``RayAgentJobTrigger``, like a deferred task."""
     task = RecordingTrigger(job_id=job_id, protocol=argument_of(protocol), read_messages=True)
-    task.config, task.outcome = config, Outcome()
+    task.config = config
+    outcome = RecordingSink.outcome = Outcome()
 
     async def event() -> Any:
         async with aclosing(task.run()) as events:
             return (await anext(events)).payload
 
-    task.outcome.error = TriggerOutcome.from_event(asyncio.run(event())).error
-    return task.outcome
+    outcome.error = TriggerOutcome.from_event(asyncio.run(event())).error
+    return outcome
 
 
 DRIVERS: dict[str, Driver] = {"hook": hook_generator, "sensor": sensor, "trigger": trigger}

@@ -166,7 +166,7 @@ WHEN_IT_RUNS = (
     "triggers.capacity",
     "transport",
     "triggers.rayagent",
-    "triggers.tasklog",
+    "triggers.trigger_sink",
     "triggers.waiting_trigger",
     "watch.job_lists",
 )

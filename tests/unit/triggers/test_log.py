@@ -11,7 +11,7 @@ from airflow_provider_rayagent.position import trigger_position
 from airflow_provider_rayagent.render.records import RECORD_BYTES, JobRecords
 from airflow_provider_rayagent.tail.items import PORTION_CHARS, lines_in
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
-from airflow_provider_rayagent.triggers.tasklog import MAX_SINGLE_RECORDS
+from airflow_provider_rayagent.triggers.trigger_sink import MAX_SINGLE_RECORDS
 from tests.scripted import Complete, Follow, Grow, Job, Play, SetStatus, Sleep, every
 from tests.unit.render.test_messages import message
 from tests.unit.triggers.driver import follow, make_trigger, running

@@ -12,7 +12,7 @@ from airflow_provider_rayagent.position import trigger_position
 from airflow_provider_rayagent.position.trigger_position import POSITION_KEY, PositionStore
 from airflow_provider_rayagent.task_instance import supervisor_channel
 from airflow_provider_rayagent.task_instance.supervisor_channel import Channel, StallClock
-from airflow_provider_rayagent.triggers import rayagent as triggers
+from airflow_provider_rayagent.triggers import trigger_sink
 from tests.scripted import Job
 from tests.stack.watch import PATIENCE
 from tests.unit.supervisor import needs_xcoms
@@ -109,7 +109,7 @@ def test_a_trigger_that_stood_still_goes_on_if_it_was_not_replaced_or_nobody_end
             job.set_status("SUCCEEDED")
             return await asyncio.wait_for(task, PATIENCE)
 
-    monkeypatch.setattr(triggers, "REPLACED_PAUSE_SECONDS", STALL_SECONDS + 0.2)
+    monkeypatch.setattr(trigger_sink, "REPLACED_PAUSE_SECONDS", STALL_SECONDS + 0.2)
     job = Job("a\n", "RUNNING")
     agent = serve(job)
     assert asyncio.run(run())["status"] == "SUCCEEDED"

@@ -15,7 +15,7 @@ from airflow_provider_rayagent.render.record_builder import Record
 from airflow_provider_rayagent.render.records import RECORD_BYTES
 from airflow_provider_rayagent.task_instance import supervisor_channel
 from airflow_provider_rayagent.task_instance.supervisor_channel import Channel
-from airflow_provider_rayagent.triggers.tasklog import MAX_SINGLE_RECORDS, TaskLog
+from airflow_provider_rayagent.triggers.trigger_sink import MAX_SINGLE_RECORDS, TriggerLog
 from tests.scripted.actions import reached
 from tests.stack.watch import PATIENCE
 from tests.unit.triggers.sink import logging_to, slow_sink
@@ -35,8 +35,8 @@ def make_records(name: str, count: int, length: int = 100) -> list[Record]:
     return [Record(logging.INFO, f"{name} {number:06d} ".ljust(length, "x")) for number in range(count)]
 
 
-def make_log(name: str = "one") -> TaskLog:
-    return TaskLog(structlog.get_logger(name))
+def make_log(name: str = "one") -> TriggerLog:
+    return TriggerLog(structlog.get_logger(name))
 
 
 def lines_in(sink: Sink, name: str = "one") -> list[str]:
