@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_rayagent.render.bars import Bars, NumberedLine
@@ -37,12 +37,6 @@ class DisplaySettings:
     colors: bool = True
     progress_interval: float | None = 5.0
     max_lines: int | None = None
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any] | None) -> DisplaySettings:
-        """Return the settings in a trigger's arguments; those that there are no more are ignored."""
-        known = {field.name for field in fields(cls)}
-        return cls(**{name: each for name, each in (value or {}).items() if name in known})
 
 
 class Record(NamedTuple):

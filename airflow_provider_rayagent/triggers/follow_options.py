@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from airflow_provider_rayagent.position.log_files import LogStorage  # noqa: TC001 - msgspec reads the fields' types
 from airflow_provider_rayagent.render.record_builder import DisplaySettings
 from airflow_provider_rayagent.render.records import JobRecords
-from airflow_provider_rayagent.services.validation import POLL_SECONDS
+from airflow_provider_rayagent.services.validation import POLL_SECONDS, Protocol
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
+from airflow_provider_rayagent.text.sanitization import sanitize
 from airflow_provider_rayagent.transport.tail_driver import tail_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_provider_rayagent.position.log_files import LogStorage
-    from airflow_provider_rayagent.services.validation import Protocol
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.cursor import LogPosition
     from airflow_provider_rayagent.transport.tail_driver import Following
 
 _USUAL_DISPLAY = DisplaySettings()
+
+
+def known_arguments(kind: type[Any], arguments: Mapping[str, Any], log: Any) -> dict[str, Any]:
+    """Return those arguments of a trigger that are fields of a dataclass; log which ones are not.
+
+    A triggerer may be of another version than the worker that has created the trigger.
+    """
+    names = {each.name for each in fields(kind) if each.init}
+    unknown = sorted(set(arguments) - names)
+    if unknown:
+        log.warning("Ignoring arguments that this version does not have: %s", sanitize(", ".join(unknown)))
+    return {name: value for name, value in arguments.items() if name in names}
 
 
 @dataclass(frozen=True)
@@ -103,25 +117,19 @@ class FollowOptions:
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as JSON primitives, by their names."""
-        markers = self.result_markers
-        # JSON has no tuples, which asdict() keeps.
-        return {
-            **asdict(self),
-            "result_markers": None if markers is None else list(markers),
-            "printed_links": list(self.printed_links),
-        }
+        # JSON has no tuples, which to_builtins() keeps.
+        found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
+        return found
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> FollowOptions:
         """Return the options from a value of :meth:`to_json`, in which some may be missing.
 
-        :raises TypeError: for an unknown option.
+        :raises TypeError: for an invalid value.
         """
-        options = dict(value)
-        options["display"] = DisplaySettings.from_json(options.get("display"))
-        markers = options.get("result_markers")
-        options["result_markers"] = (markers[0], markers[1]) if markers else None
-        options["printed_links"] = tuple(options.get("printed_links", ()))
-        # Of a TypeError, Airflow makes a failed trigger, while any other exception in a trigger's constructor ends the
-        # triggerer (``TriggerRunner.create_triggers`` in ``airflow/jobs/triggerer_job_runner.py``).
-        return cls(**options)
+        try:
+            return msgspec.convert(dict(value), cls)
+        except msgspec.ValidationError as error:
+            # Of a TypeError, Airflow makes a failed trigger, while any other exception in a trigger's constructor ends
+            # the triggerer (``TriggerRunner.create_triggers`` in ``airflow/jobs/triggerer_job_runner.py``).
+            raise TypeError(f"Invalid arguments of a trigger: {error}") from None

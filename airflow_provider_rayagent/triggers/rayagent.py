@@ -26,7 +26,7 @@ from airflow_provider_rayagent.task_instance.xcoms import TriggerXComs
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
-from airflow_provider_rayagent.triggers.follow_options import FollowOptions
+from airflow_provider_rayagent.triggers.follow_options import FollowOptions, known_arguments
 from airflow_provider_rayagent.triggers.message_xcoms import MessageXComs
 from airflow_provider_rayagent.triggers.outcome import Outcome
 from airflow_provider_rayagent.triggers.trigger_sink import TriggerLinks, TriggerSink, is_replaced
@@ -72,7 +72,7 @@ class RayAgentJobTrigger(BaseTrigger):
         self.rayagent_conn_id = rayagent_conn_id
         self.deadline = deadline
         self.cursor = cursor
-        self.options = FollowOptions.from_json(options)
+        self.options = FollowOptions.from_json(known_arguments(FollowOptions, options, self.log))
         self._position_store: PositionStore | None = None
         self._redact: Redactor = NO_SECRETS
         self._fired = False

@@ -11,6 +11,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.hooks.async_hook import RayAgentAsyncHook
 from airflow_provider_rayagent.task_instance.resuming import pause_until_resumable
+from airflow_provider_rayagent.triggers.follow_options import known_arguments
 from airflow_provider_rayagent.waits.waiting import WaitResult
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class WaitTrigger(BaseTrigger):
         super().__init__()  # type: ignore[no-untyped-call]
         self.rayagent_conn_id = rayagent_conn_id
         self.deadline = deadline
-        self.wait = self.wait_type.from_arguments(arguments)
+        self.wait = self.wait_type(**known_arguments(self.wait_type, arguments, self.log))
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments."""

@@ -109,24 +109,14 @@ class Wait(Generic[OutcomeT]):
     _unreadable_since: float | None = None
     _answered: bool = False
 
-    @classmethod
-    def from_arguments(cls, arguments: Mapping[str, Any]) -> Self:
-        """Return the wait with the arguments that :meth:`arguments` has returned.
-
-        Those of another version that this one does not have are ignored.
-
-        :raises TypeError: if one is missing.
-        """
-        return cls(**{name: arguments[name] for name in cls._names() if name in arguments})
-
     def arguments(self) -> dict[str, Any]:
         """Return the arguments by name, as JSON primitives."""
-        return {name: getattr(self, name) for name in self._names()}
-
-    @classmethod
-    def _names(cls) -> list[str]:
         # The derived classes are dataclasses.
-        return [each.name for each in fields(cast("Any", cls)) if each.init]
+        return {each.name: getattr(self, each.name) for each in fields(cast("Any", self)) if each.init}
+
+    def outcome_of(self, event: object) -> OutcomeT:
+        """Return the outcome in a trigger's event; see :meth:`WaitOutcome.from_event`."""
+        return cast("OutcomeT", self.outcome_type.from_event(event))
 
     @property
     def last(self) -> OutcomeT:

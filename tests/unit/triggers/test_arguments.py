@@ -150,10 +150,25 @@ def test_a_trigger_that_the_first_release_stored_still_runs(
 def test_settings_that_there_are_no_more_are_ignored() -> None:
     trigger = RayAgentJobTrigger(job_id="j1", display={"colors": False, "tail_lines": 7})
     assert trigger.options.display == DisplaySettings(colors=False)
-    assert RayAgentJobTrigger(job_id="j1", display=None).options == FollowOptions()
 
 
-@pytest.mark.parametrize("value", [-1, 0, True, 1.5, "1", None])
+@each_trigger
+def test_arguments_that_there_are_no_more_are_ignored_and_logged(
+    trigger: type[Any], arguments: dict[str, Any], log: TaskLog
+) -> None:
+    made = trigger(**arguments, tail_lines=7, resume_log=True)
+    assert made.serialize() == trigger(**arguments).serialize()
+    assert log.warnings == ["Ignoring arguments that this version does not have: resume_log, tail_lines"]
+
+
+@pytest.mark.parametrize("value", [True, 1.5, "1", None])
+def test_an_argument_of_another_type_makes_a_failed_trigger(value: Any) -> None:
+    """By a TypeError: any other exception in a trigger's constructor would end the triggerer."""
+    with pytest.raises(TypeError, match="max_line_length"):
+        RayAgentJobTrigger(job_id="j1", max_line_length=value)
+
+
+@pytest.mark.parametrize("value", [-1, 0])
 def test_a_line_length_that_is_no_count_ends_the_trigger_with_an_error(value: Any, serve: Serve) -> None:
     agent = serve(Job("line\n"))
     outcome = follow(RayAgentJobTrigger(job_id="j1", max_line_length=value))
