@@ -13,6 +13,7 @@ from airflow.sdk import BaseOperator
 from airflow.triggers.base import BaseTrigger, StartTriggerArgs, TriggerEvent
 
 from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
+from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 from benchmarks.feeder import BLOCK, BLOCK_LINES, MIXED
 
 if TYPE_CHECKING:
@@ -111,7 +112,9 @@ class JobSensorInTriggerer(RayAgentJobSensor):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(deferrable=True, **kwargs)
-        path, arguments = self._trigger().serialize()
+        options = self._follow_options(self.job_id).to_json()
+        trigger = RayAgentJobTrigger(job_id=self.job_id, rayagent_conn_id=self.rayagent_conn_id, **options)
+        path, arguments = trigger.serialize()
         self.start_from_trigger = True
         self.start_trigger_args = StartTriggerArgs(
             trigger_cls=path, trigger_kwargs=arguments, next_method="execute_complete", timeout=None

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
-from airflow_provider_rayagent.tasks.job import TaskJob
-from airflow_provider_rayagent.triggers.follow_options import FollowOptions
+from airflow_provider_rayagent.run.follow_options import FollowOptions
+from airflow_provider_rayagent.run.job_run import JobRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,8 @@ def measured(job_id: str, *, without: bool) -> dict[str, float]:
     """Observe a job to its end; return the elapsed and the CPU seconds, and the number of lines."""
     options = FollowOptions(protocol="websocket")
     with RayAgentHook() as hook:
-        observer = TaskJob.create(hook, job_id, structlog.get_logger(), None, options).observer
+        context: Any = {"ti": None}
+        observer = JobRun(hook, job_id, context, structlog.get_logger(), options).observer
         if without:
             metrics: Any = NoMetrics()
             observer.metrics = metrics

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -33,10 +34,10 @@ if TYPE_CHECKING:
     from airflow.sdk.bases.decorator import TaskDecorator
 
     from airflow_provider_rayagent.errors.service_errors import RayAgentError
+    from airflow_provider_rayagent.run.follow_options import FollowOptions
+    from airflow_provider_rayagent.run.job_run import JobRun
+    from airflow_provider_rayagent.run.outcome import Outcome
     from airflow_provider_rayagent.services.jobs import JobSummary
-    from airflow_provider_rayagent.tasks.job import TaskJob
-    from airflow_provider_rayagent.triggers.follow_options import FollowOptions
-    from airflow_provider_rayagent.triggers.outcome import Outcome
 
 __all__ = ["ray_task"]
 
@@ -107,22 +108,22 @@ class RayTaskOperator(DecoratedOperator, RayAgentSubmitJobOperator):
         """Whether Airflow is to await this task; the job awaits a coroutine function itself."""
         return False
 
-    def _run_job(self, context: Context) -> Any:
+    def _run_job(self, context: Context, *, is_resumed: bool = False) -> Any:
         # What is returned then is the job's id.
         self.multiple_outputs = self._has_multiple_outputs and self.wait
         self._bound = self._bind(context)
         self._secrets = self._mask_secrets(self._bound.arguments)
-        return super()._run_job(context)
+        return super()._run_job(context, is_resumed=is_resumed)
 
-    def _execute_deferred(self, context: Context) -> Any:
+    def _follow_deferred(self, context: Context, run: JobRun) -> Any:
         if not self._secrets:
-            return super()._execute_deferred(context)
+            return super()._follow_deferred(context, run)
         self.log.info(
             "An argument of %s is secret, which a triggerer could not mask in the job's log: this worker follows the "
             "job. Use env_from_connections or env_from_variables to defer.",
             self.python_callable.__name__,
         )
-        return self._execute_in_worker(context)
+        return self._follow_in_worker(context, run)
 
     def _bind(self, context: Context) -> BoundArguments:
         """Return the function's arguments as JSON, with its defaults and what it takes of Airflow's context.
@@ -155,18 +156,20 @@ class RayTaskOperator(DecoratedOperator, RayAgentSubmitJobOperator):
         """Mask the secrets among the arguments; return these texts."""
         return self._mask({str(number): text for number, text in enumerate(secret_texts(arguments))})
 
-    def _complete_runtime_env(self, context: Context) -> dict[str, Any]:
-        runtime_env = super()._complete_runtime_env(context)
+    def _complete_runtime_env(self, context: Context, job_id: str) -> dict[str, Any]:
+        runtime_env = super()._complete_runtime_env(context, job_id)
         if self.requirements:
             if isinstance(self.requirements, str):
                 raise RayAgentInputError(f"requirements must be a list of packages, not {shown(self.requirements)}.")
             if taken := [name for name in ("pip", "uv", "conda") if name in runtime_env]:
                 raise RayAgentInputError(f"requirements and runtime_env[{taken[0]!r}] are both set: set one of them.")
             runtime_env["pip"] = list(self.requirements)
-        uri = self.hook.upload_files(self._package(context), name=f"the function {self.python_callable.__name__}")
+        uri = self.hook.upload_files(
+            self._package(context, job_id), name=f"the function {self.python_callable.__name__}"
+        )
         return {**runtime_env, "py_modules": [*(runtime_env.get("py_modules") or []), uri]}
 
-    def _package(self, context: Context) -> dict[str, bytes]:
+    def _package(self, context: Context, job_id: str) -> dict[str, bytes]:
         source = source_of(cast("FunctionType", self.python_callable))
         call = {
             "args": self._bound.args,
@@ -176,21 +179,15 @@ class RayTaskOperator(DecoratedOperator, RayAgentSubmitJobOperator):
             "file": _shown_path(source.file, context),
             "first_line": source.first_line,
             "future_annotations": source.future_annotations,
-            "markers": self._markers(),
+            "markers": _markers(job_id),
             "max_chars": MAX_RETURN_VALUE,
             # Ray's list of jobs has the digest of this file, from which nobody can guess the arguments.
             "salt": os.urandom(16).hex(),
         }
         return {**_sent_files(), f"{PACKAGE}/call.json": json.dumps(call).encode()}
 
-    def _markers(self) -> tuple[str, str]:
-        """Return markers that nothing but this job prints."""
-        return f"[outcome of {self.job_id}] ", " [end of outcome]"
-
-    def _follow_options(self) -> FollowOptions:
-        from dataclasses import replace
-
-        return replace(super()._follow_options(), result_markers=self._markers())
+    def _follow_options(self, job_id: str) -> FollowOptions:
+        return replace(super()._follow_options(job_id), result_markers=_markers(job_id))
 
     def _started_work(self) -> str:
         return f"the function {self.python_callable.__name__}"
@@ -203,11 +200,11 @@ class RayTaskOperator(DecoratedOperator, RayAgentSubmitJobOperator):
             raise AirflowSkipException(sanitize(str(outcome["skip"]), self.hook.config.redact, lines=True))
         return outcome.get("value")
 
-    def _conclude(self, context: Context, task_job: TaskJob, outcome: Outcome) -> Any:
+    def _conclude(self, context: Context, run: JobRun, outcome: Outcome) -> Any:
         try:
-            value = super()._conclude(context, task_job, outcome)
+            value = super()._conclude(context, run, outcome)
         except RayAgentRunFailedError as error:
-            described = _described_error(task_job)
+            described = _described_error(run)
             if described is None:
                 raise
             raise _function_error(described, error, self.hook.config.redact) from None
@@ -234,12 +231,17 @@ class RayTaskOperator(DecoratedOperator, RayAgentSubmitJobOperator):
                 push_xcom(context["ti"], key, output)
 
 
-def _described_error(task_job: TaskJob) -> Mapping[str, Any] | None:
+def _markers(job_id: str) -> tuple[str, str]:
+    """Return markers that nothing but this job prints."""
+    return f"[outcome of {job_id}] ", " [end of outcome]"
+
+
+def _described_error(run: JobRun) -> Mapping[str, Any] | None:
     """Return the exception that ended the function; ``None`` if it was ended in another way, such as by a signal."""
     from airflow_provider_rayagent.render.result import InvalidResultError
 
     try:
-        outcome = task_job.output.result()
+        outcome = run.output.result()
     except InvalidResultError:
         return None
     error = outcome.get("error") if isinstance(outcome, dict) else None

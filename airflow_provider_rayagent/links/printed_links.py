@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from airflow.sdk import BaseOperatorLink
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentInputError
+from airflow_provider_rayagent.text.xcom_keys import key_of_printed_link
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from airflow.sdk.types import TaskInstanceKey
-
-MAX_QUOTED = 200
-"""Characters of a quoted name in a key; of a longer one, the key has a digest."""
 
 
 class PrintedLink(BaseOperatorLink):
@@ -36,11 +32,7 @@ class PrintedLink(BaseOperatorLink):
     @property
     def xcom_key(self) -> str:
         """The key of the XCom with the URL."""
-        # A name can have spaces and more, which a key cannot.
-        name = quote(self._name, safe="").replace("~", "%7E").replace(".", "%2E").replace("%", ".")
-        if len(name) > MAX_QUOTED:
-            name = sha256(self._name.encode()).hexdigest()
-        return f"_link_{type(self).__name__}_{name}"
+        return key_of_printed_link(self._name)
 
     def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
         """Return the URL that the job of ``operator`` has printed; empty if there is none."""

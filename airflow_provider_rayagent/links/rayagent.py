@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.exceptions import AirflowException, AirflowRuntimeError
 
+from airflow_provider_rayagent.connection.job_links import JobLinks
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
-from airflow_provider_rayagent.links.job_links import JobLinks
 from airflow_provider_rayagent.task_instance.xcoms import push_xcom
 
 if TYPE_CHECKING:
@@ -73,16 +73,18 @@ XCOM_KEYS = {link.field: link.xcom_key for link in LINKS}
 """Where Airflow looks for the links, by the connection's field."""
 
 
-def links_of(operator: Any) -> JobLinks:
-    """Return the links for ``operator.job_id``, with the details ``operator.job_details`` if there are any.
+def links_of(operator: Any, job_id: str | None = None) -> JobLinks:
+    """Return the links for a job, with the details ``operator.job_details`` if there are any.
 
     A missing connection is not an error here: the task itself reports it.
+
+    :param job_id: ``None``: that of the operator's argument.
     """
     try:
         config = operator.hook.config
     except (RayAgentError, AirflowException, AirflowRuntimeError):
         config = None
-    return JobLinks(config, operator.job_id, getattr(operator, "job_details", None))
+    return JobLinks(config, job_id or operator.job_id, getattr(operator, "job_details", None))
 
 
 def push_links(ti: Any, urls: Mapping[str, str]) -> None:

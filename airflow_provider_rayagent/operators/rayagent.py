@@ -13,6 +13,7 @@ from airflow_provider_rayagent.exceptions import RayAgentJobMissingError, RayAge
 from airflow_provider_rayagent.links.rayagent import LINKS, links_of, push_links
 from airflow_provider_rayagent.operators.run_plugin import RayAgentRunPluginOperator
 from airflow_provider_rayagent.operators.submit_job import RayAgentSubmitJobOperator
+from airflow_provider_rayagent.run.outcome import Outcome
 from airflow_provider_rayagent.services import jobs
 from airflow_provider_rayagent.services.call import finish
 from airflow_provider_rayagent.services.validation import (
@@ -26,7 +27,6 @@ from airflow_provider_rayagent.tasks.deferring import TIMEOUT_MARGIN
 from airflow_provider_rayagent.tasks.waiting_operator import RequestWaitingOperator
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.storable import storable
-from airflow_provider_rayagent.triggers.outcome import Outcome
 from airflow_provider_rayagent.waits.application_wait import ApplicationOutcome, ApplicationWait, find_application
 from airflow_provider_rayagent.waits.waiting import WaitResult
 
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.triggers.base import BaseTrigger
 
+    from airflow_provider_rayagent.connection.job_links import JobLinks
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
-    from airflow_provider_rayagent.links.job_links import JobLinks
-    from airflow_provider_rayagent.triggers.follow_options import FollowOptions
+    from airflow_provider_rayagent.run.follow_options import FollowOptions
 
 __all__ = [
     "RayAgentDeleteServeApplicationOperator",
@@ -172,7 +172,7 @@ class RayAgentStopJobOperator(_IdempotentOperator):
         )
 
     def _follow_options(self) -> FollowOptions:
-        from airflow_provider_rayagent.triggers.follow_options import FollowOptions
+        from airflow_provider_rayagent.run.follow_options import FollowOptions
 
         return FollowOptions(
             forward_logs=False,

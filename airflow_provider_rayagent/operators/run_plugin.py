@@ -66,17 +66,17 @@ class RayAgentRunPluginOperator(JobStartingOperator):
         self.requirements = requirements
         self.language = language
 
-    def _request_start(self, context: Context) -> str:  # noqa: ARG002
+    def _request_start(self, context: Context, job_id: str, resume_env_vars: Mapping[str, str]) -> str:  # noqa: ARG002
         response = self.hook.run_plugin_release(
             self.lookup,
             self.action,
             self.action_params,
             requirements=self.requirements,
-            job_id=self.job_id,
+            job_id=job_id,
             language=self.language,
         )
         # The form of the response is not documented, and the agent may have chosen another id.
-        return job_id_in(response, self.job_id) or self.job_id
+        return job_id_in(response, job_id) or job_id
 
     def _started_work(self) -> str:
         return f"{self.action} of {self.lookup}"

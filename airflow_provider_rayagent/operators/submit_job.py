@@ -171,13 +171,13 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
         super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
 
     def _check_job(self, context: Context, job_id: str, job: Mapping[str, Any]) -> None:
-        from airflow_provider_rayagent.tasks.job_origin import check_origin
+        from airflow_provider_rayagent.run.job_origin import check_origin
 
         check_origin(job, job_id, context)
 
-    def _request_start(self, context: Context) -> str:
+    def _request_start(self, context: Context, job_id: str, resume_env_vars: Mapping[str, str]) -> str:
+        from airflow_provider_rayagent.run.job_origin import origin_env_vars, origin_metadata
         from airflow_provider_rayagent.services.job_secrets import masked_names
-        from airflow_provider_rayagent.tasks.job_origin import origin_env_vars, origin_metadata
 
         with preparation():
             metadata = _with_text(json_object(self.metadata or {}, "metadata"))
@@ -185,15 +185,15 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
             secrets = self._environment(context)
             lineage = self._lineage_env_vars(context, secrets)
             secrets = {**lineage.secret, **secrets}
-            runtime_env = self._complete_runtime_env(context)
-        runtime_env["env_vars"] = {**origin_env_vars(context), **self._resume_env_vars, **lineage.plain, **secrets}
+            runtime_env = self._complete_runtime_env(context, job_id)
+        runtime_env["env_vars"] = {**origin_env_vars(context), **resume_env_vars, **lineage.plain, **secrets}
         # The author's metadata must not replace these: check_origin() and secrets_of() rely on them.
         metadata |= origin_metadata(context) | masked_names(secrets)
         # The upload can take minutes, in which the task may be killed.
-        self._raise_if_killed(self.job_id)
+        self._raise_if_killed(job_id)
         return self.hook.submit_job(
             self.entrypoint,
-            job_id=self.job_id,
+            job_id=job_id,
             runtime_env=runtime_env,
             metadata=metadata,
             entrypoint_num_cpus=_number(self.entrypoint_num_cpus),
@@ -215,7 +215,7 @@ class RayAgentSubmitJobOperator(JobStartingOperator):
     def _started_work(self) -> str:
         return sanitize(" ".join(self.entrypoint.split()), self.hook.config.redact, length=MAX_ENTRYPOINT)
 
-    def _complete_runtime_env(self, context: Context) -> dict[str, Any]:
+    def _complete_runtime_env(self, context: Context, job_id: str) -> dict[str, Any]:  # noqa: ARG002 - for @task.ray
         """Return the runtime environment with the working directory, after uploading that."""
         runtime_env = json_object(self.runtime_env or {}, "runtime_env")
         if self.working_dir is None:

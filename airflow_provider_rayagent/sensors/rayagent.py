@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_rayagent.metrics.names import Mode
-    from airflow_provider_rayagent.tasks.job import TaskJob
+    from airflow_provider_rayagent.run.job_run import JobRun
 
 __all__ = ["RayAgentCapacitySensor", "RayAgentJobSensor", "RayAgentServeApplicationSensor"]
 
@@ -70,28 +70,28 @@ class RayAgentJobSensor(SkippingMixin, JobFollowingOperator, ReschedulingSensor)
 
     def execute(self, context: Context) -> Any:
         """Follow the job, here or deferred; ``timeout`` counts from here."""
-        self._task_job = self._started = None
+        self._run = self._started = None
         with self._handle_errors():
-            return self._execute_deferred(context) if self.deferrable else self._execute_in_worker(context)
+            if self.deferrable:
+                return self._follow_deferred(context, self._new_run(context, self.job_id))
+            return super().execute(context)
 
-    def _execute_in_worker(self, context: Context) -> Any:
+    def _follow_in_worker(self, context: Context, run: JobRun) -> Any:  # noqa: ARG002 - that of poke()
         return super().execute(context)
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """Follow the job to its end; with ``mode="reschedule"``, check it once."""
-        task_job = self._ensure_task_job(context)
+        run = self._run or self._new_run(context, self.job_id)
+        seconds = self._seconds_left(context)
         with self.hook:
-            if self.reschedule:
-                outcome = self._poke_once(context, task_job, self._seconds_left(context))
-            else:
-                outcome = self._follow(context, task_job, self._seconds_left(context))
+            outcome = run.poke(seconds) if self.reschedule else run.follow(seconds)
         if outcome.end is End.CHECKED_ONCE and self._seconds_left(context) <= 0:
             # Airflow would fail the task right after this poke, without stopping the job.
-            self._time_out(task_job, outcome.job)
+            self._time_out(run, outcome.job)
         # There is no end if the task is being killed.
         if outcome.end is End.CHECKED_ONCE or outcome.end is None:
             return False
-        return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, task_job, outcome))
+        return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, run, outcome))
 
     def _expected_job(self) -> Mapping[str, Any]:
         return {"job_id": self.job_id}
@@ -115,8 +115,8 @@ class RayAgentJobSensor(SkippingMixin, JobFollowingOperator, ReschedulingSensor)
             elapsed = time.monotonic() - self._started
         return max(self.timeout - elapsed, 0.0)
 
-    def _time_out(self, task_job: TaskJob, job: Mapping[str, Any] | None) -> None:
+    def _time_out(self, run: JobRun, job: Mapping[str, Any] | None) -> None:
         # Airflow enforces no execution_timeout while a task is deferred, so the trigger's deadline includes it.
         if self.deferrable and self._time_limit() < self.timeout:
-            super()._time_out(task_job, job)
-        task_job.time_out("timeout", self.timeout, job, RayAgentJobTimeoutError)
+            super()._time_out(run, job)
+        run.time_out("timeout", self.timeout, job, RayAgentJobTimeoutError)

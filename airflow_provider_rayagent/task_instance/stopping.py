@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.connection.config import AgentConfig
 
-# What is sent with these limits fits into the time that a killed task has (``KILL_SECONDS`` in tasks/stopper.py).
+# What is sent with these limits fits into the time that a killed task has (``KILL_SECONDS`` in run/stopper.py).
 KILL_CONNECT_SECONDS = 1.0
 KILL_READ_SECONDS = 2.0
 _STOP_FIELDS = ("stopped", "status", "job_id")
@@ -58,7 +58,7 @@ def stop_job(
     why: str,
     *,
     hurry: bool = False,
-    check: Callable[[Mapping[str, Any]], None] | None = None,
+    check: Callable[[Mapping[str, Any]], object] | None = None,
 ) -> bool:
     """Ask the agent to stop a job, over a connection of its own. Return whether it accepts that.
 

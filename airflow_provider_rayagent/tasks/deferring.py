@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger
 
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+    from airflow_provider_rayagent.transport.reentrant_event import ReentrantEvent
 
 TIMEOUT_MARGIN = 60.0
 """Seconds after a trigger's deadline at which Airflow ends the deferral, in case no triggerer is running."""
@@ -34,6 +35,14 @@ class DeferringOperator(BaseOperator):
         from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
 
         return RayAgentHook(rayagent_conn_id=self.rayagent_conn_id)
+
+    # Not in __init__: Airflow copies the operators of a DAG deeply (``DAG.partial_subset``), which fails with an Event.
+    @cached_property
+    def _killed(self) -> ReentrantEvent:
+        """Set when Airflow kills the task."""
+        from airflow_provider_rayagent.transport.reentrant_event import ReentrantEvent
+
+        return ReentrantEvent()
 
     def _within_execution_timeout(self, seconds: float) -> float:
         """Return a time limit of a deferral. Airflow applies ``execution_timeout`` in workers only."""

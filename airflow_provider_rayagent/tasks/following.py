@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset
@@ -14,7 +15,7 @@ from airflow_provider_rayagent.exceptions import RayAgentError, RayAgentJobFaile
 from airflow_provider_rayagent.links.printed_links import make_printed_links
 from airflow_provider_rayagent.links.rayagent import LINKS, links_of, push_links
 from airflow_provider_rayagent.position.log_files import LOG_STORAGES, LogStorage
-from airflow_provider_rayagent.position.task_position import recall_position, save_position
+from airflow_provider_rayagent.run.outcome import Outcome
 from airflow_provider_rayagent.services.validation import (
     MIN_POLL_SECONDS,
     Protocol,
@@ -26,13 +27,11 @@ from airflow_provider_rayagent.services.validation import (
     validate_protocol,
 )
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.task_instance.stored_state import StoredState
 from airflow_provider_rayagent.task_instance.xcoms import try_push_xcom
 from airflow_provider_rayagent.tasks.deferring import DeferringOperator
 from airflow_provider_rayagent.tasks.job_lineage import LineageMixin
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.text.storable import storable
-from airflow_provider_rayagent.triggers.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -40,17 +39,13 @@ if TYPE_CHECKING:
 
     from airflow.sdk import BaseOperatorLink, Context
 
-    from airflow_provider_rayagent.links.job_links import JobLinks
+    from airflow_provider_rayagent.connection.job_links import JobLinks
     from airflow_provider_rayagent.metrics.names import Mode
+    from airflow_provider_rayagent.run.follow_options import FollowOptions
+    from airflow_provider_rayagent.run.job_run import JobRun
     from airflow_provider_rayagent.services.jobs import JobSummary
-    from airflow_provider_rayagent.tail.cursor import LogPosition
-    from airflow_provider_rayagent.tasks.job import TaskJob
-    from airflow_provider_rayagent.tasks.triggers_of_try import TriggersOfTry
-    from airflow_provider_rayagent.triggers.follow_options import FollowOptions
     from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 
-MIN_POKE_SECONDS = 60.0
-"""Time for one poke to read what is new in the log."""
 RESULT_MARKERS = ("__SYNAPSE_RESULT_START__", "__SYNAPSE_RESULT_END__")
 """Markers of the platform's plugin runner around an action's result."""
 
@@ -140,17 +135,10 @@ class JobFollowingOperator(LineageMixin, DeferringOperator):
         self.deferrable = deferrable
         self.stop_job_on_kill = stop_job_on_kill
         self.log_storage = validate_choice(log_storage, "log_storage", LOG_STORAGES)
-        self._task_job: TaskJob | None = None
+        self._run: JobRun | None = None
+        """What this process does with the job; ``None``: the job is not known yet."""
         self.job_links: JobLinks | None = None
         """The pages about the task's job, which the link classes show."""
-        # A kill can come before there is a task job; then only this says that no job may be claimed or started.
-        self._is_killed = False
-        self._is_resumed = False
-        """Whether this process completes a deferred task. It cannot defer again: see :meth:`_execute_deferred`."""
-        self._start_deadline: float | None = None
-        """Time (seconds since the epoch) by which the job must have started; ``None``: no limit."""
-        self._found_pending = False
-        """Whether the job was started by an earlier try, and PENDING when this one found it."""
 
     def execute_complete(
         self,
@@ -163,46 +151,28 @@ class JobFollowingOperator(LineageMixin, DeferringOperator):
         """Conclude from the trigger's event.
 
         :param job_id: the job that the trigger has followed.
-        :param found_pending: see :attr:`_found_pending`.
+        :param found_pending: see :class:`.JobRun`.
         """
-        self._resume_job(job_id)
-        self._found_pending = found_pending
-        task_job = self._ensure_task_job(context)
+        run = self._resumed_run(context, job_id, found_pending=found_pending)
         with self._handle_errors(), self.hook:
-            outcome = Outcome.from_event(event)
-            # The event has only the status; the XCom and the reason of a failure need the other details.
-            if outcome.end is End.JOB_ENDED:
-                outcome = replace(outcome, job=task_job.details(outcome.job or {}))
-            task_job.links.update(outcome.job)
-            self._continue_after_triggers(context, task_job, outcome)
-            return self._conclude(context, task_job, outcome)
+            return self._conclude(context, run, run.after_trigger(Outcome.from_event(event)))
 
     def _resume_without_event(self, context: Context, kwargs: Mapping[str, Any]) -> Any:
         """Check the job a last time."""
-        self._resume_job(kwargs.get("job_id"))
-        task_job = self._ensure_task_job(context)
-        triggers = self._triggers(context, task_job, ended_early=True)
-        # What the triggers have forwarded must not be forwarded again here.
-        task_job.observer.position = triggers.position or task_job.observer.position
+        run = self._resumed_run(context, **kwargs)
         with self._handle_errors(), self.hook:
-            if self.forward_logs:
-                triggers.forward_gaps(Outcome(End.TIMED_OUT))
-            outcome = self._check_once(task_job, 0.0)
-            return self._conclude(context, task_job, replace(outcome, end=outcome.end or End.TIMED_OUT))
+            return self._conclude(context, run, run.after_no_event())
 
     def on_kill(self) -> None:
         """Stop following; with ``stop_job_on_kill``, stop the job unless the task stays active."""
-        self._is_killed = True
-        if self._task_job is not None:
-            self._task_job.stopper.on_kill()
-
-    def _resume_job(self, job_id: str | None) -> None:  # noqa: ARG002 - for JobStartingOperator
-        """Go on with the job that the task has deferred for; ``None``: an earlier release has not told it."""
-        self._is_resumed = True
+        # The kill can come before the job is known; then no job may be claimed or started.
+        self._killed.set()
+        if self._run is not None:
+            self._run.stopper.on_kill()
 
     def url_of_printed_link(self, name: str) -> str:
         """Return the URL of a link that the job has printed, as far as it is known; empty if there is none."""
-        return self._task_job.output.seen_messages.links.get(name, "") if self._task_job is not None else ""
+        return self._run.output.seen_messages.links.get(name, "") if self._run is not None else ""
 
     def _poll_seconds(self) -> float:
         """Return the seconds between two status checks."""
@@ -216,9 +186,9 @@ class JobFollowingOperator(LineageMixin, DeferringOperator):
         """Return the seconds for which to follow the job; ``None``: no limit."""
         return self.execution_timeout.total_seconds() if self.execution_timeout else None
 
-    def _time_out(self, task_job: TaskJob, job: Mapping[str, Any] | None) -> None:
+    def _time_out(self, run: JobRun, job: Mapping[str, Any] | None) -> None:
         """Raise the timeout error."""
-        task_job.time_out("execution_timeout", self._time_limit() or 0.0, job, AirflowTaskTimeout)
+        run.time_out("execution_timeout", self._time_limit() or 0.0, job, AirflowTaskTimeout)
 
     @contextmanager
     def _handle_errors(self) -> Iterator[None]:
@@ -232,47 +202,54 @@ class JobFollowingOperator(LineageMixin, DeferringOperator):
     def _stop_at_timeout(self) -> None:
         # Airflow calls on_kill() later (``_run_execute_callable`` in ``airflow/sdk/execution_time/task_runner.py``),
         # which keeps the job, since the task's state is still running.
-        if self._task_job is not None:
-            self._task_job.stopper.stop("The task's execution_timeout has expired")
+        if self._run is not None:
+            self._run.stopper.stop("The task's execution_timeout has expired")
 
-    def _ensure_task_job(self, context: Context) -> TaskJob:
-        from airflow_provider_rayagent.tasks.job import TaskJob
+    def _new_run(self, context: Context, job_id: str, *, start_deadline: float | None = None, **facts: bool) -> JobRun:
+        """Return what this process does with a job, which is the task's from here on.
+
+        :param start_deadline: see :class:`.FollowOptions`.
+        :param facts: see :class:`.JobRun`.
+        """
+        from airflow_provider_rayagent.run.job_run import JobRun
 
         # Not in __init__, where the id may still be a template or the output of another task.
-        validate_id(self.job_id, "job")
-        if self._task_job is None:
-            self.job_links = links_of(self)
-            push_links(context["ti"], self.job_links.known)
-            self._task_job = TaskJob.create(
-                self.hook,
-                self.job_id,
-                self.log,
-                context["ti"],
-                # A poke that ended without an error got an answer.
-                replace(self._follow_options(), has_answered=bool(context.get("task_reschedule_count"))),
-                links=self.job_links,
-                result_is_expected=self._result_is_expected,
-                failed_error=self._failed_error,
-                mode=self._mode(),
-                position=self._recall_position(context),
-                execution_timeout=self.execution_timeout,
-            )
-        return self._task_job
+        validate_id(job_id, "job")
+        ti = context["ti"]
+        self.job_links = links_of(self, job_id)
+        push_links(ti, self.job_links.known)
+        # A poke that ended without an error got an answer.
+        has_answered = bool(context.get("task_reschedule_count"))
+        self._run = JobRun(
+            self.hook,
+            job_id,
+            context,
+            self.log,
+            replace(self._follow_options(job_id), start_deadline=start_deadline, has_answered=has_answered),
+            killed=self._killed,
+            links=self.job_links,
+            show_links=partial(push_links, ti),
+            mode=self._mode(),
+            execution_timeout=self.execution_timeout,
+            failed_error=self._failed_error,
+            result_is_expected=self._result_is_expected,
+            # Before Airflow 3.3 there are no retry policies.
+            may_run_again=getattr(self, "retry_policy", None) is not None,
+            **facts,
+        )
+        return self._run
 
-    def _recall_position(self, context: Context) -> LogPosition | None:
-        # What an earlier process of this try has forwarded is in the task log already.
-        return recall_position(context, self.job_id) if context.get("task_reschedule_count") else None
+    def _resumed_run(self, context: Context, job_id: str | None = None, **facts: bool) -> JobRun:
+        """Return what this process does with the job for which the task has deferred.
 
-    def _save_position(self, context: Context, task_job: TaskJob) -> None:
-        """Save where this try continues if a retry policy reschedules it (Airflow 3.4)."""
-        # Before Airflow 3.3 there are no retry policies.
-        if getattr(self, "retry_policy", None) is not None:
-            save_position(context, self.job_id, task_job.observer.position)
+        :param job_id: ``None``: ``dag.test()`` drops the arguments of a deferral.
+        """
+        return self._new_run(context, job_id or self.job_id, is_resumed=True, **facts)
 
-    def _follow_options(self) -> FollowOptions:
+    def _follow_options(self, job_id: str) -> FollowOptions:  # noqa: ARG002 - for the operators that start it
         from airflow_provider_rayagent.metrics.stats import team_of_task
         from airflow_provider_rayagent.render.record_builder import DisplaySettings
-        from airflow_provider_rayagent.triggers.follow_options import FollowOptions
+        from airflow_provider_rayagent.run.follow_options import FollowOptions
 
         return FollowOptions(
             forward_logs=self.forward_logs,
@@ -291,19 +268,18 @@ class JobFollowingOperator(LineageMixin, DeferringOperator):
             result_markers=self.result_markers if self.read_result else None,
             read_messages=self.read_messages,
             printed_links=tuple(self.printed_links),
-            start_deadline=self._start_deadline,
             log_storage=self.log_storage,
             team_name=team_of_task(),
         )
 
-    def _conclude(self, context: Context, task_job: TaskJob, outcome: Outcome) -> Any:
+    def _conclude(self, context: Context, run: JobRun, outcome: Outcome) -> Any:
         if outcome.end is End.TIMED_OUT:
-            self._time_out(task_job, outcome.job)
-        result = task_job.conclude(outcome)
+            self._time_out(run, outcome.job)
+        result = run.conclude(outcome)
         for outlet in self.outlets:
             if isinstance(outlet, Asset):
-                printed = task_job.output.messages.extra_of(outlet.name, outlet.uri)
-                extra = storable({**printed, "job_id": self.job_id, "duration": result["duration"]})
+                printed = run.output.messages.extra_of(outlet.name, outlet.uri)
+                extra = storable({**printed, "job_id": run.job_id, "duration": result["duration"]})
                 context["outlet_events"][outlet].extra.update(extra)
         return self._output(result)
 
@@ -314,109 +290,47 @@ class JobFollowingOperator(LineageMixin, DeferringOperator):
         """
         return summary
 
-    # In a worker
-
-    def _follow(self, context: Context, task_job: TaskJob, seconds: float | None = None) -> Outcome:
-        try:
-            return Outcome.of(task_job.observer.follow(seconds))
-        except AirflowTaskTimeout:
-            # Airflow raises this from a signal handler, at any point; the job may have ended by then.
-            outcome = self._check_once(task_job, 0.0)
-            if outcome.end is End.JOB_ENDED:
-                return outcome
-            task_job.observer.metrics.ended(End.TIMED_OUT)
-            raise
-        finally:
-            self._save_position(context, task_job)
-
-    def _execute_in_worker(self, context: Context) -> Any:
+    def _follow_in_worker(self, context: Context, run: JobRun) -> Any:
         """Follow the job to its end."""
-        task_job = self._ensure_task_job(context)
         with self.hook:
-            return self._conclude(context, task_job, self._follow(context, task_job))
+            return self._conclude(context, run, run.follow())
 
-    def _poke_once(self, context: Context, task_job: TaskJob, seconds: float) -> Outcome:
-        # Without a store, a later poke would not know which lines are forwarded: read the log once, at the job's end.
-        if not task_job.observer.settings.forward or not StoredState(context).exists:
-            follower = task_job.observer.wait_for_status()
-            return self._follow(context, task_job, seconds) if follower.end is End.JOB_ENDED else Outcome.of(follower)
-        # A deadline that has passed would end this before the new lines are read.
-        follower = task_job.observer.forward_new_lines(max(seconds, MIN_POKE_SECONDS))
-        save_position(context, self.job_id, task_job.observer.position)
-        return Outcome.of(follower)
-
-    def _check_once(self, task_job: TaskJob, seconds: float | None) -> Outcome:
-        """Check the job once, and forward its log if it has ended; ``end`` is ``None`` if the job is still active.
-
-        :param seconds: time to read the log, but a minute at least; ``None``: no limit.
-        """
-        follower = task_job.observer.check_status()
-        if follower.end is End.JOB_ENDED:
-            follower = task_job.observer.follow(seconds)
-        outcome = Outcome.of(follower)
-        return replace(outcome, end=None) if follower.end is End.TIMED_OUT else outcome
-
-    # Deferred
-
-    def _execute_deferred(self, context: Context) -> Any:
-        task_job = self._ensure_task_job(context)
+    def _follow_deferred(self, context: Context, run: JobRun) -> Any:
         # Do not defer for a job that has ended: the task could not resume at once (see task_instance/resuming.py).
         with self.hook:
-            outcome = self._check_once(task_job, self._time_limit())
+            outcome = run.check(self._time_limit())
         if outcome.end is not None:
-            return self._conclude(context, task_job, outcome)
-        position = task_job.observer.position
+            return self._conclude(context, run, outcome)
+        position = run.observer.position
         if context.get("task_reschedule_count") and position and position["lines"]:
             # See below: a trigger of this try has forwarded these lines, which a second one would delete.
             self.log.info("A triggerer has forwarded a part of this log already: this worker follows the job.")
-            return self._execute_in_worker(context)
+            return self._follow_in_worker(context, run)
         self.log.info(
-            "Deferring: the triggerer follows job %s from here on; its lines still appear in this log.",
-            self.job_id,
+            "Deferring: the triggerer follows job %s from here on; its lines still appear in this log.", run.job_id
         )
         from airflow_provider_rayagent.position.trigger_position import POSITION_KEY, initial_position
 
-        if task_job.observer.settings.forward:
+        if run.observer.settings.forward:
             try_push_xcom(context["ti"], POSITION_KEY, initial_position(context["ti"]), self.log)
-        cursor = storable(dict(position)) if position else None
         # Defer only once per try: the triggerer opens a trigger's log file for writing, not appending, so a second
         # deferral would truncate it (TriggerLoggingFactory in airflow/jobs/triggerer_job_runner.py).
         return self._defer(
-            lambda deadline: self._trigger(deadline, cursor, has_answered=task_job.observer.has_answered),
+            partial(self._trigger, run),
             self._time_limit(),
             # Not by an XCom alone, which a backend may refuse.
-            job_id=self.job_id,
-            **({"found_pending": True} if self._found_pending else {}),
+            job_id=run.job_id,
+            **({"found_pending": True} if run.found_pending else {}),
         )
 
-    def _trigger(
-        self, deadline: float | None = None, cursor: dict[str, Any] | None = None, *, has_answered: bool = False
-    ) -> RayAgentJobTrigger:
+    def _trigger(self, run: JobRun, deadline: float | None) -> RayAgentJobTrigger:
         from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 
+        position = run.observer.position
         return RayAgentJobTrigger(
-            job_id=self.job_id,
+            job_id=run.job_id,
             rayagent_conn_id=self.rayagent_conn_id,
             deadline=deadline,
-            cursor=cursor,
-            **replace(self._follow_options(), has_answered=has_answered).to_json(),
+            cursor=storable(dict(position)) if position else None,
+            **replace(run.options, has_answered=run.observer.has_answered).to_json(),
         )
-
-    def _triggers(self, context: Context, task_job: TaskJob, *, ended_early: bool = False) -> TriggersOfTry:
-        from airflow_provider_rayagent.tasks.triggers_of_try import TriggersOfTry
-
-        return TriggersOfTry(task_job, context["ti"], self.log_storage, ended_early=ended_early)
-
-    def _continue_after_triggers(self, context: Context, task_job: TaskJob, outcome: Outcome) -> None:
-        """Continue where the triggers of this try stopped; forward the lines of their lost log files."""
-        triggers = self._triggers(context, task_job)
-        position = triggers.position
-        task_job.output.set_saved(triggers.saved, position)
-        # Without a saved position (``dag.test()``, Airflow 3.2) nobody knows which lines are missing.
-        if position is None:
-            return
-        task_job.observer.position = position
-        if self.forward_logs:
-            triggers.forward_gaps(outcome)
-            triggers.log_summary()
-        self._save_position(context, task_job)

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
     from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
-    from airflow_provider_rayagent.tasks.job import TaskJob
+    from airflow_provider_rayagent.run.job_run import JobRun
 
 
 class LineageMixin:
     """Describe the job in the task's OpenLineage events."""
 
-    _task_job: TaskJob | None
+    _run: JobRun | None
 
     # For type checkers only: this class precedes the one that has it, and would hide it.
     if TYPE_CHECKING:
@@ -41,9 +41,9 @@ class LineageMixin:
     def _lineage(self, task_instance: Any = None) -> OperatorLineage[Any, Any]:
         job = dict(self._expected_job())
         job_id = job.pop("job_id", None)
-        if self._task_job is not None:
-            job_id = self._task_job.job_id
-            job |= self._task_job.seen or {}
+        if self._run is not None:
+            job_id = self._run.job_id
+            job |= self._run.seen or {}
             # A worker that resumes a deferred task may not know them.
             self.hook.config.redact.add(secrets_of(job))
         return operator_lineage(self, facet_fields(self.hook.config, job, job_id), task_instance)

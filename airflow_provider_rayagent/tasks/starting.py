@@ -1,4 +1,4 @@
-"""Start a Ray job exactly once for a task, and follow it: shared by the operators that start jobs."""
+"""Base of the operators that start a job and follow it."""
 
 from __future__ import annotations
 
@@ -6,34 +6,14 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
-from airflow_provider_rayagent.errors.service_errors import (
-    CONFLICT,
-    RayAgentConnectionError,
-    RayAgentError,
-    RayAgentHTTPError,
-    RayAgentInputError,
-    RayAgentResponseError,
-)
-from airflow_provider_rayagent.errors.transience import is_outcome_unknown
-from airflow_provider_rayagent.exceptions import (
-    RayAgentGPUUnavailableError,
-    RayAgentJobNotStartedError,
-    RayAgentRunFailedError,
-)
+from airflow_provider_rayagent.errors.service_errors import RayAgentError
+from airflow_provider_rayagent.exceptions import RayAgentJobNotStartedError, RayAgentRunFailedError
+from airflow_provider_rayagent.run.finding import JOB_ID_KEY, IfSucceeded, store_stop, store_success
 from airflow_provider_rayagent.services import jobs
 from airflow_provider_rayagent.services.jobs import JobStatus
 from airflow_provider_rayagent.services.validation import MAX_DURATION, POLL_SECONDS, validate_choice, validate_duration
 from airflow_provider_rayagent.tail.end import End
-from airflow_provider_rayagent.task_instance.xcoms import try_pull_xcom, try_push_xcom
-from airflow_provider_rayagent.tasks.finding import (
-    JOB_ID_KEY,
-    STATUS_CHECK_SECONDS,
-    IfSucceeded,
-    JobFinder,
-    find_job,
-    store_stop,
-    store_success,
-)
+from airflow_provider_rayagent.task_instance.xcoms import try_pull_xcom
 from airflow_provider_rayagent.tasks.following import JobFollowingOperator
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.storable import storable
@@ -44,8 +24,8 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from airflow_provider_rayagent.tasks.job import TaskJob
-    from airflow_provider_rayagent.triggers.outcome import Outcome
+    from airflow_provider_rayagent.run.job_run import JobRun
+    from airflow_provider_rayagent.run.outcome import Outcome
 
 
 class JobStartingOperator(JobFollowingOperator):
@@ -96,11 +76,6 @@ class JobStartingOperator(JobFollowingOperator):
         self.if_succeeded = validate_choice(if_succeeded, "if_succeeded", get_args(IfSucceeded))
         self.start_timeout = None if start_timeout is None else validate_duration(start_timeout, "start_timeout")
         self.poll_interval = validate_duration(poll_interval, "poll_interval")
-        self._has_job_id = False
-        """Whether :attr:`job_id` is that of the job, and not the argument any more."""
-        self._job_id_argument: str | None = None
-        self._resume_env_vars: dict[str, str] = {}
-        """What tells a new job of the earlier ones, as environment variables."""
 
     def _check_job(self, context: Context, job_id: str, job: Mapping[str, Any]) -> None:
         """Check that an existing job may be this task's.
@@ -108,9 +83,10 @@ class JobStartingOperator(JobFollowingOperator):
         :raises RayAgentInputError: if it is not.
         """
 
-    def _request_start(self, context: Context) -> str:
-        """Send the request that starts the job :attr:`job_id`; return the job's id.
+    def _request_start(self, context: Context, job_id: str, resume_env_vars: Mapping[str, str]) -> str:
+        """Send the request that starts the job; return the job's id.
 
+        :param resume_env_vars: what tells the job of the earlier ones, as environment variables.
         :raises RayAgentError: if the request failed, or its outcome is unknown.
         """
         raise NotImplementedError
@@ -121,147 +97,58 @@ class JobStartingOperator(JobFollowingOperator):
 
     def execute(self, context: Context) -> Any:
         """Start the job, or find an existing one, and follow it."""
+        self._run = None
         with self._handle_errors():
             return self._run_job(context)
 
-    def _run_job(self, context: Context) -> Any:
+    def _run_job(self, context: Context, *, is_resumed: bool = False) -> Any:
+        from airflow_provider_rayagent.run.job_start import JobStart, JobWork
+
+        # Always set: without it, a job in the agent's queue, which the agent does not know, would count as missing
+        # after job_missing_timeout (``StatusPolling.missing``).
+        deadline = time.time() + (MAX_DURATION if self.start_timeout is None else self.start_timeout)
         with self.hook:
-            if self._find_job(context) is None:
-                self._start(context, self._ensure_task_job(context))
+            start = JobStart(
+                self.hook,
+                context,
+                self.log,
+                JobWork(
+                    partial(self._request_start, context),
+                    partial(self._check_job, context),
+                    self._started_work,
+                    self._free_resources,
+                ),
+                if_succeeded=self.if_succeeded,
+                missing_timeout=self.job_missing_timeout,
+                new_run=partial(self._new_run, context, start_deadline=deadline, is_resumed=is_resumed),
+                raise_if_killed=self._raise_if_killed,
+            )
+            run = start.run(self.job_id)
         if not self.wait:
-            return storable(self.job_id)
+            return storable(run.job_id)
         # When the job was found or started.
-        self._ensure_task_job(context).observer.has_answered = True
-        if self.deferrable and not self._is_resumed:
-            return self._execute_deferred(context)
-        return self._execute_in_worker(context)
+        run.observer.has_answered = True
+        if self.deferrable and not is_resumed:
+            return self._follow_deferred(context, run)
+        return self._follow_in_worker(context, run)
 
     def _poll_seconds(self) -> float:
         return self.poll_interval
 
-    def _find_job(self, context: Context) -> Mapping[str, Any] | None:
-        finder = JobFinder(
-            self.hook,
-            self.log,
-            context,
-            if_succeeded=self.if_succeeded,
-            check=partial(self._check_job, context),
-            claim=partial(self._claim, context),
-        )
-        # Always set: without it, a job in the agent's queue, which the agent does not know, would count as missing
-        # after job_missing_timeout (``StatusPolling.missing``).
-        self._start_deadline = time.time() + (MAX_DURATION if self.start_timeout is None else self.start_timeout)
-        # After the deadline is set, which the task job that it makes has among its options.
-        job = finder.find(self.job_id)
-        self._found_pending = finder.was_pending
-        if job is None:
-            self._resume_env_vars = finder.resume_env_vars()
-        return job
+    def _new_run(self, context: Context, job_id: str, **facts: Any) -> JobRun:
+        run = super()._new_run(context, job_id, **facts)
+        run.stopper.on_stop_requested = partial(store_stop, context, job_id)
+        return run
 
-    def _claim(self, context: Context, job_id: str, *, exists: bool) -> TaskJob:
-        """Make a job this task's, and push its id.
-
-        :param exists: whether an earlier try has started it.
-        :raises RayAgentError: if the task was killed; then no job may be started, and an existing one is stopped.
-        """
-        if not exists:
-            self._raise_if_killed(job_id)
-        if self._task_job is None or self._task_job.job_id != job_id:
-            self._use_job_id(context, job_id)
-            self._task_job = None
-        task_job = self._ensure_task_job(context)
-        # A kill before may have found no stopper yet; no job may be started after it.
-        if exists and self._is_killed:
-            task_job.stopper.on_kill()
-        self._raise_if_killed(job_id)
-        return task_job
+    def _resumed_run(self, context: Context, job_id: str | None = None, **facts: bool) -> JobRun:
+        return super()._resumed_run(context, job_id or try_pull_xcom(context["ti"], JOB_ID_KEY, self.log), **facts)
 
     def _raise_if_killed(self, job_id: str) -> None:
-        if self._is_killed:
-            if self._task_job is not None:
+        if self._killed.is_set():
+            if self._run is not None:
                 # The error ends the process, and with it the thread that requests the stop.
-                self._task_job.stopper.wait()
+                self._run.stopper.wait()
             raise RayAgentError(f"The task was killed while looking for its job {job_id}.", code=Code.START_UNKNOWN)
-
-    def _ensure_task_job(self, context: Context) -> TaskJob:
-        if not self._has_job_id:
-            # This process resumes a deferred task, and has not looked for the job.
-            ti = context["ti"]
-            self._set_job_id(try_pull_xcom(ti, JOB_ID_KEY, self.log))
-        task_job = super()._ensure_task_job(context)
-        task_job.stopper.on_stop_requested = partial(store_stop, context, self.job_id)
-        return task_job
-
-    def _resume_job(self, job_id: str | None) -> None:
-        super()._resume_job(job_id)
-        if job_id is not None:
-            self._set_job_id(job_id)
-
-    def _use_job_id(self, context: Context, job_id: str) -> None:
-        self._set_job_id(job_id)
-        try_push_xcom(context["ti"], JOB_ID_KEY, job_id, self.log)
-
-    def _set_job_id(self, job_id: str) -> None:
-        if not self._has_job_id:
-            self._job_id_argument, self._has_job_id = self.job_id, True
-        self.job_id = job_id
-
-    def _start(self, context: Context, task_job: TaskJob) -> None:
-        # Another task instance with the same job_id may start its job first.
-        task_job.stopper.check = partial(self._check_job, context, self.job_id)
-        try:
-            assigned = self._request_start(context)
-        except RayAgentGPUUnavailableError as error:
-            free = self._free_resources()
-            detail = f"{error.detail.rstrip('.')}.{free}" if free else error.detail
-            raise RayAgentGPUUnavailableError(detail, error.status_code) from None
-        except (RayAgentConnectionError, RayAgentHTTPError, RayAgentResponseError) as error:
-            # The job's own request was not sent, so there is no job to look for.
-            if error.is_of_preparation:
-                raise
-            if error.status_code == CONFLICT:
-                self._check_existing(context)
-                self.log.info(
-                    coded(Code.EXISTING_JOB, "Job %s already exists, started by an earlier request; attaching."),
-                    self.job_id,
-                )
-            # An error status such as 500 does not prove that no job was started.
-            elif is_outcome_unknown(error) or self._job_exists():
-                self._wait_until_known(task_job, error)
-                self._check_existing(context)
-            else:
-                raise
-        else:
-            if assigned != self.job_id:
-                self.log.warning(
-                    coded(
-                        Code.OTHER_JOB_ID,
-                        "The agent assigned the job id %s instead of %s; another try will not find this job.",
-                    ),
-                    assigned,
-                    self.job_id,
-                )
-                self._use_job_id(context, assigned)
-                # Its stopper and its observer have the other id.
-                self._task_job = None
-                task_job = self._ensure_task_job(context)
-            self.log.info("Started job %s: %s.", self.job_id, self._started_work())
-        finally:
-            task_job.stopper.on_job_started()
-        # The job is known to be this task's, and a kill leaves no time for a needless request.
-        task_job.stopper.check = None
-
-    def _check_existing(self, context: Context) -> None:
-        """Check that the job that exists after the start request is this task's; if not, take back its id."""
-        job = find_job(self.hook, self.job_id)
-        if job is None:
-            return  # A plugin's job in the agent's queue may be unknown to it.
-        try:
-            self._check_job(context, self.job_id, job)
-        except RayAgentInputError:
-            # A task downstream must not take, or stop, the job of another task instance.
-            try_push_xcom(context["ti"], JOB_ID_KEY, None, self.log)
-            raise
 
     def _required_amounts(self) -> dict[str, float]:
         """Return what the command of the job requires, by the names of :class:`Requirement`, as far as it is known."""
@@ -280,63 +167,37 @@ class JobStartingOperator(JobFollowingOperator):
             return asked
         return f"{asked} {free}".rstrip()
 
-    def _job_exists(self) -> bool:
-        try:
-            self.hook.get_job(self.job_id)
-        except RayAgentError:
-            return False
-        return True
-
-    def _wait_until_known(self, task_job: TaskJob, start_error: RayAgentError) -> None:
-        """Wait for a job after a start request with an unknown outcome."""
-        self.log.warning(
-            coded(Code.START_UNKNOWN, "Not known yet whether job %s was started: %s"),
-            self.job_id,
-            start_error.detail,
-        )
-        until = time.monotonic() + self.job_missing_timeout
-        while not self._job_exists():
-            if time.monotonic() >= until:
-                # It may wait in the agent's queue, and must not start when no task follows it.
-                task_job.stopper.stop("The job did not appear")
-                raise start_error
-            time.sleep(STATUS_CHECK_SECONDS)
-        self.log.info("Job %s was started.", self.job_id)
-
-    def _conclude(self, context: Context, task_job: TaskJob, outcome: Outcome) -> Any:
+    def _conclude(self, context: Context, run: JobRun, outcome: Outcome) -> Any:
         if outcome.end is End.NOT_STARTED:
             waits = self._waits_for_start(context, outcome)
             if not waits:
-                task_job.observer.metrics.ended(outcome.end)
-                task_job.stopper.stop("The task's start_timeout has expired")
-            task_job.seen = outcome.job
+                run.observer.metrics.ended(outcome.end)
+                run.stopper.stop("The task's start_timeout has expired")
+            run.seen = outcome.job
             label = self.hook.config.service.label
             redact = self.hook.config.redact
             status = jobs.shown_status(outcome.job, redact) if outcome.job else f"unknown to {label}"
             error = RayAgentJobNotStartedError(
-                f"Job {self.job_id} did not start within the start_timeout of {self.start_timeout:g} seconds; it is "
+                f"Job {run.job_id} did not start within the start_timeout of {self.start_timeout:g} seconds; it is "
                 f"{status}. Check the free resources of the cluster, and the queue of the agent if there is one."
                 f"{self._free_resources()}"
             )
             error.is_waited_for = waits
             raise error
-        if self._found_pending and _has_status(outcome, JobStatus.STOPPED) and not task_job.stopper.stop_requested:
-            task_job.observer.metrics.ended(outcome.end, outcome.job)
+        if run.found_pending and _has_status(outcome, JobStatus.STOPPED) and not run.stopper.stop_requested:
+            run.observer.metrics.ended(outcome.end, outcome.job)
             self.log.info(
                 # As an earlier attempt may have requested: Ray stops a PENDING job when it starts.
                 coded(
                     Code.EXISTING_JOB,
                     "Job %s was PENDING when this attempt found it, and is STOPPED now; starting a new job.",
                 ),
-                self.job_id,
+                run.job_id,
             )
-            self._found_pending = self._has_job_id = False
-            # The argument, from which the finder derives the next id; the present one is that of the stopped job.
-            self.job_id = self._job_id_argument  # type: ignore[assignment]
-            return self._run_job(context)
+            return self._run_job(context, is_resumed=run.is_resumed)
         if self.if_succeeded == "run_again" and _has_status(outcome, JobStatus.SUCCEEDED):
             store_success(context)
-        return super()._conclude(context, task_job, outcome)
+        return super()._conclude(context, run, outcome)
 
     def _waits_for_start(self, context: Context, outcome: Outcome) -> bool:
         """Return whether the task will run again in the same try, and so keeps a job that is PENDING."""

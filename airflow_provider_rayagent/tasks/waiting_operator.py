@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk.configuration import conf
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.errors.service_errors import RayAgentError
     from airflow_provider_rayagent.transport.blocking import BlockingAgent
-    from airflow_provider_rayagent.transport.reentrant_event import ReentrantEvent
     from airflow_provider_rayagent.waits.waiting import OutcomeT, Wait
 
 
@@ -50,13 +48,6 @@ class RequestWaitingOperator(DeferringOperator):
         self.timeout = validate_duration(timeout, "timeout")
         self.poll_interval = validate_duration(poll_interval, "poll_interval")
         self.deferrable = deferrable
-
-    # Not in __init__: Airflow copies the operators of a DAG deeply (``DAG.partial_subset``), which fails with an Event.
-    @cached_property
-    def _killed(self) -> ReentrantEvent:
-        from airflow_provider_rayagent.transport.reentrant_event import ReentrantEvent
-
-        return ReentrantEvent()
 
     def on_kill(self) -> None:
         """Stop waiting; the request is not revoked."""

@@ -17,6 +17,9 @@ from airflow_provider_rayagent.metrics.job_metrics import JobMetrics, followed_j
 from airflow_provider_rayagent.position.gaps import MISSING_LINES
 from airflow_provider_rayagent.position.trigger_position import PositionStore
 from airflow_provider_rayagent.run.follow import follow
+from airflow_provider_rayagent.run.follow_options import FollowOptions, known_arguments
+from airflow_provider_rayagent.run.message_xcoms import MessageXComs
+from airflow_provider_rayagent.run.outcome import Outcome
 from airflow_provider_rayagent.services.validation import validate_count
 from airflow_provider_rayagent.tail.cursor import Cursor, LogPosition, as_position
 from airflow_provider_rayagent.task_instance.resuming import pause_until_resumable
@@ -26,9 +29,6 @@ from airflow_provider_rayagent.task_instance.xcoms import TriggerXComs
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
-from airflow_provider_rayagent.triggers.follow_options import FollowOptions, known_arguments
-from airflow_provider_rayagent.triggers.message_xcoms import MessageXComs
-from airflow_provider_rayagent.triggers.outcome import Outcome
 from airflow_provider_rayagent.triggers.trigger_sink import TriggerLinks, TriggerSink, is_replaced
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from airflow_provider_rayagent.links.job_links import JobLinks
+from airflow_provider_rayagent.connection.job_links import JobLinks
 from airflow_provider_rayagent.links.rayagent import XCOM_KEYS
 from airflow_provider_rayagent.position.gaps import MISSING_LINES
 from airflow_provider_rayagent.render.records import JOB_LOGGER, grouped

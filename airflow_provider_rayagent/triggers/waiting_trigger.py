@@ -10,8 +10,8 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.hooks.async_hook import RayAgentAsyncHook
+from airflow_provider_rayagent.run.follow_options import known_arguments
 from airflow_provider_rayagent.task_instance.resuming import pause_until_resumable
-from airflow_provider_rayagent.triggers.follow_options import known_arguments
 from airflow_provider_rayagent.waits.waiting import WaitResult
 
 if TYPE_CHECKING:

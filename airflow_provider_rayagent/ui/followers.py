@@ -14,7 +14,7 @@ from airflow.utils.session import create_session
 from airflow.utils.state import TaskInstanceState
 from sqlalchemy import select
 
-from airflow_provider_rayagent.tasks.job_ids import without_number
+from airflow_provider_rayagent.run.job_ids import without_number
 from airflow_provider_rayagent.ui import TASK_CLASSES
 from airflow_provider_rayagent.ui.task_jobs import CONN_FIELD, JOB_FIELD
 from airflow_provider_rayagent.ui.task_links import TaskKey, derived_ids

@@ -9,9 +9,9 @@ from airflow.models import TaskInstance
 from airflow.utils.session import create_session
 from sqlalchemy import select, tuple_
 
+from airflow_provider_rayagent.run.job_ids import derived_id, without_number
+from airflow_provider_rayagent.run.job_origin import IDENTITY
 from airflow_provider_rayagent.task_instance.identity import deployment_namespace
-from airflow_provider_rayagent.tasks.job_ids import derived_id, without_number
-from airflow_provider_rayagent.tasks.job_origin import IDENTITY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -46,10 +46,10 @@ REPORTS = dict(
 
 
 class LosesItsFirstTry(RayAgentSubmitJobOperator):
-    def _execute_in_worker(self, context):
+    def _follow_in_worker(self, context, run):
         if context["ti"].try_number == 1:
             raise RuntimeError("this worker is lost")
-        return super()._execute_in_worker(context)
+        return super()._follow_in_worker(context, run)
 
 
 with DAG("lineage", schedule=None, default_args={{"deferrable": False}}):

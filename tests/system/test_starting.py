@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from airflow_provider_rayagent.tasks.job_ids import derived_id, numbered
+from airflow_provider_rayagent.run.job_ids import derived_id, numbered
 from airflow_provider_rayagent.text.bounds import MAX_TIMEOUT
 from tests.stack.holding import holding_proxy
 from tests.stack.watch import wait_until

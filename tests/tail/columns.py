@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_rayagent.errors.service_errors import RayAgentError
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobStoppedError
 from airflow_provider_rayagent.hooks.rayagent import RayAgentAsyncHook
+from airflow_provider_rayagent.run.follow_options import FollowOptions
+from airflow_provider_rayagent.run.job_run import JobRun
+from airflow_provider_rayagent.run.outcome import Outcome as TriggerOutcome
 from airflow_provider_rayagent.sensors.rayagent import RayAgentJobSensor
 from airflow_provider_rayagent.services.ray_service import RayService
 from airflow_provider_rayagent.tail import draining
 from airflow_provider_rayagent.tail.items import Notice, lines_in
 from airflow_provider_rayagent.task_instance import supervisor_channel
-from airflow_provider_rayagent.tasks.job import TaskJob
 from airflow_provider_rayagent.transport.aio import AsyncAgent
 from airflow_provider_rayagent.triggers import rayagent as triggers
-from airflow_provider_rayagent.triggers.follow_options import FollowOptions
-from airflow_provider_rayagent.triggers.outcome import Outcome as TriggerOutcome
 from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 from airflow_provider_rayagent.triggers.trigger_sink import TriggerSink
 from tests.stack.watch import PATIENCE
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_rayagent.connection.config import AgentConfig
     from airflow_provider_rayagent.render.records import JobRecords
+    from airflow_provider_rayagent.run.observer import JobObserver
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.items import Item
-    from airflow_provider_rayagent.tasks.observer import JobObserver
     from airflow_provider_rayagent.transport.aio_driver import AsyncFollower
     from airflow_provider_rayagent.transport.tail_driver import Following
 
@@ -79,9 +79,9 @@ def sensor(config: AgentConfig, job_id: str, protocol: str) -> Outcome:
     hook = task.__dict__["hook"] = quick_hook(config)
     options = FollowOptions(protocol=argument_of(protocol), read_messages=True)
     context = make_context()
-    task._task_job = TaskJob.create(hook, job_id, task.log, context["ti"], options)
+    task._run = JobRun(hook, job_id, context, task.log, options)
     outcome = Outcome()
-    recorded(task._task_job.observer, outcome)
+    recorded(task._run.observer, outcome)
     try:
         task.poke(context)
     except (RayAgentJobFailedError, RayAgentJobStoppedError):

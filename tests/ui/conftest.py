@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_rayagent.tasks.job_origin import IDENTITY
+from airflow_provider_rayagent.run.job_origin import IDENTITY
 from tests.scripted import Application, Job, ScriptedAgent
 from tests.stack.airflow import Json, run_airflow
 from tests.stack.api_server import ApiServer, api_server

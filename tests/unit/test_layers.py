@@ -25,7 +25,6 @@ WITHOUT_AIRFLOW = (
     "transport",
     "render",
     "waits",
-    "run",
 )
 LAYERS = (
     *WITHOUT_AIRFLOW,
@@ -35,6 +34,7 @@ LAYERS = (
     "lineage",
     "policies",
     "position",
+    "run",
     "hooks",
     "links",
     "watch",

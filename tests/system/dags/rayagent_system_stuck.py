@@ -15,11 +15,11 @@ from airflow_provider_rayagent.operators.rayagent import RayAgentSubmitJobOperat
 class StuckOperator(RayAgentSubmitJobOperator):
     """Goes on after the timeout, until its process is ended."""
 
-    def _follow(self, *arguments: Any) -> Any:
+    def _follow_in_worker(self, *arguments: Any) -> Any:
         try:
-            return super()._follow(*arguments)
+            return super()._follow_in_worker(*arguments)
         except AirflowTaskTimeout:
-            while not self._is_killed:
+            while not self._killed.is_set():
                 time.sleep(0.1)
             raise
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.tasks.job_ids import derived_id
+from airflow_provider_rayagent.run.job_ids import derived_id
 from tests.scripted import Answer, Grow, Job, ScriptedAgent, SetStatus, Sleep, WaitFor
 
 if TYPE_CHECKING:

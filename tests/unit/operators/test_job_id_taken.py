@@ -10,7 +10,7 @@ import pytest
 from airflow_provider_rayagent.errors.service_errors import RayAgentConnectionError, RayAgentError
 from airflow_provider_rayagent.exceptions import RayAgentInputError
 from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
-from airflow_provider_rayagent.tasks import finding
+from airflow_provider_rayagent.run import finding
 from tests.scripted import Answer, Job, Play, Refuse, Reset, ray_dialect
 from tests.unit.operators.submissions import ORIGIN, SUBMIT, make_operator, rendered
 from tests.unit.supervisor import supervise

@@ -14,8 +14,8 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow_provider_rayagent.exceptions import (
     RayAgentTaskIdentityError,
 )
+from airflow_provider_rayagent.run.job_ids import MAX_BASE_ID, derived_id
 from airflow_provider_rayagent.task_instance.identity import job_key
-from airflow_provider_rayagent.tasks.job_ids import MAX_BASE_ID, derived_id
 from tests.scripted import Job, ScriptedAgent
 from tests.stack.processes import NO_AGENT
 from tests.unit.operators.plugin_runs import RUN, make_operator
@@ -35,8 +35,7 @@ def test_a_task_that_goes_on_elsewhere_follows_its_own_job(connect: Connect) -> 
     connect(NO_AGENT)
     operator = make_operator()
     ti = TaskInstance(xcoms={"job_id": f"{ROOT}-2"})
-    assert operator._ensure_task_job(make_context(ti)).job_id == f"{ROOT}-2"
-    assert operator.job_id == f"{ROOT}-2"
+    assert operator._resumed_run(make_context(ti)).job_id == f"{ROOT}-2"
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_rayagent.exceptions import RayAgentJobNotStartedError, RayAgentJobStoppedError
-from airflow_provider_rayagent.tasks import finding
-from airflow_provider_rayagent.tasks.job_ids import numbered
+from airflow_provider_rayagent.run import finding
+from airflow_provider_rayagent.run.job_ids import numbered
 from tests.scripted import Job, Refuse, SetStatus, Sleep
 from tests.stack.watch import PATIENCE
 from tests.unit.both_ways import both_ways

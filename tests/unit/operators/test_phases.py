@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowTaskTimeout
 from airflow.sdk.execution_time import timeout as airflows
 
 from airflow_provider_rayagent.exceptions import RayAgentError, RayAgentJobNotStartedError, RayAgentRunFailedError
-from airflow_provider_rayagent.tasks import finding, stopper
+from airflow_provider_rayagent.run import finding, stopper
 from airflow_provider_rayagent.transport import blocking_driver
 from tests.scripted import DEFAULT, Do, Job, Refuse, WaitFor
 from tests.stack.watch import PATIENCE

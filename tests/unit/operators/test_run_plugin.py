@@ -22,8 +22,8 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentNotFoundError,
     RayAgentRunFailedError,
 )
-from airflow_provider_rayagent.tasks import finding
-from airflow_provider_rayagent.tasks.job_ids import MAX_BASE_ID
+from airflow_provider_rayagent.run import finding
+from airflow_provider_rayagent.run.job_ids import MAX_BASE_ID
 from tests.scripted import (
     Answer,
     Do,

@@ -17,14 +17,14 @@ from airflow_provider_rayagent.position import gaps as rules
 from airflow_provider_rayagent.position.gaps import MAX_GAPS, Gap, add_gap, saved_gaps, take_over
 from airflow_provider_rayagent.render.record_builder import DisplaySettings
 from airflow_provider_rayagent.render.records import JobRecords
+from airflow_provider_rayagent.run.follow_options import FollowOptions
+from airflow_provider_rayagent.run.message_xcoms import MessageXComs
+from airflow_provider_rayagent.run.observer import JobObserver
+from airflow_provider_rayagent.run.printed_output import PrintedOutput
 from airflow_provider_rayagent.tail.cursor import Cursor
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.tail.text_reader import TextReader
-from airflow_provider_rayagent.tasks.observer import JobObserver
-from airflow_provider_rayagent.tasks.printed_output import PrintedOutput
 from airflow_provider_rayagent.text.redaction import NO_SECRETS
-from airflow_provider_rayagent.triggers.follow_options import FollowOptions
-from airflow_provider_rayagent.triggers.message_xcoms import MessageXComs
 from tests.unit.support import items_of, task_log
 
 if TYPE_CHECKING:

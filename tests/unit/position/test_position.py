@@ -17,11 +17,11 @@ from airflow_provider_rayagent.position import trigger_position
 from airflow_provider_rayagent.position.trigger_position import POSITION_KEY, PositionStore, read_position
 from airflow_provider_rayagent.render.records import LAST_LINE_CHARS, LAST_LINES
 from airflow_provider_rayagent.render.result import ResultFinder
+from airflow_provider_rayagent.run.message_xcoms import MessageXComs
 from airflow_provider_rayagent.tail.cursor import Cursor
 from airflow_provider_rayagent.task_instance.supervisor_channel import Channel
 from airflow_provider_rayagent.text.bounds import MAX_LINE_LENGTH
 from airflow_provider_rayagent.triggers import rayagent as triggers
-from airflow_provider_rayagent.triggers.message_xcoms import MessageXComs
 from tests.scripted import Grow, Job, ScriptedAgent, SetStatus, Sleep, WaitFor
 from tests.stack.watch import PATIENCE
 from tests.unit.supervisor import needs_xcoms
@@ -31,7 +31,7 @@ from tests.unit.triggers.driver import follow, make_trigger, running
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_rayagent.triggers.outcome import Outcome
+    from airflow_provider_rayagent.run.outcome import Outcome
     from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
     from tests.unit.supervisor import Supervisor
     from tests.unit.support import Serve, TaskLog

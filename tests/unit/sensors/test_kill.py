@@ -15,9 +15,9 @@ from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 from airflow.sdk.execution_time import timeout as airflows
 
 from airflow_provider_rayagent.exceptions import RayAgentJobTimeoutError
+from airflow_provider_rayagent.run import stopper
+from airflow_provider_rayagent.run.stopper import HANDLER_SECONDS
 from airflow_provider_rayagent.task_instance import stopping
-from airflow_provider_rayagent.tasks import stopper
-from airflow_provider_rayagent.tasks.stopper import HANDLER_SECONDS
 from airflow_provider_rayagent.text.bounds import MAX_TIMEOUT
 from airflow_provider_rayagent.transport import blocking, blocking_driver
 from tests.scripted import Do, Play, Refuse, SetStatus, Silence, WaitFor

@@ -14,8 +14,8 @@ from airflow.sdk.execution_time import comms
 
 from airflow_provider_rayagent.exceptions import RayAgentInputError
 from airflow_provider_rayagent.links.printed_links import PrintedLink
+from airflow_provider_rayagent.run import message_xcoms
 from airflow_provider_rayagent.text.xcom_keys import key_problem
-from airflow_provider_rayagent.triggers import message_xcoms
 from tests.scripted import Grow, Job, SetStatus, WaitFor
 from tests.unit.sensors.factory import ending_as, make_sensor, run_deferred
 from tests.unit.supervisor import needs_xcoms

@@ -16,8 +16,8 @@ from airflow.sdk.execution_time import comms
 
 from airflow_provider_rayagent.exceptions import RayAgentJobFailedError, RayAgentJobTimeoutError
 from airflow_provider_rayagent.position import task_position
+from airflow_provider_rayagent.run.printed_output import PrintedOutput
 from airflow_provider_rayagent.tail import early_checks
-from airflow_provider_rayagent.tasks.printed_output import PrintedOutput
 from airflow_provider_rayagent.text.storable import MAX_DEPTH
 from tests.scripted import Do, Grow, Job, Refuse, SetStatus, Sleep, WaitFor, WaitForStream
 from tests.stack.watch import PATIENCE

@@ -10,9 +10,9 @@ import pytest
 from airflow.sdk.execution_time import timeout as airflows
 
 from airflow_provider_rayagent.position.gaps import Gap
+from airflow_provider_rayagent.run import observer
 from airflow_provider_rayagent.tail import draining
 from airflow_provider_rayagent.tail.cursor import Cursor
-from airflow_provider_rayagent.tasks import observer
 from tests.scripted import DEFAULT, Do, Job, Play, Refuse, Repeat, SetStatus, Sleep, WaitFor, Wire
 from tests.stack.watch import PATIENCE
 from tests.unit.sensors.factory import make_sensor, resume, run_in_worker
@@ -98,8 +98,8 @@ def test_a_result_is_looked_for_again_for_a_limited_time(
 def test_lost_lines_are_forwarded_for_a_limited_time(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(draining, "FAILING_SECONDS", PATIENCE)
     serve(Job(full=[SLOW]))
-    task_job = make_sensor()._ensure_task_job(make_context(TaskInstance()))
-    why = task_job.observer.forward_gap(Gap(Cursor().to_json(), None), 900, 0.5)
+    run = make_sensor()._new_run(make_context(TaskInstance()), "j1")
+    why = run.observer.forward_gap(Gap(Cursor().to_json(), None), 900, 0.5)
     assert why == "reading them took more than 0.5 seconds"
 
 

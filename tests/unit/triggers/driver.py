@@ -7,7 +7,7 @@ import json
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.triggers.outcome import Outcome
+from airflow_provider_rayagent.run.outcome import Outcome
 from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 
 if TYPE_CHECKING:

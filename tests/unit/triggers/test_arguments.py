@@ -12,11 +12,11 @@ from airflow.sdk.module_loading import import_string  # type: ignore[attr-define
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentInputError
 from airflow_provider_rayagent.render.record_builder import DisplaySettings
+from airflow_provider_rayagent.run.follow_options import FollowOptions
 from airflow_provider_rayagent.tail.cursor import Cursor
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.triggers.applications import RayAgentServeApplicationTrigger
 from airflow_provider_rayagent.triggers.capacity import RayAgentCapacityTrigger
-from airflow_provider_rayagent.triggers.follow_options import FollowOptions
 from airflow_provider_rayagent.triggers.rayagent import RayAgentJobTrigger
 from tests.scripted import Job
 from tests.unit.support import TOKEN

@@ -17,9 +17,9 @@ from airflow_provider_rayagent.exceptions import (
     RayAgentConnectionRefusedError,
     RayAgentInputError,
 )
+from airflow_provider_rayagent.run.outcome import Outcome
 from airflow_provider_rayagent.tail.end import End
 from airflow_provider_rayagent.text.codes import Code
-from airflow_provider_rayagent.triggers.outcome import Outcome
 from tests.scripted import Hold, Job, Play, ScriptedAgent
 from tests.stack.processes import NO_AGENT
 from tests.unit.support import TOKEN

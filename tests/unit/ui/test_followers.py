@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_rayagent.tasks.job_ids import derived_id, numbered
+from airflow_provider_rayagent.run.job_ids import derived_id, numbered
 from airflow_provider_rayagent.ui.followers import followers_of
 from airflow_provider_rayagent.ui.task_links import TaskKey
 

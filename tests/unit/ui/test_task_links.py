@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from airflow_provider_rayagent.run.job_ids import derived_id, numbered
 from airflow_provider_rayagent.services.validation import validate_job_id
-from airflow_provider_rayagent.tasks.job_ids import derived_id, numbered
 from airflow_provider_rayagent.ui.task_jobs import StoredJob, belongs_to
 from airflow_provider_rayagent.ui.task_links import TaskKey, named_in, task_of
 

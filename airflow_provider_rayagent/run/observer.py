@@ -19,20 +19,20 @@ from airflow_provider_rayagent.tail.items import LogLines, lines_in
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
     from airflow_provider_rayagent.metrics.job_metrics import JobMetrics
     from airflow_provider_rayagent.position.gaps import Gap
     from airflow_provider_rayagent.render.record_builder import Record
     from airflow_provider_rayagent.render.records import JobRecords
+    from airflow_provider_rayagent.run.client import JobClient
+    from airflow_provider_rayagent.run.follow_options import FollowOptions
+    from airflow_provider_rayagent.run.message_xcoms import MessageXComs
+    from airflow_provider_rayagent.run.printed_output import PrintedOutput
+    from airflow_provider_rayagent.run.stopper import JobStopper
     from airflow_provider_rayagent.tail.commands import TailSettings
     from airflow_provider_rayagent.tail.items import Item
-    from airflow_provider_rayagent.tasks.printed_output import PrintedOutput
-    from airflow_provider_rayagent.tasks.stopper import JobStopper
     from airflow_provider_rayagent.text.redaction import Redactor
     from airflow_provider_rayagent.transport.blocking_driver import Follower
     from airflow_provider_rayagent.transport.tail_driver import Following
-    from airflow_provider_rayagent.triggers.follow_options import FollowOptions
-    from airflow_provider_rayagent.triggers.message_xcoms import MessageXComs
 
 READ_AGAIN_SECONDS = 600.0
 
@@ -117,7 +117,7 @@ class JobObserver(Sink):
 
     def __init__(
         self,
-        hook: RayAgentHook,
+        client: JobClient,
         job_id: str,
         log: Any,
         options: FollowOptions,
@@ -129,7 +129,7 @@ class JobObserver(Sink):
         stopper: JobStopper | None = None,
         on_status: Callable[[Mapping[str, Any] | None], object] = bool,
     ) -> None:
-        self._hook = hook
+        self._client = client
         self._job_id = job_id
         self._log = log
         self.options = options
@@ -225,4 +225,4 @@ class JobObserver(Sink):
 
     def _follower(self, settings: TailSettings, cursor: Cursor | None, seconds: float | None) -> Follower:
         stopped = self._stopper.task_is_killed if self._stopper is not None else None
-        return self._hook.follow_job(self._job_id, settings, cursor=cursor, deadline=seconds, stopped=stopped)
+        return self._client.follow_job(self._job_id, settings, cursor=cursor, deadline=seconds, stopped=stopped)

@@ -8,10 +8,10 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_rayagent.errors.service_errors import RayAgentNotFoundError
+from airflow_provider_rayagent.run.job_ids import derived_id, numbered, validate_base_id
 from airflow_provider_rayagent.services import jobs
 from airflow_provider_rayagent.services.jobs import JobStatus
 from airflow_provider_rayagent.task_instance.stored_state import StoredState
-from airflow_provider_rayagent.tasks.job_ids import derived_id, numbered, validate_base_id
 from airflow_provider_rayagent.text.codes import Code, coded
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
-    from airflow_provider_rayagent.tasks.job import TaskJob
+    from airflow_provider_rayagent.run.client import JobClient
+    from airflow_provider_rayagent.run.job_run import JobRun
 
 IfSucceeded = Literal["reuse", "run_again"]
 
@@ -53,15 +53,15 @@ class JobFinder:
 
     def __init__(
         self,
-        hook: RayAgentHook,
+        client: JobClient,
         log: Any,
         context: Context,
         *,
         if_succeeded: IfSucceeded,
         check: Callable[[str, Mapping[str, Any]], object],
-        claim: Callable[..., TaskJob],
+        claim: Callable[..., JobRun],
     ) -> None:
-        self._hook = hook
+        self._client = client
         self._log = log
         self._context = context
         self._stored = StoredState(context)
@@ -76,8 +76,8 @@ class JobFinder:
         """How many of the jobs that Ray knows have succeeded."""
         self._base_id = ""
 
-    def find(self, base_id: str | None) -> Mapping[str, Any] | None:
-        """Choose the task's job and claim it; return its details, ``None`` if it has to be started.
+    def find(self, base_id: str | None) -> tuple[JobRun, Mapping[str, Any] | None]:
+        """Choose the task's job and claim it; return its run, and its details, ``None`` if it has to be started.
 
         :param base_id: its id without a number; ``None``: derive it.
         """
@@ -88,11 +88,11 @@ class JobFinder:
             if job is not None:
                 break
         self._base_id = each
-        self._claim(job_id, exists=job is not None)
+        run = self._claim(job_id, exists=job is not None)
         if not base_id:
             # Later tries find their job after the namespace has changed.
             self._stored.set(BASE_ID_KEY, each)
-        return job
+        return run, job
 
     def resume_env_vars(self) -> dict[str, str]:
         """Return what tells a new job of the earlier ones, whose work it can continue, as environment variables."""
@@ -107,7 +107,7 @@ class JobFinder:
         """Return the base ids that this task's job may have; a new job gets the last one."""
         from airflow_provider_rayagent.task_instance.identity import deployment_namespace, job_key
 
-        key, namespace = job_key(self._context), self._hook.config.job_namespace or deployment_namespace()
+        key, namespace = job_key(self._context), self._client.config.job_namespace or deployment_namespace()
         stored = self._stored.get(BASE_ID_KEY)
         if isinstance(stored, str):
             return [stored]
@@ -142,7 +142,7 @@ class JobFinder:
 
     def _settled_job(self, job_id: str) -> Mapping[str, Any] | None:
         """Return a job's details, after waiting for the effect of a stop that an earlier try may have requested."""
-        job = find_job(self._hook, job_id)
+        job = find_job(self._client, job_id)
         if job is not None:
             # Before it is claimed: a kill stops a claimed job, which must not be that of another task instance.
             self._check(job_id, job)
@@ -158,13 +158,13 @@ class JobFinder:
             STOP_SECONDS,
         )
         # Claim it now: if the task is killed meanwhile, this is the job to stop.
-        task_job = self._claim(job_id, exists=True)
+        run = self._claim(job_id, exists=True)
         until = time.monotonic() + STOP_SECONDS
         while job is not None and not jobs.has_ended(job) and time.monotonic() < until:
             # After a kill the claim in find() raises, so the status at this point does not matter.
-            if task_job.stopper.task_is_killed.wait(STATUS_CHECK_SECONDS):
+            if run.stopper.task_is_killed.wait(STATUS_CHECK_SECONDS):
                 break
-            job = find_job(self._hook, job_id)
+            job = find_job(self._client, job_id)
         return job
 
     def _is_reusable(self, job_id: str, job: Mapping[str, Any]) -> bool:
@@ -185,13 +185,13 @@ class JobFinder:
         return False
 
     def _status(self, job: Mapping[str, Any]) -> str:
-        return jobs.shown_status(job, self._hook.config.redact)
+        return jobs.shown_status(job, self._client.config.redact)
 
 
-def find_job(hook: RayAgentHook, job_id: str) -> Mapping[str, Any] | None:
+def find_job(client: JobClient, job_id: str) -> Mapping[str, Any] | None:
     """Return a job's details, ``None`` if the agent does not know it."""
     try:
-        return hook.get_job(job_id)
+        return client.get_job(job_id)
     except RayAgentNotFoundError:
         return None
 

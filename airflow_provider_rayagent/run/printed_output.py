@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_rayagent.render.printed import PrintedFinder
 from airflow_provider_rayagent.render.result import InvalidResultError, NoResultError
 from airflow_provider_rayagent.run.follow import Sink, follow
+from airflow_provider_rayagent.run.observer import seconds_to_read_again
 from airflow_provider_rayagent.services.call import finish
-from airflow_provider_rayagent.tasks.observer import seconds_to_read_again
 from airflow_provider_rayagent.text.codes import Code, coded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
     from airflow_provider_rayagent.render.messages import MessageFinder
     from airflow_provider_rayagent.render.record_builder import Record
-    from airflow_provider_rayagent.triggers.follow_options import FollowOptions
+    from airflow_provider_rayagent.run.client import JobClient
+    from airflow_provider_rayagent.run.follow_options import FollowOptions
 
 
 class _NoSink(Sink):
@@ -49,7 +49,7 @@ class PrintedOutput:
 
     def __init__(
         self,
-        hook: RayAgentHook,
+        client: JobClient,
         job_id: str,
         log: Any,
         options: FollowOptions,
@@ -57,7 +57,7 @@ class PrintedOutput:
         result_is_expected: bool = True,
         expires: float = math.inf,
     ) -> None:
-        self._hook = hook
+        self._client = client
         self._job_id = job_id
         self._log = log
         self._options = options
@@ -126,7 +126,7 @@ class PrintedOutput:
         return (self._found or self._in_whole_log or self._older or self._finder()).messages
 
     def _finder(self, state: Mapping[str, Any] | None = None) -> PrintedFinder:
-        config = self._hook.config
+        config = self._client.config
         return PrintedFinder(
             self._options.result_markers,
             messages=self._options.read_messages,
@@ -151,7 +151,7 @@ class PrintedOutput:
         """What the job's whole log has; if it cannot be read, a warning is logged."""
         seconds = seconds_to_read_again(self._expires)
         settings = replace(self._options.tail_settings(), has_answered=True)
-        follower = self._hook.follow_job(self._job_id, settings, deadline=seconds)
+        follower = self._client.follow_job(self._job_id, settings, deadline=seconds)
         records = replace(self._options, forward_logs=False).records_of(follower)
         finish(follow(follower, records, _NoSink(seconds)))
         if follower.log_is_whole:

@@ -6,11 +6,11 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_rayagent.links.printed_links import PrintedLink
 from airflow_provider_rayagent.task_instance.state import is_from_archived_try
 from airflow_provider_rayagent.task_instance.xcoms import push_xcom
 from airflow_provider_rayagent.text.codes import Code, coded
 from airflow_provider_rayagent.text.sanitization import shown_error
+from airflow_provider_rayagent.text.xcom_keys import key_of_printed_link
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +87,7 @@ class MessageXComs:
         return len(changed) <= MAX_PUSHES
 
     def _changed(self, messages: MessageFinder) -> dict[str, Any]:
-        links = {PrintedLink(name).xcom_key: messages.links[name] for name in self._links if name in messages.links}
+        links = {key_of_printed_link(name): messages.links[name] for name in self._links if name in messages.links}
         return {
             key: value
             for key, value in (messages.xcoms | links).items()

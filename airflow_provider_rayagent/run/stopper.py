@@ -8,12 +8,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_rayagent.task_instance.stopping import STOP_FAILED, state_if_ended, stop_job
-from airflow_provider_rayagent.transport.reentrant_event import ReentrantEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from airflow_provider_rayagent.hooks.rayagent import RayAgentHook
+    from airflow_provider_rayagent.run.client import JobClient
+    from airflow_provider_rayagent.transport.reentrant_event import ReentrantEvent
 
 HANDLER_SECONDS = 1.0
 KILL_SECONDS = 4.0
@@ -26,14 +26,23 @@ class JobStopper:
 
     :param log: the task's logger.
     :param ti: the task instance.
+    :param killed: set when Airflow kills the task, which then keeps executing until SIGKILL: long waits must check it.
     :param owns: whether to stop the job when the task is killed or times out.
     :param expires: ``time.monotonic()`` at which the task's ``execution_timeout`` has expired.
     """
 
     def __init__(
-        self, hook: RayAgentHook, job_id: str, log: Any, ti: Any, *, owns: bool = False, expires: float = math.inf
+        self,
+        client: JobClient,
+        job_id: str,
+        log: Any,
+        ti: Any,
+        killed: ReentrantEvent,
+        *,
+        owns: bool = False,
+        expires: float = math.inf,
     ) -> None:
-        self._hook = hook
+        self._client = client
         self._job_id = job_id
         self._log = log
         self._ti = ti
@@ -42,12 +51,11 @@ class JobStopper:
         self.stop_requested = False
         """Whether this process has requested the stop."""
         self._thread: threading.Thread | None = None
-        self.check: Callable[[Mapping[str, Any]], None] | None = None
+        self.check: Callable[[Mapping[str, Any]], object] | None = None
         """Raises :class:`RayAgentError` if a job with the id is not the task's own; ``None``: it is known to be."""
         self.on_stop_requested: Callable[[], object] = bool
         """Called when the agent has accepted a stop."""
-        self.task_is_killed = ReentrantEvent()
-        """Set when Airflow kills the task, which then keeps executing until SIGKILL: long waits must check this."""
+        self.task_is_killed = killed
 
     def on_kill(self) -> None:
         """Handle the kill, in a signal handler: stop the job unless the task stays active."""
@@ -83,7 +91,7 @@ class JobStopper:
         # Before the request, which on_kill() may interrupt and must not repeat.
         self.stop_requested = True
         try:
-            accepted = stop_job(self._hook.config, self._job_id, self._log, why, hurry=True, check=self.check)
+            accepted = stop_job(self._client.config, self._job_id, self._log, why, hurry=True, check=self.check)
         except BaseException:
             # The task's execution_timeout may interrupt the request, and then requests the stop again.
             self.stop_requested = False
