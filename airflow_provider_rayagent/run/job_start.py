@@ -109,9 +109,7 @@ class JobStart:
         run = self._run
         if run is None or run.job_id != job_id:
             run = self._claim_new(job_id)
-        # A kill before may have found no stopper yet; no job may be started after it.
-        if exists and run.stopper.task_is_killed.is_set():
-            run.stopper.on_kill()
+        # No job may be started after a kill.
         self._raise_if_killed(job_id)
         return run
 

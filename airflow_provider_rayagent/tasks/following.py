@@ -159,7 +159,8 @@ class JobFollowingOperator(LineageMixin, DeferringOperator):
 
     def _resume_without_event(self, context: Context, kwargs: Mapping[str, Any]) -> Any:
         """Check the job a last time."""
-        run = self._resumed_run(context, **kwargs)
+        # Airflow adds the error to those of the deferral.
+        run = self._resumed_run(context, kwargs.get("job_id"), found_pending=kwargs.get("found_pending", False))
         with self._handle_errors(), self.hook:
             return self._conclude(context, run, run.after_no_event())
 
@@ -237,6 +238,9 @@ class JobFollowingOperator(LineageMixin, DeferringOperator):
             may_run_again=getattr(self, "retry_policy", None) is not None,
             **facts,
         )
+        if self._killed.is_set():
+            # The kill that came before has found no stopper.
+            self._run.stopper.on_kill()
         return self._run
 
     def _resumed_run(self, context: Context, job_id: str | None = None, **facts: bool) -> JobRun:

@@ -159,7 +159,7 @@ WHEN_IT_RUNS = (
     "position.trigger_position",
     "tail.commands",
     "tail.machine",
-    "run.job",
+    "run.job_run",
     "run.observer",
     "transport",
     "triggers.applications",

@@ -255,12 +255,21 @@ def test_a_second_signal_stops_nothing_again(serve: Serve, supervisor: Superviso
     supervisor.state = "failed"
     agent = serve(make_job())
     sensor = make_sensor(stop_job_on_kill=True, timeout=0)
-    # Before anything has begun, it stops nothing.
-    sensor.on_kill()
     with pytest.raises(RayAgentJobTimeoutError):
         sensor.poke(make_context(supervisor.ti))
     for _ in range(3):
         sensor.on_kill()
+    assert len(agent.of(STOP)) == 1
+
+
+def test_a_task_that_is_killed_before_it_has_begun_follows_nothing_and_stops_its_job(
+    serve: Serve, supervisor: Supervisor
+) -> None:
+    supervisor.state = "failed"
+    agent = serve(make_job())
+    sensor = make_sensor(stop_job_on_kill=True, timeout=PATIENCE)
+    sensor.on_kill()
+    assert sensor.poke(make_context(supervisor.ti)) is False
     assert len(agent.of(STOP)) == 1
 
 
